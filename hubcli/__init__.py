@@ -1,0 +1,41 @@
+"""hubcli: TensorFlow SavedModels fetched, cached and listed.
+
+`import hubcli` is light: nothing heavier than the standard library is loaded
+until a name is used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from hubcli.commands.fetch import fetch
+    from hubcli.commands.ls import ls
+    from hubcli.errors import HubcliError
+    from hubcli.handle import Handle
+    from hubcli.settings import Settings
+
+__all__ = ["Handle", "HubcliError", "Settings", "__version__", "fetch", "ls"]
+
+_HOMES = {
+    "fetch": "hubcli.commands.fetch",
+    "ls": "hubcli.commands.ls",
+    "HubcliError": "hubcli.errors",
+    "Handle": "hubcli.handle",
+    "Settings": "hubcli.settings",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the public name when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hubcli' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,144 @@
+"""Compression told by magic bytes, and undone with every checksum verified.
+
+Sources: RFC 1952 (gzip), the bzip2 and xz file formats, POSIX.1-2017 pax (tar).
+"""
+
+from __future__ import annotations
+
+import bz2
+import itertools
+import lzma
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
+from isal import igzip_lib
+
+from hubcli.errors import IntegrityError, TruncatedError, UnsafeArchiveError
+
+__all__ = ["decompressed"]
+
+OUTPUT_CHUNK_BYTES = 1 << 20
+_HEAD_BYTES = 512
+_XZ_MEMORY_BYTES = 256 << 20
+_MAX_LAYERS = 2
+
+# First bytes of what hosts send instead of an archive.
+_OTHERS = (
+    (b"PK\x03\x04", "a zip file"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard file"),
+    (b"<", "a web page or XML"),
+    (b"{", "JSON"),
+    (b"version https://git-lfs", "a git-LFS pointer"),
+    (b"TFL3", "a TF Lite model"),
+    (b"\x89HDF", "an HDF5 file"),
+)
+
+
+class _Decompressor(Protocol):
+    """What bz2, lzma and igzip_lib decompressors have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+def _gzip() -> _Decompressor:
+    made: _Decompressor = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+    return made
+
+
+_CODECS: tuple[tuple[bytes, str, Callable[[], _Decompressor]], ...] = (
+    (b"\x1f\x8b", "gzip", _gzip),
+    (b"BZh", "bzip2", bz2.BZ2Decompressor),
+    (b"\xfd7zXZ\0", "xz", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)),
+)
+
+
+def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The bytes of the tar archive in `chunks`, in pieces of at most 1 MiB.
+
+    Takes gzip, bzip2, xz and plain tar, compressed twice at most (a host that
+    adds a Content-Encoding of its own). The end is reached only when every
+    stream ended whole with a good checksum. Raises TruncatedError,
+    IntegrityError, or UnsafeArchiveError for what is no tar archive.
+    """
+    stream = iter(chunks)
+    for _ in range(_MAX_LAYERS + 1):
+        head, stream = _peek(stream)
+        codec = next((codec for codec in _CODECS if head.startswith(codec[0])), None)
+        if codec is None:
+            _require_tar(head)
+            yield from stream
+            return
+        stream = _expanded(stream, codec[1], codec[2])
+    raise UnsafeArchiveError(f"The archive is compressed more than {_MAX_LAYERS} times")
+
+
+def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """The first bytes (512 if there are as many), and all chunks again."""
+    taken: list[bytes] = []
+    while sum(map(len, taken)) < _HEAD_BYTES:
+        chunk = next(chunks, None)
+        if chunk is None:
+            break
+        taken.append(chunk)
+    return b"".join(taken)[:_HEAD_BYTES], itertools.chain(taken, chunks)
+
+
+def _require_tar(head: bytes) -> None:
+    if not head:
+        raise TruncatedError("The archive is empty: not one byte")
+    looks_like_tar = len(head) == _HEAD_BYTES and (head[257:262] == b"ustar" or not head.strip(b"\0"))
+    if looks_like_tar or (len(head) == _HEAD_BYTES and _has_tar_checksum(head)):
+        return
+    what = next((name for magic, name in _OTHERS if head.lstrip().startswith(magic)), "something else")
+    raise UnsafeArchiveError(
+        f"This is no tar archive (gzip, bzip2, xz or plain), but {what}",
+        hint="Check the address: it must answer with the archive itself, not with a page about it.",
+    )
+
+
+def _has_tar_checksum(head: bytes) -> bool:
+    """Whether this is a header of the format before POSIX, which has no magic bytes."""
+    stored = head[148:156].strip(b" \0")
+    return stored.isdigit() and stored == b"%o" % (sum(head[:148]) + 8 * 32 + sum(head[156:]))
+
+
+def _expanded(
+    chunks: Iterator[bytes], name: str, make_decompressor: Callable[[], _Decompressor]
+) -> Iterator[bytes]:
+    """What the concatenated compressed streams in `chunks` hold."""
+    current: _Decompressor | None = None  # None between two streams
+    for chunk in chunks:
+        pending = chunk
+        while True:
+            if current is None:
+                pending = pending.lstrip(b"\0")  # Some packers fill up the last block.
+                if not pending:
+                    break
+                current = make_decompressor()
+            output = _step(current, pending, name)
+            pending = b""
+            if output:
+                yield output
+            if current.eof:
+                pending, current = current.unused_data, None
+            elif current.needs_input:
+                break
+    if current is not None:
+        raise TruncatedError(f"The {name} stream is cut off before its end")
+
+
+def _step(decompressor: _Decompressor, data: bytes, name: str) -> bytes:
+    try:
+        return decompressor.decompress(data, OUTPUT_CHUNK_BYTES)
+    except EOFError as error:
+        raise TruncatedError(f"The {name} stream is cut off before its end") from error
+    except MemoryError as error:
+        raise UnsafeArchiveError(f"The {name} stream asks for too much memory") from error
+    except (igzip_lib.error, OSError, lzma.LZMAError, ValueError) as error:
+        raise IntegrityError(f"The {name} stream is damaged: {error}") from error

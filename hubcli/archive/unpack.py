@@ -1,0 +1,106 @@
+"""Members become files: created new, below one directory, hashed while they are written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from hubcli.archive.limits import Limits
+from hubcli.archive.members import FileRecord, Member, MemberStream
+from hubcli.archive.names import NameRules
+from hubcli.errors import DiskFullError, TruncatedError, UnsafeArchiveError
+from hubcli.quantity import format_size
+
+__all__ = ["lift_wrapping_folder", "unpack"]
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+# What stays free on the disk: a file system that is full to the last block hurts everyone.
+_RESERVE_BYTES = 16 << 20
+
+
+def unpack(
+    members: MemberStream,
+    destination: Path,
+    limits: Limits,
+    on_bytes: Callable[[int], None] = lambda size: None,
+) -> tuple[FileRecord, ...]:
+    """Writes the members below the empty directory `destination`; the files, sorted by path.
+
+    Stored owners, modes and times are ignored. `on_bytes` hears of each piece
+    written, in bytes. Raises UnsafeArchiveError, TruncatedError, IntegrityError
+    or DiskFullError; what was written until then is the caller's to remove.
+    """
+    rules, total, records = NameRules(limits), 0, []
+    for member, pieces in members:
+        segments = rules.accept(member.name, is_directory=member.is_directory)
+        path = destination.joinpath(*segments)
+        if member.is_directory:
+            path.mkdir(parents=True, exist_ok=True)
+            continue
+        total += member.size_bytes
+        _check_room(destination, member, total, limits)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digest = _write(path, member, pieces, on_bytes)
+        records.append(FileRecord("/".join(segments), member.size_bytes, digest))
+    return tuple(sorted(records, key=lambda record: record.path))
+
+
+def _check_room(destination: Path, member: Member, total: int, limits: Limits) -> None:
+    if total > limits.unpacked_bytes:
+        raise UnsafeArchiveError(
+            f"The archive unpacks to more than {format_size(limits.unpacked_bytes)}",
+            hint="If you trust it: --max-unpacked SIZE.",
+        )
+    free = shutil.disk_usage(destination).free
+    if member.size_bytes + _RESERVE_BYTES > free:
+        raise DiskFullError(
+            f"No room for {member.name!r}: it needs {format_size(member.size_bytes)}, "
+            f"{format_size(free)} are free",
+            hint="Free some space, or name another --cache-dir.",
+        )
+
+
+def _write(path: Path, member: Member, pieces: Iterator[memoryview], on_bytes: Callable[[int], None]) -> str:
+    """Writes one file and returns its SHA-256."""
+    digest, written = hashlib.sha256(), 0
+    descriptor = os.open(path, _CREATE, 0o666)
+    try:
+        for piece in pieces:
+            digest.update(piece)
+            written += len(piece)
+            rest = piece
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            on_bytes(len(piece))
+    finally:
+        os.close(descriptor)
+    if written != member.size_bytes:
+        raise TruncatedError(f"{member.name!r} changed while it was read")
+    return digest.hexdigest()
+
+
+def lift_wrapping_folder(
+    destination: Path, records: tuple[FileRecord, ...]
+) -> tuple[str | None, tuple[FileRecord, ...]]:
+    """Moves the content up where one folder wraps it all; that folder's name, and the new records.
+
+    The name is None where nothing was wrapped.
+    """
+    tops = list(destination.iterdir())
+    if len(tops) != 1 or not tops[0].is_dir():
+        return None, records
+    wrapping = tops[0].name
+    # Under another name first: the folder may hold a member of its own name.
+    aside = tops[0].rename(destination / f".{uuid.uuid4().hex}")
+    for child in aside.iterdir():
+        child.rename(destination / child.name)
+    aside.rmdir()
+    lifted = tuple(
+        FileRecord(record.path.removeprefix(f"{wrapping}/"), record.size_bytes, record.sha256)
+        for record in records
+    )
+    return wrapping, lifted

@@ -1,0 +1,85 @@
+"""Names in the cache root and what they mean; no file is touched here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+__all__ = ["TAG_NAME", "CacheName", "EntryPaths", "NameKind"]
+
+TAG_NAME = "CACHEDIR.TAG"
+
+
+class NameKind(Enum):
+    """What a name in the cache root stands for."""
+
+    MODEL = "model"
+    DESCRIPTOR = "descriptor"
+    MANIFEST = "manifest"
+    LOCK = "lock"
+    STAGING = "staging"
+    LEFTOVER = "leftover"
+    TAG = "tag"
+    FOREIGN = "foreign"
+
+
+_NAME = re.compile(
+    r"(?P<key>[0-9a-f]{40})"
+    r"(?:(?P<model>)"
+    r"|(?P<descriptor>\.descriptor\.txt)"
+    r"|(?P<manifest>\.hubcli\.json)"
+    r"|(?P<lock>\.lock)"
+    r"|\.(?P<staging>[0-9a-f]{32})\.tmp"
+    r"|(?P<leftover>\.(?:lock|descriptor\.txt|hubcli\.json|link)\.tmp[0-9a-f]{32}))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheName:
+    """A name in the root, understood. `key` is None for what isn't the cache's."""
+
+    text: str
+    kind: NameKind
+    key: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> CacheName:
+        """What the name means; FOREIGN where nothing of the cache is spelled so."""
+        match = _NAME.fullmatch(text)
+        if match is None:
+            return cls(text, NameKind.TAG if text == TAG_NAME else NameKind.FOREIGN)
+        return cls(text, NameKind(match.lastgroup), match["key"])
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPaths:
+    """Where everything of one entry stands."""
+
+    root: Path
+    key: str
+
+    @property
+    def model(self) -> Path:
+        """The model's directory, or a link to it where another spelling holds the copy."""
+        return self.root / self.key
+
+    @property
+    def descriptor(self) -> Path:
+        """The text file that tells the handle."""
+        return self.root / f"{self.key}.descriptor.txt"
+
+    @property
+    def manifest(self) -> Path:
+        """Hubcli's record of the entry."""
+        return self.root / f"{self.key}.hubcli.json"
+
+    @property
+    def lock(self) -> Path:
+        """The lock file, there while a process downloads."""
+        return self.root / f"{self.key}.lock"
+
+    def staging(self, uid: str) -> Path:
+        """The directory into which the holder `uid` of the lock unpacks."""
+        return self.root / f"{self.key}.{uid}.tmp"

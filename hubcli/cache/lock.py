@@ -1,0 +1,234 @@
+"""The lock on an entry, as tensorflow_hub 0.16.1 understands it.
+
+A file `<sha1>.lock` holds `host.pid.uid`. Whoever holds it makes bytes grow in
+`<sha1>.<uid>.tmp/`; tensorflow_hub robs a holder whose directory stands still
+for ten minutes. The lock saves work: correctness rests on the one rename that
+publishes, so that a robbed holder does no harm.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from hubcli.cache.disk import directory_size_bytes
+from hubcli.cache.layout import EntryPaths
+from hubcli.errors import LockTimeoutError
+
+__all__ = ["Lock", "LockOwner", "hold_lock"]
+
+_FORM = re.compile(r"(?P<host>.*)\.(?P<pid>\d+)\.(?P<uid>[0-9a-f]{1,64})", re.DOTALL)
+_FIRST_POLL_S, _LAST_POLL_S = 0.05, 1.0
+_REPORT_EVERY_S = 30.0
+_CLOCK_SLACK_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class LockOwner:
+    """Who holds a lock: host name, process id, and the id of its staging directory."""
+
+    host: str
+    pid: int
+    uid: str
+
+    @classmethod
+    def of_this_process(cls) -> LockOwner:
+        """An owner with a new uid."""
+        return cls(socket.gethostname(), os.getpid(), uuid.uuid4().hex)
+
+    @classmethod
+    def read(cls, lock: Path) -> LockOwner | None:
+        """The owner that the file names, or None where it is gone or names none."""
+        try:
+            match = _FORM.fullmatch(lock.read_text(encoding="utf-8", errors="replace"))
+        except OSError:
+            return None
+        return cls(match["host"], int(match["pid"]), match["uid"]) if match else None
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.pid}"
+
+    @property
+    def text(self) -> str:
+        """What the lock file holds."""
+        return f"{self.host}.{self.pid}.{self.uid}"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its process runs, or ran, on this host."""
+        return self.host == socket.gethostname()
+
+    def is_dead(self, lock: Path) -> bool:
+        """Whether its process is known to be gone; False where it is on another host.
+
+        A process that is younger than the lock file inherited the number, as
+        happens in containers, where every first process is number 1.
+        """
+        if not self.is_here or os.name == "nt":  # os.kill would end the process on Windows.
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except (OSError, OverflowError):
+            return False
+        started = _process_start_s(self.pid)
+        try:
+            return started is not None and started > lock.stat().st_mtime + _CLOCK_SLACK_S
+        except OSError:
+            return False
+
+
+def _process_start_s(pid: int) -> float | None:
+    """When the process started, in seconds since 1970; None where the system has no /proc."""
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        boot = re.search(r"^btime (\d+)$", Path("/proc/stat").read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    if boot is None or len(after_name) < 20:
+        return None
+    # Field 22 of proc_pid_stat(5), counted from the one after the name, in clock ticks.
+    return int(boot[1]) + int(after_name[19]) / os.sysconf("SC_CLK_TCK")
+
+
+class Lock:
+    """A lock that is held, until `release`.
+
+    `inherited` are the staging directories of holders whose lock was broken.
+    """
+
+    def __init__(self, paths: EntryPaths, owner: LockOwner, inherited: tuple[Path, ...]) -> None:
+        self.paths = paths
+        self.owner = owner
+        self.inherited = inherited
+
+    @property
+    def staging(self) -> Path:
+        """Where the holder unpacks."""
+        return self.paths.staging(self.owner.uid)
+
+    def release(self) -> None:
+        """Removes the lock file, unless another process took the lock over meanwhile."""
+        if LockOwner.read(self.paths.lock) == self.owner:
+            self.paths.lock.unlink(missing_ok=True)
+
+
+@contextmanager
+def hold_lock(
+    paths: EntryPaths,
+    *,
+    timeout_s: float,
+    on_wait: Callable[[LockOwner | None], None] = lambda owner: None,
+) -> Iterator[Lock]:
+    """Holds the entry's lock; waits for another holder as long as its bytes grow.
+
+    A holder of this host that is dead is robbed at once, one of another host
+    when nothing grew for `timeout_s` seconds. `on_wait` is told of the holder,
+    at first and every 30 seconds. Raises LockTimeoutError where a live process
+    of this host holds the lock and nothing grew for `timeout_s`; OSError where
+    the root can't be written.
+    """
+    owner, inherited = LockOwner.of_this_process(), []
+    while not _try_create(paths.lock, owner):
+        robbed = _wait(paths, timeout_s, on_wait)
+        if robbed is not None:
+            inherited.append(paths.staging(robbed.uid))
+    lock = Lock(paths, owner, tuple(inherited))
+    try:
+        yield lock
+    finally:
+        lock.release()
+
+
+def _try_create(lock: Path, owner: LockOwner) -> bool:
+    """Whether the lock file was created, with its whole content at once."""
+    temporary = lock.with_name(f"{lock.name}.tmp{uuid.uuid4().hex}")
+    try:
+        temporary.write_text(owner.text, encoding="utf-8")
+        try:
+            os.link(temporary, lock)
+        except FileExistsError:
+            return False
+        except OSError:  # A file system without hard links.
+            return _try_create_exclusively(lock, owner)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def _try_create_exclusively(lock: Path, owner: LockOwner) -> bool:
+    try:
+        file = lock.open("x", encoding="utf-8")
+    except FileExistsError:
+        return False
+    try:
+        with file:
+            file.write(owner.text)
+    except BaseException:
+        lock.unlink(missing_ok=True)
+        raise
+    return True
+
+
+def _wait(
+    paths: EntryPaths, timeout_s: float, on_wait: Callable[[LockOwner | None], None]
+) -> LockOwner | None:
+    """Returns when the lock is gone, or the holder whose lock was broken."""
+    poll_s, reported_at = _FIRST_POLL_S, float("-inf")
+    seen, still_since = _progress(paths), time.monotonic()
+    while paths.lock.exists():
+        progress, now = _progress(paths), time.monotonic()
+        owner = progress[0]
+        if progress != seen:
+            seen, still_since = progress, now
+        is_dead = owner is not None and owner.is_dead(paths.lock)
+        if is_dead or now - still_since >= timeout_s:
+            if owner is not None and owner.is_here and not is_dead:
+                raise _timed_out(paths, owner, timeout_s)
+            return owner if _break(paths.lock, owner) else None
+        if now - reported_at >= _REPORT_EVERY_S:
+            on_wait(owner)
+            reported_at = now
+        time.sleep(poll_s)
+        poll_s = min(poll_s * 1.5, _LAST_POLL_S)
+    return None
+
+
+def _progress(paths: EntryPaths) -> tuple[LockOwner | None, int]:
+    """The holder, and how many bytes it has unpacked."""
+    owner = LockOwner.read(paths.lock)
+    return owner, directory_size_bytes(paths.staging(owner.uid)) if owner else 0
+
+
+def _timed_out(paths: EntryPaths, owner: LockOwner, timeout_s: float) -> LockTimeoutError:
+    return LockTimeoutError(
+        f"Process {owner.pid} on {owner.host} holds {paths.lock.name} "
+        f"and made no progress for {timeout_s:.0f} s",
+        hint=f"See what it does (ps -p {owner.pid}), end it, or wait longer with --lock-timeout.",
+    )
+
+
+def _break(lock: Path, condemned: LockOwner | None) -> bool:
+    """Removes the lock file of `condemned`, and no other; whether it was that one.
+
+    A new holder may have come meanwhile: its file is put back.
+    """
+    aside = lock.with_name(f"{lock.name}.tmp{uuid.uuid4().hex}")
+    try:
+        lock.rename(aside)
+    except FileNotFoundError:
+        return False
+    is_condemned = LockOwner.read(aside) == condemned
+    if not is_condemned:
+        with suppress(OSError):  # Yet another holder came: both go on, and the first rename wins.
+            os.link(aside, lock)
+    aside.unlink(missing_ok=True)
+    return is_condemned

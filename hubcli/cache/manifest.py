@@ -1,0 +1,98 @@
+"""The manifest: what hubcli knows of an entry, in `<sha1>.hubcli.json`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hubcli.archive.members import FileRecord
+from hubcli.timestamp import from_iso_utc, to_iso_utc
+
+__all__ = ["MANIFEST_SCHEMA", "Manifest"]
+
+MANIFEST_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The record of one entry. Times are seconds since 1970, sizes are bytes.
+
+    `source` is where the bytes came from, without secrets; `archive_sha256`
+    and `archive_bytes` are None for what did not come as an archive. An entry
+    that tensorflow_hub downloaded and hubcli adopted has files without hashes.
+    """
+
+    handle: str
+    aliases: tuple[str, ...]
+    source: str
+    kind: str
+    files: tuple[FileRecord, ...]
+    fetched_at_s: float
+    last_used_at_s: float
+    etag: str | None = None
+    archive_sha256: str | None = None
+    archive_bytes: int | None = None
+    pinned: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        """Sum of the sizes of the files."""
+        return sum(file.size_bytes for file in self.files)
+
+    @property
+    def expected_sizes(self) -> dict[str, int]:
+        """Size in bytes of each file, by path."""
+        return {file.path: file.size_bytes for file in self.files}
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest | None:
+        """The manifest in the file, or None where there is none that can be understood."""
+        try:
+            return cls._from_document(json.loads(path.read_bytes()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    @classmethod
+    def _from_document(cls, document: dict[str, Any]) -> Manifest | None:
+        if document["schema"] != MANIFEST_SCHEMA:
+            return None
+        archive = document["archive"] or {}
+        return cls(
+            handle=str(document["handle"]),
+            aliases=tuple(map(str, document["aliases"])),
+            source=str(document["source"]),
+            kind=str(document["kind"]),
+            files=tuple(
+                FileRecord(str(file["path"]), int(file["size"]), file["sha256"]) for file in document["files"]
+            ),
+            fetched_at_s=from_iso_utc(document["fetched_at"]),
+            last_used_at_s=from_iso_utc(document["last_used_at"]),
+            etag=document["etag"],
+            archive_sha256=archive.get("sha256"),
+            archive_bytes=archive.get("size"),
+            pinned=bool(document["pinned"]),
+        )
+
+    def to_text(self) -> str:
+        """The content of the file."""
+        archive = None
+        if self.archive_sha256 is not None:
+            archive = {"sha256": self.archive_sha256, "size": self.archive_bytes}
+        document = {
+            "schema": MANIFEST_SCHEMA,
+            "handle": self.handle,
+            "aliases": list(self.aliases),
+            "source": self.source,
+            "kind": self.kind,
+            "etag": self.etag,
+            "archive": archive,
+            "files": [
+                {"path": file.path, "size": file.size_bytes, "sha256": file.sha256} for file in self.files
+            ],
+            "fetched_at": to_iso_utc(self.fetched_at_s),
+            "last_used_at": to_iso_utc(self.last_used_at_s),
+            "pinned": self.pinned,
+        }
+        return json.dumps(document, indent=1) + "\n"

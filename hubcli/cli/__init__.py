@@ -1,0 +1,1 @@
+"""The command line: signatures, views of the nouns, rendering, progress."""

@@ -1,0 +1,40 @@
+"""The Typer application: one command a file, put together here."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hubcli import __version__
+from hubcli.cli.fetch import fetch_command
+from hubcli.cli.ls import ls_command
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="hubcli",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hubcli {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Fetch, cache and list TensorFlow SavedModels, in the cache that [bold]hub.load[/bold] reads."""
+
+
+app.command("fetch")(fetch_command)
+app.command("ls")(ls_command)

@@ -1,0 +1,99 @@
+"""`hubcli fetch`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hubcli.archive.limits import Limits
+from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, Offline, Quiet
+from hubcli.cli.output import Output
+from hubcli.errors import UsageError
+from hubcli.quantity import format_size, parse_duration_s, parse_size_bytes
+from hubcli.settings import Settings
+
+__all__ = ["fetch_command"]
+
+_LIMITS = "Limits, for archives that you trust"
+_DEFAULTS = Limits()
+
+
+def fetch_command(
+    handles: Annotated[
+        list[str], typer.Argument(metavar="HANDLE...", help="What to fetch.", show_default=False)
+    ],
+    local: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="FILE|DIR|-",
+            help="Put this archive or directory under the handle.",
+            show_default=False,
+        ),
+    ] = None,
+    sha256: Annotated[
+        str | None, typer.Option(metavar="HEX", help="The hash the archive must have.", show_default=False)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Fetch again, replace what is cached.")] = False,
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PREFIX=URL",
+            help="Ask this URL for handles with this prefix. Repeatable. [env: HUBCLI_MIRRORS]",
+            show_default=False,
+        ),
+    ] = None,
+    timeout: Annotated[
+        str, typer.Option(metavar="TIME", help="Give up when no byte comes for so long.")
+    ] = "30s",
+    lock_timeout: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="Wait so long for another process that makes no progress."),
+    ] = "10m",
+    max_unpacked: Annotated[
+        str, typer.Option(metavar="SIZE", help="Bytes of all files.", rich_help_panel=_LIMITS)
+    ] = format_size(_DEFAULTS.unpacked_bytes).replace(" ", ""),
+    max_members: Annotated[
+        int, typer.Option(min=1, help="Files and directories.", rich_help_panel=_LIMITS)
+    ] = _DEFAULTS.members,
+    max_path_length: Annotated[
+        int, typer.Option(min=1, help="Bytes of a path.", rich_help_panel=_LIMITS)
+    ] = _DEFAULTS.path_bytes,
+    max_depth: Annotated[
+        int, typer.Option(min=1, help="Directories within each other.", rich_help_panel=_LIMITS)
+    ] = _DEFAULTS.path_depth,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    offline: Offline = False,
+    cache_dir: CacheDir = None,
+    no_color: NoColor = False,
+    debug: Debug = False,
+) -> None:
+    """Fetch models into the cache and print their paths.
+
+    A HANDLE is a tfhub.dev, Kaggle or any other https:// address of a SavedModel,
+    a local archive, or example://mul/1, which is built in.
+
+    Example: [bold]hubcli fetch https://tfhub.dev/spotify/basic-pitch/1[/bold]
+    """
+    from hubcli.cli.fetch_run import FetchRun
+    from hubcli.commands.fetch import FetchOptions
+
+    settings = Settings.read(
+        cache_dir=cache_dir,
+        offline=offline,
+        mirrors=mirror or (),
+        timeout_s=parse_duration_s(timeout),
+        lock_timeout_s=parse_duration_s(lock_timeout),
+        no_color=no_color,
+    )
+    limits = Limits(parse_size_bytes(max_unpacked), max_members, max_path_length, max_depth)
+    options = FetchOptions(local, sha256.lower() if sha256 else None, force, limits)
+    if len(handles) > 1 and (local or sha256):
+        raise UsageError(
+            f"{'--from' if local else '--sha256'} takes exactly one handle",
+            hint="Run hubcli fetch once for each.",
+        )
+    output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
+    raise typer.Exit(FetchRun(settings, options, output, debug).fetch_all(handles))

@@ -1,0 +1,65 @@
+"""`hubcli ls`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, Offline, Quiet
+from hubcli.cli.output import Output
+from hubcli.settings import Settings
+
+__all__ = ["ls_command"]
+
+
+def ls_command(
+    patterns: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PATTERN...]", help="Globs over handles, such as '*bert*'.", show_default=False
+        ),
+    ] = None,
+    sort: Annotated[
+        str, typer.Option(metavar="KEY[:asc|:desc]", help="By name, size, fetched or used.")
+    ] = "name",
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            metavar="CONDITION",
+            help="Such as 'size>1GB', 'used>30d', 'kind=TF2', 'state!=ok'. Repeatable: all must hold.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="Show the first N.", show_default=False)] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    offline: Offline = False,
+    cache_dir: CacheDir = None,
+    no_color: NoColor = False,
+    debug: Debug = False,
+) -> None:
+    """List what is in the cache.
+
+    Example: [bold]hubcli ls --sort size --filter 'used>30d'[/bold]
+    """
+    from hubcli.cli.views import listing_document, show_listing
+    from hubcli.commands.ls import Filter, SortOrder, ls
+
+    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
+    output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
+    listing = ls(
+        settings,
+        patterns or (),
+        filters=[Filter.parse(text) for text in filters or ()],
+        sort=SortOrder.parse(sort),
+        limit=limit,
+    )
+    if as_json:
+        output.document(listing_document(listing))
+    elif quiet:
+        if listing.models:
+            output.payload("\n".join(model.handle or model.name for model in listing.models))
+    else:
+        show_listing(listing, output, narrowed=bool(patterns or filters))

@@ -1,0 +1,128 @@
+"""Progress of a fetch: bars on a terminal, a line every few seconds elsewhere, nothing with -q."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from hubcli.cli.output import Output
+from hubcli.commands.listener import Listener
+from hubcli.quantity import format_size
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+__all__ = ["listener_for"]
+
+_LINE_EVERY_S = 5.0
+
+
+@contextmanager
+def listener_for(output: Output) -> Iterator[Listener]:
+    """The listener that suits the output; what it shows is cleared when the context ends."""
+    if not output.shows_progress:
+        yield _LineListener(output)
+        return
+    listener = _BarListener(output)
+    try:
+        yield listener
+    finally:
+        listener.close()
+
+
+class _TextListener(Listener):
+    """Says notes and waits, as both kinds do."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+
+    def note(self, text: str) -> None:
+        self.output.note(text)
+
+    def waiting(self, handle: str, holder: str) -> None:
+        self.output.say(f"Waiting for {holder}, which is fetching {handle}")
+
+
+class _LineListener(_TextListener):
+    """A line every few seconds: for logs."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__(output)
+        self._handle = ""
+        self._size_bytes: int | None = None
+        self._received = 0
+        self._started_at = self._said_at = time.monotonic()
+
+    def started(self, handle: str, source: str, size_bytes: int | None) -> None:
+        self._handle, self._size_bytes = handle, size_bytes
+        self._started_at = self._said_at = time.monotonic()
+
+    def received(self, size_bytes: int) -> None:
+        self._received += size_bytes
+        now = time.monotonic()
+        if now - self._said_at < _LINE_EVERY_S:
+            return
+        self._said_at = now
+        rate = self._received / (now - self._started_at)
+        of = f" of {format_size(self._size_bytes)}" if self._size_bytes else ""
+        self.output.say(f"{self._handle}: {format_size(self._received)}{of}, {format_size(int(rate))}/s")
+
+
+class _BarListener(_TextListener):
+    """A bar with bytes, rate and time left, and the bytes unpacked so far."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__(output)
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._unpacked = 0
+
+    def started(self, handle: str, source: str, size_bytes: int | None) -> None:
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("[dim]unpacked {task.fields[unpacked]}"),
+            console=self.output.console(sys.stderr),
+            transient=True,
+        )
+        self._task = self._progress.add_task(_short(handle), total=size_bytes, unpacked="0 B")
+        self._progress.start()
+
+    def received(self, size_bytes: int) -> None:
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, advance=size_bytes, unpacked=format_size(self._unpacked))
+
+    def unpacked(self, size_bytes: int) -> None:
+        self._unpacked += size_bytes
+
+    def note(self, text: str) -> None:
+        if self._progress is None:
+            super().note(text)
+        elif not self.output.quiet:
+            self._progress.console.print(f"Note: {text}", markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Takes the bar off the screen."""
+        if self._progress is not None:
+            self._progress.stop()
+
+
+def _short(handle: str) -> str:
+    """The end of the handle, which tells models apart."""
+    name = handle.split("://", 1)[-1].partition("/")[2] or handle
+    return name if len(name) <= 32 else "…" + name[-31:]

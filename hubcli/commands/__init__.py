@@ -1,0 +1,1 @@
+"""One verb a file: takes values, returns values, never prints."""

@@ -1,0 +1,27 @@
+"""What a running command tells whoever listens; by default nobody does."""
+
+from __future__ import annotations
+
+__all__ = ["Listener"]
+
+
+class Listener:
+    """Hears of the progress of one handle. Each method does nothing; override what matters.
+
+    `received` and `unpacked` are called from other threads than the rest.
+    """
+
+    def started(self, handle: str, source: str, size_bytes: int | None) -> None:
+        """Bytes begin to come from `source`, which announced `size_bytes` if it knows."""
+
+    def received(self, size_bytes: int) -> None:
+        """So many more bytes of the archive have come."""
+
+    def unpacked(self, size_bytes: int) -> None:
+        """So many more bytes have been written."""
+
+    def waiting(self, handle: str, holder: str) -> None:
+        """Another process, named `host:pid`, is at the same model; this one waits for it."""
+
+    def note(self, text: str) -> None:
+        """Something that a person should know, and that is no error."""

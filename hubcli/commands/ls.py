@@ -1,0 +1,217 @@
+"""`ls`: what is in the cache."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from hubcli.cache.catalog import Catalog, CatalogRow, EntryState, read_catalog
+from hubcli.errors import BrokenModelError, HandleError, UsageError
+from hubcli.handle import Handle
+from hubcli.quantity import parse_duration_s, parse_size_bytes
+from hubcli.savedmodel.structure import model_kind
+from hubcli.settings import Settings
+
+__all__ = ["CachedModel", "Filter", "Listing", "SortOrder", "ls"]
+
+
+@dataclass(frozen=True, slots=True)
+class CachedModel:
+    """One row. Sizes in bytes, times in seconds since 1970; None where nothing tells.
+
+    `handle` is None for an unknown or foreign one; `name` is then what there is.
+    """
+
+    name: str
+    handle: str | None
+    aliases: tuple[str, ...]
+    path: Path
+    state: EntryState
+    kind: str | None
+    size_bytes: int | None
+    fetched_at_s: float | None
+    last_used_at_s: float | None
+    pinned: bool
+    holder: str | None
+    problem: str | None
+
+    @classmethod
+    def of_row(cls, row: CatalogRow, root: Path) -> CachedModel:
+        """The row with what its records tell."""
+        entry = row.entry
+        manifest = entry.manifest if entry is not None else None
+        return cls(
+            name=row.name,
+            handle=entry.handle if entry is not None else None,
+            aliases=manifest.aliases if manifest is not None else (),
+            path=root / row.name,
+            state=row.state,
+            kind=manifest.kind if manifest is not None else _kind(row, root),
+            size_bytes=row.size_bytes,
+            fetched_at_s=entry.fetched_at_s() if entry is not None else None,
+            last_used_at_s=entry.last_used_at_s() if entry is not None else None,
+            pinned=manifest is not None and manifest.pinned,
+            holder=str(row.owner) if row.owner is not None else None,
+            problem=row.problem,
+        )
+
+
+def _kind(row: CatalogRow, root: Path) -> str | None:
+    """The kind by the outline of the model's main file, a few small reads."""
+    if row.state not in (EntryState.OK, EntryState.UNKNOWN):
+        return None
+    try:
+        return model_kind(root / row.name).value
+    except (BrokenModelError, OSError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The rows in order, and the whole cache's root and leftovers.
+
+    `matched` and `size_bytes` speak of all rows that fit, before `--limit`.
+    """
+
+    root: Path
+    models: tuple[CachedModel, ...]
+    matched: int
+    size_bytes: int
+    leftovers: int
+
+
+_SORT_KEYS: dict[str, tuple[Callable[[CachedModel], tuple[bool, float | str]], bool]] = {
+    # What has no value comes last in both directions: see SortOrder.apply.
+    "name": (lambda model: (model.handle is None, model.handle or model.name), False),
+    "size": (lambda model: (model.size_bytes is None, model.size_bytes or 0), True),
+    "fetched": (lambda model: (model.fetched_at_s is None, model.fetched_at_s or 0), True),
+    "used": (lambda model: (model.last_used_at_s is None, model.last_used_at_s or 0), True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SortOrder:
+    """By what the rows are sorted, and whether the largest or newest comes first."""
+
+    key: str
+    descending: bool
+
+    @classmethod
+    def parse(cls, text: str) -> SortOrder:
+        """An order from `size`, `used:asc`, …; raises UsageError for anything else."""
+        key, separator, direction = text.partition(":")
+        if key not in _SORT_KEYS or (separator and direction not in ("asc", "desc")):
+            raise UsageError(
+                f"'{text}' is no sort order", hint="Write name, size, fetched or used, then :asc or :desc."
+            )
+        return cls(key, direction == "desc" if separator else _SORT_KEYS[key][1])
+
+    def apply(self, models: Sequence[CachedModel]) -> list[CachedModel]:
+        """The rows in this order; what has no value comes last, equal ones stand by name."""
+        value = _SORT_KEYS[self.key][0]
+        by_name = sorted(models, key=lambda model: (model.handle or model.name, model.name))
+        ordered = sorted(by_name, key=lambda model: value(model)[1:], reverse=self.descending)
+        return sorted(ordered, key=lambda model: value(model)[0])
+
+
+_FILTER = re.compile(r"\s*(\w+)\s*(<=|>=|!=|=|<|>)\s*(.+?)\s*")
+_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+    "=": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+}
+_NUMERIC = ("size", "used", "fetched")
+_TEXTUAL = ("kind", "state", "pinned")
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A condition on rows: `size>1GB`, `used>30d` (not used for 30 days), `kind=TF2`, `state!=ok`."""
+
+    key: str
+    operator: str
+    value: float | str
+
+    @classmethod
+    def parse(cls, text: str) -> Filter:
+        """A filter from its text; raises UsageError for anything else."""
+        match = _FILTER.fullmatch(text)
+        if match is None or match[1] not in (*_NUMERIC, *_TEXTUAL):
+            raise UsageError(
+                f"'{text}' is no filter",
+                hint="Write 'size>1GB', 'used>30d', 'fetched<7d', 'kind=TF2', 'state=ok' or 'pinned=yes'.",
+            )
+        key, operator, value = match.groups()
+        if key in _NUMERIC:
+            return cls(key, operator, parse_size_bytes(value) if key == "size" else parse_duration_s(value))
+        if operator not in ("=", "!="):
+            raise UsageError(
+                f"'{text}' compares words by size", hint=f"Write {key}={value} or {key}!={value}."
+            )
+        return cls(key, operator, value.lower())
+
+    def accepts(self, model: CachedModel, now_s: float) -> bool:
+        """Whether the row fits; one without the value that is asked for doesn't."""
+        if isinstance(self.value, str):
+            words = {"kind": model.kind or "", "state": model.state.value, "pinned": _yes_no(model.pinned)}
+            return (words[self.key].lower() == self.value) == (self.operator == "=")
+        moments = {"used": model.last_used_at_s, "fetched": model.fetched_at_s}
+        if self.key == "size":
+            actual: float | None = model.size_bytes
+        else:
+            moment = moments[self.key]
+            actual = None if moment is None else now_s - moment
+        return actual is not None and _COMPARISONS[self.operator](actual, self.value)
+
+
+def _yes_no(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def ls(
+    settings: Settings | None = None,
+    patterns: Sequence[str] = (),
+    *,
+    filters: Sequence[Filter] = (),
+    sort: SortOrder | None = None,
+    limit: int | None = None,
+) -> Listing:
+    """The cached models whose handle fits one of the patterns, and that every filter accepts.
+
+    A pattern is a glob over the whole handle (`*` crosses slashes), or any
+    spelling of a handle. Raises CacheError where the root can't be read.
+    """
+    root = (settings or Settings.read()).cache_root
+    catalog: Catalog = read_catalog(root)
+    models = [CachedModel.of_row(row, root) for row in catalog.rows]
+    if patterns:
+        accepts = [_matcher(pattern) for pattern in patterns]
+        models = [model for model in models if any(accept(model) for accept in accepts)]
+    now_s = time.time()
+    models = [model for model in models if all(one.accepts(model, now_s) for one in filters)]
+    ordered = (sort or SortOrder.parse("name")).apply(models)
+    shown = ordered if limit is None else ordered[:limit]
+    size_bytes = sum(model.size_bytes or 0 for model in models)
+    return Listing(root, tuple(shown), len(models), size_bytes, catalog.leftovers)
+
+
+def _matcher(pattern: str) -> Callable[[CachedModel], bool]:
+    if any(character in pattern for character in "*?["):
+        return lambda model: any(
+            fnmatchcase(name, pattern) for name in (model.handle or model.name, *model.aliases)
+        )
+    try:
+        handle = Handle.parse(pattern)
+    except HandleError:
+        keys, spellings = {pattern}, {pattern}
+    else:
+        keys = {handle.cache_key, *handle.alias_keys, pattern}
+        spellings = {handle.canonical, pattern, *handle.aliases}
+    return lambda model: model.name in keys or model.handle in spellings

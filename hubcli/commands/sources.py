@@ -1,0 +1,160 @@
+"""Where the bytes of a model come from: a host, a file, a directory, standard input, this package."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import BinaryIO
+
+from hubcli.archive.compression import decompressed
+from hubcli.archive.limits import Limits
+from hubcli.archive.members import FileRecord
+from hubcli.archive.reader import ChunkReader
+from hubcli.archive.tar import walk_tar
+from hubcli.archive.tree import walk_tree
+from hubcli.archive.unpack import unpack
+from hubcli.errors import HandleError, NotFoundError
+from hubcli.handle import Handle, HandleKind
+from hubcli.pipeline import Ahead
+from hubcli.settings import Settings
+
+__all__ = ["ArchiveSource", "Source", "TreeSource", "open_source"]
+
+_READ_BYTES = 1 << 20
+# Items, not bytes: chunks of the network have at most 64 KiB, inflated ones 1 MiB.
+_RECEIVED_AHEAD, _INFLATED_AHEAD = 128, 8
+_EXAMPLES = {"mul": "mul-1.tar.gz", "mul/1": "mul-1.tar.gz"}
+
+OnBytes = Callable[[int], None]
+
+
+class Source(ABC):
+    """An opened source. `name` has no secrets; sizes are in bytes, None where unknown."""
+
+    name: str
+    size_bytes: int | None = None
+    etag: str | None = None
+    archive_sha256: str | None = None
+    archive_bytes: int | None = None
+
+    @abstractmethod
+    def unpack_into(
+        self, destination: Path, limits: Limits, *, on_received: OnBytes, on_unpacked: OnBytes
+    ) -> tuple[FileRecord, ...]:
+        """Fills the empty directory; the files that were written, sorted by path."""
+
+
+class ArchiveSource(Source):
+    """An archive that comes in chunks. Its SHA-256 and size are known once it is unpacked."""
+
+    def __init__(
+        self, name: str, chunks: Iterable[bytes], size_bytes: int | None, etag: str | None = None
+    ) -> None:
+        self.name = name
+        self.size_bytes = size_bytes
+        self.etag = etag
+        self._chunks = chunks
+
+    def unpack_into(
+        self, destination: Path, limits: Limits, *, on_received: OnBytes, on_unpacked: OnBytes
+    ) -> tuple[FileRecord, ...]:
+        """Unpacks in one pass, on three threads: receive and hash, inflate, write and hash."""
+        received = Ahead(self._hashed(on_received), _RECEIVED_AHEAD)
+        inflated = Ahead(decompressed(received), _INFLATED_AHEAD)
+        # The first stage is closed first: it may be what the second waits for.
+        with inflated, received:
+            return unpack(walk_tar(ChunkReader(inflated), limits), destination, limits, on_unpacked)
+
+    def _hashed(self, on_received: OnBytes) -> Iterator[bytes]:
+        digest, total = hashlib.sha256(), 0
+        for chunk in self._chunks:
+            digest.update(chunk)
+            total += len(chunk)
+            on_received(len(chunk))
+            yield chunk
+        self.archive_sha256, self.archive_bytes = digest.hexdigest(), total
+
+
+class TreeSource(Source):
+    """A local directory, copied through the same checks as an archive."""
+
+    def __init__(self, top: Path) -> None:
+        self.name = top.resolve().as_uri()
+        self._top = top
+
+    def unpack_into(
+        self, destination: Path, limits: Limits, *, on_received: OnBytes, on_unpacked: OnBytes
+    ) -> tuple[FileRecord, ...]:
+        """Copies every file, hashing it on the way."""
+        return unpack(walk_tree(self._top), destination, limits, on_unpacked)
+
+
+@contextmanager
+def open_source(handle: Handle, settings: Settings, local: str | None) -> Iterator[Source]:
+    """The source of the handle's bytes, or of `local` (a path, or `-` for standard input) instead.
+
+    Raises NotFoundError, NetworkError, HandleError for what can't be opened.
+    """
+    if local == "-":
+        yield ArchiveSource("standard input", _chunks_of(sys.stdin.buffer), None)
+    elif local is not None:
+        with _open_path(Path(local).expanduser()) as source:
+            yield source
+    elif handle.path is not None:
+        with _open_path(handle.path) as source:
+            yield source
+    elif handle.kind is HandleKind.EXAMPLE:
+        packed = resources.files("hubcli.examples") / _example(handle)
+        with resources.as_file(packed) as path, _open_path(path) as source:
+            source.name = str(handle)
+            yield source
+    elif handle.archive_url is not None:
+        with _open_url(settings.mirrored(handle.archive_url), settings) as source:
+            yield source
+    else:
+        raise HandleError(
+            f"{handle} is in a bucket, which hubcli doesn't read yet",
+            hint=f"Copy it to a file first, then: hubcli fetch {handle} --from FILE",
+        )
+
+
+@contextmanager
+def _open_url(url: str, settings: Settings) -> Iterator[Source]:
+    # Imported here: a hit in the cache needs no HTTP, and httpx takes 80 ms to load.
+    from hubcli.net.download import open_download
+
+    with open_download(url, timeout_s=settings.timeout_s) as download:
+        yield ArchiveSource(download.url, download.chunks(), download.size_bytes, download.etag)
+
+
+@contextmanager
+def _open_path(path: Path) -> Iterator[Source]:
+    if path.is_dir():
+        yield TreeSource(path)
+        return
+    try:
+        file = path.open("rb", buffering=0)
+    except OSError as error:
+        raise NotFoundError(f"{path} can't be opened: {error.strerror}", hint="Check the path.") from error
+    with file:
+        yield ArchiveSource(path.resolve().as_uri(), _chunks_of(file), path.stat().st_size)
+
+
+def _chunks_of(file: BinaryIO) -> Iterator[bytes]:
+    try:
+        while chunk := file.read(_READ_BYTES):
+            yield chunk
+    except OSError as error:
+        raise NotFoundError(f"The archive can't be read: {error.strerror}") from error
+
+
+def _example(handle: Handle) -> str:
+    name = str(handle).split("://", 1)[1]
+    if name not in _EXAMPLES:
+        raise NotFoundError(f"{handle} is no built-in example", hint="Built in: example://mul/1")
+    return _EXAMPLES[name]

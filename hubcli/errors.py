@@ -1,0 +1,171 @@
+"""The exception tree: what can go wrong, in which class, with which exit status.
+
+Every error that reaches a user is a `HubcliError`: a message that says what
+happened to which thing, a hint that says what to type next, a stable `code`
+for scripts, and the exit status of the process. Foreign exceptions are
+translated once, where they are met.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+__all__ = [
+    "AuthenticationError",
+    "BrokenModelError",
+    "BrokenPipe",
+    "CacheError",
+    "ChecksumError",
+    "DiskFullError",
+    "ExitStatus",
+    "HandleError",
+    "HubcliError",
+    "IntegrityError",
+    "Interrupted",
+    "LockTimeoutError",
+    "NetworkError",
+    "NotFoundError",
+    "OfflineError",
+    "TruncatedError",
+    "UnsafeArchiveError",
+    "UsageError",
+]
+
+
+class ExitStatus(IntEnum):
+    """Exit status of the process; the `meaning` is what the README prints."""
+
+    meaning: str
+
+    def __new__(cls, value: int, meaning: str) -> ExitStatus:  # noqa: D102
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+    DONE = 0, "done"
+    INTERNAL = 1, "a fault of hubcli itself; `--debug` shows the traceback"
+    USAGE = 2, "the command line can't be understood"
+    HANDLE = 3, "the handle can't be understood"
+    NOT_FOUND = 4, "no such model: not there, or the host says 404"
+    NETWORK = 5, "network or server failed, or asks for credentials, or `--offline`"
+    INTEGRITY = 6, "bytes that can't be trusted: checksum, truncation, unsafe archive, broken SavedModel"
+    CACHE = 8, "disk full, cache not writable, lock not had in time"
+    BROKEN_PIPE = 120, "the reader of standard output went away"
+    INTERRUPTED = 130, "interrupted (Ctrl-C, SIGTERM)"
+
+
+class HubcliError(Exception):
+    """The root of the tree: a fault of ours unless a subclass says otherwise."""
+
+    code = "internal"
+    exit_status = ExitStatus.INTERNAL
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(HubcliError):
+    """Options or arguments that don't fit together or can't be parsed."""
+
+    code = "usage"
+    exit_status = ExitStatus.USAGE
+
+
+class HandleError(HubcliError):
+    """A handle that can't be understood, or that doesn't name a SavedModel."""
+
+    code = "handle"
+    exit_status = ExitStatus.HANDLE
+
+
+class NotFoundError(HubcliError):
+    """No such model: the host says 404 or 410, or the file isn't there."""
+
+    code = "not-found"
+    exit_status = ExitStatus.NOT_FOUND
+
+
+class NetworkError(HubcliError):
+    """The network or the server failed."""
+
+    code = "network"
+    exit_status = ExitStatus.NETWORK
+
+
+class AuthenticationError(NetworkError):
+    """The server answers 401 or 403."""
+
+    code = "authentication"
+
+
+class OfflineError(NetworkError):
+    """Something would have to be sent, and `--offline` forbids it."""
+
+    code = "offline"
+
+
+class IntegrityError(HubcliError):
+    """Bytes that can't be trusted."""
+
+    code = "integrity"
+    exit_status = ExitStatus.INTEGRITY
+
+
+class ChecksumError(IntegrityError):
+    """Bytes whose checksum isn't the one that was promised."""
+
+    code = "checksum"
+
+
+class TruncatedError(IntegrityError):
+    """A stream or file that ends too early."""
+
+    code = "truncated"
+
+
+class UnsafeArchiveError(IntegrityError):
+    """An archive whose members must not be unpacked, or that exceeds a limit."""
+
+    code = "unsafe-archive"
+
+
+class BrokenModelError(IntegrityError):
+    """Files that don't make up a SavedModel that TensorFlow could load."""
+
+    code = "broken-model"
+
+
+class CacheError(HubcliError):
+    """The cache can't be read or written."""
+
+    code = "cache"
+    exit_status = ExitStatus.CACHE
+
+
+class DiskFullError(CacheError):
+    """The disk is full, or would be."""
+
+    code = "disk-full"
+
+
+class LockTimeoutError(CacheError):
+    """Another process holds the lock and makes no progress."""
+
+    code = "lock-timeout"
+
+
+class BrokenPipe(HubcliError):
+    """The reader of standard output went away."""
+
+    code = "broken-pipe"
+    exit_status = ExitStatus.BROKEN_PIPE
+
+
+class Interrupted(HubcliError):
+    """The user or the system asked to stop."""
+
+    code = "interrupted"
+    exit_status = ExitStatus.INTERRUPTED

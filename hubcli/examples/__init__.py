@@ -1,0 +1,1 @@
+"""The models behind `example://`, packed by tools/make_example.py."""

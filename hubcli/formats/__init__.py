@@ -1,0 +1,1 @@
+"""Bytes in, values out: readers of the formats that SavedModels are made of."""

@@ -1,0 +1,91 @@
+"""A reader of LevelDB-style tables, the format of a tensor bundle's index.
+
+Source: leveldb/doc/table_format.md and tensorflow/core/lib/io/table.cc. All
+numbers are checked against the file before they are used.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hubcli.errors import BrokenModelError
+from hubcli.formats.crc32c import masked_crc32c
+from hubcli.formats.snappy import decompress
+from hubcli.formats.wire import read_varint
+
+__all__ = ["read_table"]
+
+_FOOTER_BYTES = 48
+_MAGIC = 0xDB4775248B80FB57
+_TRAILER_BYTES = 5
+_PLAIN, _SNAPPY = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class _BlockHandle:
+    """Where a block stands: offset and size in bytes, without its trailer."""
+
+    offset: int
+    size: int
+
+    @classmethod
+    def decode(cls, data: bytes) -> tuple[_BlockHandle, int]:
+        offset, position = read_varint(data, 0)
+        size, position = read_varint(data, position)
+        return cls(offset, size), position
+
+
+def read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values of the table, sorted by key; each block's checksum is verified.
+
+    Raises BrokenModelError for anything that isn't a whole table.
+    """
+    if len(data) < _FOOTER_BYTES or struct.unpack("<Q", data[-8:])[0] != _MAGIC:
+        raise BrokenModelError("The index doesn't end like one: cut short, or something else")
+    footer = data[-_FOOTER_BYTES:]
+    _, used = _BlockHandle.decode(footer)
+    index, _ = _BlockHandle.decode(footer[used:])
+    previous = None
+    for _, encoded in _entries(_block(data, index)):
+        handle, _ = _BlockHandle.decode(encoded)
+        for key, value in _entries(_block(data, handle)):
+            if previous is not None and key <= previous:
+                raise BrokenModelError("The index holds keys out of order")
+            previous = key
+            yield key, value
+
+
+def _block(data: bytes, handle: _BlockHandle) -> bytes:
+    end = handle.offset + handle.size
+    if end + _TRAILER_BYTES > len(data) - _FOOTER_BYTES:
+        raise BrokenModelError("The index names a block beyond its end")
+    kind = data[end]
+    stored = struct.unpack("<I", data[end + 1 : end + _TRAILER_BYTES])[0]
+    if masked_crc32c(data[handle.offset : end + 1]) != stored:
+        raise BrokenModelError(f"The index is damaged: checksum of its block at byte {handle.offset}")
+    if kind not in (_PLAIN, _SNAPPY):
+        raise BrokenModelError(f"The index has a block of unknown type {kind}")
+    block = data[handle.offset : end]
+    return decompress(block) if kind == _SNAPPY else block
+
+
+def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
+    if len(block) < 4:
+        raise BrokenModelError("The index has a block without an end")
+    restarts = struct.unpack("<I", block[-4:])[0]
+    end = len(block) - 4 - 4 * restarts
+    if end < 0:
+        raise BrokenModelError("The index has a block without an end")
+    key, position = b"", 0
+    while position < end:
+        shared, position = read_varint(block, position)
+        unshared, position = read_varint(block, position)
+        length, position = read_varint(block, position)
+        stop = position + unshared + length
+        if shared > len(key) or stop > end:
+            raise BrokenModelError("The index has an entry that leaves its block")
+        key = key[:shared] + block[position : position + unshared]
+        yield key, block[position + unshared : stop]
+        position = stop

@@ -1,0 +1,324 @@
+"""Handles: how people spell the name of a model, and what each spelling means.
+
+The hosting protocol and tensorflow_hub's cache keys are described in
+https://www.tensorflow.org/hub/hosting and in tensorflow_hub 0.16.1,
+`compressed_module_resolver.py`: the key is the SHA-1 of the handle as typed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from hubcli.errors import HandleError
+from hubcli.url import with_query, without_query, without_secrets
+
+__all__ = ["ACCEPTED", "Handle", "HandleKind"]
+
+ACCEPTED = (
+    "Accepted: https://tfhub.dev/<publisher>/<model>/<version>, a Kaggle model URL or "
+    "<owner>/<model>/tensorFlow2/<variation>[/<version>], any https:// URL of a model or tarball, "
+    "example://mul/1, a directory or an archive (./model, ./model.tar.gz)."
+)
+ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+
+_FORMAT_QUERY = "tf-hub-format=compressed"
+_LEFT_IN = re.compile(r"tf-hub-format|tfhub-redirect")
+# What people leave behind a handle when they copy it from a log or a browser.
+_SUFFIXES = ("", "/", "?tf-hub-format=compressed", "?tfhub-redirect=true")
+_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_BARE_HOST = re.compile(r"(tfhub\.dev|(www\.)?kaggle\.com|hub\.tensorflow\.google\.cn)/\S+")
+_FRAMEWORKS = {"tensorflow2": "tensorFlow2", "tensorflow1": "tensorFlow1"}
+_CN_HOST = "hub.tensorflow.google.cn"
+_CN_ARCHIVE = "https://gcs.tensorflow.google.cn/tfhub-modules/{name}.tar.gz"
+
+
+class HandleKind(str, Enum):
+    """What a handle names, and so where its bytes come from."""
+
+    PATH = "path"
+    ARCHIVE = "archive"
+    TFHUB = "tfhub"
+    TFHUB_CN = "tfhub-cn"
+    KAGGLE = "kaggle"
+    HTTP = "http"
+    GCS = "gcs"
+    EXAMPLE = "example"
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """The name of a model, understood.
+
+    `text` is the spelling as typed and may hold secrets: print and store
+    `canonical`, which never does. `aliases` are the other spellings of the
+    same model, without secrets.
+    """
+
+    text: str = field(repr=False)
+    kind: HandleKind
+    canonical: str
+    version: str | None = None
+    aliases: tuple[str, ...] = field(default=(), repr=False)
+    archive_url: str | None = field(default=None, repr=False)
+    path: Path | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Handle:
+        """The handle that `text` spells; looks at the disk for what may be a path.
+
+        Raises HandleError where it can't be understood.
+        """
+        if not text.strip():
+            raise HandleError("The handle is empty", hint=ACCEPTED)
+        if "\0" in text:
+            raise HandleError(f"{text!r} holds a NUL character", hint=ACCEPTED)
+        if text.startswith(("/", "./", "../", "~")) or text in (".", ".."):
+            return _parse_local(text, text)
+        scheme = _SCHEME.match(text)
+        if scheme is None and Path(text).exists():
+            return _parse_local(text, text)
+        if any(character.isspace() or not character.isprintable() for character in text):
+            raise HandleError(f"{without_secrets(text)!r} holds spaces", hint=ACCEPTED)
+        if scheme is None:
+            return _parse_bare(text)
+        parser = _PARSERS.get(scheme[1].lower())
+        if parser is None:
+            raise HandleError(
+                f"'{without_secrets(text)}' has the scheme '{scheme[1]}', which hubcli doesn't read",
+                hint="Copy it to a local file, then: hubcli fetch HANDLE --from FILE. " + ACCEPTED,
+            )
+        return parser(text)
+
+    @property
+    def cache_key(self) -> str:
+        """Name of the model's directory in the cache: SHA-1 of `canonical`, 40 hex digits."""
+        return _sha1(self.canonical)
+
+    @property
+    def alias_keys(self) -> tuple[str, ...]:
+        """Names under which `hub.load` looks for the other spellings, the typed one included."""
+        spellings = dict.fromkeys((*self.aliases, self.text) if "://" in self.text else self.aliases)
+        return tuple(_sha1(spelling) for spelling in spellings if spelling != self.canonical)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether its bytes come over the network."""
+        return self.archive_url is not None
+
+    @property
+    def is_immutable(self) -> bool:
+        """Whether the bytes behind it never change: a versioned handle of a model host."""
+        return self.version is not None and self.kind is not HandleKind.HTTP
+
+    def __str__(self) -> str:
+        return self.canonical
+
+
+def _sha1(spelling: str) -> str:
+    return hashlib.sha1(spelling.encode(), usedforsecurity=False).hexdigest()
+
+
+def _refuse(text: str, what: str, hint: str = ACCEPTED) -> HandleError:
+    return HandleError(f"'{without_secrets(text)}' {what}", hint=hint)
+
+
+def _parse_local(text: str, path_text: str) -> Handle:
+    # Without resolving links: people recognise the path that they typed.
+    path = Path(os.path.abspath(Path(path_text).expanduser()))  # noqa: PTH100
+    if path.name in ("saved_model.pb", "saved_model.pbtxt") and not path.is_dir():
+        raise _refuse(text, "is a file inside a SavedModel", f"Name its directory: {path.parent}")
+    if path.is_file() or (not path.exists() and path.name.endswith(ARCHIVE_SUFFIXES)):
+        return Handle(text, HandleKind.ARCHIVE, f"file://{quote(str(path))}", path=path)
+    return Handle(text, HandleKind.PATH, str(path), path=path)
+
+
+def _parse_file_url(text: str) -> Handle:
+    parts = urlsplit(text)
+    if parts.netloc not in ("", "localhost") or not parts.path:
+        raise _refuse(text, "names a file on another host", "Write file:///absolute/path.")
+    return _parse_local(text, unquote(parts.path))
+
+
+def _parse_bare(text: str) -> Handle:
+    """Text without a scheme that names nothing on the disk."""
+    if _BARE_HOST.fullmatch(text):
+        raise _refuse(text, "has no scheme", f"Did you mean https://{text} ?")
+    segments = text.strip("/").split("/")
+    if len(segments) in (4, 5) and all(map(_SEGMENT.fullmatch, segments)):
+        return _kaggle(text, *segments)
+    if text.endswith(ARCHIVE_SUFFIXES):
+        raise _refuse(text, "is no file here", "Check the path, or start it with ./ or /.")
+    raise _refuse(text, "is neither a handle nor an existing directory")
+
+
+def _parse_example(text: str) -> Handle:
+    name = text.split("://", 1)[1].rstrip("/")
+    segments = name.split("/")
+    if not all(map(_SEGMENT.fullmatch, segments)) or len(segments) > 2:
+        raise _refuse(text, "names no built-in example", "Built in: example://mul/1")
+    version = segments[1] if len(segments) == 2 else None
+    return Handle(text, HandleKind.EXAMPLE, f"example://{name}", version)
+
+
+def _parse_gcs(text: str) -> Handle:
+    bucket, _, name = text.split("://", 1)[1].partition("/")
+    if not bucket or not name.strip("/"):
+        raise _refuse(text, "names no object in a bucket", "Write gs://bucket/path/model.tar.gz.")
+    return Handle(text, HandleKind.GCS, f"gs://{bucket}/{name.rstrip('/')}", _version(name.split("/")))
+
+
+def _parse_http(text: str) -> Handle:
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise _refuse(text, f"is no valid URL ({error})") from error
+    if not host:
+        raise _refuse(text, "names no host")
+    if port in (None, 80, 443):
+        if host == "tfhub.dev":
+            return _parse_tfhub(text)
+        if host == _CN_HOST:
+            return _parse_cn(text)
+        if host in ("kaggle.com", "www.kaggle.com"):
+            return _parse_kaggle(text)
+    return _parse_any_host(text)
+
+
+def _segments(text: str) -> list[str]:
+    segments = urlsplit(text).path.strip("/").split("/")
+    if segments != [""] and not all(map(_SEGMENT.fullmatch, segments)):
+        raise _refuse(text, "holds a character that no model name has")
+    return segments
+
+
+def _version(segments: list[str]) -> str | None:
+    named = [segment for segment in segments if segment]
+    return named[-1] if len(named) > 1 and named[-1].isdecimal() else None
+
+
+def _spellings(bases: list[str]) -> tuple[str, tuple[str, ...]]:
+    """The first of `bases`, and every other base and left-in suffix."""
+    every = dict.fromkeys(base + suffix for suffix, base in itertools.product(_SUFFIXES, bases))
+    canonical, *aliases = every
+    return canonical, tuple(aliases)
+
+
+def _model_name(text: str) -> list[str]:
+    segments = _segments(text)
+    if "collections" in segments[:2]:
+        raise _refuse(text, "is the page of a collection, not a model", "Open it and name one of its models.")
+    query = urlsplit(text).query
+    if "lite-format=" in query or "tfjs-format=" in query:
+        raise _refuse(text, "asks for TF Lite or TF.js files, not a SavedModel")
+    if len(segments) < 2 or (len(segments) == 2 and segments[1].isdecimal()):
+        raise _refuse(
+            text,
+            "is the page of a publisher, not a model",
+            "A model reads https://tfhub.dev/<publisher>/<model>/<version>.",
+        )
+    return segments
+
+
+def _parse_tfhub(text: str) -> Handle:
+    segments = _model_name(text)
+    name = "/".join(segments)
+    version = _version(segments) if len(segments) > 2 else None
+    canonical, aliases = _spellings([f"https://tfhub.dev/{name}", f"http://tfhub.dev/{name}"])
+    return Handle(text, HandleKind.TFHUB, canonical, version, aliases, with_query(canonical, _FORMAT_QUERY))
+
+
+def _parse_cn(text: str) -> Handle:
+    segments = _model_name(text)
+    name = "/".join(segments)
+    canonical, aliases = _spellings([f"https://{_CN_HOST}/{name}"])
+    return Handle(
+        text, HandleKind.TFHUB_CN, canonical, _version(segments), aliases, _CN_ARCHIVE.format(name=name)
+    )
+
+
+def _parse_kaggle(text: str) -> Handle:
+    """Kaggle's long form, its short form, and the address of its download API."""
+    segments = _segments(text)
+    if segments[:3] == ["api", "v1", "models"]:
+        segments = segments[2:]
+        if segments[-1] in ("download", "get", "files", "list"):
+            segments.pop()
+    if segments[0] != "models":
+        raise _refuse(text, "is a Kaggle page, but not one of a model", ACCEPTED)
+    match segments[1:]:
+        case [owner, model, "frameworks", framework, "variations", variation]:
+            return _kaggle(text, owner, model, framework, variation)
+        case [owner, model, "frameworks", framework, "variations", variation, "versions", version]:
+            return _kaggle(text, owner, model, framework, variation, version)
+        case [owner, model, framework, variation, *version] if len(version) <= 1:
+            return _kaggle(text, owner, model, framework, variation, *version)
+        case _:
+            raise _refuse(
+                text,
+                "is a Kaggle page that names no single variation of a model",
+                "Open it, choose framework and variation, and copy that address: "
+                "https://www.kaggle.com/models/<owner>/<model>/tensorFlow2/<variation>/<version>",
+            )
+
+
+def _kaggle(
+    text: str, owner: str, model: str, framework: str, variation: str, version: str | None = None
+) -> Handle:
+    name = _FRAMEWORKS.get(framework.lower())
+    if name is None:
+        raise _refuse(
+            text,
+            f"has the framework '{framework}', which holds no SavedModels",
+            "The frameworks with SavedModels are tensorFlow2 and tensorFlow1.",
+        )
+    if version is not None and not version.isdecimal():
+        raise _refuse(text, f"has the version '{version}', which is no number")
+    bases = []
+    for cased, host in itertools.product(
+        (name, name[0].upper() + name[1:]), ("www.kaggle.com", "kaggle.com")
+    ):
+        short = f"https://{host}/models/{owner}/{model}/{cased}/{variation}"
+        long = f"https://{host}/models/{owner}/{model}/frameworks/{cased}/variations/{variation}"
+        bases += [f"{short}/{version}", f"{long}/versions/{version}"] if version else [short, long]
+    canonical, aliases = _spellings(bases)
+    archive_url = with_query(canonical, _FORMAT_QUERY)
+    return Handle(text, HandleKind.KAGGLE, canonical, version, aliases, archive_url)
+
+
+def _parse_any_host(text: str) -> Handle:
+    """A host of someone's own: it is asked for exactly what was typed."""
+    parts = urlsplit(text)
+    if not parts.path.strip("/"):
+        raise _refuse(text, "names a host, but no model on it")
+    host = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+    if ":" in str(parts.hostname):
+        host = f"[{parts.hostname}]" + (f":{parts.port}" if parts.port else "")
+    tidy = parts._replace(scheme=parts.scheme.lower(), netloc=host, path=parts.path.rstrip("/"))
+    canonical = without_query(without_secrets(tidy.geturl()), _LEFT_IN)
+    is_tarball = tidy.path.endswith(ARCHIVE_SUFFIXES)
+    if urlsplit(canonical).query or is_tarball:
+        aliases: tuple[str, ...] = (with_query(canonical, _FORMAT_QUERY),)
+    else:
+        canonical, aliases = _spellings([canonical])
+    # A signed URL of a tarball may cover its whole query: nothing is added to it.
+    archive_url = text.partition("#")[0] if is_tarball else with_query(text, _FORMAT_QUERY)
+    version = _version(tidy.path.split("/"))
+    return Handle(text, HandleKind.HTTP, canonical, version, aliases, archive_url)
+
+
+_PARSERS = {
+    "http": _parse_http,
+    "https": _parse_http,
+    "gs": _parse_gcs,
+    "file": _parse_file_url,
+    "example": _parse_example,
+}

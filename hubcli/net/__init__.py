@@ -1,0 +1,1 @@
+"""HTTP: redirects checked one by one, lengths and checksums verified at the end."""

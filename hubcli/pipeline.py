@@ -1,0 +1,90 @@
+"""Stages of a stream on threads of their own.
+
+Receiving, inflating and writing each spend their time outside the interpreter
+lock, so that two cores do the work of one stream.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from types import TracebackType
+from typing import Generic, TypeVar
+
+__all__ = ["Ahead"]
+
+T = TypeVar("T")
+_POLL_S = 0.1
+_JOIN_S = 1.0
+
+
+class _End:
+    """The last item of a stage: its stream ended, with `error` or without."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+
+
+class Ahead(Generic[T]):
+    """The same items, produced on a thread that works up to `depth` items ahead.
+
+    An error of the producer is raised here, after the items before it. Close it
+    (it is a context manager) where the consumer may stop early: the thread then
+    ends with its current item.
+    """
+
+    def __init__(self, items: Iterable[T], depth: int) -> None:
+        self._queue: queue.Queue[T | _End] = queue.Queue(depth)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._produce, args=(items,), name="hubcli-stage", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        item = self._queue.get()
+        if not isinstance(item, _End):
+            return item
+        self._stopped.set()
+        self._queue.put(item)  # Whoever asks again gets the same answer.
+        if item.error is not None:
+            raise item.error
+        raise StopIteration
+
+    def __enter__(self) -> Ahead[T]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stops the producer, wakes a consumer that waits, and gives the thread a second to end."""
+        self._stopped.set()
+        with suppress(queue.Full):  # A full queue has nobody waiting for an item.
+            self._queue.put_nowait(_End())
+        self._thread.join(_JOIN_S)
+
+    def _produce(self, items: Iterable[T]) -> None:
+        try:
+            for item in items:
+                if not self._put(item):
+                    return
+        except BaseException as error:  # noqa: BLE001 - handed to the consumer, whatever it is
+            self._put(_End(error))
+        else:
+            self._put(_End())
+
+    def _put(self, item: T | _End) -> bool:
+        while not self._stopped.is_set():
+            with suppress(queue.Full):
+                self._queue.put(item, timeout=_POLL_S)
+                return True
+        return False

@@ -1,0 +1,90 @@
+"""Sizes, durations and shares, as people write and read them.
+
+Sizes follow the units of the International System (`GB` is 10⁹ bytes) and
+their binary brothers (`GiB` is 2³⁰ bytes), see IEC 80000-13.
+"""
+
+from __future__ import annotations
+
+import re
+
+from hubcli.errors import UsageError
+
+__all__ = ["format_age", "format_size", "parse_duration_s", "parse_size_bytes"]
+
+_SIZE_UNITS = {
+    "": 1,
+    "b": 1,
+    **{prefix: 1000**power for power, prefix in enumerate("kmgtp", start=1)},
+    **{f"{prefix}b": 1000**power for power, prefix in enumerate("kmgtp", start=1)},
+    **{f"{prefix}ib": 1024**power for power, prefix in enumerate("kmgtp", start=1)},
+}
+_DURATION_UNITS = {
+    "": 1,
+    "s": 1,
+    "m": 60,
+    "min": 60,
+    "h": 3600,
+    "d": 86400,
+    "w": 7 * 86400,
+    "y": 365 * 86400,
+}
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", re.ASCII)
+
+
+def parse_size_bytes(text: str) -> int:
+    """A size such as `20GB`, `1.5GiB`, `300M` or `4096`, in bytes.
+
+    Raises UsageError for anything else.
+
+    >>> parse_size_bytes("1.5kB"), parse_size_bytes("1KiB")
+    (1500, 1024)
+    """
+    return int(_parse(text, _SIZE_UNITS, "size", "20GB, 1.5GiB, 300M, 4096"))
+
+
+def parse_duration_s(text: str) -> float:
+    """A duration such as `30d`, `12h`, `10m` or `90`, in seconds.
+
+    Raises UsageError for anything else.
+
+    >>> parse_duration_s("10m")
+    600.0
+    """
+    return _parse(text, _DURATION_UNITS, "duration", "30d, 12h, 10m, 90s")
+
+
+def _parse(text: str, units: dict[str, int], what: str, examples: str) -> float:
+    match = _QUANTITY.fullmatch(text.strip())
+    if match is None or match[2].lower() not in units:
+        raise UsageError(f"'{text}' is no {what}", hint=f"Write it like {examples}.")
+    return float(match[1]) * units[match[2].lower()]
+
+
+def format_size(size_bytes: int) -> str:
+    """The size with three significant digits and a decimal unit.
+
+    >>> format_size(999), format_size(1_304_000), format_size(999_999)
+    ('999 B', '1.3 MB', '1.0 MB')
+    """
+    if size_bytes < 1000:
+        return f"{size_bytes} B"
+    value, units = size_bytes / 1000, ["TB", "GB", "MB", "kB"]
+    unit = units.pop()
+    while units and round(value, 1) >= 1000:
+        value, unit = value / 1000, units.pop()
+    return f"{value:.1f} {unit}" if value < 99.95 else f"{value:.0f} {unit}"
+
+
+def format_age(seconds: float) -> str:
+    """How long ago, in the largest unit that fits.
+
+    >>> format_age(59), format_age(7200), format_age(86400 * 40)
+    ('now', '2h ago', '40d ago')
+    """
+    if seconds < 60:
+        return "now"
+    for unit, length in (("y", 365 * 86400), ("d", 86400), ("h", 3600)):
+        if seconds >= length * (2 if unit == "y" else 1):
+            return f"{int(seconds // length)}{unit} ago"
+    return f"{int(seconds // 60)}m ago"

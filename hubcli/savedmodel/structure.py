@@ -1,0 +1,165 @@
+"""The structure of a SavedModel directory: its kind, and whether its files are all there.
+
+Source: tensorflow/core/protobuf/saved_model.proto, meta_graph.proto and
+saved_object_graph.proto (field numbers), tensorflow/python/saved_model/constants.py
+(file names). The graph itself is not parsed here.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from pathlib import Path
+
+from hubcli.errors import BrokenModelError
+from hubcli.formats.bundle import BundleIndex
+from hubcli.formats.wire import LENGTH_DELIMITED, Field, WireReader
+
+__all__ = ["MAIN_FILES", "ModelKind", "check_structure", "model_kind"]
+
+MAIN_FILES = ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")
+
+_META_GRAPHS = 2
+_META_INFO_DEF, _GRAPH_DEF, _OBJECT_GRAPH_DEF = 1, 2, 7
+_NODES, _USER_OBJECT, _IDENTIFIER = 1, 4, 1
+_MAX_INDEX_BYTES = 1 << 30
+_HEAD_BYTES = 1024
+_TEXT_TOKEN = re.compile(r"""#[^\n]*|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[{}<>]|[A-Za-z_][\w.]*|\S""")
+
+
+class ModelKind(str, Enum):
+    """The format family of a SavedModel, by what TensorFlow users call it."""
+
+    TF2 = "TF2"
+    TF1 = "TF1"
+    TF1_HUB = "TF1 Hub"
+    KERAS = "Keras"
+
+
+def check_structure(model: Path) -> ModelKind:
+    """The kind of the SavedModel in the directory `model`, once its files are found whole.
+
+    Read are the outline of saved_model.pb or .pbtxt, the whole of
+    variables.index, and the length of each shard that it names.
+    Raises BrokenModelError with the file and its fault.
+    """
+    kind = model_kind(model)
+    _check_variables(model / "variables")
+    return kind
+
+
+def model_kind(model: Path) -> ModelKind:
+    """The kind of the SavedModel in the directory `model`, from the outline of its main file.
+
+    Raises BrokenModelError where that file is missing or something else.
+    """
+    main = next((model / name for name in MAIN_FILES if (model / name).is_file()), None)
+    if main is None:
+        raise BrokenModelError(
+            f"No SavedModel: neither {MAIN_FILES[0]} nor {MAIN_FILES[1]} is there",
+            hint="A SavedModel archive has saved_model.pb at its root (or in one top folder).",
+        )
+    if main.suffix == ".pb":
+        kind = _kind_of_binary(main)
+    elif main.suffix == ".pbtxt":
+        kind = _kind_of_text(main)
+    else:
+        kind = ModelKind.TF2  # Chunked files come from TensorFlow 2.15 and newer alone.
+    if (model / "tfhub_module.pb").is_file():
+        return ModelKind.TF1_HUB
+    return ModelKind.KERAS if (model / "keras_metadata.pb").is_file() else kind
+
+
+def _kind_of_binary(main: Path) -> ModelKind:
+    size = main.stat().st_size
+    with main.open("rb") as file:
+        _refuse_look_alike(main.name, file.read(_HEAD_BYTES))
+        reader = WireReader(file, size)
+        try:
+            kinds = [_kind_of_meta_graph(reader, field) for field in _messages(reader, _META_GRAPHS)]
+        except BrokenModelError as error:
+            raise BrokenModelError(f"{main.name} can't be read as a SavedModel: {error.message}") from error
+    if not kinds:
+        raise BrokenModelError(f"{main.name} holds no MetaGraph ({size} bytes)")
+    return kinds[0]
+
+
+def _messages(reader: WireReader, number: int, start: int = 0, end: int | None = None) -> list[Field]:
+    fields = reader.fields(start, end)
+    return [field for field in fields if field.number == number and field.wire_type == LENGTH_DELIMITED]
+
+
+def _kind_of_meta_graph(reader: WireReader, meta_graph: Field) -> ModelKind:
+    fields = {field.number: field for field in reader.fields(meta_graph.start, meta_graph.end)}
+    if not fields.keys() & {_META_INFO_DEF, _GRAPH_DEF}:
+        raise BrokenModelError("a MetaGraph has no graph")
+    objects = fields.get(_OBJECT_GRAPH_DEF)
+    if objects is None or objects.wire_type != LENGTH_DELIMITED:
+        return ModelKind.TF1
+    return ModelKind.KERAS if _is_keras(reader, objects) else ModelKind.TF2
+
+
+def _is_keras(reader: WireReader, objects: Field) -> bool:
+    """Whether the root object says that Keras 2 wrote it (before keras_metadata.pb, TF < 2.5)."""
+    root = next(reader.fields(objects.start, objects.end), None)
+    if root is None or root.number != _NODES or root.wire_type != LENGTH_DELIMITED:
+        return False
+    for user_object in _messages(reader, _USER_OBJECT, root.start, root.end):
+        for identifier in _messages(reader, _IDENTIFIER, user_object.start, user_object.end):
+            return reader.read(identifier.start, identifier.end).startswith(b"_tf_keras")
+    return False
+
+
+def _kind_of_text(main: Path) -> ModelKind:
+    """The kind by the field names of the text format, nesting checked."""
+    text = main.read_text(encoding="utf-8", errors="replace")
+    _refuse_look_alike(main.name, text[:_HEAD_BYTES].encode())
+    depth, names = 0, set[tuple[int, str]]()
+    for word in _TEXT_TOKEN.findall(text):
+        depth += (word in "{<") - (word in "}>")
+        if depth < 0:
+            break
+        if depth < 2 and (word[0].isalpha() or word[0] == "_"):
+            names.add((depth, word))
+    if (0, "item") in names:
+        raise BrokenModelError(f"{main.name} is a label map, not a SavedModel")
+    if (0, "meta_graphs") not in names:
+        raise BrokenModelError(f"{main.name} holds no meta_graphs: it is no SavedModel")
+    if depth != 0:
+        raise BrokenModelError(f"{main.name} has braces that don't match: it is cut off or damaged")
+    return ModelKind.TF2 if (1, "object_graph_def") in names else ModelKind.TF1
+
+
+def _refuse_look_alike(name: str, head: bytes) -> None:
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
+    if not head:
+        raise BrokenModelError(f"{name} is empty")
+    if start.startswith(b"version https://git-lfs"):
+        raise BrokenModelError(
+            f"{name} is a git-LFS pointer, not the model itself",
+            hint="Where the model was packed: git lfs pull, then pack it again.",
+        )
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise BrokenModelError(f"{name} is a web page, not a SavedModel")
+
+
+def _check_variables(folder: Path) -> None:
+    index_file = folder / "variables.index"
+    if not index_file.is_file():
+        if folder.is_dir() and any(folder.glob("variables.data-*")):
+            raise BrokenModelError("variables/variables.index is missing, its data shards are there")
+        return
+    if index_file.stat().st_size > _MAX_INDEX_BYTES:
+        raise BrokenModelError("variables/variables.index is larger than 1 GiB")
+    try:
+        index = BundleIndex.read(index_file.read_bytes())
+    except BrokenModelError as error:
+        raise BrokenModelError(f"variables/variables.index: {error.message}") from error
+    for shard, expected in enumerate(index.shard_sizes_bytes()):
+        name = index.shard_name(shard)
+        try:
+            size = (folder / name).stat().st_size
+        except FileNotFoundError as error:
+            raise BrokenModelError(f"variables/{name} is missing; the index names it") from error
+        if size < expected:
+            raise BrokenModelError(f"variables/{name} has {size} bytes; the index needs {expected}")
