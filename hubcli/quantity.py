@@ -10,7 +10,7 @@ import re
 
 from hubcli.errors import UsageError
 
-__all__ = ["format_age", "format_size", "parse_duration_s", "parse_size_bytes"]
+__all__ = ["format_age", "format_duration", "format_size", "parse_duration_s", "parse_size_bytes"]
 
 _SIZE_UNITS = {
     "": 1,
@@ -74,6 +74,17 @@ def format_size(size_bytes: int) -> str:
     while units and round(value, 1) >= 1000:
         value, unit = value / 1000, units.pop()
     return f"{value:.1f} {unit}" if value < 99.95 else f"{value:.0f} {unit}"
+
+
+def format_duration(seconds: float) -> str:
+    """A short time, as a clock shows it.
+
+    >>> format_duration(5), format_duration(3725)
+    ('0:05', '1:02:05')
+    """
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def format_age(seconds: float) -> str:

@@ -6,6 +6,7 @@ This is the one module that reads the environment.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ from hubcli.errors import UsageError
 __all__ = ["Mirror", "Settings"]
 
 APP_NAME = "hubcli"
+# A Path has already made one slash of two.
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,7 @@ def _cache_root(env: Mapping[str, str], cache_dir: Path | None) -> tuple[Path, s
 
 
 def _absolute(text: str, source: str) -> Path:
-    if "://" in text:
+    if _REMOTE.match(text):
         raise UsageError(
             f"{source} is '{text}', which is no local directory",
             hint="hubcli keeps its cache on a local or mounted disk: name a directory.",

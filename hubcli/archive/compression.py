@@ -140,5 +140,5 @@ def _step(decompressor: _Decompressor, data: bytes, name: str) -> bytes:
         raise TruncatedError(f"The {name} stream is cut off before its end") from error
     except MemoryError as error:
         raise UnsafeArchiveError(f"The {name} stream asks for too much memory") from error
-    except (igzip_lib.error, OSError, lzma.LZMAError, ValueError) as error:
+    except (igzip_lib.IsalError, OSError, lzma.LZMAError, ValueError) as error:
         raise IntegrityError(f"The {name} stream is damaged: {error}") from error

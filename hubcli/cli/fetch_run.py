@@ -11,6 +11,7 @@ from hubcli.cli.views import fetch_document, fetch_summary
 from hubcli.commands.fetch import FetchOptions, FetchResult, fetch
 from hubcli.errors import HubcliError
 from hubcli.settings import Settings
+from hubcli.url import without_secrets
 
 __all__ = ["FetchRun"]
 
@@ -51,7 +52,9 @@ class FetchRun:
             self.output.payload(str(result.path))
 
     def _document(self) -> dict[str, Any]:
-        errors = [error_document(error) for _, error in self.errors]
+        errors = [
+            {"handle": without_secrets(handle), **error_document(error)} for handle, error in self.errors
+        ]
         document: dict[str, Any] = {"models": [fetch_document(result) for result in self.results]}
         return {**document, "error": errors[0], "errors": errors} if errors else document
 

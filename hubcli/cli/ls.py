@@ -44,7 +44,7 @@ def ls_command(
 
     Example: [bold]hubcli ls --sort size --filter 'used>30d'[/bold]
     """
-    from hubcli.cli.views import listing_document, show_listing
+    from hubcli.cli.views import listing_document, show_listing, show_names
     from hubcli.commands.ls import Filter, SortOrder, ls
 
     settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
@@ -59,7 +59,6 @@ def ls_command(
     if as_json:
         output.document(listing_document(listing))
     elif quiet:
-        if listing.models:
-            output.payload("\n".join(model.handle or model.name for model in listing.models))
+        show_names(listing, output)
     else:
         show_listing(listing, output, narrowed=bool(patterns or filters))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hubcli.cli.output import Output
 from hubcli.commands.listener import Listener
-from hubcli.quantity import format_size
+from hubcli.quantity import format_duration, format_size
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["listener_for"]
 
 _LINE_EVERY_S = 5.0
+_BAR_EVERY_S = 0.1
+_WIDE = 100
 
 
 @contextmanager
@@ -78,34 +80,44 @@ class _BarListener(_TextListener):
         super().__init__(output)
         self._progress: Progress | None = None
         self._task: TaskID | None = None
-        self._unpacked = 0
+        self._total_bytes: int | None = None
+        self._received = self._unpacked = 0
+        self._started_at = self._shown_at = time.monotonic()
 
     def started(self, handle: str, source: str, size_bytes: int | None) -> None:
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
+        from rich.progress import BarColumn, Progress, TextColumn
 
+        self._total_bytes = size_bytes
+        # 80 columns hold the line.
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("[dim]unpacked {task.fields[unpacked]}"),
+            BarColumn(bar_width=12),
+            TextColumn("{task.fields[counts]}", justify="right"),
             console=self.output.console(sys.stderr),
             transient=True,
         )
-        self._task = self._progress.add_task(_short(handle), total=size_bytes, unpacked="0 B")
+        self._task = self._progress.add_task(_short(handle), total=size_bytes, counts="")
         self._progress.start()
 
     def received(self, size_bytes: int) -> None:
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, advance=size_bytes, unpacked=format_size(self._unpacked))
+        if self._progress is None or self._task is None:
+            return
+        self._received += size_bytes
+        now = time.monotonic()
+        if now - self._shown_at >= _BAR_EVERY_S or self._received == self._total_bytes:
+            self._shown_at = now
+            self._progress.update(self._task, completed=self._received, counts=self._counts(now))
+
+    def _counts(self, now: float) -> str:
+        """Bytes, rate, time left, and, where there is room, the bytes unpacked."""
+        rate = self._received / max(now - self._started_at, 0.001)
+        parts = [format_size(self._received), f"{format_size(int(rate))}/s"]
+        if self._total_bytes:
+            parts[0] += f" of {format_size(self._total_bytes)}"
+            parts.append(f"{format_duration((self._total_bytes - self._received) / max(rate, 1))} left")
+        if self._progress is not None and self._progress.console.width >= _WIDE:
+            parts.append(f"unpacked {format_size(self._unpacked)}")
+        return "  ".join(parts)
 
     def unpacked(self, size_bytes: int) -> None:
         self._unpacked += size_bytes
@@ -125,4 +137,4 @@ class _BarListener(_TextListener):
 def _short(handle: str) -> str:
     """The end of the handle, which tells models apart."""
     name = handle.split("://", 1)[-1].partition("/")[2] or handle
-    return name if len(name) <= 32 else "…" + name[-31:]
+    return name if len(name) <= 24 else "…" + name[-23:]

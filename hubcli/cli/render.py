@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from hubcli.cli.output import Output
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 __all__ = ["Column", "render_table"]
 
@@ -17,12 +22,16 @@ _MAX_STYLED_ROWS = 500
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its title, alignment, the terminal width from which it is shown, styles by first word."""
+    """A column: its title and alignment, the terminal width from which it is shown or shown in full.
+
+    Below `full_width` a cell ends at its colon. `styles` are chosen by the cell's first word.
+    """
 
     title: str
     right: bool = False
     stretches: bool = False
     min_width: int = 0
+    full_width: int = 0
     styles: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -45,7 +54,6 @@ def _plain(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
 def _styled(columns: Sequence[Column], rows: Sequence[Sequence[str]], output: Output) -> str:
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     width = shutil.get_terminal_size().columns
     shown = [index for index, column in enumerate(columns) if width >= column.min_width]
@@ -59,20 +67,18 @@ def _styled(columns: Sequence[Column], rows: Sequence[Sequence[str]], output: Ou
             ratio=1 if column.stretches else None,
         )
     for cells in rows:
-        table.add_row(
-            *(
-                Text(
-                    cells[index],
-                    style=columns[index].styles.get(
-                        cells[index].split(",")[0].split(":")[0].split(" ")[0], ""
-                    ),
-                )
-                for index in shown
-            )
-        )
+        table.add_row(*(_cell(columns[index], cells[index], width) for index in shown))
     buffer = io.StringIO()
     console = Console(
         file=buffer, width=width, force_terminal=True, no_color=output.no_color or None, highlight=False
     )
     console.print(table)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+
+
+def _cell(column: Column, text: str, width: int) -> Text:
+    from rich.text import Text
+
+    word = re.split(r"\W", text, maxsplit=1)[0]
+    shown = text if width >= column.full_width else text.partition(":")[0]
+    return Text(shown, style=column.styles.get(word, ""))

@@ -13,7 +13,7 @@ from hubcli.commands.ls import CachedModel, Listing
 from hubcli.quantity import format_age, format_size
 from hubcli.timestamp import to_iso_utc
 
-__all__ = ["fetch_document", "fetch_summary", "listing_document", "show_listing"]
+__all__ = ["fetch_document", "fetch_summary", "listing_document", "show_listing", "show_names"]
 
 _COLUMNS = (
     Column("HANDLE", stretches=True),
@@ -21,7 +21,7 @@ _COLUMNS = (
     Column("KIND"),
     Column("FETCHED", right=True, min_width=100),
     Column("USED", right=True),
-    Column("STATE", styles={"ok": "green", "gutted": "red", "downloading": "cyan"}),
+    Column("STATE", full_width=120, styles={"ok": "green", "gutted": "red", "downloading": "cyan"}),
 )
 
 
@@ -59,6 +59,13 @@ def show_listing(listing: Listing, output: Output, *, narrowed: bool) -> None:
         output.payload(_total(listing))
     if listing.leftovers:
         output.note(f"Interrupted downloads left something of {listing.leftovers} more behind")
+
+
+def show_names(listing: Listing, output: Output) -> None:
+    """Writes handles, and the keys of entries whose handle is unknown; not what is foreign."""
+    names = [model.handle or model.name for model in listing.models if model.state is not EntryState.FOREIGN]
+    if names:
+        output.payload("\n".join(names))
 
 
 def _row(model: CachedModel, now_s: float) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,17 +21,19 @@ from hubcli.errors import ChecksumError
 __all__ = ["BodyVerifier", "Digest", "read_digests"]
 
 _REPR_DIGEST = re.compile(r"\s*([a-z0-9-]+)\s*=\s*:([A-Za-z0-9+/=]*):\s*")
-_ALGORITHMS = {
-    "crc32c": google_crc32c.Checksum,
-    "md5": lambda: hashlib.md5(usedforsecurity=False),
-    "sha-256": hashlib.sha256,
-    "sha-512": hashlib.sha512,
-}
 
 
 class _Hasher(Protocol):
     def update(self, data: bytes, /) -> None: ...
     def digest(self) -> bytes: ...
+
+
+_ALGORITHMS: dict[str, Callable[[], _Hasher]] = {
+    "crc32c": google_crc32c.Checksum,
+    "md5": lambda: hashlib.md5(usedforsecurity=False),
+    "sha-256": hashlib.sha256,
+    "sha-512": hashlib.sha512,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,231 @@
+"""A 400 MB model from nginx on loopback: hubcli against curl with tar, with pigz, and hub.resolve.
+
+Run it from the top of the repository: `python -m benchmarks.fetch`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import math
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+from benchmarks.measure import Contender, Cost, compare, median_seconds, print_table, tool_beside
+
+_ARCHIVE = "model.tar.gz"
+_FILES = 4
+_BLOCK_BYTES = 4 << 20
+_MEMORY_BOUND_BYTES = 120_000_000
+_RESOLVE = "import sys, tensorflow_hub as hub; hub.resolve(sys.argv[1])"
+_START_S = 10.0
+
+_NGINX = """
+daemon off;
+master_process off;
+worker_processes 1;
+pid nginx.pid;
+error_log error.log;
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    sendfile on;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    server {{ listen 127.0.0.1:{port}; root www; }}
+}}
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures and prints the table; 1 where a bound is not met."""
+    options = _options(arguments)
+    with tempfile.TemporaryDirectory(prefix="hubcli-fetch-", dir=options.work_dir) as folder:
+        work = Path(folder)
+        (work / "www").mkdir()
+        archive, size_bytes = work / "www" / _ARCHIVE, options.size_mb * 10**6
+        print(f"packing a model of {options.size_mb} MB …", file=sys.stderr)
+        pack_model(archive, size_bytes)
+        with _nginx(work) as port:
+            contenders = _contenders(options.python, f"http://127.0.0.1:{port}/{_ARCHIVE}", size_bytes)
+            costs = compare(contenders, options.rounds, work)
+        packed_mb = archive.stat().st_size / 1e6
+    print(f"model {options.size_mb} MB, archive {packed_mb:.0f} MB, {options.rounds} rounds")
+    return _report(contenders, costs)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fetch", description=__doc__)
+    parser.add_argument("--size-mb", type=int, default=400, help="megabytes of the model, unpacked")
+    parser.add_argument("--rounds", type=int, default=5, help="counted rounds, after one to warm up")
+    parser.add_argument(
+        "--python", type=Path, default=Path(sys.executable), help="interpreter whose tools are measured"
+    )
+    parser.add_argument("--work-dir", type=Path, help="where archive and copies go (default: temp directory)")
+    return parser.parse_args(arguments)
+
+
+def pack_model(archive: Path, size_bytes: int) -> None:
+    """A tar.gz (gzip -6) of the built-in example with `size_bytes` of weight-like data as its assets."""
+    example = resources.files("hubcli.examples") / "mul-1.tar.gz"
+    with (
+        example.open("rb") as packed,
+        tarfile.open(fileobj=packed, mode="r:gz") as original,
+        tarfile.open(archive, "w:gz", compresslevel=6, format=tarfile.USTAR_FORMAT) as target,
+    ):
+        for member in original:
+            target.addfile(member, original.extractfile(member) if member.isfile() else None)
+        for number in range(_FILES):
+            member = tarfile.TarInfo(f"./assets/weights-{number}.bin")
+            member.size = size_bytes // _FILES
+            target.addfile(member, io.BufferedReader(_Weights(), _BLOCK_BYTES))
+
+
+class _Weights(io.RawIOBase):
+    """Endless float32 numbers as weights are spread: gzip takes about 8 % off them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._exponents = _exponent_bytes()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        block = bytearray(os.urandom(len(buffer)))
+        # Little-endian float32: mantissas are noise, the fourth byte is the sign and most of the exponent.
+        block[3::4] = block[3::4].translate(self._exponents)
+        buffer[:] = block
+        return len(buffer)
+
+
+def _exponent_bytes() -> bytes:
+    """For each of 256 equally likely bytes the top byte of a normally distributed float."""
+    sigma = 0.05
+
+    def below(exponent: int) -> float:
+        """The probability of a smaller magnitude than 2 ** (exponent - 127)."""
+        return math.erf(2.0 ** (exponent - 127) / sigma / math.sqrt(2))
+
+    positive = bytearray()
+    for half in range(128):  # The lowest bit of the exponent is in the byte before.
+        positive += bytes([half]) * (round(below(2 * half + 2) * 128) - len(positive))
+    return bytes(positive) + bytes(byte | 0x80 for byte in positive)
+
+
+@contextmanager
+def _nginx(work: Path) -> Iterator[int]:
+    """Serves `work`/www on loopback; the port."""
+    binary = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
+    if binary is None:
+        sys.exit("nginx is not installed")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    (work / "nginx.conf").write_text(_NGINX.format(port=port))
+    command = [binary, "-p", str(work), "-c", "nginx.conf", "-e", "error.log"]
+    with subprocess.Popen(command) as server:
+        try:
+            _wait_for(port, server)
+            yield port
+        finally:
+            server.terminate()
+
+
+def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline and server.poll() is None:
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    sys.exit("nginx does not start")
+
+
+def _contenders(python: Path, url: str, size_bytes: int) -> list[Contender]:
+    """First hubcli, then its peers; without pigz where that is missing."""
+
+    def pipeline(unpacker: str) -> list[str]:
+        return ["bash", "-c", f'set -o pipefail; curl -sf "$0" | {unpacker}', url]
+
+    def check(folder: Path) -> None:
+        found = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        if found < size_bytes // _FILES * _FILES:
+            sys.exit(f"only {found} bytes were unpacked")
+
+    contenders = [
+        Contender(
+            "hubcli fetch",
+            lambda folder: [tool_beside(python, "hubcli"), "fetch", url],
+            lambda folder: {"HUBCLI_CACHE_DIR": str(folder)},
+            check,
+        ),
+        Contender(
+            "curl | tar xz", lambda folder: [*pipeline('tar xz -C "$1"'), str(folder)], check=check, bound=0.5
+        ),
+        Contender(
+            "curl | pigz -dc | tar x",
+            lambda folder: [*pipeline('pigz -dc | tar x -C "$1"'), str(folder)],
+            check=check,
+            bound=1.1,
+        ),
+        Contender(
+            "hub.resolve",
+            lambda folder: [str(python), "-c", _RESOLVE, url],
+            lambda folder: {"TFHUB_CACHE_DIR": str(folder)},
+            check,
+            bound=0.25,
+        ),
+    ]
+    if shutil.which("pigz") is None:
+        print("pigz is not installed: left out", file=sys.stderr)
+        contenders = [contender for contender in contenders if "pigz" not in contender.name]
+    return contenders
+
+
+def _report(contenders: Sequence[Contender], costs: dict[str, list[Cost]]) -> int:
+    own = costs[contenders[0].name]
+    rows, all_met = [], True
+    for contender in contenders:
+        theirs = costs[contender.name]
+        ratio = median_seconds(own) / median_seconds(theirs)
+        met = contender.bound is None or ratio <= contender.bound
+        all_met &= met
+        rows.append(
+            (
+                contender.name,
+                f"{median_seconds(theirs):.2f}",
+                f"{statistics.median(cost.cpu_seconds for cost in theirs):.2f}",
+                f"{ratio:.2f}",
+                "" if contender.bound is None else f"{contender.bound:.2f}",
+                "" if contender.bound is None else _verdict(met),
+            )
+        )
+    print_table(("command", "median s", "CPU s", "hubcli / it", "bound", "verdict"), rows)
+    peak = max(cost.peak_rss_bytes for cost in own)
+    is_small = peak <= _MEMORY_BOUND_BYTES
+    print(f"peak memory of hubcli {peak / 1e6:.0f} MB, bound {_MEMORY_BOUND_BYTES / 1e6:.0f} MB:", end=" ")
+    print(_verdict(is_small))
+    return 0 if all_met and is_small else 1
+
+
+def _verdict(met: bool) -> str:
+    return "met" if met else "not met"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""Whole processes, timed in interleaved rounds, and the table that compares them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["Contender", "Cost", "compare", "print_table", "tool_beside"]
+
+_READ_BYTES = 1 << 20
+# Linux counts ru_maxrss in KiB, macOS in bytes: getrusage(2) of each.
+_RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one process cost, its children included where it waited for them."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_rss_bytes: int
+    output_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A command that is measured. `command` gets the fresh directory that one run may fill.
+
+    `bound` is what hubcli's median may be of this one's: a share of it for a
+    peer, None where the design page names none. `check` raises where a run did
+    not do the work.
+    """
+
+    name: str
+    command: Callable[[Path], Sequence[str]]
+    environment: Callable[[Path], Mapping[str, str]] = field(default=lambda folder: {})
+    check: Callable[[Path], None] = field(default=lambda folder: None)
+    bound: float | None = None
+
+
+def tool_beside(python: Path, name: str) -> str:
+    """The console script `name` of the interpreter's environment; exits where there is none."""
+    script = python.with_name(name)
+    if not script.is_file():
+        sys.exit(f"{name} is not installed beside {python}")
+    return str(script)
+
+
+def compare(contenders: Sequence[Contender], rounds: int, work: Path) -> dict[str, list[Cost]]:
+    """The costs of every contender by name: each once per round, after a round that is not counted.
+
+    The order turns by one from round to round, so that nobody always comes
+    after the same other. Directories are made and removed outside of the timing.
+    """
+    costs: dict[str, list[Cost]] = {contender.name: [] for contender in contenders}
+    for number in range(rounds + 1):
+        shift = number % len(contenders)
+        for contender in (*contenders[shift:], *contenders[:shift]):
+            cost = _run_in_fresh_directory(contender, work)
+            if number:
+                costs[contender.name].append(cost)
+        print(f"round {number} of {rounds}" + ("" if number else " (warm-up, not counted)"), file=sys.stderr)
+    return costs
+
+
+def _run_in_fresh_directory(contender: Contender, work: Path) -> Cost:
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=work))
+    try:
+        cost = _run(contender.command(folder), contender.environment(folder))
+        contender.check(folder)
+        return cost
+    finally:
+        shutil.rmtree(folder)
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
+    """Runs the command with its output in a pipe that is read to the end; exits where it fails."""
+    env = {**os.environ, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", **environment}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # An installed package is compiled: the warm-up does it.
+    with tempfile.TemporaryFile() as errors:
+        started_at = time.perf_counter()
+        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=errors, bufsize=0)
+        assert process.stdout is not None
+        output_bytes = 0
+        with process.stdout as output:
+            while chunk := output.read(_READ_BYTES):
+                output_bytes += len(chunk)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started_at
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            errors.seek(0)
+            sys.exit(f"{command} failed with {process.returncode}:\n{errors.read().decode(errors='replace')}")
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * _RSS_UNIT_BYTES, output_bytes)
+
+
+def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints the rows with aligned columns, the first to the left, the others to the right."""
+    widths = [max(map(len, cells)) for cells in zip(titles, *rows, strict=True)]
+    for cells in (titles, *rows):
+        padded = [cells[0].ljust(widths[0])]
+        padded += [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+        print("  ".join(padded).rstrip())
+
+
+def median_seconds(costs: Sequence[Cost]) -> float:
+    """The median of the wall-clock times."""
+    return statistics.median(cost.seconds for cost in costs)

@@ -1,0 +1,183 @@
+"""The lock: held, waited for, broken; with real processes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from hubcli.cache.layout import EntryPaths
+from hubcli.cache.lock import LockOwner, hold_lock
+from hubcli.errors import LockTimeoutError
+
+
+@pytest.fixture
+def paths(cache: Path) -> EntryPaths:
+    cache.mkdir()
+    return EntryPaths(cache, "0" * 40)
+
+
+def write_lock(paths: EntryPaths, owner: LockOwner) -> None:
+    paths.lock.write_text(owner.text)
+
+
+def dead_pid() -> int:
+    """The number of a process that has ended."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def test_the_file_holds_what_tensorflow_hub_writes(paths: EntryPaths) -> None:
+    with hold_lock(paths, timeout_s=1) as lock:
+        text = paths.lock.read_text()
+    assert text == f"{socket.gethostname()}.{os.getpid()}.{lock.owner.uid}"
+    assert lock.staging == paths.root / f"{paths.key}.{lock.owner.uid}.tmp"
+
+
+def test_nothing_is_left_when_it_is_released(paths: EntryPaths) -> None:
+    with hold_lock(paths, timeout_s=1):
+        assert os.listdir(paths.root) == [paths.lock.name]
+    assert os.listdir(paths.root) == []
+
+
+def test_it_is_released_when_the_holder_fails(paths: EntryPaths) -> None:
+    with pytest.raises(ZeroDivisionError), hold_lock(paths, timeout_s=1):
+        _ = 1 / 0
+    assert not paths.lock.exists()
+
+
+def test_a_second_holder_waits_for_the_first(paths: EntryPaths) -> None:
+    order: list[str] = []
+    waits = threading.Event()
+
+    def second() -> None:
+        with hold_lock(paths, timeout_s=30, on_wait=lambda _owner: waits.set()):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with hold_lock(paths, timeout_s=1):
+        thread.start()
+        assert waits.wait(10)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_whoever_waits_is_told_host_and_process(paths: EntryPaths) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    owner = LockOwner(socket.gethostname(), child.pid, uuid.uuid4().hex)
+    write_lock(paths, owner)
+    heard: list[str] = []
+
+    def end_the_holder(holder: LockOwner | None) -> None:
+        heard.append(str(holder))
+        child.communicate(b"\n")
+
+    with hold_lock(paths, timeout_s=30, on_wait=end_the_holder):
+        pass
+    assert heard == [f"{socket.gethostname()}:{child.pid}"]
+
+
+def test_the_lock_of_a_dead_process_is_broken_at_once(paths: EntryPaths) -> None:
+    dead = LockOwner(socket.gethostname(), dead_pid(), uuid.uuid4().hex)
+    write_lock(paths, dead)
+    started = time.monotonic()
+    with hold_lock(paths, timeout_s=600) as lock:
+        assert time.monotonic() - started < 5
+        assert lock.inherited == (paths.staging(dead.uid),)
+
+
+def test_a_process_that_is_younger_than_the_lock_is_not_its_holder(paths: EntryPaths) -> None:
+    write_lock(paths, LockOwner(socket.gethostname(), os.getpid(), uuid.uuid4().hex))
+    long_ago = time.time() - 10**6
+    os.utime(paths.lock, (long_ago, long_ago))
+    with hold_lock(paths, timeout_s=600):
+        pass
+
+
+def test_a_live_process_that_stands_still_is_given_up(paths: EntryPaths) -> None:
+    write_lock(paths, LockOwner(socket.gethostname(), os.getpid(), uuid.uuid4().hex))
+    with (
+        pytest.raises(LockTimeoutError, match=f"Process {os.getpid()} on {socket.gethostname()}") as caught,
+        hold_lock(paths, timeout_s=0.2),
+    ):
+        pass
+    assert caught.value.exit_status == 8
+    assert "--lock-timeout" in caught.value.hint
+
+
+def test_another_host_that_stands_still_is_robbed(paths: EntryPaths) -> None:
+    write_lock(paths, LockOwner("elsewhere.example", 1, uuid.uuid4().hex))
+    with hold_lock(paths, timeout_s=0.2) as lock:
+        assert LockOwner.read(paths.lock) == lock.owner
+
+
+def test_another_host_that_makes_progress_is_waited_for(paths: EntryPaths) -> None:
+    elsewhere = LockOwner("elsewhere.example", 1, uuid.uuid4().hex)
+    write_lock(paths, elsewhere)
+    staging = paths.staging(elsewhere.uid)
+    staging.mkdir()
+    finished = threading.Event()
+
+    def download() -> None:
+        # Grows for longer than the timeout, then ends like a download that succeeded.
+        for size in range(1, 16):
+            (staging / "file").write_bytes(bytes(size))
+            finished.wait(0.1)
+        finished.set()
+        paths.lock.unlink()
+
+    thread = threading.Thread(target=download)
+    thread.start()
+    with hold_lock(paths, timeout_s=0.7):
+        assert finished.is_set()
+    thread.join()
+
+
+@pytest.mark.parametrize("text", ["", "garbage", "host.notanumber.abc", "\x00\xff"])
+def test_a_lock_file_that_names_nobody_is_robbed_after_the_timeout(text: str, paths: EntryPaths) -> None:
+    paths.lock.write_text(text)
+    with hold_lock(paths, timeout_s=0.1):
+        pass
+
+
+def test_a_robbed_holder_does_not_remove_the_robbers_lock(paths: EntryPaths) -> None:
+    robber = LockOwner("elsewhere.example", 1, uuid.uuid4().hex)
+    with hold_lock(paths, timeout_s=1):
+        write_lock(paths, robber)
+    assert LockOwner.read(paths.lock) == robber
+
+
+def test_a_host_name_with_dots_is_read_whole(paths: EntryPaths) -> None:
+    owner = LockOwner("node.cluster.example", 17, uuid.uuid4().hex)
+    write_lock(paths, owner)
+    assert LockOwner.read(paths.lock) == owner
+    assert str(owner) == "node.cluster.example:17"
+
+
+COUNTER = """
+import sys
+from pathlib import Path
+from hubcli.cache.layout import EntryPaths
+from hubcli.cache.lock import hold_lock
+root = Path(sys.argv[1])
+for _ in range(20):
+    with hold_lock(EntryPaths(root, "0" * 40), timeout_s=60):
+        counter = root / "counter"
+        counter.write_text(str(int(counter.read_text()) + 1))
+"""
+
+
+def test_many_processes_hold_it_one_at_a_time(paths: EntryPaths) -> None:
+    (paths.root / "counter").write_text("0")
+    children = [subprocess.Popen([sys.executable, "-c", COUNTER, str(paths.root)]) for _ in range(4)]
+    assert [child.wait(60) for child in children] == [0, 0, 0, 0]
+    assert (paths.root / "counter").read_text() == "80"

@@ -1,0 +1,33 @@
+"""Programs run on a real pseudo-terminal, as a person runs them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import termios
+from collections.abc import Mapping, Sequence
+
+
+def run_on_terminal(
+    command: Sequence[str], variables: Mapping[str, str], *, columns: int = 100
+) -> tuple[int, str]:
+    """Exit status, and everything that appeared on the screen, control sequences included."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    environment = {name: value for name, value in variables.items() if name not in ("COLUMNS", "LINES")}
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            piece = os.read(ours, 4096)
+        except OSError:  # Linux's way to say that the other side is closed.
+            break
+        if not piece:
+            break
+        seen += piece
+    os.close(ours)
+    return process.wait(60), seen.decode().replace("\r\n", "\n")

@@ -1,0 +1,128 @@
+"""What each command prints, in its three forms: on a terminal, in a pipe, as JSON.
+
+`UPDATE_GOLDEN=1 pytest tests/cli/test_golden.py` writes the files anew; look at the difference.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import models
+from tests.cli.terminal import run_on_terminal
+
+GOLDEN = Path(__file__).parent / "golden"
+HANDLE = "https://tfhub.dev/google/universal-sentence-encoder/4"
+
+CASES = {
+    "fetch": ["fetch", "example://mul/1"],
+    "fetch-hit": ["fetch", HANDLE],
+    "fetch-failure": ["fetch", "tfhub.dev/google/nnlm-en-dim128/2"],
+    "fetch-several": ["fetch", HANDLE, "https://www.kaggle.com/datasets/a/b", "example://mul/1"],
+    "ls": ["ls"],
+    "ls-quiet": ["ls", "-q"],
+    "ls-narrowed": ["ls", "*sentence*", "--filter", "size>1kB", "--sort", "size", "--limit", "1"],
+    "ls-nothing": ["ls", "*nothing*"],
+}
+
+
+@pytest.fixture
+def filled_cache(tmp_path: Path) -> Path:
+    """A cache with a model of each state that doesn't need a second process."""
+    cache = tmp_path / "cache"
+    archive = tmp_path / "model.tar.gz"
+    archive.write_bytes(models.archive())
+    for handle in (HANDLE, "https://tfhub.dev/maker/gutted/1"):
+        subprocess.run(
+            [sys.executable, "-m", "hubcli", "fetch", handle, "--from", archive, "--cache-dir", cache],
+            check=True,
+            capture_output=True,
+        )
+    gutted = next(path for path in cache.glob("*.descriptor.txt") if "gutted" in path.read_text())
+    (cache / gutted.name.split(".")[0] / "saved_model.pb").unlink()
+    models.write_tree(cache / ("1" * 40), models.example_files())
+    (cache / "notes.txt").write_text("a person's own file")
+    long_ago = time.time() - 40 * 86400
+    os.utime(cache / ("1" * 40), (long_ago, long_ago))
+    return cache
+
+
+def masked(text: str, cache: Path) -> str:
+    """The text without what differs from run to run."""
+    text = text.replace(str(cache), "CACHE").replace(str(cache.parent), "TMP")
+    text = re.sub(r"\d\.\d s\b", "N.N s", text)
+    text = re.sub(r'("seconds": )[\d.]+', r"\1N", text)
+    text = re.sub(r'"\d{4}-\d\d-\d\dT[\d:.]+Z"', '"TIME"', text)
+    return text.replace("\x1b", "␛")
+
+
+def compare(name: str, text: str) -> None:
+    golden = GOLDEN / name
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.write_text(text)
+    assert text == golden.read_text(), f"see {golden}"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_in_a_pipe(name: str, filled_cache: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "hubcli", *CASES[name], "--cache-dir", str(filled_cache)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    shown = f"exit {ran.returncode}\n--- stdout\n{ran.stdout}--- stderr\n{ran.stderr}"
+    compare(f"{name}.pipe.txt", masked(shown, filled_cache))
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "quiet" not in name])
+def test_as_json(name: str, filled_cache: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "hubcli", *CASES[name], "--json", "--cache-dir", str(filled_cache)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    compare(f"{name}.json", masked(ran.stdout, filled_cache))
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [("fetch-hit", 100), ("fetch-failure", 80), ("ls", 120), ("ls", 80), ("ls-narrowed", 100)],
+)
+def test_on_a_terminal(name: str, columns: int, filled_cache: Path) -> None:
+    command = [sys.executable, "-m", "hubcli", *CASES[name], "--cache-dir", str(filled_cache)]
+    status, screen = run_on_terminal(command, os.environ, columns=columns)
+    compare(f"{name}.terminal-{columns}.txt", masked(f"exit {status}\n{screen}", filled_cache))
+
+
+def test_no_color_is_obeyed_on_a_terminal(filled_cache: Path) -> None:
+    command = [sys.executable, "-m", "hubcli", "ls", "--cache-dir", str(filled_cache)]
+    for extra, variables in ((["--no-color"], {}), ([], {"NO_COLOR": "1"})):
+        _, screen = run_on_terminal([*command, *extra], {**os.environ, **variables})
+        assert not re.search("\x1b\\[[0-9;]*3[0-9]m", screen)
+
+
+def test_a_fetch_on_a_terminal_shows_a_bar_and_takes_it_off(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hubcli", "fetch", "example://mul/1", "--cache-dir", str(tmp_path / "c")]
+    status, screen = run_on_terminal(command, os.environ, columns=80)
+    assert status == 0
+    assert "━" in screen
+    assert screen.rstrip().endswith("0ed234e54d322935d542637169f159ee254449a0")
+
+
+def test_under_a_c_locale_nothing_breaks(filled_cache: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "hubcli", "ls", "--cache-dir", str(filled_cache)],
+        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        capture_output=True,
+        check=False,
+    )
+    assert ran.returncode == 0
+    assert ran.stdout.isascii()

@@ -1,0 +1,200 @@
+"""The command line as a process: exit statuses, streams, interrupts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import models
+from tests.server import HubServer, Reply
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def test_the_path_alone_goes_to_standard_output(hubcli: Run, cache: Path) -> None:
+    ran = hubcli("fetch", "example://mul/1")
+    assert ran.returncode == 0
+    assert ran.stdout == f"{cache}/0ed234e54d322935d542637169f159ee254449a0\n"
+    assert ran.stderr.startswith("Fetched example://mul/1")
+
+
+def test_quiet_says_nothing_else(hubcli: Run) -> None:
+    ran = hubcli("fetch", "-q", "example://mul/1")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert len(ran.stdout.splitlines()) == 1
+
+
+def test_python_m_hubcli_and_the_script_are_one(hubcli: Run) -> None:
+    script = Path(sys.executable).with_name("hubcli")
+    if not script.exists():
+        pytest.skip("the console script isn't installed beside this interpreter")
+    told = subprocess.run([str(script), "--version"], capture_output=True, text=True, check=True)
+    assert told.stdout == hubcli("--version").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "code"),
+    [
+        (["fetch", "tfhub.dev/x"], 3, "handle"),
+        (["fetch", ""], 3, "handle"),
+        (["fetch", "s3://bucket/x"], 3, "handle"),
+        (["fetch", "/nowhere/model.tar.gz"], 4, "not-found"),
+        (["fetch", "--offline", "https://tfhub.dev/a/b/1"], 5, "offline"),
+        (["fetch", "http://127.0.0.1:9/m/1"], 5, "network"),
+        (["fetch", "example://mul/1", "--sha256", "0" * 64], 6, "checksum"),
+        (["fetch"], 2, "usage"),
+        (["fetsh"], 2, "usage"),
+        (["fetch", "--nope", "example://mul/1"], 2, "usage"),
+        (["fetch", "a/b/1", "c/d/1", "--from", "x"], 2, "usage"),
+        (["fetch", "--timeout", "soon", "example://mul/1"], 2, "usage"),
+        (["fetch", "--mirror", "nonsense", "example://mul/1"], 2, "usage"),
+        (["ls", "--sort", "colour"], 2, "usage"),
+        (["ls", "--filter", "size>much"], 2, "usage"),
+        (["ls", "--cache-dir", "gs://bucket"], 2, "usage"),
+    ],
+)
+def test_each_failure_has_its_status_and_code(
+    arguments: list[str], status: int, code: str, hubcli: Run
+) -> None:
+    plain, as_json = hubcli(*arguments), hubcli(*arguments, "--json")
+    assert (plain.returncode, as_json.returncode) == (status, status)
+    assert plain.stdout == ""
+    assert plain.stderr.startswith("Error: ")
+    assert "Traceback" not in plain.stderr
+    document = json.loads(as_json.stdout)
+    assert (document["schema"], document["error"]["code"]) == (1, code)
+    assert document["error"]["message"]
+
+
+def test_several_handles_are_all_tried_and_the_first_failure_decides(hubcli: Run) -> None:
+    ran = hubcli("fetch", "--json", "tfhub.dev/x", "example://mul/1", "/nowhere.tar.gz")
+    document = json.loads(ran.stdout)
+    assert ran.returncode == 3
+    assert [model["handle"] for model in document["models"]] == ["example://mul/1"]
+    assert [error["code"] for error in document["errors"]] == ["handle", "not-found"]
+    assert document["error"] == document["errors"][0]
+
+
+def test_a_fault_of_ours_shows_a_traceback_only_with_debug(hubcli: Run, cache: Path) -> None:
+    plain = hubcli("fetch", "tfhub.dev/x")
+    debugged = hubcli("fetch", "tfhub.dev/x", "--debug")
+    assert "Traceback" not in plain.stderr
+    assert "Traceback" in debugged.stderr
+    assert debugged.returncode == 3
+
+
+def test_a_near_miss_is_suggested(hubcli: Run) -> None:
+    assert "Did you mean 'fetch'?" in hubcli("fetsh").stderr
+
+
+def test_no_arguments_show_the_help(hubcli: Run) -> None:
+    ran = hubcli()
+    assert ran.returncode == 2
+    assert "Usage: hubcli" in ran.stdout + ran.stderr
+    assert "Error" not in ran.stderr
+
+
+@pytest.mark.parametrize("command", [[], ["fetch"], ["ls"]])
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_is_help_everywhere(command: list[str], flag: str, hubcli: Run) -> None:
+    ran = hubcli(*command, flag)
+    assert ran.returncode == 0
+    assert "Usage: hubcli" in ran.stdout
+
+
+@pytest.mark.parametrize("command", ["fetch", "ls"])
+def test_every_command_has_the_common_options(command: str, hubcli: Run) -> None:
+    told = hubcli(command, "--help").stdout
+    for option in ("--json", "--quiet", "-q", "--offline", "--cache-dir", "--no-color", "--debug", "-h"):
+        assert option in told
+
+
+def test_the_root_that_tensorflow_hub_does_not_know_is_told(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    ran = subprocess.run(
+        [sys.executable, "-m", "hubcli", "fetch", "example://mul/1"],
+        env={**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"export TFHUB_CACHE_DIR='{home}/.cache/hubcli'" in ran.stderr
+    assert ran.stderr.count("TFHUB_CACHE_DIR") == 1
+
+
+def start(cache: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "hubcli", *arguments],
+        env={**os.environ, "HUBCLI_CACHE_DIR": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("part", [0.0, 0.5, 0.99])
+def test_an_interrupt_cleans_up_and_exits_130(
+    number: signal.Signals, part: float, server: HubServer, cache: Path
+) -> None:
+    packed = models.archive(assets__large=os.urandom(300_000))
+    url = server.serve("/m/1", Reply(packed, stall_at=int(len(packed) * part)))
+    process = start(cache, "fetch", url, "--json")
+    assert server.stalled.wait(30)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Interrupted" in stderr
+    assert "Traceback" not in stderr
+    assert json.loads(stdout)["error"]["code"] == "interrupted"
+    assert set(os.listdir(cache)) <= {"CACHEDIR.TAG"}
+
+
+def test_a_reader_that_goes_away_ends_it_with_120(hubcli: Run, cache: Path) -> None:
+    hubcli("fetch", "example://mul/1")
+    process = start(cache, "ls")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(30) == 120
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+
+
+def test_a_model_comes_from_standard_input(cache: Path) -> None:
+    process = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "hubcli",
+            "fetch",
+            "https://tfhub.dev/a/b/1",
+            "--from",
+            "-",
+            "--cache-dir",
+            cache,
+        ],
+        input=models.archive(),
+        capture_output=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    assert models.tree_files(Path(process.stdout.decode().strip())) == models.example_files()
+
+
+def test_mirrors_come_from_the_environment(hubcli: Run, server: HubServer) -> None:
+    server.serve("/tfhub/maker/model/1", models.archive())
+    ran = hubcli(
+        "fetch", "https://tfhub.dev/maker/model/1", HUBCLI_MIRRORS=f"https://tfhub.dev={server.url}/tfhub"
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_offline_comes_from_the_environment(hubcli: Run) -> None:
+    assert hubcli("fetch", "https://tfhub.dev/maker/model/1", HUBCLI_OFFLINE="1").returncode == 5

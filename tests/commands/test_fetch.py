@@ -1,0 +1,519 @@
+"""`fetch`, from handles to whole models, against a real server."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import google_crc32c
+import pytest
+
+from hubcli.archive.limits import Limits
+from hubcli.cache.manifest import Manifest
+from hubcli.commands.fetch import FetchOptions, FetchResult, fetch
+from hubcli.commands.listener import Listener
+from hubcli.errors import (
+    BrokenModelError,
+    CacheError,
+    ChecksumError,
+    HandleError,
+    HubcliError,
+    NetworkError,
+    NotFoundError,
+    OfflineError,
+    TruncatedError,
+    UnsafeArchiveError,
+    UsageError,
+)
+from hubcli.handle import Handle
+from hubcli.settings import Mirror, Settings
+from tests import models
+from tests.server import HubServer, Reply
+
+HANDLE = "https://tfhub.dev/maker/model/1"
+
+
+class Notes(Listener):
+    """Remembers what it hears."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.bytes_received = 0
+        self.bytes_unpacked = 0
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def received(self, size_bytes: int) -> None:
+        self.bytes_received += size_bytes
+
+    def unpacked(self, size_bytes: int) -> None:
+        self.bytes_unpacked += size_bytes
+
+
+def mirrored(settings: Settings, server: HubServer, *, offline: bool = False) -> Settings:
+    return Settings(
+        settings.cache_root,
+        "--cache-dir",
+        offline=offline,
+        mirrors=(Mirror("https://tfhub.dev", server.url),),
+        timeout_s=settings.timeout_s,
+        lock_timeout_s=settings.lock_timeout_s,
+    )
+
+
+def leftovers(cache: Path) -> list[str]:
+    """Names that no finished or failed fetch may leave behind."""
+    if not cache.exists():
+        return []
+    return [name for name in os.listdir(cache) if ".tmp" in name or name.endswith(".lock")]
+
+
+def assert_nothing_is_cached(cache: Path) -> None:
+    assert not cache.exists() or set(os.listdir(cache)) <= {"CACHEDIR.TAG"}
+
+
+# What a fetch gives
+
+
+def test_the_built_in_example_needs_no_network(settings: Settings) -> None:
+    result = fetch("example://mul/1", settings)
+    assert models.tree_files(result.path) == models.example_files()
+    assert not result.was_cached
+    assert result.file_count == 4
+
+
+def test_a_model_comes_from_a_host_that_speaks_the_protocol(settings: Settings, server: HubServer) -> None:
+    packed = models.archive()
+    url = server.serve("/maker/model/1", packed)
+    result = fetch(url, settings)
+    assert models.tree_files(result.path) == models.example_files()
+    assert result.archive_sha256 == hashlib.sha256(packed).hexdigest()
+    assert server.requests[0].query == "tf-hub-format=compressed"
+
+
+def test_a_mirror_is_asked_and_the_key_stays_that_of_the_handle(
+    settings: Settings, server: HubServer
+) -> None:
+    server.serve("/maker/model/1", models.archive())
+    result = fetch(HANDLE, mirrored(settings, server))
+    assert result.path.name == hashlib.sha1(HANDLE.encode()).hexdigest()
+    assert result.handle == HANDLE
+
+
+def test_a_second_fetch_is_a_hit_that_asks_nobody(settings: Settings, server: HubServer) -> None:
+    server.serve("/maker/model/1", models.archive())
+    first = fetch(HANDLE, mirrored(settings, server))
+    second = fetch(HANDLE, mirrored(settings, server))
+    assert (second.path, second.was_cached) == (first.path, True)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("spelling", Handle.parse(HANDLE).aliases)
+def test_every_other_spelling_is_a_hit_on_the_one_copy(
+    spelling: str, settings: Settings, server: HubServer
+) -> None:
+    server.serve("/maker/model/1", models.archive())
+    first = fetch(HANDLE, mirrored(settings, server))
+    link = settings.cache_root / hashlib.sha1(spelling.encode()).hexdigest()
+    assert link.is_symlink()
+    assert link.readlink() == Path(first.path.name)
+    assert fetch(spelling, mirrored(settings, server)).was_cached
+
+
+def test_the_typed_spelling_is_linked_too(settings: Settings, server: HubServer) -> None:
+    server.serve("/maker/model/1", models.archive())
+    typed = "http://tfhub.dev/maker/model/1/?tf-hub-format=compressed&tfhub-redirect=true"
+    fetch(typed, mirrored(settings, server))
+    assert (settings.cache_root / hashlib.sha1(typed.encode()).hexdigest() / "saved_model.pb").is_file()
+
+
+def test_the_manifest_lists_every_file_with_its_hash(settings: Settings) -> None:
+    result = fetch("example://mul/1", settings)
+    manifest = Manifest.read(result.path.with_name(result.path.name + ".hubcli.json"))
+    assert manifest is not None
+    assert {file.path: file.sha256 for file in manifest.files} == {
+        path: hashlib.sha256(content).hexdigest() for path, content in models.example_files().items()
+    }
+
+
+def test_a_hit_is_remembered_as_a_use(settings: Settings) -> None:
+    result = fetch("example://mul/1", settings)
+    manifest = result.path.with_name(result.path.name + ".hubcli.json")
+    os.utime(manifest, (1, 1))
+    fetch("example://mul/1", settings)
+    assert manifest.stat().st_mtime > 1
+
+
+def test_one_wrapping_folder_is_taken_off_with_a_note(settings: Settings, server: HubServer) -> None:
+    url = server.serve("/wrapped.tar.gz", models.pack(models.example_files(), prefix="model-v1/"))
+    heard = Notes()
+    result = fetch(url, settings, listener=heard)
+    assert models.tree_files(result.path) == models.example_files()
+    assert heard.notes == ["The archive wraps its content in one folder, 'model-v1': taken off"]
+
+
+def test_progress_counts_what_came_and_what_was_written(settings: Settings, server: HubServer) -> None:
+    packed = models.archive()
+    heard = Notes()
+    fetch(server.serve("/m/1", packed), settings, listener=heard)
+    assert heard.bytes_received == len(packed)
+    assert heard.bytes_unpacked == sum(map(len, models.example_files().values()))
+
+
+def test_a_tarball_behind_a_signed_url_is_asked_for_as_it_is(settings: Settings, server: HubServer) -> None:
+    url = server.serve("/m.tar.gz", models.archive()) + "?X-Goog-Signature=s3cret&v=1"
+    result = fetch(url, settings)
+    assert server.requests[0].query == "X-Goog-Signature=s3cret&v=1"
+    stored = "".join(
+        path.read_text() for path in settings.cache_root.iterdir() if path.suffix in (".json", ".txt")
+    )
+    assert "s3cret" not in stored
+    assert "s3cret" not in f"{result}"
+
+
+# Local sources
+
+
+def test_an_archive_can_be_put_under_a_handle(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "model.tar.gz"
+    file.write_bytes(models.archive())
+    result = fetch(HANDLE, settings, FetchOptions(local=str(file)))
+    assert result.path.name == Handle.parse(HANDLE).cache_key
+    assert models.tree_files(result.path) == models.example_files()
+
+
+def test_a_directory_can_be_put_under_a_handle(settings: Settings, tmp_path: Path) -> None:
+    folder = models.write_tree(tmp_path / "model", models.example_files())
+    result = fetch(HANDLE, settings, FetchOptions(local=str(folder)))
+    assert models.tree_files(result.path) == models.example_files()
+    assert result.archive_sha256 is None
+
+
+def test_a_local_archive_is_unpacked_under_its_own_address(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "model.tar.gz"
+    file.write_bytes(models.archive())
+    result = fetch(str(file), settings)
+    assert result.handle == file.as_uri()
+    assert models.tree_files(result.path) == models.example_files()
+
+
+def test_a_local_archive_that_changed_is_unpacked_anew(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "model.tar.gz"
+    file.write_bytes(models.archive())
+    fetch(str(file), settings)
+    file.write_bytes(models.archive(assets__new=b"new"))
+    result = fetch(str(file), settings)
+    assert not result.was_cached
+    assert (result.path / "assets" / "new").read_bytes() == b"new"
+
+
+def test_a_directory_is_its_own_place(settings: Settings, tmp_path: Path) -> None:
+    folder = models.write_tree(tmp_path / "model", models.example_files())
+    result = fetch(str(folder), settings)
+    assert result.path == folder
+    assert not settings.cache_root.exists()
+
+
+def test_a_directory_without_a_model_is_refused(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(BrokenModelError, match="No SavedModel"):
+        fetch(str(tmp_path), settings)
+
+
+@pytest.mark.parametrize("handle", ["/nowhere/model", "/nowhere/model.tar.gz", "example://nope/1"])
+def test_what_is_not_there_is_not_found(handle: str, settings: Settings) -> None:
+    with pytest.raises(NotFoundError):
+        fetch(handle, settings)
+    assert_nothing_is_cached(settings.cache_root)
+
+
+def test_a_bucket_waits_for_later_and_says_what_to_do(settings: Settings) -> None:
+    with pytest.raises(HandleError) as caught:
+        fetch("gs://bucket/model.tar.gz", settings)
+    assert "--from FILE" in caught.value.hint
+    assert caught.value.exit_status == 3
+
+
+def test_an_archive_can_be_put_under_a_bucket_handle(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "model.tar.gz"
+    file.write_bytes(models.archive())
+    result = fetch("gs://bucket/model.tar.gz", settings, FetchOptions(local=str(file)))
+    assert result.path.name == hashlib.sha1(b"gs://bucket/model.tar.gz").hexdigest()
+
+
+# Faults of the network
+
+
+FAULTS: dict[str, tuple[Reply, type[HubcliError]]] = {
+    "cut": (Reply(models.archive(), cut_at=1000), TruncatedError),
+    "reset": (Reply(models.archive(), reset_at=1000), NetworkError),
+    "shorter than announced": (Reply(models.archive(), announced_length=10**6), TruncatedError),
+    "cut without a length": (Reply(models.archive()[:-200], sends_length=False), TruncatedError),
+    "empty": (Reply(b""), TruncatedError),
+    "wrong crc32c": (Reply(models.archive(), headers={"x-goog-hash": "crc32c=AAAAAA=="}), ChecksumError),
+    "wrong md5 beside a line of its own": (
+        Reply(models.archive(), headers={"x-goog-hash": "md5=AAAAAAAAAAAAAAAAAAAAAA=="}),
+        ChecksumError,
+    ),
+    "wrong Content-MD5": (
+        Reply(models.archive(), headers={"Content-MD5": "AAAAAAAAAAAAAAAAAAAAAA=="}),
+        ChecksumError,
+    ),
+    "wrong Repr-Digest": (
+        Reply(models.archive(), headers={"Repr-Digest": "sha-256=:AAAA:"}),
+        ChecksumError,
+    ),
+    "a page": (Reply(b"<!doctype html><title>Sign in</title>" * 20), UnsafeArchiveError),
+    "not found": (Reply(status=404), NotFoundError),
+    "gone": (Reply(status=410), NotFoundError),
+    "server error": (Reply(status=500), NetworkError),
+    "unavailable": (Reply(status=503), NetworkError),
+    "forbidden": (Reply(status=403), NetworkError),
+    "no content": (Reply(status=204, sends_length=False), NetworkError),
+    "redirect to nowhere": (Reply(status=302), NetworkError),
+    "redirect to a file": (Reply(status=302, headers={"Location": "file:///etc/passwd"}), NetworkError),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_the_server_leaves_nothing_behind(
+    fault: str, settings: Settings, server: HubServer
+) -> None:
+    reply, expected = FAULTS[fault]
+    with pytest.raises(expected):
+        fetch(server.serve("/m/1", reply), settings)
+    assert_nothing_is_cached(settings.cache_root)
+
+
+def test_a_body_with_every_right_checksum_is_taken(settings: Settings, server: HubServer) -> None:
+    packed = models.archive()
+    md5 = base64.b64encode(hashlib.md5(packed).digest()).decode()
+    crc = base64.b64encode(google_crc32c.Checksum(packed).digest()).decode()
+    sha = base64.b64encode(hashlib.sha256(packed).digest()).decode()
+    headers = {
+        "x-goog-hash": f"crc32c={crc}\nmd5={md5}",
+        "Content-MD5": md5,
+        "Repr-Digest": f"sha-256=:{sha}:",
+    }
+    assert not fetch(server.serve("/m/1", Reply(packed, headers=headers)), settings).was_cached
+
+
+def test_a_server_that_falls_silent_is_given_up(settings: Settings, server: HubServer) -> None:
+    url = server.serve("/m/1", Reply(models.archive(), stall_at=1000))
+    impatient = Settings(settings.cache_root, "--cache-dir", timeout_s=0.2)
+    with pytest.raises(NetworkError, match="sent nothing for too long"):
+        fetch(url, impatient)
+    assert_nothing_is_cached(settings.cache_root)
+
+
+def test_a_port_where_nobody_listens_is_a_network_error(settings: Settings) -> None:
+    with HubServer().running() as closed:
+        url = closed.url + "/m/1"
+    with pytest.raises(NetworkError, match="can't be reached"):
+        fetch(url, settings)
+
+
+def test_offline_a_miss_sends_nothing(settings: Settings, server: HubServer) -> None:
+    with pytest.raises(OfflineError) as caught:
+        fetch(HANDLE, mirrored(settings, server, offline=True))
+    assert HANDLE in caught.value.message
+    assert caught.value.exit_status == 5
+    assert server.requests == []
+
+
+def test_offline_a_hit_works(settings: Settings, server: HubServer) -> None:
+    server.serve("/maker/model/1", models.archive())
+    fetch(HANDLE, mirrored(settings, server))
+    assert fetch(HANDLE, mirrored(settings, server, offline=True)).was_cached
+
+
+# Promises about the bytes
+
+
+def test_an_archive_with_another_hash_than_promised_is_refused(settings: Settings, server: HubServer) -> None:
+    url = server.serve("/m/1", models.archive())
+    with pytest.raises(ChecksumError):
+        fetch(url, settings, FetchOptions(sha256="0" * 64))
+    assert_nothing_is_cached(settings.cache_root)
+
+
+def test_a_hit_with_another_hash_than_promised_is_refused(settings: Settings, server: HubServer) -> None:
+    packed = models.archive()
+    url = server.serve("/m/1", packed)
+    right = hashlib.sha256(packed).hexdigest()
+    fetch(url, settings, FetchOptions(sha256=right))
+    assert fetch(url, settings, FetchOptions(sha256=right)).was_cached
+    with pytest.raises(ChecksumError, match="another SHA-256"):
+        fetch(url, settings, FetchOptions(sha256="0" * 64))
+
+
+def test_a_hash_that_is_none_is_a_usage_error() -> None:
+    with pytest.raises(UsageError):
+        FetchOptions(sha256="abc")
+
+
+def test_a_limit_stops_a_large_archive(settings: Settings, server: HubServer) -> None:
+    url = server.serve("/m/1", models.archive(assets__zeros=bytes(10**6)))
+    with pytest.raises(UnsafeArchiveError, match="unpacks to more than 500.0 kB|unpacks to more than 500 kB"):
+        fetch(url, settings, FetchOptions(limits=Limits(unpacked_bytes=500_000)))
+    assert_nothing_is_cached(settings.cache_root)
+
+
+def test_an_archive_without_a_model_is_refused_by_its_name(settings: Settings, server: HubServer) -> None:
+    url = server.serve("/m.tar.gz", models.pack({"readme.txt": b"hello", "b/c": b"x"}))
+    with pytest.raises(BrokenModelError, match=r"m\.tar\.gz: No SavedModel"):
+        fetch(url, settings)
+    assert_nothing_is_cached(settings.cache_root)
+
+
+def test_a_shard_that_the_index_names_must_be_there(settings: Settings, server: HubServer) -> None:
+    files = {path: content for path, content in models.example_files().items() if ".data-" not in path}
+    with pytest.raises(BrokenModelError, match="variables.data-00000-of-00001 is missing"):
+        fetch(server.serve("/m/1", models.pack(files)), settings)
+
+
+# Entries that are broken, old, or of others
+
+
+def gut(result: FetchResult) -> None:
+    """What a cleaner of temporary files does: it takes the files and leaves the folders."""
+    for path in result.path.rglob("*"):
+        if path.is_file():
+            path.unlink()
+
+
+def test_a_gutted_entry_is_fetched_anew_with_a_note(settings: Settings) -> None:
+    gut(fetch("example://mul/1", settings))
+    heard = Notes()
+    result = fetch("example://mul/1", settings, listener=heard)
+    assert not result.was_cached
+    assert models.tree_files(result.path) == models.example_files()
+    assert "is broken" in heard.notes[0]
+    assert leftovers(settings.cache_root) == []
+
+
+def test_a_file_of_another_size_is_found_without_hashing(settings: Settings) -> None:
+    result = fetch("example://mul/1", settings)
+    (result.path / "fingerprint.pb").write_bytes(b"short")
+    assert not fetch("example://mul/1", settings).was_cached
+
+
+def test_offline_a_gutted_entry_is_a_miss(settings: Settings, server: HubServer) -> None:
+    server.serve("/maker/model/1", models.archive())
+    gut(fetch(HANDLE, mirrored(settings, server)))
+    with pytest.raises(OfflineError):
+        fetch(HANDLE, mirrored(settings, server, offline=True))
+
+
+def test_force_replaces_what_is_cached(settings: Settings, server: HubServer) -> None:
+    url = server.serve("/m/1", models.archive(assets__old=b"old"))
+    fetch(url, settings)
+    server.serve("/m/1", models.archive(assets__new=b"new"))
+    result = fetch(url, settings, FetchOptions(force=True))
+    assert sorted(os.listdir(result.path / "assets")) == ["new"]
+    assert leftovers(settings.cache_root) == []
+
+
+def test_force_that_fails_leaves_the_old_one(settings: Settings, server: HubServer) -> None:
+    url = server.serve("/m/1", models.archive())
+    result = fetch(url, settings)
+    server.serve("/m/1", Reply(models.archive(), cut_at=500))
+    with pytest.raises(TruncatedError):
+        fetch(url, settings, FetchOptions(force=True))
+    assert models.tree_files(result.path) == models.example_files()
+    assert fetch(url, settings).was_cached
+
+
+def test_there_is_no_moment_without_a_model_under_force(settings: Settings, server: HubServer) -> None:
+    url = server.serve("/m/1", models.archive())
+    path = fetch(url, settings).path
+    missing, done = [], threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            if not (path / "saved_model.pb").exists():
+                missing.append(1)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for _ in range(20):
+        fetch(url, settings, FetchOptions(force=True))
+    done.set()
+    watcher.join()
+    assert missing == []
+
+
+def cache_as_tensorflow_hub_does(cache: Path, handle: str, *, descriptor: bool = True) -> Path:
+    """An entry as tensorflow_hub 0.16.1 leaves it."""
+    key = hashlib.sha1(handle.encode()).hexdigest()
+    folder = models.write_tree(cache / key, models.example_files())
+    if descriptor:
+        text = f"Module: {handle}\nDownload Time: 2024-01-02 03:04:05.678\nDownloader Hostname: old (PID:7)"
+        (cache / f"{key}.descriptor.txt").write_text(text)
+    return folder
+
+
+def test_an_entry_of_tensorflow_hub_is_a_hit_and_adopted(settings: Settings, cache: Path) -> None:
+    folder = cache_as_tensorflow_hub_does(cache, HANDLE)
+    result = fetch(HANDLE, settings)
+    assert (result.path, result.was_cached) == (folder, True)
+    manifest = json.loads((cache / f"{folder.name}.hubcli.json").read_text())
+    assert manifest["source"] == "tensorflow_hub"
+    assert {file["sha256"] for file in manifest["files"]} == {None}
+
+
+def test_an_entry_of_tensorflow_hub_under_another_spelling_is_a_hit(settings: Settings, cache: Path) -> None:
+    folder = cache_as_tensorflow_hub_does(cache, HANDLE + "/")
+    result = fetch(HANDLE, settings)
+    assert (result.path, result.was_cached) == (folder, True)
+    assert (cache / Handle.parse(HANDLE).cache_key).readlink() == Path(folder.name)
+
+
+def test_an_entry_that_tensorflow_hub_cached_broken_is_fetched_anew(
+    settings: Settings, server: HubServer, cache: Path
+) -> None:
+    folder = cache_as_tensorflow_hub_does(cache, HANDLE)
+    (folder / "variables" / "variables.index").write_bytes(b"cut")
+    server.serve("/maker/model/1", models.archive())
+    result = fetch(HANDLE, mirrored(settings, server))
+    assert not result.was_cached
+    assert models.tree_files(result.path) == models.example_files()
+
+
+# A cache that can't be written
+
+
+@pytest.fixture
+def frozen_cache(settings: Settings) -> Iterator[Settings]:
+    """A cache with the example in it, on a file system that is mounted read-only."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to mount a file system read-only")
+    fetch("example://mul/1", settings)
+    root = str(settings.cache_root)
+    commands = (["mount", "--bind", root, root], ["mount", "-o", "remount,bind,ro", root])
+    try:
+        if any(subprocess.run(command, capture_output=True, check=False).returncode for command in commands):
+            pytest.skip("mounting isn't allowed here")
+        yield settings
+    finally:
+        subprocess.run(["umount", root], capture_output=True, check=False)
+
+
+def test_a_cache_that_can_not_be_written_is_fine_for_a_hit(frozen_cache: Settings) -> None:
+    assert fetch("example://mul/1", frozen_cache).was_cached
+
+
+def test_a_cache_that_can_not_be_written_is_a_clear_error_for_a_miss(
+    frozen_cache: Settings, tmp_path: Path
+) -> None:
+    file = tmp_path / "model.tar.gz"
+    file.write_bytes(models.archive())
+    with pytest.raises(CacheError, match="can't be written") as caught:
+        fetch(HANDLE, frozen_cache, FetchOptions(local=str(file)))
+    assert caught.value.exit_status == 8

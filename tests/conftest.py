@@ -1,0 +1,73 @@
+"""What every test starts from: a clean environment, a cache of its own, a real server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hubcli.settings import Settings
+from tests.server import HubServer
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith(("HUBCLI_", "TFHUB_", "KAGGLE")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Width and kind of terminal decide what rich prints.
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """Where the cache of this test is, or will be."""
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def settings(cache: Path) -> Settings:
+    return Settings.read({}, cache_dir=cache, timeout_s=5, lock_timeout_s=5)
+
+
+@pytest.fixture
+def server() -> Iterator[HubServer]:
+    with HubServer().running() as running:
+        yield running
+
+
+@pytest.fixture
+def other_server() -> Iterator[HubServer]:
+    """A second origin."""
+    with HubServer().running() as running:
+        yield running
+
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def hubcli(cache: Path) -> Run:
+    """Runs `hubcli ARGUMENTS…` as a process of its own, on this test's cache."""
+
+    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "hubcli", *arguments],
+            env={**os.environ, "HUBCLI_CACHE_DIR": str(cache), **variables},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run

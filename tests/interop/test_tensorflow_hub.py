@@ -1,0 +1,165 @@
+"""The real tensorflow_hub 0.16.1 is the judge of what the cache looks like."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hubcli.commands.fetch import fetch
+from hubcli.commands.ls import ls
+from hubcli.handle import Handle
+from hubcli.settings import Mirror, Settings
+from tests import models
+from tests.server import HubServer, Reply
+
+pytest.importorskip("tensorflow_hub", reason="tensorflow_hub isn't installed: pip install '.[dev]'")
+pytestmark = pytest.mark.tensorflow
+
+LOAD = """
+import sys, tensorflow_hub as hub
+for handle in sys.argv[1:]:
+    print(float(hub.load(handle)([[21.0]])[0, 0]))
+"""
+SIGNATURES = """
+import sys, tensorflow_hub as hub
+print(sorted(hub.load(sys.argv[1]).signatures["serving_default"].structured_outputs))
+"""
+RESOLVE = """
+import sys
+from absl import logging
+logging.set_verbosity(logging.INFO)
+import tensorflow_hub as hub
+print(hub.resolve(sys.argv[1]))
+"""
+# A proxy where nobody listens: whatever asks the network fails.
+NO_NETWORK = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
+
+
+def tensorflow_hub(
+    script: str, *arguments: str, cache: Path, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env={**os.environ, "TFHUB_CACHE_DIR": str(cache), **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_main_job(cache: Path, server: HubServer) -> None:
+    """A model of the world out there, through a mirror, loaded without a network."""
+    corpus = models.CORPUS / "basic_pitch_nmp"
+    if not corpus.is_dir():
+        pytest.skip("the corpus of real models isn't beside the project")
+    handle = "https://tfhub.dev/spotify/basic-pitch/1"
+    server.serve("/spotify/basic-pitch/1", models.pack(models.tree_files(corpus)))
+    settings = Settings(cache, "--cache-dir", mirrors=(Mirror("https://tfhub.dev", server.url),))
+    assert models.tree_files(fetch(handle, settings).path) == models.tree_files(corpus)
+    loaded = tensorflow_hub(SIGNATURES, handle, cache=cache, **NO_NETWORK)
+    assert loaded.stdout.strip() == "['contour', 'note', 'onset']", loaded.stderr
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "http://tfhub.dev/maker/model/1/?tfhub-redirect=true",
+        "https://kaggle.com/models/maker/model/frameworks/TensorFlow2/variations/small/versions/1",
+        "https://hub.tensorflow.google.cn/maker/model/1",
+    ],
+)
+def test_hub_load_finds_a_fetched_model_under_every_spelling(typed: str, cache: Path, tmp_path: Path) -> None:
+    from hubcli.commands.fetch import FetchOptions
+
+    file = tmp_path / "model.tar.gz"
+    file.write_bytes(models.archive())
+    fetch(typed, Settings(cache, "--cache-dir"), FetchOptions(local=str(file)))
+    handle = Handle.parse(typed)
+    spellings = [typed, handle.canonical, *handle.aliases]
+    loaded = tensorflow_hub(LOAD, *spellings, cache=cache, **NO_NETWORK)
+    assert loaded.stdout.split() == ["42.0"] * len(spellings), loaded.stderr
+
+
+def test_what_tensorflow_hub_cached_is_listed_and_used(cache: Path, server: HubServer) -> None:
+    packed = models.pack(models.example_files(), with_folders=True)
+    url = server.serve("/maker/model/1", packed)
+    resolved = tensorflow_hub(RESOLVE, url, cache=cache)
+    assert resolved.returncode == 0, resolved.stderr
+    settings = Settings(cache, "--cache-dir")
+    (listed,) = ls(settings).models
+    assert (listed.handle, listed.state.value, listed.kind) == (url, "ok", "TF2")
+    result = fetch(url, settings)
+    assert (str(result.path), result.was_cached) == (resolved.stdout.strip(), True)
+    assert len(server.requests) == 1
+
+
+@pytest.fixture
+def stalled(server: HubServer) -> Iterator[tuple[HubServer, str]]:
+    """A server that sends half a model, then waits to be released."""
+    packed = models.pack(models.example_files(), with_folders=True)
+    yield server, server.serve("/maker/model/1", Reply(packed, stall_at=len(packed) // 2))
+
+
+def start(arguments: list[str], cache: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        env={**os.environ, "TFHUB_CACHE_DIR": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> None:
+    """Returns when the process has written a line with the text to standard error."""
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if text in line:
+            return
+    raise AssertionError(f"{text!r} never came: {''.join(seen)}")
+
+
+def test_hubcli_waits_for_tensorflow_hub(stalled: tuple[HubServer, str], cache: Path) -> None:
+    server, url = stalled
+    theirs = start(["-c", RESOLVE, url], cache)
+    assert server.stalled.wait(60)
+    ours = start(["-m", "hubcli", "fetch", url], cache)
+    read_until(ours, f"{theirs.pid}, which is fetching")
+    server.release.set()
+    their_path, our_path = theirs.communicate(timeout=60)[0], ours.communicate(timeout=60)[0]
+    assert (theirs.returncode, ours.returncode) == (0, 0)
+    assert their_path == our_path
+    assert len(server.requests) == 1
+
+
+def test_tensorflow_hub_waits_for_hubcli(stalled: tuple[HubServer, str], cache: Path) -> None:
+    server, url = stalled
+    ours = start(["-m", "hubcli", "fetch", url], cache)
+    assert server.stalled.wait(60)
+    theirs = start(["-c", RESOLVE, url], cache)
+    read_until(theirs, f".{ours.pid}.")
+    server.release.set()
+    our_path, their_path = ours.communicate(timeout=60)[0], theirs.communicate(timeout=60)[0]
+    assert (theirs.returncode, ours.returncode) == (0, 0)
+    assert their_path == our_path
+    assert len(server.requests) == 1
+
+
+def test_the_built_in_example_loads_and_is_reusable(cache: Path) -> None:
+    """It multiplies by two and has what the Reusable SavedModel interface asks for."""
+    path = fetch("example://mul/1", Settings(cache, "--cache-dir")).path
+    script = (
+        "import sys, tensorflow_hub as hub; m = hub.load(sys.argv[1]); "
+        "print(len(m.variables), len(m.trainable_variables), float(m.regularization_losses[0]()))"
+    )
+    loaded = tensorflow_hub(script, str(path), cache=cache)
+    assert loaded.stdout.split()[:2] == ["1", "1"], loaded.stderr
+    assert float(loaded.stdout.split()[2]) == pytest.approx(0.004)

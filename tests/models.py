@@ -1,0 +1,63 @@
+"""Small SavedModels as directories and archives, made without TensorFlow."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+from importlib import resources
+from pathlib import Path, PurePosixPath
+
+CORPUS = Path(__file__).parent.parent.parent / "shared" / "corpus"
+
+
+def example_files() -> dict[str, bytes]:
+    """The files of the built-in example, by path."""
+    packed = (resources.files("hubcli.examples") / "mul-1.tar.gz").read_bytes()
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        return {
+            member.name.removeprefix("./"): archive.extractfile(member).read()  # type: ignore[union-attr]
+            for member in archive
+            if member.isfile()
+        }
+
+
+def pack(files: dict[str, bytes], *, prefix: str = "./", with_folders: bool = False) -> bytes:
+    """A tar.gz of the files; tensorflow_hub reads it only with entries of its folders."""
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as archive:
+        folders = (
+            {str(parent) for path in files for parent in PurePosixPath(path).parents} if with_folders else ()
+        )
+        for folder in sorted(folders):
+            info = tarfile.TarInfo(prefix + folder)
+            info.type, info.mode = tarfile.DIRTYPE, 0o755
+            archive.addfile(info)
+        for path, content in files.items():
+            info = tarfile.TarInfo(prefix + path)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return gzip.compress(plain.getvalue(), mtime=0)
+
+
+def archive(**extra: bytes) -> bytes:
+    """A tar.gz of the built-in example, with extra files whose names have `__` for `/`."""
+    return pack({**example_files(), **{name.replace("__", "/"): content for name, content in extra.items()}})
+
+
+def write_tree(folder: Path, files: dict[str, bytes]) -> Path:
+    """The files below the folder."""
+    for path, content in files.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    return folder
+
+
+def tree_files(folder: Path) -> dict[str, bytes]:
+    """Every file below the folder, by path."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

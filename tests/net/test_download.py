@@ -1,0 +1,135 @@
+"""Redirects, credentials and statuses, against real servers on loopback."""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from collections.abc import Iterator
+
+import pytest
+import trustme
+
+from hubcli.errors import AuthenticationError, NetworkError, NotFoundError
+from hubcli.net.download import open_download
+from tests.server import HubServer, Reply
+
+BODY = b"the body of an answer" * 100
+
+
+def download(url: str) -> bytes:
+    with open_download(url, timeout_s=5) as answer:
+        return b"".join(answer.chunks())
+
+
+@pytest.fixture
+def tls_server(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Iterator[HubServer]:
+    """A server whose certificate the environment's CA bundle vouches for."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    bundle = f"{tmp_path}/ca.pem"
+    authority.cert_pem.write_to_path(bundle)
+    monkeypatch.setenv("SSL_CERT_FILE", bundle)
+    server = HubServer()
+    server.use_tls(context)
+    with server.running() as running:
+        yield running
+
+
+def test_the_body_comes_whole(server: HubServer) -> None:
+    assert download(server.serve("/m", BODY)) == BODY
+
+
+def test_the_archive_itself_is_asked_for_not_a_compressed_form(server: HubServer) -> None:
+    download(server.serve("/m", BODY))
+    assert server.requests[0].headers["Accept-Encoding"] == "identity"
+    assert server.requests[0].headers["User-Agent"].startswith("hubcli/")
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_followed(status: int, server: HubServer, other_server: HubServer) -> None:
+    target = other_server.serve("/real", BODY)
+    server.redirect("/hop", target, status)
+    assert download(server.redirect("/m", "/hop", status)) == BODY
+
+
+def test_the_final_url_is_told_without_its_signature(server: HubServer) -> None:
+    server.serve("/real", BODY)
+    start = server.redirect("/m", "/real?X-Goog-Signature=s3cret&generation=5")
+    with open_download(start, timeout_s=5) as answer:
+        assert answer.url == f"{server.url}/real?generation=5"
+
+
+def test_a_circle_of_redirects_is_left(server: HubServer) -> None:
+    server.redirect("/a", "/b")
+    with pytest.raises(NetworkError, match="redirected more than 10 times"):
+        download(server.redirect("/b", "/a"))
+    assert len(server.requests) == 11
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://host/x", "gopher://host", "data:,x"])
+def test_a_redirect_to_another_scheme_is_refused(target: str, server: HubServer) -> None:
+    with pytest.raises(NetworkError, match="not followed|without saying where|failed"):
+        download(server.redirect("/m", target))
+
+
+def test_a_redirect_from_https_to_http_is_refused(tls_server: HubServer, server: HubServer) -> None:
+    server.serve("/real", BODY)
+    with pytest.raises(NetworkError, match="from https to http"):
+        download(tls_server.redirect("/m", f"{server.url}/real"))
+    assert server.requests == []
+
+
+def test_a_redirect_from_http_to_https_is_followed(tls_server: HubServer, server: HubServer) -> None:
+    assert download(server.redirect("/m", tls_server.serve("/real", BODY))) == BODY
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(
+    tls_server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = tls_server.serve("/m", BODY)
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with pytest.raises(NetworkError, match="can't be reached.*certificate"):
+        download(url)
+
+
+def test_user_info_is_sent_to_its_own_origin(server: HubServer) -> None:
+    server.serve("/real", BODY)
+    url = server.redirect("/m", "/real").replace("http://", "http://me:pw@")
+    download(url)
+    expected = "Basic " + base64.b64encode(b"me:pw").decode()
+    assert [request.headers.get("Authorization") for request in server.requests] == [expected, expected]
+
+
+def test_user_info_is_not_sent_to_another_origin(server: HubServer, other_server: HubServer) -> None:
+    target = other_server.serve("/real", BODY)
+    download(server.redirect("/m", target).replace("http://", "http://me:pw@"))
+    assert "Authorization" not in other_server.requests[0].headers
+
+
+def test_cookies_stay_with_their_origin(server: HubServer, other_server: HubServer) -> None:
+    target = other_server.serve("/real", BODY)
+    reply = Reply(status=302, headers={"Location": target, "Set-Cookie": "session=s3cret; Path=/"})
+    download(server.serve("/m", reply))
+    assert "Cookie" not in other_server.requests[0].headers
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_is_an_authentication_error(status: int, server: HubServer) -> None:
+    with pytest.raises(AuthenticationError, match=f"answers {status}") as caught:
+        download(server.serve("/m", Reply(status=status)))
+    assert caught.value.exit_status == 5
+
+
+def test_a_404_names_the_address_without_secrets(server: HubServer) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        download(server.url.replace("http://", "http://me:pw@") + "/nope?token=s3cret")
+    assert "/nope answers 404" in caught.value.message
+    assert "s3cret" not in caught.value.message
+    assert "pw" not in caught.value.message
+
+
+@pytest.mark.parametrize("location", ["", "http://[", "http://", "//", "\x7f"])
+def test_a_redirect_that_makes_no_sense_is_a_network_error(location: str, server: HubServer) -> None:
+    with pytest.raises((NetworkError, NotFoundError)):
+        download(server.redirect("/m", location))

@@ -1,0 +1,79 @@
+"""What `import hubcli` offers, and what it doesn't load."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import hubcli
+
+HEAVY = {
+    "tensorflow",
+    "tensorflow_hub",
+    "keras",
+    "numpy",
+    "httpx",
+    "rich",
+    "isal",
+    "google_crc32c",
+    "google.protobuf",
+}
+
+
+def _loaded_by(statement: str) -> set[str]:
+    """The modules that a new interpreter has loaded after the statement."""
+    program = f"{statement}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    return set(json.loads(done.stdout))
+
+
+def test_the_public_names_are_these() -> None:
+    assert sorted(hubcli.__all__) == ["Handle", "HubcliError", "Settings", "__version__", "fetch", "ls"]
+    assert dir(hubcli) == sorted(hubcli.__all__)
+
+
+@pytest.mark.parametrize("name", hubcli.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(hubcli, name) is not None
+
+
+def test_the_public_names_are_what_they_say() -> None:
+    assert callable(hubcli.fetch)
+    assert callable(hubcli.ls)
+    assert issubclass(hubcli.HubcliError, Exception)
+    assert hubcli.Handle.parse("example://mul/1").version == "1"
+
+
+def test_the_public_names_stay_themselves_when_the_commands_are_imported() -> None:
+    program = (
+        "import hubcli, hubcli.commands.fetch, hubcli.commands.ls, hubcli.cli.app\n"
+        "assert callable(hubcli.fetch) and callable(hubcli.ls)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = hubcli.nothing
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    loaded = _loaded_by("import hubcli")
+
+    assert not loaded & {*HEAVY, "typer", "platformdirs"}
+    assert {name for name in loaded if name.startswith("hubcli")} == {"hubcli"}
+
+
+def test_building_the_command_line_loads_nothing_heavy() -> None:
+    loaded = _loaded_by("from hubcli.cli.app import app")
+
+    assert "typer" in loaded
+    assert not loaded & HEAVY
+
+
+@pytest.mark.parametrize("module", ["hubcli.commands.ls", "hubcli.handle", "hubcli.settings"])
+def test_listing_needs_neither_network_nor_tensorflow(module: str) -> None:
+    assert not _loaded_by(f"import {module}") & {"tensorflow", "httpx", "rich", "typer", "numpy", "isal"}

@@ -1,0 +1,60 @@
+"""What the README says is what the program does."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hubcli.errors import ExitStatus
+from hubcli.settings import Settings
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def section(title: str) -> str:
+    return README.split(f"## {title}", 1)[1].split("\n## ", 1)[0]
+
+
+def test_the_exit_statuses_are_those_of_the_error_tree() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", section("For scripts"), re.MULTILINE)
+    assert rows == [(str(int(status)), status.meaning) for status in ExitStatus]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "title"), [(("fetch", "example://mul/1"), "`hubcli fetch"), (("ls",), "`hubcli ls")]
+)
+def test_the_json_keys_are_those_that_are_printed(
+    arguments: tuple[str, ...], title: str, hubcli: Run
+) -> None:
+    hubcli("fetch", "example://mul/1")
+    document = json.loads(hubcli(*arguments, "--json").stdout)
+    table = section(title).split("| key of `models[]` | meaning |", 1)[1].split("\n\n", 1)[0]
+    cells = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
+    assert re.findall(r"`(\w+)`", " ".join(cells)) == list(document["models"][0])
+
+
+@pytest.mark.parametrize("command", ["fetch", "ls"])
+def test_every_option_is_described(command: str, hubcli: Run) -> None:
+    told = hubcli(command, "--help", COLUMNS="200").stdout
+    for option in re.findall(r"(--[a-z0-9-]+)", told):
+        assert option in README or option == "--help", option
+
+
+def test_the_python_lines_run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUBCLI_CACHE_DIR", str(settings.cache_root))
+    code = re.search(r"```python\n(.+?)```", section("From Python"), re.DOTALL)
+    assert code is not None
+    exec(code[1], {})  # noqa: S102 - our own README
+    assert settings.cache_root.is_dir()
+
+
+def test_the_version_stands_in_the_changelog_or_is_not_released_yet(hubcli: Run) -> None:
+    version = hubcli("--version").stdout.split()[1]
+    changelog = (Path(__file__).parent.parent / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert "## [Unreleased]" in changelog or f"## [{version}]" in changelog
