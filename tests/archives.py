@@ -19,6 +19,7 @@ __all__ = [
     "END",
     "UNSAFE_NAMES",
     "MakeMember",
+    "Pack",
     "base256_file",
     "block_device",
     "bzipped",
@@ -53,6 +54,9 @@ __all__ = [
 
 MakeMember: TypeAlias = Callable[[str], bytes]
 """A builder of a member by its name."""
+
+Pack: TypeAlias = Callable[[bytes], bytes]
+"""A compression."""
 
 BLOCK = 512
 END = bytes(2 * BLOCK)

@@ -488,6 +488,8 @@ def test_what_is_no_saved_model_is_refused(query: str) -> None:
         "https://host:99999/x",
         "https://host:port/x",
         "https://[::1/x",
+        "file://[",
+        "file://\u2100/x",
         "https://tfhub.dev/google//nnlm/1",
         "https://tfhub.dev/google/../nnlm/1",
         "https://tfhub.dev/google/nnlm%2f1",
@@ -582,6 +584,7 @@ def test_nothing_is_added_to_a_signed_url() -> None:
         "tfhub.dev/google/nnlm/1?token=hunter2",
         "me:hunter2@tfhub.dev/google/nnlm/1",
         "file://me:hunter2@host/model",
+        "file://me:hunter2@exa\u2100mple.com/model",
         "gs://me:hunter2@bucket",
     ],
 )

@@ -486,7 +486,27 @@ def test_an_entry_that_tensorflow_hub_cached_broken_is_fetched_anew(
     assert models.tree_files(result.path) == models.example_files()
 
 
-# A cache that can't be written
+# A cache that can't be written, or can't have links
+
+
+def test_where_no_links_can_be_made_a_note_tells(settings: Settings, tmp_path: Path) -> None:
+    """As on FAT: the system's own refusal stands in for a file system that CI can't mount."""
+    file = tmp_path / "model.tar.gz"
+    file.write_bytes(models.archive())
+    heard = Notes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "symlink", refuse_links)
+        result = fetch(HANDLE, settings, FetchOptions(local=str(file)), heard)
+    assert heard.notes == [
+        f"No links can be made here: hub.load finds the model under {HANDLE} alone, "
+        "not under its other spellings"
+    ]
+    assert models.tree_files(result.path) == models.example_files()
+    assert fetch(HANDLE + "/", settings).was_cached
+
+
+def refuse_links(*_arguments: object, **_options: object) -> None:
+    raise PermissionError(1, "Operation not permitted")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -100,10 +99,10 @@ def test_what_tensorflow_hub_cached_is_listed_and_used(cache: Path, server: HubS
 
 
 @pytest.fixture
-def stalled(server: HubServer) -> Iterator[tuple[HubServer, str]]:
+def stalled(server: HubServer) -> tuple[HubServer, str]:
     """A server that sends half a model, then waits to be released."""
     packed = models.pack(models.example_files(), with_folders=True)
-    yield server, server.serve("/maker/model/1", Reply(packed, stall_at=len(packed) // 2))
+    return server, server.serve("/maker/model/1", Reply(packed, stall_at=len(packed) // 2))
 
 
 def start(arguments: list[str], cache: Path) -> subprocess.Popen[str]:

@@ -1,0 +1,52 @@
+"""Progress: bars for people, lines for logs, nothing with -q."""
+
+from __future__ import annotations
+
+import pytest
+
+from hubcli.cli import progress
+from hubcli.cli.output import Output
+from hubcli.cli.progress import listener_for
+
+HANDLE = "https://tfhub.dev/maker/model/1"
+
+
+def test_without_a_terminal_a_line_comes_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_LINE_EVERY_S", 0.0)
+    with listener_for(Output()) as listener:
+        listener.started(HANDLE, "somewhere", 4_000_000)
+        listener.received(1_000_000)
+        listener.received(1_000_000)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.rpartition(",")[0] for line in lines] == [
+        f"{HANDLE}: 1.0 MB of 4.0 MB",
+        f"{HANDLE}: 2.0 MB of 4.0 MB",
+    ]
+
+
+def test_a_fetch_that_takes_less_than_that_says_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with listener_for(Output()) as listener:
+        listener.started(HANDLE, "somewhere", 4_000_000)
+        listener.received(4_000_000)
+    assert capsys.readouterr().err == ""
+
+
+def test_quiet_keeps_lines_notes_and_waits_to_itself(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_LINE_EVERY_S", 0.0)
+    with listener_for(Output(quiet=True)) as listener:
+        listener.started(HANDLE, "somewhere", None)
+        listener.received(1_000_000)
+        listener.note("a note")
+        listener.waiting(HANDLE, "host:1")
+    captured = capsys.readouterr()
+    assert captured.err + captured.out == ""
+
+
+def test_whoever_is_waited_for_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with listener_for(Output()) as listener:
+        listener.waiting(HANDLE, "host:17")
+    assert capsys.readouterr().err == f"Waiting for host:17, which is fetching {HANDLE}\n"
