@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from hubcli.errors import HandleError
 from hubcli.url import with_query, without_query, without_secrets
@@ -34,7 +34,7 @@ _LEFT_IN = re.compile(r"tf-hub-format|tfhub-redirect")
 _SUFFIXES = ("", "/", "?tf-hub-format=compressed", "?tfhub-redirect=true")
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_BARE_HOST = re.compile(r"(tfhub\.dev|(www\.)?kaggle\.com|hub\.tensorflow\.google\.cn)/\S+")
+_BARE_HOST = re.compile(r"(tfhub\.dev|(www\.)?kaggle\.com|hub\.tensorflow\.google\.cn)/\S+", re.IGNORECASE)
 _FRAMEWORKS = {"tensorflow2": "tensorFlow2", "tensorflow1": "tensorFlow1"}
 _CN_HOST = "hub.tensorflow.google.cn"
 _CN_ARCHIVE = "https://gcs.tensorflow.google.cn/tfhub-modules/{name}.tar.gz"
@@ -83,7 +83,7 @@ class Handle:
         if text.startswith(("/", "./", "../", "~")) or text in (".", ".."):
             return _parse_local(text, text)
         scheme = _SCHEME.match(text)
-        if scheme is None and Path(text).exists():
+        if scheme is None and os.path.exists(text):  # noqa: PTH110 - Path.exists raises for long names
             return _parse_local(text, text)
         if any(character.isspace() or not character.isprintable() for character in text):
             raise HandleError(f"{without_secrets(text)!r} holds spaces", hint=ACCEPTED)
@@ -123,34 +123,58 @@ class Handle:
 
 
 def _sha1(spelling: str) -> str:
-    return hashlib.sha1(spelling.encode(), usedforsecurity=False).hexdigest()
+    # A path may hold bytes that are no UTF-8.
+    return hashlib.sha1(spelling.encode(errors="surrogateescape"), usedforsecurity=False).hexdigest()
+
+
+def _shown(text: str) -> str:
+    """The text without secrets, also where a URL lost its scheme."""
+    if "://" in text or text.startswith(("/", ".", "~")):
+        return without_secrets(text)
+    return without_secrets(f"//{text}").removeprefix("//")
 
 
 def _refuse(text: str, what: str, hint: str = ACCEPTED) -> HandleError:
-    return HandleError(f"'{without_secrets(text)}' {what}", hint=hint)
+    return HandleError(f"'{_shown(text)}' {what}", hint=hint)
+
+
+def _no_url(text: str) -> HandleError:
+    # Where its user info ends can't be told: neither the text nor the cause may be shown.
+    return HandleError(
+        f"'{text.partition('://')[0]}://…' is no valid URL: check its host and port", hint=ACCEPTED
+    )
 
 
 def _parse_local(text: str, path_text: str) -> Handle:
     # Without resolving links: people recognise the path that they typed.
-    path = Path(os.path.abspath(Path(path_text).expanduser()))  # noqa: PTH100
+    try:
+        path = Path(os.path.abspath(Path(path_text).expanduser()))  # noqa: PTH100
+        path.is_file()
+    except RuntimeError as error:
+        raise _refuse(text, "names the home of an unknown user") from error
+    except OSError as error:
+        raise _refuse(text[:80] + "…", f"can't be looked at: {error.strerror}") from error
     if path.name in ("saved_model.pb", "saved_model.pbtxt") and not path.is_dir():
         raise _refuse(text, "is a file inside a SavedModel", f"Name its directory: {path.parent}")
     if path.is_file() or (not path.exists() and path.name.endswith(ARCHIVE_SUFFIXES)):
-        return Handle(text, HandleKind.ARCHIVE, f"file://{quote(str(path))}", path=path)
+        return Handle(text, HandleKind.ARCHIVE, f"file://{quote(os.fsencode(path))}", path=path)
     return Handle(text, HandleKind.PATH, str(path), path=path)
 
 
 def _parse_file_url(text: str) -> Handle:
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise _no_url(text) from error
     if parts.netloc not in ("", "localhost") or not parts.path:
         raise _refuse(text, "names a file on another host", "Write file:///absolute/path.")
-    return _parse_local(text, unquote(parts.path))
+    return _parse_local(text, os.fsdecode(unquote_to_bytes(parts.path)))
 
 
 def _parse_bare(text: str) -> Handle:
     """Text without a scheme that names nothing on the disk."""
     if _BARE_HOST.fullmatch(text):
-        raise _refuse(text, "has no scheme", f"Did you mean https://{text} ?")
+        raise _refuse(text, "has no scheme", f"Did you mean https://{_shown(text)} ?")
     segments = text.strip("/").split("/")
     if len(segments) in (4, 5) and all(map(_SEGMENT.fullmatch, segments)):
         return _kaggle(text, *segments)
@@ -169,7 +193,11 @@ def _parse_example(text: str) -> Handle:
 
 
 def _parse_gcs(text: str) -> Handle:
-    bucket, _, name = text.split("://", 1)[1].partition("/")
+    try:
+        parts = urlsplit(without_secrets(text))
+    except ValueError as error:
+        raise _no_url(text) from error
+    bucket, name = parts.netloc, parts.path.lstrip("/")
     if not bucket or not name.strip("/"):
         raise _refuse(text, "names no object in a bucket", "Write gs://bucket/path/model.tar.gz.")
     return Handle(text, HandleKind.GCS, f"gs://{bucket}/{name.rstrip('/')}", _version(name.split("/")))
@@ -180,7 +208,7 @@ def _parse_http(text: str) -> Handle:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
-        raise _refuse(text, f"is no valid URL ({error})") from error
+        raise _no_url(text) from error
     if not host:
         raise _refuse(text, "names no host")
     if port in (None, 80, 443):
@@ -200,9 +228,13 @@ def _segments(text: str) -> list[str]:
     return segments
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
+
+
 def _version(segments: list[str]) -> str | None:
     named = [segment for segment in segments if segment]
-    return named[-1] if len(named) > 1 and named[-1].isdecimal() else None
+    return named[-1] if len(named) > 1 and _is_number(named[-1]) else None
 
 
 def _spellings(bases: list[str]) -> tuple[str, tuple[str, ...]]:
@@ -219,7 +251,7 @@ def _model_name(text: str) -> list[str]:
     query = urlsplit(text).query
     if "lite-format=" in query or "tfjs-format=" in query:
         raise _refuse(text, "asks for TF Lite or TF.js files, not a SavedModel")
-    if len(segments) < 2 or (len(segments) == 2 and segments[1].isdecimal()):
+    if len(segments) < 2 or (len(segments) == 2 and _is_number(segments[1])):
         raise _refuse(
             text,
             "is the page of a publisher, not a model",
@@ -280,7 +312,7 @@ def _kaggle(
             f"has the framework '{framework}', which holds no SavedModels",
             "The frameworks with SavedModels are tensorFlow2 and tensorFlow1.",
         )
-    if version is not None and not version.isdecimal():
+    if version is not None and not _is_number(version):
         raise _refuse(text, f"has the version '{version}', which is no number")
     bases = []
     for cased, host in itertools.product(

@@ -38,6 +38,7 @@ class Ahead(Generic[T]):
     def __init__(self, items: Iterable[T], depth: int) -> None:
         self._queue: queue.Queue[T | _End] = queue.Queue(depth)
         self._stopped = threading.Event()
+        self._end: _End | None = None
         self._thread = threading.Thread(target=self._produce, args=(items,), name="hubcli-stage", daemon=True)
         self._thread.start()
 
@@ -45,13 +46,14 @@ class Ahead(Generic[T]):
         return self
 
     def __next__(self) -> T:
-        item = self._queue.get()
-        if not isinstance(item, _End):
-            return item
-        self._stopped.set()
-        self._queue.put(item)  # Whoever asks again gets the same answer.
-        if item.error is not None:
-            raise item.error
+        if self._end is None:
+            item = self._queue.get()
+            if not isinstance(item, _End):
+                return item
+            self._stopped.set()
+            self._end = item  # Whoever asks again gets the same answer.
+        if self._end.error is not None:
+            raise self._end.error
         raise StopIteration
 
     def __enter__(self) -> Ahead[T]:
@@ -68,8 +70,12 @@ class Ahead(Generic[T]):
     def close(self) -> None:
         """Stops the producer, wakes a consumer that waits, and gives the thread a second to end."""
         self._stopped.set()
-        with suppress(queue.Full):  # A full queue has nobody waiting for an item.
-            self._queue.put_nowait(_End())
+        while True:  # What nobody took makes room for the end, lest a consumer wait for it.
+            with suppress(queue.Full):
+                self._queue.put_nowait(_End())
+                break
+            with suppress(queue.Empty):
+                self._queue.get_nowait()
         self._thread.join(_JOIN_S)
 
     def _produce(self, items: Iterable[T]) -> None:

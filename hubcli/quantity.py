@@ -7,6 +7,7 @@ their binary brothers (`GiB` is 2³⁰ bytes), see IEC 80000-13.
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from hubcli.errors import UsageError
 
@@ -29,6 +30,7 @@ _DURATION_UNITS = {
     "w": 7 * 86400,
     "y": 365 * 86400,
 }
+_MAX_DIGITS = 40
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", re.ASCII)
 
 
@@ -51,14 +53,14 @@ def parse_duration_s(text: str) -> float:
     >>> parse_duration_s("10m")
     600.0
     """
-    return _parse(text, _DURATION_UNITS, "duration", "30d, 12h, 10m, 90s")
+    return float(_parse(text, _DURATION_UNITS, "duration", "30d, 12h, 10m, 90s"))
 
 
-def _parse(text: str, units: dict[str, int], what: str, examples: str) -> float:
+def _parse(text: str, units: dict[str, int], what: str, examples: str) -> Fraction:
     match = _QUANTITY.fullmatch(text.strip())
-    if match is None or match[2].lower() not in units:
+    if match is None or match[2].lower() not in units or len(match[1]) > _MAX_DIGITS:
         raise UsageError(f"'{text}' is no {what}", hint=f"Write it like {examples}.")
-    return float(match[1]) * units[match[2].lower()]
+    return Fraction(match[1]) * units[match[2].lower()]
 
 
 def format_size(size_bytes: int) -> str:
@@ -71,7 +73,7 @@ def format_size(size_bytes: int) -> str:
         return f"{size_bytes} B"
     value, units = size_bytes / 1000, ["TB", "GB", "MB", "kB"]
     unit = units.pop()
-    while units and round(value, 1) >= 1000:
+    while units and round(value) >= 1000:
         value, unit = value / 1000, units.pop()
     return f"{value:.1f} {unit}" if value < 99.95 else f"{value:.0f} {unit}"
 

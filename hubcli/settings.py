@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hubcli.errors import UsageError
+from hubcli.url import without_secrets
 
 __all__ = ["Mirror", "Settings"]
 
 APP_NAME = "hubcli"
+_OFF = ("", "0", "false", "no", "off")
 # A Path has already made one slash of two.
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
@@ -25,7 +27,7 @@ class Mirror:
     """Where to ask instead: URLs that begin with `prefix` are asked at `replacement`."""
 
     prefix: str
-    replacement: str
+    replacement: str = field(repr=False)  # May hold user and password.
 
     @classmethod
     def parse(cls, text: str) -> Mirror:
@@ -33,7 +35,7 @@ class Mirror:
         prefix, separator, replacement = text.strip().partition("=")
         if not separator or "://" not in prefix or "://" not in replacement:
             raise UsageError(
-                f"'{text}' is no mirror",
+                f"'{without_secrets(text)}' is no mirror",
                 hint="Write --mirror https://tfhub.dev=https://mirror.example/tfhub.",
             )
         return cls(prefix.rstrip("/"), replacement.rstrip("/"))
@@ -82,7 +84,7 @@ class Settings:
         return cls(
             cache_root=root,
             cache_root_source=source,
-            offline=offline or env.get("HUBCLI_OFFLINE", "") not in ("", "0"),
+            offline=offline or env.get("HUBCLI_OFFLINE", "").lower() not in _OFF,
             mirrors=tuple(Mirror.parse(text) for text in (*mirrors, *from_environment)),
             timeout_s=timeout_s,
             lock_timeout_s=lock_timeout_s,
@@ -120,4 +122,9 @@ def _absolute(text: str, source: str) -> Path:
             f"{source} is '{text}', which is no local directory",
             hint="hubcli keeps its cache on a local or mounted disk: name a directory.",
         )
-    return Path(text).expanduser().absolute()
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as error:
+        raise UsageError(
+            f"{source} is '{text}', the home of an unknown user", hint="Name a directory."
+        ) from error

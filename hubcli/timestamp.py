@@ -25,4 +25,7 @@ def from_iso_utc(text: str) -> float:
     moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)
-    return moment.timestamp()
+    try:
+        return moment.astimezone(timezone.utc).timestamp()
+    except OverflowError as error:  # Its offset leads out of the years 1 to 9999.
+        raise ValueError(f"'{text}' is out of range") from error

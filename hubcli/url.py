@@ -7,7 +7,7 @@ may cover their exact spelling.
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 __all__ = ["origin", "with_query", "without_query", "without_secrets"]
 
@@ -18,7 +18,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SECRET_KEY = re.compile(
     r"x-goog-.*|x-amz-.*|googleaccessid|awsaccesskeyid|signature|sig|expires|policy|key-pair-id"
     r"|s[ervtp]|spr|sks|skoid|sktid|skt|ske|skv"
-    r"|(.*[_-])?(token|secret|password|api_?key|auth|jwt|credential|key)",
+    r"|(.*[_-])?(token|secret|password|passwd|pwd|pass|authorization|api_?key|auth|jwt|credential|key)",
     re.IGNORECASE,
 )
 
@@ -32,7 +32,11 @@ def origin(url: str) -> tuple[str, str, int | None]:
 def without_query(url: str, dropped: re.Pattern[str]) -> str:
     """The URL without the query keys that `dropped` matches whole, and without fragment."""
     parts = urlsplit(url)
-    kept = [item for item in parts.query.split("&") if item and not dropped.fullmatch(item.split("=", 1)[0])]
+    kept = [
+        item
+        for item in parts.query.split("&")
+        if item and not dropped.fullmatch(unquote(item.split("=", 1)[0]))
+    ]
     return urlunsplit(parts._replace(query="&".join(kept), fragment=""))
 
 
@@ -53,9 +57,9 @@ def without_secrets(url: str) -> str:
     """
     try:
         parts = urlsplit(url)
+        if not parts.netloc:
+            return url
+        host = parts.netloc.rpartition("@")[2]
+        return without_query(urlunsplit(parts._replace(netloc=host)), _SECRET_KEY)
     except ValueError:
         return "(a URL that can't be parsed)"
-    if not parts.netloc:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return without_query(urlunsplit(parts._replace(netloc=host)), _SECRET_KEY)

@@ -608,6 +608,9 @@ ANY_TEXT = st.text() | st.lists(st.sampled_from(PIECES), max_size=12).map("".joi
 
 @given(ANY_TEXT)
 @example("~")
+@example("@//\u2100")
+@example("https://@//\u2100")
+@example("gs://@")
 @example("https://host/x?")
 @example("https://host/x;y?&a&&")
 def test_any_text_is_a_handle_or_refused(text: str) -> None:

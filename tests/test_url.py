@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hubcli.url import origin, with_query, without_query, without_secrets
@@ -78,6 +78,7 @@ def test_user_info_is_hidden(user: str) -> None:
 
 
 @given(st.text() | st.text().map("https://{}".format) | st.text().map("https://me:pw@h/x?{}".format))
+@example("https://@//\u2100")
 def test_hiding_secrets_never_fails_and_once_is_enough(text: str) -> None:
     shown = without_secrets(text)
 

@@ -63,9 +63,12 @@ def read_catalog(root: Path) -> Catalog:
         with os.scandir(root) as children:
             for child in children:
                 name = CacheName.parse(child.name)
-                names[name.kind].add(name.key or name.text)
-                if name.kind is NameKind.MODEL and child.is_dir(follow_symlinks=False):
+                if name.kind is not NameKind.MODEL:
+                    names[name.kind].add(name.key or name.text)
+                elif child.is_dir(follow_symlinks=False):
                     models.add(child.name)
+                elif not child.is_symlink():
+                    names[NameKind.FOREIGN].add(child.name)
         rows = [_model_row(EntryPaths(root, key), key in names[NameKind.LOCK]) for key in models]
         rows += _downloads(root, names[NameKind.LOCK] - models)
         rows += [CatalogRow(name, EntryState.FOREIGN) for name in names[NameKind.FOREIGN]]

@@ -9,7 +9,7 @@ import os
 import re
 import socket
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 __all__ = ["Descriptor"]
@@ -17,7 +17,7 @@ __all__ = ["Descriptor"]
 _FORM = re.compile(
     r"Module: (?P<handle>.*)\n"
     r"Download Time: (?P<time>.*)\n"
-    r"Downloader Hostname: (?P<host>.*) \(PID:(?P<pid>\d+)\)\s*"
+    r"Downloader Hostname: (?P<host>.*) \(PID:(?P<pid>[0-9]{1,20})\)\s*"
 )
 _MAX_BYTES = 1 << 16
 
@@ -48,7 +48,7 @@ class Descriptor:
             return None
         try:
             # tensorflow_hub writes local time without an offset.
-            moment: float | None = datetime.fromisoformat(match["time"]).timestamp()
+            moment: float | None = datetime.fromisoformat(match["time"]).astimezone(timezone.utc).timestamp()
         except (ValueError, OverflowError, OSError):
             moment = None
         return cls(match["handle"], moment, match["host"], int(match["pid"]))

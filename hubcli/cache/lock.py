@@ -24,7 +24,7 @@ from hubcli.errors import LockTimeoutError
 
 __all__ = ["Lock", "LockOwner", "hold_lock"]
 
-_FORM = re.compile(r"(?P<host>.*)\.(?P<pid>\d+)\.(?P<uid>[0-9a-f]{1,64})", re.DOTALL)
+_FORM = re.compile(r"(?P<host>.*)\.(?P<pid>[0-9]{1,20})\.(?P<uid>[0-9a-f]{1,64})", re.DOTALL)
 _FIRST_POLL_S, _LAST_POLL_S = 0.05, 1.0
 _REPORT_EVERY_S = 30.0
 _CLOCK_SLACK_S = 2.0
@@ -73,6 +73,8 @@ class LockOwner:
         """
         if not self.is_here or os.name == "nt":  # os.kill would end the process on Windows.
             return False
+        if self.pid == 0:  # No process; to os.kill it means this one and its brothers.
+            return True
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hubcli.archive.members import FileRecord
 from hubcli.timestamp import from_iso_utc, to_iso_utc
@@ -13,6 +13,7 @@ from hubcli.timestamp import from_iso_utc, to_iso_utc
 __all__ = ["MANIFEST_SCHEMA", "Manifest"]
 
 MANIFEST_SCHEMA = 1
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +52,26 @@ class Manifest:
         """The manifest in the file, or None where there is none that can be understood."""
         try:
             return cls._from_document(json.loads(path.read_bytes()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
     @classmethod
     def _from_document(cls, document: dict[str, Any]) -> Manifest | None:
         if document["schema"] != MANIFEST_SCHEMA:
             return None
-        archive = document["archive"] or {}
+        archive = _typed(document["archive"] or {}, dict)
         return cls(
-            handle=str(document["handle"]),
-            aliases=tuple(map(str, document["aliases"])),
-            source=str(document["source"]),
-            kind=str(document["kind"]),
-            files=tuple(
-                FileRecord(str(file["path"]), int(file["size"]), file["sha256"]) for file in document["files"]
-            ),
+            handle=_typed(document["handle"], str),
+            aliases=tuple(_typed(alias, str) for alias in _typed(document["aliases"], list)),
+            source=_typed(document["source"], str),
+            kind=_typed(document["kind"], str),
+            files=tuple(_file(file) for file in _typed(document["files"], list)),
             fetched_at_s=from_iso_utc(document["fetched_at"]),
             last_used_at_s=from_iso_utc(document["last_used_at"]),
-            etag=document["etag"],
-            archive_sha256=archive.get("sha256"),
-            archive_bytes=archive.get("size"),
-            pinned=bool(document["pinned"]),
+            etag=_text_or_none(document["etag"]),
+            archive_sha256=_text_or_none(archive.get("sha256")),
+            archive_bytes=_size(archive["size"]) if archive else None,
+            pinned=_typed(document["pinned"], bool),
         )
 
     def to_text(self) -> str:
@@ -96,3 +95,25 @@ class Manifest:
             "pinned": self.pinned,
         }
         return json.dumps(document, indent=1) + "\n"
+
+
+def _typed(value: Any, kind: type[T]) -> T:
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return value
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else _typed(value, str)
+
+
+def _size(value: Any) -> int:
+    if _typed(value, int) < 0 or isinstance(value, bool):
+        raise ValueError(f"{value} is no size")
+    return int(value)
+
+
+def _file(document: Any) -> FileRecord:
+    return FileRecord(
+        _typed(document["path"], str), _size(document["size"]), _text_or_none(document["sha256"])
+    )

@@ -40,7 +40,7 @@ def fetch_command(
         list[str] | None,
         typer.Option(
             metavar="PREFIX=URL",
-            help="Ask this URL for handles with this prefix. Repeatable. [env: HUBCLI_MIRRORS]",
+            help="Ask this URL for handles with this prefix. Repeatable. \\[env: HUBCLI_MIRRORS]",
             show_default=False,
         ),
     ] = None,
@@ -55,13 +55,13 @@ def fetch_command(
         str, typer.Option(metavar="SIZE", help="Bytes of all files.", rich_help_panel=_LIMITS)
     ] = format_size(_DEFAULTS.unpacked_bytes).replace(" ", ""),
     max_members: Annotated[
-        int, typer.Option(min=1, help="Files and directories.", rich_help_panel=_LIMITS)
+        int, typer.Option(min=1, metavar="N", help="Files and directories.", rich_help_panel=_LIMITS)
     ] = _DEFAULTS.members,
     max_path_length: Annotated[
-        int, typer.Option(min=1, help="Bytes of a path.", rich_help_panel=_LIMITS)
+        int, typer.Option(min=1, metavar="N", help="Bytes of a path.", rich_help_panel=_LIMITS)
     ] = _DEFAULTS.path_bytes,
     max_depth: Annotated[
-        int, typer.Option(min=1, help="Directories within each other.", rich_help_panel=_LIMITS)
+        int, typer.Option(min=1, metavar="N", help="Directories within each other.", rich_help_panel=_LIMITS)
     ] = _DEFAULTS.path_depth,
     as_json: AsJson = False,
     quiet: Quiet = False,

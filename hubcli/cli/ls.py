@@ -32,7 +32,9 @@ def ls_command(
             show_default=False,
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=0, help="Show the first N.", show_default=False)] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Show the first N.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     offline: Offline = False,

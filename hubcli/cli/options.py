@@ -18,20 +18,20 @@ Quiet: TypeAlias = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print paths or handles alone.", rich_help_panel=_PANEL)
 ]
 Offline: TypeAlias = Annotated[
-    bool, typer.Option("--offline", help="Send nothing. [env: HUBCLI_OFFLINE=1]", rich_help_panel=_PANEL)
+    bool, typer.Option("--offline", help="Send nothing. \\[env: HUBCLI_OFFLINE=1]", rich_help_panel=_PANEL)
 ]
 CacheDir: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         "--cache-dir",
         metavar="DIR",
-        help="The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]",
+        help="The cache. \\[env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]",
         rich_help_panel=_PANEL,
         show_default=False,
     ),
 ]
 NoColor: TypeAlias = Annotated[
-    bool, typer.Option("--no-color", help="No colours. [env: NO_COLOR]", rich_help_panel=_PANEL)
+    bool, typer.Option("--no-color", help="No colours. \\[env: NO_COLOR]", rich_help_panel=_PANEL)
 ]
 Debug: TypeAlias = Annotated[
     bool, typer.Option("--debug", help="Show tracebacks of errors.", rich_help_panel=_PANEL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["JSON_SCHEMA", "Output", "error_document"]
 
 JSON_SCHEMA = 1
+# Code points that no encoding can write; JSON has escapes for them.
+_UNPAIRED = re.compile("[\ud800-\udfff]")
 
 
 def error_document(error: HubcliError) -> dict[str, str]:
@@ -58,7 +61,8 @@ class Output:
 
     def document(self, content: dict[str, Any]) -> None:
         """Writes the one JSON document of the run."""
-        self.payload(json.dumps({"schema": JSON_SCHEMA, **content}, indent=2, ensure_ascii=False))
+        text = json.dumps({"schema": JSON_SCHEMA, **content}, indent=2, ensure_ascii=False)
+        self.payload(_UNPAIRED.sub(lambda one: ascii(one[0])[1:-1], text))
 
     def say(self, text: str) -> None:
         """Writes a line to standard error, unless `--quiet`."""

@@ -63,19 +63,32 @@ def show_listing(listing: Listing, output: Output, *, narrowed: bool) -> None:
 
 def show_names(listing: Listing, output: Output) -> None:
     """Writes handles, and the keys of entries whose handle is unknown; not what is foreign."""
-    names = [model.handle or model.name for model in listing.models if model.state is not EntryState.FOREIGN]
+    names = [
+        _printable(model.handle or model.name)
+        for model in listing.models
+        if model.state is not EntryState.FOREIGN
+    ]
     if names:
         output.payload("\n".join(names))
 
 
 def _row(model: CachedModel, now_s: float) -> tuple[str, ...]:
     return (
-        model.handle or model.name,
+        _printable(model.handle or model.name),
         "-" if model.size_bytes is None else format_size(model.size_bytes),
-        model.kind or "-",
+        _printable(model.kind or "-"),
         _age(model.fetched_at_s, now_s),
         _age(model.last_used_at_s, now_s),
         _state(model),
+    )
+
+
+def _printable(text: str) -> str:
+    """The text with what could command a terminal, or is no text, escaped as Python writes it."""
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() or "\udc80" <= one <= "\udcff" else ascii(one)[1:-1] for one in text
     )
 
 
@@ -85,9 +98,9 @@ def _age(moment_s: float | None, now_s: float) -> str:
 
 def _state(model: CachedModel) -> str:
     if model.state is EntryState.DOWNLOADING:
-        return f"downloading by {model.holder}"
+        return _printable(f"downloading by {model.holder}")
     if model.state is EntryState.GUTTED:
-        return f"gutted: {model.problem}"
+        return _printable(f"gutted: {model.problem}")
     if model.state is EntryState.UNKNOWN:
         return "unknown handle"
     return f"{model.state.value}, pinned" if model.pinned else model.state.value

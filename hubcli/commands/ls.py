@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -203,15 +204,18 @@ def ls(
 
 
 def _matcher(pattern: str) -> Callable[[CachedModel], bool]:
-    if any(character in pattern for character in "*?["):
-        return lambda model: any(
-            fnmatchcase(name, pattern) for name in (model.handle or model.name, *model.aliases)
-        )
-    try:
+    """Whether a row fits the pattern as a glob, as a name, or as a spelling of its handle."""
+    keys, spellings = {pattern}, {pattern}
+    with suppress(HandleError):  # "?" stands in globs, and in handles with a query left in.
         handle = Handle.parse(pattern)
-    except HandleError:
-        keys, spellings = {pattern}, {pattern}
-    else:
-        keys = {handle.cache_key, *handle.alias_keys, pattern}
-        spellings = {handle.canonical, pattern, *handle.aliases}
-    return lambda model: model.name in keys or model.handle in spellings
+        keys |= {handle.cache_key, *handle.alias_keys}
+        spellings |= {handle.canonical, *handle.aliases}
+    is_glob = any(character in pattern for character in "*?[")
+
+    def fits(model: CachedModel) -> bool:
+        if model.name in keys or model.handle in spellings:
+            return True
+        names = (model.handle or model.name, *model.aliases)
+        return is_glob and any(fnmatchcase(name, pattern) for name in names)
+
+    return fits

@@ -47,7 +47,7 @@ class Sandbox:
         error: type[HubcliError],
         limits: Limits | None = None,
     ) -> HubcliError:
-        """The error with which the archive is refused: of this very class, and nothing outside was written."""
+        """The error of this very class with which the archive is refused, nothing written outside."""
         with pytest.raises(error) as caught:
             self.unpack(archive, limits)
         assert type(caught.value) is error

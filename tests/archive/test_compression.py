@@ -44,7 +44,9 @@ LOOK_ALIKES = {
     "a zip file": b"PK\x03\x04\x14\0\0\0\x08\0" + b"z" * 600,
     "a web page or XML": b"\n <!DOCTYPE html>\n<html><head><title>Sign in</title>" + b" " * 600,
     "JSON": b'{"error": {"code": 403, "message": "Permission denied"}}',
-    "a git-LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12\n",
+    "a git-LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:"
+    + b"0" * 64
+    + b"\nsize 12\n",
     "an HDF5 file": b"\x89HDF\r\n\x1a\n" + bytes(600),
     "a Zstandard file": b"\x28\xb5\x2f\xfd" + b"z" * 600,
     # A FlatBuffers file begins with the offset of its root; the identifier follows at byte 4.
@@ -65,7 +67,9 @@ def test_more_than_two_layers_are_refused(sandbox: Sandbox) -> None:
     assert "compressed more than 2 times" in error.message
 
 
-@pytest.mark.parametrize("old", [archives.old_file("a"), archives.old_directory("d") + archives.old_file("d/a")])
+@pytest.mark.parametrize(
+    "old", [archives.old_file("a"), archives.old_directory("d") + archives.old_file("d/a")]
+)
 def test_the_format_before_posix_is_known_by_its_checksum(sandbox: Sandbox, old: bytes) -> None:
     sandbox.unpack(tar(old))
     assert list(sandbox.files.values()) == [b"content"]
@@ -161,7 +165,9 @@ def test_an_xz_stream_that_asks_for_a_gigabyte_of_memory_is_unsafe_rather_than_d
 
 
 @given(
-    st.sampled_from([b"", b"\x1f\x8b\x08", b"\x1f\x8b\x08\0\0\0\0\0\0\xff", b"BZh9", b"\xfd7zXZ\0", b"BZh91AY&SY"]),
+    st.sampled_from(
+        [b"", b"\x1f\x8b\x08", b"\x1f\x8b\x08\0\0\0\0\0\0\xff", b"BZh9", b"\xfd7zXZ\0", b"BZh91AY&SY"]
+    ),
     st.binary(max_size=2000),
 )
 def test_any_bytes_behind_any_magic_raise_nothing_foreign(magic: bytes, noise: bytes) -> None:

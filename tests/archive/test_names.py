@@ -86,7 +86,8 @@ def test_a_name_that_windows_can_not_hold_is_refused(sandbox: Sandbox, name: str
 
 
 @pytest.mark.parametrize(
-    "name", ["console", "nullable.txt", "com", "com10", "auxiliary/a", ".hidden", "a b", "a..b", "データ", "ü"]
+    "name",
+    ["console", "nullable.txt", "com", "com10", "auxiliary/a", ".hidden", "a b", "a..b", "データ", "ü"],
 )
 def test_a_name_that_only_looks_reserved_is_taken(sandbox: Sandbox, name: str) -> None:
     sandbox.unpack(tar(file(name)))

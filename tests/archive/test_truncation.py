@@ -51,7 +51,9 @@ def test_one_block_of_zeros_ends_the_archive_and_more_do_no_harm(sandbox: Sandbo
 
 
 @pytest.mark.parametrize(
-    "trailing", [b"x", bytes(600) + b"x", file("d"), file("d") + END], ids=["byte", "later", "member", "archive"]
+    "trailing",
+    [b"x", bytes(600) + b"x", file("d"), file("d") + END],
+    ids=["byte", "later", "member", "archive"],
 )
 def test_bytes_behind_the_end_marker_are_refused(sandbox: Sandbox, trailing: bytes) -> None:
     error = sandbox.refusal(WHOLE + trailing, UnsafeArchiveError)

@@ -116,6 +116,12 @@ def test_every_command_has_the_common_options(command: str, hubcli: Run) -> None
         assert option in told
 
 
+def test_the_help_names_the_variables(hubcli: Run) -> None:
+    told = hubcli("fetch", "--help", COLUMNS="200").stdout
+    for variable in ("HUBCLI_OFFLINE", "HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR", "NO_COLOR", "HUBCLI_MIRRORS"):
+        assert variable in told
+
+
 def test_the_root_that_tensorflow_hub_does_not_know_is_told(tmp_path: Path) -> None:
     home = tmp_path / "home"
     ran = subprocess.run(
