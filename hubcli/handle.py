@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from hubcli.errors import HandleError
+from hubcli.kaggle import KaggleModel
 from hubcli.url import with_query, without_query, without_secrets
 
 __all__ = ["ACCEPTED", "Handle", "HandleKind"]
@@ -35,7 +36,6 @@ _SUFFIXES = ("", "/", "?tf-hub-format=compressed", "?tfhub-redirect=true")
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _BARE_HOST = re.compile(r"(tfhub\.dev|(www\.)?kaggle\.com|hub\.tensorflow\.google\.cn)/\S+", re.IGNORECASE)
-_FRAMEWORKS = {"tensorflow2": "tensorFlow2", "tensorflow1": "tensorFlow1"}
 _CN_HOST = "hub.tensorflow.google.cn"
 _CN_ARCHIVE = "https://gcs.tensorflow.google.cn/tfhub-modules/{name}.tar.gz"
 
@@ -177,7 +177,7 @@ def _parse_bare(text: str) -> Handle:
         raise _refuse(text, "has no scheme", f"Did you mean https://{_shown(text)} ?")
     segments = text.strip("/").split("/")
     if len(segments) in (4, 5) and all(map(_SEGMENT.fullmatch, segments)):
-        return _kaggle(text, *segments)
+        return _kaggle(text, KaggleModel.of_parts(segments, _shown(text)))
     if text.endswith(ARCHIVE_SUFFIXES):
         raise _refuse(text, "is no file here", "Check the path, or start it with ./ or /.")
     raise _refuse(text, "is neither a handle nor an existing directory")
@@ -278,52 +278,13 @@ def _parse_cn(text: str) -> Handle:
 
 
 def _parse_kaggle(text: str) -> Handle:
-    """Kaggle's long form, its short form, and the address of its download API."""
-    segments = _segments(text)
-    if segments[:3] == ["api", "v1", "models"]:
-        segments = segments[2:]
-        if segments[-1] in ("download", "get", "files", "list"):
-            segments.pop()
-    if segments[0] != "models":
-        raise _refuse(text, "is a Kaggle page, but not one of a model", ACCEPTED)
-    match segments[1:]:
-        case [owner, model, "frameworks", framework, "variations", variation]:
-            return _kaggle(text, owner, model, framework, variation)
-        case [owner, model, "frameworks", framework, "variations", variation, "versions", version]:
-            return _kaggle(text, owner, model, framework, variation, version)
-        case [owner, model, framework, variation, *version] if len(version) <= 1:
-            return _kaggle(text, owner, model, framework, variation, *version)
-        case _:
-            raise _refuse(
-                text,
-                "is a Kaggle page that names no single variation of a model",
-                "Open it, choose framework and variation, and copy that address: "
-                "https://www.kaggle.com/models/<owner>/<model>/tensorFlow2/<variation>/<version>",
-            )
+    return _kaggle(text, KaggleModel.of_path(_segments(text), _shown(text)))
 
 
-def _kaggle(
-    text: str, owner: str, model: str, framework: str, variation: str, version: str | None = None
-) -> Handle:
-    name = _FRAMEWORKS.get(framework.lower())
-    if name is None:
-        raise _refuse(
-            text,
-            f"has the framework '{framework}', which holds no SavedModels",
-            "The frameworks with SavedModels are tensorFlow2 and tensorFlow1.",
-        )
-    if version is not None and not _is_number(version):
-        raise _refuse(text, f"has the version '{version}', which is no number")
-    bases = []
-    for cased, host in itertools.product(
-        (name, name[0].upper() + name[1:]), ("www.kaggle.com", "kaggle.com")
-    ):
-        short = f"https://{host}/models/{owner}/{model}/{cased}/{variation}"
-        long = f"https://{host}/models/{owner}/{model}/frameworks/{cased}/variations/{variation}"
-        bases += [f"{short}/{version}", f"{long}/versions/{version}"] if version else [short, long]
-    canonical, aliases = _spellings(bases)
+def _kaggle(text: str, model: KaggleModel) -> Handle:
+    canonical, aliases = _spellings(model.addresses)
     archive_url = with_query(canonical, _FORMAT_QUERY)
-    return Handle(text, HandleKind.KAGGLE, canonical, version, aliases, archive_url)
+    return Handle(text, HandleKind.KAGGLE, canonical, model.version, aliases, archive_url)
 
 
 def _parse_any_host(text: str) -> Handle:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
@@ -116,6 +117,17 @@ def test_a_path_that_is_too_deep_is_refused(sandbox: Sandbox) -> None:
 def test_a_path_as_deep_as_allowed_is_taken(sandbox: Sandbox) -> None:
     sandbox.unpack(tar(file("a/b/c/d")), Limits(path_depth=4))
     assert list(sandbox.files) == ["a/b/c/d"]
+
+
+def test_a_path_of_thousands_of_directories_is_taken_where_it_is_allowed(sandbox: Sandbox) -> None:
+    # Deeper than Python may recurse: pathlib makes parents one call within the other.
+    name = "/".join("a" * 1500)
+    limits = Limits(path_depth=2000, path_bytes=4000)
+    try:
+        sandbox.unpack(tar(archives.pax_named_file(name)), limits)
+        assert (sandbox.destination / name).is_file()
+    finally:
+        subprocess.run(["rm", "-r", str(sandbox.destination)], check=True)  # Deeper than shutil can remove.
 
 
 def test_a_segment_beyond_what_file_systems_hold_is_refused(sandbox: Sandbox) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from hubcli.errors import BrokenModelError
+from hubcli.commands.fetch import fetch
+from hubcli.errors import BrokenModelError, HubcliError
 from hubcli.savedmodel.structure import ModelKind, check_structure, model_kind
 from tests.archives import read_tree
 from tests.corpus import KINDS, corpus_file, corpus_model
@@ -210,3 +212,23 @@ def test_a_web_page_in_place_of_the_index_is_told(model: Path) -> None:
 def test_an_offset_beyond_every_disk_is_told(model: Path) -> None:
     (model / INDEX).write_bytes(index_of([(b"a", bundle_entry(0, 2**64 - 1, 2**64 - 1))]))
     assert "the index needs" in _fault(model).message
+
+
+# Files that can't be read ------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that even root can't read")
+@pytest.mark.parametrize("name", ["saved_model.pb", INDEX])
+def test_a_local_model_that_can_not_be_read_is_told(model: Path, name: str) -> None:
+    (model / name).unlink()
+    (model / name).symlink_to("/proc/self/mem")  # A regular file whose first byte is an EIO.
+    with pytest.raises(HubcliError, match=name):
+        fetch(str(model))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("name", ["saved_model.pb", INDEX])
+def test_a_local_model_that_may_not_be_read_is_told(model: Path, name: str) -> None:
+    (model / name).chmod(0)
+    with pytest.raises(HubcliError, match=name):
+        fetch(str(model))
