@@ -22,7 +22,7 @@ def from_iso_utc(text: str) -> float:
 
     Raises ValueError for anything else.
     """
-    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    moment = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] == "Z" else text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)
     try:

@@ -17,7 +17,7 @@ from hubcli.errors import IntegrityError, TruncatedError, UnsafeArchiveError
 
 __all__ = ["decompressed"]
 
-OUTPUT_CHUNK_BYTES = 1 << 20
+OUTPUT_CHUNK_BYTES = 256 << 10
 _HEAD_BYTES = 512
 _XZ_MEMORY_BYTES = 256 << 20
 _MAX_LAYERS = 2
@@ -61,7 +61,7 @@ _CODECS: tuple[tuple[bytes, str, Callable[[], _Decompressor]], ...] = (
 
 
 def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The bytes of the tar archive in `chunks`, in pieces of at most 1 MiB.
+    """The bytes of the tar archive in `chunks`, in pieces of at most 256 KiB.
 
     Takes gzip, bzip2, xz and plain tar, compressed twice at most (a host that
     adds a Content-Encoding of its own). The end is reached only when every

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
 from hubcli.cache.disk import cache_errors, directory_size_bytes, file_sizes
 from hubcli.cache.entry import Entry
-from hubcli.cache.layout import CacheName, EntryPaths, NameKind
+from hubcli.cache.layout import CacheName, EntryPaths, NameKind, is_key
 from hubcli.cache.lock import LockOwner
 
 __all__ = ["Catalog", "CatalogRow", "EntryState", "read_catalog"]
@@ -58,42 +58,72 @@ def read_catalog(root: Path) -> Catalog:
     with cache_errors(root):
         if not root.is_dir():
             return Catalog(root, (), 0)
-        models: set[str] = set()
-        names: dict[NameKind, set[str]] = {kind: set() for kind in NameKind}
+        names = _Names.read(root)
+        rows = [_model_row(EntryPaths(root, key), key in names.locks) for key in names.models]
+        rows += _downloads(root, names.locks - names.models)
+        rows += [CatalogRow(name, EntryState.FOREIGN) for name in names.foreign]
+        leftovers = names.records - names.models - {row.name for row in rows}
+        return Catalog(root, tuple(rows), len(leftovers))
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """The names in the root: keys of models, of locks, and of whatever is recorded; the rest as they are."""
+
+    models: set[str] = field(default_factory=set)
+    locks: set[str] = field(default_factory=set)
+    records: set[str] = field(default_factory=set)
+    foreign: set[str] = field(default_factory=set)
+
+    @classmethod
+    def read(cls, root: Path) -> _Names:
+        names = cls()
         with os.scandir(root) as children:
             for child in children:
+                # Most names of a cache are links from other spellings: they are no rows.
+                if child.is_symlink() and is_key(child.name):
+                    continue
                 name = CacheName.parse(child.name)
                 if name.kind is not NameKind.MODEL:
-                    names[name.kind].add(name.key or name.text)
+                    names._add(name)
                 elif child.is_dir(follow_symlinks=False):
-                    models.add(child.name)
-                elif not child.is_symlink():
-                    names[NameKind.FOREIGN].add(child.name)
-        rows = [_model_row(EntryPaths(root, key), key in names[NameKind.LOCK]) for key in models]
-        rows += _downloads(root, names[NameKind.LOCK] - models)
-        rows += [CatalogRow(name, EntryState.FOREIGN) for name in names[NameKind.FOREIGN]]
-        return Catalog(root, tuple(rows), _leftovers(names, models, rows))
+                    names.models.add(child.name)
+                else:
+                    names.foreign.add(child.name)
+        return names
+
+    def _add(self, name: CacheName) -> None:
+        if name.key is None:
+            if name.kind is NameKind.FOREIGN:
+                self.foreign.add(name.text)
+            return
+        self.records.add(name.key)
+        if name.kind is NameKind.LOCK:
+            self.locks.add(name.key)
 
 
 def _model_row(paths: EntryPaths, is_locked: bool) -> CatalogRow:
-    entry, sizes = Entry.read(paths), file_sizes(paths.model)
-    size, owner = sum(sizes.values()), _live_owner(paths) if is_locked else None
-    problem = _problem(entry, sizes)
-    if problem is not None:
-        state = EntryState.DOWNLOADING if owner else EntryState.GUTTED
-    else:
-        state = EntryState.UNKNOWN if entry.handle is None else EntryState.OK
-    if problem is not None and entry.handle is None and owner is None:
-        return CatalogRow(paths.key, EntryState.FOREIGN, size)
+    entry = Entry.read(paths)
+    problem = entry.difference()
+    if entry.manifest is not None and problem is None and not is_locked:
+        return CatalogRow(paths.key, EntryState.OK, entry.manifest.size_bytes, entry)
+    sizes = file_sizes(paths.model)
+    if entry.manifest is None and not any(sizes.get(name) for name in _MAIN_FILES):
+        problem = "saved_model.pb is missing"
+    owner = _live_owner(paths) if is_locked else None
+    state = _state(entry, problem, owner)
+    size = sum(sizes.values())
+    if state is EntryState.FOREIGN:
+        return CatalogRow(paths.key, state, size)
     return CatalogRow(paths.key, state, size, entry, owner, problem)
 
 
-def _problem(entry: Entry, sizes: dict[str, int]) -> str | None:
-    if entry.manifest is not None:
-        return entry.difference(sizes)
-    if not any(sizes.get(name) for name in _MAIN_FILES):
-        return "saved_model.pb is missing"
-    return None
+def _state(entry: Entry, problem: str | None, owner: LockOwner | None) -> EntryState:
+    if problem is not None and owner is not None:
+        return EntryState.DOWNLOADING
+    if entry.handle is None:
+        return EntryState.UNKNOWN if problem is None else EntryState.FOREIGN
+    return EntryState.OK if problem is None else EntryState.GUTTED
 
 
 def _downloads(root: Path, keys: Iterable[str]) -> list[CatalogRow]:
@@ -111,10 +141,3 @@ def _downloads(root: Path, keys: Iterable[str]) -> list[CatalogRow]:
 def _live_owner(paths: EntryPaths) -> LockOwner | None:
     owner = LockOwner.read(paths.lock)
     return None if owner is None or owner.is_dead(paths.lock) else owner
-
-
-def _leftovers(names: dict[NameKind, set[str]], models: set[str], rows: list[CatalogRow]) -> int:
-    """How many keys have records or staging directories, but neither model nor live download."""
-    ours = (NameKind.LOCK, NameKind.STAGING, NameKind.LEFTOVER, NameKind.DESCRIPTOR, NameKind.MANIFEST)
-    kept = models | {row.name for row in rows}
-    return len(set().union(*(names[kind] for kind in ours)) - kept)

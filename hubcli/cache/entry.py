@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from hubcli.cache.descriptor import Descriptor
-from hubcli.cache.disk import file_sizes
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.manifest import Manifest
 
@@ -20,7 +20,8 @@ __all__ = ["Entry"]
 class Entry:
     """A model's directory with what is recorded about it.
 
-    An entry of tensorflow_hub has no manifest, and may have no descriptor.
+    An entry of tensorflow_hub has no manifest, and may have no descriptor;
+    where there is a manifest, the descriptor is not read.
     """
 
     paths: EntryPaths
@@ -30,7 +31,9 @@ class Entry:
     @classmethod
     def read(cls, paths: EntryPaths) -> Entry:
         """The entry with its records as they are now."""
-        return cls(paths, Manifest.read(paths.manifest), Descriptor.read(paths.descriptor))
+        manifest = Manifest.read(f"{paths.model_text}.hubcli.json")
+        # The manifest tells all that the descriptor does.
+        return cls(paths, manifest, Descriptor.read(paths.descriptor) if manifest is None else None)
 
     @property
     def path(self) -> Path:
@@ -44,22 +47,24 @@ class Entry:
             return self.manifest.handle
         return self.descriptor.handle if self.descriptor is not None else None
 
-    def difference(self, sizes: dict[str, int] | None = None) -> str | None:
-        """What differs between the files and the manifest's list; None where nothing does.
+    def difference(self, top: Path | None = None) -> str | None:
+        """What differs between the manifest's list and the files below `top`; None where nothing does.
 
-        Compared are names and sizes; `sizes` saves a look at the disk. Without
-        a manifest nothing can differ.
+        `top` is the model's directory if it isn't given. Compared are names and
+        sizes; what was added beside them does no harm. Without a manifest
+        nothing can differ.
         """
         if self.manifest is None:
             return None
-        sizes = file_sizes(self.path) if sizes is None else sizes
-        expected = self.manifest.expected_sizes
-        for path, size in expected.items():
-            if path not in sizes:
-                return f"{path} is missing"
-            if sizes[path] != size:
-                return f"{path} has {sizes[path]} bytes instead of {size}"
-        return next((f"{path} was added" for path in sizes if path not in expected), None)
+        folder = self.paths.model_text if top is None else top
+        for file in self.manifest.files:
+            try:
+                status = os.lstat(f"{folder}/{file.path}")
+            except OSError:
+                return f"{file.path} is missing"
+            if status.st_size != file.size_bytes or not stat.S_ISREG(status.st_mode):
+                return f"{file.path} has {status.st_size} bytes instead of {file.size_bytes}"
+        return None
 
     def fetched_at_s(self) -> float | None:
         """When it was downloaded, in seconds since 1970, as the records or else the directory tell."""
@@ -70,14 +75,8 @@ class Entry:
         return _modified_at_s(self.path)
 
     def last_used_at_s(self) -> float | None:
-        """When it was last asked for, in seconds since 1970; None where nothing tells.
-
-        The modification time of the manifest counts: a hit only touches it, so
-        that no two processes ever write over each other's records.
-        """
-        if self.manifest is None:
-            return self.fetched_at_s()
-        return max(self.manifest.last_used_at_s, _modified_at_s(self.paths.manifest) or 0)
+        """When it was last asked for, in seconds since 1970; None where nothing tells."""
+        return self.fetched_at_s() if self.manifest is None else self.manifest.used_at_s
 
     def touch(self) -> None:
         """Remembers that the entry was used now; does nothing in a cache that can't be written."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-__all__ = ["TAG_NAME", "CacheName", "EntryPaths", "NameKind"]
+__all__ = ["TAG_NAME", "CacheName", "EntryPaths", "NameKind", "is_key"]
 
 TAG_NAME = "CACHEDIR.TAG"
 
@@ -34,6 +34,8 @@ _NAME = re.compile(
     r"|\.(?P<staging>[0-9a-f]{32})\.tmp"
     r"|(?P<leftover>\.(?:lock|descriptor\.txt|hubcli\.json|link)\.tmp[0-9a-f]{32}))"
 )
+_KINDS = {kind.value: kind for kind in NameKind}
+_KEY = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,12 @@ class CacheName:
         match = _NAME.fullmatch(text)
         if match is None:
             return cls(text, NameKind.TAG if text == TAG_NAME else NameKind.FOREIGN)
-        return cls(text, NameKind(match.lastgroup), match["key"])
+        return cls(text, _KINDS[str(match.lastgroup)], match["key"])
+
+
+def is_key(name: str) -> bool:
+    """Whether the name is that of a model's directory, or of a link to one."""
+    return _KEY.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,11 @@ class EntryPaths:
 
     root: Path
     key: str
+
+    @property
+    def model_text(self) -> str:
+        """`model` as text: a listing looks at many files, and a Path costs more than a look."""
+        return f"{self.root}/{self.key}"
 
     @property
     def model(self) -> Path:

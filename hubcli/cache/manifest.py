@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ __all__ = ["MANIFEST_SCHEMA", "Manifest"]
 
 MANIFEST_SCHEMA = 1
 T = TypeVar("T")
+_NONE = type(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,10 @@ class Manifest:
     `source` is where the bytes came from, without secrets; `archive_sha256`
     and `archive_bytes` are None for what did not come as an archive. An entry
     that tensorflow_hub downloaded and hubcli adopted has files without hashes.
+
+    `touched_at_s` is the modification time of the file that it was read from:
+    a use of the entry only touches that file, so that no two processes ever
+    write over each other's records.
     """
 
     handle: str
@@ -36,6 +42,7 @@ class Manifest:
     archive_sha256: str | None = None
     archive_bytes: int | None = None
     pinned: bool = False
+    touched_at_s: float = field(default=0.0, compare=False)
 
     @property
     def size_bytes(self) -> int:
@@ -43,35 +50,43 @@ class Manifest:
         return sum(file.size_bytes for file in self.files)
 
     @property
-    def expected_sizes(self) -> dict[str, int]:
-        """Size in bytes of each file, by path."""
-        return {file.path: file.size_bytes for file in self.files}
+    def used_at_s(self) -> float:
+        """When the entry was last asked for."""
+        return max(self.last_used_at_s, self.touched_at_s)
 
     @classmethod
-    def read(cls, path: Path) -> Manifest | None:
+    def read(cls, path: Path | str) -> Manifest | None:
         """The manifest in the file, or None where there is none that can be understood."""
         try:
-            return cls._from_document(json.loads(path.read_bytes()))
+            # By hand: a listing of ten thousand spends most of its time here.
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                status = os.fstat(descriptor)
+                content = os.read(descriptor, status.st_size)
+            finally:
+                os.close(descriptor)
+            return cls._from_document(json.loads(content.decode()), status.st_mtime)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
     @classmethod
-    def _from_document(cls, document: dict[str, Any]) -> Manifest | None:
+    def _from_document(cls, document: dict[str, Any], touched_at_s: float) -> Manifest | None:
         if document["schema"] != MANIFEST_SCHEMA:
             return None
         archive = _typed(document["archive"] or {}, dict)
         return cls(
             handle=_typed(document["handle"], str),
-            aliases=tuple(_typed(alias, str) for alias in _typed(document["aliases"], list)),
+            aliases=_texts(document["aliases"]),
             source=_typed(document["source"], str),
             kind=_typed(document["kind"], str),
-            files=tuple(_file(file) for file in _typed(document["files"], list)),
+            files=tuple([_file(**file) for file in _typed(document["files"], list)]),
             fetched_at_s=from_iso_utc(document["fetched_at"]),
             last_used_at_s=from_iso_utc(document["last_used_at"]),
             etag=_text_or_none(document["etag"]),
             archive_sha256=_text_or_none(archive.get("sha256")),
             archive_bytes=_size(archive["size"]) if archive else None,
             pinned=_typed(document["pinned"], bool),
+            touched_at_s=touched_at_s,
         )
 
     def to_text(self) -> str:
@@ -113,7 +128,13 @@ def _size(value: Any) -> int:
     return int(value)
 
 
-def _file(document: Any) -> FileRecord:
-    return FileRecord(
-        _typed(document["path"], str), _size(document["size"]), _text_or_none(document["sha256"])
-    )
+def _texts(values: Any) -> tuple[str, ...]:
+    if set(map(type, _typed(values, list))) - {str}:
+        raise TypeError(f"{values!r} are no texts")
+    return tuple(values)
+
+
+def _file(path: Any, size: Any, sha256: Any, **_newer: Any) -> FileRecord:
+    if type(path) is not str or type(size) is not int or size < 0 or type(sha256) not in (str, _NONE):
+        raise TypeError(f"{path!r}, {size!r}, {sha256!r} are no file")
+    return FileRecord(path, size, sha256)

@@ -12,7 +12,6 @@ from hubcli.cache.descriptor import Descriptor
 from hubcli.cache.disk import (
     cache_errors,
     exchange,
-    file_sizes,
     remove_tree,
     replace_link,
     write_whole,
@@ -162,7 +161,7 @@ def _complete(lock: Lock) -> None:
     entry = Entry.read(lock.paths)
     if entry.manifest is not None and entry.difference():
         for staged in _staging_directories(lock.paths):
-            if not entry.difference(file_sizes(staged)):
+            if not entry.difference(staged):
                 _move_in(staged, lock.paths.model)
                 break
     for staged in lock.inherited:

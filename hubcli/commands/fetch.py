@@ -229,12 +229,15 @@ class _Fetch:
                 f"{self.handle} alone, not under its other spellings"
             )
         manifest = entry.manifest
-        sizes = manifest.expected_sizes if manifest is not None else file_sizes(entry.path)
+        if manifest is not None:
+            sizes = [file.size_bytes for file in manifest.files]
+        else:
+            sizes = list(file_sizes(entry.path).values())
         return FetchResult(
             handle=str(self.handle),
             path=entry.path,
             source=manifest.source if manifest is not None else None,
-            size_bytes=sum(sizes.values()),
+            size_bytes=sum(sizes),
             file_count=len(sizes),
             archive_sha256=manifest.archive_sha256 if manifest is not None else None,
             seconds=self._seconds(),

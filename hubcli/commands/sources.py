@@ -25,9 +25,9 @@ from hubcli.settings import Settings
 
 __all__ = ["ArchiveSource", "Source", "TreeSource", "open_source"]
 
-_READ_BYTES = 1 << 20
-# Items, not bytes: chunks of the network have at most 64 KiB, inflated ones 1 MiB.
-_RECEIVED_AHEAD, _INFLATED_AHEAD = 128, 8
+_READ_BYTES = 256 << 10
+# Items, not bytes: chunks of the network and inflated ones have at most 256 KiB.
+_RECEIVED_AHEAD, _INFLATED_AHEAD = 32, 32
 _EXAMPLES = {"mul": "mul-1.tar.gz", "mul/1": "mul-1.tar.gz"}
 
 OnBytes = Callable[[int], None]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import httpcore
 import httpx
 
 from hubcli import __version__
@@ -22,6 +24,9 @@ from hubcli.url import origin, without_secrets
 __all__ = ["Download", "open_download"]
 
 _MAX_REDIRECTS = 10
+# A block is handed on when it is full, or when its first bytes have waited so long.
+_BLOCK_BYTES = 256 << 10
+_BLOCK_S = 0.1
 _REDIRECTS = (301, 302, 303, 307, 308)
 _HEADERS = {
     "User-Agent": f"hubcli/{__version__}",
@@ -40,6 +45,7 @@ class Download:
     etag: str | None
     digests: tuple[Digest, ...]
     _response: httpx.Response
+    _timeout_s: float
 
     def chunks(self) -> Iterator[bytes]:
         """The body as it comes; after the last chunk its length and checksums are verified.
@@ -49,17 +55,35 @@ class Download:
         """
         verifier, received = BodyVerifier(self.digests), 0
         try:
-            for chunk in self._response.iter_raw():
+            for chunk in self._raw():
                 received += len(chunk)
                 verifier.update(chunk)
                 yield chunk
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpcore.TimeoutException, httpcore.NetworkError) as error:
             raise self._broken(error, received) from error
         if self.size_bytes is not None and received != self.size_bytes:
             raise self._truncated(received)
         verifier.verify()
 
-    def _broken(self, error: httpx.HTTPError, received: int) -> HubcliError:
+    def _raw(self) -> Iterator[bytes]:
+        """The body's bytes; where the length is known, by large reads behind the first chunk.
+
+        h11 copies every 64 KiB several times, with some hundred lines of Python
+        around them. It hands out all that it holds with each chunk: what follows
+        the first one is still on the connection, which is closed afterwards.
+        """
+        chunks = self._response.iter_raw()
+        first = next(chunks, b"")
+        if first:
+            yield first
+        stream = self._response.extensions.get("network_stream")
+        is_chunked = "transfer-encoding" in self._response.headers
+        if stream is None or is_chunked or self.size_bytes is None:
+            yield from chunks
+        else:
+            yield from _blocks(stream, self.size_bytes - len(first), self._timeout_s)
+
+    def _broken(self, error: Exception, received: int) -> HubcliError:
         if isinstance(error, httpx.RemoteProtocolError) and "peer closed" in str(error):
             return self._truncated(received)
         return _translate(error, self.url, f" after {received} bytes")
@@ -70,6 +94,23 @@ class Download:
             f"{self.url} sent {received} bytes and announced {expected}",
             hint="The connection was cut, or the server is wrong about the length. Try again.",
         )
+
+
+def _blocks(stream: httpcore.NetworkStream, remaining: int, timeout_s: float) -> Iterator[bytes]:
+    """The next `remaining` bytes, fewer where the peer closes."""
+    is_open = True
+    while remaining > 0 and is_open:
+        parts: list[bytes] = []
+        wanted, give_on_at = min(_BLOCK_BYTES, remaining), time.monotonic() + _BLOCK_S
+        while wanted > 0 and is_open and (not parts or time.monotonic() < give_on_at):
+            part = stream.read(wanted, timeout_s)
+            is_open = bool(part)
+            wanted -= len(part)
+            parts.append(part)
+        block = b"".join(parts)
+        remaining -= len(block)
+        if block:
+            yield block
 
 
 @contextmanager
@@ -91,6 +132,7 @@ def open_download(url: str, *, timeout_s: float) -> Iterator[Download]:
                 etag=response.headers.get("etag"),
                 digests=read_digests(response.headers.multi_items()),
                 _response=response,
+                _timeout_s=timeout_s,
             )
         finally:
             response.close()
@@ -168,7 +210,7 @@ def _content_length(response: httpx.Response) -> int | None:
 
 
 def _translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, (httpx.TimeoutException, httpcore.TimeoutException)):
         return NetworkError(
             f"{shown_url} sent nothing for too long{when}",
             hint="Try again, or wait longer with --timeout SECONDS.",

@@ -91,11 +91,12 @@ def test_an_identifier_of_200_megabytes_is_not_read(tmp_path: Path) -> None:
     assert _cost_of_check(tmp_path).peak_mib < 80
 
 
-def test_keys_that_share_a_long_beginning_cost_little(tmp_path: Path) -> None:
-    # 70 kB of index stand for 300 MB of keys.
+@pytest.mark.parametrize(("length", "count"), [(50_000, 5_000), (10_000, 30_000)])
+def test_keys_that_share_a_long_beginning_cost_little(tmp_path: Path, length: int, count: int) -> None:
+    # Less than 300 kB of index stand for 250 MB of keys and more.
     entries = varint(0) + varint(0) + varint(2) + bundle_header(1)[:2]
-    entries += varint(0) + varint(50_000) + varint(0) + b"k" * 50_000
-    entries += b"".join(varint(50_000 + step) + b"\1\0\1" for step in range(5_000))
+    entries += varint(0) + varint(length) + varint(0) + b"k" * length
+    entries += b"".join(varint(length) + b"\3\0" + place.to_bytes(3, "big") for place in range(count))
     cost = _cost_of_index(tmp_path, table([entries + entries_block([])]))
     assert cost.peak_mib < 80
 

