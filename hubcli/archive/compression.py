@@ -21,6 +21,8 @@ OUTPUT_CHUNK_BYTES = 256 << 10
 _HEAD_BYTES = 512
 _XZ_MEMORY_BYTES = 256 << 20
 _MAX_LAYERS = 2
+# So many streams may be empty or nearly so; each costs as much as a hundred kilobytes of content.
+_FREE_STREAMS = 1000
 # The stub of isal takes the class for an instance.
 _IGZIP_ERROR: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]
 
@@ -31,7 +33,6 @@ _OTHERS = (
     (b"<", "a web page or XML"),
     (b"{", "JSON"),
     (b"version https://git-lfs", "a git-LFS pointer"),
-    (b"TFL3", "a TF Lite model"),
     (b"\x89HDF", "an HDF5 file"),
 )
 
@@ -98,6 +99,8 @@ def _require_tar(head: bytes) -> None:
     if looks_like_tar or (len(head) == _HEAD_BYTES and _has_tar_checksum(head)):
         return
     what = next((name for magic, name in _OTHERS if head.lstrip().startswith(magic)), "something else")
+    if head[4:8] == b"TFL3":  # FlatBuffers: the identifier stands behind the offset of the root.
+        what = "a TF Lite model"
     raise UnsafeArchiveError(
         f"This is no tar archive (gzip, bzip2, xz or plain), but {what}",
         hint="Check the address: it must answer with the archive itself, not with a page about it.",
@@ -106,8 +109,8 @@ def _require_tar(head: bytes) -> None:
 
 def _has_tar_checksum(head: bytes) -> bool:
     """Whether this is a header of the format before POSIX, which has no magic bytes."""
-    stored = head[148:156].strip(b" \0")
-    return stored.isdigit() and stored == b"%o" % (sum(head[:148]) + 8 * 32 + sum(head[156:]))
+    stored = head[148:156].strip(b" \0").lstrip(b"0")
+    return stored == b"%o" % (sum(head[:148]) + 8 * 32 + sum(head[156:]))
 
 
 def _expanded(
@@ -115,6 +118,7 @@ def _expanded(
 ) -> Iterator[bytes]:
     """What the concatenated compressed streams in `chunks` hold."""
     current: _Decompressor | None = None  # None between two streams
+    streams, total = 0, 0
     for chunk in chunks:
         pending = chunk
         while True:
@@ -122,10 +126,16 @@ def _expanded(
                 pending = pending.lstrip(b"\0")  # Some packers fill up the last block.
                 if not pending:
                     break
+                streams += 1
+                if streams > _FREE_STREAMS and total < streams * _HEAD_BYTES:
+                    raise UnsafeArchiveError(
+                        f"The archive is made of thousands of {name} streams with nothing in them"
+                    )
                 current = make_decompressor()
             output = _step(current, pending, name)
             pending = b""
             if output:
+                total += len(output)
                 yield output
             if current.eof:
                 pending, current = current.unused_data, None
@@ -142,5 +152,9 @@ def _step(decompressor: _Decompressor, data: bytes, name: str) -> bytes:
         raise TruncatedError(f"The {name} stream is cut off before its end") from error
     except MemoryError as error:
         raise UnsafeArchiveError(f"The {name} stream asks for too much memory") from error
-    except (_IGZIP_ERROR, OSError, lzma.LZMAError, ValueError) as error:
+    except lzma.LZMAError as error:
+        if "emory" in str(error):  # LZMA_MEMLIMIT_ERROR has no class of its own.
+            raise UnsafeArchiveError(f"The {name} stream asks for too much memory") from error
+        raise IntegrityError(f"The {name} stream is damaged: {error}") from error
+    except (_IGZIP_ERROR, OSError, ValueError) as error:
         raise IntegrityError(f"The {name} stream is damaged: {error}") from error

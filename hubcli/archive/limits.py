@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hubcli.errors import UsageError
+
 __all__ = ["Limits"]
 
 
@@ -15,3 +17,7 @@ class Limits:
     members: int = 100_000
     path_bytes: int = 1024
     path_depth: int = 32
+
+    def __post_init__(self) -> None:
+        if self.path_depth > 256:
+            raise UsageError("--max-depth goes to 256", hint="Deeper trees can't be removed again.")

@@ -15,8 +15,9 @@ from hubcli.errors import UnsafeArchiveError
 
 __all__ = ["NameRules"]
 
-_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE)
+_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
 _DRIVE = re.compile(r"[A-Za-z]:")
+_FORBIDDEN = frozenset(':<>"|?*')
 _MAX_SEGMENT_BYTES = 255
 
 
@@ -51,6 +52,8 @@ class NameRules:
             raise _refuse(name, "has a backslash in its name")
         if any(unicodedata.category(character) == "Cc" for character in name):
             raise _refuse(name, "has a control character in its name")
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            raise _refuse(name, "has a name that is not UTF-8")
         segments = tuple(part for part in name.split("/") if part not in ("", "."))
         if ".." in segments:
             raise _refuse(name, "climbs out of the archive")
@@ -61,7 +64,7 @@ class NameRules:
         for segment in segments:
             if len(segment.encode()) > _MAX_SEGMENT_BYTES:
                 raise _refuse(name, f"has a name of more than {_MAX_SEGMENT_BYTES} bytes")
-            if _RESERVED.fullmatch(segment) or segment.endswith((".", " ")) or ":" in segment:
+            if _RESERVED.fullmatch(segment) or segment.endswith((".", " ")) or _FORBIDDEN & set(segment):
                 raise _refuse(name, "has a name that Windows can't hold")
         return segments
 
@@ -70,6 +73,10 @@ class NameRules:
         folded = unicodedata.normalize("NFC", path).casefold()
         known = self._taken.get(folded)
         if known is None:
+            if len(self._taken) >= self._limits.members:
+                raise _refuse(
+                    name, f"is one more than {self._limits.members}, directories counted", "--max-members N"
+                )
             self._taken[folded] = (path, is_directory)
         elif known[0] != path:
             raise _refuse(name, f"differs from {known[0]!r} by case or accents alone")

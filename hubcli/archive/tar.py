@@ -52,8 +52,6 @@ class _Header:
             prefix = block[345:500].split(b"\0", 1)[0]
             name = prefix + b"/" + name if prefix else name
         kind = block[156:157].replace(b"\0", _REGULAR)
-        if kind == _REGULAR and name.endswith(b"/"):
-            kind = _DIRECTORY  # The format before POSIX had no type for directories.
         return cls(name, kind, _number(block[124:136]))
 
 
@@ -123,6 +121,8 @@ def walk_tar(reader: ChunkReader, limits: Limits) -> MemberStream:
             )
         if header.type in (_PAX, _PAX_GLOBAL, _GNU_LONG_NAME):
             _read_extension(reader, header, overrides)
+            if reader.position > _most_bytes(limits):
+                raise UnsafeArchiveError("The archive's extension headers exceed every limit")
             continue
         member = _member(header, overrides)
         overrides = _Overrides()
@@ -155,15 +155,22 @@ def _member(header: _Header, overrides: _Overrides) -> Member:
     except UnicodeDecodeError as error:
         raise UnsafeArchiveError(f"The archive's member {shown!r} has a name that is not UTF-8") from error
     size = header.size if overrides.size is None else overrides.size
-    is_directory = header.type == _DIRECTORY
+    # The format before POSIX had no type for directories. The whole name decides: what the
+    # header holds of a long one may end at any slash.
+    is_directory = header.type == _DIRECTORY or raw.endswith(b"/")
     if is_directory and size:
         raise UnsafeArchiveError(f"The archive's directory {shown!r} claims to hold {size} bytes")
     return Member(name, is_directory, size)
+
+
+def _most_bytes(limits: Limits) -> int:
+    """How long a stream can be that keeps to the limits: each member with a header and its padding."""
+    return limits.unpacked_bytes + (limits.members + 1) * 2 * BLOCK_BYTES
 
 
 def _drain(reader: ChunkReader, limits: Limits) -> None:
     for piece in reader.rest():
         if bytes(piece).strip(b"\0"):
             raise UnsafeArchiveError("The archive has more bytes behind its end marker")
-        if reader.position > limits.unpacked_bytes + (limits.members + 1) * 2 * BLOCK_BYTES:
+        if reader.position > _most_bytes(limits):
             raise UnsafeArchiveError("The archive has no end: padding beyond every limit")

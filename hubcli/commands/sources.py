@@ -134,13 +134,13 @@ def _open_url(url: str, settings: Settings) -> Iterator[Source]:
 
 @contextmanager
 def _open_path(path: Path) -> Iterator[Source]:
-    if path.is_dir():
-        yield TreeSource(path)
-        return
     try:
-        file = path.open("rb", buffering=0)
+        file = None if path.is_dir() else path.open("rb", buffering=0)
     except OSError as error:
         raise NotFoundError(f"{path} can't be opened: {error.strerror}", hint="Check the path.") from error
+    if file is None:
+        yield TreeSource(path)
+        return
     with file:
         yield ArchiveSource(path.resolve().as_uri(), _chunks_of(file), path.stat().st_size)
 

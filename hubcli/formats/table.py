@@ -20,6 +20,8 @@ __all__ = ["read_table"]
 _FOOTER_BYTES = 48
 _MAGIC = 0xDB4775248B80FB57
 _TRAILER_BYTES = 5
+# Of all keys together: they share beginnings, so that a small file can stand for gigabytes of them.
+_MAX_KEY_BYTES = 1 << 25
 _PLAIN, _SNAPPY = 0, 1
 
 
@@ -47,12 +49,18 @@ def read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     footer = data[-_FOOTER_BYTES:]
     _, used = _BlockHandle.decode(footer)
     index, _ = _BlockHandle.decode(footer[used:])
-    previous = None
+    previous, free, key_bytes = None, 0, 0
     for _, encoded in _entries(_block(data, index)):
         handle, _ = _BlockHandle.decode(encoded)
+        if handle.offset < free:
+            raise BrokenModelError("The index names blocks that overlap")
+        free = handle.offset + handle.size
         for key, value in _entries(_block(data, handle)):
             if previous is not None and key <= previous:
                 raise BrokenModelError("The index holds keys out of order")
+            key_bytes += len(key)
+            if key_bytes > _MAX_KEY_BYTES:
+                raise BrokenModelError(f"The index holds more than {_MAX_KEY_BYTES} bytes of keys")
             previous = key
             yield key, value
 

@@ -17,6 +17,7 @@ __all__ = ["Field", "WireReader", "read_varint"]
 
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
 _MAX_VARINT_BYTES = 10
+_MAX_FIELDS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,9 @@ class WireReader:
         that protobuf doesn't know.
         """
         position, end = start, self.size if end is None else end
-        while position < end:
+        for _ in range(_MAX_FIELDS):
+            if position >= end:
+                return
             head = self.read(position, min(position + 2 * _MAX_VARINT_BYTES, end))
             key, used = read_varint(head, 0)
             number, wire_type = key >> 3, key & 7
@@ -86,6 +89,7 @@ class WireReader:
                 raise BrokenModelError(f"A field at byte {position} reaches beyond its message")
             yield Field(number, wire_type, body, body + length, value)
             position = body + length
+        raise BrokenModelError(f"More than {_MAX_FIELDS} fields in one message")
 
     def read(self, start: int, end: int) -> bytes:
         """The bytes of the file from `start` to `end`; raises BrokenModelError where it is shorter."""

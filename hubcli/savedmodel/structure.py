@@ -24,7 +24,10 @@ _META_INFO_DEF, _GRAPH_DEF, _OBJECT_GRAPH_DEF = 1, 2, 7
 _NODES, _USER_OBJECT, _IDENTIFIER = 1, 4, 1
 _MAX_INDEX_BYTES = 1 << 30
 _HEAD_BYTES = 1024
-_TEXT_TOKEN = re.compile(r"""#[^\n]*|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[{}<>]|[A-Za-z_][\w.]*|\S""")
+_KERAS = b"_tf_keras"
+_TEXT_TOKEN = re.compile(
+    r"""#[^\n]*|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|["'][\s\S]*|[{}<>]|[A-Za-z_][\w.]*|\S"""
+)
 
 
 class ModelKind(str, Enum):
@@ -43,8 +46,11 @@ def check_structure(model: Path) -> ModelKind:
     variables.index, and the length of each shard that it names.
     Raises BrokenModelError with the file and its fault.
     """
-    kind = model_kind(model)
-    _check_variables(model / "variables")
+    try:
+        kind = model_kind(model)
+        _check_variables(model / "variables")
+    except OSError as error:
+        raise BrokenModelError(f"{error.filename or model} can't be read: {error.strerror}") from error
     return kind
 
 
@@ -106,7 +112,8 @@ def _is_keras(reader: WireReader, objects: Field) -> bool:
         return False
     for user_object in _messages(reader, _USER_OBJECT, root.start, root.end):
         for identifier in _messages(reader, _IDENTIFIER, user_object.start, user_object.end):
-            return reader.read(identifier.start, identifier.end).startswith(b"_tf_keras")
+            end = min(identifier.end, identifier.start + len(_KERAS))
+            return reader.read(identifier.start, end) == _KERAS
     return False
 
 
@@ -157,9 +164,8 @@ def _check_variables(folder: Path) -> None:
         raise BrokenModelError(f"variables/variables.index: {error.message}") from error
     for shard, expected in enumerate(index.shard_sizes_bytes()):
         name = index.shard_name(shard)
-        try:
-            size = (folder / name).stat().st_size
-        except FileNotFoundError as error:
-            raise BrokenModelError(f"variables/{name} is missing; the index names it") from error
+        if not (folder / name).is_file():
+            raise BrokenModelError(f"variables/{name} is missing; the index names it")
+        size = (folder / name).stat().st_size
         if size < expected:
             raise BrokenModelError(f"variables/{name} has {size} bytes; the index needs {expected}")
