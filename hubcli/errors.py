@@ -9,6 +9,7 @@ translated once, where they are met.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 __all__ = [
     "AuthenticationError",
@@ -22,10 +23,12 @@ __all__ = [
     "HubcliError",
     "IntegrityError",
     "Interrupted",
+    "LockLostError",
     "LockTimeoutError",
     "NetworkError",
     "NotFoundError",
     "OfflineError",
+    "OutputError",
     "TruncatedError",
     "UnsafeArchiveError",
     "UsageError",
@@ -50,7 +53,7 @@ class ExitStatus(IntEnum):
     NOT_FOUND = 4, "no such model: not there, or the host says 404"
     NETWORK = 5, "network or server failed, or asks for credentials, or `--offline`"
     INTEGRITY = 6, "bytes that can't be trusted: checksum, truncation, unsafe archive, broken SavedModel"
-    CACHE = 8, "disk full, cache not writable, lock not had in time"
+    CACHE = 8, "disk full, cache or standard output not writable, lock not had in time"
     BROKEN_PIPE = 120, "the reader of standard output went away"
     INTERRUPTED = 130, "interrupted (Ctrl-C, SIGTERM)"
 
@@ -157,6 +160,19 @@ class LockTimeoutError(CacheError):
     code = "lock-timeout"
 
 
+class LockLostError(LockTimeoutError):
+    """Another process took the lock over while this one stood still."""
+
+    code = "lock-lost"
+
+
+class OutputError(HubcliError):
+    """Standard output can't be written."""
+
+    code = "output"
+    exit_status = ExitStatus.CACHE
+
+
 class BrokenPipe(HubcliError):
     """The reader of standard output went away."""
 
@@ -165,7 +181,11 @@ class BrokenPipe(HubcliError):
 
 
 class Interrupted(HubcliError):
-    """The user or the system asked to stop."""
+    """The user or the system asked to stop. `partial` is the JSON of what was done before."""
 
     code = "interrupted"
     exit_status = ExitStatus.INTERRUPTED
+
+    def __init__(self, message: str, *, hint: str = "", partial: dict[str, Any] | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.partial = partial or {}

@@ -63,7 +63,7 @@ class KaggleModel:
         if segments[0] != "models":
             raise HandleError(
                 f"'{shown}' is a Kaggle page, but not one of a model",
-                hint="Accepted: https://www.kaggle.com/models/<owner>/<model>/tensorFlow2/<variation>/<version>",
+                hint="Accepted: a model of Kaggle, https://www.kaggle.com/models/<owner>/<model>/tensorFlow2/…",
             )
         match segments[1:]:
             case [owner, model, "frameworks", framework, "variations", variation]:

@@ -17,6 +17,7 @@ from hubcli.url import without_secrets
 __all__ = ["Mirror", "Settings"]
 
 APP_NAME = "hubcli"
+_LONGEST_S = 365 * 86400
 _OFF = ("", "0", "false", "no", "off")
 # A Path has already made one slash of two.
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -65,7 +66,7 @@ class Settings:
         cls,
         environment: Mapping[str, str] | None = None,
         *,
-        cache_dir: Path | None = None,
+        cache_dir: Path | str | None = None,
         offline: bool = False,
         mirrors: Sequence[str] = (),
         timeout_s: float = 30.0,
@@ -79,6 +80,9 @@ class Settings:
         be understood.
         """
         env = os.environ if environment is None else environment
+        for option, seconds in (("--timeout", timeout_s), ("--lock-timeout", lock_timeout_s)):
+            if not 0 < seconds <= _LONGEST_S:
+                raise UsageError(f"{option} is {seconds:g} s", hint="Write more than 0s and at most 1y.")
         root, source = _cache_root(env, cache_dir)
         from_environment = env.get("HUBCLI_MIRRORS", "").replace(",", " ").split()
         return cls(
@@ -105,7 +109,7 @@ class Settings:
         return url
 
 
-def _cache_root(env: Mapping[str, str], cache_dir: Path | None) -> tuple[Path, str]:
+def _cache_root(env: Mapping[str, str], cache_dir: Path | str | None) -> tuple[Path, str]:
     if cache_dir is not None:
         return _absolute(str(cache_dir), "--cache-dir"), "--cache-dir"
     for variable in ("HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR"):
@@ -122,8 +126,14 @@ def _absolute(text: str, source: str) -> Path:
             f"{source} is '{text}', which is no local directory",
             hint="hubcli keeps its cache on a local or mounted disk: name a directory.",
         )
+    if not text:
+        raise UsageError(f"{source} is empty", hint="Name a directory.")
     try:
         return Path(text).expanduser().absolute()
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"{source} is '{text}', and the working directory is gone", hint="Name it from / on."
+        ) from error
     except RuntimeError as error:
         raise UsageError(
             f"{source} is '{text}', the home of an unknown user", hint="Name a directory."

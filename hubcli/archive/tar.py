@@ -20,6 +20,8 @@ __all__ = ["BLOCK_BYTES", "walk_tar"]
 
 BLOCK_BYTES = 512
 _MAX_EXTENSION_BYTES = 1 << 20
+# GNU tar fills up to 10 KiB, tapes to some MiB.
+_MAX_PADDING_BYTES = 64 << 20
 _NUMBER = re.compile(rb" *([0-7]*)[ \0]*")
 _PAX_RECORD = re.compile(rb"(\d{1,7}) ([^=]+)=")
 _REGULAR, _DIRECTORY = b"0", b"5"
@@ -110,7 +112,7 @@ def walk_tar(reader: ChunkReader, limits: Limits) -> MemberStream:
             raise TruncatedError(f"The archive ends after {count} members without an end marker")
         block = reader.read(BLOCK_BYTES)
         if not block.strip(b"\0"):
-            _drain(reader, limits)
+            _drain(reader)
             return
         header = _Header.decode(block)
         count += 1
@@ -168,9 +170,10 @@ def _most_bytes(limits: Limits) -> int:
     return limits.unpacked_bytes + (limits.members + 1) * 2 * BLOCK_BYTES
 
 
-def _drain(reader: ChunkReader, limits: Limits) -> None:
+def _drain(reader: ChunkReader) -> None:
+    end = reader.position
     for piece in reader.rest():
         if bytes(piece).strip(b"\0"):
             raise UnsafeArchiveError("The archive has more bytes behind its end marker")
-        if reader.position > _most_bytes(limits):
-            raise UnsafeArchiveError("The archive has no end: padding beyond every limit")
+        if reader.position - end > _MAX_PADDING_BYTES:
+            raise UnsafeArchiveError("The archive has no end: nothing but padding comes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,14 +28,17 @@ def walk_tree(top: Path) -> MemberStream:
 
 
 def _walk(path: Path, name: str) -> MemberStream:
-    if path.is_dir() and not path.is_symlink():
+    with _reading(path):
+        status = path.lstat()
+        children = sorted(path.iterdir()) if stat.S_ISDIR(status.st_mode) else None
+        if stat.S_ISLNK(status.st_mode) and path.is_file():
+            status = path.stat()
+    if children is not None:
         yield Member(name, is_directory=True), iter(())
-        with _reading(path):
-            children = sorted(path.iterdir())
         for child in children:
             yield from _walk(child, f"{name}/{child.name}")
-    elif path.is_file():
-        yield Member(name, is_directory=False, size_bytes=path.stat().st_size), _read(path)
+    elif stat.S_ISREG(status.st_mode):
+        yield Member(name, is_directory=False, size_bytes=status.st_size), _read(path)
     else:
         raise UnsafeArchiveError(f"{path} is neither a file nor a directory")
 

@@ -15,7 +15,7 @@ from hubcli.archive.names import NameRules
 from hubcli.errors import DiskFullError, TruncatedError, UnsafeArchiveError
 from hubcli.quantity import format_size
 
-__all__ = ["lift_wrapping_folder", "unpack"]
+__all__ = ["lift_wrapping_folder", "require_room", "unpack"]
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 # What stays free on the disk: a file system that is full to the last block hurts everyone.
@@ -37,31 +37,41 @@ def unpack(
     rules, total, records = NameRules(limits), 0, []
     for member, pieces in members:
         segments = rules.accept(member.name, is_directory=member.is_directory)
-        path = destination.joinpath(*segments)
+        _make_folders(destination, segments if member.is_directory else segments[:-1])
         if member.is_directory:
-            path.mkdir(parents=True, exist_ok=True)
             continue
         total += member.size_bytes
-        _check_room(destination, member, total, limits)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        digest = _write(path, member, pieces, on_bytes)
+        if total > limits.unpacked_bytes:
+            raise UnsafeArchiveError(
+                f"The archive unpacks to more than {format_size(limits.unpacked_bytes)}",
+                hint="If you trust it: --max-unpacked SIZE.",
+            )
+        require_room(destination, member.size_bytes, repr(member.name))
+        digest = _write(destination.joinpath(*segments), member, pieces, on_bytes)
         records.append(FileRecord("/".join(segments), member.size_bytes, digest))
     return tuple(sorted(records, key=lambda record: record.path))
 
 
-def _check_room(destination: Path, member: Member, total: int, limits: Limits) -> None:
-    if total > limits.unpacked_bytes:
-        raise UnsafeArchiveError(
-            f"The archive unpacks to more than {format_size(limits.unpacked_bytes)}",
-            hint="If you trust it: --max-unpacked SIZE.",
-        )
-    free = shutil.disk_usage(destination).free
-    if member.size_bytes + _RESERVE_BYTES > free:
+def require_room(folder: Path, size_bytes: int, what: str) -> None:
+    """Raises DiskFullError where `what`, of that size, would fill the disk of the folder."""
+    free = shutil.disk_usage(folder).free
+    if size_bytes + _RESERVE_BYTES > free:
         raise DiskFullError(
-            f"No room for {member.name!r}: it needs {format_size(member.size_bytes)}, "
-            f"{format_size(free)} are free",
+            f"No room for {what}: it needs {format_size(size_bytes)}, {format_size(free)} are free",
             hint="Free some space, or name another --cache-dir.",
         )
+
+
+def _make_folders(destination: Path, segments: tuple[str, ...]) -> None:
+    """Makes each folder below the destination, but never the destination itself.
+
+    Where that is gone, another process took it away: what is written there
+    afterwards would be half a model.
+    """
+    folder = destination
+    for segment in segments:
+        folder = folder / segment
+        folder.mkdir(exist_ok=True)
 
 
 def _write(path: Path, member: Member, pieces: Iterator[memoryview], on_bytes: Callable[[int], None]) -> str:

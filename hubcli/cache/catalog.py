@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from hubcli.cache.disk import cache_errors, directory_size_bytes, file_sizes
+from hubcli.cache.disk import cache_errors, directory_size_bytes, file_sizes, not_a_directory
 from hubcli.cache.entry import Entry
 from hubcli.cache.layout import CacheName, EntryPaths, NameKind, is_key
 from hubcli.cache.lock import LockOwner
+from hubcli.formats.files import MAIN_FILES
 
 __all__ = ["Catalog", "CatalogRow", "EntryState", "read_catalog"]
-
-_MAIN_FILES = ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")
 
 
 class EntryState(str, Enum):
@@ -56,8 +55,10 @@ def read_catalog(root: Path) -> Catalog:
     root can't be read.
     """
     with cache_errors(root):
-        if not root.is_dir():
+        if not os.path.lexists(root):
             return Catalog(root, (), 0)
+        if not root.is_dir():
+            raise not_a_directory(root)
         names = _Names.read(root)
         rows = [_model_row(EntryPaths(root, key), key in names.locks) for key in names.models]
         rows += _downloads(root, names.locks - names.models)
@@ -77,11 +78,12 @@ class _Names:
 
     @classmethod
     def read(cls, root: Path) -> _Names:
-        names = cls()
+        names, links = cls(), set[str]()
         with os.scandir(root) as children:
             for child in children:
                 # Most names of a cache are links from other spellings: they are no rows.
                 if child.is_symlink() and is_key(child.name):
+                    links.add(child.name)
                     continue
                 name = CacheName.parse(child.name)
                 if name.kind is not NameKind.MODEL:
@@ -90,6 +92,8 @@ class _Names:
                     names.models.add(child.name)
                 else:
                     names.foreign.add(child.name)
+        # A link with records of its own is a model that somebody moved to another disk.
+        names.models.update(key for key in links & names.records if (root / key).is_dir())
         return names
 
     def _add(self, name: CacheName) -> None:
@@ -108,7 +112,7 @@ def _model_row(paths: EntryPaths, is_locked: bool) -> CatalogRow:
     if entry.manifest is not None and problem is None and not is_locked:
         return CatalogRow(paths.key, EntryState.OK, entry.manifest.size_bytes, entry)
     sizes = file_sizes(paths.model)
-    if entry.manifest is None and not any(sizes.get(name) for name in _MAIN_FILES):
+    if entry.manifest is None and not any(sizes.get(name) for name in MAIN_FILES):
         problem = "saved_model.pb is missing"
     owner = _live_owner(paths) if is_locked else None
     state = _state(entry, problem, owner)

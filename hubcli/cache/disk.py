@@ -19,8 +19,10 @@ __all__ = [
     "directory_size_bytes",
     "exchange",
     "file_sizes",
+    "not_a_directory",
     "remove_tree",
     "replace_link",
+    "write_new",
     "write_whole",
 ]
 
@@ -42,12 +44,27 @@ def cache_errors(root: Path) -> Iterator[None]:
             ) from error
         if error.errno in _READ_ONLY:
             raise CacheError(
-                f"The cache {root} can't be written: {error.strerror}",
+                f"The cache {root} can't be read or written: {error.strerror}",
                 hint="Check its owner and mode, or name another --cache-dir.",
             ) from error
         raise CacheError(
             f"The cache {root} fails: {error}", hint="Check the disk, or name another --cache-dir."
         ) from error
+
+
+def not_a_directory(root: Path) -> CacheError:
+    """The error for a root that is something else."""
+    return CacheError(f"The cache {root} is no directory", hint="Name a directory with --cache-dir.")
+
+
+def write_new(path: Path, text: str) -> None:
+    """Writes the file whole, unless there is one already: then OSError (FileExistsError)."""
+    temporary = path.with_name(f"{path.name}.tmp{uuid.uuid4().hex}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -73,7 +90,11 @@ def replace_link(link: Path, target: str) -> None:
             raise
         temporary = link.with_name(f"{link.name}.link.tmp{uuid.uuid4().hex}")
         temporary.symlink_to(target, target_is_directory=True)
-        temporary.replace(link)
+        try:
+            temporary.replace(link)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def exchange(new: Path, old: Path) -> None:
@@ -116,7 +137,7 @@ def remove_tree(path: Path) -> None:
 def file_sizes(top: Path) -> dict[str, int]:
     """Size in bytes of every regular file below `top`, by relative path with `/`.
 
-    What vanishes meanwhile is left out; links and special files count as size 0.
+    What vanishes meanwhile or can't be looked into is left out; links and special files count as size 0.
     """
     sizes: dict[str, int] = {}
     waiting = [("", str(top))]
@@ -130,7 +151,7 @@ def file_sizes(top: Path) -> dict[str, int]:
                     else:
                         regular = child.is_file(follow_symlinks=False)
                         sizes[prefix + child.name] = child.stat().st_size if regular else 0
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             continue
     return sizes
 

@@ -31,7 +31,7 @@ class Entry:
     @classmethod
     def read(cls, paths: EntryPaths) -> Entry:
         """The entry with its records as they are now."""
-        manifest = Manifest.read(f"{paths.model_text}.hubcli.json")
+        manifest = Manifest.read(paths.manifest_text)
         # The manifest tells all that the descriptor does.
         return cls(paths, manifest, Descriptor.read(paths.descriptor) if manifest is None else None)
 
@@ -60,8 +60,10 @@ class Entry:
         for file in self.manifest.files:
             try:
                 status = os.lstat(f"{folder}/{file.path}")
-            except OSError:
+            except (FileNotFoundError, NotADirectoryError):
                 return f"{file.path} is missing"
+            except OSError as error:
+                return f"{file.path} can't be looked at: {error.strerror}"
             if status.st_size != file.size_bytes or not stat.S_ISREG(status.st_mode):
                 return f"{file.path} has {status.st_size} bytes instead of {file.size_bytes}"
         return None

@@ -73,6 +73,11 @@ class EntryPaths:
         return f"{self.root}/{self.key}"
 
     @property
+    def manifest_text(self) -> str:
+        """`manifest` as text, likewise."""
+        return f"{self.root}/{self.key}.hubcli.json"
+
+    @property
     def model(self) -> Path:
         """The model's directory, or a link to it where another spelling holds the copy."""
         return self.root / self.key
@@ -85,7 +90,7 @@ class EntryPaths:
     @property
     def manifest(self) -> Path:
         """Hubcli's record of the entry."""
-        return self.root / f"{self.key}.hubcli.json"
+        return Path(self.manifest_text)
 
     @property
     def lock(self) -> Path:

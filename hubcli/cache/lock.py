@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from hubcli.cache.disk import directory_size_bytes
+from hubcli.cache.disk import directory_size_bytes, remove_tree
 from hubcli.cache.layout import EntryPaths
 from hubcli.errors import LockTimeoutError
 
@@ -79,7 +79,9 @@ class LockOwner:
             os.kill(self.pid, 0)
         except ProcessLookupError:
             return True
-        except (OSError, OverflowError):
+        except OverflowError:  # A number that no process has.
+            return True
+        except OSError:
             return False
         started = _process_start_s(self.pid)
         try:
@@ -102,15 +104,11 @@ def _process_start_s(pid: int) -> float | None:
 
 
 class Lock:
-    """A lock that is held, until `release`.
+    """A lock that is held, until `release`."""
 
-    `inherited` are the staging directories of holders whose lock was broken.
-    """
-
-    def __init__(self, paths: EntryPaths, owner: LockOwner, inherited: tuple[Path, ...]) -> None:
+    def __init__(self, paths: EntryPaths, owner: LockOwner) -> None:
         self.paths = paths
         self.owner = owner
-        self.inherited = inherited
 
     @property
     def staging(self) -> Path:
@@ -138,12 +136,10 @@ def hold_lock(
     of this host holds the lock and nothing grew for `timeout_s`; OSError where
     the root can't be written.
     """
-    owner, inherited = LockOwner.of_this_process(), []
+    owner = LockOwner.of_this_process()
     while not _try_create(paths.lock, owner):
-        robbed = _wait(paths, timeout_s, on_wait)
-        if robbed is not None:
-            inherited.append(paths.staging(robbed.uid))
-    lock = Lock(paths, owner, tuple(inherited))
+        _wait(paths, timeout_s, on_wait)
+    lock = Lock(paths, owner)
     try:
         yield lock
     finally:
@@ -180,13 +176,11 @@ def _try_create_exclusively(lock: Path, owner: LockOwner) -> bool:
     return True
 
 
-def _wait(
-    paths: EntryPaths, timeout_s: float, on_wait: Callable[[LockOwner | None], None]
-) -> LockOwner | None:
-    """Returns when the lock is gone, or the holder whose lock was broken."""
+def _wait(paths: EntryPaths, timeout_s: float, on_wait: Callable[[LockOwner | None], None]) -> None:
+    """Returns when the lock is gone or was broken."""
     poll_s, reported_at = _FIRST_POLL_S, float("-inf")
     seen, still_since = _progress(paths), time.monotonic()
-    while paths.lock.exists():
+    while os.path.lexists(paths.lock):
         progress, now = _progress(paths), time.monotonic()
         owner = progress[0]
         if progress != seen:
@@ -195,13 +189,13 @@ def _wait(
         if is_dead or now - still_since >= timeout_s:
             if owner is not None and owner.is_here and not is_dead:
                 raise _timed_out(paths, owner, timeout_s)
-            return owner if _break(paths.lock, owner) else None
+            _break(paths.lock, owner)
+            return
         if now - reported_at >= _REPORT_EVERY_S:
             on_wait(owner)
             reported_at = now
         time.sleep(poll_s)
         poll_s = min(poll_s * 1.5, _LAST_POLL_S)
-    return None
 
 
 def _progress(paths: EntryPaths) -> tuple[LockOwner | None, int]:
@@ -218,19 +212,14 @@ def _timed_out(paths: EntryPaths, owner: LockOwner, timeout_s: float) -> LockTim
     )
 
 
-def _break(lock: Path, condemned: LockOwner | None) -> bool:
-    """Removes the lock file of `condemned`, and no other; whether it was that one.
-
-    A new holder may have come meanwhile: its file is put back.
-    """
+def _break(lock: Path, condemned: LockOwner | None) -> None:
+    """Removes the lock file of `condemned`, and no other: a new holder's file is put back."""
     aside = lock.with_name(f"{lock.name}.tmp{uuid.uuid4().hex}")
     try:
         lock.rename(aside)
     except FileNotFoundError:
-        return False
-    is_condemned = LockOwner.read(aside) == condemned
-    if not is_condemned:
-        with suppress(OSError):  # Yet another holder came: both go on, and the first rename wins.
+        return
+    if LockOwner.read(aside) != condemned:
+        with suppress(OSError):  # Yet another holder came: both go on, and one of them will notice.
             os.link(aside, lock)
-    aside.unlink(missing_ok=True)
-    return is_condemned
+    remove_tree(aside)

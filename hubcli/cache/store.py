@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,14 +13,17 @@ from hubcli.cache.descriptor import Descriptor
 from hubcli.cache.disk import (
     cache_errors,
     exchange,
+    not_a_directory,
     remove_tree,
     replace_link,
+    write_new,
     write_whole,
 )
 from hubcli.cache.entry import Entry
 from hubcli.cache.layout import TAG_NAME, CacheName, EntryPaths, NameKind
 from hubcli.cache.lock import Lock, LockOwner, hold_lock
 from hubcli.cache.manifest import Manifest
+from hubcli.errors import LockLostError
 from hubcli.handle import Handle
 
 __all__ = ["Staging", "Store"]
@@ -45,12 +49,43 @@ class Staging:
         The manifest is written first: a crash between the two steps is
         completed by the next process that holds the lock.
         """
+        self._require_whole(manifest)
         paths = self._paths
         descriptor = Descriptor.of_this_process(manifest.handle, manifest.fetched_at_s)
-        write_whole(paths.descriptor, descriptor.to_text())
-        write_whole(paths.manifest, manifest.to_text())
-        _move_in(self.path, paths.model)
+        before = {path: _read_or_none(path) for path in (paths.descriptor, paths.manifest)}
+        staged_inode = self.path.stat().st_ino
+        try:
+            write_whole(paths.descriptor, descriptor.to_text())
+            write_whole(paths.manifest, manifest.to_text())
+            _move_in(self.path, paths.model)
+        except BaseException:
+            if not paths.model.exists() or paths.model.stat().st_ino != staged_inode:
+                for path, text in before.items():  # The old one stands, or none.
+                    _restore(path, text)
+            raise
         return Entry.read(paths)
+
+    def _require_whole(self, manifest: Manifest) -> None:
+        """Raises LockLostError where another process took the lock over and swept this directory."""
+        problem = Entry(self._paths, manifest, None).difference(self.path)
+        if problem is not None:
+            raise LockLostError(f"Another process took over {manifest.handle}: {problem}")
+
+
+def _read_or_none(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return None
+
+
+def _restore(path: Path, text: str | None) -> None:
+    if _read_or_none(path) == text:
+        return
+    if text is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_whole(path, text)
 
 
 def _move_in(staged: Path, model: Path) -> None:
@@ -74,11 +109,11 @@ class Store:
         tensorflow_hub may have cached the model under another spelling: then
         that directory is the entry.
         """
-        for key in (handle.cache_key, *handle.alias_keys):
-            paths = EntryPaths(self.root, key)
-            if paths.model.is_symlink() or not paths.model.is_dir():
-                continue
-            return paths
+        with cache_errors(self.root):
+            for key in (handle.cache_key, *handle.alias_keys):
+                paths = EntryPaths(self.root, key)
+                if paths.model.is_dir() and not paths.model.is_symlink():
+                    return paths
         return EntryPaths(self.root, handle.cache_key)
 
     def find(self, handle: Handle) -> Entry | None:
@@ -98,7 +133,7 @@ class Store:
         with cache_errors(self.root):
             self._make_root()
             with hold_lock(self.paths(handle), timeout_s=timeout_s, on_wait=on_wait) as lock:
-                _complete(lock)
+                _finish_interrupted_publication(lock)
                 yield lock
 
     @contextmanager
@@ -142,29 +177,31 @@ class Store:
     def adopt(self, entry: Entry, manifest: Manifest) -> Entry:
         """Records an entry that another tool made, where the cache can be written and nobody is at it."""
         with suppress(OSError):
-            if not entry.paths.lock.exists() and not entry.paths.manifest.exists():
-                write_whole(entry.paths.manifest, manifest.to_text())
+            if not entry.paths.lock.exists():
+                write_new(entry.paths.manifest, manifest.to_text())
         return Entry.read(entry.paths)
 
     def _make_root(self) -> None:
+        if os.path.lexists(self.root) and not self.root.is_dir():
+            raise not_a_directory(self.root)
         if not self.root.is_dir():
             self.root.mkdir(parents=True, exist_ok=True)
             (self.root / TAG_NAME).write_text(_TAG, encoding="utf-8")
 
 
-def _complete(lock: Lock) -> None:
-    """Does the last step of a publication that a crash cut off, then removes what crashes left.
+def _finish_interrupted_publication(lock: Lock) -> None:
+    """Does the last step of a publication that a crash cut off, then sweeps what crashes left.
 
     The manifest names the new files; if they are not in place, but whole in a
-    staging directory, they are moved in.
+    staging directory, they are moved in. Whoever still fills one of the others
+    has lost the lock, and will notice when it publishes.
     """
     entry = Entry.read(lock.paths)
-    if entry.manifest is not None and entry.difference():
-        for staged in _staging_directories(lock.paths):
-            if not entry.difference(staged):
-                _move_in(staged, lock.paths.model)
-                break
-    for staged in lock.inherited:
+    is_cut_off = entry.difference() is not None
+    for staged in _staging_directories(lock.paths):
+        if is_cut_off and entry.difference(staged) is None:
+            _move_in(staged, lock.paths.model)
+            is_cut_off = False
         remove_tree(staged)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
@@ -17,52 +17,64 @@ __all__ = ["fetch_command"]
 
 _LIMITS = "Limits, for archives that you trust"
 _DEFAULTS = Limits()
+_MAX_UNPACKED = format_size(_DEFAULTS.unpacked_bytes).replace(" ", "")
+
+Handles: TypeAlias = Annotated[
+    list[str], typer.Argument(metavar="HANDLE...", help="What to fetch.", show_default=False)
+]
+Local: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="FILE|DIR|-",
+        help="Put this archive or directory under the handle.",
+        show_default=False,
+    ),
+]
+Sha256: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="HEX", help="The hash the archive must have.", show_default=False)
+]
+Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Fetch again, replace what is cached.")]
+Mirrors: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PREFIX=URL",
+        help="Ask this URL for handles with this prefix. Repeatable. \\[env: HUBCLI_MIRRORS]",
+        show_default=False,
+    ),
+]
+Timeout: TypeAlias = Annotated[
+    str, typer.Option(metavar="TIME", help="Give up when no byte comes for so long.")
+]
+LockTimeout: TypeAlias = Annotated[
+    str, typer.Option(metavar="TIME", help="Wait so long for another process that makes no progress.")
+]
+MaxUnpacked: TypeAlias = Annotated[
+    str, typer.Option(metavar="SIZE", help="Bytes of all files.", rich_help_panel=_LIMITS)
+]
+MaxMembers: TypeAlias = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Files and directories.", rich_help_panel=_LIMITS)
+]
+MaxPathLength: TypeAlias = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Bytes of a path.", rich_help_panel=_LIMITS)
+]
+MaxDepth: TypeAlias = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Directories within each other.", rich_help_panel=_LIMITS)
+]
 
 
 def fetch_command(
-    handles: Annotated[
-        list[str], typer.Argument(metavar="HANDLE...", help="What to fetch.", show_default=False)
-    ],
-    local: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="FILE|DIR|-",
-            help="Put this archive or directory under the handle.",
-            show_default=False,
-        ),
-    ] = None,
-    sha256: Annotated[
-        str | None, typer.Option(metavar="HEX", help="The hash the archive must have.", show_default=False)
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Fetch again, replace what is cached.")] = False,
-    mirror: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PREFIX=URL",
-            help="Ask this URL for handles with this prefix. Repeatable. \\[env: HUBCLI_MIRRORS]",
-            show_default=False,
-        ),
-    ] = None,
-    timeout: Annotated[
-        str, typer.Option(metavar="TIME", help="Give up when no byte comes for so long.")
-    ] = "30s",
-    lock_timeout: Annotated[
-        str,
-        typer.Option(metavar="TIME", help="Wait so long for another process that makes no progress."),
-    ] = "10m",
-    max_unpacked: Annotated[
-        str, typer.Option(metavar="SIZE", help="Bytes of all files.", rich_help_panel=_LIMITS)
-    ] = format_size(_DEFAULTS.unpacked_bytes).replace(" ", ""),
-    max_members: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Files and directories.", rich_help_panel=_LIMITS)
-    ] = _DEFAULTS.members,
-    max_path_length: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Bytes of a path.", rich_help_panel=_LIMITS)
-    ] = _DEFAULTS.path_bytes,
-    max_depth: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Directories within each other.", rich_help_panel=_LIMITS)
-    ] = _DEFAULTS.path_depth,
+    handles: Handles,
+    local: Local = None,
+    sha256: Sha256 = None,
+    force: Force = False,
+    mirror: Mirrors = None,
+    timeout: Timeout = "30s",
+    lock_timeout: LockTimeout = "10m",
+    max_unpacked: MaxUnpacked = _MAX_UNPACKED,
+    max_members: MaxMembers = _DEFAULTS.members,
+    max_path_length: MaxPathLength = _DEFAULTS.path_bytes,
+    max_depth: MaxDepth = _DEFAULTS.path_depth,
     as_json: AsJson = False,
     quiet: Quiet = False,
     offline: Offline = False,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import shlex
+import traceback
 from typing import Any
 
 from hubcli.cli.output import Output, error_document
 from hubcli.cli.progress import listener_for
 from hubcli.cli.views import fetch_document, fetch_summary
 from hubcli.commands.fetch import FetchOptions, FetchResult, fetch
-from hubcli.errors import HubcliError
+from hubcli.errors import HubcliError, Interrupted
 from hubcli.settings import Settings
 from hubcli.url import without_secrets
 
@@ -28,9 +29,14 @@ class FetchRun:
         self.errors: list[tuple[str, HubcliError]] = []
 
     def fetch_all(self, handles: list[str]) -> int:
-        """Exit status of the first failure, or 0."""
-        for handle in handles:
-            self._fetch_one(handle)
+        """Exit status of the first failure, or 0. Raises Interrupted with what was done before."""
+        try:
+            for handle in handles:
+                self._fetch_one(handle)
+        except KeyboardInterrupt as interrupt:
+            raise Interrupted(
+                "Interrupted: what was being fetched is not in the cache", partial=self._document()
+            ) from interrupt
         if self.output.as_json:
             self.output.document(self._document())
         self._tell_tensorflow_hub()
@@ -42,7 +48,7 @@ class FetchRun:
                 result = fetch(handle, self.settings, self.options, listener)
         except HubcliError as error:
             if self.debug:
-                raise
+                traceback.print_exception(error)
             self.errors.append((handle, error))
             self.output.error(error)
             return
@@ -61,5 +67,5 @@ class FetchRun:
     def _tell_tensorflow_hub(self) -> None:
         fetched = any(not result.was_cached for result in self.results)
         if fetched and self.settings.root_is_unknown_to_tensorflow_hub:
-            root: Path = self.settings.cache_root
-            self.output.note(f"hub.load finds these models after: export TFHUB_CACHE_DIR='{root}'")
+            root = shlex.quote(str(self.settings.cache_root))
+            self.output.note(f"hub.load finds these models after: export TFHUB_CACHE_DIR={root}")

@@ -11,9 +11,11 @@ from types import FrameType
 from typing import NoReturn
 
 from hubcli.cli.output import Output, error_document
-from hubcli.errors import BrokenPipe, ExitStatus, HubcliError, Interrupted, UsageError
+from hubcli.errors import BrokenPipe, ExitStatus, HubcliError, Interrupted, OutputError, UsageError
 
 __all__ = ["main"]
+
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +50,7 @@ def _run(argv: list[str]) -> int:
             return int(ExitStatus.USAGE)
         raise UsageError(error.format_message(), hint=_usage_hint(argv)) from error
     if status == ExitStatus.INTERRUPTED:
-        raise Interrupted("Interrupted: the cache is as it was")
+        raise Interrupted("Interrupted")
     return int(status or 0)
 
 
@@ -65,12 +67,13 @@ def _report(error: HubcliError, argv: list[str]) -> int:
         return int(error.exit_status)
     # The command line may not have been parsed: these two are looked up in its words.
     output = Output(as_json="--json" in argv, no_color="--no-color" in argv)
-    with suppress(BrokenPipe, BrokenPipeError):
+    with suppress(BrokenPipe, OutputError):
         if "--debug" in argv:
             traceback.print_exception(error)
         output.error(error)
         if output.as_json:
-            output.document({"error": error_document(error)})
+            partial = error.partial if isinstance(error, Interrupted) else {}
+            output.document({**partial, "error": error_document(error)})
     return int(error.exit_status)
 
 
@@ -82,13 +85,15 @@ def _prepare_streams() -> None:
 
 
 def _turn_signals_into_interrupts() -> None:
-    """SIGTERM and SIGHUP clean up as Ctrl-C does."""
+    """SIGTERM and SIGHUP clean up as Ctrl-C does; once they do, nothing interrupts the cleaning."""
+    numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
 
     def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        with suppress(ValueError):  # Not on the main thread: a test or an embedding program.
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+    with suppress(ValueError):  # Not on the main thread: a test or an embedding program.
+        for number in numbers:
+            if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, interrupt)

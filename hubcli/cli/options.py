@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
@@ -21,7 +20,7 @@ Offline: TypeAlias = Annotated[
     bool, typer.Option("--offline", help="Send nothing. \\[env: HUBCLI_OFFLINE=1]", rich_help_panel=_PANEL)
 ]
 CacheDir: TypeAlias = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--cache-dir",
         metavar="DIR",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from hubcli.cli.output import Output
+from hubcli.cli.output import Output, printable
 from hubcli.commands.listener import Listener
 from hubcli.quantity import format_duration, format_size
 
@@ -126,7 +126,7 @@ class _BarListener(_TextListener):
         if self._progress is None:
             super().note(text)
         elif not self.output.quiet:
-            self._progress.console.print(f"Note: {text}", markup=False, soft_wrap=True)
+            self._progress.console.print(f"Note: {printable(text)}", markup=False, soft_wrap=True)
 
     def close(self) -> None:
         """Takes the bar off the screen."""

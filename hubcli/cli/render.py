@@ -24,7 +24,8 @@ _MAX_STYLED_ROWS = 500
 class Column:
     """A column: its title and alignment, the terminal width from which it is shown or shown in full.
 
-    Below `full_width` a cell ends at its colon. `styles` are chosen by the cell's first word.
+    Below `full_width` a cell ends where a colon and a space stand. A cell's first word chooses among
+    `styles`.
     """
 
     title: str
@@ -80,5 +81,5 @@ def _cell(column: Column, text: str, width: int) -> Text:
     from rich.text import Text
 
     word = re.split(r"\W", text, maxsplit=1)[0]
-    shown = text if width >= column.full_width else text.partition(":")[0]
+    shown = text if width >= column.full_width else text.partition(": ")[0]
     return Text(shown, style=column.styles.get(word, ""))

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from hubcli.cache.catalog import EntryState
-from hubcli.cli.output import Output
+from hubcli.cli.output import Output, printable
 from hubcli.cli.render import Column, render_table
 from hubcli.commands.fetch import FetchResult
 from hubcli.commands.ls import CachedModel, Listing
@@ -64,7 +64,7 @@ def show_listing(listing: Listing, output: Output, *, narrowed: bool) -> None:
 def show_names(listing: Listing, output: Output) -> None:
     """Writes handles, and the keys of entries whose handle is unknown; not what is foreign."""
     names = [
-        _printable(model.handle or model.name)
+        printable(model.handle or model.name)
         for model in listing.models
         if model.state is not EntryState.FOREIGN
     ]
@@ -74,21 +74,12 @@ def show_names(listing: Listing, output: Output) -> None:
 
 def _row(model: CachedModel, now_s: float) -> tuple[str, ...]:
     return (
-        _printable(model.handle or model.name),
+        printable(model.handle or model.name),
         "-" if model.size_bytes is None else format_size(model.size_bytes),
-        _printable(model.kind or "-"),
+        printable(model.kind or "-"),
         _age(model.fetched_at_s, now_s),
         _age(model.last_used_at_s, now_s),
         _state(model),
-    )
-
-
-def _printable(text: str) -> str:
-    """The text with what could command a terminal, or is no text, escaped as Python writes it."""
-    if text.isprintable():
-        return text
-    return "".join(
-        one if one.isprintable() or "\udc80" <= one <= "\udcff" else ascii(one)[1:-1] for one in text
     )
 
 
@@ -98,9 +89,9 @@ def _age(moment_s: float | None, now_s: float) -> str:
 
 def _state(model: CachedModel) -> str:
     if model.state is EntryState.DOWNLOADING:
-        return _printable(f"downloading by {model.holder}")
+        return printable(f"downloading by {model.holder}")
     if model.state is EntryState.GUTTED:
-        return _printable(f"gutted: {model.problem}")
+        return printable(f"gutted: {model.problem}")
     if model.state is EntryState.UNKNOWN:
         return "unknown handle"
     return f"{model.state.value}, pinned" if model.pinned else model.state.value

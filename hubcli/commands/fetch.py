@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hubcli.archive.limits import Limits
 from hubcli.archive.members import FileRecord
-from hubcli.archive.unpack import lift_wrapping_folder
+from hubcli.archive.unpack import lift_wrapping_folder, require_room
 from hubcli.cache.disk import file_sizes
 from hubcli.cache.entry import Entry
 from hubcli.cache.lock import LockOwner
 from hubcli.cache.manifest import Manifest
 from hubcli.cache.store import Staging, Store
 from hubcli.commands.listener import Listener
-from hubcli.commands.sources import Source, open_source
-from hubcli.errors import BrokenModelError, ChecksumError, NotFoundError, OfflineError, UsageError
+from hubcli.commands.sources import Source, open_source, unreadable_bucket
+from hubcli.errors import (
+    BrokenModelError,
+    ChecksumError,
+    LockLostError,
+    NotFoundError,
+    OfflineError,
+    UsageError,
+)
 from hubcli.handle import Handle, HandleKind
 from hubcli.savedmodel.structure import check_structure
 from hubcli.settings import Settings
@@ -25,6 +33,7 @@ from hubcli.settings import Settings
 __all__ = ["FetchOptions", "FetchResult", "fetch"]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_MAX_LOST_LOCKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,10 @@ class FetchOptions:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
+        if self.local == "":
+            raise UsageError(
+                "--from is empty", hint="Name an archive or a directory, or - for standard input."
+            )
         if self.sha256 is not None and not _SHA256.fullmatch(self.sha256):
             raise UsageError(f"'{self.sha256}' is no SHA-256", hint="It has 64 digits, 0-9 and a-f.")
 
@@ -91,12 +104,33 @@ class _Fetch:
             return self._local()
         entry = None if self.options.force else self._hit()
         if entry is not None:
+            if self.options.local is not None:
+                self.listener.note(
+                    f"{self.handle} is cached already; --force puts {self.options.local} there"
+                )
             return self._finish(entry, was_cached=True)
-        if self.settings.offline and self.handle.is_remote and self.options.local is None:
+        self._require_source()
+        for _ in range(_MAX_LOST_LOCKS):
+            with suppress(LockLostError):
+                return self._fetch_under_lock()
+        return self._fetch_under_lock()
+
+    def _require_source(self) -> None:
+        """Raises what can be known before the cache is touched."""
+        local = self.options.local
+        if local is None and self.handle.kind is HandleKind.GCS:
+            raise unreadable_bucket(self.handle)
+        if local is None and self.settings.offline and self.handle.is_remote:
             raise OfflineError(
                 f"{self.handle} is not in the cache, and --offline forbids to fetch it",
                 hint=f"Without it: hubcli fetch {self.handle}",
             )
+        if local not in (None, "-") and _lies_within(self.store.root, str(local)):
+            raise UsageError(
+                f"The cache {self.store.root} lies within {local}", hint="Name the model's own directory."
+            )
+
+    def _fetch_under_lock(self) -> FetchResult:
         with self.store.locked(
             self.handle, timeout_s=self.settings.lock_timeout_s, on_wait=self._waiting
         ) as lock:
@@ -116,8 +150,13 @@ class _Fetch:
                 f"--from can't put anything under {self.handle}, which is a directory of its own",
                 hint="Give the handle under which hub.load will ask for it.",
             )
-        if not path.is_dir():
-            raise NotFoundError(f"{path} doesn't exist", hint="Check the path.")
+        try:
+            if not path.is_dir():
+                raise NotFoundError(f"{path} doesn't exist", hint="Check the path.")
+        except OSError as error:
+            raise NotFoundError(
+                f"{path} can't be opened: {error.strerror}", hint="Check its mode."
+            ) from error
         try:
             check_structure(path)
         except BrokenModelError as error:
@@ -184,12 +223,17 @@ class _Fetch:
     def _stage_and_publish(self, staging: Staging) -> Entry:
         with open_source(self.handle, self.settings, self.options.local) as source:
             self.listener.started(str(self.handle), source.name, source.size_bytes)
-            files = source.unpack_into(
-                staging.path,
-                self.options.limits,
-                on_received=self.listener.received,
-                on_unpacked=self.listener.unpacked,
-            )
+            if source.size_bytes is not None:
+                require_room(staging.path, source.size_bytes, source.name)
+            try:
+                files = source.unpack_into(
+                    staging.path,
+                    self.options.limits,
+                    on_received=self.listener.received,
+                    on_unpacked=self.listener.unpacked,
+                )
+            except FileNotFoundError as error:
+                raise LockLostError(f"Another process took over {self.handle}") from error
             manifest = self._checked(source, staging.path, files)
         return staging.publish(manifest)
 
@@ -246,6 +290,13 @@ class _Fetch:
 
     def _seconds(self) -> float:
         return time.monotonic() - self.started_at
+
+
+def _lies_within(root: Path, local: str) -> bool:
+    try:
+        return root.resolve().is_relative_to(Path(local).expanduser().resolve())
+    except (OSError, RuntimeError):
+        return False
 
 
 def _problem(entry: Entry) -> str | None:

@@ -18,12 +18,12 @@ from hubcli.archive.reader import ChunkReader
 from hubcli.archive.tar import walk_tar
 from hubcli.archive.tree import walk_tree
 from hubcli.archive.unpack import unpack
-from hubcli.errors import HandleError, NotFoundError
+from hubcli.errors import HandleError, NotFoundError, UsageError
 from hubcli.handle import Handle, HandleKind
 from hubcli.pipeline import Ahead
 from hubcli.settings import Settings
 
-__all__ = ["ArchiveSource", "Source", "TreeSource", "open_source"]
+__all__ = ["ArchiveSource", "Source", "TreeSource", "open_source", "unreadable_bucket"]
 
 _READ_BYTES = 256 << 10
 # Items, not bytes: chunks of the network and inflated ones have at most 256 KiB.
@@ -83,8 +83,8 @@ class ArchiveSource(Source):
 class TreeSource(Source):
     """A local directory, copied through the same checks as an archive."""
 
-    def __init__(self, top: Path) -> None:
-        self.name = top.resolve().as_uri()
+    def __init__(self, name: str, top: Path) -> None:
+        self.name = name
         self._top = top
 
     def unpack_into(
@@ -101,9 +101,10 @@ def open_source(handle: Handle, settings: Settings, local: str | None) -> Iterat
     Raises NotFoundError, NetworkError, HandleError for what can't be opened.
     """
     if local == "-":
-        yield ArchiveSource("standard input", _chunks_of(sys.stdin.buffer), None)
+        with _open_standard_input() as file:
+            yield ArchiveSource("standard input", _chunks_of(file), None)
     elif local is not None:
-        with _open_path(Path(local).expanduser()) as source:
+        with _open_path(_local_path(local)) as source:
             yield source
     elif handle.path is not None:
         with _open_path(handle.path) as source:
@@ -117,10 +118,15 @@ def open_source(handle: Handle, settings: Settings, local: str | None) -> Iterat
         with _open_url(settings.mirrored(handle.archive_url), settings) as source:
             yield source
     else:
-        raise HandleError(
-            f"{handle} is in a bucket, which hubcli doesn't read yet",
-            hint=f"Copy it to a file first, then: hubcli fetch {handle} --from FILE",
-        )
+        raise unreadable_bucket(handle)
+
+
+def unreadable_bucket(handle: Handle) -> HandleError:
+    """The error for a handle whose bytes are in a bucket."""
+    return HandleError(
+        f"{handle} is in a bucket, which hubcli doesn't read yet",
+        hint=f"Copy it to a file first, then: hubcli fetch {handle} --from FILE",
+    )
 
 
 @contextmanager
@@ -132,17 +138,34 @@ def _open_url(url: str, settings: Settings) -> Iterator[Source]:
         yield ArchiveSource(download.url, download.chunks(), download.size_bytes, download.etag)
 
 
+def _open_standard_input() -> BinaryIO:
+    """Standard input without a buffer: its lock would not survive an interrupt."""
+    if sys.stdin is None:
+        raise UsageError("Standard input is closed", hint="Pipe an archive into hubcli fetch HANDLE --from -")
+    return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
+
+
+def _local_path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise NotFoundError(f"{text} names the home of an unknown user", hint="Check the path.") from error
+
+
 @contextmanager
 def _open_path(path: Path) -> Iterator[Source]:
     try:
+        name = path.resolve().as_uri()
+        size = path.stat().st_size
         file = None if path.is_dir() else path.open("rb", buffering=0)
-    except OSError as error:
-        raise NotFoundError(f"{path} can't be opened: {error.strerror}", hint="Check the path.") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise NotFoundError(f"{path} can't be opened: {reason}", hint="Check the path.") from error
     if file is None:
-        yield TreeSource(path)
+        yield TreeSource(name, path)
         return
     with file:
-        yield ArchiveSource(path.resolve().as_uri(), _chunks_of(file), path.stat().st_size)
+        yield ArchiveSource(name, _chunks_of(file), size)
 
 
 def _chunks_of(file: BinaryIO) -> Iterator[bytes]:

@@ -36,6 +36,9 @@ _ALGORITHMS: dict[str, Callable[[], _Hasher]] = {
 }
 
 
+_SIZES_BYTES = {"crc32c": 4, "md5": 16, "sha-256": 32, "sha-512": 64}
+
+
 @dataclass(frozen=True, slots=True)
 class Digest:
     """A checksum that was promised: by which header, with which algorithm, its bytes."""
@@ -65,7 +68,7 @@ def _read(name: str, value: str) -> Iterator[Digest]:
             decoded = base64.b64decode(encoded.strip(), validate=True)
         except binascii.Error:
             continue
-        if algorithm in _ALGORITHMS and decoded:
+        if algorithm in _ALGORITHMS and len(decoded) == _SIZES_BYTES[algorithm]:
             yield Digest(name, algorithm, decoded)
 
 

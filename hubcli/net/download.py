@@ -77,8 +77,7 @@ class Download:
         if first:
             yield first
         stream = self._response.extensions.get("network_stream")
-        is_chunked = "transfer-encoding" in self._response.headers
-        if stream is None or is_chunked or self.size_bytes is None:
+        if stream is None or self.size_bytes is None:
             yield from chunks
         else:
             yield from _blocks(stream, self.size_bytes - len(first), self._timeout_s)
@@ -122,7 +121,7 @@ def open_download(url: str, *, timeout_s: float) -> Iterator[Download]:
     were meant for. `timeout_s` bounds the connecting and each wait for bytes.
     Raises NotFoundError (404, 410), AuthenticationError (401, 403), NetworkError.
     """
-    with httpx.Client(headers=_HEADERS, timeout=timeout_s, follow_redirects=False) as client:
+    with _client(timeout_s) as client:
         response = _follow(client, url)
         try:
             _check_status(response)
@@ -136,6 +135,17 @@ def open_download(url: str, *, timeout_s: float) -> Iterator[Download]:
             )
         finally:
             response.close()
+
+
+def _client(timeout_s: float) -> httpx.Client:
+    try:
+        return httpx.Client(headers=_HEADERS, timeout=timeout_s, follow_redirects=False)
+    except (OSError, ValueError, ImportError) as error:
+        # What the environment says of proxies and certificates is read here.
+        raise NetworkError(
+            f"The settings of the network can't be used: {error}",
+            hint="Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and SSL_CERT_FILE.",
+        ) from error
 
 
 def _follow(client: httpx.Client, url: str) -> httpx.Response:
@@ -157,7 +167,7 @@ def _follow(client: httpx.Client, url: str) -> httpx.Response:
 def _get(client: httpx.Client, url: str) -> httpx.Response:
     try:
         return client.send(client.build_request("GET", url), stream=True)
-    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
         raise _translate(error, without_secrets(url)) from error
 
 
@@ -166,9 +176,10 @@ def _redirect_target(response: httpx.Response) -> str:
     location = response.headers.get("location", "")
     try:
         target = response.url.join(location)
-    except httpx.InvalidURL as error:
+        origin(str(target))
+    except (httpx.InvalidURL, ValueError) as error:
         raise NetworkError(f"{shown} redirects to an address that can't be parsed") from error
-    if not location or not target.host:
+    if not location:
         raise NetworkError(f"{shown} redirects without saying where")
     if target.scheme not in ("http", "https") or (response.url.scheme, target.scheme) == ("https", "http"):
         raise NetworkError(
@@ -176,6 +187,8 @@ def _redirect_target(response: httpx.Response) -> str:
             f"from {response.url.scheme} to {target.scheme}",
             hint="If you trust that address, fetch it by its own name.",
         )
+    if not target.host:
+        raise NetworkError(f"{shown} redirects without saying where")
     return str(target)
 
 
@@ -205,7 +218,9 @@ def _hint_for_missing(host: str) -> str:
 
 
 def _content_length(response: httpx.Response) -> int | None:
-    text = response.headers.get("content-length", "")
+    # RFC 9112, 6.3: where the body is chunked, a length beside it means nothing.
+    chunked = "transfer-encoding" in response.headers
+    text = "" if chunked else response.headers.get("content-length", "")
     return int(text) if text.isdecimal() else None
 
 

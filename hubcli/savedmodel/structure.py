@@ -13,16 +13,17 @@ from pathlib import Path
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.bundle import BundleIndex
+from hubcli.formats.files import MAIN_FILES
 from hubcli.formats.wire import LENGTH_DELIMITED, Field, WireReader
+from hubcli.quantity import format_size
 
-__all__ = ["MAIN_FILES", "ModelKind", "check_structure", "model_kind"]
-
-MAIN_FILES = ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")
+__all__ = ["ModelKind", "check_structure", "model_kind"]
 
 _META_GRAPHS = 2
 _META_INFO_DEF, _GRAPH_DEF, _OBJECT_GRAPH_DEF = 1, 2, 7
 _NODES, _USER_OBJECT, _IDENTIFIER = 1, 4, 1
-_MAX_INDEX_BYTES = 1 << 30
+_MAX_INDEX_BYTES = 1 << 28
+_MAX_TEXT_BYTES = 32_000_000
 _HEAD_BYTES = 1024
 _KERAS = b"_tf_keras"
 _TEXT_TOKEN = re.compile(
@@ -119,10 +120,14 @@ def _is_keras(reader: WireReader, objects: Field) -> bool:
 
 def _kind_of_text(main: Path) -> ModelKind:
     """The kind by the field names of the text format, nesting checked."""
+    if main.stat().st_size > _MAX_TEXT_BYTES:
+        raise BrokenModelError(
+            f"{main.name} is larger than {format_size(_MAX_TEXT_BYTES)}: too large for text"
+        )
     text = main.read_text(encoding="utf-8", errors="replace")
     _refuse_look_alike(main.name, text[:_HEAD_BYTES].encode())
     depth, names = 0, set[tuple[int, str]]()
-    for word in _TEXT_TOKEN.findall(text):
+    for word in (match[0] for match in _TEXT_TOKEN.finditer(text)):
         depth += (word in "{<") - (word in "}>")
         if depth < 0:
             break
@@ -157,7 +162,7 @@ def _check_variables(folder: Path) -> None:
             raise BrokenModelError("variables/variables.index is missing, its data shards are there")
         return
     if index_file.stat().st_size > _MAX_INDEX_BYTES:
-        raise BrokenModelError("variables/variables.index is larger than 1 GiB")
+        raise BrokenModelError("variables/variables.index is larger than 256 MiB")
     try:
         index = BundleIndex.read(index_file.read_bytes())
     except BrokenModelError as error:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hubcli.archive.members import FileRecord
+from hubcli.cache.catalog import EntryState, read_catalog
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.lock import Lock, LockOwner
 from hubcli.cache.manifest import Manifest
 from hubcli.cache.store import Staging, Store
 from hubcli.commands.fetch import fetch
+from hubcli.errors import CacheError, LockLostError
 from hubcli.handle import Handle
 from hubcli.settings import Settings
 from tests import models
@@ -111,7 +115,7 @@ def crash_before_the_rename(store: Store, files: dict[str, bytes]) -> None:
     owner = LockOwner(LockOwner.of_this_process().host, child.pid, "a" * 32)
     paths = EntryPaths(store.root, HANDLE.cache_key)
     paths.lock.write_text(owner.text)
-    staging = Staging(Lock(paths, owner, ()))
+    staging = Staging(Lock(paths, owner))
     models.write_tree(staging.path, files)
     paths.manifest.write_text(manifest_of(files).to_text())
 
@@ -137,11 +141,85 @@ def test_half_a_staging_directory_is_not_taken(cache: Path, settings: Settings, 
     assert [name for name in os.listdir(cache) if name.endswith(".tmp")] == []
 
 
+def test_a_holder_whose_directory_was_swept_does_not_publish_the_rest(cache: Path) -> None:
+    store = Store(cache)
+    files = {"saved_model.pb": b"x", "variables/variables.index": b"y"}
+    with store.locked(HANDLE, timeout_s=5, on_wait=nobody) as lock, store.staged(lock, HANDLE) as staging:
+        models.write_tree(staging.path, files)
+        shutil.rmtree(staging.path)
+        models.write_tree(staging.path, {"saved_model.pb": b"x"})
+        with pytest.raises(LockLostError, match=r"variables\.index is missing"):
+            staging.publish(manifest_of(files))
+        assert not lock.paths.model.exists()
+
+
+@pytest.mark.parametrize("had_old", [False, True])
+@pytest.mark.parametrize("failing", ["write_whole", "_move_in"])
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()])
+def test_a_publication_that_fails_leaves_the_records_as_they_were(
+    had_old: bool,
+    failing: str,
+    error: BaseException,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, old = Store(cache), {"saved_model.pb": b"old"}
+    if had_old:
+        publish(store, old)
+    before = models.tree_files(cache)
+    before.pop("CACHEDIR.TAG", None)
+
+    def fail(*_arguments: object) -> None:
+        raise error
+
+    def publish_new() -> None:
+        with store.locked(HANDLE, timeout_s=5, on_wait=nobody) as lock, store.staged(lock, HANDLE) as staging:
+            models.write_tree(staging.path, {"saved_model.pb": b"new and longer"})
+            monkeypatch.setattr(f"hubcli.cache.store.{failing}", fail)
+            staging.publish(manifest_of({"saved_model.pb": b"new and longer"}))
+
+    with pytest.raises((OSError, CacheError, KeyboardInterrupt)):
+        publish_new()
+    after = models.tree_files(cache)
+    after.pop("CACHEDIR.TAG")
+    assert after == before
+
+
+def test_adopting_does_not_write_over_a_manifest_that_came_meanwhile(cache: Path) -> None:
+    store = Store(cache)
+    publish(store, {"saved_model.pb": b"x"})
+    entry = store.find(HANDLE)
+    assert entry is not None
+    adopted = store.adopt(entry, manifest_of({"saved_model.pb": b"of another time"}))
+    assert adopted.manifest == entry.manifest
+
+
+def test_a_model_that_was_moved_to_another_disk_is_listed_and_used(
+    cache: Path, settings: Settings, tmp_path: Path
+) -> None:
+    path = fetch("example://mul/1", settings).path
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert fetch("example://mul/1", settings).was_cached
+    (row,) = read_catalog(cache).rows
+    assert row.state is EntryState.OK
+
+
+@pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nowhere")])
+def test_a_root_that_is_no_directory_is_a_clear_error(make: Callable[[Path], None], cache: Path) -> None:
+    make(cache)
+    for use in (lambda: publish(Store(cache), {"saved_model.pb": b"x"}), lambda: read_catalog(cache)):
+        with pytest.raises(CacheError, match="is no directory"):
+            use()
+
+
 KILLED = """
 import os, signal, sys
+from collections.abc import Callable
 from pathlib import Path
 from hubcli.cache.lock import LockOwner
 from hubcli.cache.store import Store
+from hubcli.errors import CacheError, LockLostError
 from hubcli.handle import Handle
 handle = Handle.parse(sys.argv[2])
 store = Store(Path(sys.argv[1]))

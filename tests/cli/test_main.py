@@ -131,7 +131,7 @@ def test_the_root_that_tensorflow_hub_does_not_know_is_told(tmp_path: Path) -> N
         text=True,
         check=False,
     )
-    assert f"export TFHUB_CACHE_DIR='{home}/.cache/hubcli'" in ran.stderr
+    assert f"export TFHUB_CACHE_DIR={home}/.cache/hubcli\n" in ran.stderr
     assert ran.stderr.count("TFHUB_CACHE_DIR") == 1
 
 

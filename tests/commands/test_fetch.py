@@ -22,6 +22,7 @@ from hubcli.errors import (
     BrokenModelError,
     CacheError,
     ChecksumError,
+    DiskFullError,
     HandleError,
     HubcliError,
     NetworkError,
@@ -247,6 +248,30 @@ def test_an_archive_can_be_put_under_a_bucket_handle(settings: Settings, tmp_pat
     assert result.path.name == hashlib.sha1(b"gs://bucket/model.tar.gz").hexdigest()
 
 
+def test_from_does_not_replace_what_is_cached_and_says_so(settings: Settings, tmp_path: Path) -> None:
+    fetch("example://mul/1", settings)
+    other = tmp_path / "other.tar.gz"
+    other.write_bytes(models.archive(assets__new=b"new"))
+    heard = Notes()
+    assert fetch("example://mul/1", settings, FetchOptions(local=str(other)), heard).was_cached
+    assert "--force" in heard.notes[0]
+    replaced = fetch("example://mul/1", settings, FetchOptions(local=str(other), force=True))
+    assert (replaced.path / "assets" / "new").read_bytes() == b"new"
+
+
+def test_a_directory_that_holds_the_cache_is_refused(settings: Settings, tmp_path: Path) -> None:
+    models.write_tree(tmp_path, models.example_files())
+    with pytest.raises(UsageError, match="lies within"):
+        fetch(HANDLE, settings, FetchOptions(local=str(tmp_path)))
+
+
+def test_what_does_not_fit_on_the_disk_is_not_begun(settings: Settings, server: HubServer) -> None:
+    url = server.serve("/m/1", Reply(models.archive(), announced_length=10**18))
+    with pytest.raises(DiskFullError, match="No room"):
+        fetch(url, settings)
+    assert_nothing_is_cached(settings.cache_root)
+
+
 # Faults of the network
 
 
@@ -266,7 +291,7 @@ FAULTS: dict[str, tuple[Reply, type[HubcliError]]] = {
         ChecksumError,
     ),
     "wrong Repr-Digest": (
-        Reply(models.archive(), headers={"Repr-Digest": "sha-256=:AAAA:"}),
+        Reply(models.archive(), headers={"Repr-Digest": "sha-256=:" + "A" * 43 + "=:"}),
         ChecksumError,
     ),
     "a page": (Reply(b"<!doctype html><title>Sign in</title>" * 20), UnsafeArchiveError),
@@ -534,6 +559,6 @@ def test_a_cache_that_can_not_be_written_is_a_clear_error_for_a_miss(
 ) -> None:
     file = tmp_path / "model.tar.gz"
     file.write_bytes(models.archive())
-    with pytest.raises(CacheError, match="can't be written") as caught:
+    with pytest.raises(CacheError, match="can't be read or written") as caught:
         fetch(HANDLE, frozen_cache, FetchOptions(local=str(file)))
     assert caught.value.exit_status == 8

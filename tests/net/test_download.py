@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import ssl
 from collections.abc import Iterator
 
 import pytest
 import trustme
 
+from hubcli.cli.output import Output
 from hubcli.errors import AuthenticationError, NetworkError, NotFoundError
 from hubcli.net.download import open_download
 from tests.server import HubServer, Reply
@@ -133,3 +135,45 @@ def test_a_404_names_the_address_without_secrets(server: HubServer) -> None:
 def test_a_redirect_that_makes_no_sense_is_a_network_error(location: str, server: HubServer) -> None:
     with pytest.raises((NetworkError, NotFoundError)):
         download(server.redirect("/m", location))
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "x"])
+def test_a_redirect_to_an_impossible_port_is_a_network_error(port: str, server: HubServer) -> None:
+    with pytest.raises(NetworkError):
+        download(server.redirect("/m", f"http://127.0.0.1:{port}/x"))
+
+
+def test_a_length_beside_chunks_means_nothing(server: HubServer) -> None:
+    chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+    headers = {"Transfer-Encoding": "chunked", "Content-Length": "5"}
+    assert download(server.serve("/m", Reply(chunked, headers=headers, sends_length=False))) == BODY
+
+
+def test_a_checksum_of_another_length_is_no_promise(server: HubServer) -> None:
+    hexadecimal = hashlib.md5(BODY).hexdigest()
+    assert download(server.serve("/m", Reply(BODY, headers={"Content-MD5": hexadecimal}))) == BODY
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("https_proxy", "nonsense://x"),
+        ("all_proxy", "socks5://127.0.0.1:1"),
+        ("SSL_CERT_FILE", "/nowhere/ca.pem"),
+    ],
+)
+def test_settings_of_the_network_that_can_not_be_used_are_named(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(NetworkError) as caught:
+        download("https://127.0.0.1:9/m")
+    assert "PROXY" in caught.value.hint
+    assert "SSL_CERT_FILE" in caught.value.hint
+
+
+def test_what_the_server_says_can_not_command_the_terminal(
+    server: HubServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Output().error(NetworkError("answers 500 \x1b[31mred\x1b[0m", hint="\x07"))
+    assert capsys.readouterr().err == "Error: answers 500 \\x1b[31mred\\x1b[0m\nHint: \\x07\n"

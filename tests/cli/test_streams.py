@@ -1,0 +1,126 @@
+"""Streams that are closed, full, or speak another encoding; interrupts that come twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import models
+from tests.server import HubServer, Reply
+
+HUBCLI = f"{sys.executable} -m hubcli"
+
+
+def shell(command: str, cache: Path, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        ["bash", "-c", command],
+        env={**os.environ, "HUBCLI_CACHE_DIR": str(cache), **variables},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("redirection", "status"), [(">&-", 120), (">/dev/full", 8), ("2>&-", 0), ("2>/dev/full", 0), ("<&-", 0)]
+)
+def test_a_stream_that_is_closed_or_full_is_no_fault(redirection: str, status: int, cache: Path) -> None:
+    for command in ("fetch example://mul/1", "ls"):
+        ran = shell(f"{HUBCLI} {command} {redirection}", cache)
+        assert ran.returncode == status, ran.stderr
+        assert b"Traceback" not in ran.stderr
+        assert b"fault" not in ran.stderr
+
+
+def test_standard_input_that_is_closed_is_a_usage_error(cache: Path) -> None:
+    ran = shell(f"{HUBCLI} fetch https://tfhub.dev/a/b/1 --from - <&-", cache)
+    assert ran.returncode == 2
+    assert b"Standard input is closed" in ran.stderr
+
+
+def test_a_path_that_the_encoding_has_no_letters_for_is_printed_as_its_bytes(tmp_path: Path) -> None:
+    cache = tmp_path / "caché"
+    ran = shell(f"{HUBCLI} fetch example://mul/1", cache, PYTHONIOENCODING="ascii")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith(os.fsencode(cache))
+
+
+def test_json_is_valid_where_the_path_is_no_text(tmp_path: Path) -> None:
+    cache = tmp_path / os.fsdecode(b"cach\xe9")
+    ran = shell(f"{HUBCLI} fetch example://mul/1 --json", cache)
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout.decode("ascii"))["models"][0]["path"].startswith(str(cache))
+
+
+@pytest.mark.parametrize("option", ["--cache-dir ''", "--from ''"])
+def test_an_empty_path_is_a_usage_error(option: str, cache: Path) -> None:
+    assert shell(f"{HUBCLI} fetch https://tfhub.dev/a/b/1 {option}", cache).returncode == 2
+
+
+def test_a_working_directory_that_is_gone_is_a_usage_error(tmp_path: Path, cache: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    ran = shell(f"cd {gone}; rmdir {gone}; PYTHONPATH={Path.cwd()} {HUBCLI} ls --cache-dir relative", cache)
+    assert ran.returncode == 2, ran.stderr
+
+
+def start(cache: Path, *arguments: str, stdin: int | None = None) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "hubcli", *arguments],
+        env={**os.environ, "HUBCLI_CACHE_DIR": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        stdin=stdin,
+    )
+
+
+def test_an_interrupt_while_standard_input_is_read_exits_130(cache: Path) -> None:
+    reading, writing = os.pipe()
+    process = start(cache, "fetch", "https://tfhub.dev/a/b/1", "--from", "-", stdin=reading)
+    os.write(writing, models.archive()[:1000])
+    wait_for_staging(cache)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    os.close(writing)
+    os.close(reading)
+    assert process.returncode == 130, stderr
+    assert set(os.listdir(cache)) <= {"CACHEDIR.TAG"}
+
+
+def wait_for_staging(cache: Path) -> None:
+    """Returns when a fetch has begun to write; looks again and again, there is no event to wait for."""
+    while not list(cache.glob("*.tmp")):
+        os.sched_yield()
+
+
+def test_a_second_interrupt_does_not_stop_the_cleaning(server: HubServer, cache: Path) -> None:
+    extra = {f"assets__{number}": bytes(10) for number in range(3000)}
+    packed = models.archive(**extra, assets__last=os.urandom(500_000))
+    url = server.serve("/m/1", Reply(packed, stall_at=len(packed) - 1000))
+    process = start(cache, "fetch", url)
+    assert server.stalled.wait(30)
+    for _ in range(50):
+        process.send_signal(signal.SIGINT)
+        if process.poll() is not None:
+            break
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+    assert set(os.listdir(cache)) <= {"CACHEDIR.TAG"}
+
+
+def test_an_interrupted_run_tells_what_it_had_fetched(server: HubServer, cache: Path) -> None:
+    packed = models.archive()
+    url = server.serve("/m/1", Reply(packed, stall_at=100))
+    process = start(cache, "fetch", "--json", "example://mul/1", url)
+    assert server.stalled.wait(30)
+    process.send_signal(signal.SIGTERM)
+    document = json.loads(process.communicate(timeout=30)[0])
+    assert [model["handle"] for model in document["models"]] == ["example://mul/1"]
+    assert document["error"]["code"] == "interrupted"
