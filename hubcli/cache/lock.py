@@ -104,11 +104,15 @@ def _process_start_s(pid: int) -> float | None:
 
 
 class Lock:
-    """A lock that is held, until `release`."""
+    """A lock that is held, until `release`.
 
-    def __init__(self, paths: EntryPaths, owner: LockOwner) -> None:
+    `was_broken` says that a former holder left it behind, and perhaps more.
+    """
+
+    def __init__(self, paths: EntryPaths, owner: LockOwner, *, was_broken: bool = False) -> None:
         self.paths = paths
         self.owner = owner
+        self.was_broken = was_broken
 
     @property
     def staging(self) -> Path:
@@ -136,10 +140,10 @@ def hold_lock(
     of this host holds the lock and nothing grew for `timeout_s`; OSError where
     the root can't be written.
     """
-    owner = LockOwner.of_this_process()
+    owner, was_broken = LockOwner.of_this_process(), False
     while not _try_create(paths.lock, owner):
-        _wait(paths, timeout_s, on_wait)
-    lock = Lock(paths, owner)
+        was_broken = _wait(paths, timeout_s, on_wait)
+    lock = Lock(paths, owner, was_broken=was_broken)
     try:
         yield lock
     finally:
@@ -176,8 +180,8 @@ def _try_create_exclusively(lock: Path, owner: LockOwner) -> bool:
     return True
 
 
-def _wait(paths: EntryPaths, timeout_s: float, on_wait: Callable[[LockOwner | None], None]) -> None:
-    """Returns when the lock is gone or was broken."""
+def _wait(paths: EntryPaths, timeout_s: float, on_wait: Callable[[LockOwner | None], None]) -> bool:
+    """Returns when the lock is gone; whether it had to be broken."""
     poll_s, reported_at = _FIRST_POLL_S, float("-inf")
     seen, still_since = _progress(paths), time.monotonic()
     while os.path.lexists(paths.lock):
@@ -190,12 +194,13 @@ def _wait(paths: EntryPaths, timeout_s: float, on_wait: Callable[[LockOwner | No
             if owner is not None and owner.is_here and not is_dead:
                 raise _timed_out(paths, owner, timeout_s)
             _break(paths.lock, owner)
-            return
+            return True
         if now - reported_at >= _REPORT_EVERY_S:
             on_wait(owner)
             reported_at = now
         time.sleep(poll_s)
         poll_s = min(poll_s * 1.5, _LAST_POLL_S)
+    return False
 
 
 def _progress(paths: EntryPaths) -> tuple[LockOwner | None, int]:

@@ -198,6 +198,8 @@ def _finish_interrupted_publication(lock: Lock) -> None:
     """
     entry = Entry.read(lock.paths)
     is_cut_off = entry.difference() is not None
+    if not is_cut_off and not lock.was_broken:
+        return  # The usual case, spared a look at every name in the root.
     for staged in _staging_directories(lock.paths):
         if is_cut_off and entry.difference(staged) is None:
             _move_in(staged, lock.paths.model)
