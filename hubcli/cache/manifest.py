@@ -74,14 +74,17 @@ class Manifest:
         if document["schema"] != MANIFEST_SCHEMA:
             return None
         archive = _typed(document["archive"] or {}, dict)
+        fetched_at, used_at = document["fetched_at"], document["last_used_at"]
+        fetched_at_s = from_iso_utc(fetched_at)
+        used_at_s = fetched_at_s if used_at == fetched_at else from_iso_utc(used_at)
         return cls(
             handle=_typed(document["handle"], str),
             aliases=_texts(document["aliases"]),
             source=_typed(document["source"], str),
             kind=_typed(document["kind"], str),
             files=tuple([_file(**file) for file in _typed(document["files"], list)]),
-            fetched_at_s=from_iso_utc(document["fetched_at"]),
-            last_used_at_s=from_iso_utc(document["last_used_at"]),
+            fetched_at_s=fetched_at_s,
+            last_used_at_s=used_at_s,
             etag=_text_or_none(document["etag"]),
             archive_sha256=_text_or_none(archive.get("sha256")),
             archive_bytes=_size(archive["size"]) if archive else None,

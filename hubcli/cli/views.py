@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hubcli.cache.catalog import EntryState
 from hubcli.cli.output import Output, printable
 from hubcli.cli.render import Column, render_table
-from hubcli.commands.fetch import FetchResult
-from hubcli.commands.ls import CachedModel, Listing
 from hubcli.quantity import format_age, format_size
 from hubcli.timestamp import to_iso_utc
+
+if TYPE_CHECKING:
+    from hubcli.commands.fetch import FetchResult
+    from hubcli.commands.ls import CachedModel, Listing
 
 __all__ = ["fetch_document", "fetch_summary", "listing_document", "show_listing", "show_names"]
 
