@@ -78,32 +78,31 @@ class _Names:
 
     @classmethod
     def read(cls, root: Path) -> _Names:
-        names, links = cls(), set[str]()
+        links: list[str] = []
+        folders: list[str] = []
+        files: list[str] = []
         with os.scandir(root) as children:
             for child in children:
-                # Most names of a cache are links from other spellings: they are no rows.
-                if child.is_symlink() and is_key(child.name):
-                    links.add(child.name)
-                    continue
-                name = CacheName.parse(child.name)
-                if name.kind is not NameKind.MODEL:
-                    names._add(name)
-                elif child.is_dir(follow_symlinks=False):
-                    names.models.add(child.name)
-                else:
-                    names.foreign.add(child.name)
-        # A link with records of its own is a model that somebody moved to another disk.
-        names.models.update(key for key in links & names.records if (root / key).is_dir())
+                kind = links if child.is_symlink() else folders if child.is_dir() else files
+                kind.append(child.name)
+        names = cls()
+        names.models.update(filter(is_key, folders))
+        for name in (*files, *(set(folders) - names.models)):
+            names._add(CacheName.parse(name))
+        # Most names of a cache are links from other spellings: they are no rows. One with
+        # records of its own is a model that somebody moved to another disk.
+        keys = set(filter(is_key, links))
+        names.foreign.update(set(links) - keys)
+        names.models.update(key for key in keys & names.records if (root / key).is_dir())
         return names
 
     def _add(self, name: CacheName) -> None:
-        if name.key is None:
-            if name.kind is NameKind.FOREIGN:
-                self.foreign.add(name.text)
-            return
-        self.records.add(name.key)
-        if name.kind is NameKind.LOCK:
-            self.locks.add(name.key)
+        if name.key is not None and name.kind is not NameKind.MODEL:
+            self.records.add(name.key)
+            if name.kind is NameKind.LOCK:
+                self.locks.add(name.key)
+        elif name.kind is not NameKind.TAG:
+            self.foreign.add(name.text)
 
 
 def _model_row(paths: EntryPaths, is_locked: bool) -> CatalogRow:

@@ -25,16 +25,16 @@ class NameKind(Enum):
     FOREIGN = "foreign"
 
 
-_NAME = re.compile(
-    r"(?P<key>[0-9a-f]{40})"
-    r"(?:(?P<model>)"
-    r"|(?P<descriptor>\.descriptor\.txt)"
-    r"|(?P<manifest>\.hubcli\.json)"
-    r"|(?P<lock>\.lock)"
-    r"|\.(?P<staging>[0-9a-f]{32})\.tmp"
-    r"|(?P<leftover>\.(?:lock|descriptor\.txt|hubcli\.json|link)\.tmp[0-9a-f]{32}))"
+_SUFFIXES = {
+    "": NameKind.MODEL,
+    "descriptor.txt": NameKind.DESCRIPTOR,
+    "hubcli.json": NameKind.MANIFEST,
+    "lock": NameKind.LOCK,
+}
+_UNIQUE = re.compile(
+    r"(?P<staging>[0-9a-f]{32})\.tmp|(?P<leftover>(?:lock|descriptor\.txt|hubcli\.json|link)\.tmp[0-9a-f]{32})"
 )
-_KINDS = {kind.value: kind for kind in NameKind}
+_KINDS = {"staging": NameKind.STAGING, "leftover": NameKind.LEFTOVER}
 _KEY = re.compile(r"[0-9a-f]{40}")
 
 
@@ -49,10 +49,16 @@ class CacheName:
     @classmethod
     def parse(cls, text: str) -> CacheName:
         """What the name means; FOREIGN where nothing of the cache is spelled so."""
-        match = _NAME.fullmatch(text)
-        if match is None:
+        key, _, rest = text.partition(".")
+        if not is_key(key):
             return cls(text, NameKind.TAG if text == TAG_NAME else NameKind.FOREIGN)
-        return cls(text, _KINDS[str(match.lastgroup)], match["key"])
+        kind = _SUFFIXES.get(rest)
+        if kind is None:
+            match = _UNIQUE.fullmatch(rest)
+            kind = NameKind.FOREIGN if match is None else _KINDS[str(match.lastgroup)]
+        if kind is NameKind.FOREIGN or text.endswith("."):
+            return cls(text, NameKind.FOREIGN)
+        return cls(text, kind, key)
 
 
 def is_key(name: str) -> bool:

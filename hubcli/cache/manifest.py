@@ -15,7 +15,7 @@ __all__ = ["MANIFEST_SCHEMA", "Manifest"]
 
 MANIFEST_SCHEMA = 1
 T = TypeVar("T")
-_NONE = type(None)
+_TEXT_OR_NONE = (str, type(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Manifest:
             aliases=_texts(document["aliases"]),
             source=_typed(document["source"], str),
             kind=_typed(document["kind"], str),
-            files=tuple([_file(**file) for file in _typed(document["files"], list)]),
+            files=tuple([_file(file) for file in _typed(document["files"], list)]),
             fetched_at_s=fetched_at_s,
             last_used_at_s=used_at_s,
             etag=_text_or_none(document["etag"]),
@@ -137,7 +137,8 @@ def _texts(values: Any) -> tuple[str, ...]:
     return tuple(values)
 
 
-def _file(path: Any, size: Any, sha256: Any, **_newer: Any) -> FileRecord:
-    if type(path) is not str or type(size) is not int or size < 0 or type(sha256) not in (str, _NONE):
-        raise TypeError(f"{path!r}, {size!r}, {sha256!r} are no file")
+def _file(document: Any) -> FileRecord:
+    path, size, sha256 = document["path"], document["size"], document["sha256"]
+    if type(path) is not str or type(size) is not int or size < 0 or type(sha256) not in _TEXT_OR_NONE:
+        raise TypeError(f"{document!r} is no file")
     return FileRecord(path, size, sha256)

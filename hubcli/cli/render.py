@@ -49,7 +49,8 @@ def _plain(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
     form = "  ".join(
         f"{{:{'>' if column.right else '<'}{width}}}" for column, width in zip(columns, widths, strict=True)
     )
-    return "\n".join(form.format(*cells).rstrip() for cells in titled)
+    line = form.format
+    return "\n".join([line(*cells).rstrip() for cells in titled])
 
 
 def _styled(columns: Sequence[Column], rows: Sequence[Sequence[str]], output: Output) -> str:
