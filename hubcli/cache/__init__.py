@@ -11,4 +11,8 @@
 
 <sha1> is the SHA-1 of the handle in hex. Nothing is visible under `<sha1>/`
 before it has passed every check; one rename publishes it.
+
+Files are not flushed to the disk before that rename: it would cost more than the
+download from a near server. A file that a power loss cut short has another size
+than the manifest says, and the next hit notices.
 """

@@ -520,7 +520,7 @@ def test_where_no_links_can_be_made_a_note_tells(settings: Settings, tmp_path: P
     file.write_bytes(models.archive())
     heard = Notes()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "symlink", refuse_links)
+        patch.setattr(Path, "symlink_to", refuse_links)
         result = fetch(HANDLE, settings, FetchOptions(local=str(file)), heard)
     assert heard.notes == [
         f"No links can be made here: hub.load finds the model under {HANDLE} alone, "
