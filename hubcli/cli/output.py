@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["JSON_SCHEMA", "Output", "error_document", "printable"]
 
 JSON_SCHEMA = 1
-# Code points that no encoding can write; JSON has escapes for them.
-_UNPAIRED = re.compile("[\ud800-\udfff]")
+_MAX_INDENTED_MODELS = 1000
 
 
 def error_document(error: HubcliError) -> dict[str, str]:
@@ -71,8 +69,10 @@ class Output:
 
     def document(self, content: dict[str, Any]) -> None:
         """Writes the one JSON document of the run."""
-        text = json.dumps({"schema": JSON_SCHEMA, **content}, indent=2, ensure_ascii=False)
-        self.payload(_UNPAIRED.sub(lambda one: ascii(one[0])[1:-1], text))
+        # Python's encoder is quick without indentation alone: a long document does without.
+        indent = 2 if len(content.get("models", ())) <= _MAX_INDENTED_MODELS else None
+        # ASCII, so that a path that is no text is a valid string too.
+        self.payload(json.dumps({"schema": JSON_SCHEMA, **content}, indent=indent))
 
     def say(self, text: str) -> None:
         """Writes a line to standard error, unless `--quiet`."""

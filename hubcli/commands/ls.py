@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -192,9 +191,8 @@ def ls(
     spelling of a handle. Raises CacheError where the root can't be read.
     """
     root = (settings or Settings.read()).cache_root
-    with _collector_paused():
-        catalog: Catalog = read_catalog(root)
-        models = [CachedModel.of_row(row, root) for row in catalog.rows]
+    catalog: Catalog = read_catalog(root)
+    models = [CachedModel.of_row(row, root) for row in catalog.rows]
     if patterns:
         accepts = [_matcher(pattern) for pattern in patterns]
         models = [model for model in models if any(accept(model) for accept in accepts)]
@@ -204,18 +202,6 @@ def ls(
     shown = ordered if limit is None else ordered[:limit]
     size_bytes = sum(model.size_bytes or 0 for model in models)
     return Listing(root, tuple(shown), len(models), size_bytes, catalog.leftovers)
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Spares the garbage collector many small objects, none in a cycle: a fifth of the time of `ls`."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _matcher(pattern: str) -> Callable[[CachedModel], bool]:
