@@ -39,7 +39,6 @@ class Staging:
     """A model on its way into the cache: `path` is to be filled, then `publish` shows it."""
 
     def __init__(self, lock: Lock) -> None:
-        self._lock = lock
         self._paths = lock.paths
         self.path = lock.staging
 

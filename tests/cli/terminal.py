@@ -1,4 +1,4 @@
-"""Programs run on a real pseudo-terminal, as a person runs them."""
+"""hubcli as a process of its own: on a real pseudo-terminal, and in pipes while it runs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import os
 import pty
 import struct
 import subprocess
+import sys
 import termios
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 
 def run_on_terminal(
@@ -31,3 +33,15 @@ def run_on_terminal(
         seen += piece
     os.close(ours)
     return process.wait(60), seen.decode().replace("\r\n", "\n")
+
+
+def start(cache: Path, *arguments: str, stdin: int | None = None) -> subprocess.Popen[str]:
+    """A running `hubcli ARGUMENTS…` on that cache, its streams in pipes."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "hubcli", *arguments],
+        env={**os.environ, "HUBCLI_CACHE_DIR": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        stdin=stdin,
+    )

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import models
+from tests.cli.terminal import start
 from tests.server import HubServer, Reply
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -133,16 +134,6 @@ def test_the_root_that_tensorflow_hub_does_not_know_is_told(tmp_path: Path) -> N
     )
     assert f"export TFHUB_CACHE_DIR={home}/.cache/hubcli\n" in ran.stderr
     assert ran.stderr.count("TFHUB_CACHE_DIR") == 1
-
-
-def start(cache: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "hubcli", *arguments],
-        env={**os.environ, "HUBCLI_CACHE_DIR": str(cache)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import models
+from tests.cli.terminal import start
 from tests.server import HubServer, Reply
 
 HUBCLI = f"{sys.executable} -m hubcli"
@@ -68,17 +69,6 @@ def test_a_working_directory_that_is_gone_is_a_usage_error(tmp_path: Path, cache
     gone.mkdir()
     ran = shell(f"cd {gone}; rmdir {gone}; PYTHONPATH={Path.cwd()} {HUBCLI} ls --cache-dir relative", cache)
     assert ran.returncode == 2, ran.stderr
-
-
-def start(cache: Path, *arguments: str, stdin: int | None = None) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "hubcli", *arguments],
-        env={**os.environ, "HUBCLI_CACHE_DIR": str(cache)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        stdin=stdin,
-    )
 
 
 def test_an_interrupt_while_standard_input_is_read_exits_130(cache: Path) -> None:
