@@ -1,40 +1,72 @@
 """The index of a tensor bundle: which shards there are and what each must hold.
 
-Source: tensorflow/core/protobuf/tensor_bundle.proto and
-tensorflow/core/util/tensor_bundle/tensor_bundle.cc.
+Source: tensorflow/core/protobuf/tensor_bundle.proto,
+tensorflow/core/util/tensor_bundle/tensor_bundle.cc and, for the keys of
+slices, tensorflow/core/util/saved_tensor_slice_util.cc.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from math import prod
 
 from hubcli.errors import BrokenModelError
+from hubcli.formats.dtypes import DType
+from hubcli.formats.slices import TensorSlice, slice_key
 from hubcli.formats.table import read_table
-from hubcli.formats.wire import Field, WireReader
+from hubcli.formats.wire import FIXED32, LENGTH_DELIMITED, VARINT, Field, scan
 
-__all__ = ["BundleEntry", "BundleIndex"]
+__all__ = ["OBJECT_GRAPH_KEY", "BundleEntry", "BundleIndex"]
 
+OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _MAX_SHARDS = 100_000
+_MAX_RANK = 254  # tensorflow::TensorShape::MaxDimensions
+_SLICE_PREFIX = b"\x00"
+# Field numbers of BundleEntryProto.
+_DTYPE, _SHAPE, _SHARD, _OFFSET, _SIZE, _CRC32C, _SLICES = range(1, 8)
 
 
 @dataclass(frozen=True, slots=True)
 class BundleEntry:
-    """Where a tensor's bytes stand: shard number, offset and size in bytes."""
+    """A tensor: its type and shape, and where its bytes stand (shard, offset and size in bytes).
+
+    `crc32c` is the masked checksum of its bytes. A partitioned tensor has
+    `slices` and no bytes of its own: they are in the entries of its slices.
+    """
 
     key: bytes
+    dtype: DType
+    shape: tuple[int, ...]
     shard: int
     offset: int
     size_bytes: int
+    crc32c: int
+    slices: tuple[TensorSlice, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The checkpoint key as text; what is no UTF-8 in it is escaped."""
+        return self.key.decode("utf-8", "backslashreplace")
+
+    @property
+    def is_slice(self) -> bool:
+        """Whether it is a part of a partitioned tensor, which has an entry of its own."""
+        return self.key.startswith(_SLICE_PREFIX)
+
+    @property
+    def element_count(self) -> int:
+        """How many elements the shape has."""
+        return prod(self.shape)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BundleIndex:
     """`variables.index`, read: the number of shards and the entries, sorted by key."""
 
     shard_count: int
     entries: tuple[BundleEntry, ...]
+    is_big_endian: bool = False
 
     @classmethod
     def read(cls, data: bytes) -> BundleIndex:
@@ -43,14 +75,39 @@ class BundleIndex:
         key, header = next(table, (None, b""))
         if key != b"":
             raise BrokenModelError("The index has no header")
-        shard_count = dict(_numbers(header)).get(1, 0)
+        numbers = {field.number: field.value for field in scan(header) if field.wire_type == VARINT}
+        shard_count = numbers.get(1, 0)
         if not 0 < shard_count <= _MAX_SHARDS:
             raise BrokenModelError(f"The index speaks of {shard_count} shards")
         entries = tuple(_entry(key, value) for key, value in table)
         for entry in entries:
             if entry.shard >= shard_count:
                 raise BrokenModelError(f"A tensor is said to be in shard {entry.shard} of {shard_count}")
-        return cls(shard_count, entries)
+        return cls(shard_count, entries, numbers.get(2, 0) == 1)
+
+    @cached_property
+    def by_name(self) -> dict[str, BundleEntry]:
+        """The whole tensors by checkpoint key; slices of partitioned ones are left out."""
+        return {entry.name: entry for entry in self.entries if not entry.is_slice}
+
+    def parts(self, entry: BundleEntry) -> list[BundleEntry]:
+        """The entries that hold the tensor's bytes: itself, or those of its slices in their order.
+
+        Raises BrokenModelError where a slice has no entry.
+        """
+        if not entry.slices:
+            return [entry]
+        found = [self._by_key.get(slice_key(entry.key, one)) for one in entry.slices]
+        parts = [part for part in found if part is not None]
+        if len(parts) < len(found):
+            raise BrokenModelError(
+                f"The index lacks {len(found) - len(parts)} of {len(found)} slices of {entry.name}"
+            )
+        return parts
+
+    @cached_property
+    def _by_key(self) -> dict[bytes, BundleEntry]:
+        return {entry.key: entry for entry in self.entries}
 
     def shard_name(self, shard: int) -> str:
         """File name of the shard, such as `variables.data-00000-of-00001`."""
@@ -64,12 +121,39 @@ class BundleIndex:
         return sizes
 
 
-def _numbers(message: bytes) -> Iterator[tuple[int, int]]:
-    field: Field
-    for field in WireReader(io.BytesIO(message), len(message)).fields():
-        yield field.number, field.value
-
-
 def _entry(key: bytes, value: bytes) -> BundleEntry:
-    numbers = dict(_numbers(value))
-    return BundleEntry(key, numbers.get(3, 0), numbers.get(4, 0), numbers.get(5, 0))
+    numbers: dict[int, int] = {}
+    shape: tuple[int, ...] = ()
+    slices = []
+    for field in scan(value):
+        if field.wire_type == VARINT:
+            numbers[field.number] = field.value
+        elif field.number == _CRC32C and field.wire_type == FIXED32:
+            numbers[_CRC32C] = int.from_bytes(value[field.start : field.end], "little")
+        elif field.number == _SHAPE and field.wire_type == LENGTH_DELIMITED:
+            shape = _shape(value, field)
+        elif field.number == _SLICES and field.wire_type == LENGTH_DELIMITED:
+            slices.append(TensorSlice.decode(value[field.start : field.end]))
+    return BundleEntry(
+        key,
+        DType.of(numbers.get(_DTYPE, 0)),
+        shape,
+        numbers.get(_SHARD, 0),
+        numbers.get(_OFFSET, 0),
+        numbers.get(_SIZE, 0),
+        numbers.get(_CRC32C, 0),
+        tuple(slices),
+    )
+
+
+def _shape(value: bytes, message: Field) -> tuple[int, ...]:
+    """The sizes in a TensorShapeProto: repeated `dim` 2 with `size` 1."""
+    sizes = []
+    for dimension in scan(value, message.start, message.end):
+        if dimension.number == 2 and dimension.wire_type == LENGTH_DELIMITED:
+            inner = scan(value, dimension.start, dimension.end)
+            size = {field.number: field.value for field in inner}.get(1, 0)
+            sizes.append(size)
+    if len(sizes) > _MAX_RANK or any(size >> 63 for size in sizes):
+        raise BrokenModelError("The index has a tensor of an impossible shape")
+    return tuple(sizes)

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from mmap import mmap
+from typing import TypeAlias
 
 from hubcli.errors import BrokenModelError
 
-__all__ = ["Field", "WireReader", "read_varint"]
+__all__ = ["FIXED32", "FIXED64", "LENGTH_DELIMITED", "VARINT", "Bytes", "Field", "read_varint", "scan"]
+
+Bytes: TypeAlias = bytes | mmap
 
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
 _MAX_VARINT_BYTES = 10
-_MAX_FIELDS = 100_000
+MAX_FIELDS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a message: where its value stands in the file, in bytes.
+    """One field of a message: where its value stands in the data, in bytes.
 
     `value` holds the number of a varint field; it is 0 for the other types.
     """
@@ -34,12 +37,14 @@ class Field:
     value: int = 0
 
 
-def read_varint(data: bytes, position: int) -> tuple[int, int]:
+def read_varint(data: Bytes, position: int) -> tuple[int, int]:
     """The varint at `position` and the position after it.
 
     Raises BrokenModelError where the bytes end first or the number needs more
     than 64 bits.
     """
+    if position < len(data) and data[position] < 0x80:  # Most are of one byte.
+        return data[position], position + 1
     result = 0
     for count in range(_MAX_VARINT_BYTES):
         if position + count >= len(data):
@@ -53,48 +58,34 @@ def read_varint(data: bytes, position: int) -> tuple[int, int]:
     raise BrokenModelError("A number has more than 64 bits")
 
 
-class WireReader:
-    """Fields of the messages in a seekable file of `size` bytes."""
+def scan(
+    data: Bytes, start: int = 0, end: int | None = None, *, max_fields: int = MAX_FIELDS
+) -> Iterator[Field]:
+    """The fields of the message that stands in `data` from `start` to `end`, in file order.
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file = file
-        self.size = size
-
-    def fields(self, start: int = 0, end: int | None = None) -> Iterator[Field]:
-        """The fields of the message at `start` to `end`, in file order.
-
-        Raises BrokenModelError where a field leaves the message or has a type
-        that protobuf doesn't know.
-        """
-        position, end = start, self.size if end is None else end
-        for _ in range(_MAX_FIELDS):
-            if position >= end:
-                return
-            head = self.read(position, min(position + 2 * _MAX_VARINT_BYTES, end))
-            key, used = read_varint(head, 0)
-            number, wire_type = key >> 3, key & 7
-            if number == 0:
-                raise BrokenModelError(f"Field number 0 at byte {position}")
-            value, length = 0, 0
-            if wire_type == VARINT:
-                value, used = read_varint(head, used)
-            elif wire_type == LENGTH_DELIMITED:
-                length, used = read_varint(head, used)
-            elif wire_type in (FIXED64, FIXED32):
-                length = 8 if wire_type == FIXED64 else 4
-            else:
-                raise BrokenModelError(f"Unknown wire type {wire_type} at byte {position}")
-            body = position + used
-            if body + length > end:
-                raise BrokenModelError(f"A field at byte {position} reaches beyond its message")
-            yield Field(number, wire_type, body, body + length, value)
-            position = body + length
-        raise BrokenModelError(f"More than {_MAX_FIELDS} fields in one message")
-
-    def read(self, start: int, end: int) -> bytes:
-        """The bytes of the file from `start` to `end`; raises BrokenModelError where it is shorter."""
-        self._file.seek(start)
-        data = self._file.read(end - start)
-        if len(data) != end - start:
-            raise BrokenModelError(f"The file ends before byte {end}")
-        return data
+    Raises BrokenModelError where a field leaves the message or has a type that
+    protobuf doesn't know, and after `max_fields`.
+    """
+    position, end = start, len(data) if end is None else end
+    for _ in range(max_fields):
+        if position >= end:
+            return
+        key, body = read_varint(data, position)
+        number, wire_type = key >> 3, key & 7
+        if number == 0:
+            raise BrokenModelError(f"Field number 0 at byte {position}")
+        value, length = 0, 0
+        if wire_type == VARINT:
+            value, body = read_varint(data, body)
+        elif wire_type == LENGTH_DELIMITED:
+            length, body = read_varint(data, body)
+        elif wire_type in (FIXED64, FIXED32):
+            length = 8 if wire_type == FIXED64 else 4
+        else:
+            raise BrokenModelError(f"Unknown wire type {wire_type} at byte {position}")
+        if body + length > end:
+            raise BrokenModelError(f"A field at byte {position} reaches beyond its message")
+        yield Field(number, wire_type, body, body + length, value)
+        position = body + length
+    if position < end:
+        raise BrokenModelError(f"More than {max_fields} fields in one message")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.bundle import BundleIndex
-from hubcli.formats.files import MAIN_FILES
-from hubcli.formats.wire import LENGTH_DELIMITED, Field, WireReader
+from hubcli.formats.files import MAIN_FILES, contents
+from hubcli.formats.wire import LENGTH_DELIMITED, Bytes, Field, scan
 from hubcli.quantity import format_size
 
 __all__ = ["ModelKind", "check_structure", "model_kind"]
@@ -78,43 +78,41 @@ def model_kind(model: Path) -> ModelKind:
 
 
 def _kind_of_binary(main: Path) -> ModelKind:
-    size = main.stat().st_size
-    with main.open("rb") as file:
-        _refuse_look_alike(main.name, file.read(_HEAD_BYTES))
-        reader = WireReader(file, size)
+    with contents(main) as data:
+        refuse_look_alike(main.name, data[:_HEAD_BYTES])
         try:
-            kinds = [_kind_of_meta_graph(reader, field) for field in _messages(reader, _META_GRAPHS)]
+            kinds = [_kind_of_meta_graph(data, field) for field in _messages(data, _META_GRAPHS)]
         except BrokenModelError as error:
             raise BrokenModelError(f"{main.name} can't be read as a SavedModel: {error.message}") from error
-    if not kinds:
-        raise BrokenModelError(f"{main.name} holds no MetaGraph ({size} bytes)")
+        if not kinds:
+            raise BrokenModelError(f"{main.name} holds no MetaGraph ({len(data)} bytes)")
     return kinds[0]
 
 
-def _messages(reader: WireReader, number: int, start: int = 0, end: int | None = None) -> list[Field]:
-    fields = reader.fields(start, end)
+def _messages(data: Bytes, number: int, start: int = 0, end: int | None = None) -> list[Field]:
+    fields = scan(data, start, end)
     return [field for field in fields if field.number == number and field.wire_type == LENGTH_DELIMITED]
 
 
-def _kind_of_meta_graph(reader: WireReader, meta_graph: Field) -> ModelKind:
-    fields = {field.number: field for field in reader.fields(meta_graph.start, meta_graph.end)}
+def _kind_of_meta_graph(data: Bytes, meta_graph: Field) -> ModelKind:
+    fields = {field.number: field for field in scan(data, meta_graph.start, meta_graph.end)}
     if not fields.keys() & {_META_INFO_DEF, _GRAPH_DEF}:
         raise BrokenModelError("a MetaGraph has no graph")
     objects = fields.get(_OBJECT_GRAPH_DEF)
     if objects is None or objects.wire_type != LENGTH_DELIMITED:
         return ModelKind.TF1
-    return ModelKind.KERAS if _is_keras(reader, objects) else ModelKind.TF2
+    return ModelKind.KERAS if _is_keras(data, objects) else ModelKind.TF2
 
 
-def _is_keras(reader: WireReader, objects: Field) -> bool:
+def _is_keras(data: Bytes, objects: Field) -> bool:
     """Whether the root object says that Keras 2 wrote it (before keras_metadata.pb, TF < 2.5)."""
-    root = next(reader.fields(objects.start, objects.end), None)
+    root = next(scan(data, objects.start, objects.end), None)
     if root is None or root.number != _NODES or root.wire_type != LENGTH_DELIMITED:
         return False
-    for user_object in _messages(reader, _USER_OBJECT, root.start, root.end):
-        for identifier in _messages(reader, _IDENTIFIER, user_object.start, user_object.end):
+    for user_object in _messages(data, _USER_OBJECT, root.start, root.end):
+        for identifier in _messages(data, _IDENTIFIER, user_object.start, user_object.end):
             end = min(identifier.end, identifier.start + len(_KERAS))
-            return reader.read(identifier.start, end) == _KERAS
+            return data[identifier.start : end] == _KERAS
     return False
 
 
@@ -125,7 +123,7 @@ def _kind_of_text(main: Path) -> ModelKind:
             f"{main.name} is larger than {format_size(_MAX_TEXT_BYTES)}: too large for text"
         )
     text = main.read_text(encoding="utf-8", errors="replace")
-    _refuse_look_alike(main.name, text[:_HEAD_BYTES].encode())
+    refuse_look_alike(main.name, text[:_HEAD_BYTES].encode())
     depth, names = 0, set[tuple[int, str]]()
     for word in (match[0] for match in _TEXT_TOKEN.finditer(text)):
         depth += (word in "{<") - (word in "}>")
@@ -142,7 +140,7 @@ def _kind_of_text(main: Path) -> ModelKind:
     return ModelKind.TF2 if (1, "object_graph_def") in names else ModelKind.TF1
 
 
-def _refuse_look_alike(name: str, head: bytes) -> None:
+def refuse_look_alike(name: str, head: bytes) -> None:
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
     if not head:
         raise BrokenModelError(f"{name} is empty")

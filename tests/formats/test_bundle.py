@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -104,6 +105,7 @@ def test_tensorflow_reads_the_same_keys_and_sizes(model: str) -> None:
         kind = types[entry.key.decode()]
         if kind != tf.string:
             assert entry.size_bytes == math.prod(shapes[entry.key.decode()]) * kind.size
+        assert (entry.dtype.name, list(entry.shape)) == (kind.name, shapes[entry.key.decode()])
 
 
 @pytest.mark.tensorflow
@@ -119,3 +121,24 @@ def test_tensorflow_s_own_many_shards_are_understood(tmp_path: object) -> None:
     assert index.shard_sizes_bytes() == [
         tf.io.gfile.stat(f"{tmp_path}/{index.shard_name(shard)}").length for shard in range(3)
     ]
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", ["v", "a\0b\xff", "scope/long name"])
+def test_slices_of_a_partitioned_tensor_are_found_as_tensorflow_writes_them(
+    name: str, tmp_path: object
+) -> None:
+    tf = pytest.importorskip("tensorflow")
+    rows = [0, 63, 64, 9000]
+    slices = [f"{rows[-1]} 3 {start},{end - start}:-" for start, end in pairwise(rows)]
+    parts = [tf.fill([end - start, 3], float(start)) for start, end in pairwise(rows)]
+    key = name.encode("latin-1")
+    tf.raw_ops.SaveV2(
+        prefix=f"{tmp_path}/variables", tensor_names=[key] * 3, shape_and_slices=slices, tensors=parts
+    )
+    index = BundleIndex.read(tf.io.gfile.GFile(f"{tmp_path}/variables.index", "rb").read())
+    whole = next(entry for entry in index.entries if not entry.is_slice)
+    assert (whole.key, whole.dtype.name, whole.shape, whole.size_bytes) == (key, "float32", (9000, 3), 0)
+    assert [part.shape for part in index.parts(whole)] == [(63, 3), (1, 3), (8936, 3)]
+    assert sum(part.size_bytes for part in index.parts(whole)) == 9000 * 3 * 4
+    assert list(index.by_name) == [whole.name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from hubcli.errors import BrokenModelError, HubcliError
 from hubcli.formats.bundle import BundleIndex
 from hubcli.formats.snappy import decompress
 from hubcli.formats.table import read_table
-from hubcli.formats.wire import WireReader
+from hubcli.formats.wire import scan
 from hubcli.savedmodel.structure import check_structure
 from tests.corpus import corpus_file
 from tests.formats.tables import PLAIN, SNAPPY, snappy_literal, table
@@ -26,11 +25,10 @@ LONGEST_S = 2.0
 
 
 def _read_all_fields(data: bytes) -> None:
-    reader = WireReader(io.BytesIO(data), len(data))
-    for field in reader.fields():
+    for field in scan(data):
         if field.wire_type == 2:
             with suppress(BrokenModelError):
-                list(reader.fields(field.start, field.end))
+                list(scan(data, field.start, field.end))
 
 
 READERS: dict[str, tuple[Callable[[bytes], object], tuple[str, str]]] = {
