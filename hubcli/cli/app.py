@@ -8,6 +8,7 @@ import typer
 
 from hubcli import __version__
 from hubcli.cli.fetch import fetch_command
+from hubcli.cli.inspect import inspect_command
 from hubcli.cli.ls import ls_command
 
 __all__ = ["app"]
@@ -38,3 +39,4 @@ def root(
 
 app.command("fetch")(fetch_command)
 app.command("ls")(ls_command)
+app.command("inspect")(inspect_command)

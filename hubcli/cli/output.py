@@ -38,6 +38,12 @@ class Output:
         return sys.stdout is not None and sys.stdout.isatty()
 
     @property
+    def has_unicode(self) -> bool:
+        """Whether standard output can hold more than ASCII."""
+        encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+        return encoding.lower().replace("-", "") in ("utf8", "utf16", "utf32")
+
+    @property
     def shows_progress(self) -> bool:
         """Whether a person sees what goes to standard error, and wants it."""
         return sys.stderr is not None and sys.stderr.isatty() and not self.quiet

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import shutil
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from hubcli.cli.output import Output
 if TYPE_CHECKING:
     from rich.text import Text
 
-__all__ = ["Column", "render_table"]
+__all__ = ["Column", "Style", "render_table"]
 
 # rich lays out some 5,000 rows a second: beyond this a person scrolls or greps.
 _MAX_STYLED_ROWS = 500
@@ -36,10 +37,54 @@ class Column:
     styles: Mapping[str, str] = field(default_factory=dict)
 
 
-def render_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], output: Output) -> str:
-    """The table as text, laid out for where the output goes."""
-    if output.is_terminal and len(rows) <= _MAX_STYLED_ROWS:
-        return _styled(columns, rows, output)
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How text is laid out: for how many columns (None: any), and whether control sequences may be in it."""
+
+    width: int | None
+    is_styled: bool
+    has_color: bool
+    has_unicode: bool = True
+
+    @classmethod
+    def of(cls, output: Output) -> Style:
+        """The style that suits where the payload goes."""
+        width = shutil.get_terminal_size().columns if output.is_terminal else None
+        return cls(width, output.is_terminal, not output.no_color, output.has_unicode)
+
+    def paint(self, text: str, style: str) -> str:
+        """The text in that style: `bold`, `dim`, or a colour."""
+        if not self.is_styled or not text or (style in _COLORS and not self.has_color):
+            return text
+        return f"\x1b[{_COLORS.get(style) or _WEIGHTS[style]}m{text}\x1b[0m"
+
+    def fold(self, text: str, indent: int, hanging: int = 2) -> list[str]:
+        """The text in lines that fit, indented; further lines hang by some more columns."""
+        first = " " * indent
+        if self.width is None:
+            return [first + text]
+        return textwrap.wrap(
+            text,
+            max(self.width, indent + 20),
+            initial_indent=first,
+            subsequent_indent=" " * (indent + hanging),
+            break_on_hyphens=False,
+        )
+
+    @property
+    def arrow(self) -> str:
+        """From what goes in to what comes out."""
+        return "→" if self.has_unicode else "->"
+
+
+_COLORS = {"red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+_WEIGHTS = {"bold": "1", "dim": "2"}
+
+
+def render_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], style: Style) -> str:
+    """The table as text, laid out for where it goes."""
+    if style.is_styled and len(rows) <= _MAX_STYLED_ROWS:
+        return _styled(columns, rows, style)
     return _plain(columns, rows)
 
 
@@ -53,11 +98,11 @@ def _plain(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(*cells).rstrip() for cells in titled])
 
 
-def _styled(columns: Sequence[Column], rows: Sequence[Sequence[str]], output: Output) -> str:
+def _styled(columns: Sequence[Column], rows: Sequence[Sequence[str]], style: Style) -> str:
     from rich.console import Console
     from rich.table import Table
 
-    width = shutil.get_terminal_size().columns
+    width = style.width or 80
     shown = [index for index, column in enumerate(columns) if width >= column.min_width]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in (columns[index] for index in shown):
@@ -72,7 +117,11 @@ def _styled(columns: Sequence[Column], rows: Sequence[Sequence[str]], output: Ou
         table.add_row(*(_cell(columns[index], cells[index], width) for index in shown))
     buffer = io.StringIO()
     console = Console(
-        file=buffer, width=width, force_terminal=True, no_color=output.no_color or None, highlight=False
+        file=buffer,
+        width=width,
+        force_terminal=True,
+        no_color=None if style.has_color else True,
+        highlight=False,
     )
     console.print(table)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hubcli.cache.catalog import EntryState
 from hubcli.cli.output import Output, printable
-from hubcli.cli.render import Column, render_table
+from hubcli.cli.render import Column, Style, render_table
 from hubcli.quantity import format_age, format_size
 from hubcli.timestamp import to_iso_utc
 
@@ -57,7 +57,7 @@ def show_listing(listing: Listing, output: Output, *, narrowed: bool) -> None:
     else:
         now_s = time.time()
         rows = [_row(model, now_s) for model in listing.models]
-        output.payload(render_table(_COLUMNS, rows, output))
+        output.payload(render_table(_COLUMNS, rows, Style.of(output)))
         output.payload(_total(listing))
     if listing.leftovers:
         output.note(f"Interrupted downloads left something of {listing.leftovers} more behind")

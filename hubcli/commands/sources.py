@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from hubcli.archive.compression import decompressed
 from hubcli.archive.limits import Limits
-from hubcli.archive.members import FileRecord
+from hubcli.archive.members import FileRecord, MemberStream
 from hubcli.archive.reader import ChunkReader
 from hubcli.archive.tar import walk_tar
 from hubcli.archive.tree import walk_tree
@@ -48,6 +48,10 @@ class Source(ABC):
     ) -> tuple[FileRecord, ...]:
         """Fills the empty directory; the files that were written, sorted by path."""
 
+    @abstractmethod
+    def members(self, limits: Limits, on_received: OnBytes) -> MemberStream:
+        """The members with their bytes, for a reader that may stop before the end."""
+
 
 class ArchiveSource(Source):
     """An archive that comes in chunks. Its SHA-256 and size are known once it is unpacked."""
@@ -69,6 +73,10 @@ class ArchiveSource(Source):
         # The first stage is closed first: it may be what the second waits for.
         with inflated, received:
             return unpack(walk_tar(ChunkReader(inflated), limits), destination, limits, on_unpacked)
+
+    def members(self, limits: Limits, on_received: OnBytes) -> MemberStream:
+        """Inflates what is asked for and no more."""
+        return walk_tar(ChunkReader(decompressed(self._hashed(on_received))), limits)
 
     def _hashed(self, on_received: OnBytes) -> Iterator[bytes]:
         digest, total = hashlib.sha256(), 0
@@ -92,6 +100,10 @@ class TreeSource(Source):
     ) -> tuple[FileRecord, ...]:
         """Copies every file, hashing it on the way."""
         return unpack(walk_tree(self._top), destination, limits, on_unpacked)
+
+    def members(self, limits: Limits, on_received: OnBytes) -> MemberStream:
+        """Walks the directory."""
+        return walk_tree(self._top)
 
 
 @contextmanager

@@ -46,11 +46,11 @@ class Target:
         handle = Handle.parse(text)
         if handle.kind is HandleKind.PATH:
             return cls(str(handle), handle, directory=_existing(handle))
-        entry_or_none = store.find(handle)
         if handle.path is not None:
             return cls(str(handle), handle, archive=_existing(handle))
-        if entry_or_none is not None:
-            return cls(str(handle), handle, directory=entry_or_none.path, entry=entry_or_none)
+        cached = store.find(handle)
+        if cached is not None:
+            return cls(str(handle), handle, directory=cached.path, entry=cached)
         return cls(str(handle), handle)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DType"]
+__all__ = ["DTYPE_ENUM", "DType"]
 
 _REFERENCE = 100
 
@@ -83,3 +83,11 @@ _SIZES = {
     33: ("float4_e2m1fn", 1),
 }
 _TYPES = {number: DType(number, name, size) for number, (name, size) in _SIZES.items()}
+
+# Names of the enum DataType where they aren't DT_ and the name in capitals.
+_ENUM_NAMES = {"float32": "DT_FLOAT", "float64": "DT_DOUBLE", "float16": "DT_HALF"}
+DTYPE_ENUM = {
+    "DT_INVALID": 0,
+    **{_ENUM_NAMES.get(name, f"DT_{name.upper()}"): number for number, (name, _) in _SIZES.items()},
+}
+DTYPE_ENUM |= {f"{name}_REF": number + _REFERENCE for name, number in DTYPE_ENUM.items() if number}

@@ -8,13 +8,22 @@ https://protobuf.dev/programming-guides/encoding/
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from mmap import mmap
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from hubcli.errors import BrokenModelError
 
-__all__ = ["FIXED32", "FIXED64", "LENGTH_DELIMITED", "VARINT", "Bytes", "Field", "read_varint", "scan"]
+__all__ = [
+    "FIXED32",
+    "FIXED64",
+    "LENGTH_DELIMITED",
+    "VARINT",
+    "Bytes",
+    "Field",
+    "encode_varint",
+    "read_varint",
+    "scan",
+]
 
 Bytes: TypeAlias = bytes | mmap
 
@@ -23,11 +32,26 @@ _MAX_VARINT_BYTES = 10
 MAX_FIELDS = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+def encode_varint(value: int) -> bytes:
+    r"""The number from 0 on as a varint.
+
+    >>> encode_varint(300)
+    b'\xac\x02'
+    """
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+class Field(NamedTuple):
     """One field of a message: where its value stands in the data, in bytes.
 
     `value` holds the number of a varint field; it is 0 for the other types.
+    A named tuple is made three times as fast as a frozen dataclass, and a
+    graph has a hundred thousand fields.
     """
 
     number: int

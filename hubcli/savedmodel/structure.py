@@ -17,7 +17,14 @@ from hubcli.formats.files import MAIN_FILES, contents
 from hubcli.formats.wire import LENGTH_DELIMITED, Bytes, Field, scan
 from hubcli.quantity import format_size
 
-__all__ = ["ModelKind", "check_structure", "model_kind"]
+__all__ = [
+    "ModelKind",
+    "check_structure",
+    "main_file",
+    "model_kind",
+    "refuse_look_alike",
+    "require_text_model",
+]
 
 _META_GRAPHS = 2
 _META_INFO_DEF, _GRAPH_DEF, _OBJECT_GRAPH_DEF = 1, 2, 7
@@ -60,12 +67,7 @@ def model_kind(model: Path) -> ModelKind:
 
     Raises BrokenModelError where that file is missing or something else.
     """
-    main = next((model / name for name in MAIN_FILES if (model / name).is_file()), None)
-    if main is None:
-        raise BrokenModelError(
-            f"No SavedModel: neither {MAIN_FILES[0]} nor {MAIN_FILES[1]} is there",
-            hint="A SavedModel archive has saved_model.pb at its root (or in one top folder).",
-        )
+    main = main_file(model)
     if main.suffix == ".pb":
         kind = _kind_of_binary(main)
     elif main.suffix == ".pbtxt":
@@ -75,6 +77,17 @@ def model_kind(model: Path) -> ModelKind:
     if (model / "tfhub_module.pb").is_file():
         return ModelKind.TF1_HUB
     return ModelKind.KERAS if (model / "keras_metadata.pb").is_file() else kind
+
+
+def main_file(model: Path) -> Path:
+    """The file that makes the directory a SavedModel; raises BrokenModelError where there is none."""
+    main = next((model / name for name in MAIN_FILES if (model / name).is_file()), None)
+    if main is None:
+        raise BrokenModelError(
+            f"No SavedModel: neither {MAIN_FILES[0]} nor {MAIN_FILES[1]} is there",
+            hint="A SavedModel archive has saved_model.pb at its root (or in one top folder).",
+        )
+    return main
 
 
 def _kind_of_binary(main: Path) -> ModelKind:
@@ -123,7 +136,16 @@ def _kind_of_text(main: Path) -> ModelKind:
             f"{main.name} is larger than {format_size(_MAX_TEXT_BYTES)}: too large for text"
         )
     text = main.read_text(encoding="utf-8", errors="replace")
-    refuse_look_alike(main.name, text[:_HEAD_BYTES].encode())
+    names = require_text_model(main.name, text)
+    return ModelKind.TF2 if (1, "object_graph_def") in names else ModelKind.TF1
+
+
+def require_text_model(name: str, text: str) -> set[tuple[int, str]]:
+    """The field names in the two outer levels of a SavedModel in text form, with their levels.
+
+    Raises BrokenModelError for what looks like one and isn't, and for braces that don't match.
+    """
+    refuse_look_alike(name, text[:_HEAD_BYTES].encode())
     depth, names = 0, set[tuple[int, str]]()
     for word in (match[0] for match in _TEXT_TOKEN.finditer(text)):
         depth += (word in "{<") - (word in "}>")
@@ -132,15 +154,16 @@ def _kind_of_text(main: Path) -> ModelKind:
         if depth < 2 and (word[0].isalpha() or word[0] == "_"):
             names.add((depth, word))
     if (0, "item") in names:
-        raise BrokenModelError(f"{main.name} is a label map, not a SavedModel")
+        raise BrokenModelError(f"{name} is a label map, not a SavedModel")
     if (0, "meta_graphs") not in names:
-        raise BrokenModelError(f"{main.name} holds no meta_graphs: it is no SavedModel")
+        raise BrokenModelError(f"{name} holds no meta_graphs: it is no SavedModel")
     if depth != 0:
-        raise BrokenModelError(f"{main.name} has braces that don't match: it is cut off or damaged")
-    return ModelKind.TF2 if (1, "object_graph_def") in names else ModelKind.TF1
+        raise BrokenModelError(f"{name} has braces that don't match: it is cut off or damaged")
+    return names
 
 
 def refuse_look_alike(name: str, head: bytes) -> None:
+    """Raises BrokenModelError where the first bytes are those of something else that is often met."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
     if not head:
         raise BrokenModelError(f"{name} is empty")

@@ -1,0 +1,130 @@
+"""`hubcli inspect`."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import typer
+
+from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, Offline, Quiet
+from hubcli.cli.output import Output
+from hubcli.settings import Settings
+
+__all__ = ["inspect_command"]
+
+_PARTS = "One part (several may be given)"
+_CHECKS = "Checks; exit 9 where they find something"
+
+TargetArgument: TypeAlias = Annotated[
+    str,
+    typer.Argument(metavar="TARGET", help="A handle, a directory or an archive.", show_default=False),
+]
+Signatures: TypeAlias = Annotated[
+    bool, typer.Option("--signatures", help="Signatures.", rich_help_panel=_PARTS)
+]
+Functions: TypeAlias = Annotated[
+    bool, typer.Option("--functions", help="Functions and their traced variants.", rich_help_panel=_PARTS)
+]
+Variables: TypeAlias = Annotated[
+    bool, typer.Option("--variables", help="Every variable.", rich_help_panel=_PARTS)
+]
+Assets: TypeAlias = Annotated[bool, typer.Option("--assets", help="Assets.", rich_help_panel=_PARTS)]
+Ops: TypeAlias = Annotated[bool, typer.Option("--ops", help="Ops with counts.", rich_help_panel=_PARTS)]
+Tree: TypeAlias = Annotated[
+    bool,
+    typer.Option("--tree", help="The object as a tree, with its parameters.", rich_help_panel=_PARTS),
+]
+All: TypeAlias = Annotated[
+    bool, typer.Option("--all", help="Functions of submodules too, and nothing shortened.")
+]
+TagSet: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="TAG,...", help="One MetaGraph of several, by its tags.", show_default=False),
+]
+Fetch: TypeAlias = Annotated[
+    bool, typer.Option("--fetch", help="Cache a model that isn't cached, rather than look into its archive.")
+]
+Svg: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Write what is shown as a picture too.", show_default=False),
+]
+Check: TypeAlias = Annotated[
+    bool,
+    typer.Option("--check", help="Has it the Reusable SavedModel interface?", rich_help_panel=_CHECKS),
+]
+Scan: TypeAlias = Annotated[
+    bool,
+    typer.Option("--scan", help="Ops that run code, touch files or the network.", rich_help_panel=_CHECKS),
+]
+FailOn: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="SEVERITY", help="With --scan: info, low, medium, high or critical.", rich_help_panel=_CHECKS
+    ),
+]
+Diff: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="OTHER",
+        help="What differs from that model, values included.",
+        show_default=False,
+        rich_help_panel=_CHECKS,
+    ),
+]
+
+
+def inspect_command(
+    target: TargetArgument,
+    signatures: Signatures = False,
+    functions: Functions = False,
+    variables: Variables = False,
+    assets: Assets = False,
+    ops: Ops = False,
+    tree: Tree = False,
+    everything: All = False,
+    tag_set: TagSet = None,
+    fetch: Fetch = False,
+    svg: Svg = None,
+    check: Check = False,
+    scan: Scan = False,
+    fail_on: FailOn = "high",
+    diff: Diff = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    offline: Offline = False,
+    cache_dir: CacheDir = None,
+    no_color: NoColor = False,
+    debug: Debug = False,
+) -> None:
+    """Show what a model is made of, without TensorFlow.
+
+    TARGET may be a model that isn't cached: then the first bytes of its archive are enough.
+
+    Example: [bold]hubcli inspect https://tfhub.dev/spotify/basic-pitch/1[/bold]
+    """
+    from hubcli.cli.inspect_run import InspectRun, parse_severity, parse_tag_set
+    from hubcli.cli.inspect_views import Part
+    from hubcli.commands.inspect import InspectOptions
+
+    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
+    output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
+    wanted = {
+        Part.SIGNATURES: signatures,
+        Part.FUNCTIONS: functions,
+        Part.VARIABLES: variables,
+        Part.ASSETS: assets,
+        Part.OPS: ops,
+        Part.TREE: tree,
+        Part.REUSABLE: check,
+        Part.FINDINGS: scan,
+    }
+    run = InspectRun(
+        settings,
+        InspectOptions(submodules=everything, tag_set=parse_tag_set(tag_set), fetch=fetch),
+        output,
+        parts=tuple(part for part, is_wanted in wanted.items() if is_wanted),
+        check=check,
+        fail_on=parse_severity(fail_on) if scan else None,
+        svg=svg,
+    )
+    raise typer.Exit(run.inspect(target) if diff is None else run.diff(target, diff))

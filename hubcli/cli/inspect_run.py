@@ -1,0 +1,104 @@
+"""A run of `hubcli inspect`: reads, shows, and says what the asked-for checks found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hubcli.cli.inspect_document import diff_document, inspection_document
+from hubcli.cli.inspect_views import Part, inspection_text
+from hubcli.cli.output import Output, printable
+from hubcli.cli.progress import listener_for
+from hubcli.cli.render import Style
+from hubcli.commands.inspect import Inspection, InspectOptions, inspect
+from hubcli.errors import ExitStatus, UsageError
+from hubcli.quantity import format_size
+from hubcli.savedmodel.diff import Difference, compare
+from hubcli.savedmodel.info import Severity
+from hubcli.settings import Settings
+
+__all__ = ["InspectRun", "parse_severity", "parse_tag_set"]
+
+
+def parse_tag_set(text: str | None) -> frozenset[str] | None:
+    """The tags in `serve,gpu`; none at all in an empty text."""
+    return None if text is None else frozenset(filter(None, (tag.strip() for tag in text.split(","))))
+
+
+def parse_severity(text: str) -> Severity:
+    """The severity of that name; raises UsageError for another word."""
+    words = {severity.word: severity for severity in Severity}
+    if text.lower() not in words:
+        raise UsageError(f"'{text}' is no severity", hint=f"Write {', '.join(words)}.")
+    return words[text.lower()]
+
+
+@dataclass(frozen=True, slots=True)
+class InspectRun:
+    """What the command line asks for."""
+
+    settings: Settings
+    options: InspectOptions
+    output: Output
+    parts: tuple[Part, ...] = ()
+    check: bool = False
+    fail_on: Severity | None = None
+    svg: str | None = None
+
+    def inspect(self, target: str) -> int:
+        """Shows the model; the exit status."""
+        inspection = self._read(target)
+        if self.output.as_json:
+            self.output.document(inspection_document(inspection))
+        elif self.output.quiet:
+            self.output.payload(printable(str(inspection.path or inspection.target)))
+        else:
+            self.output.payload(self._text(inspection, Style.of(self.output)))
+        if self.svg is not None:
+            self._write_picture(inspection, self.svg)
+        return int(ExitStatus.FOUND if self._finds_something(inspection) else ExitStatus.DONE)
+
+    def diff(self, target: str, other: str) -> int:
+        """Shows what differs between the two; the exit status."""
+        left, right = self._read(target), self._read(other)
+        differences = compare(left.info, right.info)
+        if self.output.as_json:
+            self.output.document(diff_document(left.target, right.target, differences))
+        elif differences:
+            self.output.payload("\n".join(map(_difference_text, differences)))
+        else:
+            self.output.say("No difference")
+        return int(ExitStatus.FOUND if differences else ExitStatus.DONE)
+
+    def _read(self, target: str) -> Inspection:
+        with listener_for(self.output) as listener:
+            inspection = inspect(target, self.settings, self.options, listener)
+        if inspection.received_bytes is not None:
+            self.output.say(
+                f"Read {format_size(inspection.received_bytes)} of the archive; nothing is stored"
+            )
+        return inspection
+
+    def _text(self, inspection: Inspection, style: Style) -> str:
+        return inspection_text(inspection, self.parts, style, in_full=self.options.submodules)
+
+    def _finds_something(self, inspection: Inspection) -> bool:
+        worst = max((finding.severity for finding in inspection.info.findings), default=None)
+        is_grave = self.fail_on is not None and worst is not None and worst >= self.fail_on
+        return is_grave or (self.check and not inspection.info.reusable.conforms)
+
+    def _write_picture(self, inspection: Inspection, file: str) -> None:
+        from hubcli.cli.picture import PICTURE_COLUMNS, write_svg
+
+        style = Style(PICTURE_COLUMNS, is_styled=True, has_color=True)
+        title = f"hubcli inspect {inspection.target}"
+        write_svg(self._text(inspection, style), title, Path(file).expanduser())
+
+
+def _difference_text(difference: Difference) -> str:
+    name = f"{difference.part} {difference.name}".rstrip()
+    if difference.right is None:
+        return printable(f"- {name}: {difference.left}")
+    if difference.left is None:
+        return printable(f"+ {name}: {difference.right}")
+    return printable(f"~ {name}: {difference.left} => {difference.right}")

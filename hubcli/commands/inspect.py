@@ -1,0 +1,107 @@
+"""`inspect`: what a model is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hubcli.commands.fetch import fetch
+from hubcli.commands.listener import Listener
+from hubcli.commands.peek import peek
+from hubcli.commands.targets import Target
+from hubcli.errors import BrokenModelError, NotFoundError, OfflineError
+from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.info import SavedModelInfo
+from hubcli.savedmodel.reader import read_model
+from hubcli.settings import Settings
+
+__all__ = ["InspectOptions", "Inspection", "inspect"]
+
+
+@dataclass(frozen=True, slots=True)
+class InspectOptions:
+    """What is asked for beyond the target.
+
+    `submodules` reads the functions of every object, not of the root alone;
+    `tag_set` chooses a MetaGraph; `fetch` caches a model that isn't cached.
+    """
+
+    submodules: bool = False
+    tag_set: frozenset[str] | None = None
+    fetch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """A model by its name, its directory (None for an archive) and what it is made of.
+
+    `received_bytes` is what came over the network or from an archive for it.
+    """
+
+    target: str
+    path: Path | None
+    info: SavedModelInfo
+    received_bytes: int | None = None
+
+
+def inspect(
+    target: str,
+    settings: Settings | None = None,
+    options: InspectOptions | None = None,
+    listener: Listener | None = None,
+) -> Inspection:
+    """Reads the model: a cached one, a directory, an archive, or the first bytes of one elsewhere.
+
+    Needs no TensorFlow. Raises HubcliError of the class that fits: HandleError,
+    NotFoundError, NetworkError, BrokenModelError, UsageError for tags that no
+    MetaGraph has.
+    """
+    settings, options = settings or Settings.read(), options or InspectOptions()
+    resolved = Target.resolve(target, settings)
+    with _opened(resolved, settings, options, listener or Listener()) as opened:
+        try:
+            info = read_model(opened.files, submodules=options.submodules, tag_set=options.tag_set)
+        except BrokenModelError as error:
+            raise BrokenModelError(f"{resolved.name}: {error.message}", hint=error.hint) from error
+    return Inspection(resolved.name, opened.path, info, opened.received_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    files: ModelFiles
+    path: Path | None
+    received_bytes: int | None = None
+
+
+@contextmanager
+def _opened(
+    target: Target, settings: Settings, options: InspectOptions, listener: Listener
+) -> Iterator[_Opened]:
+    """The target's files, for as long as the context lasts."""
+    directory = target.directory
+    if directory is None and options.fetch and target.handle is not None:
+        directory = fetch(target.handle, settings, listener=listener).path
+    if directory is not None:
+        if target.entry is not None:
+            target.entry.touch()
+        yield _Opened(_files_of(directory), directory)
+        return
+    assert target.handle is not None
+    if settings.offline and target.handle.is_remote:
+        raise OfflineError(
+            f"{target.name} is not in the cache, and --offline forbids to look at it",
+            hint=f"Without it: hubcli inspect {target.name}",
+        )
+    with peek(target.handle, settings, listener) as found:
+        yield _Opened(found.files, None, found.received_bytes)
+
+
+def _files_of(directory: Path) -> ModelFiles:
+    try:
+        return ModelFiles.of_directory(directory)
+    except OSError as error:
+        raise NotFoundError(
+            f"{error.filename or directory} can't be read: {error.strerror}", hint="Check its mode."
+        ) from error

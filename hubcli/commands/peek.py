@@ -1,0 +1,99 @@
+"""A look into an archive, as far as a model's structure needs it; nothing stays on the disk."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hubcli.archive.limits import Limits
+from hubcli.archive.members import MemberStream
+from hubcli.archive.names import NameRules
+from hubcli.archive.unpack import require_room
+from hubcli.commands.listener import Listener
+from hubcli.commands.sources import Source, open_source
+from hubcli.errors import BrokenModelError
+from hubcli.formats.files import INDEX_FILE, MAIN_FILES
+from hubcli.handle import Handle
+from hubcli.savedmodel.files import ModelFiles
+from hubcli.settings import Settings
+
+__all__ = ["Peek", "peek"]
+
+_SMALL_FILES = ("tfhub_module.pb", "keras_metadata.pb", "fingerprint.pb")
+_WANTED = frozenset({*MAIN_FILES, *_SMALL_FILES, INDEX_FILE})
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """The files that were taken out, and how many bytes came for them."""
+
+    files: ModelFiles
+    received_bytes: int
+
+
+@contextmanager
+def peek(handle: Handle, settings: Settings, listener: Listener) -> Iterator[Peek]:
+    """Streams the handle's archive until saved_model.pb and variables.index have been read.
+
+    The files live as long as the context. Raises what `open_source` does, and
+    BrokenModelError where the archive ends without a model.
+    """
+    received = 0
+
+    def on_received(size_bytes: int) -> None:
+        nonlocal received
+        received += size_bytes
+        listener.received(size_bytes)
+
+    with (
+        tempfile.TemporaryDirectory(prefix="hubcli-") as folder,
+        open_source(handle, settings, None) as source,
+    ):
+        listener.started(str(handle), source.name, source.size_bytes)
+        files = _take(source.members(Limits(), on_received), Path(folder), source)
+        yield Peek(files, received)
+
+
+def _take(members: MemberStream, folder: Path, source: Source) -> ModelFiles:
+    """Writes the wanted files below the folder, until the last of them is there."""
+    rules, sizes, is_complete = NameRules(Limits()), dict[str, int](), True
+    prefix: str | None = None
+    for member, pieces in members:
+        segments = rules.accept(member.name, is_directory=member.is_directory)
+        if member.is_directory:
+            continue
+        path = "/".join(segments)
+        sizes[path] = member.size_bytes
+        inner = _wanted_part(segments)
+        if inner is None:
+            continue
+        if inner in MAIN_FILES and prefix is None:
+            prefix = path.removesuffix(inner)
+        require_room(folder, member.size_bytes, source.name)
+        target = folder / inner
+        target.parent.mkdir(exist_ok=True)
+        with target.open("wb") as file:
+            for piece in pieces:
+                file.write(piece)
+        if prefix is not None and (folder / INDEX_FILE).is_file():
+            is_complete = False
+            break
+    if prefix is None:
+        raise BrokenModelError(
+            f"{source.name}: neither {MAIN_FILES[0]} nor {MAIN_FILES[1]} is in the archive",
+            hint="A SavedModel archive has saved_model.pb at its root (or in one top folder).",
+        )
+    known = {path.removeprefix(prefix): size for path, size in sizes.items() if path.startswith(prefix)}
+    return ModelFiles(folder, known, is_complete)
+
+
+def _wanted_part(segments: tuple[str, ...]) -> str | None:
+    """The path within the model, at the top of the archive or in one folder; None for other files."""
+    for start in (0, 1):
+        inner = "/".join(segments[start:])
+        if inner in _WANTED:
+            return inner
+    return None

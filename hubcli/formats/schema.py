@@ -1,0 +1,278 @@
+"""TensorFlow's messages, as far as hubcli reads them, built at run time in a pool of their own.
+
+Generated modules would pin a protobuf release, and TensorFlow's own names can
+stand only once in the default pool. Source: the .proto files below
+tensorflow/core/framework and tensorflow/core/protobuf of TensorFlow 2.21.
+
+Each message is a line: fields as `name number type`. `*` means repeated,
+`map:` a map from strings, `kind|` a field of that oneof. Fields of type `~…`
+are messages that are left as bytes in binary files, to be parsed when they
+are asked for, since most never are and small ones take twenty times their
+size in memory. Text files need them whole: hence two pools.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from hubcli.errors import BrokenModelError
+from hubcli.formats.dtypes import DTYPE_ENUM
+from hubcli.formats.wire import LENGTH_DELIMITED, Bytes, scan
+
+__all__ = ["from_text", "parse", "require_few_messages"]
+
+_MESSAGES = """
+SavedModel: schema_version 1 int64, meta_graphs 2 MetaGraphDef*
+MetaGraphDef: meta_info_def 1 MetaInfoDef, graph_def 2 GraphDef, saver_def 3 SaverDef, \
+collection_def 4 map:CollectionDef, signature_def 5 map:SignatureDef, asset_file_def 6 AssetFileDef*, \
+object_graph_def 7 SavedObjectGraph
+SaverDef: filename_tensor_name 1 string, save_tensor_name 2 string, restore_op_name 3 string
+MetaInfoDef: tags 4 string*, tensorflow_version 5 string
+CollectionDef: kind|node_list 1 NodeList, kind|bytes_list 2 BytesList, kind|any_list 5 AnyList
+NodeList: value 1 string*
+BytesList: value 1 bytes*
+AnyList: value 1 google.protobuf.Any*
+AssetFileDef: tensor_info 1 TensorInfo, filename 2 string
+SignatureDef: inputs 1 map:TensorInfo, outputs 2 map:TensorInfo, method_name 3 string, \
+defaults 4 map:TensorProto
+TensorInfo: encoding|name 1 string, encoding|coo_sparse 4 CooSparse, \
+encoding|composite_tensor 5 CompositeTensor, dtype 2 DataType, tensor_shape 3 TensorShapeProto
+CooSparse: values_tensor_name 1 string, indices_tensor_name 2 string, dense_shape_tensor_name 3 string
+CompositeTensor: type_spec 1 TypeSpecProto, components 2 TensorInfo*
+TensorShapeProto: dim 2 Dim*, unknown_rank 3 bool
+Dim: size 1 int64, name 2 string
+TensorProto: dtype 1 DataType, tensor_shape 2 TensorShapeProto, tensor_content 4 bytes, float_val 5 float*, \
+double_val 6 double*, int_val 7 int32*, string_val 8 bytes*, int64_val 10 int64*, bool_val 11 bool*, \
+uint32_val 16 uint32*, uint64_val 17 uint64*
+GraphDef: node 1 NodeDef*, library 2 FunctionDefLibrary
+NodeDef: name 1 string, op 2 string, input 3 string*, attr 5 map:~AttrValue
+FunctionDefLibrary: function 1 FunctionDef*
+FunctionDef: signature 1 OpDef, node_def 3 NodeDef*, ret 4 map:string
+OpDef: name 1 string, input_arg 2 ~ArgDef*, output_arg 3 ~ArgDef*
+ArgDef: name 1 string, type 3 DataType
+AttrValue: value|s 2 bytes, value|func 10 NameAttrList, value|list 1 ListValue
+ListValue: func 9 NameAttrList*
+NameAttrList: name 1 string
+SavedObjectGraph: nodes 1 SavedObject*, concrete_functions 2 map:~SavedConcreteFunction
+SavedObject: children 1 ObjectReference*, slot_variables 3 SlotVariableReference*, \
+saveable_objects 11 map:SaveableObject, \
+kind|user_object 4 SavedUserObject, kind|asset 5 SavedAsset, kind|function 6 SavedFunction, \
+kind|variable 7 SavedVariable, kind|bare_concrete_function 8 SavedBareConcreteFunction, \
+kind|constant 9 SavedConstant, kind|resource 10 SavedResource, kind|captured_tensor 12 CapturedTensor
+SaveableObject: save_function 2 int32, restore_function 3 int32
+ObjectReference: node_id 1 int32, local_name 2 string
+SlotVariableReference: original_variable_node_id 1 int32, slot_name 2 string, slot_variable_node_id 3 int32
+SavedUserObject: identifier 1 string
+SavedAsset: asset_file_def_index 1 int32
+SavedFunction: concrete_functions 1 string*, function_spec 2 ~FunctionSpec
+SavedVariable: dtype 1 DataType, shape 2 TensorShapeProto, trainable 3 bool, name 6 string
+SavedBareConcreteFunction: concrete_function_name 1 string, argument_keywords 2 string*, \
+allowed_positional_arguments 3 int64, function_spec 4 ~FunctionSpec
+SavedConstant: operation 1 string
+SavedResource: device 1 string
+CapturedTensor: name 1 string, concrete_function 2 string
+SavedConcreteFunction: bound_inputs 2 int32*, canonicalized_input_signature 3 StructuredValue, \
+output_signature 4 StructuredValue
+FunctionSpec: fullargspec 1 StructuredValue, is_method 2 bool, input_signature 5 StructuredValue
+StructuredValue: kind|none_value 1 NoneValue, kind|float64_value 11 double, kind|int64_value 12 sint64, \
+kind|string_value 13 string, kind|bool_value 14 bool, kind|tensor_shape_value 31 TensorShapeProto, \
+kind|tensor_dtype_value 32 DataType, kind|tensor_spec_value 33 TensorSpecProto, \
+kind|type_spec_value 34 TypeSpecProto, kind|bounded_tensor_spec_value 35 TensorSpecProto, \
+kind|list_value 51 ListOfValues, kind|tuple_value 52 ListOfValues, kind|dict_value 53 DictValue, \
+kind|named_tuple_value 54 NamedTupleValue, kind|tensor_value 55 TensorProto, kind|numpy_value 56 TensorProto
+NoneValue:
+TensorSpecProto: name 1 string, shape 2 TensorShapeProto, dtype 3 DataType
+TypeSpecProto: type_spec_class 1 TypeSpecClass, type_state 2 StructuredValue, type_spec_class_name 3 string
+ListOfValues: values 1 StructuredValue*
+DictValue: fields 1 map:StructuredValue
+NamedTupleValue: name 1 string, values 2 PairValue*
+PairValue: key 1 string, value 2 StructuredValue
+FingerprintDef: saved_model_checksum 1 uint64, graph_def_program_hash 2 uint64, signature_def_hash 3 uint64, \
+saved_object_graph_hash 4 uint64, checkpoint_hash 5 uint64, version 6 VersionDef, uuid 7 string
+VersionDef: producer 1 int32
+VariableDef: variable_name 1 string, save_slice_info_def 4 SaveSliceInfoDef, is_resource 5 bool, \
+trainable 7 bool
+SaveSliceInfoDef: full_name 1 string, full_shape 2 int64*
+TrackableObjectGraph: nodes 1 TrackableObject*
+TrackableObject: children 1 ObjectReference*, attributes 2 SerializedTensor*
+SerializedTensor: name 1 string, full_name 2 string, checkpoint_key 3 string
+"""
+_TYPE_SPEC_CLASSES = {
+    "UNKNOWN": 0,
+    "SPARSE_TENSOR_SPEC": 1,
+    "INDEXED_SLICES_SPEC": 2,
+    "RAGGED_TENSOR_SPEC": 3,
+    "TENSOR_ARRAY_SPEC": 4,
+    "DATA_DATASET_SPEC": 5,
+    "DATA_ITERATOR_SPEC": 6,
+    "OPTIONAL_SPEC": 7,
+    "PER_REPLICA_SPEC": 8,
+    "VARIABLE_SPEC": 9,
+    "ROW_PARTITION_SPEC": 10,
+    "REGISTERED_TYPE_SPEC": 12,
+    "EXTENSION_TYPE_SPEC": 13,
+}
+_ENUMS = {"DataType": DTYPE_ENUM, "TypeSpecClass": _TYPE_SPEC_CLASSES}
+_PACKAGE = "tensorflow"
+_UNCOUNTED_BYTES = 2 << 20
+_MAX_MESSAGES = 1_000_000
+_MAX_DEPTH = 100  # as protobuf itself has it
+
+
+def parse(message: str, data: Bytes) -> Any:
+    """The message of that name in `data`; raises BrokenModelError where it isn't one."""
+    from google.protobuf.message import DecodeError
+
+    try:
+        return _message_class(message, is_lean=True).FromString(bytes(data))
+    except (DecodeError, RecursionError, ValueError) as error:
+        raise BrokenModelError(f"A {message} can't be read: it is damaged") from error
+
+
+def require_few_messages(message: str, data: bytes) -> None:
+    """Raises BrokenModelError where parsing `data` would take a hundred times its size in memory.
+
+    Two bytes are an empty message, which takes fifty when it is parsed. Small data is not looked at.
+    """
+    if len(data) > _UNCOUNTED_BYTES:
+        descriptor = _message_class(message, is_lean=True).DESCRIPTOR
+        budget = _Budget(_MAX_MESSAGES)
+        _count(data, 0, len(data), descriptor, budget, 0)
+
+
+@dataclass(slots=True)
+class _Budget:
+    messages: int
+
+
+def _count(data: bytes, start: int, end: int, descriptor: Any, budget: _Budget, depth: int) -> None:
+    if depth > _MAX_DEPTH:
+        raise BrokenModelError("its messages are nested too deeply")
+    inner = _inner_messages(descriptor)
+    for field in scan(data, start, end, max_fields=2 * _MAX_MESSAGES):
+        if field.wire_type == LENGTH_DELIMITED and field.number in inner:
+            budget.messages -= 1
+            if budget.messages < 0:
+                raise BrokenModelError(f"it holds more than {_MAX_MESSAGES} messages")
+            _count(data, field.start, field.end, inner[field.number], budget, depth + 1)
+
+
+@cache
+def _inner_messages(descriptor: Any) -> dict[int, Any]:
+    """The types of a message's fields that are messages, by number."""
+    return {field.number: field.message_type for field in descriptor.fields if field.message_type is not None}
+
+
+def from_text(message: str, text: str) -> bytes:
+    """The binary form of a message in text form; what the schema doesn't know is left out.
+
+    Raises BrokenModelError where it isn't one.
+    """
+    from google.protobuf import text_format
+
+    parsed = _message_class(message, is_lean=False)()
+    try:
+        text_format.Parse(text, parsed, allow_unknown_field=True, descriptor_pool=_pool(is_lean=False))
+    except (text_format.ParseError, RecursionError, ValueError) as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else "nested too deeply"
+        raise BrokenModelError(f"The text can't be read: {reason}") from error
+    return bytes(parsed.SerializeToString())
+
+
+@cache
+def _message_class(name: str, *, is_lean: bool) -> Any:
+    from google.protobuf import message_factory
+
+    descriptor = _pool(is_lean=is_lean).FindMessageTypeByName(f"{_PACKAGE}.{name}")
+    return message_factory.GetMessageClass(descriptor)
+
+
+@cache
+def _pool(*, is_lean: bool) -> Any:
+    from google.protobuf import descriptor_pb2, descriptor_pool
+
+    pool = descriptor_pool.DescriptorPool()
+    for build in (_any_file, _tensorflow_file):
+        file = descriptor_pb2.FileDescriptorProto(syntax="proto3")
+        build(file, is_lean)
+        pool.Add(file)
+    return pool
+
+
+def _any_file(file: Any, is_lean: bool) -> None:
+    """google.protobuf.Any: its real name lets the text format expand it."""
+    file.name, file.package = "google/protobuf/any.proto", "google.protobuf"
+    _add_message(file, "Any", "type_url 1 string, value 2 bytes", is_lean)
+
+
+def _tensorflow_file(file: Any, is_lean: bool) -> None:
+    file.name, file.package = "tensorflow/hubcli.proto", _PACKAGE
+    file.dependency.append("google/protobuf/any.proto")
+    for name, values in _ENUMS.items():
+        enum = file.enum_type.add(name=name)
+        for label, number in values.items():
+            enum.value.add(name=label, number=number)
+    for line in _MESSAGES.strip().splitlines():
+        name, _, fields = line.partition(":")
+        _add_message(file, name, fields, is_lean)
+
+
+def _add_message(file: Any, name: str, fields: str, is_lean: bool) -> None:
+    message = file.message_type.add(name=name)
+    for text in filter(None, map(str.strip, fields.split(","))):
+        label, number, kind = text.split()
+        oneof, _, label = label.rpartition("|")
+        field = message.field.add(name=label, number=int(number), label=_OPTIONAL)
+        if kind.endswith("*"):
+            field.label, kind = _REPEATED, kind[:-1]
+        if kind.startswith("map:"):
+            field.label = _REPEATED
+            entry = _add_map_entry(message, label, kind[4:], is_lean)
+            _set_type(field, f"{_PACKAGE}.{name}.{entry}", is_lean)
+        else:
+            _set_type(field, kind, is_lean)
+        if oneof:
+            names = [one.name for one in message.oneof_decl]
+            if oneof not in names:
+                message.oneof_decl.add(name=oneof)
+                names.append(oneof)
+            field.oneof_index = names.index(oneof)
+
+
+def _add_map_entry(message: Any, label: str, kind: str, is_lean: bool) -> str:
+    """The message that protobuf makes of a map's pairs; its name."""
+    name = "".join(part.capitalize() for part in label.split("_")) + "Entry"
+    entry = message.nested_type.add(name=name)
+    entry.options.map_entry = True
+    _set_type(entry.field.add(name="key", number=1, label=_OPTIONAL), "string", is_lean)
+    _set_type(entry.field.add(name="value", number=2, label=_OPTIONAL), kind, is_lean)
+    return name
+
+
+# Numbers of descriptor.proto: FieldDescriptorProto.Label and Type.
+_OPTIONAL, _REPEATED = 1, 3
+_MESSAGE, _ENUM = 11, 14
+_SCALARS = {
+    "double": 1,
+    "float": 2,
+    "int64": 3,
+    "uint64": 4,
+    "int32": 5,
+    "bool": 8,
+    "string": 9,
+    "bytes": 12,
+    "uint32": 13,
+    "sint64": 18,
+}
+
+
+def _set_type(field: Any, kind: str, is_lean: bool) -> None:
+    if kind.startswith("~"):
+        kind = "bytes" if is_lean else kind[1:]
+    if kind in _SCALARS:
+        field.type = _SCALARS[kind]
+    else:
+        field.type = _ENUM if kind in _ENUMS else _MESSAGE
+        field.type_name = "." + (kind if "." in kind else f"{_PACKAGE}.{kind}")

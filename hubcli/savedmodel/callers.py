@@ -1,0 +1,133 @@
+"""When a function of the library runs: as the model is loaded, called or saved.
+
+Found backwards, from a function to whoever names it: most functions are never asked about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from functools import cached_property
+
+from hubcli.savedmodel.graph import Body, Node
+from hubcli.savedmodel.objects import ObjectGraph
+from hubcli.savedmodel.outline import MetaGraphOutline
+from hubcli.savedmodel.signatures import INIT_OP, op_name
+
+__all__ = ["Callers", "Moment"]
+
+_LOADERS = frozenset({"_create_resource", "_initialize", "_destroy_resource", "_initializer"})
+_INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
+
+
+class Moment(str, Enum):
+    """When something runs."""
+
+    LOAD = "when it is loaded"
+    CALL = "when it is called"
+    SAVE = "when it saves or restores its variables"
+
+
+class Callers:
+    """Who calls what in a MetaGraph."""
+
+    def __init__(self, outline: MetaGraphOutline, objects: ObjectGraph | None) -> None:
+        self._outline = outline
+        self._objects = objects
+        self._moments: dict[str, frozenset[Moment]] = {}
+
+    def moments(self, body: Body, node: Node | None = None) -> frozenset[Moment]:
+        """When the function, or that node of the graph itself, runs; empty where nothing reaches it."""
+        if body.name == "" and node is not None:
+            return self._moments_of_nodes.get(node.name, frozenset())
+        return self._moments_of_function(body.name)
+
+    def _moments_of_function(self, name: str) -> frozenset[Moment]:
+        """Walks up from the function through all that names it."""
+        if name not in self._moments:
+            found, seen, waiting = set[Moment](), {name}, [name]
+            while waiting:
+                function = waiting.pop()
+                if self._objects is not None and self._objects.has_concrete_function(function):
+                    found |= self._moments_of_objects.get(function, set())
+                for body, node in self._calls_of(function):
+                    if body.name == "":
+                        found |= self._moments_of_nodes.get(node.name, frozenset())
+                    elif body.name not in seen:
+                        seen.add(body.name)
+                        waiting.append(body.name)
+            self._moments[name] = frozenset(found)
+        return self._moments[name]
+
+    def _calls_of(self, function: str) -> list[tuple[Body, Node]]:
+        """Nodes that name the function, by their op or in an attribute, with where they stand."""
+        return [
+            (body, node)
+            for body in self._outline.graph.bodies
+            if body.may_hold(function)
+            for node in body.nodes()
+            if node.op == function or function in node.functions()
+        ]
+
+    @cached_property
+    def _moments_of_objects(self) -> dict[str, set[Moment]]:
+        """When functions run that the object graph names: those of resources on load, others when called."""
+        moments: dict[str, set[Moment]] = {}
+        objects = self._objects
+        assert objects is not None
+        for node in range(len(objects)):
+            for child in objects.children(node):
+                moment = Moment.LOAD if child.name in _LOADERS else Moment.CALL
+                for name in objects.concrete_names(child.node):
+                    moments.setdefault(name, set()).add(moment)
+            for saver in objects.saver_functions(node):
+                for name in objects.concrete_names(saver):
+                    moments.setdefault(name, set()).add(Moment.SAVE)
+        return moments
+
+    @cached_property
+    def _moments_of_nodes(self) -> dict[str, frozenset[Moment]]:
+        """When each node of the graph itself runs: with everything that its inputs lead to."""
+        inputs = {node.name: node.inputs for node in self._outline.graph.bodies[0].nodes()}
+        moments: dict[str, set[Moment]] = {}
+        for moment, ends in self._ends().items():
+            waiting = [end.lstrip("^").partition(":")[0] for end in ends]
+            while waiting:
+                name = waiting.pop()
+                if name in inputs and moment not in moments.setdefault(name, set()):
+                    moments[name].add(moment)
+                    waiting += inputs[name]
+        return {name: frozenset(found) for name, found in moments.items()}
+
+    def _ends(self) -> dict[Moment, list[str]]:
+        """The nodes that TensorFlow asks for, by the moment."""
+        rest = self._outline.rest
+        saver, definitions = rest.saver_def, rest.signature_def
+        loading = [
+            name
+            for key in _INIT_COLLECTIONS
+            if key in rest.collection_def
+            for name in rest.collection_def[key].node_list.value
+        ]
+        init_op = op_name(definitions, INIT_OP)
+        outputs = [
+            name
+            for key in definitions
+            if key != INIT_OP
+            for name in _tensors(definitions[key].outputs.values())
+        ]
+        return {
+            Moment.SAVE: [saver.save_tensor_name, saver.restore_op_name, saver.filename_tensor_name],
+            Moment.LOAD: loading + ([init_op] if init_op is not None else []),
+            Moment.CALL: outputs,
+        }
+
+
+def _tensors(infos: Iterable[object]) -> list[str]:
+    """Names of the tensors of outputs, of every kind."""
+    names: list[str] = []
+    for info in infos:
+        sparse = info.coo_sparse  # type: ignore[attr-defined]
+        names += [info.name, sparse.values_tensor_name, sparse.indices_tensor_name]  # type: ignore[attr-defined]
+        names += [part.name for part in info.composite_tensor.components]  # type: ignore[attr-defined]
+    return [name for name in names if name]

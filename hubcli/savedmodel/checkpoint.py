@@ -1,0 +1,69 @@
+"""The object graph that a checkpoint holds: it ties paths to the keys of tensors.
+
+Source: tensorflow/core/protobuf/trackable_object_graph.proto.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hubcli.errors import BrokenModelError
+from hubcli.formats.bundle import OBJECT_GRAPH_KEY, BundleIndex
+from hubcli.formats.schema import parse, require_few_messages
+from hubcli.formats.wire import read_varint
+from hubcli.savedmodel.objects import ObjectGraph
+
+__all__ = ["keys_by_lockstep"]
+
+_MAX_BYTES = 1 << 28
+_ATTRIBUTE = "VARIABLE_VALUE"
+_CHECKSUM_BYTES = 4
+
+
+def keys_by_lockstep(objects: ObjectGraph, index: BundleIndex, model: Path) -> dict[int, str]:
+    """The checkpoint key of each object that has one, by its number in `objects`.
+
+    Both graphs are walked together from their roots, along the names that both
+    have. Empty where the checkpoint holds no object graph, or its shard isn't there.
+    """
+    encoded = _object_graph(index, model)
+    if encoded is None:
+        return {}
+    require_few_messages("TrackableObjectGraph", encoded)
+    nodes = parse("TrackableObjectGraph", encoded).nodes
+    if not nodes:
+        return {}
+    pairs, waiting = {0: 0}, [0]
+    while waiting:
+        node = waiting.pop()
+        saved = {child.local_name: child.node_id for child in nodes[pairs[node]].children}
+        for child in objects.children(node):
+            other = saved.get(child.name)
+            if other is not None and 0 <= other < len(nodes) and child.node not in pairs:
+                pairs[child.node] = other
+                waiting.append(child.node)
+    return {
+        node: attribute.checkpoint_key
+        for node, other in pairs.items()
+        for attribute in nodes[other].attributes
+        if attribute.name == _ATTRIBUTE
+    }
+
+
+def _object_graph(index: BundleIndex, model: Path) -> bytes | None:
+    """The bytes of the one string in that tensor: its length, the checksum of the length, itself."""
+    entry = index.by_name.get(OBJECT_GRAPH_KEY)
+    if entry is None or entry.size_bytes > _MAX_BYTES or entry.shape:
+        return None
+    try:
+        with (model / "variables" / index.shard_name(entry.shard)).open("rb") as shard:
+            shard.seek(entry.offset)
+            data = shard.read(entry.size_bytes)
+    except (OSError, OverflowError, ValueError):
+        return None
+    try:
+        length, start = read_varint(data, 0)
+    except BrokenModelError:
+        return None
+    start += _CHECKSUM_BYTES
+    return data[start : start + length] if start + length == len(data) else None

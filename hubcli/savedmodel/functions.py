@@ -1,0 +1,205 @@
+"""Functions of a SavedModel's objects, and the variants of each that were traced."""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hubcli.errors import BrokenModelError
+from hubcli.formats.schema import parse
+from hubcli.savedmodel.objects import ObjectGraph
+from hubcli.savedmodel.structures import Fields, Items, Literal, Structure, TensorSpec, decode, tensors_of
+
+__all__ = ["Function", "FunctionVariant", "read_functions"]
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionVariant:
+    """A concrete function: what it takes and gives. `name` is that in the function library.
+
+    `outputs` is None where the file doesn't tell. `captures` are the numbers of
+    the objects that it uses beside its arguments.
+    """
+
+    name: str
+    args: tuple[Structure, ...]
+    kwargs: tuple[tuple[str, Structure], ...]
+    outputs: Structure | None
+    captures: tuple[int, ...] = ()
+
+    def is_for_inference(self, parameters: tuple[str, ...]) -> bool:
+        """Whether it was traced for `training=False`."""
+        named = (*zip(parameters, self.args, strict=False), *self.kwargs)
+        return any(
+            name == "training" and isinstance(value, Literal) and value.value is False
+            for name, value in named
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function by its dotted path from the root.
+
+    `parameters` are its named positional ones, without `self`, None where the
+    file doesn't tell; `python_signature` is their text with defaults.
+    """
+
+    path: str
+    python_signature: str
+    parameters: tuple[str, ...] | None
+    variants: tuple[FunctionVariant, ...]
+
+    @property
+    def call(self) -> str:
+        """A line of Python that calls it on the loaded object `obj`, as for inference if it was traced so."""
+        return f"{self.callee}({', '.join(self._arguments())})"
+
+    @property
+    def callee(self) -> str:
+        """The function, as Python reaches it from the loaded object `obj`."""
+        names = self.path.split(".")
+        if names[-1] == "__call__":
+            names.pop()
+        return "obj" + "".join(_access(name) for name in names)
+
+    def _arguments(self) -> Iterator[str]:
+        if not self.variants:
+            return
+        names = self.parameters or ()
+        variant = next((one for one in self.variants if one.is_for_inference(names)), self.variants[0])
+        for place, value in enumerate(variant.args):
+            name = names[place] if place < len(names) else f"arg{place}"
+            if isinstance(value, Literal):
+                if value.value is not None:
+                    yield f"{name}={value}" if place < len(names) else str(value)
+            else:
+                yield _placeholder(value, name)
+        for name, value in variant.kwargs:
+            yield f"{name}={_placeholder(value, name)}"
+
+
+def _access(name: str) -> str:
+    if name.isdecimal():
+        return f"[{name}]"
+    return f".{name}" if name.isidentifier() and not keyword.iskeyword(name) else f"[{name!r}]"
+
+
+def _placeholder(value: Structure, name: str) -> str:
+    """What a caller writes in the place of the value: names for tensors, the rest as it is."""
+    if isinstance(value, Items):
+        inner = [_placeholder(item, f"{name}_{place}") for place, item in enumerate(value.items)]
+        text = ", ".join(inner)
+        return (f"({text},)" if len(inner) == 1 else f"({text})") if value.is_tuple else f"[{text}]"
+    if isinstance(value, Fields) and value.name is None:
+        return "{" + ", ".join(f"{key!r}: {_placeholder(item, key)}" for key, item in value.items) + "}"
+    if any(True for _ in tensors_of(value)):
+        own = value.name if isinstance(value, TensorSpec) else None
+        chosen = own.rsplit("/", 1)[-1] if own else name
+        return chosen if chosen.isidentifier() and not keyword.iskeyword(chosen) else "x"
+    return str(value)
+
+
+def read_functions(objects: ObjectGraph, *, submodules: bool) -> tuple[Function, ...]:
+    """The functions of the root object, `__call__` first; of every object with `submodules`.
+
+    Raises BrokenModelError for a damaged one.
+    """
+    return tuple(_function(objects, path, node) for path, node in objects.functions(submodules=submodules))
+
+
+def _function(objects: ObjectGraph, path: str, node: int) -> Function:
+    content = objects.content(node)
+    if objects.kind(node) == "function":
+        names = list(content.concrete_functions)
+    else:
+        names = [content.concrete_function_name]
+    variants = tuple(
+        variant for variant in (_variant(objects, name) for name in names) if variant is not None
+    )
+    spec = parse("FunctionSpec", content.function_spec) if content.function_spec else None
+    if spec is None or not spec.HasField("fullargspec"):
+        keywords = (
+            tuple(content.argument_keywords) if objects.kind(node) == "bare_concrete_function" else None
+        )
+        return Function(path, f"({', '.join(keywords or ())})", keywords, variants)
+    parameters = _Parameters.decode(decode(spec.fullargspec))
+    return Function(path, str(parameters), parameters.args, variants)
+
+
+def _variant(objects: ObjectGraph, name: str) -> FunctionVariant | None:
+    message = objects.concrete_function(name)
+    if message is None:
+        return None
+    args, kwargs = _arguments_of(message)
+    outputs = decode(message.output_signature) if message.HasField("output_signature") else None
+    captures = tuple(message.bound_inputs)
+    for node in captures:
+        if not 0 <= node < len(objects):
+            raise BrokenModelError(f"its function {name} uses object {node} of {len(objects)}")
+    return FunctionVariant(name, args, kwargs, outputs, captures)
+
+
+def _arguments_of(message: Any) -> tuple[tuple[Structure, ...], tuple[tuple[str, Structure], ...]]:
+    """Positional and named arguments: the canonical signature is a pair of a tuple and a dict."""
+    if not message.HasField("canonicalized_input_signature"):
+        return (), ()
+    pair = decode(message.canonicalized_input_signature)
+    if isinstance(pair, Items) and len(pair.items) == 2:
+        args, kwargs = pair.items
+        if isinstance(args, Items) and isinstance(kwargs, Fields):
+            return args.items, kwargs.items
+    raise BrokenModelError("its functions have arguments in a form that TensorFlow doesn't write")
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameters:
+    """An inspect.FullArgSpec; `required` is how many positional ones have no default."""
+
+    args: tuple[str, ...]
+    varargs: str | None
+    varkw: str | None
+    defaults: tuple[Structure, ...]
+    keyword_only: tuple[str, ...]
+    keyword_defaults: dict[str, Structure]
+
+    @classmethod
+    def decode(cls, spec: Structure) -> _Parameters:
+        fields = dict(spec.items) if isinstance(spec, Fields) else {}
+        args = _texts(fields.get("args"))
+        if args[:1] == ("self",):
+            args = args[1:]
+        defaults, only = fields.get("defaults"), fields.get("kwonlydefaults")
+        return cls(
+            args=args,
+            varargs=_text(fields.get("varargs")),
+            varkw=_text(fields.get("varkw")),
+            defaults=defaults.items if isinstance(defaults, Items) else (),
+            keyword_only=_texts(fields.get("kwonlyargs")),
+            keyword_defaults=dict(only.items) if isinstance(only, Fields) else {},
+        )
+
+    def __str__(self) -> str:
+        required = max(0, len(self.args) - len(self.defaults))
+        parts = list(self.args[:required])
+        parts += [f"{name}={value}" for name, value in zip(self.args[required:], self.defaults, strict=False)]
+        if self.varargs:
+            parts.append(f"*{self.varargs}")
+        elif self.keyword_only:
+            parts.append("*")
+        for name in self.keyword_only:
+            default = self.keyword_defaults.get(name)
+            parts.append(name if default is None else f"{name}={default}")
+        if self.varkw:
+            parts.append(f"**{self.varkw}")
+        return f"({', '.join(parts)})"
+
+
+def _texts(value: Structure | None) -> tuple[str, ...]:
+    items = value.items if isinstance(value, Items) else ()
+    return tuple(item.value for item in items if isinstance(item, Literal) and isinstance(item.value, str))
+
+
+def _text(value: Structure | None) -> str | None:
+    return value.value if isinstance(value, Literal) and isinstance(value.value, str) else None

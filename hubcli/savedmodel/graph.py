@@ -1,0 +1,229 @@
+"""The graph of a MetaGraph: its own nodes and those of its function library.
+
+Source: tensorflow/core/framework/graph.proto, node_def.proto, function.proto.
+A graph may hold gigabytes of constants and half a million nodes. So nodes are
+found on the wire and parsed a megabyte at a time, and constants are left out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from hubcli.errors import BrokenModelError
+from hubcli.formats.schema import parse
+from hubcli.formats.wire import LENGTH_DELIMITED, Bytes, Field, encode_varint, scan
+from hubcli.savedmodel.known_ops import takes_functions
+
+__all__ = ["Body", "Graph", "Node"]
+
+_NODE, _LIBRARY = 1, 2  # of GraphDef
+_FUNCTION = 1  # of FunctionDefLibrary
+_SIGNATURE, _NODE_DEF = 1, 3  # of FunctionDef
+_ATTR = 5  # of NodeDef
+_FUNCTION_TAGS = (b"\x52", b"\x0a")  # AttrValue's fields `func` 10 and `list` 1
+_MAX_NODES = 1_000_000
+_MAX_FUNCTIONS = 250_000
+_BATCH_BYTES = 1 << 20
+_LARGE_NODE_BYTES = 1 << 18
+_LARGE_ATTR_BYTES = 1 << 12
+
+
+class Node:
+    """An operation in a graph or function."""
+
+    __slots__ = ("_message",)
+
+    def __init__(self, message: Any) -> None:
+        self._message = message
+
+    @property
+    def name(self) -> str:
+        """Its name, unique within its body."""
+        name: str = self._message.name
+        return name
+
+    @property
+    def op(self) -> str:
+        """The type of operation, or the name of the function that it calls."""
+        op: str = self._message.op
+        return op
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the nodes or arguments that it depends on, without output numbers and `^`."""
+        return [text.lstrip("^").split(":", 1)[0] for text in self._message.input]
+
+    @property
+    def sources(self) -> list[str]:
+        """The tensors that go into it, as `node:output:number` (in a function) or `node:number`."""
+        return [text for text in self._message.input if not text.startswith("^")]
+
+    def functions(self) -> list[str]:
+        """Names of the functions that its attributes name, such as the branches of an If."""
+        if not takes_functions(self.op):
+            return []
+        names = []
+        for key in sorted(self._message.attr):
+            encoded = self._message.attr[key]
+            if encoded[:1] not in _FUNCTION_TAGS:
+                continue
+            value = parse("AttrValue", encoded)
+            names += [value.func.name] if value.HasField("func") else [one.name for one in value.list.func]
+        return names
+
+    def text(self, attribute: str) -> str | None:
+        """The attribute as text, None where it is no string."""
+        if attribute not in self._message.attr:
+            return None
+        value = parse("AttrValue", self._message.attr[attribute])
+        return value.s.decode("utf-8", "replace") if value.HasField("s") else None
+
+
+@dataclass(frozen=True)
+class Body:
+    """The graph itself (`name` is "") or one function of its library.
+
+    `message` is the type of the message that stands in `data` at `pieces`: in
+    each of them whole nodes, in the first one the rest of the message too.
+    """
+
+    name: str
+    message: str
+    data: Bytes
+    pieces: tuple[Piece, ...]
+
+    def nodes(self) -> Iterator[Node]:
+        """The nodes in file order; constants have lost their values."""
+        for piece in self.pieces:
+            yield from map(Node, self._parsed(piece))
+
+    @cached_property
+    def op_counts(self) -> Counter[str]:
+        """How often each op stands in it."""
+        counts: Counter[str] = Counter()
+        for piece in self.pieces:
+            counts.update([message.op for message in self._parsed(piece)])
+        return counts
+
+    def may_hold(self, name: str) -> bool:
+        """Whether the name stands in its bytes, in whatever place."""
+        encoded = name.encode()
+        return any(encoded in piece.read(self.data) for piece in self.pieces)
+
+    def results(self) -> dict[str, str]:
+        """Of a function: the tensor behind each of its outputs, by the output's name, sorted."""
+        found: dict[str, str] = {}
+        for piece in self.pieces:
+            found |= dict(parse(self.message, piece.read(self.data)).ret)
+        return dict(sorted(found.items()))
+
+    def output_names(self) -> list[str]:
+        """Of a function: the names of its outputs in their order."""
+        for piece in self.pieces:
+            message = parse(self.message, piece.read(self.data))
+            if message.HasField("signature"):
+                return [parse("ArgDef", encoded).name for encoded in message.signature.output_arg]
+        return []
+
+    def _parsed(self, piece: Piece) -> Any:
+        message = parse(self.message, piece.read(self.data))
+        return message.node if self.message == "GraphDef" else message.node_def
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A run of whole fields: start and end in bytes. One with a large node is slimmed when it is read."""
+
+    start: int
+    end: int
+    large_node: Field | None = None
+
+    def read(self, data: Bytes) -> bytes:
+        """Its bytes, without large constants."""
+        if self.large_node is None:
+            return data[self.start : self.end]
+        slim, position = bytearray(), self.large_node.start
+        for field in scan(data, self.large_node.start, self.large_node.end):
+            if field.number != _ATTR or field.end - field.start < _LARGE_ATTR_BYTES:
+                slim += data[position : field.end]
+            position = field.end
+        return data[self.start : self.start + 1] + encode_varint(len(slim)) + bytes(slim)
+
+
+class Graph:
+    """The graph that stands in those fields of `data`; it is read when it is walked."""
+
+    def __init__(self, data: Bytes, fields: tuple[Field, ...]) -> None:
+        self._data = data
+        self._fields = fields
+
+    @cached_property
+    def bodies(self) -> tuple[Body, ...]:
+        """The graph itself first, then every function of the library in file order.
+
+        Raises BrokenModelError for a damaged one and an absurdly large one.
+        """
+        main = [piece for field in self._fields for piece in _pieces(self._data, field, _NODE)]
+        return (Body("", "GraphDef", self._data, tuple(main)), *self._functions())
+
+    @cached_property
+    def functions(self) -> dict[str, Body]:
+        """The functions of the library by name."""
+        return {body.name: body for body in self.bodies[1:]}
+
+    def op_counts(self) -> Counter[str]:
+        """How often each op stands in the graph and its functions."""
+        total: Counter[str] = Counter()
+        for body in self.bodies:
+            total.update(body.op_counts)
+            if total.total() > _MAX_NODES:
+                raise BrokenModelError(f"its graph has more than {_MAX_NODES} nodes")
+        return total
+
+    def _functions(self) -> Iterator[Body]:
+        libraries = [
+            library
+            for field in self._fields
+            for library in scan(self._data, field.start, field.end, max_fields=_MAX_NODES)
+            if library.number == _LIBRARY and library.wire_type == LENGTH_DELIMITED
+        ]
+        for library in libraries:
+            for field in scan(self._data, library.start, library.end, max_fields=_MAX_FUNCTIONS):
+                if field.number == _FUNCTION and field.wire_type == LENGTH_DELIMITED:
+                    pieces = tuple(_pieces(self._data, field, _NODE_DEF))
+                    yield Body(_function_name(self._data, field), "FunctionDef", self._data, pieces)
+
+
+def _function_name(data: Bytes, function: Field) -> str:
+    for field in scan(data, function.start, function.end, max_fields=_MAX_NODES):
+        if field.number == _SIGNATURE and field.wire_type == LENGTH_DELIMITED:
+            for inner in scan(data, field.start, field.end):
+                if inner.number == 1:
+                    return data[inner.start : inner.end].decode("utf-8", "replace")
+    return ""
+
+
+def _pieces(data: Bytes, message: Field, node_number: int) -> Iterator[Piece]:
+    """The message in pieces of about a megabyte; large nodes stand alone, the library is left out."""
+    if message.end - message.start <= _BATCH_BYTES and node_number == _NODE_DEF:
+        yield Piece(message.start, message.end)
+        return
+    start = position = message.start
+    for field in scan(data, message.start, message.end, max_fields=_MAX_NODES):
+        is_large = field.number == node_number and field.end - field.start > _LARGE_NODE_BYTES
+        is_left_out = field.number == _LIBRARY and node_number == _NODE
+        if is_large or is_left_out or field.end - start > _BATCH_BYTES:
+            if position > start:
+                yield Piece(start, position)
+            start = position
+        if is_large:
+            yield Piece(position, field.end, field)
+        if is_large or is_left_out:
+            start = field.end
+        position = field.end
+    if position > start:
+        yield Piece(start, position)

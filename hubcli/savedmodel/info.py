@@ -1,0 +1,206 @@
+"""What a SavedModel is made of: the noun that `inspect` gives, and its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+
+from hubcli.savedmodel.functions import Function
+from hubcli.savedmodel.shapes import Shape
+from hubcli.savedmodel.signatures import Signature
+from hubcli.savedmodel.variables import Variable, VariableLists
+
+__all__ = [
+    "Asset",
+    "Checkpoint",
+    "CheckpointTensor",
+    "Conformance",
+    "Finding",
+    "Fingerprint",
+    "MetaGraph",
+    "ModelFormat",
+    "Parameters",
+    "Problem",
+    "SavedModelInfo",
+    "Severity",
+    "Sizes",
+]
+
+
+class ModelFormat(str, Enum):
+    """Which program wrote the model for which, in words that scripts may rely on."""
+
+    label: str
+
+    def __new__(cls, value: str, label: str) -> ModelFormat:  # noqa: D102
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.label = label
+        return member
+
+    TF2 = "tf2", "TF2 object SavedModel"
+    TF1 = "tf1", "TF1 SavedModel"
+    TF1_HUB = "tf1-hub", "TF1 Hub format"
+    KERAS_2 = "keras2", "Keras 2 SavedModel"
+    KERAS_3_EXPORT = "keras3-export", "Keras 3 export"
+
+
+class Severity(IntEnum):
+    """How grave a finding is; the greater, the graver."""
+
+    INFO = 0
+    LOW = 1
+    MEDIUM = 2
+    HIGH = 3
+    CRITICAL = 4
+
+    @property
+    def word(self) -> str:
+        """Its name in words that scripts may rely on."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something about the model that its user should know. `where` names the part, such as a function."""
+
+    severity: Severity
+    code: str
+    message: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What keeps the model from the Reusable SavedModel interface, and what to do about it.
+
+    Only those of `severity` "error" do so; "warning" and "hint" are advice.
+    """
+
+    severity: str
+    code: str
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conformance:
+    """Whether the model has the Reusable SavedModel interface, and every problem on the way."""
+
+    problems: tuple[Problem, ...]
+
+    @property
+    def conforms(self) -> bool:
+        """Whether the interface is there; advice may be left."""
+        return all(problem.severity != "error" for problem in self.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class MetaGraph:
+    """One of the graphs of the model, under its tags. `ops` counts nodes by type, those of functions too."""
+
+    tags: tuple[str, ...]
+    tensorflow_version: str | None
+    signatures: tuple[Signature, ...]
+    init_op: str | None
+    train_op: str | None
+    ops: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A file that the model declares. `size_bytes` is None where it isn't there.
+
+    `is_present` is None where the rest of an archive was not read.
+    """
+
+    path: str
+    size_bytes: int | None
+    is_present: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointTensor:
+    """A tensor of the checkpoint. `parts` is into how many slices it was cut."""
+
+    key: str
+    dtype: str
+    shape: Shape
+    size_bytes: int
+    parts: int
+    crc32c: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The values: how many shards and bytes, and every tensor by key, sorted."""
+
+    shards: int
+    size_bytes: int
+    tensors: tuple[CheckpointTensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """Counts of numbers: of the root's `variables`, of what is trainable in it, of all in the file."""
+
+    total: int
+    trainable: int
+    in_file: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """fingerprint.pb: hashes that TensorFlow took when it saved the model."""
+
+    saved_model_checksum: int
+    graph_def_program_hash: int
+    signature_def_hash: int
+    saved_object_graph_hash: int
+    checkpoint_hash: int
+    version: int
+    uuid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Bytes of the model's files by part; None for what was not read of an archive."""
+
+    graph: int
+    variables: int | None
+    assets: int | None
+    other: int | None
+
+    @property
+    def total(self) -> int | None:
+        """All of them."""
+        if self.variables is None or self.assets is None or self.other is None:
+            return None
+        return self.graph + self.variables + self.assets + self.other
+
+
+@dataclass(frozen=True, slots=True)
+class SavedModelInfo:
+    """A SavedModel, read. `root_class` is what the root object says of its class, None in TensorFlow 1."""
+
+    format: ModelFormat
+    root_class: str | None
+    meta_graphs: tuple[MetaGraph, ...]
+    functions: tuple[Function, ...]
+    variables: tuple[Variable, ...]
+    lists: VariableLists
+    parameters: Parameters
+    checkpoint: Checkpoint | None
+    assets: tuple[Asset, ...]
+    fingerprint: Fingerprint | None
+    sizes: Sizes
+    findings: tuple[Finding, ...]
+    reusable: Conformance
+
+    @property
+    def tensorflow_version(self) -> str | None:
+        """The release of TensorFlow that wrote it, None where no graph tells."""
+        return next(
+            (graph.tensorflow_version for graph in self.meta_graphs if graph.tensorflow_version), None
+        )

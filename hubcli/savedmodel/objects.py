@@ -1,0 +1,221 @@
+"""The object graph of a TensorFlow 2 SavedModel: which objects hang on the root, and under which names.
+
+Source: tensorflow/core/protobuf/saved_object_graph.proto and
+tensorflow/python/saved_model/load.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from hubcli.errors import BrokenModelError
+from hubcli.formats.schema import parse
+
+__all__ = ["LISTS", "Child", "ObjectGraph"]
+
+_MAX_DEPTH = 200
+LISTS = ("variables", "trainable_variables", "regularization_losses")
+# Where an object has a name of its own too, that one is told.
+_SECOND_NAMES = frozenset(
+    {
+        *LISTS,
+        "keras_api",
+        "signatures",
+        "layers",
+        "non_trainable_variables",
+        "_all_variables",
+        "_trainable_variables",
+        "_non_trainable_variables",
+        "_tracked",
+    }
+)
+
+
+class Child(NamedTuple):
+    """An object by the name of the attribute, key or place that holds it."""
+
+    name: str
+    node: int
+
+
+class Slot(NamedTuple):
+    """What an optimizer keeps for a variable: the slot's name, the variable's and the optimizer's number."""
+
+    name: str
+    variable: int
+    optimizer: int
+
+
+class ObjectGraph:
+    """The objects, numbered; 0 is the root, which `tf.saved_model.load` returns."""
+
+    def __init__(self, message: Any) -> None:
+        """Raises BrokenModelError where there is no root, or an object that isn't there is named."""
+        self._nodes = message.nodes
+        self._concrete_functions = message.concrete_functions
+        count = len(self._nodes)
+        if not count:
+            raise BrokenModelError("its object graph has no root")
+        # Asked once: each question costs as much as making the object that answers it.
+        self._kinds: list[str | None] = [node.WhichOneof("kind") for node in self._nodes]
+        self._children = [
+            [Child(one.local_name, one.node_id) for one in node.children] for node in self._nodes
+        ]
+        for children in self._children:
+            for child in children:
+                if not 0 <= child.node < count:
+                    raise BrokenModelError(f"its object graph names object {child.node} of {count}")
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def kind(self, node: int) -> str | None:
+        """What the object is: `user_object`, `variable`, `function`, `asset`, `resource`, ….
+
+        None for a kind that this schema doesn't have.
+        """
+        return self._kinds[node]
+
+    def content(self, node: int) -> Any:
+        """The message of the object's kind."""
+        kind = self.kind(node)
+        return None if kind is None else getattr(self._nodes[node], kind)
+
+    def identifier(self, node: int) -> str:
+        """Which class a user object is of, such as `_tf_keras_model`; "" for other kinds."""
+        return str(self._nodes[node].user_object.identifier) if self.kind(node) == "user_object" else ""
+
+    def children(self, node: int) -> list[Child]:
+        """The objects that the object holds, in the order of the file."""
+        return self._children[node]
+
+    def child(self, node: int, name: str) -> int | None:
+        """The object that the object holds under the name."""
+        return next((child.node for child in self._children[node] if child.name == name), None)
+
+    def items(self, node: int, name: str) -> list[int] | None:
+        """The objects in the list that the object holds under the name; None where there is no list."""
+        holder = self.child(node, name)
+        if holder is None or self.kind(holder) != "user_object":
+            return None
+        places = [child for child in self._children[holder] if child.name.isdecimal()]
+        return [child.node for child in sorted(places, key=lambda child: int(child.name))]
+
+    def of_kind(self, kind: str) -> list[int]:
+        """The objects of the kind, by number."""
+        return [number for number, one in enumerate(self._kinds) if one == kind]
+
+    @cached_property
+    def slots(self) -> dict[int, Slot]:
+        """The variables that optimizers keep beside the model's, by number."""
+        return {
+            slot.slot_variable_node_id: Slot(slot.slot_name, slot.original_variable_node_id, optimizer)
+            for optimizer in self.of_kind("user_object")
+            for slot in self._nodes[optimizer].slot_variables
+        }
+
+    def path(self, node: int) -> str | None:
+        """The object's path from the root, dotted: the shortest that needs no list of all variables.
+
+        None where no path leads there.
+        """
+        names = self._names(self._parents_by_name, node) or self.shortest_path(node)
+        return None if names is None else ".".join(names)
+
+    def shortest_path(self, node: int) -> tuple[str, ...] | None:
+        """The names on its shortest path from the root, the first in the file's order; None without one.
+
+        A checkpoint's keys are made of them.
+        """
+        return self._names(self._parents, node)
+
+    @cached_property
+    def _parents_by_name(self) -> dict[int, Child]:
+        return self._walk(_SECOND_NAMES)
+
+    @cached_property
+    def _parents(self) -> dict[int, Child]:
+        return self._walk(frozenset())
+
+    def _walk(self, left_out: frozenset[str]) -> dict[int, Child]:
+        """Whose child each object is, and under which name, on a walk in breadth from the root."""
+        parents: dict[int, Child] = {}
+        level, depth = [0], 0
+        while level:
+            if depth > _MAX_DEPTH:
+                raise BrokenModelError(f"its objects are nested more than {_MAX_DEPTH} deep")
+            below = []
+            for node in level:
+                for child in self._children[node]:
+                    if child.node and child.node not in parents and child.name not in left_out:
+                        parents[child.node] = Child(child.name, node)
+                        below.append(child.node)
+            level, depth = below, depth + 1
+        return parents
+
+    @staticmethod
+    def _names(parents: dict[int, Child], node: int) -> tuple[str, ...] | None:
+        names = []
+        while node:
+            if node not in parents:
+                return None
+            name, node = parents[node]
+            names.append(name)
+        return tuple(reversed(names))
+
+    def concrete_function(self, name: str) -> Any | None:
+        """The SavedConcreteFunction of that name, None where there is none."""
+        if name not in self._concrete_functions:
+            return None
+        return parse("SavedConcreteFunction", self._concrete_functions[name])
+
+    def has_concrete_function(self, name: str) -> bool:
+        """Whether an object holds the function of the library; those that only call each other have none."""
+        return name in self._concrete_functions
+
+    def concrete_names(self, node: int) -> list[str]:
+        """Names of the concrete functions of a function; none for another kind of object."""
+        content = self.content(node)
+        if self.kind(node) == "function":
+            return list(content.concrete_functions)
+        return [content.concrete_function_name] if self.kind(node) == "bare_concrete_function" else []
+
+    def saver_functions(self, node: int) -> list[int]:
+        """The functions that save and restore what the object holds beside variables."""
+        numbers = [
+            number
+            for saveable in self._nodes[node].saveable_objects.values()
+            for number in (saveable.save_function, saveable.restore_function)
+        ]
+        return [number for number in numbers if 0 <= number < len(self)]
+
+    def functions(self, *, submodules: bool) -> Iterator[tuple[str, int]]:
+        """Paths and numbers of functions that can be called: those of the root, then of everything below it.
+
+        Left out are signatures, and traces that stand beside their function.
+        """
+        for child in sorted(self._children[0], key=lambda child: (child.name != "__call__", child.name)):
+            if self._is_function(child):
+                yield child.name, child.node
+        if not submodules:
+            return
+        for path, node in self._objects_below():
+            for child in sorted(
+                self._children[node], key=lambda child: (child.name != "__call__", child.name)
+            ):
+                if self._is_function(child):
+                    yield f"{path}.{child.name}", child.node
+
+    def _objects_below(self) -> list[tuple[str, int]]:
+        """Path and number of every user object below the root that has a path, but for signatures."""
+        found = [(self.path(node), node) for node in self.of_kind("user_object") if node]
+        return sorted((path, node) for path, node in found if path and path.split(".")[0] != "signatures")
+
+    def _is_function(self, child: Child) -> bool:
+        kind = self.kind(child.node)
+        if kind == "bare_concrete_function":
+            name, _, number = child.name.rpartition(".trace_")
+            return not (name and number.isdecimal())
+        return kind == "function"

@@ -1,0 +1,107 @@
+"""saved_model.pb, taken apart: each MetaGraph's parts, none of them read more than it must be.
+
+Source: tensorflow/core/protobuf/saved_model.proto and meta_graph.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hubcli.errors import BrokenModelError
+from hubcli.formats.files import contents
+from hubcli.formats.schema import from_text, parse, require_few_messages
+from hubcli.formats.wire import LENGTH_DELIMITED, Bytes, Field, scan
+from hubcli.savedmodel.graph import Graph
+from hubcli.savedmodel.structure import main_file, refuse_look_alike, require_text_model
+
+__all__ = ["MetaGraphOutline", "read_outline"]
+
+_META_GRAPHS = 2
+_GRAPH_DEF, _OBJECT_GRAPH_DEF = 2, 7
+_MAX_META_GRAPHS = 1000
+_MAX_PART_BYTES = 1 << 28
+_HEAD_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class MetaGraphOutline:
+    """A MetaGraph: `rest` is its MetaGraphDef without graph and objects, which stand beside it.
+
+    `objects` is its SavedObjectGraph, None where TensorFlow 1 wrote it.
+    """
+
+    rest: Any
+    graph: Graph
+    objects: Any | None
+
+
+@contextmanager
+def read_outline(model: Path) -> Iterator[tuple[MetaGraphOutline, ...]]:
+    """The MetaGraphs of the model in that directory, in file order; at least one.
+
+    The graphs are read from the open file when they are walked: only within
+    the context. Raises BrokenModelError with the file and its fault, OSError.
+    """
+    main = main_file(model)
+    if main.suffix == ".cpb":
+        raise BrokenModelError(
+            f"{main.name} is a SavedModel in chunks, as TensorFlow writes one of more than 2 GB: "
+            "hubcli can't read it yet",
+            hint="TensorFlow's own loader reads it: tf.saved_model.load(…).",
+        )
+    with contents(main) as raw:
+        refuse_look_alike(main.name, raw[:_HEAD_BYTES])
+        data = _binary_of_text(main.name, raw) if main.suffix == ".pbtxt" else raw
+        try:
+            yield _outlines(data)
+        except BrokenModelError as error:
+            raise BrokenModelError(
+                f"{main.name} can't be read as a SavedModel: {error.message}", hint=error.hint
+            ) from error
+
+
+def _binary_of_text(name: str, raw: Bytes) -> bytes:
+    text = bytes(raw).decode("utf-8", "replace")
+    require_text_model(name, text)
+    return from_text("SavedModel", text)
+
+
+def _outlines(data: Bytes) -> tuple[MetaGraphOutline, ...]:
+    fields = [field for field in scan(data) if field.number == _META_GRAPHS]
+    if not fields:
+        raise BrokenModelError(f"it holds no MetaGraph ({len(data)} bytes)")
+    if len(fields) > _MAX_META_GRAPHS:
+        raise BrokenModelError(f"it holds {len(fields)} MetaGraphs")
+    return tuple(_outline(data, field) for field in fields)
+
+
+def _outline(data: Bytes, meta_graph: Field) -> MetaGraphOutline:
+    graphs, objects, rest = list[Field](), list[Field](), bytearray()
+    position = meta_graph.start
+    for field in scan(data, meta_graph.start, meta_graph.end):
+        if field.wire_type == LENGTH_DELIMITED and field.number == _GRAPH_DEF:
+            graphs.append(field)
+        elif field.wire_type == LENGTH_DELIMITED and field.number == _OBJECT_GRAPH_DEF:
+            objects.append(field)
+        else:
+            rest += data[position : field.end]
+        position = field.end
+    require_few_messages("MetaGraphDef", bytes(rest))
+    return MetaGraphOutline(
+        rest=parse("MetaGraphDef", bytes(rest)),
+        graph=Graph(data, tuple(graphs)),
+        objects=_objects(data, objects) if objects else None,
+    )
+
+
+def _objects(data: Bytes, fields: list[Field]) -> Any:
+    """The object graph; protobuf's rule for a message that comes in several pieces is to join them."""
+    joined = b"".join(data[field.start : field.end] for field in fields)
+    if len(joined) > _MAX_PART_BYTES:
+        raise BrokenModelError(f"its object graph has {len(joined)} bytes")
+    require_few_messages("SavedObjectGraph", joined)
+    return parse("SavedObjectGraph", joined)

@@ -1,0 +1,189 @@
+"""The reader: a SavedModel's files in, everything that can be told of it out, without TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hubcli.errors import BrokenModelError, UsageError
+from hubcli.formats.bundle import BundleEntry, BundleIndex
+from hubcli.formats.schema import parse
+from hubcli.savedmodel.conformance import check_reusable
+from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.findings import find
+from hubcli.savedmodel.functions import read_functions
+from hubcli.savedmodel.info import (
+    Asset,
+    Checkpoint,
+    CheckpointTensor,
+    Fingerprint,
+    MetaGraph,
+    ModelFormat,
+    Parameters,
+    SavedModelInfo,
+)
+from hubcli.savedmodel.objects import ObjectGraph
+from hubcli.savedmodel.outline import MetaGraphOutline, read_outline
+from hubcli.savedmodel.scan import scan_ops
+from hubcli.savedmodel.signatures import INIT_OP, TRAIN_OP, op_name, read_signatures
+from hubcli.savedmodel.variables import Variable, VariableLists, collected_variables, object_variables
+
+__all__ = ["read_model"]
+
+_TF1_HUB_MARKER, _KERAS_METADATA, _FINGERPRINT = "tfhub_module.pb", "keras_metadata.pb", "fingerprint.pb"
+_KERAS_3_NAMES = frozenset({"_misc_assets"})
+_ASSETS_COLLECTION = "saved_model_assets"
+_MAX_FINGERPRINT_BYTES = 1 << 16
+
+
+def read_model(
+    files: ModelFiles, *, submodules: bool = False, tag_set: frozenset[str] | None = None
+) -> SavedModelInfo:
+    """What the model is made of; functions of submodules too where `submodules` asks for them.
+
+    `tag_set` chooses one of the MetaGraphs. Raises BrokenModelError with the
+    file and its fault, UsageError where no MetaGraph has those tags.
+    """
+    try:
+        with read_outline(files.top) as outlines:
+            chosen = outlines if tag_set is None else (_with_tags(outlines, tag_set),)
+            return _Reader(files, chosen).read(submodules=submodules)
+    except OSError as error:
+        raise BrokenModelError(f"{error.filename or files.top} can't be read: {error.strerror}") from error
+
+
+def _with_tags(outlines: tuple[MetaGraphOutline, ...], tag_set: frozenset[str]) -> MetaGraphOutline:
+    sets = [frozenset(outline.rest.meta_info_def.tags) for outline in outlines]
+    if tag_set not in sets:
+        there = " or ".join(",".join(sorted(one)) or "'' (none)" for one in sets)
+        raise UsageError(
+            f"No MetaGraph has the tags '{','.join(sorted(tag_set))}'", hint=f"Write --tag-set {there}."
+        )
+    return outlines[sets.index(tag_set)]
+
+
+class _Reader:
+    """Reads one model."""
+
+    def __init__(self, files: ModelFiles, outlines: tuple[MetaGraphOutline, ...]) -> None:
+        self._files = files
+        self._outlines = outlines
+        self._index = files.index()
+        with_objects = (outline for outline in outlines if outline.objects is not None)
+        # TensorFlow 2 writes one MetaGraph, and its object graph beside it.
+        self._main = next(with_objects, outlines[0])
+        self._objects = None if self._main.objects is None else ObjectGraph(self._main.objects)
+
+    def read(self, *, submodules: bool) -> SavedModelInfo:
+        functions = () if self._objects is None else read_functions(self._objects, submodules=submodules)
+        variables, lists = self._variables()
+        checkpoint = None if self._index is None else _checkpoint(self._index)
+        assets = self._assets()
+        findings = [*find(assets, variables, checkpoint)]
+        for outline in self._outlines:
+            findings += scan_ops(outline, self._objects if outline is self._main else None)
+        return SavedModelInfo(
+            format=self._format(),
+            root_class=None if self._objects is None else self._objects.identifier(0),
+            meta_graphs=tuple(map(_meta_graph, self._outlines)),
+            functions=functions,
+            variables=variables,
+            lists=lists,
+            parameters=_parameters(variables),
+            checkpoint=checkpoint,
+            assets=assets,
+            fingerprint=self._fingerprint(),
+            sizes=self._files.sizes(),
+            findings=tuple(sorted(findings, key=lambda finding: -finding.severity)),
+            reusable=check_reusable(self._main, self._objects, functions, variables, lists),
+        )
+
+    def _format(self) -> ModelFormat:
+        if self._files.has(_TF1_HUB_MARKER):
+            return ModelFormat.TF1_HUB
+        if self._objects is None:
+            return ModelFormat.TF1
+        if self._objects.identifier(0).startswith("_tf_keras") or self._files.has(_KERAS_METADATA):
+            return ModelFormat.KERAS_2
+        names = {child.name for child in self._objects.children(0)}
+        if names >= _KERAS_3_NAMES and "__call__" not in names:
+            return ModelFormat.KERAS_3_EXPORT
+        return ModelFormat.TF2
+
+    def _variables(self) -> tuple[tuple[Variable, ...], VariableLists]:
+        if self._objects is not None:
+            return object_variables(self._objects, self._index, self._files.top)
+        return collected_variables([outline.rest.collection_def for outline in self._outlines], self._index)
+
+    def _assets(self) -> tuple[Asset, ...]:
+        """Each declared file once, in the order of the MetaGraphs."""
+        names = dict.fromkeys(name for outline in self._outlines for name in _asset_names(outline))
+        return tuple(self._files.asset(f"assets/{name}") for name in names)
+
+    def _fingerprint(self) -> Fingerprint | None:
+        file = self._files.top / _FINGERPRINT
+        if not file.is_file() or file.stat().st_size > _MAX_FINGERPRINT_BYTES:
+            return None
+        message = parse("FingerprintDef", file.read_bytes())
+        return Fingerprint(
+            message.saved_model_checksum,
+            message.graph_def_program_hash,
+            message.signature_def_hash,
+            message.saved_object_graph_hash,
+            message.checkpoint_hash,
+            message.version.producer,
+            message.uuid,
+        )
+
+
+def _meta_graph(outline: MetaGraphOutline) -> MetaGraph:
+    rest = outline.rest
+    return MetaGraph(
+        tags=tuple(sorted(rest.meta_info_def.tags)),
+        tensorflow_version=rest.meta_info_def.tensorflow_version or None,
+        signatures=read_signatures(rest.signature_def),
+        init_op=op_name(rest.signature_def, INIT_OP),
+        train_op=op_name(rest.signature_def, TRAIN_OP),
+        ops=dict(sorted(outline.graph.op_counts().items())),
+    )
+
+
+def _asset_names(outline: MetaGraphOutline) -> Iterator[str]:
+    rest = outline.rest
+    for asset in rest.asset_file_def:
+        yield asset.filename
+    if _ASSETS_COLLECTION in rest.collection_def:
+        for wrapped in rest.collection_def[_ASSETS_COLLECTION].any_list.value:
+            yield parse("AssetFileDef", wrapped.value).filename
+
+
+def _parameters(variables: tuple[Variable, ...]) -> Parameters:
+    def count(chosen: list[Variable]) -> int:
+        return sum(variable.parameters or 0 for variable in chosen)
+
+    # Without a list, the variables that no optimizer keeps are the model's own.
+    own = [variable for variable in variables if variable.is_listed] or [
+        variable for variable in variables if not variable.is_slot
+    ]
+    return Parameters(
+        total=count(own),
+        trainable=count([variable for variable in own if variable.trainable]),
+        in_file=count(list(variables)),
+    )
+
+
+def _checkpoint(index: BundleIndex) -> Checkpoint:
+    tensors = [_tensor(index, entry) for entry in index.by_name.values()]
+    size_bytes = sum(tensor.size_bytes for tensor in tensors)
+    return Checkpoint(index.shard_count, size_bytes, tuple(tensors))
+
+
+def _tensor(index: BundleIndex, entry: BundleEntry) -> CheckpointTensor:
+    parts = index.parts(entry)
+    return CheckpointTensor(
+        key=entry.name,
+        dtype=entry.dtype.name,
+        shape=entry.shape,
+        size_bytes=sum(part.size_bytes for part in parts),
+        parts=len(parts),
+        crc32c=tuple(part.crc32c for part in parts),
+    )

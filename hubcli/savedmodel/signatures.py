@@ -1,0 +1,161 @@
+"""Signatures: the named graphs of a SavedModel, with the tensors that go in and come out.
+
+Source: tensorflow/core/protobuf/meta_graph.proto (SignatureDef, TensorInfo).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from hubcli.formats.dtypes import DType
+from hubcli.savedmodel.shapes import Shape, element_count, shape_of
+
+__all__ = ["Default", "Signature", "SignatureTensor", "read_signatures"]
+
+INIT_OP, TRAIN_OP = "__saved_model_init_op", "__saved_model_train_op"
+_FORMATS = {
+    "float32": "f",
+    "float64": "d",
+    "float16": "e",
+    "int8": "b",
+    "int16": "h",
+    "int32": "i",
+    "int64": "q",
+    "uint8": "B",
+    "uint16": "H",
+    "uint32": "I",
+    "uint64": "Q",
+    "bool": "?",
+}
+_VALUES = {
+    "float32": "float_val",
+    "float64": "double_val",
+    "int64": "int64_val",
+    "bool": "bool_val",
+    "uint32": "uint32_val",
+    "uint64": "uint64_val",
+    "string": "string_val",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """What an input is where a caller leaves it out. `value` is None where it is no scalar."""
+
+    dtype: str
+    shape: Shape
+    value: bool | int | float | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureTensor:
+    """An input or output by its key in the signature.
+
+    `tensor` is its name in the graph; a sparse or composite one has the names
+    of its `components` instead.
+    """
+
+    name: str
+    kind: str
+    dtype: str
+    shape: Shape
+    tensor: str | None
+    components: tuple[str, ...] = ()
+    default: Default | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A signature: inputs and outputs, sorted by key."""
+
+    name: str
+    method: str
+    inputs: tuple[SignatureTensor, ...]
+    outputs: tuple[SignatureTensor, ...]
+
+    @property
+    def call(self) -> str:
+        """A line of Python that calls it on the loaded object `obj`."""
+        keys = [tensor.name for tensor in self.inputs]
+        if all(key.isidentifier() for key in keys):
+            arguments = ", ".join(f"{key}=…" for key in keys)
+        else:
+            arguments = "**{" + ", ".join(f"{key!r}: …" for key in keys) + "}"
+        return f'obj.signatures["{self.name}"]({arguments})'
+
+
+def read_signatures(signature_defs: Any) -> tuple[Signature, ...]:
+    """The signatures of a MetaGraph, sorted by name; what merely names an op to run is left out."""
+    return tuple(
+        _signature(name, signature_defs[name])
+        for name in sorted(signature_defs)
+        if name not in (INIT_OP, TRAIN_OP)
+    )
+
+
+def op_name(signature_defs: Any, name: str) -> str | None:
+    """The op that stands as a signature of that name, such as the one to run first; None without one."""
+    if name not in signature_defs:
+        return None
+    outputs = signature_defs[name].outputs
+    return next((str(outputs[key].name) for key in sorted(outputs)), None)
+
+
+def _signature(name: str, message: Any) -> Signature:
+    return Signature(
+        name=name,
+        method=message.method_name,
+        inputs=tuple(
+            _tensor(key, message.inputs[key], message.defaults.get(key)) for key in sorted(message.inputs)
+        ),
+        outputs=tuple(_tensor(key, message.outputs[key], None) for key in sorted(message.outputs)),
+    )
+
+
+def _tensor(name: str, message: Any, default: Any | None) -> SignatureTensor:
+    encoding = message.WhichOneof("encoding")
+    kind, tensor, components = "dense", message.name or None, list[str]()
+    if encoding == "coo_sparse":
+        kind, tensor = "sparse", None
+        sparse = message.coo_sparse
+        components = [
+            sparse.values_tensor_name,
+            sparse.indices_tensor_name,
+            sparse.dense_shape_tensor_name,
+        ]
+    elif encoding == "composite_tensor":
+        kind, tensor = "composite", None
+        components = [part.name for part in message.composite_tensor.components]
+    return SignatureTensor(
+        name=name,
+        kind=kind,
+        dtype=DType.of(message.dtype).name,
+        shape=shape_of(message.tensor_shape),
+        tensor=tensor,
+        components=tuple(components),
+        default=None if default is None else _default(default),
+    )
+
+
+def _default(message: Any) -> Default:
+    dtype, shape = DType.of(message.dtype).name, shape_of(message.tensor_shape)
+    return Default(dtype, shape, _scalar(message, dtype) if element_count(shape) == 1 else None)
+
+
+def _scalar(message: Any, dtype: str) -> bool | int | float | str | None:
+    """The one value of a TensorProto, in whichever of its two forms it stands."""
+    content = message.tensor_content
+    if content and dtype in _FORMATS:
+        form = "<" + _FORMATS[dtype]
+        if struct.calcsize(form) == len(content):
+            value: bool | int | float = struct.unpack(form, content)[0]
+            return value
+    if dtype not in _VALUES and not dtype.startswith(("int", "uint")):
+        return None
+    values = getattr(message, _VALUES.get(dtype, "int_val"))
+    if not values:
+        return None
+    first: bool | int | float | bytes = values[0]
+    return first.decode("utf-8", "backslashreplace") if isinstance(first, bytes) else first

@@ -1,0 +1,211 @@
+"""The nested values that arguments and results of a traced function are made of.
+
+Source: tensorflow/core/protobuf/struct.proto and
+tensorflow/python/saved_model/nested_structure_coder.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from hubcli.errors import BrokenModelError
+from hubcli.formats.dtypes import DType
+from hubcli.savedmodel.shapes import Shape, shape_of, shape_text
+
+__all__ = [
+    "DTypeValue",
+    "Fields",
+    "Items",
+    "Literal",
+    "ShapeValue",
+    "Structure",
+    "TensorSpec",
+    "TypeSpec",
+    "decode",
+    "tensors_of",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A tensor of that type and shape; `name` is what the tracer called it, if anything."""
+
+    dtype: str
+    shape: Shape
+    name: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.dtype}{shape_text(self.shape)}"
+
+
+@dataclass(frozen=True, slots=True)
+class TypeSpec:
+    """A composite tensor, such as a ragged or a sparse one, or another type with a spec.
+
+    `ragged_rank` and `row_splits_dtype` are set for a RaggedTensorSpec.
+    """
+
+    class_name: str
+    dtype: str | None = None
+    shape: Shape = None
+    ragged_rank: int | None = None
+    row_splits_dtype: str | None = None
+
+    def __str__(self) -> str:
+        inner = f"{self.dtype}{shape_text(self.shape)}" if self.dtype else ""
+        return f"{self.class_name.removesuffix('Spec')}({inner})"
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A Python value."""
+
+    value: bool | int | float | str | None
+
+    def __str__(self) -> str:
+        return repr(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class DTypeValue:
+    """A `tf.DType` that was given as a Python value."""
+
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"tf.{self.dtype}"
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeValue:
+    """A `tf.TensorShape` that was given as a Python value."""
+
+    shape: Shape
+
+    def __str__(self) -> str:
+        return f"TensorShape({shape_text(self.shape)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list or a tuple."""
+
+    is_tuple: bool
+    items: tuple[Structure, ...]
+
+    def __str__(self) -> str:
+        inner = ", ".join(map(str, self.items))
+        if not self.is_tuple:
+            return f"[{inner}]"
+        return f"({inner},)" if len(self.items) == 1 else f"({inner})"
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """A dict, its keys sorted, or a named tuple with the `name` of its class."""
+
+    items: tuple[tuple[str, Structure], ...]
+    name: str | None = None
+
+    def __str__(self) -> str:
+        if self.name is not None:
+            return f"{self.name}({', '.join(f'{key}={value}' for key, value in self.items)})"
+        return f"{{{', '.join(f'{key!r}: {value}' for key, value in self.items)}}}"
+
+
+Structure: TypeAlias = TensorSpec | TypeSpec | Literal | DTypeValue | ShapeValue | Items | Fields
+
+
+def decode(message: Any) -> Structure:
+    """The structure in a StructuredValue; raises BrokenModelError where it holds nothing."""
+    kind = message.WhichOneof("kind")
+    if kind is None:
+        raise BrokenModelError("A function has an argument without a value")
+    return _DECODERS[kind](getattr(message, kind))
+
+
+def tensors_of(structure: Structure) -> Iterator[TensorSpec | TypeSpec]:
+    """The tensors in the structure, in order: what a caller has to give or gets."""
+    if isinstance(structure, (TensorSpec, TypeSpec)):
+        yield structure
+    elif isinstance(structure, Items):
+        for item in structure.items:
+            yield from tensors_of(item)
+    elif isinstance(structure, Fields):
+        for _, item in structure.items:
+            yield from tensors_of(item)
+
+
+def _tensor_spec(message: Any) -> TensorSpec:
+    return TensorSpec(DType.of(message.dtype).name, shape_of(message.shape), message.name or None)
+
+
+def _constant(message: Any) -> TensorSpec:
+    return TensorSpec(DType.of(message.dtype).name, shape_of(message.tensor_shape))
+
+
+# Names by number of TypeSpecProto.TypeSpecClass; others bring theirs along.
+_CLASSES = {
+    1: "SparseTensorSpec",
+    2: "IndexedSlicesSpec",
+    3: "RaggedTensorSpec",
+    4: "TensorArraySpec",
+    5: "DatasetSpec",
+    6: "IteratorSpec",
+    7: "OptionalSpec",
+    8: "PerReplicaSpec",
+    9: "VariableSpec",
+    10: "RowPartitionSpec",
+}
+
+
+def _type_spec(message: Any) -> TypeSpec:
+    """What can be told of any spec: the first type and shape in its state; ragged ones in full."""
+    name = _CLASSES.get(message.type_spec_class) or message.type_spec_class_name or "TypeSpec"
+    state = decode(message.type_state) if message.type_state.WhichOneof("kind") else Items(True, ())
+    parts = state.items if isinstance(state, Items) else ()
+    dtypes = [part.dtype for part in parts if isinstance(part, DTypeValue)]
+    shapes = [part.shape for part in parts if isinstance(part, ShapeValue)]
+    ranks = [part.value for part in parts if isinstance(part, Literal) and isinstance(part.value, int)]
+    is_ragged = name == "RaggedTensorSpec"
+    return TypeSpec(
+        class_name=name,
+        dtype=dtypes[0] if dtypes else None,
+        shape=shapes[0] if shapes else None,
+        ragged_rank=ranks[0] if is_ragged and ranks else None,
+        row_splits_dtype=dtypes[1] if is_ragged and len(dtypes) > 1 else None,
+    )
+
+
+def _items(message: Any, *, is_tuple: bool) -> Items:
+    return Items(is_tuple, tuple(decode(value) for value in message.values))
+
+
+def _dict(message: Any) -> Fields:
+    return Fields(tuple((key, decode(message.fields[key])) for key in sorted(message.fields)))
+
+
+def _named_tuple(message: Any) -> Fields:
+    return Fields(tuple((pair.key, decode(pair.value)) for pair in message.values), message.name)
+
+
+_DECODERS: dict[str, Callable[[Any], Structure]] = {
+    "none_value": lambda _: Literal(None),
+    "float64_value": Literal,
+    "int64_value": Literal,
+    "string_value": Literal,
+    "bool_value": Literal,
+    "tensor_shape_value": lambda shape: ShapeValue(shape_of(shape)),
+    "tensor_dtype_value": lambda number: DTypeValue(DType.of(number).name),
+    "tensor_spec_value": _tensor_spec,
+    "bounded_tensor_spec_value": _tensor_spec,
+    "type_spec_value": _type_spec,
+    "list_value": lambda message: _items(message, is_tuple=False),
+    "tuple_value": lambda message: _items(message, is_tuple=True),
+    "dict_value": _dict,
+    "named_tuple_value": _named_tuple,
+    "tensor_value": _constant,
+    "numpy_value": _constant,
+}

@@ -1,0 +1,224 @@
+"""The variables of a SavedModel, from its objects or its collections, joined with the checkpoint's index.
+
+Source: tensorflow/python/checkpoint/graph_view.py and trackable_utils.py (how
+keys are made of paths), tensorflow/core/framework/variable.proto (TensorFlow 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from hubcli.formats.bundle import BundleEntry, BundleIndex
+from hubcli.formats.dtypes import DType
+from hubcli.formats.schema import parse
+from hubcli.savedmodel.checkpoint import keys_by_lockstep
+from hubcli.savedmodel.objects import ObjectGraph
+from hubcli.savedmodel.shapes import Shape, element_count, shape_of
+
+__all__ = ["Variable", "VariableLists", "collected_variables", "object_variables"]
+
+_LOSSES = "regularization_losses"
+_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A variable of the model.
+
+    `path` is where it hangs, dotted from the root; `node` its number in the
+    object graph. `is_listed` says that the root's `variables` holds it; where
+    it does, the list `trainable_variables` decides whether it is trainable.
+    `size_bytes` is what its values take, None where nothing tells. `is_slot`
+    says that an optimizer keeps it. `dtype` is None where only the checkpoint
+    could tell and doesn't hold it, as with TensorFlow 1's local variables.
+    """
+
+    name: str
+    path: str
+    checkpoint_key: str | None
+    dtype: str | None
+    shape: Shape
+    trainable: bool
+    is_listed: bool
+    size_bytes: int | None
+    node: int | None = None
+    is_slot: bool = False
+
+    @property
+    def parameters(self) -> int | None:
+        """How many numbers it holds."""
+        return element_count(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class VariableLists:
+    """Paths of what the root's lists hold, in their order; None where the root has no such list.
+
+    `losses` is how many functions its `regularization_losses` holds.
+    """
+
+    variables: tuple[str, ...] | None
+    trainable_variables: tuple[str, ...] | None
+    losses: int
+
+
+def object_variables(
+    objects: ObjectGraph, index: BundleIndex | None, model: Path
+) -> tuple[tuple[Variable, ...], VariableLists]:
+    """The variables of the object graph: those of the root's list in its order, then the rest by path."""
+    listed, trainable = (_variables_in(objects, name) for name in ("variables", "trainable_variables"))
+    reader = _ObjectVariables(objects, index, model, listed or [], trainable)
+    rest = sorted(
+        (reader.variable(node) for node in objects.of_kind("variable") if node not in set(listed or [])),
+        key=lambda variable: (variable.is_slot, variable.path),
+    )
+    first = [reader.variable(node) for node in listed or []]
+    paths = {variable.node: variable.path for variable in (*first, *rest)}
+    losses = objects.items(0, "regularization_losses") or []
+    lists = VariableLists(
+        variables=None if listed is None else tuple(paths[node] for node in listed),
+        trainable_variables=None if trainable is None else tuple(paths[node] for node in trainable),
+        losses=len(losses),
+    )
+    return (*first, *rest), lists
+
+
+def _variables_in(objects: ObjectGraph, name: str) -> list[int] | None:
+    nodes = objects.items(0, name)
+    return None if nodes is None else [node for node in nodes if objects.kind(node) == "variable"]
+
+
+class _ObjectVariables:
+    """Makes variables of nodes."""
+
+    def __init__(
+        self,
+        objects: ObjectGraph,
+        index: BundleIndex | None,
+        model: Path,
+        listed: list[int],
+        trainable: list[int] | None,
+    ) -> None:
+        self._objects = objects
+        self._entries = index.by_name if index is not None else {}
+        self._listed = set(listed)
+        self._trainable = None if trainable is None else set(trainable)
+        self._slots = objects.slots
+        self._keys = _keys(objects, self._entries, index, model)
+
+    def variable(self, node: int) -> Variable:
+        message = self._objects.content(node)
+        dtype, shape = DType.of(message.dtype), shape_of(message.shape)
+        key = self._keys.get(node)
+        is_listed = node in self._listed
+        trainable = bool(message.trainable)
+        if is_listed and self._trainable is not None:
+            trainable = node in self._trainable
+        return Variable(
+            name=message.name,
+            path=self._objects.path(node) or message.name,
+            checkpoint_key=key,
+            dtype=dtype.name,
+            shape=shape,
+            trainable=trainable,
+            is_listed=is_listed,
+            size_bytes=_size_bytes(dtype, shape, self._entries.get(key) if key is not None else None),
+            node=node,
+            is_slot=node in self._slots,
+        )
+
+
+def _size_bytes(dtype: DType, shape: Shape, entry: BundleEntry | None) -> int | None:
+    if entry is not None and not entry.slices and dtype.item_bytes is None:
+        return entry.size_bytes
+    count = entry.element_count if entry is not None else element_count(shape)
+    return None if count is None or dtype.item_bytes is None else count * dtype.item_bytes
+
+
+def _keys(
+    objects: ObjectGraph, entries: dict[str, BundleEntry], index: BundleIndex | None, model: Path
+) -> dict[int, str]:
+    """The checkpoint key of each variable, by number.
+
+    A key is its shortest path; where one isn't in the index, the checkpoint's
+    own object graph tells, if its shard is at hand.
+    """
+    keys: dict[int, str] = {}
+    missing = False
+    for node in objects.of_kind("variable"):
+        key = _key(objects, node)
+        if key in entries:
+            keys[node] = key
+        else:
+            missing = True
+    if missing and index is not None:
+        keys |= {node: key for node, key in keys_by_lockstep(objects, index, model).items() if key in entries}
+    return keys
+
+
+def _key(objects: ObjectGraph, node: int) -> str:
+    slot = objects.slots.get(node)
+    if slot is None:
+        return _joined(objects.shortest_path(node)) + _SUFFIX
+    variable, optimizer = objects.shortest_path(slot.variable), objects.shortest_path(slot.optimizer)
+    return f"{_joined(variable)}/.OPTIMIZER_SLOT/{_joined(optimizer)}/{_escaped(slot.name)}{_SUFFIX}"
+
+
+def _joined(names: tuple[str, ...] | None) -> str:
+    return "/".join(map(_escaped, names or ()))
+
+
+def _escaped(name: str) -> str:
+    return name.replace(".", "..").replace("/", ".S")
+
+
+def collected_variables(
+    graphs: list[Any], index: BundleIndex | None
+) -> tuple[tuple[Variable, ...], VariableLists]:
+    """The variables that TensorFlow 1 wrote into the collections of its MetaGraphs, in their order."""
+    entries = index.by_name if index is not None else {}
+    every = dict(_definitions(graphs, ("variables", "global_variables", "trainable_variables")))
+    trainable = dict(_definitions(graphs, ("trainable_variables",)))
+    variables = tuple(
+        _collected(name, definition, name in trainable, entries) for name, definition in every.items()
+    )
+    return variables, VariableLists(tuple(every), tuple(trainable), max(map(_losses, graphs)))
+
+
+def _definitions(graphs: list[Any], names: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """Names and VariableDefs, each name once; the parts of a partitioned variable count as one."""
+    for collections, name in product(graphs, names):
+        if name not in collections:
+            continue
+        for encoded in collections[name].bytes_list.value:
+            definition = parse("VariableDef", encoded)
+            full_name = definition.save_slice_info_def.full_name
+            yield full_name or definition.variable_name.partition(":")[0], definition
+
+
+def _collected(name: str, definition: Any, trainable: bool, entries: dict[str, BundleEntry]) -> Variable:
+    entry = entries.get(name)
+    sliced = tuple(definition.save_slice_info_def.full_shape) or None
+    dtype = entry.dtype if entry is not None else None
+    shape = entry.shape if entry is not None else sliced
+    return Variable(
+        name=name,
+        path=name,
+        checkpoint_key=name if entry is not None else None,
+        dtype=dtype.name if dtype is not None else None,
+        shape=shape,
+        trainable=trainable,
+        is_listed=True,
+        size_bytes=None if dtype is None else _size_bytes(dtype, shape, entry),
+    )
+
+
+def _losses(collections: Any) -> int:
+    if _LOSSES not in collections:
+        return 0
+    collection = collections[_LOSSES]
+    return len(collection.node_list.value) or len(collection.bytes_list.value)
