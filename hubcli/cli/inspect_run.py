@@ -65,7 +65,8 @@ class InspectRun:
         if self.output.as_json:
             self.output.document(diff_document(left.target, right.target, differences))
         elif differences:
-            self.output.payload("\n".join(map(_difference_text, differences)))
+            names = (f"--- {printable(left.target)}", f"+++ {printable(right.target)}")
+            self.output.payload("\n".join((*names, *map(_difference_text, differences))))
         else:
             self.output.say("No difference")
         return int(ExitStatus.FOUND if differences else ExitStatus.DONE)

@@ -53,7 +53,7 @@ _OVERVIEW = tuple(part for part in Part if part is not Part.TREE)
 
 def inspection_text(inspection: Inspection, parts: tuple[Part, ...], style: Style, *, in_full: bool) -> str:
     """The head and an overview, or the parts in full."""
-    view = _View(inspection, style, in_full or bool(parts))
+    view = _View(inspection, style, in_full or bool(parts), in_full)
     sections = ["\n".join(view.head())]
     for part in Part:
         if part in (parts or _OVERVIEW):
@@ -70,6 +70,7 @@ class _View:
     inspection: Inspection
     style: Style
     in_full: bool
+    is_deep: bool
 
     def head(self) -> Iterator[str]:
         info, style = self.inspection.info, self.style
@@ -153,7 +154,7 @@ class _View:
 
     def _ops_to_run(self, graph: MetaGraph) -> Iterator[str]:
         for what, name in (("run on load", graph.init_op), ("train op", graph.train_op)):
-            if name:
+            if name and name != "NoOp":
                 yield f"  {what}: {printable(name)}"
 
     def _signature(self, signature: Signature) -> Iterator[str]:
@@ -201,13 +202,13 @@ class _View:
     def _counts(self) -> str:
         info = self.inspection.info
         counts = info.parameters
-        words = [f"{counts.total:,} parameters", f"{counts.trainable:,} trainable"]
+        words = [_plural(counts.total, "parameter"), f"{counts.trainable:,} trainable"]
         if counts.in_file != counts.total:
             words.append(f"{counts.in_file:,} in the file")
         if info.lists.losses:
-            words.append(f"{info.lists.losses} regularization losses")
+            words.append(_plural(info.lists.losses, "regularization loss"))
         if info.checkpoint is not None and info.checkpoint.shards > 1:
-            words.append(f"{info.checkpoint.shards} shards")
+            words.append(_plural(info.checkpoint.shards, "shard"))
         if info.checkpoint is not None:
             cut = sum(tensor.parts > 1 for tensor in info.checkpoint.tensors)
             words += [f"{cut} partitioned"] if cut else []
@@ -237,7 +238,10 @@ class _View:
                 if len(self.inspection.info.meta_graphs) > 1
                 else ""
             )
-            yield self._heading("Ops", f"{sum(graph.ops.values()):,} nodes of {len(graph.ops)} types{tags}")
+            yield self._heading(
+                "Ops",
+                f"{_plural(sum(graph.ops.values()), 'node')} of {_plural(len(graph.ops), 'type')}{tags}",
+            )
             names = [f"{op} {count}" + ("" if is_known(op) else " (not TensorFlow's)") for op, count in shown]
             hidden = len(by_count) - len(shown)
             more = f"; {hidden} more types: --ops" if hidden else ""
@@ -273,7 +277,7 @@ class _View:
         yield from lines[1:]
 
     def tree(self) -> Iterator[str]:
-        yield from tree_lines(self.inspection.info, self.style)
+        yield from tree_lines(self.inspection.info, self.style, in_full=self.is_deep)
 
     def _heading(self, title: str, summary: str) -> str:
         return self.style.paint(title, "bold") + (f"  {summary}" if summary else "")
@@ -289,6 +293,11 @@ _SECTIONS: dict[Part, Callable[[_View], Iterator[str]]] = {
     Part.REUSABLE: _View.reusable,
     Part.TREE: _View.tree,
 }
+
+
+def _plural(count: int, noun: str) -> str:
+    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{ending}"
 
 
 def _row(variable: Variable) -> tuple[str, ...]:

@@ -32,9 +32,9 @@ _UNICODE = _Strokes("├── ", "└── ", "│   ", "█")
 _ASCII = _Strokes("|-- ", "`-- ", "|   ", "#")
 
 
-def tree_lines(info: SavedModelInfo, style: Style) -> Iterator[str]:
+def tree_lines(info: SavedModelInfo, style: Style, *, in_full: bool) -> Iterator[str]:
     """A line for each object; those that hold parameters have a bar for their share."""
-    root = model_tree(info)
+    root = model_tree(info, in_full=in_full)
     drawing = _Drawing(style, _UNICODE if style.has_unicode else _ASCII, root.parameters)
     rows = list(drawing.rows(root))
     width = max(len(text) for text, _ in rows)

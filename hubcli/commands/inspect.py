@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hubcli.commands.fetch import fetch
 from hubcli.commands.listener import Listener
-from hubcli.commands.peek import peek
 from hubcli.commands.targets import Target
 from hubcli.errors import BrokenModelError, NotFoundError, OfflineError
 from hubcli.savedmodel.files import ModelFiles
@@ -82,6 +80,8 @@ def _opened(
     """The target's files, for as long as the context lasts."""
     directory = target.directory
     if directory is None and options.fetch and target.handle is not None:
+        from hubcli.commands.fetch import fetch
+
         directory = fetch(target.handle, settings, listener=listener).path
     if directory is not None:
         if target.entry is not None:
@@ -94,6 +94,9 @@ def _opened(
             f"{target.name} is not in the cache, and --offline forbids to look at it",
             hint=f"Without it: hubcli inspect {target.name}",
         )
+    # Imported here: what is cached needs no archives and no sources, which take 40 ms to load.
+    from hubcli.commands.peek import peek
+
     with peek(target.handle, settings, listener) as found:
         yield _Opened(found.files, None, found.received_bytes)
 

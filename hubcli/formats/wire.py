@@ -46,6 +46,14 @@ def encode_varint(value: int) -> bytes:
     return bytes(encoded)
 
 
+def encode_field(number: int, value: int | str | bytes) -> bytes:
+    """A field of a message: a number from 0 on, text, or the bytes of anything else."""
+    if isinstance(value, int):
+        return encode_varint(number << 3 | VARINT) + encode_varint(value)
+    body = value.encode() if isinstance(value, str) else value
+    return encode_varint(number << 3 | LENGTH_DELIMITED) + encode_varint(len(body)) + body
+
+
 class Field(NamedTuple):
     """One field of a message: where its value stands in the data, in bytes.
 

@@ -112,7 +112,7 @@ class Body:
     def may_hold(self, name: str) -> bool:
         """Whether the name stands in its bytes, in whatever place."""
         encoded = name.encode()
-        return any(encoded in piece.read(self.data) for piece in self.pieces)
+        return any(piece.holds(encoded, self.data) for piece in self.pieces)
 
     def results(self) -> dict[str, str]:
         """Of a function: the tensor behind each of its outputs, by the output's name, sorted."""
@@ -141,6 +141,12 @@ class Piece:
     start: int
     end: int
     large_node: Field | None = None
+
+    def holds(self, text: bytes, data: Bytes) -> bool:
+        """Whether the text stands in its bytes; large constants are not searched."""
+        if self.large_node is None:
+            return data.find(text, self.start, self.end) >= 0
+        return text in self.read(data)
 
     def read(self, data: Bytes) -> bytes:
         """Its bytes, without large constants."""

@@ -39,16 +39,19 @@ class Branch:
         return own + [variable for child in self.children.values() for variable in child.variables()]
 
 
-def model_tree(info: SavedModelInfo) -> Branch:
+def model_tree(info: SavedModelInfo, *, in_full: bool) -> Branch:
     """The root, with a branch for each variable and function that was read, and for what holds them.
 
-    What an optimizer keeps is left out. Parameters count once, though objects may share them.
+    Variables are those of the root's list, where it has one; with `in_full` all
+    but those of optimizers' slots. Parameters count once, though objects may
+    share them.
     """
     root = Branch("obj")
     for function in info.functions:
         _branch(root, function.path, 0).function = function
     for variable in info.variables:
-        if not variable.is_slot:
+        is_own = variable.is_listed or info.lists.variables is None
+        if is_own or (in_full and not variable.is_slot):
             _branch(root, variable.path, variable.parameters or 0).variable = variable
     return root
 
