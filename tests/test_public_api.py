@@ -31,7 +31,15 @@ def _loaded_by(statement: str) -> set[str]:
 
 
 def test_the_public_names_are_these() -> None:
-    assert sorted(hubcli.__all__) == ["Handle", "HubcliError", "Settings", "__version__", "fetch", "ls"]
+    assert sorted(hubcli.__all__) == [
+        "Handle",
+        "HubcliError",
+        "Settings",
+        "__version__",
+        "fetch",
+        "inspect",
+        "ls",
+    ]
     assert dir(hubcli) == sorted(hubcli.__all__)
 
 
@@ -49,8 +57,8 @@ def test_the_public_names_are_what_they_say() -> None:
 
 def test_the_public_names_stay_themselves_when_the_commands_are_imported() -> None:
     program = (
-        "import hubcli, hubcli.commands.fetch, hubcli.commands.ls, hubcli.cli.app\n"
-        "assert callable(hubcli.fetch) and callable(hubcli.ls)"
+        "import hubcli, hubcli.commands.fetch, hubcli.commands.inspect, hubcli.commands.ls, hubcli.cli.app\n"
+        "assert callable(hubcli.fetch) and callable(hubcli.inspect) and callable(hubcli.ls)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 
@@ -74,6 +82,8 @@ def test_building_the_command_line_loads_nothing_heavy() -> None:
     assert not loaded & HEAVY
 
 
-@pytest.mark.parametrize("module", ["hubcli.commands.ls", "hubcli.handle", "hubcli.settings"])
+@pytest.mark.parametrize(
+    "module", ["hubcli.commands.ls", "hubcli.commands.inspect", "hubcli.handle", "hubcli.settings"]
+)
 def test_listing_needs_neither_network_nor_tensorflow(module: str) -> None:
     assert not _loaded_by(f"import {module}") & {"tensorflow", "httpx", "rich", "typer", "numpy", "isal"}

@@ -39,7 +39,14 @@ def test_the_json_keys_are_those_that_are_printed(
     assert re.findall(r"`(\w+)`", " ".join(cells)) == list(document["models"][0])
 
 
-@pytest.mark.parametrize("command", ["fetch", "ls"])
+def test_the_keys_of_inspect_are_those_that_are_printed(hubcli: Run) -> None:
+    document = json.loads(hubcli("inspect", "example://mul/1", "--json").stdout)
+    table = section("`hubcli inspect").split("| key | meaning |", 1)[1].split("\n\n", 1)[0]
+    cells = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
+    assert ["schema", *re.findall(r"`(\w+)`", " ".join(cells))] == list(document)
+
+
+@pytest.mark.parametrize("command", ["fetch", "ls", "inspect"])
 def test_every_option_is_described(command: str, hubcli: Run) -> None:
     told = hubcli(command, "--help", COLUMNS="200").stdout
     for option in re.findall(r"(--[a-z0-9-]+)", told):

@@ -34,7 +34,7 @@ def root(
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Fetch, cache and list TensorFlow SavedModels, in the cache that [bold]hub.load[/bold] reads."""
+    """Fetch, cache and inspect TensorFlow SavedModels, in the cache that [bold]hub.load[/bold] reads."""
 
 
 app.command("fetch")(fetch_command)

@@ -23,7 +23,7 @@ from hubcli.savedmodel.variables import Variable
 __all__ = ["Part", "inspection_text"]
 
 _FEW_VARIABLES, _FEW_VARIANTS, _FEW_OPS, _FEW_FINDINGS = 10, 4, 12, 8
-_NARROW = 80
+_NARROW = 70
 _VARIABLE_COLUMNS = (
     Column("PATH", stretches=True),
     Column("DTYPE"),

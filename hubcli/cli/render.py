@@ -63,13 +63,14 @@ class Style:
         first = " " * indent
         if self.width is None:
             return [first + text]
-        return textwrap.wrap(
-            text,
+        lines = textwrap.wrap(
+            _KEPT_TOGETHER.sub(lambda found: found[0].replace(" ", "\xa0"), text),
             max(self.width, indent + 20),
             initial_indent=first,
             subsequent_indent=" " * (indent + hanging),
             break_on_hyphens=False,
         )
+        return [line.replace("\xa0", " ") for line in lines]
 
     @property
     def arrow(self) -> str:
@@ -77,6 +78,8 @@ class Style:
         return "→" if self.has_unicode else "->"
 
 
+# Shapes, and a key with its value.
+_KEPT_TOGETHER = re.compile(r"\[[^\[\]]*\]|: ")
 _COLORS = {"red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _WEIGHTS = {"bold": "1", "dim": "2"}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from hubcli.commands.listener import Listener
 from hubcli.commands.targets import Target
 from hubcli.errors import BrokenModelError, NotFoundError, OfflineError
+from hubcli.formats.schema import is_slow
 from hubcli.savedmodel.files import ModelFiles
 from hubcli.savedmodel.info import SavedModelInfo
 from hubcli.savedmodel.reader import read_model
@@ -58,7 +59,10 @@ def inspect(
     """
     settings, options = settings or Settings.read(), options or InspectOptions()
     resolved = Target.resolve(target, settings)
-    with _opened(resolved, settings, options, listener or Listener()) as opened:
+    heard = listener or Listener()
+    if is_slow():
+        heard.note("protobuf is there in pure Python alone: reading a large model takes seventy times longer")
+    with _opened(resolved, settings, options, heard) as opened:
         try:
             info = read_model(opened.files, submodules=options.submodules, tag_set=options.tag_set)
         except BrokenModelError as error:
