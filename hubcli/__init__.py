@@ -1,4 +1,4 @@
-"""hubcli: TensorFlow SavedModels fetched, cached and listed.
+"""hubcli: TensorFlow SavedModels fetched, cached, listed and checked.
 
 `import hubcli` is light: nothing heavier than the standard library is loaded
 until a name is used.
@@ -13,15 +13,17 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from hubcli.commands.fetch import fetch
     from hubcli.commands.ls import ls
+    from hubcli.commands.verify import verify
     from hubcli.errors import HubcliError
     from hubcli.handle import Handle
     from hubcli.settings import Settings
 
-__all__ = ["Handle", "HubcliError", "Settings", "__version__", "fetch", "ls"]
+__all__ = ["Handle", "HubcliError", "Settings", "__version__", "fetch", "ls", "verify"]
 
 _HOMES = {
     "fetch": "hubcli.commands.fetch",
     "ls": "hubcli.commands.ls",
+    "verify": "hubcli.commands.verify",
     "HubcliError": "hubcli.errors",
     "Handle": "hubcli.handle",
     "Settings": "hubcli.settings",

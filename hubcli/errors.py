@@ -54,6 +54,7 @@ class ExitStatus(IntEnum):
     NETWORK = 5, "network or server failed, or asks for credentials, or `--offline`"
     INTEGRITY = 6, "bytes that can't be trusted: checksum, truncation, unsafe archive, broken SavedModel"
     CACHE = 8, "disk full, cache or standard output not writable, lock not had in time"
+    FOUND = 9, "a check that was asked for found something"
     BROKEN_PIPE = 120, "the reader of standard output went away"
     INTERRUPTED = 130, "interrupted (Ctrl-C, SIGTERM)"
 

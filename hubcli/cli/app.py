@@ -9,6 +9,7 @@ import typer
 from hubcli import __version__
 from hubcli.cli.fetch import fetch_command
 from hubcli.cli.ls import ls_command
+from hubcli.cli.verify import verify_command
 
 __all__ = ["app"]
 
@@ -33,8 +34,9 @@ def root(
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Fetch, cache and list TensorFlow SavedModels, in the cache that [bold]hub.load[/bold] reads."""
+    """Fetch, cache, list and check TensorFlow SavedModels, in the cache that [bold]hub.load[/bold] reads."""
 
 
 app.command("fetch")(fetch_command)
 app.command("ls")(ls_command)
+app.command("verify")(verify_command)

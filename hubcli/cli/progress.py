@@ -1,4 +1,4 @@
-"""Progress of a fetch: bars on a terminal, a line every few seconds elsewhere, nothing with -q."""
+"""Progress of a fetch or a check: bars on a terminal, a line every few seconds elsewhere, nothing with -q."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class _LineListener(_TextListener):
         self._started_at = self._said_at = time.monotonic()
 
     def started(self, handle: str, source: str, size_bytes: int | None) -> None:
-        self._handle, self._size_bytes = handle, size_bytes
+        self._handle, self._size_bytes, self._received = handle, size_bytes, 0
         self._started_at = self._said_at = time.monotonic()
 
     def received(self, size_bytes: int) -> None:
@@ -87,7 +87,10 @@ class _BarListener(_TextListener):
     def started(self, handle: str, source: str, size_bytes: int | None) -> None:
         from rich.progress import BarColumn, Progress, TextColumn
 
+        self.close()  # The bar of what was done before.
         self._total_bytes = size_bytes
+        self._received = self._unpacked = 0
+        self._started_at = self._shown_at = time.monotonic()
         # 80 columns hold the line.
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -115,7 +118,7 @@ class _BarListener(_TextListener):
         if self._total_bytes:
             parts[0] += f" of {format_size(self._total_bytes)}"
             parts.append(f"{format_duration((self._total_bytes - self._received) / max(rate, 1))} left")
-        if self._progress is not None and self._progress.console.width >= _WIDE:
+        if self._unpacked and self._progress is not None and self._progress.console.width >= _WIDE:
             parts.append(f"unpacked {format_size(self._unpacked)}")
         return "  ".join(parts)
 

@@ -17,7 +17,7 @@ from hubcli.formats.files import MAIN_FILES, contents
 from hubcli.formats.wire import LENGTH_DELIMITED, Bytes, Field, scan
 from hubcli.quantity import format_size
 
-__all__ = ["ModelKind", "check_structure", "model_kind"]
+__all__ = ["ModelKind", "check_structure", "model_kind", "read_index", "refuse_look_alike"]
 
 _META_GRAPHS = 2
 _META_INFO_DEF, _GRAPH_DEF, _OBJECT_GRAPH_DEF = 1, 2, 7
@@ -141,6 +141,7 @@ def _kind_of_text(main: Path) -> ModelKind:
 
 
 def refuse_look_alike(name: str, head: bytes) -> None:
+    """Raises BrokenModelError where a file that begins so is what often lies in a model's place."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
     if not head:
         raise BrokenModelError(f"{name} is empty")
@@ -154,17 +155,9 @@ def refuse_look_alike(name: str, head: bytes) -> None:
 
 
 def _check_variables(folder: Path) -> None:
-    index_file = folder / "variables.index"
-    if not index_file.is_file():
-        if folder.is_dir() and any(folder.glob("variables.data-*")):
-            raise BrokenModelError("variables/variables.index is missing, its data shards are there")
+    index = read_index(folder)
+    if index is None:
         return
-    if index_file.stat().st_size > _MAX_INDEX_BYTES:
-        raise BrokenModelError("variables/variables.index is larger than 256 MiB")
-    try:
-        index = BundleIndex.read(index_file.read_bytes())
-    except BrokenModelError as error:
-        raise BrokenModelError(f"variables/variables.index: {error.message}") from error
     for shard, expected in enumerate(index.shard_sizes_bytes()):
         name = index.shard_name(shard)
         if not (folder / name).is_file():
@@ -172,3 +165,21 @@ def _check_variables(folder: Path) -> None:
         size = (folder / name).stat().st_size
         if size < expected:
             raise BrokenModelError(f"variables/{name} has {size} bytes; the index needs {expected}")
+
+
+def read_index(folder: Path) -> BundleIndex | None:
+    """The index of the bundle in `folder`; None where the model has no variables.
+
+    Raises BrokenModelError where it is missing beside its shards, or isn't whole; OSError.
+    """
+    index_file = folder / "variables.index"
+    if not index_file.is_file():
+        if folder.is_dir() and any(folder.glob("variables.data-*")):
+            raise BrokenModelError("variables/variables.index is missing, its data shards are there")
+        return None
+    if index_file.stat().st_size > _MAX_INDEX_BYTES:
+        raise BrokenModelError("variables/variables.index is larger than 256 MiB")
+    try:
+        return BundleIndex.read(index_file.read_bytes())
+    except BrokenModelError as error:
+        raise BrokenModelError(f"variables/variables.index: {error.message}") from error
