@@ -11,7 +11,7 @@ from hubcli.cli.output import Output, error_document
 from hubcli.cli.progress import listener_for
 from hubcli.cli.verify_views import fault_lines, verdict_line, verification_document, verification_total
 from hubcli.commands.targets import Target
-from hubcli.commands.verify import Verification, VerifyOptions, cached_targets, verify
+from hubcli.commands.verify import Verification, VerifyOptions, verify
 from hubcli.errors import ExitStatus, HubcliError, Interrupted
 from hubcli.settings import Settings
 from hubcli.url import without_secrets
@@ -50,6 +50,8 @@ class VerifyRun:
         return int(self.status)
 
     def _whole_cache(self) -> tuple[Target, ...]:
+        from hubcli.commands.whole_cache import cached_targets  # Not needed where targets are named.
+
         cached = cached_targets(self.settings)
         self.skipped = cached.downloading
         for name in cached.downloading:

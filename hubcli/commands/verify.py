@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-import errno
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hubcli.archive.limits import Limits
 from hubcli.archive.members import FileRecord
-from hubcli.archive.unpack import lift_wrapping_folder
-from hubcli.cache.catalog import EntryState, read_catalog
 from hubcli.cache.entry import Entry
 from hubcli.cache.layout import EntryPaths, is_key
 from hubcli.cache.manifest import Manifest
-from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.listener import Listener
-from hubcli.commands.sources import open_source
 from hubcli.commands.targets import Target
-from hubcli.errors import (
-    CacheError,
-    DiskFullError,
-    HubcliError,
-    IntegrityError,
-    NotFoundError,
-    OfflineError,
-)
+from hubcli.errors import HubcliError, IntegrityError, NotFoundError, OfflineError
 from hubcli.handle import Handle
 from hubcli.savedmodel.fault import Fault
 from hubcli.savedmodel.integrity import Integrity, ModelCheck
 from hubcli.settings import Settings
 
-__all__ = ["CachedTargets", "Verification", "VerifyOptions", "cached_targets", "verify"]
+__all__ = ["Verification", "VerifyOptions", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,27 +54,6 @@ class Verification:
     def is_whole(self) -> bool:
         """Whether nothing is broken, or nothing any more."""
         return self.was_repaired or not self.faults
-
-
-@dataclass(frozen=True, slots=True)
-class CachedTargets:
-    """Every model of the cache, by handle, and the names of those that are being downloaded."""
-
-    targets: tuple[Target, ...]
-    downloading: tuple[str, ...]
-
-
-def cached_targets(settings: Settings | None = None) -> CachedTargets:
-    """What `hubcli verify` checks when no target is named. Raises CacheError."""
-    catalog = read_catalog((settings or Settings.read()).cache_root)
-    targets, downloading = [], []
-    for row in catalog.rows:
-        name = row.entry.handle or row.name if row.entry is not None else row.name
-        if row.state is EntryState.DOWNLOADING:
-            downloading.append(name)
-        elif row.entry is not None and row.state is not EntryState.FOREIGN:
-            targets.append(Target(name, None, directory=row.entry.path, entry=row.entry))
-    return CachedTargets(tuple(sorted(targets, key=lambda one: one.name)), tuple(sorted(downloading)))
 
 
 def verify(
@@ -134,6 +97,8 @@ class _Verify:
 
     def repair(self, broken: Verification) -> Verification:
         """The result after the model was fetched again; as it was, with the reason, where that failed."""
+        from hubcli.commands.fetch import FetchOptions, fetch  # A check alone fetches nothing.
+
         if broken.handle is None:
             self.listener.note(f"{broken.name} can't be repaired: nothing tells where it came from")
             return broken
@@ -182,10 +147,10 @@ class _Verify:
     def _check_entry(self, name: str, entry: Entry) -> Verification:
         """No lock is held: an entry that another process replaced meanwhile is checked once more."""
         for _ in range(2):
-            before = _Stamp.of(entry)
-            manifest = before.manifest
+            before = _stamp(entry)
+            manifest = before[-1]
             found = self._check(name, entry.path, manifest.files if manifest is not None else ())
-            if before == _Stamp.of(entry):
+            if before == _stamp(entry):
                 break
         if not entry.path.is_dir():
             raise NotFoundError(
@@ -194,49 +159,20 @@ class _Verify:
         return self._result(name, entry.handle, entry.path, found)
 
     def _check_archive(self, archive: Path) -> Integrity:
-        """Unpacks into a directory of its own, which is removed afterwards."""
-        with _temporary_directory(archive) as folder:
-            try:
-                with open_source(Handle.parse(str(archive)), self.settings, None) as source:
-                    self.listener.started(str(archive), source.name, source.size_bytes)
-                    files = source.unpack_into(
-                        folder,
-                        Limits(),
-                        on_received=self.listener.received,
-                        on_unpacked=self.listener.unpacked,
-                    )
-            except IntegrityError as error:
-                return Integrity((Fault(error.code, error.message),), 0, 0, 0)
-            lift_wrapping_folder(folder, files)
-            return self._check(str(archive), folder, ())
+        # Imported here: whoever names no archive needs no unpacker, and start-up is half of a short check.
+        from hubcli.commands.unpacked import unpacked
 
-
-@dataclass(frozen=True, slots=True)
-class _Stamp:
-    """What changes when an entry is replaced: which directory it is, and its record."""
-
-    device_and_inode: tuple[int, int] | None
-    manifest: Manifest | None
-
-    @classmethod
-    def of(cls, entry: Entry) -> _Stamp:
-        """The stamp as it is now."""
         try:
-            status = entry.path.stat()
-        except OSError:
-            return cls(None, None)
-        return cls((status.st_dev, status.st_ino), Entry.read(entry.paths).manifest)
+            with unpacked(archive, self.settings, self.listener) as folder:
+                return self._check(str(archive), folder, ())
+        except IntegrityError as error:
+            return Integrity((Fault(error.code, error.message),), 0, 0, 0)
 
 
-@contextmanager
-def _temporary_directory(archive: Path) -> Iterator[Path]:
-    """An empty directory in the system's place for such; raises DiskFullError, CacheError."""
+def _stamp(entry: Entry) -> tuple[int, int, Manifest | None]:
+    """What changes when an entry is replaced: which directory it is, and its record."""
     try:
-        with tempfile.TemporaryDirectory(prefix="hubcli-verify-", ignore_cleanup_errors=True) as folder:
-            yield Path(folder)
-    except OSError as error:
-        kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else CacheError
-        raise kind(
-            f"{archive} can't be unpacked in {tempfile.gettempdir()}: {error.strerror}",
-            hint="Name a directory with room: TMPDIR=DIR hubcli verify …",
-        ) from error
+        status = entry.path.stat()
+    except OSError:
+        return 0, 0, None
+    return status.st_dev, status.st_ino, Entry.read(entry.paths).manifest
