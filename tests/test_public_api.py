@@ -31,7 +31,15 @@ def _loaded_by(statement: str) -> set[str]:
 
 
 def test_the_public_names_are_these() -> None:
-    assert sorted(hubcli.__all__) == ["Handle", "HubcliError", "Settings", "__version__", "fetch", "ls"]
+    assert sorted(hubcli.__all__) == [
+        "Handle",
+        "HubcliError",
+        "Settings",
+        "__version__",
+        "fetch",
+        "ls",
+        "verify",
+    ]
     assert dir(hubcli) == sorted(hubcli.__all__)
 
 
@@ -43,14 +51,15 @@ def test_every_public_name_is_there(name: str) -> None:
 def test_the_public_names_are_what_they_say() -> None:
     assert callable(hubcli.fetch)
     assert callable(hubcli.ls)
+    assert callable(hubcli.verify)
     assert issubclass(hubcli.HubcliError, Exception)
     assert hubcli.Handle.parse("example://mul/1").version == "1"
 
 
 def test_the_public_names_stay_themselves_when_the_commands_are_imported() -> None:
     program = (
-        "import hubcli, hubcli.commands.fetch, hubcli.commands.ls, hubcli.cli.app\n"
-        "assert callable(hubcli.fetch) and callable(hubcli.ls)"
+        "import hubcli, hubcli.commands.fetch, hubcli.commands.ls, hubcli.commands.verify, hubcli.cli.app\n"
+        "assert callable(hubcli.fetch) and callable(hubcli.ls) and callable(hubcli.verify)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 
@@ -74,6 +83,8 @@ def test_building_the_command_line_loads_nothing_heavy() -> None:
     assert not loaded & HEAVY
 
 
-@pytest.mark.parametrize("module", ["hubcli.commands.ls", "hubcli.handle", "hubcli.settings"])
-def test_listing_needs_neither_network_nor_tensorflow(module: str) -> None:
+@pytest.mark.parametrize(
+    "module", ["hubcli.commands.ls", "hubcli.commands.verify", "hubcli.handle", "hubcli.settings"]
+)
+def test_listing_and_checking_need_neither_network_nor_tensorflow(module: str) -> None:
     assert not _loaded_by(f"import {module}") & {"tensorflow", "httpx", "rich", "typer", "numpy", "isal"}

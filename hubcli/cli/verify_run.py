@@ -19,6 +19,9 @@ from hubcli.url import without_secrets
 __all__ = ["VerifyRun"]
 
 
+_PATIENCE_S = 0.5
+
+
 class VerifyRun:
     """Checks one target after the other and reports each."""
 
@@ -63,7 +66,7 @@ class VerifyRun:
     def _verify_one(self, target: Target | str) -> None:
         name = target.name if isinstance(target, Target) else target
         try:
-            with listener_for(self.output) as listener:
+            with listener_for(self.output, patience_s=_PATIENCE_S) as listener:
                 found = verify(target, self.settings, self.options, listener)
         except HubcliError as error:
             self._fail(name, error)

@@ -86,7 +86,7 @@ class ModelCheck:
         faults = [*self._faults, *(fault for faults in found for fault in faults)]
         unhashed_index = 0 if INDEX_FILE in self._hashed else self._index_bytes
         return Integrity(
-            tuple(sorted(faults, key=lambda fault: (fault.file or "", fault.start or 0))),
+            tuple(sorted(faults, key=_place)),
             len(self._files),
             len({tensor.name for part in parts for tensor in part.tensors}),
             self.size_bytes + unhashed_index,
@@ -196,6 +196,11 @@ def _shortness(shard: Path, size_bytes: int, needed_bytes: int) -> str:
     except BrokenModelError as error:
         return f"is too short: {error.message}"
     return f"has {size_bytes} bytes; variables.index needs {needed_bytes}"
+
+
+def _place(fault: Fault) -> tuple[str, int]:
+    """What is about a whole file stands before what is about a part of it."""
+    return fault.file or "", -1 if fault.start is None else fault.start
 
 
 def _job(stretch: Stretch, on_bytes: OnBytes) -> Callable[[], list[Fault]]:
