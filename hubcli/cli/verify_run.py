@@ -12,7 +12,7 @@ from hubcli.cli.progress import listener_for
 from hubcli.cli.verify_views import fault_lines, verdict_line, verification_document, verification_total
 from hubcli.commands.targets import Target
 from hubcli.commands.verify import Verification, VerifyOptions, verify
-from hubcli.errors import ExitStatus, HubcliError, Interrupted
+from hubcli.errors import ExitStatus, HubcliError, Interrupted, NotFoundError
 from hubcli.settings import Settings
 from hubcli.url import without_secrets
 
@@ -69,7 +69,11 @@ class VerifyRun:
             with listener_for(self.output, patience_s=_PATIENCE_S) as listener:
                 found = verify(target, self.settings, self.options, listener)
         except HubcliError as error:
-            self._fail(name, error)
+            if isinstance(target, Target) and isinstance(error, NotFoundError):
+                self.output.note(error.message)  # Nobody asked for this one.
+                self.skipped = (*self.skipped, name)
+            else:
+                self._fail(name, error)
             return
         self.found.append(found)
         self._show(found)

@@ -28,6 +28,8 @@ _BATCH_BYTES = 1 << 16
 def check_size(entry: BundleEntry) -> None:
     """Raises BrokenModelError where no tensor of that type and shape has the size in the index."""
     size, count, item_bytes = entry.size_bytes, entry.element_count, entry.dtype.item_bytes
+    if count >> 63:  # More than a TensorShape counts, and than Python would print.
+        raise BrokenModelError("the index gives it an impossible shape")
     if item_bytes is not None:
         if size != count * item_bytes:
             raise BrokenModelError(

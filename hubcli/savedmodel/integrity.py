@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from hubcli.archive.members import FileRecord
@@ -82,7 +83,7 @@ class ModelCheck:
             with lock:
                 on_bytes(size_bytes)
 
-        found = share([_job(part, count) for part in parts], _THREADS)
+        found = share([partial(part.check, count) for part in parts], _THREADS)
         faults = [*self._faults, *(fault for faults in found for fault in faults)]
         unhashed_index = 0 if INDEX_FILE in self._hashed else self._index_bytes
         return Integrity(
@@ -156,7 +157,8 @@ class ModelCheck:
                 self._index_bytes = (self._model / INDEX_FILE).stat().st_size
                 self._look_at_shards(index)
         except BrokenModelError as error:
-            self._fault("index", error.message, INDEX_FILE)
+            is_there = (self._model / INDEX_FILE).is_file()
+            self._fault("index" if is_there else "missing", error.message, INDEX_FILE)
         except OSError as error:
             self._fault("unreadable", f"can't be read: {error.strerror}", INDEX_FILE)
 
@@ -201,7 +203,3 @@ def _shortness(shard: Path, size_bytes: int, needed_bytes: int) -> str:
 def _place(fault: Fault) -> tuple[str, int]:
     """What is about a whole file stands before what is about a part of it."""
     return fault.file or "", -1 if fault.start is None else fault.start
-
-
-def _job(stretch: Stretch, on_bytes: OnBytes) -> Callable[[], list[Fault]]:
-    return lambda: stretch.check(on_bytes)
