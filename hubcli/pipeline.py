@@ -120,21 +120,21 @@ def share(jobs: Sequence[Callable[[], T]], threads: int) -> list[T]:
         except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
             errors.append(error)
 
-    helpers = [
+    others = [
         threading.Thread(target=help_out, name="hubcli-share", daemon=True)
         for _ in range(min(threads, len(jobs)) - 1)
     ]
-    for helper in helpers:
-        helper.start()
+    for other in others:
+        other.start()
     try:
         work()
     except BaseException as error:
         errors.append(error)
-        for helper in helpers:
-            helper.join(_JOIN_S)
+        for other in others:
+            other.join(_JOIN_S)
         raise
-    for helper in helpers:
-        helper.join()
+    for other in others:
+        other.join()
     if errors:
         raise errors[0]
     return [results[number] for number in range(len(jobs))]

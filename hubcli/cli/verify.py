@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Annotated
 
 import typer
@@ -40,6 +41,8 @@ def verify_command(
 
     Example: [bold]hubcli verify --repair[/bold]
     """
+    # Start and end of the process are most of a short check: no garbage is worth collecting then.
+    gc.disable()
     from hubcli.cli.verify_run import VerifyRun
     from hubcli.commands.verify import VerifyOptions
 
