@@ -1,4 +1,4 @@
-"""hubcli: TensorFlow SavedModels fetched, cached, listed and laid open.
+"""hubcli: TensorFlow SavedModels fetched, cached, laid open and checked.
 
 `import hubcli` is light: nothing heavier than the standard library is loaded
 until a name is used.
@@ -14,16 +14,18 @@ if TYPE_CHECKING:
     from hubcli.commands.fetch import fetch
     from hubcli.commands.inspect import inspect
     from hubcli.commands.ls import ls
+    from hubcli.commands.verify import verify
     from hubcli.errors import HubcliError
     from hubcli.handle import Handle
     from hubcli.settings import Settings
 
-__all__ = ["Handle", "HubcliError", "Settings", "__version__", "fetch", "inspect", "ls"]
+__all__ = ["Handle", "HubcliError", "Settings", "__version__", "fetch", "inspect", "ls", "verify"]
 
 _HOMES = {
     "fetch": "hubcli.commands.fetch",
     "inspect": "hubcli.commands.inspect",
     "ls": "hubcli.commands.ls",
+    "verify": "hubcli.commands.verify",
     "HubcliError": "hubcli.errors",
     "Handle": "hubcli.handle",
     "Settings": "hubcli.settings",

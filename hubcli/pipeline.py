@@ -1,19 +1,19 @@
-"""Stages of a stream on threads of their own.
+"""Work on several threads: the stages of a stream, or jobs that don't depend on each other.
 
-Receiving, inflating and writing each spend their time outside the interpreter
-lock, so that two cores do the work of one stream.
+Receiving, inflating, writing and summing up each spend their time outside the
+interpreter lock, so that two cores share the work.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Generic, TypeVar
 
-__all__ = ["Ahead"]
+__all__ = ["Ahead", "share"]
 
 T = TypeVar("T")
 _POLL_S = 0.1
@@ -94,3 +94,47 @@ class Ahead(Generic[T]):
                 self._queue.put(item, timeout=_POLL_S)
                 return True
         return False
+
+
+def share(jobs: Sequence[Callable[[], T]], threads: int) -> list[T]:
+    """What the jobs return, in their order, done by so many threads, of which this is one.
+
+    Jobs are begun in their order. The first error is raised here, an interrupt
+    too; no further job is begun then, and the others' threads are given a
+    second to end.
+    """
+    waiting, results, errors = iter(enumerate(jobs)), dict[int, T](), list[BaseException]()
+    lock = threading.Lock()
+
+    def work() -> None:
+        while not errors:
+            with lock:
+                number, job = next(waiting, (-1, None))
+            if job is None:
+                return
+            results[number] = job()
+
+    def help_out() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
+            errors.append(error)
+
+    others = [
+        threading.Thread(target=help_out, name="hubcli-share", daemon=True)
+        for _ in range(min(threads, len(jobs)) - 1)
+    ]
+    for other in others:
+        other.start()
+    try:
+        work()
+    except BaseException as error:
+        errors.append(error)
+        for other in others:
+            other.join(_JOIN_S)
+        raise
+    for other in others:
+        other.join()
+    if errors:
+        raise errors[0]
+    return [results[number] for number in range(len(jobs))]

@@ -1,17 +1,19 @@
-"""Stages of a stream on threads: order, errors, and that none is left behind."""
+"""Work on threads: order, errors, and that none is left behind."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import count
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubcli.pipeline import Ahead
+from hubcli.pipeline import Ahead, share
 
 WAIT_S = 5.0
 
@@ -181,3 +183,41 @@ def test_closing_the_first_stage_and_then_the_last_ends_both() -> None:
     second.close()
 
     assert watched.ended.wait(WAIT_S)
+
+
+# share ---------------------------------------------------------------------------------------------
+
+
+def test_jobs_are_shared_and_their_results_stand_in_order() -> None:
+    names: set[str] = set()
+    both = threading.Barrier(2, timeout=5)
+
+    def job(number: int) -> int:
+        names.add(threading.current_thread().name)
+        if number < 2:
+            both.wait()  # Passes only where two threads are at it.
+        return number * number
+
+    assert share([partial(job, number) for number in range(20)], 2) == [
+        number * number for number in range(20)
+    ]
+    assert len(names) == 2
+
+
+def test_no_jobs_have_no_results_and_need_no_thread() -> None:
+    assert share(list[Callable[[], int]](), 2) == []
+
+
+@pytest.mark.parametrize("place", [0, 1, 7])
+def test_the_first_error_is_raised_and_no_further_job_is_begun(place: int) -> None:
+    begun: list[int] = []
+
+    def job(number: int) -> None:
+        begun.append(number)
+        if number == place:
+            raise ValueError(str(place))
+        time.sleep(0.005)
+
+    with pytest.raises(ValueError, match=str(place)):
+        share([partial(job, number) for number in range(100)], 2)
+    assert len(begun) <= place + 4

@@ -39,6 +39,7 @@ def test_the_public_names_are_these() -> None:
         "fetch",
         "inspect",
         "ls",
+        "verify",
     ]
     assert dir(hubcli) == sorted(hubcli.__all__)
 
@@ -51,14 +52,16 @@ def test_every_public_name_is_there(name: str) -> None:
 def test_the_public_names_are_what_they_say() -> None:
     assert callable(hubcli.fetch)
     assert callable(hubcli.ls)
+    assert callable(hubcli.verify)
     assert issubclass(hubcli.HubcliError, Exception)
     assert hubcli.Handle.parse("example://mul/1").version == "1"
 
 
 def test_the_public_names_stay_themselves_when_the_commands_are_imported() -> None:
     program = (
-        "import hubcli, hubcli.commands.fetch, hubcli.commands.inspect, hubcli.commands.ls, hubcli.cli.app\n"
-        "assert callable(hubcli.fetch) and callable(hubcli.inspect) and callable(hubcli.ls)"
+        "import hubcli, hubcli.commands.fetch, hubcli.commands.inspect, hubcli.commands.ls\n"
+        "import hubcli.commands.verify, hubcli.cli.app\n"
+        "assert all(map(callable, (hubcli.fetch, hubcli.inspect, hubcli.ls, hubcli.verify)))"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 
@@ -83,7 +86,14 @@ def test_building_the_command_line_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["hubcli.commands.ls", "hubcli.commands.inspect", "hubcli.handle", "hubcli.settings"]
+    "module",
+    [
+        "hubcli.commands.ls",
+        "hubcli.commands.inspect",
+        "hubcli.commands.verify",
+        "hubcli.handle",
+        "hubcli.settings",
+    ],
 )
-def test_listing_needs_neither_network_nor_tensorflow(module: str) -> None:
+def test_what_only_reads_needs_neither_network_nor_tensorflow(module: str) -> None:
     assert not _loaded_by(f"import {module}") & {"tensorflow", "httpx", "rich", "typer", "numpy", "isal"}

@@ -27,7 +27,12 @@ def test_the_exit_statuses_are_those_of_the_error_tree() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "title"), [(("fetch", "example://mul/1"), "`hubcli fetch"), (("ls",), "`hubcli ls")]
+    ("arguments", "title"),
+    [
+        (("fetch", "example://mul/1"), "`hubcli fetch"),
+        (("ls",), "`hubcli ls"),
+        (("verify",), "`hubcli verify"),
+    ],
 )
 def test_the_json_keys_are_those_that_are_printed(
     arguments: tuple[str, ...], title: str, hubcli: Run
@@ -46,7 +51,7 @@ def test_the_keys_of_inspect_are_those_that_are_printed(hubcli: Run) -> None:
     assert ["schema", *re.findall(r"`(\w+)`", " ".join(cells))] == list(document)
 
 
-@pytest.mark.parametrize("command", ["fetch", "ls", "inspect"])
+@pytest.mark.parametrize("command", ["fetch", "ls", "inspect", "verify"])
 def test_every_option_is_described(command: str, hubcli: Run) -> None:
     told = hubcli(command, "--help", COLUMNS="200").stdout
     for option in re.findall(r"(--[a-z0-9-]+)", told):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -34,6 +33,8 @@ class Descriptor:
     @classmethod
     def of_this_process(cls, handle: str, downloaded_at_s: float) -> Descriptor:
         """The descriptor of a download made here."""
+        import socket  # Who only reads the cache doesn't wait for it.
+
         return cls(handle, downloaded_at_s, socket.gethostname(), os.getpid())
 
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import shutil
@@ -112,6 +111,8 @@ def exchange(new: Path, old: Path) -> None:
 
 def _exchange_at_once(new: bytes, old: bytes) -> bool:
     """Whether the system exchanged the two; False where it or the file system doesn't know how."""
+    import ctypes  # Who only reads the cache doesn't wait for it.
+
     library = ctypes.CDLL(None, use_errno=True)
     if sys.platform == "darwin" and hasattr(library, "renamex_np"):
         failed = library.renamex_np(new, old, _RENAME_EXCHANGE)

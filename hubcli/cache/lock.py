@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -41,7 +40,7 @@ class LockOwner:
     @classmethod
     def of_this_process(cls) -> LockOwner:
         """An owner with a new uid."""
-        return cls(socket.gethostname(), os.getpid(), uuid.uuid4().hex)
+        return cls(_host(), os.getpid(), uuid.uuid4().hex)
 
     @classmethod
     def read(cls, lock: Path) -> LockOwner | None:
@@ -63,7 +62,7 @@ class LockOwner:
     @property
     def is_here(self) -> bool:
         """Whether its process runs, or ran, on this host."""
-        return self.host == socket.gethostname()
+        return self.host == _host()
 
     def is_dead(self, lock: Path) -> bool:
         """Whether its process is known to be gone; False where it is on another host.
@@ -88,6 +87,12 @@ class LockOwner:
             return started is not None and started > lock.stat().st_mtime + _CLOCK_SLACK_S
         except OSError:
             return False
+
+
+def _host() -> str:
+    import socket  # Who only reads the cache doesn't wait for it.
+
+    return socket.gethostname()
 
 
 def _process_start_s(pid: int) -> float | None:

@@ -10,6 +10,7 @@ from hubcli import __version__
 from hubcli.cli.fetch import fetch_command
 from hubcli.cli.inspect import inspect_command
 from hubcli.cli.ls import ls_command
+from hubcli.cli.verify import verify_command
 
 __all__ = ["app"]
 
@@ -34,9 +35,10 @@ def root(
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Fetch, cache and inspect TensorFlow SavedModels, in the cache that [bold]hub.load[/bold] reads."""
+    """Fetch, cache, inspect and check TensorFlow SavedModels, in the cache that hub.load reads."""
 
 
 app.command("fetch")(fetch_command)
 app.command("ls")(ls_command)
 app.command("inspect")(inspect_command)
+app.command("verify")(verify_command)

@@ -1,7 +1,8 @@
-"""Progress of a fetch: bars on a terminal, a line every few seconds elsewhere, nothing with -q."""
+"""Progress of a fetch or a check: bars on a terminal, a line every few seconds elsewhere, nothing with -q."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -23,12 +24,15 @@ _WIDE = 100
 
 
 @contextmanager
-def listener_for(output: Output) -> Iterator[Listener]:
-    """The listener that suits the output; what it shows is cleared when the context ends."""
+def listener_for(output: Output, *, patience_s: float = 0.0) -> Iterator[Listener]:
+    """The listener that suits the output; what it shows is cleared when the context ends.
+
+    A bar comes only after so many seconds: what is done before needs none.
+    """
     if not output.shows_progress:
         yield _LineListener(output)
         return
-    listener = _BarListener(output)
+    listener = _BarListener(output, patience_s)
     try:
         yield listener
     finally:
@@ -59,7 +63,7 @@ class _LineListener(_TextListener):
         self._started_at = self._said_at = time.monotonic()
 
     def started(self, handle: str, source: str, size_bytes: int | None) -> None:
-        self._handle, self._size_bytes = handle, size_bytes
+        self._handle, self._size_bytes, self._received = handle, size_bytes, 0
         self._started_at = self._said_at = time.monotonic()
 
     def received(self, size_bytes: int) -> None:
@@ -76,8 +80,10 @@ class _LineListener(_TextListener):
 class _BarListener(_TextListener):
     """A bar with bytes, rate and time left, and the bytes unpacked so far."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, patience_s: float) -> None:
         super().__init__(output)
+        self._patience_s = patience_s
+        self._handle = ""
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._total_bytes: int | None = None
@@ -85,9 +91,16 @@ class _BarListener(_TextListener):
         self._started_at = self._shown_at = time.monotonic()
 
     def started(self, handle: str, source: str, size_bytes: int | None) -> None:
+        self._take_off()  # The bar of what was done before.
+        self._handle, self._total_bytes = handle, size_bytes
+        self._received = self._unpacked = 0
+        self._started_at = self._shown_at = time.monotonic()
+        if self._patience_s <= 0:
+            self._open()
+
+    def _open(self) -> None:
         from rich.progress import BarColumn, Progress, TextColumn
 
-        self._total_bytes = size_bytes
         # 80 columns hold the line.
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -96,14 +109,16 @@ class _BarListener(_TextListener):
             console=self.output.console(sys.stderr),
             transient=True,
         )
-        self._task = self._progress.add_task(_short(handle), total=size_bytes, counts="")
+        self._task = self._progress.add_task(_short(self._handle), total=self._total_bytes, counts="")
         self._progress.start()
 
     def received(self, size_bytes: int) -> None:
-        if self._progress is None or self._task is None:
-            return
         self._received += size_bytes
         now = time.monotonic()
+        if self._progress is None and now - self._started_at >= self._patience_s:
+            self._open()
+        if self._progress is None or self._task is None:
+            return
         if now - self._shown_at >= _BAR_EVERY_S or self._received == self._total_bytes:
             self._shown_at = now
             self._progress.update(self._task, completed=self._received, counts=self._counts(now))
@@ -115,7 +130,7 @@ class _BarListener(_TextListener):
         if self._total_bytes:
             parts[0] += f" of {format_size(self._total_bytes)}"
             parts.append(f"{format_duration((self._total_bytes - self._received) / max(rate, 1))} left")
-        if self._progress is not None and self._progress.console.width >= _WIDE:
+        if self._unpacked and self._progress is not None and self._progress.console.width >= _WIDE:
             parts.append(f"unpacked {format_size(self._unpacked)}")
         return "  ".join(parts)
 
@@ -129,9 +144,14 @@ class _BarListener(_TextListener):
             self._progress.console.print(f"Note: {printable(text)}", markup=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Takes the bar off the screen."""
+        """Takes the bar off the screen; a thread that still works brings no other."""
+        self._patience_s = math.inf
+        self._take_off()
+
+    def _take_off(self) -> None:
         if self._progress is not None:
             self._progress.stop()
+            self._progress = None
 
 
 def _short(handle: str) -> str:

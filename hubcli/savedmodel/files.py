@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hubcli.errors import BrokenModelError
 from hubcli.formats.bundle import BundleIndex
-from hubcli.formats.files import INDEX_FILE, MAIN_FILES
+from hubcli.formats.files import MAIN_FILES
 from hubcli.savedmodel.info import Asset, Sizes
+from hubcli.savedmodel.structure import read_index
 
 __all__ = ["ModelFiles"]
-
-_MAX_INDEX_BYTES = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +39,8 @@ class ModelFiles:
         return cls(top, sizes)
 
     def index(self) -> BundleIndex | None:
-        """The index of the checkpoint, None where the model has none; raises BrokenModelError."""
-        file = self.top / INDEX_FILE
-        if not file.is_file():
-            return None
-        if file.stat().st_size > _MAX_INDEX_BYTES:
-            raise BrokenModelError(f"{INDEX_FILE} is larger than 256 MiB")
-        try:
-            return BundleIndex.read(file.read_bytes())
-        except BrokenModelError as error:
-            raise BrokenModelError(f"{INDEX_FILE}: {error.message}") from error
+        """The index of the checkpoint, None where the model has none; raises BrokenModelError, OSError."""
+        return read_index(self.top / "variables")
 
     def has(self, path: str) -> bool:
         """Whether the file is there."""

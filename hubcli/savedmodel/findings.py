@@ -4,18 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hubcli.savedmodel.info import Asset, Checkpoint, Finding, Severity
+from hubcli.formats.bundle import BundleIndex
+from hubcli.formats.files import INDEX_FILE
+from hubcli.savedmodel.assets import climbs_out
+from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.info import Asset, Finding, Severity
 from hubcli.savedmodel.variables import Variable
 
 __all__ = ["find"]
 
 
 def find(
-    assets: tuple[Asset, ...], variables: tuple[Variable, ...], checkpoint: Checkpoint | None
+    files: ModelFiles, index: BundleIndex | None, assets: tuple[Asset, ...], variables: tuple[Variable, ...]
 ) -> Iterator[Finding]:
     """The findings about files, in the order of the model's parts."""
+    yield from _about_assets(assets)
+    if index is None:
+        if variables:
+            message = f"The model has {len(variables)} variables and no {INDEX_FILE}"
+            yield Finding(Severity.MEDIUM, "variables-missing", message, "variables")
+        return
+    yield from _about_shards(files, index)
+    for variable in variables:
+        if variable.checkpoint_key is None and variable.is_listed and variable.node is not None:
+            where = f"variable {variable.path}"
+            yield Finding(Severity.MEDIUM, "value-missing", "The checkpoint holds no value of it", where)
+
+
+def _about_shards(files: ModelFiles, index: BundleIndex) -> Iterator[Finding]:
+    if not files.is_complete:
+        return
+    for shard, needed in enumerate(index.shard_sizes_bytes()):
+        path = f"variables/{index.shard_name(shard)}"
+        size = files.sizes_bytes.get(path)
+        if size is None:
+            yield Finding(Severity.MEDIUM, "shard-missing", "The index names a shard that isn't there", path)
+        elif size < needed:
+            message = f"It has {size} bytes; the index needs {needed}"
+            yield Finding(Severity.MEDIUM, "shard-cut", message, path)
+
+
+def _about_assets(assets: tuple[Asset, ...]) -> Iterator[Finding]:
     for asset in assets:
-        if leads_out(asset.path):
+        if climbs_out(asset.path.removeprefix("assets/")):
             yield Finding(
                 Severity.HIGH,
                 "asset-path",
@@ -29,28 +60,3 @@ def find(
                 "The model declares a file that isn't there",
                 f"asset {asset.path}",
             )
-    if checkpoint is None and variables:
-        yield Finding(
-            Severity.MEDIUM,
-            "variables-missing",
-            f"The model has {len(variables)} variables and no variables/variables.index",
-            "variables",
-        )
-    for variable in variables if checkpoint is not None else ():
-        if variable.checkpoint_key is None and variable.is_listed and variable.node is not None:
-            yield Finding(
-                Severity.MEDIUM,
-                "value-missing",
-                "The checkpoint holds no value of it",
-                f"variable {variable.path}",
-            )
-
-
-def leads_out(path: str) -> bool:
-    """Whether the path names a file outside of the model's directory.
-
-    >>> leads_out("assets/vocab.txt"), leads_out("assets/../../vocab.txt")
-    (False, True)
-    """
-    parts = path.replace("\\", "/").split("/")
-    return ".." in parts or path.startswith("/") or "assets//" in path or "\0" in path

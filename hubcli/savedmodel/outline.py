@@ -13,10 +13,10 @@ from typing import Any
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.files import contents
-from hubcli.formats.schema import from_text, parse, require_few_messages
+from hubcli.formats.schema import parse, require_few_messages
 from hubcli.formats.wire import LENGTH_DELIMITED, Bytes, Field, scan
 from hubcli.savedmodel.graph import Graph
-from hubcli.savedmodel.structure import main_file, refuse_look_alike, require_text_model
+from hubcli.savedmodel.structure import binary_of_text, main_file, refuse_look_alike
 
 __all__ = ["MetaGraphOutline", "read_outline"]
 
@@ -55,19 +55,13 @@ def read_outline(model: Path) -> Iterator[tuple[MetaGraphOutline, ...]]:
         )
     with contents(main) as raw:
         refuse_look_alike(main.name, raw[:_HEAD_BYTES])
-        data = _binary_of_text(main.name, raw) if main.suffix == ".pbtxt" else raw
+        data = binary_of_text(main.name, raw) if main.suffix == ".pbtxt" else raw
         try:
             yield _outlines(data)
         except BrokenModelError as error:
             raise BrokenModelError(
                 f"{main.name} can't be read as a SavedModel: {error.message}", hint=error.hint
             ) from error
-
-
-def _binary_of_text(name: str, raw: Bytes) -> bytes:
-    text = bytes(raw).decode("utf-8", "replace")
-    require_text_model(name, text)
-    return from_text("SavedModel", text)
 
 
 def _outlines(data: Bytes) -> tuple[MetaGraphOutline, ...]:

@@ -78,7 +78,7 @@ class _Reader:
         variables, lists = self._variables()
         checkpoint = None if self._index is None else _checkpoint(self._index)
         assets = self._assets()
-        findings = [*find(assets, variables, checkpoint)]
+        findings = [*find(self._files, self._index, assets, variables)]
         for outline in self._outlines:
             findings += scan_ops(outline, self._objects if outline is self._main else None)
         return SavedModelInfo(

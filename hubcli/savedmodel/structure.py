@@ -19,11 +19,12 @@ from hubcli.quantity import format_size
 
 __all__ = [
     "ModelKind",
+    "binary_of_text",
     "check_structure",
     "main_file",
     "model_kind",
+    "read_index",
     "refuse_look_alike",
-    "require_text_model",
 ]
 
 _META_GRAPHS = 2
@@ -136,11 +137,11 @@ def _kind_of_text(main: Path) -> ModelKind:
             f"{main.name} is larger than {format_size(_MAX_TEXT_BYTES)}: too large for text"
         )
     text = main.read_text(encoding="utf-8", errors="replace")
-    names = require_text_model(main.name, text)
+    names = _require_text_model(main.name, text)
     return ModelKind.TF2 if (1, "object_graph_def") in names else ModelKind.TF1
 
 
-def require_text_model(name: str, text: str) -> set[tuple[int, str]]:
+def _require_text_model(name: str, text: str) -> set[tuple[int, str]]:
     """The field names in the two outer levels of a SavedModel in text form, with their levels.
 
     Raises BrokenModelError for what looks like one and isn't, and for braces that don't match.
@@ -162,8 +163,21 @@ def require_text_model(name: str, text: str) -> set[tuple[int, str]]:
     return names
 
 
+def binary_of_text(name: str, raw: Bytes) -> bytes:
+    """The binary form of the SavedModel in text form, of which schema.py tells what it keeps.
+
+    Raises BrokenModelError for what is none.
+    """
+    # Imported here: few models are text, and protobuf need not be loaded for the others.
+    from hubcli.formats.schema import from_text
+
+    text = bytes(raw).decode("utf-8", "replace")
+    _require_text_model(name, text)
+    return from_text("SavedModel", text)
+
+
 def refuse_look_alike(name: str, head: bytes) -> None:
-    """Raises BrokenModelError where the first bytes are those of something else that is often met."""
+    """Raises BrokenModelError where a file that begins so is what often lies in a model's place."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
     if not head:
         raise BrokenModelError(f"{name} is empty")
@@ -177,17 +191,9 @@ def refuse_look_alike(name: str, head: bytes) -> None:
 
 
 def _check_variables(folder: Path) -> None:
-    index_file = folder / "variables.index"
-    if not index_file.is_file():
-        if folder.is_dir() and any(folder.glob("variables.data-*")):
-            raise BrokenModelError("variables/variables.index is missing, its data shards are there")
+    index = read_index(folder)
+    if index is None:
         return
-    if index_file.stat().st_size > _MAX_INDEX_BYTES:
-        raise BrokenModelError("variables/variables.index is larger than 256 MiB")
-    try:
-        index = BundleIndex.read(index_file.read_bytes())
-    except BrokenModelError as error:
-        raise BrokenModelError(f"variables/variables.index: {error.message}") from error
     for shard, expected in enumerate(index.shard_sizes_bytes()):
         name = index.shard_name(shard)
         if not (folder / name).is_file():
@@ -195,3 +201,21 @@ def _check_variables(folder: Path) -> None:
         size = (folder / name).stat().st_size
         if size < expected:
             raise BrokenModelError(f"variables/{name} has {size} bytes; the index needs {expected}")
+
+
+def read_index(folder: Path) -> BundleIndex | None:
+    """The index of the bundle in `folder`; None where the model has no variables.
+
+    Raises BrokenModelError where it is missing beside its shards, or isn't whole; OSError.
+    """
+    index_file = folder / "variables.index"
+    if not index_file.is_file():
+        if folder.is_dir() and any(folder.glob("variables.data-*")):
+            raise BrokenModelError("variables/variables.index is missing, its data shards are there")
+        return None
+    if index_file.stat().st_size > _MAX_INDEX_BYTES:
+        raise BrokenModelError("variables/variables.index is larger than 256 MiB")
+    try:
+        return BundleIndex.read(index_file.read_bytes())
+    except BrokenModelError as error:
+        raise BrokenModelError(f"variables/variables.index: {error.message}") from error

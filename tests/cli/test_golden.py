@@ -29,6 +29,11 @@ CASES = {
     "ls-quiet": ["ls", "-q"],
     "ls-narrowed": ["ls", "*sentence*", "--filter", "size>1kB", "--sort", "size", "--limit", "1"],
     "ls-nothing": ["ls", "*nothing*"],
+    "verify": ["verify"],
+    "verify-quiet": ["verify", "-q"],
+    "verify-one": ["verify", HANDLE],
+    "verify-repair": ["verify", "--repair", "--offline", "https://tfhub.dev/maker/gutted/1"],
+    "verify-absent": ["verify", "https://tfhub.dev/maker/absent/1", HANDLE],
 }
 
 
@@ -45,7 +50,10 @@ def filled_cache(tmp_path: Path) -> Path:
             capture_output=True,
         )
     gutted = next(path for path in cache.glob("*.descriptor.txt") if "gutted" in path.read_text())
-    (cache / gutted.name.split(".")[0] / "saved_model.pb").unlink()
+    gutted_model = cache / gutted.name.split(".")[0]
+    (gutted_model / "saved_model.pb").unlink()
+    shard = gutted_model / "variables" / "variables.data-00000-of-00001"
+    shard.write_bytes(b"\xff" + shard.read_bytes()[1:])
     models.write_tree(cache / ("1" * 40), models.example_files())
     (cache / "notes.txt").write_text("a person's own file")
     long_ago = time.time() - 40 * 86400
@@ -56,7 +64,7 @@ def filled_cache(tmp_path: Path) -> Path:
 def masked(text: str, cache: Path) -> str:
     """The text without what differs from run to run."""
     text = text.replace(str(cache), "CACHE").replace(str(cache.parent), "TMP")
-    text = re.sub(r"\d\.\d s\b", "N.N s", text)
+    text = re.sub(r"\d+\.\d s\b", "N.N s", text)
     text = re.sub(r'("seconds": )[\d.]+', r"\1N", text)
     text = re.sub(r'"\d{4}-\d\d-\d\dT[\d:.]+Z"', '"TIME"', text)
     # The compressor differs from one Python to the next.
@@ -96,7 +104,14 @@ def test_as_json(name: str, filled_cache: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "columns"),
-    [("fetch-hit", 100), ("fetch-failure", 80), ("ls", 120), ("ls", 80), ("ls-narrowed", 100)],
+    [
+        ("fetch-hit", 100),
+        ("fetch-failure", 80),
+        ("ls", 120),
+        ("ls", 80),
+        ("ls-narrowed", 100),
+        ("verify", 80),
+    ],
 )
 def test_on_a_terminal(name: str, columns: int, filled_cache: Path) -> None:
     command = [sys.executable, "-m", "hubcli", *CASES[name], "--cache-dir", str(filled_cache)]

@@ -57,6 +57,10 @@ def test_python_m_hubcli_and_the_script_are_one(hubcli: Run) -> None:
         (["fetch", "--timeout", "soon", "example://mul/1"], 2, "usage"),
         (["fetch", "--mirror", "nonsense", "example://mul/1"], 2, "usage"),
         (["ls", "--sort", "colour"], 2, "usage"),
+        (["verify", "tfhub.dev/x"], 3, "handle"),
+        (["verify", "/nowhere/model.tar.gz"], 4, "not-found"),
+        (["verify", "https://tfhub.dev/a/b/1"], 4, "not-found"),
+        (["verify", "--nope"], 2, "usage"),
         (["ls", "--filter", "size>much"], 2, "usage"),
         (["ls", "--cache-dir", "gs://bucket"], 2, "usage"),
     ],
@@ -102,7 +106,7 @@ def test_no_arguments_show_the_help(hubcli: Run) -> None:
     assert "Error" not in ran.stderr
 
 
-@pytest.mark.parametrize("command", [[], ["fetch"], ["ls"]])
+@pytest.mark.parametrize("command", [[], ["fetch"], ["ls"], ["verify"]])
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_help_is_help_everywhere(command: list[str], flag: str, hubcli: Run) -> None:
     ran = hubcli(*command, flag)
@@ -110,7 +114,7 @@ def test_help_is_help_everywhere(command: list[str], flag: str, hubcli: Run) -> 
     assert "Usage: hubcli" in ran.stdout
 
 
-@pytest.mark.parametrize("command", ["fetch", "ls"])
+@pytest.mark.parametrize("command", ["fetch", "ls", "verify"])
 def test_every_command_has_the_common_options(command: str, hubcli: Run) -> None:
     told = hubcli(command, "--help").stdout
     for option in ("--json", "--quiet", "-q", "--offline", "--cache-dir", "--no-color", "--debug", "-h"):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import pytest
 
 from hubcli.cli import progress
 from hubcli.cli.output import Output
 from hubcli.cli.progress import listener_for
+from tests.cli.terminal import run_on_terminal
 
 HANDLE = "https://tfhub.dev/maker/model/1"
 
@@ -50,3 +54,33 @@ def test_whoever_is_waited_for_is_named(capsys: pytest.CaptureFixture[str]) -> N
     with listener_for(Output()) as listener:
         listener.waiting(HANDLE, "host:17")
     assert capsys.readouterr().err == f"Waiting for host:17, which is fetching {HANDLE}\n"
+
+
+def test_a_second_start_counts_from_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_LINE_EVERY_S", 0.0)
+    with listener_for(Output()) as listener:
+        for _ in range(2):
+            listener.started(HANDLE, "somewhere", 4_000_000)
+            listener.received(1_000_000)
+    assert capsys.readouterr().err.count("1.0 MB of 4.0 MB") == 2
+
+
+_TWICE = """
+import sys
+from hubcli.cli.output import Output
+from hubcli.cli.progress import listener_for
+
+with listener_for(Output(), patience_s=float(sys.argv[1])) as listener:
+    for name in ("first", "second"):
+        listener.started(name, "somewhere", 10)
+        listener.received(10)
+"""
+
+
+@pytest.mark.parametrize(("patience", "bars"), [("0", True), ("60", False)])
+def test_a_bar_comes_only_to_those_who_had_to_wait(patience: str, bars: bool) -> None:
+    status, screen = run_on_terminal([sys.executable, "-c", _TWICE, patience], os.environ)
+    assert status == 0, screen
+    assert ("first" in screen, "second" in screen) == (bars, bars)

@@ -32,7 +32,7 @@ def shell(command: str, cache: Path, **variables: str) -> subprocess.CompletedPr
     ("redirection", "status"), [(">&-", 120), (">/dev/full", 8), ("2>&-", 0), ("2>/dev/full", 0), ("<&-", 0)]
 )
 def test_a_stream_that_is_closed_or_full_is_no_fault(redirection: str, status: int, cache: Path) -> None:
-    for command in ("fetch example://mul/1", "ls"):
+    for command in ("fetch example://mul/1", "ls", "verify"):
         ran = shell(f"{HUBCLI} {command} {redirection}", cache)
         assert ran.returncode == status, ran.stderr
         assert b"Traceback" not in ran.stderr

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubcli.formats.crc32c import masked_crc32c
+from hubcli.formats.crc32c import extend_crc32c, mask_crc32c, masked_crc32c
 
 _POLYNOMIAL = 0x82F63B78  # Castagnoli's, reflected
 
@@ -44,6 +44,14 @@ def test_the_checksums_of_the_rfc_are_had_unmasked(data: bytes, crc: int) -> Non
 @given(st.binary(max_size=200))
 def test_the_checksum_is_what_its_definition_says(data: bytes) -> None:
     assert _unmasked(masked_crc32c(data)) == _crc32c(data)
+
+
+@given(st.lists(st.binary(max_size=50), max_size=5))
+def test_a_checksum_in_parts_is_that_of_the_whole(parts: list[bytes]) -> None:
+    crc = 0
+    for part in parts:
+        crc = extend_crc32c(crc, part)
+    assert mask_crc32c(crc) == masked_crc32c(b"".join(parts))
 
 
 @pytest.mark.tensorflow

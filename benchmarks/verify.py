@@ -1,0 +1,129 @@
+"""`hubcli verify` of a model of 1 GiB in the page cache, against `cat` of the same files to /dev/null.
+
+Run it from the top of the repository: `python -m benchmarks.verify`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from benchmarks.measure import Contender, Cost, compare, median_seconds, print_table, tool_beside
+from hubcli.formats.crc32c import extend_crc32c, mask_crc32c
+from tests.formats.tables import delimited, index_of, number, varint
+
+_HANDLE = "https://tfhub.dev/maker/large/1"
+_TENSOR_BYTES = 64 << 20
+_BLOCK_BYTES = 1 << 20
+_FLOAT_BYTES = 4
+_BOUND = 2.5
+_PEER = "cat FILES > /dev/null"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures and prints the table; 1 where a bound is not met."""
+    options = _options(arguments)
+    with tempfile.TemporaryDirectory(prefix="hubcli-verify-", dir=options.work_dir) as folder:
+        work = Path(folder)
+        print(f"writing a model of {options.size_mib} MiB …", file=sys.stderr)
+        write_model(work / "model", options.size_mib << 20)
+        contenders = _contenders(options.python, work)
+        costs = compare(contenders, options.rounds, work)
+    print(f"model {options.size_mib} MiB, {options.rounds} rounds")
+    return _report(contenders, costs)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.verify", description=__doc__)
+    parser.add_argument("--size-mib", type=int, default=1024, help="MiB of the model's tensors")
+    parser.add_argument("--rounds", type=int, default=5, help="counted rounds, after one to warm up")
+    parser.add_argument(
+        "--python", type=Path, default=Path(sys.executable), help="interpreter whose hubcli is measured"
+    )
+    parser.add_argument("--work-dir", type=Path, help="where the copies go (default: temp directory)")
+    return parser.parse_args(arguments)
+
+
+def write_model(folder: Path, size_bytes: int) -> None:
+    """The graph of the built-in example with one shard of so many bytes, in float tensors of 64 MiB."""
+    example = (resources.files("hubcli.examples") / "mul-1.tar.gz").read_bytes()
+    (folder / "variables").mkdir(parents=True)
+    with tarfile.open(fileobj=io.BytesIO(example)) as archive:
+        graph = next(member for member in archive if member.name.endswith("saved_model.pb"))
+        content = archive.extractfile(graph)
+        assert content is not None
+        (folder / "saved_model.pb").write_bytes(content.read())
+    # Small: what this process took, its children seem to have taken too.
+    block, repeats = os.urandom(_BLOCK_BYTES), _TENSOR_BYTES // _BLOCK_BYTES
+    crc = varint(6 << 3 | 5) + mask_crc32c(_crc_of(block, repeats)).to_bytes(4, "little")
+    shape = delimited(2, delimited(2, number(1, _TENSOR_BYTES // _FLOAT_BYTES)))
+    entries = []
+    with (folder / "variables" / "variables.data-00000-of-00001").open("wb") as shard:
+        for place in range(size_bytes // _TENSOR_BYTES):
+            where = number(4, place * _TENSOR_BYTES) + number(5, _TENSOR_BYTES)
+            entries.append((b"tensor-%05d" % place, number(1, 1) + shape + where + crc))
+            shard.writelines([block] * repeats)
+    (folder / "variables" / "variables.index").write_bytes(index_of(entries))
+
+
+def _crc_of(block: bytes, repeats: int) -> int:
+    crc = 0
+    for _ in range(repeats):
+        crc = extend_crc32c(crc, block)
+    return crc
+
+
+def _contenders(python: Path, work: Path) -> list[Contender]:
+    """The forms of hubcli's check, then the peer. The model is put into a cache, too."""
+    model, cache, hubcli = work / "model", work / "cache", tool_beside(python, "hubcli")
+    fetch = [hubcli, "fetch", _HANDLE, "--from", str(model), "--cache-dir", str(cache)]
+    cached = subprocess.run(fetch, check=True, capture_output=True, text=True).stdout.strip()
+
+    def verify(name: str, bound: float | None, *arguments: str) -> Contender:
+        command = [hubcli, "verify", "--cache-dir", str(cache), *arguments]
+        return Contender(f"hubcli verify {name}", lambda folder: command, bound=bound)
+
+    files = [str(path) for path in sorted(Path(cached).rglob("*")) if path.is_file()]
+    return [
+        verify("DIR", _BOUND, str(model)),
+        verify("--quick HANDLE", _BOUND, "--quick", _HANDLE),
+        verify("HANDLE", None, _HANDLE),
+        Contender("sha256sum FILES", lambda folder: ["sha256sum", *files]),
+        Contender(_PEER, lambda folder: ["sh", "-c", 'exec cat "$@" > /dev/null', "cat", *files]),
+    ]
+
+
+def _report(contenders: Sequence[Contender], costs: dict[str, list[Cost]]) -> int:
+    peer = median_seconds(costs[_PEER])
+    rows, all_met = [], True
+    for contender in contenders:
+        ours = costs[contender.name]
+        ratio = median_seconds(ours) / peer
+        met = contender.bound is None or ratio <= contender.bound
+        all_met &= met
+        rows.append(
+            (
+                contender.name,
+                f"{median_seconds(ours):.3f}",
+                f"{statistics.median(cost.cpu_seconds for cost in ours):.2f}",
+                f"{max(cost.peak_rss_bytes for cost in ours) / 1e6:.0f}",
+                f"{ratio:.2f}",
+                "" if contender.bound is None else f"{contender.bound:.2f}",
+                "" if contender.bound is None else "met" if met else "not met",
+            )
+        )
+    print_table(("command", "median s", "CPU s", "peak MB", "it / cat", "bound", "verdict"), rows)
+    return 0 if all_met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""`hubcli verify`."""
+
+from __future__ import annotations
+
+import gc
+from typing import Annotated
+
+import typer
+
+from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, Offline, Quiet
+from hubcli.cli.output import Output
+from hubcli.settings import Settings
+
+__all__ = ["verify_command"]
+
+
+def verify_command(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TARGET...]",
+            help="Handles, directories or archives; all of the cache where none is named.",
+            show_default=False,
+        ),
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Fetch broken entries again.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Don't hash shards: the checksums of their tensors must do.")
+    ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    offline: Offline = False,
+    cache_dir: CacheDir = None,
+    no_color: NoColor = False,
+    debug: Debug = False,
+) -> None:
+    """Check that models are whole: every file, tensor and asset.
+
+    Files are compared with the record of the download, tensors with their checksums.
+    Exits with 9 where something is broken.
+
+    Example: [bold]hubcli verify --repair[/bold]
+    """
+    # Start and end of the process are most of a short check: no garbage is worth collecting then.
+    gc.disable()
+    from hubcli.cli.verify_run import VerifyRun
+    from hubcli.commands.verify import VerifyOptions
+
+    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
+    output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
+    raise typer.Exit(
+        VerifyRun(settings, VerifyOptions(quick, repair), output, debug).verify_all(targets or ())
+    )

@@ -1,0 +1,90 @@
+"""How a verification is shown: as JSON with stable keys, as lines for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hubcli.cli.output import Output, printable
+from hubcli.quantity import format_size
+
+if TYPE_CHECKING:
+    from hubcli.commands.verify import Verification
+    from hubcli.savedmodel.fault import Fault
+
+__all__ = ["fault_lines", "verdict_line", "verification_document", "verification_total"]
+
+_MAX_FAULTS = 20
+_COLORS = {"ok": "32", "broken": "31", "repaired": "33"}
+_VERDICT_WIDTH = max(map(len, _COLORS))
+
+
+def verdict_line(found: Verification, output: Output) -> str:
+    """`ok`, `broken` or `repaired`, the model, and how much was checked."""
+    verdict = "repaired" if found.was_repaired else "broken" if found.faults else "ok"
+    shown = verdict.ljust(_VERDICT_WIDTH)
+    if output.is_terminal and not output.no_color:
+        shown = f"\x1b[{_COLORS[verdict]}m{shown}\x1b[0m"
+    counts = f"{_counted(found.file_count, 'file')}, {_counted(found.tensor_count, 'tensor')}"
+    return f"{shown}  {printable(found.name)}  {counts}, {format_size(found.size_bytes)}"
+
+
+def fault_lines(found: Verification) -> list[str]:
+    """A line for each fault, indented below the model; the first twenty."""
+    lines = [f"  {printable(_told(fault))}" for fault in found.faults[:_MAX_FAULTS]]
+    if len(found.faults) > _MAX_FAULTS:
+        lines.append(f"  and {len(found.faults) - _MAX_FAULTS} more: --json tells them all")
+    return lines
+
+
+def _told(fault: Fault) -> str:
+    """Where, then what: the file, the tensor, the first and the last byte."""
+    places = [fault.file] if fault.file is not None else []
+    if fault.tensor is not None:
+        places.append(f"tensor {fault.tensor}")
+    if fault.start is not None and fault.end is not None:
+        places.append(f"bytes {fault.start} to {fault.end - 1}" if fault.end > fault.start else "no bytes")
+    return f"{', '.join(places)}: {fault.message}" if places else fault.message
+
+
+def verification_total(found: Sequence[Verification], seconds: float) -> str:
+    """One line about all of them."""
+    broken = sum(not one.is_whole for one in found)
+    repaired = sum(one.was_repaired for one in found)
+    verdicts = [f"{broken} broken" if broken else "none broken"] + (
+        [f"{repaired} repaired"] if repaired else []
+    )
+    size = format_size(sum(one.size_bytes for one in found))
+    return f"{_counted(len(found), 'model')}, {size}, {seconds:.1f} s: {', '.join(verdicts)}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def verification_document(found: Verification) -> dict[str, Any]:
+    """One model of `hubcli verify --json`."""
+    return {
+        "target": found.name,
+        "handle": found.handle,
+        "path": str(found.path),
+        "ok": found.is_whole,
+        "faults": [_fault_document(fault) for fault in found.faults],
+        "files": found.file_count,
+        "tensors": found.tensor_count,
+        "bytes": found.size_bytes,
+        "seconds": round(found.seconds, 3),
+        "repaired": found.was_repaired,
+        "notes": list(found.notes),
+    }
+
+
+def _fault_document(fault: Fault) -> dict[str, Any]:
+    return {
+        "code": fault.code,
+        "message": fault.message,
+        "file": fault.file,
+        "tensor": fault.tensor,
+        "start": fault.start,
+        "end": fault.end,
+    }

@@ -1,0 +1,178 @@
+"""`verify`: whether models are whole, file by file and tensor by tensor."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hubcli.archive.members import FileRecord
+from hubcli.cache.entry import Entry
+from hubcli.cache.layout import EntryPaths, is_key
+from hubcli.cache.manifest import Manifest
+from hubcli.commands.listener import Listener
+from hubcli.commands.targets import Target
+from hubcli.errors import HubcliError, IntegrityError, NotFoundError, OfflineError
+from hubcli.handle import Handle
+from hubcli.savedmodel.fault import Fault
+from hubcli.savedmodel.integrity import Integrity, ModelCheck
+from hubcli.settings import Settings
+
+__all__ = ["Verification", "VerifyOptions", "verify"]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyOptions:
+    """`quick` takes tensors' checksums for the hash of their shard; `repair` fetches what is broken again."""
+
+    quick: bool = False
+    repair: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was found in one model. `name` is its handle, or its path where it has none.
+
+    `faults` are those that are left, or with `was_repaired` those that were
+    mended. `error` is why a repair that was asked for failed. `size_bytes` is
+    how much was held against a checksum or a hash.
+    """
+
+    name: str
+    handle: str | None
+    path: Path
+    faults: tuple[Fault, ...]
+    file_count: int
+    tensor_count: int
+    size_bytes: int
+    seconds: float
+    notes: tuple[str, ...] = ()
+    was_repaired: bool = False
+    error: HubcliError | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is broken, or nothing any more."""
+        return self.was_repaired or not self.faults
+
+
+def verify(
+    target: Target | str,
+    settings: Settings | None = None,
+    options: VerifyOptions | None = None,
+    listener: Listener | None = None,
+) -> Verification:
+    """Checks one model: a handle that is cached, a directory or an archive.
+
+    Reads every byte, and changes nothing unless a repair is asked for. Raises
+    HandleError, NotFoundError for what isn't cached or isn't there, CacheError;
+    what is broken in a model is no exception, but in the result.
+    """
+    settings = settings or Settings.read()
+    options = options or VerifyOptions()
+    verb = _Verify(settings, options, listener or Listener())
+    found = verb.run(Target.resolve(target, settings) if isinstance(target, str) else target)
+    return verb.repair(found) if options.repair and not found.is_whole else found
+
+
+class _Verify:
+    """One run of the verb."""
+
+    def __init__(self, settings: Settings, options: VerifyOptions, listener: Listener) -> None:
+        self.settings = settings
+        self.options = options
+        self.listener = listener
+        self.started_at = time.monotonic()
+
+    def run(self, target: Target) -> Verification:
+        if target.archive is not None:
+            return self._result(target.name, None, target.archive, self._check_archive(target.archive))
+        if target.directory is None:
+            raise NotFoundError(f"{target.name} is not in the cache", hint=f"hubcli fetch {target.name}")
+        entry = target.entry or self._entry_at(target.directory)
+        if entry is None:
+            found = self._check(target.name, target.directory, ())
+            return self._result(target.name, None, target.directory, found)
+        return self._check_entry(target.name, entry)
+
+    def repair(self, broken: Verification) -> Verification:
+        """The result after the model was fetched again; as it was, with the reason, where that failed."""
+        from hubcli.commands.fetch import FetchOptions, fetch  # A check alone fetches nothing.
+
+        if broken.handle is None:
+            self.listener.note(f"{broken.name} can't be repaired: nothing tells where it came from")
+            return broken
+        try:
+            handle = Handle.parse(broken.handle)
+            if self.settings.offline and handle.is_remote:
+                raise OfflineError(
+                    f"{handle} is broken, and --offline forbids to fetch it again",
+                    hint=f"Without it: hubcli verify --repair {handle}",
+                )
+            path = fetch(handle, self.settings, FetchOptions(force=True), self.listener).path
+            again = self._check_entry(
+                broken.name, Entry.read(EntryPaths(self.settings.cache_root, path.name))
+            )
+        except HubcliError as error:
+            return replace(broken, error=error)
+        return replace(again, faults=broken.faults, was_repaired=True) if again.is_whole else again
+
+    def _result(self, name: str, handle: str | None, path: Path, found: Integrity) -> Verification:
+        return Verification(
+            name=name,
+            handle=handle,
+            path=path,
+            faults=found.faults,
+            file_count=found.file_count,
+            tensor_count=found.tensor_count,
+            size_bytes=found.size_bytes,
+            seconds=time.monotonic() - self.started_at,
+            notes=found.notes,
+        )
+
+    def _entry_at(self, directory: Path) -> Entry | None:
+        """The entry whose directory was named by its path, as `hubcli fetch` prints it."""
+        try:
+            resolved = directory.resolve()
+            is_ours = is_key(resolved.name) and resolved.parent == self.settings.cache_root.resolve()
+        except (OSError, RuntimeError):
+            return None
+        return Entry.read(EntryPaths(self.settings.cache_root, resolved.name)) if is_ours else None
+
+    def _check(self, name: str, directory: Path, records: tuple[FileRecord, ...]) -> Integrity:
+        check = ModelCheck(directory, records, quick=self.options.quick)
+        self.listener.started(name, str(directory), check.size_bytes)
+        return check.run(self.listener.received)
+
+    def _check_entry(self, name: str, entry: Entry) -> Verification:
+        """No lock is held: an entry that another process replaced meanwhile is checked once more."""
+        for _ in range(2):
+            before = _stamp(entry)
+            manifest = before[-1]
+            found = self._check(name, entry.path, manifest.files if manifest is not None else ())
+            if before == _stamp(entry):
+                break
+        if not entry.path.is_dir():
+            raise NotFoundError(
+                f"{name} was removed from the cache while it was checked", hint="See: hubcli ls"
+            )
+        return self._result(name, entry.handle, entry.path, found)
+
+    def _check_archive(self, archive: Path) -> Integrity:
+        # Imported here: whoever names no archive needs no unpacker, and start-up is half of a short check.
+        from hubcli.commands.unpacked import unpacked
+
+        try:
+            with unpacked(archive, self.settings, self.listener) as folder:
+                return self._check(str(archive), folder, ())
+        except IntegrityError as error:
+            return Integrity((Fault(error.code, error.message),), 0, 0, 0)
+
+
+def _stamp(entry: Entry) -> tuple[int, int, Manifest | None]:
+    """What changes when an entry is replaced: which directory it is, and its record."""
+    try:
+        status = entry.path.stat()
+    except OSError:
+        return 0, 0, None
+    return status.st_dev, status.st_ino, Entry.read(entry.paths).manifest

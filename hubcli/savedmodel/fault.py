@@ -1,0 +1,28 @@
+"""A fault: one thing that is broken in the files of a model, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Fault"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that is broken. `code` is stable, `message` is for a person.
+
+    `file` is the path in the model's directory, None where it is about the
+    whole. `start` and `end` tell the bytes of that file that are concerned:
+    from `start` up to, not with, `end`.
+
+    Codes: `missing`, `size`, `sha256`, `unreadable`, `model` (saved_model.pb is
+    no SavedModel), `index` (variables.index is damaged), `tensor`, `asset-path`
+    (an asset outside of assets/).
+    """
+
+    code: str
+    message: str
+    file: str | None = None
+    tensor: str | None = None
+    start: int | None = None
+    end: int | None = None
