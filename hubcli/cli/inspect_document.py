@@ -184,7 +184,9 @@ def _structure(value: Structure) -> dict[str, Any]:
     if isinstance(value, ShapeValue):
         return {"kind": "value", "shape": _shape(value.shape)}
     assert isinstance(value, Literal)
-    return {"kind": "value", "value": _value(value.value)}
+    if isinstance(value.value, float) and not math.isfinite(value.value):
+        return {"kind": "value", "value": None, "float": str(value.value)}
+    return {"kind": "value", "value": value.value}
 
 
 def _type_spec(spec: TypeSpec) -> dict[str, Any]:

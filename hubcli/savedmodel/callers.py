@@ -109,7 +109,7 @@ class Callers:
             if key in rest.collection_def
             for name in rest.collection_def[key].node_list.value
         ]
-        init_op = op_name(definitions, INIT_OP)
+        init_op = op_name(rest, INIT_OP)
         outputs = [
             name
             for key in definitions

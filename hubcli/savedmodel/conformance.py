@@ -25,7 +25,7 @@ _PROBABILITIES = {"Softmax": "probabilities", "TopK": "the top classes", "TopKV2
 
 
 def check_reusable(
-    outline: MetaGraphOutline,
+    outlines: tuple[MetaGraphOutline, ...],
     objects: ObjectGraph | None,
     functions: tuple[Function, ...],
     variables: tuple[Variable, ...],
@@ -41,7 +41,7 @@ def check_reusable(
         )
         return Conformance((problem,))
     call = next((function for function in functions if function.path == "__call__"), None)
-    check = _Check(outline, objects, call, variables, lists)
+    check = _Check(outlines, objects, call, variables, lists)
     problems = sorted(check.problems(), key=lambda problem: (_ERROR, _WARNING, _HINT).index(problem.severity))
     return Conformance(tuple(problems))
 
@@ -50,13 +50,21 @@ def check_reusable(
 class _Check:
     """One model, checked part by part."""
 
-    outline: MetaGraphOutline
+    outlines: tuple[MetaGraphOutline, ...]
     objects: ObjectGraph
     call: Function | None
     variables: tuple[Variable, ...]
     lists: VariableLists
 
     def problems(self) -> Iterator[Problem]:
+        if len(self.outlines) > 1:
+            yield Problem(
+                _ERROR,
+                "several-graphs",
+                f"The file holds {len(self.outlines)} MetaGraphs: TensorFlow loads it by tags, "
+                "and then as TensorFlow 1 does, without an object to call",
+                "Save the object alone: tf.saved_model.save(obj, DIR).",
+            )
         if self.call is None or not self.call.variants:
             yield Problem(
                 _ERROR,
@@ -232,7 +240,7 @@ class _Check:
         yield from _image_problems(inputs[0])
 
     def _final_ops(self, call: Function) -> Iterator[Problem]:
-        ops = final_ops(self.outline.graph, call.variants[0].name)
+        ops = [op for outline in self.outlines for op in final_ops(outline.graph, call.variants[0].name)]
         for op in sorted(set(ops) & _PROBABILITIES.keys()):
             yield Problem(
                 _HINT,

@@ -9,8 +9,17 @@ from typing import Any
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.schema import parse
-from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.structures import Fields, Items, Literal, Structure, TensorSpec, decode, tensors_of
+from hubcli.savedmodel.objects import HeldFunction, ObjectGraph
+from hubcli.savedmodel.structures import (
+    Fields,
+    Items,
+    Literal,
+    Structure,
+    TensorSpec,
+    decode,
+    python_text,
+    tensors_of,
+)
 
 __all__ = ["Function", "FunctionVariant", "read_functions"]
 
@@ -43,10 +52,12 @@ class Function:
     """A function by its dotted path from the root.
 
     `parameters` are its named positional ones, without `self`, None where the
-    file doesn't tell; `python_signature` is their text with defaults.
+    file doesn't tell; `python_signature` is their text with defaults. `callee`
+    is how Python reaches it from the loaded object `obj`.
     """
 
     path: str
+    callee: str
     python_signature: str
     parameters: tuple[str, ...] | None
     variants: tuple[FunctionVariant, ...]
@@ -56,34 +67,23 @@ class Function:
         """A line of Python that calls it on the loaded object `obj`, as for inference if it was traced so."""
         return f"{self.callee}({', '.join(self._arguments())})"
 
-    @property
-    def callee(self) -> str:
-        """The function, as Python reaches it from the loaded object `obj`."""
-        names = self.path.split(".")
-        if names[-1] == "__call__":
-            names.pop()
-        return "obj" + "".join(_access(name) for name in names)
-
     def _arguments(self) -> Iterator[str]:
         if not self.variants:
             return
         names = self.parameters or ()
         variant = next((one for one in self.variants if one.is_for_inference(names)), self.variants[0])
+        # Arguments beyond the named ones have places alone, and so have those before them.
+        takes_names = len(variant.args) <= len(names)
+        needs_name = False
         for place, value in enumerate(variant.args):
             name = names[place] if place < len(names) else f"arg{place}"
-            if isinstance(value, Literal):
-                if value.value is not None:
-                    yield f"{name}={value}" if place < len(names) else str(value)
-            else:
-                yield _placeholder(value, name)
+            if takes_names and value == Literal(None):
+                needs_name = True
+                continue
+            needs_name = needs_name or (takes_names and isinstance(value, Literal))
+            yield f"{name}={_placeholder(value, name)}" if needs_name else _placeholder(value, name)
         for name, value in variant.kwargs:
             yield f"{name}={_placeholder(value, name)}"
-
-
-def _access(name: str) -> str:
-    if name.isdecimal():
-        return f"[{name}]"
-    return f".{name}" if name.isidentifier() and not keyword.iskeyword(name) else f"[{name!r}]"
 
 
 def _placeholder(value: Structure, name: str) -> str:
@@ -98,7 +98,7 @@ def _placeholder(value: Structure, name: str) -> str:
         own = value.name if isinstance(value, TensorSpec) else None
         chosen = own.rsplit("/", 1)[-1] if own else name
         return chosen if chosen.isidentifier() and not keyword.iskeyword(chosen) else "x"
-    return str(value)
+    return python_text(value)
 
 
 def read_functions(objects: ObjectGraph, *, submodules: bool) -> tuple[Function, ...]:
@@ -106,26 +106,20 @@ def read_functions(objects: ObjectGraph, *, submodules: bool) -> tuple[Function,
 
     Raises BrokenModelError for a damaged one.
     """
-    return tuple(_function(objects, path, node) for path, node in objects.functions(submodules=submodules))
+    return tuple(_function(objects, held) for held in objects.functions(submodules=submodules))
 
 
-def _function(objects: ObjectGraph, path: str, node: int) -> Function:
-    content = objects.content(node)
-    if objects.kind(node) == "function":
-        names = list(content.concrete_functions)
-    else:
-        names = [content.concrete_function_name]
-    variants = tuple(
-        variant for variant in (_variant(objects, name) for name in names) if variant is not None
-    )
+def _function(objects: ObjectGraph, held: HeldFunction) -> Function:
+    content = objects.content(held.node)
+    traces = (_variant(objects, name) for name in objects.concrete_names(held.node))
+    variants = tuple(variant for variant in traces if variant is not None)
     spec = parse("FunctionSpec", content.function_spec) if content.function_spec else None
-    if spec is None or not spec.HasField("fullargspec"):
-        keywords = (
-            tuple(content.argument_keywords) if objects.kind(node) == "bare_concrete_function" else None
-        )
-        return Function(path, f"({', '.join(keywords or ())})", keywords, variants)
-    parameters = _Parameters.decode(decode(spec.fullargspec))
-    return Function(path, str(parameters), parameters.args, variants)
+    if spec is not None and spec.HasField("fullargspec"):
+        parameters = _Parameters.decode(decode(spec.fullargspec))
+        return Function(held.path, held.access, str(parameters), parameters.args, variants)
+    is_bare = objects.kind(held.node) == "bare_concrete_function"
+    keywords = tuple(content.argument_keywords) if is_bare else None
+    return Function(held.path, held.access, f"({', '.join(keywords or ())})", keywords, variants)
 
 
 def _variant(objects: ObjectGraph, name: str) -> FunctionVariant | None:
@@ -146,6 +140,8 @@ def _arguments_of(message: Any) -> tuple[tuple[Structure, ...], tuple[tuple[str,
     if not message.HasField("canonicalized_input_signature"):
         return (), ()
     pair = decode(message.canonicalized_input_signature)
+    if pair == Literal(None):  # tf.compat.v1.wrap_function and pruned functions
+        return (), ()
     if isinstance(pair, Items) and len(pair.items) == 2:
         args, kwargs = pair.items
         if isinstance(args, Items) and isinstance(kwargs, Fields):
@@ -183,14 +179,17 @@ class _Parameters:
     def __str__(self) -> str:
         required = max(0, len(self.args) - len(self.defaults))
         parts = list(self.args[:required])
-        parts += [f"{name}={value}" for name, value in zip(self.args[required:], self.defaults, strict=False)]
+        parts += [
+            f"{name}={python_text(value)}"
+            for name, value in zip(self.args[required:], self.defaults, strict=False)
+        ]
         if self.varargs:
             parts.append(f"*{self.varargs}")
         elif self.keyword_only:
             parts.append("*")
         for name in self.keyword_only:
             default = self.keyword_defaults.get(name)
-            parts.append(name if default is None else f"{name}={default}")
+            parts.append(name if default is None else f"{name}={python_text(default)}")
         if self.varkw:
             parts.append(f"**{self.varkw}")
         return f"({', '.join(parts)})"

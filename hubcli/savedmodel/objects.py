@@ -6,6 +6,7 @@ tensorflow/python/saved_model/load.py.
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -13,9 +14,12 @@ from typing import Any, NamedTuple
 from hubcli.errors import BrokenModelError
 from hubcli.formats.schema import parse
 
-__all__ = ["LISTS", "Child", "ObjectGraph"]
+__all__ = ["LISTS", "Child", "HeldFunction", "ObjectGraph", "path_order"]
 
 _MAX_DEPTH = 200
+# Identifiers of objects whose items are reached by brackets.
+_SEQUENCES = ("trackable_list_wrapper", "trackable_tuple_wrapper")
+_MAPPINGS = ("trackable_dict_wrapper",)
 LISTS = ("variables", "trainable_variables", "regularization_losses")
 # Where an object has a name of its own too, that one is told.
 _SECOND_NAMES = frozenset(
@@ -46,6 +50,26 @@ class Slot(NamedTuple):
     name: str
     variable: int
     optimizer: int
+
+
+class HeldFunction(NamedTuple):
+    """A function that an object holds: its path from the root, how Python reaches it, its number."""
+
+    path: str
+    access: str
+    node: int
+
+
+def path_order(path: str) -> tuple[bool, list[tuple[bool, int, str]]]:
+    """A key that sorts paths as people do: numbers by value, and what Keras keeps for itself last.
+
+    >>> sorted(["b.10", "b.9", "keras_api.a"], key=path_order)
+    ['b.9', 'b.10', 'keras_api.a']
+    """
+    parts = path.split(".")
+    return parts[0] == "keras_api", [
+        (part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts
+    ]
 
 
 class ObjectGraph:
@@ -191,27 +215,55 @@ class ObjectGraph:
         ]
         return [number for number in numbers if 0 <= number < len(self)]
 
-    def functions(self, *, submodules: bool) -> Iterator[tuple[str, int]]:
-        """Paths and numbers of functions that can be called: those of the root, then of everything below it.
+    def functions(self, *, submodules: bool) -> Iterator[HeldFunction]:
+        """The functions that can be called: those of the root, then of everything below it, each once.
 
         Left out are signatures, and traces that stand beside their function.
         """
-        for child in sorted(self._children[0], key=lambda child: (child.name != "__call__", child.name)):
+        held = list(self._functions_of(0, "", "obj"))
+        yield from held
+        seen = {function.node for function in held}
+        for path, node in self._objects_below() if submodules else ():
+            for function in self._functions_of(node, f"{path}.", self._access(node)):
+                if function.node not in seen:
+                    seen.add(function.node)
+                    yield function
+
+    def _functions_of(self, node: int, prefix: str, access: str) -> Iterator[HeldFunction]:
+        for child in sorted(self._children[node], key=lambda child: (child.name != "__call__", child.name)):
             if self._is_function(child):
-                yield child.name, child.node
-        if not submodules:
-            return
-        for path, node in self._objects_below():
-            for child in sorted(
-                self._children[node], key=lambda child: (child.name != "__call__", child.name)
-            ):
-                if self._is_function(child):
-                    yield f"{path}.{child.name}", child.node
+                own = access if child.name == "__call__" else self._step(access, node, child.name)
+                yield HeldFunction(prefix + child.name, own, child.node)
+
+    def _access(self, node: int) -> str:
+        """How Python reaches the object from the loaded root `obj`."""
+        parents = self._parents_by_name if node in self._parents_by_name else self._parents
+        steps = []
+        while node:
+            name, parent = parents[node]
+            steps.append((parent, name))
+            node = parent
+        access = "obj"
+        for parent, name in reversed(steps):
+            access = self._step(access, parent, name)
+        return access
+
+    def _step(self, access: str, node: int, name: str) -> str:
+        """The item or attribute of an object that is reached so."""
+        holder = self.identifier(node)
+        if name.isdecimal() and holder in _SEQUENCES:
+            return f"{access}[{name}]"
+        if holder in _MAPPINGS:
+            return f"{access}[{name!r}]"
+        if name.isidentifier() and not keyword.iskeyword(name):
+            return f"{access}.{name}"
+        return f"getattr({access}, {name!r})"
 
     def _objects_below(self) -> list[tuple[str, int]]:
         """Path and number of every user object below the root that has a path, but for signatures."""
         found = [(self.path(node), node) for node in self.of_kind("user_object") if node]
-        return sorted((path, node) for path, node in found if path and path.split(".")[0] != "signatures")
+        below = [(path, node) for path, node in found if path and path.split(".")[0] != "signatures"]
+        return sorted(below, key=lambda item: path_order(item[0]))
 
     def _is_function(self, child: Child) -> bool:
         kind = self.kind(child.node)

@@ -94,7 +94,7 @@ class _Reader:
             fingerprint=self._fingerprint(),
             sizes=self._files.sizes(),
             findings=tuple(sorted(findings, key=lambda finding: -finding.severity)),
-            reusable=check_reusable(self._main, self._objects, functions, variables, lists),
+            reusable=check_reusable(self._outlines, self._objects, functions, variables, lists),
         )
 
     def _format(self) -> ModelFormat:
@@ -141,8 +141,8 @@ def _meta_graph(outline: MetaGraphOutline) -> MetaGraph:
         tags=tuple(sorted(rest.meta_info_def.tags)),
         tensorflow_version=rest.meta_info_def.tensorflow_version or None,
         signatures=read_signatures(rest.signature_def),
-        init_op=op_name(rest.signature_def, INIT_OP),
-        train_op=op_name(rest.signature_def, TRAIN_OP),
+        init_op=op_name(rest, INIT_OP),
+        train_op=op_name(rest, TRAIN_OP),
         ops=dict(sorted(outline.graph.op_counts().items())),
     )
 

@@ -11,10 +11,15 @@ from typing import Any
 
 from hubcli.formats.dtypes import DType
 from hubcli.savedmodel.shapes import Shape, element_count, shape_of
+from hubcli.savedmodel.structures import type_spec
 
 __all__ = ["Default", "Signature", "SignatureTensor", "read_signatures"]
 
 INIT_OP, TRAIN_OP = "__saved_model_init_op", "__saved_model_train_op"
+_OP_COLLECTIONS = {
+    INIT_OP: ("saved_model_main_op", "legacy_init_op"),
+    TRAIN_OP: ("saved_model_train_op",),
+}
 _FORMATS = {
     "float32": "f",
     "float64": "d",
@@ -95,12 +100,19 @@ def read_signatures(signature_defs: Any) -> tuple[Signature, ...]:
     )
 
 
-def op_name(signature_defs: Any, name: str) -> str | None:
-    """The op that stands as a signature of that name, such as the one to run first; None without one."""
-    if name not in signature_defs:
-        return None
-    outputs = signature_defs[name].outputs
-    return next((str(outputs[key].name) for key in sorted(outputs)), None)
+def op_name(meta_graph: Any, name: str) -> str | None:
+    """The op to run first, or to train, as a MetaGraphDef names it; None where it names none.
+
+    Newer releases write a signature of that name, older ones a collection.
+    """
+    definitions = meta_graph.signature_def
+    if name in definitions:
+        outputs = definitions[name].outputs
+        return next((str(outputs[key].name) for key in sorted(outputs)), None)
+    for collection in _OP_COLLECTIONS[name]:
+        if collection in meta_graph.collection_def:
+            return next(iter(meta_graph.collection_def[collection].node_list.value), None)
+    return None
 
 
 def _signature(name: str, message: Any) -> Signature:
@@ -116,6 +128,7 @@ def _signature(name: str, message: Any) -> Signature:
 
 def _tensor(name: str, message: Any, default: Any | None) -> SignatureTensor:
     encoding = message.WhichOneof("encoding")
+    dtype, shape = DType.of(message.dtype).name, shape_of(message.tensor_shape)
     kind, tensor, components = "dense", message.name or None, list[str]()
     if encoding == "coo_sparse":
         kind, tensor = "sparse", None
@@ -127,12 +140,14 @@ def _tensor(name: str, message: Any, default: Any | None) -> SignatureTensor:
         ]
     elif encoding == "composite_tensor":
         kind, tensor = "composite", None
+        spec = type_spec(message.composite_tensor.type_spec)
+        dtype, shape = spec.dtype or dtype, spec.shape
         components = [part.name for part in message.composite_tensor.components]
     return SignatureTensor(
         name=name,
         kind=kind,
-        dtype=DType.of(message.dtype).name,
-        shape=shape_of(message.tensor_shape),
+        dtype=dtype,
+        shape=shape,
         tensor=tensor,
         components=tuple(components),
         default=None if default is None else _default(default),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, TypeAlias
 
 from hubcli.errors import BrokenModelError
@@ -24,7 +25,9 @@ __all__ = [
     "TensorSpec",
     "TypeSpec",
     "decode",
+    "python_text",
     "tensors_of",
+    "type_spec",
 ]
 
 
@@ -126,6 +129,29 @@ def decode(message: Any) -> Structure:
     return _DECODERS[kind](getattr(message, kind))
 
 
+def python_text(structure: Structure) -> str:
+    """The structure as Python writes it; `...` for a tensor, which has no literal."""
+    if isinstance(structure, (TensorSpec, TypeSpec)):
+        return "..."
+    if isinstance(structure, ShapeValue):
+        shape = structure.shape
+        return f"tf.TensorShape({None if shape is None else list(shape)})"
+    if isinstance(structure, Literal):
+        is_endless = isinstance(structure.value, float) and not isfinite(structure.value)
+        return f"float({str(structure.value)!r})" if is_endless else repr(structure.value)
+    if isinstance(structure, Items):
+        inner = ", ".join(map(python_text, structure.items))
+        if not structure.is_tuple:
+            return f"[{inner}]"
+        return f"({inner},)" if len(structure.items) == 1 else f"({inner})"
+    if isinstance(structure, Fields):
+        pairs = [(key, python_text(value)) for key, value in structure.items]
+        if structure.name is not None:
+            return f"{structure.name}({', '.join(f'{key}={value}' for key, value in pairs)})"
+        return f"{{{', '.join(f'{key!r}: {value}' for key, value in pairs)}}}"
+    return str(structure)
+
+
 def tensors_of(structure: Structure) -> Iterator[TensorSpec | TypeSpec]:
     """The tensors in the structure, in order: what a caller has to give or gets."""
     if isinstance(structure, (TensorSpec, TypeSpec)):
@@ -161,8 +187,8 @@ _CLASSES = {
 }
 
 
-def _type_spec(message: Any) -> TypeSpec:
-    """What can be told of any spec: the first type and shape in its state; ragged ones in full."""
+def type_spec(message: Any) -> TypeSpec:
+    """The spec in a TypeSpecProto: the first type and shape of its state; a ragged one in full."""
     name = _CLASSES.get(message.type_spec_class) or message.type_spec_class_name or "TypeSpec"
     state = decode(message.type_state) if message.type_state.WhichOneof("kind") else Items(True, ())
     parts = state.items if isinstance(state, Items) else ()
@@ -201,7 +227,7 @@ _DECODERS: dict[str, Callable[[Any], Structure]] = {
     "tensor_dtype_value": lambda number: DTypeValue(DType.of(number).name),
     "tensor_spec_value": _tensor_spec,
     "bounded_tensor_spec_value": _tensor_spec,
-    "type_spec_value": _type_spec,
+    "type_spec_value": type_spec,
     "list_value": lambda message: _items(message, is_tuple=False),
     "tuple_value": lambda message: _items(message, is_tuple=True),
     "dict_value": _dict,

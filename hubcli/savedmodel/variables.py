@@ -16,7 +16,7 @@ from hubcli.formats.bundle import BundleEntry, BundleIndex
 from hubcli.formats.dtypes import DType
 from hubcli.formats.schema import parse
 from hubcli.savedmodel.checkpoint import keys_by_lockstep
-from hubcli.savedmodel.objects import ObjectGraph
+from hubcli.savedmodel.objects import ObjectGraph, path_order
 from hubcli.savedmodel.shapes import Shape, element_count, shape_of
 
 __all__ = ["Variable", "VariableLists", "collected_variables", "object_variables"]
@@ -74,7 +74,7 @@ def object_variables(
     reader = _ObjectVariables(objects, index, model, listed or [], trainable)
     rest = sorted(
         (reader.variable(node) for node in objects.of_kind("variable") if node not in set(listed or [])),
-        key=lambda variable: (variable.is_slot, variable.path),
+        key=lambda variable: (variable.is_slot, path_order(variable.path)),
     )
     first = [reader.variable(node) for node in listed or []]
     paths = {variable.node: variable.path for variable in (*first, *rest)}
@@ -118,9 +118,10 @@ class _ObjectVariables:
         trainable = bool(message.trainable)
         if is_listed and self._trainable is not None:
             trainable = node in self._trainable
+        path = self._objects.path(node) or message.name
         return Variable(
             name=message.name,
-            path=self._objects.path(node) or message.name,
+            path=path,
             checkpoint_key=key,
             dtype=dtype.name,
             shape=shape,
@@ -128,8 +129,13 @@ class _ObjectVariables:
             is_listed=is_listed,
             size_bytes=_size_bytes(dtype, shape, self._entries.get(key) if key is not None else None),
             node=node,
-            is_slot=node in self._slots,
+            is_slot=node in self._slots or (not is_listed and shape != () and _is_optimizer_s(path)),
         )
+
+
+def _is_optimizer_s(path: str) -> bool:
+    """Whether the path is of what Keras' newer optimizers keep, which have no slots in the file."""
+    return path.partition(".")[0] in ("optimizer", "_optimizer")
 
 
 def _size_bytes(dtype: DType, shape: Shape, entry: BundleEntry | None) -> int | None:
