@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hubcli.cache.entry import Entry
-from hubcli.cache.layout import EntryPaths, is_key
-from hubcli.cache.store import Store
 from hubcli.errors import NotFoundError
 from hubcli.handle import Handle, HandleKind
 from hubcli.settings import Settings
 
+if TYPE_CHECKING:
+    from hubcli.cache.entry import Entry
+
 __all__ = ["Target"]
+
+
+_KEY = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +41,29 @@ class Target:
 
         Raises HandleError, NotFoundError for a path that isn't there, CacheError.
         """
-        store = Store(settings.cache_root)
-        if is_key(text) and not Path(text).exists():
-            paths = EntryPaths(store.root, text)
-            if not paths.model.is_dir():
-                raise NotFoundError(f"Nothing is cached under the key {text}", hint="See: hubcli ls")
-            entry = Entry.read(EntryPaths(store.root, paths.model.resolve().name))
-            return cls(entry.handle or text, None, directory=entry.path, entry=entry)
-        handle = Handle.parse(text)
-        if handle.kind is HandleKind.PATH:
+        handle = None if _KEY.fullmatch(text) and not Path(text).exists() else Handle.parse(text)
+        if handle is not None and handle.kind is HandleKind.PATH:
             return cls(str(handle), handle, directory=_existing(handle))
-        if handle.path is not None:
+        if handle is not None and handle.path is not None:
             return cls(str(handle), handle, archive=_existing(handle))
-        cached = store.find(handle)
-        if cached is not None:
-            return cls(str(handle), handle, directory=cached.path, entry=cached)
-        return cls(str(handle), handle)
+        return cls._cached(text, handle, settings)
+
+    @classmethod
+    def _cached(cls, text: str, handle: Handle | None, settings: Settings) -> Target:
+        # Imported here: a directory or an archive needs no cache, which takes 10 ms to load.
+        from hubcli.cache.entry import Entry
+        from hubcli.cache.layout import EntryPaths
+        from hubcli.cache.store import Store
+
+        store = Store(settings.cache_root)
+        if handle is not None:
+            cached = store.find(handle)
+            return cls(str(handle), handle, directory=cached.path if cached else None, entry=cached)
+        paths = EntryPaths(store.root, text)
+        if not paths.model.is_dir():
+            raise NotFoundError(f"Nothing is cached under the key {text}", hint="See: hubcli ls")
+        entry = Entry.read(EntryPaths(store.root, paths.model.resolve().name))
+        return cls(entry.handle or text, None, directory=entry.path, entry=entry)
 
 
 def _existing(handle: Handle) -> Path:

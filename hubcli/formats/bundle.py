@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import NamedTuple
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.dtypes import DType
@@ -27,8 +28,7 @@ _SLICE_PREFIX = b"\x00"
 _DTYPE, _SHAPE, _SHARD, _OFFSET, _SIZE, _CRC32C, _SLICES = range(1, 8)
 
 
-@dataclass(frozen=True, slots=True)
-class BundleEntry:
+class BundleEntry(NamedTuple):
     """A tensor: its type and shape, and where its bytes stand (shard, offset and size in bytes).
 
     `crc32c` is the masked checksum of its bytes. A partitioned tensor has

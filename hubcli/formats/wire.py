@@ -102,15 +102,17 @@ def scan(
     for _ in range(max_fields):
         if position >= end:
             return
-        key, body = read_varint(data, position)
+        key, body = data[position], position + 1
+        if key >= 0x80:  # Tags of one byte are read without a call: they are nearly all.
+            key, body = read_varint(data, position)
         number, wire_type = key >> 3, key & 7
         if number == 0:
             raise BrokenModelError(f"Field number 0 at byte {position}")
         value, length = 0, 0
-        if wire_type == VARINT:
-            value, body = read_varint(data, body)
-        elif wire_type == LENGTH_DELIMITED:
+        if wire_type == LENGTH_DELIMITED:
             length, body = read_varint(data, body)
+        elif wire_type == VARINT:
+            value, body = read_varint(data, body)
         elif wire_type in (FIXED64, FIXED32):
             length = 8 if wire_type == FIXED64 else 4
         else:

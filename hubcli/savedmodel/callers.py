@@ -10,6 +10,7 @@ from enum import Enum
 from functools import cached_property
 
 from hubcli.savedmodel.graph import Body, Node
+from hubcli.savedmodel.known_ops import takes_functions
 from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.outline import MetaGraphOutline
 from hubcli.savedmodel.signatures import INIT_OP, op_name
@@ -50,24 +51,37 @@ class Callers:
                 function = waiting.pop()
                 if self._objects is not None and self._objects.has_concrete_function(function):
                     found |= self._moments_of_objects.get(function, set())
-                for body, node in self._calls_of(function):
-                    if body.name == "":
-                        found |= self._moments_of_nodes.get(node.name, frozenset())
-                    elif body.name not in seen:
-                        seen.add(body.name)
-                        waiting.append(body.name)
+                for node in self._calls_of_graph.get(function, ()):
+                    found |= self._moments_of_nodes.get(node, frozenset())
+                callers = [body for body in self._callers_of(function) if body not in seen]
+                seen.update(callers)
+                waiting += callers
             self._moments[name] = frozenset(found)
         return self._moments[name]
 
-    def _calls_of(self, function: str) -> list[tuple[Body, Node]]:
-        """Nodes that name the function, by their op or in an attribute, with where they stand."""
+    def _callers_of(self, function: str) -> list[str]:
+        """The functions with a node that names the function, as its op or in an attribute."""
         return [
-            (body, node)
-            for body in self._outline.graph.bodies
-            if body.may_hold(function)
-            for node in body.nodes()
-            if node.op == function or function in node.functions()
+            body.name
+            for body in self._outline.graph.bodies[1:]
+            if body.name != function
+            and body.may_hold(function)
+            and any(node.op == function or function in node.functions() for node in body.nodes())
         ]
+
+    @cached_property
+    def _nodes_of_graph(self) -> tuple[Node, ...]:
+        return tuple(self._outline.graph.bodies[0].nodes())
+
+    @cached_property
+    def _calls_of_graph(self) -> dict[str, list[str]]:
+        """Nodes of the graph itself by what they name: the functions, and their own op."""
+        calls: dict[str, list[str]] = {}
+        for node in self._nodes_of_graph:
+            if takes_functions(node.op):
+                for function in (node.op, *node.functions()):
+                    calls.setdefault(function, []).append(node.name)
+        return calls
 
     @cached_property
     def _moments_of_objects(self) -> dict[str, set[Moment]]:
@@ -88,7 +102,7 @@ class Callers:
     @cached_property
     def _moments_of_nodes(self) -> dict[str, frozenset[Moment]]:
         """When each node of the graph itself runs: with everything that its inputs lead to."""
-        inputs = {node.name: node.inputs for node in self._outline.graph.bodies[0].nodes()}
+        inputs = {node.name: node.inputs for node in self._nodes_of_graph}
         moments: dict[str, set[Moment]] = {}
         for moment, ends in self._ends().items():
             waiting = [end.lstrip("^").partition(":")[0] for end in ends]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.schema import parse
@@ -17,6 +16,7 @@ from hubcli.savedmodel.structures import (
     Structure,
     TensorSpec,
     decode,
+    is_none,
     python_text,
     tensors_of,
 )
@@ -24,8 +24,7 @@ from hubcli.savedmodel.structures import (
 __all__ = ["Function", "FunctionVariant", "read_functions"]
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionVariant:
+class FunctionVariant(NamedTuple):
     """A concrete function: what it takes and gives. `name` is that in the function library.
 
     `outputs` is None where the file doesn't tell. `captures` are the numbers of
@@ -47,8 +46,7 @@ class FunctionVariant:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+class Function(NamedTuple):
     """A function by its dotted path from the root.
 
     `parameters` are its named positional ones, without `self`, None where the
@@ -77,7 +75,7 @@ class Function:
         needs_name = False
         for place, value in enumerate(variant.args):
             name = names[place] if place < len(names) else f"arg{place}"
-            if takes_names and value == Literal(None):
+            if takes_names and is_none(value):
                 needs_name = True
                 continue
             needs_name = needs_name or (takes_names and isinstance(value, Literal))
@@ -140,7 +138,7 @@ def _arguments_of(message: Any) -> tuple[tuple[Structure, ...], tuple[tuple[str,
     if not message.HasField("canonicalized_input_signature"):
         return (), ()
     pair = decode(message.canonicalized_input_signature)
-    if pair == Literal(None):  # tf.compat.v1.wrap_function and pruned functions
+    if is_none(pair):  # tf.compat.v1.wrap_function and pruned functions
         return (), ()
     if isinstance(pair, Items) and len(pair.items) == 2:
         args, kwargs = pair.items
@@ -149,8 +147,7 @@ def _arguments_of(message: Any) -> tuple[tuple[Structure, ...], tuple[tuple[str,
     raise BrokenModelError("its functions have arguments in a form that TensorFlow doesn't write")
 
 
-@dataclass(frozen=True, slots=True)
-class _Parameters:
+class _Parameters(NamedTuple):
     """An inspect.FullArgSpec; `required` is how many positional ones have no default."""
 
     args: tuple[str, ...]

@@ -1,10 +1,14 @@
-"""What a SavedModel is made of: the noun that `inspect` gives, and its parts."""
+"""What a SavedModel is made of: the noun that `inspect` gives, and its parts.
+
+The nouns of this room are named tuples: forty frozen dataclasses take 25 ms to
+make, of the 200 that `inspect` may take.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum, IntEnum
+from typing import NamedTuple
 
 from hubcli.savedmodel.functions import Function
 from hubcli.savedmodel.shapes import Shape
@@ -61,8 +65,7 @@ class Severity(IntEnum):
         return self.name.lower()
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """Something about the model that its user should know. `where` names the part, such as a function."""
 
     severity: Severity
@@ -71,8 +74,7 @@ class Finding:
     where: str
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """What keeps the model from the Reusable SavedModel interface, and what to do about it.
 
     Only those of `severity` "error" do so; "warning" and "hint" are advice.
@@ -84,8 +86,7 @@ class Problem:
     remedy: str
 
 
-@dataclass(frozen=True, slots=True)
-class Conformance:
+class Conformance(NamedTuple):
     """Whether the model has the Reusable SavedModel interface, and every problem on the way."""
 
     problems: tuple[Problem, ...]
@@ -96,8 +97,7 @@ class Conformance:
         return all(problem.severity != "error" for problem in self.problems)
 
 
-@dataclass(frozen=True, slots=True)
-class MetaGraph:
+class MetaGraph(NamedTuple):
     """One of the graphs of the model, under its tags. `ops` counts nodes by type, those of functions too."""
 
     tags: tuple[str, ...]
@@ -108,8 +108,7 @@ class MetaGraph:
     ops: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Asset:
+class Asset(NamedTuple):
     """A file that the model declares. `size_bytes` is None where it isn't there.
 
     `is_present` is None where the rest of an archive was not read.
@@ -120,8 +119,7 @@ class Asset:
     is_present: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class CheckpointTensor:
+class CheckpointTensor(NamedTuple):
     """A tensor of the checkpoint. `parts` is into how many slices it was cut."""
 
     key: str
@@ -132,8 +130,7 @@ class CheckpointTensor:
     crc32c: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(NamedTuple):
     """The values: how many shards and bytes, and every tensor by key, sorted."""
 
     shards: int
@@ -141,8 +138,7 @@ class Checkpoint:
     tensors: tuple[CheckpointTensor, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Parameters:
+class Parameters(NamedTuple):
     """Counts of numbers: of the root's `variables`, of what is trainable in it, of all in the file."""
 
     total: int
@@ -150,8 +146,7 @@ class Parameters:
     in_file: int
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
+class Fingerprint(NamedTuple):
     """fingerprint.pb: hashes that TensorFlow took when it saved the model."""
 
     saved_model_checksum: int
@@ -163,8 +158,7 @@ class Fingerprint:
     uuid: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
+class Sizes(NamedTuple):
     """Bytes of the model's files by part; None for what was not read of an archive."""
 
     graph: int
@@ -180,8 +174,7 @@ class Sizes:
         return self.graph + self.variables + self.assets + self.other
 
 
-@dataclass(frozen=True, slots=True)
-class SavedModelInfo:
+class SavedModelInfo(NamedTuple):
     """A SavedModel, read. `root_class` is what the root object says of its class, None in TensorFlow 1."""
 
     format: ModelFormat

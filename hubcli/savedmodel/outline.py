@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.files import contents
@@ -27,8 +26,7 @@ _MAX_PART_BYTES = 1 << 28
 _HEAD_BYTES = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class MetaGraphOutline:
+class MetaGraphOutline(NamedTuple):
     """A MetaGraph: `rest` is its MetaGraphDef without graph and objects, which stand beside it.
 
     `objects` is its SavedObjectGraph, None where TensorFlow 1 wrote it.

@@ -143,7 +143,7 @@ def _meta_graph(outline: MetaGraphOutline) -> MetaGraph:
         signatures=read_signatures(rest.signature_def),
         init_op=op_name(rest, INIT_OP),
         train_op=op_name(rest, TRAIN_OP),
-        ops=dict(sorted(outline.graph.op_counts().items())),
+        ops=dict(sorted(outline.graph.op_counts.items())),
     )
 
 

@@ -24,14 +24,14 @@ def scan_ops(outline: MetaGraphOutline, objects: ObjectGraph | None) -> Iterator
     Left out is what every model needs: to save and restore its variables, and
     to fill its tables from its assets.
     """
-    callers = Callers(outline, objects)
-    for body in outline.graph.bodies:
-        counts = body.op_counts
-        if any(risk_of(op) is not None for op in counts):
+    graph, callers = outline.graph, Callers(outline, objects)
+    risky = {op for op in graph.op_counts if risk_of(op) is not None}
+    unknown = {op for op in graph.op_counts if not is_known(op) and op not in graph.functions}
+    for body in graph.bodies:
+        if not risky.isdisjoint(body.op_counts):
             yield from _risks_in(body, callers, outline)
-        for op in sorted(counts):
-            if not is_known(op) and op not in outline.graph.functions:
-                yield Finding(Severity.LOW, "unknown-op", f"TensorFlow 2.21 has no op {op}", _place(body))
+        for op in sorted(unknown.intersection(body.op_counts)):
+            yield Finding(Severity.LOW, "unknown-op", f"TensorFlow 2.21 has no op {op}", _place(body))
 
 
 def _risks_in(body: Body, callers: Callers, outline: MetaGraphOutline) -> Iterator[Finding]:

@@ -6,8 +6,7 @@ Source: tensorflow/core/protobuf/meta_graph.proto (SignatureDef, TensorInfo).
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from hubcli.formats.dtypes import DType
 from hubcli.savedmodel.shapes import Shape, element_count, shape_of
@@ -45,8 +44,7 @@ _VALUES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Default:
+class Default(NamedTuple):
     """What an input is where a caller leaves it out. `value` is None where it is no scalar."""
 
     dtype: str
@@ -54,8 +52,7 @@ class Default:
     value: bool | int | float | str | None
 
 
-@dataclass(frozen=True, slots=True)
-class SignatureTensor:
+class SignatureTensor(NamedTuple):
     """An input or output by its key in the signature.
 
     `tensor` is its name in the graph; a sparse or composite one has the names
@@ -71,8 +68,7 @@ class SignatureTensor:
     default: Default | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """A signature: inputs and outputs, sorted by key."""
 
     name: str

@@ -7,9 +7,8 @@ tensorflow/python/saved_model/nested_structure_coder.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from math import isfinite
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.dtypes import DType
@@ -25,14 +24,14 @@ __all__ = [
     "TensorSpec",
     "TypeSpec",
     "decode",
+    "is_none",
     "python_text",
     "tensors_of",
     "type_spec",
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
+class TensorSpec(NamedTuple):
     """A tensor of that type and shape; `name` is what the tracer called it, if anything."""
 
     dtype: str
@@ -43,8 +42,7 @@ class TensorSpec:
         return f"{self.dtype}{shape_text(self.shape)}"
 
 
-@dataclass(frozen=True, slots=True)
-class TypeSpec:
+class TypeSpec(NamedTuple):
     """A composite tensor, such as a ragged or a sparse one, or another type with a spec.
 
     `ragged_rank` and `row_splits_dtype` are set for a RaggedTensorSpec.
@@ -61,8 +59,7 @@ class TypeSpec:
         return f"{self.class_name.removesuffix('Spec')}({inner})"
 
 
-@dataclass(frozen=True, slots=True)
-class Literal:
+class Literal(NamedTuple):
     """A Python value."""
 
     value: bool | int | float | str | None
@@ -71,8 +68,7 @@ class Literal:
         return repr(self.value)
 
 
-@dataclass(frozen=True, slots=True)
-class DTypeValue:
+class DTypeValue(NamedTuple):
     """A `tf.DType` that was given as a Python value."""
 
     dtype: str
@@ -81,8 +77,7 @@ class DTypeValue:
         return f"tf.{self.dtype}"
 
 
-@dataclass(frozen=True, slots=True)
-class ShapeValue:
+class ShapeValue(NamedTuple):
     """A `tf.TensorShape` that was given as a Python value."""
 
     shape: Shape
@@ -91,8 +86,7 @@ class ShapeValue:
         return f"TensorShape({shape_text(self.shape)})"
 
 
-@dataclass(frozen=True, slots=True)
-class Items:
+class Items(NamedTuple):
     """A list or a tuple."""
 
     is_tuple: bool
@@ -105,8 +99,7 @@ class Items:
         return f"({inner},)" if len(self.items) == 1 else f"({inner})"
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
+class Fields(NamedTuple):
     """A dict, its keys sorted, or a named tuple with the `name` of its class."""
 
     items: tuple[tuple[str, Structure], ...]
@@ -127,6 +120,11 @@ def decode(message: Any) -> Structure:
     if kind is None:
         raise BrokenModelError("A function has an argument without a value")
     return _DECODERS[kind](getattr(message, kind))
+
+
+def is_none(structure: Structure) -> bool:
+    """Whether it is Python's None."""
+    return isinstance(structure, Literal) and structure.value is None
 
 
 def python_text(structure: Structure) -> str:

@@ -7,10 +7,9 @@ keys are made of paths), tensorflow/core/framework/variable.proto (TensorFlow 1)
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hubcli.formats.bundle import BundleEntry, BundleIndex
 from hubcli.formats.dtypes import DType
@@ -25,8 +24,7 @@ _LOSSES = "regularization_losses"
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
+class Variable(NamedTuple):
     """A variable of the model.
 
     `path` is where it hangs, dotted from the root; `node` its number in the
@@ -54,8 +52,7 @@ class Variable:
         return element_count(self.shape)
 
 
-@dataclass(frozen=True, slots=True)
-class VariableLists:
+class VariableLists(NamedTuple):
     """Paths of what the root's lists hold, in their order; None where the root has no such list.
 
     `losses` is how many functions its `regularization_losses` holds.
@@ -72,8 +69,9 @@ def object_variables(
     """The variables of the object graph: those of the root's list in its order, then the rest by path."""
     listed, trainable = (_variables_in(objects, name) for name in ("variables", "trainable_variables"))
     reader = _ObjectVariables(objects, index, model, listed or [], trainable)
+    in_list = set(listed or [])
     rest = sorted(
-        (reader.variable(node) for node in objects.of_kind("variable") if node not in set(listed or [])),
+        (reader.variable(node) for node in objects.of_kind("variable") if node not in in_list),
         key=lambda variable: (variable.is_slot, path_order(variable.path)),
     )
     first = [reader.variable(node) for node in listed or []]
