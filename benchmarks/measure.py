@@ -22,7 +22,11 @@ _RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one process cost, its children included where it waited for them."""
+    """What one process cost, its children included where it waited for them.
+
+    Linux never reports a peak below that of the process that started it: a
+    benchmark must stay small itself, and import nothing heavy.
+    """
 
     seconds: float
     cpu_seconds: float

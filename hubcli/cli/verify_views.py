@@ -31,20 +31,10 @@ def verdict_line(found: Verification, output: Output) -> str:
 
 def fault_lines(found: Verification) -> list[str]:
     """A line for each fault, indented below the model; the first twenty."""
-    lines = [f"  {printable(_told(fault))}" for fault in found.faults[:_MAX_FAULTS]]
+    lines = [f"  {printable(str(fault))}" for fault in found.faults[:_MAX_FAULTS]]
     if len(found.faults) > _MAX_FAULTS:
         lines.append(f"  and {len(found.faults) - _MAX_FAULTS} more: --json tells them all")
     return lines
-
-
-def _told(fault: Fault) -> str:
-    """Where, then what: the file, the tensor, the first and the last byte."""
-    places = [fault.file] if fault.file is not None else []
-    if fault.tensor is not None:
-        places.append(f"tensor {fault.tensor}")
-    if fault.start is not None and fault.end is not None:
-        places.append(f"bytes {fault.start} to {fault.end - 1}" if fault.end > fault.start else "no bytes")
-    return f"{', '.join(places)}: {fault.message}" if places else fault.message
 
 
 def verification_total(found: Sequence[Verification], seconds: float) -> str:

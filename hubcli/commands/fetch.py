@@ -27,6 +27,7 @@ from hubcli.errors import (
     UsageError,
 )
 from hubcli.handle import Handle, HandleKind
+from hubcli.savedmodel.integrity import ModelCheck
 from hubcli.savedmodel.structure import check_structure
 from hubcli.settings import Settings
 
@@ -250,6 +251,7 @@ class _Fetch:
             self.listener.note(f"The archive wraps its content in one folder, '{wrapping}': taken off")
         try:
             kind = check_structure(staged)
+            self._check_content(staged)
         except BrokenModelError as error:
             raise BrokenModelError(f"{source.name}: {error.message}", hint=error.hint) from error
         now_s = time.time()
@@ -265,6 +267,14 @@ class _Fetch:
             archive_sha256=source.archive_sha256,
             archive_bytes=source.archive_bytes,
         )
+
+    def _check_content(self, staged: Path) -> None:
+        """Every tensor against its checksum; assets that lead out are refused, missing ones are said."""
+        for fault in ModelCheck(staged).run().faults:
+            if fault.code == "missing":
+                self.listener.note(f"{self.handle} is not whole: {fault}")
+            else:
+                raise BrokenModelError(str(fault))
 
     def _finish(self, entry: Entry, *, was_cached: bool) -> FetchResult:
         if not self.store.link_aliases(self.handle, entry) and not was_cached:

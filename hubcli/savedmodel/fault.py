@@ -26,3 +26,11 @@ class Fault:
     tensor: str | None = None
     start: int | None = None
     end: int | None = None
+
+    def __str__(self) -> str:
+        places = [self.file] if self.file is not None else []
+        if self.tensor is not None:
+            places.append(f"tensor {self.tensor}")
+        if self.start is not None and self.end is not None:
+            places.append(f"bytes {self.start} to {self.end - 1}" if self.end > self.start else "no bytes")
+        return f"{', '.join(places)}: {self.message}" if places else self.message

@@ -32,6 +32,7 @@ from hubcli.errors import (
     UnsafeArchiveError,
     UsageError,
 )
+from hubcli.formats.wire import encode_field, scan
 from hubcli.handle import Handle
 from hubcli.settings import Mirror, Settings
 from tests import models
@@ -562,3 +563,44 @@ def test_a_cache_that_can_not_be_written_is_a_clear_error_for_a_miss(
     with pytest.raises(CacheError, match="can't be read or written") as caught:
         fetch(HANDLE, frozen_cache, FetchOptions(local=str(file)))
     assert caught.value.exit_status == 8
+
+
+# What a whole archive may hold, and a model may not
+
+
+def _with_asset(name: str) -> dict[str, bytes]:
+    """The example, declaring one more asset: a field of a message may be said again, at its end."""
+    files = models.example_files()
+    pb = files["saved_model.pb"]
+    meta_graph = next(field for field in scan(pb) if field.number == 2)
+    declared = pb[meta_graph.start : meta_graph.end] + encode_field(6, encode_field(2, name))
+    return {**files, "saved_model.pb": encode_field(1, 1) + encode_field(2, declared)}
+
+
+def test_a_flipped_bit_in_a_tensor_is_found_where_no_checksum_came_along(
+    settings: Settings, server: HubServer, tmp_path: Path, cache: Path
+) -> None:
+    shard = "variables/variables.data-00000-of-00001"
+    files = models.example_files()
+    files[shard] = bytes([files[shard][0] ^ 1]) + files[shard][1:]
+    url = server.serve("/m/1", models.pack(files))
+    with pytest.raises(BrokenModelError, match="bytes 0 to 3: its bytes don't have the checksum"):
+        fetch(url, settings)
+    assert_nothing_is_cached(cache)
+
+
+@pytest.mark.parametrize("name", ["../../../../etc/hostname", "/etc/hostname"])
+def test_an_asset_outside_of_the_model_is_refused(
+    name: str, settings: Settings, server: HubServer, cache: Path
+) -> None:
+    url = server.serve("/m/1", models.pack(_with_asset(name)))
+    with pytest.raises(BrokenModelError, match="outside of assets/"):
+        fetch(url, settings)
+    assert_nothing_is_cached(cache)
+
+
+def test_a_missing_asset_is_said_and_the_model_kept(settings: Settings, server: HubServer) -> None:
+    url = server.serve("/m/1", models.pack(_with_asset("words.txt")))
+    notes = Notes()
+    assert (fetch(url, settings, listener=notes).path / "saved_model.pb").is_file()
+    assert "assets/words.txt: is missing" in "\n".join(notes.notes)

@@ -14,7 +14,7 @@ from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.listener import Listener
 from hubcli.commands.verify import Verification, VerifyOptions, verify
 from hubcli.commands.whole_cache import cached_targets
-from hubcli.errors import HandleError, NotFoundError, OfflineError
+from hubcli.errors import BrokenModelError, HandleError, NotFoundError, OfflineError
 from hubcli.savedmodel.integrity import Integrity, ModelCheck
 from hubcli.savedmodel.stretch import OnBytes
 from hubcli.settings import Settings
@@ -261,13 +261,14 @@ def test_a_repair_that_fails_tells_why_and_keeps_what_is_there(server: HubServer
     assert models.tree_files(model) == before
 
 
-def test_a_repair_that_brings_a_broken_model_again_is_none(server: HubServer, settings: Settings) -> None:
+def test_a_repair_that_would_bring_a_broken_model_is_none(server: HubServer, settings: Settings) -> None:
     files = models.example_files()
-    files[SHARD] = bytes(len(files[SHARD]))
     url = server.serve("/m/1", models.pack(files))
-    fetch(url, settings)
+    damage(fetch(url, settings).path)
+    server.serve("/m/1", models.pack({**files, SHARD: bytes(len(files[SHARD]))}))
     found = verify(url, settings, REPAIR)
-    assert (found.is_whole, found.was_repaired, found.error) == (False, False, None)
+    assert (found.is_whole, found.was_repaired) == (False, False)
+    assert isinstance(found.error, BrokenModelError)
 
 
 def test_offline_forbids_a_repair_from_the_network(cached: Path, cache: Path) -> None:

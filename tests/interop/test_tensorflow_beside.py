@@ -1,0 +1,33 @@
+"""hubcli and TensorFlow in one process: each has messages of the same names, in pools of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.corpus import corpus_model
+
+pytestmark = pytest.mark.tensorflow
+
+HUBCLI = "import hubcli; info = hubcli.inspect(sys.argv[1]).info"
+TENSORFLOW = "import tensorflow as tf; loaded = tf.saved_model.load(sys.argv[1])"
+PROTOS = "from tensorflow.core.protobuf import saved_model_pb2"
+
+
+@pytest.mark.parametrize(
+    "order",
+    [(HUBCLI, TENSORFLOW), (TENSORFLOW, HUBCLI), (PROTOS, HUBCLI, TENSORFLOW), (HUBCLI, TENSORFLOW, HUBCLI)],
+    ids=["hubcli first", "TensorFlow first", "its protos first", "in turns"],
+)
+def test_both_read_a_model_in_either_order(order: tuple[str, ...]) -> None:
+    pytest.importorskip("tensorflow")
+    model = corpus_model("tfjs_multiple_signatures")
+    program = "\n".join(
+        ("import sys", *order, "print([one.path for one in info.functions], float(loaded(2.0)))")
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(model)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.stdout == "['__call__', 'mutate', 'timestwo'] 4.0\n", done.stderr
