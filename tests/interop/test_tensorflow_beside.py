@@ -30,4 +30,4 @@ def test_both_read_a_model_in_either_order(order: tuple[str, ...]) -> None:
     done = subprocess.run(
         [sys.executable, "-c", program, str(model)], capture_output=True, text=True, check=False, timeout=120
     )
-    assert done.stdout == "['__call__', 'mutate', 'timestwo'] 4.0\n", done.stderr
+    assert done.stdout == "['__call__', 'mutate', 'timestwo'] 6.0\n", done.stderr
