@@ -17,6 +17,7 @@ from hubcli.formats.schema import parse
 __all__ = ["LISTS", "Child", "HeldFunction", "ObjectGraph", "path_order"]
 
 _MAX_DEPTH = 200
+_MAX_NODES, _MAX_CHILDREN = 500_000, 1_000_000
 # Identifiers of objects whose items are reached by brackets.
 _SEQUENCES = ("trackable_list_wrapper", "trackable_tuple_wrapper")
 _MAPPINGS = ("trackable_dict_wrapper",)
@@ -82,6 +83,8 @@ class ObjectGraph:
         count = len(self._nodes)
         if not count:
             raise BrokenModelError("its object graph has no root")
+        if count > _MAX_NODES or sum(len(node.children) for node in self._nodes) > _MAX_CHILDREN:
+            raise BrokenModelError("its object graph is absurdly large")
         # Asked once: each question costs as much as making the object that answers it.
         self._kinds: list[str | None] = [node.WhichOneof("kind") for node in self._nodes]
         self._children = [
