@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 __all__ = ["FileRecord", "Member", "MemberStream"]
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A regular file or a directory of an archive, under its name as stored."""
 
     name: str
@@ -18,8 +16,7 @@ class Member:
     size_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class FileRecord:
+class FileRecord(NamedTuple):
     """A file of a model: relative path with `/`, size in bytes, SHA-256 in hex if it is known."""
 
     path: str

@@ -5,15 +5,14 @@ Source: tensorflow/core/framework/types.proto; names as `tf.DType.name` and NumP
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["DTYPE_ENUM", "DType"]
 
 _REFERENCE = 100
 
 
-@dataclass(frozen=True, slots=True)
-class DType:
+class DType(NamedTuple):
     """An element type. `item_bytes` is None where elements differ in size, as strings do.
 
     >>> DType.of(1)

@@ -8,7 +8,7 @@ tensorflow/core/lib/strings/ordered_code.cc, whose encoding sorts as its values 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hubcli.formats.wire import LENGTH_DELIMITED, scan
 
@@ -21,8 +21,7 @@ _ESCAPES = {b"\x00": b"\x00\xff", b"\xff": b"\xff\x00"}
 _SPECIAL = re.compile(rb"[\x00\xff]")
 
 
-@dataclass(frozen=True, slots=True)
-class TensorSlice:
+class TensorSlice(NamedTuple):
     """A box of a partitioned tensor: start and length along each dimension.
 
     A length of None stands for all of the dimension.

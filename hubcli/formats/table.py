@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.crc32c import masked_crc32c
@@ -25,8 +25,7 @@ _MAX_KEY_BYTES = 1 << 25
 _PLAIN, _SNAPPY = 0, 1
 
 
-@dataclass(frozen=True, slots=True)
-class _BlockHandle:
+class _BlockHandle(NamedTuple):
     """Where a block stands: offset and size in bytes, without its trailer."""
 
     offset: int
