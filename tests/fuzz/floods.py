@@ -193,6 +193,22 @@ def _identities() -> bytes:
 # Indexes -----------------------------------------------------------------------------------------
 
 
+def _index_of(entries: Iterator[tuple[bytes, bytes]]) -> bytes:
+    """As `index_of`, for many entries."""
+    pieces = [
+        varint(0) + varint(len(key)) + varint(len(value)) + key + value
+        for key, value in ((b"", bundle_header(1)), *entries)
+    ]
+    return table([b"".join(pieces) + bytes(4) + (1).to_bytes(4, "little")])
+
+
+def _blocks(count: int) -> bytes:
+    """An index of as many blocks, each of one entry."""
+    header = entries_block([(b"", bundle_header(1))])
+    entries = [entries_block([(b"k%07d" % place, bundle_entry(0, 0, 4))]) for place in range(count)]
+    return table([header, *entries])
+
+
 def _with_index(index: bytes) -> dict[str, bytes]:
     return {"saved_model.pb": _meta(delimited(2, b"")), "variables/variables.index": index}
 
@@ -208,17 +224,17 @@ def _entries(unit: Callable[[int], bytes]) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _small_entries() -> dict[str, bytes]:
-    return _with_index(index_of(list(_entries(lambda _: b""))))
+    return _with_index(_index_of(_entries(lambda _: b"")))
 
 
 def _plain_entries() -> dict[str, bytes]:
-    return _with_index(index_of(list(_entries(lambda place: bundle_entry(0, place, 4)))))
+    return _with_index(_index_of(_entries(lambda place: bundle_entry(0, place, 4))))
 
 
 def _sliced_entry() -> dict[str, bytes]:
     piece = delimited(7, b"")
     entries = _entries(lambda _: number(1, 1) + piece * 99_000)
-    return _with_index(index_of(list(entries)))
+    return _with_index(_index_of(entries))
 
 
 def _deep_slices() -> dict[str, bytes]:
@@ -227,9 +243,7 @@ def _deep_slices() -> dict[str, bytes]:
 
 
 def _many_blocks() -> dict[str, bytes]:
-    blocks = [entries_block([(b"", bundle_header(1))])]
-    blocks += [entries_block([(b"k%07d" % place, bundle_entry(0, 0, 4))]) for place in range(400_000)]
-    return _with_index(table(blocks))
+    return _with_index(_blocks(4_000))
 
 
 FLOODS: dict[str, Callable[[], bytes | dict[str, bytes]]] = {
