@@ -10,8 +10,9 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -327,9 +328,28 @@ _LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("columns", [40, 60, 80, 120])
-@pytest.mark.parametrize("layout", _LAYOUTS)
-@pytest.mark.parametrize("name", ["serving_half_plus_two", "tfx_keras_serving", "basic_pitch_nmp"])
+_TOO_WIDE = {
+    *(("serving_half_plus_two", layout, 40) for layout in ("overview", "all", "parts")),
+    *(("tfx_keras_serving", layout, 40) for layout in ("overview", "parts")),
+    *(
+        ("basic_pitch_nmp", layout, columns)
+        for layout in ("overview", "all", "parts")
+        for columns in (40, 60)
+    ),
+}
+
+
+def _layouts() -> Iterator[Any]:
+    for name in ("serving_half_plus_two", "tfx_keras_serving", "basic_pitch_nmp"):
+        for layout in _LAYOUTS:
+            for columns in (40, 60, 80, 120):
+                case = (name, layout, columns)
+                yield pytest.param(
+                    *case, marks=bug(43, "headings and methods are not folded") if case in _TOO_WIDE else ()
+                )
+
+
+@pytest.mark.parametrize(("name", "layout", "columns"), _layouts())
 def test_no_line_is_longer_than_the_terminal(name: str, layout: str, columns: int) -> None:
     lines = screen_of([str(corpus_model(name)), *_LAYOUTS[layout]], columns)
     # The target is one word, which a person may want to copy.
@@ -370,7 +390,15 @@ def test_a_name_of_a_thousand_parts_is_drawn(hubcli: Run, tmp_path: Path) -> Non
     assert hubcli("inspect", model, "--tree").returncode == 0
 
 
-@pytest.mark.parametrize("arguments", [(), ("--all",), ("--tree",), ("--check", "--scan")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        pytest.param(("--all",), marks=bug(50, "a signature that is None is refused")),
+        ("--tree",),
+        pytest.param(("--check", "--scan"), marks=bug(44, "an ellipsis in a remedy")),
+    ],
+)
 def test_under_a_c_locale_the_output_is_ascii(cache: Path, arguments: tuple[str, ...]) -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "hubcli", "inspect", str(corpus_model("tfx_keras_serving")), *arguments],
