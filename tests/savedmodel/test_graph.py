@@ -1,0 +1,121 @@
+"""The graph and its library, read in pieces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hubcli.errors import BrokenModelError
+from hubcli.savedmodel.graph import Graph
+from hubcli.savedmodel.outline import read_outline
+from tests.savedmodel.protos import Func, Funcs, function, graph, meta_graph, node, read, write_model
+
+
+def names_of(folder: Path, *nodes: Any) -> tuple[list[str], list[str]]:
+    """Names of the nodes in the graph itself and in a function, as they are read."""
+    write_model(folder, meta_graph(graph(*nodes, functions=[function("f", *nodes)])))
+    with read_outline(folder) as outlines:
+        bodies = outlines[0].graph.bodies
+        main, inner = ([one.name for one in body.nodes()] for body in bodies)
+        return main, inner
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [],
+        [0],
+        [0, 0, 0],
+        [300_000],
+        [0, 300_000, 0],
+        [300_000, 300_000],
+        [0] * 10 + [2_000_000] + [0] * 10,
+        [200_000] * 12,
+        [262_100, 262_144, 262_150],
+        [1 << 20, 0, 1 << 20],
+        [4_000] * 600,
+    ],
+    ids=str,
+)
+def test_every_node_is_read_once_whatever_its_size(tmp_path: Path, sizes: list[int]) -> None:
+    nodes = [node(f"n{place}", "Const", value=bytes(size)) for place, size in enumerate(sizes)]
+    expected = [f"n{place}" for place in range(len(sizes))]
+    assert names_of(tmp_path, *nodes) == (expected, expected)
+
+
+def test_a_large_constant_loses_its_value_and_nothing_else(tmp_path: Path) -> None:
+    large = node("n", "Const", "a", "^b", value=bytes(1 << 20), short=b"kept")
+    write_model(tmp_path, meta_graph(graph(large)))
+    with read_outline(tmp_path) as outlines:
+        (read_back,) = outlines[0].graph.bodies[0].nodes()
+        assert (read_back.name, read_back.op, read_back.inputs) == ("n", "Const", ["a", "b"])
+        assert read_back.text("short") == "kept"
+        assert read_back.text("value") is None
+        assert read_back.sources == ["a"]
+
+
+def test_a_library_between_nodes_is_no_part_of_the_graph_itself(tmp_path: Path) -> None:
+    first, second = graph(node("a", "A")), graph(node("b", "B"), functions=[function("f", node("c", "C"))])
+    third = graph(node("d", "D"))
+    whole = b"".join(one.SerializeToString() for one in (first, second, third))
+    read_back = meta_graph()
+    read_back.graph_def.ParseFromString(whole)
+    write_model(tmp_path, read_back)
+    with read_outline(tmp_path) as outlines:
+        bodies = outlines[0].graph.bodies
+        assert [[one.name for one in body.nodes()] for body in bodies] == [["a", "b", "d"], ["c"]]
+        assert set(outlines[0].graph.functions) == {"f"}
+
+
+def test_ops_are_counted_over_all_bodies(tmp_path: Path) -> None:
+    made = graph(node("a", "X"), node("b", "X"), functions=[function("f", node("c", "X"), node("d", "Y"))])
+    assert read(tmp_path, meta_graph(made)).meta_graphs[0].ops == {"X": 3, "Y": 1}
+
+
+def test_a_node_names_the_functions_in_its_attributes(tmp_path: Path) -> None:
+    made = graph(
+        node("a", "If", then_branch=Func("t"), else_branch=Func("e"), Tin="x"),
+        node("b", "Case", branches=Funcs(("p", "q"))),
+        node("c", "Const", f=Func("never")),  # An op that takes none.
+    )
+    write_model(tmp_path, meta_graph(made))
+    with read_outline(tmp_path) as outlines:
+        assert [one.functions() for one in outlines[0].graph.bodies[0].nodes()] == [
+            ["e", "t"],
+            ["p", "q"],
+            [],
+        ]
+
+
+def test_the_results_and_outputs_of_a_function(tmp_path: Path) -> None:
+    big = node("n", "Const", value=bytes(1 << 20))
+    for nodes in ([], [big, big]):
+        made = graph(functions=[function("f", *nodes, results={"b": "n:o:0", "a": "n:o:1"})])
+        write_model(tmp_path, meta_graph(made))
+        with read_outline(tmp_path) as outlines:
+            body = outlines[0].graph.functions["f"]
+            assert body.results() == {"a": "n:o:1", "b": "n:o:0"}
+            assert body.output_names() == ["b", "a"]
+
+
+def test_a_name_is_searched_for_in_the_bytes_of_a_body(tmp_path: Path) -> None:
+    small, large = function("f", node("needle", "X")), function("g", node("pin", "X", pad=bytes(1 << 20)))
+    write_model(tmp_path, meta_graph(graph(functions=[small, large])))
+    with read_outline(tmp_path) as outlines:
+        bodies = outlines[0].graph.bodies
+        assert [body.may_hold("needle") for body in bodies] == [False, True, False]
+        assert [body.may_hold("pin") for body in bodies] == [False, False, True]
+
+
+def test_a_node_that_is_no_message_is_refused(tmp_path: Path) -> None:
+    data = b"\x0a\x03\x0a\xff\xff"
+    with pytest.raises(BrokenModelError):
+        list(_graph_of(data).bodies[0].nodes())
+
+
+def _graph_of(data: bytes) -> Graph:
+    from hubcli.formats.wire import LENGTH_DELIMITED, Field
+
+    return Graph(data, (Field(2, LENGTH_DELIMITED, 0, len(data)),))
