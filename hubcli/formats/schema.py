@@ -22,7 +22,7 @@ from hubcli.errors import BrokenModelError
 from hubcli.formats.dtypes import DTYPE_ENUM
 from hubcli.formats.wire import LENGTH_DELIMITED, Bytes, encode_field, scan
 
-__all__ = ["from_text", "is_slow", "parse", "require_few_messages"]
+__all__ = ["from_text", "is_slow", "parse", "parse_merged", "require_few_messages"]
 
 _MESSAGES = """
 SavedModel: schema_version 1 int64, meta_graphs 2 MetaGraphDef*
@@ -55,7 +55,7 @@ OpDef: name 1 string, input_arg 2 ~ArgDef*, output_arg 3 ~ArgDef*
 ArgDef: name 1 string, type 3 DataType
 AttrValue: value|s 2 bytes, value|func 10 NameAttrList, value|list 1 ListValue
 ListValue: func 9 NameAttrList*
-NameAttrList: name 1 string
+NameAttrList: name 1 string, attr 2 map:~AttrValue
 SavedObjectGraph: nodes 1 SavedObject*, concrete_functions 2 map:~SavedConcreteFunction
 SavedObject: children 1 ObjectReference*, slot_variables 3 SlotVariableReference*, \
 saveable_objects 11 map:SaveableObject, \
@@ -93,8 +93,8 @@ PairValue: key 1 string, value 2 StructuredValue
 FingerprintDef: saved_model_checksum 1 uint64, graph_def_program_hash 2 uint64, signature_def_hash 3 uint64, \
 saved_object_graph_hash 4 uint64, checkpoint_hash 5 uint64, version 6 VersionDef, uuid 7 string
 VersionDef: producer 1 int32
-VariableDef: variable_name 1 string, save_slice_info_def 4 SaveSliceInfoDef, is_resource 5 bool, \
-trainable 7 bool
+VariableDef: variable_name 1 string, initializer_name 2 string, \
+save_slice_info_def 4 SaveSliceInfoDef, is_resource 5 bool, trainable 7 bool
 SaveSliceInfoDef: full_name 1 string, full_shape 2 int64*
 TrackableObjectGraph: nodes 1 TrackableObject*
 TrackableObject: children 1 ObjectReference*, attributes 2 SerializedTensor*
@@ -130,6 +130,19 @@ def parse(message: str, data: Bytes) -> Any:
         return _message_class(message, is_lean=True).FromString(bytes(data))
     except (DecodeError, RecursionError, ValueError) as error:
         raise BrokenModelError(f"A {message} can't be read: it is damaged") from error
+
+
+def parse_merged(message: str, data: bytes) -> Any:
+    """As `parse`; where a field that is left as bytes comes in pieces, they are joined.
+
+    Of such a field the last piece alone would count otherwise. Nobody who
+    writes TensorFlow's files cuts one, but to hide something.
+    """
+    lean = parse(message, data)
+    if lean.ByteSize() == len(data):
+        return lean
+    whole = _message_class(message, is_lean=False).FromString(data)
+    return parse(message, whole.SerializeToString())
 
 
 def require_few_messages(message: str, data: bytes) -> None:

@@ -106,8 +106,9 @@ def scan(
         if key >= 0x80:  # Tags of one byte are read without a call: they are nearly all.
             key, body = read_varint(data, position)
         number, wire_type = key >> 3, key & 7
-        if number == 0:
-            raise BrokenModelError(f"Field number 0 at byte {position}")
+        # C++'s protobuf cuts a tag to 32 bits: a longer one would name another field there.
+        if number == 0 or key >> 32:
+            raise BrokenModelError(f"Field number {number} at byte {position}")
         value, length = 0, 0
         if wire_type == LENGTH_DELIMITED:
             length, body = read_varint(data, body)

@@ -5,20 +5,22 @@ Found backwards, from a function to whoever names it: most functions are never a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from functools import cached_property
+from typing import Any
 
+from hubcli.formats.schema import parse
 from hubcli.savedmodel.graph import Body, Node
 from hubcli.savedmodel.known_ops import takes_functions
 from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.outline import MetaGraphOutline
-from hubcli.savedmodel.signatures import INIT_OP, op_name
+from hubcli.savedmodel.signatures import INIT_OP
 
 __all__ = ["Callers", "Moment"]
 
 _LOADERS = frozenset({"_create_resource", "_initialize", "_destroy_resource", "_initializer"})
-_INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
+_INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op", "table_initializer")
 
 
 class Moment(str, Enum):
@@ -26,7 +28,8 @@ class Moment(str, Enum):
 
     LOAD = "when it is loaded"
     CALL = "when it is called"
-    SAVE = "when it saves or restores its variables"
+    SAVE = "when it saves its variables"
+    RESTORE = "when it restores its variables"
 
 
 class Callers:
@@ -49,7 +52,7 @@ class Callers:
             found, seen, waiting = set[Moment](), {name}, [name]
             while waiting:
                 function = waiting.pop()
-                if self._objects is not None and self._objects.has_concrete_function(function):
+                if self._objects is not None:
                     found |= self._moments_of_objects.get(function, set())
                 for node in self._calls_of_graph.get(function, ()):
                     found |= self._moments_of_nodes.get(node, frozenset())
@@ -94,9 +97,13 @@ class Callers:
                 moment = Moment.LOAD if child.name in _LOADERS else Moment.CALL
                 for name in objects.concrete_names(child.node):
                     moments.setdefault(name, set()).add(moment)
-            for saver in objects.saver_functions(node):
-                for name in objects.concrete_names(saver):
-                    moments.setdefault(name, set()).add(Moment.SAVE)
+            for moment, savers in zip(
+                (Moment.SAVE, Moment.RESTORE), objects.saver_functions(node), strict=True
+            ):
+                for name in (name for saver in savers for name in objects.concrete_names(saver)):
+                    moments.setdefault(name, set()).add(moment)
+        for name in objects.concrete_names(0):  # The root may be a function itself.
+            moments.setdefault(name, set()).add(Moment.CALL)
         return moments
 
     @cached_property
@@ -123,7 +130,7 @@ class Callers:
             if key in rest.collection_def
             for name in rest.collection_def[key].node_list.value
         ]
-        init_op = op_name(rest, INIT_OP)
+        init_ops = _tensors(definitions[INIT_OP].outputs.values()) if INIT_OP in definitions else []
         outputs = [
             name
             for key in definitions
@@ -131,17 +138,26 @@ class Callers:
             for name in _tensors(definitions[key].outputs.values())
         ]
         return {
-            Moment.SAVE: [saver.save_tensor_name, saver.restore_op_name, saver.filename_tensor_name],
-            Moment.LOAD: loading + ([init_op] if init_op is not None else []),
+            Moment.SAVE: [saver.save_tensor_name, saver.filename_tensor_name],
+            Moment.RESTORE: [saver.restore_op_name],
+            Moment.LOAD: [*loading, *init_ops, *_initializers(rest.collection_def)],
             Moment.CALL: outputs,
         }
 
 
-def _tensors(infos: Iterable[object]) -> list[str]:
+def _tensors(infos: Iterable[Any]) -> list[str]:
     """Names of the tensors of outputs, of every kind."""
     names: list[str] = []
     for info in infos:
-        sparse = info.coo_sparse  # type: ignore[attr-defined]
-        names += [info.name, sparse.values_tensor_name, sparse.indices_tensor_name]  # type: ignore[attr-defined]
-        names += [part.name for part in info.composite_tensor.components]  # type: ignore[attr-defined]
+        sparse = info.coo_sparse
+        names += [info.name, sparse.values_tensor_name, sparse.indices_tensor_name]
+        names += [sparse.dense_shape_tensor_name, *_tensors(info.composite_tensor.components)]
     return [name for name in names if name]
+
+
+def _initializers(collections: Any) -> Iterator[str]:
+    """What sets variables to their first values: some of it runs when TensorFlow 2 loads a TF1 model."""
+    for key in collections:
+        if "variables" in key:
+            for encoded in collections[key].bytes_list.value:
+                yield parse("VariableDef", encoded).initializer_name

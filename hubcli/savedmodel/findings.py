@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hubcli.formats.bundle import BundleIndex
-from hubcli.formats.files import INDEX_FILE
+from hubcli.formats.files import INDEX_FILE, MAIN_FILES
 from hubcli.savedmodel.assets import climbs_out
 from hubcli.savedmodel.files import ModelFiles
 from hubcli.savedmodel.info import Asset, Finding, Severity
@@ -18,6 +18,10 @@ def find(
     files: ModelFiles, index: BundleIndex | None, assets: tuple[Asset, ...], variables: tuple[Variable, ...]
 ) -> Iterator[Finding]:
     """The findings about files, in the order of the model's parts."""
+    mains = [name for name in MAIN_FILES if files.has(name)]
+    if len(mains) > 1:
+        message = f"Which of {', '.join(mains)} is read depends on the loader; this is about {mains[0]}"
+        yield Finding(Severity.MEDIUM, "several-main-files", message, mains[1])
     yield from _about_assets(assets)
     if index is None:
         if variables:

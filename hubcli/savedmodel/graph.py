@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.schema import parse
+from hubcli.formats.schema import parse, parse_merged
 from hubcli.formats.wire import LENGTH_DELIMITED, Bytes, Field, encode_field, scan
 from hubcli.savedmodel.known_ops import takes_functions
 
@@ -22,8 +22,8 @@ __all__ = ["Body", "Graph", "Node"]
 _NODE, _LIBRARY = 1, 2  # of GraphDef
 _FUNCTION = 1  # of FunctionDefLibrary
 _SIGNATURE, _NODE_DEF = 1, 3  # of FunctionDef
-_ATTR = 5  # of NodeDef
-_FUNCTION_TAGS = (b"\x52", b"\x0a")  # AttrValue's fields `func` 10 and `list` 1
+_OP, _ATTR = 2, 5  # of NodeDef
+_CONSTANTS = (b"Const", b"HostConst")
 _MAX_NODES = 1_000_000
 _MAX_FUNCTIONS = 250_000
 _BATCH_BYTES = 1 << 20
@@ -65,14 +65,14 @@ class Node:
         """Names of the functions that its attributes name, such as the branches of an If."""
         if not takes_functions(self.op):
             return []
-        names = []
+        names: list[str] = []
         for key in sorted(self._message.attr):
-            encoded = self._message.attr[key]
-            if encoded[:1] not in _FUNCTION_TAGS:
-                continue
-            value = parse("AttrValue", encoded)
-            names += [value.func.name] if value.HasField("func") else [one.name for one in value.list.func]
+            names += _functions_in(self._message.attr[key])
         return names
+
+    def has(self, attribute: str) -> bool:
+        """Whether the attribute is there, of whatever kind."""
+        return attribute in self._message.attr
 
     def text(self, attribute: str) -> str | None:
         """The attribute as text, None where it is no string."""
@@ -80,6 +80,15 @@ class Node:
             return None
         value = parse("AttrValue", self._message.attr[attribute])
         return value.s.decode("utf-8", "replace") if value.HasField("s") else None
+
+
+def _functions_in(attribute: bytes) -> Iterator[str]:
+    """Functions that an AttrValue names, and those that are attributes of these."""
+    value = parse("AttrValue", attribute)
+    for function in [value.func] if value.HasField("func") else value.list.func:
+        yield function.name
+        for key in sorted(function.attr):
+            yield from _functions_in(function.attr[key])
 
 
 class Body:
@@ -124,16 +133,23 @@ class Body:
             found |= dict(parse(self.message, piece.read(self.data)).ret)
         return dict(sorted(found.items()))
 
+    def input_names(self) -> list[str]:
+        """Of a function: the names of its inputs in their order, what it captures last."""
+        return [parse("ArgDef", encoded).name for encoded in self._signature().input_arg]
+
     def output_names(self) -> list[str]:
         """Of a function: the names of its outputs in their order."""
+        return [parse("ArgDef", encoded).name for encoded in self._signature().output_arg]
+
+    def _signature(self) -> Any:
         for piece in self.pieces:
             message = parse(self.message, piece.read(self.data))
             if message.HasField("signature"):
-                return [parse("ArgDef", encoded).name for encoded in message.signature.output_arg]
-        return []
+                return message.signature
+        return parse("OpDef", b"")
 
     def _parsed(self, piece: Piece) -> Any:
-        message = parse(self.message, piece.read(self.data))
+        message = parse_merged(self.message, piece.read(self.data))
         return message.node if self.message == "GraphDef" else message.node_def
 
 
@@ -154,12 +170,18 @@ class Piece(NamedTuple):
         """Its bytes, without large constants."""
         if self.large_node is None:
             return data[self.start : self.end]
-        slim, position = bytearray(), self.large_node.start
-        for field in scan(data, self.large_node.start, self.large_node.end):
+        number, start, end = self.large_node.number, self.large_node.start, self.large_node.end
+        fields = list(scan(data, start, end))
+        ops = [data[field.start : field.end] for field in fields if field.number == _OP]
+        # Attributes of other ops may name functions and files, however long they are.
+        if not ops or ops[-1] not in _CONSTANTS:
+            return encode_field(number, data[start:end])
+        slim, position = bytearray(), start
+        for field in fields:
             if field.number != _ATTR or field.end - field.start < _LARGE_ATTR_BYTES:
                 slim += data[position : field.end]
             position = field.end
-        return encode_field(data[self.start] >> 3, bytes(slim))
+        return encode_field(number, bytes(slim))
 
 
 class Graph:
@@ -220,7 +242,7 @@ class Graph:
 
     def _small_functions(self, start: int, end: int, fields: list[Field]) -> Iterator[Body]:
         """The functions in that piece of a library, parsed together: one by one takes three times longer."""
-        functions = parse("FunctionDefLibrary", self._data[start:end]).function
+        functions = parse_merged("FunctionDefLibrary", self._data[start:end]).function
         for field, function in zip(fields, functions, strict=True):
             ops = Counter([node.op for node in function.node_def])
             pieces = (Piece(field.start, field.end),)

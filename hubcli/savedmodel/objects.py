@@ -198,10 +198,6 @@ class ObjectGraph:
             return None
         return parse("SavedConcreteFunction", self._concrete_functions[name])
 
-    def has_concrete_function(self, name: str) -> bool:
-        """Whether an object holds the function of the library; those that only call each other have none."""
-        return name in self._concrete_functions
-
     def concrete_names(self, node: int) -> list[str]:
         """Names of the concrete functions of a function; none for another kind of object."""
         content = self.content(node)
@@ -209,14 +205,12 @@ class ObjectGraph:
             return list(content.concrete_functions)
         return [content.concrete_function_name] if self.kind(node) == "bare_concrete_function" else []
 
-    def saver_functions(self, node: int) -> list[int]:
-        """The functions that save and restore what the object holds beside variables."""
-        numbers = [
-            number
-            for saveable in self._nodes[node].saveable_objects.values()
-            for number in (saveable.save_function, saveable.restore_function)
-        ]
-        return [number for number in numbers if 0 <= number < len(self)]
+    def saver_functions(self, node: int) -> tuple[list[int], list[int]]:
+        """The functions that save and those that restore what the object holds beside variables."""
+        saveables = self._nodes[node].saveable_objects.values()
+        saving = [one.save_function for one in saveables if 0 <= one.save_function < len(self)]
+        restoring = [one.restore_function for one in saveables if 0 <= one.restore_function < len(self)]
+        return saving, restoring
 
     def functions(self, *, submodules: bool) -> Iterator[HeldFunction]:
         """The functions that can be called: those of the root, then of everything below it, each once.

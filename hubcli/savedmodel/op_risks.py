@@ -28,6 +28,8 @@ _READ = Risk("reads-files", Severity.HIGH, "reads files")
 _ABORT = Risk("ends-process", Severity.HIGH, "ends the process that runs it")
 _NATIVE = Risk("runs-native-code", Severity.MEDIUM, "calls native code by its registered name")
 _NETWORK = Risk("uses-network", Severity.HIGH, "talks to other machines")
+_PROGRAM = Risk("carries-program", Severity.HIGH, "runs a program that the scan can't look into")
+_DESCRIPTOR = Risk("reads-files", Severity.MEDIUM, "may read its message type from a file")
 _CONFIGURE = Risk("configures-files", Severity.MEDIUM, "sets up access to file systems")
 _PRINT = Risk("prints", Severity.LOW, "prints")
 
@@ -75,7 +77,9 @@ _GROUPS = (
         "RpcServer RpcServerRegister RpcServerStart",
     ),
     (_ABORT, "Abort"),
-    (_NATIVE, "XlaCustomCall XlaCustomCallV2"),
+    (_NATIVE, "XlaCustomCall XlaCustomCallV2 XlaCallModule"),
+    (_PROGRAM, "DatasetFromGraph MlirPassthroughOp _TPUCompileMlir _XlaHostComputeMlir"),
+    (_DESCRIPTOR, "DecodeProtoV2 EncodeProto"),
     (_CONFIGURE, "FileSystemSetConfiguration GcsConfigureBlockCache GcsConfigureCredentials"),
     (_PRINT, "Print PrintV2"),
 )
@@ -87,6 +91,6 @@ def risk_of(op: str) -> Risk | None:
     return _RISKS.get(op)
 
 
-def risk_of_print(output_stream: str | None) -> Risk:
+def risk_of_print(output_stream: str | None, *, is_unknown: bool = False) -> Risk:
     """What PrintV2 does with that stream: `file://` ones are files that it appends to."""
-    return _WRITE if output_stream is not None and output_stream.startswith("file://") else _PRINT
+    return _WRITE if is_unknown or (output_stream or "").startswith("file://") else _PRINT

@@ -17,9 +17,10 @@ from hubcli.formats.wire import LENGTH_DELIMITED, Bytes, Field, scan
 from hubcli.savedmodel.graph import Graph
 from hubcli.savedmodel.structure import binary_of_text, main_file, refuse_look_alike
 
-__all__ = ["MetaGraphOutline", "read_outline"]
+__all__ = ["MetaGraphOutline", "declared_assets_of", "read_outline"]
 
 _META_GRAPHS = 2
+_ASSETS_COLLECTION = "saved_model_assets"
 _GRAPH_DEF, _OBJECT_GRAPH_DEF = 2, 7
 _MAX_META_GRAPHS = 1000
 _MAX_PART_BYTES = 1 << 28
@@ -63,7 +64,7 @@ def read_outline(model: Path) -> Iterator[tuple[MetaGraphOutline, ...]]:
 
 
 def _outlines(data: Bytes) -> tuple[MetaGraphOutline, ...]:
-    fields = [field for field in scan(data) if field.number == _META_GRAPHS]
+    fields = [field for field in scan(data) if _is_message(field, _META_GRAPHS)]
     if not fields:
         raise BrokenModelError(f"it holds no MetaGraph ({len(data)} bytes)")
     if len(fields) > _MAX_META_GRAPHS:
@@ -75,9 +76,9 @@ def _outline(data: Bytes, meta_graph: Field) -> MetaGraphOutline:
     graphs, objects, rest = list[Field](), list[Field](), bytearray()
     position = meta_graph.start
     for field in scan(data, meta_graph.start, meta_graph.end):
-        if field.wire_type == LENGTH_DELIMITED and field.number == _GRAPH_DEF:
+        if _is_message(field, _GRAPH_DEF):
             graphs.append(field)
-        elif field.wire_type == LENGTH_DELIMITED and field.number == _OBJECT_GRAPH_DEF:
+        elif _is_message(field, _OBJECT_GRAPH_DEF):
             objects.append(field)
         else:
             rest += data[position : field.end]
@@ -90,6 +91,10 @@ def _outline(data: Bytes, meta_graph: Field) -> MetaGraphOutline:
     )
 
 
+def _is_message(field: Field, number: int) -> bool:
+    return field.number == number and field.wire_type == LENGTH_DELIMITED
+
+
 def _objects(data: Bytes, fields: list[Field]) -> Any:
     """The object graph; protobuf's rule for a message that comes in several pieces is to join them."""
     joined = b"".join(data[field.start : field.end] for field in fields)
@@ -97,3 +102,13 @@ def _objects(data: Bytes, fields: list[Field]) -> Any:
         raise BrokenModelError(f"its object graph has {len(joined)} bytes")
     require_few_messages("SavedObjectGraph", joined)
     return parse("SavedObjectGraph", joined)
+
+
+def declared_assets_of(outline: MetaGraphOutline) -> list[Any]:
+    """Every AssetFileDef of the MetaGraph, those of TensorFlow 1's collection too."""
+    rest = outline.rest
+    declared = list(rest.asset_file_def)
+    if _ASSETS_COLLECTION in rest.collection_def:
+        wrapped = rest.collection_def[_ASSETS_COLLECTION].any_list.value
+        declared += [parse("AssetFileDef", one.value) for one in wrapped]
+    return declared

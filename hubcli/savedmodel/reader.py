@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from hubcli.errors import BrokenModelError, UsageError
 from hubcli.formats.bundle import BundleEntry, BundleIndex
 from hubcli.formats.schema import parse
@@ -22,7 +20,7 @@ from hubcli.savedmodel.info import (
     SavedModelInfo,
 )
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.outline import MetaGraphOutline, read_outline
+from hubcli.savedmodel.outline import MetaGraphOutline, declared_assets_of, read_outline
 from hubcli.savedmodel.scan import scan_ops
 from hubcli.savedmodel.signatures import INIT_OP, TRAIN_OP, op_name, read_signatures
 from hubcli.savedmodel.variables import Variable, VariableLists, collected_variables, object_variables
@@ -31,7 +29,6 @@ __all__ = ["read_model"]
 
 _TF1_HUB_MARKER, _KERAS_METADATA, _FINGERPRINT = "tfhub_module.pb", "keras_metadata.pb", "fingerprint.pb"
 _KERAS_3_NAMES = frozenset({"_misc_assets"})
-_ASSETS_COLLECTION = "saved_model_assets"
 _MAX_FINGERPRINT_BYTES = 1 << 16
 
 
@@ -44,9 +41,11 @@ def read_model(
     file and its fault, UsageError where no MetaGraph has those tags.
     """
     try:
+        index = files.index()
+        checkpoint = None if index is None else _checkpoint(index)
         with read_outline(files.top) as outlines:
             chosen = outlines if tag_set is None else (_with_tags(outlines, tag_set),)
-            return _Reader(files, chosen).read(submodules=submodules)
+            return _Reader(files, chosen, index, checkpoint).read(submodules=submodules)
     except OSError as error:
         raise BrokenModelError(f"{error.filename or files.top} can't be read: {error.strerror}") from error
 
@@ -64,10 +63,17 @@ def _with_tags(outlines: tuple[MetaGraphOutline, ...], tag_set: frozenset[str]) 
 class _Reader:
     """Reads one model."""
 
-    def __init__(self, files: ModelFiles, outlines: tuple[MetaGraphOutline, ...]) -> None:
+    def __init__(
+        self,
+        files: ModelFiles,
+        outlines: tuple[MetaGraphOutline, ...],
+        index: BundleIndex | None,
+        checkpoint: Checkpoint | None,
+    ) -> None:
         self._files = files
         self._outlines = outlines
-        self._index = files.index()
+        self._index = index
+        self._checkpoint = checkpoint
         with_objects = (outline for outline in outlines if outline.objects is not None)
         # TensorFlow 2 writes one MetaGraph, and its object graph beside it.
         self._main = next(with_objects, outlines[0])
@@ -76,7 +82,6 @@ class _Reader:
     def read(self, *, submodules: bool) -> SavedModelInfo:
         functions = () if self._objects is None else read_functions(self._objects, submodules=submodules)
         variables, lists = self._variables()
-        checkpoint = None if self._index is None else _checkpoint(self._index)
         assets = self._assets()
         findings = [*find(self._files, self._index, assets, variables)]
         for outline in self._outlines:
@@ -89,7 +94,7 @@ class _Reader:
             variables=variables,
             lists=lists,
             parameters=_parameters(variables),
-            checkpoint=checkpoint,
+            checkpoint=self._checkpoint,
             assets=assets,
             fingerprint=self._fingerprint(),
             sizes=self._files.sizes(),
@@ -116,7 +121,9 @@ class _Reader:
 
     def _assets(self) -> tuple[Asset, ...]:
         """Each declared file once, in the order of the MetaGraphs."""
-        names = dict.fromkeys(name for outline in self._outlines for name in _asset_names(outline))
+        names = dict.fromkeys(
+            asset.filename for outline in self._outlines for asset in declared_assets_of(outline)
+        )
         return tuple(self._files.asset(f"assets/{name}") for name in names)
 
     def _fingerprint(self) -> Fingerprint | None:
@@ -145,15 +152,6 @@ def _meta_graph(outline: MetaGraphOutline) -> MetaGraph:
         train_op=op_name(rest, TRAIN_OP),
         ops=dict(sorted(outline.graph.op_counts.items())),
     )
-
-
-def _asset_names(outline: MetaGraphOutline) -> Iterator[str]:
-    rest = outline.rest
-    for asset in rest.asset_file_def:
-        yield asset.filename
-    if _ASSETS_COLLECTION in rest.collection_def:
-        for wrapped in rest.collection_def[_ASSETS_COLLECTION].any_list.value:
-            yield parse("AssetFileDef", wrapped.value).filename
 
 
 def _parameters(variables: tuple[Variable, ...]) -> Parameters:

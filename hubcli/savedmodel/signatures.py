@@ -104,7 +104,8 @@ def op_name(meta_graph: Any, name: str) -> str | None:
     definitions = meta_graph.signature_def
     if name in definitions:
         outputs = definitions[name].outputs
-        return next((str(outputs[key].name) for key in sorted(outputs)), None)
+        key = name if name in outputs else next(iter(sorted(outputs)), None)
+        return None if key is None else str(outputs[key].name)
     for collection in _OP_COLLECTIONS[name]:
         if collection in meta_graph.collection_def:
             return next(iter(meta_graph.collection_def[collection].node_list.value), None)

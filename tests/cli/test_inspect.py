@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from tests.bugs import bug
 from tests.cli.terminal import run_on_terminal
 from tests.conftest import Run
 from tests.corpus import CORPUS, corpus_model
@@ -167,7 +166,6 @@ def test_a_severity_that_is_none_is_a_fault_of_the_command_line(hubcli: Run, tmp
     assert "info, low, medium, high, critical" in ran.stderr
 
 
-@bug(40, "--fail-on is looked at with --scan alone")
 def test_a_severity_that_is_none_is_told_without_a_scan_too(hubcli: Run, tmp_path: Path) -> None:
     assert hubcli("inspect", str(evil_model(tmp_path / "m")), "--fail-on", "grave").returncode == 2
 
@@ -297,7 +295,6 @@ def test_assets_differ_by_their_size(hubcli: Run, tmp_path: Path) -> None:
     assert "4 bytes => missing" in hubcli("inspect", one, "--diff", other).stdout
 
 
-@bug(41, "assets are compared by size alone")
 def test_assets_of_one_size_differ_by_their_content(hubcli: Run, tmp_path: Path) -> None:
     one, other = str(good_model(tmp_path / "a")), str(good_model(tmp_path / "b"))
     (Path(other) / "assets" / "vocab.txt").write_bytes(b"b\na\n")
@@ -344,9 +341,7 @@ def _layouts() -> Iterator[Any]:
         for layout in _LAYOUTS:
             for columns in (40, 60, 80, 120):
                 case = (name, layout, columns)
-                yield pytest.param(
-                    *case, marks=bug(43, "headings and methods are not folded") if case in _TOO_WIDE else ()
-                )
+                yield pytest.param(*case)
 
 
 @pytest.mark.parametrize(("name", "layout", "columns"), _layouts())
@@ -382,7 +377,6 @@ def test_names_of_a_hostile_model_command_no_terminal(hubcli: Run, tmp_path: Pat
         assert not set("\x1b\x07\u202e") & set(ran.stdout + ran.stderr), arguments
 
 
-@bug(42, "the tree is made and drawn by recursion: RecursionError, exit 1")
 def test_a_name_of_a_thousand_parts_is_drawn(hubcli: Run, tmp_path: Path) -> None:
     objects = Objects()
     objects.variable(".".join("a" * 3000))
@@ -394,9 +388,9 @@ def test_a_name_of_a_thousand_parts_is_drawn(hubcli: Run, tmp_path: Path) -> Non
     "arguments",
     [
         (),
-        pytest.param(("--all",), marks=bug(50, "a signature that is None is refused")),
+        pytest.param(("--all",)),
         ("--tree",),
-        pytest.param(("--check", "--scan"), marks=bug(44, "an ellipsis in a remedy")),
+        pytest.param(("--check", "--scan")),
     ],
 )
 def test_under_a_c_locale_the_output_is_ascii(cache: Path, arguments: tuple[str, ...]) -> None:

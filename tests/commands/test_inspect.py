@@ -18,7 +18,6 @@ from hubcli.errors import BrokenModelError, HandleError, HubcliError, NotFoundEr
 from hubcli.savedmodel.info import ModelFormat
 from hubcli.settings import Mirror, Settings
 from tests import models
-from tests.bugs import bug
 from tests.corpus import KINDS, corpus_model
 from tests.models import example_files, pack, write_tree
 from tests.savedmodel.protos import graph, meta_graph, node, saved_model
@@ -254,7 +253,6 @@ EVIL = saved_model(meta_graph(graph(node("w", "WriteFile"))))
 HARMLESS = saved_model(meta_graph(graph(node("w", "NoOp"))))
 
 
-@bug(18, "a saved_model.pb in a folder takes the place of the one at the root, which `fetch` would take")
 def test_of_two_models_in_an_archive_the_one_at_the_root_counts(settings: Settings, tmp_path: Path) -> None:
     files = {"saved_model.pb": EVIL, "x/saved_model.pb": HARMLESS}
     assert _looked_into(settings, tmp_path, files).info.meta_graphs[0].ops == {"WriteFile": 1}
@@ -265,14 +263,12 @@ def test_a_model_at_the_root_counts_wherever_it_stands(settings: Settings, tmp_p
     assert _looked_into(settings, tmp_path, files).info.meta_graphs[0].ops == {"WriteFile": 1}
 
 
-@bug(18, "the index of another folder ends the look")
 def test_an_index_of_another_folder_is_not_the_models(settings: Settings, tmp_path: Path) -> None:
     index = example_files()["variables/variables.index"]
     files = {"saved_model.pb": HARMLESS, "x/variables/variables.index": index}
     assert _looked_into(settings, tmp_path, files).info.checkpoint is None
 
 
-@bug(16, "saved_model.pbtxt stands first in the archive; TensorFlow prefers saved_model.pb")
 def test_a_second_main_file_in_an_archive_is_told(settings: Settings, tmp_path: Path) -> None:
     files = {"saved_model.pb": HARMLESS, "saved_model.pbtxt": b"meta_graphs { graph_def { } }"}
     assert _looked_into(settings, tmp_path, files).info.findings != ()

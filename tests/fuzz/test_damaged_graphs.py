@@ -20,7 +20,6 @@ from hubcli.commands.inspect import Inspection
 from hubcli.errors import BrokenModelError
 from hubcli.savedmodel.files import ModelFiles
 from hubcli.savedmodel.reader import read_model
-from tests.bugs import bug
 from tests.corpus import corpus_model
 from tests.fuzz.attempts import flipped, random_flips
 from tests.fuzz.floods import FLOODS, files_of
@@ -198,10 +197,7 @@ _TOO_COSTLY: set[str] = set()
 
 
 def _floods() -> list[Any]:
-    return [
-        pytest.param(name, marks=bug(60, "takes too long or too much") if name in _TOO_COSTLY else ())
-        for name in FLOODS
-    ]
+    return [pytest.param(name) for name in FLOODS]
 
 
 @pytest.mark.parametrize("name", _floods())

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from hubcli.savedmodel.info import Conformance
-from tests.bugs import bug
 from tests.savedmodel.protos import (
     FLOAT,
     INT,
@@ -301,12 +300,10 @@ def test_a_loss_that_is_a_variable_or_was_never_traced(tmp_path: Path) -> None:
     assert "regularization_losses[1]" in conformance.problems[1].message
 
 
-@bug(20, "a Python value counts as nothing")
 def test_a_loss_that_takes_a_python_value(tmp_path: Path) -> None:
     assert codes_of(tmp_path, _with_loss(3, outputs=Spec(FLOAT, ()))) == ["loss-signature"]
 
 
-@bug(21, "the whole of inspect fails with `A function has an argument without a value`")
 def test_a_loss_whose_result_the_file_does_not_tell(tmp_path: Path) -> None:
     model = _with_loss(outputs=Spec(FLOAT, ()))
     model.objects.message.concrete_functions["loss"].ClearField("output_signature")
@@ -327,7 +324,6 @@ def test_a_batch_of_any_size(tmp_path: Path, shape: tuple[int | None, ...] | Non
     assert "batch-fixed" not in codes_of(tmp_path, Model(args=(Spec(FLOAT, shape),)))
 
 
-@bug(22, "another variant takes any size")
 def test_a_batch_of_one_size_beside_one_of_any_size(tmp_path: Path) -> None:
     model = Model(args=(BATCH,), takes_training=False)
     name = model.objects.concrete("more", Spec(FLOAT, (1, 4)))

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from hubcli.savedmodel.diff import Difference, compare
-from tests.bugs import bug
 from tests.formats.tables import bundle_entry, index_of
 from tests.savedmodel.protos import FLOAT, Objects, Spec, asset_file, call_signature, index, meta_graph, read
 
@@ -67,7 +66,6 @@ def test_signatures_of_several_graphs_go_by_their_tags(tmp_path: Path) -> None:
     assert [one.name for one in found] == ["two:s"]
 
 
-@bug(53, "the names of the one have tags before them and those of the other haven't")
 def test_one_graph_more_leaves_the_signatures_of_the_others_alone(tmp_path: Path) -> None:
     graphs = [meta_graph(tags=(tag,), signature_def={"s": call_signature("o:0")}) for tag in ("one", "two")]
     found = differences(tmp_path, graphs[0], graphs)
@@ -111,10 +109,6 @@ def test_a_value_that_one_lacks_differs(tmp_path: Path) -> None:
     assert found == [Difference("value", "v", "crc32c 00000001", None)]
 
 
-@bug(
-    54,
-    "tensors that no variable claims are not compared: tables, and models of TensorFlow 1 without collections",
-)
 def test_values_that_no_variable_claims_differ(tmp_path: Path) -> None:
     indexes = tuple(index_of([(b"t", bundle_entry(0, 0, 4) + b"\x35" + bytes([n, 0, 0, 0]))]) for n in (1, 2))
     assert differences(tmp_path, meta_graph(), meta_graph(), index_bytes=indexes) != []  # type: ignore[arg-type]

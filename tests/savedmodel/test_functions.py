@@ -9,7 +9,6 @@ import pytest
 
 from hubcli.errors import BrokenModelError
 from hubcli.savedmodel.functions import Function
-from tests.bugs import bug
 from tests.savedmodel.protos import FLOAT, Objects, Spec, meta_graph, read, value
 
 X = Spec(FLOAT, (None, 2), "x")
@@ -107,7 +106,6 @@ def test_keywords_are_named(tmp_path: Path) -> None:
     assert one(tmp_path, kwargs={"mask": Spec(FLOAT, (2,))}, parameters=()).call == "obj.f(mask=mask)"
 
 
-@bug(33, "a value for which no parameter has a name is written without one, behind those that have")
 def test_the_line_that_calls_it_is_python(tmp_path: Path) -> None:
     function = one(tmp_path, X, 1, 2, parameters=("x", "a"))
     compile(function.call, "call", "eval")

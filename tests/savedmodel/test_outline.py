@@ -10,7 +10,6 @@ from hubcli.errors import BrokenModelError, UsageError
 from hubcli.savedmodel.files import ModelFiles
 from hubcli.savedmodel.outline import read_outline
 from hubcli.savedmodel.reader import read_model
-from tests.bugs import bug
 from tests.formats.tables import delimited, number
 from tests.savedmodel.protos import Objects, graph, meta_graph, node, read, write_model
 
@@ -104,14 +103,12 @@ def test_a_large_file_is_mapped_and_read_alike(tmp_path: Path) -> None:
         assert [one.name for one in outlines[0].graph.bodies[0].nodes()] == ["a", "b"]
 
 
-@bug(17, "`read_outline` puts saved_model.pb before faults of every other file")
 def test_the_fault_of_the_index_is_not_blamed_on_the_main_file(tmp_path: Path) -> None:
     with pytest.raises(BrokenModelError) as caught:
         read(tmp_path, meta_graph(), index_bytes=b"broken")
     assert caught.value.message.startswith("variables/variables.index")
 
 
-@bug(17, "`read_outline` puts saved_model.pb before faults of every other file")
 def test_the_fault_of_the_fingerprint_is_not_blamed_on_the_main_file(tmp_path: Path) -> None:
     with pytest.raises(BrokenModelError) as caught:
         read(tmp_path, meta_graph(), files={"fingerprint.pb": b"\xff"})

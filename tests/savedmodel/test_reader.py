@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,7 +11,6 @@ from hubcli.savedmodel.files import ModelFiles
 from hubcli.savedmodel.info import ModelFormat, Severity
 from hubcli.savedmodel.reader import read_model
 from hubcli.savedmodel.structures import decode
-from tests.bugs import bug
 from tests.corpus import KINDS, corpus_model
 from tests.formats.tables import bundle_entry, delimited, index_of, number
 from tests.savedmodel.protos import (
@@ -34,12 +32,7 @@ from tests.savedmodel.protos import (
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(
-            name, marks=bug(50, "a signature that is None is refused") if name == "tfx_keras_serving" else ()
-        )
-        for name in KINDS
-    ],
+    [pytest.param(name) for name in KINDS],
 )
 def test_a_real_model_is_read_with_all_its_submodules(name: str) -> None:
     info = read_model(ModelFiles.of_directory(corpus_model(name)), submodules=True)
@@ -56,7 +49,6 @@ def test_every_variable_of_a_real_model_has_its_value(name: str) -> None:
     assert all(one.checkpoint_key is not None for one in info.variables if one.is_listed)
 
 
-@bug(50, "a signature that is None is refused")
 def test_a_function_without_a_structured_signature_is_read(tmp_path: Path) -> None:
     """As `prune` of TensorFlow 1's wrapped graphs leaves it."""
     objects = Objects()
@@ -118,7 +110,6 @@ def test_an_asset_that_is_there_is_none(tmp_path: Path) -> None:
     assert [(one.path, one.size_bytes, one.is_present) for one in info.assets] == [("assets/v", 3, True)]
 
 
-@bug(51, "of_directory follows the link, as TensorFlow would: a file outside of the model, and no finding")
 def test_an_asset_that_is_a_link_out_of_the_model_is_a_finding(tmp_path: Path) -> None:
     (tmp_path / "m" / "assets").mkdir(parents=True)
     (tmp_path / "m" / "assets" / "v").symlink_to("/etc/hostname")

@@ -13,7 +13,6 @@ import pytest
 from hubcli.errors import BrokenModelError
 from hubcli.savedmodel.info import Finding, Severity
 from hubcli.savedmodel.op_risks import _RISKS, risk_of, risk_of_print
-from tests.bugs import bug
 from tests.corpus import KINDS, corpus_model
 from tests.formats.tables import delimited, number, varint
 from tests.savedmodel.protos import (
@@ -237,7 +236,6 @@ def test_groups_of_the_wire_format_are_refused(tmp_path: Path) -> None:
         findings_of(tmp_path, delimited(2, b"\x83\x01" + inner + b"\x84\x01"))
 
 
-@bug(1, "the tag is cut to its first byte, and WriteFile vanishes")
 def test_a_large_node_whose_tag_takes_two_bytes_is_found(tmp_path: Path) -> None:
     """What is left of the node after slimming must not turn into a field that nobody knows."""
     slim = node("w", "WriteFile").SerializeToString()
@@ -270,8 +268,8 @@ _WIDE = {
         "node",
         "graph",
         "library",
-        pytest.param("function", marks=bug(3, "a function is hidden from us, not from TF Serving")),
-        pytest.param("meta_graph", marks=bug(3, "a MetaGraph is hidden from us, not from TF Serving")),
+        pytest.param("function"),
+        pytest.param("meta_graph"),
     ],
 )
 def test_a_tag_of_more_than_32_bits_is_refused(tmp_path: Path, where: str) -> None:
@@ -279,7 +277,6 @@ def test_a_tag_of_more_than_32_bits_is_refused(tmp_path: Path, where: str) -> No
         read(tmp_path, files={"saved_model.pb": _WIDE[where]})
 
 
-@bug(2, "the first of two names counts")
 def test_a_function_is_known_by_the_name_that_tensorflow_gives_it(tmp_path: Path) -> None:
     """Of a field that comes twice, the last counts."""
     evil = function("__inference__traced_save_1", SAVE).SerializeToString()
@@ -431,7 +428,6 @@ def test_a_table_in_a_function_with_a_constant_path_is_found(tmp_path: Path) -> 
     assert READS in graded(tmp_path, meta_graph(graph(functions=[body])))
 
 
-@bug(12, "a false alarm on models of TensorFlow 1")
 def test_a_table_whose_asset_stands_in_a_collection_alone_is_exempt(tmp_path: Path) -> None:
     """As TensorFlow 1 wrote it."""
     made = meta_graph(_table(node("path", "Const")))
@@ -453,12 +449,10 @@ def test_a_table_whose_asset_stands_in_a_collection_alone_is_exempt(tmp_path: Pa
     ],
     ids=lambda nodes: nodes[-1].op,
 )
-@bug(11, "any op between the constant and the table hides the path")
 def test_a_table_of_a_path_that_the_graph_makes_is_found(tmp_path: Path, sources: list[Any]) -> None:
     assert READS in graded(tmp_path, meta_graph(_table(*sources)))
 
 
-@bug(11, "an argument counts as an asset")
 def test_a_table_whose_function_gets_a_constant_as_its_path_is_found(tmp_path: Path) -> None:
     """TensorFlow 2 binds a constant of the graph to the argument where an asset should be."""
     objects = Objects()
@@ -536,29 +530,23 @@ _UNSEEN_CALLS = {
 
 @pytest.mark.parametrize(
     "how",
-    [
-        pytest.param(how, marks=bug(4, "unreached saves are exempt") if how in _UNSEEN_CALLS else ())
-        for how in HIDDEN_CALLS
-    ],
+    [pytest.param(how) for how in HIDDEN_CALLS],
 )
 def test_however_a_node_names_a_function_what_it_saves_is_found(tmp_path: Path, how: str) -> None:
     assert WRITES in graded(tmp_path, _raw(HIDDEN_CALLS[how], function("inner")))
 
 
-@bug(5, "one finding for each op: the first, not the gravest")
 def test_a_print_into_a_file_is_found_beside_one_to_the_terminal(tmp_path: Path) -> None:
     nodes = [node("a", "PrintV2", output_stream="stderr"), node("b", "PrintV2", output_stream="file:///x")]
     assert WRITES in graded(tmp_path, meta_graph(graph(*nodes)))
 
 
-@bug(6, "large attributes of large nodes are dropped")
 def test_a_print_into_a_file_of_a_long_name_is_found(tmp_path: Path) -> None:
     stream = "file:///" + "./" * 2040 + "x"
     large = node("a", "PrintV2", output_stream=stream, pad=bytes(1 << 20))
     assert WRITES in graded(tmp_path, meta_graph(graph(large)))
 
 
-@bug(7, "AttrValue.placeholder")
 def test_a_print_whose_stream_the_caller_gives_is_not_called_harmless(tmp_path: Path) -> None:
     """In a function, an attribute may stand for one of the call: AttrValue.placeholder, 9."""
     entry = delimited(1, b"output_stream") + delimited(2, delimited(9, b"where"))
@@ -569,7 +557,6 @@ def test_a_print_whose_stream_the_caller_gives_is_not_called_harmless(tmp_path: 
     assert WRITES in graded(tmp_path, delimited(2, delimited(1, call) + library))
 
 
-@bug(8, "the first output counts")
 def test_the_init_op_is_the_one_of_its_own_key(tmp_path: Path) -> None:
     """TensorFlow reads outputs["__saved_model_init_op"], whatever else stands there."""
     signature = init_signature("save")
@@ -579,7 +566,6 @@ def test_the_init_op_is_the_one_of_its_own_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("collection", ["table_initializer"])
-@bug(9, "table_initializer is not followed")
 def test_what_tensorflow_2_runs_as_it_loads_a_model_of_tensorflow_1_is_found(
     tmp_path: Path, collection: str
 ) -> None:
@@ -588,28 +574,24 @@ def test_what_tensorflow_2_runs_as_it_loads_a_model_of_tensorflow_1_is_found(
     assert WRITES in graded(tmp_path, meta_graph(graph(SAVE), collection_def=collections))
 
 
-@bug(9, "initializers are not followed")
 def test_the_initializer_of_a_local_variable_is_run_on_load(tmp_path: Path) -> None:
     variable = delimited(1, b"v:0") + delimited(2, b"save")
     collections = {"local_variables": {"bytes_list": {"value": [variable]}}}
     assert WRITES in graded(tmp_path, meta_graph(graph(SAVE), collection_def=collections))
 
 
-@bug(9, "initializers are not followed")
 def test_the_initializer_of_a_variable_is_followed(tmp_path: Path) -> None:
     variable = delimited(1, b"v:0") + delimited(2, b"save")
     collections = {"variables": {"bytes_list": {"value": [variable]}}}
     assert WRITES in graded(tmp_path, meta_graph(graph(SAVE), collection_def=collections))
 
 
-@bug(10, "restoring counts as saving")
 def test_a_save_on_the_way_to_the_restore_op_is_found(tmp_path: Path) -> None:
     """Whoever loads the model restores its variables; nobody saves them then."""
     made = graph(SAVE, node("restore_all", "NoOp", "^save"))
     assert WRITES in graded(tmp_path, meta_graph(made, saver_def=saver(restore="restore_all")))
 
 
-@bug(10, "restoring counts as saving")
 def test_a_save_in_the_function_that_restores_an_object_is_found(tmp_path: Path) -> None:
     objects = Objects()
     kept = objects.message.nodes[objects.add("table", resource={})].saveable_objects["t"]
@@ -619,7 +601,6 @@ def test_a_save_in_the_function_that_restores_an_object_is_found(tmp_path: Path)
     assert WRITES in graded(tmp_path, meta_graph(made, objects))
 
 
-@bug(4, "unreached saves are exempt")
 def test_a_function_that_the_object_graph_does_not_describe_is_run_all_the_same(tmp_path: Path) -> None:
     """load.py takes it from the library, whether concrete_functions has it or not."""
     objects = Objects()
@@ -628,7 +609,6 @@ def test_a_function_that_the_object_graph_does_not_describe_is_run_all_the_same(
     assert WRITES in graded(tmp_path, made)
 
 
-@bug(4, "unreached saves are exempt")
 def test_a_root_that_is_a_function_itself_can_be_called(tmp_path: Path) -> None:
     objects = Objects()
     objects.message.nodes[0].bare_concrete_function.concrete_function_name = objects.concrete("root")
@@ -636,7 +616,6 @@ def test_a_root_that_is_a_function_itself_can_be_called(tmp_path: Path) -> None:
     assert WRITES in graded(tmp_path, made)
 
 
-@bug(13, "dense_shape is not followed")
 def test_a_sparse_output_is_followed_along_all_its_tensors(tmp_path: Path) -> None:
     signature = message("SignatureDef")
     signature.outputs["o"].coo_sparse.dense_shape_tensor_name = "after:0"
@@ -644,7 +623,6 @@ def test_a_sparse_output_is_followed_along_all_its_tensors(tmp_path: Path) -> No
     assert WRITES in graded(tmp_path, meta_graph(made, signature_def={"s": signature}))
 
 
-@bug(13, "parts of parts are not followed")
 def test_a_sparse_output_within_a_composite_one_is_followed(tmp_path: Path) -> None:
     signature = message("SignatureDef")
     part = signature.outputs["o"].composite_tensor.components.add()
@@ -653,7 +631,6 @@ def test_a_sparse_output_within_a_composite_one_is_followed(tmp_path: Path) -> N
     assert WRITES in graded(tmp_path, meta_graph(made, signature_def={"s": signature}))
 
 
-@bug(4, "unreached saves are exempt")
 def test_a_gradient_of_the_library_is_followed(tmp_path: Path) -> None:
     """GradientDef: SymbolicGradient of `f` runs `evil`."""
     gradient = delimited(2, delimited(1, b"f") + delimited(2, b"evil"))
@@ -665,7 +642,6 @@ def test_a_gradient_of_the_library_is_followed(tmp_path: Path) -> None:
     )
 
 
-@bug(4, "unreached saves are exempt")
 def test_a_registered_gradient_is_followed(tmp_path: Path) -> None:
     """RegisteredGradient: a node's `_gradient_op_type` names it; it runs in training."""
     gradient = delimited(3, delimited(1, b"evil") + delimited(2, b"CustomGradient-1"))
@@ -677,7 +653,6 @@ def test_a_registered_gradient_is_followed(tmp_path: Path) -> None:
     )
 
 
-@bug(4, "unreached saves are exempt")
 def test_a_function_that_grappler_may_swap_in_is_found(tmp_path: Path) -> None:
     """Functions of one `api_implements` stand for each other (grappler's implementation_selector)."""
 
@@ -707,12 +682,10 @@ def test_a_function_that_grappler_may_swap_in_is_found(tmp_path: Path) -> None:
         "XlaCallModule",  # custom calls of StableHLO
     ],
 )
-@bug(14, "not in op_risks")
 def test_ops_that_carry_a_program_or_a_path_are_no_harmless_ones(tmp_path: Path, op: str) -> None:
     assert findings_of(tmp_path, meta_graph(graph(node("it", op)))) != ()
 
 
-@bug(15, "the wire type is not looked at")
 def test_a_field_of_another_wire_type_is_no_meta_graph(tmp_path: Path) -> None:
     info = read(tmp_path, meta_graph(graph()), files={})
     encoded = (tmp_path / "saved_model.pb").read_bytes() + number(2, 7)
@@ -721,7 +694,6 @@ def test_a_field_of_another_wire_type_is_no_meta_graph(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("other", ["saved_model.cpb", "saved_model.pbtxt"])
-@bug(16, "the second one goes unsaid")
 def test_two_main_files_are_told(tmp_path: Path, other: str) -> None:
     """Which of them is read depends on the loader and its release."""
     info = read(tmp_path, meta_graph(graph()), files={other: b"meta_graphs { }"})

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from hubcli.savedmodel.signatures import INIT_OP, TRAIN_OP, Default, op_name, read_signatures
-from tests.bugs import bug
 from tests.savedmodel.protos import FLOAT, INT, STRING, call_signature, init_signature, message
 
 
@@ -34,7 +33,6 @@ def test_names_of_ops_to_run_are_no_signatures() -> None:
     assert op_name({INIT_OP: message("SignatureDef")}, INIT_OP) is None
 
 
-@bug(8, "the first output counts")
 def test_the_op_to_run_is_the_one_of_its_own_key() -> None:
     signature = init_signature("right")
     signature.outputs["A"].name = "wrong"
@@ -96,7 +94,6 @@ def test_an_input_without_a_default_has_none() -> None:
     assert signature.inputs[0].default is None
 
 
-@bug(31, "a value of the default of its type is left out of the file: TensorProto says [0.0] by nothing")
 def test_a_default_of_zero_is_zero() -> None:
     """tf.make_tensor_proto writes float_val: 0; a TensorProto with fewer values repeats the last, or 0."""
     tensor = one(inputs={"i": {}}, defaults={"i": {"dtype": FLOAT}}).inputs[0]
@@ -109,7 +106,6 @@ def test_the_line_that_calls_it() -> None:
     assert one().call == 'obj.signatures["s"]()'
 
 
-@bug(32, "`class` is an identifier for Python's str.isidentifier, and a quote in a name breaks the text")
 @pytest.mark.parametrize(("signature", "key"), [("s", "class"), ('a"b', "x"), ("a\\", "x")])
 def test_the_line_that_calls_it_is_python(signature: str, key: str) -> None:
     (made,) = read_signatures({signature: message("SignatureDef", inputs={key: {}})})
