@@ -111,6 +111,7 @@ def inspect_command(
     gc.disable()
     settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
     output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
+    severity = parse_severity(fail_on)
     wanted = {
         Part.SIGNATURES: signatures,
         Part.FUNCTIONS: functions,
@@ -123,11 +124,13 @@ def inspect_command(
     }
     run = InspectRun(
         settings,
-        InspectOptions(submodules=everything, tag_set=parse_tag_set(tag_set), fetch=fetch),
+        InspectOptions(
+            submodules=everything, tag_set=parse_tag_set(tag_set), fetch=fetch, hash_assets=diff is not None
+        ),
         output,
         parts=tuple(part for part, is_wanted in wanted.items() if is_wanted),
         check=check,
-        fail_on=parse_severity(fail_on) if scan else None,
+        fail_on=severity if scan else None,
         svg=svg,
     )
     raise typer.Exit(run.inspect(target) if diff is None else run.diff(target, diff))

@@ -60,7 +60,8 @@ def inspection_text(inspection: Inspection, parts: tuple[Part, ...], style: Styl
             lines = list(_SECTIONS[part](view))
             if lines:
                 sections.append("\n".join(lines))
-    return "\n\n".join(sections)
+    text = "\n\n".join(sections)
+    return text if style.has_unicode else text.replace("…", "...")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,10 @@ class _View:
 
     def _signature(self, signature: Signature) -> Iterator[str]:
         method = f"  {signature.method}" if signature.method else ""
-        yield "  " + self.style.paint(printable(signature.name), "cyan") + printable(method)
+        head = printable(signature.name)
+        if self.style.width is not None and 2 + len(head) + len(method) > self.style.width:
+            method = ""
+        yield "  " + self.style.paint(head, "cyan") + printable(method)
         rows = [("in", tensor) for tensor in signature.inputs] + [
             ("out", tensor) for tensor in signature.outputs
         ]
@@ -280,7 +284,10 @@ class _View:
         yield from tree_lines(self.inspection.info, self.style, in_full=self.is_deep)
 
     def _heading(self, title: str, summary: str) -> str:
-        return self.style.paint(title, "bold") + (f"  {summary}" if summary else "")
+        bold = self.style.paint(title, "bold")
+        if not summary or self.style.width is None or len(title) + 2 + len(summary) <= self.style.width:
+            return bold + (f"  {summary}" if summary else "")
+        return "\n".join((bold, *self.style.fold(summary, 2)))
 
 
 _SECTIONS: dict[Part, Callable[[_View], Iterator[str]]] = {

@@ -24,12 +24,14 @@ class InspectOptions:
     """What is asked for beyond the target.
 
     `submodules` reads the functions of every object, not of the root alone;
-    `tag_set` chooses a MetaGraph; `fetch` caches a model that isn't cached.
+    `tag_set` chooses a MetaGraph; `fetch` caches a model that isn't cached;
+    `hash_assets` takes the SHA-256 of assets, for a comparison.
     """
 
     submodules: bool = False
     tag_set: frozenset[str] | None = None
     fetch: bool = False
+    hash_assets: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,12 @@ def inspect(
         heard.note("protobuf is there in pure Python alone: reading a large model takes seventy times longer")
     with _opened(resolved, settings, options, heard) as opened:
         try:
-            info = read_model(opened.files, submodules=options.submodules, tag_set=options.tag_set)
+            info = read_model(
+                opened.files,
+                submodules=options.submodules,
+                tag_set=options.tag_set,
+                hash_assets=options.hash_assets,
+            )
         except BrokenModelError as error:
             raise BrokenModelError(f"{resolved.name}: {error.message}", hint=error.hint) from error
     return Inspection(resolved.name, opened.path, info, opened.received_bytes)

@@ -23,6 +23,7 @@ from hubcli.settings import Settings
 __all__ = ["Peek", "peek"]
 
 _SMALL_FILES = ("tfhub_module.pb", "keras_metadata.pb", "fingerprint.pb")
+_MAX_TOPS = 100
 _WANTED = frozenset({*MAIN_FILES, *_SMALL_FILES, INDEX_FILE})
 
 
@@ -58,9 +59,13 @@ def peek(handle: Handle, settings: Settings, listener: Listener) -> Iterator[Pee
 
 
 def _take(members: MemberStream, folder: Path, source: Source) -> ModelFiles:
-    """Writes the wanted files below the folder, until the last of them is there."""
+    """Writes the wanted files below the folder, until the last of them is there.
+
+    A model at the top of the archive counts before one in a folder, and
+    saved_model.pb before its other forms, as when the archive is unpacked.
+    """
     rules, sizes, is_complete = NameRules(Limits()), dict[str, int](), True
-    prefix: str | None = None
+    tops: dict[str, Path] = {}  # where the files of the top and of each folder are put
     for member, pieces in members:
         segments = rules.accept(member.name, is_directory=member.is_directory)
         if member.is_directory:
@@ -68,26 +73,32 @@ def _take(members: MemberStream, folder: Path, source: Source) -> ModelFiles:
         path = "/".join(segments)
         sizes[path] = member.size_bytes
         inner = _wanted_part(segments)
-        if inner is None:
+        if inner is None or len(tops) > _MAX_TOPS:
             continue
-        if inner in MAIN_FILES and prefix is None:
-            prefix = path.removesuffix(inner)
         require_room(folder, member.size_bytes, source.name)
-        target = folder / inner
-        target.parent.mkdir(exist_ok=True)
-        with target.open("wb") as file:
-            for piece in pieces:
-                file.write(piece)
-        if prefix is not None and (folder / INDEX_FILE).is_file():
+        top = tops.setdefault(path.removesuffix(inner), folder / str(len(tops)))
+        _write(top / inner, pieces)
+        if (top / MAIN_FILES[0]).is_file() and (top / INDEX_FILE).is_file():
             is_complete = False
             break
-    if prefix is None:
+    prefixes = sorted(
+        prefix for prefix, top in tops.items() if any((top / name).is_file() for name in MAIN_FILES)
+    )
+    if not prefixes:
         raise BrokenModelError(
             f"{source.name}: neither {MAIN_FILES[0]} nor {MAIN_FILES[1]} is in the archive",
             hint="A SavedModel archive has saved_model.pb at its root (or in one top folder).",
         )
+    prefix = prefixes[0]
     known = {path.removeprefix(prefix): size for path, size in sizes.items() if path.startswith(prefix)}
-    return ModelFiles(folder, known, is_complete)
+    return ModelFiles(tops[prefix], known, is_complete)
+
+
+def _write(target: Path, pieces: Iterator[memoryview]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as file:
+        for piece in pieces:
+            file.write(piece)
 
 
 def _wanted_part(segments: tuple[str, ...]) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from math import prod
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ __all__ = ["OBJECT_GRAPH_KEY", "BundleEntry", "BundleIndex"]
 
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _MAX_SHARDS = 100_000
+_MAX_ENTRIES, _MAX_SLICES = 150_000, 10_000
 _MAX_RANK = 254  # tensorflow::TensorShape::MaxDimensions
 _SLICE_PREFIX = b"\x00"
 # Field numbers of BundleEntryProto.
@@ -79,7 +81,9 @@ class BundleIndex:
         shard_count = numbers.get(1, 0)
         if not 0 < shard_count <= _MAX_SHARDS:
             raise BrokenModelError(f"The index speaks of {shard_count} shards")
-        entries = tuple(_entry(key, value) for key, value in table)
+        entries = tuple(_entry(key, value) for key, value in islice(table, _MAX_ENTRIES + 1))
+        if len(entries) > _MAX_ENTRIES:
+            raise BrokenModelError(f"The index holds more than {_MAX_ENTRIES} tensors")
         for entry in entries:
             if entry.shard >= shard_count:
                 raise BrokenModelError(f"A tensor is said to be in shard {entry.shard} of {shard_count}")
@@ -134,6 +138,8 @@ def _entry(key: bytes, value: bytes) -> BundleEntry:
             shape = _shape(value, field)
         elif field.number == _SLICES and field.wire_type == LENGTH_DELIMITED:
             slices.append(TensorSlice.decode(value[field.start : field.end]))
+            if len(slices) > _MAX_SLICES:
+                raise BrokenModelError(f"The index has a tensor in more than {_MAX_SLICES} slices")
     return BundleEntry(
         key,
         DType.of(numbers.get(_DTYPE, 0)),

@@ -118,14 +118,18 @@ _TYPE_SPEC_CLASSES = {
 _ENUMS = {"DataType": DTYPE_ENUM, "TypeSpecClass": _TYPE_SPEC_CLASSES}
 _PACKAGE = "tensorflow"
 _UNCOUNTED_BYTES = 4 << 20
-_MAX_MESSAGES = 1_000_000
+_MAX_MESSAGES = 400_000
 _MAX_DEPTH = 100  # as protobuf itself has it
 
 
 def parse(message: str, data: Bytes) -> Any:
-    """The message of that name in `data`; raises BrokenModelError where it isn't one."""
+    """The message of that name in `data`.
+
+    Raises BrokenModelError where it isn't one, or would fill the memory.
+    """
     from google.protobuf.message import DecodeError
 
+    require_few_messages(message, data)
     try:
         return _message_class(message, is_lean=True).FromString(bytes(data))
     except (DecodeError, RecursionError, ValueError) as error:
@@ -141,11 +145,20 @@ def parse_merged(message: str, data: bytes) -> Any:
     lean = parse(message, data)
     if lean.ByteSize() == len(data):
         return lean
-    whole = _message_class(message, is_lean=False).FromString(data)
-    return parse(message, whole.SerializeToString())
+    return parse(message, _joined(message, data))
 
 
-def require_few_messages(message: str, data: bytes) -> None:
+def _joined(message: str, data: bytes) -> bytes:
+    from google.protobuf.message import DecodeError
+
+    try:
+        whole = _message_class(message, is_lean=False).FromString(data)
+    except (DecodeError, RecursionError, ValueError) as error:
+        raise BrokenModelError(f"A {message} can't be read: it is damaged") from error
+    return bytes(whole.SerializeToString())
+
+
+def require_few_messages(message: str, data: Bytes) -> None:
     """Raises BrokenModelError where parsing `data` would take a hundred times its size in memory.
 
     Two bytes are an empty message, which takes fifty when it is parsed. Small data is not looked at.
@@ -161,7 +174,7 @@ class _Budget:
     messages: int
 
 
-def _count(data: bytes, start: int, end: int, descriptor: Any, budget: _Budget, depth: int) -> None:
+def _count(data: Bytes, start: int, end: int, descriptor: Any, budget: _Budget, depth: int) -> None:
     if depth > _MAX_DEPTH:
         raise BrokenModelError("its messages are nested too deeply")
     inner = _inner_messages(descriptor)

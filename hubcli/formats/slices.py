@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from hubcli.errors import BrokenModelError
 from hubcli.formats.wire import LENGTH_DELIMITED, scan
 
 __all__ = ["TensorSlice", "slice_key"]
 
+_MAX_RANK = 254  # tensorflow::TensorShape::MaxDimensions
 _EXTENT, _START, _LENGTH = 1, 1, 2
 # Bits that tell the length of a signed number, by its length in bytes.
 _HEADERS = (0, 0x80, 0xC0, 0xE0, 0xF0, 0xF8, 0xFC, 0xFE, 0xFF, 0xFF80, 0xFFC0)
@@ -40,6 +42,8 @@ class TensorSlice(NamedTuple):
                 numbers = {field.number: _signed(field.value) for field in fields}
                 starts.append(numbers.get(_START, 0))
                 lengths.append(numbers.get(_LENGTH))
+                if len(starts) > _MAX_RANK:
+                    raise BrokenModelError("The index has a slice of an impossible shape")
         return cls(tuple(starts), tuple(lengths))
 
 

@@ -10,6 +10,7 @@ from enum import Enum
 from functools import cached_property
 from typing import Any
 
+from hubcli.errors import BrokenModelError
 from hubcli.formats.schema import parse
 from hubcli.savedmodel.graph import Body, Node
 from hubcli.savedmodel.known_ops import takes_functions
@@ -21,6 +22,11 @@ __all__ = ["Callers", "Moment"]
 
 _LOADERS = frozenset({"_create_resource", "_initialize", "_destroy_resource", "_initializer"})
 _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op", "table_initializer")
+
+
+# After so many looks into functions, one pass over all nodes takes less.
+_MAX_LOOKS, _LOOKS_OF_A_PARSE = 50_000, 50
+_MAX_EDGES = 1_000_000
 
 
 class Moment(str, Enum):
@@ -39,6 +45,7 @@ class Callers:
         self._outline = outline
         self._objects = objects
         self._moments: dict[str, frozenset[Moment]] = {}
+        self._looks = 0
 
     def moments(self, body: Body, node: Node | None = None) -> frozenset[Moment]:
         """When the function, or that node of the graph itself, runs; empty where nothing reaches it."""
@@ -51,10 +58,11 @@ class Callers:
         if name not in self._moments:
             found, seen, waiting = set[Moment](), {name}, [name]
             while waiting:
+                if self._looks > _MAX_LOOKS:
+                    return self._moments_of_all.get(name, frozenset())
                 function = waiting.pop()
-                if self._objects is not None:
-                    found |= self._moments_of_objects.get(function, set())
-                for node in self._calls_of_graph.get(function, ()):
+                found |= self._moments_of_objects.get(function, set())
+                for node in self._graph_nodes[1].get(function, ()):
                     found |= self._moments_of_nodes.get(node, frozenset())
                 callers = [body for body in self._callers_of(function) if body not in seen]
                 seen.update(callers)
@@ -64,34 +72,53 @@ class Callers:
 
     def _callers_of(self, function: str) -> list[str]:
         """The functions with a node that names the function, as its op or in an attribute."""
-        return [
-            body.name
-            for body in self._outline.graph.bodies[1:]
-            if body.name != function
-            and body.may_hold(function)
-            and any(node.op == function or function in node.functions() for node in body.nodes())
-        ]
+        bodies = self._outline.graph.bodies[1:]
+        held = [body for body in bodies if body.name != function and body.may_hold(function)]
+        self._looks += len(bodies) + _LOOKS_OF_A_PARSE * len(held)
+        return [body.name for body in held if function in _named(body.nodes())]
 
     @cached_property
-    def _nodes_of_graph(self) -> tuple[Node, ...]:
-        return tuple(self._outline.graph.bodies[0].nodes())
+    def _moments_of_all(self) -> dict[str, frozenset[Moment]]:
+        """When each function runs, found forwards, in one pass: for models where many are asked about."""
+        callees = {body.name: _named(body.nodes()) for body in self._outline.graph.bodies[1:]}
+        starts: dict[str, set[Moment]] = {
+            name: set(found) for name, found in self._moments_of_objects.items()
+        }
+        for function, nodes in self._graph_nodes[1].items():
+            for node in nodes:
+                starts.setdefault(function, set()).update(self._moments_of_nodes.get(node, ()))
+        reached: dict[str, set[Moment]] = {}
+        for moment in Moment:
+            waiting = [name for name, moments in starts.items() if moment in moments]
+            while waiting:
+                name = waiting.pop()
+                if name in callees and moment not in reached.setdefault(name, set()):
+                    reached[name].add(moment)
+                    waiting += callees[name]
+        return {name: frozenset(moments) for name, moments in reached.items()}
 
     @cached_property
-    def _calls_of_graph(self) -> dict[str, list[str]]:
-        """Nodes of the graph itself by what they name: the functions, and their own op."""
+    def _graph_nodes(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """Of the graph itself: the inputs of each node, and the nodes that name each function."""
+        inputs: dict[str, list[str]] = {}
         calls: dict[str, list[str]] = {}
-        for node in self._nodes_of_graph:
-            if takes_functions(node.op):
-                for function in (node.op, *node.functions()):
-                    calls.setdefault(function, []).append(node.name)
-        return calls
+        edges = 0
+        for node in self._outline.graph.bodies[0].nodes():
+            edges += node.input_count
+            if edges > _MAX_EDGES:
+                raise BrokenModelError(f"its graph has more than {_MAX_EDGES} edges")
+            inputs[node.name] = node.inputs
+            for function in _named([node]):
+                calls.setdefault(function, []).append(node.name)
+        return inputs, calls
 
     @cached_property
     def _moments_of_objects(self) -> dict[str, set[Moment]]:
         """When functions run that the object graph names: those of resources on load, others when called."""
         moments: dict[str, set[Moment]] = {}
         objects = self._objects
-        assert objects is not None
+        if objects is None:
+            return moments
         for node in range(len(objects)):
             for child in objects.children(node):
                 moment = Moment.LOAD if child.name in _LOADERS else Moment.CALL
@@ -109,7 +136,7 @@ class Callers:
     @cached_property
     def _moments_of_nodes(self) -> dict[str, frozenset[Moment]]:
         """When each node of the graph itself runs: with everything that its inputs lead to."""
-        inputs = {node.name: node.inputs for node in self._nodes_of_graph}
+        inputs = self._graph_nodes[0]
         moments: dict[str, set[Moment]] = {}
         for moment, ends in self._ends().items():
             waiting = [end.lstrip("^").partition(":")[0] for end in ends]
@@ -143,6 +170,11 @@ class Callers:
             Moment.LOAD: [*loading, *init_ops, *_initializers(rest.collection_def)],
             Moment.CALL: outputs,
         }
+
+
+def _named(nodes: Iterable[Node]) -> set[str]:
+    """What may be functions among the ops and attributes of the nodes."""
+    return {name for node in nodes if takes_functions(node.op) for name in (node.op, *node.functions())}
 
 
 def _tensors(infos: Iterable[Any]) -> list[str]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from hubcli.savedmodel.functions import Function, FunctionVariant
+from hubcli.savedmodel.functions import Function, FunctionVariant, arguments_of
 from hubcli.savedmodel.info import Conformance, Problem
 from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.outline import MetaGraphOutline
@@ -216,13 +217,12 @@ class _Check:
             )
 
     def _batch(self, call: Function) -> Iterator[Problem]:
-        tensors = (
-            [tensor for variant in call.variants for tensor in tensors_of(variant.args[0])]
-            if all(variant.args for variant in call.variants)
-            else []
+        firsts = [list(tensors_of(variant.args[0])) for variant in call.variants if variant.args]
+        fixed = sorted(
+            {str(tensor) for tensors in firsts for tensor in tensors if _is_of_fixed_batch(tensor)}
         )
-        fixed = sorted({str(tensor) for tensor in tensors if tensor.shape and tensor.shape[0] is not None})
-        if fixed:
+        takes_any = any(not any(map(_is_of_fixed_batch, tensors)) for tensors in firsts)
+        if fixed and not takes_any:
             yield Problem(
                 _WARNING,
                 "batch-fixed",
@@ -267,15 +267,22 @@ def _without_training(call: Function, variant: FunctionVariant) -> tuple[bool | 
     return value, "; ".join(rest)
 
 
-def _gives_scalar(message: object) -> bool:
-    pair = decode(message.canonicalized_input_signature)  # type: ignore[attr-defined]
-    result = decode(message.output_signature)  # type: ignore[attr-defined]
+def _gives_scalar(message: Any) -> bool:
+    if not message.HasField("output_signature"):
+        return False
+    args, kwargs = arguments_of(message)
+    result = decode(message.output_signature)
     return (
-        not any(True for _ in tensors_of(pair))
+        not args
+        and not kwargs
         and isinstance(result, TensorSpec)
         and result.shape == ()
         and result.dtype.startswith(("float", "bfloat"))
     )
+
+
+def _is_of_fixed_batch(tensor: TensorSpec | TypeSpec) -> bool:
+    return bool(tensor.shape) and tensor.shape is not None and tensor.shape[0] is not None
 
 
 def _some(names: list[str]) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from hubcli.formats.bundle import OBJECT_GRAPH_KEY
 from hubcli.savedmodel.functions import Function, FunctionVariant
-from hubcli.savedmodel.info import CheckpointTensor, SavedModelInfo
+from hubcli.savedmodel.info import Asset, CheckpointTensor, SavedModelInfo
 from hubcli.savedmodel.shapes import shape_text
 from hubcli.savedmodel.signatures import Signature, SignatureTensor
 from hubcli.savedmodel.variables import Variable
@@ -37,9 +38,10 @@ def compare(left: SavedModelInfo, right: SavedModelInfo) -> tuple[Difference, ..
 
     Values are compared by the checksums that the checkpoints hold of them.
     """
+    is_one = len(left.meta_graphs) == len(right.meta_graphs) == 1
     return (
         *_of("format", {"": left}, {"": right}, lambda info: info.format.value),
-        *_of("signature", _signatures(left), _signatures(right), _signature_text),
+        *_of("signature", _signatures(left, is_one), _signatures(right, is_one), _signature_text),
         *_functions(left, right),
         *_of("variable", _variables(left), _variables(right), _variable_text),
         *_values(left, right),
@@ -59,9 +61,8 @@ def _of(
             yield Difference(part, name, one, other)
 
 
-def _signatures(info: SavedModelInfo) -> dict[str, Signature]:
-    """By name; with the tags before it where there are several MetaGraphs."""
-    is_one = len(info.meta_graphs) == 1
+def _signatures(info: SavedModelInfo, is_one: bool) -> dict[str, Signature]:
+    """By name; with the tags before it where one of the two models has several MetaGraphs."""
     return {
         signature.name if is_one else f"{','.join(graph.tags)}:{signature.name}": signature
         for graph in info.meta_graphs
@@ -123,6 +124,7 @@ def _values(left: SavedModelInfo, right: SavedModelInfo) -> Iterator[Difference]
     """Variables of the same type and shape whose values have other checksums."""
     ours, theirs = _variables(left), _variables(right)
     tensors = [_by_key(info) for info in (left, right)]
+    yield from _of("value", _unclaimed(left), _unclaimed(right), _checksums)
     for path, variable in ours.items():
         other = theirs.get(path)
         if other is None or (variable.dtype, variable.shape) != (other.dtype, other.shape):
@@ -139,12 +141,22 @@ def _by_key(info: SavedModelInfo) -> dict[str, CheckpointTensor]:
     return {} if info.checkpoint is None else {tensor.key: tensor for tensor in info.checkpoint.tensors}
 
 
+def _unclaimed(info: SavedModelInfo) -> dict[str, CheckpointTensor]:
+    """The tensors that are no variable's, such as those of tables; the object graph is compared elsewhere."""
+    claimed = {variable.checkpoint_key for variable in info.variables}
+    return {
+        key: tensor for key, tensor in _by_key(info).items() if key not in claimed and key != OBJECT_GRAPH_KEY
+    }
+
+
 def _checksums(tensor: CheckpointTensor) -> str:
     return "crc32c " + " ".join(f"{checksum:08x}" for checksum in tensor.crc32c)
 
 
 def _assets(info: SavedModelInfo) -> dict[str, str]:
-    def text(size_bytes: int | None, is_present: bool | None) -> str:
-        return f"{size_bytes} bytes" if is_present else "missing" if is_present is False else "not looked at"
+    def text(asset: Asset) -> str:
+        if not asset.is_present:
+            return "missing" if asset.is_present is False else "not looked at"
+        return f"{asset.size_bytes} bytes" + (f", sha256 {asset.sha256}" if asset.sha256 else "")
 
-    return {asset.path: text(asset.size_bytes, asset.is_present) for asset in info.assets}
+    return {asset.path: text(asset) for asset in info.assets}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,29 +16,35 @@ from hubcli.savedmodel.structure import read_index
 
 __all__ = ["ModelFiles"]
 
+_READ_BYTES = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
     """The directory `top` holds at least the main file and the index, as far as the model has one.
 
     `sizes_bytes` are those of all files that are known, by path; `is_complete`
-    says that there are no others.
+    says that there are no others. `links_out` are symbolic links to files
+    outside of the model.
     """
 
     top: Path
     sizes_bytes: Mapping[str, int]
     is_complete: bool = True
+    links_out: tuple[str, ...] = ()
 
     @classmethod
     def of_directory(cls, top: Path) -> ModelFiles:
         """All files below the directory. Raises OSError."""
-        sizes = {}
+        sizes, links = dict[str, int](), list[str]()
         for folder, _, names in os.walk(top, onerror=_raise):
             for name in names:
                 path = Path(folder, name)
+                if path.is_symlink() and not path.resolve().is_relative_to(top.resolve()):
+                    links.append(path.relative_to(top).as_posix())
                 if path.is_file():  # Not a link that leads nowhere.
                     sizes[path.relative_to(top).as_posix()] = path.stat().st_size
-        return cls(top, sizes)
+        return cls(top, sizes, links_out=tuple(links))
 
     def index(self) -> BundleIndex | None:
         """The index of the checkpoint, None where the model has none; raises BrokenModelError, OSError."""
@@ -46,10 +54,13 @@ class ModelFiles:
         """Whether the file is there."""
         return path in self.sizes_bytes
 
-    def asset(self, path: str) -> Asset:
-        """The declared asset of that path, as it is or isn't there."""
-        size = self.sizes_bytes.get(path)
-        return Asset(path, size, True if size is not None else False if self.is_complete else None)
+    def asset(self, path: str, *, is_hashed: bool = False) -> Asset:
+        """The declared asset of that path, as it is or isn't there; with its SHA-256 where asked for."""
+        size = self.sizes_bytes.get(posixpath.normpath(path))
+        digest = None
+        if is_hashed and self.is_complete and size is not None:
+            digest = _sha256(self.top / path)
+        return Asset(path, size, True if size is not None else False if self.is_complete else None, digest)
 
     def sizes(self) -> Sizes:
         """The bytes by part of the model."""
@@ -61,6 +72,14 @@ class ModelFiles:
         if self.is_complete:
             return Sizes(**parts)
         return Sizes(parts["graph"], None, None, None)
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as opened:
+        while piece := opened.read(_READ_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _raise(error: OSError) -> None:

@@ -18,6 +18,8 @@ def find(
     files: ModelFiles, index: BundleIndex | None, assets: tuple[Asset, ...], variables: tuple[Variable, ...]
 ) -> Iterator[Finding]:
     """The findings about files, in the order of the model's parts."""
+    for path in files.links_out:
+        yield Finding(Severity.MEDIUM, "link-out", "It is a link to a file outside of the model", path)
     mains = [name for name in MAIN_FILES if files.has(name)]
     if len(mains) > 1:
         message = f"Which of {', '.join(mains)} is read depends on the loader; this is about {mains[0]}"

@@ -21,7 +21,9 @@ from hubcli.savedmodel.structures import (
     tensors_of,
 )
 
-__all__ = ["Function", "FunctionVariant", "read_functions"]
+__all__ = ["Function", "FunctionVariant", "arguments_of", "read_functions"]
+
+_MAX_CAPTURES = 100_000
 
 
 class FunctionVariant(NamedTuple):
@@ -124,8 +126,10 @@ def _variant(objects: ObjectGraph, name: str) -> FunctionVariant | None:
     message = objects.concrete_function(name)
     if message is None:
         return None
-    args, kwargs = _arguments_of(message)
+    args, kwargs = arguments_of(message)
     outputs = decode(message.output_signature) if message.HasField("output_signature") else None
+    if len(message.bound_inputs) > _MAX_CAPTURES:
+        raise BrokenModelError(f"its function {name} uses {len(message.bound_inputs)} objects")
     captures = tuple(message.bound_inputs)
     for node in captures:
         if not 0 <= node < len(objects):
@@ -133,7 +137,7 @@ def _variant(objects: ObjectGraph, name: str) -> FunctionVariant | None:
     return FunctionVariant(name, args, kwargs, outputs, captures)
 
 
-def _arguments_of(message: Any) -> tuple[tuple[Structure, ...], tuple[tuple[str, Structure], ...]]:
+def arguments_of(message: Any) -> tuple[tuple[Structure, ...], tuple[tuple[str, Structure], ...]]:
     """Positional and named arguments: the canonical signature is a pair of a tuple and a dict."""
     if not message.HasField("canonicalized_input_signature"):
         return (), ()

@@ -24,8 +24,8 @@ _FUNCTION = 1  # of FunctionDefLibrary
 _SIGNATURE, _NODE_DEF = 1, 3  # of FunctionDef
 _OP, _ATTR = 2, 5  # of NodeDef
 _CONSTANTS = (b"Const", b"HostConst")
-_MAX_NODES = 1_000_000
-_MAX_FUNCTIONS = 250_000
+_MAX_NODES, _MAX_OP_TYPES = 500_000, 20_000
+_MAX_FUNCTIONS = 60_000
 _BATCH_BYTES = 1 << 20
 _LARGE_NODE_BYTES = 1 << 18
 _LARGE_ATTR_BYTES = 1 << 12
@@ -55,6 +55,11 @@ class Node:
     def inputs(self) -> list[str]:
         """Names of the nodes or arguments that it depends on, without output numbers and `^`."""
         return [text.lstrip("^").split(":", 1)[0] for text in self._message.input]
+
+    @property
+    def input_count(self) -> int:
+        """How many inputs it has."""
+        return len(self._message.input)
 
     @property
     def sources(self) -> list[str]:
@@ -87,7 +92,7 @@ def _functions_in(attribute: bytes) -> Iterator[str]:
     value = parse("AttrValue", attribute)
     for function in [value.func] if value.HasField("func") else value.list.func:
         yield function.name
-        for key in sorted(function.attr):
+        for key in sorted(function.attr) if function.attr else ():
             yield from _functions_in(function.attr[key])
 
 
@@ -111,6 +116,11 @@ class Body:
         """The nodes in file order; constants have lost their values."""
         for piece in self.pieces:
             yield from map(Node, self._parsed(piece))
+
+    @cached_property
+    def by_name(self) -> dict[str, Node]:
+        """The nodes by their names."""
+        return {node.name: node for node in self.nodes()}
 
     @property
     def op_counts(self) -> Counter[str]:
@@ -213,6 +223,8 @@ class Graph:
             total.update(body.op_counts)
             if total.total() > _MAX_NODES:
                 raise BrokenModelError(f"its graph has more than {_MAX_NODES} nodes")
+        if len(total) > _MAX_OP_TYPES:
+            raise BrokenModelError(f"its graph has nodes of {len(total)} types")
         return total
 
     def _functions(self) -> Iterator[Body]:

@@ -111,12 +111,14 @@ class MetaGraph(NamedTuple):
 class Asset(NamedTuple):
     """A file that the model declares. `size_bytes` is None where it isn't there.
 
-    `is_present` is None where the rest of an archive was not read.
+    `sha256`, in hex, is there where it was asked for. `is_present` is None where
+    the rest of an archive was not read.
     """
 
     path: str
     size_bytes: int | None
     is_present: bool | None
+    sha256: str | None = None
 
 
 class CheckpointTensor(NamedTuple):

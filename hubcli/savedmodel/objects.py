@@ -16,8 +16,8 @@ from hubcli.formats.schema import parse
 
 __all__ = ["LISTS", "Child", "HeldFunction", "ObjectGraph", "path_order"]
 
-_MAX_DEPTH = 200
-_MAX_NODES, _MAX_CHILDREN = 500_000, 1_000_000
+_MAX_DEPTH, _MAX_FUNCTION_BYTES = 200, 4 << 20
+_MAX_NODES, _MAX_CHILDREN, _MAX_PATH = 300_000, 600_000, 4096
 # Identifiers of objects whose items are reached by brackets.
 _SEQUENCES = ("trackable_list_wrapper", "trackable_tuple_wrapper")
 _MAPPINGS = ("trackable_dict_wrapper",)
@@ -185,18 +185,25 @@ class ObjectGraph:
     @staticmethod
     def _names(parents: dict[int, Child], node: int) -> tuple[str, ...] | None:
         names = []
+        size = 0
         while node:
             if node not in parents:
                 return None
             name, node = parents[node]
             names.append(name)
+            size += len(name)
+        if size > _MAX_PATH:
+            raise BrokenModelError(f"its objects have paths of more than {_MAX_PATH} characters")
         return tuple(reversed(names))
 
     def concrete_function(self, name: str) -> Any | None:
         """The SavedConcreteFunction of that name, None where there is none."""
         if name not in self._concrete_functions:
             return None
-        return parse("SavedConcreteFunction", self._concrete_functions[name])
+        encoded = self._concrete_functions[name]
+        if len(encoded) > _MAX_FUNCTION_BYTES:
+            raise BrokenModelError(f"its function {name} is described in {len(encoded)} bytes")
+        return parse("SavedConcreteFunction", encoded)
 
     def concrete_names(self, node: int) -> list[str]:
         """Names of the concrete functions of a function; none for another kind of object."""

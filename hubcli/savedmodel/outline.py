@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.files import contents
-from hubcli.formats.schema import parse, require_few_messages
+from hubcli.formats.schema import parse
 from hubcli.formats.wire import LENGTH_DELIMITED, Bytes, Field, scan
 from hubcli.savedmodel.graph import Graph
 from hubcli.savedmodel.structure import binary_of_text, main_file, refuse_look_alike
@@ -22,7 +22,8 @@ __all__ = ["MetaGraphOutline", "declared_assets_of", "read_outline"]
 _META_GRAPHS = 2
 _ASSETS_COLLECTION = "saved_model_assets"
 _GRAPH_DEF, _OBJECT_GRAPH_DEF = 2, 7
-_MAX_META_GRAPHS = 1000
+_MAX_META_GRAPHS = 100
+_MAX_TAGS, _MAX_SIGNATURE_TENSORS, _MAX_COLLECTED = 1000, 50_000, 200_000
 _MAX_PART_BYTES = 1 << 28
 _HEAD_BYTES = 1024
 
@@ -83,12 +84,26 @@ def _outline(data: Bytes, meta_graph: Field) -> MetaGraphOutline:
         else:
             rest += data[position : field.end]
         position = field.end
-    require_few_messages("MetaGraphDef", bytes(rest))
+    parsed = parse("MetaGraphDef", bytes(rest))
+    _require_moderate(parsed)
     return MetaGraphOutline(
-        rest=parse("MetaGraphDef", bytes(rest)),
+        rest=parsed,
         graph=Graph(data, tuple(graphs)),
         objects=_objects(data, objects) if objects else None,
     )
+
+
+def _require_moderate(rest: Any) -> None:
+    """Raises BrokenModelError where there is more of something than a model can need."""
+    definitions, collections = rest.signature_def.values(), rest.collection_def.values()
+    tensors = sum(len(one.inputs) + len(one.outputs) for one in definitions)
+    collected = sum(len(one.bytes_list.value) + len(one.node_list.value) for one in collections)
+    if (
+        len(rest.meta_info_def.tags) > _MAX_TAGS
+        or tensors > _MAX_SIGNATURE_TENSORS
+        or collected > _MAX_COLLECTED
+    ):
+        raise BrokenModelError("its tags, signatures or collections are absurdly many")
 
 
 def _is_message(field: Field, number: int) -> bool:
@@ -100,7 +115,6 @@ def _objects(data: Bytes, fields: list[Field]) -> Any:
     joined = b"".join(data[field.start : field.end] for field in fields)
     if len(joined) > _MAX_PART_BYTES:
         raise BrokenModelError(f"its object graph has {len(joined)} bytes")
-    require_few_messages("SavedObjectGraph", joined)
     return parse("SavedObjectGraph", joined)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hubcli.savedmodel.graph import Body, Graph, Node
+from hubcli.savedmodel.graph import Body, Graph
 
 __all__ = ["final_ops"]
 
@@ -23,7 +23,7 @@ def final_ops(graph: Graph, function: str) -> list[str]:
 def _op_behind(graph: Graph, body: Body, source: str) -> str | None:
     """The op of the tensor `node:output:number`, or None where it is an argument."""
     for _ in range(_MAX_STEPS):
-        node = _node(body, source.partition(":")[0])
+        node = body.by_name.get(source.partition(":")[0])
         if node is None:
             return None
         if node.op in _PASSED_THROUGH and node.sources:
@@ -39,10 +39,6 @@ def _op_behind(graph: Graph, body: Body, source: str) -> str | None:
             return node.op
         body, source = inner, results[order[number]]
     return None
-
-
-def _node(body: Body, name: str) -> Node | None:
-    return next((node for node in body.nodes() if node.name == name), None)
 
 
 def _number(source: str) -> int:

@@ -33,11 +33,16 @@ _MAX_FINGERPRINT_BYTES = 1 << 16
 
 
 def read_model(
-    files: ModelFiles, *, submodules: bool = False, tag_set: frozenset[str] | None = None
+    files: ModelFiles,
+    *,
+    submodules: bool = False,
+    tag_set: frozenset[str] | None = None,
+    hash_assets: bool = False,
 ) -> SavedModelInfo:
     """What the model is made of; functions of submodules too where `submodules` asks for them.
 
-    `tag_set` chooses one of the MetaGraphs. Raises BrokenModelError with the
+    `tag_set` chooses one of the MetaGraphs; `hash_assets` takes the SHA-256 of
+    each asset. Raises BrokenModelError with the
     file and its fault, UsageError where no MetaGraph has those tags.
     """
     try:
@@ -45,7 +50,9 @@ def read_model(
         checkpoint = None if index is None else _checkpoint(index)
         with read_outline(files.top) as outlines:
             chosen = outlines if tag_set is None else (_with_tags(outlines, tag_set),)
-            return _Reader(files, chosen, index, checkpoint).read(submodules=submodules)
+            return _Reader(files, chosen, index, checkpoint).read(
+                submodules=submodules, hash_assets=hash_assets
+            )
     except OSError as error:
         raise BrokenModelError(f"{error.filename or files.top} can't be read: {error.strerror}") from error
 
@@ -79,10 +86,10 @@ class _Reader:
         self._main = next(with_objects, outlines[0])
         self._objects = None if self._main.objects is None else ObjectGraph(self._main.objects)
 
-    def read(self, *, submodules: bool) -> SavedModelInfo:
+    def read(self, *, submodules: bool, hash_assets: bool) -> SavedModelInfo:
         functions = () if self._objects is None else read_functions(self._objects, submodules=submodules)
         variables, lists = self._variables()
-        assets = self._assets()
+        assets = self._assets(is_hashed=hash_assets)
         findings = [*find(self._files, self._index, assets, variables)]
         for outline in self._outlines:
             findings += scan_ops(outline, self._objects if outline is self._main else None)
@@ -119,18 +126,21 @@ class _Reader:
             return object_variables(self._objects, self._index, self._files.top)
         return collected_variables([outline.rest.collection_def for outline in self._outlines], self._index)
 
-    def _assets(self) -> tuple[Asset, ...]:
+    def _assets(self, *, is_hashed: bool) -> tuple[Asset, ...]:
         """Each declared file once, in the order of the MetaGraphs."""
         names = dict.fromkeys(
             asset.filename for outline in self._outlines for asset in declared_assets_of(outline)
         )
-        return tuple(self._files.asset(f"assets/{name}") for name in names)
+        return tuple(self._files.asset(f"assets/{name}", is_hashed=is_hashed) for name in names)
 
     def _fingerprint(self) -> Fingerprint | None:
         file = self._files.top / _FINGERPRINT
         if not file.is_file() or file.stat().st_size > _MAX_FINGERPRINT_BYTES:
             return None
-        message = parse("FingerprintDef", file.read_bytes())
+        try:
+            message = parse("FingerprintDef", file.read_bytes())
+        except BrokenModelError:  # It tells of the model, the model doesn't need it.
+            return None
         return Fingerprint(
             message.saved_model_checksum,
             message.graph_def_program_hash,

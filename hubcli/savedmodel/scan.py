@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from hubcli.savedmodel.callers import Callers, Moment
@@ -15,6 +16,7 @@ from hubcli.savedmodel.outline import MetaGraphOutline, declared_assets_of
 __all__ = ["scan_ops"]
 
 _FED = ("Placeholder", "_Arg")
+_MAX_STEPS, _MAX_OF_A_SEVERITY = 100, 1000
 _PASSED_THROUGH = ("Identity", "StopGradient")
 
 
@@ -24,37 +26,91 @@ def scan_ops(outline: MetaGraphOutline, objects: ObjectGraph | None) -> Iterator
     Left out is what every model needs: to save and restore its variables, and
     to fill its tables from its assets.
     """
-    graph, callers = outline.graph, Callers(outline, objects)
-    risky = {op for op in graph.op_counts if risk_of(op) is not None}
-    unknown = {op for op in graph.op_counts if not is_known(op) and op not in graph.functions}
-    for body in graph.bodies:
-        if not risky.isdisjoint(body.op_counts):
-            yield from _risks_in(body, callers, outline, objects)
-        for op in sorted(unknown.intersection(body.op_counts)):
-            yield Finding(Severity.LOW, "unknown-op", f"TensorFlow 2.21 has no op {op}", _place(body))
+    yield from _Scan(outline, objects).findings()
 
 
-def _risks_in(
-    body: Body, callers: Callers, outline: MetaGraphOutline, objects: ObjectGraph | None
-) -> Iterator[Finding]:
-    """One finding for each op and moment in the body."""
-    found: dict[tuple[str, str, str], Finding] = {}
-    for node in body.nodes():
-        risk = risk_of(node.op)
-        if risk is None:
-            continue
-        moments = callers.moments(body, node)
-        if node.op in SAVER_OPS and _is_savers_own(risk, moments, body):
-            continue
-        if node.op in TABLE_OPS and not _reads_fixed_path(node, body, outline, objects):
-            continue
-        if node.op == "PrintV2":
-            # What is no text is an attribute of the call: any text at all.
-            stream = node.text("output_stream")
-            risk = risk_of_print(stream, is_unknown=stream is None and node.has("output_stream"))
-        when = ", ".join(sorted(moments)) or "though nothing reaches it"
-        found.setdefault((node.op, when, risk.code), _finding(node, risk, when, body))
-    yield from found.values()
+class _Scan:
+    """The scan of one MetaGraph."""
+
+    def __init__(self, outline: MetaGraphOutline, objects: ObjectGraph | None) -> None:
+        self._graph = outline.graph
+        self._objects = objects
+        self._callers = Callers(outline, objects)
+        # The nodes that TensorFlow feeds with paths of assets.
+        self._assets = {asset.tensor_info.name.partition(":")[0] for asset in declared_assets_of(outline)}
+
+    def findings(self) -> Iterator[Finding]:
+        """The risks by body, then ops that nobody knows; of each severity no more than a person can read."""
+        told: Counter[Severity] = Counter()
+        for finding in (*self._risks(), *self._unknown()):
+            told[finding.severity] += 1
+            if told[finding.severity] <= _MAX_OF_A_SEVERITY:
+                yield finding
+        if max(told.values(), default=0) > _MAX_OF_A_SEVERITY:
+            message = f"Of {told.total()} findings, {_MAX_OF_A_SEVERITY} of each severity are told"
+            yield Finding(Severity.INFO, "more-findings", message, "graph")
+
+    def _unknown(self) -> Iterator[Finding]:
+        graph = self._graph
+        unknown = {op for op in graph.op_counts if not is_known(op) and op not in graph.functions}
+        for body in graph.bodies if unknown else ():
+            for op in sorted(unknown.intersection(body.op_counts)):
+                yield Finding(Severity.LOW, "unknown-op", f"TensorFlow 2.21 has no op {op}", _place(body))
+
+    def _risks(self) -> Iterator[Finding]:
+        risky = {op for op in self._graph.op_counts if risk_of(op) is not None}
+        for body in self._graph.bodies if risky else ():
+            if not risky.isdisjoint(body.op_counts):
+                yield from self._risks_in(body)
+
+    def _risks_in(self, body: Body) -> Iterator[Finding]:
+        """One finding for each op, risk and moment in the body."""
+        found: set[tuple[str, frozenset[Moment], str]] = set()
+        for node in body.nodes():
+            risk = risk_of(node.op)
+            if risk is None:
+                continue
+            if node.op == "PrintV2":
+                # What is no text is an attribute of the call: any text at all.
+                stream = node.text("output_stream")
+                risk = risk_of_print(stream, is_unknown=stream is None and node.has("output_stream"))
+            moments = self._callers.moments(body, node)
+            key = (node.op, moments, risk.code)
+            if key not in found and not self._is_expected(node, risk, moments, body):
+                found.add(key)
+                yield _finding(node, risk, moments, body)
+
+    def _is_expected(self, node: Node, risk: Risk, moments: frozenset[Moment], body: Body) -> bool:
+        """Whether every model has it at that place."""
+        if node.op in SAVER_OPS:
+            return _is_savers_own(risk, moments, body)
+        return node.op in TABLE_OPS and not self._reads_fixed_path(node, body)
+
+    def _reads_fixed_path(self, node: Node, body: Body) -> bool:
+        """Whether the table's file is a constant that is no asset, rather than what TensorFlow passes in."""
+        sources = body.by_name
+        name = node.inputs[1] if len(node.inputs) > 1 else ""
+        for _ in range(_MAX_STEPS):
+            source = sources.get(name)
+            if source is None or source.op not in _PASSED_THROUGH or not source.inputs:
+                break
+            name = source.inputs[0]
+        if body.name == "" and name in self._assets:
+            return False
+        if name in sources:
+            return sources[name].op not in _FED  # What is fed is the caller's.
+        return self._captured_kind(name, body) == "constant"
+
+    def _captured_kind(self, argument: str, body: Body) -> str | None:
+        """The kind of object that stands for the argument: captured ones come behind those of the caller."""
+        objects = self._objects
+        function = None if objects is None else objects.concrete_function(body.name)
+        names = body.input_names() if function is not None else []
+        if objects is None or function is None or argument not in names:
+            return None
+        place = names.index(argument) - len(names) + len(function.bound_inputs)
+        node = function.bound_inputs[place] if place >= 0 else -1
+        return objects.kind(node) if 0 <= node < len(objects) else None
 
 
 def _is_savers_own(risk: Risk, moments: frozenset[Moment], body: Body) -> bool:
@@ -68,40 +124,10 @@ def _is_savers_own(risk: Risk, moments: frozenset[Moment], body: Body) -> bool:
     return moments <= allowed and (bool(moments) or body.name == "")
 
 
-def _finding(node: Node, risk: Risk, when: str, body: Body) -> Finding:
+def _finding(node: Node, risk: Risk, moments: frozenset[Moment], body: Body) -> Finding:
+    when = ", ".join(sorted(moments)) or "though nothing reaches it"
     return Finding(risk.severity, risk.code, f"{node.op} {risk.sentence}, {when}", _place(body))
 
 
 def _place(body: Body) -> str:
     return f"function {body.name}" if body.name else "graph"
-
-
-def _reads_fixed_path(node: Node, body: Body, outline: MetaGraphOutline, objects: ObjectGraph | None) -> bool:
-    """Whether the table's file is a constant that is no asset, rather than what TensorFlow passes in."""
-    sources = {one.name: one for one in body.nodes()}
-    name = node.inputs[1] if len(node.inputs) > 1 else ""
-    for _ in range(len(sources)):
-        source = sources.get(name)
-        if source is None or source.op not in _PASSED_THROUGH or not source.inputs:
-            break
-        name = source.inputs[0]
-    if body.name == "" and name in _asset_nodes(outline):
-        return False
-    if name in sources:
-        return sources[name].op not in _FED  # What is fed is the caller's.
-    return objects is not None and _captured_kind(name, body, objects) == "constant"
-
-
-def _captured_kind(argument: str, body: Body, objects: ObjectGraph) -> str | None:
-    """The kind of object that stands for the argument: captured ones come behind those of the caller."""
-    function, names = objects.concrete_function(body.name), body.input_names()
-    if function is None or argument not in names:
-        return None
-    place = names.index(argument) - len(names) + len(function.bound_inputs)
-    node = function.bound_inputs[place] if place >= 0 else -1
-    return objects.kind(node) if 0 <= node < len(objects) else None
-
-
-def _asset_nodes(outline: MetaGraphOutline) -> set[str]:
-    """The nodes that TensorFlow feeds with paths of assets."""
-    return {asset.tensor_info.name.partition(":")[0] for asset in declared_assets_of(outline)}

@@ -5,16 +5,21 @@ from __future__ import annotations
 from math import prod
 from typing import Any, TypeAlias
 
+from hubcli.errors import BrokenModelError
+
 __all__ = ["Shape", "element_count", "shape_of", "shape_text"]
 
+_MAX_RANK = 254  # tensorflow::TensorShape::MaxDimensions
 Shape: TypeAlias = tuple[int | None, ...] | None
 """Sizes of the dimensions, None for an unknown one; None alone for an unknown rank."""
 
 
 def shape_of(message: Any) -> Shape:
-    """The shape in a TensorShapeProto, which says -1 for an unknown size."""
+    """The shape in a TensorShapeProto, which says -1 for an unknown size; raises BrokenModelError."""
     if message.unknown_rank:
         return None
+    if len(message.dim) > _MAX_RANK:
+        raise BrokenModelError(f"it has a tensor of {len(message.dim)} dimensions")
     return tuple(None if dim.size < 0 else dim.size for dim in message.dim)
 
 

@@ -5,6 +5,8 @@ Source: tensorflow/core/protobuf/meta_graph.proto (SignatureDef, TensorInfo).
 
 from __future__ import annotations
 
+import json
+import keyword
 import struct
 from typing import Any, NamedTuple
 
@@ -80,11 +82,12 @@ class Signature(NamedTuple):
     def call(self) -> str:
         """A line of Python that calls it on the loaded object `obj`."""
         keys = [tensor.name for tensor in self.inputs]
-        if all(key.isidentifier() for key in keys):
+        if all(key.isidentifier() and not keyword.iskeyword(key) for key in keys):
             arguments = ", ".join(f"{key}=…" for key in keys)
         else:
             arguments = "**{" + ", ".join(f"{key!r}: …" for key in keys) + "}"
-        return f'obj.signatures["{self.name}"]({arguments})'
+        # As JSON writes it, a name is good Python too, in the quotes that people use.
+        return f"obj.signatures[{json.dumps(self.name)}]({arguments})"
 
 
 def read_signatures(signature_defs: Any) -> tuple[Signature, ...]:
@@ -164,10 +167,12 @@ def _scalar(message: Any, dtype: str) -> bool | int | float | str | None:
         if struct.calcsize(form) == len(content):
             value: bool | int | float = struct.unpack(form, content)[0]
             return value
+    if content:
+        return None
     if dtype not in _VALUES and not dtype.startswith(("int", "uint")):
         return None
     values = getattr(message, _VALUES.get(dtype, "int_val"))
-    if not values:
-        return None
+    if not values:  # A TensorProto leaves out what is the default of its type.
+        return False if dtype == "bool" else "" if dtype == "string" else 0.0 if "float" in dtype else 0
     first: bool | int | float | bytes = values[0]
     return first.decode("utf-8", "backslashreplace") if isinstance(first, bytes) else first

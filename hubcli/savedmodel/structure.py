@@ -32,6 +32,8 @@ _META_INFO_DEF, _GRAPH_DEF, _OBJECT_GRAPH_DEF = 1, 2, 7
 _NODES, _USER_OBJECT, _IDENTIFIER = 1, 4, 1
 _MAX_INDEX_BYTES = 1 << 28
 _MAX_TEXT_BYTES = 32_000_000
+# protobuf reads about a megabyte of text in a second.
+_MAX_READ_TEXT_BYTES = 4_000_000
 _HEAD_BYTES = 1024
 _KERAS = b"_tf_keras"
 _TEXT_TOKEN = re.compile(
@@ -171,6 +173,11 @@ def binary_of_text(name: str, raw: Bytes) -> bytes:
     # Imported here: few models are text, and protobuf need not be loaded for the others.
     from hubcli.formats.schema import from_text
 
+    if len(raw) > _MAX_READ_TEXT_BYTES:
+        raise BrokenModelError(
+            f"{name} is larger than {format_size(_MAX_READ_TEXT_BYTES)}: too slow to read as text",
+            hint="Save the model anew, in binary form.",
+        )
     text = bytes(raw).decode("utf-8", "replace")
     _require_text_model(name, text)
     return from_text("SavedModel", text)

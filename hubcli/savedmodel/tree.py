@@ -11,6 +11,8 @@ from hubcli.savedmodel.variables import Variable
 
 __all__ = ["Branch", "model_tree"]
 
+_MAX_DEPTH = 64  # Beyond it, names are told as they are.
+
 
 @dataclass(slots=True)
 class Branch:
@@ -60,7 +62,7 @@ def _branch(root: Branch, path: str, parameters: int) -> Branch:
     """The branch at the path, made where it isn't there; every one on the way gets the parameters."""
     branch = root
     branch.parameters += parameters
-    for name in path.split("."):
+    for name in path.split(".", _MAX_DEPTH):
         branch = branch.children.setdefault(name, Branch(name))
         branch.parameters += parameters
     return branch

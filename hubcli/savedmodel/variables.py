@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hubcli.errors import BrokenModelError
 from hubcli.formats.bundle import BundleEntry, BundleIndex
 from hubcli.formats.dtypes import DType
 from hubcli.formats.schema import parse
@@ -20,6 +21,7 @@ from hubcli.savedmodel.shapes import Shape, element_count, shape_of
 
 __all__ = ["Variable", "VariableLists", "collected_variables", "object_variables"]
 
+_MAX_VARIABLES = 100_000
 _LOSSES = "regularization_losses"
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 
@@ -68,6 +70,9 @@ def object_variables(
 ) -> tuple[tuple[Variable, ...], VariableLists]:
     """The variables of the object graph: those of the root's list in its order, then the rest by path."""
     listed, trainable = (_variables_in(objects, name) for name in ("variables", "trainable_variables"))
+    count = len(objects.of_kind("variable"))
+    if count > _MAX_VARIABLES:
+        raise BrokenModelError(f"it has {count} variables")
     reader = _ObjectVariables(objects, index, model, listed or [], trainable)
     in_list = set(listed or [])
     rest = sorted(

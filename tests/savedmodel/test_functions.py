@@ -111,10 +111,10 @@ def test_the_line_that_calls_it_is_python(tmp_path: Path) -> None:
     compile(function.call, "call", "eval")
 
 
-def test_attributes_that_are_no_names_are_reached_by_brackets(tmp_path: Path) -> None:
-    assert one(tmp_path, X, name="0").callee == "obj[0]"
-    assert one(tmp_path, X, name="a-b").callee == "obj['a-b']"
-    assert one(tmp_path, X, name="class").callee == "obj['class']"
+def test_attributes_that_are_no_names_are_reached_by_getattr(tmp_path: Path) -> None:
+    assert one(tmp_path, X, name="0").callee == "getattr(obj, '0')"
+    assert one(tmp_path, X, name="a-b").callee == "getattr(obj, 'a-b')"
+    assert one(tmp_path, X, name="class").callee == "getattr(obj, 'class')"
 
 
 def test_a_call_of_a_submodule(tmp_path: Path) -> None:

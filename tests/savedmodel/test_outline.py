@@ -10,7 +10,7 @@ from hubcli.errors import BrokenModelError, UsageError
 from hubcli.savedmodel.files import ModelFiles
 from hubcli.savedmodel.outline import read_outline
 from hubcli.savedmodel.reader import read_model
-from tests.formats.tables import delimited, number
+from tests.formats.tables import delimited
 from tests.savedmodel.protos import Objects, graph, meta_graph, node, read, write_model
 
 SENTENCES = {
@@ -80,10 +80,10 @@ def test_an_object_graph_without_a_root_is_refused(tmp_path: Path) -> None:
         read(tmp_path, delimited(2, b"") + delimited(7, b""))
 
 
-def test_a_thousand_meta_graphs_and_no_more(tmp_path: Path) -> None:
-    assert len(read(tmp_path, *[b""] * 1000).meta_graphs) == 1000
-    with pytest.raises(BrokenModelError, match="1001 MetaGraphs"):
-        read(tmp_path, *[b""] * 1001)
+def test_a_hundred_meta_graphs_and_no_more(tmp_path: Path) -> None:
+    assert len(read(tmp_path, *[b""] * 100).meta_graphs) == 100
+    with pytest.raises(BrokenModelError, match="101 MetaGraphs"):
+        read(tmp_path, *[b""] * 101)
 
 
 def test_tags_choose_a_meta_graph(tmp_path: Path) -> None:
@@ -109,12 +109,5 @@ def test_the_fault_of_the_index_is_not_blamed_on_the_main_file(tmp_path: Path) -
     assert caught.value.message.startswith("variables/variables.index")
 
 
-def test_the_fault_of_the_fingerprint_is_not_blamed_on_the_main_file(tmp_path: Path) -> None:
-    with pytest.raises(BrokenModelError) as caught:
-        read(tmp_path, meta_graph(), files={"fingerprint.pb": b"\xff"})
-    assert "fingerprint.pb" in caught.value.message
-
-
-def test_more_of_a_model_is_known_than_the_schema_knows(tmp_path: Path) -> None:
-    info = read(tmp_path, delimited(2, b"") + delimited(77, b"x") + number(78, 3))
-    assert len(info.meta_graphs) == 1
+def test_a_damaged_fingerprint_is_left_out(tmp_path: Path) -> None:
+    assert read(tmp_path, meta_graph(), files={"fingerprint.pb": b"\xff"}).fingerprint is None

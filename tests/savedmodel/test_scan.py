@@ -1,7 +1,4 @@
-"""The scan: what is found, what is exempt, and what an attacker would try to hide.
-
-`xfail` marks what slips through: each reason begins with BUG and a number.
-"""
+"""The scan: what is found, what is exempt, and what an attacker would try to hide."""
 
 from __future__ import annotations
 
@@ -485,7 +482,8 @@ def _raw(call: bytes, *functions: Any) -> bytes:
     """As `_reached_by`, of a node in bytes."""
     library = graph(functions=[function("evil", SAVE), *functions]).SerializeToString()
     rest = meta_graph(signature_def={INIT: init_signature("boot")}).SerializeToString()
-    return rest + delimited(2, delimited(1, call) + library)
+    encoded: bytes = rest + delimited(2, delimited(1, call) + library)
+    return encoded
 
 
 EVIL = delimited(10, delimited(1, b"evil"))  # AttrValue.func

@@ -28,15 +28,16 @@ def test_signatures_and_their_tensors_are_sorted() -> None:
 def test_names_of_ops_to_run_are_no_signatures() -> None:
     made = {INIT_OP: init_signature("i"), TRAIN_OP: init_signature("t"), "s": call_signature("o:0")}
     assert [signature.name for signature in read_signatures(made)] == ["s"]
-    assert op_name(made, INIT_OP) == "i"
-    assert op_name(made, "gone") is None
-    assert op_name({INIT_OP: message("SignatureDef")}, INIT_OP) is None
+    assert op_name(message("MetaGraphDef", signature_def=made), INIT_OP) == "i"
+    assert op_name(message("MetaGraphDef"), TRAIN_OP) is None
+    nothing = message("MetaGraphDef", signature_def={INIT_OP: message("SignatureDef")})
+    assert op_name(nothing, INIT_OP) is None
 
 
 def test_the_op_to_run_is_the_one_of_its_own_key() -> None:
     signature = init_signature("right")
     signature.outputs["A"].name = "wrong"
-    assert op_name({INIT_OP: signature}, INIT_OP) == "right"
+    assert op_name(message("MetaGraphDef", signature_def={INIT_OP: signature}), INIT_OP) == "right"
 
 
 def test_a_dense_tensor() -> None:
@@ -78,7 +79,7 @@ def test_a_composite_tensor_has_its_parts() -> None:
         ({"dtype": 19, "tensor_content": struct.pack("<e", 1.5)}, 1.5),
         ({"dtype": 10, "tensor_content": b"\1"}, True),
         ({"dtype": INT, "tensor_content": b"abc"}, None),
-        ({"dtype": FLOAT}, None),
+        ({"dtype": FLOAT}, 0.0),
         ({"dtype": 8}, None),
         ({"dtype": FLOAT, "float_val": [1.0, 2.0], "tensor_shape": {"dim": [{"size": 2}]}}, None),
     ],

@@ -176,9 +176,8 @@ def _collected(folder: Path, index_bytes: bytes | None = None, **collections: li
 
 def test_variables_of_collections_are_joined_with_the_index(tmp_path: Path) -> None:
     index_bytes = index_of([(b"a", number(1, 1) + delimited(2, delimited(2, number(1, 3))) + number(5, 12))])
-    info = _collected(
-        tmp_path, index_bytes, variables=[_definition("a:0"), _definition("b:0")], trainable_variables=[_definition("a:0")]
-    )  # fmt: skip
+    both = [_definition("a:0"), _definition("b:0")]
+    info = _collected(tmp_path, index_bytes, variables=both, trainable_variables=both[:1])
     assert [(one.name, one.dtype, one.shape, one.trainable, one.size_bytes) for one in info.variables] == [
         ("a", "float32", (3,), True, 12),
         ("b", None, None, False, None),
