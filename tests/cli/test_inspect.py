@@ -110,8 +110,8 @@ def test_the_keys_of_the_document_are_those_that_scripts_rely_on(hubcli: Run, tm
     document = json.loads(hubcli("inspect", str(good_model(tmp_path / "m")), "--json").stdout)
     assert list(document) == [
         "schema", "target", "path", "received_bytes", "format", "root_class", "tensorflow_version",
-        "fingerprint", "sizes", "meta_graphs", "functions", "variables", "parameters", "lists", "regularization_losses",
-        "checkpoint", "assets", "findings", "reusable",
+        "fingerprint", "sizes", "meta_graphs", "functions", "variables", "parameters", "lists",
+        "regularization_losses", "checkpoint", "assets", "findings", "reusable",
     ]  # fmt: skip
     assert document["schema"] == 1
     assert document["functions"][0]["call"] == "obj(x)"
@@ -292,7 +292,7 @@ def test_assets_differ_by_their_size(hubcli: Run, tmp_path: Path) -> None:
     ran = hubcli("inspect", one, "--diff", other)
     assert "~ asset assets/vocab.txt: 4 bytes, sha256 " in ran.stdout
     (Path(other) / "assets" / "vocab.txt").unlink()
-    assert "4 bytes => missing" in hubcli("inspect", one, "--diff", other).stdout
+    assert " => missing" in hubcli("inspect", one, "--diff", other).stdout
 
 
 def test_assets_of_one_size_differ_by_their_content(hubcli: Run, tmp_path: Path) -> None:
