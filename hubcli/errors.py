@@ -25,13 +25,16 @@ __all__ = [
     "Interrupted",
     "LockLostError",
     "LockTimeoutError",
+    "MappingError",
     "NetworkError",
     "NotFoundError",
     "OfflineError",
     "OutputError",
     "TruncatedError",
     "UnsafeArchiveError",
+    "UnchangedError",
     "UsageError",
+    "ValuesError",
 ]
 
 
@@ -76,6 +79,25 @@ class UsageError(HubcliError):
 
     code = "usage"
     exit_status = ExitStatus.USAGE
+
+
+class MappingError(UsageError):
+    """Weights that don't say by themselves which variable each of them is for: the user must.
+
+    `candidates` are values that tell what was tried, the best first.
+    """
+
+    code = "mapping"
+
+    def __init__(self, message: str, *, hint: str = "", candidates: tuple[Any, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.candidates = candidates
+
+
+class UnchangedError(UsageError):
+    """An export of fine-tuned values that would write what the source already holds."""
+
+    code = "unchanged"
 
 
 class HandleError(HubcliError):
@@ -140,6 +162,12 @@ class BrokenModelError(IntegrityError):
     """Files that don't make up a SavedModel that TensorFlow could load."""
 
     code = "broken-model"
+
+
+class ValuesError(IntegrityError):
+    """Values that no variable of the model can take: of another shape or type, NaN, infinite."""
+
+    code = "values"
 
 
 class CacheError(HubcliError):
