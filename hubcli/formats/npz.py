@@ -140,6 +140,8 @@ def _shape(shape: object, name: str) -> tuple[int, ...]:
 class _MemberValues(TensorValues):
     """An array in the archive; the zip's own checksum is looked at where all of it is read."""
 
+    verifies_whole_reads = True
+
     def __init__(
         self,
         key: str,

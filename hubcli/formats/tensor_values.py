@@ -22,6 +22,9 @@ class TensorValues(ABC):
     a string are as a tensor bundle has them. `size_bytes` counts them.
     """
 
+    # Whether `pieces` looks at the file's own checksum where it reads all.
+    verifies_whole_reads = False
+
     def __init__(self, key: str, dtype: DType, shape: tuple[int, ...], size_bytes: int | None = None) -> None:
         self.key = key
         self.dtype = dtype
@@ -44,7 +47,7 @@ class TensorValues(ABC):
     def verify(self) -> None:
         """Reads everything and raises IntegrityError where it isn't what the file itself says.
 
-        Does nothing where the file has no checksums, or `pieces` looks at them.
+        Does nothing where the file has no checksums.
         """
 
 

@@ -56,12 +56,11 @@ def largest_change(dtype: DType, new: bytes, old: bytes) -> float | None:
     if code is None:
         return None
     layout = struct.Struct(f"<{len(new) // struct.calcsize(code)}{code}")
-    # NaN first would be the maximum, NaN later is never greater: so it begins with 0.
-    return float(max(map(abs, map(sub, layout.unpack(new), layout.unpack(old))), default=0, key=_or_zero))
-
-
-def _or_zero(number: float) -> float:
-    return number if number == number else 0.0  # noqa: PLR0124
+    changes = max(map(abs, map(sub, layout.unpack(new), layout.unpack(old))), default=0)
+    if changes != changes:  # NaN came first, to which no number compares as greater.  # noqa: PLR0124
+        pairs = map(abs, map(sub, layout.unpack(new), layout.unpack(old)))
+        changes = max((one for one in pairs if one == one), default=0)  # noqa: PLR0124
+    return float(changes)
 
 
 def _widened(piece: bytes) -> bytes:
@@ -115,17 +114,18 @@ class _Old:
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
-        self._rest = b""
+        self._piece = b""
+        self._position = 0
 
     def take(self, size_bytes: int) -> bytes:
         """The next bytes; fewer where there are no more."""
-        while len(self._rest) < size_bytes:
-            more = next(self._pieces, b"")
-            if not more:
+        taken = self._piece[self._position : self._position + size_bytes]
+        self._position += len(taken)
+        while len(taken) < size_bytes:
+            self._piece, wanted = next(self._pieces, b""), size_bytes - len(taken)
+            if not self._piece:
                 break
-            self._rest = self._rest + more if self._rest else more
-        if len(self._rest) == size_bytes:
-            taken, self._rest = self._rest, b""
-            return taken
-        taken, self._rest = self._rest[:size_bytes], self._rest[size_bytes:]
+            # A slice of all of it is the piece itself, not a copy.
+            taken = taken + self._piece[:wanted] if taken else self._piece[:wanted]
+            self._position = min(wanted, len(self._piece))
         return taken
