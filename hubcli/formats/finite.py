@@ -31,9 +31,7 @@ def _in_two_bytes(piece: bytes, *, item_bytes: int, least_second: int) -> bool:
     if b"\x7f" not in first and b"\xff" not in first:
         return False
     second = piece[item_bytes - 2 :: item_bytes]
-    return any(
-        high & 0x7F == 0x7F and low >= least_second for high, low in zip(first, second, strict=True)
-    )
+    return any(high & 0x7F == 0x7F and low >= least_second for high, low in zip(first, second, strict=True))
 
 
 def _in_one_byte(piece: bytes, *, item_bytes: int, harmless: bytes) -> bool:

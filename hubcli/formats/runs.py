@@ -92,5 +92,5 @@ def picked(pieces: Iterator[bytes], position: int, runs: Iterator[Run]) -> Itera
                     raise BrokenModelError("a tensor's bytes end early")
                 continue
             taken = piece[start - position : end - position]
-            start += len(taken)  # noqa: PLW2901
+            start += len(taken)
             yield taken

@@ -57,9 +57,9 @@ def largest_change(dtype: DType, new: bytes, old: bytes) -> float | None:
         return None
     layout = struct.Struct(f"<{len(new) // struct.calcsize(code)}{code}")
     changes = max(map(abs, map(sub, layout.unpack(new), layout.unpack(old))), default=0)
-    if changes != changes:  # NaN came first, to which no number compares as greater.  # noqa: PLR0124
+    if changes != changes:  # NaN came first, to which no number compares as greater.
         pairs = map(abs, map(sub, layout.unpack(new), layout.unpack(old)))
-        changes = max((one for one in pairs if one == one), default=0)  # noqa: PLR0124
+        changes = max((one for one in pairs if one == one), default=0)
     return float(changes)
 
 

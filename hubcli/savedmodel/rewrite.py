@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from hubcli.errors import BrokenModelError, ChecksumError, UnchangedError, ValuesError
 from hubcli.formats.bundle import BundleEntry
-from hubcli.formats.bundle_values import Bundle, BundleValues
+from hubcli.formats.bundle_values import Bundle
 from hubcli.formats.bundle_writer import ShardWriter, write_index
 from hubcli.formats.files import INDEX_FILE
 from hubcli.formats.runs import Box, picked
