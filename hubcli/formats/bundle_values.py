@@ -91,11 +91,11 @@ class BundleValues(TensorValues):
 
     def verify(self) -> None:
         """As the base class says."""
-        for part in self._bundle.index.parts(self._entry):
-            try:
+        try:
+            for part in self._bundle.index.parts(self._entry):
                 check_tensor(part, self._bundle.part_pieces(part))
-            except BrokenModelError as error:
-                raise ChecksumError(f"{self.key}: {error.message}") from error
+        except BrokenModelError as error:
+            raise ChecksumError(f"{self.key}: {error.message}") from error
 
     def _joined(self, start: int, end: int) -> Iterator[bytes]:
         """The runs of all slices in the order of the whole tensor; they must cover it, each byte once."""

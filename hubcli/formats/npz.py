@@ -7,6 +7,7 @@ Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html. 
 from __future__ import annotations
 
 import ast
+import errno
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -66,6 +67,10 @@ def _reading(name: str) -> Iterator[None]:
         yield
     except _BROKEN as error:
         raise BrokenModelError(f"{name} can't be read as a .npz archive: {error}") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # That comes of places before the start of the file.
+            raise
+        raise BrokenModelError(f"{name} can't be read as a .npz archive: it is damaged") from error
 
 
 def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> TensorValues:
@@ -159,17 +164,20 @@ class _MemberValues(TensorValues):
     def pieces(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """As the base class says; what stands before `start` is unpacked and left."""
         left = (self.size_bytes if end is None else end) - start
-        with _reading(self._path.name), zipfile.ZipFile(self._path) as archive:
-            with archive.open(self._member) as file:
-                file.seek(self._start + start)
-                while left > 0:
-                    piece = _read_all(file, min(PIECE_BYTES, left))
-                    if not piece:
-                        raise TruncatedError(f"{self._path.name}: {self.key} ends early")
-                    left -= len(piece)
-                    yield piece
-                if end is None:
-                    file.read(1)  # At the end of the member its checksum is compared.
+        with (
+            _reading(self._path.name),
+            zipfile.ZipFile(self._path) as archive,
+            archive.open(self._member) as file,
+        ):
+            file.seek(self._start + start)
+            while left > 0:
+                piece = _read_all(file, min(PIECE_BYTES, left))
+                if not piece:
+                    raise TruncatedError(f"{self._path.name}: {self.key} ends early")
+                left -= len(piece)
+                yield piece
+            if end is None:
+                file.read(1)  # At the end of the member its checksum is compared.
 
     def verify(self) -> None:
         """As the base class says."""

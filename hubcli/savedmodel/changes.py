@@ -34,7 +34,7 @@ _COMPONENTS = {"complex64": "f", "complex128": "d"}
 
 
 class Change(NamedTuple):
-    """A variable that got other values: `largest` is the greatest |new - old|, None where there is no such."""
+    """A variable that got other values: `largest` is the greatest |new - old|, None where there is none."""
 
     key: str
     dtype: str

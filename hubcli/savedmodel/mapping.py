@@ -1,4 +1,4 @@
-"""Which value of the weights is for which variable of the model: one full mapping, or a refusal that says why."""
+"""Which value of the weights is for which variable of the model: one full mapping, or a refusal."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def _unequal_keys(targets: Targets, weights: Weights) -> MappingError:
         if keys
     ]
     return MappingError(
-        f"The keys of {weights.path} aren't those of the variables of {targets.model}: it {'; it '.join(told)}",
+        f"The keys of {weights.path} aren't those of {targets.model}'s variables: it {'; it '.join(told)}",
         hint="`hubcli inspect --json` lists the keys. To name the pairs yourself: --map FILE.",
     )
 

@@ -68,7 +68,7 @@ def rewrite(
     """Writes the model in the directory `model` to `destination`, which isn't there yet, with other values.
 
     `values` go by checkpoint key; what they don't name stays. `on_bytes` hears
-    of every piece written. In memory is a piece of 1 MiB of each of both. What
+    of every piece written. In memory is a piece of 256 KiB of each of both. What
     stands at `destination` after an error is of no use: its place is a
     temporary one, to be renamed. Raises ValuesError for values that don't
     fit or aren't finite, UnchangedError, BrokenModelError and ChecksumError
@@ -218,7 +218,7 @@ class _Job:
         return new._replace(offset=entry.offset) if not new.size_bytes else new
 
     def _new(self, part: _Part, given: TensorValues) -> tuple[BundleEntry, Iterator[bytes]]:
-        """The entry as it is before it has its place, and its new bytes, compared with the old on their way."""
+        """The entry before it has its place, and its new bytes, compared with the old on their way."""
         comparison, entry = self.comparisons[part.owner.name], part.entry
         old = self.bundle.part_pieces(entry)
         if part.slice is None:

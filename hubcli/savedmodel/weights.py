@@ -80,7 +80,7 @@ def weights_kind(path: Path) -> WeightsKind:
     if not path.is_file():
         raise NotFoundError(
             f"No weights at {path}: no such file, and no checkpoint {path.name}.index",
-            hint="Name a checkpoint's prefix, a SavedModel, or a .npz, .safetensors, .weights.h5 or .keras file.",
+            hint="Name a checkpoint, a SavedModel, or a .npz, .safetensors, .weights.h5 or .keras file.",
         )
     try:
         with path.open("rb") as file:

@@ -11,7 +11,9 @@ __all__ = ["NumpyMeasure"]
 
 _FLOATS = {"float16": "<f2", "float32": "<f4", "float64": "<f8"}
 _INTEGERS = {
-    f"{sign}int{8 * size}": f"<{kind}{size}" for sign, kind in (("", "i"), ("u", "u")) for size in (1, 2, 4, 8)
+    f"{sign}int{8 * size}": f"<{kind}{size}"
+    for sign, kind in (("", "i"), ("u", "u"))
+    for size in (1, 2, 4, 8)
 }
 _COMPLEX = {"complex64": "<f4", "complex128": "<f8"}
 
@@ -34,9 +36,7 @@ class NumpyMeasure:
         """As `hubcli.savedmodel.changes.Measure` says."""
         np = self._np
         if dtype.name == "bfloat16":
-            left, right = (
-                (np.frombuffer(one, "<u2").astype("<u4") << 16).view("<f4") for one in (new, old)
-            )
+            left, right = ((np.frombuffer(one, "<u2").astype("<u4") << 16).view("<f4") for one in (new, old))
             return self._of_floats(left, right)
         layout = _FLOATS.get(dtype.name) or _COMPLEX.get(dtype.name)
         if layout is not None:
@@ -53,7 +53,6 @@ class NumpyMeasure:
         np = self._np
         with np.errstate(all="ignore"):
             changes = np.subtract(new, old, dtype=None if new.dtype.itemsize > 2 else "<f4")
-            np.abs(changes, out=changes)
-            largest = float(changes.max(initial=0))
+            largest = float(max(changes.max(initial=0), -changes.min(initial=0)))
             # NaN shows in the maximum: only then is it looked for.
-            return largest if largest == largest else float(np.nanmax(changes, initial=0))  # noqa: PLR0124
+            return largest if largest == largest else float(np.nanmax(np.abs(changes), initial=0))

@@ -281,7 +281,7 @@ def test_other_shapes_and_types_are_told(
         "bias": np.ones([2], "float32"),
         "steps": np.asarray(1, "int64"),
     }
-    np.savez(tmp_path / "mis.npz", **values)
+    np.savez(tmp_path / "mis.npz", **values)  # type: ignore[arg-type]
     error = refused(model, tmp_path / "mis.npz")
     assert isinstance(error, ValuesError)
     assert error.exit_status == 6

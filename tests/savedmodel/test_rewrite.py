@@ -88,7 +88,9 @@ def test_models_of_the_zoo_with_their_own_values_are_the_same_to_the_byte(
         return
     rewrite(source, tmp_path / "out", own_values(source), SAME)
     # Its index was written after its fingerprint.
-    require_same(source, tmp_path / "out", frozenset({"fingerprint.pb"} if name == "unclaimed_tensors" else ()))
+    require_same(
+        source, tmp_path / "out", frozenset({"fingerprint.pb"} if name == "unclaimed_tensors" else ())
+    )
 
 
 # Other values ------------------------------------------------------------------------------------
@@ -150,9 +152,7 @@ def test_a_partitioned_variable_gives_and_takes_values(zoo: Zoo, tmp_path: Path)
     rewrite(source, tmp_path / "out", {"emb/table": Given("t", (before + 1).tobytes(), 1, before.shape)})
     after = tf.train.load_checkpoint(str(tmp_path / "out/variables/variables")).get_tensor("emb/table")
     assert (after == before + 1).all()
-    again = rewrite(
-        source, tmp_path / "again", {"emb/table": own_values(tmp_path / "out")["emb/table"]}
-    )
+    again = rewrite(source, tmp_path / "again", {"emb/table": own_values(tmp_path / "out")["emb/table"]})
     assert [one.key for one in again.changed] == ["emb/table"]
     require_same(tmp_path / "out", tmp_path / "again")
 
