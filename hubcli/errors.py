@@ -25,13 +25,17 @@ __all__ = [
     "Interrupted",
     "LockLostError",
     "LockTimeoutError",
+    "MappingError",
     "NetworkError",
     "NotFoundError",
     "OfflineError",
     "OutputError",
+    "TensorFlowError",
     "TruncatedError",
+    "UnchangedError",
     "UnsafeArchiveError",
     "UsageError",
+    "ValuesError",
 ]
 
 
@@ -53,6 +57,7 @@ class ExitStatus(IntEnum):
     NOT_FOUND = 4, "no such model: not there, or the host says 404"
     NETWORK = 5, "network or server failed, or asks for credentials, or `--offline`"
     INTEGRITY = 6, "bytes that can't be trusted: checksum, truncation, unsafe archive, broken SavedModel"
+    TENSORFLOW = 7, "TensorFlow is missing or fails; an export would lose something"
     CACHE = 8, "disk full, cache or standard output not writable, lock not had in time"
     FOUND = 9, "a check that was asked for found something"
     BROKEN_PIPE = 120, "the reader of standard output went away"
@@ -76,6 +81,25 @@ class UsageError(HubcliError):
 
     code = "usage"
     exit_status = ExitStatus.USAGE
+
+
+class MappingError(UsageError):
+    """Weights that don't say by themselves which variable each of them is for: the user must.
+
+    `candidates` are values that tell what was tried, the best first.
+    """
+
+    code = "mapping"
+
+    def __init__(self, message: str, *, hint: str = "", candidates: tuple[Any, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.candidates = candidates
+
+
+class UnchangedError(UsageError):
+    """An export of fine-tuned values that would write what the source already holds."""
+
+    code = "unchanged"
 
 
 class HandleError(HubcliError):
@@ -140,6 +164,19 @@ class BrokenModelError(IntegrityError):
     """Files that don't make up a SavedModel that TensorFlow could load."""
 
     code = "broken-model"
+
+
+class TensorFlowError(HubcliError):
+    """TensorFlow is missing, or fails, or what was asked of it would lose something."""
+
+    code = "tensorflow"
+    exit_status = ExitStatus.TENSORFLOW
+
+
+class ValuesError(IntegrityError):
+    """Values that no variable of the model can take: of another shape or type, NaN, infinite."""
+
+    code = "values"
 
 
 class CacheError(HubcliError):

@@ -113,9 +113,9 @@ class BundleIndex:
     def _by_key(self) -> dict[bytes, BundleEntry]:
         return {entry.key: entry for entry in self.entries}
 
-    def shard_name(self, shard: int) -> str:
+    def shard_name(self, shard: int, prefix: str = "variables") -> str:
         """File name of the shard, such as `variables.data-00000-of-00001`."""
-        return f"variables.data-{shard:05d}-of-{self.shard_count:05d}"
+        return f"{prefix}.data-{shard:05d}-of-{self.shard_count:05d}"
 
     def shard_sizes_bytes(self) -> list[int]:
         """The least size that each shard must have for its tensors, in bytes."""

@@ -14,7 +14,7 @@ from hubcli.formats.bundle import BundleEntry
 from hubcli.formats.crc32c import extend_crc32c, mask_crc32c
 from hubcli.formats.wire import read_varint
 
-__all__ = ["ByteOrder", "check_size", "check_tensor"]
+__all__ = ["ByteOrder", "check_size", "check_tensor", "masked_crc_of_tensor"]
 
 ByteOrder = Literal["little", "big"]
 
@@ -49,15 +49,26 @@ def check_tensor(entry: BundleEntry, pieces: Iterator[bytes], byte_order: ByteOr
     may be left unread where a fault is found. `byte_order` is the one that the
     index names: lengths of strings are summed up in it.
     """
-    check_size(entry)
-    if entry.dtype.name == "string" and entry.size_bytes:
-        crc = _crc_of_strings(_Cursor(pieces, entry.size_bytes), entry.element_count, byte_order)
-    elif entry.dtype.name == "variant":
-        crc = _crc_of_variants(_Cursor(pieces, entry.size_bytes), entry.element_count, byte_order)
-    else:
-        crc = _extended(0, pieces)
-    if mask_crc32c(crc) != entry.crc32c:
+    if masked_crc_of_tensor(entry, pieces, byte_order) != entry.crc32c:
         raise BrokenModelError("its bytes don't have the checksum that the index records")
+
+
+def masked_crc_of_tensor(
+    entry: BundleEntry, pieces: Iterator[bytes], byte_order: ByteOrder = "little"
+) -> int:
+    """The checksum that the index of a bundle records for a tensor of these bytes, all of which are read.
+
+    Raises BrokenModelError where they can't be those of a tensor of that type, shape and size.
+    """
+    check_size(entry)
+    cursor = _Cursor(pieces, entry.size_bytes)
+    if entry.dtype.name == "string" and entry.size_bytes:
+        crc = _crc_of_strings(cursor, entry.element_count, byte_order)
+    elif entry.dtype.name == "variant":
+        crc = _crc_of_variants(cursor, entry.element_count, byte_order)
+    else:
+        crc = _extended(0, cursor.take(entry.size_bytes))
+    return mask_crc32c(crc)
 
 
 def _extended(crc: int, pieces: Iterator[bytes]) -> int:

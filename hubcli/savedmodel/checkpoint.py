@@ -13,10 +13,10 @@ from hubcli.formats.schema import parse, require_few_messages
 from hubcli.formats.wire import read_varint
 from hubcli.savedmodel.objects import ObjectGraph
 
-__all__ = ["keys_by_lockstep"]
+__all__ = ["ATTRIBUTE", "encoded_object_graph", "keys_by_lockstep"]
 
 _MAX_BYTES = 1 << 28
-_ATTRIBUTE = "VARIABLE_VALUE"
+ATTRIBUTE = "VARIABLE_VALUE"
 _CHECKSUM_BYTES = 4
 
 
@@ -26,7 +26,7 @@ def keys_by_lockstep(objects: ObjectGraph, index: BundleIndex, model: Path) -> d
     Both graphs are walked together from their roots, along the names that both
     have. Empty where the checkpoint holds no object graph, or its shard isn't there.
     """
-    encoded = _object_graph(index, model)
+    encoded = encoded_object_graph(index, model / "variables")
     if encoded is None:
         return {}
     require_few_messages("TrackableObjectGraph", encoded)
@@ -46,17 +46,20 @@ def keys_by_lockstep(objects: ObjectGraph, index: BundleIndex, model: Path) -> d
         node: attribute.checkpoint_key
         for node, other in pairs.items()
         for attribute in nodes[other].attributes
-        if attribute.name == _ATTRIBUTE
+        if attribute.name == ATTRIBUTE
     }
 
 
-def _object_graph(index: BundleIndex, model: Path) -> bytes | None:
-    """The bytes of the one string in that tensor: its length, the checksum of the length, itself."""
+def encoded_object_graph(index: BundleIndex, folder: Path, prefix: str = "variables") -> bytes | None:
+    """The TrackableObjectGraph that the bundle in `folder` holds; None where it holds none, or a broken one.
+
+    It is the one string of its tensor: its length, the checksum of the length, itself.
+    """
     entry = index.by_name.get(OBJECT_GRAPH_KEY)
     if entry is None or entry.size_bytes > _MAX_BYTES or entry.shape:
         return None
     try:
-        with (model / "variables" / index.shard_name(entry.shard)).open("rb") as shard:
+        with (folder / index.shard_name(entry.shard, prefix)).open("rb") as shard:
             shard.seek(entry.offset)
             data = shard.read(entry.size_bytes)
     except (OSError, OverflowError, ValueError):

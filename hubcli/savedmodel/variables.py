@@ -19,7 +19,7 @@ from hubcli.savedmodel.checkpoint import keys_by_lockstep
 from hubcli.savedmodel.objects import ObjectGraph, path_order
 from hubcli.savedmodel.shapes import Shape, element_count, shape_of
 
-__all__ = ["Variable", "VariableLists", "collected_variables", "object_variables"]
+__all__ = ["Variable", "VariableLists", "collected_variables", "escaped", "object_variables"]
 
 _MAX_VARIABLES = 100_000
 _LOSSES = "regularization_losses"
@@ -174,14 +174,15 @@ def _key(objects: ObjectGraph, node: int) -> str:
     if slot is None:
         return _joined(objects.shortest_path(node)) + _SUFFIX
     variable, optimizer = objects.shortest_path(slot.variable), objects.shortest_path(slot.optimizer)
-    return f"{_joined(variable)}/.OPTIMIZER_SLOT/{_joined(optimizer)}/{_escaped(slot.name)}{_SUFFIX}"
+    return f"{_joined(variable)}/.OPTIMIZER_SLOT/{_joined(optimizer)}/{escaped(slot.name)}{_SUFFIX}"
 
 
 def _joined(names: tuple[str, ...] | None) -> str:
-    return "/".join(map(_escaped, names or ()))
+    return "/".join(map(escaped, names or ()))
 
 
-def _escaped(name: str) -> str:
+def escaped(name: str) -> str:
+    """The name as a part of a checkpoint key."""
     return name.replace(".", "..").replace("/", ".S")
 
 

@@ -1,0 +1,168 @@
+"""The weights-only rewrite of a model of ResNet50's size, and of one of 1 GiB, against `cp -r`.
+
+Every number of the model gets another value, from a second SavedModel whose
+keys are mapped first. Run it from the top of the repository, with TensorFlow
+and tf_keras at hand: `python -m benchmarks.rewrite`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from benchmarks.measure import Contender, Cost, compare, median_seconds, print_table
+from benchmarks.models import is_built
+
+_MODEL = "resnet50"
+_PEER, _IMPORT = "cp -r", "imports alone"
+_FOLD_BOUND = 2.0
+_MEMORY_BOUND_BYTES = 80_000_000
+_LARGE_BYTES = 1 << 30
+_XOR_1 = bytes(value ^ 1 for value in range(256))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures and prints the tables; 1 where a bound is not met."""
+    options = _options(arguments)
+    if options.run:
+        _run(*options.run)
+        return 0
+    is_met = True
+    with tempfile.TemporaryDirectory(prefix="hubcli-rewrite-", dir=options.work_dir) as folder:
+        work = Path(folder)
+        models = options.model_dir or work / "models"
+        if not is_built(models, _MODEL):
+            build = [str(options.python), "-m", "benchmarks.models", str(models), _MODEL]
+            subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
+        shutil.copytree(models / _MODEL, work / "resnet50")
+        _python(options.python, "large", str(work / "large"))
+        for name in ("resnet50", "large"):
+            _python(options.python, "tune", str(work / name), str(work / f"{name}-tuned"))
+            contenders = _contenders(options.python, work / name, work / f"{name}-tuned")
+            costs = compare(contenders, options.rounds, work)
+            print(f"{name}, {options.rounds} rounds", flush=True)
+            is_met &= _report(contenders, costs, with_time=name == "resnet50")
+    return 0 if is_met else 1
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.rewrite", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="counted rounds, after one to warm up")
+    parser.add_argument(
+        "--python", type=Path, default=Path(sys.executable), help="interpreter whose hubcli is measured"
+    )
+    parser.add_argument("--model-dir", type=Path, help="where benchmarks.models has built its models")
+    parser.add_argument("--work-dir", type=Path, help="where the copies go (default: temp directory)")
+    parser.add_argument("--run", nargs="+", help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+def _python(python: Path, *arguments: str) -> None:
+    """One of the steps in a process of its own: this one must stay small."""
+    subprocess.run([str(python), "-m", "benchmarks.rewrite", "--run", *arguments], check=True)
+
+
+def _contenders(python: Path, model: Path, tuned: Path) -> list[Contender]:
+    def rewriting(name: str, measure: str) -> Contender:
+        run = [str(python), "-m", "benchmarks.rewrite", "--run", measure, str(model), str(tuned)]
+        return Contender(name, lambda folder: [*run, str(folder / "out")], check=_require_model)
+
+    return [
+        rewriting("rewrite, NumPy finds the largest changes", "numpy"),
+        rewriting("rewrite, largest changes not asked for", "unmeasured"),
+        Contender(_IMPORT, lambda folder: [str(python), "-m", "benchmarks.rewrite", "--run", "imports"]),
+        Contender(_PEER, lambda folder: ["cp", "-r", str(model), str(folder / "out")], check=_require_model),
+    ]
+
+
+def _require_model(folder: Path) -> None:
+    if not (folder / "out/variables/variables.index").is_file():
+        sys.exit("a run wrote no model")
+
+
+def _report(contenders: Sequence[Contender], costs: dict[str, list[Cost]], *, with_time: bool) -> bool:
+    limit = _FOLD_BOUND * median_seconds(costs[_PEER]) + median_seconds(costs[_IMPORT])
+    rows, is_met = [], True
+    for contender in contenders:
+        ours, is_ours = costs[contender.name], contender.name.startswith("rewrite")
+        peak = max(cost.peak_rss_bytes for cost in ours)
+        met = peak <= _MEMORY_BOUND_BYTES and (not with_time or median_seconds(ours) <= limit)
+        is_met &= met or not is_ours
+        rows.append(
+            (
+                contender.name,
+                f"{median_seconds(ours):.3f}",
+                f"{statistics.median(cost.cpu_seconds for cost in ours):.2f}",
+                f"{peak / 1e6:.0f}",
+                f"{limit:.3f}" if is_ours and with_time else "",
+                ("met" if met else "not met") if is_ours else "",
+            )
+        )
+    print_table(("command", "median s", "CPU s", "peak MB", "bound s", "verdict"), rows)
+    return is_met
+
+
+# The steps, each in its own process ---------------------------------------------------------------
+
+
+def _run(step: str, *arguments: str) -> None:
+    paths = [Path(argument) for argument in arguments]
+    if step == "large":
+        from benchmarks.verify import write_model
+
+        write_model(paths[0], _LARGE_BYTES)
+    elif step == "tune":
+        _tune(*paths)
+    else:
+        _rewrite(step, *paths)
+
+
+def _rewrite(step: str, *paths: Path) -> None:
+    from hubcli.savedmodel.mapping import map_weights
+    from hubcli.savedmodel.rewrite import RewriteOptions, rewrite
+    from hubcli.savedmodel.targets import read_targets
+    from hubcli.savedmodel.weights import open_weights
+    from hubcli.tf.largest_change import NumpyMeasure
+
+    measure = (lambda dtype, new, old: None) if step == "unmeasured" else NumpyMeasure()
+    if step == "imports":
+        return
+    model, tuned, out = paths
+    weights = open_weights(tuned)
+    values = dict(weights.tensors)  # The model of 1 GiB has no objects that could be mapped.
+    if model.name == "resnet50":
+        values = map_weights(read_targets(model), weights).values(weights)
+    # The bytes of the model of 1 GiB are random: some of its numbers are NaN.
+    rewrite(model, out, values, RewriteOptions(allow_nan=True, measure=measure))
+
+
+def _tune(model: Path, tuned: Path) -> None:
+    """The model with the last bit of every number turned over."""
+    from hubcli.formats.tensor_values import TensorValues
+    from hubcli.savedmodel.rewrite import RewriteOptions, rewrite
+    from hubcli.savedmodel.weights import open_weights
+
+    class Tuned(TensorValues):
+        def __init__(self, values: TensorValues) -> None:
+            super().__init__(values.key, values.dtype, values.shape)
+            self._values = values
+
+        def pieces(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+            for piece in self._values.pieces(start, end):
+                turned = bytearray(piece)
+                turned[0::4] = turned[0::4].translate(_XOR_1)
+                yield bytes(turned)
+
+    tensors = open_weights(model).tensors
+    values = {key: Tuned(one) for key, one in tensors.items() if one.dtype.name == "float32"}
+    rewrite(model, tuned, values, RewriteOptions(allow_nan=True, measure=lambda dtype, new, old: None))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

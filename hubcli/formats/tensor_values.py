@@ -1,0 +1,86 @@
+"""The values of a tensor as a stream of bytes, wherever they are stored: nothing large is held in memory."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+
+from hubcli.errors import TruncatedError
+from hubcli.formats.dtypes import DType
+
+__all__ = ["PIECE_BYTES", "FileValues", "TensorValues", "file_pieces"]
+
+PIECE_BYTES = 1 << 18  # Two of them stay in a processor's cache while they are summed up and compared.
+
+
+class TensorValues(ABC):
+    """A tensor of a weights file: its key there, type, shape, and its bytes when they are asked for.
+
+    The bytes are those of its elements, little-endian and in C order; those of
+    a string are as a tensor bundle has them. `size_bytes` counts them.
+    """
+
+    # Whether `pieces` looks at the file's own checksum where it reads all.
+    verifies_whole_reads = False
+
+    def __init__(self, key: str, dtype: DType, shape: tuple[int, ...], size_bytes: int | None = None) -> None:
+        self.key = key
+        self.dtype = dtype
+        self.shape = shape
+        self.size_bytes = prod(shape) * (dtype.item_bytes or 0) if size_bytes is None else size_bytes
+
+    @property
+    def crc32c(self) -> int | None:
+        """The masked checksum that the bytes must have, None where the file records none, or several."""
+        return None
+
+    @abstractmethod
+    def pieces(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The bytes from `start` to `end`, in pieces of at most 256 KiB that hold whole elements.
+
+        Both are places between elements. Raises IntegrityError where the file
+        isn't what it was when it was opened, OSError.
+        """
+
+    def verify(self) -> None:  # noqa: B027 - most files have nothing to be held against.
+        """Reads everything and raises IntegrityError where it isn't what the file itself says.
+
+        Does nothing where the file has no checksums.
+        """
+
+
+class FileValues(TensorValues):
+    """A tensor whose bytes stand together in a file, from `offset` on."""
+
+    def __init__(self, key: str, dtype: DType, shape: tuple[int, ...], path: Path, offset: int) -> None:
+        super().__init__(key, dtype, shape)
+        self._path = path
+        self._offset = offset
+
+    def pieces(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """As the base class says."""
+        end = self.size_bytes if end is None else end
+        return file_pieces(self._path, self._offset + start, self._offset + end)
+
+
+def file_pieces(path: Path, start: int, end: int) -> Iterator[bytes]:
+    """The bytes of the file from `start` to `end`; each piece but the last has 256 KiB.
+
+    Raises TruncatedError where the file ends before, OSError.
+    """
+    if start >= end:
+        return
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        while start < end:
+            wanted = min(PIECE_BYTES, end - start)
+            piece = file.read(wanted)
+            while len(piece) < wanted:
+                more = file.read(wanted - len(piece))
+                if not more:
+                    raise TruncatedError(f"{path.name} ends at byte {start + len(piece)}, {end} are needed")
+                piece += more
+            start += wanted
+            yield piece

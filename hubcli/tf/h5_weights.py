@@ -1,0 +1,144 @@
+"""The values in Keras's files: `.weights.h5`, older `.h5`, and the archive `.keras`, read with h5py.
+
+Source: keras/src/saving/saving_lib.py (H5IOStore: `<path>/vars/0…`) and, for
+the older form, keras/src/legacy/saving/legacy_h5_format.py (`weight_names`).
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
+
+from hubcli.errors import BrokenModelError, NotFoundError, TensorFlowError
+from hubcli.formats.dtypes import DTYPE_ENUM, DType
+from hubcli.formats.tensor_values import PIECE_BYTES, TensorValues
+from hubcli.savedmodel.weights import WeightGroup, Weights, WeightsKind, weights_kind
+
+__all__ = ["open_keras_weights"]
+
+_MEMBER = "model.weights.h5"
+_MAX_LAYERS = 100_000
+_COPY_BYTES = 1 << 20
+_IN_MEMORY_BYTES = 16 << 20
+_NAMES = {"float16": "DT_HALF", "float32": "DT_FLOAT", "float64": "DT_DOUBLE"}
+
+
+@contextmanager
+def open_keras_weights(path: Path) -> Iterator[Weights]:
+    """The values of the file by layer, to be read within the context.
+
+    Raises TensorFlowError where h5py isn't installed, BrokenModelError for what
+    is no such file, NotFoundError.
+    """
+    h5py = _h5py()
+    kind = weights_kind(path)
+    try:
+        with _plain(path, kind) as source, h5py.File(source, "r") as file:
+            groups, tensors = list[WeightGroup](), dict[str, TensorValues]()
+            for group, values in _layers(h5py, file):
+                groups.append(group)
+                tensors |= values
+            yield Weights(path, kind, tensors, None, tuple(groups))
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{path} isn't there", hint="Check the path.") from error
+    except (zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError) as error:
+        raise BrokenModelError(f"{path} can't be read as a Keras archive: {error}") from error
+    except OSError as error:
+        if error.errno is not None:  # Of the disk: h5py's own have none.
+            raise
+        raise BrokenModelError(f"{path} can't be read as HDF5: {error}") from error
+
+
+def _h5py() -> Any:
+    try:
+        import h5py
+    except ImportError as error:
+        raise TensorFlowError(
+            "Keras's weights files are read with h5py, which isn't installed",
+            hint="pip install 'hubcli[tf]'",
+        ) from error
+    return h5py
+
+
+@contextmanager
+def _plain(path: Path, kind: WeightsKind) -> Iterator[str | IO[bytes]]:
+    """The HDF5 file itself; that of an archive is unpacked beside the memory where it is large."""
+    if kind is not WeightsKind.KERAS_ARCHIVE:
+        yield str(path)
+        return
+    with zipfile.ZipFile(path) as archive, SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as unpacked:
+        with archive.open(_MEMBER) as member:
+            while piece := member.read(_COPY_BYTES):
+                unpacked.write(piece)
+        unpacked.seek(0)
+        yield unpacked
+
+
+def _layers(h5py: Any, file: Any) -> Iterator[tuple[WeightGroup, dict[str, TensorValues]]]:
+    """Every group with values, in the order of the file."""
+    found: list[tuple[str, list[tuple[str, Any]]]] = []
+
+    def visit(name: str, item: Any) -> None:
+        if not isinstance(item, h5py.Group) or len(found) >= _MAX_LAYERS:
+            return
+        if "weight_names" in item.attrs:
+            labels = [_text(label) for label in item.attrs["weight_names"]]
+            found.append((name, [(f"{name}/{label}", item[label]) for label in labels]))
+        elif name.rpartition("/")[2] == "vars":
+            places = sorted((place for place in item if place.isdecimal()), key=int)
+            layer = name.rpartition("/")[0]
+            found.append((layer, [(f"{name}/{place}", item[place]) for place in places]))
+
+    file.visititems(visit)
+    for layer, items in found:
+        if items and all(isinstance(item, h5py.Dataset) for _, item in items):
+            values: dict[str, TensorValues] = {key: _DatasetValues(key, item) for key, item in items}
+            if len(values) == len(items):
+                yield WeightGroup(layer, tuple(values)), values
+
+
+def _text(label: str | bytes) -> str:
+    return label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
+
+
+class _DatasetValues(TensorValues):
+    """A dataset of the open file."""
+
+    def __init__(self, key: str, dataset: Any) -> None:
+        super().__init__(key, _dtype(key, dataset.dtype), tuple(dataset.shape))
+        self._dataset = dataset
+
+    def pieces(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """As the base class says; rows are read as many as make a piece."""
+        end = self.size_bytes if end is None else end
+        position = 0
+        for rows in self._rows():
+            piece = rows[max(0, start - position) : max(0, end - position)]
+            position += len(rows)
+            for place in range(0, len(piece), PIECE_BYTES):
+                yield piece[place : place + PIECE_BYTES]
+            if position >= end:
+                return
+
+    def _rows(self) -> Iterator[bytes]:
+        little = self._dataset.dtype.newbyteorder("<")
+        if not self.shape or not self.size_bytes:
+            yield self._dataset[()].astype(little).tobytes()
+            return
+        step = max(1, PIECE_BYTES * self.shape[0] // self.size_bytes)
+        for row in range(0, self.shape[0], step):
+            yield self._dataset[row : row + step].astype(little, copy=False).tobytes()
+
+
+def _dtype(key: str, found: Any) -> DType:
+    """TensorFlow's type of that name; bfloat16 is stored as two bytes of anything."""
+    name = "bfloat16" if found.kind == "V" and found.itemsize == 2 else found.name
+    label = _NAMES.get(name, f"DT_{name.upper()}")
+    if label not in DTYPE_ENUM:
+        return DType(0, name)
+    return DType.of(DTYPE_ENUM[label])
