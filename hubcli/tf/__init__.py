@@ -1,0 +1,1 @@
+"""The one door to TensorFlow: models loaded, traced, trained, saved again, compared."""
