@@ -11,9 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from hubcli.errors import HubcliError, TensorFlowError
+from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.reader import read_model
+from hubcli.tf.compare import Callees, Comparison, compare_outputs
 from hubcli.tf.importing import import_tensorflow
 from hubcli.tf.keras_interface import KerasInterface, KerasWeight, by_path, name_tensors
 from hubcli.tf.keras_model import load_keras_model
+from hubcli.tf.loading import load_model
+from hubcli.tf.variables import snapshot
 
 __all__ = ["KerasExportOptions", "KerasExportReport", "export_keras"]
 
@@ -40,7 +45,8 @@ class KerasExportOptions:
 class KerasExportReport:
     """What was exported: the Keras that read it, names of the signature, counts of variables and losses.
 
-    `notes` are sentences about what the result has not, or has otherwise.
+    `notes` are sentences about what the result has not, or has otherwise;
+    `comparison` is that of the result with the Keras model.
     """
 
     keras_version: str
@@ -50,6 +56,7 @@ class KerasExportReport:
     trainable_variables: int
     regularization_losses: int
     notes: tuple[str, ...]
+    comparison: Comparison
 
 
 def export_keras(
@@ -67,6 +74,7 @@ def export_keras(
         export = _Export(KerasInterface(piece))
         export.trace()
         export.save(destination)
+        comparison = export.compare(destination)
     except (HubcliError, OSError):
         raise
     # A layer's `call` raises what it likes.
@@ -75,7 +83,12 @@ def export_keras(
         raise TensorFlowError(
             f"{source} can't be exported: {type(error).__name__}: {said}", hint="The whole traceback: --debug"
         ) from error
-    return export.report(loaded.keras.__version__)
+    if comparison.difference:
+        raise TensorFlowError(
+            f"{source} was exported, but doesn't compute the same: {comparison.difference}",
+            hint="Please report it, with the model's layers.",
+        )
+    return export.report(loaded.keras.__version__, comparison)
 
 
 class _Export:
@@ -114,7 +127,33 @@ class _Export:
             self._root, str(destination), signatures={"serving_default": self._signature}
         )
 
-    def report(self, keras_version: str) -> KerasExportReport:
+    def compare(self, saved: Path) -> Comparison:
+        """Loads what was saved, and compares its values and its outputs with the Keras model's."""
+        reloaded = load_model(saved)
+        info = read_model(ModelFiles.of_directory(saved))
+        live, kept = snapshot(by_path(self._weights)), snapshot(dict(reloaded.weights))
+        changed = next((path for path, state in live.items() if kept.get(path) != state), None)
+        if changed is not None:
+            return Comparison((), len(live), (), f"the variable {changed} holds other values")
+        outputs = compare_outputs(self._callees(), Callees.of(reloaded), info, saved)
+        return Comparison(outputs.calls, len(live), outputs.skipped, outputs.difference)
+
+    def _callees(self) -> Callees:
+        """The Keras model itself, called as the saved one is."""
+        interface, tf = self._interface, self._tf
+        specs = interface.input_specs()
+        names = name_tensors(specs, interface.input_names(), "input")
+
+        def call(inputs: Any, training: Any = False) -> Any:
+            return interface.call(inputs, bool(training))
+
+        def serve(**tensors: Any) -> dict[str, Any]:
+            inputs = tf.nest.pack_sequence_as(specs, [tensors[name] for name in names])
+            return name_tensors(call(inputs), interface.output_names(), "output")
+
+        return Callees(call, {"serving_default": serve})
+
+    def report(self, keras_version: str, comparison: Comparison) -> KerasExportReport:
         """What was exported."""
         return KerasExportReport(
             keras_version=keras_version,
@@ -124,6 +163,7 @@ class _Export:
             trainable_variables=sum(one.trainable for one in self._weights),
             regularization_losses=len(self._losses),
             notes=tuple(self._notes),
+            comparison=comparison,
         )
 
     def _trace_call(self, specs: Any) -> tuple[Any, list[Any]]:
