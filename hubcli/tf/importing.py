@@ -85,7 +85,7 @@ def import_h5py() -> Any:
 
 
 def _import(name: str, hint: str) -> Any:
-    if name in sys.modules:
+    if sys.modules.get(name) is not None:
         return sys.modules[name]
     try:
         with _quiet_file_descriptor():

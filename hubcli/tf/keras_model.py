@@ -62,8 +62,8 @@ class LoadedKerasModel:
                 f"{self.source.path} can't be cut: it is a subclassed model, whose layers have no order",
                 hint="Leave --input-layer and --output-layer out, or save the piece as a model of its own.",
             )
-        new_inputs = self._ends(inputs, "input") or self.own_end("input")
-        new_outputs = self._ends(outputs, "output") or self.own_end("output")
+        new_inputs = self._ends(inputs, "input")
+        new_outputs = self._ends(outputs, "output")
         try:
             piece = self.keras.Model(new_inputs, new_outputs)
         except (ValueError, TypeError, RuntimeError) as error:
@@ -75,7 +75,9 @@ class LoadedKerasModel:
         return LoadedKerasModel(piece, self.keras, self.source)
 
     def _ends(self, names: tuple[str, ...], side: str) -> Any:
-        """The tensors of the layers on that side: none, one as it is, several by the layers' names."""
+        """The tensors of the layers on that side: one as it is, several by name, or the model's own."""
+        if not names:
+            return self.own_end(side)
         found = {name: self._end(name, side) for name in names}
         return next(iter(found.values())) if len(found) == 1 else found
 

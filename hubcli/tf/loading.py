@@ -13,7 +13,7 @@ from hubcli.savedmodel.variables import Variable
 from hubcli.tf.importing import import_tensorflow
 from hubcli.tf.variables import live_variables
 
-__all__ = ["RestoredLists", "copy_values", "load_model", "restore_lists"]
+__all__ = ["RestoredLists", "copy_values", "load_model", "remove_lists", "restore_lists"]
 
 _TF1_HUB_MARKER = "tfhub_module.pb"
 
@@ -59,9 +59,9 @@ def load_model(path: Path, tags: tuple[str, ...] | None = None) -> Any:
 def restore_lists(obj: Any, info: SavedModelInfo) -> RestoredLists:
     """Sets `variables` and `trainable_variables` on an object that has lost them.
 
-    They hold what a function of the object uses, or everything but an
-    optimizer's where none uses any, by the flags in the file. Without them a
-    Keras layer around the object trains nothing.
+    They hold what the object's functions use, by the flags in the file, and
+    aren't set where these use nothing. Without them a Keras layer around the
+    object trains nothing.
     """
     if info.lists.trainable_variables is not None or any(one.node is None for one in info.variables):
         return RestoredLists()
@@ -74,6 +74,18 @@ def restore_lists(obj: Any, info: SavedModelInfo) -> RestoredLists:
         obj.variables = [live[one.path] for one in chosen]
     obj.trainable_variables = [live[one.path] for one in trainable]
     return RestoredLists(tuple(one.path for one in chosen), tuple(one.path for one in trainable))
+
+
+def remove_lists(obj: Any, restored: RestoredLists, info: SavedModelInfo) -> None:
+    """Takes the lists that were set off the object, so that it is saved as it was.
+
+    With them, what lies deep in the object would get shorter checkpoint keys
+    ("variables/0/…"), since a key is the shortest path.
+    """
+    if restored.variables:
+        del obj.trainable_variables
+        if info.lists.variables is None:
+            del obj.variables
 
 
 def copy_values(source: Any, target: Any, info: SavedModelInfo) -> None:
@@ -89,7 +101,7 @@ def _to_list(info: SavedModelInfo) -> list[Variable]:
     if info.lists.variables is not None:
         return [one for one in own if one.is_listed]
     used = {node for function in info.functions for variant in function.variants for node in variant.captures}
-    return [one for one in own if one.node in used] or own
+    return [one for one in own if one.node in used]
 
 
 def _hint(said: str) -> str:

@@ -20,6 +20,7 @@ from hubcli.tf.importing import import_tensorflow
 __all__ = ["Dropped", "ResaveReport", "require_resavable", "resave", "would_be_lost"]
 
 _OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_TABLE_ENDINGS = ("-keys", "-values")
 _WRITTEN_FOLDERS = ("variables", "assets")
 _DROPPED = {
     "fingerprint.pb": "TensorFlow writes it anew",
@@ -121,7 +122,9 @@ def _unclaimed(source: Path, info: SavedModelInfo) -> list[str]:
     encoded = reader.get_tensor(_OBJECT_GRAPH_KEY)
     graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(encoded)
     claimed = {attribute.checkpoint_key for node in graph.nodes for attribute in node.attributes}
-    return sorted(keys - claimed - {_OBJECT_GRAPH_KEY})
+    # A table has one key, and two tensors: those of its keys and of its values.
+    found = {key for key in keys if not key.endswith(_TABLE_ENDINGS) or key.rpartition("-")[0] not in claimed}
+    return sorted(found - claimed - {_OBJECT_GRAPH_KEY})
 
 
 def _options(tf: Any, obj: Any, source: Path, info: SavedModelInfo) -> dict[str, Any]:
