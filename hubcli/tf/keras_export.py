@@ -114,6 +114,8 @@ class _Export:
         self._hang_variables()
         self._root.__call__ = call
         self._root.regularization_losses = [self._loss(loss) for loss in self._losses]
+        if self._interface.batch_is_fixed:
+            self._notes.append("it takes batches of one size alone: its layers keep a state for each place")
         layers = self._interface.activity_layers()
         if layers:
             self._notes.append(
@@ -208,7 +210,8 @@ class _Export:
                 if id(variable) not in known:
                     known.add(id(variable))
                     self._weights.append(KerasWeight(variable, variable.name.partition(":")[0], False))
-                    self._notes.append(f"{variable.name} is no weight of the model, and isn't trained")
+                    if variable.trainable:
+                        self._notes.append(f"{variable.name} is no weight of the model, and isn't trained")
         view = self._tf.train.TrackableView(self._interface.loaded.model)
         resource = self._tf.saved_model.experimental.TrackableResource
         tables = [one for one in view.descendants() if isinstance(one, resource)]

@@ -37,7 +37,7 @@ class KerasInterface:
         return model(inputs, training=training) if self.loaded.takes_training else model(inputs)
 
     def input_specs(self) -> Any:
-        """The specs of what the model takes, in its own structure, the batch dimension unknown.
+        """The specs of what the model takes, in its own structure, the batch dimension unknown if it may be.
 
         Raises TensorFlowError where the model never saw an input.
         """
@@ -50,6 +50,11 @@ class KerasInterface:
                 hint="Call the model once before it is saved, or build it from keras.Input.",
             )
         return specs
+
+    @property
+    def batch_is_fixed(self) -> bool:
+        """Whether a layer keeps a state for each place in the batch, so that its size can't vary."""
+        return any(getattr(layer, "stateful", False) is True for layer in self._recurrent_layers())
 
     def input_names(self) -> tuple[str, ...] | None:
         """The names of the inputs in the order of `tf.nest.flatten`, None where the model has none."""
@@ -97,6 +102,10 @@ class KerasInterface:
         layers = self._layers()
         return [layer.name for layer in layers if getattr(layer, "activity_regularizer", None) is not None]
 
+    def _recurrent_layers(self) -> list[Any]:
+        """Layers with `reset_states` or `reset_state`; others are called stateful for their random seeds."""
+        return [one for one in self._layers() if hasattr(one, "reset_states") or hasattr(one, "reset_state")]
+
     def _layers(self) -> list[Any]:
         """The model and every layer below it."""
         return list(self.loaded.model._flatten_layers())
@@ -104,7 +113,9 @@ class KerasInterface:
     def _spec(self, tensor: Any) -> Any:
         """The spec of a Keras tensor, dense, ragged or sparse, its first dimension unknown."""
         tf = import_tensorflow()
-        shape = [None, *tuple(tensor.shape)[1:]] if tensor.shape is not None else None
+        shape = None if tensor.shape is None else list(tensor.shape)
+        if shape and not self.batch_is_fixed:
+            shape[0] = None
         name = tensor.name.partition(":")[0]
         spec = getattr(tensor, "type_spec", None)
         if isinstance(spec, tf.RaggedTensorSpec):
@@ -142,9 +153,12 @@ def name_tensors(structure: Any, names: tuple[str, ...] | None, prefix: str) -> 
 
 
 def _variable(one: Any) -> Any:
-    """The `tf.Variable` itself: Keras 3 wraps it."""
+    """The `tf.Variable` itself: Keras 3 wraps each, Keras 2 those of a layer in mixed precision."""
     tf = import_tensorflow()
-    return one if isinstance(one, tf.Variable) else one.value
+    if not isinstance(one, tf.Variable):
+        return one.value
+    inner = getattr(one, "_variable", None)
+    return inner if isinstance(inner, tf.Variable) else one
 
 
 def _loss_of(one: Any) -> Callable[[], Any]:

@@ -158,7 +158,7 @@ def _load_hint(error: BaseException) -> str:
         return "Name the file or module with its own classes: --custom-objects FILE.py"
     if "safe_mode" in said or "unsafe" in said or "Lambda" in said:
         return "Export it with --unsafe if you trust who made it."
-    return "The whole traceback: --debug"
+    return "If it has classes of its own, name their file: --custom-objects FILE.py; the traceback: --debug"
 
 
 def _nested_names(model: Any) -> Iterator[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hubcli.errors import BrokenModelError, NotFoundError, TensorFlowError, Usag
 from hubcli.tf.importing import KerasGeneration, import_keras, import_tensorflow
 from hubcli.tf.keras_export import KerasExportOptions, export_keras
 from hubcli.tf.loading import load_model
+from hubcli.tf.user_code import load_module
 from tests.tf import keras_models
 from tests.tf.conftest import Build, read
 
@@ -60,10 +62,10 @@ def test_nests_of_inputs_and_outputs_are_kept(
     export_keras(keras_models.save(model, tmp_path, ".keras"), tmp_path / "out")
     loaded = load_model(tmp_path / "out")
     inputs = {
-        keras_models.named: {"words": tf.constant([[1, 2, 4]]), "age": tf.ones([1, 2])},
-        keras_models.listed: [tf.ones([1, 2]), tf.zeros([1, 2])],
-        keras_models.sequential: tf.ones([1, 3]),
-    }[build]
+        "named": {"words": tf.constant([[1, 2, 4]]), "age": tf.ones([1, 2])},
+        "listed": [tf.ones([1, 2]), tf.zeros([1, 2])],
+        "sequential": tf.ones([1, 3]),
+    }[build.__name__]
     expected, found = model(inputs), loaded(inputs)
     assert type(expected) is type(found) or isinstance(found, (list, dict))
     tf.nest.map_structure(lambda a, b: tf.debugging.assert_near(a, b), expected, found)
@@ -196,20 +198,18 @@ def model():
     inputs = keras.Input([2], name="x")
     return keras.Model(inputs, Shift(name="shift")(Scale(name="scale")(inputs)))
 """
-SAVE = "import layers_of_mine as m; m.model().save('model.keras')"
 
 
 @BOTH
 def test_classes_of_a_file_are_known_to_the_model(
     generation: KerasGeneration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import subprocess
-    import sys
-
+    keras = import_keras(generation)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "layers_of_mine.py").write_text(CUSTOM.format(module=generation.module))
-    subprocess.run([sys.executable, "-c", SAVE], check=True, capture_output=True)
-    source = tmp_path / "model.keras"
+    source = keras_models.save(load_module("layers_of_mine.py").model(), tmp_path, ".keras")
+    del sys.modules["layers_of_mine"]
+    keras.saving.get_custom_objects().clear()
     with pytest.raises(TensorFlowError) as caught:
         export_keras(source, tmp_path / "out")
     assert "--custom-objects" in caught.value.hint
@@ -218,8 +218,35 @@ def test_classes_of_a_file_are_known_to_the_model(
     assert report.trainable_variables == 1
     tf = import_tensorflow()
     assert load_model(tmp_path / "out")(tf.ones([1, 2])).numpy().tolist() == [[2.0, 2.0]]
-    for name in ("layers_of_mine",):
-        sys.modules.pop(name, None)
+    del sys.modules["layers_of_mine"]
+    keras.saving.get_custom_objects().clear()
+
+
+@BOTH
+def test_layers_in_mixed_precision_share_their_variables_once(
+    generation: KerasGeneration, tmp_path: Path
+) -> None:
+    keras = import_keras(generation)
+    inputs = keras.Input([3], name="x")
+    model = keras.Model(inputs, keras.layers.Dense(2, dtype="mixed_float16", kernel_regularizer="l2")(inputs))
+    report = export_keras(keras_models.save(model, tmp_path, ".keras"), tmp_path / "out")
+    assert (report.variables, report.trainable_variables, report.notes) == (2, 2, ())
+    assert report.comparison.calls
+    assert read(tmp_path / "out").reusable.problems == ()
+
+
+@BOTH
+def test_a_state_for_each_place_in_the_batch_fixes_its_size(
+    generation: KerasGeneration, tmp_path: Path
+) -> None:
+    keras = import_keras(generation)
+    inputs = keras.Input(batch_shape=[4, 5, 3], name="x")
+    model = keras.Model(inputs, keras.layers.LSTM(2, stateful=True)(inputs))
+    report = export_keras(keras_models.save(model, tmp_path, ".keras"), tmp_path / "out")
+    assert len(report.comparison.calls) == 3
+    assert report.trainable_variables == 3
+    assert any("batches of one size alone" in note for note in report.notes)
+    assert [problem.code for problem in read(tmp_path / "out").reusable.problems] == ["batch-fixed"]
 
 
 def test_what_is_no_keras_model_is_refused_in_its_own_words(tmp_path: Path) -> None:
