@@ -55,7 +55,9 @@ def staged_output(destination: Path, *, cache_root: Path, force: bool) -> Iterat
         kind = DiskFullError if error.errno in _FULL else OutputError
         raise kind(
             f"{destination} can't be written: {error.strerror or error}",
-            hint="Free some space, or name another place." if kind is DiskFullError else "Name another place.",
+            hint="Free some space, or name another place."
+            if kind is DiskFullError
+            else "Name another place.",
         ) from error
     finally:
         remove_tree(staged)

@@ -1,1 +1,1 @@
-"""The one door to TensorFlow: models loaded, trained, saved again and compared, in its own runtime."""
+"""The one door to TensorFlow: models loaded, traced, trained, saved again, compared."""

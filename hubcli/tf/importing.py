@@ -1,0 +1,143 @@
+"""TensorFlow and the two generations of Keras, imported on demand and without their noise.
+
+`import tensorflow` takes three seconds and brings Keras 3 along; Keras 2 is
+another package, tf_keras. Which of the two `tf.keras` means is decided by
+TF_USE_LEGACY_KERAS when it is used first. Nothing here asks `tf.keras`: each
+generation is imported by its own name, so that one process can hold both, and
+the variable keeps the meaning that the user's own code gives it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from enum import Enum
+from typing import Any
+
+from hubcli.errors import TensorFlowError
+
+__all__ = ["KerasGeneration", "import_h5py", "import_keras", "import_tensorflow"]
+
+_HINT = "Install it: pip install 'hubcli[tf]'"
+_BACKEND = "KERAS_BACKEND"
+
+
+class KerasGeneration(Enum):
+    """A generation of Keras: the package that reads its models, and how it is installed."""
+
+    module: str
+    requirement: str
+
+    def __new__(cls, value: int, module: str, requirement: str) -> KerasGeneration:  # noqa: D102
+        member = object.__new__(cls)
+        member._value_ = value
+        member.module = module
+        member.requirement = requirement
+        return member
+
+    KERAS_2 = 2, "tf_keras", "tf-keras"
+    KERAS_3 = 3, "keras", "hubcli[tf]"
+
+    @classmethod
+    def of_version(cls, version: str) -> KerasGeneration:
+        """The generation of a version, such as "2.15.0" or "3.4.1"; the older one for what isn't understood.
+
+        >>> KerasGeneration.of_version("3.4.1").module
+        'keras'
+        """
+        return cls.KERAS_3 if version.split(".")[0] == "3" else cls.KERAS_2
+
+
+def import_tensorflow() -> Any:
+    """The module `tensorflow`. Raises TensorFlowError where it isn't installed or doesn't load."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _tensorflow_backend():
+        module = _import("tensorflow", _HINT)
+    # What it says of deprecated names and untraced functions is for the model's author. Errors stay.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    from absl import logging as absl_logging
+
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    return module
+
+
+def import_keras(generation: KerasGeneration) -> Any:
+    """The module of that generation, on TensorFlow. Raises TensorFlowError."""
+    import_tensorflow()
+    with _tensorflow_backend():
+        module = _import(generation.module, f"Install it: pip install '{generation.requirement}'")
+    if generation is KerasGeneration.KERAS_3 and module.backend.backend() != "tensorflow":
+        raise TensorFlowError(
+            f"Keras 3 was already imported with the backend {module.backend.backend()}",
+            hint=f"Set {_BACKEND}=tensorflow before keras is imported.",
+        )
+    return module
+
+
+def import_h5py() -> Any:
+    """The module `h5py`. Raises TensorFlowError."""
+    return _import("h5py", _HINT)
+
+
+def _import(name: str, hint: str) -> Any:
+    if sys.modules.get(name) is not None:
+        return sys.modules[name]
+    try:
+        with _quiet_file_descriptor():
+            return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name == name:
+            raise TensorFlowError(f"{name} isn't installed", hint=hint) from error
+        raise TensorFlowError(f"{name} can't be imported: {error}", hint=hint) from error
+    # An import runs whatever the package does, and a broken installation fails in many ways.
+    except Exception as error:
+        raise TensorFlowError(
+            f"{name} can't be imported: {type(error).__name__}: {_first_line(error)}", hint=hint
+        ) from error
+
+
+@contextmanager
+def _tensorflow_backend() -> Iterator[None]:
+    """Keras 3, which reads its backend when it is imported, on TensorFlow, whatever its settings say."""
+    before = os.environ.get(_BACKEND)
+    os.environ[_BACKEND] = "tensorflow"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_BACKEND, None)
+        else:
+            os.environ[_BACKEND] = before
+
+
+@contextmanager
+def _quiet_file_descriptor() -> Iterator[None]:
+    """Keeps away what C++ writes to standard error on import, before its log level counts.
+
+    Only for the time of the import: no line of the user's own runs meanwhile.
+    """
+    try:
+        kept = os.dup(2)
+    except OSError:  # Standard error is closed.
+        yield
+        return
+    try:
+        with tempfile.TemporaryFile() as sink:
+            with suppress(OSError, ValueError, AttributeError):
+                sys.stderr.flush()
+            os.dup2(sink.fileno(), 2)
+            try:
+                yield
+            finally:
+                os.dup2(kept, 2)
+    finally:
+        os.close(kept)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), "")

@@ -1,0 +1,172 @@
+"""A Keras model of either generation, loaded from its file and cut to the piece that is to be shared."""
+
+from __future__ import annotations
+
+import inspect
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hubcli.errors import HubcliError, TensorFlowError, UsageError
+from hubcli.tf.importing import KerasGeneration, import_keras
+from hubcli.tf.keras_source import KerasFormat, KerasSource
+from hubcli.tf.user_code import load_module, near_misses
+
+__all__ = ["LoadedKerasModel", "load_keras_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedKerasModel:
+    """A live Keras model, without an optimizer, and the module of its generation."""
+
+    model: Any
+    keras: Any
+    source: KerasSource
+
+    @property
+    def is_functional(self) -> bool:
+        """Whether its inputs and outputs are known tensors, so that it can be cut."""
+        return bool(getattr(self.model, "inputs", None)) and bool(getattr(self.model, "outputs", None))
+
+    @property
+    def takes_training(self) -> bool:
+        """Whether it may be called with the argument `training`."""
+        if self.source.generation is KerasGeneration.KERAS_3:
+            return True  # Keras 3 drops the argument where the model's own `call` hasn't it.
+        parameters = inspect.signature(self.model.call).parameters.values()
+        return any(one.name == "training" or one.kind is one.VAR_KEYWORD for one in parameters)
+
+    def own_end(self, side: str) -> Any:
+        """The tensors of a functional model on its side "input" or "output", in their structure."""
+        tensors = self.model.inputs if side == "input" else self.model.outputs
+        try:
+            return getattr(self.model, side)
+        except (AttributeError, ValueError):  # A Sequential model of Keras 3 has the lists alone.
+            return tensors[0] if len(tensors) == 1 else tensors
+
+    def cut(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> LoadedKerasModel:
+        """The piece from the inputs of the layers `inputs` to the outputs of the layers `outputs`.
+
+        Nothing named means the model's own end. One output layer gives its
+        output as it is, several a dict by their names. Raises UsageError for a
+        layer that isn't there or used several times, or where no path leads
+        from the inputs to the outputs.
+        """
+        if not inputs and not outputs:
+            return self
+        if not self.is_functional:
+            raise UsageError(
+                f"{self.source.path} can't be cut: it is a subclassed model, whose layers have no order",
+                hint="Leave --input-layer and --output-layer out, or save the piece as a model of its own.",
+            )
+        new_inputs = self._ends(inputs, "input")
+        new_outputs = self._ends(outputs, "output")
+        try:
+            piece = self.keras.Model(new_inputs, new_outputs)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise UsageError(
+                f"No piece of {self.source.path} leads from {', '.join(inputs) or 'its inputs'} "
+                f"to {', '.join(outputs) or 'its outputs'}: {_first_line(error)}",
+                hint="Name layers that stand one after the other, and every input that the outputs need.",
+            ) from error
+        return LoadedKerasModel(piece, self.keras, self.source)
+
+    def _ends(self, names: tuple[str, ...], side: str) -> Any:
+        """The tensors of the layers on that side: one as it is, several by name, or the model's own."""
+        if not names:
+            return self.own_end(side)
+        found = {name: self._end(name, side) for name in names}
+        return next(iter(found.values())) if len(found) == 1 else found
+
+    def _end(self, name: str, side: str) -> Any:
+        layers = {layer.name: layer for layer in self.model.layers}
+        if name not in layers:
+            inside = [holder for holder, inner in _nested_names(self.model) if inner == name]
+            hint = (
+                f"It stands within {inside[0]}, a model of its own: name that, or save that and cut it."
+                if inside
+                else near_misses(name, list(layers))
+            )
+            raise UsageError(f"{self.source.path} has no layer {name}", hint=hint)
+        try:
+            return getattr(layers[name], side)
+        except (AttributeError, ValueError, RuntimeError) as error:
+            raise UsageError(
+                f"The layer {name} has no single {side}: {_first_line(error)}",
+                hint="Name a layer that the model uses once.",
+            ) from error
+
+
+def load_keras_model(path: Path, *, custom_objects: str | None, unsafe: bool) -> LoadedKerasModel:
+    """The model of the file, without its optimizer.
+
+    `custom_objects` names a file or module whose classes and functions the
+    model may use. Python code that stands in the file is refused but for
+    `unsafe`. Raises what `KerasSource.read` and `load_module` do, and
+    TensorFlowError.
+    """
+    source = KerasSource.read(path)
+    if source.code_layers and not unsafe:
+        names = ", ".join(name for name in source.code_layers if name)
+        raise TensorFlowError(
+            f"{path} holds Python code in Lambda layers{f' ({names})' if names else ''}, "
+            "which would run when it is loaded",
+            hint="Export it with --unsafe if you trust who made it.",
+        )
+    keras = import_keras(source.generation)
+    objects = {} if custom_objects is None else _objects_of(custom_objects)
+    options = {"compile": False, "custom_objects": objects}
+    if source.format is not KerasFormat.SAVED_MODEL:
+        options["safe_mode"] = not unsafe
+    try:
+        with _named_by_format(source) as name:
+            model = keras.models.load_model(name, **options)
+    except HubcliError:
+        raise
+    # Keras raises whatever a layer's constructor does.
+    except Exception as error:
+        raise TensorFlowError(
+            f"{path}: Keras {keras.__version__} can't load it: {_first_line(error)}", hint=_load_hint(error)
+        ) from error
+    return LoadedKerasModel(model, keras, source)
+
+
+@contextmanager
+def _named_by_format(source: KerasSource) -> Iterator[str]:
+    """A path to the file with the ending by which Keras knows its format."""
+    if source.format is KerasFormat.SAVED_MODEL or source.path.suffix == source.format.value:
+        yield str(source.path)
+        return
+    with tempfile.TemporaryDirectory(prefix="hubcli-") as folder:
+        link = Path(folder) / f"{source.path.stem}{source.format.value}"
+        link.symlink_to(source.path.absolute())
+        yield str(link)
+
+
+def _objects_of(text: str) -> dict[str, Any]:
+    """Every class and function that the module holds, by its name."""
+    module = load_module(text)
+    return {name: one for name, one in vars(module).items() if callable(one) and not name.startswith("__")}
+
+
+def _load_hint(error: BaseException) -> str:
+    said = str(error)
+    if any(part in said for part in ("Unknown layer", "Unknown ", "Could not locate", "custom_objects")):
+        return "Name the file or module with its own classes: --custom-objects FILE.py"
+    if "safe_mode" in said or "unsafe" in said or "Lambda" in said:
+        return "Export it with --unsafe if you trust who made it."
+    return "If it has classes of its own, name their file: --custom-objects FILE.py; the traceback: --debug"
+
+
+def _nested_names(model: Any) -> Iterator[tuple[str, str]]:
+    for layer in model.layers:
+        for inner in getattr(layer, "layers", ()):
+            yield layer.name, inner.name
+            yield from ((layer.name, deeper) for _, deeper in _nested_names(layer))
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,112 @@
+"""A SavedModel, loaded, with what loading loses set right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hubcli.errors import TensorFlowError
+from hubcli.savedmodel.info import SavedModelInfo
+from hubcli.savedmodel.variables import Variable
+from hubcli.tf.importing import import_tensorflow
+from hubcli.tf.variables import live_variables
+
+__all__ = ["RestoredLists", "copy_values", "load_model", "remove_lists", "restore_lists"]
+
+_TF1_HUB_MARKER = "tfhub_module.pb"
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredLists:
+    """Paths of the variables in the lists that were set on an object; empty where it had them."""
+
+    variables: tuple[str, ...] = ()
+    trainable_variables: tuple[str, ...] = ()
+
+    @property
+    def note(self) -> str:
+        """A sentence about it, "" where nothing was set."""
+        if not self.variables:
+            return ""
+        return (
+            f"the object had no list of what to train, as any plain tf.Module: set `variables` "
+            f"({len(self.variables)}) and `trainable_variables` ({len(self.trainable_variables)})"
+        )
+
+
+def load_model(path: Path, tags: tuple[str, ...] | None = None) -> Any:
+    """The object in the SavedModel, as `hub.load` gives it: the TF1 Hub format is loaded by no tags.
+
+    Its functions work for as long as the object is kept. Raises TensorFlowError.
+    """
+    tf = import_tensorflow()
+    is_hub_module = (path / _TF1_HUB_MARKER).is_file()
+    chosen = list(tags) if tags is not None else [] if is_hub_module else None
+    try:
+        obj = tf.saved_model.load(str(path), tags=chosen)
+    # Loading runs the model's own initializers, which fail in many ways.
+    except Exception as error:
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise TensorFlowError(
+            f"TensorFlow can't load {path}: {type(error).__name__}: {said}", hint=_hint(str(error))
+        ) from error
+    obj._is_hub_module_v1 = is_hub_module  # tensorflow_hub's KerasLayer asks for it.
+    return obj
+
+
+def restore_lists(obj: Any, info: SavedModelInfo) -> RestoredLists:
+    """Sets `variables` and `trainable_variables` on an object that has lost them.
+
+    They hold what the object's functions use, by the flags in the file, and
+    aren't set where these use nothing. Without them a Keras layer around the
+    object trains nothing.
+    """
+    if info.lists.trainable_variables is not None or any(one.node is None for one in info.variables):
+        return RestoredLists()
+    live = live_variables(obj, info)
+    chosen = [one for one in _to_list(info) if one.path in live]
+    if not chosen:
+        return RestoredLists()
+    trainable = [one for one in chosen if one.trainable]
+    if info.lists.variables is None:
+        obj.variables = [live[one.path] for one in chosen]
+    obj.trainable_variables = [live[one.path] for one in trainable]
+    return RestoredLists(tuple(one.path for one in chosen), tuple(one.path for one in trainable))
+
+
+def remove_lists(obj: Any, restored: RestoredLists, info: SavedModelInfo) -> None:
+    """Takes the lists that were set off the object, so that it is saved as it was.
+
+    With them, what lies deep in the object would get shorter checkpoint keys
+    ("variables/0/…"), since a key is the shortest path.
+    """
+    if restored.variables:
+        del obj.trainable_variables
+        if info.lists.variables is None:
+            del obj.variables
+
+
+def copy_values(source: Any, target: Any, info: SavedModelInfo) -> None:
+    """Assigns the values of one loaded object to another of the same model."""
+    origin: Mapping[str, Any] = live_variables(source, info)
+    for path, variable in live_variables(target, info).items():
+        if path in origin:
+            variable.assign(origin[path].numpy())
+
+
+def _to_list(info: SavedModelInfo) -> list[Variable]:
+    own = [one for one in info.variables if not one.is_slot]
+    if info.lists.variables is not None:
+        return [one for one in own if one.is_listed]
+    used = {node for function in info.functions for variant in function.variants for node in variant.captures}
+    return [one for one in own if one.node in used]
+
+
+def _hint(said: str) -> str:
+    if "tags=" in said or "MetaGraphDef associated with tags" in said:
+        return "See its tags: hubcli inspect MODEL; a model with several is rewritten: --method rewrite"
+    if "Op type not registered" in said:
+        return "The model needs a package with that op, such as tensorflow_text."
+    return "See what is broken: hubcli verify MODEL; the whole traceback: --debug"

@@ -1,0 +1,96 @@
+"""`--train`: the user's function that trains a loaded object, and what it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hubcli.errors import UsageError
+from hubcli.savedmodel.info import SavedModelInfo
+from hubcli.tf.user_code import load_module, near_misses, user_errors
+from hubcli.tf.variables import VariableState, live_variables, snapshot
+
+__all__ = ["TrainingFunction", "TrainingReport", "train"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFunction:
+    """A function of the user's, by the text that names it."""
+
+    name: str
+    function: Callable[..., Any]
+
+    @classmethod
+    def load(cls, text: str) -> TrainingFunction:
+        """The function of `FILE.py:function` or `package.module:function`.
+
+        Raises UsageError for a text of another form, a module or a name that
+        isn't there or can't be called, NotFoundError for a file, TensorFlowError
+        for what goes wrong in it.
+        """
+        place, colon, name = text.rpartition(":")
+        if not colon or not place or not name.isidentifier():
+            raise UsageError(
+                f"{text} names no function", hint="Write FILE.py:function or package.module:function."
+            )
+        module = load_module(place)
+        own = [key for key, one in vars(module).items() if callable(one) and not key.startswith("_")]
+        if not hasattr(module, name):
+            raise UsageError(f"{place} has no function {name}", hint=near_misses(name, own))
+        function = getattr(module, name)
+        if not callable(function):
+            raise UsageError(f"{place}:{name} is no function, but a {type(function).__name__}")
+        return cls(text, function)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingReport:
+    """Paths of the variables that a training changed, and of those that hold NaN or infinity.
+
+    `trainable` is how many the model has; `after` what each variable holds now.
+    """
+
+    changed: tuple[str, ...]
+    changed_trainable: tuple[str, ...]
+    trainable: int
+    not_finite: tuple[str, ...]
+    after: Mapping[str, VariableState]
+
+    @property
+    def trained_something(self) -> bool:
+        """Whether a trainable value changed: batch norm statistics alone are no training."""
+        return bool(self.changed_trainable)
+
+
+def train(
+    obj: Any, function: TrainingFunction, arguments: Mapping[str, Any], info: SavedModelInfo
+) -> TrainingReport:
+    """Calls `function(obj, **arguments)`, within a strategy's scope if one is open, and tells what changed.
+
+    `info` is the model's, read before. An exception of the function's is
+    raised as TensorFlowError with its own message and line.
+    """
+    variables = live_variables(obj, info)
+    before = snapshot(variables)
+    with user_errors(function.name):
+        function.function(obj, **arguments)
+    after = snapshot(variables)
+    changed = tuple(path for path in after if after[path].sha256 != before[path].sha256)
+    trainable = _trainable(obj, variables, info)
+    return TrainingReport(
+        changed=changed,
+        changed_trainable=tuple(path for path in changed if path in trainable),
+        trainable=len(trainable),
+        not_finite=tuple(path for path, state in after.items() if not state.is_finite),
+        after=after,
+    )
+
+
+def _trainable(obj: Any, variables: Mapping[str, Any], info: SavedModelInfo) -> frozenset[str]:
+    """The paths in the object's list, or by the flags in the file where it has none."""
+    listed = getattr(obj, "trainable_variables", None)
+    if listed is None:
+        return frozenset(one.path for one in info.variables if one.trainable and not one.is_slot)
+    numbers = {id(one) for one in listed}
+    return frozenset(path for path, one in variables.items() if id(one) in numbers)

@@ -1,0 +1,146 @@
+"""The user's own Python: a file or module, imported, and what goes wrong in it shown as theirs."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from hubcli.errors import HubcliError, NotFoundError, TensorFlowError, UsageError
+
+__all__ = ["load_module", "near_misses", "user_errors"]
+
+
+def load_module(text: str) -> ModuleType:
+    """The module of a file (`train.py`, `dir/layers.py`) or of a dotted name (`package.module`).
+
+    A file may import its neighbours, a dotted name is looked up in the current
+    directory too. Raises NotFoundError for a file that isn't there, UsageError
+    for a module that isn't, TensorFlowError for what goes wrong inside.
+    """
+    if text.endswith(".py") or "/" in text or Path(text).is_file():
+        return _load_file(Path(text))
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        with user_errors(f"{text} can't be imported"):
+            return _import_dotted(text)
+    finally:
+        sys.path.remove(str(Path.cwd()))
+
+
+def near_misses(name: str, known: list[str]) -> str:
+    """A hint with the names most like the one that isn't there, or with all where there are few."""
+    close = get_close_matches(name, known, n=3, cutoff=0.5) or known[:8]
+    if not close:
+        return ""
+    more = f" … ({len(known)} in all)" if len(known) > len(close) else ""
+    return f"There is: {', '.join(close)}{more}"
+
+
+@contextmanager
+def user_errors(what: str) -> Iterator[None]:
+    """Turns an exception of the user's code into TensorFlowError, with their own innermost line."""
+    try:
+        yield
+    except (HubcliError, KeyboardInterrupt):
+        raise
+    except SyntaxError as error:
+        where = f"{error.filename}:{error.lineno}"
+        raise TensorFlowError(f"{what}: {where}: {error.msg}", hint=f"Mend {where}.") from error
+    except SystemExit as error:
+        raise TensorFlowError(f"{what}: it ended the program with status {error.code}") from error
+    except Exception as error:  # The user's code raises what it likes.
+        where = _own_frame(error)
+        said = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
+        message = f"{what}: {where}: {said}" if where else f"{what}: {said}"
+        raise TensorFlowError(message, hint=_advice(error)) from error
+
+
+def _import_dotted(text: str) -> ModuleType:
+    try:
+        return importlib.import_module(text)
+    except ModuleNotFoundError as error:
+        # One that the module imports in its turn is another matter.
+        if error.name is not None and (text == error.name or text.startswith(f"{error.name}.")):
+            raise UsageError(
+                f"There is no module {text}",
+                hint="Name a file (train.py) or a module that Python finds from here (package.module).",
+            ) from error
+        raise
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise NotFoundError(f"{path} doesn't exist", hint="Check the path.")
+    full = path.absolute()
+    if full.stem in sys.modules and getattr(sys.modules[full.stem], "__file__", None) == str(full):
+        return sys.modules[full.stem]
+    # Its own name, so that what it registers or pickles is found under it; not over a module that is there.
+    name = full.stem if full.stem not in sys.modules else f"hubcli_user_{full.stem}"
+    spec = importlib.util.spec_from_file_location(name, full)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} is no Python file", hint="Name a file that ends in .py.")
+    module = importlib.util.module_from_spec(spec)
+    # It stays there: functions that run later import their neighbours too.
+    if str(full.parent) not in sys.path:
+        sys.path.insert(0, str(full.parent))
+    sys.modules[name] = module
+    try:
+        with user_errors(f"{path} can't be loaded"):
+            spec.loader.exec_module(module)
+    except HubcliError:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _own_frame(error: BaseException) -> str:
+    """`file:line` of the innermost frame that is neither of a library nor ours; "" where there is none."""
+    own = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if not _is_library(frame.filename):
+            own = f"{frame.filename}:{frame.lineno}"
+    return own
+
+
+def _is_library(filename: str) -> bool:
+    ours, standard = Path(__file__).parent.parent, Path(importlib.__file__).parent.parent
+    beginnings = ("<", f"{ours}/", f"{standard}/")
+    parts = ("site-packages", "dist-packages", "__autograph_generated_file")
+    return filename.startswith(beginnings) or any(part in filename for part in parts)
+
+
+# Beginnings and parts of messages that are known to puzzle, each with what to do.
+_ADVICE = (
+    (
+        "Only instances of",
+        "tensorflow_hub's KerasLayer is one of Keras 2: build the model with tf_keras, "
+        "or set TF_USE_LEGACY_KERAS=1 where the code says tf.keras.",
+    ),
+    (
+        "object is not callable",
+        "The model has no __call__: call obj.signatures[…]; see: hubcli inspect MODEL --check",
+    ),
+    (
+        "Could not find matching concrete function to call",
+        "See which arguments the model takes: hubcli inspect MODEL",
+    ),
+    (
+        "referencing variables which have been deleted",
+        "Keep a reference to the loaded object while its functions are called.",
+    ),
+    ("got an unexpected keyword argument", "Arguments come from --arg key=value; see the function's own."),
+)
+
+
+def _advice(error: BaseException) -> str:
+    said: Any = str(error)
+    found = next((advice for part, advice in _ADVICE if part in said), "")
+    return found or "The whole traceback: --debug"

@@ -1,0 +1,114 @@
+"""A loaded model, saved again: what is kept, what goes along, what is refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hubcli.errors import TensorFlowError
+from hubcli.savedmodel.diff import compare
+from hubcli.tf.compare import compare_models
+from hubcli.tf.importing import import_tensorflow
+from hubcli.tf.loading import load_model, remove_lists, restore_lists
+from hubcli.tf.resave import resave
+from tests.tf.conftest import Zoo, read
+
+pytestmark = pytest.mark.tensorflow
+
+KEPT = [
+    "reusable", "reusable_with_tuples", "plain_module", "submodules", "signature_only", "several_signatures",
+    "control_flow", "custom_gradient", "many_options", "without_saver", "resaved", "resaved_from_tf1",
+    "python_values", "unknown_shapes", "ragged", "sparse_signature", "every_dtype", "narrow_dtypes",
+    "variables_of_unknown_shape", "static_vocabulary", "mutable_table", "odd_names", "containers",
+    "keras3_export", "keras3_frozen", "tf2_text", "mirrored",
+]  # fmt: skip
+REFUSED = {
+    "signature_defaults": "defaults of signature inputs",
+    "tf1_hub": "its TF1 Hub format",
+    "tf1_tag_sets": "all graphs but one of 3",
+    "tf1_resources": "its TensorFlow 1 graph",
+    "two_meta_graphs": "all graphs but one of 2",
+    "unclaimed_tensors": "tensors that no object holds",
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_nothing_is_lost_of_what_can_be_saved_again(name: str, zoo: Zoo, tmp_path: Path) -> None:
+    source, target = zoo(name), tmp_path / "out"
+    info, obj = read(source), load_model(source)
+    remove_lists(obj, restore_lists(obj, info), info)
+    resave(obj, source, target, info)
+    again = read(target)
+    assert compare(info, again) == ()
+    assert [one.tags for one in again.meta_graphs] == [one.tags for one in info.meta_graphs]
+    comparison = compare_models(obj, load_model(target), again, target)
+    assert comparison.is_equal, comparison.difference
+    assert comparison.variables == len(info.variables)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_would_be_lost_is_refused_and_the_way_out_named(name: str, zoo: Zoo, tmp_path: Path) -> None:
+    source = zoo(name)
+    with pytest.raises(TensorFlowError, match=REFUSED[name]) as caught:
+        resave(object(), source, tmp_path / "out", read(source))
+    assert "--method rewrite" in caught.value.hint
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_beside_the_model_go_along_where_they_still_hold(zoo: Zoo, tmp_path: Path) -> None:
+    source = shutil.copytree(zoo("keras2_functional"), tmp_path / "source")
+    (source / "README.md").write_text("hello")
+    (source / "assets.extra").mkdir()
+    (source / "assets.extra" / "labels.txt").write_text("cat")
+    report = resave(load_model(source), source, tmp_path / "out", read(source))
+    assert report.carried == ("README.md", "assets.extra/labels.txt")
+    assert (tmp_path / "out" / "assets.extra" / "labels.txt").read_text() == "cat"
+    assert [one.path for one in report.dropped] == ["fingerprint.pb", "keras_metadata.pb"]
+    assert not (tmp_path / "out" / "keras_metadata.pb").exists()
+
+
+def test_another_value_of_a_variable_is_found_to_the_bit(zoo: Zoo, tmp_path: Path) -> None:
+    source, target = zoo("reusable"), tmp_path / "out"
+    obj = load_model(source)
+    resave(obj, source, target, read(source))
+    obj.variables[1].assign(obj.variables[1] * (1 + 2**-23))
+    found = compare_models(obj, load_model(target), read(target), target)
+    assert found.difference == "the variable kernel holds other values"
+
+
+def test_another_output_is_found_and_a_random_one_is_not_compared(tmp_path: Path) -> None:
+    tf = import_tensorflow()
+
+    def model(place: Path, factor: float) -> Path:
+        root = tf.Module()
+        spec = [tf.TensorSpec([None, 3], tf.float32)]
+        root.__call__ = tf.function(lambda x: x * factor, input_signature=spec)
+        noise = tf.function(lambda x: x + tf.random.uniform([]), input_signature=spec)
+        tf.saved_model.save(root, str(place), signatures={"noise": noise})
+        return place
+
+    one, other = model(tmp_path / "one", 1.0), model(tmp_path / "other", 1.5)
+    info = read(one)
+    same = compare_models(load_model(one), load_model(one), info, one)
+    assert [(one.call, one.reason) for one in same.skipped] == [
+        ("signature noise", "it gives another output each time")
+    ]
+    assert same.calls == ("__call__(float32[?, 3]) -> float32[?, 3]",)
+    changed = compare_models(load_model(one), load_model(other), info, one)
+    assert "__call__" in changed.difference
+    assert "output 0 differs by up to" in changed.difference
+
+
+def test_text_inputs_are_words_that_the_tables_of_the_model_know(zoo: Zoo, tmp_path: Path) -> None:
+    source, target = zoo("static_vocabulary"), tmp_path / "out"
+    obj = load_model(source)
+    resave(obj, source, target, read(source))
+    assert compare_models(obj, load_model(target), read(target), target).calls
+
+
+def test_a_model_that_tensorflow_cannot_load_is_told_so(zoo: Zoo) -> None:
+    with pytest.raises(TensorFlowError, match="TensorFlow can't load") as caught:
+        load_model(zoo("without_checkpoint"))
+    assert "hubcli verify" in caught.value.hint

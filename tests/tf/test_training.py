@@ -1,0 +1,260 @@
+"""The user's training function: how it is found, what it changes, how its faults are shown, where it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hubcli.errors import NotFoundError, TensorFlowError, UsageError
+from hubcli.tf.importing import import_tensorflow
+from hubcli.tf.loading import load_model, restore_lists
+from hubcli.tf.strategies import Strategy, StrategyKind
+from hubcli.tf.training import TrainingFunction, train
+from tests.tf.conftest import Zoo, read
+
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+BY_LAYER = """
+import tensorflow as tf, tensorflow_hub as hub, tf_keras
+
+def train(obj, epochs=1, rate=0.1):
+    print("training", epochs)
+    layer = hub.KerasLayer(obj, trainable=True)
+    model = tf_keras.Sequential([tf_keras.Input([3]), layer])
+    model.compile(tf_keras.optimizers.SGD(rate), "mse")
+    model.fit(tf.ones([8, 3]), tf.zeros([8, 3]), epochs=epochs, verbose=0)
+
+def by_tape(obj):
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(obj(tf.ones([2, 3])) ** 2)
+    for variable, gradient in zip(obj.trainable_variables, tape.gradient(loss, obj.trainable_variables)):
+        variable.assign_sub(0.01 * gradient)
+
+def nothing(obj):
+    pass
+
+def poison(obj):
+    obj.w.assign(obj.w / 0.0)
+
+def fails(obj):
+    values = [1]
+    return values[7]
+
+number = 3
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "my_training.py"
+    path.write_text(BY_LAYER)
+    return path
+
+
+@pytest.mark.parametrize("name", ["train", "by_tape"])
+def test_a_plain_module_trains_once_its_lists_are_set(
+    name: str, zoo: Zoo, script: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tensorflow_hub")
+    source = zoo("plain_module")
+    info, obj = read(source), load_model(source)
+    assert not hasattr(obj, "trainable_variables")
+    restored = restore_lists(obj, info)
+    assert (restored.variables, restored.trainable_variables) == (("b", "w"), ("w",))
+    assert "no list of what to train" in restored.note
+    report = train(
+        obj, TrainingFunction.load(f"{script}:{name}"), {"epochs": 2} if name == "train" else {}, info
+    )
+    assert report.changed == report.changed_trainable == ("w",)
+    assert report.trained_something
+    assert report.trainable == 1
+    if name == "train":
+        assert capfd.readouterr().out == "training 2\n"
+
+
+def test_without_its_lists_a_layer_around_it_trains_nothing(zoo: Zoo, script: Path) -> None:
+    pytest.importorskip("tensorflow_hub")
+    source = zoo("plain_module")
+    report = train(load_model(source), TrainingFunction.load(f"{script}:train"), {}, read(source))
+    assert not report.trained_something
+
+
+def test_a_training_that_changes_nothing_or_breaks_numbers_is_told(zoo: Zoo, script: Path) -> None:
+    source = zoo("plain_module")
+    info, obj = read(source), load_model(source)
+    assert not train(obj, TrainingFunction.load(f"{script}:nothing"), {}, info).trained_something
+    assert train(obj, TrainingFunction.load(f"{script}:poison"), {}, info).not_finite == ("w",)
+
+
+def test_the_lists_of_an_interface_are_left_as_they_are(zoo: Zoo) -> None:
+    source = zoo("reusable")
+    obj = load_model(source)
+    assert restore_lists(obj, read(source)).note == ""
+    assert [one.name for one in obj.trainable_variables] == ["kernel:0"]
+
+
+def test_an_exception_of_the_users_is_shown_with_its_line(zoo: Zoo, script: Path) -> None:
+    source = zoo("plain_module")
+    function = TrainingFunction.load(f"{script}:fails")
+    with pytest.raises(TensorFlowError) as caught:
+        train(load_model(source), function, {}, read(source))
+    line = 1 + BY_LAYER.splitlines().index("    return values[7]")
+    assert f"{script}:{line}: IndexError: list index out of range" in caught.value.message
+    assert int(caught.value.exit_status) == 7
+    assert isinstance(caught.value.__cause__, IndexError)
+
+
+def test_a_function_that_cannot_be_found_is_a_fault_of_usage(script: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="names no function"):
+        TrainingFunction.load(str(script))
+    with pytest.raises(UsageError, match="has no function trian") as caught:
+        TrainingFunction.load(f"{script}:trian")
+    assert "train" in caught.value.hint
+    with pytest.raises(UsageError, match="no function, but a int"):
+        TrainingFunction.load(f"{script}:number")
+    with pytest.raises(NotFoundError, match="doesn't exist"):
+        TrainingFunction.load(f"{tmp_path}/absent.py:train")
+    with pytest.raises(UsageError, match="There is no module absent_package"):
+        TrainingFunction.load("absent_package.inner:train")
+    (tmp_path / "wrong.py").write_text("x = 1\ndef f(:\n")
+    with pytest.raises(TensorFlowError, match=r"wrong\.py:2: invalid syntax"):
+        TrainingFunction.load(f"{tmp_path}/wrong.py:f")
+    (tmp_path / "imports.py").write_text("import absent_package\n")
+    with pytest.raises(TensorFlowError, match=r"imports\.py:1: ModuleNotFoundError"):
+        TrainingFunction.load(f"{tmp_path}/imports.py:f")
+
+
+def test_a_function_of_a_module_in_this_directory(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(script.parent)
+    assert TrainingFunction.load("my_training:nothing").function.__module__ == "my_training"
+    sys.modules.pop("my_training", None)
+
+
+MIRRORED = """
+import sys
+from pathlib import Path
+from hubcli.tf.importing import import_tensorflow
+tf = import_tensorflow()
+cpu = tf.config.list_physical_devices("CPU")[0]
+if sys.argv[1] == "mirrored":
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from hubcli.tf.strategies import Strategy, StrategyKind
+from hubcli.tf.loading import copy_values, load_model, restore_lists
+from hubcli.tf.resave import resave
+from hubcli.tf.compare import compare_models
+from hubcli.tf.training import TrainingFunction, train
+from tests.tf.conftest import read
+
+strategy = Strategy.start(StrategyKind(sys.argv[1]))
+source, target, script = map(Path, sys.argv[2:])
+info = read(source)
+with strategy.scope():
+    obj = load_model(source)
+    restore_lists(obj, info)
+    report = train(obj, TrainingFunction.load(f"{script}:train"), {"epochs": 2}, info)
+fresh = load_model(source)
+copy_values(obj, fresh, info)
+print("RESULT", strategy.replicas, strategy.is_chief, report.changed, fresh.w.numpy().sum(), flush=True)
+if strategy.is_chief:
+    resave(fresh, source, target, info)
+    print("EQUAL", compare_models(fresh, load_model(target), read(target), target).is_equal, flush=True)
+"""
+
+
+def start(program: str, *arguments: object, **variables: str) -> subprocess.Popen[str]:
+    root = str(Path(__file__).parent.parent.parent)
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": root, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_two_devices_train_one_model(zoo: Zoo, script: Path, tmp_path: Path) -> None:
+    process = start(MIRRORED, "mirrored", zoo("plain_module"), tmp_path / "out", script)
+    out, err = process.communicate(timeout=100)
+    assert "RESULT 2 True ('w',)" in out, err
+    assert "EQUAL True" in out, err
+    assert "training 2" in out
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model_and_the_chief_writes_it(
+    zoo: Zoo, script: Path, tmp_path: Path
+) -> None:
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in (one, other)]
+    processes = []
+    for number in range(2):
+        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}}
+        source, target = zoo("plain_module"), tmp_path / f"out{number}"
+        processes.append(start(MIRRORED, "multiworker", source, target, script, TF_CONFIG=json.dumps(task)))
+    try:
+        results = [process.communicate(timeout=120) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    lines = [[line for line in out.splitlines() if line.startswith("RESULT")] for out, _ in results]
+    assert lines[0], results[0][1]
+    assert lines[0][0].startswith("RESULT 2 True ('w',)")
+    assert lines[1][0].startswith("RESULT 2 False ('w',)")
+    assert lines[0][0].split()[-1] == lines[1][0].split()[-1]
+    assert (tmp_path / "out0" / "saved_model.pb").is_file()
+    assert not (tmp_path / "out1").exists()
+
+
+@pytest.mark.parametrize(("text", "said"), [(None, "isn't set"), ("{", "no JSON"), ("{}", "isn't set")])
+def test_a_cluster_needs_its_configuration(
+    text: str | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if text is not None:
+        monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(UsageError, match=said):
+        Strategy.start(StrategyKind.MULTI_WORKER)
+
+
+def test_the_import_of_tensorflow_is_silent_and_prints_of_ones_own_are_not() -> None:
+    program = (
+        "import sys; from hubcli.tf.importing import *; print('mine', file=sys.stderr); import_tensorflow();"
+        "import_keras(KerasGeneration.KERAS_2); import_keras(KerasGeneration.KERAS_3);"
+        "print('mine too', file=sys.stderr)"
+    )
+    out, err = start(program).communicate(timeout=100)
+    assert (out, err) == ("", "mine\nmine too\n")
+
+
+def test_keras_stands_on_tensorflow_whatever_its_settings_say() -> None:
+    program = (
+        "from hubcli.tf.importing import *; import os;"
+        "print(import_keras(KerasGeneration.KERAS_3).backend.backend(), os.environ['KERAS_BACKEND'])"
+    )
+    out, err = start(program, KERAS_BACKEND="jax").communicate(timeout=100)
+    assert out == "tensorflow jax\n", err
+
+
+def test_without_tensorflow_the_way_to_get_it_is_told(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.modules['tensorflow'] = None\n"
+        "from hubcli.errors import TensorFlowError; from hubcli.tf.importing import import_tensorflow\n"
+        "try: import_tensorflow()\nexcept TensorFlowError as error: print(error.message, '|', error.hint)"
+    )
+    out, _ = start(program).communicate(timeout=60)
+    assert out == "tensorflow isn't installed | Install it: pip install 'hubcli[tf]'\n"
+
+
+def test_tensorflow_is_there_for_what_follows() -> None:
+    assert import_tensorflow() is sys.modules["tensorflow"]
