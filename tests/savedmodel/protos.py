@@ -47,8 +47,49 @@ FLOAT, INT, STRING, RESOURCE = 1, 3, 7, 20
 
 
 def message(type_name: str, /, **fields: Any) -> Any:
-    """A message of TensorFlow's, the whole of it known."""
-    return _message_class(type_name, is_lean=False)(**fields)
+    """A message of TensorFlow's, the whole of it known; messages within it may be given as dicts."""
+    made = _message_class(type_name, is_lean=False)()
+    _fill(made, fields)
+    return made
+
+
+def _fill(target: Any, fields: dict[str, Any]) -> None:
+    """Sets the fields, as newer releases of protobuf do when a message is made."""
+    for name, value in fields.items():
+        kind = target.DESCRIPTOR.fields_by_name[name]
+        is_map = kind.message_type is not None and kind.message_type.GetOptions().map_entry
+        if is_map:
+            for key, inner in value.items():
+                _set_in_map(getattr(target, name), key, inner)
+        elif isinstance(value, (list, tuple)):
+            for inner in value:
+                _append(getattr(target, name), inner)
+        elif kind.message_type is None:
+            setattr(target, name, value)
+        else:
+            getattr(target, name).SetInParent()
+            _put(getattr(target, name), value)
+
+
+def _set_in_map(target: Any, key: str, value: Any) -> None:
+    if isinstance(value, (str, bytes, int, float)):
+        target[key] = value
+    else:
+        _put(target[key], value)
+
+
+def _append(target: Any, value: Any) -> None:
+    if isinstance(value, (str, bytes, int, float)):
+        target.append(value)
+    else:
+        _put(target.add(), value)
+
+
+def _put(target: Any, value: Any) -> None:
+    if isinstance(value, dict):
+        _fill(target, value)
+    else:
+        target.CopyFrom(value)
 
 
 # Values ------------------------------------------------------------------------------------------
