@@ -29,6 +29,7 @@ __all__ = [
     "NotFoundError",
     "OfflineError",
     "OutputError",
+    "TensorFlowError",
     "TruncatedError",
     "UnsafeArchiveError",
     "UsageError",
@@ -53,6 +54,7 @@ class ExitStatus(IntEnum):
     NOT_FOUND = 4, "no such model: not there, or the host says 404"
     NETWORK = 5, "network or server failed, or asks for credentials, or `--offline`"
     INTEGRITY = 6, "bytes that can't be trusted: checksum, truncation, unsafe archive, broken SavedModel"
+    TENSORFLOW = 7, "TensorFlow is missing or fails; an export would lose something"
     CACHE = 8, "disk full, cache or standard output not writable, lock not had in time"
     FOUND = 9, "a check that was asked for found something"
     BROKEN_PIPE = 120, "the reader of standard output went away"
@@ -140,6 +142,13 @@ class BrokenModelError(IntegrityError):
     """Files that don't make up a SavedModel that TensorFlow could load."""
 
     code = "broken-model"
+
+
+class TensorFlowError(HubcliError):
+    """TensorFlow is missing or fails, or an export would lose something."""
+
+    code = "tensorflow"
+    exit_status = ExitStatus.TENSORFLOW
 
 
 class CacheError(HubcliError):
