@@ -17,7 +17,6 @@ and is twenty times slower at it.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,7 +151,7 @@ def _split(name: bytes) -> tuple[bytes, bytes] | None:
 
 
 def _pax_record(key: bytes, value: bytes) -> bytes:
-    """A record `LENGTH KEY=VALUE\\n`, whose length counts its own digits."""
+    """A record, `LENGTH KEY=VALUE` and a line feed, whose length counts its own digits."""
     rest = b" %s=%s\n" % (key, value)
     length = len(rest) + 1
     while len(b"%d" % length) + len(rest) != length:

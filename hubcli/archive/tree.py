@@ -12,6 +12,7 @@ from hubcli.archive.limits import Limits
 from hubcli.archive.members import Member, MemberStream
 from hubcli.archive.names import NameRules
 from hubcli.errors import NotFoundError, UnsafeArchiveError
+from hubcli.quantity import format_size
 
 __all__ = ["Tree", "TreeNode", "walk_tree"]
 
@@ -57,12 +58,20 @@ class Tree:
         archive must not hold, NotFoundError for what can't be read.
         """
         rules, total, nodes = NameRules(limits), 0, []
-        for node in _walk_below(top):
-            rules.accept(node.name, is_directory=node.is_directory)
-            total += node.size_bytes
-            nodes.append(node)
+        try:
+            for node in _walk_below(top):
+                rules.accept(node.name, is_directory=node.is_directory)
+                total += node.size_bytes
+                nodes.append(node)
+        except UnsafeArchiveError as error:
+            raise UnsafeArchiveError(
+                f"{top} can't be packed. {error.message}", hint="Rename it, or take it out of there."
+            ) from error
         if total > limits.unpacked_bytes:
-            raise UnsafeArchiveError(f"{top} holds more than {limits.unpacked_bytes} bytes")
+            raise UnsafeArchiveError(
+                f"{top} holds {format_size(total)}: more than what is unpacked again",
+                hint=f"Take out what isn't the model's, down to {format_size(limits.unpacked_bytes)}.",
+            )
         return cls(top, tuple(nodes))
 
     @property
