@@ -61,8 +61,8 @@ def test_the_public_names_are_what_they_say() -> None:
 
 def test_the_public_names_stay_themselves_when_the_commands_are_imported() -> None:
     program = (
-        "import hubcli, hubcli.commands.export, hubcli.commands.fetch, hubcli.commands.inspect, hubcli.commands.ls\n"
-        "import hubcli.commands.verify, hubcli.cli.app\n"
+        "import hubcli, hubcli.commands.fetch, hubcli.commands.inspect, hubcli.commands.ls\n"
+        "import hubcli.commands.verify, hubcli.commands.export, hubcli.cli.app\n"
         "assert all(map(callable, (hubcli.export, hubcli.fetch, hubcli.inspect, hubcli.ls, hubcli.verify)))"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -30,7 +30,7 @@ def copy_tree(tree: Tree, destination: Path, on_bytes: OnBytes = lambda size: No
     """
     destination.mkdir()
     for node in tree.nodes:
-        target = destination / node.name
+        target = destination / node.path.relative_to(tree.top)  # As the system has the name.
         if node.is_directory:
             target.mkdir()
         else:

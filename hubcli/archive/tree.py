@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 from hubcli.archive.limits import Limits
@@ -97,12 +99,17 @@ def walk_tree(top: Path) -> MemberStream:
 
 def _walk_below(folder: Path, prefix: str = "") -> Iterator[TreeNode]:
     with _reading(folder):
-        children = sorted(folder.iterdir(), key=lambda path: path.name)
-    for path in children:
-        node = _node(path, prefix + path.name)
+        children = sorted(((_utf_8(path.name), path) for path in folder.iterdir()), key=itemgetter(0))
+    for name, path in children:
+        node = _node(path, prefix + name)
         yield node
         if node.is_directory:
             yield from _walk_below(path, f"{node.name}/")
+
+
+def _utf_8(name: str) -> str:
+    """The name as its bytes spell it in UTF-8: the locale's encoding may be another."""
+    return os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
 def _node(path: Path, name: str) -> TreeNode:
