@@ -16,7 +16,7 @@ __all__ = ["mounted"]
 
 @contextmanager
 def mounted(where: Path, options: str) -> Iterator[Path]:
-    """A disk of its own, with these options of tmpfs(5); the test that asks is skipped where that can't be."""
+    """A disk with these options of tmpfs(5); the test that asks is skipped where that can't be."""
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("a small disk can be mounted by root on Linux alone")
     where.mkdir()

@@ -1,7 +1,7 @@
 """Archives that are the same, byte for byte, wherever and by whomever a directory is packed.
 
 Names are sorted, times are 0, owners are 0 and nameless, modes are 0644 and
-0755. Headers are written here, as the standard library's changed between
+0755, empty directories are left out. Headers are written here, as the standard library's changed between
 releases. Source: POSIX.1-2017, pax, "ustar Interchange Format" and "pax
 Header Block"; RFC 1952 (gzip); RFC 1951, 3.2.4 (stored blocks).
 
@@ -87,9 +87,14 @@ def archive_size_bytes(tree: Tree, *, compress: bool = True) -> int:
 
 
 def _nodes(tree: Tree) -> Iterator[TreeNode]:
-    """The root first, as `tar -C DIR .` has it: tensorflow_hub takes entries of all directories."""
+    """The root first, as `tar -C DIR .` has it: tensorflow_hub needs entries of directories.
+
+    Directories without a file below them are left out: they mean nothing to a
+    model, and many packers, git and buckets lose them on the way.
+    """
     yield TreeNode(tree.top, "", is_directory=True)
-    yield from tree.nodes
+    parents = {parent for node in tree.nodes if not node.is_directory for parent in node.path.parents}
+    yield from (node for node in tree.nodes if not node.is_directory or node.path in parents)
 
 
 def _tar(tree: Tree, on_bytes: OnBytes) -> Iterator[bytes]:

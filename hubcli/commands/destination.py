@@ -51,19 +51,14 @@ def staged_output(
     hidden = place.with_name(f".{place.name[:_SHOWN_CHARACTERS]}.{uuid.uuid4().hex[:12]}.hubcli-tmp")
     made = [folder for folder in place.parents if not folder.exists()]
     try:
-        hidden.mkdir(parents=True)
-        staged = hidden / "new"
-        yield staged
-        require_free(destination, cache_root=cache_root, force=force, source=source)
-        _publish(staged, place)
+        with _swept(hidden, made), _swept(hidden, made):  # Twice: an interrupt may come as late as the first.
+            hidden.mkdir(parents=True)
+            staged = hidden / "new"
+            yield staged
+            require_free(destination, cache_root=cache_root, force=force, source=source)
+            _publish(staged, place)
     except OSError as error:
         raise _unwritable(destination, error) from error
-    finally:
-        try:
-            _sweep(hidden, made)
-        except KeyboardInterrupt:  # The first one may come as late as here.
-            _sweep(hidden, made)
-            raise
 
 
 def _free_place(destination: Path, cache_root: Path, force: bool, source: Path | None) -> Path:
@@ -122,12 +117,16 @@ def _publish(staged: Path, place: Path) -> None:
         raise
 
 
-def _sweep(hidden: Path, made: list[Path]) -> None:
-    """Removes the hidden directory, and of the directories that were made those that are empty."""
-    remove_tree(hidden)
-    with suppress(OSError):
-        for folder in made:
-            folder.rmdir()
+@contextmanager
+def _swept(hidden: Path, made: Sequence[Path]) -> Iterator[None]:
+    """In the end removes the hidden directory, and of the directories that were made those that are empty."""
+    try:
+        yield
+    finally:
+        remove_tree(hidden)
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()
 
 
 def _occupied(destination: Path, what: str) -> OutputError:

@@ -25,7 +25,7 @@ from hubcli.commands.placement import ExportFormat, Layout, Placement
 from hubcli.commands.targets import Target
 from hubcli.commands.unpacked import unpack_archive
 from hubcli.errors import BrokenModelError, DiskFullError, TruncatedError, UsageError
-from hubcli.handle import Handle
+from hubcli.handle import Handle, HandleKind
 from hubcli.savedmodel.integrity import ModelCheck
 from hubcli.savedmodel.structure import check_structure
 from hubcli.settings import Settings
@@ -133,20 +133,19 @@ class _Export:
         )
 
     def run(self) -> ExportResult:
-        local = self.target.archive or self.target.directory
+        archive = self.target.archive
         require_free(  # Before anything is fetched; once more before the rename.
             self.placement.place,
             cache_root=self.settings.cache_root,
             force=self.options.force,
-            source=local,
+            source=archive or self.target.directory,
         )
         if self._needs_keras():
-            return self._export_made(
-                partial(export_keras_model, local or self._cached(), options=self.options)
-            )
-        if self.target.archive is not None:
-            return self._export_made(partial(self._unpack, self.target.archive))
-        return self._export_directory(self.target.directory or self._cached())
+            source = archive or self._directory()
+            return self._export_made(partial(export_keras_model, source, options=self.options))
+        if archive is not None:
+            return self._export_made(partial(self._unpack, archive))
+        return self._export_directory(self._directory())
 
     def _handle(self) -> Handle | None:
         """The handle that tells name and version; of a directory in the cache, that of its entry."""
@@ -164,10 +163,13 @@ class _Export:
             )
         return is_keras or self.options.is_for_keras
 
-    def _cached(self) -> Path:
-        """The directory of the handle's model in the cache, fetched if need be."""
-        assert self.target.handle is not None
-        path = fetch(self.target.handle, self.settings, listener=self.listener).path
+    def _directory(self) -> Path:
+        """The model's directory: of a handle the one in the cache, fetched if it isn't there or not whole."""
+        directory, handle = self.target.directory, self.target.handle
+        if handle is None or handle.kind is HandleKind.PATH:
+            assert directory is not None
+            return directory
+        path = fetch(handle, self.settings, listener=self.listener).path
         self.entry = Entry.read(EntryPaths(self.settings.cache_root, path.name))
         return path
 
