@@ -65,7 +65,7 @@ class ExportOptions:
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """A model that was written. `destination` is its directory or archive.
+    """A model that was written. `destination` is its directory or archive, links followed.
 
     `size_bytes` is the size of the archive, or of the files of the directory;
     `sha256` is the archive's, None for a directory.
@@ -131,10 +131,11 @@ class _Export:
             name=options.name,
             version=options.version,
         )
+        self.place = self.placement.place
 
     def run(self) -> ExportResult:
         archive = self.target.archive
-        require_free(  # Before anything is fetched; once more before the rename.
+        self.place = require_free(  # Before anything is fetched; once more before the rename.
             self.placement.place,
             cache_root=self.settings.cache_root,
             force=self.options.force,
@@ -257,7 +258,7 @@ class _Export:
     def _result(self, tree: Tree, packed: PackedArchive | None) -> ExportResult:
         return ExportResult(
             source=self.target.name,
-            destination=self.placement.place.expanduser().absolute(),
+            destination=self.place,
             layout=self.placement.layout,
             format=self.placement.format,
             size_bytes=tree.size_bytes if packed is None else packed.size_bytes,
