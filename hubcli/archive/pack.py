@@ -8,10 +8,10 @@ Header Block"; RFC 1952 (gzip); RFC 1951, 3.2.4 (stored blocks).
 A `.tar.gz` stores its bytes without compressing them. No compressor at hand
 gives the same output everywhere: zlib promises none, zlib-ng, which newer
 builds of Python and some distributions have in its place, differs from it and
-from its own earlier releases, Apple's differs too, and ISA-L chooses its
-algorithm by the processor. How stored blocks look is fixed by the standard and
-by their length alone. Weights hardly shrink anyway: gzip takes 7 % off floats,
-and is twenty times slower at it.
+from its own earlier releases, and ISA-L chooses its algorithm by the
+processor (see zlib-ng's issue 2216, ISA-L's 140). How stored blocks look is
+fixed by the standard and by their length alone. Weights hardly shrink anyway:
+gzip takes a tenth off a BERT or a ResNet50, and is over ten times slower at it.
 """
 
 from __future__ import annotations

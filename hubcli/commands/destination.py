@@ -81,17 +81,21 @@ def _free_place(destination: Path, cache_root: Path, force: bool, source: Path |
 
 def _require_replaceable(destination: Path, place: Path, kept: Sequence[Path]) -> None:
     """Raises OutputError for a directory that must not be replaced, not even an empty one."""
-    if place == Path.cwd():
-        raise OutputError(
-            f"{destination} is the working directory, which can't be replaced",
-            hint="Name a directory in it, or go elsewhere first.",
-        )
+    with suppress(FileNotFoundError):  # The working directory may be gone.
+        if place == Path.cwd():
+            raise OutputError(
+                f"{destination} is the working directory, which can't be replaced",
+                hint="Name a directory in it, or go elsewhere first.",
+            )
+        kept = [*kept, Path.cwd()]
+    with suppress(RuntimeError):  # A user without an entry has no home.
+        kept = [*kept, Path.home().resolve()]
     if os.path.ismount(place):
         raise OutputError(
             f"{destination} is a mount point, which can't be replaced",
             hint=f"Name a directory in it: {destination / 'model'}",
         )
-    for path in (*kept, Path.cwd(), _resolved(Path.home())):
+    for path in kept:
         if path.is_relative_to(place):
             raise OutputError(
                 f"{destination} holds {path}, and would be replaced with it", hint="Name a place of its own."

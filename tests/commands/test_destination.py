@@ -217,6 +217,23 @@ def test_an_empty_working_directory_is_not_replaced_either(room: Path, cache: Pa
     assert "working directory" in refusal(Path(), cache).message
 
 
+def test_a_user_without_home_and_working_directory_can_export(
+    room: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    gone = room / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.setattr(Path, "home", nowhere)
+    (room / "model").mkdir()
+    write(room / "model", cache)
+    assert models.tree_files(room / "model") == NEW
+    monkeypatch.chdir(room)
+
+
 def test_a_mount_point_is_not_replaced(room: Path, cache: Path) -> None:
     with mounted(room / "disk", "size=1m") as mount:
         error = refusal(mount, cache)
