@@ -1,4 +1,4 @@
-"""hubcli: TensorFlow SavedModels fetched, cached, laid open and checked.
+"""hubcli: TensorFlow SavedModels fetched, cached, laid open, checked and exported.
 
 `import hubcli` is light: nothing heavier than the standard library is loaded
 until a name is used.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from hubcli.commands.export import export
     from hubcli.commands.fetch import fetch
     from hubcli.commands.inspect import inspect
     from hubcli.commands.ls import ls
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
     from hubcli.handle import Handle
     from hubcli.settings import Settings
 
-__all__ = ["Handle", "HubcliError", "Settings", "__version__", "fetch", "inspect", "ls", "verify"]
+__all__ = ["Handle", "HubcliError", "Settings", "__version__", "export", "fetch", "inspect", "ls", "verify"]
 
 _HOMES = {
+    "export": "hubcli.commands.export",
     "fetch": "hubcli.commands.fetch",
     "inspect": "hubcli.commands.inspect",
     "ls": "hubcli.commands.ls",

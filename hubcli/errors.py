@@ -58,7 +58,7 @@ class ExitStatus(IntEnum):
     NETWORK = 5, "network or server failed, or asks for credentials, or `--offline`"
     INTEGRITY = 6, "bytes that can't be trusted: checksum, truncation, unsafe archive, broken SavedModel"
     TENSORFLOW = 7, "TensorFlow is missing or fails; an export would lose something"
-    CACHE = 8, "disk full, cache or standard output not writable, lock not had in time"
+    CACHE = 8, "disk full, cache or output not writable, lock not had in time"
     FOUND = 9, "a check that was asked for found something"
     BROKEN_PIPE = 120, "the reader of standard output went away"
     INTERRUPTED = 130, "interrupted (Ctrl-C, SIGTERM)"
@@ -167,7 +167,7 @@ class BrokenModelError(IntegrityError):
 
 
 class TensorFlowError(HubcliError):
-    """TensorFlow is missing, or fails, or what was asked of it would lose something."""
+    """TensorFlow is missing or fails, or an export would lose something."""
 
     code = "tensorflow"
     exit_status = ExitStatus.TENSORFLOW
@@ -205,7 +205,7 @@ class LockLostError(LockTimeoutError):
 
 
 class OutputError(HubcliError):
-    """Standard output can't be written."""
+    """Standard output or a destination can't be written, or must not be."""
 
     code = "output"
     exit_status = ExitStatus.CACHE

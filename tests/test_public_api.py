@@ -36,6 +36,7 @@ def test_the_public_names_are_these() -> None:
         "HubcliError",
         "Settings",
         "__version__",
+        "export",
         "fetch",
         "inspect",
         "ls",
@@ -50,6 +51,7 @@ def test_every_public_name_is_there(name: str) -> None:
 
 
 def test_the_public_names_are_what_they_say() -> None:
+    assert callable(hubcli.export)
     assert callable(hubcli.fetch)
     assert callable(hubcli.ls)
     assert callable(hubcli.verify)
@@ -60,8 +62,8 @@ def test_the_public_names_are_what_they_say() -> None:
 def test_the_public_names_stay_themselves_when_the_commands_are_imported() -> None:
     program = (
         "import hubcli, hubcli.commands.fetch, hubcli.commands.inspect, hubcli.commands.ls\n"
-        "import hubcli.commands.verify, hubcli.cli.app\n"
-        "assert all(map(callable, (hubcli.fetch, hubcli.inspect, hubcli.ls, hubcli.verify)))"
+        "import hubcli.commands.verify, hubcli.commands.export, hubcli.cli.app\n"
+        "assert all(map(callable, (hubcli.export, hubcli.fetch, hubcli.inspect, hubcli.ls, hubcli.verify)))"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 

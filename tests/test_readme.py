@@ -51,7 +51,14 @@ def test_the_keys_of_inspect_are_those_that_are_printed(hubcli: Run) -> None:
     assert ["schema", *re.findall(r"`(\w+)`", " ".join(cells))] == list(document)
 
 
-@pytest.mark.parametrize("command", ["fetch", "ls", "inspect", "verify"])
+def test_the_keys_of_export_are_those_that_are_printed(hubcli: Run, tmp_path: Path) -> None:
+    document = json.loads(hubcli("export", "example://mul/1", str(tmp_path / "mul"), "--json").stdout)
+    table = section("`hubcli export").split("| key | meaning |", 1)[1].split("\n\n", 1)[0]
+    cells = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
+    assert ["schema", *re.findall(r"`(\w+)`", " ".join(cells))] == list(document)
+
+
+@pytest.mark.parametrize("command", ["fetch", "ls", "inspect", "verify", "export"])
 def test_every_option_is_described(command: str, hubcli: Run) -> None:
     told = hubcli(command, "--help", COLUMNS="200").stdout
     for option in re.findall(r"(--[a-z0-9-]+)", told):

@@ -52,13 +52,13 @@ def unpack(
     return tuple(sorted(records, key=lambda record: record.path))
 
 
-def require_room(folder: Path, size_bytes: int, what: str) -> None:
+def require_room(folder: Path, size_bytes: int, what: str, way_out: str = "name another --cache-dir") -> None:
     """Raises DiskFullError where `what`, of that size, would fill the disk of the folder."""
     free = shutil.disk_usage(folder).free
     if size_bytes + _RESERVE_BYTES > free:
         raise DiskFullError(
             f"No room for {what}: it needs {format_size(size_bytes)}, {format_size(free)} are free",
-            hint="Free some space, or name another --cache-dir.",
+            hint=f"Free some space, or {way_out}.",
         )
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "cache_errors",
     "directory_size_bytes",
     "exchange",
+    "exchange_at_once",
     "file_sizes",
     "not_a_directory",
     "remove_tree",
@@ -102,22 +103,23 @@ def exchange(new: Path, old: Path) -> None:
     In one step on Linux (renameat2) and macOS (renamex_np), so that there is
     no moment without either; elsewhere by renaming `old` aside first.
     """
-    if not _exchange_at_once(os.fsencode(new), os.fsencode(old)):
+    if not exchange_at_once(new, old):
         aside = new.with_name(f"{new.name.split('.', 1)[0]}.{uuid.uuid4().hex}.tmp")
         old.rename(aside)
         new.rename(old)
         aside.rename(new)
 
 
-def _exchange_at_once(new: bytes, old: bytes) -> bool:
-    """Whether the system exchanged the two; False where it or the file system doesn't know how."""
+def exchange_at_once(new: Path, old: Path) -> bool:
+    """Whether the system exchanged the two, of whatever kind; False where it or the file system can't."""
     import ctypes  # Who only reads the cache doesn't wait for it.
 
+    paths = os.fsencode(new), os.fsencode(old)
     library = ctypes.CDLL(None, use_errno=True)
     if sys.platform == "darwin" and hasattr(library, "renamex_np"):
-        failed = library.renamex_np(new, old, _RENAME_EXCHANGE)
+        failed = library.renamex_np(*paths, _RENAME_EXCHANGE)
     elif hasattr(library, "renameat2"):
-        failed = library.renameat2(_AT_FDCWD, new, _AT_FDCWD, old, _RENAME_EXCHANGE)
+        failed = library.renameat2(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE)
     else:
         return False
     if not failed:
@@ -125,7 +127,7 @@ def _exchange_at_once(new: bytes, old: bytes) -> bool:
     code = ctypes.get_errno()
     if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
         return False
-    raise OSError(code, os.strerror(code), os.fsdecode(old))
+    raise OSError(code, os.strerror(code), str(old))
 
 
 def remove_tree(path: Path) -> None:

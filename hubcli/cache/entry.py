@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hubcli.cache.descriptor import Descriptor
-from hubcli.cache.layout import EntryPaths
+from hubcli.cache.layout import EntryPaths, is_key
 from hubcli.cache.manifest import Manifest
 
 __all__ = ["Entry"]
@@ -34,6 +34,16 @@ class Entry:
         manifest = Manifest.read(paths.manifest_text)
         # The manifest tells all that the descriptor does.
         return cls(paths, manifest, Descriptor.read(paths.descriptor) if manifest is None else None)
+
+    @classmethod
+    def at(cls, directory: Path, root: Path) -> Entry | None:
+        """The entry whose directory was named by its path, as `hubcli fetch` prints it; None for others."""
+        try:
+            resolved = directory.resolve()
+            is_ours = is_key(resolved.name) and resolved.parent == root.resolve()
+        except (OSError, RuntimeError):
+            return None
+        return cls.read(EntryPaths(root, resolved.name)) if is_ours else None
 
     @property
     def path(self) -> Path:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hubcli import __version__
+from hubcli.cli.export import export_command
 from hubcli.cli.fetch import fetch_command
 from hubcli.cli.inspect import inspect_command
 from hubcli.cli.ls import ls_command
@@ -35,10 +36,11 @@ def root(
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Fetch, cache, inspect and check TensorFlow SavedModels, in the cache that hub.load reads."""
+    """Fetch, cache, inspect, check and export TensorFlow SavedModels, in the cache that hub.load reads."""
 
 
 app.command("fetch")(fetch_command)
 app.command("ls")(ls_command)
 app.command("inspect")(inspect_command)
 app.command("verify")(verify_command)
+app.command("export")(export_command)

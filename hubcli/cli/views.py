@@ -12,10 +12,19 @@ from hubcli.quantity import format_age, format_size
 from hubcli.timestamp import to_iso_utc
 
 if TYPE_CHECKING:
+    from hubcli.commands.export import ExportResult
     from hubcli.commands.fetch import FetchResult
     from hubcli.commands.ls import CachedModel, Listing
 
-__all__ = ["fetch_document", "fetch_summary", "listing_document", "show_listing", "show_names"]
+__all__ = [
+    "export_document",
+    "export_summary",
+    "fetch_document",
+    "fetch_summary",
+    "listing_document",
+    "show_listing",
+    "show_names",
+]
 
 _COLUMNS = (
     Column("HANDLE", stretches=True),
@@ -46,6 +55,26 @@ def fetch_document(result: FetchResult) -> dict[str, Any]:
         "sha256": result.archive_sha256,
         "seconds": round(result.seconds, 3),
         "was_cached": result.was_cached,
+    }
+
+
+def export_summary(result: ExportResult) -> str:
+    """One line for a person."""
+    files = "1 file" if result.file_count == 1 else f"{result.file_count} files"
+    return f"Exported {result.source}  {format_size(result.size_bytes)}, {files}, {result.seconds:.1f} s"
+
+
+def export_document(result: ExportResult) -> dict[str, Any]:
+    """`hubcli export --json`."""
+    return {
+        "source": result.source,
+        "destination": str(result.destination),
+        "layout": result.layout.value,
+        "format": result.format.value,
+        "bytes": result.size_bytes,
+        "files": result.file_count,
+        "sha256": result.sha256,
+        "seconds": round(result.seconds, 3),
     }
 
 

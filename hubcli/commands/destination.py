@@ -4,98 +4,153 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hubcli.cache.disk import exchange, remove_tree
-from hubcli.errors import DiskFullError, OutputError
+from hubcli.cache.disk import exchange_at_once, remove_tree
+from hubcli.errors import DiskFullError, OutputError, UsageError
 
 __all__ = ["require_free", "staged_output"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_SHOWN_CHARACTERS = 40  # Of the place's name in that of the temporary directory: names end at 255 bytes.
 
 
-def require_free(destination: Path, *, cache_root: Path, force: bool) -> None:
-    """Raises OutputError where nothing may be written: in the cache, or over what is there without `force`."""
-    place = destination.expanduser().absolute()
-    root = cache_root.absolute()
-    if _resolved(place).is_relative_to(_resolved(root)):
-        raise OutputError(
-            f"{destination} lies in the cache {cache_root}", hint="Name a place outside of the cache."
-        )
-    if force or not os.path.lexists(place):
-        return
-    if place.is_dir() and not place.is_symlink() and not any(place.iterdir()):
-        return
-    what = "is there and not empty" if place.is_dir() else "is there already"
-    raise OutputError(f"{destination} {what}", hint="Name another place, or replace it with --force.")
+def require_free(destination: Path, *, cache_root: Path, force: bool, source: Path | None = None) -> Path:
+    """The place that the destination means, links followed, if something may be written there.
+
+    Raises OutputError for the cache and what is in it, for what is there
+    already without `force`, and, whatever is forced, for a place within the
+    `source`, and for a directory whose replacement would take the source, the
+    cache, the working or the home directory with it. UsageError for a path
+    that can't be one.
+    """
+    try:
+        return _free_place(destination, cache_root, force, source)
+    except OSError as error:
+        raise _unwritable(destination, error) from error
 
 
 @contextmanager
-def staged_output(destination: Path, *, cache_root: Path, force: bool) -> Iterator[Path]:
-    """A path beside `destination` at which a directory or a file is to be made; then it is renamed there.
+def staged_output(
+    destination: Path, *, cache_root: Path, force: bool, source: Path | None = None
+) -> Iterator[Path]:
+    """A path at which a directory or a file is to be made; then it is renamed to the destination.
 
-    What `force` replaces stays in its place until then. Where the context ends
-    with an error, nothing stays. Raises OutputError, DiskFullError.
+    The path is the one name in a hidden directory beside the destination;
+    other names in it are the caller's to use. What `force` replaces stays in
+    its place until the rename. However the context ends, an interrupt
+    included, the hidden directory goes, with what was replaced; after an error
+    the destination is as it was. Raises what `require_free` does, OutputError,
+    DiskFullError.
     """
-    place = destination.expanduser().absolute()
-    require_free(destination, cache_root=cache_root, force=force)
-    staged = place.with_name(f".{place.name}.{uuid.uuid4().hex[:12]}.hubcli-tmp")
-    made = _missing_parents(place)
-    is_published = False
+    place = require_free(destination, cache_root=cache_root, force=force, source=source)
+    hidden = place.with_name(f".{place.name[:_SHOWN_CHARACTERS]}.{uuid.uuid4().hex[:12]}.hubcli-tmp")
+    made = [folder for folder in place.parents if not folder.exists()]
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        yield staged
-        require_free(destination, cache_root=cache_root, force=force)
-        _publish(staged, place)
-        is_published = True
+        with _swept(hidden, made), _swept(hidden, made):  # Twice: an interrupt may come as late as the first.
+            hidden.mkdir(parents=True)
+            staged = hidden / "new"
+            yield staged
+            require_free(destination, cache_root=cache_root, force=force, source=source)
+            _publish(staged, place)
     except OSError as error:
-        kind = DiskFullError if error.errno in _FULL else OutputError
-        raise kind(
-            f"{destination} can't be written: {error.strerror or error}",
-            hint="Free some space, or name another place."
-            if kind is DiskFullError
-            else "Name another place.",
-        ) from error
-    finally:
-        remove_tree(staged)
-        for folder in () if is_published else made:
-            _remove_if_empty(folder)
+        raise _unwritable(destination, error) from error
+
+
+def _free_place(destination: Path, cache_root: Path, force: bool, source: Path | None) -> Path:
+    place, root = _resolved(destination), _resolved(cache_root)
+    kept = [root] if source is None else [root, _resolved(source)]
+    if place.is_relative_to(root):
+        raise OutputError(
+            f"{destination} lies in the cache {cache_root}", hint="Name a place outside of the cache."
+        )
+    if place.is_relative_to(kept[-1]):
+        raise OutputError(f"{destination} lies in the source {source}", hint="Name a place outside of it.")
+    if place.is_dir():
+        _require_replaceable(destination, place, kept)
+        if not force and any(place.iterdir()):
+            raise _occupied(destination, "is there and not empty")
+    elif os.path.lexists(place) and not force:
+        raise _occupied(destination, "is there already")
+    return place
+
+
+def _require_replaceable(destination: Path, place: Path, kept: Sequence[Path]) -> None:
+    """Raises OutputError for a directory that must not be replaced, not even an empty one."""
+    with suppress(FileNotFoundError):  # The working directory may be gone.
+        if place == Path.cwd():
+            raise OutputError(
+                f"{destination} is the working directory, which can't be replaced",
+                hint="Name a directory in it, or go elsewhere first.",
+            )
+        kept = [*kept, Path.cwd()]
+    with suppress(RuntimeError):  # A user without an entry has no home.
+        kept = [*kept, Path.home().resolve()]
+    if os.path.ismount(place):
+        raise OutputError(
+            f"{destination} is a mount point, which can't be replaced",
+            hint=f"Name a directory in it: {destination / 'model'}",
+        )
+    for path in kept:
+        if path.is_relative_to(place):
+            raise OutputError(
+                f"{destination} holds {path}, and would be replaced with it", hint="Name a place of its own."
+            )
 
 
 def _publish(staged: Path, place: Path) -> None:
-    if staged.is_dir() and place.is_dir() and not place.is_symlink():
-        exchange(staged, place)  # What was there is removed with the staged one.
-    elif staged.is_dir() and os.path.lexists(place):
-        aside = staged.with_name(f"{staged.name}.old")
-        place.rename(aside)
-        staged.rename(place)
-        aside.unlink()
-    elif place.is_dir() and not place.is_symlink():
-        aside = staged.with_name(f"{staged.name}.old")
-        place.rename(aside)
-        staged.rename(place)
-        remove_tree(aside)
-    else:
+    """Renames the staged directory or file to its place; what is there takes the place of the staged one."""
+    if not place.is_dir() and not (staged.is_dir() and os.path.lexists(place)):
         staged.replace(place)
-
-
-def _missing_parents(place: Path) -> list[Path]:
-    """The directories above `place` that aren't there yet, the innermost first."""
-    return [folder for folder in place.parents if not folder.exists()]
-
-
-def _remove_if_empty(folder: Path) -> None:
-    try:
-        folder.rmdir()
-    except OSError:
         return
+    if staged.is_dir() and place.is_dir():
+        shutil.copymode(place, staged)  # Whoever made the empty directory chose who may read it.
+    if exchange_at_once(staged, place):
+        return
+    aside = staged.with_name("old")
+    try:
+        place.rename(aside)
+        staged.rename(place)
+    except BaseException:
+        if not os.path.lexists(place):
+            aside.rename(place)
+        raise
+
+
+@contextmanager
+def _swept(hidden: Path, made: Sequence[Path]) -> Iterator[None]:
+    """In the end removes the hidden directory, and of the directories that were made those that are empty."""
+    try:
+        yield
+    finally:
+        remove_tree(hidden)
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+
+
+def _occupied(destination: Path, what: str) -> OutputError:
+    return OutputError(f"{destination} {what}", hint="Name another place, or replace it with --force.")
+
+
+def _unwritable(destination: Path, error: OSError) -> OutputError | DiskFullError:
+    if error.errno in _FULL:
+        return DiskFullError(
+            f"No room for {destination}: {error.strerror}", hint="Free some space, or name another place."
+        )
+    return OutputError(
+        f"{destination} can't be written: {error.strerror or error}",
+        hint=f"Check {destination.parent} and its mode, or name another place.",
+    )
 
 
 def _resolved(path: Path) -> Path:
+    """The path without links; raises UsageError where it can't be one."""
     try:
-        return path.resolve()
-    except (OSError, RuntimeError):
-        return path
+        return path.expanduser().resolve()
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(f"{str(path)!r} is no path: {error}", hint="Name another place.") from error

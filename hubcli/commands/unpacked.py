@@ -16,7 +16,7 @@ from hubcli.errors import CacheError, DiskFullError
 from hubcli.handle import Handle
 from hubcli.settings import Settings
 
-__all__ = ["unpacked"]
+__all__ = ["unpack_archive", "unpacked"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -32,7 +32,7 @@ def unpacked(archive: Path, settings: Settings, listener: Listener) -> Iterator[
     try:
         with tempfile.TemporaryDirectory(prefix="hubcli-", ignore_cleanup_errors=True) as name:
             folder = Path(name)
-            _unpack(archive, folder, settings, listener)
+            unpack_archive(archive, folder, settings, listener)
             yield folder
     except OSError as error:
         kind = DiskFullError if error.errno in _FULL else CacheError
@@ -42,7 +42,11 @@ def unpacked(archive: Path, settings: Settings, listener: Listener) -> Iterator[
         ) from error
 
 
-def _unpack(archive: Path, folder: Path, settings: Settings, listener: Listener) -> None:
+def unpack_archive(archive: Path, folder: Path, settings: Settings, listener: Listener) -> None:
+    """Fills the empty directory with the model of the archive, with the checks of a fetch.
+
+    Raises IntegrityError, NotFoundError, DiskFullError, OSError.
+    """
     with open_source(Handle.parse(str(archive)), settings, None) as source:
         listener.started(str(archive), source.name, source.size_bytes)
         files = source.unpack_into(

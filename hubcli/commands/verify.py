@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hubcli.archive.members import FileRecord
 from hubcli.cache.entry import Entry
-from hubcli.cache.layout import EntryPaths, is_key
+from hubcli.cache.layout import EntryPaths
 from hubcli.cache.manifest import Manifest
 from hubcli.commands.listener import Listener
 from hubcli.commands.targets import Target
@@ -89,7 +89,7 @@ class _Verify:
             return self._result(target.name, None, target.archive, self._check_archive(target.archive))
         if target.directory is None:
             raise NotFoundError(f"{target.name} is not in the cache", hint=f"hubcli fetch {target.name}")
-        entry = target.entry or self._entry_at(target.directory)
+        entry = target.entry or Entry.at(target.directory, self.settings.cache_root)
         if entry is None:
             found = self._check(target.name, target.directory, ())
             return self._result(target.name, None, target.directory, found)
@@ -129,15 +129,6 @@ class _Verify:
             seconds=time.monotonic() - self.started_at,
             notes=found.notes,
         )
-
-    def _entry_at(self, directory: Path) -> Entry | None:
-        """The entry whose directory was named by its path, as `hubcli fetch` prints it."""
-        try:
-            resolved = directory.resolve()
-            is_ours = is_key(resolved.name) and resolved.parent == self.settings.cache_root.resolve()
-        except (OSError, RuntimeError):
-            return None
-        return Entry.read(EntryPaths(self.settings.cache_root, resolved.name)) if is_ours else None
 
     def _check(self, name: str, directory: Path, records: tuple[FileRecord, ...]) -> Integrity:
         check = ModelCheck(directory, records, quick=self.options.quick)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,35 +18,22 @@ from hubcli.commands.listener import Listener
 from hubcli.errors import DiskFullError
 from hubcli.settings import Settings
 from tests.archives import file, gzipped, tar
+from tests.disks import mounted
 
 MEBIBYTE = 1 << 20
-
-
-@contextmanager
-def _mounted(where: Path, options: str) -> Iterator[Path]:
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("a small disk can be mounted by root on Linux alone")
-    where.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(where)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a tmpfs is not allowed here")
-    try:
-        yield where
-    finally:
-        subprocess.run(["umount", str(where)], check=True)
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 24 MiB, of which hubcli leaves 16 free."""
-    with _mounted(tmp_path / "disk", "size=24m") as disk:
+    with mounted(tmp_path / "disk", "size=24m") as disk:
         yield disk
 
 
 @pytest.fixture
 def disk_of_few_files(tmp_path: Path) -> Iterator[Path]:
     """A disk with room, but for 12 names alone."""
-    with _mounted(tmp_path / "disk", "size=64m,nr_inodes=12") as disk:
+    with mounted(tmp_path / "disk", "size=64m,nr_inodes=12") as disk:
         yield disk
 
 

@@ -23,7 +23,7 @@ def test_two_directories_change_places(tmp_path: Path) -> None:
 def test_they_change_places_by_renaming_where_the_system_can_not_exchange(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(disk, "_exchange_at_once", lambda _new, _old: False)
+    monkeypatch.setattr(disk, "exchange_at_once", lambda _new, _old: False)
     test_two_directories_change_places(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "old"]
 

@@ -1,0 +1,155 @@
+"""`hubcli export`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, TypeAlias
+
+import typer
+
+from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, Offline, Quiet
+from hubcli.cli.output import Output
+from hubcli.settings import Settings
+
+__all__ = ["export_command"]
+
+_LAYOUTS = "Layouts of many models"
+_KERAS = "Keras models, by TensorFlow"
+
+
+class _Format(str, Enum):
+    DIRECTORY = "dir"
+    TAR = "tar"
+    TAR_GZ = "tar.gz"
+
+
+class _Layout(str, Enum):
+    PLAIN = "plain"
+    SERVING = "serving"
+    HUB = "hub"
+
+
+SourceArgument: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE", help="A handle, a directory, an archive or a Keras file.", show_default=False
+    ),
+]
+DestinationArgument: TypeAlias = Annotated[
+    str, typer.Argument(metavar="DEST", help="A directory, or a .tar.gz or .tar file.", show_default=False)
+]
+Format: TypeAlias = Annotated[
+    _Format | None,
+    typer.Option("--format", help="What to write, where the name of DEST doesn't tell.", show_default=False),
+]
+Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+LayoutOption: TypeAlias = Annotated[
+    _Layout,
+    typer.Option(
+        "--layout",
+        help="serving: DEST/<name>/<version>/. hub: DEST/<publisher>/<model>/<version>, an archive.",
+        rich_help_panel=_LAYOUTS,
+    ),
+]
+Name: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        help="Instead of what the handle tells; with hub: PUBLISHER/MODEL.",
+        show_default=False,
+        rich_help_panel=_LAYOUTS,
+    ),
+]
+Version: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--version",
+        metavar="N",
+        help="Instead of what the handle tells.",
+        show_default=False,
+        rich_help_panel=_LAYOUTS,
+    ),
+]
+OutputLayers: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Export the piece up to this layer. Repeatable.",
+        show_default=False,
+        rich_help_panel=_KERAS,
+    ),
+]
+InputLayers: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Export the piece from this layer on. Repeatable.",
+        show_default=False,
+        rich_help_panel=_KERAS,
+    ),
+]
+CustomObjects: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODULE|FILE",
+        help="Where classes of the model's own are.",
+        show_default=False,
+        rich_help_panel=_KERAS,
+    ),
+]
+Unsafe: TypeAlias = Annotated[
+    bool,
+    typer.Option("--unsafe", help="Run the code that a .keras file holds.", rich_help_panel=_KERAS),
+]
+
+
+def export_command(
+    source: SourceArgument,
+    destination: DestinationArgument,
+    format_: Format = None,
+    force: Force = False,
+    layout: LayoutOption = _Layout.PLAIN,
+    name: Name = None,
+    version: Version = None,
+    output_layer: OutputLayers = None,
+    input_layer: InputLayers = None,
+    custom_objects: CustomObjects = None,
+    unsafe: Unsafe = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    offline: Offline = False,
+    cache_dir: CacheDir = None,
+    no_color: NoColor = False,
+    debug: Debug = False,
+) -> None:
+    """Write a model as a directory or an archive, and print its path.
+
+    The same model gives the same archive on every machine. A handle that isn't cached is fetched.
+
+    Example: [bold]hubcli export https://tfhub.dev/spotify/basic-pitch/1 basic-pitch.tar.gz[/bold]
+    """
+    from hubcli.cli.progress import listener_for
+    from hubcli.cli.views import export_document, export_summary
+    from hubcli.commands.export import ExportFormat, ExportOptions, Layout, export
+
+    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
+    output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
+    options = ExportOptions(
+        format=ExportFormat(format_.value) if format_ is not None else None,
+        layout=Layout(layout.value),
+        name=name,
+        version=version,
+        force=force,
+        output_layers=tuple(output_layer or ()),
+        input_layers=tuple(input_layer or ()),
+        custom_objects=custom_objects,
+        unsafe=unsafe,
+    )
+    with listener_for(output, patience_s=0.5) as listener:
+        result = export(source, destination, settings, options, listener)
+    output.say(export_summary(result))
+    if as_json:
+        output.document(export_document(result))
+    else:
+        output.payload(str(result.destination))

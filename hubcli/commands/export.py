@@ -1,0 +1,290 @@
+"""`export`: a model out of the cache, as what others read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from hubcli.archive.copy import copy_tree
+from hubcli.archive.limits import Limits
+from hubcli.archive.members import FileRecord
+from hubcli.archive.pack import PackedArchive, archive_size_bytes, pack
+from hubcli.archive.tree import Tree
+from hubcli.archive.unpack import require_room
+from hubcli.cache.entry import Entry
+from hubcli.cache.layout import EntryPaths
+from hubcli.commands.destination import require_free, staged_output
+from hubcli.commands.fetch import fetch
+from hubcli.commands.listener import Listener
+from hubcli.commands.placement import ExportFormat, Layout, Placement
+from hubcli.commands.targets import Target
+from hubcli.commands.unpacked import unpack_archive
+from hubcli.errors import BrokenModelError, DiskFullError, TruncatedError, UsageError
+from hubcli.handle import Handle, HandleKind
+from hubcli.savedmodel.integrity import ModelCheck
+from hubcli.savedmodel.structure import check_structure
+from hubcli.settings import Settings
+
+__all__ = ["ExportFormat", "ExportOptions", "ExportResult", "Layout", "export"]
+
+_KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
+_WAY_OUT = "name another place"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What is asked for beyond source and destination.
+
+    Without a `format` the destination's name tells it. `name` and `version` are
+    for layouts, where the source's handle doesn't tell them. The rest is for
+    Keras models: `output_layers` and `input_layers` cut a piece out of one,
+    `custom_objects` is a module or a file, `unsafe` lets a `.keras` file run
+    the code that it holds.
+    """
+
+    format: ExportFormat | None = None
+    layout: Layout = Layout.PLAIN
+    name: str | None = None
+    version: str | None = None
+    force: bool = False
+    output_layers: tuple[str, ...] = ()
+    input_layers: tuple[str, ...] = ()
+    custom_objects: str | None = None
+    unsafe: bool = False
+
+    @property
+    def is_for_keras(self) -> bool:
+        """Whether something is asked for that only Keras can do."""
+        return bool(self.output_layers or self.input_layers or self.custom_objects or self.unsafe)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """A model that was written. `destination` is its directory or archive, links followed.
+
+    `size_bytes` is the size of the archive, or of the files of the directory;
+    `sha256` is the archive's, None for a directory.
+    """
+
+    source: str
+    destination: Path
+    layout: Layout
+    format: ExportFormat
+    size_bytes: int
+    file_count: int
+    sha256: str | None
+    seconds: float
+
+
+def export(
+    source: str,
+    destination: Path | str,
+    settings: Settings | None = None,
+    options: ExportOptions | None = None,
+    listener: Listener | None = None,
+) -> ExportResult:
+    """Writes the model as a directory or a reproducible archive, whole or not at all.
+
+    The source is a handle, which is fetched if it isn't cached, a directory,
+    an archive or a Keras file. Needs no TensorFlow but for Keras. Raises
+    HubcliError of the class that fits: what `fetch` raises, BrokenModelError,
+    UsageError, OutputError for a destination that must not or can't be written.
+    """
+    settings, options = settings or Settings.read(), options or ExportOptions()
+    if not str(destination).strip():
+        raise UsageError("The destination is empty", hint="Name a directory or an archive.")
+    verb = _Export(
+        Target.resolve(source, settings), Path(destination), settings, options, listener or Listener()
+    )
+    return verb.run()
+
+
+class _Export:
+    """One run of the verb."""
+
+    def __init__(
+        self,
+        target: Target,
+        destination: Path,
+        settings: Settings,
+        options: ExportOptions,
+        listener: Listener,
+    ) -> None:
+        self.target = target
+        self.settings = settings
+        self.options = options
+        self.listener = listener
+        self.started_at = time.monotonic()
+        self.entry = target.entry
+        if self.entry is None and target.directory is not None:
+            self.entry = Entry.at(target.directory, settings.cache_root)
+        self.placement = Placement.of(
+            destination,
+            options.layout,
+            options.format,
+            handle=self._handle(),
+            name=options.name,
+            version=options.version,
+        )
+        self.place = self.placement.place
+
+    def run(self) -> ExportResult:
+        archive = self.target.archive
+        self.place = require_free(  # Before anything is fetched; once more before the rename.
+            self.placement.place,
+            cache_root=self.settings.cache_root,
+            force=self.options.force,
+            source=archive or self.target.directory,
+        )
+        if self._needs_keras():
+            source = archive or self._directory()
+            return self._export_made(
+                partial(export_keras_model, source, options=self.options, listener=self.listener)
+            )
+        if archive is not None:
+            return self._export_made(partial(self._unpack, archive))
+        return self._export_directory(self._directory())
+
+    def _handle(self) -> Handle | None:
+        """The handle that tells name and version; of a directory in the cache, that of its entry."""
+        if self.entry is not None and self.entry.handle is not None:
+            return Handle.parse(self.entry.handle)
+        return self.target.handle
+
+    def _needs_keras(self) -> bool:
+        archive = self.target.archive
+        is_keras = archive is not None and archive.name.lower().endswith(_KERAS_SUFFIXES)
+        if archive is not None and not is_keras and self.options.is_for_keras:
+            raise UsageError(
+                f"{archive} is an archive: it can't be cut or changed as it is",
+                hint=f"Unpack it first: hubcli export {archive} DIR",
+            )
+        return is_keras or self.options.is_for_keras
+
+    def _directory(self) -> Path:
+        """The model's directory: of a handle the one in the cache, fetched if it isn't there or not whole."""
+        directory, handle = self.target.directory, self.target.handle
+        if handle is None or handle.kind is HandleKind.PATH:
+            assert directory is not None
+            return directory
+        path = fetch(handle, self.settings, listener=self.listener).path
+        self.entry = Entry.read(EntryPaths(self.settings.cache_root, path.name))
+        return path
+
+    def _export_directory(self, model: Path) -> ExportResult:
+        """Exports what is there: checked before anything is written, and unchanged once it is."""
+        tree = self._checked(model)
+        with self._staged() as staged:
+            packed = self._write(tree, staged)
+            if Tree.read(model, Limits()) != tree:
+                raise TruncatedError(
+                    f"{self.target.name} changed while it was exported", hint="Once it stays as it is: again."
+                )
+        if self.entry is not None:
+            self.entry.touch()
+        return self._result(tree, packed)
+
+    def _export_made(self, make: Callable[[Path], None]) -> ExportResult:
+        """Exports what is made first: in its place beside the destination, without a second copy."""
+        with self._staged() as staged:
+            is_archive = self.placement.format is not ExportFormat.DIRECTORY
+            model = staged.with_name("model") if is_archive else staged
+            make(model)
+            tree = self._checked(model)
+            packed = self._write(tree, staged) if is_archive else None
+        return self._result(tree, packed)
+
+    def _staged(self) -> AbstractContextManager[Path]:
+        return staged_output(
+            self.placement.place,
+            cache_root=self.settings.cache_root,
+            force=self.options.force,
+            source=self.target.archive or self.target.directory,
+        )
+
+    def _unpack(self, archive: Path, folder: Path) -> None:
+        folder.mkdir()
+        try:
+            unpack_archive(archive, folder, self.settings, self.listener)
+        except DiskFullError as error:
+            raise DiskFullError(error.message, hint=f"Free some space, or {_WAY_OUT}.") from error
+
+    def _checked(self, model: Path) -> Tree:
+        """The model's files. Raises BrokenModelError for what TensorFlow could not load."""
+        tree = Tree.read(model, Limits())
+        manifest = self.entry.manifest if self.entry is not None else None
+        records = manifest.files if manifest is not None else ()
+        try:
+            check_structure(model)
+            self._check_content(model, records)
+        except BrokenModelError as error:
+            hint = error.hint or (
+                "To fetch it again: hubcli verify --repair"
+                if self.entry is not None
+                else "Nothing was written."
+            )
+            raise BrokenModelError(f"{self.target.name}: {error.message}", hint=hint) from error
+        return tree
+
+    def _check_content(self, model: Path, records: Sequence[FileRecord]) -> None:
+        """Every tensor against its checksum, and what was fetched against its record.
+
+        A declared asset that never came is said, as by `fetch`: the copy lacks no more than the source.
+        """
+        recorded = {record.path for record in records}
+        check = ModelCheck(model, records, quick=True)
+        self.listener.started(self.target.name, str(model), check.size_bytes)
+        for fault in check.run(self.listener.received).faults:
+            if fault.code != "missing" or fault.file in recorded:
+                raise BrokenModelError(str(fault))
+            self.listener.note(f"{self.target.name} is not whole: {fault}")
+
+    def _write(self, tree: Tree, staged: Path) -> PackedArchive | None:
+        """Writes the directory, or the archive, which is returned."""
+        form = self.placement.format
+        compress = form is ExportFormat.TAR_GZ
+        is_directory = form is ExportFormat.DIRECTORY
+        size = tree.size_bytes if is_directory else archive_size_bytes(tree, compress=compress)
+        require_room(staged.parent, size, str(self.placement.place), _WAY_OUT)
+        self.listener.started(self.target.name, str(self.placement.place), tree.size_bytes)
+        if is_directory:
+            copy_tree(tree, staged, self.listener.received)
+            return None
+        return pack(tree, staged, compress=compress, on_bytes=self.listener.received)
+
+    def _result(self, tree: Tree, packed: PackedArchive | None) -> ExportResult:
+        return ExportResult(
+            source=self.target.name,
+            destination=self.place,
+            layout=self.placement.layout,
+            format=self.placement.format,
+            size_bytes=tree.size_bytes if packed is None else packed.size_bytes,
+            file_count=tree.file_count,
+            sha256=None if packed is None else packed.sha256,
+            seconds=time.monotonic() - self.started_at,
+        )
+
+
+def export_keras_model(
+    source: Path, destination: Path, *, options: ExportOptions, listener: Listener
+) -> None:
+    """Makes the directory `destination` a Reusable SavedModel of a Keras model, by TensorFlow.
+
+    The source is a Keras file or the directory of a Keras 2 SavedModel. Raises UsageError,
+    TensorFlowError.
+    """
+    # Imported here: nothing else of an export needs the room, which imports TensorFlow on use.
+    from hubcli.tf.keras_export import KerasExportOptions, export_keras
+
+    asked = KerasExportOptions(
+        output_layers=options.output_layers,
+        input_layers=options.input_layers,
+        custom_objects=options.custom_objects,
+        unsafe=options.unsafe,
+    )
+    for note in export_keras(source, destination, asked).notes:
+        listener.note(note)

@@ -1,0 +1,88 @@
+"""A directory copied: the same files, with modes of new ones."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from hubcli.archive.copy import copy_tree
+from hubcli.archive.limits import Limits
+from hubcli.archive.tree import Tree
+from hubcli.errors import NotFoundError, TruncatedError
+from tests import models
+
+FILES = {"saved_model.pb": b"graph" * 1000, "variables/shard": os.urandom(3 << 20), "assets/empty": b""}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    model = models.write_tree(tmp_path / "model", FILES)
+    (model / "nothing").mkdir()
+    (model / "saved_model.pb").chmod(0o4700)
+    (model / "linked").symlink_to(model / "saved_model.pb")
+    return Tree.read(model, Limits())
+
+
+def test_files_directories_and_linked_files_are_there(tree: Tree, tmp_path: Path) -> None:
+    heard: list[int] = []
+    copy_tree(tree, tmp_path / "copy", heard.append)
+    assert models.tree_files(tmp_path / "copy") == {**FILES, "linked": FILES["saved_model.pb"]}
+    assert (tmp_path / "copy" / "nothing").is_dir()
+    assert not (tmp_path / "copy" / "linked").is_symlink()
+    assert sum(heard) == tree.size_bytes
+
+
+def test_modes_are_those_of_new_files(tree: Tree, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        copy_tree(tree, tmp_path / "copy")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "copy" / "saved_model.pb").stat().st_mode) == 0o640
+    assert stat.S_IMODE((tmp_path / "copy" / "variables").stat().st_mode) == 0o750
+
+
+@pytest.mark.parametrize("copied", [0, 1000])
+def test_what_the_file_system_can_not_copy_is_read_and_written(
+    copied: int, tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at all, or only the first bytes."""
+    real = getattr(os, "copy_file_range", None)
+    if real is None:
+        pytest.skip("this system has no copy_file_range")
+    served: set[int] = set()
+
+    def failing(source: int, target: int, size: int) -> int:
+        if copied and source not in served:
+            served.add(source)
+            return int(real(source, target, copied))
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "copy_file_range", failing)
+    copy_tree(tree, tmp_path / "copy")
+    assert models.tree_files(tmp_path / "copy")["variables/shard"] == FILES["variables/shard"]
+
+
+def test_a_file_that_changed_since_is_told(tree: Tree, tmp_path: Path) -> None:
+    (tree.top / "saved_model.pb").write_bytes(b"another")
+    with pytest.raises(TruncatedError, match="changed"):
+        copy_tree(tree, tmp_path / "copy")
+
+
+def test_a_file_that_is_gone_is_told(tree: Tree, tmp_path: Path) -> None:
+    (tree.top / "assets" / "empty").unlink()
+    with pytest.raises(NotFoundError, match="empty"):
+        copy_tree(tree, tmp_path / "copy")
+
+
+def test_a_disk_that_fails_is_not_hidden(tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_arguments: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "copy_file_range", failing, raising=False)
+    with pytest.raises(OSError, match="No space"):
+        copy_tree(tree, tmp_path / "copy")

@@ -1,0 +1,66 @@
+"""However late an export is interrupted: the destination is as it was, or whole, and nothing is beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import models
+from tests.conftest import ROOT
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork"),
+]
+
+
+def interrupted(number: str, tmp_path: Path, place: str, *, old: bool, cache: Path) -> list[dict[str, Any]]:
+    model = models.write_tree(tmp_path / "model", models.example_files())
+    room = tmp_path / "room"
+    room.mkdir()
+    if old:
+        models.write_tree(room / place, {"old": b"old"})
+    program = [
+        sys.executable,
+        "-m",
+        "tests.commands.interrupted_export",
+        number,
+        str(model),
+        str(room / place),
+    ]
+    done = subprocess.run(
+        [*program, *(["--force"] if old else [])],
+        cwd=ROOT,
+        env={**os.environ, "HUBCLI_CACHE_DIR": str(cache), "PYTHONHASHSEED": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["nothing there", "something replaced"])
+@pytest.mark.parametrize("place", ["model", "model.tar.gz"])
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_every_line(number: str, place: str, old: bool, tmp_path: Path, cache: Path) -> None:
+    found = interrupted(number, tmp_path, place, old=old, cache=cache)
+    whole = found[-1]["content"]
+    assert len(found) > 50
+    assert (found[-1]["state"], found[-1]["beside"]) == ("new", [])
+    for one in found[:-1]:
+        assert one["state"] == ("as before" if old else "absent") or one["content"] == whole, one
+        if number == "SIGKILL":
+            assert os.waitstatus_to_exitcode(one["status"]) == -9, one
+            assert all(name.endswith(".hubcli-tmp") for name in one["beside"]), one
+        else:
+            assert os.waitstatus_to_exitcode(one["status"]) == 130, one
+            assert one["beside"] == [], one
+    assert {one["state"] for one in found} == {"as before" if old else "absent", "new"}
