@@ -7,7 +7,6 @@ https://www.tensorflow.org/hub/hosting and in tensorflow_hub 0.16.1,
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 import re
@@ -124,6 +123,8 @@ class Handle:
 
 def _sha1(spelling: str) -> str:
     # A path may hold bytes that are no UTF-8.
+    import hashlib  # OpenSSL takes 4 ms to load; a directory and an archive need no key.
+
     return hashlib.sha1(spelling.encode(errors="surrogateescape"), usedforsecurity=False).hexdigest()
 
 

@@ -103,8 +103,8 @@ def inspect_command(
 
     Example: [bold]hubcli inspect https://tfhub.dev/spotify/basic-pitch/1[/bold]
     """
+    from hubcli.cli.inspect_parts import Part
     from hubcli.cli.inspect_run import InspectRun, parse_severity, parse_tag_set
-    from hubcli.cli.inspect_views import Part
     from hubcli.commands.inspect import InspectOptions
 
     # Many objects that live to the end, none in a cycle: looking for garbage takes a tenth of the time.
@@ -133,4 +133,6 @@ def inspect_command(
         fail_on=severity if scan else None,
         svg=svg,
     )
-    raise typer.Exit(run.inspect(target) if diff is None else run.diff(target, diff))
+    status = run.inspect(target) if diff is None else run.diff(target, diff)
+    gc.freeze()  # Nor at the end.
+    raise typer.Exit(status)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hubcli.cli.inspect_document import diff_document, inspection_document
-from hubcli.cli.inspect_views import Part, inspection_text
+from hubcli.cli.inspect_parts import Part
 from hubcli.cli.output import Output, printable
 from hubcli.cli.progress import listener_for
 from hubcli.cli.render import Style
 from hubcli.commands.inspect import Inspection, InspectOptions, inspect
 from hubcli.errors import ExitStatus, UsageError
 from hubcli.quantity import format_size
-from hubcli.savedmodel.diff import Difference, compare
 from hubcli.savedmodel.info import Severity
 from hubcli.settings import Settings
+
+if TYPE_CHECKING:
+    from hubcli.savedmodel.diff import Difference
 
 __all__ = ["InspectRun", "parse_severity", "parse_tag_set"]
 
@@ -49,6 +51,8 @@ class InspectRun:
         """Shows the model; the exit status."""
         inspection = self._read(target)
         if self.output.as_json:
+            from hubcli.cli.inspect_document import inspection_document
+
             self.output.document(inspection_document(inspection))
         elif self.output.quiet:
             self.output.payload(printable(str(inspection.path or inspection.target)))
@@ -60,9 +64,13 @@ class InspectRun:
 
     def diff(self, target: str, other: str) -> int:
         """Shows what differs between the two; the exit status."""
+        from hubcli.savedmodel.diff import compare
+
         left, right = self._read(target), self._read(other)
         differences = compare(left.info, right.info)
         if self.output.as_json:
+            from hubcli.cli.inspect_document import diff_document
+
             self.output.document(diff_document(left.target, right.target, differences))
         elif differences:
             names = (f"--- {printable(left.target)}", f"+++ {printable(right.target)}")
@@ -81,6 +89,8 @@ class InspectRun:
         return inspection
 
     def _text(self, inspection: Inspection, style: Style) -> str:
+        from hubcli.cli.inspect_views import inspection_text
+
         return inspection_text(inspection, self.parts, style, in_full=self.options.submodules)
 
     def _finds_something(self, inspection: Inspection) -> bool:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import Enum, auto
 
+from hubcli.cli.inspect_parts import Part
 from hubcli.cli.output import printable
 from hubcli.cli.render import Column, Style, render_table
-from hubcli.cli.tree_view import tree_lines
 from hubcli.commands.inspect import Inspection
 from hubcli.quantity import format_size
 from hubcli.savedmodel.functions import Function, FunctionVariant
@@ -20,7 +19,7 @@ from hubcli.savedmodel.signatures import Signature, SignatureTensor
 from hubcli.savedmodel.structures import tensors_of
 from hubcli.savedmodel.variables import Variable
 
-__all__ = ["Part", "inspection_text"]
+__all__ = ["inspection_text"]
 
 _FEW_VARIABLES, _FEW_VARIANTS, _FEW_OPS, _FEW_FINDINGS = 10, 4, 12, 8
 _NARROW = 70
@@ -33,19 +32,6 @@ _VARIABLE_COLUMNS = (
     Column("CHECKPOINT KEY", min_width=160),
 )
 _SEVERITY_STYLES = {"critical": "red", "high": "red", "medium": "yellow", "error": "red", "warning": "yellow"}
-
-
-class Part(Enum):
-    """A section that can be asked for alone."""
-
-    FUNCTIONS = auto()
-    SIGNATURES = auto()
-    VARIABLES = auto()
-    ASSETS = auto()
-    OPS = auto()
-    FINDINGS = auto()
-    REUSABLE = auto()
-    TREE = auto()
 
 
 _OVERVIEW = tuple(part for part in Part if part is not Part.TREE)
@@ -281,6 +267,8 @@ class _View:
         yield from lines[1:]
 
     def tree(self) -> Iterator[str]:
+        from hubcli.cli.tree_view import tree_lines
+
         yield from tree_lines(self.inspection.info, self.style, in_full=self.is_deep)
 
     def _heading(self, title: str, summary: str) -> str:

@@ -8,7 +8,7 @@ import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hubcli.cli.output import Output
 
@@ -37,8 +37,7 @@ class Column:
     styles: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
+class Style(NamedTuple):
     """How text is laid out: for how many columns (None: any), and whether control sequences may be in it."""
 
     width: int | None

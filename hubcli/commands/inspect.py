@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from hubcli.commands.listener import Listener
 from hubcli.commands.targets import Target
@@ -19,8 +19,7 @@ from hubcli.settings import Settings
 __all__ = ["InspectOptions", "Inspection", "inspect"]
 
 
-@dataclass(frozen=True, slots=True)
-class InspectOptions:
+class InspectOptions(NamedTuple):
     """What is asked for beyond the target.
 
     `submodules` reads the functions of every object, not of the root alone;
@@ -34,8 +33,7 @@ class InspectOptions:
     hash_assets: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Inspection:
+class Inspection(NamedTuple):
     """A model by its name, its directory (None for an archive) and what it is made of.
 
     `received_bytes` is what came over the network or from an archive for it.
@@ -77,8 +75,7 @@ def inspect(
     return Inspection(resolved.name, opened.path, info, opened.received_bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
+class _Opened(NamedTuple):
     files: ModelFiles
     path: Path | None
     received_bytes: int | None = None

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hubcli.errors import NotFoundError
 from hubcli.handle import Handle, HandleKind
@@ -20,8 +19,7 @@ __all__ = ["Target"]
 _KEY = re.compile(r"[0-9a-f]{40}")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """A TARGET of the command line, resolved.
 
     `name` is the canonical handle or the path. One of `directory` (with `entry`

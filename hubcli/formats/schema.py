@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.dtypes import DTYPE_ENUM
@@ -221,8 +221,7 @@ def _pool(*, is_lean: bool) -> Any:
     return pool
 
 
-@dataclass(frozen=True, slots=True)
-class _Backend:
+class _Backend(NamedTuple):
     """How pools and message classes are made."""
 
     new_pool: Callable[[], Any]

@@ -61,7 +61,8 @@ class Callers:
                 if self._looks > _MAX_LOOKS:
                     return self._moments_of_all.get(name, frozenset())
                 function = waiting.pop()
-                found |= self._moments_of_objects.get(function, set())
+                if self._outline.objects_may_name(function):
+                    found |= self._moments_of_objects.get(function, set())
                 for node in self._graph_nodes[1].get(function, ()):
                     found |= self._moments_of_nodes.get(node, frozenset())
                 callers = [body for body in self._callers_of(function) if body not in seen]
@@ -108,8 +109,9 @@ class Callers:
             if edges > _MAX_EDGES:
                 raise BrokenModelError(f"its graph has more than {_MAX_EDGES} edges")
             inputs[node.name] = node.inputs
-            for function in _named([node]):
-                calls.setdefault(function, []).append(node.name)
+            if takes_functions(node.op):
+                for function in (node.op, *node.functions()):
+                    calls.setdefault(function, []).append(node.name)
         return inputs, calls
 
     @cached_property
@@ -119,16 +121,13 @@ class Callers:
         objects = self._objects
         if objects is None:
             return moments
-        for node in range(len(objects)):
-            for child in objects.children(node):
-                moment = Moment.LOAD if child.name in _LOADERS else Moment.CALL
-                for name in objects.concrete_names(child.node):
-                    moments.setdefault(name, set()).add(moment)
-            for moment, savers in zip(
-                (Moment.SAVE, Moment.RESTORE), objects.saver_functions(node), strict=True
-            ):
-                for name in (name for saver in savers for name in objects.concrete_names(saver)):
-                    moments.setdefault(name, set()).add(moment)
+        for child in objects.held_functions():
+            moment = Moment.LOAD if child.name in _LOADERS else Moment.CALL
+            for name in objects.concrete_names(child.node):
+                moments.setdefault(name, set()).add(moment)
+        for moment, savers in zip((Moment.SAVE, Moment.RESTORE), objects.saver_functions(), strict=True):
+            for name in (name for saver in savers for name in objects.concrete_names(saver)):
+                moments.setdefault(name, set()).add(moment)
         for name in objects.concrete_names(0):  # The root may be a function itself.
             moments.setdefault(name, set()).add(Moment.CALL)
         return moments

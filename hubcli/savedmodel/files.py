@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import posixpath
 from collections.abc import Mapping
@@ -75,6 +74,8 @@ class ModelFiles:
 
 
 def _sha256(file: Path) -> str:
+    import hashlib  # For a comparison alone, and it takes 4 ms to load.
+
     digest = hashlib.sha256()
     with file.open("rb") as opened:
         while piece := opened.read(_READ_BYTES):

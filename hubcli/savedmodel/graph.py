@@ -2,7 +2,7 @@
 
 Source: tensorflow/core/framework/graph.proto, node_def.proto, function.proto.
 A graph may hold gigabytes of constants and half a million nodes. So nodes are
-found on the wire and parsed a megabyte at a time, and constants are left out.
+found on the wire and parsed half a megabyte at a time, and constants are left out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _OP, _ATTR = 2, 5  # of NodeDef
 _CONSTANTS = (b"Const", b"HostConst")
 _MAX_NODES, _MAX_OP_TYPES = 500_000, 20_000
 _MAX_FUNCTIONS = 60_000
-_BATCH_BYTES = 1 << 20
+_BATCH_BYTES = 1 << 19
 _LARGE_NODE_BYTES = 1 << 18
 _LARGE_ATTR_BYTES = 1 << 12
 
@@ -254,7 +254,7 @@ class Graph:
 
     def _small_functions(self, start: int, end: int, fields: list[Field]) -> Iterator[Body]:
         """The functions in that piece of a library, parsed together: one by one takes three times longer."""
-        functions = parse_merged("FunctionDefLibrary", self._data[start:end]).function
+        functions = parse("FunctionDefLibrary", self._data[start:end]).function
         for field, function in zip(fields, functions, strict=True):
             ops = Counter([node.op for node in function.node_def])
             pieces = (Piece(field.start, field.end),)
@@ -273,7 +273,7 @@ def _function_name(data: Bytes, function: Field) -> str:
 
 
 def _pieces(data: Bytes, message: Field, node_number: int) -> Iterator[Piece]:
-    """The message in pieces of about a megabyte; large nodes stand alone, the library is left out."""
+    """The message in pieces of about half a megabyte; large nodes stand alone, the library is left out."""
     start = position = message.start
     for field in scan(data, message.start, message.end, max_fields=_MAX_NODES):
         is_large = field.number == node_number and field.end - field.start > _LARGE_NODE_BYTES

@@ -18,6 +18,7 @@ __all__ = ["LISTS", "Child", "HeldFunction", "ObjectGraph", "path_order"]
 
 _MAX_DEPTH, _MAX_FUNCTION_BYTES = 200, 4 << 20
 _MAX_NODES, _MAX_CHILDREN, _MAX_PATH = 300_000, 600_000, 4096
+_FUNCTIONS = ("function", "bare_concrete_function")
 # Identifiers of objects whose items are reached by brackets.
 _SEQUENCES = ("trackable_list_wrapper", "trackable_tuple_wrapper")
 _MAPPINGS = ("trackable_dict_wrapper",)
@@ -83,15 +84,19 @@ class ObjectGraph:
         count = len(self._nodes)
         if not count:
             raise BrokenModelError("its object graph has no root")
-        if count > _MAX_NODES or sum(len(node.children) for node in self._nodes) > _MAX_CHILDREN:
-            raise BrokenModelError("its object graph is absurdly large")
         # Asked once: each question costs as much as making the object that answers it.
-        self._kinds: list[str | None] = [node.WhichOneof("kind") for node in self._nodes]
-        self._children = [
-            [Child(one.local_name, one.node_id) for one in node.children] for node in self._nodes
-        ]
-        for children in self._children:
-            for child in children:
+        self._kinds: list[str | None] = []
+        self._children: list[list[Child]] = []
+        total = 0
+        for node in self._nodes:
+            children = node.children
+            total += len(children)
+            if total > _MAX_CHILDREN or count > _MAX_NODES:
+                raise BrokenModelError("its object graph is absurdly large")
+            self._kinds.append(node.WhichOneof("kind"))
+            self._children.append([Child(one.local_name, one.node_id) for one in children])
+        for held in self._children:
+            for child in held:
                 if not 0 <= child.node < count:
                     raise BrokenModelError(f"its object graph names object {child.node} of {count}")
 
@@ -212,9 +217,15 @@ class ObjectGraph:
             return list(content.concrete_functions)
         return [content.concrete_function_name] if self.kind(node) == "bare_concrete_function" else []
 
-    def saver_functions(self, node: int) -> tuple[list[int], list[int]]:
-        """The functions that save and those that restore what the object holds beside variables."""
-        saveables = self._nodes[node].saveable_objects.values()
+    def held_functions(self) -> list[Child]:
+        """Every function that an object holds, by the name under which it does."""
+        kinds = self._kinds
+        return [child for children in self._children for child in children if kinds[child.node] in _FUNCTIONS]
+
+    def saver_functions(self) -> tuple[list[int], list[int]]:
+        """The functions that save and those that restore what objects hold beside variables."""
+        holders = (self._nodes[node] for node, kind in enumerate(self._kinds) if kind not in _FUNCTIONS)
+        saveables = [one for holder in holders for one in holder.saveable_objects.values()]
         saving = [one.save_function for one in saveables if 0 <= one.save_function < len(self)]
         restoring = [one.restore_function for one in saveables if 0 <= one.restore_function < len(self)]
         return saving, restoring

@@ -31,12 +31,18 @@ _HEAD_BYTES = 1024
 class MetaGraphOutline(NamedTuple):
     """A MetaGraph: `rest` is its MetaGraphDef without graph and objects, which stand beside it.
 
-    `objects` is its SavedObjectGraph, None where TensorFlow 1 wrote it.
+    `objects` is its SavedObjectGraph, None where TensorFlow 1 wrote it, and
+    `object_bytes` what that was read from.
     """
 
     rest: Any
     graph: Graph
     objects: Any | None
+    object_bytes: bytes = b""
+
+    def objects_may_name(self, function: str) -> bool:
+        """Whether the name stands anywhere in the object graph: a quick look before a long one."""
+        return function.encode() in self.object_bytes
 
 
 @contextmanager
@@ -86,10 +92,13 @@ def _outline(data: Bytes, meta_graph: Field) -> MetaGraphOutline:
         position = field.end
     parsed = parse("MetaGraphDef", bytes(rest))
     _require_moderate(parsed)
+    # Protobuf's rule for a message that comes in several pieces is to join them.
+    joined = b"".join(data[field.start : field.end] for field in objects)
     return MetaGraphOutline(
         rest=parsed,
         graph=Graph(data, tuple(graphs)),
-        objects=_objects(data, objects) if objects else None,
+        objects=_objects(joined) if objects else None,
+        object_bytes=joined,
     )
 
 
@@ -110,9 +119,7 @@ def _is_message(field: Field, number: int) -> bool:
     return field.number == number and field.wire_type == LENGTH_DELIMITED
 
 
-def _objects(data: Bytes, fields: list[Field]) -> Any:
-    """The object graph; protobuf's rule for a message that comes in several pieces is to join them."""
-    joined = b"".join(data[field.start : field.end] for field in fields)
+def _objects(joined: bytes) -> Any:
     if len(joined) > _MAX_PART_BYTES:
         raise BrokenModelError(f"its object graph has {len(joined)} bytes")
     return parse("SavedObjectGraph", joined)

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from hubcli.cli.inspect_document import inspection_document
-from hubcli.cli.inspect_views import Part, inspection_text
+from hubcli.cli.inspect_parts import Part
+from hubcli.cli.inspect_views import inspection_text
 from hubcli.cli.render import Style
 from hubcli.commands.inspect import Inspection
 from hubcli.errors import BrokenModelError

@@ -158,4 +158,4 @@ def test_savers_that_are_not_there_are_left_out() -> None:
     objects = Objects()
     kept = objects.message.nodes[0].saveable_objects["x"]
     kept.save_function, kept.restore_function = 99, -1
-    assert graph_of(objects).saver_functions(0) == ([], [])
+    assert graph_of(objects).saver_functions() == ([], [])
