@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.bundle import BundleEntry, BundleIndex
 from hubcli.formats.tensors import ByteOrder, check_tensor
 from hubcli.savedmodel.fault import Fault
+
+if TYPE_CHECKING:
+    import hashlib
 
 __all__ = ["OnBytes", "StoredTensor", "Stretch", "apart", "stored_tensors"]
 
@@ -153,13 +155,19 @@ class Stretch:
         return faults
 
 
+def _new_digest() -> hashlib._Hash:
+    import hashlib  # OpenSSL takes 4 ms to load; without a record of hashes none is taken.
+
+    return hashlib.sha256()
+
+
 class _Reader:
     """Pieces of a file, counted and, if wanted, hashed on their way."""
 
     def __init__(self, file: BinaryIO, on_bytes: OnBytes, hashes: bool) -> None:
         self._file = file
         self._on_bytes = on_bytes
-        self._digest = hashlib.sha256() if hashes else None
+        self._digest = _new_digest() if hashes else None
 
     def pieces(self, start: int, end: int) -> Iterator[bytes]:
         """The bytes from `start` to `end`; raises BrokenModelError where the file ends before."""
