@@ -71,7 +71,10 @@ def inspect(
                 hash_assets=options.hash_assets,
             )
         except BrokenModelError as error:
-            raise BrokenModelError(f"{resolved.name}: {error.message}", hint=error.hint) from error
+            hint = (
+                f"To fetch it again: hubcli verify --repair {resolved.name}" if resolved.entry else error.hint
+            )
+            raise BrokenModelError(f"{resolved.name}: {error.message}", hint=hint) from error
     return Inspection(resolved.name, opened.path, info, opened.received_bytes)
 
 

@@ -124,7 +124,7 @@ def _values(left: SavedModelInfo, right: SavedModelInfo) -> Iterator[Difference]
     """Variables of the same type and shape whose values have other checksums."""
     ours, theirs = _variables(left), _variables(right)
     tensors = [_by_key(info) for info in (left, right)]
-    yield from _of("value", _unclaimed(left), _unclaimed(right), _checksums)
+    yield from _of("value", _unclaimed(left), _unclaimed(right), CheckpointTensor.checksum)
     for path, variable in ours.items():
         other = theirs.get(path)
         if other is None or (variable.dtype, variable.shape) != (other.dtype, other.shape):
@@ -132,7 +132,7 @@ def _values(left: SavedModelInfo, right: SavedModelInfo) -> Iterator[Difference]
         found = [
             one.get(each.checkpoint_key or "") for one, each in zip(tensors, (variable, other), strict=True)
         ]
-        texts = [None if tensor is None else _checksums(tensor) for tensor in found]
+        texts = [None if tensor is None else tensor.checksum() for tensor in found]
         if texts[0] != texts[1]:
             yield Difference("value", path, *texts)
 
@@ -147,10 +147,6 @@ def _unclaimed(info: SavedModelInfo) -> dict[str, CheckpointTensor]:
     return {
         key: tensor for key, tensor in _by_key(info).items() if key not in claimed and key != OBJECT_GRAPH_KEY
     }
-
-
-def _checksums(tensor: CheckpointTensor) -> str:
-    return "crc32c " + " ".join(f"{checksum:08x}" for checksum in tensor.crc32c)
 
 
 def _assets(info: SavedModelInfo) -> dict[str, str]:

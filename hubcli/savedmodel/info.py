@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from enum import Enum, IntEnum
 from typing import NamedTuple
 
+from hubcli.formats.crc32c import combine_crc32c, unmask_crc32c
 from hubcli.savedmodel.functions import Function
 from hubcli.savedmodel.shapes import Shape
 from hubcli.savedmodel.signatures import Signature
@@ -122,7 +123,11 @@ class Asset(NamedTuple):
 
 
 class CheckpointTensor(NamedTuple):
-    """A tensor of the checkpoint. `parts` is into how many slices it was cut."""
+    """A tensor of the checkpoint. `parts` is into how many slices it was cut.
+
+    `crc32c` is the masked checksum of each. `is_cut_in_rows` says that they
+    follow each other along the first dimension, as their bytes do.
+    """
 
     key: str
     dtype: str
@@ -130,6 +135,18 @@ class CheckpointTensor(NamedTuple):
     size_bytes: int
     parts: int
     crc32c: tuple[int, ...]
+    part_bytes: tuple[int, ...] = ()
+    is_cut_in_rows: bool = False
+
+    def checksum(self) -> str:
+        """The checksum of its values as text: of the whole where that can be told, else of each slice."""
+        checksums = [unmask_crc32c(one) for one in self.crc32c]
+        if self.is_cut_in_rows:
+            whole = 0
+            for one, size_bytes in zip(checksums, self.part_bytes, strict=True):
+                whole = combine_crc32c(whole, one, size_bytes)
+            checksums = [whole]
+        return "crc32c " + " ".join(f"{one:08x}" for one in checksums)
 
 
 class Checkpoint(NamedTuple):

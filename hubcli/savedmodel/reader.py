@@ -185,6 +185,19 @@ def _checkpoint(index: BundleIndex) -> Checkpoint:
     return Checkpoint(index.shard_count, size_bytes, tuple(tensors))
 
 
+def _follow_in_rows(entry: BundleEntry) -> bool:
+    """Whether its slices are whole rows, one after the other."""
+    row, shape = 0, entry.shape
+    for one in entry.slices:
+        lengths = tuple(
+            shape[axis] if size is None else size for axis, size in enumerate(one.lengths[: len(shape)])
+        )
+        if not shape or one.starts != (row, *[0] * (len(shape) - 1)) or lengths[1:] != shape[1:]:
+            return False
+        row += lengths[0]
+    return bool(entry.slices) and row == shape[0]
+
+
 def _tensor(index: BundleIndex, entry: BundleEntry) -> CheckpointTensor:
     parts = index.parts(entry)
     return CheckpointTensor(
@@ -194,4 +207,6 @@ def _tensor(index: BundleIndex, entry: BundleEntry) -> CheckpointTensor:
         size_bytes=sum(part.size_bytes for part in parts),
         parts=len(parts),
         crc32c=tuple(part.crc32c for part in parts),
+        part_bytes=tuple(part.size_bytes for part in parts),
+        is_cut_in_rows=_follow_in_rows(entry),
     )
