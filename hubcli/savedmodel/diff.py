@@ -15,6 +15,8 @@ from hubcli.savedmodel.variables import Variable
 
 __all__ = ["Difference", "compare"]
 
+# Hash tables are written in the order of their buckets.
+_TABLE_KEYS = ("/.ATTRIBUTES/table-keys", "/.ATTRIBUTES/table-values")
 _T = TypeVar("_T")
 
 
@@ -124,7 +126,7 @@ def _values(left: SavedModelInfo, right: SavedModelInfo) -> Iterator[Difference]
     """Variables of the same type and shape whose values have other checksums."""
     ours, theirs = _variables(left), _variables(right)
     tensors = [_by_key(info) for info in (left, right)]
-    yield from _of("value", _unclaimed(left), _unclaimed(right), CheckpointTensor.checksum)
+    yield from _of("value", _unclaimed(left), _unclaimed(right), _value_text)
     for path, variable in ours.items():
         other = theirs.get(path)
         if other is None or (variable.dtype, variable.shape) != (other.dtype, other.shape):
@@ -139,6 +141,13 @@ def _values(left: SavedModelInfo, right: SavedModelInfo) -> Iterator[Difference]
 
 def _by_key(info: SavedModelInfo) -> dict[str, CheckpointTensor]:
     return {} if info.checkpoint is None else {tensor.key: tensor for tensor in info.checkpoint.tensors}
+
+
+def _value_text(tensor: CheckpointTensor) -> str:
+    """The checksum; of a table what is the same however often it is saved: its order isn't."""
+    if tensor.key.endswith(_TABLE_KEYS):
+        return f"{tensor.dtype}{shape_text(tensor.shape)}"
+    return tensor.checksum()
 
 
 def _unclaimed(info: SavedModelInfo) -> dict[str, CheckpointTensor]:
