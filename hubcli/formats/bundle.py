@@ -23,7 +23,7 @@ __all__ = ["OBJECT_GRAPH_KEY", "BundleEntry", "BundleIndex"]
 
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _MAX_SHARDS = 100_000
-_MAX_ENTRIES, _MAX_SLICES = 150_000, 10_000
+_MAX_ENTRIES, _MAX_SLICES = 100_000, 10_000
 _MAX_RANK = 254  # tensorflow::TensorShape::MaxDimensions
 _SLICE_PREFIX = b"\x00"
 # Field numbers of BundleEntryProto.

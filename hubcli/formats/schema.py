@@ -118,7 +118,7 @@ _TYPE_SPEC_CLASSES = {
 _ENUMS = {"DataType": DTYPE_ENUM, "TypeSpecClass": _TYPE_SPEC_CLASSES}
 _PACKAGE = "tensorflow"
 _UNCOUNTED_BYTES = 4 << 20
-_MAX_MESSAGES = 400_000
+_MAX_MESSAGES = 300_000
 _MAX_DEPTH = 100  # as protobuf itself has it
 
 

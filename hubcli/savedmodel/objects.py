@@ -17,7 +17,7 @@ from hubcli.formats.schema import parse
 __all__ = ["LISTS", "Child", "HeldFunction", "ObjectGraph", "path_order"]
 
 _MAX_DEPTH, _MAX_FUNCTION_BYTES = 200, 4 << 20
-_MAX_NODES, _MAX_CHILDREN, _MAX_PATH = 300_000, 600_000, 4096
+_MAX_NODES, _MAX_CHILDREN, _MAX_PATH = 200_000, 400_000, 4096
 _FUNCTIONS = ("function", "bare_concrete_function")
 # Identifiers of objects whose items are reached by brackets.
 _SEQUENCES = ("trackable_list_wrapper", "trackable_tuple_wrapper")

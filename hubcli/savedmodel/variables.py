@@ -21,7 +21,7 @@ from hubcli.savedmodel.shapes import Shape, element_count, shape_of
 
 __all__ = ["Variable", "VariableLists", "collected_variables", "escaped", "object_variables"]
 
-_MAX_VARIABLES = 100_000
+_MAX_VARIABLES = 50_000
 _LOSSES = "regularization_losses"
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 

@@ -73,7 +73,7 @@ def test_small_data_is_not_counted() -> None:
 
 
 def test_too_many_messages_are_refused() -> None:
-    with pytest.raises(BrokenModelError, match="more than 400000 messages"):
+    with pytest.raises(BrokenModelError, match="more than 300000 messages"):
         require_few_messages("SavedObjectGraph", b"\x0a\x00" * 2_200_000)
 
 
