@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from hubcli.errors import BrokenModelError
 from hubcli.savedmodel.callers import Callers, Moment
 from hubcli.savedmodel.graph import Body, Node
 from hubcli.savedmodel.info import Finding, Severity
@@ -16,7 +17,7 @@ from hubcli.savedmodel.outline import MetaGraphOutline, declared_assets_of
 __all__ = ["scan_ops"]
 
 _FED = ("Placeholder", "_Arg")
-_MAX_STEPS, _MAX_OF_A_SEVERITY = 100, 1000
+_MAX_STEPS, _MAX_OF_A_SEVERITY, _MAX_RISKY_NODES = 100, 1000, 50_000
 _PASSED_THROUGH = ("Identity", "StopGradient")
 
 
@@ -58,7 +59,10 @@ class _Scan:
                 yield Finding(Severity.LOW, "unknown-op", f"TensorFlow 2.21 has no op {op}", _place(body))
 
     def _risks(self) -> Iterator[Finding]:
-        risky = {op for op in self._graph.op_counts if risk_of(op) is not None}
+        counts = self._graph.op_counts
+        risky = {op for op in counts if risk_of(op) is not None}
+        if sum(counts[op] for op in risky) > _MAX_RISKY_NODES:
+            raise BrokenModelError(f"its graph has more than {_MAX_RISKY_NODES} ops that touch files")
         for body in self._graph.bodies if risky else ():
             if not risky.isdisjoint(body.op_counts):
                 yield from self._risks_in(body)
