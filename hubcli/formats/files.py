@@ -19,13 +19,18 @@ MAIN_FILES = ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")
 INDEX_FILE = "variables/variables.index"
 # A file that somebody cuts while it is mapped ends the process: only large ones are.
 _MAPPED_FROM_BYTES = 64 << 20
+# Of an outline a few pages are looked at, which must not cost the reading of the whole file.
+_OUTLINED_FROM_BYTES = 1 << 18
 
 
 @contextmanager
-def contents(path: Path) -> Iterator[Bytes]:
-    """All bytes of the file: read, or mapped where it is large. Raises OSError."""
+def contents(path: Path, *, for_outline: bool = False) -> Iterator[Bytes]:
+    """All bytes of the file: read, or mapped where it is large.
+
+    `for_outline` says that little of them will be looked at. Raises OSError.
+    """
     with path.open("rb") as file:
-        if path.stat().st_size < _MAPPED_FROM_BYTES:
+        if path.stat().st_size < (_OUTLINED_FROM_BYTES if for_outline else _MAPPED_FROM_BYTES):
             yield file.read()
             return
         with mmap(file.fileno(), 0, access=ACCESS_READ) as mapped:

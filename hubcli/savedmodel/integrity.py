@@ -133,7 +133,7 @@ class ModelCheck:
             if name.endswith(".cpb"):
                 self._notes.append(f"{name} isn't read for its assets: whether they are there isn't known")
                 return
-            with contents(self._model / name) as data:
+            with contents(self._model / name, for_outline=True) as data:
                 is_text = name.endswith(".pbtxt")
                 self._look_at_assets(declared_assets(binary_of_text(name, data) if is_text else data))
         except BrokenModelError as error:

@@ -94,7 +94,7 @@ def main_file(model: Path) -> Path:
 
 
 def _kind_of_binary(main: Path) -> ModelKind:
-    with contents(main) as data:
+    with contents(main, for_outline=True) as data:
         refuse_look_alike(main.name, data[:_HEAD_BYTES])
         try:
             kinds = [_kind_of_meta_graph(data, field) for field in _messages(data, _META_GRAPHS)]
