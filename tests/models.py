@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
+import struct
 import tarfile
 from importlib import resources
 from pathlib import Path, PurePosixPath
@@ -61,3 +63,19 @@ def tree_files(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def write_safetensors(path: Path, **values: list[float]) -> Path:
+    """A .safetensors file of float32 numbers; one number is a scalar.
+
+    Source of the format: https://huggingface.co/docs/safetensors.
+    """
+    header, data = {}, b""
+    for name, numbers in values.items():
+        packed = struct.pack(f"<{len(numbers)}f", *numbers)
+        shape = [] if len(numbers) == 1 else [len(numbers)]
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(packed)]}
+        data += packed
+    encoded = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(encoded)) + encoded + data)
+    return path

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Annotated, TypeAlias
 
 import typer
 
-from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, Offline, Quiet
+from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, Offline, Quiet, Replace
 from hubcli.cli.output import Output
+from hubcli.commands.layouts import ExportFormat, Layout
 from hubcli.settings import Settings
 
 __all__ = ["export_command"]
 
 _LAYOUTS = "Layouts of many models"
 _KERAS = "Keras models, by TensorFlow"
-
-
-class _Format(str, Enum):
-    DIRECTORY = "dir"
-    TAR = "tar"
-    TAR_GZ = "tar.gz"
-
-
-class _Layout(str, Enum):
-    PLAIN = "plain"
-    SERVING = "serving"
-    HUB = "hub"
 
 
 SourceArgument: TypeAlias = Annotated[
@@ -39,12 +27,11 @@ DestinationArgument: TypeAlias = Annotated[
     str, typer.Argument(metavar="DEST", help="A directory, or a .tar.gz or .tar file.", show_default=False)
 ]
 Format: TypeAlias = Annotated[
-    _Format | None,
+    ExportFormat | None,
     typer.Option("--format", help="What to write, where the name of DEST doesn't tell.", show_default=False),
 ]
-Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 LayoutOption: TypeAlias = Annotated[
-    _Layout,
+    Layout,
     typer.Option(
         "--layout",
         help="serving: DEST/<name>/<version>/. hub: DEST/<publisher>/<model>/<version>, an archive.",
@@ -108,8 +95,8 @@ def export_command(
     source: SourceArgument,
     destination: DestinationArgument,
     format_: Format = None,
-    force: Force = False,
-    layout: LayoutOption = _Layout.PLAIN,
+    force: Replace = False,
+    layout: LayoutOption = Layout.PLAIN,
     name: Name = None,
     version: Version = None,
     output_layer: OutputLayers = None,
@@ -131,13 +118,13 @@ def export_command(
     """
     from hubcli.cli.progress import listener_for
     from hubcli.cli.views import export_document, export_summary
-    from hubcli.commands.export import ExportFormat, ExportOptions, Layout, export
+    from hubcli.commands.export import ExportOptions, export
 
     settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
     output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
     options = ExportOptions(
-        format=ExportFormat(format_.value) if format_ is not None else None,
-        layout=Layout(layout.value),
+        format=format_,
+        layout=layout,
         name=name,
         version=version,
         force=force,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import uuid
@@ -11,32 +10,43 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hubcli.cache.disk import exchange_at_once, remove_tree
-from hubcli.errors import DiskFullError, OutputError, UsageError
+from hubcli.errors import DiskFullError, OutputError, UsageError, means_full
 
 __all__ = ["require_free", "staged_output"]
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _SHOWN_CHARACTERS = 40  # Of the place's name in that of the temporary directory: names end at 255 bytes.
 
 
-def require_free(destination: Path, *, cache_root: Path, force: bool, source: Path | None = None) -> Path:
+def require_free(
+    destination: Path,
+    *,
+    cache_root: Path,
+    force: bool,
+    source: Path | None = None,
+    read: Sequence[Path] = (),
+) -> Path:
     """The place that the destination means, links followed, if something may be written there.
 
     Raises OutputError for the cache and what is in it, for what is there
     already without `force`, and, whatever is forced, for a place within the
-    `source`, and for a directory whose replacement would take the source, the
-    cache, the working or the home directory with it. UsageError for a path
-    that can't be one.
+    `source`, and for a directory whose replacement would take the source, what
+    else is `read`, the cache, the working or the home directory with it.
+    UsageError for a path that can't be one.
     """
     try:
-        return _free_place(destination, cache_root, force, source)
+        return _free_place(destination, cache_root, force, source, read)
     except OSError as error:
         raise _unwritable(destination, error) from error
 
 
 @contextmanager
 def staged_output(
-    destination: Path, *, cache_root: Path, force: bool, source: Path | None = None
+    destination: Path,
+    *,
+    cache_root: Path,
+    force: bool,
+    source: Path | None = None,
+    read: Sequence[Path] = (),
 ) -> Iterator[Path]:
     """A path at which a directory or a file is to be made; then it is renamed to the destination.
 
@@ -47,7 +57,7 @@ def staged_output(
     the destination is as it was. Raises what `require_free` does, OutputError,
     DiskFullError.
     """
-    place = require_free(destination, cache_root=cache_root, force=force, source=source)
+    place = require_free(destination, cache_root=cache_root, force=force, source=source, read=read)
     hidden = place.with_name(f".{place.name[:_SHOWN_CHARACTERS]}.{uuid.uuid4().hex[:12]}.hubcli-tmp")
     made = [folder for folder in place.parents if not folder.exists()]
     try:
@@ -55,13 +65,15 @@ def staged_output(
             hidden.mkdir(parents=True)
             staged = hidden / "new"
             yield staged
-            require_free(destination, cache_root=cache_root, force=force, source=source)
+            require_free(destination, cache_root=cache_root, force=force, source=source, read=read)
             _publish(staged, place)
     except OSError as error:
         raise _unwritable(destination, error) from error
 
 
-def _free_place(destination: Path, cache_root: Path, force: bool, source: Path | None) -> Path:
+def _free_place(
+    destination: Path, cache_root: Path, force: bool, source: Path | None, read: Sequence[Path]
+) -> Path:
     place, root = _resolved(destination), _resolved(cache_root)
     kept = [root] if source is None else [root, _resolved(source)]
     if place.is_relative_to(root):
@@ -70,6 +82,9 @@ def _free_place(destination: Path, cache_root: Path, force: bool, source: Path |
         )
     if place.is_relative_to(kept[-1]):
         raise OutputError(f"{destination} lies in the source {source}", hint="Name a place outside of it.")
+    for path in map(_resolved, read):
+        if path.is_relative_to(place):
+            raise _holding(destination, path)
     if place.is_dir():
         _require_replaceable(destination, place, kept)
         if not force and any(place.iterdir()):
@@ -97,9 +112,7 @@ def _require_replaceable(destination: Path, place: Path, kept: Sequence[Path]) -
         )
     for path in kept:
         if path.is_relative_to(place):
-            raise OutputError(
-                f"{destination} holds {path}, and would be replaced with it", hint="Name a place of its own."
-            )
+            raise _holding(destination, path)
 
 
 def _publish(staged: Path, place: Path) -> None:
@@ -133,12 +146,18 @@ def _swept(hidden: Path, made: Sequence[Path]) -> Iterator[None]:
                 folder.rmdir()
 
 
+def _holding(destination: Path, path: Path) -> OutputError:
+    return OutputError(
+        f"{destination} holds {path}, and would be replaced with it", hint="Name a place of its own."
+    )
+
+
 def _occupied(destination: Path, what: str) -> OutputError:
     return OutputError(f"{destination} {what}", hint="Name another place, or replace it with --force.")
 
 
 def _unwritable(destination: Path, error: OSError) -> OutputError | DiskFullError:
-    if error.errno in _FULL:
+    if means_full(error):
         return DiskFullError(
             f"No room for {destination}: {error.strerror}", hint="Free some space, or name another place."
         )

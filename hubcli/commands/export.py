@@ -19,8 +19,9 @@ from hubcli.cache.entry import Entry
 from hubcli.cache.layout import EntryPaths
 from hubcli.commands.destination import require_free, staged_output
 from hubcli.commands.fetch import fetch
+from hubcli.commands.layouts import ExportFormat, Layout
 from hubcli.commands.listener import Listener
-from hubcli.commands.placement import ExportFormat, Layout, Placement
+from hubcli.commands.placement import Placement
 from hubcli.commands.targets import Target
 from hubcli.commands.unpacked import unpack_archive
 from hubcli.errors import BrokenModelError, DiskFullError, TruncatedError, UsageError
@@ -31,7 +32,6 @@ from hubcli.settings import Settings
 
 __all__ = ["ExportFormat", "ExportOptions", "ExportResult", "Layout", "export"]
 
-_KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 _WAY_OUT = "name another place"
 
 
@@ -156,8 +156,7 @@ class _Export:
         return self.target.handle
 
     def _needs_keras(self) -> bool:
-        archive = self.target.archive
-        is_keras = archive is not None and archive.name.lower().endswith(_KERAS_SUFFIXES)
+        archive, is_keras = self.target.archive, self.target.is_keras_file
         if archive is not None and not is_keras and self.options.is_for_keras:
             raise UsageError(
                 f"{archive} is an archive: it can't be cut or changed as it is",
@@ -177,6 +176,8 @@ class _Export:
 
     def _export_directory(self, model: Path) -> ExportResult:
         """Exports what is there: checked before anything is written, and unchanged once it is."""
+        if self.entry is not None:
+            self.entry.touch()  # At once, so that no collection takes it meanwhile.
         tree = self._checked(model)
         with self._staged() as staged:
             packed = self._write(tree, staged)
@@ -184,8 +185,6 @@ class _Export:
                 raise TruncatedError(
                     f"{self.target.name} changed while it was exported", hint="Once it stays as it is: again."
                 )
-        if self.entry is not None:
-            self.entry.touch()
         return self._result(tree, packed)
 
     def _export_made(self, make: Callable[[Path], None]) -> ExportResult:

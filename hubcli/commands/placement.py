@@ -4,35 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from hubcli.commands.layouts import ExportFormat, Layout
 from hubcli.errors import UsageError
 from hubcli.handle import ARCHIVE_SUFFIXES, Handle, HandleKind
 
-__all__ = ["ExportFormat", "Layout", "Placement"]
+__all__ = ["Placement"]
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 _VERSION = re.compile(r"[0-9]{1,18}")  # TensorFlow Serving reads an int64.
 # What a person expects to be packed in a way that is not written here.
 _OTHER_SUFFIXES = (".zip", ".gz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z")
-
-
-class ExportFormat(str, Enum):
-    """How a model is written: as a directory, or as an archive."""
-
-    DIRECTORY = "dir"
-    TAR = "tar"
-    TAR_GZ = "tar.gz"
-
-
-class Layout(str, Enum):
-    """What stands at the destination: the model, a tree of TensorFlow Serving, or one of a TF Hub host."""
-
-    PLAIN = "plain"
-    SERVING = "serving"
-    HUB = "hub"
 
 
 @dataclass(frozen=True, slots=True)

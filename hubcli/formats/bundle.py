@@ -17,7 +17,7 @@ from hubcli.errors import BrokenModelError
 from hubcli.formats.dtypes import DType
 from hubcli.formats.slices import TensorSlice, slice_key
 from hubcli.formats.table import read_table
-from hubcli.formats.wire import FIXED32, LENGTH_DELIMITED, VARINT, Field, scan
+from hubcli.formats.wire import FIXED32, VARINT, Field, messages, scan
 
 __all__ = ["OBJECT_GRAPH_KEY", "BundleEntry", "BundleIndex"]
 
@@ -134,9 +134,9 @@ def _entry(key: bytes, value: bytes) -> BundleEntry:
             numbers[field.number] = field.value
         elif field.number == _CRC32C and field.wire_type == FIXED32:
             numbers[_CRC32C] = int.from_bytes(value[field.start : field.end], "little")
-        elif field.number == _SHAPE and field.wire_type == LENGTH_DELIMITED:
+        elif field.is_message(_SHAPE):
             shape = _shape(value, field)
-        elif field.number == _SLICES and field.wire_type == LENGTH_DELIMITED:
+        elif field.is_message(_SLICES):
             slices.append(TensorSlice.decode(value[field.start : field.end]))
             if len(slices) > _MAX_SLICES:
                 raise BrokenModelError(f"The index has a tensor in more than {_MAX_SLICES} slices")
@@ -155,11 +155,10 @@ def _entry(key: bytes, value: bytes) -> BundleEntry:
 def _shape(value: bytes, message: Field) -> tuple[int, ...]:
     """The sizes in a TensorShapeProto: repeated `dim` 2 with `size` 1."""
     sizes = []
-    for dimension in scan(value, message.start, message.end):
-        if dimension.number == 2 and dimension.wire_type == LENGTH_DELIMITED:
-            inner = scan(value, dimension.start, dimension.end)
-            size = {field.number: field.value for field in inner}.get(1, 0)
-            sizes.append(size)
+    for dimension in messages(value, 2, message.start, message.end):
+        inner = scan(value, dimension.start, dimension.end)
+        size = {field.number: field.value for field in inner}.get(1, 0)
+        sizes.append(size)
     if len(sizes) > _MAX_RANK or any(size >> 63 for size in sizes):
         raise BrokenModelError("The index has a tensor of an impossible shape")
     return tuple(sizes)

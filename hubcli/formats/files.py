@@ -6,6 +6,7 @@ form comes from tensorflow/tools/proto_splitter.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from mmap import ACCESS_READ, mmap
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from hubcli.formats.wire import Bytes
 
-__all__ = ["INDEX_FILE", "MAIN_FILES", "contents"]
+__all__ = ["INDEX_FILE", "MAIN_FILES", "contents", "list_unnoticed", "open_unnoticed"]
 
 MAIN_FILES = ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")
 INDEX_FILE = "variables/variables.index"
@@ -23,13 +24,39 @@ _MAPPED_FROM_BYTES = 64 << 20
 _OUTLINED_FROM_BYTES = 1 << 18
 
 
+def open_unnoticed(path: str, flags: int) -> int:
+    """An opener that leaves the file's access time as it is, where the system lets us.
+
+    For a cached model that time says when `hub.load` last read it: a check or a listing
+    must not look like a use. Linux, open(2): O_NOATIME is for the file's owner.
+    """
+    try:
+        return os.open(path, flags | getattr(os, "O_NOATIME", 0))
+    except PermissionError:
+        return os.open(path, flags)
+
+
+@contextmanager
+def list_unnoticed(folder: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """What the directory holds, without a change of its access time; only the names of entries are whole.
+
+    Raises OSError.
+    """
+    descriptor = open_unnoticed(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with os.scandir(descriptor) as children:
+            yield children
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def contents(path: Path, *, for_outline: bool = False) -> Iterator[Bytes]:
     """All bytes of the file: read, or mapped where it is large.
 
     `for_outline` says that little of them will be looked at. Raises OSError.
     """
-    with path.open("rb") as file:
+    with open(path, "rb", opener=open_unnoticed) as file:
         if path.stat().st_size < (_OUTLINED_FROM_BYTES if for_outline else _MAPPED_FROM_BYTES):
             yield file.read()
             return

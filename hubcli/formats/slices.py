@@ -11,7 +11,7 @@ import re
 from typing import NamedTuple
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.wire import LENGTH_DELIMITED, scan
+from hubcli.formats.wire import messages, scan
 
 __all__ = ["TensorSlice", "slice_key"]
 
@@ -36,14 +36,13 @@ class TensorSlice(NamedTuple):
     def decode(cls, message: bytes) -> TensorSlice:
         """The slice in a TensorSliceProto; raises BrokenModelError where it isn't one."""
         starts, lengths = list[int](), list[int | None]()
-        for extent in scan(message):
-            if extent.number == _EXTENT and extent.wire_type == LENGTH_DELIMITED:
-                fields = scan(message, extent.start, extent.end)
-                numbers = {field.number: _signed(field.value) for field in fields}
-                starts.append(numbers.get(_START, 0))
-                lengths.append(numbers.get(_LENGTH))
-                if len(starts) > _MAX_RANK:
-                    raise BrokenModelError("The index has a slice of an impossible shape")
+        for extent in messages(message, _EXTENT):
+            fields = scan(message, extent.start, extent.end)
+            numbers = {field.number: _signed(field.value) for field in fields}
+            starts.append(numbers.get(_START, 0))
+            lengths.append(numbers.get(_LENGTH))
+            if len(starts) > _MAX_RANK:
+                raise BrokenModelError("The index has a slice of an impossible shape")
         return cls(tuple(starts), tuple(lengths))
 
 

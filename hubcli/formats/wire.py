@@ -21,6 +21,7 @@ __all__ = [
     "Bytes",
     "Field",
     "encode_varint",
+    "messages",
     "read_varint",
     "scan",
 ]
@@ -67,6 +68,10 @@ class Field(NamedTuple):
     start: int
     end: int
     value: int = 0
+
+    def is_message(self, number: int) -> bool:
+        """Whether it has that number and holds bytes: a message, text, or just bytes."""
+        return self.number == number and self.wire_type == LENGTH_DELIMITED
 
 
 def read_varint(data: Bytes, position: int) -> tuple[int, int]:
@@ -124,3 +129,12 @@ def scan(
         position = body + length
     if position < end:
         raise BrokenModelError(f"More than {max_fields} fields in one message")
+
+
+def messages(
+    data: Bytes, number: int, start: int = 0, end: int | None = None, *, max_fields: int = MAX_FIELDS
+) -> Iterator[Field]:
+    """The fields of that number that hold bytes, as `scan` gives and refuses them."""
+    for field in scan(data, start, end, max_fields=max_fields):
+        if field.is_message(number):
+            yield field

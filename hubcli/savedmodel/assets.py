@@ -6,10 +6,10 @@ the collection `saved_model_assets` (tensorflow/python/saved_model/constants.py)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
-from hubcli.formats.wire import LENGTH_DELIMITED, Bytes, Field, scan
+from hubcli.formats.wire import Bytes, Field, messages
 
 __all__ = ["climbs_out", "declared_assets"]
 
@@ -23,13 +23,14 @@ _COLLECTION = b"saved_model_assets"
 def declared_assets(data: Bytes) -> tuple[str, ...]:
     """The file names of the assets in saved_model.pb, relative to `assets/`, each once, sorted.
 
-    Names are as declared: they may climb out, see `climbs_out`. Raises
-    BrokenModelError where the message isn't whole.
+    Found on the wire, so that a check of files needn't load protobuf: who has
+    an outline asks `declared_assets_of`. Names are as declared: they may climb
+    out, see `climbs_out`. Raises BrokenModelError where the message isn't whole.
     """
     names: set[bytes] = set()
-    for meta_graph in _bodies(data, _META_GRAPHS):
-        for asset in _assets_of(data, meta_graph):
-            names.update(data[name.start : name.end] for name in _bodies(data, _FILENAME, asset))
+    for meta_graph in messages(data, _META_GRAPHS):
+        found = _within(data, _FILENAME, _assets_of(data, meta_graph))
+        names.update(data[name.start : name.end] for name in found)
     return tuple(sorted(name.decode("utf-8", "surrogateescape") for name in names))
 
 
@@ -45,23 +46,17 @@ def climbs_out(name: str) -> bool:
 
 def _assets_of(data: Bytes, meta_graph: Field) -> Iterator[Field]:
     """Every AssetFileDef of the MetaGraph, in both places."""
-    yield from _bodies(data, _ASSET_FILE_DEF, meta_graph)
-    for collection in _bodies(data, _COLLECTION_DEF, meta_graph):
-        if any(data[key.start : key.end] == _COLLECTION for key in _bodies(data, _KEY, collection)):
-            found = iter([collection])
+    yield from _within(data, _ASSET_FILE_DEF, [meta_graph])
+    for collection in _within(data, _COLLECTION_DEF, [meta_graph]):
+        keys = _within(data, _KEY, [collection])
+        if any(data[key.start : key.end] == _COLLECTION for key in keys):
+            found: Iterable[Field] = [collection]
             for number in (_VALUE, _ANY_LIST, _ANY, _ANY_VALUE):
                 found = _within(data, number, found)
             yield from found
 
 
-def _within(data: Bytes, number: int, messages: Iterator[Field]) -> Iterator[Field]:
-    for message in messages:
-        yield from _bodies(data, number, message)
-
-
-def _bodies(data: Bytes, number: int, message: Field | None = None) -> Iterator[Field]:
-    """The fields of that number that hold bytes: of the message, or of all the data."""
-    fields = scan(data) if message is None else scan(data, message.start, message.end)
-    for field in fields:
-        if field.number == number and field.wire_type == LENGTH_DELIMITED:
-            yield field
+def _within(data: Bytes, number: int, outer: Iterable[Field]) -> Iterator[Field]:
+    """The messages of that number in each of the outer ones."""
+    for message in outer:
+        yield from messages(data, number, message.start, message.end)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.schema import parse
@@ -22,8 +22,6 @@ __all__ = ["Callers", "Moment"]
 
 _LOADERS = frozenset({"_create_resource", "_initialize", "_destroy_resource", "_initializer"})
 _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op", "table_initializer")
-
-
 # After so many looks into functions, one pass over all nodes takes less.
 _MAX_LOOKS, _LOOKS_OF_A_PARSE = 50_000, 50
 _MAX_EDGES = 1_000_000
@@ -38,6 +36,13 @@ class Moment(str, Enum):
     RESTORE = "when it restores its variables"
 
 
+class _MainGraph(NamedTuple):
+    """The graph itself: the inputs of each node, and the nodes that name each function as `callers` of it."""
+
+    inputs: dict[str, list[str]]
+    callers: dict[str, list[str]]
+
+
 class Callers:
     """Who calls what in a MetaGraph."""
 
@@ -47,11 +52,11 @@ class Callers:
         self._moments: dict[str, frozenset[Moment]] = {}
         self._looks = 0
 
-    def moments(self, body: Body, node: Node | None = None) -> frozenset[Moment]:
-        """When the function, or that node of the graph itself, runs; empty where nothing reaches it."""
-        if body.name == "" and node is not None:
-            return self._moments_of_nodes.get(node.name, frozenset())
-        return self._moments_of_function(body.name)
+    def moments(self, body: Body, node: Node) -> frozenset[Moment]:
+        """When the node of that body runs, in a function with all of it; empty where nothing reaches it."""
+        if body.is_function:
+            return self._moments_of_function(body.name)
+        return self._moments_of_nodes.get(node.name, frozenset())
 
     def _moments_of_function(self, name: str) -> frozenset[Moment]:
         """Walks up from the function through all that names it."""
@@ -63,7 +68,7 @@ class Callers:
                 function = waiting.pop()
                 if self._outline.objects_may_name(function):
                     found |= self._moments_of_objects.get(function, set())
-                for node in self._graph_nodes[1].get(function, ()):
+                for node in self._main.callers.get(function, ()):
                     found |= self._moments_of_nodes.get(node, frozenset())
                 callers = [body for body in self._callers_of(function) if body not in seen]
                 seen.update(callers)
@@ -85,7 +90,7 @@ class Callers:
         starts: dict[str, set[Moment]] = {
             name: set(found) for name, found in self._moments_of_objects.items()
         }
-        for function, nodes in self._graph_nodes[1].items():
+        for function, nodes in self._main.callers.items():
             for node in nodes:
                 starts.setdefault(function, set()).update(self._moments_of_nodes.get(node, ()))
         reached: dict[str, set[Moment]] = {}
@@ -99,10 +104,9 @@ class Callers:
         return {name: frozenset(moments) for name, moments in reached.items()}
 
     @cached_property
-    def _graph_nodes(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-        """Of the graph itself: the inputs of each node, and the nodes that name each function."""
+    def _main(self) -> _MainGraph:
         inputs: dict[str, list[str]] = {}
-        calls: dict[str, list[str]] = {}
+        callers: dict[str, list[str]] = {}
         edges = 0
         for node in self._outline.graph.bodies[0].nodes():
             edges += node.input_count
@@ -111,8 +115,8 @@ class Callers:
             inputs[node.name] = node.inputs
             if takes_functions(node.op):
                 for function in (node.op, *node.functions()):
-                    calls.setdefault(function, []).append(node.name)
-        return inputs, calls
+                    callers.setdefault(function, []).append(node.name)
+        return _MainGraph(inputs, callers)
 
     @cached_property
     def _moments_of_objects(self) -> dict[str, set[Moment]]:
@@ -135,7 +139,7 @@ class Callers:
     @cached_property
     def _moments_of_nodes(self) -> dict[str, frozenset[Moment]]:
         """When each node of the graph itself runs: with everything that its inputs lead to."""
-        inputs = self._graph_nodes[0]
+        inputs = self._main.inputs
         moments: dict[str, set[Moment]] = {}
         for moment, ends in self._ends().items():
             waiting = [end.lstrip("^").partition(":")[0] for end in ends]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import sub
 from typing import NamedTuple, TypeAlias
 
-from hubcli.errors import BrokenModelError
+from hubcli.errors import BrokenModelError, ValuesError
 from hubcli.formats.dtypes import DType
 from hubcli.formats.finite import has_non_finite
 from hubcli.formats.tensor_values import TensorValues
 
-__all__ = ["Change", "Comparison", "Measure", "largest_change"]
+__all__ = ["Change", "Comparison", "Measure", "changes_between", "largest_change"]
 
 Measure: TypeAlias = Callable[[DType, bytes, bytes], float | None]
 """The largest distance between two elements at the same place; None for types that have none."""
@@ -129,3 +129,34 @@ class _Old:
             taken = taken + self._piece[:wanted] if taken else self._piece[:wanted]
             self._position = min(wanted, len(self._piece))
         return taken
+
+
+def changes_between(
+    before: Mapping[str, TensorValues],
+    after: Mapping[str, TensorValues],
+    keys: Iterable[tuple[str, str]],
+    measure: Measure,
+) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+    """What changed from one checkpoint to another: changes, and keys of what is equal.
+
+    `keys` are pairs, since a variable may have another key in each; told are
+    those of `before`. Raises ValuesError where a tensor is gone, or has
+    another type or shape, IntegrityError where a file can't be read.
+    """
+    changed, unchanged = list[Change](), list[str]()
+    for old_key, new_key in keys:
+        old, new = before[old_key], after.get(new_key)
+        if new is None or (new.dtype, new.shape) != (old.dtype, old.shape):
+            found = "nothing" if new is None else f"{new.dtype.name} {list(new.shape)}"
+            raise ValuesError(
+                f"{old_key} was {old.dtype.name} {list(old.shape)} in the model, and became {found}",
+                hint="A fine-tuned variable keeps its type and shape: assign no values of another.",
+            )
+        comparison = Comparison(new, measure)
+        for _ in comparison.through(new.pieces(), old.pieces(), new.size_bytes):
+            pass
+        if comparison.is_changed:
+            changed.append(comparison.change(old_key))
+        else:
+            unchanged.append(old_key)
+    return tuple(changed), tuple(unchanged)

@@ -5,15 +5,17 @@ Source: tensorflow/core/protobuf/trackable_object_graph.proto.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.bundle import OBJECT_GRAPH_KEY, BundleIndex
-from hubcli.formats.schema import parse, require_few_messages
+from hubcli.formats.schema import parse
 from hubcli.formats.wire import read_varint
 from hubcli.savedmodel.objects import ObjectGraph
 
-__all__ = ["ATTRIBUTE", "encoded_object_graph", "keys_by_lockstep"]
+__all__ = ["ATTRIBUTE", "keys_by_lockstep", "saved_objects"]
 
 _MAX_BYTES = 1 << 28
 ATTRIBUTE = "VARIABLE_VALUE"
@@ -26,11 +28,7 @@ def keys_by_lockstep(objects: ObjectGraph, index: BundleIndex, model: Path) -> d
     Both graphs are walked together from their roots, along the names that both
     have. Empty where the checkpoint holds no object graph, or its shard isn't there.
     """
-    encoded = encoded_object_graph(index, model / "variables")
-    if encoded is None:
-        return {}
-    require_few_messages("TrackableObjectGraph", encoded)
-    nodes = parse("TrackableObjectGraph", encoded).nodes
+    nodes = saved_objects(index, model / "variables")
     if not nodes:
         return {}
     pairs, waiting = {0: 0}, [0]
@@ -50,7 +48,17 @@ def keys_by_lockstep(objects: ObjectGraph, index: BundleIndex, model: Path) -> d
     }
 
 
-def encoded_object_graph(index: BundleIndex, folder: Path, prefix: str = "variables") -> bytes | None:
+def saved_objects(index: BundleIndex, folder: Path, prefix: str = "variables") -> Sequence[Any]:
+    """The TrackableObjects of the bundle in `folder`, the root first; empty where it has none, or cut off.
+
+    Raises BrokenModelError where they can't be read.
+    """
+    encoded = _encoded_object_graph(index, folder, prefix)
+    nodes: Sequence[Any] = () if encoded is None else parse("TrackableObjectGraph", encoded).nodes
+    return nodes
+
+
+def _encoded_object_graph(index: BundleIndex, folder: Path, prefix: str) -> bytes | None:
     """The TrackableObjectGraph that the bundle in `folder` holds; None where it holds none, or a broken one.
 
     It is the one string of its tensor: its length, the checksum of the length, itself.

@@ -12,8 +12,7 @@ from typing import Any
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.bundle_values import Bundle
-from hubcli.formats.schema import parse, require_few_messages
-from hubcli.savedmodel.checkpoint import ATTRIBUTE, encoded_object_graph
+from hubcli.savedmodel.checkpoint import ATTRIBUTE, saved_objects
 from hubcli.savedmodel.variables import escaped
 
 __all__ = ["VALUE_SUFFIX", "CheckpointGraph"]
@@ -52,11 +51,7 @@ class CheckpointGraph:
 
         Raises BrokenModelError where they can't be read.
         """
-        encoded = encoded_object_graph(bundle.index, bundle.folder, bundle.prefix)
-        if encoded is None:
-            return None
-        require_few_messages("TrackableObjectGraph", encoded)
-        nodes = parse("TrackableObjectGraph", encoded).nodes
+        nodes = saved_objects(bundle.index, bundle.folder, bundle.prefix)
         return cls(nodes) if nodes else None
 
     def __len__(self) -> int:
@@ -75,10 +70,15 @@ class CheckpointGraph:
                     waiting.append(child)
         return holders
 
-    @property
-    def reached(self) -> Iterable[int]:
-        """The objects that a path from the root leads to, the nearest first."""
-        return self._holders
+    def below(self, node: int) -> Iterable[int]:
+        """That object and those that a path from it leads to, the nearest first."""
+        found, waiting = {node: None}, deque([node])
+        while waiting:
+            for child in self.children[waiting.popleft()].values():
+                if child not in found:
+                    found[child] = None
+                    waiting.append(child)
+        return found
 
     def path(self, node: int) -> str:
         """The names on its shortest path from the root, with slashes between them; "" is the root."""

@@ -15,7 +15,7 @@ from hubcli.savedmodel.info import Conformance, Problem
 from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.outline import MetaGraphOutline
 from hubcli.savedmodel.outputs import final_ops
-from hubcli.savedmodel.structures import Literal, TensorSpec, TypeSpec, decode, tensors_of
+from hubcli.savedmodel.structures import Literal, TensorSpec, TypeSpec, decode, holds_tensors, tensors_of
 from hubcli.savedmodel.variables import Variable, VariableLists
 
 __all__ = ["check_reusable"]
@@ -89,7 +89,7 @@ class _Check:
         parameters = call.parameters or ()
         for variant in call.variants:
             first, rest = variant.args[:1], variant.args[1:]
-            if not first or not any(True for _ in tensors_of(first[0])):
+            if not first or not holds_tensors(first[0]):
                 yield Problem(
                     _ERROR,
                     "call-input",
@@ -97,7 +97,7 @@ class _Check:
                     "The one positional argument is a tensor, or a list or dict of tensors.",
                 )
                 return
-            if any(True for one in rest for _ in tensors_of(one)):
+            if any(map(holds_tensors, rest)):
                 names = ", ".join(parameters[1:]) or "more than one"
                 yield Problem(
                     _ERROR,

@@ -16,9 +16,9 @@ from hubcli.savedmodel.structures import (
     Structure,
     TensorSpec,
     decode,
+    holds_tensors,
     is_none,
     python_text,
-    tensors_of,
 )
 
 __all__ = ["Function", "FunctionVariant", "arguments_of", "read_functions"]
@@ -94,7 +94,7 @@ def _placeholder(value: Structure, name: str) -> str:
         return (f"({text},)" if len(inner) == 1 else f"({text})") if value.is_tuple else f"[{text}]"
     if isinstance(value, Fields) and value.name is None:
         return "{" + ", ".join(f"{key!r}: {_placeholder(item, key)}" for key, item in value.items) + "}"
-    if any(True for _ in tensors_of(value)):
+    if holds_tensors(value):
         own = value.name if isinstance(value, TensorSpec) else None
         chosen = own.rsplit("/", 1)[-1] if own else name
         return chosen if chosen.isidentifier() and not keyword.iskeyword(chosen) else "x"

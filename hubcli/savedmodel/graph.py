@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.schema import parse, parse_merged
-from hubcli.formats.wire import LENGTH_DELIMITED, Bytes, Field, encode_field, scan
+from hubcli.formats.wire import Bytes, Field, encode_field, messages, scan
 from hubcli.savedmodel.known_ops import takes_functions
 
 __all__ = ["Body", "Graph", "Node"]
@@ -97,20 +97,32 @@ def _functions_in(attribute: bytes) -> Iterator[str]:
 
 
 class Body:
-    """The graph itself (`name` is "") or one function of its library.
+    """The graph itself (`name` is "") or one function of its library, which may have no name either.
 
     `message` is the type of the message that stands in `data` at `pieces`: in
-    each of them whole nodes, in the first one the rest of the message too.
+    each of them whole nodes. A function in several pieces has its OpDef in `signature`.
     """
 
     def __init__(
-        self, name: str, message: str, data: Bytes, pieces: tuple[Piece, ...], ops: Counter[str] | None = None
+        self,
+        name: str,
+        message: str,
+        data: Bytes,
+        pieces: tuple[Piece, ...],
+        ops: Counter[str] | None = None,
+        signature: bytes | None = None,
     ) -> None:
         self.name = name
         self.message = message
         self.data = data
         self.pieces = pieces
         self._ops = ops
+        self._encoded_signature = signature
+
+    @property
+    def is_function(self) -> bool:
+        """Whether it is a function, and not the graph itself."""
+        return self.message == "FunctionDef"
 
     def nodes(self) -> Iterator[Node]:
         """The nodes in file order; constants have lost their values."""
@@ -152,11 +164,9 @@ class Body:
         return [parse("ArgDef", encoded).name for encoded in self._signature().output_arg]
 
     def _signature(self) -> Any:
-        for piece in self.pieces:
-            message = parse(self.message, piece.read(self.data))
-            if message.HasField("signature"):
-                return message.signature
-        return parse("OpDef", b"")
+        if self._encoded_signature is not None:
+            return parse("OpDef", self._encoded_signature)
+        return parse(self.message, self.pieces[0].read(self.data)).signature
 
     def _parsed(self, piece: Piece) -> Any:
         message = parse_merged(self.message, piece.read(self.data))
@@ -231,8 +241,7 @@ class Graph:
         libraries = [
             library
             for field in self._fields
-            for library in scan(self._data, field.start, field.end, max_fields=_MAX_NODES)
-            if library.number == _LIBRARY and library.wire_type == LENGTH_DELIMITED
+            for library in messages(self._data, _LIBRARY, field.start, field.end, max_fields=_MAX_NODES)
         ]
         for library in libraries:
             batch: list[Field] = []
@@ -242,7 +251,7 @@ class Graph:
                 if is_large or field.end - start > _BATCH_BYTES:
                     yield from self._small_functions(start, position, batch)
                     start, batch = position, []
-                if field.number == _FUNCTION and field.wire_type == LENGTH_DELIMITED:
+                if field.is_message(_FUNCTION):
                     if is_large:
                         yield self._large_function(field)
                     else:
@@ -261,19 +270,21 @@ class Graph:
             yield Body(function.signature.name, "FunctionDef", self._data, pieces, ops)
 
     def _large_function(self, field: Field) -> Body:
-        pieces = tuple(_pieces(self._data, field, _NODE_DEF))
-        return Body(_function_name(self._data, field), "FunctionDef", self._data, pieces)
+        signatures = list[Field]()
+        pieces = tuple(_pieces(self._data, field, _NODE_DEF, signatures))
+        # Protobuf's rule for a message that comes in several parts is to join them.
+        joined = b"".join(self._data[part.start : part.end] for part in signatures)
+        name: str = parse("OpDef", joined).name
+        return Body(name, "FunctionDef", self._data, pieces, signature=joined)
 
 
-def _function_name(data: Bytes, function: Field) -> str:
-    for field in scan(data, function.start, function.end, max_fields=_MAX_NODES):
-        if field.number == _SIGNATURE and field.wire_type == LENGTH_DELIMITED:
-            return str(parse("OpDef", data[field.start : field.end]).name)
-    return ""
+def _pieces(
+    data: Bytes, message: Field, node_number: int, signatures: list[Field] | None = None
+) -> Iterator[Piece]:
+    """The message in pieces of about half a megabyte; large nodes stand alone, the library is left out.
 
-
-def _pieces(data: Bytes, message: Field, node_number: int) -> Iterator[Piece]:
-    """The message in pieces of about half a megabyte; large nodes stand alone, the library is left out."""
+    The signatures of a function are appended to that list.
+    """
     start = position = message.start
     for field in scan(data, message.start, message.end, max_fields=_MAX_NODES):
         is_large = field.number == node_number and field.end - field.start > _LARGE_NODE_BYTES
@@ -286,6 +297,8 @@ def _pieces(data: Bytes, message: Field, node_number: int) -> Iterator[Piece]:
             yield Piece(position, field.end, field)
         if is_large or is_left_out:
             start = field.end
+        if signatures is not None and field.is_message(_SIGNATURE):
+            signatures.append(field)
         position = field.end
     if position > start:
         yield Piece(start, position)

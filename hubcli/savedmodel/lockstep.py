@@ -55,14 +55,15 @@ class Lockstep:
         self._needs_lists = not required <= self._own.keys_without(LISTS)
         self._steps = 0
 
-    def candidates(self) -> list[Candidate]:
+    def candidates(self, below: int = 0) -> list[Candidate]:
         """Every object with a variable that fits; the fullest first, then the nearest to the root.
 
+        Looked at are the object `below`, and what it leads to.
         Of those that lead to the same values one is told, the nearest. Raises
         MappingError where the graphs are too large to try every object.
         """
         found: dict[object, Candidate] = {}
-        for node in self._other.reached:
+        for node in self._other.below(below):
             if self._may_be_root(node):
                 candidate = self.at(node)
                 if candidate.fits:
@@ -83,9 +84,12 @@ class Lockstep:
     def at(self, root: int) -> Candidate:
         """The object of that number as the model."""
         partners = dict(self._partners(root))
+        misplaced = self._targets.misplaced(partners.items(), self._other.full_names)
         pairs, misfits, fits = list[tuple[str, str]](), list[str](), 0
         for target in self._targets.all:
             misfit = self._misfit(target, partners.get(target.key))
+            if self._needs_lists and (other := misplaced.get(target.key)):
+                misfit = f"{target.path} is {target.name} in the model and {other} in the weights"
             if misfit is None:
                 pairs.append((target.key, partners[target.key]))
                 fits += target.is_required

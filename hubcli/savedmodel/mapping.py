@@ -12,6 +12,7 @@ from hubcli.formats.tensor_values import TensorValues
 from hubcli.savedmodel.checkpoint_graph import VALUE_SUFFIX
 from hubcli.savedmodel.lockstep import Candidate, Lockstep
 from hubcli.savedmodel.names import candidates_by_name
+from hubcli.savedmodel.objects import LISTS
 from hubcli.savedmodel.order import candidates_by_order
 from hubcli.savedmodel.targets import Target, Targets
 from hubcli.savedmodel.weights import Weights, WeightsKind
@@ -72,6 +73,11 @@ def map_weights(
     if root is None and by_key is not None:
         return _mapping(targets, weights, by_key, "key", None)
     if weights.kind in (WeightsKind.NPZ, WeightsKind.SAFETENSORS):
+        if root is not None:
+            raise UsageError(
+                f"{weights.path} has no objects or layers, of which --root could choose one",
+                hint="Leave --root out. To name the pairs yourself: --map FILE.",
+            )
         raise _unequal_keys(targets, weights)
     if weights.groups:
         found_by, candidates = "order", candidates_by_order(targets, weights)
@@ -111,7 +117,8 @@ def _at_root(targets: Targets, weights: Weights, lockstep: Lockstep, root: str) 
         )
     candidate = lockstep.at(node)
     if not candidate.is_full:
-        raise _misfit(targets, weights, [candidate])
+        # A layer is named by those who made it, the object in it by tensorflow_hub.
+        candidate = _the_one(targets, weights, lockstep.candidates(node) or [candidate], None)
     return _mapping(targets, weights, candidate.pairs, "objects", candidate.root)
 
 
@@ -182,7 +189,13 @@ def _same_keys(targets: Targets, weights: Weights) -> list[tuple[str, str]] | No
             pairs.append((target.key, by_key[short]))
         elif target.is_required:
             raise _wrong_values(weights, misfit)
-    return pairs
+    return None if _are_listed_otherwise(targets, weights, pairs) else pairs
+
+
+def _are_listed_otherwise(targets: Targets, weights: Weights, pairs: list[tuple[str, str]]) -> bool:
+    """Whether equal keys are but places in lists, which hold the same variables in another order."""
+    listed = any(target.key.partition("/")[0] in LISTS for target in targets.required)
+    return listed and weights.graph is not None and bool(targets.misplaced(pairs, weights.graph.full_names))
 
 
 def _wrong_values(weights: Weights, misfit: str) -> ValuesError:

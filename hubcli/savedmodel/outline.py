@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from hubcli.errors import BrokenModelError
 from hubcli.formats.files import contents
 from hubcli.formats.schema import parse
-from hubcli.formats.wire import LENGTH_DELIMITED, Bytes, Field, scan
+from hubcli.formats.wire import Bytes, Field, messages, scan
 from hubcli.savedmodel.graph import Graph
 from hubcli.savedmodel.structure import binary_of_text, main_file, refuse_look_alike
 
@@ -71,7 +71,7 @@ def read_outline(model: Path) -> Iterator[tuple[MetaGraphOutline, ...]]:
 
 
 def _outlines(data: Bytes) -> tuple[MetaGraphOutline, ...]:
-    fields = [field for field in scan(data) if _is_message(field, _META_GRAPHS)]
+    fields = list(messages(data, _META_GRAPHS))
     if not fields:
         raise BrokenModelError(f"it holds no MetaGraph ({len(data)} bytes)")
     if len(fields) > _MAX_META_GRAPHS:
@@ -83,9 +83,9 @@ def _outline(data: Bytes, meta_graph: Field) -> MetaGraphOutline:
     graphs, objects, rest = list[Field](), list[Field](), bytearray()
     position = meta_graph.start
     for field in scan(data, meta_graph.start, meta_graph.end):
-        if _is_message(field, _GRAPH_DEF):
+        if field.is_message(_GRAPH_DEF):
             graphs.append(field)
-        elif _is_message(field, _OBJECT_GRAPH_DEF):
+        elif field.is_message(_OBJECT_GRAPH_DEF):
             objects.append(field)
         else:
             rest += data[position : field.end]
@@ -115,10 +115,6 @@ def _require_moderate(rest: Any) -> None:
         raise BrokenModelError("its tags, signatures or collections are absurdly many")
 
 
-def _is_message(field: Field, number: int) -> bool:
-    return field.number == number and field.wire_type == LENGTH_DELIMITED
-
-
 def _objects(joined: bytes) -> Any:
     if len(joined) > _MAX_PART_BYTES:
         raise BrokenModelError(f"its object graph has {len(joined)} bytes")
@@ -126,7 +122,10 @@ def _objects(joined: bytes) -> Any:
 
 
 def declared_assets_of(outline: MetaGraphOutline) -> list[Any]:
-    """Every AssetFileDef of the MetaGraph, those of TensorFlow 1's collection too."""
+    """Every AssetFileDef of the MetaGraph, those of TensorFlow 1's collection too.
+
+    `declared_assets` tells the same of a file that isn't parsed.
+    """
     rest = outline.rest
     declared = list(rest.asset_file_def)
     if _ASSETS_COLLECTION in rest.collection_def:

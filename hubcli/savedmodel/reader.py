@@ -23,7 +23,7 @@ from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.outline import MetaGraphOutline, declared_assets_of, read_outline
 from hubcli.savedmodel.scan import scan_ops
 from hubcli.savedmodel.signatures import INIT_OP, TRAIN_OP, op_name, read_signatures
-from hubcli.savedmodel.variables import Variable, VariableLists, collected_variables, object_variables
+from hubcli.savedmodel.variables import Variable, model_variables
 
 __all__ = ["read_model"]
 
@@ -88,7 +88,7 @@ class _Reader:
 
     def read(self, *, submodules: bool, hash_assets: bool) -> SavedModelInfo:
         functions = () if self._objects is None else read_functions(self._objects, submodules=submodules)
-        variables, lists = self._variables()
+        variables, lists = model_variables(self._outlines, self._objects, self._index, self._files.top)
         assets = self._assets(is_hashed=hash_assets)
         findings = [*find(self._files, self._index, assets, variables)]
         for outline in self._outlines:
@@ -120,11 +120,6 @@ class _Reader:
         if names >= _KERAS_3_NAMES and "__call__" not in names:
             return ModelFormat.KERAS_3_EXPORT
         return ModelFormat.TF2
-
-    def _variables(self) -> tuple[tuple[Variable, ...], VariableLists]:
-        if self._objects is not None:
-            return object_variables(self._objects, self._index, self._files.top)
-        return collected_variables([outline.rest.collection_def for outline in self._outlines], self._index)
 
     def _assets(self, *, is_hashed: bool) -> tuple[Asset, ...]:
         """Each declared file once, in the order of the MetaGraphs."""

@@ -99,7 +99,7 @@ class _Scan:
             if source is None or source.op not in _PASSED_THROUGH or not source.inputs:
                 break
             name = source.inputs[0]
-        if body.name == "" and name in self._assets:
+        if not body.is_function and name in self._assets:
             return False
         if name in sources:
             return sources[name].op not in _FED  # What is fed is the caller's.
@@ -108,7 +108,7 @@ class _Scan:
     def _captured_kind(self, argument: str, body: Body) -> str | None:
         """The kind of object that stands for the argument: captured ones come behind those of the caller."""
         objects = self._objects
-        function = None if objects is None else objects.concrete_function(body.name)
+        function = objects.concrete_function(body.name) if objects is not None and body.is_function else None
         names = body.input_names() if function is not None else []
         if objects is None or function is None or argument not in names:
             return None
@@ -125,7 +125,7 @@ def _is_savers_own(risk: Risk, moments: frozenset[Moment], body: Body) -> bool:
     a graph doesn't show.
     """
     allowed = {Moment.SAVE} if risk.code == "writes-files" else {Moment.SAVE, Moment.RESTORE}
-    return moments <= allowed and (bool(moments) or body.name == "")
+    return moments <= allowed and (bool(moments) or not body.is_function)
 
 
 def _finding(node: Node, risk: Risk, moments: frozenset[Moment], body: Body) -> Finding:
@@ -134,4 +134,4 @@ def _finding(node: Node, risk: Risk, moments: frozenset[Moment], body: Body) -> 
 
 
 def _place(body: Body) -> str:
-    return f"function {body.name}" if body.name else "graph"
+    return f"function {body.name or '(no name)'}" if body.is_function else "graph"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.bundle import BundleEntry, BundleIndex
+from hubcli.formats.files import open_unnoticed
 from hubcli.formats.tensors import ByteOrder, check_tensor
 from hubcli.savedmodel.fault import Fault
 
@@ -129,7 +130,8 @@ class Stretch:
     def check(self, on_bytes: OnBytes) -> list[Fault]:
         """Reads it and names what is broken; `on_bytes` hears of each piece."""
         try:
-            with (self.model / self.path).open("rb", buffering=0) as file:
+            path = self.model / self.path
+            with open(path, "rb", buffering=0, opener=open_unnoticed) as file:
                 return self._check(_Reader(file, on_bytes, self.sha256 is not None))
         except BrokenModelError as error:  # In the bytes between tensors.
             return [Fault("size", error.message, self.path)]

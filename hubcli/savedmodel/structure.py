@@ -14,7 +14,7 @@ from pathlib import Path
 from hubcli.errors import BrokenModelError
 from hubcli.formats.bundle import BundleIndex
 from hubcli.formats.files import MAIN_FILES, contents
-from hubcli.formats.wire import LENGTH_DELIMITED, Bytes, Field, scan
+from hubcli.formats.wire import Bytes, Field, messages, scan
 from hubcli.quantity import format_size
 
 __all__ = [
@@ -97,7 +97,7 @@ def _kind_of_binary(main: Path) -> ModelKind:
     with contents(main, for_outline=True) as data:
         refuse_look_alike(main.name, data[:_HEAD_BYTES])
         try:
-            kinds = [_kind_of_meta_graph(data, field) for field in _messages(data, _META_GRAPHS)]
+            kinds = [_kind_of_meta_graph(data, field) for field in messages(data, _META_GRAPHS)]
         except BrokenModelError as error:
             raise BrokenModelError(f"{main.name} can't be read as a SavedModel: {error.message}") from error
         if not kinds:
@@ -105,17 +105,12 @@ def _kind_of_binary(main: Path) -> ModelKind:
     return kinds[0]
 
 
-def _messages(data: Bytes, number: int, start: int = 0, end: int | None = None) -> list[Field]:
-    fields = scan(data, start, end)
-    return [field for field in fields if field.number == number and field.wire_type == LENGTH_DELIMITED]
-
-
 def _kind_of_meta_graph(data: Bytes, meta_graph: Field) -> ModelKind:
     fields = {field.number: field for field in scan(data, meta_graph.start, meta_graph.end)}
     if not fields.keys() & {_META_INFO_DEF, _GRAPH_DEF}:
         raise BrokenModelError("a MetaGraph has no graph")
     objects = fields.get(_OBJECT_GRAPH_DEF)
-    if objects is None or objects.wire_type != LENGTH_DELIMITED:
+    if objects is None or not objects.is_message(_OBJECT_GRAPH_DEF):
         return ModelKind.TF1
     return ModelKind.KERAS if _is_keras(data, objects) else ModelKind.TF2
 
@@ -123,10 +118,11 @@ def _kind_of_meta_graph(data: Bytes, meta_graph: Field) -> ModelKind:
 def _is_keras(data: Bytes, objects: Field) -> bool:
     """Whether the root object says that Keras 2 wrote it (before keras_metadata.pb, TF < 2.5)."""
     root = next(scan(data, objects.start, objects.end), None)
-    if root is None or root.number != _NODES or root.wire_type != LENGTH_DELIMITED:
+    if root is None or not root.is_message(_NODES):
         return False
-    for user_object in _messages(data, _USER_OBJECT, root.start, root.end):
-        for identifier in _messages(data, _IDENTIFIER, user_object.start, user_object.end):
+    # Lists, so that each message is known to be whole before the answer.
+    for user_object in list(messages(data, _USER_OBJECT, root.start, root.end)):
+        for identifier in list(messages(data, _IDENTIFIER, user_object.start, user_object.end)):
             end = min(identifier.end, identifier.start + len(_KERAS))
             return data[identifier.start : end] == _KERAS
     return False

@@ -24,6 +24,7 @@ __all__ = [
     "TensorSpec",
     "TypeSpec",
     "decode",
+    "holds_tensors",
     "is_none",
     "python_text",
     "tensors_of",
@@ -160,6 +161,11 @@ def tensors_of(structure: Structure) -> Iterator[TensorSpec | TypeSpec]:
     elif isinstance(structure, Fields):
         for _, item in structure.items:
             yield from tensors_of(item)
+
+
+def holds_tensors(structure: Structure) -> bool:
+    """Whether there is a tensor anywhere in it."""
+    return any(True for _ in tensors_of(structure))
 
 
 def _tensor_spec(message: Any) -> TensorSpec:

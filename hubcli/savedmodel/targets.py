@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +17,7 @@ from hubcli.formats.tensor_values import TensorValues
 from hubcli.savedmodel.checkpoint_graph import VALUE_SUFFIX, CheckpointGraph
 from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.outline import read_outline
-from hubcli.savedmodel.variables import Variable, VariableLists, collected_variables, object_variables
+from hubcli.savedmodel.variables import Variable, VariableLists, model_variables
 
 __all__ = ["Target", "Targets", "read_targets"]
 
@@ -22,6 +25,7 @@ _SAVE_COUNTER = f"save_counter{VALUE_SUFFIX}"
 # What Keras keeps for itself, and what optimizers keep.
 _NOT_THE_MODELS = ("keras_api", "optimizer", "_optimizer")
 _UNFIT = ("resource", "variant")
+_HINT = "See what it holds: hubcli inspect MODEL --variables"
 
 
 class Target(NamedTuple):
@@ -50,20 +54,37 @@ class Target(NamedTuple):
         )
 
 
-class Targets(NamedTuple):
-    """All of them: trainable ones as the root lists them, then its other variables, then the rest.
-
-    `graph` is the object graph of the checkpoint, None in TensorFlow 1.
-    """
+@dataclass(frozen=True)
+class Targets:
+    """All of them: trainable ones as the root lists them, then its other variables, then the rest."""
 
     model: str
     all: tuple[Target, ...]
-    graph: CheckpointGraph | None
+    bundle: Bundle
+
+    @cached_property
+    def graph(self) -> CheckpointGraph | None:
+        """The objects of the checkpoint, None in TensorFlow 1. Raises BrokenModelError."""
+        return CheckpointGraph.of(self.bundle)
 
     @property
     def required(self) -> tuple[Target, ...]:
         """Those that must get a value."""
         return tuple(target for target in self.all if target.is_required)
+
+    def misplaced(self, pairs: Iterable[tuple[str, str]], names: Mapping[str, str]) -> dict[str, str]:
+        """Of target and source keys at the same places of a list: the targets that are other variables there.
+
+        `names` are those of the weights, by their key; told is the name that stands
+        in the place. Whoever lists the same variables anew may do so in another
+        order. Names that aren't the same ones tell nothing, and nothing is told.
+        """
+        found = {target: names.get(source, "") for target, source in pairs}
+        own = {one.key: one.name.partition(":")[0] for one in self.required if one.key in found}
+        there = {key: found[key].partition(":")[0] for key in own}
+        if len(set(own.values())) < len(own) or set(own.values()) != set(there.values()):
+            return {}
+        return {key: there[key] for key, name in own.items() if there[key] != name}
 
 
 def read_targets(model: Path) -> Targets:
@@ -73,7 +94,7 @@ def read_targets(model: Path) -> Targets:
     """
     try:
         if not (model / INDEX_FILE).is_file():
-            raise ValuesError(f"{model.name} has no variables: there is nothing to write anew")
+            raise ValuesError(f"{model.name} has no variables: there is nothing to write anew", hint=_HINT)
         bundle = Bundle.open(model / "variables", "variables")
         variables, lists = _variables(model, bundle)
     except OSError as error:
@@ -88,16 +109,17 @@ def read_targets(model: Path) -> Targets:
     targets += [_target(bundle, key, None, is_required=False) for key in sorted(left)]
     fit = tuple(target for target in targets if target.dtype.name not in _UNFIT)
     if not any(target.is_required for target in fit):
-        raise ValuesError(f"{model.name} has no variables of its own: there is nothing to write anew")
-    return Targets(model.name, fit, CheckpointGraph.of(bundle))
+        raise ValuesError(
+            f"{model.name} has no variables of its own: there is nothing to write anew", hint=_HINT
+        )
+    return Targets(model.name, fit, bundle)
 
 
 def _variables(model: Path, bundle: Bundle) -> tuple[tuple[Variable, ...], VariableLists]:
     with read_outline(model) as outlines:
         objects = next((one.objects for one in outlines if one.objects is not None), None)
-        if objects is not None:
-            return object_variables(ObjectGraph(objects), bundle.index, model)
-        return collected_variables([one.rest.collection_def for one in outlines], bundle.index)
+        graph = None if objects is None else ObjectGraph(objects)
+        return model_variables(outlines, graph, bundle.index, model)
 
 
 def _ordered(variables: tuple[Variable, ...], lists: VariableLists) -> list[str]:

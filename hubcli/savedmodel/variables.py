@@ -6,7 +6,7 @@ keys are made of paths), tensorflow/core/framework/variable.proto (TensorFlow 1)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +17,10 @@ from hubcli.formats.dtypes import DType
 from hubcli.formats.schema import parse
 from hubcli.savedmodel.checkpoint import keys_by_lockstep
 from hubcli.savedmodel.objects import ObjectGraph, path_order
+from hubcli.savedmodel.outline import MetaGraphOutline
 from hubcli.savedmodel.shapes import Shape, element_count, shape_of
 
-__all__ = ["Variable", "VariableLists", "collected_variables", "escaped", "object_variables"]
+__all__ = ["Variable", "VariableLists", "escaped", "model_variables"]
 
 _MAX_VARIABLES = 50_000
 _LOSSES = "regularization_losses"
@@ -65,7 +66,20 @@ class VariableLists(NamedTuple):
     losses: int
 
 
-def object_variables(
+def model_variables(
+    outlines: Sequence[MetaGraphOutline], objects: ObjectGraph | None, index: BundleIndex | None, model: Path
+) -> tuple[tuple[Variable, ...], VariableLists]:
+    """The variables of the model in that directory, and what its root lists.
+
+    They are those of its objects, or, where TensorFlow 1 wrote it without any,
+    those of its collections. Raises BrokenModelError for a damaged part.
+    """
+    if objects is not None:
+        return _object_variables(objects, index, model)
+    return _collected_variables([outline.rest.collection_def for outline in outlines], index)
+
+
+def _object_variables(
     objects: ObjectGraph, index: BundleIndex | None, model: Path
 ) -> tuple[tuple[Variable, ...], VariableLists]:
     """The variables of the object graph: those of the root's list in its order, then the rest by path."""
@@ -186,7 +200,7 @@ def escaped(name: str) -> str:
     return name.replace(".", "..").replace("/", ".S")
 
 
-def collected_variables(
+def _collected_variables(
     graphs: list[Any], index: BundleIndex | None
 ) -> tuple[tuple[Variable, ...], VariableLists]:
     """The variables that TensorFlow 1 wrote into the collections of its MetaGraphs, in their order."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,18 +55,30 @@ class WeightGroup(NamedTuple):
     keys: tuple[str, ...]
 
 
-class Weights(NamedTuple):
+@dataclass(frozen=True)
+class Weights:
     """Values by the key that they have in the file.
 
-    `graph` are a checkpoint's objects, None where it has none; `groups` the
-    layers of a Keras file, where nothing but the order tells what is what.
+    `bundle` is that of a checkpoint; `groups` are the layers of a Keras file,
+    where nothing but the order tells what is what.
     """
 
     path: Path
     kind: WeightsKind
     tensors: Mapping[str, TensorValues]
-    graph: CheckpointGraph | None = None
+    bundle: Bundle | None = None
     groups: tuple[WeightGroup, ...] = ()
+
+    @cached_property
+    def graph(self) -> CheckpointGraph | None:
+        """A checkpoint's objects, None where it has none; read when they are asked for.
+
+        Equal keys need none. Raises BrokenModelError where they can't be read.
+        """
+        try:
+            return None if self.bundle is None else CheckpointGraph.of(self.bundle)
+        except BrokenModelError as error:
+            raise BrokenModelError(f"{self.path}: {error.message}", hint=error.hint) from error
 
 
 def weights_kind(path: Path) -> WeightsKind:
@@ -130,7 +144,7 @@ def open_weights(path: Path) -> Weights:
             (path / "variables", "variables") if kind is WeightsKind.SAVED_MODEL else _found_prefix(path)
         )
         bundle = Bundle.open(folder, prefix)
-        return Weights(path, kind, bundle.values(), CheckpointGraph.of(bundle))
+        return Weights(path, kind, bundle.values(), bundle)
     except BrokenModelError as error:
         raise BrokenModelError(f"{path}: {error.message}", hint=error.hint) from error
     except OSError as error:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
+from tempfile import SpooledTemporaryFile, gettempdir
 from typing import IO, Any
 
-from hubcli.errors import BrokenModelError, NotFoundError, TensorFlowError
+from hubcli.archive.unpack import require_room
+from hubcli.errors import BrokenModelError, NotFoundError
 from hubcli.formats.dtypes import DTYPE_ENUM, DType
 from hubcli.formats.tensor_values import PIECE_BYTES, TensorValues
 from hubcli.savedmodel.weights import WeightGroup, Weights, WeightsKind, weights_kind
+from hubcli.tf.importing import import_h5py
 
 __all__ = ["open_keras_weights"]
 
@@ -32,37 +34,37 @@ _NAMES = {"float16": "DT_HALF", "float32": "DT_FLOAT", "float64": "DT_DOUBLE"}
 def open_keras_weights(path: Path) -> Iterator[Weights]:
     """The values of the file by layer, to be read within the context.
 
-    Raises TensorFlowError where h5py isn't installed, BrokenModelError for what
-    is no such file, NotFoundError.
+    Raises TensorFlowError where h5py isn't installed or doesn't load,
+    BrokenModelError for what is no such file, NotFoundError.
     """
-    h5py = _h5py()
+    h5py = import_h5py()
     kind = weights_kind(path)
-    try:
-        with _plain(path, kind) as source, h5py.File(source, "r") as file:
-            groups, tensors = list[WeightGroup](), dict[str, TensorValues]()
+    with ExitStack() as opened:
+        groups, tensors = list[WeightGroup](), dict[str, TensorValues]()
+        with _reading(path):
+            file = opened.enter_context(h5py.File(opened.enter_context(_plain(path, kind)), "r"))
             for group, values in _layers(h5py, file):
                 groups.append(group)
                 tensors |= values
-            yield Weights(path, kind, tensors, None, tuple(groups))
+        yield Weights(path, kind, tensors, None, tuple(groups))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What h5py and the zip module raise for a file that is none of theirs, as errors of ours."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise NotFoundError(f"{path} isn't there", hint="Check the path.") from error
-    except (zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError) as error:
+    except zipfile.BadZipFile as error:
         raise BrokenModelError(f"{path} can't be read as a Keras archive: {error}") from error
     except OSError as error:
         if error.errno is not None:  # Of the disk: h5py's own have none.
             raise
         raise BrokenModelError(f"{path} can't be read as HDF5: {error}") from error
-
-
-def _h5py() -> Any:
-    try:
-        import h5py
-    except ImportError as error:
-        raise TensorFlowError(
-            "Keras's weights files are read with h5py, which isn't installed",
-            hint="pip install 'hubcli[tf]'",
-        ) from error
-    return h5py
+    # What a file says of itself may be of any type, and h5py gives it as it is.
+    except (zlib.error, LookupError, NotImplementedError, TypeError, ValueError, RuntimeError) as error:
+        raise BrokenModelError(f"{path} can't be read as weights of Keras: {error}") from error
 
 
 @contextmanager
@@ -72,6 +74,9 @@ def _plain(path: Path, kind: WeightsKind) -> Iterator[str | IO[bytes]]:
         yield str(path)
         return
     with zipfile.ZipFile(path) as archive, SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as unpacked:
+        size_bytes = archive.getinfo(_MEMBER).file_size
+        if size_bytes > _IN_MEMORY_BYTES:
+            require_room(Path(gettempdir()), size_bytes, f"{path}, unpacked", "set TMPDIR to another place")
         with archive.open(_MEMBER) as member:
             while piece := member.read(_COPY_BYTES):
                 unpacked.write(piece)
@@ -88,11 +93,11 @@ def _layers(h5py: Any, file: Any) -> Iterator[tuple[WeightGroup, dict[str, Tenso
             return
         if "weight_names" in item.attrs:
             labels = [_text(label) for label in item.attrs["weight_names"]]
-            found.append((name, [(f"{name}/{label}", item[label]) for label in labels]))
+            found.append((name, [(f"{name}/{label}", _held(h5py, item, label)) for label in labels]))
         elif name.rpartition("/")[2] == "vars":
             places = sorted((place for place in item if place.isdecimal()), key=int)
             layer = name.rpartition("/")[0]
-            found.append((layer, [(f"{name}/{place}", item[place]) for place in places]))
+            found.append((layer, [(f"{name}/{place}", _held(h5py, item, place)) for place in places]))
 
     file.visititems(visit)
     for layer, items in found:
@@ -100,6 +105,30 @@ def _layers(h5py: Any, file: Any) -> Iterator[tuple[WeightGroup, dict[str, Tenso
             values: dict[str, TensorValues] = {key: _DatasetValues(key, item) for key, item in items}
             if len(values) == len(items):
                 yield WeightGroup(layer, tuple(values)), values
+
+
+def _held(h5py: Any, group: Any, name: str) -> Any:
+    """What the group holds under the name, with slashes in it; no link is followed, least of all to a file.
+
+    Raises BrokenModelError for what stands in another file: nobody who names a
+    file of weights means to read others by it.
+    """
+    item = group
+    for part in name.split("/"):
+        link = item.get(part, getlink=True)
+        if link is not None and not isinstance(link, h5py.HardLink):
+            raise _elsewhere(f"{group.name}/{name}")
+        item = item[part]
+    if isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
+        raise _elsewhere(item.name)
+    return item
+
+
+def _elsewhere(name: str) -> BrokenModelError:
+    return BrokenModelError(
+        f"{name.lstrip('/')} is no value of its own, but a reference to another place or file",
+        hint="Save the weights with Keras, which writes the values themselves.",
+    )
 
 
 def _text(label: str | bytes) -> str:
@@ -110,6 +139,8 @@ class _DatasetValues(TensorValues):
     """A dataset of the open file."""
 
     def __init__(self, key: str, dataset: Any) -> None:
+        if dataset.shape is None:
+            raise BrokenModelError(f"{key} is empty: it has no shape")
         super().__init__(key, _dtype(key, dataset.dtype), tuple(dataset.shape))
         self._dataset = dataset
 
@@ -128,11 +159,19 @@ class _DatasetValues(TensorValues):
     def _rows(self) -> Iterator[bytes]:
         little = self._dataset.dtype.newbyteorder("<")
         if not self.shape or not self.size_bytes:
-            yield self._dataset[()].astype(little).tobytes()
+            yield self._read(()).astype(little).tobytes()
             return
         step = max(1, PIECE_BYTES * self.shape[0] // self.size_bytes)
         for row in range(0, self.shape[0], step):
-            yield self._dataset[row : row + step].astype(little, copy=False).tobytes()
+            yield self._read(slice(row, row + step)).astype(little, copy=False).tobytes()
+
+    def _read(self, rows: Any) -> Any:
+        try:
+            return self._dataset[rows]
+        except (OSError, RuntimeError, ValueError) as error:
+            if getattr(error, "errno", None) is not None:
+                raise
+            raise BrokenModelError(f"{self.key} can't be read: {error}") from error
 
 
 def _dtype(key: str, found: Any) -> DType:

@@ -18,6 +18,7 @@ from hubcli.tf.importing import import_tensorflow
 from hubcli.tf.keras_interface import KerasInterface, KerasWeight, by_path, name_tensors
 from hubcli.tf.keras_model import load_keras_model
 from hubcli.tf.loading import load_model
+from hubcli.tf.messages import first_line
 from hubcli.tf.variables import snapshot
 
 __all__ = ["KerasExportOptions", "KerasExportReport", "export_keras"]
@@ -79,9 +80,9 @@ def export_keras(
         raise
     # A layer's `call` raises what it likes.
     except Exception as error:
-        said = next(iter(str(error).strip().splitlines()), "")
         raise TensorFlowError(
-            f"{source} can't be exported: {type(error).__name__}: {said}", hint="The whole traceback: --debug"
+            f"{source} can't be exported: {type(error).__name__}: {first_line(error)}",
+            hint="The whole traceback: --debug",
         ) from error
     if comparison.difference:
         raise TensorFlowError(

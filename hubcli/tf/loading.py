@@ -9,13 +9,43 @@ from typing import Any
 
 from hubcli.errors import TensorFlowError
 from hubcli.savedmodel.info import SavedModelInfo
+from hubcli.savedmodel.objects import LISTS
 from hubcli.savedmodel.variables import Variable
 from hubcli.tf.importing import import_tensorflow
+from hubcli.tf.messages import first_line
 from hubcli.tf.variables import live_variables
 
-__all__ = ["RestoredLists", "copy_values", "load_model", "remove_lists", "restore_lists"]
+__all__ = ["OwnLists", "RestoredLists", "copy_values", "load_model", "restore_lists"]
 
 _TF1_HUB_MARKER = "tfhub_module.pb"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnLists:
+    """What the lists of an object held when it was loaded; a name that isn't there had no list."""
+
+    items: Mapping[str, tuple[Any, ...]]
+
+    @classmethod
+    def of(cls, obj: Any) -> OwnLists:
+        """Those of the object as it is now."""
+        return cls({name: tuple(getattr(obj, name)) for name in LISTS if hasattr(obj, name)})
+
+    def put_back(self, obj: Any) -> None:
+        """Lets the object have them again, whatever was set on it, so that it is saved as it was.
+
+        With a list that it hadn't, what lies deep in the object would get
+        shorter checkpoint keys ("variables/0/…"), since a key is the shortest
+        path; with another one, whoever loads the export would train or
+        regularize something else.
+        """
+        for name in LISTS:
+            own, there = self.items.get(name), getattr(obj, name, None)
+            if own is None:
+                if hasattr(obj, name):
+                    delattr(obj, name)
+            elif there is None or [id(one) for one in there] != [id(one) for one in own]:
+                setattr(obj, name, list(own))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +66,12 @@ class RestoredLists:
         )
 
 
-def load_model(path: Path, tags: tuple[str, ...] | None = None) -> Any:
+def load_model(path: Path, tags: tuple[str, ...] | None = None, *, name: str = "") -> Any:
     """The object in the SavedModel, as `hub.load` gives it: the TF1 Hub format is loaded by no tags.
 
-    Its functions work for as long as the object is kept. Raises TensorFlowError.
+    Its functions work for as long as the object is kept. Raises
+    TensorFlowError, which tells of the model by its `name` rather than by a
+    path that is nobody's.
     """
     tf = import_tensorflow()
     is_hub_module = (path / _TF1_HUB_MARKER).is_file()
@@ -48,9 +80,9 @@ def load_model(path: Path, tags: tuple[str, ...] | None = None) -> Any:
         obj = tf.saved_model.load(str(path), tags=chosen)
     # Loading runs the model's own initializers, which fail in many ways.
     except Exception as error:
-        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise TensorFlowError(
-            f"TensorFlow can't load {path}: {type(error).__name__}: {said}", hint=_hint(str(error))
+            f"TensorFlow can't load {name or path}: {type(error).__name__}: {first_line(error)}",
+            hint=_hint(str(error)),
         ) from error
     obj._is_hub_module_v1 = is_hub_module  # tensorflow_hub's KerasLayer asks for it.
     return obj
@@ -76,18 +108,6 @@ def restore_lists(obj: Any, info: SavedModelInfo) -> RestoredLists:
     return RestoredLists(tuple(one.path for one in chosen), tuple(one.path for one in trainable))
 
 
-def remove_lists(obj: Any, restored: RestoredLists, info: SavedModelInfo) -> None:
-    """Takes the lists that were set off the object, so that it is saved as it was.
-
-    With them, what lies deep in the object would get shorter checkpoint keys
-    ("variables/0/…"), since a key is the shortest path.
-    """
-    if restored.variables:
-        del obj.trainable_variables
-        if info.lists.variables is None:
-            del obj.variables
-
-
 def copy_values(source: Any, target: Any, info: SavedModelInfo) -> None:
     """Assigns the values of one loaded object to another of the same model."""
     origin: Mapping[str, Any] = live_variables(source, info)
@@ -106,7 +126,7 @@ def _to_list(info: SavedModelInfo) -> list[Variable]:
 
 def _hint(said: str) -> str:
     if "tags=" in said or "MetaGraphDef associated with tags" in said:
-        return "See its tags: hubcli inspect MODEL; a model with several is rewritten: --method rewrite"
+        return "See its tags, of which one set is to be chosen: hubcli inspect MODEL"
     if "Op type not registered" in said:
         return "The model needs a package with that op, such as tensorflow_text."
     return "See what is broken: hubcli verify MODEL; the whole traceback: --debug"

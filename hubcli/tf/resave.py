@@ -5,8 +5,11 @@ What TensorFlow keeps and loses was measured; what can't be kept is refused.
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +19,9 @@ from hubcli.formats.files import MAIN_FILES
 from hubcli.savedmodel.info import ModelFormat, SavedModelInfo
 from hubcli.savedmodel.outline import read_outline
 from hubcli.tf.importing import import_tensorflow
+from hubcli.tf.messages import first_line
 
-__all__ = ["Dropped", "ResaveReport", "require_resavable", "resave", "would_be_lost"]
+__all__ = ["Dropped", "ResaveReport", "disk_errors", "require_resavable", "resave", "would_be_lost"]
 
 _OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _TABLE_ENDINGS = ("-keys", "-values")
@@ -51,37 +55,52 @@ def would_be_lost(source: Path, info: SavedModelInfo) -> tuple[str, ...]:
     return tuple(_losses(source, info))
 
 
-def require_resavable(source: Path, info: SavedModelInfo) -> None:
+def require_resavable(source: Path, info: SavedModelInfo, *, name: str = "") -> None:
     """Raises TensorFlowError, which names the way out, where `resave` would lose something."""
     losses = would_be_lost(source, info)
     if losses:
         raise TensorFlowError(
-            f"Saving {source} again would lose {'; '.join(losses)}",
+            f"Saving {name or source} again would lose {'; '.join(losses)}",
             hint="Change the values alone, which loses nothing: --method rewrite",
         )
 
 
-def resave(obj: Any, source: Path, destination: Path, info: SavedModelInfo) -> ResaveReport:
+def resave(
+    obj: Any, source: Path, destination: Path, info: SavedModelInfo, *, name: str = ""
+) -> ResaveReport:
     """Saves the object, loaded from `source` (read as `info`), to `destination`, which isn't there yet.
 
-    Its signatures stay what they are. Raises TensorFlowError where something
-    would be lost or TensorFlow fails, OSError of the disk.
+    Its signatures stay what they are. Raises TensorFlowError, which tells of
+    the model by its `name`, where something would be lost or TensorFlow fails;
+    OSError of the disk.
     """
-    require_resavable(source, info)
+    require_resavable(source, info, name=name)
     tf = import_tensorflow()
     try:
         options = tf.saved_model.SaveOptions(**_options(tf, obj, source, info))
-        tf.saved_model.save(obj, str(destination), signatures=obj.signatures, options=options)
+        with disk_errors():
+            tf.saved_model.save(obj, str(destination), signatures=obj.signatures, options=options)
     except OSError:
         raise
     # What the object has become in training decides what saving it raises.
     except Exception as error:
-        said = next(iter(str(error).strip().splitlines()), "")
         raise TensorFlowError(
-            f"TensorFlow can't save {source} again: {type(error).__name__}: {said}",
+            f"TensorFlow can't save {name or source} again: {type(error).__name__}: {first_line(error)}",
             hint="Change the values alone: --method rewrite; the whole traceback: --debug",
         ) from error
     return _carry(source, destination)
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """A full disk as the system tells of it: TensorFlow has its own error for whatever is exhausted."""
+    tf = import_tensorflow()
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
 
 
 def _losses(source: Path, info: SavedModelInfo) -> Iterator[str]:

@@ -6,20 +6,13 @@ import json
 import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from hubcli.errors import TensorFlowError, UsageError
 from hubcli.tf.importing import import_tensorflow
+from hubcli.tf.strategy_kind import StrategyKind
 
 __all__ = ["Strategy", "StrategyKind"]
-
-
-class StrategyKind(str, Enum):
-    """The kinds of `tf.distribute` strategies that training may run under."""
-
-    MIRRORED = "mirrored"
-    MULTI_WORKER = "multiworker"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import iscoroutine, isgenerator
 from typing import Any
 
-from hubcli.errors import UsageError
+from hubcli.errors import TensorFlowError, UsageError
 from hubcli.savedmodel.info import SavedModelInfo
+from hubcli.tf.tables import table_states
 from hubcli.tf.user_code import load_module, near_misses, user_errors
-from hubcli.tf.variables import VariableState, live_variables, snapshot
+from hubcli.tf.variables import VariableState, live_variables, parts_at, snapshot
 
 __all__ = ["TrainingFunction", "TrainingReport", "train"]
 
@@ -48,7 +50,8 @@ class TrainingFunction:
 class TrainingReport:
     """Paths of the variables that a training changed, and of those that hold NaN or infinity.
 
-    `trainable` is how many the model has; `after` what each variable holds now.
+    `trainable` is how many the model has; `after` what each variable holds now;
+    `changed_tables` are paths of tables that hold something else.
     """
 
     changed: tuple[str, ...]
@@ -56,6 +59,7 @@ class TrainingReport:
     trainable: int
     not_finite: tuple[str, ...]
     after: Mapping[str, VariableState]
+    changed_tables: tuple[str, ...] = ()
 
     @property
     def trained_something(self) -> bool:
@@ -69,12 +73,21 @@ def train(
     """Calls `function(obj, **arguments)`, within a strategy's scope if one is open, and tells what changed.
 
     `info` is the model's, read before. An exception of the function's is
-    raised as TensorFlowError with its own message and line.
+    raised as TensorFlowError with its own message and line; so is it where the
+    function left another variable or function in the place of the model's own.
     """
-    variables = live_variables(obj, info)
-    before = snapshot(variables)
+    variables, functions = live_variables(obj, info), _functions(obj, info)
+    before, tables = snapshot(variables), table_states(obj, info)
     with user_errors(function.name):
-        function.function(obj, **arguments)
+        given = function.function(obj, **arguments)
+    if iscoroutine(given) or isgenerator(given):
+        given.close()
+        raise TensorFlowError(
+            f"{function.name}: it gave a {type(given).__name__}, which nobody runs: nothing was trained",
+            hint="Name a plain function, which trains before it returns.",
+        )
+    _require_in_place("variable", variables, live_variables(obj, info), function)
+    _require_in_place("function", functions, _functions(obj, info), function)
     after = snapshot(variables)
     changed = tuple(path for path in after if after[path].sha256 != before[path].sha256)
     trainable = _trainable(obj, variables, info)
@@ -84,7 +97,32 @@ def train(
         trainable=len(trainable),
         not_finite=tuple(path for path, state in after.items() if not state.is_finite),
         after=after,
+        changed_tables=tuple(
+            path for path, state in table_states(obj, info).items() if tables[path] != state
+        ),
     )
+
+
+def _functions(obj: Any, info: SavedModelInfo) -> dict[str, Any]:
+    return parts_at(obj, frozenset(one.path for one in info.functions))
+
+
+def _require_in_place(
+    kind: str, before: Mapping[str, Any], after: Mapping[str, Any], function: TrainingFunction
+) -> None:
+    """Raises TensorFlowError for what a name means now and didn't: the model computes by what it was."""
+    for path, part in before.items():
+        if after.get(path) is not part:
+            did = "put something else in place of" if path in after else "took away"
+            raise TensorFlowError(
+                f"{function.name}: it {did} the {kind} {path} of the model", hint=_HINTS[kind]
+            )
+
+
+_HINTS = {
+    "variable": "The functions of the model read the variable that was there: change its value by assign(…).",
+    "function": "Wrap the object in one of your own, and leave its functions as they are.",
+}
 
 
 def _trainable(obj: Any, variables: Mapping[str, Any], info: SavedModelInfo) -> frozenset[str]:

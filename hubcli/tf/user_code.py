@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from hubcli.errors import HubcliError, NotFoundError, TensorFlowError, UsageError
+from hubcli.tf.messages import frames_in, one_line
 
-__all__ = ["load_module", "near_misses", "user_errors"]
+__all__ = ["load_module", "near_misses", "own_directory", "user_errors"]
 
 
 def load_module(text: str) -> ModuleType:
@@ -45,20 +47,36 @@ def near_misses(name: str, known: list[str]) -> str:
 
 
 @contextmanager
+def own_directory() -> Iterator[None]:
+    """Lets the user's code go where it likes: afterwards the working directory is again what it was."""
+    before = None
+    with suppress(OSError):  # It may be gone, before or meanwhile.
+        before = Path.cwd()
+    try:
+        yield
+    finally:
+        if before is not None:
+            with suppress(OSError):
+                os.chdir(before)
+
+
+@contextmanager
 def user_errors(what: str) -> Iterator[None]:
     """Turns an exception of the user's code into TensorFlowError, with their own innermost line."""
     try:
         yield
-    except (HubcliError, KeyboardInterrupt):
+    except (HubcliError, KeyboardInterrupt, GeneratorExit):
         raise
     except SyntaxError as error:
         where = f"{error.filename}:{error.lineno}"
         raise TensorFlowError(f"{what}: {where}: {error.msg}", hint=f"Mend {where}.") from error
     except SystemExit as error:
-        raise TensorFlowError(f"{what}: it ended the program with status {error.code}") from error
-    except Exception as error:  # The user's code raises what it likes.
+        raise TensorFlowError(
+            f"{what}: it ended the program with status {error.code}", hint="Return from it instead."
+        ) from error
+    except BaseException as error:  # The user's code raises what it likes.
         where = _own_frame(error)
-        said = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
+        said = _said(error)
         message = f"{what}: {where}: {said}" if where else f"{what}: {said}"
         raise TensorFlowError(message, hint=_advice(error)) from error
 
@@ -101,13 +119,20 @@ def _load_file(path: Path) -> ModuleType:
     return module
 
 
+def _said(error: BaseException) -> str:
+    """The kind of the error and its message, in one line."""
+    kind = type(error).__name__
+    return f"{kind}: {one_line(error).removeprefix(f'{kind}: ') or 'no message'}"
+
+
 def _own_frame(error: BaseException) -> str:
-    """`file:line` of the innermost frame that is neither of a library nor ours; "" where there is none."""
-    own = ""
-    for frame in traceback.extract_tb(error.__traceback__):
-        if not _is_library(frame.filename):
-            own = f"{frame.filename}:{frame.lineno}"
-    return own
+    """`file:line` of the innermost frame that is neither of a library nor ours; "" where there is none.
+
+    Of a graph it is the one that traced the op, which the message alone tells.
+    """
+    raised = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    own = [f"{file}:{line}" for file, line in (*raised, *frames_in(error)) if not _is_library(file)]
+    return own[-1] if own else ""
 
 
 def _is_library(filename: str) -> bool:

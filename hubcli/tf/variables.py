@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hubcli.savedmodel.info import SavedModelInfo
 from hubcli.tf.importing import import_tensorflow
 
-__all__ = ["VariableState", "live_variables", "snapshot"]
+__all__ = ["VariableState", "live_variables", "parts_at", "snapshot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,16 @@ def live_variables(obj: Any, info: SavedModelInfo) -> dict[str, Any]:
     Left out is what the object hasn't, such as slots of an optimizer that
     TensorFlow doesn't restore.
     """
-    tf = import_tensorflow()
     if any(variable.node is None for variable in info.variables):  # TensorFlow 1 knows names alone.
         named = {variable.name.partition(":")[0]: variable for variable in getattr(obj, "variables", ())}
-        return {one.path: named[one.path] for one in info.variables if one.path in named}
-    found = {one.path: _resolve(tf.train.TrackableView, obj, one.path) for one in info.variables}
-    return {path: variable for path, variable in found.items() if variable is not None}
+        # Local ones have no key: they begin anew with each load.
+        return {
+            one.path: named[one.path]
+            for one in info.variables
+            if one.path in named and one.checkpoint_key is not None
+        }
+    found = parts_at(obj, frozenset(one.path for one in info.variables), _is_variable)
+    return {one.path: found[one.path] for one in info.variables if one.path in found}
 
 
 def snapshot(variables: Mapping[str, Any]) -> dict[str, VariableState]:
@@ -40,16 +45,27 @@ def snapshot(variables: Mapping[str, Any]) -> dict[str, VariableState]:
     return {path: _state(variable) for path, variable in variables.items()}
 
 
-def _resolve(view: Any, holder: Any, path: str) -> Any | None:
-    """The variable below the object; a name on the path may itself hold dots."""
-    for name, child in view.children(holder).items():
-        if name == path and hasattr(child, "assign") and hasattr(child, "dtype"):
-            return child
-        if path.startswith(f"{name}."):
-            found = _resolve(view, child, path[len(name) + 1 :])
-            if found is not None:
-                return found
-    return None
+def parts_at(
+    obj: Any, paths: Collection[str], is_wanted: Callable[[Any], bool] = lambda part: True
+) -> dict[str, Any]:
+    """What stands below the object at these dotted paths; a name on a path may itself hold dots."""
+    view = import_tensorflow().train.TrackableView
+    onward = {path[:place] for path in paths for place, letter in enumerate(path) if letter == "."}
+    found: dict[str, Any] = {}
+    waiting = deque([("", obj)])
+    while waiting:
+        prefix, holder = waiting.popleft()
+        for name, child in view.children(holder).items():
+            path = f"{prefix}{name}"
+            if path in paths and is_wanted(child):
+                found.setdefault(path, child)
+            if path in onward:
+                waiting.append((f"{path}.", child))
+    return found
+
+
+def _is_variable(part: Any) -> bool:
+    return hasattr(part, "assign") and hasattr(part, "dtype")
 
 
 def _state(variable: Any) -> VariableState:

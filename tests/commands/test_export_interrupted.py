@@ -20,22 +20,9 @@ pytestmark = [
 ]
 
 
-def interrupted(number: str, tmp_path: Path, place: str, *, old: bool, cache: Path) -> list[dict[str, Any]]:
-    model = models.write_tree(tmp_path / "model", models.example_files())
-    room = tmp_path / "room"
-    room.mkdir()
-    if old:
-        models.write_tree(room / place, {"old": b"old"})
-    program = [
-        sys.executable,
-        "-m",
-        "tests.commands.interrupted_export",
-        number,
-        str(model),
-        str(room / place),
-    ]
+def interrupted(number: str, place: Path, *command: str, cache: Path) -> list[dict[str, Any]]:
     done = subprocess.run(
-        [*program, *(["--force"] if old else [])],
+        [sys.executable, "-m", "tests.commands.interrupted", number, str(place), *command],
         cwd=ROOT,
         env={**os.environ, "HUBCLI_CACHE_DIR": str(cache), "PYTHONHASHSEED": "0"},
         capture_output=True,
@@ -47,11 +34,7 @@ def interrupted(number: str, tmp_path: Path, place: str, *, old: bool, cache: Pa
     return found
 
 
-@pytest.mark.parametrize("old", [False, True], ids=["nothing there", "something replaced"])
-@pytest.mark.parametrize("place", ["model", "model.tar.gz"])
-@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGKILL"])
-def test_every_line(number: str, place: str, old: bool, tmp_path: Path, cache: Path) -> None:
-    found = interrupted(number, tmp_path, place, old=old, cache=cache)
+def require_all_or_nothing(found: list[dict[str, Any]], number: str, *, old: bool) -> None:
     whole = found[-1]["content"]
     assert len(found) > 50
     assert (found[-1]["state"], found[-1]["beside"]) == ("new", [])
@@ -64,3 +47,31 @@ def test_every_line(number: str, place: str, old: bool, tmp_path: Path, cache: P
             assert os.waitstatus_to_exitcode(one["status"]) == 130, one
             assert one["beside"] == [], one
     assert {one["state"] for one in found} == {"as before" if old else "absent", "new"}
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["nothing there", "something replaced"])
+@pytest.mark.parametrize("place", ["model", "model.tar.gz"])
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_every_line(number: str, place: str, old: bool, tmp_path: Path, cache: Path) -> None:
+    model = models.write_tree(tmp_path / "model", models.example_files())
+    room = tmp_path / "room"
+    room.mkdir()
+    if old:
+        models.write_tree(room / place, {"old": b"old"})
+    force = ["--force"] if old else []
+    found = interrupted(number, room / place, "export", str(model), str(room / place), *force, cache=cache)
+    require_all_or_nothing(found, number, old=old)
+
+
+@pytest.mark.parametrize(("number", "old"), [("SIGINT", False), ("SIGKILL", False), ("SIGKILL", True)])
+def test_every_line_of_a_fine_tuned_export(number: str, old: bool, tmp_path: Path, cache: Path) -> None:
+    model = models.write_tree(tmp_path / "model", models.example_files())
+    weights = models.write_safetensors(tmp_path / "tuned.safetensors", v=[3.0])
+    room = tmp_path / "room"
+    room.mkdir()
+    if old:
+        models.write_tree(room / "tuned", {"old": b"old"})
+    command = ["finetune-export", str(model), str(room / "tuned"), "--weights", str(weights)]
+    command += ["--method", "rewrite", *(["--force"] if old else [])]
+    found = interrupted(number, room / "tuned", *command, cache=cache)
+    require_all_or_nothing(found, number, old=old)

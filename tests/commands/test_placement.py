@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.commands.placement import ExportFormat, Layout, Placement
+from hubcli.commands.layouts import ExportFormat, Layout
+from hubcli.commands.placement import Placement
 from hubcli.errors import UsageError
 from hubcli.handle import Handle
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.wire import Field, read_varint, scan
+from hubcli.formats.wire import Field, messages, read_varint, scan
 from tests.corpus import KINDS, corpus_file
 from tests.formats.tables import delimited, number, varint
 
@@ -53,6 +53,11 @@ def test_a_message_within_a_message_is_walked_in_its_bounds() -> None:
     data = delimited(7, inner) + number(9, 9)
     outer = next(scan(data))
     assert [field.number for field in scan(data, outer.start, outer.end)] == [1, 2]
+
+
+def test_messages_of_a_number_are_the_fields_that_hold_bytes() -> None:
+    data = delimited(2, b"a") + number(2, 7) + delimited(3, b"b") + delimited(2, b"")
+    assert [(field.start, field.end) for field in messages(data, 2)] == [(2, 3), (10, 10)]
 
 
 def test_a_field_that_leaves_its_message_is_refused() -> None:

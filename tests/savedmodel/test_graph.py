@@ -10,6 +10,7 @@ import pytest
 from hubcli.errors import BrokenModelError
 from hubcli.savedmodel.graph import Graph
 from hubcli.savedmodel.outline import read_outline
+from tests.formats.tables import delimited
 from tests.savedmodel.protos import Func, Funcs, function, graph, meta_graph, node, read, write_model
 
 
@@ -98,6 +99,16 @@ def test_the_results_and_outputs_of_a_function(tmp_path: Path) -> None:
             body = outlines[0].graph.functions["f"]
             assert body.results() == {"a": "n:o:1", "b": "n:o:0"}
             assert body.output_names() == ["b", "a"]
+
+
+@pytest.mark.parametrize("pad_bytes", [0, 1 << 20])
+def test_a_signature_that_comes_in_pieces_is_joined(tmp_path: Path, pad_bytes: int) -> None:
+    first = function("f", node("n", "Const", value=bytes(pad_bytes)), inputs=["a"]).SerializeToString()
+    last = function("g", inputs=["b"], results={"r": "n:o:0"}).SerializeToString()
+    write_model(tmp_path, delimited(2, delimited(2, delimited(1, first + last))))
+    with read_outline(tmp_path) as outlines:
+        body = outlines[0].graph.functions["g"]
+        assert (body.input_names(), body.output_names()) == (["a", "b"], ["r"])
 
 
 def test_a_name_is_searched_for_in_the_bytes_of_a_body(tmp_path: Path) -> None:

@@ -159,6 +159,26 @@ def test_models_that_keep_their_variables_in_lists_alone_are_found(
     assert mapping.root == "inner"
 
 
+def test_a_list_of_the_same_variables_in_another_order_is_no_mapping(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    kept = tf.train.Checkpoint()
+    kept.variables = [
+        tf.Variable(float(place), name=name) for place, name in enumerate(("gamma", "mean", "beta"))
+    ]
+    tf.saved_model.save(kept, str(tmp_path / "model"))
+    # As a layer around it lists them: first what trains, then the rest.
+    layer = tf.train.Checkpoint()
+    layer.variables = [kept.variables[place] for place in (0, 2, 1)]
+    tf.saved_model.save(layer, str(tmp_path / "tuned"))
+    for source in (tmp_path / "tuned", written(layer, tmp_path / "ckpt")):
+        error = refused(tmp_path / "model", source)
+        assert "variables.1 is mean in the model and beta in the weights" in error.message
+        assert "--map" in error.hint
+    pairs = {"variables/0": "variables/0", "variables/1": "variables/2", "variables/2": "variables/1"}
+    assert len(mapped(tmp_path / "model", tmp_path / "tuned", named=pairs).pairs) >= 3
+
+
 # What the user must choose -----------------------------------------------------------------------
 
 
@@ -185,6 +205,19 @@ def test_two_copies_of_the_model_are_named_and_refused(
 def test_a_root_chooses_one_of_the_copies(trainings: ModuleType, model: Path, tmp_path: Path) -> None:
     mapping = mapped(model, two_copies(trainings, model, tmp_path), root="right")
     assert {pair.source_key.partition("/")[0] for pair in mapping.pairs} == {"right"}
+
+
+def test_a_root_may_be_the_layer_around_the_object(
+    trainings: ModuleType, model: Path, tmp_path: Path
+) -> None:
+    import tensorflow as tf
+    import tensorflow_hub as hub
+
+    query, document = (hub.KerasLayer(trainings.load(model), trainable=True) for _ in range(2))
+    towers = written(tf.train.Checkpoint(query=query, towers=[query, document]), tmp_path / "towers")
+    for root in ("query", "towers/1"):
+        assert (mapped(model, towers, root=root).root or "").rpartition("/")[0] == root
+    assert isinstance(refused(model, towers, root="towers"), MappingError)
 
 
 def test_a_root_that_is_not_there_is_refused(trainings: ModuleType, model: Path, tmp_path: Path) -> None:
@@ -289,6 +322,12 @@ def test_other_shapes_and_types_are_told(
     assert told in error.message
     holder = tf.train.Checkpoint(**{name: tf.Variable(value) for name, value in values.items()})
     assert told in refused(model, written(tf.train.Checkpoint(x=holder), tmp_path / "mis")).message
+
+
+def test_a_file_without_objects_has_no_root(trainings: ModuleType, model: Path, tmp_path: Path) -> None:
+    error = refused(model, trainings.npz(model, tmp_path), root="layer")
+    assert isinstance(error, UsageError)
+    assert "no objects or layers" in error.message
 
 
 def test_left_over_keys_are_refused(model: Path, tmp_path: Path) -> None:

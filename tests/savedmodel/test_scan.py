@@ -274,9 +274,11 @@ def test_a_tag_of_more_than_32_bits_is_refused(tmp_path: Path, where: str) -> No
         read(tmp_path, files={"saved_model.pb": _WIDE[where]})
 
 
-def test_a_function_is_known_by_the_name_that_tensorflow_gives_it(tmp_path: Path) -> None:
-    """Of a field that comes twice, the last counts."""
-    evil = function("__inference__traced_save_1", SAVE).SerializeToString()
+@pytest.mark.parametrize("pad_bytes", [0, 1 << 20])
+def test_a_function_is_known_by_the_name_that_tensorflow_gives_it(tmp_path: Path, pad_bytes: int) -> None:
+    """Of a field that comes twice, the last counts, in a function that is read in pieces too."""
+    pad = node("c", "Const", value=bytes(pad_bytes))
+    evil = function("__inference__traced_save_1", SAVE, pad).SerializeToString()
     evil += delimited(1, message("OpDef", name="evil").SerializeToString())
     library = delimited(2, delimited(1, evil))
     made = graph(calls("saving", "__inference__traced_save_1"), calls("init", "evil")).SerializeToString()
@@ -284,6 +286,14 @@ def test_a_function_is_known_by_the_name_that_tensorflow_gives_it(tmp_path: Path
         saver_def=saver("saving:0"), signature_def={INIT: init_signature("init")}
     ).SerializeToString()
     assert WRITES in graded(tmp_path, rest + delimited(2, made + library))
+
+
+def test_a_function_without_a_name_is_not_taken_for_the_graph_itself(tmp_path: Path) -> None:
+    """TensorFlow runs it like any other; what the graph's own savers may do, it may not."""
+    made = graph(calls("boot", ""), functions=[function("", SAVE)])
+    found = findings_of(tmp_path, meta_graph(made, signature_def={INIT: init_signature("boot")}))
+    assert [(one.code, one.where) for one in found] == [("writes-files", "function (no name)")]
+    assert "when it is loaded" in found[0].message
 
 
 # Savers ------------------------------------------------------------------------------------------

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,8 +14,9 @@ from hubcli.errors import TensorFlowError
 from hubcli.savedmodel.diff import compare
 from hubcli.tf.compare import compare_models
 from hubcli.tf.importing import import_tensorflow
-from hubcli.tf.loading import load_model, remove_lists, restore_lists
+from hubcli.tf.loading import OwnLists, load_model, restore_lists
 from hubcli.tf.resave import resave
+from tests.conftest import ROOT
 from tests.tf.conftest import Zoo, read
 
 pytestmark = pytest.mark.tensorflow
@@ -38,7 +42,9 @@ REFUSED = {
 def test_nothing_is_lost_of_what_can_be_saved_again(name: str, zoo: Zoo, tmp_path: Path) -> None:
     source, target = zoo(name), tmp_path / "out"
     info, obj = read(source), load_model(source)
-    remove_lists(obj, restore_lists(obj, info), info)
+    lists = OwnLists.of(obj)
+    restore_lists(obj, info)
+    lists.put_back(obj)
     resave(obj, source, target, info)
     again = read(target)
     assert compare(info, again) == ()
@@ -101,6 +107,54 @@ def test_another_output_is_found_and_a_random_one_is_not_compared(tmp_path: Path
     assert "output 0 differs by up to" in changed.difference
 
 
+def save_signature(function: Any, place: Path) -> Path:
+    """A model of one signature that takes a text and a number."""
+    tf = import_tensorflow()
+    root = tf.Module()
+    spec = [tf.TensorSpec([], tf.string, name="path"), tf.TensorSpec([], name="x")]
+    tf.saved_model.save(root, str(place), signatures={"run": tf.function(function, input_signature=spec)})
+    return place
+
+
+def test_a_model_that_writes_files_is_not_called_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tf = import_tensorflow()
+
+    def write(path: Any, x: Any) -> Any:
+        tf.io.write_file(path, tf.strings.as_string(x))
+        return x
+
+    place = save_signature(write, tmp_path / "writes")
+    monkeypatch.chdir(tmp_path)
+    found = compare_models(load_model(place), load_model(place), read(place), place)
+    assert found.calls == ()
+    assert found.difference == ""
+    assert "WriteFile writes files" in found.skipped[0].reason
+    assert list(tmp_path.iterdir()) == [place]
+
+
+def test_a_call_that_never_ends_is_left_behind(tmp_path: Path) -> None:
+    """In a process of its own: the call goes on for as long as that does."""
+    tf = import_tensorflow()
+
+    def spin(path: Any, x: Any) -> Any:
+        return tf.while_loop(lambda i: i > -1.0, lambda i: (i * 0.5,), (x,))[0]
+
+    place = save_signature(spin, tmp_path / "spins")
+    program = (
+        "import sys; from pathlib import Path; from hubcli.tf import compare; compare._PATIENCE_S = 1\n"
+        "from hubcli.tf.loading import load_model; from tests.tf.conftest import read\n"
+        "place = Path(sys.argv[1]); one = load_model(place)\n"
+        "print(compare.compare_models(one, load_model(place), read(place), place).skipped[0].reason)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(place)],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert ran.stdout == "it didn't end within 1 s on made-up inputs\n"
+
+
 def test_text_inputs_are_words_that_the_tables_of_the_model_know(zoo: Zoo, tmp_path: Path) -> None:
     source, target = zoo("static_vocabulary"), tmp_path / "out"
     obj = load_model(source)
@@ -112,3 +166,11 @@ def test_a_model_that_tensorflow_cannot_load_is_told_so(zoo: Zoo) -> None:
     with pytest.raises(TensorFlowError, match="TensorFlow can't load") as caught:
         load_model(zoo("without_checkpoint"))
     assert "hubcli verify" in caught.value.hint
+
+
+def test_what_is_missing_is_named_where_the_graph_asks_for_it(zoo: Zoo, tmp_path: Path) -> None:
+    source = shutil.copytree(zoo("static_vocabulary"), tmp_path / "source")
+    for asset in (source / "assets").iterdir():
+        asset.unlink()
+    with pytest.raises(TensorFlowError, match=r"assets/vocab\S*; No such file"):
+        load_model(source)

@@ -49,6 +49,23 @@ def fails(obj):
     values = [1]
     return values[7]
 
+def by_labels(obj, loss):
+    model = tf_keras.Sequential([tf_keras.Input([3]), hub.KerasLayer(obj, trainable=True)])
+    model.compile("sgd", loss)
+    model.fit(tf.ones([4, 3]), tf.fill([4], 9), verbose=0)
+
+def wrong_label(obj):
+    by_labels(obj, tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+
+def own_loss(labels, scores):
+    return tf.reduce_sum(scores @ tf.ones([7, 1]))
+
+def wrong_loss(obj):
+    by_labels(obj, own_loss)
+
+def many_lines(obj):
+    raise ValueError("one\\n  two\\n")
+
 number = 3
 """
 
@@ -111,6 +128,37 @@ def test_an_exception_of_the_users_is_shown_with_its_line(zoo: Zoo, script: Path
     assert f"{script}:{line}: IndexError: list index out of range" in caught.value.message
     assert int(caught.value.exit_status) == 7
     assert isinstance(caught.value.__cause__, IndexError)
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "said"),
+    [
+        (
+            "wrong_label",
+            "    model.fit(tf.ones([4, 3]), tf.fill([4], 9), verbose=0)",
+            "InvalidArgumentError: Received a label value of 9 which is outside the valid range",
+        ),
+        (
+            "wrong_loss",
+            "    return tf.reduce_sum(scores @ tf.ones([7, 1]))",
+            "ValueError: Dimensions must be equal, but are 3 and 7 for",
+        ),
+        ("many_lines", '    raise ValueError("one\\n  two\\n")', "ValueError: one two"),
+    ],
+)
+def test_a_fault_within_a_graph_is_told_in_one_line_without_its_frames(
+    name: str, line: str, said: str, zoo: Zoo, script: Path
+) -> None:
+    pytest.importorskip("tensorflow_hub")
+    source = zoo("plain_module")
+    info, obj = read(source), load_model(source)
+    restore_lists(obj, info)
+    with pytest.raises(TensorFlowError) as caught:
+        train(obj, TrainingFunction.load(f"{script}:{name}"), {}, info)
+    number = 1 + BY_LAYER.splitlines().index(line)
+    assert f": {script}:{number}: {said}" in caught.value.message
+    assert "\n" not in caught.value.message
+    assert 'File "' not in caught.value.message
 
 
 def test_a_function_that_cannot_be_found_is_a_fault_of_usage(script: Path, tmp_path: Path) -> None:

@@ -1,0 +1,195 @@
+"""`hubcli finetune-export`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, Offline, Quiet, Replace
+from hubcli.cli.output import Output, own_standard_output
+from hubcli.commands.finetune_options import FinetuneOptions, Method
+from hubcli.errors import UsageError
+from hubcli.settings import Settings
+from hubcli.tf.strategy_kind import StrategyKind
+
+__all__ = ["finetune_export_command"]
+
+_WEIGHTS = "Values from a file"
+_TRAINING = "Values from a training here, by TensorFlow"
+
+SourceArgument: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="The model that was fine-tuned: a handle, a directory or an archive.",
+        show_default=False,
+    ),
+]
+DestinationArgument: TypeAlias = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="DEST",
+        help="A directory, or a .tar.gz or .tar file. None with --dry-run.",
+        show_default=False,
+    ),
+]
+MethodOption: TypeAlias = Annotated[
+    Method,
+    typer.Option(
+        "--method",
+        help="resave: by TensorFlow. rewrite: the values alone, every other byte as it was.",
+    ),
+]
+AllowUnchanged: TypeAlias = Annotated[
+    bool, typer.Option("--allow-unchanged", help="Write it even if no trainable value changed.")
+]
+AllowNan: TypeAlias = Annotated[bool, typer.Option("--allow-nan", help="Write NaN and infinity too.")]
+Weights: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A checkpoint, a SavedModel, .weights.h5, .keras, .npz or .safetensors.",
+        show_default=False,
+        rich_help_panel=_WEIGHTS,
+    ),
+]
+Root: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Which object or layer in it is the model, where several are.",
+        show_default=False,
+        rich_help_panel=_WEIGHTS,
+    ),
+]
+Map: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--map",
+        metavar="FILE",
+        help="Which variable gets which value: lines `variable = key`, or JSON.",
+        show_default=False,
+        rich_help_panel=_WEIGHTS,
+    ),
+]
+DryRun: TypeAlias = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Show which value is for which variable.", rich_help_panel=_WEIGHTS),
+]
+Train: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE.py:FUNCTION",
+        help="Called with the loaded object; trains it however it likes. Also package.module:function.",
+        show_default=False,
+        rich_help_panel=_TRAINING,
+    ),
+]
+Arg: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="An argument of the function; the value is JSON, or else text. Repeatable.",
+        show_default=False,
+        rich_help_panel=_TRAINING,
+    ),
+]
+StrategyOption: TypeAlias = Annotated[
+    StrategyKind | None,
+    typer.Option(
+        "--strategy",
+        help="On all devices, or on several machines by TF_CONFIG, of which the chief writes.",
+        show_default=False,
+        rich_help_panel=_TRAINING,
+    ),
+]
+TagSet: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TAG,TAG",
+        help="The graph to train, of a model with several.",
+        show_default=False,
+        rich_help_panel=_TRAINING,
+    ),
+]
+
+
+def finetune_export_command(
+    source: SourceArgument,
+    destination: DestinationArgument = None,
+    method: MethodOption = Method.RESAVE,
+    force: Replace = False,
+    allow_unchanged: AllowUnchanged = False,
+    allow_nan: AllowNan = False,
+    weights: Weights = None,
+    root: Root = None,
+    map_: Map = None,
+    dry_run: DryRun = False,
+    train: Train = None,
+    arg: Arg = None,
+    strategy: StrategyOption = None,
+    tag_set: TagSet = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    offline: Offline = False,
+    cache_dir: CacheDir = None,
+    no_color: NoColor = False,
+    debug: Debug = False,
+) -> None:
+    """Write a model with fine-tuned values as one that takes its place, and print its path.
+
+    The export is loaded again and compared before anything is shown at DEST.
+
+    Example: [bold]hubcli finetune-export HANDLE tuned --weights training/ckpt-3[/bold]
+    """
+    options = FinetuneOptions(
+        weights=weights,
+        root=root,
+        map_file=map_,
+        dry_run=dry_run,
+        train=train,
+        arguments=_arguments(arg or []),
+        strategy=None if strategy is None else strategy.value,
+        tag_set=None if tag_set is None else frozenset(filter(None, tag_set.split(","))),
+        method=method,
+        allow_unchanged=allow_unchanged,
+        allow_nan=allow_nan,
+        force=force,
+    )
+    from hubcli.cli.finetune_views import finetune_document, finetune_payload, finetune_report
+    from hubcli.cli.progress import listener_for
+    from hubcli.cli.render import Style
+    from hubcli.commands.finetune_export import finetune_export
+
+    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
+    output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
+    # What the function and its libraries print is no payload.
+    with own_standard_output(), listener_for(output, patience_s=0.5) as listener:
+        result = finetune_export(source, destination, settings, options, listener)
+    for line in finetune_report(result):
+        output.say(line)
+    if as_json:
+        output.document(finetune_document(result))
+    elif payload := finetune_payload(result, Style.of(output), quiet=quiet):
+        output.payload(payload)
+
+
+def _arguments(texts: list[str]) -> dict[str, Any]:
+    """The keyword arguments; a value that is no JSON is text. Raises UsageError for what is no pair."""
+    arguments: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.isidentifier():
+            raise UsageError(
+                f"--arg {text} is no argument", hint="Write --arg key=value, as in: --arg epochs=3"
+            )
+        if key in arguments:
+            raise UsageError(f"--arg {key} is given twice", hint="Leave one of them out.")
+        try:
+            arguments[key] = json.loads(value)
+        except (ValueError, RecursionError):
+            arguments[key] = value
+    return arguments

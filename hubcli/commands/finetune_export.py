@@ -1,0 +1,209 @@
+"""`finetune-export`: fine-tuned values and the model that they are for, as one that takes its place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hubcli.archive.limits import Limits
+from hubcli.archive.pack import archive_size_bytes, pack
+from hubcli.archive.tree import Tree
+from hubcli.archive.unpack import require_room
+from hubcli.commands.destination import require_free, staged_output
+from hubcli.commands.fetch import fetch
+from hubcli.commands.finetune_gate import require_whole
+from hubcli.commands.finetune_options import FinetuneOptions, Method
+from hubcli.commands.finetune_result import FinetuneResult, Made, Written
+from hubcli.commands.finetune_weights import FromWeights
+from hubcli.commands.layouts import ExportFormat
+from hubcli.commands.listener import Listener
+from hubcli.commands.placement import Placement
+from hubcli.commands.targets import Target
+from hubcli.commands.unpacked import unpacked
+from hubcli.commands.weights_file import opened_weights
+from hubcli.errors import BrokenModelError, UsageError
+from hubcli.handle import HandleKind
+from hubcli.savedmodel.mapping import Mapping
+from hubcli.savedmodel.structure import check_structure
+from hubcli.settings import Settings
+
+__all__ = ["FinetuneOptions", "FinetuneResult", "Method", "finetune_export"]
+
+
+def finetune_export(
+    source: str,
+    destination: Path | str | None,
+    settings: Settings | None = None,
+    options: FinetuneOptions | None = None,
+    listener: Listener | None = None,
+) -> FinetuneResult:
+    """Writes the model with fine-tuned values, whole or not at all, once it is held against its source.
+
+    The source is a handle, which is fetched if it isn't cached, a directory or
+    an archive; the destination a directory, or an archive by its name; None
+    for a dry run. Values of a file with `Method.REWRITE` need no TensorFlow
+    (but h5py for Keras's files). Raises HubcliError of the class that fits:
+    what `fetch` raises, MappingError, ValuesError, UnchangedError, UsageError,
+    TensorFlowError, BrokenModelError, OutputError.
+    """
+    settings, options = settings or Settings.read(), options or FinetuneOptions()
+    if not options.dry_run and not str(destination or "").strip():
+        raise UsageError("There is no destination", hint="Name a directory or an archive.")
+    place = None if destination is None else Path(destination)
+    return _FinetuneExport(Target.resolve(source, settings), place, settings, options, listener).run()
+
+
+class _FinetuneExport:
+    """One run of the verb."""
+
+    def __init__(
+        self,
+        target: Target,
+        destination: Path | None,
+        settings: Settings,
+        options: FinetuneOptions,
+        listener: Listener | None,
+    ) -> None:
+        self.target = target
+        self.settings = settings
+        self.options = options
+        self.listener = listener or Listener()
+        self.started_at = time.monotonic()
+        self.placement = None if destination is None else Placement.plain(destination, None)
+        self.read = target.archive or target.directory  # What must not be replaced.
+
+    def run(self) -> FinetuneResult:
+        self._require_saved_model()
+        if self.placement is not None and not self.options.dry_run:
+            self._require_free()  # Before anything is fetched or trained; once more before the rename.
+        with self._model() as model:
+            if self.options.weights is not None:
+                return self._from_weights(model, self.options.weights)
+            return self._from_training(model)
+
+    def _require_saved_model(self) -> None:
+        if self.target.is_keras_file:
+            raise UsageError(
+                f"{self.target.name} is a Keras file, not a SavedModel",
+                hint=f"Make it one first: hubcli export {self.target.name} DIR",
+            )
+
+    def _require_free(self) -> Path:
+        assert self.placement is not None
+        return require_free(
+            self.placement.place,
+            cache_root=self.settings.cache_root,
+            force=self.options.force,
+            source=self.read,
+            read=self.options.files,
+        )
+
+    @contextmanager
+    def _model(self) -> Iterator[Path]:
+        """The source's directory: of a handle the one in the cache, fetched where it isn't whole."""
+        handle = self.target.handle
+        if self.target.archive is not None:
+            with unpacked(self.target.archive, self.settings, self.listener) as folder:
+                yield self._checked(folder)
+            return
+        directory = self.target.directory
+        if handle is not None and handle.kind is not HandleKind.PATH:
+            directory = fetch(handle, self.settings, listener=self.listener).path
+        assert directory is not None
+        model = self._checked(directory)
+        self._record_use()
+        yield model
+        self._record_use()  # A training may take longer than a collection's grace.
+
+    def _record_use(self) -> None:
+        if self.target.entry is not None:
+            self.target.entry.touch()
+
+    def _checked(self, model: Path) -> Path:
+        try:
+            check_structure(model)
+        except BrokenModelError as error:
+            hint = error.hint or "Nothing was written."
+            if self.target.entry is not None:
+                hint = f"To fetch it again: hubcli verify --repair {self.target.name}"
+            raise BrokenModelError(f"{self.target.name}: {error.message}", hint=hint) from error
+        return model
+
+    def _from_weights(self, model: Path, file: Path) -> FinetuneResult:
+        with opened_weights(file) as weights:
+            job = FromWeights.map(self.target.name, model, weights, self.options)
+            if self.options.dry_run:
+                return self._result(mapping=job.mapping)
+            with self._staged(model) as (staged, made_at):
+                made = job.make(made_at, self.listener)
+                written = self._write(made_at, staged)
+        return self._result(made, written, job.mapping)
+
+    def _from_training(self, model: Path) -> FinetuneResult:
+        # Imported here: values of a file need no TensorFlow.
+        from hubcli.commands.finetune_training import FromTraining
+
+        self.listener.step("Starting TensorFlow")
+        job = FromTraining.prepare(self.target.name, model, self.options)
+        if not job.is_writer:  # The chief writes; the others train with it, and have nothing to show.
+            job.train()
+            return self._result()
+        # The destination is made first: a training of hours must not end at a directory without access.
+        with self._staged(model) as (staged, made_at):
+            self.listener.step(f"Training by {self.options.train}")
+            live = job.train()
+            self.listener.step("Saving what was trained")
+            made = job.make(live, made_at, self.listener)
+            written = self._write(made_at, staged)
+        if live.note:
+            self.listener.note(live.note)
+        return self._result(made, written)
+
+    @contextmanager
+    def _staged(self, model: Path) -> Iterator[tuple[Path, Path]]:
+        """Where the result is expected, and where the model is to be made: beside it for an archive."""
+        assert self.placement is not None
+        with staged_output(
+            self.placement.place,
+            cache_root=self.settings.cache_root,
+            force=self.options.force,
+            source=self.read,
+            read=self.options.files,
+        ) as staged:
+            size = Tree.read(model, Limits()).size_bytes
+            copies = 1 + (self.options.method is Method.RESAVE) + self._is_archive
+            require_room(staged.parent, copies * size, str(self.placement.place), "name another place")
+            self.listener.started(self.target.name, str(self.placement.place), size)
+            yield staged, staged.with_name("model") if self._is_archive else staged
+
+    @property
+    def _is_archive(self) -> bool:
+        return self.placement is not None and self.placement.format is not ExportFormat.DIRECTORY
+
+    def _write(self, made_at: Path, staged: Path) -> Written:
+        """Reads the model back from the disk, and packs it where an archive is asked for."""
+        assert self.placement is not None
+        require_whole(made_at)
+        form, place = self.placement.format, self._require_free()
+        tree = Tree.read(made_at, Limits())
+        if not self._is_archive:
+            return Written(place, form, tree.size_bytes, tree.file_count, None)
+        compress = form is ExportFormat.TAR_GZ
+        size = archive_size_bytes(tree, compress=compress)
+        require_room(staged.parent, size, str(place), "name another place")
+        packed = pack(tree, staged, compress=compress, on_bytes=self.listener.received)
+        return Written(place, form, packed.size_bytes, tree.file_count, packed.sha256)
+
+    def _result(
+        self, made: Made | None = None, written: Written | None = None, mapping: Mapping | None = None
+    ) -> FinetuneResult:
+        return FinetuneResult(
+            source=self.target.name,
+            method=self.options.method,
+            seconds=time.monotonic() - self.started_at,
+            mapping=mapping,
+            written=written,
+            made=made,
+        )

@@ -1,0 +1,121 @@
+"""What `finetune-export` tells of an export: values by variable, what was compared, what went along."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from hubcli.commands.finetune_options import Method
+from hubcli.commands.layouts import ExportFormat
+from hubcli.savedmodel.changes import Change
+from hubcli.savedmodel.mapping import Mapping
+from hubcli.savedmodel.targets import Targets
+
+__all__ = ["ChangedVariable", "FinetuneResult", "Made", "NotKept", "Uncompared", "Values", "Written"]
+
+
+class ChangedVariable(NamedTuple):
+    """A variable with other values; `largest` is the greatest |new - old|, None where there is none."""
+
+    path: str
+    key: str
+    dtype: str
+    shape: tuple[int, ...]
+    trainable: bool
+    largest: float | None
+
+
+class Values(NamedTuple):
+    """The variables of the model by path: those that `changed`, those that didn't, how many train in all.
+
+    Variables for which nothing was given are `unchanged` too.
+    """
+
+    changed: tuple[ChangedVariable, ...]
+    unchanged: tuple[str, ...]
+    trainable: int
+
+    @classmethod
+    def of(cls, changes: Iterable[Change], targets: Targets) -> Values:
+        """The changes, told by the variables of the model.
+
+        A counter of saves is none of them: tf.train.Checkpoint(obj).save() in a training counts it up.
+        """
+        by_key = {target.key: target for target in targets.all}
+        changed = tuple(
+            ChangedVariable(by_key[one.key].path, *one[:3], by_key[one.key].trainable, one.largest)
+            for one in changes
+            if one.key in by_key
+        )
+        keys = {one.key for one in changed}
+        own = [target for target in targets.all if target.is_required or target.trainable]
+        return cls(
+            changed,
+            tuple(target.path for target in own if target.key not in keys),
+            sum(target.trainable for target in own),
+        )
+
+    @property
+    def changed_trainable(self) -> int:
+        """How many of the changed variables train."""
+        return sum(one.trainable for one in self.changed)
+
+
+class NotKept(NamedTuple):
+    """Something of the source that the export hasn't, or has anew, and why."""
+
+    what: str
+    reason: str
+
+
+class Uncompared(NamedTuple):
+    """A call whose outputs were not compared, and why."""
+
+    call: str
+    reason: str
+
+
+class Made(NamedTuple):
+    """A model that stands in its temporary place, complete and compared.
+
+    `kept` are phrases about what was held against the source and is the same,
+    `compared` the calls whose outputs equal those of the live object, `skipped`
+    the others; the calls are there where TensorFlow ran. `carried` are files
+    that were copied beside what TensorFlow writes.
+    """
+
+    values: Values
+    kept: tuple[str, ...] = ()
+    compared: tuple[str, ...] = ()
+    skipped: tuple[Uncompared, ...] = ()
+    carried: tuple[str, ...] = ()
+    not_kept: tuple[NotKept, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Where the export is, links followed. `sha256` is an archive's, None of a directory."""
+
+    destination: Path
+    format: ExportFormat
+    size_bytes: int
+    file_count: int
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneResult:
+    """An export, or the plan of one.
+
+    `mapping` is there for a file of weights. `written` and `made` are None
+    of a dry run, and in a worker that isn't the chief of its cluster.
+    """
+
+    source: str
+    method: Method
+    seconds: float
+    mapping: Mapping | None = None
+    written: Written | None = None
+    made: Made | None = None

@@ -1,0 +1,106 @@
+"""The model with the values of a file: put in place of the old ones, or loaded with them and saved again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from hubcli.commands.finetune_gate import (
+    require_bytes_kept,
+    require_same_interface,
+    require_same_outputs,
+    require_trained,
+)
+from hubcli.commands.finetune_options import FinetuneOptions, Method
+from hubcli.commands.finetune_result import Made, NotKept, Values
+from hubcli.commands.listener import Listener
+from hubcli.commands.weights_file import best_measure
+from hubcli.errors import TensorFlowError
+from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.map_file import read_map
+from hubcli.savedmodel.mapping import Mapping, map_weights
+from hubcli.savedmodel.reader import read_model
+from hubcli.savedmodel.rewrite import RewriteOptions, rewrite
+from hubcli.savedmodel.targets import Targets, read_targets
+from hubcli.savedmodel.weights import Weights
+
+__all__ = ["FromWeights"]
+
+
+class FromWeights(NamedTuple):
+    """One model, one opened file of weights, and which value is for which variable."""
+
+    name: str
+    model: Path
+    targets: Targets
+    weights: Weights
+    mapping: Mapping
+    options: FinetuneOptions
+
+    @classmethod
+    def map(cls, name: str, model: Path, weights: Weights, options: FinetuneOptions) -> FromWeights:
+        """Finds the one mapping. Raises what `map_weights` does."""
+        named = None if options.map_file is None else read_map(options.map_file)
+        targets = read_targets(model)
+        mapping = map_weights(targets, weights, root=options.root, named=named)
+        return cls(name, model, targets, weights, mapping, options)
+
+    def make(self, staged: Path, listener: Listener) -> Made:
+        """Writes the model to `staged`, which isn't there yet; other names beside it are used too.
+
+        Raises UnchangedError, ValuesError, IntegrityError, TensorFlowError.
+        """
+        is_rewrite = self.options.method is Method.REWRITE
+        if not is_rewrite:
+            listener.step("Starting TensorFlow")
+            _require_resavable(self.name, self.model)
+        place = staged if is_rewrite else staged.with_name("values")
+        report = rewrite(
+            self.model,
+            place,
+            self.mapping.values(self.weights),
+            RewriteOptions(
+                allow_nan=self.options.allow_nan,
+                allow_unchanged=self.options.allow_unchanged,
+                measure=best_measure(),
+            ),
+            listener.received,
+        )
+        values = Values.of(report.changed, self.targets)
+        require_trained(values, self.options)
+        made = Made(values, kept=require_bytes_kept(self.model, place))
+        return made if is_rewrite else self._save_again(place, staged, values, listener)
+
+    def _save_again(self, place: Path, staged: Path, values: Values, listener: Listener) -> Made:
+        """Lets TensorFlow load what was written to `place`, and save it."""
+        from hubcli.tf.live_model import LiveModel
+
+        info = read_model(ModelFiles.of_directory(place), hash_assets=True)
+        listener.step("Loading the model with its new values")
+        live = LiveModel.load(place, info, self.name)
+        listener.step("Saving it again")
+        report = live.save(staged)
+        kept, differing = require_same_interface(staged, info)
+        listener.step("Loading the export and comparing it")
+        comparison = live.compare(staged)
+        return Made(
+            values,
+            kept=kept,
+            compared=comparison.calls,
+            skipped=require_same_outputs(comparison),
+            carried=report.carried,
+            not_kept=(*differing, *(NotKept(one.path, one.reason) for one in report.dropped)),
+        )
+
+
+def _require_resavable(name: str, model: Path) -> None:
+    """Raises TensorFlowError where TensorFlow is missing, or saving the model again would lose something."""
+    from hubcli.tf.importing import import_tensorflow
+    from hubcli.tf.resave import require_resavable
+
+    try:
+        import_tensorflow()
+    except TensorFlowError as error:
+        hint = f"{error.hint}; or write the values alone, which needs none: --method rewrite"
+        raise TensorFlowError(error.message, hint=hint) from error
+    require_resavable(model, read_model(ModelFiles.of_directory(model)), name=name)

@@ -1,0 +1,116 @@
+"""Whether an export still is what its source is, but for values: the gate before it is shown."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Set
+from filecmp import cmp
+from itertools import islice
+from pathlib import Path
+
+from hubcli.errors import TensorFlowError
+from hubcli.formats.bundle import BundleEntry, BundleIndex
+from hubcli.formats.files import INDEX_FILE
+from hubcli.quantity import plural
+from hubcli.savedmodel.diff import Difference, compare
+from hubcli.savedmodel.info import ModelFormat, SavedModelInfo
+from hubcli.savedmodel.variables import VariableLists
+
+__all__ = ["require_interface_kept", "require_only_values_changed"]
+
+_TOLD = 3
+_UNNAMED_ARGUMENTS = "(*args)"
+_RENEWED = ("fingerprint.pb",)  # It holds a hash of the checkpoint.
+
+
+def require_interface_kept(source: SavedModelInfo, result: SavedModelInfo) -> tuple[Difference, ...]:
+    """What differs beside the values, and may.
+
+    That is: TensorFlow's version, that a Keras model is a plain object, names
+    of arguments that the source doesn't tell, and what an optimizer keeps for
+    a training to go on. Raises TensorFlowError where a caller, a trainer or a
+    server would miss something of the source.
+    """
+    slots = {one.path for info in (source, result) for one in info.variables if one.is_slot}
+    found = [difference for difference in compare(source, result) if difference.part != "value"]
+    found += _lists(source.lists, result.lists)
+    lost = [difference for difference in found if not _may_differ(difference, slots)]
+    if lost:
+        told = "; ".join(map(_told, islice(lost, _TOLD)))
+        more = f"; and {len(lost) - _TOLD} more" if len(lost) > _TOLD else ""
+        raise TensorFlowError(
+            f"Saved again, the model isn't what it was: {told}{more}",
+            hint="Change the values alone, which loses nothing: --method rewrite",
+        )
+    return tuple(found)
+
+
+def require_only_values_changed(source: Path, result: Path) -> None:
+    """Raises TensorFlowError unless every file of the two directories is the same but for the checkpoint.
+
+    Of that one the tensors must have the same names, types, shapes and slices. Raises OSError.
+    """
+    shards = {f"variables/{path.name}" for path in (source / "variables").glob("variables.data-*")}
+    names = _files(source)
+    if names != _files(result):
+        raise _differs(", ".join(sorted(names ^ _files(result))))
+    for name in sorted(names - shards - {INDEX_FILE, *_RENEWED}):
+        if not cmp(source / name, result / name, shallow=False):
+            raise _differs(name)
+    ours, theirs = (BundleIndex.read((one / INDEX_FILE).read_bytes()) for one in (source, result))
+    for one, other in zip(ours.entries, theirs.entries, strict=False):
+        if _identity(one) != _identity(other):
+            raise _differs(f"{INDEX_FILE}: {one.name}")
+    if len(ours.entries) != len(theirs.entries):
+        raise _differs(INDEX_FILE)
+
+
+def _lists(source: VariableLists, result: VariableLists) -> Iterator[Difference]:
+    """Lists of the root that hold something else, or the same in another order: weights go by it."""
+    for name in ("variables", "trainable_variables"):
+        ours, theirs = getattr(source, name), getattr(result, name)
+        if ours != theirs:
+            yield Difference(
+                "list", name, *(None if one is None else ", ".join(one) for one in (ours, theirs))
+            )
+    if source.losses != result.losses:
+        losses = (plural(one.losses, "function") for one in (source, result))
+        yield Difference("list", "regularization_losses", *losses)
+
+
+def _may_differ(difference: Difference, slots: Set[str]) -> bool:
+    if difference.part == "format":
+        return bool(difference.left == ModelFormat.KERAS_2.value)
+    if difference.part == "function":
+        return difference.left == _UNNAMED_ARGUMENTS and difference.right is not None
+    if difference.part == "variable":
+        return difference.name in slots
+    return difference.part == "version"
+
+
+def _told(difference: Difference) -> str:
+    name = f"{difference.part} {difference.name}".strip()
+    if difference.right is None:
+        return f"{name} is gone"
+    if difference.left is None:
+        return f"{name} is new"
+    return f"{name} was {difference.left} and is {difference.right}"
+
+
+def _identity(entry: BundleEntry) -> tuple[object, ...]:
+    return entry.key, entry.dtype, entry.shape, entry.slices
+
+
+def _files(model: Path) -> set[str]:
+    return {
+        Path(folder, name).relative_to(model).as_posix()
+        for folder, _, files in os.walk(model)
+        for name in files
+    }
+
+
+def _differs(what: str) -> TensorFlowError:
+    return TensorFlowError(
+        f"The model that was written isn't its source with other values: {what} differs",
+        hint="Did the source change meanwhile? Once it stays as it is: again.",
+    )

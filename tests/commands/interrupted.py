@@ -1,0 +1,107 @@
+"""Commands that are interrupted at one line after the other, each in a process of its own.
+
+`python -m tests.commands.interrupted SIGNAL DEST COMMAND…`, where the command line
+writes DEST, prints for each line where the signal came what was found afterwards, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+# Loaded once, for all the processes that are forked off.
+import hubcli.cli.app
+import hubcli.cli.finetune_views
+import hubcli.cli.progress
+import hubcli.cli.views
+import hubcli.commands.export
+import hubcli.commands.finetune_export  # noqa: F401
+from hubcli.cli.main import main
+
+WATCHED = (
+    "commands/destination.py",
+    "commands/export.py",
+    "commands/finetune_export.py",
+    "commands/finetune_weights.py",
+    "savedmodel/rewrite.py",
+    "archive/pack.py",
+    "archive/copy.py",
+    "cache/disk.py",
+)
+
+
+class Trap:
+    """Sends the signal to this process when so many lines of the watched files have been reached."""
+
+    def __init__(self, number: signal.Signals, lines: int) -> None:
+        self.number = number
+        self.lines = lines
+        self.seen: set[tuple[str, int]] = set()
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> Trap | None:
+        if not frame.f_code.co_filename.endswith(WATCHED):
+            return None
+        place = frame.f_code.co_filename, frame.f_lineno
+        if event == "line" and place not in self.seen:
+            self.seen.add(place)
+            if len(self.seen) == self.lines:
+                os.kill(os.getpid(), self.number)
+        return self
+
+
+def run_in_child(arguments: list[str], trap: Trap) -> int:
+    """Wait status of a child that runs the command; 0 once there are fewer lines than the trap waits for."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    sys.settrace(trap)
+    try:
+        status = main(arguments)
+    finally:
+        sys.settrace(None)
+    os._exit(status)
+
+
+def digest(place: Path) -> list[Any] | None:
+    """What is there, None for nothing."""
+    if place.is_file():
+        return ["file", place.stat().st_size, hash(place.read_bytes())]
+    if not place.exists():
+        return None
+    return [
+        [str(path.relative_to(place)), digest(path)] for path in sorted(place.rglob("*")) if path.is_file()
+    ]
+
+
+def run(number: signal.Signals, place: Path, arguments: list[str]) -> list[dict[str, Any]]:
+    """One run after the other, until one isn't interrupted. Each begins with the same surroundings."""
+    room, pristine = place.parent, place.parent.with_name("pristine")
+    shutil.copytree(room, pristine)
+    found: list[dict[str, Any]] = []
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    for line in range(1, 100_000):
+        shutil.rmtree(room)
+        shutil.copytree(pristine, room)
+        before = digest(place)
+        status = run_in_child(arguments, Trap(number, line))
+        names = sorted(set(os.listdir(room)) - {place.name})
+        after = digest(place)
+        state = "absent" if after is None else "as before" if after == before else "new"
+        found.append({"line": line, "status": status, "state": state, "content": after, "beside": names})
+        if status == 0:
+            break
+    os.dup2(stdout, 1)
+    return found
+
+
+if __name__ == "__main__":
+    _, name, target, *words = sys.argv
+    sys.stdout.write(json.dumps(run(signal.Signals[name], Path(target), words)))

@@ -1,0 +1,586 @@
+"""`finetune-export` by TensorFlow: trained or loaded with new values, saved again, loaded and compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hubcli.commands.finetune_export import FinetuneOptions, FinetuneResult, Method, finetune_export
+from hubcli.commands.inspect import inspect
+from hubcli.errors import (
+    DiskFullError,
+    HubcliError,
+    NotFoundError,
+    TensorFlowError,
+    UnchangedError,
+    UsageError,
+    ValuesError,
+)
+from hubcli.savedmodel.diff import Difference, compare
+from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.reader import read_model
+from tests import models
+from tests.commands.test_finetune_export import WITHOUT_VARIABLES, value_in
+from tests.conftest import ROOT, Run
+from tests.corpus import KINDS, corpus_model
+from tests.disks import mounted
+from tests.savedmodel.conftest import Zoo, zoo
+
+__all__ = ["zoo"]
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+
+SCRIPT = """
+import subprocess, sys
+
+def add(obj, by=1.0, names=None):
+    print("adding", by)
+    subprocess.run([sys.executable, "-c", "print('a child speaks')"])
+    for variable in obj.trainable_variables:
+        variable.assign_add(variable * 0 + by)
+
+def add_to_all(obj):
+    for variable in obj.variables:
+        if variable.dtype.is_floating:
+            variable.assign_add(variable * 0 + 1)
+
+def nothing(obj):
+    pass
+
+def count_only(obj):
+    for variable in obj.variables:
+        if not variable.trainable:
+            variable.assign_add(variable * 0 + 1)
+
+def poison(obj):
+    for variable in obj.trainable_variables:
+        variable.assign(variable / 0.0)
+
+def grow(obj):
+    obj.trainable_variables[0].assign([[1.0]])
+
+def fail(obj):
+    raise ValueError("the data is not there")
+
+def list_otherwise(obj):
+    add(obj)
+    obj.trainable_variables = obj.trainable_variables[:1]
+    obj.variables = obj.variables[::-1]
+    obj.regularization_losses = []
+
+def take_lists_away(obj):
+    add(obj)
+    del obj.trainable_variables
+
+def put_a_variable_in_place(obj):
+    import tensorflow as tf
+    add(obj)
+    obj.v = tf.Variable(obj.v)
+
+def take_a_variable_away(obj):
+    add(obj)
+    del obj.v
+
+def put_a_function_in_place(obj):
+    import tensorflow as tf
+    add(obj)
+    call = obj.__call__
+    obj.__call__ = tf.function(lambda x: call(x) + 1, input_signature=[tf.TensorSpec([None, 1], name="x")])
+
+def go_elsewhere(obj, to):
+    import os
+    add(obj)
+    os.chdir(to)
+
+def replace_streams(obj, close=False):
+    import io, sys
+    add(obj)
+    if close:
+        sys.stdout.close()
+    sys.stdout, sys.stderr = io.StringIO(), None
+
+def fail_hard(obj):
+    import asyncio
+    raise asyncio.CancelledError("the worker went away")
+
+def fill_a_table(obj):
+    import tensorflow as tf
+    obj.kernel.assign([2.0])
+    obj.fill(tf.constant(["new"]), tf.constant([5.0]))
+
+def save_over(obj, model):
+    import tensorflow as tf
+    add(obj)
+    tf.saved_model.save(obj, model)
+
+def remove(obj, model):
+    import shutil
+    shutil.rmtree(model)
+
+async def later(obj):
+    add(obj)
+
+def piecewise(obj):
+    yield add(obj)
+
+def fill_the_disk(obj, place):
+    import contextlib
+    add(obj)
+    with contextlib.suppress(OSError), open(place, "wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+def wait(obj):
+    print("training begins", flush=True)
+    sys.stdin.read()
+
+def to_the_last(obj, lines=1):
+    import os, signal
+    add(obj)
+    seen = set()
+    def trace(frame, event, argument):
+        name = frame.f_code.co_filename
+        if not name.endswith(("commands/destination.py", "commands/finetune_training.py", "tf/live_model.py",
+                              "tf/resave.py", "commands/finetune_gate.py", "commands/finetune_export.py")):
+            return None
+        if event == "line" and (name, frame.f_lineno) not in seen:
+            seen.add((name, frame.f_lineno))
+            if len(seen) == lines:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+    sys.settrace(trace)
+"""
+
+# What TensorFlow can't load, or would lose when it saves it again.
+UNLOADED = ("serving_counter", "serving_half_plus_three")
+UNSAVED = (*(name for name, kind in KINDS.items() if kind == "TF1"), "serving_half_plus_two_tf2")
+
+
+@pytest.fixture(autouse=True)
+def _needs_tensorflow() -> None:
+    pytest.importorskip("tensorflow", reason="TensorFlow isn't installed: pip install '.[dev]'")
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "tuning.py"
+    path.write_text(SCRIPT)
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return models.write_tree(tmp_path / "model", models.example_files())
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+def trained(model: Path, out: Path, train: str, **options: Any) -> FinetuneResult:
+    return finetune_export(str(model), out / "tuned", options=FinetuneOptions(train=train, **options))
+
+
+def refused(kind: type[HubcliError], model: Path, out: Path, train: str, **options: Any) -> HubcliError:
+    with pytest.raises(kind) as caught:
+        trained(model, out, train, **options)
+    assert list(out.iterdir()) == []
+    assert caught.value.hint
+    return caught.value
+
+
+def differences(model: Path, result: Path) -> list[Difference]:
+    left, right = (read_model(ModelFiles.of_directory(one), hash_assets=True) for one in (model, result))
+    return list(compare(left, right))
+
+
+# Trained -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", Method)
+def test_what_a_function_trains_is_written(method: Method, model: Path, script: Path, out: Path) -> None:
+    result = trained(model, out, f"{script}:add", arguments={"by": 0.5}, method=method)
+    assert [one.part for one in differences(model, out / "tuned")] == ["value"]
+    assert result.made is not None
+    [change] = result.made.values.changed
+    assert (change.path, change.largest, change.trainable) == ("v", 0.5, True)
+    assert "__call__(float32[?, 1])" in " ".join(result.made.compared)
+    same = (model / "saved_model.pb").read_bytes() == (out / "tuned" / "saved_model.pb").read_bytes()
+    assert same is (method is Method.REWRITE)
+    assert list(out.iterdir()) == [out / "tuned"]
+
+
+def test_weights_saved_again_are_loaded_and_compared(model: Path, tmp_path: Path, out: Path) -> None:
+    weights = models.write_safetensors(tmp_path / "tuned.safetensors", v=[3.0])
+    result = finetune_export(str(model), out / "tuned", options=FinetuneOptions(weights=weights))
+    assert [one.part for one in differences(model, out / "tuned")] == ["value"]
+    assert result.made is not None
+    assert result.made.compared
+    assert [one.largest for one in result.made.values.changed] == [1.0]
+    assert list(out.iterdir()) == [out / "tuned"]
+
+
+def test_a_plain_module_gets_its_lists_and_keeps_its_keys(zoo: Zoo, script: Path, out: Path) -> None:
+    source = zoo("plain_module")
+    trained(source, out, f"{script}:add")
+    assert {one.part for one in differences(source, out / "tuned")} == {"value"}
+
+
+def save_an_interface(target: Path) -> Path:
+    """A model with all three lists."""
+    import tensorflow as tf
+
+    root = tf.train.Checkpoint(kernel=tf.Variable([[2.0]]), bias=tf.Variable([0.0]))
+    root.trainable_variables = root.variables = [root.kernel, root.bias]
+    root.regularization_losses = [tf.function(lambda: tf.reduce_sum(root.kernel), input_signature=[])]
+    root.__call__ = tf.function(lambda x: x @ root.kernel + root.bias)
+    root.__call__.get_concrete_function(tf.TensorSpec([None, 1], name="x"))
+    tf.saved_model.save(root, str(target))
+    return target
+
+
+def test_lists_that_a_training_made_its_own_are_put_back(tmp_path: Path, script: Path, out: Path) -> None:
+    source = save_an_interface(tmp_path / "interface")
+    trained(source, out, f"{script}:list_otherwise")
+    before, after = (inspect(str(one)).info.lists for one in (source, out / "tuned"))
+    assert before == after
+    assert before.losses == 1
+
+
+def test_a_training_may_take_away_the_lists_that_were_set_for_it(zoo: Zoo, script: Path, out: Path) -> None:
+    trained(zoo("plain_module"), out, f"{script}:take_lists_away")
+
+
+def test_a_training_that_goes_elsewhere_leaves_the_destination_where_it_was(
+    model: Path, script: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(out)
+    (tmp_path / "elsewhere").mkdir()
+    options = FinetuneOptions(
+        train=f"{script}:go_elsewhere", arguments={"to": str(tmp_path / "elsewhere")}, method=Method.REWRITE
+    )
+    result = finetune_export(str(model), "tuned", options=options)
+    assert result.written is not None
+    assert result.written.destination == out / "tuned"
+    assert (out / "tuned" / "saved_model.pb").is_file()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def save_a_table(target: Path) -> Path:
+    """A model with a table that it can fill."""
+    import tensorflow as tf
+
+    root = tf.train.Checkpoint(kernel=tf.Variable([1.0]))
+    root.table = tf.lookup.experimental.MutableHashTable(tf.string, tf.float32, -1.0)
+    root.table.insert(tf.constant(["old"]), tf.constant([1.0]))
+
+    def fill(keys: Any, values: Any) -> Any:
+        root.table.insert(keys, values)
+        return tf.size(keys)
+
+    def call(keys: Any) -> Any:
+        return root.table.lookup(keys) * root.kernel
+
+    words, numbers = tf.TensorSpec([None], tf.string), tf.TensorSpec([None])
+    root.fill = tf.function(fill, input_signature=[words, numbers])
+    root.__call__ = tf.function(call, input_signature=[words])
+    tf.saved_model.save(root, str(target))
+    return target
+
+
+def test_what_a_training_puts_into_a_table_is_saved_or_refused(
+    tmp_path: Path, script: Path, out: Path
+) -> None:
+    import tensorflow as tf
+
+    source = save_a_table(tmp_path / "tables")
+    error = refused(TensorFlowError, source, out, f"{script}:fill_a_table", method=Method.REWRITE)
+    assert "the table table" in error.message
+    assert "--method resave" in error.hint
+    assert (
+        "--strategy"
+        in refused(TensorFlowError, source, out, f"{script}:fill_a_table", strategy="mirrored").hint
+    )
+    trained(source, out, f"{script}:fill_a_table")
+    loaded = tf.saved_model.load(str(out / "tuned"))
+    assert loaded(tf.constant(["old", "new", "none"])).numpy().tolist() == [2.0, 10.0, -2.0]
+
+
+def test_an_archive_is_written_once_the_model_in_it_was_compared(
+    model: Path, script: Path, out: Path
+) -> None:
+    result = trained(model, out, f"{script}:add")
+    packed = finetune_export(str(model), out / "tuned.tar.gz", options=FinetuneOptions(train=f"{script}:add"))
+    assert packed.made is not None
+    assert result.made is not None
+    assert packed.made.compared == result.made.compared
+    info = inspect(str(out / "tuned.tar.gz")).info
+    assert {one.part for one in compare(inspect(str(out / "tuned")).info, info)} <= {"asset"}
+
+
+def save_two_graphs(target: Path) -> Path:
+    """A model of TensorFlow 1 with a graph to serve and one to train, over the same variables."""
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    builder = v1.saved_model.Builder(str(target))
+    for tags, rate in ((["serve"], 0.0), (["train"], 0.5)):
+        with tf.Graph().as_default(), v1.Session() as session:
+            x = v1.placeholder(tf.float32, [None, 2], name="x")
+            w = v1.get_variable("w", initializer=[[1.0], [2.0]], use_resource=True)
+            y = tf.matmul(v1.nn.dropout(x, rate=rate), w)
+            signature = v1.saved_model.predict_signature_def({"x": x}, {"y": y})
+            session.run(v1.global_variables_initializer())
+            if tags == ["serve"]:
+                builder.add_meta_graph_and_variables(session, tags, {"serving_default": signature})
+            else:
+                builder.add_meta_graph(tags, {"serving_default": signature})
+    builder.save()
+    return target
+
+
+def test_one_graph_of_several_is_chosen_and_the_others_stay(tmp_path: Path, script: Path, out: Path) -> None:
+    source = save_two_graphs(tmp_path / "two")
+    error = refused(UsageError, source, out, f"{script}:add_to_all", method=Method.REWRITE)
+    assert "--tag-set serve or train" in error.hint
+    options: dict[str, Any] = {"method": Method.REWRITE, "tag_set": frozenset({"serve"})}
+    result = trained(source, out, f"{script}:add_to_all", **options)
+    assert result.made is not None
+    assert result.made.compared == ("signature serving_default",)
+    assert [one.part for one in differences(source, out / "tuned")] == ["value"]
+
+
+@pytest.mark.parametrize("name", ["tf1_hub", "tf1_resources"])
+def test_a_model_of_tensorflow_1_is_trained_and_rewritten(
+    name: str, zoo: Zoo, script: Path, out: Path
+) -> None:
+    source = zoo(name)
+    assert "--method rewrite" in refused(TensorFlowError, source, out, f"{script}:add_to_all").hint
+    result = trained(source, out, f"{script}:add_to_all", method=Method.REWRITE)
+    assert result.made is not None
+    assert result.made.values.changed
+    assert {one.part for one in differences(source, out / "tuned")} == {"value"}
+
+
+def test_variables_that_tensorflow_does_not_give_out_are_not_trained(
+    zoo: Zoo, script: Path, out: Path
+) -> None:
+    error = refused(UnchangedError, zoo("tf1_partitioned"), out, f"{script}:nothing", method=Method.REWRITE)
+    assert "no value of 2 trainable variables changed" in error.message
+
+
+# The corpus --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", Method)
+@pytest.mark.parametrize("name", [name for name in KINDS if name not in WITHOUT_VARIABLES])
+def test_every_model_of_the_corpus_survives_a_training_of_nothing(
+    name: str, method: Method, script: Path, out: Path
+) -> None:
+    source, train = corpus_model(name), f"{script}:nothing"
+    if name in UNLOADED or (name in UNSAVED and method is Method.RESAVE):
+        refused(TensorFlowError, source, out, train, method=method, allow_unchanged=True)
+        return
+    result = trained(source, out, train, method=method, allow_unchanged=True)
+    assert result.made is not None
+    assert result.made.values.changed == ()
+    assert result.made.compared
+    # TensorFlow's version, and of a Keras model what it no longer is.
+    found = differences(source, out / "tuned")
+    if method is Method.REWRITE:
+        assert found == []
+    elif KINDS[name] != "Keras":
+        assert {one.part for one in found} <= {"version"}
+    else:
+        kept = {one.path for one in inspect(str(source)).info.variables if not one.is_slot}
+        assert not [one for one in found if one.part in ("signature", "value") and one.name in kept]
+        assert {one.name for one in found if one.part == "function"} <= {"_default_save_signature"}
+
+
+# Refused -----------------------------------------------------------------------------------------
+
+
+def test_a_training_of_nothing_is_refused(model: Path, script: Path, out: Path) -> None:
+    error = refused(UnchangedError, model, out, f"{script}:nothing")
+    assert "no value of 1 trainable variable changed" in error.message
+
+
+def test_a_training_of_statistics_alone_is_refused(zoo: Zoo, script: Path, out: Path) -> None:
+    source = zoo("plain_module")
+    error = refused(UnchangedError, source, out, f"{script}:count_only")
+    assert "of the others 1 did" in error.message
+
+
+@pytest.mark.parametrize("options", [{}, {"method": Method.REWRITE}, {"strategy": "mirrored"}])
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        ("put_a_variable_in_place", "it put something else in place of the variable v"),
+        ("take_a_variable_away", "it took away the variable v"),
+        ("put_a_function_in_place", "it put something else in place of the function __call__"),
+    ],
+)
+def test_a_training_that_takes_the_model_apart_is_refused(
+    function: str, told: str, options: dict[str, Any], model: Path, script: Path, out: Path
+) -> None:
+    error = refused(TensorFlowError, model, out, f"{script}:{function}", **options)
+    assert told in error.message
+
+
+@pytest.mark.parametrize("method", Method)
+@pytest.mark.parametrize("function", ["save_over", "remove"])
+def test_a_training_that_writes_over_its_source_is_refused(
+    function: str, method: Method, model: Path, script: Path, out: Path
+) -> None:
+    arguments = {"model": str(model)}
+    with pytest.raises(HubcliError) as caught:
+        trained(model, out, f"{script}:{function}", method=method, arguments=arguments)
+    assert caught.value.exit_status != 1
+    assert "changed while it was trained" in caught.value.message or "can't be read" in caught.value.message
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("function", ["later", "piecewise"])
+def test_a_function_that_would_train_later_is_refused(
+    function: str, model: Path, script: Path, out: Path
+) -> None:
+    assert "nothing was trained" in refused(TensorFlowError, model, out, f"{script}:{function}").message
+
+
+@pytest.mark.parametrize("method", Method)
+def test_a_disk_that_is_full_after_the_training_is_told_as_that(
+    method: Method, model: Path, script: Path, tmp_path: Path
+) -> None:
+    with mounted(tmp_path / "disk", "size=80m") as disk:
+        filler = disk / "filler"
+        options = FinetuneOptions(
+            train=f"{script}:fill_the_disk", arguments={"place": str(filler)}, method=method
+        )
+        with pytest.raises(DiskFullError, match="No room"):
+            finetune_export(str(model), disk / "tuned", options=options)
+        assert list(disk.iterdir()) == [filler]
+
+
+def test_nan_is_refused_until_it_is_allowed(model: Path, script: Path, out: Path) -> None:
+    assert "--allow-nan" in refused(ValuesError, model, out, f"{script}:poison").hint
+    trained(model, out, f"{script}:poison", allow_nan=True)
+
+
+def test_variables_that_one_path_names_are_refused(tmp_path: Path, script: Path, out: Path) -> None:
+    import tensorflow as tf
+
+    root = tf.Module()
+    root.d = {"a.b": tf.Variable(1.0), "a": {"b": tf.Variable(2.0)}}
+    tf.saved_model.save(root, str(tmp_path / "dotted"))
+    error = refused(TensorFlowError, tmp_path / "dotted", out, f"{script}:nothing")
+    assert "2 variables under the path d.a.b" in error.message
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("absent.py:add", NotFoundError),
+        ("no.such.module:add", UsageError),
+        ("{script}:absent", UsageError),
+        ("{script}", UsageError),
+    ],
+)
+def test_a_function_that_is_not_there_is_told(
+    text: str, kind: type[HubcliError], model: Path, script: Path, out: Path
+) -> None:
+    refused(kind, model, out, text.format(script=script))
+
+
+# On the command line -----------------------------------------------------------------------------
+
+
+def command(model: Path, out: Path, script: Path, function: str, *options: str) -> list[str]:
+    return ["finetune-export", str(model), str(out / "tuned"), "--train", f"{script}:{function}", *options]
+
+
+def test_what_the_function_prints_is_seen_and_is_no_payload(
+    model: Path, script: Path, out: Path, hubcli: Run
+) -> None:
+    ran = hubcli(*command(model, out, script, "add", "--arg", "by=0.25", "--arg", "names=words", "--json"))
+    assert ran.returncode == 0, ran.stderr
+    document = json.loads(ran.stdout)
+    assert document["destination"] == str(out / "tuned")
+    assert document["values"]["changed"][0]["largest_change"] == 0.25
+    assert "adding 0.25\n" in ran.stderr
+    assert "a child speaks\n" in ran.stderr
+    # TensorFlow's own talk is not shown.
+    assert "oneDNN" not in ran.stderr
+    assert "CUDA" not in ran.stderr
+
+
+@pytest.mark.parametrize("close", ["true", "false"])
+def test_the_payload_is_written_whatever_the_function_does_to_its_streams(
+    close: str, model: Path, script: Path, out: Path, hubcli: Run
+) -> None:
+    ran = hubcli(*command(model, out, script, "replace_streams", "--arg", f"close={close}", "-q"))
+    assert (ran.returncode, ran.stdout) == (0, f"{out / 'tuned'}\n")
+
+
+def test_whatever_the_function_raises_is_shown_as_its_own(
+    model: Path, script: Path, out: Path, hubcli: Run
+) -> None:
+    ran = hubcli(*command(model, out, script, "fail_hard"))
+    assert ran.returncode == 7
+    assert "CancelledError: the worker went away" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_an_exception_is_shown_as_the_functions_own(
+    model: Path, script: Path, out: Path, hubcli: Run
+) -> None:
+    ran = hubcli(*command(model, out, script, "fail"))
+    assert ran.returncode == 7
+    line = SCRIPT.splitlines().index('    raise ValueError("the data is not there")') + 1
+    assert f"{script}:{line}: ValueError: the data is not there" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert "Traceback" in hubcli(*command(model, out, script, "fail", "--debug")).stderr
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_training_leaves_nothing(
+    number: signal.Signals, model: Path, script: Path, out: Path, cache: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "hubcli", *command(model, out, script, "wait")],
+        env={**os.environ, "HUBCLI_CACHE_DIR": str(cache)},
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        text=True,
+    ) as running:
+        assert running.stderr is not None
+        assert any("training begins" in line for line in running.stderr)
+        assert [path.name.endswith(".hubcli-tmp") for path in out.iterdir()] == [True]
+        running.send_signal(number)
+        assert running.wait(60) == 130
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lines", range(5, 125, 12))
+def test_a_killed_export_leaves_the_place_absent_or_whole(
+    lines: int, model: Path, script: Path, out: Path, hubcli: Run
+) -> None:
+    ran = hubcli(*command(model, out, script, "to_the_last", "--arg", f"lines={lines}"))
+    beside = [path.name for path in out.iterdir() if path.name != "tuned"]
+    assert all(name.endswith(".hubcli-tmp") for name in beside)
+    assert (ran.returncode == 0) <= (out / "tuned").exists()
+    if (out / "tuned").exists():
+        assert value_in(out / "tuned") == struct.pack("<f", 3.0)
+        assert {one.part for one in differences(model, out / "tuned")} == {"value"}
