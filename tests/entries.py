@@ -30,6 +30,7 @@ __all__ = [
     "live_process",
     "lock",
     "model_bytes",
+    "set_access_time",
     "snapshot",
     "tensorflow_hub_entry",
     "write_model",
@@ -108,12 +109,20 @@ def hubcli_entry(
                 files=records,
                 fetched_at_s=fetched_at_s,
                 last_used_at_s=used_at_s,
-                pinned=pinned,
             )
         )
     assert store.link_aliases(handle, entry)
     os.utime(entry.paths.manifest, (used_at_s, used_at_s))
+    set_access_time(entry.paths, fetched_at_s)
+    if pinned:
+        entry.paths.pin.touch()
     return entry.paths
+
+
+def set_access_time(paths: EntryPaths, accessed_at_s: float) -> None:
+    """Makes it that long ago that `hub.load` read the model."""
+    main = paths.model / "saved_model.pb"
+    os.utime(main, (accessed_at_s, main.stat().st_mtime))
 
 
 def tensorflow_hub_entry(
@@ -135,6 +144,7 @@ def tensorflow_hub_entry(
             f"Module: {handle_text}\nDownload Time: {moment}\nDownloader Hostname: some-host (PID:17)"
         )
     os.utime(paths.model, (downloaded_at_s, downloaded_at_s))
+    set_access_time(paths, downloaded_at_s)
     return paths
 
 

@@ -2,11 +2,15 @@
 
     <root>/
       CACHEDIR.TAG                 where hubcli made the root
+      hubcli.upkeep                empty; its time is that of the last upkeep
       <sha1>/                      the model: saved_model.pb, variables/, assets/ …
       <sha1>.descriptor.txt        handle, time, host and process; tensorflow_hub's form
       <sha1>.hubcli.json           manifest: what hubcli knows of the entry
+      <sha1>.hubcli.pin            empty: the entry is pinned
+      <sha1>.hubcli.part           what came of a download that can be resumed; .part.journal, .part.json
       <sha1>.lock                  `host.pid.uid` of who downloads now
       <sha1>.<uid>.tmp/            what that process has unpacked so far
+      <sha1>.<uid>.trash/          a model that is being deleted
       <sha1 of another spelling>   relative link to the one copy
 
 <sha1> is the SHA-1 of the handle in hex. Nothing is visible under `<sha1>/`
@@ -15,4 +19,8 @@ before it has passed every check; one rename publishes it.
 Files are not flushed to the disk before that rename: it would cost more than the
 download from a near server. A file that a power loss cut short has another size
 than the manifest says, and the next hit notices.
+
+A pin is a file of its own, because the manifest is written anew by whoever fetches,
+adopts or repairs the entry: a file that none of them writes can't be lost to them.
+It needs no manifest either, so that tensorflow_hub's entries can be pinned.
 """

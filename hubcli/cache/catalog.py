@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from hubcli.cache.disk import cache_errors, directory_size_bytes, file_sizes, not_a_directory
-from hubcli.cache.entry import Entry
-from hubcli.cache.layout import CacheName, EntryPaths, NameKind, is_key
+from hubcli.cache.disk import cache_errors, directory_size_bytes, file_sizes
+from hubcli.cache.entry import Entry, LastUse
+from hubcli.cache.footprint import Footprint
+from hubcli.cache.layout import EntryPaths
 from hubcli.cache.lock import LockOwner
+from hubcli.cache.names import RootNames
 from hubcli.formats.files import MAIN_FILES
 
-__all__ = ["Catalog", "CatalogRow", "EntryState", "read_catalog"]
+__all__ = ["Catalog", "CatalogRow", "EntryState", "model_row", "read_catalog"]
 
 
 class EntryState(str, Enum):
@@ -29,7 +30,10 @@ class EntryState(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class CatalogRow:
-    """One entry with its state. `problem` says what is wrong with a gutted one."""
+    """One entry with its state. `problem` says what is wrong with a gutted one.
+
+    `footprint` is that of an entry whose files are those of its manifest, None for any other.
+    """
 
     name: str
     state: EntryState
@@ -37,6 +41,9 @@ class CatalogRow:
     entry: Entry | None = None
     owner: LockOwner | None = None
     problem: str | None = None
+    last_use: LastUse | None = None
+    is_pinned: bool = False
+    footprint: Footprint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,62 +61,27 @@ def read_catalog(root: Path) -> Catalog:
     Reads names, sizes and records, never a model. Raises CacheError where the
     root can't be read.
     """
+    names = RootNames.read(root)
+    models = names.models | names.moved
     with cache_errors(root):
-        if not os.path.lexists(root):
-            return Catalog(root, (), 0)
-        if not root.is_dir():
-            raise not_a_directory(root)
-        names = _Names.read(root)
-        rows = [_model_row(EntryPaths(root, key), key in names.locks) for key in names.models]
-        rows += _downloads(root, names.locks - names.models)
+        rows = [model_row(names, key) for key in models]
+        rows += _downloads(root, names.locked - models)
         rows += [CatalogRow(name, EntryState.FOREIGN) for name in names.foreign]
-        leftovers = names.records - names.models - {row.name for row in rows}
-        return Catalog(root, tuple(rows), len(leftovers))
+    leftovers = names.fragments.keys() - models - {row.name for row in rows}
+    return Catalog(root, tuple(rows), len(leftovers))
 
 
-@dataclass(frozen=True, slots=True)
-class _Names:
-    """The names in the root: keys of models, of locks, and of whatever is recorded; the rest as they are."""
-
-    models: set[str] = field(default_factory=set)
-    locks: set[str] = field(default_factory=set)
-    records: set[str] = field(default_factory=set)
-    foreign: set[str] = field(default_factory=set)
-
-    @classmethod
-    def read(cls, root: Path) -> _Names:
-        links: list[str] = []
-        folders: list[str] = []
-        files: list[str] = []
-        with os.scandir(root) as children:
-            for child in children:
-                kind = links if child.is_symlink() else folders if child.is_dir() else files
-                kind.append(child.name)
-        names = cls()
-        names.models.update(filter(is_key, folders))
-        for name in (*files, *(set(folders) - names.models)):
-            names._add(CacheName.parse(name))
-        # Most names of a cache are links from other spellings: they are no rows. One with
-        # records of its own is a model that somebody moved to another disk.
-        keys = set(filter(is_key, links))
-        names.foreign.update(set(links) - keys)
-        names.models.update(key for key in keys & names.records if (root / key).is_dir())
-        return names
-
-    def _add(self, name: CacheName) -> None:
-        if name.key is not None and name.kind is not NameKind.MODEL:
-            self.records.add(name.key)
-            if name.kind is NameKind.LOCK:
-                self.locks.add(name.key)
-        elif name.kind is not NameKind.TAG:
-            self.foreign.add(name.text)
-
-
-def _model_row(paths: EntryPaths, is_locked: bool) -> CatalogRow:
+def model_row(names: RootNames, key: str) -> CatalogRow:
+    """The row of a model's directory."""
+    paths = EntryPaths(names.root, key)
+    is_locked, is_pinned = key in names.locked, key in names.pinned
     entry = Entry.read(paths)
-    problem = entry.difference()
+    problem, accessed_at_s, footprint = entry.look()
+    last_use = entry.last_use(accessed_at_s)
     if entry.manifest is not None and problem is None and not is_locked:
-        return CatalogRow(paths.key, EntryState.OK, entry.manifest.size_bytes, entry)
+        return CatalogRow(
+            key, EntryState.OK, footprint.size_bytes, entry, None, None, last_use, is_pinned, footprint
+        )
     sizes = file_sizes(paths.model)
     if entry.manifest is None and not any(sizes.get(name) for name in MAIN_FILES):
         problem = "saved_model.pb is missing"
@@ -117,8 +89,8 @@ def _model_row(paths: EntryPaths, is_locked: bool) -> CatalogRow:
     state = _state(entry, problem, owner)
     size = sum(sizes.values())
     if state is EntryState.FOREIGN:
-        return CatalogRow(paths.key, state, size)
-    return CatalogRow(paths.key, state, size, entry, owner, problem)
+        return CatalogRow(key, state, size)
+    return CatalogRow(key, state, size, entry, owner, problem, last_use, is_pinned)
 
 
 def _state(entry: Entry, problem: str | None, owner: LockOwner | None) -> EntryState:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hubcli.errors import CacheError, DiskFullError
+from hubcli.errors import CacheError, DiskFullError, means_full
+from hubcli.formats.files import list_unnoticed
 
 __all__ = [
     "cache_errors",
@@ -28,7 +29,6 @@ __all__ = [
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -38,7 +38,7 @@ def cache_errors(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if means_full(error):
             raise DiskFullError(
                 f"The disk of {root} is full", hint="Free some space, or name another --cache-dir."
             ) from error
@@ -147,10 +147,10 @@ def file_sizes(top: Path) -> dict[str, int]:
     while waiting:
         prefix, folder = waiting.pop()
         try:
-            with os.scandir(folder) as children:
+            with list_unnoticed(folder) as children:
                 for child in children:
                     if child.is_dir(follow_symlinks=False):
-                        waiting.append((f"{prefix}{child.name}/", child.path))
+                        waiting.append((f"{prefix}{child.name}/", f"{folder}/{child.name}"))
                     else:
                         regular = child.is_file(follow_symlinks=False)
                         sizes[prefix + child.name] = child.stat().st_size if regular else 0

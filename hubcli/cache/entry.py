@@ -7,13 +7,44 @@ import stat
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from hubcli.cache.descriptor import Descriptor
+from hubcli.cache.footprint import Footprint, Tally
 from hubcli.cache.layout import EntryPaths, is_key
 from hubcli.cache.manifest import Manifest
+from hubcli.formats.files import MAIN_FILES
 
-__all__ = ["Entry"]
+__all__ = ["Entry", "LastUse", "Look", "UseSource"]
+
+
+class UseSource(str, Enum):
+    """What told of an entry's last use: hubcli's own records, or the access time of its main file."""
+
+    RECORD = "record"
+    ACCESS_TIME = "access-time"
+
+
+class LastUse(NamedTuple):
+    """When an entry was last used, in seconds since 1970, and what told it."""
+
+    at_s: float
+    source: UseSource
+
+
+class Look(NamedTuple):
+    """What one look at an entry's files found.
+
+    `problem` is what differs from the manifest, None where nothing does.
+    `accessed_at_s` is the access time of the main file, where there is one.
+    `footprint` is complete where there is no problem.
+    """
+
+    problem: str | None
+    accessed_at_s: float | None
+    footprint: Footprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +95,30 @@ class Entry:
         sizes; what was added beside them does no harm. Without a manifest
         nothing can differ.
         """
-        if self.manifest is None:
-            return None
+        return None if self.manifest is None else self.look(top).problem
+
+    def look(self, top: Path | None = None) -> Look:
+        """The same, with what the files tell besides; of an entry without a manifest only its last access."""
         folder = self.paths.model_text if top is None else top
+        if self.manifest is None:
+            return Look(None, _accessed_at_s(f"{folder}"), Footprint())
+        accessed_at_s, tally, problem = None, Tally(), None
         for file in self.manifest.files:
             try:
                 status = os.lstat(f"{folder}/{file.path}")
             except (FileNotFoundError, NotADirectoryError):
-                return f"{file.path} is missing"
+                problem = f"{file.path} is missing"
+                break
             except OSError as error:
-                return f"{file.path} can't be looked at: {error.strerror}"
+                problem = f"{file.path} can't be looked at: {error.strerror}"
+                break
             if status.st_size != file.size_bytes or not stat.S_ISREG(status.st_mode):
-                return f"{file.path} has {status.st_size} bytes instead of {file.size_bytes}"
-        return None
+                problem = f"{file.path} has {status.st_size} bytes instead of {file.size_bytes}"
+                break
+            tally.add(status)
+            if file.path in MAIN_FILES:
+                accessed_at_s = status.st_atime
+        return Look(problem, accessed_at_s, tally.footprint())
 
     def fetched_at_s(self) -> float | None:
         """When it was downloaded, in seconds since 1970, as the records or else the directory tell."""
@@ -86,15 +128,39 @@ class Entry:
             return self.descriptor.downloaded_at_s
         return _modified_at_s(self.path)
 
-    def last_used_at_s(self) -> float | None:
-        """When it was last asked for, in seconds since 1970; None where nothing tells."""
-        return self.fetched_at_s() if self.manifest is None else self.manifest.used_at_s
+    def last_use(self, accessed_at_s: float | None) -> LastUse | None:
+        """The last use by record or access, whichever is later; None where nothing tells.
+
+        hubcli records what it does itself. `hub.load` records nothing, but reads saved_model.pb:
+        `accessed_at_s` is what `look` found. A mount with noatime keeps the time of the download,
+        one with relatime moves it once a day.
+        """
+        recorded = self.fetched_at_s() if self.manifest is None else self.manifest.used_at_s
+        if accessed_at_s is not None and (recorded is None or accessed_at_s > recorded):
+            return LastUse(accessed_at_s, UseSource.ACCESS_TIME)
+        return None if recorded is None else LastUse(recorded, UseSource.RECORD)
 
     def touch(self) -> None:
-        """Remembers that the entry was used now; does nothing in a cache that can't be written."""
+        """Remembers that the entry was used now; does nothing in a cache that can't be written.
+
+        An entry of tensorflow_hub has no record: there it is the access time that is set.
+        """
+        now = time.time()
         with suppress(OSError):
-            now = time.time()
-            os.utime(self.paths.manifest, (now, now))
+            if self.manifest is not None:
+                os.utime(self.paths.manifest, (now, now))
+                return
+            for name in MAIN_FILES:
+                main = self.path / name
+                if main.is_file():
+                    os.utime(main, ns=(int(now * 1e9), main.stat().st_mtime_ns))
+
+
+def _accessed_at_s(folder: str) -> float | None:
+    for name in MAIN_FILES:
+        with suppress(OSError):
+            return os.lstat(f"{folder}/{name}").st_atime
+    return None
 
 
 def _modified_at_s(path: Path) -> float | None:

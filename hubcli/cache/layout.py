@@ -7,19 +7,24 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-__all__ = ["TAG_NAME", "CacheName", "EntryPaths", "NameKind", "is_key"]
+__all__ = ["TAG_NAME", "UPKEEP_NAME", "CacheName", "EntryPaths", "NameKind", "is_key"]
 
 TAG_NAME = "CACHEDIR.TAG"
+UPKEEP_NAME = "hubcli.upkeep"
 
 
 class NameKind(Enum):
     """What a name in the cache root stands for."""
 
     MODEL = "model"
+    ALIAS = "alias"  # Spelled as a model: only the disk tells that it is a link.
     DESCRIPTOR = "descriptor"
     MANIFEST = "manifest"
     LOCK = "lock"
+    PIN = "pin"
+    SPOOL = "spool"
     STAGING = "staging"
+    TRASH = "trash"
     LEFTOVER = "leftover"
     TAG = "tag"
     FOREIGN = "foreign"
@@ -30,11 +35,16 @@ _SUFFIXES = {
     "descriptor.txt": NameKind.DESCRIPTOR,
     "hubcli.json": NameKind.MANIFEST,
     "lock": NameKind.LOCK,
+    "hubcli.pin": NameKind.PIN,
+    "hubcli.part": NameKind.SPOOL,
+    "hubcli.part.journal": NameKind.SPOOL,
+    "hubcli.part.json": NameKind.SPOOL,
 }
 _UNIQUE = re.compile(
-    r"(?P<staging>[0-9a-f]{32})\.tmp|(?P<leftover>(?:lock|descriptor\.txt|hubcli\.json|link)\.tmp[0-9a-f]{32})"
+    r"(?P<staging>[0-9a-f]{32})\.tmp|(?P<trash>[0-9a-f]{32})\.trash"
+    r"|(?P<leftover>(?:lock|descriptor\.txt|hubcli\.json|link)\.tmp[0-9a-f]{32})"
 )
-_KINDS = {"staging": NameKind.STAGING, "leftover": NameKind.LEFTOVER}
+_KINDS = {"staging": NameKind.STAGING, "trash": NameKind.TRASH, "leftover": NameKind.LEFTOVER}
 _KEY = re.compile(r"[0-9a-f]{40}")
 
 
@@ -51,7 +61,7 @@ class CacheName:
         """What the name means; FOREIGN where nothing of the cache is spelled so."""
         key, _, rest = text.partition(".")
         if not is_key(key):
-            return cls(text, NameKind.TAG if text == TAG_NAME else NameKind.FOREIGN)
+            return cls(text, NameKind.TAG if text in (TAG_NAME, UPKEEP_NAME) else NameKind.FOREIGN)
         kind = _SUFFIXES.get(rest)
         if kind is None:
             match = _UNIQUE.fullmatch(rest)
@@ -102,6 +112,20 @@ class EntryPaths:
     def lock(self) -> Path:
         """The lock file, there while a process downloads."""
         return self.root / f"{self.key}.lock"
+
+    @property
+    def pin(self) -> Path:
+        """An empty file, there while the entry is pinned."""
+        return self.root / f"{self.key}.hubcli.pin"
+
+    def trash(self, uid: str) -> Path:
+        """Where the holder `uid` of the lock puts the model before it deletes it."""
+        return self.root / f"{self.key}.{uid}.trash"
+
+    @property
+    def spool(self) -> Path:
+        """The body of a download that may be resumed; its journal has `.journal` behind the name."""
+        return self.root / f"{self.key}.hubcli.part"
 
     def staging(self, uid: str) -> Path:
         """The directory into which the holder `uid` of the lock unpacks."""

@@ -18,10 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hubcli.cache.disk import directory_size_bytes, remove_tree
+from hubcli.cache.footprint import measure
 from hubcli.cache.layout import EntryPaths
 from hubcli.errors import LockTimeoutError
 
-__all__ = ["Lock", "LockOwner", "hold_lock"]
+__all__ = ["MIN_SILENCE_S", "Lock", "LockOwner", "hold_lock", "last_sign_of_life_s", "lock_at_once"]
+
+# tensorflow_hub robs a holder that stood still for so long, and nobody should sooner.
+MIN_SILENCE_S = 600.0
 
 _FORM = re.compile(r"(?P<host>.*)\.(?P<pid>[0-9]{1,20})\.(?P<uid>[0-9a-f]{1,64})", re.DOTALL)
 _FIRST_POLL_S, _LAST_POLL_S = 0.05, 1.0
@@ -153,6 +157,45 @@ def hold_lock(
         yield lock
     finally:
         lock.release()
+
+
+@contextmanager
+def lock_at_once(paths: EntryPaths, *, silence_s: float) -> Iterator[Lock | None]:
+    """Holds the entry's lock if it can be had without waiting; gives None where another holds it.
+
+    A holder of this host that is dead is robbed, and one that nothing is known of
+    if neither its lock nor what it unpacks has changed for `silence_s` seconds,
+    MIN_SILENCE_S at least. Raises OSError where the root can't be written.
+    """
+    owner, was_broken = LockOwner.of_this_process(), False
+    if not _try_create(paths.lock, owner):
+        holder = LockOwner.read(paths.lock)
+        if not _is_abandoned(paths, holder, silence_s):
+            yield None
+            return
+        _break(paths.lock, holder)
+        was_broken = True
+        if not _try_create(paths.lock, owner):
+            yield None
+            return
+    lock = Lock(paths, owner, was_broken=was_broken)
+    try:
+        yield lock
+    finally:
+        lock.release()
+
+
+def _is_abandoned(paths: EntryPaths, holder: LockOwner | None, silence_s: float) -> bool:
+    if holder is not None and holder.is_here:
+        return holder.is_dead(paths.lock)
+    silent_s = time.time() - last_sign_of_life_s(paths, holder)
+    return silent_s > max(silence_s, MIN_SILENCE_S)
+
+
+def last_sign_of_life_s(paths: EntryPaths, holder: LockOwner | None) -> float:
+    """When the lock, or anything that its holder unpacks, last changed, in seconds since 1970."""
+    at_s = measure(paths.lock).changed_at_s
+    return at_s if holder is None else max(at_s, measure(paths.staging(holder.uid)).changed_at_s)
 
 
 def _try_create(lock: Path, owner: LockOwner) -> bool:

@@ -41,7 +41,6 @@ class Manifest:
     etag: str | None = None
     archive_sha256: str | None = None
     archive_bytes: int | None = None
-    pinned: bool = False
     touched_at_s: float = field(default=0.0, compare=False)
 
     @property
@@ -88,7 +87,6 @@ class Manifest:
             etag=_text_or_none(document["etag"]),
             archive_sha256=_text_or_none(archive.get("sha256")),
             archive_bytes=_size(archive["size"]) if archive else None,
-            pinned=_typed(document["pinned"], bool),
             touched_at_s=touched_at_s,
         )
 
@@ -110,7 +108,6 @@ class Manifest:
             ],
             "fetched_at": to_iso_utc(self.fetched_at_s),
             "last_used_at": to_iso_utc(self.last_used_at_s),
-            "pinned": self.pinned,
         }
         return json.dumps(document, indent=1) + "\n"
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,11 +21,11 @@ from hubcli.cache.disk import (
     write_whole,
 )
 from hubcli.cache.entry import Entry
-from hubcli.cache.layout import TAG_NAME, CacheName, EntryPaths, NameKind
+from hubcli.cache.layout import TAG_NAME, CacheName, EntryPaths, NameKind, is_key
 from hubcli.cache.lock import Lock, LockOwner, hold_lock
 from hubcli.cache.manifest import Manifest
 from hubcli.errors import LockLostError
-from hubcli.handle import Handle
+from hubcli.handle import Handle, key_of
 
 __all__ = ["Staging", "Store"]
 
@@ -36,11 +37,53 @@ _TAG = (
 
 
 class Staging:
-    """A model on its way into the cache: `path` is to be filled, then `publish` shows it."""
+    """A model on its way into the cache: `path` is to be filled, then `publish` shows it.
+
+    `is_published` says whether that was done.
+    """
 
     def __init__(self, lock: Lock) -> None:
+        self._lock = lock
         self._paths = lock.paths
         self.path = lock.staging
+        self.spool = lock.paths.spool
+        self.is_published = False
+        self._had_descriptor = lock.paths.descriptor.exists()
+        self._is_abandoned = False
+        self._at_end = threading.Lock()  # It is published or removed, never both at once.
+
+    def open(self, handle: Handle) -> None:
+        """Makes the empty directory, and tells at once, by the descriptor, what is being downloaded."""
+        self.path.mkdir()
+        if not self._had_descriptor:
+            descriptor = Descriptor.of_this_process(str(handle), time.time())
+            write_whole(self._paths.descriptor, descriptor.to_text())
+
+    def remove(self) -> None:
+        """Removes all of it that isn't published."""
+        with self._at_end:
+            remove_tree(self.path)
+            if not self._had_descriptor and not self._paths.model.exists():
+                self._paths.descriptor.unlink(missing_ok=True)
+
+    def abandon(self) -> None:
+        """Removes all of it, and the lock, while another thread is at it, which can't publish it any more."""
+        with self._at_end:
+            self._is_abandoned = True
+            trash = self._paths.trash(self._lock.owner.uid)
+            with suppress(OSError):
+                self.path.rename(trash)  # From now on nothing can be made in it.
+        remove_tree(trash)
+        self.remove()
+        self._lock.release()
+
+    def clear(self) -> None:
+        """Empties the directory, for another attempt. Raises LockLostError where another process swept it."""
+        try:
+            for path in self.path.iterdir():
+                remove_tree(path)
+        except FileNotFoundError as error:
+            raise LockLostError("Another process took the lock over") from error
 
     def publish(self, manifest: Manifest) -> Entry:
         """Makes the staged directory the entry, in place of what is there.
@@ -48,6 +91,10 @@ class Staging:
         The manifest is written first: a crash between the two steps is
         completed by the next process that holds the lock.
         """
+        with self._at_end:
+            return self._publish(manifest)
+
+    def _publish(self, manifest: Manifest) -> Entry:
         self._require_whole(manifest)
         paths = self._paths
         descriptor = Descriptor.of_this_process(manifest.handle, manifest.fetched_at_s)
@@ -62,11 +109,14 @@ class Staging:
                 for path, text in before.items():  # The old one stands, or none.
                     _restore(path, text)
             raise
+        self.is_published = True
         return Entry.read(paths)
 
     def _require_whole(self, manifest: Manifest) -> None:
         """Raises LockLostError where another process took the lock over and swept this directory."""
         problem = Entry(self._paths, manifest, None).difference(self.path)
+        if self._is_abandoned:
+            problem = "this process gave it up"
         if problem is not None:
             raise LockLostError(f"Another process took over {manifest.handle}: {problem}")
 
@@ -106,13 +156,18 @@ class Store:
         """Where the handle's entry stands, or would.
 
         tensorflow_hub may have cached the model under another spelling: then
-        that directory is the entry.
+        that directory is the entry. Else one that another handle of the same
+        model was fetched for may be linked to.
         """
         with cache_errors(self.root):
-            for key in (handle.cache_key, *handle.alias_keys):
-                paths = EntryPaths(self.root, key)
+            every = [EntryPaths(self.root, key) for key in (handle.cache_key, *handle.alias_keys)]
+            for paths in every:
                 if paths.model.is_dir() and not paths.model.is_symlink():
                     return paths
+            for paths in every:
+                linked = _linked_entry(paths)
+                if linked is not None:
+                    return linked
         return EntryPaths(self.root, handle.cache_key)
 
     def find(self, handle: Handle) -> Entry | None:
@@ -143,17 +198,11 @@ class Store:
         being downloaded.
         """
         staging = Staging(lock)
-        paths = lock.paths
-        had_descriptor = paths.descriptor.exists()
         try:
-            staging.path.mkdir()
-            if not had_descriptor:
-                write_whole(paths.descriptor, Descriptor.of_this_process(str(handle), time.time()).to_text())
+            staging.open(handle)
             yield staging
         finally:
-            remove_tree(staging.path)
-            if not had_descriptor and not paths.model.exists():
-                paths.descriptor.unlink(missing_ok=True)
+            staging.remove()
 
     def link_aliases(self, handle: Handle, entry: Entry) -> bool:
         """Lets `hub.load` find the entry under every other spelling; whether all links stand.
@@ -173,6 +222,13 @@ class Store:
                 complete = False
         return complete
 
+    def unlink_aliases(self, spellings: Iterable[str], entry: Entry) -> None:
+        """Takes the entry's links of these spellings away. Raises CacheError where that can't be done."""
+        with cache_errors(self.root):
+            for link in (self.root / key_of(spelling) for spelling in spellings):
+                if link.is_symlink() and link.readlink() == Path(entry.paths.key):
+                    link.unlink()
+
     def adopt(self, entry: Entry, manifest: Manifest) -> Entry:
         """Records an entry that another tool made, where the cache can be written and nobody is at it."""
         with suppress(OSError):
@@ -180,12 +236,44 @@ class Store:
                 write_new(entry.paths.manifest, manifest.to_text())
         return Entry.read(entry.paths)
 
+    def pin(self, paths: EntryPaths) -> bool:
+        """Keeps the entry from collection; whether it wasn't pinned before.
+
+        The file comes first and the look at the model second, as a collection does it
+        the other way round: a pin of a model that is there then is never overlooked.
+        Raises CacheError where the cache can't be written.
+        """
+        with cache_errors(self.root):
+            try:
+                paths.pin.touch(exist_ok=False)
+            except FileExistsError:
+                return False
+            return True
+
+    def unpin(self, paths: EntryPaths) -> bool:
+        """Takes the pin off; whether there was one. Raises CacheError where the cache can't be written."""
+        with cache_errors(self.root):
+            try:
+                paths.pin.unlink()
+            except FileNotFoundError:
+                return False
+            return True
+
     def _make_root(self) -> None:
         if os.path.lexists(self.root) and not self.root.is_dir():
             raise not_a_directory(self.root)
         if not self.root.is_dir():
             self.root.mkdir(parents=True, exist_ok=True)
             (self.root / TAG_NAME).write_text(_TAG, encoding="utf-8")
+
+
+def _linked_entry(paths: EntryPaths) -> EntryPaths | None:
+    """The entry that the name is a link to, None where it is none."""
+    if not paths.model.is_symlink():
+        return None
+    target = EntryPaths(paths.root, paths.model.readlink().name)
+    is_entry = is_key(target.key) and target.model.is_dir() and not target.model.is_symlink()
+    return target if is_entry and paths.model.readlink() == Path(target.key) else None
 
 
 def _finish_interrupted_publication(lock: Lock) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from typing import Annotated
 
 import typer
@@ -47,12 +46,11 @@ def ls_command(
 
     Example: [bold]hubcli ls --sort size --filter 'used>30d'[/bold]
     """
+    from hubcli.cli.garbage import collect_no_garbage
     from hubcli.cli.views import listing_document, show_listing, show_names
     from hubcli.commands.ls import Filter, SortOrder, ls
 
-    # Many small objects, none in a cycle, and the process ends soon: collecting garbage, at its
-    # end too, would take a fifth of the time of a long listing.
-    gc.disable()
+    collect_no_garbage()
     settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
     output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
     listing = ls(
@@ -62,7 +60,6 @@ def ls_command(
         sort=SortOrder.parse(sort),
         limit=limit,
     )
-    gc.freeze()
     if as_json:
         output.document(listing_document(listing))
     elif quiet:

@@ -119,13 +119,14 @@ def _age(moment_s: float | None, now_s: float) -> str:
 
 
 def _state(model: CachedModel) -> str:
+    pinned = ", pinned" if model.pinned else ""
     if model.state is EntryState.DOWNLOADING:
-        return printable(f"downloading by {model.holder}")
+        return printable(f"downloading{pinned} by {model.holder}")
     if model.state is EntryState.GUTTED:
-        return printable(f"gutted: {model.problem}")
+        return printable(f"gutted{pinned}: {model.problem}")
     if model.state is EntryState.UNKNOWN:
-        return "unknown handle"
-    return f"{model.state.value}, pinned" if model.pinned else model.state.value
+        return f"unknown handle{pinned}"
+    return f"{model.state.value}{pinned}"
 
 
 def _total(listing: Listing) -> str:
@@ -161,5 +162,6 @@ def _model_document(model: CachedModel) -> dict[str, Any]:
         "bytes": model.size_bytes,
         "fetched_at": None if model.fetched_at_s is None else to_iso_utc(model.fetched_at_s),
         "last_used_at": None if model.last_used_at_s is None else to_iso_utc(model.last_used_at_s),
+        "last_used_by": None if model.last_used_by is None else model.last_used_by.value,
         "pinned": model.pinned,
     }

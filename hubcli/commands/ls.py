@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from hubcli.cache.catalog import Catalog, CatalogRow, EntryState, read_catalog
-from hubcli.errors import BrokenModelError, HandleError, UsageError
-from hubcli.handle import Handle
+from hubcli.cache.entry import UseSource
+from hubcli.commands.patterns import Pattern
+from hubcli.errors import BrokenModelError, UsageError
 from hubcli.quantity import parse_duration_s, parse_size_bytes
 from hubcli.settings import Settings
 
@@ -22,6 +21,9 @@ __all__ = ["CachedModel", "Filter", "Listing", "SortOrder", "ls"]
 @dataclass(frozen=True, slots=True)
 class CachedModel:
     """One row. Sizes in bytes, times in seconds since 1970; None where nothing tells.
+
+    `last_used_by` says whose word the last use is: hubcli's record, or the access
+    time of saved_model.pb, which `hub.load` moves where the mount keeps one.
 
     `handle` is None for an unknown or foreign one; `name` is then what there is.
     """
@@ -35,6 +37,7 @@ class CachedModel:
     size_bytes: int | None
     fetched_at_s: float | None
     last_used_at_s: float | None
+    last_used_by: UseSource | None
     pinned: bool
     holder: str | None
     problem: str | None
@@ -53,8 +56,9 @@ class CachedModel:
             kind=manifest.kind if manifest is not None else _kind(row, root),
             size_bytes=row.size_bytes,
             fetched_at_s=entry.fetched_at_s() if entry is not None else None,
-            last_used_at_s=entry.last_used_at_s() if entry is not None else None,
-            pinned=manifest is not None and manifest.pinned,
+            last_used_at_s=row.last_use.at_s if row.last_use is not None else None,
+            last_used_by=row.last_use.source if row.last_use is not None else None,
+            pinned=row.is_pinned,
             holder=str(row.owner) if row.owner is not None else None,
             problem=row.problem,
         )
@@ -194,29 +198,15 @@ def ls(
     catalog: Catalog = read_catalog(root)
     models = [CachedModel.of_row(row, root) for row in catalog.rows]
     if patterns:
-        accepts = [_matcher(pattern) for pattern in patterns]
-        models = [model for model in models if any(accept(model) for accept in accepts)]
+        wanted = [Pattern.parse(pattern) for pattern in patterns]
+        models = [
+            model
+            for model in models
+            if any(one.fits(model.name, model.handle, model.aliases) for one in wanted)
+        ]
     now_s = time.time()
     models = [model for model in models if all(one.accepts(model, now_s) for one in filters)]
     ordered = (sort or SortOrder.parse("name")).apply(models)
     shown = ordered if limit is None else ordered[:limit]
     size_bytes = sum(model.size_bytes or 0 for model in models)
     return Listing(root, tuple(shown), len(models), size_bytes, catalog.leftovers)
-
-
-def _matcher(pattern: str) -> Callable[[CachedModel], bool]:
-    """Whether a row fits the pattern as a glob, as a name, or as a spelling of its handle."""
-    keys, spellings = {pattern}, {pattern}
-    with suppress(HandleError):  # "?" stands in globs, and in handles with a query left in.
-        handle = Handle.parse(pattern)
-        keys |= {handle.cache_key, *handle.alias_keys}
-        spellings |= {handle.canonical, *handle.aliases}
-    is_glob = any(character in pattern for character in "*?[")
-
-    def fits(model: CachedModel) -> bool:
-        if model.name in keys or model.handle in spellings:
-            return True
-        names = (model.handle or model.name, *model.aliases)
-        return is_glob and any(fnmatchcase(name, pattern) for name in names)
-
-    return fits

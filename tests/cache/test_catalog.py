@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hubcli.cache.catalog import CatalogRow, EntryState, read_catalog
+from hubcli.cache.entry import Entry, LastUse, UseSource
 from hubcli.cache.layout import EntryPaths
+from hubcli.commands.inspect import inspect
+from hubcli.commands.ls import ls
+from hubcli.commands.verify import verify
 from hubcli.handle import Handle
+from hubcli.settings import Settings
+from tests import models
 from tests.entries import (
     SHARD,
     alias_link,
@@ -21,6 +28,7 @@ from tests.entries import (
     live_process,
     lock,
     model_bytes,
+    set_access_time,
     tensorflow_hub_entry,
     write_model,
 )
@@ -31,6 +39,10 @@ HANDLE = "https://tfhub.dev/google/nnlm/1"
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "cache"
+
+
+def verify_all(root: Path) -> None:
+    verify(HANDLE, Settings.read({}, cache_dir=root))
 
 
 def _only_row(root: Path) -> CatalogRow:
@@ -267,3 +279,74 @@ def test_what_a_crash_left_beside_a_whole_entry_breaks_nothing(root: Path) -> No
     write_model(EntryPaths(root, paths.key).staging("0" * 32))
 
     assert _only_row(root).state is EntryState.OK
+
+
+# --- Last use
+
+
+def test_hubclis_record_tells_the_last_use_where_it_is_later(root: Path) -> None:
+    paths = hubcli_entry(root, HANDLE, fetched_at_s=1000, last_used_at_s=3000)
+    set_access_time(paths, 2000)
+    assert _only_row(root).last_use == LastUse(3000, UseSource.RECORD)
+
+
+@pytest.mark.parametrize("make", [hubcli_entry, tensorflow_hub_entry])
+def test_what_hub_load_read_since_tells_the_last_use(
+    make: Callable[[Path, str], EntryPaths], root: Path
+) -> None:
+    paths = make(root, HANDLE)
+    set_access_time(paths, 1_750_000_000)
+    assert _only_row(root).last_use == LastUse(1_750_000_000, UseSource.ACCESS_TIME)
+
+
+def test_a_use_of_an_entry_without_a_record_is_remembered(root: Path) -> None:
+    paths = tensorflow_hub_entry(root, HANDLE)
+    before = (paths.model / "saved_model.pb").stat().st_mtime_ns
+    Entry.read(paths).touch()
+    use = _only_row(root).last_use
+    assert use is not None
+    assert abs(use.at_s - time.time()) < 60
+    assert (paths.model / "saved_model.pb").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("look", [lambda root: ls(Settings.read({}, cache_dir=root)), verify_all])
+def test_looking_at_a_model_is_no_use_of_it(look: Callable[[Path], object], root: Path) -> None:
+    """Where the mount keeps access times, reading the file would look like `hub.load`."""
+    paths = tensorflow_hub_entry(root, HANDLE)
+    set_access_time(paths, 1000)
+    (paths.model / "saved_model.pb").read_bytes()
+    if (paths.model / "saved_model.pb").stat().st_atime == 1000:
+        pytest.skip("this mount keeps no access times")
+    set_access_time(paths, 1000)
+    look(root)
+    assert (paths.model / "saved_model.pb").stat().st_atime == 1000
+
+
+@pytest.mark.parametrize("make", [hubcli_entry, tensorflow_hub_entry])
+@pytest.mark.parametrize("way", ["handle", "path"])
+def test_an_inspection_is_a_use(way: str, make: Callable[[Path, str], EntryPaths], root: Path) -> None:
+    paths = make(root, HANDLE)
+    models.write_tree(paths.model, models.example_files())
+    set_access_time(paths, 1000)
+    inspect(HANDLE if way == "handle" else str(paths.model), Settings.read({}, cache_dir=root))
+    use = _only_row(root).last_use
+    assert use is not None
+    assert abs(use.at_s - time.time()) < 60
+
+
+# --- Pins
+
+
+@pytest.mark.parametrize("make", [hubcli_entry, tensorflow_hub_entry])
+def test_a_pin_is_told_with_or_without_a_manifest(
+    make: Callable[[Path, str], EntryPaths], root: Path
+) -> None:
+    make(root, HANDLE).pin.touch()
+    assert _only_row(root).is_pinned
+
+
+def test_a_link_to_an_entry_is_no_row_even_with_records_of_its_own(root: Path) -> None:
+    paths = hubcli_entry(root, HANDLE)
+    link = alias_link(root, "https://models.corp/nnlm", paths.key)
+    link.with_name(f"{link.name}.descriptor.txt").write_text("Module: x")
+    assert _only_row(root).name == paths.key

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubcli.cache.layout import TAG_NAME, CacheName, EntryPaths, NameKind
+from hubcli.cache.layout import TAG_NAME, UPKEEP_NAME, CacheName, EntryPaths, NameKind
 
 KEY = "1ce02" + "0" * 35
 UID = "0123456789abcdef" * 2
@@ -21,7 +21,12 @@ UID = "0123456789abcdef" * 2
         (f"{KEY}.descriptor.txt", NameKind.DESCRIPTOR),
         (f"{KEY}.hubcli.json", NameKind.MANIFEST),
         (f"{KEY}.lock", NameKind.LOCK),
+        (f"{KEY}.hubcli.pin", NameKind.PIN),
+        (f"{KEY}.hubcli.part", NameKind.SPOOL),
+        (f"{KEY}.hubcli.part.journal", NameKind.SPOOL),
+        (f"{KEY}.hubcli.part.json", NameKind.SPOOL),
         (f"{KEY}.{UID}.tmp", NameKind.STAGING),
+        (f"{KEY}.{UID}.trash", NameKind.TRASH),
         (f"{KEY}.lock.tmp{UID}", NameKind.LEFTOVER),
         (f"{KEY}.descriptor.txt.tmp{UID}", NameKind.LEFTOVER),
         (f"{KEY}.hubcli.json.tmp{UID}", NameKind.LEFTOVER),
@@ -32,8 +37,9 @@ def test_a_name_of_the_cache_is_understood(text: str, kind: NameKind) -> None:
     assert CacheName.parse(text) == CacheName(text, kind, KEY)
 
 
-def test_the_tag_is_understood() -> None:
+def test_the_names_that_belong_to_the_root_are_understood() -> None:
     assert CacheName.parse(TAG_NAME) == CacheName("CACHEDIR.TAG", NameKind.TAG, None)
+    assert CacheName.parse(UPKEEP_NAME) == CacheName("hubcli.upkeep", NameKind.TAG, None)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +60,10 @@ def test_the_tag_is_understood() -> None:
         f"{KEY}.{UID[:-1]}.tmp",
         f"{KEY}.{UID.upper()}.tmp",
         f"{KEY}.zip",
+        f"{KEY}.hubcli.part.tmp",
+        f"{KEY}.hubcli.pin~",
+        f"{KEY}.trash",
+        f"{KEY}.{UID[:-1]}.trash",
         f".{KEY}",
         f"./{KEY}",
         "cachedir.tag",
@@ -73,14 +83,19 @@ def test_the_paths_of_an_entry_are_named_as_they_are_read() -> None:
 
     read = [
         CacheName.parse(path.name)
-        for path in (paths.model, paths.descriptor, paths.manifest, paths.lock, paths.staging(UID))
+        for path in (
+            *(paths.model, paths.descriptor, paths.manifest, paths.lock, paths.pin),
+            *(paths.staging(UID), paths.trash(UID)),
+        )
     ]
     assert [name.kind for name in read] == [
         NameKind.MODEL,
         NameKind.DESCRIPTOR,
         NameKind.MANIFEST,
         NameKind.LOCK,
+        NameKind.PIN,
         NameKind.STAGING,
+        NameKind.TRASH,
     ]
     assert {name.key for name in read} == {KEY}
 

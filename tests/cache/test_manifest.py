@@ -25,7 +25,6 @@ WHOLE = Manifest(
     etag='"abc"',
     archive_sha256=SHA256,
     archive_bytes=123,
-    pinned=True,
 )
 
 
@@ -66,7 +65,6 @@ MILLISECONDS = st.integers(0, 4_000_000_000).map(float)
         etag=st.none() | TEXT,
         archive_sha256=st.just(SHA256),
         archive_bytes=st.integers(0, 2**63),
-        pinned=st.booleans(),
     )
 )
 def test_every_manifest_is_read_again(file: Path, manifest: Manifest) -> None:
@@ -90,7 +88,7 @@ def test_the_keys_are_pinned() -> None:
     assert document["schema"] == MANIFEST_SCHEMA == 1
     assert sorted(document) == [
         *("aliases", "archive", "etag", "fetched_at", "files", "handle", "kind"),
-        *("last_used_at", "pinned", "schema", "source"),
+        *("last_used_at", "schema", "source"),
     ]
     assert document["fetched_at"] == "2023-11-14T22:13:20.000Z"
     assert document["files"][0] == {"path": "saved_model.pb", "size": 7, "sha256": SHA256}
@@ -130,7 +128,6 @@ def test_a_manifest_without_one_of_its_keys_is_not_read(file: Path, key: str) ->
         {"source": None},
         {"kind": []},
         {"etag": 5},
-        {"pinned": "no"},
         {"fetched_at": 1_700_000_000},
         {"last_used_at": "yesterday"},
         {"archive": [SHA256]},

@@ -15,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hubcli.cache.catalog import EntryState
+from hubcli.cache.entry import UseSource
 from hubcli.cli.output import Output
 from hubcli.cli.views import listing_document, show_listing
 from hubcli.commands.ls import CachedModel, Filter, Listing, SortOrder, ls
@@ -104,6 +105,7 @@ def test_an_entry_of_hubcli_tells_all_that_its_manifest_knows(root: Path) -> Non
         size_bytes=model_bytes(paths.model),
         fetched_at_s=1000,
         last_used_at_s=2000,
+        last_used_by=UseSource.RECORD,
         pinned=True,
         holder=None,
         problem=None,
@@ -253,6 +255,7 @@ def _model(name: str, value: int | None) -> CachedModel:
         size_bytes=value,
         fetched_at_s=value,
         last_used_at_s=value,
+        last_used_by=None,
         pinned=False,
         holder=None,
         problem=None,
@@ -515,7 +518,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 )
-KEYS = ["schema", "handle", "aliases", "source", "kind", "etag", "archive", "files", "fetched_at", "pinned"]
+KEYS = ["schema", "handle", "aliases", "source", "kind", "etag", "archive", "files", "fetched_at"]
 
 
 @given(st.binary(max_size=200))

@@ -1,0 +1,53 @@
+"""`hubcli pin` and `hubcli unpin`."""
+
+from __future__ import annotations
+
+import typer
+
+from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, Offline, Quiet, Targets
+from hubcli.cli.output import Output
+from hubcli.settings import Settings
+
+__all__ = ["pin_command", "unpin_command"]
+
+
+def pin_command(
+    targets: Targets,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    offline: Offline = False,
+    cache_dir: CacheDir = None,
+    no_color: NoColor = False,
+    debug: Debug = False,
+) -> None:
+    """Keep models from hubcli gc, whatever its rules say; hubcli rm then needs --force.
+
+    Example: [bold]hubcli pin https://tfhub.dev/spotify/basic-pitch/1[/bold]
+    """
+    from hubcli.cli.pin_run import PinRun
+    from hubcli.commands.pin import pin
+
+    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
+    output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
+    raise typer.Exit(PinRun(pin, settings, output, debug).run(targets))
+
+
+def unpin_command(
+    targets: Targets,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    offline: Offline = False,
+    cache_dir: CacheDir = None,
+    no_color: NoColor = False,
+    debug: Debug = False,
+) -> None:
+    """Let hubcli gc take the models again.
+
+    Example: [bold]hubcli unpin '*bert*'[/bold]
+    """
+    from hubcli.cli.pin_run import PinRun
+    from hubcli.commands.pin import unpin
+
+    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
+    output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
+    raise typer.Exit(PinRun(unpin, settings, output, debug).run(targets))

@@ -1,0 +1,37 @@
+"""`hubcli rm`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hubcli.cli.options import AsJson, CacheDir, Debug, DryRun, NoColor, Offline, Quiet, Targets, Yes
+from hubcli.cli.output import Output
+from hubcli.settings import Settings
+
+__all__ = ["rm_command"]
+
+
+def rm_command(
+    targets: Targets,
+    force: Annotated[bool, typer.Option("--force", help="Remove pinned models too.")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    offline: Offline = False,
+    cache_dir: CacheDir = None,
+    no_color: NoColor = False,
+    debug: Debug = False,
+) -> None:
+    """Remove models from the cache, with their records and the links of their other spellings.
+
+    Example: [bold]hubcli rm https://tfhub.dev/spotify/basic-pitch/1[/bold]
+    """
+    from hubcli.cli.gc_run import GcRun
+
+    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
+    output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
+    run = GcRun(settings, output, dry_run=dry_run, yes=yes, debug=debug)
+    raise typer.Exit(run.remove(targets, force=force))

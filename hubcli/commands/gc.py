@@ -1,0 +1,191 @@
+"""`gc`: what is of no use goes, and what a policy gives up."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hubcli.cache.collect import Done, Result, collect
+from hubcli.cache.entry import Entry
+from hubcli.cache.footprint import Footprint
+from hubcli.cache.guard import require_collectable
+from hubcli.cache.layout import EntryPaths
+from hubcli.cache.plan import Kept, Plan, PlannedItem, Reason, Shortfall
+from hubcli.cache.planner import candidates, make_plan
+from hubcli.cache.policy import Policy
+from hubcli.cache.snapshot import Snapshot, take_snapshot
+from hubcli.commands.kagglehub import KaggleHub
+from hubcli.commands.listener import Listener
+from hubcli.commands.patterns import Pattern
+from hubcli.commands.targets import Target
+from hubcli.errors import BudgetError, CacheError, HubcliError, NotFoundError
+from hubcli.quantity import format_size
+from hubcli.settings import Settings
+
+__all__ = ["Collection", "act", "gc"]
+
+_STAYS = (Result.BUSY, Result.CHANGED, Result.FAILED)
+_KEPT_WORDS = {
+    Kept.PINNED: "pinned",
+    Kept.LOCKED: "locked",
+    Kept.DOWNLOAD: "of downloads",
+    Kept.FRESH: "used within the grace",
+    Kept.MOVED: "kept on another disk",
+    Kept.NOT_MATCHED: "of models that no pattern names",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A plan, and what became of it: None while nothing was done, as in a dry run.
+
+    `free_bytes` is what the disk has left now.
+    """
+
+    plan: Plan
+    done: tuple[Done, ...] | None
+    free_bytes: int
+
+    @property
+    def removed(self) -> tuple[PlannedItem, ...]:
+        """What went."""
+        return tuple(done.item for done in self.done or () if done.result is Result.REMOVED)
+
+    @property
+    def freed_bytes(self) -> int:
+        """What the disk got back, counted file by file."""
+        return sum(done.freed_bytes for done in self.done or ())
+
+    @property
+    def usage_bytes(self) -> int:
+        """What models and temp directories take on the disk now; in a dry run, what they would."""
+        stays = [done.item.footprint for done in self.done or () if done.item.model and done.result in _STAYS]
+        return self.plan.usage_after_bytes + Footprint.sum(stays).disk_bytes
+
+    @property
+    def errors(self) -> tuple[HubcliError, ...]:
+        """What could not be removed, and budgets that are not met."""
+        failed = [
+            CacheError(f"{done.item.title} stays: {done.detail}", hint="Check its owner and mode.")
+            for done in self.done or ()
+            if done.result is Result.FAILED
+        ]
+        return (*failed, *map(_budget_error, self._shortfalls()))
+
+    def _shortfalls(self) -> tuple[Shortfall, ...]:
+        """Those of the plan, and those that came because something stayed."""
+        policy, found = self.plan.policy, {one.budget: one for one in self.plan.shortfalls}
+        if self.done is None:
+            return self.plan.shortfalls
+        if policy.max_size_bytes is not None and self.usage_bytes > policy.max_size_bytes:
+            found.setdefault(
+                Reason.MAX_SIZE, Shortfall(Reason.MAX_SIZE, policy.max_size_bytes, self.usage_bytes, ())
+            )
+        planned_bytes = self.plan.snapshot.free_bytes + self.freed_bytes
+        if policy.min_free_bytes is not None and max(self.free_bytes, planned_bytes) < policy.min_free_bytes:
+            found.setdefault(
+                Reason.MIN_FREE, Shortfall(Reason.MIN_FREE, policy.min_free_bytes, self.free_bytes, ())
+            )
+        return tuple(found.values())
+
+
+def gc(
+    settings: Settings | None = None,
+    policy: Policy | None = None,
+    patterns: Sequence[str] = (),
+    *,
+    dry_run: bool = False,
+    spared: frozenset[str] = frozenset(),
+    confirm: Callable[[Plan], bool] = lambda plan: True,
+    on_done: Callable[[Done], None] = lambda done: None,
+    listener: Listener | None = None,
+) -> Collection:
+    """Collects leftovers, and the models that the policy gives up.
+
+    Without a policy leftovers alone go: what interrupted downloads left, records
+    without a model, gutted models. Only what fits one of the patterns goes, if
+    there are some; entries whose keys are `spared` stay. `confirm` sees the plan
+    before anything is touched; where it says no, nothing is done. Raises CacheError
+    where the root can't be read or written, UsageError for a root that is no
+    cache's alone.
+    """
+    settings, policy = settings or Settings.read(), policy or Policy()
+    root = settings.cache_root
+    require_collectable(root)
+    snapshot = take_snapshot(root)
+    only = _matching(snapshot, patterns)
+    condemned = _condemned(snapshot, policy, only, settings, listener or Listener())
+    plan = make_plan(snapshot, policy, only=only, spared=spared, condemned=condemned)
+    collection = act(plan, dry_run=dry_run, confirm=confirm, on_done=on_done)
+    KaggleHub.of(settings).forget_gone(collection)
+    return collection
+
+
+def act(
+    plan: Plan, *, dry_run: bool, confirm: Callable[[Plan], bool], on_done: Callable[[Done], None]
+) -> Collection:
+    """Does what the plan says, unless it is a dry run or not confirmed."""
+    is_wanted = not dry_run and confirm(plan)
+    done = tuple(collect(plan, on_done)) if is_wanted else None
+    return Collection(plan, done, _free_bytes(plan.snapshot.root))
+
+
+def _free_bytes(root: Path) -> int:
+    try:
+        return shutil.disk_usage(root).free
+    except OSError:  # There is no such cache.
+        return 0
+
+
+def _matching(snapshot: Snapshot, patterns: Sequence[str]) -> frozenset[str] | None:
+    """The keys of what fits one of the patterns; None where there are no patterns."""
+    if not patterns:
+        return None
+    wanted = [Pattern.parse(text, snapshot.root) for text in patterns]
+    fitting = {
+        model.key
+        for model in snapshot.models
+        if any(one.fits(model.key, model.handle, model.spellings) for one in wanted)
+    }
+    fitting |= {
+        fragment.key
+        for fragment in snapshot.fragments
+        if any(one.fits(fragment.key, fragment.handle) for one in wanted)
+    }
+    return frozenset(fitting)
+
+
+def _condemned(
+    snapshot: Snapshot, policy: Policy, only: frozenset[str] | None, settings: Settings, listener: Listener
+) -> Mapping[str, str]:
+    """What `verify` finds broken among the models that may go, by key, where that is asked for."""
+    if not policy.is_broken_wanted:
+        return {}
+    from hubcli.commands.verify import verify  # Reading every tensor needs half of the house.
+
+    condemned = {}
+    for model in candidates(snapshot, policy, only=only):
+        entry = Entry.read(EntryPaths(snapshot.root, model.key))
+        try:
+            found = verify(
+                Target(model.name, None, directory=entry.path, entry=entry), settings, listener=listener
+            )
+        except NotFoundError:  # Removed meanwhile.
+            continue
+        if not found.is_whole:
+            condemned[model.key] = str(found.faults[0])
+    return condemned
+
+
+def _budget_error(shortfall: Shortfall) -> BudgetError:
+    wanted, reached = format_size(shortfall.wanted_bytes), format_size(shortfall.reached_bytes)
+    kept = " and ".join(f"{format_size(size)} {_KEPT_WORDS[why]}" for why, size in shortfall.kept)
+    if shortfall.budget is Reason.MAX_SIZE:
+        what = f"With all gone that may go, the cache takes {reached}, more than {wanted}"
+        why = f": {kept}" if kept else ""
+    else:
+        what = f"With all gone that may go, the disk has {reached} free, less than {wanted}"
+        why = f": of the cache stay {kept}" if kept else ": the rest isn't the cache's"
+    return BudgetError(f"{what}{why}", hint="Unpin models, shorten --grace, or allow more. See: hubcli ls")

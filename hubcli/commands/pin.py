@@ -1,0 +1,98 @@
+"""`pin` and `unpin`: which models are kept from collection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hubcli.cache.catalog import EntryState, read_catalog
+from hubcli.cache.disk import cache_errors
+from hubcli.cache.entry import Entry
+from hubcli.cache.layout import EntryPaths
+from hubcli.cache.lock import hold_lock
+from hubcli.cache.store import Store
+from hubcli.commands.patterns import Pattern
+from hubcli.commands.targets import Target
+from hubcli.errors import NotFoundError
+from hubcli.settings import Settings
+
+__all__ = ["Pinning", "pin", "unpin"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pinning:
+    """A model that is pinned now, or isn't any more; `name` is its handle, or its key."""
+
+    name: str
+    handle: str | None
+    path: Path
+    is_pinned: bool
+    was_pinned: bool
+
+
+def pin(target: str, settings: Settings | None = None) -> list[Pinning]:
+    """Keeps cached models from collection: that of a handle in any spelling, or all that fit a glob.
+
+    Waits where a process is just removing or fetching the model. Raises HandleError,
+    NotFoundError where nothing is cached, CacheError.
+    """
+    settings = settings or Settings.read()
+    return [_pin(entry, settings) for entry in _entries(target, settings)]
+
+
+def unpin(target: str, settings: Settings | None = None) -> list[Pinning]:
+    """Lets collections take the models again; raises as `pin` does."""
+    settings = settings or Settings.read()
+    store = Store(settings.cache_root)
+    return [
+        _pinning(entry, is_pinned=False, was_pinned=store.unpin(entry.paths))
+        for entry in _entries(target, settings)
+    ]
+
+
+def _pin(entry: Entry, settings: Settings) -> Pinning:
+    store, paths = Store(settings.cache_root), entry.paths
+    is_new = store.pin(paths)
+    if not paths.model.is_dir():
+        # A collection took it away at the same time, and puts it back or not; or it is being fetched.
+        with cache_errors(store.root), hold_lock(paths, timeout_s=settings.lock_timeout_s):
+            if not paths.model.is_dir():
+                store.unpin(paths)
+                raise _not_cached(entry.handle or paths.key)
+            store.pin(paths)
+    return _pinning(entry, is_pinned=True, was_pinned=not is_new)
+
+
+def _pinning(entry: Entry, *, is_pinned: bool, was_pinned: bool) -> Pinning:
+    return Pinning(entry.handle or entry.paths.key, entry.handle, entry.path, is_pinned, was_pinned)
+
+
+def _entries(target: str, settings: Settings) -> Iterator[Entry]:
+    """The entries that are meant. Raises NotFoundError where there are none."""
+    root, found = settings.cache_root, False
+    if not any(character in target for character in "*["):
+        # A handle, which needs no look at every name in the root.
+        resolved = Target.resolve(target, settings)
+        entry = resolved.entry
+        if entry is None and resolved.directory is not None:
+            entry = Entry.at(resolved.directory, root)
+        if entry is None:
+            raise _not_cached(resolved.name)
+        yield entry
+        return
+    wanted = Pattern.parse(target, root)
+    for row in sorted(read_catalog(root).rows, key=lambda row: row.name):
+        entry = row.entry
+        if entry is None or row.state in (EntryState.FOREIGN, EntryState.DOWNLOADING):
+            continue
+        spellings = entry.manifest.aliases if entry.manifest is not None else ()
+        if wanted.fits(row.name, entry.handle, spellings):
+            found = True
+            yield Entry.read(EntryPaths(root, row.name))
+    if not found:
+        raise _not_cached(target)
+
+
+def _not_cached(name: str) -> NotFoundError:
+    return NotFoundError(f"{name} is not in the cache", hint="See: hubcli ls")

@@ -1,0 +1,126 @@
+"""`rm`: models out of the cache, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hubcli.cache.collect import Done, Result
+from hubcli.cache.guard import require_collectable
+from hubcli.cache.plan import Plan
+from hubcli.cache.planner import is_held, plan_removal
+from hubcli.cache.snapshot import ModelFacts, Snapshot, take_snapshot
+from hubcli.commands.gc import Collection, act
+from hubcli.commands.kagglehub import KaggleHub
+from hubcli.commands.patterns import Pattern
+from hubcli.errors import CacheError, HubcliError, LockTimeoutError, NotFoundError, PinnedError
+from hubcli.handle import Handle
+from hubcli.settings import Settings
+
+__all__ = ["Removal", "rm"]
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What was removed, and by name what could not be."""
+
+    collection: Collection
+    errors: tuple[tuple[str, HubcliError], ...]
+
+
+def rm(
+    targets: Sequence[str],
+    settings: Settings | None = None,
+    *,
+    force: bool = False,
+    dry_run: bool = False,
+    confirm: Callable[[Plan], bool] = lambda plan: True,
+    on_done: Callable[[Done], None] = lambda done: None,
+) -> Removal:
+    """Removes models with their records and links: those of handles in any spelling, or that fit globs.
+
+    A pinned one goes with `force` alone. All that can be is removed; what can't is
+    in the errors: HandleError, NotFoundError, PinnedError, LockTimeoutError for what a
+    process is at. `confirm` sees the plan before anything is touched. Raises
+    CacheError where the root can't be read or written, UsageError for a root that is
+    no cache's alone.
+    """
+    settings = settings or Settings.read()
+    require_collectable(settings.cache_root)
+    snapshot = take_snapshot(settings.cache_root)
+    verb = _Rm(snapshot, force)
+    for target in targets:
+        verb.choose(target)
+    plan = plan_removal(snapshot, verb.chosen)
+    collection = act(plan, dry_run=dry_run, confirm=confirm, on_done=on_done)
+    verb.look_back(collection)
+    KaggleHub.of(settings).forget_gone(collection)
+    return Removal(collection, tuple(verb.errors))
+
+
+class _Rm:
+    """One run of the verb."""
+
+    def __init__(self, snapshot: Snapshot, force: bool) -> None:
+        self.snapshot = snapshot
+        self.force = force
+        self.chosen: list[str] = []
+        self.errors: list[tuple[str, HubcliError]] = []
+
+    def choose(self, target: str) -> None:
+        """Adds the models that the target names."""
+        try:
+            models = self._named(target)
+        except HubcliError as error:
+            self.errors.append((target, error))
+            return
+        for model in models:
+            why_not = self._why_not(model)
+            if why_not is None:
+                self.chosen.append(model.key)
+            else:
+                self.errors.append((model.name, why_not))
+
+    def _named(self, target: str) -> list[ModelFacts]:
+        pattern = Pattern.parse(target, self.snapshot.root)
+        found = [
+            model
+            for model in self.snapshot.models
+            if model.is_ours
+            and (
+                pattern.fits(model.key, model.handle, model.spellings)
+                or not pattern.keys.isdisjoint(model.aliases)
+            )
+        ]
+        if not found:
+            # Says what is wrong with a handle that is none, rather than that it isn't there.
+            name = target if pattern.glob is not None or target == "" else str(Handle.parse(target))
+            raise NotFoundError(f"{name} is not in the cache", hint="See: hubcli ls")
+        return sorted(found, key=lambda model: model.name)
+
+    def _why_not(self, model: ModelFacts) -> HubcliError | None:
+        lock = self.snapshot.locks.get(model.key)
+        if is_held(lock, self.snapshot.now_s, 0):
+            return _busy(
+                model.name, str(lock.owner) if lock is not None and lock.owner else "another process"
+            )
+        if model.is_pinned and not self.force:
+            return PinnedError(
+                f"{model.name} is pinned",
+                hint=f"To remove it all the same: hubcli rm --force {model.name}",
+            )
+        return None
+
+    def look_back(self, collection: Collection) -> None:
+        """Adds what stayed against the plan."""
+        for done in collection.done or ():
+            name = done.item.title
+            if done.item.model is not None and done.result is Result.BUSY:
+                self.errors.append((name, _busy(name, "another process")))
+            elif done.result in (Result.CHANGED, Result.FAILED):
+                hint = "Run it again." if done.result is Result.CHANGED else "Check its owner and mode."
+                self.errors.append((name, CacheError(f"{name} stays: {done.detail}", hint=hint)))
+
+
+def _busy(name: str, holder: str) -> LockTimeoutError:
+    return LockTimeoutError(f"{name} stays: {holder} is at it", hint="Once it has finished: again.")

@@ -1,0 +1,29 @@
+"""However late a collection is killed: models are whole or gone, and the next one takes what is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
+
+
+def test_a_hundred_moments(cache: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.cache.interrupted_gc", str(cache), "100"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert len({one["lines"] for one in found if one["killed"]}) == 100
+    assert [one for one in found if one["wrong"]] == []

@@ -1,0 +1,87 @@
+"""Collections that race with whatever else is at the cache, in real processes: a model is whole or absent."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.entries import hubcli_entry
+
+pytestmark = pytest.mark.slow
+ROUNDS = 100
+
+
+def start(names: list[str], cache: Path) -> list[subprocess.Popen[str]]:
+    """The racers, each at the same line until all are there."""
+    racers = [_ready(name, cache) for name in names]
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdin is not None
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("!")
+        racer.stdin.flush()
+    return racers
+
+
+def _ready(name: str, cache: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.cache.racers", name, str(cache), str(ROUNDS)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """What the racer found; closing its standard input ends a collector."""
+    stdout, stderr = process.communicate(timeout=240)
+    assert process.returncode == 0, stderr
+    told: dict[str, Any] = json.loads(stdout)
+    assert told["wrong"] == []
+    return told
+
+
+@pytest.mark.parametrize(
+    "racers",
+    [
+        ["fetch"],
+        ["force"],
+        ["fetch", "force"],
+        ["fetch", "fetch"],
+        ["repair"],
+        ["pin"],
+        ["fetch-pin"],
+        ["pin", "force"],
+    ],
+    ids=" and ".join,
+)
+def test_two_collections_race(racers: list[str], cache: Path) -> None:
+    first, second, *others = start(["gc", "gc", *racers], cache)
+    told = [finish(process) for process in others]
+    collected = [finish(process) for process in (first, second)]
+    assert all(one["rounds"] == ROUNDS for one in told)
+    assert sum(one["seen"].get("removed", 0) for one in collected) > 0, "it was no race"
+    left = set(os.listdir(cache)) - {"CACHEDIR.TAG"}
+    assert not [name for name in left if name.endswith((".lock", ".trash", ".tmp")) or ".tmp" in name], left
+
+
+def test_four_collections_of_one_cache_do_the_work_once(cache: Path) -> None:
+    for number in range(300):
+        hubcli_entry(cache, f"https://tfhub.dev/google/model-{number}/1")
+    racers = start(["gc"] * 4, cache)
+    while any(cache.glob("*.hubcli.json")):
+        assert all(process.poll() is None for process in racers)
+    told = [finish(process) for process in racers]
+    assert sum(one["seen"].get("removed", 0) for one in told) == 300
+    assert set(os.listdir(cache)) == {"CACHEDIR.TAG"}
