@@ -1,5 +1,7 @@
 """A 400 MB model from nginx on loopback: hubcli against curl with tar, with pigz, and hub.resolve.
 
+Then from a server that gives each connection 20 MB/s: against curl, and aria2c with eight connections.
+
 Run it from the top of the repository: `python -m benchmarks.fetch`.
 """
 
@@ -46,7 +48,7 @@ http {{
     fastcgi_temp_path fastcgi;
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
-    server {{ listen 127.0.0.1:{port}; root www; }}
+    server {{ listen 127.0.0.1:{port}; root www; location /slow/ {{ alias {www}/; limit_rate 20m; }} }}
 }}
 """
 
@@ -60,12 +62,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         archive, size_bytes = work / "www" / _ARCHIVE, options.size_mb * 10**6
         print(f"packing a model of {options.size_mb} MB …", file=sys.stderr)
         pack_model(archive, size_bytes)
-        with _nginx(work) as port:
-            contenders = _contenders(options.python, f"http://127.0.0.1:{port}/{_ARCHIVE}", size_bytes)
-            costs = compare(contenders, options.rounds, work)
         packed_mb = archive.stat().st_size / 1e6
-    print(f"model {options.size_mb} MB, archive {packed_mb:.0f} MB, {options.rounds} rounds")
-    return _report(contenders, costs)
+        print(f"model {options.size_mb} MB, archive {packed_mb:.0f} MB, {options.rounds} rounds", flush=True)
+        status = 0
+        with _nginx(work) as port:
+            host = f"http://127.0.0.1:{port}"
+            for contenders in (
+                _contenders(options.python, f"{host}/{_ARCHIVE}", size_bytes),
+                _limited(options.python, f"{host}/slow/{_ARCHIVE}"),
+            ):
+                status |= _report(contenders, compare(contenders, options.rounds, work))
+    return status
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -136,7 +143,7 @@ def _nginx(work: Path) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
-    (work / "nginx.conf").write_text(_NGINX.format(port=port))
+    (work / "nginx.conf").write_text(_NGINX.format(port=port, www=work / "www"))
     command = [binary, "-p", str(work), "-c", "nginx.conf", "-e", "error.log"]
     with subprocess.Popen(command) as server:
         try:
@@ -195,6 +202,26 @@ def _contenders(python: Path, url: str, size_bytes: int) -> list[Contender]:
         print("pigz is not installed: left out", file=sys.stderr)
         contenders = [contender for contender in contenders if "pigz" not in contender.name]
     return contenders
+
+
+def _limited(python: Path, url: str) -> list[Contender]:
+    """From a server with a limit for each connection: hubcli unpacks, its peers download alone."""
+    contenders = [
+        Contender(
+            "hubcli fetch",
+            lambda folder: [tool_beside(python, "hubcli"), "fetch", url],
+            lambda folder: {"HUBCLI_CACHE_DIR": str(folder)},
+        ),
+        Contender("curl", lambda folder: ["curl", "-sf", "-o", str(folder / _ARCHIVE), url], bound=0.2),
+    ]
+    if shutil.which("aria2c") is None:
+        print("aria2c is not installed: left out", file=sys.stderr)
+        return contenders
+    download = ["aria2c", "-q", "-x8", "-s8", "-k1M", "--file-allocation=none"]
+    aria2c = Contender(
+        "aria2c -x8", lambda folder: [*download, "-d", str(folder), "-o", _ARCHIVE, url], bound=1.25
+    )
+    return [*contenders, aria2c]
 
 
 def _report(contenders: Sequence[Contender], costs: dict[str, list[Cost]]) -> int:

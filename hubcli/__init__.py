@@ -1,4 +1,4 @@
-"""hubcli: TensorFlow SavedModels fetched, cached, laid open, checked and exported.
+"""hubcli: TensorFlow SavedModels fetched, cached, laid open, checked, exported, fine-tuned and collected.
 
 `import hubcli` is light: nothing heavier than the standard library is loaded
 until a name is used.
@@ -11,25 +11,52 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from hubcli.cache.policy import Policy
     from hubcli.commands.export import export
     from hubcli.commands.fetch import fetch
+    from hubcli.commands.finetune_export import finetune_export
+    from hubcli.commands.gc import gc
     from hubcli.commands.inspect import inspect
     from hubcli.commands.ls import ls
+    from hubcli.commands.pin import pin, unpin
+    from hubcli.commands.rm import rm
     from hubcli.commands.verify import verify
     from hubcli.errors import HubcliError
     from hubcli.handle import Handle
     from hubcli.settings import Settings
 
-__all__ = ["Handle", "HubcliError", "Settings", "__version__", "export", "fetch", "inspect", "ls", "verify"]
+__all__ = [
+    "Handle",
+    "HubcliError",
+    "Policy",
+    "Settings",
+    "__version__",
+    "export",
+    "fetch",
+    "finetune_export",
+    "gc",
+    "inspect",
+    "ls",
+    "pin",
+    "rm",
+    "unpin",
+    "verify",
+]
 
 _HOMES = {
     "export": "hubcli.commands.export",
     "fetch": "hubcli.commands.fetch",
+    "finetune_export": "hubcli.commands.finetune_export",
+    "gc": "hubcli.commands.gc",
     "inspect": "hubcli.commands.inspect",
     "ls": "hubcli.commands.ls",
+    "pin": "hubcli.commands.pin",
+    "rm": "hubcli.commands.rm",
+    "unpin": "hubcli.commands.pin",
     "verify": "hubcli.commands.verify",
     "HubcliError": "hubcli.errors",
     "Handle": "hubcli.handle",
+    "Policy": "hubcli.cache.policy",
     "Settings": "hubcli.settings",
 }
 

@@ -8,13 +8,16 @@ translated once, where they are met.
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = [
     "AuthenticationError",
+    "BodyChangedError",
     "BrokenModelError",
     "BrokenPipe",
+    "BudgetError",
     "CacheError",
     "ChecksumError",
     "DiskFullError",
@@ -30,13 +33,18 @@ __all__ = [
     "NotFoundError",
     "OfflineError",
     "OutputError",
+    "PinnedError",
     "TensorFlowError",
     "TruncatedError",
     "UnchangedError",
     "UnsafeArchiveError",
     "UsageError",
     "ValuesError",
+    "means_full",
 ]
+
+
+_Error = TypeVar("_Error", bound="HubcliError")
 
 
 class ExitStatus(IntEnum):
@@ -59,7 +67,7 @@ class ExitStatus(IntEnum):
     INTEGRITY = 6, "bytes that can't be trusted: checksum, truncation, unsafe archive, broken SavedModel"
     TENSORFLOW = 7, "TensorFlow is missing or fails; an export would lose something"
     CACHE = 8, "disk full, cache or output not writable, lock not had in time"
-    FOUND = 9, "a check that was asked for found something"
+    FOUND = 9, "a check that was asked for found something, or a budget of `gc` can't be met"
     BROKEN_PIPE = 120, "the reader of standard output went away"
     INTERRUPTED = 130, "interrupted (Ctrl-C, SIGTERM)"
 
@@ -74,6 +82,14 @@ class HubcliError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.is_transient = False
+        self.retry_after_s: float | None = None
+
+    def transient(self: _Error, retry_after_s: float | None = None) -> _Error:
+        """The same error, as one that may pass: another attempt makes sense, after so many seconds."""
+        self.is_transient = True
+        self.retry_after_s = retry_after_s
+        return self
 
 
 class UsageError(HubcliError):
@@ -102,6 +118,12 @@ class UnchangedError(UsageError):
     code = "unchanged"
 
 
+class PinnedError(UsageError):
+    """A model that is pinned, and so must not be removed without a word more."""
+
+    code = "pinned"
+
+
 class HandleError(HubcliError):
     """A handle that can't be understood, or that doesn't name a SavedModel."""
 
@@ -121,6 +143,17 @@ class NetworkError(HubcliError):
 
     code = "network"
     exit_status = ExitStatus.NETWORK
+
+
+class BodyChangedError(NetworkError):
+    """What a server sends isn't the body any more that it began with: it must be fetched from its start.
+
+    `has_ranges` is False where the server can't be asked for parts of it.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", has_ranges: bool = True) -> None:
+        super().__init__(message, hint=hint)
+        self.has_ranges = has_ranges
 
 
 class AuthenticationError(NetworkError):
@@ -204,6 +237,13 @@ class LockLostError(LockTimeoutError):
     code = "lock-lost"
 
 
+class BudgetError(HubcliError):
+    """The cache can't be brought within the bounds that were asked for."""
+
+    code = "budget"
+    exit_status = ExitStatus.FOUND
+
+
 class OutputError(HubcliError):
     """Standard output or a destination can't be written, or must not be."""
 
@@ -227,3 +267,8 @@ class Interrupted(HubcliError):
     def __init__(self, message: str, *, hint: str = "", partial: dict[str, Any] | None = None) -> None:
         super().__init__(message, hint=hint)
         self.partial = partial or {}
+
+
+def means_full(error: OSError) -> bool:
+    """Whether the error says that the disk, or the user's share of it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)

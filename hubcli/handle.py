@@ -19,7 +19,7 @@ from hubcli.errors import HandleError
 from hubcli.kaggle import KaggleModel
 from hubcli.url import with_query, without_query, without_secrets
 
-__all__ = ["ACCEPTED", "Handle", "HandleKind"]
+__all__ = ["ACCEPTED", "Handle", "HandleKind", "key_of"]
 
 ACCEPTED = (
     "Accepted: https://tfhub.dev/<publisher>/<model>/<version>, a Kaggle model URL or "
@@ -68,6 +68,12 @@ class Handle:
     aliases: tuple[str, ...] = field(default=(), repr=False)
     archive_url: str | None = field(default=None, repr=False)
     path: Path | None = None
+    kaggle: KaggleModel | None = field(default=None, repr=False)
+
+    @classmethod
+    def of_kaggle(cls, model: KaggleModel) -> Handle:
+        """The handle of a model on Kaggle, spelled as its canonical address."""
+        return _kaggle(model.addresses[0], model)
 
     @classmethod
     def parse(cls, text: str) -> Handle:
@@ -99,13 +105,13 @@ class Handle:
     @property
     def cache_key(self) -> str:
         """Name of the model's directory in the cache: SHA-1 of `canonical`, 40 hex digits."""
-        return _sha1(self.canonical)
+        return key_of(self.canonical)
 
     @property
     def alias_keys(self) -> tuple[str, ...]:
         """Names under which `hub.load` looks for the other spellings, the typed one included."""
         spellings = dict.fromkeys((*self.aliases, self.text) if "://" in self.text else self.aliases)
-        return tuple(_sha1(spelling) for spelling in spellings if spelling != self.canonical)
+        return tuple(key_of(spelling) for spelling in spellings if spelling != self.canonical)
 
     @property
     def is_remote(self) -> bool:
@@ -121,7 +127,8 @@ class Handle:
         return self.canonical
 
 
-def _sha1(spelling: str) -> str:
+def key_of(spelling: str) -> str:
+    """The name under which the cache holds what is spelled so: tensorflow_hub's, of any spelling."""
     # A path may hold bytes that are no UTF-8.
     import hashlib  # OpenSSL takes 4 ms to load; a directory and an archive need no key.
 
@@ -285,7 +292,7 @@ def _parse_kaggle(text: str) -> Handle:
 def _kaggle(text: str, model: KaggleModel) -> Handle:
     canonical, aliases = _spellings(model.addresses)
     archive_url = with_query(canonical, _FORMAT_QUERY)
-    return Handle(text, HandleKind.KAGGLE, canonical, model.version, aliases, archive_url)
+    return Handle(text, HandleKind.KAGGLE, canonical, model.version, aliases, archive_url, kaggle=model)
 
 
 def _parse_any_host(text: str) -> Handle:

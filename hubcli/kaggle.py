@@ -8,14 +8,16 @@ same as a short address, and a long one with `frameworks`, `variations` and
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from hubcli.errors import HandleError
 
 __all__ = ["KaggleModel"]
 
 _HOSTS = ("www.kaggle.com", "kaggle.com")
+_SITE = f"https://{_HOSTS[0]}"
 # Kaggle's own casing, by what people type.
 _FRAMEWORKS = {"tensorflow2": "tensorFlow2", "tensorflow1": "tensorFlow1"}
 _API_VERBS = ("download", "get", "files", "list")
@@ -79,6 +81,51 @@ class KaggleModel:
                     "https://www.kaggle.com/models/<owner>/<model>/tensorFlow2/<variation>/<version>",
                 )
         return cls.of_parts(parts, shown)
+
+    @classmethod
+    def of_url(cls, url: str, endpoint: str) -> KaggleModel | None:
+        """The model that an address of Kaggle, or of its API at `endpoint`, names; None for others."""
+        try:
+            parts = urlsplit(url)
+            if parts.scheme == "https" and parts.hostname in _HOSTS and parts.port in (None, 443):
+                path = parts.path
+            elif url.startswith(f"{endpoint}/"):
+                path = urlsplit(url.removeprefix(endpoint)).path
+            else:
+                return None
+            return cls.of_path(path.strip("/").split("/"), url)
+        except (HandleError, ValueError):
+            return None
+
+    @classmethod
+    def versions_of(cls, urls: Iterable[str], endpoint: str = _SITE) -> Iterator[KaggleModel]:
+        """The models with a version that are among the addresses, each as often as it is."""
+        for url in urls:
+            model = cls.of_url(url, endpoint)
+            if model is not None and model.version is not None:
+                yield model
+
+    def at_version(self, version: str | None) -> KaggleModel:
+        """The variation at that version, or at whatever is the latest."""
+        return replace(self, version=version)
+
+    @property
+    def page(self) -> str:
+        """The page in a browser, where its licence is accepted."""
+        return f"{_SITE}/models/{self._path}"
+
+    @property
+    def _path(self) -> str:
+        return f"{self.owner}/{self.model}/{self.framework}/{self.variation}"
+
+    def latest_url(self, endpoint: str) -> str:
+        """Where the API tells the variation's facts, `versionNumber` among them."""
+        return f"{endpoint}/api/v1/models/{self._path}/get"
+
+    def download_url(self, endpoint: str) -> str:
+        """Where the API sends the archive of this version."""
+        assert self.version is not None
+        return f"{endpoint}/api/v1/models/{self._path}/{self.version}/download"
 
     @property
     def addresses(self) -> list[str]:

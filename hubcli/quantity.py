@@ -1,4 +1,4 @@
-"""Sizes, durations and shares, as people write and read them.
+"""Sizes, durations and counts, as people write and read them.
 
 Sizes follow the units of the International System (`GB` is 10⁹ bytes) and
 their binary brothers (`GiB` is 2³⁰ bytes), see IEC 80000-13.
@@ -14,7 +14,7 @@ from hubcli.errors import UsageError
 if TYPE_CHECKING:
     from fractions import Fraction
 
-__all__ = ["format_age", "format_duration", "format_size", "parse_duration_s", "parse_size_bytes"]
+__all__ = ["format_age", "format_duration", "format_size", "parse_duration_s", "parse_size_bytes", "plural"]
 
 _SIZE_UNITS = {
     "": 1,
@@ -106,3 +106,13 @@ def format_age(seconds: float) -> str:
         if seconds >= length * (2 if unit == "y" else 1):
             return f"{int(seconds // length)}{unit} ago"
     return f"{int(seconds // 60)}m ago"
+
+
+def plural(count: int, noun: str, separator: str = "") -> str:
+    """The count and the noun in its number; `separator` stands between thousands.
+
+    >>> plural(1, "trace"), plural(1200, "loss", ",")
+    ('1 trace', '1,200 losses')
+    """
+    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count:{separator}} {noun}{ending}"

@@ -10,16 +10,22 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from hubcli.errors import UsageError
 from hubcli.url import without_secrets
 
-__all__ = ["Mirror", "Settings"]
+__all__ = ["KAGGLE_ENDPOINT", "Access", "KaggleAccount", "Mirror", "Settings", "UpkeepRules"]
+
+KAGGLE_ENDPOINT = "https://www.kaggle.com"
 
 APP_NAME = "hubcli"
 _LONGEST_S = 365 * 86400
 _OFF = ("", "0", "false", "no", "off")
 # A Path has already made one slash of two.
+_CONFIG_NAME = "config.toml"
+# One form of a TOML line, because Python reads TOML from 3.11 on alone.
+_CONFIG_LINE = re.compile(r"""([\w-]+)\s*=\s*(?:"([^"\\]*)"|'([^']*)')\s*(?:\#.*)?""")
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
@@ -50,6 +56,70 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True)
+class KaggleAccount:
+    """Where Kaggle is, and where credentials for it may be; no file has been read yet.
+
+    The variables, files and their order are kagglehub's: `token` is the value of KAGGLE_API_TOKEN,
+    a token or the path of one; then `token_file`, `username` with `key`, and `key_file`.
+    """
+
+    endpoint: str = KAGGLE_ENDPOINT
+    token: str | None = field(default=None, repr=False)
+    token_file: Path | None = None
+    username: str | None = field(default=None, repr=False)
+    key: str | None = field(default=None, repr=False)
+    key_file: Path | None = None
+
+    @classmethod
+    def read(cls, env: Mapping[str, str]) -> KaggleAccount:
+        """What the variables say. Raises UsageError for an endpoint that credentials can't be sent to."""
+        folder = _home(".kaggle")
+        config = env.get("KAGGLE_CONFIG_DIR")
+        key_folder = _absolute(config, "KAGGLE_CONFIG_DIR") if config else folder
+        return cls(
+            endpoint=_endpoint(env.get("HUBCLI_KAGGLE_ENDPOINT") or KAGGLE_ENDPOINT),
+            token=env.get("KAGGLE_API_TOKEN") or None,
+            token_file=folder and folder / "access_token",
+            username=env.get("KAGGLE_USERNAME") or None,
+            key=env.get("KAGGLE_KEY") or None,
+            key_file=key_folder and key_folder / "kaggle.json",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How hosts are met: by whose word they are believed, and with which credentials.
+
+    `ca_file` and `ca_folder` take the place of the authorities that the system and the
+    certifi package trust. `netrc` is a file, `is_netrc_named` whether the user chose it.
+    """
+
+    ca_file: Path | None = None
+    ca_folder: Path | None = None
+    netrc: Path | None = None
+    is_netrc_named: bool = False
+    kaggle: KaggleAccount = field(default_factory=KaggleAccount)
+
+    @classmethod
+    def read(cls, env: Mapping[str, str], ca_file: str | None = None) -> Access:
+        """What the flag `--cacert` and the variables say. Raises UsageError."""
+        bundle = ca_file or env.get("SSL_CERT_FILE")
+        folder, netrc = env.get("SSL_CERT_DIR"), env.get("NETRC")
+        found = cls(
+            ca_file=_absolute(bundle, "--cacert" if ca_file else "SSL_CERT_FILE") if bundle else None,
+            ca_folder=_absolute(folder, "SSL_CERT_DIR") if folder and not bundle else None,
+            netrc=_absolute(netrc, "NETRC") if netrc else _home(".netrc"),
+            is_netrc_named=bool(netrc),
+            kaggle=KaggleAccount.read(env),
+        )
+        if ca_file and found.ca_file is not None and not found.ca_file.is_file():
+            raise UsageError(
+                f"--cacert {ca_file} is no file", hint="Name a file of certificates in PEM form."
+            )
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What flags and environment decided. Durations are in seconds."""
 
@@ -60,6 +130,8 @@ class Settings:
     timeout_s: float = 30.0
     lock_timeout_s: float = 600.0
     no_color: bool = False
+    access: Access = field(default_factory=Access)
+    kagglehub_root: Path | None = None
 
     @classmethod
     def read(
@@ -69,6 +141,7 @@ class Settings:
         cache_dir: Path | str | None = None,
         offline: bool = False,
         mirrors: Sequence[str] = (),
+        ca_file: str | None = None,
         timeout_s: float = 30.0,
         lock_timeout_s: float = 600.0,
         no_color: bool = False,
@@ -76,8 +149,8 @@ class Settings:
         """The settings that flags give, else the environment, else the defaults.
 
         `--mirror` flags stand before those of `HUBCLI_MIRRORS` (separated by
-        spaces or commas). Raises UsageError for a mirror or a root that can't
-        be understood.
+        spaces or commas). Raises UsageError for a mirror, a root or an endpoint
+        that can't be understood.
         """
         env = os.environ if environment is None else environment
         for option, seconds in (("--timeout", timeout_s), ("--lock-timeout", lock_timeout_s)):
@@ -93,6 +166,8 @@ class Settings:
             timeout_s=timeout_s,
             lock_timeout_s=lock_timeout_s,
             no_color=no_color or bool(env.get("NO_COLOR")) or env.get("TERM") == "dumb",
+            access=Access.read(env, ca_file),
+            kagglehub_root=_kagglehub_root(env),
         )
 
     @property
@@ -109,6 +184,53 @@ class Settings:
         return url
 
 
+@dataclass(frozen=True, slots=True)
+class UpkeepRules:
+    """What `fetch` collects once a day, as text, and where that text stands."""
+
+    text: str
+    source: str
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] | None = None) -> UpkeepRules | None:
+        """The rules of HUBCLI_GC, else those of `gc` in the user's config file; None where there are none.
+
+        `HUBCLI_GC=off` turns those of the file off. Raises UsageError for a file that
+        can't be understood.
+        """
+        env = os.environ if environment is None else environment
+        text = env.get("HUBCLI_GC", "").strip()
+        if text:
+            return None if text.lower() in _OFF else cls(text, "HUBCLI_GC")
+        from platformdirs import user_config_path
+
+        file = user_config_path(APP_NAME, appauthor=False) / _CONFIG_NAME
+        rules = _config(file).get("gc", "").strip()
+        return cls(rules, f"gc in {file}") if rules and rules.lower() not in _OFF else None
+
+
+def _config(file: Path) -> dict[str, str]:
+    """The values of a config file: `name = "value"` lines, comments and blank lines."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file} can't be read: {error}", hint="Check its mode, or remove it.") from error
+    values = {}
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        if not line or line.startswith("#"):
+            continue
+        match = _CONFIG_LINE.fullmatch(line)
+        if match is None or match[1] != "gc":
+            raise UsageError(
+                f"{file}, line {number}, can't be understood: {line}",
+                hint='Known is one line: gc = "max-size=20GB,older-than=90d"',
+            )
+        values[match[1]] = match[2] if match[2] is not None else match[3]
+    return values
+
+
 def _cache_root(env: Mapping[str, str], cache_dir: Path | str | None) -> tuple[Path, str]:
     if cache_dir is not None:
         return _absolute(str(cache_dir), "--cache-dir"), "--cache-dir"
@@ -118,6 +240,37 @@ def _cache_root(env: Mapping[str, str], cache_dir: Path | str | None) -> tuple[P
     from platformdirs import user_cache_path
 
     return user_cache_path(APP_NAME, appauthor=False), "default"
+
+
+def _kagglehub_root(env: Mapping[str, str]) -> Path | None:
+    text = env.get("KAGGLEHUB_CACHE")
+    return _absolute(text, "KAGGLEHUB_CACHE") if text else _home(".cache/kagglehub")
+
+
+def _home(name: str) -> Path | None:
+    """The path in the user's home, None where there is none."""
+    try:
+        return Path.home() / name
+    except RuntimeError:
+        return None
+
+
+def _endpoint(text: str) -> str:
+    shown = without_secrets(text)
+    try:
+        parts = urlsplit(text)
+        is_open = parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "::1", "localhost")
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_open = is_address = False
+    if not is_address or is_open or parts.username is not None or parts.query or parts.fragment:
+        raise UsageError(
+            f"HUBCLI_KAGGLE_ENDPOINT is '{shown}', to which no credentials may be sent"
+            if is_open
+            else f"HUBCLI_KAGGLE_ENDPOINT is '{shown}', which is no address of an API",
+            hint=f"Write an https:// address, such as {KAGGLE_ENDPOINT}.",
+        )
+    return text.rstrip("/")
 
 
 def _absolute(text: str, source: str) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hubcli.net import download, retries
 from hubcli.settings import Settings
 from tests.server import HubServer
 
@@ -19,11 +20,15 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
-        if name.startswith(("HUBCLI_", "TFHUB_", "KAGGLE")) or name.lower().endswith("_proxy"):
+        if name.startswith(("HUBCLI_", "TFHUB_", "KAGGLE", "NETRC")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    # What is tried again in this process is tried at once.
+    monkeypatch.setattr(retries, "FIRST_WAIT_S", 0.001)
+    # What takes long is begun at once as if it did.
+    monkeypatch.setattr(download, "QUICK_S", 0.0)
     # Width and kind of terminal decide what rich prints.
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("TERM", "xterm-256color")

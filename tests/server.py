@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 
 @dataclass
 class Reply:
-    """What the server answers at a path, and where it misbehaves (in bytes of the body)."""
+    """What the server answers at a path, and where it misbehaves (in bytes of the body).
+
+    With an `etag` it answers ranges, and 304 to whoever knows it, as RFC 9110 has it. A number of
+    `first` answers may come before it, one a request.
+    """
 
     body: bytes = b""
     status: int = 200
@@ -25,6 +30,22 @@ class Reply:
     cut_at: int | None = None
     reset_at: int | None = None
     stall_at: int | None = None
+    etag: str | None = None
+    first: list[Reply] = field(default_factory=list)
+
+    def for_request(self, headers: dict[str, str]) -> Reply:
+        """What is answered to these headers: the body, or the range of it that they ask for."""
+        if self.etag is None:
+            return self
+        told = {**self.headers, "ETag": self.etag, "Accept-Ranges": "bytes"}
+        if self.status == 200 and headers.get("If-None-Match") == self.etag:
+            return replace(self, body=b"", status=304, headers=told)
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", headers.get("Range", ""))
+        if asked is None or self.status != 200 or headers.get("If-Range", self.etag) != self.etag:
+            return replace(self, headers=told)
+        start, end = int(asked[1]), min(int(asked[2]), len(self.body) - 1)
+        told = {"Content-Range": f"bytes {start}-{end}/{len(self.body)}", **told}
+        return replace(self, body=self.body[start : end + 1], status=206, headers=told)
 
 
 @dataclass(frozen=True)
@@ -34,6 +55,7 @@ class Request:
     path: str
     query: str
     headers: dict[str, str]
+    method: str = "GET"
 
 
 class HubServer:
@@ -46,6 +68,8 @@ class HubServer:
         self.stalled = threading.Event()
         self.release = threading.Event()
         self.scheme = "http"
+        self.answers_head = True
+        self._lock = threading.Lock()
         self._http = ThreadingHTTPServer(address, self._handler())
         self._http.daemon_threads = True
 
@@ -91,13 +115,25 @@ class HubServer:
 
             def do_GET(self) -> None:
                 parts = urlsplit(self.path)
-                server.requests.append(Request(parts.path, parts.query, dict(self.headers.items())))
-                server._answer(self, server.replies.get(parts.path, Reply(b"not here", 404)))
+                request = Request(parts.path, parts.query, dict(self.headers.items()), self.command)
+                server._answer(self, server._reply(request).for_request(request.headers))
+
+            def do_HEAD(self) -> None:
+                if server.answers_head:
+                    self.do_GET()
+                else:
+                    self.send_error(405)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 pass
 
         return Handler
+
+    def _reply(self, request: Request) -> Reply:
+        with self._lock:
+            self.requests.append(request)
+            reply = self.replies.get(request.path, Reply(b"not here", 404))
+            return reply.first.pop(0) if reply.first else reply
 
     def _answer(self, handler: BaseHTTPRequestHandler, reply: Reply) -> None:
         handler.send_response(reply.status)
@@ -111,6 +147,8 @@ class HubServer:
             handler.send_header("Connection", "close")
             handler.close_connection = True
         handler.end_headers()
+        if handler.command == "HEAD":
+            return
         try:
             self._send_body(handler, reply)
         except OSError:

@@ -34,12 +34,18 @@ def test_the_public_names_are_these() -> None:
     assert sorted(hubcli.__all__) == [
         "Handle",
         "HubcliError",
+        "Policy",
         "Settings",
         "__version__",
         "export",
         "fetch",
+        "finetune_export",
+        "gc",
         "inspect",
         "ls",
+        "pin",
+        "rm",
+        "unpin",
         "verify",
     ]
     assert dir(hubcli) == sorted(hubcli.__all__)
@@ -63,6 +69,8 @@ def test_the_public_names_stay_themselves_when_the_commands_are_imported() -> No
     program = (
         "import hubcli, hubcli.commands.fetch, hubcli.commands.inspect, hubcli.commands.ls\n"
         "import hubcli.commands.verify, hubcli.commands.export, hubcli.cli.app\n"
+        "import hubcli.commands.gc, hubcli.commands.rm, hubcli.commands.pin\n"
+        "assert all(map(callable, (hubcli.gc, hubcli.rm, hubcli.pin, hubcli.unpin)))\n"
         "assert all(map(callable, (hubcli.export, hubcli.fetch, hubcli.inspect, hubcli.ls, hubcli.verify)))"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
@@ -90,7 +98,10 @@ def test_building_the_command_line_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     "module",
     [
+        "hubcli.commands.gc",
         "hubcli.commands.ls",
+        "hubcli.commands.pin",
+        "hubcli.commands.rm",
         "hubcli.commands.inspect",
         "hubcli.commands.verify",
         "hubcli.handle",

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from hubcli.cache.collect import Result
+from hubcli.cache.layout import NameKind
+from hubcli.cache.plan import Reason
 from hubcli.errors import ExitStatus
 from hubcli.settings import Settings
 
@@ -32,6 +35,8 @@ def test_the_exit_statuses_are_those_of_the_error_tree() -> None:
         (("fetch", "example://mul/1"), "`hubcli fetch"),
         (("ls",), "`hubcli ls"),
         (("verify",), "`hubcli verify"),
+        (("pin", "example://mul/1"), "`hubcli rm"),
+        (("unpin", "example://mul/1"), "`hubcli rm"),
     ],
 )
 def test_the_json_keys_are_those_that_are_printed(
@@ -58,7 +63,38 @@ def test_the_keys_of_export_are_those_that_are_printed(hubcli: Run, tmp_path: Pa
     assert ["schema", *re.findall(r"`(\w+)`", " ".join(cells))] == list(document)
 
 
-@pytest.mark.parametrize("command", ["fetch", "ls", "inspect", "verify", "export"])
+def test_the_keys_of_gc_are_those_that_are_printed(hubcli: Run, cache: Path) -> None:
+    hubcli("fetch", "example://mul/1")
+    document = json.loads(hubcli("gc", "--max-size", "0", "--grace", "0s", "--dry-run", "--json").stdout)
+    for title, keys in (("key", list(document)[1:]), ("key of `items[]`", list(document["items"][0]))):
+        table = section("`hubcli gc").split(f"| {title} | meaning |", 1)[1].split("\n\n", 1)[0]
+        cells = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
+        assert re.findall(r"`(\w+)`", " ".join(cells)) == keys
+
+
+def test_the_words_of_gc_are_those_that_are_printed() -> None:
+    told = set(re.findall(r"`([a-z-]+)`", section("`hubcli gc")))
+    kinds = {kind.value for kind in NameKind} - {"tag", "foreign"}
+    assert {*kinds, *(one.value for one in Reason), *(one.value for one in Result)} <= told
+
+
+def test_the_keys_of_a_dry_run_and_of_a_lock_file_are_those_that_are_written(
+    hubcli: Run, tmp_path: Path
+) -> None:
+    lock = tmp_path / "models.lock"
+    hubcli("fetch", "example://mul/1", "--lock", str(lock))
+    dry_run = json.loads(hubcli("fetch", "--dry-run", "example://mul/1", "--json").stdout)
+    locked = json.loads(lock.read_text())
+    for title, document in (("with `--dry-run`", dry_run), ("in a lock file", locked)):
+        table = section("`hubcli fetch").split(f"| key of `models[]` {title} | meaning |", 1)[1]
+        cells = re.findall(r"^\| (`.+?) \|", table.split("\n\n", 1)[0], re.MULTILINE)
+        assert re.findall(r"`(\w+)`", " ".join(cells)) == list(document["models"][0])
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["fetch", "ls", "inspect", "verify", "export", "finetune-export", "gc", "rm", "pin", "unpin"],
+)
 def test_every_option_is_described(command: str, hubcli: Run) -> None:
     told = hubcli(command, "--help", COLUMNS="200").stdout
     for option in re.findall(r"(--[a-z0-9-]+)", told):

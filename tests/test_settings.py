@@ -204,3 +204,55 @@ def test_settings_show_no_password_of_a_mirror() -> None:
 
     assert "hunter2" not in repr(settings)
     assert settings.mirrored("https://a/x") == "https://me:hunter2@mirror.corp/x"
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [
+        ("", "https://www.kaggle.com"),
+        ("https://kaggle.corp/", "https://kaggle.corp"),
+        ("https://kaggle.corp:8443/api-of-ours/", "https://kaggle.corp:8443/api-of-ours"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("http://localhost:8080", "http://localhost:8080"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+def test_the_endpoint_of_kaggle(text: str, endpoint: str) -> None:
+    assert Settings.read({"HUBCLI_KAGGLE_ENDPOINT": text}).access.kaggle.endpoint == endpoint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kaggle.corp",
+        "https://",
+        "ftp://kaggle.corp",
+        "http://kaggle.corp",
+        "http://127.0.0.1.evil",
+        "https://me:hunter2@kaggle.corp",
+        "https://kaggle.corp?token=hunter2",
+        "https://kaggle.corp:x",
+        "https://[",
+    ],
+)
+def test_an_endpoint_that_credentials_can_not_be_sent_to_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="HUBCLI_KAGGLE_ENDPOINT") as refused:
+        Settings.read({"HUBCLI_KAGGLE_ENDPOINT": text})
+
+    assert "hunter2" not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("environment", "root"),
+    [
+        ({}, ".cache/kagglehub"),
+        ({"KAGGLEHUB_CACHE": ""}, ".cache/kagglehub"),
+        ({"KAGGLEHUB_CACHE": "~/hub"}, "hub"),
+    ],
+)
+def test_the_cache_of_kagglehub(
+    environment: dict[str, str], root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert Settings.read(environment).kagglehub_root == tmp_path / root

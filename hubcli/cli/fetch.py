@@ -7,9 +7,10 @@ from typing import Annotated, TypeAlias
 import typer
 
 from hubcli.archive.limits import Limits
-from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, Offline, Quiet
+from hubcli.cli.options import AsJson, CacheDir, CaFile, Debug, NoColor, Offline, Quiet
 from hubcli.cli.output import Output
 from hubcli.errors import UsageError
+from hubcli.net.retries import DEFAULT_RETRIES
 from hubcli.quantity import format_size, parse_duration_s, parse_size_bytes
 from hubcli.settings import Settings
 
@@ -20,7 +21,28 @@ _DEFAULTS = Limits()
 _MAX_UNPACKED = format_size(_DEFAULTS.unpacked_bytes).replace(" ", "")
 
 Handles: TypeAlias = Annotated[
-    list[str], typer.Argument(metavar="HANDLE...", help="What to fetch.", show_default=False)
+    list[str] | None, typer.Argument(metavar="[HANDLE...]", help="What to fetch.", show_default=False)
+]
+Lists: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--requirement",
+        "-r",
+        metavar="FILE|-",
+        help="Fetch what this list names, a handle a line. Repeatable.",
+        show_default=False,
+    ),
+]
+Jobs: TypeAlias = Annotated[int, typer.Option(min=1, max=32, metavar="N", help="So many models at a time.")]
+LockOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--lock", metavar="FILE", help="Write down which bytes each model has.", show_default=False),
+]
+Locked: TypeAlias = Annotated[
+    bool, typer.Option("--locked", help="Fetch exactly what the lock file says: --lock FILE, or -r FILE.")
+]
+FetchDryRun: TypeAlias = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be fetched and how large it is, fetch nothing.")
 ]
 Local: TypeAlias = Annotated[
     str | None,
@@ -35,6 +57,13 @@ Sha256: TypeAlias = Annotated[
     str | None, typer.Option(metavar="HEX", help="The hash the archive must have.", show_default=False)
 ]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Fetch again, replace what is cached.")]
+Refresh: TypeAlias = Annotated[
+    bool, typer.Option("--refresh", help="Ask whether a handle without a version means another model now.")
+]
+KaggleHubLink: TypeAlias = Annotated[
+    bool, typer.Option("--kagglehub", help="Let kagglehub find it too, if it is on Kaggle.")
+]
+Pin: TypeAlias = Annotated[bool, typer.Option("--pin", help="Keep it from hubcli gc.")]
 Mirrors: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
@@ -42,6 +71,12 @@ Mirrors: TypeAlias = Annotated[
         help="Ask this URL for handles with this prefix. Repeatable. \\[env: HUBCLI_MIRRORS]",
         show_default=False,
     ),
+]
+Connections: TypeAlias = Annotated[
+    int, typer.Option(min=1, max=64, metavar="N", help="Fetch a large archive over so many at once.")
+]
+RetriesOption: TypeAlias = Annotated[
+    int, typer.Option("--retries", min=0, metavar="N", help="Bear so many failures in a row that may pass.")
 ]
 Timeout: TypeAlias = Annotated[
     str, typer.Option(metavar="TIME", help="Give up when no byte comes for so long.")
@@ -64,11 +99,22 @@ MaxDepth: TypeAlias = Annotated[
 
 
 def fetch_command(
-    handles: Handles,
+    handles: Handles = None,
+    lists: Lists = None,
+    jobs: Jobs = 2,
+    lock: LockOption = None,
+    locked: Locked = False,
+    dry_run: FetchDryRun = False,
     local: Local = None,
     sha256: Sha256 = None,
     force: Force = False,
+    refresh: Refresh = False,
+    pin: Pin = False,
+    kagglehub: KaggleHubLink = False,
     mirror: Mirrors = None,
+    cacert: CaFile = None,
+    connections: Connections = 8,
+    retries: RetriesOption = DEFAULT_RETRIES,
     timeout: Timeout = "30s",
     lock_timeout: LockTimeout = "10m",
     max_unpacked: MaxUnpacked = _MAX_UNPACKED,
@@ -91,21 +137,42 @@ def fetch_command(
     """
     from hubcli.cli.fetch_run import FetchRun
     from hubcli.commands.fetch import FetchOptions
+    from hubcli.commands.model_list import Order, models_of
 
     settings = Settings.read(
         cache_dir=cache_dir,
         offline=offline,
         mirrors=mirror or (),
+        ca_file=cacert,
         timeout_s=parse_duration_s(timeout),
         lock_timeout_s=parse_duration_s(lock_timeout),
         no_color=no_color,
     )
     limits = Limits(parse_size_bytes(max_unpacked), max_members, max_path_length, max_depth)
-    options = FetchOptions(local, sha256.lower() if sha256 else None, force, limits)
-    if len(handles) > 1 and (local or sha256):
+    options = FetchOptions(
+        local=local,
+        sha256=sha256.lower() if sha256 else None,
+        force=force,
+        pin=pin,
+        refresh=refresh,
+        kagglehub=kagglehub,
+        limits=limits,
+        connections=connections,
+        retries=retries,
+    )
+    handles, lists = handles or [], lists or []
+    if not handles and not lists:
+        raise UsageError("There is nothing to fetch", hint="Name a HANDLE, or a list of them with -r FILE.")
+    if (len(handles) > 1 or lists) and (local or sha256):
         raise UsageError(
             f"{'--from' if local else '--sha256'} takes exactly one handle",
             hint="Run hubcli fetch once for each.",
         )
     output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
-    raise typer.Exit(FetchRun(settings, options, output, debug).fetch_all(handles))
+    order = Order.of(handles, lists, options.sha256)
+    models, lock_file = models_of(order, lock, locked=locked)
+    if dry_run:
+        from hubcli.cli.foresee_run import ForeseeRun
+
+        raise typer.Exit(ForeseeRun(settings, options, output, debug, jobs=jobs).foresee_all(models))
+    raise typer.Exit(FetchRun(settings, options, output, debug, jobs=jobs, lock=lock_file).fetch_all(models))

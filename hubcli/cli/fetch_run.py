@@ -1,68 +1,175 @@
-"""A run of `hubcli fetch` over its handles: does all it can, reports each."""
+"""A run of `hubcli fetch` over its models: all it can, several at a time, each reported in its turn."""
 
 from __future__ import annotations
 
 import shlex
 import traceback
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from hubcli.cli.output import Output, error_document
-from hubcli.cli.progress import listener_for
+from hubcli.cli.board import Board, board_for
+from hubcli.cli.output import Output, errors_document
 from hubcli.cli.views import fetch_document, fetch_summary
 from hubcli.commands.fetch import FetchOptions, FetchResult, fetch
+from hubcli.commands.lock_file import LockedModel, LockFile
+from hubcli.commands.model_list import Wanted
+from hubcli.commands.several import outcomes
+from hubcli.commands.stop import Stop
+from hubcli.commands.upkeep import Upkeep
 from hubcli.errors import HubcliError, Interrupted
 from hubcli.settings import Settings
-from hubcli.url import without_secrets
 
 __all__ = ["FetchRun"]
 
 
 class FetchRun:
-    """Fetches one handle after the other and reports each."""
+    """Fetches the models, so many at a time, and reports each in the order given.
 
-    def __init__(self, settings: Settings, options: FetchOptions, output: Output, debug: bool) -> None:
+    What was fetched is written into the `lock` file.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: FetchOptions,
+        output: Output,
+        debug: bool,
+        *,
+        jobs: int = 1,
+        lock: LockFile | None = None,
+    ) -> None:
         self.settings = settings
         self.options = options
         self.output = output
         self.debug = debug
-        self.results: list[FetchResult] = []
-        self.errors: list[tuple[str, HubcliError]] = []
+        self.jobs = jobs
+        self.lock = lock
+        self._locked: dict[str, LockedModel] = {}
+        self._lock_error: list[tuple[str, HubcliError]] = []
+        self._stop = Stop()
+        self._models: Sequence[Wanted] = ()
+        # By the model's place in the order: what became of it, and how many have been reported.
+        self._done: dict[int, FetchResult | HubcliError] = {}
+        self._reported = 0
 
-    def fetch_all(self, handles: list[str]) -> int:
+    @property
+    def results(self) -> list[FetchResult]:
+        """What was fetched or found, in the order given."""
+        return [done for _, done in sorted(self._done.items()) if isinstance(done, FetchResult)]
+
+    @property
+    def errors(self) -> list[tuple[str, HubcliError]]:
+        """What failed, in the order given, as it was typed."""
+        found = sorted(self._done.items())
+        failed = [(self._models[place].text, done) for place, done in found if isinstance(done, HubcliError)]
+        return failed + self._lock_error
+
+    def fetch_all(self, models: Sequence[Wanted]) -> int:
         """Exit status of the first failure, or 0. Raises Interrupted with what was done before."""
+        self._models = models
+        upkeep = Upkeep.of_environment()
         try:
-            for handle in handles:
-                self._fetch_one(handle)
+            with board_for(self.output, len(models)) as board:
+                self._fetch_on(board)
         except KeyboardInterrupt as interrupt:
             raise Interrupted(
                 "Interrupted: what was being fetched is not in the cache", partial=self._document()
             ) from interrupt
+        if upkeep is not None and self.results:
+            self._keep_up(upkeep)
+        if self.lock is not None and self._locked:
+            self._write_lock(self.lock)
         if self.output.as_json:
             self.output.document(self._document())
         self._tell_tensorflow_hub()
         return int(self.errors[0][1].exit_status) if self.errors else 0
 
-    def _fetch_one(self, handle: str) -> None:
+    def _fetch_on(self, board: Board) -> None:
+        jobs = [partial(self._fetch_one, model, board) for model in self._models]
         try:
-            with listener_for(self.output) as listener:
-                result = fetch(handle, self.settings, self.options, listener)
+            with closing(outcomes(jobs, self.jobs, self._stop)) as arriving:
+                for place, done in arriving:
+                    self._done[place] = done
+                    board.reported(failed=isinstance(done, HubcliError))
+                    self._report_what_is_next(board)
+        except KeyboardInterrupt:
+            for place in sorted(self._done):
+                if place >= self._reported:
+                    self._report(place, board)
+            raise
+
+    def _fetch_one(self, model: Wanted, board: Board) -> FetchResult | HubcliError:
+        """What became of it. Runs on a thread of its own, and prints nothing but by the listener."""
+        if model.error is not None:
+            return model.error
+        assert model.handle is not None
+        options = replace(self.options, sha256=model.sha256, tree_sha256=model.tree_sha256)
+        try:
+            with board.listener(model.name) as listener:
+                result = fetch(model.handle, self.settings, options, listener, self._stop)
+                if self.lock is not None:
+                    locked = LockedModel.of(model.handle, result, self.settings, listener)
+                    self._locked[locked.handle] = locked
+                model.link_spellings(self.settings.cache_root, result.path.name)
+                return result
+        except Interrupted:
+            raise
         except HubcliError as error:
-            if self.debug:
-                traceback.print_exception(error)
-            self.errors.append((handle, error))
+            return error
+
+    def _report_what_is_next(self, board: Board) -> None:
+        while self._reported in self._done:
+            self._report(self._reported, board)
+            self._reported += 1
+
+    def _report(self, place: int, board: Board) -> None:
+        done = self._done[place]
+        with board.aside():
+            if isinstance(done, HubcliError):
+                self._report_error(self._models[place], done)
+                return
+            self.output.say(fetch_summary(done))
+            if not self.output.as_json:
+                self.output.payload(str(done.path))
+
+    def _report_error(self, model: Wanted, error: HubcliError) -> None:
+        if self.debug:
+            traceback.print_exception(error)
+        self.output.error(error, "" if len(self._models) == 1 else model.name)
+
+    def _write_lock(self, lock: LockFile) -> None:
+        try:
+            now = LockFile.at(Path(lock.name))  # Another process may have written it meanwhile.
+            for model in now.changed(self._locked.values()):
+                self.output.note(f"{lock.name}: {model.handle} has other bytes than before")
+            now.updated(self._locked.values()).write()
+        except HubcliError as error:
+            self._lock_error.append((lock.name, error))
             self.output.error(error)
+
+    def _keep_up(self, upkeep: Upkeep) -> None:
+        """Collects by the user's rules. The models were fetched: whatever fails here is only said."""
+        try:
+            collection = upkeep.run(self.settings, [result.path for result in self.results])
+        except HubcliError as error:
+            self.output.note(f"The upkeep by {upkeep.source} failed: {error.message}")
             return
-        self.results.append(result)
-        self.output.say(fetch_summary(result))
-        if not self.output.as_json:
-            self.output.payload(str(result.path))
+        except KeyboardInterrupt as interrupt:
+            raise Interrupted("Interrupted", partial=self._document()) from interrupt
+        if collection is None:
+            return
+        from hubcli.cli.gc_views import upkeep_notes  # Once a day.
+
+        for note in upkeep_notes(collection, upkeep.source):
+            self.output.note(note)
 
     def _document(self) -> dict[str, Any]:
-        errors = [
-            {"handle": without_secrets(handle), **error_document(error)} for handle, error in self.errors
-        ]
-        document: dict[str, Any] = {"models": [fetch_document(result) for result in self.results]}
-        return {**document, "error": errors[0], "errors": errors} if errors else document
+        models = [fetch_document(result) for result in self.results]
+        return {"models": models, **errors_document(self.errors)}
 
     def _tell_tensorflow_hub(self) -> None:
         fetched = any(not result.was_cached for result in self.results)

@@ -10,13 +10,13 @@ from hubcli.cli.inspect_parts import Part
 from hubcli.cli.output import printable
 from hubcli.cli.render import Column, Style, render_table
 from hubcli.commands.inspect import Inspection
-from hubcli.quantity import format_size
+from hubcli.quantity import format_size, plural
 from hubcli.savedmodel.functions import Function, FunctionVariant
 from hubcli.savedmodel.info import MetaGraph
 from hubcli.savedmodel.known_ops import is_known
 from hubcli.savedmodel.shapes import shape_text
 from hubcli.savedmodel.signatures import Signature, SignatureTensor
-from hubcli.savedmodel.structures import tensors_of
+from hubcli.savedmodel.structures import holds_tensors
 from hubcli.savedmodel.variables import Variable
 
 __all__ = ["inspection_text"]
@@ -116,9 +116,9 @@ class _View:
         arguments = []
         for place, value in enumerate(variant.args):
             name = names[place] if place < len(names) else f"#{place + 1}"
-            arguments.append(f"{name}: {value}" if any(tensors_of(value)) else f"{name}={value}")
+            arguments.append(f"{name}: {value}" if holds_tensors(value) else f"{name}={value}")
         arguments += [
-            f"{name}: {value}" if any(tensors_of(value)) else f"{name}={value}"
+            f"{name}: {value}" if holds_tensors(value) else f"{name}={value}"
             for name, value in variant.kwargs
         ]
         result = "" if variant.outputs is None else f" {self.style.arrow} {variant.outputs}"
@@ -192,13 +192,13 @@ class _View:
     def _counts(self) -> str:
         info = self.inspection.info
         counts = info.parameters
-        words = [_plural(counts.total, "parameter"), f"{counts.trainable:,} trainable"]
+        words = [plural(counts.total, "parameter", ","), f"{counts.trainable:,} trainable"]
         if counts.in_file != counts.total:
             words.append(f"{counts.in_file:,} in the file")
         if info.lists.losses:
-            words.append(_plural(info.lists.losses, "regularization loss"))
+            words.append(plural(info.lists.losses, "regularization loss", ","))
         if info.checkpoint is not None and info.checkpoint.shards > 1:
-            words.append(_plural(info.checkpoint.shards, "shard"))
+            words.append(plural(info.checkpoint.shards, "shard", ","))
         if info.checkpoint is not None:
             cut = sum(tensor.parts > 1 for tensor in info.checkpoint.tensors)
             words += [f"{cut} partitioned"] if cut else []
@@ -228,10 +228,8 @@ class _View:
                 if len(self.inspection.info.meta_graphs) > 1
                 else ""
             )
-            yield self._heading(
-                "Ops",
-                f"{_plural(sum(graph.ops.values()), 'node')} of {_plural(len(graph.ops), 'type')}{tags}",
-            )
+            nodes = plural(sum(graph.ops.values()), "node", ",")
+            yield self._heading("Ops", f"{nodes} of {plural(len(graph.ops), 'type', ',')}{tags}")
             names = [f"{op} {count}" + ("" if is_known(op) else " (not TensorFlow's)") for op, count in shown]
             hidden = len(by_count) - len(shown)
             more = f"; {hidden} more types: --ops" if hidden else ""
@@ -288,11 +286,6 @@ _SECTIONS: dict[Part, Callable[[_View], Iterator[str]]] = {
     Part.REUSABLE: _View.reusable,
     Part.TREE: _View.tree,
 }
-
-
-def _plural(count: int, noun: str) -> str:
-    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
-    return f"{count:,} {noun}{ending}"
 
 
 def _row(variable: Variable) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The options that every command has, defined once, and the settings that they give."""
+"""The options and arguments that several commands have, defined once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-__all__ = ["AsJson", "CacheDir", "Debug", "NoColor", "Offline", "Quiet"]
+__all__ = [
+    "AsJson",
+    "CaFile",
+    "CacheDir",
+    "Debug",
+    "DryRun",
+    "NoColor",
+    "Offline",
+    "Quiet",
+    "Replace",
+    "Targets",
+    "Yes",
+]
 
 _PANEL = "Options of every command"
 
@@ -29,9 +41,29 @@ CacheDir: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+CaFile: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--cacert",
+        metavar="FILE",
+        help="Believe these certificate authorities alone. \\[env: SSL_CERT_FILE]",
+        show_default=False,
+    ),
+]
 NoColor: TypeAlias = Annotated[
     bool, typer.Option("--no-color", help="No colours. \\[env: NO_COLOR]", rich_help_panel=_PANEL)
 ]
 Debug: TypeAlias = Annotated[
     bool, typer.Option("--debug", help="Show tracebacks of errors.", rich_help_panel=_PANEL)
+]
+DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Show what would go, remove nothing.")]
+Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before models go.")]
+Replace: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+Targets: TypeAlias = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="HANDLE|PATTERN...",
+        help="Handles in any spelling, or globs such as '*bert*'.",
+        show_default=False,
+    ),
 ]

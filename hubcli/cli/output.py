@@ -5,23 +5,52 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
-from hubcli.errors import BrokenPipe, HubcliError, OutputError
+from hubcli.errors import BrokenPipe, HubcliError, MappingError, OutputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["JSON_SCHEMA", "Output", "error_document", "printable"]
+__all__ = [
+    "JSON_SCHEMA",
+    "Output",
+    "error_document",
+    "errors_document",
+    "own_standard_output",
+    "printable",
+]
 
 JSON_SCHEMA = 1
-_MAX_INDENTED_MODELS = 1000
+_MAX_INDENTED_ROWS = 1000
 
 
-def error_document(error: HubcliError) -> dict[str, str]:
+def error_document(error: HubcliError) -> dict[str, Any]:
     """The error as a script sees it."""
-    return {"code": error.code, "message": error.message, "hint": error.hint}
+    document: dict[str, Any] = {"code": error.code, "message": error.message, "hint": error.hint}
+    if isinstance(error, MappingError):
+        document["candidates"] = [
+            {"root": one.root, "fits": one.fits, "wanted": one.wanted, "misfits": list(one.misfits)}
+            for one in error.candidates
+        ]
+    return document
+
+
+def errors_document(errors: Sequence[tuple[str | None, HubcliError]]) -> dict[str, Any]:
+    """What a document tells of targets that failed, the first of them as `error`; nothing where none did.
+
+    A target is None where no single one failed.
+    """
+    from hubcli.url import without_secrets  # Needed after a failure alone.
+
+    told = [
+        {"handle": None if target is None else without_secrets(target), **error_document(error)}
+        for target, error in errors
+    ]
+    return {"error": told[0], "errors": told} if told else {}
 
 
 class Output:
@@ -31,6 +60,7 @@ class Output:
         self.as_json = as_json
         self.quiet = quiet
         self.no_color = no_color
+        self._one_at_a_time = threading.RLock()  # Lines of several threads stay whole.
 
     @property
     def is_terminal(self) -> bool:
@@ -47,6 +77,17 @@ class Output:
     def shows_progress(self) -> bool:
         """Whether a person sees what goes to standard error, and wants it."""
         return sys.stderr is not None and sys.stderr.isatty() and not self.quiet
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether a person sees what is asked, and can answer."""
+        streams = (sys.stdin, sys.stdout, sys.stderr)
+        return not self.as_json and all(stream is not None and stream.isatty() for stream in streams)
+
+    def ask(self, question: str) -> bool:
+        """Whether the person answers with y or yes."""
+        self._to_standard_error(f"{question} [y/N] ")
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     def console(self, stream: TextIO) -> Console:
         """A rich console on the stream."""
@@ -76,7 +117,8 @@ class Output:
     def document(self, content: dict[str, Any]) -> None:
         """Writes the one JSON document of the run."""
         # Python's encoder is quick without indentation alone: a long document does without.
-        indent = 2 if len(content.get("models", ())) <= _MAX_INDENTED_MODELS else None
+        rows = max((len(value) for value in content.values() if isinstance(value, list)), default=0)
+        indent = 2 if rows <= _MAX_INDENTED_ROWS else None
         # ASCII, so that a path that is no text is a valid string too.
         self.payload(json.dumps({"schema": JSON_SCHEMA, **content}, indent=indent))
 
@@ -89,16 +131,17 @@ class Output:
         """Tells what a person should know, and what is no error."""
         self.say(f"Note: {text}")
 
-    def error(self, error: HubcliError) -> None:
-        """Writes the error and its hint to standard error."""
+    def error(self, error: HubcliError, name: str = "") -> None:
+        """Writes the error and its hint to standard error; `name` is whose it is, where that must be told."""
         bold, plain = ("\x1b[1;31m", "\x1b[0m") if self._colors_errors() else ("", "")
         hint = f"Hint: {printable(error.hint)}\n" if error.hint else ""
-        self._to_standard_error(f"{bold}Error:{plain} {printable(error.message)}\n{hint}")
+        message = error.message if name in error.message else f"{name}: {error.message}"
+        self._to_standard_error(f"{bold}Error:{plain} {printable(message)}\n{hint}")
 
     def _to_standard_error(self, text: str) -> None:
         """Nothing is lost where it can't be written: the payload and the exit status tell."""
         if sys.stderr is not None:
-            with suppress(OSError, ValueError):
+            with suppress(OSError, ValueError), self._one_at_a_time:
                 _write(sys.stderr, text)
 
     def _colors_errors(self) -> bool:
@@ -112,6 +155,34 @@ def printable(text: str) -> str:
     return "".join(
         one if one.isprintable() or "\udc80" <= one <= "\udcff" else ascii(one)[1:-1] for one in text
     )
+
+
+@contextmanager
+def own_standard_output() -> Iterator[None]:
+    """Sends to standard error what is written to standard output within, by any library or child too.
+
+    For commands that run code of others: what that prints stays visible, and the payload stays pure.
+    """
+    out, err = sys.stdout, sys.stderr
+    if out is None:
+        yield
+        return
+    out.flush()
+    payload, number = os.dup(out.fileno()), out.fileno()
+    try:
+        # Standard error may be closed; then nobody reads it.
+        os.dup2(err.fileno() if err is not None else os.open(os.devnull, os.O_WRONLY), number)
+        yield
+    finally:
+        for stream in (sys.stdout, out):
+            with suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os.dup2(payload, number)
+        os.close(payload)
+        # That code may have put others in their place, or have closed them.
+        if out.closed:
+            out = open(number, "w", encoding=out.encoding, errors=out.errors, closefd=False)  # noqa: SIM115
+        sys.stdout, sys.stderr = out, err
 
 
 def _write(stream: TextIO, text: str) -> None:

@@ -16,21 +16,22 @@ from hubcli.quantity import format_duration, format_size
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["listener_for"]
+__all__ = ["WIDE", "TextListener", "counts", "listener_for", "short"]
 
 _LINE_EVERY_S = 5.0
 _BAR_EVERY_S = 0.1
-_WIDE = 100
+WIDE = 100
 
 
 @contextmanager
-def listener_for(output: Output, *, patience_s: float = 0.0) -> Iterator[Listener]:
+def listener_for(output: Output, *, patience_s: float = 0.0, name: str = "") -> Iterator[Listener]:
     """The listener that suits the output; what it shows is cleared when the context ends.
 
     A bar comes only after so many seconds: what is done before needs none.
+    With a `name`, each note tells whose it is.
     """
     if not output.shows_progress:
-        yield _LineListener(output)
+        yield _LineListener(output, name)
         return
     listener = _BarListener(output, patience_s)
     try:
@@ -39,24 +40,35 @@ def listener_for(output: Output, *, patience_s: float = 0.0) -> Iterator[Listene
         listener.close()
 
 
-class _TextListener(Listener):
-    """Says notes and waits, as both kinds do."""
+class TextListener(Listener):
+    """Says notes and waits, as every kind does; with a name, each note tells whose it is."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, name: str = "") -> None:
         self.output = output
+        self.name = name
 
     def note(self, text: str) -> None:
-        self.output.note(text)
+        """A line, with the name where the text hasn't got it."""
+        self.output.note(text if self.name in text else f"{self.name}: {text}")
+
+    def retrying(self, text: str) -> None:
+        """A note."""
+        self.note(text)
+
+    def step(self, text: str) -> None:
+        """A line."""
+        self.output.say(f"{text} …")
 
     def waiting(self, handle: str, holder: str) -> None:
+        """A line."""
         self.output.say(f"Waiting for {holder}, which is fetching {handle}")
 
 
-class _LineListener(_TextListener):
+class _LineListener(TextListener):
     """A line every few seconds: for logs."""
 
-    def __init__(self, output: Output) -> None:
-        super().__init__(output)
+    def __init__(self, output: Output, name: str = "") -> None:
+        super().__init__(output, name)
         self._handle = ""
         self._size_bytes: int | None = None
         self._received = 0
@@ -77,7 +89,7 @@ class _LineListener(_TextListener):
         self.output.say(f"{self._handle}: {format_size(self._received)}{of}, {format_size(int(rate))}/s")
 
 
-class _BarListener(_TextListener):
+class _BarListener(TextListener):
     """A bar with bytes, rate and time left, and the bytes unpacked so far."""
 
     def __init__(self, output: Output, patience_s: float) -> None:
@@ -109,7 +121,7 @@ class _BarListener(_TextListener):
             console=self.output.console(sys.stderr),
             transient=True,
         )
-        self._task = self._progress.add_task(_short(self._handle), total=self._total_bytes, counts="")
+        self._task = self._progress.add_task(short(self._handle), total=self._total_bytes, counts="")
         self._progress.start()
 
     def received(self, size_bytes: int) -> None:
@@ -124,18 +136,16 @@ class _BarListener(_TextListener):
             self._progress.update(self._task, completed=self._received, counts=self._counts(now))
 
     def _counts(self, now: float) -> str:
-        """Bytes, rate, time left, and, where there is room, the bytes unpacked."""
-        rate = self._received / max(now - self._started_at, 0.001)
-        parts = [format_size(self._received), f"{format_size(int(rate))}/s"]
-        if self._total_bytes:
-            parts[0] += f" of {format_size(self._total_bytes)}"
-            parts.append(f"{format_duration((self._total_bytes - self._received) / max(rate, 1))} left")
-        if self._unpacked and self._progress is not None and self._progress.console.width >= _WIDE:
-            parts.append(f"unpacked {format_size(self._unpacked)}")
-        return "  ".join(parts)
+        is_wide = self._progress is not None and self._progress.console.width >= WIDE
+        unpacked = self._unpacked if is_wide else 0
+        return counts(self._received, self._total_bytes, unpacked, now - self._started_at)
 
     def unpacked(self, size_bytes: int) -> None:
         self._unpacked += size_bytes
+
+    def step(self, text: str) -> None:
+        self._take_off()
+        super().step(text)
 
     def note(self, text: str) -> None:
         if self._progress is None:
@@ -154,7 +164,19 @@ class _BarListener(_TextListener):
             self._progress = None
 
 
-def _short(handle: str) -> str:
+def counts(received: int, total_bytes: int | None, unpacked: int, seconds: float) -> str:
+    """Bytes, rate, time left, and the bytes unpacked unless they are 0."""
+    rate = received / max(seconds, 0.001)
+    parts = [format_size(received), f"{format_size(int(rate))}/s"]
+    if total_bytes:
+        parts[0] += f" of {format_size(total_bytes)}"
+        parts.append(f"{format_duration((total_bytes - received) / max(rate, 1))} left")
+    if unpacked:
+        parts.append(f"unpacked {format_size(unpacked)}")
+    return "  ".join(parts)
+
+
+def short(handle: str) -> str:
     """The end of the handle, which tells models apart."""
     name = handle.split("://", 1)[-1].partition("/")[2] or handle
     return name if len(name) <= 24 else "…" + name[-23:]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hubcli.cli.output import printable
 from hubcli.cli.render import Style
+from hubcli.quantity import plural
 from hubcli.savedmodel.info import SavedModelInfo
 from hubcli.savedmodel.shapes import shape_text
 from hubcli.savedmodel.tree import Branch, model_tree
@@ -88,10 +89,8 @@ class _Drawing:
 def _title(branch: Branch) -> str:
     name = printable(branch.name)
     if branch.function is not None:
-        count = len(branch.function.variants)
-        return (
-            f"{name}{printable(branch.function.python_signature)}  {count} trace{'' if count == 1 else 's'}"
-        )
+        traces = plural(len(branch.function.variants), "trace")
+        return f"{name}{printable(branch.function.python_signature)}  {traces}"
     variable = branch.variable
     if variable is not None:
         frozen = "" if variable.trainable else "  not trainable"

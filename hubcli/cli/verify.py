@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from typing import Annotated
 
 import typer
@@ -41,8 +40,9 @@ def verify_command(
 
     Example: [bold]hubcli verify --repair[/bold]
     """
-    # Start and end of the process are most of a short check: no garbage is worth collecting then.
-    gc.disable()
+    from hubcli.cli.garbage import collect_no_garbage
+
+    collect_no_garbage()
     from hubcli.cli.verify_run import VerifyRun
     from hubcli.commands.verify import VerifyOptions
 

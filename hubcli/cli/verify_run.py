@@ -7,14 +7,13 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from hubcli.cli.output import Output, error_document
+from hubcli.cli.output import Output, errors_document
 from hubcli.cli.progress import listener_for
 from hubcli.cli.verify_views import fault_lines, verdict_line, verification_document, verification_total
 from hubcli.commands.targets import Target
 from hubcli.commands.verify import Verification, VerifyOptions, verify
 from hubcli.errors import ExitStatus, HubcliError, Interrupted, NotFoundError
 from hubcli.settings import Settings
-from hubcli.url import without_secrets
 
 __all__ = ["VerifyRun"]
 
@@ -100,11 +99,10 @@ class VerifyRun:
             self.output.payload(found.name)
 
     def _document(self) -> dict[str, Any]:
-        errors = [{"handle": without_secrets(name), **error_document(error)} for name, error in self.errors]
-        document: dict[str, Any] = {
+        return {
             "models": [verification_document(found) for found in self.found],
             "broken": sum(not found.is_whole for found in self.found),
             "bytes": sum(found.size_bytes for found in self.found),
             "skipped": list(self.skipped),
+            **errors_document(self.errors),
         }
-        return {**document, "error": errors[0], "errors": errors} if errors else document

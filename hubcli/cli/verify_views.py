@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hubcli.cli.output import Output, printable
-from hubcli.quantity import format_size
+from hubcli.quantity import format_size, plural
 
 if TYPE_CHECKING:
     from hubcli.commands.verify import Verification
@@ -25,7 +25,7 @@ def verdict_line(found: Verification, output: Output) -> str:
     shown = verdict.ljust(_VERDICT_WIDTH)
     if output.is_terminal and not output.no_color:
         shown = f"\x1b[{_COLORS[verdict]}m{shown}\x1b[0m"
-    counts = f"{_counted(found.file_count, 'file')}, {_counted(found.tensor_count, 'tensor')}"
+    counts = f"{plural(found.file_count, 'file')}, {plural(found.tensor_count, 'tensor')}"
     return f"{shown}  {printable(found.name)}  {counts}, {format_size(found.size_bytes)}"
 
 
@@ -45,11 +45,7 @@ def verification_total(found: Sequence[Verification], seconds: float) -> str:
         [f"{repaired} repaired"] if repaired else []
     )
     size = format_size(sum(one.size_bytes for one in found))
-    return f"{_counted(len(found), 'model')}, {size}, {seconds:.1f} s: {', '.join(verdicts)}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    return f"{plural(len(found), 'model')}, {size}, {seconds:.1f} s: {', '.join(verdicts)}"
 
 
 def verification_document(found: Verification) -> dict[str, Any]:

@@ -8,7 +8,8 @@ __all__ = ["Listener"]
 class Listener:
     """Hears of the progress of one handle. Each method does nothing; override what matters.
 
-    `received` and `unpacked` are called from other threads than the rest.
+    `received` and `unpacked` are called from other threads than the rest. Several
+    models at a time have a listener each: what they share, they must lock.
     """
 
     def started(self, handle: str, source: str, size_bytes: int | None) -> None:
@@ -22,6 +23,12 @@ class Listener:
 
     def waiting(self, handle: str, holder: str) -> None:
         """Another process, named `host:pid`, is at the same model; this one waits for it."""
+
+    def step(self, text: str) -> None:
+        """Something begins that takes seconds, of which no bytes are heard."""
+
+    def retrying(self, text: str) -> None:
+        """Something failed that may pass; the text says what, and when it is tried again. From any thread."""
 
     def note(self, text: str) -> None:
         """Something that a person should know, and that is no error."""

@@ -7,6 +7,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import BinaryIO
@@ -18,12 +19,22 @@ from hubcli.archive.reader import ChunkReader
 from hubcli.archive.tar import walk_tar
 from hubcli.archive.tree import walk_tree
 from hubcli.archive.unpack import unpack
-from hubcli.errors import HandleError, NotFoundError, UsageError
+from hubcli.commands.addresses import archive_address, latest_of
+from hubcli.errors import HandleError, NotFoundError, OfflineError, UsageError
 from hubcli.handle import Handle, HandleKind
+from hubcli.net.retries import DEFAULT_RETRIES, Retries
 from hubcli.pipeline import Ahead
 from hubcli.settings import Settings
 
-__all__ = ["ArchiveSource", "Source", "TreeSource", "open_source", "unreadable_bucket"]
+__all__ = [
+    "ArchiveSource",
+    "Source",
+    "Transfer",
+    "TreeSource",
+    "offline_miss",
+    "open_source",
+    "unreadable_bucket",
+]
 
 _READ_BYTES = 256 << 10
 # Items, not bytes: chunks of the network and inflated ones have at most 256 KiB.
@@ -33,11 +44,31 @@ _EXAMPLES = {"mul": "mul-1.tar.gz", "mul/1": "mul-1.tar.gz"}
 OnBytes = Callable[[int], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """How a body comes from a host: attempts, connections, and the path of a spool where there may be one.
+
+    A body that has the `known_etag` still isn't fetched again.
+    """
+
+    retries: Retries = field(default_factory=lambda: Retries(DEFAULT_RETRIES))
+    connections: int = 1
+    spool: Path | None = None
+    known_etag: str | None = None
+
+
 class Source(ABC):
-    """An opened source. `name` has no secrets; sizes are in bytes, None where unknown."""
+    """An opened source. `name` has no secrets; sizes are in bytes, None where unknown.
+
+    Of a large body `resumed_bytes` may be in a spool on the disk from before. `hops` are the
+    addresses that led to it; `is_known` says that the bytes are known, and don't come.
+    """
 
     name: str
     size_bytes: int | None = None
+    resumed_bytes = 0
+    hops: tuple[str, ...] = ()
+    is_known = False
     etag: str | None = None
     archive_sha256: str | None = None
     archive_bytes: int | None = None
@@ -54,7 +85,10 @@ class Source(ABC):
 
 
 class ArchiveSource(Source):
-    """An archive that comes in chunks. Its SHA-256 and size are known once it is unpacked."""
+    """An archive that comes in chunks. Its SHA-256 and size are known once it is unpacked.
+
+    `was_spooled` says, once it has come, whether parts of it came on their own.
+    """
 
     def __init__(
         self, name: str, chunks: Iterable[bytes], size_bytes: int | None, etag: str | None = None
@@ -63,6 +97,7 @@ class ArchiveSource(Source):
         self.size_bytes = size_bytes
         self.etag = etag
         self._chunks = chunks
+        self.was_spooled: Callable[[], bool] = lambda: False
 
     def unpack_into(
         self, destination: Path, limits: Limits, *, on_received: OnBytes, on_unpacked: OnBytes
@@ -107,8 +142,12 @@ class TreeSource(Source):
 
 
 @contextmanager
-def open_source(handle: Handle, settings: Settings, local: str | None) -> Iterator[Source]:
+def open_source(
+    handle: Handle, settings: Settings, local: str | None, transfer: Transfer | None = None
+) -> Iterator[Source]:
     """The source of the handle's bytes, or of `local` (a path, or `-` for standard input) instead.
+
+    `transfer` is for hosts; by default one connection, and attempts that nobody hears of.
 
     Raises NotFoundError, NetworkError, HandleError for what can't be opened.
     """
@@ -127,10 +166,41 @@ def open_source(handle: Handle, settings: Settings, local: str | None) -> Iterat
             source.name = str(handle)
             yield source
     elif handle.archive_url is not None:
-        with _open_url(settings.mirrored(handle.archive_url), settings) as source:
+        transfer = transfer or Transfer()
+        if settings.offline:  # The last gate, whatever a command forgot.
+            raise offline_miss(handle)
+        url = archive_address(latest_of(handle, settings, transfer.retries), settings)
+        with _open_url(url, settings, transfer) as source:
             yield source
     else:
         raise unreadable_bucket(handle)
+
+
+def require_source(handle: Handle, settings: Settings, local: str | None) -> None:
+    """Raises what can be known before the cache is touched: HandleError, OfflineError, UsageError."""
+    if local is None and handle.kind is HandleKind.GCS:
+        raise unreadable_bucket(handle)
+    if local is None and settings.offline and handle.is_remote:
+        raise offline_miss(handle)
+    if local not in (None, "-") and _lies_within(settings.cache_root, str(local)):
+        raise UsageError(
+            f"The cache {settings.cache_root} lies within {local}", hint="Name the model's own directory."
+        )
+
+
+def _lies_within(root: Path, local: str) -> bool:
+    try:
+        return root.resolve().is_relative_to(Path(local).expanduser().resolve())
+    except (OSError, RuntimeError):
+        return False
+
+
+def offline_miss(handle: Handle) -> OfflineError:
+    """The error for a handle that would have to be fetched."""
+    return OfflineError(
+        f"{handle} is not in the cache, and --offline forbids to fetch it",
+        hint=f"Without it: hubcli fetch {handle}",
+    )
 
 
 def unreadable_bucket(handle: Handle) -> HandleError:
@@ -142,12 +212,23 @@ def unreadable_bucket(handle: Handle) -> HandleError:
 
 
 @contextmanager
-def _open_url(url: str, settings: Settings) -> Iterator[Source]:
+def _open_url(url: str, settings: Settings, transfer: Transfer) -> Iterator[Source]:
     # Imported here: a hit in the cache needs no HTTP, and httpx takes 80 ms to load.
-    from hubcli.net.download import open_download
+    from hubcli.net.download import DownloadOptions, open_download
 
-    with open_download(url, timeout_s=settings.timeout_s) as download:
-        yield ArchiveSource(download.url, download.chunks(), download.size_bytes, download.etag)
+    options = DownloadOptions(
+        settings.timeout_s,
+        transfer.retries,
+        transfer.connections,
+        transfer.spool,
+        access=settings.access,
+        known_etag=transfer.known_etag,
+    )
+    with open_download(url, options) as download:
+        source = ArchiveSource(download.url, download.chunks(), download.size_bytes, download.etag)
+        source.resumed_bytes, source.was_spooled = download.resumed_bytes, lambda: download.is_spooled
+        source.hops, source.is_known = download.hops, download.is_known
+        yield source
 
 
 def _open_standard_input() -> BinaryIO:

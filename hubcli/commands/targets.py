@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Target"]
 
 
+_KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 _KEY = re.compile(r"[0-9a-f]{40}")
 
 
@@ -33,6 +34,11 @@ class Target(NamedTuple):
     archive: Path | None = None
     entry: Entry | None = None
 
+    @property
+    def is_keras_file(self) -> bool:
+        """Whether it is a file of Keras's own kinds, by its name."""
+        return self.archive is not None and self.archive.name.lower().endswith(_KERAS_SUFFIXES)
+
     @classmethod
     def resolve(cls, text: str, settings: Settings) -> Target:
         """The target that the text names: any spelling of a handle, a cache key, a path.
@@ -41,7 +47,8 @@ class Target(NamedTuple):
         """
         handle = None if _KEY.fullmatch(text) and not Path(text).exists() else Handle.parse(text)
         if handle is not None and handle.kind is HandleKind.PATH:
-            return cls(str(handle), handle, directory=_existing(handle))
+            directory = _existing(handle)
+            return cls(str(handle), handle, directory=directory, entry=_entry_at(directory, settings))
         if handle is not None and handle.path is not None:
             return cls(str(handle), handle, archive=_existing(handle))
         return cls._cached(text, handle, settings)
@@ -62,6 +69,15 @@ class Target(NamedTuple):
             raise NotFoundError(f"Nothing is cached under the key {text}", hint="See: hubcli ls")
         entry = Entry.read(EntryPaths(store.root, paths.model.resolve().name))
         return cls(entry.handle or text, None, directory=entry.path, entry=entry)
+
+
+def _entry_at(directory: Path, settings: Settings) -> Entry | None:
+    """The entry whose printed path names the directory; most directories are none, and need no cache."""
+    if not _KEY.fullmatch(directory.name):
+        return None
+    from hubcli.cache.entry import Entry
+
+    return Entry.at(directory, settings.cache_root)
 
 
 def _existing(handle: Handle) -> Path:

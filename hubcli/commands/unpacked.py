@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +11,11 @@ from hubcli.archive.limits import Limits
 from hubcli.archive.unpack import lift_wrapping_folder
 from hubcli.commands.listener import Listener
 from hubcli.commands.sources import open_source
-from hubcli.errors import CacheError, DiskFullError
+from hubcli.errors import CacheError, DiskFullError, means_full
 from hubcli.handle import Handle
 from hubcli.settings import Settings
 
 __all__ = ["unpack_archive", "unpacked"]
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -35,10 +32,10 @@ def unpacked(archive: Path, settings: Settings, listener: Listener) -> Iterator[
             unpack_archive(archive, folder, settings, listener)
             yield folder
     except OSError as error:
-        kind = DiskFullError if error.errno in _FULL else CacheError
+        kind = DiskFullError if means_full(error) else CacheError
         raise kind(
             f"{archive} can't be unpacked in {tempfile.gettempdir()}: {error.strerror}",
-            hint="Name a directory with room for it: TMPDIR=DIR hubcli verify …",
+            hint="Name a directory with room for it: TMPDIR=DIR hubcli …",
         ) from error
 
 

@@ -1,238 +1,248 @@
-"""One download: the redirects that lead to it, its headers, its body to the last byte."""
+"""One download: the answer that leads to it, and its body to the last byte, on one connection or several."""
 
 from __future__ import annotations
 
+import shutil
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
-import httpcore
 import httpx
 
-from hubcli import __version__
-from hubcli.errors import (
-    AuthenticationError,
-    HubcliError,
-    NetworkError,
-    NotFoundError,
-    TruncatedError,
-)
+from hubcli.errors import HubcliError
+from hubcli.net.client import Client, open_client
 from hubcli.net.digests import BodyVerifier, Digest, read_digests
-from hubcli.url import origin, without_secrets
+from hubcli.net.remote import RemoteBody, body_blocks
+from hubcli.net.retries import Retries
+from hubcli.net.segments import MIN_SEGMENTED_BYTES, segment_size, segmented
+from hubcli.net.spool import Spool, resumable_bytes
+from hubcli.settings import Access
+from hubcli.url import without_secrets
 
-__all__ = ["Download", "open_download"]
+__all__ = ["Download", "DownloadOptions", "open_download"]
 
-_MAX_REDIRECTS = 10
-# A block is handed on when it is full, or when its first bytes have waited so long.
-_BLOCK_BYTES = 256 << 10
-_BLOCK_S = 0.1
-_REDIRECTS = (301, 302, 303, 307, 308)
-_HEADERS = {
-    "User-Agent": f"hubcli/{__version__}",
-    # The archive is what is wanted, not a compressed form of it.
-    "Accept-Encoding": "identity",
-    "Accept": "*/*",
-}
+_LOOK_S = 0.1  # So much of a download tells how long the rest takes.
+QUICK_S = 3.0
+_KEPT_BYTES = 24 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Download:
-    """An answer with a body that is still to be read. Length in bytes, None where not sent."""
+class DownloadOptions:
+    """How a body is fetched.
 
-    url: str
-    size_bytes: int | None
-    etag: str | None
-    digests: tuple[Digest, ...]
-    _response: httpx.Response
-    _timeout_s: float
+    With a `spool`, a path that is this download's alone, a large body comes in
+    windows over `connections`, and goes on where a killed process ended. With a
+    `known_etag`, a body that is still that one isn't fetched.
+    """
+
+    timeout_s: float
+    retries: Retries = field(default_factory=lambda: Retries(0))
+    connections: int = 1
+    spool: Path | None = None
+    access: Access = field(default_factory=Access)
+    known_etag: str | None = None
+
+
+class Download:
+    """An answer with a body that is still to be read. Length in bytes, None where not sent.
+
+    `hops` are the addresses that led to it, its own the last, without secrets.
+    `is_known` says that it is the body whose ETag was known: there is none to read.
+    `resumed_bytes` were there from before; `is_spooled` says whether some of the
+    body came by way of the spool.
+    """
+
+    def __init__(self, remote: RemoteBody, response: httpx.Response, options: DownloadOptions) -> None:
+        self.url = remote.shown_url
+        self.hops = tuple(without_secrets(str(one.url)) for one in (*response.history, response))
+        self.is_known = _is_known(response, options.known_etag)
+        self.size_bytes = remote.size_bytes
+        self.etag: str | None = response.headers.get("etag")
+        self.digests: tuple[Digest, ...] = read_digests(response.headers.multi_items())
+        self._remote = remote
+        self._response = response
+        self._options = options
+        self._stop = threading.Event()
+        self.resumed_bytes = self._bytes_there_already()
+        self.is_spooled = self.resumed_bytes > 0
+
+    def close(self) -> None:
+        """Lets every thread that still receives end quietly: its connection is closed next."""
+        self._stop.set()
 
     def chunks(self) -> Iterator[bytes]:
         """The body as it comes; after the last chunk its length and checksums are verified.
 
         Raises TruncatedError for a body shorter than announced, ChecksumError,
-        and NetworkError where the connection fails or stalls.
+        BodyChangedError, and NetworkError where the connection fails or stalls,
+        once no attempt is left.
         """
-        verifier, received = BodyVerifier(self.digests), 0
-        try:
-            for chunk in self._raw():
-                received += len(chunk)
-                verifier.update(chunk)
-                yield chunk
-        except (httpx.HTTPError, httpcore.TimeoutException, httpcore.NetworkError) as error:
-            raise self._broken(error, received) from error
-        if self.size_bytes is not None and received != self.size_bytes:
-            raise self._truncated(received)
+        verifier = BodyVerifier(self.digests)
+        for chunk in self._body():
+            verifier.update(chunk)
+            yield chunk
         verifier.verify()
 
-    def _raw(self) -> Iterator[bytes]:
-        """The body's bytes; where the length is known, by large reads behind the first chunk.
+    def _body(self) -> Iterator[bytes]:
+        first = self._remote.whole(body_blocks(self._response, self.size_bytes, self._options.timeout_s))
+        kept = _Tail(_KEPT_BYTES)
+        try:
+            for chunk in self._while_quick(first):
+                kept.add(chunk)
+                yield chunk
+        except HubcliError as error:
+            if not self._remote.has_ranges:
+                raise
+            self._options.retries.wait(error, kept.end, self._stop)
+            first = iter(())
+        if self.size_bytes is None or kept.end == self.size_bytes or self._stop.is_set():
+            return
+        if not self.is_spooled and not self._may_spool:
+            yield from self._rest(kept.end)
+            return
+        self._keep(kept)
+        with self._spool(kept.end) as spool:
+            yield from segmented(
+                self._remote,
+                spool,
+                first,
+                self._options.connections,
+                self._options.retries,
+                self._stop,
+                kept.end,
+            )
 
-        h11 copies every 64 KiB several times, with some hundred lines of Python
-        around them. It hands out all that it holds with each chunk: what follows
-        the first one is still on the connection, which is closed afterwards.
+    def _while_quick(self, first: Iterator[bytes]) -> Iterator[bytes]:
+        """The body straight from the connection: all of it, or until it turns out to take long.
+
+        What takes no longer than a few seconds is sooner fetched again than
+        written to the disk and read from there.
         """
-        chunks = self._response.iter_raw()
-        first = next(chunks, b"")
-        if first:
-            yield first
-        stream = self._response.extensions.get("network_stream")
-        if stream is None or self.size_bytes is None:
-            yield from chunks
-        else:
-            yield from _blocks(stream, self.size_bytes - len(first), self._timeout_s)
+        may_spool = self.is_spooled or self._may_spool
+        if may_spool and (self.is_spooled or QUICK_S <= 0):
+            return
+        began_s, received = time.monotonic(), 0
+        for chunk in first:
+            received += len(chunk)
+            if chunk:
+                yield chunk
+            elapsed_s = time.monotonic() - began_s
+            if may_spool and self.size_bytes is not None and elapsed_s > _LOOK_S:
+                is_slow = (self.size_bytes - received) * elapsed_s > QUICK_S * received
+                if (is_slow or not chunk) and self._may_spool:
+                    return
 
-    def _broken(self, error: Exception, received: int) -> HubcliError:
-        if isinstance(error, httpx.RemoteProtocolError) and "peer closed" in str(error):
-            return self._truncated(received)
-        return _translate(error, self.url, f" after {received} bytes")
+    def _keep(self, kept: _Tail) -> None:
+        """Puts what was handed on, as far as it is still there, into the spool: for whoever resumes it."""
+        self.is_spooled = True
+        if kept.size_bytes:
+            with self._spool(kept.start) as spool:
+                spool.put(kept.start, kept.chunks)
 
-    def _truncated(self, received: int) -> TruncatedError:
-        expected = "more" if self.size_bytes is None else f"{self.size_bytes}"
-        return TruncatedError(
-            f"{self.url} sent {received} bytes and announced {expected}",
-            hint="The connection was cut, or the server is wrong about the length. Try again.",
-        )
+    def _rest(self, received: int) -> Iterator[bytes]:
+        """What follows of a body that isn't spooled, asked for from its byte on, however often it is cut."""
+        size_bytes = self.size_bytes
+        assert size_bytes is not None
+        while received < size_bytes and not self._stop.is_set():
+            with (
+                self._options.retries.borne(self._stop) as progress,
+                self._remote.range(received, size_bytes) as blocks,
+            ):
+                for block in blocks:
+                    received += len(block)
+                    progress.add(len(block))
+                    if block:
+                        yield block
+
+    @property
+    def _may_spool(self) -> bool:
+        """Whether the rest could go by way of the disk: it is large, and there is room for it twice."""
+        path, size_bytes = self._options.spool, self.size_bytes
+        if path is None or not self._remote.has_ranges or size_bytes is None:
+            return False
+        return size_bytes >= MIN_SEGMENTED_BYTES and shutil.disk_usage(path.parent).free > 2 * size_bytes
+
+    def _bytes_there_already(self) -> int:
+        path, size_bytes, validator = self._options.spool, self.size_bytes, self._remote.validator
+        if path is None or not self._remote.has_ranges or size_bytes is None or validator is None:
+            return 0
+        return resumable_bytes(path, size_bytes, validator)
+
+    def _spool(self, position: int = 0) -> Spool:
+        path, size_bytes, validator = self._options.spool, self.size_bytes, self._remote.validator
+        assert path is not None
+        assert size_bytes is not None
+        assert validator is not None
+        window = segment_size(size_bytes, self._options.connections)
+        return Spool(path, size_bytes, validator, window, position=position)
 
 
-def _blocks(stream: httpcore.NetworkStream, remaining: int, timeout_s: float) -> Iterator[bytes]:
-    """The next `remaining` bytes, fewer where the peer closes."""
-    is_open = True
-    while remaining > 0 and is_open:
-        parts: list[bytes] = []
-        wanted, give_on_at = min(_BLOCK_BYTES, remaining), time.monotonic() + _BLOCK_S
-        while wanted > 0 and is_open and (not parts or time.monotonic() < give_on_at):
-            part = stream.read(wanted, timeout_s)
-            is_open = bool(part)
-            wanted -= len(part)
-            parts.append(part)
-        block = b"".join(parts)
-        remaining -= len(block)
-        if block:
-            yield block
+class _Tail:
+    """The last bytes of a stream, at most so many: those from `start` up to, not with, `end`."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.chunks: deque[bytes] = deque()
+        self.size_bytes = 0
+        self.end = 0
+        self._limit_bytes = limit_bytes
+
+    @property
+    def start(self) -> int:
+        """Where the first byte of them is in the stream."""
+        return self.end - self.size_bytes
+
+    def add(self, chunk: bytes) -> None:
+        """Takes the next bytes of the stream; lets the oldest go."""
+        self.chunks.append(chunk)
+        self.end += len(chunk)
+        self.size_bytes += len(chunk)
+        while self.chunks and self.size_bytes > self._limit_bytes:
+            self.size_bytes -= len(self.chunks.popleft())
 
 
 @contextmanager
-def open_download(url: str, *, timeout_s: float) -> Iterator[Download]:
+def open_download(url: str, options: DownloadOptions) -> Iterator[Download]:
     """The answer to `GET url`, redirects followed, as long as the context lasts.
 
-    A redirect to another scheme than https (or from http to http) is refused,
-    as is the eleventh. Credentials and cookies stay with the origin that they
-    were meant for. `timeout_s` bounds the connecting and each wait for bytes.
-    Raises NotFoundError (404, 410), AuthenticationError (401, 403), NetworkError.
+    What may pass is tried again. Raises NotFoundError (404, 410),
+    AuthenticationError (401, 403), NetworkError; DiskFullError and CacheError
+    of the spool.
     """
-    with _client(timeout_s) as client:
-        response = _follow(client, url)
+    with open_client(url, options.timeout_s, options.access) as client:
+        response = options.retries.until_done(partial(_answer, client, url, options.known_etag))
+        download = None
         try:
-            _check_status(response)
-            yield Download(
-                url=without_secrets(str(response.url)),
-                size_bytes=_content_length(response),
-                etag=response.headers.get("etag"),
-                digests=read_digests(response.headers.multi_items()),
-                _response=response,
-                _timeout_s=timeout_s,
-            )
+            download = Download(RemoteBody(client, url, response, options.timeout_s), response, options)
+            yield download
         finally:
+            if download is not None:
+                download.close()
             response.close()
 
 
-def _client(timeout_s: float) -> httpx.Client:
+def _answer(client: Client, url: str, known_etag: str | None) -> httpx.Response:
+    """An answer that promises the body, or says that it is known."""
+    headers = {} if known_etag is None else {"If-None-Match": known_etag}
+    response = client.follow(url, headers)
+    if _is_known(response, known_etag):
+        return response
     try:
-        return httpx.Client(headers=_HEADERS, timeout=timeout_s, follow_redirects=False)
-    except (OSError, ValueError, ImportError) as error:
-        # What the environment says of proxies and certificates is read here.
-        raise NetworkError(
-            f"The settings of the network can't be used: {error}",
-            hint="Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and SSL_CERT_FILE.",
-        ) from error
-
-
-def _follow(client: httpx.Client, url: str) -> httpx.Response:
-    for _ in range(_MAX_REDIRECTS + 1):
-        response = _get(client, url)
-        if response.status_code not in _REDIRECTS:
-            return response
+        client.check_status(response)
+    except HubcliError:
         response.close()
-        target = _redirect_target(response)
-        if origin(target) != origin(url):
-            client.cookies.clear()
-        url = target
-    raise NetworkError(
-        f"{without_secrets(url)} is redirected more than {_MAX_REDIRECTS} times",
-        hint="The server sends clients in a circle. Tell its operator, or try later.",
+        raise
+    return response
+
+
+def _is_known(response: httpx.Response, known_etag: str | None) -> bool:
+    """Whether the server says so, or else sends the very ETag. Source: RFC 9110, 13.1.2."""
+    if known_etag is None:
+        return False
+    return response.status_code == 304 or (
+        response.status_code == 200 and response.headers.get("etag") == known_etag
     )
-
-
-def _get(client: httpx.Client, url: str) -> httpx.Response:
-    try:
-        return client.send(client.build_request("GET", url), stream=True)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
-        raise _translate(error, without_secrets(url)) from error
-
-
-def _redirect_target(response: httpx.Response) -> str:
-    shown = without_secrets(str(response.url))
-    location = response.headers.get("location", "")
-    try:
-        target = response.url.join(location)
-        origin(str(target))
-    except (httpx.InvalidURL, ValueError) as error:
-        raise NetworkError(f"{shown} redirects to an address that can't be parsed") from error
-    if not location:
-        raise NetworkError(f"{shown} redirects without saying where")
-    if target.scheme not in ("http", "https") or (response.url.scheme, target.scheme) == ("https", "http"):
-        raise NetworkError(
-            f"{shown} redirects to {without_secrets(str(target))}, which is not followed: "
-            f"from {response.url.scheme} to {target.scheme}",
-            hint="If you trust that address, fetch it by its own name.",
-        )
-    if not target.host:
-        raise NetworkError(f"{shown} redirects without saying where")
-    return str(target)
-
-
-def _check_status(response: httpx.Response) -> None:
-    status, shown = response.status_code, without_secrets(str(response.url))
-    if status == 200:
-        return
-    said = f"{shown} answers {status} {response.reason_phrase}".rstrip()
-    if status in (404, 410):
-        raise NotFoundError(said, hint=_hint_for_missing(response.url.host))
-    if status in (401, 403):
-        raise AuthenticationError(
-            said, hint="The model may be private, or its licence must be accepted on its page first."
-        )
-    if status in (408, 429) or status >= 500:
-        raise NetworkError(said, hint="The server has a problem of its own. Try again later.")
-    raise NetworkError(said, hint="That is no answer to a download. Check the address.")
-
-
-def _hint_for_missing(host: str) -> str:
-    if host == "tfhub.dev":
-        return (
-            "Models that had not moved to Kaggle were removed from tfhub.dev in March 2024. "
-            "Search for it on https://www.kaggle.com/models."
-        )
-    return "Check the spelling and the version of the handle."
-
-
-def _content_length(response: httpx.Response) -> int | None:
-    # RFC 9112, 6.3: where the body is chunked, a length beside it means nothing.
-    chunked = "transfer-encoding" in response.headers
-    text = "" if chunked else response.headers.get("content-length", "")
-    return int(text) if text.isdecimal() else None
-
-
-def _translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:
-    if isinstance(error, (httpx.TimeoutException, httpcore.TimeoutException)):
-        return NetworkError(
-            f"{shown_url} sent nothing for too long{when}",
-            hint="Try again, or wait longer with --timeout SECONDS.",
-        )
-    if isinstance(error, httpx.ConnectError):
-        return NetworkError(
-            f"{shown_url} can't be reached: {error}",
-            hint="Check the network, the proxy (HTTPS_PROXY) and the address.",
-        )
-    return NetworkError(f"{shown_url} failed{when}: {error}", hint="Try again.")

@@ -14,21 +14,45 @@ from pathlib import Path
 
 import pytest
 
+from hubcli.commands.lock_file import LockedModel, LockFile
+from hubcli.commands.promise import Promise
 from tests import models
 from tests.cli.terminal import run_on_terminal
 
 GOLDEN = Path(__file__).parent / "golden"
 HANDLE = "https://tfhub.dev/google/universal-sentence-encoder/4"
 
+LIST = f"""\
+# What the service loads
+{HANDLE}                 # the encoder
+http://tfhub.dev/google/universal-sentence-encoder/4/
+
+https://tfhub.dev/maker/absent/1 --sha256={"0" * 64}
+example://mul/1
+"""
+
 CASES = {
     "fetch": ["fetch", "example://mul/1"],
     "fetch-hit": ["fetch", HANDLE],
     "fetch-failure": ["fetch", "tfhub.dev/google/nnlm-en-dim128/2"],
     "fetch-several": ["fetch", HANDLE, "https://www.kaggle.com/datasets/a/b", "example://mul/1"],
+    "fetch-list": ["fetch", "--offline", "-r", "LIST"],
+    "fetch-list-quiet": ["fetch", "-q", "--offline", "-r", "LIST"],
+    "fetch-list-unclear": ["fetch", "-r", "UNCLEAR"],
+    "fetch-locked": ["fetch", "--locked", "--offline", "-r", "LOCK"],
+    "fetch-dry-run": ["fetch", "--dry-run", "--offline", "-r", "LIST"],
+    "fetch-dry-run-of-one": ["fetch", "--dry-run", HANDLE],
+    "fetch-dry-run-quiet": ["fetch", "--dry-run", "-q", "--offline", "-r", "LIST"],
     "ls": ["ls"],
     "ls-quiet": ["ls", "-q"],
     "ls-narrowed": ["ls", "*sentence*", "--filter", "size>1kB", "--sort", "size", "--limit", "1"],
     "ls-nothing": ["ls", "*nothing*"],
+    "gc": ["gc", "--dry-run", "--older-than", "30d", "--max-size", "1kB", "--grace", "0s"],
+    "gc-nothing": ["gc"],
+    "rm": ["rm", "*sentence*", "https://tfhub.dev/maker/absent/1", "-y", "--dry-run"],
+    "rm-unasked": ["rm", HANDLE],
+    "pin": ["pin", HANDLE, "https://tfhub.dev/maker/absent/1"],
+    "unpin": ["unpin", HANDLE],
     "verify": ["verify"],
     "verify-quiet": ["verify", "-q"],
     "verify-one": ["verify", HANDLE],
@@ -56,9 +80,24 @@ def filled_cache(tmp_path: Path) -> Path:
     shard.write_bytes(b"\xff" + shard.read_bytes()[1:])
     models.write_tree(cache / ("1" * 40), models.example_files())
     (cache / "notes.txt").write_text("a person's own file")
+    (tmp_path / "models.txt").write_text(LIST)
+    lock = LockFile(str(tmp_path / "models.lock"))
+    lock.updated(
+        LockedModel(handle, handle, Promise("1" * 64, "0" * 64), 6000, 14532, 4)
+        for handle in (HANDLE, "https://tfhub.dev/maker/absent/1")
+    ).write()
+    (tmp_path / "unclear.txt").write_text(f"# One typing error\n{HANDLE} --sha265=0\n")
     long_ago = time.time() - 40 * 86400
     os.utime(cache / ("1" * 40), (long_ago, long_ago))
+    os.utime(cache / ("1" * 40) / "saved_model.pb", (long_ago, long_ago))
     return cache
+
+
+def command_line(name: str, cache: Path, *more: str) -> list[str]:
+    """The case as a command on that cache."""
+    files = {"LIST": "models.txt", "UNCLEAR": "unclear.txt", "LOCK": "models.lock"}
+    words = [str(cache.parent / files[word]) if word in files else word for word in CASES[name]]
+    return [sys.executable, "-m", "hubcli", *words, *more, "--cache-dir", str(cache)]
 
 
 def masked(text: str, cache: Path) -> str:
@@ -66,6 +105,7 @@ def masked(text: str, cache: Path) -> str:
     text = text.replace(str(cache), "CACHE").replace(str(cache.parent), "TMP")
     text = re.sub(r"\d+\.\d s\b", "N.N s", text)
     text = re.sub(r'("seconds": )[\d.]+', r"\1N", text)
+    text = re.sub(r'("free_bytes": {)[^}]+}', r"\1N}", text)
     text = re.sub(r'"\d{4}-\d\d-\d\dT[\d:.]+Z"', '"TIME"', text)
     # The compressor differs from one Python to the next.
     text = re.sub(r'("sha256": )"[0-9a-f]{64}"', r'\1"SHA256"', text)
@@ -82,7 +122,7 @@ def compare(name: str, text: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_in_a_pipe(name: str, filled_cache: Path) -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "hubcli", *CASES[name], "--cache-dir", str(filled_cache)],
+        command_line(name, filled_cache),
         capture_output=True,
         text=True,
         check=False,
@@ -94,7 +134,7 @@ def test_in_a_pipe(name: str, filled_cache: Path) -> None:
 @pytest.mark.parametrize("name", [name for name in CASES if "quiet" not in name])
 def test_as_json(name: str, filled_cache: Path) -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "hubcli", *CASES[name], "--json", "--cache-dir", str(filled_cache)],
+        command_line(name, filled_cache, "--json"),
         capture_output=True,
         text=True,
         check=False,
@@ -107,14 +147,18 @@ def test_as_json(name: str, filled_cache: Path) -> None:
     [
         ("fetch-hit", 100),
         ("fetch-failure", 80),
+        ("fetch-list-unclear", 80),
+        ("fetch-dry-run-of-one", 80),
         ("ls", 120),
         ("ls", 80),
         ("ls-narrowed", 100),
         ("verify", 80),
+        ("gc", 80),
+        ("gc", 120),
     ],
 )
 def test_on_a_terminal(name: str, columns: int, filled_cache: Path) -> None:
-    command = [sys.executable, "-m", "hubcli", *CASES[name], "--cache-dir", str(filled_cache)]
+    command = command_line(name, filled_cache)
     status, screen = run_on_terminal(command, os.environ, columns=columns)
     compare(f"{name}.terminal-{columns}.txt", masked(f"exit {status}\n{screen}", filled_cache))
 

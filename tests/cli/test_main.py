@@ -48,7 +48,7 @@ def test_python_m_hubcli_and_the_script_are_one(hubcli: Run) -> None:
         (["fetch", "s3://bucket/x"], 3, "handle"),
         (["fetch", "/nowhere/model.tar.gz"], 4, "not-found"),
         (["fetch", "--offline", "https://tfhub.dev/a/b/1"], 5, "offline"),
-        (["fetch", "http://127.0.0.1:9/m/1"], 5, "network"),
+        (["fetch", "http://127.0.0.1:9/m/1", "--retries", "0"], 5, "network"),
         (["fetch", "example://mul/1", "--sha256", "0" * 64], 6, "checksum"),
         (["fetch"], 2, "usage"),
         (["fetsh"], 2, "usage"),
@@ -57,6 +57,14 @@ def test_python_m_hubcli_and_the_script_are_one(hubcli: Run) -> None:
         (["fetch", "--timeout", "soon", "example://mul/1"], 2, "usage"),
         (["fetch", "--mirror", "nonsense", "example://mul/1"], 2, "usage"),
         (["ls", "--sort", "colour"], 2, "usage"),
+        (["gc", "--max-size", "much"], 2, "usage"),
+        (["gc", "--cache-dir", "/"], 2, "usage"),
+        (["rm", "tfhub.dev/x"], 3, "handle"),
+        (["rm", "https://tfhub.dev/a/b/1"], 4, "not-found"),
+        (["rm"], 2, "usage"),
+        (["pin", "tfhub.dev/x"], 3, "handle"),
+        (["pin", "https://tfhub.dev/a/b/1"], 4, "not-found"),
+        (["unpin", "https://tfhub.dev/a/b/1"], 4, "not-found"),
         (["verify", "tfhub.dev/x"], 3, "handle"),
         (["verify", "/nowhere/model.tar.gz"], 4, "not-found"),
         (["verify", "https://tfhub.dev/a/b/1"], 4, "not-found"),
@@ -106,7 +114,7 @@ def test_no_arguments_show_the_help(hubcli: Run) -> None:
     assert "Error" not in ran.stderr
 
 
-@pytest.mark.parametrize("command", [[], ["fetch"], ["ls"], ["verify"]])
+@pytest.mark.parametrize("command", [[], ["fetch"], ["ls"], ["verify"], ["gc"], ["rm"], ["pin"], ["unpin"]])
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_help_is_help_everywhere(command: list[str], flag: str, hubcli: Run) -> None:
     ran = hubcli(*command, flag)
@@ -114,7 +122,7 @@ def test_help_is_help_everywhere(command: list[str], flag: str, hubcli: Run) -> 
     assert "Usage: hubcli" in ran.stdout
 
 
-@pytest.mark.parametrize("command", ["fetch", "ls", "verify"])
+@pytest.mark.parametrize("command", ["fetch", "ls", "verify", "gc", "rm", "pin", "unpin"])
 def test_every_command_has_the_common_options(command: str, hubcli: Run) -> None:
     told = hubcli(command, "--help").stdout
     for option in ("--json", "--quiet", "-q", "--offline", "--cache-dir", "--no-color", "--debug", "-h"):

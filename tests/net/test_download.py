@@ -12,14 +12,14 @@ import trustme
 
 from hubcli.cli.output import Output
 from hubcli.errors import AuthenticationError, NetworkError, NotFoundError
-from hubcli.net.download import open_download
+from hubcli.net.download import DownloadOptions, open_download
 from tests.server import HubServer, Reply
 
 BODY = b"the body of an answer" * 100
 
 
 def download(url: str) -> bytes:
-    with open_download(url, timeout_s=5) as answer:
+    with open_download(url, DownloadOptions(5)) as answer:
         return b"".join(answer.chunks())
 
 
@@ -58,7 +58,7 @@ def test_redirects_are_followed(status: int, server: HubServer, other_server: Hu
 def test_the_final_url_is_told_without_its_signature(server: HubServer) -> None:
     server.serve("/real", BODY)
     start = server.redirect("/m", "/real?X-Goog-Signature=s3cret&generation=5")
-    with open_download(start, timeout_s=5) as answer:
+    with open_download(start, DownloadOptions(5)) as answer:
         assert answer.url == f"{server.url}/real?generation=5"
 
 

@@ -1,0 +1,110 @@
+"""A run of `hubcli fetch --dry-run`: looks at all models, and shows what a fetch would do."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from hubcli.cli.board import Board, board_for
+from hubcli.cli.output import Output, errors_document, printable
+from hubcli.cli.render import Column, Style, render_table
+from hubcli.commands.fetch import FetchOptions
+from hubcli.commands.foresee import Fate, Foreseen, foresee
+from hubcli.commands.model_list import Wanted
+from hubcli.commands.several import outcomes
+from hubcli.commands.stop import Stop
+from hubcli.errors import HubcliError, Interrupted
+from hubcli.quantity import format_size, plural
+from hubcli.settings import Settings
+
+__all__ = ["ForeseeRun"]
+
+_COLUMNS = (
+    Column("HANDLE", stretches=True),
+    Column("SIZE", right=True),
+    Column("WHAT", styles={"cached": "green", "would": "cyan"}),
+)
+_WORDS = {Fate.CACHED: "cached", Fate.WOULD_FETCH: "would fetch", Fate.LOCAL: "local"}
+
+
+class ForeseeRun:
+    """Looks at so many models at a time, and shows all in the order given."""
+
+    def __init__(
+        self, settings: Settings, options: FetchOptions, output: Output, debug: bool, *, jobs: int
+    ) -> None:
+        self.settings = settings
+        self.options = options
+        self.output = output
+        self.debug = debug
+        self.jobs = jobs
+
+    def foresee_all(self, models: Sequence[Wanted]) -> int:
+        """Exit status of the first failure, or 0."""
+        with board_for(self.output, len(models)) as board:
+            jobs = [partial(self._foresee_one, model, board) for model in models]
+            found: dict[int, Foreseen | HubcliError] = {}
+            with closing(outcomes(jobs, self.jobs, Stop())) as arriving:
+                for place, one in arriving:
+                    found[place] = one
+                    board.reported(failed=isinstance(one, HubcliError))
+        ordered = sorted(found.items())
+        seen = [one for _, one in ordered if isinstance(one, Foreseen)]
+        errors = [(models[place], one) for place, one in ordered if isinstance(one, HubcliError)]
+        self._show(seen, errors)
+        return int(errors[0][1].exit_status) if errors else 0
+
+    def _foresee_one(self, model: Wanted, board: Board) -> Foreseen | HubcliError:
+        if model.error is not None:
+            return model.error
+        assert model.handle is not None
+        options = replace(self.options, sha256=model.sha256, tree_sha256=model.tree_sha256)
+        try:
+            with board.listener(model.name) as listener:
+                return foresee(model.handle, self.settings, options, listener)
+        except Interrupted:
+            raise
+        except HubcliError as error:
+            return error
+
+    def _show(self, seen: list[Foreseen], errors: list[tuple[Wanted, HubcliError]]) -> None:
+        coming = [one for one in seen if one.fate is Fate.WOULD_FETCH]
+        for model, error in errors:
+            if self.debug:
+                traceback.print_exception(error)
+            self.output.error(error, "" if len(seen) + len(errors) == 1 else model.name)
+        if self.output.as_json:
+            told = errors_document([(model.text, error) for model, error in errors])
+            self.output.document({**_document(seen, coming), **told})
+        elif self.output.quiet:
+            if coming:
+                self.output.payload("\n".join(printable(one.handle) for one in coming))
+        elif seen:
+            self.output.payload(render_table(_COLUMNS, [_row(one) for one in seen], Style.of(self.output)))
+            self.output.payload(_total(seen, coming))
+
+
+def _row(one: Foreseen) -> tuple[str, ...]:
+    size = "-" if one.size_bytes is None else format_size(one.size_bytes)
+    return printable(one.handle), size, _WORDS[one.fate]
+
+
+def _total(seen: Sequence[Foreseen], coming: Sequence[Foreseen]) -> str:
+    sizes = [one.size_bytes for one in coming if one.size_bytes is not None]
+    parts = [f"{plural(len(seen), 'model')}: {len(coming)} to fetch"]
+    parts += [format_size(sum(sizes))] * bool(sizes)
+    parts += [f"{len(coming) - len(sizes)} of unknown size"] * (len(sizes) < len(coming))
+    return ", ".join(parts)
+
+
+def _document(seen: Sequence[Foreseen], coming: Sequence[Foreseen]) -> dict[str, Any]:
+    sizes = [one.size_bytes for one in coming if one.size_bytes is not None]
+    return {
+        "dry_run": True,
+        "models": [{"handle": one.handle, "what": one.fate.value, "bytes": one.size_bytes} for one in seen],
+        "to_fetch": {"models": len(coming), "bytes": sum(sizes), "unknown": len(coming) - len(sizes)},
+    }

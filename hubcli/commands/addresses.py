@@ -1,0 +1,45 @@
+"""Addresses: where the bytes of a handle are asked for."""
+
+from __future__ import annotations
+
+from hubcli.handle import Handle
+from hubcli.net.retries import Retries
+from hubcli.settings import Settings
+
+__all__ = ["archive_address", "is_mirrored", "latest_of"]
+
+
+def is_mirrored(handle: Handle, settings: Settings) -> bool:
+    """Whether a mirror is asked, rather than the host that the handle names."""
+    url = handle.archive_url
+    return url is not None and settings.mirrored(url) != url
+
+
+def archive_address(handle: Handle, settings: Settings) -> str:
+    """Where the archive of the handle is; of one on Kaggle, which must have a version, at the API.
+
+    Both of Kaggle's addresses serve the archive of a public model to whoever asks: the model's page
+    with `?tf-hub-format=compressed`, as `hub.load` asks, and the API, as kagglehub does. The API alone
+    takes a token, and says by 401 and 403 that a model wants one. A mirror is a host of the TF Hub
+    protocol, and is asked for the page.
+    """
+    assert handle.archive_url is not None
+    if handle.kaggle is None or is_mirrored(handle, settings):
+        return settings.mirrored(handle.archive_url)
+    return settings.mirrored(handle.kaggle.download_url(settings.access.kaggle.endpoint))
+
+
+def latest_of(handle: Handle, settings: Settings, retries: Retries) -> Handle:
+    """The handle, with the latest version where it names a model on Kaggle and no version.
+
+    Asks Kaggle then. Raises NotFoundError, NetworkError.
+    """
+    model = handle.kaggle
+    if model is None or model.version is not None or is_mirrored(handle, settings):
+        return handle
+    from hubcli.net.download import DownloadOptions  # A hit in the cache needs no HTTP.
+    from hubcli.net.kaggle_api import latest_version
+
+    options = DownloadOptions(settings.timeout_s, retries, access=settings.access)
+    url = settings.mirrored(model.latest_url(settings.access.kaggle.endpoint))
+    return Handle.of_kaggle(model.at_version(latest_version(model, url, options)))

@@ -1,0 +1,81 @@
+"""The attempts of one fetch: what is tried again from the start, and what becomes of the spool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from hubcli.commands.sources import ArchiveSource, Source, Transfer
+from hubcli.errors import BodyChangedError, DiskFullError, HubcliError, IntegrityError
+from hubcli.net.retries import Retries
+from hubcli.net.spool import discard_spool
+
+__all__ = ["Attempts"]
+
+
+class _Options(Protocol):
+    @property
+    def connections(self) -> int: ...
+    @property
+    def retries(self) -> int: ...
+    @property
+    def local(self) -> str | None: ...
+
+
+class Attempts:
+    """How the next attempt at a body is made, by what became of those before."""
+
+    def __init__(self, options: _Options, spool: Path, on_retry: Callable[[str], None]) -> None:
+        self._retries = Retries(options.retries, on_retry)
+        self._connections = options.connections
+        self._spool = spool
+        self._has_ranges = options.local is None
+        self._source: Source | None = None
+        self._on_retry = on_retry
+
+    def transfer(self) -> Transfer:
+        """How the body is to come: after doubts about its parts, on one connection."""
+        return Transfer(self._retries, self._connections, self._spool if self._has_ranges else None)
+
+    def opened(self, source: Source) -> None:
+        """Notes where it comes from."""
+        self._source = source
+
+    @contextmanager
+    def borne(self, clear: Callable[[], None]) -> Iterator[None]:
+        """One attempt: ends quietly where another is to follow, once `clear` has made room for it.
+
+        Raises the error where none makes sense or is left. The spool stays for
+        whoever fetches it next, unless it isn't to be trusted or fills the disk.
+        """
+        try:
+            yield
+        except HubcliError as error:
+            self._after(error)
+            clear()
+
+    def _after(self, error: HubcliError) -> None:
+        if isinstance(error, BodyChangedError):
+            self.discard()
+            self._has_ranges &= error.has_ranges
+            error.transient()
+        elif isinstance(error, DiskFullError):
+            self.discard()
+        elif isinstance(error, IntegrityError) and self._was_in_parts and not error.is_transient:
+            # Perhaps a part of it was of another body, or damaged: once more, in one piece.
+            self.discard()
+            self._has_ranges = False
+            self._on_retry(f"{error.message}: fetching it once more, on one connection")
+            return
+        self._retries.wait(error)
+
+    @property
+    def _was_in_parts(self) -> bool:
+        return isinstance(self._source, ArchiveSource) and self._source.was_spooled()
+
+    def discard(self) -> None:
+        """Removes the spool, where there is one."""
+        if self._spool.exists():
+            discard_spool(self._spool)

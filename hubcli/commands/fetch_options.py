@@ -1,0 +1,65 @@
+"""What `fetch` is asked for, and what it tells of a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hubcli.archive.limits import Limits
+from hubcli.commands.promise import Promise
+from hubcli.errors import UsageError
+from hubcli.net.retries import DEFAULT_RETRIES
+
+__all__ = ["FetchOptions", "FetchResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchOptions:
+    """What the caller asks for beyond the handle.
+
+    `local` is an archive, a directory, or `-` for standard input, to be put
+    under the handle; `sha256` is the hash that the archive must have, in hex, and
+    `tree_sha256` the digest of the files that `hubcli.archive.digest` defines.
+    `pin` keeps the model from collection, `refresh` asks whether an unversioned
+    one has changed, `kagglehub` shows one of Kaggle to kagglehub too. A large archive comes over so many
+    `connections`; a failure that may pass is borne `retries` times in a row.
+    """
+
+    local: str | None = None
+    sha256: str | None = None
+    tree_sha256: str | None = None
+    force: bool = False
+    pin: bool = False
+    refresh: bool = False
+    kagglehub: bool = False
+    limits: Limits = field(default_factory=Limits)
+    connections: int = 8
+    retries: int = DEFAULT_RETRIES
+
+    def __post_init__(self) -> None:
+        if self.local == "":
+            raise UsageError(
+                "--from is empty", hint="Name an archive or a directory, or - for standard input."
+            )
+        if self.local is not None and self.refresh:
+            raise UsageError("--refresh asks a host, and --from doesn't", hint="Leave one of them out.")
+        Promise(self.sha256, self.tree_sha256)
+
+    @property
+    def promise(self) -> Promise:
+        """What the model must be."""
+        return Promise(self.sha256, self.tree_sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchResult:
+    """A model that is in the cache now. `size_bytes` is what its files take, unpacked."""
+
+    handle: str
+    path: Path
+    source: str | None
+    size_bytes: int
+    file_count: int
+    archive_sha256: str | None
+    seconds: float
+    was_cached: bool

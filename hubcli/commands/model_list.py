@@ -1,0 +1,198 @@
+"""Lists of models: a file with a handle a line, and several of them with what is typed, as one."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hubcli.cache.entry import Entry
+from hubcli.cache.layout import EntryPaths
+from hubcli.cache.store import Store
+from hubcli.commands.lock_file import LockFile
+from hubcli.errors import HandleError, HubcliError, UsageError
+from hubcli.handle import Handle, HandleKind
+from hubcli.url import without_secrets
+
+__all__ = ["Asked", "Order", "Wanted", "models_of", "wanted_models"]
+
+_MAX_LIST_BYTES = 16 << 20
+# As in pip's lists: a fragment of a URL has no space before it.
+_COMMENT = re.compile(r"(^|\s)#.*")
+_OPTION = re.compile(r"\s--")
+_PROMISE = re.compile(r"\s--sha256(?:=|\s+)(?P<hex>[0-9A-Fa-f]{64})")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A handle as it was typed, and where. `sha256` is what its archive must have, in hex."""
+
+    text: str
+    sha256: str | None = None
+    where: str = "the command line"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """All that was asked for, in its order; `lock` joins the lists that are lock files."""
+
+    asked: tuple[Asked, ...]
+    lock: LockFile | None = None
+
+    @classmethod
+    def of(cls, handles: Sequence[str], lists: Sequence[str], sha256: str | None = None) -> Order:
+        """What the command line asks for, then each list, in their order. Raises UsageError."""
+        if lists.count("-") > 1:
+            raise UsageError("Standard input is one list", hint="Write -r - once.")
+        asked = [Asked(handle, sha256) for handle in handles]
+        lock: LockFile | None = None
+        for name in lists:
+            text = _read(name)
+            if LockFile.is_one(text):
+                found = LockFile.parse(text, name)
+                asked += [Asked(handle, where=name) for handle in found.models]
+                lock = found if lock is None else lock.joined(found)
+            else:
+                asked += _listed(text, name)
+        return cls(tuple(asked), lock)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A model that was asked for, once or several times.
+
+    `handle` is None, and `error` why, where its spelling can't be understood.
+    `spellings` are the handles of further times.
+    `sha256` is what its archive must have, `tree_sha256` the digest of its files.
+    """
+
+    text: str
+    handle: Handle | None = None
+    error: HubcliError | None = None
+    sha256: str | None = None
+    tree_sha256: str | None = None
+    spellings: tuple[Handle, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages: never with secrets."""
+        return str(self.handle) if self.handle is not None else without_secrets(self.text)
+
+    def locked_by(self, lock: LockFile) -> Wanted:
+        """The same as the lock file says that it must be; with an error where it doesn't know it."""
+        if self.handle is None:
+            return self
+        model = lock.models.get(self.name)
+        if model is None:
+            error = UsageError(
+                f"{self.name} is not in {lock.name}", hint=f"Add it: hubcli fetch {self.name} --lock FILE"
+            )
+            return replace(self, error=error)
+        promise = model.promise
+        if self.sha256 is not None and promise.archive_sha256 not in (None, self.sha256):
+            error = UsageError(
+                f"{self.name} is promised with another SHA-256 than {lock.name} says",
+                hint="Lock it anew, or correct the hash.",
+            )
+            return replace(self, error=error)
+        return replace(
+            self,
+            handle=model.to_fetch,
+            sha256=self.sha256 or promise.archive_sha256,
+            tree_sha256=promise.tree_sha256,
+        )
+
+    def link_spellings(self, root: Path, key: str) -> None:
+        """Lets `hub.load` find the entry of that key under what was typed further times."""
+        entry = Entry.read(EntryPaths(root, key))
+        for handle in self.spellings:
+            if handle.kind is not HandleKind.PATH:
+                Store(root).link_aliases(handle, entry)
+
+
+def _read(name: str) -> str:
+    """The text of the file, or with `-` of standard input. Raises UsageError."""
+    shown = "Standard input" if name == "-" else name
+    try:
+        if name != "-":
+            with Path(name).expanduser().open("rb") as file:
+                content = file.read(_MAX_LIST_BYTES + 1)
+        elif sys.stdin is None:
+            raise UsageError("Standard input is closed", hint="Pipe a list into hubcli fetch -r -")
+        else:
+            content = sys.stdin.buffer.read(_MAX_LIST_BYTES + 1)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{shown} can't be read: {reason}", hint="Check the path after -r.") from error
+    if len(content) > _MAX_LIST_BYTES:
+        raise UsageError(f"{shown} is too long for a list of models", hint="Check the path after -r.")
+    return content.decode("utf-8-sig", "surrogateescape")
+
+
+def _listed(text: str, name: str) -> Iterator[Asked]:
+    """What the lines ask for. Raises UsageError, with file and line, where one can't be understood."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        told = _COMMENT.sub("", line).strip()
+        if not told:
+            continue
+        where = f"{'standard input' if name == '-' else name}, line {number}"
+        option = _OPTION.search(told)
+        handle, promise = (told[: option.start()].strip(), told[option.start() :]) if option else (told, "")
+        match = _PROMISE.fullmatch(promise)
+        if "\0" in told or (promise and match is None):
+            raise UsageError(
+                f"{where}, can't be understood: {promise.strip() or told!r}",
+                hint="A line holds a handle, and behind it perhaps --sha256=HEX with 64 digits.",
+            )
+        yield Asked(handle, match["hex"].lower() if match else None, where)
+
+
+def wanted_models(asked: Iterable[Asked]) -> tuple[Wanted, ...]:
+    """Each model once, in the order in which they were first asked for.
+
+    Raises UsageError where two hashes are promised of one archive.
+    """
+    models: dict[str, Wanted] = {}
+    for one in asked:
+        wanted = _understood(one)
+        key = wanted.text if wanted.handle is None else wanted.handle.cache_key
+        first = models.get(key)
+        models[key] = wanted if first is None else _joined(first, wanted, one.where)
+    return tuple(models.values())
+
+
+def _understood(asked: Asked) -> Wanted:
+    try:
+        return Wanted(asked.text, Handle.parse(asked.text), None, asked.sha256)
+    except HandleError as error:
+        return Wanted(asked.text, None, error, asked.sha256)
+
+
+def _joined(first: Wanted, again: Wanted, where: str) -> Wanted:
+    if first.sha256 and again.sha256 and first.sha256 != again.sha256:
+        raise UsageError(
+            f"{where}, promises another SHA-256 of {first.name} than before",
+            hint="An archive has one: remove the wrong line.",
+        )
+    spellings = first.spellings if again.handle is None else (*first.spellings, again.handle)
+    return replace(first, sha256=first.sha256 or again.sha256, spellings=spellings)
+
+
+def models_of(order: Order, lock: str | None, *, locked: bool) -> tuple[tuple[Wanted, ...], LockFile | None]:
+    """The models to fetch, and the lock file to write what was fetched into.
+
+    With `locked` they are as that file says, or the lists that are lock files,
+    and none is written. Raises UsageError.
+    """
+    models = wanted_models(order.asked)
+    if not locked:
+        return models, LockFile.at(Path(lock)) if lock is not None else None
+    said = order.lock
+    if lock is not None:
+        named = LockFile.read(Path(lock))
+        said = named if said is None else named.joined(said)
+    if said is None:
+        raise UsageError("--locked without a lock file", hint="Name one: --lock FILE, or -r FILE.")
+    return tuple(model.locked_by(said) for model in models), None

@@ -1,0 +1,207 @@
+"""Requests as hubcli sends them: redirects followed one by one, failures told in its own errors."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+
+import httpcore
+import httpx
+
+from hubcli import __version__
+from hubcli.errors import AuthenticationError, HubcliError, NetworkError, NotFoundError
+from hubcli.net.credentials import Credentials
+from hubcli.settings import Access
+from hubcli.url import origin, without_secrets
+
+__all__ = ["Client", "content_length", "open_client", "translate"]
+
+_MAX_REDIRECTS = 10
+_REDIRECTS = (301, 302, 303, 307, 308)
+_BUSY = (408, 425, 429)
+_HEADERS = {
+    "User-Agent": f"hubcli/{__version__}",
+    # The archive is what is wanted, not a compressed form of it.
+    "Accept-Encoding": "identity",
+    "Accept": "*/*",
+}
+
+
+class Client:
+    """The requests of one download, and the credentials that it holds. May be shared between threads."""
+
+    def __init__(self, http: httpx.Client, credentials: Credentials) -> None:
+        self._http = http
+        self._credentials = credentials
+
+    def follow(
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        with_credentials: bool = True,
+        method: str = "GET",
+    ) -> httpx.Response:
+        """The answer to `GET url`, its body still unread, redirects followed; its `history` has those.
+
+        A redirect to another scheme than https (or from http to http) is refused,
+        as is the eleventh. Cookies stay with the origin that they were meant for.
+        So do credentials, which a chain of redirects loses for good once it comes
+        to a host that isn't to see them. Raises NetworkError, AuthenticationError.
+        """
+        history: list[httpx.Response] = []
+        while len(history) <= _MAX_REDIRECTS:
+            with_credentials = with_credentials and self._credentials.may_go_to(url)
+            response = self._send(method, url, headers or {}, with_credentials=with_credentials)
+            response.history = history
+            if response.status_code not in _REDIRECTS:
+                return response
+            response.close()
+            history = [*history, response]
+            target = _redirect_target(response)
+            if origin(target) != origin(url):
+                self._http.cookies.clear()
+            url = target
+        raise NetworkError(
+            f"{without_secrets(url)} is redirected more than {_MAX_REDIRECTS} times",
+            hint="The server sends clients in a circle. Tell its operator, or try later.",
+        )
+
+    def kept_credentials(self, response: httpx.Response) -> bool:
+        """Whether the chain of redirects that led to the answer never left the hosts that may see them."""
+        return all(self._credentials.may_go_to(str(one.url)) for one in (*response.history, response))
+
+    def check_status(self, response: httpx.Response, wanted: int = 200) -> None:
+        """Raises NotFoundError (404, 410), AuthenticationError (401, 403), else NetworkError."""
+        if response.status_code != wanted:
+            url, status = str(response.url), response.status_code
+            refusal = self._credentials.refusal(url, status, response.reason_phrase)
+            raise refusal or _error_of_status(response)
+
+    def _send(
+        self, method: str, url: str, headers: Mapping[str, str], *, with_credentials: bool
+    ) -> httpx.Response:
+        authorization = self._credentials.header(url) if with_credentials else None
+        sent = {**headers, **({"Authorization": authorization} if authorization else {})}
+        try:
+            return self._http.send(self._http.build_request(method, url, headers=sent), stream=True)
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
+            raise translate(error, without_secrets(url)) from error
+
+
+@contextmanager
+def open_client(url: str, timeout_s: float, access: Access) -> Iterator[Client]:
+    """A client with hubcli's headers, for a download that begins at the URL.
+
+    Raises NetworkError where the environment's settings can't be used.
+    """
+    try:
+        verify = _authorities(access)
+        http = httpx.Client(headers=_HEADERS, timeout=timeout_s, follow_redirects=False, verify=verify)
+    except (OSError, ValueError, ImportError) as error:
+        # What the environment says of proxies and certificates is read here.
+        raise NetworkError(
+            f"The settings of the network can't be used: {error}",
+            hint="Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, SSL_CERT_FILE and --cacert.",
+        ) from error
+    with http:
+        yield Client(http, Credentials(access, url))
+
+
+def _authorities(access: Access) -> ssl.SSLContext:
+    """Those that the user names, else the system's; those of certifi where the system has none.
+
+    The system's are those that an administrator adds a company's own to. Loading both takes 50 ms more.
+    """
+    if access.ca_file is not None or access.ca_folder is not None:
+        return ssl.create_default_context(cafile=access.ca_file, capath=access.ca_folder)
+    context = ssl.create_default_context()
+    return context if context.cert_store_stats()["x509_ca"] else httpx.create_ssl_context()
+
+
+def _redirect_target(response: httpx.Response) -> str:
+    shown = without_secrets(str(response.url))
+    location = response.headers.get("location", "")
+    try:
+        target = response.url.join(location)
+        origin(str(target))
+    except (httpx.InvalidURL, ValueError) as error:
+        raise NetworkError(f"{shown} redirects to an address that can't be parsed") from error
+    if not location:
+        raise NetworkError(f"{shown} redirects without saying where")
+    if target.scheme not in ("http", "https") or (response.url.scheme, target.scheme) == ("https", "http"):
+        raise NetworkError(
+            f"{shown} redirects to {without_secrets(str(target))}, which is not followed: "
+            f"from {response.url.scheme} to {target.scheme}",
+            hint="If you trust that address, fetch it by its own name.",
+        )
+    if not target.host:
+        raise NetworkError(f"{shown} redirects without saying where")
+    return str(target)
+
+
+def _error_of_status(response: httpx.Response) -> HubcliError:
+    status, host = response.status_code, response.url.host
+    said = f"{without_secrets(str(response.url))} answers {status} {response.reason_phrase}".rstrip()
+    if status in (404, 410):
+        return NotFoundError(said, hint=_hint_for_missing(host))
+    if status in (401, 403):
+        return AuthenticationError(
+            said, hint=f"The host asks for credentials: put an entry for {host} into ~/.netrc."
+        )
+    if status in _BUSY or status >= 500:
+        error = NetworkError(said, hint="The server has a problem of its own. Try again later.")
+        return error.transient(_retry_after_s(response))
+    return NetworkError(said, hint="That is no answer to a download. Check the address.")
+
+
+def _retry_after_s(response: httpx.Response) -> float | None:
+    """How long the server asks to wait, in seconds or until a date. Source: RFC 9110, 10.2.3."""
+    text = response.headers.get("retry-after", "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
+
+
+def _hint_for_missing(host: str) -> str:
+    if host == "tfhub.dev":
+        return (
+            "Models that had not moved to Kaggle were removed from tfhub.dev in March 2024. "
+            "Search for it on https://www.kaggle.com/models."
+        )
+    return "Check the spelling and the version of the handle."
+
+
+def content_length(response: httpx.Response) -> int | None:
+    """The size of the body in bytes, None where it isn't told."""
+    # RFC 9112, 6.3: where the body is chunked, a length beside it means nothing.
+    chunked = "transfer-encoding" in response.headers
+    text = "" if chunked else response.headers.get("content-length", "")
+    return int(text) if text.isdecimal() else None
+
+
+def translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:
+    """An error of httpx as one of ours; what may pass with time is transient."""
+    if isinstance(error, (httpx.TimeoutException, httpcore.TimeoutException)):
+        return NetworkError(
+            f"{shown_url} sent nothing for too long{when}",
+            hint="Try again, or wait longer with --timeout SECONDS.",
+        ).transient()
+    if isinstance(error, httpx.ConnectError):
+        return NetworkError(
+            f"{shown_url} can't be reached: {error}",
+            hint="Check the network, the proxy (HTTPS_PROXY) and the address.",
+        ).transient()
+    failed = NetworkError(f"{shown_url} failed{when}: {error}", hint="Try again.")
+    # What can't be an address, or is answered in no protocol of ours, stays so.
+    is_lasting = isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError))
+    return failed if is_lasting else failed.transient()

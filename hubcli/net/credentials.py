@@ -1,0 +1,205 @@
+"""Credentials: what each host may be told of who asks, and nobody else.
+
+Kaggle's places, in kagglehub's order: `KAGGLE_API_TOKEN` (a token, or a file that holds one),
+`~/.kaggle/access_token`, `KAGGLE_USERNAME` with `KAGGLE_KEY`, `kaggle.json`. A token is sent as
+Bearer, a user's name and key as Basic. Every other host has the entries of `~/.netrc`.
+
+No message tells more than the place: what is wrong with a secret may be shown by what it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import netrc
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from hubcli.errors import AuthenticationError, HubcliError, NotFoundError
+from hubcli.kaggle import KaggleModel
+from hubcli.settings import KAGGLE_ENDPOINT, Access, KaggleAccount
+from hubcli.url import origin, without_secrets
+
+__all__ = ["Credentials"]
+
+_MAX_BYTES = 64 << 10
+_TFHUB = ("https", "tfhub.dev", 443)
+_TOKENS_PAGE = "https://www.kaggle.com/settings"
+_WHERE = f"make a token on {_TOKENS_PAGE} and put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token"
+
+
+@dataclass(frozen=True, slots=True)
+class _Credential:
+    header: str = field(repr=False)
+    place: str
+
+
+class Credentials:
+    """Those for one download, which begins at `url`: its host's own, for its own origin.
+
+    Kaggle's go to Kaggle's origins alone, in a chain of redirects that began there or at tfhub.dev
+    and never left. The entries of a netrc file go to the origin of `url` alone: an entry
+    `default` would else be sent to every storage that a host redirects to.
+    """
+
+    def __init__(self, access: Access, url: str) -> None:
+        self._access = access
+        kaggle = access.kaggle.endpoint
+        self._kaggle = {origin(kaggle)} | (
+            {origin("https://kaggle.com")} if kaggle == KAGGLE_ENDPOINT else set()
+        )
+        home = origin(url)
+        self._homes = self._kaggle | {_TFHUB} if home in (*self._kaggle, _TFHUB) else {home}
+        self._read: _Credential | None = None
+        self._is_read = False
+
+    def may_go_to(self, url: str) -> bool:
+        """Whether a chain of redirects that comes there still holds its credentials."""
+        return origin(url) in self._homes
+
+    def header(self, url: str) -> str | None:
+        """The `Authorization` of a request to the URL, None where there is none.
+
+        What the URL holds itself goes before. Raises AuthenticationError where
+        a place of credentials is there and can't be understood.
+        """
+        if not self.may_go_to(url) or "@" in urlsplit(url).netloc:
+            return None
+        if origin(url) in self._kaggle:
+            found = self._of_kaggle()
+        else:
+            found = _of_netrc(self._access.netrc, url, is_named=self._access.is_netrc_named)
+        return None if found is None else found.header
+
+    def refusal(self, url: str, status: int, reason: str) -> HubcliError | None:
+        """The error for Kaggle's 401, 403 or 404 that says what to do; None for another host's, or status.
+
+        Kaggle says 403 of a model whose licence wasn't accepted, and 403 or 404 of a private one.
+        """
+        if origin(url) not in self._kaggle:
+            return None
+        said = f"{without_secrets(url)} answers {status} {reason}".rstrip()
+        model = KaggleModel.of_url(url, self._access.kaggle.endpoint)
+        credential, page = self._of_kaggle(), _TOKENS_PAGE if model is None else model.page
+        if status == 404:
+            hint = "Check the spelling and the version of the handle"
+            return NotFoundError(
+                said, hint=f"{hint}." if credential else f"{hint}; if it is private, {_WHERE}."
+            )
+        if status not in (401, 403):
+            return None
+        if credential is None:
+            hint = f"The model asks for consent or is private: accept its licence on {page}, then {_WHERE}."
+        elif status == 401:
+            hint = f"Kaggle doesn't know the credentials of {credential.place}: {_WHERE}."
+        else:
+            hint = (
+                f"Accept the licence on {page} with the account of {credential.place}, "
+                f"or {_WHERE} that may read the model."
+            )
+        return AuthenticationError(said, hint=hint)
+
+    def _of_kaggle(self) -> _Credential | None:
+        if not self._is_read:
+            self._read, self._is_read = _of_account(self._access.kaggle), True
+        return self._read
+
+
+def _of_account(account: KaggleAccount) -> _Credential | None:
+    """The first that is there, in kagglehub's order."""
+    if account.token is not None:
+        return _of_token_variable(account.token)
+    if account.token_file is not None:
+        text = _content(account.token_file)
+        if text is not None:
+            return _bearer(text, str(account.token_file))
+    if account.username is not None and account.key is not None:
+        return _basic(account.username, account.key, "KAGGLE_USERNAME and KAGGLE_KEY")
+    return None if account.key_file is None else _of_key_file(account.key_file)
+
+
+def _of_token_variable(value: str) -> _Credential:
+    place = "KAGGLE_API_TOKEN"
+    if value.startswith(("/", "~", "./", "../")):
+        try:
+            file = Path(value).expanduser()
+        except RuntimeError:
+            raise _unusable(place) from None
+        text = _content(file)
+        if text is None:
+            raise _unusable(f"{place}, the path of a file that isn't there,")
+        return _bearer(text, f"{place} ({file})")
+    try:
+        text = _content(Path(value))  # A path may be relative; a token is the name of no file.
+    except (AuthenticationError, ValueError):
+        text = None
+    return _bearer(value if text is None else text, place)
+
+
+def _of_key_file(file: Path) -> _Credential | None:
+    text = _content(file)
+    if text is None:
+        return None
+    try:
+        document = json.loads(text)
+        return _basic(document["username"], document["key"], str(file))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise _unusable(str(file)) from None
+
+
+def _content(file: Path) -> str | None:
+    """The text of the file, None where there is none. Raises AuthenticationError where it can't be read."""
+    try:
+        with file.open(encoding="utf-8") as opened:
+            return opened.read(_MAX_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError):
+        raise _unusable(str(file)) from None
+
+
+def _bearer(text: str, place: str) -> _Credential:
+    token = text.strip()
+    # A line end would be told by the HTTP library's error, and the token with it.
+    if not token.isascii() or not token.isprintable() or " " in token or not token:
+        raise _unusable(place)
+    return _Credential(f"Bearer {token}", place)
+
+
+def _basic(username: object, key: object, place: str) -> _Credential:
+    if not isinstance(username, str) or not isinstance(key, str) or ":" in username:
+        raise _unusable(place)
+    pair = f"{username.strip()}:{key.strip()}".encode()
+    return _Credential(f"Basic {base64.b64encode(pair).decode()}", place)
+
+
+def _unusable(place: str) -> AuthenticationError:
+    return AuthenticationError(
+        f"The credentials in {place} can't be used", hint=f"Mend or remove them: {_WHERE}."
+    )
+
+
+def _of_netrc(file: Path | None, url: str, *, is_named: bool) -> _Credential | None:
+    if file is None:
+        return None
+    try:
+        found = netrc.netrc(file).authenticators(urlsplit(url).hostname or "")
+    except FileNotFoundError:
+        if is_named:
+            raise _bad_netrc(file, "isn't there") from None
+        return None
+    except netrc.NetrcParseError as error:
+        # The error quotes what it didn't expect, which may be a password.
+        raise _bad_netrc(file, f"can't be understood, near line {error.lineno}") from None
+    except (OSError, ValueError):
+        raise _bad_netrc(file, "can't be read") from None
+    if found is None or not found[2]:
+        return None
+    return _basic(found[0] or "", found[2], str(file))
+
+
+def _bad_netrc(file: Path, what: str) -> AuthenticationError:
+    return AuthenticationError(
+        f"{file} {what}", hint="Mend it, or let NETRC name another file (/dev/null has no entries)."
+    )

@@ -1,0 +1,174 @@
+"""A body that a server has, asked for in ranges: the same body each time, or an error that says so.
+
+Source: RFC 9110, 13.1.5 (If-Range), 14.2 (Range), 14.4 (Content-Range).
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpcore
+import httpx
+
+from hubcli.errors import BodyChangedError, HubcliError, NetworkError, TruncatedError
+from hubcli.net.client import Client, content_length, translate
+from hubcli.url import without_secrets
+
+__all__ = ["RemoteBody", "body_blocks"]
+
+# A block is handed on when it is full, or when its first bytes have waited so long.
+_BLOCK_BYTES = 256 << 10
+_BLOCK_S = 0.1
+# Silence is told so often: whoever waits may have something better to do.
+_BEAT_S = 0.25
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
+_EXPIRED = (400, 401, 403, 404, 410)
+
+
+class RemoteBody:
+    """The body that `response` began to answer; `handle_url` leads to it anew when its own address expires.
+
+    `validator` is its strong ETag, None where there is none; `size_bytes` None
+    where that wasn't told. Only with both, and a server that takes ranges,
+    parts of it can be asked for.
+    """
+
+    def __init__(self, client: Client, handle_url: str, response: httpx.Response, timeout_s: float) -> None:
+        self._client = client
+        self._handle_url = handle_url
+        self._url = str(response.url)
+        self._with_credentials = client.kept_credentials(response)
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self.shown_url = without_secrets(self._url)
+        self.size_bytes = content_length(response)
+        etag = response.headers.get("etag", "")
+        self.validator = etag if etag.startswith('"') and len(etag) > 2 else None
+        takes_ranges = "bytes" in response.headers.get("accept-ranges", "").lower()
+        self.has_ranges = takes_ranges and self.validator is not None and bool(self.size_bytes)
+
+    @contextmanager
+    def range(self, start: int, end: int) -> Iterator[Iterator[bytes]]:
+        """The bytes from `start` up to, not with, `end`, in blocks, as long as the context lasts.
+
+        Raises BodyChangedError where the server has another body now, or
+        doesn't answer with that range; TruncatedError, NetworkError.
+        """
+        response = self._answer(start, end)
+        try:
+            self._require_range(response, start, end)
+            yield self._received(body_blocks(response, end - start, self._timeout_s), end - start)
+        finally:
+            response.close()
+
+    def _answer(self, start: int, end: int) -> httpx.Response:
+        assert self.validator is not None
+        headers = {"Range": f"bytes={start}-{end - 1}", "If-Range": self.validator}
+        with self._lock:
+            url, with_credentials = self._url, self._with_credentials
+        response = self._client.follow(url, headers, with_credentials=with_credentials)
+        if response.status_code in _EXPIRED and url != self._handle_url:
+            # A signed address expires: the handle's own leads to a new one.
+            response.close()
+            response = self._client.follow(self._handle_url, headers)
+            with self._lock:
+                self._url = str(response.url)
+                self._with_credentials = self._client.kept_credentials(response)
+        return response
+
+    def _require_range(self, response: httpx.Response, start: int, end: int) -> None:
+        if response.status_code == 416:
+            raise self._changed(f"has no bytes {start} to {end - 1} any more")
+        if response.status_code == 200:
+            etag = response.headers.get("etag")
+            if etag == self.validator:
+                raise self._changed("doesn't answer with ranges, though it says so", has_ranges=False)
+            raise self._changed("changed while it was fetched")
+        self._client.check_status(response, wanted=206)
+        told = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
+        asked = (start, end - 1, self.size_bytes)
+        if told is None or tuple(map(int, told.groups())) != asked:
+            raise self._changed(
+                f"answers with another range than bytes {start} to {end - 1}", has_ranges=False
+            )
+        if response.headers.get("etag", self.validator) != self.validator:
+            raise self._changed("changed while it was fetched")
+
+    def _changed(self, what: str, *, has_ranges: bool = True) -> BodyChangedError:
+        # No attempt at this range helps: whoever wants the body must begin anew.
+        return BodyChangedError(f"{self.shown_url} {what}", hint="Try again.", has_ranges=has_ranges)
+
+    def whole(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """The blocks of the first answer; raises TruncatedError, NetworkError where they end too early."""
+        return self._received(blocks, self.size_bytes)
+
+    def _received(self, blocks: Iterator[bytes], wanted: int | None) -> Iterator[bytes]:
+        received = 0
+        try:
+            for block in blocks:
+                received += len(block)
+                yield block
+        except (httpx.HTTPError, httpcore.TimeoutException, httpcore.NetworkError) as error:
+            raise self._broken(error, received, wanted) from error
+        if wanted is not None and received != wanted:
+            raise self._truncated(received, wanted)
+
+    def _broken(self, error: Exception, received: int, wanted: int | None) -> HubcliError:
+        """The error of a body that ended, after so many bytes, before its end."""
+        if isinstance(error, httpx.RemoteProtocolError) and "peer closed" in str(error):
+            return self._truncated(received, wanted)
+        failed: NetworkError = translate(error, self.shown_url, f" after {received} bytes")
+        return failed
+
+    def _truncated(self, received: int, wanted: int | None) -> TruncatedError:
+        """The error of a body that is shorter than announced."""
+        return TruncatedError(
+            f"{self.shown_url} sent {received} bytes and announced {'more' if wanted is None else wanted}",
+            hint="The connection was cut, or the server is wrong about the length. Try again.",
+        ).transient()
+
+
+def body_blocks(response: httpx.Response, size_bytes: int | None, timeout_s: float) -> Iterator[bytes]:
+    """The body's bytes in blocks; an empty one is a beat of silence.
+
+    Where the length is known, they come by large reads behind the first chunk:
+    h11 copies every 64 KiB several times, with some hundred lines of Python
+    around them. It hands out all that it holds with each chunk: what follows
+    the first one is still on the connection, which is closed afterwards.
+    """
+    chunks = response.iter_raw()
+    first = next(chunks, b"")
+    if first:
+        yield first
+    stream = response.extensions.get("network_stream")
+    if stream is None or size_bytes is None:
+        yield from chunks
+    else:
+        yield from _blocks(stream, size_bytes - len(first), timeout_s)
+
+
+def _blocks(stream: httpcore.NetworkStream, remaining: int, timeout_s: float) -> Iterator[bytes]:
+    """The next `remaining` bytes, fewer where the peer closes; an empty block for each beat of silence."""
+    is_open, silent_since_s = True, time.monotonic()
+    while remaining > 0 and is_open:
+        parts: list[bytes] = []
+        wanted, give_on_at = min(_BLOCK_BYTES, remaining), time.monotonic() + _BLOCK_S
+        while wanted > 0 and is_open and (not parts or time.monotonic() < give_on_at):
+            try:
+                part = stream.read(wanted, min(_BEAT_S, timeout_s))
+            except httpcore.ReadTimeout:
+                if time.monotonic() - silent_since_s >= timeout_s:
+                    raise
+                break
+            silent_since_s = time.monotonic()
+            is_open = bool(part)
+            wanted -= len(part)
+            parts.append(part)
+        block = b"".join(parts)
+        remaining -= len(block)
+        if block or is_open:
+            yield block

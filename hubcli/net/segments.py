@@ -1,0 +1,128 @@
+"""A body over several connections: windows of it into a spool, ahead of whoever reads from its start."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from hubcli.net.remote import RemoteBody
+from hubcli.net.retries import Progress, Retries
+from hubcli.net.spool import Segment, Spool
+
+__all__ = ["MIN_SEGMENTED_BYTES", "segment_size", "segmented"]
+
+# Smaller bodies come faster by the connection that is open already.
+MIN_SEGMENTED_BYTES = 8 << 20
+_MIN_WINDOW_BYTES, _MAX_WINDOW_BYTES = 4 << 20, 64 << 20
+_WINDOWS_A_CONNECTION = 4  # So that the last ones end together.
+_JOIN_S = 1.0
+_HUNGER_S = 0.1
+
+
+def segment_size(size_bytes: int, connections: int) -> int:
+    """How large the windows of the body are, in bytes."""
+    share = -(-size_bytes // (connections * _WINDOWS_A_CONNECTION))
+    return max(_MIN_WINDOW_BYTES, min(share, _MAX_WINDOW_BYTES))
+
+
+def segmented(
+    remote: RemoteBody,
+    spool: Spool,
+    first: Iterator[bytes],
+    connections: int,
+    retries: Retries,
+    stop: threading.Event,
+    position: int = 0,
+) -> Iterator[bytes]:
+    """The body from the position on, while up to so many connections fill the spool.
+
+    The first is enough as long as it brings more than the reader takes: on a
+    network that is faster than the unpacking, others cost without a gain.
+    `first` is the rest of the answer that came already, from the position on: it
+    serves the first window where that isn't there from before. Raises what `RemoteBody.range` does once no
+    attempt is left, DiskFullError, CacheError.
+    """
+    filling = _Filling(remote, spool, first, retries, connections, stop, position)
+    filling.begin(1)
+    try:
+        yield from spool.chunks(position, filling.hurry)
+    finally:
+        filling.end()
+
+
+class _Filling:
+    """The work of all connections."""
+
+    def __init__(
+        self,
+        remote: RemoteBody,
+        spool: Spool,
+        first: Iterator[bytes],
+        retries: Retries,
+        connections: int,
+        stop: threading.Event,
+        position: int,
+    ) -> None:
+        self._position = position
+        self._stop = stop
+        # What was read before the position is not in the spool, and is left to whoever resumes it.
+        ahead = (segment for segment in spool.segments if segment.start >= position)
+        self._waiting = [segment for segment in ahead if not segment.is_done]
+        self._connections = min(connections, len(self._waiting))
+        self._threads: list[threading.Thread] = []
+        self._hungry_s = 0.0
+        self._remote = remote
+        self._spool = spool
+        self._first = first
+        self._retries = retries
+        self._lock = threading.Lock()
+
+    def begin(self, connections: int) -> None:
+        """Has so many connections work, as far as there is something to do for them."""
+        while len(self._threads) < min(connections, self._connections):
+            thread = threading.Thread(target=self._work, name="hubcli-segment", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def hurry(self, waited_s: float) -> None:
+        """Hears that the reader waited: once it did so for long enough, all connections begin."""
+        self._hungry_s += waited_s
+        if self._hungry_s >= _HUNGER_S:
+            self.begin(self._connections)
+
+    def end(self) -> None:
+        """Stops every connection, and gives their threads a second to end."""
+        self._stop.set()
+        self._spool.close()
+        for thread in self._threads:
+            thread.join(_JOIN_S)
+
+    def _work(self) -> None:
+        """Fills one window after the other, the nearest to the start first."""
+        try:
+            while (segment := self._next()) is not None:
+                self._fill(segment)
+        except BaseException as error:  # noqa: BLE001 - handed to the reader, whatever it is
+            self._stop.set()
+            self._spool.fail(error)
+
+    def _next(self) -> Segment | None:
+        with self._lock:
+            return self._waiting.pop(0) if self._waiting and not self._stop.is_set() else None
+
+    def _fill(self, segment: Segment) -> None:
+        if segment.start == self._position:
+            with self._retries.borne(self._stop) as progress:
+                self._write(segment, self._first, progress)
+        while not segment.is_done and not self._stop.is_set():
+            with (
+                self._retries.borne(self._stop) as progress,
+                self._remote.range(segment.position, segment.end) as blocks,
+            ):
+                self._write(segment, blocks, progress)
+
+    def _write(self, segment: Segment, blocks: Iterator[bytes], progress: Progress) -> None:
+        for block in blocks:
+            progress.add(len(block))
+            if self._stop.is_set() or not self._spool.write(segment, block) or segment.is_done:
+                return

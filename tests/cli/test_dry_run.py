@@ -1,0 +1,93 @@
+"""`hubcli fetch --dry-run`: what would come, and that nothing does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from tests import models
+from tests.server import HubServer, Reply
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+ARCHIVE = models.archive()
+
+
+def snapshot(folder: Path) -> list[tuple[str, int, int]]:
+    """Every name below the folder with its times and size."""
+    found = ((path, path.lstat()) for path in sorted(folder.rglob("*")))
+    return [(str(path), status.st_mtime_ns, status.st_size) for path, status in found]
+
+
+def test_it_tells_handle_size_and_what_and_a_total(server: HubServer, hubcli: Run, tmp_path: Path) -> None:
+    folder = models.write_tree(tmp_path / "model", models.example_files())
+    url = server.serve("/maker/model/1", ARCHIVE)
+    silent = server.serve("/maker/silent/1", Reply(ARCHIVE, sends_length=False))
+    hubcli("fetch", "example://mul/1")
+    ran = hubcli("fetch", "--dry-run", url, silent, "example://mul/1", str(folder))
+    assert ran.returncode == 0, ran.stderr
+    _, *rows, total = ran.stdout.splitlines()
+    assert [row.split()[0] for row in rows] == [url, silent, "example://mul/1", str(folder)]
+    assert [row.split("  ")[-1] for row in rows] == ["would fetch", "would fetch", "cached", "local"]
+    assert total == f"4 models: 2 to fetch, {len(ARCHIVE) / 1000:.1f} kB, 1 of unknown size"
+
+
+def test_nothing_is_written_not_even_the_cache(
+    server: HubServer, hubcli: Run, cache: Path, tmp_path: Path
+) -> None:
+    url = server.serve("/maker/model/1", ARCHIVE)
+    lock = tmp_path / "models.lock"
+    assert hubcli("fetch", "--dry-run", url, "example://mul/1", "--lock", str(lock)).returncode == 0
+    assert not cache.exists()
+    assert not lock.exists()
+
+
+def test_a_cache_that_is_there_stays_as_it_is(hubcli: Run, cache: Path, tmp_path: Path) -> None:
+    handle = "https://tfhub.dev/maker/model/1"
+    file = tmp_path / "model.tar.gz"
+    file.write_bytes(ARCHIVE)
+    hubcli("fetch", handle, "--from", str(file))
+    of_tensorflow_hub = "https://tfhub.dev/maker/other/1"
+    key = hashlib.sha1(of_tensorflow_hub.encode()).hexdigest()
+    models.write_tree(cache / key, models.example_files())
+    before = snapshot(cache)
+    for words in ([handle, of_tensorflow_hub, "example://mul/1", str(file)], ["--force", str(file)]):
+        ran = hubcli("fetch", "--dry-run", *words)
+        assert ran.returncode == 0, ran.stderr
+    assert snapshot(cache) == before
+
+
+def test_quiet_prints_what_would_be_fetched(server: HubServer, hubcli: Run) -> None:
+    url = server.serve("/maker/model/1", ARCHIVE)
+    hubcli("fetch", "example://mul/1")
+    assert hubcli("fetch", "--dry-run", "-q", "example://mul/1", url).stdout == f"{url}\n"
+    assert hubcli("fetch", "--dry-run", "-q", "example://mul/1").stdout == ""
+
+
+def test_json_has_sums_and_errors_in_the_order_given(server: HubServer, hubcli: Run) -> None:
+    url = server.serve("/maker/model/1", ARCHIVE)
+    absent = server.url + "/absent/1"
+    ran = hubcli("fetch", "--dry-run", "--json", absent, url, "tfhub.dev/x")
+    document = json.loads(ran.stdout)
+    assert ran.returncode == 4
+    assert document["dry_run"] is True
+    assert document["models"] == [{"handle": url, "what": "would-fetch", "bytes": len(ARCHIVE)}]
+    assert document["to_fetch"] == {"models": 1, "bytes": len(ARCHIVE), "unknown": 0}
+    assert [error["code"] for error in document["errors"]] == ["not-found", "handle"]
+
+
+def test_a_broken_copy_and_force_mean_that_it_would_be_fetched(hubcli: Run) -> None:
+    model = Path(hubcli("fetch", "example://mul/1").stdout.strip())
+    assert hubcli("fetch", "--dry-run", "-q", "--force", "example://mul/1").stdout == "example://mul/1\n"
+    (model / "saved_model.pb").unlink()
+    assert hubcli("fetch", "--dry-run", "-q", "example://mul/1").stdout == "example://mul/1\n"
+
+
+def test_offline_and_a_lock_that_is_broken_fail_as_a_fetch_would(hubcli: Run, tmp_path: Path) -> None:
+    assert hubcli("fetch", "--dry-run", "--offline", "https://tfhub.dev/a/b/1").returncode == 5
+    lock = tmp_path / "models.lock"
+    model = Path(hubcli("fetch", "example://mul/1", "--lock", str(lock)).stdout.strip())
+    models.write_tree(model, {"assets.extra/more": b""})
+    assert hubcli("fetch", "--dry-run", "--locked", "-r", str(lock)).returncode == 6
