@@ -10,23 +10,47 @@ from pathlib import Path
 
 import pytest
 
+from hubcli import settings as settings_module
 from hubcli.cache.collect import Result
 from hubcli.cache.layout import NameKind
 from hubcli.cache.plan import Reason
-from hubcli.errors import ExitStatus
 from hubcli.settings import Settings
+from hubcli.variables import VARIABLES
+from tools import make_docs
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def section(title: str) -> str:
-    return README.split(f"## {title}", 1)[1].split("\n## ", 1)[0]
+def section(title: str, text: str = COMMANDS) -> str:
+    return text.split(f"## {title}", 1)[1].split("\n## ", 1)[0]
 
 
-def test_the_exit_statuses_are_those_of_the_error_tree() -> None:
-    rows = re.findall(r"^\| (\d+) \| (.+) \|$", section("For scripts"), re.MULTILINE)
-    assert rows == [(str(int(status)), status.meaning) for status in ExitStatus]
+def test_the_tables_are_what_the_program_says(capsys: pytest.CaptureFixture[str]) -> None:
+    assert make_docs.main(["--check"]) == 0, capsys.readouterr().err
+
+
+def test_a_table_that_says_something_else_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(README.replace("| 9 | a check", "| 9 | no check"), encoding="utf-8")
+    monkeypatch.setattr(make_docs, "README", tmp_path / "README.md")
+    assert make_docs.main(["--check"]) == 1
+    assert make_docs.main([]) == 0
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == README
+
+
+def test_every_variable_that_the_settings_read_is_described() -> None:
+    source = Path(settings_module.__file__).read_text(encoding="utf-8")
+    read = set(re.findall(r"""env(?:\.get\(|\[)"([A-Z_]+)""", source)) - {"TERM"}
+    assert read <= {name for one in VARIABLES for name in one.names}
+
+
+@pytest.mark.parametrize("file", ["README.md", "docs/commands.md", "CONTRIBUTING.md", "benchmarks/README.md"])
+def test_every_link_to_a_file_leads_somewhere(file: str) -> None:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / file).parent.joinpath(target).exists(), target
 
 
 @pytest.mark.parametrize(
@@ -98,12 +122,12 @@ def test_the_keys_of_a_dry_run_and_of_a_lock_file_are_those_that_are_written(
 def test_every_option_is_described(command: str, hubcli: Run) -> None:
     told = hubcli(command, "--help", COLUMNS="200").stdout
     for option in re.findall(r"(--[a-z0-9-]+)", told):
-        assert option in README or option == "--help", option
+        assert option in COMMANDS or option == "--help", option
 
 
 def test_the_python_lines_run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HUBCLI_CACHE_DIR", str(settings.cache_root))
-    code = re.search(r"```python\n(.+?)```", section("From Python"), re.DOTALL)
+    code = re.search(r"```python\n(.+?)```", section("From Python", README), re.DOTALL)
     assert code is not None
     exec(code[1], {})
     assert settings.cache_root.is_dir()

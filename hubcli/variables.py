@@ -1,0 +1,42 @@
+"""The environment variables that hubcli heeds, and what they mean: what help and documentation tell.
+
+`settings.py` reads them; proxies are read by httpx, TF_CONFIG by TensorFlow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["VARIABLES", "Variable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """Names that mean the same, in the order in which they are asked, and the meaning."""
+
+    names: tuple[str, ...]
+    meaning: str
+
+
+VARIABLES = (
+    Variable(
+        ("HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR"),
+        "the cache; else the user's cache directory, which `hub.load` must be told of",
+    ),
+    Variable(("HUBCLI_OFFLINE",), "`1`: send nothing; what isn't cached fails"),
+    Variable(("HUBCLI_MIRRORS",), "`PREFIX=URL`, separated by spaces: where to ask instead"),
+    Variable(("HUBCLI_GC",), "rules by which `fetch` collects once a day; `off` turns those of the file off"),
+    Variable(
+        ("HUBCLI_KAGGLE_ENDPOINT",),
+        "where Kaggle's API is (`https://www.kaggle.com`); credentials for Kaggle go there and nowhere else",
+    ),
+    Variable(("KAGGLE_API_TOKEN",), "a token for Kaggle, or the path of a file that holds one"),
+    Variable(("KAGGLE_USERNAME", "KAGGLE_KEY"), "an account at Kaggle; both are needed"),
+    Variable(("KAGGLE_CONFIG_DIR",), "where `kaggle.json` is (`~/.kaggle`)"),
+    Variable(("KAGGLEHUB_CACHE",), "kagglehub's cache (`~/.cache/kagglehub`)"),
+    Variable(("NETRC",), "the file with credentials for other hosts (`~/.netrc`)"),
+    Variable(("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"), "proxies, and hosts without one"),
+    Variable(("SSL_CERT_FILE", "SSL_CERT_DIR"), "certificate authorities in place of the system's"),
+    Variable(("NO_COLOR",), "anything: no colours"),
+    Variable(("TF_CONFIG",), "the workers of `finetune-export --strategy multiworker`, as TensorFlow has it"),
+)

@@ -1,0 +1,161 @@
+"""The recipes of the README, run as they are written."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests import models
+from tests.recipes import ROOT, Image, recipe, run_shell
+from tests.server import HubServer, Reply
+
+HANDLE = "https://tfhub.dev/google/nnlm-en-dim50/2"
+SUPPORTED = ("3.10", "3.11", "3.12", "3.13")
+
+
+@pytest.fixture
+def variables(server: HubServer) -> dict[str, str]:
+    """A user whose PATH has hubcli, and for whom a local server plays tfhub.dev."""
+    server.serve("/google/nnlm-en-dim50/2", Reply(models.archive()))
+    scripts = str(Path(sys.executable).parent)
+    return {
+        **os.environ,
+        "HUBCLI_MIRRORS": f"https://tfhub.dev={server.url}",
+        "PATH": os.pathsep.join((scripts, os.environ["PATH"])),
+    }
+
+
+@pytest.fixture
+def project(tmp_path: Path, variables: dict[str, str]) -> Path:
+    """A directory with a list of models and its lock file."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "models.txt").write_text(f"{HANDLE}\n")
+    locking = "hubcli fetch -r models.txt --lock models.lock --cache-dir elsewhere && rm -r elsewhere"
+    run_shell(locking, folder, variables)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def new_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scripts of an empty environment of Python in which `pip install hubcli` gives this project."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    (folder / "constraints.txt").write_text(f"hubcli @ {ROOT.as_uri()}\n")
+    return folder / "bin"
+
+
+def in_environment(scripts: Path, variables: dict[str, str]) -> dict[str, str]:
+    return {
+        **variables,
+        "PATH": os.pathsep.join((str(scripts), variables["PATH"])),
+        "PIP_CONSTRAINT": str(scripts.parent / "constraints.txt"),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+
+
+@pytest.mark.slow
+def test_a_dockerfile_fills_the_cache_of_an_image(
+    project: Path, tmp_path: Path, variables: dict[str, str], new_environment: Path, server: HubServer
+) -> None:
+    image = Image(tmp_path / "image", in_environment(new_environment, variables))
+    image.build(recipe("dockerfile"), project)
+    assert re.fullmatch(r"python:(\d\.\d+)-slim", image.base)[1] in SUPPORTED  # type: ignore[index]
+    asked = len(server.requests)
+    path = run_shell(f"hubcli fetch {HANDLE}", image.root, image.variables).strip()
+    assert Path(path).is_relative_to(image.root / "models")
+    assert len(server.requests) == asked
+    assert image.variables["HUBCLI_OFFLINE"] == "1"
+
+
+@pytest.mark.slow
+def test_a_ci_job_fetches_what_is_locked_and_keeps_it_by_the_lock_file(
+    project: Path, variables: dict[str, str], new_environment: Path, server: HubServer
+) -> None:
+    (project / "requirements.txt").write_text("pytest\n")
+    (project / "test_model.py").write_text(
+        f"import hubcli\n\ndef test_the_model_is_here():\n    assert hubcli.fetch({HANDLE!r}).was_cached\n"
+    )
+    job = yaml.safe_load((ROOT / "docs" / "github-workflow.yml").read_text())["jobs"]["test"]
+    cache = next(step["with"] for step in job["steps"] if step.get("uses", "").startswith("actions/cache@"))
+    assert "hashFiles('models.lock')" in cache["key"]
+    variables = in_environment(new_environment, {**variables, **in_workspace(job["env"], project)})
+    for _ in range(2):  # The second run finds what the first has left.
+        for step in job["steps"]:
+            if "run" in step:
+                run_shell(step["run"], project, {**variables, **step.get("env", {})})
+    assert len([one for one in server.requests if one.method == "GET"]) == 2  # With that of the lock file.
+    assert (project / cache["path"]).is_dir()
+
+
+def in_workspace(values: dict[str, str], folder: Path) -> dict[str, str]:
+    return {name: value.replace("${{ github.workspace }}", str(folder)) for name, value in values.items()}
+
+
+def test_models_are_carried_to_a_machine_without_a_network(
+    project: Path, tmp_path: Path, variables: dict[str, str], server: HubServer
+) -> None:
+    (project / "models.lock").unlink()
+    run_shell(recipe("connected"), project, variables)
+    island = tmp_path / "island"
+    island.mkdir()
+    (project / "models.tar").rename(island / "models.tar")
+    asked = len(server.requests)
+    printed = run_shell(recipe("air-gapped"), island, variables)
+    assert len(server.requests) == asked
+    assert Path(printed.strip()).parent == island / "models"
+
+
+def test_carried_models_that_changed_on_the_way_are_found(
+    project: Path, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    run_shell(recipe("connected"), project, variables)
+    shard = next(project.glob("models/*/variables/variables.data*"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+    run_shell("tar -cf models.tar models models.lock", project, variables)
+    island = tmp_path / "island"
+    island.mkdir()
+    (project / "models.tar").rename(island / "models.tar")
+    script = f"{recipe('air-gapped')}\n"
+    with pytest.raises(AssertionError, match="Error: "):
+        run_shell(script, island, variables)
+
+
+def test_a_shared_cache_is_kept_in_bounds(project: Path, tmp_path: Path, variables: dict[str, str]) -> None:
+    shared = tmp_path / "srv" / "models"
+    script = recipe("shared-cache").replace("/srv/models", str(shared))
+    run_shell(f"hubcli fetch {HANDLE} example://mul/1 --cache-dir {shared}", project, variables)
+    run_shell(script, project, variables)
+    assert HANDLE in run_shell(f"hubcli ls -q --filter pinned=yes --cache-dir {shared}", project, variables)
+
+
+def test_the_hooks_run_what_they_say(project: Path, variables: dict[str, str]) -> None:
+    hooks = yaml.safe_load((ROOT / "docs" / "pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    models.write_tree(project / "export" / "model", models.example_files())
+    for hook in hooks:
+        assert hook["language"] == "system"
+        run_shell(hook["entry"], project, variables)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+def test_a_model_is_fine_tuned_and_shared(
+    tmp_path: Path, variables: dict[str, str], server: HubServer
+) -> None:
+    from hubcli.commands.export import export
+    from tests.interop import hub_models
+
+    hub_models.save("text", tmp_path / "text")
+    export(str(tmp_path / "text"), tmp_path / "text.tar.gz")
+    server.serve("/google/nnlm-en-dim50/2", Reply((tmp_path / "text.tar.gz").read_bytes()))
+    (tmp_path / "train.py").write_text(recipe("train.py"))
+    run_shell(recipe("fine-tune"), tmp_path, variables)
+    shared = tmp_path / "www" / "me" / "film-reviews" / "1"
+    server.serve("/me/film-reviews/1", Reply(shared.read_bytes()))
+    assert run_shell(f"hubcli fetch {server.url}/me/film-reviews/1", tmp_path, variables)

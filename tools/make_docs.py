@@ -1,0 +1,139 @@
+"""Fills what the program knows into the README: commands, exit statuses, JSON keys, variables, the workflow.
+
+`python -m tools.make_docs` writes the blocks between `<!-- generated: NAME -->` and `<!-- end -->` anew;
+with `--check` it writes nothing, and exits with 1 where one differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hubcli.errors import ExitStatus
+from hubcli.variables import VARIABLES
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+_WORKFLOW = ROOT / "docs" / "github-workflow.yml"
+_BLOCK = re.compile(r"(<!-- generated: ([a-z ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_EXAMPLE = "example://mul/1"
+
+# One run of each command that prints a document, in an order in which each finds what it needs.
+_RUNS: Mapping[str, Sequence[str]] = {
+    "fetch": ("fetch", _EXAMPLE),
+    "fetch --dry-run": ("fetch", "--dry-run", _EXAMPLE),
+    "ls": ("ls",),
+    "inspect": ("inspect", _EXAMPLE),
+    "inspect --diff": ("inspect", _EXAMPLE, "--diff", _EXAMPLE),
+    "verify": ("verify",),
+    "export": ("export", _EXAMPLE, "exported"),
+    "finetune-export": ("finetune-export", _EXAMPLE, "tuned", "--weights", "exported", "--dry-run"),
+    "pin": ("pin", _EXAMPLE),
+    "unpin": ("unpin", _EXAMPLE),
+    "gc": ("gc", "--older-than", "0s", "--grace", "0s", "--dry-run"),
+    "rm": ("rm", _EXAMPLE, "--dry-run"),
+    # "doctor": ("doctor",),
+}
+# The lists of which a document has one row a thing.
+_ROWS = ("models", "items", "checks")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes the blocks, or checks them."""
+    parser = argparse.ArgumentParser(prog="python -m tools.make_docs", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a block differs")
+    options = parser.parse_args(arguments)
+    text = README.read_text(encoding="utf-8")
+    filled = _BLOCK.sub(lambda block: f"{block[1]}{_BLOCKS[block[2]]()}\n{block[3]}", text)
+    if filled == text:
+        return 0
+    if options.check:
+        print(f"{README.name} isn't what the program says: python -m tools.make_docs", file=sys.stderr)
+        return 1
+    README.write_text(filled, encoding="utf-8")
+    return 0
+
+
+def commands() -> str:
+    """The commands with the first sentence of their help, in the order of the application."""
+    from hubcli.cli.app import app
+
+    rows = []
+    for command in app.registered_commands:
+        assert command.name is not None
+        assert command.callback is not None
+        first = (command.callback.__doc__ or "").strip().split("\n\n")[0]
+        rows.append((f"`hubcli {command.name}`", " ".join(first.split())))
+    return _table(("command", "what it does"), rows)
+
+
+def exit_statuses() -> str:
+    """The exit statuses, from the error tree."""
+    return _table(("exit", "meaning"), [(str(int(status)), status.meaning) for status in ExitStatus])
+
+
+def variables() -> str:
+    """The environment variables, from the settings."""
+    rows = [(", ".join(f"`{name}`" for name in one.names), one.meaning) for one in VARIABLES]
+    return _table(("variable", "meaning"), rows)
+
+
+def workflow() -> str:
+    """The example of a workflow, as the file has it."""
+    return f"```yaml\n{_WORKFLOW.read_text(encoding='utf-8').rstrip()}\n```"
+
+
+def keys() -> str:
+    """The keys of each document, from a run of its command."""
+    with tempfile.TemporaryDirectory() as folder:
+        documents = {name: _document(words, Path(folder)) for name, words in _RUNS.items()}
+    rows = []
+    for name, document in documents.items():
+        row = next((key for key in _ROWS if document.get(key)), None)
+        of_rows = f"{_names(document[row][0])}" if row is not None else "–"
+        rows.append((f"`{name}`", _names(document, but="schema"), of_rows))
+    return _table(("document of", "keys, besides `schema`", "keys of each of the rows"), rows)
+
+
+def _document(words: Sequence[str], folder: Path) -> dict[str, Any]:
+    variables = {**os.environ, "HUBCLI_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        [sys.executable, "-m", "hubcli", *words, "--json"],
+        cwd=folder,
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    document: dict[str, Any] = json.loads(run.stdout)
+    assert "error" not in document, document["error"]
+    return document
+
+
+def _names(document: Mapping[str, Any], but: str = "") -> str:
+    return ", ".join(f"`{key}`" for key in document if key != but)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
+    return "\n".join(["", lines[0], "|" + "---|" * len(head), *lines[1:], ""])
+
+
+_BLOCKS: Mapping[str, Callable[[], str]] = {
+    "commands": commands,
+    "exit statuses": exit_statuses,
+    "keys": keys,
+    "variables": variables,
+    "workflow": workflow,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
