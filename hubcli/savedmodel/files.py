@@ -34,12 +34,16 @@ class ModelFiles:
 
     @classmethod
     def of_directory(cls, top: Path) -> ModelFiles:
-        """All files below the directory. Raises OSError."""
+        """All files below the directory; none where that is no model. Raises OSError."""
         sizes, links = dict[str, int](), list[str]()
+        if not any(path.name in MAIN_FILES for path in top.iterdir()):
+            return cls(top, sizes)
+        inside = os.path.realpath(top)
         for folder, _, names in os.walk(top, onerror=_raise):
             for name in names:
                 path = Path(folder, name)
-                if path.is_symlink() and not path.resolve().is_relative_to(top.resolve()):
+                # Unlike Path.resolve, this bears links that lead to themselves.
+                if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
                     links.append(path.relative_to(top).as_posix())
                 if path.is_file():  # Not a link that leads nowhere.
                     sizes[path.relative_to(top).as_posix()] = path.stat().st_size

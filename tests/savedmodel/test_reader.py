@@ -116,6 +116,11 @@ def test_an_asset_that_is_a_link_out_of_the_model_is_a_finding(tmp_path: Path) -
     assert read(tmp_path / "m", meta_graph(asset_file_def=[asset_file("a:0", "v")])).findings != ()
 
 
+def test_a_link_to_itself_beside_the_model_is_borne(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert read(tmp_path, meta_graph()).assets == ()
+
+
 def test_an_asset_of_a_collection_is_declared_too(tmp_path: Path) -> None:
     made = meta_graph()
     wrapped = made.collection_def["saved_model_assets"].any_list.value.add()
