@@ -132,9 +132,10 @@ def exchange_at_once(new: Path, old: Path) -> bool:
 
 def remove_tree(path: Path) -> None:
     """Removes what is there: a file or a link itself, a directory with all in it. Follows no link."""
-    if path.is_symlink() or path.is_file():
-        path.unlink(missing_ok=True)
-    shutil.rmtree(path, ignore_errors=True)
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)  # rmtree would wait for somebody to write to a pipe.
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def file_sizes(top: Path) -> dict[str, int]:

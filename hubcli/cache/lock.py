@@ -21,6 +21,7 @@ from hubcli.cache.disk import directory_size_bytes, remove_tree
 from hubcli.cache.footprint import measure
 from hubcli.cache.layout import EntryPaths
 from hubcli.errors import LockTimeoutError
+from hubcli.formats.files import read_record
 
 __all__ = ["MIN_SILENCE_S", "Lock", "LockOwner", "hold_lock", "last_sign_of_life_s", "lock_at_once"]
 
@@ -50,7 +51,7 @@ class LockOwner:
     def read(cls, lock: Path) -> LockOwner | None:
         """The owner that the file names, or None where it is gone or names none."""
         try:
-            match = _FORM.fullmatch(lock.read_text(encoding="utf-8", errors="replace"))
+            match = _FORM.fullmatch(read_record(lock).decode("utf-8", "replace"))
         except OSError:
             return None
         return cls(match["host"], int(match["pid"]), match["uid"]) if match else None
@@ -151,7 +152,7 @@ def hold_lock(
     """
     owner, was_broken = LockOwner.of_this_process(), False
     while not _try_create(paths.lock, owner):
-        was_broken = _wait(paths, timeout_s, on_wait)
+        was_broken |= _wait(paths, timeout_s, on_wait)
     lock = Lock(paths, owner, was_broken=was_broken)
     try:
         yield lock
@@ -167,22 +168,24 @@ def lock_at_once(paths: EntryPaths, *, silence_s: float) -> Iterator[Lock | None
     if neither its lock nor what it unpacks has changed for `silence_s` seconds,
     MIN_SILENCE_S at least. Raises OSError where the root can't be written.
     """
-    owner, was_broken = LockOwner.of_this_process(), False
-    if not _try_create(paths.lock, owner):
-        holder = LockOwner.read(paths.lock)
-        if not _is_abandoned(paths, holder, silence_s):
-            yield None
-            return
-        _break(paths.lock, holder)
-        was_broken = True
-        if not _try_create(paths.lock, owner):
-            yield None
-            return
-    lock = Lock(paths, owner, was_broken=was_broken)
+    lock = _at_once(paths, silence_s)
     try:
         yield lock
     finally:
-        lock.release()
+        if lock is not None:
+            lock.release()
+
+
+def _at_once(paths: EntryPaths, silence_s: float) -> Lock | None:
+    owner, was_broken = LockOwner.of_this_process(), False
+    if _try_create(paths.lock, owner):
+        return Lock(paths, owner)
+    holder = LockOwner.read(paths.lock)
+    if os.path.lexists(paths.lock):  # Else its holder has just released it.
+        if not _is_abandoned(paths, holder, silence_s):
+            return None
+        was_broken = _break(paths.lock, holder)
+    return Lock(paths, owner, was_broken=was_broken) if _try_create(paths.lock, owner) else None
 
 
 def _is_abandoned(paths: EntryPaths, holder: LockOwner | None, silence_s: float) -> bool:
@@ -241,8 +244,8 @@ def _wait(paths: EntryPaths, timeout_s: float, on_wait: Callable[[LockOwner | No
         if is_dead or now - still_since >= timeout_s:
             if owner is not None and owner.is_here and not is_dead:
                 raise _timed_out(paths, owner, timeout_s)
-            _break(paths.lock, owner)
-            return True
+            if _break(paths.lock, owner):
+                return True
         if now - reported_at >= _REPORT_EVERY_S:
             on_wait(owner)
             reported_at = now
@@ -265,14 +268,59 @@ def _timed_out(paths: EntryPaths, owner: LockOwner, timeout_s: float) -> LockTim
     )
 
 
-def _break(lock: Path, condemned: LockOwner | None) -> None:
-    """Removes the lock file of `condemned`, and no other: a new holder's file is put back."""
+def _break(lock: Path, condemned: LockOwner | None) -> bool:
+    """Removes the lock file of `condemned`; False where it is gone, or that of a new holder by now.
+
+    Of two who find the same holder dead, the slower would else take the lock that the
+    faster one has made since for the one that it condemned. So whoever breaks a lock
+    holds flock(2) on that very file, and looks once more whether it still stands there.
+    """
     aside = lock.with_name(f"{lock.name}.tmp{uuid.uuid4().hex}")
     try:
-        lock.rename(aside)
+        with _opened(lock) as descriptor:
+            if not _may_break(lock, descriptor, condemned):
+                return False
+            lock.rename(aside)  # Whatever it is: a directory that holds files, too.
     except FileNotFoundError:
-        return
-    if LockOwner.read(aside) != condemned:
-        with suppress(OSError):  # Yet another holder came: both go on, and one of them will notice.
-            os.link(aside, lock)
+        return False
     remove_tree(aside)
+    return True
+
+
+def _may_break(lock: Path, descriptor: int | None, condemned: LockOwner | None) -> bool:
+    """Whether the file is that of `condemned`, and stays there until `descriptor` is closed.
+
+    On file systems without flock, and for a link, there is no such promise.
+    """
+    if descriptor is not None and not _is_claimed(descriptor):
+        return False  # Another process is just breaking it.
+    if LockOwner.read(lock) != condemned:
+        return False
+    return descriptor is None or os.path.samestat(os.fstat(descriptor), lock.lstat())
+
+
+@contextmanager
+def _opened(lock: Path) -> Iterator[int | None]:
+    """Its descriptor, None where it can't be opened. Raises FileNotFoundError."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise
+    except OSError:  # A link, or another user's file.
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _is_claimed(descriptor: int) -> bool:
+    from fcntl import LOCK_EX, LOCK_NB, flock
+
+    with suppress(OSError):  # A file system that has none.
+        try:
+            flock(descriptor, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hubcli.formats.wire import Bytes
 
-__all__ = ["INDEX_FILE", "MAIN_FILES", "contents", "list_unnoticed", "open_unnoticed"]
+__all__ = ["INDEX_FILE", "MAIN_FILES", "contents", "list_unnoticed", "open_unnoticed", "read_record"]
 
 MAIN_FILES = ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")
 INDEX_FILE = "variables/variables.index"
@@ -22,6 +22,7 @@ INDEX_FILE = "variables/variables.index"
 _MAPPED_FROM_BYTES = 64 << 20
 # Of an outline a few pages are looked at, which must not cost the reading of the whole file.
 _OUTLINED_FROM_BYTES = 1 << 18
+_MAX_RECORD_BYTES = 1 << 20
 
 
 def open_unnoticed(path: str, flags: int) -> int:
@@ -62,3 +63,16 @@ def contents(path: Path, *, for_outline: bool = False) -> Iterator[Bytes]:
             return
         with mmap(file.fileno(), 0, access=ACCESS_READ) as mapped:
             yield mapped
+
+
+def read_record(path: Path | str, max_bytes: int = _MAX_RECORD_BYTES) -> bytes:
+    """What a small file holds, `max_bytes` of it at most; whatever stands there, nothing is waited for.
+
+    A cache is a directory where others write: a pipe would never answer, a device never end.
+    Raises OSError.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return os.read(descriptor, max_bytes)
+    finally:
+        os.close(descriptor)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hubcli.cache.layout import EntryPaths
-from hubcli.cache.lock import LockOwner, hold_lock
+from hubcli.cache.lock import LockOwner, hold_lock, lock_at_once
 from hubcli.errors import LockTimeoutError
 
 
@@ -141,6 +141,18 @@ def test_another_host_that_makes_progress_is_waited_for(paths: EntryPaths) -> No
     thread.join()
 
 
+def test_what_never_ends_or_never_answers_is_no_lock_of_anybody(paths: EntryPaths) -> None:
+    os.mkfifo(paths.lock)
+    assert LockOwner.read(paths.lock) is None
+    with hold_lock(paths, timeout_s=0.1):
+        pass
+    paths.lock.symlink_to("/dev/zero")
+    assert LockOwner.read(paths.lock) is None
+    with hold_lock(paths, timeout_s=0.1):
+        pass
+    assert os.listdir(paths.root) == []
+
+
 def test_a_link_to_nowhere_is_robbed_after_the_timeout(paths: EntryPaths) -> None:
     paths.lock.symlink_to("nowhere")
     with hold_lock(paths, timeout_s=0.1):
@@ -201,3 +213,39 @@ def test_many_processes_hold_it_one_at_a_time(paths: EntryPaths) -> None:
     children = [subprocess.Popen([sys.executable, "-c", COUNTER, str(paths.root)]) for _ in range(4)]
     assert [child.wait(60) for child in children] == [0, 0, 0, 0]
     assert (paths.root / "counter").read_text() == "80"
+
+
+RACER = """
+import os, random, socket, sys
+from pathlib import Path
+from hubcli.cache.layout import EntryPaths
+from hubcli.cache.lock import hold_lock, lock_at_once
+paths, dead_pid = EntryPaths(Path(sys.argv[1]), "0" * 40), sys.argv[2]
+held = 0
+for number in range(400):
+    with lock_at_once(paths, silence_s=0) if number % 20 else hold_lock(paths, timeout_s=60) as lock:
+        if lock is None:
+            continue
+        held += 1
+        (paths.root / "alone").touch(exist_ok=False)
+        (paths.root / "alone").unlink()
+        if random.random() < 0.3:  # The file of a process that is gone: whoever comes next breaks it.
+            with paths.lock.open("r+") as file:
+                file.write(f"{socket.gethostname()}.{dead_pid}.{lock.owner.uid}")
+                file.truncate()
+print(held)
+"""
+
+
+def test_of_many_who_find_a_dead_holder_one_takes_the_lock_and_leaves_none(paths: EntryPaths) -> None:
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, str(paths.root), str(dead_pid())], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    held = [int(racer.communicate(timeout=120)[0]) for racer in racers]
+    assert all(held), "it was no race"
+    with lock_at_once(paths, silence_s=0) as lock:
+        assert lock is not None
+    assert os.listdir(paths.root) == []
