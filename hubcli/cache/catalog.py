@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from hubcli.cache.disk import cache_errors, directory_size_bytes, file_sizes
+from hubcli.cache.disk import cache_errors, directory_size_bytes
 from hubcli.cache.entry import Entry, LastUse
 from hubcli.cache.footprint import Footprint
 from hubcli.cache.layout import EntryPaths
@@ -82,15 +85,24 @@ def model_row(names: RootNames, key: str) -> CatalogRow:
         return CatalogRow(
             key, EntryState.OK, footprint.size_bytes, entry, None, None, last_use, is_pinned, footprint
         )
-    sizes = file_sizes(paths.model)
-    if entry.manifest is None and not any(sizes.get(name) for name in MAIN_FILES):
+    if entry.manifest is None and not _has_main_file(paths):
         problem = "saved_model.pb is missing"
     owner = _live_owner(paths) if is_locked else None
     state = _state(entry, problem, owner)
-    size = sum(sizes.values())
+    # A link may lead anywhere, to the whole disk too: none is followed but to a model.
+    size = None if problem is not None and key in names.moved else directory_size_bytes(paths.model)
     if state is EntryState.FOREIGN:
         return CatalogRow(key, state, size)
     return CatalogRow(key, state, size, entry, owner, problem, last_use, is_pinned)
+
+
+def _has_main_file(paths: EntryPaths) -> bool:
+    for name in MAIN_FILES:
+        with suppress(OSError):
+            status = os.lstat(f"{paths.model_text}/{name}")
+            if stat.S_ISREG(status.st_mode) and status.st_size:
+                return True
+    return False
 
 
 def _state(entry: Entry, problem: str | None, owner: LockOwner | None) -> EntryState:

@@ -40,6 +40,7 @@ __all__ = ["Done", "Result", "collect"]
 # hub.load reads a model some milliseconds after it has listed the directory. Who lists it to see how
 # large it is means nothing by it, and may come back.
 _LOOK_TO_READ_S = 2.0
+_GONE = "it is gone already"
 
 
 class Result(str, Enum):
@@ -111,18 +112,24 @@ class _Collection:
         if why_not is not None:
             is_gone = not os.path.lexists(self.paths.model)
             return Done(item, Result.GONE if is_gone else Result.CHANGED, detail=why_not)
-        if item.reason is Reason.ASKED_FOR:
-            self.paths.pin.unlink(missing_ok=True)
         links = self._unlink(model.aliases)
         trash = self.paths.trash(lock.owner.uid)
-        self.paths.model.rename(trash)
+        try:
+            self.paths.model.rename(trash)
+        except FileNotFoundError:  # Robbed, or without a lock on a full disk: another one was faster.
+            return Done(item, Result.GONE, detail=_GONE)
+        except OSError:
+            self._link(links)
+            raise
+        if item.reason is Reason.ASKED_FOR:
+            self.paths.pin.unlink(missing_ok=True)
         # From here on whoever looks for the model misses it: what may put it back is asked first.
         why_not = self._changed(item, model, trash)
         if why_not is not None and self._put_back(trash, links):
             return Done(item, Result.CHANGED, detail=why_not)
         if not os.path.lexists(self.paths.model):  # Nobody took the lock over meanwhile and published.
             for record in (self.paths.manifest, self.paths.descriptor):
-                record.unlink(missing_ok=True)
+                _delete(record)
         return self._deleted(item, trash)
 
     def _changed(self, item: PlannedItem, model: ModelFacts, place: Path) -> str | None:
@@ -130,7 +137,7 @@ class _Collection:
         try:
             status = os.lstat(place)
         except FileNotFoundError:
-            return "it is gone already"
+            return _GONE
         if status.st_ino != model.inode:
             return "it was fetched again meanwhile"
         if item.reason is Reason.ASKED_FOR:
@@ -166,10 +173,14 @@ class _Collection:
         if os.path.lexists(self.paths.model):
             return False
         trash.rename(self.paths.model)
+        self._link(links)
+        return True
+
+    def _link(self, links: list[tuple[Path, str]]) -> None:
+        """Makes links again that were removed."""
         for link, target in links:
             with suppress(OSError):
                 replace_link(link, target)
-        return True
 
     # --- Fragments
 
@@ -181,7 +192,7 @@ class _Collection:
             freed = fragment.footprint.freed_bytes if lock.was_broken else 0
             return Done(item, Result.REMOVED if lock.was_broken else Result.GONE, freed)
         if not os.path.lexists(path):
-            return Done(item, Result.GONE, detail="it is gone already")
+            return Done(item, Result.GONE, detail=_GONE)
         needs_no_model = fragment.kind in (
             NameKind.ALIAS,
             NameKind.DESCRIPTOR,

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from hubcli.formats.files import read_record
+
 __all__ = ["Descriptor"]
 
 _FORM = re.compile(
@@ -41,8 +43,7 @@ class Descriptor:
     def read(cls, path: Path) -> Descriptor | None:
         """The descriptor in the file, or None where there is none that can be understood."""
         try:
-            with path.open("rb") as file:
-                match = _FORM.fullmatch(file.read(_MAX_BYTES).decode("utf-8", "replace"))
+            match = _FORM.fullmatch(read_record(path, _MAX_BYTES).decode("utf-8", "replace"))
         except OSError:
             return None
         if match is None:

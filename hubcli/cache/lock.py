@@ -20,7 +20,7 @@ from pathlib import Path
 from hubcli.cache.disk import directory_size_bytes, remove_tree
 from hubcli.cache.footprint import measure
 from hubcli.cache.layout import EntryPaths
-from hubcli.errors import LockTimeoutError
+from hubcli.errors import LockTimeoutError, means_full
 from hubcli.formats.files import read_record
 
 __all__ = ["MIN_SILENCE_S", "Lock", "LockOwner", "hold_lock", "last_sign_of_life_s", "lock_at_once"]
@@ -166,7 +166,8 @@ def lock_at_once(paths: EntryPaths, *, silence_s: float) -> Iterator[Lock | None
 
     A holder of this host that is dead is robbed, and one that nothing is known of
     if neither its lock nor what it unpacks has changed for `silence_s` seconds,
-    MIN_SILENCE_S at least. Raises OSError where the root can't be written.
+    MIN_SILENCE_S at least. Raises OSError where the root can't be written, but not
+    for a full disk.
     """
     lock = _at_once(paths, silence_s)
     try:
@@ -178,14 +179,27 @@ def lock_at_once(paths: EntryPaths, *, silence_s: float) -> Iterator[Lock | None
 
 def _at_once(paths: EntryPaths, silence_s: float) -> Lock | None:
     owner, was_broken = LockOwner.of_this_process(), False
-    if _try_create(paths.lock, owner):
+    if _try_take(paths.lock, owner):
         return Lock(paths, owner)
     holder = LockOwner.read(paths.lock)
     if os.path.lexists(paths.lock):  # Else its holder has just released it.
         if not _is_abandoned(paths, holder, silence_s):
             return None
         was_broken = _break(paths.lock, holder)
-    return Lock(paths, owner, was_broken=was_broken) if _try_create(paths.lock, owner) else None
+    return Lock(paths, owner, was_broken=was_broken) if _try_take(paths.lock, owner) else None
+
+
+def _try_take(lock: Path, owner: LockOwner) -> bool:
+    """As `_try_create`; but on a full disk, where nobody can make a lock, it is enough that there is none.
+
+    Whoever is to make room there could else not begin.
+    """
+    try:
+        return _try_create(lock, owner)
+    except OSError as error:
+        if not means_full(error):
+            raise
+        return not os.path.lexists(lock)
 
 
 def _is_abandoned(paths: EntryPaths, holder: LockOwner | None, silence_s: float) -> bool:

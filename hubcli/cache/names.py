@@ -87,5 +87,6 @@ def leads_out(link: Path) -> bool:
         target = os.readlink(link)  # noqa: PTH115 - a Path would tidy it
     except OSError:
         return False
-    folder, _, name = target.rpartition("/")
-    return name in ("", ".", "..") or (folder not in ("", ".") and Path(folder) != link.parent)
+    folder, separator, name = target.rpartition("/")
+    is_beside = not separator or folder == "." or Path(folder or "/") == link.parent
+    return name in ("", ".", "..") or not is_beside
