@@ -27,6 +27,21 @@ _FOLD_BOUND = 2.0
 _MEMORY_BOUND_BYTES = 80_000_000
 _LARGE_BYTES = 1 << 30
 _XOR_1 = bytes(value ^ 1 for value in range(256))
+# What the rewrite imports is what it has imported when it is done.
+_RECORD_IMPORTS = """
+import pathlib, sys
+before, file = set(sys.modules), pathlib.Path(sys.argv.pop(1))
+from hubcli.cli.main import main
+try:
+    main()
+finally:
+    file.write_text("\\n".join(name for name in sys.modules if name not in before))
+"""
+_IMPORT_ALL = """
+import importlib, pathlib, sys
+for name in pathlib.Path(sys.argv[1]).read_text().split():
+    importlib.import_module(name)
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,6 +90,9 @@ def _commands(python: Path, model: Path, tuned: Path) -> list[Contender]:
     hubcli = [str(python), "-m", "hubcli", "finetune-export", str(model)]
     weights = ["--weights", str(tuned), "-q"]
     steps = [str(python), "-m", "benchmarks.finetune_export", "--run"]
+    modules, once = model.with_name("modules"), str(model.with_name("once"))
+    recorded = [str(python), "-c", _RECORD_IMPORTS, str(modules), *hubcli[3:], once, *weights]
+    subprocess.run([*recorded, "--method", "rewrite"], check=True, stdout=subprocess.DEVNULL)
     return [
         Contender(
             _REWRITE,
@@ -87,7 +105,7 @@ def _commands(python: Path, model: Path, tuned: Path) -> list[Contender]:
             lambda folder: [*steps, "by-hand", str(model), str(tuned), str(folder / "out")],
             check=_require_model,
         ),
-        Contender(_IMPORT, lambda folder: [*steps, "imports"]),
+        Contender(_IMPORT, lambda folder: [str(python), "-c", _IMPORT_ALL, str(modules)]),
         _copying(model),
     ]
 
@@ -144,12 +162,6 @@ def _run(step: str, *arguments: str) -> None:
         from benchmarks.verify import write_model
 
         write_model(paths[0], _LARGE_BYTES)
-    elif step == "imports":
-        import hubcli.cli.app
-        import hubcli.commands.finetune_export  # noqa: F401
-        from hubcli.tf.largest_change import NumpyMeasure
-
-        NumpyMeasure()
     elif step == "tune":
         _tune(*paths)
     elif step == "by-hand":
@@ -179,6 +191,7 @@ def _by_hand(model: Path, tuned: Path, out: Path) -> None:
 def _tune(model: Path, tuned: Path) -> None:
     """The model with the last bit of every number turned over."""
     from hubcli.formats.tensor_values import TensorValues
+    from hubcli.savedmodel.changes import Distance
     from hubcli.savedmodel.rewrite import RewriteOptions, rewrite
     from hubcli.savedmodel.weights import open_weights
 
@@ -195,7 +208,9 @@ def _tune(model: Path, tuned: Path) -> None:
 
     tensors = open_weights(model).tensors
     values = {key: Tuned(one) for key, one in tensors.items() if one.dtype.name == "float32"}
-    rewrite(model, tuned, values, RewriteOptions(allow_nan=True, measure=lambda dtype, new, old: None))
+    rewrite(
+        model, tuned, values, RewriteOptions(allow_nan=True, measure=lambda dtype, new, old: Distance(None))
+    )
 
 
 if __name__ == "__main__":

@@ -8,11 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hubcli.archive.limits import Limits
-from hubcli.archive.pack import archive_size_bytes, pack
 from hubcli.archive.tree import Tree
 from hubcli.archive.unpack import require_room
 from hubcli.commands.destination import require_free, staged_output
-from hubcli.commands.fetch import fetch
 from hubcli.commands.finetune_gate import require_whole
 from hubcli.commands.finetune_options import FinetuneOptions, Method
 from hubcli.commands.finetune_result import FinetuneResult, Made, Written
@@ -21,7 +19,6 @@ from hubcli.commands.layouts import ExportFormat
 from hubcli.commands.listener import Listener
 from hubcli.commands.placement import Placement
 from hubcli.commands.targets import Target
-from hubcli.commands.unpacked import unpacked
 from hubcli.commands.weights_file import opened_weights
 from hubcli.errors import BrokenModelError, UsageError
 from hubcli.handle import HandleKind
@@ -103,13 +100,18 @@ class _FinetuneExport:
     @contextmanager
     def _model(self) -> Iterator[Path]:
         """The source's directory: of a handle the one in the cache, fetched where it isn't whole."""
+        # Imported where they are needed, as is `pack`: a directory asks for none of them.
         handle = self.target.handle
         if self.target.archive is not None:
+            from hubcli.commands.unpacked import unpacked
+
             with unpacked(self.target.archive, self.settings, self.listener) as folder:
                 yield self._checked(folder)
             return
         directory = self.target.directory
         if handle is not None and handle.kind is not HandleKind.PATH:
+            from hubcli.commands.fetch import fetch
+
             directory = fetch(handle, self.settings, listener=self.listener).path
         assert directory is not None
         model = self._checked(directory)
@@ -190,6 +192,8 @@ class _FinetuneExport:
         tree = Tree.read(made_at, Limits())
         if not self._is_archive:
             return Written(place, form, tree.size_bytes, tree.file_count, None)
+        from hubcli.archive.pack import archive_size_bytes, pack
+
         compress = form is ExportFormat.TAR_GZ
         size = archive_size_bytes(tree, compress=compress)
         require_room(staged.parent, size, str(place), "name another place")

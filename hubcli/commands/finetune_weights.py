@@ -16,10 +16,8 @@ from hubcli.commands.finetune_result import Made, NotKept, Values
 from hubcli.commands.listener import Listener
 from hubcli.commands.weights_file import best_measure
 from hubcli.errors import TensorFlowError
-from hubcli.savedmodel.files import ModelFiles
 from hubcli.savedmodel.map_file import read_map
 from hubcli.savedmodel.mapping import Mapping, map_weights
-from hubcli.savedmodel.reader import read_model
 from hubcli.savedmodel.rewrite import RewriteOptions, rewrite
 from hubcli.savedmodel.targets import Targets, read_targets
 from hubcli.savedmodel.weights import Weights
@@ -73,6 +71,8 @@ class FromWeights(NamedTuple):
 
     def _save_again(self, place: Path, staged: Path, values: Values, listener: Listener) -> Made:
         """Lets TensorFlow load what was written to `place`, and save it."""
+        from hubcli.savedmodel.files import ModelFiles
+        from hubcli.savedmodel.reader import read_model
         from hubcli.tf.live_model import LiveModel
 
         info = read_model(ModelFiles.of_directory(place), hash_assets=True)
@@ -95,6 +95,8 @@ class FromWeights(NamedTuple):
 
 def _require_resavable(name: str, model: Path) -> None:
     """Raises TensorFlowError where TensorFlow is missing, or saving the model again would lose something."""
+    from hubcli.savedmodel.files import ModelFiles
+    from hubcli.savedmodel.reader import read_model
     from hubcli.tf.importing import import_tensorflow
     from hubcli.tf.resave import require_resavable
 

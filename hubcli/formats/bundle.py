@@ -17,7 +17,7 @@ from hubcli.errors import BrokenModelError
 from hubcli.formats.dtypes import DType
 from hubcli.formats.slices import TensorSlice, slice_key
 from hubcli.formats.table import read_table
-from hubcli.formats.wire import FIXED32, VARINT, Field, messages, scan
+from hubcli.formats.wire import FIXED32, VARINT, messages, scan
 
 __all__ = ["OBJECT_GRAPH_KEY", "BundleEntry", "BundleIndex"]
 
@@ -81,7 +81,8 @@ class BundleIndex:
         shard_count = numbers.get(1, 0)
         if not 0 < shard_count <= _MAX_SHARDS:
             raise BrokenModelError(f"The index speaks of {shard_count} shards")
-        entries = tuple(_entry(key, value) for key, value in islice(table, _MAX_ENTRIES + 1))
+        shapes: dict[bytes, tuple[int, ...]] = {}  # Most tensors have one that others have, too.
+        entries = tuple(_entry(key, value, shapes) for key, value in islice(table, _MAX_ENTRIES + 1))
         if len(entries) > _MAX_ENTRIES:
             raise BrokenModelError(f"The index holds more than {_MAX_ENTRIES} tensors")
         for entry in entries:
@@ -125,7 +126,7 @@ class BundleIndex:
         return sizes
 
 
-def _entry(key: bytes, value: bytes) -> BundleEntry:
+def _entry(key: bytes, value: bytes, shapes: dict[bytes, tuple[int, ...]]) -> BundleEntry:
     numbers: dict[int, int] = {}
     shape: tuple[int, ...] = ()
     slices = []
@@ -135,7 +136,10 @@ def _entry(key: bytes, value: bytes) -> BundleEntry:
         elif field.number == _CRC32C and field.wire_type == FIXED32:
             numbers[_CRC32C] = int.from_bytes(value[field.start : field.end], "little")
         elif field.is_message(_SHAPE):
-            shape = _shape(value, field)
+            encoded = value[field.start : field.end]
+            if encoded not in shapes:
+                shapes[encoded] = _shape(encoded)
+            shape = shapes[encoded]
         elif field.is_message(_SLICES):
             slices.append(TensorSlice.decode(value[field.start : field.end]))
             if len(slices) > _MAX_SLICES:
@@ -152,11 +156,11 @@ def _entry(key: bytes, value: bytes) -> BundleEntry:
     )
 
 
-def _shape(value: bytes, message: Field) -> tuple[int, ...]:
+def _shape(encoded: bytes) -> tuple[int, ...]:
     """The sizes in a TensorShapeProto: repeated `dim` 2 with `size` 1."""
     sizes = []
-    for dimension in messages(value, 2, message.start, message.end):
-        inner = scan(value, dimension.start, dimension.end)
+    for dimension in messages(encoded, 2):
+        inner = scan(encoded, dimension.start, dimension.end)
         size = {field.number: field.value for field in inner}.get(1, 0)
         sizes.append(size)
     if len(sizes) > _MAX_RANK or any(size >> 63 for size in sizes):

@@ -12,10 +12,22 @@ from hubcli.formats.dtypes import DType
 from hubcli.formats.finite import has_non_finite
 from hubcli.formats.tensor_values import TensorValues
 
-__all__ = ["Change", "Comparison", "Measure", "changes_between", "largest_change"]
+__all__ = ["Change", "Comparison", "Distance", "Measure", "changes_between", "largest_change"]
 
-Measure: TypeAlias = Callable[[DType, bytes, bytes], float | None]
-"""The largest distance between two elements at the same place; None for types that have none."""
+
+class Distance(NamedTuple):
+    """How far apart two runs of numbers are: `largest` is the greatest |new - old|.
+
+    It is None of types without a distance. `is_finite` tells that the new ones
+    are all finite; where it is False, some may not be.
+    """
+
+    largest: float | None
+    is_finite: bool = False
+
+
+Measure: TypeAlias = Callable[[DType, bytes, bytes], Distance]
+"""The largest distance between two elements at the same place, the new before the old. NaN doesn't count."""
 
 _CODES = {
     "float16": "e",
@@ -42,25 +54,23 @@ class Change(NamedTuple):
     largest: float | None
 
 
-def largest_change(dtype: DType, new: bytes, old: bytes) -> float | None:
-    """The greatest |new - old| of the elements, without NumPy: 30 ns each.
+def largest_change(dtype: DType, new: bytes, old: bytes) -> Distance:
+    """A `Measure` without NumPy: 30 ns an element. Of complex numbers it is that of a component.
 
-    Of complex numbers it is that of a component. NaN doesn't count.
-
-    >>> largest_change(DType.of(1), struct.pack("<2f", 1.0, 2.0), struct.pack("<2f", 1.5, 2.0))
+    >>> largest_change(DType.of(1), struct.pack("<2f", 1.0, 2.0), struct.pack("<2f", 1.5, 2.0)).largest
     0.5
     """
     if dtype.name == "bfloat16":
         new, old = _widened(new), _widened(old)
     code = "f" if dtype.name == "bfloat16" else _CODES.get(dtype.name) or _COMPONENTS.get(dtype.name)
     if code is None:
-        return None
+        return Distance(None)
     layout = struct.Struct(f"<{len(new) // struct.calcsize(code)}{code}")
     changes = max(map(abs, map(sub, layout.unpack(new), layout.unpack(old))), default=0)
     if changes != changes:  # NaN came first, to which no number compares as greater.
         pairs = map(abs, map(sub, layout.unpack(new), layout.unpack(old)))
         changes = max((one for one in pairs if one == one), default=0)
-    return float(changes)
+    return Distance(float(changes))
 
 
 def _widened(piece: bytes) -> bytes:
@@ -96,13 +106,15 @@ class Comparison:
             self.is_changed = True
 
     def _look_closer(self, dtype: DType, new: bytes, old: bytes) -> None:
-        self.has_non_finite = self.has_non_finite or has_non_finite(dtype, new)
-        if len(new) != len(old) and dtype.item_bytes is not None:
+        if dtype.item_bytes is None:  # Strings: no numbers, and no distance.
+            return
+        if len(new) != len(old):
             raise BrokenModelError("its shard ends within it")
-        if dtype.item_bytes is not None:
-            largest = self._measure(dtype, new, old)
-            if largest is not None:
-                self._largest = max(largest, self._largest or 0.0)
+        found = self._measure(dtype, new, old)
+        if found.largest is not None:
+            self._largest = max(found.largest, self._largest or 0.0)
+        if not (found.is_finite or self.has_non_finite):
+            self.has_non_finite = has_non_finite(dtype, new)
 
     def change(self, key: str) -> Change:
         """What to report of it."""

@@ -21,7 +21,7 @@ from hubcli.formats.bundle_writer import ShardWriter, write_index
 from hubcli.formats.files import INDEX_FILE
 from hubcli.formats.runs import Box, picked
 from hubcli.formats.slices import TensorSlice
-from hubcli.formats.tensor_values import TensorValues, file_pieces
+from hubcli.formats.tensor_values import TensorValues, file_pieces, keep_freed_memory
 from hubcli.savedmodel.changes import Change, Comparison, Measure, largest_change
 from hubcli.savedmodel.fingerprint import with_checkpoint_hash
 
@@ -81,6 +81,7 @@ def rewrite(
     _require_fit(bundle, values)
     job = _Job(bundle, values, options, on_bytes)
     left_out = {f"{_FOLDER}/{bundle.shard(number).name}" for number in range(bundle.index.shard_count)}
+    keep_freed_memory()
     copied_bytes = _copy(model, destination, left_out | {INDEX_FILE})
     entries = job.write(destination / _FOLDER)
     write_index(destination / INDEX_FILE, bundle.index.shard_count, entries)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 from hubcli.errors import TensorFlowError
 from hubcli.formats.dtypes import DType
+from hubcli.savedmodel.changes import Distance
 
 __all__ = ["NumpyMeasure"]
 
@@ -19,10 +21,9 @@ _COMPLEX = {"complex64": "<f4", "complex128": "<f8"}
 
 
 class NumpyMeasure:
-    """A `Measure` for `rewrite`: the greatest |new - old|; None for types without a distance.
+    """A `Measure` for `rewrite`; of complex numbers it is the distance of a component.
 
-    Of complex numbers it is that of a component. NaN doesn't count. Raises
-    TensorFlowError where NumPy isn't installed.
+    Raises TensorFlowError where NumPy isn't installed.
     """
 
     def __init__(self) -> None:
@@ -32,7 +33,7 @@ class NumpyMeasure:
             raise TensorFlowError("numpy isn't installed", hint="pip install 'hubcli[tf]'") from error
         self._np: Any = np
 
-    def __call__(self, dtype: DType, new: bytes, old: bytes) -> float | None:
+    def __call__(self, dtype: DType, new: bytes, old: bytes) -> Distance:
         """As `hubcli.savedmodel.changes.Measure` says."""
         np = self._np
         if dtype.name == "bfloat16":
@@ -46,13 +47,15 @@ class NumpyMeasure:
             # The difference of two signed numbers needs a bit more than they have: unsigned it fits.
             high, low = np.maximum(left, right), np.minimum(left, right)
             unsigned = _INTEGERS[dtype.name].replace("i", "u")
-            return float((high.view(unsigned) - low.view(unsigned)).max(initial=0))
-        return None
+            return Distance(float((high.view(unsigned) - low.view(unsigned)).max(initial=0)), is_finite=True)
+        return Distance(None)
 
-    def _of_floats(self, new: Any, old: Any) -> float:
+    def _of_floats(self, new: Any, old: Any) -> Distance:
         np = self._np
         with np.errstate(all="ignore"):
             changes = np.subtract(new, old, dtype=None if new.dtype.itemsize > 2 else "<f4")
             largest = float(max(changes.max(initial=0), -changes.min(initial=0)))
+            if isfinite(largest):  # Neither NaN nor infinity is at a finite distance from anything.
+                return Distance(largest, is_finite=True)
             # NaN shows in the maximum: only then is it looked for.
-            return largest if largest == largest else float(np.nanmax(np.abs(changes), initial=0))
+            return Distance(largest if largest == largest else float(np.nanmax(np.abs(changes), initial=0)))

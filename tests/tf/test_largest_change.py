@@ -27,26 +27,39 @@ def test_both_measures_agree(name: str) -> None:
             chance.bytes(640) if name in INTEGERS else chance.standard_normal(40).astype(name).tobytes()
             for _ in range(2)
         )
-        without = largest_change(BY_NAME[name], new, old)
-        assert NumpyMeasure()(BY_NAME[name], new, old) == pytest.approx(without, rel=1e-6)
+        without = largest_change(BY_NAME[name], new, old).largest
+        found = NumpyMeasure()(BY_NAME[name], new, old)
+        assert found.largest == pytest.approx(without, rel=1e-6)
+        assert found.is_finite
 
 
 def test_bfloat16_is_read_as_the_upper_half_of_float32() -> None:
     new, old = (np.array(one, ml_dtypes.bfloat16).tobytes() for one in ([1.5, 2.0], [1.0, 2.25]))
     for measure in (NumpyMeasure(), largest_change):
-        assert measure(BY_NAME["bfloat16"], new, old) == 0.5
+        assert measure(BY_NAME["bfloat16"], new, old).largest == 0.5
 
 
 def test_types_without_a_distance_have_none() -> None:
     for measure in (NumpyMeasure(), largest_change):
-        assert measure(BY_NAME["bool"], b"\0", b"\1") is None
+        assert measure(BY_NAME["bool"], b"\0", b"\1").largest is None
 
 
 def test_nan_does_not_hide_a_change() -> None:
     new = np.array([float("nan"), 1.0, 5.0], "<f4").tobytes()
     old = np.array([1.0, 1.0, 2.0], "<f4").tobytes()
     for measure in (NumpyMeasure(), largest_change):
-        assert measure(BY_NAME["float32"], new, old) == 3.0
+        assert measure(BY_NAME["float32"], new, old).largest == 3.0
+
+
+@pytest.mark.parametrize("name", [*NUMBERS, "bfloat16"])
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("before", [0.0, float("nan"), float("inf"), float("-inf")])
+def test_a_measure_never_takes_for_finite_what_is_not(name: str, number: float, before: float) -> None:
+    kind = ml_dtypes.bfloat16 if name == "bfloat16" else name
+    new, old = (np.array([1, one, 3], kind).tobytes() for one in (number, before))
+    for measure in (NumpyMeasure(), largest_change):
+        assert not measure(BY_NAME[name], new, old).is_finite
+        assert has_non_finite(BY_NAME[name], new)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
