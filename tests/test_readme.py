@@ -16,6 +16,7 @@ from hubcli.cache.layout import NameKind
 from hubcli.cache.plan import Reason
 from hubcli.settings import Settings
 from hubcli.variables import VARIABLES
+from tests import models
 from tools import make_docs
 
 ROOT = Path(__file__).parent.parent
@@ -85,6 +86,19 @@ def test_the_keys_of_export_are_those_that_are_printed(hubcli: Run, tmp_path: Pa
     table = section("`hubcli export").split("| key | meaning |", 1)[1].split("\n\n", 1)[0]
     cells = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
     assert ["schema", *re.findall(r"`(\w+)`", " ".join(cells))] == list(document)
+
+
+def test_the_keys_of_finetune_export_are_those_that_are_printed(hubcli: Run, tmp_path: Path) -> None:
+    weights = models.write_safetensors(tmp_path / "tuned.safetensors", v=[3.0])
+    options = ("--weights", str(weights), "--method", "rewrite", "--json")
+    document = json.loads(hubcli("finetune-export", "example://mul/1", str(tmp_path / "x"), *options).stdout)
+    table = section("`hubcli finetune-export").split("| key | meaning |", 1)[1].split("\n\n", 1)[0]
+    cells = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
+    keys = re.findall(r"`(\w+)`", " ".join(cells))
+    assert sorted(["schema", *keys]) == sorted(document)
+    for part in ("mapping", "values"):
+        row = next(line for line in table.splitlines() if line.startswith(f"| `{part}`"))
+        assert set(document[part]) <= set(re.findall(r"`(\w+)`", row))
 
 
 def test_the_keys_of_gc_are_those_that_are_printed(hubcli: Run, cache: Path) -> None:

@@ -51,7 +51,7 @@ Weights: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="A checkpoint, a SavedModel, .weights.h5, .keras, .npz or .safetensors.",
+        help="A checkpoint, a SavedModel, .weights.h5, .h5, .keras, .npz or .safetensors.",
         show_default=False,
         rich_help_panel=_WEIGHTS,
     ),

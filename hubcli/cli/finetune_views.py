@@ -99,12 +99,12 @@ def _fact(name: str, text: str) -> str:
 
 def _mapping_lines(mapping: Mapping) -> Iterator[str]:
     where = "by their keys" if mapping.root is None else f"from {mapping.root or 'the root'}"
-    yield f"Found a value for each of {len(mapping.pairs)} variables {where}"
+    yield f"Found values for {plural(len(mapping.pairs), 'variable')} {where}"
     if any(one.found_by == "order" for one in mapping.pairs):
         yield "Their order alone tells which is which: look at it with --dry-run"
     if mapping.unused:
-        names = tuple(key.removesuffix(VALUE_SUFFIX) for key in mapping.unused)
-        yield _fact("unused", f"{plural(len(names), 'value')} of the file: {_some(names)}")
+        count, first = len(mapping.unused), mapping.unused[0].removesuffix(VALUE_SUFFIX)
+        yield _fact("unused", f"{plural(count, 'value')} of the file{', such as' * (count > 1)} {first}")
 
 
 def _values_text(made: Made) -> str:

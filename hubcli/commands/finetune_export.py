@@ -177,7 +177,6 @@ class _FinetuneExport:
             size = Tree.read(model, Limits()).size_bytes
             copies = 1 + (self.options.method is Method.RESAVE) + self._is_archive
             require_room(staged.parent, copies * size, str(self.placement.place), "name another place")
-            self.listener.started(self.target.name, str(self.placement.place), size)
             yield staged, staged.with_name("model") if self._is_archive else staged
 
     @property
@@ -197,6 +196,7 @@ class _FinetuneExport:
         compress = form is ExportFormat.TAR_GZ
         size = archive_size_bytes(tree, compress=compress)
         require_room(staged.parent, size, str(place), "name another place")
+        self.listener.started(self.target.name, str(place), tree.size_bytes)
         packed = pack(tree, staged, compress=compress, on_bytes=self.listener.received)
         return Written(place, form, packed.size_bytes, tree.file_count, packed.sha256)
 

@@ -53,6 +53,8 @@ class FromWeights(NamedTuple):
             listener.step("Starting TensorFlow")
             _require_resavable(self.name, self.model)
         place = staged if is_rewrite else staged.with_name("values")
+        size_bytes = sum(entry.size_bytes for entry in self.targets.bundle.index.entries)
+        listener.started(self.name, str(self.weights.path), size_bytes)
         report = rewrite(
             self.model,
             place,

@@ -22,8 +22,9 @@ from hubcli.formats.safetensors_reader import read_safetensors
 from hubcli.formats.tensor_values import TensorValues
 from hubcli.savedmodel.checkpoint_graph import CheckpointGraph
 
-__all__ = ["WeightGroup", "Weights", "WeightsKind", "open_weights", "weights_kind"]
+__all__ = ["DAMAGED_HINT", "WeightGroup", "Weights", "WeightsKind", "open_weights", "weights_kind"]
 
+DAMAGED_HINT = "Copy it again, or save it anew: it is damaged, cut off, or something else than its name says."
 _STATE_FILE = "checkpoint"
 _STATE = re.compile(rb'^\s*model_checkpoint_path:\s*"((?:[^"\\]|\\.)*)"', re.MULTILINE)
 _MAX_STATE_BYTES = 1 << 20
@@ -146,7 +147,8 @@ def open_weights(path: Path) -> Weights:
         bundle = Bundle.open(folder, prefix)
         return Weights(path, kind, bundle.values(), bundle)
     except BrokenModelError as error:
-        raise BrokenModelError(f"{path}: {error.message}", hint=error.hint) from error
+        told = error.message.removeprefix(f"{path.name}: ").removeprefix(f"{path.name} ")
+        raise BrokenModelError(f"{path}: {told}", hint=error.hint or DAMAGED_HINT) from error
     except OSError as error:
         raise NotFoundError(
             f"{error.filename or path} can't be read: {error.strerror}", hint="Check the path and its mode."

@@ -18,7 +18,7 @@ from hubcli.archive.unpack import require_room
 from hubcli.errors import BrokenModelError, NotFoundError
 from hubcli.formats.dtypes import DTYPE_ENUM, DType
 from hubcli.formats.tensor_values import PIECE_BYTES, TensorValues
-from hubcli.savedmodel.weights import WeightGroup, Weights, WeightsKind, weights_kind
+from hubcli.savedmodel.weights import DAMAGED_HINT, WeightGroup, Weights, WeightsKind, weights_kind
 from hubcli.tf.importing import import_h5py
 
 __all__ = ["open_keras_weights"]
@@ -57,14 +57,18 @@ def _reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise NotFoundError(f"{path} isn't there", hint="Check the path.") from error
     except zipfile.BadZipFile as error:
-        raise BrokenModelError(f"{path} can't be read as a Keras archive: {error}") from error
+        raise BrokenModelError(
+            f"{path} can't be read as a Keras archive: {error}", hint=DAMAGED_HINT
+        ) from error
     except OSError as error:
         if error.errno is not None:  # Of the disk: h5py's own have none.
             raise
-        raise BrokenModelError(f"{path} can't be read as HDF5: {error}") from error
+        raise BrokenModelError(f"{path} can't be read as HDF5: {error}", hint=DAMAGED_HINT) from error
     # What a file says of itself may be of any type, and h5py gives it as it is.
     except (zlib.error, LookupError, NotImplementedError, TypeError, ValueError, RuntimeError) as error:
-        raise BrokenModelError(f"{path} can't be read as weights of Keras: {error}") from error
+        raise BrokenModelError(
+            f"{path} can't be read as weights of Keras: {error}", hint=DAMAGED_HINT
+        ) from error
 
 
 @contextmanager
@@ -140,7 +144,7 @@ class _DatasetValues(TensorValues):
 
     def __init__(self, key: str, dataset: Any) -> None:
         if dataset.shape is None:
-            raise BrokenModelError(f"{key} is empty: it has no shape")
+            raise BrokenModelError(f"{key} is empty: it has no shape", hint=DAMAGED_HINT)
         super().__init__(key, _dtype(key, dataset.dtype), tuple(dataset.shape))
         self._dataset = dataset
 
@@ -171,7 +175,7 @@ class _DatasetValues(TensorValues):
         except (OSError, RuntimeError, ValueError) as error:
             if getattr(error, "errno", None) is not None:
                 raise
-            raise BrokenModelError(f"{self.key} can't be read: {error}") from error
+            raise BrokenModelError(f"{self.key} can't be read: {error}", hint=DAMAGED_HINT) from error
 
 
 def _dtype(key: str, found: Any) -> DType:

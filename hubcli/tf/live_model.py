@@ -65,6 +65,7 @@ class LiveModel:
         import_tensorflow()  # Before the user's module does: without its noise.
         with own_directory():
             function = TrainingFunction.load(job.function)
+            function.require_arguments(job.arguments)  # Before a large model is loaded in vain.
             with job.strategy.scope():
                 obj = load_model(directory, job.tags, name=name)
                 lists = OwnLists.of(obj)

@@ -10,6 +10,7 @@ from typing import Any
 
 from hubcli.errors import TensorFlowError, UsageError
 from hubcli.tf.importing import import_tensorflow
+from hubcli.tf.messages import first_line
 from hubcli.tf.strategy_kind import StrategyKind
 
 __all__ = ["Strategy", "StrategyKind"]
@@ -46,9 +47,10 @@ class Strategy:
                 value = tf.distribute.MirroredStrategy([device.name for device in devices])
             else:
                 value = tf.distribute.MultiWorkerMirroredStrategy()
-        except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        # What stands in TF_CONFIG is taken apart by TensorFlow, which trusts it to be of the right types.
+        except (tf.errors.OpError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise TensorFlowError(
-                f"The strategy {kind.value} can't be started: {error}",
+                f"The strategy {kind.value} can't be started: {first_line(error)}",
                 hint="Check TF_CONFIG and that the workers reach each other."
                 if kind is StrategyKind.MULTI_WORKER
                 else "Train without --strategy.",
@@ -63,12 +65,15 @@ class Strategy:
 def _require_cluster() -> None:
     # What the cluster is made of is said to TensorFlow, not to hubcli: it reads the variable by itself.
     text = os.environ.get("TF_CONFIG", "")
+    if not text:
+        raise UsageError("--strategy multiworker needs TF_CONFIG, which isn't set", hint=_TF_CONFIG_HINT)
     try:
-        config = json.loads(text or "null")
+        config = json.loads(text)
     except ValueError as error:
         raise UsageError(f"TF_CONFIG is no JSON: {error}", hint=_TF_CONFIG_HINT) from error
-    if not isinstance(config, dict) or not config.get("cluster") or not config.get("task"):
-        raise UsageError("--strategy multiworker needs TF_CONFIG, which isn't set", hint=_TF_CONFIG_HINT)
+    parts = [config.get(name) for name in ("cluster", "task")] if isinstance(config, dict) else [None]
+    if not all(isinstance(part, dict) and part for part in parts):
+        raise UsageError("TF_CONFIG doesn't tell the cluster and the task in it", hint=_TF_CONFIG_HINT)
 
 
 _TF_CONFIG_HINT = (

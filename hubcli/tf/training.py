@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from inspect import iscoroutine, isgenerator
+from inspect import iscoroutine, isgenerator, signature
 from typing import Any
 
 from hubcli.errors import TensorFlowError, UsageError
@@ -22,6 +22,18 @@ class TrainingFunction:
 
     name: str
     function: Callable[..., Any]
+
+    def require_arguments(self, arguments: Mapping[str, Any]) -> None:
+        """Raises UsageError where the function can't be called with an object and these."""
+        try:
+            signature(self.function).bind(object(), **arguments)
+        except TypeError as error:
+            raise UsageError(
+                f"{self.name} can't be called with the model and the arguments given: {error}",
+                hint=f"It takes {signature(self.function)}: the model first, the others by --arg KEY=VALUE.",
+            ) from error
+        except ValueError:  # One in C tells nobody what it takes.
+            return
 
     @classmethod
     def load(cls, text: str) -> TrainingFunction:

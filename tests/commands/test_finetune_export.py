@@ -7,6 +7,7 @@ import json
 import os
 import struct
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,7 @@ from hubcli.errors import (
 from hubcli.formats.bundle_values import Bundle
 from hubcli.settings import Settings
 from tests import models
+from tests.conftest import ROOT
 from tests.corpus import KINDS, corpus_model
 from tests.disks import mounted
 from tests.entries import SHARD
@@ -242,9 +244,10 @@ def test_weights_of_another_type_are_refused(model: Path, tmp_path: Path, out: P
 
 
 def test_weights_of_a_part_are_refused(tmp_path: Path, out: Path) -> None:
-    model = write_bundle_model(tmp_path / "two", {"a": bytes(4), "b": bytes(4)})
-    weights = models.write_safetensors(tmp_path / "half.safetensors", a=[3.0])
-    refused(HubcliError, model, out, rewriting(weights))
+    model = corpus_model("tfjs_multiple_signatures")
+    weights = models.write_safetensors(tmp_path / "half.safetensors", two=[3.0])
+    error = refused(MappingError, model, out, rewriting(weights))
+    assert "it lacks v" in error.message
 
 
 def test_damaged_weights_are_refused(model: Path, tmp_path: Path, out: Path) -> None:
@@ -259,6 +262,22 @@ def test_damaged_weights_are_refused(model: Path, tmp_path: Path, out: Path) -> 
         # The value's own bytes have a checksum; of the others none is read: nothing changed.
         assert isinstance(caught.value, ChecksumError | BrokenModelError | UnchangedError)
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["w.npz", "w.safetensors", "w.weights.h5", "w.h5", "w.keras", "w.index", "saved/saved_model.pb"]
+)
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"version https://git-lfs"])
+def test_a_file_that_is_not_what_its_name_says_is_told_once_with_a_way_out(
+    name: str, content: bytes, model: Path, tmp_path: Path, out: Path
+) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(content)
+    weights = file.parent if name.startswith("saved") else file
+    error = refused(HubcliError, model, out, rewriting(weights))
+    assert error.exit_status in (2, 4, 6)
+    assert error.message.count(weights.name) == 1
 
 
 def test_a_broken_source_is_refused(model: Path, tuned: Path, out: Path) -> None:
@@ -343,18 +362,59 @@ def test_options_that_do_not_go_together_are_told(options: dict[str, Any], named
 # On the command line -----------------------------------------------------------------------------
 
 
-def test_tensorflow_is_asked_for_where_it_is_missing(
-    model: Path, tuned: Path, out: Path, tmp_path: Path, hubcli: Run
+@pytest.mark.parametrize(
+    ("values", "missing"),
+    [
+        (["--weights", "tuned.safetensors"], "tensorflow"),
+        (["--train", "train.py:train"], "tensorflow"),
+        (["--train", "train.py:train", "--method", "rewrite"], "tensorflow"),
+        (["--weights", "tuned.h5", "--method", "rewrite"], "h5py"),
+    ],
+)
+def test_what_is_missing_is_asked_for(
+    values: list[str],
+    missing: str,
+    model: Path,
+    tuned: Path,
+    out: Path,
+    hubcli: Run,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    hidden = tmp_path / "hidden" / "tensorflow.py"
+    monkeypatch.chdir(tuned.parent)
+    Path("tuned.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    Path("train.py").write_text("def train(obj): pass\n")
+    hidden = Path("hidden", f"{missing}.py")
     hidden.parent.mkdir()
-    hidden.write_text("raise ModuleNotFoundError(\"No module named 'tensorflow'\", name='tensorflow')\n")
-    path = os.pathsep.join([str(hidden.parent), os.environ.get("PYTHONPATH", "")])
-    ran = hubcli("finetune-export", str(model), str(out / "tuned"), "--weights", str(tuned), PYTHONPATH=path)
+    hidden.write_text(f"raise ModuleNotFoundError(\"No module named '{missing}'\", name='{missing}')\n")
+    path = os.pathsep.join([str(hidden.parent.absolute()), str(ROOT)])
+    ran = hubcli("finetune-export", str(model), str(out / "tuned"), *values, PYTHONPATH=path)
     assert ran.returncode == 7, ran.stderr
+    assert f"{missing} isn't installed" in ran.stderr
     assert "pip install 'hubcli[tf]'" in ran.stderr
-    assert "--method rewrite" in ran.stderr
+    assert ("--method rewrite" in ran.stderr) == (values[0] == "--weights" and missing == "tensorflow")
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("written_bytes", [0, 1, 20 << 20, 60 << 20])
+def test_a_process_that_is_killed_while_it_writes_shows_nothing(
+    written_bytes: int, tmp_path: Path, out: Path, cache: Path
+) -> None:
+    model = write_bundle_model(tmp_path / "large", {KEY: bytes(64 << 20)})
+    tuned = write_bundle_model(tmp_path / "tuned", {KEY: b"\1" * (64 << 20)})
+    command = ["finetune-export", str(model), str(out / "tuned"), "--weights", str(tuned)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "hubcli", *command, "--method", "rewrite"],
+        env={**os.environ, "HUBCLI_CACHE_DIR": str(cache)},
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    ) as running:
+        shard: list[Path] = []
+        while not shard or shard[0].stat().st_size < written_bytes:
+            assert running.poll() is None
+            shard = shard or list(out.glob(f".tuned.*/new/{SHARD}"))
+        running.kill()
+    assert [path.name.endswith(".hubcli-tmp") for path in out.iterdir()] == [True]
 
 
 def test_candidates_of_a_refusal_are_told_to_scripts(

@@ -52,8 +52,11 @@ KINDS = (
     ".npz",
     ".safetensors",
     "CheckpointManager",
+    "tf.train.Checkpoint",
+    "a SavedModel without its signatures",
     "keras 3 .weights.h5",
     "keras 3 .keras",
+    "keras 3 whole .h5",
     "keras 3 checkpoint",
 )
 BOTH_METHODS = pytest.mark.parametrize("method", list(Method), ids=lambda method: method.value)

@@ -64,7 +64,13 @@ def by_tape(handle: str, data: str, folder: Path) -> Trained:
     obj = hub.load(handle)
     saver = finetuning.by_tape(obj, data)
     tf.train.CheckpointManager(saver, str(folder / "managed"), max_to_keep=1).save()
-    return Trained({"CheckpointManager": folder / "managed"}, finetuning.witness_of(obj, data))
+    tf.saved_model.save(obj, str(folder / "saved"))
+    files = {
+        "CheckpointManager": folder / "managed",
+        "tf.train.Checkpoint": Path(saver.write(str(folder / "loop"))),
+        "a SavedModel without its signatures": folder / "saved",
+    }
+    return Trained(files, finetuning.witness_of(obj, data))
 
 
 def by_keras_3(handle: str, data: str, folder: Path) -> Trained:
@@ -72,7 +78,9 @@ def by_keras_3(handle: str, data: str, folder: Path) -> Trained:
     network = finetuning.by_keras_3(obj, data)
     network.save_weights(folder / "tuned.weights.h5")
     network.save(folder / "tuned.keras")
+    network.save(folder / "tuned.h5")
     files = {
+        "keras 3 whole .h5": folder / "tuned.h5",
         "keras 3 .weights.h5": folder / "tuned.weights.h5",
         "keras 3 .keras": folder / "tuned.keras",
         "keras 3 checkpoint": Path(tf.train.Checkpoint(model=network).save(str(folder / "three"))),
@@ -103,7 +111,10 @@ KINDS = {
     ".npz": by_layer,
     ".safetensors": by_layer,
     "CheckpointManager": by_tape,
+    "tf.train.Checkpoint": by_tape,
+    "a SavedModel without its signatures": by_tape,
     "keras 3 .weights.h5": by_keras_3,
     "keras 3 .keras": by_keras_3,
+    "keras 3 whole .h5": by_keras_3,
     "keras 3 checkpoint": by_keras_3,
 }

@@ -181,6 +181,18 @@ def test_a_function_that_cannot_be_found_is_a_fault_of_usage(script: Path, tmp_p
         TrainingFunction.load(f"{tmp_path}/imports.py:f")
 
 
+def test_a_function_that_takes_other_arguments_is_told_before_it_is_called(script: Path) -> None:
+    function = TrainingFunction.load(f"{script}:train")
+    function.require_arguments({"epochs": 3})
+    for arguments in ({"epoch": 3}, {"obj": 1}):
+        with pytest.raises(UsageError, match="can't be called with") as caught:
+            function.require_arguments(arguments)
+        assert "(obj, epochs=1, rate=0.1)" in caught.value.hint
+    with pytest.raises(UsageError, match="missing a required argument: 'loss'"):
+        TrainingFunction.load(f"{script}:by_labels").require_arguments({})
+    TrainingFunction.load("builtins:dict").require_arguments({"anything": 1})
+
+
 def test_a_function_of_a_module_in_this_directory(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(script.parent)
     assert TrainingFunction.load("my_training:nothing").function.__module__ == "my_training"
@@ -264,7 +276,16 @@ def test_two_processes_train_one_model_and_the_chief_writes_it(
     assert not (tmp_path / "out1").exists()
 
 
-@pytest.mark.parametrize(("text", "said"), [(None, "isn't set"), ("{", "no JSON"), ("{}", "isn't set")])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "isn't set"),
+        ("{", "no JSON"),
+        ("{}", "doesn't tell"),
+        ("[]", "doesn't tell"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": 3}', "doesn't tell"),
+    ],
+)
 def test_a_cluster_needs_its_configuration(
     text: str | None, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
