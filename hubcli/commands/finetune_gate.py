@@ -66,7 +66,9 @@ def require_same_interface(made: Path, info: SavedModelInfo) -> tuple[tuple[str,
         for one in found
         if one.part != "variable"
     ]
-    return _interface(info), (*others, *(state if slots else ()))
+    shards = 0 if info.checkpoint is None else info.checkpoint.shards
+    merged = [NotKept(f"{shards} data shards", "TensorFlow writes one")] if shards > 1 else []
+    return _interface(info), (*others, *(state if slots else ()), *merged)
 
 
 def _interface(info: SavedModelInfo) -> tuple[str, ...]:

@@ -29,6 +29,8 @@ __all__ = ["RewriteOptions", "RewriteReport", "rewrite"]
 
 _FOLDER, _PREFIX, _FINGERPRINT = "variables", "variables", "fingerprint.pb"
 _MAX_FINGERPRINT_BYTES = 1 << 16
+_DAMAGED_HINT = "Fetch or copy them again: they are damaged."
+_COPY_HINT = "Make a plain copy of the model, and export from that."
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +113,15 @@ def _copy(model: Path, destination: Path, left_out: set[str]) -> int:
         place.mkdir(parents=True, exist_ok=True)
         for name in names:
             if Path(folder, name).is_symlink():
-                raise BrokenModelError(f"{Path(folder, name)} is a link to a directory, which isn't followed")
+                raise BrokenModelError(
+                    f"{Path(folder, name)} is a link to a directory, which isn't followed", hint=_COPY_HINT
+                )
         for name in files:
             source = Path(folder, name)
             if source.relative_to(model).as_posix() in left_out:
                 continue
             if not source.is_file():
-                raise BrokenModelError(f"{source} is no regular file")
+                raise BrokenModelError(f"{source} is no regular file", hint=_COPY_HINT)
             shutil.copyfile(source, place / name)
             copied_bytes += source.stat().st_size
     return copied_bytes
@@ -208,12 +212,12 @@ class _Job:
                 recorded = given.crc32c if part.slice is None else None
                 new = writer.add(*self._new(part, given))
         except BrokenModelError as error:
-            raise BrokenModelError(f"{key}: {error.message}", hint=error.hint) from error
+            raise BrokenModelError(f"{key}: {error.message}", hint=error.hint or _DAMAGED_HINT) from error
         if recorded is not None and new.crc32c != recorded:
             where = "the model" if given is None else "the weights"
             raise ChecksumError(
                 f"{key}: its bytes in {where} don't have the checksum that is recorded there",
-                hint="Fetch or copy them again: they are damaged.",
+                hint=_DAMAGED_HINT,
             )
         self.size_bytes += new.size_bytes
         return new._replace(offset=entry.offset) if not new.size_bytes else new
@@ -242,7 +246,8 @@ class _Job:
 
     def _require_change(self) -> None:
         for key, comparison in self.comparisons.items():
-            if comparison.has_non_finite and not self.options.allow_nan:
+            # What the model holds already is no fault of the values that were given.
+            if comparison.is_changed and comparison.has_non_finite and not self.options.allow_nan:
                 raise ValuesError(
                     f"The new value of {key} has NaN or infinity in it",
                     hint="Take weights from before the training went astray, or allow it: --allow-nan.",

@@ -237,6 +237,12 @@ def test_a_plain_module_gets_its_lists_and_keeps_its_keys(zoo: Zoo, script: Path
     assert {one.part for one in differences(source, out / "tuned")} == {"value"}
 
 
+def test_what_saving_again_makes_of_the_shards_is_told(zoo: Zoo, script: Path, out: Path) -> None:
+    result = trained(zoo("two_shards"), out, f"{script}:nothing", allow_unchanged=True)
+    assert result.made is not None
+    assert ("2 data shards", "TensorFlow writes one") in result.made.not_kept
+
+
 def save_an_interface(target: Path) -> Path:
     """A model with all three lists."""
     import tensorflow as tf

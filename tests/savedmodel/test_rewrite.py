@@ -213,6 +213,16 @@ def test_what_is_no_number_is_refused(number: float, model: Path, tmp_path: Path
         rewrite(model, tmp_path / "out", {"c": Given("x", floats(1, number))})
 
 
+def test_what_was_no_number_before_may_stay(tmp_path: Path) -> None:
+    mask = struct.pack("<2f", float("-inf"), 0.0)
+    source = write_bundle_model(tmp_path / "masked", {"a": floats(1), "mask": mask})
+    values = {"a": Given("x", floats(2)), "mask": Given("y", mask)}
+    assert rewrite(source, tmp_path / "out", values).unchanged == ("mask",)
+    values["mask"] = Given("y", mask[:4] + floats(1))
+    with pytest.raises(ValuesError, match="mask has NaN or infinity"):
+        rewrite(source, tmp_path / "other", values)
+
+
 def test_cut_shards_are_refused(model: Path, tmp_path: Path) -> None:
     shard = model / SHARD
     good = shard.read_bytes()
