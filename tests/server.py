@@ -6,12 +6,15 @@ import re
 import socket
 import ssl
 import struct
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
+
+_SENT_AT_ONCE = 1 << 18
 
 
 @dataclass
@@ -58,20 +61,31 @@ class Request:
     method: str = "GET"
 
 
+class _QuietServer(ThreadingHTTPServer):
+    """Says nothing of clients that hang up: tests make them do so."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
 class HubServer:
     """The server: `replies` by path, `requests` as they came."""
 
     def __init__(self, address: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self.replies: dict[str, Reply] = {}
         self.requests: list[Request] = []
+        self.sent_bytes = 0  # Of bodies, as far as the system took them.
         # Set when a stalled answer has sent its part; cleared answers go on when `release` is set.
         self.stalled = threading.Event()
         self.release = threading.Event()
         self.scheme = "http"
         self.answers_head = True
         self._lock = threading.Lock()
-        self._http = ThreadingHTTPServer(address, self._handler())
-        self._http.daemon_threads = True
+        self._http = _QuietServer(address, self._handler())
 
     @property
     def port(self) -> int:
@@ -156,7 +170,12 @@ class HubServer:
 
     def _send_body(self, handler: BaseHTTPRequestHandler, reply: Reply) -> None:
         stop = next((at for at in (reply.cut_at, reply.reset_at, reply.stall_at) if at is not None), None)
-        handler.wfile.write(reply.body[:stop])
+        sent = memoryview(reply.body)[:stop]
+        for start in range(0, len(sent), _SENT_AT_ONCE):
+            piece = sent[start : start + _SENT_AT_ONCE]
+            handler.wfile.write(piece)
+            with self._lock:
+                self.sent_bytes += len(piece)
         handler.wfile.flush()
         if stop is None:
             if reply.announced_length is not None:

@@ -32,6 +32,8 @@ _FORM = re.compile(r"(?P<host>.*)\.(?P<pid>[0-9]{1,20})\.(?P<uid>[0-9a-f]{1,64})
 _FIRST_POLL_S, _LAST_POLL_S = 0.05, 1.0
 _REPORT_EVERY_S = 30.0
 _CLOCK_SLACK_S = 2.0
+# Who makes a lock names himself in the next instant, unless he dies in it.
+_NAMELESS_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +146,11 @@ def hold_lock(
 ) -> Iterator[Lock]:
     """Holds the entry's lock; waits for another holder as long as its bytes grow.
 
-    A holder of this host that is dead is robbed at once, one of another host
-    when nothing grew for `timeout_s` seconds. `on_wait` is told of the holder,
-    at first and every 30 seconds. Raises LockTimeoutError where a live process
-    of this host holds the lock and nothing grew for `timeout_s`; OSError where
-    the root can't be written.
+    A holder of this host that is dead is robbed at once, a lock that names nobody
+    after five seconds, a holder of another host when nothing grew for `timeout_s`
+    seconds. `on_wait` is told of the holder, at first and every 30 seconds. Raises
+    LockTimeoutError where a live process of this host holds the lock and nothing
+    grew for `timeout_s`; OSError where the root can't be written.
     """
     owner, was_broken = LockOwner.of_this_process(), False
     while not _try_create(paths.lock, owner):
@@ -216,14 +218,20 @@ def last_sign_of_life_s(paths: EntryPaths, holder: LockOwner | None) -> float:
 
 
 def _try_create(lock: Path, owner: LockOwner) -> bool:
-    """Whether the lock file was created, with its whole content at once."""
+    """Whether the lock file was created, with its whole content at once.
+
+    No lock of the system's is asked for: file systems over a network may not have any.
+    """
     temporary = lock.with_name(f"{lock.name}.tmp{uuid.uuid4().hex}")
     try:
         temporary.write_text(owner.text, encoding="utf-8")
+        # By the clock of this host, which tells when the owner's process began: a file server has another.
+        os.utime(temporary, (time.time(), time.time()))
         try:
             os.link(temporary, lock)
         except FileExistsError:
-            return False
+            # NFS asks again where an answer was lost, and hears then that the link is there.
+            return LockOwner.read(lock) == owner
         except OSError:  # A file system without hard links.
             return _try_create_exclusively(lock, owner)
     finally:
@@ -255,7 +263,8 @@ def _wait(paths: EntryPaths, timeout_s: float, on_wait: Callable[[LockOwner | No
         if progress != seen:
             seen, still_since = progress, now
         is_dead = owner is not None and owner.is_dead(paths.lock)
-        if is_dead or now - still_since >= timeout_s:
+        patience_s = timeout_s if owner is not None else min(timeout_s, _NAMELESS_S)
+        if is_dead or now - still_since >= patience_s:
             if owner is not None and owner.is_here and not is_dead:
                 raise _timed_out(paths, owner, timeout_s)
             if _break(paths.lock, owner):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +55,8 @@ class Attempts:
         try:
             yield
         except HubcliError as error:
+            if isinstance(error, DiskFullError):
+                clear()  # What is free without it tells whose fault it is.
             self._after(error)
             clear()
 
@@ -61,7 +65,7 @@ class Attempts:
             self.discard()
             self._has_ranges &= error.has_ranges
             error.transient()
-        elif isinstance(error, DiskFullError):
+        elif isinstance(error, DiskFullError) and self._fills_the_disk(error):
             self.discard()
         elif isinstance(error, IntegrityError) and self._was_in_parts and not error.is_transient:
             # Perhaps a part of it was of another body, or damaged: once more, in one piece.
@@ -74,6 +78,15 @@ class Attempts:
     @property
     def _was_in_parts(self) -> bool:
         return isinstance(self._source, ArchiveSource) and self._source.was_spooled()
+
+    def _fills_the_disk(self, error: DiskFullError) -> bool:
+        """Whether the model has no room beside the spool, not even when nothing is unpacked."""
+        if not self._spool.exists():
+            return False
+        free_bytes, cause = shutil.disk_usage(self._spool.parent).free, error.__cause__
+        # What a quota leaves isn't told by the disk.
+        is_quota = isinstance(cause, OSError) and cause.errno == errno.EDQUOT
+        return is_quota or free_bytes < self._spool.stat().st_size
 
     def discard(self) -> None:
         """Removes the spool, where there is one."""

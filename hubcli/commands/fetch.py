@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from hubcli.archive.members import FileRecord
-from hubcli.archive.unpack import lift_wrapping_folder, require_room
+from hubcli.archive.unpack import lift_wrapping_folder
 from hubcli.cache.disk import directory_size_bytes, file_sizes
 from hubcli.cache.entry import Entry
 from hubcli.cache.lock import LockOwner
@@ -21,6 +22,7 @@ from hubcli.commands.kagglehub import KaggleHub
 from hubcli.commands.listener import Listener
 from hubcli.commands.naming import Naming, Record
 from hubcli.commands.own_place import own_place
+from hubcli.commands.room import Room
 from hubcli.commands.sources import Source, open_source, require_source
 from hubcli.commands.stop import Stop
 from hubcli.commands.versions import versioned
@@ -70,6 +72,7 @@ class _Fetch:
         self.store = Store(settings.cache_root)
         self.started_at = time.monotonic()
         self.naming = Naming(handle, self.store, settings, listener)
+        self.room: Room | None = None
 
     def run(self) -> FetchResult:
         if self.handle.kind is HandleKind.PATH:
@@ -127,11 +130,15 @@ class _Fetch:
         return result
 
     def _fetched(self) -> FetchResult:
-        require_source(self.handle, self.settings, self.options.local)
+        if not self._is_locked():  # What a crash cut off is completed first: it may need no source.
+            require_source(self.handle, self.settings, self.options.local)
         for _ in range(_MAX_LOST_LOCKS):
             with suppress(LockLostError):
                 return self._fetch_under_lock()
         return self._fetch_under_lock()
+
+    def _is_locked(self) -> bool:
+        return os.path.lexists(self.store.paths(self.handle).lock)
 
     def _fetch_under_lock(self) -> FetchResult:
         self.stop.check()
@@ -169,7 +176,7 @@ class _Fetch:
             return None
         problem = problem_of(entry)
         if problem is not None:
-            if not quiet:
+            if not quiet and not self._is_locked():
                 self.listener.note(
                     f"The cached copy of {self.handle} is broken ({problem}): fetching it anew"
                 )
@@ -212,8 +219,7 @@ class _Fetch:
             if same is not None and not self.options.force:
                 return same
             self.listener.started(str(self.handle), source.name, source.size_bytes)
-            if source.size_bytes is not None:
-                require_room(staging.path, source.size_bytes, source.name)
+            self.room = Room(staging.path, source.name, source.size_bytes)
             if source.resumed_bytes:
                 self.listener.note(
                     f"Going on with {self.handle}: {format_size(source.resumed_bytes)} are there"
@@ -234,10 +240,14 @@ class _Fetch:
     def _received(self, size_bytes: int) -> None:
         self.stop.check()
         self.listener.received(size_bytes)
+        if self.room is not None:
+            self.room.received(size_bytes)
 
     def _unpacked(self, size_bytes: int) -> None:
         self.stop.check()
         self.listener.unpacked(size_bytes)
+        if self.room is not None:
+            self.room.unpacked(size_bytes)
 
     def _checked(self, source: Source, staged: Path, files: tuple[FileRecord, ...]) -> Manifest:
         """The manifest of what was staged, once it has passed every check."""

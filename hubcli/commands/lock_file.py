@@ -7,6 +7,7 @@ written in one form, so that the same models give the same bytes.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +23,12 @@ from hubcli.errors import DiskFullError, HandleError, OutputError, UsageError, m
 from hubcli.handle import Handle
 from hubcli.settings import Settings
 
-__all__ = ["LOCK_VERSION", "LockFile", "LockedModel"]
+__all__ = ["LOCK_VERSION", "LockFile", "LockedModel", "require_merged"]
 
 LOCK_VERSION = 1
 T = TypeVar("T")
 _MAX_LOCK_BYTES = 16 << 20
+_CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7})(?:\s|$)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ class LockFile:
     @classmethod
     def parse(cls, text: str, name: str) -> LockFile:
         """The lock file with that text. Raises UsageError where it can't be understood."""
+        require_merged(text, name)
         try:
             document = _typed(json.loads(text), dict)
             version = _typed(document["hubcli_lock"], int)
@@ -193,6 +196,17 @@ class LockFile:
             raise kind(
                 f"The lock file {self.name} can't be written: {error.strerror}", hint="Check its directory."
             ) from error
+
+
+def require_merged(text: str, name: str) -> None:
+    """Raises UsageError where a merge of Git left its marks in the text."""
+    mark = _CONFLICT.search(text)
+    if mark is not None:
+        line = text.count("\n", 0, mark.start()) + 1
+        raise UsageError(
+            f"{name}, line {line}: a conflict of a merge isn't resolved",
+            hint="Keep what is right and remove the marks; or write a lock file anew, with --lock.",
+        )
 
 
 def _typed(value: Any, kind: type[T]) -> T:

@@ -11,7 +11,7 @@ from pathlib import Path
 from hubcli.cache.entry import Entry
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.store import Store
-from hubcli.commands.lock_file import LockFile
+from hubcli.commands.lock_file import LockFile, require_merged
 from hubcli.errors import HandleError, HubcliError, UsageError
 from hubcli.handle import Handle, HandleKind
 from hubcli.url import without_secrets
@@ -133,6 +133,7 @@ def _read(name: str) -> str:
 
 def _listed(text: str, name: str) -> Iterator[Asked]:
     """What the lines ask for. Raises UsageError, with file and line, where one can't be understood."""
+    require_merged(text, "standard input" if name == "-" else name)
     for number, line in enumerate(text.splitlines(), start=1):
         told = _COMMENT.sub("", line).strip()
         if not told:

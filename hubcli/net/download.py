@@ -227,7 +227,7 @@ def open_download(url: str, options: DownloadOptions) -> Iterator[Download]:
 
 def _answer(client: Client, url: str, known_etag: str | None) -> httpx.Response:
     """An answer that promises the body, or says that it is known."""
-    headers = {} if known_etag is None else {"If-None-Match": known_etag}
+    headers = {"If-None-Match": known_etag} if known_etag is not None and known_etag.isascii() else {}
     response = client.follow(url, headers)
     if _is_known(response, known_etag):
         return response

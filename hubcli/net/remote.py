@@ -47,7 +47,8 @@ class RemoteBody:
         self.shown_url = without_secrets(self._url)
         self.size_bytes = content_length(response)
         etag = response.headers.get("etag", "")
-        self.validator = etag if etag.startswith('"') and len(etag) > 2 else None
+        # One that isn't ASCII can't be sent back.
+        self.validator = etag if etag.startswith('"') and len(etag) > 2 and etag.isascii() else None
         takes_ranges = "bytes" in response.headers.get("accept-ranges", "").lower()
         self.has_ranges = takes_ranges and self.validator is not None and bool(self.size_bytes)
 
@@ -95,7 +96,10 @@ class RemoteBody:
             raise self._changed(
                 f"answers with another range than bytes {start} to {end - 1}", has_ranges=False
             )
-        if response.headers.get("etag", self.validator) != self.validator:
+        etag = response.headers.get("etag")  # RFC 9110, 15.3.7: sent with a 206 where it is with a 200.
+        if etag is None:
+            raise self._changed("doesn't say whether a part is still of the same body", has_ranges=False)
+        if etag != self.validator:
             raise self._changed("changed while it was fetched")
 
     def _changed(self, what: str, *, has_ranges: bool = True) -> BodyChangedError:

@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 
-from hubcli.errors import CacheError, DiskFullError, means_full
+from hubcli.errors import CacheError, DiskFullError, LockLostError, means_full
 
 __all__ = ["Segment", "Spool", "discard_spool", "resumable_bytes"]
 
@@ -54,7 +54,8 @@ class Spool:
     ) -> None:
         """Goes on with what is at `path`, if its journal tells of the same body; else begins anew.
 
-        A segment begins at `position`. Raises DiskFullError, CacheError.
+        A segment begins at `position`. Begun anew it is a new file: another process that lost its
+        lock may still write into the old one. Raises DiskFullError, CacheError, LockLostError.
         """
         self.path = path
         self.size_bytes = size_bytes
@@ -64,10 +65,10 @@ class Spool:
         self._users = 0  # Threads that are at the open file right now.
         with _disk_errors(path):
             there = _journaled(path, size_bytes, validator)
-            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
-            self._file = os.open(path, flags | (0 if there else os.O_TRUNC), 0o666)
-            journal_flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-            self._journal = os.open(_journal(path), journal_flags | (0 if there else os.O_TRUNC), 0o666)
+            if not there:
+                discard_spool(path)
+            self._file = _opened(path, os.O_RDWR, is_new=not there)
+            self._journal = _opened(_journal(path), os.O_WRONLY | os.O_APPEND, is_new=not there)
             if not there:
                 os.ftruncate(self._file, size_bytes)
                 head = {"version": _VERSION, "size": size_bytes, "validator": validator}
@@ -201,6 +202,14 @@ def discard_spool(path: Path) -> None:
     with _disk_errors(path):
         _journal(path).unlink(missing_ok=True)
         path.unlink(missing_ok=True)
+
+
+def _opened(path: Path, flags: int, *, is_new: bool) -> int:
+    flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        return os.open(path, flags | (os.O_CREAT | os.O_EXCL if is_new else 0), 0o666)
+    except FileExistsError as error:
+        raise LockLostError(f"Another process is at {path}") from error
 
 
 def _journal(path: Path) -> Path:

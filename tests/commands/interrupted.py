@@ -12,7 +12,6 @@ import shutil
 import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 # Loaded once, for all the processes that are forked off.
@@ -23,6 +22,7 @@ import hubcli.cli.views
 import hubcli.commands.export
 import hubcli.commands.finetune_export  # noqa: F401
 from hubcli.cli.main import main
+from tests.trap import Trap
 
 WATCHED = (
     "commands/destination.py",
@@ -34,25 +34,6 @@ WATCHED = (
     "archive/copy.py",
     "cache/disk.py",
 )
-
-
-class Trap:
-    """Sends the signal to this process when so many lines of the watched files have been reached."""
-
-    def __init__(self, number: signal.Signals, lines: int) -> None:
-        self.number = number
-        self.lines = lines
-        self.seen: set[tuple[str, int]] = set()
-
-    def __call__(self, frame: FrameType, event: str, argument: Any) -> Trap | None:
-        if not frame.f_code.co_filename.endswith(WATCHED):
-            return None
-        place = frame.f_code.co_filename, frame.f_lineno
-        if event == "line" and place not in self.seen:
-            self.seen.add(place)
-            if len(self.seen) == self.lines:
-                os.kill(os.getpid(), self.number)
-        return self
 
 
 def run_in_child(arguments: list[str], trap: Trap) -> int:
@@ -91,7 +72,7 @@ def run(number: signal.Signals, place: Path, arguments: list[str]) -> list[dict[
         shutil.rmtree(room)
         shutil.copytree(pristine, room)
         before = digest(place)
-        status = run_in_child(arguments, Trap(number, line))
+        status = run_in_child(arguments, Trap(number, line, WATCHED))
         names = sorted(set(os.listdir(room)) - {place.name})
         after = digest(place)
         state = "absent" if after is None else "as before" if after == before else "new"

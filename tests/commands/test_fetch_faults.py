@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -14,15 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache.entry import Entry
 from hubcli.cache.layout import EntryPaths
 from hubcli.commands.fetch import FetchOptions, FetchResult, fetch
 from hubcli.commands.listener import Listener
-from hubcli.commands.verify import verify
 from hubcli.errors import DiskFullError, IntegrityError
 from hubcli.handle import Handle
 from hubcli.settings import Settings
 from tests import models
+from tests.cli.terminal import start
 from tests.conftest import Run
 from tests.disks import mounted
 from tests.server import HubServer, Reply
@@ -190,31 +185,12 @@ def test_each_retry_is_said_and_bounded(server: HubServer, hubcli: Run) -> None:
     assert len(server.requests) == 2
 
 
-# Many processes, and kills -----------------------------------------------------------------------
-
-
-def started(url: str, cache: Path, *options: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "hubcli", "fetch", url, "-q", *options],
-        env={**os.environ, "HUBCLI_CACHE_DIR": str(cache)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def test_sixteen_processes_download_once(server: HubServer, cache: Path, settings: Settings) -> None:
-    url = server.serve(PATH, Reply(ARCHIVE))
-    running = [started(url, cache) for _ in range(16)]
-    told = [process.communicate(timeout=120) for process in running]
-    assert [process.returncode for process in running] == [0] * 16, told
-    assert len({out for out, _ in told}) == 1
-    assert len(server.requests) == 1
-    assert names(settings) == ["", ".descriptor.txt", ".hubcli.json"]
+# A kill ------------------------------------------------------------------------------------------
 
 
 def test_a_killed_download_goes_on_where_it_was(server: HubServer, cache: Path, settings: Settings) -> None:
     url = server.serve(PATH, replace(TAGGED, first=[replace(TAGGED, stall_at=5_000_000)]))
-    process = started(url, cache, "--connections", "1")
+    process = start(cache, "fetch", url, "-q", "--connections", "1")
     journal = EntryPaths(cache, Handle.parse(url).cache_key).spool.with_suffix(".part.journal")
     patience_until = time.monotonic() + 30
     while not journal.exists() or b" 4" not in journal.read_bytes():
@@ -230,39 +206,3 @@ def test_a_killed_download_goes_on_where_it_was(server: HubServer, cache: Path, 
     assert asked[0] == ""
     assert asked[1].startswith(("bytes=4", "bytes=5"))
     assert names(settings) == ["", ".descriptor.txt", ".hubcli.json"]
-
-
-NEW = {**FILES, "assets.extra/large": LARGE[::-1]}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("forced", [False, True], ids=["nothing there", "--force"])
-def test_fifty_kills_leave_a_model_whole_or_absent(
-    seed: int, forced: bool, server: HubServer, cache: Path, settings: Settings
-) -> None:
-    url, chance = server.serve(PATH, TAGGED), random.Random(seed)
-    key = EntryPaths(cache, Handle.parse(url).cache_key)
-    if forced:
-        fetch(url, settings)
-        server.serve(PATH, Reply(models.pack(NEW), etag='"two"'))
-    allowed = [FILES, NEW] if forced else [FILES]
-    for _ in range(50):
-        process = started(url, cache, *(["--force"] if forced else []))
-        try:
-            # Somewhere between the start of Python and the end of the fetch.
-            process.wait(chance.uniform(0.1, 0.7))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-        process.communicate()
-        entry = Entry.read(key) if key.model.is_dir() else None
-        if entry is not None:
-            assert models.tree_files(entry.path) in allowed
-        if not forced and entry is not None:
-            subprocess.run(["rm", "-r", str(key.model)], check=True)
-    result = fetch(url, settings, FetchOptions(force=forced))
-    require_whole(result, allowed[-1])
-    assert not verify(url, settings).faults
-    # Half-written files, and staging directories, wait for gc.
-    leftovers = {name for name in names(settings) if ".tmp" not in name}
-    assert leftovers <= {"", ".descriptor.txt", ".hubcli.json", ".hubcli.part", ".hubcli.part.journal"}

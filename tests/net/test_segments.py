@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -72,8 +73,13 @@ def test_a_large_body_comes_in_windows_and_each_byte_once(server: HubServer, tmp
 
 @pytest.mark.parametrize(
     "reply",
-    [Reply(BODY), Reply(BODY, etag='W/"weak"'), Reply(BODY, headers={"Accept-Ranges": "bytes"})],
-    ids=["no ranges", "weak validator", "no validator"],
+    [
+        Reply(BODY),
+        Reply(BODY, etag='W/"weak"'),
+        Reply(BODY, headers={"Accept-Ranges": "bytes"}),
+        Reply(BODY, etag='"caf\xe9"'),
+    ],
+    ids=["no ranges", "weak validator", "no validator", "a validator that can't be sent"],
 )
 def test_without_ranges_and_a_strong_validator_it_comes_in_one_stream(
     reply: Reply, server: HubServer, tmp_path: Path
@@ -200,9 +206,22 @@ def test_an_expired_address_is_asked_for_anew(
         (Reply(BODY, headers={"ETag": '"one"'}), False),
         (Reply(b"x", 206, headers={"ETag": '"one"', "Content-Range": "bytes 0-0/1"}), False),
         (Reply(b"x", 206, headers={"ETag": '"one"'}), False),
+        (
+            Reply(b"x", 206, headers={"ETag": '"one"', "Content-Type": "multipart/byteranges; boundary=x"}),
+            False,
+        ),
+        (Reply(b"x", 206, headers={"Content-Range": f"bytes 4194304-8388607/{len(BODY)}"}), False),
         (Reply(b"", 416), True),
     ],
-    ids=["changed", "200 to a range", "another range", "no range told", "no such range"],
+    ids=[
+        "changed",
+        "200 to a range",
+        "another range",
+        "no range told",
+        "several ranges",
+        "no validator told",
+        "no such range",
+    ],
 )
 def test_parts_of_another_body_are_never_put_together(
     other: Reply, has_ranges: bool, server: HubServer, tmp_path: Path
@@ -292,14 +311,22 @@ def test_a_spool_that_is_not_whole_is_begun_anew(name: str, tmp_path: Path) -> N
         assert spool.resumed_bytes == 0
 
 
-def test_a_link_in_the_place_of_the_spool_is_not_followed(tmp_path: Path) -> None:
+def test_a_link_in_the_place_of_the_spool_is_replaced_not_followed(tmp_path: Path) -> None:
     with spooled(tmp_path / "part") as spool:
         spool.write(spool.segments[0], BODY[: 1 << 20])
     damage_of("a link")(tmp_path)
     before = (tmp_path / "elsewhere").read_bytes()
-    with pytest.raises(CacheError):
-        spooled(tmp_path / "part")
+    with spooled(tmp_path / "part") as spool:
+        assert spool.resumed_bytes == 0
     assert (tmp_path / "elsewhere").read_bytes() == before
+    assert not (tmp_path / "part").is_symlink()
+
+
+def test_what_is_begun_anew_is_out_of_the_reach_of_who_lost_the_lock(tmp_path: Path) -> None:
+    with spooled(tmp_path / "part") as lost, Spool(tmp_path / "part", 4 << 20, '"two"', 1 << 20) as new:
+        new.write(new.segments[0], bytes(1 << 20))
+        lost.write(lost.segments[0], BODY[: 1 << 20])
+        assert b"".join(islice(new.chunks(), 4)) == bytes(1 << 20)
 
 
 @pytest.mark.parametrize("seed", range(50))

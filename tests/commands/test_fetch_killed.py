@@ -1,0 +1,215 @@
+"""However a fetch is killed: its model is whole or absent, and the next fetch does what is left to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hubcli.cache.layout import CacheName, EntryPaths, NameKind
+from hubcli.commands.verify import verify
+from hubcli.handle import Handle
+from hubcli.settings import Settings
+from tests import models
+from tests.server import HubServer, Reply
+from tests.zygote import Done, Zygote
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
+
+OLD = models.example_files()
+NEW = {**OLD, "assets.extra/new": b"new" * 1000}
+LARGE = {**OLD, "assets.extra/large": random.Random(3).randbytes(9 << 20)}
+LARGE_ARCHIVE = models.pack(LARGE)
+KILLED = -9
+EXAMPLE = "example://mul/1"
+
+
+@pytest.fixture
+def zygote(cache: Path) -> Iterator[Zygote]:
+    with Zygote.running(cache) as running:
+        yield running
+
+
+def paths_of(handle: str, cache: Path) -> EntryPaths:
+    return EntryPaths(cache, Handle.parse(handle).cache_key)
+
+
+def files_at(model: Path) -> dict[str, bytes] | None:
+    """What `hub.load` would find there."""
+    return models.tree_files(model) if model.is_dir() else None
+
+
+def kinds(cache: Path) -> set[NameKind]:
+    """Which kinds of names are in the cache; no name that isn't understood."""
+    return {CacheName.parse(path.name).kind for path in cache.iterdir()} if cache.is_dir() else set()
+
+
+def require_done(done: Done) -> None:
+    assert done.status == 0, done.output
+
+
+class Moments:
+    """Random ones over all the time that a command takes; half of them while a model is published, and after.
+
+    That part is so short that few others would come there.
+    """
+
+    UNPACKING = "*.tmp/saved_model.pb"
+
+    def __init__(self, seed: int) -> None:
+        self._chance = random.Random(seed)
+        self._spans_s: dict[str | None, float] = {None: 0.2, self.UNPACKING: 0.05}
+        self._since: str | None = None
+
+    def next(self) -> dict[str, Any]:
+        """When the next process is to be killed."""
+        self._since = self.UNPACKING if self._since is None else None
+        return {
+            "since": self._since,
+            "kill_after_s": self._chance.uniform(0, 1.1 * self._spans_s[self._since]),
+        }
+
+    def came(self, done: Done) -> bool:
+        """Whether the process was killed; one that was faster tells how long it takes."""
+        if done.status != KILLED:
+            require_done(done)
+            self._spans_s[self._since] = 0.8 * self._spans_s[self._since] + 0.2 * done.seconds
+        return done.status == KILLED
+
+
+# Random moments ----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("forced", [False, True], ids=["nothing there", "--force"])
+def test_two_hundred_kills_leave_a_model_whole_or_absent(
+    forced: bool, zygote: Zygote, server: HubServer, cache: Path, settings: Settings
+) -> None:
+    url, moments = server.serve("/maker/model/1", Reply(models.pack(OLD), etag='"old"')), Moments(6)
+    pristine, options = cache.with_name("pristine"), ["--force"] if forced else []
+    if forced:
+        require_done(zygote.run("fetch", url, "-q"))
+        shutil.copytree(cache, pristine, symlinks=True)
+        server.serve("/maker/model/1", Reply(models.pack(NEW), etag='"new"'))
+    new = NEW if forced else OLD
+    found: list[dict[str, bytes] | None] = []
+    while len(found) < 200:
+        shutil.rmtree(cache, ignore_errors=True)
+        if forced:
+            shutil.copytree(pristine, cache, symlinks=True)
+        if not moments.came(zygote.run("fetch", url, "-q", *options, **moments.next())):
+            continue
+        found.append(files_at(paths_of(url, cache).model))
+        assert found[-1] in ([OLD, NEW] if forced else [None, OLD])
+        require_done(zygote.run("fetch", url, "-q"))
+        # What was in its place stays, or what was ready to take it comes.
+        assert files_at(paths_of(url, cache).model) in (new, found[-1] or new)
+        assert not verify(url, settings).faults
+    assert found.count(new) > 5
+    assert found.count(OLD if forced else None) > 5
+
+
+@pytest.mark.slow
+def test_a_killed_download_in_windows_goes_on_where_it_was(
+    zygote: Zygote, server: HubServer, cache: Path
+) -> None:
+    url, moments = server.serve("/maker/model/1", Reply(LARGE_ARCHIVE, etag='"one"')), Moments(7)
+    spool = paths_of(url, cache).spool
+    resumed = 0
+    for _ in range(60):
+        shutil.rmtree(cache, ignore_errors=True)
+        came = moments.came(zygote.run("fetch", url, "-q", **moments.next()))
+        assert files_at(paths_of(url, cache).model) in (None, LARGE)
+        there, before = journaled(spool), len(server.requests)
+        again = zygote.run("fetch", url)
+        require_done(again)
+        assert files_at(paths_of(url, cache).model) == LARGE
+        if came and there:
+            resumed += 1
+            assert "Going on with" in again.output
+            assert not overlap(there, ranges(server, before))
+        assert not {NameKind.SPOOL, NameKind.LOCK, NameKind.STAGING} & kinds(cache)
+    assert resumed > 5
+
+
+def journaled(spool: Path) -> list[tuple[int, int]]:
+    """The stretches that the journal tells, up to, not with, their ends."""
+    journal = spool.with_name(f"{spool.name}.journal")
+    lines = journal.read_text().splitlines()[1:] if journal.exists() else []
+    return [(int(start), int(end)) for start, end in (line.split() for line in lines)]
+
+
+def ranges(server: HubServer, begin: int) -> list[tuple[int, int]]:
+    """What was asked for since so many requests."""
+    asked = (re.match(r"bytes=(\d+)-(\d+)", one.headers.get("Range", "")) for one in server.requests[begin:])
+    return [(int(one[1]), int(one[2]) + 1) for one in asked if one is not None]
+
+
+def overlap(some: list[tuple[int, int]], others: list[tuple[int, int]]) -> bool:
+    return any(start < end and first < last for first, end in some for start, last in others)
+
+
+@pytest.mark.slow
+def test_a_killed_list_leaves_each_model_whole_or_absent_and_the_lock_file_too(
+    zygote: Zygote, server: HubServer, cache: Path, tmp_path: Path
+) -> None:
+    packed, moments = models.pack(OLD), Moments(8)
+    urls = [server.serve(f"/maker/model{number}/1", packed) for number in range(6)]
+    wanted, lock = tmp_path / "models.txt", tmp_path / "models.lock"
+    wanted.write_text("\n".join(urls))
+    command = ("fetch", "-q", "-r", str(wanted), "--jobs", "3", "--lock", str(lock))
+    for _ in range(40):
+        shutil.rmtree(cache, ignore_errors=True)
+        lock.unlink(missing_ok=True)
+        moments.came(zygote.run(*command, **moments.next()))
+        assert all(files_at(paths_of(url, cache).model) in (None, OLD) for url in urls)
+        assert not lock.exists() or len(json.loads(lock.read_text())["models"]) == 6
+        require_done(zygote.run(*command))
+        assert all(files_at(paths_of(url, cache).model) == OLD for url in urls)
+        assert len(json.loads(lock.read_text())["models"]) == 6
+
+
+# Each line ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seams", [(), ("no exchange", "no hard links")], ids=["here", "as on NFS"])
+@pytest.mark.parametrize("forced", [False, True], ids=["nothing there", "--force"])
+def test_a_kill_at_each_line_of_publishing(
+    forced: bool, seams: tuple[str, ...], zygote: Zygote, cache: Path, settings: Settings, tmp_path: Path
+) -> None:
+    old, pristine = {**OLD, "assets.extra/old": b"old"}, cache.with_name("pristine")
+    if forced:
+        file = tmp_path / "old.tar.gz"
+        file.write_bytes(models.pack(old))
+        require_done(zygote.run("fetch", EXAMPLE, "--from", str(file), "-q"))
+        shutil.copytree(cache, pristine, symlinks=True)
+    model, seen = paths_of(EXAMPLE, cache).model, []
+    for line in range(1, 10_000):
+        shutil.rmtree(cache, ignore_errors=True)
+        if forced:
+            shutil.copytree(pristine, cache, symlinks=True)
+        options = ["--force"] if forced else []
+        done = zygote.run("fetch", EXAMPLE, "-q", *options, kill_at_line=line, seams=seams)
+        found = files_at(model)
+        seen.append(found)
+        # Where two directories can't change places at once, there is a moment with neither in its place.
+        assert found in (OLD, *([old] if forced else []), *([None] if seams or not forced else [])), line
+        if done.status != KILLED:
+            require_done(done)
+            break
+        assert not forced or found is not None or NameKind.STAGING in kinds(cache)
+        require_done(zygote.run("fetch", EXAMPLE, "-q", seams=seams))
+        assert files_at(model) in (OLD, found or OLD), line
+        assert not verify(EXAMPLE, settings).faults
+        assert not {NameKind.STAGING, NameKind.LOCK} & kinds(cache) or found is not None, line
+    assert line > 100
+    assert OLD in seen
+    assert (old if forced else None) in seen
