@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -94,7 +93,7 @@ class _Bars(Board):
         self._done = self._failed = self._begun = 0
         self._received_before = 0  # By those that don't run any more.
         self._started_at = time.monotonic()
-        self._console = output.console(sys.stderr)
+        self._console = output.console()
         self._live: Live | None = None
         self._is_closed = False
         self._lock = threading.RLock()

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from hubcli.errors import BrokenPipe, HubcliError, MappingError, OutputError
 
@@ -53,6 +53,25 @@ def errors_document(errors: Sequence[tuple[str | None, HubcliError]]) -> dict[st
     return {"error": told[0], "errors": told} if told else {}
 
 
+class _Forgiving:
+    """A stream that lets go of what can't be written."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class Output:
     """The two streams of a run, and how they are to be written."""
 
@@ -89,10 +108,11 @@ class Output:
         self._to_standard_error(f"{question} [y/N] ")
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
-    def console(self, stream: TextIO) -> Console:
-        """A rich console on the stream."""
+    def console(self) -> Console:
+        """A rich console on standard error; a terminal that was closed is no fault."""
         from rich.console import Console
 
+        stream = cast("TextIO", _Forgiving(sys.stderr))
         return Console(file=stream, no_color=True if self.no_color else None, highlight=False)
 
     def payload(self, text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -118,7 +117,7 @@ class _BarListener(TextListener):
             TextColumn("{task.description}"),
             BarColumn(bar_width=12),
             TextColumn("{task.fields[counts]}", justify="right"),
-            console=self.output.console(sys.stderr),
+            console=self.output.console(),
             transient=True,
         )
         self._task = self._progress.add_task(short(self._handle), total=self._total_bytes, counts="")

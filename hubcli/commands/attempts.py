@@ -34,6 +34,7 @@ class Attempts:
         self._connections = options.connections
         self._spool = spool
         self._has_ranges = options.local is None
+        self._has_changed = False
         self._source: Source | None = None
         self._on_retry = on_retry
 
@@ -63,7 +64,9 @@ class Attempts:
     def _after(self, error: HubcliError) -> None:
         if isinstance(error, BodyChangedError):
             self.discard()
-            self._has_ranges &= error.has_ranges
+            # Twice: perhaps two servers share the address, each with an ETag of its own.
+            self._has_ranges &= error.has_ranges and not self._has_changed
+            self._has_changed = True
             error.transient()
         elif isinstance(error, DiskFullError) and self._fills_the_disk(error):
             self.discard()

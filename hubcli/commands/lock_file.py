@@ -121,7 +121,7 @@ class LockFile:
             raise UsageError(
                 f"The lock file {path} can't be read: {reason}", hint="Write one: hubcli fetch --lock FILE"
             ) from error
-        return cls.parse(content.decode("utf-8", "replace"), str(path))
+        return cls.parse(content.decode("utf-8-sig", "replace"), str(path))
 
     @classmethod
     def at(cls, path: Path) -> LockFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -128,6 +129,8 @@ def _read(name: str) -> str:
         raise UsageError(f"{shown} can't be read: {reason}", hint="Check the path after -r.") from error
     if len(content) > _MAX_LIST_BYTES:
         raise UsageError(f"{shown} is too long for a list of models", hint="Check the path after -r.")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # As some shells of Windows write it.
+        return content.decode("utf-16", "replace")
     return content.decode("utf-8-sig", "surrogateescape")
 
 

@@ -6,7 +6,7 @@ import hashlib
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -225,10 +225,15 @@ def _open_url(url: str, settings: Settings, transfer: Transfer) -> Iterator[Sour
         known_etag=transfer.known_etag,
     )
     with open_download(url, options) as download:
-        source = ArchiveSource(download.url, download.chunks(), download.size_bytes, download.etag)
+        chunks = download.chunks()
+        source = ArchiveSource(download.url, chunks, download.size_bytes, download.etag)
         source.resumed_bytes, source.was_spooled = download.resumed_bytes, lambda: download.is_spooled
         source.hops, source.is_known = download.hops, download.is_known
-        yield source
+        try:
+            yield source
+        finally:
+            with suppress(ValueError):  # The thread that reads them may still be at it.
+                chunks.close()  # Now, whoever holds on to an error: what came is noted for the next fetch.
 
 
 def _open_standard_input() -> BinaryIO:

@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -75,7 +75,7 @@ class Download:
         """Lets every thread that still receives end quietly: its connection is closed next."""
         self._stop.set()
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self) -> Generator[bytes, None, None]:
         """The body as it comes; after the last chunk its length and checksums are verified.
 
         Raises TruncatedError for a body shorter than announced, ChecksumError,

@@ -48,6 +48,7 @@ class RemoteBody:
         self.size_bytes = content_length(response)
         etag = response.headers.get("etag", "")
         # One that isn't ASCII can't be sent back.
+        self._encoding = response.headers.get("content-encoding")
         self.validator = etag if etag.startswith('"') and len(etag) > 2 and etag.isascii() else None
         takes_ranges = "bytes" in response.headers.get("accept-ranges", "").lower()
         self.has_ranges = takes_ranges and self.validator is not None and bool(self.size_bytes)
@@ -96,6 +97,8 @@ class RemoteBody:
             raise self._changed(
                 f"answers with another range than bytes {start} to {end - 1}", has_ranges=False
             )
+        if response.headers.get("content-encoding") != self._encoding:
+            raise self._changed("sends its parts in another encoding", has_ranges=False)
         etag = response.headers.get("etag")  # RFC 9110, 15.3.7: sent with a 206 where it is with a 200.
         if etag is None:
             raise self._changed("doesn't say whether a part is still of the same body", has_ranges=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 from hubcli.net.remote import RemoteBody
@@ -91,11 +92,12 @@ class _Filling:
             self.begin(self._connections)
 
     def end(self) -> None:
-        """Stops every connection, and gives their threads a second to end."""
+        """Stops every connection, and gives their threads a second to end, all together."""
         self._stop.set()
         self._spool.close()
+        until_s = time.monotonic() + _JOIN_S
         for thread in self._threads:
-            thread.join(_JOIN_S)
+            thread.join(max(0.0, until_s - time.monotonic()))
 
     def _work(self) -> None:
         """Fills one window after the other, the nearest to the start first."""

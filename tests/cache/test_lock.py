@@ -181,6 +181,16 @@ def test_a_lock_file_that_names_nobody_is_robbed_after_the_timeout(text: str, pa
         pass
 
 
+def test_a_lock_that_names_nobody_does_not_hold_up_for_long(
+    paths: EntryPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a kill leaves it, between the file's creation and its content, where there are no hard links."""
+    monkeypatch.setattr("hubcli.cache.lock._NAMELESS_S", 0.1)
+    paths.lock.touch()
+    with hold_lock(paths, timeout_s=600) as lock:
+        assert LockOwner.read(paths.lock) == lock.owner
+
+
 def test_a_robbed_holder_does_not_remove_the_robbers_lock(paths: EntryPaths) -> None:
     robber = LockOwner("elsewhere.example", 1, uuid.uuid4().hex)
     with hold_lock(paths, timeout_s=1):

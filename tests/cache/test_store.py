@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,13 +121,16 @@ def crash_before_the_rename(store: Store, files: dict[str, bytes]) -> None:
     paths.manifest.write_text(manifest_of(files).to_text())
 
 
-@pytest.mark.parametrize("had_old", [False, True])
-def test_a_publication_that_was_cut_off_is_completed(had_old: bool, cache: Path, settings: Settings) -> None:
+@pytest.mark.parametrize("offline", [False, True], ids=["online", "offline"])
+@pytest.mark.parametrize("had_old", [False, True], ids=["nothing there", "an old one there"])
+def test_a_publication_that_was_cut_off_is_completed(
+    had_old: bool, offline: bool, cache: Path, settings: Settings
+) -> None:
     store = Store(cache)
     if had_old:
         publish(store, {"saved_model.pb": b"old and longer"})
     crash_before_the_rename(store, models.example_files())
-    result = fetch(HANDLE, settings)
+    result = fetch(HANDLE, replace(settings, offline=offline))
     assert result.was_cached
     assert models.tree_files(result.path) == models.example_files()
     assert [name for name in os.listdir(cache) if ".tmp" in name or name.endswith(".lock")] == []

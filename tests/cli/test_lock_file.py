@@ -288,6 +288,7 @@ def test_a_hash_in_a_list_that_contradicts_the_lock_file_is_a_usage_error(
         '{"hubcli_lock": 1, "models": [1]}',
         '{"hubcli_lock": 1, "models": [{"handle": "example://mul/1"}]}',
         "[" * 100_000,
+        "CONFLICT",
         "DOUBLED",
         "NO-HASH",
         "NO-HANDLE",
@@ -296,6 +297,9 @@ def test_a_hash_in_a_list_that_contradicts_the_lock_file_is_a_usage_error(
 def test_a_file_that_is_no_lock_file_is_a_usage_error_and_stays(text: str, hubcli: Run, lock: Path) -> None:
     hubcli("fetch", "example://mul/1", "--lock", str(lock))
     document = json.loads(lock.read_text())
+    if text == "CONFLICT":
+        first, *rest = lock.read_text().splitlines(keepends=True)
+        text = "".join([first, "<<<<<<< HEAD\n", *rest, "=======\n", *rest, ">>>>>>> theirs\n"])
     if text == "DOUBLED":
         document["models"] *= 2
     elif text == "NO-HASH":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -102,6 +103,22 @@ def test_a_second_interrupt_does_not_stop_the_cleaning(server: HubServer, cache:
             break
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr
+    assert set(os.listdir(cache)) <= {"CACHEDIR.TAG"}
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["one model", "several"])
+def test_a_terminal_that_is_closed_ends_all_and_nothing_is_left(
+    number: int, server: HubServer, cache: Path
+) -> None:
+    packed = models.archive(assets__large=os.urandom(300_000))
+    urls = [server.serve(f"/m{place}/1", Reply(packed, stall_at=200_000)) for place in range(number)]
+    child, terminal = pty.fork()
+    if not child:
+        os.environ["HUBCLI_CACHE_DIR"] = str(cache)
+        os.execv(sys.executable, [sys.executable, "-m", "hubcli", "fetch", *urls])
+    assert server.stalled.wait(30)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
     assert set(os.listdir(cache)) <= {"CACHEDIR.TAG"}
 
 

@@ -280,6 +280,7 @@ FAULTS: dict[str, tuple[Reply, type[HubcliError]]] = {
     "cut": (Reply(models.archive(), cut_at=1000), TruncatedError),
     "reset": (Reply(models.archive(), reset_at=1000), NetworkError),
     "shorter than announced": (Reply(models.archive(), announced_length=10**6), TruncatedError),
+    "longer than announced": (Reply(models.archive(), announced_length=1000), TruncatedError),
     "cut without a length": (Reply(models.archive()[:-200], sends_length=False), TruncatedError),
     "empty": (Reply(b""), TruncatedError),
     "wrong crc32c": (Reply(models.archive(), headers={"x-goog-hash": "crc32c=AAAAAA=="}), ChecksumError),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import random
+import shutil
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -55,6 +59,38 @@ def require_whole(result: FetchResult, files: dict[str, bytes] = FILES) -> None:
     assert models.tree_files(result.path) == files
 
 
+def twisted(twist: Callable[[Reply], Reply]) -> Reply:
+    """Parts of the archive that the server sends otherwise than it should; the whole comes as it is."""
+
+    class Twisted(Reply):
+        def for_request(self, headers: dict[str, str]) -> Reply:
+            answer = TAGGED.for_request(headers)
+            return twist(answer) if answer.status == 206 else answer
+
+    return Twisted(ARCHIVE)
+
+
+def two_servers() -> Reply:
+    """Two that take turns at one address, each with an ETag of its own."""
+    turns = cycle([TAGGED, replace(TAGGED, etag='"two"')])
+
+    class Shared(Reply):
+        def for_request(self, headers: dict[str, str]) -> Reply:
+            return next(turns).for_request(headers)
+
+    return Shared(ARCHIVE)
+
+
+def telling(name: str, value: str | None) -> Reply:
+    """Parts with another header of that name, or without it."""
+
+    def twist(part: Reply) -> Reply:
+        others = {key: told for key, told in part.headers.items() if key != name}
+        return replace(part, headers=others if value is None else {**others, name: value})
+
+    return twisted(twist)
+
+
 # Faults of the server ----------------------------------------------------------------------------
 
 
@@ -79,6 +115,13 @@ def test_one_connection_is_enough(settings: Settings, server: HubServer) -> None
         Reply(ARCHIVE, first=[Reply(ARCHIVE, cut_at=5_000_000)]),
         Reply(ARCHIVE, headers={"ETag": '"one"'}, first=[TAGGED]),
         Reply(ARCHIVE, etag='"two"', first=[TAGGED]),
+        telling("Content-Range", f"bytes 0-9/{len(ARCHIVE)}"),
+        telling("Content-Range", f"bytes 4194304-8388607/{len(ARCHIVE) + 1}"),
+        telling("Content-Range", None),
+        telling("ETag", None),
+        telling("ETag", 'W/"one"'),
+        telling("Content-Encoding", "gzip"),
+        two_servers(),
     ],
     ids=[
         "cuts each connection",
@@ -89,6 +132,13 @@ def test_one_connection_is_enough(settings: Settings, server: HubServer) -> None
         "cuts once, without ranges",
         "answers 200 to a range",
         "has another file now",
+        "sends another range",
+        "lies about the total",
+        "tells no range",
+        "tells no validator with a part",
+        "tells a weak validator with a part",
+        "packs parts",
+        "is two servers",
     ],
 )
 def test_a_fault_that_passes_ends_in_a_whole_model(
@@ -98,6 +148,25 @@ def test_a_fault_that_passes_ends_in_a_whole_model(
     # A reset takes along what was still on its way: some attempts bring nothing.
     require_whole(fetch(server.serve(PATH, fault), settings, FetchOptions(retries=20), heard))
     assert heard.retries
+    assert names(settings) == ["", ".descriptor.txt", ".hubcli.json"]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(gzip.compress(ARCHIVE, 1), headers={"Content-Encoding": "gzip"}),
+        Reply(gzip.compress(ARCHIVE, 1), headers={"Content-Encoding": "gzip"}, etag='W/"one"'),
+        Reply(gzip.compress(ARCHIVE, 1), headers={"Content-Encoding": "gzip"}, sends_length=False),
+        Reply(ARCHIVE, headers={"Content-Encoding": "x-gzip"}, etag='"one"'),
+        Reply(ARCHIVE, etag='W/"one"'),
+        Reply(ARCHIVE, headers={"Accept-Ranges": "bytes"}),
+    ],
+    ids=["packed", "packed, weak", "packed, no length", "packed in name alone", "weak ETag", "no ETag"],
+)
+def test_what_a_server_does_of_its_own_ends_in_a_whole_model(
+    reply: Reply, settings: Settings, server: HubServer
+) -> None:
+    require_whole(fetch(server.serve(PATH, reply), settings))
     assert names(settings) == ["", ".descriptor.txt", ".hubcli.json"]
 
 
@@ -113,24 +182,13 @@ def test_a_server_that_stalls_in_a_window_is_asked_again(server: HubServer, cach
     require_whole(fetch(server.serve(PATH, stalling), impatient))
 
 
-def garbage() -> Reply:
-    """A window's answer, right in all but its bytes."""
-
-    class Garbage(Reply):
-        def for_request(self, headers: dict[str, str]) -> Reply:
-            answer = super().for_request(headers)
-            return replace(TAGGED, etag=None, body=answer.body[::-1], status=206, headers=answer.headers)
-
-    return Garbage(ARCHIVE, etag='"one"')
-
-
 def test_garbage_in_one_window_is_found_and_all_is_fetched_once_more(
     settings: Settings, server: HubServer
 ) -> None:
     heard = Heard()
-    require_whole(
-        fetch(server.serve(PATH, replace(TAGGED, first=[TAGGED, garbage()])), settings, listener=heard)
-    )
+    garbage = twisted(lambda part: replace(part, body=part.body[::-1]))
+    url = server.serve(PATH, replace(TAGGED, first=[TAGGED, garbage]))
+    require_whole(fetch(url, settings, listener=heard))
     assert "once more, on one connection" in heard.retries[-1]
 
 
@@ -173,6 +231,65 @@ def test_a_disk_that_becomes_full_leaves_nothing(server: HubServer, tmp_path: Pa
         settings = Settings.read({}, cache_dir=disk / "cache", timeout_s=5)
         with pytest.raises(DiskFullError):
             fetch(url, settings, listener=Filler(disk))
+        assert names(settings) == []
+
+
+class Enough(Exception):
+    """What came is enough."""
+
+
+class Stopper(Listener):
+    """Breaks off when so many bytes have come."""
+
+    def __init__(self, enough_bytes: int) -> None:
+        self.left_bytes = enough_bytes
+
+    def received(self, size_bytes: int) -> None:
+        self.left_bytes -= size_bytes
+        if self.left_bytes <= 0:
+            raise Enough
+
+
+@pytest.mark.parametrize("is_kept", [True, False], ids=["that leaves room for it", "that it fills"])
+def test_a_spool_stays_on_a_disk(is_kept: bool, server: HubServer, tmp_path: Path) -> None:
+    """It goes where the model couldn't be had beside it, not even when nothing is unpacked yet."""
+    url = server.serve(PATH, TAGGED)
+    with mounted(tmp_path / "disk", "size=60m") as disk:
+        settings = Settings.read({}, cache_dir=disk / "cache", timeout_s=5)
+        with pytest.raises(Enough):
+            fetch(url, settings, listener=Stopper(5 << 20))
+        assert names(settings) == [".hubcli.part", ".hubcli.part.journal"]
+        left = len(ARCHIVE) + (1 << 20 if is_kept else -(1 << 20))
+        (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - left))
+        with pytest.raises(DiskFullError):
+            fetch(url, settings)
+        assert names(settings) == ([".hubcli.part", ".hubcli.part.journal"] if is_kept else [])
+        (disk / "filler").unlink()
+        require_whole(fetch(url, settings))
+
+
+class Squeezer(Listener):
+    """Leaves so much room on the disk once the first bytes have come."""
+
+    def __init__(self, disk: Path, left_bytes: int) -> None:
+        self.disk = disk
+        self.left_bytes = left_bytes
+
+    def received(self, size_bytes: int) -> None:
+        filler = self.disk / "filler"
+        if not filler.exists():
+            filler.write_bytes(bytes(shutil.disk_usage(self.disk).free - self.left_bytes))
+
+
+def test_what_is_left_is_held_against_the_free_space_while_it_comes(
+    server: HubServer, tmp_path: Path
+) -> None:
+    parts = {f"assets.extra/{number}": random.Random(number).randbytes(9 << 20) for number in range(5)}
+    url = server.serve(PATH, Reply(models.pack({**models.example_files(), **parts})))
+    with mounted(tmp_path / "disk", "size=100m") as disk:
+        settings = Settings.read({}, cache_dir=disk / "cache", timeout_s=5)
+        with pytest.raises(DiskFullError, match="No room for the rest of"):
+            fetch(url, settings, listener=Squeezer(disk, 40 << 20))
         assert names(settings) == []
 
 

@@ -35,6 +35,8 @@ def asked_in(tmp_path: Path, text: str | bytes) -> list[tuple[str, str | None]]:
         (f"{HANDLE}#fragment\n", [f"{HANDLE}#fragment"]),
         ("./my models/a b\n", ["./my models/a b"]),
         (b"\xef\xbb\xbf" + HANDLE.encode(), [HANDLE]),
+        (f"\ufeff{HANDLE}\r\n".encode("utf-16-le"), [HANDLE]),
+        (f"\ufeff{HANDLE}\r\n".encode("utf-16-be"), [HANDLE]),
         (b"./caf\xe9\n", ["./caf\udce9"]),
         (f"{HANDLE}\nexample://mul/1\n{HANDLE}\n", [HANDLE, "example://mul/1", HANDLE]),
     ],
@@ -59,6 +61,12 @@ def test_a_line_can_promise_the_hash_of_the_archive(option: str, tmp_path: Path)
 def test_a_line_that_is_not_understood_is_named(option: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"models\.txt, line 3, can't be understood"):
         asked_in(tmp_path, f"# one\n\n{HANDLE} {option}\n")
+
+
+@pytest.mark.parametrize("mark", ["<<<<<<< HEAD", "||||||| merged common ancestors", ">>>>>>> theirs"])
+def test_a_merge_that_is_not_resolved_is_told_and_nothing_of_it_fetched(mark: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"models\.txt, line 2: a conflict of a merge isn't resolved"):
+        asked_in(tmp_path, f"{HANDLE}\n{mark}\nexample://mul/1\n")
 
 
 def test_what_is_typed_comes_before_the_lists_and_these_in_their_order(tmp_path: Path) -> None:

@@ -77,6 +77,13 @@ def test_the_same_etag_is_no_change_where_a_host_knows_no_conditions(
     assert conditions(server) == [None, etag]
 
 
+def test_an_etag_that_can_not_be_sent_is_compared(server: HubServer, settings: Settings) -> None:
+    url = server.serve("/maker/model", Reply(OLD, headers={"ETag": '"caf\xe9"'}))
+    fetch(url, settings)
+    assert version(fetch(url, settings, REFRESH)) == ("old", True)
+    assert conditions(server) == [None, None]
+
+
 def test_without_an_etag_it_is_fetched_anew(server: HubServer, settings: Settings) -> None:
     url = server.serve("/maker/model", OLD)
     fetch(url, settings)

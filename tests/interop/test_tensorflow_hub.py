@@ -11,10 +11,11 @@ import pytest
 
 from hubcli.commands.fetch import fetch
 from hubcli.commands.ls import ls
-from hubcli.handle import Handle
+from hubcli.handle import Handle, key_of
 from hubcli.settings import Mirror, Settings
 from tests import models
 from tests.server import HubServer, Reply
+from tests.zygote import Order, Zygote
 
 pytest.importorskip("tensorflow_hub", reason="tensorflow_hub isn't installed: pip install '.[dev]'")
 pytestmark = pytest.mark.tensorflow
@@ -34,6 +35,20 @@ from absl import logging
 logging.set_verbosity(logging.INFO)
 import tensorflow_hub as hub
 print(hub.resolve(sys.argv[1]))
+"""
+# Four processes, forked from one that has loaded tensorflow_hub, once it is told to.
+AT_ONCE = """
+import os, sys
+import tensorflow_hub as hub
+print("ready", flush=True)
+sys.stdin.readline()
+children = []
+for _ in range(4):
+    children.append(os.fork())
+    if not children[-1]:
+        os.write(1, hub.resolve(sys.argv[1]).encode() + b"\\n")
+        os._exit(0)
+sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
 """
 # A proxy where nobody listens: whatever asks the network fails.
 NO_NETWORK = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
@@ -109,6 +124,7 @@ def start(arguments: list[str], cache: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, *arguments],
         env={**os.environ, "TFHUB_CACHE_DIR": str(cache)},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -150,6 +166,25 @@ def test_tensorflow_hub_waits_for_hubcli(stalled: tuple[HubServer, str], cache: 
     assert (theirs.returncode, ours.returncode) == (0, 0)
     assert their_path == our_path
     assert len(server.requests) == 1
+
+
+def test_many_of_both_at_once_download_once(server: HubServer, cache: Path) -> None:
+    url = server.serve("/maker/model/1", models.pack(models.example_files(), with_folders=True))
+    theirs = start(["-c", AT_ONCE, url], cache)
+    assert theirs.stdout is not None
+    with Zygote.running(cache) as zygote:
+        assert theirs.stdout.readline() == "ready\n"
+        assert theirs.stdin is not None
+        theirs.stdin.write("go\n")
+        theirs.stdin.flush()
+        ours = zygote.run_at_once([Order(("fetch", url, "-q"))] * 6)
+    told, errors = theirs.communicate(timeout=60)
+    assert (theirs.returncode, [done.status for done in ours]) == (0, [0] * 6), errors
+    assert {*told.splitlines(), *(done.output.strip() for done in ours)} == {str(cache / key_of(url))}
+    assert len(told.splitlines()) == 4
+    assert len(server.requests) == 1
+    assert [one.state.value for one in ls(Settings(cache, "--cache-dir")).models] == ["ok"]
+    assert [path.name for path in cache.iterdir() if path.suffix in (".lock", ".tmp")] == []
 
 
 def test_the_built_in_example_loads_and_is_reusable(cache: Path) -> None:

@@ -179,12 +179,13 @@ def test_a_window_that_stalls_is_asked_for_again(server: HubServer, tmp_path: Pa
     assert any("sent nothing for too long" in line for line in said.lines)
 
 
+@pytest.mark.parametrize("status", [400, 403])
 def test_an_expired_address_is_asked_for_anew(
-    server: HubServer, other_server: HubServer, tmp_path: Path
+    status: int, server: HubServer, other_server: HubServer, tmp_path: Path
 ) -> None:
     fresh = other_server.serve("/fresh?X-Goog-Signature=2", TAGGED)
     other_server.serve("/fresh", TAGGED)
-    other_server.serve("/old", replace(TAGGED, first=[TAGGED], status=403))
+    other_server.serve("/old", replace(TAGGED, first=[TAGGED], status=status))
     url = server.serve(
         "/m",
         Reply(
@@ -247,7 +248,7 @@ def interrupted(url: str, spool: Path, taken: int) -> None:
         chunks = answer.chunks()
         while taken > 0:
             taken -= len(next(chunks))
-        chunks.close()  # type: ignore[attr-defined]
+        chunks.close()
 
 
 def test_a_download_goes_on_where_another_ended(server: HubServer, tmp_path: Path) -> None:
