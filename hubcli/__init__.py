@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from hubcli.cache.policy import Policy
+    from hubcli.commands.doctor import doctor
     from hubcli.commands.export import export
     from hubcli.commands.fetch import fetch
     from hubcli.commands.finetune_export import finetune_export
@@ -31,6 +32,7 @@ __all__ = [
     "Policy",
     "Settings",
     "__version__",
+    "doctor",
     "export",
     "fetch",
     "finetune_export",
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "doctor": "hubcli.commands.doctor",
     "export": "hubcli.commands.export",
     "fetch": "hubcli.commands.fetch",
     "finetune_export": "hubcli.commands.finetune_export",

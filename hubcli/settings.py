@@ -15,17 +15,34 @@ from urllib.parse import urlsplit
 from hubcli.errors import UsageError
 from hubcli.url import without_secrets
 
-__all__ = ["KAGGLE_ENDPOINT", "Access", "KaggleAccount", "Mirror", "Settings", "UpkeepRules"]
+__all__ = [
+    "KAGGLE_ENDPOINT",
+    "OUR_VARIABLES",
+    "Access",
+    "KaggleAccount",
+    "Mirror",
+    "Settings",
+    "UpkeepRules",
+    "environment",
+]
 
 KAGGLE_ENDPOINT = "https://www.kaggle.com"
+
+OUR_VARIABLES = (
+    "HUBCLI_CACHE_DIR",
+    "HUBCLI_GC",
+    "HUBCLI_KAGGLE_ENDPOINT",
+    "HUBCLI_MIRRORS",
+    "HUBCLI_OFFLINE",
+)
 
 APP_NAME = "hubcli"
 _LONGEST_S = 365 * 86400
 _OFF = ("", "0", "false", "no", "off")
-# A Path has already made one slash of two.
 _CONFIG_NAME = "config.toml"
 # One form of a TOML line, because Python reads TOML from 3.11 on alone.
 _CONFIG_LINE = re.compile(r"""([\w-]+)\s*=\s*(?:"([^"\\]*)"|'([^']*)')\s*(?:\#.*)?""")
+# A Path has already made one slash of two.
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
@@ -41,8 +58,10 @@ class Mirror:
         """A mirror from `PREFIX=URL`; raises UsageError for anything else."""
         prefix, separator, replacement = text.strip().partition("=")
         if not separator or "://" not in prefix or "://" not in replacement:
+            # Credentials can't be told from the rest of what can't be understood.
+            shown = "A mirror with an '@'" if "@" in text else f"'{without_secrets(text)}'"
             raise UsageError(
-                f"'{without_secrets(text)}' is no mirror",
+                f"{shown} is no mirror",
                 hint="Write --mirror https://tfhub.dev=https://mirror.example/tfhub.",
             )
         return cls(prefix.rstrip("/"), replacement.rstrip("/"))
@@ -184,6 +203,11 @@ class Settings:
         return url
 
 
+def environment() -> Mapping[str, str]:
+    """The variables of this process, for who tells of them."""
+    return os.environ
+
+
 @dataclass(frozen=True, slots=True)
 class UpkeepRules:
     """What `fetch` collects once a day, as text, and where that text stands."""
@@ -202,11 +226,16 @@ class UpkeepRules:
         text = env.get("HUBCLI_GC", "").strip()
         if text:
             return None if text.lower() in _OFF else cls(text, "HUBCLI_GC")
-        from platformdirs import user_config_path
-
-        file = user_config_path(APP_NAME, appauthor=False) / _CONFIG_NAME
+        file = cls.file()
         rules = _config(file).get("gc", "").strip()
         return cls(rules, f"gc in {file}") if rules and rules.lower() not in _OFF else None
+
+    @staticmethod
+    def file() -> Path:
+        """The user's config file, there or not."""
+        from platformdirs import user_config_path
+
+        return user_config_path(APP_NAME, appauthor=False) / _CONFIG_NAME
 
 
 def _config(file: Path) -> dict[str, str]:
@@ -276,7 +305,7 @@ def _endpoint(text: str) -> str:
 def _absolute(text: str, source: str) -> Path:
     if _REMOTE.match(text):
         raise UsageError(
-            f"{source} is '{text}', which is no local directory",
+            f"{source} is '{without_secrets(text)}', which is no local directory",
             hint="hubcli keeps its cache on a local or mounted disk: name a directory.",
         )
     if not text:

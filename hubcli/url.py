@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-__all__ = ["origin", "with_query", "without_query", "without_secrets"]
+__all__ = ["address", "origin", "with_query", "without_query", "without_secrets"]
+
+_UNREADABLE = "(a URL that can't be parsed)"
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -59,7 +61,25 @@ def without_secrets(url: str) -> str:
         parts = urlsplit(url)
         if not parts.netloc:
             return url
+        _ = parts.port  # A password that holds `/`, `?` or `#` is taken for one: then ValueError.
         host = parts.netloc.rpartition("@")[2]
         return without_query(urlunsplit(parts._replace(netloc=host)), _SECRET_KEY)
     except ValueError:
-        return "(a URL that can't be parsed)"
+        return _UNREADABLE
+
+
+def address(url: str) -> str:
+    """Scheme, host and port of a URL, which may lack its scheme, and nothing that may be secret.
+
+    >>> address("me:pw@proxy:3128"), address("http://me:p/w@proxy:3128")
+    ('http://proxy:3128', "(a URL that can't be parsed)")
+    """
+    try:
+        parts = urlsplit(url.strip() if "://" in url else f"http://{url.strip()}")
+        behind = url.rpartition(parts.netloc)[2]
+        if not parts.hostname or "@" in behind:  # There a password would stand that holds `/`, `?` or `#`.
+            return _UNREADABLE
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        return f"{parts.scheme}://{host}" + ("" if parts.port is None else f":{parts.port}")
+    except ValueError:
+        return _UNREADABLE

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hubcli import __version__
+from hubcli.cli.doctor import doctor_command
 from hubcli.cli.export import export_command
 from hubcli.cli.fetch import fetch_command
 from hubcli.cli.finetune_export import finetune_export_command
@@ -53,3 +54,4 @@ app.command("gc")(gc_command)
 app.command("rm")(rm_command)
 app.command("pin")(pin_command)
 app.command("unpin")(unpin_command)
+app.command("doctor")(doctor_command)

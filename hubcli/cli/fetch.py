@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from hubcli.archive.limits import Limits
-from hubcli.cli.options import AsJson, CacheDir, CaFile, Debug, NoColor, Offline, Quiet
+from hubcli.cli.options import AsJson, CacheDir, CaFile, Debug, Mirrors, NoColor, Offline, Quiet
 from hubcli.cli.output import Output
 from hubcli.errors import UsageError
 from hubcli.net.retries import DEFAULT_RETRIES
@@ -64,14 +64,6 @@ KaggleHubLink: TypeAlias = Annotated[
     bool, typer.Option("--kagglehub", help="Let kagglehub find it too, if it is on Kaggle.")
 ]
 Pin: TypeAlias = Annotated[bool, typer.Option("--pin", help="Keep it from hubcli gc.")]
-Mirrors: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="PREFIX=URL",
-        help="Ask this URL for handles with this prefix. Repeatable. \\[env: HUBCLI_MIRRORS]",
-        show_default=False,
-    ),
-]
 Connections: TypeAlias = Annotated[
     int, typer.Option(min=1, max=64, metavar="N", help="Fetch a large archive over so many at once.")
 ]

@@ -12,6 +12,7 @@ __all__ = [
     "CacheDir",
     "Debug",
     "DryRun",
+    "Mirrors",
     "NoColor",
     "Offline",
     "Quiet",
@@ -47,6 +48,14 @@ CaFile: TypeAlias = Annotated[
         "--cacert",
         metavar="FILE",
         help="Believe these certificate authorities alone. \\[env: SSL_CERT_FILE]",
+        show_default=False,
+    ),
+]
+Mirrors: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PREFIX=URL",
+        help="Ask this URL for handles with this prefix. Repeatable. \\[env: HUBCLI_MIRRORS]",
         show_default=False,
     ),
 ]

@@ -52,6 +52,15 @@ class KaggleHub:
                 found += [model.at_version(name) for name in names if self._holds(folder / name)]
         return found
 
+    def count(self) -> int:
+        """How many versions it holds complete, links to ours among them."""
+        if self.root is None:
+            return 0
+        try:
+            return sum(1 for _ in self.root.glob("models/*/*/*/*/*.complete"))
+        except OSError:
+            return 0
+
     def link(self, model: KaggleModel, directory: Path) -> str | None:
         """Makes a link to the model's directory where kagglehub looks; why not, in words, where it can't.
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import httpcore
 import httpx
 
 from hubcli import __version__
 from hubcli.errors import AuthenticationError, HubcliError, NetworkError, NotFoundError
+from hubcli.net.certificates import trusted_context
 from hubcli.net.credentials import Credentials
 from hubcli.settings import Access
 from hubcli.url import origin, without_secrets
@@ -70,6 +71,13 @@ class Client:
             hint="The server sends clients in a circle. Tell its operator, or try later.",
         )
 
+    def ask_once(self, url: str, trace: Callable[[str, dict[str, Any]], None]) -> httpx.Response:
+        """The answer to one `GET url` without credentials, its body unread, wherever it redirects to.
+
+        `trace` hears of each step on the way, as httpcore names it. Raises NetworkError.
+        """
+        return self._send("GET", url, {}, with_credentials=False, extensions={"trace": trace})
+
     def kept_credentials(self, response: httpx.Response) -> bool:
         """Whether the chain of redirects that led to the answer never left the hosts that may see them."""
         return all(self._credentials.may_go_to(str(one.url)) for one in (*response.history, response))
@@ -82,12 +90,19 @@ class Client:
             raise refusal or _error_of_status(response)
 
     def _send(
-        self, method: str, url: str, headers: Mapping[str, str], *, with_credentials: bool
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        with_credentials: bool,
+        extensions: dict[str, Any] | None = None,
     ) -> httpx.Response:
         authorization = self._credentials.header(url) if with_credentials else None
         sent = {**headers, **({"Authorization": authorization} if authorization else {})}
         try:
-            return self._http.send(self._http.build_request(method, url, headers=sent), stream=True)
+            request = self._http.build_request(method, url, headers=sent, extensions=extensions)
+            return self._http.send(request, stream=True)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
             raise translate(error, without_secrets(url)) from error
 
@@ -98,28 +113,21 @@ def open_client(url: str, timeout_s: float, access: Access) -> Iterator[Client]:
 
     Raises NetworkError where the environment's settings can't be used.
     """
-    try:
-        verify = _authorities(access)
-        http = httpx.Client(headers=_HEADERS, timeout=timeout_s, follow_redirects=False, verify=verify)
-    except (OSError, ValueError, ImportError) as error:
-        # What the environment says of proxies and certificates is read here.
-        raise NetworkError(
-            f"The settings of the network can't be used: {error}",
-            hint="Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, SSL_CERT_FILE and --cacert.",
-        ) from error
-    with http:
+    with _http(timeout_s, access) as http:
         yield Client(http, Credentials(access, url))
 
 
-def _authorities(access: Access) -> ssl.SSLContext:
-    """Those that the user names, else the system's; those of certifi where the system has none.
-
-    The system's are those that an administrator adds a company's own to. Loading both takes 50 ms more.
-    """
-    if access.ca_file is not None or access.ca_folder is not None:
-        return ssl.create_default_context(cafile=access.ca_file, capath=access.ca_folder)
-    context = ssl.create_default_context()
-    return context if context.cert_store_stats()["x509_ca"] else httpx.create_ssl_context()
+def _http(timeout_s: float, access: Access) -> httpx.Client:
+    """What the environment says of proxies and certificates is read here."""
+    hint = "Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and --cacert."
+    try:
+        verify = trusted_context(access)
+        return httpx.Client(headers=_HEADERS, timeout=timeout_s, follow_redirects=False, verify=verify)
+    except (OSError, ImportError) as error:
+        raise NetworkError(f"The settings of the network can't be used: {error}", hint=hint) from error
+    except (ValueError, httpx.InvalidURL):
+        # The error quotes what it didn't expect, which may be a password.
+        raise NetworkError("The address of a proxy can't be understood", hint=hint) from None
 
 
 def _redirect_target(response: httpx.Response) -> str:

@@ -21,7 +21,7 @@ from hubcli.kaggle import KaggleModel
 from hubcli.settings import KAGGLE_ENDPOINT, Access, KaggleAccount
 from hubcli.url import origin, without_secrets
 
-__all__ = ["Credentials"]
+__all__ = ["Credentials", "kaggle_place", "netrc_names"]
 
 _MAX_BYTES = 64 << 10
 _TFHUB = ("https", "tfhub.dev", 443)
@@ -106,6 +106,22 @@ class Credentials:
         return self._read
 
 
+def kaggle_place(account: KaggleAccount) -> str | None:
+    """Where the credentials are that Kaggle would be told; None without any. Raises AuthenticationError."""
+    found = _of_account(account)
+    return None if found is None else found.place
+
+
+def netrc_names(access: Access) -> frozenset[str]:
+    """The hosts that the netrc file has credentials for, `default` among them where it has such an entry.
+
+    In a file that is written wrongly a password may be taken for a host: don't show them.
+    Raises AuthenticationError where the file is there, or is named, and can't be understood.
+    """
+    entries = _read_netrc(access.netrc, is_named=access.is_netrc_named)
+    return frozenset() if entries is None else frozenset(entries.hosts)
+
+
 def _of_account(account: KaggleAccount) -> _Credential | None:
     """The first that is there, in kagglehub's order."""
     if account.token is not None:
@@ -181,10 +197,19 @@ def _unusable(place: str) -> AuthenticationError:
 
 
 def _of_netrc(file: Path | None, url: str, *, is_named: bool) -> _Credential | None:
+    entries = _read_netrc(file, is_named=is_named)
+    found = None if entries is None else entries.authenticators(urlsplit(url).hostname or "")
+    if found is None or not found[2]:
+        return None
+    return _basic(found[0] or "", found[2], str(file))
+
+
+def _read_netrc(file: Path | None, *, is_named: bool) -> netrc.netrc | None:
+    """The file, None where there is none and nobody named it. Raises AuthenticationError."""
     if file is None:
         return None
     try:
-        found = netrc.netrc(file).authenticators(urlsplit(url).hostname or "")
+        return netrc.netrc(file)
     except FileNotFoundError:
         if is_named:
             raise _bad_netrc(file, "isn't there") from None
@@ -194,9 +219,6 @@ def _of_netrc(file: Path | None, url: str, *, is_named: bool) -> _Credential | N
         raise _bad_netrc(file, f"can't be understood, near line {error.lineno}") from None
     except (OSError, ValueError):
         raise _bad_netrc(file, "can't be read") from None
-    if found is None or not found[2]:
-        return None
-    return _basic(found[0] or "", found[2], str(file))
 
 
 def _bad_netrc(file: Path, what: str) -> AuthenticationError:

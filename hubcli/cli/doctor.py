@@ -1,0 +1,77 @@
+"""`hubcli doctor`."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import typer
+
+from hubcli.cli.options import AsJson, CacheDir, CaFile, Debug, Mirrors, NoColor, Offline, Quiet
+from hubcli.cli.output import Output
+from hubcli.quantity import parse_duration_s
+
+__all__ = ["doctor_command"]
+
+Hosts: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[HOST...]",
+        help="With --network: hosts or addresses to ask, instead of TF Hub, Kaggle and their storage.",
+        show_default=False,
+    ),
+]
+Network: TypeAlias = Annotated[
+    bool, typer.Option("--network", help="Send a request to each host; nothing is sent without.")
+]
+Python: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Look at the packages of this interpreter or virtual environment.",
+        show_default=False,
+    ),
+]
+Timeout: TypeAlias = Annotated[
+    str, typer.Option(metavar="TIME", help="With --network: give up when a host is silent for so long.")
+]
+
+
+def doctor_command(
+    hosts: Hosts = None,
+    network: Network = False,
+    python: Python = None,
+    mirror: Mirrors = None,
+    ca_file: CaFile = None,
+    timeout: Timeout = "10s",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    offline: Offline = False,
+    cache_dir: CacheDir = None,
+    no_color: NoColor = False,
+    debug: Debug = False,
+) -> None:
+    """Tell why a download or a load fails: cache, network, credentials, packages, settings.
+
+    Says what mends it. Exits with 9 where there is a problem; with -q it prints the problems alone.
+
+    Example: [bold]hubcli doctor --network --python .venv[/bold]
+    """
+    from hubcli.cli.doctor_run import show_diagnosis
+    from hubcli.cli.garbage import collect_no_garbage
+    from hubcli.commands.checkup.surroundings import Surroundings
+    from hubcli.commands.doctor import DoctorOptions, doctor
+
+    collect_no_garbage()
+    options = DoctorOptions(
+        network=network,
+        hosts=tuple(hosts or ()),
+        python=python,
+        cache_dir=cache_dir,
+        offline=offline,
+        mirrors=tuple(mirror or ()),
+        ca_file=ca_file,
+        timeout_s=parse_duration_s(timeout),
+    )
+    no_color = no_color or Surroundings.read().is_without_color
+    output = Output(as_json=as_json, quiet=quiet, no_color=no_color)
+    raise typer.Exit(show_diagnosis(doctor(options), output, debug=debug))

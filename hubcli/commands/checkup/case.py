@@ -1,0 +1,127 @@
+"""The case: what all checks look at, with those settings left out that can't be understood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hubcli.commands.checkup.surroundings import Surroundings
+from hubcli.errors import UsageError
+from hubcli.settings import Settings
+
+__all__ = ["Case", "DoctorOptions"]
+
+_ROOTS = ("HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR")
+_OTHERS = (
+    "HUBCLI_KAGGLE_ENDPOINT",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NETRC",
+    "KAGGLE_CONFIG_DIR",
+    "KAGGLEHUB_CACHE",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorOptions:
+    """What the caller asks for. Nothing is sent unless `network`; then `hosts` are asked, or the usual ones.
+
+    `python` is an interpreter, or the directory of an environment, whose packages are looked at
+    instead of those beside hubcli. The others are flags as `fetch` has them.
+    """
+
+    network: bool = False
+    hosts: tuple[str, ...] = ()
+    python: str | None = None
+    cache_dir: str | None = None
+    offline: bool = False
+    mirrors: tuple[str, ...] = ()
+    ca_file: str | None = None
+    timeout_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.hosts and not self.network:
+            raise UsageError(
+                f"{self.hosts[0]} would have to be asked", hint="Add --network, which sends a request."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """The settings as far as they can be understood; `faults` tells of the others, by flag or variable."""
+
+    options: DoctorOptions
+    surroundings: Surroundings
+    settings: Settings
+    faults: Mapping[str, UsageError] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, options: DoctorOptions, environment: Mapping[str, str] | None = None) -> Case:
+        """Reads each setting by itself first, so that one that is wrong hides no other.
+
+        Raises UsageError where `--network` and `--offline` contradict each other.
+        """
+        surroundings = Surroundings.read(environment)
+        trial = _Trial(surroundings)
+        root = trial.root(options.cache_dir)
+        flags: dict[str, Any] = {"cache_dir": root, "timeout_s": options.timeout_s}
+        flags["ca_file"] = trial.flag("--cacert", "ca_file", options.ca_file)
+        given = [("--mirror", text) for text in options.mirrors]
+        listed = surroundings.get("HUBCLI_MIRRORS").replace(",", " ").split()
+        mirrors = [*given, *(("HUBCLI_MIRRORS", text) for text in listed)]
+        flags["mirrors"] = [text for source, text in mirrors if trial.accepts(source, mirrors=(text,))]
+        settings = Settings.read(trial.understood(), offline=options.offline, **flags)
+        if options.network and settings.offline:
+            raise UsageError(
+                "--network would send requests, and --offline or HUBCLI_OFFLINE forbids it",
+                hint="Leave one of them out.",
+            )
+        return cls(options, surroundings, settings, trial.faults)
+
+    @property
+    def has_root(self) -> bool:
+        """Whether it is known which directory the cache is."""
+        return not {"--cache-dir", *_ROOTS} & set(self.faults) and self.settings.cache_root.is_absolute()
+
+
+class _Trial:
+    """Settings read one by one."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self.surroundings = surroundings
+        self.faults: dict[str, UsageError] = {}
+
+    def accepts(self, source: str, variables: Mapping[str, str] | None = None, **flags: Any) -> bool:
+        """Whether that alone can be understood; keeps why not."""
+        try:
+            Settings.read(variables or {}, **{"cache_dir": "/", **flags})
+        except UsageError as error:
+            self.faults.setdefault(source, error)
+            return False
+        return True
+
+    def flag(self, source: str, name: str, value: str | None) -> str | None:
+        """The flag's value; None where it isn't given or can't be understood."""
+        return value if value is not None and self.accepts(source, None, **{name: value}) else None
+
+    def root(self, flag: str | None) -> str | None:
+        """What names the root, of which the first that is set decides; None for the default."""
+        if flag is not None:
+            return self.flag("--cache-dir", "cache_dir", flag)
+        name = next((name for name in _ROOTS if self.surroundings.get(name)), None)
+        if name is not None:
+            self.accepts(name, {name: self.surroundings.get(name)}, cache_dir=None)
+        return None
+
+    def understood(self) -> dict[str, str]:
+        """The variables without those that can't be understood."""
+        variables = dict(self.surroundings.variables)
+        for name in _OTHERS:
+            if name in variables and not self.accepts(name, {name: variables[name]}):
+                del variables[name]
+        variables.pop("HUBCLI_MIRRORS", None)
+        if any(name in self.faults for name in ("--cache-dir", *_ROOTS)):
+            for name in _ROOTS:
+                variables.pop(name, None)
+        return variables

@@ -1,0 +1,145 @@
+"""An environment: which versions are there, of hubcli's own interpreter or of another one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from hubcli.commands.checkup.census import TENSORFLOWS, take_census
+from hubcli.commands.checkup.surroundings import Surroundings
+from hubcli.commands.checkup.versions import is_below, release
+from hubcli.errors import UsageError
+
+__all__ = ["Installed"]
+
+_PATIENCE_S = 30.0
+_YES = ("true", "True", "1")
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What an interpreter finds, and the variables that change what it makes of it."""
+
+    executable: str
+    python: str
+    platform: str
+    packages: Mapping[str, Mapping[str, Any]]
+    has_upb: bool = True
+    surroundings: Surroundings = field(default_factory=lambda: Surroundings({}))
+
+    @classmethod
+    def own(cls, surroundings: Surroundings) -> Installed:
+        """That of hubcli itself."""
+        return cls.of_document(take_census(), surroundings)
+
+    @classmethod
+    def of_interpreter(cls, named: str, surroundings: Surroundings) -> Installed:
+        """That of another interpreter, or of the environment in that directory; it is run once.
+
+        It runs isolated, so that nothing of the working directory is run; PYTHONPATH and the user's own
+        packages, which that leaves out, are looked through all the same. Raises UsageError.
+        """
+        executable = _interpreter(named)
+        spec = find_spec("hubcli.commands.checkup.census")
+        source = spec.loader.get_source(spec.name) if spec is not None and spec.loader is not None else None  # type: ignore[attr-defined]
+        more = [path for path in surroundings.get("PYTHONPATH").split(os.pathsep) if path]
+        hint = "Name an interpreter from Python 3.8 on, or a virtual environment."
+        try:
+            ran = subprocess.run(  # noqa: S603 - the user names it
+                [executable, "-I", "-c", source or "", *more],
+                capture_output=True,
+                stdin=subprocess.DEVNULL,
+                timeout=_PATIENCE_S,
+                check=True,
+            )
+            return cls.of_document(json.loads(ran.stdout.splitlines()[-1]), surroundings)
+        except (OSError, ValueError, LookupError, TypeError, subprocess.SubprocessError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it doesn't run, or is no Python"
+            raise UsageError(f"{executable} can't be asked: {reason}", hint=hint) from error
+
+    @classmethod
+    def of_document(cls, census: Mapping[str, Any], surroundings: Surroundings) -> Installed:
+        """From a census."""
+        return cls(
+            executable=str(census["executable"]),
+            python=str(census["python"]),
+            platform=str(census["platform"]),
+            packages=census["packages"],
+            has_upb=bool(census["has_upb"]),
+            surroundings=surroundings,
+        )
+
+    def version(self, name: str) -> str | None:
+        """The version of the package, None where it isn't there; `tensorflow` is any that brings it."""
+        names = TENSORFLOWS if name == "tensorflow" else (name,)
+        return next((str(self.packages[one]["version"]) for one in names if one in self.packages), None)
+
+    def has(self, *names: str) -> bool:
+        """Whether all of them are there."""
+        return all(self.version(name) is not None for name in names)
+
+    def is_below(self, name: str, bound: str) -> bool:
+        """Whether it is there, and older than that."""
+        version = self.version(name)
+        return version is not None and bool(release(version)) and is_below(version, bound)
+
+    def is_from(self, name: str, bound: str) -> bool:
+        """Whether it is there, and of that version or a newer one."""
+        version = self.version(name)
+        return version is not None and bool(release(version)) and not is_below(version, bound)
+
+    def minor(self, name: str) -> tuple[int, ...]:
+        """The first two numbers of its version."""
+        return release(self.version(name) or "")[:2]
+
+    @property
+    def tensorflows(self) -> tuple[str, ...]:
+        """The distributions that bring a package `tensorflow`."""
+        return tuple(name for name in TENSORFLOWS if name in self.packages)
+
+    @property
+    def uses_legacy_keras(self) -> bool:
+        """Whether `tf.keras` is to be tf_keras."""
+        return self.surroundings.get("TF_USE_LEGACY_KERAS") in _YES
+
+    @property
+    def keras_backend(self) -> str:
+        """What Keras 3 would run on, by its variable or its file; `tensorflow` where neither says."""
+        named = self.surroundings.get("KERAS_BACKEND")
+        folder = self.surroundings.get("KERAS_HOME") or os.path.expanduser("~/.keras")  # noqa: PTH111
+        if named:
+            return named
+        try:
+            found = json.loads((Path(folder) / "keras.json").read_text(encoding="utf-8"))["backend"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return "tensorflow"
+        return str(found)
+
+    @property
+    def protobuf_backend(self) -> str:
+        """The parser of protobuf: `upb`, which is quick, or `python`."""
+        return self.surroundings.get("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION") or (
+            "upb" if self.has_upb else "python"
+        )
+
+
+def _interpreter(named: str) -> str:
+    """The file of the interpreter that a path, a directory of an environment or a name means."""
+    path = Path(os.path.expanduser(named))  # noqa: PTH111 - of a home that may be missing
+    if path.is_dir():
+        inside = ("Scripts/python.exe",) if sys.platform == "win32" else ("bin/python", "bin/python3")
+        path = next((path / name for name in inside if (path / name).exists()), path / inside[0])
+    found = shutil.which(path if os.sep in named or path.exists() else named)
+    if found is None:
+        raise UsageError(
+            f"{named} is no interpreter", hint="Name one, as .venv/bin/python, or the directory .venv."
+        )
+    return str(found)

@@ -1,0 +1,105 @@
+"""`doctor`: why a download or a load fails, found out without one; nothing is sent unless asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from hubcli.commands.checkup import (
+    cache,
+    configuration,
+    credentials,
+    entries,
+    hosts,
+    network,
+    packages,
+    sharing,
+)
+from hubcli.commands.checkup.case import Case, DoctorOptions
+from hubcli.commands.checkup.check import Check, Section, Status
+from hubcli.errors import HubcliError
+
+__all__ = ["Diagnosis", "DoctorOptions", "doctor"]
+
+_Checkup = Callable[[Case], Iterator[Check]]
+_CHECKUPS: tuple[tuple[Section, str, _Checkup], ...] = (
+    (Section.CACHE, "root", cache.check_root),
+    (Section.CACHE, "writable", cache.check_writing),
+    (Section.CACHE, "disk", cache.check_disk),
+    (Section.CACHE, "lifetime", cache.check_lifetime),
+    (Section.CACHE, "hub-load", sharing.check_hub_load),
+    (Section.CACHE, "load-format", sharing.check_load_format),
+    (Section.CACHE, "entries", entries.check_entries),
+    (Section.CACHE, "kagglehub", sharing.check_kagglehub),
+    (Section.NETWORK, "offline", network.check_offline),
+    (Section.NETWORK, "mirrors", network.check_mirrors),
+    (Section.NETWORK, "kaggle-endpoint", network.check_endpoint),
+    (Section.NETWORK, "proxies", network.check_proxies),
+    (Section.NETWORK, "certificates", network.check_certificates),
+    (Section.NETWORK, "tls", network.check_tls),
+    (Section.NETWORK, "hosts", hosts.check_hosts),
+    (Section.CREDENTIALS, "kaggle", credentials.check_kaggle),
+    (Section.CREDENTIALS, "netrc", credentials.check_netrc),
+    (Section.CREDENTIALS, "modes", credentials.check_modes),
+    (Section.PACKAGES, "hubcli", packages.check_packages),
+    (Section.SETTINGS, "config-file", configuration.check_config_file),
+    (Section.SETTINGS, "variables", configuration.check_variables),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What was found, in the order of the screen. `faults` are what checks themselves failed with."""
+
+    checks: tuple[Check, ...]
+    faults: tuple[Exception, ...] = field(default=(), repr=False)
+
+    @property
+    def problems(self) -> tuple[Check, ...]:
+        """What keeps downloads or loads from working."""
+        return tuple(check for check in self.checks if check.status is Status.PROBLEM)
+
+    @property
+    def warnings(self) -> tuple[Check, ...]:
+        """What may do so, or isn't as one would expect."""
+        return tuple(check for check in self.checks if check.status is Status.WARNING)
+
+    @property
+    def is_well(self) -> bool:
+        """Whether there is no problem."""
+        return not self.problems
+
+
+def doctor(
+    options: DoctorOptions | None = None, *, environment: Mapping[str, str] | None = None
+) -> Diagnosis:
+    """Looks at the cache, the network, credentials, packages and settings. Imports no TensorFlow.
+
+    A check that fails is a problem among the others and stops none. Raises UsageError for options that
+    contradict each other.
+    """
+    case = Case.open(options or DoctorOptions(), environment)
+    made = [_made(section, name, checkup, case) for section, name, checkup in _CHECKUPS]
+    faults = tuple(fault for _, fault in made if fault is not None)
+    return Diagnosis(tuple(check for checks, _ in made for check in checks), faults)
+
+
+def _made(section: Section, name: str, checkup: _Checkup, case: Case) -> tuple[list[Check], Exception | None]:
+    """What the checkup found before it failed, and what it failed with."""
+    checks = list[Check]()
+    try:
+        checks.extend(checkup(case))
+    except HubcliError as error:
+        checks.append(Check(section, name, Status.PROBLEM, error.message, None, error.hint))
+    except Exception as error:  # noqa: BLE001 - whatever is broken here is what was to be found out
+        return [*checks, _failed(section, name, error)], error
+    return checks, None
+
+
+def _failed(section: Section, name: str, error: Exception) -> Check:
+    """The check that could not be made. What the error says may hold a secret, but for the system's."""
+    reason = type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        reason = f"{error.strerror} ({error.filename})" if error.filename else error.strerror
+    hint = "Run it again with --debug and report what it prints"
+    return Check(section, name, Status.PROBLEM, f"this check failed: {reason}", None, hint)

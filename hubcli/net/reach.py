@@ -1,0 +1,130 @@
+"""Whether a host can be reached: one request the way that downloads go, with the time of each step."""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from hubcli.errors import NetworkError
+from hubcli.net.client import open_client
+from hubcli.net.proxies import Proxies
+from hubcli.settings import Access
+from hubcli.url import address
+
+__all__ = ["Reach", "reach"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far the request came. Times are in seconds, None for a step that wasn't made.
+
+    `proxy` is without secrets. `failed_step` is `name`, `connect`, `proxy`, `tls` or `http`, with the
+    `error` in words, None where an answer came. `clock_ahead_s` is by how much the clock of the host is
+    ahead of this one's.
+    """
+
+    url: str
+    proxy: str | None = None
+    addresses: tuple[str, ...] = ()
+    name_s: float | None = None
+    connect_s: float | None = None
+    tls_s: float | None = None
+    total_s: float = 0.0
+    tls: str | None = None
+    status: int | None = None
+    clock_ahead_s: float | None = None
+    failed_step: str | None = None
+    error: str | None = None
+
+
+def reach(url: str, timeout_s: float, access: Access, proxies: Proxies) -> Reach:
+    """Asks the URL once, without credentials, and reads the head of the answer alone."""
+    began = time.monotonic()
+    route = proxies.route(url)
+    proxy = None if route.proxy is None else address(route.proxy)
+    found = _look_up(Reach(url, proxy), proxy or url)
+    if found.error is None:
+        found = _ask(found, timeout_s, access)
+    return replace(found, total_s=time.monotonic() - began)
+
+
+def _look_up(found: Reach, whom: str) -> Reach:
+    """With the addresses of the host that is connected to: that of the URL, or the proxy's."""
+    began = time.monotonic()
+    try:
+        host, port = urlsplit(whom).hostname, urlsplit(whom).port
+        answers = socket.getaddrinfo(host, port or 443, type=socket.SOCK_STREAM)
+    except (OSError, ValueError) as error:  # UnicodeError is a ValueError.
+        reason = error.strerror if isinstance(error, OSError) else "no name of a host"
+        return replace(found, failed_step="name", error=f"{whom} has no address: {reason}")
+    addresses = tuple(dict.fromkeys(str(answer[4][0]) for answer in answers))
+    return replace(found, addresses=addresses, name_s=time.monotonic() - began)
+
+
+def _ask(found: Reach, timeout_s: float, access: Access) -> Reach:
+    steps = _Steps(is_by_proxy=found.proxy is not None)
+    try:
+        with open_client(found.url, timeout_s, access) as client:
+            response = client.ask_once(found.url, steps.hear)
+            response.close()
+    except NetworkError as error:
+        return replace(
+            found,
+            connect_s=steps.seconds.get("connect_tcp"),
+            tls_s=steps.seconds.get("start_tls"),
+            failed_step=steps.failed,
+            error=error.message,
+        )
+    return replace(
+        found,
+        connect_s=steps.seconds.get("connect_tcp"),
+        tls_s=steps.seconds.get("start_tls"),
+        tls=steps.tls,
+        status=response.status_code,
+        clock_ahead_s=_clock_ahead_s(response),
+    )
+
+
+class _Steps:
+    """Hears of what httpcore does, and keeps the times."""
+
+    def __init__(self, *, is_by_proxy: bool) -> None:
+        self.seconds: dict[str, float] = {}
+        self.tls: str | None = None
+        self._is_by_proxy = is_by_proxy
+        self._began: dict[str, float] = {}
+
+    def hear(self, event: str, facts: dict[str, Any]) -> None:
+        """Takes an event such as `connection.connect_tcp.complete`."""
+        step, _, phase = event.partition(".")[2].partition(".")
+        if phase == "started":
+            self._began[step] = time.monotonic()
+        elif phase == "complete" and step in self._began:
+            # To a proxy with TLS, and through it to a host: two handshakes.
+            passed_s = time.monotonic() - self._began.pop(step)
+            self.seconds[step] = self.seconds.get(step, 0.0) + passed_s
+            if step == "start_tls":
+                secured = facts["return_value"].get_extra_info("ssl_object")
+                self.tls = None if secured is None else secured.version()
+
+    @property
+    def failed(self) -> str:
+        """The step at which it ended, where it ended in an error."""
+        if "start_tls" in self._began:
+            return "tls"
+        if "connect_tcp" not in self.seconds:
+            return "connect"
+        return "proxy" if self._is_by_proxy and "start_tls" not in self.seconds else "http"
+
+
+def _clock_ahead_s(response: httpx.Response) -> float | None:
+    with suppress(KeyError, ValueError, TypeError, IndexError, OverflowError):
+        return parsedate_to_datetime(response.headers["date"]).timestamp() - time.time()
+    return None
