@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -232,10 +232,10 @@ class UpkeepRules:
 
     @staticmethod
     def file() -> Path:
-        """The user's config file, there or not."""
+        """The user's config file, there or not. Raises UsageError for a user without a home."""
         from platformdirs import user_config_path
 
-        return user_config_path(APP_NAME, appauthor=False) / _CONFIG_NAME
+        return _users_own(user_config_path, "the config file", "XDG_CONFIG_HOME") / _CONFIG_NAME
 
 
 def _config(file: Path) -> dict[str, str]:
@@ -268,7 +268,18 @@ def _cache_root(env: Mapping[str, str], cache_dir: Path | str | None) -> tuple[P
             return _absolute(env[variable], variable), variable
     from platformdirs import user_cache_path
 
-    return user_cache_path(APP_NAME, appauthor=False), "default"
+    return _users_own(user_cache_path, "the cache", "--cache-dir or HUBCLI_CACHE_DIR"), "default"
+
+
+def _users_own(find: Callable[..., Path], what: str, where: str) -> Path:
+    """The user's directory of that kind. Raises UsageError for a user without a home."""
+    try:
+        path = find(APP_NAME, appauthor=False)
+    except RuntimeError:
+        path = Path("~")
+    if not path.is_absolute():
+        raise UsageError(f"There is no home directory for {what}", hint=f"Name a directory in {where}.")
+    return path
 
 
 def _kagglehub_root(env: Mapping[str, str]) -> Path | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import traceback
+from contextlib import suppress
+from pathlib import Path
 
 from hubcli.cli.doctor_views import diagnosis_document, diagnosis_text, problem_lines
 from hubcli.cli.output import Output
@@ -22,10 +24,16 @@ def show_diagnosis(diagnosis: Diagnosis, output: Output, *, debug: bool) -> int:
     if output.as_json:
         output.document(diagnosis_document(diagnosis))
     elif not output.quiet:
-        output.payload(diagnosis_text(diagnosis, Style.of(output)))
+        output.payload(diagnosis_text(diagnosis, Style.of(output), _home()))
     elif not diagnosis.is_well:
         output.payload("\n".join(problem_lines(diagnosis)))
     return int(ExitStatus.DONE if diagnosis.is_well else ExitStatus.FOUND)
+
+
+def _home() -> str | None:
+    with suppress(RuntimeError):
+        return str(Path.home())
+    return None
 
 
 def _show_frames(fault: Exception) -> None:

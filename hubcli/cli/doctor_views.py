@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import groupby, zip_longest
@@ -20,17 +21,50 @@ _LABEL_WIDTH = 14
 _MARKS = {Status.OK: "✓", Status.INFO: "·", Status.WARNING: "!", Status.PROBLEM: "✗"}
 _ASCII_MARKS = {Status.OK: "+", Status.INFO: "-", Status.WARNING: "!", Status.PROBLEM: "x"}
 _STYLES = {Status.OK: "green", Status.INFO: "dim", Status.WARNING: "yellow", Status.PROBLEM: "red"}
-_LABELS = {"hub-load": "hub.load", "kaggle": "Kaggle", "tls": "TLS"}
+# What a person calls it, where the name that scripts know is another.
+_LABELS = {
+    "hub-load": "hub.load",
+    "load-format": "hub.load",
+    "load-certificates": "hub.load",
+    "kagglehub-cache": "kagglehub",
+    "kaggle-endpoint": "Kaggle API",
+    "no-proxy": "NO_PROXY",
+    "other-certificates": "certificates",
+    "tls": "TLS",
+    "kaggle": "Kaggle",
+    "kaggle-variables": "Kaggle",
+    "kaggle-folder": "Kaggle",
+    "own-protobuf": "hubcli",
+    "own-typer": "hubcli",
+    "hub-setuptools": "tensorflow_hub",
+    "hub-tensorflow": "tensorflow_hub",
+    "hub-keras": "tensorflow_hub",
+    "hub-too-old": "tensorflow_hub",
+    "hub-layer": "tensorflow_hub",
+    "tf-keras-minor": "tf_keras",
+    "legacy-keras": "tf_keras",
+    "keras-backend": "keras",
+    "two-tensorflows": "tensorflow",
+    "slow-protobuf": "protobuf",
+    "protobuf-variable": "protobuf",
+}
+# A command is copied whole: it isn't broken between its words.
+_COMMAND = re.compile(
+    r"(?:hubcli|pip|export|unset|chmod|openssl|timedatectl) [^;,]+?(?=$|[;,] |\. | and | or )"
+)
 _ABSENT = "not installed"
 
 
-def diagnosis_text(diagnosis: Diagnosis, style: Style) -> str:
-    """The screen: a line for each check, remedies below what they mend, and a line that sums up."""
+def diagnosis_text(diagnosis: Diagnosis, style: Style, home: str | None = None) -> str:
+    """The screen: a line for each check, remedies below what they mend, and a line that sums up.
+
+    On a terminal paths in `home` begin with `~`.
+    """
     lines = list[str]()
     for section, group in groupby(_gathered(diagnosis.checks), key=lambda check: check.section):
         lines.append(style.paint(section.value.capitalize(), "bold"))
         for check in group:
-            lines += _lines(check, style)
+            lines += _lines(check, style, home if style.width is not None else None)
     return "\n".join((*lines, "", _sum(diagnosis, style)))
 
 
@@ -76,38 +110,42 @@ def _is_absent(check: Check) -> bool:
     return check.section is Section.PACKAGES and check.message == _ABSENT
 
 
-def _lines(check: Check, style: Style) -> list[str]:
+def _lines(check: Check, style: Style, home: str | None) -> list[str]:
     mark = (_MARKS if style.has_unicode else _ASCII_MARKS)[check.status]
-    label = _label(check).ljust(_LABEL_WIDTH)
-    first, *more = _folded(f"  {mark} {label} ", printable(check.message), style)
-    painted = f"  {style.paint(mark, _STYLES[check.status])}{first[len(mark) + 2 :]}"
-    arrow = style.arrow
-    hints = _folded(f"    {arrow} ", printable(check.hint), style) if check.hint else []
-    hints = [
-        line.replace(arrow, style.paint(arrow, "cyan"), 1) if not at else line
-        for at, line in enumerate(hints)
-    ]
-    return [painted, *more, *hints]
+    begin = f"  {mark} {_label(check).ljust(_LABEL_WIDTH)} "
+    first, *more = _folded(begin, _told(check.message, home), style)
+    lines = [first.replace(mark, style.paint(mark, _STYLES[check.status]), 1), *more]
+    if check.hint:
+        first, *more = _folded(f"    {style.arrow} ", _told(check.hint, home), style)
+        lines += [first.replace(style.arrow, style.paint(style.arrow, "cyan"), 1), *more]
+    return lines
+
+
+def _told(text: str, home: str | None) -> str:
+    """The text as it may be printed, with `~` for the home where a shell would understand it."""
+    if home is None:
+        return printable(text)
+    return printable(re.sub(rf"(?<![^\s(=]){re.escape(home)}/", "~/", text))
 
 
 def _folded(begin: str, text: str, style: Style) -> list[str]:
-    """The text behind its beginning, in lines that fit; what must be typed or copied isn't cut."""
+    """The text behind its beginning, in lines that fit; paths and commands aren't cut."""
     if style.width is None:
         return [begin + text]
-    return textwrap.wrap(
-        text,
+    lines = textwrap.wrap(
+        _COMMAND.sub(lambda found: found[0].replace(" ", "\xa0"), text),
         max(style.width, len(begin) + 20),
         initial_indent=begin,
-        subsequent_indent=" " * min(len(begin), _LABEL_WIDTH + 5),
+        subsequent_indent=" " * len(begin),
         break_long_words=False,
         break_on_hyphens=False,
-    ) or [begin]
+    )
+    return [line.replace("\xa0", " ") for line in lines] or [begin]
 
 
 def _label(check: Check) -> str:
-    if check.name.isupper() or "_" in check.name or "." in check.name:  # A variable, a package, a host.
-        return check.name
-    return _LABELS.get(check.name, check.name.replace("-", " "))
+    name, separator, _ = check.name.partition("-wants-")
+    return name if separator else _LABELS.get(name, name)
 
 
 def _sum(diagnosis: Diagnosis, style: Style) -> str:

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from hubcli.cache.guard import require_collectable
-from hubcli.commands.checkup.case import Case
+from hubcli.commands.checkup.case import ROOT_SOURCES, Case
 from hubcli.commands.checkup.check import Check, Section, Status
 from hubcli.commands.checkup.mounts import FileSystem
-from hubcli.commands.checkup.writing import nearest_directory, try_writing
+from hubcli.commands.checkup.writing import is_directory, nearest_directory, try_writing
 from hubcli.errors import UsageError
 from hubcli.quantity import format_size
 
@@ -27,24 +27,22 @@ _ELSEWHERE = "Name another directory: --cache-dir DIR, or export TFHUB_CACHE_DIR
 
 def check_root(case: Case) -> Iterator[Check]:
     """Which directory it is, and who says so."""
-    for source in ("--cache-dir", "HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR"):
+    for source in ROOT_SOURCES:
         if source in case.faults:
             fault = case.faults[source]
             yield _check("root", Status.PROBLEM, fault.message, None, fault.hint)
             return
     root = case.settings.cache_root
-    value = {"path": str(root), "source": case.settings.cache_root_source, "exists": root.is_dir()}
+    value = {"path": str(root), "source": case.settings.cache_root_source, "exists": is_directory(root)}
     where = f"{root} ({case.settings.cache_root_source})"
-    if not case.has_root:
-        yield _check("root", Status.PROBLEM, "there is no home directory for it", value, _ELSEWHERE)
-    elif root.is_dir():
+    if is_directory(root):
         yield _check("root", Status.OK, where, value)
     elif os.path.lexists(root):
         what = "a link to nothing" if root.is_symlink() else "no directory"
         yield _check("root", Status.PROBLEM, f"{where} is {what}", value, _ELSEWHERE)
     else:
         yield _check("root", Status.OK, f"{where}, not there yet: the first fetch makes it", value)
-    if root.is_dir():
+    if is_directory(root):
         try:
             require_collectable(root)
         except UsageError as error:
@@ -54,10 +52,10 @@ def check_root(case: Case) -> Iterator[Check]:
 def check_writing(case: Case) -> Iterator[Check]:
     """Whether a download can put a model there."""
     root = case.settings.cache_root
-    if not case.has_root or (os.path.lexists(root) and not root.is_dir()):
+    if not case.has_root or (os.path.lexists(root) and not is_directory(root)):
         return
     try:
-        if root.is_dir():
+        if is_directory(root):
             os.listdir(root)  # noqa: PTH208 - whether it can be read
         try_writing(root)
     except OSError as error:
@@ -116,7 +114,7 @@ def check_lifetime(case: Case) -> Iterator[Check]:
 def temporary_directory(case: Case) -> Path:
     """The system's, as Python's tempfile chooses it."""
     named = _temporary_directories(case)
-    return next((one for one in named if one.is_dir() and os.access(one, os.W_OK | os.X_OK)), named[0])
+    return next((one for one in named if is_directory(one) and os.access(one, os.W_OK | os.X_OK)), named[0])
 
 
 def _temporary_directories(case: Case) -> list[Path]:

@@ -10,9 +10,11 @@ from hubcli.commands.checkup.surroundings import Surroundings
 from hubcli.errors import UsageError
 from hubcli.settings import Settings
 
-__all__ = ["Case", "DoctorOptions"]
+__all__ = ["ROOT_SOURCES", "Case", "DoctorOptions"]
 
-_ROOTS = ("HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR")
+ROOT_SOURCES = ("--cache-dir", "HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR", "default")
+# In its place where the root can't be understood: no check looks at it then.
+_UNUSED_ROOT = "/"
 _OTHERS = (
     "HUBCLI_KAGGLE_ENDPOINT",
     "SSL_CERT_FILE",
@@ -82,7 +84,7 @@ class Case:
     @property
     def has_root(self) -> bool:
         """Whether it is known which directory the cache is."""
-        return not {"--cache-dir", *_ROOTS} & set(self.faults) and self.settings.cache_root.is_absolute()
+        return not set(ROOT_SOURCES) & set(self.faults)
 
 
 class _Trial:
@@ -106,22 +108,19 @@ class _Trial:
         return value if value is not None and self.accepts(source, None, **{name: value}) else None
 
     def root(self, flag: str | None) -> str | None:
-        """What names the root, of which the first that is set decides; None for the default."""
+        """What names the root, of which the first that is set decides; None where a variable or none does."""
         if flag is not None:
-            return self.flag("--cache-dir", "cache_dir", flag)
-        name = next((name for name in _ROOTS if self.surroundings.get(name)), None)
-        if name is not None:
-            self.accepts(name, {name: self.surroundings.get(name)}, cache_dir=None)
-        return None
+            return flag if self.accepts("--cache-dir", cache_dir=flag) else _UNUSED_ROOT
+        variables = self.surroundings.variables
+        name = next((name for name in ROOT_SOURCES if name in variables), "default")
+        named = {name: variables[name]} if name in variables else {}
+        return None if self.accepts(name, named, cache_dir=None) else _UNUSED_ROOT
 
     def understood(self) -> dict[str, str]:
-        """The variables without those that can't be understood."""
+        """The variables without those that can't be understood, and without mirrors."""
         variables = dict(self.surroundings.variables)
         for name in _OTHERS:
             if name in variables and not self.accepts(name, {name: variables[name]}):
                 del variables[name]
         variables.pop("HUBCLI_MIRRORS", None)
-        if any(name in self.faults for name in ("--cache-dir", *_ROOTS)):
-            for name in _ROOTS:
-                variables.pop(name, None)
         return variables

@@ -72,11 +72,16 @@ def take_census(more: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _facts(found: importlib.metadata.Distribution) -> dict[str, Any] | None:
+    """Version, wishes and place; None where they can't be read. Parsing it as a mail takes longer by far."""
     try:
-        version, requires = found.version, list(found.requires or ())
-        return {"version": str(version), "requires": requires, "folder": str(found.locate_file(""))}
-    except Exception:  # noqa: BLE001 - metadata that is cut off or written wrongly fails in many ways
+        text = found.read_text("METADATA") or found.read_text("PKG-INFO") or ""
+    except (OSError, ValueError):
         return None
+    fields = [line.partition(": ") for line in text.replace("\r", "").partition("\n\n")[0].splitlines()]
+    version = next((value.strip() for name, _, value in fields if name == "Version"), "")
+    requires = [value.strip() for name, _, value in fields if name == "Requires-Dist"]
+    folder = str(found.locate_file(""))
+    return {"version": version, "requires": requires, "folder": folder} if version else None
 
 
 if __name__ == "__main__":

@@ -30,25 +30,29 @@ def check_variables(case: Case) -> Iterator[Check]:
 
 
 def check_config_file(case: Case) -> Iterator[Check]:
-    """Whether the config file, or HUBCLI_GC in its place, can be understood."""
-    file = UpkeepRules.file()
-    sources = (
-        ("config-file", dict[str, str]()),
-        ("upkeep", {"HUBCLI_GC": case.surroundings.get("HUBCLI_GC")}),
-    )
-    for name, environment in sources:
-        if name == "upkeep" and not environment["HUBCLI_GC"]:
-            continue
-        try:
-            rules = UpkeepRules.read(environment)
-            if rules is not None:
-                from hubcli.cache.policy import Policy
+    """Whether the config file can be understood, and HUBCLI_GC in its place."""
+    try:
+        file = UpkeepRules.file()
+    except UsageError as error:
+        yield _check("config-file", Status.INFO, error.message)
+    else:
+        yield from _rules("config-file", {}, str(file))
+    if case.surroundings.get("HUBCLI_GC"):
+        yield from _rules("upkeep", {"HUBCLI_GC": case.surroundings.get("HUBCLI_GC")}, "HUBCLI_GC")
 
-                Policy.parse(rules.text, rules.source)
-        except UsageError as error:
-            yield _check(name, Status.PROBLEM, error.message, str(file), error.hint)
-            continue
-        if name == "config-file":
-            told = f": gc = {rules.text}" if rules is not None else ""
-            there = f"{file}{told}" if os.path.lexists(file) else f"none at {file}"
-            yield _check(name, Status.OK if rules is not None else Status.INFO, there, str(file))
+
+def _rules(name: str, variables: dict[str, str], place: str) -> Iterator[Check]:
+    from hubcli.cache.policy import Policy
+
+    try:
+        rules = UpkeepRules.read(variables)
+        if rules is not None:
+            Policy.parse(rules.text, rules.source)
+    except UsageError as error:
+        yield _check(name, Status.PROBLEM, error.message, place, error.hint)
+        return
+    if rules is not None:
+        yield _check(name, Status.OK, f"{place}: gc = {rules.text}", place)
+    else:
+        is_there = variables or os.path.lexists(place)
+        yield _check(name, Status.INFO, f"{place}, no rules" if is_there else f"none at {place}", place)

@@ -14,6 +14,7 @@ from hubcli.cache.policy import Policy
 from hubcli.cache.snapshot import Holder, LockFacts, ModelFacts, Snapshot, take_snapshot
 from hubcli.commands.checkup.case import Case
 from hubcli.commands.checkup.check import Check, Section, Status
+from hubcli.commands.checkup.writing import is_directory
 from hubcli.quantity import format_age, format_size, plural
 from hubcli.url import without_secrets
 
@@ -27,12 +28,14 @@ _MAX_NAMED = 3
 def check_entries(case: Case) -> Iterator[Check]:
     """What is in the cache, and what of it is of no use."""
     root = case.settings.cache_root
-    if not case.has_root or not root.is_dir():
+    if not case.has_root or not is_directory(root):
         return
     snapshot = take_snapshot(root)
     plan = make_plan(snapshot, Policy())
     stale = [item for item in plan.items if item.kind is NameKind.LOCK]
-    rest = [item for item in plan.items if item.model is None and item.kind is not NameKind.LOCK]
+    # What the holder of such a lock was at is told with the lock.
+    held = {(item.key, kind) for item in stale for kind in (NameKind.LOCK, NameKind.STAGING)}
+    rest = [item for item in plan.items if item.model is None and (item.key, item.kind) not in held]
     yield _models(snapshot)
     yield from _gutted([one for one in snapshot.models if one.state is EntryState.GUTTED])
     yield from _leftovers(rest)

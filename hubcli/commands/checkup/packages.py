@@ -52,7 +52,7 @@ _TOLD = {
 def check_packages(case: Case) -> Iterator[Check]:
     """Versions, and pairs that are known to fail; of hubcli itself, then of where models are loaded."""
     own = Installed.own(case.surroundings)
-    message = f"hubcli {__version__} on Python {own.python} ({own.executable})"
+    message = f"{__version__} on Python {own.python} ({own.executable})"
     value: dict[str, Any] = {"version": __version__, "python": own.python, "executable": own.executable}
     yield _check("hubcli", Status.OK, message, value)
     yield from _pairs(own, OWN_PAIRS)
@@ -65,7 +65,7 @@ def check_packages(case: Case) -> Iterator[Check]:
             yield _check("python", Status.PROBLEM, f"--python: {error.message}", None, error.hint)
             return
         value = {"python": installed.python, "executable": installed.executable}
-        yield _check("python", Status.OK, f"Python {installed.python} ({installed.executable})", value)
+        yield _check("python", Status.OK, f"{installed.python} ({installed.executable})", value)
     for name in SHOWN:
         yield _version(installed, name)
     if case.options.python is None and not own.has("tensorflow"):

@@ -13,6 +13,7 @@ from hubcli.cache.layout import is_key
 from hubcli.commands.checkup.cache import temporary_directory
 from hubcli.commands.checkup.case import Case
 from hubcli.commands.checkup.check import Check, Section, Status
+from hubcli.commands.checkup.writing import is_directory
 from hubcli.commands.kagglehub import KaggleHub
 from hubcli.quantity import plural
 from hubcli.url import without_secrets
@@ -69,16 +70,18 @@ def check_kagglehub(case: Case) -> Iterator[Check]:
     fault = case.faults.get("KAGGLEHUB_CACHE")
     root = case.settings.kagglehub_root
     if fault is not None:
-        yield _check("kagglehub", Status.PROBLEM, fault.message, None, fault.hint)
+        yield _check("kagglehub-cache", Status.PROBLEM, fault.message, None, fault.hint)
     elif root is None:
-        yield _check("kagglehub", Status.INFO, "there is no home directory for its cache", None)
-    elif os.path.lexists(root) and not root.is_dir():
+        yield _check("kagglehub-cache", Status.INFO, "there is no home directory for its cache", None)
+    elif os.path.lexists(root) and not is_directory(root):
         message = f"{root} is no directory"
-        yield _check("kagglehub", Status.WARNING, message, {"path": str(root)}, "Check KAGGLEHUB_CACHE.")
+        yield _check(
+            "kagglehub-cache", Status.WARNING, message, {"path": str(root)}, "Check KAGGLEHUB_CACHE."
+        )
     else:
         count = KaggleHub.of(case.settings).count()
         message = f"{root}: {plural(count, 'model')}" if count else f"no model in {root}"
-        yield _check("kagglehub", Status.INFO, message, {"path": str(root), "models": count})
+        yield _check("kagglehub-cache", Status.INFO, message, {"path": str(root), "models": count})
 
 
 def _are_same(one: Path, other: Path) -> bool:

@@ -7,14 +7,19 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["nearest_directory", "try_writing"]
+__all__ = ["is_directory", "nearest_directory", "try_writing"]
 
 _NO_MODEL = "0" * 40
 
 
 def nearest_directory(path: Path) -> Path:
-    """The path, or the nearest of its parents that is there."""
-    return next((one for one in (path, *path.parents) if os.path.lexists(one)), path)
+    """The path, or the nearest of its parents, that is a directory."""
+    return next((one for one in (path, *path.parents) if is_directory(one)), path)
+
+
+def is_directory(path: Path) -> bool:
+    """Whether it is one; False where that can't be seen, which Path.is_dir raises for."""
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 def try_writing(root: Path) -> None:

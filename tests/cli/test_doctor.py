@@ -1,0 +1,199 @@
+"""`hubcli doctor` as a screen, in a pipe and for scripts.
+
+`UPDATE_GOLDEN=1 pytest tests/cli/test_doctor.py` writes the files anew; look at the difference.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests import entries
+from tests.cli.terminal import run_on_terminal
+from tests.cli.test_golden import compare
+from tests.conftest import Run
+from tests.doctor import write_distribution
+
+HANDLE = "https://tfhub.dev/google/elmo/3"
+WELL = {
+    "tensorflow": "2.21.0",
+    "tf_keras": "2.21.0",
+    "keras": "3.12.1",
+    "tensorflow_hub": "0.16.1",
+    "setuptools": "81.0.0",
+    "numpy": "2.4.0",
+    "h5py": "3.14.0",
+}
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What is looked at: the cache, an environment to load models in, and the variables."""
+
+    folder: Path
+    variables: Mapping[str, str]
+
+    def command(self, *more: str) -> list[str]:
+        return [sys.executable, "-m", "hubcli", "doctor", "--python", str(self.folder / "venv"), *more]
+
+    def run(self, *more: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {**self.variables, **variables}
+        return subprocess.run(
+            self.command(*more),
+            env=environment,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
+        )
+
+    def masked(self, text: str) -> str:
+        """The text without what differs from machine to machine."""
+        text = text.replace(str(self.folder), "TMP")
+        text = re.sub(rf"{re.escape(sys.executable)}\b", "PYTHON", text)
+        text = re.sub(r"[\w.-]+, [\d.]+ \w+ of [\d.]+ \w+ free", "ext4, N GB of N GB free", text)
+        text = re.sub(
+            r'("(free_bytes|total_bytes|free_files|disk_bytes|changed_at_s)": )[\d.]+', r"\1N", text
+        )
+        text = re.sub(r'("type": )"[^"]+"', r'\1"ext4"', text)
+        text = re.sub(r'("python": )"3[.\d]+"', r'\1"N"', text)
+        text = re.sub(r"\b(Python|python        ) 3[.\d]+\s+\((PYTHON|\S+)\)", r"\1 N (\2)", text)
+        text = re.sub(r"\bPython 3[.\d]+ \(", "Python N (", text)
+        text = re.sub(r"OpenSSL [\w.]+|LibreSSL [\w.]+", "OpenSSL N", text)
+        return text.replace("\x1b", "␛")
+
+
+def patient(folder: Path, packages: Mapping[str, str], **variables: str) -> Patient:
+    venv.create(folder / "venv", with_pip=False)
+    (site,) = (folder / "venv").glob("lib/python*/site-packages")
+    for name, version in packages.items():
+        write_distribution(site, name, version)
+    trustme.CA().cert_pem.write_to_path(str(folder / "ca.pem"))
+    entries.hubcli_entry(folder / "cache", HANDLE)
+    common = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "LANG": "C.UTF-8",
+        "TERM": "xterm-256color",
+        "SSL_CERT_FILE": str(folder / "ca.pem"),
+        "TFHUB_CACHE_DIR": str(folder / "cache"),
+    }
+    return Patient(folder, {**common, **variables})
+
+
+@pytest.fixture(scope="module")
+def well(tmp_path_factory: pytest.TempPathFactory) -> Patient:
+    """All is well, but that the cache of a test is among temporary files."""
+    return patient(tmp_path_factory.mktemp("well"), WELL, TF_USE_LEGACY_KERAS="1")
+
+
+@pytest.fixture(scope="module")
+def ill(tmp_path_factory: pytest.TempPathFactory) -> Patient:
+    """A good deal is wrong."""
+    folder = tmp_path_factory.mktemp("ill")
+    packages = {**WELL, "setuptools": "82.0.0", "tf_keras": "2.16.0"}
+    found = patient(
+        folder,
+        packages,
+        TFHUB_CACHE_DIR="gs://bucket/models",
+        HUBCLI_CACHE_DIR=str(folder / "cache"),
+        HUBCLI_KAGGLE_ENDPOINT="kaggle.example",
+        HUBCLI_CACHEDIR="/models",
+        HTTPS_PROXY="http://me:s3cret@proxy.example:3128",
+        NO_PROXY=".googleapis.com,10.0.0.0/8",
+        KAGGLE_API_TOKEN="s3cret",
+    )
+    entries.gut(entries.hubcli_entry(folder / "cache", "https://tfhub.dev/google/spice/2"))
+    locked = entries.lock(folder / "cache", "https://tfhub.dev/google/bit/1", 17, host="build-7")
+    long_ago = time.time() - 3 * 3600
+    for path in (locked.lock, *locked.root.glob("*.tmp"), *locked.root.glob("*.tmp/*")):
+        os.utime(path, (long_ago, long_ago))
+    return found
+
+
+@pytest.mark.parametrize("kind", ["well", "ill"])
+def test_in_a_pipe(kind: str, request: pytest.FixtureRequest) -> None:
+    one: Patient = request.getfixturevalue(kind)
+    ran = one.run()
+    shown = f"exit {ran.returncode}\n--- stdout\n{ran.stdout}--- stderr\n{ran.stderr}"
+    compare(f"doctor-{kind}.pipe.txt", one.masked(shown))
+
+
+@pytest.mark.parametrize("kind", ["well", "ill"])
+def test_as_json(kind: str, request: pytest.FixtureRequest) -> None:
+    one: Patient = request.getfixturevalue(kind)
+    compare(f"doctor-{kind}.json", one.masked(one.run("--json").stdout))
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("kind", ["well", "ill"])
+def test_on_a_terminal(kind: str, columns: int, request: pytest.FixtureRequest) -> None:
+    """Paths are below the home, so that lines break alike wherever that is."""
+    one: Patient = request.getfixturevalue(kind)
+    status, screen = run_on_terminal(one.command(), one.variables, columns=columns)
+    compare(f"doctor-{kind}.terminal-{columns}.txt", one.masked(f"exit {status}\n{screen}"))
+    bare = re.sub("\x1b\\[[0-9;]*m", "", screen).split("\n")
+    assert [line for line in bare if len(line) > columns and sys.executable not in line] == []
+
+
+def test_no_color_is_obeyed_on_a_terminal(ill: Patient) -> None:
+    for more, variables in ((["--no-color"], {}), ([], {"NO_COLOR": "1"}), ([], {"TERM": "dumb"})):
+        _, screen = run_on_terminal(ill.command(*more), {**ill.variables, **variables}, columns=80)
+        assert "✗" in screen
+        assert not re.search("\x1b\\[[0-9;]*3[0-9]m", screen)
+
+
+def test_under_a_c_locale_it_is_ascii(ill: Patient) -> None:
+    ran = ill.run(LC_ALL="C", LANG="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert ran.stdout.isascii()
+    compare("doctor-ill.c-locale.txt", ill.masked(ran.stdout))
+
+
+def test_quiet_it_prints_the_problems_one_a_line(well: Patient, ill: Patient) -> None:
+    assert (well.run("-q").returncode, well.run("-q").stdout) == (0, "")
+    ran = ill.run("-q")
+    assert ran.returncode == 9
+    compare("doctor-ill.quiet.txt", ill.masked(ran.stdout))
+
+
+def test_when_all_is_well_it_fits_one_screen(well: Patient) -> None:
+    _, screen = run_on_terminal(well.command(), well.variables, columns=80)
+    assert len(screen.splitlines()) <= 40
+
+
+def test_the_exit_status_tells_of_problems_alone(hubcli: Run, cache: Path) -> None:
+    """A cache that hub.load isn't told of is a warning."""
+    ran = hubcli("doctor", "--json")
+    document = json.loads(ran.stdout)
+    assert document["schema"] == 1
+    assert document["warnings"] > 0
+    assert ran.returncode == (9 if document["problems"] else 0)
+    cache.write_text("a file")
+    ran = hubcli("doctor", "--json")
+    assert (ran.returncode, json.loads(ran.stdout)["problems"] > 0) == (9, True)
+
+
+@pytest.mark.parametrize("arguments", [("tfhub.dev",), ("--network", "--offline"), ("--timeout", "soon")])
+def test_options_that_contradict_are_refused(arguments: tuple[str, ...], hubcli: Run) -> None:
+    ran = hubcli("doctor", *arguments)
+    assert ran.returncode == 2
+    assert "Hint:" in ran.stderr
+
+
+def test_the_json_of_a_host_has_its_steps(hubcli: Run) -> None:
+    ran = hubcli("doctor", "--json", "--network", "--timeout", "1s", "nowhere.invalid")
+    (host,) = [one for one in json.loads(ran.stdout)["checks"] if one["name"] == "nowhere.invalid"]
+    assert ran.returncode == 9
+    assert host["value"]["failed_step"] == "name"

@@ -1,0 +1,38 @@
+"""A checkup in a test: the environment is what the test says, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hubcli.commands.checkup.check import Check
+from hubcli.commands.doctor import Diagnosis, DoctorOptions, doctor
+
+__all__ = ["diagnose", "names", "one", "write_distribution"]
+
+
+def diagnose(variables: Mapping[str, str] | None = None, **options: Any) -> Diagnosis:
+    """What the doctor finds with these variables and options."""
+    found = doctor(DoctorOptions(**options), environment=variables or {})
+    assert found.faults == ()
+    return found
+
+
+def one(diagnosis: Diagnosis, name: str) -> Check:
+    """The check of that name, which is there once."""
+    (check,) = [check for check in diagnosis.checks if check.name == name]
+    return check
+
+
+def names(diagnosis: Diagnosis) -> set[str]:
+    return {check.name for check in diagnosis.checks}
+
+
+def write_distribution(site: Path, name: str, version: str, *requires: str) -> None:
+    """What pip leaves of an installed package, without the package."""
+    folder = site / f"{name.replace('-', '_')}-{version}.dist-info"
+    folder.mkdir(parents=True)
+    wishes = "".join(f"Requires-Dist: {wish}\n" for wish in requires)
+    text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{wishes}\nVersion: of the description\n"
+    (folder / "METADATA").write_text(text)

@@ -1,0 +1,84 @@
+"""Certificate authorities: counted, dated, and refused where they are none."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+import trustme
+
+from hubcli.errors import NetworkError
+from hubcli.net.certificates import read_authorities
+from hubcli.settings import Access
+
+
+def bundle(path: Path, *authorities: trustme.CA) -> Path:
+    path.write_bytes(b"".join(one.cert_pem.bytes() for one in authorities))
+    return path
+
+
+def test_the_authorities_of_a_file_are_counted(tmp_path: Path) -> None:
+    file = bundle(tmp_path / "ca.pem", trustme.CA(), trustme.CA())
+    found = read_authorities(Access.read({}, str(file)))
+    assert (found.place, found.count, found.expired) == (file, 2, 0)
+
+
+def test_a_certificate_of_a_server_is_no_authority(tmp_path: Path) -> None:
+    file = tmp_path / "server.pem"
+    trustme.CA().issue_cert("host.example").cert_chain_pems[0].write_to_path(str(file))
+    assert (read_authorities(Access.read({}, str(file)))).count == 0
+
+
+def test_an_expired_one_is_told(tmp_path: Path, expired_authority: Path) -> None:
+    found = read_authorities(Access.read({"SSL_CERT_FILE": str(expired_authority)}))
+    assert (found.count, found.expired) == (1, 1)
+
+
+def test_the_files_of_a_folder_are_counted_by_their_hashed_names(tmp_path: Path) -> None:
+    bundle(tmp_path / "4a6481c9.0", trustme.CA())
+    bundle(tmp_path / "ca.pem", trustme.CA())
+    found = read_authorities(Access.read({"SSL_CERT_DIR": str(tmp_path)}))
+    assert (found.place, found.count, found.certificates) == (tmp_path, 1, 2)
+
+
+def test_those_of_the_system_are_believed_by_default() -> None:
+    assert read_authorities(Access.read({})).count > 0
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n"])
+def test_what_holds_none_is_refused(content: str | None, tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(NetworkError) as refused:
+        read_authorities(Access.read({"SSL_CERT_FILE": str(file)}))
+    assert str(file) in refused.value.message
+    assert refused.value.hint
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NetworkError, match="No such file"):
+        read_authorities(Access.read({"SSL_CERT_DIR": str(tmp_path / "gone")}))
+
+
+@pytest.fixture
+def expired_authority(tmp_path: Path) -> Path:
+    """The file of an authority whose time was up in 2001."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "old")])
+    built = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(datetime(2000, 1, 1, tzinfo=timezone.utc))
+        .not_valid_after(datetime(2001, 1, 1, tzinfo=timezone.utc))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path / "old.pem"
+    file.write_bytes(built.public_bytes(Encoding.PEM))
+    return file

@@ -1,0 +1,59 @@
+"""By way of whom a URL is asked: what hubcli tells is what httpx does."""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+import httpx
+import pytest
+
+from hubcli.net.proxies import Proxies, Route
+
+PROXIES: tuple[dict[str, str], ...] = (
+    {"HTTPS_PROXY": "http://p:1"},
+    {"ALL_PROXY": "http://q:2", "https_proxy": "r:3", "HTTPS_PROXY": "http://s:4"},
+    {"http_proxy": "http://x:1", "HTTP_PROXY": "http://y:1", "HTTPS_PROXY": "http://z:2"},
+    {"HTTP_PROXY": "http://y:1", "REQUEST_METHOD": "GET"},
+    {},
+)
+EXEMPT = (
+    *("", "*", "com", "example.com", ".example.com", "*.example.com", "EXAMPLE.com", "example.com/x"),
+    *(
+        "example.com:8080",
+        "example.com:443",
+        "https://example.com",
+        "http://example.com",
+        "a,  www.example.com ",
+    ),
+    *("https://example.com:8080", "all://www.example.com", "10.0.0.0/8", "10.0.0.1", "10.0.0.1:99"),
+    *("localhost", "::1"),
+)
+URLS = (
+    *("https://example.com/", "https://www.example.com/x", "https://notexample.com", "http://example.com"),
+    *("https://example.com:8080/", "https://example.com:443/", "http://10.0.0.1/", "https://10.1.2.3"),
+    *("http://10.0.0.1:99/", "http://localhost:8080", "http://[::1]:5/"),
+)
+
+
+@pytest.mark.parametrize("exempt", EXEMPT)
+def test_every_url_takes_the_way_that_httpx_chooses(exempt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variables, url in itertools.product(PROXIES, URLS):
+        with monkeypatch.context() as patched:
+            for name, value in {**variables, "NO_PROXY": exempt}.items():
+                patched.setenv(name, value)
+            with httpx.Client(verify=False) as client:
+                transport = client._transport_for_url(httpx.URL(url))
+                chosen = getattr(transport._pool, "_proxy_url", None)  # type: ignore[attr-defined]
+            told = Proxies.read(os.environ).route(url).proxy
+        names = None if chosen is None else f"{chosen.host.decode()}:{chosen.port}"
+        assert (None if told is None else told.rpartition("/")[2]) == names, (variables, url)
+
+
+def test_the_variable_that_decides_is_told() -> None:
+    variables = {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "b.example", "all_proxy": "http://q:2"}
+    proxies = Proxies.read(variables)
+    assert proxies.route("https://a.example/") == Route("http://p:1", "HTTPS_PROXY")
+    assert proxies.route("http://a.example/") == Route("http://q:2", "all_proxy")
+    assert proxies.route("https://b.example/") == Route(None, "NO_PROXY")
+    assert Proxies.read({}).route("https://b.example/") == Route()
