@@ -37,6 +37,7 @@ def test_the_public_names_are_these() -> None:
         "Policy",
         "Settings",
         "__version__",
+        "doctor",
         "export",
         "fetch",
         "finetune_export",
@@ -69,7 +70,8 @@ def test_the_public_names_stay_themselves_when_the_commands_are_imported() -> No
     program = (
         "import hubcli, hubcli.commands.fetch, hubcli.commands.inspect, hubcli.commands.ls\n"
         "import hubcli.commands.verify, hubcli.commands.export, hubcli.cli.app\n"
-        "import hubcli.commands.gc, hubcli.commands.rm, hubcli.commands.pin\n"
+        "import hubcli.commands.gc, hubcli.commands.rm, hubcli.commands.pin, hubcli.commands.doctor\n"
+        "assert callable(hubcli.doctor)\n"
         "assert all(map(callable, (hubcli.gc, hubcli.rm, hubcli.pin, hubcli.unpin)))\n"
         "assert all(map(callable, (hubcli.export, hubcli.fetch, hubcli.inspect, hubcli.ls, hubcli.verify)))"
     )
@@ -98,6 +100,7 @@ def test_building_the_command_line_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     "module",
     [
+        "hubcli.commands.doctor",
         "hubcli.commands.gc",
         "hubcli.commands.ls",
         "hubcli.commands.pin",

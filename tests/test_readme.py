@@ -14,6 +14,7 @@ from hubcli import settings as settings_module
 from hubcli.cache.collect import Result
 from hubcli.cache.layout import NameKind
 from hubcli.cache.plan import Reason
+from hubcli.commands.checkup.check import Section, Status
 from hubcli.settings import Settings
 from hubcli.variables import VARIABLES
 from tests import models
@@ -110,6 +111,18 @@ def test_the_keys_of_gc_are_those_that_are_printed(hubcli: Run, cache: Path) -> 
         assert re.findall(r"`(\w+)`", " ".join(cells)) == keys
 
 
+def test_the_keys_and_sections_of_doctor_are_those_that_are_printed(hubcli: Run) -> None:
+    document = json.loads(hubcli("doctor", "--json").stdout)
+    for title, keys in (("key", list(document)[1:]), ("key of `checks[]`", list(document["checks"][0]))):
+        table = section("`hubcli doctor").split(f"| {title} | meaning |", 1)[1].split("\n\n", 1)[0]
+        cells = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
+        assert re.findall(r"`(\w+)`", " ".join(cells)) == keys
+    table = section("`hubcli doctor").split("| section | what is looked at |", 1)[1].split("\n\n", 1)[0]
+    told = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert told == [one.value for one in Section]
+    assert {one.value for one in Status} <= set(re.findall(r"`(\w+)`", section("`hubcli doctor")))
+
+
 def test_the_words_of_gc_are_those_that_are_printed() -> None:
     told = set(re.findall(r"`([a-z-]+)`", section("`hubcli gc")))
     kinds = {kind.value for kind in NameKind} - {"tag", "foreign"}
@@ -131,7 +144,7 @@ def test_the_keys_of_a_dry_run_and_of_a_lock_file_are_those_that_are_written(
 
 @pytest.mark.parametrize(
     "command",
-    ["fetch", "ls", "inspect", "verify", "export", "finetune-export", "gc", "rm", "pin", "unpin"],
+    ["fetch", "ls", "inspect", "verify", "export", "finetune-export", "gc", "rm", "pin", "unpin", "doctor"],
 )
 def test_every_option_is_described(command: str, hubcli: Run) -> None:
     told = hubcli(command, "--help", COLUMNS="200").stdout

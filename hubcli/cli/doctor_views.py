@@ -30,6 +30,7 @@ _LABELS = {
     "kaggle-endpoint": "Kaggle API",
     "no-proxy": "NO_PROXY",
     "other-certificates": "certificates",
+    "config-file": "config file",
     "tls": "TLS",
     "kaggle": "Kaggle",
     "kaggle-variables": "Kaggle",
@@ -125,7 +126,7 @@ def _told(text: str, home: str | None) -> str:
     """The text as it may be printed, with `~` for the home where a shell would understand it."""
     if home is None:
         return printable(text)
-    return printable(re.sub(rf"(?<![^\s(=]){re.escape(home)}/", "~/", text))
+    return printable(re.sub(rf"(?<![^\s(=]){re.escape(home)}(?=$|[/\s:;,)])", "~", text))
 
 
 def _folded(begin: str, text: str, style: Style) -> list[str]:

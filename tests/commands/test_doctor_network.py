@@ -184,7 +184,7 @@ def test_nothing_is_sent_without_the_option(server: HubServer, proxy: Proxy) -> 
         "HUBCLI_MIRRORS": f"https://tfhub.dev={server.url}",
         "HTTPS_PROXY": proxy.url,
     }
-    assert one(diagnose(variables), "hosts").message == "not asked"
+    assert one(diagnose(variables), "hosts").message.startswith("not asked")
     assert (server.requests, proxy.seen) == ([], [])
 
 

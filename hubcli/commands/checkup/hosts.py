@@ -35,9 +35,9 @@ _HINTS = {
 def check_hosts(case: Case) -> Iterator[Check]:
     """What became of a request to each host; without `--network`, that none was sent."""
     if not case.options.network:
-        names = ", ".join(_name(url) for url in hosts_in_force(case))
-        hint = "" if case.settings.offline else f"To ask {names}: hubcli doctor --network"
-        yield _check("hosts", Status.INFO, "not asked", None, hint)
+        how = "" if case.settings.offline else "; to ask them: hubcli doctor --network"
+        names = [_name(url) for url in hosts_in_force(case)]
+        yield _check("hosts", Status.INFO, f"not asked{how}", {"hosts": names})
         return
     found = _reach_all(case, [_url(host) for host in case.options.hosts] or list(hosts_in_force(case)))
     for one in found:
