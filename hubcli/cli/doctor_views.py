@@ -117,7 +117,8 @@ def _lines(check: Check, style: Style, home: str | None) -> list[str]:
     first, *more = _folded(begin, _told(check.message, home), style)
     lines = [first.replace(mark, style.paint(mark, _STYLES[check.status]), 1), *more]
     if check.hint:
-        first, *more = _folded(f"    {style.arrow} ", _told(check.hint, home), style)
+        hint = _COMMAND.sub(lambda found: found[0].replace(" ", "\xa0"), _told(check.hint, home))
+        first, *more = _folded(f"    {style.arrow} ", hint, style)
         lines += [first.replace(style.arrow, style.paint(style.arrow, "cyan"), 1), *more]
     return lines
 
@@ -130,11 +131,11 @@ def _told(text: str, home: str | None) -> str:
 
 
 def _folded(begin: str, text: str, style: Style) -> list[str]:
-    """The text behind its beginning, in lines that fit; paths and commands aren't cut."""
+    """The text behind its beginning, in lines that fit; paths, and what no-break spaces hold, aren't cut."""
     if style.width is None:
-        return [begin + text]
+        return [begin + text.replace("\xa0", " ")]
     lines = textwrap.wrap(
-        _COMMAND.sub(lambda found: found[0].replace(" ", "\xa0"), text),
+        text,
         max(style.width, len(begin) + 20),
         initial_indent=begin,
         subsequent_indent=" " * len(begin),

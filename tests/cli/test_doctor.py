@@ -69,7 +69,7 @@ class Patient:
         text = re.sub(r'("type": )"[^"]+"', r'\1"ext4"', text)
         text = re.sub(r'("python": )"3[.\d]+"', r'\1"N"', text)
         text = re.sub(r"\b(Python|python        ) 3[.\d]+\s+\((PYTHON|\S+)\)", r"\1 N (\2)", text)
-        text = re.sub(r"\bPython 3[.\d]+ \(", "Python N (", text)
+        text = re.sub(r'(\bPython |")3[.\d]+ \(', r"\1N (", text)
         text = re.sub(r"OpenSSL [\w.]+|LibreSSL [\w.]+", "OpenSSL N", text)
         return text.replace("\x1b", "␛")
 

@@ -99,15 +99,12 @@ def test_nothing_goes_out_without_network(cache: Path, tmp_path: Path) -> None:
 
 
 def test_without_a_working_directory_it_works(tmp_path: Path, cache: Path) -> None:
-    gone = tmp_path / "gone"
-    program = (
-        f"import os; os.mkdir({str(gone)!r}); os.chdir({str(gone)!r}); os.rmdir({str(gone)!r})\n"
-        "from hubcli.cli.main import main\n"
-        "raise SystemExit(main(['doctor', '--json']))"
-    )
     for root, status in ((str(cache), 0), ("relative", 9)):
+        gone = tmp_path / "gone"
+        gone.mkdir()
         ran = subprocess.run(
-            [sys.executable, "-c", program],
+            ["sh", "-c", 'rmdir "$PWD" && exec "$0" -m hubcli doctor --json', sys.executable],
+            cwd=gone,
             env={**os.environ, "HUBCLI_CACHE_DIR": root},
             capture_output=True,
             text=True,

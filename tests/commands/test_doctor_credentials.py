@@ -129,7 +129,7 @@ VARIABLES = {
 
 
 @pytest.mark.parametrize(
-    "option", [(), ("--json",), ("-q",), ("--debug",), ("--network", "--debug", "--timeout", "1s")]
+    "option", [("--debug",), ("--json",), ("-q", "--network", "--debug", "--timeout", "1s")]
 )
 @pytest.mark.parametrize("kind", VARIABLES)
 def test_no_byte_of_a_secret_is_shown(kind: str, option: tuple[str, ...], hubcli: Run, home: Path) -> None:
