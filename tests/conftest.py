@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from hubcli.net import download, retries
 from hubcli.settings import Settings
+from tests.proxy import Proxy, running_proxy
 from tests.server import HubServer
+from tests.tls import https_server
 
 ROOT = Path(__file__).parent.parent
 
@@ -55,6 +58,33 @@ def server() -> Iterator[HubServer]:
 def other_server() -> Iterator[HubServer]:
     """A second origin."""
     with HubServer().running() as running:
+        yield running
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    """An authority that the system doesn't know, as a company has one."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def bundle(authority: trustme.CA, tmp_path: Path) -> Path:
+    """The file with its certificate."""
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return path
+
+
+@pytest.fixture
+def secure(authority: trustme.CA) -> Iterator[HubServer]:
+    """A server that the authority vouches for."""
+    with https_server(authority) as running:
+        yield running
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    with running_proxy() as running:
         yield running
 
 

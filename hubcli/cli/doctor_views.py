@@ -10,8 +10,8 @@ from typing import Any
 
 from hubcli.cli.output import printable
 from hubcli.cli.render import Style
+from hubcli.commands.checkup.census import SHOWN
 from hubcli.commands.checkup.check import Check, Section, Status
-from hubcli.commands.checkup.packages import SHOWN
 from hubcli.commands.doctor import Diagnosis
 from hubcli.quantity import plural
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from pathlib import Path
@@ -17,42 +14,9 @@ import trustme
 from hubcli.commands.checkup.check import Status
 from hubcli.errors import UsageError
 from tests.doctor import diagnose, names, one
-from tests.proxy import Proxy, running_proxy
+from tests.proxy import Proxy
 from tests.server import HubServer, Reply
-
-
-@pytest.fixture
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def bundle(authority: trustme.CA, tmp_path: Path) -> str:
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return str(path)
-
-
-@contextmanager
-def https(authority: trustme.CA, name: str = "127.0.0.1") -> Iterator[HubServer]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
-    server = HubServer()
-    server.use_tls(context)
-    with server.running() as running:
-        yield running
-
-
-@pytest.fixture
-def secure(authority: trustme.CA) -> Iterator[HubServer]:
-    with https(authority) as running:
-        yield running
-
-
-@pytest.fixture
-def proxy() -> Iterator[Proxy]:
-    with running_proxy() as running:
-        yield running
+from tests.tls import https_server
 
 
 def place(url: str) -> str:
@@ -143,10 +107,10 @@ def test_what_no_proxy_can_not_say_is_a_warning(monkeypatch: pytest.MonkeyPatch)
     assert one(diagnose(variables), "no-proxy").value == ["*.corp.example", "10.0.0.0/8"]
 
 
-def test_certificates_are_counted(bundle: str) -> None:
-    check = one(diagnose(ca_file=bundle), "certificates")
-    assert check.value == {"source": "--cacert", "path": bundle, "authorities": 1, "expired": 0}
-    assert one(diagnose({"SSL_CERT_FILE": bundle}), "certificates").value["source"] == "SSL_CERT_FILE"
+def test_certificates_are_counted(bundle: Path) -> None:
+    check = one(diagnose(ca_file=str(bundle)), "certificates")
+    assert check.value == {"source": "--cacert", "path": str(bundle), "authorities": 1, "expired": 0}
+    assert one(diagnose({"SSL_CERT_FILE": str(bundle)}), "certificates").value["source"] == "SSL_CERT_FILE"
     assert one(diagnose(), "certificates").value["source"] == "system"
     assert one(diagnose(), "tls").status is Status.OK
 
@@ -167,11 +131,11 @@ def test_a_folder_without_hashed_names_is_a_problem(tmp_path: Path) -> None:
     assert "openssl rehash" in check.hint
 
 
-def test_a_bundle_that_hubcli_does_not_read_is_a_warning(bundle: str) -> None:
-    check = one(diagnose({"REQUESTS_CA_BUNDLE": bundle}), "other-certificates")
+def test_a_bundle_that_hubcli_does_not_read_is_a_warning(bundle: Path) -> None:
+    check = one(diagnose({"REQUESTS_CA_BUNDLE": str(bundle)}), "other-certificates")
     assert check.hint == f"export SSL_CERT_FILE={bundle}"
     assert "other-certificates" not in names(
-        diagnose({"REQUESTS_CA_BUNDLE": bundle, "SSL_CERT_FILE": bundle})
+        diagnose({"REQUESTS_CA_BUNDLE": str(bundle), "SSL_CERT_FILE": str(bundle)})
     )
 
 
@@ -199,9 +163,9 @@ def test_offline_and_network_are_refused(variables: dict[str, str], offline: boo
         diagnose(variables, network=True, offline=offline)
 
 
-def test_a_host_that_answers_is_told_step_by_step(secure: HubServer, bundle: str) -> None:
+def test_a_host_that_answers_is_told_step_by_step(secure: HubServer, bundle: Path) -> None:
     secure.serve("/", b"hello")
-    found = diagnose(network=True, hosts=(place(secure.url),), ca_file=bundle)
+    found = diagnose(network=True, hosts=(place(secure.url),), ca_file=str(bundle))
     check = one(found, place(secure.url))
     assert check.status is Status.OK
     assert check.value["http_status"] == 200
@@ -284,15 +248,13 @@ def test_an_authority_that_nobody_named_is_a_problem_with_a_remedy(secure: HubSe
 
 
 def test_a_certificate_of_the_past_or_the_future_may_be_a_wrong_clock(
-    bundle: str, authority: trustme.CA
+    bundle: Path, authority: trustme.CA
 ) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     past = datetime(2001, 1, 1, tzinfo=timezone.utc)
-    authority.issue_cert("127.0.0.1", not_before=past, not_after=past + timedelta(1)).configure_cert(context)
-    server = HubServer()
-    server.use_tls(context)
-    with server.running():
-        check = one(diagnose(network=True, hosts=(place(server.url),), ca_file=bundle), place(server.url))
+    with https_server(authority, not_before=past, not_after=past + timedelta(1)) as server:
+        check = one(
+            diagnose(network=True, hosts=(place(server.url),), ca_file=str(bundle)), place(server.url)
+        )
     assert "expired" in check.message
     assert check.hint.startswith("Check this machine's clock")
 
@@ -311,11 +273,11 @@ def test_a_clock_that_differs_is_a_warning(server: HubServer, monkeypatch: pytes
 
 
 def test_a_proxy_is_asked_for_what_is_behind_it(
-    secure: HubServer, proxy: Proxy, bundle: str, monkeypatch: pytest.MonkeyPatch
+    secure: HubServer, proxy: Proxy, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = proxy.url.replace("//", "//me:s3cret@")
     monkeypatch.setenv("HTTPS_PROXY", address)
-    found = diagnose({"HTTPS_PROXY": address}, network=True, hosts=(place(secure.url),), ca_file=bundle)
+    found = diagnose({"HTTPS_PROXY": address}, network=True, hosts=(place(secure.url),), ca_file=str(bundle))
     check = one(found, place(secure.url))
     assert check.status is Status.OK
     assert check.value["proxy"] == proxy.url

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
-import ssl
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,8 +16,9 @@ from hubcli.settings import Access, Settings
 from tests import models
 from tests.conftest import ROOT, Run
 from tests.kaggle import TOKEN, serve_version
-from tests.proxy import Proxy, running_proxy
+from tests.proxy import Proxy
 from tests.server import HubServer
+from tests.tls import https_server
 
 BODY = b"an archive" * 50
 
@@ -28,43 +26,6 @@ BODY = b"an archive" * 50
 def download(url: str, access: Access | None = None) -> bytes:
     with open_download(url, DownloadOptions(5, access=access or Access.read({}))) as answer:
         return b"".join(answer.chunks())
-
-
-@contextmanager
-def https_server(authority: trustme.CA, name: str = "127.0.0.1") -> Iterator[HubServer]:
-    """A server with a certificate for the name."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
-    server = HubServer()
-    server.use_tls(context)
-    with server.running() as running:
-        yield running
-
-
-@pytest.fixture
-def authority() -> trustme.CA:
-    """An authority that the system doesn't know, as a company has one."""
-    return trustme.CA()
-
-
-@pytest.fixture
-def bundle(authority: trustme.CA, tmp_path: Path) -> Path:
-    """The file with its certificate."""
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return path
-
-
-@pytest.fixture
-def secure(authority: trustme.CA) -> Iterator[HubServer]:
-    with https_server(authority) as server:
-        yield server
-
-
-@pytest.fixture
-def proxy() -> Iterator[Proxy]:
-    with running_proxy() as running:
-        yield running
 
 
 # Certificates -------------------------------------------------------------------------------------

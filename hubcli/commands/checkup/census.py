@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Any, Sequence  # noqa: UP035 - as Python 3.8 has it
 
-__all__ = ["NAMES", "TENSORFLOWS", "take_census"]
+__all__ = ["SHOWN", "TENSORFLOWS", "take_census"]
 
 # Distributions that bring the package `tensorflow`; the first is the usual one.
 TENSORFLOWS = (
@@ -27,8 +27,9 @@ TENSORFLOWS = (
     "tf-nightly",
     "tf-nightly-cpu",
 )
-NAMES = (
-    *TENSORFLOWS,
+# What the screen tells of, in its order.
+SHOWN = (
+    "tensorflow",
     "keras",
     "tf_keras",
     "tensorflow_hub",
@@ -38,12 +39,8 @@ NAMES = (
     "numpy",
     "h5py",
     "safetensors",
-    "ml_dtypes",
-    "typer",
-    "rich",
-    "httpx",
-    "hubcli",
 )
+_NAMES = (*TENSORFLOWS, *SHOWN[1:], "ml_dtypes", "typer", "rich", "httpx", "hubcli")
 
 
 def take_census(more: Sequence[str] = ()) -> dict[str, Any]:
@@ -54,7 +51,7 @@ def take_census(more: Sequence[str] = ()) -> dict[str, Any]:
     """
     path = [*more, *sys.path]
     packages: dict[str, dict[str, Any]] = {}
-    for name in NAMES:
+    for name in _NAMES:
         # The first on the path is the one that Python imports.
         for found in importlib.metadata.distributions(name=name, path=path):
             facts = _facts(found)

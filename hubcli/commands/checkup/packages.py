@@ -8,28 +8,17 @@ from typing import Any
 
 from hubcli import __version__
 from hubcli.commands.checkup.case import Case
+from hubcli.commands.checkup.census import SHOWN
 from hubcli.commands.checkup.check import Check, Section, Status
 from hubcli.commands.checkup.installed import Installed
 from hubcli.commands.checkup.pairs import OWN_PAIRS, PAIRS, Pair
 from hubcli.commands.checkup.versions import Requirement
 from hubcli.errors import UsageError
 
-__all__ = ["SHOWN", "check_packages"]
+__all__ = ["check_packages"]
 
 _check = partial(Check, Section.PACKAGES)
 
-SHOWN = (
-    "tensorflow",
-    "keras",
-    "tf_keras",
-    "tensorflow_hub",
-    "kagglehub",
-    "setuptools",
-    "protobuf",
-    "numpy",
-    "h5py",
-    "safetensors",
-)
 # Whose wishes are compared with what is there, and whose wishes a pair above tells better.
 _WISHING = (
     "tensorflow",
