@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-__all__ = ["address", "origin", "with_query", "without_query", "without_secrets"]
+__all__ = ["address", "is_address", "origin", "with_query", "without_query", "without_secrets"]
 
 _UNREADABLE = "(a URL that can't be parsed)"
 
@@ -77,9 +77,16 @@ def address(url: str) -> str:
     try:
         parts = urlsplit(url.strip() if "://" in url else f"http://{url.strip()}")
         behind = url.rpartition(parts.netloc)[2]
-        if not parts.hostname or "@" in behind:  # There a password would stand that holds `/`, `?` or `#`.
+        if (
+            not (parts.hostname or "").strip() or "@" in behind
+        ):  # There a password would stand that holds `/`, `?` or `#`.
             return _UNREADABLE
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
         return f"{parts.scheme}://{host}" + ("" if parts.port is None else f":{parts.port}")
     except ValueError:
         return _UNREADABLE
+
+
+def is_address(url: str) -> bool:
+    """Whether scheme, host and port of the URL are clear, with whatever else in it."""
+    return address(url) != _UNREADABLE

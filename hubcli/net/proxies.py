@@ -53,7 +53,7 @@ class Proxies:
         return cls({} if "*" in exempt else routes, exempt)
 
     def route(self, url: str) -> Route:
-        """How the URL is asked."""
+        """How the URL is asked. Raises ValueError for what is none."""
         scheme, host, _ = origin(url)
         named = self.by_scheme.get(scheme) or self.by_scheme.get("all")
         if named is None:

@@ -16,7 +16,7 @@ from hubcli.errors import NetworkError
 from hubcli.net.client import open_client
 from hubcli.net.proxies import Proxies
 from hubcli.settings import Access
-from hubcli.url import address
+from hubcli.url import address, without_secrets
 
 __all__ = ["Reach", "reach"]
 
@@ -45,8 +45,8 @@ class Reach:
 
 
 def reach(url: str, timeout_s: float, access: Access, proxies: Proxies) -> Reach:
-    """Asks the URL once, without credentials, and reads the head of the answer alone."""
-    began = time.monotonic()
+    """Asks the URL once, without credentials, not even its own, and reads the head of the answer alone."""
+    began, url = time.monotonic(), without_secrets(url)
     route = proxies.route(url)
     proxy = None if route.proxy is None else address(route.proxy)
     found = _look_up(Reach(url, proxy), proxy or url)
@@ -70,26 +70,16 @@ def _look_up(found: Reach, whom: str) -> Reach:
 
 def _ask(found: Reach, timeout_s: float, access: Access) -> Reach:
     steps = _Steps(is_by_proxy=found.proxy is not None)
+    answer: dict[str, Any] = {}
     try:
         with open_client(found.url, timeout_s, access) as client:
             response = client.ask_once(found.url, steps.hear)
             response.close()
+        answer = {"status": response.status_code, "clock_ahead_s": _clock_ahead_s(response)}
     except NetworkError as error:
-        return replace(
-            found,
-            connect_s=steps.seconds.get("connect_tcp"),
-            tls_s=steps.seconds.get("start_tls"),
-            failed_step=steps.failed,
-            error=error.message,
-        )
-    return replace(
-        found,
-        connect_s=steps.seconds.get("connect_tcp"),
-        tls_s=steps.seconds.get("start_tls"),
-        tls=steps.tls,
-        status=response.status_code,
-        clock_ahead_s=_clock_ahead_s(response),
-    )
+        answer = {"failed_step": steps.failed, "error": error.message}
+    connect_s, tls_s = steps.seconds.get("connect_tcp"), steps.seconds.get("start_tls")
+    return replace(found, connect_s=connect_s, tls_s=tls_s, tls=steps.tls, **answer)
 
 
 class _Steps:

@@ -53,6 +53,14 @@ def test_a_mirror_that_is_none_is_a_problem_beside_those_that_are() -> None:
     assert "HUBCLI_MIRRORS=https://" in problem.hint
 
 
+def test_a_mirror_without_a_clear_host_is_a_problem_and_is_not_asked() -> None:
+    found = diagnose({"HUBCLI_MIRRORS": "https://tfhub.dev=https://me:s3/cret@mirror.example"})
+    assert one(found, "mirrors").status is Status.PROBLEM
+    assert "%2F" in one(found, "mirrors").hint
+    assert "s3/cret" not in repr(found.checks)
+    assert one(found, "hosts").value == {"hosts": ["www.kaggle.com", "storage.googleapis.com"]}
+
+
 def test_an_endpoint_that_is_none_is_a_problem() -> None:
     found = diagnose({"HUBCLI_KAGGLE_ENDPOINT": "http://kaggle.example"})
     assert one(found, "kaggle-endpoint").status is Status.PROBLEM
@@ -155,6 +163,30 @@ def test_nothing_is_sent_without_the_option(server: HubServer, proxy: Proxy) -> 
 def test_hosts_without_the_option_are_refused() -> None:
     with pytest.raises(UsageError, match="would have to be asked"):
         diagnose(hosts=("tfhub.dev",))
+
+
+@pytest.mark.parametrize("host", ["https://me:s3/cret@a.example", "a.example:port", "http://", " "])
+def test_what_is_no_host_is_refused(host: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        diagnose(network=True, hosts=(host,))
+    assert "s3" not in refused.value.message
+
+
+def test_credentials_in_an_address_are_neither_sent_nor_shown(server: HubServer) -> None:
+    url = server.url.replace("//", "//me:s3cret@")
+    for found in (
+        diagnose(network=True, hosts=(f"{url}/x?token=s3cret", "https://me:s3cret@nowhere.invalid/")),
+        diagnose({"HUBCLI_MIRRORS": f"https://tfhub.dev={url}"}, network=True, hosts=(url,)),
+    ):
+        assert "s3cret" not in repr(found.checks)
+        assert one(found, place(server.url)).value["url"] == server.url
+    assert not [one for one in server.requests if "Authorization" in one.headers or one.query]
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_address_of_ipv6_may_be_bare(host: str) -> None:
+    found = diagnose(network=True, hosts=(host,), timeout_s=0.5)
+    assert one(found, "[::1]").value["url"] == "https://[::1]"
 
 
 @pytest.mark.parametrize(("variables", "offline"), [({}, True), ({"HUBCLI_OFFLINE": "1"}, False)])

@@ -195,6 +195,19 @@ def test_packages_of_pythonpath_are_seen(environment: Path, tmp_path: Path) -> N
     assert one(found, "tensorflow").value == "2.21.0"
 
 
+def test_packages_of_the_user_are_seen_unless_there_shall_be_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONUSERBASE", str(tmp_path))
+    python = str(Path(sys.base_prefix) / "bin" / "python3")
+    where = [python, "-c", "import site; print(site.getusersitepackages())"]
+    folder = subprocess.run(where, check=True, capture_output=True, text=True).stdout.strip()
+    write_distribution(Path(folder), "tensorflow", "2.21.0")
+    assert one(diagnose(python=python), "tensorflow").value == "2.21.0"
+    monkeypatch.setenv("PYTHONNOUSERSITE", "1")
+    assert one(diagnose(python=python), "tensorflow").value is None
+
+
 @pytest.mark.parametrize("named", ["/nowhere/python", "no-such-python", "/bin/true", "/etc"])
 def test_what_is_no_interpreter_is_a_problem_and_ends_nothing(named: str) -> None:
     found = diagnose(python=named)

@@ -9,6 +9,7 @@ from typing import Any
 from hubcli.commands.checkup.surroundings import Surroundings
 from hubcli.errors import UsageError
 from hubcli.settings import Settings
+from hubcli.url import address, is_address
 
 __all__ = ["ROOT_SOURCES", "Case", "DoctorOptions"]
 
@@ -43,10 +44,26 @@ class DoctorOptions:
     timeout_s: float = 10.0
 
     def __post_init__(self) -> None:
+        for url in self.urls:
+            if not is_address(url):
+                raise UsageError(
+                    "A host can't be understood", hint="Write tfhub.dev, host.example:8080, or an address."
+                )
         if self.hosts and not self.network:
             raise UsageError(
-                f"{self.hosts[0]} would have to be asked", hint="Add --network, which sends a request."
+                f"{address(self.urls[0])} would have to be asked",
+                hint="Add --network, which sends a request.",
             )
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The addresses of the hosts; a bare name is asked by https."""
+        return tuple(host if "://" in host else f"https://{_bracketed(host)}/" for host in self.hosts)
+
+
+def _bracketed(host: str) -> str:
+    """The host as a URL has it: an address of IPv6 stands in brackets."""
+    return f"[{host}]" if host.count(":") > 1 and "[" not in host else host
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,14 @@ def _facts(found: importlib.metadata.Distribution) -> dict[str, Any] | None:
     return {"version": version, "requires": requires, "folder": folder} if version else None
 
 
+def _of_the_user() -> list[str]:
+    """The user's own packages, where this interpreter would look for them if it were not isolated."""
+    import site
+
+    is_alone = sys.prefix != sys.base_prefix or os.environ.get("PYTHONNOUSERSITE")
+    return [] if is_alone else [site.getusersitepackages()]
+
+
 if __name__ == "__main__":
     # On a line of its own: what runs at the start of an interpreter may have printed something.
-    sys.stdout.write(f"\n{json.dumps(take_census(sys.argv[1:]))}\n")
+    sys.stdout.write(f"\n{json.dumps(take_census([*sys.argv[1:], *_of_the_user()]))}\n")

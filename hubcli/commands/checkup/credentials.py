@@ -84,9 +84,8 @@ def check_netrc(case: Case) -> Iterator[Check]:
     except AuthenticationError as error:
         yield _check("netrc", Status.PROBLEM, error.message, {"path": str(access.netrc)}, error.hint)
         return
-    asked = [urlsplit(url if "://" in url else f"//{url}").hostname for url in case.options.hosts]
-    known = [urlsplit(url).hostname for url in hosts_in_force(case)]
-    mine = [host for host in dict.fromkeys((*asked, *known)) if host is not None and host in names]
+    asked = [urlsplit(url).hostname for url in (*case.options.urls, *hosts_in_force(case))]
+    mine = [host for host in dict.fromkeys(asked) if host is not None and host in names]
     value = {"path": str(access.netrc), "entries": len(names), "hosts": mine, "default": "default" in names}
     if not names:
         yield _check("netrc", Status.INFO, f"no entry in {access.netrc}", value)

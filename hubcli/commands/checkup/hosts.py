@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
@@ -39,17 +39,13 @@ def check_hosts(case: Case) -> Iterator[Check]:
         names = [_name(url) for url in hosts_in_force(case)]
         yield _check("hosts", Status.INFO, f"not asked{how}", {"hosts": names})
         return
-    found = _reach_all(case, [_url(host) for host in case.options.hosts] or list(hosts_in_force(case)))
+    found = _reach_all(case, case.options.urls or hosts_in_force(case))
     for one in found:
         yield _host_check(one)
     yield from _clock(found)
 
 
-def _url(host: str) -> str:
-    return host if "://" in host else f"https://{host}/"
-
-
-def _reach_all(case: Case, urls: list[str]) -> list[Reach]:
+def _reach_all(case: Case, urls: Sequence[str]) -> list[Reach]:
     from hubcli.commands.several import outcomes
     from hubcli.commands.stop import Stop
     from hubcli.net.reach import reach

@@ -13,7 +13,7 @@ from hubcli.errors import HubcliError, NetworkError
 from hubcli.net.certificates import read_authorities
 from hubcli.net.proxies import Proxies
 from hubcli.settings import KAGGLE_ENDPOINT
-from hubcli.url import address, without_secrets
+from hubcli.url import address, is_address, without_secrets
 
 __all__ = [
     "check_certificates",
@@ -39,7 +39,7 @@ def hosts_in_force(case: Case) -> tuple[str, ...]:
     if any(url in usual for url in asked):
         asked.append(settings.mirrored(f"{_STORAGE}/"))
     asked += [f"{mirror.replacement}/" for mirror in settings.mirrors]
-    return tuple({address(url): url for url in asked}.values())
+    return tuple({address(url): url for url in asked if is_address(url)}.values())
 
 
 def check_offline(case: Case) -> Iterator[Check]:
@@ -61,7 +61,12 @@ def check_mirrors(case: Case) -> Iterator[Check]:
             hint = fault.hint.replace("--mirror ", "HUBCLI_MIRRORS=") if source != "--mirror" else fault.hint
             yield _check("mirrors", Status.PROBLEM, f"{source}: {fault.message}", None, hint)
     told = {_shown(one.prefix): _shown(one.replacement) for one in case.settings.mirrors}
-    if told:
+    unclear = [_shown(one.prefix) for one in case.settings.mirrors if not is_address(one.replacement)]
+    if unclear:
+        message = f"what is asked in place of {', '.join(unclear)} has no clear host and port"
+        hint = "In a user's name and password, write %2F for / and %40 for @"
+        yield _check("mirrors", Status.PROBLEM, message, told, hint)
+    elif told:
         message = "; ".join(f"{prefix} is asked at {replacement}" for prefix, replacement in told.items())
         yield _check("mirrors", Status.OK, message, told)
     elif not {"--mirror", "HUBCLI_MIRRORS"} & set(case.faults):
@@ -193,5 +198,4 @@ def _host(url: str) -> str:
 
 def _shown(url: str) -> str:
     """The URL, or where its credentials can't be told from the rest, that this is so."""
-    readable = address(url)
-    return without_secrets(url) if "://" in readable else readable
+    return without_secrets(url) if is_address(url) else address(url)
