@@ -226,7 +226,10 @@ class UpkeepRules:
         text = env.get("HUBCLI_GC", "").strip()
         if text:
             return None if text.lower() in _OFF else cls(text, "HUBCLI_GC")
-        file = cls.file()
+        try:
+            file = cls.file()
+        except UsageError:  # A user without a home has no such file.
+            return None
         rules = _config(file).get("gc", "").strip()
         return cls(rules, f"gc in {file}") if rules and rules.lower() not in _OFF else None
 

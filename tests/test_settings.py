@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import ExitStatus, UsageError
-from hubcli.settings import Mirror, Settings
+from hubcli.settings import Mirror, Settings, UpkeepRules
 
 FLAG, OURS, THEIRS = Path("/flag"), "/ours", "/theirs"
 
@@ -256,3 +256,31 @@ def test_the_cache_of_kagglehub(
     monkeypatch.setenv("HOME", str(tmp_path))
 
     assert Settings.read(environment).kagglehub_root == tmp_path / root
+
+
+@pytest.mark.parametrize("text", ["tfhub.dev=https://me:s3cret@host", "https://a=me:s3cret@host", "s3cret@"])
+def test_a_mirror_that_is_none_is_not_quoted_where_it_may_hold_a_password(text: str) -> None:
+    with pytest.raises(UsageError, match="A mirror with an '@' is no mirror") as refused:
+        Mirror.parse(text)
+    assert "s3cret" not in refused.value.message
+
+
+@pytest.mark.parametrize("path", [None, Path("~/.cache/hubcli")])
+def test_a_user_without_a_home_is_told_to_name_a_directory(
+    path: Path | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Platformdirs raises then, or leaves the tilde as it is."""
+
+    def find(*_: object, **__: object) -> Path:
+        if path is None:
+            raise RuntimeError("no home")
+        return path
+
+    monkeypatch.setattr("platformdirs.user_cache_path", find)
+    monkeypatch.setattr("platformdirs.user_config_path", find)
+    with pytest.raises(UsageError, match="There is no home directory for the cache"):
+        Settings.read({})
+    with pytest.raises(UsageError, match="There is no home directory for the config file"):
+        UpkeepRules.file()
+    assert UpkeepRules.read({}) is None
+    assert Settings.read({"HUBCLI_CACHE_DIR": "/cache"}).cache_root == Path("/cache")

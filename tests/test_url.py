@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hubcli.url import origin, with_query, without_query, without_secrets
+from hubcli.url import address, is_address, origin, with_query, without_query, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -90,3 +90,41 @@ def test_the_spelling_of_a_kept_query_is_untouched(query: str) -> None:
     item = f"v={query.replace('&', '')}".rstrip()
 
     assert without_secrets(f"https://h/x?{item}") == f"https://h/x?{item}"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://proxy.example:3128", "http://proxy.example:3128"),
+        ("https://me:pw@host.example/path?token=x", "https://host.example"),
+        ("me:pw@proxy:3128", "http://proxy:3128"),
+        ("proxy:3128", "http://proxy:3128"),
+        ("http://[::1]:80/", "http://[::1]:80"),
+    ],
+)
+def test_an_address_is_scheme_host_and_port(url: str, shown: str) -> None:
+    assert address(url) == shown
+    assert is_address(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:p/w@host",
+        "http://me:1/w@host",
+        "http://me:p#w@host",
+        "http://me:p?w@host",
+        "http://host:pw",
+        "http://",
+        "http:// /",
+        "http://[::1",
+        "",
+    ],
+)
+def test_what_may_be_a_password_is_no_address(url: str) -> None:
+    assert address(url) == "(a URL that can't be parsed)"
+    assert not is_address(url)
+
+
+def test_a_password_that_looks_like_a_path_is_not_shown() -> None:
+    assert without_secrets("https://me:pa/ss@host/x") == "(a URL that can't be parsed)"
