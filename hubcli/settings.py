@@ -17,7 +17,6 @@ from hubcli.url import without_secrets
 
 __all__ = [
     "KAGGLE_ENDPOINT",
-    "OUR_VARIABLES",
     "Access",
     "KaggleAccount",
     "Mirror",
@@ -27,14 +26,6 @@ __all__ = [
 ]
 
 KAGGLE_ENDPOINT = "https://www.kaggle.com"
-
-OUR_VARIABLES = (
-    "HUBCLI_CACHE_DIR",
-    "HUBCLI_GC",
-    "HUBCLI_KAGGLE_ENDPOINT",
-    "HUBCLI_MIRRORS",
-    "HUBCLI_OFFLINE",
-)
 
 APP_NAME = "hubcli"
 _LONGEST_S = 365 * 86400

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["VARIABLES", "Variable"]
+__all__ = ["OUR_VARIABLES", "VARIABLES", "Variable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +40,5 @@ VARIABLES = (
     Variable(("NO_COLOR",), "anything: no colours"),
     Variable(("TF_CONFIG",), "the workers of `finetune-export --strategy multiworker`, as TensorFlow has it"),
 )
+
+OUR_VARIABLES = tuple(sorted(name for one in VARIABLES for name in one.names if name.startswith("HUBCLI_")))

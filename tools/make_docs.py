@@ -40,7 +40,7 @@ _RUNS: Mapping[str, Sequence[str]] = {
     "unpin": ("unpin", _EXAMPLE),
     "gc": ("gc", "--older-than", "0s", "--grace", "0s", "--dry-run"),
     "rm": ("rm", _EXAMPLE, "--dry-run"),
-    # "doctor": ("doctor",),
+    "doctor": ("doctor",),
 }
 # The lists of which a document has one row a thing.
 _ROWS = ("models", "items", "checks")

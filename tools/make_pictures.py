@@ -67,6 +67,7 @@ SCENES = (
             ("hubcli verify", 6),
         ),
     ),
+    Scene("doctor", "why a download or a load fails", 100, (("hubcli doctor", 60),)),
 )
 
 
@@ -77,11 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--to", type=Path, default=PICTURES, help="the directory of the pictures")
     options = parser.parse_args(arguments)
     options.to.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, _mirror(options.model, Path(folder)) as mirror:
+    with tempfile.TemporaryDirectory(dir=Path.home()) as folder, _mirror(options.model, Path(folder)) as mirror:
         variables = _environment(Path(folder), mirror)
         for scene in SCENES:
             if scene.name == "gc":
                 _age(Path(variables["TFHUB_CACHE_DIR"]))
+                variables.pop("HUBCLI_MIRRORS", None)
             (options.to / f"{scene.name}.svg").write_text(_picture(scene, variables), encoding="utf-8")
             print(options.to / f"{scene.name}.svg")
     return 0
@@ -134,7 +136,7 @@ def _picture(scene: Scene, variables: dict[str, str]) -> str:
     )
     for number, (command, lines) in enumerate(scene.commands):
         _, screen = run_on_terminal(shlex.split(command), variables, columns=scene.columns)
-        shown = _last_state(screen).replace(variables["HOME"], "~")
+        shown = _last_state(screen).replace(variables["HOME"], "~").replace(sys.prefix, "~/.venv")
         console.print(Text.from_ansi(f"{chr(10) if number else ''}\x1b[1;32m$\x1b[0m {command}"))
         console.print(Text.from_ansi("\n".join(_cut(shown.rstrip("\n").split("\n"), lines))))
     return console.export_svg(title=scene.title, unique_id=f"hubcli-{scene.name}")

@@ -16,7 +16,7 @@ from hubcli.commands import doctor as doctor_module
 from hubcli.commands.checkup.case import Case
 from hubcli.commands.checkup.check import Check, Section, Status
 from hubcli.commands.doctor import DoctorOptions, doctor
-from hubcli.settings import OUR_VARIABLES
+from hubcli.variables import OUR_VARIABLES
 from tests.conftest import ROOT, Run
 from tests.doctor import diagnose, names, one
 

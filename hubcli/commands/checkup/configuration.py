@@ -9,7 +9,8 @@ from functools import partial
 from hubcli.commands.checkup.case import Case
 from hubcli.commands.checkup.check import Check, Section, Status
 from hubcli.errors import UsageError
-from hubcli.settings import OUR_VARIABLES, UpkeepRules
+from hubcli.settings import UpkeepRules
+from hubcli.variables import OUR_VARIABLES
 
 __all__ = ["check_config_file", "check_variables"]
 
