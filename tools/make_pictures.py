@@ -78,7 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--to", type=Path, default=PICTURES, help="the directory of the pictures")
     options = parser.parse_args(arguments)
     options.to.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=Path.home()) as folder, _mirror(options.model, Path(folder)) as mirror:
+    base = Path.home()  # A temporary directory would be warned of.
+    base.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=base) as folder, _mirror(options.model, Path(folder)) as mirror:
         variables = _environment(Path(folder), mirror)
         for scene in SCENES:
             if scene.name == "gc":
