@@ -91,6 +91,8 @@ class GcRun:
                 f"{what} would be removed, and there is no terminal to ask on",
                 hint="Add --yes to remove them, or --dry-run to see them.",
             )
+        for error in Collection(plan, None, plan.snapshot.free_bytes).errors:
+            self.output.note(error.message)  # Before the question, not after it alone.
         self.is_refused = not self.output.ask(f"Remove {what}?")
         return not self.is_refused
 
@@ -105,6 +107,8 @@ class GcRun:
         if self.plan is None:
             self.plan = collection.plan
             self._show(collection.plan)
+        for pattern in collection.unmatched:
+            self.output.note(f"Nothing in the cache fits '{pattern}'")
         for _, error in self.errors:
             if self.debug:
                 traceback.print_exception(error)

@@ -75,7 +75,8 @@ def _leftover_rows(plan: Plan) -> list[tuple[str, ...]]:
 def _leftover_row(group: str, reason: Reason, items: Sequence[PlannedItem]) -> tuple[str, ...]:
     words = list(dict.fromkeys(_KINDS[item.kind] for item in items))
     title = group or plural(len(items), "link")
-    why = _WORDS[reason] if not group else f"{' and '.join(words)}: {_WORDS[reason]}"
+    # A narrow terminal shows what stands before the colon.
+    why = _WORDS[reason] if not group else f"{_WORDS[reason]}: {' and '.join(words)}"
     size = Footprint.sum(item.footprint for item in items).disk_bytes
     return printable(title), format_size(size), "-", why
 
@@ -128,6 +129,7 @@ def collection_document(collection: Collection, *, dry_run: bool) -> dict[str, A
         "freed_bytes": collection.freed_bytes,
         "usage_bytes": {"before": plan.usage_bytes, "after": collection.usage_bytes},
         "free_bytes": {"before": plan.snapshot.free_bytes, "after": collection.free_bytes},
+        "unmatched": list(collection.unmatched),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hubcli.cache.collect import Done, Result, collect
@@ -41,12 +41,13 @@ _KEPT_WORDS = {
 class Collection:
     """A plan, and what became of it: None while nothing was done, as in a dry run.
 
-    `free_bytes` is what the disk has left now.
+    `free_bytes` is what the disk has left now, `unmatched` the patterns that fit nothing in the cache.
     """
 
     plan: Plan
     done: tuple[Done, ...] | None
     free_bytes: int
+    unmatched: tuple[str, ...] = ()
 
     @property
     def removed(self) -> tuple[PlannedItem, ...]:
@@ -115,12 +116,14 @@ def gc(
     root = settings.cache_root
     require_collectable(root)
     snapshot = take_snapshot(root)
-    only = _matching(snapshot, patterns)
+    matches = _matches(snapshot, patterns)
+    only = frozenset[str]().union(*matches.values()) if matches else None
     condemned = _condemned(snapshot, policy, only, settings, listener or Listener())
     plan = make_plan(snapshot, policy, only=only, spared=spared, condemned=condemned)
     collection = act(plan, dry_run=dry_run, confirm=confirm, on_done=on_done)
     KaggleHub.of(settings).forget_gone(collection)
-    return collection
+    unmatched = tuple(text for text, keys in matches.items() if not keys)
+    return replace(collection, unmatched=unmatched)
 
 
 def act(
@@ -139,22 +142,15 @@ def _free_bytes(root: Path) -> int:
         return 0
 
 
-def _matching(snapshot: Snapshot, patterns: Sequence[str]) -> frozenset[str] | None:
-    """The keys of what fits one of the patterns; None where there are no patterns."""
-    if not patterns:
-        return None
-    wanted = [Pattern.parse(text, snapshot.root) for text in patterns]
-    fitting = {
-        model.key
-        for model in snapshot.models
-        if any(one.fits(model.key, model.handle, model.spellings) for one in wanted)
-    }
-    fitting |= {
-        fragment.key
-        for fragment in snapshot.fragments
-        if any(one.fits(fragment.key, fragment.handle) for one in wanted)
-    }
-    return frozenset(fitting)
+def _matches(snapshot: Snapshot, patterns: Sequence[str]) -> dict[str, set[str]]:
+    """The keys of what fits, by pattern."""
+    matches = {}
+    for text in patterns:
+        wanted = Pattern.parse(text, snapshot.root)
+        models = {model.key for model in snapshot.models if wanted.means(model)}
+        fragments = {one.key for one in snapshot.fragments if wanted.fits(one.key, one.handle)}
+        matches[text] = models | fragments
+    return matches
 
 
 def _condemned(

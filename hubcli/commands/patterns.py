@@ -8,10 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import translate
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hubcli.cache.entry import Entry
 from hubcli.errors import HandleError
 from hubcli.handle import Handle
+
+if TYPE_CHECKING:
+    from hubcli.cache.snapshot import ModelFacts
 
 __all__ = ["Pattern"]
 
@@ -40,6 +44,11 @@ class Pattern:
         return cls(
             text, frozenset(keys), frozenset(spellings), re.compile(translate(text)) if is_glob else None
         )
+
+    def means(self, model: ModelFacts) -> bool:
+        """Whether the cached model is meant, by its handle or that of a link to it."""
+        is_linked = not self.keys.isdisjoint(model.aliases)
+        return is_linked or self.fits(model.key, model.handle, model.spellings)
 
     def fits(self, name: str, handle: str | None, spellings: Iterable[str] = ()) -> bool:
         """Whether the entry of that name in the root, with that handle and its other spellings, is meant."""

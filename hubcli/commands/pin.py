@@ -9,12 +9,12 @@ from pathlib import Path
 from hubcli.cache.catalog import EntryState, read_catalog
 from hubcli.cache.disk import cache_errors
 from hubcli.cache.entry import Entry
-from hubcli.cache.layout import EntryPaths
+from hubcli.cache.layout import EntryPaths, is_key
 from hubcli.cache.lock import hold_lock
 from hubcli.cache.store import Store
 from hubcli.commands.patterns import Pattern
 from hubcli.commands.targets import Target
-from hubcli.errors import NotFoundError
+from hubcli.errors import HandleError, NotFoundError
 from hubcli.settings import Settings
 
 __all__ = ["Pinning", "pin", "unpin"]
@@ -73,14 +73,10 @@ def _entries(target: str, settings: Settings) -> Iterator[Entry]:
     root, found = settings.cache_root, False
     if not any(character in target for character in "*["):
         # A handle, which needs no look at every name in the root.
-        resolved = Target.resolve(target, settings)
-        entry = resolved.entry
-        if entry is None and resolved.directory is not None:
-            entry = Entry.at(resolved.directory, root)
-        if entry is None:
-            raise _not_cached(resolved.name)
-        yield entry
-        return
+        entry = _entry(target, settings)
+        if entry is not None:
+            yield entry
+            return
     wanted = Pattern.parse(target, root)
     for row in sorted(read_catalog(root).rows, key=lambda row: row.name):
         entry = row.entry
@@ -92,6 +88,26 @@ def _entries(target: str, settings: Settings) -> Iterator[Entry]:
             yield Entry.read(EntryPaths(root, row.name))
     if not found:
         raise _not_cached(target)
+
+
+def _entry(target: str, settings: Settings) -> Entry | None:
+    """The entry of a handle, a key or a path; None for what may be a glob still."""
+    key = EntryPaths(settings.cache_root, target)
+    if is_key(target) and key.model.is_dir() and not key.model.is_symlink():
+        return Entry.read(key)  # Whatever is called so in the working directory.
+    may_be_glob = "?" in target  # Or a query that was left in.
+    try:
+        resolved = Target.resolve(target, settings)
+    except (HandleError, NotFoundError):
+        if may_be_glob:
+            return None
+        raise
+    entry = resolved.entry
+    if entry is None and resolved.directory is not None:
+        entry = Entry.at(resolved.directory, settings.cache_root)
+    if entry is None and not may_be_glob:
+        raise _not_cached(resolved.name)
+    return entry
 
 
 def _not_cached(name: str) -> NotFoundError:

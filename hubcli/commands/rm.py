@@ -83,19 +83,12 @@ class _Rm:
 
     def _named(self, target: str) -> list[ModelFacts]:
         pattern = Pattern.parse(target, self.snapshot.root)
-        found = [
-            model
-            for model in self.snapshot.models
-            if model.is_ours
-            and (
-                pattern.fits(model.key, model.handle, model.spellings)
-                or not pattern.keys.isdisjoint(model.aliases)
-            )
-        ]
+        found = [model for model in self.snapshot.models if model.is_ours and pattern.means(model)]
         if not found:
+            if pattern.glob is not None or not target:
+                raise NotFoundError(f"Nothing in the cache fits '{target}'", hint="See: hubcli ls")
             # Says what is wrong with a handle that is none, rather than that it isn't there.
-            name = target if pattern.glob is not None or target == "" else str(Handle.parse(target))
-            raise NotFoundError(f"{name} is not in the cache", hint="See: hubcli ls")
+            raise NotFoundError(f"{Handle.parse(target)} is not in the cache", hint="See: hubcli ls")
         return sorted(found, key=lambda model: model.name)
 
     def _why_not(self, model: ModelFacts) -> HubcliError | None:

@@ -170,6 +170,19 @@ def test_any_other_answer_removes_nothing(reply: bytes, status: int, filled: Pat
     assert snapshot(filled) == before
 
 
+def test_a_budget_that_will_not_be_met_is_told_before_the_question(filled: Path) -> None:
+    status, screen = answer(filled, b"n\n", "gc", "--max-size", "0")
+    assert status == 0
+    told, asked = screen.index("more than 0 B: 8.2 kB pinned"), screen.index("[y/N]")
+    assert told < asked
+
+
+def test_a_pattern_that_fits_nothing_is_a_note(filled: Path, hubcli: Run) -> None:
+    ran = hubcli("gc", "*typo*")
+    assert (ran.returncode, ran.stdout) == (0, "")
+    assert "Note: Nothing in the cache fits '*typo*'" in ran.stderr
+
+
 def test_leftovers_alone_are_not_asked_for(filled: Path) -> None:
     status, screen = answer(filled, b"n\n", "gc")
     assert (status, "[y/N]" in screen) == (0, False)

@@ -17,6 +17,7 @@ from hubcli.errors import UsageError
 from hubcli.settings import Settings
 from tests import models
 from tests.entries import (
+    alias_link,
     dead_pid,
     hubcli_entry,
     live_process,
@@ -86,6 +87,21 @@ def test_patterns_narrow_what_goes(three: Settings, cache: Path) -> None:
     run(three, "*large*", "google/middle/tensorFlow2/base/1", max_size_bytes=0)
     assert handles(three) == [SMALL]
     assert ls(three).leftovers == 1
+
+
+def test_a_pattern_that_fits_nothing_is_told(three: Settings) -> None:
+    collection = run(three, "*large*", "*larg", "https://tfhub.dev/google/absent/1", max_size_bytes=0)
+    assert collection.unmatched == ("*larg", "https://tfhub.dev/google/absent/1")
+    assert run(three).unmatched == ()
+
+
+def test_a_model_of_tensorflow_hub_is_meant_by_a_link_to_it(three: Settings, cache: Path) -> None:
+    shutil.rmtree(cache)
+    paths = tensorflow_hub_entry(cache, "https://models.example/own", descriptor=False)
+    alias_link(cache, "https://other.example/spelling", paths.key)
+    assert [item.key for item in run(three, "https://other.example/spelling", max_size_bytes=0).removed] == [
+        paths.key
+    ]
 
 
 def test_a_pattern_alone_takes_leftovers_of_what_it_names(three: Settings, cache: Path) -> None:

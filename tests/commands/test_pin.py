@@ -34,7 +34,11 @@ def pinned(settings: Settings) -> list[str]:
 
 @pytest.mark.parametrize("make", [hubcli_entry, tensorflow_hub_entry])
 @pytest.mark.parametrize(
-    "target", [SMALL, f"{SMALL}/", SMALL.replace("https", "http"), "*small*", key_of(SMALL)]
+    "target",
+    [
+        *(SMALL, f"{SMALL}/", SMALL.replace("https", "http"), f"{SMALL}?tf-hub-format=compressed"),
+        *("*small*", "https://*/smal?/?", "https://tfhub.dev/google/smal?/1", key_of(SMALL)),
+    ],
 )
 def test_any_spelling_pins_the_one_copy(
     make: Callable[[Path, str], EntryPaths], target: str, settings: Settings, cache: Path
@@ -47,6 +51,15 @@ def test_any_spelling_pins_the_one_copy(
     assert unpin(target, settings)[0].was_pinned
     assert pinned(settings) == []
     assert not unpin(target, settings)[0].was_pinned
+
+
+def test_a_key_is_a_key_whatever_is_called_so_in_the_working_directory(
+    settings: Settings, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hubcli_entry(cache, SMALL)
+    (tmp_path / key_of(SMALL)).touch()
+    monkeypatch.chdir(tmp_path)
+    assert [one.handle for one in pin(key_of(SMALL), settings)] == [SMALL]
 
 
 def test_the_printed_path_names_the_model(settings: Settings) -> None:
