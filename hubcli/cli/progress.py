@@ -142,6 +142,9 @@ class _BarListener(TextListener):
     def unpacked(self, size_bytes: int) -> None:
         self._unpacked += size_bytes
 
+    def finished(self) -> None:
+        self._take_off()
+
     def step(self, text: str) -> None:
         self._take_off()
         super().step(text)

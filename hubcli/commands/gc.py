@@ -172,6 +172,7 @@ def _condemned(
             continue
         if not found.is_whole:
             condemned[model.key] = str(found.faults[0])
+    listener.finished()
     return condemned
 
 

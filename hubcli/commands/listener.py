@@ -21,6 +21,9 @@ class Listener:
     def unpacked(self, size_bytes: int) -> None:
         """So many more bytes have been written."""
 
+    def finished(self) -> None:
+        """No more bytes will come of it: somebody may be asked something now."""
+
     def waiting(self, handle: str, holder: str) -> None:
         """Another process, named `host:pid`, is at the same model; this one waits for it."""
 

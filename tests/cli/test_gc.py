@@ -144,7 +144,8 @@ def answer(cache: Path, reply: bytes, *arguments: str) -> tuple[int, str]:
         if seen.endswith(b"[y/N] "):
             os.write(ours, reply)
     os.close(ours)
-    return process.wait(60), re.sub(r"\x1b\[[0-9;]*m", "", seen.decode()).replace("\r\n", "\n")
+    screen = re.sub(r"\x1b\[[0-9;]*m", "", seen.decode("utf-8", "replace"))
+    return process.wait(60), screen.replace("\r\n", "\n")
 
 
 def _own_terminal() -> None:
@@ -163,7 +164,9 @@ def test_on_a_terminal_the_same_plan_is_shown_and_confirmed(filled: Path) -> Non
     assert key_of(OLD) not in left(filled)
 
 
-@pytest.mark.parametrize(("reply", "status"), [(b"n\n", 0), (b"\n", 0), (b"\x04", 0), (b"\x03", 130)])
+@pytest.mark.parametrize(
+    ("reply", "status"), [(b"n\n", 0), (b"\n", 0), (b"\xff\n", 0), (b"\x04", 0), (b"\x03", 130)]
+)
 def test_any_other_answer_removes_nothing(reply: bytes, status: int, filled: Path) -> None:
     before = snapshot(filled)
     assert answer(filled, reply, "gc", "--older-than", "30d", "--max-size", "0")[0] == status

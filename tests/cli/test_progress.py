@@ -84,3 +84,26 @@ def test_a_bar_comes_only_to_those_who_had_to_wait(patience: str, bars: bool) ->
     status, screen = run_on_terminal([sys.executable, "-c", _TWICE, patience], os.environ)
     assert status == 0, screen
     assert ("first" in screen, "second" in screen) == (bars, bars)
+
+
+_ASKED = """
+import sys, time
+from hubcli.cli.output import Output
+from hubcli.cli.progress import listener_for
+
+output = Output()
+with listener_for(output) as listener:
+    listener.started("first", "somewhere", 10)
+    listener.received(10)
+    listener.finished()
+    sys.stderr.write("Remove it? ")
+    sys.stderr.flush()
+    time.sleep(0.3)  # A bar that still stood would be drawn three times.
+"""
+
+
+def test_no_bar_is_drawn_over_a_question() -> None:
+    status, screen = run_on_terminal([sys.executable, "-c", _ASKED], os.environ)
+    assert status == 0, screen
+    assert "first" in screen
+    assert screen.rstrip().endswith("Remove it?")

@@ -12,6 +12,7 @@ from hubcli.cache.plan import Plan
 from hubcli.cache.policy import Policy
 from hubcli.commands.fetch import fetch
 from hubcli.commands.gc import Collection, gc
+from hubcli.commands.listener import Listener
 from hubcli.commands.ls import ls
 from hubcli.errors import UsageError
 from hubcli.settings import Settings
@@ -124,6 +125,25 @@ def test_what_verify_condemns_goes(settings: Settings, cache: Path, tmp_path: Pa
     assert item.detail is not None
     assert "SHA-256" in item.detail
     assert whole.is_dir()
+
+
+def test_who_listens_knows_when_the_check_is_over_and_a_question_may_come(settings: Settings) -> None:
+    fetch("example://mul/1", settings)
+    heard: list[str] = []
+
+    class Ear(Listener):
+        def started(self, handle: str, source: str, size_bytes: int | None) -> None:
+            heard.append("started")
+
+        def finished(self) -> None:
+            heard.append("finished")
+
+    def confirm(plan: Plan) -> bool:
+        heard.append("asked")
+        return False
+
+    gc(settings, Policy(is_broken_wanted=True, grace_s=0), confirm=confirm, listener=Ear())
+    assert heard == ["started", "finished", "asked"]
 
 
 def test_what_may_not_go_is_not_verified(settings: Settings, cache: Path) -> None:
