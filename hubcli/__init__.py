@@ -6,11 +6,12 @@ until a name is used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # typing takes as long to load as Python itself, and every start would pay.
 if TYPE_CHECKING:
+    from typing import Any
+
     from hubcli.cache.policy import Policy
     from hubcli.commands.doctor import doctor
     from hubcli.commands.export import export

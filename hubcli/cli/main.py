@@ -1,99 +1,36 @@
-"""The entry point: runs a command, turns every failure into a message and an exit status."""
+"""The entry point: answers at once what needs no command, and runs the rest.
+
+Every start pays for what stands here: nothing is imported before it is needed.
+"""
 
 from __future__ import annotations
 
-import signal
 import sys
-import traceback
-from collections.abc import Sequence
-from contextlib import suppress
-from types import FrameType
-from typing import NoReturn
 
-from hubcli.cli.output import Output, error_document
-from hubcli.errors import BrokenPipe, ExitStatus, HubcliError, Interrupted, OutputError, UsageError
+from hubcli import __version__
+
+TYPE_CHECKING = False  # typing takes as long to load as Python itself.
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["main"]
-
-_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit status of the process."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
-    _prepare_streams()
-    _turn_signals_into_interrupts()
+    if argv == ["--version"] and _said(f"hubcli {__version__}\n"):
+        return 0
+    from hubcli.cli.run import run
+
+    return run(argv)
+
+
+def _said(text: str) -> bool:
+    """Whether standard output took the text; where it didn't, the long way tells why."""
     try:
-        return _run(argv)
-    except HubcliError as error:
-        return _report(error, argv)
-    except KeyboardInterrupt:
-        return _report(Interrupted("Interrupted"), argv)
-    except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback without --debug
-        fault = HubcliError(
-            f"hubcli has a fault: {type(error).__name__}: {error}",
-            hint="Run it again with --debug and report what it prints.",
-        )
-        fault.__cause__ = error
-        return _report(fault, argv)
-
-
-def _run(argv: list[str]) -> int:
-    import typer
-
-    from hubcli.cli.app import app
-
-    try:
-        status = app(args=argv, prog_name="hubcli", standalone_mode=False)
-    except typer.TyperException as error:
-        if not error.format_message():  # No arguments: the help has been shown.
-            return int(ExitStatus.USAGE)
-        raise UsageError(error.format_message(), hint=_usage_hint(argv)) from error
-    if status == ExitStatus.INTERRUPTED:
-        raise Interrupted("Interrupted")
-    return int(status or 0)
-
-
-def _usage_hint(argv: list[str]) -> str:
-    from hubcli.cli.app import app
-
-    known = {command.name for command in app.registered_commands}
-    command = next((f" {word}" for word in argv if word in known), "")
-    return f"See: hubcli{command} --help"
-
-
-def _report(error: HubcliError, argv: list[str]) -> int:
-    if isinstance(error, BrokenPipe):
-        return int(error.exit_status)
-    # The command line may not have been parsed: these two are looked up in its words.
-    output = Output(as_json="--json" in argv, no_color="--no-color" in argv)
-    with suppress(BrokenPipe, OutputError):
-        if "--debug" in argv:
-            traceback.print_exception(error)
-        output.error(error)
-        if output.as_json:
-            partial = error.partial if isinstance(error, Interrupted) else {}
-            output.document({**partial, "error": error_document(error)})
-    return int(error.exit_status)
-
-
-def _prepare_streams() -> None:
-    """Lets paths that are no valid text pass through as the bytes that they are."""
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="surrogateescape")
-
-
-def _turn_signals_into_interrupts() -> None:
-    """SIGTERM and SIGHUP clean up as Ctrl-C does; once they do, nothing interrupts the cleaning."""
-    numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-        for number in numbers:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    with suppress(ValueError):  # Not on the main thread: a test or an embedding program.
-        for number in numbers:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, interrupt)
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):
+        return False
+    return True
