@@ -15,6 +15,7 @@ from hubcli.errors import ExitStatus, UsageError
 from hubcli.quantity import format_size
 from hubcli.savedmodel.info import Severity
 from hubcli.settings import Settings
+from hubcli.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from hubcli.savedmodel.diff import Difference
@@ -31,7 +32,9 @@ def parse_severity(text: str) -> Severity:
     """The severity of that name; raises UsageError for another word."""
     words = {severity.word: severity for severity in Severity}
     if text.lower() not in words:
-        raise UsageError(f"'{text}' is no severity", hint=f"Write {', '.join(words)}.")
+        raise UsageError(
+            f"'{text}' is no severity{did_you_mean(text, words)}", hint=f"Write {', '.join(words)}."
+        )
     return words[text.lower()]
 
 

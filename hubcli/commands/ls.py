@@ -14,6 +14,7 @@ from hubcli.commands.patterns import Pattern
 from hubcli.errors import BrokenModelError, UsageError
 from hubcli.quantity import parse_duration_s, parse_size_bytes
 from hubcli.settings import Settings
+from hubcli.spelling import did_you_mean
 
 __all__ = ["CachedModel", "Filter", "Listing", "SortOrder", "ls"]
 
@@ -112,9 +113,15 @@ class SortOrder:
         key, separator, direction = text.partition(":")
         if key not in _SORT_KEYS or (separator and direction not in ("asc", "desc")):
             raise UsageError(
-                f"'{text}' is no sort order", hint="Write name, size, fetched or used, then :asc or :desc."
+                f"'{text}' is no sort order{did_you_mean(text, cls.words())}",
+                hint="Write name, size, fetched or used, then :asc or :desc.",
             )
         return cls(key, direction == "desc" if separator else _SORT_KEYS[key][1])
+
+    @staticmethod
+    def words() -> list[str]:
+        """Every order, spelled as `parse` reads it."""
+        return [key + direction for key in _SORT_KEYS for direction in ("", ":asc", ":desc")]
 
     def apply(self, models: Sequence[CachedModel]) -> list[CachedModel]:
         """The rows in this order; what has no value comes last, equal ones stand by name."""
@@ -150,8 +157,9 @@ class Filter:
         """A filter from its text; raises UsageError for anything else."""
         match = _FILTER.fullmatch(text)
         if match is None or match[1] not in (*_NUMERIC, *_TEXTUAL):
+            meant = "" if match is None else did_you_mean(match[1], (*_NUMERIC, *_TEXTUAL))
             raise UsageError(
-                f"'{text}' is no filter",
+                f"'{text}' is no filter{meant}",
                 hint="Write 'size>1GB', 'used>30d', 'fetched<7d', 'kind=TF2', 'state=ok' or 'pinned=yes'.",
             )
         key, operator, value = match.groups()
@@ -161,7 +169,19 @@ class Filter:
             raise UsageError(
                 f"'{text}' compares words by size", hint=f"Write {key}={value} or {key}!={value}."
             )
+        known = _words_of(key)
+        if value.lower() not in map(str.lower, known):
+            raise UsageError(
+                f"'{text}' is no filter{did_you_mean(value, known)}",
+                hint=f"Write {key}={', '.join(known[:-1])} or {known[-1]}.",
+            )
         return cls(key, operator, value.lower())
+
+    @staticmethod
+    def words() -> list[str]:
+        """Every condition on words, and the beginnings of those on numbers, as `parse` reads them."""
+        numeric = [key + comparison for key in _NUMERIC for comparison in "<>"]
+        return numeric + [f"{key}={word}" for key in _TEXTUAL for word in _words_of(key)]
 
     def accepts(self, model: CachedModel, now_s: float) -> bool:
         """Whether the row fits; one without the value that is asked for doesn't."""
@@ -175,6 +195,14 @@ class Filter:
             moment = moments[self.key]
             actual = None if moment is None else now_s - moment
         return actual is not None and _COMPARISONS[self.operator](actual, self.value)
+
+
+def _words_of(key: str) -> list[str]:
+    if key == "kind":
+        from hubcli.savedmodel.structure import ModelKind
+
+        return [kind.value for kind in ModelKind]
+    return [state.value for state in EntryState] if key == "state" else ["yes", "no"]
 
 
 def _yes_no(value: bool) -> str:
