@@ -21,6 +21,7 @@ __all__ = [
     "KaggleAccount",
     "Mirror",
     "Settings",
+    "ShellHomes",
     "UpkeepRules",
     "environment",
 ]
@@ -230,6 +231,34 @@ class UpkeepRules:
         from platformdirs import user_config_path
 
         return _users_own(user_config_path, "the config file", "XDG_CONFIG_HOME") / _CONFIG_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class ShellHomes:
+    """The directories in which shells look for what is the user's own."""
+
+    home: Path
+    data: Path
+    config: Path
+    zsh: Path
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] | None = None) -> ShellHomes:
+        """What XDG_DATA_HOME, XDG_CONFIG_HOME and ZDOTDIR say, else the home; UsageError without one."""
+        env = os.environ if environment is None else environment
+        home = _home(".")
+        if home is None:
+            raise UsageError("There is no home directory", hint="Set HOME.")
+        places = {
+            "data": ("XDG_DATA_HOME", home / ".local" / "share"),
+            "config": ("XDG_CONFIG_HOME", home / ".config"),
+            "zsh": ("ZDOTDIR", home),
+        }
+        named = {
+            key: _absolute(env[variable], variable) if env.get(variable) else default
+            for key, (variable, default) in places.items()
+        }
+        return cls(home=home, **named)
 
 
 def _config(file: Path) -> dict[str, str]:

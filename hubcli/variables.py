@@ -37,7 +37,11 @@ VARIABLES = (
     Variable(("NETRC",), "the file with credentials for other hosts (`~/.netrc`)"),
     Variable(("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"), "proxies, and hosts without one"),
     Variable(("SSL_CERT_FILE", "SSL_CERT_DIR"), "certificate authorities in place of the system's"),
-    Variable(("NO_COLOR",), "anything: no colours"),
+    Variable(("NO_COLOR", "TERM"), "no colours where the first is set, or the second is `dumb`"),
+    Variable(
+        ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "ZDOTDIR"),
+        "where the user's caches, configuration and data are, and the start-up files of zsh",
+    ),
     Variable(("TF_CONFIG",), "the workers of `finetune-export --strategy multiworker`, as TensorFlow has it"),
 )
 

@@ -6,7 +6,6 @@ with `--check` it writes nothing, and exits with 1 where one differs.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -19,6 +18,7 @@ from typing import Any
 
 from hubcli.errors import ExitStatus
 from hubcli.variables import VARIABLES
+from tools.generated import write_or_check
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -47,19 +47,10 @@ _ROWS = ("models", "items", "checks")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the blocks, or checks them."""
-    parser = argparse.ArgumentParser(prog="python -m tools.make_docs", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a block differs")
-    options = parser.parse_args(arguments)
+    """Writes the blocks, or compares them; 1 where one differs."""
     text = README.read_text(encoding="utf-8")
     filled = _BLOCK.sub(lambda block: f"{block[1]}{_BLOCKS[block[2]]()}\n{block[3]}", text)
-    if filled == text:
-        return 0
-    if options.check:
-        print(f"{README.name} isn't what the program says: python -m tools.make_docs", file=sys.stderr)
-        return 1
-    README.write_text(filled, encoding="utf-8")
-    return 0
+    return write_or_check({README: filled}, arguments, __doc__)
 
 
 def commands() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from inspect import getdoc
 from typing import Annotated
 
 import typer
@@ -14,24 +16,63 @@ from hubcli.cli.finetune_export import finetune_export_command
 from hubcli.cli.gc import gc_command
 from hubcli.cli.inspect import inspect_command
 from hubcli.cli.ls import ls_command
+from hubcli.cli.offered import Words
+from hubcli.cli.output import Output
 from hubcli.cli.pin import pin_command, unpin_command
 from hubcli.cli.rm import rm_command
 from hubcli.cli.verify import verify_command
 
 __all__ = ["app"]
 
+_EXAMPLES = """\
+Examples:
+hubcli fetch https://tfhub.dev/spotify/basic-pitch/1
+hubcli inspect example://mul/1
+hubcli fetch --help
+"""
+
 app = typer.Typer(
     name="hubcli",
+    epilog=_EXAMPLES,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
+    add_completion=False,  # The scripts are our own: see completions/.
     rich_markup_mode="rich",
 )
 
 
+def _shells() -> tuple[str, ...]:
+    from hubcli.cli.shells import SHELLS
+
+    return SHELLS
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"hubcli {__version__}")
+        Output().payload(f"hubcli {__version__}")
+        raise typer.Exit
+
+
+def _show_completion(name: str | None) -> None:
+    if name is not None:
+        from hubcli.cli.shells import script_of, shell_called
+
+        Output().payload(script_of(shell_called(name)))
+        raise typer.Exit
+
+
+def _install_completion(name: str | None) -> None:
+    if name is not None:
+        from hubcli.cli.shells import install_completion, shell_called
+        from hubcli.settings import ShellHomes
+
+        installed = install_completion(shell_called(name), ShellHomes.read())
+        output = Output()
+        if installed.startup is not None:
+            output.say(f"{installed.startup} reads it")
+        output.say("It works in each shell that is started from now on")
+        output.payload(str(installed.script))
         raise typer.Exit
 
 
@@ -40,18 +81,47 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
+    install_completion: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[SHELL]",
+            help="Install completion for the shell that runs this, or for the one named.",
+            callback=_install_completion,
+            is_eager=True,
+            show_default=False,
+        ),
+        Words(_shells),
+    ] = None,
+    show_completion: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[SHELL]",
+            help="Print that shell's completion script.",
+            callback=_show_completion,
+            is_eager=True,
+            show_default=False,
+        ),
+        Words(_shells),
+    ] = None,
 ) -> None:
     """Fetch, inspect, check, export, fine-tune and collect SavedModels, in the cache that hub.load reads."""
 
 
-app.command("fetch")(fetch_command)
-app.command("ls")(ls_command)
-app.command("inspect")(inspect_command)
-app.command("verify")(verify_command)
-app.command("export")(export_command)
-app.command("finetune-export")(finetune_export_command)
-app.command("gc")(gc_command)
-app.command("rm")(rm_command)
-app.command("pin")(pin_command)
-app.command("unpin")(unpin_command)
-app.command("doctor")(doctor_command)
+def _add(name: str, command: Callable[..., None]) -> None:
+    """The docstring is the help; the lines behind `Examples:` in it come last, as they are typed."""
+    text, _, examples = (getdoc(command) or "").partition("\n\nExamples:\n")
+    lines = [line.strip().replace("[", "\\[") for line in examples.splitlines() if line.strip()]
+    app.command(name, help=text, epilog="\n".join(["Examples:", *lines]) if lines else None)(command)
+
+
+_add("fetch", fetch_command)
+_add("ls", ls_command)
+_add("inspect", inspect_command)
+_add("verify", verify_command)
+_add("export", export_command)
+_add("finetune-export", finetune_export_command)
+_add("gc", gc_command)
+_add("rm", rm_command)
+_add("pin", pin_command)
+_add("unpin", unpin_command)
+_add("doctor", doctor_command)

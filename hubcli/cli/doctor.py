@@ -6,6 +6,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from hubcli.cli.offered import Offered
 from hubcli.cli.options import AsJson, CacheDir, CaFile, Debug, Mirrors, NoColor, Offline, Quiet
 from hubcli.cli.output import Output
 from hubcli.quantity import parse_duration_s
@@ -30,6 +31,7 @@ Python: TypeAlias = Annotated[
         help="Look at the packages of this interpreter or virtual environment.",
         show_default=False,
     ),
+    Offered(files=True),
 ]
 Timeout: TypeAlias = Annotated[
     str, typer.Option(metavar="TIME", help="With --network: give up when a host is silent for so long.")
@@ -54,7 +56,10 @@ def doctor_command(
 
     Says what mends it. Exits with 9 where there is a problem; with -q it prints the problems alone.
 
-    Example: [bold]hubcli doctor --network --python .venv[/bold]
+    Examples:
+    hubcli doctor
+    hubcli doctor --network --python .venv
+    hubcli doctor --json
     """
     from hubcli.cli.doctor_run import show_diagnosis
     from hubcli.cli.garbage import collect_no_garbage

@@ -6,6 +6,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from hubcli.cli.offered import BUILT_IN, Offered
 from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, Offline, Quiet, Replace
 from hubcli.cli.output import Output
 from hubcli.commands.layouts import ExportFormat, Layout
@@ -22,6 +23,7 @@ SourceArgument: TypeAlias = Annotated[
     typer.Argument(
         metavar="SOURCE", help="A handle, a directory, an archive or a Keras file.", show_default=False
     ),
+    Offered(handles=True, files=True, words=(BUILT_IN,)),
 ]
 DestinationArgument: TypeAlias = Annotated[
     str, typer.Argument(metavar="DEST", help="A directory, or a .tar.gz or .tar file.", show_default=False)
@@ -114,7 +116,11 @@ def export_command(
 
     The same model gives the same archive on every machine. A handle that isn't cached is fetched.
 
-    Example: [bold]hubcli export https://tfhub.dev/spotify/basic-pitch/1 basic-pitch.tar.gz[/bold]
+    Examples:
+    hubcli export example://mul/1 mul.tar.gz
+    hubcli export example://mul/1 ./mul --force
+    hubcli export https://tfhub.dev/google/elmo/3 ./models --layout serving
+    hubcli export model.keras ./features --output-layer pooling
     """
     from hubcli.cli.progress import listener_for
     from hubcli.cli.views import export_document, export_summary

@@ -7,6 +7,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from hubcli.archive.limits import Limits
+from hubcli.cli.offered import BUILT_IN, Offered
 from hubcli.cli.options import AsJson, CacheDir, CaFile, Debug, Mirrors, NoColor, Offline, Quiet
 from hubcli.cli.output import Output
 from hubcli.errors import UsageError
@@ -21,7 +22,9 @@ _DEFAULTS = Limits()
 _MAX_UNPACKED = format_size(_DEFAULTS.unpacked_bytes).replace(" ", "")
 
 Handles: TypeAlias = Annotated[
-    list[str] | None, typer.Argument(metavar="[HANDLE...]", help="What to fetch.", show_default=False)
+    list[str] | None,
+    typer.Argument(metavar="[HANDLE...]", help="What to fetch.", show_default=False),
+    Offered(handles=True, files=True, words=(BUILT_IN,)),
 ]
 Lists: TypeAlias = Annotated[
     list[str] | None,
@@ -125,7 +128,12 @@ def fetch_command(
     A HANDLE is a tfhub.dev, Kaggle or any other https:// address of a SavedModel,
     a local archive, or example://mul/1, which is built in.
 
-    Example: [bold]hubcli fetch https://tfhub.dev/spotify/basic-pitch/1[/bold]
+    Examples:
+    hubcli fetch example://mul/1
+    hubcli fetch https://tfhub.dev/spotify/basic-pitch/1 --pin
+    hubcli fetch -r models.txt --lock models.lock --jobs 4
+    hubcli fetch --locked -r models.lock --offline
+    hubcli fetch https://tfhub.dev/a/b/1 --from ./b-1.tar.gz
     """
     from hubcli.cli.fetch_run import FetchRun
     from hubcli.commands.fetch import FetchOptions

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from hubcli.cli.offered import TAG_SETS
 from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, Offline, Quiet, Replace
 from hubcli.cli.output import Output, own_standard_output
 from hubcli.commands.finetune_options import FinetuneOptions, Method
@@ -114,6 +115,7 @@ TagSet: TypeAlias = Annotated[
         show_default=False,
         rich_help_panel=_TRAINING,
     ),
+    TAG_SETS,
 ]
 
 
@@ -143,7 +145,11 @@ def finetune_export_command(
 
     The export is loaded again and compared before anything is shown at DEST.
 
-    Example: [bold]hubcli finetune-export HANDLE tuned --weights training/ckpt-3[/bold]
+    Examples:
+    hubcli finetune-export ./model ./tuned --weights training/ckpt-3
+    hubcli finetune-export ./model --weights tuned.npz --dry-run
+    hubcli finetune-export ./model ./new --weights w.h5 --method rewrite
+    hubcli finetune-export ./model ./new --train train.py:run --arg epochs=3
     """
     options = FinetuneOptions(
         weights=weights,

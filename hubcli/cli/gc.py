@@ -89,7 +89,10 @@ def gc_command(
     Alone it removes what interrupted downloads left, and gutted models, and never asks.
     Pinned, locked and fresh models stay, and all that isn't the cache's.
 
-    Example: [bold]hubcli gc --older-than 90d --max-size 20GB --dry-run[/bold]
+    Examples:
+    hubcli gc --dry-run
+    hubcli gc --older-than 90d --max-size 20GB --dry-run
+    hubcli gc --keep-versions 1 --yes '*bert*'
     """
     from hubcli.cache.policy import Policy
     from hubcli.cli.gc_run import GcRun

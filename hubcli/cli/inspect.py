@@ -6,6 +6,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from hubcli.cli.offered import BUILT_IN, TAG_SETS, Offered, Words
 from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, Offline, Quiet
 from hubcli.cli.output import Output
 from hubcli.settings import Settings
@@ -15,9 +16,17 @@ __all__ = ["inspect_command"]
 _PARTS = "One part (several may be given)"
 _CHECKS = "Checks; exit 9 where they find something"
 
+
+def _severities() -> list[str]:
+    from hubcli.savedmodel.info import Severity
+
+    return [severity.word for severity in Severity]
+
+
 TargetArgument: TypeAlias = Annotated[
     str,
     typer.Argument(metavar="TARGET", help="A handle, a directory or an archive.", show_default=False),
+    Offered(handles=True, files=True, words=(BUILT_IN,)),
 ]
 Signatures: TypeAlias = Annotated[
     bool, typer.Option("--signatures", help="Signatures.", rich_help_panel=_PARTS)
@@ -40,6 +49,7 @@ All: TypeAlias = Annotated[
 TagSet: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="TAG,...", help="One MetaGraph of several, by its tags.", show_default=False),
+    TAG_SETS,
 ]
 Fetch: TypeAlias = Annotated[
     bool, typer.Option("--fetch", help="Cache a model that isn't cached, rather than look into its archive.")
@@ -61,6 +71,7 @@ FailOn: TypeAlias = Annotated[
     typer.Option(
         metavar="SEVERITY", help="With --scan: info, low, medium, high or critical.", rich_help_panel=_CHECKS
     ),
+    Words(_severities),
 ]
 Diff: TypeAlias = Annotated[
     str | None,
@@ -100,7 +111,11 @@ def inspect_command(
 
     TARGET may be a model that isn't cached: then the first bytes of its archive are enough.
 
-    Example: [bold]hubcli inspect https://tfhub.dev/spotify/basic-pitch/1[/bold]
+    Examples:
+    hubcli inspect example://mul/1
+    hubcli inspect https://tfhub.dev/spotify/basic-pitch/1 --signatures
+    hubcli inspect ./model --tree --all
+    hubcli inspect ./model.tar.gz --check --scan --json
     """
     from hubcli.cli.garbage import collect_no_garbage
     from hubcli.cli.inspect_parts import Part

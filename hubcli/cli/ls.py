@@ -6,11 +6,24 @@ from typing import Annotated
 
 import typer
 
+from hubcli.cli.offered import Words
 from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, Offline, Quiet
 from hubcli.cli.output import Output
 from hubcli.settings import Settings
 
 __all__ = ["ls_command"]
+
+
+def _sort_orders() -> list[str]:
+    from hubcli.commands.ls import SortOrder
+
+    return SortOrder.words()
+
+
+def _filters() -> list[str]:
+    from hubcli.commands.ls import Filter
+
+    return Filter.words()
 
 
 def ls_command(
@@ -21,7 +34,9 @@ def ls_command(
         ),
     ] = None,
     sort: Annotated[
-        str, typer.Option(metavar="KEY[:asc|:desc]", help="By name, size, fetched or used.")
+        str,
+        typer.Option(metavar="KEY[:asc|:desc]", help="By name, size, fetched or used."),
+        Words(_sort_orders),
     ] = "name",
     filters: Annotated[
         list[str] | None,
@@ -31,6 +46,7 @@ def ls_command(
             help="Such as 'size>1GB', 'used>30d', 'kind=TF2', 'state!=ok'. Repeatable: all must hold.",
             show_default=False,
         ),
+        Words(_filters),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Show the first N.", show_default=False)
@@ -44,7 +60,11 @@ def ls_command(
 ) -> None:
     """List what is in the cache.
 
-    Example: [bold]hubcli ls --sort size --filter 'used>30d'[/bold]
+    Examples:
+    hubcli ls
+    hubcli ls '*bert*' --sort size
+    hubcli ls --filter 'size>1GB' --filter 'used>30d'
+    hubcli ls -q --filter state=gutted
     """
     from hubcli.cli.garbage import collect_no_garbage
     from hubcli.cli.views import listing_document, show_listing, show_names

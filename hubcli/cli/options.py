@@ -6,6 +6,8 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from hubcli.cli.offered import Offered
+
 __all__ = [
     "AsJson",
     "CaFile",
@@ -58,6 +60,7 @@ Mirrors: TypeAlias = Annotated[
         help="Ask this URL for handles with this prefix. Repeatable. \\[env: HUBCLI_MIRRORS]",
         show_default=False,
     ),
+    Offered(words=("https://tfhub.dev=", "https://www.kaggle.com/models=")),
 ]
 NoColor: TypeAlias = Annotated[
     bool, typer.Option("--no-color", help="No colours. \\[env: NO_COLOR]", rich_help_panel=_PANEL)

@@ -22,7 +22,9 @@ def pin_command(
 ) -> None:
     """Keep models from hubcli gc, whatever its rules say; hubcli rm then needs --force.
 
-    Example: [bold]hubcli pin https://tfhub.dev/spotify/basic-pitch/1[/bold]
+    Examples:
+    hubcli pin example://mul/1
+    hubcli pin '*elmo*'
     """
     from hubcli.cli.pin_run import PinRun
     from hubcli.commands.pin import pin
@@ -43,7 +45,9 @@ def unpin_command(
 ) -> None:
     """Let hubcli gc take the models again.
 
-    Example: [bold]hubcli unpin '*bert*'[/bold]
+    Examples:
+    hubcli unpin example://mul/1
+    hubcli unpin '*bert*'
     """
     from hubcli.cli.pin_run import PinRun
     from hubcli.commands.pin import unpin

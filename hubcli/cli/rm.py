@@ -27,7 +27,10 @@ def rm_command(
 ) -> None:
     """Remove models from the cache, with their records and the links of their other spellings.
 
-    Example: [bold]hubcli rm https://tfhub.dev/spotify/basic-pitch/1[/bold]
+    Examples:
+    hubcli rm example://mul/1
+    hubcli rm '*bert*' --dry-run
+    hubcli rm '*elmo*' --force --yes
     """
     from hubcli.cli.gc_run import GcRun
 

@@ -11,10 +11,11 @@ from types import FrameType
 from typing import NoReturn
 
 from hubcli.cli.output import Output, error_document
-from hubcli.errors import BrokenPipe, ExitStatus, HubcliError, Interrupted, OutputError, UsageError
+from hubcli.errors import BrokenPipe, ExitStatus, HubcliError, Interrupted, OutputError
 
 __all__ = ["run"]
 
+_SHELL_OPTIONS = ("--install-completion", "--show-completion")
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
@@ -43,22 +44,25 @@ def _run(argv: Sequence[str]) -> int:
     from hubcli.cli.app import app
 
     try:
-        status = app(args=argv, prog_name="hubcli", standalone_mode=False)
+        status = app(args=_with_shell(argv), prog_name="hubcli", standalone_mode=False)
     except typer.TyperException as error:
         if not error.format_message():  # No arguments: the help has been shown.
             return int(ExitStatus.USAGE)
-        raise UsageError(error.format_message(), hint=_usage_hint(argv)) from error
+        from hubcli.cli.usage import usage_error
+
+        raise usage_error(error, argv) from error
     if status == ExitStatus.INTERRUPTED:
         raise Interrupted("Interrupted")
     return int(status or 0)
 
 
-def _usage_hint(argv: Sequence[str]) -> str:
-    from hubcli.cli.app import app
+def _with_shell(argv: Sequence[str]) -> list[str]:
+    """The words, with a shell behind an option that may stand alone: Typer's options always take theirs."""
+    if len(argv) != 1 or argv[0] not in _SHELL_OPTIONS:
+        return list(argv)
+    from hubcli.cli.shells import THIS_SHELL
 
-    known = {command.name for command in app.registered_commands}
-    command = next((f" {word}" for word in argv if word in known), "")
-    return f"See: hubcli{command} --help"
+    return [*argv, THIS_SHELL]
 
 
 def _report(error: HubcliError, argv: Sequence[str]) -> int:

@@ -38,7 +38,11 @@ def verify_command(
     Files are compared with the record of the download, tensors with their checksums.
     Exits with 9 where something is broken.
 
-    Example: [bold]hubcli verify --repair[/bold]
+    Examples:
+    hubcli verify
+    hubcli verify example://mul/1 --quick
+    hubcli verify --repair
+    hubcli verify ./model.tar.gz --json
     """
     from hubcli.cli.garbage import collect_no_garbage
 

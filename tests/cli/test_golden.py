@@ -53,6 +53,9 @@ CASES = {
     "rm-unasked": ["rm", HANDLE],
     "pin": ["pin", HANDLE, "https://tfhub.dev/maker/absent/1"],
     "unpin": ["unpin", HANDLE],
+    "near-miss": ["instpect"],
+    "near-miss-of-an-option": ["ls", "--limt", "3"],
+    "near-miss-of-a-word": ["ls", "--sort", "sise"],
     "verify": ["verify"],
     "verify-quiet": ["verify", "-q"],
     "verify-one": ["verify", HANDLE],
@@ -147,6 +150,7 @@ def test_as_json(name: str, filled_cache: Path) -> None:
     [
         ("fetch-hit", 100),
         ("fetch-failure", 80),
+        ("near-miss", 80),
         ("fetch-list-unclear", 80),
         ("fetch-dry-run-of-one", 80),
         ("ls", 120),

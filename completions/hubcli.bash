@@ -1,0 +1,288 @@
+# hubcli completion for bash 3.2 and later.
+# Written by `python -m tools.make_completions`: change tools/templates, then run it.
+
+_hubcli_handles() {
+  local program='
+root=${1:-${HUBCLI_CACHE_DIR:-$TFHUB_CACHE_DIR}}
+case $root in
+  "") case $(uname) in Darwin) root=$HOME/Library/Caches ;; *) root=$HOME/.cache ;; esac
+      root=${XDG_CACHE_HOME:-$root}/hubcli ;;
+  "~/"*) root=$HOME/${root#??} ;;
+  "\$HOME/"*) root=$HOME/${root#??????} ;;
+  /*) ;;
+  *) root=./$root ;;
+esac
+cd "$root" || exit 0
+LC_ALL=C
+export LC_ALL
+for record in *.descriptor.txt; do
+  [ -f "$record" ] && [ -d "${record%%.*}" ] && printf "%s\n" "${record%%.*}"
+done | awk -v sizes="$3" "$2"
+'
+  local records='
+function shown(bytes, unit) {
+  if (bytes < 1000) return bytes " B"
+  unit = 1
+  for (bytes /= 1000; bytes >= 999.5 && unit < 4; unit++) bytes /= 1000
+  return sprintf(bytes < 99.95 ? "%.1f %sB" : "%.0f %sB", bytes, substr("kMGT", unit, 1))
+}
+BEGIN { typed = ENVIRON["hubcli_typed"] }
+length($0) != 40 || /[^0-9a-f]/ { next }
+{
+  file = $0 ".descriptor.txt"; handle = ""
+  if ((getline line < file) > 0 && line ~ /^Module: /) handle = substr(line, 9)
+  close(file)
+  if (handle == "" || length(handle) > 2000 || handle ~ /[^!-~]/ || handle in told) next
+  if (substr(handle, 1, length(typed)) != typed) next
+  told[handle]; size = ""
+  if (sizes) {
+    file = $0 ".hubcli.json"; bytes = -1
+    while ((getline line < file) > 0)
+      if (substr(line, 1, 11) == "   \"size\": ") bytes += substr(line, 12) + (bytes < 0)
+    close(file)
+    if (bytes >= 0) size = shown(bytes)
+  }
+  print sizes ? handle "\t" size : handle
+}
+'
+  hubcli_typed=$2 command sh -c "$program" hubcli "$1" "$records" 0 2>/dev/null
+}
+
+# What may stand behind the option $2 of the command $1; fails where that takes no value.
+_hubcli_value() {
+  handles='' files='' directories='' words=()
+  case "$1 $2" in
+    ' --install-completion' | ' --show-completion')
+      words=(bash zsh fish powershell pwsh) ;;
+    'fetch --requirement' | 'fetch -r')
+      words=(-) files=1 ;;
+    'fetch --jobs' | 'fetch --sha256' | 'fetch --connections' | 'fetch --retries' | 'fetch --timeout' |\
+    'fetch --lock-timeout' | 'fetch --max-unpacked' | 'fetch --max-members' | 'fetch --max-path-length' |\
+    'fetch --max-depth' | 'ls --limit' | 'export --name' | 'export --version' | 'export --output-layer' |\
+    'export --input-layer' | 'finetune-export --root' | 'finetune-export --arg' | 'gc --older-than' |\
+    'gc --max-size' | 'gc --min-free' | 'gc --keep-versions' | 'gc --grace' | 'gc --keep-partial' |\
+    'doctor --timeout')
+      : ;;
+    'fetch --lock' | 'fetch --cacert' | 'inspect --svg' | 'export --custom-objects' |\
+    'finetune-export --weights' | 'finetune-export --map' | 'finetune-export --train' | 'doctor --python' |\
+    'doctor --cacert')
+      files=1 ;;
+    'fetch --from')
+      words=(-) files=1 directories=1 ;;
+    'fetch --mirror' | 'doctor --mirror')
+      words=(https://tfhub.dev= https://www.kaggle.com/models=) ;;
+    'fetch --cache-dir' | 'ls --cache-dir' | 'inspect --cache-dir' | 'verify --cache-dir' |\
+    'export --cache-dir' | 'finetune-export --cache-dir' | 'gc --cache-dir' | 'rm --cache-dir' |\
+    'pin --cache-dir' | 'unpin --cache-dir' | 'doctor --cache-dir')
+      directories=1 ;;
+    'ls --sort')
+      words=(name name:asc name:desc size size:asc size:desc fetched fetched:asc fetched:desc used used:asc used:desc) ;;
+    'ls --filter')
+      words=('size<' 'size>' 'used<' 'used>' 'fetched<' 'fetched>' kind=TF2 kind=TF1 'kind=TF1 Hub' kind=Keras state=ok state=gutted state=downloading state=unknown state=foreign pinned=yes pinned=no) ;;
+    'inspect --tag-set' | 'finetune-export --tag-set')
+      words=(serve train serve,gpu serve,tpu) ;;
+    'inspect --fail-on')
+      words=(info low medium high critical) ;;
+    'inspect --diff')
+      handles=1 files=1 ;;
+    'export --format')
+      words=(dir tar tar.gz) ;;
+    'export --layout')
+      words=(plain serving hub) ;;
+    'finetune-export --method')
+      words=(resave rewrite) ;;
+    'finetune-export --strategy')
+      words=(mirrored multiworker) ;;
+    *) return 1 ;;
+  esac
+}
+
+# What may be argument number $2 of the command $1; fails where it takes none.
+_hubcli_argument() {
+  handles='' files='' directories='' words=()
+  case "$1 $2" in
+    'fetch '* | 'inspect 1' | 'export 1')
+      words=(example://mul/1) handles=1 files=1 ;;
+    'ls '* | 'gc '* | 'rm '* | 'pin '* | 'unpin '*)
+      handles=1 ;;
+    'verify '* | 'finetune-export 1')
+      handles=1 files=1 ;;
+    'export 2' | 'finetune-export 2')
+      files=1 ;;
+    'doctor '*)
+      : ;;
+    *) return 1 ;;
+  esac
+}
+
+_hubcli_options() {
+  case $1 in
+    '') options=(--version --install-completion --show-completion --help -h) ;;
+    fetch) options=(--requirement -r --jobs --lock --locked --dry-run --from --sha256 --force --refresh --pin --kagglehub --mirror --cacert --connections --retries --timeout --lock-timeout --max-unpacked --max-members --max-path-length --max-depth --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
+    ls) options=(--sort --filter --limit --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
+    inspect) options=(--signatures --functions --variables --assets --ops --tree --all --tag-set --fetch --svg --check --scan --fail-on --diff --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
+    verify) options=(--repair --quick --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
+    export) options=(--format --force --layout --name --version --output-layer --input-layer --custom-objects --unsafe --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
+    finetune-export) options=(--method --force --allow-unchanged --allow-nan --weights --root --map --dry-run --train --arg --strategy --tag-set --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
+    gc) options=(--older-than --max-size --min-free --keep-versions --broken --grace --keep-partial --dry-run --yes -y --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
+    rm) options=(--force --dry-run --yes -y --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
+    pin) options=(--json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
+    unpin) options=(--json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
+    doctor) options=(--network --python --mirror --cacert --timeout --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
+  esac
+}
+
+# The words up to the cursor. Readline breaks them at : and = too: what follows without a space goes on.
+_hubcli_line() {
+  local rest=${COMP_LINE-} word gap index
+  [[ -z ${COMP_POINT-} ]] || rest=${rest:0:COMP_POINT}
+  line=()
+  for ((index = 0; index <= COMP_CWORD; index++)); do
+    word=${COMP_WORDS[index]-}
+    if [[ -n ${COMP_LINE-} ]]; then
+      gap=${rest%%[![:space:]]*}
+      rest=${rest#"$gap"}
+      ((index < COMP_CWORD)) || word=$rest
+      rest=${rest#"$word"}
+    elif ((index)) && [[ $word == [:=]* || ${line[${#line[@]} - 1]} == *[:=] ]]; then
+      gap=''
+    else
+      gap=' '
+    fi
+    if [[ -z $gap && $index -gt 0 ]]; then
+      line[${#line[@]} - 1]+=$word
+    else
+      line+=("$word")
+    fi
+  done
+}
+
+# The part of the word at the cursor that readline leaves as it is, and the quote that is open.
+_hubcli_kept() {
+  local index character
+  kept='' quote=''
+  for ((index = 0; index < ${#typed}; index++)); do
+    character=${typed:index:1}
+    if [[ -n $quote ]]; then
+      [[ $character != "$quote" ]] || quote=''
+    elif [[ $character == '\' ]]; then
+      ((index++))
+    elif [[ $character == [\'\"] ]]; then
+      quote=$character kept=${typed:0:index + 1}
+    elif [[ $character == [:=] && ${COMP_WORDBREAKS-} == *"$character"* ]]; then
+      kept=${typed:0:index + 1}
+    fi
+  done
+}
+
+_hubcli_add() {
+  [[ $1 != "$plain"* ]] || found+=("$1")
+}
+
+# Puts what was found where readline takes it, quoted as the line needs it.
+_hubcli_reply() {
+  local word kept quote
+  _hubcli_kept
+  kept=${kept//[\\\'\"]/}
+  if [[ -n $only_files ]]; then
+    compopt -o filenames 2>/dev/null
+  elif ((${#found[@]} == 1)) && [[ ${found[0]} == *[=\<\>/] ]]; then
+    compopt -o nospace 2>/dev/null
+  fi
+  for word in "${found[@]}"; do
+    word=$before$word
+    word=${word#"$kept"}
+    if [[ -z $only_files && -n $quote ]]; then
+      [[ $word != *[\'\"\\\$\`\!]* ]] || continue
+    elif [[ -z $only_files ]]; then
+      printf -v word %q "$word"
+    fi
+    COMPREPLY+=("$word")
+  done
+}
+
+_hubcli_offer() {
+  local word globs='' only_files=''
+  local -a found=()
+  for word in ${words[@]+"${words[@]}"}; do
+    _hubcli_add "$word"
+  done
+  if [[ -n $handles ]]; then
+    # Read as a whole: from a pipe, read takes a byte at a time. What they hold is no pattern.
+    [[ $- == *f* ]] || globs=1
+    set -f
+    found+=($(_hubcli_handles "$cache" "$plain"))
+    [[ -z $globs ]] || set +f
+  fi
+  ((${#found[@]})) || only_files=1
+  if [[ -n $files$directories ]]; then
+    while IFS= read -r word; do
+      [[ -n $only_files || ! -d $word ]] || word+=/
+      [[ -z $plain && $word == .* ]] || found+=("$word")
+    done < <(if [[ -n $files ]]; then compgen -f -- "$plain"; else compgen -d -- "$plain"; fi)
+  fi
+  ((${#found[@]} == 0)) || _hubcli_reply
+}
+
+# The options that aren't on the line yet.
+_hubcli_offer_options() {
+  local word
+  local -a options=()
+  _hubcli_options "$command"
+  for word in "${options[@]}"; do
+    case " ${line[*]:1:${#line[@]} - 2} " in
+      *" $word "* | *" $word="*)
+        case "$command $word" in
+          'fetch --requirement' | 'fetch -r' | 'fetch --mirror' | 'ls --filter' | 'export --output-layer' | 'export --input-layer' | 'finetune-export --arg' | 'doctor --mirror') ;;
+          *) continue ;;
+        esac ;;
+    esac
+    [[ $word != "$typed"* ]] || COMPREPLY+=("$word")
+  done
+}
+
+_hubcli() {
+  local IFS=$' \t\n' command='' option='' only_arguments='' cache='' before='' position=1
+  local typed plain word handles files directories
+  local -a line=() words=()
+  COMPREPLY=()
+  _hubcli_line
+  typed=${line[${#line[@]} - 1]}
+  for word in "${line[@]:1:${#line[@]} - 2}"; do
+    if [[ -n $option ]]; then
+      [[ $option != --cache-dir ]] || cache=${word//[\\\'\"]/}
+      option=''
+    elif [[ -n $only_arguments ]]; then
+      ((position++))
+    elif [[ $word == -- ]]; then
+      only_arguments=1
+    elif [[ $word == --cache-dir=* ]]; then
+      word=${word#*=} cache=${word//[\\\'\"]/}
+    elif [[ $word == -?* ]]; then
+      _hubcli_value "$command" "$word" && option=$word
+    elif [[ -z $command ]]; then
+      command=$word
+    else
+      ((position++))
+    fi
+  done
+  plain=${typed//[\\\'\"]/}
+  if [[ -n $option ]]; then
+    _hubcli_value "$command" "$option"
+  elif [[ -z $only_arguments && $typed == --*=* ]]; then
+    before=${typed%%=*}= plain=${plain#*=}
+    _hubcli_value "$command" "${typed%%=*}" || return 0
+  elif [[ -z $only_arguments && $typed == -?* ]]; then
+    _hubcli_offer_options
+    return 0
+  elif [[ -z $command ]]; then
+    words=(fetch ls inspect verify export finetune-export gc rm pin unpin doctor) handles='' files='' directories=''
+  elif ! _hubcli_argument "$command" "$position"; then
+    [[ -n $typed ]] || _hubcli_offer_options
+    return 0
+  fi
+  _hubcli_offer
+  return 0
+}
+
+complete -F _hubcli hubcli

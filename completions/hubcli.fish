@@ -1,0 +1,247 @@
+# hubcli completion for fish 3 and later.
+# Written by `python -m tools.make_completions`: change tools/templates, then run it.
+
+# The words of the line up to the one at the cursor, without their quotes.
+function __hubcli_line
+    commandline -xpc 2>/dev/null; or commandline -opc
+end
+
+# Whether the option $argv[2] of the command $argv[1] takes a value.
+function __hubcli_takes_value
+    switch "$argv[1] $argv[2]"
+        case ' --install-completion' ' --show-completion' 'fetch --requirement' 'fetch -r' \
+            'fetch --jobs' 'fetch --lock' 'fetch --from' 'fetch --sha256' \
+            'fetch --mirror' 'fetch --cacert' 'fetch --connections' 'fetch --retries' \
+            'fetch --timeout' 'fetch --lock-timeout' 'fetch --max-unpacked' 'fetch --max-members' \
+            'fetch --max-path-length' 'fetch --max-depth' 'fetch --cache-dir' 'ls --sort' \
+            'ls --filter' 'ls --limit' 'ls --cache-dir' 'inspect --tag-set' \
+            'inspect --svg' 'inspect --fail-on' 'inspect --diff' 'inspect --cache-dir' \
+            'verify --cache-dir' 'export --format' 'export --layout' 'export --name' \
+            'export --version' 'export --output-layer' 'export --input-layer' 'export --custom-objects' \
+            'export --cache-dir' 'finetune-export --method' 'finetune-export --weights' 'finetune-export --root' \
+            'finetune-export --map' 'finetune-export --train' 'finetune-export --arg' 'finetune-export --strategy' \
+            'finetune-export --tag-set' 'finetune-export --cache-dir' 'gc --older-than' 'gc --max-size' \
+            'gc --min-free' 'gc --keep-versions' 'gc --grace' 'gc --keep-partial' \
+            'gc --cache-dir' 'rm --cache-dir' 'pin --cache-dir' 'unpin --cache-dir' \
+            'doctor --python' 'doctor --mirror' 'doctor --cacert' 'doctor --timeout' \
+            'doctor --cache-dir'
+            return 0
+    end
+    return 1
+end
+
+# The command on the line and how many arguments stand behind it, one a line; nothing without a command.
+function __hubcli_place
+    set -l command ''
+    set -l count 0
+    set -l option ''
+    set -l only_arguments ''
+    for word in (__hubcli_line)[2..-1]
+        if test -n "$option"
+            set option ''
+        else if test -z "$only_arguments"; and test "$word" = --
+            set only_arguments 1
+        else if test -z "$only_arguments"; and string match -q -- '-?*' "$word"
+            __hubcli_takes_value "$command" "$word"; and set option "$word"
+        else if test -z "$command"
+            set command "$word"
+        else
+            set count (math $count + 1)
+        end
+    end
+    test -n "$command"; and printf '%s\n' "$command" $count
+end
+
+# Whether no command is on the line yet.
+function __hubcli_at_root
+    set -l place (__hubcli_place)
+    not set -q place[1]
+end
+
+# Whether the line is at one of these commands.
+function __hubcli_at
+    set -l place (__hubcli_place)
+    set -q place[1]; and contains -- "$place[1]" $argv
+end
+
+# Whether the line is at argument number $argv[2] of the command $argv[1], or at any for a number of 0.
+function __hubcli_at_argument
+    set -l place (__hubcli_place)
+    set -q place[1]; and test "$place[1]" = "$argv[1]"; or return 1
+    test "$argv[2]" -eq 0; or test (math $place[2] + 1) -eq "$argv[2]"
+end
+
+# Whether the word at the cursor may be a file beside a handle: fish offers files behind a colon too.
+function __hubcli_is_no_handle
+    not string match -q -- '*:*' (commandline -ct)
+end
+
+# Handles of the cache, each with its size.
+function __hubcli_handles
+    set -l cache ''
+    set -l before ''
+    for word in (__hubcli_line)[2..-1]
+        test "$before" = --cache-dir; and set cache "$word"
+        string match -q -- '--cache-dir=*' "$word"; and set cache (string replace -- '--cache-dir=' '' "$word")
+        set before "$word"
+    end
+    set -l program '
+root=${1:-${HUBCLI_CACHE_DIR:-$TFHUB_CACHE_DIR}}
+case $root in
+  "") case $(uname) in Darwin) root=$HOME/Library/Caches ;; *) root=$HOME/.cache ;; esac
+      root=${XDG_CACHE_HOME:-$root}/hubcli ;;
+  "~/"*) root=$HOME/${root#??} ;;
+  "\$HOME/"*) root=$HOME/${root#??????} ;;
+  /*) ;;
+  *) root=./$root ;;
+esac
+cd "$root" || exit 0
+LC_ALL=C
+export LC_ALL
+for record in *.descriptor.txt; do
+  [ -f "$record" ] && [ -d "${record%%.*}" ] && printf "%s\n" "${record%%.*}"
+done | awk -v sizes="$3" "$2"
+'
+    set -l records '
+function shown(bytes, unit) {
+  if (bytes < 1000) return bytes " B"
+  unit = 1
+  for (bytes /= 1000; bytes >= 999.5 && unit < 4; unit++) bytes /= 1000
+  return sprintf(bytes < 99.95 ? "%.1f %sB" : "%.0f %sB", bytes, substr("kMGT", unit, 1))
+}
+BEGIN { typed = ENVIRON["hubcli_typed"] }
+length($0) != 40 || /[^0-9a-f]/ { next }
+{
+  file = $0 ".descriptor.txt"; handle = ""
+  if ((getline line < file) > 0 && line ~ /^Module: /) handle = substr(line, 9)
+  close(file)
+  if (handle == "" || length(handle) > 2000 || handle ~ /[^!-~]/ || handle in told) next
+  if (substr(handle, 1, length(typed)) != typed) next
+  told[handle]; size = ""
+  if (sizes) {
+    file = $0 ".hubcli.json"; bytes = -1
+    while ((getline line < file) > 0)
+      if (substr(line, 1, 11) == "   \"size\": ") bytes += substr(line, 12) + (bytes < 0)
+    close(file)
+    if (bytes >= 0) size = shown(bytes)
+  }
+  print sizes ? handle "\t" size : handle
+}
+'
+    hubcli_typed= command sh -c "$program" hubcli "$cache" "$records" 1 2>/dev/null
+end
+
+complete -c hubcli -f
+complete -c hubcli -n __hubcli_at_root -l version -d 'Print the version'
+complete -c hubcli -n __hubcli_at_root -l install-completion -x -a 'bash zsh fish powershell pwsh' -d 'Install completion for the shell that runs this, or for the one named'
+complete -c hubcli -n __hubcli_at_root -l show-completion -x -a 'bash zsh fish powershell pwsh' -d 'Print that shell\'s completion script'
+complete -c hubcli -n __hubcli_at_root -l help -s h -d 'Show this message and exit'
+complete -c hubcli -n __hubcli_at_root -a fetch -d 'Fetch models into the cache and print their paths'
+complete -c hubcli -n __hubcli_at_root -a ls -d 'List what is in the cache'
+complete -c hubcli -n __hubcli_at_root -a inspect -d 'Show what a model is made of, without TensorFlow'
+complete -c hubcli -n __hubcli_at_root -a verify -d 'Check that models are whole: every file, tensor and asset'
+complete -c hubcli -n __hubcli_at_root -a export -d 'Write a model as a directory or an archive, and print its path'
+complete -c hubcli -n __hubcli_at_root -a finetune-export -d 'Write a model with fine-tuned values as one that takes its place, and print its path'
+complete -c hubcli -n __hubcli_at_root -a gc -d 'Collect what is of no use, and the models that you give up'
+complete -c hubcli -n __hubcli_at_root -a rm -d 'Remove models from the cache, with their records and the links of their other spellings'
+complete -c hubcli -n __hubcli_at_root -a pin -d 'Keep models from hubcli gc, whatever its rules say; hubcli rm then needs --force'
+complete -c hubcli -n __hubcli_at_root -a unpin -d 'Let hubcli gc take the models again'
+complete -c hubcli -n __hubcli_at_root -a doctor -d 'Tell why a download or a load fails: cache, network, credentials, packages, settings'
+complete -c hubcli -n '__hubcli_at fetch' -l requirement -s r -r -F -a '-' -d 'Fetch what this list names, a handle a line. Repeatable'
+complete -c hubcli -n '__hubcli_at fetch' -l jobs -x -d 'So many models at a time'
+complete -c hubcli -n '__hubcli_at fetch' -l lock -r -F -d 'Write down which bytes each model has'
+complete -c hubcli -n '__hubcli_at fetch' -l locked -d 'Fetch exactly what the lock file says: --lock FILE, or -r FILE'
+complete -c hubcli -n '__hubcli_at fetch' -l dry-run -d 'Show what would be fetched and how large it is, fetch nothing'
+complete -c hubcli -n '__hubcli_at fetch' -l from -r -F -a '-' -d 'Put this archive or directory under the handle'
+complete -c hubcli -n '__hubcli_at fetch' -l sha256 -x -d 'The hash the archive must have'
+complete -c hubcli -n '__hubcli_at fetch' -l force -d 'Fetch again, replace what is cached'
+complete -c hubcli -n '__hubcli_at fetch' -l refresh -d 'Ask whether a handle without a version means another model now'
+complete -c hubcli -n '__hubcli_at fetch' -l pin -d 'Keep it from hubcli gc'
+complete -c hubcli -n '__hubcli_at fetch' -l kagglehub -d 'Let kagglehub find it too, if it is on Kaggle'
+complete -c hubcli -n '__hubcli_at fetch doctor' -l mirror -x -a '\'https://tfhub.dev=\' \'https://www.kaggle.com/models=\'' -d 'Ask this URL for handles with this prefix. Repeatable. [env: HUBCLI_MIRRORS]'
+complete -c hubcli -n '__hubcli_at fetch doctor' -l cacert -r -F -d 'Believe these certificate authorities alone. [env: SSL_CERT_FILE]'
+complete -c hubcli -n '__hubcli_at fetch' -l connections -x -d 'Fetch a large archive over so many at once'
+complete -c hubcli -n '__hubcli_at fetch' -l retries -x -d 'Bear so many failures in a row that may pass'
+complete -c hubcli -n '__hubcli_at fetch' -l timeout -x -d 'Give up when no byte comes for so long'
+complete -c hubcli -n '__hubcli_at fetch' -l lock-timeout -x -d 'Wait so long for another process that makes no progress'
+complete -c hubcli -n '__hubcli_at fetch' -l max-unpacked -x -d 'Bytes of all files'
+complete -c hubcli -n '__hubcli_at fetch' -l max-members -x -d 'Files and directories'
+complete -c hubcli -n '__hubcli_at fetch' -l max-path-length -x -d 'Bytes of a path'
+complete -c hubcli -n '__hubcli_at fetch' -l max-depth -x -d 'Directories within each other'
+complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l json -d 'Print one JSON document'
+complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l quiet -s q -d 'Print paths or handles alone'
+complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l offline -d 'Send nothing. [env: HUBCLI_OFFLINE=1]'
+complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l cache-dir -x -a '(__fish_complete_directories)' -d 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'
+complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l no-color -d 'No colours. [env: NO_COLOR]'
+complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l debug -d 'Show tracebacks of errors'
+complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l help -s h -d 'Show this message and exit'
+complete -c hubcli -n '__hubcli_at ls' -l sort -x -a 'name name:asc name:desc size size:asc size:desc fetched fetched:asc fetched:desc used used:asc used:desc' -d 'By name, size, fetched or used'
+complete -c hubcli -n '__hubcli_at ls' -l filter -x -a '\'size<\' \'size>\' \'used<\' \'used>\' \'fetched<\' \'fetched>\' \'kind=TF2\' \'kind=TF1\' \'kind=TF1 Hub\' \'kind=Keras\' \'state=ok\' \'state=gutted\' \'state=downloading\' \'state=unknown\' \'state=foreign\' \'pinned=yes\' \'pinned=no\'' -d 'Such as \'size>1GB\', \'used>30d\', \'kind=TF2\', \'state!=ok\'. Repeatable: all must hold'
+complete -c hubcli -n '__hubcli_at ls' -l limit -x -d 'Show the first N'
+complete -c hubcli -n '__hubcli_at inspect' -l signatures -d 'Signatures'
+complete -c hubcli -n '__hubcli_at inspect' -l functions -d 'Functions and their traced variants'
+complete -c hubcli -n '__hubcli_at inspect' -l variables -d 'Every variable'
+complete -c hubcli -n '__hubcli_at inspect' -l assets -d 'Assets'
+complete -c hubcli -n '__hubcli_at inspect' -l ops -d 'Ops with counts'
+complete -c hubcli -n '__hubcli_at inspect' -l tree -d 'The object as a tree, with its parameters'
+complete -c hubcli -n '__hubcli_at inspect' -l all -d 'Functions of submodules too, and nothing shortened'
+complete -c hubcli -n '__hubcli_at inspect' -l tag-set -x -a 'serve train \'serve,gpu\' \'serve,tpu\'' -d 'One MetaGraph of several, by its tags'
+complete -c hubcli -n '__hubcli_at inspect' -l fetch -d 'Cache a model that isn\'t cached, rather than look into its archive'
+complete -c hubcli -n '__hubcli_at inspect' -l svg -r -F -d 'Write what is shown as a picture too'
+complete -c hubcli -n '__hubcli_at inspect' -l check -d 'Has it the Reusable SavedModel interface?'
+complete -c hubcli -n '__hubcli_at inspect' -l scan -d 'Ops that run code, touch files or the network'
+complete -c hubcli -n '__hubcli_at inspect' -l fail-on -x -a 'info low medium high critical' -d 'With --scan: info, low, medium, high or critical'
+complete -c hubcli -n '__hubcli_at inspect' -l diff -r -F -a '(__hubcli_handles)' -d 'What differs from that model, values included'
+complete -c hubcli -n '__hubcli_at verify' -l repair -d 'Fetch broken entries again'
+complete -c hubcli -n '__hubcli_at verify' -l quick -d 'Don\'t hash shards: the checksums of their tensors must do'
+complete -c hubcli -n '__hubcli_at export' -l format -x -a 'dir tar tar.gz' -d 'What to write, where the name of DEST doesn\'t tell'
+complete -c hubcli -n '__hubcli_at export finetune-export' -l force -d 'Replace what is there'
+complete -c hubcli -n '__hubcli_at export' -l layout -x -a 'plain serving hub' -d 'serving: DEST/<name>/<version>/. hub: DEST/<publisher>/<model>/<version>, an archive'
+complete -c hubcli -n '__hubcli_at export' -l name -x -d 'Instead of what the handle tells; with hub: PUBLISHER/MODEL'
+complete -c hubcli -n '__hubcli_at export' -l version -x -d 'Instead of what the handle tells'
+complete -c hubcli -n '__hubcli_at export' -l output-layer -x -d 'Export the piece up to this layer. Repeatable'
+complete -c hubcli -n '__hubcli_at export' -l input-layer -x -d 'Export the piece from this layer on. Repeatable'
+complete -c hubcli -n '__hubcli_at export' -l custom-objects -r -F -d 'Where classes of the model\'s own are'
+complete -c hubcli -n '__hubcli_at export' -l unsafe -d 'Run the code that a .keras file holds'
+complete -c hubcli -n '__hubcli_at finetune-export' -l method -x -a 'resave rewrite' -d 'resave: by TensorFlow. rewrite: the values alone, every other byte as it was'
+complete -c hubcli -n '__hubcli_at finetune-export' -l allow-unchanged -d 'Write it even if no trainable value changed'
+complete -c hubcli -n '__hubcli_at finetune-export' -l allow-nan -d 'Write NaN and infinity too'
+complete -c hubcli -n '__hubcli_at finetune-export' -l weights -r -F -d 'A checkpoint, a SavedModel, .weights.h5, .h5, .keras, .npz or .safetensors'
+complete -c hubcli -n '__hubcli_at finetune-export' -l root -x -d 'Which object or layer in it is the model, where several are'
+complete -c hubcli -n '__hubcli_at finetune-export' -l map -r -F -d 'Which variable gets which value: lines `variable = key`, or JSON'
+complete -c hubcli -n '__hubcli_at finetune-export' -l dry-run -d 'Show which value is for which variable'
+complete -c hubcli -n '__hubcli_at finetune-export' -l train -r -F -d 'Called with the loaded object; trains it however it likes. Also package.module:function'
+complete -c hubcli -n '__hubcli_at finetune-export' -l arg -x -d 'An argument of the function; the value is JSON, or else text. Repeatable'
+complete -c hubcli -n '__hubcli_at finetune-export' -l strategy -x -a 'mirrored multiworker' -d 'On all devices, or on several machines by TF_CONFIG, of which the chief writes'
+complete -c hubcli -n '__hubcli_at finetune-export' -l tag-set -x -a 'serve train \'serve,gpu\' \'serve,tpu\'' -d 'The graph to train, of a model with several'
+complete -c hubcli -n '__hubcli_at gc' -l older-than -x -d 'Those not used for so long'
+complete -c hubcli -n '__hubcli_at gc' -l max-size -x -d 'The least recently used, until the cache takes no more than this'
+complete -c hubcli -n '__hubcli_at gc' -l min-free -x -d 'The least recently used, until the disk has so much free'
+complete -c hubcli -n '__hubcli_at gc' -l keep-versions -x -d 'All but the newest N versions of each model'
+complete -c hubcli -n '__hubcli_at gc' -l broken -d 'Those that hubcli verify finds broken'
+complete -c hubcli -n '__hubcli_at gc' -l grace -x -d 'Whatever was used or changed within so long stays'
+complete -c hubcli -n '__hubcli_at gc' -l keep-partial -x -d 'Downloads that can be resumed stay for so long'
+complete -c hubcli -n '__hubcli_at gc rm' -l dry-run -d 'Show what would go, remove nothing'
+complete -c hubcli -n '__hubcli_at gc rm' -l yes -s y -d 'Don\'t ask before models go'
+complete -c hubcli -n '__hubcli_at rm' -l force -d 'Remove pinned models too'
+complete -c hubcli -n '__hubcli_at doctor' -l network -d 'Send a request to each host; nothing is sent without'
+complete -c hubcli -n '__hubcli_at doctor' -l python -r -F -d 'Look at the packages of this interpreter or virtual environment'
+complete -c hubcli -n '__hubcli_at doctor' -l timeout -x -d 'With --network: give up when a host is silent for so long'
+complete -c hubcli -n '__hubcli_at_argument fetch 0' -a '\'example://mul/1\' (__hubcli_handles)'
+complete -c hubcli -n '__hubcli_at_argument fetch 0; and __hubcli_is_no_handle' -F
+complete -c hubcli -n '__hubcli_at_argument ls 0' -a '(__hubcli_handles)'
+complete -c hubcli -n '__hubcli_at_argument inspect 1' -a '\'example://mul/1\' (__hubcli_handles)'
+complete -c hubcli -n '__hubcli_at_argument inspect 1; and __hubcli_is_no_handle' -F
+complete -c hubcli -n '__hubcli_at_argument verify 0' -a '(__hubcli_handles)'
+complete -c hubcli -n '__hubcli_at_argument verify 0; and __hubcli_is_no_handle' -F
+complete -c hubcli -n '__hubcli_at_argument export 1' -a '\'example://mul/1\' (__hubcli_handles)'
+complete -c hubcli -n '__hubcli_at_argument export 1; and __hubcli_is_no_handle' -F
+complete -c hubcli -n '__hubcli_at_argument export 2' -F
+complete -c hubcli -n '__hubcli_at_argument finetune-export 1' -a '(__hubcli_handles)'
+complete -c hubcli -n '__hubcli_at_argument finetune-export 1; and __hubcli_is_no_handle' -F
+complete -c hubcli -n '__hubcli_at_argument finetune-export 2' -F
+complete -c hubcli -n '__hubcli_at_argument gc 0' -a '(__hubcli_handles)'
+complete -c hubcli -n '__hubcli_at_argument rm 0' -a '(__hubcli_handles)'
+complete -c hubcli -n '__hubcli_at_argument pin 0' -a '(__hubcli_handles)'
+complete -c hubcli -n '__hubcli_at_argument unpin 0' -a '(__hubcli_handles)'
+

@@ -1,0 +1,462 @@
+# hubcli completion for PowerShell 5.1 and later.
+# Written by `python -m tools.make_completions`: change tools/templates, then run it.
+
+Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
+    param($wordToComplete, $commandAst, $cursorPosition)
+
+    Set-StrictMode -Off
+    $ordinal = [System.StringComparison]::Ordinal
+
+    $commands = @(
+        , @('fetch', 'Fetch models into the cache and print their paths')
+        , @('ls', 'List what is in the cache')
+        , @('inspect', 'Show what a model is made of, without TensorFlow')
+        , @('verify', 'Check that models are whole: every file, tensor and asset')
+        , @('export', 'Write a model as a directory or an archive, and print its path')
+        , @('finetune-export', 'Write a model with fine-tuned values as one that takes its place, and print its path')
+        , @('gc', 'Collect what is of no use, and the models that you give up')
+        , @('rm', 'Remove models from the cache, with their records and the links of their other spellings')
+        , @('pin', 'Keep models from hubcli gc, whatever its rules say; hubcli rm then needs --force')
+        , @('unpin', 'Let hubcli gc take the models again')
+        , @('doctor', 'Tell why a download or a load fails: cache, network, credentials, packages, settings')
+    )
+
+    # By command: the names of each option, and what it does.
+    $options = @{
+        '' = @(
+            @('--version', 'Print the version'),
+            @('--install-completion', 'Install completion for the shell that runs this, or for the one named'),
+            @('--show-completion', 'Print that shell''s completion script'),
+            @('--help', 'Show this message and exit'),
+            @('-h', 'Show this message and exit')
+        )
+        'fetch' = @(
+            @('--requirement', 'Fetch what this list names, a handle a line. Repeatable'),
+            @('-r', 'Fetch what this list names, a handle a line. Repeatable'),
+            @('--jobs', 'So many models at a time'),
+            @('--lock', 'Write down which bytes each model has'),
+            @('--locked', 'Fetch exactly what the lock file says: --lock FILE, or -r FILE'),
+            @('--dry-run', 'Show what would be fetched and how large it is, fetch nothing'),
+            @('--from', 'Put this archive or directory under the handle'),
+            @('--sha256', 'The hash the archive must have'),
+            @('--force', 'Fetch again, replace what is cached'),
+            @('--refresh', 'Ask whether a handle without a version means another model now'),
+            @('--pin', 'Keep it from hubcli gc'),
+            @('--kagglehub', 'Let kagglehub find it too, if it is on Kaggle'),
+            @('--mirror', 'Ask this URL for handles with this prefix. Repeatable. [env: HUBCLI_MIRRORS]'),
+            @('--cacert', 'Believe these certificate authorities alone. [env: SSL_CERT_FILE]'),
+            @('--connections', 'Fetch a large archive over so many at once'),
+            @('--retries', 'Bear so many failures in a row that may pass'),
+            @('--timeout', 'Give up when no byte comes for so long'),
+            @('--lock-timeout', 'Wait so long for another process that makes no progress'),
+            @('--max-unpacked', 'Bytes of all files'),
+            @('--max-members', 'Files and directories'),
+            @('--max-path-length', 'Bytes of a path'),
+            @('--max-depth', 'Directories within each other'),
+            @('--json', 'Print one JSON document'),
+            @('--quiet', 'Print paths or handles alone'),
+            @('-q', 'Print paths or handles alone'),
+            @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
+            @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
+            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--debug', 'Show tracebacks of errors'),
+            @('--help', 'Show this message and exit'),
+            @('-h', 'Show this message and exit')
+        )
+        'ls' = @(
+            @('--sort', 'By name, size, fetched or used'),
+            @('--filter', 'Such as ''size>1GB'', ''used>30d'', ''kind=TF2'', ''state!=ok''. Repeatable: all must hold'),
+            @('--limit', 'Show the first N'),
+            @('--json', 'Print one JSON document'),
+            @('--quiet', 'Print paths or handles alone'),
+            @('-q', 'Print paths or handles alone'),
+            @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
+            @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
+            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--debug', 'Show tracebacks of errors'),
+            @('--help', 'Show this message and exit'),
+            @('-h', 'Show this message and exit')
+        )
+        'inspect' = @(
+            @('--signatures', 'Signatures'),
+            @('--functions', 'Functions and their traced variants'),
+            @('--variables', 'Every variable'),
+            @('--assets', 'Assets'),
+            @('--ops', 'Ops with counts'),
+            @('--tree', 'The object as a tree, with its parameters'),
+            @('--all', 'Functions of submodules too, and nothing shortened'),
+            @('--tag-set', 'One MetaGraph of several, by its tags'),
+            @('--fetch', 'Cache a model that isn''t cached, rather than look into its archive'),
+            @('--svg', 'Write what is shown as a picture too'),
+            @('--check', 'Has it the Reusable SavedModel interface?'),
+            @('--scan', 'Ops that run code, touch files or the network'),
+            @('--fail-on', 'With --scan: info, low, medium, high or critical'),
+            @('--diff', 'What differs from that model, values included'),
+            @('--json', 'Print one JSON document'),
+            @('--quiet', 'Print paths or handles alone'),
+            @('-q', 'Print paths or handles alone'),
+            @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
+            @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
+            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--debug', 'Show tracebacks of errors'),
+            @('--help', 'Show this message and exit'),
+            @('-h', 'Show this message and exit')
+        )
+        'verify' = @(
+            @('--repair', 'Fetch broken entries again'),
+            @('--quick', 'Don''t hash shards: the checksums of their tensors must do'),
+            @('--json', 'Print one JSON document'),
+            @('--quiet', 'Print paths or handles alone'),
+            @('-q', 'Print paths or handles alone'),
+            @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
+            @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
+            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--debug', 'Show tracebacks of errors'),
+            @('--help', 'Show this message and exit'),
+            @('-h', 'Show this message and exit')
+        )
+        'export' = @(
+            @('--format', 'What to write, where the name of DEST doesn''t tell'),
+            @('--force', 'Replace what is there'),
+            @('--layout', 'serving: DEST/<name>/<version>/. hub: DEST/<publisher>/<model>/<version>, an archive'),
+            @('--name', 'Instead of what the handle tells; with hub: PUBLISHER/MODEL'),
+            @('--version', 'Instead of what the handle tells'),
+            @('--output-layer', 'Export the piece up to this layer. Repeatable'),
+            @('--input-layer', 'Export the piece from this layer on. Repeatable'),
+            @('--custom-objects', 'Where classes of the model''s own are'),
+            @('--unsafe', 'Run the code that a .keras file holds'),
+            @('--json', 'Print one JSON document'),
+            @('--quiet', 'Print paths or handles alone'),
+            @('-q', 'Print paths or handles alone'),
+            @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
+            @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
+            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--debug', 'Show tracebacks of errors'),
+            @('--help', 'Show this message and exit'),
+            @('-h', 'Show this message and exit')
+        )
+        'finetune-export' = @(
+            @('--method', 'resave: by TensorFlow. rewrite: the values alone, every other byte as it was'),
+            @('--force', 'Replace what is there'),
+            @('--allow-unchanged', 'Write it even if no trainable value changed'),
+            @('--allow-nan', 'Write NaN and infinity too'),
+            @('--weights', 'A checkpoint, a SavedModel, .weights.h5, .h5, .keras, .npz or .safetensors'),
+            @('--root', 'Which object or layer in it is the model, where several are'),
+            @('--map', 'Which variable gets which value: lines `variable = key`, or JSON'),
+            @('--dry-run', 'Show which value is for which variable'),
+            @('--train', 'Called with the loaded object; trains it however it likes. Also package.module:function'),
+            @('--arg', 'An argument of the function; the value is JSON, or else text. Repeatable'),
+            @('--strategy', 'On all devices, or on several machines by TF_CONFIG, of which the chief writes'),
+            @('--tag-set', 'The graph to train, of a model with several'),
+            @('--json', 'Print one JSON document'),
+            @('--quiet', 'Print paths or handles alone'),
+            @('-q', 'Print paths or handles alone'),
+            @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
+            @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
+            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--debug', 'Show tracebacks of errors'),
+            @('--help', 'Show this message and exit'),
+            @('-h', 'Show this message and exit')
+        )
+        'gc' = @(
+            @('--older-than', 'Those not used for so long'),
+            @('--max-size', 'The least recently used, until the cache takes no more than this'),
+            @('--min-free', 'The least recently used, until the disk has so much free'),
+            @('--keep-versions', 'All but the newest N versions of each model'),
+            @('--broken', 'Those that hubcli verify finds broken'),
+            @('--grace', 'Whatever was used or changed within so long stays'),
+            @('--keep-partial', 'Downloads that can be resumed stay for so long'),
+            @('--dry-run', 'Show what would go, remove nothing'),
+            @('--yes', 'Don''t ask before models go'),
+            @('-y', 'Don''t ask before models go'),
+            @('--json', 'Print one JSON document'),
+            @('--quiet', 'Print paths or handles alone'),
+            @('-q', 'Print paths or handles alone'),
+            @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
+            @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
+            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--debug', 'Show tracebacks of errors'),
+            @('--help', 'Show this message and exit'),
+            @('-h', 'Show this message and exit')
+        )
+        'rm' = @(
+            @('--force', 'Remove pinned models too'),
+            @('--dry-run', 'Show what would go, remove nothing'),
+            @('--yes', 'Don''t ask before models go'),
+            @('-y', 'Don''t ask before models go'),
+            @('--json', 'Print one JSON document'),
+            @('--quiet', 'Print paths or handles alone'),
+            @('-q', 'Print paths or handles alone'),
+            @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
+            @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
+            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--debug', 'Show tracebacks of errors'),
+            @('--help', 'Show this message and exit'),
+            @('-h', 'Show this message and exit')
+        )
+        'pin' = @(
+            @('--json', 'Print one JSON document'),
+            @('--quiet', 'Print paths or handles alone'),
+            @('-q', 'Print paths or handles alone'),
+            @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
+            @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
+            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--debug', 'Show tracebacks of errors'),
+            @('--help', 'Show this message and exit'),
+            @('-h', 'Show this message and exit')
+        )
+        'unpin' = @(
+            @('--json', 'Print one JSON document'),
+            @('--quiet', 'Print paths or handles alone'),
+            @('-q', 'Print paths or handles alone'),
+            @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
+            @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
+            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--debug', 'Show tracebacks of errors'),
+            @('--help', 'Show this message and exit'),
+            @('-h', 'Show this message and exit')
+        )
+        'doctor' = @(
+            @('--network', 'Send a request to each host; nothing is sent without'),
+            @('--python', 'Look at the packages of this interpreter or virtual environment'),
+            @('--mirror', 'Ask this URL for handles with this prefix. Repeatable. [env: HUBCLI_MIRRORS]'),
+            @('--cacert', 'Believe these certificate authorities alone. [env: SSL_CERT_FILE]'),
+            @('--timeout', 'With --network: give up when a host is silent for so long'),
+            @('--json', 'Print one JSON document'),
+            @('--quiet', 'Print paths or handles alone'),
+            @('-q', 'Print paths or handles alone'),
+            @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
+            @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
+            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--debug', 'Show tracebacks of errors'),
+            @('--help', 'Show this message and exit'),
+            @('-h', 'Show this message and exit')
+        )
+    }
+
+    # What may stand behind an option; no entry for what takes no value.
+    $values = @{
+        ' --install-completion' = @{ Words = @('bash', 'zsh', 'fish', 'powershell', 'pwsh') }
+        ' --show-completion' = @{ Words = @('bash', 'zsh', 'fish', 'powershell', 'pwsh') }
+        'fetch --requirement' = @{ Words = @('-'); Files = $true }
+        'fetch -r' = @{ Words = @('-'); Files = $true }
+        'fetch --jobs' = @{ Words = @() }
+        'fetch --lock' = @{ Words = @(); Files = $true }
+        'fetch --from' = @{ Words = @('-'); Files = $true; Directories = $true }
+        'fetch --sha256' = @{ Words = @() }
+        'fetch --mirror' = @{ Words = @('https://tfhub.dev=', 'https://www.kaggle.com/models=') }
+        'fetch --cacert' = @{ Words = @(); Files = $true }
+        'fetch --connections' = @{ Words = @() }
+        'fetch --retries' = @{ Words = @() }
+        'fetch --timeout' = @{ Words = @() }
+        'fetch --lock-timeout' = @{ Words = @() }
+        'fetch --max-unpacked' = @{ Words = @() }
+        'fetch --max-members' = @{ Words = @() }
+        'fetch --max-path-length' = @{ Words = @() }
+        'fetch --max-depth' = @{ Words = @() }
+        'fetch --cache-dir' = @{ Words = @(); Directories = $true }
+        'ls --sort' = @{ Words = @('name', 'name:asc', 'name:desc', 'size', 'size:asc', 'size:desc', 'fetched', 'fetched:asc', 'fetched:desc', 'used', 'used:asc', 'used:desc') }
+        'ls --filter' = @{ Words = @('size<', 'size>', 'used<', 'used>', 'fetched<', 'fetched>', 'kind=TF2', 'kind=TF1', 'kind=TF1 Hub', 'kind=Keras', 'state=ok', 'state=gutted', 'state=downloading', 'state=unknown', 'state=foreign', 'pinned=yes', 'pinned=no') }
+        'ls --limit' = @{ Words = @() }
+        'ls --cache-dir' = @{ Words = @(); Directories = $true }
+        'inspect --tag-set' = @{ Words = @('serve', 'train', 'serve,gpu', 'serve,tpu') }
+        'inspect --svg' = @{ Words = @(); Files = $true }
+        'inspect --fail-on' = @{ Words = @('info', 'low', 'medium', 'high', 'critical') }
+        'inspect --diff' = @{ Words = @(); Handles = $true; Files = $true }
+        'inspect --cache-dir' = @{ Words = @(); Directories = $true }
+        'verify --cache-dir' = @{ Words = @(); Directories = $true }
+        'export --format' = @{ Words = @('dir', 'tar', 'tar.gz') }
+        'export --layout' = @{ Words = @('plain', 'serving', 'hub') }
+        'export --name' = @{ Words = @() }
+        'export --version' = @{ Words = @() }
+        'export --output-layer' = @{ Words = @() }
+        'export --input-layer' = @{ Words = @() }
+        'export --custom-objects' = @{ Words = @(); Files = $true }
+        'export --cache-dir' = @{ Words = @(); Directories = $true }
+        'finetune-export --method' = @{ Words = @('resave', 'rewrite') }
+        'finetune-export --weights' = @{ Words = @(); Files = $true }
+        'finetune-export --root' = @{ Words = @() }
+        'finetune-export --map' = @{ Words = @(); Files = $true }
+        'finetune-export --train' = @{ Words = @(); Files = $true }
+        'finetune-export --arg' = @{ Words = @() }
+        'finetune-export --strategy' = @{ Words = @('mirrored', 'multiworker') }
+        'finetune-export --tag-set' = @{ Words = @('serve', 'train', 'serve,gpu', 'serve,tpu') }
+        'finetune-export --cache-dir' = @{ Words = @(); Directories = $true }
+        'gc --older-than' = @{ Words = @() }
+        'gc --max-size' = @{ Words = @() }
+        'gc --min-free' = @{ Words = @() }
+        'gc --keep-versions' = @{ Words = @() }
+        'gc --grace' = @{ Words = @() }
+        'gc --keep-partial' = @{ Words = @() }
+        'gc --cache-dir' = @{ Words = @(); Directories = $true }
+        'rm --cache-dir' = @{ Words = @(); Directories = $true }
+        'pin --cache-dir' = @{ Words = @(); Directories = $true }
+        'unpin --cache-dir' = @{ Words = @(); Directories = $true }
+        'doctor --python' = @{ Words = @(); Files = $true }
+        'doctor --mirror' = @{ Words = @('https://tfhub.dev=', 'https://www.kaggle.com/models=') }
+        'doctor --cacert' = @{ Words = @(); Files = $true }
+        'doctor --timeout' = @{ Words = @() }
+        'doctor --cache-dir' = @{ Words = @(); Directories = $true }
+    }
+
+    # What may be an argument, by its number; 0 is for all.
+    $arguments = @{
+        'fetch 0' = @{ Words = @('example://mul/1'); Handles = $true; Files = $true }
+        'ls 0' = @{ Words = @(); Handles = $true }
+        'inspect 1' = @{ Words = @('example://mul/1'); Handles = $true; Files = $true }
+        'verify 0' = @{ Words = @(); Handles = $true; Files = $true }
+        'export 1' = @{ Words = @('example://mul/1'); Handles = $true; Files = $true }
+        'export 2' = @{ Words = @(); Files = $true }
+        'finetune-export 1' = @{ Words = @(); Handles = $true; Files = $true }
+        'finetune-export 2' = @{ Words = @(); Files = $true }
+        'gc 0' = @{ Words = @(); Handles = $true }
+        'rm 0' = @{ Words = @(); Handles = $true }
+        'pin 0' = @{ Words = @(); Handles = $true }
+        'unpin 0' = @{ Words = @(); Handles = $true }
+        'doctor 0' = @{ Words = @() }
+    }
+
+    $repeatable = @('fetch --requirement', 'fetch -r', 'fetch --mirror', 'ls --filter', 'export --output-layer', 'export --input-layer', 'finetune-export --arg', 'doctor --mirror')
+
+    function New-Result([string]$text, [string]$told) {
+        if ($text -cmatch '^[A-Za-z0-9:/._+~=%-]+$') {
+            $inserted = $text
+        } else {
+            $inserted = "'" + $text.Replace("'", "''") + "'"
+        }
+        if (-not $told) { $told = $text }
+        [System.Management.Automation.CompletionResult]::new($inserted, $text, 'ParameterValue', $told)
+    }
+
+    function Get-Root([string]$typed) {
+        foreach ($root in @($typed, $env:HUBCLI_CACHE_DIR, $env:TFHUB_CACHE_DIR)) {
+            if ($root) {
+                return $ExecutionContext.SessionState.Path.GetUnresolvedProviderPathFromPSPath($root)
+            }
+        }
+        if ($env:OS -eq 'Windows_NT') {
+            return [System.IO.Path]::Combine($env:LOCALAPPDATA, 'hubcli', 'Cache')
+        }
+        if ($env:XDG_CACHE_HOME) { return [System.IO.Path]::Combine($env:XDG_CACHE_HOME, 'hubcli') }
+        if ($IsMacOS) { return [System.IO.Path]::Combine($HOME, 'Library', 'Caches', 'hubcli') }
+        return [System.IO.Path]::Combine($HOME, '.cache', 'hubcli')
+    }
+
+    function Get-Size([string]$file) {
+        if (-not [System.IO.File]::Exists($file)) { return '' }
+        $bytes = 0.0
+        foreach ($line in [System.IO.File]::ReadAllLines($file)) {
+            if ($line -cmatch '^   "size": ([0-9]+)') { $bytes += [double]$Matches[1] }
+        }
+        $unit = 0
+        while ($bytes -ge 999.5 -and $unit -lt 4) { $bytes /= 1000; $unit += 1 }
+        $form = if ($unit -eq 0 -or $bytes -ge 99.95) { '0' } else { '0.0' }
+        $bytes.ToString($form, [cultureinfo]::InvariantCulture) + ' ' + @('B', 'kB', 'MB', 'GB', 'TB')[$unit]
+    }
+
+    # Handles of the cache. What isn't plain ASCII could command a terminal, and isn't told.
+    function Get-Handles([string]$root) {
+        if (-not [System.IO.Directory]::Exists($root)) { return }
+        foreach ($file in [System.IO.Directory]::EnumerateFiles($root, '*.descriptor.txt')) {
+            $name = [System.IO.Path]::GetFileName($file)
+            if ($name -cnotmatch '^([0-9a-f]{40})\.descriptor\.txt$') { continue }
+            $entry = [System.IO.Path]::Combine($root, $Matches[1])
+            # A pipe has no length.
+            if (-not [System.IO.Directory]::Exists($entry) -or [System.IO.FileInfo]::new($file).Length -eq 0) {
+                continue
+            }
+            $reader = [System.IO.StreamReader]::new($file)
+            try { $line = $reader.ReadLine() } finally { $reader.Dispose() }
+            if ($line -cmatch '^Module: ([!-~]{1,2000})$') {
+                @{ Handle = $Matches[1]; Size = (Get-Size ($entry + '.hubcli.json')) }
+            }
+        }
+    }
+
+    function Get-Offered($offered, [string]$typed, [string]$cache, [string]$before) {
+        foreach ($word in $offered.Words) {
+            if ($word.StartsWith($typed, $ordinal)) { New-Result ($before + $word) '' }
+        }
+        if ($offered.Handles) {
+            foreach ($entry in Get-Handles (Get-Root $cache)) {
+                if ($entry.Handle.StartsWith($typed, $ordinal)) { New-Result ($before + $entry.Handle) $entry.Size }
+            }
+        }
+        if (($offered.Files -or $offered.Directories) -and -not $before) {
+            foreach ($found in [System.Management.Automation.CompletionCompleters]::CompleteFilename($typed)) {
+                if ($offered.Files -or $found.ResultType -eq 'ProviderContainer') { $found }
+            }
+        }
+    }
+
+    function Get-OptionResults([string]$command, [string]$typed, $given) {
+        foreach ($option in $options[$command]) {
+            $name, $told = $option
+            if ($name.StartsWith($typed, $ordinal) -and ($given -cnotcontains $name -or $repeatable -ccontains "$command $name")) {
+                New-Result $name $told
+            }
+        }
+    }
+
+    try {
+        $given = @(
+            $commandAst.CommandElements |
+                Where-Object { $_.Extent.EndOffset -lt $cursorPosition } |
+                Select-Object -Skip 1 |
+                ForEach-Object {
+                    if ($_ -is [System.Management.Automation.Language.StringConstantExpressionAst]) {
+                        $_.Value
+                    } else {
+                        $_.Extent.Text
+                    }
+                }
+        )
+        $typed = $wordToComplete.TrimStart("'", '"')
+        $command = ''
+        $option = ''
+        $cache = ''
+        $onlyArguments = $false
+        $position = 1
+        foreach ($word in $given) {
+            if ($option) {
+                if ($option -ceq '--cache-dir') { $cache = $word }
+                $option = ''
+            } elseif ($onlyArguments) {
+                $position += 1
+            } elseif ($word -ceq '--') {
+                $onlyArguments = $true
+            } elseif ($word.StartsWith('--cache-dir=', $ordinal)) {
+                $cache = $word.Substring(12)
+            } elseif ($word.StartsWith('-', $ordinal) -and $word -cne '-') {
+                if ($values.ContainsKey("$command $word")) { $option = $word }
+            } elseif (-not $command) {
+                $command = $word
+            } else {
+                $position += 1
+            }
+        }
+        if ($option) {
+            Get-Offered $values["$command $option"] $typed $cache ''
+        } elseif (-not $onlyArguments -and $typed -cmatch '^(--[a-z0-9-]+)=(.*)$') {
+            $name, $typed = $Matches[1], $Matches[2]
+            if ($values.ContainsKey("$command $name")) {
+                Get-Offered $values["$command $name"] $typed $cache "$name="
+            }
+        } elseif (-not $onlyArguments -and $typed.StartsWith('-', $ordinal)) {
+            Get-OptionResults $command $typed $given
+        } elseif (-not $command) {
+            foreach ($pair in $commands) {
+                if ($pair[0].StartsWith($typed, $ordinal)) { New-Result $pair[0] $pair[1] }
+            }
+        } elseif ($arguments.ContainsKey("$command 0")) {
+            Get-Offered $arguments["$command 0"] $typed $cache ''
+        } elseif ($arguments.ContainsKey("$command $position")) {
+            Get-Offered $arguments["$command $position"] $typed $cache ''
+        } elseif (-not $typed) {
+            Get-OptionResults $command $typed $given
+        }
+    } catch {
+        # Completion says nothing rather than something wrong.
+        Write-Debug "$_"
+    }
+}

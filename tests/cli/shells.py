@@ -1,0 +1,226 @@
+"""Shells at work: on a pseudo-terminal as a person has them, and asked what they would offer."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+COMPLETIONS = Path(__file__).parent.parent.parent / "completions"
+TAB, ENTER, KILL_LINE = "\t", "\r", "\x15"
+_TIMEOUT_S = 30
+_PROMPT = "ready> "
+_ROWS_AND_COLUMNS = (500, 120)
+# What readline breaks words at, of the characters that handles and options hold.
+_PIECES = re.compile(r"[:=]+|[^:=]+")
+_CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\x1b[=>]")
+
+# In each, hubcli is a function that tells its arguments: the real one need not be on the path.
+_STARTUP = {
+    "bash": (
+        "PS1='{prompt}'\nset +o history\nbind 'set completion-query-items 10000'\n"
+        "bind 'set page-completions off'\nbind 'set enable-bracketed-paste off'\n"
+        'hubcli() {{ printf "%s\\0" "$@" END >"{told}"; }}\n'
+    ),
+    "zsh": (
+        "PS1='{prompt}'\nLISTMAX=10000\nunsetopt beep\nzle_bracketed_paste=()\n"
+        'hubcli() {{ printf "%s\\0" "$@" END >"{told}"; }}\n'
+    ),
+    "fish": (
+        "set -g fish_greeting\nfunction fish_prompt; echo -n '{prompt}'; end\n"
+        "function hubcli; printf '%s\\0' $argv END >'{told}'; end\n"
+    ),
+}
+_LOADING = {
+    "bash": f". '{COMPLETIONS}/hubcli.bash'\n",
+    "zsh": f"fpath=('{COMPLETIONS}' $fpath)\nautoload -Uz compinit; compinit -u -D\n",
+    "fish": f"source '{COMPLETIONS}/hubcli.fish'\n",
+}
+_STARTUP_FILES = {"bash": ".bashrc", "zsh": ".zshrc", "fish": ".config/fish/config.fish"}
+
+
+def require(shell: str) -> str:
+    """The path of the shell; skips the test where there is none."""
+    path = shutil.which(shell)
+    if path is None:
+        pytest.skip(f"{shell} isn't on this machine")
+    return path
+
+
+@dataclass
+class Shell:
+    """An interactive shell in which `hubcli` is a function that tells its arguments."""
+
+    terminal: int
+    told: int
+    process: int
+    screen: bytes = field(default=b"")
+
+    def type(self, keys: str) -> None:
+        """Sends the keys, and forgets what was on the screen before."""
+        self.screen = b""
+        os.write(self.terminal, keys.encode())
+
+    def wait_for(self, *texts: str) -> str:
+        """The screen since the last keys, once every text has been on it."""
+        self._pump(lambda: all(text in self.text for text in texts), f"no {texts} on the screen")
+        return self.text
+
+    def arguments(self) -> list[str]:
+        """The arguments with which hubcli is called."""
+        seen = b""
+
+        def is_whole() -> bool:
+            nonlocal seen
+            if select.select([self.told], [], [], 0)[0]:
+                seen += os.read(self.told, 1 << 16)
+            return seen.endswith(b"END\0")
+
+        self._pump(is_whole, "hubcli wasn't called")
+        return seen.decode(errors="surrogateescape").split("\0")[:-2]
+
+    @property
+    def text(self) -> str:
+        """The screen since the last keys, without what moves the cursor and colours it."""
+        return _CONTROL.sub(b"", self.screen).decode(errors="replace")
+
+    def _pump(self, is_done: Callable[[], bool], complaint: str) -> None:
+        deadline = time.monotonic() + _TIMEOUT_S
+        while not is_done():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{complaint}:\n{self.text}")
+            if self.terminal in select.select([self.terminal, self.told], [], [], 1)[0]:
+                self.screen += os.read(self.terminal, 1 << 16)
+
+
+def home_of(shell: str, folder: Path) -> Path:
+    """A home in which the shell starts with `hubcli` as that function, and without completion."""
+    home = folder / f"home-{shell}"
+    file = home / _STARTUP_FILES[shell]
+    file.parent.mkdir(parents=True)
+    file.write_text(_STARTUP[shell].format(prompt=_PROMPT, told=folder / f"told-{shell}"))
+    return home
+
+
+@contextmanager
+def shell_at_work(
+    name: str, folder: Path, cache: Path, *, before: str = "", home: Path | None = None
+) -> Iterator[Shell]:
+    """The shell in that home, or in one where `before` and the completion script are read."""
+    program, told = require(name), folder / f"told-{name}"
+    if home is None:
+        home = home_of(name, folder)
+        with (home / _STARTUP_FILES[name]).open("a") as file:
+            file.write(f"{before}\n{_LOADING[name]}")
+    os.mkfifo(told)
+    variables = {
+        **os.environ,
+        "HOME": str(home),
+        "ZDOTDIR": str(home),
+        "XDG_CONFIG_HOME": str(home / ".config"),
+        "HUBCLI_CACHE_DIR": str(cache),
+        "TERM": "xterm",
+        "LC_ALL": "C.UTF-8",
+    }
+    command = [program, "--noprofile", "-i"] if name == "bash" else [program, "-i"]
+    with _started(command, variables, folder) as (process, terminal):
+        shell = Shell(terminal, os.open(told, os.O_RDWR), process)
+        try:
+            shell.wait_for(_PROMPT)
+            yield shell
+        finally:
+            os.close(shell.told)
+
+
+@contextmanager
+def _started(command: Sequence[str], variables: Mapping[str, str], folder: Path) -> Iterator[tuple[int, int]]:
+    process, terminal = pty.fork()
+    if not process:
+        os.chdir(folder)
+        os.execve(command[0], list(command), variables)
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *_ROWS_AND_COLUMNS, 0, 0))
+    try:
+        yield process, terminal
+    finally:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        os.close(terminal)
+
+
+def bash_offers(
+    lines: Sequence[str], cache: Path, folder: Path, *, breaks: str = ":=", tells_line: bool = True
+) -> list[list[str]]:
+    """What the function gives readline for each line, the cursor at its end: whole words again.
+
+    `breaks` are those characters of COMP_WORDBREAKS that matter here.
+    """
+    script = [f". '{COMPLETIONS}/hubcli.bash'", f"COMP_WORDBREAKS=$' \\t\\n\"\\'><;|&({breaks}'"]
+    kept = []
+    for line in lines:
+        *_, last = re.split(r"(?<!\\) ", line)
+        words = [piece for word in re.split(r"(?<!\\) ", line) for piece in _pieces(word, breaks)]
+        # Bash has no empty word behind a : or =, but replaces what follows it.
+        replaced = "" if words[-1][:1] in (":", "=") and words[-1][0] in breaks else words[-1]
+        kept.append(last.removesuffix(replaced).lstrip("'\""))
+        quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in words)
+        told = "'" + line.replace("'", "'\\''") + "'"
+        script += [
+            f"COMP_LINE={told}; COMP_POINT=${{#COMP_LINE}}" if tells_line else "unset COMP_LINE COMP_POINT",
+            f"COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _hubcli hubcli",
+            'printf "%s\\n" "${COMPREPLY[@]}" END',
+        ]
+    told_by = subprocess.run(
+        [require("bash"), "--norc", "--noprofile", "-c", "\n".join(script)],
+        env={**os.environ, "HUBCLI_CACHE_DIR": str(cache), "LC_ALL": "C.UTF-8"},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told_by.stderr == ""
+    groups = told_by.stdout.split("END\n")[:-1]
+    return [
+        [start + one for one in group.split("\n")[:-1] if one]
+        for start, group in zip(kept, groups, strict=True)
+    ]
+
+
+def _pieces(word: str, breaks: str) -> list[str]:
+    if not word or not breaks or word[:1] in "'\"":
+        return [word]
+    return re.findall(f"[{breaks}]+|(?:[^{breaks}\\\\]|\\\\.)+", word)
+
+
+def fish_offers(lines: Sequence[str], cache: Path, folder: Path) -> list[list[tuple[str, str]]]:
+    """The words that fish offers for each line, and what it says of each."""
+    script = [f"source '{COMPLETIONS}/hubcli.fish'"]
+    for line in lines:
+        quoted = "'" + line.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        script += [f"complete -C {quoted}", "echo END"]
+    told = subprocess.run(
+        [require("fish"), "--no-config", "-c", "\n".join(script)],
+        env={**os.environ, "HUBCLI_CACHE_DIR": str(cache), "LC_ALL": "C.UTF-8"},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stderr == ""
+    groups = told.stdout.split("END\n")[:-1]
+    return [
+        [(row.partition("\t")[0], row.partition("\t")[2]) for row in group.splitlines()] for group in groups
+    ]

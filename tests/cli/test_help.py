@@ -1,0 +1,164 @@
+"""Help that fits a terminal and ends with examples; errors that name what was meant."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from hubcli.cli.app import app
+from tests import models
+from tests.cli.many import run_many
+from tests.cli.terminal import run_on_terminal
+from tests.conftest import Run
+
+COMMANDS = [str(command.name) for command in app.registered_commands]
+EXAMPLES = [
+    (str(command.name), line)
+    for command in app.registered_commands
+    for line in (command.epilog or "").replace("\\[", "[").splitlines()[1:]
+]
+# What needs no network, no TensorFlow and no file but those that the test makes.
+RUNNABLE = [
+    line.strip()
+    for _, line in EXAMPLES
+    if "https://" not in line and not re.search(r"train|keras|\./model |w\.h5|ckpt|locked|-r ", line)
+]
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_help_fits_the_terminal(columns: str) -> None:
+    for ran in run_many([["--help"], *([command, "--help"] for command in COMMANDS)], columns=columns)[0]:
+        assert ran.status == 0
+        assert max(map(len, ran.stdout.splitlines())) <= int(columns)
+
+
+def test_each_help_ends_with_examples_to_copy() -> None:
+    runs, _ = run_many([[command, "--help"] for command in COMMANDS])
+    for command, ran in zip(COMMANDS, runs, strict=True):
+        title, *lines = [line.strip() for line in ran.stdout.rsplit("╯", 1)[1].strip().splitlines()]
+        assert title == "Examples:"
+        assert lines == [line.strip() for name, line in EXAMPLES if name == command]
+        assert all(line.startswith(f"hubcli {command}") for line in lines)
+
+
+def test_help_on_a_terminal_has_colours_unless_they_are_unwanted() -> None:
+    command = [sys.executable, "-m", "hubcli", "ls", "--help"]
+    for variables, has_colours in (({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)):
+        status, screen = run_on_terminal(command, {**os.environ, **variables}, columns=80)
+        assert status == 0
+        assert bool(re.search("\x1b\\[[0-9;]*3[0-9]m", screen)) is has_colours
+        bare = re.sub("\x1b\\[[0-9;]*m", "", screen)
+        assert max(map(len, bare.splitlines())) <= 80
+
+
+def test_help_under_a_c_locale_is_plain(hubcli: Run) -> None:
+    told = hubcli("fetch", "--help", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert told.returncode == 0
+    assert told.stdout.isascii()
+
+
+def test_there_are_examples_that_run() -> None:
+    assert len(RUNNABLE) > 12
+    assert {line.split()[1] for line in RUNNABLE} >= {
+        "fetch",
+        "ls",
+        "inspect",
+        "verify",
+        "export",
+        "gc",
+        "rm",
+        "pin",
+    }
+
+
+def test_the_examples_run_as_they_are_written(
+    hubcli: Run, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HUBCLI_CACHE_DIR", str(cache))
+    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.tar.gz").write_bytes(models.archive())
+    models.write_tree(tmp_path / "mul", models.example_files())
+    lines = [["fetch", "example://mul/1"], *(shlex.split(line)[1:] for line in RUNNABLE)]
+    # What removes comes last, and isn't asked for.
+    lines.sort(key=lambda line: line[0] in ("rm", "gc"))
+    for line, ran in zip(
+        lines, run_many([[*line, "-y"] if line[0] == "rm" else line for line in lines])[0], strict=True
+    ):
+        # A pattern that fits nothing in this cache is no such model: 4. What --scan finds is 9.
+        allowed = (0, 4) if any("*" in word for word in line) else (0, 9) if "--scan" in line else (0,)
+        assert ran.status in allowed, (line, ran.stderr)
+
+
+@pytest.mark.parametrize(("command", "line"), EXAMPLES)
+def test_every_example_is_a_command_line_that_can_be_parsed(command: str, line: str) -> None:
+    from typer.main import get_command
+
+    program, name, *words = shlex.split(line)
+    assert (program, name) == ("hubcli", command)
+    parsed = get_command(app).commands[name].make_context(name, words)  # type: ignore[attr-defined]
+    assert not parsed.args
+
+
+# --- The near miss
+
+
+NEAR = {
+    "instpect": "inspect",
+    "fetsh": "fetch",
+    "finetune": "finetune-export",
+    "list": "ls",
+    "download": "fetch",
+    "Delete": "rm",
+    "--vrsion": "--version",
+    "ls --offlin": "--offline",
+    "fetch --conections 3 x": "--connections",
+    "export a b --format tr": "tar",
+    "export a b --layout servng": "serving",
+    "finetune-export a b --method rewrit": "rewrite",
+    "finetune-export a b --strategy mirored": "mirrored",
+    "inspect x --fail-on hgh": "high",
+    "ls --sort sise": "size",
+    "ls --sort size:dsc": "size:desc",
+    "ls --filter siz>1GB": "size",
+    "ls --filter kind=TF3": "TF2",
+    "ls --filter state=guted": "gutted",
+    "ls --filter pinned=ye": "yes",
+}
+
+
+def test_a_near_miss_is_named_in_text_and_in_json() -> None:
+    lines = [line.split() for line in NEAR]
+    plain, _ = run_many(lines)
+    as_json, _ = run_many([[*line, "--json"] for line in lines])
+    for meant, told, document in zip(NEAR.values(), plain, as_json, strict=True):
+        assert told.status == document.status == 2
+        assert f"Did you mean '{meant}'?\n" in told.stderr
+        error = json.loads(document.stdout)["error"]
+        assert error["message"].endswith(f"Did you mean '{meant}'?")
+        assert error["hint"]
+
+
+def test_an_option_in_the_wrong_place_is_told_where_it_stands() -> None:
+    places = {
+        "--offline ls": "hubcli ls --offline",
+        "--scan": "hubcli inspect --scan",
+        "fetch --scan x": "hubcli inspect --scan",
+        "ls --install-completion": "hubcli --install-completion",
+    }
+    for place, ran in zip(places.values(), run_many([line.split() for line in places])[0], strict=True):
+        assert ran.status == 2
+        assert f"{place}. See: hubcli " in ran.stderr
+
+
+def test_what_is_near_to_nothing_gets_no_suggestion() -> None:
+    lines = ["xyzzy", "ls --xyzzy", "ls --sort xyzzy", "export a b --format q", "ls --filter state=xyzzy"]
+    for ran in run_many([line.split() for line in lines])[0]:
+        assert ran.status == 2
+        assert "Did you mean" not in ran.stderr

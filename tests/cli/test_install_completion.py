@@ -1,0 +1,149 @@
+"""`hubcli --show-completion` and `--install-completion`, and the shells that start afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hubcli.cli.shells import SHELLS
+from tests.cli.shells import ENTER, TAB, home_of, require, shell_at_work
+from tests.conftest import Run
+from tests.entries import hubcli_entry
+
+HANDLE = "https://tfhub.dev/google/elmo/3"
+MARKS = {"bash": "complete -F _hubcli hubcli", "zsh": "#compdef hubcli", "fish": "complete -c hubcli"}
+HUBCLI = f"{shlex.quote(sys.executable)} -m hubcli"
+
+
+def install(shell: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "hubcli", "--install-completion", shell],
+        env={**os.environ, "HOME": str(home), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("form", ["{0} {1}", "{0}={1}"])
+def test_the_script_of_a_shell_is_shown(shell: str, form: str, hubcli: Run) -> None:
+    ran = hubcli(*form.format("--show-completion", shell).split())
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert MARKS.get(shell, "Register-ArgumentCompleter") in ran.stdout
+    assert ran.stdout.endswith("\n")
+
+
+@pytest.mark.parametrize("shell", MARKS)
+def test_the_shell_that_runs_it_is_known(shell: str) -> None:
+    # Another command follows: a shell puts the last one in its own place.
+    ran = subprocess.run(
+        [require(shell), "-c", f"{HUBCLI} --show-completion; echo done"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert MARKS[shell] in ran.stdout
+
+
+def test_another_shell_is_refused_and_the_near_miss_named(hubcli: Run) -> None:
+    for option in ("--show-completion", "--install-completion"):
+        ran = hubcli(option, "bsh")
+        assert ran.returncode == 2
+        assert ran.stderr.startswith(
+            "Error: There is no completion for the shell 'bsh'. Did you mean 'bash'?"
+        )
+
+
+@pytest.mark.parametrize("shell", MARKS)
+def test_what_is_installed_completes_in_the_next_shell(shell: str, tmp_path: Path) -> None:
+    require(shell)
+    cache, home = tmp_path / "cache", home_of(shell, tmp_path)
+    hubcli_entry(cache, HANDLE)
+    for _ in range(2):
+        ran = install(shell, home, ZDOTDIR=str(home), XDG_CONFIG_HOME=str(home / ".config"))
+        assert ran.returncode == 0, ran.stderr
+        assert MARKS[shell] in Path(ran.stdout.strip()).read_text()
+    startup = {"bash": ".bashrc", "zsh": ".zshrc"}.get(shell)
+    if startup is not None:
+        assert (home / startup).read_text().count("# hubcli completion") == 1
+        assert f"{home / startup} reads it" in ran.stderr
+    with shell_at_work(shell, tmp_path, cache, home=home) as running:
+        running.type(f"hubcli rm https://tfhub.dev/google/e{TAB}{ENTER}")
+        assert running.arguments() == ["rm", HANDLE]
+
+
+def test_a_startup_file_keeps_what_it_holds(tmp_path: Path) -> None:
+    home, dotfiles = tmp_path / "home of 'me'", tmp_path / "dotfiles"
+    home.mkdir()
+    dotfiles.mkdir()
+    (dotfiles / "bashrc").write_bytes(b"alias \xe9=true")
+    (home / ".bashrc").symlink_to(dotfiles / "bashrc")
+    assert install("bash", home).returncode == 0
+    content = (dotfiles / "bashrc").read_bytes()
+    assert content.startswith(b"alias \xe9=true\n[ ! -r ")
+    assert (home / ".bashrc").is_symlink()
+    checked = subprocess.run(
+        [require("bash"), "-c", '. "$0" && declare -F _hubcli', home / ".bashrc"],
+        capture_output=True,
+        check=False,
+    )
+    assert checked.stdout == b"_hubcli\n"
+
+
+def test_a_startup_file_is_no_trouble_once_the_script_is_gone(tmp_path: Path) -> None:
+    for shell, startup in (("bash", ".bashrc"), ("zsh", ".zshrc")):
+        Path(install(shell, tmp_path).stdout.strip()).unlink()
+        ran = subprocess.run(
+            [require(shell), "-c", f". {tmp_path / startup}"], capture_output=True, text=True, check=True
+        )
+        assert ran.stderr == ""
+
+
+def test_the_places_come_from_the_environment(tmp_path: Path) -> None:
+    ran = install("bash", tmp_path / "home", XDG_DATA_HOME=str(tmp_path / "data"))
+    assert ran.stdout.strip() == str(tmp_path / "data" / "bash-completion" / "completions" / "hubcli")
+    ran = install("fish", tmp_path / "home", XDG_CONFIG_HOME=str(tmp_path / "config"))
+    assert ran.stdout.strip() == str(tmp_path / "config" / "fish" / "completions" / "hubcli.fish")
+
+
+@pytest.mark.parametrize("shell", ["pwsh", "powershell"])
+def test_powershell_is_asked_for_its_profile(shell: str, tmp_path: Path) -> None:
+    """A script in PowerShell's place: none is to be had here."""
+    profile = tmp_path / "it's config" / "profile.ps1"
+    program = tmp_path / shell
+    program.write_text(f'#!/bin/sh\necho "{profile}"\n')
+    program.chmod(0o755)
+    for _ in range(2):
+        ran = install(shell, tmp_path, PATH=f"{tmp_path}:{os.environ['PATH']}")
+        assert ran.returncode == 0, ran.stderr
+    script = Path(ran.stdout.strip())
+    assert "Register-ArgumentCompleter" in script.read_text()
+    quoted = "'" + str(script).replace("'", "''") + "'"
+    assert profile.read_text() == (
+        f"if (Test-Path -LiteralPath {quoted}) {{ . {quoted} }}  # hubcli completion\n"
+    )
+
+
+def test_what_cannot_be_installed_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / ".local").touch()
+    ran = install("bash", tmp_path)
+    assert ran.returncode == 8
+    assert "hubcli --show-completion bash" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    ran = install("pwsh", tmp_path, PATH=str(tmp_path))
+    assert ran.returncode == 8
+    assert "hubcli --show-completion pwsh" in ran.stderr
+    told = subprocess.run(
+        [sys.executable, "-m", "hubcli", "--show-completion", "tcsh", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert json.loads(told.stdout)["error"]["code"] == "usage"

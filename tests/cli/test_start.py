@@ -1,0 +1,63 @@
+"""What a start loads: the budget that keeps hubcli quick."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from hubcli import __version__
+from hubcli.cli.app import app
+from tests.cli.many import run_many
+
+COMMANDS = [str(command.name) for command in app.registered_commands]
+HEAVY = {
+    *("tensorflow", "keras", "tf_keras", "tensorflow_hub", "numpy", "h5py", "safetensors"),
+    *("google.protobuf", "httpx", "httpcore", "isal", "google_crc32c", "ssl", "platformdirs"),
+}
+_PROGRAM = """
+import sys
+before = set(sys.modules)
+from hubcli.cli.main import main
+status = main(["--version"])
+print(status, *sorted(set(sys.modules) - before))
+"""
+
+
+def test_the_version_is_told_before_anything_else_is_loaded() -> None:
+    ran = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True)
+    told, loaded = ran.stdout.splitlines()
+    assert told == f"hubcli {__version__}"
+    assert loaded == "0 __future__ hubcli hubcli.cli hubcli.cli.main"
+
+
+def test_no_help_needs_protobuf_httpx_or_tensorflow() -> None:
+    lines = [["--help"], *([command, "--help"] for command in COMMANDS)]
+    runs, loaded = run_many(lines)
+    for line, ran in zip(lines, runs, strict=True):
+        assert ran.status == 0
+        assert f"Usage: hubcli {' '.join(line[:-1])}".rstrip() in ran.stdout
+    assert "rich" in loaded
+    assert not loaded & HEAVY
+
+
+def test_neither_a_usage_error_nor_a_script_needs_rich() -> None:
+    runs, loaded = run_many([["instpect"], ["ls", "--sise"], ["--show-completion", "bash"]])
+    assert [ran.status for ran in runs] == [2, 2, 0]
+    assert not loaded & {*HEAVY, "rich"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [(["--version", ">", "/dev/full"], 8), (["--version", ">&-"], 120), (["--version"], 0)],
+)
+def test_the_version_fails_as_every_payload_does(arguments: list[str], status: int) -> None:
+    ran = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m hubcli {' '.join(arguments)}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == status, ran.stderr
+    assert "Traceback" not in ran.stderr

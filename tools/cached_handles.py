@@ -1,0 +1,59 @@
+"""The two small programs by which bash, zsh and fish read the handles of a cache.
+
+Each TAB waits for them: a thousand entries take a tenth of what Python's own start
+and as many records would. They are POSIX, hold no single quote and no doubled backslash,
+and so can stand in single quotes in every shell. They write nothing and never complain.
+"""
+
+from __future__ import annotations
+
+__all__ = ["AWK_PROGRAM", "SH_PROGRAM"]
+
+# Arguments: the value of --cache-dir or nothing, the program below, whether sizes are wanted (0, 1).
+# Only regular files are opened: a pipe of that name would stop the shell.
+SH_PROGRAM = r"""
+root=${1:-${HUBCLI_CACHE_DIR:-$TFHUB_CACHE_DIR}}
+case $root in
+  "") case $(uname) in Darwin) root=$HOME/Library/Caches ;; *) root=$HOME/.cache ;; esac
+      root=${XDG_CACHE_HOME:-$root}/hubcli ;;
+  "~/"*) root=$HOME/${root#??} ;;
+  "\$HOME/"*) root=$HOME/${root#??????} ;;
+  /*) ;;
+  *) root=./$root ;;
+esac
+cd "$root" || exit 0
+LC_ALL=C
+export LC_ALL
+for record in *.descriptor.txt; do
+  [ -f "$record" ] && [ -d "${record%%.*}" ] && printf "%s\n" "${record%%.*}"
+done | awk -v sizes="$3" "$2"
+"""
+
+# A line for each entry whose handle begins with $hubcli_typed: the handle, and after a tab its size.
+# What isn't plain ASCII could command a terminal, and isn't told.
+AWK_PROGRAM = r"""
+function shown(bytes, unit) {
+  if (bytes < 1000) return bytes " B"
+  unit = 1
+  for (bytes /= 1000; bytes >= 999.5 && unit < 4; unit++) bytes /= 1000
+  return sprintf(bytes < 99.95 ? "%.1f %sB" : "%.0f %sB", bytes, substr("kMGT", unit, 1))
+}
+BEGIN { typed = ENVIRON["hubcli_typed"] }
+length($0) != 40 || /[^0-9a-f]/ { next }
+{
+  file = $0 ".descriptor.txt"; handle = ""
+  if ((getline line < file) > 0 && line ~ /^Module: /) handle = substr(line, 9)
+  close(file)
+  if (handle == "" || length(handle) > 2000 || handle ~ /[^!-~]/ || handle in told) next
+  if (substr(handle, 1, length(typed)) != typed) next
+  told[handle]; size = ""
+  if (sizes) {
+    file = $0 ".hubcli.json"; bytes = -1
+    while ((getline line < file) > 0)
+      if (substr(line, 1, 11) == "   \"size\": ") bytes += substr(line, 12) + (bytes < 0)
+    close(file)
+    if (bytes >= 0) size = shown(bytes)
+  }
+  print sizes ? handle "\t" size : handle
+}
+"""
