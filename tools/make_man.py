@@ -43,9 +43,7 @@ def man_page(line: CommandLine) -> str:
         *_section("COMMANDS", (row for command in line.commands for row in _command(command, shared))),
         *_section("OPTIONS OF EVERY COMMAND", (row for option in shared for row in _option(option))),
         *_section("OTHER OPTIONS", (row for option in line.root.options for row in _option(option))),
-        *_section(
-            "ENVIRONMENT", _table((", ".join(one.names), f"{_sentence(one.meaning)}.") for one in VARIABLES)
-        ),
+        *_section("ENVIRONMENT", _table(_variables())),
         *_section("EXIT STATUS", _table((str(int(one)), f"{one.meaning}.") for one in ExitStatus)),
         *_section("FILES", _table(FILES)),
         *_section("EXAMPLES", _examples(line.commands)),
