@@ -28,6 +28,7 @@ from hubcli.commands.stop import Stop
 from hubcli.commands.versions import versioned
 from hubcli.errors import (
     BrokenModelError,
+    CacheError,
     IntegrityError,
     LockLostError,
 )
@@ -206,7 +207,8 @@ class _Fetch:
         while entry is None:
             with attempts.borne(staging.clear):
                 entry = self._attempt(staging, attempts, cached)
-        attempts.discard()
+        with suppress(CacheError):  # The model is there: what can't be removed beside it is left to gc.
+            attempts.discard()
         return entry
 
     def _attempt(self, staging: Staging, attempts: Attempts, cached: Entry | None) -> Entry:

@@ -7,7 +7,6 @@ documentation of `x-goog-hash`.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -66,7 +65,7 @@ def _read(name: str, value: str) -> Iterator[Digest]:
     for algorithm, encoded in pairs:
         try:
             decoded = base64.b64decode(encoded.strip(), validate=True)
-        except binascii.Error:
+        except ValueError:  # Not even ASCII, or no base64.
             continue
         if algorithm in _ALGORITHMS and len(decoded) == _SIZES_BYTES[algorithm]:
             yield Digest(name, algorithm, decoded)

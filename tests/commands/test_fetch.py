@@ -566,6 +566,14 @@ def test_a_cache_that_can_not_be_written_is_a_clear_error_for_a_miss(
     assert caught.value.exit_status == 8
 
 
+def test_what_stands_in_the_place_of_a_spool_is_no_fault_of_the_model(
+    settings: Settings, server: HubServer, cache: Path
+) -> None:
+    url = server.serve("/m/1", models.archive())
+    (cache / f"{Handle.parse(url).cache_key}.hubcli.part").mkdir(parents=True)
+    assert models.tree_files(fetch(url, settings).path) == models.example_files()
+
+
 # What a whole archive may hold, and a model may not
 
 
