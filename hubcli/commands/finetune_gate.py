@@ -32,7 +32,7 @@ def require_trained(values: Values, options: FinetuneOptions) -> None:
     others = len(values.changed)
     told = f"; of the others {others} did, such as statistics of batch norm" if others else ""
     cause = (
-        "Was the layer made with trainable=True, and its training flag passed on?"
+        "Was the layer made of the object that was given, with trainable=True?"
         if options.weights is None
         else "Are they from before the training, or was the layer frozen?"
     )

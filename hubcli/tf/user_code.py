@@ -19,6 +19,8 @@ from hubcli.tf.messages import frames_in, one_line
 
 __all__ = ["load_module", "near_misses", "own_directory", "user_errors"]
 
+_SAID_CHARACTERS = 500
+
 
 def load_module(text: str) -> ModuleType:
     """The module of a file (`train.py`, `dir/layers.py`) or of a dotted name (`package.module`).
@@ -120,9 +122,10 @@ def _load_file(path: Path) -> ModuleType:
 
 
 def _said(error: BaseException) -> str:
-    """The kind of the error and its message, in one line."""
+    """The kind of the error and the beginning of its message, in one line: some hold whole arrays."""
     kind = type(error).__name__
-    return f"{kind}: {one_line(error).removeprefix(f'{kind}: ') or 'no message'}"
+    text = one_line(error).removeprefix(f"{kind}: ") or "no message"
+    return f"{kind}: {text if len(text) <= _SAID_CHARACTERS else f'{text[:_SAID_CHARACTERS]} …'}"
 
 
 def _own_frame(error: BaseException) -> str:
@@ -142,13 +145,14 @@ def _is_library(filename: str) -> bool:
     return filename.startswith(beginnings) or any(part in filename for part in parts)
 
 
+_OTHER_KERAS = (
+    "tensorflow_hub's KerasLayer is one of Keras 2: build the model with tf_keras, "
+    "or set TF_USE_LEGACY_KERAS=1 where the code says tf.keras."
+)
 # Beginnings and parts of messages that are known to puzzle, each with what to do.
 _ADVICE = (
-    (
-        "Only instances of",
-        "tensorflow_hub's KerasLayer is one of Keras 2: build the model with tf_keras, "
-        "or set TF_USE_LEGACY_KERAS=1 where the code says tf.keras.",
-    ),
+    ("Only instances of", _OTHER_KERAS),
+    ("A KerasTensor", _OTHER_KERAS),
     (
         "object is not callable",
         "The model has no __call__: call obj.signatures[…]; see: hubcli inspect MODEL --check",

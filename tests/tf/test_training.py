@@ -66,6 +66,13 @@ def wrong_loss(obj):
 def many_lines(obj):
     raise ValueError("one\\n  two\\n")
 
+def whole_arrays(obj):
+    raise ValueError("no such array: " + "0.1 " * 1000)
+
+def other_keras(obj):
+    import keras
+    hub.KerasLayer(obj)(keras.Input([3]))
+
 number = 3
 """
 
@@ -159,6 +166,18 @@ def test_a_fault_within_a_graph_is_told_in_one_line_without_its_frames(
     assert f": {script}:{number}: {said}" in caught.value.message
     assert "\n" not in caught.value.message
     assert 'File "' not in caught.value.message
+
+
+def test_a_long_message_is_cut_and_a_puzzling_one_gets_advice(zoo: Zoo, script: Path) -> None:
+    pytest.importorskip("tensorflow_hub")
+    source = zoo("plain_module")
+    info, obj = read(source), load_model(source)
+    with pytest.raises(TensorFlowError, match=r"no such array: (0\.1 )+\S* …$") as caught:
+        train(obj, TrainingFunction.load(f"{script}:whole_arrays"), {}, info)
+    assert len(caught.value.message) < 800
+    with pytest.raises(TensorFlowError) as caught:
+        train(obj, TrainingFunction.load(f"{script}:other_keras"), {}, info)
+    assert "TF_USE_LEGACY_KERAS=1" in caught.value.hint
 
 
 def test_a_function_that_cannot_be_found_is_a_fault_of_usage(script: Path, tmp_path: Path) -> None:
