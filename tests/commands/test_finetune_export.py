@@ -50,20 +50,8 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Path:
-    """The built-in example: one variable, 2.0, by which it multiplies."""
-    return models.write_tree(tmp_path / "model", models.example_files())
-
-
-@pytest.fixture
 def tuned(tmp_path: Path) -> Path:
     return models.write_safetensors(tmp_path / "tuned.safetensors", v=[3.0])
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    (tmp_path / "out").mkdir()
-    return tmp_path / "out"
 
 
 def rewriting(weights: Path, **options: Any) -> FinetuneOptions:

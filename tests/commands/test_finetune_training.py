@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import struct
-import subprocess
-import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -28,164 +23,22 @@ from hubcli.savedmodel.diff import Difference, compare
 from hubcli.savedmodel.files import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from tests import models
-from tests.commands.test_finetune_export import WITHOUT_VARIABLES, value_in
-from tests.conftest import ROOT, Run
+from tests.commands.test_finetune_export import WITHOUT_VARIABLES
 from tests.corpus import KINDS, corpus_model
 from tests.disks import mounted
 from tests.savedmodel.conftest import Zoo, zoo
 
 __all__ = ["zoo"]
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
-
-SCRIPT = """
-import subprocess, sys
-
-def add(obj, by=1.0, names=None):
-    print("adding", by)
-    subprocess.run([sys.executable, "-c", "print('a child speaks')"])
-    for variable in obj.trainable_variables:
-        variable.assign_add(variable * 0 + by)
-
-def add_to_all(obj):
-    for variable in obj.variables:
-        if variable.dtype.is_floating:
-            variable.assign_add(variable * 0 + 1)
-
-def nothing(obj):
-    pass
-
-def count_only(obj):
-    for variable in obj.variables:
-        if not variable.trainable:
-            variable.assign_add(variable * 0 + 1)
-
-def poison(obj):
-    for variable in obj.trainable_variables:
-        variable.assign(variable / 0.0)
-
-def grow(obj):
-    obj.trainable_variables[0].assign([[1.0]])
-
-def fail(obj):
-    raise ValueError("the data is not there")
-
-def list_otherwise(obj):
-    add(obj)
-    obj.trainable_variables = obj.trainable_variables[:1]
-    obj.variables = obj.variables[::-1]
-    obj.regularization_losses = []
-
-def take_lists_away(obj):
-    add(obj)
-    del obj.trainable_variables
-
-def put_a_variable_in_place(obj):
-    import tensorflow as tf
-    add(obj)
-    obj.v = tf.Variable(obj.v)
-
-def take_a_variable_away(obj):
-    add(obj)
-    del obj.v
-
-def put_a_function_in_place(obj):
-    import tensorflow as tf
-    add(obj)
-    call = obj.__call__
-    obj.__call__ = tf.function(lambda x: call(x) + 1, input_signature=[tf.TensorSpec([None, 1], name="x")])
-
-def go_elsewhere(obj, to):
-    import os
-    add(obj)
-    os.chdir(to)
-
-def replace_streams(obj, close=False):
-    import io, sys
-    add(obj)
-    if close:
-        sys.stdout.close()
-    sys.stdout, sys.stderr = io.StringIO(), None
-
-def fail_hard(obj):
-    import asyncio
-    raise asyncio.CancelledError("the worker went away")
-
-def fill_a_table(obj):
-    import tensorflow as tf
-    obj.kernel.assign([2.0])
-    obj.fill(tf.constant(["new"]), tf.constant([5.0]))
-
-def save_over(obj, model):
-    import tensorflow as tf
-    add(obj)
-    tf.saved_model.save(obj, model)
-
-def remove(obj, model):
-    import shutil
-    shutil.rmtree(model)
-
-async def later(obj):
-    add(obj)
-
-def piecewise(obj):
-    yield add(obj)
-
-def fill_the_disk(obj, place):
-    import contextlib
-    add(obj)
-    with contextlib.suppress(OSError), open(place, "wb", buffering=0) as file:
-        while file.write(bytes(4096)):
-            pass
-
-def wait(obj):
-    print("training begins", flush=True)
-    sys.stdin.read()
-
-def to_the_last(obj, lines=1):
-    import os, signal
-    add(obj)
-    seen = set()
-    def trace(frame, event, argument):
-        name = frame.f_code.co_filename
-        if not name.endswith(("commands/destination.py", "commands/finetune_training.py", "tf/live_model.py",
-                              "tf/resave.py", "savedmodel/rewrite.py", "commands/finetune_gate.py",
-                              "commands/finetune_export.py")):
-            return None
-        if event == "line" and (name, frame.f_lineno) not in seen:
-            seen.add((name, frame.f_lineno))
-            if len(seen) == lines:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return trace
-    sys.settrace(trace)
-"""
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.usefixtures("needs_tensorflow"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
 
 # What TensorFlow can't load, or would lose when it saves it again.
 UNLOADED = ("serving_counter", "serving_half_plus_three")
 UNSAVED = (*(name for name, kind in KINDS.items() if kind == "TF1"), "serving_half_plus_two_tf2")
-
-
-@pytest.fixture(autouse=True)
-def _needs_tensorflow() -> None:
-    pytest.importorskip("tensorflow", reason="TensorFlow isn't installed: pip install '.[dev]'")
-
-
-@pytest.fixture
-def script(tmp_path: Path) -> Path:
-    path = tmp_path / "tuning.py"
-    path.write_text(SCRIPT)
-    return path
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return models.write_tree(tmp_path / "model", models.example_files())
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    (tmp_path / "out").mkdir()
-    return tmp_path / "out"
 
 
 def trained(model: Path, out: Path, train: str, **options: Any) -> FinetuneResult:
@@ -478,6 +331,27 @@ def test_a_disk_that_is_full_after_the_training_is_told_as_that(
         assert list(disk.iterdir()) == [filler]
 
 
+def test_a_function_that_ends_the_program_ends_itself_alone(model: Path, script: Path, out: Path) -> None:
+    assert (
+        "ended the program with status 0" in refused(TensorFlowError, model, out, f"{script}:leave").message
+    )
+
+
+def test_a_thread_that_trains_on_is_found(model: Path, script: Path, out: Path, tmp_path: Path) -> None:
+    until = tmp_path / "until"
+    try:
+        error = refused(
+            TensorFlowError, model, out, f"{script}:go_on_beside", arguments={"until": str(until)}
+        )
+    finally:
+        until.touch()
+        for thread in threading.enumerate():
+            if thread.name == "beside":
+                thread.join()
+    assert "the variable v holds other values" in error.message
+    assert "Let it end first" in error.hint
+
+
 def test_nan_is_refused_until_it_is_allowed(model: Path, script: Path, out: Path) -> None:
     assert "--allow-nan" in refused(ValuesError, model, out, f"{script}:poison").hint
     trained(model, out, f"{script}:poison", allow_nan=True)
@@ -506,90 +380,3 @@ def test_a_function_that_is_not_there_is_told(
     text: str, kind: type[HubcliError], model: Path, script: Path, out: Path
 ) -> None:
     refused(kind, model, out, text.format(script=script))
-
-
-# On the command line -----------------------------------------------------------------------------
-
-
-def command(model: Path, out: Path, script: Path, function: str, *options: str) -> list[str]:
-    return ["finetune-export", str(model), str(out / "tuned"), "--train", f"{script}:{function}", *options]
-
-
-def test_what_the_function_prints_is_seen_and_is_no_payload(
-    model: Path, script: Path, out: Path, hubcli: Run
-) -> None:
-    ran = hubcli(*command(model, out, script, "add", "--arg", "by=0.25", "--arg", "names=words", "--json"))
-    assert ran.returncode == 0, ran.stderr
-    document = json.loads(ran.stdout)
-    assert document["destination"] == str(out / "tuned")
-    assert document["values"]["changed"][0]["largest_change"] == 0.25
-    assert "adding 0.25\n" in ran.stderr
-    assert "a child speaks\n" in ran.stderr
-    # TensorFlow's own talk is not shown.
-    assert "oneDNN" not in ran.stderr
-    assert "CUDA" not in ran.stderr
-
-
-@pytest.mark.parametrize("close", ["true", "false"])
-def test_the_payload_is_written_whatever_the_function_does_to_its_streams(
-    close: str, model: Path, script: Path, out: Path, hubcli: Run
-) -> None:
-    ran = hubcli(*command(model, out, script, "replace_streams", "--arg", f"close={close}", "-q"))
-    assert (ran.returncode, ran.stdout) == (0, f"{out / 'tuned'}\n")
-
-
-def test_whatever_the_function_raises_is_shown_as_its_own(
-    model: Path, script: Path, out: Path, hubcli: Run
-) -> None:
-    ran = hubcli(*command(model, out, script, "fail_hard"))
-    assert ran.returncode == 7
-    assert "CancelledError: the worker went away" in ran.stderr
-    assert "Traceback" not in ran.stderr
-
-
-def test_an_exception_is_shown_as_the_functions_own(
-    model: Path, script: Path, out: Path, hubcli: Run
-) -> None:
-    ran = hubcli(*command(model, out, script, "fail"))
-    assert ran.returncode == 7
-    line = SCRIPT.splitlines().index('    raise ValueError("the data is not there")') + 1
-    assert f"{script}:{line}: ValueError: the data is not there" in ran.stderr
-    assert "Traceback" not in ran.stderr
-    assert "Traceback" in hubcli(*command(model, out, script, "fail", "--debug")).stderr
-    assert list(out.iterdir()) == []
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_training_leaves_nothing(
-    number: signal.Signals, model: Path, script: Path, out: Path, cache: Path
-) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "hubcli", *command(model, out, script, "wait")],
-        env={**os.environ, "HUBCLI_CACHE_DIR": str(cache)},
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=ROOT,
-        text=True,
-    ) as running:
-        assert running.stderr is not None
-        assert any("training begins" in line for line in running.stderr)
-        assert [path.name.endswith(".hubcli-tmp") for path in out.iterdir()] == [True]
-        running.send_signal(number)
-        assert running.wait(60) == 130
-    assert list(out.iterdir()) == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("lines", range(5, 125, 24))
-@pytest.mark.parametrize("method", Method)
-def test_a_killed_export_leaves_the_place_absent_or_whole(
-    method: Method, lines: int, model: Path, script: Path, out: Path, hubcli: Run
-) -> None:
-    options = ("--arg", f"lines={lines}", "--method", method.value)
-    ran = hubcli(*command(model, out, script, "to_the_last", *options))
-    assert ran.returncode == -signal.SIGKILL, ran.stderr
-    beside = [path.name for path in out.iterdir() if path.name != "tuned"]
-    assert all(name.endswith(".hubcli-tmp") for name in beside)
-    if (out / "tuned").exists():
-        assert value_in(out / "tuned") == struct.pack("<f", 3.0)
-        assert {one.part for one in differences(model, out / "tuned")} == {"value"}
