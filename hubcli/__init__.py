@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hubcli.commands.finetune_export import finetune_export
     from hubcli.commands.gc import gc
     from hubcli.commands.inspect import inspect
+    from hubcli.commands.load import load, resolve
     from hubcli.commands.ls import ls
     from hubcli.commands.pin import pin, unpin
     from hubcli.commands.rm import rm
@@ -39,8 +40,10 @@ __all__ = [
     "finetune_export",
     "gc",
     "inspect",
+    "load",
     "ls",
     "pin",
+    "resolve",
     "rm",
     "unpin",
     "verify",
@@ -53,8 +56,10 @@ _HOMES = {
     "finetune_export": "hubcli.commands.finetune_export",
     "gc": "hubcli.commands.gc",
     "inspect": "hubcli.commands.inspect",
+    "load": "hubcli.commands.load",
     "ls": "hubcli.commands.ls",
     "pin": "hubcli.commands.pin",
+    "resolve": "hubcli.commands.load",
     "rm": "hubcli.commands.rm",
     "unpin": "hubcli.commands.pin",
     "verify": "hubcli.commands.verify",

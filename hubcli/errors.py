@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import Any, TypeVar
 
 __all__ = [
+    "ArgumentError",
     "AuthenticationError",
     "BodyChangedError",
     "BrokenModelError",
@@ -29,7 +30,9 @@ __all__ = [
     "LockLostError",
     "LockTimeoutError",
     "MappingError",
+    "MissingPathError",
     "NetworkError",
+    "NoModelError",
     "NotFoundError",
     "OfflineError",
     "OutputError",
@@ -267,6 +270,24 @@ class Interrupted(HubcliError):
     def __init__(self, message: str, *, hint: str = "", partial: dict[str, Any] | None = None) -> None:
         super().__init__(message, hint=hint)
         self.partial = partial or {}
+
+
+# What `load` and `KerasLayer` raise where tensorflow_hub raises the built-in class: code that was written
+# for it goes on to catch it.
+
+
+class ArgumentError(UsageError, ValueError):
+    """An argument of a Python function that can't be what it is."""
+
+    code = "argument"
+
+
+class MissingPathError(NotFoundError, OSError):
+    """Nothing is at the path."""
+
+
+class NoModelError(BrokenModelError, ValueError):
+    """A directory without a SavedModel in it."""
 
 
 def means_full(error: OSError) -> bool:

@@ -29,6 +29,7 @@ ACCEPTED = (
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
 _FORMAT_QUERY = "tf-hub-format=compressed"
+_DIRECTORY_QUERY = "tf-hub-format=uncompressed"
 _LEFT_IN = re.compile(r"tf-hub-format|tfhub-redirect")
 # What people leave behind a handle when they copy it from a log or a browser.
 _SUFFIXES = ("", "/", "?tf-hub-format=compressed", "?tfhub-redirect=true")
@@ -112,6 +113,14 @@ class Handle:
         """Names under which `hub.load` looks for the other spellings, the typed one included."""
         spellings = dict.fromkeys((*self.aliases, self.text) if "://" in self.text else self.aliases)
         return tuple(key_of(spelling) for spelling in spellings if spelling != self.canonical)
+
+    @property
+    def directory_url(self) -> str | None:
+        """Where a host of the TF Hub protocol tells the directory of the unpacked model; None of no host."""
+        if self.archive_url is None:
+            return None
+        asked = self.text.partition("#")[0] if self.kind is HandleKind.HTTP else self.canonical
+        return with_query(asked, _DIRECTORY_QUERY)
 
     @property
     def is_remote(self) -> bool:

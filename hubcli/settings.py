@@ -34,6 +34,7 @@ _OFF = ("", "0", "false", "no", "off")
 _CONFIG_NAME = "config.toml"
 # One form of a TOML line, because Python reads TOML from 3.11 on alone.
 _CONFIG_LINE = re.compile(r"""([\w-]+)\s*=\s*(?:"([^"\\]*)"|'([^']*)')\s*(?:\#.*)?""")
+_LOAD_FORMATS = ("", "AUTO", "COMPRESSED", "UNCOMPRESSED")
 # A Path has already made one slash of two.
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
@@ -132,7 +133,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What flags and environment decided. Durations are in seconds."""
+    """What flags and environment decided. Durations are in seconds; `load_format` is as it was set."""
 
     cache_root: Path
     cache_root_source: str
@@ -143,6 +144,7 @@ class Settings:
     no_color: bool = False
     access: Access = field(default_factory=Access)
     kagglehub_root: Path | None = None
+    load_format: str = ""
 
     @classmethod
     def read(
@@ -179,12 +181,26 @@ class Settings:
             no_color=no_color or bool(env.get("NO_COLOR")) or env.get("TERM") == "dumb",
             access=Access.read(env, ca_file),
             kagglehub_root=_kagglehub_root(env),
+            load_format=env.get("TFHUB_MODEL_LOAD_FORMAT", ""),
         )
 
     @property
     def root_is_unknown_to_tensorflow_hub(self) -> bool:
         """Whether `hub.load` needs to be told of the root by `TFHUB_CACHE_DIR`."""
         return self.cache_root_source == "default"
+
+    @property
+    def reads_uncompressed(self) -> bool:
+        """Whether `load` reads models where they lie, uncompressed, rather than fetching them.
+
+        As tensorflow_hub does by TFHUB_MODEL_LOAD_FORMAT. Raises UsageError for what that can't be.
+        """
+        if self.load_format not in _LOAD_FORMATS:
+            raise UsageError(
+                f"TFHUB_MODEL_LOAD_FORMAT is '{self.load_format}', which is no format",
+                hint=f"Set one of {', '.join(filter(None, _LOAD_FORMATS))}, or unset it.",
+            )
+        return self.load_format == "UNCOMPRESSED"
 
     def mirrored(self, url: str) -> str:
         """The URL to ask for `url`: the longest matching mirror decides."""

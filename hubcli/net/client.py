@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -45,6 +45,7 @@ class Client:
         *,
         with_credentials: bool = True,
         method: str = "GET",
+        redirects: Collection[int] = _REDIRECTS,
     ) -> httpx.Response:
         """The answer to `GET url`, its body still unread, redirects followed; its `history` has those.
 
@@ -58,7 +59,7 @@ class Client:
             with_credentials = with_credentials and self._credentials.may_go_to(url)
             response = self._send(method, url, headers or {}, with_credentials=with_credentials)
             response.history = history
-            if response.status_code not in _REDIRECTS:
+            if response.status_code not in redirects:
                 return response
             response.close()
             history = [*history, response]

@@ -21,7 +21,7 @@ from typing import Any
 
 from hubcli.errors import TensorFlowError
 
-__all__ = ["KerasGeneration", "import_h5py", "import_keras", "import_tensorflow"]
+__all__ = ["KerasGeneration", "import_h5py", "import_keras", "import_tensorflow", "use_tensorflow"]
 
 _HINT = "Install it: pip install 'hubcli[tf]'"
 _BACKEND = "KERAS_BACKEND"
@@ -54,7 +54,12 @@ class KerasGeneration(Enum):
 
 
 def import_tensorflow() -> Any:
-    """The module `tensorflow`. Raises TensorFlowError where it isn't installed or doesn't load."""
+    """The module `tensorflow`, without its noise unless another imported it before.
+
+    Raises TensorFlowError where it isn't installed or doesn't load.
+    """
+    if sys.modules.get("tensorflow") is not None:
+        return sys.modules["tensorflow"]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _tensorflow_backend():
         module = _import("tensorflow", _HINT)
@@ -64,6 +69,14 @@ def import_tensorflow() -> Any:
 
     absl_logging.set_verbosity(absl_logging.ERROR)
     return module
+
+
+def use_tensorflow() -> Any:
+    """The module `tensorflow` as any program imports it: what it logs, and which Keras it uses, are left.
+
+    Raises TensorFlowError where it isn't installed or doesn't load.
+    """
+    return _import("tensorflow", _HINT)
 
 
 def import_keras(generation: KerasGeneration) -> Any:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hubcli.errors import TensorFlowError
+from hubcli.errors import MissingPathError, NoModelError, TensorFlowError
+from hubcli.formats.files import MAIN_FILES
 from hubcli.savedmodel.info import SavedModelInfo
 from hubcli.savedmodel.objects import LISTS
 from hubcli.savedmodel.variables import Variable
-from hubcli.tf.importing import import_tensorflow
+from hubcli.tf.importing import import_tensorflow, use_tensorflow
 from hubcli.tf.messages import first_line
 from hubcli.tf.variables import live_variables
 
-__all__ = ["OwnLists", "RestoredLists", "copy_values", "load_model", "restore_lists"]
+__all__ = [
+    "OwnLists",
+    "RestoredLists",
+    "copy_values",
+    "load_model",
+    "load_object",
+    "require_directory",
+    "restore_lists",
+]
 
 _TF1_HUB_MARKER = "tfhub_module.pb"
 
@@ -75,17 +85,34 @@ def load_model(path: Path, tags: tuple[str, ...] | None = None, *, name: str = "
     """
     tf = import_tensorflow()
     is_hub_module = (path / _TF1_HUB_MARKER).is_file()
-    chosen = list(tags) if tags is not None else [] if is_hub_module else None
-    try:
-        obj = tf.saved_model.load(str(path), tags=chosen)
-    # Loading runs the model's own initializers, which fail in many ways.
-    except Exception as error:
-        raise TensorFlowError(
-            f"TensorFlow can't load {name or path}: {type(error).__name__}: {first_line(error)}",
-            hint=_hint(str(error)),
-        ) from error
-    obj._is_hub_module_v1 = is_hub_module  # tensorflow_hub's KerasLayer asks for it.
-    return obj
+    return _load(tf, str(path), tags, None, name=name, is_hub_module=is_hub_module)
+
+
+def load_object(path: str, tags: tuple[str, ...] | None = None, options: Any = None) -> Any:
+    """The same of any path that TensorFlow reads, with its `LoadOptions`; what it logs is the program's.
+
+    Raises NoModelError where no SavedModel is there, TensorFlowError.
+    """
+    tf = use_tensorflow()
+    with _readable(path):
+        there = {name for name in (*MAIN_FILES, _TF1_HUB_MARKER) if tf.io.gfile.exists(f"{path}/{name}")}
+    if not there & {*MAIN_FILES}:
+        raise NoModelError(
+            "Trying to load a model of incompatible/unknown type. "
+            f"'{path}' contains neither '{MAIN_FILES[0]}' nor '{MAIN_FILES[1]}'.",
+            hint="Name the directory that holds it.",
+        )
+    return _load(tf, path, tags, options, is_hub_module=_TF1_HUB_MARKER in there)
+
+
+def require_directory(path: str) -> str:
+    """The path, once TensorFlow says that something is there. Raises MissingPathError, TensorFlowError."""
+    tf = use_tensorflow()
+    with _readable(path):
+        is_there = tf.io.gfile.exists(path)
+    if not is_there:
+        raise MissingPathError(f"{path} does not exist.", hint="Check its spelling, and who may read it.")
+    return path
 
 
 def restore_lists(obj: Any, info: SavedModelInfo) -> RestoredLists:
@@ -114,6 +141,41 @@ def copy_values(source: Any, target: Any, info: SavedModelInfo) -> None:
     for path, variable in live_variables(target, info).items():
         if path in origin:
             variable.assign(origin[path].numpy())
+
+
+def _load(
+    tf: Any,
+    path: str,
+    tags: tuple[str, ...] | None,
+    options: Any,
+    *,
+    name: str = "",
+    is_hub_module: bool,
+) -> Any:
+    chosen = list(tags) if tags is not None else [] if is_hub_module else None
+    try:
+        obj = tf.saved_model.load(path, tags=chosen, options=options)
+    # Loading runs the model's own initializers, which fail in many ways.
+    except Exception as error:
+        raise TensorFlowError(
+            f"TensorFlow can't load {name or path}: {type(error).__name__}: {first_line(error)}",
+            hint=_hint(str(error)),
+        ) from error
+    obj._is_hub_module_v1 = is_hub_module  # tensorflow_hub's KerasLayer asks for it.
+    return obj
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """What TensorFlow says of a place that it can't read, as an error of ours."""
+    tf = use_tensorflow()
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise TensorFlowError(
+            f"TensorFlow can't read {path}: {first_line(error)}",
+            hint="Check the network, and credentials for the bucket (GOOGLE_APPLICATION_CREDENTIALS).",
+        ) from error
 
 
 def _to_list(info: SavedModelInfo) -> list[Variable]:

@@ -1,0 +1,134 @@
+"""`resolve` and `load`: what Python programs come for, in the way of tensorflow_hub's `module_v2.py`."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Collection
+from typing import Any
+
+from hubcli.cache.entry import Entry
+from hubcli.commands.fetch import fetch
+from hubcli.commands.listener import Listener
+from hubcli.commands.sources import offline_miss, unreadable_bucket
+from hubcli.errors import ArgumentError, HandleError, MissingPathError
+from hubcli.handle import ACCEPTED, ARCHIVE_SUFFIXES, Handle, HandleKind
+from hubcli.net.retries import DEFAULT_RETRIES, Retries
+from hubcli.settings import Settings
+from hubcli.tf.loading import load_object, require_directory
+
+__all__ = ["load", "resolve"]
+
+
+def resolve(handle: str, *, settings: Settings | None = None) -> str:
+    """The directory of the model, which is fetched and checked if it isn't cached.
+
+    `handle` is any that `hubcli fetch` takes, spelled in any way; a directory is
+    its own place, given back as it was typed. `gs://` directories are given back
+    too: TensorFlow reads them itself. So it does with the directory that the
+    host names where TFHUB_MODEL_LOAD_FORMAT is UNCOMPRESSED. What is in the
+    cache counts as used now. Settings, cache, offline mode and checks are those
+    of the command line.
+
+    >>> resolve(".")
+    '.'
+
+    Raises HubcliError of the class that fits: HandleError, NetworkError,
+    IntegrityError, CacheError, NotFoundError (for a path: MissingPathError, an
+    OSError); ArgumentError, a ValueError, for what is no text. The protocol:
+    https://www.tensorflow.org/hub/hosting.
+    """
+    if not isinstance(handle, str):
+        raise ArgumentError(f"Expected a string, got {handle}", hint=ACCEPTED)
+    parsed, settings = _parse(handle), settings or Settings.read()
+    if parsed.kind is HandleKind.PATH:
+        return _own_place(parsed, settings)
+    if parsed.kind is HandleKind.GCS:
+        if parsed.canonical.endswith(ARCHIVE_SUFFIXES):
+            raise unreadable_bucket(parsed)
+        return require_directory(parsed.canonical)
+    if parsed.is_remote and settings.reads_uncompressed:
+        return _where_it_lies(parsed, settings)
+    return str(fetch(parsed, settings, listener=_Log()).path)
+
+
+def load(
+    handle: str,
+    tags: Collection[str] | None = None,
+    options: Any = None,
+    *,
+    settings: Settings | None = None,
+) -> Any:
+    """The object in the model, as `tensorflow_hub.load` and `tf.saved_model.load` give it.
+
+    Of a Reusable SavedModel it is callable, with `variables`,
+    `trainable_variables` and `regularization_losses`; of any model it has
+    `signatures`, a dict of functions from tensors by name to tensors by name,
+    shaped as `hubcli inspect` tells. Keep it as long as its functions are
+    called.
+
+    `tags` choose the graph of a model with several; of the TF1 Hub format
+    without them the graph with no tags, that for inference, is loaded.
+    `options` is a `tf.saved_model.LoadOptions`.
+
+    Raises what `resolve` does; NoModelError, a ValueError, for a directory
+    without a SavedModel; TensorFlowError where TensorFlow isn't installed or
+    can't load the model.
+    """
+    path = resolve(handle, settings=settings)
+    return load_object(path, None if tags is None else tuple(tags), options)
+
+
+def _parse(text: str) -> Handle:
+    """The handle. Raises MissingPathError, as tensorflow_hub, for a path where nothing is."""
+    try:
+        handle = Handle.parse(text)
+    except HandleError as error:
+        if "://" in text or not text.strip():
+            raise
+        raise MissingPathError(f"{text} does not exist.", hint=error.hint) from error
+    if handle.path is not None and not os.path.exists(handle.path):  # noqa: PTH110 - Path.exists may raise
+        raise MissingPathError(f"{text} does not exist.", hint="Check the path.")
+    return handle
+
+
+def _own_place(handle: Handle, settings: Settings) -> str:
+    """The path as it was typed, unless TensorFlow wouldn't understand it so."""
+    path = handle.path
+    assert path is not None
+    entry = Entry.at(path, settings.cache_root)
+    if entry is not None:
+        entry.touch()
+    return handle.text if os.path.exists(handle.text) else str(path)  # noqa: PTH110
+
+
+def _where_it_lies(handle: Handle, settings: Settings) -> str:
+    if settings.offline:
+        raise offline_miss(handle)
+    from hubcli.net.directory import ask_directory  # What is cached needs no HTTP.
+
+    url = handle.directory_url
+    assert url is not None
+    told = ask_directory(
+        settings.mirrored(url), settings.timeout_s, Retries(DEFAULT_RETRIES), settings.access
+    )
+    return require_directory(told)
+
+
+class _Log(Listener):
+    """Tells a program's log what the command line tells its user."""
+
+    def __init__(self) -> None:
+        self._logger = logging.getLogger("hubcli")
+
+    def started(self, handle: str, source: str, size_bytes: int | None) -> None:
+        self._logger.info("Fetching %s from %s", handle, source)
+
+    def waiting(self, handle: str, holder: str) -> None:
+        self._logger.warning("Waiting for %s, which is fetching %s", holder, handle)
+
+    def retrying(self, text: str) -> None:
+        self._logger.warning("%s", text)
+
+    def note(self, text: str) -> None:
+        self._logger.info("%s", text)
