@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hubcli.commands.finetune_export import finetune_export
     from hubcli.commands.gc import gc
     from hubcli.commands.inspect import inspect
+    from hubcli.commands.keras_layer import KerasLayer
     from hubcli.commands.load import load, resolve
     from hubcli.commands.ls import ls
     from hubcli.commands.pin import pin, unpin
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Handle",
     "HubcliError",
+    "KerasLayer",
     "Policy",
     "Settings",
     "__version__",
@@ -64,6 +66,7 @@ _HOMES = {
     "unpin": "hubcli.commands.pin",
     "verify": "hubcli.commands.verify",
     "HubcliError": "hubcli.errors",
+    "KerasLayer": "hubcli.commands.keras_layer",
     "Handle": "hubcli.handle",
     "Policy": "hubcli.cache.policy",
     "Settings": "hubcli.settings",

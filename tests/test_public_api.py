@@ -34,6 +34,7 @@ def test_the_public_names_are_these() -> None:
     assert sorted(hubcli.__all__) == [
         "Handle",
         "HubcliError",
+        "KerasLayer",
         "Policy",
         "Settings",
         "__version__",

@@ -21,10 +21,17 @@ from typing import Any
 
 from hubcli.errors import TensorFlowError
 
-__all__ = ["KerasGeneration", "import_h5py", "import_keras", "import_tensorflow", "use_tensorflow"]
+__all__ = [
+    "KerasGeneration",
+    "import_h5py",
+    "import_keras",
+    "import_tensorflow",
+    "use_keras_3",
+    "use_tensorflow",
+]
 
 _HINT = "Install it: pip install 'hubcli[tf]'"
-_BACKEND = "KERAS_BACKEND"
+_BACKEND, _LEGACY = "KERAS_BACKEND", "TF_USE_LEGACY_KERAS"
 
 
 class KerasGeneration(Enum):
@@ -92,9 +99,44 @@ def import_keras(generation: KerasGeneration) -> Any:
     return module
 
 
+def use_keras_3() -> Any:
+    """The module `keras`, 3 or later, as the program has it, which must have it on TensorFlow.
+
+    Raises TensorFlowError where it has another backend or Keras 2, or none.
+    """
+    if os.environ.get(_LEGACY, "").lower() in ("1", "true"):
+        raise TensorFlowError(
+            f"{_LEGACY} makes tf.keras Keras 2, whose models take no layer of Keras 3",
+            hint="Use tensorflow_hub.KerasLayer there (pip install tf_keras tensorflow_hub), "
+            f"or unset {_LEGACY}.",
+        )
+    there, asked = sys.modules.get("keras"), os.environ.get(_BACKEND)
+    if there is None and asked not in (None, "", "tensorflow"):
+        raise _other_backend(str(asked))
+    use_tensorflow()
+    try:
+        keras = _import("keras", _HINT)
+    except TensorFlowError as error:
+        missing = getattr(error.__cause__, "name", None)
+        # The backend of ~/.keras/keras.json, which needn't be installed.
+        raise _other_backend(missing) if missing in ("jax", "torch", "openvino") else error from error
+    if int(keras.__version__.split(".")[0]) < 3:
+        raise TensorFlowError(f"Keras {keras.__version__} is installed", hint="pip install 'keras>=3'")
+    if keras.config.backend() != "tensorflow":
+        raise _other_backend(keras.config.backend())
+    return keras
+
+
 def import_h5py() -> Any:
     """The module `h5py`. Raises TensorFlowError."""
     return _import("h5py", _HINT)
+
+
+def _other_backend(name: str) -> TensorFlowError:
+    return TensorFlowError(
+        f"Keras has the backend {name}, and SavedModels run in TensorFlow alone",
+        hint=f"Set {_BACKEND}=tensorflow before keras is imported.",
+    )
 
 
 def _import(name: str, hint: str) -> Any:

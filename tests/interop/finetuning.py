@@ -92,39 +92,18 @@ def keeping_checkpoints(obj: Any, data: str, folder: str, witness: str | None = 
     tf.saved_model.save(obj, f"{folder}/saved", signatures=obj.signatures)
 
 
-def by_keras_3(obj: Any, data: str, witness: str | None = None) -> Any:
-    """A layer of Keras 3 that holds the object's variables as its own."""
+def by_keras_3(model: Any, data: str, witness: str | None = None) -> Any:
+    """A hubcli.KerasLayer around the object, or handle, in a model of Keras 3."""
     import keras
 
-    class Tuned(keras.layers.Layer):  # type: ignore[misc]
-        def __init__(self, **options: Any) -> None:
-            super().__init__(autocast=False, **options)
-            self._obj = obj
-            for variable in obj.variables:
-                trainable = any(variable is one for one in obj.trainable_variables)
-                own = keras.Variable(variable, dtype=variable.dtype.name, trainable=trainable)
-                assert own.value is variable
-                self._track_variable(own)
-
-        def call(self, inputs: Any, training: bool = False) -> Any:
-            for loss in obj.regularization_losses:
-                self.add_loss(loss())
-            if data == "text":
-                return obj(inputs)
-            return obj(inputs, training=True) if training else obj(inputs, training=False)
-
-        def compute_output_shape(self, shape: Any) -> Any:
-            return (shape[0], int(obj(PROBES[data]).shape[1]))
-
-        def get_config(self) -> dict[str, Any]:
-            return {"name": self.name}
+    import hubcli
 
     shape, dtype = ([], "string") if data == "text" else ([32, 32, 3], "float32")
-    inputs = keras.Input(shape, dtype=dtype)
-    network = keras.Model(inputs, keras.layers.Dense(1)(Tuned(name="tuned")(inputs)))
+    layer = hubcli.KerasLayer(model, trainable=True, name="tuned")
+    network = keras.Sequential([keras.Input(shape, dtype=dtype), layer, keras.layers.Dense(1)])
     network.compile(keras.optimizers.SGD(0.05), "mse")
     network.fit(tf.data.Dataset.from_tensor_slices((INPUTS[data], _LABELS)).batch(4), epochs=2, verbose=0)
-    testify(obj, data, witness)
+    testify(layer.resolved_object, data, witness)
     return network
 
 

@@ -74,8 +74,8 @@ def by_tape(handle: str, data: str, folder: Path) -> Trained:
 
 
 def by_keras_3(handle: str, data: str, folder: Path) -> Trained:
-    obj = hub.load(handle)
-    network = finetuning.by_keras_3(obj, data)
+    network = finetuning.by_keras_3(handle, data)
+    obj = network.get_layer("tuned").resolved_object
     network.save_weights(folder / "tuned.weights.h5")
     network.save(folder / "tuned.keras")
     network.save(folder / "tuned.h5")
