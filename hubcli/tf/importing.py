@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 _HINT = "Install it: pip install 'hubcli[tf]'"
+_FIRST_KERAS = (3, 10)  # From here on keras.Variable takes a tf.Variable as it is.
 _BACKEND, _LEGACY = "KERAS_BACKEND", "TF_USE_LEGACY_KERAS"
 
 
@@ -100,9 +101,9 @@ def import_keras(generation: KerasGeneration) -> Any:
 
 
 def use_keras_3() -> Any:
-    """The module `keras`, 3 or later, as the program has it, which must have it on TensorFlow.
+    """The module `keras`, 3.10 or later, as the program has it, which must have it on TensorFlow.
 
-    Raises TensorFlowError where it has another backend or Keras 2, or none.
+    Raises TensorFlowError where it has another backend, an older one or Keras 2, or none.
     """
     if os.environ.get(_LEGACY, "").lower() in ("1", "true"):
         raise TensorFlowError(
@@ -120,8 +121,11 @@ def use_keras_3() -> Any:
         missing = getattr(error.__cause__, "name", None)
         # The backend of ~/.keras/keras.json, which needn't be installed.
         raise _other_backend(missing) if missing in ("jax", "torch", "openvino") else error from error
-    if int(keras.__version__.split(".")[0]) < 3:
-        raise TensorFlowError(f"Keras {keras.__version__} is installed", hint="pip install 'keras>=3'")
+    if tuple(int(part) for part in keras.__version__.split(".")[:2]) < _FIRST_KERAS:
+        raise TensorFlowError(
+            f"Keras {keras.__version__} is installed, which copies the variables of a model",
+            hint="Install a newer one: pip install 'keras>=3.10'",
+        )
     if keras.config.backend() != "tensorflow":
         raise _other_backend(keras.config.backend())
     return keras

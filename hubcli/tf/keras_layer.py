@@ -6,15 +6,16 @@ It is what tensorflow_hub's KerasLayer is for Keras 2, by Keras's public API alo
 from __future__ import annotations
 
 import json
+import logging
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hubcli.errors import ArgumentError
-from hubcli.tf.importing import use_keras_3, use_tensorflow
-from hubcli.tf.object_call import ObjectCall, as_tensors
+from hubcli.tf.importing import use_keras_3
+from hubcli.tf.object_call import ObjectCall, as_tensors, shapes_in
 from hubcli.tf.object_weights import ObjectWeights, SharedWeight, regularize
-from hubcli.tf.symbolic import output_spec
+from hubcli.tf.symbolic import output_shapes, output_spec
 
 if TYPE_CHECKING:
     from keras.layers import Layer as _Layer
@@ -23,6 +24,7 @@ else:
 
 __all__ = ["ObjectLayer", "serializable"]
 
+_LOGGER = logging.getLogger("hubcli")
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 serializable = use_keras_3().saving.register_keras_serializable(package="hubcli")
@@ -113,7 +115,11 @@ class ObjectLayer(_Layer):  # type: ignore[misc]
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """As `keras.layers.Layer`; lists of Python values, text too, are tensors here."""
         self._require_trainable()
-        return super().__call__(as_tensors(inputs), *args, **kwargs)
+        try:
+            return super().__call__(as_tensors(inputs), *args, **kwargs)
+        except ArgumentError as error:
+            # Keras raises another of the same class, without the hint.
+            raise error.__context__ if isinstance(error.__context__, ArgumentError) else error from None
 
     def call(self, inputs: Any, training: Any = None) -> Any:
         """What the object gives: in training mode where the layer is trainable and called for training."""
@@ -128,11 +134,7 @@ class ObjectLayer(_Layer):  # type: ignore[misc]
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shapes of the outputs, with the batch, for the shapes of the inputs, of the layer's dtype."""
-        keras = use_keras_3()
-        inputs = keras.tree.map_shape_structure(
-            lambda shape: keras.KerasTensor(shape, self.compute_dtype), input_shape
-        )
-        return keras.tree.map_structure(lambda tensor: tensor.shape, self.compute_output_spec(inputs))
+        return output_shapes(self.compute_output_spec, shapes_in(input_shape), self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
         """What the layer can be made from again, by `from_config` too: the handle, not the weights.
@@ -175,7 +177,7 @@ class ObjectLayer(_Layer):  # type: ignore[misc]
             )
         if not self.trainable_weights and not self._has_said_that_nothing_trains:
             self._has_said_that_nothing_trains = True
-            use_tensorflow().get_logger().error("hub.KerasLayer is trainable but has zero trainable weights.")
+            _LOGGER.error("hub.KerasLayer is trainable but has zero trainable weights.")
 
 
 class _Config:
@@ -207,9 +209,16 @@ def _options(call: ObjectCall, given: Mapping[str, Any]) -> dict[str, Any]:
     if options.get("dtype") is None:
         known = floats or taken
         options["dtype"] = next(iter(known)) if len(known) == 1 else "float32"
-    policy = use_keras_3().dtype_policies.get(getattr(options["dtype"], "name", options["dtype"]))
-    options["dtype"] = policy
-    options.setdefault("autocast", policy.compute_dtype in _FLOATS and len(floats) < 2)
-    if policy.compute_dtype != use_keras_3().config.floatx():
+    name = _computed_in(options["dtype"])
+    options.setdefault("autocast", name in _FLOATS and len(floats) < 2)
+    if name != use_keras_3().config.floatx():
         options.pop("input_shape", None)
     return options
+
+
+def _computed_in(dtype: Any) -> str:
+    """The name of the dtype that a layer of this dtype, or policy, or config of a policy, computes in."""
+    if isinstance(dtype, dict):
+        dtype = dtype["config"]["name"]
+    name = str(getattr(dtype, "compute_dtype", None) or getattr(dtype, "name", dtype))
+    return name.removeprefix("mixed_")

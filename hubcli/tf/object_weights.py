@@ -68,6 +68,10 @@ class SharedWeight:
 
     def __init__(self, variable: Any, *, trainable: bool) -> None:
         """Raises ValueError for a variable that Keras can't know: text, or without a fixed shape."""
+        self._layers: WeakSet[Any] = WeakSet()
+        if isinstance(variable, use_keras_3().Variable):  # Of a model of Keras 3, which can be called too.
+            self.value = variable
+            return
         if variable.dtype.name == "string":
             raise ValueError("Keras keeps no text in a weight")
         self.value = use_keras_3().Variable(
@@ -78,7 +82,6 @@ class SharedWeight:
             name=variable.name.partition(":")[0].replace("/", "_"),
         )
         assert self.value.value is variable
-        self._layers: WeakSet[Any] = WeakSet()
 
     @classmethod
     def of(cls, variable: Any, *, trainable: bool) -> SharedWeight | None:
@@ -104,18 +107,17 @@ def regularize(weights: Sequence[Any], losses: Sequence[Callable[[], Any]]) -> N
     """Lets Keras count the losses, one a weight, for as long as that is trained."""
     for place, weight in enumerate(weights[: len(losses)]):
         is_last = place == len(weights) - 1
-        weight.regularizer = _Regularizer(losses[place:] if is_last else losses[place : place + 1])
+        weight.regularizer = _regularizer(losses[place:] if is_last else losses[place : place + 1])
 
 
-class _Regularizer:
-    """Gives Keras the sum of the object's own losses, whatever weight it is asked for."""
+def _regularizer(losses: Sequence[Callable[[], Any]]) -> Any:
+    """A regularizer that gives Keras the sum of the losses, whatever weight it is asked for."""
 
-    def __init__(self, losses: Sequence[Callable[[], Any]]) -> None:
-        self._losses = tuple(losses)
-
-    def __call__(self, weight: Any) -> Any:
-        first, *more = (loss() for loss in self._losses)
+    def total(regularizer: Any, weight: Any) -> Any:
+        first, *more = (loss() for loss in losses)
         return sum(more, first)
+
+    return type("ObjectLosses", (use_keras_3().regularizers.Regularizer,), {"__call__": total})()
 
 
 def _used(obj: Any, function: Any) -> list[Any]:

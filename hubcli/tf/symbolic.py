@@ -8,7 +8,7 @@ from typing import Any
 from hubcli.errors import ArgumentError
 from hubcli.tf.importing import use_keras_3, use_tensorflow
 
-__all__ = ["output_spec"]
+__all__ = ["output_shapes", "output_spec"]
 
 
 def output_spec(function: Callable[[Any], Any], inputs: Any) -> Any:
@@ -23,11 +23,18 @@ def output_spec(function: Callable[[Any], Any], inputs: Any) -> Any:
     return tf.nest.map_structure(_symbol, traced.structured_outputs)
 
 
+def output_shapes(spec_of: Callable[[Any], Any], shapes: Any, dtype: str) -> Any:
+    """The shapes that a function of symbolic inputs gives for those of its inputs, all of one dtype."""
+    tf, keras = use_tensorflow(), use_keras_3()
+    inputs = tf.nest.map_structure(lambda shape: keras.KerasTensor(tuple(shape), dtype), shapes)
+    return tf.nest.map_structure(lambda tensor: tuple(tensor.shape), spec_of(inputs))
+
+
 def _spec(tensor: Any) -> Any:
     tf, keras = use_tensorflow(), use_keras_3()
     if not isinstance(tensor, keras.KerasTensor):
         return tf.type_spec_from_value(tensor)
-    if tensor.sparse:
+    if getattr(tensor, "sparse", False):
         return tf.SparseTensorSpec(tensor.shape, tensor.dtype)
     if getattr(tensor, "ragged", False):  # Since Keras 3.11.
         return tf.RaggedTensorSpec(tensor.shape, tensor.dtype, tensor.ragged_rank or 1)

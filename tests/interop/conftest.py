@@ -1,4 +1,4 @@
 """What the tests of this room share."""
 
 # What the tests are built on: nothing to collect, and imported only where TensorFlow is.
-collect_ignore = ["finetuning.py", "hub_models.py", "training_files.py"]
+collect_ignore = ["finetuning.py", "hub_models.py", "layer_models.py", "training_files.py"]
