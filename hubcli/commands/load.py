@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Collection
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hubcli.cache.entry import Entry
-from hubcli.commands.fetch import fetch
+from hubcli.cache.store import Store
+from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.listener import Listener
-from hubcli.commands.sources import offline_miss, unreadable_bucket
+from hubcli.commands.sources import offline_miss
 from hubcli.errors import ArgumentError, HandleError, MissingPathError
 from hubcli.handle import ACCEPTED, ARCHIVE_SUFFIXES, Handle, HandleKind
 from hubcli.net.retries import DEFAULT_RETRIES, Retries
 from hubcli.settings import Settings
-from hubcli.tf.loading import load_object, require_directory
+from hubcli.tf.loading import copy_file, load_object, require_path
 
 __all__ = ["load", "resolve"]
 
@@ -25,8 +28,8 @@ def resolve(handle: str, *, settings: Settings | None = None) -> str:
 
     `handle` is any that `hubcli fetch` takes, spelled in any way; a directory is
     its own place, given back as it was typed. `gs://` directories are given back
-    too: TensorFlow reads them itself. So it does with the directory that the
-    host names where TFHUB_MODEL_LOAD_FORMAT is UNCOMPRESSED. What is in the
+    too: TensorFlow reads them itself, as it does the directory that the host
+    names where TFHUB_MODEL_LOAD_FORMAT is UNCOMPRESSED. What is in the
     cache counts as used now. Settings, cache, offline mode and checks are those
     of the command line.
 
@@ -44,9 +47,8 @@ def resolve(handle: str, *, settings: Settings | None = None) -> str:
     if parsed.kind is HandleKind.PATH:
         return _own_place(parsed, settings)
     if parsed.kind is HandleKind.GCS:
-        if parsed.canonical.endswith(ARCHIVE_SUFFIXES):
-            raise unreadable_bucket(parsed)
-        return require_directory(parsed.canonical)
+        is_archive = parsed.canonical.endswith(ARCHIVE_SUFFIXES)
+        return _from_bucket(parsed, settings) if is_archive else _in_bucket(parsed, settings)
     if parsed.is_remote and settings.reads_uncompressed:
         return _where_it_lies(parsed, settings)
     return str(fetch(parsed, settings, listener=_Log()).path)
@@ -102,6 +104,24 @@ def _own_place(handle: Handle, settings: Settings) -> str:
     return handle.text if os.path.exists(handle.text) else str(path)  # noqa: PTH110
 
 
+def _in_bucket(handle: Handle, settings: Settings) -> str:
+    if settings.offline:
+        raise offline_miss(handle)
+    return require_path(handle.canonical)
+
+
+def _from_bucket(handle: Handle, settings: Settings) -> str:
+    """The directory in the cache of an archive that TensorFlow reads from its bucket."""
+    if Store(settings.cache_root).find(handle) is not None:
+        return str(fetch(handle, settings, listener=_Log()).path)
+    if settings.offline:
+        raise offline_miss(handle)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / handle.canonical.rpartition("/")[2]
+        copy_file(handle.canonical, file)
+        return str(fetch(handle, settings, FetchOptions(local=str(file)), _Log()).path)
+
+
 def _where_it_lies(handle: Handle, settings: Settings) -> str:
     if settings.offline:
         raise offline_miss(handle)
@@ -112,7 +132,7 @@ def _where_it_lies(handle: Handle, settings: Settings) -> str:
     told = ask_directory(
         settings.mirrored(url), settings.timeout_s, Retries(DEFAULT_RETRIES), settings.access
     )
-    return require_directory(told)
+    return require_path(told)
 
 
 class _Log(Listener):

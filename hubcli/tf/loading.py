@@ -20,10 +20,11 @@ from hubcli.tf.variables import live_variables
 __all__ = [
     "OwnLists",
     "RestoredLists",
+    "copy_file",
     "copy_values",
     "load_model",
     "load_object",
-    "require_directory",
+    "require_path",
     "restore_lists",
 ]
 
@@ -105,7 +106,7 @@ def load_object(path: str, tags: tuple[str, ...] | None = None, options: Any = N
     return _load(tf, path, tags, options, is_hub_module=_TF1_HUB_MARKER in there)
 
 
-def require_directory(path: str) -> str:
+def require_path(path: str) -> str:
     """The path, once TensorFlow says that something is there. Raises MissingPathError, TensorFlowError."""
     tf = use_tensorflow()
     with _readable(path):
@@ -113,6 +114,14 @@ def require_directory(path: str) -> str:
     if not is_there:
         raise MissingPathError(f"{path} does not exist.", hint="Check its spelling, and who may read it.")
     return path
+
+
+def copy_file(source: str, target: Path) -> None:
+    """Copies a file of a place that TensorFlow reads. Raises MissingPathError, TensorFlowError."""
+    tf = use_tensorflow()
+    require_path(source)
+    with _readable(source):
+        tf.io.gfile.copy(source, str(target))
 
 
 def restore_lists(obj: Any, info: SavedModelInfo) -> RestoredLists:

@@ -104,8 +104,9 @@ def test_damaged_bytes_are_refused(server: HubServer, settings: Settings) -> Non
 def test_offline_a_miss_fails_and_a_hit_does_not(server: HubServer, settings: Settings) -> None:
     url = server.serve("/maker/model/1", models.archive())
     offline = replace(settings, offline=True)
-    with pytest.raises(OfflineError):
-        resolve(url, offline)
+    for miss in (url, "gs://bucket/model", "gs://bucket/model.tar.gz"):
+        with pytest.raises(OfflineError):
+            resolve(miss, offline)
     assert resolve(url, settings) == resolve(url, offline)
 
 
@@ -117,7 +118,7 @@ def test_what_cannot_be_resolved_is_said(server: HubServer, settings: Settings, 
             resolve(missing, settings)
         assert isinstance(raised.value, OSError)
         assert raised.value.hint
-    for unreadable in ("s3://bucket/model", "gs://bucket/model.tar.gz", ""):
+    for unreadable in ("s3://bucket/model", "gs://bucket", ""):
         with pytest.raises(HandleError):
             resolve(unreadable, settings)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,7 +13,9 @@ from typing import Any
 import pytest
 
 import hubcli
+from hubcli.settings import Settings
 from tests import models
+from tests.buckets import running_bucket
 from tests.server import HubServer, Reply
 
 pytest.importorskip("tensorflow_hub", reason="tensorflow_hub isn't installed: pip install '.[dev]'")
@@ -24,6 +29,18 @@ pytestmark = [
 @pytest.fixture(autouse=True)
 def _one_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(cache))
+
+
+UNPACKED, PACKED = "gs://models/maker/model/1/uncompressed", "gs://models/model.tar.gz"
+FROM_A_BUCKET = """
+import sys, tensorflow_hub, hubcli
+handle, unpacked, packed = sys.argv[1:]
+for hub in (hubcli, tensorflow_hub):
+    print(hub.resolve(handle), *(float(hub.load(one)([[21.0]])[0, 0]) for one in (handle, unpacked, packed)))
+try: hubcli.resolve("gs://models/nothing")
+except OSError as error: print(error)
+assert tensorflow_hub.resolve(packed) == hubcli.resolve(packed)
+"""
 
 
 def theirs() -> Any:
@@ -92,3 +109,29 @@ def test_uncompressed_the_same_question_is_asked(
         assert isinstance(raised_by(partial(hubcli.resolve, url)), hubcli.HubcliError)
         judge, ours = server.requests
         assert (judge.path, judge.query) == (ours.path, ours.query)
+
+
+@pytest.mark.slow
+def test_models_are_read_from_a_bucket_by_tensorflow_itself(
+    server: HubServer, cache: Path, tmp_path: Path
+) -> None:
+    """Where the host says that they lie, or where the handle does; an archive goes into the cache."""
+    files = {f"maker/model/1/uncompressed/{name}": one for name, one in models.example_files().items()}
+    files["model.tar.gz"] = models.pack(models.example_files(), with_folders=True)
+    url = server.serve("/maker/model/1", Reply(UNPACKED.encode(), 303))
+    with running_bucket(files, tmp_path) as bucket:
+        done = subprocess.run(
+            [sys.executable, "-c", FROM_A_BUCKET, url, UNPACKED, PACKED],
+            env={**os.environ, **bucket.variables, "TFHUB_MODEL_LOAD_FORMAT": "UNCOMPRESSED"},
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+    assert done.stdout.splitlines() == [
+        f"{UNPACKED} 42.0 42.0 42.0",
+        f"{UNPACKED} 42.0 42.0 42.0",
+        "gs://models/nothing does not exist.",
+    ], done.stderr
+    assert any(path.endswith("saved_model.pb") for path in bucket.asked)
+    assert [one.handle for one in hubcli.ls(Settings.read({}, cache_dir=cache)).models] == [PACKED]
