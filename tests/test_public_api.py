@@ -55,7 +55,13 @@ def test_the_public_names_are_these() -> None:
     assert dir(hubcli) == sorted(hubcli.__all__)
 
 
-@pytest.mark.parametrize("name", hubcli.__all__)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.tensorflow if name == "KerasLayer" else ())
+        for name in hubcli.__all__
+    ],
+)
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(hubcli, name) is not None
 
@@ -91,6 +97,19 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
     assert not loaded & {*HEAVY, "typer", "platformdirs"}
     assert {name for name in loaded if name.startswith("hubcli")} == {"hubcli"}
+
+
+@pytest.mark.tensorflow
+def test_the_layer_alone_brings_keras() -> None:
+    assert not _loaded_by("import hubcli; hubcli.load; hubcli.resolve") & {
+        "tensorflow",
+        "keras",
+        "httpx",
+        "rich",
+    }
+    loaded = _loaded_by("import hubcli; hubcli.KerasLayer")
+    assert {"tensorflow", "keras"} <= loaded
+    assert not loaded & {"tensorflow_hub", "tf_keras", "typer"}  # Keras itself has rich.
 
 
 def test_building_the_command_line_loads_nothing_heavy() -> None:

@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -158,6 +159,21 @@ def test_the_python_lines_run(settings: Settings, monkeypatch: pytest.MonkeyPatc
     assert code is not None
     exec(code[1], {})
     assert settings.cache_root.is_dir()
+
+
+@pytest.mark.tensorflow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_python_lines_with_a_layer_run(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorflow", reason="TensorFlow isn't installed: pip install '.[dev]'")
+    monkeypatch.setenv("HUBCLI_CACHE_DIR", str(settings.cache_root))
+    monkeypatch.chdir(tmp_path)
+    _, code = re.findall(r"```python\n(.+?)```", section("From Python"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert (tmp_path / "tuned" / "saved_model.pb").is_file()
+    assert float(names["layer"].trainable_weights[0]) != 2.0
 
 
 def test_the_version_stands_in_the_changelog_or_is_not_released_yet(hubcli: Run) -> None:

@@ -1,0 +1,115 @@
+"""The scripts in `examples/`, each run as it is; a mirror has stand-ins for the models that they name."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hubcli
+from tests import models
+from tests.server import HubServer
+
+pytest.importorskip("tensorflow", reason="TensorFlow isn't installed: pip install '.[dev]'")
+pytest.importorskip("tf_keras", reason="tf_keras isn't installed: pip install '.[dev]'")
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+TEXT = "https://tfhub.dev/google/nnlm-en-dim50/2"
+IMAGE = "https://tfhub.dev/google/imagenet/mobilenet_v2_100_224/feature_vector/5"
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
+    """Small models with the interface of those on TF Hub."""
+    import tensorflow as tf
+
+    from tests.interop import hub_models
+
+    folder = tmp_path_factory.mktemp("stand-ins")
+    hub_models.save_text(folder / "text")
+    features = hub_models.ImageFeatures()
+    for training in (True, False):
+        features.__call__.get_concrete_function(tf.TensorSpec([None, 224, 224, 3]), training=training)
+    tf.saved_model.save(features, str(folder / "image"))
+    with HubServer().running() as server:
+        for name, handle in (("text", TEXT), ("image", IMAGE)):
+            packed = models.pack(models.tree_files(folder / name))
+            server.serve(handle.removeprefix("https://tfhub.dev"), packed)
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _through_the_mirror(mirror: HubServer, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUBCLI_MIRRORS", f"https://tfhub.dev={mirror.url}")
+    monkeypatch.setenv("HUBCLI_CACHE_DIR", str(cache))
+
+
+def run(script: str) -> dict[str, Any]:
+    """What the script's names stand for when it is done."""
+    return runpy.run_path(str(EXAMPLES / script))
+
+
+def test_a_text_classifier_learns_its_embedding_too() -> None:
+    done = run("text_classification.py")
+    assert len(done["results"]) == 2
+    assert done["history"].history["loss"][-1] < done["history"].history["loss"][0]
+    fresh = hubcli.load(TEXT).embeddings.numpy()
+    assert (done["hub_layer"].resolved_object.embeddings.numpy() != fresh).any()
+
+
+def test_an_image_classifier_is_fine_tuned_and_saved() -> None:
+    done = run("image_fine_tuning.py")
+    layer, fresh = done["model"].layers[0], hubcli.load(IMAGE)
+    assert done["hist"]["loss"][-1] < done["hist"]["loss"][0]
+    moved = [
+        (one.numpy() != other.numpy()).any()
+        for one, other in zip(layer.resolved_object.variables, fresh.variables, strict=True)
+    ]
+    assert moved == [True] * 7
+    assert done["output"].numpy() == pytest.approx(done["model"].predict(done["images"], verbose=0), abs=1e-5)
+
+
+def test_a_model_of_ones_own_has_its_weights_and_losses_in_the_layer() -> None:
+    done = run("my_mul_model.py")
+    assert done["product"].numpy().tolist() == [20.0, 40.0]
+    assert [float(one) for one in done["layer"].trainable_weights] == [2.0]
+    assert [float(one) for one in done["layer"].losses] == [pytest.approx(0.004)]
+
+
+def test_a_fine_tuned_object_is_exported_as_it_was_trained(capsys: pytest.CaptureFixture[str]) -> None:
+    done = run("reexport.py")
+    assert "As trained: True" in capsys.readouterr().out
+    assert (done["after"].numpy() != done["before"].numpy()).any()
+
+
+@pytest.mark.slow
+def test_one_command_trains_and_exports(tmp_path: Path) -> None:
+    place, training = tmp_path / "tuned", f"--train={EXAMPLES / 'finetune_export.py'}:train"
+    done = subprocess.run(
+        [sys.executable, "-m", "hubcli", "finetune-export", TEXT, str(place), training, "--arg=epochs=2"],
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, str(place)), done.stderr
+    tuned, fresh = hubcli.load(str(place)), hubcli.load(TEXT)
+    assert (tuned.embeddings.numpy() != fresh.embeddings.numpy()).any()
+    assert len(hubcli.KerasLayer(tuned, trainable=True).trainable_weights) == 1
+
+
+def test_the_readme_of_the_examples_names_each() -> None:
+    told = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert all(f"`{script.name}`" in told for script in EXAMPLES.glob("*.py"))
