@@ -34,9 +34,9 @@ def _spec(tensor: Any) -> Any:
     tf, keras = use_tensorflow(), use_keras_3()
     if not isinstance(tensor, keras.KerasTensor):
         return tf.type_spec_from_value(tensor)
-    if getattr(tensor, "sparse", False):
+    if tensor.sparse:
         return tf.SparseTensorSpec(tensor.shape, tensor.dtype)
-    if getattr(tensor, "ragged", False):  # Since Keras 3.11.
+    if tensor.ragged:
         return tf.RaggedTensorSpec(tensor.shape, tensor.dtype, tensor.ragged_rank or 1)
     return tf.TensorSpec(tensor.shape, tensor.dtype)
 

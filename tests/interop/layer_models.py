@@ -196,7 +196,7 @@ _IMAGES_SPEC = {"shape": [32, 32, 3]}
 
 CASES = {
     "text": Case(hub_models.save_text, SENTENCES, {"shape": [], "dtype": "string"}),
-    "regularizers": Case(_save(Dense), NUMBERS, _NUMBERS_SPEC),
+    "regularizers": Case(_save(Dense), NUMBERS, _NUMBERS_SPEC, {"output_shape": [2]}),
     "seeded dropout": Case(_save_dropout, NUMBERS, _NUMBERS_SPEC),
     "batch norm": Case(hub_models.save_keras_image, IMAGES, _IMAGES_SPEC),
     "image": Case(hub_models.save_image, IMAGES, _IMAGES_SPEC),
@@ -209,7 +209,6 @@ CASES = {
     "nests": Case(
         _save_nested, _NESTED, _NESTED_SPEC, {"arguments": {"factor": 3.0}}, lambda given: given["sum"][0]
     ),
-    "shape given": Case(_save(Dense), NUMBERS, _NUMBERS_SPEC, {"output_shape": [2]}),
     "tf.Module": Case(_save(Module), NUMBERS, _NUMBERS_SPEC),
     "ragged": Case(
         _save(Ragged),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import doctest
 import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,11 @@ import pytest
 
 import hubcli
 from hubcli.errors import ArgumentError, MissingPathError, NoModelError
+from tests.tf.conftest import Saved
 
 pytestmark = pytest.mark.tensorflow
 
-Saved = Callable[[str], str]
 SIGNED = "signature, one output"
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
-    from tests.tf.layer_cases import save
-
-    folder = tmp_path_factory.mktemp("models")
-    return lambda name: save(name, folder)
 
 
 class TestCalls:
@@ -127,6 +119,12 @@ class TestCalls:
         names = ("regularizers", "image", "text", "ragged", "sparse", "deep")
         fit = [hubcli.KerasLayer(saved(name)).supports_jit for name in names]
         assert fit == [True, True, False, False, False, False]
+
+    def test_what_its_docstring_shows_is_so(self, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HUBCLI_CACHE_DIR", str(cache))
+        names = {"KerasLayer": hubcli.KerasLayer}
+        (shown, *_) = doctest.DocTestFinder(recurse=False).find(hubcli.KerasLayer, globs=names)
+        assert doctest.DocTestRunner().run(shown) == (0, 3)
 
 
 class TestWeights:

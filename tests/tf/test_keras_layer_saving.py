@@ -7,7 +7,6 @@ import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,15 @@ import pytest
 import hubcli
 from hubcli.commands.finetune_options import FinetuneOptions
 from hubcli.errors import ArgumentError
+from tests.tf.conftest import Saved
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.filterwarnings("ignore::UserWarning")]
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
 
 SENTENCES = ["the cat sat", "a dog ran", "zebra"]
-Saved = Callable[[str], str]
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
-    from tests.tf.layer_cases import save
-
-    folder = tmp_path_factory.mktemp("models")
-    return lambda name: save(name, folder)
 
 
 @dataclass(frozen=True)

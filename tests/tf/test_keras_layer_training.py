@@ -5,25 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import hubcli
+from tests.tf.conftest import Saved
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.filterwarnings("ignore::UserWarning")]
-
-Saved = Callable[[str], str]
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
-    from tests.tf.layer_cases import save
-
-    folder = tmp_path_factory.mktemp("models")
-    return lambda name: save(name, folder)
 
 
 def classifier(handle: str, *, trainable: bool = True) -> Any:
