@@ -8,12 +8,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
 from hubcli.errors import ArgumentError
 from hubcli.tf.importing import use_tensorflow
 
 __all__ = ["ObjectCall", "as_tensors", "concrete_functions", "shapes_in"]
+
+_PLAIN = (str, bytes, Number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +161,7 @@ def as_tensors(value: Any) -> Any:
     """Lists of Python values, nested or not, as one tensor each; what is a tensor stays, in its structure."""
     if isinstance(value, dict):
         return {key: as_tensors(one) for key, one in value.items()}
-    if isinstance(value, (str, bytes, bool, int, float)) or _is_plain(value):
+    if isinstance(value, _PLAIN) or _is_plain(value):
         return use_tensorflow().constant(value)
     if isinstance(value, list) or type(value) is tuple:
         return type(value)(as_tensors(one) for one in value)
@@ -186,7 +189,7 @@ def _is_plain(value: Any) -> bool:
     """Whether it is a list, nested or not, of Python values alone."""
     if not isinstance(value, (list, tuple)) or not value:
         return False
-    return all(isinstance(one, (str, bytes, bool, int, float)) or _is_plain(one) for one in value)
+    return all(isinstance(one, _PLAIN) or _is_plain(one) for one in value)
 
 
 def _function(obj: Any, signature: str | None) -> Callable[..., Any]:

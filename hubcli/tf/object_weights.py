@@ -18,7 +18,7 @@ from hubcli.tf.object_call import ObjectCall, concrete_functions
 
 __all__ = ["ObjectWeights", "SharedWeight", "regularize"]
 
-_WEIGHT = "_hubcli_weight"
+_TRAINED, _KEPT = "_hubcli_trained_weight", "_hubcli_kept_weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +85,18 @@ class SharedWeight:
 
     @classmethod
     def of(cls, variable: Any, *, trainable: bool) -> SharedWeight | None:
-        """That of the variable, made when it is first asked for; None where Keras can't know it."""
-        there = getattr(variable, _WEIGHT, None)
+        """That of the variable, made when it is first asked for; None where Keras can't know it.
+
+        Who trains the variable and who keeps it, as a signature does, have one each.
+        """
+        name = _TRAINED if trainable else _KEPT
+        there = getattr(variable, name, None)
         if there is None:
             try:
                 there = cls(variable, trainable=trainable)
             except ValueError:
                 return None
-            setattr(variable, _WEIGHT, there)
+            setattr(variable, name, there)
         assert isinstance(there, cls)
         there.value.trainable = trainable  # Until its layers say otherwise: by this Keras sorts it.
         return there

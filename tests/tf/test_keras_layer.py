@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import hubcli
-from hubcli.errors import ArgumentError, MissingPathError, NoModelError
+from hubcli.errors import ArgumentError, MissingPathError, NoModelError, TensorFlowError
 from tests.tf.conftest import Saved
 
 pytestmark = pytest.mark.tensorflow
@@ -23,8 +23,11 @@ SIGNED = "signature, one output"
 
 class TestCalls:
     def test_the_guide_to_reusable_models_works_as_written(self, saved: Saved) -> None:
+        import numpy
+
         layer = hubcli.KerasLayer(saved("multiplier"))
         assert layer([10.0, 20.0]).numpy().tolist() == [20.0, 40.0]
+        assert layer([10.0, numpy.float32(20.0)]).numpy().tolist() == [20.0, 40.0]
         assert layer.trainable_weights == []
         layer.trainable = True
         assert [float(one) for one in layer.trainable_weights] == [2.0]
@@ -175,6 +178,21 @@ class TestWeights:
         one.trainable = True
         assert len(model.trainable_weights) == 1
 
+    def test_a_signature_beside_it_freezes_nothing(self, tmp_path: Path) -> None:
+        import tensorflow as tf
+
+        from tests.interop.layer_models import Module
+
+        module = Module()
+        tf.saved_model.save(module, str(tmp_path), signatures=module.__call__)
+        obj = hubcli.load(str(tmp_path))
+        layer = hubcli.KerasLayer(obj, trainable=True)
+        served = hubcli.KerasLayer(obj, signature="serving_default", output_key="output_0")
+        assert (served([[1.0, 2, 3, 4]]).numpy() == layer([[1.0, 2, 3, 4]]).numpy()).all()
+        served.trainable = True
+        served.trainable = False
+        assert len(layer.trainable_weights) == 2
+
     def test_what_keras_cannot_know_stays_with_the_object(self, saved: Saved) -> None:
         layer = hubcli.KerasLayer(saved("unfit"), trainable=True)
         assert layer([1.0]).numpy().tolist() == [3.0]
@@ -266,12 +284,17 @@ class TestRefusals:
             layer([[1.0]])
 
     def test_handles_that_are_none(self, saved: Saved, tmp_path: Path) -> None:
+        import tensorflow as tf
+
         with pytest.raises(MissingPathError, match="does not exist"):
             hubcli.KerasLayer(str(tmp_path / "nothing"))
         with pytest.raises(NoModelError, match="contains neither"):
             hubcli.KerasLayer(str(tmp_path))
         with pytest.raises(ArgumentError, match="Expected a string, got 3"):
             hubcli.KerasLayer(3)
+        options = tf.saved_model.LoadOptions(experimental_io_device="/job:nowhere")
+        with pytest.raises(TensorFlowError, match="nowhere"):
+            hubcli.KerasLayer(saved("multiplier"), load_options=options)
         obj = hubcli.load(saved("multiplier"))
         with pytest.raises(ArgumentError, match="mutually exclusive with setting tags"):
             hubcli.KerasLayer(obj, tags=["serve"])
