@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from hubcli.access import Access
 from hubcli.errors import UsageError
+from hubcli.places import absolute, in_home, users_own
 from hubcli.url import without_secrets
 
 __all__ = [
-    "KAGGLE_ENDPOINT",
-    "Access",
-    "KaggleAccount",
     "Mirror",
     "Settings",
     "ShellHomes",
@@ -26,17 +24,12 @@ __all__ = [
     "environment",
 ]
 
-KAGGLE_ENDPOINT = "https://www.kaggle.com"
-
-APP_NAME = "hubcli"
 _LONGEST_S = 365 * 86400
 _OFF = ("", "0", "false", "no", "off")
 _CONFIG_NAME = "config.toml"
 # One form of a TOML line, because Python reads TOML from 3.11 on alone.
 _CONFIG_LINE = re.compile(r"""([\w-]+)\s*=\s*(?:"([^"\\]*)"|'([^']*)')\s*(?:\#.*)?""")
 _LOAD_FORMATS = ("", "AUTO", "COMPRESSED", "UNCOMPRESSED")
-# A Path has already made one slash of two.
-_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,70 +58,6 @@ class Mirror:
             return None
         rest = url[len(self.prefix) :]
         return self.replacement + rest if rest[:1] in ("", "/", "?") else None
-
-
-@dataclass(frozen=True, slots=True)
-class KaggleAccount:
-    """Where Kaggle is, and where credentials for it may be; no file has been read yet.
-
-    The variables, files and their order are kagglehub's: `token` is the value of KAGGLE_API_TOKEN,
-    a token or the path of one; then `token_file`, `username` with `key`, and `key_file`.
-    """
-
-    endpoint: str = KAGGLE_ENDPOINT
-    token: str | None = field(default=None, repr=False)
-    token_file: Path | None = None
-    username: str | None = field(default=None, repr=False)
-    key: str | None = field(default=None, repr=False)
-    key_file: Path | None = None
-
-    @classmethod
-    def read(cls, env: Mapping[str, str]) -> KaggleAccount:
-        """What the variables say. Raises UsageError for an endpoint that credentials can't be sent to."""
-        folder = _home(".kaggle")
-        config = env.get("KAGGLE_CONFIG_DIR")
-        key_folder = _absolute(config, "KAGGLE_CONFIG_DIR") if config else folder
-        return cls(
-            endpoint=_endpoint(env.get("HUBCLI_KAGGLE_ENDPOINT") or KAGGLE_ENDPOINT),
-            token=env.get("KAGGLE_API_TOKEN") or None,
-            token_file=folder and folder / "access_token",
-            username=env.get("KAGGLE_USERNAME") or None,
-            key=env.get("KAGGLE_KEY") or None,
-            key_file=key_folder and key_folder / "kaggle.json",
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """How hosts are met: by whose word they are believed, and with which credentials.
-
-    `ca_file` and `ca_folder` take the place of the authorities that the system and the
-    certifi package trust. `netrc` is a file, `is_netrc_named` whether the user chose it.
-    """
-
-    ca_file: Path | None = None
-    ca_folder: Path | None = None
-    netrc: Path | None = None
-    is_netrc_named: bool = False
-    kaggle: KaggleAccount = field(default_factory=KaggleAccount)
-
-    @classmethod
-    def read(cls, env: Mapping[str, str], ca_file: str | None = None) -> Access:
-        """What the flag `--cacert` and the variables say. Raises UsageError."""
-        bundle = ca_file or env.get("SSL_CERT_FILE")
-        folder, netrc = env.get("SSL_CERT_DIR"), env.get("NETRC")
-        found = cls(
-            ca_file=_absolute(bundle, "--cacert" if ca_file else "SSL_CERT_FILE") if bundle else None,
-            ca_folder=_absolute(folder, "SSL_CERT_DIR") if folder and not bundle else None,
-            netrc=_absolute(netrc, "NETRC") if netrc else _home(".netrc"),
-            is_netrc_named=bool(netrc),
-            kaggle=KaggleAccount.read(env),
-        )
-        if ca_file and found.ca_file is not None and not found.ca_file.is_file():
-            raise UsageError(
-                f"--cacert {ca_file} is no file", hint="Name a file of certificates in PEM form."
-            )
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +175,7 @@ class UpkeepRules:
         """The user's config file, there or not. Raises UsageError for a user without a home."""
         from platformdirs import user_config_path
 
-        return _users_own(user_config_path, "the config file", "XDG_CONFIG_HOME") / _CONFIG_NAME
+        return users_own(user_config_path, "the config file", "XDG_CONFIG_HOME") / _CONFIG_NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +191,7 @@ class ShellHomes:
     def read(cls, environment: Mapping[str, str] | None = None) -> ShellHomes:
         """What XDG_DATA_HOME, XDG_CONFIG_HOME and ZDOTDIR say, else the home; UsageError without one."""
         env = os.environ if environment is None else environment
-        home = _home(".")
+        home = in_home(".")
         if home is None:
             raise UsageError("There is no home directory", hint="Set HOME.")
         places = {
@@ -271,7 +200,7 @@ class ShellHomes:
             "zsh": ("ZDOTDIR", home),
         }
         named = {
-            key: _absolute(env[variable], variable) if env.get(variable) else default
+            key: absolute(env[variable], variable) if env.get(variable) else default
             for key, (variable, default) in places.items()
         }
         return cls(home=home, **named)
@@ -301,72 +230,15 @@ def _config(file: Path) -> dict[str, str]:
 
 def _cache_root(env: Mapping[str, str], cache_dir: Path | str | None) -> tuple[Path, str]:
     if cache_dir is not None:
-        return _absolute(str(cache_dir), "--cache-dir"), "--cache-dir"
+        return absolute(str(cache_dir), "--cache-dir"), "--cache-dir"
     for variable in ("HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR"):
         if env.get(variable):
-            return _absolute(env[variable], variable), variable
+            return absolute(env[variable], variable), variable
     from platformdirs import user_cache_path
 
-    return _users_own(user_cache_path, "the cache", "--cache-dir or HUBCLI_CACHE_DIR"), "default"
-
-
-def _users_own(find: Callable[..., Path], what: str, where: str) -> Path:
-    """The user's directory of that kind. Raises UsageError for a user without a home."""
-    try:
-        path = find(APP_NAME, appauthor=False)
-    except RuntimeError:
-        path = Path("~")
-    if not path.is_absolute():
-        raise UsageError(f"There is no home directory for {what}", hint=f"Name a directory in {where}.")
-    return path
+    return users_own(user_cache_path, "the cache", "--cache-dir or HUBCLI_CACHE_DIR"), "default"
 
 
 def _kagglehub_root(env: Mapping[str, str]) -> Path | None:
     text = env.get("KAGGLEHUB_CACHE")
-    return _absolute(text, "KAGGLEHUB_CACHE") if text else _home(".cache/kagglehub")
-
-
-def _home(name: str) -> Path | None:
-    """The path in the user's home, None where there is none."""
-    try:
-        return Path.home() / name
-    except RuntimeError:
-        return None
-
-
-def _endpoint(text: str) -> str:
-    shown = without_secrets(text)
-    try:
-        parts = urlsplit(text)
-        is_open = parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "::1", "localhost")
-        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        is_open = is_address = False
-    if not is_address or is_open or parts.username is not None or parts.query or parts.fragment:
-        raise UsageError(
-            f"HUBCLI_KAGGLE_ENDPOINT is '{shown}', to which no credentials may be sent"
-            if is_open
-            else f"HUBCLI_KAGGLE_ENDPOINT is '{shown}', which is no address of an API",
-            hint=f"Write an https:// address, such as {KAGGLE_ENDPOINT}.",
-        )
-    return text.rstrip("/")
-
-
-def _absolute(text: str, source: str) -> Path:
-    if _REMOTE.match(text):
-        raise UsageError(
-            f"{source} is '{without_secrets(text)}', which is no local directory",
-            hint="hubcli keeps its cache on a local or mounted disk: name a directory.",
-        )
-    if not text:
-        raise UsageError(f"{source} is empty", hint="Name a directory.")
-    try:
-        return Path(text).expanduser().absolute()
-    except FileNotFoundError as error:
-        raise UsageError(
-            f"{source} is '{text}', and the working directory is gone", hint="Name it from / on."
-        ) from error
-    except RuntimeError as error:
-        raise UsageError(
-            f"{source} is '{text}', the home of an unknown user", hint="Name a directory."
-        ) from error
+    return absolute(text, "KAGGLEHUB_CACHE") if text else in_home(".cache/kagglehub")

@@ -6,7 +6,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from hubcli.settings import Access, KaggleAccount, Settings
+from hubcli.access import Access, KaggleAccount
+from hubcli.settings import Settings
 from tests.server import HubServer, Reply
 
 NAME = "google/nnlm/tensorFlow2/en-dim128"

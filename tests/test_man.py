@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli import __version__, settings
+from hubcli import __version__, access, settings
 from hubcli.cli.app import app
 from hubcli.errors import ExitStatus
 from tools.command_line import read_command_line
@@ -62,8 +62,8 @@ def test_the_page_tells_every_exit_status(shown: str) -> None:
 
 
 def test_the_page_tells_every_variable_that_is_read(shown: str) -> None:
-    source = Path(settings.__file__).read_text(encoding="utf-8")
-    read = set(re.findall(r'"([A-Z][A-Z_]{3,})"', source)) - set(dir(settings))
+    source = "".join(Path(str(one.__file__)).read_text(encoding="utf-8") for one in (access, settings))
+    read = set(re.findall(r'"([A-Z][A-Z_]{3,})"', source)) - {*dir(settings), *dir(access)}
     part = shown.split("\nENVIRONMENT\n", 1)[1].split("\nEXIT STATUS\n", 1)[0]
     assert len(read) > 10
     assert read <= set(re.findall(r"[A-Z][A-Z_]{3,}", part))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from hubcli import access
 from hubcli import settings as settings_module
 from hubcli.cache.collect import Result
 from hubcli.cache.layout import NameKind
@@ -44,7 +45,7 @@ def test_a_table_that_says_something_else_is_found(monkeypatch: pytest.MonkeyPat
 
 
 def test_every_variable_that_the_settings_read_is_described() -> None:
-    source = Path(settings_module.__file__).read_text(encoding="utf-8")
+    source = "".join(Path(str(one.__file__)).read_text(encoding="utf-8") for one in (access, settings_module))
     read = set(re.findall(r"""env(?:\.get\(|\[)"([A-Z_]+)""", source))
     assert read <= {name for one in VARIABLES for name in one.names}
 

@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from hubcli.access import Access
 from hubcli.errors import NetworkError
-from hubcli.settings import Access
 
 __all__ = ["Authorities", "read_authorities", "trusted_context"]
 

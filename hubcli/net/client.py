@@ -12,10 +12,10 @@ import httpcore
 import httpx
 
 from hubcli import __version__
+from hubcli.access import Access
 from hubcli.errors import AuthenticationError, HubcliError, NetworkError, NotFoundError
 from hubcli.net.certificates import trusted_context
 from hubcli.net.credentials import Credentials
-from hubcli.settings import Access
 from hubcli.url import origin, without_secrets
 
 __all__ = ["Client", "content_length", "open_client", "translate"]

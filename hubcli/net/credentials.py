@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from hubcli.access import KAGGLE_ENDPOINT, Access, KaggleAccount
 from hubcli.errors import AuthenticationError, HubcliError, NotFoundError
 from hubcli.kaggle import KaggleModel
-from hubcli.settings import KAGGLE_ENDPOINT, Access, KaggleAccount
 from hubcli.url import origin, without_secrets
 
 __all__ = ["Credentials", "kaggle_place", "netrc_names"]

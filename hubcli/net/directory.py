@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import httpx
 
+from hubcli.access import Access
 from hubcli.errors import NetworkError
 from hubcli.net.client import open_client, translate
 from hubcli.net.retries import Retries
-from hubcli.settings import Access
 from hubcli.url import without_secrets
 
 __all__ = ["ask_directory"]

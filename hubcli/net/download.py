@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+from hubcli.access import Access
 from hubcli.errors import HubcliError
 from hubcli.net.client import Client, open_client
 from hubcli.net.digests import BodyVerifier, Digest, read_digests
@@ -21,7 +22,6 @@ from hubcli.net.remote import RemoteBody, body_blocks
 from hubcli.net.retries import Retries
 from hubcli.net.segments import MIN_SEGMENTED_BYTES, segment_size, segmented
 from hubcli.net.spool import Spool, resumable_bytes
-from hubcli.settings import Access
 from hubcli.url import without_secrets
 
 __all__ = ["Download", "DownloadOptions", "open_download"]

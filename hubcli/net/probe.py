@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
+from hubcli.access import Access
 from hubcli.errors import NetworkError
 from hubcli.net.client import Client, content_length, open_client
 from hubcli.net.retries import Retries
-from hubcli.settings import Access
 
 __all__ = ["probe_size"]
 

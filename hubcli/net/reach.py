@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from hubcli.access import Access
 from hubcli.errors import NetworkError
 from hubcli.net.client import open_client
 from hubcli.net.proxies import Proxies
-from hubcli.settings import Access
 from hubcli.url import address, without_secrets
 
 __all__ = ["Reach", "reach"]

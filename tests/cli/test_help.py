@@ -27,7 +27,8 @@ EXAMPLES = [
 RUNNABLE = [
     line.strip()
     for _, line in EXAMPLES
-    if "https://" not in line and not re.search(r"train|keras|\./model |w\.h5|ckpt|locked|-r |--network", line)
+    if "https://" not in line
+    and not re.search(r"train|keras|\./model |w\.h5|ckpt|locked|-r |--network", line)
 ]
 
 

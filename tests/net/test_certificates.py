@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import trustme
 
+from hubcli.access import Access
 from hubcli.errors import NetworkError
 from hubcli.net.certificates import read_authorities
-from hubcli.settings import Access
 
 
 def bundle(path: Path, *authorities: trustme.CA) -> Path:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from hubcli.access import Access, KaggleAccount
 from hubcli.errors import AuthenticationError, HubcliError, NotFoundError
 from hubcli.net.credentials import Credentials
 from hubcli.net.download import DownloadOptions, open_download
 from hubcli.net.retries import Retries
 from hubcli.net.segments import MIN_SEGMENTED_BYTES
-from hubcli.settings import Access, KaggleAccount
 from tests.kaggle import API, NAME, PAGE, TOKEN, serve_version
 from tests.server import HubServer, Reply
 

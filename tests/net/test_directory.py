@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from hubcli.access import Access
 from hubcli.errors import AuthenticationError, NetworkError, NotFoundError
 from hubcli.net.directory import ask_directory
 from hubcli.net.retries import Retries
-from hubcli.settings import Access
 from tests.server import HubServer, Reply
 
 BUCKET = "gs://models/maker/model/1/uncompressed"

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import trustme
 
+from hubcli.access import Access
 from hubcli.errors import NetworkError, UsageError
 from hubcli.net.download import DownloadOptions, open_download
-from hubcli.settings import Access, Settings
+from hubcli.settings import Settings
 from tests import models
 from tests.conftest import ROOT, Run
 from tests.kaggle import TOKEN, serve_version

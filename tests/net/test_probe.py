@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from hubcli.access import Access
 from hubcli.errors import AuthenticationError, NetworkError, NotFoundError
 from hubcli.net.probe import probe_size
 from hubcli.net.retries import Retries
-from hubcli.settings import Access
 from tests.server import HubServer, Reply
 
 BODY = bytes(300_000)

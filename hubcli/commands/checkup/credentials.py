@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from hubcli.access import KaggleAccount
 from hubcli.commands.checkup.case import Case
 from hubcli.commands.checkup.check import Check, Section, Status
 from hubcli.commands.checkup.network import hosts_in_force
 from hubcli.errors import AuthenticationError
 from hubcli.net.credentials import kaggle_place, netrc_names
 from hubcli.quantity import plural
-from hubcli.settings import KaggleAccount
 
 __all__ = ["check_kaggle", "check_modes", "check_netrc"]
 

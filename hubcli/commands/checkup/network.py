@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from functools import partial
 from urllib.parse import urlsplit
 
+from hubcli.access import KAGGLE_ENDPOINT
 from hubcli.commands.checkup.case import Case
 from hubcli.commands.checkup.check import Check, Section, Status
 from hubcli.errors import HubcliError, NetworkError
 from hubcli.net.certificates import read_authorities
 from hubcli.net.proxies import Proxies
-from hubcli.settings import KAGGLE_ENDPOINT
 from hubcli.url import address, is_address, without_secrets
 
 __all__ = [
@@ -178,8 +178,8 @@ def _fault_of_client(case: Case) -> NetworkError | None:
     """What keeps requests from being made, found out by making the client that would send them."""
     if not case.surroundings.has_proxies:
         return None
+    from hubcli.access import Access
     from hubcli.net.client import open_client  # Half of the time of a checkup, for those with a proxy alone.
-    from hubcli.settings import Access
 
     try:
         with open_client(f"{_TFHUB}/", 1, Access()):
