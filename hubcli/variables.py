@@ -33,6 +33,10 @@ VARIABLES = (
     Variable(("KAGGLE_API_TOKEN",), "a token for Kaggle, or the path of a file that holds one"),
     Variable(("KAGGLE_USERNAME", "KAGGLE_KEY"), "an account at Kaggle; both are needed"),
     Variable(("KAGGLE_CONFIG_DIR",), "where `kaggle.json` is (`~/.kaggle`)"),
+    Variable(
+        ("TFHUB_MODEL_LOAD_FORMAT",),
+        "`UNCOMPRESSED`: from Python, TensorFlow reads models where the host has them unpacked",
+    ),
     Variable(("KAGGLEHUB_CACHE",), "kagglehub's cache (`~/.cache/kagglehub`)"),
     Variable(("NETRC",), "the file with credentials for other hosts (`~/.netrc`)"),
     Variable(("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"), "proxies, and hosts without one"),

@@ -25,6 +25,7 @@ from tools import make_docs
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+PYTHON = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -50,7 +51,17 @@ def test_every_variable_that_the_settings_read_is_described() -> None:
     assert read <= {name for one in VARIABLES for name in one.names}
 
 
-@pytest.mark.parametrize("file", ["README.md", "docs/commands.md", "CONTRIBUTING.md", "benchmarks/README.md"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "README.md",
+        "docs/commands.md",
+        "docs/python.md",
+        "CONTRIBUTING.md",
+        "benchmarks/README.md",
+        "examples/README.md",
+    ],
+)
 def test_every_link_to_a_file_leads_somewhere(file: str) -> None:
     text = (ROOT / file).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
@@ -156,7 +167,7 @@ def test_every_option_is_described(command: str, hubcli: Run) -> None:
 
 def test_the_python_lines_run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HUBCLI_CACHE_DIR", str(settings.cache_root))
-    code = re.search(r"```python\n(.+?)```", section("From Python", README), re.DOTALL)
+    code = re.search(r"```python\n(.+?)```", section("The commands", PYTHON), re.DOTALL)
     assert code is not None
     exec(code[1], {})
     assert settings.cache_root.is_dir()
@@ -170,9 +181,10 @@ def test_the_python_lines_with_a_layer_run(
     pytest.importorskip("tensorflow", reason="TensorFlow isn't installed: pip install '.[dev]'")
     monkeypatch.setenv("HUBCLI_CACHE_DIR", str(settings.cache_root))
     monkeypatch.chdir(tmp_path)
-    _, code = re.findall(r"```python\n(.+?)```", section("From Python"), re.DOTALL)
+    code = re.search(r"```python\n(.+?)```", section("From Python", README), re.DOTALL)
+    assert code is not None
     names: dict[str, Any] = {}
-    exec(code, names)
+    exec(code[1], names)
     assert (tmp_path / "tuned" / "saved_model.pb").is_file()
     assert float(names["layer"].trainable_weights[0]) != 2.0
 
