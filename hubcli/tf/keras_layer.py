@@ -145,8 +145,8 @@ class ObjectLayer(_Layer):  # type: ignore[misc]
         config = dict(super().get_config())
         if not isinstance(self._handle, str):
             raise NotImplementedError(
-                "Can only generate a valid config for `hub.KerasLayer(handle, ...)`that uses a string "
-                f"`handle`.\n\nGot `type(handle)`: {type(self._handle)}"
+                f"A KerasLayer around a {type(self._handle).__name__} has no config: only a handle as text "
+                "can be written down. Make the layer by its handle, or save the weights alone."
             )
         return {**config, "handle": self._handle, **self._own_config.checked()}
 
@@ -159,14 +159,10 @@ class ObjectLayer(_Layer):  # type: ignore[misc]
         """Raises ArgumentError for what can't be trained; says it once where nothing would be."""
         if not self.trainable:
             return
-        if getattr(self._obj, "_is_hub_module_v1", False) or self._object_call.signature:
-            why = (
-                "loading from the TF1 Hub format"
-                if getattr(self._obj, "_is_hub_module_v1", False)
-                else "calling a SavedModel signature"
-            )
+        if _is_tf1_hub(self._obj) or self._object_call.signature:
+            what = "model of the TF1 Hub format" if _is_tf1_hub(self._obj) else "signature"
             raise ArgumentError(
-                f"Setting hub.KerasLayer.trainable = True is unsupported when {why}.",
+                f"A {what} can't be trained by a KerasLayer",
                 hint="Set trainable=False. What can be trained: hubcli inspect MODEL --check",
             )
         lost = self._untrainable
@@ -177,7 +173,11 @@ class ObjectLayer(_Layer):  # type: ignore[misc]
             )
         if not self.trainable_weights and not self._has_said_that_nothing_trains:
             self._has_said_that_nothing_trains = True
-            _LOGGER.error("hub.KerasLayer is trainable but has zero trainable weights.")
+            _LOGGER.error("A KerasLayer is to be trained, but its model lists nothing that can be trained")
+
+
+def _is_tf1_hub(obj: Any) -> bool:
+    return getattr(obj, "_is_hub_module_v1", False)
 
 
 class _Config:
@@ -192,7 +192,7 @@ class _Config:
             json.dumps(self._values)
         except (TypeError, ValueError) as error:
             raise ArgumentError(
-                f"What `hub.KerasLayer(...)` was made with is not json-serializable: {self._values}",
+                f"The layer was made with what JSON can't hold: {self._values}",
                 hint="Give numbers, text, lists and dicts, or save the weights alone.",
             ) from error
         return dict(self._values)

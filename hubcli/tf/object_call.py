@@ -1,6 +1,6 @@
 """How a loaded object is called for a Keras layer: by itself or by a signature, with what, giving what.
 
-The conventions are those of tensorflow_hub 0.16.1, `keras_layer.py`, and its words for what can't be.
+The conventions are those of tensorflow_hub 0.16.1, `keras_layer.py`.
 """
 
 from __future__ import annotations
@@ -55,13 +55,12 @@ class ObjectCall:
             output_key = output_key if as_dict else output_key or "default"
         if signature and (output_key is not None) == as_dict:
             raise ArgumentError(
-                "When using a signature, either output_key or signature_outputs_as_dict=True should be set.",
+                f"The signature {signature} gives a dict, of which the layer needs one output or all",
                 hint=_outputs_hint(obj, signature),
             )
         if not signature and as_dict:
             raise ArgumentError(
-                "signature_outputs_as_dict is only valid if specifying a signature "
-                "(or using a legacy TF1 Hub format).",
+                "signature_outputs_as_dict is for signatures, and none was named",
                 hint=_signatures_hint(obj),
             )
         function = _function(obj, signature)
@@ -116,14 +115,13 @@ class ObjectCall:
             return result
         if not isinstance(result, dict):
             raise ArgumentError(
-                f"Specifying `output_key` is forbidden if output type {type(result)} is not a dict.",
+                f"The model gives a {type(result).__name__}, which has no output_key {self.output_key}",
                 hint="Leave output_key out.",
             )
         if self.output_key not in result:
             raise ArgumentError(
-                f"KerasLayer output does not contain the output key {self.output_key} "
-                f"(available: {sorted(result)}).",
-                hint="Set output_key to one of them.",
+                f"The model has no output {self.output_key}",
+                hint=f"Set output_key to one of: {', '.join(map(str, sorted(result)))}",
             )
         return result[self.output_key]
 
@@ -179,8 +177,7 @@ def shapes_in(value: Any) -> Any:
         if isinstance(value, (list, tuple)):
             return type(value)(shapes_in(one) for one in value)
         raise ArgumentError(
-            "Cannot convert to nest of TensorShapes, "
-            f"found none of TensorShape, dict, list, tuple: {value!r}",
+            f"output_shape holds {value!r}, which is no shape",
             hint="Write output_shape=[20], or a dict or list of such lists.",
         ) from error
 
@@ -196,17 +193,16 @@ def _function(obj: Any, signature: str | None) -> Callable[..., Any]:
     if callable(obj) and not signature:
         return obj  # type: ignore[no-any-return]
     if not hasattr(obj, "signatures"):
-        what = "has no signatures." if signature else "is not callable and has no signatures."
-        raise ArgumentError(f"Loaded object {what}", hint="Give an object that tf.saved_model.load returns.")
+        what = "has no signatures" if signature else "can't be called and has no signatures"
+        raise ArgumentError(f"The object {what}", hint="Give an object that tf.saved_model.load returns.")
     if signature is None:
         raise ArgumentError(
-            "Signature name has to be specified for non-callable saved models "
-            "(if not legacy TF1 Hub format).",
+            "The model can't be called by itself, and no signature was named",
             hint=_signatures_hint(obj),
         )
     if signature not in obj.signatures:
         raise ArgumentError(
-            f"Unknown signature {signature} (available signatures: {sorted(obj.signatures)}).",
+            f"The model has no signature {signature}",
             hint=_signatures_hint(obj),
         )
     return obj.signatures[signature]  # type: ignore[no-any-return]

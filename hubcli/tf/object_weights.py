@@ -50,8 +50,7 @@ class ObjectWeights:
         losses = tuple(getattr(obj, "regularization_losses", ()))
         if not all(map(callable, losses)):
             raise ArgumentError(
-                "hub.KerasLayer(obj) expects obj.regularization_losses to be an iterable of callables, "
-                "each returning a scalar loss term.",
+                "The object's regularization_losses hold what can't be called",
                 hint="Export the model with a tf.function without arguments for each loss.",
             )
         numbers = {id(one) for one in trainable}
