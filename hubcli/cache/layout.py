@@ -108,6 +108,10 @@ class EntryPaths:
         """Hubcli's record of the entry."""
         return Path(self.manifest_text)
 
+    def pending_manifest(self, uid: str) -> Path:
+        """The manifest of the model that the holder `uid` of the lock is about to show."""
+        return self.root / f"{self.key}.hubcli.json.tmp{uid}"
+
     @property
     def lock(self) -> Path:
         """The lock file, there while a process downloads."""

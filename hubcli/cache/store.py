@@ -88,8 +88,11 @@ class Staging:
     def publish(self, manifest: Manifest) -> Entry:
         """Makes the staged directory the entry, in place of what is there.
 
-        The manifest is written first: a crash between the two steps is
-        completed by the next process that holds the lock.
+        Where nothing is there, the manifest is written first: a crash between the two steps is
+        completed by the next process that holds the lock. Where another model is there, its manifest
+        goes before it does, and the new one comes last: a crash must not leave the record of one
+        model with the files of another, which may have the same sizes. What has no manifest is taken
+        as tensorflow_hub's models are.
         """
         with self._at_end:
             return self._publish(manifest)
@@ -99,12 +102,19 @@ class Staging:
         paths = self._paths
         descriptor = Descriptor.of_this_process(manifest.handle, manifest.fetched_at_s)
         before = {path: _read_or_none(path) for path in (paths.descriptor, paths.manifest)}
-        staged_inode = self.path.stat().st_ino
+        staged_inode, pending = self.path.stat().st_ino, paths.pending_manifest(self._lock.owner.uid)
         try:
             write_whole(paths.descriptor, descriptor.to_text())
-            write_whole(paths.manifest, manifest.to_text())
-            _move_in(self.path, paths.model)
+            pending.write_text(manifest.to_text(), encoding="utf-8")
+            if os.path.lexists(paths.model):
+                paths.manifest.unlink(missing_ok=True)
+                _move_in(self.path, paths.model)
+                pending.replace(paths.manifest)
+            else:
+                pending.replace(paths.manifest)
+                _move_in(self.path, paths.model)
         except BaseException:
+            pending.unlink(missing_ok=True)
             if not paths.model.exists() or paths.model.stat().st_ino != staged_inode:
                 for path, text in before.items():  # The old one stands, or none.
                     _restore(path, text)
@@ -283,6 +293,8 @@ def _finish_interrupted_publication(lock: Lock) -> None:
     staging directory, they are moved in. Whoever still fills one of the others
     has lost the lock, and will notice when it publishes.
     """
+    if lock.was_broken and not os.path.lexists(lock.paths.model):
+        _show_pending(lock.paths)
     entry = Entry.read(lock.paths)
     is_cut_off = entry.difference() is not None
     if not is_cut_off and not lock.was_broken:
@@ -292,6 +304,20 @@ def _finish_interrupted_publication(lock: Lock) -> None:
             _move_in(staged, lock.paths.model)
             is_cut_off = False
         remove_tree(staged)
+
+
+def _show_pending(paths: EntryPaths) -> None:
+    """Shows the model that was about to be when a crash came, the one before it already put aside.
+
+    That one may be whole in a staging directory too: the name of the manifest tells which is the new one.
+    """
+    for staged in _staging_directories(paths):
+        pending = paths.pending_manifest(staged.name.split(".")[1])
+        manifest = Manifest.read(pending)
+        if manifest is not None and Entry(paths, manifest, None).difference(staged) is None:
+            _move_in(staged, paths.model)
+            pending.replace(paths.manifest)
+            return
 
 
 def _staging_directories(paths: EntryPaths) -> list[Path]:
