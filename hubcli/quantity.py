@@ -86,9 +86,11 @@ def format_size(size_bytes: int) -> str:
 def format_duration(seconds: float) -> str:
     """A short time, as a clock shows it.
 
-    >>> format_duration(5), format_duration(3725)
-    ('0:05', '1:02:05')
+    >>> format_duration(5), format_duration(3725), format_duration(0.4)
+    ('0:05', '1:02:05', '0.4 s')
     """
+    if 0 < seconds < 1:
+        return f"{seconds:.1f} s"
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
 import subprocess
@@ -189,7 +190,8 @@ def test_the_python_lines_with_a_layer_run(
     assert float(names["layer"].trainable_weights[0]) != 2.0
 
 
-def test_the_version_stands_in_the_changelog_or_is_not_released_yet(hubcli: Run) -> None:
+def test_the_version_is_that_of_the_newest_release_in_the_changelog(hubcli: Run) -> None:
     version = hubcli("--version").stdout.split()[1]
-    changelog = (Path(__file__).parent.parent / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert "## [Unreleased]" in changelog or f"## [{version}]" in changelog
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    releases = re.findall(r"^## \[(\d[^]]*)\] - \d{4}-\d\d-\d\d$", changelog, re.MULTILINE)
+    assert releases[0] == version == importlib.metadata.version("hubcli")

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from hubcli.errors import UsageError
+from hubcli.places import in_home
 
 __all__ = ["require_collectable"]
 
@@ -15,7 +16,7 @@ def require_collectable(root: Path) -> None:
 
     Its names would be told from the cache's, but whoever gave such a root meant another.
     """
-    resolved = root.resolve()
+    resolved = _real(root)
     if resolved == Path(resolved.anchor):
         what = "the root of the file system"
     elif resolved in _homes(resolved):
@@ -32,12 +33,18 @@ def require_collectable(root: Path) -> None:
 
 def _homes(root: Path) -> set[Path]:
     """The homes of this user and of the directory's owner, by the environment and by the system's list."""
-    homes = {Path("~").expanduser().resolve()}
+    own = in_home(".")
+    homes = set() if own is None else {_real(own)}
     try:
         import pwd
 
         for user in (os.getuid(), root.stat().st_uid):
-            homes.add(Path(pwd.getpwuid(user).pw_dir).resolve())
+            homes.add(_real(Path(pwd.getpwuid(user).pw_dir)))
     except (ImportError, KeyError, OSError):  # Another system, a user without a name, no such root.
         pass
     return homes
+
+
+def _real(path: Path) -> Path:
+    """Where it is; unlike Path.resolve, this bears links that lead to themselves."""
+    return Path(os.path.realpath(path))

@@ -7,6 +7,7 @@ written in one form, so that the same models give the same bytes.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -133,6 +134,8 @@ class LockFile:
             raise UsageError(f"{path}: a lock file is JSON", hint="Name it models.lock, or models.json.")
         if not path.parent.is_dir():
             raise UsageError(f"{path.parent} is no directory", hint="Check the path after --lock.")
+        if Path(os.path.realpath(path)).is_symlink():
+            raise UsageError(f"{path} is a link that leads to itself", hint="Name another file.")
         return cls.read(path) if path.exists() else cls(str(path))
 
     @classmethod
@@ -190,7 +193,7 @@ class LockFile:
     def write(self) -> None:
         """Writes the file, whole or not at all. Raises DiskFullError, OutputError."""
         try:
-            write_whole(Path(self.name).expanduser().resolve(), self.to_text())
+            write_whole(Path(os.path.realpath(Path(self.name).expanduser())), self.to_text())
         except OSError as error:
             kind = DiskFullError if means_full(error) else OutputError
             raise kind(

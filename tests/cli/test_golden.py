@@ -56,6 +56,7 @@ CASES = {
     "near-miss": ["instpect"],
     "near-miss-of-an-option": ["ls", "--limt", "3"],
     "near-miss-of-a-word": ["ls", "--sort", "sise"],
+    "inspect": ["inspect", HANDLE],
     "verify": ["verify"],
     "verify-quiet": ["verify", "-q"],
     "verify-one": ["verify", HANDLE],
@@ -153,18 +154,40 @@ def test_as_json(name: str, filled_cache: Path) -> None:
         ("near-miss", 80),
         ("fetch-list-unclear", 80),
         ("fetch-dry-run-of-one", 80),
-        ("ls", 120),
-        ("ls", 80),
         ("ls-narrowed", 100),
-        ("verify", 80),
-        ("gc", 80),
-        ("gc", 120),
+        *(
+            (name, columns)
+            for name in ("ls", "gc", "rm", "verify", "pin", "inspect")
+            for columns in (80, 120)
+        ),
     ],
 )
 def test_on_a_terminal(name: str, columns: int, filled_cache: Path) -> None:
     command = command_line(name, filled_cache)
     status, screen = run_on_terminal(command, os.environ, columns=columns)
     compare(f"{name}.terminal-{columns}.txt", masked(f"exit {status}\n{screen}", filled_cache))
+
+
+@pytest.mark.parametrize("name", ["ls", "gc", "inspect"])
+def test_on_a_terminal_without_colours(name: str, filled_cache: Path) -> None:
+    command = command_line(name, filled_cache)
+    status, screen = run_on_terminal(command, {**os.environ, "NO_COLOR": "1"}, columns=80)
+    compare(f"{name}.no-color.txt", masked(f"exit {status}\n{screen}", filled_cache))
+
+
+@pytest.mark.parametrize("name", ["ls", "gc", "inspect", "fetch-several", "verify"])
+def test_in_ci_under_a_c_locale(name: str, filled_cache: Path) -> None:
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "CI": "true"}
+    ran = subprocess.run(
+        command_line(name, filled_cache),
+        env={**os.environ, **plain},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    assert (ran.stdout + ran.stderr).isascii()
+    shown = f"exit {ran.returncode}\n--- stdout\n{ran.stdout.decode()}--- stderr\n{ran.stderr.decode()}"
+    compare(f"{name}.c-locale.txt", masked(shown, filled_cache))
 
 
 def test_no_color_is_obeyed_on_a_terminal(filled_cache: Path) -> None:
@@ -180,14 +203,3 @@ def test_a_fetch_on_a_terminal_shows_a_bar_and_takes_it_off(tmp_path: Path) -> N
     assert status == 0
     assert "━" in screen
     assert screen.rstrip().endswith("0ed234e54d322935d542637169f159ee254449a0")
-
-
-def test_under_a_c_locale_nothing_breaks(filled_cache: Path) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-m", "hubcli", "ls", "--cache-dir", str(filled_cache)],
-        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-        capture_output=True,
-        check=False,
-    )
-    assert ran.returncode == 0
-    assert ran.stdout.isascii()

@@ -52,6 +52,13 @@ def test_a_lock_file_tells_which_bytes_each_model_had(server: HubServer, hubcli:
     }
 
 
+def test_a_lock_file_that_is_a_link_to_itself_is_refused(hubcli: Run, lock: Path) -> None:
+    lock.symlink_to(lock.name)
+    ran = hubcli("fetch", "example://mul/1", "--lock", str(lock))
+    assert ran.returncode == 2
+    assert "a link that leads to itself" in ran.stderr
+
+
 def test_a_handle_without_a_version_is_locked_by_its_bytes_alone(
     server: HubServer, hubcli: Run, lock: Path
 ) -> None:

@@ -14,7 +14,7 @@ from hubcli.commands.fetch import fetch
 from hubcli.commands.gc import Collection, gc
 from hubcli.commands.listener import Listener
 from hubcli.commands.ls import ls
-from hubcli.errors import UsageError
+from hubcli.errors import CacheError, UsageError
 from hubcli.settings import Settings
 from tests import models
 from tests.entries import (
@@ -196,6 +196,12 @@ def test_a_root_that_is_no_caches_alone_is_refused(
     with pytest.raises(UsageError) as refused:
         gc(Settings.read({}, cache_dir=root))
     assert "--cache-dir" in refused.value.hint
+
+
+def test_a_cache_that_is_a_link_to_itself_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(CacheError, match="is no directory"):
+        gc(Settings.read({}, cache_dir=tmp_path / "loop"), dry_run=True)
 
 
 def test_the_home_of_the_directorys_owner_is_refused() -> None:
