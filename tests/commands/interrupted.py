@@ -20,14 +20,19 @@ import hubcli.cli.finetune_views
 import hubcli.cli.progress
 import hubcli.cli.views
 import hubcli.commands.export
-import hubcli.commands.finetune_export  # noqa: F401
+import hubcli.commands.finetune_export
+import hubcli.savedmodel.kept_bytes  # noqa: F401
 from hubcli.cli.main import main
+from hubcli.commands.weights_file import best_measure
 from tests.trap import Trap
+
+best_measure()  # It imports NumPy, where that is.
 
 WATCHED = (
     "commands/destination.py",
     "commands/export.py",
     "commands/finetune_export.py",
+    "commands/finetune_gate.py",
     "commands/finetune_weights.py",
     "savedmodel/rewrite.py",
     "archive/pack.py",
