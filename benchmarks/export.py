@@ -14,7 +14,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.measure import Contender, Cost, compare, median_seconds, print_table, tool_beside
+from benchmarks.measure import (
+    Contender,
+    Cost,
+    compare,
+    median_seconds,
+    options_parser,
+    print_table,
+    tool_beside,
+)
 from benchmarks.verify import write_model
 
 _HANDLE = "https://tfhub.dev/maker/large/1"
@@ -36,13 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.export", description=__doc__)
+    parser = options_parser("export", __doc__, rounds=3)
     parser.add_argument("--size-mib", type=int, default=384, help="MiB of the model's tensors")
-    parser.add_argument("--rounds", type=int, default=3, help="counted rounds, after one to warm up")
-    parser.add_argument(
-        "--python", type=Path, default=Path(sys.executable), help="interpreter whose hubcli is measured"
-    )
-    parser.add_argument("--work-dir", type=Path, help="where the copies go (default: temp directory)")
     return parser.parse_args(arguments)
 
 

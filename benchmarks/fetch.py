@@ -24,7 +24,15 @@ from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
-from benchmarks.measure import Contender, Cost, compare, median_seconds, print_table, tool_beside
+from benchmarks.measure import (
+    Contender,
+    Cost,
+    compare,
+    median_seconds,
+    options_parser,
+    print_table,
+    tool_beside,
+)
 
 _ARCHIVE = "model.tar.gz"
 _FILES = 4
@@ -76,13 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fetch", description=__doc__)
+    parser = options_parser("fetch", __doc__, rounds=5)
     parser.add_argument("--size-mb", type=int, default=400, help="megabytes of the model, unpacked")
-    parser.add_argument("--rounds", type=int, default=5, help="counted rounds, after one to warm up")
-    parser.add_argument(
-        "--python", type=Path, default=Path(sys.executable), help="interpreter whose tools are measured"
-    )
-    parser.add_argument("--work-dir", type=Path, help="where archive and copies go (default: temp directory)")
     return parser.parse_args(arguments)
 
 

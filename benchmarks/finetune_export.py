@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.measure import Contender, Cost, compare, median_seconds, print_table
+from benchmarks.measure import Contender, Cost, compare, median_seconds, options_parser, print_table
 from benchmarks.models import is_built
 
 _MODEL = "resnet50"
@@ -69,13 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.finetune_export", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="counted rounds, after one to warm up")
-    parser.add_argument(
-        "--python", type=Path, default=Path(sys.executable), help="interpreter whose hubcli is measured"
-    )
+    parser = options_parser("finetune_export", __doc__, rounds=5)
     parser.add_argument("--model-dir", type=Path, help="where benchmarks.models has built its models")
-    parser.add_argument("--work-dir", type=Path, help="where the copies go (default: temp directory)")
     parser.add_argument("--run", nargs="+", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.ls import add_model
-from benchmarks.measure import Contender, compare, median_seconds, print_table, tool_beside
+from benchmarks.measure import Contender, compare, median_seconds, options_parser, print_table, tool_beside
 from hubcli.cache.planner import make_plan
 from hubcli.cache.policy import Policy
 from hubcli.cache.snapshot import take_snapshot
@@ -49,13 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gc", description=__doc__)
+    parser = options_parser("gc", __doc__, rounds=5)
     parser.add_argument("--entries", type=int, default=10_000, help="models in the cache")
-    parser.add_argument("--rounds", type=int, default=5, help="counted rounds, after one to warm up")
-    parser.add_argument(
-        "--python", type=Path, default=Path(sys.executable), help="interpreter whose tools are measured"
-    )
-    parser.add_argument("--work-dir", type=Path, help="where the cache goes (default: temp directory)")
     return parser.parse_args(arguments)
 
 

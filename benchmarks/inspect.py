@@ -15,7 +15,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.measure import Contender, Cost, compare, median_seconds, print_table, tool_beside
+from benchmarks.measure import (
+    Contender,
+    Cost,
+    compare,
+    median_seconds,
+    options_parser,
+    print_table,
+    tool_beside,
+)
 from benchmarks.models import MODELS, is_built
 
 _BOUNDED_MODEL = "resnet50"
@@ -41,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints the tables; 1 where a bound is not met."""
     options = _options(arguments)
     judgements: list[_Judgement] = []
-    with tempfile.TemporaryDirectory(prefix="hubcli-inspect-") as folder:
+    with tempfile.TemporaryDirectory(prefix="hubcli-inspect-", dir=options.work_dir) as folder:
         work = Path(folder)
         models = options.model_dir or work / "models"
         _build_missing(options.python, models, options.models)
@@ -59,8 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.inspect", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="counted rounds, after one to warm up")
+    parser = options_parser("inspect", __doc__, rounds=5)
     parser.add_argument(
         "--models",
         nargs="+",
@@ -71,9 +78,6 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--model-dir", type=Path, help="where models are, or are built and kept (default: temp directory)"
-    )
-    parser.add_argument(
-        "--python", type=Path, default=Path(sys.executable), help="interpreter whose tools are measured"
     )
     parser.add_argument("--skip-peer", action="store_true", help="measure hubcli alone")
     return parser.parse_args(arguments)

@@ -14,7 +14,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.measure import Contender, Cost, compare, median_seconds, print_table, tool_beside
+from benchmarks.measure import (
+    Contender,
+    Cost,
+    compare,
+    median_seconds,
+    options_parser,
+    print_table,
+    tool_beside,
+)
 from hubcli.archive.members import FileRecord
 from hubcli.cache.manifest import Manifest
 from hubcli.cache.store import Store
@@ -46,13 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.ls", description=__doc__)
+    parser = options_parser("ls", __doc__, rounds=5)
     parser.add_argument("--entries", type=int, default=10_000, help="models in the cache")
-    parser.add_argument("--rounds", type=int, default=5, help="counted rounds, after one to warm up")
-    parser.add_argument(
-        "--python", type=Path, default=Path(sys.executable), help="interpreter whose tools are measured"
-    )
-    parser.add_argument("--work-dir", type=Path, help="where the cache goes (default: temp directory)")
     return parser.parse_args(arguments)
 
 

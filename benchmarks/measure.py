@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import statistics
@@ -13,11 +14,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Contender", "Cost", "compare", "print_table", "tool_beside"]
+__all__ = ["Contender", "Cost", "compare", "options_parser", "print_table", "tool_beside"]
 
 _READ_BYTES = 1 << 20
 # Linux counts ru_maxrss in KiB, macOS in bytes: getrusage(2) of each.
 _RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
+
+
+def options_parser(name: str, description: str | None, *, rounds: int) -> argparse.ArgumentParser:
+    """The options that every benchmark has: `rounds`, `python` and `work_dir`."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
+    parser.add_argument("--rounds", type=int, default=rounds, help="counted rounds, after one to warm up")
+    parser.add_argument(
+        "--python", type=Path, default=Path(sys.executable), help="interpreter whose tools are measured"
+    )
+    parser.add_argument("--work-dir", type=Path, help="where the files go (default: temp directory)")
+    return parser
 
 
 @dataclass(frozen=True, slots=True)

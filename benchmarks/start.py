@@ -13,7 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.ls import add_model
-from benchmarks.measure import Contender, Cost, compare, median_seconds, print_table, tool_beside
+from benchmarks.measure import (
+    Contender,
+    Cost,
+    compare,
+    median_seconds,
+    options_parser,
+    print_table,
+    tool_beside,
+)
 from hubcli.cache.store import Store
 from tools.cached_handles import AWK_PROGRAM, SH_PROGRAM
 
@@ -38,13 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.start", description=__doc__)
+    parser = options_parser("start", __doc__, rounds=25)
     parser.add_argument("--entries", type=int, default=1000, help="models in the cache")
-    parser.add_argument("--rounds", type=int, default=25, help="counted rounds, after one to warm up")
-    parser.add_argument(
-        "--python", type=Path, default=Path(sys.executable), help="interpreter whose hubcli is measured"
-    )
-    parser.add_argument("--work-dir", type=Path, help="where the cache goes (default: temp directory)")
     return parser.parse_args(arguments)
 
 

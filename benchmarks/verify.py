@@ -17,7 +17,15 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-from benchmarks.measure import Contender, Cost, compare, median_seconds, print_table, tool_beside
+from benchmarks.measure import (
+    Contender,
+    Cost,
+    compare,
+    median_seconds,
+    options_parser,
+    print_table,
+    tool_beside,
+)
 from hubcli.formats.crc32c import extend_crc32c, mask_crc32c
 from tests.formats.tables import delimited, index_of, number, varint
 
@@ -43,13 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.verify", description=__doc__)
+    parser = options_parser("verify", __doc__, rounds=5)
     parser.add_argument("--size-mib", type=int, default=1024, help="MiB of the model's tensors")
-    parser.add_argument("--rounds", type=int, default=5, help="counted rounds, after one to warm up")
-    parser.add_argument(
-        "--python", type=Path, default=Path(sys.executable), help="interpreter whose hubcli is measured"
-    )
-    parser.add_argument("--work-dir", type=Path, help="where the copies go (default: temp directory)")
     return parser.parse_args(arguments)
 
 
