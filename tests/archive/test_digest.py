@@ -15,7 +15,7 @@ from hubcli.archive.members import FileRecord
 from hubcli.errors import UnsafeArchiveError
 from tests import models
 
-README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
+COMMANDS = (Path(__file__).parent.parent.parent / "docs" / "commands.md").read_text(encoding="utf-8")
 FILES = {
     "saved_model.pb": b"graph",
     "variables/variables.index": b"",
@@ -32,9 +32,9 @@ def digest_of(folder: Path) -> str:
     return tree_digest(hashed_files(folder))
 
 
-def test_the_shell_of_the_readme_gives_the_same(tmp_path: Path) -> None:
+def test_the_shell_of_the_documentation_gives_the_same(tmp_path: Path) -> None:
     folder = models.write_tree(tmp_path / "model", FILES)
-    shell = re.search(r"```sh\n(find .+?)```", README, re.DOTALL)
+    shell = re.search(r"```sh\n(find .+?)```", COMMANDS, re.DOTALL)
     assert shell is not None
     ran = subprocess.run(["bash", "-c", shell[1]], cwd=folder, capture_output=True, text=True, check=True)
     assert ran.stdout.split()[0] == digest_of(folder)
