@@ -14,8 +14,8 @@ from hubcli.cache.disk import cache_errors, directory_size_bytes
 from hubcli.cache.entry import Entry, LastUse
 from hubcli.cache.footprint import Footprint
 from hubcli.cache.layout import EntryPaths
-from hubcli.cache.lock import LockOwner
 from hubcli.cache.names import RootNames
+from hubcli.cache.owner import LockOwner
 from hubcli.formats.files import MAIN_FILES
 
 __all__ = ["Catalog", "CatalogRow", "EntryState", "model_row", "read_catalog"]

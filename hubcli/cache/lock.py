@@ -9,110 +9,27 @@ publishes, so that a robbed holder does no harm.
 from __future__ import annotations
 
 import os
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from hubcli.cache.disk import directory_size_bytes, remove_tree
 from hubcli.cache.footprint import measure
 from hubcli.cache.layout import EntryPaths
+from hubcli.cache.owner import LockOwner
 from hubcli.errors import LockTimeoutError, means_full
-from hubcli.formats.files import read_record
 
-__all__ = ["MIN_SILENCE_S", "Lock", "LockOwner", "hold_lock", "last_sign_of_life_s", "lock_at_once"]
+__all__ = ["MIN_SILENCE_S", "Lock", "hold_lock", "last_sign_of_life_s", "lock_at_once"]
 
 # tensorflow_hub robs a holder that stood still for so long, and nobody should sooner.
 MIN_SILENCE_S = 600.0
 
-_FORM = re.compile(r"(?P<host>.*)\.(?P<pid>[0-9]{1,20})\.(?P<uid>[0-9a-f]{1,64})", re.DOTALL)
 _FIRST_POLL_S, _LAST_POLL_S = 0.05, 1.0
 _REPORT_EVERY_S = 30.0
-_CLOCK_SLACK_S = 2.0
 # Who makes a lock names himself in the next instant, unless he dies in it.
 _NAMELESS_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class LockOwner:
-    """Who holds a lock: host name, process id, and the id of its staging directory."""
-
-    host: str
-    pid: int
-    uid: str
-
-    @classmethod
-    def of_this_process(cls) -> LockOwner:
-        """An owner with a new uid."""
-        return cls(_host(), os.getpid(), uuid.uuid4().hex)
-
-    @classmethod
-    def read(cls, lock: Path) -> LockOwner | None:
-        """The owner that the file names, or None where it is gone or names none."""
-        try:
-            match = _FORM.fullmatch(read_record(lock).decode("utf-8", "replace"))
-        except OSError:
-            return None
-        return cls(match["host"], int(match["pid"]), match["uid"]) if match else None
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.pid}"
-
-    @property
-    def text(self) -> str:
-        """What the lock file holds."""
-        return f"{self.host}.{self.pid}.{self.uid}"
-
-    @property
-    def is_here(self) -> bool:
-        """Whether its process runs, or ran, on this host."""
-        return self.host == _host()
-
-    def is_dead(self, lock: Path) -> bool:
-        """Whether its process is known to be gone; False where it is on another host.
-
-        A process that is younger than the lock file inherited the number, as
-        happens in containers, where every first process is number 1.
-        """
-        if not self.is_here or os.name == "nt":  # os.kill would end the process on Windows.
-            return False
-        if self.pid == 0:  # No process; to os.kill it means this one and its brothers.
-            return True
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except OverflowError:  # A number that no process has.
-            return True
-        except OSError:
-            return False
-        started = _process_start_s(self.pid)
-        try:
-            return started is not None and started > lock.stat().st_mtime + _CLOCK_SLACK_S
-        except OSError:
-            return False
-
-
-def _host() -> str:
-    import socket  # Who only reads the cache doesn't wait for it.
-
-    return socket.gethostname()
-
-
-def _process_start_s(pid: int) -> float | None:
-    """When the process started, in seconds since 1970; None where the system has no /proc."""
-    try:
-        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        boot = re.search(r"^btime (\d+)$", Path("/proc/stat").read_text(), re.MULTILINE)
-    except OSError:
-        return None
-    if boot is None or len(after_name) < 20:
-        return None
-    # Field 22 of proc_pid_stat(5), counted from the one after the name, in clock ticks.
-    return int(boot[1]) + int(after_name[19]) / os.sysconf("SC_CLK_TCK")
 
 
 class Lock:

@@ -15,8 +15,9 @@ from hubcli.cache.disk import cache_errors
 from hubcli.cache.entry import Entry
 from hubcli.cache.footprint import Footprint, measure
 from hubcli.cache.layout import CacheName, EntryPaths, NameKind
-from hubcli.cache.lock import LockOwner, last_sign_of_life_s
+from hubcli.cache.lock import last_sign_of_life_s
 from hubcli.cache.names import RootNames, leads_out
+from hubcli.cache.owner import LockOwner
 
 __all__ = ["Fragment", "Holder", "LockFacts", "ModelFacts", "Snapshot", "take_snapshot"]
 

@@ -22,8 +22,9 @@ from hubcli.cache.disk import (
 )
 from hubcli.cache.entry import Entry
 from hubcli.cache.layout import TAG_NAME, CacheName, EntryPaths, NameKind, is_key
-from hubcli.cache.lock import Lock, LockOwner, hold_lock
+from hubcli.cache.lock import Lock, hold_lock
 from hubcli.cache.manifest import Manifest
+from hubcli.cache.owner import LockOwner
 from hubcli.errors import LockLostError
 from hubcli.handle import Handle, key_of
 

@@ -12,8 +12,8 @@ from hubcli.archive.members import FileRecord
 from hubcli.archive.unpack import lift_wrapping_folder
 from hubcli.cache.disk import directory_size_bytes, file_sizes
 from hubcli.cache.entry import Entry
-from hubcli.cache.lock import LockOwner
 from hubcli.cache.manifest import Manifest
+from hubcli.cache.owner import LockOwner
 from hubcli.cache.store import Staging, Store
 from hubcli.commands.attempts import Attempts
 from hubcli.commands.cached import archive_changed, manifest_of_adopted, problem_of

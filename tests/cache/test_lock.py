@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from hubcli.cache.layout import EntryPaths
-from hubcli.cache.lock import LockOwner, hold_lock, lock_at_once
+from hubcli.cache.lock import hold_lock, lock_at_once
+from hubcli.cache.owner import LockOwner
 from hubcli.errors import LockTimeoutError
 
 

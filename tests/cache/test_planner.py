@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hubcli.cache.catalog import EntryState
 from hubcli.cache.footprint import Footprint, SharedFile
 from hubcli.cache.layout import NameKind
-from hubcli.cache.lock import LockOwner
+from hubcli.cache.owner import LockOwner
 from hubcli.cache.plan import Kept, Plan, Reason
 from hubcli.cache.planner import family_of, make_plan, plan_removal
 from hubcli.cache.policy import Policy

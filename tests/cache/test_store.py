@@ -16,8 +16,9 @@ import pytest
 from hubcli.archive.members import FileRecord
 from hubcli.cache.catalog import EntryState, read_catalog
 from hubcli.cache.layout import EntryPaths
-from hubcli.cache.lock import Lock, LockOwner
+from hubcli.cache.lock import Lock
 from hubcli.cache.manifest import Manifest
+from hubcli.cache.owner import LockOwner
 from hubcli.cache.store import Staging, Store
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.errors import CacheError, LockLostError
@@ -235,7 +236,7 @@ KILLED = """
 import os, signal, sys
 from collections.abc import Callable
 from pathlib import Path
-from hubcli.cache.lock import LockOwner
+from hubcli.cache.owner import LockOwner
 from hubcli.cache.store import Store
 from hubcli.errors import CacheError, LockLostError
 from hubcli.handle import Handle
