@@ -208,7 +208,7 @@ def translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:
     if isinstance(error, httpx.ConnectError):
         return NetworkError(
             f"{shown_url} can't be reached: {error}",
-            hint="Check the network, the proxy and the address: hubcli doctor --network",
+            hint="Check the network, the proxy (HTTPS_PROXY) and the address: hubcli doctor --network",
         ).transient()
     failed = NetworkError(f"{shown_url} failed{when}: {error}", hint="Try again.")
     # What can't be an address, or is answered in no protocol of ours, stays so.

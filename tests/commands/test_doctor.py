@@ -17,7 +17,7 @@ from hubcli.commands.checkup.case import Case
 from hubcli.commands.checkup.check import Check, Section, Status
 from hubcli.commands.doctor import DoctorOptions, doctor
 from hubcli.variables import OUR_VARIABLES
-from tests.conftest import ROOT, Run
+from tests.conftest import Run
 from tests.doctor import diagnose, names, one
 
 EVERYTHING_WRONG = {
@@ -135,7 +135,7 @@ def test_a_variable_that_hubcli_does_not_know_is_a_warning() -> None:
 
 def test_all_variables_of_hubcli_are_known_to_it() -> None:
     named = set[str]()
-    for file in (ROOT / "hubcli").rglob("*.py"):
+    for file in Path(hubcli.__file__).parent.rglob("*.py"):
         named |= set(re.findall(r"\bHUBCLI_[A-Z_]+[A-Z]\b", file.read_text(encoding="utf-8")))
     assert named == set(OUR_VARIABLES)
 
