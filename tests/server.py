@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import urlsplit
 
 _SENT_AT_ONCE = 1 << 18
@@ -62,10 +63,26 @@ class Request:
 
 
 class _QuietServer(ThreadingHTTPServer):
-    """Says nothing of clients that hang up: tests make them do so."""
+    """Says nothing of clients that hang up: tests make them do so. Counts the connections that are open."""
 
     daemon_threads = True
     request_queue_size = 64
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self.open_connections = 0
+        self.changed = threading.Condition()
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self.changed:
+            self.open_connections += 1
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        with self.changed:
+            self.open_connections -= 1
+            self.changed.notify_all()
 
     def handle_error(self, request: object, client_address: object) -> None:
         if not isinstance(sys.exc_info()[1], OSError):
@@ -106,6 +123,18 @@ class HubServer:
 
     def redirect(self, path: str, target: str, status: int = 302) -> str:
         return self.serve(path, Reply(status=status, headers={"Location": target}))
+
+    def settle(self) -> None:
+        """Returns when all that was asked before has been answered, or its client is gone.
+
+        A client that was killed may have left a request that nobody has read yet.
+        """
+        with socket.create_connection(("127.0.0.1", self.port)) as last:
+            last.sendall(b"GET /settled HTTP/1.0\r\n\r\n")
+            while last.recv(4096):
+                pass
+        with self._http.changed:
+            assert self._http.changed.wait_for(lambda: self._http.open_connections == 0, 60)
 
     @contextmanager
     def running(self) -> Iterator[HubServer]:

@@ -129,6 +129,7 @@ def test_a_killed_download_in_windows_goes_on_where_it_was(
         shutil.rmtree(cache, ignore_errors=True)
         came = moments.came(zygote.run("fetch", url, "-q", **moments.next()))
         assert files_at(paths_of(url, cache).model) in (None, LARGE)
+        server.settle()
         there, before = journaled(spool), len(server.requests)
         again = zygote.run("fetch", url)
         require_done(again)
