@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache as once
 from pathlib import Path
@@ -76,7 +76,7 @@ Sides = Callable[..., "tuple[Side, Side]"]
 
 
 @pytest.fixture(scope="module")
-def sides(tmp_path_factory: pytest.TempPathFactory) -> Sides:
+def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
     import keras
     import tensorflow as tf
     import tensorflow_hub
@@ -119,7 +119,8 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> Sides:
         theirs = side(name, tf_keras, tensorflow_hub.KerasLayer, trainable)
         return ours, theirs
 
-    return both
+    yield both
+    tf.random.set_seed(None)  # For the tests of other files, which want other numbers each time.
 
 
 def _map(function: Callable[[Any], Any], spec: Any) -> Any:

@@ -207,9 +207,16 @@ def test_classes_of_a_file_are_known_to_the_model(
     keras = import_keras(generation)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "layers_of_mine.py").write_text(CUSTOM.format(module=generation.module))
+    registered = keras.saving.get_custom_objects()
+    others = set(registered)
     source = keras_models.save(load_module("layers_of_mine.py").model(), tmp_path, ".keras")
-    del sys.modules["layers_of_mine"]
-    keras.saving.get_custom_objects().clear()
+
+    def forget() -> None:
+        del sys.modules["layers_of_mine"]
+        for name in set(registered) - others:
+            del registered[name]
+
+    forget()
     with pytest.raises(TensorFlowError) as caught:
         export_keras(source, tmp_path / "out")
     assert "--custom-objects" in caught.value.hint
@@ -218,8 +225,7 @@ def test_classes_of_a_file_are_known_to_the_model(
     assert report.trainable_variables == 1
     tf = import_tensorflow()
     assert load_model(tmp_path / "out")(tf.ones([1, 2])).numpy().tolist() == [[2.0, 2.0]]
-    del sys.modules["layers_of_mine"]
-    keras.saving.get_custom_objects().clear()
+    forget()
 
 
 @BOTH
