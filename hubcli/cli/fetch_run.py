@@ -6,7 +6,6 @@ import shlex
 import traceback
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from hubcli.commands.several import outcomes
 from hubcli.commands.stop import Stop
 from hubcli.commands.upkeep import Upkeep
 from hubcli.errors import HubcliError, Interrupted
+from hubcli.handle import Handle
 from hubcli.settings import Settings
 
 __all__ = ["FetchRun"]
@@ -104,22 +104,17 @@ class FetchRun:
 
     def _fetch_one(self, model: Wanted, board: Board) -> FetchResult | HubcliError:
         """What became of it. Runs on a thread of its own, and prints nothing but by the listener."""
-        if model.error is not None:
-            return model.error
-        assert model.handle is not None
-        options = replace(self.options, sha256=model.sha256, tree_sha256=model.tree_sha256)
-        try:
+
+        def do(handle: Handle, options: FetchOptions) -> FetchResult:
             with board.listener(model.name) as listener:
-                result = fetch(model.handle, self.settings, options, listener, self._stop)
+                result = fetch(handle, self.settings, options, listener, self._stop)
                 if self.lock is not None:
-                    locked = LockedModel.of(model.handle, result, self.settings, listener)
+                    locked = LockedModel.of(handle, result, self.settings, listener)
                     self._locked[locked.handle] = locked
                 model.link_spellings(self.settings.cache_root, result.path.name)
                 return result
-        except Interrupted:
-            raise
-        except HubcliError as error:
-            return error
+
+        return model.attempt(self.options, do)
 
     def _report_what_is_next(self, board: Board) -> None:
         while self._reported in self._done:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import traceback
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +16,8 @@ from hubcli.commands.foresee import Fate, Foreseen, foresee
 from hubcli.commands.model_list import Wanted
 from hubcli.commands.several import outcomes
 from hubcli.commands.stop import Stop
-from hubcli.errors import HubcliError, Interrupted
+from hubcli.errors import HubcliError
+from hubcli.handle import Handle
 from hubcli.quantity import format_size, plural
 from hubcli.settings import Settings
 
@@ -59,17 +59,11 @@ class ForeseeRun:
         return int(errors[0][1].exit_status) if errors else 0
 
     def _foresee_one(self, model: Wanted, board: Board) -> Foreseen | HubcliError:
-        if model.error is not None:
-            return model.error
-        assert model.handle is not None
-        options = replace(self.options, sha256=model.sha256, tree_sha256=model.tree_sha256)
-        try:
+        def look(handle: Handle, options: FetchOptions) -> Foreseen:
             with board.listener(model.name) as listener:
-                return foresee(model.handle, self.settings, options, listener)
-        except Interrupted:
-            raise
-        except HubcliError as error:
-            return error
+                return foresee(handle, self.settings, options, listener)
+
+        return model.attempt(self.options, look)
 
     def _show(self, seen: list[Foreseen], errors: list[tuple[Wanted, HubcliError]]) -> None:
         coming = [one for one in seen if one.fate is Fate.WOULD_FETCH]

@@ -5,19 +5,23 @@ from __future__ import annotations
 import codecs
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from hubcli.cache.entry import Entry
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.store import Store
+from hubcli.commands.fetch_options import FetchOptions
 from hubcli.commands.lock_file import LockFile, require_merged
-from hubcli.errors import HandleError, HubcliError, UsageError
+from hubcli.errors import HandleError, HubcliError, Interrupted, UsageError
 from hubcli.handle import Handle, HandleKind
 from hubcli.url import without_secrets
 
 __all__ = ["Asked", "Order", "Wanted", "models_of", "wanted_models"]
+
+_Outcome = TypeVar("_Outcome")
 
 _MAX_LIST_BYTES = 16 << 20
 # As in pip's lists: a fragment of a URL has no space before it.
@@ -104,6 +108,23 @@ class Wanted:
             sha256=self.sha256 or promise.archive_sha256,
             tree_sha256=promise.tree_sha256,
         )
+
+    def attempt(
+        self, options: FetchOptions, do: Callable[[Handle, FetchOptions], _Outcome]
+    ) -> _Outcome | HubcliError:
+        """What `do` makes of the handle, by the options with what is promised of this model; or the error.
+
+        Only Interrupted is raised.
+        """
+        if self.error is not None:
+            return self.error
+        assert self.handle is not None
+        try:
+            return do(self.handle, replace(options, sha256=self.sha256, tree_sha256=self.tree_sha256))
+        except Interrupted:
+            raise
+        except HubcliError as error:
+            return error
 
     def link_spellings(self, root: Path, key: str) -> None:
         """Lets `hub.load` find the entry of that key under what was typed further times."""
