@@ -1,6 +1,6 @@
 """The environment variables that hubcli heeds, and what they mean: what help and documentation tell.
 
-`settings.py` reads them; proxies are read by httpx, TF_CONFIG by TensorFlow.
+`settings.py` and `access.py` read them; proxies are read by httpx, TF_CONFIG by TensorFlow.
 """
 
 from __future__ import annotations

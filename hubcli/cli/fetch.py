@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -14,6 +15,9 @@ from hubcli.errors import UsageError
 from hubcli.net.retries import DEFAULT_RETRIES
 from hubcli.quantity import format_size, parse_duration_s, parse_size_bytes
 from hubcli.settings import Settings
+
+if TYPE_CHECKING:
+    from hubcli.commands.fetch_options import FetchOptions
 
 __all__ = ["fetch_command"]
 
@@ -161,13 +165,7 @@ def fetch_command(
         retries=retries,
     )
     handles, lists = handles or [], lists or []
-    if not handles and not lists:
-        raise UsageError("There is nothing to fetch", hint="Name a HANDLE, or a list of them with -r FILE.")
-    if (len(handles) > 1 or lists) and (local or sha256):
-        raise UsageError(
-            f"{'--from' if local else '--sha256'} takes exactly one handle",
-            hint="Run hubcli fetch once for each.",
-        )
+    _require_fitting(handles, lists, options)
     output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
     order = Order.of(handles, lists, options.sha256)
     models, lock_file = models_of(order, lock, locked=locked)
@@ -176,3 +174,14 @@ def fetch_command(
 
         raise typer.Exit(ForeseeRun(settings, options, output, debug, jobs=jobs).foresee_all(models))
     raise typer.Exit(FetchRun(settings, options, output, debug, jobs=jobs, lock=lock_file).fetch_all(models))
+
+
+def _require_fitting(handles: Sequence[str], lists: Sequence[str], options: FetchOptions) -> None:
+    """Raises UsageError where there is nothing to fetch, or more than the options are for."""
+    if not handles and not lists:
+        raise UsageError("There is nothing to fetch", hint="Name a HANDLE, or a list of them with -r FILE.")
+    if (len(handles) > 1 or lists) and (options.local or options.sha256):
+        raise UsageError(
+            f"{'--from' if options.local else '--sha256'} takes exactly one handle",
+            hint="Run hubcli fetch once for each.",
+        )
