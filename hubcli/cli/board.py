@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hubcli.cli.interrupts import held_interrupts
 from hubcli.cli.output import Output
 from hubcli.cli.progress import WIDE, TextListener, counts, listener_for, short
 from hubcli.commands.listener import Listener
@@ -141,7 +142,8 @@ class _Bars(Board):
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._live.start(refresh=True)
+        with held_interrupts():  # Half put up, it couldn't be taken off.
+            self._live.start(refresh=True)
 
     def close(self) -> None:
         """Takes the table off the screen; a thread that still works brings it back no more."""
@@ -156,7 +158,8 @@ class _Bars(Board):
 
     def _take_off(self) -> None:
         if self._live is not None:
-            self._live.stop()
+            with held_interrupts():
+                self._live.stop()
             self._live = None
 
     def _table(self) -> Table:

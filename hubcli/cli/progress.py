@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from hubcli.cli.interrupts import held_interrupts
 from hubcli.cli.output import Output, printable
 from hubcli.commands.listener import Listener
 from hubcli.quantity import format_duration, format_size
@@ -121,7 +122,8 @@ class _BarListener(TextListener):
             transient=True,
         )
         self._task = self._progress.add_task(short(self._handle), total=self._total_bytes, counts="")
-        self._progress.start()
+        with held_interrupts():  # Half put up, it couldn't be taken off.
+            self._progress.start()
 
     def received(self, size_bytes: int) -> None:
         self._received += size_bytes
@@ -162,7 +164,8 @@ class _BarListener(TextListener):
 
     def _take_off(self) -> None:
         if self._progress is not None:
-            self._progress.stop()
+            with held_interrupts():
+                self._progress.stop()
             self._progress = None
 
 

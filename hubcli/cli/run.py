@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from types import FrameType
-from typing import NoReturn
 
+from hubcli.cli.interrupts import turn_signals_into_interrupts
 from hubcli.cli.output import Output, error_document
 from hubcli.errors import BrokenPipe, ExitStatus, HubcliError, Interrupted, OutputError
 
 __all__ = ["run"]
 
 _SHELL_OPTIONS = ("--install-completion", "--show-completion")
-_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 def run(argv: Sequence[str]) -> int:
     """Runs the command line and returns the exit status of the process."""
     _prepare_streams()
-    _turn_signals_into_interrupts()
+    turn_signals_into_interrupts()
     try:
         return _run(argv)
     except HubcliError as error:
@@ -85,18 +82,3 @@ def _prepare_streams() -> None:
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="surrogateescape")
-
-
-def _turn_signals_into_interrupts() -> None:
-    """SIGTERM and SIGHUP clean up as Ctrl-C does; once they do, nothing interrupts the cleaning."""
-    numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-        for number in numbers:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    with suppress(ValueError):  # Not on the main thread: a test or an embedding program.
-        for number in numbers:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, interrupt)

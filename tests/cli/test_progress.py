@@ -107,3 +107,55 @@ def test_no_bar_is_drawn_over_a_question() -> None:
     assert status == 0, screen
     assert "first" in screen
     assert screen.rstrip().endswith("Remove it?")
+
+
+_INTERRUPTED = """
+import os, signal, sys
+import rich.progress
+from hubcli.cli.board import board_for
+from hubcli.cli.interrupts import turn_signals_into_interrupts
+from hubcli.cli.output import Output
+from hubcli.cli.progress import listener_for
+from tests.trap import Trap
+
+def bar():
+    with listener_for(Output()) as listener:
+        listener.started("first", "somewhere", 10)
+        listener.received(10)
+
+def table():
+    with board_for(Output(), 2) as board, board.listener("first") as listener:
+        listener.started("first", "somewhere", 10)
+        board.reported(failed=False)
+
+def trapped(lines):
+    turn_signals_into_interrupts()
+    trap = Trap(signal.SIGINT, lines, ("rich/live.py", "rich/progress.py"))
+    sys.settrace(trap)
+    try:
+        {"bar": bar, "table": table}[sys.argv[1]]()
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        sys.settrace(None)
+    return 0
+
+lines = 0
+status = 130
+while status == 130:
+    lines += 1
+    if not (child := os.fork()):
+        os._exit(trapped(lines))
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+print(f"\\n{lines} {status}")
+"""
+
+
+@pytest.mark.parametrize("shown", ["bar", "table"])
+def test_an_interrupt_at_any_line_leaves_the_cursor_on_the_screen(shown: str) -> None:
+    status, screen = run_on_terminal([sys.executable, "-c", _INTERRUPTED, shown], os.environ)
+    assert status == 0, screen
+    lines, ended = map(int, screen.splitlines()[-1].split())
+    assert lines > 50
+    assert ended == 0
+    assert screen.count("\x1b[?25h") == screen.count("\x1b[?25l")
