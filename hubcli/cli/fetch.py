@@ -139,6 +139,9 @@ def fetch_command(
     hubcli fetch --locked -r models.lock --offline
     hubcli fetch https://tfhub.dev/a/b/1 --from ./b-1.tar.gz
     """
+    from hubcli.cli.garbage import collect_little_garbage
+
+    collect_little_garbage()
     from hubcli.cli.fetch_run import FetchRun
     from hubcli.commands.fetch import FetchOptions
     from hubcli.commands.model_list import Order, models_of

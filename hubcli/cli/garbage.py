@@ -5,7 +5,9 @@ from __future__ import annotations
 import atexit
 import gc
 
-__all__ = ["collect_no_garbage"]
+__all__ = ["collect_little_garbage", "collect_no_garbage"]
+
+_MANY_OBJECTS = 50_000  # Some megabytes, were all of them garbage.
 
 
 def collect_no_garbage() -> None:
@@ -16,4 +18,19 @@ def collect_no_garbage() -> None:
     that of a long listing.
     """
     gc.disable()
-    atexit.register(gc.freeze)  # What is frozen isn't searched at the end either.
+    _leave_out_the_last_search()
+
+
+def collect_little_garbage() -> None:
+    """Has Python look for garbage rarely, and not as the process ends.
+
+    For commands that may run for long: most of what they make before they begin
+    to work is modules, which stay. The searches take a tenth of the time of a
+    small fetch.
+    """
+    gc.set_threshold(_MANY_OBJECTS)
+    _leave_out_the_last_search()
+
+
+def _leave_out_the_last_search() -> None:
+    atexit.register(gc.freeze)  # What is frozen isn't searched.

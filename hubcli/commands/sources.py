@@ -214,6 +214,9 @@ def unreadable_bucket(handle: Handle) -> HandleError:
 @contextmanager
 def _open_url(url: str, settings: Settings, transfer: Transfer) -> Iterator[Source]:
     # Imported here: a hit in the cache needs no HTTP, and httpx takes 80 ms to load.
+    from hubcli.net.certificates import read_ahead
+
+    read_ahead(settings.access)
     from hubcli.net.download import DownloadOptions, open_download
 
     options = DownloadOptions(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import ssl
+import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from hubcli.access import Access
 from hubcli.errors import NetworkError
 
-__all__ = ["Authorities", "read_authorities", "trusted_context"]
+__all__ = ["Authorities", "read_ahead", "read_authorities", "trusted_context"]
 
 # OpenSSL finds a certificate of a folder by this name alone: the hash of its subject.
 _HASHED_NAME = re.compile(r"[0-9a-f]{8}\.\d+")
@@ -35,10 +38,26 @@ def trusted_context(access: Access) -> ssl.SSLContext:
     """A context with those that the user names, else the system's; certifi's where the system has none.
 
     The system's are those that an administrator adds a company's own to. Loading both takes 50 ms more.
-    Raises OSError (ssl.SSLError) where they can't be read.
+    What was read once is shared, between threads too. Raises OSError (ssl.SSLError) where they can't be
+    read.
     """
-    if access.ca_file is not None or access.ca_folder is not None:
-        return ssl.create_default_context(cafile=access.ca_file, capath=access.ca_folder)
+    with _reading:
+        return _read_once(access.ca_file, access.ca_folder)
+
+
+def read_ahead(access: Access) -> None:
+    """Begins to read them, 50 ms of work outside the interpreter lock, for whoever asks for them soon."""
+
+    def read() -> None:
+        with suppress(OSError):  # Whoever asks is told.
+            trusted_context(access)
+
+    threading.Thread(target=read, name="hubcli-certificates", daemon=True).start()
+
+
+def _read(file: Path | None, folder: Path | None) -> ssl.SSLContext:
+    if file is not None or folder is not None:
+        return ssl.create_default_context(cafile=file, capath=folder)
     context = ssl.create_default_context()
     if context.cert_store_stats()["x509_ca"]:
         return context
@@ -47,12 +66,16 @@ def trusted_context(access: Access) -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
+_reading = threading.Lock()
+_read_once = lru_cache(maxsize=8)(_read)
+
+
 def read_authorities(access: Access) -> Authorities:
     """What is known of those that `trusted_context` gives. Raises NetworkError where they can't be used."""
     if access.ca_file is None and access.ca_folder is not None:
         return _of_folder(access.ca_folder)
     try:
-        context = trusted_context(access)
+        context = _read(access.ca_file, access.ca_folder)
     except OSError as error:
         reason = "holds no certificate in PEM form" if isinstance(error, ssl.SSLError) else error.strerror
         raise NetworkError(

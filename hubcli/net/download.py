@@ -26,7 +26,7 @@ from hubcli.url import without_secrets
 
 __all__ = ["Download", "DownloadOptions", "open_download"]
 
-_LOOK_S = 0.1  # So much of a download tells how long the rest takes.
+_LOOK_S = 0.05  # So much of a download tells how long the rest takes.
 QUICK_S = 3.0
 _KEPT_BYTES = 24 << 20
 
@@ -68,6 +68,7 @@ class Download:
         self._response = response
         self._options = options
         self._stop = threading.Event()
+        self._waited_s = 0.0  # For bytes, by whoever reads them.
         self.resumed_bytes = self._bytes_there_already()
         self.is_spooled = self.resumed_bytes > 0
 
@@ -115,6 +116,7 @@ class Download:
                 self._options.retries,
                 self._stop,
                 kept.end,
+                self._waited_s,
             )
 
     def _while_quick(self, first: Iterator[bytes]) -> Iterator[bytes]:
@@ -127,11 +129,14 @@ class Download:
         if may_spool and (self.is_spooled or QUICK_S <= 0):
             return
         began_s, received = time.monotonic(), 0
+        given_s = began_s
         for chunk in first:
+            self._waited_s += time.monotonic() - given_s
             received += len(chunk)
             if chunk:
                 yield chunk
-            elapsed_s = time.monotonic() - began_s
+            given_s = time.monotonic()
+            elapsed_s = given_s - began_s
             if may_spool and self.size_bytes is not None and elapsed_s > _LOOK_S:
                 is_slow = (self.size_bytes - received) * elapsed_s > QUICK_S * received
                 if (is_slow or not chunk) and self._may_spool:
@@ -178,7 +183,11 @@ class Download:
         assert path is not None
         assert size_bytes is not None
         assert validator is not None
-        window = segment_size(size_bytes, self._options.connections)
+
+        def window(start: int) -> int:
+            origin = position if start >= position else 0
+            return segment_size(start - origin, size_bytes - origin, self._options.connections)
+
         return Spool(path, size_bytes, validator, window, position=position)
 
 

@@ -15,15 +15,19 @@ __all__ = ["MIN_SEGMENTED_BYTES", "segment_size", "segmented"]
 # Smaller bodies come faster by the connection that is open already.
 MIN_SEGMENTED_BYTES = 8 << 20
 _MIN_WINDOW_BYTES, _MAX_WINDOW_BYTES = 4 << 20, 64 << 20
-_WINDOWS_A_CONNECTION = 4  # So that the last ones end together.
 _JOIN_S = 1.0
 _HUNGER_S = 0.1
 
 
-def segment_size(size_bytes: int, connections: int) -> int:
-    """How large the windows of the body are, in bytes."""
-    share = -(-size_bytes // (connections * _WINDOWS_A_CONNECTION))
-    return max(_MIN_WINDOW_BYTES, min(share, _MAX_WINDOW_BYTES))
+def segment_size(position: int, size_bytes: int, connections: int) -> int:
+    """How large the window that begins at the position is, of a body of so many bytes that is begun at 0.
+
+    The windows that are under way fill side by side, while the reader waits for the
+    first of them: they begin small, so that it has something to do, and end small, so
+    that little is left for it to do once the last byte is there.
+    """
+    since_start, until_end = position // connections, (size_bytes - position) // (2 * connections)
+    return max(_MIN_WINDOW_BYTES, min(since_start, until_end, _MAX_WINDOW_BYTES))
 
 
 def segmented(
@@ -34,17 +38,20 @@ def segmented(
     retries: Retries,
     stop: threading.Event,
     position: int = 0,
+    waited_s: float = 0.0,
 ) -> Iterator[bytes]:
     """The body from the position on, while up to so many connections fill the spool.
 
     The first is enough as long as it brings more than the reader takes: on a
-    network that is faster than the unpacking, others cost without a gain.
+    network that is faster than the unpacking, others cost without a gain. The
+    reader waited `waited_s` for what came before the position.
     `first` is the rest of the answer that came already, from the position on: it
     serves the first window where that isn't there from before. Raises what `RemoteBody.range` does once no
     attempt is left, DiskFullError, CacheError.
     """
     filling = _Filling(remote, spool, first, retries, connections, stop, position)
     filling.begin(1)
+    filling.hurry(waited_s)
     try:
         yield from spool.chunks(position, filling.hurry)
     finally:

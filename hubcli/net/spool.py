@@ -50,12 +50,19 @@ class Spool:
     """A body of `size_bytes` on the disk. Writers fill segments, one reader follows the growing prefix."""
 
     def __init__(
-        self, path: Path, size_bytes: int, validator: str, segment_bytes: int, *, position: int = 0
+        self,
+        path: Path,
+        size_bytes: int,
+        validator: str,
+        segment_bytes: Callable[[int], int],
+        *,
+        position: int = 0,
     ) -> None:
         """Goes on with what is at `path`, if its journal tells of the same body; else begins anew.
 
-        A segment begins at `position`. Begun anew it is a new file: another process that lost its
-        lock may still write into the old one. Raises DiskFullError, CacheError, LockLostError.
+        A segment begins at `position`; `segment_bytes` tells how large one is by where it begins.
+        Begun anew it is a new file: another process that lost its lock may still write into the old
+        one. Raises DiskFullError, CacheError, LockLostError.
         """
         self.path = path
         self.size_bytes = size_bytes
@@ -248,7 +255,7 @@ def _stretches(lines: list[bytes], size_bytes: int) -> Iterator[tuple[int, int]]
 
 
 def _segments(
-    there: list[tuple[int, int]], size_bytes: int, segment_bytes: int, position: int
+    there: list[tuple[int, int]], size_bytes: int, segment_bytes: Callable[[int], int], position: int
 ) -> list[Segment]:
     """Segments that make up the body: those that are there, and what is missing, cut, at `position` too."""
     cuts = sorted({0, position, size_bytes, *(place for stretch in there for place in stretch)})
@@ -257,8 +264,10 @@ def _segments(
         if any(first <= start and end <= last for first, last in there):
             segments.append(Segment(start, end, end, end))
             continue
-        for first in range(start, end, segment_bytes):
-            segments.append(Segment(first, min(first + segment_bytes, end), first, first))
+        while start < end:
+            cut = min(start + segment_bytes(start), end)
+            segments.append(Segment(start, cut, start, start))
+            start = cut
     return segments
 
 

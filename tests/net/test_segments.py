@@ -65,8 +65,7 @@ def test_a_large_body_comes_in_windows_and_each_byte_once(server: HubServer, tmp
     url = server.serve("/m", TAGGED)
     assert download(url, options(tmp_path / "part")) == BODY
     windows = sorted(ranges(server))
-    assert len(windows) == len(BODY) // segment_size(len(BODY), 4)
-    first = segment_size(len(BODY), 4)  # That one is of the answer that came without asking for a range.
+    first = segment_size(0, len(BODY), 4)  # That one is of the answer that came without asking for a range.
     assert [first, *(last + 1 for _, last in windows)] == [*(start for start, _ in windows), len(BODY)]
     assert {request.headers.get("If-Range") for request in server.requests[1:]} == {'"one"'}
 
@@ -95,10 +94,18 @@ def test_a_small_body_comes_in_one_stream(server: HubServer, tmp_path: Path) -> 
     assert not (tmp_path / "part").exists()
 
 
-def test_windows_are_larger_for_larger_bodies_within_bounds() -> None:
-    assert segment_size(10 << 20, 8) == 4 << 20
-    assert segment_size(400 << 20, 8) == 400 << 15
-    assert segment_size(40 << 30, 8) == 64 << 20
+def test_windows_begin_small_grow_and_end_small_within_bounds() -> None:
+    size_bytes = 4 << 30
+    windows, position = list[int](), 0
+    while position < size_bytes:
+        windows.append(segment_size(position, size_bytes, 8))
+        position += windows[-1]
+    largest = windows.index(64 << 20)
+    assert windows[:8] == [4 << 20] * 8
+    assert windows[:largest] == sorted(windows[:largest])
+    assert windows[largest:] == sorted(windows[largest:], reverse=True)
+    assert windows[-8:] == [4 << 20] * 8
+    assert len(windows) < 150
 
 
 # Failures that pass ------------------------------------------------------------------------------
@@ -274,7 +281,7 @@ def test_another_body_is_fetched_from_its_start(server: HubServer, tmp_path: Pat
 
 
 def spooled(path: Path, body: bytes = BODY, segment_bytes: int = 1 << 20) -> Spool:
-    return Spool(path, len(body), '"one"', segment_bytes)
+    return Spool(path, len(body), '"one"', lambda start: segment_bytes)
 
 
 def damage_of(name: str) -> Callable[[Path], None]:
@@ -324,7 +331,10 @@ def test_a_link_in_the_place_of_the_spool_is_replaced_not_followed(tmp_path: Pat
 
 
 def test_what_is_begun_anew_is_out_of_the_reach_of_who_lost_the_lock(tmp_path: Path) -> None:
-    with spooled(tmp_path / "part") as lost, Spool(tmp_path / "part", 4 << 20, '"two"', 1 << 20) as new:
+    with (
+        spooled(tmp_path / "part") as lost,
+        Spool(tmp_path / "part", 4 << 20, '"two"', lambda start: 1 << 20) as new,
+    ):
         new.write(new.segments[0], bytes(1 << 20))
         lost.write(lost.segments[0], BODY[: 1 << 20])
         assert b"".join(islice(new.chunks(), 4)) == bytes(1 << 20)
