@@ -42,7 +42,7 @@ def trusted_context(access: Access) -> ssl.SSLContext:
     read.
     """
     with _reading:
-        return _read_once(access.ca_file, access.ca_folder)
+        return _read_once(access.ca_file, access.ca_folder, ssl.get_default_verify_paths())
 
 
 def read_ahead(access: Access) -> None:
@@ -67,7 +67,12 @@ def _read(file: Path | None, folder: Path | None) -> ssl.SSLContext:
 
 
 _reading = threading.Lock()
-_read_once = lru_cache(maxsize=8)(_read)
+
+
+@lru_cache(maxsize=8)
+def _read_once(file: Path | None, folder: Path | None, system: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
+    """What `_read` gives as long as the system's are in those places."""
+    return _read(file, folder)
 
 
 def read_authorities(access: Access) -> Authorities:

@@ -10,7 +10,7 @@ import trustme
 
 from hubcli.access import Access
 from hubcli.errors import NetworkError
-from hubcli.net.certificates import read_authorities
+from hubcli.net.certificates import read_ahead, read_authorities, trusted_context
 
 
 def bundle(path: Path, *authorities: trustme.CA) -> Path:
@@ -82,3 +82,31 @@ def expired_authority(tmp_path: Path) -> Path:
     file = tmp_path / "old.pem"
     file.write_bytes(built.public_bytes(Encoding.PEM))
     return file
+
+
+def test_a_context_is_made_once_for_the_same_places(tmp_path: Path) -> None:
+    access = Access.read({}, str(bundle(tmp_path / "ca.pem", trustme.CA())))
+    read_ahead(access)
+    assert trusted_context(access) is trusted_context(access)
+    other = Access.read({}, str(bundle(tmp_path / "other.pem", trustme.CA())))
+    assert trusted_context(other) is not trusted_context(access)
+
+
+def test_what_the_system_believes_is_read_anew_once_it_is_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+    for number in (1, 2):
+        file = bundle(tmp_path / f"{number}.pem", *(trustme.CA() for _ in range(number)))
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        counts.append(trusted_context(Access()).cert_store_stats()["x509_ca"])
+    assert counts == [1, 2]
+
+
+def test_a_file_that_could_not_be_read_ahead_is_read_again(tmp_path: Path) -> None:
+    access = Access.read({"SSL_CERT_FILE": str(tmp_path / "ca.pem")})
+    read_ahead(access)
+    with pytest.raises(OSError, match="No such file"):
+        trusted_context(access)
+    bundle(tmp_path / "ca.pem", trustme.CA())
+    assert trusted_context(access).cert_store_stats()["x509_ca"] == 1
