@@ -165,6 +165,10 @@ def finetune_export_command(
         allow_nan=allow_nan,
         force=force,
     )
+    if train is None:  # What a training makes is the user's own business.
+        from hubcli.cli.garbage import collect_little_garbage
+
+        collect_little_garbage()
     from hubcli.cli.finetune_views import finetune_document, finetune_payload, finetune_report
     from hubcli.cli.progress import listener_for
     from hubcli.cli.render import Style
