@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from hubcli import __version__, access, settings
-from hubcli.cli.app import app
+from hubcli.cli.app import app_of
 from hubcli.errors import ExitStatus
 from tools.command_line import read_command_line
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "man" / "hubcli.1"
-LINE = read_command_line(app)
+LINE = read_command_line(app_of())
 
 
 @pytest.fixture(scope="module")

@@ -113,7 +113,7 @@ def test_the_layer_alone_brings_keras() -> None:
 
 
 def test_building_the_command_line_loads_nothing_heavy() -> None:
-    loaded = _loaded_by("from hubcli.cli.app import app")
+    loaded = _loaded_by("from hubcli.cli.app import app_of; app_of()")
 
     assert "typer" in loaded
     assert not loaded & HEAVY

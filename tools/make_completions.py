@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hubcli.cli.app import app
+from hubcli.cli.app import app_of
 from tools.command_line import read_command_line
 from tools.completion_bash import bash_script
 from tools.completion_fish import fish_script
@@ -29,7 +29,7 @@ _SCRIPTS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the scripts, or compares them; 1 where one differs."""
-    line = read_command_line(app)
+    line = read_command_line(app_of())
     return write_or_check({_FOLDER / name: make(line) for name, make in _SCRIPTS.items()}, arguments, __doc__)
 
 

@@ -55,10 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def commands() -> str:
     """The commands with the first sentence of their help, in the order of the application."""
-    from hubcli.cli.app import app
+    from hubcli.cli.app import app_of
 
     rows = []
-    for command in app.registered_commands:
+    for command in app_of().registered_commands:
         assert command.name is not None
         assert command.callback is not None
         first = (command.callback.__doc__ or "").strip().split("\n\n")[0]

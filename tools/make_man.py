@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hubcli.cli.app import app
+from hubcli.cli.app import app_of
 from hubcli.errors import ExitStatus
 from hubcli.variables import VARIABLES
 from tools.command_line import Argument, Command, CommandLine, Option, read_command_line
@@ -26,7 +26,7 @@ _CODE = re.compile(r"`([^`]+)`")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the page, or compares it; 1 where it differs."""
-    return write_or_check({_FILE: man_page(read_command_line(app))}, arguments, __doc__)
+    return write_or_check({_FILE: man_page(read_command_line(app_of()))}, arguments, __doc__)
 
 
 def man_page(line: CommandLine) -> str:

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from inspect import getdoc
 from typing import Annotated
 
 import typer
 
 from hubcli import __version__
-from hubcli.cli.doctor import doctor_command
-from hubcli.cli.export import export_command
-from hubcli.cli.fetch import fetch_command
-from hubcli.cli.finetune_export import finetune_export_command
-from hubcli.cli.gc import gc_command
-from hubcli.cli.inspect import inspect_command
-from hubcli.cli.ls import ls_command
 from hubcli.cli.offered import Words
 from hubcli.cli.output import Output
-from hubcli.cli.pin import pin_command, unpin_command
-from hubcli.cli.rm import rm_command
-from hubcli.cli.verify import verify_command
 
-__all__ = ["app"]
+__all__ = ["COMMANDS", "app_of"]
+
+# The commands in their order, each with its module; the function there has its name, and _command behind it.
+COMMANDS = {
+    "fetch": "fetch",
+    "ls": "ls",
+    "inspect": "inspect",
+    "verify": "verify",
+    "export": "export",
+    "finetune-export": "finetune_export",
+    "gc": "gc",
+    "rm": "rm",
+    "pin": "pin",
+    "unpin": "pin",
+    "doctor": "doctor",
+}
 
 _EXAMPLES = """\
 Examples:
@@ -31,15 +37,22 @@ hubcli inspect example://mul/1
 hubcli fetch --help
 """
 
-app = typer.Typer(
-    name="hubcli",
-    epilog=_EXAMPLES,
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    pretty_exceptions_enable=False,
-    add_completion=False,  # The scripts are our own: see completions/.
-    rich_markup_mode="rich",
-)
+
+def app_of(*names: str) -> typer.Typer:
+    """The application with these commands, or with all. A run needs one: each other costs it 5 ms."""
+    app = typer.Typer(
+        name="hubcli",
+        epilog=_EXAMPLES,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        pretty_exceptions_enable=False,
+        add_completion=False,  # The scripts are our own: see completions/.
+        rich_markup_mode="rich",
+    )
+    app.callback()(root)
+    for name in names or COMMANDS:
+        _add(app, name)
+    return app
 
 
 def _shells() -> tuple[str, ...]:
@@ -76,7 +89,6 @@ def _install_completion(name: str | None) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def root(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
@@ -107,21 +119,10 @@ def root(
     """Fetch, inspect, check, export, fine-tune and collect SavedModels, in the cache that hub.load reads."""
 
 
-def _add(name: str, command: Callable[..., None]) -> None:
+def _add(app: typer.Typer, name: str) -> None:
     """The docstring is the help; the lines behind `Examples:` in it come last, as they are typed."""
+    module = import_module(f"hubcli.cli.{COMMANDS[name]}")
+    command: Callable[..., None] = getattr(module, f"{name.replace('-', '_')}_command")
     text, _, examples = (getdoc(command) or "").partition("\n\nExamples:\n")
     lines = [line.strip().replace("[", "\\[") for line in examples.splitlines() if line.strip()]
     app.command(name, help=text, epilog="\n".join(["Examples:", *lines]) if lines else None)(command)
-
-
-_add("fetch", fetch_command)
-_add("ls", ls_command)
-_add("inspect", inspect_command)
-_add("verify", verify_command)
-_add("export", export_command)
-_add("finetune-export", finetune_export_command)
-_add("gc", gc_command)
-_add("rm", rm_command)
-_add("pin", pin_command)
-_add("unpin", unpin_command)
-_add("doctor", doctor_command)

@@ -38,8 +38,9 @@ def run(argv: Sequence[str]) -> int:
 def _run(argv: Sequence[str]) -> int:
     import typer
 
-    from hubcli.cli.app import app
+    from hubcli.cli.app import COMMANDS, app_of
 
+    app = app_of(*argv[:1]) if argv and argv[0] in COMMANDS else app_of()
     try:
         status = app(args=_with_shell(argv), prog_name="hubcli", standalone_mode=False)
     except typer.TyperException as error:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 from typer.main import get_command
 
-from hubcli.cli.app import app
+from hubcli.cli.app import app_of
 from hubcli.errors import UsageError
 from hubcli.spelling import did_you_mean, near_miss
 
@@ -67,7 +67,7 @@ def _meant_option(option: str, known: Sequence[str]) -> str:
 
 def _options() -> dict[str, list[str]]:
     """The options of each command by its name, those of hubcli itself by an empty one."""
-    root = get_command(app)
+    root = get_command(app_of())
     commands = {"": root, **getattr(root, "commands", {})}
     return {
         name: [option for parameter in command.params for option in parameter.opts if option[:1] == "-"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from hubcli.cli.app import app
+from hubcli.cli.app import app_of
 from hubcli.cli.offered import Offered, Words
 from tests.cli.shells import (
     COMPLETIONS,
@@ -29,7 +29,7 @@ from tools.completion_powershell import powershell_script
 from tools.completion_zsh import zsh_script
 
 ROOT = COMPLETIONS.parent
-LINE = read_command_line(app)
+LINE = read_command_line(app_of())
 NAMES = [command.name for command in LINE.commands]
 
 

@@ -11,16 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cli.app import app
+from hubcli.cli.app import COMMANDS, app_of
 from tests import models
 from tests.cli.many import run_many
 from tests.cli.terminal import run_on_terminal
 from tests.conftest import Run
 
-COMMANDS = [str(command.name) for command in app.registered_commands]
 EXAMPLES = [
     (str(command.name), line)
-    for command in app.registered_commands
+    for command in app_of().registered_commands
     for line in (command.epilog or "").replace("\\[", "[").splitlines()[1:]
 ]
 # What needs no network, no TensorFlow and no file but those that the test makes.
@@ -103,7 +102,7 @@ def test_every_example_is_a_command_line_that_can_be_parsed(command: str, line: 
 
     program, name, *words = shlex.split(line)
     assert (program, name) == ("hubcli", command)
-    parsed = get_command(app).commands[name].make_context(name, words)  # type: ignore[attr-defined]
+    parsed = get_command(app_of()).commands[name].make_context(name, words)  # type: ignore[attr-defined]
     assert not parsed.args
 
 

@@ -8,10 +8,9 @@ import sys
 import pytest
 
 from hubcli import __version__
-from hubcli.cli.app import app
+from hubcli.cli.app import COMMANDS
 from tests.cli.many import run_many
 
-COMMANDS = [str(command.name) for command in app.registered_commands]
 HEAVY = {
     *("tensorflow", "keras", "tf_keras", "tensorflow_hub", "numpy", "h5py", "safetensors"),
     *("google.protobuf", "httpx", "httpcore", "isal", "google_crc32c", "ssl", "platformdirs"),
