@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import BodyChangedError, CacheError, NetworkError, TruncatedError
+from hubcli.net import download as download_module
+from hubcli.net import spool as spool_module
 from hubcli.net.download import DownloadOptions, open_download
 from hubcli.net.retries import Retries
 from hubcli.net.segments import MIN_SEGMENTED_BYTES, segment_size
@@ -106,6 +108,18 @@ def test_windows_begin_small_grow_and_end_small_within_bounds() -> None:
     assert windows[largest:] == sorted(windows[largest:], reverse=True)
     assert windows[-8:] == [4 << 20] * 8
     assert len(windows) < 150
+
+
+def test_who_waited_at_the_first_look_has_all_connections_begin(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download_module, "QUICK_S", 3.0)
+    monkeypatch.setattr(spool_module, "_PATIENCE_S", 60.0)  # What the reader waits later is never told.
+    url = server.serve("/m", replace(TAGGED, first=[replace(TAGGED, stall_at=100_000)]))
+    assert download(url, options(tmp_path / "part", timeout_s=1)) == BODY
+    starts = [start for start, _ in ranges(server)]
+    assert min(starts[:2]) >= 4 << 20
+    assert min(starts) < 4 << 20  # The one that stalled is asked for again once its time is up.
 
 
 # Failures that pass ------------------------------------------------------------------------------
