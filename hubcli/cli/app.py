@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from inspect import getdoc
+from types import MappingProxyType
 from typing import Annotated
 
 import typer
@@ -16,19 +17,21 @@ from hubcli.cli.output import Output
 __all__ = ["COMMANDS", "app_of"]
 
 # The commands in their order, each with its module; the function there has its name, and _command behind it.
-COMMANDS = {
-    "fetch": "fetch",
-    "ls": "ls",
-    "inspect": "inspect",
-    "verify": "verify",
-    "export": "export",
-    "finetune-export": "finetune_export",
-    "gc": "gc",
-    "rm": "rm",
-    "pin": "pin",
-    "unpin": "pin",
-    "doctor": "doctor",
-}
+COMMANDS = MappingProxyType(
+    {
+        "fetch": "fetch",
+        "ls": "ls",
+        "inspect": "inspect",
+        "verify": "verify",
+        "export": "export",
+        "finetune-export": "finetune_export",
+        "gc": "gc",
+        "rm": "rm",
+        "pin": "pin",
+        "unpin": "pin",
+        "doctor": "doctor",
+    }
+)
 
 _EXAMPLES = """\
 Examples:

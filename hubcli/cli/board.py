@@ -53,9 +53,12 @@ def board_for(output: Output, models: int) -> Iterator[Board]:
         return
     board = _Bars(output, models)
     try:
-        board.show()
-        yield board
-    finally:
+        try:
+            board.show()
+            yield board
+        finally:
+            board.close()
+    finally:  # The one interrupt of a run may come just before the other begins.
         board.close()
 
 

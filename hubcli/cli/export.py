@@ -122,9 +122,6 @@ def export_command(
     hubcli export https://tfhub.dev/google/elmo/3 ./models --layout serving
     hubcli export model.keras ./features --output-layer pooling
     """
-    from hubcli.cli.garbage import collect_little_garbage
-
-    collect_little_garbage()
     from hubcli.cli.progress import listener_for
     from hubcli.cli.views import export_document, export_summary
     from hubcli.commands.export import ExportOptions, export

@@ -165,7 +165,7 @@ def finetune_export_command(
         allow_nan=allow_nan,
         force=force,
     )
-    if train is None:  # What a training makes is the user's own business.
+    if train is None and method is Method.REWRITE:
         from hubcli.cli.garbage import collect_little_garbage
 
         collect_little_garbage()

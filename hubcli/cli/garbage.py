@@ -7,7 +7,7 @@ import gc
 
 __all__ = ["collect_little_garbage", "collect_no_garbage"]
 
-_MANY_OBJECTS = 50_000  # Some megabytes, were all of them garbage.
+_MANY_OBJECTS = 50_000  # A failed download leaves some hundred, in a cycle of error and frames.
 
 
 def collect_no_garbage() -> None:
@@ -24,9 +24,8 @@ def collect_no_garbage() -> None:
 def collect_little_garbage() -> None:
     """Has Python look for garbage rarely, and not as the process ends.
 
-    For commands that may run for long: most of what they make before they begin
-    to work is modules, which stay. The searches take a tenth of the time of a
-    small fetch.
+    For commands that may run for long, without TensorFlow: most of what they make
+    is modules, which stay. The searches take a tenth of the time of a small fetch.
     """
     gc.set_threshold(_MANY_OBJECTS)
     _leave_out_the_last_search()

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 __all__ = ["held_interrupts", "turn_signals_into_interrupts"]
 
@@ -29,28 +30,29 @@ class _Interrupts:
                     signal.signal(number, self._hear)
 
     def _hear(self, _signal: int, _frame: FrameType | None) -> None:
+        if not self._holds or self._is_due:  # What is held may hang, at a terminal that takes nothing.
+            self._interrupt()
+        self._is_due = True
+
+    def _interrupt(self) -> NoReturn:
         for number in self._numbers:
             signal.signal(number, signal.SIG_IGN)  # Nothing interrupts the cleaning.
-        self._is_due = True
-        self._raise_if_due()
-
-    def _raise_if_due(self) -> None:
-        if self._is_due and not self._holds:
-            self._is_due = False
-            raise KeyboardInterrupt
+        self._is_due = False
+        raise KeyboardInterrupt
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Within, nothing is raised; at the end, what came meanwhile."""
+        """Within, nothing is raised but for a second signal; at the end, what came meanwhile."""
         self._holds += 1
         try:
             yield
         finally:
             self._holds -= 1
-            self._raise_if_due()
+            if self._is_due and not self._holds:
+                self._interrupt()
 
 
-_interrupts = _Interrupts()
+_interrupts = _Interrupts()  # Signals belong to the whole process.
 
 
 def turn_signals_into_interrupts() -> None:

@@ -35,8 +35,11 @@ def listener_for(output: Output, *, patience_s: float = 0.0, name: str = "") -> 
         return
     listener = _BarListener(output, patience_s)
     try:
-        yield listener
-    finally:
+        try:
+            yield listener
+        finally:
+            listener.close()
+    finally:  # The one interrupt of a run may come just before the other begins.
         listener.close()
 
 

@@ -8,7 +8,7 @@ slices, tensorflow/core/util/saved_tensor_slice_util.cc.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import islice
 from math import prod
 from typing import NamedTuple
@@ -24,7 +24,6 @@ __all__ = ["OBJECT_GRAPH_KEY", "BundleEntry", "BundleIndex"]
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _MAX_SHARDS = 100_000
 _MAX_ENTRIES, _MAX_SLICES = 100_000, 10_000
-_SHARED_BYTES = 1 << 20  # Of an index that is kept once it was read; of most models it is smaller.
 _MAX_RANK = 254  # tensorflow::TensorShape::MaxDimensions
 _SLICE_PREFIX = b"\x00"
 # Field numbers of BundleEntryProto.
@@ -73,11 +72,23 @@ class BundleIndex:
 
     @classmethod
     def read(cls, data: bytes) -> BundleIndex:
-        """The index in `data`; raises BrokenModelError where it isn't a whole one.
-
-        The same small index, which a command may need for one check after the other, is read once.
-        """
-        return _read_once(data) if len(data) <= _SHARED_BYTES else _read(data)
+        """The index in `data`; raises BrokenModelError where it isn't a whole one."""
+        table = read_table(data)
+        key, header = next(table, (None, b""))
+        if key != b"":
+            raise BrokenModelError("The index has no header")
+        numbers = {field.number: field.value for field in scan(header) if field.wire_type == VARINT}
+        shard_count = numbers.get(1, 0)
+        if not 0 < shard_count <= _MAX_SHARDS:
+            raise BrokenModelError(f"The index speaks of {shard_count} shards")
+        shapes: dict[bytes, tuple[int, ...]] = {}  # Most tensors have one that others have, too.
+        entries = tuple(_entry(key, value, shapes) for key, value in islice(table, _MAX_ENTRIES + 1))
+        if len(entries) > _MAX_ENTRIES:
+            raise BrokenModelError(f"The index holds more than {_MAX_ENTRIES} tensors")
+        for entry in entries:
+            if entry.shard >= shard_count:
+                raise BrokenModelError(f"A tensor is said to be in shard {entry.shard} of {shard_count}")
+        return cls(shard_count, entries, numbers.get(2, 0) == 1)
 
     @cached_property
     def by_name(self) -> dict[str, BundleEntry]:
@@ -113,28 +124,6 @@ class BundleIndex:
         for entry in self.entries:
             sizes[entry.shard] = max(sizes[entry.shard], entry.offset + entry.size_bytes)
         return sizes
-
-
-def _read(data: bytes) -> BundleIndex:
-    table = read_table(data)
-    key, header = next(table, (None, b""))
-    if key != b"":
-        raise BrokenModelError("The index has no header")
-    numbers = {field.number: field.value for field in scan(header) if field.wire_type == VARINT}
-    shard_count = numbers.get(1, 0)
-    if not 0 < shard_count <= _MAX_SHARDS:
-        raise BrokenModelError(f"The index speaks of {shard_count} shards")
-    shapes: dict[bytes, tuple[int, ...]] = {}  # Most tensors have one that others have, too.
-    entries = tuple(_entry(key, value, shapes) for key, value in islice(table, _MAX_ENTRIES + 1))
-    if len(entries) > _MAX_ENTRIES:
-        raise BrokenModelError(f"The index holds more than {_MAX_ENTRIES} tensors")
-    for entry in entries:
-        if entry.shard >= shard_count:
-            raise BrokenModelError(f"A tensor is said to be in shard {entry.shard} of {shard_count}")
-    return BundleIndex(shard_count, entries, numbers.get(2, 0) == 1)
-
-
-_read_once = lru_cache(maxsize=4)(_read)
 
 
 def _entry(key: bytes, value: bytes, shapes: dict[bytes, tuple[int, ...]]) -> BundleEntry:

@@ -38,21 +38,25 @@ def trusted_context(access: Access) -> ssl.SSLContext:
     """A context with those that the user names, else the system's; certifi's where the system has none.
 
     The system's are those that an administrator adds a company's own to. Loading both takes 50 ms more.
-    What was read once is shared, between threads too. Raises OSError (ssl.SSLError) where they can't be
-    read.
+    What was read is shared, between threads too, until the file is another. Raises OSError
+    (ssl.SSLError) where they can't be read.
     """
+    system = ssl.get_default_verify_paths()
+    file = access.ca_file or system.cafile
     with _reading:
-        return _read_once(access.ca_file, access.ca_folder, ssl.get_default_verify_paths())
+        return _read_once(access.ca_file, access.ca_folder, system, None if file is None else _version(file))
 
 
 def read_ahead(access: Access) -> None:
     """Begins to read them, 50 ms of work outside the interpreter lock, for whoever asks for them soon."""
 
     def read() -> None:
-        with suppress(OSError):  # Whoever asks is told.
+        with suppress(Exception):  # Whoever asks is told.
             trusted_context(access)
 
-    threading.Thread(target=read, name="hubcli-certificates", daemon=True).start()
+    with suppress(RuntimeError):  # No thread to be had: they are read when they are needed.
+        # Python waits for it at its end: OpenSSL, taken down while it reads, would crash.
+        threading.Thread(target=read, name="hubcli-certificates").start()
 
 
 def _read(file: Path | None, folder: Path | None) -> ssl.SSLContext:
@@ -66,13 +70,24 @@ def _read(file: Path | None, folder: Path | None) -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-_reading = threading.Lock()
+def _version(file: Path | str) -> tuple[int, int] | None:
+    """What changes with the file's content; None where there is none."""
+    try:
+        found = Path(file).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 @lru_cache(maxsize=8)
-def _read_once(file: Path | None, folder: Path | None, system: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
-    """What `_read` gives as long as the system's are in those places."""
+def _read_once(
+    file: Path | None, folder: Path | None, system: ssl.DefaultVerifyPaths, version: tuple[int, int] | None
+) -> ssl.SSLContext:
+    """What `_read` gives as long as the system's are in those places, and the file has that version."""
     return _read(file, folder)
+
+
+_reading = threading.Lock()  # Who comes second waits for what the first reads.
 
 
 def read_authorities(access: Access) -> Authorities:

@@ -107,6 +107,7 @@ class Download:
             yield from self._rest(kept.end)
             return
         self._keep(kept)
+        kept.let_go()
         with self._spool(kept.end) as spool:
             yield from segmented(
                 self._remote,
@@ -129,14 +130,14 @@ class Download:
         if may_spool and (self.is_spooled or QUICK_S <= 0):
             return
         began_s, received = time.monotonic(), 0
-        given_s = began_s
+        asked_s = began_s
         for chunk in first:
-            self._waited_s += time.monotonic() - given_s
+            self._waited_s += time.monotonic() - asked_s
             received += len(chunk)
             if chunk:
                 yield chunk
-            given_s = time.monotonic()
-            elapsed_s = given_s - began_s
+            asked_s = time.monotonic()
+            elapsed_s = asked_s - began_s
             if may_spool and self.size_bytes is not None and elapsed_s > _LOOK_S:
                 is_slow = (self.size_bytes - received) * elapsed_s > QUICK_S * received
                 if (is_slow or not chunk) and self._may_spool:
@@ -212,6 +213,11 @@ class _Tail:
         self.size_bytes += len(chunk)
         while self.chunks and self.size_bytes > self._limit_bytes:
             self.size_bytes -= len(self.chunks.popleft())
+
+    def let_go(self) -> None:
+        """Lets all of them go; where the stream is stays known."""
+        self.chunks.clear()
+        self.size_bytes = 0
 
 
 @contextmanager

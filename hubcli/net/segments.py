@@ -14,7 +14,7 @@ __all__ = ["MIN_SEGMENTED_BYTES", "segment_size", "segmented"]
 
 # Smaller bodies come faster by the connection that is open already.
 MIN_SEGMENTED_BYTES = 8 << 20
-_MIN_WINDOW_BYTES, _MAX_WINDOW_BYTES = 4 << 20, 64 << 20
+_MIN_WINDOW_BYTES, _LAST_WINDOW_BYTES, _MAX_WINDOW_BYTES = 4 << 20, 5 << 20, 64 << 20
 _JOIN_S = 1.0
 _HUNGER_S = 0.1
 
@@ -24,8 +24,11 @@ def segment_size(position: int, size_bytes: int, connections: int) -> int:
 
     The windows that are under way fill side by side, while the reader waits for the
     first of them: they begin small, so that it has something to do, and end small, so
-    that little is left for it to do once the last byte is there.
+    that little is left for it to do once the last byte is there. Each costs a connection:
+    one that fetches alone has a single window.
     """
+    if connections == 1 or size_bytes - position < _LAST_WINDOW_BYTES:
+        return size_bytes - position
     since_start, until_end = position // connections, (size_bytes - position) // (2 * connections)
     return max(_MIN_WINDOW_BYTES, min(since_start, until_end, _MAX_WINDOW_BYTES))
 

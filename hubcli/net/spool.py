@@ -54,13 +54,13 @@ class Spool:
         path: Path,
         size_bytes: int,
         validator: str,
-        segment_bytes: Callable[[int], int],
+        segment_bytes_at: Callable[[int], int],
         *,
         position: int = 0,
     ) -> None:
         """Goes on with what is at `path`, if its journal tells of the same body; else begins anew.
 
-        A segment begins at `position`; `segment_bytes` tells how large one is by where it begins.
+        A segment begins at `position`; `segment_bytes_at` tells how large one is by where it begins.
         Begun anew it is a new file: another process that lost its lock may still write into the old
         one. Raises DiskFullError, CacheError, LockLostError.
         """
@@ -80,7 +80,7 @@ class Spool:
                 os.ftruncate(self._file, size_bytes)
                 head = {"version": _VERSION, "size": size_bytes, "validator": validator}
                 os.write(self._journal, f"{json.dumps(head)}\n".encode())
-        self.segments = _segments(there, size_bytes, segment_bytes, position)
+        self.segments = _segments(there, size_bytes, segment_bytes_at, position)
         self.resumed_bytes = _summed(there)
 
     def __enter__(self) -> Spool:
@@ -255,7 +255,7 @@ def _stretches(lines: list[bytes], size_bytes: int) -> Iterator[tuple[int, int]]
 
 
 def _segments(
-    there: list[tuple[int, int]], size_bytes: int, segment_bytes: Callable[[int], int], position: int
+    there: list[tuple[int, int]], size_bytes: int, segment_bytes_at: Callable[[int], int], position: int
 ) -> list[Segment]:
     """Segments that make up the body: those that are there, and what is missing, cut, at `position` too."""
     cuts = sorted({0, position, size_bytes, *(place for stretch in there for place in stretch)})
@@ -265,7 +265,7 @@ def _segments(
             segments.append(Segment(start, end, end, end))
             continue
         while start < end:
-            cut = min(start + segment_bytes(start), end)
+            cut = min(start + segment_bytes_at(start), end)
             segments.append(Segment(start, cut, start, start))
             start = cut
     return segments

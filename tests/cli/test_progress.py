@@ -118,6 +118,11 @@ from hubcli.cli.output import Output
 from hubcli.cli.progress import listener_for
 from tests.trap import Trap
 
+FILES = (
+    *("rich/live.py", "rich/progress.py", "cli/progress.py", "cli/board.py", "cli/interrupts.py"),
+    "/contextlib.py",
+)
+
 def bar():
     with listener_for(Output()) as listener:
         listener.started("first", "somewhere", 10)
@@ -130,7 +135,7 @@ def table():
 
 def trapped(lines):
     turn_signals_into_interrupts()
-    trap = Trap(signal.SIGINT, lines, ("rich/live.py", "rich/progress.py"))
+    trap = Trap(signal.SIGINT, lines, FILES, every_visit=True)
     sys.settrace(trap)
     try:
         {"bar": bar, "table": table}[sys.argv[1]]()

@@ -15,20 +15,30 @@ HEAVY = {
     *("tensorflow", "keras", "tf_keras", "tensorflow_hub", "numpy", "h5py", "safetensors"),
     *("google.protobuf", "httpx", "httpcore", "isal", "google_crc32c", "ssl", "platformdirs"),
 }
-_PROGRAM = """
+_LOADED = """
 import sys
 before = set(sys.modules)
 from hubcli.cli.main import main
-status = main(["--version"])
+"""
+_TELL = """
 print(status, *sorted(set(sys.modules) - before))
 """
 
 
 def test_the_version_is_told_before_anything_else_is_loaded() -> None:
-    ran = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True)
+    program = f"{_LOADED}status = main(['--version']){_TELL}"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     told, loaded = ran.stdout.splitlines()
     assert told == f"hubcli {__version__}"
     assert loaded == "0 __future__ hubcli hubcli.cli hubcli.cli.main"
+
+
+def test_a_run_loads_no_other_command() -> None:
+    program = f"{_LOADED}status = main(['ls', '-q']){_TELL}"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(ran.stdout.split())
+    assert "hubcli.cli.ls" in loaded
+    assert not loaded & {f"hubcli.cli.{name}" for name in {*COMMANDS.values()} - {"ls"}}
 
 
 def test_no_help_needs_protobuf_httpx_or_tensorflow() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -101,6 +103,22 @@ def test_what_the_system_believes_is_read_anew_once_it_is_elsewhere(
         monkeypatch.setenv("SSL_CERT_FILE", str(file))
         counts.append(trusted_context(Access()).cert_store_stats()["x509_ca"])
     assert counts == [1, 2]
+
+
+def test_a_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:
+    access = Access.read({}, str(bundle(tmp_path / "ca.pem", trustme.CA())))
+    assert trusted_context(access).cert_store_stats()["x509_ca"] == 1
+    bundle(tmp_path / "ca.pem", trustme.CA(), trustme.CA())
+    assert trusted_context(access).cert_store_stats()["x509_ca"] == 2
+
+
+def test_a_process_may_end_while_they_are_read() -> None:
+    program = (
+        "import time; from hubcli.access import Access; from hubcli.net.certificates import read_ahead;"
+        "read_ahead(Access()); time.sleep(0.005)"  # Into the midst of it: nothing tells when that is.
+    )
+    for _ in range(10):
+        subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_a_file_that_could_not_be_read_ahead_is_read_again(tmp_path: Path) -> None:
