@@ -148,6 +148,9 @@ def body_blocks(response: httpx.Response, size_bytes: int | None, timeout_s: flo
     the first one is still on the connection, which is closed afterwards.
     """
     chunks = response.iter_raw()
+    # They end with their answer, which is closed: ended by Python's search for garbage, on a thread
+    # that holds the lock of httpcore's pool, they would wait for that lock for ever.
+    response.extensions["hubcli_chunks"] = chunks
     first = next(chunks, b"")
     if first:
         yield first
