@@ -13,26 +13,21 @@ __all__ = ["Trap"]
 class Trap:
     """Sends the signal to this process when so many lines of the watched files have been reached.
 
-    `watched` are the ends of their paths. A line that runs again is counted again with `every_visit` alone.
+    `watched` are the ends of their paths. A line that runs again isn't counted again.
     """
 
-    def __init__(
-        self, number: signal.Signals, lines: int, watched: tuple[str, ...], *, every_visit: bool = False
-    ) -> None:
+    def __init__(self, number: signal.Signals, lines: int, watched: tuple[str, ...]) -> None:
         self.number = number
         self.lines = lines
         self.watched = watched
-        self.every_visit = every_visit
-        self.visits = 0
         self.seen: set[tuple[str, int]] = set()
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> Trap | None:
         if not frame.f_code.co_filename.endswith(self.watched):
             return None
         place = frame.f_code.co_filename, frame.f_lineno
-        if event == "line" and (self.every_visit or place not in self.seen):
+        if event == "line" and place not in self.seen:
             self.seen.add(place)
-            self.visits += 1
-            if self.visits == self.lines:
+            if len(self.seen) == self.lines:
                 os.kill(os.getpid(), self.number)
         return self
