@@ -49,11 +49,13 @@ double_val 6 double*, int_val 7 int32*, string_val 8 bytes*, int64_val 10 int64*
 uint32_val 16 uint32*, uint64_val 17 uint64*
 GraphDef: node 1 NodeDef*, library 2 FunctionDefLibrary
 NodeDef: name 1 string, op 2 string, input 3 string*, attr 5 map:~AttrValue
-FunctionDefLibrary: function 1 FunctionDef*
-FunctionDef: signature 1 OpDef, node_def 3 NodeDef*, ret 4 map:string
+FunctionDefLibrary: function 1 FunctionDef*, gradient 2 ~GradientDef*, registered_gradients 3 ~RegisteredGradient*
+GradientDef: function_name 1 string, gradient_func 2 string
+RegisteredGradient: gradient_func 1 string, registered_op_type 2 string
+FunctionDef: signature 1 OpDef, node_def 3 NodeDef*, ret 4 map:string, attr 5 map:~AttrValue
 OpDef: name 1 string, input_arg 2 ~ArgDef*, output_arg 3 ~ArgDef*
-ArgDef: name 1 string, type 3 DataType
-AttrValue: value|s 2 bytes, value|func 10 NameAttrList, value|list 1 ListValue
+ArgDef: name 1 string, type 3 DataType, number_attr 5 string, type_list_attr 6 string
+AttrValue: value|s 2 bytes, value|tensor 8 ~TensorProto, value|func 10 NameAttrList, value|list 1 ListValue
 ListValue: func 9 NameAttrList*
 NameAttrList: name 1 string, attr 2 map:~AttrValue
 SavedObjectGraph: nodes 1 SavedObject*, concrete_functions 2 map:~SavedConcreteFunction
@@ -61,7 +63,8 @@ SavedObject: children 1 ObjectReference*, slot_variables 3 SlotVariableReference
 saveable_objects 11 map:SaveableObject, \
 kind|user_object 4 SavedUserObject, kind|asset 5 SavedAsset, kind|function 6 SavedFunction, \
 kind|variable 7 SavedVariable, kind|bare_concrete_function 8 SavedBareConcreteFunction, \
-kind|constant 9 SavedConstant, kind|resource 10 SavedResource, kind|captured_tensor 12 CapturedTensor
+kind|constant 9 SavedConstant, kind|resource 10 SavedResource, kind|captured_tensor 12 CapturedTensor, \
+registered_name 13 string
 SaveableObject: save_function 2 int32, restore_function 3 int32
 ObjectReference: node_id 1 int32, local_name 2 string
 SlotVariableReference: original_variable_node_id 1 int32, slot_name 2 string, slot_variable_node_id 3 int32
@@ -127,13 +130,24 @@ def parse(message: str, data: Bytes) -> Any:
 
     Raises BrokenModelError where it isn't one, or would fill the memory.
     """
+    if len(data) > _UNCOUNTED_BYTES:
+        require_few_messages(message, data)
+    try:
+        return _lean_class(message).FromString(data if type(data) is bytes else bytes(data))
+    except _errors() as error:  # Looked up when there is one: this function is called a million times.
+        raise BrokenModelError(f"A {message} can't be read: it is damaged") from error
+
+
+@cache
+def _lean_class(name: str) -> Any:
+    return _message_class(name, is_lean=True)
+
+
+@cache
+def _errors() -> tuple[type[Exception], ...]:
     from google.protobuf.message import DecodeError
 
-    require_few_messages(message, data)
-    try:
-        return _message_class(message, is_lean=True).FromString(bytes(data))
-    except (DecodeError, RecursionError, ValueError) as error:
-        raise BrokenModelError(f"A {message} can't be read: it is damaged") from error
+    return DecodeError, RecursionError, ValueError
 
 
 def parse_merged(message: str, data: bytes) -> Any:

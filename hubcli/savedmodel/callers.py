@@ -1,10 +1,11 @@
 """When a function of the library runs: as the model is loaded, called or saved.
 
-Found backwards, from a function to whoever names it: most functions are never asked about.
+Found in one pass over all nodes that name functions, however densely they call each other.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from functools import cached_property
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 from hubcli.errors import BrokenModelError
 from hubcli.formats.schema import parse
 from hubcli.savedmodel.graph import Body, Node
-from hubcli.savedmodel.known_ops import takes_functions
+from hubcli.savedmodel.known_ops import is_known, takes_functions
 from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.outline import MetaGraphOutline
 from hubcli.savedmodel.signatures import INIT_OP
@@ -22,9 +23,9 @@ __all__ = ["Callers", "Moment"]
 
 _LOADERS = frozenset({"_create_resource", "_initialize", "_destroy_resource", "_initializer"})
 _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op", "table_initializer")
-# After so many looks into functions, one pass over all nodes takes less.
-_MAX_LOOKS, _LOOKS_OF_A_PARSE = 50_000, 50
-_MAX_EDGES = 1_000_000
+_MAX_EDGES, _MAX_MENTIONS = 1_000_000, 500_000
+# Functions of one `api_implements` stand for each other (grappler's implementation_selector).
+_IMPLEMENTS = "api_implements"
 
 
 class Moment(str, Enum):
@@ -43,65 +44,111 @@ class _MainGraph(NamedTuple):
     callers: dict[str, list[str]]
 
 
+class _Calls(NamedTuple):
+    """Calls between functions of the library.
+
+    Each name has a number, bodies of one name share it. `callees` are the numbers of the functions that a
+    function names, `callers` the places in the library of the bodies that name it.
+    """
+
+    numbers: dict[str, int]
+    callees: list[array[int]]
+    callers: list[array[int]]
+
+
 class Callers:
     """Who calls what in a MetaGraph."""
 
     def __init__(self, outline: MetaGraphOutline, objects: ObjectGraph | None) -> None:
         self._outline = outline
         self._objects = objects
-        self._moments: dict[str, frozenset[Moment]] = {}
-        self._looks = 0
 
     def moments(self, body: Body, node: Node) -> frozenset[Moment]:
         """When the node of that body runs, in a function with all of it; empty where nothing reaches it."""
         if body.is_function:
-            return self._moments_of_function(body.name)
+            return self._moments_of_functions.get(body.name, frozenset())
         return self._moments_of_nodes.get(node.name, frozenset())
 
-    def _moments_of_function(self, name: str) -> frozenset[Moment]:
-        """Walks up from the function through all that names it."""
-        if name not in self._moments:
-            found, seen, waiting = set[Moment](), {name}, [name]
-            while waiting:
-                if self._looks > _MAX_LOOKS:
-                    return self._moments_of_all.get(name, frozenset())
-                function = waiting.pop()
-                if self._outline.objects_may_name(function):
-                    found |= self._moments_of_objects.get(function, set())
-                for node in self._main.callers.get(function, ()):
-                    found |= self._moments_of_nodes.get(node, frozenset())
-                callers = [body for body in self._callers_of(function) if body not in seen]
-                seen.update(callers)
-                waiting += callers
-            self._moments[name] = frozenset(found)
-        return self._moments[name]
+    def nodes_calling(self, function: str) -> list[str]:
+        """The nodes of the graph itself that name the function, each as often as it does."""
+        return self._main.callers.get(function, [])
 
-    def _callers_of(self, function: str) -> list[str]:
-        """The functions with a node that names the function, as its op or in an attribute."""
-        bodies = self._outline.graph.bodies[1:]
-        held = [body for body in bodies if body.name != function and body.may_hold(function)]
-        self._looks += len(bodies) + _LOOKS_OF_A_PARSE * len(held)
-        return [body.name for body in held if function in _named(body.nodes())]
+    def functions_calling(self, function: str) -> list[Body]:
+        """The functions with a node that names the function, in file order."""
+        bodies, calls = self._outline.graph.bodies, self._calls
+        number = calls.numbers.get(function)
+        return [] if number is None else [bodies[1 + place] for place in calls.callers[number]]
+
+    def is_held(self, function: str) -> bool:
+        """Whether an object offers the function: Python or the loader may call it."""
+        return function in self._moments_of_objects
 
     @cached_property
-    def _moments_of_all(self) -> dict[str, frozenset[Moment]]:
-        """When each function runs, found forwards, in one pass: for models where many are asked about."""
-        callees = {body.name: _named(body.nodes()) for body in self._outline.graph.bodies[1:]}
-        starts: dict[str, set[Moment]] = {
-            name: set(found) for name, found in self._moments_of_objects.items()
-        }
+    def free(self) -> frozenset[str]:
+        """Functions that TensorFlow may call without a node that tells so, with inputs of any kind.
+
+        Those of gradients, those that stand in for each other, those of one name, and
+        those named like an op, whose calls look like that op.
+        """
+        graph = self._outline.graph
+        bodies = graph.bodies[1:]
+        free = set(graph.gradient_functions)
+        if graph.may_hold(_IMPLEMENTS):
+            free |= {body.name for body in bodies if body.may_hold(_IMPLEMENTS)}
+        seen = set[str]()
+        for body in bodies:
+            if body.name in seen or is_known(body.name):
+                free.add(body.name)
+            seen.add(body.name)
+        return frozenset(free)
+
+    @cached_property
+    def _calls(self) -> _Calls:
+        bodies = self._outline.graph.bodies[1:]
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(body.name for body in bodies))}
+        callees = [array("i") for _ in numbers]
+        callers = [array("i") for _ in numbers]
+        mentions = 0
+        for place, body in enumerate(bodies):
+            named = [numbers[name] for name in body.named_functions() if name in numbers]
+            found, mentions = set(named), mentions + len(named)
+            if mentions > _MAX_MENTIONS:
+                raise BrokenModelError(f"its functions call others at more than {_MAX_MENTIONS} places")
+            callees[numbers[body.name]].extend(sorted(found))
+            for number in found:
+                callers[number].append(place)
+        return _Calls(numbers, callees, callers)
+
+    @cached_property
+    def _moments_of_functions(self) -> dict[str, frozenset[Moment]]:
+        """When each function runs: from those that objects and the graph name to all that these name."""
+        numbers, callees, _ = self._calls
+        bits = {moment: 1 << place for place, moment in enumerate(Moment)}
+        reached = [0] * len(numbers)
+        for name, moments in self._starts().items():
+            if name in numbers:
+                reached[numbers[name]] |= sum(bits[moment] for moment in moments)
+        waiting = [number for number, mask in enumerate(reached) if mask]
+        while waiting:
+            # A function comes here again only when a moment was added: four times at most.
+            number = waiting.pop()
+            mask = reached[number]
+            for callee in callees[number]:
+                if mask & ~reached[callee]:
+                    reached[callee] |= mask
+                    waiting.append(callee)
+        sets = [frozenset(one for one in Moment if mask & bits[one]) for mask in range(1 << len(Moment))]
+        return {name: sets[reached[number]] for name, number in numbers.items()}
+
+    def _starts(self) -> dict[str, set[Moment]]:
+        """When functions run that nodes of the graph itself, objects or TensorFlow call."""
+        starts = {name: set(found) for name, found in self._moments_of_objects.items()}
         for function, nodes in self._main.callers.items():
             for node in nodes:
                 starts.setdefault(function, set()).update(self._moments_of_nodes.get(node, ()))
-        reached: dict[str, set[Moment]] = {}
-        for moment in Moment:
-            waiting = [name for name, moments in starts.items() if moment in moments]
-            while waiting:
-                name = waiting.pop()
-                if name in callees and moment not in reached.setdefault(name, set()):
-                    reached[name].add(moment)
-                    waiting += callees[name]
-        return {name: frozenset(moments) for name, moments in reached.items()}
+        for function in self.free:
+            starts.setdefault(function, set()).add(Moment.CALL)
+        return starts
 
     @cached_property
     def _main(self) -> _MainGraph:
@@ -173,11 +220,6 @@ class Callers:
             Moment.LOAD: [*loading, *init_ops, *_initializers(rest.collection_def)],
             Moment.CALL: outputs,
         }
-
-
-def _named(nodes: Iterable[Node]) -> set[str]:
-    """What may be functions among the ops and attributes of the nodes."""
-    return {name for node in nodes if takes_functions(node.op) for name in (node.op, *node.functions())}
 
 
 def _tensors(infos: Iterable[Any]) -> list[str]:

@@ -8,8 +8,8 @@ found on the wire and parsed half a megabyte at a time, and constants are left o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Iterator, Set
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError
@@ -17,18 +17,19 @@ from hubcli.formats.schema import parse, parse_merged
 from hubcli.formats.wire import Bytes, Field, encode_field, messages, scan
 from hubcli.savedmodel.known_ops import takes_functions
 
-__all__ = ["Body", "Graph", "Node"]
+__all__ = ["Body", "Graph", "Mention", "Node"]
 
 _NODE, _LIBRARY = 1, 2  # of GraphDef
-_FUNCTION = 1  # of FunctionDefLibrary
+_FUNCTION, _GRADIENT, _REGISTERED_GRADIENT = 1, 2, 3  # of FunctionDefLibrary
 _SIGNATURE, _NODE_DEF = 1, 3  # of FunctionDef
 _OP, _ATTR = 2, 5  # of NodeDef
 _CONSTANTS = (b"Const", b"HostConst")
+_STRING = 7  # of DataType
 _MAX_NODES, _MAX_OP_TYPES = 400_000, 20_000
 _MAX_FUNCTIONS = 40_000
 _BATCH_BYTES = 1 << 19
 _LARGE_NODE_BYTES = 1 << 18
-_LARGE_ATTR_BYTES = 1 << 12
+_LARGE_ATTR_BYTES, _SHORT_ATTR_BYTES = 1 << 12, 1 << 8
 
 
 class Node:
@@ -68,16 +69,32 @@ class Node:
 
     def functions(self) -> list[str]:
         """Names of the functions that its attributes name, such as the branches of an If."""
+        return _functions_of(self._message) if takes_functions(self.op) else []
+
+    def mentions(self) -> list[Mention]:
+        """Every function that its attributes name, and where each stands."""
         if not takes_functions(self.op):
             return []
-        names: list[str] = []
-        for key in sorted(self._message.attr):
-            names += _functions_in(self._message.attr[key])
-        return names
+        attributes = self._message.attr
+        return [
+            Mention(key, *found) for key in sorted(attributes) for found in _functions_in(attributes[key])
+        ]
+
+    def strings(self, attribute: str) -> list[bytes] | None:
+        """The texts of the attribute's tensor; None where it is no tensor of texts, or was left out."""
+        if attribute not in self._message.attr:
+            return None
+        value = parse("AttrValue", self._message.attr[attribute])
+        tensor = parse("TensorProto", value.tensor) if value.HasField("tensor") else None
+        return list(tensor.string_val) if tensor is not None and tensor.dtype == _STRING else None
 
     def has(self, attribute: str) -> bool:
         """Whether the attribute is there, of whatever kind."""
         return attribute in self._message.attr
+
+    def is_empty_text(self, attribute: str) -> bool:
+        """Whether the attribute isn't there, or is a text without a character."""
+        return not self.has(attribute) or self.text(attribute) == ""
 
     def text(self, attribute: str) -> str | None:
         """The attribute as text, None where it is no string."""
@@ -87,13 +104,39 @@ class Node:
         return value.s.decode("utf-8", "replace") if value.HasField("s") else None
 
 
-def _functions_in(attribute: bytes) -> Iterator[str]:
+def _functions_of(node: Any) -> list[str]:
+    """Names of the functions in the attributes of a NodeDef."""
+    names: list[str] = []
+    attributes = node.attr
+    for key in attributes:
+        value = attributes[key]
+        names += _few_functions_in(value) if len(value) < _SHORT_ATTR_BYTES else _names_in(value)
+    return names
+
+
+def _names_in(attribute: bytes) -> tuple[str, ...]:
+    return tuple([name for name, _ in _functions_in(attribute)])
+
+
+# Most calls have attributes that others have too.
+_few_functions_in = lru_cache(maxsize=4096)(_names_in)
+
+
+class Mention(NamedTuple):
+    """A function that an attribute of a node names; `is_nested` where it is an attribute of another one."""
+
+    attribute: str
+    function: str
+    is_nested: bool
+
+
+def _functions_in(attribute: bytes, *, is_nested: bool = False) -> Iterator[tuple[str, bool]]:
     """Functions that an AttrValue names, and those that are attributes of these."""
     value = parse("AttrValue", attribute)
     for function in [value.func] if value.HasField("func") else value.list.func:
-        yield function.name
+        yield function.name, is_nested
         for key in sorted(function.attr) if function.attr else ():
-            yield from _functions_in(function.attr[key])
+            yield from _functions_in(function.attr[key], is_nested=True)
 
 
 class Body:
@@ -129,6 +172,23 @@ class Body:
         for piece in self.pieces:
             yield from map(Node, self._parsed(piece))
 
+    def nodes_of_ops(self, ops: Set[str]) -> Iterator[Node]:
+        """The nodes of those types, in file order."""
+        for piece in self.pieces if not ops.isdisjoint(self.op_counts) else ():
+            yield from [Node(message) for message in self._parsed(piece) if message.op in ops]
+
+    def named_functions(self) -> list[str]:
+        """What its nodes name that may be a function: in attributes, or as their op. As often as they do."""
+        calling = {op for op in self.op_counts if takes_functions(op)}
+        names: list[str] = []
+        for piece in self.pieces if calling else ():
+            for message in self._parsed(piece):
+                op = message.op
+                if op in calling:
+                    names.append(op)
+                    names += _functions_of(message)
+        return names
+
     @cached_property
     def by_name(self) -> dict[str, Node]:
         """The nodes by their names."""
@@ -154,6 +214,20 @@ class Body:
         for piece in self.pieces:
             found |= dict(parse(self.message, piece.read(self.data)).ret)
         return dict(sorted(found.items()))
+
+    def nodes_of(self, piece: Piece) -> Iterator[Node]:
+        """The nodes in one of its pieces."""
+        return map(Node, self._parsed(piece))
+
+    def has_list_inputs(self) -> bool:
+        """Of a function: whether an input stands for several tensors, so that places don't tell which."""
+        args = (parse("ArgDef", encoded) for encoded in self._signature().input_arg)
+        return any(arg.number_attr or arg.type_list_attr for arg in args)
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes it takes in the file."""
+        return sum(piece.end - piece.start for piece in self.pieces)
 
     def input_names(self) -> list[str]:
         """Of a function: the names of its inputs in their order, what it captures last."""
@@ -226,6 +300,18 @@ class Graph:
         return {body.name: body for body in self.bodies[1:]}
 
     @cached_property
+    def gradient_functions(self) -> frozenset[str]:
+        """Names of the functions that are gradients: TensorFlow calls them without a node that names them."""
+        found = set[str]()
+        for library in self._libraries():
+            for number, message in ((_GRADIENT, "GradientDef"), (_REGISTERED_GRADIENT, "RegisteredGradient")):
+                for field in messages(
+                    self._data, number, library.start, library.end, max_fields=_MAX_FUNCTIONS
+                ):
+                    found.add(parse(message, self._data[field.start : field.end]).gradient_func)
+        return frozenset(found)
+
+    @cached_property
     def op_counts(self) -> Counter[str]:
         """How often each op stands in the graph and its functions."""
         total: Counter[str] = Counter()
@@ -237,13 +323,20 @@ class Graph:
             raise BrokenModelError(f"its graph has nodes of {len(total)} types")
         return total
 
-    def _functions(self) -> Iterator[Body]:
-        libraries = [
+    def may_hold(self, name: str) -> bool:
+        """Whether the name stands anywhere in it."""
+        encoded = name.encode()
+        return any(self._data.find(encoded, field.start, field.end) >= 0 for field in self._fields)
+
+    def _libraries(self) -> list[Field]:
+        return [
             library
             for field in self._fields
             for library in messages(self._data, _LIBRARY, field.start, field.end, max_fields=_MAX_NODES)
         ]
-        for library in libraries:
+
+    def _functions(self) -> Iterator[Body]:
+        for library in self._libraries():
             batch: list[Field] = []
             start = position = library.start
             for field in scan(self._data, library.start, library.end, max_fields=_MAX_FUNCTIONS):

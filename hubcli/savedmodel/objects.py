@@ -119,6 +119,12 @@ class ObjectGraph:
         """Which class a user object is of, such as `_tf_keras_model`; "" for other kinds."""
         return str(self._nodes[node].user_object.identifier) if self.kind(node) == "user_object" else ""
 
+    def is_asset_of(self, node: int, count: int) -> bool:
+        """Whether the object is one of the `count` declared assets, made by TensorFlow's own class."""
+        if self.kind(node) != "asset" or self._nodes[node].registered_name:
+            return False
+        return bool(0 <= self._nodes[node].asset.asset_file_def_index < count)
+
     def children(self, node: int) -> list[Child]:
         """The objects that the object holds, in the order of the file."""
         return self._children[node]
@@ -218,9 +224,17 @@ class ObjectGraph:
         return [content.concrete_function_name] if self.kind(node) == "bare_concrete_function" else []
 
     def held_functions(self) -> list[Child]:
-        """Every function that an object holds, by the name under which it does."""
+        """Every function that an object holds, by the name under which it does.
+
+        Left out are the traces that a function holds as children of its own: they are named by it already.
+        """
         kinds = self._kinds
-        return [child for children in self._children for child in children if kinds[child.node] in _FUNCTIONS]
+        held: list[Child] = []
+        for holder, children in enumerate(self._children):
+            traces = set(self.concrete_names(holder)) if kinds[holder] == "function" else set()
+            functions = [child for child in children if kinds[child.node] in _FUNCTIONS]
+            held += [one for one in functions if not traces or not traces.issuperset(self.concrete_names(one.node))]
+        return held
 
     def saver_functions(self) -> tuple[list[int], list[int]]:
         """The functions that save and those that restore what objects hold beside variables."""

@@ -17,7 +17,7 @@ from hubcli.formats.wire import Bytes, Field, messages, scan
 from hubcli.savedmodel.graph import Graph
 from hubcli.savedmodel.structure import binary_of_text, main_file, refuse_look_alike
 
-__all__ = ["MetaGraphOutline", "declared_assets_of", "read_outline"]
+__all__ = ["MetaGraphOutline", "declared_assets_of", "fed_assets_of", "read_outline"]
 
 _META_GRAPHS = 2
 _ASSETS_COLLECTION = "saved_model_assets"
@@ -132,3 +132,8 @@ def declared_assets_of(outline: MetaGraphOutline) -> list[Any]:
         wrapped = rest.collection_def[_ASSETS_COLLECTION].any_list.value
         declared += [parse("AssetFileDef", one.value) for one in wrapped]
     return declared
+
+
+def fed_assets_of(outline: MetaGraphOutline) -> list[Any]:
+    """Every AssetFileDef that TensorFlow feeds: it looks into the collection only where there is no other."""
+    return list(outline.rest.asset_file_def) or declared_assets_of(outline)

@@ -11,14 +11,13 @@ from hubcli.savedmodel.graph import Body, Node
 from hubcli.savedmodel.info import Finding, Severity
 from hubcli.savedmodel.known_ops import is_known
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.op_risks import SAVER_OPS, TABLE_OPS, Risk, risk_of, risk_of_print
-from hubcli.savedmodel.outline import MetaGraphOutline, declared_assets_of
+from hubcli.savedmodel.op_risks import CONDITIONAL_OPS, SAVER_OPS, TABLE_OPS, Risk, risk_of, risk_of_print
+from hubcli.savedmodel.outline import MetaGraphOutline
+from hubcli.savedmodel.path_origins import PathOrigins, PathSource
 
 __all__ = ["scan_ops"]
 
-_FED = ("Placeholder", "_Arg")
-_MAX_STEPS, _MAX_OF_A_SEVERITY, _MAX_RISKY_NODES = 100, 1000, 50_000
-_PASSED_THROUGH = ("Identity", "StopGradient")
+_MAX_OF_A_SEVERITY, _MAX_RISKY_NODES = 1000, 50_000
 
 
 def scan_ops(outline: MetaGraphOutline, objects: ObjectGraph | None) -> Iterator[Finding]:
@@ -35,10 +34,8 @@ class _Scan:
 
     def __init__(self, outline: MetaGraphOutline, objects: ObjectGraph | None) -> None:
         self._graph = outline.graph
-        self._objects = objects
         self._callers = Callers(outline, objects)
-        # The nodes that TensorFlow feeds with paths of assets.
-        self._assets = {asset.tensor_info.name.partition(":")[0] for asset in declared_assets_of(outline)}
+        self._origins = PathOrigins(outline, objects, self._callers)
 
     def findings(self) -> Iterator[Finding]:
         """The risks by body, then ops that nobody knows; of each severity no more than a person can read."""
@@ -65,14 +62,14 @@ class _Scan:
             raise BrokenModelError(f"its graph has more than {_MAX_RISKY_NODES} ops that touch files")
         for body in self._graph.bodies if risky else ():
             if not risky.isdisjoint(body.op_counts):
-                yield from self._risks_in(body)
+                yield from self._risks_in(body, risky)
 
-    def _risks_in(self, body: Body) -> Iterator[Finding]:
+    def _risks_in(self, body: Body, risky: set[str]) -> Iterator[Finding]:
         """One finding for each op, risk and moment in the body."""
         found: set[tuple[str, frozenset[Moment], str]] = set()
-        for node in body.nodes():
+        for node in body.nodes_of_ops(risky):
             risk = risk_of(node.op)
-            if risk is None:
+            if risk is None or (node.op in CONDITIONAL_OPS and node.is_empty_text(CONDITIONAL_OPS[node.op])):
                 continue
             if node.op == "PrintV2":
                 # What is no text is an attribute of the call: any text at all.
@@ -85,47 +82,23 @@ class _Scan:
                 yield _finding(node, risk, moments, body)
 
     def _is_expected(self, node: Node, risk: Risk, moments: frozenset[Moment], body: Body) -> bool:
-        """Whether every model has it at that place."""
-        if node.op in SAVER_OPS:
-            return _is_savers_own(risk, moments, body)
-        return node.op in TABLE_OPS and not self._reads_fixed_path(node, body)
-
-    def _reads_fixed_path(self, node: Node, body: Body) -> bool:
-        """Whether the table's file is a constant that is no asset, rather than what TensorFlow passes in."""
-        sources = body.by_name
-        name = node.inputs[1] if len(node.inputs) > 1 else ""
-        for _ in range(_MAX_STEPS):
-            source = sources.get(name)
-            if source is None or source.op not in _PASSED_THROUGH or not source.inputs:
-                break
-            name = source.inputs[0]
-        if not body.is_function and name in self._assets:
+        """Whether every model has it at that place, with a path that TensorFlow itself gives."""
+        if node.op in TABLE_OPS:
+            # Assets are fed while the model is loaded; later, the graph's own constant is read.
+            is_loading = moments <= {Moment.LOAD}
+            return is_loading and self._origins.are_from(PathSource.ASSET, body, node, TABLE_OPS[node.op])
+        if node.op not in SAVER_OPS or not _is_at_savers_moment(risk, moments):
             return False
-        if name in sources:
-            return sources[name].op not in _FED  # What is fed is the caller's.
-        return self._captured_kind(name, body) == "constant"
-
-    def _captured_kind(self, argument: str, body: Body) -> str | None:
-        """The kind of object that stands for the argument: captured ones come behind those of the caller."""
-        objects = self._objects
-        function = objects.concrete_function(body.name) if objects is not None and body.is_function else None
-        names = body.input_names() if function is not None else []
-        if objects is None or function is None or argument not in names:
-            return None
-        place = names.index(argument) - len(names) + len(function.bound_inputs)
-        node = function.bound_inputs[place] if place >= 0 else -1
-        return objects.kind(node) if 0 <= node < len(objects) else None
+        # Nodes of the graph itself that nothing reaches are what TensorFlow 1's savers leave behind.
+        # A function has no such excuse: there are ways to call one that a graph doesn't show.
+        if not moments:
+            return not body.is_function
+        return self._origins.are_from(PathSource.SAVER, body, node, SAVER_OPS[node.op])
 
 
-def _is_savers_own(risk: Risk, moments: frozenset[Moment], body: Body) -> bool:
-    """Whether the op runs at its own moment alone: writing on save, reading on save or restore.
-
-    Nodes of the graph itself that nothing reaches are what TensorFlow 1's savers
-    leave behind. A function has no such excuse: there are ways to call one that
-    a graph doesn't show.
-    """
-    allowed = {Moment.SAVE} if risk.code == "writes-files" else {Moment.SAVE, Moment.RESTORE}
-    return moments <= allowed and (bool(moments) or not body.is_function)
+def _is_at_savers_moment(risk: Risk, moments: frozenset[Moment]) -> bool:
+    """Whether the op runs at its own moment alone: writing on save, reading on save or restore."""
+    return moments <= ({Moment.SAVE} if risk.code == "writes-files" else {Moment.SAVE, Moment.RESTORE})
 
 
 def _finding(node: Node, risk: Risk, moments: frozenset[Moment], body: Body) -> Finding:

@@ -1,0 +1,81 @@
+"""Variables of the graph itself that hold nothing but what is assigned to them there.
+
+TensorFlow 2 writes a variable for each asset: the init op assigns the path that
+is fed, then reads it (tensorflow/python/saved_model/save.py).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cached_property
+
+from hubcli.savedmodel.graph import Graph, Node
+
+__all__ = ["AssetVariables"]
+
+_HANDLES = frozenset({"VarHandleOp", "_VarHandlesOp", "_XlaAotOnlyVarHandleOp"})
+_ASSIGN, _HARMLESS = "AssignVariableOp", ("ReadVariableOp", "VarIsInitializedOp")
+
+
+class AssetVariables:
+    """The variables of a graph, by the nodes that are handles of them; read when the first is asked about."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._is_read = False
+
+    @property
+    def unread_bytes(self) -> int:
+        """How many bytes the next question will have parsed."""
+        return 0 if self._is_read else 2 * self._graph.bodies[0].size_bytes
+
+    def values(self, handle: str) -> list[str]:
+        """The tensors that are assigned to the variable of that handle, all of them; empty where it isn't sure."""
+        self._is_read = True
+        name = handle.removesuffix(":0")
+        variable = self._handles.get(name)
+        if not variable or self._handle_counts[variable] > 1 or variable in self._named_in_functions:
+            return []
+        return self._assigned.get(name) or []
+
+    @cached_property
+    def _handles(self) -> dict[str, str]:
+        """The variable of each handle of the graph itself; "" where it isn't known."""
+        nodes = self._graph.bodies[0].nodes_of_ops(_HANDLES)
+        return {node.name: _variable_of(node) for node in nodes}
+
+    @cached_property
+    def _handle_counts(self) -> Counter[str]:
+        return Counter(self._handles.values())
+
+    @cached_property
+    def _assigned(self) -> dict[str, list[str] | None]:
+        """What is assigned to the variable of each handle; None for one that other ops use too."""
+        handles = self._handles
+        assigned: dict[str, list[str] | None] = {name: [] for name in handles}
+        for node in self._graph.bodies[0].nodes():
+            inputs = [text.partition(":")[0] for text in node.sources]
+            for name in handles.keys() & set(inputs):
+                values = assigned[name]
+                is_handle = inputs.index(name) == 0 and inputs.count(name) == 1
+                if is_handle and node.op == _ASSIGN and len(inputs) == 2 and values is not None:
+                    values.append(node.sources[1])
+                elif not (is_handle and node.op in _HARMLESS):
+                    assigned[name] = None
+        return assigned
+
+    @cached_property
+    def _named_in_functions(self) -> frozenset[str]:
+        """The variables that functions name themselves; every one where that can't be told of a function."""
+        nodes = (node for body in self._graph.bodies[1:] for node in body.nodes_of_ops(_HANDLES))
+        names = {_variable_of(node) if node.text("shared_name") else "" for node in nodes}
+        return frozenset(names if "" not in names else {*names, *self._handles.values()})
+
+
+def _variable_of(node: Node) -> str:
+    """The name under which TensorFlow finds the variable; "" where it may be several or in a container."""
+    if node.op != "VarHandleOp" or not node.is_empty_text("container"):
+        return ""
+    if node.is_empty_text("shared_name"):
+        return node.name
+    return node.text("shared_name") or ""
