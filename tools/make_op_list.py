@@ -1,30 +1,53 @@
-"""Writes hubcli/savedmodel/known_ops.txt: every op type that TensorFlow's registry knows.
+"""Brings hubcli/savedmodel/op_classes.tsv up to date: every op that TensorFlow's registry knows, with its class.
 
 Run it from the top of the repository, with TensorFlow: `python tools/make_op_list.py`.
-A line is a name; ` f` follows where one of the op's attributes is a function or a list of them.
+A line is name, class, `f` where an attribute is a function or a list of them, and a
+few words on what the op does. Classes are kept; a new op gets the class `?`, and
+the names of all such are printed: give each its class by hand.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import tensorflow as tf
 from tensorflow.core.framework import op_def_pb2
 from tensorflow.python.client import pywrap_tf_session
 
-_TARGET = Path(__file__).parent.parent / "hubcli" / "savedmodel" / "known_ops.txt"
+from hubcli.savedmodel.known_ops import OpClass, op_classes
+
+_TARGET = Path(__file__).parent.parent / "hubcli" / "savedmodel" / "op_classes.tsv"
+_UNCLASSED = "?"
 
 
-def main() -> None:
-    """Writes the list, sorted by name."""
+def registered_ops() -> dict[str, bool]:
+    """Every op that the installed TensorFlow registers, and whether its attributes may name functions."""
     buffer = pywrap_tf_session.TF_GetAllOpList()
     ops = op_def_pb2.OpList.FromString(pywrap_tf_session.TF_GetBuffer(buffer))
-    lines = []
-    for op in sorted(ops.op, key=lambda one: one.name):
-        takes_functions = any(attr.type in ("func", "list(func)") for attr in op.attr)
-        lines.append(op.name + (" f" if takes_functions else ""))
-    _TARGET.write_text(f"# Ops of TensorFlow {tf.__version__}\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    return {op.name: any(attr.type in ("func", "list(func)") for attr in op.attr) for op in ops.op}
+
+
+def main() -> int:
+    """Writes the list, sorted by name; 1 where ops are left without a class."""
+    known = op_classes()
+    classes = {
+        op: OpClass(known[op].name, takes, known[op].reason) if op in known else OpClass(_UNCLASSED, takes, "")
+        for op, takes in registered_ops().items()
+    }
+    head = (
+        f"# Ops that TensorFlow {tf.__version__} registers: "
+        "name, class, whether attributes name functions, what it does"
+    )
+    lines = [
+        "\t".join((op, one.name, "f" if one.takes_functions else "", one.reason)).rstrip()
+        for op, one in sorted(classes.items())
+    ]
+    _TARGET.write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
+    unclassed = [op for op, one in sorted(classes.items()) if one.name == _UNCLASSED]
+    print(*(f"Without a class: {op}" for op in unclassed), sep="\n")
+    return 1 if unclassed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
