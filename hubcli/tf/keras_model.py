@@ -10,13 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from hubcli.errors import HubcliError, TensorFlowError, UsageError
+from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.info import Severity
 from hubcli.savedmodel.keras_config import IssueKind, TrustedNames
+from hubcli.savedmodel.reader import read_model
 from hubcli.tf.importing import KerasGeneration, import_keras
 from hubcli.tf.keras_source import KerasFormat, KerasSource
 from hubcli.tf.keras_trust import OwnObjects
 from hubcli.tf.user_code import near_misses
 
 __all__ = ["LoadedKerasModel", "load_keras_model"]
+
+# What the scan finds in the Keras metadata, which is walked with the user's own classes in mind.
+_TOLD_BY_CONFIGS = frozenset({"keras-code", "keras-op"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +145,26 @@ def _load(keras: Any, source: KerasSource, objects: dict[str, Any], *, unsafe: b
 def _require_pure(source: KerasSource, trusted: TrustedNames) -> None:
     """Raises TensorFlowError with the first layer that needs trust, and why."""
     issues = source.issues(trusted)
-    if not issues:
+    reasons = [str(issue) for issue in issues]
+    if source.format is KerasFormat.SAVED_MODEL:
+        reasons += _graph_reasons(source)
+    if not reasons:
         return
-    more = f" (and {len(issues) - 1} more)" if len(issues) > 1 else ""
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
     hint = "Export it with --unsafe if you trust who made it."
-    if issues[0].kind is IssueKind.CLASS:
+    if issues and issues[0].kind is IssueKind.CLASS:
         hint = f"Name the file or module with its own classes: --custom-objects FILE.py. {hint}"
-    raise TensorFlowError(f"{source.path} needs trust to be loaded: {issues[0]}{more}", hint=hint)
+    raise TensorFlowError(f"{source.path} needs trust to be loaded: {reasons[0]}{more}", hint=hint)
+
+
+def _graph_reasons(source: KerasSource) -> list[str]:
+    """What ops of the SavedModel would do: Keras runs its initializers and its losses."""
+    findings = read_model(ModelFiles.of_directory(source.copy)).findings
+    return [
+        f"{one.where}: {one.message}"
+        for one in findings
+        if one.severity >= Severity.HIGH and one.code not in _TOLD_BY_CONFIGS
+    ]
 
 
 def _load_hint(error: BaseException) -> str:
