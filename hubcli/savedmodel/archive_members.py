@@ -1,6 +1,6 @@
 """Code in an archive that stands among a model's assets: its members by name and by their first bytes.
 
-Bounded: 5,000 members, 64 MiB of what is decompressed, no member unpacked to
+Bounded: 5,000 members, 32 MiB of what is decompressed, no member unpacked to
 the disk. Archives within archives are looked into once.
 """
 
@@ -18,7 +18,7 @@ from hubcli.savedmodel.file_signatures import HEAD_BYTES, kind_of, names_code
 
 __all__ = ["MemberKind", "code_in_archive"]
 
-_MAX_MEMBERS, _MAX_BYTES, _MAX_INDEX_BYTES = 5_000, 64 << 20, 8 << 20
+_MAX_MEMBERS, _MAX_BYTES, _MAX_INDEX_BYTES = 5_000, 32 << 20, 8 << 20
 _HEAD = 4096
 _GZIP, _BZIP2, _XZ, _ZSTD, _ZIP = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
 _SEVEN, _RAR = b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07"
@@ -158,7 +158,7 @@ class _TooMuchError(Exception):
 
 
 class _Bounded(io.RawIOBase):
-    """The first 64 MiB of a stream; behind them nothing is read."""
+    """The first 32 MiB of a stream; behind them nothing is read."""
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__()

@@ -9,6 +9,9 @@ from __future__ import annotations
 import io
 import re
 import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 __all__ = ["HEAD_BYTES", "FileKind", "is_pickle", "kind_of", "names_code"]
@@ -54,6 +57,8 @@ _CALLS = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "REDUCE", "OBJ", "NEWOBJ",
 _TEXT_CALLS = _CALLS - {"GLOBAL", "STACK_GLOBAL"}
 _NO_PICKLE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, EOFError, struct.error)
 _MEMO = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
+_NAMED = "named"
+_WORD = re.compile(r"[A-Za-z_][\w.]*", re.ASCII)
 _GLOBAL_NAME = re.compile(r"[A-Za-z_][\w.]* [A-Za-z_][\w.]*", re.ASCII)
 
 
@@ -88,30 +93,53 @@ def is_pickle(head: bytes, *, is_whole: bool) -> bool:
     a file is one where its opcodes parse up to a STOP, and call something or
     keep a memo, as no list of words does.
     """
+    is_binary = head[:1] == b"\x80" and len(head) > 1 and head[1] <= 5
+    seen, end, is_cut = _opcodes(head)
+    if end >= 0:
+        if not _is_sound(head[: end + 1]):
+            return False
+        # Behind the STOP a loader reads nothing: text may follow.
+        ends_there = is_whole and bool(seen & _MEMO) and not head[end + 1 :].strip()
+        return is_binary or bool(seen & _TEXT_CALLS) or ends_there
+    # The head may end within an argument, or raw arrays follow, as joblib writes them.
+    return is_binary and ((is_cut and not is_whole and len(seen) > 1) or _NAMED in seen)
+
+
+def _opcodes(head: bytes) -> tuple[set[str], int, bool]:
+    """Names of the opcodes, where STOP stands (-1 where they end otherwise), whether an argument is cut off.
+
+    `_NAMED` is among the names where a global of a sensible name was asked for.
+    """
     import pickletools
 
-    is_binary = head[:1] == b"\x80" and len(head) > 1 and head[1] <= 5
-    seen, end, count = set[str](), -1, 0
+    seen, words, count = set[str](), 0, 0
     try:
-        for opcode, argument, position in pickletools.genops(head):
-            count += 1
-            seen.add(opcode.name)
-            if opcode.name in ("GLOBAL", "INST") and not _GLOBAL_NAME.fullmatch(str(argument)):
-                return False
-            if opcode.name == "STOP":
-                end = position or 0
-                break
-            if count >= _MAX_OPCODES:
-                break
-    except _NO_PICKLE:
-        # The head may end within an argument, or raw arrays follow, as joblib writes them.
-        return is_binary and (bool(seen & _CALLS) or (not is_whole and count > 3))
-    if is_binary:
-        return True
-    if end < 0 or not _is_sound(head[: end + 1]):
-        return False
-    # Behind the STOP a loader reads nothing: text may follow.
-    return bool(seen & _TEXT_CALLS) or (is_whole and bool(seen & _MEMO) and not head[end + 1 :].strip())
+        with _without_warnings():
+            for opcode, argument, position in pickletools.genops(head):
+                count += 1
+                seen.add(opcode.name)
+                words += isinstance(argument, str) and _WORD.fullmatch(argument) is not None
+                if opcode.name in ("GLOBAL", "INST"):
+                    if not _GLOBAL_NAME.fullmatch(str(argument)):
+                        return set(), -1, False
+                    seen.add(_NAMED)
+                elif opcode.name == "STACK_GLOBAL" and words >= 2:
+                    seen.add(_NAMED)
+                elif opcode.name == "STOP":
+                    return seen, position or 0, False
+                if count >= _MAX_OPCODES:
+                    break
+    except _NO_PICKLE as error:
+        return seen, -1, "remain" in str(error) or "exhausted" in str(error)
+    return seen, -1, True
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Python warns of escapes in what it takes for text."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _is_sound(pickled: bytes) -> bool:
@@ -119,7 +147,8 @@ def _is_sound(pickled: bytes) -> bool:
     import pickletools
 
     try:
-        pickletools.dis(pickled, out=io.StringIO())
+        with _without_warnings():
+            pickletools.dis(pickled, out=io.StringIO())
     except _NO_PICKLE:
         return False
     return True
