@@ -188,15 +188,16 @@ def test_a_pipe_among_the_assets_is_not_waited_for(tmp_path: Path) -> None:
     assert list(scan_files(files)) == []
 
 
-def test_bombs_cost_little(tmp_path: Path) -> None:
+def test_bombs_cost_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hubcli.savedmodel.archive_members._MAX_MEMBERS", 500)
     started = time.process_time()
-    bomb = gzip.compress(tarred({f"{number}.txt": b"" for number in range(6000)}))
+    bomb = gzip.compress(tarred({f"{number}.txt": b"" for number in range(501)}))
     assert [one.code for one in scan(tmp_path, "assets/many.tar.gz", bomb)] == ["not-scanned"]
     bomb = gzip.compress(tarred({"a.txt": bytes(40 << 20)}), 1)
     assert [one.code for one in scan(tmp_path, "assets/many.tar.gz", bomb)] == ["not-scanned"]
-    bomb = zipped({f"{number}.txt": b"" for number in range(6000)})
+    bomb = zipped({f"{number}.txt": b"" for number in range(501)})
     assert [one.code for one in scan(tmp_path, "assets/many.tar.gz", bomb)] == ["not-scanned"]
-    assert time.process_time() - started < 20
+    assert time.process_time() - started < 10
 
 
 def test_many_findings_are_cut(tmp_path: Path) -> None:
