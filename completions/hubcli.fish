@@ -202,7 +202,7 @@ complete -c hubcli -n '__hubcli_at export' -l version -x -d 'Instead of what the
 complete -c hubcli -n '__hubcli_at export' -l output-layer -x -d 'Export the piece up to this layer. Repeatable'
 complete -c hubcli -n '__hubcli_at export' -l input-layer -x -d 'Export the piece from this layer on. Repeatable'
 complete -c hubcli -n '__hubcli_at export' -l custom-objects -r -F -d 'Where classes of the model\'s own are'
-complete -c hubcli -n '__hubcli_at export' -l unsafe -d 'Run the code that a .keras file holds'
+complete -c hubcli -n '__hubcli_at export' -l unsafe -d 'Trust the Keras model: run the code that it holds'
 complete -c hubcli -n '__hubcli_at finetune-export' -l method -x -a 'resave rewrite' -d 'resave: by TensorFlow. rewrite: the values alone, every other byte as it was'
 complete -c hubcli -n '__hubcli_at finetune-export' -l allow-unchanged -d 'Write it even if no trainable value changed'
 complete -c hubcli -n '__hubcli_at finetune-export' -l allow-nan -d 'Write NaN and infinity too'

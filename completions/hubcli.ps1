@@ -124,7 +124,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--output-layer', 'Export the piece up to this layer. Repeatable'),
             @('--input-layer', 'Export the piece from this layer on. Repeatable'),
             @('--custom-objects', 'Where classes of the model''s own are'),
-            @('--unsafe', 'Run the code that a .keras file holds'),
+            @('--unsafe', 'Trust the Keras model: run the code that it holds'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
             @('-q', 'Print paths or handles alone'),

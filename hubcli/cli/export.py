@@ -89,7 +89,9 @@ CustomObjects: TypeAlias = Annotated[
 ]
 Unsafe: TypeAlias = Annotated[
     bool,
-    typer.Option("--unsafe", help="Run the code that a .keras file holds.", rich_help_panel=_KERAS),
+    typer.Option(
+        "--unsafe", help="Trust the Keras model: run the code that it holds.", rich_help_panel=_KERAS
+    ),
 ]
 
 

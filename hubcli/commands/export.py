@@ -42,8 +42,8 @@ class ExportOptions:
     Without a `format` the destination's name tells it. `name` and `version` are
     for layouts, where the source's handle doesn't tell them. The rest is for
     Keras models: `output_layers` and `input_layers` cut a piece out of one,
-    `custom_objects` is a module or a file, `unsafe` lets a `.keras` file run
-    the code that it holds.
+    `custom_objects` is a module or a file, `unsafe` lets a Keras model run the
+    code that it holds, and use classes and ops that aren't known to be pure.
     """
 
     format: ExportFormat | None = None

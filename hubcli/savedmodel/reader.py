@@ -6,6 +6,7 @@ from hubcli.errors import BrokenModelError, UsageError
 from hubcli.formats.bundle import BundleEntry, BundleIndex
 from hubcli.formats.schema import parse
 from hubcli.savedmodel.conformance import check_reusable
+from hubcli.savedmodel.file_scan import scan_files
 from hubcli.savedmodel.files import ModelFiles
 from hubcli.savedmodel.findings import find
 from hubcli.savedmodel.functions import read_functions
@@ -90,7 +91,7 @@ class _Reader:
         functions = () if self._objects is None else read_functions(self._objects, submodules=submodules)
         variables, lists = model_variables(self._outlines, self._objects, self._index, self._files.top)
         assets = self._assets(is_hashed=hash_assets)
-        findings = [*find(self._files, self._index, assets, variables)]
+        findings = [*find(self._files, self._index, assets, variables), *scan_files(self._files)]
         for outline in self._outlines:
             findings += scan_ops(outline, self._objects if outline is self._main else None)
         return SavedModelInfo(

@@ -16,7 +16,7 @@ from hubcli.savedmodel.reader import read_model
 from hubcli.tf.compare import Callees, Comparison, compare_outputs
 from hubcli.tf.importing import import_tensorflow
 from hubcli.tf.keras_interface import KerasInterface, KerasWeight, by_path, name_tensors
-from hubcli.tf.keras_model import load_keras_model
+from hubcli.tf.keras_model import LoadedKerasModel, load_keras_model
 from hubcli.tf.loading import load_model
 from hubcli.tf.messages import first_line
 from hubcli.tf.variables import snapshot
@@ -32,8 +32,8 @@ class KerasExportOptions:
 
     `input_layers` and `output_layers` are names of the layers with which the
     piece begins and ends; none means the model's own ends. `custom_objects` is
-    a file or module with the model's own classes and functions. `unsafe` lets
-    Python code run that stands in the file.
+    a file or module with the model's own classes and functions. `unsafe` loads
+    whatever the file holds: Python code, classes and ops that aren't known to be pure.
     """
 
     output_layers: tuple[str, ...] = ()
@@ -69,8 +69,12 @@ def export_keras(
     that aren't there, NotFoundError, BrokenModelError, OSError of the disk.
     """
     chosen = options or KerasExportOptions()
-    loaded = load_keras_model(source, custom_objects=chosen.custom_objects, unsafe=chosen.unsafe)
-    piece = loaded.cut(chosen.input_layers, chosen.output_layers)
+    with load_keras_model(source, custom_objects=chosen.custom_objects, unsafe=chosen.unsafe) as loaded:
+        piece = loaded.cut(chosen.input_layers, chosen.output_layers)
+        return _exported(source, destination, piece)
+
+
+def _exported(source: Path, destination: Path, piece: LoadedKerasModel) -> KerasExportReport:
     try:
         export = _Export(KerasInterface(piece))
         export.trace()
@@ -89,7 +93,7 @@ def export_keras(
             f"{source} was exported, but doesn't compute the same: {comparison.difference}",
             hint="Please report it, with the model's layers.",
         )
-    return export.report(loaded.keras.__version__, comparison)
+    return export.report(piece.keras.__version__, comparison)
 
 
 class _Export:

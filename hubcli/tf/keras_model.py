@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,11 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from hubcli.errors import HubcliError, TensorFlowError, UsageError
+from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.info import Severity
+from hubcli.savedmodel.keras_config import IssueKind, TrustedNames
+from hubcli.savedmodel.reader import read_model
 from hubcli.tf.importing import KerasGeneration, import_keras
 from hubcli.tf.keras_source import KerasFormat, KerasSource
-from hubcli.tf.user_code import load_module, near_misses
+from hubcli.tf.keras_trust import OwnObjects
+from hubcli.tf.user_code import near_misses
 
 __all__ = ["LoadedKerasModel", "load_keras_model"]
+
+# What the scan finds in the Keras metadata, which is walked with the user's own classes in mind.
+_TOLD_BY_CONFIGS = frozenset({"keras-code", "keras-op"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,56 +107,64 @@ class LoadedKerasModel:
             ) from error
 
 
-def load_keras_model(path: Path, *, custom_objects: str | None, unsafe: bool) -> LoadedKerasModel:
-    """The model of the file, without its optimizer.
+@contextmanager
+def load_keras_model(path: Path, *, custom_objects: str | None, unsafe: bool) -> Iterator[LoadedKerasModel]:
+    """The model of the file, without its optimizer; it may read its assets for as long as the context lasts.
 
     `custom_objects` names a file or module whose classes and functions the
-    model may use. Python code that stands in the file is refused but for
-    `unsafe`. Raises what `KerasSource.read` and `load_module` do, and
-    TensorFlowError.
+    model may use. What would run code of the file or open files that it names
+    is refused but for `unsafe`. Raises what `KerasSource.opened` and
+    `load_module` do, and TensorFlowError.
     """
-    source = KerasSource.read(path)
-    if source.code_layers and not unsafe:
-        names = ", ".join(name for name in source.code_layers if name)
-        raise TensorFlowError(
-            f"{path} holds Python code in Lambda layers{f' ({names})' if names else ''}, "
-            "which would run when it is loaded",
-            hint="Export it with --unsafe if you trust who made it.",
+    with KerasSource.opened(path) as source:
+        keras = import_keras(source.generation)
+        own = OwnObjects.of_module(custom_objects)
+        if not unsafe:
+            _require_pure(source, own.trusted(keras))
+        yield LoadedKerasModel(
+            _load(keras, source, own.with_applications(keras), unsafe=unsafe), keras, source
         )
-    keras = import_keras(source.generation)
-    objects = {} if custom_objects is None else _objects_of(custom_objects)
-    options = {"compile": False, "custom_objects": objects}
+
+
+def _load(keras: Any, source: KerasSource, objects: dict[str, Any], *, unsafe: bool) -> Any:
+    options: dict[str, Any] = {"compile": False, "custom_objects": objects}
     if source.format is not KerasFormat.SAVED_MODEL:
         options["safe_mode"] = not unsafe
     try:
-        with _named_by_format(source) as name:
-            model = keras.models.load_model(name, **options)
+        return keras.models.load_model(str(source.copy), **options)
     except HubcliError:
         raise
     # Keras raises whatever a layer's constructor does.
     except Exception as error:
         raise TensorFlowError(
-            f"{path}: Keras {keras.__version__} can't load it: {_first_line(error)}", hint=_load_hint(error)
+            f"{source.path}: Keras {keras.__version__} can't load it: {_first_line(error)}",
+            hint=_load_hint(error),
         ) from error
-    return LoadedKerasModel(model, keras, source)
 
 
-@contextmanager
-def _named_by_format(source: KerasSource) -> Iterator[str]:
-    """A path to the file with the ending by which Keras knows its format."""
-    if source.format is KerasFormat.SAVED_MODEL or source.path.suffix == source.format.value:
-        yield str(source.path)
+def _require_pure(source: KerasSource, trusted: TrustedNames) -> None:
+    """Raises TensorFlowError with the first layer that needs trust, and why."""
+    issues = source.issues(trusted)
+    reasons = [str(issue) for issue in issues]
+    if source.format is KerasFormat.SAVED_MODEL:
+        reasons += _graph_reasons(source)
+    if not reasons:
         return
-    with tempfile.TemporaryDirectory(prefix="hubcli-") as folder:
-        link = Path(folder) / f"{source.path.stem}{source.format.value}"
-        link.symlink_to(source.path.absolute())
-        yield str(link)
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    hint = "Export it with --unsafe if you trust who made it."
+    if issues and issues[0].kind is IssueKind.CLASS:
+        hint = f"Name the file or module with its own classes: --custom-objects FILE.py. {hint}"
+    raise TensorFlowError(f"{source.path} needs trust to be loaded: {reasons[0]}{more}", hint=hint)
 
 
-def _objects_of(text: str) -> dict[str, Any]:
-    """Every class and function that the module holds, by its name."""
-    module = load_module(text)
-    return {name: one for name, one in vars(module).items() if callable(one) and not name.startswith("__")}
+def _graph_reasons(source: KerasSource) -> list[str]:
+    """What ops of the SavedModel would do: Keras runs its initializers and its losses."""
+    findings = read_model(ModelFiles.of_directory(source.copy)).findings
+    return [
+        f"{one.where}: {one.message}"
+        for one in findings
+        if one.severity >= Severity.HIGH and one.code not in _TOLD_BY_CONFIGS
+    ]
 
 
 def _load_hint(error: BaseException) -> str:

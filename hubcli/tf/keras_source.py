@@ -6,26 +6,35 @@ tf_keras/src/saving/legacy/saved_model/ (`keras_metadata.pb`).
 
 from __future__ import annotations
 
-import json
-import re
+import os
+import shutil
+import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from hubcli.errors import BrokenModelError, NotFoundError, UsageError
+from hubcli.errors import BrokenModelError, HubcliError, UsageError
 from hubcli.formats.files import MAIN_FILES
+from hubcli.savedmodel.keras_config import ConfigIssue, KerasConfig, TrustedNames, walk_config
+from hubcli.savedmodel.keras_metadata import KERAS_METADATA, MAX_METADATA_BYTES, metadata_configs
 from hubcli.tf.importing import KerasGeneration, import_h5py
+from hubcli.tf.keras_h5 import ZipWindow, read_h5_config, require_no_other_files
+from hubcli.tf.keras_snapshot import opened_file, private_copy, private_directory
 
 __all__ = ["KerasFormat", "KerasSource"]
 
-_METADATA_FILE = "keras_metadata.pb"
-_MAX_CONFIG_BYTES = 1 << 28
+_MAX_CONFIG_BYTES = 64 << 20
+_MAX_MEMBERS = 100_000
 _H5_MAGIC, _ZIP_MAGIC = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
-# The configs of a SavedModel's layers are JSON text within a protobuf message.
-_LAMBDA_CODE = re.compile(rb'"function_type":\s*"lambda"|"class_name":\s*"__lambda__"')
+_CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+# Keras drops it with `compile=False`; that of a model within the model is read.
+_NOT_READ = "compile_config"
+_LOCAL_HEADER_BYTES = 30
 
 
 class KerasFormat(str, Enum):
@@ -38,133 +47,171 @@ class KerasFormat(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class KerasSource:
-    """A Keras model's file or directory.
+    """A Keras model's file or directory, as the user named it, and the private copy that Keras is to read.
 
     `version` is that of the Keras that wrote it, "" where the file doesn't
-    tell. `code_layers` are the names of layers whose Python code stands in the
-    file and would run ("" for one without a name that can be told).
+    tell. `configs` are all that Keras would make objects from.
     """
 
     path: Path
+    copy: Path
     format: KerasFormat
     generation: KerasGeneration
     version: str
-    code_layers: tuple[str, ...]
+    configs: tuple[KerasConfig, ...]
 
     @classmethod
-    def read(cls, path: Path) -> KerasSource:
-        """What the file says of itself; of no library but h5py is needed.
+    @contextmanager
+    def opened(cls, path: Path) -> Iterator[KerasSource]:
+        """What the file says of itself; of no library but h5py is needed. The copy lasts as the context.
 
         Raises NotFoundError, UsageError for what is no Keras model,
-        BrokenModelError for a damaged one, TensorFlowError without h5py.
+        BrokenModelError for a damaged one or one that reads other files,
+        TensorFlowError without h5py, OSError where the copy can't be written.
         """
-        try:
-            if path.is_dir():
-                return cls._of_directory(path)
-            with path.open("rb") as file:
-                magic = file.read(8)
-        except FileNotFoundError as error:
-            raise NotFoundError(f"{path} doesn't exist", hint="Check the path.") from error
-        except OSError as error:
-            raise NotFoundError(f"{path} can't be read: {error.strerror}", hint="Check its mode.") from error
-        if magic == _H5_MAGIC:
-            return cls._of_hdf5(path)
-        if magic[:4] == _ZIP_MAGIC:
-            return cls._of_archive(path)
+        if path.is_dir():
+            _require_keras_directory(path)
+            with private_directory(path) as copy, _named(path):
+                yield _of_directory(path, copy)
+            return
+        form = _format(path)
+        with private_copy(path, form.value) as copy:
+            with _named(path):
+                source = (_of_hdf5 if form is KerasFormat.HDF5 else _of_archive)(path, copy)
+            yield source
+
+    def issues(self, trusted: TrustedNames) -> tuple[ConfigIssue, ...]:
+        """Everything in it that would run code or read files of its choice, each once."""
+        found = dict[ConfigIssue, None]()
+        is_keras_3 = self.generation is KerasGeneration.KERAS_3
+        with _named(self.path):
+            for config in self.configs:
+                found.update(dict.fromkeys(walk_config(config, is_keras_3=is_keras_3, trusted=trusted)))
+        return tuple(found)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors about the content, with the path and what to do."""
+    try:
+        yield
+    except BrokenModelError as error:
+        if str(path) in error.message:
+            raise
+        raise BrokenModelError(
+            f"{path} is damaged: {error.message}", hint=error.hint or "Copy or save it again."
+        ) from error
+
+
+def _format(path: Path) -> KerasFormat:
+    with os.fdopen(opened_file(path), "rb") as file:
+        magic = file.read(8)
+    if magic == _H5_MAGIC:
+        return KerasFormat.HDF5
+    if magic[:4] == _ZIP_MAGIC:
+        return KerasFormat.ARCHIVE
+    raise UsageError(
+        f"{path} is no Keras model: neither a .keras archive nor an HDF5 file",
+        hint="Give what model.save() wrote: MODEL.keras, MODEL.h5 or a SavedModel directory.",
+    )
+
+
+def _require_keras_directory(path: Path) -> None:
+    if not any((path / name).is_file() for name in MAIN_FILES):
         raise UsageError(
-            f"{path} is no Keras model: neither a .keras archive nor an HDF5 file",
+            f"{path} is no Keras model: {MAIN_FILES[0]} isn't in it",
             hint="Give what model.save() wrote: MODEL.keras, MODEL.h5 or a SavedModel directory.",
         )
+    if not (path / KERAS_METADATA).is_file():
+        raise UsageError(
+            f"{path} is a SavedModel, but {KERAS_METADATA}, from which Keras makes a model, isn't in it",
+            hint="Export it as it is, or give the .keras or .h5 file of the model.",
+        )
 
-    @classmethod
-    def _of_directory(cls, path: Path) -> KerasSource:
-        if not any((path / name).is_file() for name in MAIN_FILES):
-            raise UsageError(
-                f"{path} is no Keras model: {MAIN_FILES[0]} isn't in it",
-                hint="Give what model.save() wrote: MODEL.keras, MODEL.h5 or a SavedModel directory.",
-            )
-        metadata = path / _METADATA_FILE
-        if not metadata.is_file():
-            raise UsageError(
-                f"{path} is a SavedModel, but {_METADATA_FILE}, from which Keras makes a model, isn't in it",
-                hint="Export it as it is, or give the .keras or .h5 file of the model.",
-            )
-        has_code = _LAMBDA_CODE.search(metadata.read_bytes()) is not None
-        return cls(path, KerasFormat.SAVED_MODEL, KerasGeneration.KERAS_2, "", ("",) if has_code else ())
 
-    @classmethod
-    def _of_archive(cls, path: Path) -> KerasSource:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = set(archive.namelist())
-                if not {"config.json", "metadata.json"} <= names:
-                    raise UsageError(
-                        f"{path} is a zip archive, but no Keras model: config.json isn't in it",
-                        hint="Give what model.save('MODEL.keras') wrote.",
-                    )
-                metadata, config = (_member(archive, name, path) for name in ("metadata.json", "config.json"))
-        except zipfile.BadZipFile as error:
-            raise BrokenModelError(f"{path} is damaged: {error}", hint="Copy or save it again.") from error
-        version = str(metadata.get("keras_version", ""))
-        generation = KerasGeneration.of_version(version)
-        return cls(path, KerasFormat.ARCHIVE, generation, version, tuple(_code_layers(config)))
+def _of_directory(path: Path, copy: Path) -> KerasSource:
+    metadata = copy / KERAS_METADATA
+    if metadata.stat().st_size > MAX_METADATA_BYTES:
+        raise BrokenModelError(f"its {KERAS_METADATA} is larger than 256 MiB")
+    configs = tuple(metadata_configs(metadata.read_bytes()))
+    if not configs:
+        raise BrokenModelError(f"its {KERAS_METADATA} names no Keras object")
+    return KerasSource(path, copy, KerasFormat.SAVED_MODEL, KerasGeneration.KERAS_2, "", configs)
 
-    @classmethod
-    def _of_hdf5(cls, path: Path) -> KerasSource:
-        h5py = import_h5py()
-        try:
-            with h5py.File(path, "r") as file:
-                version, config = _text(file.attrs.get("keras_version")), file.attrs.get("model_config")
-        except OSError as error:
-            raise BrokenModelError(f"{path} is damaged: {error}", hint="Copy or save it again.") from error
+
+def _of_archive(path: Path, copy: Path) -> KerasSource:
+    try:
+        with zipfile.ZipFile(copy) as archive:
+            names = archive.namelist()
+            if not {_CONFIG, _METADATA} <= set(names):
+                raise UsageError(
+                    f"{path} is a zip archive, but no Keras model: {_CONFIG} isn't in it",
+                    hint="Give what model.save('MODEL.keras') wrote.",
+                )
+            if len(set(names)) != len(names) or len(names) > _MAX_MEMBERS:
+                raise BrokenModelError("its archive holds a name twice")
+            metadata, config = (_member(archive, name) for name in (_METADATA, _CONFIG))
+            if _WEIGHTS in names:
+                _check_weights(archive, copy)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise BrokenModelError(str(error)) from error
+    version = str(metadata.value.get("keras_version", ""))
+    read = {key: one for key, one in config.value.items() if key != _NOT_READ}
+    configs = (KerasConfig(read, config.repeated_key),)
+    generation = KerasGeneration.of_version(version)
+    return KerasSource(path, copy, KerasFormat.ARCHIVE, generation, version, configs)
+
+
+def _of_hdf5(path: Path, copy: Path) -> KerasSource:
+    with _hdf5(copy) as file:
+        version, config = read_h5_config(file)
         if config is None:
             raise UsageError(
                 f"{path} holds weights alone, and no model",
                 hint="Give what model.save() wrote, not model.save_weights().",
             )
-        generation = KerasGeneration.of_version(version)
-        layers = tuple(_code_layers(_json(_text(config), path)))
-        return cls(path, KerasFormat.HDF5, generation, version, layers)
+        require_no_other_files(file)
+    configs = (KerasConfig.parse(config),)
+    generation = KerasGeneration.of_version(version)
+    return KerasSource(path, copy, KerasFormat.HDF5, generation, version, configs)
 
 
-def _member(archive: zipfile.ZipFile, name: str, path: Path) -> Any:
-    """The JSON in the member. Raises BrokenModelError, BadZipFile."""
-    if archive.getinfo(name).file_size > _MAX_CONFIG_BYTES:
-        raise BrokenModelError(f"{path} is damaged: its {name} would be larger than 256 MiB")
-    return _json(archive.read(name).decode("utf-8", "replace"), path)
-
-
-def _json(text: str, path: Path) -> Any:
+@contextmanager
+def _hdf5(file: Path | IO[bytes]) -> Iterator[Any]:
+    """The open HDF5 file. h5py raises whatever the bytes make it to; of ours only errors leave."""
+    h5py = import_h5py()
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BrokenModelError(
-            f"{path} is damaged: its config is no JSON: {error}", hint="Copy or save it again."
-        ) from error
-    if not isinstance(found, dict):
-        raise BrokenModelError(f"{path} is damaged: its config is no JSON object")
-    return found
+        with h5py.File(file, "r") as opened:
+            yield opened
+    except HubcliError:
+        raise
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, UnicodeError) as error:
+        raise BrokenModelError(str(error)) from error
 
 
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
+def _check_weights(archive: zipfile.ZipFile, copy: Path) -> None:
+    """Looks through the HDF5 file within the archive, in place where it isn't compressed."""
+    info = archive.getinfo(_WEIGHTS)
+    if info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1:
+        with copy.open("rb") as file:
+            file.seek(info.header_offset)
+            header = file.read(_LOCAL_HEADER_BYTES)
+            start = info.header_offset + _LOCAL_HEADER_BYTES
+            start += int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+            with _hdf5(ZipWindow(file, start, info.file_size)) as opened:  # type: ignore[arg-type]
+                require_no_other_files(opened)
+        return
+    with tempfile.TemporaryFile() as file, archive.open(info) as member:
+        shutil.copyfileobj(member, file, 1 << 20)
+        with _hdf5(file) as opened:
+            require_no_other_files(opened)
 
 
-def _code_layers(config: Any) -> Iterator[str]:
-    """Names of the Lambda layers whose bytecode stands in the config, in its order."""
-    pending = [config]
-    while pending:
-        one = pending.pop()
-        if isinstance(one, dict):
-            inner = one.get("config")
-            if one.get("class_name") == "Lambda" and isinstance(inner, dict) and _is_code(inner):
-                yield str(inner.get("name", ""))
-            pending += reversed(one.values())
-        elif isinstance(one, list):
-            pending += reversed(one)
-
-
-def _is_code(config: dict[str, Any]) -> bool:
-    function = config.get("function")
-    kind = function.get("class_name") if isinstance(function, dict) else config.get("function_type")
-    return kind in ("__lambda__", "lambda")
+def _member(archive: zipfile.ZipFile, name: str) -> KerasConfig:
+    """The JSON in the member, of which no more is read than it may have."""
+    with archive.open(name) as member:
+        content = member.read(_MAX_CONFIG_BYTES + 1)
+    if len(content) > _MAX_CONFIG_BYTES:
+        raise BrokenModelError(f"its {name} would be larger than 64 MiB")
+    # Keras gives the bytes to json.loads too, which tells their encoding.
+    return KerasConfig.parse(content)

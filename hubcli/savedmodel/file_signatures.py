@@ -1,0 +1,176 @@
+"""What a file is by its first bytes: native code, a pickle, bytecode, an array of Python objects, an archive.
+
+By content, since a name may lie; sources: elf(5), Mach-O and PE headers,
+pickletools, numpy/lib/format.py, importlib (the header of a .pyc).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+__all__ = ["HEAD_BYTES", "FileKind", "is_pickle", "kind_of", "names_code"]
+
+HEAD_BYTES = 64 << 10
+_MAX_OPCODES = 20_000
+
+
+class FileKind(NamedTuple):
+    """What the file is: a code for scripts, and a noun phrase for people."""
+
+    code: str
+    noun: str
+
+
+_NATIVE = FileKind("native-code", "a native library or program")
+_BYTECODE = FileKind("python-code", "Python bytecode")
+_SOURCE = FileKind("python-code", "Python source code")
+_SCRIPT = FileKind("script", "a script")
+_PICKLE = FileKind("pickle", "a pickle, which runs code where it is loaded")
+_OBJECTS = FileKind("pickle", "a NumPy array of Python objects, which is a pickle")
+
+_NATIVE_MAGICS = (
+    b"\x7fELF",
+    b"\xfe\xed\xfa\xce",
+    b"\xfe\xed\xfa\xcf",
+    b"\xce\xfa\xed\xfe",
+    b"\xcf\xfa\xed\xfe",
+    b"\xca\xfe\xba\xbe",  # A Mach-O of several machines, and a class of Java.
+    b"\xbe\xba\xfe\xca",
+    b"!<arch>\n",
+    b"\0asm",
+    b"dex\n",
+)
+_CODE_NAME = re.compile(
+    r"\.(?:py|pyw|pyc|pyo|pyd|pyx|so|dll|dylib|exe|class|jar|node|wasm|sh|bat|ps1)$|\.so(?:\.\d+)+$|\.py\.",
+    re.IGNORECASE | re.ASCII,
+)
+_SOURCE_NAME = re.compile(r"\.(?:py|pyw|pyx)$", re.IGNORECASE | re.ASCII)
+_OBJECT_DTYPE = re.compile(rb"'[|<>=]?O\d*'")
+# Opcodes that name or call something, and those that only data needs to be a container.
+_CALLS = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "REDUCE", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
+_TEXT_CALLS = _CALLS - {"GLOBAL", "STACK_GLOBAL"}
+_NO_PICKLE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, EOFError, struct.error)
+_MEMO = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
+_NAMED = "named"
+_WORD = re.compile(r"[A-Za-z_][\w.]*", re.ASCII)
+_GLOBAL_NAME = re.compile(r"[A-Za-z_][\w.]* [A-Za-z_][\w.]*", re.ASCII)
+
+
+def kind_of(name: str, head: bytes, *, is_whole: bool) -> FileKind | None:
+    """What of these the file is by its first bytes (all of them where `is_whole`); None for anything else."""
+    if head.startswith(_NATIVE_MAGICS) or _is_pe(head):
+        return _NATIVE
+    if _is_bytecode(head):
+        return _BYTECODE
+    if head.startswith(b"\x93NUMPY"):
+        return _OBJECTS if _OBJECT_DTYPE.search(head[: _numpy_end(head)]) else None
+    if is_pickle(head, is_whole=is_whole):
+        return _PICKLE
+    if _SOURCE_NAME.search(name):
+        return _SOURCE
+    return _SCRIPT if re.match(rb"#! ?/[\w/.-]*bin/", head) else None
+
+
+def names_code(name: str) -> bool:
+    """Whether a member of an archive is code by its name.
+
+    >>> names_code("a/b.so.1"), names_code("vocabulary.txt")
+    (True, False)
+    """
+    return _CODE_NAME.search(name.rstrip("\0 ")) is not None
+
+
+def is_pickle(head: bytes, *, is_whole: bool) -> bool:
+    """Whether the bytes begin a pickle, of any protocol.
+
+    Binary ones say so in their first byte. Those of protocol 0 and 1 are text:
+    a file is one where its opcodes parse up to a STOP, and call something or
+    keep a memo, as no list of words does.
+    """
+    is_binary = head[:1] == b"\x80" and len(head) > 1 and head[1] <= 5
+    seen, end, is_cut = _opcodes(head)
+    if end >= 0:
+        if not _is_sound(head[: end + 1]):
+            return False
+        # Behind the STOP a loader reads nothing: text may follow.
+        ends_there = is_whole and bool(seen & _MEMO) and not head[end + 1 :].strip()
+        return is_binary or bool(seen & _TEXT_CALLS) or ends_there
+    # The head may end within an argument, or raw arrays follow, as joblib writes them.
+    return is_binary and ((is_cut and not is_whole and len(seen) > 1) or _NAMED in seen)
+
+
+def _opcodes(head: bytes) -> tuple[set[str], int, bool]:
+    """Names of the opcodes, where STOP stands (-1 where they end otherwise), whether an argument is cut off.
+
+    `_NAMED` is among the names where a global of a sensible name was asked for.
+    """
+    import pickletools
+
+    seen, words, count = set[str](), 0, 0
+    try:
+        with _without_warnings():
+            for opcode, argument, position in pickletools.genops(head):
+                count += 1
+                seen.add(opcode.name)
+                words += isinstance(argument, str) and _WORD.fullmatch(argument) is not None
+                if opcode.name in ("GLOBAL", "INST"):
+                    if not _GLOBAL_NAME.fullmatch(str(argument)):
+                        return set(), -1, False
+                    seen.add(_NAMED)
+                elif opcode.name == "STACK_GLOBAL" and words >= 2:
+                    seen.add(_NAMED)
+                elif opcode.name == "STOP":
+                    return seen, position or 0, False
+                if count >= _MAX_OPCODES:
+                    break
+    except _NO_PICKLE as error:
+        return seen, -1, "remain" in str(error) or "exhausted" in str(error)
+    return seen, -1, True
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Python warns of escapes in what it takes for text."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _is_sound(pickled: bytes) -> bool:
+    """Whether each opcode finds on the stack what it takes: words of a list don't add up."""
+    import pickletools
+
+    try:
+        with _without_warnings():
+            pickletools.dis(pickled, out=io.StringIO())
+    except _NO_PICKLE:
+        return False
+    return True
+
+
+def _is_pe(head: bytes) -> bool:
+    """A program of Windows: MZ, and the offset of its real header."""
+    if head[:2] != b"MZ" or len(head) < 64:
+        return False
+    offset = int.from_bytes(head[60:64], "little")
+    return head[offset : offset + 4] == b"PE\0\0" or (offset + 4 > HEAD_BYTES and offset < 1 << 24)
+
+
+def _is_bytecode(head: bytes) -> bool:
+    """The header of a .pyc: the magic number of a Python 3, CR LF, flags, and a marshalled code object."""
+    if len(head) < 17 or head[2:4] != b"\r\n":
+        return False
+    magic = int.from_bytes(head[:2], "little")
+    return 3000 <= magic < 4000 and (head[16] & 0x7F == 0x63 or head[12] & 0x7F == 0x63)
+
+
+def _numpy_end(head: bytes) -> int:
+    if head[6:7] == b"\x01":
+        return 10 + int.from_bytes(head[8:10], "little")
+    return 12 + int.from_bytes(head[8:12], "little")
