@@ -13,6 +13,7 @@ from hubcli.commands.sources import ArchiveSource, Source, Transfer
 from hubcli.errors import BodyChangedError, DiskFullError, HubcliError, IntegrityError
 from hubcli.net.retries import Retries
 from hubcli.net.spool import discard_spool
+from hubcli.settings import DEFAULT_MIN_RATE
 
 __all__ = ["Attempts"]
 
@@ -29,8 +30,14 @@ class _Options(Protocol):
 class Attempts:
     """How the next attempt at a body is made, by what became of those before."""
 
-    def __init__(self, options: _Options, spool: Path, on_retry: Callable[[str], None]) -> None:
-        self._retries = Retries(options.retries, on_retry)
+    def __init__(
+        self,
+        options: _Options,
+        spool: Path,
+        on_retry: Callable[[str], None],
+        min_rate_bytes_s: int = DEFAULT_MIN_RATE,
+    ) -> None:
+        self._retries = Retries(options.retries, on_retry, min_rate_bytes_s)
         self._connections = options.connections
         self._spool = spool
         self._has_ranges = options.local is None
@@ -75,8 +82,8 @@ class Attempts:
             self.discard()
             self._has_ranges = False
             self._on_retry(f"{error.message}: fetching it once more, on one connection")
-            return
-        self._retries.wait(error)
+            error.transient()
+        self._retries.restart(error)
 
     @property
     def _was_in_parts(self) -> bool:

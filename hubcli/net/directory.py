@@ -13,6 +13,7 @@ from hubcli.access import Access
 from hubcli.errors import NetworkError
 from hubcli.net.client import open_client, translate
 from hubcli.net.retries import Retries
+from hubcli.redaction import redacted
 from hubcli.url import without_secrets
 
 __all__ = ["ask_directory"]
@@ -43,7 +44,7 @@ def ask_directory(url: str, timeout_s: float, retries: Retries, access: Access) 
     is_here = told.startswith("/") and response.url.host in _THIS_MACHINE
     if not told.startswith("gs://") and not is_here:
         raise NetworkError(
-            f"{without_secrets(str(response.url))} names no directory in a bucket, but {told[:80]!r}",
+            f"{without_secrets(str(response.url))} names no directory in a bucket, but {redacted(told)[:80]!r}",
             hint="Have it fetched instead: unset TFHUB_MODEL_LOAD_FORMAT.",
         )
     return told
