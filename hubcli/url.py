@@ -98,9 +98,9 @@ def _without_secrets(url: str, depth: int) -> str:
         query = "&".join(filter(None, (_kept(item, depth) for item in parts.query.split("&"))))
         clean = urlunsplit(parts._replace(netloc=host, path=path, query=query, fragment=""))
         _ = urlsplit(clean)  # Without user info the rest may be read otherwise, or not at all.
-        return clean
     except ValueError:
         return _UNREADABLE
+    return clean
 
 
 def _kept(item: str, depth: int) -> str:

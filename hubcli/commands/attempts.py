@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Protocol
 
 from hubcli.commands.sources import ArchiveSource, Source, Transfer
 from hubcli.errors import BodyChangedError, DiskFullError, HubcliError, IntegrityError
-from hubcli.net.retries import Retries
+from hubcli.net.retries import Retries, let_go
 from hubcli.net.spool import discard_spool
 from hubcli.settings import DEFAULT_MIN_RATE
 
@@ -43,7 +44,6 @@ class Attempts:
         self._has_ranges = options.local is None
         self._has_changed = False
         self._source: Source | None = None
-        self._on_retry = on_retry
 
     def transfer(self) -> Transfer:
         """How the body is to come: after doubts about its parts, on one connection."""
@@ -67,6 +67,10 @@ class Attempts:
                 clear()  # What is free without it tells whose fault it is.
             self._after(error)
             clear()
+            # httpx's client and its pool are a cycle, and Python's search for garbage is put off in a
+            # fetch. Here no thread of the attempt runs any more, and no lock is held.
+            let_go(error)
+            gc.collect()
 
     def _after(self, error: HubcliError) -> None:
         if isinstance(error, BodyChangedError):
@@ -81,8 +85,8 @@ class Attempts:
             # Perhaps a part of it was of another body, or damaged: once more, in one piece.
             self.discard()
             self._has_ranges = False
-            self._on_retry(f"{error.message}: fetching it once more, on one connection")
-            error.transient()
+            self._retries.restart(error.transient(), "fetching it once more, on one connection,")
+            return
         self._retries.restart(error)
 
     @property

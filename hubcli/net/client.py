@@ -277,11 +277,8 @@ def _reason(error: Exception) -> str:
     text = str(error)
     if isinstance(error, httpx.ProxyError):
         status = text.partition(" ")[0]
-        return (
-            f"the proxy answers {status} {standard_phrase(int(status))}".rstrip()
-            if status.isdecimal()
-            else text
-        )
+        if status.isdecimal():
+            return f"the proxy answers {status} {standard_phrase(int(status))}".rstrip()
     is_protocol = isinstance(error, (httpx.RemoteProtocolError, httpcore.RemoteProtocolError))
     if is_protocol and not text.startswith(_OWN_WORDS):
         return "the answer is not valid HTTP"

@@ -43,8 +43,9 @@ def ask_directory(url: str, timeout_s: float, retries: Retries, access: Access) 
         told, response = retries.until_done(asked)
     is_here = told.startswith("/") and response.url.host in _THIS_MACHINE
     if not told.startswith("gs://") and not is_here:
+        shown = redacted(told)[:80]  # Cut before, a credential in it might not be known for one.
         raise NetworkError(
-            f"{without_secrets(str(response.url))} names no directory in a bucket, but {redacted(told)[:80]!r}",
+            f"{without_secrets(str(response.url))} names no directory in a bucket, but {shown!r}",
             hint="Have it fetched instead: unset TFHUB_MODEL_LOAD_FORMAT.",
         )
     return told

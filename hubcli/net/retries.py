@@ -13,7 +13,7 @@ from hubcli.errors import HubcliError, TooSlowError
 from hubcli.quantity import format_duration
 from hubcli.settings import DEFAULT_MIN_RATE
 
-__all__ = ["DEFAULT_RETRIES", "Progress", "Retries"]
+__all__ = ["DEFAULT_RETRIES", "Progress", "Retries", "let_go"]
 
 DEFAULT_RETRIES = 5
 FIRST_WAIT_S = 0.5
@@ -90,7 +90,7 @@ class Retries:
             failures = self._failures
         self._pause(error, failures, stop)
 
-    def restart(self, error: HubcliError) -> None:
+    def restart(self, error: HubcliError, how: str = "trying again") -> None:
         """Waits before the body is begun again from its start; raises the error where no attempt is left.
 
         No progress takes a restart off the count: a server whose body is another one at each resume
@@ -102,14 +102,15 @@ class Retries:
             self._restarts += 1
             self._failures += 1
             count = max(self._failures, self._restarts)
-        self._pause(error, count, None)
+        self._pause(error, count, None, how)
 
-    def _pause(self, error: HubcliError, count: int, stop: threading.Event | None) -> None:
+    def _pause(
+        self, error: HubcliError, count: int, stop: threading.Event | None, how: str = "trying again"
+    ) -> None:
         delay_s = self._delay_s(count, error.retry_after_s)
         if count > self._limit or delay_s is None:
             raise error
-        said = f"{error.message}: trying again in {format_duration(delay_s)} ({count} of {self._limit})"
-        self._on_retry(said)
+        self._on_retry(f"{error.message}: {how} in {format_duration(delay_s)} ({count} of {self._limit})")
         (stop or threading.Event()).wait(delay_s)
 
     @contextmanager
@@ -120,6 +121,7 @@ class Retries:
             yield progress
         except HubcliError as error:
             self.wait(error, progress.size_bytes, stop, progress.seconds)
+            let_go(error)
 
     def until_done(self, attempt: Callable[[], T]) -> T:
         """What the attempt returns, made as often as its failures are borne; raises the last one."""
@@ -134,3 +136,14 @@ class Retries:
         doubled = min(_LONGEST_WAIT_S, FIRST_WAIT_S * float(1 << min(failures - 1, 16)))
         # Jitter, so that many clients that failed together don't come back together.
         return max(asked_s or 0.0, doubled * random.uniform(0.5, 1.0))  # noqa: S311
+
+
+def let_go(error: BaseException) -> None:
+    """Ends the cycle of a borne error with its frames, which hold clients, threads and blocks of bytes."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        one = waiting.pop()
+        if id(one) not in seen:
+            seen.add(id(one))
+            one.__traceback__ = None
+            waiting += [other for other in (one.__cause__, one.__context__) if other is not None]
