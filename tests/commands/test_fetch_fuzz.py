@@ -25,7 +25,23 @@ from tests import models
 from tests.net.raw import RawServer, raw_server
 
 ARCHIVE = models.pack(models.example_files())
-_DIGITS = ["0", "1", "-1", "+1", "007", "9" * 19, "9" * 400, "9" * 5000, "1e3", "٣", "²", "0x10", "1, 1", "1,2", ""]
+_DIGITS = [
+    "0",
+    "1",
+    "-1",
+    "+1",
+    "007",
+    "9" * 19,
+    "9" * 400,
+    "9" * 5000,
+    "1e3",
+    "٣",
+    "²",
+    "0x10",
+    "1, 1",
+    "1,2",
+    "",
+]
 _DATES = [
     "Sun, 06 Nov 1994 08:49:37 GMT",
     "Fri, 31 Dec 99999 23:59:59 GMT",
@@ -67,9 +83,40 @@ _URLS = [
     "http://127.0.0.1:0/",
 ]
 _TAGS = ['"a"', 'W/"a"', '"', '""', "a", '"\xff"', '"\x01"', '"' + "x" * 9000 + '"', "*", '"a", "b"', ""]
-_RANGES = ["bytes 0-0/1", "bytes 0-/1", "bytes */1", "bytes 5-4/3", f"bytes 0-1/{'9' * 30}", "bytes ٣-٣/٣", "x"]
-_SUMS = ["crc32c=AAAAAA==", "md5=", "crc32c", "=", "crc32c=\xff", "md5=" + "A" * 24, "," * 900, "sha-256=:AA==:"]
-_OTHER = ["", "a", "\xff", "\x00", "a\nb", "=", ";;;", "gzip", "chunked", "identity", "bytes", "x" * 3000, "None"]
+_RANGES = [
+    "bytes 0-0/1",
+    "bytes 0-/1",
+    "bytes */1",
+    "bytes 5-4/3",
+    f"bytes 0-1/{'9' * 30}",
+    "bytes ٣-٣/٣",
+    "x",
+]
+_SUMS = [
+    "crc32c=AAAAAA==",
+    "md5=",
+    "crc32c",
+    "=",
+    "crc32c=\xff",
+    "md5=" + "A" * 24,
+    "," * 900,
+    "sha-256=:AA==:",
+]
+_OTHER = [
+    "",
+    "a",
+    "\xff",
+    "\x00",
+    "a\nb",
+    "=",
+    ";;;",
+    "gzip",
+    "chunked",
+    "identity",
+    "bytes",
+    "x" * 3000,
+    "None",
+]
 _VALUES = {
     "Content-Length": _DIGITS,
     "Retry-After": [*_DIGITS, *_DATES],
@@ -84,13 +131,37 @@ _VALUES = {
     "Accept-Ranges": ["bytes", "none", *_OTHER],
     "Transfer-Encoding": ["chunked", "gzip, chunked", "chunked, chunked", *_OTHER],
     "Content-Encoding": ["gzip", "br", *_OTHER],
-    "Content-Type": ["text/html; charset=\xff", "application/json; charset=utf-7", "x; charset=none", *_OTHER],
+    "Content-Type": [
+        "text/html; charset=\xff",
+        "application/json; charset=utf-7",
+        "x; charset=none",
+        *_OTHER,
+    ],
     "Set-Cookie": ["a=b", "a=b; Expires=Fri, 31 Dec 99999", "=;=;", "a=b; Max-Age=" + "9" * 99, *_OTHER],
     "Connection": ["close", "keep-alive", "upgrade", *_OTHER],
     "WWW-Authenticate": ["Basic", "Basic realm=\xff", *_OTHER],
 }
-_STATUSES = [*range(100, 104), *range(200, 209), *range(300, 309), *range(400, 430), *range(500, 512), 0, 99, 600, 999]
-_LINES = [b"HTTP/1.1 200", b"HTTP/9.9 200 OK", b"HTTP/1.1 2OO OK", b"HTTP/1.1", b"ICY 200 OK", b"\0\0\0", b"", b"SSH-2.0-x"]
+_STATUSES = [
+    *range(100, 104),
+    *range(200, 209),
+    *range(300, 309),
+    *range(400, 430),
+    *range(500, 512),
+    0,
+    99,
+    600,
+    999,
+]
+_LINES = [
+    b"HTTP/1.1 200",
+    b"HTTP/9.9 200 OK",
+    b"HTTP/1.1 2OO OK",
+    b"HTTP/1.1",
+    b"ICY 200 OK",
+    b"\0\0\0",
+    b"",
+    b"SSH-2.0-x",
+]
 _BODIES = [
     ARCHIVE,
     ARCHIVE[:200],
@@ -124,7 +195,9 @@ def head_of(rng: random.Random) -> bytes:
     for name in rng.sample(sorted(_VALUES), rng.randint(0, 6)):
         for _ in range(rng.choice((1, 1, 1, 2, 40))):
             value = rng.choice(_VALUES[name])
-            headers.append(name.encode() + b": " + value.encode("utf-8" if rng.random() < 0.5 else "latin-1", "replace"))
+            headers.append(
+                name.encode() + b": " + value.encode("utf-8" if rng.random() < 0.5 else "latin-1", "replace")
+            )
     if rng.random() < 0.05:
         headers.append(rng.choice((b"no colon", b": x", b" folded", b"a" * 200_000, b"\xff: \xff")))
     return b"\r\n".join([line, *headers]) + rng.choice((b"\r\n\r\n",) * 9 + (b"\n\n",))
@@ -149,7 +222,9 @@ def answer_of(rng: random.Random) -> bytes:
     """One answer, sometimes behind informational ones, sometimes damaged."""
     told, body = body_of(rng)
     line, end, headers = head_of(rng).partition(b"\n")
-    answer = rng.choice((b"",) * 8 + (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 x\r\nA: b\r\n\r\n" * 9999))
+    answer = rng.choice(
+        (b"",) * 8 + (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 x\r\nA: b\r\n\r\n" * 9999)
+    )
     answer += line + end + told + headers + body
     if rng.random() < 0.2:
         damaged = bytearray(answer)
@@ -179,7 +254,11 @@ def fuzzed(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Fuzzed, RawServer]
     """The server; certificates are read once, and waits are short."""
     contexts: dict[object, object] = {}
     monkeypatch.setattr(
-        client, "trusted_context", lambda access: contexts.setdefault(0, certificates.trusted_context(access)) if not contexts else contexts[0]
+        client,
+        "trusted_context",
+        lambda access: (
+            contexts.setdefault(0, certificates.trusted_context(access)) if not contexts else contexts[0]
+        ),
     )
     answer = Fuzzed()
     with raw_server(answer) as server:
@@ -210,7 +289,9 @@ def ask_for_directory(url: str, cache: Path) -> int:
     return 0
 
 
-def run_cases(seeds: range, fuzzed: tuple[Fuzzed, RawServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def run_cases(
+    seeds: range, fuzzed: tuple[Fuzzed, RawServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answer, server = fuzzed
     monkeypatch.setenv("HUBCLI_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("HUBCLI_KAGGLE_ENDPOINT", server.url)
