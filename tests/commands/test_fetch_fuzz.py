@@ -6,7 +6,6 @@ import gc
 import io
 import random
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout, suppress
@@ -15,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from hubcli.cli.run import run
-from hubcli.commands.fetch import fetch
 from hubcli.commands.load import _where_it_lies
 from hubcli.errors import ExitStatus, HubcliError
 from hubcli.handle import Handle
@@ -310,10 +308,10 @@ def run_cases(
         slowest = max(slowest, (time.monotonic() - began_s, seed))
         if status == ExitStatus.INTERNAL or "s3cret" in out.getvalue() + err.getvalue():
             wrong.append((seed, err.getvalue()[-1500:]))
-    print(seen, slowest, file=sys.stderr)
     gc.enable()
     assert not wrong, (len(wrong), wrong[:3])
-    assert slowest[0] < 10, slowest
+    assert slowest[0] < 10, (slowest, seen)
+    assert len(seen) > 3, seen  # Some are taken, some refused, each for its own reason.
 
 
 def test_no_answer_of_a_server_ends_in_a_fault(

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -49,8 +49,9 @@ def endless(*pieces: bytes, pause_s: float = 0.0) -> Callable[[socket.socket, by
     return answer
 
 
-def download(url: str, timeout_s: float = 1.0, min_rate: int = DEFAULT_MIN_RATE) -> bytes:
-    with open_download(url, DownloadOptions(timeout_s, min_rate_bytes_s=min_rate)) as answer:
+def download(url: str, timeout_s: float = 1.0, min_rate: int = DEFAULT_MIN_RATE, retries: int = 0) -> bytes:
+    options = DownloadOptions(timeout_s, Retries(retries), min_rate_bytes_s=min_rate)
+    with open_download(url, options) as answer:
         return b"".join(answer.chunks())
 
 
@@ -97,8 +98,8 @@ def test_a_body_that_looks_like_informational_answers_is_none() -> None:
 
 @pytest.mark.parametrize("first", [OK + b"X: ", b"", b"HTTP/1.1 100 Continue\r\nX: "])
 def test_a_head_that_trickles_ends_after_the_timeout(first: bytes) -> None:
+    began_s = time.monotonic()
     with raw_server(endless(first, b"y", pause_s=0.1)) as server, pytest.raises(NetworkError):
-        began_s = time.monotonic()
         download(f"{server.url}/x", timeout_s=1.0)
     assert time.monotonic() - began_s < 4
 
@@ -230,11 +231,13 @@ def short_window(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_body_slower_than_the_minimum_rate_ends(head: bytes, short_window: None) -> None:
     piece = b"1\r\nx\r\n" if b"chunked" in head else b"x"
-    with raw_server(endless(OK + head, piece, pause_s=0.05)) as server:
-        with pytest.raises(
+    with (
+        raw_server(endless(OK + head, piece, pause_s=0.05)) as server,
+        pytest.raises(
             TooSlowError, match=r"is too slow after .* bytes in 1 s, less than --min-rate"
-        ) as caught:
-            download(f"{server.url}/x")
+        ) as caught,
+    ):
+        download(f"{server.url}/x")
     assert caught.value.is_transient
     assert (caught.value.code, int(caught.value.exit_status)) == ("too-slow", 5)
 
@@ -255,7 +258,7 @@ def test_zero_turns_the_minimum_rate_off(short_window: None) -> None:
         assert download(f"{server.url}/x", min_rate=4) == body
 
 
-def test_a_slow_server_is_left_after_the_retries(settings: Settings, short_window: None) -> None:
+def test_a_slow_server_is_left_after_the_retries(short_window: None) -> None:
     asked = []
 
     def answer(connection: socket.socket, head: bytes) -> None:
@@ -269,9 +272,7 @@ def test_a_slow_server_is_left_after_the_retries(settings: Settings, short_windo
             time.sleep(0.02)
 
     with raw_server(answer) as server, pytest.raises(TooSlowError):
-        with open_download(f"{server.url}/x", DownloadOptions(5, Retries(2))) as found:
-            for _ in found.chunks():
-                pass
+        download(f"{server.url}/x", retries=2)
     assert len(asked) == 3
 
 
@@ -314,15 +315,19 @@ def test_a_pause_of_the_process_counts_as_one_beat(short_window: None) -> None:
     meter.end(0, 0.25)
 
 
+def wait_often(meter: RateMeter) -> None:
+    for _ in range(40):
+        meter.begin()
+        time.sleep(0.05)
+        meter.end(0, 1.0)
+
+
 def test_bytes_of_long_ago_make_up_for_nothing(short_window: None) -> None:
     meter = RateMeter(1000)
     meter.begin()
     meter.end(10**9, 1.0)
     with pytest.raises(SlowTransfer):
-        for _ in range(40):
-            meter.begin()
-            time.sleep(0.05)
-            meter.end(0, 1.0)
+        wait_often(meter)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGSTOP is of POSIX")
@@ -336,7 +341,13 @@ def test_a_stopped_process_goes_on_and_is_not_too_slow(tmp_path: Path) -> None:
         connection.sendall(ARCHIVE[300:])
 
     resumed = threading.Event()
-    code = "import sys; from hubcli.net import bounds; bounds.WINDOW_S = 1.0\nfrom hubcli.cli.main import main; sys.exit(main())"
+    code = """if True:
+        import sys
+        from hubcli.net import bounds
+        bounds.WINDOW_S = 1.0
+        from hubcli.cli.main import main
+        sys.exit(main())
+    """
     with raw_server(answer) as server:
         command = [sys.executable, "-c", code, "fetch", f"{server.url}/m.tar.gz", "--retries", "0"]
         child = subprocess.Popen(command, env={**os.environ, "HUBCLI_CACHE_DIR": f"{tmp_path}/cache"})
