@@ -57,8 +57,9 @@ _hubcli_value() {
     'fetch --requirement' | 'fetch -r')
       words=(-) files=1 ;;
     'fetch --jobs' | 'fetch --sha256' | 'fetch --connections' | 'fetch --retries' | 'fetch --timeout' |\
-    'fetch --lock-timeout' | 'fetch --max-unpacked' | 'fetch --max-members' | 'fetch --max-path-length' |\
-    'fetch --max-depth' | 'ls --limit' | 'export --name' | 'export --version' | 'export --output-layer' |\
+    'fetch --min-rate' | 'fetch --lock-timeout' | 'fetch --max-unpacked' | 'fetch --max-members' |\
+    'fetch --max-path-length' | 'fetch --max-depth' | 'ls --limit' | 'inspect --timeout' |\
+    'inspect --min-rate' | 'export --name' | 'export --version' | 'export --output-layer' |\
     'export --input-layer' | 'finetune-export --root' | 'finetune-export --arg' | 'gc --older-than' |\
     'gc --max-size' | 'gc --min-free' | 'gc --keep-versions' | 'gc --grace' | 'gc --keep-partial' |\
     'doctor --timeout')
@@ -118,9 +119,9 @@ _hubcli_argument() {
 _hubcli_options() {
   case $1 in
     '') options=(--version --install-completion --show-completion --help -h) ;;
-    fetch) options=(--requirement -r --jobs --lock --locked --dry-run --from --sha256 --force --refresh --pin --kagglehub --mirror --cacert --connections --retries --timeout --lock-timeout --max-unpacked --max-members --max-path-length --max-depth --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
+    fetch) options=(--requirement -r --jobs --lock --locked --dry-run --from --sha256 --force --refresh --pin --kagglehub --mirror --cacert --connections --retries --timeout --min-rate --lock-timeout --max-unpacked --max-members --max-path-length --max-depth --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
     ls) options=(--sort --filter --limit --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    inspect) options=(--signatures --functions --variables --assets --ops --tree --all --tag-set --fetch --svg --check --scan --fail-on --diff --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
+    inspect) options=(--signatures --functions --variables --assets --ops --tree --all --tag-set --fetch --svg --check --scan --fail-on --diff --timeout --min-rate --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
     verify) options=(--repair --quick --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
     export) options=(--format --force --layout --name --version --output-layer --input-layer --custom-objects --unsafe --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
     finetune-export) options=(--method --force --allow-unchanged --allow-nan --weights --root --map --dry-run --train --arg --strategy --tag-set --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;

@@ -12,19 +12,19 @@ function __hubcli_takes_value
         case ' --install-completion' ' --show-completion' 'fetch --requirement' 'fetch -r' \
             'fetch --jobs' 'fetch --lock' 'fetch --from' 'fetch --sha256' \
             'fetch --mirror' 'fetch --cacert' 'fetch --connections' 'fetch --retries' \
-            'fetch --timeout' 'fetch --lock-timeout' 'fetch --max-unpacked' 'fetch --max-members' \
-            'fetch --max-path-length' 'fetch --max-depth' 'fetch --cache-dir' 'ls --sort' \
-            'ls --filter' 'ls --limit' 'ls --cache-dir' 'inspect --tag-set' \
-            'inspect --svg' 'inspect --fail-on' 'inspect --diff' 'inspect --cache-dir' \
-            'verify --cache-dir' 'export --format' 'export --layout' 'export --name' \
-            'export --version' 'export --output-layer' 'export --input-layer' 'export --custom-objects' \
-            'export --cache-dir' 'finetune-export --method' 'finetune-export --weights' 'finetune-export --root' \
-            'finetune-export --map' 'finetune-export --train' 'finetune-export --arg' 'finetune-export --strategy' \
-            'finetune-export --tag-set' 'finetune-export --cache-dir' 'gc --older-than' 'gc --max-size' \
-            'gc --min-free' 'gc --keep-versions' 'gc --grace' 'gc --keep-partial' \
-            'gc --cache-dir' 'rm --cache-dir' 'pin --cache-dir' 'unpin --cache-dir' \
-            'doctor --python' 'doctor --mirror' 'doctor --cacert' 'doctor --timeout' \
-            'doctor --cache-dir'
+            'fetch --timeout' 'fetch --min-rate' 'fetch --lock-timeout' 'fetch --max-unpacked' \
+            'fetch --max-members' 'fetch --max-path-length' 'fetch --max-depth' 'fetch --cache-dir' \
+            'ls --sort' 'ls --filter' 'ls --limit' 'ls --cache-dir' \
+            'inspect --tag-set' 'inspect --svg' 'inspect --fail-on' 'inspect --diff' \
+            'inspect --timeout' 'inspect --min-rate' 'inspect --cache-dir' 'verify --cache-dir' \
+            'export --format' 'export --layout' 'export --name' 'export --version' \
+            'export --output-layer' 'export --input-layer' 'export --custom-objects' 'export --cache-dir' \
+            'finetune-export --method' 'finetune-export --weights' 'finetune-export --root' 'finetune-export --map' \
+            'finetune-export --train' 'finetune-export --arg' 'finetune-export --strategy' 'finetune-export --tag-set' \
+            'finetune-export --cache-dir' 'gc --older-than' 'gc --max-size' 'gc --min-free' \
+            'gc --keep-versions' 'gc --grace' 'gc --keep-partial' 'gc --cache-dir' \
+            'rm --cache-dir' 'pin --cache-dir' 'unpin --cache-dir' 'doctor --python' \
+            'doctor --mirror' 'doctor --cacert' 'doctor --timeout' 'doctor --cache-dir'
             return 0
     end
     return 1
@@ -162,7 +162,8 @@ complete -c hubcli -n '__hubcli_at fetch doctor' -l mirror -x -a '\'https://tfhu
 complete -c hubcli -n '__hubcli_at fetch doctor' -l cacert -r -F -d 'Believe these certificate authorities alone. [env: SSL_CERT_FILE]'
 complete -c hubcli -n '__hubcli_at fetch' -l connections -x -d 'Fetch a large archive over so many at once'
 complete -c hubcli -n '__hubcli_at fetch' -l retries -x -d 'Bear so many failures in a row that may pass'
-complete -c hubcli -n '__hubcli_at fetch' -l timeout -x -d 'Give up when no byte comes for so long'
+complete -c hubcli -n '__hubcli_at fetch inspect' -l timeout -x -d 'Give up when no byte comes for so long'
+complete -c hubcli -n '__hubcli_at fetch inspect' -l min-rate -x -d 'Fail below this many bytes a second, averaged over 60s; 0 never fails. [default: 1KiB; env: HUBCLI_MIN_RATE]'
 complete -c hubcli -n '__hubcli_at fetch' -l lock-timeout -x -d 'Wait so long for another process that makes no progress'
 complete -c hubcli -n '__hubcli_at fetch' -l max-unpacked -x -d 'Bytes of all files'
 complete -c hubcli -n '__hubcli_at fetch' -l max-members -x -d 'Files and directories'

@@ -48,6 +48,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--connections', 'Fetch a large archive over so many at once'),
             @('--retries', 'Bear so many failures in a row that may pass'),
             @('--timeout', 'Give up when no byte comes for so long'),
+            @('--min-rate', 'Fail below this many bytes a second, averaged over 60s; 0 never fails. [default: 1KiB; env: HUBCLI_MIN_RATE]'),
             @('--lock-timeout', 'Wait so long for another process that makes no progress'),
             @('--max-unpacked', 'Bytes of all files'),
             @('--max-members', 'Files and directories'),
@@ -92,6 +93,8 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--scan', 'Ops that run code, touch files or the network'),
             @('--fail-on', 'With --scan: info, low, medium, high or critical'),
             @('--diff', 'What differs from that model, values included'),
+            @('--timeout', 'Give up when no byte comes for so long'),
+            @('--min-rate', 'Fail below this many bytes a second, averaged over 60s; 0 never fails. [default: 1KiB; env: HUBCLI_MIN_RATE]'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
             @('-q', 'Print paths or handles alone'),
@@ -249,6 +252,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'fetch --connections' = @{ Words = @() }
         'fetch --retries' = @{ Words = @() }
         'fetch --timeout' = @{ Words = @() }
+        'fetch --min-rate' = @{ Words = @() }
         'fetch --lock-timeout' = @{ Words = @() }
         'fetch --max-unpacked' = @{ Words = @() }
         'fetch --max-members' = @{ Words = @() }
@@ -263,6 +267,8 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'inspect --svg' = @{ Words = @(); Files = $true }
         'inspect --fail-on' = @{ Words = @('info', 'low', 'medium', 'high', 'critical') }
         'inspect --diff' = @{ Words = @(); Handles = $true; Files = $true }
+        'inspect --timeout' = @{ Words = @() }
+        'inspect --min-rate' = @{ Words = @() }
         'inspect --cache-dir' = @{ Words = @(); Directories = $true }
         'verify --cache-dir' = @{ Words = @(); Directories = $true }
         'export --format' = @{ Words = @('dir', 'tar', 'tar.gz') }

@@ -38,6 +38,7 @@ __all__ = [
     "OutputError",
     "PinnedError",
     "TensorFlowError",
+    "TooSlowError",
     "TruncatedError",
     "UnchangedError",
     "UnsafeArchiveError",
@@ -82,9 +83,11 @@ class HubcliError(Exception):
     exit_status = ExitStatus.INTERNAL
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        from hubcli.redaction import redacted  # Needed after a failure alone.
+
+        self.message = redacted(message)
+        self.hint = redacted(hint)
+        super().__init__(self.message)
         self.is_transient = False
         self.retry_after_s: float | None = None
 
@@ -157,6 +160,12 @@ class BodyChangedError(NetworkError):
     def __init__(self, message: str, *, hint: str = "", has_ranges: bool = True) -> None:
         super().__init__(message, hint=hint)
         self.has_ranges = has_ranges
+
+
+class TooSlowError(NetworkError):
+    """Bytes come, at less than the minimum rate."""
+
+    code = "too-slow"
 
 
 class AuthenticationError(NetworkError):

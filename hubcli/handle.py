@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from hubcli.errors import HandleError
 from hubcli.kaggle import KaggleModel
-from hubcli.url import with_query, without_query, without_secrets
+from hubcli.url import printed_url, with_query, without_query, without_secrets
 
 __all__ = ["ACCEPTED", "Handle", "HandleKind", "key_of"]
 
@@ -92,13 +92,13 @@ class Handle:
         if scheme is None and os.path.exists(text):  # noqa: PTH110 - Path.exists raises for long names
             return _parse_local(text, text)
         if any(character.isspace() or not character.isprintable() for character in text):
-            raise HandleError(f"{without_secrets(text)!r} holds spaces", hint=ACCEPTED)
+            raise HandleError(f"{printed_url(text)!r} holds spaces", hint=ACCEPTED)
         if scheme is None:
             return _parse_bare(text)
         parser = _PARSERS.get(scheme[1].lower())
         if parser is None:
             raise HandleError(
-                f"'{without_secrets(text)}' has the scheme '{scheme[1]}', which hubcli doesn't read",
+                f"'{printed_url(text)}' has the scheme '{scheme[1]}', which hubcli doesn't read",
                 hint="Copy it to a local file, then: hubcli fetch HANDLE --from FILE. " + ACCEPTED,
             )
         return parser(text)
@@ -147,8 +147,8 @@ def key_of(spelling: str) -> str:
 def _shown(text: str) -> str:
     """The text without secrets, also where a URL lost its scheme."""
     if "://" in text or text.startswith(("/", ".", "~")):
-        return without_secrets(text)
-    return without_secrets(f"//{text}").removeprefix("//")
+        return printed_url(text)
+    return printed_url(f"//{text}").removeprefix("//")
 
 
 def _refuse(text: str, what: str, hint: str = ACCEPTED) -> HandleError:
@@ -313,15 +313,19 @@ def _parse_any_host(text: str) -> Handle:
     if ":" in str(parts.hostname):
         host = f"[{parts.hostname}]" + (f":{parts.port}" if parts.port else "")
     tidy = parts._replace(scheme=parts.scheme.lower(), netloc=host, path=parts.path.rstrip("/"))
-    canonical = without_query(without_secrets(tidy.geturl()), _LEFT_IN)
-    is_tarball = tidy.path.endswith(ARCHIVE_SUFFIXES)
+    clean = urlsplit(without_secrets(tidy.geturl()))
+    clean = clean._replace(path=clean.path.rstrip("/"))
+    if not clean.path:
+        raise _refuse(text, "names a host, but no model on it")
+    canonical = without_query(clean.geturl(), _LEFT_IN)
+    is_tarball = clean.path.endswith(ARCHIVE_SUFFIXES)
     if urlsplit(canonical).query or is_tarball:
         aliases: tuple[str, ...] = (with_query(canonical, _FORMAT_QUERY),)
     else:
         canonical, aliases = _spellings([canonical])
     # A signed URL of a tarball may cover its whole query: nothing is added to it.
     archive_url = text.partition("#")[0] if is_tarball else with_query(text, _FORMAT_QUERY)
-    version = _version(tidy.path.split("/"))
+    version = _version(clean.path.split("/"))
     return Handle(text, HandleKind.HTTP, canonical, version, aliases, archive_url)
 
 

@@ -14,9 +14,11 @@ from pathlib import Path
 from hubcli.access import Access
 from hubcli.errors import UsageError
 from hubcli.places import absolute, in_home, users_own
+from hubcli.quantity import parse_size_bytes
 from hubcli.url import without_secrets
 
 __all__ = [
+    "DEFAULT_MIN_RATE",
     "Mirror",
     "Settings",
     "ShellHomes",
@@ -24,7 +26,9 @@ __all__ = [
     "environment",
 ]
 
+DEFAULT_MIN_RATE = 1024  # Bytes a second.
 _LONGEST_S = 365 * 86400
+_HIGHEST_RATE = 10**12
 _OFF = ("", "0", "false", "no", "off")
 _CONFIG_NAME = "config.toml"
 # One form of a TOML line, because Python reads TOML from 3.11 on alone.
@@ -62,7 +66,10 @@ class Mirror:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What flags and environment decided. Durations are in seconds; `load_format` is as it was set."""
+    """What flags and environment decided. Durations are in seconds; `load_format` is as it was set.
+
+    A body that comes more slowly than `min_rate_bytes_s`, on average over a minute, fails; 0 for none.
+    """
 
     cache_root: Path
     cache_root_source: str
@@ -74,6 +81,7 @@ class Settings:
     access: Access = field(default_factory=Access)
     kagglehub_root: Path | None = None
     load_format: str = ""
+    min_rate_bytes_s: int = DEFAULT_MIN_RATE
 
     @classmethod
     def read(
@@ -87,6 +95,7 @@ class Settings:
         timeout_s: float = 30.0,
         lock_timeout_s: float = 600.0,
         no_color: bool = False,
+        min_rate: str | None = None,
     ) -> Settings:
         """The settings that flags give, else the environment, else the defaults.
 
@@ -111,6 +120,7 @@ class Settings:
             access=Access.read(env, ca_file),
             kagglehub_root=_kagglehub_root(env),
             load_format=env.get("TFHUB_MODEL_LOAD_FORMAT", ""),
+            min_rate_bytes_s=_min_rate(env, min_rate),
         )
 
     @property
@@ -237,6 +247,21 @@ def _cache_root(env: Mapping[str, str], cache_dir: Path | str | None) -> tuple[P
     from platformdirs import user_cache_path
 
     return users_own(user_cache_path, "the cache", "--cache-dir or HUBCLI_CACHE_DIR"), "default"
+
+
+def _min_rate(env: Mapping[str, str], flag: str | None) -> int:
+    """What the flag says, else the variable, in bytes a second; a trailing `/s` may be written."""
+    named = env.get("HUBCLI_MIN_RATE", "").strip()
+    text, source = (flag, "--min-rate") if flag is not None else (named, "HUBCLI_MIN_RATE")
+    if not text and flag is None:
+        return DEFAULT_MIN_RATE
+    try:
+        rate = parse_size_bytes(text.strip().removesuffix("/s"))
+    except UsageError:
+        rate = -1
+    if not 0 <= rate <= _HIGHEST_RATE:
+        raise UsageError(f"{source} is '{text}', not a rate", hint="Write it like 1KiB, 50kB or 0.")
+    return rate
 
 
 def _kagglehub_root(env: Mapping[str, str]) -> Path | None:

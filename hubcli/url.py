@@ -7,9 +7,23 @@ may cover their exact spelling.
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote, urlsplit, urlunsplit
+from collections.abc import Iterator
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-__all__ = ["address", "is_address", "origin", "with_query", "without_query", "without_secrets"]
+__all__ = [
+    "MASK",
+    "address",
+    "is_address",
+    "matrix_values",
+    "origin",
+    "printed_url",
+    "secret_values",
+    "with_query",
+    "without_query",
+    "without_secrets",
+]
+
+MASK = "***"
 
 _UNREADABLE = "(a URL that can't be parsed)"
 
@@ -23,6 +37,18 @@ _SECRET_KEY = re.compile(
     r"|(.*[_-])?(token|secret|password|passwd|pwd|pw|pass|sas|hmac|code|authorization|api_?key|auth|jwt|credential|key)",
     re.IGNORECASE,
 )
+# `accessToken` is `access_Token`.
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+# The parameters of a path's segment (RFC 3986, 3.3), such as `;jsessionid=1`, also with the `;` encoded.
+_MATRIX = re.compile(r"(?:;|%3b)([^/]*)", re.IGNORECASE)
+_ITEM = re.compile(r"([&;]?)([^&;]*)")
+# What a query may say in print: how the TF Hub protocol asks, and which version of something.
+_HARMLESS_KEY = re.compile(
+    r"tf-?hub-format|tfhub-redirect|lite-format|tfjs-format|alt|format|generation|v|ver|version|rev|revision",
+    re.IGNORECASE,
+)
+_HARMLESS_VALUE = re.compile(r"[A-Za-z0-9._-]{0,24}")
+_MAX_NESTED = 3
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
@@ -52,20 +78,108 @@ def with_query(url: str, item: str) -> str:
 
 
 def without_secrets(url: str) -> str:
-    """The URL as it may be printed and stored: no user info, no signatures, no tokens.
+    """The URL as it may be stored: no user info, signatures, tokens or matrix parameters.
 
-    >>> without_secrets("https://me:pw@host/m.tar.gz?X-Goog-Signature=abc&v=1")
+    What tells two addresses apart otherwise stays. To print it, mask the rest: `printed_url`.
+
+    >>> without_secrets("https://me:pw@host/m.tar.gz;id=7?X-Goog-Signature=abc&v=1")
     'https://host/m.tar.gz?v=1'
     """
+    return _without_secrets(url, _MAX_NESTED)
+
+
+def _without_secrets(url: str, depth: int) -> str:
     try:
         parts = urlsplit(url)
         if not parts.netloc:
             return url
         _ = parts.port  # A password that holds `/`, `?` or `#` is taken for one: then ValueError.
-        host = parts.netloc.rpartition("@")[2]
-        return without_query(urlunsplit(parts._replace(netloc=host)), _SECRET_KEY)
+        host, path = parts.netloc.rpartition("@")[2], _MATRIX.sub("", parts.path)
+        query = "&".join(filter(None, (_kept(item, depth) for item in parts.query.split("&"))))
+        clean = urlunsplit(parts._replace(netloc=host, path=path, query=query, fragment=""))
+        _ = urlsplit(clean)  # Without user info the rest may be read otherwise, or not at all.
     except ValueError:
         return _UNREADABLE
+    return clean
+
+
+def _kept(item: str, depth: int) -> str:
+    """What is kept of an item of a query, whose parts some servers take apart at `;` too."""
+    if not item:
+        return ""
+    kept = [part for part in item.split(";") if not _is_secret(part.split("=", 1)[0])]
+    key, separator, value = ";".join(kept).partition("=")
+    nested = _decoded(value)
+    if depth and "://" in nested:
+        clean = _without_secrets(nested, depth - 1)
+        value = value if clean == nested else quote(clean, safe="")
+    return f"{key}{separator}{value}"
+
+
+def _is_secret(key: str) -> bool:
+    key = _decoded(key).strip()
+    return _SECRET_KEY.fullmatch(key) is not None or _SECRET_KEY.fullmatch(_CAMEL.sub("_", key)) is not None
+
+
+def _decoded(text: str) -> str:
+    """The text with its percent encoding undone, also where that was applied a few times."""
+    for _ in range(_MAX_NESTED):
+        decoded = unquote(text)
+        if decoded == text:
+            break
+        text = decoded
+    return text
+
+
+def secret_values(url: str) -> Iterator[str]:
+    """The values in the query that a secret's key stands before."""
+    try:
+        query = urlsplit(url).query
+    except ValueError:
+        return
+    for _, item in _ITEM.findall(query):
+        key, _, value = item.partition("=")
+        if _is_secret(key):
+            yield value
+
+
+def matrix_values(url: str) -> Iterator[str]:
+    """The values of the parameters within the path."""
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        return
+    for found in _MATRIX.findall(path):
+        yield _decoded(found).rpartition("=")[2]
+
+
+def printed_url(url: str) -> str:
+    """The URL as it may be printed: without secrets, each value masked that isn't known to be harmless.
+
+    >>> printed_url("https://host/m;id=7?v=1&who=abc&sig=abc")
+    'https://host/m;***?v=1&who=***'
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return _UNREADABLE
+    if not parts.netloc:
+        return url
+    path = _MATRIX.sub(f";{MASK}", parts.path)
+    clean = _without_secrets(url, 0)
+    if clean == _UNREADABLE:
+        return clean
+    stored = urlsplit(clean)
+    query = _ITEM.sub(lambda found: found[1] + _masked(found[2]), stored.query)
+    return urlunsplit(stored._replace(path=path, query=query))
+
+
+def _masked(item: str) -> str:
+    key, separator, value = item.partition("=")
+    if not item or (_HARMLESS_KEY.fullmatch(key) and _HARMLESS_VALUE.fullmatch(value)):
+        return item
+    # Without a value, or an `=` that may be the padding of a token, the key may be the secret.
+    return f"{key}={MASK}" if separator and value.strip("=") else MASK
 
 
 def address(url: str) -> str:

@@ -25,6 +25,9 @@ VARIABLES = (
     ),
     Variable(("HUBCLI_OFFLINE",), "`1`: send nothing; what isn't cached fails"),
     Variable(("HUBCLI_MIRRORS",), "`PREFIX=URL`, separated by spaces: where to ask instead"),
+    Variable(
+        ("HUBCLI_MIN_RATE",), "bytes a second, averaged over a minute, below which a download fails (`1KiB`)"
+    ),
     Variable(("HUBCLI_GC",), "rules by which `fetch` collects once a day; `off` turns those of the file off"),
     Variable(
         ("HUBCLI_KAGGLE_ENDPOINT",),

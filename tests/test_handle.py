@@ -413,7 +413,7 @@ def test_a_missing_scheme_is_suggested(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["https://www.kaggle.com/datasets/google/nnlm", "https://kaggle.com/datasets/google/nnlm?select=x.csv"],
+    ["https://www.kaggle.com/datasets/google/nnlm", "https://kaggle.com/datasets/google/nnlm?version=7"],
 )
 def test_a_kaggle_dataset_page_is_refused(text: str) -> None:
     _assert_refused(text, message=text, hint="Accepted: ")

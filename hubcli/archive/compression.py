@@ -23,6 +23,10 @@ _XZ_MEMORY_BYTES = 256 << 20
 _MAX_LAYERS = 2
 # So many streams may be empty or nearly so; each costs as much as a hundred kilobytes of content.
 _FREE_STREAMS = 1000
+# So much input may bring no output: a block of bzip2 has 900 kB, packers pad to some MiB at most. In all,
+# a packer never makes more of its input than some hundredths; streams with little in them cost a header.
+_MAX_IDLE_BYTES = 4 << 20
+_MAX_EXPANSION = 2
 # The stub of isal takes the class for an instance.
 _IGZIP_ERROR: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]
 
@@ -113,21 +117,45 @@ def _has_tar_checksum(head: bytes) -> bool:
     return stored == b"%o" % (sum(head[:148]) + 8 * 32 + sum(head[156:]))
 
 
+class _Balance:
+    """Input against output: what a stream takes in must come out as something."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._idle_bytes = self._input_bytes = self.output_bytes = 0
+
+    def take(self, size_bytes: int) -> None:
+        """Counts input. Raises UnsafeArchiveError where nothing, or next to nothing, comes of it."""
+        self._idle_bytes += size_bytes
+        self._input_bytes += size_bytes
+        most_bytes = _MAX_IDLE_BYTES + _MAX_EXPANSION * self.output_bytes
+        if self._idle_bytes > _MAX_IDLE_BYTES or self._input_bytes > most_bytes:
+            raise UnsafeArchiveError(
+                f"The {self._name} stream has more than {_MAX_IDLE_BYTES >> 20} MiB of padding"
+            )
+
+    def give(self, size_bytes: int) -> None:
+        """Counts output."""
+        self._idle_bytes = 0
+        self.output_bytes += size_bytes
+
+
 def _expanded(
     chunks: Iterator[bytes], name: str, make_decompressor: Callable[[], _Decompressor]
 ) -> Iterator[bytes]:
     """What the concatenated compressed streams in `chunks` hold."""
     current: _Decompressor | None = None  # None between two streams
-    streams, total = 0, 0
+    streams, balance = 0, _Balance(name)
     for chunk in chunks:
         pending = chunk
+        balance.take(len(chunk))
         while True:
             if current is None:
                 pending = pending.lstrip(b"\0")  # Some packers fill up the last block.
                 if not pending:
                     break
                 streams += 1
-                if streams > _FREE_STREAMS and total < streams * _HEAD_BYTES:
+                if streams > _FREE_STREAMS and balance.output_bytes < streams * _HEAD_BYTES:
                     raise UnsafeArchiveError(
                         f"The archive is made of thousands of {name} streams with nothing in them"
                     )
@@ -135,7 +163,7 @@ def _expanded(
             output = _step(current, pending, name)
             pending = b""
             if output:
-                total += len(output)
+                balance.give(len(output))
                 yield output
             if current.eof:
                 pending, current = current.unused_data, None

@@ -9,7 +9,18 @@ import typer
 
 from hubcli.archive.limits import Limits
 from hubcli.cli.offered import BUILT_IN, Offered
-from hubcli.cli.options import AsJson, CacheDir, CaFile, Debug, Mirrors, NoColor, Offline, Quiet
+from hubcli.cli.options import (
+    AsJson,
+    CacheDir,
+    CaFile,
+    Debug,
+    MinRate,
+    Mirrors,
+    NoColor,
+    Offline,
+    Quiet,
+    Timeout,
+)
 from hubcli.cli.output import Output
 from hubcli.errors import UsageError
 from hubcli.net.retries import DEFAULT_RETRIES
@@ -77,9 +88,6 @@ Connections: TypeAlias = Annotated[
 RetriesOption: TypeAlias = Annotated[
     int, typer.Option("--retries", min=0, metavar="N", help="Bear so many failures in a row that may pass.")
 ]
-Timeout: TypeAlias = Annotated[
-    str, typer.Option(metavar="TIME", help="Give up when no byte comes for so long.")
-]
 LockTimeout: TypeAlias = Annotated[
     str, typer.Option(metavar="TIME", help="Wait so long for another process that makes no progress.")
 ]
@@ -115,6 +123,7 @@ def fetch_command(
     connections: Connections = 8,
     retries: RetriesOption = DEFAULT_RETRIES,
     timeout: Timeout = "30s",
+    min_rate: MinRate = None,
     lock_timeout: LockTimeout = "10m",
     max_unpacked: MaxUnpacked = _MAX_UNPACKED,
     max_members: MaxMembers = _DEFAULTS.members,
@@ -154,6 +163,7 @@ def fetch_command(
         timeout_s=parse_duration_s(timeout),
         lock_timeout_s=parse_duration_s(lock_timeout),
         no_color=no_color,
+        min_rate=min_rate,
     )
     limits = Limits(parse_size_bytes(max_unpacked), max_members, max_path_length, max_depth)
     options = FetchOptions(

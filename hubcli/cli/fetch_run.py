@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import traceback
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
@@ -133,7 +132,7 @@ class FetchRun:
 
     def _report_error(self, model: Wanted, error: HubcliError) -> None:
         if self.debug:
-            traceback.print_exception(error)
+            self.output.trace(error)
         self.output.error(error, "" if len(self._models) == 1 else model.name)
 
     def _write_lock(self, lock: LockFile) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
@@ -69,7 +68,7 @@ class ForeseeRun:
         coming = [one for one in seen if one.fate is Fate.WOULD_FETCH]
         for model, error in errors:
             if self.debug:
-                traceback.print_exception(error)
+                self.output.trace(error)
             self.output.error(error, "" if len(seen) + len(errors) == 1 else model.name)
         if self.output.as_json:
             told = errors_document([(model.text, error) for model, error in errors])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -111,7 +110,7 @@ class GcRun:
             self.output.note(f"Nothing in the cache fits '{pattern}'")
         for _, error in self.errors:
             if self.debug:
-                traceback.print_exception(error)
+                self.output.trace(error)
             self.output.error(error)
         if self.output.as_json:
             self.output.document(self._document(collection))

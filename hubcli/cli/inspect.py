@@ -7,8 +7,9 @@ from typing import Annotated, TypeAlias
 import typer
 
 from hubcli.cli.offered import BUILT_IN, TAG_SETS, Offered, Words
-from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, Offline, Quiet
+from hubcli.cli.options import AsJson, CacheDir, Debug, MinRate, NoColor, Offline, Quiet, Timeout
 from hubcli.cli.output import Output
+from hubcli.quantity import parse_duration_s
 from hubcli.settings import Settings
 
 __all__ = ["inspect_command"]
@@ -100,6 +101,8 @@ def inspect_command(
     scan: Scan = False,
     fail_on: FailOn = "high",
     diff: Diff = None,
+    timeout: Timeout = "30s",
+    min_rate: MinRate = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     offline: Offline = False,
@@ -123,7 +126,13 @@ def inspect_command(
     from hubcli.commands.inspect import InspectOptions
 
     collect_no_garbage()
-    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
+    settings = Settings.read(
+        cache_dir=cache_dir,
+        offline=offline,
+        no_color=no_color,
+        timeout_s=parse_duration_s(timeout),
+        min_rate=min_rate,
+    )
     output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
     severity = parse_severity(fail_on)
     wanted = {

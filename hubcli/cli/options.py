@@ -14,12 +14,14 @@ __all__ = [
     "CacheDir",
     "Debug",
     "DryRun",
+    "MinRate",
     "Mirrors",
     "NoColor",
     "Offline",
     "Quiet",
     "Replace",
     "Targets",
+    "Timeout",
     "Yes",
 ]
 
@@ -61,6 +63,19 @@ Mirrors: TypeAlias = Annotated[
         show_default=False,
     ),
     Offered(words=("https://tfhub.dev=", "https://www.kaggle.com/models=")),
+]
+Timeout: TypeAlias = Annotated[
+    str, typer.Option(metavar="TIME", help="Give up when no byte comes for so long.")
+]
+MinRate: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--min-rate",
+        metavar="SIZE",
+        help="Fail below this many bytes a second, averaged over 60s; 0 never fails. "
+        "\\[default: 1KiB; env: HUBCLI_MIN_RATE]",
+        show_default=False,
+    ),
 ]
 NoColor: TypeAlias = Annotated[
     bool, typer.Option("--no-color", help="No colours. \\[env: NO_COLOR]", rich_help_panel=_PANEL)

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from hubcli.errors import BrokenPipe, HubcliError, MappingError, OutputError
+from hubcli.redaction import redacted, without_known_secrets
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,6 +27,8 @@ __all__ = [
 
 JSON_SCHEMA = 1
 _MAX_INDENTED_ROWS = 1000
+# Keys of a document whose values name a model to the next command.
+_IDENTITIES = frozenset({"handle", "aliases", "resolved", "target", "path"})
 
 
 def error_document(error: HubcliError) -> dict[str, Any]:
@@ -116,11 +119,14 @@ class Output:
         return Console(file=stream, no_color=True if self.no_color else None, highlight=False)
 
     def payload(self, text: str) -> None:
-        """Writes what was asked for.
+        """Writes what was asked for: without secrets, except handles that a program goes on with.
 
         Raises BrokenPipe where nobody reads any more, OutputError where the
         stream can't be written.
         """
+        self._write(text if self.quiet or self.as_json else redacted(text))
+
+    def _write(self, text: str) -> None:
         if sys.stdout is None:
             raise BrokenPipe("Standard output is closed")
         try:
@@ -140,12 +146,15 @@ class Output:
         rows = max((len(value) for value in content.values() if isinstance(value, list)), default=0)
         indent = 2 if rows <= _MAX_INDENTED_ROWS else None
         # ASCII, so that a path that is no text is a valid string too.
-        self.payload(json.dumps({"schema": JSON_SCHEMA, **content}, indent=indent))
+        text = json.dumps({"schema": JSON_SCHEMA, **content}, indent=indent)
+        if redacted(text) != text:
+            text = json.dumps(_redacted_document({"schema": JSON_SCHEMA, **content}), indent=indent)
+        self._write(text)
 
     def say(self, text: str) -> None:
         """Writes a line to standard error, unless `--quiet`."""
         if not self.quiet:
-            self._to_standard_error(f"{printable(text)}\n")
+            self._to_standard_error(f"{printable(redacted(text))}\n")
 
     def note(self, text: str) -> None:
         """Tells what a person should know, and what is no error."""
@@ -155,8 +164,15 @@ class Output:
         """Writes the error and its hint to standard error; `name` is whose it is, where that must be told."""
         bold, plain = ("\x1b[1;31m", "\x1b[0m") if self._colors_errors() else ("", "")
         hint = f"Hint: {printable(error.hint)}\n" if error.hint else ""
+        name = redacted(name)
         message = error.message if name in error.message else f"{name}: {error.message}"
         self._to_standard_error(f"{bold}Error:{plain} {printable(message)}\n{hint}")
+
+    def trace(self, error: BaseException) -> None:
+        """Writes the traceback of the error, and of those behind it, to standard error."""
+        import traceback  # With --debug alone.
+
+        self._to_standard_error(redacted("".join(traceback.format_exception(error))))
 
     def _to_standard_error(self, text: str) -> None:
         """Nothing is lost where it can't be written: the payload and the exit status tell."""
@@ -166,6 +182,17 @@ class Output:
 
     def _colors_errors(self) -> bool:
         return sys.stderr is not None and sys.stderr.isatty() and not self.no_color
+
+
+def _redacted_document(content: Any, key: str = "") -> Any:
+    """The document with each text as it may be printed; handles, which programs go on with, as stored."""
+    if isinstance(content, dict):
+        return {name: _redacted_document(value, name) for name, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_redacted_document(value, key) for value in content]
+    if not isinstance(content, str):
+        return content
+    return without_known_secrets(content) if key in _IDENTITIES else redacted(content)
 
 
 def printable(text: str) -> str:

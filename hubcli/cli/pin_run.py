@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -58,7 +57,7 @@ class PinRun:
 
     def _fail(self, target: str, error: HubcliError) -> None:
         if self.debug:
-            traceback.print_exception(error)
+            self.output.trace(error)
         self.errors.append((target, error))
         self.output.error(error)
 

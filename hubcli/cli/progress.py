@@ -12,6 +12,7 @@ from hubcli.cli.interrupts import held_interrupts
 from hubcli.cli.output import Output, printable
 from hubcli.commands.listener import Listener
 from hubcli.quantity import format_duration, format_size
+from hubcli.redaction import redacted
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -158,7 +159,7 @@ class _BarListener(TextListener):
         if self._progress is None:
             super().note(text)
         elif not self.output.quiet:
-            self._progress.console.print(f"Note: {printable(text)}", markup=False, soft_wrap=True)
+            self._progress.console.print(f"Note: {printable(redacted(text))}", markup=False, soft_wrap=True)
 
     def close(self) -> None:
         """Takes the bar off the screen; a thread that still works brings no other."""
@@ -186,5 +187,5 @@ def counts(received: int, total_bytes: int | None, unpacked: int, seconds: float
 
 def short(handle: str) -> str:
     """The end of the handle, which tells models apart."""
-    name = handle.split("://", 1)[-1].partition("/")[2] or handle
+    name = redacted(handle).split("://", 1)[-1].partition("/")[2] or handle
     return name if len(name) <= 24 else "…" + name[-23:]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -70,7 +69,7 @@ def _report(error: HubcliError, argv: Sequence[str]) -> int:
     output = Output(as_json="--json" in argv, no_color="--no-color" in argv)
     with suppress(BrokenPipe, OutputError):
         if "--debug" in argv:
-            traceback.print_exception(error)
+            output.trace(error)
         output.error(error)
         if output.as_json:
             partial = error.partial if isinstance(error, Interrupted) else {}

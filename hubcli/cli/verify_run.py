@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,7 +82,7 @@ class VerifyRun:
 
     def _fail(self, name: str, error: HubcliError) -> None:
         if self.debug:
-            traceback.print_exception(error)
+            self.output.trace(error)
         self.errors.append((name, error))
         self.status = self.status or error.exit_status
         self.output.error(error)

@@ -40,6 +40,8 @@ def latest_of(handle: Handle, settings: Settings, retries: Retries) -> Handle:
     from hubcli.net.download import DownloadOptions  # A hit in the cache needs no HTTP.
     from hubcli.net.kaggle_api import latest_version
 
-    options = DownloadOptions(settings.timeout_s, retries, access=settings.access)
+    options = DownloadOptions(
+        settings.timeout_s, retries, access=settings.access, min_rate_bytes_s=settings.min_rate_bytes_s
+    )
     url = settings.mirrored(model.latest_url(settings.access.kaggle.endpoint))
     return Handle.of_kaggle(model.at_version(latest_version(model, url, options)))

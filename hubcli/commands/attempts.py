@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,8 +12,9 @@ from typing import Protocol
 
 from hubcli.commands.sources import ArchiveSource, Source, Transfer
 from hubcli.errors import BodyChangedError, DiskFullError, HubcliError, IntegrityError
-from hubcli.net.retries import Retries
+from hubcli.net.retries import Retries, let_go
 from hubcli.net.spool import discard_spool
+from hubcli.settings import DEFAULT_MIN_RATE
 
 __all__ = ["Attempts"]
 
@@ -29,14 +31,19 @@ class _Options(Protocol):
 class Attempts:
     """How the next attempt at a body is made, by what became of those before."""
 
-    def __init__(self, options: _Options, spool: Path, on_retry: Callable[[str], None]) -> None:
-        self._retries = Retries(options.retries, on_retry)
+    def __init__(
+        self,
+        options: _Options,
+        spool: Path,
+        on_retry: Callable[[str], None],
+        min_rate_bytes_s: int = DEFAULT_MIN_RATE,
+    ) -> None:
+        self._retries = Retries(options.retries, on_retry, min_rate_bytes_s)
         self._connections = options.connections
         self._spool = spool
         self._has_ranges = options.local is None
         self._has_changed = False
         self._source: Source | None = None
-        self._on_retry = on_retry
 
     def transfer(self) -> Transfer:
         """How the body is to come: after doubts about its parts, on one connection."""
@@ -60,6 +67,10 @@ class Attempts:
                 clear()  # What is free without it tells whose fault it is.
             self._after(error)
             clear()
+            # httpx's client and its pool are a cycle, and Python's search for garbage is put off in a
+            # fetch. Here no thread of the attempt runs any more, and no lock is held.
+            let_go(error)
+            gc.collect()
 
     def _after(self, error: HubcliError) -> None:
         if isinstance(error, BodyChangedError):
@@ -74,9 +85,9 @@ class Attempts:
             # Perhaps a part of it was of another body, or damaged: once more, in one piece.
             self.discard()
             self._has_ranges = False
-            self._on_retry(f"{error.message}: fetching it once more, on one connection")
+            self._retries.restart(error.transient(), "fetching it once more, on one connection,")
             return
-        self._retries.wait(error)
+        self._retries.restart(error)
 
     @property
     def _was_in_parts(self) -> bool:

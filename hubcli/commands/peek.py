@@ -14,10 +14,11 @@ from hubcli.archive.names import NameRules
 from hubcli.archive.unpack import require_room
 from hubcli.commands.listener import Listener
 from hubcli.commands.sources import Source, Transfer, open_source
-from hubcli.errors import BrokenModelError
+from hubcli.errors import BrokenModelError, UnsafeArchiveError
 from hubcli.formats.files import INDEX_FILE, MAIN_FILES
 from hubcli.handle import Handle
 from hubcli.net.retries import DEFAULT_RETRIES, Retries
+from hubcli.quantity import format_size
 from hubcli.savedmodel.files import ModelFiles
 from hubcli.settings import Settings
 
@@ -50,9 +51,10 @@ def peek(handle: Handle, settings: Settings, listener: Listener) -> Iterator[Pee
         received += size_bytes
         listener.received(size_bytes)
 
+    retries = Retries(DEFAULT_RETRIES, listener.retrying, settings.min_rate_bytes_s)
     with (
         tempfile.TemporaryDirectory(prefix="hubcli-") as folder,
-        open_source(handle, settings, None, Transfer(Retries(DEFAULT_RETRIES, listener.retrying))) as source,
+        open_source(handle, settings, None, Transfer(retries)) as source,
     ):
         listener.started(str(handle), source.name, source.size_bytes)
         files = _take(source.members(Limits(), on_received), Path(folder), source)
@@ -65,12 +67,19 @@ def _take(members: MemberStream, folder: Path, source: Source) -> ModelFiles:
     A model at the top of the archive counts before one in a folder, and
     saved_model.pb before its other forms, as when the archive is unpacked.
     """
-    rules, sizes, is_complete = NameRules(Limits()), dict[str, int](), True
+    limits = Limits()
+    rules, sizes, is_complete, total = NameRules(limits), dict[str, int](), True, 0
     tops: dict[str, Path] = {}  # where the files of the top and of each folder are put
     for member, pieces in members:
         segments = rules.accept(member.name, is_directory=member.is_directory)
         if member.is_directory:
             continue
+        total += member.size_bytes
+        if total > limits.unpacked_bytes:
+            raise UnsafeArchiveError(
+                f"The archive unpacks to more than {format_size(limits.unpacked_bytes)}",
+                hint="If you trust it, fetch it: hubcli fetch HANDLE --max-unpacked SIZE",
+            )
         path = "/".join(segments)
         sizes[path] = member.size_bytes
         inner = _wanted_part(segments)

@@ -226,6 +226,7 @@ def _open_url(url: str, settings: Settings, transfer: Transfer) -> Iterator[Sour
         transfer.spool,
         access=settings.access,
         known_etag=transfer.known_etag,
+        min_rate_bytes_s=settings.min_rate_bytes_s,
     )
     with open_download(url, options) as download:
         chunks = download.chunks()

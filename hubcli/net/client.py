@@ -13,16 +13,28 @@ import httpx
 
 from hubcli import __version__
 from hubcli.access import Access
-from hubcli.errors import AuthenticationError, HubcliError, NetworkError, NotFoundError
+from hubcli.errors import AuthenticationError, HubcliError, NetworkError, NotFoundError, TooSlowError
+from hubcli.net.bounds import GuardedStream, RateMeter, SlowTransfer, UnboundedAnswer, guard
 from hubcli.net.certificates import trusted_context
 from hubcli.net.credentials import Credentials
+from hubcli.net.proxies import Proxies
+from hubcli.net.statuses import answer_text, standard_phrase
+from hubcli.redaction import remember_cookie, remember_url, without_known_secrets
+from hubcli.settings import DEFAULT_MIN_RATE, environment
 from hubcli.url import origin, without_secrets
 
-__all__ = ["Client", "content_length", "open_client", "translate"]
+__all__ = ["Client", "content_length", "entity_tag", "open_client", "stored_url", "translate"]
 
 _MAX_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _BUSY = (408, 425, 429)
+# An ETag is stored with the model and sent back; hosts send some forty characters.
+_MAX_ETAG = 512
+_MAX_LENGTH_DIGITS = 19
+# How httpcore and h11 begin where they quote nothing of the answer.
+_OWN_WORDS = ("Server disconnected", "peer closed connection")
+# So many bytes of cookies are kept for the next hop of a chain of redirects.
+_MAX_COOKIE_BYTES = 16 << 10
 _HEADERS = {
     "User-Agent": f"hubcli/{__version__}",
     # The archive is what is wanted, not a compressed form of it.
@@ -87,7 +99,7 @@ class Client:
         """Raises NotFoundError (404, 410), AuthenticationError (401, 403), else NetworkError."""
         if response.status_code != wanted:
             url, status = str(response.url), response.status_code
-            refusal = self._credentials.refusal(url, status, response.reason_phrase)
+            refusal = self._credentials.refusal(url, status)
             raise refusal or _error_of_status(response)
 
     def _send(
@@ -103,18 +115,38 @@ class Client:
         sent = {**headers, **({"Authorization": authorization} if authorization else {})}
         try:
             request = self._http.build_request(method, url, headers=sent, extensions=extensions)
-            return self._http.send(request, stream=True)
+            response = self._http.send(request, stream=True)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
             raise translate(error, without_secrets(url)) from error
+        stream = response.extensions.get("network_stream")
+        if isinstance(stream, GuardedStream):
+            stream.head_received()
+        self._bound_cookies()
+        return response
+
+    def _bound_cookies(self) -> None:
+        """Lets all cookies go once they are more than a chain of redirects needs."""
+        values = [cookie.value or "" for cookie in self._http.cookies.jar]
+        if sum(map(len, values)) > _MAX_COOKIE_BYTES:
+            self._http.cookies.clear()
+        for value in values:
+            remember_cookie(value)
 
 
 @contextmanager
-def open_client(url: str, timeout_s: float, access: Access) -> Iterator[Client]:
+def open_client(
+    url: str, timeout_s: float, access: Access, min_rate_bytes_s: int = DEFAULT_MIN_RATE
+) -> Iterator[Client]:
     """A client with hubcli's headers, for a download that begins at the URL.
 
-    Raises NetworkError where the environment's settings can't be used.
+    Bodies that come more slowly than the minimum rate, all connections together, end in
+    TooSlowError. Raises NetworkError where the environment's settings can't be used.
     """
+    remember_url(url)
+    for route in Proxies.read(environment()).by_scheme.values():
+        remember_url(route.proxy or "")
     with _http(timeout_s, access) as http:
+        guard(http, RateMeter(min_rate_bytes_s))
         yield Client(http, Credentials(access, url))
 
 
@@ -154,7 +186,7 @@ def _redirect_target(response: httpx.Response) -> str:
 
 def _error_of_status(response: httpx.Response) -> HubcliError:
     status, host = response.status_code, response.url.host
-    said = f"{without_secrets(str(response.url))} answers {status} {response.reason_phrase}".rstrip()
+    said = answer_text(str(response.url), status)
     if status in (404, 410):
         return NotFoundError(said, hint=_hint_for_missing(host))
     if status in (401, 403):
@@ -170,15 +202,16 @@ def _error_of_status(response: httpx.Response) -> HubcliError:
 def _retry_after_s(response: httpx.Response) -> float | None:
     """How long the server asks to wait, in seconds or until a date. Source: RFC 9110, 10.2.3."""
     text = response.headers.get("retry-after", "").strip()
-    if text.isdecimal():
-        return float(text)
+    if text.isascii() and text.isdecimal():
+        return float(text)  # Infinite, of more digits than a float has: nobody waits for so long.
     try:
         moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=timezone.utc)
+        return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
+    # Python's parser raises each of these for some date that a server may send.
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
 
 
 def _hint_for_missing(host: str) -> str:
@@ -195,11 +228,34 @@ def content_length(response: httpx.Response) -> int | None:
     # RFC 9112, 6.3: where the body is chunked, a length beside it means nothing.
     chunked = "transfer-encoding" in response.headers
     text = "" if chunked else response.headers.get("content-length", "")
-    return int(text) if text.isdecimal() else None
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _MAX_LENGTH_DIGITS else None
+
+
+def entity_tag(response: httpx.Response) -> str | None:
+    """The answer's ETag; None without one, and for one that can't be sent back, or echoes a credential."""
+    etag: str | None = response.headers.get("etag")
+    if etag is None or len(etag) > _MAX_ETAG or not etag.isascii() or not etag.isprintable():
+        return None
+    return etag if without_known_secrets(etag) == etag else None
+
+
+def stored_url(url: str) -> str:
+    """The address as it may be stored: without secrets of its own, and none of ours that it echoes."""
+    return without_known_secrets(without_secrets(url))
 
 
 def translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:
     """An error of httpx as one of ours; what may pass with time is transient."""
+    cause = error.__cause__ if isinstance(error, httpx.HTTPError) and error.__cause__ else error
+    if isinstance(cause, SlowTransfer):
+        return TooSlowError(
+            f"{shown_url} is too slow{when}: {cause}, less than --min-rate allows",
+            hint="Try again, or accept a slow server with --min-rate 0.",
+        ).transient()
+    if isinstance(cause, UnboundedAnswer):
+        return NetworkError(
+            f"{shown_url} {cause}{when}", hint="That is no answer to a download. Check the address."
+        )
     if isinstance(error, (httpx.TimeoutException, httpcore.TimeoutException)):
         return NetworkError(
             f"{shown_url} sent nothing for too long{when}",
@@ -210,7 +266,20 @@ def translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:
             f"{shown_url} can't be reached: {error}",
             hint="Check the network, the proxy (HTTPS_PROXY) and the address: hubcli doctor --network",
         ).transient()
-    failed = NetworkError(f"{shown_url} failed{when}: {error}", hint="Try again.")
+    failed = NetworkError(f"{shown_url} failed{when}: {_reason(error)}", hint="Try again.")
     # What can't be an address, or is answered in no protocol of ours, stays so.
     is_lasting = isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError))
     return failed if is_lasting else failed.transient()
+
+
+def _reason(error: Exception) -> str:
+    """Why it failed, without the words of the server: those may echo what was sent."""
+    text = str(error)
+    if isinstance(error, httpx.ProxyError):
+        status = text.partition(" ")[0]
+        if status.isdecimal():
+            return f"the proxy answers {status} {standard_phrase(int(status))}".rstrip()
+    is_protocol = isinstance(error, (httpx.RemoteProtocolError, httpcore.RemoteProtocolError))
+    if is_protocol and not text.startswith(_OWN_WORDS):
+        return "the answer is not valid HTTP"
+    return text

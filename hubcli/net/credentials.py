@@ -19,7 +19,9 @@ from urllib.parse import urlsplit
 from hubcli.access import KAGGLE_ENDPOINT, Access, KaggleAccount
 from hubcli.errors import AuthenticationError, HubcliError, NotFoundError
 from hubcli.kaggle import KaggleModel
-from hubcli.url import origin, without_secrets
+from hubcli.net.statuses import answer_text
+from hubcli.redaction import remember_authorization
+from hubcli.url import origin
 
 __all__ = ["Credentials", "kaggle_place", "netrc_names"]
 
@@ -70,16 +72,19 @@ class Credentials:
             found = self._of_kaggle()
         else:
             found = _of_netrc(self._access.netrc, url, is_named=self._access.is_netrc_named)
-        return None if found is None else found.header
+        if found is None:
+            return None
+        remember_authorization(found.header)
+        return found.header
 
-    def refusal(self, url: str, status: int, reason: str) -> HubcliError | None:
+    def refusal(self, url: str, status: int) -> HubcliError | None:
         """The error for Kaggle's 401, 403 or 404 that says what to do; None for another host's, or status.
 
         Kaggle says 403 of a model whose licence wasn't accepted, and 403 or 404 of a private one.
         """
         if origin(url) not in self._kaggle:
             return None
-        said = f"{without_secrets(url)} answers {status} {reason}".rstrip()
+        said = answer_text(url, status)
         model = KaggleModel.of_url(url, self._access.kaggle.endpoint)
         credential, page = self._of_kaggle(), _TOKENS_PAGE if model is None else model.page
         if status == 404:

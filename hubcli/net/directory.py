@@ -13,6 +13,7 @@ from hubcli.access import Access
 from hubcli.errors import NetworkError
 from hubcli.net.client import open_client, translate
 from hubcli.net.retries import Retries
+from hubcli.redaction import redacted
 from hubcli.url import without_secrets
 
 __all__ = ["ask_directory"]
@@ -42,8 +43,9 @@ def ask_directory(url: str, timeout_s: float, retries: Retries, access: Access) 
         told, response = retries.until_done(asked)
     is_here = told.startswith("/") and response.url.host in _THIS_MACHINE
     if not told.startswith("gs://") and not is_here:
+        shown = redacted(told)[:80]  # Cut before, a credential in it might not be known for one.
         raise NetworkError(
-            f"{without_secrets(str(response.url))} names no directory in a bucket, but {told[:80]!r}",
+            f"{without_secrets(str(response.url))} names no directory in a bucket, but {shown!r}",
             hint="Have it fetched instead: unset TFHUB_MODEL_LOAD_FORMAT.",
         )
     return told

@@ -16,13 +16,13 @@ import httpx
 
 from hubcli.access import Access
 from hubcli.errors import HubcliError
-from hubcli.net.client import Client, open_client
+from hubcli.net.client import Client, entity_tag, open_client, stored_url
 from hubcli.net.digests import BodyVerifier, Digest, read_digests
 from hubcli.net.remote import RemoteBody, body_blocks
 from hubcli.net.retries import Retries
 from hubcli.net.segments import MIN_SEGMENTED_BYTES, segment_size, segmented
 from hubcli.net.spool import Spool, resumable_bytes
-from hubcli.url import without_secrets
+from hubcli.settings import DEFAULT_MIN_RATE
 
 __all__ = ["Download", "DownloadOptions", "open_download"]
 
@@ -46,6 +46,7 @@ class DownloadOptions:
     spool: Path | None = None
     access: Access = field(default_factory=Access)
     known_etag: str | None = None
+    min_rate_bytes_s: int = DEFAULT_MIN_RATE
 
 
 class Download:
@@ -59,10 +60,10 @@ class Download:
 
     def __init__(self, remote: RemoteBody, response: httpx.Response, options: DownloadOptions) -> None:
         self.url = remote.shown_url
-        self.hops = tuple(without_secrets(str(one.url)) for one in (*response.history, response))
+        self.hops = tuple(stored_url(str(one.url)) for one in (*response.history, response))
         self.is_known = _is_known(response, options.known_etag)
         self.size_bytes = remote.size_bytes
-        self.etag: str | None = response.headers.get("etag")
+        self.etag = entity_tag(response)
         self.digests: tuple[Digest, ...] = read_digests(response.headers.multi_items())
         self._remote = remote
         self._response = response
@@ -91,7 +92,8 @@ class Download:
 
     def _body(self) -> Iterator[bytes]:
         first = self._remote.whole(body_blocks(self._response, self.size_bytes, self._options.timeout_s))
-        kept = _Tail(_KEPT_BYTES)
+        # Of a body that can't be asked for in parts nothing is put into the spool.
+        kept, began_s = _Tail(_KEPT_BYTES if self._remote.has_ranges else 0), time.monotonic()
         try:
             for chunk in self._while_quick(first):
                 kept.add(chunk)
@@ -99,7 +101,7 @@ class Download:
         except HubcliError as error:
             if not self._remote.has_ranges:
                 raise
-            self._options.retries.wait(error, kept.end, self._stop)
+            self._options.retries.wait(error, kept.end, self._stop, time.monotonic() - began_s)
             first = iter(())
         if self.size_bytes is None or kept.end == self.size_bytes or self._stop.is_set():
             return
@@ -228,7 +230,7 @@ def open_download(url: str, options: DownloadOptions) -> Iterator[Download]:
     AuthenticationError (401, 403), NetworkError; DiskFullError and CacheError
     of the spool.
     """
-    with open_client(url, options.timeout_s, options.access) as client:
+    with open_client(url, options.timeout_s, options.access, options.min_rate_bytes_s) as client:
         response = options.retries.until_done(partial(_answer, client, url, options.known_etag))
         download = None
         try:

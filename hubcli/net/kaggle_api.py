@@ -14,6 +14,7 @@ from hubcli.net.download import DownloadOptions, open_download
 __all__ = ["latest_version"]
 
 _MAX_BYTES = 4 << 20
+_MAX_NUMBER = 10**9
 
 
 def latest_version(model: KaggleModel, url: str, options: DownloadOptions) -> str:
@@ -32,7 +33,7 @@ def latest_version(model: KaggleModel, url: str, options: DownloadOptions) -> st
         number = json.loads(content)["versionNumber"]
     except (ValueError, KeyError, TypeError, RecursionError):
         number = None
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+    if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= _MAX_NUMBER:
         raise NetworkError(
             f"{shown} doesn't tell the latest version of {model.page}",
             hint=f"Name the version: hubcli fetch {model.page}/<version>",

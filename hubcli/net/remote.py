@@ -15,8 +15,8 @@ import httpcore
 import httpx
 
 from hubcli.errors import BodyChangedError, HubcliError, NetworkError, TruncatedError
-from hubcli.net.client import Client, content_length, translate
-from hubcli.url import without_secrets
+from hubcli.net.bounds import GuardedStream
+from hubcli.net.client import Client, content_length, entity_tag, stored_url, translate
 
 __all__ = ["RemoteBody", "body_blocks"]
 
@@ -44,12 +44,11 @@ class RemoteBody:
         self._with_credentials = client.kept_credentials(response)
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
-        self.shown_url = without_secrets(self._url)
+        self.shown_url = stored_url(self._url)
         self.size_bytes = content_length(response)
-        etag = response.headers.get("etag", "")
-        # One that isn't ASCII can't be sent back.
+        etag = entity_tag(response) or ""
         self._encoding = response.headers.get("content-encoding")
-        self.validator = etag if etag.startswith('"') and len(etag) > 2 and etag.isascii() else None
+        self.validator = etag if etag.startswith('"') and len(etag) > 2 else None
         takes_ranges = "bytes" in response.headers.get("accept-ranges", "").lower()
         self.has_ranges = takes_ranges and self.validator is not None and bool(self.size_bytes)
 
@@ -119,7 +118,12 @@ class RemoteBody:
             for block in blocks:
                 received += len(block)
                 yield block
-        except (httpx.HTTPError, httpcore.TimeoutException, httpcore.NetworkError) as error:
+        except (
+            httpx.HTTPError,
+            httpcore.TimeoutException,
+            httpcore.NetworkError,
+            httpcore.RemoteProtocolError,
+        ) as error:
             raise self._broken(error, received, wanted) from error
         if wanted is not None and received != wanted:
             raise self._truncated(received, wanted)
@@ -156,9 +160,18 @@ def body_blocks(response: httpx.Response, size_bytes: int | None, timeout_s: flo
         yield first
     stream = response.extensions.get("network_stream")
     if stream is None or size_bytes is None:
-        yield from chunks
+        yield from _unframed(chunks, stream, len(first))
     else:
         yield from _blocks(stream, size_bytes - len(first), timeout_s)
+
+
+def _unframed(chunks: Iterator[bytes], stream: object, received: int) -> Iterator[bytes]:
+    """The chunks of a body whose length isn't known. Raises UnboundedAnswer where they are nearly empty."""
+    for chunk in chunks:
+        received += len(chunk)
+        if isinstance(stream, GuardedStream):
+            stream.check_framing(received)
+        yield chunk
 
 
 def _blocks(stream: httpcore.NetworkStream, remaining: int, timeout_s: float) -> Iterator[bytes]:

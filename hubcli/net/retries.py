@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from hubcli.errors import HubcliError
+from hubcli.errors import HubcliError, TooSlowError
 from hubcli.quantity import format_duration
+from hubcli.settings import DEFAULT_MIN_RATE
 
-__all__ = ["DEFAULT_RETRIES", "Progress", "Retries"]
+__all__ = ["DEFAULT_RETRIES", "Progress", "Retries", "let_go"]
 
 DEFAULT_RETRIES = 5
 FIRST_WAIT_S = 0.5
@@ -26,10 +28,16 @@ T = TypeVar("T")
 
 
 class Progress:
-    """How many bytes an attempt brought."""
+    """How many bytes an attempt brought, and since when it lasts."""
 
     def __init__(self) -> None:
         self.size_bytes = 0
+        self.began_s = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long the attempt has lasted."""
+        return time.monotonic() - self.began_s
 
     def add(self, size_bytes: int) -> None:
         """Counts so many more."""
@@ -40,36 +48,69 @@ class Retries:
     """The attempts of one download, counted over all its connections.
 
     `limit` is how many failures in a row are borne; bytes that come between
-    them start the count anew. `on_retry` hears a sentence about each. May be
-    shared between threads.
+    them, at no less than the minimum rate, start the count anew. It is also
+    how often a body is begun again from its start, whatever came in between.
+    `on_retry` hears a sentence about each. May be shared between threads.
     """
 
-    def __init__(self, limit: int, on_retry: OnRetry = lambda text: None) -> None:
+    def __init__(
+        self,
+        limit: int,
+        on_retry: OnRetry = lambda text: None,
+        min_rate_bytes_s: int = DEFAULT_MIN_RATE,
+    ) -> None:
         self._limit = limit
         self._on_retry = on_retry
+        self._min_rate_bytes_s = min_rate_bytes_s
         self._failures = 0
+        self._restarts = 0
         self._lock = threading.Lock()
 
-    def wait(self, error: HubcliError, progress_bytes: int = 0, stop: threading.Event | None = None) -> None:
+    def wait(
+        self,
+        error: HubcliError,
+        progress_bytes: int = 0,
+        stop: threading.Event | None = None,
+        seconds: float = 0.0,
+    ) -> None:
         """Waits before the next attempt; raises the error where none makes sense or is left.
 
-        `progress_bytes` came since the last failure; `stop` ends the wait at once:
-        once it is set, a failure is that of a connection that was closed on purpose.
+        `progress_bytes` came since the last failure, within so many seconds; `stop` ends the wait at
+        once: once it is set, a failure is that of a connection that was closed on purpose.
         """
         if stop is not None and stop.is_set():
             return
         if not error.is_transient:
             raise error
+        needed_bytes = max(_PROGRESS_BYTES, self._min_rate_bytes_s * seconds)
         with self._lock:
-            if progress_bytes >= _PROGRESS_BYTES:
+            if progress_bytes >= needed_bytes and not isinstance(error, TooSlowError):
                 self._failures = 0
             self._failures += 1
             failures = self._failures
-        delay_s = self._delay_s(failures, error.retry_after_s)
-        if failures > self._limit or delay_s is None:
+        self._pause(error, failures, stop)
+
+    def restart(self, error: HubcliError, how: str = "trying again") -> None:
+        """Waits before the body is begun again from its start; raises the error where no attempt is left.
+
+        No progress takes a restart off the count: a server whose body is another one at each resume
+        would else be asked for ever.
+        """
+        if not error.is_transient:
             raise error
-        said = f"{error.message}: trying again in {format_duration(delay_s)} ({failures} of {self._limit})"
-        self._on_retry(said)
+        with self._lock:
+            self._restarts += 1
+            self._failures += 1
+            count = max(self._failures, self._restarts)
+        self._pause(error, count, None, how)
+
+    def _pause(
+        self, error: HubcliError, count: int, stop: threading.Event | None, how: str = "trying again"
+    ) -> None:
+        delay_s = self._delay_s(count, error.retry_after_s)
+        if count > self._limit or delay_s is None:
+            raise error
+        self._on_retry(f"{error.message}: {how} in {format_duration(delay_s)} ({count} of {self._limit})")
         (stop or threading.Event()).wait(delay_s)
 
     @contextmanager
@@ -79,7 +120,8 @@ class Retries:
         try:
             yield progress
         except HubcliError as error:
-            self.wait(error, progress.size_bytes, stop)
+            self.wait(error, progress.size_bytes, stop, progress.seconds)
+            let_go(error)
 
     def until_done(self, attempt: Callable[[], T]) -> T:
         """What the attempt returns, made as often as its failures are borne; raises the last one."""
@@ -94,3 +136,14 @@ class Retries:
         doubled = min(_LONGEST_WAIT_S, FIRST_WAIT_S * float(1 << min(failures - 1, 16)))
         # Jitter, so that many clients that failed together don't come back together.
         return max(asked_s or 0.0, doubled * random.uniform(0.5, 1.0))  # noqa: S311
+
+
+def let_go(error: BaseException) -> None:
+    """Ends the cycle of a borne error with its frames, which hold clients, threads and blocks of bytes."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        one = waiting.pop()
+        if id(one) not in seen:
+            seen.add(id(one))
+            one.__traceback__ = None
+            waiting += [other for other in (one.__cause__, one.__context__) if other is not None]

@@ -1,0 +1,225 @@
+"""Bounds on what a server sends before, around and instead of a body: bytes, answers, time, rate.
+
+httpcore and h11 bound a single event (100 KiB of headers) and a single read (the timeout). They bound
+neither how many informational answers come before the real one, nor how long the bytes of one head may
+trickle, nor how slow a body is as long as it is never silent. This backend, which every connection of a
+client goes through, does. Source: RFC 9110, 15.2 (1xx); RFC 9112, 7.1 (chunks).
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore
+import httpx
+
+__all__ = ["GuardedStream", "RateMeter", "SlowTransfer", "UnboundedAnswer", "guard"]
+
+# The minimum rate is an average over this much time spent waiting for the network.
+WINDOW_S = 60.0
+_SLICES = 60
+# h11 takes 100 KiB for one head; a redirect with a signed address has 4 KiB.
+_MAX_HEAD_BYTES = 128 << 10
+_MAX_INFORMATIONAL = 20
+# One byte a chunk, as some programs send, is 6 bytes on the wire.
+_MAX_FRAMING_FACTOR, _FREE_FRAMING_BYTES = 16, 1 << 20
+_STATUS_LINE = re.compile(rb"HTTP/1\.\d ([1-9])\d\d")
+_STATUS_LINE_BYTES = 12
+
+
+class SlowTransfer(httpcore.ReadError):
+    """Bytes come, but too slowly. The text says how many in which time."""
+
+
+class UnboundedAnswer(httpcore.RemoteProtocolError):
+    """An answer with more around its content than any has. The text says of what, as a predicate."""
+
+
+class RateMeter:
+    """The average rate of all connections of one client, over the time that they waited for the network.
+
+    Time that this process spends elsewhere (unpacking, writing, stopped by a signal) isn't counted, and
+    time in which several connections wait is counted once. May be shared between threads.
+    """
+
+    def __init__(self, min_bytes_per_s: int) -> None:
+        self.min_bytes_per_s = min_bytes_per_s
+        self._lock = threading.Lock()
+        self._waiting = 0
+        self._since_s = 0.0
+        self._clear()
+
+    def _clear(self) -> None:
+        self._slices: deque[list[float]] = deque()  # Seconds and bytes, the oldest first.
+        self._seconds = self._bytes = 0.0
+
+    def begin(self) -> None:
+        """A connection begins to wait."""
+        with self._lock:
+            if not self._waiting:
+                self._since_s = time.monotonic()
+            self._waiting += 1
+
+    def end(self, size_bytes: int, longest_s: float) -> None:
+        """It has waited, `longest_s` at most, and received so many bytes. Raises SlowTransfer."""
+        with self._lock:
+            now_s = time.monotonic()
+            # A longer time is one in which the process was stopped.
+            self._add(min(now_s - self._since_s, longest_s), size_bytes)
+            self._since_s = now_s
+            self._waiting -= 1
+            if self._seconds < WINDOW_S or self._bytes >= self.min_bytes_per_s * self._seconds:
+                return
+            text = f"{self._bytes:.0f} bytes in {self._seconds:.0f} s"
+            self._clear()
+        raise SlowTransfer(text)
+
+    def _add(self, seconds: float, size_bytes: int) -> None:
+        if not self._slices or self._slices[-1][0] >= WINDOW_S / _SLICES:
+            self._slices.append([0.0, 0.0])
+        newest = self._slices[-1]
+        newest[0] += seconds
+        newest[1] += size_bytes
+        self._seconds += seconds
+        self._bytes += size_bytes
+        while self._seconds - self._slices[0][0] >= WINDOW_S:
+            oldest_s, oldest_bytes = self._slices.popleft()
+            self._seconds -= oldest_s
+            self._bytes -= oldest_bytes
+
+
+class _Head:
+    """What came since a request was sent and before its answer was understood."""
+
+    def __init__(self) -> None:
+        self.began_s: float | None = None
+        self._size_bytes = self._informational = 0
+        self._end = b""
+        self._is_final = False
+
+    def check(self) -> None:
+        """Raises UnboundedAnswer before more is read than an answer may have. The last read may hold body."""
+        if self._size_bytes > _MAX_HEAD_BYTES:
+            raise UnboundedAnswer(f"sends more than {_MAX_HEAD_BYTES >> 10} KiB of headers")
+
+    def take(self, data: bytes) -> None:
+        """Counts the bytes, and the informational answers in them. Raises UnboundedAnswer."""
+        if self.began_s is None:
+            self.began_s = time.monotonic()
+        self._size_bytes += len(data)
+        window = self._end + data
+        for found in _STATUS_LINE.finditer(window):
+            self._is_final |= found[1] != b"1"
+            self._informational += not self._is_final
+        self._end = window[-(_STATUS_LINE_BYTES - 1) :]
+        if self._informational > _MAX_INFORMATIONAL:
+            raise UnboundedAnswer(f"sends more than {_MAX_INFORMATIONAL} informational answers")
+
+
+class GuardedStream(httpcore.NetworkStream):
+    """A connection that counts: the head of each answer until it is understood, then the rate of the body."""
+
+    def __init__(self, inner: httpcore.NetworkStream, meter: RateMeter) -> None:
+        self._inner = inner
+        self._meter = meter
+        self._head: _Head | None = None
+        self._body_bytes = 0
+
+    def head_received(self) -> None:
+        """The answer is understood: what comes now is its body."""
+        self._head, self._body_bytes = None, 0
+
+    def check_framing(self, content_bytes: int) -> None:
+        """Raises UnboundedAnswer where the body so far is nearly all framing, such as chunk extensions."""
+        if self._body_bytes > _FREE_FRAMING_BYTES + _MAX_FRAMING_FACTOR * content_bytes:
+            raise UnboundedAnswer("sends chunks with next to nothing in them")
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """The next bytes. Raises what httpcore does, SlowTransfer and UnboundedAnswer."""
+        if self._head is not None:
+            return self._read_head(self._head, max_bytes, timeout)
+        if not self._meter.min_bytes_per_s:
+            data = self._inner.read(max_bytes, timeout)
+            self._body_bytes += len(data)
+            return data
+        data = b""
+        self._meter.begin()
+        try:
+            data = self._inner.read(max_bytes, timeout)
+            self._body_bytes += len(data)
+        finally:
+            self._meter.end(len(data), WINDOW_S if timeout is None else timeout)
+        return data
+
+    def _read_head(self, head: _Head, max_bytes: int, timeout: float | None) -> bytes:
+        """Of a head whose first byte came, the rest has to come within one timeout."""
+        head.check()
+        if timeout is not None and head.began_s is not None:
+            left_s = head.began_s + timeout - time.monotonic()
+            if left_s <= 0:
+                raise httpcore.ReadTimeout("The head of the answer takes too long")
+            timeout = left_s
+        data = self._inner.read(max_bytes, timeout)
+        head.take(data)
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Sends the bytes of a request, whose answer comes next."""
+        if buffer:
+            self._head = _Head()
+        self._inner.write(buffer, timeout)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._inner.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        """The same connection secured. The timeout is that of the whole handshake."""
+        return GuardedStream(self._inner.start_tls(ssl_context, server_hostname, timeout), self._meter)
+
+    def get_extra_info(self, info: str) -> Any:
+        """What httpcore asks of a connection."""
+        return self._inner.get_extra_info(info)
+
+
+class _GuardedBackend(httpcore.NetworkBackend):
+    """Opens guarded connections."""
+
+    def __init__(self, inner: httpcore.NetworkBackend, meter: RateMeter) -> None:
+        self._inner = inner
+        self._meter = meter
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        """A connection to the host, or to a proxy."""
+        inner = self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
+        return GuardedStream(inner, self._meter)
+
+    def sleep(self, seconds: float) -> None:
+        """Waits, as httpcore's backends do."""
+        self._inner.sleep(seconds)
+
+
+def guard(client: httpx.Client, meter: RateMeter) -> None:
+    """Has all connections of the client, those to its proxies too, go through guarded streams."""
+    # httpx passes no backend on to httpcore, whose pools take one: it is put into theirs.
+    transports = [client._transport, *client._mounts.values()]
+    for pool in (transport._pool for transport in transports if isinstance(transport, httpx.HTTPTransport)):
+        pool._network_backend = _GuardedBackend(pool._network_backend, meter)
