@@ -195,9 +195,20 @@ def _to_list(info: SavedModelInfo) -> list[Variable]:
     return [one for one in own if one.node in used]
 
 
+# What TensorFlow says of reference variables, and of inputs that ops took before TensorFlow 2.
+_OLD_GRAPH = ("reference type", "_ref", "UnliftableError", "Unable to lift", "Shape must be rank")
+
+
 def _hint(said: str) -> str:
     if "tags=" in said or "MetaGraphDef associated with tags" in said:
         return "See its tags, of which one set is to be chosen: hubcli inspect MODEL"
     if "Op type not registered" in said:
         return "The model needs a package with that op, such as tensorflow_text."
+    if any(part in said for part in _OLD_GRAPH):
+        return (
+            "It is a graph of TensorFlow 1 that TensorFlow 2 doesn't load; values of a file can still be "
+            "written into it: hubcli finetune-export MODEL DEST --weights FILE"
+        )
+    if "attr" in said and "not in Op" in said:
+        return "A newer TensorFlow wrote it: pip install -U tensorflow"
     return "See what is broken: hubcli verify MODEL; the whole traceback: --debug"
