@@ -16,6 +16,7 @@ from hubcli.formats.bundle import BundleIndex
 from hubcli.formats.files import INDEX_FILE, MAIN_FILES, contents
 from hubcli.formats.tensors import ByteOrder
 from hubcli.pipeline import share
+from hubcli.regular_file import open_regular
 from hubcli.savedmodel.assets import climbs_out, declared_assets
 from hubcli.savedmodel.fault import Fault
 from hubcli.savedmodel.stretch import OnBytes, Stretch, apart, stored_tensors
@@ -192,7 +193,7 @@ class ModelCheck:
 
 def _shortness(shard: Path, size_bytes: int, needed_bytes: int) -> str:
     """What to say of a shard that is too short: what it is instead, where its beginning tells."""
-    with shard.open("rb") as file:
+    with open_regular(shard, is_buffered=True) as file:
         head = file.read(_HEAD_BYTES)
     try:
         refuse_look_alike("it", head)

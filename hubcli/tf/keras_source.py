@@ -17,6 +17,7 @@ from typing import Any
 
 from hubcli.errors import BrokenModelError, NotFoundError, UsageError
 from hubcli.formats.files import MAIN_FILES
+from hubcli.regular_file import open_regular, read_regular
 from hubcli.tf.importing import KerasGeneration, import_h5py
 
 __all__ = ["KerasFormat", "KerasSource"]
@@ -61,7 +62,7 @@ class KerasSource:
         try:
             if path.is_dir():
                 return cls._of_directory(path)
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 magic = file.read(8)
         except FileNotFoundError as error:
             raise NotFoundError(f"{path} doesn't exist", hint="Check the path.") from error
@@ -89,13 +90,13 @@ class KerasSource:
                 f"{path} is a SavedModel, but {_METADATA_FILE}, from which Keras makes a model, isn't in it",
                 hint="Export it as it is, or give the .keras or .h5 file of the model.",
             )
-        has_code = _LAMBDA_CODE.search(metadata.read_bytes()) is not None
+        has_code = _LAMBDA_CODE.search(read_regular(metadata)) is not None
         return cls(path, KerasFormat.SAVED_MODEL, KerasGeneration.KERAS_2, "", ("",) if has_code else ())
 
     @classmethod
     def _of_archive(cls, path: Path) -> KerasSource:
         try:
-            with zipfile.ZipFile(path) as archive:
+            with open_regular(path, is_buffered=True) as opened, zipfile.ZipFile(opened) as archive:
                 names = set(archive.namelist())
                 if not {"config.json", "metadata.json"} <= names:
                     raise UsageError(
@@ -103,7 +104,7 @@ class KerasSource:
                         hint="Give what model.save('MODEL.keras') wrote.",
                     )
                 metadata, config = (_member(archive, name, path) for name in ("metadata.json", "config.json"))
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, OSError) as error:
             raise BrokenModelError(f"{path} is damaged: {error}", hint="Copy or save it again.") from error
         version = str(metadata.get("keras_version", ""))
         generation = KerasGeneration.of_version(version)
@@ -113,7 +114,7 @@ class KerasSource:
     def _of_hdf5(cls, path: Path) -> KerasSource:
         h5py = import_h5py()
         try:
-            with h5py.File(path, "r") as file:
+            with open_regular(path, is_buffered=True) as opened, h5py.File(opened, "r") as file:
                 version, config = _text(file.attrs.get("keras_version")), file.attrs.get("model_config")
         except OSError as error:
             raise BrokenModelError(f"{path} is damaged: {error}", hint="Copy or save it again.") from error
