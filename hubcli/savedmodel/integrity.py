@@ -16,6 +16,7 @@ from hubcli.formats.bundle import BundleIndex
 from hubcli.formats.files import INDEX_FILE, MAIN_FILES, contents
 from hubcli.formats.tensors import ByteOrder
 from hubcli.pipeline import share
+from hubcli.places import on_disk
 from hubcli.regular_file import open_regular
 from hubcli.savedmodel.assets import climbs_out, declared_assets
 from hubcli.savedmodel.fault import Fault
@@ -109,7 +110,7 @@ class ModelCheck:
         for record in records:
             self._files.add(record.path)
             try:
-                status = os.lstat(self._model / record.path)
+                status = os.lstat(self._model / on_disk(record.path))
             except (FileNotFoundError, NotADirectoryError):
                 self._fault("missing", "is missing", record.path)
                 continue
