@@ -129,7 +129,7 @@ _hubcli_options() {
     rm) options=(--force --dry-run --yes -y --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
     pin) options=(--json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
     unpin) options=(--json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    doctor) options=(--network --python --mirror --cacert --timeout --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
+    doctor) options=(--network --python --fix --mirror --cacert --timeout --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
   esac
 }
 

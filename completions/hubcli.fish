@@ -227,6 +227,7 @@ complete -c hubcli -n '__hubcli_at gc rm' -l yes -s y -d 'Don\'t ask before mode
 complete -c hubcli -n '__hubcli_at rm' -l force -d 'Remove pinned models too'
 complete -c hubcli -n '__hubcli_at doctor' -l network -d 'Send a request to each host; nothing is sent without'
 complete -c hubcli -n '__hubcli_at doctor' -l python -r -F -d 'Look at the packages of this interpreter or virtual environment'
+complete -c hubcli -n '__hubcli_at doctor' -l fix -d 'Remove what killed exports left'
 complete -c hubcli -n '__hubcli_at doctor' -l timeout -x -d 'With --network: give up when a host is silent for so long'
 complete -c hubcli -n '__hubcli_at_argument fetch 0' -a '\'example://mul/1\' (__hubcli_handles)'
 complete -c hubcli -n '__hubcli_at_argument fetch 0; and __hubcli_is_no_handle' -F

@@ -222,6 +222,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'doctor' = @(
             @('--network', 'Send a request to each host; nothing is sent without'),
             @('--python', 'Look at the packages of this interpreter or virtual environment'),
+            @('--fix', 'Remove what killed exports left'),
             @('--mirror', 'Ask this URL for handles with this prefix. Repeatable. [env: HUBCLI_MIRRORS]'),
             @('--cacert', 'Believe these certificate authorities alone. [env: SSL_CERT_FILE]'),
             @('--timeout', 'With --network: give up when a host is silent for so long'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from hubcli.errors import UsageError
 from hubcli.url import without_secrets
 
-__all__ = ["absolute", "in_home", "users_own"]
+__all__ = ["absolute", "in_home", "on_disk", "users_own"]
 
 _APP_NAME = "hubcli"
 # A Path has already made one slash of two.
@@ -35,6 +36,14 @@ def absolute(text: str, source: str) -> Path:
         raise UsageError(
             f"{source} is '{text}', the home of an unknown user", hint="Name a directory."
         ) from error
+
+
+def on_disk(name: str) -> str:
+    """The name, which an archive or a record holds in UTF-8, as the system takes it in any locale.
+
+    In the C locale without UTF-8 mode Python's file names are ASCII, and other bytes are escaped.
+    """
+    return name if name.isascii() else os.fsdecode(name.encode("utf-8", "surrogateescape"))
 
 
 def in_home(name: str) -> Path | None:

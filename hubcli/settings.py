@@ -24,6 +24,7 @@ __all__ = [
     "ShellHomes",
     "UpkeepRules",
     "environment",
+    "export_records",
 ]
 
 DEFAULT_MIN_RATE = 1024  # Bytes a second.
@@ -148,6 +149,16 @@ class Settings:
             if rewritten is not None:
                 return rewritten
         return url
+
+
+def export_records() -> Path | None:
+    """Where exports that run are noted, there or not; None for a user without a home."""
+    from platformdirs import user_state_path
+
+    try:
+        return users_own(user_state_path, "the state of exports", "XDG_STATE_HOME") / "exports"
+    except UsageError:
+        return None
 
 
 def environment() -> Mapping[str, str]:

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from hubcli.archive.tree import Tree, TreeNode
 from hubcli.errors import NotFoundError, TruncatedError
+from hubcli.regular_file import open_regular
 
 __all__ = ["copy_tree"]
 
@@ -39,7 +40,7 @@ def copy_tree(tree: Tree, destination: Path, on_bytes: OnBytes = lambda size: No
 
 def _copy(node: TreeNode, target: Path, on_bytes: OnBytes) -> None:
     try:
-        source = node.path.open("rb", buffering=0)
+        source = open_regular(node.path)
     except OSError as error:
         raise NotFoundError(f"{node.path} can't be read: {error.strerror}", hint="Check its mode.") from error
     with source, target.open("xb", buffering=0) as made:

@@ -26,6 +26,7 @@ from isal import isal_zlib
 from hubcli.archive.tree import Tree, TreeNode
 from hubcli.errors import NotFoundError, TruncatedError
 from hubcli.pipeline import Ahead
+from hubcli.regular_file import open_regular
 
 __all__ = ["PackedArchive", "archive_size_bytes", "pack"]
 
@@ -115,7 +116,7 @@ def _content(node: TreeNode, on_bytes: OnBytes) -> Iterator[bytes]:
     """The bytes of the file, exactly as many as its header tells."""
     left = node.size_bytes
     try:
-        with node.path.open("rb", buffering=0) as file:
+        with open_regular(node.path) as file:
             while piece := file.read(_READ_BYTES):
                 left -= len(piece)
                 if left < 0:

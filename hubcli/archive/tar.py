@@ -15,11 +15,13 @@ from hubcli.archive.limits import Limits
 from hubcli.archive.members import Member, MemberStream
 from hubcli.archive.reader import ChunkReader
 from hubcli.errors import IntegrityError, TruncatedError, UnsafeArchiveError
+from hubcli.quantity import format_size
 
 __all__ = ["BLOCK_BYTES", "walk_tar"]
 
 BLOCK_BYTES = 512
-_MAX_EXTENSION_BYTES = 1 << 20
+_MAX_EXTENSION_BYTES = 1 << 20  # Of a member, in all of its extension headers.
+_HEADERS_HINT = "If you trust it: --max-headers SIZE."
 # GNU tar fills up to 10 KiB, tapes to some MiB.
 _MAX_PADDING_BYTES = 64 << 20
 _NUMBER = re.compile(rb" *([0-7]*)[ \0]*")
@@ -66,16 +68,55 @@ def _number(field: bytes) -> int:
     return int(match[1] or b"0", 8)
 
 
+class _HeaderBudget:
+    """The extension headers that came so far, against their limits."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._bytes = 0
+        self._records_left = limits.header_records
+
+    def take(self, size_bytes: int, of_member_bytes: int) -> None:
+        """Counts a header before it is read; `of_member_bytes` are those of its member before it."""
+        if of_member_bytes + size_bytes > _MAX_EXTENSION_BYTES:
+            raise UnsafeArchiveError(
+                f"The archive has extension headers of {of_member_bytes + size_bytes} bytes for one member"
+            )
+        self._bytes += size_bytes
+        if self._bytes > self._limits.header_bytes:
+            size = format_size(self._limits.header_bytes)
+            raise UnsafeArchiveError(
+                f"The archive has more than {size} of extension headers", hint=_HEADERS_HINT
+            )
+
+    def take_record(self) -> None:
+        """Counts a record of a pax header."""
+        self._records_left -= 1
+        if self._records_left < 0:
+            raise UnsafeArchiveError(
+                f"The archive's extension headers have more than {self._limits.header_records} records",
+                hint=_HEADERS_HINT,
+            )
+
+
 class _Overrides:
     """What extension headers say about the next member instead of its own header."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: _HeaderBudget) -> None:
         self.name: bytes | None = None
         self.size: int | None = None
+        self.header_bytes = 0
+        self._budget = budget
+
+    def take(self, size_bytes: int) -> None:
+        """Counts a header of the next member. Raises UnsafeArchiveError for a byte too many."""
+        self._budget.take(size_bytes, self.header_bytes)
+        self.header_bytes += size_bytes
 
     def read_pax(self, data: bytes, *, is_global: bool) -> None:
         position = 0
         while position < len(data):
+            self._budget.take_record()
             match = _PAX_RECORD.match(data, position)
             end = position + int(match[1]) if match else 0
             if match is None or not match.end() < end <= len(data) or data[end - 1 : end] != b"\n":
@@ -106,7 +147,8 @@ def walk_tar(reader: ChunkReader, limits: Limits) -> MemberStream:
     member that must not be unpacked or one too many, TruncatedError where the
     end marker is missing, IntegrityError for damage.
     """
-    overrides, count = _Overrides(), 0
+    budget, count = _HeaderBudget(limits), 0
+    overrides = _Overrides(budget)
     while True:
         if reader.at_end():
             raise TruncatedError(f"The archive ends after {count} members without an end marker")
@@ -123,11 +165,9 @@ def walk_tar(reader: ChunkReader, limits: Limits) -> MemberStream:
             )
         if header.type in (_PAX, _PAX_GLOBAL, _GNU_LONG_NAME):
             _read_extension(reader, header, overrides)
-            if reader.position > _most_bytes(limits):
-                raise UnsafeArchiveError("The archive's extension headers exceed every limit")
             continue
         member = _member(header, overrides)
-        overrides = _Overrides()
+        overrides = _Overrides(budget)
         end = reader.position + member.size_bytes + -member.size_bytes % BLOCK_BYTES
         yield member, reader.stream(member.size_bytes)
         for _ in reader.stream(end - reader.position):
@@ -135,8 +175,7 @@ def walk_tar(reader: ChunkReader, limits: Limits) -> MemberStream:
 
 
 def _read_extension(reader: ChunkReader, header: _Header, overrides: _Overrides) -> None:
-    if header.size > _MAX_EXTENSION_BYTES:
-        raise UnsafeArchiveError(f"The archive has an extension header of {header.size} bytes")
+    overrides.take(header.size)
     data = reader.read(header.size + -header.size % BLOCK_BYTES)[: header.size]
     if header.type == _GNU_LONG_NAME:
         overrides.name = data.rstrip(b"\0")
@@ -163,11 +202,6 @@ def _member(header: _Header, overrides: _Overrides) -> Member:
     if is_directory and size:
         raise UnsafeArchiveError(f"The archive's directory {shown!r} claims to hold {size} bytes")
     return Member(name, is_directory, size)
-
-
-def _most_bytes(limits: Limits) -> int:
-    """How long a stream can be that keeps to the limits: each member with a header and its padding."""
-    return limits.unpacked_bytes + (limits.members + 1) * 2 * BLOCK_BYTES
 
 
 def _drain(reader: ChunkReader) -> None:

@@ -15,6 +15,7 @@ from hubcli.archive.members import Member, MemberStream
 from hubcli.archive.names import NameRules
 from hubcli.errors import NotFoundError, UnsafeArchiveError
 from hubcli.quantity import format_size
+from hubcli.regular_file import open_regular
 
 __all__ = ["Tree", "TreeNode", "walk_tree"]
 
@@ -125,7 +126,7 @@ def _node(path: Path, name: str) -> TreeNode:
 
 
 def _read(path: Path) -> Iterator[memoryview]:
-    with _reading(path), path.open("rb", buffering=0) as file:
+    with _reading(path), open_regular(path) as file:
         while piece := file.read(_READ_BYTES):
             yield memoryview(piece)
 

@@ -13,6 +13,7 @@ from hubcli.archive.limits import Limits
 from hubcli.archive.members import FileRecord, Member, MemberStream
 from hubcli.archive.names import NameRules
 from hubcli.errors import DiskFullError, TruncatedError, UnsafeArchiveError
+from hubcli.places import on_disk
 from hubcli.quantity import format_size
 
 __all__ = ["lift_wrapping_folder", "require_room", "unpack"]
@@ -37,7 +38,8 @@ def unpack(
     rules, total, records = NameRules(limits), 0, []
     for member, pieces in members:
         segments = rules.accept(member.name, is_directory=member.is_directory)
-        _make_folders(destination, segments if member.is_directory else segments[:-1])
+        names = tuple(map(on_disk, segments))
+        _make_folders(destination, names if member.is_directory else names[:-1])
         if member.is_directory:
             continue
         total += member.size_bytes
@@ -47,7 +49,7 @@ def unpack(
                 hint="If you trust it: --max-unpacked SIZE.",
             )
         require_room(destination, member.size_bytes, repr(member.name))
-        digest = _write(destination.joinpath(*segments), member, pieces, on_bytes)
+        digest = _write(destination.joinpath(*names), member, pieces, on_bytes)
         records.append(FileRecord("/".join(segments), member.size_bytes, digest))
     return tuple(sorted(records, key=lambda record: record.path))
 
@@ -103,7 +105,7 @@ def lift_wrapping_folder(
     tops = list(destination.iterdir())
     if len(tops) != 1 or not tops[0].is_dir():
         return None, records
-    wrapping = tops[0].name
+    wrapping = os.fsencode(tops[0].name).decode("utf-8", "surrogateescape")  # As the records have it.
     # Under another name first: the folder may hold a member of its own name.
     aside = tops[0].rename(destination / f".{uuid.uuid4().hex}")
     for child in aside.iterdir():

@@ -16,6 +16,7 @@ from hubcli.cache.footprint import Footprint, Tally
 from hubcli.cache.layout import EntryPaths, is_key
 from hubcli.cache.manifest import Manifest
 from hubcli.formats.files import MAIN_FILES
+from hubcli.places import on_disk
 
 __all__ = ["Entry", "LastUse", "Look", "UseSource"]
 
@@ -105,7 +106,7 @@ class Entry:
         accessed_at_s, tally, problem = None, Tally(), None
         for file in self.manifest.files:
             try:
-                status = os.lstat(f"{folder}/{file.path}")
+                status = os.lstat(f"{folder}/{on_disk(file.path)}")
             except (FileNotFoundError, NotADirectoryError):
                 problem = f"{file.path} is missing"
                 break

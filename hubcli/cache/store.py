@@ -27,9 +27,11 @@ from hubcli.cache.manifest import Manifest
 from hubcli.cache.owner import LockOwner
 from hubcli.errors import LockLostError
 from hubcli.handle import Handle, key_of
+from hubcli.regular_file import read_regular
 
 __all__ = ["Staging", "Store"]
 
+_MAX_RECORD_BYTES = 1 << 27
 _TAG = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
     "# This directory is a cache of TensorFlow SavedModels, made by hubcli.\n"
@@ -134,7 +136,7 @@ class Staging:
 
 def _read_or_none(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8", errors="surrogateescape")
+        return read_regular(path, _MAX_RECORD_BYTES).decode("utf-8", "surrogateescape")
     except OSError:
         return None
 

@@ -33,6 +33,7 @@ Python: TypeAlias = Annotated[
     ),
     Offered(files=True),
 ]
+Fix: TypeAlias = Annotated[bool, typer.Option("--fix", help="Remove what killed exports left.")]
 Timeout: TypeAlias = Annotated[
     str, typer.Option(metavar="TIME", help="With --network: give up when a host is silent for so long.")
 ]
@@ -42,6 +43,7 @@ def doctor_command(
     hosts: Hosts = None,
     network: Network = False,
     python: Python = None,
+    fix: Fix = False,
     mirror: Mirrors = None,
     ca_file: CaFile = None,
     timeout: Timeout = "10s",
@@ -76,6 +78,7 @@ def doctor_command(
         mirrors=tuple(mirror or ()),
         ca_file=ca_file,
         timeout_s=parse_duration_s(timeout),
+        fix=fix,
     )
     no_color = no_color or Surroundings.read().is_without_color
     output = Output(as_json=as_json, quiet=quiet, no_color=no_color)

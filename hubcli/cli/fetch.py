@@ -35,6 +35,7 @@ __all__ = ["fetch_command"]
 _LIMITS = "Limits, for archives that you trust"
 _DEFAULTS = Limits()
 _MAX_UNPACKED = format_size(_DEFAULTS.unpacked_bytes).replace(" ", "")
+_MAX_HEADERS = format_size(_DEFAULTS.header_bytes).replace(" ", "")
 
 Handles: TypeAlias = Annotated[
     list[str] | None,
@@ -104,6 +105,10 @@ MaxDepth: TypeAlias = Annotated[
     int, typer.Option(min=1, metavar="N", help="Directories within each other.", rich_help_panel=_LIMITS)
 ]
 
+MaxHeaders: TypeAlias = Annotated[
+    str, typer.Option(metavar="SIZE", help="Bytes of extension headers.", rich_help_panel=_LIMITS)
+]
+
 
 def fetch_command(
     handles: Handles = None,
@@ -129,6 +134,7 @@ def fetch_command(
     max_members: MaxMembers = _DEFAULTS.members,
     max_path_length: MaxPathLength = _DEFAULTS.path_bytes,
     max_depth: MaxDepth = _DEFAULTS.path_depth,
+    max_headers: MaxHeaders = _MAX_HEADERS,
     as_json: AsJson = False,
     quiet: Quiet = False,
     offline: Offline = False,
@@ -165,7 +171,13 @@ def fetch_command(
         no_color=no_color,
         min_rate=min_rate,
     )
-    limits = Limits(parse_size_bytes(max_unpacked), max_members, max_path_length, max_depth)
+    limits = Limits(
+        parse_size_bytes(max_unpacked),
+        max_members,
+        max_path_length,
+        max_depth,
+        parse_size_bytes(max_headers),
+    )
     options = FetchOptions(
         local=local,
         sha256=sha256.lower() if sha256 else None,

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
+from hubcli.cli.help_output import help_output
 from hubcli.cli.interrupts import turn_signals_into_interrupts
 from hubcli.cli.output import Output, error_document
-from hubcli.errors import BrokenPipe, ExitStatus, HubcliError, Interrupted, OutputError
+from hubcli.errors import BrokenPipe, ExitStatus, HubcliError, Interrupted, OutputError, UsageError
 
 __all__ = ["run"]
 
@@ -20,11 +21,19 @@ def run(argv: Sequence[str]) -> int:
     _prepare_streams()
     turn_signals_into_interrupts()
     try:
-        return _run(argv)
+        with help_output(argv):
+            return _run(argv)
     except HubcliError as error:
         return _report(error, argv)
     except KeyboardInterrupt:
         return _report(Interrupted("Interrupted"), argv)
+    except UnicodeEncodeError as error:
+        locale_error = UsageError(
+            f"This locale's encoding, {error.encoding}, can't hold {error.object[error.start : error.end]!a}",
+            hint="Set a locale of UTF-8: export LC_ALL=C.UTF-8",
+        )
+        locale_error.__cause__ = error
+        return _report(locale_error, argv)
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback without --debug
         fault = HubcliError(
             f"hubcli has a fault: {type(error).__name__}: {error}",

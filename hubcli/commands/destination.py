@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hubcli.cache.disk import exchange_at_once, remove_tree
-from hubcli.errors import DiskFullError, OutputError, UsageError, means_full
+from hubcli.cache.disk import exchange_at_once
+from hubcli.commands.staging import Staging, remove_leftovers_of
+from hubcli.errors import DiskFullError, NotFoundError, OutputError, UsageError, means_full
+from hubcli.regular_file import NotRegularError
 
 __all__ = ["require_free", "staged_output"]
-
-_SHOWN_CHARACTERS = 40  # Of the place's name in that of the temporary directory: names end at 255 bytes.
 
 
 def require_free(
@@ -50,23 +49,30 @@ def staged_output(
 ) -> Iterator[Path]:
     """A path at which a directory or a file is to be made; then it is renamed to the destination.
 
-    The path is the one name in a hidden directory beside the destination;
-    other names in it are the caller's to use. What `force` replaces stays in
+    The path is a name in a hidden directory beside the destination, which is locked as long as the
+    process lives; other names in it but `old` and `lock` are the caller's to use. What killed exports to
+    the same destination left beside it is removed first. What `force` replaces stays in
     its place until the rename. However the context ends, an interrupt
     included, the hidden directory goes, with what was replaced; after an error
     the destination is as it was. Raises what `require_free` does, OutputError,
     DiskFullError.
     """
+    remove_leftovers_of(_resolved(destination))
     place = require_free(destination, cache_root=cache_root, force=force, source=source, read=read)
-    hidden = place.with_name(f".{place.name[:_SHOWN_CHARACTERS]}.{uuid.uuid4().hex[:12]}.hubcli-tmp")
+    staging = Staging(place)
     made = [folder for folder in place.parents if not folder.exists()]
     try:
-        with _swept(hidden, made), _swept(hidden, made):  # Twice: an interrupt may come as late as the first.
-            hidden.mkdir(parents=True)
-            staged = hidden / "new"
+        # Twice: an interrupt may come as late as the first.
+        with staging, _swept(staging, made), _swept(staging, made):
+            staging.make()
+            staged = staging.path / "new"
             yield staged
             require_free(destination, cache_root=cache_root, force=force, source=source, read=read)
             _publish(staged, place)
+    except NotRegularError as error:  # Of the source's files, which the destination has no part in.
+        raise NotFoundError(
+            f"{error.filename} can't be read: {error.strerror}", hint="Put the file back and try again."
+        ) from error
     except OSError as error:
         raise _unwritable(destination, error) from error
 
@@ -135,12 +141,12 @@ def _publish(staged: Path, place: Path) -> None:
 
 
 @contextmanager
-def _swept(hidden: Path, made: Sequence[Path]) -> Iterator[None]:
-    """In the end removes the hidden directory, and of the directories that were made those that are empty."""
+def _swept(staging: Staging, made: Sequence[Path]) -> Iterator[None]:
+    """In the end removes the staging directory, and of those that were made the ones that are empty."""
     try:
         yield
     finally:
-        remove_tree(hidden)
+        staging.remove()
         with suppress(OSError):
             for folder in made:
                 folder.rmdir()

@@ -10,6 +10,7 @@ from hubcli.commands.checkup import (
     configuration,
     credentials,
     entries,
+    exports,
     hosts,
     network,
     packages,
@@ -30,6 +31,7 @@ _CHECKUPS: tuple[tuple[Section, str, _Checkup], ...] = (
     (Section.CACHE, "hub-load", sharing.check_hub_load),
     (Section.CACHE, "load-format", sharing.check_load_format),
     (Section.CACHE, "entries", entries.check_entries),
+    (Section.CACHE, "exports", exports.check_exports),
     (Section.CACHE, "kagglehub", sharing.check_kagglehub),
     (Section.NETWORK, "offline", network.check_offline),
     (Section.NETWORK, "mirrors", network.check_mirrors),
@@ -74,6 +76,8 @@ def doctor(
     options: DoctorOptions | None = None, *, environment: Mapping[str, str] | None = None
 ) -> Diagnosis:
     """Looks at the cache, the network, credentials, packages and settings. Imports no TensorFlow.
+
+    Changes nothing but with `fix`, which removes what killed exports left.
 
     A check that fails is a problem among the others and stops none. Raises UsageError for options that
     contradict each other.

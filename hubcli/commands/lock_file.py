@@ -22,6 +22,7 @@ from hubcli.commands.listener import Listener
 from hubcli.commands.promise import Promise
 from hubcli.errors import DiskFullError, HandleError, OutputError, UsageError, means_full
 from hubcli.handle import Handle
+from hubcli.regular_file import read_regular
 from hubcli.settings import Settings
 
 __all__ = ["LOCK_VERSION", "LockFile", "LockedModel", "require_merged"]
@@ -115,8 +116,7 @@ class LockFile:
     def read(cls, path: Path) -> LockFile:
         """The lock file at the path. Raises UsageError where none can be read and understood."""
         try:
-            with path.expanduser().open("rb") as file:
-                content = file.read(_MAX_LOCK_BYTES + 1)
+            content = read_regular(path.expanduser(), _MAX_LOCK_BYTES + 1)
         except (OSError, RuntimeError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UsageError(

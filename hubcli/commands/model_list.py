@@ -17,6 +17,7 @@ from hubcli.commands.fetch_options import FetchOptions
 from hubcli.commands.lock_file import LockFile, require_merged
 from hubcli.errors import HandleError, HubcliError, Interrupted, UsageError
 from hubcli.handle import Handle, HandleKind
+from hubcli.regular_file import open_stream
 from hubcli.url import without_secrets
 
 __all__ = ["Asked", "Order", "Wanted", "models_of", "wanted_models"]
@@ -24,6 +25,7 @@ __all__ = ["Asked", "Order", "Wanted", "models_of", "wanted_models"]
 _Outcome = TypeVar("_Outcome")
 
 _MAX_LIST_BYTES = 16 << 20
+_FIFO_WAIT_S = 30.0
 # As in pip's lists: a fragment of a URL has no space before it.
 _COMMENT = re.compile(r"(^|\s)#.*")
 _OPTION = re.compile(r"\s--")
@@ -139,8 +141,7 @@ def _read(name: str) -> str:
     shown = "Standard input" if name == "-" else name
     try:
         if name != "-":
-            with Path(name).expanduser().open("rb") as file:
-                content = file.read(_MAX_LIST_BYTES + 1)
+            content = _content(Path(name).expanduser())
         elif sys.stdin is None:
             raise UsageError("Standard input is closed", hint="Pipe a list into hubcli fetch -r -")
         else:
@@ -153,6 +154,15 @@ def _read(name: str) -> str:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # As some shells of Windows write it.
         return content.decode("utf-16", "replace")
     return content.decode("utf-8-sig", "surrogateescape")
+
+
+def _content(path: Path) -> bytes:
+    """What the list holds, up to a byte too many. Raises OSError."""
+    content = b""
+    with open_stream(path, _FIFO_WAIT_S) as file:
+        while len(content) <= _MAX_LIST_BYTES and (piece := file.read(1 << 20)):
+            content += piece
+    return content
 
 
 def _listed(text: str, name: str) -> Iterator[Asked]:

@@ -24,6 +24,7 @@ from hubcli.errors import HandleError, NotFoundError, OfflineError, UsageError
 from hubcli.handle import Handle, HandleKind
 from hubcli.net.retries import DEFAULT_RETRIES, Retries
 from hubcli.pipeline import Ahead
+from hubcli.regular_file import open_regular, open_stream
 from hubcli.settings import Settings
 
 __all__ = [
@@ -155,7 +156,7 @@ def open_source(
         with _open_standard_input() as file:
             yield ArchiveSource("standard input", _chunks_of(file), None)
     elif local is not None:
-        with _open_path(_local_path(local)) as source:
+        with _open_path(_local_path(local), fifo_wait_s=settings.timeout_s) as source:
             yield source
     elif handle.path is not None:
         with _open_path(handle.path) as source:
@@ -255,11 +256,14 @@ def _local_path(text: str) -> Path:
 
 
 @contextmanager
-def _open_path(path: Path) -> Iterator[Source]:
+def _open_path(path: Path, fifo_wait_s: float | None = None) -> Iterator[Source]:
+    """The file or directory; a FIFO too where a wait is given, in seconds, for its first byte."""
     try:
         name = path.resolve().as_uri()
         size = path.stat().st_size
-        file = None if path.is_dir() else path.open("rb", buffering=0)
+        file = None
+        if not path.is_dir():
+            file = open_regular(path) if fifo_wait_s is None else open_stream(path, fifo_wait_s)
     except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise NotFoundError(f"{path} can't be opened: {reason}", hint="Check the path.") from error

@@ -13,6 +13,7 @@ from hubcli.formats.bundle import OBJECT_GRAPH_KEY, BundleEntry, BundleIndex
 from hubcli.formats.runs import Box, Run
 from hubcli.formats.tensor_values import PIECE_BYTES, TensorValues, file_pieces
 from hubcli.formats.tensors import check_size, check_tensor
+from hubcli.regular_file import open_regular, read_regular
 
 __all__ = ["Bundle", "BundleValues"]
 
@@ -38,7 +39,7 @@ class Bundle:
         if file.stat().st_size > _MAX_INDEX_BYTES:
             raise BrokenModelError(f"{file.name} is larger than 256 MiB")
         try:
-            index = BundleIndex.read(file.read_bytes())
+            index = BundleIndex.read(read_regular(file, _MAX_INDEX_BYTES))
         except BrokenModelError as error:
             raise BrokenModelError(f"{file.name}: {error.message}") from error
         if index.is_big_endian:
@@ -108,7 +109,7 @@ class BundleValues(TensorValues):
                     raise BrokenModelError(f"{self.key}: its slices don't make up the whole tensor")
                 position = run.end
                 if shard not in shards:
-                    file = stack.enter_context(self._bundle.shard(shard).open("rb", buffering=0))
+                    file = stack.enter_context(open_regular(self._bundle.shard(shard)))
                     shards[shard] = file.fileno()
                 first, last = max(run.start, start), min(run.end, end)
                 yield from _range(shards[shard], offset + first - run.start, last - first)

@@ -13,6 +13,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from hubcli.formats.wire import Bytes
+from hubcli.regular_file import AT_ONCE, open_at_once, require_regular
 
 __all__ = ["INDEX_FILE", "MAIN_FILES", "contents", "list_unnoticed", "open_unnoticed", "read_record"]
 
@@ -26,11 +27,15 @@ _MAX_RECORD_BYTES = 1 << 20
 
 
 def open_unnoticed(path: str, flags: int) -> int:
-    """An opener that leaves the file's access time as it is, where the system lets us.
+    """As `open_at_once`, but leaves the file's access time as it is, where the system lets us.
 
     For a cached model that time says when `hub.load` last read it: a check or a listing
     must not look like a use. Linux, open(2): O_NOATIME is for the file's owner.
     """
+    return require_regular(_open_noatime(path, flags | AT_ONCE), path)
+
+
+def _open_noatime(path: str, flags: int) -> int:
     try:
         return os.open(path, flags | getattr(os, "O_NOATIME", 0))
     except PermissionError:
@@ -43,7 +48,7 @@ def list_unnoticed(folder: str) -> Iterator[Iterator[os.DirEntry[str]]]:
 
     Raises OSError.
     """
-    descriptor = open_unnoticed(folder, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = _open_noatime(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with os.scandir(descriptor) as children:
             yield children
@@ -58,7 +63,7 @@ def contents(path: Path, *, for_outline: bool = False) -> Iterator[Bytes]:
     `for_outline` says that little of them will be looked at. Raises OSError.
     """
     with open(path, "rb", opener=open_unnoticed) as file:
-        if path.stat().st_size < (_OUTLINED_FROM_BYTES if for_outline else _MAPPED_FROM_BYTES):
+        if os.fstat(file.fileno()).st_size < (_OUTLINED_FROM_BYTES if for_outline else _MAPPED_FROM_BYTES):
             yield file.read()
             return
         with mmap(file.fileno(), 0, access=ACCESS_READ) as mapped:
@@ -71,7 +76,7 @@ def read_record(path: Path | str, max_bytes: int = _MAX_RECORD_BYTES) -> bytes:
     A cache is a directory where others write: a pipe would never answer, a device never end.
     Raises OSError.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    descriptor = open_at_once(os.fspath(path), os.O_RDONLY)
     try:
         return os.read(descriptor, max_bytes)
     finally:

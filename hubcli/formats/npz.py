@@ -19,6 +19,7 @@ from typing import IO, Any
 from hubcli.errors import BrokenModelError, TruncatedError
 from hubcli.formats.dtypes import DTYPE_ENUM, DType
 from hubcli.formats.tensor_values import PIECE_BYTES, TensorValues
+from hubcli.regular_file import open_regular
 
 __all__ = ["read_npz"]
 
@@ -48,7 +49,11 @@ def read_npz(path: Path) -> dict[str, TensorValues]:
     tensor: Python objects, text, arrays in Fortran order; OSError.
     """
     arrays: dict[str, TensorValues] = {}
-    with _reading(path.name), zipfile.ZipFile(path) as archive:
+    with (
+        _reading(path.name),
+        open_regular(path, is_buffered=True) as opened,
+        zipfile.ZipFile(opened) as archive,
+    ):
         members = archive.infolist()
         if len(members) > _MAX_MEMBERS:
             raise BrokenModelError(f"{path.name} holds {len(members)} files")
@@ -166,7 +171,8 @@ class _MemberValues(TensorValues):
         left = (self.size_bytes if end is None else end) - start
         with (
             _reading(self._path.name),
-            zipfile.ZipFile(self._path) as archive,
+            open_regular(self._path, is_buffered=True) as opened,
+            zipfile.ZipFile(opened) as archive,
             archive.open(self._member) as file,
         ):
             file.seek(self._start + start)

@@ -14,6 +14,7 @@ from typing import Any
 from hubcli.errors import BrokenModelError
 from hubcli.formats.dtypes import DTYPE_ENUM, DType
 from hubcli.formats.tensor_values import FileValues, TensorValues
+from hubcli.regular_file import open_regular
 
 __all__ = ["read_safetensors"]
 
@@ -72,7 +73,7 @@ def read_safetensors(path: Path) -> dict[str, TensorValues]:
 
 def _header(path: Path, size_bytes: int) -> tuple[dict[str, Any], int]:
     """The header, and where the tensors begin."""
-    with path.open("rb") as file:
+    with open_regular(path, is_buffered=True) as file:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
         if length > min(_MAX_HEADER_BYTES, size_bytes - _LENGTH_BYTES):
             raise BrokenModelError(f"{path.name} can't be read as safetensors: its header has no such length")

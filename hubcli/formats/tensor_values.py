@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hubcli.errors import TruncatedError
 from hubcli.formats.dtypes import DType
+from hubcli.regular_file import open_regular
 
 __all__ = ["PIECE_BYTES", "FileValues", "TensorValues", "file_pieces", "keep_freed_memory"]
 
@@ -73,7 +74,7 @@ def file_pieces(path: Path, start: int, end: int) -> Iterator[bytes]:
     """
     if start >= end:
         return
-    with path.open("rb", buffering=0) as file:
+    with open_regular(path) as file:
         file.seek(start)
         while start < end:
             wanted = min(PIECE_BYTES, end - start)

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 
 from hubcli.errors import CacheError, DiskFullError, LockLostError, means_full
+from hubcli.regular_file import read_regular
 
 __all__ = ["Segment", "Spool", "discard_spool", "resumable_bytes"]
 
@@ -212,7 +213,7 @@ def discard_spool(path: Path) -> None:
 
 
 def _opened(path: Path, flags: int, *, is_new: bool) -> int:
-    flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+    flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         return os.open(path, flags | (os.O_CREAT | os.O_EXCL if is_new else 0), 0o666)
     except FileExistsError as error:
@@ -230,7 +231,7 @@ def _journaled(path: Path, size_bytes: int, validator: str) -> list[tuple[int, i
             return []
         if _journal(path).stat().st_size > _MAX_JOURNAL_BYTES:
             return []
-        head, *lines = _journal(path).read_bytes().split(b"\n")
+        head, *lines = read_regular(_journal(path), _MAX_JOURNAL_BYTES).split(b"\n")
         told = json.loads(head)
     except (OSError, ValueError, RecursionError):
         return []

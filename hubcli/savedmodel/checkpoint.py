@@ -13,6 +13,7 @@ from hubcli.errors import BrokenModelError
 from hubcli.formats.bundle import OBJECT_GRAPH_KEY, BundleIndex
 from hubcli.formats.schema import parse
 from hubcli.formats.wire import read_varint
+from hubcli.regular_file import open_regular
 from hubcli.savedmodel.objects import ObjectGraph
 
 __all__ = ["ATTRIBUTE", "keys_by_lockstep", "saved_objects"]
@@ -67,7 +68,7 @@ def _encoded_object_graph(index: BundleIndex, folder: Path, prefix: str) -> byte
     if entry is None or entry.size_bytes > _MAX_BYTES or entry.shape:
         return None
     try:
-        with (folder / index.shard_name(entry.shard, prefix)).open("rb") as shard:
+        with open_regular(folder / index.shard_name(entry.shard, prefix), is_buffered=True) as shard:
             shard.seek(entry.offset)
             data = shard.read(entry.size_bytes)
     except (OSError, OverflowError, ValueError):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hubcli.formats.bundle import BundleIndex
 from hubcli.formats.files import MAIN_FILES
+from hubcli.regular_file import open_regular
 from hubcli.savedmodel.info import Asset, Sizes
 from hubcli.savedmodel.structure import read_index
 
@@ -81,7 +82,7 @@ def _sha256(file: Path) -> str:
     import hashlib  # For a comparison alone, and it takes 4 ms to load.
 
     digest = hashlib.sha256()
-    with file.open("rb") as opened:
+    with open_regular(file) as opened:
         while piece := opened.read(_READ_BYTES):
             digest.update(piece)
     return digest.hexdigest()

@@ -16,6 +16,8 @@ from hubcli.formats.bundle import BundleIndex
 from hubcli.formats.files import INDEX_FILE, MAIN_FILES, contents
 from hubcli.formats.tensors import ByteOrder
 from hubcli.pipeline import share
+from hubcli.places import on_disk
+from hubcli.regular_file import open_regular
 from hubcli.savedmodel.assets import climbs_out, declared_assets
 from hubcli.savedmodel.fault import Fault
 from hubcli.savedmodel.stretch import OnBytes, Stretch, apart, stored_tensors
@@ -108,7 +110,7 @@ class ModelCheck:
         for record in records:
             self._files.add(record.path)
             try:
-                status = os.lstat(self._model / record.path)
+                status = os.lstat(self._model / on_disk(record.path))
             except (FileNotFoundError, NotADirectoryError):
                 self._fault("missing", "is missing", record.path)
                 continue
@@ -192,7 +194,7 @@ class ModelCheck:
 
 def _shortness(shard: Path, size_bytes: int, needed_bytes: int) -> str:
     """What to say of a shard that is too short: what it is instead, where its beginning tells."""
-    with shard.open("rb") as file:
+    with open_regular(shard, is_buffered=True) as file:
         head = file.read(_HEAD_BYTES)
     try:
         refuse_look_alike("it", head)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from filecmp import cmp
 from pathlib import Path
 
 from hubcli.errors import TensorFlowError
 from hubcli.formats.bundle import BundleEntry, BundleIndex
 from hubcli.formats.files import INDEX_FILE
+from hubcli.regular_file import open_regular, read_regular
 
 __all__ = ["require_only_values_changed"]
 
+_READ_BYTES = 1 << 18
 _RENEWED = ("fingerprint.pb",)  # It holds a hash of the checkpoint.
 
 
@@ -25,14 +26,25 @@ def require_only_values_changed(source: Path, result: Path) -> None:
     if names != _files(result):
         raise _differs(", ".join(sorted(names ^ _files(result))))
     for name in sorted(names - shards - {INDEX_FILE, *_RENEWED}):
-        if not cmp(source / name, result / name, shallow=False):
+        if not _is_same(source / name, result / name):
             raise _differs(name)
-    ours, theirs = (BundleIndex.read((one / INDEX_FILE).read_bytes()) for one in (source, result))
+    ours, theirs = (BundleIndex.read(read_regular(one / INDEX_FILE)) for one in (source, result))
     for one, other in zip(ours.entries, theirs.entries, strict=False):
         if _identity(one) != _identity(other):
             raise _differs(f"{INDEX_FILE}: {one.name}")
     if len(ours.entries) != len(theirs.entries):
         raise _differs(INDEX_FILE)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether the two files hold the same bytes."""
+    with open_regular(one) as ours, open_regular(other) as theirs:
+        if os.fstat(ours.fileno()).st_size != os.fstat(theirs.fileno()).st_size:
+            return False
+        while piece := ours.read(_READ_BYTES):
+            if piece != theirs.read(_READ_BYTES):
+                return False
+        return not theirs.read(1)
 
 
 def _identity(entry: BundleEntry) -> tuple[object, ...]:

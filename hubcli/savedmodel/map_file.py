@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from hubcli.errors import NotFoundError, UsageError
+from hubcli.regular_file import read_regular
 
 __all__ = ["read_map"]
 
@@ -18,7 +19,7 @@ def read_map(path: Path) -> dict[str, str]:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise UsageError(f"{path} is too large for a map", hint=_HINT)
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, _MAX_BYTES).decode("utf-8")
     except OSError as error:
         raise NotFoundError(f"{path} can't be read: {error.strerror}", hint="Check the path.") from error
     except UnicodeDecodeError as error:

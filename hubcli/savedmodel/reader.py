@@ -5,6 +5,7 @@ from __future__ import annotations
 from hubcli.errors import BrokenModelError, UsageError
 from hubcli.formats.bundle import BundleEntry, BundleIndex
 from hubcli.formats.schema import parse
+from hubcli.regular_file import read_regular
 from hubcli.savedmodel.conformance import check_reusable
 from hubcli.savedmodel.file_scan import scan_files
 from hubcli.savedmodel.files import ModelFiles
@@ -134,7 +135,7 @@ class _Reader:
         if not file.is_file() or file.stat().st_size > _MAX_FINGERPRINT_BYTES:
             return None
         try:
-            message = parse("FingerprintDef", file.read_bytes())
+            message = parse("FingerprintDef", read_regular(file, _MAX_FINGERPRINT_BYTES))
         except BrokenModelError:  # It tells of the model, the model doesn't need it.
             return None
         return Fingerprint(

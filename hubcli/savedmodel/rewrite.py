@@ -22,6 +22,7 @@ from hubcli.formats.files import INDEX_FILE
 from hubcli.formats.runs import Box, picked
 from hubcli.formats.slices import TensorSlice
 from hubcli.formats.tensor_values import TensorValues, file_pieces, keep_freed_memory
+from hubcli.regular_file import open_regular, read_regular
 from hubcli.savedmodel.changes import Change, Comparison, Measure, largest_change
 from hubcli.savedmodel.fingerprint import with_checkpoint_hash
 
@@ -29,6 +30,7 @@ __all__ = ["RewriteOptions", "RewriteReport", "rewrite"]
 
 _FOLDER, _PREFIX, _FINGERPRINT = "variables", "variables", "fingerprint.pb"
 _MAX_FINGERPRINT_BYTES = 1 << 16
+_COPY_BYTES = 1 << 20
 _DAMAGED_HINT = "Fetch or copy them again: they are damaged."
 _COPY_HINT = "Make a plain copy of the model, and export from that."
 
@@ -122,8 +124,9 @@ def _copy(model: Path, destination: Path, left_out: set[str]) -> int:
                 continue
             if not source.is_file():
                 raise BrokenModelError(f"{source} is no regular file", hint=_COPY_HINT)
-            shutil.copyfile(source, place / name)
-            copied_bytes += source.stat().st_size
+            with open_regular(source) as read, (place / name).open("xb") as made:
+                shutil.copyfileobj(read, made, _COPY_BYTES)
+                copied_bytes += made.tell()
     return copied_bytes
 
 
@@ -135,7 +138,7 @@ def _renew_fingerprint(model: Path) -> None:
     """Lets fingerprint.pb, where there is one, tell of the new checkpoint."""
     file = model / _FINGERPRINT
     if file.is_file() and file.stat().st_size <= _MAX_FINGERPRINT_BYTES:
-        file.write_bytes(with_checkpoint_hash(file.read_bytes(), (model / INDEX_FILE).read_bytes()))
+        file.write_bytes(with_checkpoint_hash(read_regular(file), read_regular(model / INDEX_FILE)))
 
 
 class _Part(NamedTuple):

@@ -11,6 +11,7 @@ from hubcli.errors import BrokenModelError
 from hubcli.formats.bundle import BundleEntry, BundleIndex
 from hubcli.formats.files import open_unnoticed
 from hubcli.formats.tensors import ByteOrder, check_tensor
+from hubcli.places import on_disk
 from hubcli.savedmodel.fault import Fault
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class Stretch:
     def check(self, on_bytes: OnBytes) -> list[Fault]:
         """Reads it and names what is broken; `on_bytes` hears of each piece."""
         try:
-            path = self.model / self.path
+            path = self.model / on_disk(self.path)
             with open(path, "rb", buffering=0, opener=open_unnoticed) as file:
                 return self._check(_Reader(file, on_bytes, self.sha256 is not None))
         except BrokenModelError as error:  # In the bytes between tensors.

@@ -16,6 +16,7 @@ from hubcli.formats.bundle import BundleIndex
 from hubcli.formats.files import MAIN_FILES, contents
 from hubcli.formats.wire import Bytes, Field, messages, scan
 from hubcli.quantity import format_size
+from hubcli.regular_file import read_regular
 
 __all__ = [
     "ModelKind",
@@ -134,7 +135,7 @@ def _kind_of_text(main: Path) -> ModelKind:
         raise BrokenModelError(
             f"{main.name} is larger than {format_size(_MAX_TEXT_BYTES)}: too large for text"
         )
-    text = main.read_text(encoding="utf-8", errors="replace")
+    text = read_regular(main, _MAX_TEXT_BYTES).decode("utf-8", "replace")
     names = _require_text_model(main.name, text)
     return ModelKind.TF2 if (1, "object_graph_def") in names else ModelKind.TF1
 
@@ -219,6 +220,6 @@ def read_index(folder: Path) -> BundleIndex | None:
     if index_file.stat().st_size > _MAX_INDEX_BYTES:
         raise BrokenModelError("variables/variables.index is larger than 256 MiB")
     try:
-        return BundleIndex.read(index_file.read_bytes())
+        return BundleIndex.read(read_regular(index_file, _MAX_INDEX_BYTES))
     except BrokenModelError as error:
         raise BrokenModelError(f"variables/variables.index: {error.message}") from error

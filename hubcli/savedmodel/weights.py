@@ -20,6 +20,7 @@ from hubcli.formats.files import MAIN_FILES
 from hubcli.formats.npz import read_npz
 from hubcli.formats.safetensors_reader import read_safetensors
 from hubcli.formats.tensor_values import TensorValues
+from hubcli.regular_file import open_regular, read_regular
 from hubcli.savedmodel.checkpoint_graph import CheckpointGraph
 
 __all__ = ["DAMAGED_HINT", "WeightGroup", "Weights", "WeightsKind", "open_weights", "weights_kind"]
@@ -98,7 +99,7 @@ def weights_kind(path: Path) -> WeightsKind:
             hint="Name a checkpoint, a SavedModel, or a .npz, .safetensors, .weights.h5 or .keras file.",
         )
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(len(_HDF5))
     except OSError as error:
         raise NotFoundError(f"{path} can't be read: {error.strerror}", hint="Check its mode.") from error
@@ -122,7 +123,7 @@ def weights_kind(path: Path) -> WeightsKind:
 
 def _is_keras(path: Path) -> bool:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path, is_buffered=True) as opened, zipfile.ZipFile(opened) as archive:
             return _KERAS_MEMBER in archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return path.suffix == ".keras"
@@ -168,8 +169,7 @@ def _found_prefix(path: Path) -> tuple[Path, str]:
         if found is None:
             raise NotFoundError(f"No checkpoint in {path}", hint="Name its prefix, such as DIR/ckpt-3.")
         return found
-    with state.open("rb") as file:
-        named = _STATE.search(file.read(_MAX_STATE_BYTES))
+    named = _STATE.search(read_regular(state, _MAX_STATE_BYTES))
     if named is None:
         raise BrokenModelError(
             f"{state.name} names no checkpoint", hint="Name its prefix, such as DIR/ckpt-3."

@@ -18,6 +18,7 @@ from hubcli.archive.unpack import require_room
 from hubcli.errors import BrokenModelError, NotFoundError
 from hubcli.formats.dtypes import DTYPE_ENUM, DType
 from hubcli.formats.tensor_values import PIECE_BYTES, TensorValues
+from hubcli.regular_file import NotRegularError, open_regular
 from hubcli.savedmodel.weights import DAMAGED_HINT, WeightGroup, Weights, WeightsKind, weights_kind
 from hubcli.tf.importing import import_h5py
 
@@ -60,6 +61,8 @@ def _reading(path: Path) -> Iterator[None]:
         raise BrokenModelError(
             f"{path} can't be read as a Keras archive: {error}", hint=DAMAGED_HINT
         ) from error
+    except NotRegularError as error:
+        raise NotFoundError(f"{path} can't be read: {error.strerror}", hint="Check the path.") from error
     except OSError as error:
         if error.errno is not None:  # Of the disk: h5py's own have none.
             raise
@@ -72,12 +75,17 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _plain(path: Path, kind: WeightsKind) -> Iterator[str | IO[bytes]]:
+def _plain(path: Path, kind: WeightsKind) -> Iterator[IO[bytes]]:
     """The HDF5 file itself; that of an archive is unpacked beside the memory where it is large."""
     if kind is not WeightsKind.KERAS_ARCHIVE:
-        yield str(path)
+        with open_regular(path, is_buffered=True) as plain:
+            yield plain
         return
-    with zipfile.ZipFile(path) as archive, SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as unpacked:
+    with (
+        open_regular(path, is_buffered=True) as opened,
+        zipfile.ZipFile(opened) as archive,
+        SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as unpacked,
+    ):
         size_bytes = archive.getinfo(_MEMBER).file_size
         if size_bytes > _IN_MEMORY_BYTES:
             require_room(Path(gettempdir()), size_bytes, f"{path}, unpacked", "set TMPDIR to another place")

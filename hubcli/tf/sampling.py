@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+from hubcli.regular_file import open_regular
 from hubcli.savedmodel.shapes import Shape
 from hubcli.savedmodel.structures import (
     DTypeValue,
@@ -108,7 +110,7 @@ def vocabulary(model: Path) -> tuple[str, ...]:
 
 
 def _lines(path: Path) -> list[str]:
-    with path.open(encoding="utf-8") as file:
+    with TextIOWrapper(open_regular(path, is_buffered=True), encoding="utf-8") as file:
         text = file.read(_MAX_VOCABULARY_BYTES)
     return [line for line in text.splitlines()[:_MAX_WORDS] if 0 < len(line) < 50]
 

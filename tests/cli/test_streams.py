@@ -40,6 +40,62 @@ def test_a_stream_that_is_closed_or_full_is_no_fault(redirection: str, status: i
         assert b"fault" not in ran.stderr
 
 
+@pytest.mark.parametrize("command", ["--help", "-h", "gc --help", ""])
+@pytest.mark.parametrize(("redirection", "status"), [(">&-", 120), (">/dev/full", 8), ("| true", 120)])
+def test_help_ends_as_any_output_where_it_cannot_be_written(
+    command: str, redirection: str, status: int, cache: Path
+) -> None:
+    ran = shell(f"set -o pipefail; {HUBCLI} {command} {redirection}", cache)
+    if command or status == 8 or "|" in redirection:
+        assert ran.returncode == status, ran.stderr
+    assert b"fault" not in ran.stderr
+    assert (b"Standard output can't be written" in ran.stderr) == (status == 8)
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
+def test_help_and_usage_errors_need_no_standard_error(redirection: str, cache: Path) -> None:
+    assert shell(f"{HUBCLI} gc --help {redirection}", cache).returncode == 0
+    assert shell(f"{HUBCLI} {redirection}", cache).returncode == 2
+    assert shell(f"{HUBCLI} gc --nosuch {redirection}", cache).returncode == 2
+
+
+def test_help_is_whole_where_it_can_be_written(cache: Path) -> None:
+    ran = shell(f"{HUBCLI} gc --help", cache)
+    assert ran.returncode == 0
+    assert b"--older-than" in ran.stdout
+    assert shell(f"{HUBCLI}", cache).returncode == 2
+
+
+C_LOCALE = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize("variables", [C_LOCALE, {"PYTHONIOENCODING": "ascii:strict"}], ids=["C", "ascii"])
+def test_names_that_the_locale_has_no_letters_for_are_no_fault(
+    variables: dict[str, str], tmp_path: Path
+) -> None:
+    cache = tmp_path / "cäche"
+    files = {**models.example_files(), "assets/wörter.txt": b"eins\n"}
+    archive = tmp_path / "mödel.tar.gz"
+    archive.write_bytes(models.pack(files, prefix="wräpped/"))
+    out = tmp_path / "öut"
+    for command, status in (
+        ("--help", 0),
+        ("gc --help", 0),
+        (f"inspect {archive}", 0),
+        (f"fetch example://mul/1 --from {archive}", 0),
+        ("verify", 0),
+        ("ls", 0),
+        (f"export {archive} {out}", 0),
+        (f"inspect {out}", 0),
+        (f"inspect {tmp_path}/nöwhere", 3),
+        ("--nö", 2),
+    ):
+        ran = shell(f"{HUBCLI} {command}", cache, **variables)
+        assert (ran.returncode in (3, 4)) if status == 3 else ran.returncode == status, (command, ran.stderr)
+        assert b"fault" not in ran.stderr
+    assert models.tree_files(out) == files
+
+
 def test_standard_input_that_is_closed_is_a_usage_error(cache: Path) -> None:
     ran = shell(f"{HUBCLI} fetch https://tfhub.dev/a/b/1 --from - <&-", cache)
     assert ran.returncode == 2

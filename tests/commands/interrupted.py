@@ -30,6 +30,7 @@ best_measure()  # It imports NumPy, where that is.
 
 WATCHED = (
     "commands/destination.py",
+    "commands/staging.py",
     "commands/export.py",
     "commands/finetune_export.py",
     "commands/finetune_gate.py",

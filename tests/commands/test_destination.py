@@ -12,6 +12,7 @@ import pytest
 
 from hubcli.cache import disk
 from hubcli.commands import destination as module
+from hubcli.commands import staging
 from hubcli.commands.destination import require_free, staged_output
 from hubcli.errors import DiskFullError, HubcliError, OutputError, UsageError
 from tests import models
@@ -322,7 +323,7 @@ def test_an_interrupt_while_cleaning_up_cleans_up_still(
             raise interrupt
         remove(path)
 
-    monkeypatch.setattr(module, "remove_tree", interrupted)
+    monkeypatch.setattr(staging, "remove_tree", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write(room / "model", cache)
     assert os.listdir(room) == ["model"]

@@ -31,7 +31,8 @@ class DoctorOptions:
     """What the caller asks for. Nothing is sent unless `network`; then `hosts` are asked, or the usual ones.
 
     `python` is an interpreter, or the directory of an environment, whose packages are looked at
-    instead of those beside hubcli. The others are flags as `fetch` has them.
+    instead of those beside hubcli. `fix` removes what killed exports left. The others are flags as `fetch`
+    has them.
     """
 
     network: bool = False
@@ -42,6 +43,7 @@ class DoctorOptions:
     mirrors: tuple[str, ...] = ()
     ca_file: str | None = None
     timeout_s: float = 10.0
+    fix: bool = False
 
     def __post_init__(self) -> None:
         for url in self.urls:

@@ -1,0 +1,102 @@
+"""Regular files opened without waiting: no FIFO, device or socket in their place holds a run up."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = [
+    "AT_ONCE",
+    "NotRegularError",
+    "open_at_once",
+    "open_regular",
+    "open_stream",
+    "read_regular",
+    "require_regular",
+]
+
+_MAX_READ_BYTES = 1 << 31
+# open(2): a FIFO without a writer would never open, and a terminal become the process's own.
+AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0)
+_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+class NotRegularError(OSError):
+    """What stands there is a FIFO or a device: `strerror` says which, for whoever translates it."""
+
+
+def open_at_once(path: str, flags: int) -> int:
+    """An opener for `open` that never waits and opens regular files alone, links followed.
+
+    A file may become a FIFO between the look at it and its opening, so the look comes after it.
+    Raises OSError, IsADirectoryError.
+    """
+    return require_regular(os.open(path, flags | AT_ONCE), path)
+
+
+def open_regular(path: Path | str, *, is_buffered: bool = False) -> BinaryIO:
+    """The regular file, opened for reading without waiting; by default without a buffer.
+
+    Raises OSError, IsADirectoryError.
+    """
+    return open(path, "rb", buffering=-1 if is_buffered else 0, opener=open_at_once)
+
+
+def read_regular(path: Path | str, max_bytes: int = _MAX_READ_BYTES) -> bytes:
+    """What the regular file holds, `max_bytes` of it at most, 2 GiB by default. Raises OSError."""
+    with open_regular(path, is_buffered=True) as file:
+        return file.read(min(max_bytes, os.fstat(file.fileno()).st_size + 1))
+
+
+def require_regular(descriptor: int, path: str) -> int:
+    """The descriptor, which is closed where it isn't that of a regular file; raises OSError."""
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    kind = _KINDS.get(stat.S_IFMT(mode), "no file")
+    raise NotRegularError(errno.ENOTSUP, f"it is {kind}, not a regular file", path)
+
+
+def open_stream(path: Path, wait_s: float) -> BinaryIO:
+    """A regular file, a FIFO such as a shell's `<(command)`, or a terminal, opened without a buffer.
+
+    For what the user names as a stream of bytes, and who reads it bounds how many. Raises OSError;
+    where no byte comes within `wait_s` seconds TimeoutError, for other kinds NotRegularError.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        return _require_stream(os.open(name, flags | AT_ONCE), name, wait_s)
+
+    return open(path, "rb", buffering=0, opener=opener)
+
+
+def _require_stream(descriptor: int, path: str, wait_s: float) -> int:
+    """The descriptor of a regular file, or of a stream that has bytes in time; closed where it is neither."""
+    mode = os.fstat(descriptor).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)):
+        return require_regular(descriptor, path)
+    if _has_bytes(descriptor, wait_s):
+        os.set_blocking(descriptor, True)
+        return descriptor
+    os.close(descriptor)
+    raise TimeoutError(errno.ETIMEDOUT, f"nobody wrote into it for {wait_s:g} s", path)
+
+
+def _has_bytes(descriptor: int, wait_s: float) -> bool:
+    """Whether a byte, or the end of a writer's bytes, comes in time."""
+    from select import POLLHUP, POLLIN, poll  # Few runs name a FIFO.
+
+    waiting = poll()
+    waiting.register(descriptor, POLLIN | POLLHUP)
+    return bool(waiting.poll(wait_s * 1000))

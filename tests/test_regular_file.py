@@ -1,0 +1,109 @@
+"""Files are opened without waiting, and nothing but regular files is."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hubcli.formats.bundle_values import Bundle
+from hubcli.formats.files import contents, read_record
+from hubcli.formats.npz import read_npz
+from hubcli.formats.safetensors_reader import read_safetensors
+from hubcli.formats.tensor_values import file_pieces
+from hubcli.regular_file import open_regular, open_stream, read_regular
+
+
+def make_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_link_to_fifo(path: Path) -> None:
+    os.mkfifo(path.with_name("fifo"))
+    path.symlink_to("fifo")
+
+
+def make_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            one.bind(f"/proc/self/fd/{folder}/{path.name}")
+        finally:
+            os.close(folder)
+
+
+def mapped(path: Path) -> None:
+    with contents(path):
+        pass
+
+
+KINDS: list[Callable[[Path], None]] = [
+    make_fifo,
+    make_link_to_fifo,
+    make_device,
+    make_socket,
+    Path.mkdir,
+]
+READERS: list[Callable[[Path], object]] = [
+    open_regular,
+    read_regular,
+    read_record,
+    mapped,
+    read_npz,
+    read_safetensors,
+    lambda path: list(file_pieces(path, 0, 1)),
+    lambda path: Bundle.open(path.parent, path.name.removesuffix(".index")),
+    # A shell's pipes and terminals are streams, and a device that gives bytes is one.
+    lambda path: open_regular(path) if path.resolve() == Path("/dev/zero") else open_stream(path, 0.05),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("number", range(len(READERS)))
+@pytest.mark.timeout(10)
+def test_what_is_no_regular_file_is_an_error_at_once(
+    number: int, kind: Callable[[Path], None], tmp_path: Path
+) -> None:
+    kind(tmp_path / "x.index")
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - each kind has its own
+        READERS[number](tmp_path / "x.index")
+    assert caught.value.strerror
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_a_fifo_that_somebody_holds_open_for_writing_is_refused_too(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x")
+    writer = os.open(tmp_path / "x", os.O_RDWR | os.O_NONBLOCK)
+    try:
+        with pytest.raises(OSError, match="a FIFO"):
+            open_regular(tmp_path / "x")
+        with pytest.raises(TimeoutError, match="nobody wrote"):
+            open_stream(tmp_path / "x", 0.05)
+    finally:
+        os.close(writer)
+
+
+def test_a_regular_file_is_read_whole_or_up_to_the_bound(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"0123456789")
+    (tmp_path / "link").symlink_to("x")
+    assert read_regular(tmp_path / "link") == b"0123456789"
+    assert read_regular(tmp_path / "x", 4) == b"0123"
+
+
+def test_a_stream_waits_for_a_writer_that_comes(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x")
+    writer = threading.Thread(target=lambda: (tmp_path / "x").write_bytes(b"all of it"))
+    writer.start()
+    with open_stream(tmp_path / "x", 10) as file:
+        assert file.read(100) == b"all of it"
+        assert file.read(100) == b""
+    writer.join()
