@@ -9,7 +9,7 @@ import typer
 
 from hubcli.archive.limits import Limits
 from hubcli.cli.offered import BUILT_IN, Offered
-from hubcli.cli.options import AsJson, CacheDir, CaFile, Debug, Mirrors, NoColor, Offline, Quiet
+from hubcli.cli.options import AsJson, CacheDir, CaFile, Debug, Mirrors, NoColor, NoSync, Offline, Quiet
 from hubcli.cli.output import Output
 from hubcli.errors import UsageError
 from hubcli.net.retries import DEFAULT_RETRIES
@@ -120,6 +120,7 @@ def fetch_command(
     max_members: MaxMembers = _DEFAULTS.members,
     max_path_length: MaxPathLength = _DEFAULTS.path_bytes,
     max_depth: MaxDepth = _DEFAULTS.path_depth,
+    no_sync: NoSync = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     offline: Offline = False,
@@ -154,6 +155,7 @@ def fetch_command(
         timeout_s=parse_duration_s(timeout),
         lock_timeout_s=parse_duration_s(lock_timeout),
         no_color=no_color,
+        no_sync=no_sync,
     )
     limits = Limits(parse_size_bytes(max_unpacked), max_members, max_path_length, max_depth)
     options = FetchOptions(

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hubcli.cache.disk import exchange_at_once, remove_tree
+from hubcli.durability import SYNCED, Durability
 from hubcli.errors import DiskFullError, OutputError, UsageError, means_full
 
 __all__ = ["require_free", "staged_output"]
@@ -47,6 +48,7 @@ def staged_output(
     force: bool,
     source: Path | None = None,
     read: Sequence[Path] = (),
+    durability: Durability = SYNCED,
 ) -> Iterator[Path]:
     """A path at which a directory or a file is to be made; then it is renamed to the destination.
 
@@ -54,7 +56,8 @@ def staged_output(
     other names in it are the caller's to use. What `force` replaces stays in
     its place until the rename. However the context ends, an interrupt
     included, the hidden directory goes, with what was replaced; after an error
-    the destination is as it was. Raises what `require_free` does, OutputError,
+    the destination is as it was, and so it is after a power loss, or all new: what was made is synced
+    before the rename, and the rename before what it replaced is deleted. Raises what `require_free` does, OutputError,
     DiskFullError.
     """
     place = require_free(destination, cache_root=cache_root, force=force, source=source, read=read)
@@ -66,7 +69,12 @@ def staged_output(
             staged = hidden / "new"
             yield staged
             require_free(destination, cache_root=cache_root, force=force, source=source, read=read)
+            if staged.is_dir() and place.is_dir():
+                shutil.copymode(place, staged)  # Whoever made the empty directory chose who may read it.
+            durability.tree(staged)
+            durability.directory(hidden)
             _publish(staged, place)
+            _sync_names(staged, place, made, durability)
     except OSError as error:
         raise _unwritable(destination, error) from error
 
@@ -117,12 +125,10 @@ def _require_replaceable(destination: Path, place: Path, kept: Sequence[Path]) -
 
 def _publish(staged: Path, place: Path) -> None:
     """Renames the staged directory or file to its place; what is there takes the place of the staged one."""
+    if os.path.lexists(place) and exchange_at_once(staged, place):
+        return
     if not place.is_dir() and not (staged.is_dir() and os.path.lexists(place)):
         staged.replace(place)
-        return
-    if staged.is_dir() and place.is_dir():
-        shutil.copymode(place, staged)  # Whoever made the empty directory chose who may read it.
-    if exchange_at_once(staged, place):
         return
     aside = staged.with_name("old")
     try:
@@ -131,6 +137,22 @@ def _publish(staged: Path, place: Path) -> None:
     except BaseException:
         if not os.path.lexists(place):
             aside.rename(place)
+        raise
+
+
+def _sync_names(staged: Path, place: Path, made: Sequence[Path], durability: Durability) -> None:
+    """Syncs the directories whose names changed; where the disk fails, puts back what was replaced."""
+    try:
+        for folder in (place.parent, *(one.parent for one in made)):
+            durability.directory(folder)
+    except OSError:
+        with suppress(OSError):
+            if os.path.lexists(staged):
+                exchange_at_once(staged, place)
+            else:
+                place.rename(staged)
+                if os.path.lexists(staged.with_name("old")):
+                    staged.with_name("old").rename(place)
         raise
 
 
