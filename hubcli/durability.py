@@ -40,7 +40,7 @@ _SYNC_FILE_RANGE_WRITE = 2
 
 @dataclass(frozen=True, slots=True)
 class Durability:
-    """Whether writes are synced to the disk: `is_on` is False for `--no-sync`, where every method does nothing.
+    """Whether writes are synced to the disk: where `is_on` is False, for `--no-sync`, no method syncs.
 
     Every method raises OSError where the disk fails (EIO, ENOSPC, EDQUOT); a file system that can't sync a
     directory, or a file that is open for reading, is no error.

@@ -120,6 +120,8 @@ class _Collection:
             is_gone = not os.path.lexists(self.paths.model)
             return Done(item, Result.GONE if is_gone else Result.CHANGED, detail=why_not)
         links = self._unlink(model.aliases)
+        if links:
+            self.durability.directory(self.paths.root)  # Before what they lead to is gone.
         trash = self.paths.trash(lock.owner.uid)
         try:
             self.paths.model.rename(trash)

@@ -57,8 +57,8 @@ def staged_output(
     its place until the rename. However the context ends, an interrupt
     included, the hidden directory goes, with what was replaced; after an error
     the destination is as it was, and so it is after a power loss, or all new: what was made is synced
-    before the rename, and the rename before what it replaced is deleted. Raises what `require_free` does, OutputError,
-    DiskFullError.
+    before the rename, and the rename before what it replaced is deleted. Raises what
+    `require_free` does, OutputError, DiskFullError.
     """
     place = require_free(destination, cache_root=cache_root, force=force, source=source, read=read)
     hidden = place.with_name(f".{place.name[:_SHOWN_CHARACTERS]}.{uuid.uuid4().hex[:12]}.hubcli-tmp")
@@ -143,7 +143,7 @@ def _publish(staged: Path, place: Path) -> None:
 def _sync_names(staged: Path, place: Path, made: Sequence[Path], durability: Durability) -> None:
     """Syncs the directories whose names changed; where the disk fails, puts back what was replaced."""
     try:
-        for folder in (place.parent, *(one.parent for one in made)):
+        for folder in (place.parent, staged.parent, *(one.parent for one in made)):
             durability.directory(folder)
     except OSError:
         with suppress(OSError):

@@ -170,7 +170,7 @@ class Spool:
     def _count(self, segment: Segment, written: int) -> None:
         with self._changed:
             segment.position += written
-            self._unnoted_bytes += written
+            self._unnoted_bytes += _NOTED_BYTES if segment.is_done else written
             if self._noting is None and not self._is_closed:
                 self._noting = threading.Thread(target=self._keep_noting, name="hubcli-journal", daemon=True)
                 self._noting.start()
