@@ -15,8 +15,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -52,12 +52,14 @@ class Loss:
     data: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
     is_emptied: bool = False  # The data is cut off rather than zeros.
+    is_half: bool = False  # The first half was written back already.
 
 
 _EVERY = frozenset({Kind.MODEL, Kind.RECORD, Kind.LINK, Kind.OTHER})
 LOSSES = (
     Loss("nothing"),
     Loss("data of the model", data=frozenset({Kind.MODEL})),
+    Loss("half of the data of the model", data=frozenset({Kind.MODEL}), is_half=True),
     Loss("data of the records", data=frozenset({Kind.RECORD})),
     Loss("all data", data=_EVERY),
     Loss("all data, cut off", data=_EVERY, is_emptied=True),
@@ -91,8 +93,11 @@ class Node:
         if loss.is_emptied:
             return self.synced or b""
         left = bytearray(self.data)
+        lowest = min(start for start, _ in self.unsynced)
+        first = (lowest + max(end for _, end in self.unsynced)) // 2 if loss.is_half else 0
         for start, end in self.unsynced:
-            left[start:end] = bytes(len(left[start:end]))
+            begin = max(start, first)
+            left[begin:end] = bytes(len(left[begin:end]))
         return bytes(left)
 
     def keep(self) -> None:
@@ -165,8 +170,8 @@ class Disk:
             if node.entries is None:
                 node.keep()
 
-    def write_out(self, loss: Loss, place: Path) -> str:
-        """Makes `place` what the loss leaves; a digest of it."""
+    def left(self, loss: Loss) -> dict[str, bytes | str | None]:
+        """What the loss leaves, by path: the data of a file, where a link leads, None for a directory."""
         names: dict[int, dict[str, Node]] = {}
 
         def entries(node: Node) -> dict[str, Node]:
@@ -180,9 +185,16 @@ class Disk:
                     entries(parent).pop(name, None)
                 else:
                     entries(parent)[name] = node
-        digest = hashlib.sha256()
-        _write(self.root, place, entries, loss, digest)
-        return digest.hexdigest()
+        found: dict[str, bytes | str | None] = {}
+        waiting = [("", self.root)]
+        while waiting:
+            path, node = waiting.pop()
+            if node.entries is None:
+                found[path] = node.target if node.target is not None else node.left(loss)
+                continue
+            found[path] = None
+            waiting += [(f"{path}/{name}", child) for name, child in sorted(entries(node).items())]
+        return found
 
 
 def _read(path: Path, top: Path) -> Node:
@@ -202,22 +214,15 @@ def _nodes(node: Node) -> Iterator[Node]:
         yield from _nodes(child)
 
 
-def _write(
-    node: Node, place: Path, entries: Callable[[Node], dict[str, Node]], loss: Loss, digest: Any
-) -> None:
-    digest.update(f"{place.name}\0{node.kind}\0".encode())
-    if node.target is not None:
-        place.symlink_to(node.target)
-        digest.update(node.target.encode())
-    elif node.entries is None:
-        data = node.left(loss)
-        place.write_bytes(data)
-        digest.update(b"%d\0" % len(data) + data)
-    else:
-        place.mkdir()
-        for name, child in sorted(entries(node).items()):
-            _write(child, place / name, entries, loss, digest)
-        digest.update(b"/")
+def _write_out(left: Mapping[str, bytes | str | None], place: Path) -> None:
+    for path, what in left.items():  # A directory comes before what is in it.
+        target = Path(f"{place}{path}")
+        if what is None:
+            target.mkdir()
+        elif isinstance(what, str):
+            target.symlink_to(what)
+        else:
+            target.write_bytes(what)
 
 
 def _kind_of(path: str, top: Path, node: Node | None) -> str:
@@ -253,7 +258,18 @@ class Trace:
         probe = subprocess.run([strace, "-f", "-o", str(log), "true"], capture_output=True, check=False)
         if probe.returncode:
             pytest.skip("tracing is not allowed here")
-        options = ["-f", "-y", "-xx", "-s", "50000000", "-e", f"trace={_CALLS}", "-o", str(log)]
+        options = [
+            "-f",
+            "--seccomp-bpf",
+            "-y",
+            "-xx",
+            "-s",
+            "50000000",
+            "-e",
+            f"trace={_CALLS}",
+            "-o",
+            str(log),
+        ]
         subprocess.run(
             [strace, *options, sys.executable, "-m", "tests.traced", *command],
             cwd=ROOT,
@@ -474,21 +490,18 @@ class _Replay:
     _unlink = _rmdir = _unlinkat
 
 
-def states(trace: Trace, before: Path, work: Path) -> Iterator[tuple[str, Path]]:
-    """What each loss at each moment of the trace leaves, each state once: its name and a directory with it.
+def states(trace: Trace, before: Path) -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """What each loss at each moment of the trace leaves, each state once: its name, and what makes it.
 
-    `before` is a copy of the traced directory as it was before the command. Each directory is the
-    caller's to change; it goes with the next one.
+    `before` is a copy of the traced directory as it was before the command.
     """
     disk = Disk(before)
     disk.top = trace.top
-    seen: set[str] = set()
-    place = work / trace.top.name
+    seen: set[bytes] = set()
     for moment, call in enumerate(trace.replay(disk)):
         for loss in LOSSES:
-            shutil.rmtree(place, ignore_errors=True)
-            digest = disk.write_out(loss, place)
+            left = disk.left(loss)
+            digest = hashlib.sha256(repr(sorted(left.items())).encode()).digest()
             if digest not in seen:
                 seen.add(digest)
-                yield f"moment {moment}, after {call}: lost is {loss.name}", place
-    shutil.rmtree(place, ignore_errors=True)
+                yield f"moment {moment}, after {call}: lost is {loss.name}", partial(_write_out, left)
