@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hubcli.access import Access
+from hubcli.durability import SYNCED, UNSYNCED, Durability
 from hubcli.errors import UsageError
 from hubcli.places import absolute, in_home, users_own
 from hubcli.quantity import parse_size_bytes
@@ -33,7 +34,9 @@ _HIGHEST_RATE = 10**12
 _OFF = ("", "0", "false", "no", "off")
 _CONFIG_NAME = "config.toml"
 # One form of a TOML line, because Python reads TOML from 3.11 on alone.
-_CONFIG_LINE = re.compile(r"""([\w-]+)\s*=\s*(?:"([^"\\]*)"|'([^']*)')\s*(?:\#.*)?""")
+_CONFIG_LINE = re.compile(
+    r"""(?:gc\s*=\s*(?:"(?P<double>[^"\\]*)"|'(?P<single>[^']*)')|sync\s*=\s*(?P<sync>true|false))\s*(?:\#.*)?"""
+)
 _LOAD_FORMATS = ("", "AUTO", "COMPRESSED", "UNCOMPRESSED")
 
 
@@ -83,6 +86,7 @@ class Settings:
     kagglehub_root: Path | None = None
     load_format: str = ""
     min_rate_bytes_s: int = DEFAULT_MIN_RATE
+    sync: bool | None = None  # None: as the config file has it.
 
     @classmethod
     def read(
@@ -97,6 +101,7 @@ class Settings:
         lock_timeout_s: float = 600.0,
         no_color: bool = False,
         min_rate: str | None = None,
+        no_sync: bool = False,
     ) -> Settings:
         """The settings that flags give, else the environment, else the defaults.
 
@@ -122,7 +127,17 @@ class Settings:
             kagglehub_root=_kagglehub_root(env),
             load_format=env.get("TFHUB_MODEL_LOAD_FORMAT", ""),
             min_rate_bytes_s=_min_rate(env, min_rate),
+            sync=False if no_sync else _sync_of(env),
         )
+
+    @property
+    def durability(self) -> Durability:
+        """Whether writes are synced: by flag or variable, else by `sync` in the user's config file.
+
+        Raises UsageError for a file that can't be understood.
+        """
+        is_on = self.sync if self.sync is not None else _own_config().get("sync") != "false"
+        return SYNCED if is_on else UNSYNCED
 
     @property
     def root_is_unknown_to_tensorflow_hub(self) -> bool:
@@ -184,19 +199,13 @@ class UpkeepRules:
         text = env.get("HUBCLI_GC", "").strip()
         if text:
             return None if text.lower() in _OFF else cls(text, "HUBCLI_GC")
-        try:
-            file = cls.file()
-        except UsageError:  # A user without a home has no such file.
-            return None
-        rules = _config(file).get("gc", "").strip()
-        return cls(rules, f"gc in {file}") if rules and rules.lower() not in _OFF else None
+        rules = _own_config().get("gc", "").strip()
+        return cls(rules, f"gc in {cls.file()}") if rules and rules.lower() not in _OFF else None
 
     @staticmethod
     def file() -> Path:
         """The user's config file, there or not. Raises UsageError for a user without a home."""
-        from platformdirs import user_config_path
-
-        return users_own(user_config_path, "the config file", "XDG_CONFIG_HOME") / _CONFIG_NAME
+        return _config_file()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +236,28 @@ class ShellHomes:
         return cls(home=home, **named)
 
 
+def _config_file() -> Path:
+    from platformdirs import user_config_path
+
+    return users_own(user_config_path, "the config file", "XDG_CONFIG_HOME") / _CONFIG_NAME
+
+
+def _own_config() -> dict[str, str]:
+    """The values of the user's config file. Raises UsageError for one that can't be understood."""
+    try:
+        file = _config_file()
+    except UsageError:  # A user without a home has no such file.
+        return {}
+    return _config(file)
+
+
+def _sync_of(env: Mapping[str, str]) -> bool | None:
+    text = env.get("HUBCLI_NO_SYNC", "").strip()
+    return text.lower() in _OFF if text else None
+
+
 def _config(file: Path) -> dict[str, str]:
-    """The values of a config file: `name = "value"` lines, comments and blank lines."""
+    """The values of a config file: `gc = "rules"` and `sync = true` lines, comments and blank lines."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (FileNotFoundError, NotADirectoryError):
@@ -240,12 +269,13 @@ def _config(file: Path) -> dict[str, str]:
         if not line or line.startswith("#"):
             continue
         match = _CONFIG_LINE.fullmatch(line)
-        if match is None or match[1] != "gc":
+        if match is None:
             raise UsageError(
                 f"{file}, line {number}, can't be understood: {line}",
-                hint='Known is one line: gc = "max-size=20GB,older-than=90d"',
+                hint='Known are two lines: gc = "max-size=20GB,older-than=90d" and sync = false',
             )
-        values[match[1]] = match[2] if match[2] is not None else match[3]
+        name = "gc" if match["sync"] is None else "sync"
+        values[name] = next(value for value in match.groups() if value is not None)
     return values
 
 

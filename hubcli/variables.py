@@ -30,6 +30,10 @@ VARIABLES = (
     ),
     Variable(("HUBCLI_GC",), "rules by which `fetch` collects once a day; `off` turns those of the file off"),
     Variable(
+        ("HUBCLI_NO_SYNC",),
+        "`1`: do not wait until data is on the disk, as `--no-sync`; `0`: do, whatever the config file says",
+    ),
+    Variable(
         ("HUBCLI_KAGGLE_ENDPOINT",),
         "where Kaggle's API is (`https://www.kaggle.com`); credentials for Kaggle go there and nowhere else",
     ),

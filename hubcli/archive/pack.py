@@ -24,6 +24,7 @@ from pathlib import Path
 from isal import isal_zlib
 
 from hubcli.archive.tree import Tree, TreeNode
+from hubcli.durability import UNSYNCED, Durability, WriteBack
 from hubcli.errors import NotFoundError, TruncatedError
 from hubcli.pipeline import Ahead
 from hubcli.regular_file import open_regular
@@ -54,23 +55,31 @@ class PackedArchive:
 
 
 def pack(
-    tree: Tree, archive: Path, *, compress: bool = True, on_bytes: OnBytes = lambda size: None
+    tree: Tree,
+    archive: Path,
+    *,
+    compress: bool = True,
+    on_bytes: OnBytes = lambda size: None,
+    durability: Durability = UNSYNCED,
 ) -> PackedArchive:
     """Writes the tree into the new file `archive`: as .tar.gz, or with `compress` off as .tar.
 
     Takes a few MiB of memory, however large the files are. `on_bytes` hears of
-    each piece of a file. Raises TruncatedError for a file that isn't as long as
+    each piece of a file. Where `durability` is on, the archive goes to the disk while it is
+    written; the sync is the caller's. Raises TruncatedError for a file that isn't as long as
     it was, NotFoundError, OSError; what was written until then is the
     caller's to remove.
     """
     digest, size = hashlib.sha256(), 0
     with archive.open("xb", buffering=0) as file, Ahead(_tar(tree, on_bytes), _READ_AHEAD) as pieces:
+        write_back = WriteBack(file.fileno(), durability)
         for piece in _gzip(pieces) if compress else pieces:
             digest.update(piece)
             size += len(piece)
             rest = memoryview(piece)
             while rest:
                 rest = rest[file.write(rest) :]
+            write_back.wrote(len(piece))
     return PackedArchive(size, digest.hexdigest())
 
 

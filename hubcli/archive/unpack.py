@@ -12,6 +12,7 @@ from pathlib import Path
 from hubcli.archive.limits import Limits
 from hubcli.archive.members import FileRecord, Member, MemberStream
 from hubcli.archive.names import NameRules
+from hubcli.durability import UNSYNCED, Durability, WriteBack
 from hubcli.errors import DiskFullError, TruncatedError, UnsafeArchiveError
 from hubcli.places import on_disk
 from hubcli.quantity import format_size
@@ -28,11 +29,13 @@ def unpack(
     destination: Path,
     limits: Limits,
     on_bytes: Callable[[int], None] = lambda size: None,
+    durability: Durability = UNSYNCED,
 ) -> tuple[FileRecord, ...]:
     """Writes the members below the empty directory `destination`; the files, sorted by path.
 
     Stored owners, modes and times are ignored. `on_bytes` hears of each piece
-    written, in bytes. Raises UnsafeArchiveError, TruncatedError, IntegrityError
+    written, in bytes. Where `durability` is on, large files go to the disk while they
+    are written; the sync is the caller's. Raises UnsafeArchiveError, TruncatedError, IntegrityError
     or DiskFullError; what was written until then is the caller's to remove.
     """
     rules, total, records = NameRules(limits), 0, []
@@ -49,7 +52,7 @@ def unpack(
                 hint="If you trust it: --max-unpacked SIZE.",
             )
         require_room(destination, member.size_bytes, repr(member.name))
-        digest = _write(destination.joinpath(*names), member, pieces, on_bytes)
+        digest = _write(destination.joinpath(*names), member, pieces, on_bytes, durability)
         records.append(FileRecord("/".join(segments), member.size_bytes, digest))
     return tuple(sorted(records, key=lambda record: record.path))
 
@@ -76,10 +79,17 @@ def _make_folders(destination: Path, segments: tuple[str, ...]) -> None:
         folder.mkdir(exist_ok=True)
 
 
-def _write(path: Path, member: Member, pieces: Iterator[memoryview], on_bytes: Callable[[int], None]) -> str:
+def _write(
+    path: Path,
+    member: Member,
+    pieces: Iterator[memoryview],
+    on_bytes: Callable[[int], None],
+    durability: Durability,
+) -> str:
     """Writes one file and returns its SHA-256."""
     digest, written = hashlib.sha256(), 0
     descriptor = os.open(path, _CREATE, 0o666)
+    write_back = WriteBack(descriptor, durability)
     try:
         for piece in pieces:
             digest.update(piece)
@@ -87,6 +97,7 @@ def _write(path: Path, member: Member, pieces: Iterator[memoryview], on_bytes: C
             rest = piece
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
+            write_back.wrote(len(piece))
             on_bytes(len(piece))
     finally:
         os.close(descriptor)

@@ -3,7 +3,8 @@
 The order makes a crash harmless at every step. Links of other spellings go first:
 one that leads nowhere would keep tensorflow_hub from downloading. The rename takes
 the model away whole; what it leaves are records without a model and a directory
-`<sha1>.<uid>.trash`, which the next collection takes.
+`<sha1>.<uid>.trash`, which the next collection takes. Before a file is deleted the root is synced:
+after a power loss a model is in its place with all its files, or it isn't there.
 
 Whoever uses or pins an entry says so in a file first and looks for the model then;
 here the model is taken away first, and those files are looked at then. So one of the
@@ -33,6 +34,7 @@ from hubcli.cache.layout import CacheName, EntryPaths, NameKind, is_key
 from hubcli.cache.lock import Lock, lock_at_once
 from hubcli.cache.plan import Plan, PlannedItem, Reason
 from hubcli.cache.snapshot import ModelFacts
+from hubcli.durability import SYNCED, Durability
 
 __all__ = ["Done", "Result", "collect"]
 
@@ -63,7 +65,11 @@ class Done:
     detail: str | None = None
 
 
-def collect(plan: Plan, on_done: Callable[[Done], None] = lambda done: None) -> list[Done]:
+def collect(
+    plan: Plan,
+    on_done: Callable[[Done], None] = lambda done: None,
+    durability: Durability = SYNCED,
+) -> list[Done]:
     """Removes what the plan says, as far as it is still so; what became of each item, in its order.
 
     Never waits for a lock. `on_done` hears of each item at once. Raises CacheError
@@ -74,7 +80,7 @@ def collect(plan: Plan, on_done: Callable[[Done], None] = lambda done: None) -> 
     groups = {key: tuple(items) for key, items in by_key}
     for key in dict.fromkeys(item.key for item in plan.items):
         with cache_errors(plan.snapshot.root):
-            for done in _Collection(plan, EntryPaths(plan.snapshot.root, key)).run(groups[key]):
+            for done in _Collection(plan, EntryPaths(plan.snapshot.root, key), durability).run(groups[key]):
                 outcome.append(done)
                 on_done(done)
     place = {item.name: number for number, item in enumerate(plan.items)}
@@ -84,9 +90,10 @@ def collect(plan: Plan, on_done: Callable[[Done], None] = lambda done: None) -> 
 class _Collection:
     """The collection of one entry."""
 
-    def __init__(self, plan: Plan, paths: EntryPaths) -> None:
+    def __init__(self, plan: Plan, paths: EntryPaths, durability: Durability) -> None:
         self.policy = plan.policy
         self.paths = paths
+        self.durability = durability
 
     def run(self, items: tuple[PlannedItem, ...]) -> Iterator[Done]:
         with lock_at_once(self.paths, silence_s=self.policy.grace_s) as lock:
@@ -113,6 +120,8 @@ class _Collection:
             is_gone = not os.path.lexists(self.paths.model)
             return Done(item, Result.GONE if is_gone else Result.CHANGED, detail=why_not)
         links = self._unlink(model.aliases)
+        if links:
+            self.durability.directory(self.paths.root)  # Before what they lead to is gone.
         trash = self.paths.trash(lock.owner.uid)
         try:
             self.paths.model.rename(trash)
@@ -130,6 +139,7 @@ class _Collection:
         if not os.path.lexists(self.paths.model):  # Nobody took the lock over meanwhile and published.
             for record in (self.paths.manifest, self.paths.descriptor):
                 _delete(record)
+        self.durability.directory(self.paths.root)
         return self._deleted(item, trash)
 
     def _changed(self, item: PlannedItem, model: ModelFacts, place: Path) -> str | None:
@@ -174,6 +184,7 @@ class _Collection:
             return False
         trash.rename(self.paths.model)
         self._link(links)
+        self.durability.directory(self.paths.root)
         return True
 
     def _link(self, links: list[tuple[Path, str]]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hubcli.durability import SYNCED, Durability
 from hubcli.errors import CacheError, DiskFullError, means_full
 from hubcli.formats.files import list_unnoticed
 
@@ -57,21 +58,24 @@ def not_a_directory(root: Path) -> CacheError:
     return CacheError(f"The cache {root} is no directory", hint="Name a directory with --cache-dir.")
 
 
-def write_new(path: Path, text: str) -> None:
-    """Writes the file whole, unless there is one already: then OSError (FileExistsError)."""
+def write_new(path: Path, text: str, durability: Durability = SYNCED) -> None:
+    """Writes the file whole, unless there is one already: then OSError (FileExistsError).
+
+    Its data is synced before it has its name; the name is the caller's to sync, as in `write_whole`.
+    """
     temporary = path.with_name(f"{path.name}.tmp{uuid.uuid4().hex}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        durability.write_file(temporary, text)
         os.link(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes the file so that it is seen with all of `text` or as it was before."""
+def write_whole(path: Path, text: str, durability: Durability = SYNCED) -> None:
+    """Writes the file so that it is seen with all of `text` or as it was before, after a power loss too."""
     temporary = path.with_name(f"{path.name}.tmp{uuid.uuid4().hex}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        durability.write_file(temporary, text)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

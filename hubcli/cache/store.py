@@ -25,6 +25,7 @@ from hubcli.cache.layout import TAG_NAME, CacheName, EntryPaths, NameKind, is_ke
 from hubcli.cache.lock import Lock, hold_lock
 from hubcli.cache.manifest import Manifest
 from hubcli.cache.owner import LockOwner
+from hubcli.durability import SYNCED, UNSYNCED, Durability
 from hubcli.errors import LockLostError
 from hubcli.handle import Handle, key_of
 from hubcli.regular_file import read_regular
@@ -45,8 +46,9 @@ class Staging:
     `is_published` says whether that was done.
     """
 
-    def __init__(self, lock: Lock) -> None:
+    def __init__(self, lock: Lock, durability: Durability = SYNCED) -> None:
         self._lock = lock
+        self._durability = durability
         self._paths = lock.paths
         self.path = lock.staging
         self.spool = lock.paths.spool
@@ -60,7 +62,8 @@ class Staging:
         self.path.mkdir()
         if not self._had_descriptor:
             descriptor = Descriptor.of_this_process(str(handle), time.time())
-            write_whole(self._paths.descriptor, descriptor.to_text())
+            # Not synced: it tells of a download that a power loss ends. `publish` writes it anew.
+            write_whole(self._paths.descriptor, descriptor.to_text(), UNSYNCED)
 
     def remove(self) -> None:
         """Removes all of it that isn't published."""
@@ -96,7 +99,15 @@ class Staging:
         goes before it does, and the new one comes last: a crash must not leave the record of one
         model with the files of another, which may have the same sizes. What has no manifest is taken
         as tensorflow_hub's models are.
+
+        The same holds after a power loss: the files are synced before anything names them, and the
+        root after each step whose order counts. What it replaces is deleted last. Raises OSError
+        where the disk fails, with the old entry in its place, or none.
         """
+        try:
+            self._durability.tree(self.path)  # Takes long: whoever gives it up needn't wait for it.
+        except FileNotFoundError as error:
+            raise LockLostError(f"Another process took over {manifest.handle}") from error
         with self._at_end:
             return self._publish(manifest)
 
@@ -106,24 +117,40 @@ class Staging:
         descriptor = Descriptor.of_this_process(manifest.handle, manifest.fetched_at_s)
         before = {path: _read_or_none(path) for path in (paths.descriptor, paths.manifest)}
         staged_inode, pending = self.path.stat().st_ino, paths.pending_manifest(self._lock.owner.uid)
+        is_new, synced = not os.path.lexists(paths.model), self._durability
         try:
-            write_whole(paths.descriptor, descriptor.to_text())
-            pending.write_text(manifest.to_text(), encoding="utf-8")
-            if os.path.lexists(paths.model):
+            write_whole(paths.descriptor, descriptor.to_text(), synced)
+            synced.write_file(pending, manifest.to_text())
+            if not is_new:
                 paths.manifest.unlink(missing_ok=True)
-                _move_in(self.path, paths.model)
+            # From here on the staged files, and the new manifest under its first name, outlast a power loss.
+            synced.directory(paths.root)
+            if is_new:
                 pending.replace(paths.manifest)
+                _move_in(self.path, paths.model)
             else:
-                pending.replace(paths.manifest)
                 _move_in(self.path, paths.model)
-        except BaseException:
+                synced.directory(paths.root)  # Else the new manifest might be kept with the old files.
+                pending.replace(paths.manifest)
+            synced.directory(paths.root)
+        except BaseException as error:
             pending.unlink(missing_ok=True)
-            if not paths.model.exists() or paths.model.stat().st_ino != staged_inode:
+            if isinstance(error, OSError) and _inode(paths.model) == staged_inode:
+                self._take_back(is_new)
+            if _inode(paths.model) != staged_inode:
                 for path, text in before.items():  # The old one stands, or none.
-                    _restore(path, text)
+                    _restore(path, text, synced)
             raise
         self.is_published = True
         return Entry.read(paths)
+
+    def _take_back(self, is_new: bool) -> None:
+        """Puts back what stood there before: the disk failed before the new model was safe on it."""
+        with suppress(OSError):
+            if is_new:
+                self._paths.model.rename(self.path)
+            else:
+                exchange(self.path, self._paths.model)
 
     def _require_whole(self, manifest: Manifest) -> None:
         """Raises LockLostError where another process took the lock over and swept this directory."""
@@ -141,13 +168,20 @@ def _read_or_none(path: Path) -> str | None:
         return None
 
 
-def _restore(path: Path, text: str | None) -> None:
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
+
+
+def _restore(path: Path, text: str | None, durability: Durability) -> None:
     if _read_or_none(path) == text:
         return
     if text is None:
         path.unlink(missing_ok=True)
     else:
-        write_whole(path, text)
+        write_whole(path, text, durability)
 
 
 def _move_in(staged: Path, model: Path) -> None:
@@ -160,10 +194,14 @@ def _move_in(staged: Path, model: Path) -> None:
 
 
 class Store:
-    """The cache at `root`. The root is made when something is first written."""
+    """The cache at `root`. The root is made when something is first written.
 
-    def __init__(self, root: Path) -> None:
+    `durability` says whether what is written stays through a power loss.
+    """
+
+    def __init__(self, root: Path, durability: Durability = SYNCED) -> None:
         self.root = root
+        self._durability = durability
 
     def paths(self, handle: Handle) -> EntryPaths:
         """Where the handle's entry stands, or would.
@@ -200,7 +238,7 @@ class Store:
         with cache_errors(self.root):
             self._make_root()
             with hold_lock(self.paths(handle), timeout_s=timeout_s, on_wait=on_wait) as lock:
-                _finish_interrupted_publication(lock)
+                _finish_interrupted_publication(lock, self._durability)
                 yield lock
 
     @contextmanager
@@ -210,7 +248,7 @@ class Store:
         The descriptor is written at once, so that a listing can tell what is
         being downloaded.
         """
-        staging = Staging(lock)
+        staging = Staging(lock, self._durability)
         try:
             staging.open(handle)
             yield staging
@@ -222,31 +260,44 @@ class Store:
 
         A directory that tensorflow_hub made under another spelling stays.
         """
-        complete = True
+        complete, made = True, False
         for key in (handle.cache_key, *handle.alias_keys):
             link = self.root / key
             if key == entry.paths.key or (link.is_symlink() and link.readlink() == Path(entry.paths.key)):
                 continue
             try:
                 replace_link(link, entry.paths.key)
+                made = True
             except FileExistsError:
                 continue
             except OSError:
                 complete = False
+        if made:
+            with cache_errors(self.root):
+                self._durability.directory(self.root)
         return complete
 
     def unlink_aliases(self, spellings: Iterable[str], entry: Entry) -> None:
-        """Takes the entry's links of these spellings away. Raises CacheError where that can't be done."""
+        """Takes the entry's links of these spellings away. Raises CacheError where that can't be done.
+
+        Not synced: `publish` syncs the root before another model takes the entry's place.
+        """
         with cache_errors(self.root):
             for link in (self.root / key_of(spelling) for spelling in spellings):
                 if link.is_symlink() and link.readlink() == Path(entry.paths.key):
                     link.unlink()
 
     def adopt(self, entry: Entry, manifest: Manifest) -> Entry:
-        """Records an entry that another tool made, where the cache can be written and nobody is at it."""
+        """Records an entry that another tool made, where the cache can be written and nobody is at it.
+
+        tensorflow_hub syncs nothing: its files are synced before a record counts on their sizes.
+        """
         with suppress(OSError):
-            if not entry.paths.lock.exists():
-                write_new(entry.paths.manifest, manifest.to_text())
+            if not entry.paths.lock.exists() and os.access(self.root, os.W_OK):
+                self._durability.tree(entry.path)
+                self._durability.directory(self.root)
+                write_new(entry.paths.manifest, manifest.to_text(), self._durability)
+                self._durability.directory(self.root)
         return Entry.read(entry.paths)
 
     def pin(self, paths: EntryPaths) -> bool:
@@ -261,6 +312,8 @@ class Store:
                 paths.pin.touch(exist_ok=False)
             except FileExistsError:
                 return False
+            finally:
+                self._durability.directory(self.root)  # Also of a pin that another process is just making.
             return True
 
     def unpin(self, paths: EntryPaths) -> bool:
@@ -270,14 +323,15 @@ class Store:
                 paths.pin.unlink()
             except FileNotFoundError:
                 return False
+            self._durability.directory(self.root)
             return True
 
     def _make_root(self) -> None:
         if os.path.lexists(self.root) and not self.root.is_dir():
             raise not_a_directory(self.root)
         if not self.root.is_dir():
-            self.root.mkdir(parents=True, exist_ok=True)
-            (self.root / TAG_NAME).write_text(_TAG, encoding="utf-8")
+            self._durability.make_directory(self.root)
+            self._durability.write_file(self.root / TAG_NAME, _TAG)
 
 
 def _linked_entry(paths: EntryPaths) -> EntryPaths | None:
@@ -289,7 +343,7 @@ def _linked_entry(paths: EntryPaths) -> EntryPaths | None:
     return target if is_entry and paths.model.readlink() == Path(target.key) else None
 
 
-def _finish_interrupted_publication(lock: Lock) -> None:
+def _finish_interrupted_publication(lock: Lock, durability: Durability) -> None:
     """Does the last step of a publication that a crash cut off, then sweeps what crashes left.
 
     The manifest names the new files; if they are not in place, but whole in a
@@ -297,19 +351,21 @@ def _finish_interrupted_publication(lock: Lock) -> None:
     has lost the lock, and will notice when it publishes.
     """
     if lock.was_broken and not os.path.lexists(lock.paths.model):
-        _show_pending(lock.paths)
+        _show_pending(lock.paths, durability)
     entry = Entry.read(lock.paths)
     is_cut_off = entry.difference() is not None
     if not is_cut_off and not lock.was_broken:
         return  # The usual case, spared a look at every name in the root.
     for staged in _staging_directories(lock.paths):
         if is_cut_off and entry.difference(staged) is None:
+            durability.tree(staged)  # Whoever was interrupted may not have.
             _move_in(staged, lock.paths.model)
+            durability.directory(lock.paths.root)
             is_cut_off = False
         remove_tree(staged)
 
 
-def _show_pending(paths: EntryPaths) -> None:
+def _show_pending(paths: EntryPaths, durability: Durability) -> None:
     """Shows the model that was about to be when a crash came, the one before it already put aside.
 
     That one may be whole in a staging directory too: the name of the manifest tells which is the new one.
@@ -318,8 +374,11 @@ def _show_pending(paths: EntryPaths) -> None:
         pending = paths.pending_manifest(staged.name.split(".")[1])
         manifest = Manifest.read(pending)
         if manifest is not None and Entry(paths, manifest, None).difference(staged) is None:
+            durability.tree(staged)
             _move_in(staged, paths.model)
+            durability.directory(paths.root)
             pending.replace(paths.manifest)
+            durability.directory(paths.root)
             return
 
 

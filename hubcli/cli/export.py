@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from hubcli.cli.offered import BUILT_IN, Offered
-from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, Offline, Quiet, Replace
+from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, NoSync, Offline, Quiet, Replace
 from hubcli.cli.output import Output
 from hubcli.commands.layouts import ExportFormat, Layout
 from hubcli.settings import Settings
@@ -107,6 +107,7 @@ def export_command(
     input_layer: InputLayers = None,
     custom_objects: CustomObjects = None,
     unsafe: Unsafe = False,
+    no_sync: NoSync = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     offline: Offline = False,
@@ -128,7 +129,7 @@ def export_command(
     from hubcli.cli.views import export_document, export_summary
     from hubcli.commands.export import ExportOptions, export
 
-    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
+    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color, no_sync=no_sync)
     output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
     options = ExportOptions(
         format=format_,

@@ -17,6 +17,7 @@ from hubcli.cli.options import (
     MinRate,
     Mirrors,
     NoColor,
+    NoSync,
     Offline,
     Quiet,
     Timeout,
@@ -135,6 +136,7 @@ def fetch_command(
     max_path_length: MaxPathLength = _DEFAULTS.path_bytes,
     max_depth: MaxDepth = _DEFAULTS.path_depth,
     max_headers: MaxHeaders = _MAX_HEADERS,
+    no_sync: NoSync = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     offline: Offline = False,
@@ -170,6 +172,7 @@ def fetch_command(
         lock_timeout_s=parse_duration_s(lock_timeout),
         no_color=no_color,
         min_rate=min_rate,
+        no_sync=no_sync,
     )
     limits = Limits(
         parse_size_bytes(max_unpacked),

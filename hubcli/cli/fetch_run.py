@@ -110,7 +110,7 @@ class FetchRun:
                 if self.lock is not None:
                     locked = LockedModel.of(handle, result, self.settings, listener)
                     self._locked[locked.handle] = locked
-                model.link_spellings(self.settings.cache_root, result.path.name)
+                model.link_spellings(self.settings.cache_root, result.path.name, self.settings.durability)
                 return result
 
         return model.attempt(self.options, do)
@@ -140,7 +140,7 @@ class FetchRun:
             now = LockFile.at(Path(lock.name))  # Another process may have written it meanwhile.
             for model in now.changed(self._locked.values()):
                 self.output.note(f"{lock.name}: {model.handle} has other bytes than before")
-            now.updated(self._locked.values()).write()
+            now.updated(self._locked.values()).write(self.settings.durability)
         except HubcliError as error:
             self._lock_error.append((lock.name, error))
             self.output.error(error)

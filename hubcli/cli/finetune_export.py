@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from hubcli.cli.offered import TAG_SETS
-from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, Offline, Quiet, Replace
+from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, NoSync, Offline, Quiet, Replace
 from hubcli.cli.output import Output, own_standard_output
 from hubcli.commands.finetune_options import FinetuneOptions, Method
 from hubcli.errors import UsageError
@@ -134,6 +134,7 @@ def finetune_export_command(
     arg: Arg = None,
     strategy: StrategyOption = None,
     tag_set: TagSet = None,
+    no_sync: NoSync = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     offline: Offline = False,
@@ -174,7 +175,7 @@ def finetune_export_command(
     from hubcli.cli.render import Style
     from hubcli.commands.finetune_export import finetune_export
 
-    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
+    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color, no_sync=no_sync)
     output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
     # What the function and its libraries print is no payload.
     with own_standard_output(), listener_for(output, patience_s=0.5) as listener:

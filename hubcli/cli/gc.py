@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from hubcli.cli.options import AsJson, CacheDir, Debug, DryRun, NoColor, Offline, Quiet, Yes
+from hubcli.cli.options import AsJson, CacheDir, Debug, DryRun, NoColor, NoSync, Offline, Quiet, Yes
 from hubcli.cli.output import Output
 from hubcli.quantity import parse_duration_s, parse_size_bytes
 from hubcli.settings import Settings
@@ -77,6 +77,7 @@ def gc_command(
     keep_partial: KeepPartial = "7d",
     dry_run: DryRun = False,
     yes: Yes = False,
+    no_sync: NoSync = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     offline: Offline = False,
@@ -106,7 +107,7 @@ def gc_command(
         grace_s=parse_duration_s(grace),
         keep_partial_s=parse_duration_s(keep_partial),
     )
-    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
+    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color, no_sync=no_sync)
     output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
     run = GcRun(settings, output, dry_run=dry_run, yes=yes, debug=debug)
     raise typer.Exit(run.collect(policy, patterns or ()))

@@ -17,6 +17,7 @@ __all__ = [
     "MinRate",
     "Mirrors",
     "NoColor",
+    "NoSync",
     "Offline",
     "Quiet",
     "Replace",
@@ -82,6 +83,10 @@ NoColor: TypeAlias = Annotated[
 ]
 Debug: TypeAlias = Annotated[
     bool, typer.Option("--debug", help="Show tracebacks of errors.", rich_help_panel=_PANEL)
+]
+NoSync: TypeAlias = Annotated[
+    bool,
+    typer.Option("--no-sync", help="Do not wait until data is on the disk. \\[env: HUBCLI_NO_SYNC=1]"),
 ]
 DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Show what would go, remove nothing.")]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before models go.")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, Offline, Quiet, Targets
+from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, NoSync, Offline, Quiet, Targets
 from hubcli.cli.output import Output
 from hubcli.settings import Settings
 
@@ -13,6 +13,7 @@ __all__ = ["pin_command", "unpin_command"]
 
 def pin_command(
     targets: Targets,
+    no_sync: NoSync = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     offline: Offline = False,
@@ -29,13 +30,14 @@ def pin_command(
     from hubcli.cli.pin_run import PinRun
     from hubcli.commands.pin import pin
 
-    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
+    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color, no_sync=no_sync)
     output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
     raise typer.Exit(PinRun(pin, settings, output, debug).run(targets))
 
 
 def unpin_command(
     targets: Targets,
+    no_sync: NoSync = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     offline: Offline = False,
@@ -52,6 +54,6 @@ def unpin_command(
     from hubcli.cli.pin_run import PinRun
     from hubcli.commands.pin import unpin
 
-    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
+    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color, no_sync=no_sync)
     output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
     raise typer.Exit(PinRun(unpin, settings, output, debug).run(targets))

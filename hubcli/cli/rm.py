@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hubcli.cli.options import AsJson, CacheDir, Debug, DryRun, NoColor, Offline, Quiet, Targets, Yes
+from hubcli.cli.options import AsJson, CacheDir, Debug, DryRun, NoColor, NoSync, Offline, Quiet, Targets, Yes
 from hubcli.cli.output import Output
 from hubcli.settings import Settings
 
@@ -18,6 +18,7 @@ def rm_command(
     force: Annotated[bool, typer.Option("--force", help="Remove pinned models too.")] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
+    no_sync: NoSync = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     offline: Offline = False,
@@ -34,7 +35,7 @@ def rm_command(
     """
     from hubcli.cli.gc_run import GcRun
 
-    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
+    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color, no_sync=no_sync)
     output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
     run = GcRun(settings, output, dry_run=dry_run, yes=yes, debug=debug)
     raise typer.Exit(run.remove(targets, force=force))

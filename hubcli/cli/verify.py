@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, Offline, Quiet
+from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, NoSync, Offline, Quiet
 from hubcli.cli.output import Output
 from hubcli.settings import Settings
 
@@ -26,6 +26,7 @@ def verify_command(
     quick: Annotated[
         bool, typer.Option("--quick", help="Don't hash shards: the checksums of their tensors must do.")
     ] = False,
+    no_sync: NoSync = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     offline: Offline = False,
@@ -50,7 +51,7 @@ def verify_command(
     from hubcli.cli.verify_run import VerifyRun
     from hubcli.commands.verify import VerifyOptions
 
-    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
+    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color, no_sync=no_sync)
     output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
     raise typer.Exit(
         VerifyRun(settings, VerifyOptions(quick, repair), output, debug).verify_all(targets or ())

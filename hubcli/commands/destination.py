@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hubcli.cache.disk import exchange_at_once
 from hubcli.commands.staging import Staging, remove_leftovers_of
+from hubcli.durability import SYNCED, Durability
 from hubcli.errors import DiskFullError, NotFoundError, OutputError, UsageError, means_full
 from hubcli.regular_file import NotRegularError
 
@@ -46,6 +47,7 @@ def staged_output(
     force: bool,
     source: Path | None = None,
     read: Sequence[Path] = (),
+    durability: Durability = SYNCED,
 ) -> Iterator[Path]:
     """A path at which a directory or a file is to be made; then it is renamed to the destination.
 
@@ -54,8 +56,9 @@ def staged_output(
     the same destination left beside it is removed first. What `force` replaces stays in
     its place until the rename. However the context ends, an interrupt
     included, the hidden directory goes, with what was replaced; after an error
-    the destination is as it was. Raises what `require_free` does, OutputError,
-    DiskFullError.
+    the destination is as it was, and so it is after a power loss, or all new: what was made is synced
+    before the rename, and the rename before what it replaced is deleted. Raises what
+    `require_free` does, OutputError, DiskFullError.
     """
     remove_leftovers_of(_resolved(destination))
     place = require_free(destination, cache_root=cache_root, force=force, source=source, read=read)
@@ -68,7 +71,12 @@ def staged_output(
             staged = staging.path / "new"
             yield staged
             require_free(destination, cache_root=cache_root, force=force, source=source, read=read)
+            if staged.is_dir() and place.is_dir():
+                shutil.copymode(place, staged)  # Whoever made the empty directory chose who may read it.
+            durability.tree(staged)
+            durability.directory(staging.path)
             _publish(staged, place)
+            _sync_names(staged, place, made, durability)
     except NotRegularError as error:  # Of the source's files, which the destination has no part in.
         raise NotFoundError(
             f"{error.filename} can't be read: {error.strerror}", hint="Put the file back and try again."
@@ -123,12 +131,10 @@ def _require_replaceable(destination: Path, place: Path, kept: Sequence[Path]) -
 
 def _publish(staged: Path, place: Path) -> None:
     """Renames the staged directory or file to its place; what is there takes the place of the staged one."""
+    if os.path.lexists(place) and exchange_at_once(staged, place):
+        return
     if not place.is_dir() and not (staged.is_dir() and os.path.lexists(place)):
         staged.replace(place)
-        return
-    if staged.is_dir() and place.is_dir():
-        shutil.copymode(place, staged)  # Whoever made the empty directory chose who may read it.
-    if exchange_at_once(staged, place):
         return
     aside = staged.with_name("old")
     try:
@@ -137,6 +143,22 @@ def _publish(staged: Path, place: Path) -> None:
     except BaseException:
         if not os.path.lexists(place):
             aside.rename(place)
+        raise
+
+
+def _sync_names(staged: Path, place: Path, made: Sequence[Path], durability: Durability) -> None:
+    """Syncs the directories whose names changed; where the disk fails, puts back what was replaced."""
+    try:
+        for folder in (place.parent, staged.parent, *(one.parent for one in made)):
+            durability.directory(folder)
+    except OSError:
+        with suppress(OSError):
+            if os.path.lexists(staged):
+                exchange_at_once(staged, place)
+            else:
+                place.rename(staged)
+                if os.path.lexists(staged.with_name("old")):
+                    staged.with_name("old").rename(place)
         raise
 
 

@@ -203,6 +203,7 @@ class _Export:
             cache_root=self.settings.cache_root,
             force=self.options.force,
             source=self.target.archive or self.target.directory,
+            durability=self.settings.durability,
         )
 
     def _unpack(self, archive: Path, folder: Path) -> None:
@@ -251,9 +252,15 @@ class _Export:
         require_room(staged.parent, size, str(self.placement.place), _WAY_OUT)
         self.listener.started(self.target.name, str(self.placement.place), tree.size_bytes)
         if is_directory:
-            copy_tree(tree, staged, self.listener.received)
+            copy_tree(tree, staged, self.listener.received, self.settings.durability)
             return None
-        return pack(tree, staged, compress=compress, on_bytes=self.listener.received)
+        return pack(
+            tree,
+            staged,
+            compress=compress,
+            on_bytes=self.listener.received,
+            durability=self.settings.durability,
+        )
 
     def _result(self, tree: Tree, packed: PackedArchive | None) -> ExportResult:
         return ExportResult(

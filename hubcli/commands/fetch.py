@@ -70,7 +70,7 @@ class _Fetch:
         self.options = options
         self.listener = listener
         self.stop = Stop()
-        self.store = Store(settings.cache_root)
+        self.store = Store(settings.cache_root, settings.durability)
         self.started_at = time.monotonic()
         self.naming = Naming(handle, self.store, settings, listener)
         self.room: Room | None = None
@@ -234,6 +234,7 @@ class _Fetch:
                     self.options.limits,
                     on_received=self._received,
                     on_unpacked=self._unpacked,
+                    durability=self.settings.durability,
                 )
             except FileNotFoundError as error:
                 raise LockLostError(f"Another process took over {self.handle}") from error

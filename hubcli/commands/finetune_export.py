@@ -201,6 +201,7 @@ class _FinetuneExport:
             force=self.options.force,
             source=self.read,
             read=self.options.files,
+            durability=self.settings.durability,
         ) as staged:
             size = Tree.read(model, Limits()).size_bytes
             # What is trained is kept beside the export until that is there; what is saved again is written twice.
@@ -234,7 +235,13 @@ class _FinetuneExport:
         size = archive_size_bytes(tree, compress=compress)
         require_room(staged.parent, size, str(place), "name another place")
         self.listener.started(self.target.name, str(place), tree.size_bytes)
-        packed = pack(tree, staged, compress=compress, on_bytes=self.listener.received)
+        packed = pack(
+            tree,
+            staged,
+            compress=compress,
+            on_bytes=self.listener.received,
+            durability=self.settings.durability,
+        )
         return Written(place, form, packed.size_bytes, tree.file_count, packed.sha256)
 
     def _result(

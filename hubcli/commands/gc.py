@@ -20,6 +20,7 @@ from hubcli.commands.kagglehub import KaggleHub
 from hubcli.commands.listener import Listener
 from hubcli.commands.patterns import Pattern
 from hubcli.commands.targets import Target
+from hubcli.durability import SYNCED, Durability
 from hubcli.errors import BudgetError, CacheError, HubcliError, NotFoundError
 from hubcli.quantity import format_size
 from hubcli.settings import Settings
@@ -120,18 +121,23 @@ def gc(
     only = frozenset[str]().union(*matches.values()) if matches else None
     condemned = _condemned(snapshot, policy, only, settings, listener or Listener())
     plan = make_plan(snapshot, policy, only=only, spared=spared, condemned=condemned)
-    collection = act(plan, dry_run=dry_run, confirm=confirm, on_done=on_done)
+    collection = act(plan, dry_run=dry_run, confirm=confirm, on_done=on_done, durability=settings.durability)
     KaggleHub.of(settings).forget_gone(collection)
     unmatched = tuple(text for text, keys in matches.items() if not keys)
     return replace(collection, unmatched=unmatched)
 
 
 def act(
-    plan: Plan, *, dry_run: bool, confirm: Callable[[Plan], bool], on_done: Callable[[Done], None]
+    plan: Plan,
+    *,
+    dry_run: bool,
+    confirm: Callable[[Plan], bool],
+    on_done: Callable[[Done], None],
+    durability: Durability = SYNCED,
 ) -> Collection:
     """Does what the plan says, unless it is a dry run or not confirmed."""
     is_wanted = not dry_run and confirm(plan)
-    done = tuple(collect(plan, on_done)) if is_wanted else None
+    done = tuple(collect(plan, on_done, durability)) if is_wanted else None
     return Collection(plan, done, _free_bytes(plan.snapshot.root))
 
 

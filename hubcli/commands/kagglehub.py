@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hubcli.cache.disk import replace_link
+from hubcli.durability import SYNCED, Durability
 from hubcli.kaggle import KaggleModel
 from hubcli.settings import Settings
 
@@ -28,6 +29,7 @@ class KaggleHub:
 
     root: Path | None
     ours: Path
+    durability: Durability = SYNCED
 
     @classmethod
     def of(cls, settings: Settings) -> KaggleHub:
@@ -71,11 +73,13 @@ class KaggleHub:
             return "there is no home for kagglehub's cache: name it by KAGGLEHUB_CACHE"
         link = folder / model.version
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            self.durability.make_directory(folder)
             if link.is_symlink() and link.exists() and not self._is_ours(link):
                 return f"{link} is a link to another place"
             replace_link(link, str(directory.resolve()))
+            self.durability.directory(folder)
             _marker(link).touch()
+            self.durability.directory(folder)
         except FileExistsError:
             return f"it has a copy of its own in {link}"
         except OSError as error:

@@ -20,6 +20,7 @@ from hubcli.cache.entry import Entry
 from hubcli.commands.fetch import FetchResult
 from hubcli.commands.listener import Listener
 from hubcli.commands.promise import Promise
+from hubcli.durability import SYNCED, Durability
 from hubcli.errors import DiskFullError, HandleError, OutputError, UsageError, means_full
 from hubcli.handle import Handle
 from hubcli.regular_file import read_regular
@@ -190,10 +191,12 @@ class LockFile:
         models = [model.to_document() for _, model in sorted(self.models.items())]
         return json.dumps({"hubcli_lock": LOCK_VERSION, "models": models}, indent=2) + "\n"
 
-    def write(self) -> None:
+    def write(self, durability: Durability = SYNCED) -> None:
         """Writes the file, whole or not at all. Raises DiskFullError, OutputError."""
+        place = Path(os.path.realpath(Path(self.name).expanduser()))
         try:
-            write_whole(Path(os.path.realpath(Path(self.name).expanduser())), self.to_text())
+            write_whole(place, self.to_text(), durability)
+            durability.directory(place.parent)
         except OSError as error:
             kind = DiskFullError if means_full(error) else OutputError
             raise kind(

@@ -15,6 +15,7 @@ from hubcli.cache.layout import EntryPaths
 from hubcli.cache.store import Store
 from hubcli.commands.fetch_options import FetchOptions
 from hubcli.commands.lock_file import LockFile, require_merged
+from hubcli.durability import SYNCED, Durability
 from hubcli.errors import HandleError, HubcliError, Interrupted, UsageError
 from hubcli.handle import Handle, HandleKind
 from hubcli.regular_file import open_stream
@@ -128,12 +129,12 @@ class Wanted:
         except HubcliError as error:
             return error
 
-    def link_spellings(self, root: Path, key: str) -> None:
+    def link_spellings(self, root: Path, key: str, durability: Durability = SYNCED) -> None:
         """Lets `hub.load` find the entry of that key under what was typed further times."""
         entry = Entry.read(EntryPaths(root, key))
         for handle in self.spellings:
             if handle.kind is not HandleKind.PATH:
-                Store(root).link_aliases(handle, entry)
+                Store(root, durability).link_aliases(handle, entry)
 
 
 def _read(name: str) -> str:

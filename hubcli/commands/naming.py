@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hubcli.cache.entry import Entry
 from hubcli.cache.store import Store
@@ -105,6 +105,7 @@ class Naming:
         model = next(KaggleModel.versions_of(spellings), None)
         why_not: str | None = "it isn't known under a version on Kaggle"
         if model is not None:
-            why_not = KaggleHub.of(self._settings).link(model, entry.path)
+            kagglehub = replace(KaggleHub.of(self._settings), durability=self._settings.durability)
+            why_not = kagglehub.link(model, entry.path)
         if why_not is not None:
             self._listener.note(f"kagglehub isn't shown {self.handle}: {why_not}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def pin(target: str, settings: Settings | None = None) -> list[Pinning]:
 def unpin(target: str, settings: Settings | None = None) -> list[Pinning]:
     """Lets collections take the models again; raises as `pin` does."""
     settings = settings or Settings.read()
-    store = Store(settings.cache_root)
+    store = Store(settings.cache_root, settings.durability)
     return [
         _pinning(entry, is_pinned=False, was_pinned=store.unpin(entry.paths))
         for entry in _entries(target, settings)
@@ -52,7 +53,8 @@ def unpin(target: str, settings: Settings | None = None) -> list[Pinning]:
 
 
 def _pin(entry: Entry, settings: Settings) -> Pinning:
-    store, paths = Store(settings.cache_root), entry.paths
+    store, paths = Store(settings.cache_root, settings.durability), entry.paths
+    _sync(entry, settings)
     is_new = store.pin(paths)
     if not paths.model.is_dir():
         # A collection took it away at the same time, and puts it back or not; or it is being fetched.
@@ -62,6 +64,15 @@ def _pin(entry: Entry, settings: Settings) -> Pinning:
                 raise _not_cached(entry.handle or paths.key)
             store.pin(paths)
     return _pinning(entry, is_pinned=True, was_pinned=not is_new)
+
+
+def _sync(entry: Entry, settings: Settings) -> None:
+    """Has the model outlast its pin: tensorflow_hub, and hubcli before 0.2, synced nothing.
+
+    Whether it is there is looked at afterwards.
+    """
+    with cache_errors(settings.cache_root), suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+        settings.durability.tree(entry.path.resolve())
 
 
 def _pinning(entry: Entry, *, is_pinned: bool, was_pinned: bool) -> Pinning:

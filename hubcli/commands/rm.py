@@ -52,7 +52,7 @@ def rm(
     for target in targets:
         verb.choose(target)
     plan = plan_removal(snapshot, verb.chosen)
-    collection = act(plan, dry_run=dry_run, confirm=confirm, on_done=on_done)
+    collection = act(plan, dry_run=dry_run, confirm=confirm, on_done=on_done, durability=settings.durability)
     verb.look_back(collection)
     KaggleHub.of(settings).forget_gone(collection)
     return Removal(collection, tuple(verb.errors))

@@ -20,6 +20,7 @@ from hubcli.archive.tar import walk_tar
 from hubcli.archive.tree import walk_tree
 from hubcli.archive.unpack import unpack
 from hubcli.commands.addresses import archive_address, latest_of
+from hubcli.durability import UNSYNCED, Durability
 from hubcli.errors import HandleError, NotFoundError, OfflineError, UsageError
 from hubcli.handle import Handle, HandleKind
 from hubcli.net.retries import DEFAULT_RETRIES, Retries
@@ -76,7 +77,13 @@ class Source(ABC):
 
     @abstractmethod
     def unpack_into(
-        self, destination: Path, limits: Limits, *, on_received: OnBytes, on_unpacked: OnBytes
+        self,
+        destination: Path,
+        limits: Limits,
+        *,
+        on_received: OnBytes,
+        on_unpacked: OnBytes,
+        durability: Durability = UNSYNCED,
     ) -> tuple[FileRecord, ...]:
         """Fills the empty directory; the files that were written, sorted by path."""
 
@@ -101,14 +108,22 @@ class ArchiveSource(Source):
         self.was_spooled: Callable[[], bool] = lambda: False
 
     def unpack_into(
-        self, destination: Path, limits: Limits, *, on_received: OnBytes, on_unpacked: OnBytes
+        self,
+        destination: Path,
+        limits: Limits,
+        *,
+        on_received: OnBytes,
+        on_unpacked: OnBytes,
+        durability: Durability = UNSYNCED,
     ) -> tuple[FileRecord, ...]:
         """Unpacks in one pass, on three threads: receive and hash, inflate, write and hash."""
         received = Ahead(self._hashed(on_received), _RECEIVED_AHEAD)
         inflated = Ahead(decompressed(received), _INFLATED_AHEAD)
         # The first stage is closed first: it may be what the second waits for.
         with inflated, received:
-            return unpack(walk_tar(ChunkReader(inflated), limits), destination, limits, on_unpacked)
+            return unpack(
+                walk_tar(ChunkReader(inflated), limits), destination, limits, on_unpacked, durability
+            )
 
     def members(self, limits: Limits, on_received: OnBytes) -> MemberStream:
         """Inflates what is asked for and no more."""
@@ -132,10 +147,16 @@ class TreeSource(Source):
         self._top = top
 
     def unpack_into(
-        self, destination: Path, limits: Limits, *, on_received: OnBytes, on_unpacked: OnBytes
+        self,
+        destination: Path,
+        limits: Limits,
+        *,
+        on_received: OnBytes,
+        on_unpacked: OnBytes,
+        durability: Durability = UNSYNCED,
     ) -> tuple[FileRecord, ...]:
         """Copies every file, hashing it on the way."""
-        return unpack(walk_tree(self._top), destination, limits, on_unpacked)
+        return unpack(walk_tree(self._top), destination, limits, on_unpacked, durability)
 
     def members(self, limits: Limits, on_received: OnBytes) -> MemberStream:
         """Walks the directory."""
@@ -228,6 +249,7 @@ def _open_url(url: str, settings: Settings, transfer: Transfer) -> Iterator[Sour
         access=settings.access,
         known_etag=transfer.known_etag,
         min_rate_bytes_s=settings.min_rate_bytes_s,
+        durability=settings.durability if transfer.spool is not None else UNSYNCED,
     )
     with open_download(url, options) as download:
         chunks = download.chunks()

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 
 from hubcli.access import Access
+from hubcli.durability import SYNCED, Durability
 from hubcli.errors import HubcliError
 from hubcli.net.client import Client, entity_tag, open_client, stored_url
 from hubcli.net.digests import BodyVerifier, Digest, read_digests
@@ -36,7 +37,8 @@ class DownloadOptions:
     """How a body is fetched.
 
     With a `spool`, a path that is this download's alone, a large body comes in
-    windows over `connections`, and goes on where a killed process ended. With a
+    windows over `connections`, and goes on where a killed process, or with `durability`
+    a machine without power, ended. With a
     `known_etag`, a body that is still that one isn't fetched.
     """
 
@@ -47,6 +49,7 @@ class DownloadOptions:
     access: Access = field(default_factory=Access)
     known_etag: str | None = None
     min_rate_bytes_s: int = DEFAULT_MIN_RATE
+    durability: Durability = SYNCED
 
 
 class Download:
@@ -191,7 +194,9 @@ class Download:
             origin = position if start >= position else 0
             return segment_size(start - origin, size_bytes - origin, self._options.connections)
 
-        return Spool(path, size_bytes, validator, window, position=position)
+        return Spool(
+            path, size_bytes, validator, window, position=position, durability=self._options.durability
+        )
 
 
 class _Tail:

@@ -1,10 +1,13 @@
 """The spool: a body on the disk while it comes, in segments, and a journal of which bytes are there.
 
 The journal is text: a line of JSON with the body's size and validator, then a
-line `start end` for each stretch that has been written. A stretch is noted
-after it was written, so that whatever kills the process, the journal names no
-byte that isn't there. (A machine that loses power may lose bytes: checksums
-and the archive's own tell.)
+line `start end` for each stretch that is there. A stretch is noted once it is synced to
+the disk, by a thread of its own, so that neither a kill nor a power loss leaves a journal
+that names bytes which aren't there: zeros in their place would be unpacked as the model
+where the server sends no checksum.
+
+Version 1 of the journal is that of hubcli 0.1.0, and of `--no-sync`: a stretch is noted once
+it was written. It outlives the process, but not the machine, so it counts until the next boot.
 """
 
 from __future__ import annotations
@@ -20,15 +23,17 @@ from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 
-from hubcli.errors import CacheError, DiskFullError, LockLostError, means_full
+from hubcli.durability import SYNCED, Durability, booted_at_s
+from hubcli.errors import CacheError, DiskFullError, HubcliError, LockLostError, means_full
 from hubcli.regular_file import read_regular
 
 __all__ = ["Segment", "Spool", "discard_spool", "resumable_bytes"]
 
-_NOTED_BYTES = 4 << 20  # So much of a segment at most is written again after a kill.
+_NOTED_BYTES = 4 << 20  # So much is written at least between two notes.
 _READ_BYTES = 256 << 10
 _MAX_JOURNAL_BYTES = 16 << 20
-_VERSION = 1
+_SYNCED_VERSION, _WRITTEN_VERSION = 2, 1
+_MAX_UNNOTED_S = 1.0  # Of a slow download, too, little is lost with the process.
 _PATIENCE_S = 0.1
 
 
@@ -58,29 +63,38 @@ class Spool:
         segment_bytes_at: Callable[[int], int],
         *,
         position: int = 0,
+        durability: Durability = SYNCED,
     ) -> None:
         """Goes on with what is at `path`, if its journal tells of the same body; else begins anew.
 
         A segment begins at `position`; `segment_bytes_at` tells how large one is by where it begins.
         Begun anew it is a new file: another process that lost its lock may still write into the old
-        one. Raises DiskFullError, CacheError, LockLostError.
+        one. What was begun with `durability` goes on with it. Raises DiskFullError, CacheError,
+        LockLostError.
         """
         self.path = path
         self.size_bytes = size_bytes
         self._changed = threading.Condition()
         self._failure: BaseException | None = None
         self._is_closed = False
+        self._unnoted_bytes = 0
         self._users = 0  # Threads that are at the open file right now.
+        self._noting: threading.Thread | None = None
         with _disk_errors(path):
-            there = _journaled(path, size_bytes, validator)
-            if not there:
+            version, there = _journaled(path, size_bytes, validator)
+            if there:
+                durability = Durability(version == _SYNCED_VERSION)
+            else:
                 discard_spool(path)
             self._file = _opened(path, os.O_RDWR, is_new=not there)
             self._journal = _opened(_journal(path), os.O_WRONLY | os.O_APPEND, is_new=not there)
             if not there:
                 os.ftruncate(self._file, size_bytes)
-                head = {"version": _VERSION, "size": size_bytes, "validator": validator}
+                version = _SYNCED_VERSION if durability.is_on else _WRITTEN_VERSION
+                head = {"version": version, "size": size_bytes, "validator": validator}
                 os.write(self._journal, f"{json.dumps(head)}\n".encode())
+                durability.directory(path.parent)  # The journal must not outlive this very file.
+        self._durability = durability
         self.segments = _segments(there, size_bytes, segment_bytes_at, position)
         self.resumed_bytes = _summed(there)
 
@@ -93,7 +107,10 @@ class Spool:
         self.close()
 
     def close(self) -> None:
-        """Notes what was written; writers and the reader that are still at it find it closed."""
+        """Notes what was written; writers and the reader that are still at it find it closed.
+
+        A body that is there to its end isn't synced once more: it is unpacked, and removed next.
+        """
         with self._changed:
             if self._is_closed:
                 return
@@ -101,11 +118,14 @@ class Spool:
             self._changed.notify_all()
             # The number of a closed file may be another file's in the next moment.
             self._changed.wait_for(lambda: not self._users)
-            with suppress(OSError):
-                for segment in self.segments:
-                    self._note(segment)
-            os.close(self._file)
-            os.close(self._journal)
+        if self._noting is not None:
+            self._noting.join()
+        is_whole = all(segment.is_done for segment in self.segments)
+        with suppress(OSError, HubcliError):
+            if not (is_whole and self._durability.is_on):
+                self._note()
+        os.close(self._file)
+        os.close(self._journal)
 
     def write(self, segment: Segment, data: bytes) -> bool:
         """Writes the segment's next bytes; False where the spool was closed meanwhile.
@@ -151,16 +171,43 @@ class Spool:
     def _count(self, segment: Segment, written: int) -> None:
         with self._changed:
             segment.position += written
-            is_worth_noting = segment.is_done or segment.position - segment.noted >= _NOTED_BYTES
-            if is_worth_noting and not self._is_closed:
-                with _disk_errors(self.path):
-                    self._note(segment)
+            self._unnoted_bytes += _NOTED_BYTES if segment.is_done else written
+            if self._noting is None and not self._is_closed:
+                self._noting = threading.Thread(target=self._keep_noting, name="hubcli-journal", daemon=True)
+                self._noting.start()
             self._changed.notify_all()
 
-    def _note(self, segment: Segment) -> None:
-        if segment.position > segment.noted:
-            os.write(self._journal, f"{segment.noted} {segment.position}\n".encode())
-            segment.noted = segment.position
+    def _keep_noting(self) -> None:
+        """Notes what comes until the spool is closed, on a thread: nobody else waits for the disk."""
+        try:
+            while self._is_to_be_noted():
+                self._note()
+        except BaseException as error:  # noqa: BLE001 - handed to the reader, whatever it is
+            self.fail(error)
+
+    def _is_to_be_noted(self) -> bool:
+        """Waits until some bytes came, for a while; False once the spool is closed, or all is noted."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._is_closed or self._unnoted_bytes >= _NOTED_BYTES, _MAX_UNNOTED_S
+            )
+            return not self._is_closed
+
+    def _note(self) -> None:
+        """Syncs what was written until now, then says so in the journal. Raises DiskFullError, CacheError."""
+        with self._changed:
+            self._unnoted_bytes = 0
+            reached = [(segment, segment.position) for segment in self.segments]
+        lines = "".join(
+            f"{segment.noted} {position}\n" for segment, position in reached if position > segment.noted
+        )
+        if not lines:
+            return
+        with _disk_errors(self.path):
+            self._durability.file(self._file)
+            os.write(self._journal, lines.encode())
+        for segment, position in reached:
+            segment.noted = position
 
     def fail(self, error: BaseException) -> None:
         """Lets the reader raise the error once it has read what is there before."""
@@ -224,20 +271,26 @@ def _journal(path: Path) -> Path:
     return path.with_name(f"{path.name}.journal")
 
 
-def _journaled(path: Path, size_bytes: int, validator: str) -> list[tuple[int, int]]:
-    """The stretches that are there of that body, sorted and apart; none where the journal is of another."""
+def _journaled(path: Path, size_bytes: int, validator: str) -> tuple[int, list[tuple[int, int]]]:
+    """The journal's version, and the stretches that are there of that body, sorted and apart.
+
+    There are none where the journal is of another, or may tell more than a power loss left.
+    """
     try:
         if path.is_symlink() or path.stat().st_size != size_bytes:
-            return []
-        if _journal(path).stat().st_size > _MAX_JOURNAL_BYTES:
-            return []
+            return 0, []
+        status = _journal(path).stat()
+        if status.st_size > _MAX_JOURNAL_BYTES:
+            return 0, []
         head, *lines = read_regular(_journal(path), _MAX_JOURNAL_BYTES).split(b"\n")
         told = json.loads(head)
     except (OSError, ValueError, RecursionError):
-        return []
-    wanted = {"version": _VERSION, "size": size_bytes, "validator": validator}
-    if told != wanted:
-        return []
+        return 0, []
+    body = {"size": size_bytes, "validator": validator}
+    versions = [_SYNCED_VERSION, *([_WRITTEN_VERSION] if _is_of_this_boot(status.st_mtime) else [])]
+    version = next((one for one in versions if told == {"version": one, **body}), 0)
+    if not version:
+        return 0, []
     found = sorted(_stretches(lines[:-1], size_bytes))  # The last line is empty, or cut off.
     merged: list[tuple[int, int]] = []
     for start, end in found:
@@ -245,7 +298,12 @@ def _journaled(path: Path, size_bytes: int, validator: str) -> list[tuple[int, i
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
             merged.append((start, end))
-    return merged
+    return version, merged
+
+
+def _is_of_this_boot(changed_at_s: float) -> bool:
+    booted = booted_at_s()
+    return booted is not None and booted < changed_at_s
 
 
 def _stretches(lines: list[bytes], size_bytes: int) -> Iterator[tuple[int, int]]:
@@ -274,7 +332,7 @@ def _segments(
 
 def resumable_bytes(path: Path, size_bytes: int, validator: str) -> int:
     """How much of that body is in the spool at the path."""
-    return _summed(_journaled(path, size_bytes, validator))
+    return _summed(_journaled(path, size_bytes, validator)[1])
 
 
 def _summed(stretches: list[tuple[int, int]]) -> int:

@@ -316,7 +316,7 @@ def damage_of(name: str) -> Callable[[Path], None]:
         elif name == "short spool":
             os.truncate(folder / "part", 10)
         elif name == "another version":
-            (folder / journal).write_bytes(text.replace(b'"version": 1', b'"version": 2'))
+            (folder / journal).write_bytes(text.replace(b'"version": 2', b'"version": 3'))
         elif name == "no JSON":
             (folder / journal).write_bytes(b"\xff" + text)
         elif name == "deep JSON":
