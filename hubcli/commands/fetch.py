@@ -226,6 +226,7 @@ class _Fetch:
             self.listener.started(str(self.handle), source.name, source.size_bytes)
             self.room = Room(staging.path, source.name, source.size_bytes)
             if source.resumed_bytes:
+                self.listener.resumed(source.resumed_bytes)
                 self.listener.note(
                     f"Going on with {self.handle}: {format_size(source.resumed_bytes)} are there"
                 )

@@ -206,19 +206,22 @@ class _Config:
     def checked(self) -> dict[str, Any]:
         """The values. Raises ArgumentError for what JSON can't hold."""
         for name, value in self._values.items():
-            parts = value.items() if name == "arguments" else [(name, value)]
-            for key, part in parts:
-                try:
-                    json.dumps({key: part})
-                except (TypeError, ValueError) as error:
-                    what = (
-                        f"`hub.KerasLayer(..., arguments)` contains non json-serializable values in key: {key}"
-                        if name == "arguments"
-                        else f"hub.KerasLayer(..., {name}=) is not json-serializable.\nGot value: {part}"
-                    )
-                    hint = "Give numbers, text, lists and dicts, or save the weights alone."
-                    raise ArgumentError(what, hint=hint) from error
+            if name != "arguments":
+                _require_json(
+                    value, f"hub.KerasLayer(..., {name}=) is not json-serializable.\nGot value: {value}"
+                )
+        for key, value in self._values.get("arguments", {}).items():
+            what = "`hub.KerasLayer(..., arguments)` contains non json-serializable values"
+            _require_json({key: value}, f"{what} in key: {key}")
         return dict(self._values)
+
+
+def _require_json(value: Any, otherwise: str) -> None:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError) as error:
+        hint = "Give numbers, text, lists and dicts, or save the weights alone."
+        raise ArgumentError(otherwise, hint=hint) from error
 
 
 def _options(call: ObjectCall, given: Mapping[str, Any]) -> dict[str, Any]:

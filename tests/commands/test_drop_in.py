@@ -1,4 +1,4 @@
-"""Errors at the Python door: hubcli's classes, tensorflow_hub's too, with handle and address in their text."""
+"""Errors at the Python door: hubcli's classes and tensorflow_hub's, naming handle and address."""
 
 from __future__ import annotations
 
@@ -72,10 +72,12 @@ def test_each_is_of_both_classes_and_stays_what_it_was(
 ) -> None:
     error.hint, error.handle, error.address = "Try this.", "https://host/m/1", "https://mirror/m/1"
     raised = at_the_door(error, cause)
-    assert isinstance(raised, (type(error),)) and all(isinstance(raised, one) for one in classes)
+    assert isinstance(raised, (type(error),))
+    assert all(isinstance(raised, one) for one in classes)
     assert type(raised).__name__ == type(error).__name__
     assert (raised.code, raised.exit_status, raised.hint) == (error.code, error.exit_status, "Try this.")
-    assert raised.__cause__ is cause and raised.__suppress_context__
+    assert raised.__cause__ is cause
+    assert raised.__suppress_context__
     assert str(raised) == "x (handle https://host/m/1, address https://mirror/m/1)"
     for again in (pickle.loads(pickle.dumps(raised)), copy.copy(raised), copy.deepcopy(raised)):
         assert type(again) is type(raised)
@@ -91,7 +93,8 @@ def test_a_traceback_leads_to_where_it_was_raised_and_shows_one_error() -> None:
     with pytest.raises(OSError, match="bytes differ") as raised, tensorflow_hub_errors():
         fails()
     shown = "".join(traceback.format_exception(raised.value))
-    assert "in fails" in shown and shown.count("bytes differ\n") == 1
+    assert "in fails" in shown
+    assert shown.count("bytes differ\n") == 1
     assert shown.endswith("hubcli.errors.ChecksumError: bytes differ\n")
 
 
@@ -143,8 +146,10 @@ class TestRealFailures:
         with pytest.raises(theirs) as raised:
             resolve(f"{handle}?token=SECRET", settings=mirrored)
         assert isinstance(raised.value, ours)
-        assert handle in str(raised.value) and f"{server.url}/maker/model/1" in str(raised.value)
-        assert "SECRET" not in str(raised.value) and "SECRET" not in repr(raised.value)
+        assert handle in str(raised.value)
+        assert f"{server.url}/maker/model/1" in str(raised.value)
+        assert "SECRET" not in str(raised.value)
+        assert "SECRET" not in repr(raised.value)
         if reply.status != 200:
             assert raised.value.http_status == reply.status
 
@@ -157,7 +162,8 @@ class TestRealFailures:
     def test_handles_that_cannot_be(self, handle: str, settings: Settings) -> None:
         with pytest.raises(ValueError) as raised:  # noqa: PT011 - the class is the point
             hubcli.resolve(handle, settings=settings)
-        assert isinstance(raised.value, HandleError) and isinstance(raised.value, OSError)
+        assert isinstance(raised.value, HandleError)
+        assert isinstance(raised.value, OSError)
 
     def test_offline_the_address_is_named(self, mirrored: Settings, server: HubServer) -> None:
         with pytest.raises(OSError, match=server.url):
@@ -183,5 +189,6 @@ class TestRealFailures:
         ):
             with pytest.raises(HubcliError) as raised:
                 call()
-            assert handle in str(raised.value) and f"{server.url}/maker/model/1" in str(raised.value)
+            assert handle in str(raised.value)
+            assert f"{server.url}/maker/model/1" in str(raised.value)
             assert handle not in raised.value.message  # The command line names it in its own way.
