@@ -104,7 +104,10 @@ class _Rm:
         partial = {
             one.key: one.handle or one.key
             for one in self.snapshot.fragments
-            if one.kind in _DOWNLOADED and one.key not in models and pattern.fits(one.key, one.handle)
+            if one.kind in _DOWNLOADED
+            and one.key not in models
+            # A glob is for handles: it takes nothing that nobody can name.
+            and (pattern.fits(one.key, one.handle) if one.handle else one.key in pattern.keys)
         }
         if not found and not partial:
             if pattern.glob is not None or not target:
