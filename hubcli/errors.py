@@ -9,6 +9,8 @@ translated once, where they are met.
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any, TypeVar
 
@@ -44,6 +46,7 @@ __all__ = [
     "UnsafeArchiveError",
     "UsageError",
     "ValuesError",
+    "about_model",
     "means_full",
 ]
 
@@ -77,7 +80,12 @@ class ExitStatus(IntEnum):
 
 
 class HubcliError(Exception):
-    """The root of the tree: a fault of ours unless a subclass says otherwise."""
+    """The root of the tree: a fault of ours unless a subclass says otherwise.
+
+    `str(error)` is what a Python program logs: the message, and the `handle` and the `address` of
+    the model where the message doesn't name them. `http_status` is the host's answer, where that
+    is what failed.
+    """
 
     code = "internal"
     exit_status = ExitStatus.INTERNAL
@@ -88,11 +96,19 @@ class HubcliError(Exception):
         self.message = redacted(message)
         self.hint = redacted(hint)
         super().__init__(self.message)
+        self.handle = ""
+        self.address = ""
+        self.http_status: int | None = None
         self.is_transient = False
         self.retry_after_s: float | None = None
         # Of a training after which no export was made: where its values are, and what exports them.
         self.trained_values: str | None = None
         self.export_command: str | None = None
+
+    def __str__(self) -> str:
+        named = (("handle", self.handle), ("address", self.address))
+        added = [f"{what} {name}" for what, name in named if name and name not in self.message]
+        return f"{self.message} ({', '.join(added)})" if added else self.message
 
     def transient(self: _Error, retry_after_s: float | None = None) -> _Error:
         """The same error, as one that may pass: another attempt makes sense, after so many seconds."""
@@ -300,6 +316,20 @@ class MissingPathError(NotFoundError, OSError):
 
 class NoModelError(BrokenModelError, ValueError):
     """A directory without a SavedModel in it."""
+
+
+@contextmanager
+def about_model(handle: str, address: str = "") -> Iterator[None]:
+    """Names the model in each HubcliError that leaves the context, unless it names one already.
+
+    Neither text may hold secrets.
+    """
+    try:
+        yield
+    except HubcliError as error:
+        error.handle = error.handle or handle
+        error.address = error.address or address
+        raise
 
 
 def means_full(error: OSError) -> bool:

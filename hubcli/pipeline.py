@@ -47,7 +47,7 @@ class Ahead(Generic[T]):
 
     def __next__(self) -> T:
         if self._end is None:
-            item = self._queue.get()
+            item = self._taken()
             if not isinstance(item, _End):
                 return item
             self._stopped.set()
@@ -55,6 +55,12 @@ class Ahead(Generic[T]):
         if self._end.error is not None:
             raise self._end.error
         raise StopIteration
+
+    def _taken(self) -> T | _End:
+        """The next item. Looks up now and then: a signal that comes as the wait begins doesn't end it."""
+        while True:
+            with suppress(queue.Empty):
+                return self._queue.get(timeout=_POLL_S)
 
     def __enter__(self) -> Ahead[T]:
         return self

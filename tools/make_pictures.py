@@ -23,6 +23,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from hubcli.cli.picture import svg_of
 from hubcli.commands.export import export
 from hubcli.timestamp import to_iso_utc
 from tests.cli.terminal import run_on_terminal
@@ -141,7 +142,7 @@ def _picture(scene: Scene, variables: dict[str, str]) -> str:
         shown = _last_state(screen).replace(variables["HOME"], "~").replace(sys.prefix, "~/.venv")
         console.print(Text.from_ansi(f"{chr(10) if number else ''}\x1b[1;32m$\x1b[0m {command}"))
         console.print(Text.from_ansi("\n".join(_cut(shown.rstrip("\n").split("\n"), lines))))
-    return console.export_svg(title=scene.title, unique_id=f"hubcli-{scene.name}")
+    return svg_of(console, scene.title, f"hubcli-{scene.name}")
 
 
 def _last_state(screen: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -10,7 +11,7 @@ from hubcli.cache.layout import NameKind
 from hubcli.cache.policy import Policy
 from hubcli.cache.snapshot import Fragment, ModelFacts, Snapshot
 
-__all__ = ["Kept", "Plan", "PlannedItem", "Reason", "Shortfall"]
+__all__ = ["Kept", "Plan", "PlannedItem", "Reason", "Shortfall", "count_leftovers", "partial_downloads"]
 
 
 class Reason(str, Enum):
@@ -86,6 +87,11 @@ class PlannedItem:
         return self.model is None or self.reason is Reason.GUTTED
 
     @property
+    def is_of_partial(self) -> bool:
+        """Whether it is a file of a partial download, where there is one of its key."""
+        return self.kind in (NameKind.SPOOL, NameKind.DESCRIPTOR)
+
+    @property
     def _fragment(self) -> Fragment:
         assert self.fragment is not None
         return self.fragment
@@ -125,3 +131,16 @@ class Plan:
     def footprint(self) -> Footprint:
         """All that goes."""
         return Footprint.sum(item.footprint for item in self.items)
+
+
+def partial_downloads(items: Iterable[PlannedItem]) -> frozenset[str]:
+    """The keys of the downloads that were interrupted and not resumed, of which each has several files."""
+    return frozenset(item.key for item in items if item.kind is NameKind.SPOOL)
+
+
+def count_leftovers(items: Iterable[PlannedItem]) -> int:
+    """How many leftovers the items are: a partial download counts once, with its journal and its descriptor."""
+    listed = tuple(item for item in items if item.is_leftover)
+    partial = partial_downloads(listed)
+    others = [item for item in listed if not (item.is_of_partial and item.key in partial)]
+    return len(others) + len(partial)

@@ -58,7 +58,7 @@ def plan_removal(snapshot: Snapshot, keys: Iterable[str]) -> Plan:
     for model in planner.models:
         if model.key in wanted:
             planner.take(model, Reason.ASKED_FOR)
-    planner.take_leftovers()
+    planner.take_leftovers(asked_for=True)
     return planner.plan()
 
 
@@ -96,11 +96,17 @@ class _Planner:
 
     # --- Leftovers
 
-    def take_leftovers(self) -> None:
+    def take_leftovers(self, *, asked_for: bool = False) -> None:
+        """Takes what is of no use; a partial download that was `asked_for` isn't said to be an old one."""
         fragments = sorted(self.snapshot.fragments, key=lambda one: one.name)
         kept_spools = self._kept_spools(fragments)
+        partial = {one.key for one in fragments if one.kind is NameKind.SPOOL}
         for fragment in fragments:
             reason = None if self._is_untouchable(fragment.key) else self._useless(fragment, kept_spools)
+            if fragment.kind is NameKind.DESCRIPTOR and reason is not None and fragment.key in partial:
+                reason = Reason.OLD_PARTIAL
+            if reason is Reason.OLD_PARTIAL and asked_for:
+                reason = Reason.ASKED_FOR
             if reason is not None:
                 self.leftovers.append(PlannedItem(reason, fragment=fragment))
                 if _is_counted(fragment):

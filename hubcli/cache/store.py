@@ -53,23 +53,25 @@ class Staging:
         self.path = lock.staging
         self.spool = lock.paths.spool
         self.is_published = False
-        self._had_descriptor = lock.paths.descriptor.exists()
+        # One that an interrupted download left names its spool, and goes with it.
+        self._had_descriptor = lock.paths.descriptor.exists() and not lock.paths.spool.exists()
         self._is_abandoned = False
         self._at_end = threading.Lock()  # It is published or removed, never both at once.
 
     def open(self, handle: Handle) -> None:
         """Makes the empty directory, and tells at once, by the descriptor, what is being downloaded."""
         self.path.mkdir()
-        if not self._had_descriptor:
+        if not self._paths.descriptor.exists():
             descriptor = Descriptor.of_this_process(str(handle), time.time())
             # Not synced: it tells of a download that a power loss ends. `publish` writes it anew.
             write_whole(self._paths.descriptor, descriptor.to_text(), UNSYNCED)
 
     def remove(self) -> None:
-        """Removes all of it that isn't published."""
+        """Removes all of it that isn't published; the descriptor of a download that can be resumed stays."""
         with self._at_end:
             remove_tree(self.path)
-            if not self._had_descriptor and not self._paths.model.exists():
+            is_named = self._had_descriptor or self._paths.spool.exists()
+            if not is_named and not os.path.lexists(self._paths.model):
                 self._paths.descriptor.unlink(missing_ok=True)
 
     def abandon(self) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from hubcli.cli.interrupts import held_interrupts
 from hubcli.cli.output import Output
-from hubcli.cli.progress import WIDE, TextListener, counts, listener_for, short
+from hubcli.cli.progress import WIDE, TextListener, listener_for, short
+from hubcli.cli.rates import Transferred
 from hubcli.commands.listener import Listener
 from hubcli.quantity import format_size
 
@@ -70,13 +71,19 @@ class _Row:
     state: str = "connecting"
     total_bytes: int | None = None
     received: int = 0
+    resumed: int = 0
     unpacked: int = 0
     started_at: float = field(default_factory=time.monotonic)
 
     @property
+    def transferred(self) -> Transferred:
+        """Its bytes."""
+        return Transferred(self.received, self.resumed, self.total_bytes)
+
+    @property
     def fraction(self) -> float:
         """How much of it is here."""
-        return min(1.0, self.received / self.total_bytes) if self.total_bytes else 0.0
+        return min(1.0, self.transferred.there / self.total_bytes) if self.total_bytes else 0.0
 
     def counts(self, *, is_wide: bool) -> str:
         """What stands behind its bar."""
@@ -85,7 +92,7 @@ class _Row:
         if self.total_bytes and self.received >= self.total_bytes:
             return f"{format_size(self.received)}  checking"
         unpacked = self.unpacked if is_wide else 0
-        return counts(self.received, self.total_bytes, unpacked, time.monotonic() - self.started_at)
+        return self.transferred.counts(time.monotonic() - self.started_at, unpacked)
 
 
 class _Bars(Board):
@@ -95,7 +102,7 @@ class _Bars(Board):
         super().__init__(output, models)
         self._rows: dict[int, _Row] = {}
         self._done = self._failed = self._begun = 0
-        self._received_before = 0  # By those that don't run any more.
+        self._before = Transferred()  # Of those that don't run any more.
         self._started_at = time.monotonic()
         self._console = output.console()
         self._live: Live | None = None
@@ -114,7 +121,9 @@ class _Bars(Board):
         finally:
             with self._lock:
                 del self._rows[number]
-                self._received_before += row.received
+                before = self._before
+                there = row.transferred.there
+                self._before = Transferred(before.received + there, before.resumed + row.resumed)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -188,10 +197,19 @@ class _Bars(Board):
         return table
 
     def _total(self, rows: list[_Row]) -> str:
-        received = self._received_before + sum(row.received for row in rows)
+        """All bytes, with the sum of the sizes that are known: a lower bound until each has begun."""
+        before = self._before
+        is_open = self._done + len(rows) < self.models or any(row.total_bytes is None for row in rows)
+        there = [row.transferred.there for row in rows]
+        done = Transferred(
+            before.received + sum(there),
+            before.resumed + sum(row.resumed for row in rows),
+            before.received + sum(row.total_bytes or so_far for row, so_far in zip(rows, there, strict=True)),
+            is_open,
+        )
         failed = f"{self._failed} failed" if self._failed else ""
         seconds = time.monotonic() - self._started_at
-        return "  ".join(part for part in (counts(received, None, 0, seconds), failed) if part)
+        return "  ".join(part for part in (done.counts(seconds), failed) if part)
 
 
 class _RowListener(TextListener):
@@ -205,7 +223,10 @@ class _RowListener(TextListener):
     def started(self, handle: str, source: str, size_bytes: int | None) -> None:
         row = self._row
         row.state, row.total_bytes, row.started_at = "", size_bytes, time.monotonic()
-        row.received = row.unpacked = 0
+        row.received = row.resumed = row.unpacked = 0
+
+    def resumed(self, size_bytes: int) -> None:
+        self._row.resumed = size_bytes
 
     def received(self, size_bytes: int) -> None:
         self._row.received += size_bytes

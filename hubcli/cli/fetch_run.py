@@ -54,6 +54,7 @@ class FetchRun:
         # By the model's place in the order: what became of it, and how many have been reported.
         self._done: dict[int, FetchResult | HubcliError] = {}
         self._reported = 0
+        self._running: dict[int, Handle] = {}  # Each that was begun, by its place.
 
     @property
     def results(self) -> list[FetchResult]:
@@ -75,9 +76,8 @@ class FetchRun:
             with board_for(self.output, len(models)) as board:
                 self._fetch_on(board)
         except KeyboardInterrupt as interrupt:
-            raise Interrupted(
-                "Interrupted: what was being fetched is not in the cache", partial=self._document()
-            ) from interrupt
+            message, hint = self._cut_off()
+            raise Interrupted(message, hint=hint, partial=self._document()) from interrupt
         if upkeep is not None and self.results:
             self._keep_up(upkeep)
         if self.lock is not None and self._locked:
@@ -87,8 +87,15 @@ class FetchRun:
         self._tell_tensorflow_hub()
         return int(self.errors[0][1].exit_status) if self.errors else 0
 
+    def _cut_off(self) -> tuple[str, str]:
+        """What the user is told of the models that were being fetched: what is kept, and what resumes."""
+        from hubcli.commands.cut_off import CutOff, told
+
+        running = [self._running[place] for place in sorted(self._running) if place not in self._done]
+        return told([CutOff.of(handle, self.settings.cache_root) for handle in running])
+
     def _fetch_on(self, board: Board) -> None:
-        jobs = [partial(self._fetch_one, model, board) for model in self._models]
+        jobs = [partial(self._fetch_one, place, board) for place in range(len(self._models))]
         try:
             with closing(outcomes(jobs, self.jobs, self._stop)) as arriving:
                 for place, done in arriving:
@@ -101,10 +108,12 @@ class FetchRun:
                     self._report(place, board)
             raise
 
-    def _fetch_one(self, model: Wanted, board: Board) -> FetchResult | HubcliError:
+    def _fetch_one(self, place: int, board: Board) -> FetchResult | HubcliError:
         """What became of it. Runs on a thread of its own, and prints nothing but by the listener."""
+        model = self._models[place]
 
         def do(handle: Handle, options: FetchOptions) -> FetchResult:
+            self._running[place] = handle
             with board.listener(model.name) as listener:
                 result = fetch(handle, self.settings, options, listener, self._stop)
                 if self.lock is not None:

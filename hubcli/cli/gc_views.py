@@ -9,7 +9,7 @@ from typing import Any
 from hubcli.cache.collect import Done
 from hubcli.cache.footprint import Footprint
 from hubcli.cache.layout import NameKind
-from hubcli.cache.plan import Plan, PlannedItem, Reason
+from hubcli.cache.plan import Plan, PlannedItem, Reason, count_leftovers, partial_downloads
 from hubcli.cli.output import Output, printable
 from hubcli.cli.render import Column, Style, render_table
 from hubcli.commands.gc import Collection
@@ -73,7 +73,9 @@ def _leftover_rows(plan: Plan) -> list[tuple[str, ...]]:
 
 
 def _leftover_row(group: str, reason: Reason, items: Sequence[PlannedItem]) -> tuple[str, ...]:
-    words = list(dict.fromkeys(_KINDS[item.kind] for item in items))
+    is_partial = any(item.kind is NameKind.SPOOL for item in items)
+    shown = [item for item in items if not is_partial or item.kind is not NameKind.DESCRIPTOR]
+    words = list(dict.fromkeys(_KINDS[item.kind] for item in shown))
     title = group or plural(len(items), "link")
     # A narrow terminal shows what stands before the colon.
     why = _WORDS[reason] if not group else f"{_WORDS[reason]}: {' and '.join(words)}"
@@ -110,10 +112,15 @@ def stay_note(done: Done) -> str:
 
 
 def _counts(items: Sequence[PlannedItem]) -> str:
-    models = sum(not item.is_leftover for item in items)
-    parts = [plural(models, "model")] * bool(models)
-    parts += [plural(len(items) - models, "leftover")] * (len(items) > models)
-    return " and ".join(parts) or "nothing"
+    """How many models, partial downloads and other leftovers they are, in words."""
+    partial = len(partial_downloads(items))
+    counts = {
+        "model": sum(not item.is_leftover for item in items),
+        "partial download": partial,
+        "leftover": count_leftovers(items) - partial,
+    }
+    parts = [plural(count, word) for word, count in counts.items() if count]
+    return " and ".join([", ".join(parts[:-1])] * (len(parts) > 1) + parts[-1:]) or "nothing"
 
 
 def collection_document(collection: Collection, *, dry_run: bool) -> dict[str, Any]:
@@ -156,7 +163,7 @@ def _sums(items: Iterable[PlannedItem]) -> dict[str, int]:
     models = sum(not item.is_leftover for item in listed)
     return {
         "models": models,
-        "leftovers": len(listed) - models,
+        "leftovers": count_leftovers(listed),
         "bytes": footprint.size_bytes,
         "disk_bytes": footprint.disk_bytes,
     }

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 from hubcli.cli.interrupts import held_interrupts
 from hubcli.cli.output import Output, printable
+from hubcli.cli.rates import Transferred
 from hubcli.commands.listener import Listener
-from hubcli.quantity import format_duration, format_size
+from hubcli.quantity import format_size
 from hubcli.redaction import redacted
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["WIDE", "TextListener", "counts", "listener_for", "short"]
+__all__ = ["WIDE", "TextListener", "listener_for", "short"]
 
 _LINE_EVERY_S = 5.0
 _BAR_EVERY_S = 0.1
@@ -75,12 +76,15 @@ class _LineListener(TextListener):
         super().__init__(output, name)
         self._handle = ""
         self._size_bytes: int | None = None
-        self._received = 0
+        self._received = self._resumed = 0
         self._started_at = self._said_at = time.monotonic()
 
     def started(self, handle: str, source: str, size_bytes: int | None) -> None:
-        self._handle, self._size_bytes, self._received = handle, size_bytes, 0
+        self._handle, self._size_bytes, self._received, self._resumed = handle, size_bytes, 0, 0
         self._started_at = self._said_at = time.monotonic()
+
+    def resumed(self, size_bytes: int) -> None:
+        self._resumed = size_bytes
 
     def received(self, size_bytes: int) -> None:
         self._received += size_bytes
@@ -88,9 +92,10 @@ class _LineListener(TextListener):
         if now - self._said_at < _LINE_EVERY_S:
             return
         self._said_at = now
-        rate = self._received / (now - self._started_at)
+        done = Transferred(self._received, self._resumed, self._size_bytes)
+        rate = format_size(int(done.rate(now - self._started_at)))
         of = f" of {format_size(self._size_bytes)}" if self._size_bytes else ""
-        self.output.say(f"{self._handle}: {format_size(self._received)}{of}, {format_size(int(rate))}/s")
+        self.output.say(f"{self._handle}: {format_size(done.there)}{of}, {rate}/s")
 
 
 class _BarListener(TextListener):
@@ -103,13 +108,13 @@ class _BarListener(TextListener):
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._total_bytes: int | None = None
-        self._received = self._unpacked = 0
+        self._received = self._resumed = self._unpacked = 0
         self._started_at = self._shown_at = time.monotonic()
 
     def started(self, handle: str, source: str, size_bytes: int | None) -> None:
         self._take_off()  # The bar of what was done before.
         self._handle, self._total_bytes = handle, size_bytes
-        self._received = self._unpacked = 0
+        self._received = self._resumed = self._unpacked = 0
         self._started_at = self._shown_at = time.monotonic()
         if self._patience_s <= 0:
             self._open()
@@ -129,6 +134,9 @@ class _BarListener(TextListener):
         with held_interrupts():  # Half put up, it couldn't be taken off.
             self._progress.start()
 
+    def resumed(self, size_bytes: int) -> None:
+        self._resumed = size_bytes
+
     def received(self, size_bytes: int) -> None:
         self._received += size_bytes
         now = time.monotonic()
@@ -138,12 +146,16 @@ class _BarListener(TextListener):
             return
         if now - self._shown_at >= _BAR_EVERY_S or self._received == self._total_bytes:
             self._shown_at = now
-            self._progress.update(self._task, completed=self._received, counts=self._counts(now))
+            self._progress.update(self._task, completed=self._done.there, counts=self._counts(now))
+
+    @property
+    def _done(self) -> Transferred:
+        return Transferred(self._received, self._resumed, self._total_bytes)
 
     def _counts(self, now: float) -> str:
         is_wide = self._progress is not None and self._progress.console.width >= WIDE
         unpacked = self._unpacked if is_wide else 0
-        return counts(self._received, self._total_bytes, unpacked, now - self._started_at)
+        return self._done.counts(now - self._started_at, unpacked)
 
     def unpacked(self, size_bytes: int) -> None:
         self._unpacked += size_bytes
@@ -171,18 +183,6 @@ class _BarListener(TextListener):
             with held_interrupts():
                 self._progress.stop()
             self._progress = None
-
-
-def counts(received: int, total_bytes: int | None, unpacked: int, seconds: float) -> str:
-    """Bytes, rate, time left, and the bytes unpacked unless they are 0."""
-    rate = received / max(seconds, 0.001)
-    parts = [format_size(received), f"{format_size(int(rate))}/s"]
-    if total_bytes:
-        parts[0] += f" of {format_size(total_bytes)}"
-        parts.append(f"{format_duration((total_bytes - received) / max(rate, 1))} left")
-    if unpacked:
-        parts.append(f"unpacked {format_size(unpacked)}")
-    return "  ".join(parts)
 
 
 def short(handle: str) -> str:

@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
-from hubcli.handle import Handle
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from hubcli.errors import about_model
+from hubcli.handle import Handle, HandleKind
 from hubcli.net.retries import Retries
 from hubcli.settings import Settings
+from hubcli.url import without_secrets
 
-__all__ = ["archive_address", "is_mirrored", "latest_of"]
+if TYPE_CHECKING:
+    from hubcli.commands.targets import Target
+
+__all__ = ["archive_address", "is_mirrored", "latest_of", "naming", "naming_target"]
+
+
+def naming(handle: Handle, settings: Settings) -> AbstractContextManager[None]:
+    """A context whose errors name the handle, and the address that is asked for its bytes.
+
+    A path is named as it was typed; secrets are left out.
+    """
+    is_path = handle.kind is HandleKind.PATH or (handle.path is not None and "://" not in handle.text)
+    return about_model(handle.text if is_path else str(handle), _shown_address(handle, settings))
+
+
+def naming_target(target: Target, settings: Settings) -> AbstractContextManager[None]:
+    """The same for a target; of what is on the disk the address is its path."""
+    if target.handle is not None and target.directory is None and target.archive is None:
+        return naming(target.handle, settings)
+    return about_model(target.name, str(target.directory or target.archive or ""))
+
+
+def _shown_address(handle: Handle, settings: Settings) -> str:
+    if handle.archive_url is None:
+        return str(handle.path or "")
+    model = handle.kaggle
+    if model is not None and model.version is None and not is_mirrored(handle, settings):
+        return without_secrets(settings.mirrored(model.latest_url(settings.access.kaggle.endpoint)))
+    return without_secrets(archive_address(handle, settings))
 
 
 def is_mirrored(handle: Handle, settings: Settings) -> bool:

@@ -17,6 +17,7 @@ from hubcli.archive.tree import Tree
 from hubcli.archive.unpack import require_room
 from hubcli.cache.entry import Entry
 from hubcli.cache.layout import EntryPaths
+from hubcli.commands.addresses import naming_target
 from hubcli.commands.destination import require_free, staged_output
 from hubcli.commands.fetch import fetch
 from hubcli.commands.layouts import ExportFormat, Layout
@@ -97,10 +98,9 @@ def export(
     settings, options = settings or Settings.read(), options or ExportOptions()
     if not str(destination).strip():
         raise UsageError("The destination is empty", hint="Name a directory or an archive.")
-    verb = _Export(
-        Target.resolve(source, settings), Path(destination), settings, options, listener or Listener()
-    )
-    return verb.run()
+    target = Target.resolve(source, settings)
+    with naming_target(target, settings):
+        return _Export(target, Path(destination), settings, options, listener or Listener()).run()
 
 
 class _Export:

@@ -15,6 +15,7 @@ from hubcli.cache.entry import Entry
 from hubcli.cache.manifest import Manifest
 from hubcli.cache.owner import LockOwner
 from hubcli.cache.store import Staging, Store
+from hubcli.commands.addresses import naming
 from hubcli.commands.attempts import Attempts
 from hubcli.commands.cached import archive_changed, manifest_of_adopted, problem_of
 from hubcli.commands.fetch_options import FetchOptions, FetchResult
@@ -56,9 +57,11 @@ def fetch(
     fits: HandleError, NotFoundError, NetworkError, IntegrityError, CacheError.
     """
     parsed = Handle.parse(handle) if isinstance(handle, str) else handle
-    verb = _Fetch(parsed, settings or Settings.read(), options or FetchOptions(), listener or Listener())
+    settings = settings or Settings.read()
+    verb = _Fetch(parsed, settings, options or FetchOptions(), listener or Listener())
     verb.stop = stop or verb.stop
-    return verb.run()
+    with naming(parsed, settings):
+        return verb.run()
 
 
 class _Fetch:
@@ -225,6 +228,7 @@ class _Fetch:
             self.listener.started(str(self.handle), source.name, source.size_bytes)
             self.room = Room(staging.path, source.name, source.size_bytes)
             if source.resumed_bytes:
+                self.listener.resumed(source.resumed_bytes)
                 self.listener.note(
                     f"Going on with {self.handle}: {format_size(source.resumed_bytes)} are there"
                 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from hubcli.archive.limits import Limits
 from hubcli.archive.tree import Tree
 from hubcli.archive.unpack import require_room
+from hubcli.commands.addresses import naming_target
 from hubcli.commands.destination import require_free, staged_output
 from hubcli.commands.finetune_gate import require_whole
 from hubcli.commands.finetune_options import FinetuneOptions, Method
@@ -53,7 +54,9 @@ def finetune_export(
     if not options.dry_run and not str(destination or "").strip():
         raise UsageError("There is no destination", hint="Name a directory or an archive.")
     place = None if destination is None else Path(destination)
-    return _FinetuneExport(Target.resolve(source, settings), place, settings, options, listener).run()
+    target = Target.resolve(source, settings)
+    with naming_target(target, settings):
+        return _FinetuneExport(target, place, settings, options, listener).run()
 
 
 class _FinetuneExport:

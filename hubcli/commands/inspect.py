@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from hubcli.commands.addresses import naming_target
 from hubcli.commands.listener import Listener
 from hubcli.commands.targets import Target
 from hubcli.errors import BrokenModelError, NotFoundError, OfflineError
@@ -62,7 +63,7 @@ def inspect(
     heard = listener or Listener()
     if is_slow():
         heard.note("protobuf is there in pure Python alone: reading a large model takes seventy times longer")
-    with _opened(resolved, settings, options, heard) as opened:
+    with naming_target(resolved, settings), _opened(resolved, settings, options, heard) as opened:
         try:
             info = read_model(
                 opened.files,

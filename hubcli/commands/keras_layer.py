@@ -69,7 +69,7 @@ class KerasLayer(ObjectLayer):
         for name, value in (("tags", tags), ("load_options", load_options)):
             if value is not None:
                 raise ArgumentError(
-                    f"{name} is for handles as text: this object has been loaded already",
+                    f"Passing a callable handle is mutually exclusive with setting {name}.",
                     hint="Give the handle as text, or load the object with them.",
                 )
         return handle

@@ -15,6 +15,9 @@ class Listener:
     def started(self, handle: str, source: str, size_bytes: int | None) -> None:
         """Bytes begin to come from `source`, which announced `size_bytes` if it knows."""
 
+    def resumed(self, size_bytes: int) -> None:
+        """So many bytes of it are on the disk from before: `received` counts them, and no network brings them."""
+
     def received(self, size_bytes: int) -> None:
         """So many more bytes of the archive have come."""
 

@@ -11,10 +11,12 @@ from typing import Any
 
 from hubcli.cache.entry import Entry
 from hubcli.cache.store import Store
+from hubcli.commands.addresses import naming
+from hubcli.commands.drop_in import tensorflow_hub_errors
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.listener import Listener
 from hubcli.commands.sources import offline_miss
-from hubcli.errors import ArgumentError, HandleError, MissingPathError
+from hubcli.errors import ArgumentError, HandleError, MissingPathError, about_model
 from hubcli.handle import ACCEPTED, ARCHIVE_SUFFIXES, Handle, HandleKind
 from hubcli.net.retries import DEFAULT_RETRIES, Retries
 from hubcli.settings import Settings
@@ -36,14 +38,28 @@ def resolve(handle: str, *, settings: Settings | None = None) -> str:
     >>> resolve(".")
     '.'
 
-    Raises HubcliError of the class that fits: HandleError, NetworkError,
-    IntegrityError, CacheError, NotFoundError (for a path: MissingPathError, an
-    OSError); ArgumentError, a ValueError, for what is no text. The protocol:
+    Raises HubcliError of the class that fits, which is also what tensorflow_hub
+    raises: HandleError and UsageError are ValueErrors, NetworkError, NotFoundError,
+    IntegrityError and CacheError are OSErrors; ArgumentError, a ValueError, for
+    what is no text. Its text names handle and address. The protocol:
     https://www.tensorflow.org/hub/hosting.
     """
+    with tensorflow_hub_errors():
+        return _resolved(*_understood(handle, settings))
+
+
+def _understood(handle: str, settings: Settings | None) -> tuple[Handle, Settings]:
     if not isinstance(handle, str):
         raise ArgumentError(f"Expected a string, got {handle}", hint=ACCEPTED)
-    parsed, settings = _parse(handle), settings or Settings.read()
+    return _parse(handle), settings or Settings.read()
+
+
+def _resolved(parsed: Handle, settings: Settings) -> str:
+    with naming(parsed, settings):
+        return _place(parsed, settings)
+
+
+def _place(parsed: Handle, settings: Settings) -> str:
     if parsed.kind is HandleKind.PATH:
         return _own_place(parsed, settings)
     if parsed.kind is HandleKind.GCS:
@@ -75,10 +91,14 @@ def load(
 
     Raises what `resolve` does; NoModelError, a ValueError, for a directory
     without a SavedModel; TensorFlowError where TensorFlow isn't installed or
-    can't load the model.
+    can't load the model, which is also what TensorFlow raised: a ValueError for
+    tags that the model hasn't got.
     """
-    path = resolve(handle, settings=settings)
-    return load_object(path, None if tags is None else tuple(tags), options)
+    with tensorflow_hub_errors():
+        parsed, settings = _understood(handle, settings)
+        path = _resolved(parsed, settings)
+        with about_model(str(parsed), path):
+            return load_object(path, None if tags is None else tuple(tags), options)
 
 
 def _parse(text: str) -> Handle:
@@ -129,9 +149,10 @@ def _where_it_lies(handle: Handle, settings: Settings) -> str:
 
     url = handle.directory_url
     assert url is not None
-    told = ask_directory(
-        settings.mirrored(url), settings.timeout_s, Retries(DEFAULT_RETRIES), settings.access
-    )
+    with tensorflow_hub_errors(ValueError):  # For each answer that names no directory.
+        told = ask_directory(
+            settings.mirrored(url), settings.timeout_s, Retries(DEFAULT_RETRIES), settings.access
+        )
     return require_path(told)
 
 

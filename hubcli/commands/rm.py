@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hubcli.cache.collect import Done, Result
 from hubcli.cache.guard import require_collectable
+from hubcli.cache.layout import NameKind
 from hubcli.cache.plan import Plan
 from hubcli.cache.planner import is_held, plan_removal
 from hubcli.cache.snapshot import ModelFacts, Snapshot, take_snapshot
@@ -18,6 +19,9 @@ from hubcli.handle import Handle
 from hubcli.settings import Settings
 
 __all__ = ["Removal", "rm"]
+
+# What a download leaves that has no model yet.
+_DOWNLOADED = (NameKind.SPOOL, NameKind.STAGING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ def rm(
     on_done: Callable[[Done], None] = lambda done: None,
 ) -> Removal:
     """Removes models with their records and links: those of handles in any spelling, or that fit globs.
+
+    What is left of a download that was interrupted goes likewise.
 
     A pinned one goes with `force` alone. All that can be is removed; what can't is
     in the errors: HandleError, NotFoundError, PinnedError, LockTimeoutError for what a
@@ -70,39 +76,45 @@ class _Rm:
     def choose(self, target: str) -> None:
         """Adds the models that the target names."""
         try:
-            models = self._named(target)
+            models, partial = self._named(target)
         except HubcliError as error:
             self.errors.append((target, error))
             return
         for model in models:
-            why_not = self._why_not(model)
-            if why_not is None:
-                self.chosen.append(model.key)
-            else:
-                self.errors.append((model.name, why_not))
+            pinned = model.is_pinned and not self.force
+            self._choose(model.key, model.name, _pinned(model.name) if pinned else None)
+        for key, name in partial.items():
+            self._choose(key, name, None)
 
-    def _named(self, target: str) -> list[ModelFacts]:
+    def _choose(self, key: str, name: str, otherwise: HubcliError | None) -> None:
+        lock = self.snapshot.locks.get(key)
+        if is_held(lock, self.snapshot.now_s, 0):
+            holder = str(lock.owner) if lock is not None and lock.owner else "another process"
+            otherwise = _busy(name, holder)
+        if otherwise is None:
+            self.chosen.append(key)
+        else:
+            self.errors.append((name, otherwise))
+
+    def _named(self, target: str) -> tuple[list[ModelFacts], dict[str, str]]:
+        """The models that the target names, and the names of downloads without a model, by key."""
         pattern = Pattern.parse(target, self.snapshot.root)
         found = [model for model in self.snapshot.models if model.is_ours and pattern.means(model)]
-        if not found:
+        models = {model.key for model in self.snapshot.models}
+        partial = {
+            one.key: one.handle or one.key
+            for one in self.snapshot.fragments
+            if one.kind in _DOWNLOADED
+            and one.key not in models
+            # A glob is for handles: it takes nothing that nobody can name.
+            and (pattern.fits(one.key, one.handle) if one.handle else one.key in pattern.keys)
+        }
+        if not found and not partial:
             if pattern.glob is not None or not target:
                 raise NotFoundError(f"Nothing in the cache fits '{target}'", hint="See: hubcli ls")
             # Says what is wrong with a handle that is none, rather than that it isn't there.
             raise NotFoundError(f"{Handle.parse(target)} is not in the cache", hint="See: hubcli ls")
-        return sorted(found, key=lambda model: model.name)
-
-    def _why_not(self, model: ModelFacts) -> HubcliError | None:
-        lock = self.snapshot.locks.get(model.key)
-        if is_held(lock, self.snapshot.now_s, 0):
-            return _busy(
-                model.name, str(lock.owner) if lock is not None and lock.owner else "another process"
-            )
-        if model.is_pinned and not self.force:
-            return PinnedError(
-                f"{model.name} is pinned",
-                hint=f"To remove it all the same: hubcli rm --force {model.name}",
-            )
-        return None
+        return sorted(found, key=lambda model: model.name), partial
 
     def look_back(self, collection: Collection) -> None:
         """Adds what stayed against the plan."""
@@ -113,6 +125,10 @@ class _Rm:
             elif done.result in (Result.CHANGED, Result.FAILED):
                 hint = "Run it again." if done.result is Result.CHANGED else "Check its owner and mode."
                 self.errors.append((name, CacheError(f"{name} stays: {done.detail}", hint=hint)))
+
+
+def _pinned(name: str) -> PinnedError:
+    return PinnedError(f"{name} is pinned", hint=f"To remove it all the same: hubcli rm --force {name}")
 
 
 def _busy(name: str, holder: str) -> LockTimeoutError:

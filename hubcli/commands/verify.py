@@ -10,6 +10,7 @@ from hubcli.archive.members import FileRecord
 from hubcli.cache.entry import Entry
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.manifest import Manifest
+from hubcli.commands.addresses import naming_target
 from hubcli.commands.listener import Listener
 from hubcli.commands.targets import Target
 from hubcli.errors import HubcliError, IntegrityError, NotFoundError, OfflineError
@@ -71,7 +72,9 @@ def verify(
     settings = settings or Settings.read()
     options = options or VerifyOptions()
     verb = _Verify(settings, options, listener or Listener())
-    found = verb.run(Target.resolve(target, settings) if isinstance(target, str) else target)
+    target = Target.resolve(target, settings) if isinstance(target, str) else target
+    with naming_target(target, settings):
+        found = verb.run(target)
     return verb.repair(found) if options.repair and not found.is_whole else found
 
 

@@ -100,7 +100,9 @@ class Client:
         if response.status_code != wanted:
             url, status = str(response.url), response.status_code
             refusal = self._credentials.refusal(url, status)
-            raise refusal or _error_of_status(response)
+            error = refusal or _error_of_status(response)
+            error.http_status = status
+            raise error
 
     def _send(
         self,

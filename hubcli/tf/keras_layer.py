@@ -9,13 +9,15 @@ import json
 import logging
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from hubcli.errors import ArgumentError
+from hubcli.errors import ArgumentError, about_model
 from hubcli.tf.importing import use_keras_3
 from hubcli.tf.object_call import ObjectCall, as_tensors, shapes_in
 from hubcli.tf.object_weights import ObjectWeights, SharedWeight, regularize
 from hubcli.tf.symbolic import output_shapes, output_spec
+from hubcli.url import without_secrets
 
 if TYPE_CHECKING:
     from keras.layers import Layer as _Layer
@@ -51,14 +53,17 @@ class ObjectLayer(_Layer):  # type: ignore[misc]
     ) -> None:
         obj = self._object(handle, tags, load_options)
         as_dict = bool(signature_outputs_as_dict)
-        call = ObjectCall.of(
-            obj,
-            signature=signature,
-            as_dict=as_dict,
-            output_key=output_key,
-            arguments=arguments or {},
-            output_shape=output_shape,
-        )
+        with _about(handle):
+            call = ObjectCall.of(
+                obj,
+                signature=signature,
+                as_dict=as_dict,
+                output_key=output_key,
+                arguments=arguments or {},
+                output_shape=output_shape,
+                name=_name_of(handle),
+            )
+            weights = ObjectWeights.of(obj, call)
         super().__init__(trainable=trainable, **_options(call, kwargs))
         self.supports_jit = call.supports_xla  # Keras asks, before it compiles with XLA by itself.
         self._handle = handle
@@ -72,7 +77,7 @@ class ObjectLayer(_Layer):  # type: ignore[misc]
         )
         self._obj = obj  # Known to TensorFlow: its tables and assets are saved with the model.
         self._object_call = call
-        self._adopt(ObjectWeights.of(obj, call))
+        self._adopt(weights)
         self._has_said_that_nothing_trains = False
 
     @abstractmethod
@@ -114,12 +119,13 @@ class ObjectLayer(_Layer):  # type: ignore[misc]
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """As `keras.layers.Layer`; lists of Python values, text too, are tensors here."""
-        self._require_trainable()
-        try:
-            return super().__call__(as_tensors(inputs), *args, **kwargs)
-        except ArgumentError as error:
-            # Keras raises another of the same class, without the hint.
-            raise error.__context__ if isinstance(error.__context__, ArgumentError) else error from None
+        with _about(self._handle):
+            self._require_trainable()
+            try:
+                return super().__call__(as_tensors(inputs), *args, **kwargs)
+            except ArgumentError as error:
+                # Keras raises another of the same class, without the hint.
+                raise error.__context__ if isinstance(error.__context__, ArgumentError) else error from None
 
     def call(self, inputs: Any, training: Any = None) -> Any:
         """What the object gives: in training mode where the layer is trainable and called for training."""
@@ -145,10 +151,11 @@ class ObjectLayer(_Layer):  # type: ignore[misc]
         config = dict(super().get_config())
         if not isinstance(self._handle, str):
             raise NotImplementedError(
-                f"A KerasLayer around a {type(self._handle).__name__} has no config: only a handle as text "
-                "can be written down. Make the layer by its handle, or save the weights alone."
+                "Can only generate a valid config for `hub.KerasLayer(handle, ...)`that uses a string "
+                f"`handle`.\n\nGot `type(handle)`: {type(self._handle)}"
             )
-        return {**config, "handle": self._handle, **self._own_config.checked()}
+        with _about(self._handle):
+            return {**config, "handle": self._handle, **self._own_config.checked()}
 
     def _mode(self, training: Any) -> Any:
         if not self.trainable or training is None:
@@ -160,9 +167,10 @@ class ObjectLayer(_Layer):  # type: ignore[misc]
         if not self.trainable:
             return
         if _is_tf1_hub(self._obj) or self._object_call.signature:
-            what = "model of the TF1 Hub format" if _is_tf1_hub(self._obj) else "signature"
+            is_tf1_hub = _is_tf1_hub(self._obj)
+            what = "loading from the TF1 Hub format" if is_tf1_hub else "calling a SavedModel signature"
             raise ArgumentError(
-                f"A {what} can't be trained by a KerasLayer",
+                f"Setting hub.KerasLayer.trainable = True is unsupported when {what}.",
                 hint="Set trainable=False. What can be trained: hubcli inspect MODEL --check",
             )
         lost = self._untrainable
@@ -173,7 +181,16 @@ class ObjectLayer(_Layer):  # type: ignore[misc]
             )
         if not self.trainable_weights and not self._has_said_that_nothing_trains:
             self._has_said_that_nothing_trains = True
-            _LOGGER.error("A KerasLayer is to be trained, but its model lists nothing that can be trained")
+            _LOGGER.error("hub.KerasLayer is trainable but has zero trainable weights.")
+
+
+def _name_of(handle: Any) -> str:
+    """The handle as an error names it, without secrets; of an object its class."""
+    return without_secrets(handle) if isinstance(handle, str) else f"a {type(handle).__name__}"
+
+
+def _about(handle: Any) -> AbstractContextManager[None]:
+    return about_model(_name_of(handle) if isinstance(handle, str) else "")
 
 
 def _is_tf1_hub(obj: Any) -> bool:
@@ -188,14 +205,23 @@ class _Config:
 
     def checked(self) -> dict[str, Any]:
         """The values. Raises ArgumentError for what JSON can't hold."""
-        try:
-            json.dumps(self._values)
-        except (TypeError, ValueError) as error:
-            raise ArgumentError(
-                f"The layer was made with what JSON can't hold: {self._values}",
-                hint="Give numbers, text, lists and dicts, or save the weights alone.",
-            ) from error
+        for name, value in self._values.items():
+            if name != "arguments":
+                _require_json(
+                    value, f"hub.KerasLayer(..., {name}=) is not json-serializable.\nGot value: {value}"
+                )
+        for key, value in self._values.get("arguments", {}).items():
+            what = "`hub.KerasLayer(..., arguments)` contains non json-serializable values"
+            _require_json({key: value}, f"{what} in key: {key}")
         return dict(self._values)
+
+
+def _require_json(value: Any, otherwise: str) -> None:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError) as error:
+        hint = "Give numbers, text, lists and dicts, or save the weights alone."
+        raise ArgumentError(otherwise, hint=hint) from error
 
 
 def _options(call: ObjectCall, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,25 +45,28 @@ class ObjectCall:
         output_key: str | None,
         arguments: Mapping[str, Any],
         output_shape: Any,
+        name: str = "the object",
     ) -> ObjectCall:
         """The function that the arguments of the layer choose. Raises ArgumentError where none fits.
 
-        Of the TF1 Hub format it is the signature "default", and its output "default".
+        Of the TF1 Hub format it is the signature "default", and its output "default". Errors name
+        the object by its `name`, and read as tensorflow_hub's: programs match on their text.
         """
         if getattr(obj, "_is_hub_module_v1", False):
             signature = signature or "default"
             output_key = output_key if as_dict else output_key or "default"
         if signature and (output_key is not None) == as_dict:
             raise ArgumentError(
-                f"The signature {signature} gives a dict, of which the layer needs one output or all",
+                "When using a signature, either output_key or signature_outputs_as_dict=True should be set.",
                 hint=_outputs_hint(obj, signature),
             )
         if not signature and as_dict:
             raise ArgumentError(
-                "signature_outputs_as_dict is for signatures, and none was named",
+                "signature_outputs_as_dict is only valid if specifying a signature "
+                "(or using a legacy TF1 Hub format).",
                 hint=_signatures_hint(obj),
             )
-        function = _function(obj, signature)
+        function = _function(obj, signature, name)
         takes_training = not signature and _takes_training(function)
         shape = shapes_in(output_shape) if output_shape else None
         return cls(function, signature, takes_training, dict(arguments), output_key, shape)
@@ -115,12 +118,13 @@ class ObjectCall:
             return result
         if not isinstance(result, dict):
             raise ArgumentError(
-                f"The model gives a {type(result).__name__}, which has no output_key {self.output_key}",
+                f"Specifying `output_key` is forbidden if output type {type(result)} is not a dict.",
                 hint="Leave output_key out.",
             )
         if self.output_key not in result:
             raise ArgumentError(
-                f"The model has no output {self.output_key}",
+                f"KerasLayer output does not contain the output key {self.output_key} "
+                f"(available: {', '.join(map(str, sorted(result)))}).",
                 hint=f"Set output_key to one of: {', '.join(map(str, sorted(result)))}",
             )
         return result[self.output_key]
@@ -189,20 +193,22 @@ def _is_plain(value: Any) -> bool:
     return all(isinstance(one, _PLAIN) or _is_plain(one) for one in value)
 
 
-def _function(obj: Any, signature: str | None) -> Callable[..., Any]:
+def _function(obj: Any, signature: str | None, name: str) -> Callable[..., Any]:
     if callable(obj) and not signature:
         return obj  # type: ignore[no-any-return]
     if not hasattr(obj, "signatures"):
-        what = "has no signatures" if signature else "can't be called and has no signatures"
-        raise ArgumentError(f"The object {what}", hint="Give an object that tf.saved_model.load returns.")
+        what = "has no signatures." if signature else "is not callable and has no signatures."
+        raise ArgumentError(f"Loaded object {what}", hint="Give an object that tf.saved_model.load returns.")
     if signature is None:
         raise ArgumentError(
-            "The model can't be called by itself, and no signature was named",
+            "Signature name has to be specified for non-callable saved models "
+            "(if not legacy TF1 Hub format).",
             hint=_signatures_hint(obj),
         )
     if signature not in obj.signatures:
         raise ArgumentError(
-            f"The model has no signature {signature}",
+            f"Unknown signature {signature} in {name} "
+            f"(available signatures: {', '.join(sorted(obj.signatures))}).",
             hint=_signatures_hint(obj),
         )
     return obj.signatures[signature]  # type: ignore[no-any-return]

@@ -50,7 +50,8 @@ class ObjectWeights:
         losses = tuple(getattr(obj, "regularization_losses", ()))
         if not all(map(callable, losses)):
             raise ArgumentError(
-                "The object's regularization_losses hold what can't be called",
+                "hub.KerasLayer(obj) expects obj.regularization_losses to be an iterable of callables, "
+                "each returning a scalar loss term.",
                 hint="Export the model with a tf.function without arguments for each loss.",
             )
         numbers = {id(one) for one in trainable}

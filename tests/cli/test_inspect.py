@@ -240,6 +240,7 @@ def test_a_picture_is_written(hubcli: Run, tmp_path: Path) -> None:
     ran = hubcli("inspect", model, "--tree", "--svg", str(picture))
     assert ran.returncode == 0
     assert picture.read_text(encoding="utf-8").startswith("<svg")
+    require_whole_lines(picture.read_text(encoding="utf-8"))
     assert "kernel" in picture.read_text(encoding="utf-8")
     ran = hubcli("inspect", model, "--svg", str(tmp_path / "gone" / "picture.svg"))
     assert ran.returncode == 8
@@ -426,3 +427,21 @@ def test_no_color_is_obeyed() -> None:
 def test_in_a_pipe_no_control_sequence_is_written(hubcli: Run) -> None:
     for arguments in ((), ("--all",), ("--tree",)):
         assert "\x1b" not in hubcli("inspect", str(corpus_model("tfx_keras_serving")), *arguments).stdout
+
+
+def require_whole_lines(svg: str) -> None:
+    """No line of text is cut: each has its rectangle, and the picture goes on below the last."""
+    texts = re.findall(r'<text class="hubcli-r\d+" x="[\d.]+" y="([\d.]+)"[^>]*url\(#([\w-]+)\)">([^<]*)<', svg)
+    visible = [(float(y), name) for y, name, text in texts if text.strip()]
+    assert {name for _, name in visible} <= set(re.findall(r'<clipPath id="([\w-]+)"', svg))
+    height = re.search(r'clip-terminal">\s*<rect[^>]* height="([\d.]+)"', svg)
+    assert height is not None
+    assert float(height[1]) - max(y for y, _ in visible) > 10  # Room for descenders.
+
+
+@pytest.mark.parametrize("text", ["gypsum_", "one\ntwo_\n", "x" * 300, f"{'y' * 100}\nlast_"])
+def test_the_last_line_of_a_picture_is_whole(text: str, tmp_path: Path) -> None:
+    from hubcli.cli.picture import write_svg
+
+    write_svg(text, "title", tmp_path / "picture.svg")
+    require_whole_lines((tmp_path / "picture.svg").read_text(encoding="utf-8"))

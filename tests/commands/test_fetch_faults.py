@@ -203,7 +203,7 @@ def test_what_lasts_ends_in_an_error_and_a_spool_for_the_next(settings: Settings
     url = server.serve(PATH, replace(TAGGED, cut_at=0, first=[TAGGED]))
     with pytest.raises(IntegrityError):
         fetch(url, settings, FetchOptions(retries=1))
-    assert names(settings) == [".hubcli.part", ".hubcli.part.journal"]
+    assert names(settings) == [".descriptor.txt", ".hubcli.part", ".hubcli.part.journal"]
     heard = Heard()
     before = len(server.requests)
     require_whole(fetch(server.serve(PATH, TAGGED), settings, listener=heard))
@@ -258,12 +258,13 @@ def test_a_spool_stays_on_a_disk(is_kept: bool, server: HubServer, tmp_path: Pat
         settings = Settings.read({}, cache_dir=disk / "cache", timeout_s=5)
         with pytest.raises(Enough):
             fetch(url, settings, listener=Stopper(5 << 20))
-        assert names(settings) == [".hubcli.part", ".hubcli.part.journal"]
+        assert names(settings) == [".descriptor.txt", ".hubcli.part", ".hubcli.part.journal"]
         left = len(ARCHIVE) + (1 << 20 if is_kept else -(1 << 20))
         (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - left))
         with pytest.raises(DiskFullError):
             fetch(url, settings)
-        assert names(settings) == ([".hubcli.part", ".hubcli.part.journal"] if is_kept else [])
+        kept = [".descriptor.txt", ".hubcli.part", ".hubcli.part.journal"]
+        assert names(settings) == (kept if is_kept else [])
         (disk / "filler").unlink()
         require_whole(fetch(url, settings))
 

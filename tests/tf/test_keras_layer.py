@@ -19,6 +19,9 @@ from tests.tf.conftest import Saved
 pytestmark = pytest.mark.tensorflow
 
 SIGNED = "signature, one output"
+# The patterns by which tensorflow_hub's own tests know these errors.
+EITHER = "When using a signature, either output_key or signature_outputs_as_dict=True should be set."
+ONLY_WITH = "signature_outputs_as_dict is only valid if specifying a signature *"
 
 
 class TestCalls:
@@ -210,9 +213,7 @@ class TestWeights:
         with caplog.at_level(logging.ERROR, "hubcli"):
             layer([1.0])
             layer([1.0])
-        assert caplog.messages == [
-            "A KerasLayer is to be trained, but its model lists nothing that can be trained"
-        ]
+        assert caplog.messages == ["hub.KerasLayer is trainable but has zero trainable weights."]
 
     def test_losses_without_a_weight_are_added_by_each_call(self) -> None:
         import tensorflow as tf
@@ -237,9 +238,14 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("model", "options", "said", "hint"),
         [
-            (SIGNED, {"signature": "nope", "output_key": "x"}, "no signature nope", "one of"),
-            (SIGNED, {"signature": "serving_default"}, "needs one output or all", "first, twice"),
-            ("multiplier", {"signature_outputs_as_dict": True}, "none was named", "one of"),
+            (
+                SIGNED,
+                {"signature": "nope", "output_key": "x"},
+                r"Unknown signature nope in .+ \(available signatures: ",
+                "one of",
+            ),
+            (SIGNED, {"signature": "serving_default"}, EITHER, "first, twice"),
+            ("multiplier", {"signature_outputs_as_dict": True}, ONLY_WITH, "one of"),
             ("multiplier", {"output_shape": "abc"}, "which is no shape", "output_shape="),
         ],
     )
@@ -262,7 +268,9 @@ class TestRefusals:
         server = Server()
         tf.saved_model.save(server, str(tmp_path), signatures=server.serve)
         for handle in (str(tmp_path), hubcli.load(str(tmp_path))):
-            with pytest.raises(ArgumentError, match="no signature was named") as raised:
+            with pytest.raises(
+                ArgumentError, match="^Signature name has to be specified for non-callable saved models"
+            ) as raised:
                 hubcli.KerasLayer(handle)
             assert raised.value.hint == "Set signature to one of: serving_default"
             layer = hubcli.KerasLayer(handle, signature="serving_default", output_key="y")
@@ -277,12 +285,12 @@ class TestRefusals:
     def test_what_cannot_be_trained(self, saved: Saved) -> None:
         signature: dict[str, Any] = {"signature": "serving_default", "output_key": "first"}
         layer = hubcli.KerasLayer(saved("signature, one output"), trainable=True, **signature)
-        with pytest.raises(ArgumentError, match="signature can't be trained"):
+        with pytest.raises(ArgumentError, match="trainable.*=.*True.*unsupported"):
             layer({"x": [[1.0, 2, 3, 4]], "ids": [1]})
         layer = hubcli.KerasLayer(saved("TF1 Hub format"), output_key="outputs")
         assert layer([[1.0]]).numpy().tolist() == [[2.5]]
         layer.trainable = True
-        with pytest.raises(ArgumentError, match="TF1 Hub format can't be trained"):
+        with pytest.raises(ArgumentError, match="trainable.*=.*True.*unsupported"):
             layer([[1.0]])
 
     def test_handles_that_are_none(self, saved: Saved, tmp_path: Path) -> None:
@@ -298,9 +306,11 @@ class TestRefusals:
         with pytest.raises(TensorFlowError, match="nowhere"):
             hubcli.KerasLayer(saved("multiplier"), load_options=options)
         obj = hubcli.load(saved("multiplier"))
-        with pytest.raises(ArgumentError, match="tags is for handles"):
+        with pytest.raises(
+            ArgumentError, match="^Passing a callable handle is mutually exclusive with setting tags"
+        ):
             hubcli.KerasLayer(obj, tags=["serve"])
-        with pytest.raises(ArgumentError, match="load_options is for handles"):
+        with pytest.raises(ArgumentError, match="exclusive with setting load_options"):
             hubcli.KerasLayer(obj, load_options=object())
 
     def test_losses_that_cannot_be_called(self) -> None:
@@ -312,7 +322,7 @@ class TestRefusals:
 
         odd = Odd()
         odd.regularization_losses = [tf.Variable(1.0)]
-        with pytest.raises(ArgumentError, match="can't be called"):
+        with pytest.raises(ArgumentError, match="regularization_losses to be an iterable of callables"):
             hubcli.KerasLayer(odd)
 
 

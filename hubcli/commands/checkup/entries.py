@@ -8,7 +8,7 @@ from functools import partial
 from hubcli.cache.catalog import EntryState
 from hubcli.cache.footprint import Footprint
 from hubcli.cache.layout import NameKind
-from hubcli.cache.plan import PlannedItem
+from hubcli.cache.plan import PlannedItem, count_leftovers
 from hubcli.cache.planner import make_plan
 from hubcli.cache.policy import Policy
 from hubcli.cache.snapshot import Holder, LockFacts, ModelFacts, Snapshot, take_snapshot
@@ -66,9 +66,10 @@ def _gutted(models: Sequence[ModelFacts]) -> Iterator[Check]:
 
 def _leftovers(items: Sequence[PlannedItem]) -> Iterator[Check]:
     if items:
+        count = count_leftovers(items)
         size_bytes = Footprint.sum(item.footprint for item in items).disk_bytes
-        message = f"{plural(len(items), 'leftover')} of interrupted downloads, {format_size(size_bytes)}"
-        value = {"count": len(items), "disk_bytes": size_bytes}
+        message = f"{plural(count, 'leftover')} of interrupted downloads, {format_size(size_bytes)}"
+        value = {"count": count, "disk_bytes": size_bytes}
         yield _check("leftovers", Status.WARNING, message, value, "Take them away: hubcli gc")
 
 

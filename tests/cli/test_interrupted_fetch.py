@@ -1,0 +1,139 @@
+"""Ctrl-C in a fetch: what is in the cache, what the next run resumes; and the bar of a resumed download."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from hubcli.cache.layout import EntryPaths
+from hubcli.cli.board import _Bars, board_for
+from hubcli.cli.output import Output
+from hubcli.cli.rates import Transferred
+from hubcli.commands.cut_off import CutOff
+from hubcli.handle import Handle
+from tests import models
+from tests.cli.terminal import start
+from tests.conftest import Run
+from tests.server import HubServer, Reply
+
+LARGE = models.pack({**models.example_files(), "assets.extra/large": random.Random(5).randbytes(9 << 20)})
+SLOW = Reply(LARGE, etag='"one"', stall_at=1 << 20)
+
+
+def interrupted(server: HubServer, cache: Path, *arguments: str) -> str:
+    """What a fetch that is stalled says at Ctrl-C, once some of it is on the disk."""
+    process = start(cache, "fetch", *arguments)
+    journals = [EntryPaths(cache, Handle.parse(one).cache_key).spool for one in arguments if "://" in one]
+    while not any(one.exists() for one in journals) or not server.stalled.is_set():
+        assert process.poll() is None
+        os.sched_yield()
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+    return stderr
+
+
+def test_a_download_that_is_kept_is_said_to_resume_and_does(
+    server: HubServer, cache: Path, hubcli: Run
+) -> None:
+    url = server.serve("/m/1", SLOW)
+    said = interrupted(server, cache, url)
+    assert f"Error: Interrupted: {url} is not in the cache" in said
+    assert "Run the same command again: it resumes from " in said
+    assert " of 9.4 MB" in said
+    server.serve("/m/1", Reply(LARGE, etag='"one"'))
+    again = hubcli("fetch", url)
+    assert (again.returncode, "Going on with" in again.stderr) == (0, True), again.stderr
+
+
+def test_with_force_the_cached_copy_is_said_to_be_kept(server: HubServer, cache: Path, hubcli: Run) -> None:
+    url = server.serve("/m/1", Reply(models.archive(), etag='"old"'))
+    assert hubcli("fetch", url).returncode == 0
+    server.serve("/m/1", SLOW)
+    said = interrupted(server, cache, "--force", url)
+    assert f"Interrupted: the cached copy of {url} is kept" in said
+    assert "it resumes from " in said
+    assert "not in the cache" not in said
+    assert hubcli("fetch", "--offline", url).returncode == 0
+
+
+def test_what_cannot_resume_is_not_said_to(server: HubServer, cache: Path) -> None:
+    url = server.serve("/m/1", Reply(models.archive(), stall_at=100))
+    process = start(cache, "fetch", url)
+    assert server.stalled.wait(30)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert stderr == f"Error: Interrupted: {url} is not in the cache\n"
+
+
+def test_of_several_those_that_ran_are_counted(server: HubServer, cache: Path) -> None:
+    urls = [server.serve(f"/m{number}/1", SLOW) for number in range(3)]
+    said = interrupted(server, cache, "--jobs", "3", "example://mul/1", *urls)
+    assert "Interrupted: 3 models are not in the cache" in said
+
+
+@pytest.mark.parametrize(
+    "journal",
+    [
+        b"",
+        b"{}\n0 5\n",
+        b"[" * 100_000,
+        b'{"version":1,"size":"9","validator":1}\n',
+        b"\xff\n",
+        b'{"size":-1,"validator":""}\n',
+    ],
+)
+def test_a_journal_that_tells_nothing_promises_nothing(journal: bytes, cache: Path) -> None:
+    handle = Handle.parse("https://host/m/1")
+    spool = EntryPaths(cache, handle.cache_key).spool
+    cache.mkdir(exist_ok=True)
+    spool.write_bytes(b"bytes")
+    spool.with_name(f"{spool.name}.journal").write_bytes(journal)
+    assert CutOff.of(handle, cache) == CutOff(handle, is_cached=False)
+
+
+class TestRates:
+    def test_bytes_that_were_here_are_no_rate(self) -> None:
+        done = Transferred(received=90_000_000, resumed=60_000_000, total=120_000_000)
+        assert done.counts(2.0) == "90.0 MB of 120 MB  15.0 MB/s  0:02 left"
+
+    def test_until_the_network_brings_something_no_time_is_left(self) -> None:
+        assert Transferred(5_000_000, 60_000_000, 120_000_000).counts(1.0) == "60.0 MB of 120 MB  0 B/s"
+
+    def test_a_line_in_a_log_tells_the_networks_rate(self, capsys: pytest.CaptureFixture[str]) -> None:
+        from hubcli.cli.progress import _LineListener
+
+        listener = _LineListener(Output())
+        listener.started("https://host/m/1", "https://host/m/1", 120_000_000)
+        listener.resumed(60_000_000)
+        listener._started_at = listener._said_at = listener._started_at - 10
+        listener.received(80_000_000)
+        assert "80.0 MB of 120 MB, 2.0 MB/s" in capsys.readouterr().err
+
+    def test_the_row_of_all_has_total_and_time_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(_Bars, "show", lambda self: None)
+        board = _Bars(Output(), 3)
+        board._started_at -= 10
+        with board.listener("a") as one, board.listener("b") as two:
+            one.started("a", "a", 100_000_000)
+            one.resumed(40_000_000)
+            one.received(60_000_000)
+            two.started("b", "b", 200_000_000)
+            two.received(80_000_000)
+            rows = list(board._rows.values())
+            assert board._total(rows) == "140 MB of 300 MB+  10.0 MB/s  0:16+ left"  # The third is unknown.
+            board.reported(failed=False)
+            assert board._total(rows) == "140 MB of 300 MB  10.0 MB/s  0:16 left"
+            two.received(120_000_000)
+        assert board._total([]).startswith("260 MB of 260 MB+")
+        board.reported(failed=False)
+        board.reported(failed=True)
+        assert board._total([]) == "260 MB of 260 MB  22.0 MB/s  0:00 left  1 failed"
+
+    def test_without_a_terminal_there_is_no_such_row(self) -> None:
+        with board_for(Output(), 2) as board:
+            assert not isinstance(board, _Bars)
