@@ -164,7 +164,7 @@ class Filter:
             )
         key, operator, value = match.groups()
         if key in _NUMERIC:
-            return cls(key, operator, parse_size_bytes(value) if key == "size" else parse_duration_s(value))
+            return cls(key, operator, _number(key, operator, value))
         if operator not in ("=", "!="):
             raise UsageError(
                 f"'{text}' compares words by size", hint=f"Write {key}={value} or {key}!={value}."
@@ -195,6 +195,17 @@ class Filter:
             moment = moments[self.key]
             actual = None if moment is None else now_s - moment
         return actual is not None and _COMPARISONS[self.operator](actual, self.value)
+
+
+def _number(key: str, operator: str, value: str) -> float:
+    """Bytes or seconds; raises UsageError, for a bare number too."""
+    parse = parse_size_bytes if key == "size" else parse_duration_s
+    try:
+        return parse(value, needs_unit=True)
+    except UsageError as error:
+        raise UsageError(
+            f"Invalid filter '{key}{operator}{value}': {error.message}", hint=error.hint
+        ) from error
 
 
 def _words_of(key: str) -> list[str]:
