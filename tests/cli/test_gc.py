@@ -167,7 +167,8 @@ def test_a_bare_number_lists_no_cache_for_removal(filled: Path) -> None:
         option, _, text = line[1].partition("=")
         assert ran.status == 2
         assert ran.stderr.startswith(f"Error: {option}: '{text}' has no unit\nHint: Write ")
-        assert (" or " in ran.stderr) and ran.stdout == ""
+        assert " or " in ran.stderr
+        assert ran.stdout == ""
     assert sorted(path.name for path in filled.iterdir()) == before
 
 
