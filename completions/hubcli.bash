@@ -75,6 +75,10 @@ _hubcli_value() {
     'export --cache-dir' | 'finetune-export --cache-dir' | 'gc --cache-dir' | 'rm --cache-dir' |\
     'pin --cache-dir' | 'unpin --cache-dir' | 'doctor --cache-dir')
       directories=1 ;;
+    'fetch --color' | 'ls --color' | 'inspect --color' | 'verify --color' | 'export --color' |\
+    'finetune-export --color' | 'gc --color' | 'rm --color' | 'pin --color' | 'unpin --color' |\
+    'doctor --color')
+      words=(auto always never) ;;
     'ls --sort')
       words=(name name:asc name:desc size size:asc size:desc fetched fetched:asc fetched:desc used used:asc used:desc) ;;
     'ls --filter')
@@ -117,18 +121,18 @@ _hubcli_argument() {
 
 _hubcli_options() {
   case $1 in
-    '') options=(--version --install-completion --show-completion --help -h) ;;
-    fetch) options=(--requirement -r --jobs --lock --locked --dry-run --from --sha256 --force --refresh --pin --kagglehub --mirror --cacert --connections --retries --timeout --lock-timeout --max-unpacked --max-members --max-path-length --max-depth --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    ls) options=(--sort --filter --limit --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    inspect) options=(--signatures --functions --variables --assets --ops --tree --all --tag-set --fetch --svg --check --scan --fail-on --diff --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    verify) options=(--repair --quick --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    export) options=(--format --force --layout --name --version --output-layer --input-layer --custom-objects --unsafe --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    finetune-export) options=(--method --force --allow-unchanged --allow-nan --weights --root --map --dry-run --train --arg --strategy --tag-set --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    gc) options=(--older-than --max-size --min-free --keep-versions --broken --grace --keep-partial --dry-run --yes -y --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    rm) options=(--force --dry-run --yes -y --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    pin) options=(--json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    unpin) options=(--json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    doctor) options=(--network --python --mirror --cacert --timeout --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
+    '') options=(--version -V --install-completion --show-completion --help -h) ;;
+    fetch) options=(--requirement -r --jobs --lock --locked --dry-run --from --sha256 --force --refresh --pin --kagglehub --mirror --cacert --connections --retries --timeout --lock-timeout --max-unpacked --max-members --max-path-length --max-depth --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    ls) options=(--sort --filter --limit --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    inspect) options=(--signatures --functions --variables --assets --ops --tree --all --tag-set --fetch --svg --check --scan --fail-on --diff --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    verify) options=(--repair --quick --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    export) options=(--format --force --layout --name --version --output-layer --input-layer --custom-objects --unsafe --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    finetune-export) options=(--method --force --allow-unchanged --allow-nan --weights --root --map --dry-run --train --arg --strategy --tag-set --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    gc) options=(--older-than --max-size --min-free --keep-versions --broken --grace --keep-partial --dry-run --yes -y --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    rm) options=(--force --dry-run --yes -y --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    pin) options=(--json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    unpin) options=(--json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    doctor) options=(--network --python --mirror --cacert --timeout --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
   esac
 }
 

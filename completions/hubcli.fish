@@ -13,18 +13,20 @@ function __hubcli_takes_value
             'fetch --jobs' 'fetch --lock' 'fetch --from' 'fetch --sha256' \
             'fetch --mirror' 'fetch --cacert' 'fetch --connections' 'fetch --retries' \
             'fetch --timeout' 'fetch --lock-timeout' 'fetch --max-unpacked' 'fetch --max-members' \
-            'fetch --max-path-length' 'fetch --max-depth' 'fetch --cache-dir' 'ls --sort' \
-            'ls --filter' 'ls --limit' 'ls --cache-dir' 'inspect --tag-set' \
-            'inspect --svg' 'inspect --fail-on' 'inspect --diff' 'inspect --cache-dir' \
-            'verify --cache-dir' 'export --format' 'export --layout' 'export --name' \
+            'fetch --max-path-length' 'fetch --max-depth' 'fetch --cache-dir' 'fetch --color' \
+            'ls --sort' 'ls --filter' 'ls --limit' 'ls --cache-dir' \
+            'ls --color' 'inspect --tag-set' 'inspect --svg' 'inspect --fail-on' \
+            'inspect --diff' 'inspect --cache-dir' 'inspect --color' 'verify --cache-dir' \
+            'verify --color' 'export --format' 'export --layout' 'export --name' \
             'export --version' 'export --output-layer' 'export --input-layer' 'export --custom-objects' \
-            'export --cache-dir' 'finetune-export --method' 'finetune-export --weights' 'finetune-export --root' \
-            'finetune-export --map' 'finetune-export --train' 'finetune-export --arg' 'finetune-export --strategy' \
-            'finetune-export --tag-set' 'finetune-export --cache-dir' 'gc --older-than' 'gc --max-size' \
-            'gc --min-free' 'gc --keep-versions' 'gc --grace' 'gc --keep-partial' \
-            'gc --cache-dir' 'rm --cache-dir' 'pin --cache-dir' 'unpin --cache-dir' \
-            'doctor --python' 'doctor --mirror' 'doctor --cacert' 'doctor --timeout' \
-            'doctor --cache-dir'
+            'export --cache-dir' 'export --color' 'finetune-export --method' 'finetune-export --weights' \
+            'finetune-export --root' 'finetune-export --map' 'finetune-export --train' 'finetune-export --arg' \
+            'finetune-export --strategy' 'finetune-export --tag-set' 'finetune-export --cache-dir' 'finetune-export --color' \
+            'gc --older-than' 'gc --max-size' 'gc --min-free' 'gc --keep-versions' \
+            'gc --grace' 'gc --keep-partial' 'gc --cache-dir' 'gc --color' \
+            'rm --cache-dir' 'rm --color' 'pin --cache-dir' 'pin --color' \
+            'unpin --cache-dir' 'unpin --color' 'doctor --python' 'doctor --mirror' \
+            'doctor --cacert' 'doctor --timeout' 'doctor --cache-dir' 'doctor --color'
             return 0
     end
     return 1
@@ -132,7 +134,7 @@ length($0) != 40 || /[^0-9a-f]/ { next }
 end
 
 complete -c hubcli -f
-complete -c hubcli -n __hubcli_at_root -l version -d 'Print the version'
+complete -c hubcli -n __hubcli_at_root -l version -s V -d 'Print the version'
 complete -c hubcli -n __hubcli_at_root -l install-completion -x -a 'bash zsh fish powershell pwsh' -d 'Install completion for the shell that runs this, or for the one named'
 complete -c hubcli -n __hubcli_at_root -l show-completion -x -a 'bash zsh fish powershell pwsh' -d 'Print that shell\'s completion script'
 complete -c hubcli -n __hubcli_at_root -l help -s h -d 'Show this message and exit'
@@ -148,7 +150,7 @@ complete -c hubcli -n __hubcli_at_root -a pin -d 'Keep models from hubcli gc, wh
 complete -c hubcli -n __hubcli_at_root -a unpin -d 'Let hubcli gc take the models again'
 complete -c hubcli -n __hubcli_at_root -a doctor -d 'Tell why a download or a load fails: cache, network, credentials, packages, settings'
 complete -c hubcli -n '__hubcli_at fetch' -l requirement -s r -r -F -a '-' -d 'Fetch what this list names, a handle a line. Repeatable'
-complete -c hubcli -n '__hubcli_at fetch' -l jobs -x -d 'So many models at a time'
+complete -c hubcli -n '__hubcli_at fetch' -l jobs -x -d 'So many models at a time. [default: 2]'
 complete -c hubcli -n '__hubcli_at fetch' -l lock -r -F -d 'Write down which bytes each model has'
 complete -c hubcli -n '__hubcli_at fetch' -l locked -d 'Fetch exactly what the lock file says: --lock FILE, or -r FILE'
 complete -c hubcli -n '__hubcli_at fetch' -l dry-run -d 'Show what would be fetched and how large it is, fetch nothing'
@@ -160,10 +162,10 @@ complete -c hubcli -n '__hubcli_at fetch' -l pin -d 'Keep it from hubcli gc'
 complete -c hubcli -n '__hubcli_at fetch' -l kagglehub -d 'Let kagglehub find it too, if it is on Kaggle'
 complete -c hubcli -n '__hubcli_at fetch doctor' -l mirror -x -a '\'https://tfhub.dev=\' \'https://www.kaggle.com/models=\'' -d 'Ask this URL for handles with this prefix. Repeatable. [env: HUBCLI_MIRRORS]'
 complete -c hubcli -n '__hubcli_at fetch doctor' -l cacert -r -F -d 'Believe these certificate authorities alone. [env: SSL_CERT_FILE]'
-complete -c hubcli -n '__hubcli_at fetch' -l connections -x -d 'Fetch a large archive over so many at once'
-complete -c hubcli -n '__hubcli_at fetch' -l retries -x -d 'Bear so many failures in a row that may pass'
-complete -c hubcli -n '__hubcli_at fetch' -l timeout -x -d 'Give up when no byte comes for so long'
-complete -c hubcli -n '__hubcli_at fetch' -l lock-timeout -x -d 'Wait so long for another process that makes no progress'
+complete -c hubcli -n '__hubcli_at fetch' -l connections -x -d 'Fetch a large archive over so many at once. [default: 8]'
+complete -c hubcli -n '__hubcli_at fetch' -l retries -x -d 'Bear so many failures in a row that may pass. [default: 5]'
+complete -c hubcli -n '__hubcli_at fetch' -l timeout -x -d 'Give up when no byte comes for so long. [default: 30s]'
+complete -c hubcli -n '__hubcli_at fetch' -l lock-timeout -x -d 'Wait so long for another process that makes no progress. [default: 10m]'
 complete -c hubcli -n '__hubcli_at fetch' -l max-unpacked -x -d 'Bytes of all files'
 complete -c hubcli -n '__hubcli_at fetch' -l max-members -x -d 'Files and directories'
 complete -c hubcli -n '__hubcli_at fetch' -l max-path-length -x -d 'Bytes of a path'
@@ -172,7 +174,9 @@ complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-expor
 complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l quiet -s q -d 'Print paths or handles alone'
 complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l offline -d 'Send nothing. [env: HUBCLI_OFFLINE=1]'
 complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l cache-dir -x -a '(__fish_complete_directories)' -d 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'
-complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l no-color -d 'No colours. [env: NO_COLOR]'
+complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l color -x -a 'auto always never' -d 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'
+complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l no-color -d 'The same as --color never'
+complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l no-progress -d 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'
 complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l debug -d 'Show tracebacks of errors'
 complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l help -s h -d 'Show this message and exit'
 complete -c hubcli -n '__hubcli_at ls' -l sort -x -a 'name name:asc name:desc size size:asc size:desc fetched fetched:asc fetched:desc used used:asc used:desc' -d 'By name, size, fetched or used'

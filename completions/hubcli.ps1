@@ -25,6 +25,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
     $options = @{
         '' = @(
             @('--version', 'Print the version'),
+            @('-V', 'Print the version'),
             @('--install-completion', 'Install completion for the shell that runs this, or for the one named'),
             @('--show-completion', 'Print that shell''s completion script'),
             @('--help', 'Show this message and exit'),
@@ -33,7 +34,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'fetch' = @(
             @('--requirement', 'Fetch what this list names, a handle a line. Repeatable'),
             @('-r', 'Fetch what this list names, a handle a line. Repeatable'),
-            @('--jobs', 'So many models at a time'),
+            @('--jobs', 'So many models at a time. [default: 2]'),
             @('--lock', 'Write down which bytes each model has'),
             @('--locked', 'Fetch exactly what the lock file says: --lock FILE, or -r FILE'),
             @('--dry-run', 'Show what would be fetched and how large it is, fetch nothing'),
@@ -45,10 +46,10 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--kagglehub', 'Let kagglehub find it too, if it is on Kaggle'),
             @('--mirror', 'Ask this URL for handles with this prefix. Repeatable. [env: HUBCLI_MIRRORS]'),
             @('--cacert', 'Believe these certificate authorities alone. [env: SSL_CERT_FILE]'),
-            @('--connections', 'Fetch a large archive over so many at once'),
-            @('--retries', 'Bear so many failures in a row that may pass'),
-            @('--timeout', 'Give up when no byte comes for so long'),
-            @('--lock-timeout', 'Wait so long for another process that makes no progress'),
+            @('--connections', 'Fetch a large archive over so many at once. [default: 8]'),
+            @('--retries', 'Bear so many failures in a row that may pass. [default: 5]'),
+            @('--timeout', 'Give up when no byte comes for so long. [default: 30s]'),
+            @('--lock-timeout', 'Wait so long for another process that makes no progress. [default: 10m]'),
             @('--max-unpacked', 'Bytes of all files'),
             @('--max-members', 'Files and directories'),
             @('--max-path-length', 'Bytes of a path'),
@@ -58,7 +59,9 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('-q', 'Print paths or handles alone'),
             @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
             @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
-            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'The same as --color never'),
+            @('--no-progress', 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'),
             @('--debug', 'Show tracebacks of errors'),
             @('--help', 'Show this message and exit'),
             @('-h', 'Show this message and exit')
@@ -72,7 +75,9 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('-q', 'Print paths or handles alone'),
             @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
             @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
-            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'The same as --color never'),
+            @('--no-progress', 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'),
             @('--debug', 'Show tracebacks of errors'),
             @('--help', 'Show this message and exit'),
             @('-h', 'Show this message and exit')
@@ -97,7 +102,9 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('-q', 'Print paths or handles alone'),
             @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
             @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
-            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'The same as --color never'),
+            @('--no-progress', 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'),
             @('--debug', 'Show tracebacks of errors'),
             @('--help', 'Show this message and exit'),
             @('-h', 'Show this message and exit')
@@ -110,7 +117,9 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('-q', 'Print paths or handles alone'),
             @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
             @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
-            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'The same as --color never'),
+            @('--no-progress', 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'),
             @('--debug', 'Show tracebacks of errors'),
             @('--help', 'Show this message and exit'),
             @('-h', 'Show this message and exit')
@@ -130,7 +139,9 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('-q', 'Print paths or handles alone'),
             @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
             @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
-            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'The same as --color never'),
+            @('--no-progress', 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'),
             @('--debug', 'Show tracebacks of errors'),
             @('--help', 'Show this message and exit'),
             @('-h', 'Show this message and exit')
@@ -153,7 +164,9 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('-q', 'Print paths or handles alone'),
             @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
             @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
-            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'The same as --color never'),
+            @('--no-progress', 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'),
             @('--debug', 'Show tracebacks of errors'),
             @('--help', 'Show this message and exit'),
             @('-h', 'Show this message and exit')
@@ -174,7 +187,9 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('-q', 'Print paths or handles alone'),
             @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
             @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
-            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'The same as --color never'),
+            @('--no-progress', 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'),
             @('--debug', 'Show tracebacks of errors'),
             @('--help', 'Show this message and exit'),
             @('-h', 'Show this message and exit')
@@ -189,7 +204,9 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('-q', 'Print paths or handles alone'),
             @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
             @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
-            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'The same as --color never'),
+            @('--no-progress', 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'),
             @('--debug', 'Show tracebacks of errors'),
             @('--help', 'Show this message and exit'),
             @('-h', 'Show this message and exit')
@@ -200,7 +217,9 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('-q', 'Print paths or handles alone'),
             @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
             @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
-            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'The same as --color never'),
+            @('--no-progress', 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'),
             @('--debug', 'Show tracebacks of errors'),
             @('--help', 'Show this message and exit'),
             @('-h', 'Show this message and exit')
@@ -211,7 +230,9 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('-q', 'Print paths or handles alone'),
             @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
             @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
-            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'The same as --color never'),
+            @('--no-progress', 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'),
             @('--debug', 'Show tracebacks of errors'),
             @('--help', 'Show this message and exit'),
             @('-h', 'Show this message and exit')
@@ -227,7 +248,9 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('-q', 'Print paths or handles alone'),
             @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
             @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
-            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'The same as --color never'),
+            @('--no-progress', 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'),
             @('--debug', 'Show tracebacks of errors'),
             @('--help', 'Show this message and exit'),
             @('-h', 'Show this message and exit')
@@ -255,16 +278,20 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'fetch --max-path-length' = @{ Words = @() }
         'fetch --max-depth' = @{ Words = @() }
         'fetch --cache-dir' = @{ Words = @(); Directories = $true }
+        'fetch --color' = @{ Words = @('auto', 'always', 'never') }
         'ls --sort' = @{ Words = @('name', 'name:asc', 'name:desc', 'size', 'size:asc', 'size:desc', 'fetched', 'fetched:asc', 'fetched:desc', 'used', 'used:asc', 'used:desc') }
         'ls --filter' = @{ Words = @('size<', 'size>', 'used<', 'used>', 'fetched<', 'fetched>', 'kind=TF2', 'kind=TF1', 'kind=TF1 Hub', 'kind=Keras', 'state=ok', 'state=gutted', 'state=downloading', 'state=unknown', 'state=foreign', 'pinned=yes', 'pinned=no') }
         'ls --limit' = @{ Words = @() }
         'ls --cache-dir' = @{ Words = @(); Directories = $true }
+        'ls --color' = @{ Words = @('auto', 'always', 'never') }
         'inspect --tag-set' = @{ Words = @('serve', 'train', 'serve,gpu', 'serve,tpu') }
         'inspect --svg' = @{ Words = @(); Files = $true }
         'inspect --fail-on' = @{ Words = @('info', 'low', 'medium', 'high', 'critical') }
         'inspect --diff' = @{ Words = @(); Handles = $true; Files = $true }
         'inspect --cache-dir' = @{ Words = @(); Directories = $true }
+        'inspect --color' = @{ Words = @('auto', 'always', 'never') }
         'verify --cache-dir' = @{ Words = @(); Directories = $true }
+        'verify --color' = @{ Words = @('auto', 'always', 'never') }
         'export --format' = @{ Words = @('dir', 'tar', 'tar.gz') }
         'export --layout' = @{ Words = @('plain', 'serving', 'hub') }
         'export --name' = @{ Words = @() }
@@ -273,6 +300,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'export --input-layer' = @{ Words = @() }
         'export --custom-objects' = @{ Words = @(); Files = $true }
         'export --cache-dir' = @{ Words = @(); Directories = $true }
+        'export --color' = @{ Words = @('auto', 'always', 'never') }
         'finetune-export --method' = @{ Words = @('resave', 'rewrite') }
         'finetune-export --weights' = @{ Words = @(); Files = $true }
         'finetune-export --root' = @{ Words = @() }
@@ -282,6 +310,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'finetune-export --strategy' = @{ Words = @('mirrored', 'multiworker') }
         'finetune-export --tag-set' = @{ Words = @('serve', 'train', 'serve,gpu', 'serve,tpu') }
         'finetune-export --cache-dir' = @{ Words = @(); Directories = $true }
+        'finetune-export --color' = @{ Words = @('auto', 'always', 'never') }
         'gc --older-than' = @{ Words = @() }
         'gc --max-size' = @{ Words = @() }
         'gc --min-free' = @{ Words = @() }
@@ -289,14 +318,19 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'gc --grace' = @{ Words = @() }
         'gc --keep-partial' = @{ Words = @() }
         'gc --cache-dir' = @{ Words = @(); Directories = $true }
+        'gc --color' = @{ Words = @('auto', 'always', 'never') }
         'rm --cache-dir' = @{ Words = @(); Directories = $true }
+        'rm --color' = @{ Words = @('auto', 'always', 'never') }
         'pin --cache-dir' = @{ Words = @(); Directories = $true }
+        'pin --color' = @{ Words = @('auto', 'always', 'never') }
         'unpin --cache-dir' = @{ Words = @(); Directories = $true }
+        'unpin --color' = @{ Words = @('auto', 'always', 'never') }
         'doctor --python' = @{ Words = @(); Files = $true }
         'doctor --mirror' = @{ Words = @('https://tfhub.dev=', 'https://www.kaggle.com/models=') }
         'doctor --cacert' = @{ Words = @(); Files = $true }
         'doctor --timeout' = @{ Words = @() }
         'doctor --cache-dir' = @{ Words = @(); Directories = $true }
+        'doctor --color' = @{ Words = @('auto', 'always', 'never') }
     }
 
     # What may be an argument, by its number; 0 is for all.

@@ -1,4 +1,4 @@
-"""Settings: flags and environment, read once, then frozen.
+"""Settings: flags, environment and config file, read once, then frozen.
 
 This is the one module that reads the environment.
 """
@@ -6,63 +6,48 @@ This is the one module that reads the environment.
 from __future__ import annotations
 
 import os
-import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-from hubcli.access import Access
+from hubcli.access import KAGGLE_ENDPOINT, Access
+from hubcli.config_file import COLORS, LONGEST_S, ConfigFile
 from hubcli.errors import UsageError
+from hubcli.mirror import Mirror
 from hubcli.places import absolute, in_home, users_own
-from hubcli.url import without_secrets
+from hubcli.spelling import did_you_mean
 
 __all__ = [
+    "DEFAULT_CONNECTIONS",
+    "DEFAULT_JOBS",
+    "DEFAULT_RETRIES",
     "Mirror",
     "Settings",
     "ShellHomes",
     "UpkeepRules",
+    "color_choice",
     "environment",
+    "read_config",
 ]
 
-_LONGEST_S = 365 * 86400
 _OFF = ("", "0", "false", "no", "off")
+DEFAULT_CONNECTIONS = 8
+DEFAULT_RETRIES = 5
+DEFAULT_JOBS = 2
 _CONFIG_NAME = "config.toml"
-# One form of a TOML line, because Python reads TOML from 3.11 on alone.
-_CONFIG_LINE = re.compile(r"""([\w-]+)\s*=\s*(?:"([^"\\]*)"|'([^']*)')\s*(?:\#.*)?""")
+_IN_CONFIG = "config file"
 _LOAD_FORMATS = ("", "AUTO", "COMPRESSED", "UNCOMPRESSED")
 
 
 @dataclass(frozen=True, slots=True)
-class Mirror:
-    """Where to ask instead: URLs that begin with `prefix` are asked at `replacement`."""
-
-    prefix: str
-    replacement: str = field(repr=False)  # May hold user and password.
-
-    @classmethod
-    def parse(cls, text: str) -> Mirror:
-        """A mirror from `PREFIX=URL`; raises UsageError for anything else."""
-        prefix, separator, replacement = text.strip().partition("=")
-        if not separator or "://" not in prefix or "://" not in replacement:
-            # Credentials can't be told from the rest of what can't be understood.
-            shown = "A mirror with an '@'" if "@" in text else f"'{without_secrets(text)}'"
-            raise UsageError(
-                f"{shown} is no mirror",
-                hint="Write --mirror https://tfhub.dev=https://mirror.example/tfhub.",
-            )
-        return cls(prefix.rstrip("/"), replacement.rstrip("/"))
-
-    def rewrite(self, url: str) -> str | None:
-        """The URL to ask instead of `url`, or None where this mirror doesn't apply."""
-        if not url.startswith(self.prefix):
-            return None
-        rest = url[len(self.prefix) :]
-        return self.replacement + rest if rest[:1] in ("", "/", "?") else None
-
-
-@dataclass(frozen=True, slots=True)
 class Settings:
-    """What flags and environment decided. Durations are in seconds; `load_format` is as it was set."""
+    """What flags, environment and config file decided. Durations are in seconds.
+
+    `color` is auto, always or never; `load_format` is as it was set. `retries` are those in a row after
+    transient errors, `jobs` the models that a fetch takes at a time.
+    """
 
     cache_root: Path
     cache_root_source: str
@@ -70,10 +55,15 @@ class Settings:
     mirrors: tuple[Mirror, ...] = field(default=())
     timeout_s: float = 30.0
     lock_timeout_s: float = 600.0
-    no_color: bool = False
+    color: str = "auto"
     access: Access = field(default_factory=Access)
     kagglehub_root: Path | None = None
     load_format: str = ""
+    connections: int = DEFAULT_CONNECTIONS
+    retries: int = DEFAULT_RETRIES
+    jobs: int = DEFAULT_JOBS
+    progress: bool = True
+    config: ConfigFile = field(default_factory=ConfigFile, repr=False)
 
     @classmethod
     def read(
@@ -84,39 +74,61 @@ class Settings:
         offline: bool = False,
         mirrors: Sequence[str] = (),
         ca_file: str | None = None,
-        timeout_s: float = 30.0,
-        lock_timeout_s: float = 600.0,
+        timeout_s: float | None = None,
+        lock_timeout_s: float | None = None,
+        connections: int | None = None,
+        retries: int | None = None,
+        jobs: int | None = None,
+        color: str | None = None,
         no_color: bool = False,
+        no_progress: bool = False,
+        config: ConfigFile | None = None,
     ) -> Settings:
-        """The settings that flags give, else the environment, else the defaults.
+        """The settings that flags give, else the environment, else the config file, else the defaults.
 
-        `--mirror` flags stand before those of `HUBCLI_MIRRORS` (separated by
-        spaces or commas). Raises UsageError for a mirror, a root or an endpoint
-        that can't be understood.
+        `--mirror` flags stand before those of `HUBCLI_MIRRORS` (separated by spaces or commas), and these
+        before those of the file. `config` stands in for the user's file. Raises UsageError for a file, a
+        mirror, a root or an endpoint that can't be understood.
         """
         env = os.environ if environment is None else environment
+        config = read_config(env) if config is None else config
+        config.require_valid()
         for option, seconds in (("--timeout", timeout_s), ("--lock-timeout", lock_timeout_s)):
-            if not 0 < seconds <= _LONGEST_S:
+            if seconds is not None and not 0 < seconds <= LONGEST_S:
                 raise UsageError(f"{option} is {seconds:g} s", hint="Write more than 0s and at most 1y.")
-        root, source = _cache_root(env, cache_dir)
-        from_environment = env.get("HUBCLI_MIRRORS", "").replace(",", " ").split()
+        root, source = _cache_root(env, cache_dir, config)
         return cls(
             cache_root=root,
             cache_root_source=source,
-            offline=offline or env.get("HUBCLI_OFFLINE", "").lower() not in _OFF,
-            mirrors=tuple(Mirror.parse(text) for text in (*mirrors, *from_environment)),
-            timeout_s=timeout_s,
-            lock_timeout_s=lock_timeout_s,
-            no_color=no_color or bool(env.get("NO_COLOR")) or env.get("TERM") == "dumb",
-            access=Access.read(env, ca_file),
+            offline=offline or _is_on(env, "HUBCLI_OFFLINE", config.get("offline", False)),
+            mirrors=_mirrors(env, mirrors, config),
+            color=color_choice(env, color, no_color=no_color, default=config.get("color", "auto")),
+            progress=not (no_progress or _is_on(env, "HUBCLI_NO_PROGRESS", not config.get("progress", True))),
+            access=Access.read(
+                env,
+                ca_file,
+                default_ca_file=config.get("cacert"),
+                default_endpoint=config.get("kaggle-endpoint", KAGGLE_ENDPOINT),
+            ),
             kagglehub_root=_kagglehub_root(env),
             load_format=env.get("TFHUB_MODEL_LOAD_FORMAT", ""),
+            timeout_s=_first(timeout_s, config.get("timeout"), 30.0),
+            lock_timeout_s=_first(lock_timeout_s, config.get("lock-timeout"), 600.0),
+            connections=_first(connections, config.get("connections"), DEFAULT_CONNECTIONS),
+            retries=_first(retries, config.get("retries"), DEFAULT_RETRIES),
+            jobs=_first(jobs, config.get("jobs"), DEFAULT_JOBS),
+            config=config,
         )
+
+    @property
+    def no_color(self) -> bool:
+        """Whether nothing is to be coloured, on no terminal either."""
+        return self.color == "never"
 
     @property
     def root_is_unknown_to_tensorflow_hub(self) -> bool:
         """Whether `hub.load` needs to be told of the root by `TFHUB_CACHE_DIR`."""
-        return self.cache_root_source == "default"
+        return self.cache_root_source == "default" or self.cache_root_source.startswith(_IN_CONFIG)
 
     @property
     def reads_uncompressed(self) -> bool:
@@ -163,19 +175,15 @@ class UpkeepRules:
         text = env.get("HUBCLI_GC", "").strip()
         if text:
             return None if text.lower() in _OFF else cls(text, "HUBCLI_GC")
-        try:
-            file = cls.file()
-        except UsageError:  # A user without a home has no such file.
-            return None
-        rules = _config(file).get("gc", "").strip()
-        return cls(rules, f"gc in {file}") if rules and rules.lower() not in _OFF else None
+        config = read_config(env)
+        config.require_valid()
+        rules = config.get("gc", "")
+        return cls(rules, f"gc in {config.path}") if rules.lower() not in _OFF else None
 
     @staticmethod
     def file() -> Path:
         """The user's config file, there or not. Raises UsageError for a user without a home."""
-        from platformdirs import user_config_path
-
-        return users_own(user_config_path, "the config file", "XDG_CONFIG_HOME") / _CONFIG_NAME
+        return _config_file()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,34 +214,90 @@ class ShellHomes:
         return cls(home=home, **named)
 
 
-def _config(file: Path) -> dict[str, str]:
-    """The values of a config file: `name = "value"` lines, comments and blank lines."""
+def read_config(environment: Mapping[str, str] | None = None) -> ConfigFile:
+    """The file that HUBCLI_CONFIG names, none where that is empty, else the user's own.
+
+    Raises nothing: what is wrong with it is among its `faults`.
+    """
+    env = os.environ if environment is None else environment
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{file} can't be read: {error}", hint="Check its mode, or remove it.") from error
-    values = {}
-    for number, line in enumerate(map(str.strip, lines), start=1):
-        if not line or line.startswith("#"):
-            continue
-        match = _CONFIG_LINE.fullmatch(line)
-        if match is None or match[1] != "gc":
-            raise UsageError(
-                f"{file}, line {number}, can't be understood: {line}",
-                hint='Known is one line: gc = "max-size=20GB,older-than=90d"',
-            )
-        values[match[1]] = match[2] if match[2] is not None else match[3]
-    return values
+        named = env.get("HUBCLI_CONFIG")
+        if named is not None:
+            return ConfigFile.read(absolute(named, "HUBCLI_CONFIG"), is_named=True) if named else ConfigFile()
+    except UsageError as error:
+        return ConfigFile(faults={"": error})
+    try:
+        return ConfigFile.read(_config_file())
+    except UsageError:  # A user without a home has no such file.
+        return ConfigFile()
 
 
-def _cache_root(env: Mapping[str, str], cache_dir: Path | str | None) -> tuple[Path, str]:
+def _config_file() -> Path:
+    """The user's own, there or not. Raises UsageError for a user without a home."""
+    if sys.platform.startswith("linux"):  # As platformdirs finds it, which every start would load.
+        named = os.environ.get("XDG_CONFIG_HOME", "").strip()
+        folder = Path(named) if named else in_home(".config")
+        if folder is not None and folder.is_absolute():
+            return folder / "hubcli" / _CONFIG_NAME
+    from platformdirs import user_config_path
+
+    return users_own(user_config_path, "the config file", "XDG_CONFIG_HOME") / _CONFIG_NAME
+
+
+def color_choice(
+    environment: Mapping[str, str], option: str | None, *, no_color: bool = False, default: str = "auto"
+) -> str:
+    """auto, always or never: by option, else by variable, else the default, which a config file may give.
+
+    Of the variables NO_COLOR is asked first (https://no-color.org), then FORCE_COLOR and CLICOLOR_FORCE
+    (https://bixense.com/clicolors), then CLICOLOR=0 and TERM=dumb. Raises UsageError for another word.
+    """
+    if option is not None and option not in COLORS:
+        raise UsageError(
+            f"--color is '{option}', not one of {', '.join(COLORS)}{did_you_mean(option, COLORS)}",
+            hint="Write --color auto, --color always or --color never.",
+        )
+    if no_color and option in ("auto", "always"):
+        raise UsageError(f"--no-color contradicts --color {option}", hint="Leave one of them out.")
+    if option is not None or no_color:
+        return "never" if no_color else str(option)
+    if environment.get("NO_COLOR"):
+        return "never"
+    if any(_is_on(environment, name, default=False) for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
+        return "always"
+    if environment.get("CLICOLOR") == "0" or environment.get("TERM") == "dumb":
+        return "never"
+    return default
+
+
+_T = TypeVar("_T")
+
+
+def _first(*values: _T | None) -> _T:
+    """The first that is given; the last always is."""
+    return next(value for value in values if value is not None)
+
+
+def _is_on(env: Mapping[str, str], variable: str, default: bool) -> bool:
+    text = env.get(variable, "").strip().lower()
+    return text not in _OFF if text else default
+
+
+def _mirrors(env: Mapping[str, str], options: Sequence[str], config: ConfigFile) -> tuple[Mirror, ...]:
+    listed = env.get("HUBCLI_MIRRORS", "").replace(",", " ").split()
+    given = (Mirror.parse(text) for text in options)
+    return (*given, *(Mirror.parse(text, "HUBCLI_MIRRORS") for text in listed), *config.get("mirrors", ()))
+
+
+def _cache_root(env: Mapping[str, str], cache_dir: Path | str | None, config: ConfigFile) -> tuple[Path, str]:
     if cache_dir is not None:
         return absolute(str(cache_dir), "--cache-dir"), "--cache-dir"
     for variable in ("HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR"):
         if env.get(variable):
             return absolute(env[variable], variable), variable
+    named: Path | None = config.get("cache-dir")
+    if named is not None:
+        return named, f"{_IN_CONFIG} {config.path}"
     from platformdirs import user_cache_path
 
     return users_own(user_cache_path, "the cache", "--cache-dir or HUBCLI_CACHE_DIR"), "default"

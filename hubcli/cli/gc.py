@@ -8,7 +8,18 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from hubcli.cli.options import AsJson, CacheDir, Debug, DryRun, NoColor, Offline, Quiet, Yes
+from hubcli.cli.options import (
+    AsJson,
+    CacheDir,
+    Color,
+    Debug,
+    DryRun,
+    NoColor,
+    NoProgress,
+    Offline,
+    Quiet,
+    Yes,
+)
 from hubcli.cli.output import Output
 from hubcli.errors import UsageError
 from hubcli.quantity import parse_duration_s, parse_size_bytes
@@ -84,7 +95,9 @@ def gc_command(
     quiet: Quiet = False,
     offline: Offline = False,
     cache_dir: CacheDir = None,
+    color: Color = None,
     no_color: NoColor = False,
+    no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
     """Collect what is of no use, and the models that you give up.
@@ -109,8 +122,10 @@ def gc_command(
         grace_s=_duration_s("--grace", grace),
         keep_partial_s=_duration_s("--keep-partial", keep_partial),
     )
-    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
-    output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
+    settings = Settings.read(
+        cache_dir=cache_dir, offline=offline, color=color, no_color=no_color, no_progress=no_progress
+    )
+    output = Output.of(settings, as_json=as_json, quiet=quiet)
     run = GcRun(settings, output, dry_run=dry_run, yes=yes, debug=debug)
     raise typer.Exit(run.collect(policy, patterns or ()))
 

@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from hubcli.cli.offered import BUILT_IN, TAG_SETS, Offered, Words
-from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, Offline, Quiet
+from hubcli.cli.options import AsJson, CacheDir, Color, Debug, NoColor, NoProgress, Offline, Quiet
 from hubcli.cli.output import Output
 from hubcli.settings import Settings
 
@@ -104,7 +104,9 @@ def inspect_command(
     quiet: Quiet = False,
     offline: Offline = False,
     cache_dir: CacheDir = None,
+    color: Color = None,
     no_color: NoColor = False,
+    no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
     """Show what a model is made of, without TensorFlow.
@@ -123,8 +125,10 @@ def inspect_command(
     from hubcli.commands.inspect import InspectOptions
 
     collect_no_garbage()
-    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
-    output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
+    settings = Settings.read(
+        cache_dir=cache_dir, offline=offline, color=color, no_color=no_color, no_progress=no_progress
+    )
+    output = Output.of(settings, as_json=as_json, quiet=quiet)
     severity = parse_severity(fail_on)
     wanted = {
         Part.SIGNATURES: signatures,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hubcli.cli.offered import Words
-from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, Offline, Quiet
+from hubcli.cli.options import AsJson, CacheDir, Color, Debug, NoColor, NoProgress, Offline, Quiet
 from hubcli.cli.output import Output
 from hubcli.settings import Settings
 
@@ -55,7 +55,9 @@ def ls_command(
     quiet: Quiet = False,
     offline: Offline = False,
     cache_dir: CacheDir = None,
+    color: Color = None,
     no_color: NoColor = False,
+    no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
     """List what is in the cache.
@@ -71,8 +73,10 @@ def ls_command(
     from hubcli.commands.ls import Filter, SortOrder, ls
 
     collect_no_garbage()
-    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
-    output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
+    settings = Settings.read(
+        cache_dir=cache_dir, offline=offline, color=color, no_color=no_color, no_progress=no_progress
+    )
+    output = Output.of(settings, as_json=as_json, quiet=quiet)
     listing = ls(
         settings,
         patterns or (),

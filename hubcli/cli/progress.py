@@ -84,7 +84,7 @@ class _LineListener(TextListener):
     def received(self, size_bytes: int) -> None:
         self._received += size_bytes
         now = time.monotonic()
-        if now - self._said_at < _LINE_EVERY_S:
+        if now - self._said_at < _LINE_EVERY_S or not self.output.progress:
             return
         self._said_at = now
         rate = self._received / (now - self._started_at)

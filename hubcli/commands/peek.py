@@ -17,7 +17,7 @@ from hubcli.commands.sources import Source, Transfer, open_source
 from hubcli.errors import BrokenModelError
 from hubcli.formats.files import INDEX_FILE, MAIN_FILES
 from hubcli.handle import Handle
-from hubcli.net.retries import DEFAULT_RETRIES, Retries
+from hubcli.net.retries import Retries
 from hubcli.savedmodel.files import ModelFiles
 from hubcli.settings import Settings
 
@@ -52,7 +52,7 @@ def peek(handle: Handle, settings: Settings, listener: Listener) -> Iterator[Pee
 
     with (
         tempfile.TemporaryDirectory(prefix="hubcli-") as folder,
-        open_source(handle, settings, None, Transfer(Retries(DEFAULT_RETRIES, listener.retrying))) as source,
+        open_source(handle, settings, None, Transfer(Retries(settings.retries, listener.retrying))) as source,
     ):
         listener.started(str(handle), source.name, source.size_bytes)
         files = _take(source.members(Limits(), on_received), Path(folder), source)

@@ -10,10 +10,10 @@ from typing import TypeVar
 
 from hubcli.errors import HubcliError
 from hubcli.quantity import format_duration
+from hubcli.settings import DEFAULT_RETRIES
 
 __all__ = ["DEFAULT_RETRIES", "Progress", "Retries"]
 
-DEFAULT_RETRIES = 5
 FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
 # A server that asks for more patience than this is left.

@@ -150,9 +150,7 @@ def test_no_file_and_an_empty_one_ask_for_nothing(config: Path) -> None:
     assert UpkeepRules.read({}) is None
 
 
-@pytest.mark.parametrize(
-    "content", [b"gc = 5", b"gc", b"[gc]", b'colour = "blue"', b'gc = "a" b', b"\xff\xfe"]
-)
+@pytest.mark.parametrize("content", [b"gc = 5", b"gc", b"[gc]", b'gc = "a" b', b"\xff\xfe"])
 def test_a_file_that_cannot_be_understood_is_told(content: bytes, config: Path) -> None:
     config.write_bytes(content)
     with pytest.raises(UsageError) as refused:
