@@ -15,18 +15,19 @@ function __hubcli_takes_value
             'fetch --timeout' 'fetch --lock-timeout' 'fetch --max-unpacked' 'fetch --max-members' \
             'fetch --max-path-length' 'fetch --max-depth' 'fetch --cache-dir' 'fetch --color' \
             'ls --sort' 'ls --filter' 'ls --limit' 'ls --cache-dir' \
-            'ls --color' 'inspect --tag-set' 'inspect --svg' 'inspect --fail-on' \
-            'inspect --diff' 'inspect --cache-dir' 'inspect --color' 'verify --cache-dir' \
-            'verify --color' 'export --format' 'export --layout' 'export --name' \
-            'export --version' 'export --output-layer' 'export --input-layer' 'export --custom-objects' \
-            'export --cache-dir' 'export --color' 'finetune-export --method' 'finetune-export --weights' \
-            'finetune-export --root' 'finetune-export --map' 'finetune-export --train' 'finetune-export --arg' \
-            'finetune-export --strategy' 'finetune-export --tag-set' 'finetune-export --cache-dir' 'finetune-export --color' \
-            'gc --older-than' 'gc --max-size' 'gc --min-free' 'gc --keep-versions' \
-            'gc --grace' 'gc --keep-partial' 'gc --cache-dir' 'gc --color' \
-            'rm --cache-dir' 'rm --color' 'pin --cache-dir' 'pin --color' \
-            'unpin --cache-dir' 'unpin --color' 'doctor --python' 'doctor --mirror' \
-            'doctor --cacert' 'doctor --timeout' 'doctor --cache-dir' 'doctor --color'
+            'ls --color' 'inspect --depth' 'inspect --tag-set' 'inspect --svg' \
+            'inspect --fail-on' 'inspect --diff' 'inspect --cache-dir' 'inspect --color' \
+            'verify --cache-dir' 'verify --color' 'export --format' 'export --layout' \
+            'export --name' 'export --version' 'export --output-layer' 'export --input-layer' \
+            'export --custom-objects' 'export --cache-dir' 'export --color' 'finetune-export --method' \
+            'finetune-export --weights' 'finetune-export --root' 'finetune-export --map' 'finetune-export --train' \
+            'finetune-export --arg' 'finetune-export --strategy' 'finetune-export --tag-set' 'finetune-export --cache-dir' \
+            'finetune-export --color' 'gc --older-than' 'gc --max-size' 'gc --min-free' \
+            'gc --keep-versions' 'gc --grace' 'gc --keep-partial' 'gc --cache-dir' \
+            'gc --color' 'rm --cache-dir' 'rm --color' 'pin --cache-dir' \
+            'pin --color' 'unpin --cache-dir' 'unpin --color' 'doctor --python' \
+            'doctor --mirror' 'doctor --cacert' 'doctor --timeout' 'doctor --cache-dir' \
+            'doctor --color'
             return 0
     end
     return 1
@@ -89,9 +90,19 @@ function __hubcli_handles
     end
     set -l program '
 root=${1:-${HUBCLI_CACHE_DIR:-$TFHUB_CACHE_DIR}}
+if [ -z "$root" ]; then
+  case $(uname) in
+    Darwin) root=$HOME/Library/Caches config="$HOME/Library/Application Support" ;;
+    *) root=$HOME/.cache config=$HOME/.config ;;
+  esac
+  root=${XDG_CACHE_HOME:-$root}/hubcli
+  config=${HUBCLI_CONFIG-${XDG_CONFIG_HOME:-$config}/hubcli/config.toml}
+  case $config in "~/"*) config=$HOME/${config#??} ;; esac
+  named=
+  [ ! -f "$config" ] || named=$(awk "$4" "$config")
+  root=${named:-$root}
+fi
 case $root in
-  "") case $(uname) in Darwin) root=$HOME/Library/Caches ;; *) root=$HOME/.cache ;; esac
-      root=${XDG_CACHE_HOME:-$root}/hubcli ;;
   "~/"*) root=$HOME/${root#??} ;;
   "\$HOME/"*) root=$HOME/${root#??????} ;;
   /*) ;;
@@ -111,14 +122,14 @@ function shown(bytes, unit) {
   for (bytes /= 1000; bytes >= 999.5 && unit < 4; unit++) bytes /= 1000
   return sprintf(bytes < 99.95 ? "%.1f %sB" : "%.0f %sB", bytes, substr("kMGT", unit, 1))
 }
-BEGIN { typed = ENVIRON["hubcli_typed"] }
+BEGIN { typed = ENVIRON["hubcli_typed"]; part = tolower(ENVIRON["hubcli_part"]) }
 length($0) != 40 || /[^0-9a-f]/ { next }
 {
   file = $0 ".descriptor.txt"; handle = ""
   if ((getline line < file) > 0 && line ~ /^Module: /) handle = substr(line, 9)
   close(file)
   if (handle == "" || length(handle) > 2000 || handle ~ /[^!-~]/ || handle in told) next
-  if (substr(handle, 1, length(typed)) != typed) next
+  if (substr(handle, 1, length(typed)) != typed || (part != "" && !index(tolower(handle), part))) next
   told[handle]; size = ""
   if (sizes) {
     file = $0 ".hubcli.json"; bytes = -1
@@ -130,7 +141,18 @@ length($0) != 40 || /[^0-9a-f]/ { next }
   print sizes ? handle "\t" size : handle
 }
 '
-    hubcli_typed= command sh -c "$program" hubcli "$cache" "$records" 1 2>/dev/null
+    set -l settings '
+/^[ \t]*\[/ { exit }
+/^[ \t]*["\047]?cache-dir["\047]?[ \t]*=[ \t]*["\047]/ {
+  sub(/^[^=]*=[ \t]*/, "")
+  quote = substr($0, 1, 1); rest = substr($0, 2); end = index(rest, quote)
+  if (end > 1) value = substr(rest, 1, end - 1)
+  if (quote == "\"" && index(value, sprintf("%c", 92))) value = ""
+  if (value ~ /^[\/~]/) print value
+  exit
+}
+'
+    hubcli_typed= hubcli_part= command sh -c "$program" hubcli "$cache" "$records" 1 "$settings" 2>/dev/null
 end
 
 complete -c hubcli -f
@@ -182,12 +204,15 @@ complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-expor
 complete -c hubcli -n '__hubcli_at ls' -l sort -x -a 'name name:asc name:desc size size:asc size:desc fetched fetched:asc fetched:desc used used:asc used:desc' -d 'By name, size, fetched or used'
 complete -c hubcli -n '__hubcli_at ls' -l filter -x -a '\'size<\' \'size>\' \'used<\' \'used>\' \'fetched<\' \'fetched>\' \'kind=TF2\' \'kind=TF1\' \'kind=TF1 Hub\' \'kind=Keras\' \'state=ok\' \'state=gutted\' \'state=downloading\' \'state=unknown\' \'state=foreign\' \'pinned=yes\' \'pinned=no\'' -d 'Such as \'size>1GB\', \'used>30d\', \'kind=TF2\', \'state!=ok\'. Repeatable: all must hold'
 complete -c hubcli -n '__hubcli_at ls' -l limit -x -d 'Show the first N'
+complete -c hubcli -n '__hubcli_at ls' -l path -d 'Print only the directory of the model, or of the cache'
+complete -c hubcli -n '__hubcli_at ls' -l size -d 'Print only the total size; with -q in bytes'
 complete -c hubcli -n '__hubcli_at inspect' -l signatures -d 'Signatures'
 complete -c hubcli -n '__hubcli_at inspect' -l functions -d 'Functions and their traced variants'
 complete -c hubcli -n '__hubcli_at inspect' -l variables -d 'Every variable'
 complete -c hubcli -n '__hubcli_at inspect' -l assets -d 'Assets'
 complete -c hubcli -n '__hubcli_at inspect' -l ops -d 'Ops with counts'
 complete -c hubcli -n '__hubcli_at inspect' -l tree -d 'The object as a tree, with its parameters'
+complete -c hubcli -n '__hubcli_at inspect' -l depth -x -d 'With --tree: N levels below the root'
 complete -c hubcli -n '__hubcli_at inspect' -l all -d 'Functions of submodules too, and nothing shortened'
 complete -c hubcli -n '__hubcli_at inspect' -l tag-set -x -a 'serve train \'serve,gpu\' \'serve,tpu\'' -d 'One MetaGraph of several, by its tags'
 complete -c hubcli -n '__hubcli_at inspect' -l fetch -d 'Cache a model that isn\'t cached, rather than look into its archive'

@@ -70,6 +70,8 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--sort', 'By name, size, fetched or used'),
             @('--filter', 'Such as ''size>1GB'', ''used>30d'', ''kind=TF2'', ''state!=ok''. Repeatable: all must hold'),
             @('--limit', 'Show the first N'),
+            @('--path', 'Print only the directory of the model, or of the cache'),
+            @('--size', 'Print only the total size; with -q in bytes'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
             @('-q', 'Print paths or handles alone'),
@@ -89,6 +91,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--assets', 'Assets'),
             @('--ops', 'Ops with counts'),
             @('--tree', 'The object as a tree, with its parameters'),
+            @('--depth', 'With --tree: N levels below the root'),
             @('--all', 'Functions of submodules too, and nothing shortened'),
             @('--tag-set', 'One MetaGraph of several, by its tags'),
             @('--fetch', 'Cache a model that isn''t cached, rather than look into its archive'),
@@ -284,6 +287,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'ls --limit' = @{ Words = @() }
         'ls --cache-dir' = @{ Words = @(); Directories = $true }
         'ls --color' = @{ Words = @('auto', 'always', 'never') }
+        'inspect --depth' = @{ Words = @() }
         'inspect --tag-set' = @{ Words = @('serve', 'train', 'serve,gpu', 'serve,tpu') }
         'inspect --svg' = @{ Words = @(); Files = $true }
         'inspect --fail-on' = @{ Words = @('info', 'low', 'medium', 'high', 'critical') }
@@ -362,8 +366,36 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         [System.Management.Automation.CompletionResult]::new($inserted, $text, 'ParameterValue', $told)
     }
 
+    # The value of cache-dir in the config file, where it is a string of one line without escapes.
+    function Get-NamedRoot {
+        $file = $env:HUBCLI_CONFIG
+        if (-not (Test-Path -LiteralPath 'env:HUBCLI_CONFIG')) {
+            $folder = $env:XDG_CONFIG_HOME
+            if ($env:OS -eq 'Windows_NT') {
+                $folder = $env:LOCALAPPDATA
+            } elseif (-not $folder -and $IsMacOS) {
+                $folder = [System.IO.Path]::Combine($HOME, 'Library', 'Application Support')
+            } elseif (-not $folder) {
+                $folder = [System.IO.Path]::Combine($HOME, '.config')
+            }
+            $file = [System.IO.Path]::Combine($folder, 'hubcli', 'config.toml')
+        }
+        # A pipe has no length.
+        if (-not $file -or -not [System.IO.File]::Exists($file) -or [System.IO.FileInfo]::new($file).Length -eq 0) {
+            return ''
+        }
+        foreach ($line in [System.IO.File]::ReadAllLines($file)) {
+            if ($line -cmatch '^\s*\[') { return '' }
+            if ($line -cmatch '^\s*["'']?cache-dir["'']?\s*=\s*(?:"([^"\\]+)"|''([^'']+)'')') {
+                if ($Matches[1]) { return $Matches[1] }
+                return $Matches[2]
+            }
+        }
+        return ''
+    }
+
     function Get-Root([string]$typed) {
-        foreach ($root in @($typed, $env:HUBCLI_CACHE_DIR, $env:TFHUB_CACHE_DIR)) {
+        foreach ($root in @($typed, $env:HUBCLI_CACHE_DIR, $env:TFHUB_CACHE_DIR, (Get-NamedRoot))) {
             if ($root) {
                 return $ExecutionContext.SessionState.Path.GetUnresolvedProviderPathFromPSPath($root)
             }
@@ -407,7 +439,22 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         }
     }
 
+    # What begins with the typed text; where nothing does, handles that hold it.
     function Get-Offered($offered, [string]$typed, [string]$cache, [string]$before) {
+        $results = @(Get-Beginning $offered $typed $cache $before)
+        if ($results.Count -eq 0 -and $offered.Handles -and $typed) {
+            $results = @(
+                foreach ($entry in Get-Handles (Get-Root $cache)) {
+                    if ($entry.Handle.IndexOf($typed, [System.StringComparison]::OrdinalIgnoreCase) -ge 0) {
+                        New-Result ($before + $entry.Handle) $entry.Size
+                    }
+                }
+            )
+        }
+        $results
+    }
+
+    function Get-Beginning($offered, [string]$typed, [string]$cache, [string]$before) {
         foreach ($word in $offered.Words) {
             if ($word.StartsWith($typed, $ordinal)) { New-Result ($before + $word) '' }
         }

@@ -9,6 +9,7 @@ import typer
 from hubcli.cli.offered import BUILT_IN, TAG_SETS, Offered, Words
 from hubcli.cli.options import AsJson, CacheDir, Color, Debug, NoColor, NoProgress, Offline, Quiet
 from hubcli.cli.output import Output
+from hubcli.errors import UsageError
 from hubcli.settings import Settings
 
 __all__ = ["inspect_command"]
@@ -42,6 +43,10 @@ Ops: TypeAlias = Annotated[bool, typer.Option("--ops", help="Ops with counts.", 
 Tree: TypeAlias = Annotated[
     bool,
     typer.Option("--tree", help="The object as a tree, with its parameters.", rich_help_panel=_PARTS),
+]
+Depth: TypeAlias = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="With --tree: N levels below the root.", show_default=False),
 ]
 All: TypeAlias = Annotated[
     bool, typer.Option("--all", help="Functions of submodules too, and nothing shortened.")
@@ -92,6 +97,7 @@ def inspect_command(
     assets: Assets = False,
     ops: Ops = False,
     tree: Tree = False,
+    depth: Depth = None,
     everything: All = False,
     tag_set: TagSet = None,
     fetch: Fetch = False,
@@ -116,7 +122,7 @@ def inspect_command(
     Examples:
     hubcli inspect example://mul/1
     hubcli inspect https://tfhub.dev/spotify/basic-pitch/1 --signatures
-    hubcli inspect ./model --tree --all
+    hubcli inspect ./model --tree --depth 2
     hubcli inspect ./model.tar.gz --check --scan --json
     """
     from hubcli.cli.garbage import collect_no_garbage
@@ -130,6 +136,8 @@ def inspect_command(
     )
     output = Output.of(settings, as_json=as_json, quiet=quiet)
     severity = parse_severity(fail_on)
+    if depth is not None and not tree:
+        raise UsageError("--depth is for --tree", hint="Add --tree, or leave --depth out.")
     wanted = {
         Part.SIGNATURES: signatures,
         Part.FUNCTIONS: functions,
@@ -149,5 +157,6 @@ def inspect_command(
         check=check,
         fail_on=severity if scan else None,
         svg=svg,
+        depth=depth,
     )
     raise typer.Exit(run.inspect(target) if diff is None else run.diff(target, diff))

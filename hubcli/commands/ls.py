@@ -11,12 +11,12 @@ from pathlib import Path
 from hubcli.cache.catalog import Catalog, CatalogRow, EntryState, read_catalog
 from hubcli.cache.entry import UseSource
 from hubcli.commands.patterns import Pattern
-from hubcli.errors import BrokenModelError, UsageError
+from hubcli.errors import BrokenModelError, NotFoundError, UsageError
 from hubcli.quantity import parse_duration_s, parse_size_bytes
 from hubcli.settings import Settings
 from hubcli.spelling import did_you_mean
 
-__all__ = ["CachedModel", "Filter", "Listing", "SortOrder", "ls"]
+__all__ = ["CachedModel", "Filter", "Listing", "SortOrder", "cached_path", "ls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,3 +249,31 @@ def ls(
     shown = ordered if limit is None else ordered[:limit]
     size_bytes = sum(model.size_bytes or 0 for model in models)
     return Listing(root, tuple(shown), len(models), size_bytes, catalog.leftovers)
+
+
+def cached_path(target: str, settings: Settings | None = None) -> Path:
+    """The directory of the cached model that the target names: any spelling of a handle, a key or a path.
+
+    Raises NotFoundError where it isn't cached, or is incomplete; HandleError, CacheError.
+    """
+    from hubcli.commands.cached import problem_of  # Not for a listing.
+    from hubcli.commands.targets import Target
+    from hubcli.handle import Handle, HandleKind
+
+    settings = settings or Settings.read()
+    found = Target.resolve(target, settings)
+    entry = found.entry
+    if entry is None and found.archive is not None:  # It is cached under the handle that its path makes.
+        from hubcli.cache.store import Store
+
+        entry = Store(settings.cache_root).find(Handle.parse(target))
+    if entry is None:
+        is_path = found.handle is not None and found.handle.kind is HandleKind.PATH
+        hint = "A local directory is its own place." if is_path else f"Run: hubcli fetch {found.name}"
+        raise NotFoundError(f"Not in the cache: {found.name}", hint=hint)
+    problem = problem_of(entry)
+    if problem is not None:
+        raise NotFoundError(
+            f"Incomplete in the cache: {found.name}: {problem}", hint=f"Run: hubcli fetch {found.name}"
+        )
+    return entry.path
