@@ -4,9 +4,19 @@
 _hubcli_handles() {
   local program='
 root=${1:-${HUBCLI_CACHE_DIR:-$TFHUB_CACHE_DIR}}
+if [ -z "$root" ]; then
+  case $(uname) in
+    Darwin) root=$HOME/Library/Caches config="$HOME/Library/Application Support" ;;
+    *) root=$HOME/.cache config=$HOME/.config ;;
+  esac
+  root=${XDG_CACHE_HOME:-$root}/hubcli
+  config=${HUBCLI_CONFIG-${XDG_CONFIG_HOME:-$config}/hubcli/config.toml}
+  case $config in "~/"*) config=$HOME/${config#??} ;; esac
+  named=
+  [ ! -f "$config" ] || named=$(awk "$4" "$config")
+  root=${named:-$root}
+fi
 case $root in
-  "") case $(uname) in Darwin) root=$HOME/Library/Caches ;; *) root=$HOME/.cache ;; esac
-      root=${XDG_CACHE_HOME:-$root}/hubcli ;;
   "~/"*) root=$HOME/${root#??} ;;
   "\$HOME/"*) root=$HOME/${root#??????} ;;
   /*) ;;
@@ -26,14 +36,14 @@ function shown(bytes, unit) {
   for (bytes /= 1000; bytes >= 999.5 && unit < 4; unit++) bytes /= 1000
   return sprintf(bytes < 99.95 ? "%.1f %sB" : "%.0f %sB", bytes, substr("kMGT", unit, 1))
 }
-BEGIN { typed = ENVIRON["hubcli_typed"] }
+BEGIN { typed = ENVIRON["hubcli_typed"]; part = tolower(ENVIRON["hubcli_part"]) }
 length($0) != 40 || /[^0-9a-f]/ { next }
 {
   file = $0 ".descriptor.txt"; handle = ""
   if ((getline line < file) > 0 && line ~ /^Module: /) handle = substr(line, 9)
   close(file)
   if (handle == "" || length(handle) > 2000 || handle ~ /[^!-~]/ || handle in told) next
-  if (substr(handle, 1, length(typed)) != typed) next
+  if (substr(handle, 1, length(typed)) != typed || (part != "" && !index(tolower(handle), part))) next
   told[handle]; size = ""
   if (sizes) {
     file = $0 ".hubcli.json"; bytes = -1
@@ -45,7 +55,18 @@ length($0) != 40 || /[^0-9a-f]/ { next }
   print sizes ? handle "\t" size : handle
 }
 '
-  hubcli_typed=$2 command sh -c "$program" hubcli "$1" "$records" 0 2>/dev/null
+  local settings='
+/^[ \t]*\[/ { exit }
+/^[ \t]*["\047]?cache-dir["\047]?[ \t]*=[ \t]*["\047]/ {
+  sub(/^[^=]*=[ \t]*/, "")
+  quote = substr($0, 1, 1); rest = substr($0, 2); end = index(rest, quote)
+  if (end > 1) value = substr(rest, 1, end - 1)
+  if (quote == "\"" && index(value, sprintf("%c", 92))) value = ""
+  if (value ~ /^[\/~]/) print value
+  exit
+}
+'
+  hubcli_typed=$2 hubcli_part=${3-} command sh -c "$program" hubcli "$1" "$records" 0 "$settings" 2>/dev/null
 }
 
 # What may stand behind the option $2 of the command $1; fails where that takes no value.
@@ -58,11 +79,11 @@ _hubcli_value() {
       words=(-) files=1 ;;
     'fetch --jobs' | 'fetch --sha256' | 'fetch --connections' | 'fetch --retries' | 'fetch --timeout' |\
     'fetch --min-rate' | 'fetch --lock-timeout' | 'fetch --max-unpacked' | 'fetch --max-members' |\
-    'fetch --max-path-length' | 'fetch --max-depth' | 'ls --limit' | 'inspect --timeout' |\
-    'inspect --min-rate' | 'export --name' | 'export --version' | 'export --output-layer' |\
-    'export --input-layer' | 'finetune-export --root' | 'finetune-export --arg' | 'gc --older-than' |\
-    'gc --max-size' | 'gc --min-free' | 'gc --keep-versions' | 'gc --grace' | 'gc --keep-partial' |\
-    'doctor --timeout')
+    'fetch --max-path-length' | 'fetch --max-depth' | 'fetch --max-headers' | 'ls --limit' |\
+    'inspect --depth' | 'inspect --timeout' | 'inspect --min-rate' | 'export --name' | 'export --version' |\
+    'export --output-layer' | 'export --input-layer' | 'finetune-export --root' | 'finetune-export --arg' |\
+    'gc --older-than' | 'gc --max-size' | 'gc --min-free' | 'gc --keep-versions' | 'gc --grace' |\
+    'gc --keep-partial' | 'doctor --timeout')
       : ;;
     'fetch --lock' | 'fetch --cacert' | 'inspect --svg' | 'export --custom-objects' |\
     'finetune-export --weights' | 'finetune-export --map' | 'finetune-export --train' | 'doctor --python' |\
@@ -76,6 +97,10 @@ _hubcli_value() {
     'export --cache-dir' | 'finetune-export --cache-dir' | 'gc --cache-dir' | 'rm --cache-dir' |\
     'pin --cache-dir' | 'unpin --cache-dir' | 'doctor --cache-dir')
       directories=1 ;;
+    'fetch --color' | 'ls --color' | 'inspect --color' | 'verify --color' | 'export --color' |\
+    'finetune-export --color' | 'gc --color' | 'rm --color' | 'pin --color' | 'unpin --color' |\
+    'doctor --color')
+      words=(auto always never) ;;
     'ls --sort')
       words=(name name:asc name:desc size size:asc size:desc fetched fetched:asc fetched:desc used used:asc used:desc) ;;
     'ls --filter')
@@ -91,7 +116,7 @@ _hubcli_value() {
     'export --layout')
       words=(plain serving hub) ;;
     'finetune-export --method')
-      words=(resave rewrite) ;;
+      words=(auto resave rewrite) ;;
     'finetune-export --strategy')
       words=(mirrored multiworker) ;;
     *) return 1 ;;
@@ -118,18 +143,18 @@ _hubcli_argument() {
 
 _hubcli_options() {
   case $1 in
-    '') options=(--version --install-completion --show-completion --help -h) ;;
-    fetch) options=(--requirement -r --jobs --lock --locked --dry-run --from --sha256 --force --refresh --pin --kagglehub --mirror --cacert --connections --retries --timeout --min-rate --lock-timeout --max-unpacked --max-members --max-path-length --max-depth --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    ls) options=(--sort --filter --limit --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    inspect) options=(--signatures --functions --variables --assets --ops --tree --all --tag-set --fetch --svg --check --scan --fail-on --diff --timeout --min-rate --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    verify) options=(--repair --quick --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    export) options=(--format --force --layout --name --version --output-layer --input-layer --custom-objects --unsafe --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    finetune-export) options=(--method --force --allow-unchanged --allow-nan --weights --root --map --dry-run --train --arg --strategy --tag-set --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    gc) options=(--older-than --max-size --min-free --keep-versions --broken --grace --keep-partial --dry-run --yes -y --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    rm) options=(--force --dry-run --yes -y --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    pin) options=(--json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    unpin) options=(--json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    doctor) options=(--network --python --fix --mirror --cacert --timeout --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
+    '') options=(--version -V --install-completion --show-completion --help -h) ;;
+    fetch) options=(--requirement -r --jobs --lock --locked --dry-run --from --sha256 --force --refresh --pin --kagglehub --mirror --cacert --connections --retries --timeout --min-rate --lock-timeout --max-unpacked --max-members --max-path-length --max-depth --max-headers --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    ls) options=(--sort --filter --limit --path --size --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    inspect) options=(--signatures --functions --variables --assets --ops --tree --depth --all --tag-set --fetch --svg --check --scan --fail-on --diff --timeout --min-rate --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    verify) options=(--repair --quick --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    export) options=(--format --force --layout --name --version --output-layer --input-layer --custom-objects --unsafe --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    finetune-export) options=(--method --force --allow-unchanged --allow-nan --weights --root --map --dry-run --train --arg --strategy --tag-set --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    gc) options=(--older-than --max-size --min-free --keep-versions --broken --grace --keep-partial --dry-run --yes -y --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    rm) options=(--force --dry-run --yes -y --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    pin) options=(--no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    unpin) options=(--no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    doctor) options=(--network --python --fix --mirror --cacert --timeout --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
   esac
 }
 
@@ -202,25 +227,45 @@ _hubcli_reply() {
   done
 }
 
+# Handles that begin with $1 or hold $2. Read as a whole: from a pipe, read takes a byte at a time.
+_hubcli_add_handles() {
+  local globs=''
+  # What they hold is no pattern.
+  [[ $- == *f* ]] || globs=1
+  set -f
+  found+=($(_hubcli_handles "$cache" "$1" "$2"))
+  [[ -z $globs ]] || set +f
+}
+
+# Handles that hold what is typed. It stays on the line where what they have in common isn't more.
+_hubcli_add_by_part() {
+  local word common
+  _hubcli_add_handles '' "$plain"
+  ((${#found[@]} > 1)) || return 0
+  common=${found[0]}
+  for word in "${found[@]}"; do
+    while [[ $word != "$common"* ]]; do common=${common%?}; done
+  done
+  [[ $common == *"$plain"* ]] || found+=("$plain")
+}
+
 _hubcli_offer() {
-  local word globs='' only_files=''
+  local word only_files=''
   local -a found=()
   for word in ${words[@]+"${words[@]}"}; do
     _hubcli_add "$word"
   done
-  if [[ -n $handles ]]; then
-    # Read as a whole: from a pipe, read takes a byte at a time. What they hold is no pattern.
-    [[ $- == *f* ]] || globs=1
-    set -f
-    found+=($(_hubcli_handles "$cache" "$plain"))
-    [[ -z $globs ]] || set +f
-  fi
+  [[ -z $handles ]] || _hubcli_add_handles "$plain" ''
   ((${#found[@]})) || only_files=1
   if [[ -n $files$directories ]]; then
     while IFS= read -r word; do
       [[ -n $only_files || ! -d $word ]] || word+=/
       [[ -z $plain && $word == .* ]] || found+=("$word")
     done < <(if [[ -n $files ]]; then compgen -f -- "$plain"; else compgen -d -- "$plain"; fi)
+  fi
+  if [[ -n $handles && -n $plain && ${#found[@]} -eq 0 ]]; then
+    only_files=''
+    _hubcli_add_by_part
   fi
   ((${#found[@]} == 0)) || _hubcli_reply
 }

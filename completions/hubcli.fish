@@ -13,18 +13,22 @@ function __hubcli_takes_value
             'fetch --jobs' 'fetch --lock' 'fetch --from' 'fetch --sha256' \
             'fetch --mirror' 'fetch --cacert' 'fetch --connections' 'fetch --retries' \
             'fetch --timeout' 'fetch --min-rate' 'fetch --lock-timeout' 'fetch --max-unpacked' \
-            'fetch --max-members' 'fetch --max-path-length' 'fetch --max-depth' 'fetch --cache-dir' \
-            'ls --sort' 'ls --filter' 'ls --limit' 'ls --cache-dir' \
+            'fetch --max-members' 'fetch --max-path-length' 'fetch --max-depth' 'fetch --max-headers' \
+            'fetch --cache-dir' 'fetch --color' 'ls --sort' 'ls --filter' \
+            'ls --limit' 'ls --cache-dir' 'ls --color' 'inspect --depth' \
             'inspect --tag-set' 'inspect --svg' 'inspect --fail-on' 'inspect --diff' \
-            'inspect --timeout' 'inspect --min-rate' 'inspect --cache-dir' 'verify --cache-dir' \
-            'export --format' 'export --layout' 'export --name' 'export --version' \
-            'export --output-layer' 'export --input-layer' 'export --custom-objects' 'export --cache-dir' \
-            'finetune-export --method' 'finetune-export --weights' 'finetune-export --root' 'finetune-export --map' \
-            'finetune-export --train' 'finetune-export --arg' 'finetune-export --strategy' 'finetune-export --tag-set' \
-            'finetune-export --cache-dir' 'gc --older-than' 'gc --max-size' 'gc --min-free' \
+            'inspect --timeout' 'inspect --min-rate' 'inspect --cache-dir' 'inspect --color' \
+            'verify --cache-dir' 'verify --color' 'export --format' 'export --layout' \
+            'export --name' 'export --version' 'export --output-layer' 'export --input-layer' \
+            'export --custom-objects' 'export --cache-dir' 'export --color' 'finetune-export --method' \
+            'finetune-export --weights' 'finetune-export --root' 'finetune-export --map' 'finetune-export --train' \
+            'finetune-export --arg' 'finetune-export --strategy' 'finetune-export --tag-set' 'finetune-export --cache-dir' \
+            'finetune-export --color' 'gc --older-than' 'gc --max-size' 'gc --min-free' \
             'gc --keep-versions' 'gc --grace' 'gc --keep-partial' 'gc --cache-dir' \
-            'rm --cache-dir' 'pin --cache-dir' 'unpin --cache-dir' 'doctor --python' \
-            'doctor --mirror' 'doctor --cacert' 'doctor --timeout' 'doctor --cache-dir'
+            'gc --color' 'rm --cache-dir' 'rm --color' 'pin --cache-dir' \
+            'pin --color' 'unpin --cache-dir' 'unpin --color' 'doctor --python' \
+            'doctor --mirror' 'doctor --cacert' 'doctor --timeout' 'doctor --cache-dir' \
+            'doctor --color'
             return 0
     end
     return 1
@@ -87,9 +91,19 @@ function __hubcli_handles
     end
     set -l program '
 root=${1:-${HUBCLI_CACHE_DIR:-$TFHUB_CACHE_DIR}}
+if [ -z "$root" ]; then
+  case $(uname) in
+    Darwin) root=$HOME/Library/Caches config="$HOME/Library/Application Support" ;;
+    *) root=$HOME/.cache config=$HOME/.config ;;
+  esac
+  root=${XDG_CACHE_HOME:-$root}/hubcli
+  config=${HUBCLI_CONFIG-${XDG_CONFIG_HOME:-$config}/hubcli/config.toml}
+  case $config in "~/"*) config=$HOME/${config#??} ;; esac
+  named=
+  [ ! -f "$config" ] || named=$(awk "$4" "$config")
+  root=${named:-$root}
+fi
 case $root in
-  "") case $(uname) in Darwin) root=$HOME/Library/Caches ;; *) root=$HOME/.cache ;; esac
-      root=${XDG_CACHE_HOME:-$root}/hubcli ;;
   "~/"*) root=$HOME/${root#??} ;;
   "\$HOME/"*) root=$HOME/${root#??????} ;;
   /*) ;;
@@ -109,14 +123,14 @@ function shown(bytes, unit) {
   for (bytes /= 1000; bytes >= 999.5 && unit < 4; unit++) bytes /= 1000
   return sprintf(bytes < 99.95 ? "%.1f %sB" : "%.0f %sB", bytes, substr("kMGT", unit, 1))
 }
-BEGIN { typed = ENVIRON["hubcli_typed"] }
+BEGIN { typed = ENVIRON["hubcli_typed"]; part = tolower(ENVIRON["hubcli_part"]) }
 length($0) != 40 || /[^0-9a-f]/ { next }
 {
   file = $0 ".descriptor.txt"; handle = ""
   if ((getline line < file) > 0 && line ~ /^Module: /) handle = substr(line, 9)
   close(file)
   if (handle == "" || length(handle) > 2000 || handle ~ /[^!-~]/ || handle in told) next
-  if (substr(handle, 1, length(typed)) != typed) next
+  if (substr(handle, 1, length(typed)) != typed || (part != "" && !index(tolower(handle), part))) next
   told[handle]; size = ""
   if (sizes) {
     file = $0 ".hubcli.json"; bytes = -1
@@ -128,11 +142,22 @@ length($0) != 40 || /[^0-9a-f]/ { next }
   print sizes ? handle "\t" size : handle
 }
 '
-    hubcli_typed= command sh -c "$program" hubcli "$cache" "$records" 1 2>/dev/null
+    set -l settings '
+/^[ \t]*\[/ { exit }
+/^[ \t]*["\047]?cache-dir["\047]?[ \t]*=[ \t]*["\047]/ {
+  sub(/^[^=]*=[ \t]*/, "")
+  quote = substr($0, 1, 1); rest = substr($0, 2); end = index(rest, quote)
+  if (end > 1) value = substr(rest, 1, end - 1)
+  if (quote == "\"" && index(value, sprintf("%c", 92))) value = ""
+  if (value ~ /^[\/~]/) print value
+  exit
+}
+'
+    hubcli_typed= hubcli_part= command sh -c "$program" hubcli "$cache" "$records" 1 "$settings" 2>/dev/null
 end
 
 complete -c hubcli -f
-complete -c hubcli -n __hubcli_at_root -l version -d 'Print the version'
+complete -c hubcli -n __hubcli_at_root -l version -s V -d 'Print the version'
 complete -c hubcli -n __hubcli_at_root -l install-completion -x -a 'bash zsh fish powershell pwsh' -d 'Install completion for the shell that runs this, or for the one named'
 complete -c hubcli -n __hubcli_at_root -l show-completion -x -a 'bash zsh fish powershell pwsh' -d 'Print that shell\'s completion script'
 complete -c hubcli -n __hubcli_at_root -l help -s h -d 'Show this message and exit'
@@ -148,7 +173,7 @@ complete -c hubcli -n __hubcli_at_root -a pin -d 'Keep models from hubcli gc, wh
 complete -c hubcli -n __hubcli_at_root -a unpin -d 'Let hubcli gc take the models again'
 complete -c hubcli -n __hubcli_at_root -a doctor -d 'Tell why a download or a load fails: cache, network, credentials, packages, settings'
 complete -c hubcli -n '__hubcli_at fetch' -l requirement -s r -r -F -a '-' -d 'Fetch what this list names, a handle a line. Repeatable'
-complete -c hubcli -n '__hubcli_at fetch' -l jobs -x -d 'So many models at a time'
+complete -c hubcli -n '__hubcli_at fetch' -l jobs -x -d 'So many models at a time. [default: 2]'
 complete -c hubcli -n '__hubcli_at fetch' -l lock -r -F -d 'Write down which bytes each model has'
 complete -c hubcli -n '__hubcli_at fetch' -l locked -d 'Fetch exactly what the lock file says: --lock FILE, or -r FILE'
 complete -c hubcli -n '__hubcli_at fetch' -l dry-run -d 'Show what would be fetched and how large it is, fetch nothing'
@@ -160,31 +185,38 @@ complete -c hubcli -n '__hubcli_at fetch' -l pin -d 'Keep it from hubcli gc'
 complete -c hubcli -n '__hubcli_at fetch' -l kagglehub -d 'Let kagglehub find it too, if it is on Kaggle'
 complete -c hubcli -n '__hubcli_at fetch doctor' -l mirror -x -a '\'https://tfhub.dev=\' \'https://www.kaggle.com/models=\'' -d 'Ask this URL for handles with this prefix. Repeatable. [env: HUBCLI_MIRRORS]'
 complete -c hubcli -n '__hubcli_at fetch doctor' -l cacert -r -F -d 'Believe these certificate authorities alone. [env: SSL_CERT_FILE]'
-complete -c hubcli -n '__hubcli_at fetch' -l connections -x -d 'Fetch a large archive over so many at once'
-complete -c hubcli -n '__hubcli_at fetch' -l retries -x -d 'Bear so many failures in a row that may pass'
-complete -c hubcli -n '__hubcli_at fetch inspect' -l timeout -x -d 'Give up when no byte comes for so long'
+complete -c hubcli -n '__hubcli_at fetch' -l connections -x -d 'Fetch a large archive over so many at once. [default: 8]'
+complete -c hubcli -n '__hubcli_at fetch' -l retries -x -d 'Bear so many failures in a row that may pass. [default: 5]'
+complete -c hubcli -n '__hubcli_at fetch inspect' -l timeout -x -d 'Give up when no byte comes for so long. [default: 30s]'
 complete -c hubcli -n '__hubcli_at fetch inspect' -l min-rate -x -d 'Fail below this many bytes a second, averaged over 60s; 0 never fails. [default: 1KiB; env: HUBCLI_MIN_RATE]'
-complete -c hubcli -n '__hubcli_at fetch' -l lock-timeout -x -d 'Wait so long for another process that makes no progress'
+complete -c hubcli -n '__hubcli_at fetch' -l lock-timeout -x -d 'Wait so long for another process that makes no progress. [default: 10m]'
 complete -c hubcli -n '__hubcli_at fetch' -l max-unpacked -x -d 'Bytes of all files'
 complete -c hubcli -n '__hubcli_at fetch' -l max-members -x -d 'Files and directories'
 complete -c hubcli -n '__hubcli_at fetch' -l max-path-length -x -d 'Bytes of a path'
 complete -c hubcli -n '__hubcli_at fetch' -l max-depth -x -d 'Directories within each other'
+complete -c hubcli -n '__hubcli_at fetch' -l max-headers -x -d 'Bytes of extension headers'
+complete -c hubcli -n '__hubcli_at fetch verify export finetune-export gc rm pin unpin' -l no-sync -d 'Do not wait until data is on the disk. [env: HUBCLI_NO_SYNC=1]'
 complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l json -d 'Print one JSON document'
 complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l quiet -s q -d 'Print paths or handles alone'
 complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l offline -d 'Send nothing. [env: HUBCLI_OFFLINE=1]'
 complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l cache-dir -x -a '(__fish_complete_directories)' -d 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'
-complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l no-color -d 'No colours. [env: NO_COLOR]'
+complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l color -x -a 'auto always never' -d 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'
+complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l no-color -d 'The same as --color never'
+complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l no-progress -d 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'
 complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l debug -d 'Show tracebacks of errors'
 complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l help -s h -d 'Show this message and exit'
 complete -c hubcli -n '__hubcli_at ls' -l sort -x -a 'name name:asc name:desc size size:asc size:desc fetched fetched:asc fetched:desc used used:asc used:desc' -d 'By name, size, fetched or used'
 complete -c hubcli -n '__hubcli_at ls' -l filter -x -a '\'size<\' \'size>\' \'used<\' \'used>\' \'fetched<\' \'fetched>\' \'kind=TF2\' \'kind=TF1\' \'kind=TF1 Hub\' \'kind=Keras\' \'state=ok\' \'state=gutted\' \'state=downloading\' \'state=unknown\' \'state=foreign\' \'pinned=yes\' \'pinned=no\'' -d 'Such as \'size>1GB\', \'used>30d\', \'kind=TF2\', \'state!=ok\'. Repeatable: all must hold'
 complete -c hubcli -n '__hubcli_at ls' -l limit -x -d 'Show the first N'
+complete -c hubcli -n '__hubcli_at ls' -l path -d 'Print only the directory of the model, or of the cache'
+complete -c hubcli -n '__hubcli_at ls' -l size -d 'Print only the total size; with -q in bytes'
 complete -c hubcli -n '__hubcli_at inspect' -l signatures -d 'Signatures'
 complete -c hubcli -n '__hubcli_at inspect' -l functions -d 'Functions and their traced variants'
 complete -c hubcli -n '__hubcli_at inspect' -l variables -d 'Every variable'
 complete -c hubcli -n '__hubcli_at inspect' -l assets -d 'Assets'
 complete -c hubcli -n '__hubcli_at inspect' -l ops -d 'Ops with counts'
 complete -c hubcli -n '__hubcli_at inspect' -l tree -d 'The object as a tree, with its parameters'
+complete -c hubcli -n '__hubcli_at inspect' -l depth -x -d 'With --tree: N levels below the root'
 complete -c hubcli -n '__hubcli_at inspect' -l all -d 'Functions of submodules too, and nothing shortened'
 complete -c hubcli -n '__hubcli_at inspect' -l tag-set -x -a 'serve train \'serve,gpu\' \'serve,tpu\'' -d 'One MetaGraph of several, by its tags'
 complete -c hubcli -n '__hubcli_at inspect' -l fetch -d 'Cache a model that isn\'t cached, rather than look into its archive'
@@ -204,7 +236,7 @@ complete -c hubcli -n '__hubcli_at export' -l output-layer -x -d 'Export the pie
 complete -c hubcli -n '__hubcli_at export' -l input-layer -x -d 'Export the piece from this layer on. Repeatable'
 complete -c hubcli -n '__hubcli_at export' -l custom-objects -r -F -d 'Where classes of the model\'s own are'
 complete -c hubcli -n '__hubcli_at export' -l unsafe -d 'Trust the Keras model: run the code that it holds'
-complete -c hubcli -n '__hubcli_at finetune-export' -l method -x -a 'resave rewrite' -d 'resave: by TensorFlow. rewrite: the values alone, every other byte as it was'
+complete -c hubcli -n '__hubcli_at finetune-export' -l method -x -a 'auto resave rewrite' -d 'resave: save by TensorFlow. rewrite: change the values alone. auto: whichever keeps all'
 complete -c hubcli -n '__hubcli_at finetune-export' -l allow-unchanged -d 'Write it even if no trainable value changed'
 complete -c hubcli -n '__hubcli_at finetune-export' -l allow-nan -d 'Write NaN and infinity too'
 complete -c hubcli -n '__hubcli_at finetune-export' -l weights -r -F -d 'A checkpoint, a SavedModel, .weights.h5, .h5, .keras, .npz or .safetensors'

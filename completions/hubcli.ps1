@@ -25,6 +25,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
     $options = @{
         '' = @(
             @('--version', 'Print the version'),
+            @('-V', 'Print the version'),
             @('--install-completion', 'Install completion for the shell that runs this, or for the one named'),
             @('--show-completion', 'Print that shell''s completion script'),
             @('--help', 'Show this message and exit'),
@@ -33,7 +34,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'fetch' = @(
             @('--requirement', 'Fetch what this list names, a handle a line. Repeatable'),
             @('-r', 'Fetch what this list names, a handle a line. Repeatable'),
-            @('--jobs', 'So many models at a time'),
+            @('--jobs', 'So many models at a time. [default: 2]'),
             @('--lock', 'Write down which bytes each model has'),
             @('--locked', 'Fetch exactly what the lock file says: --lock FILE, or -r FILE'),
             @('--dry-run', 'Show what would be fetched and how large it is, fetch nothing'),
@@ -45,21 +46,25 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--kagglehub', 'Let kagglehub find it too, if it is on Kaggle'),
             @('--mirror', 'Ask this URL for handles with this prefix. Repeatable. [env: HUBCLI_MIRRORS]'),
             @('--cacert', 'Believe these certificate authorities alone. [env: SSL_CERT_FILE]'),
-            @('--connections', 'Fetch a large archive over so many at once'),
-            @('--retries', 'Bear so many failures in a row that may pass'),
-            @('--timeout', 'Give up when no byte comes for so long'),
+            @('--connections', 'Fetch a large archive over so many at once. [default: 8]'),
+            @('--retries', 'Bear so many failures in a row that may pass. [default: 5]'),
+            @('--timeout', 'Give up when no byte comes for so long. [default: 30s]'),
             @('--min-rate', 'Fail below this many bytes a second, averaged over 60s; 0 never fails. [default: 1KiB; env: HUBCLI_MIN_RATE]'),
-            @('--lock-timeout', 'Wait so long for another process that makes no progress'),
+            @('--lock-timeout', 'Wait so long for another process that makes no progress. [default: 10m]'),
             @('--max-unpacked', 'Bytes of all files'),
             @('--max-members', 'Files and directories'),
             @('--max-path-length', 'Bytes of a path'),
             @('--max-depth', 'Directories within each other'),
+            @('--max-headers', 'Bytes of extension headers'),
+            @('--no-sync', 'Do not wait until data is on the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
             @('-q', 'Print paths or handles alone'),
             @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
             @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
-            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'The same as --color never'),
+            @('--no-progress', 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'),
             @('--debug', 'Show tracebacks of errors'),
             @('--help', 'Show this message and exit'),
             @('-h', 'Show this message and exit')
@@ -68,12 +73,16 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--sort', 'By name, size, fetched or used'),
             @('--filter', 'Such as ''size>1GB'', ''used>30d'', ''kind=TF2'', ''state!=ok''. Repeatable: all must hold'),
             @('--limit', 'Show the first N'),
+            @('--path', 'Print only the directory of the model, or of the cache'),
+            @('--size', 'Print only the total size; with -q in bytes'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
             @('-q', 'Print paths or handles alone'),
             @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
             @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
-            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'The same as --color never'),
+            @('--no-progress', 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'),
             @('--debug', 'Show tracebacks of errors'),
             @('--help', 'Show this message and exit'),
             @('-h', 'Show this message and exit')
@@ -85,6 +94,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--assets', 'Assets'),
             @('--ops', 'Ops with counts'),
             @('--tree', 'The object as a tree, with its parameters'),
+            @('--depth', 'With --tree: N levels below the root'),
             @('--all', 'Functions of submodules too, and nothing shortened'),
             @('--tag-set', 'One MetaGraph of several, by its tags'),
             @('--fetch', 'Cache a model that isn''t cached, rather than look into its archive'),
@@ -93,14 +103,16 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--scan', 'Ops that run code, touch files or the network'),
             @('--fail-on', 'With --scan: info, low, medium, high or critical'),
             @('--diff', 'What differs from that model, values included'),
-            @('--timeout', 'Give up when no byte comes for so long'),
+            @('--timeout', 'Give up when no byte comes for so long. [default: 30s]'),
             @('--min-rate', 'Fail below this many bytes a second, averaged over 60s; 0 never fails. [default: 1KiB; env: HUBCLI_MIN_RATE]'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
             @('-q', 'Print paths or handles alone'),
             @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
             @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
-            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'The same as --color never'),
+            @('--no-progress', 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'),
             @('--debug', 'Show tracebacks of errors'),
             @('--help', 'Show this message and exit'),
             @('-h', 'Show this message and exit')
@@ -108,12 +120,15 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'verify' = @(
             @('--repair', 'Fetch broken entries again'),
             @('--quick', 'Don''t hash shards: the checksums of their tensors must do'),
+            @('--no-sync', 'Do not wait until data is on the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
             @('-q', 'Print paths or handles alone'),
             @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
             @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
-            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'The same as --color never'),
+            @('--no-progress', 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'),
             @('--debug', 'Show tracebacks of errors'),
             @('--help', 'Show this message and exit'),
             @('-h', 'Show this message and exit')
@@ -128,18 +143,21 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--input-layer', 'Export the piece from this layer on. Repeatable'),
             @('--custom-objects', 'Where classes of the model''s own are'),
             @('--unsafe', 'Trust the Keras model: run the code that it holds'),
+            @('--no-sync', 'Do not wait until data is on the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
             @('-q', 'Print paths or handles alone'),
             @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
             @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
-            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'The same as --color never'),
+            @('--no-progress', 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'),
             @('--debug', 'Show tracebacks of errors'),
             @('--help', 'Show this message and exit'),
             @('-h', 'Show this message and exit')
         )
         'finetune-export' = @(
-            @('--method', 'resave: by TensorFlow. rewrite: the values alone, every other byte as it was'),
+            @('--method', 'resave: save by TensorFlow. rewrite: change the values alone. auto: whichever keeps all'),
             @('--force', 'Replace what is there'),
             @('--allow-unchanged', 'Write it even if no trainable value changed'),
             @('--allow-nan', 'Write NaN and infinity too'),
@@ -151,12 +169,15 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--arg', 'An argument of the function; the value is JSON, or else text. Repeatable'),
             @('--strategy', 'On all devices, or on several machines by TF_CONFIG, of which the chief writes'),
             @('--tag-set', 'The graph to train, of a model with several'),
+            @('--no-sync', 'Do not wait until data is on the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
             @('-q', 'Print paths or handles alone'),
             @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
             @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
-            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'The same as --color never'),
+            @('--no-progress', 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'),
             @('--debug', 'Show tracebacks of errors'),
             @('--help', 'Show this message and exit'),
             @('-h', 'Show this message and exit')
@@ -172,12 +193,15 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--dry-run', 'Show what would go, remove nothing'),
             @('--yes', 'Don''t ask before models go'),
             @('-y', 'Don''t ask before models go'),
+            @('--no-sync', 'Do not wait until data is on the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
             @('-q', 'Print paths or handles alone'),
             @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
             @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
-            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'The same as --color never'),
+            @('--no-progress', 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'),
             @('--debug', 'Show tracebacks of errors'),
             @('--help', 'Show this message and exit'),
             @('-h', 'Show this message and exit')
@@ -187,34 +211,43 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--dry-run', 'Show what would go, remove nothing'),
             @('--yes', 'Don''t ask before models go'),
             @('-y', 'Don''t ask before models go'),
+            @('--no-sync', 'Do not wait until data is on the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
             @('-q', 'Print paths or handles alone'),
             @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
             @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
-            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'The same as --color never'),
+            @('--no-progress', 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'),
             @('--debug', 'Show tracebacks of errors'),
             @('--help', 'Show this message and exit'),
             @('-h', 'Show this message and exit')
         )
         'pin' = @(
+            @('--no-sync', 'Do not wait until data is on the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
             @('-q', 'Print paths or handles alone'),
             @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
             @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
-            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'The same as --color never'),
+            @('--no-progress', 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'),
             @('--debug', 'Show tracebacks of errors'),
             @('--help', 'Show this message and exit'),
             @('-h', 'Show this message and exit')
         )
         'unpin' = @(
+            @('--no-sync', 'Do not wait until data is on the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
             @('-q', 'Print paths or handles alone'),
             @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
             @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
-            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'The same as --color never'),
+            @('--no-progress', 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'),
             @('--debug', 'Show tracebacks of errors'),
             @('--help', 'Show this message and exit'),
             @('-h', 'Show this message and exit')
@@ -231,7 +264,9 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('-q', 'Print paths or handles alone'),
             @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
             @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
-            @('--no-color', 'No colours. [env: NO_COLOR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'The same as --color never'),
+            @('--no-progress', 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'),
             @('--debug', 'Show tracebacks of errors'),
             @('--help', 'Show this message and exit'),
             @('-h', 'Show this message and exit')
@@ -259,11 +294,15 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'fetch --max-members' = @{ Words = @() }
         'fetch --max-path-length' = @{ Words = @() }
         'fetch --max-depth' = @{ Words = @() }
+        'fetch --max-headers' = @{ Words = @() }
         'fetch --cache-dir' = @{ Words = @(); Directories = $true }
+        'fetch --color' = @{ Words = @('auto', 'always', 'never') }
         'ls --sort' = @{ Words = @('name', 'name:asc', 'name:desc', 'size', 'size:asc', 'size:desc', 'fetched', 'fetched:asc', 'fetched:desc', 'used', 'used:asc', 'used:desc') }
         'ls --filter' = @{ Words = @('size<', 'size>', 'used<', 'used>', 'fetched<', 'fetched>', 'kind=TF2', 'kind=TF1', 'kind=TF1 Hub', 'kind=Keras', 'state=ok', 'state=gutted', 'state=downloading', 'state=unknown', 'state=foreign', 'pinned=yes', 'pinned=no') }
         'ls --limit' = @{ Words = @() }
         'ls --cache-dir' = @{ Words = @(); Directories = $true }
+        'ls --color' = @{ Words = @('auto', 'always', 'never') }
+        'inspect --depth' = @{ Words = @() }
         'inspect --tag-set' = @{ Words = @('serve', 'train', 'serve,gpu', 'serve,tpu') }
         'inspect --svg' = @{ Words = @(); Files = $true }
         'inspect --fail-on' = @{ Words = @('info', 'low', 'medium', 'high', 'critical') }
@@ -271,7 +310,9 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'inspect --timeout' = @{ Words = @() }
         'inspect --min-rate' = @{ Words = @() }
         'inspect --cache-dir' = @{ Words = @(); Directories = $true }
+        'inspect --color' = @{ Words = @('auto', 'always', 'never') }
         'verify --cache-dir' = @{ Words = @(); Directories = $true }
+        'verify --color' = @{ Words = @('auto', 'always', 'never') }
         'export --format' = @{ Words = @('dir', 'tar', 'tar.gz') }
         'export --layout' = @{ Words = @('plain', 'serving', 'hub') }
         'export --name' = @{ Words = @() }
@@ -280,7 +321,8 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'export --input-layer' = @{ Words = @() }
         'export --custom-objects' = @{ Words = @(); Files = $true }
         'export --cache-dir' = @{ Words = @(); Directories = $true }
-        'finetune-export --method' = @{ Words = @('resave', 'rewrite') }
+        'export --color' = @{ Words = @('auto', 'always', 'never') }
+        'finetune-export --method' = @{ Words = @('auto', 'resave', 'rewrite') }
         'finetune-export --weights' = @{ Words = @(); Files = $true }
         'finetune-export --root' = @{ Words = @() }
         'finetune-export --map' = @{ Words = @(); Files = $true }
@@ -289,6 +331,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'finetune-export --strategy' = @{ Words = @('mirrored', 'multiworker') }
         'finetune-export --tag-set' = @{ Words = @('serve', 'train', 'serve,gpu', 'serve,tpu') }
         'finetune-export --cache-dir' = @{ Words = @(); Directories = $true }
+        'finetune-export --color' = @{ Words = @('auto', 'always', 'never') }
         'gc --older-than' = @{ Words = @() }
         'gc --max-size' = @{ Words = @() }
         'gc --min-free' = @{ Words = @() }
@@ -296,14 +339,19 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'gc --grace' = @{ Words = @() }
         'gc --keep-partial' = @{ Words = @() }
         'gc --cache-dir' = @{ Words = @(); Directories = $true }
+        'gc --color' = @{ Words = @('auto', 'always', 'never') }
         'rm --cache-dir' = @{ Words = @(); Directories = $true }
+        'rm --color' = @{ Words = @('auto', 'always', 'never') }
         'pin --cache-dir' = @{ Words = @(); Directories = $true }
+        'pin --color' = @{ Words = @('auto', 'always', 'never') }
         'unpin --cache-dir' = @{ Words = @(); Directories = $true }
+        'unpin --color' = @{ Words = @('auto', 'always', 'never') }
         'doctor --python' = @{ Words = @(); Files = $true }
         'doctor --mirror' = @{ Words = @('https://tfhub.dev=', 'https://www.kaggle.com/models=') }
         'doctor --cacert' = @{ Words = @(); Files = $true }
         'doctor --timeout' = @{ Words = @() }
         'doctor --cache-dir' = @{ Words = @(); Directories = $true }
+        'doctor --color' = @{ Words = @('auto', 'always', 'never') }
     }
 
     # What may be an argument, by its number; 0 is for all.
@@ -335,8 +383,36 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         [System.Management.Automation.CompletionResult]::new($inserted, $text, 'ParameterValue', $told)
     }
 
+    # The value of cache-dir in the config file, where it is a string of one line without escapes.
+    function Get-NamedRoot {
+        $file = $env:HUBCLI_CONFIG
+        if (-not (Test-Path -LiteralPath 'env:HUBCLI_CONFIG')) {
+            $folder = $env:XDG_CONFIG_HOME
+            if ($env:OS -eq 'Windows_NT') {
+                $folder = $env:LOCALAPPDATA
+            } elseif (-not $folder -and $IsMacOS) {
+                $folder = [System.IO.Path]::Combine($HOME, 'Library', 'Application Support')
+            } elseif (-not $folder) {
+                $folder = [System.IO.Path]::Combine($HOME, '.config')
+            }
+            $file = [System.IO.Path]::Combine($folder, 'hubcli', 'config.toml')
+        }
+        # A pipe has no length.
+        if (-not $file -or -not [System.IO.File]::Exists($file) -or [System.IO.FileInfo]::new($file).Length -eq 0) {
+            return ''
+        }
+        foreach ($line in [System.IO.File]::ReadAllLines($file)) {
+            if ($line -cmatch '^\s*\[') { return '' }
+            if ($line -cmatch '^\s*["'']?cache-dir["'']?\s*=\s*(?:"([^"\\]+)"|''([^'']+)'')') {
+                if ($Matches[1]) { return $Matches[1] }
+                return $Matches[2]
+            }
+        }
+        return ''
+    }
+
     function Get-Root([string]$typed) {
-        foreach ($root in @($typed, $env:HUBCLI_CACHE_DIR, $env:TFHUB_CACHE_DIR)) {
+        foreach ($root in @($typed, $env:HUBCLI_CACHE_DIR, $env:TFHUB_CACHE_DIR, (Get-NamedRoot))) {
             if ($root) {
                 return $ExecutionContext.SessionState.Path.GetUnresolvedProviderPathFromPSPath($root)
             }
@@ -380,7 +456,22 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         }
     }
 
+    # What begins with the typed text; where nothing does, handles that hold it.
     function Get-Offered($offered, [string]$typed, [string]$cache, [string]$before) {
+        $results = @(Get-Beginning $offered $typed $cache $before)
+        if ($results.Count -eq 0 -and $offered.Handles -and $typed) {
+            $results = @(
+                foreach ($entry in Get-Handles (Get-Root $cache)) {
+                    if ($entry.Handle.IndexOf($typed, [System.StringComparison]::OrdinalIgnoreCase) -ge 0) {
+                        New-Result ($before + $entry.Handle) $entry.Size
+                    }
+                }
+            )
+        }
+        $results
+    }
+
+    function Get-Beginning($offered, [string]$typed, [string]$cache, [string]$before) {
         foreach ($word in $offered.Words) {
             if ($word.StartsWith($typed, $ordinal)) { New-Result ($before + $word) '' }
         }

@@ -11,7 +11,7 @@ from hubcli.errors import UsageError
 from hubcli.places import absolute, in_home
 from hubcli.url import without_secrets
 
-__all__ = ["KAGGLE_ENDPOINT", "Access", "KaggleAccount"]
+__all__ = ["KAGGLE_ENDPOINT", "Access", "KaggleAccount", "kaggle_endpoint"]
 
 KAGGLE_ENDPOINT = "https://www.kaggle.com"
 
@@ -32,13 +32,14 @@ class KaggleAccount:
     key_file: Path | None = None
 
     @classmethod
-    def read(cls, env: Mapping[str, str]) -> KaggleAccount:
+    def read(cls, env: Mapping[str, str], default_endpoint: str = KAGGLE_ENDPOINT) -> KaggleAccount:
         """What the variables say. Raises UsageError for an endpoint that credentials can't be sent to."""
+        named = env.get("HUBCLI_KAGGLE_ENDPOINT")
         folder = in_home(".kaggle")
         config = env.get("KAGGLE_CONFIG_DIR")
         key_folder = absolute(config, "KAGGLE_CONFIG_DIR") if config else folder
         return cls(
-            endpoint=_endpoint(env.get("HUBCLI_KAGGLE_ENDPOINT") or KAGGLE_ENDPOINT),
+            endpoint=kaggle_endpoint(named, "HUBCLI_KAGGLE_ENDPOINT") if named else default_endpoint,
             token=env.get("KAGGLE_API_TOKEN") or None,
             token_file=folder and folder / "access_token",
             username=env.get("KAGGLE_USERNAME") or None,
@@ -62,16 +63,24 @@ class Access:
     kaggle: KaggleAccount = field(default_factory=KaggleAccount)
 
     @classmethod
-    def read(cls, env: Mapping[str, str], ca_file: str | None = None) -> Access:
-        """What the flag `--cacert` and the variables say. Raises UsageError."""
+    def read(
+        cls,
+        env: Mapping[str, str],
+        ca_file: str | None = None,
+        *,
+        default_ca_file: Path | None = None,
+        default_endpoint: str = KAGGLE_ENDPOINT,
+    ) -> Access:
+        """What the flag `--cacert` and the variables say, else these defaults. Raises UsageError."""
         bundle = ca_file or env.get("SSL_CERT_FILE")
         folder, netrc = env.get("SSL_CERT_DIR"), env.get("NETRC")
+        default = None if folder else default_ca_file
         found = cls(
-            ca_file=absolute(bundle, "--cacert" if ca_file else "SSL_CERT_FILE") if bundle else None,
+            ca_file=absolute(bundle, "--cacert" if ca_file else "SSL_CERT_FILE") if bundle else default,
             ca_folder=absolute(folder, "SSL_CERT_DIR") if folder and not bundle else None,
             netrc=absolute(netrc, "NETRC") if netrc else in_home(".netrc"),
             is_netrc_named=bool(netrc),
-            kaggle=KaggleAccount.read(env),
+            kaggle=KaggleAccount.read(env, default_endpoint),
         )
         if ca_file and found.ca_file is not None and not found.ca_file.is_file():
             raise UsageError(
@@ -80,7 +89,8 @@ class Access:
         return found
 
 
-def _endpoint(text: str) -> str:
+def kaggle_endpoint(text: str, source: str) -> str:
+    """The address of Kaggle's API in the setting `source`; UsageError where no credentials may be sent."""
     shown = without_secrets(text)
     try:
         parts = urlsplit(text)
@@ -90,9 +100,9 @@ def _endpoint(text: str) -> str:
         is_open = is_address = False
     if not is_address or is_open or parts.username is not None or parts.query or parts.fragment:
         raise UsageError(
-            f"HUBCLI_KAGGLE_ENDPOINT is '{shown}', to which no credentials may be sent"
+            f"{source} is '{shown}', to which no credentials may be sent"
             if is_open
-            else f"HUBCLI_KAGGLE_ENDPOINT is '{shown}', which is no address of an API",
+            else f"{source} is '{shown}', which is no address of an API",
             hint=f"Write an https:// address, such as {KAGGLE_ENDPOINT}.",
         )
     return text.rstrip("/")

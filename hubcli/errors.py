@@ -67,7 +67,7 @@ class ExitStatus(IntEnum):
 
     DONE = 0, "done"
     INTERNAL = 1, "a fault of hubcli itself; `--debug` shows the traceback"
-    USAGE = 2, "the command line can't be understood"
+    USAGE = 2, "the command line can't be understood, or the request can't be granted as asked"
     HANDLE = 3, "the handle can't be understood"
     NOT_FOUND = 4, "no such model: not there, or the host says 404"
     NETWORK = 5, "network or server failed, or asks for credentials, or `--offline`"

@@ -17,6 +17,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from hubcli.errors import HandleError
 from hubcli.kaggle import KaggleModel
+from hubcli.spelling import near_miss
 from hubcli.url import printed_url, with_query, without_query, without_secrets
 
 __all__ = ["ACCEPTED", "Handle", "HandleKind", "key_of"]
@@ -36,6 +37,15 @@ _SUFFIXES = ("", "/", "?tf-hub-format=compressed", "?tfhub-redirect=true")
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _BARE_HOST = re.compile(r"(tfhub\.dev|(www\.)?kaggle\.com|hub\.tensorflow\.google\.cn)/\S+", re.IGNORECASE)
+# Those of Kaggle: what has one is no model of tfhub.dev.
+_FRAMEWORKS = (
+    *("tensorflow1", "tensorflow2", "tflite", "tfjs", "coral", "keras", "jax", "flax", "pytorch"),
+    *("transformers", "scikitlearn", "gemmacpp", "gguf", "maxtext", "onnx", "triton", "other"),
+)
+_TFHUB_SITE = "https://tfhub.dev"
+_MISTYPED_SCHEME = re.compile(
+    r"(?:h?t?tps?|htt?ps?|hhtps?)(?::/?|//)((?:[a-z0-9-]+\.)+[a-z]+/\S+)", re.IGNORECASE
+)
 _CN_HOST = "hub.tensorflow.google.cn"
 _CN_ARCHIVE = "https://gcs.tensorflow.google.cn/tfhub-modules/{name}.tar.gz"
 
@@ -97,9 +107,11 @@ class Handle:
             return _parse_bare(text)
         parser = _PARSERS.get(scheme[1].lower())
         if parser is None:
+            meant = near_miss(scheme[1], ("http", "https"))
+            question = f"Did you mean {meant}{without_secrets(text)[len(scheme[1]) :]} ? " if meant else ""
             raise HandleError(
                 f"'{printed_url(text)}' has the scheme '{scheme[1]}', which hubcli doesn't read",
-                hint="Copy it to a local file, then: hubcli fetch HANDLE --from FILE. " + ACCEPTED,
+                hint=f"{question}Copy it to a local file, then: hubcli fetch HANDLE --from FILE. " + ACCEPTED,
             )
         return parser(text)
 
@@ -193,11 +205,35 @@ def _parse_bare(text: str) -> Handle:
     if _BARE_HOST.fullmatch(text):
         raise _refuse(text, "has no scheme", f"Did you mean https://{_shown(text)} ?")
     segments = text.strip("/").split("/")
-    if len(segments) in (4, 5) and all(map(_SEGMENT.fullmatch, segments)):
-        return _kaggle(text, KaggleModel.of_parts(segments, _shown(text)))
+    is_named = all(map(_SEGMENT.fullmatch, segments))
+    if len(segments) in (4, 5) and is_named:
+        try:
+            return _kaggle(text, KaggleModel.of_parts(segments, _shown(text)))
+        except HandleError as error:
+            if _is_number(segments[-1]) and segments[2].lower() not in _FRAMEWORKS:
+                error.hint = f"Did you mean {_TFHUB_SITE}/{'/'.join(segments)} ? {error.hint}"
+            raise
     if text.endswith(ARCHIVE_SUFFIXES):
         raise _refuse(text, "is no file here", "Check the path, or start it with ./ or /.")
-    raise _refuse(text, "is neither a handle nor an existing directory")
+    raise _refuse(text, "is neither a handle nor an existing directory", _near_miss(text))
+
+
+def _near_miss(text: str) -> str:
+    """The hint with the address that was probably meant, else with every accepted form."""
+    mistyped = _MISTYPED_SCHEME.fullmatch(text)
+    if mistyped:
+        return f"Did you mean https://{_shown(mistyped[1])} ?"
+    name = re.sub(r"@(\d+)$", r"/\1", text.split("?")[0].split("#")[0].strip("/"), flags=re.ASCII)
+    segments = name.split("/")
+    if not all(map(_SEGMENT.fullmatch, segments)):
+        return ACCEPTED
+    if segments[0] == "models" and len(segments) in (5, 6):
+        return f"Did you mean https://www.kaggle.com/{name} ?"
+    if len(segments) > 2 and _is_number(segments[-1]):
+        return f"Did you mean {_TFHUB_SITE}/{name} ?"
+    if len(segments) == 2 and not name.endswith(ARCHIVE_SUFFIXES):
+        return f"Did you mean {_TFHUB_SITE}/{name} ? A directory here is written ./{name}. {ACCEPTED}"
+    return ACCEPTED
 
 
 def _parse_example(text: str) -> Handle:

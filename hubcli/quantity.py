@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING
 from hubcli.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from fractions import Fraction
 
-__all__ = ["format_age", "format_duration", "format_size", "parse_duration_s", "parse_size_bytes", "plural"]
+__all__ = [
+    "format_age",
+    "format_duration",
+    "format_size",
+    "parse_duration_s",
+    "parse_rate",
+    "parse_size_bytes",
+    "plural",
+]
 
 _SIZE_UNITS = {
     "": 1,
@@ -35,28 +44,63 @@ _DURATION_UNITS = {
 }
 _MAX_DIGITS = 40
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", re.ASCII)
+# Also what no quantity may look like, such as 1e3 or +2: who writes it must be told of the unit. The
+# group is what can be written before one.
+_BARE_NUMBER = re.compile(r"[+]?0*(\d{1,40}(?:\.\d{1,40})?)|[+]?[\d_,]*\.?\d+\.?(?:[eE][+-]?\d+)?", re.ASCII)
+# From these numbers on, the small units are the likely ones.
+_LARGE_SIZE = 100_000
+_LARGE_DURATION = 3600
+_HIGHEST_RATE = 10**12
 
 
-def parse_size_bytes(text: str) -> int:
+def parse_size_bytes(text: str, *, needs_unit: bool = False) -> int:
     """A size such as `20GB`, `1.5GiB`, `300M` or `4096`, in bytes.
 
-    Raises UsageError for anything else.
+    Raises UsageError for anything else, and with `needs_unit` for a bare number other than 0: who
+    writes 20 where models are removed means no bytes.
 
     >>> parse_size_bytes("1.5kB"), parse_size_bytes("1KiB")
     (1500, 1024)
     """
-    return int(_parse(text, _SIZE_UNITS, "size", "20GB, 1.5GiB, 300M, 4096"))
+    if needs_unit:
+        _require_unit(text, _likely_sizes)
+    return int(_parse(text, _SIZE_UNITS, "size", "20GB, 1.5GiB, 300M" + ("" if needs_unit else ", 4096")))
 
 
-def parse_duration_s(text: str) -> float:
+def parse_duration_s(text: str, *, needs_unit: bool = False) -> float:
     """A duration such as `30d`, `12h`, `10m` or `90`, in seconds.
 
-    Raises UsageError for anything else.
+    Raises UsageError for anything else, and with `needs_unit` for a bare number other than 0.
 
     >>> parse_duration_s("10m")
     600.0
     """
+    if needs_unit:
+        _require_unit(text, _likely_durations)
     return float(_parse(text, _DURATION_UNITS, "duration", "30d, 12h, 10m, 90s"))
+
+
+def _require_unit(text: str, likely: Callable[[str, float], str]) -> None:
+    """Raises UsageError for a number without a unit, in any form that a person or a program writes one."""
+    match = _BARE_NUMBER.fullmatch(text.strip())
+    if match is None or not match[0].strip("+0._,"):
+        return
+    number = float(match[0].replace(",", "").replace("_", ""))
+    digits = match[1] or f"{number:g}"
+    if not digits.replace(".", "", 1).isdecimal():  # Too large or too small to be meant.
+        digits, number = "30", 30.0
+    raise UsageError(f"'{text}' has no unit", hint=f"Write {likely(digits, number)}.")
+
+
+def _likely_sizes(digits: str, number: float) -> str:
+    units = ("GB", "MB") if number < _LARGE_SIZE else ("B", "kB")
+    return f"{digits}{units[0]} or {digits}{units[1]}"
+
+
+def _likely_durations(digits: str, number: float) -> str:
+    if number < _LARGE_DURATION:
+        return f"{digits}d (days) or {digits}h (hours)"
+    return f"{digits}s (seconds) or {digits}m (minutes)"
 
 
 def _parse(text: str, units: dict[str, int], what: str, examples: str) -> Fraction:
@@ -118,3 +162,14 @@ def plural(count: int, noun: str, separator: str = "") -> str:
     """
     ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
     return f"{count:{separator}} {noun}{ending}"
+
+
+def parse_rate(text: str, source: str) -> int:
+    """Bytes a second from a size such as `1KiB`, with or without a trailing `/s`; raises UsageError."""
+    try:
+        rate = parse_size_bytes(text.strip().removesuffix("/s"))
+    except UsageError:
+        rate = -1
+    if not 0 <= rate <= _HIGHEST_RATE:
+        raise UsageError(f"{source} is '{text}', not a rate", hint="Write it like 1KiB, 50kB or 0.")
+    return rate

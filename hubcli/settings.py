@@ -1,4 +1,4 @@
-"""Settings: flags and environment, read once, then frozen.
+"""Settings: flags, environment and config file, read once, then frozen.
 
 This is the one module that reads the environment.
 """
@@ -6,73 +6,53 @@ This is the one module that reads the environment.
 from __future__ import annotations
 
 import os
-import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-from hubcli.access import Access
+from hubcli.access import KAGGLE_ENDPOINT, Access
+from hubcli.config_file import COLORS, LONGEST_S, ConfigFile
 from hubcli.durability import SYNCED, UNSYNCED, Durability
 from hubcli.errors import UsageError
+from hubcli.mirror import Mirror
 from hubcli.places import absolute, in_home, users_own
-from hubcli.quantity import parse_size_bytes
-from hubcli.url import without_secrets
+from hubcli.quantity import parse_rate
+from hubcli.spelling import did_you_mean
 
 __all__ = [
+    "DEFAULT_CONNECTIONS",
+    "DEFAULT_JOBS",
     "DEFAULT_MIN_RATE",
+    "DEFAULT_RETRIES",
     "Mirror",
     "Settings",
     "ShellHomes",
     "UpkeepRules",
+    "color_choice",
     "environment",
     "export_records",
+    "read_config",
 ]
 
 DEFAULT_MIN_RATE = 1024  # Bytes a second.
-_LONGEST_S = 365 * 86400
-_HIGHEST_RATE = 10**12
 _OFF = ("", "0", "false", "no", "off")
+DEFAULT_CONNECTIONS = 8
+DEFAULT_RETRIES = 5
+DEFAULT_JOBS = 2
 _CONFIG_NAME = "config.toml"
-# One form of a TOML line, because Python reads TOML from 3.11 on alone.
-_CONFIG_LINE = re.compile(
-    r"""(?:gc\s*=\s*(?:"(?P<double>[^"\\]*)"|'(?P<single>[^']*)')|sync\s*=\s*(?P<sync>true|false))\s*(?:\#.*)?"""
-)
+_IN_CONFIG = "config file"
 _LOAD_FORMATS = ("", "AUTO", "COMPRESSED", "UNCOMPRESSED")
 
 
 @dataclass(frozen=True, slots=True)
-class Mirror:
-    """Where to ask instead: URLs that begin with `prefix` are asked at `replacement`."""
-
-    prefix: str
-    replacement: str = field(repr=False)  # May hold user and password.
-
-    @classmethod
-    def parse(cls, text: str) -> Mirror:
-        """A mirror from `PREFIX=URL`; raises UsageError for anything else."""
-        prefix, separator, replacement = text.strip().partition("=")
-        if not separator or "://" not in prefix or "://" not in replacement:
-            # Credentials can't be told from the rest of what can't be understood.
-            shown = "A mirror with an '@'" if "@" in text else f"'{without_secrets(text)}'"
-            raise UsageError(
-                f"{shown} is no mirror",
-                hint="Write --mirror https://tfhub.dev=https://mirror.example/tfhub.",
-            )
-        return cls(prefix.rstrip("/"), replacement.rstrip("/"))
-
-    def rewrite(self, url: str) -> str | None:
-        """The URL to ask instead of `url`, or None where this mirror doesn't apply."""
-        if not url.startswith(self.prefix):
-            return None
-        rest = url[len(self.prefix) :]
-        return self.replacement + rest if rest[:1] in ("", "/", "?") else None
-
-
-@dataclass(frozen=True, slots=True)
 class Settings:
-    """What flags and environment decided. Durations are in seconds; `load_format` is as it was set.
+    """What flags, environment and config file decided. Durations are in seconds.
 
-    A body that comes more slowly than `min_rate_bytes_s`, on average over a minute, fails; 0 for none.
+    `color` is auto, always or never; `load_format` is as it was set. `retries` are those in a row after
+    transient errors, `jobs` the models that a fetch takes at a time. A body that comes more slowly than
+    `min_rate_bytes_s`, on average over a minute, fails; 0 for none. `sync` waits until data is on the disk.
     """
 
     cache_root: Path
@@ -81,12 +61,17 @@ class Settings:
     mirrors: tuple[Mirror, ...] = field(default=())
     timeout_s: float = 30.0
     lock_timeout_s: float = 600.0
-    no_color: bool = False
+    color: str = "auto"
     access: Access = field(default_factory=Access)
     kagglehub_root: Path | None = None
     load_format: str = ""
     min_rate_bytes_s: int = DEFAULT_MIN_RATE
-    sync: bool | None = None  # None: as the config file has it.
+    sync: bool = True
+    connections: int = DEFAULT_CONNECTIONS
+    retries: int = DEFAULT_RETRIES
+    jobs: int = DEFAULT_JOBS
+    progress: bool = True
+    config: ConfigFile = field(default_factory=ConfigFile, repr=False)
 
     @classmethod
     def read(
@@ -97,52 +82,70 @@ class Settings:
         offline: bool = False,
         mirrors: Sequence[str] = (),
         ca_file: str | None = None,
-        timeout_s: float = 30.0,
-        lock_timeout_s: float = 600.0,
+        timeout_s: float | None = None,
+        lock_timeout_s: float | None = None,
+        connections: int | None = None,
+        retries: int | None = None,
+        jobs: int | None = None,
+        color: str | None = None,
         no_color: bool = False,
         min_rate: str | None = None,
         no_sync: bool = False,
+        no_progress: bool = False,
+        config: ConfigFile | None = None,
     ) -> Settings:
-        """The settings that flags give, else the environment, else the defaults.
+        """The settings that flags give, else the environment, else the config file, else the defaults.
 
-        `--mirror` flags stand before those of `HUBCLI_MIRRORS` (separated by
-        spaces or commas). Raises UsageError for a mirror, a root or an endpoint
-        that can't be understood.
+        `--mirror` flags stand before those of `HUBCLI_MIRRORS` (separated by spaces or commas), and these
+        before those of the file. `config` stands in for the user's file. Raises UsageError for a file, a
+        mirror, a root or an endpoint that can't be understood.
         """
         env = os.environ if environment is None else environment
+        config = read_config(env) if config is None else config
+        config.require_valid()
         for option, seconds in (("--timeout", timeout_s), ("--lock-timeout", lock_timeout_s)):
-            if not 0 < seconds <= _LONGEST_S:
+            if seconds is not None and not 0 < seconds <= LONGEST_S:
                 raise UsageError(f"{option} is {seconds:g} s", hint="Write more than 0s and at most 1y.")
-        root, source = _cache_root(env, cache_dir)
-        from_environment = env.get("HUBCLI_MIRRORS", "").replace(",", " ").split()
+        root, source = _cache_root(env, cache_dir, config)
         return cls(
             cache_root=root,
             cache_root_source=source,
-            offline=offline or env.get("HUBCLI_OFFLINE", "").lower() not in _OFF,
-            mirrors=tuple(Mirror.parse(text) for text in (*mirrors, *from_environment)),
-            timeout_s=timeout_s,
-            lock_timeout_s=lock_timeout_s,
-            no_color=no_color or bool(env.get("NO_COLOR")) or env.get("TERM") == "dumb",
-            access=Access.read(env, ca_file),
+            offline=offline or _is_on(env, "HUBCLI_OFFLINE", config.get("offline", False)),
+            mirrors=_mirrors(env, mirrors, config),
+            color=color_choice(env, color, no_color=no_color, default=config.get("color", "auto")),
+            progress=not (no_progress or _is_on(env, "HUBCLI_NO_PROGRESS", not config.get("progress", True))),
+            access=Access.read(
+                env,
+                ca_file,
+                default_ca_file=config.get("cacert"),
+                default_endpoint=config.get("kaggle-endpoint", KAGGLE_ENDPOINT),
+            ),
             kagglehub_root=_kagglehub_root(env),
             load_format=env.get("TFHUB_MODEL_LOAD_FORMAT", ""),
-            min_rate_bytes_s=_min_rate(env, min_rate),
-            sync=False if no_sync else _sync_of(env),
+            min_rate_bytes_s=_min_rate(env, min_rate, config),
+            sync=not (no_sync or _is_on(env, "HUBCLI_NO_SYNC", not config.get("sync", True))),
+            timeout_s=_first(timeout_s, config.get("timeout"), 30.0),
+            lock_timeout_s=_first(lock_timeout_s, config.get("lock-timeout"), 600.0),
+            connections=_first(connections, config.get("connections"), DEFAULT_CONNECTIONS),
+            retries=_first(retries, config.get("retries"), DEFAULT_RETRIES),
+            jobs=_first(jobs, config.get("jobs"), DEFAULT_JOBS),
+            config=config,
         )
 
     @property
     def durability(self) -> Durability:
-        """Whether writes are synced: by flag or variable, else by `sync` in the user's config file.
+        """Whether writes are synced to the disk."""
+        return SYNCED if self.sync else UNSYNCED
 
-        Raises UsageError for a file that can't be understood.
-        """
-        is_on = self.sync if self.sync is not None else _own_config().get("sync") != "false"
-        return SYNCED if is_on else UNSYNCED
+    @property
+    def no_color(self) -> bool:
+        """Whether nothing is to be coloured, on no terminal either."""
+        return self.color == "never"
 
     @property
     def root_is_unknown_to_tensorflow_hub(self) -> bool:
         """Whether `hub.load` needs to be told of the root by `TFHUB_CACHE_DIR`."""
-        return self.cache_root_source == "default"
+        return self.cache_root_source == "default" or self.cache_root_source.startswith(_IN_CONFIG)
 
     @property
     def reads_uncompressed(self) -> bool:
@@ -199,8 +202,10 @@ class UpkeepRules:
         text = env.get("HUBCLI_GC", "").strip()
         if text:
             return None if text.lower() in _OFF else cls(text, "HUBCLI_GC")
-        rules = _own_config().get("gc", "").strip()
-        return cls(rules, f"gc in {cls.file()}") if rules and rules.lower() not in _OFF else None
+        config = read_config(env)
+        config.require_valid()
+        rules = config.get("gc", "")
+        return cls(rules, f"gc in {config.path}") if rules.lower() not in _OFF else None
 
     @staticmethod
     def file() -> Path:
@@ -236,73 +241,101 @@ class ShellHomes:
         return cls(home=home, **named)
 
 
+def read_config(environment: Mapping[str, str] | None = None) -> ConfigFile:
+    """The file that HUBCLI_CONFIG names, none where that is empty, else the user's own.
+
+    Raises nothing: what is wrong with it is among its `faults`.
+    """
+    env = os.environ if environment is None else environment
+    try:
+        named = env.get("HUBCLI_CONFIG")
+        if named is not None:
+            return ConfigFile.read(absolute(named, "HUBCLI_CONFIG"), is_named=True) if named else ConfigFile()
+    except UsageError as error:
+        return ConfigFile(faults={"": error})
+    try:
+        return ConfigFile.read(_config_file())
+    except UsageError:  # A user without a home has no such file.
+        return ConfigFile()
+
+
 def _config_file() -> Path:
+    """The user's own, there or not. Raises UsageError for a user without a home."""
+    if sys.platform.startswith("linux"):  # As platformdirs finds it, which every start would load.
+        named = os.environ.get("XDG_CONFIG_HOME", "").strip()
+        folder = Path(named) if named else in_home(".config")
+        if folder is not None and folder.is_absolute():
+            return folder / "hubcli" / _CONFIG_NAME
     from platformdirs import user_config_path
 
     return users_own(user_config_path, "the config file", "XDG_CONFIG_HOME") / _CONFIG_NAME
 
 
-def _own_config() -> dict[str, str]:
-    """The values of the user's config file. Raises UsageError for one that can't be understood."""
-    try:
-        file = _config_file()
-    except UsageError:  # A user without a home has no such file.
-        return {}
-    return _config(file)
+def color_choice(
+    environment: Mapping[str, str], option: str | None, *, no_color: bool = False, default: str = "auto"
+) -> str:
+    """auto, always or never: by option, else by variable, else the default, which a config file may give.
+
+    Of the variables NO_COLOR is asked first (https://no-color.org), then FORCE_COLOR and CLICOLOR_FORCE
+    (https://bixense.com/clicolors), then CLICOLOR=0 and TERM=dumb. Raises UsageError for another word.
+    """
+    if option is not None and option not in COLORS:
+        raise UsageError(
+            f"--color is '{option}', not one of {', '.join(COLORS)}{did_you_mean(option, COLORS)}",
+            hint="Write --color auto, --color always or --color never.",
+        )
+    if no_color and option in ("auto", "always"):
+        raise UsageError(f"--no-color contradicts --color {option}", hint="Leave one of them out.")
+    if option is not None or no_color:
+        return "never" if no_color else str(option)
+    if environment.get("NO_COLOR"):
+        return "never"
+    if any(_is_on(environment, name, default=False) for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
+        return "always"
+    if environment.get("CLICOLOR") == "0" or environment.get("TERM") == "dumb":
+        return "never"
+    return default
 
 
-def _sync_of(env: Mapping[str, str]) -> bool | None:
-    text = env.get("HUBCLI_NO_SYNC", "").strip()
-    return text.lower() in _OFF if text else None
+_T = TypeVar("_T")
 
 
-def _config(file: Path) -> dict[str, str]:
-    """The values of a config file: `gc = "rules"` and `sync = true` lines, comments and blank lines."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{file} can't be read: {error}", hint="Check its mode, or remove it.") from error
-    values = {}
-    for number, line in enumerate(map(str.strip, lines), start=1):
-        if not line or line.startswith("#"):
-            continue
-        match = _CONFIG_LINE.fullmatch(line)
-        if match is None:
-            raise UsageError(
-                f"{file}, line {number}, can't be understood: {line}",
-                hint='Known are two lines: gc = "max-size=20GB,older-than=90d" and sync = false',
-            )
-        name = "gc" if match["sync"] is None else "sync"
-        values[name] = next(value for value in match.groups() if value is not None)
-    return values
+def _first(*values: _T | None) -> _T:
+    """The first that is given; the last always is."""
+    return next(value for value in values if value is not None)
 
 
-def _cache_root(env: Mapping[str, str], cache_dir: Path | str | None) -> tuple[Path, str]:
+def _is_on(env: Mapping[str, str], variable: str, default: bool) -> bool:
+    text = env.get(variable, "").strip().lower()
+    return text not in _OFF if text else default
+
+
+def _mirrors(env: Mapping[str, str], options: Sequence[str], config: ConfigFile) -> tuple[Mirror, ...]:
+    listed = env.get("HUBCLI_MIRRORS", "").replace(",", " ").split()
+    given = (Mirror.parse(text) for text in options)
+    return (*given, *(Mirror.parse(text, "HUBCLI_MIRRORS") for text in listed), *config.get("mirrors", ()))
+
+
+def _cache_root(env: Mapping[str, str], cache_dir: Path | str | None, config: ConfigFile) -> tuple[Path, str]:
     if cache_dir is not None:
         return absolute(str(cache_dir), "--cache-dir"), "--cache-dir"
     for variable in ("HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR"):
         if env.get(variable):
             return absolute(env[variable], variable), variable
+    named: Path | None = config.get("cache-dir")
+    if named is not None:
+        return named, f"{_IN_CONFIG} {config.path}"
     from platformdirs import user_cache_path
 
     return users_own(user_cache_path, "the cache", "--cache-dir or HUBCLI_CACHE_DIR"), "default"
 
 
-def _min_rate(env: Mapping[str, str], flag: str | None) -> int:
-    """What the flag says, else the variable, in bytes a second; a trailing `/s` may be written."""
+def _min_rate(env: Mapping[str, str], option: str | None, config: ConfigFile) -> int:
+    """What the option says, else the variable, else the config file, in bytes a second."""
+    if option is not None:
+        return parse_rate(option, "--min-rate")
     named = env.get("HUBCLI_MIN_RATE", "").strip()
-    text, source = (flag, "--min-rate") if flag is not None else (named, "HUBCLI_MIN_RATE")
-    if not text and flag is None:
-        return DEFAULT_MIN_RATE
-    try:
-        rate = parse_size_bytes(text.strip().removesuffix("/s"))
-    except UsageError:
-        rate = -1
-    if not 0 <= rate <= _HIGHEST_RATE:
-        raise UsageError(f"{source} is '{text}', not a rate", hint="Write it like 1KiB, 50kB or 0.")
-    return rate
+    return parse_rate(named, "HUBCLI_MIN_RATE") if named else int(config.get("min-rate", DEFAULT_MIN_RATE))
 
 
 def _kagglehub_root(env: Mapping[str, str]) -> Path | None:

@@ -28,6 +28,8 @@ VARIABLES = (
     Variable(
         ("HUBCLI_MIN_RATE",), "bytes a second, averaged over a minute, below which a download fails (`1KiB`)"
     ),
+    Variable(("HUBCLI_CONFIG",), "the config file; empty: none"),
+    Variable(("HUBCLI_NO_PROGRESS",), "`1`: no progress bars and no lines of progress"),
     Variable(("HUBCLI_GC",), "rules by which `fetch` collects once a day; `off` turns those of the file off"),
     Variable(
         ("HUBCLI_NO_SYNC",),
@@ -48,7 +50,11 @@ VARIABLES = (
     Variable(("NETRC",), "the file with credentials for other hosts (`~/.netrc`)"),
     Variable(("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"), "proxies, and hosts without one"),
     Variable(("SSL_CERT_FILE", "SSL_CERT_DIR"), "certificate authorities in place of the system's"),
-    Variable(("NO_COLOR", "TERM"), "no colours where the first is set, or the second is `dumb`"),
+    Variable(
+        ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "CLICOLOR", "TERM"),
+        "in this order: no colours where it is set; always, where one of the next two is set and not `0`; "
+        "none where CLICOLOR is `0` or TERM is `dumb`",
+    ),
     Variable(
         ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "ZDOTDIR"),
         "where the user's caches, configuration and data are, and the start-up files of zsh",

@@ -25,7 +25,15 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
         if name.startswith(("HUBCLI_", "TFHUB_", "KAGGLE", "NETRC")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
-    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name in (
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "CLICOLOR",
+        "CLICOLOR_FORCE",
+        "XDG_CONFIG_HOME",
+        "XDG_CACHE_HOME",
+    ):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     # What is tried again in this process is tried at once.

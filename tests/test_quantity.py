@@ -135,3 +135,42 @@ def test_no_shown_size_has_more_than_three_digits(size_bytes: int) -> None:
 )
 def test_an_age_is_shown_in_its_largest_unit(seconds: float, text: str) -> None:
     assert format_age(seconds) == text
+
+
+# --- Where a number alone would be bytes or seconds, and means gigabytes or days
+
+
+BARE = ["2", " 2 ", "02", "+2", "2.0", "2.", "1e3", "1E3", "1_000", "1,000", "86400", "9" * 400, ".5", "1e-3"]
+
+
+@pytest.mark.parametrize("text", BARE)
+@pytest.mark.parametrize("parse", [parse_size_bytes, parse_duration_s])
+def test_a_bare_number_is_refused_where_a_unit_is_needed(parse: Callable[..., float], text: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        parse(text, needs_unit=True)
+
+    assert refused.value.message == f"'{text}' has no unit"
+    first, second = re.findall(r"[\d.]+[A-Za-z]+", refused.value.hint)
+    assert parse(first, needs_unit=True) != parse(second, needs_unit=True)
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "hint"),
+    [
+        (parse_size_bytes, "20", "Write 20GB or 20MB."),
+        (parse_size_bytes, "20000000000", "Write 20000000000B or 20000000000kB."),
+        (parse_size_bytes, "1e3", "Write 1000GB or 1000MB."),
+        (parse_duration_s, "2", "Write 2d (days) or 2h (hours)."),
+        (parse_duration_s, "86400", "Write 86400s (seconds) or 86400m (minutes)."),
+    ],
+)
+def test_the_hint_has_the_two_likely_readings(parse: Callable[..., float], text: str, hint: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        parse(text, needs_unit=True)
+    assert refused.value.hint == hint
+
+
+@pytest.mark.parametrize("text", ["0", " 0 ", "00", "0.0", "0B", "0s"])
+def test_nothing_needs_no_unit(text: str) -> None:
+    parse: Callable[..., float] = parse_duration_s if text.endswith("s") else parse_size_bytes
+    assert parse(text, needs_unit=True) == 0

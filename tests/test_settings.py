@@ -276,8 +276,10 @@ def test_a_user_without_a_home_is_told_to_name_a_directory(
             raise RuntimeError("no home")
         return path
 
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.setattr("platformdirs.user_cache_path", find)
     monkeypatch.setattr("platformdirs.user_config_path", find)
+    monkeypatch.setattr("hubcli.settings.in_home", lambda name: None)
     with pytest.raises(UsageError, match="There is no home directory for the cache"):
         Settings.read({})
     with pytest.raises(UsageError, match="There is no home directory for the config file"):

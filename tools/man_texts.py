@@ -19,7 +19,10 @@ DESCRIPTION = (
 
 FILES = (
     ("~/.cache/hubcli", "The cache, where nothing names another; on macOS ~/Library/Caches/hubcli."),
-    ("~/.config/hubcli/config.toml", 'One line: what `HUBCLI_GC` says, as in gc = "max-size=20GB".'),
+    (
+        "~/.config/hubcli/config.toml",
+        'The config file, in TOML: cache-dir, mirrors, gc and others, as in gc = "max-size=20GB".',
+    ),
     ("CACHE/SHA1", "A model. The name is the SHA-1 of its handle, in hexadecimal."),
     ("CACHE/SHA1.descriptor.txt", "The handle, as tensorflow_hub records it."),
     (

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from hubcli.errors import UsageError
-from hubcli.quantity import parse_duration_s, parse_size_bytes
+from hubcli.retention import parse_retention_rules
 
 __all__ = ["Policy"]
-
-_FORM = "max-size=20GB,older-than=90d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,35 +42,4 @@ class Policy:
         The words are those of the options of `hubcli gc`. Raises UsageError for
         anything else.
         """
-        values: dict[str, Any] = {}
-        for rule in filter(None, map(str.strip, text.split(","))):
-            word, separator, value = (part.strip() for part in rule.partition("="))
-            try:
-                if word == "broken" and not separator:
-                    values["is_broken_wanted"] = True
-                    continue
-                field, parse = _RULES[word]
-                values[field] = parse(value)
-            except (KeyError, UsageError) as error:
-                reason = f": {error.message}" if isinstance(error, UsageError) else ""
-                raise UsageError(
-                    f"{source} has the rule '{rule}', which can't be understood{reason}",
-                    hint=f"Write it like {_FORM}. Rules: {', '.join(_RULES)}, broken.",
-                ) from error
-        return cls(**values)
-
-
-def _parse_count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
-        raise UsageError(f"'{text}' is no number of 1 or more")
-    return int(text)
-
-
-_RULES = {
-    "older-than": ("older_than_s", parse_duration_s),
-    "max-size": ("max_size_bytes", parse_size_bytes),
-    "min-free": ("min_free_bytes", parse_size_bytes),
-    "keep-versions": ("keep_versions", _parse_count),
-    "grace": ("grace_s", parse_duration_s),
-    "keep-partial": ("keep_partial_s", parse_duration_s),
-}
+        return cls(**parse_retention_rules(text, source))

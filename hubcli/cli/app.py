@@ -94,7 +94,8 @@ def _install_completion(name: str | None) -> None:
 
 def root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+        bool,
+        typer.Option("--version", "-V", help="Print the version.", callback=_print_version, is_eager=True),
     ] = False,
     install_completion: Annotated[
         str | None,

@@ -7,9 +7,21 @@ from typing import Annotated, TypeAlias
 import typer
 
 from hubcli.cli.offered import Offered
-from hubcli.cli.options import AsJson, CacheDir, CaFile, Debug, Mirrors, NoColor, Offline, Quiet
+from hubcli.cli.options import (
+    AsJson,
+    CacheDir,
+    CaFile,
+    Color,
+    Debug,
+    Mirrors,
+    NoColor,
+    NoProgress,
+    Offline,
+    Quiet,
+)
 from hubcli.cli.output import Output
 from hubcli.quantity import parse_duration_s
+from hubcli.settings import color_choice, environment, read_config
 
 __all__ = ["doctor_command"]
 
@@ -51,7 +63,9 @@ def doctor_command(
     quiet: Quiet = False,
     offline: Offline = False,
     cache_dir: CacheDir = None,
+    color: Color = None,
     no_color: NoColor = False,
+    no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
     """Tell why a download or a load fails: cache, network, credentials, packages, settings.
@@ -65,7 +79,6 @@ def doctor_command(
     """
     from hubcli.cli.doctor_run import show_diagnosis
     from hubcli.cli.garbage import collect_no_garbage
-    from hubcli.commands.checkup.surroundings import Surroundings
     from hubcli.commands.doctor import DoctorOptions, doctor
 
     collect_no_garbage()
@@ -80,6 +93,6 @@ def doctor_command(
         timeout_s=parse_duration_s(timeout),
         fix=fix,
     )
-    no_color = no_color or Surroundings.read().is_without_color
-    output = Output(as_json=as_json, quiet=quiet, no_color=no_color)
+    choice = color_choice(environment(), color, no_color=no_color, default=read_config().get("color", "auto"))
+    output = Output(as_json=as_json, quiet=quiet, color=choice)
     raise typer.Exit(show_diagnosis(doctor(options), output, debug=debug))

@@ -31,6 +31,7 @@ _LABELS = {
     "no-proxy": "NO_PROXY",
     "other-certificates": "certificates",
     "config-file": "config file",
+    "config-unknown": "config file",
     "tls": "TLS",
     "kaggle": "Kaggle",
     "kaggle-variables": "Kaggle",
@@ -147,7 +148,7 @@ def _folded(begin: str, text: str, style: Style) -> list[str]:
 
 def _label(check: Check) -> str:
     name, separator, _ = check.name.partition("-wants-")
-    return name if separator else _LABELS.get(name, name)
+    return name if separator else _LABELS.get(name, name.removeprefix("config-"))
 
 
 def _sum(diagnosis: Diagnosis, style: Style) -> str:

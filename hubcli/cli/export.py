@@ -7,7 +7,18 @@ from typing import Annotated, TypeAlias
 import typer
 
 from hubcli.cli.offered import BUILT_IN, Offered
-from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, NoSync, Offline, Quiet, Replace
+from hubcli.cli.options import (
+    AsJson,
+    CacheDir,
+    Color,
+    Debug,
+    NoColor,
+    NoProgress,
+    NoSync,
+    Offline,
+    Quiet,
+    Replace,
+)
 from hubcli.cli.output import Output
 from hubcli.commands.layouts import ExportFormat, Layout
 from hubcli.settings import Settings
@@ -112,7 +123,9 @@ def export_command(
     quiet: Quiet = False,
     offline: Offline = False,
     cache_dir: CacheDir = None,
+    color: Color = None,
     no_color: NoColor = False,
+    no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
     """Write a model as a directory or an archive, and print its path.
@@ -129,8 +142,15 @@ def export_command(
     from hubcli.cli.views import export_document, export_summary
     from hubcli.commands.export import ExportOptions, export
 
-    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color, no_sync=no_sync)
-    output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
+    settings = Settings.read(
+        cache_dir=cache_dir,
+        offline=offline,
+        color=color,
+        no_color=no_color,
+        no_progress=no_progress,
+        no_sync=no_sync,
+    )
+    output = Output.of(settings, as_json=as_json, quiet=quiet)
     options = ExportOptions(
         format=format_,
         layout=layout,

@@ -13,10 +13,12 @@ from hubcli.cli.options import (
     AsJson,
     CacheDir,
     CaFile,
+    Color,
     Debug,
     MinRate,
     Mirrors,
     NoColor,
+    NoProgress,
     NoSync,
     Offline,
     Quiet,
@@ -24,9 +26,8 @@ from hubcli.cli.options import (
 )
 from hubcli.cli.output import Output
 from hubcli.errors import UsageError
-from hubcli.net.retries import DEFAULT_RETRIES
 from hubcli.quantity import format_size, parse_duration_s, parse_size_bytes
-from hubcli.settings import Settings
+from hubcli.settings import DEFAULT_CONNECTIONS, DEFAULT_JOBS, DEFAULT_RETRIES, Settings
 
 if TYPE_CHECKING:
     from hubcli.commands.fetch_options import FetchOptions
@@ -53,7 +54,16 @@ Lists: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
-Jobs: TypeAlias = Annotated[int, typer.Option(min=1, max=32, metavar="N", help="So many models at a time.")]
+Jobs: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=32,
+        metavar="N",
+        help=f"So many models at a time. \\[default: {DEFAULT_JOBS}]",
+        show_default=False,
+    ),
+]
 LockOption: TypeAlias = Annotated[
     str | None,
     typer.Option("--lock", metavar="FILE", help="Write down which bytes each model has.", show_default=False),
@@ -85,13 +95,32 @@ KaggleHubLink: TypeAlias = Annotated[
 ]
 Pin: TypeAlias = Annotated[bool, typer.Option("--pin", help="Keep it from hubcli gc.")]
 Connections: TypeAlias = Annotated[
-    int, typer.Option(min=1, max=64, metavar="N", help="Fetch a large archive over so many at once.")
+    int | None,
+    typer.Option(
+        min=1,
+        max=64,
+        metavar="N",
+        help=f"Fetch a large archive over so many at once. \\[default: {DEFAULT_CONNECTIONS}]",
+        show_default=False,
+    ),
 ]
 RetriesOption: TypeAlias = Annotated[
-    int, typer.Option("--retries", min=0, metavar="N", help="Bear so many failures in a row that may pass.")
+    int | None,
+    typer.Option(
+        "--retries",
+        min=0,
+        metavar="N",
+        help=f"Bear so many failures in a row that may pass. \\[default: {DEFAULT_RETRIES}]",
+        show_default=False,
+    ),
 ]
 LockTimeout: TypeAlias = Annotated[
-    str, typer.Option(metavar="TIME", help="Wait so long for another process that makes no progress.")
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Wait so long for another process that makes no progress. \\[default: 10m]",
+        show_default=False,
+    ),
 ]
 MaxUnpacked: TypeAlias = Annotated[
     str, typer.Option(metavar="SIZE", help="Bytes of all files.", rich_help_panel=_LIMITS)
@@ -114,7 +143,7 @@ MaxHeaders: TypeAlias = Annotated[
 def fetch_command(
     handles: Handles = None,
     lists: Lists = None,
-    jobs: Jobs = 2,
+    jobs: Jobs = None,
     lock: LockOption = None,
     locked: Locked = False,
     dry_run: FetchDryRun = False,
@@ -126,11 +155,11 @@ def fetch_command(
     kagglehub: KaggleHubLink = False,
     mirror: Mirrors = None,
     cacert: CaFile = None,
-    connections: Connections = 8,
-    retries: RetriesOption = DEFAULT_RETRIES,
-    timeout: Timeout = "30s",
+    connections: Connections = None,
+    retries: RetriesOption = None,
+    timeout: Timeout = None,
     min_rate: MinRate = None,
-    lock_timeout: LockTimeout = "10m",
+    lock_timeout: LockTimeout = None,
     max_unpacked: MaxUnpacked = _MAX_UNPACKED,
     max_members: MaxMembers = _DEFAULTS.members,
     max_path_length: MaxPathLength = _DEFAULTS.path_bytes,
@@ -141,7 +170,9 @@ def fetch_command(
     quiet: Quiet = False,
     offline: Offline = False,
     cache_dir: CacheDir = None,
+    color: Color = None,
     no_color: NoColor = False,
+    no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
     """Fetch models into the cache and print their paths.
@@ -168,10 +199,15 @@ def fetch_command(
         offline=offline,
         mirrors=mirror or (),
         ca_file=cacert,
-        timeout_s=parse_duration_s(timeout),
-        lock_timeout_s=parse_duration_s(lock_timeout),
+        timeout_s=None if timeout is None else parse_duration_s(timeout),
+        lock_timeout_s=None if lock_timeout is None else parse_duration_s(lock_timeout),
+        connections=connections,
+        retries=retries,
+        jobs=jobs,
+        color=color,
         no_color=no_color,
         min_rate=min_rate,
+        no_progress=no_progress,
         no_sync=no_sync,
     )
     limits = Limits(
@@ -189,19 +225,20 @@ def fetch_command(
         refresh=refresh,
         kagglehub=kagglehub,
         limits=limits,
-        connections=connections,
-        retries=retries,
+        connections=settings.connections,
+        retries=settings.retries,
     )
     handles, lists = handles or [], lists or []
     _require_fitting(handles, lists, options)
-    output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
+    output = Output.of(settings, as_json=as_json, quiet=quiet)
     order = Order.of(handles, lists, options.sha256)
     models, lock_file = models_of(order, lock, locked=locked)
     if dry_run:
         from hubcli.cli.foresee_run import ForeseeRun
 
-        raise typer.Exit(ForeseeRun(settings, options, output, debug, jobs=jobs).foresee_all(models))
-    raise typer.Exit(FetchRun(settings, options, output, debug, jobs=jobs, lock=lock_file).fetch_all(models))
+        raise typer.Exit(ForeseeRun(settings, options, output, debug, jobs=settings.jobs).foresee_all(models))
+    run = FetchRun(settings, options, output, debug, jobs=settings.jobs, lock=lock_file)
+    raise typer.Exit(run.fetch_all(models))
 
 
 def _require_fitting(handles: Sequence[str], lists: Sequence[str], options: FetchOptions) -> None:

@@ -9,7 +9,18 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from hubcli.cli.offered import TAG_SETS
-from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, NoSync, Offline, Quiet, Replace
+from hubcli.cli.options import (
+    AsJson,
+    CacheDir,
+    Color,
+    Debug,
+    NoColor,
+    NoProgress,
+    NoSync,
+    Offline,
+    Quiet,
+    Replace,
+)
 from hubcli.cli.output import Output, own_standard_output
 from hubcli.commands.finetune_options import FinetuneOptions, Method
 from hubcli.errors import UsageError
@@ -139,7 +150,9 @@ def finetune_export_command(
     quiet: Quiet = False,
     offline: Offline = False,
     cache_dir: CacheDir = None,
+    color: Color = None,
     no_color: NoColor = False,
+    no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
     """Write a model with fine-tuned values as one that takes its place, and print its path.
@@ -175,8 +188,15 @@ def finetune_export_command(
     from hubcli.cli.render import Style
     from hubcli.commands.finetune_export import finetune_export
 
-    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color, no_sync=no_sync)
-    output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
+    settings = Settings.read(
+        cache_dir=cache_dir,
+        offline=offline,
+        color=color,
+        no_color=no_color,
+        no_progress=no_progress,
+        no_sync=no_sync,
+    )
+    output = Output.of(settings, as_json=as_json, quiet=quiet)
     # What the function and its libraries print is no payload.
     with own_standard_output(), listener_for(output, patience_s=0.5) as listener:
         result = finetune_export(source, destination, settings, options, listener)

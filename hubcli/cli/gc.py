@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, TypeAlias
 
 import typer
 
-from hubcli.cli.options import AsJson, CacheDir, Debug, DryRun, NoColor, NoSync, Offline, Quiet, Yes
+from hubcli.cli.options import (
+    AsJson,
+    CacheDir,
+    Color,
+    Debug,
+    DryRun,
+    NoColor,
+    NoProgress,
+    NoSync,
+    Offline,
+    Quiet,
+    Yes,
+)
 from hubcli.cli.output import Output
+from hubcli.errors import UsageError
 from hubcli.quantity import parse_duration_s, parse_size_bytes
 from hubcli.settings import Settings
 
@@ -82,7 +97,9 @@ def gc_command(
     quiet: Quiet = False,
     offline: Offline = False,
     cache_dir: CacheDir = None,
+    color: Color = None,
     no_color: NoColor = False,
+    no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
     """Collect what is of no use, and the models that you give up.
@@ -99,15 +116,41 @@ def gc_command(
     from hubcli.cli.gc_run import GcRun
 
     policy = Policy(
-        older_than_s=None if older_than is None else parse_duration_s(older_than),
-        max_size_bytes=None if max_size is None else parse_size_bytes(max_size),
-        min_free_bytes=None if min_free is None else parse_size_bytes(min_free),
+        older_than_s=None if older_than is None else _duration_s("--older-than", older_than),
+        max_size_bytes=None if max_size is None else _size_bytes("--max-size", max_size),
+        min_free_bytes=None if min_free is None else _size_bytes("--min-free", min_free),
         keep_versions=keep_versions,
         is_broken_wanted=broken,
-        grace_s=parse_duration_s(grace),
-        keep_partial_s=parse_duration_s(keep_partial),
+        grace_s=_duration_s("--grace", grace),
+        keep_partial_s=_duration_s("--keep-partial", keep_partial),
     )
-    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color, no_sync=no_sync)
-    output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
+    settings = Settings.read(
+        cache_dir=cache_dir,
+        offline=offline,
+        color=color,
+        no_color=no_color,
+        no_progress=no_progress,
+        no_sync=no_sync,
+    )
+    output = Output.of(settings, as_json=as_json, quiet=quiet)
     run = GcRun(settings, output, dry_run=dry_run, yes=yes, debug=debug)
     raise typer.Exit(run.collect(policy, patterns or ()))
+
+
+def _duration_s(option: str, text: str) -> float:
+    with _named(option):
+        return parse_duration_s(text, needs_unit=True)
+
+
+def _size_bytes(option: str, text: str) -> int:
+    with _named(option):
+        return parse_size_bytes(text, needs_unit=True)
+
+
+@contextmanager
+def _named(option: str) -> Iterator[None]:
+    """Within, an error tells the option whose value it is about."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{option}: {error.message}", hint=error.hint) from error

@@ -7,8 +7,20 @@ from typing import Annotated, TypeAlias
 import typer
 
 from hubcli.cli.offered import BUILT_IN, TAG_SETS, Offered, Words
-from hubcli.cli.options import AsJson, CacheDir, Debug, MinRate, NoColor, Offline, Quiet, Timeout
+from hubcli.cli.options import (
+    AsJson,
+    CacheDir,
+    Color,
+    Debug,
+    MinRate,
+    NoColor,
+    NoProgress,
+    Offline,
+    Quiet,
+    Timeout,
+)
 from hubcli.cli.output import Output
+from hubcli.errors import UsageError
 from hubcli.quantity import parse_duration_s
 from hubcli.settings import Settings
 
@@ -43,6 +55,10 @@ Ops: TypeAlias = Annotated[bool, typer.Option("--ops", help="Ops with counts.", 
 Tree: TypeAlias = Annotated[
     bool,
     typer.Option("--tree", help="The object as a tree, with its parameters.", rich_help_panel=_PARTS),
+]
+Depth: TypeAlias = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="With --tree: N levels below the root.", show_default=False),
 ]
 All: TypeAlias = Annotated[
     bool, typer.Option("--all", help="Functions of submodules too, and nothing shortened.")
@@ -93,6 +109,7 @@ def inspect_command(
     assets: Assets = False,
     ops: Ops = False,
     tree: Tree = False,
+    depth: Depth = None,
     everything: All = False,
     tag_set: TagSet = None,
     fetch: Fetch = False,
@@ -107,7 +124,9 @@ def inspect_command(
     quiet: Quiet = False,
     offline: Offline = False,
     cache_dir: CacheDir = None,
+    color: Color = None,
     no_color: NoColor = False,
+    no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
     """Show what a model is made of, without TensorFlow.
@@ -117,7 +136,7 @@ def inspect_command(
     Examples:
     hubcli inspect example://mul/1
     hubcli inspect https://tfhub.dev/spotify/basic-pitch/1 --signatures
-    hubcli inspect ./model --tree --all
+    hubcli inspect ./model --tree --depth 2
     hubcli inspect ./model.tar.gz --check --scan --json
     """
     from hubcli.cli.garbage import collect_no_garbage
@@ -129,12 +148,16 @@ def inspect_command(
     settings = Settings.read(
         cache_dir=cache_dir,
         offline=offline,
+        color=color,
         no_color=no_color,
-        timeout_s=parse_duration_s(timeout),
+        no_progress=no_progress,
+        timeout_s=None if timeout is None else parse_duration_s(timeout),
         min_rate=min_rate,
     )
-    output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
+    output = Output.of(settings, as_json=as_json, quiet=quiet)
     severity = parse_severity(fail_on)
+    if depth is not None and not tree:
+        raise UsageError("--depth is for --tree", hint="Add --tree, or leave --depth out.")
     wanted = {
         Part.SIGNATURES: signatures,
         Part.FUNCTIONS: functions,
@@ -154,5 +177,6 @@ def inspect_command(
         check=check,
         fail_on=severity if scan else None,
         svg=svg,
+        depth=depth,
     )
     raise typer.Exit(run.inspect(target) if diff is None else run.diff(target, diff))

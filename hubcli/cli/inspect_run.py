@@ -49,6 +49,7 @@ class InspectRun:
     check: bool = False
     fail_on: Severity | None = None
     svg: str | None = None
+    depth: int | None = None
 
     def inspect(self, target: str) -> int:
         """Shows the model; the exit status."""
@@ -94,7 +95,8 @@ class InspectRun:
     def _text(self, inspection: Inspection, style: Style) -> str:
         from hubcli.cli.inspect_views import inspection_text
 
-        return inspection_text(inspection, self.parts, style, in_full=self.options.submodules)
+        deep = self.options.submodules
+        return inspection_text(inspection, self.parts, style, in_full=deep, depth=self.depth)
 
     def _finds_something(self, inspection: Inspection) -> bool:
         worst = max((finding.severity for finding in inspection.info.findings), default=None)

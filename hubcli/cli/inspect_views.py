@@ -37,9 +37,16 @@ _SEVERITY_STYLES = {"critical": "red", "high": "red", "medium": "yellow", "error
 _OVERVIEW = tuple(part for part in Part if part is not Part.TREE)
 
 
-def inspection_text(inspection: Inspection, parts: tuple[Part, ...], style: Style, *, in_full: bool) -> str:
-    """The head and an overview, or the parts in full."""
-    view = _View(inspection, style, in_full or bool(parts), in_full)
+def inspection_text(
+    inspection: Inspection,
+    parts: tuple[Part, ...],
+    style: Style,
+    *,
+    in_full: bool,
+    depth: int | None = None,
+) -> str:
+    """The head and an overview, or the parts in full; the tree down to `depth` levels below the root."""
+    view = _View(inspection, style, in_full or bool(parts), in_full, depth)
     sections = ["\n".join(view.head())]
     for part in Part:
         if part in (parts or _OVERVIEW):
@@ -58,6 +65,7 @@ class _View:
     style: Style
     in_full: bool
     is_deep: bool
+    depth: int | None = None
 
     def head(self) -> Iterator[str]:
         info, style = self.inspection.info, self.style
@@ -267,7 +275,7 @@ class _View:
     def tree(self) -> Iterator[str]:
         from hubcli.cli.tree_view import tree_lines
 
-        yield from tree_lines(self.inspection.info, self.style, in_full=self.is_deep)
+        yield from tree_lines(self.inspection.info, self.style, in_full=self.is_deep, depth=self.depth)
 
     def _heading(self, title: str, summary: str) -> str:
         bold = self.style.paint(title, "bold")

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from hubcli.cli.offered import Words
-from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, Offline, Quiet
+from hubcli.cli.options import AsJson, CacheDir, Color, Debug, NoColor, NoProgress, Offline, Quiet
 from hubcli.cli.output import Output
+from hubcli.errors import UsageError
 from hubcli.settings import Settings
 
 __all__ = ["ls_command"]
@@ -51,11 +52,19 @@ def ls_command(
     limit: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Show the first N.", show_default=False)
     ] = None,
+    path: Annotated[
+        bool, typer.Option("--path", help="Print only the directory of the model, or of the cache.")
+    ] = False,
+    size: Annotated[
+        bool, typer.Option("--size", help="Print only the total size; with -q in bytes.")
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     offline: Offline = False,
     cache_dir: CacheDir = None,
+    color: Color = None,
     no_color: NoColor = False,
+    no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
     """List what is in the cache.
@@ -65,14 +74,23 @@ def ls_command(
     hubcli ls '*bert*' --sort size
     hubcli ls --filter 'size>1GB' --filter 'used>30d'
     hubcli ls -q --filter state=gutted
+    hubcli ls --path example://mul/1
+    hubcli ls --size '*bert*'
     """
     from hubcli.cli.garbage import collect_no_garbage
-    from hubcli.cli.views import listing_document, show_listing, show_names
+    from hubcli.cli.views import listing_document, show_listing, show_names, show_size
     from hubcli.commands.ls import Filter, SortOrder, ls
 
     collect_no_garbage()
-    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color)
-    output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
+    settings = Settings.read(
+        cache_dir=cache_dir, offline=offline, color=color, no_color=no_color, no_progress=no_progress
+    )
+    output = Output.of(settings, as_json=as_json, quiet=quiet)
+    if path:
+        from hubcli.cli.path_run import PathRun
+
+        _require_alone(size, filters, limit)
+        raise typer.Exit(PathRun(settings, output, debug).show(patterns or ()))
     listing = ls(
         settings,
         patterns or (),
@@ -80,9 +98,19 @@ def ls_command(
         sort=SortOrder.parse(sort),
         limit=limit,
     )
-    if as_json:
+    if size:
+        show_size(listing, output)
+    elif as_json:
         output.document(listing_document(listing))
     elif quiet:
         show_names(listing, output)
     else:
         show_listing(listing, output, narrowed=bool(patterns or filters))
+
+
+def _require_alone(size: bool, filters: list[str] | None, limit: int | None) -> None:
+    """Raises UsageError for options that --path has no use for."""
+    others = {"--size": size, "--filter": bool(filters), "--limit": limit is not None}
+    for option, is_given in others.items():
+        if is_given:
+            raise UsageError(f"--path and {option} contradict each other", hint="Leave one of them out.")

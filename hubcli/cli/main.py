@@ -19,7 +19,7 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit status of the process."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
-    if argv == ["--version"] and _said(f"hubcli {__version__}\n"):
+    if argv in (["--version"], ["-V"]) and _said(f"hubcli {__version__}\n"):
         return 0
     from hubcli.cli.run import run
 

@@ -7,16 +7,19 @@ from typing import Annotated, TypeAlias
 import typer
 
 from hubcli.cli.offered import Offered
+from hubcli.config_file import COLORS
 
 __all__ = [
     "AsJson",
     "CaFile",
     "CacheDir",
+    "Color",
     "Debug",
     "DryRun",
     "MinRate",
     "Mirrors",
     "NoColor",
+    "NoProgress",
     "NoSync",
     "Offline",
     "Quiet",
@@ -66,7 +69,10 @@ Mirrors: TypeAlias = Annotated[
     Offered(words=("https://tfhub.dev=", "https://www.kaggle.com/models=")),
 ]
 Timeout: TypeAlias = Annotated[
-    str, typer.Option(metavar="TIME", help="Give up when no byte comes for so long.")
+    str | None,
+    typer.Option(
+        metavar="TIME", help="Give up when no byte comes for so long. \\[default: 30s]", show_default=False
+    ),
 ]
 MinRate: TypeAlias = Annotated[
     str | None,
@@ -78,8 +84,25 @@ MinRate: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+Color: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--color",
+        metavar="auto|always|never",
+        help="When to color the output. \\[env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+    Offered(words=COLORS),
+]
 NoColor: TypeAlias = Annotated[
-    bool, typer.Option("--no-color", help="No colours. \\[env: NO_COLOR]", rich_help_panel=_PANEL)
+    bool, typer.Option("--no-color", help="The same as --color never.", rich_help_panel=_PANEL)
+]
+NoProgress: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--no-progress", help="Show no progress. \\[env: HUBCLI_NO_PROGRESS=1]", rich_help_panel=_PANEL
+    ),
 ]
 Debug: TypeAlias = Annotated[
     bool, typer.Option("--debug", help="Show tracebacks of errors.", rich_help_panel=_PANEL)

@@ -16,6 +16,8 @@ from hubcli.redaction import redacted, without_known_secrets
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from hubcli.settings import Settings
+
 __all__ = [
     "JSON_SCHEMA",
     "Output",
@@ -81,16 +83,32 @@ class _Forgiving:
 class Output:
     """The two streams of a run, and how they are to be written."""
 
-    def __init__(self, *, as_json: bool = False, quiet: bool = False, no_color: bool = False) -> None:
+    def __init__(
+        self, *, as_json: bool = False, quiet: bool = False, color: str = "auto", progress: bool = True
+    ) -> None:
         self.as_json = as_json
         self.quiet = quiet
-        self.no_color = no_color
+        self.color = color
+        self.progress = progress
         self._one_at_a_time = threading.RLock()  # Lines of several threads stay whole.
+
+    @classmethod
+    def of(cls, settings: Settings, *, as_json: bool, quiet: bool) -> Output:
+        """The output of a run with these settings; says which keys of the config file are unknown."""
+        output = cls(as_json=as_json, quiet=quiet, color=settings.color, progress=settings.progress)
+        for text in settings.config.unknown:
+            output.warn(text)
+        return output
 
     @property
     def is_terminal(self) -> bool:
         """Whether a person sees the payload."""
         return sys.stdout is not None and sys.stdout.isatty()
+
+    @property
+    def has_color(self) -> bool:
+        """Whether the payload may have colours, and with them any control sequence; JSON never has."""
+        return self._is_colored(sys.stdout)
 
     @property
     def has_unicode(self) -> bool:
@@ -101,7 +119,8 @@ class Output:
     @property
     def shows_progress(self) -> bool:
         """Whether a person sees what goes to standard error, and wants it."""
-        return sys.stderr is not None and sys.stderr.isatty() and not self.quiet
+        is_wanted = self.progress and not self.quiet
+        return sys.stderr is not None and sys.stderr.isatty() and is_wanted
 
     @property
     def can_ask(self) -> bool:
@@ -119,7 +138,8 @@ class Output:
         from rich.console import Console
 
         stream = cast("TextIO", _Forgiving(sys.stderr))
-        return Console(file=stream, no_color=True if self.no_color else None, highlight=False)
+        # Said either way: rich would ask NO_COLOR, which an option may have overruled.
+        return Console(file=stream, no_color=not self._is_colored(sys.stderr), highlight=False)
 
     def payload(self, text: str) -> None:
         """Writes what was asked for: without secrets, except handles that a program goes on with.
@@ -163,9 +183,13 @@ class Output:
         """Tells what a person should know, and what is no error."""
         self.say(f"Note: {text}")
 
+    def warn(self, text: str) -> None:
+        """Tells what is ignored, and what to correct."""
+        self.say(f"Warning: {text}")
+
     def error(self, error: HubcliError, name: str = "") -> None:
         """Writes the error and its hint to standard error; `name` is whose it is, where that must be told."""
-        bold, plain = ("\x1b[1;31m", "\x1b[0m") if self._colors_errors() else ("", "")
+        bold, plain = ("\x1b[1;31m", "\x1b[0m") if self._is_colored(sys.stderr) else ("", "")
         hint = f"Hint: {printable(error.hint)}\n" if error.hint else ""
         name = redacted(name)
         message = error.message if name in error.message else f"{name}: {error.message}"
@@ -183,8 +207,10 @@ class Output:
             with suppress(OSError, ValueError), self._one_at_a_time:
                 _write(sys.stderr, text)
 
-    def _colors_errors(self) -> bool:
-        return sys.stderr is not None and sys.stderr.isatty() and not self.no_color
+    def _is_colored(self, stream: TextIO | None) -> bool:
+        if stream is None or self.as_json or self.color == "never":
+            return False
+        return self.color == "always" or stream.isatty()
 
 
 def _redacted_document(content: Any, key: str = "") -> Any:

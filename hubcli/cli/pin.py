@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, NoSync, Offline, Quiet, Targets
+from hubcli.cli.options import (
+    AsJson,
+    CacheDir,
+    Color,
+    Debug,
+    NoColor,
+    NoProgress,
+    NoSync,
+    Offline,
+    Quiet,
+    Targets,
+)
 from hubcli.cli.output import Output
 from hubcli.settings import Settings
 
@@ -18,7 +29,9 @@ def pin_command(
     quiet: Quiet = False,
     offline: Offline = False,
     cache_dir: CacheDir = None,
+    color: Color = None,
     no_color: NoColor = False,
+    no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
     """Keep models from hubcli gc, whatever its rules say; hubcli rm then needs --force.
@@ -30,8 +43,15 @@ def pin_command(
     from hubcli.cli.pin_run import PinRun
     from hubcli.commands.pin import pin
 
-    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color, no_sync=no_sync)
-    output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
+    settings = Settings.read(
+        cache_dir=cache_dir,
+        offline=offline,
+        color=color,
+        no_color=no_color,
+        no_progress=no_progress,
+        no_sync=no_sync,
+    )
+    output = Output.of(settings, as_json=as_json, quiet=quiet)
     raise typer.Exit(PinRun(pin, settings, output, debug).run(targets))
 
 
@@ -42,7 +62,9 @@ def unpin_command(
     quiet: Quiet = False,
     offline: Offline = False,
     cache_dir: CacheDir = None,
+    color: Color = None,
     no_color: NoColor = False,
+    no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
     """Let hubcli gc take the models again.
@@ -54,6 +76,13 @@ def unpin_command(
     from hubcli.cli.pin_run import PinRun
     from hubcli.commands.pin import unpin
 
-    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color, no_sync=no_sync)
-    output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
+    settings = Settings.read(
+        cache_dir=cache_dir,
+        offline=offline,
+        color=color,
+        no_color=no_color,
+        no_progress=no_progress,
+        no_sync=no_sync,
+    )
+    output = Output.of(settings, as_json=as_json, quiet=quiet)
     raise typer.Exit(PinRun(unpin, settings, output, debug).run(targets))

@@ -89,7 +89,7 @@ class _LineListener(TextListener):
     def received(self, size_bytes: int) -> None:
         self._received += size_bytes
         now = time.monotonic()
-        if now - self._said_at < _LINE_EVERY_S:
+        if now - self._said_at < _LINE_EVERY_S or not self.output.progress:
             return
         self._said_at = now
         done = Transferred(self._received, self._resumed, self._size_bytes)

@@ -19,6 +19,7 @@ __all__ = ["Column", "Style", "render_table"]
 
 # rich lays out some 5,000 rows a second: beyond this a person scrolls or greps.
 _MAX_STYLED_ROWS = 500
+_ANY_WIDTH = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Style(NamedTuple):
     def of(cls, output: Output) -> Style:
         """The style that suits where the payload goes."""
         width = shutil.get_terminal_size().columns if output.is_terminal else None
-        return cls(width, output.is_terminal, not output.no_color, output.has_unicode)
+        return cls(width, output.has_color, output.has_color, output.has_unicode)
 
     def paint(self, text: str, style: str) -> str:
         """The text in that style: `bold`, `dim`, or a colour."""
@@ -85,8 +86,8 @@ _WEIGHTS = {"bold": "1", "dim": "2"}
 
 def render_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], style: Style) -> str:
     """The table as text, laid out for where it goes."""
-    if style.is_styled and len(rows) <= _MAX_STYLED_ROWS:
-        return _styled(columns, rows, style)
+    if (style.is_styled or style.width is not None) and len(rows) <= _MAX_STYLED_ROWS:
+        return _laid_out(columns, rows, style)
     return _plain(columns, rows)
 
 
@@ -100,11 +101,12 @@ def _plain(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(*cells).rstrip() for cells in titled])
 
 
-def _styled(columns: Sequence[Column], rows: Sequence[Sequence[str]], style: Style) -> str:
+def _laid_out(columns: Sequence[Column], rows: Sequence[Sequence[str]], style: Style) -> str:
     from rich.console import Console
     from rich.table import Table
 
-    width = style.width or 80
+    # Coloured for a pipe, lines are as long as they are.
+    width = style.width or _ANY_WIDTH
     shown = [index for index, column in enumerate(columns) if width >= column.min_width]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in (columns[index] for index in shown):
@@ -122,7 +124,8 @@ def _styled(columns: Sequence[Column], rows: Sequence[Sequence[str]], style: Sty
         file=buffer,
         width=width,
         force_terminal=True,
-        no_color=None if style.has_color else True,
+        no_color=not style.has_color,
+        color_system="standard" if style.is_styled else None,
         highlight=False,
     )
     console.print(table)

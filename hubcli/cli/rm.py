@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from hubcli.cli.options import AsJson, CacheDir, Debug, DryRun, NoColor, NoSync, Offline, Quiet, Targets, Yes
+from hubcli.cli.options import (
+    AsJson,
+    CacheDir,
+    Color,
+    Debug,
+    DryRun,
+    NoColor,
+    NoProgress,
+    NoSync,
+    Offline,
+    Quiet,
+    Targets,
+    Yes,
+)
 from hubcli.cli.output import Output
 from hubcli.settings import Settings
 
@@ -23,7 +36,9 @@ def rm_command(
     quiet: Quiet = False,
     offline: Offline = False,
     cache_dir: CacheDir = None,
+    color: Color = None,
     no_color: NoColor = False,
+    no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
     """Remove models from the cache, with their records and the links of their other spellings.
@@ -35,7 +50,14 @@ def rm_command(
     """
     from hubcli.cli.gc_run import GcRun
 
-    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color, no_sync=no_sync)
-    output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
+    settings = Settings.read(
+        cache_dir=cache_dir,
+        offline=offline,
+        color=color,
+        no_color=no_color,
+        no_progress=no_progress,
+        no_sync=no_sync,
+    )
+    output = Output.of(settings, as_json=as_json, quiet=quiet)
     run = GcRun(settings, output, dry_run=dry_run, yes=yes, debug=debug)
     raise typer.Exit(run.remove(targets, force=force))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import pairwise
 
 from hubcli.cli.help_output import help_output
 from hubcli.cli.interrupts import turn_signals_into_interrupts
@@ -14,6 +16,7 @@ from hubcli.errors import BrokenPipe, ExitStatus, HubcliError, Interrupted, Outp
 __all__ = ["run"]
 
 _SHELL_OPTIONS = ("--install-completion", "--show-completion")
+_HELP = ("-h", "--help")
 
 
 def run(argv: Sequence[str]) -> int:
@@ -44,6 +47,22 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
+    argv = _without_help_command(argv)
+    if argv and not set(_HELP) & set(argv):
+        return _run_app(argv)
+    with _help_colored(_colors_output(argv)):
+        return _run_app(argv)
+
+
+def _without_help_command(argv: Sequence[str]) -> list[str]:
+    """`hubcli help COMMAND` is `hubcli COMMAND --help`, as in git and cargo."""
+    if argv[:1] != ["help"]:
+        return list(argv)
+    command = [word for word in argv[1:] if word not in ("help", *_HELP)]
+    return [*command[:1], "--help", *command[1:]]
+
+
+def _run_app(argv: Sequence[str]) -> int:
     import typer
 
     from hubcli.cli.app import COMMANDS, app_of
@@ -74,8 +93,8 @@ def _with_shell(argv: Sequence[str]) -> list[str]:
 def _report(error: HubcliError, argv: Sequence[str]) -> int:
     if isinstance(error, BrokenPipe):
         return int(error.exit_status)
-    # The command line may not have been parsed: these two are looked up in its words.
-    output = Output(as_json="--json" in argv, no_color="--no-color" in argv)
+    # The command line may not have been parsed: these are looked up in its words.
+    output = Output(as_json="--json" in argv, color=_color(argv))
     with suppress(BrokenPipe, OutputError):
         if "--debug" in argv:
             output.trace(error)
@@ -84,6 +103,43 @@ def _report(error: HubcliError, argv: Sequence[str]) -> int:
             partial = error.partial if isinstance(error, Interrupted) else {}
             output.document({**partial, "error": error_document(error)})
     return int(error.exit_status)
+
+
+def _color(argv: Sequence[str]) -> str:
+    """The choice of the words, variables and config file, as far as they can be understood."""
+    from hubcli.config_file import COLORS
+    from hubcli.settings import color_choice, environment, read_config
+
+    named = [word for before, word in pairwise(argv) if before == "--color"]
+    named += [word.partition("=")[2] for word in argv if word.startswith("--color=")]
+    option = next((word for word in reversed(named) if word in COLORS), None)
+    default = read_config().get("color", "auto")
+    return color_choice(environment(), "never" if "--no-color" in argv else option, default=default)
+
+
+def _colors_output(argv: Sequence[str]) -> bool:
+    return Output(color=_color(argv)).has_color
+
+
+@contextmanager
+def _help_colored(is_colored: bool) -> Iterator[None]:
+    """Within, rich colours the help or doesn't: its variables are the one switch that Typer leaves."""
+    variables = {"NO_COLOR": None, "FORCE_COLOR": "1" if is_colored else None}
+    variables["_TYPER_FORCE_DISABLE_TERMINAL"] = None if is_colored else "1"
+    before = {name: os.environ.get(name) for name in variables}
+    _set_variables(variables)
+    try:
+        yield
+    finally:
+        _set_variables(before)
+
+
+def _set_variables(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def _prepare_streams() -> None:

@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from hubcli.cli.options import AsJson, CacheDir, Debug, NoColor, NoSync, Offline, Quiet
+from hubcli.cli.options import (
+    AsJson,
+    CacheDir,
+    Color,
+    Debug,
+    NoColor,
+    NoProgress,
+    NoSync,
+    Offline,
+    Quiet,
+)
 from hubcli.cli.output import Output
 from hubcli.settings import Settings
 
@@ -31,7 +41,9 @@ def verify_command(
     quiet: Quiet = False,
     offline: Offline = False,
     cache_dir: CacheDir = None,
+    color: Color = None,
     no_color: NoColor = False,
+    no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
     """Check that models are whole: every file, tensor and asset.
@@ -51,8 +63,15 @@ def verify_command(
     from hubcli.cli.verify_run import VerifyRun
     from hubcli.commands.verify import VerifyOptions
 
-    settings = Settings.read(cache_dir=cache_dir, offline=offline, no_color=no_color, no_sync=no_sync)
-    output = Output(as_json=as_json, quiet=quiet, no_color=settings.no_color)
+    settings = Settings.read(
+        cache_dir=cache_dir,
+        offline=offline,
+        color=color,
+        no_color=no_color,
+        no_progress=no_progress,
+        no_sync=no_sync,
+    )
+    output = Output.of(settings, as_json=as_json, quiet=quiet)
     raise typer.Exit(
         VerifyRun(settings, VerifyOptions(quick, repair), output, debug).verify_all(targets or ())
     )

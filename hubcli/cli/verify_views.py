@@ -23,7 +23,7 @@ def verdict_line(found: Verification, output: Output) -> str:
     """`ok`, `broken` or `repaired`, the model, and how much was checked."""
     verdict = "repaired" if found.was_repaired else "broken" if found.faults else "ok"
     shown = verdict.ljust(_VERDICT_WIDTH)
-    if output.is_terminal and not output.no_color:
+    if output.has_color:
         shown = f"\x1b[{_COLORS[verdict]}m{shown}\x1b[0m"
     counts = f"{plural(found.file_count, 'file')}, {plural(found.tensor_count, 'tensor')}"
     return f"{shown}  {printable(found.name)}  {counts}, {format_size(found.size_bytes)}"

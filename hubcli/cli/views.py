@@ -24,6 +24,7 @@ __all__ = [
     "listing_document",
     "show_listing",
     "show_names",
+    "show_size",
 ]
 
 _COLUMNS = (
@@ -101,6 +102,15 @@ def show_names(listing: Listing, output: Output) -> None:
     ]
     if names:
         output.payload("\n".join(names))
+
+
+def show_size(listing: Listing, output: Output) -> None:
+    """Writes the size of all that fit, and nothing else: for a person, with `--quiet` in bytes."""
+    if output.as_json:
+        document = listing_document(listing)
+        output.document({key: value for key, value in document.items() if key != "models"})
+    else:
+        output.payload(str(listing.size_bytes) if output.quiet else format_size(listing.size_bytes))
 
 
 def _row(model: CachedModel, now_s: float) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ class _Fetch:
     def __init__(self, handle: Handle, settings: Settings, options: FetchOptions, listener: Listener) -> None:
         self.handle = handle
         self.settings = settings
-        self.options = options
+        self.options = options.completed(settings)
         self.listener = listener
         self.stop = Stop()
         self.store = Store(settings.cache_root, settings.durability)

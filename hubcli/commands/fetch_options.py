@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hubcli.archive.limits import Limits
 from hubcli.commands.promise import Promise
 from hubcli.errors import UsageError
-from hubcli.net.retries import DEFAULT_RETRIES
+from hubcli.settings import Settings
 
 __all__ = ["FetchOptions", "FetchResult"]
 
@@ -22,7 +22,8 @@ class FetchOptions:
     `tree_sha256` the digest of the files that `hubcli.archive.digest` defines.
     `pin` keeps the model from collection, `refresh` asks whether an unversioned
     one has changed, `kagglehub` shows one of Kaggle to kagglehub too. A large archive comes over so many
-    `connections`; a failure that may pass is borne `retries` times in a row.
+    `connections`; a failure that may pass is borne `retries` times in a row. Both are those of the settings
+    where they are 0 and -1.
     """
 
     local: str | None = None
@@ -33,8 +34,8 @@ class FetchOptions:
     refresh: bool = False
     kagglehub: bool = False
     limits: Limits = field(default_factory=Limits)
-    connections: int = 8
-    retries: int = DEFAULT_RETRIES
+    connections: int = 0
+    retries: int = -1
 
     def __post_init__(self) -> None:
         if self.local == "":
@@ -44,6 +45,12 @@ class FetchOptions:
         if self.local is not None and self.refresh:
             raise UsageError("--refresh asks a host, and --from doesn't", hint="Leave one of them out.")
         Promise(self.sha256, self.tree_sha256)
+
+    def completed(self, settings: Settings) -> FetchOptions:
+        """The same, with the connections and retries of the settings where none are asked for."""
+        connections = self.connections if self.connections > 0 else settings.connections
+        retries = self.retries if self.retries >= 0 else settings.retries
+        return replace(self, connections=connections, retries=retries)
 
     @property
     def promise(self) -> Promise:

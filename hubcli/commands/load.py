@@ -18,7 +18,7 @@ from hubcli.commands.listener import Listener
 from hubcli.commands.sources import offline_miss
 from hubcli.errors import ArgumentError, HandleError, MissingPathError, about_model
 from hubcli.handle import ACCEPTED, ARCHIVE_SUFFIXES, Handle, HandleKind
-from hubcli.net.retries import DEFAULT_RETRIES, Retries
+from hubcli.net.retries import Retries
 from hubcli.settings import Settings
 from hubcli.tf.loading import copy_file, load_object, require_path
 
@@ -151,7 +151,7 @@ def _where_it_lies(handle: Handle, settings: Settings) -> str:
     assert url is not None
     with tensorflow_hub_errors(ValueError):  # For each answer that names no directory.
         told = ask_directory(
-            settings.mirrored(url), settings.timeout_s, Retries(DEFAULT_RETRIES), settings.access
+            settings.mirrored(url), settings.timeout_s, Retries(settings.retries), settings.access
         )
     return require_path(told)
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from hubcli.cache.catalog import Catalog, CatalogRow, EntryState, read_catalog
 from hubcli.cache.entry import UseSource
 from hubcli.commands.patterns import Pattern
-from hubcli.errors import BrokenModelError, UsageError
+from hubcli.errors import BrokenModelError, NotFoundError, UsageError
 from hubcli.quantity import parse_duration_s, parse_size_bytes
 from hubcli.settings import Settings
 from hubcli.spelling import did_you_mean
 
-__all__ = ["CachedModel", "Filter", "Listing", "SortOrder", "ls"]
+__all__ = ["CachedModel", "Filter", "Listing", "SortOrder", "cached_path", "ls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ class Filter:
             )
         key, operator, value = match.groups()
         if key in _NUMERIC:
-            return cls(key, operator, parse_size_bytes(value) if key == "size" else parse_duration_s(value))
+            return cls(key, operator, _number(key, operator, value))
         if operator not in ("=", "!="):
             raise UsageError(
                 f"'{text}' compares words by size", hint=f"Write {key}={value} or {key}!={value}."
@@ -195,6 +195,17 @@ class Filter:
             moment = moments[self.key]
             actual = None if moment is None else now_s - moment
         return actual is not None and _COMPARISONS[self.operator](actual, self.value)
+
+
+def _number(key: str, operator: str, value: str) -> float:
+    """Bytes or seconds; raises UsageError, for a bare number too."""
+    parse = parse_size_bytes if key == "size" else parse_duration_s
+    try:
+        return parse(value, needs_unit=True)
+    except UsageError as error:
+        raise UsageError(
+            f"Invalid filter '{key}{operator}{value}': {error.message}", hint=error.hint
+        ) from error
 
 
 def _words_of(key: str) -> list[str]:
@@ -238,3 +249,31 @@ def ls(
     shown = ordered if limit is None else ordered[:limit]
     size_bytes = sum(model.size_bytes or 0 for model in models)
     return Listing(root, tuple(shown), len(models), size_bytes, catalog.leftovers)
+
+
+def cached_path(target: str, settings: Settings | None = None) -> Path:
+    """The directory of the cached model that the target names: any spelling of a handle, a key or a path.
+
+    Raises NotFoundError where it isn't cached, or is incomplete; HandleError, CacheError.
+    """
+    from hubcli.commands.cached import problem_of  # Not for a listing.
+    from hubcli.commands.targets import Target
+    from hubcli.handle import Handle, HandleKind
+
+    settings = settings or Settings.read()
+    found = Target.resolve(target, settings)
+    entry = found.entry
+    if entry is None and found.archive is not None:  # It is cached under the handle that its path makes.
+        from hubcli.cache.store import Store
+
+        entry = Store(settings.cache_root).find(Handle.parse(target))
+    if entry is None:
+        is_path = found.handle is not None and found.handle.kind is HandleKind.PATH
+        hint = "A local directory is its own place." if is_path else f"Run: hubcli fetch {found.name}"
+        raise NotFoundError(f"Not in the cache: {found.name}", hint=hint)
+    problem = problem_of(entry)
+    if problem is not None:
+        raise NotFoundError(
+            f"Incomplete in the cache: {found.name}: {problem}", hint=f"Run: hubcli fetch {found.name}"
+        )
+    return entry.path

@@ -17,7 +17,7 @@ from hubcli.commands.sources import Source, Transfer, open_source
 from hubcli.errors import BrokenModelError, UnsafeArchiveError
 from hubcli.formats.files import INDEX_FILE, MAIN_FILES
 from hubcli.handle import Handle
-from hubcli.net.retries import DEFAULT_RETRIES, Retries
+from hubcli.net.retries import Retries
 from hubcli.quantity import format_size
 from hubcli.savedmodel.files import ModelFiles
 from hubcli.settings import Settings
@@ -51,7 +51,7 @@ def peek(handle: Handle, settings: Settings, listener: Listener) -> Iterator[Pee
         received += size_bytes
         listener.received(size_bytes)
 
-    retries = Retries(DEFAULT_RETRIES, listener.retrying, settings.min_rate_bytes_s)
+    retries = Retries(settings.retries, listener.retrying, settings.min_rate_bytes_s)
     with (
         tempfile.TemporaryDirectory(prefix="hubcli-") as folder,
         open_source(handle, settings, None, Transfer(retries)) as source,

@@ -11,11 +11,10 @@ from typing import TypeVar
 
 from hubcli.errors import HubcliError, TooSlowError
 from hubcli.quantity import format_duration
-from hubcli.settings import DEFAULT_MIN_RATE
+from hubcli.settings import DEFAULT_MIN_RATE, DEFAULT_RETRIES
 
 __all__ = ["DEFAULT_RETRIES", "Progress", "Retries", "let_go"]
 
-DEFAULT_RETRIES = 5
 FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
 # A server that asks for more patience than this is left.

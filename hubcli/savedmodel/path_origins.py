@@ -122,9 +122,7 @@ class PathOrigins:
     def are_from(self, source: PathSource, body: Body, node: Node, places: Iterable[int]) -> bool:
         """Whether the inputs of the node at those places can only be paths of that source."""
         tensors = node.sources
-        return all(
-            place < len(tensors) and self._is_from(source, (body, tensors[place])) for place in places
-        )
+        return all(place < len(tensors) and self._is_from(source, (body, tensors[place])) for place in places)
 
     def _is_from(self, source: PathSource, tensor: Tensor) -> bool:
         """Walks from the tensor to all that it can come from, until something is not proven."""

@@ -335,3 +335,112 @@ def test_a_thousand_entries_are_completed_in_a_moment(tmp_path: Path) -> None:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert len(offered) == 1000
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+
+
+# --- By a part of the handle
+
+
+ELMO_2 = "https://tfhub.dev/google/elmo/2"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_part_of_the_handle_is_enough(shell: str, filled: Path, tmp_path: Path) -> None:
+    with shell_at_work(shell, tmp_path, filled) as running:
+        for typed, handle in (("elmo", HANDLE), ("ELMO/", HANDLE), ("dim50", OTHER), ("google/nn", OTHER)):
+            running.type(f"hubcli rm {typed}{TAB}{ENTER}")
+            assert running.arguments() == ["rm", handle]
+        running.type(f"hubcli inspect --tree elm{TAB}{ENTER}")
+        assert running.arguments() == ["inspect", "--tree", HANDLE]
+        running.type(f"hubcli inspect eggs{TAB}{ENTER}")  # A file that begins so comes first.
+        assert running.arguments() == ["inspect", "eggs.tar.gz"]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_part_that_several_hold_shows_them_and_loses_nothing(
+    shell: str, filled: Path, tmp_path: Path
+) -> None:
+    hubcli_entry(filled, "https://models.example/other/my-elmo/1")
+    with shell_at_work(shell, tmp_path, filled) as running:
+        running.type(f"hubcli rm elmo{TAB}{TAB}")
+        running.wait_for("google/elmo/3", "my-elmo/1")
+        running.type(f"{KILL_LINE}hubcli rm ogle/elm{TAB}{ENTER}")
+        assert running.arguments() == ["rm", HANDLE]
+
+
+def test_bash_offers_handles_that_hold_the_word_where_nothing_begins_with_it(
+    filled: Path, tmp_path: Path
+) -> None:
+    hubcli_entry(filled, ELMO_2)
+    lines = [
+        "hubcli rm elmo",
+        "hubcli rm 'elmo",
+        "hubcli inspect --diff=lmo/3",
+        "hubcli rm xyzzy",
+        "hubcli pin dev/",
+    ]
+    offered = bash_offers(lines, filled, tmp_path)
+
+    assert set(offered[0]) == {ELMO_2, HANDLE}
+    assert set(offered[1]) == {ELMO_2, HANDLE}
+    assert offered[2] == [f"--diff={HANDLE}"]
+    assert offered[3] == []
+    assert set(offered[4]) >= {ELMO_2, HANDLE, OTHER}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_hostile_handle_found_by_a_part_is_one_argument_too(shell: str, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    for handle in HOSTILE:
+        put_descriptor(cache, handle)
+    with shell_at_work(shell, tmp_path, cache) as running:
+        for handle in HOSTILE[:3]:
+            running.type(f"hubcli rm example/{handle[len('https://h.example/')]}{TAB}{ENTER}")
+            assert running.arguments() == ["rm", handle]
+    assert "PWNED" not in os.listdir(tmp_path)
+
+
+# --- The config file, by which the cache is found
+
+
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        ('cache-dir = "{}"', True),
+        ("# mine\n\n  cache-dir='{}' # models\r\n", True),
+        ('jobs = 2\n"cache-dir" = "{}"', True),
+        ('cache-dir = "~/linked"', True),
+        ('[other]\ncache-dir = "{}"', False),
+        ('cache-dir = """{}"""', False),
+        ('# cache-dir = "{}"', False),
+        ('cache-dir = "$(touch PWNED)"', False),
+        ("", False),
+    ],
+)
+@pytest.mark.parametrize("awk", ["mawk", "busybox"])
+def test_the_cache_of_the_config_file_is_found_without_python(
+    awk: str, text: str, is_found: bool, filled: Path, tmp_path: Path
+) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("sh", "uname"):
+        (tools / name).symlink_to(require(name))
+    (tools / "awk").symlink_to(require(awk))
+    (tmp_path / "linked").symlink_to(filled)
+    for place, named in (("default", False), ("elsewhere", True)):
+        config = tmp_path / ".config" / "hubcli" / "config.toml" if not named else tmp_path / "other.toml"
+        config.parent.mkdir(parents=True, exist_ok=True)
+        config.write_text(text.format(filled))
+        variables = {"PATH": str(tools), "HOME": str(tmp_path)}
+        if named:
+            variables["HUBCLI_CONFIG"] = str(config)
+        ran = subprocess.run(
+            [require("bash"), "--norc", "-c", f". '{COMPLETIONS}/hubcli.bash'; _hubcli_handles '' ''"],
+            env=variables,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert bool(ran.stdout) is is_found, (place, ran)
+        config.unlink()
+    assert "PWNED" not in os.listdir(tmp_path)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.many import run_many
 from tests.cli.terminal import start
 from tests.entries import dead_pid, gut, hubcli_entry, key_of, lock, snapshot
 
@@ -153,6 +154,28 @@ def _own_terminal() -> None:
     import termios
 
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # So that Ctrl-C reaches it.
+
+
+def test_a_bare_number_lists_no_cache_for_removal(filled: Path) -> None:
+    """`--older-than 2` was two seconds, `--max-size 20` twenty bytes."""
+    options = ("--older-than", "--max-size", "--min-free", "--grace", "--keep-partial")
+    lines = [["gc", f"{option}={text}", "--yes"] for option in options for text in ("2", "20.0", "1e3")]
+    before = sorted(path.name for path in filled.iterdir())
+    for line, ran in zip(
+        lines, run_many([[*one, "--cache-dir", str(filled)] for one in lines])[0], strict=True
+    ):
+        option, _, text = line[1].partition("=")
+        assert ran.status == 2
+        assert ran.stderr.startswith(f"Error: {option}: '{text}' has no unit\nHint: Write ")
+        assert " or " in ran.stderr
+        assert ran.stdout == ""
+    assert sorted(path.name for path in filled.iterdir()) == before
+
+
+def test_a_rule_of_0_needs_no_unit(filled: Path) -> None:
+    lines = [["gc", option, "0", "--dry-run"] for option in ("--older-than", "--max-size", "--min-free")]
+    ran = run_many([[*line, "--grace", "0", "--cache-dir", str(filled)] for line in lines])[0]
+    assert [one.status for one in ran] == [0, 9, 0]  # What is pinned stays, and is more than 0 bytes.
 
 
 def test_on_a_terminal_the_same_plan_is_shown_and_confirmed(filled: Path) -> None:

@@ -339,7 +339,7 @@ def test_each_operator_compares_as_it_is_written(operator: str, size_bytes: int)
 @pytest.mark.parametrize("operator", ["<", "<=", ">", ">=", "=", "!="])
 @pytest.mark.parametrize("key", ["size", "used", "fetched"])
 def test_a_row_without_the_value_fits_no_comparison(operator: str, key: str) -> None:
-    assert not Filter.parse(f"{key}{operator}1").accepts(_model("x", None), 0)
+    assert not Filter.parse(f"{key}{operator}0").accepts(_model("x", None), 0)
 
 
 @pytest.mark.parametrize(
@@ -354,6 +354,17 @@ def test_what_is_no_filter_is_refused(text: str) -> None:
         Filter.parse(text)
 
     assert refused.value.hint
+
+
+@pytest.mark.parametrize("number", ["2", "02", " 2 ", "+2", "1e3", "2.0", "86400"])
+@pytest.mark.parametrize(("key", "readings"), [("size", "GB"), ("used", "h"), ("fetched", "h")])
+def test_a_filter_on_a_bare_number_is_refused(key: str, readings: str, number: str) -> None:
+    """`used>2` was two seconds: every model."""
+    with pytest.raises(UsageError, match="has no unit") as refused:
+        Filter.parse(f"{key}>{number}")
+
+    assert f"{key}>" in refused.value.message
+    assert readings in refused.value.hint or "86400s" in refused.value.hint or "86400B" in refused.value.hint
 
 
 @given(

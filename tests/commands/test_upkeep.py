@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -111,6 +112,19 @@ def test_rules_that_cannot_be_understood_are_told_before_anything_is_fetched(
     assert not cache.exists()
 
 
+@pytest.mark.parametrize(
+    "rule", ["older-than=2", "max-size=20", "min-free=1e3", "grace=+2", "keep-partial=02"]
+)
+def test_rules_with_bare_numbers_fetch_nothing_and_remove_nothing(
+    rule: str, old: Path, hubcli: Run, cache: Path
+) -> None:
+    ran = hubcli("fetch", "example://mul/1", HUBCLI_GC=f"keep-versions=3, {rule}")
+    assert ran.returncode == 2
+    assert f"HUBCLI_GC has the rule '{rule}', which can't be understood" in ran.stderr
+    assert re.search(r"Hint: Write [\d.]+(d \(days\)|GB) or [\d.]+(h \(hours\)|MB)\.", ran.stderr)
+    assert old.is_dir()
+
+
 # --- The config file
 
 
@@ -136,9 +150,7 @@ def test_no_file_and_an_empty_one_ask_for_nothing(config: Path) -> None:
     assert UpkeepRules.read({}) is None
 
 
-@pytest.mark.parametrize(
-    "content", [b"gc = 5", b"gc", b"[gc]", b'colour = "blue"', b'gc = "a" b', b"\xff\xfe"]
-)
+@pytest.mark.parametrize("content", [b"gc = 5", b"gc", b"[gc]", b'gc = "a" b', b"\xff\xfe"])
 def test_a_file_that_cannot_be_understood_is_told(content: bytes, config: Path) -> None:
     config.write_bytes(content)
     with pytest.raises(UsageError) as refused:

@@ -416,8 +416,9 @@ def test_a_name_in_an_odd_encoding_is_not_proven(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["a-registered-gradient", "a-function-that-others-stand-for"])
 def test_a_model_as_text_hides_nothing(tmp_path: Path, how: str) -> None:
-    from hubcli.formats.schema import _message_class
     from google.protobuf import text_format
+
+    from hubcli.formats.schema import _message_class
 
     encoded = FREE[how]
     made = _message_class("SavedModel", is_lean=False).FromString(delimited(2, encoded))

@@ -4,7 +4,8 @@
 _hubcli_handles() {
   local program='@SH_PROGRAM@'
   local records='@AWK_PROGRAM@'
-  hubcli_typed=$2 command sh -c "$program" hubcli "$1" "$records" 0 2>/dev/null
+  local settings='@CONFIG_PROGRAM@'
+  hubcli_typed=$2 hubcli_part=${3-} command sh -c "$program" hubcli "$1" "$records" 0 "$settings" 2>/dev/null
 }
 
 # What may stand behind the option $2 of the command $1; fails where that takes no value.
@@ -100,25 +101,45 @@ _hubcli_reply() {
   done
 }
 
+# Handles that begin with $1 or hold $2. Read as a whole: from a pipe, read takes a byte at a time.
+_hubcli_add_handles() {
+  local globs=''
+  # What they hold is no pattern.
+  [[ $- == *f* ]] || globs=1
+  set -f
+  found+=($(_hubcli_handles "$cache" "$1" "$2"))
+  [[ -z $globs ]] || set +f
+}
+
+# Handles that hold what is typed. It stays on the line where what they have in common isn't more.
+_hubcli_add_by_part() {
+  local word common
+  _hubcli_add_handles '' "$plain"
+  ((${#found[@]} > 1)) || return 0
+  common=${found[0]}
+  for word in "${found[@]}"; do
+    while [[ $word != "$common"* ]]; do common=${common%?}; done
+  done
+  [[ $common == *"$plain"* ]] || found+=("$plain")
+}
+
 _hubcli_offer() {
-  local word globs='' only_files=''
+  local word only_files=''
   local -a found=()
   for word in ${words[@]+"${words[@]}"}; do
     _hubcli_add "$word"
   done
-  if [[ -n $handles ]]; then
-    # Read as a whole: from a pipe, read takes a byte at a time. What they hold is no pattern.
-    [[ $- == *f* ]] || globs=1
-    set -f
-    found+=($(_hubcli_handles "$cache" "$plain"))
-    [[ -z $globs ]] || set +f
-  fi
+  [[ -z $handles ]] || _hubcli_add_handles "$plain" ''
   ((${#found[@]})) || only_files=1
   if [[ -n $files$directories ]]; then
     while IFS= read -r word; do
       [[ -n $only_files || ! -d $word ]] || word+=/
       [[ -z $plain && $word == .* ]] || found+=("$word")
     done < <(if [[ -n $files ]]; then compgen -f -- "$plain"; else compgen -d -- "$plain"; fi)
+  fi
+  if [[ -n $handles && -n $plain && ${#found[@]} -eq 0 ]]; then
+    only_files=''
+    _hubcli_add_by_part
   fi
   ((${#found[@]} == 0)) || _hubcli_reply
 }

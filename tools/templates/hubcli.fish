@@ -72,7 +72,8 @@ function __hubcli_handles
     end
     set -l program '@SH_PROGRAM@'
     set -l records '@AWK_PROGRAM@'
-    hubcli_typed= command sh -c "$program" hubcli "$cache" "$records" 1 2>/dev/null
+    set -l settings '@CONFIG_PROGRAM@'
+    hubcli_typed= hubcli_part= command sh -c "$program" hubcli "$cache" "$records" 1 "$settings" 2>/dev/null
 end
 
 complete -c hubcli -f

@@ -38,8 +38,36 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         [System.Management.Automation.CompletionResult]::new($inserted, $text, 'ParameterValue', $told)
     }
 
+    # The value of cache-dir in the config file, where it is a string of one line without escapes.
+    function Get-NamedRoot {
+        $file = $env:HUBCLI_CONFIG
+        if (-not (Test-Path -LiteralPath 'env:HUBCLI_CONFIG')) {
+            $folder = $env:XDG_CONFIG_HOME
+            if ($env:OS -eq 'Windows_NT') {
+                $folder = $env:LOCALAPPDATA
+            } elseif (-not $folder -and $IsMacOS) {
+                $folder = [System.IO.Path]::Combine($HOME, 'Library', 'Application Support')
+            } elseif (-not $folder) {
+                $folder = [System.IO.Path]::Combine($HOME, '.config')
+            }
+            $file = [System.IO.Path]::Combine($folder, 'hubcli', 'config.toml')
+        }
+        # A pipe has no length.
+        if (-not $file -or -not [System.IO.File]::Exists($file) -or [System.IO.FileInfo]::new($file).Length -eq 0) {
+            return ''
+        }
+        foreach ($line in [System.IO.File]::ReadAllLines($file)) {
+            if ($line -cmatch '^\s*\[') { return '' }
+            if ($line -cmatch '^\s*["'']?cache-dir["'']?\s*=\s*(?:"([^"\\]+)"|''([^'']+)'')') {
+                if ($Matches[1]) { return $Matches[1] }
+                return $Matches[2]
+            }
+        }
+        return ''
+    }
+
     function Get-Root([string]$typed) {
-        foreach ($root in @($typed, $env:HUBCLI_CACHE_DIR, $env:TFHUB_CACHE_DIR)) {
+        foreach ($root in @($typed, $env:HUBCLI_CACHE_DIR, $env:TFHUB_CACHE_DIR, (Get-NamedRoot))) {
             if ($root) {
                 return $ExecutionContext.SessionState.Path.GetUnresolvedProviderPathFromPSPath($root)
             }
@@ -83,7 +111,22 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         }
     }
 
+    # What begins with the typed text; where nothing does, handles that hold it.
     function Get-Offered($offered, [string]$typed, [string]$cache, [string]$before) {
+        $results = @(Get-Beginning $offered $typed $cache $before)
+        if ($results.Count -eq 0 -and $offered.Handles -and $typed) {
+            $results = @(
+                foreach ($entry in Get-Handles (Get-Root $cache)) {
+                    if ($entry.Handle.IndexOf($typed, [System.StringComparison]::OrdinalIgnoreCase) -ge 0) {
+                        New-Result ($before + $entry.Handle) $entry.Size
+                    }
+                }
+            )
+        }
+        $results
+    }
+
+    function Get-Beginning($offered, [string]$typed, [string]$cache, [string]$before) {
         foreach ($word in $offered.Words) {
             if ($word.StartsWith($typed, $ordinal)) { New-Result ($before + $word) '' }
         }

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hubcli.commands.checkup.surroundings import Surroundings
+from hubcli.config_file import ConfigFile
 from hubcli.errors import UsageError
-from hubcli.settings import Settings
+from hubcli.settings import Settings, read_config
 from hubcli.url import address, is_address
 
 __all__ = ["ROOT_SOURCES", "Case", "DoctorOptions"]
 
-ROOT_SOURCES = ("--cache-dir", "HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR", "default")
+_IN_CONFIG = "cache-dir"
+ROOT_SOURCES = ("--cache-dir", "HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR", _IN_CONFIG, "default")
 # In its place where the root can't be understood: no check looks at it then.
 _UNUSED_ROOT = "/"
 _OTHERS = (
@@ -76,6 +78,7 @@ class Case:
     surroundings: Surroundings
     settings: Settings
     faults: Mapping[str, UsageError] = field(default_factory=dict)
+    config: ConfigFile = field(default_factory=ConfigFile)
 
     @classmethod
     def open(cls, options: DoctorOptions, environment: Mapping[str, str] | None = None) -> Case:
@@ -84,7 +87,8 @@ class Case:
         Raises UsageError where `--network` and `--offline` contradict each other.
         """
         surroundings = Surroundings.read(environment)
-        trial = _Trial(surroundings)
+        config = read_config(environment)
+        trial = _Trial(surroundings, config)
         root = trial.root(options.cache_dir)
         flags: dict[str, Any] = {"cache_dir": root, "timeout_s": options.timeout_s}
         flags["ca_file"] = trial.flag("--cacert", "ca_file", options.ca_file)
@@ -92,13 +96,14 @@ class Case:
         listed = surroundings.get("HUBCLI_MIRRORS").replace(",", " ").split()
         mirrors = [*given, *(("HUBCLI_MIRRORS", text) for text in listed)]
         flags["mirrors"] = [text for source, text in mirrors if trial.accepts(source, mirrors=(text,))]
+        flags["config"] = replace(config, faults={})
         settings = Settings.read(trial.understood(), offline=options.offline, **flags)
         if options.network and settings.offline:
             raise UsageError(
                 "--network would send requests, and --offline or HUBCLI_OFFLINE forbids it",
                 hint="Leave one of them out.",
             )
-        return cls(options, surroundings, settings, trial.faults)
+        return cls(options, surroundings, settings, trial.faults, config)
 
     @property
     def has_root(self) -> bool:
@@ -109,14 +114,15 @@ class Case:
 class _Trial:
     """Settings read one by one."""
 
-    def __init__(self, surroundings: Surroundings) -> None:
+    def __init__(self, surroundings: Surroundings, config: ConfigFile) -> None:
         self.surroundings = surroundings
+        self.config = config
         self.faults: dict[str, UsageError] = {}
 
     def accepts(self, source: str, variables: Mapping[str, str] | None = None, **flags: Any) -> bool:
         """Whether that alone can be understood; keeps why not."""
         try:
-            Settings.read(variables or {}, **{"cache_dir": "/", **flags})
+            Settings.read(variables or {}, **{"cache_dir": "/", "config": ConfigFile(), **flags})
         except UsageError as error:
             self.faults.setdefault(source, error)
             return False
@@ -127,11 +133,16 @@ class _Trial:
         return value if value is not None and self.accepts(source, None, **{name: value}) else None
 
     def root(self, flag: str | None) -> str | None:
-        """What names the root, of which the first that is set decides; None where a variable or none does."""
+        """What names the root, of which the first that is set decides; None where no flag does."""
         if flag is not None:
             return flag if self.accepts("--cache-dir", cache_dir=flag) else _UNUSED_ROOT
         variables = self.surroundings.variables
         name = next((name for name in ROOT_SOURCES if name in variables), "default")
+        if name == "default" and _IN_CONFIG in self.config.faults:
+            self.faults[_IN_CONFIG] = self.config.faults[_IN_CONFIG]
+            return _UNUSED_ROOT
+        if name == "default" and _IN_CONFIG in self.config.values:
+            return None
         named = {name: variables[name]} if name in variables else {}
         return None if self.accepts(name, named, cache_dir=None) else _UNUSED_ROOT
 

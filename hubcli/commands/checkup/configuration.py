@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 from hubcli.commands.checkup.case import Case
 from hubcli.commands.checkup.check import Check, Section, Status
+from hubcli.commands.checkup.surroundings import clean
+from hubcli.config_file import KEYS
 from hubcli.errors import UsageError
 from hubcli.settings import UpkeepRules
 from hubcli.variables import OUR_VARIABLES
@@ -31,29 +33,66 @@ def check_variables(case: Case) -> Iterator[Check]:
 
 
 def check_config_file(case: Case) -> Iterator[Check]:
-    """Whether the config file can be understood, and HUBCLI_GC in its place."""
-    try:
-        file = UpkeepRules.file()
-    except UsageError as error:
-        yield _check("config-file", Status.INFO, error.message)
+    """Where the config file is, whether it can be understood, and what comes from it; then HUBCLI_GC."""
+    config = case.config
+    if "" in config.faults:
+        fault = config.faults[""]
+        yield _check("config-file", Status.PROBLEM, fault.message, str(config.path or ""), fault.hint)
+    elif config.path is None:
+        yield _check(
+            "config-file", Status.INFO, "none: HUBCLI_CONFIG is empty, or there is no home directory"
+        )
+    elif not config.is_there:
+        yield _check("config-file", Status.INFO, f"none at {config.path}", str(config.path))
     else:
-        yield from _rules("config-file", {}, str(file))
+        yield from _keys(case)
     if case.surroundings.get("HUBCLI_GC"):
-        yield from _rules("upkeep", {"HUBCLI_GC": case.surroundings.get("HUBCLI_GC")}, "HUBCLI_GC")
+        yield from _rules(case)
 
 
-def _rules(name: str, variables: dict[str, str], place: str) -> Iterator[Check]:
+def _keys(case: Case) -> Iterator[Check]:
+    config = case.config
+    status = Status.PROBLEM if config.faults else Status.OK if config.values else Status.INFO
+    message = f"{config.path}{'' if config.values else ', no settings'}"
+    hint = ""
+    if config.faults:
+        message, hint = next((error.message, error.hint) for error in config.faults.values())
+    yield _check("config-file", status, message, str(config.path), hint)
+    for error in list(config.faults.values())[1:]:
+        name = f"config-{next(key for key, one in config.faults.items() if one is error)}"
+        yield _check(name, Status.PROBLEM, error.message, None, error.hint)
+    for number, text in enumerate(config.unknown):
+        yield _check(f"config-unknown-{number}" if number else "config-unknown", Status.WARNING, text)
+    for key, value in config.values.items():
+        shown = _shown(value)
+        first = next((name for name in KEYS[key].variables if case.surroundings.get(name)), None)
+        told = (
+            f"{shown} (config file)" if first is None else f"{shown} in the config file; {first} comes first"
+        )
+        yield _check(f"config-{key}", Status.INFO, told, shown)
+
+
+def _shown(value: Any) -> str:
+    """A value of the file as a person writes it; mirrors without credentials."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return " ".join(f"{clean(one.prefix)}={clean(one.replacement)}" for one in value)
+    return f"{value:g} s" if isinstance(value, float) else clean(str(value))
+
+
+def _rules(case: Case) -> Iterator[Check]:
     from hubcli.cache.policy import Policy
 
+    text = case.surroundings.get("HUBCLI_GC")
     try:
-        rules = UpkeepRules.read(variables)
+        rules = UpkeepRules.read({"HUBCLI_GC": text})
         if rules is not None:
             Policy.parse(rules.text, rules.source)
     except UsageError as error:
-        yield _check(name, Status.PROBLEM, error.message, place, error.hint)
+        yield _check("upkeep", Status.PROBLEM, error.message, "HUBCLI_GC", error.hint)
         return
-    if rules is not None:
-        yield _check(name, Status.OK, f"{place}: gc = {rules.text}", place)
+    if rules is None:
+        yield _check("upkeep", Status.INFO, "HUBCLI_GC, no rules", "HUBCLI_GC")
     else:
-        is_there = variables or os.path.lexists(place)
-        yield _check(name, Status.INFO, f"{place}, no rules" if is_there else f"none at {place}", place)
+        yield _check("upkeep", Status.OK, f"HUBCLI_GC: gc = {rules.text}", "HUBCLI_GC")

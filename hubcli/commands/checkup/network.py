@@ -49,8 +49,10 @@ def check_offline(case: Case) -> Iterator[Check]:
     elif case.options.offline:
         yield _check("offline", Status.INFO, "on (--offline): what isn't cached isn't fetched", value=True)
     else:
-        message = "on (HUBCLI_OFFLINE): what isn't cached isn't fetched"
-        yield _check("offline", Status.WARNING, message, value=True, hint="unset HUBCLI_OFFLINE")
+        in_file = not case.surroundings.get("HUBCLI_OFFLINE")
+        message = f"on ({'config file' if in_file else 'HUBCLI_OFFLINE'}): what isn't cached isn't fetched"
+        hint = "export HUBCLI_OFFLINE=0" if in_file else "unset HUBCLI_OFFLINE"
+        yield _check("offline", Status.WARNING, message, value=True, hint=hint)
 
 
 def check_mirrors(case: Case) -> Iterator[Check]:
@@ -80,7 +82,10 @@ def check_endpoint(case: Case) -> Iterator[Check]:
     if fault is not None:
         yield _check("kaggle-endpoint", Status.PROBLEM, fault.message, None, fault.hint)
     elif endpoint != KAGGLE_ENDPOINT:
-        yield _check("kaggle-endpoint", Status.INFO, f"{_shown(endpoint)} (HUBCLI_KAGGLE_ENDPOINT)", endpoint)
+        source = (
+            "HUBCLI_KAGGLE_ENDPOINT" if case.surroundings.get("HUBCLI_KAGGLE_ENDPOINT") else "config file"
+        )
+        yield _check("kaggle-endpoint", Status.INFO, f"{_shown(endpoint)} ({source})", endpoint)
 
 
 def check_proxies(case: Case) -> Iterator[Check]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hubcli.settings import environment
 from hubcli.url import address, without_secrets
 
-__all__ = ["Surroundings"]
+__all__ = ["Surroundings", "clean"]
 
 _OF_INTEREST = re.compile(
     r"(HUBCLI|TFHUB|KAGGLE|KAGGLEHUB)_.*|NETRC|SSL_CERT_(FILE|DIR)|(REQUESTS_CA|CURL_CA)_BUNDLE"
@@ -45,11 +45,6 @@ class Surroundings:
         """Whether something is said of proxies."""
         return any(map(_OF_PROXIES.fullmatch, self.variables))
 
-    @property
-    def is_without_color(self) -> bool:
-        """Whether the user wants none, as Settings decides it."""
-        return bool(self.get("NO_COLOR")) or self.get("TERM") == "dumb"
-
     def shown(self) -> dict[str, str]:
         """What can be told: of secrets that they are set, of addresses no credentials."""
         return {name: _shown(name, value) for name, value in self.variables.items() if _is_told(name)}
@@ -66,11 +61,11 @@ def _shown(name: str, value: str) -> str:
         return address(value)
     if name == "HUBCLI_MIRRORS":
         mirrors = (text.partition("=") for text in value.replace(",", " ").split())
-        return " ".join(f"{_clean(prefix)}={_clean(replacement)}" for prefix, _, replacement in mirrors)
-    return _clean(value)
+        return " ".join(f"{clean(prefix)}={clean(replacement)}" for prefix, _, replacement in mirrors)
+    return clean(value)
 
 
-def _clean(value: str) -> str:
+def clean(value: str) -> str:
     """A path or a rule as it is; an address without credentials, and with an `@` nothing but its host."""
     if "://" in value:
         return address(value) if "@" in value else without_secrets(value)
