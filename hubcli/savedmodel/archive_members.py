@@ -12,7 +12,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from hubcli.savedmodel.file_signatures import HEAD_BYTES, kind_of, names_code
 
@@ -137,7 +137,7 @@ def _decompressed(file: IO[bytes], head: bytes) -> IO[bytes] | None:
     if head.startswith(_GZIP):
         import gzip
 
-        return gzip.GzipFile(fileobj=file)
+        return cast("IO[bytes]", gzip.GzipFile(fileobj=file))
     if head.startswith(_BZIP2):
         import bz2
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -75,9 +75,8 @@ class KerasConfig:
 
         def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             found = dict(pairs)
-            if len(found) != len(pairs):
-                seen = set[str]()
-                repeated.extend(key for key, _ in pairs if key in seen or seen.add(key))
+            if len(found) != len(pairs) and not repeated:
+                repeated.append(_first_repeated(key for key, _ in pairs))
             return found
 
         try:
@@ -351,6 +350,15 @@ def _hidden_config(text: str) -> dict[str, Any] | list[Any] | None:
     return found if isinstance(found, (dict, list)) else None
 
 
+def _first_repeated(keys: Iterable[str]) -> str:
+    seen = set[str]()
+    for key in keys:
+        if key in seen:
+            return key
+        seen.add(key)
+    return ""
+
+
 def _is_one_of(value: Any, names: frozenset[str]) -> bool:
     return isinstance(value, str) and value in names
 
@@ -361,5 +369,7 @@ def _matches(pattern: re.Pattern[str], module: Any) -> bool:
 
 def _quoted(value: Any) -> str:
     """What a file says, on one line, printable, and short."""
+    if isinstance(value, str):
+        value = value[: 2 * _MAX_NAME]
     text = ascii(value) if not isinstance(value, (dict, list)) else f"'{type(value).__name__}'"
     return text if len(text) <= _MAX_NAME else f"{text[:_MAX_NAME]}…'"

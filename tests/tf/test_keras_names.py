@@ -80,7 +80,7 @@ def test_every_operation_of_keras_3_is_on_the_list_or_takes_a_function() -> None
     from keras.src.layers import Layer
     from keras.src.ops.operation import Operation
 
-    def below(one: type) -> Iterator[type]:
+    def below(one: Any) -> Iterator[Any]:
         for inner in one.__subclasses__():
             yield inner
             yield from below(inner)
