@@ -34,7 +34,8 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SECRET_KEY = re.compile(
     r"x-goog-.*|x-amz-.*|googleaccessid|awsaccesskeyid|signature|sig|expires|policy|key-pair-id"
     r"|s[ervtp]|spr|sks|skoid|sktid|skt|ske|skv"
-    r"|(.*[_-])?(token|secret|password|passwd|pwd|pw|pass|sas|hmac|code|authorization|api_?key|auth|jwt|credential|key)",
+    r"|(.*[_-])?(token|secret|password|passwd|pwd|pw|pass|sas|hmac|code|authorization|api_?key|auth|jwt|credentials?|key"
+    r"|auth_?token|access_?token|bearer|ticket|otp|[cx]srf|session|(j|php)?sess(ion)?_?id)",
     re.IGNORECASE,
 )
 # `accessToken` is `access_Token`.

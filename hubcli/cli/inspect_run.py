@@ -13,6 +13,7 @@ from hubcli.cli.render import Style
 from hubcli.commands.inspect import Inspection, InspectOptions, inspect
 from hubcli.errors import ExitStatus, UsageError
 from hubcli.quantity import format_size
+from hubcli.redaction import redacted
 from hubcli.savedmodel.info import Severity
 from hubcli.settings import Settings
 from hubcli.spelling import did_you_mean
@@ -107,8 +108,8 @@ class InspectRun:
         from hubcli.cli.picture import PICTURE_COLUMNS, write_svg
 
         style = Style(PICTURE_COLUMNS, is_styled=True, has_color=True)
-        title = f"hubcli inspect {inspection.target}"
-        write_svg(self._text(inspection, style), title, Path(file).expanduser())
+        title = redacted(f"hubcli inspect {inspection.target}")
+        write_svg(redacted(self._text(inspection, style)), title, Path(file).expanduser())
 
 
 def _difference_text(difference: Difference) -> str:

@@ -130,7 +130,7 @@ class Output:
 
     def ask(self, question: str) -> bool:
         """Whether the person answers with y or yes."""
-        self._to_standard_error(f"{question} [y/N] ")
+        self._to_standard_error(f"{redacted(question)} [y/N] ")
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     def console(self) -> Console:
@@ -147,7 +147,13 @@ class Output:
         Raises BrokenPipe where nobody reads any more, OutputError where the
         stream can't be written.
         """
-        self._write(text if self.quiet or self.as_json else redacted(text))
+        if not self.quiet:
+            self._write(redacted(text))
+            return
+        # A line of one word is the handle or path that the next command takes.
+        self._write(
+            "\n".join(redacted(one) if " " in one else without_known_secrets(one) for one in text.split("\n"))
+        )
 
     def _write(self, text: str) -> None:
         if sys.stdout is None:

@@ -317,12 +317,13 @@ def run_cases(
 def test_no_answer_of_a_server_ends_in_a_fault(
     fuzzed: tuple[Fuzzed, RawServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_cases(range(400), fuzzed, tmp_path, monkeypatch)
+    run_cases(range(300), fuzzed, tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", range(0, 10_000, 2_000))
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("start", range(0, 10_000, 1_000))
 def test_no_answer_of_ten_thousand_ends_in_a_fault(
     start: int, fuzzed: tuple[Fuzzed, RawServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_cases(range(start, start + 2_000), fuzzed, tmp_path, monkeypatch)
+    run_cases(range(start, start + 1_000), fuzzed, tmp_path, monkeypatch)

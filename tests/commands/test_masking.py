@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from hubcli import redaction
+from hubcli.cli.output import Output
 from hubcli.cli.run import run
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.errors import HubcliError
@@ -253,6 +254,26 @@ def test_a_redirects_query_is_masked_in_print_and_kept_in_store(
     assert "s3cret" not in shown
     assert b"odd=s3cret-value" in stored  # It tells this address from another one.
     assert b"s3cret-signature" not in stored
+
+
+def test_quiet_prints_handles_for_the_next_command_and_masks_messages(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = Output(quiet=True)
+    output.payload("https://h/m?model=one\nhttps://h/m?model=two\nproblem: https://h/m?model=one")
+    assert capsys.readouterr().out == (
+        "https://h/m?model=one\nhttps://h/m?model=two\nproblem: https://h/m?model=***\n"
+    )
+
+
+def test_lines_notes_and_tables_are_masked(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output()
+    output.note("https://h/m?who=s3cret")
+    output.payload("HANDLE  SIZE\nhttps://h/m?who=s3cret  1 MB")
+    output.document({"source": "https://h/m?who=s3cret", "handle": "https://h/m?who=me", "rows": [["a", 1]]})
+    shown = "".join(capsys.readouterr())
+    assert "s3cret" not in shown
+    assert '"handle": "https://h/m?who=me"' in shown
 
 
 # What is stored ---------------------------------------------------------------------------------

@@ -150,6 +150,40 @@ def test_the_body_of_a_redirect_or_an_error_is_not_read() -> None:
         assert answer.sent < 200 << 20  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Fri, 31 Dec 99999 23:59:59 GMT",
+        "Mon, 01 Jan 0001 00:00:00 +2359",
+        "Mon, 01 Jan 2024 00:00:00 +" + "9" * 40,
+        "Mon, 99 Jan 2024 99:99:99 GMT",
+        "-5",
+        "1e9999",
+        "nan",
+        "inf",
+        "٣",
+        "³",
+        "0\r\nRetry-After: Fri, 31 Dec 99999 23:59:59 GMT",
+        ",",
+        "Mon",
+        "",
+    ],
+)
+def test_a_moment_to_retry_at_that_cannot_be_is_passed_over(value: str) -> None:
+    busy = f"HTTP/1.1 503 x\r\nRetry-After: {value}\r\nContent-Length: 0\r\n\r\n".encode()
+    answers = iter([busy, OK + b"Content-Length: 2\r\n\r\nok"])
+    with raw_server(lambda connection, _: connection.sendall(next(answers))) as server:
+        assert download(f"{server.url}/x", retries=1) == b"ok"
+
+
+@pytest.mark.parametrize("value", ["301", "9" * 400, "9" * 6000, "Fri, 31 Dec 9999 23:59:59 -2359"])
+def test_a_server_that_asks_for_too_long_a_wait_is_left(value: str) -> None:
+    busy = f"HTTP/1.1 503 x\r\nRetry-After: {value}\r\nContent-Length: 0\r\n\r\n".encode()
+    with raw_server(lambda connection, _: connection.sendall(busy)) as server, pytest.raises(NetworkError):
+        download(f"{server.url}/x", retries=1)
+    assert len(server.requests) == 1
+
+
 # Bodies -----------------------------------------------------------------------------------------
 
 
