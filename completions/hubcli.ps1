@@ -53,6 +53,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--max-members', 'Files and directories'),
             @('--max-path-length', 'Bytes of a path'),
             @('--max-depth', 'Directories within each other'),
+            @('--no-sync', 'Do not wait until data is on the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
             @('-q', 'Print paths or handles alone'),
@@ -105,6 +106,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'verify' = @(
             @('--repair', 'Fetch broken entries again'),
             @('--quick', 'Don''t hash shards: the checksums of their tensors must do'),
+            @('--no-sync', 'Do not wait until data is on the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
             @('-q', 'Print paths or handles alone'),
@@ -125,6 +127,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--input-layer', 'Export the piece from this layer on. Repeatable'),
             @('--custom-objects', 'Where classes of the model''s own are'),
             @('--unsafe', 'Run the code that a .keras file holds'),
+            @('--no-sync', 'Do not wait until data is on the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
             @('-q', 'Print paths or handles alone'),
@@ -148,6 +151,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--arg', 'An argument of the function; the value is JSON, or else text. Repeatable'),
             @('--strategy', 'On all devices, or on several machines by TF_CONFIG, of which the chief writes'),
             @('--tag-set', 'The graph to train, of a model with several'),
+            @('--no-sync', 'Do not wait until data is on the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
             @('-q', 'Print paths or handles alone'),
@@ -169,6 +173,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--dry-run', 'Show what would go, remove nothing'),
             @('--yes', 'Don''t ask before models go'),
             @('-y', 'Don''t ask before models go'),
+            @('--no-sync', 'Do not wait until data is on the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
             @('-q', 'Print paths or handles alone'),
@@ -184,6 +189,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--dry-run', 'Show what would go, remove nothing'),
             @('--yes', 'Don''t ask before models go'),
             @('-y', 'Don''t ask before models go'),
+            @('--no-sync', 'Do not wait until data is on the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
             @('-q', 'Print paths or handles alone'),
@@ -195,6 +201,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('-h', 'Show this message and exit')
         )
         'pin' = @(
+            @('--no-sync', 'Do not wait until data is on the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
             @('-q', 'Print paths or handles alone'),
@@ -206,6 +213,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('-h', 'Show this message and exit')
         )
         'unpin' = @(
+            @('--no-sync', 'Do not wait until data is on the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
             @('-q', 'Print paths or handles alone'),
