@@ -1,5 +1,6 @@
 """A 400 MB model from nginx on loopback: hubcli against curl with tar, with pigz, and hub.resolve.
 
+Then with the model on the disk at the end, against `curl | tar xz && sync -f` and against `--no-sync`.
 Then from a server that gives each connection 20 MB/s: against curl, and aria2c with eight connections.
 
 Run it from the top of the repository: `python -m benchmarks.fetch`.
@@ -19,7 +20,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -75,10 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = 0
         with _nginx(work) as port:
             host = f"http://127.0.0.1:{port}"
-            for contenders in (
-                _contenders(options.python, f"{host}/{_ARCHIVE}", size_bytes),
-                _limited(options.python, f"{host}/slow/{_ARCHIVE}"),
-            ):
+            parts = {
+                "peers": _contenders(options.python, f"{host}/{_ARCHIVE}", size_bytes),
+                "sync": _synced(options.python, f"{host}/{_ARCHIVE}"),
+                "limited": _limited(options.python, f"{host}/slow/{_ARCHIVE}"),
+            }
+            for contenders in (parts[name] for name in options.parts or parts):
                 status |= _report(contenders, compare(contenders, options.rounds, work))
     return status
 
@@ -86,6 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = options_parser("fetch", __doc__, rounds=5)
     parser.add_argument("--size-mb", type=int, default=400, help="megabytes of the model, unpacked")
+    parser.add_argument(
+        "--part", dest="parts", action="append", choices=("peers", "sync", "limited"), help="this part alone"
+    )
     return parser.parse_args(arguments)
 
 
@@ -205,6 +211,27 @@ def _contenders(python: Path, url: str, size_bytes: int) -> list[Contender]:
         print("pigz is not installed: left out", file=sys.stderr)
         contenders = [contender for contender in contenders if "pigz" not in contender.name]
     return contenders
+
+
+def _synced(python: Path, url: str) -> list[Contender]:
+    """What it costs that the model stays through a power loss: the target is a tenth of a fetch."""
+
+    def fetch(*options: str) -> Callable[[Path], Sequence[str]]:
+        return lambda folder: [tool_beside(python, "hubcli"), "fetch", url, *options]
+
+    def cache(folder: Path) -> Mapping[str, str]:
+        return {"HUBCLI_CACHE_DIR": str(folder)}
+
+    def peer(end: str) -> Callable[[Path], Sequence[str]]:
+        script = f'set -o pipefail; curl -sf "$0" | tar xz -C "$1"{end}'
+        return lambda folder: ["bash", "-c", script, url, str(folder)]
+
+    return [
+        Contender("hubcli fetch", fetch(), cache),
+        Contender("hubcli fetch --no-sync", fetch("--no-sync"), cache, bound=1.1),
+        Contender("curl | tar xz && sync -f", peer(' && sync -f "$1"'), bound=0.5),
+        Contender("curl | tar xz", peer("")),
+    ]
 
 
 def _limited(python: Path, url: str) -> list[Contender]:

@@ -214,6 +214,15 @@ def _nodes(node: Node) -> Iterator[Node]:
         yield from _nodes(child)
 
 
+def _digest(left: Mapping[str, bytes | str | None]) -> bytes:
+    digest = hashlib.sha256()
+    for path, what in sorted(left.items()):
+        data = what if isinstance(what, bytes) else repr(what).encode()
+        digest.update(f"{path}\0{type(what).__name__}\0{len(data)}\0".encode())
+        digest.update(data)
+    return digest.digest()
+
+
 def _write_out(left: Mapping[str, bytes | str | None], place: Path) -> None:
     for path, what in left.items():  # A directory comes before what is in it.
         target = Path(f"{place}{path}")
@@ -501,7 +510,7 @@ def states(trace: Trace, before: Path) -> Iterator[tuple[str, Callable[[Path], N
     for moment, call in enumerate(trace.replay(disk)):
         for loss in LOSSES:
             left = disk.left(loss)
-            digest = hashlib.sha256(repr(sorted(left.items())).encode()).digest()
+            digest = _digest(left)
             if digest not in seen:
                 seen.add(digest)
                 yield f"moment {moment}, after {call}: lost is {loss.name}", partial(_write_out, left)

@@ -16,9 +16,9 @@
 <sha1> is the SHA-1 of the handle in hex. Nothing is visible under `<sha1>/`
 before it has passed every check; one rename publishes it.
 
-Files are not flushed to the disk before that rename: it would cost more than the
-download from a near server. A file that a power loss cut short has another size
-than the manifest says, and the next hit notices.
+Files and directories are synced to the disk before that rename, and the root after it: a power
+loss leaves a model whole or absent, and no record without its data (`hubcli.durability`). The
+lock file and what is unpacked are not: after a power loss nobody counts on them.
 
 A pin is a file of its own, because the manifest is written anew by whoever fetches,
 adopts or repairs the entry: a file that none of them writes can't be lost to them.
