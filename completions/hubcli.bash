@@ -58,10 +58,10 @@ _hubcli_value() {
       words=(-) files=1 ;;
     'fetch --jobs' | 'fetch --sha256' | 'fetch --connections' | 'fetch --retries' | 'fetch --timeout' |\
     'fetch --lock-timeout' | 'fetch --max-unpacked' | 'fetch --max-members' | 'fetch --max-path-length' |\
-    'fetch --max-depth' | 'ls --limit' | 'export --name' | 'export --version' | 'export --output-layer' |\
-    'export --input-layer' | 'finetune-export --root' | 'finetune-export --arg' | 'gc --older-than' |\
-    'gc --max-size' | 'gc --min-free' | 'gc --keep-versions' | 'gc --grace' | 'gc --keep-partial' |\
-    'doctor --timeout')
+    'fetch --max-depth' | 'fetch --max-headers' | 'ls --limit' | 'export --name' | 'export --version' |\
+    'export --output-layer' | 'export --input-layer' | 'finetune-export --root' | 'finetune-export --arg' |\
+    'gc --older-than' | 'gc --max-size' | 'gc --min-free' | 'gc --keep-versions' | 'gc --grace' |\
+    'gc --keep-partial' | 'doctor --timeout')
       : ;;
     'fetch --lock' | 'fetch --cacert' | 'inspect --svg' | 'export --custom-objects' |\
     'finetune-export --weights' | 'finetune-export --map' | 'finetune-export --train' | 'doctor --python' |\
@@ -118,7 +118,7 @@ _hubcli_argument() {
 _hubcli_options() {
   case $1 in
     '') options=(--version --install-completion --show-completion --help -h) ;;
-    fetch) options=(--requirement -r --jobs --lock --locked --dry-run --from --sha256 --force --refresh --pin --kagglehub --mirror --cacert --connections --retries --timeout --lock-timeout --max-unpacked --max-members --max-path-length --max-depth --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
+    fetch) options=(--requirement -r --jobs --lock --locked --dry-run --from --sha256 --force --refresh --pin --kagglehub --mirror --cacert --connections --retries --timeout --lock-timeout --max-unpacked --max-members --max-path-length --max-depth --max-headers --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
     ls) options=(--sort --filter --limit --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
     inspect) options=(--signatures --functions --variables --assets --ops --tree --all --tag-set --fetch --svg --check --scan --fail-on --diff --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
     verify) options=(--repair --quick --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;

@@ -13,18 +13,18 @@ function __hubcli_takes_value
             'fetch --jobs' 'fetch --lock' 'fetch --from' 'fetch --sha256' \
             'fetch --mirror' 'fetch --cacert' 'fetch --connections' 'fetch --retries' \
             'fetch --timeout' 'fetch --lock-timeout' 'fetch --max-unpacked' 'fetch --max-members' \
-            'fetch --max-path-length' 'fetch --max-depth' 'fetch --cache-dir' 'ls --sort' \
-            'ls --filter' 'ls --limit' 'ls --cache-dir' 'inspect --tag-set' \
-            'inspect --svg' 'inspect --fail-on' 'inspect --diff' 'inspect --cache-dir' \
-            'verify --cache-dir' 'export --format' 'export --layout' 'export --name' \
-            'export --version' 'export --output-layer' 'export --input-layer' 'export --custom-objects' \
-            'export --cache-dir' 'finetune-export --method' 'finetune-export --weights' 'finetune-export --root' \
-            'finetune-export --map' 'finetune-export --train' 'finetune-export --arg' 'finetune-export --strategy' \
-            'finetune-export --tag-set' 'finetune-export --cache-dir' 'gc --older-than' 'gc --max-size' \
-            'gc --min-free' 'gc --keep-versions' 'gc --grace' 'gc --keep-partial' \
-            'gc --cache-dir' 'rm --cache-dir' 'pin --cache-dir' 'unpin --cache-dir' \
-            'doctor --python' 'doctor --mirror' 'doctor --cacert' 'doctor --timeout' \
-            'doctor --cache-dir'
+            'fetch --max-path-length' 'fetch --max-depth' 'fetch --max-headers' 'fetch --cache-dir' \
+            'ls --sort' 'ls --filter' 'ls --limit' 'ls --cache-dir' \
+            'inspect --tag-set' 'inspect --svg' 'inspect --fail-on' 'inspect --diff' \
+            'inspect --cache-dir' 'verify --cache-dir' 'export --format' 'export --layout' \
+            'export --name' 'export --version' 'export --output-layer' 'export --input-layer' \
+            'export --custom-objects' 'export --cache-dir' 'finetune-export --method' 'finetune-export --weights' \
+            'finetune-export --root' 'finetune-export --map' 'finetune-export --train' 'finetune-export --arg' \
+            'finetune-export --strategy' 'finetune-export --tag-set' 'finetune-export --cache-dir' 'gc --older-than' \
+            'gc --max-size' 'gc --min-free' 'gc --keep-versions' 'gc --grace' \
+            'gc --keep-partial' 'gc --cache-dir' 'rm --cache-dir' 'pin --cache-dir' \
+            'unpin --cache-dir' 'doctor --python' 'doctor --mirror' 'doctor --cacert' \
+            'doctor --timeout' 'doctor --cache-dir'
             return 0
     end
     return 1
@@ -168,6 +168,7 @@ complete -c hubcli -n '__hubcli_at fetch' -l max-unpacked -x -d 'Bytes of all fi
 complete -c hubcli -n '__hubcli_at fetch' -l max-members -x -d 'Files and directories'
 complete -c hubcli -n '__hubcli_at fetch' -l max-path-length -x -d 'Bytes of a path'
 complete -c hubcli -n '__hubcli_at fetch' -l max-depth -x -d 'Directories within each other'
+complete -c hubcli -n '__hubcli_at fetch' -l max-headers -x -d 'Bytes of extension headers'
 complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l json -d 'Print one JSON document'
 complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l quiet -s q -d 'Print paths or handles alone'
 complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l offline -d 'Send nothing. [env: HUBCLI_OFFLINE=1]'

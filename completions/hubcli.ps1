@@ -53,6 +53,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--max-members', 'Files and directories'),
             @('--max-path-length', 'Bytes of a path'),
             @('--max-depth', 'Directories within each other'),
+            @('--max-headers', 'Bytes of extension headers'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
             @('-q', 'Print paths or handles alone'),
@@ -255,6 +256,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'fetch --max-members' = @{ Words = @() }
         'fetch --max-path-length' = @{ Words = @() }
         'fetch --max-depth' = @{ Words = @() }
+        'fetch --max-headers' = @{ Words = @() }
         'fetch --cache-dir' = @{ Words = @(); Directories = $true }
         'ls --sort' = @{ Words = @('name', 'name:asc', 'name:desc', 'size', 'size:asc', 'size:desc', 'fetched', 'fetched:asc', 'fetched:desc', 'used', 'used:asc', 'used:desc') }
         'ls --filter' = @{ Words = @('size<', 'size>', 'used<', 'used>', 'fetched<', 'fetched>', 'kind=TF2', 'kind=TF1', 'kind=TF1 Hub', 'kind=Keras', 'state=ok', 'state=gutted', 'state=downloading', 'state=unknown', 'state=foreign', 'pinned=yes', 'pinned=no') }
