@@ -1,6 +1,7 @@
 """`hubcli inspect` of SavedModels of several sizes, against `saved_model_cli show --all`.
 
-Run it from the top of the repository: `python -m benchmarks.inspect`.
+Run it from the top of the repository: `python -m benchmarks.inspect`. Archives on a host, against a
+fetch, are measured by `python -m benchmarks.inspect_remote`.
 """
 
 from __future__ import annotations

@@ -143,7 +143,6 @@ _hubcli_argument() {
 
 _hubcli_options() {
   case $1 in
-<<<<<<< HEAD
     '') options=(--version -V --install-completion --show-completion --help -h) ;;
     fetch) options=(--requirement -r --jobs --lock --locked --dry-run --from --sha256 --force --refresh --pin --kagglehub --mirror --cacert --connections --retries --timeout --min-rate --lock-timeout --max-unpacked --max-members --max-path-length --max-depth --max-headers --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     ls) options=(--sort --filter --limit --path --size --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
@@ -156,20 +155,6 @@ _hubcli_options() {
     pin) options=(--no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     unpin) options=(--no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     doctor) options=(--network --python --fix --mirror --cacert --timeout --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
-=======
-    '') options=(--version --install-completion --show-completion --help -h) ;;
-    fetch) options=(--requirement -r --jobs --lock --locked --dry-run --from --sha256 --force --refresh --pin --kagglehub --mirror --cacert --connections --retries --timeout --lock-timeout --max-unpacked --max-members --max-path-length --max-depth --no-sync --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    ls) options=(--sort --filter --limit --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    inspect) options=(--signatures --functions --variables --assets --ops --tree --all --tag-set --fetch --svg --check --scan --fail-on --diff --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    verify) options=(--repair --quick --no-sync --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    export) options=(--format --force --layout --name --version --output-layer --input-layer --custom-objects --unsafe --no-sync --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    finetune-export) options=(--method --force --allow-unchanged --allow-nan --weights --root --map --dry-run --train --arg --strategy --tag-set --no-sync --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    gc) options=(--older-than --max-size --min-free --keep-versions --broken --grace --keep-partial --dry-run --yes -y --no-sync --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    rm) options=(--force --dry-run --yes -y --no-sync --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    pin) options=(--no-sync --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    unpin) options=(--no-sync --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
-    doctor) options=(--network --python --mirror --cacert --timeout --json --quiet -q --offline --cache-dir --no-color --debug --help -h) ;;
->>>>>>> h/sync
   esac
 }
 

@@ -194,10 +194,7 @@ complete -c hubcli -n '__hubcli_at fetch' -l max-unpacked -x -d 'Bytes of all fi
 complete -c hubcli -n '__hubcli_at fetch' -l max-members -x -d 'Files and directories'
 complete -c hubcli -n '__hubcli_at fetch' -l max-path-length -x -d 'Bytes of a path'
 complete -c hubcli -n '__hubcli_at fetch' -l max-depth -x -d 'Directories within each other'
-<<<<<<< HEAD
 complete -c hubcli -n '__hubcli_at fetch' -l max-headers -x -d 'Bytes of extension headers'
-=======
->>>>>>> h/sync
 complete -c hubcli -n '__hubcli_at fetch verify export finetune-export gc rm pin unpin' -l no-sync -d 'Do not wait until data is on the disk. [env: HUBCLI_NO_SYNC=1]'
 complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l json -d 'Print one JSON document'
 complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l quiet -s q -d 'Print paths or handles alone'

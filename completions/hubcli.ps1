@@ -55,10 +55,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--max-members', 'Files and directories'),
             @('--max-path-length', 'Bytes of a path'),
             @('--max-depth', 'Directories within each other'),
-<<<<<<< HEAD
             @('--max-headers', 'Bytes of extension headers'),
-=======
->>>>>>> h/sync
             @('--no-sync', 'Do not wait until data is on the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
@@ -145,11 +142,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--output-layer', 'Export the piece up to this layer. Repeatable'),
             @('--input-layer', 'Export the piece from this layer on. Repeatable'),
             @('--custom-objects', 'Where classes of the model''s own are'),
-<<<<<<< HEAD
             @('--unsafe', 'Trust the Keras model: run the code that it holds'),
-=======
-            @('--unsafe', 'Run the code that a .keras file holds'),
->>>>>>> h/sync
             @('--no-sync', 'Do not wait until data is on the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),

@@ -59,6 +59,30 @@ def test_a_root_may_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.Monke
     assert Settings.read({"TFHUB_CACHE_DIR": "~/cache"}).cache_root == tmp_path / "cache"
 
 
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("file:///a/b", "/a/b"),
+        ("file://localhost/a/b", "/a/b"),
+        ("file:///a//b/../c/", "/a/c"),
+        ("file:///a/caché", "/a/caché"),
+        ("file:///a%20b", "/a%20b"),  # TensorFlow decodes nothing.
+        ("file:///~/a", "/~/a"),
+        ("file:///a?b#c", "/a?b#c"),
+    ],
+)
+def test_a_root_may_be_a_file_address_as_tensorflow_takes_it(text: str, path: str) -> None:
+    assert Settings.read({"TFHUB_CACHE_DIR": text}).cache_root == Path(path)
+    assert Settings.read({"HUBCLI_CACHE_DIR": text}).cache_root == Path(path)
+    assert Settings.read({}, cache_dir=text).cache_root == Path(path)
+
+
+@pytest.mark.parametrize("text", ["file://", "file:///", "file://host/a", "file://a", "file:/a", "FILE:///a"])
+def test_a_file_address_that_names_no_directory_here_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="TFHUB_CACHE_DIR"):
+        Settings.read({"TFHUB_CACHE_DIR": text})
+
+
 @pytest.mark.parametrize("variable", ["HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR"])
 def test_a_root_in_a_bucket_is_refused(variable: str) -> None:
     with pytest.raises(UsageError) as refused:

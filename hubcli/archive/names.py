@@ -28,6 +28,8 @@ class NameRules:
         self._limits = limits
         # Folded path → (path as written, whether it is a directory).
         self._taken: dict[str, tuple[str, bool]] = {}
+        # Whether the file that was accepted last had been there before: its bytes must be the same.
+        self.is_repeated = False
 
     def accept(self, name: str, *, is_directory: bool) -> tuple[str, ...]:
         """The segments of the path below the destination; none for the destination itself.
@@ -35,7 +37,7 @@ class NameRules:
         Raises UnsafeArchiveError for a name that would leave the destination,
         that some system can't hold, or that meets another one.
         """
-        segments = self._segments(name)
+        segments, self.is_repeated = self._segments(name), False
         if not segments and not is_directory:
             raise _refuse(name, "has no name")
         for depth in range(1, len(segments)):
@@ -83,7 +85,7 @@ class NameRules:
         elif is_directory != known[1]:
             raise _refuse(name, "is both a file and a directory")
         elif not is_directory:
-            raise _refuse(name, "is there twice")
+            self.is_repeated = True
 
 
 def _refuse(name: str, what: str, option: str = "") -> UnsafeArchiveError:

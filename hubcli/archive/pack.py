@@ -1,7 +1,10 @@
 """Archives that are the same, byte for byte, wherever and by whomever a directory is packed.
 
-Names are sorted, times are 0, owners are 0 and nameless, modes are 0644 and
-0755, empty directories are left out. Headers are written here, as the standard library's changed between
+What a look at the model needs comes first, for a reader who stops behind
+it: the graph, the small files that tell its kind, and the index of the
+variables; the rest follows sorted by name. Times are 0, owners are 0 and
+nameless, modes are 0644 and 0755, empty directories are left out.
+Headers are written here, as the standard library's changed between
 releases. Source: POSIX.1-2017, pax, "ustar Interchange Format" and "pax
 Header Block"; RFC 1952 (gzip); RFC 1951, 3.2.4 (stored blocks).
 
@@ -42,6 +45,16 @@ _PAX_NAME = b"./PaxHeader"
 # The header of RFC 1952: magic, deflate, no flags, no time, no extra flags, unknown system.
 _GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 _STORED_BYTES = 0xFFFF
+# A directory stands before what it holds.
+_FIRST = (
+    "saved_model.pb",
+    "saved_model.pbtxt",
+    "fingerprint.pb",
+    "tfhub_module.pb",
+    "keras_metadata.pb",
+    "variables",
+    "variables/variables.index",
+)
 
 OnBytes = Callable[[int], None]
 
@@ -104,7 +117,11 @@ def _nodes(tree: Tree) -> Iterator[TreeNode]:
     """
     yield TreeNode(tree.top, "", is_directory=True)
     parents = {parent for node in tree.nodes if not node.is_directory for parent in node.path.parents}
-    yield from (node for node in tree.nodes if not node.is_directory or node.path in parents)
+    nodes = [node for node in tree.nodes if not node.is_directory or node.path in parents]
+    by_name = {node.name: node for node in nodes}
+    first = [by_name[name] for name in _FIRST if name in by_name]
+    yield from first
+    yield from (node for node in nodes if node not in first)
 
 
 def _tar(tree: Tree, on_bytes: OnBytes) -> Iterator[bytes]:

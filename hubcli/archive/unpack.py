@@ -12,6 +12,7 @@ from pathlib import Path
 from hubcli.archive.limits import Limits
 from hubcli.archive.members import FileRecord, Member, MemberStream
 from hubcli.archive.names import NameRules
+from hubcli.archive.repeats import Repeats
 from hubcli.durability import UNSYNCED, Durability, WriteBack
 from hubcli.errors import DiskFullError, TruncatedError, UnsafeArchiveError
 from hubcli.places import on_disk
@@ -33,12 +34,12 @@ def unpack(
 ) -> tuple[FileRecord, ...]:
     """Writes the members below the empty directory `destination`; the files, sorted by path.
 
-    Stored owners, modes and times are ignored. `on_bytes` hears of each piece
-    written, in bytes. Where `durability` is on, large files go to the disk while they
-    are written; the sync is the caller's. Raises UnsafeArchiveError, TruncatedError, IntegrityError
+    A file that comes again with the same bytes is one file. Stored owners, modes and times are ignored.
+    `on_bytes` hears of each piece written, in bytes. Where `durability` is on, large files go to the disk
+    while they are written; the sync is the caller's. Raises UnsafeArchiveError, TruncatedError, IntegrityError
     or DiskFullError; what was written until then is the caller's to remove.
     """
-    rules, total, records = NameRules(limits), 0, []
+    rules, repeats, total, records = NameRules(limits), Repeats(), 0, []
     for member, pieces in members:
         segments = rules.accept(member.name, is_directory=member.is_directory)
         names = tuple(map(on_disk, segments))
@@ -51,9 +52,14 @@ def unpack(
                 f"The archive unpacks to more than {format_size(limits.unpacked_bytes)}",
                 hint="If you trust it: --max-unpacked SIZE.",
             )
+        path = "/".join(segments)
+        if rules.is_repeated:
+            repeats.require_same(path, member, pieces)
+            continue
         require_room(destination, member.size_bytes, repr(member.name))
         digest = _write(destination.joinpath(*names), member, pieces, on_bytes, durability)
-        records.append(FileRecord("/".join(segments), member.size_bytes, digest))
+        repeats.note(path, member.size_bytes, digest)
+        records.append(FileRecord(path, member.size_bytes, digest))
     return tuple(sorted(records, key=lambda record: record.path))
 
 

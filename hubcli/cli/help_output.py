@@ -42,7 +42,7 @@ class _HelpOutput:
 
     def __init__(self, stream: TextIO | None) -> None:
         self._is_closed = stream is None
-        self._stream = io.StringIO() if stream is None else stream
+        self._stream: TextIO = io.StringIO() if stream is None else stream
 
     def write(self, text: str) -> int:
         if self._is_closed:
@@ -64,7 +64,7 @@ class _HelpOutput:
             self._stream.write(text)
         except UnicodeEncodeError:
             self._stream.flush()
-            buffer = cast("TextIO", self._stream).buffer
+            buffer = self._stream.buffer
             buffer.write(text.encode("utf-8", "surrogateescape"))
             buffer.flush()
 

@@ -168,12 +168,20 @@ def inspect_command(
         Part.REUSABLE: check,
         Part.FINDINGS: scan,
     }
-    options = InspectOptions(everything, parse_tag_set(tag_set), fetch, hash_assets=diff is not None)
+    parts = tuple(part for part, is_wanted in wanted.items() if is_wanted)
+    of_graph = bool(parts) and set(parts) <= {Part.SIGNATURES, Part.FUNCTIONS, Part.OPS, Part.ASSETS}
+    options = InspectOptions(
+        everything,
+        parse_tag_set(tag_set),
+        fetch,
+        hash_assets=diff is not None,
+        graph_alone=of_graph and not as_json and diff is None,
+    )
     run = InspectRun(
         settings,
         options,
         output,
-        parts=tuple(part for part, is_wanted in wanted.items() if is_wanted),
+        parts=parts,
         check=check,
         fail_on=severity if scan else None,
         svg=svg,

@@ -25,13 +25,15 @@ class InspectOptions(NamedTuple):
 
     `submodules` reads the functions of every object, not of the root alone;
     `tag_set` chooses a MetaGraph; `fetch` caches a model that isn't cached;
-    `hash_assets` takes the SHA-256 of assets, for a comparison.
+    `hash_assets` takes the SHA-256 of assets, for a comparison. `graph_alone` says that nothing of the
+    variables is wanted but what the graph tells: an archive is read up to its graph.
     """
 
     submodules: bool = False
     tag_set: frozenset[str] | None = None
     fetch: bool = False
     hash_assets: bool = False
+    graph_alone: bool = False
 
 
 class Inspection(NamedTuple):
@@ -109,7 +111,7 @@ def _opened(
     # Imported here: what is cached needs no archives and no sources, which take 40 ms to load.
     from hubcli.commands.peek import peek
 
-    with peek(target.handle, settings, listener) as found:
+    with peek(target.handle, settings, listener, graph_alone=options.graph_alone) as found:
         yield _Opened(found.files, None, found.received_bytes)
 
 

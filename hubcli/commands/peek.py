@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from hubcli.archive.limits import Limits
 from hubcli.archive.members import MemberStream
 from hubcli.archive.names import NameRules
+from hubcli.archive.repeats import Repeats
 from hubcli.archive.unpack import require_room
 from hubcli.commands.listener import Listener
 from hubcli.commands.sources import Source, Transfer, open_source
@@ -26,6 +28,9 @@ __all__ = ["Peek", "peek"]
 
 _SMALL_FILES = ("tfhub_module.pb", "keras_metadata.pb", "fingerprint.pb")
 _MAX_TOPS = 100
+_CONNECTIONS = 8
+# Until then one connection brings what is asked for: others would bring what nobody looks at.
+_AT_THE_START_BYTES = 16 << 20
 _WANTED = frozenset({*MAIN_FILES, *_SMALL_FILES, INDEX_FILE})
 
 
@@ -38,8 +43,13 @@ class Peek:
 
 
 @contextmanager
-def peek(handle: Handle, settings: Settings, listener: Listener) -> Iterator[Peek]:
+def peek(
+    handle: Handle, settings: Settings, listener: Listener, *, graph_alone: bool = False
+) -> Iterator[Peek]:
     """Streams the handle's archive until saved_model.pb and variables.index have been read.
+
+    With `graph_alone` it ends behind saved_model.pb, and the small files that follow it. Of a large
+    archive in which they come late the rest is fetched as by `fetch`, over several connections.
 
     The files live as long as the context. Raises what `open_source` does, and
     BrokenModelError where the archive ends without a model.
@@ -54,20 +64,30 @@ def peek(handle: Handle, settings: Settings, listener: Listener) -> Iterator[Pee
     retries = Retries(settings.retries, listener.retrying, settings.min_rate_bytes_s)
     with (
         tempfile.TemporaryDirectory(prefix="hubcli-") as folder,
-        open_source(handle, settings, None, Transfer(retries)) as source,
+        open_source(
+            handle,
+            settings,
+            None,
+            Transfer(
+                retries,
+                connections=_CONNECTIONS,
+                spool=Path(folder) / "spool",
+                spool_after_bytes=_AT_THE_START_BYTES,
+            ),
+        ) as source,
     ):
         listener.started(str(handle), source.name, source.size_bytes)
-        files = _take(source.members(Limits(), on_received), Path(folder), source)
+        files = _take(source.members(Limits(), on_received), Path(folder), source, graph_alone=graph_alone)
         yield Peek(files, received)
 
 
-def _take(members: MemberStream, folder: Path, source: Source) -> ModelFiles:
+def _take(members: MemberStream, folder: Path, source: Source, *, graph_alone: bool) -> ModelFiles:
     """Writes the wanted files below the folder, until the last of them is there.
 
     A model at the top of the archive counts before one in a folder, and
     saved_model.pb before its other forms, as when the archive is unpacked.
     """
-    limits = Limits()
+    limits, repeats = Limits(), Repeats()
     rules, sizes, is_complete, total = NameRules(limits), dict[str, int](), True, 0
     tops: dict[str, Path] = {}  # where the files of the top and of each folder are put
     for member, pieces in members:
@@ -81,13 +101,22 @@ def _take(members: MemberStream, folder: Path, source: Source) -> ModelFiles:
                 hint="If you trust it, fetch it: hubcli fetch HANDLE --max-unpacked SIZE",
             )
         path = "/".join(segments)
+        if rules.is_repeated:
+            repeats.require_same(path, member, pieces)
+            continue
         sizes[path] = member.size_bytes
         inner = _wanted_part(segments)
+        if graph_alone and inner not in _SMALL_FILES and _has_graph(tops):
+            is_complete = False
+            break
         if inner is None or len(tops) > _MAX_TOPS:
+            _drain(pieces, digest := hashlib.sha256())
+            repeats.note(path, member.size_bytes, digest.hexdigest())
             continue
         require_room(folder, member.size_bytes, source.name)
         top = tops.setdefault(path.removesuffix(inner), folder / str(len(tops)))
-        _write(top / inner, pieces)
+        _write(top / inner, pieces, digest := hashlib.sha256())
+        repeats.note(path, member.size_bytes, digest.hexdigest())
         if (top / MAIN_FILES[0]).is_file() and (top / INDEX_FILE).is_file():
             is_complete = False
             break
@@ -104,11 +133,22 @@ def _take(members: MemberStream, folder: Path, source: Source) -> ModelFiles:
     return ModelFiles(tops[prefix], known, is_complete)
 
 
-def _write(target: Path, pieces: Iterator[memoryview]) -> None:
+def _has_graph(tops: Mapping[str, Path]) -> bool:
+    return any((top / MAIN_FILES[0]).is_file() for top in tops.values())
+
+
+def _write(target: Path, pieces: Iterator[memoryview], digest: hashlib._Hash) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as file:
         for piece in pieces:
+            digest.update(piece)
             file.write(piece)
+
+
+def _drain(pieces: Iterator[memoryview], digest: hashlib._Hash) -> None:
+    """Reads what isn't wanted: a copy of it may come later, and must be the same."""
+    for piece in pieces:
+        digest.update(piece)
 
 
 def _wanted_part(segments: tuple[str, ...]) -> str | None:

@@ -50,13 +50,14 @@ OnBytes = Callable[[int], None]
 class Transfer:
     """How a body comes from a host: attempts, connections, and the path of a spool where there may be one.
 
-    A body that has the `known_etag` still isn't fetched again.
+    A body that has the `known_etag` still isn't fetched again. The spool is used from `spool_after_bytes` on.
     """
 
     retries: Retries = field(default_factory=lambda: Retries(DEFAULT_RETRIES))
     connections: int = 1
     spool: Path | None = None
     known_etag: str | None = None
+    spool_after_bytes: int = 0
 
 
 class Source(ABC):
@@ -249,7 +250,9 @@ def _open_url(url: str, settings: Settings, transfer: Transfer) -> Iterator[Sour
         access=settings.access,
         known_etag=transfer.known_etag,
         min_rate_bytes_s=settings.min_rate_bytes_s,
-        durability=settings.durability if transfer.spool is not None else UNSYNCED,
+        # What is only looked at is spooled late, and needs to survive nothing.
+        durability=UNSYNCED if transfer.spool is None or transfer.spool_after_bytes else settings.durability,
+        spool_after_bytes=transfer.spool_after_bytes,
     )
     with open_download(url, options) as download:
         chunks = download.chunks()

@@ -37,9 +37,9 @@ class DownloadOptions:
     """How a body is fetched.
 
     With a `spool`, a path that is this download's alone, a large body comes in
-    windows over `connections`, and goes on where a killed process, or with `durability`
-    a machine without power, ended. With a
-    `known_etag`, a body that is still that one isn't fetched.
+    windows over `connections`, and goes on where a killed process, or with `durability` a machine
+    without power, ended. With a `known_etag`, a body that is still that one isn't fetched. The spool
+    is used once `spool_after_bytes` have come: whoever may stop before asks for no more.
     """
 
     timeout_s: float
@@ -50,6 +50,7 @@ class DownloadOptions:
     known_etag: str | None = None
     min_rate_bytes_s: int = DEFAULT_MIN_RATE
     durability: Durability = SYNCED
+    spool_after_bytes: int = 0
 
 
 class Download:
@@ -132,7 +133,7 @@ class Download:
         written to the disk and read from there.
         """
         may_spool = self.is_spooled or self._may_spool
-        if may_spool and (self.is_spooled or QUICK_S <= 0):
+        if may_spool and (self.is_spooled or (QUICK_S <= 0 and not self._options.spool_after_bytes)):
             return
         began_s, received = time.monotonic(), 0
         asked_s = began_s
@@ -143,7 +144,8 @@ class Download:
                 yield chunk
             asked_s = time.monotonic()
             elapsed_s = asked_s - began_s
-            if may_spool and self.size_bytes is not None and elapsed_s > _LOOK_S:
+            may_begin = received >= self._options.spool_after_bytes and elapsed_s > _LOOK_S
+            if may_spool and self.size_bytes is not None and may_begin:
                 is_slow = (self.size_bytes - received) * elapsed_s > QUICK_S * received
                 if (is_slow or not chunk) and self._may_spool:
                     return

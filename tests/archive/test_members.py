@@ -250,9 +250,25 @@ def test_a_header_with_a_wrong_checksum_is_damage(sandbox: Sandbox) -> None:
 # Twins -------------------------------------------------------------------------------------------
 
 
-def test_a_file_that_is_there_twice_is_refused(sandbox: Sandbox) -> None:
-    error = sandbox.refusal(tar(file("a", b"1"), file("./a", b"2")), UnsafeArchiveError)
-    assert "is there twice" in error.message
+@pytest.mark.parametrize("other", [b"2", b"", b"11"])
+def test_a_file_that_is_there_twice_with_different_bytes_is_refused(other: bytes, sandbox: Sandbox) -> None:
+    error = sandbox.refusal(tar(file("a", b"1"), file("./a", other)), UnsafeArchiveError)
+    assert "is there twice, and the copies differ" in error.message
+
+
+def test_a_file_that_is_there_again_with_the_same_bytes_is_one(sandbox: Sandbox) -> None:
+    records = sandbox.unpack(tar(file("a", b"1"), file("b", b"2"), file("./a", b"1"), file("a", b"1")))
+    assert [record.path for record in records] == ["a", "b"]
+    assert sandbox.files == {"a": b"1", "b": b"2"}
+
+
+def test_the_last_of_many_copies_may_not_differ(sandbox: Sandbox) -> None:
+    sandbox.refusal(tar(file("a", b"1"), file("a", b"1"), file("a", b"2")), UnsafeArchiveError)
+
+
+def test_copies_count_among_the_unpacked_bytes(sandbox: Sandbox) -> None:
+    archive = tar(*(file("a", b"x" * 600) for _ in range(3)))
+    sandbox.refusal(archive, UnsafeArchiveError, Limits(unpacked_bytes=1500))
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,8 @@ FILES = {
     "empty": b"",
 }
 # What FILES make. No release, machine or locale may change it.
-TAR_GZ = "1efdc8ba83153e524792785d0cfa5a21ae76ce1928a67c8d597efb9608ada090"
-TAR = "bb86286bc1aad7bdfd075a782e8e698ffc03cedaa2a3e1d0cc4fc5ab45605937"
+TAR_GZ = "732c1d83f996ab9558615e318dc9cd3bbe522d4f15fd5c30daa10a47c91346d7"
+TAR = "04594aaf05adf72445007f3dccf9621a9fcc8ecbc8c464667774ebae1fc2d802"
 
 
 @pytest.fixture
@@ -61,6 +61,18 @@ def test_the_bytes_are_these_for_ever(model: Path, tmp_path: Path, compress: boo
     assert made == PackedArchive(len(content), hashlib.sha256(content).hexdigest())
     assert made.sha256 == sha256
     assert made.size_bytes == archive_size_bytes(Tree.read(model, Limits()), compress=compress)
+
+
+def test_what_a_look_at_the_model_needs_comes_first(model: Path, tmp_path: Path) -> None:
+    for name in ("keras_metadata.pb", "fingerprint.pb", "variables/variables.index", "variables/a", "a/b"):
+        models.write_tree(model, {name: b"x"})
+    packed(model, tmp_path / "archive")
+    with tarfile.open(tmp_path / "archive") as archive:
+        names = [one.name for one in archive]
+    first = ["saved_model.pb", "fingerprint.pb", "keras_metadata.pb", "variables"]
+    first = [name for name in first if f"./{name}" in names]
+    assert names[: len(first) + 2] == [".", *(f"./{name}" for name in first), "./variables/variables.index"]
+    assert {"./variables/a", "./a/b"} <= set(names[len(first) + 2 :])
 
 
 def test_times_modes_and_the_order_of_creation_change_nothing(model: Path, tmp_path: Path) -> None:
