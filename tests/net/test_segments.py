@@ -388,6 +388,9 @@ def test_what_was_written_is_known_to_the_next_after_a_kill(tmp_path: Path) -> N
     if child == 0:
         spool = spooled(tmp_path / "part", segment_bytes=2 << 20)
         spool.write(spool.segments[1], BODY[2 << 20 : 4 << 20])
+        journal = tmp_path / "part.journal"
+        while len(journal.read_bytes().splitlines()) < 2:  # Noted once it is synced, on another thread.
+            pass
         spool.write(spool.segments[0], BODY[: 1 << 10])
         os.kill(os.getpid(), 9)
     os.waitpid(child, 0)
