@@ -81,8 +81,9 @@ def _pieces(
             value is not None and one.misfit(value) is None for one, value in zip(wanted, piece, strict=True)
         ):
             end = start + len(wanted) - 1
-            yield f"{name}/{start}" + (f"-{end}" if end > start else ""), tuple(
-                key for key in keys[start : end + 1] if key is not None
+            yield (
+                f"{name}/{start}" + (f"-{end}" if end > start else ""),
+                tuple(key for key in keys[start : end + 1] if key is not None),
             )
 
 
