@@ -207,7 +207,7 @@ class _FinetuneExport:
             durability=self.settings.durability,
         ) as staged:
             size = Tree.read(model, Limits()).size_bytes
-            # What is trained is kept beside the export until that is there; what is saved again is written twice.
+            # What is trained is kept beside the export; what is saved again is written twice.
             is_twice = self.options.train is not None or self.options.method is Method.RESAVE
             copies = 1 + is_twice + self._is_archive
             require_room(staged.parent, copies * size, str(self.placement.place), "name another place")

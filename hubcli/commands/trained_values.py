@@ -114,14 +114,13 @@ class KeptValues:
 
     def _keep(self, values: TrainedValues) -> None:
         self._is_finished = values.is_finished
-        failed = []
+        failed: list[str] = []
         # Asked for here: looking for it writes a file into each candidate.
         for folder in (*self._folders, Path(tempfile.gettempdir())):
-            try:
+            with _noting(folder, failed):
                 self.path = self._written(folder, values)
+            if self.path is not None:
                 return
-            except OSError as error:
-                failed.append(f"{folder}: {error.strerror or error}")
         self._on_note(f"The trained values can't be kept ({'; '.join(failed)})")
 
     def _written(self, folder: Path, values: TrainedValues) -> Path:
@@ -143,13 +142,26 @@ class KeptValues:
         """Renames the directory to the first name that is free: nothing that is there is replaced."""
         for number in range(1, _MAX_NAMES):
             place = folder / (self._name if number == 1 else f"{self._name}-{number}")
-            if os.path.lexists(place):
-                continue
-            try:
-                hidden.rename(place)
-            except OSError as error:
-                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-                    raise
-            else:
+            if not os.path.lexists(place) and _renamed(hidden, place):
                 return place
         raise OSError(f"no name is free for {self._name}")
+
+
+@contextmanager
+def _noting(folder: Path, failed: list[str]) -> Iterator[None]:
+    """Adds to `failed` why the folder can't be written."""
+    try:
+        yield
+    except OSError as error:
+        failed.append(f"{folder}: {error.strerror or error}")
+
+
+def _renamed(hidden: Path, place: Path) -> bool:
+    """Whether the directory has the name now; not where somebody else took it."""
+    try:
+        hidden.rename(place)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise
+        return False
+    return True

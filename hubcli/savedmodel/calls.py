@@ -37,12 +37,13 @@ def lost_calls(source: Function, result: Function) -> tuple[str, ...]:
         is_equal = same == (result.python_signature, set(map(_trace, result.variants)))
         return () if is_equal else (source.python_signature,)
     reached = {_reached(theirs, _call(one), one) for one in result.variants} - {None}
-    lost = {
-        _text(source.path, call): None
-        for variant in source.variants
-        for call in _calls(ours, variant)
-        if _reached(theirs, call, variant) not in reached
-    }
+    lost: dict[str, None] = {}
+    for variant in source.variants:
+        there = _reached(theirs, _call(variant), variant)
+        for call in _calls(ours, variant):
+            # Another default may lead to another trace, which is there as well.
+            if there not in reached or _reached(theirs, call, variant) != there:
+                lost[_text(source.path, call)] = None
     return tuple(lost)
 
 

@@ -165,6 +165,7 @@ class ParameterList(NamedTuple):
 
     @classmethod
     def decode(cls, spec: Structure) -> ParameterList:
+        """The list in a named tuple of `inspect.FullArgSpec`'s fields; what isn't there is empty."""
         fields = dict(spec.items) if isinstance(spec, Fields) else {}
         args = _texts(fields.get("args"))
         if args[:1] == ("self",):

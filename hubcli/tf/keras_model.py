@@ -201,10 +201,8 @@ def _uses(model: Any, layer: Any) -> list[Any]:
 
 def _tensors_of(node: Any, side: str) -> Any:
     """What goes into the node or comes out of it: a tensor, or several in their structure."""
-    if side == "output":
-        found = node.outputs
-    else:
-        found = getattr(node, "keras_inputs", None) or node.input_tensors
+    inputs = getattr(node, "keras_inputs", None) or node.input_tensors
+    found = node.outputs if side == "output" else inputs
     return found[0] if isinstance(found, (list, tuple)) and len(found) == 1 else found
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from hubcli.errors import TensorFlowError
 from hubcli.formats.bundle import TABLE_KEYS, TABLE_VALUES
+from hubcli.quantity import plural
 from hubcli.savedmodel.info import SavedModelInfo
 from hubcli.tf.compare import Comparison, compare_models
 from hubcli.tf.importing import import_tensorflow
@@ -18,10 +19,10 @@ from hubcli.tf.messages import first_line
 from hubcli.tf.resave import ResaveReport, disk_errors, resave
 from hubcli.tf.strategies import Strategy
 from hubcli.tf.tables import fill_table, tables_of
-from hubcli.tf.trained_values import TrainedValues
+from hubcli.tf.trained_values import TrainedValues, saved_values
 from hubcli.tf.training import TrainingFunction, TrainingReport, TrainingWatch, train
 from hubcli.tf.user_code import own_directory
-from hubcli.tf.variables import live_variables
+from hubcli.tf.variables import live_variables, snapshot
 
 __all__ = ["Keep", "LiveModel", "TrainingJob"]
 
@@ -82,6 +83,7 @@ class LiveModel:
                 lists = OwnLists.of(obj)
                 restored = restore_lists(obj, info)
                 watch = TrainingWatch(obj, info, job.strategy.local_value)
+                _require_loaded_as_saved(watch, directory, name)
             try:
                 with job.strategy.scope():
                     report = train(obj, function, job.arguments, info, watch)
@@ -145,6 +147,30 @@ class LiveModel:
         """The object beside what was written to `saved`, loaded again. Raises TensorFlowError."""
         return compare_models(
             self.obj, load_model(saved, self.tags, name=f"the export of {self.name}"), self.info, saved
+        )
+
+
+def _require_loaded_as_saved(watch: TrainingWatch, directory: Path, name: str) -> None:
+    """Raises TensorFlowError for a model that gives what is to be trained other values whenever it is loaded.
+
+    No export of it would hold what a training left, which is told before one runs.
+    """
+    keys = {one.path: one.checkpoint_key for one in watch.info.variables if one.trainable and not one.is_slot}
+    there = {path: key for path, key in keys.items() if key is not None and path in watch.variables}
+    found = saved_values(directory, [*there.values()])
+    saved = {path: found[key] for path, key in there.items() if key in found}
+    states = snapshot(saved)
+    other = [
+        path
+        for path, value in saved.items()
+        if tuple(value.shape) == tuple(watch.variables[path].shape)
+        and states[path].sha256 != watch.values[path].sha256
+    ]
+    if other:
+        raise TensorFlowError(
+            f"{name} gives {plural(len(other), 'trainable variable')} other values than its file has "
+            f"whenever it is loaded ({', '.join(other[:3])}), so no export would hold what is trained",
+            hint="Save it without the initializer that does so (init_op in: hubcli inspect MODEL --json)",
         )
 
 

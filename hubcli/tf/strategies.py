@@ -58,9 +58,9 @@ class Strategy:
         return cls(value, value.num_replicas_in_sync, _is_chief(value.cluster_resolver))
 
     def local_value(self, variable: Any) -> Any:
-        """The variable, or this worker's own part of it: what several hold together takes all of them to read.
+        """The variable, or this worker's own part of it where several workers hold it together.
 
-        For values that are read after a failure, when the other workers don't read them.
+        For values that are read after a failure: reading the whole takes all workers.
         """
         resolver = getattr(self.value, "cluster_resolver", None)
         if resolver is None or resolver.task_type is None:

@@ -19,7 +19,7 @@ from hubcli.tf.messages import first_line
 from hubcli.tf.resave import disk_errors
 from hubcli.tf.tables import table_tensors
 
-__all__ = ["TrainedValues"]
+__all__ = ["TrainedValues", "saved_values"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class TrainedValues:
         missing = [key for key in paths.values() if key is not None and key not in tensors]
         # The training may have done anything to the source and to the tables.
         with suppress(Exception):
-            tensors |= _saved(source, missing) if missing else {}
+            tensors |= saved_values(source, missing) if missing else {}
         with suppress(Exception):
             tensors |= table_tensors(obj, info)
         return cls(tensors, is_finished)
@@ -83,6 +83,7 @@ def _value(variable: Any) -> Any | None:
     return None
 
 
-def _saved(source: Path, keys: list[str]) -> dict[str, Any]:
+def saved_values(source: Path, keys: list[str]) -> dict[str, Any]:
+    """What the SavedModel in the directory has under these checkpoint keys, as arrays."""
     reader = import_tensorflow().train.load_checkpoint(str(source / "variables" / "variables"))
     return {key: reader.get_tensor(key) for key in keys if reader.has_tensor(key)}
