@@ -431,7 +431,9 @@ def test_in_a_pipe_no_control_sequence_is_written(hubcli: Run) -> None:
 
 def require_whole_lines(svg: str) -> None:
     """No line of text is cut: each has its rectangle, and the picture goes on below the last."""
-    texts = re.findall(r'<text class="hubcli-r\d+" x="[\d.]+" y="([\d.]+)"[^>]*url\(#([\w-]+)\)">([^<]*)<', svg)
+    texts = re.findall(
+        r'<text class="hubcli-r\d+" x="[\d.]+" y="([\d.]+)"[^>]*url\(#([\w-]+)\)">([^<]*)<', svg
+    )
     visible = [(float(y), name) for y, name, text in texts if text.strip()]
     assert {name for _, name in visible} <= set(re.findall(r'<clipPath id="([\w-]+)"', svg))
     height = re.search(r'clip-terminal">\s*<rect[^>]* height="([\d.]+)"', svg)

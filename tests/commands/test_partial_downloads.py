@@ -150,7 +150,11 @@ def test_of_a_model_that_is_cached_the_download_goes_with_it(server: HubServer, 
 
 
 def test_doctor_counts_it_once(partial: str, settings: Settings) -> None:
-    (found,) = [check for check in doctor(DoctorOptions(cache_dir=settings.cache_root)).checks if check.name == "resumable"]
+    (found,) = [
+        check
+        for check in doctor(DoctorOptions(cache_dir=settings.cache_root)).checks
+        if check.name == "resumable"
+    ]
     assert found.value["count"] == 1  # type: ignore[index,call-overload]
 
 
