@@ -87,7 +87,7 @@ def test_every_kind_of_handle_has_a_mirror(
 
 @pytest.fixture
 def versions(hosted: str, nginx: tuple[str, Path], tmp_path: Path, settings: Settings) -> str:
-    """The address of a model without a version, of which there are 1, 2 and 10; the newest holds a file more."""
+    """The address of a model without a version, of which there are 1, 2 and 10."""
     for version in ("10", "2"):
         files = {**models.example_files(), "assets.extra/version": version.encode()}
         model = models.write_tree(tmp_path / version, files)
