@@ -127,7 +127,7 @@ def test_another_server_and_a_copied_tree_answer_alike(
     ]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_for_port(port, server)  # type: ignore[arg-type]
+        wait_for_port(port, server)
         url = f"http://127.0.0.1:{port}/maker/model"
         ran = hubcli("fetch", url, "--cache-dir", str(tmp_path / "other"))
         assert (Path(ran.stdout.strip()) / "assets.extra" / "version").read_text() == "10"
