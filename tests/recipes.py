@@ -20,6 +20,21 @@ def recipe(name: str) -> str:
     return found[1]
 
 
+@dataclass(frozen=True)
+class Block:
+    """A code block: its recipe's name, "" without one, its language, and what is in it."""
+
+    name: str
+    language: str
+    text: str
+
+
+def blocks() -> list[Block]:
+    """All code blocks of the README, in their order."""
+    pattern = r"(?:<!-- (?:recipe: |generated: )?([\w.-]+) -->\n)?```(\w+)\n(.+?)```"
+    return [Block(*found) for found in re.findall(pattern, README, re.DOTALL)]
+
+
 def run_shell(script: str, folder: Path, variables: Mapping[str, str]) -> str:
     """What the script prints; it stops at the first command that fails."""
     ran = subprocess.run(
@@ -57,8 +72,11 @@ class Image:
                 name, _, value = rest.partition("=")
                 self.variables[name] = f"{self.root}{value}" if value.startswith("/") else value
             elif instruction == "COPY":
-                source, target = rest.split()
-                shutil.copy(context / source, self.root / target)
+                pattern, target = rest.split()
+                sources = list(context.glob(pattern))
+                assert sources, pattern
+                for source in sources:
+                    shutil.copy(source, self.root / target)
             else:
                 assert instruction == "RUN", instruction
                 run_shell(rest, self.root, self.variables)

@@ -186,7 +186,7 @@ def test_the_python_lines_with_a_layer_run(
     assert code is not None
     names: dict[str, Any] = {}
     exec(code[1], names)
-    assert (tmp_path / "tuned" / "saved_model.pb").is_file()
+    assert (tmp_path / "mul-tuned" / "saved_model.pb").is_file()
     assert float(names["layer"].trainable_weights[0]) != 2.0
 
 

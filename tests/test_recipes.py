@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from tests import models
-from tests.recipes import ROOT, Image, recipe, run_shell
+from tests.recipes import ROOT, Block, Image, blocks, recipe, run_shell
 from tests.server import HubServer, Reply
 
 HANDLE = "https://tfhub.dev/google/nnlm-en-dim50/2"
@@ -44,26 +45,42 @@ def project(tmp_path: Path, variables: dict[str, str]) -> Path:
 
 @pytest.fixture(scope="module")
 def new_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The scripts of an empty environment of Python in which `pip install hubcli` gives this project."""
+    """The scripts of an empty environment of Python."""
     folder = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    (folder / "constraints.txt").write_text(f"hubcli @ {ROOT.as_uri()}\n")
     return folder / "bin"
+
+
+@pytest.fixture(scope="module")
+def wheel(new_environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that the README's command makes of this project."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = recipe("wheel").splitlines()[0]
+    assert command == ".venv/bin/pip wheel --no-deps --wheel-dir . ."
+    script = f"{new_environment}/pip wheel --no-deps --wheel-dir . {ROOT}"
+    run_shell(script, folder, {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"})
+    (made,) = folder.glob("hubcli-*.whl")
+    return made
 
 
 def in_environment(scripts: Path, variables: dict[str, str]) -> dict[str, str]:
     return {
         **variables,
         "PATH": os.pathsep.join((str(scripts), variables["PATH"])),
-        "PIP_CONSTRAINT": str(scripts.parent / "constraints.txt"),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     }
 
 
 @pytest.mark.slow
 def test_a_dockerfile_fills_the_cache_of_an_image(
-    project: Path, tmp_path: Path, variables: dict[str, str], new_environment: Path, server: HubServer
+    project: Path,
+    tmp_path: Path,
+    variables: dict[str, str],
+    new_environment: Path,
+    wheel: Path,
+    server: HubServer,
 ) -> None:
+    shutil.copy(wheel, project)
     image = Image(tmp_path / "image", in_environment(new_environment, variables))
     image.build(recipe("dockerfile"), project)
     assert re.fullmatch(r"python:(\d\.\d+)-slim", image.base)[1] in SUPPORTED  # type: ignore[index]
@@ -76,8 +93,9 @@ def test_a_dockerfile_fills_the_cache_of_an_image(
 
 @pytest.mark.slow
 def test_a_ci_job_fetches_what_is_locked_and_keeps_it_by_the_lock_file(
-    project: Path, variables: dict[str, str], new_environment: Path, server: HubServer
+    project: Path, variables: dict[str, str], new_environment: Path, wheel: Path, server: HubServer
 ) -> None:
+    shutil.copy(wheel, project)
     (project / "requirements.txt").write_text("pytest\n")
     (project / "test_model.py").write_text(
         f"import hubcli\n\ndef test_the_model_is_here():\n    assert hubcli.fetch({HANDLE!r}).was_cached\n"
@@ -156,6 +174,77 @@ def test_a_model_is_fine_tuned_and_shared(
     server.serve("/google/nnlm-en-dim50/2", Reply((tmp_path / "text.tar.gz").read_bytes()))
     (tmp_path / "train.py").write_text(recipe("train.py"))
     run_shell(recipe("fine-tune"), tmp_path, variables)
-    shared = tmp_path / "www" / "me" / "film-reviews" / "1"
-    server.serve("/me/film-reviews/1", Reply(shared.read_bytes()))
-    assert run_shell(f"hubcli fetch {server.url}/me/film-reviews/1", tmp_path, variables)
+    shared = tmp_path / "www" / "me" / "film-embedding" / "1"
+    server.serve("/me/film-embedding/1", Reply(shared.read_bytes()))
+    assert run_shell(f"hubcli fetch {server.url}/me/film-embedding/1", tmp_path, variables)
+
+
+SKIPPED = {
+    "install": "the gate runs it as it stands",
+    "test": "it runs this very suite",
+    "wheel": "a checkout's; tested with the Dockerfile and the CI job",
+    "dockerfile": "needs a container engine; tested by its instructions",
+    "workflow": "needs a runner; tested by its steps",
+}
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+def test_all_of_it_works_in_order_in_one_directory(
+    tmp_path: Path, variables: dict[str, str], server: HubServer
+) -> None:
+    from hubcli.commands.export import export
+    from tests.interop import hub_models
+
+    hub_models.save("text", tmp_path / "text")
+    export(str(tmp_path / "text"), tmp_path / "text.tar.gz")
+    server.serve("/google/nnlm-en-dim50/2", Reply((tmp_path / "text.tar.gz").read_bytes()))
+    here = tmp_path / "here"
+    here.mkdir()
+    # One shell's variables, as whoever types all of it has them: what one recipe exports, the next one finds.
+    variables = {**variables, "HOME": str(here), "XDG_DATA_HOME": str(here / "share"), "SHELL": "/bin/bash"}
+    ran = []
+    for block in blocks():
+        if block.name in SKIPPED:
+            continue
+        assert not re.search(r"^export ", block.text, re.MULTILINE)
+        before = snapshot(here)
+        follow(block, here, variables, tmp_path / "srv")
+        changed = {path for path, text in before.items() if snapshot(here).get(path) != text}
+        assert {
+            path for path in changed if path.parts[0] in ("tuned", "www", "train.py", "mul-tuned")
+        } == set()
+        ran.append(block.name or block.language)
+    assert ran == [
+        *("lock", "connected", "air-gapped", "train.py", "fine-tune", "shared-cache"),
+        *("crontab", "console", "python"),
+    ]
+    shared = here / "www" / "me" / "film-embedding"
+    server.serve("/me/film-embedding/1", Reply((shared / "1").read_bytes()))
+    assert run_shell(f"hubcli fetch {server.url}/me/film-embedding/1", here, variables)
+    assert (shared / "index.html").read_bytes() == (shared / "1").read_bytes()
+    assert (here / "mul-tuned" / "saved_model.pb").is_file()
+
+
+def follow(block: Block, here: Path, variables: dict[str, str], srv: Path) -> None:
+    """Does what a reader does with the block: saves a named file, runs the rest."""
+    text = block.text.replace("/srv/models", str(srv / "models"))
+    if block.name.endswith(".py"):
+        (here / block.name).write_text(text)
+    elif block.language == "sh":
+        run_shell(text, here, variables)
+    elif block.language == "crontab":
+        run_shell(text.split(maxsplit=5)[5], here, variables)
+    elif block.language == "console":
+        typed = [line[2:].partition("  #")[0] for line in text.splitlines() if line.startswith("$ ")]
+        for line in typed:
+            if "<TAB>" not in line:
+                run_shell(line.replace("--install-completion", "--install-completion bash"), here, variables)
+    else:
+        assert block.language == "python"
+        run_shell(f"python - <<'EOF'\n{text}EOF", here, variables)
+
+
+def snapshot(folder: Path) -> dict[Path, bytes]:
+    found = (path for path in folder.rglob("*") if path.is_file() and "cache" not in str(path))
+    return {path.relative_to(folder): path.read_bytes() for path in found}

@@ -107,7 +107,8 @@ def _require_tar(head: bytes) -> None:
         what = "a TF Lite model"
     raise UnsafeArchiveError(
         f"This is no tar archive (gzip, bzip2, xz or plain), but {what}",
-        hint="Check the address: it must answer with the archive itself, not with a page about it.",
+        hint="Check the address: it must answer with the archive itself, not with a page about it. "
+        "On a static host a handle needs its version.",
     )
 
 

@@ -139,7 +139,7 @@ def partial_downloads(items: Iterable[PlannedItem]) -> frozenset[str]:
 
 
 def count_leftovers(items: Iterable[PlannedItem]) -> int:
-    """How many leftovers the items are: a partial download counts once, with its journal and its descriptor."""
+    """How many leftovers the items are: a partial download, with its journal and descriptor, counts once."""
     listed = tuple(item for item in items if item.is_leftover)
     partial = partial_downloads(listed)
     others = [item for item in listed if not (item.is_of_partial and item.key in partial)]

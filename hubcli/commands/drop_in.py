@@ -100,9 +100,10 @@ def _as_one_of(error: HubcliError, bases: _Bases) -> HubcliError:
 
 def _restored(kind: type[HubcliError], bases: _Bases, state: dict[str, Any]) -> HubcliError:
     """The error of that class and these bases; what pickle makes one from again."""
-    combined: Any = _combined(kind, bases)
+    key: Any = kind  # mypy takes no class for hashable.
+    combined: Any = _combined(key, bases)
     # By the base that lays out the memory, which needn't be the first that has a `__new__`.
-    error: HubcliError = getattr(combined, "__base__").__new__(combined)  # noqa: B009 - mypy reads it unbound
+    error: HubcliError = combined.__base__.__new__(combined)
     error.args = (state["message"],)
     if isinstance(error, URLError):
         error.reason = state["message"]

@@ -22,6 +22,7 @@ from hubcli.commands.destination import require_free, staged_output
 from hubcli.commands.fetch import fetch
 from hubcli.commands.layouts import ExportFormat, Layout
 from hubcli.commands.listener import Listener
+from hubcli.commands.newest import publish_newest
 from hubcli.commands.placement import Placement
 from hubcli.commands.targets import Target
 from hubcli.commands.unpacked import unpack_archive
@@ -185,6 +186,7 @@ class _Export:
                 raise TruncatedError(
                     f"{self.target.name} changed while it was exported", hint="Once it stays as it is: again."
                 )
+        self._publish_newest()
         return self._result(tree, packed)
 
     def _export_made(self, make: Callable[[Path], None]) -> ExportResult:
@@ -195,7 +197,15 @@ class _Export:
             make(model)
             tree = self._checked(model)
             packed = self._write(tree, staged) if is_archive else None
+        self._publish_newest()
         return self._result(tree, packed)
+
+    def _publish_newest(self) -> None:
+        """In a tree of a TF Hub host, lets a handle without a version mean the newest one."""
+        if self.placement.layout is Layout.HUB:
+            problem = publish_newest(self.place.parent)
+            if problem is not None:
+                self.listener.note(problem)
 
     def _staged(self) -> AbstractContextManager[Path]:
         return staged_output(

@@ -16,7 +16,7 @@ class Listener:
         """Bytes begin to come from `source`, which announced `size_bytes` if it knows."""
 
     def resumed(self, size_bytes: int) -> None:
-        """So many bytes of it are on the disk from before: `received` counts them, and no network brings them."""
+        """So many bytes of it are on the disk from before; `received` counts them too."""
 
     def received(self, size_bytes: int) -> None:
         """So many more bytes of the archive have come."""

@@ -190,11 +190,9 @@ def _error_of_status(response: httpx.Response) -> HubcliError:
     status, host = response.status_code, response.url.host
     said = answer_text(str(response.url), status)
     if status in (404, 410):
-        return NotFoundError(said, hint=_hint_for_missing(host))
+        return NotFoundError(said, hint=_hint_for_missing(host, response.url.path))
     if status in (401, 403):
-        return AuthenticationError(
-            said, hint=f"The host asks for credentials: put an entry for {host} into ~/.netrc."
-        )
+        return AuthenticationError(said, hint=_hint_for_refused(response))
     if status in _BUSY or status >= 500:
         error = NetworkError(said, hint="The server has a problem of its own. Try again later.")
         return error.transient(_retry_after_s(response))
@@ -216,12 +214,31 @@ def _retry_after_s(response: httpx.Response) -> float | None:
         return None
 
 
-def _hint_for_missing(host: str) -> str:
+def _hint_for_refused(response: httpx.Response) -> str:
+    host, had_credentials = response.url.host, "authorization" in response.request.headers
+    if had_credentials:
+        return f"The host refuses the credentials for {host}: check those of ~/.netrc, or of the address."
+    credentials = f"put an entry for {host} into ~/.netrc."
+    if response.status_code == 401:
+        return f"The host asks for credentials: {credentials}"
+    # Static hosts say so of a directory without an index file, which they redirect to its "/".
+    if response.url.path.endswith("/"):
+        return (
+            "A static host says so of a directory: name the version of the model, such as HANDLE/1, or "
+            f"publish what a handle without one needs: hubcli export --layout hub. Else {credentials}"
+        )
+    return f"Check the path: some hosts say so of what isn't there. If it is private, {credentials}"
+
+
+def _hint_for_missing(host: str, path: str) -> str:
     if host == "tfhub.dev":
         return (
             "Models that had not moved to Kaggle were removed from tfhub.dev in March 2024. "
             "Search for it on https://www.kaggle.com/models."
         )
+    last = path.rstrip("/").rpartition("/")[2]
+    if not (last.isascii() and last.isdecimal()) and "." not in last:
+        return "Check the spelling of the handle, and name its version, such as HANDLE/1."
     return "Check the spelling and the version of the handle."
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.policy import Policy
-from hubcli.commands.doctor import doctor
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.gc import gc
 from hubcli.commands.listener import Listener
@@ -149,13 +148,11 @@ def test_of_a_model_that_is_cached_the_download_goes_with_it(server: HubServer, 
     assert not any("part" in name for name in names(settings))
 
 
-def test_doctor_counts_it_once(partial: str, settings: Settings) -> None:
-    (found,) = [
-        check
-        for check in doctor(DoctorOptions(cache_dir=settings.cache_root)).checks
-        if check.name == "resumable"
-    ]
-    assert found.value["count"] == 1  # type: ignore[index,call-overload]
+def test_doctor_counts_it_once(partial: str, hubcli: Run) -> None:
+    checks = json.loads(hubcli("doctor", "--json").stdout)["checks"]
+    (found,) = [check for check in checks if check["name"] == "resumable"]
+    assert found["value"]["count"] == 1
+    assert not [check for check in checks if check["name"] == "leftovers"]
 
 
 def test_the_cache_of_an_unmounted_disk_keeps_its_record(

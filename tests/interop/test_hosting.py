@@ -16,6 +16,7 @@ from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.settings import Settings
 from tests import models
 from tests.corpus import corpus_model
+from tests.interop.test_nginx import free_port, wait_for_port
 from tests.interop.test_nginx import nginx as nginx
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -82,6 +83,75 @@ def test_every_kind_of_handle_has_a_mirror(
     ran = hubcli("fetch", handle, "--mirror", f"{prefix}={url}", "--cache-dir", str(tmp_path / "other"))
     assert ran.returncode == 0, ran.stderr
     assert models.tree_files(Path(ran.stdout.strip())) == models.example_files()
+
+
+@pytest.fixture
+def versions(hosted: str, nginx: tuple[str, Path], tmp_path: Path, settings: Settings) -> str:
+    """The address of a model without a version, of which there are 1, 2 and 10."""
+    for version in ("10", "2"):
+        files = {**models.example_files(), "assets.extra/version": version.encode()}
+        model = models.write_tree(tmp_path / version, files)
+        options = ExportOptions(layout=Layout.HUB, name="maker/model", version=version)
+        export(str(model), nginx[1], settings, options)
+    return hosted.removesuffix("/1")
+
+
+def test_a_handle_without_a_version_is_the_newest_one(versions: str, tmp_path: Path, hubcli: Run) -> None:
+    ran = hubcli("fetch", versions, "--cache-dir", str(tmp_path / "other"))
+    assert ran.returncode == 0, ran.stderr
+    assert (Path(ran.stdout.strip()) / "assets.extra" / "version").read_text() == "10"
+
+
+@pytest.mark.tensorflow
+def test_hub_load_reads_the_newest_one_too(versions: str, tmp_path: Path) -> None:
+    loaded = tensorflow(LOAD, versions, cache=tmp_path / "theirs")
+    assert loaded.stdout.split() == ["42.0"], loaded.stderr
+    (version,) = tmp_path.glob("theirs/*/assets.extra/version")
+    assert version.read_text() == "10"
+
+
+def test_another_server_and_a_copied_tree_answer_alike(
+    versions: str, nginx: tuple[str, Path], tmp_path: Path, hubcli: Run
+) -> None:
+    copied, port = tmp_path / "copied", free_port()
+    shutil.copytree(nginx[1], copied)  # Links are followed, as by an upload.
+    command = [
+        sys.executable,
+        "-m",
+        "http.server",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--directory",
+        str(copied),
+    ]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for_port(port, server)
+        url = f"http://127.0.0.1:{port}/maker/model"
+        ran = hubcli("fetch", url, "--cache-dir", str(tmp_path / "other"))
+        assert (Path(ran.stdout.strip()) / "assets.extra" / "version").read_text() == "10"
+        (
+            copied / "maker" / "model" / "index.html"
+        ).unlink()  # As 0.1.0 wrote it: the server lists the directory.
+        ran = hubcli("fetch", f"{url}?again=1", "--cache-dir", str(tmp_path / "other"))
+        assert "On a static host a handle needs its version." in ran.stderr
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def test_a_tree_without_an_index_is_told_by_the_hint(
+    versions: str, nginx: tuple[str, Path], tmp_path: Path, hubcli: Run
+) -> None:
+    (nginx[1] / "maker" / "model" / "index.html").unlink()
+    ran = hubcli("fetch", versions, "--cache-dir", str(tmp_path / "other"))
+    assert ran.returncode == 5
+    assert "/maker/model/?tf-hub-format=compressed answers 403 Forbidden" in ran.stderr
+    assert "A static host says so of a directory: name the version of the model" in ran.stderr
+    ran = hubcli("fetch", f"{versions}-absent", "--cache-dir", str(tmp_path / "other"))
+    assert ran.returncode == 4
+    assert "name its version, such as HANDLE/1" in ran.stderr
 
 
 @pytest.mark.tensorflow

@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from hubcli.cli.output import Output
-from hubcli.errors import AuthenticationError, NetworkError, NotFoundError
+from hubcli.errors import AuthenticationError, HubcliError, NetworkError, NotFoundError
 from hubcli.net.download import DownloadOptions, open_download
 from tests.server import HubServer, Reply
 
@@ -121,6 +121,38 @@ def test_a_refusal_is_an_authentication_error(status: int, server: HubServer) ->
     with pytest.raises(AuthenticationError, match=f"answers {status}") as caught:
         download(server.serve("/m", Reply(status=status)))
     assert caught.value.exit_status == 5
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "hint"),
+    [
+        ("/me/model/1", 401, "The host asks for credentials: put an entry for 127.0.0.1 into ~/.netrc."),
+        (
+            "/me/model/1",
+            403,
+            "Check the path: some hosts say so of what isn't there. If it is private, put an",
+        ),
+        ("/me/model/", 403, "A static host says so of a directory: name the version of the model, such as"),
+        ("/me/model", 404, "Check the spelling of the handle, and name its version, such as HANDLE/1."),
+        ("/me/model/1", 404, "Check the spelling and the version of the handle."),
+        ("/me/model.tar.gz", 404, "Check the spelling and the version of the handle."),
+    ],
+)
+def test_the_hint_fits_the_address_and_the_status(
+    path: str, status: int, hint: str, server: HubServer
+) -> None:
+    with pytest.raises(HubcliError) as caught:
+        download(server.serve(path, Reply(status=status)))
+    assert caught.value.hint.startswith(hint)
+    assert caught.value.http_status == status
+
+
+def test_credentials_that_are_refused_are_not_asked_for(server: HubServer) -> None:
+    url = server.serve("/me/model/1", Reply(status=403)).replace("http://", "http://me:pw@")
+    with pytest.raises(AuthenticationError) as caught:
+        download(url)
+    assert caught.value.hint.startswith("The host refuses the credentials for 127.0.0.1")
+    assert "pw" not in caught.value.hint
 
 
 def test_a_404_names_the_address_without_secrets(server: HubServer) -> None:
