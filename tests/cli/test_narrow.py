@@ -55,7 +55,8 @@ def test_tables_become_lines_of_their_own(cache: Path) -> None:
     hubcli_entry(cache, LONG, shard_bytes=1_000_000, fetched_at_s=time.time() - 40 * 86400)
     hubcli_entry(cache, ELMO, pinned=True)
     gut(hubcli_entry(cache, "https://tfhub.dev/google/gutted/1"))
-    for line in (["ls"], ["gc", "--older-than", "1d", "--dry-run"], ["fetch", "--dry-run", LONG, ELMO]):
+    dry_run = ["fetch", "--dry-run", "--no-progress", LONG, ELMO]
+    for line in (["ls"], ["gc", "--older-than", "1d", "--dry-run"], dry_run):
         command = [sys.executable, "-m", "hubcli", *line, "--cache-dir", str(cache)]
         _, screen = run_on_terminal(command, os.environ, columns=40)
         bare = re.sub("\x1b\\[[0-9;]*m", "", screen)
