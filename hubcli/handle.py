@@ -46,6 +46,7 @@ _TFHUB_SITE = "https://tfhub.dev"
 _MISTYPED_SCHEME = re.compile(
     r"(?:h?t?tps?|htt?ps?|hhtps?)(?::/?|//)((?:[a-z0-9-]+\.)+[a-z]+/\S+)", re.IGNORECASE
 )
+_USER_INFO = re.compile(r"^.*:.*@", re.DOTALL)
 _CN_HOST = "hub.tensorflow.google.cn"
 _CN_ARCHIVE = "https://gcs.tensorflow.google.cn/tfhub-modules/{name}.tar.gz"
 
@@ -160,7 +161,8 @@ def _shown(text: str) -> str:
     """The text without secrets, also where a URL lost its scheme."""
     if "://" in text or text.startswith(("/", ".", "~")):
         return printed_url(text)
-    return printed_url(f"//{text}").removeprefix("//")
+    # A slash that is missing makes no password less of a secret.
+    return printed_url(f"//{_USER_INFO.sub('', text)}").removeprefix("//")
 
 
 def _refuse(text: str, what: str, hint: str = ACCEPTED) -> HandleError:

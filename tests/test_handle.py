@@ -646,3 +646,52 @@ def test_the_aliases_stand_for_the_same_model(text: str) -> None:
 
 def _sha1(text: str) -> str:
     return hashlib.sha1(text.encode()).hexdigest()
+
+
+# --- What was probably meant
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("google/nnlm-en-dim50/2", "https://tfhub.dev/google/nnlm-en-dim50/2"),
+        ("google/nnlm-en-dim50/2/", "https://tfhub.dev/google/nnlm-en-dim50/2"),
+        ("google/nnlm-en-dim50/2?tf-hub-format=compressed", "https://tfhub.dev/google/nnlm-en-dim50/2"),
+        ("google/nnlm-en-dim50@2", "https://tfhub.dev/google/nnlm-en-dim50/2"),
+        ("google/nnlm-en-dim50", "https://tfhub.dev/google/nnlm-en-dim50"),
+        (
+            "google/imagenet/mobilenet_v2/classification/5",
+            "https://tfhub.dev/google/imagenet/mobilenet_v2/classification/5",
+        ),
+        ("tensorflow/efficientdet/d0/1", "https://tfhub.dev/tensorflow/efficientdet/d0/1"),
+        ("a/b/c/d/e/2", "https://tfhub.dev/a/b/c/d/e/2"),
+        ("models/google/nnlm/tensorFlow2/x/1", "https://www.kaggle.com/models/google/nnlm/tensorFlow2/x/1"),
+        ("https:/tfhub.dev/google/elmo/3", "https://tfhub.dev/google/elmo/3"),
+        ("https//tfhub.dev/google/elmo/3", "https://tfhub.dev/google/elmo/3"),
+        ("htps://tfhub.dev/google/elmo/3", "https://tfhub.dev/google/elmo/3"),
+        ("tfhub.dev/google/elmo/3", "https://tfhub.dev/google/elmo/3"),
+    ],
+)
+def test_a_near_miss_is_told_the_address_that_was_meant(text: str, address: str) -> None:
+    with pytest.raises(HandleError) as refused:
+        Handle.parse(text)
+
+    assert refused.value.hint.startswith(f"Did you mean {address} ?")
+
+
+@pytest.mark.parametrize("text", ["a/b/c", "elmo", "google/nnlm/pytorch/x/1", "x/y.tar.gz", "-/-/2", "a//2"])
+def test_what_is_near_to_no_address_gets_no_suggestion(text: str) -> None:
+    with pytest.raises(HandleError) as refused:
+        Handle.parse(text)
+
+    assert "Did you mean" not in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "text", ["me:hunter2@host/x/1", "hunter2@host/x/1", "https:/me:hunter2@host.example/x"]
+)
+def test_no_suggestion_tells_a_secret(text: str) -> None:
+    with pytest.raises(HandleError) as refused:
+        Handle.parse(text)
+
+    assert "hunter2" not in refused.value.message + refused.value.hint

@@ -137,6 +137,55 @@ def test_no_colour_by_flag_or_variable(environment: dict[str, str], flag: bool, 
     assert Settings.read(environment, no_color=flag).no_color is no_color
 
 
+@pytest.mark.parametrize(
+    ("environment", "option", "color"),
+    [
+        ({}, None, "auto"),
+        ({}, "always", "always"),
+        ({"NO_COLOR": "1"}, "always", "always"),
+        ({"FORCE_COLOR": "1", "CLICOLOR_FORCE": "1"}, "never", "never"),
+        ({"NO_COLOR": "1"}, "auto", "auto"),
+        ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, None, "never"),
+        ({"FORCE_COLOR": "1", "TERM": "dumb"}, None, "always"),
+        ({"FORCE_COLOR": "3"}, None, "always"),
+        ({"FORCE_COLOR": "0"}, None, "auto"),
+        ({"FORCE_COLOR": ""}, None, "auto"),
+        ({"CLICOLOR_FORCE": "1", "CLICOLOR": "0"}, None, "always"),
+        ({"CLICOLOR_FORCE": "0"}, None, "auto"),
+        ({"CLICOLOR": "0"}, None, "never"),
+        ({"CLICOLOR": "1"}, None, "auto"),
+    ],
+)
+def test_colours_by_option_then_by_variable(
+    environment: dict[str, str], option: str | None, color: str
+) -> None:
+    assert Settings.read(environment, color=option).color == color
+
+
+def test_another_word_for_colours_or_two_that_contradict_are_refused() -> None:
+    with pytest.raises(
+        UsageError, match="--color is 'nevr', not one of auto, always, never. Did you mean 'never'"
+    ):
+        Settings.read({}, color="nevr")
+    with pytest.raises(UsageError, match="--no-color contradicts --color always"):
+        Settings.read({}, color="always", no_color=True)
+    assert Settings.read({}, color="never", no_color=True).color == "never"
+
+
+@pytest.mark.parametrize(
+    ("environment", "flag", "progress"),
+    [
+        ({}, False, True),
+        ({}, True, False),
+        ({"HUBCLI_NO_PROGRESS": "1"}, False, False),
+        ({"HUBCLI_NO_PROGRESS": "0"}, False, True),
+        ({"HUBCLI_NO_PROGRESS": "0"}, True, False),
+    ],
+)
+def test_no_progress_by_flag_or_variable(environment: dict[str, str], flag: bool, progress: bool) -> None:
+    assert Settings.read(environment, no_progress=flag).progress is progress
+
+
 def _mirrored(url: str, *mirrors: str, environment: str = "") -> str:
     return Settings.read({"HUBCLI_MIRRORS": environment}, mirrors=mirrors).mirrored(url)
 

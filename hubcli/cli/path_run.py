@@ -27,13 +27,7 @@ class PathRun:
     def show(self, targets: Sequence[str]) -> int:
         """Prints a path for each, or that of the cache without any; the first failure's status, or 0."""
         for target in targets:
-            try:
-                self.paths += self._paths_of(target)
-            except HubcliError as error:
-                if self.debug:
-                    traceback.print_exception(error)
-                self.errors.append((target, error))
-                self.output.error(error)
+            self._look_up(target)
         root = str(self.settings.cache_root)
         if self.output.as_json:
             told = errors_document(self.errors)
@@ -41,6 +35,15 @@ class PathRun:
         elif self.paths or not targets:
             self.output.payload("\n".join(self.paths or [root]))
         return int(self.errors[0][1].exit_status) if self.errors else 0
+
+    def _look_up(self, target: str) -> None:
+        try:
+            self.paths += self._paths_of(target)
+        except HubcliError as error:
+            if self.debug:
+                traceback.print_exception(error)
+            self.errors.append((target, error))
+            self.output.error(error)
 
     def _paths_of(self, target: str) -> list[str]:
         is_glob = any(character in target for character in "*[") or target.endswith("?")

@@ -6,7 +6,7 @@ import io
 import re
 import shutil
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +20,8 @@ __all__ = ["Column", "Style", "render_table"]
 # rich lays out some 5,000 rows a second: beyond this a person scrolls or greps.
 _MAX_STYLED_ROWS = 500
 _ANY_WIDTH = 100_000
+# Below it a column for handles has no room beside others.
+_NARROW = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ _WEIGHTS = {"bold": "1", "dim": "2"}
 
 def render_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], style: Style) -> str:
     """The table as text, laid out for where it goes."""
+    if style.width is not None and style.width < _NARROW and any(column.stretches for column in columns):
+        return "\n".join(line for cells in rows for line in _stacked(columns, cells, style))
     if (style.is_styled or style.width is not None) and len(rows) <= _MAX_STYLED_ROWS:
         return _laid_out(columns, rows, style)
     return _plain(columns, rows)
@@ -99,6 +103,41 @@ def _plain(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
     )
     line = form.format
     return "\n".join([line(*cells).rstrip() for cells in titled])
+
+
+def _stacked(columns: Sequence[Column], cells: Sequence[str], style: Style) -> Iterator[str]:
+    """The row on lines of its own: what stretches, and below it the rest; a number tells its title."""
+    assert style.width is not None
+    told = []
+    for column, text in zip(columns, cells, strict=True):
+        if column.stretches:
+            yield from _broken(text, style.width)
+        elif text != "-" and style.width >= column.min_width:
+            shown = text.partition(": ")[0]
+            title = f"{column.title.lower()} " if column.right and column.title != "SIZE" else ""
+            word = re.split(r"\W", shown, maxsplit=1)[0]
+            told.append((f"{title}{shown}", column.styles.get(word, "")))
+    # Colours take no room on the line.
+    for line in textwrap.wrap("  ".join(text.replace(" ", "\xa0") for text, _ in told), style.width - 2):
+        yield "  " + _painted(line.replace("\xa0", " "), told, style)
+
+
+def _painted(line: str, told: Sequence[tuple[str, str]], style: Style) -> str:
+    for text, name in told:
+        if name and text in line:
+            return line.replace(text, style.paint(text, name))
+    return line
+
+
+def _broken(text: str, width: int) -> Iterator[str]:
+    """The text in lines that fit, broken behind a slash where there is one; further ones hang."""
+    indent = ""
+    while len(text) > width - len(indent):
+        room = width - len(indent)
+        end = text.rfind("/", 1, room) + 1 or room
+        yield indent + text[:end]
+        text, indent = text[end:], "    "
+    yield indent + text
 
 
 def _laid_out(columns: Sequence[Column], rows: Sequence[Sequence[str]], style: Style) -> str:

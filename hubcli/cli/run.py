@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
+from shutil import get_terminal_size
 
 from hubcli.cli.help_output import help_output
 from hubcli.cli.interrupts import turn_signals_into_interrupts
@@ -17,6 +18,7 @@ __all__ = ["run"]
 
 _SHELL_OPTIONS = ("--install-completion", "--show-completion")
 _HELP = ("-h", "--help")
+_NARROW = 60  # columns, of which the help in panels needs more
 
 
 def run(argv: Sequence[str]) -> int:
@@ -47,9 +49,18 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
+    from hubcli.cli.app import COMMANDS
+
     argv = _without_help_command(argv)
     if argv and not set(_HELP) & set(argv):
         return _run_app(argv)
+    columns = get_terminal_size().columns
+    name = next((word for word in argv if word[:1] != "-"), "")
+    if columns < _NARROW and (not name or name in COMMANDS):
+        from hubcli.cli.narrow_help import narrow_help
+
+        Output().payload(narrow_help(name, columns))
+        return int(ExitStatus.DONE if argv else ExitStatus.USAGE)
     with _help_colored(_colors_output(argv)):
         return _run_app(argv)
 

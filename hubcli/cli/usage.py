@@ -103,7 +103,7 @@ def usage_error(error: typer.TyperException, argv: Sequence[str]) -> UsageError:
 
 
 def _meant_command(word: str, argv: Sequence[str]) -> str | None:
-    """What the unknown command is here: by its name in other tools, with the word behind a group of theirs."""
+    """What the unknown command is here, by its name in other tools; of a group, by the word behind it."""
     name = word.lower()
     words = [one.lower() for one in argv if one[:1] != "-"]
     behind = words[words.index(name) + 1 :] if name in words else []

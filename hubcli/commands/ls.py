@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hubcli.cache.catalog import Catalog, CatalogRow, EntryState, read_catalog
-from hubcli.cache.entry import UseSource
+from hubcli.cache.entry import Entry, UseSource
 from hubcli.commands.patterns import Pattern
 from hubcli.errors import BrokenModelError, NotFoundError, UsageError
+from hubcli.formats.files import MAIN_FILES
 from hubcli.quantity import parse_duration_s, parse_size_bytes
 from hubcli.settings import Settings
 from hubcli.spelling import did_you_mean
@@ -256,8 +257,7 @@ def cached_path(target: str, settings: Settings | None = None) -> Path:
 
     Raises NotFoundError where it isn't cached, or is incomplete; HandleError, CacheError.
     """
-    from hubcli.commands.cached import problem_of  # Not for a listing.
-    from hubcli.commands.targets import Target
+    from hubcli.commands.targets import Target  # Not for a listing.
     from hubcli.handle import Handle, HandleKind
 
     settings = settings or Settings.read()
@@ -271,9 +271,17 @@ def cached_path(target: str, settings: Settings | None = None) -> Path:
         is_path = found.handle is not None and found.handle.kind is HandleKind.PATH
         hint = "A local directory is its own place." if is_path else f"Run: hubcli fetch {found.name}"
         raise NotFoundError(f"Not in the cache: {found.name}", hint=hint)
-    problem = problem_of(entry)
+    problem = _incomplete(entry)
     if problem is not None:
         raise NotFoundError(
             f"Incomplete in the cache: {found.name}: {problem}", hint=f"Run: hubcli fetch {found.name}"
         )
     return entry.path
+
+
+def _incomplete(entry: Entry) -> str | None:
+    """What is missing, as far as a listing looks: it opens no file of the model."""
+    if entry.manifest is not None:
+        return entry.difference()
+    has_main = any((entry.path / name).is_file() for name in MAIN_FILES)
+    return None if has_main else f"{MAIN_FILES[0]} is missing"

@@ -350,7 +350,7 @@ def _layouts() -> Iterator[Any]:
                 yield pytest.param(*case)
 
 
-@pytest.mark.parametrize(("name", "layout", "columns"), _layouts())
+@pytest.mark.parametrize(("name", "layout", "columns"), list(_layouts()))
 def test_no_line_is_longer_than_the_terminal(name: str, layout: str, columns: int) -> None:
     lines = screen_of([str(corpus_model(name)), *_LAYOUTS[layout]], columns)
     # The target is one word, which a person may want to copy.
@@ -447,3 +447,32 @@ def test_the_last_line_of_a_picture_is_whole(text: str, tmp_path: Path) -> None:
 
     write_svg(text, "title", tmp_path / "picture.svg")
     require_whole_lines((tmp_path / "picture.svg").read_text(encoding="utf-8"))
+
+
+def test_a_tree_ends_at_the_depth_asked_for_and_tells_what_is_below(
+    monkeypatch: pytest.MonkeyPatch, hubcli: Run
+) -> None:
+    """No small model is deep: the branches are made by hand, the drawing is the real one."""
+    from hubcli.cli import tree_view
+    from hubcli.cli.render import Style
+    from hubcli.savedmodel.tree import Branch
+
+    leaf, other = Branch("leaf", 2), Branch("other", 3)
+    root = Branch("obj", 5, {"a": Branch("a", 5, {"b": Branch("b", 5, {"leaf": leaf, "other": other})})})
+    monkeypatch.setattr(tree_view, "model_tree", lambda info, in_full: root)
+
+    def drawn(depth: int | None) -> list[str]:
+        style = Style(None, is_styled=False, has_color=False)
+        lines = tree_view.tree_lines(None, style, in_full=False, depth=depth)  # type: ignore[arg-type]
+        return [re.split("  +[█ ]*\\d", line)[0].rstrip() for line in lines]
+
+    assert drawn(None) == ["obj", "└── a", "    └── b", "        ├── leaf", "        └── other"]
+    assert drawn(2) == ["obj", "└── a", "    └── b  +2"]
+    assert drawn(1) == ["obj", "└── a  +3"]
+    assert drawn(9) == drawn(None)
+    shown = hubcli("inspect", "example://mul/1", "--tree", "--depth", "1")
+    assert shown.returncode == 0
+    assert "__call__" in shown.stdout
+    assert hubcli("inspect", "example://mul/1", "--tree", "--depth", "0").returncode == 2
+    refused = hubcli("inspect", "example://mul/1", "--depth", "1")
+    assert (refused.returncode, refused.stderr.splitlines()[0]) == (2, "Error: --depth is for --tree")

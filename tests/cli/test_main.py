@@ -107,6 +107,52 @@ def test_a_near_miss_is_suggested(hubcli: Run) -> None:
     assert "Did you mean 'fetch'?" in hubcli("fetsh").stderr
 
 
+def test_help_and_version_are_had_in_every_common_spelling(hubcli: Run) -> None:
+    assert hubcli("-V").stdout == hubcli("--version").stdout
+    for spelled, plain in (
+        (["help"], ["--help"]),
+        (["help", "ls"], ["ls", "--help"]),
+        (["help", "help"], ["-h"]),
+    ):
+        told = hubcli(*spelled)
+        assert (told.returncode, told.stdout) == (0, hubcli(*plain).stdout)
+    unknown = hubcli("help", "xyzzy")
+    assert (unknown.returncode, unknown.stderr.splitlines()[0]) == (2, "Error: No such command 'xyzzy'")
+
+
+@pytest.mark.parametrize("command", ["fetch", "inspect", "verify", "rm", "pin", "export"])
+def test_a_handle_without_its_site_is_told_its_address(command: str, hubcli: Run) -> None:
+    more = ["out"] if command == "export" else []
+    ran = hubcli(command, "google/nnlm-en-dim50/2", *more)
+    assert ran.returncode == 3
+    assert "Hint: Did you mean https://tfhub.dev/google/nnlm-en-dim50/2 ?\n" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("HUBCLI_MIRRORS", "foo"),
+        ("HUBCLI_MIRRORS", "https://a=https://b,me:hunter2@foo"),
+        ("HUBCLI_CACHE_DIR", "gs://bucket"),
+        ("TFHUB_CACHE_DIR", "~nobody-at-all/x"),
+        ("HUBCLI_CONFIG", "/nowhere/config.toml"),
+        ("HUBCLI_GC", "older-than=2"),
+        ("HUBCLI_KAGGLE_ENDPOINT", "foo"),
+        ("KAGGLEHUB_CACHE", "gs://bucket"),
+        ("KAGGLE_CONFIG_DIR", "gs://bucket"),
+        ("NETRC", "gs://bucket"),
+        ("SSL_CERT_FILE", "gs://bucket"),
+        ("SSL_CERT_DIR", "gs://bucket"),
+    ],
+)
+def test_a_variable_in_error_is_named(variable: str, value: str, hubcli: Run) -> None:
+    ran = hubcli("fetch", "example://mul/1", **{"HUBCLI_CACHE_DIR": "", "SSL_CERT_FILE": "", variable: value})
+    assert ran.returncode == 2
+    assert ran.stderr.startswith(f"Error: {variable}")
+    assert "Hint: " in ran.stderr
+    assert "hunter2" not in ran.stderr
+
+
 def test_no_arguments_show_the_help(hubcli: Run) -> None:
     ran = hubcli()
     assert ran.returncode == 2
@@ -125,7 +171,18 @@ def test_help_is_help_everywhere(command: list[str], flag: str, hubcli: Run) -> 
 @pytest.mark.parametrize("command", ["fetch", "ls", "verify", "gc", "rm", "pin", "unpin"])
 def test_every_command_has_the_common_options(command: str, hubcli: Run) -> None:
     told = hubcli(command, "--help").stdout
-    for option in ("--json", "--quiet", "-q", "--offline", "--cache-dir", "--no-color", "--debug", "-h"):
+    for option in (
+        "--json",
+        "--quiet",
+        "-q",
+        "--offline",
+        "--cache-dir",
+        "--no-color",
+        "--color",
+        "--no-progress",
+        "--debug",
+        "-h",
+    ):
         assert option in told
 
 

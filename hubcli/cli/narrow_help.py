@@ -1,0 +1,83 @@
+"""Help for a terminal that has no room for columns: each option on a line, and below it what it does."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+from typer.main import get_command
+
+from hubcli.cli.app import COMMANDS, app_of
+
+__all__ = ["narrow_help"]
+
+_MARKUP = re.compile(r"(?<!\\)\[/?[a-z ]+\]")
+
+
+def narrow_help(name: str, columns: int) -> str:
+    """The help of the command of that name, of hubcli itself for an empty one, in lines that fit."""
+    root: Any = get_command(app_of(*([name] if name else COMMANDS)))
+    command = root.commands[name] if name else root
+    lines = list(_lines(command, f"hubcli {name}".rstrip()))
+    if not name:
+        summaries = ((one, (root.commands[one].help or "").split("\n\n")[0]) for one in COMMANDS)
+        lines[-1:-1] = ["", "Commands:", *(line for pair in summaries for line in _entry(*pair))]
+    return "\n".join(line for text in lines for line in _fitted(text, columns)) + "\n"
+
+
+def _lines(command: Any, usage: str) -> Iterator[str]:
+    arguments = [one for one in command.params if one.param_type_name == "argument"]
+    options = [one for one in command.params if one.param_type_name == "option" and not one.hidden]
+    names = "".join(f" {one.metavar or one.name.upper()}" for one in arguments)
+    yield f"Usage: {usage} [OPTIONS]{names or ' COMMAND'}"
+    for paragraph in _plain(command.help or "").split("\n\n"):
+        yield from ("", " ".join(paragraph.split()))
+    panels: dict[str, list[Any]] = {"Arguments": arguments, "Options": []}
+    for option in options:
+        panels.setdefault(getattr(option, "rich_help_panel", None) or "Options", []).append(option)
+    for title, parameters in panels.items():
+        if parameters or title == "Options":
+            yield from ("", f"{title}:")
+        for one in parameters:
+            yield from _entry(_spelled(one), _told(one))
+        if title == "Options":
+            yield from _entry("-h, --help", "Show this message and exit.")
+    examples = [line.strip() for line in _plain(command.epilog or "").splitlines() if line.strip()]
+    yield from ("", *examples[:1], *(f"  {line}" for line in examples[1:]))
+    yield ""
+
+
+def _entry(name: str, text: str) -> Iterator[str]:
+    yield f"  {name}"
+    yield f"      {' '.join(_plain(text).split())}"
+
+
+def _spelled(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return str(parameter.metavar or parameter.name.upper())
+    names = ", ".join(sorted(parameter.opts, key=len))
+    return names if parameter.is_flag else f"{names} {parameter.metavar or parameter.name.upper()}"
+
+
+def _told(parameter: Any) -> str:
+    has_default = parameter.default not in (None, False, ()) and getattr(parameter, "show_default", False)
+    default = f" [default: {parameter.default}]" if has_default else ""
+    return f"{parameter.help or ''}{default}"
+
+
+def _plain(text: str) -> str:
+    return _MARKUP.sub("", text).replace("\\[", "[")
+
+
+def _fitted(text: str, columns: int) -> list[str]:
+    indent = " " * (len(text) - len(text.lstrip()))
+    return textwrap.wrap(
+        text.strip(),
+        columns,
+        initial_indent=indent,
+        # What is typed hangs, sentences don't.
+        subsequent_indent=indent + ("    " if len(indent) == 2 or text.startswith("Usage:") else ""),
+        break_on_hyphens=False,
+    ) or [""]

@@ -1,0 +1,105 @@
+"""`hubcli ls --path` and `--size`: the one thing that a script asks for, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.many import run_many
+from tests.conftest import Run
+from tests.entries import gut, hubcli_entry, key_of, tensorflow_hub_entry
+
+ELMO = "https://tfhub.dev/google/elmo/3"
+NNLM = "https://tfhub.dev/google/nnlm/1"
+
+
+@pytest.fixture
+def filled(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    hubcli_entry(cache, ELMO, shard_bytes=1_300_000)
+    tensorflow_hub_entry(cache, NNLM)
+    gut(hubcli_entry(cache, "https://tfhub.dev/google/gutted/1"))
+    monkeypatch.setenv("HUBCLI_CACHE_DIR", str(cache))
+    return cache
+
+
+def test_the_path_of_a_model_stands_alone(filled: Path) -> None:
+    spellings = [ELMO, f"{ELMO}/", "http://tfhub.dev/google/elmo/3", key_of(ELMO), str(filled / key_of(ELMO))]
+    for ran in run_many([["ls", "--path", one] for one in (*spellings, "*elmo*")])[0]:
+        assert (ran.status, ran.stdout, ran.stderr) == (0, f"{filled / key_of(ELMO)}\n", "")
+    plain, quiet = run_many([["ls", "--path", NNLM, ELMO], ["ls", "--path", "-q", NNLM, ELMO]])[0]
+    assert plain.stdout == quiet.stdout == f"{filled / key_of(NNLM)}\n{filled / key_of(ELMO)}\n"
+
+
+def test_a_script_can_go_there(hubcli: Run, tmp_path: Path, filled: Path) -> None:
+    line = f'cd "$({sys.executable} -m hubcli ls --path {ELMO})" && pwd && ls'
+    ran = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
+    assert ran.stdout.split()[0].endswith(key_of(ELMO))
+    assert "saved_model.pb" in ran.stdout
+
+
+def test_what_is_not_cached_is_4_and_prints_nothing(filled: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    absent = [
+        "https://tfhub.dev/google/absent/1",
+        "https://tfhub.dev/google/gutted/1",
+        "example://mul/1",
+        "a" * 40,
+        "*absent*",
+        "*gutted*",
+        str(tmp_path / "model"),
+        "/nowhere/model.tar.gz",
+    ]
+    for target, ran in zip(absent, run_many([["ls", "--path", one] for one in absent])[0], strict=True):
+        assert (ran.status, ran.stdout) == (4, ""), target
+        assert ran.stderr.startswith("Error: ")
+        assert "Hint: " in ran.stderr
+    assert run_many([["ls", "--path", "google/elmo/3"]])[0][0].status == 3
+
+
+def test_of_several_all_are_told_and_the_first_failure_decides(filled: Path) -> None:
+    line = ["ls", "--path", "https://tfhub.dev/google/absent/1", ELMO, "--json"]
+    ran = run_many([line, line[:-1]])[0]
+    document = json.loads(ran[0].stdout)
+    assert document["paths"] == [str(filled / key_of(ELMO))]
+    assert document["error"]["code"] == "not-found"
+    assert [one.status for one in ran] == [4, 4]
+    assert ran[1].stdout == f"{filled / key_of(ELMO)}\n"
+
+
+def test_without_a_handle_it_is_the_directory_of_the_cache(filled: Path, tmp_path: Path) -> None:
+    ran = run_many([["ls", "--path"], ["ls", "--path", "--json"], ["ls", "--path", "--cache-dir", "/new"]])[0]
+    assert ran[0].stdout == f"{filled}\n"
+    assert json.loads(ran[1].stdout) == {"schema": 1, "cache_dir": str(filled), "paths": []}
+    assert ran[2].stdout == "/new\n"
+
+
+def test_the_total_size_stands_alone(filled: Path) -> None:
+    lines = [
+        ["ls", "--size"],
+        ["ls", "--size", "-q"],
+        ["ls", "--size", "--json"],
+        ["ls", "--size", "-q", "*elmo*"],
+        ["ls", "--size", "*nothing*"],
+        ["ls", "--size", "--filter", "size>1MB", "-q"],
+        ["ls", "--json"],
+        ["ls", "--json", "*elmo*"],
+    ]
+    person, script, document, elmo, nothing, large, everything, of_elmo = run_many(lines)[0]
+    total, size = json.loads(everything.stdout)["bytes"], json.loads(of_elmo.stdout)["bytes"]
+    assert script.stdout == f"{total}\n"
+    assert person.stdout in ("1.3 MB\n", "1.4 MB\n")
+    assert json.loads(document.stdout)["bytes"] == total
+    assert "models" not in json.loads(document.stdout)
+    assert elmo.stdout == large.stdout == f"{size}\n"
+    assert nothing.stdout == "0 B\n"
+
+
+def test_what_path_has_no_use_for_is_refused(filled: Path) -> None:
+    for more in (["--size"], ["--filter", "size>1GB"], ["--limit", "1"]):
+        (ran,) = run_many([["ls", "--path", ELMO, *more]])[0]
+        assert ran.status == 2
+        assert f"--path and {more[0]} contradict each other" in ran.stderr

@@ -1,0 +1,68 @@
+"""A terminal of 40 columns: tables, help and errors can be read, and nothing of them is cut off."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hubcli.cli.app import COMMANDS, app_of
+from tests.cli.many import run_many
+from tests.cli.terminal import run_on_terminal
+from tests.entries import gut, hubcli_entry
+from tools.command_line import read_command_line
+
+LONG = "https://tfhub.dev/google/universal-sentence-encoder-multilingual/3"
+ELMO = "https://tfhub.dev/google/elmo/3"
+
+
+def _bare(text: str) -> str:
+    """The text without the spaces and line ends that a narrow terminal puts anywhere."""
+    return re.sub(r"\s", "", text)
+
+
+@pytest.mark.parametrize("columns", [30, 40, 59])
+def test_help_fits_and_tells_every_option_in_full(columns: int) -> None:
+    line = read_command_line(app_of())
+    asked = [["--help"], *([command, "--help"] for command in COMMANDS), ["help", "ls"]]
+    for words, ran in zip(asked, run_many(asked, columns=str(columns))[0], strict=True):
+        assert ran.status == 0
+        assert max(map(len, ran.stdout.splitlines())) <= columns
+        told = _bare(ran.stdout)
+        name = words[0] if words[0] in COMMANDS else "ls" if words[0] == "help" else ""
+        (command,) = [one for one in (line.root, *line.commands) if one.name == name]
+        for option in command.options:
+            assert all(name in told for name in option.names)
+            assert _bare(option.help.rstrip(".")) in told
+        for example in command.examples:
+            assert _bare(example) in told
+        if not name:
+            assert all(f"\n  {one}\n" in ran.stdout for one in COMMANDS)
+
+
+def test_no_arguments_and_a_typing_error_are_told_there_too() -> None:
+    bare, unknown, wrong = run_many([[], ["lss", "--help"], ["ls", "--limt", "3"]], columns="40")[0]
+    assert (bare.status, "Usage: hubcli" in bare.stdout) == (2, True)
+    assert (unknown.status, "Did you mean 'ls'?" in unknown.stderr) == (2, True)
+    assert (wrong.status, "Did you mean '--limit'?" in wrong.stderr) == (2, True)
+
+
+def test_tables_become_lines_of_their_own(cache: Path) -> None:
+    hubcli_entry(cache, LONG, shard_bytes=1_000_000, fetched_at_s=time.time() - 40 * 86400)
+    hubcli_entry(cache, ELMO, pinned=True)
+    gut(hubcli_entry(cache, "https://tfhub.dev/google/gutted/1"))
+    dry_run = ["fetch", "--dry-run", "--no-progress", LONG, ELMO]
+    for line in (["ls"], ["gc", "--older-than", "1d", "--dry-run"], dry_run):
+        command = [sys.executable, "-m", "hubcli", *line, "--cache-dir", str(cache)]
+        _, screen = run_on_terminal(command, os.environ, columns=40)
+        bare = re.sub("\x1b\\[[0-9;]*m", "", screen)
+        assert max(map(len, bare.splitlines())) <= 40, bare
+        assert LONG in _bare(bare)
+        assert f"{ELMO}\n" in bare or line[0] == "gc"
+        if line[0] == "ls":
+            assert "  1.0 MB  TF2  used 40d ago  ok\n" in bare
+            assert "\x1b[31mgutted\x1b[0m" in screen
