@@ -129,9 +129,8 @@ def _where_it_lies(handle: Handle, settings: Settings) -> str:
 
     url = handle.directory_url
     assert url is not None
-    told = ask_directory(
-        settings.mirrored(url), settings.timeout_s, Retries(DEFAULT_RETRIES), settings.access
-    )
+    retries = Retries.of(settings, DEFAULT_RETRIES)
+    told = ask_directory(settings.mirrored(url), settings.timeout_s, retries, settings.access)
     return require_path(told)
 
 

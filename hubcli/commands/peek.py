@@ -51,7 +51,7 @@ def peek(handle: Handle, settings: Settings, listener: Listener) -> Iterator[Pee
         received += size_bytes
         listener.received(size_bytes)
 
-    retries = Retries(DEFAULT_RETRIES, listener.retrying, settings.min_rate_bytes_s)
+    retries = Retries.of(settings, DEFAULT_RETRIES, listener.retrying)
     with (
         tempfile.TemporaryDirectory(prefix="hubcli-") as folder,
         open_source(handle, settings, None, Transfer(retries)) as source,
