@@ -150,6 +150,16 @@ def test_the_body_of_a_redirect_or_an_error_is_not_read() -> None:
         assert answer.sent < 200 << 20  # type: ignore[attr-defined]
 
 
+def test_a_chain_of_redirects_that_each_take_long_ends_after_two_timeouts() -> None:
+    def answer(connection: socket.socket, head: bytes) -> None:
+        time.sleep(0.4)
+        connection.sendall(b"HTTP/1.1 302 x\r\nLocation: /y\r\nContent-Length: 0\r\n\r\n")
+
+    with raw_server(answer) as server, pytest.raises(NetworkError, match="redirected too slowly"):
+        download(f"{server.url}/x", timeout_s=0.5)
+    assert len(server.requests) <= 4
+
+
 @pytest.mark.parametrize(
     "value",
     [
