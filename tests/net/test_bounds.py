@@ -353,6 +353,11 @@ def wait(meter: RateMeter, clock: Clock, seconds: float, size_bytes: int, longes
     meter.end(size_bytes, longest_s)
 
 
+def wait_often(meter: RateMeter, clock: Clock, times: int, seconds: float, size_bytes: int) -> None:
+    for _ in range(times):
+        wait(meter, clock, seconds, size_bytes)
+
+
 def test_the_rate_is_that_of_all_connections_together(clock: Clock) -> None:
     meter = RateMeter(100)
     for _ in range(500):
@@ -362,7 +367,7 @@ def test_the_rate_is_that_of_all_connections_together(clock: Clock) -> None:
         meter.end(15, 0.25)
         meter.end(15, 0.25)
     with pytest.raises(SlowTransfer):  # One of them alone is too slow.
-        [wait(meter, clock, 0.25, 15) for _ in range(500)]
+        wait_often(meter, clock, 500, 0.25, 15)
 
 
 def test_only_time_that_was_waited_counts(clock: Clock) -> None:
@@ -371,7 +376,7 @@ def test_only_time_that_was_waited_counts(clock: Clock) -> None:
         wait(meter, clock, 0.5, 0)
         clock.now_s += 60
     with pytest.raises(SlowTransfer, match="0 bytes in 60 s"):
-        [wait(meter, clock, 0.5, 0) for _ in range(21)]
+        wait_often(meter, clock, 21, 0.5, 0)
 
 
 def test_a_pause_of_the_process_counts_as_one_beat(clock: Clock) -> None:
@@ -386,7 +391,7 @@ def test_bytes_of_long_ago_make_up_for_nothing(clock: Clock) -> None:
     meter = RateMeter(1000)
     wait(meter, clock, 1, 10**9)
     with pytest.raises(SlowTransfer):
-        [wait(meter, clock, 1, 0) for _ in range(62)]
+        wait_often(meter, clock, 62, 1, 0)
 
 
 def test_exactly_the_minimum_rate_is_enough(clock: Clock) -> None:
