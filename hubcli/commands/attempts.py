@@ -14,7 +14,7 @@ from hubcli.commands.sources import ArchiveSource, Source, Transfer
 from hubcli.errors import BodyChangedError, DiskFullError, HubcliError, IntegrityError
 from hubcli.net.retries import Retries, let_go
 from hubcli.net.spool import discard_spool
-from hubcli.settings import DEFAULT_MIN_RATE
+from hubcli.settings import Settings
 
 __all__ = ["Attempts"]
 
@@ -32,13 +32,9 @@ class Attempts:
     """How the next attempt at a body is made, by what became of those before."""
 
     def __init__(
-        self,
-        options: _Options,
-        spool: Path,
-        on_retry: Callable[[str], None],
-        min_rate_bytes_s: int = DEFAULT_MIN_RATE,
+        self, options: _Options, spool: Path, on_retry: Callable[[str], None], settings: Settings
     ) -> None:
-        self._retries = Retries(options.retries, on_retry, min_rate_bytes_s)
+        self._retries = Retries.of(settings, options.retries, on_retry)
         self._connections = options.connections
         self._spool = spool
         self._has_ranges = options.local is None

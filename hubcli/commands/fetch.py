@@ -205,9 +205,7 @@ class _Fetch:
 
         `cached` is the whole entry that may turn out to be what the host has still.
         """
-        attempts = Attempts(
-            self.options, staging.spool, self.listener.retrying, self.settings.min_rate_bytes_s
-        )
+        attempts = Attempts(self.options, staging.spool, self.listener.retrying, self.settings)
         entry = None
         while entry is None:
             with attempts.borne(staging.clear):

@@ -62,7 +62,7 @@ def _size_bytes(handle: Handle, settings: Settings, options: FetchOptions, liste
     if options.local is None and handle.archive_url is not None:
         from hubcli.net.probe import probe_size  # httpx takes 80 ms to load.
 
-        retries = Retries(options.completed(settings).retries, listener.retrying)
+        retries = Retries.of(settings, options.completed(settings).retries, listener.retrying)
         url = archive_address(latest_of(handle, settings, retries), settings)
         return probe_size(url, settings.timeout_s, retries, settings.access)
     if options.local == "-":

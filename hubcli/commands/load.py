@@ -150,9 +150,8 @@ def _where_it_lies(handle: Handle, settings: Settings) -> str:
     url = handle.directory_url
     assert url is not None
     with tensorflow_hub_errors(ValueError):  # For each answer that names no directory.
-        told = ask_directory(
-            settings.mirrored(url), settings.timeout_s, Retries(settings.retries), settings.access
-        )
+        retries = Retries.of(settings, settings.retries)
+        told = ask_directory(settings.mirrored(url), settings.timeout_s, retries, settings.access)
     return require_path(told)
 
 

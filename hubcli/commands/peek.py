@@ -61,7 +61,7 @@ def peek(
         received += size_bytes
         listener.received(size_bytes)
 
-    retries = Retries(settings.retries, listener.retrying, settings.min_rate_bytes_s)
+    retries = Retries.of(settings, settings.retries, listener.retrying)
     with (
         tempfile.TemporaryDirectory(prefix="hubcli-") as folder,
         open_source(

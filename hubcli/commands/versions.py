@@ -40,9 +40,7 @@ def versioned(
     if _has_own_entry(handle, store):
         return handle
     cached = None if asks else _cached_version(handle, store)
-    return cached or latest_of(
-        handle, settings, Retries(retries, listener.retrying, settings.min_rate_bytes_s)
-    )
+    return cached or latest_of(handle, settings, Retries.of(settings, retries, listener.retrying))
 
 
 def _cached_version(handle: Handle, store: Store) -> Handle | None:

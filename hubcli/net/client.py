@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -26,6 +27,8 @@ from hubcli.url import origin, without_secrets
 __all__ = ["Client", "content_length", "entity_tag", "open_client", "stored_url", "translate"]
 
 _MAX_REDIRECTS = 10
+# A chain of redirects may take so many timeouts, each hop of which could take two.
+_CHAIN_TIMEOUTS = 2
 _REDIRECTS = (301, 302, 303, 307, 308)
 _BUSY = (408, 425, 429)
 # An ETag is stored with the model and sent back; hosts send some forty characters.
@@ -67,6 +70,7 @@ class Client:
         to a host that isn't to see them. Raises NetworkError, AuthenticationError.
         """
         history: list[httpx.Response] = []
+        began_s = time.monotonic()
         while len(history) <= _MAX_REDIRECTS:
             with_credentials = with_credentials and self._credentials.may_go_to(url)
             response = self._send(method, url, headers or {}, with_credentials=with_credentials)
@@ -75,6 +79,11 @@ class Client:
                 return response
             response.close()
             history = [*history, response]
+            if time.monotonic() - began_s > _CHAIN_TIMEOUTS * (self._http.timeout.read or 0):
+                raise NetworkError(
+                    f"{without_secrets(url)} is redirected too slowly",
+                    hint="Try again, or wait longer with --timeout SECONDS.",
+                ).transient()
             target = _redirect_target(response)
             if origin(target) != origin(url):
                 self._http.cookies.clear()
@@ -251,9 +260,9 @@ def content_length(response: httpx.Response) -> int | None:
 
 
 def entity_tag(response: httpx.Response) -> str | None:
-    """The answer's ETag; None without one, and for one that can't be sent back, or echoes a credential."""
+    """The answer's ETag; None without one, for a very long one, and for one that echoes a credential."""
     etag: str | None = response.headers.get("etag")
-    if etag is None or len(etag) > _MAX_ETAG or not etag.isascii() or not etag.isprintable():
+    if etag is None or len(etag) > _MAX_ETAG or not etag.isprintable():
         return None
     return etag if without_known_secrets(etag) == etag else None
 

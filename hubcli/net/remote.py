@@ -48,7 +48,8 @@ class RemoteBody:
         self.size_bytes = content_length(response)
         etag = entity_tag(response) or ""
         self._encoding = response.headers.get("content-encoding")
-        self.validator = etag if etag.startswith('"') and len(etag) > 2 else None
+        # One that isn't ASCII can't be sent back.
+        self.validator = etag if etag.startswith('"') and len(etag) > 2 and etag.isascii() else None
         takes_ranges = "bytes" in response.headers.get("accept-ranges", "").lower()
         self.has_ranges = takes_ranges and self.validator is not None and bool(self.size_bytes)
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from hubcli.errors import HubcliError, TooSlowError
 from hubcli.quantity import format_duration
-from hubcli.settings import DEFAULT_MIN_RATE, DEFAULT_RETRIES
+from hubcli.settings import DEFAULT_MIN_RATE, DEFAULT_RETRIES, Settings
 
 __all__ = ["DEFAULT_RETRIES", "Progress", "Retries", "let_go"]
 
@@ -57,13 +57,20 @@ class Retries:
         limit: int,
         on_retry: OnRetry = lambda text: None,
         min_rate_bytes_s: int = DEFAULT_MIN_RATE,
+        longest_wait_s: float = _LONGEST_WAIT_S,
     ) -> None:
         self._limit = limit
+        self._longest_wait_s = min(longest_wait_s, _LONGEST_WAIT_S)
         self._on_retry = on_retry
         self._min_rate_bytes_s = min_rate_bytes_s
         self._failures = 0
         self._restarts = 0
         self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, settings: Settings, limit: int, on_retry: OnRetry = lambda text: None) -> Retries:
+        """Attempts by the settings: no wait between two of them is longer than the timeout."""
+        return cls(limit, on_retry, settings.min_rate_bytes_s, settings.timeout_s)
 
     def wait(
         self,
@@ -132,7 +139,7 @@ class Retries:
         """How long to wait, None where the server asks for too much."""
         if asked_s is not None and asked_s > _LONGEST_RETRY_AFTER_S:
             return None
-        doubled = min(_LONGEST_WAIT_S, FIRST_WAIT_S * float(1 << min(failures - 1, 16)))
+        doubled = min(self._longest_wait_s, FIRST_WAIT_S * float(1 << min(failures - 1, 16)))
         # Jitter, so that many clients that failed together don't come back together.
         return max(asked_s or 0.0, doubled * random.uniform(0.5, 1.0))  # noqa: S311
 

@@ -15,7 +15,8 @@ import pytest
 
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.errors import HubcliError, IntegrityError, NetworkError
-from hubcli.net import download
+from hubcli.net import download, retries
+from hubcli.net.retries import Retries
 from hubcli.settings import Settings
 from tests import archives, models
 from tests.server import HubServer, Reply
@@ -126,6 +127,20 @@ def test_a_body_that_changed_once_is_fetched_whole(settings: Settings, server: H
         PATH, replace(Reply(ARCHIVE, etag='"two"'), first=[Reply(ARCHIVE, etag='"one"', cut_at=99_999)])
     )
     assert fetch(url, settings, FetchOptions(retries=2)).size_bytes > 9 << 20
+
+
+def test_waits_between_attempts_are_no_longer_than_the_timeout(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "FIRST_WAIT_S", 0.5)
+    short, usual = (
+        Retries.of(replace(settings, timeout_s=2.0), 9),
+        Retries.of(replace(settings, timeout_s=30.0), 9),
+    )
+    for failures in range(1, 9):
+        assert (short._delay_s(failures, None) or 0) <= 2.0
+    assert (usual._delay_s(8, None) or 0) >= 15.0
+    assert short._delay_s(1, 7.0) == 7.0  # What the server asks for is obeyed.
 
 
 # In a process of its own, whose memory is its own.

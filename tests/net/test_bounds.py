@@ -150,6 +150,16 @@ def test_the_body_of_a_redirect_or_an_error_is_not_read() -> None:
         assert answer.sent < 200 << 20  # type: ignore[attr-defined]
 
 
+def test_a_chain_of_redirects_that_each_take_long_ends_after_two_timeouts() -> None:
+    def answer(connection: socket.socket, head: bytes) -> None:
+        time.sleep(0.4)
+        connection.sendall(b"HTTP/1.1 302 x\r\nLocation: /y\r\nContent-Length: 0\r\n\r\n")
+
+    with raw_server(answer) as server, pytest.raises(NetworkError, match="redirected too slowly"):
+        download(f"{server.url}/x", timeout_s=0.5)
+    assert len(server.requests) <= 4
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -320,48 +330,74 @@ def test_progress_below_the_minimum_rate_starts_no_count_anew() -> None:
     retries.wait(error, progress_bytes=20_000, seconds=5)
 
 
-def test_the_rate_is_that_of_all_connections_together(short_window: None) -> None:
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(bounds, "time", made)
+    return made
+
+
+def wait(meter: RateMeter, clock: Clock, seconds: float, size_bytes: int, longest_s: float = 30.0) -> None:
+    meter.begin()
+    clock.now_s += seconds
+    meter.end(size_bytes, longest_s)
+
+
+def wait_often(meter: RateMeter, clock: Clock, times: int, seconds: float, size_bytes: int) -> None:
+    for _ in range(times):
+        wait(meter, clock, seconds, size_bytes)
+
+
+def test_the_rate_is_that_of_all_connections_together(clock: Clock) -> None:
     meter = RateMeter(100)
-    for _ in range(30):
+    for _ in range(500):
         meter.begin()
         meter.begin()
-        time.sleep(0.05)
-        meter.end(3, 1.0)
-        meter.end(3, 1.0)
+        clock.now_s += 0.25
+        meter.end(15, 0.25)
+        meter.end(15, 0.25)
+    with pytest.raises(SlowTransfer):  # One of them alone is too slow.
+        wait_often(meter, clock, 500, 0.25, 15)
 
 
-def test_only_time_that_was_waited_counts(short_window: None) -> None:
+def test_only_time_that_was_waited_counts(clock: Clock) -> None:
     meter = RateMeter(1000)
-    for _ in range(4):
-        meter.begin()
-        meter.end(0, 1.0)
-        time.sleep(0.3)
-    meter.begin()
-    time.sleep(1.2)
+    for _ in range(100):
+        wait(meter, clock, 0.5, 0)
+        clock.now_s += 60
+    with pytest.raises(SlowTransfer, match="0 bytes in 60 s"):
+        wait_often(meter, clock, 21, 0.5, 0)
+
+
+def test_a_pause_of_the_process_counts_as_one_beat(clock: Clock) -> None:
+    meter = RateMeter(1000)
+    wait(meter, clock, 3600, 0, longest_s=0.25)  # As after SIGSTOP.
+    wait(meter, clock, 59, 0, longest_s=60)
     with pytest.raises(SlowTransfer):
-        meter.end(0, 2.0)
+        wait(meter, clock, 1, 0)
 
 
-def test_a_pause_of_the_process_counts_as_one_beat(short_window: None) -> None:
+def test_bytes_of_long_ago_make_up_for_nothing(clock: Clock) -> None:
     meter = RateMeter(1000)
-    meter.begin()
-    time.sleep(1.2)  # As after SIGSTOP: the read was to take a quarter of a second.
-    meter.end(0, 0.25)
-
-
-def wait_often(meter: RateMeter) -> None:
-    for _ in range(40):
-        meter.begin()
-        time.sleep(0.05)
-        meter.end(0, 1.0)
-
-
-def test_bytes_of_long_ago_make_up_for_nothing(short_window: None) -> None:
-    meter = RateMeter(1000)
-    meter.begin()
-    meter.end(10**9, 1.0)
+    wait(meter, clock, 1, 10**9)
     with pytest.raises(SlowTransfer):
-        wait_often(meter)
+        wait_often(meter, clock, 62, 1, 0)
+
+
+def test_exactly_the_minimum_rate_is_enough(clock: Clock) -> None:
+    meter = RateMeter(1000)
+    for _ in range(200):
+        wait(meter, clock, 1, 1000)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGSTOP is of POSIX")
