@@ -33,7 +33,8 @@ def unpack(
     """Writes the members below the empty directory `destination`; the files, sorted by path.
 
     A file that comes again with the same bytes is one file. Stored owners, modes and
-    times are ignored. `on_bytes` hears of each piece written, in bytes. Raises UnsafeArchiveError, TruncatedError, IntegrityError
+    times are ignored. `on_bytes` hears of each piece written, in bytes. Raises
+    UnsafeArchiveError, TruncatedError, IntegrityError
     or DiskFullError; what was written until then is the caller's to remove.
     """
     rules, repeats, total, records = NameRules(limits), Repeats(), 0, []
