@@ -71,6 +71,7 @@ class _Row:
     state: str = "connecting"
     total_bytes: int | None = None
     received: int = 0
+    arrived: int = 0
     resumed: int = 0
     unpacked: int = 0
     started_at: float = field(default_factory=time.monotonic)
@@ -78,7 +79,7 @@ class _Row:
     @property
     def transferred(self) -> Transferred:
         """Its bytes."""
-        return Transferred(self.received, self.resumed, self.total_bytes)
+        return Transferred(max(self.received, self.arrived), self.resumed, self.total_bytes)
 
     @property
     def fraction(self) -> float:
@@ -223,10 +224,13 @@ class _RowListener(TextListener):
     def started(self, handle: str, source: str, size_bytes: int | None) -> None:
         row = self._row
         row.state, row.total_bytes, row.started_at = "", size_bytes, time.monotonic()
-        row.received = row.resumed = row.unpacked = 0
+        row.received = row.arrived = row.resumed = row.unpacked = 0
 
     def resumed(self, size_bytes: int) -> None:
         self._row.resumed = size_bytes
+
+    def arrived(self, total_bytes: int) -> None:
+        self._row.arrived = total_bytes
 
     def received(self, size_bytes: int) -> None:
         self._row.received += size_bytes

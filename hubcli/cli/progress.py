@@ -76,15 +76,19 @@ class _LineListener(TextListener):
         super().__init__(output, name)
         self._handle = ""
         self._size_bytes: int | None = None
-        self._received = self._resumed = 0
+        self._received = self._arrived = self._resumed = 0
         self._started_at = self._said_at = time.monotonic()
 
     def started(self, handle: str, source: str, size_bytes: int | None) -> None:
-        self._handle, self._size_bytes, self._received, self._resumed = handle, size_bytes, 0, 0
+        self._handle, self._size_bytes = handle, size_bytes
+        self._received = self._arrived = self._resumed = 0
         self._started_at = self._said_at = time.monotonic()
 
     def resumed(self, size_bytes: int) -> None:
         self._resumed = size_bytes
+
+    def arrived(self, total_bytes: int) -> None:
+        self._arrived = total_bytes
 
     def received(self, size_bytes: int) -> None:
         self._received += size_bytes
@@ -92,7 +96,7 @@ class _LineListener(TextListener):
         if now - self._said_at < _LINE_EVERY_S or not self.output.progress:
             return
         self._said_at = now
-        done = Transferred(self._received, self._resumed, self._size_bytes)
+        done = Transferred(max(self._received, self._arrived), self._resumed, self._size_bytes)
         rate = format_size(int(done.rate(now - self._started_at)))
         of = f" of {format_size(self._size_bytes)}" if self._size_bytes else ""
         self.output.say(f"{self._handle}: {format_size(done.there)}{of}, {rate}/s")
@@ -108,13 +112,13 @@ class _BarListener(TextListener):
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._total_bytes: int | None = None
-        self._received = self._resumed = self._unpacked = 0
+        self._received = self._arrived = self._resumed = self._unpacked = 0
         self._started_at = self._shown_at = time.monotonic()
 
     def started(self, handle: str, source: str, size_bytes: int | None) -> None:
         self._take_off()  # The bar of what was done before.
         self._handle, self._total_bytes = handle, size_bytes
-        self._received = self._resumed = self._unpacked = 0
+        self._received = self._arrived = self._resumed = self._unpacked = 0
         self._started_at = self._shown_at = time.monotonic()
         if self._patience_s <= 0:
             self._open()
@@ -137,6 +141,9 @@ class _BarListener(TextListener):
     def resumed(self, size_bytes: int) -> None:
         self._resumed = size_bytes
 
+    def arrived(self, total_bytes: int) -> None:
+        self._arrived = total_bytes
+
     def received(self, size_bytes: int) -> None:
         self._received += size_bytes
         now = time.monotonic()
@@ -150,7 +157,7 @@ class _BarListener(TextListener):
 
     @property
     def _done(self) -> Transferred:
-        return Transferred(self._received, self._resumed, self._total_bytes)
+        return Transferred(max(self._received, self._arrived), self._resumed, self._total_bytes)
 
     def _counts(self, now: float) -> str:
         is_wide = self._progress is not None and self._progress.console.width >= WIDE

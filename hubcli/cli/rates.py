@@ -13,7 +13,7 @@ __all__ = ["Transferred"]
 class Transferred:
     """Bytes of one body or of several.
 
-    Of those `received` in order, `resumed` were on the disk before, wherever they stand in the body.
+    Of those `received`, in order or ahead of it, `resumed` were on the disk before.
     `total` is None where no size was announced; it is a lower bound where `is_open`.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -77,6 +78,7 @@ class _Fetch:
         self.started_at = time.monotonic()
         self.naming = Naming(handle, self.store, settings, listener)
         self.room: Room | None = None
+        self.arrived_bytes: Callable[[], int] = lambda: 0
 
     def run(self) -> FetchResult:
         if self.handle.kind is HandleKind.PATH:
@@ -219,6 +221,7 @@ class _Fetch:
         transfer = replace(attempts.transfer(), known_etag=known.etag if known is not None else None)
         with open_source(self.handle, self.settings, local, transfer) as source:
             attempts.opened(source)
+            self.arrived_bytes = getattr(source, "arrived_bytes", self.arrived_bytes)
             self.stop.check()
             same = self.naming.entry_of(source, cached)
             if same is not None and not self.options.force:
@@ -246,6 +249,9 @@ class _Fetch:
 
     def _received(self, size_bytes: int) -> None:
         self.stop.check()
+        arrived = self.arrived_bytes()
+        if arrived:
+            self.listener.arrived(arrived)
         self.listener.received(size_bytes)
         if self.room is not None:
             self.room.received(size_bytes)

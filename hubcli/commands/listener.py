@@ -18,6 +18,9 @@ class Listener:
     def resumed(self, size_bytes: int) -> None:
         """So many bytes of it are on the disk from before; `received` counts them too."""
 
+    def arrived(self, total_bytes: int) -> None:
+        """So many bytes of it are on this machine now, some of them perhaps ahead of what was `received`."""
+
     def received(self, size_bytes: int) -> None:
         """So many more bytes of the archive have come."""
 

@@ -107,6 +107,7 @@ class ArchiveSource(Source):
         self.etag = etag
         self._chunks = chunks
         self.was_spooled: Callable[[], bool] = lambda: False
+        self.arrived_bytes: Callable[[], int] = lambda: 0  # Ahead of the reader too, of a large body.
 
     def unpack_into(
         self,
@@ -258,6 +259,7 @@ def _open_url(url: str, settings: Settings, transfer: Transfer) -> Iterator[Sour
         chunks = download.chunks()
         source = ArchiveSource(download.url, chunks, download.size_bytes, download.etag)
         source.resumed_bytes, source.was_spooled = download.resumed_bytes, lambda: download.is_spooled
+        source.arrived_bytes = download.arrived_bytes
         source.hops, source.is_known = download.hops, download.is_known
         try:
             yield source

@@ -74,8 +74,16 @@ class Download:
         self._options = options
         self._stop = threading.Event()
         self._waited_s = 0.0  # For bytes, by whoever reads them.
+        self._filled: tuple[Spool, int] | None = None  # And from which byte of the body on.
         self.resumed_bytes = self._bytes_there_already()
         self.is_spooled = self.resumed_bytes > 0
+
+    def arrived_bytes(self) -> int:
+        """How much of the body is on this machine, ahead of the reader too; 0 while it comes in order."""
+        if self._filled is None:
+            return 0
+        spool, start = self._filled
+        return start + sum(one.position - one.start for one in spool.segments if one.start >= start)
 
     def close(self) -> None:
         """Lets every thread that still receives end quietly: its connection is closed next."""
@@ -115,6 +123,7 @@ class Download:
         self._keep(kept)
         kept.let_go()
         with self._spool(kept.end) as spool:
+            self._filled = spool, kept.end
             yield from segmented(
                 self._remote,
                 spool,

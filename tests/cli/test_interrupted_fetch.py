@@ -14,7 +14,10 @@ from hubcli.cli.board import _Bars, board_for
 from hubcli.cli.output import Output
 from hubcli.cli.rates import Transferred
 from hubcli.commands.cut_off import CutOff
+from hubcli.commands.fetch import fetch
+from hubcli.commands.listener import Listener
 from hubcli.handle import Handle
+from hubcli.settings import Settings
 from tests import models
 from tests.cli.terminal import start
 from tests.conftest import Run
@@ -103,6 +106,25 @@ class TestRates:
 
     def test_until_the_network_brings_something_no_time_is_left(self) -> None:
         assert Transferred(5_000_000, 60_000_000, 120_000_000).counts(1.0) == "60.0 MB of 120 MB  0 B/s"
+
+    def test_what_comes_ahead_of_the_reader_counts(self, server: HubServer, cache: Path) -> None:
+        """Several connections fill windows, while the first of them holds the reader up."""
+
+        class Heard(Listener):
+            largest, received_bytes = 0, 0
+
+            def arrived(self, total_bytes: int) -> None:
+                assert total_bytes >= self.received_bytes
+                self.largest = max(self.largest, total_bytes)
+
+            def received(self, size_bytes: int) -> None:
+                self.received_bytes += size_bytes
+
+        first = Reply(LARGE, etag='"one"', stall_at=1 << 20)
+        url, heard = server.serve("/m/1", Reply(LARGE, etag='"one"', first=[first])), Heard()
+        settings = Settings.read({}, cache_dir=cache, timeout_s=1)
+        fetch(url, settings, listener=heard)
+        assert heard.largest == heard.received_bytes == len(LARGE)
 
     def test_a_line_in_a_log_tells_the_networks_rate(self, capsys: pytest.CaptureFixture[str]) -> None:
         from hubcli.cli.progress import _LineListener
