@@ -32,7 +32,9 @@ def main() -> int:
     """Writes the list, sorted by name; 1 where ops are left without a class."""
     known = op_classes()
     classes = {
-        op: OpClass(known[op].name, takes, known[op].reason) if op in known else OpClass(_UNCLASSED, takes, "")
+        op: OpClass(known[op].name, takes, known[op].reason)
+        if op in known
+        else OpClass(_UNCLASSED, takes, "")
         for op, takes in registered_ops().items()
     }
     head = (

@@ -233,7 +233,9 @@ class ObjectGraph:
         for holder, children in enumerate(self._children):
             traces = set(self.concrete_names(holder)) if kinds[holder] == "function" else set()
             functions = [child for child in children if kinds[child.node] in _FUNCTIONS]
-            held += [one for one in functions if not traces or not traces.issuperset(self.concrete_names(one.node))]
+            held += [
+                one for one in functions if not traces or not traces.issuperset(self.concrete_names(one.node))
+            ]
         return held
 
     def saver_functions(self) -> tuple[list[int], list[int]]:

@@ -136,9 +136,7 @@ class PathOrigins:
     def are_from(self, source: PathSource, body: Body, node: Node, places: Iterable[int]) -> bool:
         """Whether the inputs of the node at those places can only be paths of that source."""
         tensors = node.sources
-        return all(
-            place < len(tensors) and self._is_from(source, (body, tensors[place])) for place in places
-        )
+        return all(place < len(tensors) and self._is_from(source, (body, tensors[place])) for place in places)
 
     def _is_from(self, source: PathSource, tensor: Tensor) -> bool:
         """Walks from the tensor to all that it can come from, until something is not proven."""
@@ -296,7 +294,9 @@ class PathOrigins:
         objects, inputs = self._objects, self._inputs_of(body)
         captured = place - len(inputs.places) + len(inputs.captures)
         node = inputs.captures[captured] if 0 <= captured < len(inputs.captures) else -1
-        return objects is not None and 0 <= node < len(objects) and objects.is_asset_of(node, self._asset_count)
+        return (
+            objects is not None and 0 <= node < len(objects) and objects.is_asset_of(node, self._asset_count)
+        )
 
 
 def _calls_by(node: Node, function: str) -> Iterator[_Call]:

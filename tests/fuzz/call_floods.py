@@ -143,7 +143,10 @@ def _variables() -> bytes:
     ]
     tables = [
         _node(
-            b"t%05d" % place, b"InitializeTableFromTextFileV2", delimited(3, b"h"), delimited(3, b"r%05d" % place)
+            b"t%05d" % place,
+            b"InitializeTableFromTextFileV2",
+            delimited(3, b"h"),
+            delimited(3, b"r%05d" % place),
         )
         for place in range(30_000)
     ]
@@ -154,7 +157,12 @@ def _variables() -> bytes:
 def _names_that_are_nowhere() -> bytes:
     """Tables whose paths name no node, so that the whole graph is searched for each."""
     tables = [
-        _node(b"t%05d" % place, b"InitializeTableFromTextFileV2", delimited(3, b"h"), delimited(3, b"x%05d" % place))
+        _node(
+            b"t%05d" % place,
+            b"InitializeTableFromTextFileV2",
+            delimited(3, b"h"),
+            delimited(3, b"x%05d" % place),
+        )
         for place in range(40_000)
     ]
     filling = [_node(b"n%06d" % place, b"NoOp", delimited(3, b"y" * 30)) for place in range(250_000)]
@@ -181,9 +189,7 @@ CALL_FLOODS: dict[str, Callable[[], bytes]] = {
     "calls of one function": _many_calls_of_one,
     "inputs of one function": _many_inputs_of_one,
     "captures of one function": _captures_of_one,
-    "branches of one node": lambda: _library(
-        [_taking(b"f", _TABLE)], *[_branches([b"f"] * 9_000)] * 150
-    ),
+    "branches of one node": lambda: _library([_taking(b"f", _TABLE)], *[_branches([b"f"] * 9_000)] * 150),
     "one function named in each branch": lambda: _library(
         [_taking(_name(place), _branches([_name(0)] * 40), _TABLE) for place in range(12_000)]
     ),
@@ -194,6 +200,10 @@ CALL_FLOODS: dict[str, Callable[[], bytes]] = {
     "functions of one name": lambda: _library([_taking(b"f", _call(b"f"), _SAVE)] * 39_000),
     "functions named like ops": lambda: _library([_taking(b"Identity", _call(b"Identity"), _TABLE)] * 39_000),
     "a long attribute that names nothing": lambda: _library(
-        [_taking(b"f", _node(b"c", b"PartitionedCall", _map(5, b"f", delimited(2, bytes(SIZE - 1000)))), _SAVE)]
+        [
+            _taking(
+                b"f", _node(b"c", b"PartitionedCall", _map(5, b"f", delimited(2, bytes(SIZE - 1000)))), _SAVE
+            )
+        ]
     ),
 }

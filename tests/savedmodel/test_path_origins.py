@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from hubcli.formats.schema import _message_class
+from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.reader import read_model
 from tests.formats.tables import delimited, varint
 from tests.savedmodel.protos import (
     STRING,
@@ -416,13 +419,10 @@ def test_a_name_in_an_odd_encoding_is_not_proven(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["a-registered-gradient", "a-function-that-others-stand-for"])
 def test_a_model_as_text_hides_nothing(tmp_path: Path, how: str) -> None:
-    from hubcli.formats.schema import _message_class
     from google.protobuf import text_format
 
     encoded = FREE[how]
     made = _message_class("SavedModel", is_lean=False).FromString(delimited(2, encoded))
     (tmp_path / "saved_model.pbtxt").write_text(text_format.MessageToString(made))
-    from tests.savedmodel.protos import ModelFiles, read_model
-
     found = read_model(ModelFiles.of_directory(tmp_path)).findings
     assert "reads-files" in {one.code for one in found}

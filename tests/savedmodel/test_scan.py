@@ -60,15 +60,14 @@ def test_nothing_grave_is_found_in_a_harmless_model(name: str) -> None:
     from hubcli.savedmodel.reader import read_model
 
     info = read_model(ModelFiles.of_directory(corpus_model(name)))
-    assert [one for one in info.findings if one.severity >= Severity.HIGH] == []
+    grave = [one.code for one in info.findings if one.severity >= Severity.MEDIUM]
+    assert grave == (["asset-missing"] if name == "serving_half_plus_two_assets_extra" else [])
 
 
 # Every group of risks ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "op", sorted({*risky_ops()} - {*CONDITIONAL_OPS})
-)
+@pytest.mark.parametrize("op", sorted({*risky_ops()} - {*CONDITIONAL_OPS}))
 def test_each_op_of_the_list_is_found_where_a_call_reaches_it(tmp_path: Path, op: str) -> None:
     made = graph(
         node("call", "PartitionedCall", f=Func("inner")), functions=[function("inner", node("it", op))]
@@ -309,7 +308,9 @@ def _with_saver(*nodes: Any, functions: Any = (), **parts: Any) -> Any:
             *nodes,
             functions=[
                 function("__inference__traced_save_1", SAVE, MERGE, inputs=["prefix"]),
-                function("__inference__traced_restore_2", node("r", "RestoreV2", "prefix"), inputs=["prefix"]),
+                function(
+                    "__inference__traced_restore_2", node("r", "RestoreV2", "prefix"), inputs=["prefix"]
+                ),
                 *functions,
             ],
         ),

@@ -214,7 +214,13 @@ def test_statistics_that_calibration_saves_are_found(tmp_path: Path) -> None:
     target, root = tmp_path / "written.pb", tf.Module()
 
     def write() -> Any:
-        how = {"id": "x", "calibration_method": 1, "num_bins": 0, "min_percentile": 0.0, "max_percentile": 0.0}
+        how = {
+            "id": "x",
+            "calibration_method": 1,
+            "num_bins": 0,
+            "min_percentile": 0.0,
+            "max_percentile": 0.0,
+        }
         aggregated = apply_op("CustomAggregator", input=tf.constant([1.0, 2.0]), **how)
         apply_op(
             "CalibrationStatisticsSaver",

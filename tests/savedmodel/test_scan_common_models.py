@@ -128,12 +128,17 @@ def image_decoding(_: Path) -> Any:
 
 
 def examples(_: Path) -> Any:
-    features = {"x": tf.io.FixedLenFeature([], tf.float32, 0.0), "image": tf.io.FixedLenFeature([], tf.string, "")}
+    features = {
+        "x": tf.io.FixedLenFeature([], tf.float32, 0.0),
+        "image": tf.io.FixedLenFeature([], tf.string, ""),
+    }
     return _of_function(None, lambda encoded: tf.io.parse_example(encoded, features)["x"])
 
 
 def audio_decoding(_: Path) -> Any:
-    return _of_function(None, lambda encoded: tf.audio.decode_wav(encoded).audio, tf.TensorSpec([], tf.string))
+    return _of_function(
+        None, lambda encoded: tf.audio.decode_wav(encoded).audio, tf.TensorSpec([], tf.string)
+    )
 
 
 COMMON = [
@@ -143,9 +148,7 @@ COMMON = [
 
 
 @pytest.mark.parametrize("build", COMMON, ids=lambda one: one.__name__)
-def test_a_model_of_a_common_kind_has_no_grave_finding(
-    tmp_path: Path, build: Callable[[Path], Any]
-) -> None:
+def test_a_model_of_a_common_kind_has_no_grave_finding(tmp_path: Path, build: Callable[[Path], Any]) -> None:
     root = build(tmp_path)
     tf.saved_model.save(root, str(tmp_path / "model"), signatures=root.__call__)
     assert grave_findings(tmp_path / "model") == []
@@ -185,7 +188,7 @@ def test_a_saver_of_many_shards_has_no_grave_finding(tmp_path: Path) -> None:
     builder = v1.saved_model.Builder(str(tmp_path / "model"))
     with tf.Graph().as_default(), v1.Session() as session:
         for place in range(3):
-            with tf.device(f"/cpu:{place}" if place == 0 else f"/job:localhost/replica:0/task:0/cpu:{0}"):
+            with tf.device("/cpu:0" if place else "/job:localhost/replica:0/task:0/cpu:0"):
                 v1.get_variable(f"v{place}", initializer=1.0)
         session.run(v1.global_variables_initializer())
         savers = [v1.train.Saver(sharded=True), v1.train.Saver(sharded=False, write_version=1)]
