@@ -31,7 +31,7 @@ class AssetVariables:
         return 0 if self._is_read else 2 * self._graph.bodies[0].size_bytes
 
     def values(self, handle: str) -> list[str]:
-        """The tensors that are assigned to the variable of that handle, all of them; empty where it isn't sure."""
+        """All tensors that are assigned to the variable of that handle; empty where it isn't sure."""
         self._is_read = True
         name = handle.removesuffix(":0")
         variable = self._handles.get(name)

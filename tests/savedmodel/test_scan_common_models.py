@@ -162,7 +162,7 @@ def test_a_model_of_a_common_kind_has_no_grave_finding(tmp_path: Path, build: Ca
 def test_a_model_of_tensorflow_1_that_is_saved_again_has_no_grave_finding(
     tmp_path: Path, zoo: Callable[[str], Path], name: str
 ) -> None:
-    tags = [] if name == "tf1_hub" else None
+    tags: list[str] | None = [] if name == "tf1_hub" else None
     loaded = tf.saved_model.load(str(zoo(name)), tags=tags)
     tf.saved_model.save(loaded, str(tmp_path / "again"), signatures=loaded.signatures)
     assert grave_findings(tmp_path / "again") == []
