@@ -117,7 +117,7 @@ def _functions_of(node: Any) -> list[str]:
     """Names of the functions in the attributes of a NodeDef."""
     names: list[str] = []
     attributes = node.attr
-    for key in attributes:
+    for key in sorted(attributes):
         value = attributes[key]
         names += _few_functions_in(value) if len(value) < _SHORT_ATTR_BYTES else _names_in(value)
     return names
@@ -130,7 +130,7 @@ def _names_in(attribute: bytes) -> tuple[str, ...]:
     names = [function.name for function in functions]
     for function in functions:
         if function.attr:
-            names += [name for key in function.attr for name in _names_in(function.attr[key])]
+            names += [name for key in sorted(function.attr) for name in _names_in(function.attr[key])]
     return tuple(names)
 
 
