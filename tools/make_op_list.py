@@ -1,4 +1,4 @@
-"""Brings hubcli/savedmodel/op_classes.tsv up to date: every op that TensorFlow's registry knows, with its class.
+"""Updates hubcli/savedmodel/op_classes.tsv: every op that TensorFlow's registry knows, with its class.
 
 Run it from the top of the repository, with TensorFlow: `python tools/make_op_list.py`.
 A line is name, class, `f` where an attribute is a function or a list of them, and a
@@ -47,7 +47,8 @@ def main() -> int:
     ]
     _TARGET.write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
     unclassed = [op for op, one in sorted(classes.items()) if one.name == _UNCLASSED]
-    print(*(f"Without a class: {op}" for op in unclassed), sep="\n")
+    for op in unclassed:
+        print(f"Without a class: {op}")
     return 1 if unclassed else 0
 
 

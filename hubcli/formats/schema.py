@@ -49,7 +49,8 @@ double_val 6 double*, int_val 7 int32*, string_val 8 bytes*, int64_val 10 int64*
 uint32_val 16 uint32*, uint64_val 17 uint64*
 GraphDef: node 1 NodeDef*, library 2 FunctionDefLibrary
 NodeDef: name 1 string, op 2 string, input 3 string*, attr 5 map:~AttrValue
-FunctionDefLibrary: function 1 FunctionDef*, gradient 2 ~GradientDef*, registered_gradients 3 ~RegisteredGradient*
+FunctionDefLibrary: function 1 FunctionDef*, gradient 2 ~GradientDef*, \
+registered_gradients 3 ~RegisteredGradient*
 GradientDef: function_name 1 string, gradient_func 2 string
 RegisteredGradient: gradient_func 1 string, registered_op_type 2 string
 FunctionDef: signature 1 OpDef, node_def 3 NodeDef*, ret 4 map:string, attr 5 map:~AttrValue

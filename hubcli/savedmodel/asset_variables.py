@@ -14,6 +14,7 @@ from hubcli.savedmodel.graph import Graph, Node
 __all__ = ["AssetVariables"]
 
 _HANDLES = frozenset({"VarHandleOp", "_VarHandlesOp", "_XlaAotOnlyVarHandleOp"})
+_MAX_VALUES = 10
 _ASSIGN, _HARMLESS = "AssignVariableOp", ("ReadVariableOp", "VarIsInitializedOp")
 
 
@@ -30,7 +31,7 @@ class AssetVariables:
         return 0 if self._is_read else 2 * self._graph.bodies[0].size_bytes
 
     def values(self, handle: str) -> list[str]:
-        """The tensors that are assigned to the variable of that handle, all of them; empty where it isn't sure."""
+        """All tensors that are assigned to the variable of that handle; empty where it isn't sure."""
         self._is_read = True
         name = handle.removesuffix(":0")
         variable = self._handles.get(name)
@@ -54,14 +55,16 @@ class AssetVariables:
         handles = self._handles
         assigned: dict[str, list[str] | None] = {name: [] for name in handles}
         for node in self._graph.bodies[0].nodes():
-            inputs = [text.partition(":")[0] for text in node.sources]
-            for name in handles.keys() & set(inputs):
-                values = assigned[name]
-                is_handle = inputs.index(name) == 0 and inputs.count(name) == 1
-                if is_handle and node.op == _ASSIGN and len(inputs) == 2 and values is not None:
-                    values.append(node.sources[1])
-                elif not (is_handle and node.op in _HARMLESS):
-                    assigned[name] = None
+            op, inputs = node.op, node.sources
+            if op in _HARMLESS:
+                continue
+            names = [text.partition(":")[0] for text in inputs]
+            values = assigned.get(names[0]) if op == _ASSIGN and len(names) == 2 else None
+            is_assigned = values is not None and len(values) < _MAX_VALUES
+            if values is not None and is_assigned:
+                values.append(inputs[1])
+            # As for any other op: it may do what it likes with the handles that it gets.
+            assigned.update((name, None) for name in names[is_assigned:] if name in handles)
         return assigned
 
     @cached_property

@@ -40,7 +40,7 @@ class Moment(str, Enum):
 class _MainGraph(NamedTuple):
     """The graph itself: the inputs of each node, and the nodes that name each function as `callers` of it."""
 
-    inputs: dict[str, list[str]]
+    inputs: dict[str, tuple[str, ...]]
     callers: dict[str, list[str]]
 
 
@@ -73,11 +73,12 @@ class Callers:
         """The nodes of the graph itself that name the function, each as often as it does."""
         return self._main.callers.get(function, [])
 
-    def functions_calling(self, function: str) -> list[Body]:
+    def functions_calling(self, function: str) -> Iterator[Body]:
         """The functions with a node that names the function, in file order."""
         bodies, calls = self._outline.graph.bodies, self._calls
         number = calls.numbers.get(function)
-        return [] if number is None else [bodies[1 + place] for place in calls.callers[number]]
+        for place in () if number is None else calls.callers[number]:
+            yield bodies[1 + place]
 
     def is_held(self, function: str) -> bool:
         """Whether an object offers the function: Python or the loader may call it."""
@@ -152,14 +153,15 @@ class Callers:
 
     @cached_property
     def _main(self) -> _MainGraph:
-        inputs: dict[str, list[str]] = {}
+        inputs: dict[str, tuple[str, ...]] = {}
         callers: dict[str, list[str]] = {}
         edges = 0
         for node in self._outline.graph.bodies[0].nodes():
             edges += node.input_count
             if edges > _MAX_EDGES:
                 raise BrokenModelError(f"its graph has more than {_MAX_EDGES} edges")
-            inputs[node.name] = node.inputs
+            # A tuple of texts, unlike a list, costs the garbage collector nothing.
+            inputs[node.name] = tuple(node.inputs)
             if takes_functions(node.op):
                 for function in (node.op, *node.functions()):
                     callers.setdefault(function, []).append(node.name)

@@ -20,7 +20,8 @@ from hubcli.savedmodel.known_ops import takes_functions
 __all__ = ["Body", "Graph", "Mention", "Node"]
 
 _NODE, _LIBRARY = 1, 2  # of GraphDef
-_FUNCTION, _GRADIENT, _REGISTERED_GRADIENT = 1, 2, 3  # of FunctionDefLibrary
+_FUNCTION = 1  # of FunctionDefLibrary
+_GRADIENTS = {2: "GradientDef", 3: "RegisteredGradient"}
 _SIGNATURE, _NODE_DEF = 1, 3  # of FunctionDef
 _OP, _ATTR = 2, 5  # of NodeDef
 _CONSTANTS = (b"Const", b"HostConst")
@@ -71,14 +72,22 @@ class Node:
         """Names of the functions that its attributes name, such as the branches of an If."""
         return _functions_of(self._message) if takes_functions(self.op) else []
 
-    def mentions(self) -> list[Mention]:
-        """Every function that its attributes name, and where each stands."""
-        if not takes_functions(self.op):
-            return []
+    def mentions(self, function: str) -> list[Mention]:
+        """Where its attributes name the function, in the order of their names."""
         attributes = self._message.attr
         return [
-            Mention(key, *found) for key in sorted(attributes) for found in _functions_in(attributes[key])
+            Mention(key, is_nested)
+            for key in sorted(attributes)
+            for name, is_nested in _functions_in(attributes[key])
+            if name == function
         ]
+
+    def function(self, attribute: str) -> str | None:
+        """The function that the attribute is, None where it is none or something else."""
+        if attribute not in self._message.attr:
+            return None
+        value = parse("AttrValue", self._message.attr[attribute])
+        return value.func.name if value.HasField("func") else None
 
     def strings(self, attribute: str) -> list[bytes] | None:
         """The texts of the attribute's tensor; None where it is no tensor of texts, or was left out."""
@@ -108,14 +117,21 @@ def _functions_of(node: Any) -> list[str]:
     """Names of the functions in the attributes of a NodeDef."""
     names: list[str] = []
     attributes = node.attr
-    for key in attributes:
+    for key in sorted(attributes):
         value = attributes[key]
         names += _few_functions_in(value) if len(value) < _SHORT_ATTR_BYTES else _names_in(value)
     return names
 
 
 def _names_in(attribute: bytes) -> tuple[str, ...]:
-    return tuple([name for name, _ in _functions_in(attribute)])
+    """As `_functions_in`, the names alone, and for a list of many thousands too."""
+    value = parse("AttrValue", attribute)
+    functions = [value.func] if value.HasField("func") else value.list.func
+    names = [function.name for function in functions]
+    for function in functions:
+        if function.attr:
+            names += [name for key in sorted(function.attr) for name in _names_in(function.attr[key])]
+    return tuple(names)
 
 
 # Most calls have attributes that others have too.
@@ -123,10 +139,9 @@ _few_functions_in = lru_cache(maxsize=4096)(_names_in)
 
 
 class Mention(NamedTuple):
-    """A function that an attribute of a node names; `is_nested` where it is an attribute of another one."""
+    """The attribute of a node that names a function; `is_nested` where it names it within another one."""
 
     attribute: str
-    function: str
     is_nested: bool
 
 
@@ -284,6 +299,7 @@ class Graph:
     def __init__(self, data: Bytes, fields: tuple[Field, ...]) -> None:
         self._data = data
         self._fields = fields
+        self._gradients: list[tuple[str, Field]] = []
 
     @cached_property
     def bodies(self) -> tuple[Body, ...]:
@@ -302,14 +318,11 @@ class Graph:
     @cached_property
     def gradient_functions(self) -> frozenset[str]:
         """Names of the functions that are gradients: TensorFlow calls them without a node that names them."""
-        found = set[str]()
-        for library in self._libraries():
-            for number, message in ((_GRADIENT, "GradientDef"), (_REGISTERED_GRADIENT, "RegisteredGradient")):
-                for field in messages(
-                    self._data, number, library.start, library.end, max_fields=_MAX_FUNCTIONS
-                ):
-                    found.add(parse(message, self._data[field.start : field.end]).gradient_func)
-        return frozenset(found)
+        assert self.bodies  # The library has been read.
+        return frozenset(
+            parse(message, self._data[field.start : field.end]).gradient_func
+            for message, field in self._gradients
+        )
 
     @cached_property
     def op_counts(self) -> Counter[str]:
@@ -328,15 +341,13 @@ class Graph:
         encoded = name.encode()
         return any(self._data.find(encoded, field.start, field.end) >= 0 for field in self._fields)
 
-    def _libraries(self) -> list[Field]:
-        return [
+    def _functions(self) -> Iterator[Body]:
+        libraries = [
             library
             for field in self._fields
             for library in messages(self._data, _LIBRARY, field.start, field.end, max_fields=_MAX_NODES)
         ]
-
-    def _functions(self) -> Iterator[Body]:
-        for library in self._libraries():
+        for library in libraries:
             batch: list[Field] = []
             start = position = library.start
             for field in scan(self._data, library.start, library.end, max_fields=_MAX_FUNCTIONS):
@@ -349,6 +360,8 @@ class Graph:
                         yield self._large_function(field)
                     else:
                         batch.append(field)
+                elif field.number in _GRADIENTS:
+                    self._gradients.append((_GRADIENTS[field.number], field))
                 position = field.end
                 if is_large:
                     start = position

@@ -19,7 +19,6 @@ from hubcli.formats.wire import encode_field
 from hubcli.savedmodel.asset_variables import AssetVariables
 from hubcli.savedmodel.callers import Callers
 from hubcli.savedmodel.graph import Body, Node, Piece
-from hubcli.savedmodel.known_ops import takes_functions
 from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.outline import MetaGraphOutline, fed_assets_of
 
@@ -40,7 +39,8 @@ _CALLS = {
 _LOOPS = {("While", "cond"), ("While", "body"), ("StatelessWhile", "cond"), ("StatelessWhile", "body")}
 _READ = "ReadVariableOp"
 # What models need stays far below: a path takes some ten steps from its source to the op.
-_MAX_STEPS, _MAX_BYTES = 50_000, 1 << 23
+_MAX_STEPS, _MAX_PARSED_BYTES, _MAX_SEARCHED_BYTES = 50_000, 1 << 23, 1 << 30
+_MAX_PARTS, _LARGE_NODE_COST, _PIECE_BYTES = 8, 1 << 12, 1 << 19
 _MAX_KEPT, _MAX_SUFFIX_CHARACTERS, _MAX_SUFFIXES = 8, 1000, 8
 
 Tensor = tuple[Body, str]
@@ -71,10 +71,14 @@ class _Call(NamedTuple):
 
 
 class _Inputs(NamedTuple):
-    """The names of a function's inputs, and whether one of them stands for several tensors."""
+    """The places of a function's inputs by name, and the objects that are bound to the last of them.
 
-    names: list[str]
-    has_lists: bool
+    Where one of them stands for several tensors, places don't tell which: `is_unclear`.
+    """
+
+    places: dict[str, int]
+    is_unclear: bool
+    captures: list[int]
 
 
 class _Nodes:
@@ -82,22 +86,31 @@ class _Nodes:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[Body, Piece], dict[str, Node]] = OrderedDict()
-        self.parsed_bytes = 0
+        self.parsed_bytes = self.searched_bytes = 0
 
     def find(self, body: Body, name: str) -> Node | None:
         """The node of that name; TensorFlow refuses a body with two."""
+        for (owner, _), nodes in self._kept.items():
+            if owner is body and name in nodes:
+                return nodes[name]
         # One whose name is written in another way than protobuf does isn't found, and so not proven.
         encoded = encode_field(1, name)
         for piece in body.pieces:
-            key = body, piece
-            if key not in self._kept and piece.holds(encoded, body.data):
-                self.parsed_bytes += piece.end - piece.start
-                self._kept[key] = {node.name: node for node in body.nodes_of(piece)}
-                if len(self._kept) > _MAX_KEPT:
-                    self._kept.popitem(last=False)
-            if name in self._kept.get(key, ()):
-                return self._kept[key][name]
+            size = piece.end - piece.start
+            self.searched_bytes += size if piece.large_node is None else _LARGE_NODE_COST
+            if (body, piece) not in self._kept and piece.holds(encoded, body.data):
+                nodes = self._keep(body, piece)
+                if name in nodes:
+                    return nodes[name]
         return None
+
+    def _keep(self, body: Body, piece: Piece) -> dict[str, Node]:
+        self.parsed_bytes += piece.end - piece.start if piece.large_node is None else _LARGE_NODE_COST
+        nodes = {node.name: node for node in body.nodes_of(piece)}
+        self._kept[(body, piece)] = nodes
+        if len(self._kept) > _MAX_KEPT:
+            self._kept.popitem(last=False)
+        return nodes
 
 
 class PathOrigins:
@@ -116,6 +129,7 @@ class PathOrigins:
         self._proven: dict[PathSource, set[Tensor]] = {source: set() for source in PathSource}
         self._free: dict[PathSource, set[Tensor]] = {source: set() for source in PathSource}
         self._inputs: dict[Body, _Inputs] = {}
+        self._calls: dict[tuple[Body, str], list[_Call]] = {}
         self._nodes = _Nodes()
         self._steps, self._parsed_bytes = 0, 0
 
@@ -148,16 +162,19 @@ class PathOrigins:
         return True
 
     def _is_exhausted(self) -> bool:
-        return self._steps > _MAX_STEPS or self._parsed_bytes + self._nodes.parsed_bytes > _MAX_BYTES
+        return (
+            self._steps > _MAX_STEPS
+            or self._parsed_bytes + self._nodes.parsed_bytes > _MAX_PARSED_BYTES
+            or self._nodes.searched_bytes > _MAX_SEARCHED_BYTES
+        )
 
     def _needed(self, source: PathSource, body: Body, text: str) -> list[Tensor] | None:
         """What must be proven for the tensor to be; None where that can't be told."""
         self._steps += 1
         if body.is_function:
-            name = text.partition(":")[0]
-            inputs = self._inputs_of(body)
-            if name in inputs.names:
-                return self._needed_of_input(source, body, inputs.names.index(name))
+            place = self._inputs_of(body).places.get(text.partition(":")[0])
+            if place is not None:
+                return self._needed_of_input(source, body, place)
         elif _with_port(text) in self._fed[source]:
             return []
         node = self._nodes.find(body, text.partition(":")[0])
@@ -180,7 +197,7 @@ class PathOrigins:
             return inputs[:1]
         if op == "Pack":
             return inputs
-        if op == "StringJoin" and node.is_empty_text("separator"):
+        if op == "StringJoin" and len(inputs) <= _MAX_PARTS and node.is_empty_text("separator"):
             parts = [self._constants(body, text) for _, text in inputs[1:]]
             return inputs[:1] if all(parts) and _are_harmless(parts) else None
         return None
@@ -192,7 +209,7 @@ class PathOrigins:
             return []
         if node.op not in ("Select", "SelectV2"):
             return _constant(node)
-        choices = [self._nodes.find(body, one.partition(":")[0]) for one in node.sources[1:]]
+        choices = [self._nodes.find(body, one.partition(":")[0]) for one in node.sources[1:3]]
         texts = [_constant(one) for one in choices if one is not None and one.op not in self._graph.functions]
         return [one for choice in texts for one in choice] if len(texts) == 2 and all(texts) else []
 
@@ -201,14 +218,15 @@ class PathOrigins:
     def _needed_of_input(self, source: PathSource, body: Body, place: int) -> list[Tensor] | None:
         """What all callers of the function give it there."""
         name = body.name
-        if name in self._callers.free or self._inputs_of(body).has_lists:
+        if name in self._callers.free or self._inputs_of(body).is_unclear:
             return None
         is_held = self._callers.is_held(name)
         if is_held and not (source is PathSource.ASSET and self._is_captured_asset(body, place)):
             return None
         needed: dict[Tensor, None] = {}
         for caller in self._bodies_calling(name):
-            calls = None if self._is_exhausted() else self._calls_of(caller, name)
+            calls = [] if self._is_exhausted() else self._calls_of(caller, name)
+            self._steps += 1 + len(calls)
             for call in calls or [_Call([], None)]:
                 given = call.source(place)
                 result = None if call.loop_body is None else self._result(call.loop_body, place)
@@ -226,8 +244,14 @@ class PathOrigins:
 
     def _calls_of(self, body: Body, function: str) -> list[_Call]:
         """How the nodes of the body call the function; empty where they are too many to look at."""
+        key = body, function
+        if key not in self._calls:
+            self._calls[key] = self._find_calls(body, function)
+        return self._calls[key]
+
+    def _find_calls(self, body: Body, function: str) -> list[_Call]:
         if body.is_function:
-            self._parsed_bytes += body.size_bytes
+            self._parsed_bytes += 4 * body.size_bytes  # All of its nodes are looked at.
             nodes: Iterable[Node | None] = (
                 node for node in body.nodes() if node.op == function or function in node.functions()
             )
@@ -236,16 +260,23 @@ class PathOrigins:
             nodes = (self._nodes.find(body, name) for name in names)
         calls: list[_Call] = []
         for node in nodes:
-            self._steps += 1
+            self._steps += 1 if node is None else 1 + node.input_count
             if node is None or self._is_exhausted():
                 return []
-            calls += [call for callee, call in _calls_by(node) if callee == function]
+            calls += _calls_by(node, function)
+            self._steps += len(calls)
         return calls
 
     def _inputs_of(self, body: Body) -> _Inputs:
         if body not in self._inputs:
-            self._parsed_bytes += body.size_bytes
-            self._inputs[body] = _Inputs(body.input_names(), body.has_list_inputs())
+            self._parsed_bytes += min(body.size_bytes, _PIECE_BYTES)
+            objects = self._objects
+            function = None if objects is None else objects.concrete_function(body.name)
+            names = body.input_names()
+            places = {name: place for place, name in enumerate(names)}
+            is_unclear = len(places) < len(names) or body.has_list_inputs()
+            captures = [] if function is None else list(function.bound_inputs)
+            self._inputs[body] = _Inputs(places, is_unclear, captures)
         return self._inputs[body]
 
     def _result(self, function: str, place: int) -> Tensor | None:
@@ -260,30 +291,28 @@ class PathOrigins:
 
     def _is_captured_asset(self, body: Body, place: int) -> bool:
         """Whether the object graph binds an asset to the input: captures come behind the arguments."""
-        objects = self._objects
-        function = None if objects is None else objects.concrete_function(body.name)
-        if objects is None or function is None:
-            return False
-        captured = place - len(self._inputs_of(body).names) + len(function.bound_inputs)
-        node = function.bound_inputs[captured] if captured >= 0 else -1
-        return 0 <= node < len(objects) and objects.is_asset_of(node, self._asset_count)
+        objects, inputs = self._objects, self._inputs_of(body)
+        captured = place - len(inputs.places) + len(inputs.captures)
+        node = inputs.captures[captured] if 0 <= captured < len(inputs.captures) else -1
+        return (
+            objects is not None and 0 <= node < len(objects) and objects.is_asset_of(node, self._asset_count)
+        )
 
 
-def _calls_by(node: Node) -> Iterator[tuple[str, _Call]]:
-    """The functions that the node calls or names, and what each gets."""
-    if not takes_functions(node.op):
-        return
-    sources, mentions = node.sources, node.mentions()
-    yield node.op, _Call(sources)
-    bodies = [one.function for one in mentions if one.attribute == "body" and not one.is_nested]
-    for mention in mentions:
+def _calls_by(node: Node, function: str) -> Iterator[_Call]:
+    """How the node calls the function, once for each time that it names it."""
+    sources = node.sources
+    if node.op == function:
+        yield _Call(sources)
+    for mention in node.mentions(function):
         key = node.op, mention.attribute
+        body = node.function("body") if key in _LOOPS else None
         if mention.is_nested:
-            yield mention.function, _Call(sources, None)
-        elif key in _LOOPS and len(bodies) == 1:
-            yield mention.function, _Call(sources, 0, bodies[0])
+            yield _Call(sources, None)
+        elif body is not None:
+            yield _Call(sources, 0, body)
         else:
-            yield mention.function, _Call(sources, _CALLS.get(key))
+            yield _Call(sources, _CALLS.get(key))
 
 
 def _with_port(name: str) -> str:

@@ -21,9 +21,9 @@ SIZE = 20_000_000
 _VALUE_SUFFIX = b"/.ATTRIBUTES/VARIABLE_VALUE"
 
 
-def files_of(name: str) -> dict[str, bytes]:
-    """The files of that flood, by path."""
-    made = FLOODS[name]()
+def files_of(make: Callable[[], bytes | dict[str, bytes]]) -> dict[str, bytes]:
+    """The files of a flood, by path."""
+    made = make()
     return made if isinstance(made, dict) else {"saved_model.pb": number(1, 1) + made}
 
 

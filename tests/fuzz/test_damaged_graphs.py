@@ -23,6 +23,7 @@ from hubcli.savedmodel.files import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from tests.corpus import corpus_model
 from tests.fuzz.attempts import flipped, random_flips
+from tests.fuzz.call_floods import CALL_FLOODS
 from tests.fuzz.floods import FLOODS, files_of
 
 # Small ones, so that most flips hit structure rather than constants.
@@ -197,13 +198,16 @@ def cost_of(model: Path) -> Cost:
 _TOO_COSTLY: set[str] = set()
 
 
+_EVERY_FLOOD = {**FLOODS, **CALL_FLOODS}
+
+
 def _floods() -> list[Any]:
-    return [pytest.param(name) for name in FLOODS]
+    return [pytest.param(name) for name in _EVERY_FLOOD]
 
 
 @pytest.mark.parametrize("name", _floods())
 def test_a_flood_costs_little(tmp_path: Path, name: str) -> None:
-    for path, content in files_of(name).items():
+    for path, content in files_of(_EVERY_FLOOD[name]).items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_bytes(content)
     cost = cost_of(tmp_path)

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from hubcli.formats.schema import _message_class
+from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.reader import read_model
 from tests.formats.tables import delimited, varint
 from tests.savedmodel.protos import (
     STRING,
@@ -423,7 +426,5 @@ def test_a_model_as_text_hides_nothing(tmp_path: Path, how: str) -> None:
     encoded = FREE[how]
     made = _message_class("SavedModel", is_lean=False).FromString(delimited(2, encoded))
     (tmp_path / "saved_model.pbtxt").write_text(text_format.MessageToString(made))
-    from tests.savedmodel.protos import ModelFiles, read_model
-
     found = read_model(ModelFiles.of_directory(tmp_path)).findings
     assert "reads-files" in {one.code for one in found}

@@ -60,7 +60,8 @@ def test_nothing_grave_is_found_in_a_harmless_model(name: str) -> None:
     from hubcli.savedmodel.reader import read_model
 
     info = read_model(ModelFiles.of_directory(corpus_model(name)))
-    assert [one for one in info.findings if one.severity >= Severity.HIGH] == []
+    grave = [one.code for one in info.findings if one.severity >= Severity.MEDIUM]
+    assert grave == (["asset-missing"] if name == "serving_half_plus_two_assets_extra" else [])
 
 
 # Every group of risks ----------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Models that read or write a file of their maker's choice, run by TensorFlow: each one does it, and is found."""
+"""Models that open a file of their maker's choice, run by TensorFlow: each does it, and is found."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def in_a_dataset(path: str) -> Callable[[], Any]:
 def in_a_gradient(path: str) -> Callable[[], Any]:
     inner = tf.function(first_line, input_signature=[TEXT])
 
-    @tf.custom_gradient
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
     def scaled(x: Any, name: Any) -> Any:
         def gradient(upstream: Any) -> Any:
             length = tf.strings.length(inner(name))

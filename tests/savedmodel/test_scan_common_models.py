@@ -162,7 +162,7 @@ def test_a_model_of_a_common_kind_has_no_grave_finding(tmp_path: Path, build: Ca
 def test_a_model_of_tensorflow_1_that_is_saved_again_has_no_grave_finding(
     tmp_path: Path, zoo: Callable[[str], Path], name: str
 ) -> None:
-    tags = [] if name == "tf1_hub" else None
+    tags: list[str] | None = [] if name == "tf1_hub" else None
     loaded = tf.saved_model.load(str(zoo(name)), tags=tags)
     tf.saved_model.save(loaded, str(tmp_path / "again"), signatures=loaded.signatures)
     assert grave_findings(tmp_path / "again") == []
@@ -188,7 +188,7 @@ def test_a_saver_of_many_shards_has_no_grave_finding(tmp_path: Path) -> None:
     builder = v1.saved_model.Builder(str(tmp_path / "model"))
     with tf.Graph().as_default(), v1.Session() as session:
         for place in range(3):
-            with tf.device(f"/cpu:{place}" if place == 0 else f"/job:localhost/replica:0/task:0/cpu:{0}"):
+            with tf.device("/cpu:0" if place else "/job:localhost/replica:0/task:0/cpu:0"):
                 v1.get_variable(f"v{place}", initializer=1.0)
         session.run(v1.global_variables_initializer())
         savers = [v1.train.Saver(sharded=True), v1.train.Saver(sharded=False, write_version=1)]
