@@ -9,5 +9,6 @@ from hubcli.net import download, retries, segments
 
 if __name__ == "__main__":
     download.QUICK_S, retries.FIRST_WAIT_S = 0.0, 0.001
-    download.MIN_SEGMENTED_BYTES = segments.MIN_SEGMENTED_BYTES = 1 << 16
+    for module in (download, segments):
+        vars(module)["MIN_SEGMENTED_BYTES"] = 1 << 16
     sys.exit(main(sys.argv[1:]))

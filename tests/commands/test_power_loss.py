@@ -24,6 +24,7 @@ from hubcli.cache.store import Store
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.ls import ls
 from hubcli.commands.verify import verify
+from hubcli.durability import booted_at_s
 from hubcli.errors import HubcliError
 from hubcli.handle import Handle
 from hubcli.net import spool as spools
@@ -243,7 +244,6 @@ def test_without_syncs_a_removal_may_leave_links_to_nothing(scene: Scene) -> Non
     scene.fetched("new")
     found = scene.after("rm", HANDLE, "--yes", all_of_them=True, no_sync=True)
     wrong = violations(lambda place: require_whole_or_absent(scene, place, NEW), found)
-    assert any("neither whole nor absent" in one for one in wrong)
     assert any("a link to nothing" in one for one in wrong)
 
 
@@ -396,7 +396,7 @@ def test_a_journal_that_was_not_synced_counts_until_the_next_boot(
     size = spool.stat().st_size
     assert spools.resumable_bytes(spool, size, '"one"') > 0
     journal = spool.with_name(f"{spool.name}.journal")
-    booted = spools.booted_at_s()
+    booted = booted_at_s()
     assert booted is not None
     os.utime(journal, (booted - 10, booted - 10))
     spool.write_bytes(bytes(size))  # As a power loss leaves it.
