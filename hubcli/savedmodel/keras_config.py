@@ -73,8 +73,11 @@ class KerasConfig:
         if len(text) > _MAX_CONFIG_BYTES:
             raise BrokenModelError("its config is larger than 64 MiB")
         # An empty list takes thirty times its text in memory: they are counted before they are made.
-        marks = (b",", b"[", b"{") if isinstance(text, bytes) else (",", "[", "{")
-        if sum(text.count(mark) for mark in marks) > _MAX_MARKS:  # type: ignore[arg-type]
+        if isinstance(text, bytes):
+            values = text.count(b",") + text.count(b"[") + text.count(b"{")
+        else:
+            values = text.count(",") + text.count("[") + text.count("{")
+        if values > _MAX_MARKS:
             raise BrokenModelError(f"its config holds more than {_MAX_MARKS} values")
         repeated = list[str]()
 
