@@ -24,6 +24,7 @@ from hubcli.savedmodel.keras_ops import is_pure_function, is_pure_method, is_pur
 __all__ = ["ConfigIssue", "IssueKind", "KerasConfig", "TrustedNames", "walk_config"]
 
 _MAX_CONFIG_BYTES = 64 << 20
+_MAX_MARKS = 2_000_000
 _MAX_NODES = 5_000_000
 _MAX_ISSUES = 20
 _MAX_NAME = 80
@@ -71,6 +72,13 @@ class KerasConfig:
         """The JSON object as Keras will read it. Raises BrokenModelError."""
         if len(text) > _MAX_CONFIG_BYTES:
             raise BrokenModelError("its config is larger than 64 MiB")
+        # An empty list takes thirty times its text in memory: they are counted before they are made.
+        if isinstance(text, bytes):
+            values = text.count(b",") + text.count(b"[") + text.count(b"{")
+        else:
+            values = text.count(",") + text.count("[") + text.count("{")
+        if values > _MAX_MARKS:
+            raise BrokenModelError(f"its config holds more than {_MAX_MARKS} values")
         repeated = list[str]()
 
         def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

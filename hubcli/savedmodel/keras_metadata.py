@@ -16,7 +16,7 @@ __all__ = ["KERAS_METADATA", "MAX_METADATA_BYTES", "metadata_configs", "metadata
 
 KERAS_METADATA = "keras_metadata.pb"
 MAX_METADATA_BYTES = 256 << 20
-_MAX_NODES = 100_000
+_MAX_NODES, _MAX_ISSUES = 100_000, 100
 _NODES, _METADATA = 1, 5
 # With `compile=False` Keras doesn't make it: custom losses and metrics of the training don't matter.
 _NOT_READ = "training_config"
@@ -38,10 +38,12 @@ def metadata_configs(data: Bytes) -> Iterator[KerasConfig]:
 
 
 def metadata_issues(data: Bytes, trusted: TrustedNames | None = None) -> tuple[ConfigIssue, ...]:
-    """What in any of the configs needs trust. Raises BrokenModelError."""
+    """What in any of the configs needs trust, about 100 at most. Raises BrokenModelError."""
     found = dict[ConfigIssue, None]()
     for config in metadata_configs(data):
         found.update(dict.fromkeys(walk_config(config, trusted=trusted)))
+        if len(found) >= _MAX_ISSUES:
+            break
     return tuple(found)
 
 

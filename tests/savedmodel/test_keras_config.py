@@ -220,6 +220,8 @@ def test_the_walk_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         KerasConfig.parse('{"a":' * 200_000 + "{}" + "}" * 200_000)
     with pytest.raises(BrokenModelError, match="larger than 64 MiB"):
         KerasConfig.parse(b" " * ((64 << 20) + 1))
+    with pytest.raises(BrokenModelError, match="more than 2000000 values"):
+        KerasConfig.parse('{"a":[' + "[]," * 1_000_001 + "[]]}")
     many = {"config": [layer(f"Evil{number}") for number in range(1000)]}
     assert len(walk_config(KerasConfig(many))) == 20
     monkeypatch.setattr("hubcli.savedmodel.keras_config._MAX_NODES", 1000)
