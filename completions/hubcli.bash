@@ -90,7 +90,7 @@ _hubcli_value() {
     'export --layout')
       words=(plain serving hub) ;;
     'finetune-export --method')
-      words=(resave rewrite) ;;
+      words=(auto resave rewrite) ;;
     'finetune-export --strategy')
       words=(mirrored multiworker) ;;
     *) return 1 ;;

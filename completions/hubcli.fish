@@ -203,7 +203,7 @@ complete -c hubcli -n '__hubcli_at export' -l output-layer -x -d 'Export the pie
 complete -c hubcli -n '__hubcli_at export' -l input-layer -x -d 'Export the piece from this layer on. Repeatable'
 complete -c hubcli -n '__hubcli_at export' -l custom-objects -r -F -d 'Where classes of the model\'s own are'
 complete -c hubcli -n '__hubcli_at export' -l unsafe -d 'Run the code that a .keras file holds'
-complete -c hubcli -n '__hubcli_at finetune-export' -l method -x -a 'resave rewrite' -d 'resave: by TensorFlow. rewrite: the values alone, every other byte as it was'
+complete -c hubcli -n '__hubcli_at finetune-export' -l method -x -a 'auto resave rewrite' -d 'resave: save by TensorFlow. rewrite: change the values alone. auto: whichever keeps all'
 complete -c hubcli -n '__hubcli_at finetune-export' -l allow-unchanged -d 'Write it even if no trainable value changed'
 complete -c hubcli -n '__hubcli_at finetune-export' -l allow-nan -d 'Write NaN and infinity too'
 complete -c hubcli -n '__hubcli_at finetune-export' -l weights -r -F -d 'A checkpoint, a SavedModel, .weights.h5, .h5, .keras, .npz or .safetensors'

@@ -136,7 +136,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('-h', 'Show this message and exit')
         )
         'finetune-export' = @(
-            @('--method', 'resave: by TensorFlow. rewrite: the values alone, every other byte as it was'),
+            @('--method', 'resave: save by TensorFlow. rewrite: change the values alone. auto: whichever keeps all'),
             @('--force', 'Replace what is there'),
             @('--allow-unchanged', 'Write it even if no trainable value changed'),
             @('--allow-nan', 'Write NaN and infinity too'),
@@ -273,7 +273,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'export --input-layer' = @{ Words = @() }
         'export --custom-objects' = @{ Words = @(); Files = $true }
         'export --cache-dir' = @{ Words = @(); Directories = $true }
-        'finetune-export --method' = @{ Words = @('resave', 'rewrite') }
+        'finetune-export --method' = @{ Words = @('auto', 'resave', 'rewrite') }
         'finetune-export --weights' = @{ Words = @(); Files = $true }
         'finetune-export --root' = @{ Words = @() }
         'finetune-export --map' = @{ Words = @(); Files = $true }

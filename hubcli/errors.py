@@ -87,6 +87,9 @@ class HubcliError(Exception):
         self.hint = hint
         self.is_transient = False
         self.retry_after_s: float | None = None
+        # Of a training after which no export was made: where its values are, and what exports them.
+        self.trained_values: str | None = None
+        self.export_command: str | None = None
 
     def transient(self: _Error, retry_after_s: float | None = None) -> _Error:
         """The same error, as one that may pass: another attempt makes sense, after so many seconds."""

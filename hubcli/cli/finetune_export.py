@@ -41,7 +41,7 @@ MethodOption: TypeAlias = Annotated[
     Method,
     typer.Option(
         "--method",
-        help="resave: by TensorFlow. rewrite: the values alone, every other byte as it was.",
+        help="resave: save by TensorFlow. rewrite: change the values alone. auto: whichever keeps all.",
     ),
 ]
 AllowUnchanged: TypeAlias = Annotated[
@@ -122,7 +122,7 @@ TagSet: TypeAlias = Annotated[
 def finetune_export_command(
     source: SourceArgument,
     destination: DestinationArgument = None,
-    method: MethodOption = Method.RESAVE,
+    method: MethodOption = Method.AUTO,
     force: Replace = False,
     allow_unchanged: AllowUnchanged = False,
     allow_nan: AllowNan = False,
@@ -165,7 +165,7 @@ def finetune_export_command(
         allow_nan=allow_nan,
         force=force,
     )
-    if train is None and method is Method.REWRITE:
+    if train is None and method is not Method.RESAVE:
         from hubcli.cli.garbage import collect_little_garbage
 
         collect_little_garbage()

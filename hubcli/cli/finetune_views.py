@@ -78,6 +78,8 @@ def finetune_document(result: FinetuneResult) -> dict[str, Any]:
         "source": result.source,
         "destination": None if written is None else str(written.destination),
         "method": result.method.value,
+        "requested_method": result.requested_method.value,
+        "method_reason": None if made is None else made.reason or None,
         "format": None if written is None else written.format.value,
         "bytes": None if written is None else written.size_bytes,
         "files": None if written is None else written.file_count,

@@ -31,6 +31,9 @@ _MAX_INDENTED_ROWS = 1000
 def error_document(error: HubcliError) -> dict[str, Any]:
     """The error as a script sees it."""
     document: dict[str, Any] = {"code": error.code, "message": error.message, "hint": error.hint}
+    if error.trained_values is not None:
+        document["trained_values"] = error.trained_values
+        document["export_command"] = error.export_command
     if isinstance(error, MappingError):
         document["candidates"] = [
             {"root": one.root, "fits": one.fits, "wanted": one.wanted, "misfits": list(one.misfits)}

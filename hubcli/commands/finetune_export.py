@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hubcli.archive.limits import Limits
 from hubcli.archive.tree import Tree
@@ -25,6 +26,9 @@ from hubcli.handle import HandleKind
 from hubcli.savedmodel.mapping import Mapping
 from hubcli.savedmodel.structure import check_structure
 from hubcli.settings import Settings
+
+if TYPE_CHECKING:
+    from hubcli.commands.trained_values import KeptValues
 
 __all__ = ["FinetuneOptions", "FinetuneResult", "Method", "finetune_export"]
 
@@ -141,6 +145,8 @@ class _FinetuneExport:
             with self._staged(model) as (staged, made_at):
                 made = job.make(made_at, self.listener)
                 written = self._write(made_at, staged)
+            if made.reason:
+                self.listener.note(made.reason)
         return self._result(made, written, job.mapping)
 
     def _from_training(self, model: Path) -> FinetuneResult:
@@ -152,16 +158,38 @@ class _FinetuneExport:
         if not job.is_writer:  # The chief writes; the others train with it, and have nothing to show.
             job.train()
             return self._result()
+        kept = self._kept_values()
         # The destination is made first: a training of hours must not end at a directory without access.
-        with self._staged(model) as (staged, made_at):
+        with kept.named_in_errors(), self._staged(model) as (staged, made_at):
             self.listener.step(f"Training by {self.options.train}")
-            live = job.train()
+            live = job.train(kept.keep)
             self.listener.step("Saving what was trained")
             made = job.make(live, made_at, self.listener)
             written = self._write(made_at, staged)
-        if live.note:
-            self.listener.note(live.note)
+        kept.discard()
+        for note in filter(None, (live.note, made.reason)):
+            self.listener.note(note)
         return self._result(made, written)
+
+    def _kept_values(self) -> KeptValues:
+        """Where the trained values are kept until the export is there."""
+        # Imported here, as what trains is.
+        from hubcli.commands.trained_values import KeptValues
+
+        assert self.placement is not None
+        place = self._require_free()
+
+        def command(path: Path, more: tuple[str, ...]) -> list[str]:
+            given = {
+                "--allow-nan": self.options.allow_nan,
+                "--allow-unchanged": self.options.allow_unchanged,
+                "--force": self.options.force,
+            }
+            options = [option for option, is_given in given.items() if is_given or option in more]
+            words = [self.target.name, str(place), "--weights", str(path)]
+            return ["hubcli", "finetune-export", *words, *options]
+
+        return KeptValues(place, command, self.listener.note)
 
     @contextmanager
     def _staged(self, model: Path) -> Iterator[tuple[Path, Path]]:
@@ -175,9 +203,18 @@ class _FinetuneExport:
             read=self.options.files,
         ) as staged:
             size = Tree.read(model, Limits()).size_bytes
-            copies = 1 + (self.options.method is Method.RESAVE) + self._is_archive
+            # What is trained is kept beside the export; what is saved again is written twice.
+            is_twice = self.options.train is not None or self.options.method is Method.RESAVE
+            copies = 1 + is_twice + self._is_archive
             require_room(staged.parent, copies * size, str(self.placement.place), "name another place")
             yield staged, staged.with_name("model") if self._is_archive else staged
+
+    @property
+    def _planned_method(self) -> Method:
+        """The method of a run that writes nothing: what was asked for, or what `auto` begins with."""
+        if self.options.method is not Method.AUTO:
+            return self.options.method
+        return Method.RESAVE if self.options.weights is None else Method.REWRITE
 
     @property
     def _is_archive(self) -> bool:
@@ -205,7 +242,8 @@ class _FinetuneExport:
     ) -> FinetuneResult:
         return FinetuneResult(
             source=self.target.name,
-            method=self.options.method,
+            method=made.method if made is not None else self._planned_method,
+            requested_method=self.options.method,
             seconds=time.monotonic() - self.started_at,
             mapping=mapping,
             written=written,

@@ -14,8 +14,14 @@ __all__ = ["FinetuneOptions", "Method"]
 
 
 class Method(str, Enum):
-    """How the values get into the export: by TensorFlow's own saving, or in place of the old ones."""
+    """How the values get into the export: by TensorFlow's own saving, or in place of the old ones.
 
+    `AUTO` chooses: after a training `RESAVE`, or `REWRITE` where that would lose
+    something; with values of a file `REWRITE`, or `RESAVE` where values alone
+    don't do.
+    """
+
+    AUTO = "auto"
     RESAVE = "resave"
     REWRITE = "rewrite"
 
@@ -37,7 +43,7 @@ class FinetuneOptions:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     strategy: str | None = None
     tag_set: frozenset[str] | None = None
-    method: Method = Method.RESAVE
+    method: Method = Method.AUTO
     allow_unchanged: bool = False
     allow_nan: bool = False
     force: bool = False

@@ -83,7 +83,8 @@ class Made(NamedTuple):
     `kept` are phrases about what was held against the source and is the same,
     `compared` the calls whose outputs equal those of the live object, `skipped`
     the others; the calls are there where TensorFlow ran. `carried` are files
-    that were copied beside what TensorFlow writes.
+    that were copied beside what TensorFlow writes. `method` is the one that was
+    used, `reason` why `auto` chose another than usual; "" where it didn't.
     """
 
     values: Values
@@ -92,6 +93,8 @@ class Made(NamedTuple):
     skipped: tuple[Uncompared, ...] = ()
     carried: tuple[str, ...] = ()
     not_kept: tuple[NotKept, ...] = ()
+    method: Method = Method.REWRITE
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +112,9 @@ class Written:
 class FinetuneResult:
     """An export, or the plan of one.
 
-    `mapping` is there for a file of weights. `written` and `made` are None
-    of a dry run, and in a worker that isn't the chief of its cluster.
+    `method` is the one that was or would be used, `requested_method` what was
+    asked for. `mapping` is there for a file of weights. `written` and `made` are
+    None of a dry run, and in a worker that isn't the chief of its cluster.
     """
 
     source: str
@@ -119,3 +123,4 @@ class FinetuneResult:
     mapping: Mapping | None = None
     written: Written | None = None
     made: Made | None = None
+    requested_method: Method = Method.AUTO

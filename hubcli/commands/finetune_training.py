@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from hubcli.archive.limits import Limits
 from hubcli.archive.tree import Tree
+from hubcli.cache.disk import remove_tree
 from hubcli.commands.finetune_gate import (
     require_bytes_kept,
     require_same_interface,
@@ -18,7 +19,7 @@ from hubcli.commands.finetune_options import FinetuneOptions, Method
 from hubcli.commands.finetune_result import Made, NotKept, Values
 from hubcli.commands.listener import Listener
 from hubcli.commands.weights_file import best_measure
-from hubcli.errors import TensorFlowError, UsageError, ValuesError
+from hubcli.errors import HubcliError, TensorFlowError, UsageError, ValuesError
 from hubcli.formats.bundle_values import Bundle
 from hubcli.formats.files import MAIN_FILES
 from hubcli.formats.tensor_values import TensorValues
@@ -29,12 +30,14 @@ from hubcli.savedmodel.reader import read_model
 from hubcli.savedmodel.rewrite import RewriteOptions, rewrite
 from hubcli.savedmodel.targets import Targets, read_targets
 from hubcli.savedmodel.weights import open_weights
-from hubcli.tf.live_model import LiveModel, TrainingJob
-from hubcli.tf.resave import require_resavable
+from hubcli.tf.live_model import Keep, LiveModel, TrainingJob
+from hubcli.tf.resave import require_resavable, would_be_lost
 from hubcli.tf.strategies import Strategy
 from hubcli.tf.strategy_kind import StrategyKind
 
 __all__ = ["FromTraining"]
+
+_OPTIMIZERS = ("optimizer", "_optimizer")
 
 
 class FromTraining(NamedTuple):
@@ -46,6 +49,7 @@ class FromTraining(NamedTuple):
     targets: Targets
     job: TrainingJob
     options: FinetuneOptions
+    losses: tuple[str, ...] = ()
 
     @classmethod
     def prepare(cls, name: str, model: Path, options: FinetuneOptions) -> FromTraining:
@@ -59,22 +63,26 @@ class FromTraining(NamedTuple):
         whole = read_model(files, hash_assets=True)
         if options.method is Method.RESAVE:
             require_resavable(model, whole, name=name)
+        losses = would_be_lost(model, whole) if options.method is Method.AUTO else ()
         tag_set = _tag_set(name, whole, options.tag_set)
         info = whole if tag_set is None else read_model(files, tag_set=tag_set)
         _require_distinct_paths(name, info)
         tags = None if tag_set is None else info.meta_graphs[0].tags
         job = TrainingJob(options.train, options.arguments, strategy, tags)
-        return cls(name, model, info, read_targets(model), job, options)
+        return cls(name, model, info, read_targets(model), job, options, losses)
 
     @property
     def is_writer(self) -> bool:
         """Whether this process writes: of several workers the chief alone does."""
         return self.job.strategy.is_chief
 
-    def train(self) -> LiveModel:
-        """Runs the function. Raises TensorFlowError for its exception, or a loss of tables; ValuesError."""
+    def train(self, keep: Keep | None = None) -> LiveModel:
+        """Runs the function, and hands the values to `keep`.
+
+        Raises TensorFlowError for its exception, or a loss of tables; ValuesError.
+        """
         before = self._files()
-        live = LiveModel.train(self.model, self.info, self.name, self.job)
+        live = LiveModel.train(self.model, self.info, self.name, self.job, keep)
         changed = sorted({name for name, _ in before ^ self._files()})
         if changed:
             raise TensorFlowError(
@@ -109,6 +117,12 @@ class FromTraining(NamedTuple):
                 f"The training changed the table {named}, and --method rewrite writes variables alone",
                 hint="Save the table too: --method resave",
             )
+        if changed and self.losses:
+            raise TensorFlowError(
+                f"The training changed the table {named}, which can't be written into {self.name}: saving it "
+                f"again would lose {'; '.join(self.losses)}",
+                hint="Train the variables alone: --method rewrite",
+            )
         if changed and self.options.strategy is not None:
             raise TensorFlowError(
                 f"The training changed the table {named}, which can't be saved under --strategy",
@@ -120,11 +134,39 @@ class FromTraining(NamedTuple):
 
         Raises UnchangedError, ValuesError, IntegrityError, TensorFlowError.
         """
-        made = (
-            self._rewrite(live, staged)
-            if self.options.method is Method.REWRITE
-            else self._resave(live, staged)
+        if self.options.method is Method.REWRITE:
+            return self._compared(live, staged, self._rewrite(live, staged), listener)
+        if self.losses:
+            reason = f"saving {self.name} again would lose {'; '.join(self.losses)}"
+            return self._rewritten_instead(live, staged, listener, reason)
+        try:
+            return self._compared(live, staged, self._resave(live, staged), listener)
+        except TensorFlowError as error:
+            if self.options.method is not Method.AUTO or not self._only_values_changed(live, staged):
+                raise
+            remove_tree(staged)
+            return self._rewritten_instead(live, staged, listener, error.message)
+
+    def _rewritten_instead(self, live: LiveModel, staged: Path, listener: Listener, reason: str) -> Made:
+        """The same by `rewrite`, as `auto` has it where TensorFlow's own saving is refused."""
+        made = self._compared(live, staged, self._rewrite(live, staged), listener)
+        return made._replace(reason=f"written by rewrite (the values alone): {reason}")
+
+    def _only_values_changed(self, live: LiveModel, staged: Path) -> bool:
+        """Whether the training left but other values in variables: neither in tables, nor anything new."""
+        if live.training is None or live.training.changed_tables:
+            return False
+        try:
+            again = read_model(ModelFiles.of_directory(staged))
+        except (HubcliError, OSError):  # TensorFlow didn't save it: nothing tells of more.
+            return True
+        known = {one.path for one in self.info.variables}
+        return all(
+            one.path in known or one.is_slot or one.path.partition(".")[0] in _OPTIMIZERS
+            for one in again.variables
         )
+
+    def _compared(self, live: LiveModel, staged: Path, made: Made, listener: Listener) -> Made:
         listener.step("Loading the export and comparing it")
         comparison = live.compare(staged)
         return made._replace(compared=comparison.calls, skipped=require_same_outputs(comparison))
@@ -135,12 +177,14 @@ class FromTraining(NamedTuple):
         values = Values.of(self._changes(staged), self.targets)
         require_trained(values, self.options)
         not_kept = (*differing, *(NotKept(one.path, one.reason) for one in report.dropped))
-        return Made(values, kept, carried=report.carried, not_kept=not_kept)
+        return Made(values, kept, carried=report.carried, not_kept=not_kept, method=Method.RESAVE)
 
     def _changes(self, staged: Path) -> tuple[Change, ...]:
         """What became of each variable, by its path in both models."""
         there = {
-            one.path: one.checkpoint_key for one in read_model(ModelFiles.of_directory(staged)).variables
+            one.path: one.checkpoint_key
+            for one in read_model(ModelFiles.of_directory(staged)).variables
+            if not one.is_slot
         }
         keys = [
             (one.checkpoint_key, there.get(one.path) or "")
@@ -173,8 +217,11 @@ def _tag_set(name: str, info: SavedModelInfo, asked: frozenset[str] | None) -> f
 
 
 def _require_distinct_paths(name: str, info: SavedModelInfo) -> None:
-    """Raises TensorFlowError where two variables are told by one path, as of names with dots in them."""
-    counts = Counter(one.path for one in info.variables)
+    """Raises TensorFlowError where two variables are told by one path, as of names with dots in them.
+
+    What optimizers keep has names alone, which may be shared: it isn't trained, and stays as it is.
+    """
+    counts = Counter(one.path for one in info.variables if not one.is_slot)
     twice = next((path for path, count in counts.items() if count > 1), None)
     if twice is not None:
         raise TensorFlowError(

@@ -16,6 +16,7 @@ from hubcli.commands.finetune_result import Made, NotKept, Values
 from hubcli.commands.listener import Listener
 from hubcli.commands.weights_file import best_measure
 from hubcli.errors import TensorFlowError
+from hubcli.formats.bundle import TABLE_KEYS, TABLE_VALUES
 from hubcli.savedmodel.map_file import read_map
 from hubcli.savedmodel.mapping import Mapping, map_weights
 from hubcli.savedmodel.rewrite import RewriteOptions, rewrite
@@ -34,6 +35,7 @@ class FromWeights(NamedTuple):
     weights: Weights
     mapping: Mapping
     options: FinetuneOptions
+    tables: tuple[str, ...] = ()
 
     @classmethod
     def map(cls, name: str, model: Path, weights: Weights, options: FinetuneOptions) -> FromWeights:
@@ -41,14 +43,22 @@ class FromWeights(NamedTuple):
         named = None if options.map_file is None else read_map(options.map_file)
         targets = read_targets(model)
         mapping = map_weights(targets, weights, root=options.root, named=named)
-        return cls(name, model, targets, weights, mapping, options)
+        tables = () if options.method is Method.REWRITE else _other_tables(targets, weights)
+        return cls(name, model, targets, weights, mapping, options, tables)
+
+    @property
+    def method(self) -> Method:
+        """The method that is used: of `auto` the one that writes all of the values."""
+        if self.options.method is not Method.AUTO:
+            return self.options.method
+        return Method.RESAVE if self.tables else Method.REWRITE
 
     def make(self, staged: Path, listener: Listener) -> Made:
         """Writes the model to `staged`, which isn't there yet; other names beside it are used too.
 
         Raises UnchangedError, ValuesError, IntegrityError, TensorFlowError.
         """
-        is_rewrite = self.options.method is Method.REWRITE
+        is_rewrite = self.method is Method.REWRITE
         if not is_rewrite:
             listener.step("Starting TensorFlow")
             _require_resavable(self.name, self.model)
@@ -80,6 +90,9 @@ class FromWeights(NamedTuple):
         info = read_model(ModelFiles.of_directory(place), hash_assets=True)
         listener.step("Loading the model with its new values")
         live = LiveModel.load(place, info, self.name)
+        if self.tables and self.weights.bundle is not None:
+            bundle = self.weights.bundle
+            live.fill_tables(self.tables, bundle.folder / bundle.prefix)
         listener.step("Saving it again")
         report = live.save(staged)
         kept, differing = require_same_interface(staged, info)
@@ -92,7 +105,31 @@ class FromWeights(NamedTuple):
             skipped=require_same_outputs(comparison),
             carried=report.carried,
             not_kept=(*differing, *(NotKept(one.path, one.reason) for one in report.dropped)),
+            method=Method.RESAVE,
+            reason=self._reason,
         )
+
+    @property
+    def _reason(self) -> str:
+        if self.options.method is not Method.AUTO or not self.tables:
+            return ""
+        return f"saved again by TensorFlow: values alone don't fill the table {', '.join(self.tables)}"
+
+
+def _other_tables(targets: Targets, weights: Weights) -> tuple[str, ...]:
+    """The tables of which the weights, a checkpoint with the keys of the model, hold more or fewer pairs.
+
+    Told is the beginning of the two keys of each.
+    """
+    if weights.bundle is None:
+        return ()
+    found = list[str]()
+    for target in targets.all:
+        stem = target.key.removesuffix(TABLE_KEYS)
+        given = [weights.tensors.get(f"{stem}{end}") for end in (TABLE_KEYS, TABLE_VALUES)]
+        if stem != target.key and all(given) and target.shape != given[0].shape:  # type: ignore[union-attr]
+            found.append(stem)
+    return tuple(found)
 
 
 def _require_resavable(name: str, model: Path) -> None:

@@ -19,9 +19,11 @@ from hubcli.formats.slices import TensorSlice, slice_key
 from hubcli.formats.table import read_table
 from hubcli.formats.wire import FIXED32, VARINT, messages, scan
 
-__all__ = ["OBJECT_GRAPH_KEY", "BundleEntry", "BundleIndex"]
+__all__ = ["OBJECT_GRAPH_KEY", "TABLE_KEYS", "TABLE_VALUES", "BundleEntry", "BundleIndex"]
 
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
+# What a checkpoint appends to the path of a table for its keys and for its values.
+TABLE_KEYS, TABLE_VALUES = "/.ATTRIBUTES/table-keys", "/.ATTRIBUTES/table-values"
 _MAX_SHARDS = 100_000
 _MAX_ENTRIES, _MAX_SLICES = 100_000, 10_000
 _MAX_RANK = 254  # tensorflow::TensorShape::MaxDimensions

@@ -21,7 +21,7 @@ from hubcli.savedmodel.structures import (
     python_text,
 )
 
-__all__ = ["Function", "FunctionVariant", "arguments_of", "read_functions"]
+__all__ = ["Function", "FunctionVariant", "ParameterList", "arguments_of", "read_functions"]
 
 _MAX_CAPTURES = 100_000
 
@@ -53,7 +53,8 @@ class Function(NamedTuple):
 
     `parameters` are its named positional ones, without `self`, None where the
     file doesn't tell; `python_signature` is their text with defaults. `callee`
-    is how Python reaches it from the loaded object `obj`.
+    is how Python reaches it from the loaded object `obj`. `parameter_list` is
+    all that the file tells of the parameters, None for a bare function.
     """
 
     path: str
@@ -61,6 +62,7 @@ class Function(NamedTuple):
     python_signature: str
     parameters: tuple[str, ...] | None
     variants: tuple[FunctionVariant, ...]
+    parameter_list: ParameterList | None = None
 
     @property
     def call(self) -> str:
@@ -115,8 +117,8 @@ def _function(objects: ObjectGraph, held: HeldFunction) -> Function:
     variants = tuple(variant for variant in traces if variant is not None)
     spec = parse("FunctionSpec", content.function_spec) if content.function_spec else None
     if spec is not None and spec.HasField("fullargspec"):
-        parameters = _Parameters.decode(decode(spec.fullargspec))
-        return Function(held.path, held.access, str(parameters), parameters.args, variants)
+        parameters = ParameterList.decode(decode(spec.fullargspec))
+        return Function(held.path, held.access, str(parameters), parameters.args, variants, parameters)
     is_bare = objects.kind(held.node) == "bare_concrete_function"
     keywords = tuple(content.argument_keywords) if is_bare else None
     return Function(held.path, held.access, f"({', '.join(keywords or ())})", keywords, variants)
@@ -151,8 +153,8 @@ def arguments_of(message: Any) -> tuple[tuple[Structure, ...], tuple[tuple[str, 
     raise BrokenModelError("its functions have arguments in a form that TensorFlow doesn't write")
 
 
-class _Parameters(NamedTuple):
-    """An inspect.FullArgSpec; `required` is how many positional ones have no default."""
+class ParameterList(NamedTuple):
+    """An inspect.FullArgSpec without `self` and annotations; `defaults` are those of the last of `args`."""
 
     args: tuple[str, ...]
     varargs: str | None
@@ -162,7 +164,8 @@ class _Parameters(NamedTuple):
     keyword_defaults: dict[str, Structure]
 
     @classmethod
-    def decode(cls, spec: Structure) -> _Parameters:
+    def decode(cls, spec: Structure) -> ParameterList:
+        """The list in a named tuple of `inspect.FullArgSpec`'s fields; what isn't there is empty."""
         fields = dict(spec.items) if isinstance(spec, Fields) else {}
         args = _texts(fields.get("args"))
         if args[:1] == ("self",):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Mapping as MappingType
@@ -10,6 +11,7 @@ from typing import NamedTuple
 from hubcli.errors import MappingError, UsageError, ValuesError
 from hubcli.formats.tensor_values import TensorValues
 from hubcli.savedmodel.checkpoint_graph import VALUE_SUFFIX
+from hubcli.savedmodel.listed import candidates_by_lists
 from hubcli.savedmodel.lockstep import Candidate, Lockstep
 from hubcli.savedmodel.names import candidates_by_name
 from hubcli.savedmodel.objects import LISTS
@@ -83,9 +85,12 @@ def map_weights(
         found_by, candidates = "order", candidates_by_order(targets, weights)
     elif targets.graph is not None and weights.graph is not None:
         lockstep = Lockstep(targets, weights.graph, weights.tensors)
-        if root is not None:
+        listed = candidates_by_lists(targets, weights)
+        if root is not None and root not in {one.root for one in listed}:
             return _at_root(targets, weights, lockstep, root)
-        found_by, candidates = "objects", lockstep.candidates()
+        found_by, candidates = "objects", lockstep.candidates() if root is None else []
+        if listed and not any(one.is_full for one in candidates):
+            found_by, candidates = "order", listed
     else:
         found_by, candidates = "name", candidates_by_name(targets, weights)
     chosen = _the_one(targets, weights, candidates, root)
@@ -137,10 +142,14 @@ def _the_one(targets: Targets, weights: Weights, candidates: list[Candidate], ro
         raise _misfit(targets, weights, candidates)
     names = ", ".join(_told(one.root) for one in full[:_TOLD])
     more = f" and {len(full) - _TOLD} more" if len(full) > _TOLD else ""
+    # Two orders of the same piece can't be told apart by where it stands.
+    has_roots = len({one.root for one in full}) == len(full)
     raise MappingError(
         f"{len(full)} parts of {weights.path} fit all {full[0].wanted} variables of {targets.model}: "
         f"{names}{more}",
-        hint=f"Choose the one that was fine-tuned, such as --root {full[0].root or '/'}",
+        hint=f"Choose the one that was fine-tuned, such as --root {shlex.quote(full[0].root or '/')}"
+        if has_roots
+        else "Name the value of each variable: --map FILE.",
         candidates=tuple(full),
     )
 
@@ -229,9 +238,12 @@ def _by_map(targets: Targets, weights: Weights, named: MappingType[str, str]) ->
     }
     by_name: dict[str, Target] = {}
     for target in targets.all:
-        by_name |= {target.key: target, target.key.removesuffix(VALUE_SUFFIX): target, target.path: target}
+        by_name.setdefault(target.path, target)
+    for target in targets.all:  # A key is one variable's; a path of what an optimizer keeps may be several's.
+        by_name |= {target.key: target, target.key.removesuffix(VALUE_SUFFIX): target}
     pairs: dict[str, str] = {}
     for left, right in named.items():
+        _require_one(targets, left)
         if left not in by_name:
             raise UsageError(f"{targets.model} has no variable {left}", hint="`hubcli inspect` lists them.")
         if right not in sources:
@@ -244,6 +256,17 @@ def _by_map(targets: Targets, weights: Weights, named: MappingType[str, str]) ->
             raise _wrong_values(weights, misfit)
         pairs[target.key] = sources[right]
     return _completed(targets, weights, pairs, sources)
+
+
+def _require_one(targets: Targets, name: str) -> None:
+    """Raises UsageError for a path that several variables have, none of which has it as its key."""
+    short = {target.key.removesuffix(VALUE_SUFFIX) for target in targets.all}
+    keys = [target.key for target in targets.all if target.path == name]
+    if len(keys) > 1 and name not in short:
+        raise UsageError(
+            f"{len(keys)} variables of {targets.model} have the path {name}: {', '.join(keys[:_TOLD])}",
+            hint="Name the one that is meant by its key.",
+        )
 
 
 def _completed(targets: Targets, weights: Weights, pairs: dict[str, str], sources: dict[str, str]) -> Mapping:

@@ -61,6 +61,8 @@ class Targets:
     model: str
     all: tuple[Target, ...]
     bundle: Bundle
+    listed_keys: tuple[str, ...] = ()
+    """The keys of the root's list `variables`, in its order."""
 
     @cached_property
     def graph(self) -> CheckpointGraph | None:
@@ -112,7 +114,8 @@ def read_targets(model: Path) -> Targets:
         raise ValuesError(
             f"{model.name} has no variables of its own: there is nothing to write anew", hint=_HINT
         )
-    return Targets(model.name, fit, bundle)
+    listed = tuple(one.checkpoint_key for one in variables if one.is_listed and one.checkpoint_key)
+    return Targets(model.name, fit, bundle, listed)
 
 
 def _variables(model: Path, bundle: Bundle) -> tuple[tuple[Variable, ...], VariableLists]:

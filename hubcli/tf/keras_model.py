@@ -91,8 +91,19 @@ class LoadedKerasModel:
                 else near_misses(name, list(layers))
             )
             raise UsageError(f"{self.source.path} has no layer {name}", hint=hint)
+        layer = layers[name]
+        # A model within the model has ends of its own, which no path of the outer one reaches; a layer that
+        # another model uses too has several.
+        uses = _uses(self.model, layer)
+        if len(uses) == 1 and (hasattr(layer, "layers") or len(layer._inbound_nodes) > 1):
+            return _tensors_of(uses[0], side)
+        if len(uses) > 1:
+            raise UsageError(
+                f"The layer {name} has no single {side}: {self.source.path} uses it {len(uses)} times",
+                hint="Name a layer that the model uses once.",
+            )
         try:
-            return getattr(layers[name], side)
+            return getattr(layer, side)
         except (AttributeError, ValueError, RuntimeError) as error:
             raise UsageError(
                 f"The layer {name} has no single {side}: {_first_line(error)}",
@@ -159,6 +170,25 @@ def _load_hint(error: BaseException) -> str:
     if "safe_mode" in said or "unsafe" in said or "Lambda" in said:
         return "Export it with --unsafe if you trust who made it."
     return "If it has classes of its own, name their file: --custom-objects FILE.py; the traceback: --debug"
+
+
+def _uses(model: Any, layer: Any) -> list[Any]:
+    """The nodes of the layer in the graph of that model, one for each time that it is called there.
+
+    Keras has no public name for them. Source: `_nodes_by_depth` in
+    tf_keras/src/engine/functional.py and in keras/src/ops/function.py.
+    """
+    graph = getattr(model, "_functional", None) or model  # A Sequential model of Keras 3 holds one.
+    levels = getattr(graph, "_nodes_by_depth", None) or {}
+    there = {id(node) for level in levels.values() for node in level}
+    return [node for node in getattr(layer, "_inbound_nodes", ()) if id(node) in there]
+
+
+def _tensors_of(node: Any, side: str) -> Any:
+    """What goes into the node or comes out of it: a tensor, or several in their structure."""
+    inputs = getattr(node, "keras_inputs", None) or node.input_tensors
+    found = node.outputs if side == "output" else inputs
+    return found[0] if isinstance(found, (list, tuple)) and len(found) == 1 else found
 
 
 def _nested_names(model: Any) -> Iterator[tuple[str, str]]:

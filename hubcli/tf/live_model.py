@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from hubcli.errors import TensorFlowError
+from hubcli.formats.bundle import TABLE_KEYS, TABLE_VALUES
+from hubcli.quantity import plural
 from hubcli.savedmodel.info import SavedModelInfo
 from hubcli.tf.compare import Comparison, compare_models
 from hubcli.tf.importing import import_tensorflow
 from hubcli.tf.loading import OwnLists, copy_values, load_model, restore_lists
+from hubcli.tf.messages import first_line
 from hubcli.tf.resave import ResaveReport, disk_errors, resave
 from hubcli.tf.strategies import Strategy
-from hubcli.tf.training import TrainingFunction, TrainingReport, train
+from hubcli.tf.tables import fill_table, tables_of
+from hubcli.tf.trained_values import TrainedValues, saved_values
+from hubcli.tf.training import TrainingFunction, TrainingReport, TrainingWatch, train
 from hubcli.tf.user_code import own_directory
-from hubcli.tf.variables import live_variables
+from hubcli.tf.variables import live_variables, snapshot
 
-__all__ = ["LiveModel", "TrainingJob"]
+__all__ = ["Keep", "LiveModel", "TrainingJob"]
+
+Keep: TypeAlias = Callable[[TrainedValues], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +64,15 @@ class LiveModel:
         return cls(load_model(directory, name=name), directory, info, name)
 
     @classmethod
-    def train(cls, directory: Path, info: SavedModelInfo, name: str, job: TrainingJob) -> LiveModel:
+    def train(
+        cls, directory: Path, info: SavedModelInfo, name: str, job: TrainingJob, keep: Keep | None = None
+    ) -> LiveModel:
         """The object after the training, with the lists that it was loaded with.
 
         Under a strategy it is another one, with the same values: what a
-        strategy made of the variables can't be saved as it was. Raises what
-        `TrainingFunction.load`, `load_model` and `train` do.
+        strategy made of the variables can't be saved as it was. `keep` gets the
+        values as soon as the training ends, however it does, where any changed.
+        Raises what `TrainingFunction.load`, `load_model` and `train` do.
         """
         import_tensorflow()  # Before the user's module does: without its noise.
         with own_directory():
@@ -70,13 +82,42 @@ class LiveModel:
                 obj = load_model(directory, job.tags, name=name)
                 lists = OwnLists.of(obj)
                 restored = restore_lists(obj, info)
-                report = train(obj, function, job.arguments, info)
-        if job.strategy.value is None:
-            lists.put_back(obj)
-        else:
-            trained, obj = obj, load_model(directory, job.tags, name=name)
-            copy_values(trained, obj, info)
+                watch = TrainingWatch(obj, info, job.strategy.local_value)
+                _require_loaded_as_saved(watch, directory, name)
+            try:
+                with job.strategy.scope():
+                    report = train(obj, function, job.arguments, info, watch)
+                if job.strategy.value is None:
+                    lists.put_back(obj)
+                else:
+                    obj = load_model(directory, job.tags, name=name)
+                    copy_values(watch.obj, obj, info)
+                if keep is not None and (report.changed or report.changed_tables):
+                    keep(TrainedValues.of(obj, live_variables(obj, info), info, directory))
+            except BaseException:  # An interrupt too: the training may have taken hours.
+                if keep is not None:
+                    _keep_what_changed(watch, directory, keep)
+                raise
         return cls(obj, directory, info, name, job.tags, report, restored.note)
+
+    def fill_tables(self, stems: Sequence[str], prefix: Path) -> None:
+        """Lets the tables hold what a checkpoint has of them; each by the beginning of its two keys there.
+
+        Raises TensorFlowError where a table doesn't take it.
+        """
+        tf = import_tensorflow()
+        tables = dict(tables_of(self.obj, self.info).values())
+        try:
+            reader = tf.train.load_checkpoint(str(prefix))
+            for stem in stems:
+                keys, values = (reader.get_tensor(f"{stem}{end}") for end in (TABLE_KEYS, TABLE_VALUES))
+                fill_table(tables[stem], keys, values)
+        # What doesn't fit raises what the table's own op does.
+        except Exception as error:
+            raise TensorFlowError(
+                f"{self.name}: the table {stem} can't be filled: {first_line(error)}",
+                hint="Change the variables alone: --method rewrite",
+            ) from error
 
     def save(self, destination: Path) -> ResaveReport:
         """Saves the object to `destination`, which isn't there yet, as `resave` does."""
@@ -86,7 +127,9 @@ class LiveModel:
         """A checkpoint in the folder, of the changed variables under the keys of the model: its prefix."""
         tf = import_tensorflow()
         assert self.training is not None
-        keys = {one.path: one.checkpoint_key for one in self.info.variables}
+        # A slot may have the name of another's path: it must not stand for that.
+        ordered = sorted(self.info.variables, key=lambda one: not one.is_slot)
+        keys = {one.path: one.checkpoint_key for one in ordered}
         live = live_variables(self.obj, self.info)
         changed = {path: keys[path] for path in self.training.changed if keys[path] is not None}
         folder.mkdir()
@@ -105,3 +148,37 @@ class LiveModel:
         return compare_models(
             self.obj, load_model(saved, self.tags, name=f"the export of {self.name}"), self.info, saved
         )
+
+
+def _require_loaded_as_saved(watch: TrainingWatch, directory: Path, name: str) -> None:
+    """Raises TensorFlowError for a model that gives what is to be trained other values whenever it is loaded.
+
+    No export of it would hold what a training left, which is told before one runs.
+    """
+    keys = {one.path: one.checkpoint_key for one in watch.info.variables if one.trainable and not one.is_slot}
+    there = {path: key for path, key in keys.items() if key is not None and path in watch.variables}
+    found = saved_values(directory, [*there.values()])
+    saved = {path: found[key] for path, key in there.items() if key in found}
+    states = snapshot(saved)
+    other = [
+        path
+        for path, value in saved.items()
+        if tuple(value.shape) == tuple(watch.variables[path].shape)
+        and states[path].sha256 != watch.values[path].sha256
+    ]
+    if other:
+        raise TensorFlowError(
+            f"{name} gives {plural(len(other), 'trainable variable')} other values than its file has "
+            f"whenever it is loaded ({', '.join(other[:3])}), so no export would hold what is trained",
+            hint="Save it without the initializer that does so (init_op in: hubcli inspect MODEL --json)",
+        )
+
+
+def _keep_what_changed(watch: TrainingWatch, directory: Path, keep: Keep) -> None:
+    with suppress(Exception):  # What was raised must not be hidden by what reading the values raises.
+        changed = watch.changed_variables()
+        if changed:
+            values = TrainedValues.of(
+                watch.obj, changed, watch.info, directory, is_finished=watch.is_finished
+            )
+            keep(values)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hubcli.errors import MissingPathError, NoModelError, TensorFlowError
+from hubcli.errors import HubcliError, MissingPathError, NoModelError, TensorFlowError
 from hubcli.formats.files import MAIN_FILES
 from hubcli.savedmodel.info import SavedModelInfo
 from hubcli.savedmodel.objects import LISTS
+from hubcli.savedmodel.structure import ModelKind, model_kind
 from hubcli.savedmodel.variables import Variable
 from hubcli.tf.importing import import_tensorflow, use_tensorflow
 from hubcli.tf.messages import first_line
@@ -168,7 +169,7 @@ def _load(
     except Exception as error:
         raise TensorFlowError(
             f"TensorFlow can't load {name or path}: {type(error).__name__}: {first_line(error)}",
-            hint=_hint(str(error)),
+            hint=_hint(str(error), path),
         ) from error
     obj._is_hub_module_v1 = is_hub_module  # tensorflow_hub's KerasLayer asks for it.
     return obj
@@ -195,9 +196,27 @@ def _to_list(info: SavedModelInfo) -> list[Variable]:
     return [one for one in own if one.node in used]
 
 
-def _hint(said: str) -> str:
+# What TensorFlow says of files that are missing or damaged, whichever release wrote them.
+_DAMAGE = ("No such file", "DataLoss", "corrupt", "checksum", "Not found")
+
+
+def _is_of_tensorflow_1(path: str) -> bool:
+    """Whether it is a graph without objects: TensorFlow 2 refuses reference variables and old ops."""
+    with suppress(HubcliError, OSError):
+        return model_kind(Path(path)) in (ModelKind.TF1, ModelKind.TF1_HUB)
+    return False
+
+
+def _hint(said: str, path: str) -> str:
     if "tags=" in said or "MetaGraphDef associated with tags" in said:
         return "See its tags, of which one set is to be chosen: hubcli inspect MODEL"
     if "Op type not registered" in said:
         return "The model needs a package with that op, such as tensorflow_text."
+    if _is_of_tensorflow_1(path) and not any(part in said for part in _DAMAGE):
+        return (
+            "It is a graph of TensorFlow 1 that TensorFlow 2 doesn't load; values of a file can still be "
+            "written into it: hubcli finetune-export MODEL DEST --weights FILE"
+        )
+    if "attr" in said and "not in Op" in said:
+        return "A newer TensorFlow wrote it: pip install -U tensorflow"
     return "See what is broken: hubcli verify MODEL; the whole traceback: --debug"

@@ -57,6 +57,17 @@ class Strategy:
             ) from error
         return cls(value, value.num_replicas_in_sync, _is_chief(value.cluster_resolver))
 
+    def local_value(self, variable: Any) -> Any:
+        """The variable, or this worker's own part of it where several workers hold it together.
+
+        For values that are read after a failure: reading the whole takes all workers.
+        """
+        resolver = getattr(self.value, "cluster_resolver", None)
+        if resolver is None or resolver.task_type is None:
+            return variable
+        parts = getattr(variable, "values", None)
+        return parts[0] if isinstance(parts, (list, tuple)) and parts else variable
+
     def scope(self) -> AbstractContextManager[Any]:
         """The context in which variables are made for the strategy."""
         return nullcontext() if self.value is None else self.value.scope()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from inspect import iscoroutine, isgenerator, signature
 from typing import Any
@@ -13,7 +14,7 @@ from hubcli.tf.tables import table_states
 from hubcli.tf.user_code import load_module, near_misses, user_errors
 from hubcli.tf.variables import VariableState, live_variables, parts_at, snapshot
 
-__all__ = ["TrainingFunction", "TrainingReport", "train"]
+__all__ = ["TrainingFunction", "TrainingReport", "TrainingWatch", "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,48 @@ class TrainingReport:
         return bool(self.changed_trainable)
 
 
+class TrainingWatch:
+    """A loaded model as it is before its training: its parts, and what they hold.
+
+    `read` gives what is to be read of a variable once the training failed. An
+    exception that `is_finished` precedes is none of the training function's.
+    """
+
+    def __init__(
+        self, obj: Any, info: SavedModelInfo, read: Callable[[Any], Any] = lambda variable: variable
+    ) -> None:
+        self.obj = obj
+        self.info = info
+        self.variables, self.functions = live_variables(obj, info), _functions(obj, info)
+        self.values, self.tables = snapshot(self.variables), table_states(obj, info)
+        self.is_finished = False
+        self._read = read
+
+    def changed_variables(self) -> dict[str, Any]:
+        """The variables of the model, by path; of one that was replaced the new one where it fits.
+
+        Empty where neither a variable nor a table holds anything else than before.
+        """
+        now = live_variables(self.obj, self.info)
+        found, is_changed = dict[str, Any](), False
+        for path, variable in self.variables.items():
+            own, there = self._read(variable), self._read(now.get(path, variable))
+            found[path] = own
+            fits = (there.dtype, there.shape) == (own.dtype, own.shape)
+            for one in (there, own) if fits else (own,):
+                if _sha256(one) not in (None, self.values[path].sha256):
+                    found[path], is_changed = one, True
+                    break
+        is_changed = is_changed or table_states(self.obj, self.info) != self.tables
+        return found if is_changed else {}
+
+
 def train(
-    obj: Any, function: TrainingFunction, arguments: Mapping[str, Any], info: SavedModelInfo
+    obj: Any,
+    function: TrainingFunction,
+    arguments: Mapping[str, Any],
+    info: SavedModelInfo,
+    watch: TrainingWatch | None = None,
 ) -> TrainingReport:
     """Calls `function(obj, **arguments)`, within a strategy's scope if one is open, and tells what changed.
 
@@ -88,10 +129,21 @@ def train(
     raised as TensorFlowError with its own message and line; so is it where the
     function left another variable or function in the place of the model's own.
     """
-    variables, functions = live_variables(obj, info), _functions(obj, info)
-    before, tables = snapshot(variables), table_states(obj, info)
+    watch = watch or TrainingWatch(obj, info)
     with user_errors(function.name):
         given = function.function(obj, **arguments)
+    watch.is_finished = True
+    return _report(watch, given, function)
+
+
+def _sha256(variable: Any) -> str | None:
+    with suppress(Exception):  # One that the training deleted.
+        return snapshot({"": variable})[""].sha256
+    return None
+
+
+def _report(before: TrainingWatch, given: Any, function: TrainingFunction) -> TrainingReport:
+    obj, info, variables = before.obj, before.info, before.variables
     if iscoroutine(given) or isgenerator(given):
         given.close()
         raise TensorFlowError(
@@ -99,9 +151,9 @@ def train(
             hint="Name a plain function, which trains before it returns.",
         )
     _require_in_place("variable", variables, live_variables(obj, info), function)
-    _require_in_place("function", functions, _functions(obj, info), function)
+    _require_in_place("function", before.functions, _functions(obj, info), function)
     after = snapshot(variables)
-    changed = tuple(path for path in after if after[path].sha256 != before[path].sha256)
+    changed = tuple(path for path in after if after[path].sha256 != before.values[path].sha256)
     trainable = _trainable(obj, variables, info)
     return TrainingReport(
         changed=changed,
@@ -110,7 +162,7 @@ def train(
         not_finite=tuple(path for path, state in after.items() if not state.is_finite),
         after=after,
         changed_tables=tuple(
-            path for path, state in table_states(obj, info).items() if tables[path] != state
+            path for path, state in table_states(obj, info).items() if before.tables[path] != state
         ),
     )
 

@@ -13,6 +13,8 @@ from hubcli.tf.importing import import_tensorflow
 
 __all__ = ["VariableState", "live_variables", "parts_at", "snapshot"]
 
+_OPTIMIZERS = ("optimizer", "_optimizer")  # What newer ones of Keras keep hangs on them.
+
 
 @dataclass(frozen=True, slots=True)
 class VariableState:
@@ -36,7 +38,11 @@ def live_variables(obj: Any, info: SavedModelInfo) -> dict[str, Any]:
             for one in info.variables
             if one.path in named and one.checkpoint_key is not None
         }
-    found = parts_at(obj, frozenset(one.path for one in info.variables), _is_variable)
+    # A slot has no path where nothing but its optimizer's list of slots holds it: it is told by a name,
+    # which others may share, and must not be taken for what stands at such a path.
+    paths = {one.path for one in info.variables if not one.is_slot}
+    paths |= {one.path for one in info.variables if one.path.partition(".")[0] in _OPTIMIZERS}
+    found = parts_at(obj, paths, _is_variable)
     return {one.path: found[one.path] for one in info.variables if one.path in found}
 
 

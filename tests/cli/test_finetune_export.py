@@ -59,6 +59,8 @@ def test_the_document_tells_of_every_value(here: Path, hubcli: Run) -> None:
         "source": EXAMPLE,
         "destination": str(here / "tuned"),
         "method": "rewrite",
+        "requested_method": "rewrite",
+        "method_reason": None,
         "format": "dir",
         "files": 4,
         "sha256": None,
@@ -74,6 +76,27 @@ def test_the_document_tells_of_every_value(here: Path, hubcli: Run) -> None:
         "carried": [],
         "not_kept": [],
     }
+
+
+def test_weights_are_written_in_place_of_the_old_ones_unless_it_is_asked_otherwise(
+    here: Path, cache: Path
+) -> None:
+    """Without TensorFlow: the default needs none."""
+    arguments = ["finetune-export", EXAMPLE, "tuned", *REWRITE[:2], "--json", "--cache-dir", str(cache)]
+    program = (
+        f"import sys; from hubcli.cli.main import main\nstatus = main({arguments!r})\n"
+        "assert not {'tensorflow', 'keras', 'h5py', 'httpx', 'rich'} & set(sys.modules); sys.exit(status)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    told = json.loads(ran.stdout)
+    assert (told["method"], told["requested_method"], told["method_reason"]) == ("rewrite", "auto", None)
+    again = [
+        sys.executable,
+        "-c",
+        program.replace("'--json'", "'--dry-run', '--json'").replace("'tuned', ", ""),
+    ]
+    told = json.loads(subprocess.run(again, capture_output=True, text=True, check=True).stdout)
+    assert (told["method"], told["requested_method"]) == ("rewrite", "auto")
 
 
 def test_a_plan_is_a_table_in_the_payload_and_tells_no_export(here: Path, hubcli: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import struct
 import subprocess
@@ -90,6 +91,95 @@ def test_an_interrupted_training_leaves_nothing(
     assert list(out.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_training_that_changed_values_keeps_them(
+    number: signal.Signals, model: Path, script: Path, out: Path, cache: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "hubcli", *command(model, out, script, "add_and_wait", "--json")],
+        env={**os.environ, "HUBCLI_CACHE_DIR": str(cache)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        text=True,
+    ) as running:
+        assert running.stderr is not None
+        assert running.stdout is not None
+        assert any("training begins" in line for line in running.stderr)
+        running.send_signal(number)
+        assert running.wait(60) == 130
+        error = json.loads(running.stdout.read())["error"]
+    assert error["code"] == "interrupted"
+    assert "the values of the unfinished training are kept in" in error["message"]
+    assert [path.name for path in out.iterdir()] == ["tuned.trained-values"]
+    require_exported(error["export_command"], out)
+
+
+def require_exported(line: str, out: Path) -> None:
+    """Runs the command that an error named: the value is the one that was trained."""
+    program, *words = shlex.split(line)
+    subprocess.run([sys.executable, "-m", program, *words], cwd=ROOT, check=True, capture_output=True)
+    assert value_in(out / "tuned") == struct.pack("<f", 3.0)
+
+
+def test_values_of_a_training_that_raises_are_kept_beside_those_of_the_one_before(
+    model: Path, script: Path, out: Path, hubcli: Run
+) -> None:
+    first, second = (hubcli(*command(model, out, script, "add_and_fail", "--json")) for _ in range(2))
+    assert (first.returncode, second.returncode) == (7, 7)
+    for ran, name in ((first, "tuned.trained-values"), (second, "tuned.trained-values-2")):
+        error = json.loads(ran.stdout)["error"]
+        assert "ValueError: the data is not there" in error["message"]
+        assert error["trained_values"] == str(out / name)
+        line = (out / name / "README.txt").read_text()
+        assert f"hubcli finetune-export {model} {out / 'tuned'} --weights {out / name}" in line
+    require_exported(error["export_command"], out)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "tuned", "tuned.trained-values", "tuned.trained-values-2"
+    ]  # fmt: skip
+
+
+def test_a_fault_after_the_training_keeps_the_values(
+    model: Path, script: Path, out: Path, hubcli: Run
+) -> None:
+    ran = hubcli(*command(model, out, script, "fail_to_compare", "--json"))
+    assert ran.returncode == 1
+    error = json.loads(ran.stdout)["error"]
+    assert "ZeroDivisionError: a fault; the trained values are kept in" in error["message"]
+    require_exported(error["export_command"], out)
+
+
+def test_a_destination_that_is_taken_meanwhile_keeps_the_values(
+    model: Path, script: Path, out: Path, hubcli: Run
+) -> None:
+    ran = hubcli(*command(model, out, script, "take", "--arg", f"place={out / 'tuned'}", "--json"))
+    assert ran.returncode == 8
+    error = json.loads(ran.stdout)["error"]
+    (out / "tuned" / "file").unlink()
+    require_exported(error["export_command"], out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lines", range(3, 150, 21))
+def test_sigterm_at_any_moment_after_a_training_keeps_the_values_or_leaves_the_export(
+    lines: int, model: Path, script: Path, out: Path, hubcli: Run
+) -> None:
+    options = ("--arg", f"lines={lines}", "--arg", f"number={int(signal.SIGTERM)}", "--json")
+    ran = hubcli(*command(model, out, script, "to_the_last", *options))
+    names = {path.name for path in out.iterdir()}
+    if ran.returncode == 0:
+        assert names == {"tuned"}
+        return
+    assert ran.returncode == 130, ran.stderr
+    error = json.loads(ran.stdout)["error"]
+    if "tuned" in names:  # It was there already.
+        assert value_in(out / "tuned") == struct.pack("<f", 3.0)
+        return
+    assert names == {"tuned.trained-values"}
+    require_exported(error["export_command"], out)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("lines", range(5, 125, 24))
 @pytest.mark.parametrize("method", Method)
@@ -100,7 +190,7 @@ def test_a_killed_export_leaves_the_place_absent_or_whole(
     ran = hubcli(*command(model, out, script, "to_the_last", *options))
     assert ran.returncode == -signal.SIGKILL, ran.stderr
     beside = [path.name for path in out.iterdir() if path.name != "tuned"]
-    assert all(name.endswith(".hubcli-tmp") for name in beside)
+    assert all(name.endswith((".hubcli-tmp", ".trained-values")) for name in beside)
     if (out / "tuned").exists():
         assert value_in(out / "tuned") == struct.pack("<f", 3.0)
         assert {one.part for one in compare(inspect(str(model)).info, inspect(str(out / "tuned")).info)} == {

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -19,11 +23,13 @@ from hubcli.errors import (
     UsageError,
     ValuesError,
 )
+from hubcli.formats.bundle_values import Bundle
 from hubcli.savedmodel.diff import Difference, compare
 from hubcli.savedmodel.files import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from tests import models
 from tests.commands.test_finetune_export import WITHOUT_VARIABLES
+from tests.conftest import ROOT
 from tests.corpus import KINDS, corpus_model
 from tests.disks import mounted
 from tests.savedmodel.conftest import Zoo, zoo
@@ -45,12 +51,42 @@ def trained(model: Path, out: Path, train: str, **options: Any) -> FinetuneResul
     return finetune_export(str(model), out / "tuned", options=FinetuneOptions(train=train, **options))
 
 
-def refused(kind: type[HubcliError], model: Path, out: Path, train: str, **options: Any) -> HubcliError:
+def refused(
+    kind: type[HubcliError], model: Path, out: Path, train: str, *, keeps: bool = False, **options: Any
+) -> HubcliError:
+    """The error, after which nothing is left; with `keeps` the trained values, which its command exports."""
     with pytest.raises(kind) as caught:
         trained(model, out, train, **options)
-    assert list(out.iterdir()) == []
+    assert [path.name for path in out.iterdir()] == (["tuned.trained-values"] if keeps else [])
     assert caught.value.hint
+    if keeps:
+        export_kept_values(caught.value, out / "tuned")
+    else:
+        assert caught.value.trained_values is None
     return caught.value
+
+
+def export_kept_values(error: HubcliError, export: Path) -> None:
+    """Runs the command that the error names, word by word; what it writes must hold the values."""
+    assert error.trained_values is not None
+    assert error.export_command is not None
+    assert f"kept in {error.trained_values}" in error.message
+    assert error.hint.endswith(f": {error.export_command}")
+    program, *words = shlex.split(error.export_command)
+    assert program == "hubcli"
+    ran = subprocess.run(
+        [sys.executable, "-m", "hubcli", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (0, f"{export}\n"), ran.stderr
+    kept, written = (
+        Bundle.open(Path(folder), prefix).values()
+        for folder, prefix in ((error.trained_values, "values"), (export / "variables", "variables"))
+    )
+    assert kept
+    for key, values in kept.items():
+        assert b"".join(values.pieces()) == b"".join(written[key].pieces()), key
+    shutil.rmtree(export)
+    shutil.rmtree(error.trained_values)
 
 
 def differences(model: Path, result: Path) -> list[Difference]:
@@ -76,7 +112,8 @@ def test_what_a_function_trains_is_written(method: Method, model: Path, script: 
 
 def test_weights_saved_again_are_loaded_and_compared(model: Path, tmp_path: Path, out: Path) -> None:
     weights = models.write_safetensors(tmp_path / "tuned.safetensors", v=[3.0])
-    result = finetune_export(str(model), out / "tuned", options=FinetuneOptions(weights=weights))
+    options = FinetuneOptions(weights=weights, method=Method.RESAVE)
+    result = finetune_export(str(model), out / "tuned", options=options)
     assert [one.part for one in differences(model, out / "tuned")] == ["value"]
     assert result.made is not None
     assert result.made.compared
@@ -164,16 +201,26 @@ def test_what_a_training_puts_into_a_table_is_saved_or_refused(
     import tensorflow as tf
 
     source = save_a_table(tmp_path / "tables")
-    error = refused(TensorFlowError, source, out, f"{script}:fill_a_table", method=Method.REWRITE)
-    assert "the table table" in error.message
-    assert "--method resave" in error.hint
-    assert (
-        "--strategy"
-        in refused(TensorFlowError, source, out, f"{script}:fill_a_table", strategy="mirrored").hint
+    words, results = tf.constant(["old", "new", "none"]), [2.0, 10.0, -2.0]
+    with pytest.raises(TensorFlowError) as caught:
+        trained(source, out, f"{script}:fill_a_table", method=Method.REWRITE)
+    assert "the table table" in caught.value.message
+    assert "--method resave" in caught.value.hint
+    # The table is kept too, and the command saves it: by TensorFlow, since values alone don't do.
+    program, *command = shlex.split(str(caught.value.export_command))
+    ran = subprocess.run(
+        [sys.executable, "-m", program, *command], cwd=ROOT, capture_output=True, text=True, check=False
     )
+    assert ran.returncode == 0, ran.stderr
+    assert "saved again by TensorFlow: values alone don't fill the table table" in ran.stderr
+    assert tf.saved_model.load(str(out / "tuned"))(words).numpy().tolist() == results
+    shutil.rmtree(out)
+    out.mkdir()
+    with pytest.raises(TensorFlowError, match="under --strategy"):
+        trained(source, out, f"{script}:fill_a_table", strategy="mirrored")
+    shutil.rmtree(out)
     trained(source, out, f"{script}:fill_a_table")
-    loaded = tf.saved_model.load(str(out / "tuned"))
-    assert loaded(tf.constant(["old", "new", "none"])).numpy().tolist() == [2.0, 10.0, -2.0]
+    assert tf.saved_model.load(str(out / "tuned"))(words).numpy().tolist() == results
 
 
 def test_an_archive_is_written_once_the_model_in_it_was_compared(
@@ -225,9 +272,13 @@ def test_a_model_of_tensorflow_1_is_trained_and_rewritten(
     name: str, zoo: Zoo, script: Path, out: Path
 ) -> None:
     source = zoo(name)
-    assert "--method rewrite" in refused(TensorFlowError, source, out, f"{script}:add_to_all").hint
-    result = trained(source, out, f"{script}:add_to_all", method=Method.REWRITE)
+    error = refused(TensorFlowError, source, out, f"{script}:add_to_all", method=Method.RESAVE)
+    assert "--method rewrite" in error.hint
+    result = trained(source, out, f"{script}:add_to_all")
+    assert (result.method, result.requested_method) == (Method.REWRITE, Method.AUTO)
     assert result.made is not None
+    assert result.made.reason.startswith("written by rewrite (the values alone): saving ")
+    assert "TensorFlow 1 graph" in result.made.reason or "TF1 Hub format" in result.made.reason
     assert result.made.values.changed
     assert {one.part for one in differences(source, out / "tuned")} == {"value"}
 
@@ -248,7 +299,7 @@ def test_every_model_of_the_corpus_survives_a_training_of_nothing(
     name: str, method: Method, script: Path, out: Path
 ) -> None:
     source, train = corpus_model(name), f"{script}:nothing"
-    if name in UNLOADED or (name in UNSAVED and method is Method.RESAVE):
+    if name in UNLOADED or (name in UNSAVED and method is Method.RESAVE):  # By name it is strict.
         refused(TensorFlowError, source, out, train, method=method, allow_unchanged=True)
         return
     result = trained(source, out, train, method=method, allow_unchanged=True)
@@ -257,7 +308,8 @@ def test_every_model_of_the_corpus_survives_a_training_of_nothing(
     assert result.made.compared
     # TensorFlow's version, and of a Keras model what it no longer is.
     found = differences(source, out / "tuned")
-    if method is Method.REWRITE:
+    assert result.method is (Method.REWRITE if name in UNSAVED or method is Method.REWRITE else Method.RESAVE)
+    if result.method is Method.REWRITE:
         assert found == []
     elif KINDS[name] != "Keras":
         assert {one.part for one in found} <= {"version"}
@@ -265,6 +317,39 @@ def test_every_model_of_the_corpus_survives_a_training_of_nothing(
         kept = {one.path for one in inspect(str(source)).info.variables if not one.is_slot}
         assert not [one for one in found if one.part in ("signature", "value") and one.name in kept]
         assert {one.name for one in found if one.part == "function"} <= {"_default_save_signature"}
+
+
+TRAINABLE = {
+    "basic_pitch_nmp": "resave",
+    "java_python_model": "resave",
+    "serving_half_plus_two_tf2": "rewrite",
+    "tfjs_int64_multiply": "resave",
+    "tfjs_multiple_signatures": "resave",
+    "tfx_keras_serving": "resave",
+}
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_no_model_of_the_corpus_with_something_to_train_is_refused(
+    name: str, script: Path, out: Path
+) -> None:
+    result = trained(corpus_model(name), out, f"{script}:add_one")
+    assert result.method.value == TRAINABLE[name]
+    assert result.made is not None
+    assert result.made.values.changed_trainable
+    assert list(out.iterdir()) == [out / "tuned"]
+
+
+@pytest.mark.parametrize("name", UNLOADED)
+def test_a_graph_that_tensorflow_2_does_not_load_can_be_written_to(
+    name: str, script: Path, out: Path
+) -> None:
+    error = refused(TensorFlowError, corpus_model(name), out, f"{script}:add_to_all")
+    assert "hubcli finetune-export MODEL DEST --weights FILE" in error.hint
+    assert "hubcli verify" not in error.hint
+    options = FinetuneOptions(weights=corpus_model(name), allow_unchanged=True)
+    result = finetune_export(str(corpus_model(name)), out / "tuned", options=options)
+    assert result.method is Method.REWRITE
 
 
 # Refused -----------------------------------------------------------------------------------------
@@ -277,7 +362,7 @@ def test_a_training_of_nothing_is_refused(model: Path, script: Path, out: Path) 
 
 def test_a_training_of_statistics_alone_is_refused(zoo: Zoo, script: Path, out: Path) -> None:
     source = zoo("plain_module")
-    error = refused(UnchangedError, source, out, f"{script}:count_only")
+    error = refused(UnchangedError, source, out, f"{script}:count_only", keeps=True)
     assert "of the others 1 did" in error.message
 
 
@@ -293,7 +378,7 @@ def test_a_training_of_statistics_alone_is_refused(zoo: Zoo, script: Path, out: 
 def test_a_training_that_takes_the_model_apart_is_refused(
     function: str, told: str, options: dict[str, Any], model: Path, script: Path, out: Path
 ) -> None:
-    error = refused(TensorFlowError, model, out, f"{script}:{function}", **options)
+    error = refused(TensorFlowError, model, out, f"{script}:{function}", keeps=True, **options)
     assert told in error.message
 
 
@@ -307,7 +392,50 @@ def test_a_training_that_writes_over_its_source_is_refused(
         trained(model, out, f"{script}:{function}", method=method, arguments=arguments)
     assert caught.value.exit_status != 1
     assert "changed while it was trained" in caught.value.message or "can't be read" in caught.value.message
-    assert list(out.iterdir()) == []
+    if function == "save_over":  # The other one trained nothing.
+        assert caught.value.trained_values == str(out / "tuned.trained-values")
+        assert Bundle.open(out / "tuned.trained-values", "values").values()
+
+
+def test_what_a_training_hangs_on_the_model_is_told(model: Path, script: Path, out: Path) -> None:
+    pytest.importorskip("tf_keras", reason="tf_keras isn't installed: pip install '.[dev]'")
+    error = refused(TensorFlowError, model, out, f"{script}:add_a_head", keeps=True)
+    assert "variable head.kernel is new" in error.message
+    # What an optimizer keeps is no part of the model: the values are written without it.
+    result = trained(model, out, f"{script}:add_an_optimizer")
+    assert result.method is Method.REWRITE
+    assert result.made is not None
+    assert "variable optimizer" in result.made.reason
+    assert {one.part for one in differences(model, out / "tuned")} == {"value"}
+
+
+def save_randomized(target: Path) -> Path:
+    """A model of TensorFlow 1 whose initializer runs whenever it is loaded."""
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    builder = v1.saved_model.Builder(str(target))
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None, 1], name="x")
+        w = v1.get_variable("w", [1, 1], initializer=v1.random_normal_initializer(), use_resource=True)
+        signature = v1.saved_model.predict_signature_def({"x": x}, {"y": tf.matmul(x, w)})
+        session.run(v1.global_variables_initializer())
+        init = v1.global_variables_initializer()
+        signatures = {"serving_default": signature}
+        builder.add_meta_graph_and_variables(session, ["serve"], signatures, main_op=init)
+    builder.save()
+    return target
+
+
+def test_a_model_that_sets_its_variables_when_it_is_loaded_is_told_before_the_training(
+    tmp_path: Path, script: Path, out: Path
+) -> None:
+    source = save_randomized(tmp_path / "random")
+    error = refused(TensorFlowError, source, out, f"{script}:fail")
+    assert (
+        "gives 1 trainable variable other values than its file has whenever it is loaded (w)" in error.message
+    )
+    assert "init_op" in error.hint
 
 
 @pytest.mark.parametrize("function", ["later", "piecewise"])
@@ -319,29 +447,40 @@ def test_a_function_that_would_train_later_is_refused(
 
 @pytest.mark.parametrize("method", Method)
 def test_a_disk_that_is_full_after_the_training_is_told_as_that(
-    method: Method, model: Path, script: Path, tmp_path: Path
+    method: Method, model: Path, script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     with mounted(tmp_path / "disk", "size=80m") as disk:
         filler = disk / "filler"
         options = FinetuneOptions(
             train=f"{script}:fill_the_disk", arguments={"place": str(filler)}, method=method
         )
-        with pytest.raises(DiskFullError, match="No room"):
+        with pytest.raises(DiskFullError, match="No room") as caught:
             finetune_export(str(model), disk / "tuned", options=options)
         assert list(disk.iterdir()) == [filler]
+        # Where they can be written: the working directory.
+        assert caught.value.trained_values == str(tmp_path / "here" / "tuned.trained-values")
+        filler.unlink()
+        export_kept_values(caught.value, disk / "tuned")
 
 
 def test_a_function_that_ends_the_program_ends_itself_alone(model: Path, script: Path, out: Path) -> None:
-    assert (
-        "ended the program with status 0" in refused(TensorFlowError, model, out, f"{script}:leave").message
-    )
+    error = refused(TensorFlowError, model, out, f"{script}:leave", keeps=True)
+    assert "ended the program with status 0" in error.message
+    assert "the values of the unfinished training are kept in" in error.message
 
 
 def test_a_thread_that_trains_on_is_found(model: Path, script: Path, out: Path, tmp_path: Path) -> None:
     until = tmp_path / "until"
     try:
         error = refused(
-            TensorFlowError, model, out, f"{script}:go_on_beside", arguments={"until": str(until)}
+            TensorFlowError,
+            model,
+            out,
+            f"{script}:go_on_beside",
+            keeps=True,
+            arguments={"until": str(until)},
         )
     finally:
         until.touch()
@@ -353,7 +492,7 @@ def test_a_thread_that_trains_on_is_found(model: Path, script: Path, out: Path, 
 
 
 def test_nan_is_refused_until_it_is_allowed(model: Path, script: Path, out: Path) -> None:
-    assert "--allow-nan" in refused(ValuesError, model, out, f"{script}:poison").hint
+    assert "--allow-nan" in refused(ValuesError, model, out, f"{script}:poison", keeps=True).hint
     trained(model, out, f"{script}:poison", allow_nan=True)
 
 

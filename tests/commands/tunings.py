@@ -23,7 +23,10 @@ WATCHED = (
     "commands/finetune_gate.py",
     "commands/finetune_export.py",
     "savedmodel/rewrite.py",
+    "commands/trained_values.py",
     "tf/live_model.py",
+    "tf/trained_values.py",
+    "tf/training.py",
     "tf/resave.py",
 )
 
@@ -39,6 +42,11 @@ def add_to_all(obj: Any) -> None:
     for variable in obj.variables:
         if variable.dtype.is_floating:
             variable.assign_add(variable * 0 + 1)
+
+
+def add_one(obj: Any) -> None:
+    for variable in obj.variables:
+        variable.assign_add(variable * 0 + 1)
 
 
 def nothing(obj: Any) -> None:
@@ -159,6 +167,51 @@ def fill_the_disk(obj: Any, place: str) -> None:
     with contextlib.suppress(OSError), Path(place).open("wb", buffering=0) as file:
         while file.write(bytes(4096)):
             pass
+
+
+def add_and_wait(obj: Any) -> None:
+    add(obj)
+    wait(obj)
+
+
+def add_and_fail(obj: Any) -> None:
+    add(obj)
+    fail(obj)
+
+
+def take(obj: Any, place: str) -> None:
+    """Puts something where the export is to be."""
+    add(obj)
+    models = Path(place)
+    models.mkdir()
+    (models / "file").touch()
+
+
+def add_a_head(obj: Any) -> None:
+    import tensorflow as tf
+
+    add(obj)
+    obj.head = tf.Module()
+    obj.head.kernel = tf.Variable([1.0])
+
+
+def add_an_optimizer(obj: Any) -> None:
+    import tf_keras
+
+    obj.optimizer = tf_keras.optimizers.Adam(0.1)
+    variables = list(obj.trainable_variables)
+    obj.optimizer.apply_gradients([(variable * 0 + 1, variable) for variable in variables])
+
+
+def fail_to_compare(obj: Any) -> None:
+    """As a fault of hubcli's own after the training."""
+    import hubcli.tf.live_model
+
+    def compare(*arguments: Any) -> None:
+        raise ZeroDivisionError("a fault")
+
+    add(obj)
+    vars(hubcli.tf.live_model)["compare_models"] = compare
 
 
 def wait(obj: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,7 @@ TRAININGS = (
     "keras_3_checkpoint",
     "keras_3_h5",
     "keras_3_archive",
+    "keras_3_export",
     "saved_again",
     "npz",
     "npz_compressed",
@@ -240,6 +242,56 @@ def test_two_layers_of_a_keras_file_that_fit_are_refused_until_one_is_named(
     assert isinstance(error, MappingError)
     root = error.candidates[1].root
     assert mapped(model, tmp_path / "two.weights.h5", root=root).root == root
+
+
+def test_an_export_of_keras_3_with_several_layers_that_fit_is_refused_until_one_is_named(
+    trainings: ModuleType, model: Path, tmp_path: Path
+) -> None:
+    import keras
+    import tensorflow as tf
+
+    layers = [trainings._KerasThreeLayer(trainings.load(model), name=name) for name in ("one", "two")]
+    inputs = keras.Input([3])
+    network = keras.Model(inputs, [layer(inputs) for layer in layers])
+    network(tf.ones([1, 3]))
+    network.export(str(tmp_path / "two"), verbose=False)
+    error = refused(model, tmp_path / "two")
+    assert isinstance(error, MappingError)
+    assert "4 parts of" in error.message
+    roots = [one.root for one in error.candidates]
+    assert roots[0] == "trainable_variables/0-1 and non_trainable_variables/0"
+    assert shlex.quote(roots[0]) in error.hint
+    mapping = mapped(model, tmp_path / "two", root=roots[3])
+    sources = [pair.source_key.rpartition("/.ATT")[0] for pair in mapping.pairs]
+    assert (mapping.root, sources) == (roots[3], ["variables/3", "variables/4", "variables/5"])
+
+
+def test_values_of_equal_shapes_that_two_lists_order_differently_are_no_mapping(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    names = ("one", "two", "three")
+    kept = tf.train.Checkpoint(**{name: tf.Variable([1.0]) for name in names})
+    kept.variables = [kept.three, kept.two, kept.one]
+    kept.trainable_variables = [kept.one, kept.two, kept.three]
+    tf.saved_model.save(kept, str(tmp_path / "model"))
+    exported = tf.train.Checkpoint()
+    exported.variables = exported.trainable_variables = [tf.Variable([float(one)]) for one in range(3)]
+    exported.non_trainable_variables = []
+    tf.saved_model.save(exported, str(tmp_path / "exported"))
+    error = refused(tmp_path / "model", tmp_path / "exported")
+    assert isinstance(error, MappingError)
+    assert "2 parts of" in error.message
+    assert "--map" in error.hint
+
+
+def test_an_export_of_keras_3_of_another_network_matches_nothing(model: Path, tmp_path: Path) -> None:
+    import keras
+    import tensorflow as tf
+
+    network = keras.Sequential([keras.layers.Dense(5)])
+    network(tf.ones([1, 3]))
+    network.export(str(tmp_path / "other"), verbose=False)
+    assert "holds nothing that fits" in refused(model, tmp_path / "other").message
 
 
 def test_a_map_pairs_what_has_other_names(model: Path, tmp_path: Path) -> None:

@@ -144,6 +144,13 @@ def keras_3_archive(model: Path, folder: Path) -> Path:
     return folder / "tuned.keras"
 
 
+def keras_3_export(model: Path, folder: Path) -> Path:
+    network = _keras_3(model)
+    network(np.ones([1, 3], "float32"))
+    network.export(str(folder / "exported"), verbose=False)
+    return folder / "exported"
+
+
 def saved_again(model: Path, folder: Path) -> Path:
     tf.saved_model.save(_trained(model), str(folder / "again"))
     return folder / "again"
@@ -202,6 +209,7 @@ TRAININGS: dict[str, Training] = {
         keras_3_checkpoint,
         keras_3_h5,
         keras_3_archive,
+        keras_3_export,
         saved_again,
         npz,
         npz_compressed,

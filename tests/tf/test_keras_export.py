@@ -141,6 +141,40 @@ def test_an_output_layer_cuts_off_the_head(generation: KerasGeneration, tmp_path
     assert read(tmp_path / "out").reusable.problems == ()
 
 
+# The guide's own form, `Sequential([piece, head])`, and the functional one.
+@pytest.mark.parametrize("is_sequential", [True, False], ids=["sequential", "functional"])
+@pytest.mark.parametrize(
+    ("generation", "ending"), [(KerasGeneration.KERAS_2, ""), (KerasGeneration.KERAS_3, ".keras")]
+)
+def test_a_model_within_the_model_is_a_layer_to_cut_at(
+    generation: KerasGeneration, ending: str, is_sequential: bool, tmp_path: Path
+) -> None:
+    tf, keras = import_tensorflow(), import_keras(generation)
+    piece = keras_models.sequential(keras) if is_sequential else keras_models.features(keras)
+    width = 3 if is_sequential else 4
+    inputs, head = keras.Input([width]), keras.layers.Dense(5, name="head")
+    whole = keras.Sequential([piece, head]) if is_sequential else keras.Model(inputs, head(piece(inputs)))
+    x = tf.reshape(tf.range(2.0 * width), [2, width])
+    expected = piece(x)
+    whole(x)
+    source = keras_models.save(whole, tmp_path, ending)
+    report = export_keras(source, tmp_path / "out", KerasExportOptions(output_layers=(piece.name,)))
+    assert report.variables == len(piece.variables)
+    tf.debugging.assert_near(load_model(tmp_path / "out")(x), expected)
+    export_keras(source, tmp_path / "body", KerasExportOptions(("head",), (piece.name,)))
+    tf.debugging.assert_near(load_model(tmp_path / "body")(x), whole(x))
+
+
+@BOTH
+def test_a_layer_that_is_used_twice_is_none_to_cut_at(generation: KerasGeneration, tmp_path: Path) -> None:
+    keras = import_keras(generation)
+    piece = keras_models.sequential(keras)
+    ends = [keras.Input([3]), keras.Input([3])]
+    source = keras_models.save(keras.Model(ends, [piece(one) for one in ends]), tmp_path, ".keras")
+    with pytest.raises(UsageError, match="uses it 2 times"):
+        export_keras(source, tmp_path / "out", KerasExportOptions(output_layers=(piece.name,)))
+
+
 @BOTH
 def test_several_output_layers_make_a_dict_and_an_input_layer_a_new_beginning(
     generation: KerasGeneration, tmp_path: Path
