@@ -36,8 +36,8 @@ def unpack(
 
     A file that comes again with the same bytes is one file. Stored owners, modes and times are ignored.
     `on_bytes` hears of each piece written, in bytes. Where `durability` is on, large files go to the disk
-    while they are written; the sync is the caller's. Raises UnsafeArchiveError, TruncatedError, IntegrityError
-    or DiskFullError; what was written until then is the caller's to remove.
+    while they are written; the sync is the caller's. Raises UnsafeArchiveError, TruncatedError,
+    IntegrityError or DiskFullError; what was written until then is the caller's to remove.
     """
     rules, repeats, total, records = NameRules(limits), Repeats(), 0, []
     for member, pieces in members:

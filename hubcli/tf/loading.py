@@ -201,7 +201,7 @@ _DAMAGE = ("No such file", "DataLoss", "corrupt", "checksum", "Not found")
 
 
 def _is_of_tensorflow_1(path: str) -> bool:
-    """Whether it is a graph without objects: reference variables and old ops are what TensorFlow 2 refuses."""
+    """Whether it is a graph without objects: TensorFlow 2 refuses reference variables and old ops."""
     with suppress(HubcliError, OSError):
         return model_kind(Path(path)) in (ModelKind.TF1, ModelKind.TF1_HUB)
     return False

@@ -421,8 +421,6 @@ def test_a_name_in_an_odd_encoding_is_not_proven(tmp_path: Path) -> None:
 def test_a_model_as_text_hides_nothing(tmp_path: Path, how: str) -> None:
     from google.protobuf import text_format
 
-    from hubcli.formats.schema import _message_class
-
     encoded = FREE[how]
     made = _message_class("SavedModel", is_lean=False).FromString(delimited(2, encoded))
     (tmp_path / "saved_model.pbtxt").write_text(text_format.MessageToString(made))
