@@ -137,7 +137,7 @@ _NODE_FIELDS = frozenset({"name", "op", "input", "attr", "device"})
 _KERAS_MODULE = re.compile(
     r"(?:tf_)?keras(?:\.src)?(?:\.(?:activations|applications|constraints|dtype_policies|engine|initializers|layers|losses|"
     r"metrics|mixed_precision|models|ops|optimizers|premade_models|quantizers|random|regularizers)"
-    r"(?:\.[a-z0-9_]+)*)?",
+    r"(?:\.[a-z0-9_]+)*)?|tensorflow\.python\.ops\.init_ops_v2",  # TensorFlow's own initializers
     re.ASCII,
 )
 _TENSORFLOW_MODULE = re.compile(r"tensorflow\.python\.(?:framework|ops)(?:\.[a-z0-9_]+)*", re.ASCII)
