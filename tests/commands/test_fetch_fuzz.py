@@ -320,9 +320,14 @@ def test_no_answer_of_a_server_ends_in_a_fault(
     run_cases(range(300), fuzzed, tmp_path, monkeypatch)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("start", range(0, 10_000, 1_000))
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param(start, marks=pytest.mark.slow if start < 2_000 else pytest.mark.soak)
+        for start in range(0, 10_000, 1_000)
+    ],
+)
 def test_no_answer_of_ten_thousand_ends_in_a_fault(
     start: int, fuzzed: tuple[Fuzzed, RawServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -216,6 +216,19 @@ def applications(generation: KerasGeneration) -> list[str]:
 
 ALL = [(generation, name) for generation in KerasGeneration for name in applications(generation)]
 QUICK = {"MobileNetV3Small"}
+# One of each family, the smallest: the others repeat its layers, and take half an hour to build.
+OF_A_FAMILY = {
+    *(
+        "ConvNeXtTiny",
+        "DenseNet121",
+        "EfficientNetB0",
+        "EfficientNetV2B0",
+        "InceptionResNetV2",
+        "InceptionV3",
+    ),
+    *("MobileNet", "MobileNetV2", "MobileNetV3Large", "NASNetMobile", "RegNetX002", "RegNetY002", "ResNet50"),
+    *("ResNet50V2", "ResNetRS50", "VGG16", "Xception"),
+}
 SIZES = {"NASNetLarge": 331, "NASNetMobile": 224}
 
 
@@ -233,7 +246,7 @@ def test_no_application_is_missing_here(generation: KerasGeneration) -> None:
             generation,
             name,
             id=f"{name}-keras{generation.value}",
-            marks=() if name in QUICK else pytest.mark.slow,
+            marks=() if name in QUICK else pytest.mark.slow if name in OF_A_FAMILY else pytest.mark.soak,
         )
         for generation, name in ALL
     ],
