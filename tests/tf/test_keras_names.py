@@ -227,7 +227,7 @@ OF_A_FAMILY = {
         "InceptionV3",
     ),
     *("MobileNet", "MobileNetV2", "MobileNetV3Large", "NASNetMobile", "RegNetX002", "RegNetY002", "ResNet50"),
-    *("ResNet50V2", "ResNetRS50", "VGG16", "Xception"),
+    *("ResNet50V2", "ResNetRS50", "VGG16", "Xception", "InceptionV3"),
 }
 SIZES = {"NASNetLarge": 331, "NASNetMobile": 224}
 
