@@ -355,7 +355,7 @@ def test_options_that_do_not_go_together_are_told(options: dict[str, Any], named
 @pytest.mark.parametrize(
     ("values", "missing"),
     [
-        (["--weights", "tuned.safetensors"], "tensorflow"),
+        (["--weights", "tuned.safetensors", "--method", "resave"], "tensorflow"),
         (["--train", "train.py:train"], "tensorflow"),
         (["--train", "train.py:train", "--method", "rewrite"], "tensorflow"),
         (["--weights", "tuned.h5", "--method", "rewrite"], "h5py"),
