@@ -1,6 +1,6 @@
 """Code in an archive that stands among a model's assets: its members by name and by their first bytes.
 
-Bounded: 5,000 members, 32 MiB of what is decompressed in all, no member
+Bounded: 5,000 members, 32 MiB in the whole scan, no member
 unpacked to the disk. Archives within archives are looked into three deep, of
 8 MiB each; those beyond are told as not looked into.
 """
@@ -15,11 +15,11 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, NamedTuple, cast
 
-from hubcli.savedmodel.file_signatures import HEAD_BYTES, goes_on, kind_of, names_code
+from hubcli.savedmodel.file_signatures import HEAD_BYTES, Budget, TooMuchError, goes_on, kind_of, names_code
 
 __all__ = ["MemberKind", "code_in_archive"]
 
-_MAX_MEMBERS, _MAX_BYTES, _MAX_INDEX_BYTES = 5_000, 32 << 20, 8 << 20
+_MAX_MEMBERS, _MAX_INDEX_BYTES = 5_000, 8 << 20
 _MAX_DEPTH, _MAX_INNER_BYTES = 3, 8 << 20
 _HEAD = 4096
 _GZIP, _BZIP2, _XZ, _ZSTD, _ZIP = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
@@ -42,25 +42,22 @@ class MemberKind(NamedTuple):
 _NOT_READ = MemberKind("", "not-scanned", "can't be looked into")
 
 
-def code_in_archive(
-    file: IO[bytes], head: bytes, *, depth: int = 0, budget: Budget | None = None
-) -> MemberKind | None:
+def code_in_archive(file: IO[bytes], head: bytes, budget: Budget, *, depth: int = 0) -> MemberKind | None:
     """The first member that is code; None where there is none, or where the file is no archive.
 
-    `head` are the file's first bytes.
+    `head` are the file's first bytes; `budget` is that of the whole scan.
     """
-    left = budget or Budget(_MAX_BYTES)
     try:
         if head.startswith(_UNREADABLE):
             return _NOT_READ
         if head.startswith(_ZIP) or _ends_as_zip(file):
-            return _first_code(_zip_members(file), depth, left)
+            return _first_code(_zip_members(file), depth, budget)
         if _is_tar(head):
             file.seek(0)
-            return _first_code(_tar_members(io.BufferedReader(_Bounded(file, left))), depth, left)
+            return _first_code(_tar_members(io.BufferedReader(_Bounded(file, budget))), depth, budget)
         opened = _decompressed(file, head)
-        return None if opened is None else _in_compressed(opened, depth, left)
-    except (_TooMuchError, NotImplementedError):
+        return None if opened is None else _in_compressed(opened, depth, budget)
+    except (TooMuchError, NotImplementedError):
         return _NOT_READ
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, ValueError, RuntimeError):
         # What only looks like an archive is none; what breaks off shows no more to its loader.
@@ -82,6 +79,7 @@ def _code_in_member(name: str, member: IO[bytes], depth: int, budget: Budget) ->
     if not is_whole and goes_on(head):
         head += budget.read(member, HEAD_BYTES)
         is_whole = len(head) < _HEAD + HEAD_BYTES
+    budget.charge(head)
     kind = kind_of(name, head, is_whole=is_whole)
     if kind is not None:
         return MemberKind(shown, kind.code, kind.noun)
@@ -104,7 +102,7 @@ def _in_inner(head: bytes, stream: IO[bytes], depth: int, budget: Budget) -> Mem
     content = head + budget.read(stream, _MAX_INNER_BYTES)
     if len(content) >= _MAX_INNER_BYTES:
         return _NOT_READ
-    return code_in_archive(io.BytesIO(content), content[:HEAD_BYTES], depth=depth + 1, budget=budget)
+    return code_in_archive(io.BytesIO(content), content[:HEAD_BYTES], budget, depth=depth + 1)
 
 
 def _in_compressed(opened: IO[bytes], depth: int, budget: Budget) -> MemberKind | None:
@@ -113,6 +111,7 @@ def _in_compressed(opened: IO[bytes], depth: int, budget: Budget) -> MemberKind 
     head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
     if _is_tar(head):
         return _first_code(_tar_members(stream), depth, budget)
+    budget.charge(head)
     kind = kind_of("", head, is_whole=len(head) < _HEAD)
     if kind is not None:
         return MemberKind("what is compressed", kind.code, kind.noun)
@@ -121,11 +120,11 @@ def _in_compressed(opened: IO[bytes], depth: int, budget: Budget) -> MemberKind 
 
 def _zip_members(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
     if _index_bytes(file) > _MAX_INDEX_BYTES:
-        raise _TooMuchError
+        raise TooMuchError
     with zipfile.ZipFile(file) as archive:
         infos = archive.infolist()
         if len(infos) > _MAX_MEMBERS:
-            raise _TooMuchError
+            raise TooMuchError
         for info in infos:
             if info.is_dir():
                 continue
@@ -158,7 +157,7 @@ def _tar_members(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
     with tarfile.open(fileobj=file, mode="r|") as archive:
         for count, member in enumerate(archive):
             if count >= _MAX_MEMBERS:
-                raise _TooMuchError
+                raise TooMuchError
             opened = archive.extractfile(member) if member.isreg() else None
             yield member.name, io.BytesIO() if opened is None else opened
 
@@ -190,25 +189,6 @@ def _decompressed(file: IO[bytes], head: bytes) -> IO[bytes] | None:
     if head.startswith(_ZLIB_HEADS):
         return io.BytesIO(zlib.decompressobj().decompress(head, HEAD_BYTES))
     return None
-
-
-class _TooMuchError(Exception):
-    """The archive holds more than is looked at."""
-
-
-class Budget:
-    """How many bytes may still be read of an archive and of those within it."""
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-
-    def read(self, stream: IO[bytes], count: int) -> bytes:
-        """At most that number of bytes of the stream, fewer only at its end."""
-        if self.left <= 0:
-            raise _TooMuchError
-        found = stream.read(min(count, self.left))
-        self.left -= len(found)
-        return found
 
 
 class _Bounded(io.RawIOBase):

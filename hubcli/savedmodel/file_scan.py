@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from hubcli.errors import BrokenModelError
-from hubcli.savedmodel.file_signatures import HEAD_BYTES, FileKind, goes_on, kind_of
+from hubcli.savedmodel.file_signatures import HEAD_BYTES, Budget, TooMuchError, goes_on, kind_of
 from hubcli.savedmodel.files import ModelFiles
 from hubcli.savedmodel.info import Finding, Severity
 
@@ -27,7 +26,7 @@ _KERAS_METADATA = "keras_metadata.pb"
 _MAX_FILES, _MAX_FINDINGS = 10_000, 200
 _MAX_METADATA_BYTES = 256 << 20
 # Files that may be pickles by their first bytes are read further.
-_MORE_BYTES, _MAX_READ_FURTHER = 1 << 20, 50
+_MORE_BYTES = 256 << 10
 
 
 def scan_files(files: ModelFiles) -> Iterator[Finding]:
@@ -39,9 +38,9 @@ def scan_files(files: ModelFiles) -> Iterator[Finding]:
     if files.has(_KERAS_METADATA):
         yield from _about_keras(files)
     paths = sorted(path for path in files.sizes_bytes if path.partition("/")[0] in _FOLDERS and "/" in path)
-    told, further = 0, _Further(_MAX_READ_FURTHER)
+    told, budget = 0, Budget()
     for path in paths[:_MAX_FILES]:
-        finding = _about_file(files, path, further)
+        finding = _about_file(files, path, budget)
         if finding is not None:
             told += 1
             if told > _MAX_FINDINGS:
@@ -54,36 +53,29 @@ def scan_files(files: ModelFiles) -> Iterator[Finding]:
         yield Finding(Severity.MEDIUM, "not-scanned", message, "assets")
 
 
-@dataclass(slots=True)
-class _Further:
-    """How many files may still be read beyond their first bytes."""
-
-    left: int
-
-    def kind(self, path: str, head: bytes, file: IO[bytes]) -> FileKind | None:
-        """What the file is by more of it. Raises OSError where too many were read."""
-        if self.left <= 0:
-            raise OSError(0, f"more than {_MAX_READ_FURTHER} files begin like pickles")
-        self.left -= 1
-        more = file.read(_MORE_BYTES)
-        return kind_of(path, head + more, is_whole=len(more) < _MORE_BYTES)
-
-
-def _about_file(files: ModelFiles, path: str, further: _Further) -> Finding | None:
+def _about_file(files: ModelFiles, path: str, budget: Budget) -> Finding | None:
     try:
         with _opened(files, path) as file:
             head = file.read(HEAD_BYTES)
-            kind = kind_of(path, head, is_whole=len(head) < HEAD_BYTES)
-            if kind is None and len(head) == HEAD_BYTES and goes_on(head):
-                kind = further.kind(path, head, file)
+            is_whole = len(head) < HEAD_BYTES
+            if not is_whole and budget.left > 0 and goes_on(head):
+                head += file.read(_MORE_BYTES)
+                is_whole = len(head) < HEAD_BYTES + _MORE_BYTES
+            if budget.left <= 0:
+                raise TooMuchError
+            budget.charge(head)
+            kind = kind_of(path, head, is_whole=is_whole)
             if kind is not None:
                 return Finding(Severity.MEDIUM, kind.code, f"It is {kind.noun}", path)
             # Imported here: it takes archives' modules along, which a model without assets never needs.
             from hubcli.savedmodel.archive_members import code_in_archive
 
-            member = code_in_archive(file, head)
+            member = code_in_archive(file, head, budget)
     except FileNotFoundError:  # An archive's, of which the first bytes alone are here.
         return None
+    except TooMuchError:
+        message = "It isn't looked at: the files before it look like too many pickles and archives"
+        return Finding(Severity.MEDIUM, "not-scanned", message, path)
     except OSError as error:
         return Finding(Severity.MEDIUM, "not-scanned", f"It can't be read: {error.strerror or error}", path)
     return None if member is None else _about_member(path, member)

@@ -12,12 +12,39 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from functools import lru_cache
+from typing import IO, NamedTuple
 
-__all__ = ["HEAD_BYTES", "FileKind", "goes_on", "is_pickle", "kind_of", "names_code"]
+__all__ = ["HEAD_BYTES", "Budget", "FileKind", "TooMuchError", "goes_on", "is_pickle", "kind_of", "names_code"]
 
 HEAD_BYTES = 64 << 10
 _MAX_OPCODES = 1 << 20
+
+
+class TooMuchError(Exception):
+    """The files hold more than is looked at."""
+
+
+class Budget:
+    """How much a scan may still cost, in bytes that are read of archives.
+
+    An opcode of what may be a pickle costs 64: about a microsecond.
+    """
+
+    def __init__(self, left: int = 32 << 20) -> None:
+        self.left = left
+
+    def read(self, stream: IO[bytes], count: int) -> bytes:
+        """At most that number of bytes of the stream, fewer only at its end. Raises TooMuchError."""
+        if self.left <= 0:
+            raise TooMuchError
+        found = stream.read(min(count, self.left))
+        self.left -= len(found)
+        return found
+
+    def charge(self, head: bytes) -> None:
+        """Counts what it costs to tell whether the bytes are a pickle."""
+        self.left -= 64 * _opcodes(head)[3]
 
 
 class FileKind(NamedTuple):
@@ -93,7 +120,7 @@ def goes_on(head: bytes) -> bool:
     """Whether more of the file must be read to tell: a pickle's opcodes or a NumPy header reach the end."""
     if head.startswith(_NUMPY_MAGIC):
         return _numpy_end(head) > len(head)
-    _, end, is_cut = _opcodes(head)
+    _, end, is_cut, _ = _opcodes(head)
     return end < 0 and is_cut
 
 
@@ -105,7 +132,7 @@ def is_pickle(head: bytes, *, is_whole: bool) -> bool:
     keep a memo, as no list of words does.
     """
     is_binary = head[:1] == b"\x80" and len(head) > 1 and head[1] <= 5
-    seen, end, is_cut = _opcodes(head)
+    seen, end, is_cut, _ = _opcodes(head)
     if end >= 0:
         if not _is_sound(head[: end + 1]):
             return False
@@ -116,8 +143,11 @@ def is_pickle(head: bytes, *, is_whole: bool) -> bool:
     return is_binary and ((is_cut and not is_whole and len(seen) > 1) or _NAMED in seen)
 
 
-def _opcodes(head: bytes) -> tuple[set[str], int, bool]:
+@lru_cache(maxsize=2)  # One file is asked about several times.
+def _opcodes(head: bytes) -> tuple[set[str], int, bool, int]:
     """Names of the opcodes, where STOP stands (-1 where they end otherwise), whether an argument is cut off.
+
+    Last, how many there are.
 
     `_NAMED` is among the names where a global of a sensible name was asked for.
     """
@@ -132,17 +162,17 @@ def _opcodes(head: bytes) -> tuple[set[str], int, bool]:
                 words += isinstance(argument, str) and _WORD.fullmatch(argument) is not None
                 if opcode.name in ("GLOBAL", "INST"):
                     if not _GLOBAL_NAME.fullmatch(str(argument)):
-                        return set(), -1, False
+                        return set(), -1, False, count
                     seen.add(_NAMED)
                 elif opcode.name == "STACK_GLOBAL" and words >= 2:
                     seen.add(_NAMED)
                 elif opcode.name == "STOP":
-                    return seen, position or 0, False
+                    return seen, position or 0, False, count
                 if count >= _MAX_OPCODES:
                     break
     except _NO_PICKLE as error:
-        return seen, -1, any(part in str(error) for part in _CUT_OFF)
-    return seen, -1, True
+        return seen, -1, any(part in str(error) for part in _CUT_OFF), count
+    return seen, -1, True, count
 
 
 @contextmanager

@@ -244,6 +244,18 @@ def test_bombs_cost_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert time.process_time() - started < 10
 
 
+def test_what_only_looks_like_pickles_costs_little(tmp_path: Path) -> None:
+    (tmp_path / "assets").mkdir()
+    bomb = zipped({str(number): b"N0" * 2047 for number in range(1000)})
+    for number in range(100):
+        content = bomb if number % 3 == 0 else b"N0" * 30_000 + b"N." * (number % 3 == 1)
+        (tmp_path / f"assets/{number:03}").write_bytes(content)
+    started = time.process_time()
+    found = scan(tmp_path, "assets/zzz", b"cat")
+    assert time.process_time() - started < 8
+    assert {one.code for one in found} == {"not-scanned"}
+
+
 def test_many_findings_are_cut(tmp_path: Path) -> None:
     for number in range(250):
         (tmp_path / "assets").mkdir(exist_ok=True)
