@@ -1,8 +1,8 @@
 """Code in an archive that stands among a model's assets: its members by name and by their first bytes.
 
-Bounded: 5,000 members, 32 MiB in the whole scan, no member
-unpacked to the disk. Archives within archives are looked into three deep, of
-8 MiB each; those beyond are told as not looked into.
+Bounded: 5,000 members, 32 MiB in the whole scan, no member unpacked to the
+disk. Archives within archives are looked into three deep, of 8 MiB each; those
+beyond are told as not looked into.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _KERAS_METADATA = "keras_metadata.pb"
 _MAX_FILES, _MAX_FINDINGS = 10_000, 200
 _MAX_METADATA_BYTES = 256 << 20
 # Files that may be pickles by their first bytes are read further.
-_MORE_BYTES = 256 << 10
+_MORE_BYTES, _SHORT_BYTES = 256 << 10, 512
 
 
 def scan_files(files: ModelFiles) -> Iterator[Finding]:
@@ -58,11 +58,9 @@ def _about_file(files: ModelFiles, path: str, budget: Budget) -> Finding | None:
         with _opened(files, path) as file:
             head = file.read(HEAD_BYTES)
             is_whole = len(head) < HEAD_BYTES
-            if not is_whole and budget.left > 0 and goes_on(head):
+            if _needs_more(head, budget):
                 head += file.read(_MORE_BYTES)
                 is_whole = len(head) < HEAD_BYTES + _MORE_BYTES
-            if budget.left <= 0:
-                raise TooMuchError
             budget.charge(head)
             kind = kind_of(path, head, is_whole=is_whole)
             if kind is not None:
@@ -79,6 +77,13 @@ def _about_file(files: ModelFiles, path: str, budget: Budget) -> Finding | None:
     except OSError as error:
         return Finding(Severity.MEDIUM, "not-scanned", f"It can't be read: {error.strerror or error}", path)
     return None if member is None else _about_member(path, member)
+
+
+def _needs_more(head: bytes, budget: Budget) -> bool:
+    """Whether the first bytes don't tell. Raises TooMuchError where telling costs more than is left."""
+    if budget.left <= 0 and len(head) > _SHORT_BYTES and goes_on(head[:_SHORT_BYTES]):
+        raise TooMuchError
+    return len(head) == HEAD_BYTES and goes_on(head)
 
 
 def _about_member(path: str, member: MemberKind) -> Finding:

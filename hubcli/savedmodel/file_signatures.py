@@ -15,7 +15,16 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import IO, NamedTuple
 
-__all__ = ["HEAD_BYTES", "Budget", "FileKind", "TooMuchError", "goes_on", "is_pickle", "kind_of", "names_code"]
+__all__ = [
+    "HEAD_BYTES",
+    "Budget",
+    "FileKind",
+    "TooMuchError",
+    "goes_on",
+    "is_pickle",
+    "kind_of",
+    "names_code",
+]
 
 HEAD_BYTES = 64 << 10
 _MAX_OPCODES = 1 << 20

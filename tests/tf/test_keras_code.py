@@ -290,7 +290,9 @@ def test_what_the_users_module_imports_from_keras_and_libraries_gains_no_trust(
             }
 
     edit_file(path, edit)
-    reason = "reads its vocabulary from the file" if change == "vocabulary" else "a Lambda layer runs Python code"
+    reason = (
+        "reads its vocabulary from the file" if change == "vocabulary" else "a Lambda layer runs Python code"
+    )
     with pytest.raises(TensorFlowError, match=reason):
         export_keras(path, tmp_path / "out", KerasExportOptions(custom_objects="own_star.py"))
     assert not marker.exists()
