@@ -16,6 +16,7 @@ __all__ = ["AssetVariables"]
 _HANDLES = frozenset({"VarHandleOp", "_VarHandlesOp", "_XlaAotOnlyVarHandleOp"})
 _MAX_VALUES = 10
 _ASSIGN, _HARMLESS = "AssignVariableOp", ("ReadVariableOp", "VarIsInitializedOp")
+_OPS = _HANDLES | {_ASSIGN, *_HARMLESS}
 
 
 class AssetVariables:
@@ -32,6 +33,8 @@ class AssetVariables:
 
     def values(self, handle: str) -> list[str]:
         """All tensors that are assigned to the variable of that handle; empty where it isn't sure."""
+        if not _OPS.isdisjoint(self._graph.functions):
+            return []  # A function of that name goes before the op, and may assign what it likes.
         self._is_read = True
         name = handle.removesuffix(":0")
         variable = self._handles.get(name)

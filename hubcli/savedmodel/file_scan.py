@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
 from hubcli.errors import BrokenModelError
-from hubcli.savedmodel.file_signatures import HEAD_BYTES, kind_of
+from hubcli.savedmodel.file_signatures import HEAD_BYTES, Budget, TooMuchError, goes_on, kind_of
 from hubcli.savedmodel.files import ModelFiles
 from hubcli.savedmodel.info import Finding, Severity
 
@@ -25,6 +25,8 @@ _FOLDERS = ("assets", "assets.extra")
 _KERAS_METADATA = "keras_metadata.pb"
 _MAX_FILES, _MAX_FINDINGS = 10_000, 200
 _MAX_METADATA_BYTES = 256 << 20
+# Files that may be pickles by their first bytes are read further.
+_MORE_BYTES, _SHORT_BYTES = 256 << 10, 512
 
 
 def scan_files(files: ModelFiles) -> Iterator[Finding]:
@@ -36,9 +38,9 @@ def scan_files(files: ModelFiles) -> Iterator[Finding]:
     if files.has(_KERAS_METADATA):
         yield from _about_keras(files)
     paths = sorted(path for path in files.sizes_bytes if path.partition("/")[0] in _FOLDERS and "/" in path)
-    told = 0
+    told, budget = 0, Budget()
     for path in paths[:_MAX_FILES]:
-        finding = _about_file(files, path)
+        finding = _about_file(files, path, budget)
         if finding is not None:
             told += 1
             if told > _MAX_FINDINGS:
@@ -51,22 +53,37 @@ def scan_files(files: ModelFiles) -> Iterator[Finding]:
         yield Finding(Severity.MEDIUM, "not-scanned", message, "assets")
 
 
-def _about_file(files: ModelFiles, path: str) -> Finding | None:
+def _about_file(files: ModelFiles, path: str, budget: Budget) -> Finding | None:
     try:
         with _opened(files, path) as file:
             head = file.read(HEAD_BYTES)
-            kind = kind_of(path, head, is_whole=len(head) < HEAD_BYTES)
+            is_whole = len(head) < HEAD_BYTES
+            if _needs_more(head, budget):
+                head += file.read(_MORE_BYTES)
+                is_whole = len(head) < HEAD_BYTES + _MORE_BYTES
+            budget.charge(head)
+            kind = kind_of(path, head, is_whole=is_whole)
             if kind is not None:
                 return Finding(Severity.MEDIUM, kind.code, f"It is {kind.noun}", path)
             # Imported here: it takes archives' modules along, which a model without assets never needs.
             from hubcli.savedmodel.archive_members import code_in_archive
 
-            member = code_in_archive(file, head)
+            member = code_in_archive(file, head, budget)
     except FileNotFoundError:  # An archive's, of which the first bytes alone are here.
         return None
+    except TooMuchError:
+        message = "It isn't looked at: the files before it look like too many pickles and archives"
+        return Finding(Severity.MEDIUM, "not-scanned", message, path)
     except OSError as error:
         return Finding(Severity.MEDIUM, "not-scanned", f"It can't be read: {error.strerror or error}", path)
     return None if member is None else _about_member(path, member)
+
+
+def _needs_more(head: bytes, budget: Budget) -> bool:
+    """Whether the first bytes don't tell. Raises TooMuchError where telling costs more than is left."""
+    if budget.left <= 0 and len(head) > _SHORT_BYTES and goes_on(head[:_SHORT_BYTES]):
+        raise TooMuchError
+    return len(head) == HEAD_BYTES and goes_on(head)
 
 
 def _about_member(path: str, member: MemberKind) -> Finding:

@@ -12,12 +12,48 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from functools import lru_cache
+from typing import IO, NamedTuple
 
-__all__ = ["HEAD_BYTES", "FileKind", "is_pickle", "kind_of", "names_code"]
+__all__ = [
+    "HEAD_BYTES",
+    "Budget",
+    "FileKind",
+    "TooMuchError",
+    "goes_on",
+    "is_pickle",
+    "kind_of",
+    "names_code",
+]
 
 HEAD_BYTES = 64 << 10
-_MAX_OPCODES = 20_000
+_MAX_OPCODES = 1 << 20
+
+
+class TooMuchError(Exception):
+    """The files hold more than is looked at."""
+
+
+class Budget:
+    """How much a scan may still cost, in bytes that are read of archives.
+
+    An opcode of what may be a pickle costs 64: about a microsecond.
+    """
+
+    def __init__(self, left: int = 32 << 20) -> None:
+        self.left = left
+
+    def read(self, stream: IO[bytes], count: int) -> bytes:
+        """At most that number of bytes of the stream, fewer only at its end. Raises TooMuchError."""
+        if self.left <= 0:
+            raise TooMuchError
+        found = stream.read(min(count, self.left))
+        self.left -= len(found)
+        return found
+
+    def charge(self, head: bytes) -> None:
+        """Counts what it costs to tell whether the bytes are a pickle."""
+        self.left -= 64 * _opcodes(head)[3]
 
 
 class FileKind(NamedTuple):
@@ -51,11 +87,14 @@ _CODE_NAME = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _SOURCE_NAME = re.compile(r"\.(?:py|pyw|pyx)$", re.IGNORECASE | re.ASCII)
-_OBJECT_DTYPE = re.compile(rb"'[|<>=]?O\d*'")
+_NUMPY_MAGIC = b"\x93NUMPY"
+# Every dtype but objects, as NumPy writes it.
+_PLAIN_DTYPE = re.compile(r"[|<>=]?[?bBhHiIuUlLqQefdgFDGmMSVac]\d*(?:\[\w+\])?", re.ASCII)
 # Opcodes that name or call something, and those that only data needs to be a container.
 _CALLS = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "REDUCE", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
 _TEXT_CALLS = _CALLS - {"GLOBAL", "STACK_GLOBAL"}
 _NO_PICKLE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, EOFError, struct.error)
+_CUT_OFF = ("remain", "exhausted", "no newline found", "not enough data")
 _MEMO = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
 _NAMED = "named"
 _WORD = re.compile(r"[A-Za-z_][\w.]*", re.ASCII)
@@ -68,8 +107,8 @@ def kind_of(name: str, head: bytes, *, is_whole: bool) -> FileKind | None:
         return _NATIVE
     if _is_bytecode(head):
         return _BYTECODE
-    if head.startswith(b"\x93NUMPY"):
-        return _OBJECTS if _OBJECT_DTYPE.search(head[: _numpy_end(head)]) else None
+    if head.startswith(_NUMPY_MAGIC):
+        return None if _is_plain_array(head) else _OBJECTS
     if is_pickle(head, is_whole=is_whole):
         return _PICKLE
     if _SOURCE_NAME.search(name):
@@ -86,6 +125,14 @@ def names_code(name: str) -> bool:
     return _CODE_NAME.search(name.rstrip("\0 ")) is not None
 
 
+def goes_on(head: bytes) -> bool:
+    """Whether more of the file must be read to tell: a pickle's opcodes or a NumPy header reach the end."""
+    if head.startswith(_NUMPY_MAGIC):
+        return _numpy_end(head) > len(head)
+    _, end, is_cut, _ = _opcodes(head)
+    return end < 0 and is_cut
+
+
 def is_pickle(head: bytes, *, is_whole: bool) -> bool:
     """Whether the bytes begin a pickle, of any protocol.
 
@@ -94,7 +141,7 @@ def is_pickle(head: bytes, *, is_whole: bool) -> bool:
     keep a memo, as no list of words does.
     """
     is_binary = head[:1] == b"\x80" and len(head) > 1 and head[1] <= 5
-    seen, end, is_cut = _opcodes(head)
+    seen, end, is_cut, _ = _opcodes(head)
     if end >= 0:
         if not _is_sound(head[: end + 1]):
             return False
@@ -105,8 +152,11 @@ def is_pickle(head: bytes, *, is_whole: bool) -> bool:
     return is_binary and ((is_cut and not is_whole and len(seen) > 1) or _NAMED in seen)
 
 
-def _opcodes(head: bytes) -> tuple[set[str], int, bool]:
+@lru_cache(maxsize=2)  # One file is asked about several times.
+def _opcodes(head: bytes) -> tuple[set[str], int, bool, int]:
     """Names of the opcodes, where STOP stands (-1 where they end otherwise), whether an argument is cut off.
+
+    Last, how many there are.
 
     `_NAMED` is among the names where a global of a sensible name was asked for.
     """
@@ -121,17 +171,17 @@ def _opcodes(head: bytes) -> tuple[set[str], int, bool]:
                 words += isinstance(argument, str) and _WORD.fullmatch(argument) is not None
                 if opcode.name in ("GLOBAL", "INST"):
                     if not _GLOBAL_NAME.fullmatch(str(argument)):
-                        return set(), -1, False
+                        return set(), -1, False, count
                     seen.add(_NAMED)
                 elif opcode.name == "STACK_GLOBAL" and words >= 2:
                     seen.add(_NAMED)
                 elif opcode.name == "STOP":
-                    return seen, position or 0, False
+                    return seen, position or 0, False, count
                 if count >= _MAX_OPCODES:
                     break
     except _NO_PICKLE as error:
-        return seen, -1, "remain" in str(error) or "exhausted" in str(error)
-    return seen, -1, True
+        return seen, -1, any(part in str(error) for part in _CUT_OFF), count
+    return seen, -1, True, count
 
 
 @contextmanager
@@ -168,6 +218,32 @@ def _is_bytecode(head: bytes) -> bool:
         return False
     magic = int.from_bytes(head[:2], "little")
     return 3000 <= magic < 4000 and (head[16] & 0x7F == 0x63 or head[12] & 0x7F == 0x63)
+
+
+def _is_plain_array(head: bytes) -> bool:
+    """Whether the header of the NumPy file tells of values alone; it is a literal of Python."""
+    import ast
+
+    start = 10 if head[6:7] == b"\x01" else 12
+    text = head[start : _numpy_end(head)].decode("latin-1").strip()
+    try:
+        with _without_warnings():
+            # Python 2 wrote whole numbers with an L.
+            header = ast.literal_eval(re.sub(r"(\d)L\b", r"\1", text))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return False
+    return isinstance(header, dict) and _is_plain_dtype(header.get("descr"))
+
+
+def _is_plain_dtype(described: object) -> bool:
+    if isinstance(described, str):
+        return _PLAIN_DTYPE.fullmatch(described) is not None
+    if isinstance(described, tuple):  # An array of the first.
+        return len(described) == 2 and _is_plain_dtype(described[0])
+    if isinstance(described, list):
+        fields = [one for one in described if isinstance(one, tuple) and len(one) in (2, 3)]
+        return len(fields) == len(described) and all(_is_plain_dtype(one[1]) for one in fields)
+    return False
 
 
 def _numpy_end(head: bytes) -> int:

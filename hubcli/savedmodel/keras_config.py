@@ -348,7 +348,7 @@ def _name_of(one: dict[str, Any]) -> str:
 
 def _hidden_config(text: str) -> dict[str, Any] | list[Any] | None:
     """A config that stands in the config as text, as Keras writes composite constants; else None."""
-    start = text[:64].lstrip()[:1]
+    start = text.lstrip()[:1]
     if start not in ("{", "[") or "{" not in text:
         return None
     try:

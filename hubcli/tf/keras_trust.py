@@ -7,6 +7,7 @@ import inspect
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hubcli.savedmodel.keras_config import TrustedNames
@@ -17,6 +18,9 @@ __all__ = ["OwnObjects"]
 
 # What Keras and hubcli register themselves isn't the user's.
 _LIBRARIES = ("keras", "tf_keras", "hubcli")
+# What a module of the user's imports from these stays theirs: the walk knows which of it is pure.
+_FRAMEWORKS = frozenset({"keras", "tf_keras", "tensorflow"})
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,9 @@ class OwnObjects:
         """Their names, and those of what the user registered with Keras.
 
         Of what the module merely imports, classes count that Keras can make
-        from a config, and functions that aren't Python's own: a config must not call `subprocess.run`.
+        from a config, but for those of Keras itself (`from keras.layers import *`
+        must not let a Lambda pass), and functions of no installed library: a
+        config must not call `subprocess.run` or `joblib.dump`.
         """
         registered = {
             name: one
@@ -60,14 +66,26 @@ class OwnObjects:
         classes = {
             name
             for name, one in (self.objects | registered).items()
-            if inspect.isclass(one) and (hasattr(one, "from_config") or one.__module__ in self.modules)
+            if inspect.isclass(one)
+            and (hasattr(one, "from_config") or one.__module__ in self.modules)
+            and _top_module(one) not in _FRAMEWORKS
         }
         functions = {
             name
             for name, one in (self.objects | registered).items()
-            if not inspect.isclass(one) and _top_module(one) not in sys.stdlib_module_names
+            if not inspect.isclass(one) and (name in registered or self._holds(one))
         }
         return TrustedNames(frozenset(classes), frozenset(functions), self.modules)
+
+    def _holds(self, one: Any) -> bool:
+        """Whether the function is the user's: of the module's own package, or of one that isn't installed."""
+        top = _top_module(one)
+        if top in {module.partition(".")[0] for module in self.modules}:
+            return True
+        if not top or top in _FRAMEWORKS or top in sys.stdlib_module_names:
+            return False
+        origin = getattr(sys.modules.get(top), "__file__", None)
+        return origin is None or _INSTALLED.isdisjoint(Path(origin).parts)
 
 
 def _top_module(one: Any) -> str:

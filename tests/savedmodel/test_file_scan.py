@@ -33,10 +33,10 @@ class Marker:
         return os.system, ("touch marker",)
 
 
-def zipped(members: dict[str, bytes]) -> bytes:
+def zipped(members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
     """A zip archive."""
     made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(made, "w", compression) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
     return made.getvalue()
@@ -53,6 +53,14 @@ def tarred(members: dict[str, bytes]) -> bytes:
     return made.getvalue()
 
 
+def old_tar(name: str) -> bytes:
+    """A tar of Unix v7, which has no magic bytes."""
+    header = bytearray(tarred({name: b"1"}))
+    header[257:512], header[148:156] = bytes(255), b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header[:512])
+    return bytes(header)
+
+
 def npy(descr: str) -> bytes:
     """The beginning of a NumPy file."""
     header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': (1,), }}\n".encode()
@@ -64,6 +72,8 @@ PYC = importlib.util.MAGIC_NUMBER + bytes(12) + b"\xe3" + bytes(60)
 ELF = b"\x7fELF\x02\x01\x01" + bytes(64)
 # As joblib writes an array: the pickle is interrupted by its bytes.
 JOBLIB = pickle.dumps(collections.OrderedDict(a=1), 3)[:-1] + b"\x93\xff\x00" * 50_000
+PADDED = b"\x80\x04" + b"N0" * 40_000
+NOISE = os.urandom(9000)
 
 HOSTILE = {
     **{f"protocol {number}": (pickle.dumps(Marker(), number), "pickle") for number in range(6)},
@@ -99,6 +109,35 @@ HOSTILE = {
     "Mach-O of several machines": (b"\xca\xfe\xba\xbe" + bytes(64), "native-code"),
     "PE": (PE, "native-code"),
     "bytecode": (PYC, "python-code"),
+    "behind many harmless opcodes": (PADDED[:30_000] + pickle.dumps(Marker(), 4)[2:], "pickle"),
+    "behind 80 kB of them": (PADDED + pickle.dumps(Marker(), 4)[2:], "pickle"),
+    "behind 80 kB of text": (PADDED[2:] + pickle.dumps(Marker(), 0), "pickle"),
+    "behind a long word": (pickle.dumps(["w" * 70_000, Marker()], 0), "pickle"),
+    "npy in other quotes": (npy('"|O"'), "pickle"),
+    "npy with an escape": (npy(r"'\x4f'"), "pickle"),
+    "npy by the type's name": (npy("'object'"), "pickle"),
+    "npy with fields in text": (npy("'i4,O'"), "pickle"),
+    "npy with fields in fields": (npy("[('a', [('b', '|O')])]"), "pickle"),
+    "a pickle in a zip, behind opcodes": (
+        zipped({"a": PADDED[2:9000] + pickle.dumps(Marker(), 0)}),
+        "pickle",
+    ),
+    "a large zip in a zip": (zipped({"a": zipped({"r": NOISE, "a.py": b""})}), "python-code"),
+    "a large zip in a tar": (tarred({"a": zipped({"r": NOISE, "a.py": b""})}), "python-code"),
+    "a tar.gz in a zip": (zipped({"a": gzip.compress(tarred({"r": NOISE, "a.py": b""}))}), "python-code"),
+    "a zip, compressed": (gzip.compress(zipped({"r": NOISE, "a.py": b""})), "python-code"),
+    "compressed twice": (gzip.compress(bz2.compress(pickle.dumps(Marker()))), "pickle"),
+    "compressed five times": (
+        gzip.compress(gzip.compress(gzip.compress(gzip.compress(gzip.compress(b"a"))))),
+        "not-scanned",
+    ),
+    "a large archive in an archive": (
+        zipped({"a": zipped({"r": os.urandom(1 << 20) * 9}, zipfile.ZIP_STORED)}),
+        "not-scanned",
+    ),
+    "an old tar": (old_tar("a.py"), "python-code"),
+    "an old xz": (lzma.compress(pickle.dumps(Marker()), format=lzma.FORMAT_ALONE), "pickle"),
+    "lz4": (b"\x04\x22\x4d\x18" + bytes(64), "not-scanned"),
     "7z": (b"7z\xbc\xaf\x27\x1c" + bytes(64), "not-scanned"),
     "zstd": (b"\x28\xb5\x2f\xfd" + bytes(64), "not-scanned"),
     "a shell script": (b"#!/bin/sh\ntouch marker\n", "script"),
@@ -145,9 +184,17 @@ HARMLESS = {
     "a lite model": b"\x1c\0\0\0TFL3" + bytes(4000),
     "npy of numbers": npy("'<f4'"),
     "npy of text": npy("'<U10'"),
+    "npy of bytes": npy("'|u1'"),
+    "npy of times": npy("'<M8[ns]'"),
+    "npy of truth values": npy("'|b1'"),
+    "npy of records": npy("[('x', '<f4'), (('O', 'y'), '|u1', (2, 3)), ('n', [('O', '<i8')])]"),
+    "npy of Python 2": npy("'<i8'").replace(b"(1,)", b"(1L,)").replace(b"}\n", b"}"),
     "npz of numbers": zipped({"arr_0.npy": npy("'<f4'")}),
     "a zip of words": zipped({"words.txt": b"cat\ndog\n", "labels.json": b"{}"}),
     "a tar.gz of words": gzip.compress(tarred({"words.txt": b"cat\n"})),
+    "a zip of zips of words": zipped({"a": zipped({"r": NOISE, "words.txt": b"cat"})}),
+    "unknown bases": b"N" * 200_000,
+    "a long line": b"The " + b"word " * 40_000,
     "text, compressed": gzip.compress(b"cat\ndog\n" * 1000),
     "a picture": b"\x89PNG\r\n\x1a\n" + bytes(100),
     "HDF5": b"\x89HDF\r\n\x1a\n" + bytes(100),
@@ -198,6 +245,19 @@ def test_bombs_cost_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     bomb = zipped({f"{number}.txt": b"" for number in range(501)})
     assert [one.code for one in scan(tmp_path, "assets/many.tar.gz", bomb)] == ["not-scanned"]
     assert time.process_time() - started < 10
+
+
+def test_what_only_looks_like_pickles_costs_little(tmp_path: Path) -> None:
+    (tmp_path / "assets").mkdir()
+    bomb = zipped({str(number): b"N0" * 2047 for number in range(1000)})
+    for number in range(100):
+        content = bomb if number % 3 == 0 else b"N0" * 30_000 + b"N." * (number % 3 == 1)
+        (tmp_path / f"assets/{number:03}").write_bytes(content)
+    started = time.process_time()
+    found = scan(tmp_path, "assets/zzz", b"cat")
+    assert time.process_time() - started < 8
+    assert {one.code for one in found} == {"not-scanned"}
+    assert "assets/zzz" not in {one.where for one in found}
 
 
 def test_many_findings_are_cut(tmp_path: Path) -> None:

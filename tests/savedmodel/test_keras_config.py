@@ -47,6 +47,7 @@ def reasons(config: Any, *, keras_3: bool = False, trusted: TrustedNames | None 
         lambda one: layer("Dense", note=json.dumps(one)),
         lambda one: layer("Dense", note=f" \n{json.dumps([one])}"),
         lambda one: layer("Dense", note=json.dumps({"more": json.dumps(one)})),
+        lambda one: layer("Dense", note=" " * 1000 + json.dumps(one)),
         lambda one: {"class_name": "__tuple__", "items": [one]},
     ],
 )

@@ -297,6 +297,17 @@ FREE = {
     "a-captured-tensor": _bound(kind={"captured_tensor": {"name": "asset:0", "concrete_function": "boot"}}),
     "a-captured-variable": _bound(kind={"variable": {"dtype": STRING}}),
     "an-asset-out-of-range": _bound(kind={"asset": {"asset_file_def_index": 1}}),
+    **{
+        f"a-variable-with-a-function-named-{op}": loading(
+            node("v", "VarHandleOp", shared_name="v"),
+            node("set", "AssignVariableOp", "v", "asset"),
+            node("is", "VarIsInitializedOp", "v"),
+            node("r", "ReadVariableOp", "v", "^set"),
+            node("init", TABLE, "h", "r"),
+            functions=[function(op, inputs=("handle", "value"))],
+        )
+        for op in ("VarHandleOp", "AssignVariableOp", "VarIsInitializedOp", "ReadVariableOp")
+    },
     "an-asset-counted-from-the-end": _bound(kind={"asset": {"asset_file_def_index": -1}}),
     "an-asset-of-another-class": _bound(
         kind={"asset": {"asset_file_def_index": 0}, "registered_name": "Other"}

@@ -18,6 +18,7 @@ from hubcli.formats.wire import encode_field
 from hubcli.tf.importing import KerasGeneration, import_h5py, import_keras, import_tensorflow
 from hubcli.tf.keras_export import KerasExportOptions, export_keras
 from hubcli.tf.keras_source import KerasSource
+from hubcli.tf.keras_trust import OwnObjects
 from tests.tf import hostile_keras, keras_models
 from tests.tf.hostile_keras import edit_file, lambda_config, of_class
 
@@ -263,6 +264,41 @@ def test_a_class_of_the_users_own_lends_its_name_to_no_other_module(
     with pytest.raises(TensorFlowError, match="its class 'run' is none of Keras itself"):
         export_keras(path, tmp_path / "out", options)
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("change", [lambda_layer, "vocabulary", "function"])
+def test_what_the_users_module_imports_from_keras_and_libraries_gains_no_trust(
+    change: Any, copy: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker, path = tmp_path / "marker", copy(".h5")
+    (tmp_path / "own_star.py").write_text(
+        "from tf_keras.layers import *\nfrom numpy import save\nfrom tensorflow.io import write_file\n"
+        "from subprocess import run\nclass Mine(Dense):\n    pass\ndef double(x):\n    return 2 * x\n"
+    )
+    monkeypatch.chdir(tmp_path)
+
+    def edit(config: Any) -> None:
+        if callable(change):
+            change(marker, config)
+        for dense in of_class(config, "Dense"):
+            settings = {"name": "dense", "function": "write_file", "function_type": "function"}
+            if change == "vocabulary":
+                settings = {"name": "dense", "vocabulary": str(tmp_path / "own_star.py")}
+            dense |= {
+                "class_name": "StringLookup" if change == "vocabulary" else "Lambda",
+                "config": dense["config"] if callable(change) else settings,
+            }
+
+    edit_file(path, edit)
+    reason = (
+        "reads its vocabulary from the file" if change == "vocabulary" else "a Lambda layer runs Python code"
+    )
+    with pytest.raises(TensorFlowError, match=reason):
+        export_keras(path, tmp_path / "out", KerasExportOptions(custom_objects="own_star.py"))
+    assert not marker.exists()
+    names = OwnObjects.of_module("own_star.py").trusted(import_keras(KerasGeneration.KERAS_2))
+    assert names.classes & {"Mine", "Lambda"} == {"Mine"}
+    assert names.functions == {"double"}
 
 
 @pytest.mark.parametrize("kind", ["external link", "soft link", "external storage", "virtual dataset"])
