@@ -128,7 +128,11 @@ def _path(name: str, value: Any) -> Path:
 
 def _file(name: str, value: Any) -> Path:
     path = _path(name, value)
-    if not os.path.isfile(path):  # Of a name that is too long, Path.is_file raises OSError.
+    try:
+        is_file = path.is_file()
+    except OSError:  # Of a name that is too long, among others.
+        is_file = False
+    if not is_file:
         raise _BadValue(f"{name} is {_shown(value)}, which is no file", hint="Name a file of certificates.")
     return path
 
