@@ -133,7 +133,9 @@ def _file(name: str, value: Any) -> Path:
     except OSError:  # Of a name that is too long, among others.
         is_file = False
     if not is_file:
-        raise _BadValue(f"{name} is {_shown(value)}, which is no file", hint="Name a file of certificates.")
+        raise _BadValue(
+            f"{name} is {_shown(value)}, which is not a file", hint="Name a file of certificates."
+        )
     return path
 
 

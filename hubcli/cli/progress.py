@@ -195,7 +195,7 @@ class _BarListener(TextListener):
 
 
 def short(handle: str, columns: int = ROOMY) -> str:
-    """The end of the handle, which tells models apart, in a line of so many columns."""
+    """The end of the handle, which tells models apart, as long as a line of `columns` has room for."""
     name = redacted(handle).split("://", 1)[-1].partition("/")[2] or handle
     longest = 24 if columns >= ROOMY else max(min(24, columns - (46 if columns >= 60 else 34)), 6)
     return name if len(name) <= longest else "…" + name[1 - longest :]
