@@ -32,6 +32,7 @@ _MAX_BYTES = 64 << 10  # A thousand mirrors fit; parsing takes a tenth of a seco
 _MAX_STATEMENT_LINES = 200
 _MAX_UNKNOWN = 10
 _MAX_SHOWN = 60
+_MAX_MESSAGE = 300
 _AT_LINE = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)")
 
 
@@ -62,6 +63,11 @@ def _shown(value: Any) -> str:
     except ValueError:  # Python writes no number of more than 4300 digits.
         return "a very large number"
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+
+
+def _shortened(message: str) -> str:
+    """The message, which may quote a value of the file, at a length that can be read."""
+    return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}…"
 
 
 def _text(name: str, value: Any, example: str) -> str:
@@ -102,15 +108,18 @@ def _seconds(name: str, value: Any) -> float:
 
 def _rate(name: str, value: Any) -> int:
     """A number is bytes a second, a string a size, as `--min-rate` takes them."""
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise _BadValue(f"{name} is {_shown(value)}, not a rate", hint=f'Write {name} = "1KiB".')
-    return parse_rate(_shown(value) if isinstance(value, int) else value, name)
+    try:
+        if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+            return parse_rate(value if isinstance(value, str) else _shown(value), name)
+    except UsageError:
+        pass
+    raise _BadValue(f"{name} is {_shown(value)}, not a rate", hint=f'Write {name} = "1KiB".')
 
 
 def _path(name: str, value: Any) -> Path:
     text = _text(name, value, "~/models")
     path = absolute(text, name)
-    if not text.startswith(("/", "~")):
+    if not text.startswith(("/", "~", "file://")):
         raise _BadValue(
             f"{name} is {_shown(value)}, a relative path", hint="Write an absolute path, or begin with ~/."
         )
@@ -119,8 +128,14 @@ def _path(name: str, value: Any) -> Path:
 
 def _file(name: str, value: Any) -> Path:
     path = _path(name, value)
-    if not path.is_file():
-        raise _BadValue(f"{name} is {_shown(value)}, which is no file", hint="Name a file of certificates.")
+    try:
+        is_file = path.is_file()
+    except OSError:  # Of a name that is too long, among others.
+        is_file = False
+    if not is_file:
+        raise _BadValue(
+            f"{name} is {_shown(value)}, which is not a file", hint="Name a file of certificates."
+        )
     return path
 
 
@@ -229,7 +244,7 @@ class ConfigFile:
             except UsageError as error:
                 within = error.within if isinstance(error, _BadValue) else ()
                 where = _place(path, _line_of(text, (name, *within)))
-                faults[name] = UsageError(f"{where}: {error.message}", hint=error.hint)
+                faults[name] = UsageError(f"{where}: {_shortened(error.message)}", hint=error.hint)
         return cls(path, True, values, faults, tuple(unknown))
 
     def require_valid(self) -> None:
@@ -301,7 +316,7 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         found = _AT_LINE.search(what)
         line = 0 if found is None else int(found[1] or text.count("\n") + 1)
         raise UsageError(
-            f"{_place(path, line)}: invalid TOML: {_AT_LINE.sub('', what)}",
+            f"{_place(path, line)}: invalid TOML: {_shortened(_AT_LINE.sub('', what))}",
             hint="Correct it, or set HUBCLI_CONFIG to nothing to use no config file.",
         ) from error
 

@@ -20,6 +20,8 @@ _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 def absolute(text: str, source: str) -> Path:
     """The directory or file that the `source`, an option or a variable, names. Raises UsageError."""
+    if "\0" in text:
+        raise UsageError(f"{source} has a NUL character", hint="Name a directory.")
     if text.startswith(_FILE):
         return _of_address(text, source)
     if _REMOTE.match(text):

@@ -33,7 +33,8 @@ VARIABLES = (
     Variable(("HUBCLI_GC",), "rules by which `fetch` collects once a day; `off` turns those of the file off"),
     Variable(
         ("HUBCLI_NO_SYNC",),
-        "`1`: do not wait until data is on the disk, as `--no-sync`; `0`: do, whatever the config file says",
+        "`1`: do not wait until data is on the disk, as `--no-sync`; "
+        "`0`: do, also with `sync = false` in the config file",
     ),
     Variable(
         ("HUBCLI_KAGGLE_ENDPOINT",),

@@ -48,6 +48,8 @@ SET: dict[str, tuple[str, Callable[[Settings], Any], Any]] = {
     "mirrors": ('["https://a=https://b"]', lambda one: one.mirrored("https://a/x"), "https://b/x"),
     "timeout": ('"1m"', lambda one: one.timeout_s, 60.0),
     "lock-timeout": ("7", lambda one: one.lock_timeout_s, 7.0),
+    "min-rate": ('"2KiB"', lambda one: one.min_rate_bytes_s, 2048),
+    "sync": ("false", lambda one: one.durability.is_on, False),
     "connections": ("3", lambda one: one.connections, 3),
     "retries": ("0", lambda one: one.retries, 0),
     "jobs": ("4", lambda one: one.jobs, 4),
@@ -82,6 +84,10 @@ def test_every_key_is_tried_here_or_is_the_rules_of_gc() -> None:
         ("cacert", {"SSL_CERT_FILE": "/v"}, Path("/v")),
         ("cacert", {"SSL_CERT_DIR": "/v"}, None),
         ("kaggle-endpoint", {"HUBCLI_KAGGLE_ENDPOINT": "https://v"}, "https://v"),
+        ("min-rate", {"HUBCLI_MIN_RATE": "0"}, 0),
+        ("min-rate", {"HUBCLI_MIN_RATE": ""}, 2048),
+        ("sync", {"HUBCLI_NO_SYNC": "0"}, True),
+        ("sync", {"HUBCLI_NO_SYNC": ""}, False),
         ("color", {"FORCE_COLOR": "1"}, "always"),
         ("progress", {"HUBCLI_NO_PROGRESS": "0"}, True),
     ],
@@ -102,6 +108,7 @@ def test_a_variable_comes_before_the_file(
         ("mirrors", {"mirrors": ["https://a=https://o"]}, "https://o/x"),
         ("timeout", {"timeout_s": 5.0}, 5.0),
         ("lock-timeout", {"lock_timeout_s": 5.0}, 5.0),
+        ("min-rate", {"min_rate": "5"}, 5),
         ("connections", {"connections": 1}, 1),
         ("retries", {"retries": 9}, 9),
         ("jobs", {"jobs": 1}, 1),
@@ -121,6 +128,12 @@ def test_mirrors_may_be_a_table(config: Path) -> None:
 
     assert settings.mirrored("https://a/x") == "https://b/x"
     assert settings.mirrored("https://a/deep/x") == "https://c/x"
+
+
+def test_the_cache_may_be_a_file_address(config: Path) -> None:
+    config.write_text('cache-dir = "file:///models"')
+
+    assert Settings.read({}).cache_root == Path("/models")
 
 
 def test_a_tilde_is_the_home(config: Path, tmp_path: Path) -> None:
@@ -174,6 +187,9 @@ WRONG = {
     "cache-dir = 5": "cache-dir is 5, not a string",
     'cache-dir = "gs://bucket/x"': "cache-dir is 'gs://bucket/x', which is no local directory",
     'cache-dir = "~nobody-at-all/x"': "cache-dir is '~nobody-at-all/x', the home of an unknown user",
+    'cache-dir = "/x\\u0000y"': "cache-dir has a NUL character",
+    'cache-dir = "~\\u0000/y"': "cache-dir has a NUL character",
+    'cache-dir = "file://host/x"': "cache-dir is 'file://host/x', which names no directory of this machine",
     'offline = "yes"': "offline is 'yes', not true or false",
     "offline = 1": "offline is 1, not true or false",
     'mirrors = "https://a=https://b"': "mirrors is neither a table nor a list of strings",
@@ -196,8 +212,21 @@ WRONG = {
     f"connections = 0x{'f' * 6000}": "connections is a very large number, not a whole number",
     "retries = -1": "retries is -1, not a whole number",
     "jobs = 33": "jobs is 33, not a whole number from 1 to 32",
-    'cacert = "/nowhere/ca.pem"': "cacert is '/nowhere/ca.pem', which is no file",
+    'cacert = "/nowhere/ca.pem"': "cacert is '/nowhere/ca.pem', which is not a file",
     'kaggle-endpoint = "http://k.corp"': "kaggle-endpoint is 'http://k.corp', to which no credentials",
+    f'cacert = "/{"x" * 5000}"': f"cacert is '/{'x' * 58}…, which is not a file",
+    f'kaggle-endpoint = "{"x" * 5000}"': f"kaggle-endpoint is '{'x' * 100}",
+    "min-rate = 1.5": "min-rate is 1.5, not a rate",
+    "min-rate = -1": "min-rate is -1, not a rate",
+    "min-rate = true": "min-rate is true, not a rate",
+    "min-rate = []": "min-rate is [], not a rate",
+    'min-rate = "fast"': "min-rate is 'fast', not a rate",
+    'min-rate = ""': "min-rate is '', not a rate",
+    f"min-rate = 0x{'f' * 6000}": "min-rate is a very large number, not a rate",
+    f'min-rate = "{"9" * 5000}"': f"min-rate is '{'9' * 59}…, not a rate",
+    'sync = "no"': "sync is 'no', not true or false",
+    "sync = 0": "sync is 0, not true or false",
+    f'gc = "{"x" * 5000}"': f"gc has the rule '{'x' * 100}",
     'gc = "older-than=2"': "gc has the rule 'older-than=2', which can't be understood: '2' has no unit",
     'gc = "max-size=much"': "gc has the rule 'max-size=much'",
     "gc = 20": "gc is 20, not a string",
@@ -221,6 +250,7 @@ def test_a_wrong_value_names_file_line_and_key(text: str, config: Path) -> None:
 
     assert refused.value.exit_status is ExitStatus.USAGE
     assert refused.value.message.startswith(f"{config}, line 4: {WRONG[text]}")
+    assert len(refused.value.message) < len(str(config)) + 320
     assert refused.value.hint
 
 
@@ -264,6 +294,7 @@ INVALID = {
     b"a\0b = 1": ("line 1", "invalid TOML"),
     b"a = " + b"[" * 20000: ("", "invalid TOML: nested too deeply"),
     b"a = " + b"{a=" * 10000: ("", "invalid TOML: nested too deeply"),
+    b"[" + b"x" * 9000 + b"]\n[" + b"x" * 9000 + b"]\n": ("", "invalid TOML: Cannot declare"),
     b"#" * 70000: ("", "can't be read: it is larger than 64 KiB"),
 }
 
@@ -278,6 +309,7 @@ def test_a_file_that_cannot_be_parsed_is_told_with_its_line(content: bytes, conf
     assert str(config) in refused.value.message
     assert f"{line}" in refused.value.message
     assert what in refused.value.message
+    assert len(refused.value.message) < len(str(config)) + 340
     assert refused.value.hint
 
 

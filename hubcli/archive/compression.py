@@ -108,7 +108,7 @@ def _require_tar(head: bytes) -> None:
     raise UnsafeArchiveError(
         f"This is no tar archive (gzip, bzip2, xz or plain), but {what}",
         hint="Check the address: it must answer with the archive itself, not with a page about it. "
-        "On a static host a handle needs its version.",
+        "If the handle has no version, name one, such as HANDLE/1.",
     )
 
 

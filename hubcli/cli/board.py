@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hubcli.cli.interrupts import held_interrupts
 from hubcli.cli.output import Output
 from hubcli.cli.progress import WIDE, TextListener, listener_for, short
-from hubcli.cli.rates import Transferred
+from hubcli.cli.rates import ROOMY, Transferred
 from hubcli.commands.listener import Listener
 from hubcli.quantity import format_size
 
@@ -86,14 +86,14 @@ class _Row:
         """How much of it is here."""
         return min(1.0, self.transferred.there / self.total_bytes) if self.total_bytes else 0.0
 
-    def counts(self, *, is_wide: bool) -> str:
+    def counts(self, columns: int) -> str:
         """What stands behind its bar."""
         if self.state:
             return self.state
         if self.total_bytes and self.received >= self.total_bytes:
             return f"{format_size(self.received)}  checking"
-        unpacked = self.unpacked if is_wide else 0
-        return self.transferred.counts(time.monotonic() - self.started_at, unpacked)
+        unpacked = self.unpacked if columns >= WIDE else 0
+        return self.transferred.counts(time.monotonic() - self.started_at, unpacked, columns=columns)
 
 
 class _Bars(Board):
@@ -182,19 +182,23 @@ class _Bars(Board):
         from rich.text import Text
 
         rows = list(self._rows.values())
+        columns = self._console.width
+        with_bar = columns >= ROOMY
         table = Table.grid(padding=(0, 1, 0, 0))
         table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True)
+        if with_bar:
+            table.add_column(no_wrap=True)
         table.add_column(no_wrap=True, overflow="ellipsis")
-        is_wide = self._console.width >= WIDE
+
+        def add(name: Text, done: float, total: float, counts: str) -> None:
+            bar = [ProgressBar(total=total, completed=done, width=_BAR_COLUMNS)] * with_bar
+            table.add_row(name, *bar, Text(counts))
+
         for row in rows:
-            bar = ProgressBar(total=1.0, completed=row.fraction, width=_BAR_COLUMNS)
-            table.add_row(Text(short(row.name)), bar, Text(row.counts(is_wide=is_wide)))
+            add(Text(short(row.name, columns)), row.fraction, 1.0, row.counts(columns))
         done = self._done + sum(row.fraction for row in rows)
-        bar = ProgressBar(total=self.models, completed=done, width=_BAR_COLUMNS)
-        table.add_row(
-            Text(f"{self._done} of {self.models} models", style="bold"), bar, Text(self._total(rows))
-        )
+        name = f"{self._done} of {self.models}" + " models" * with_bar
+        add(Text(name, style="bold"), done, self.models, self._total(rows))
         return table
 
     def _total(self, rows: list[_Row]) -> str:
@@ -210,7 +214,8 @@ class _Bars(Board):
         )
         failed = f"{self._failed} failed" if self._failed else ""
         seconds = time.monotonic() - self._started_at
-        return "  ".join(part for part in (done.counts(seconds), failed) if part)
+        counts = done.counts(seconds, columns=self._console.width)
+        return "  ".join(part for part in (counts, failed) if part)
 
 
 class _RowListener(TextListener):

@@ -92,7 +92,8 @@ class FetchRun:
         from hubcli.commands.cut_off import CutOff, told
 
         running = [self._running[place] for place in sorted(self._running) if place not in self._done]
-        return told([CutOff.of(handle, self.settings.cache_root) for handle in running])
+        not_begun = len(self._models) - len(running) - len(self._done)
+        return told([CutOff.of(handle, self.settings.cache_root) for handle in running], not_begun)
 
     def _fetch_on(self, board: Board) -> None:
         jobs = [partial(self._fetch_one, place, board) for place in range(len(self._models))]

@@ -18,6 +18,7 @@ from hubcli.cli.gc_views import (
 from hubcli.cli.output import Output, errors_document, printable
 from hubcli.cli.progress import listener_for
 from hubcli.commands.gc import Collection, gc
+from hubcli.commands.patterns import Pattern
 from hubcli.errors import HubcliError, Interrupted, UsageError
 from hubcli.quantity import format_size, plural
 from hubcli.settings import Settings
@@ -107,7 +108,7 @@ class GcRun:
             self.plan = collection.plan
             self._show(collection.plan)
         for pattern in collection.unmatched:
-            self.output.note(f"Nothing in the cache fits '{pattern}'")
+            self.output.note(f"Nothing in the cache fits '{pattern}'{Pattern.suggestion(pattern)}")
         for _, error in self.errors:
             if self.debug:
                 self.output.trace(error)

@@ -80,6 +80,7 @@ def ls_command(
     from hubcli.cli.garbage import collect_no_garbage
     from hubcli.cli.views import listing_document, show_listing, show_names, show_size
     from hubcli.commands.ls import Filter, SortOrder, ls
+    from hubcli.commands.patterns import Pattern
 
     collect_no_garbage()
     settings = Settings.read(
@@ -105,7 +106,8 @@ def ls_command(
     elif quiet:
         show_names(listing, output)
     else:
-        show_listing(listing, output, narrowed=bool(patterns or filters))
+        suggestion = Pattern.suggestion(patterns[0]) if patterns and len(patterns) == 1 else ""
+        show_listing(listing, output, narrowed=bool(patterns or filters), suggestion=suggestion)
 
 
 def _require_alone(size: bool, filters: list[str] | None, limit: int | None) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hubcli.cli.interrupts import held_interrupts
 from hubcli.cli.output import Output, printable
-from hubcli.cli.rates import Transferred
+from hubcli.cli.rates import ROOMY, Transferred
 from hubcli.commands.listener import Listener
 from hubcli.quantity import format_size
 from hubcli.redaction import redacted
@@ -126,15 +126,17 @@ class _BarListener(TextListener):
     def _open(self) -> None:
         from rich.progress import BarColumn, Progress, TextColumn
 
-        # 80 columns hold the line.
+        console = self.output.console()
+        bar = [BarColumn(bar_width=12)] if console.width >= ROOMY else []
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=12),
+            *bar,
             TextColumn("{task.fields[counts]}", justify="right"),
-            console=self.output.console(),
+            console=console,
             transient=True,
         )
-        self._task = self._progress.add_task(short(self._handle), total=self._total_bytes, counts="")
+        name = short(self._handle, console.width)
+        self._task = self._progress.add_task(name, total=self._total_bytes, counts="")
         with held_interrupts():  # Half put up, it couldn't be taken off.
             self._progress.start()
 
@@ -160,9 +162,9 @@ class _BarListener(TextListener):
         return Transferred(max(self._received, self._arrived), self._resumed, self._total_bytes)
 
     def _counts(self, now: float) -> str:
-        is_wide = self._progress is not None and self._progress.console.width >= WIDE
-        unpacked = self._unpacked if is_wide else 0
-        return self._done.counts(now - self._started_at, unpacked)
+        columns = ROOMY if self._progress is None else self._progress.console.width
+        unpacked = self._unpacked if columns >= WIDE else 0
+        return self._done.counts(now - self._started_at, unpacked, columns=columns)
 
     def unpacked(self, size_bytes: int) -> None:
         self._unpacked += size_bytes
@@ -192,7 +194,8 @@ class _BarListener(TextListener):
             self._progress = None
 
 
-def short(handle: str) -> str:
-    """The end of the handle, which tells models apart."""
+def short(handle: str, columns: int = ROOMY) -> str:
+    """The end of the handle, which tells models apart, as long as a line of `columns` has room for."""
     name = redacted(handle).split("://", 1)[-1].partition("/")[2] or handle
-    return name if len(name) <= 24 else "…" + name[-23:]
+    longest = 24 if columns >= ROOMY else max(min(24, columns - (46 if columns >= 60 else 34)), 6)
+    return name if len(name) <= longest else "…" + name[1 - longest :]

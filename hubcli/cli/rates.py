@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from hubcli.quantity import format_duration, format_size
 
-__all__ = ["Transferred"]
+__all__ = ["ROOMY", "Transferred"]
+
+ROOMY = 80  # Columns, which hold name, bar and counts; with fewer there is no bar, below 60 no rate.
+_NARROW = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +34,12 @@ class Transferred:
         """Bytes a second over the network."""
         return max(self.received - self.resumed, 0) / max(seconds, 0.001)
 
-    def counts(self, seconds: float, unpacked: int = 0) -> str:
+    def counts(self, seconds: float, unpacked: int = 0, *, columns: int = ROOMY) -> str:
         """Bytes, rate, time left where it can be told, and the bytes unpacked unless they are 0."""
         rate, more = self.rate(seconds), "+" * self.is_open
-        parts = [format_size(self.there), f"{format_size(int(rate))}/s"]
+        parts = [format_size(self.there)]
+        if columns >= _NARROW or not self.total:
+            parts.append(f"{format_size(int(rate))}/s")
         if self.total:
             parts[0] += f" of {format_size(self.total)}{more}"
             if rate >= 1:

@@ -20,7 +20,8 @@ _SYNONYMS = {
     "fetch --from": ("import", "load"),
     "fetch --lock": ("freeze", "lock"),
     "fetch --locked": ("restore", "sync"),
-    "ls": ("dir-list", "images", "index", "list", "models"),
+    "fetch --refresh": ("outdated", "refresh", "update", "upgrade"),
+    "ls": ("dir-list", "images", "index", "list", "list-cache", "models", "scan-cache"),
     "ls --path": ("dir", "locate", "path", "where", "which"),
     "ls --size": ("df", "du", "size"),
     "inspect": ("cat", "describe", "info", "print", "show", "signatures", "view"),
@@ -33,7 +34,7 @@ _SYNONYMS = {
     "export": ("archive", "convert", "pack", "package", "publish", "push", "save", "upload"),
     "finetune-export": ("fine-tune", "tune", "train"),
     "gc": ("autoremove", "clean", "cleanup", "prune", "purge", "vacuum"),
-    "rm": ("del", "delete", "drop", "erase", "remove", "rmi", "uninstall"),
+    "rm": ("del", "delete", "delete-cache", "drop", "erase", "remove", "rmi", "uninstall"),
     "pin": ("hold", "keep", "protect"),
     "unpin": ("unhold", "unprotect"),
     "doctor": ("auth", "config", "debug", "diagnose", "env", "login", "settings", "status", "whoami"),
@@ -104,6 +105,8 @@ def usage_error(error: typer.TyperException, argv: Sequence[str]) -> UsageError:
 
 def _meant_command(word: str, argv: Sequence[str]) -> str | None:
     """What the unknown command is here, by its name in other tools; of a group, by the word behind it."""
+    if "/" in word:
+        return "inspect" if word.startswith((".", "/", "~")) else "fetch"
     name = word.lower()
     words = [one.lower() for one in argv if one[:1] != "-"]
     behind = words[words.index(name) + 1 :] if name in words else []

@@ -79,11 +79,14 @@ def export_document(result: ExportResult) -> dict[str, Any]:
     }
 
 
-def show_listing(listing: Listing, output: Output, *, narrowed: bool) -> None:
-    """Writes the table and its total; `narrowed` says that patterns or filters left something out."""
+def show_listing(listing: Listing, output: Output, *, narrowed: bool, suggestion: str = "") -> None:
+    """Writes the table and its total; `narrowed` says that patterns or filters left something out.
+
+    The suggestion, where there is one, is behind the note that nothing fits.
+    """
     if not listing.models:
         what = "Nothing in the cache fits" if narrowed and listing.matched == 0 else "The cache is empty"
-        output.note(f"{what}: {listing.root}")
+        output.note(f"{what}: {listing.root}{suggestion if listing.matched == 0 else ''}")
     else:
         now_s = time.time()
         rows = [_row(model, now_s) for model in listing.models]

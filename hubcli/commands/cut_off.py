@@ -15,6 +15,7 @@ from hubcli.quantity import format_size, plural
 
 __all__ = ["CutOff", "told"]
 
+_NOTHING = "Interrupted"
 _MAX_HEAD_BYTES = 64 << 10
 
 
@@ -40,8 +41,8 @@ class CutOff:
         return cls(handle, is_cached, *_kept(spool))
 
 
-def told(models: Sequence[CutOff]) -> tuple[str, str]:
-    """Message and hint about them; the hint is empty where the next fetch begins at the start."""
+def told(models: Sequence[CutOff], not_begun: int = 0) -> tuple[str, str]:
+    """Message and hint about them and those not begun; no hint where the next fetch begins at the start."""
     absent = [one for one in models if not one.is_cached]
     cached = [one for one in models if one.is_cached]
     parts = []
@@ -50,7 +51,12 @@ def told(models: Sequence[CutOff]) -> tuple[str, str]:
     if cached:
         what = "copy" if len(cached) == 1 else "copies"
         parts.append(f"the cached {what} of {_named(cached)} {_is(cached)} kept")
-    message = f"Interrupted: {' and '.join(parts)}" if parts else "Interrupted"
+    if not_begun:
+        count = str(not_begun) if parts else plural(not_begun, "model")
+        parts.append(f"{count} {'was' if not_begun == 1 else 'were'} not begun")
+    message = (
+        f"Interrupted: {', '.join(parts[:-1])}{' and ' * (len(parts) > 1)}{parts[-1]}" if parts else _NOTHING
+    )
     kept = sum(one.kept_bytes for one in models)
     if not kept:
         return message, ""

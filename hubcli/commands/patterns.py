@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Pattern"]
 
+_MEANT = re.compile(r"Did you mean https://\S+ \?")
+_WORD = re.compile(r"[\w.-]+")
+
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
@@ -44,6 +47,20 @@ class Pattern:
         return cls(
             text, frozenset(keys), frozenset(spellings), re.compile(translate(text)) if is_glob else None
         )
+
+    @staticmethod
+    def suggestion(text: str) -> str:
+        """The question whether another pattern is meant, for one that fits nothing; "" where none is near."""
+        if any(character in text for character in "*?["):
+            return ""
+        try:
+            Handle.parse(text)
+        except HandleError as error:
+            meant = _MEANT.match(error.hint)
+            if meant:
+                return f". {meant[0]}"
+            return f". Did you mean '*{text}*'?" if _WORD.fullmatch(text) else ""
+        return ""
 
     def means(self, model: ModelFacts) -> bool:
         """Whether the cached model is meant, by its handle or that of a link to it."""

@@ -236,7 +236,8 @@ def _hint_for_refused(response: httpx.Response) -> str:
             "A static host says so of a directory: name the version of the model, such as HANDLE/1, or "
             f"publish what a handle without one needs: hubcli export --layout hub. Else {credentials}"
         )
-    return f"Check the path: some hosts say so of what isn't there. If it is private, {credentials}"
+    version = "" if _names_version(response.url.path) else ", and name the version, such as HANDLE/1"
+    return f"Check the path{version}: some hosts say so of what isn't there. If it is private, {credentials}"
 
 
 def _hint_for_missing(host: str, path: str) -> str:
@@ -245,10 +246,15 @@ def _hint_for_missing(host: str, path: str) -> str:
             "Models that had not moved to Kaggle were removed from tfhub.dev in March 2024. "
             "Search for it on https://www.kaggle.com/models."
         )
-    last = path.rstrip("/").rpartition("/")[2]
-    if not (last.isascii() and last.isdecimal()) and "." not in last:
+    if not _names_version(path):
         return "Check the spelling of the handle, and name its version, such as HANDLE/1."
     return "Check the spelling and the version of the handle."
+
+
+def _names_version(path: str) -> bool:
+    """Whether the path ends in the number of a version, or in the name of a file."""
+    last = path.rstrip("/").rpartition("/")[2]
+    return (last.isascii() and last.isdecimal()) or "." in last
 
 
 def content_length(response: httpx.Response) -> int | None:

@@ -12,8 +12,9 @@ import pytest
 from hubcli.cache.layout import EntryPaths
 from hubcli.cli.board import _Bars, board_for
 from hubcli.cli.output import Output
+from hubcli.cli.progress import short
 from hubcli.cli.rates import Transferred
-from hubcli.commands.cut_off import CutOff
+from hubcli.commands.cut_off import CutOff, told
 from hubcli.commands.fetch import fetch
 from hubcli.commands.listener import Listener
 from hubcli.handle import Handle
@@ -76,7 +77,19 @@ def test_what_cannot_resume_is_not_said_to(server: HubServer, cache: Path) -> No
 def test_of_several_those_that_ran_are_counted(server: HubServer, cache: Path) -> None:
     urls = [server.serve(f"/m{number}/1", SLOW) for number in range(3)]
     said = interrupted(server, cache, "--jobs", "3", "example://mul/1", *urls)
-    assert "Interrupted: 3 models are not in the cache" in said
+    assert "Interrupted: 3 models are not in the cache\n" in said
+
+
+def test_those_that_were_not_begun_are_told(server: HubServer, cache: Path) -> None:
+    urls = [server.serve(f"/m{number}/1", SLOW) for number in range(3)]
+    said = interrupted(server, cache, "--jobs", "1", *urls)
+    assert f"Interrupted: {urls[0]} is not in the cache and 2 were not begun\n" in said
+
+
+def test_before_the_first_is_begun_that_is_all_there_is_to_tell() -> None:
+    assert told([], 3) == ("Interrupted: 3 models were not begun", "")
+    assert told([], 1) == ("Interrupted: 1 model was not begun", "")
+    assert told([]) == ("Interrupted", "")
 
 
 @pytest.mark.parametrize(
@@ -103,6 +116,16 @@ class TestRates:
     def test_bytes_that_were_here_are_no_rate(self) -> None:
         done = Transferred(received=90_000_000, resumed=60_000_000, total=120_000_000)
         assert done.counts(2.0) == "90.0 MB of 120 MB  15.0 MB/s  0:02 left"
+
+    @pytest.mark.parametrize("columns", [40, 60, 79])
+    def test_a_narrow_terminal_shows_them_whole_and_leaves_room_for_an_interrupt(self, columns: int) -> None:
+        done = Transferred(99_900_000, 0, 999_900_000, is_open=True)
+        name = short("https://host/some-publisher/some-model/1", columns)
+        counts = done.counts(5.0, columns=columns)
+        assert len(f"{name} {counts}^C") <= columns
+        assert counts.startswith("99.9 MB of 1.0 GB+")
+        assert counts.endswith("+ left")
+        assert name.endswith("del/1")
 
     def test_until_the_network_brings_something_no_time_is_left(self) -> None:
         assert Transferred(5_000_000, 60_000_000, 120_000_000).counts(1.0) == "60.0 MB of 120 MB  0 B/s"

@@ -103,3 +103,19 @@ def test_what_path_has_no_use_for_is_refused(filled: Path) -> None:
         (ran,) = run_many([["ls", "--path", ELMO, *more]])[0]
         assert ran.status == 2
         assert f"--path and {more[0]} contradict each other" in ran.stderr
+
+
+def test_a_pattern_that_fits_nothing_is_told_what_fits_perhaps(filled: Path) -> None:
+    meant = {
+        "google/elmo/3": "Did you mean https://tfhub.dev/google/elmo/3 ?",
+        "elmo": "Did you mean '*elmo*'?",
+        "*xyzzy*": "",
+        "https://tfhub.dev/google/other/1": "",
+        "./elmo": "",
+    }
+    listed, _ = run_many([["ls", one] for one in meant])
+    collected, _ = run_many([["gc", one, "--dry-run"] for one in meant])
+    for pattern, question, ls, gc in zip(meant, meant.values(), listed, collected, strict=True):
+        tail = f". {question}\n" if question else "\n"
+        assert ls.stderr.splitlines()[0] + "\n" == f"Note: Nothing in the cache fits: {filled}{tail}"
+        assert f"Note: Nothing in the cache fits '{pattern}'{tail}" in gc.stderr

@@ -135,7 +135,7 @@ def test_another_server_and_a_copied_tree_answer_alike(
             copied / "maker" / "model" / "index.html"
         ).unlink()  # As 0.1.0 wrote it: the server lists the directory.
         ran = hubcli("fetch", f"{url}?again=1", "--cache-dir", str(tmp_path / "other"))
-        assert "On a static host a handle needs its version." in ran.stderr
+        assert "If the handle has no version, name one, such as HANDLE/1." in ran.stderr
     finally:
         server.terminate()
         server.wait()

@@ -132,6 +132,11 @@ def test_a_refusal_is_an_authentication_error(status: int, server: HubServer) ->
             403,
             "Check the path: some hosts say so of what isn't there. If it is private, put an",
         ),
+        (
+            "/me/model",
+            403,
+            "Check the path, and name the version, such as HANDLE/1: some hosts say so of what isn't there.",
+        ),
         ("/me/model/", 403, "A static host says so of a directory: name the version of the model, such as"),
         ("/me/model", 404, "Check the spelling of the handle, and name its version, such as HANDLE/1."),
         ("/me/model/1", 404, "Check the spelling and the version of the handle."),
