@@ -10,10 +10,14 @@ No message tells more than the place: what is wrong with a secret may be shown b
 from __future__ import annotations
 
 import base64
+import io
 import json
+import locale
 import netrc
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 from urllib.parse import urlsplit
 
 from hubcli.access import KAGGLE_ENDPOINT, Access, KaggleAccount
@@ -21,11 +25,13 @@ from hubcli.errors import AuthenticationError, HubcliError, NotFoundError
 from hubcli.kaggle import KaggleModel
 from hubcli.net.statuses import answer_text
 from hubcli.redaction import remember_authorization
+from hubcli.regular_file import read_stream
 from hubcli.url import origin
 
 __all__ = ["Credentials", "kaggle_place", "netrc_names"]
 
-_MAX_BYTES = 64 << 10
+_MAX_BYTES, _MAX_NETRC_BYTES = 64 << 10, 16 << 20
+_WAIT_S = 10.0  # For a FIFO, such as a shell's `<(command)` that asks a password manager.
 _TFHUB = ("https", "tfhub.dev", 443)
 _TOKENS_PAGE = "https://www.kaggle.com/settings"
 _WHERE = f"make a token on {_TOKENS_PAGE} and put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token"
@@ -172,8 +178,7 @@ def _of_key_file(file: Path) -> _Credential | None:
 def _content(file: Path) -> str | None:
     """The text of the file, None where there is none. Raises AuthenticationError where it can't be read."""
     try:
-        with file.open(encoding="utf-8") as opened:
-            return opened.read(_MAX_BYTES)
+        return read_stream(file, _MAX_BYTES, _WAIT_S).decode()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError):
@@ -214,7 +219,7 @@ def _read_netrc(file: Path | None, *, is_named: bool) -> netrc.netrc | None:
     if file is None:
         return None
     try:
-        return netrc.netrc(file)
+        return _Netrc(file)
     except FileNotFoundError:
         if is_named:
             raise _bad_netrc(file, "isn't there") from None
@@ -224,6 +229,20 @@ def _read_netrc(file: Path | None, *, is_named: bool) -> netrc.netrc | None:
         raise _bad_netrc(file, f"can't be understood, near line {error.lineno}") from None
     except (OSError, ValueError):
         raise _bad_netrc(file, "can't be read") from None
+
+
+class _Netrc(netrc.netrc):
+    """The entries of the file, which may be a FIFO or `/dev/null`; the library's own opening would wait."""
+
+    def __init__(self, file: Path) -> None:
+        self.hosts, self.macros = {}, {}
+        content = read_stream(file, _MAX_NETRC_BYTES, _WAIT_S)
+        try:
+            text = content.decode()
+        except UnicodeDecodeError:
+            text = content.decode(locale.getpreferredencoding(False))
+        parse: Callable[[str, TextIO, bool], None] = self._parse  # type: ignore[attr-defined]
+        parse(str(file), io.StringIO(text), False)
 
 
 def _bad_netrc(file: Path, what: str) -> AuthenticationError:
