@@ -32,7 +32,7 @@ _MAX_REMEMBERED = 4096
 # Cookies are the server's choice: only what no word of a message or an address looks like.
 _COOKIE = re.compile(r"(?=[^\d]*\d)[\w+=%~-]{12,4096}", re.ASCII)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
-_MASKABLE = re.compile(r"[?;@#]|%3b", re.IGNORECASE)
+_MASKABLE = re.compile(r"[?;@#]|%(?:25)*(?:3b|3f|40)", re.IGNORECASE)
 # A byte, or one in percent encoding, which may have been applied several times.
 _NESTED = re.compile(r"%(?:25)+(?=[0-9a-f]{2})", re.IGNORECASE)
 _UNIT = re.compile(rb"%(?:25)*([0-9a-f]{2})|.", re.IGNORECASE | re.DOTALL)
