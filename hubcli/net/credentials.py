@@ -61,6 +61,8 @@ class Credentials:
         self._homes = self._kaggle | {_TFHUB} if home in (*self._kaggle, _TFHUB) else {home}
         self._read: _Credential | None = None
         self._is_read = False
+        self._entries: netrc.netrc | None = None
+        self._are_entries_read = False
 
     def may_go_to(self, url: str) -> bool:
         """Whether a chain of redirects that comes there still holds its credentials."""
@@ -77,7 +79,7 @@ class Credentials:
         if origin(url) in self._kaggle:
             found = self._of_kaggle()
         else:
-            found = _of_netrc(self._access.netrc, url, is_named=self._access.is_netrc_named)
+            found = self._of_netrc(url)
         if found is None:
             return None
         remember_authorization(found.header)
@@ -115,6 +117,17 @@ class Credentials:
         if not self._is_read:
             self._read, self._is_read = _of_account(self._access.kaggle), True
         return self._read
+
+    def _of_netrc(self, url: str) -> _Credential | None:
+        """The entry of the netrc file, which is read once: a FIFO can't be read again."""
+        file = self._access.netrc
+        if not self._are_entries_read:
+            self._entries = _read_netrc(file, is_named=self._access.is_netrc_named)
+            self._are_entries_read = True
+        found = None if self._entries is None else self._entries.authenticators(urlsplit(url).hostname or "")
+        if found is None or not found[2]:
+            return None
+        return _basic(found[0] or "", found[2], str(file))
 
 
 def kaggle_place(account: KaggleAccount) -> str | None:
@@ -204,14 +217,6 @@ def _unusable(place: str) -> AuthenticationError:
     return AuthenticationError(
         f"The credentials in {place} can't be used", hint=f"Mend or remove them: {_WHERE}."
     )
-
-
-def _of_netrc(file: Path | None, url: str, *, is_named: bool) -> _Credential | None:
-    entries = _read_netrc(file, is_named=is_named)
-    found = None if entries is None else entries.authenticators(urlsplit(url).hostname or "")
-    if found is None or not found[2]:
-        return None
-    return _basic(found[0] or "", found[2], str(file))
 
 
 def _read_netrc(file: Path | None, *, is_named: bool) -> netrc.netrc | None:

@@ -410,7 +410,9 @@ def test_a_fifo_may_hold_the_entries_and_a_device_none(server: HubServer, tmp_pa
     text = b"machine 127.0.0.1 login me password p\xc3\xa4ss\n"
     writer = threading.Thread(target=(tmp_path / "netrc").write_bytes, args=(text,))
     writer.start()
-    download(server.serve("/m", BODY), access_to(NETRC=str(tmp_path / "netrc")))
+    server.serve("/m", BODY)
+    url = server.serve("/old", Reply(status=302, headers={"Location": "/m"}))
+    download(url, access_to(NETRC=str(tmp_path / "netrc")))
     writer.join()
-    download(server.serve("/m", BODY), access_to(NETRC="/dev/null"))
-    assert authorizations(server) == [basic("me", "p\xe4ss"), None]
+    download(url, access_to(NETRC="/dev/null"))
+    assert authorizations(server) == [*[basic("me", "p\xe4ss")] * 2, None, None]
