@@ -76,10 +76,7 @@ class Credentials:
         """
         if not self.may_go_to(url) or "@" in urlsplit(url).netloc:
             return None
-        if origin(url) in self._kaggle:
-            found = self._of_kaggle()
-        else:
-            found = self._of_netrc(url)
+        found = self._of_kaggle() if origin(url) in self._kaggle else self._of_netrc(url)
         if found is None:
             return None
         remember_authorization(found.header)
