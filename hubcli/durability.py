@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from hubcli.pipeline import share
+from hubcli.regular_file import open_at_once
 
 __all__ = ["SYNCED", "UNSYNCED", "Durability", "WriteBack", "booted_at_s"]
 
@@ -107,8 +108,12 @@ class Durability:
             self.directory(one.parent)
 
     def write_file(self, path: Path, text: str) -> None:
-        """Writes the text file anew and syncs its data; its name is the caller's to sync."""
-        path.write_text(text, encoding="utf-8")
+        """Writes the text file anew and syncs its data; its name is the caller's to sync.
+
+        Follows no link, and waits for no FIFO that somebody put there.
+        """
+        with open(path, "w", encoding="utf-8", opener=_open_unlinked) as file:
+            file.write(text)
         self.path(path)
 
 
@@ -183,6 +188,10 @@ def _opened(path: Path | str, flags: int) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _open_unlinked(path: str, flags: int) -> int:
+    return open_at_once(path, flags | _NO_FOLLOW)
 
 
 def _names_below(top: Path) -> tuple[list[str], list[str]]:

@@ -11,10 +11,10 @@ import base64
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
 
-from hubcli.url import MASK, matrix_values, printed_url, secret_values
+from hubcli.url import MASK, matrix_values, printed_url, secret_values, without_secrets
 
 __all__ = [
     "redacted",
@@ -22,6 +22,7 @@ __all__ = [
     "remember_cookie",
     "remember_secret",
     "remember_url",
+    "stored_url",
     "without_known_secrets",
 ]
 
@@ -31,7 +32,10 @@ _MAX_REMEMBERED = 4096
 # Cookies are the server's choice: only what no word of a message or an address looks like.
 _COOKIE = re.compile(r"(?=[^\d]*\d)[\w+=%~-]{12,4096}", re.ASCII)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
-_MASKABLE = re.compile(r"[?;@#]|%3b", re.IGNORECASE)
+_MASKABLE = re.compile(r"[?;@#]|%(?:25)*(?:3b|3f|40)", re.IGNORECASE)
+# A byte, or one in percent encoding, which may have been applied several times.
+_NESTED = re.compile(r"%(?:25)+(?=[0-9a-f]{2})", re.IGNORECASE)
+_UNIT = re.compile(rb"%(?:25)*([0-9a-f]{2})|.", re.IGNORECASE | re.DOTALL)
 _PUNCTUATION = "'\"`.,:;!)]}>…"
 
 _lock = threading.Lock()
@@ -116,10 +120,52 @@ def without_known_secrets(text: str) -> str:
     """The text with every credential that was sent masked, in whichever spelling."""
     with _lock:
         every = [spelling for spellings in _remembered.values() for spelling in spellings]
+        secrets = tuple(_remembered)
     found = sorted({one for one in every if one in text}, key=len, reverse=True)
     for one in found:
         text = text.replace(one, MASK)
-    return text
+    return _without_respelled(text, secrets)
+
+
+def _without_respelled(text: str, secrets: Iterable[str]) -> str:
+    """The text without secrets in another case, as in a host's name, or with any of their bytes as `%XX`."""
+    lowered = unquote(_NESTED.sub("%", text)).lower()
+    wanted = [one for one in secrets if one.lower() in lowered]
+    if not wanted:
+        return text
+    try:
+        data = text.encode("utf-8", "surrogateescape")
+        keys = [one.encode("utf-8", "surrogateescape").lower() for one in wanted]
+    except UnicodeEncodeError:  # No text that came from outside.
+        return text
+    # Each byte as it was before any percent encoding, and where it ends.
+    units = [(int(one[1], 16) if one[1] else one[0][0], one.start()) for one in _UNIT.finditer(data)]
+    plain = bytes(byte for byte, _ in units).lower()
+    starts = [start for _, start in units] + [len(data)]
+    for first, last in sorted(_places(plain, keys), reverse=True):
+        data = data[: starts[first]] + MASK.encode() + data[starts[last] :]
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _places(plain: bytes, keys: Iterable[bytes]) -> list[tuple[int, int]]:
+    """Where one of the keys begins and ends, those that overlap as one."""
+    found = sorted(one.span() for key in keys for one in re.finditer(re.escape(key), plain))
+    merged: list[tuple[int, int]] = []
+    for first, last in found:
+        if merged and first < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    return merged
+
+
+def stored_url(url: str) -> str:
+    """The address as it may be stored: without secrets of its own, and none of ours that it echoes.
+
+    Ours go first: of one that holds a `;`, what is in front of that would else be left.
+    """
+    scheme, separator, rest = url.partition("://")
+    return without_known_secrets(without_secrets(f"{scheme}{separator}{without_known_secrets(rest)}"))
 
 
 def redacted(text: str) -> str:

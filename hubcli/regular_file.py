@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,10 +16,12 @@ __all__ = [
     "open_regular",
     "open_stream",
     "read_regular",
+    "read_stream",
     "require_regular",
 ]
 
 _MAX_READ_BYTES = 1 << 31
+_NEW_MODE = 0o666  # As `open` makes a file.
 # open(2): a FIFO without a writer would never open, and a terminal become the process's own.
 AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0)
 _KINDS = {
@@ -39,7 +42,7 @@ def open_at_once(path: str, flags: int) -> int:
     A file may become a FIFO between the look at it and its opening, so the look comes after it.
     Raises OSError, IsADirectoryError.
     """
-    return require_regular(os.open(path, flags | AT_ONCE), path)
+    return require_regular(os.open(path, flags | AT_ONCE, _NEW_MODE), path)
 
 
 def open_regular(path: Path | str, *, is_buffered: bool = False) -> BinaryIO:
@@ -79,6 +82,25 @@ def open_stream(path: Path, wait_s: float) -> BinaryIO:
         return _require_stream(os.open(name, flags | AT_ONCE), name, wait_s)
 
     return open(path, "rb", buffering=0, opener=opener)
+
+
+def read_stream(path: Path, max_bytes: int, wait_s: float) -> bytes:
+    """What a regular file, FIFO, or device such as `/dev/null` holds, `max_bytes` of it at most.
+
+    For a small file that the user names. Raises OSError; where it doesn't end within `wait_s` seconds
+    TimeoutError, for other kinds NotRegularError.
+    """
+    ends_at_s, content = time.monotonic() + wait_s, b""
+    with open_stream(path, wait_s) as file:
+        is_regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+        while len(content) < max_bytes:
+            if not is_regular and not _has_bytes(file.fileno(), max(0.0, ends_at_s - time.monotonic())):
+                raise TimeoutError(errno.ETIMEDOUT, f"it doesn't end within {wait_s:g} s", str(path))
+            piece = file.read(max_bytes - len(content))
+            if not piece:
+                break
+            content += piece
+    return content
 
 
 def _require_stream(descriptor: int, path: str, wait_s: float) -> int:

@@ -41,7 +41,16 @@ _SECRET_KEY = re.compile(
 # `accessToken` is `access_Token`.
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 # The parameters of a path's segment (RFC 3986, 3.3), such as `;jsessionid=1`, also with the `;` encoded.
-_MATRIX = re.compile(r"(?:;|%3b)([^/]*)", re.IGNORECASE)
+_MATRIX = re.compile(r"(?:;|%(?:25)*3b)([^/]*)", re.IGNORECASE)
+# Of an address within a path, as proxies and archives take them: its user info, and its encoded query.
+_INNER_USER = re.compile(
+    r"(:|%(?:25)*3a)((?:/|%(?:25)*2f){1,2})(?:(?!%(?:25)*2f)[^/])*(?:@|%(?:25)*40)", re.IGNORECASE
+)
+_INNER_QUERY = re.compile(r"(%(?:25)*3f)([^/]*)", re.IGNORECASE)
+_INNER_AND = re.compile(r"(?:&|%(?:25)*26)", re.IGNORECASE)
+_INNER_IS = re.compile(r"=|%(?:25)*3d", re.IGNORECASE)
+# `token[]`, `x[token]`, `x.token`, and what some servers read over in front of a key.
+_NO_LETTER = re.compile(r"[\[\].\s+?]+")
 _ITEM = re.compile(r"([&;]?)([^&;]*)")
 # What a query may say in print: how the TF Hub protocol asks, and which version of something.
 _HARMLESS_KEY = re.compile(
@@ -95,13 +104,25 @@ def _without_secrets(url: str, depth: int) -> str:
         if not parts.netloc:
             return url
         _ = parts.port  # A password that holds `/`, `?` or `#` is taken for one: then ValueError.
-        host, path = parts.netloc.rpartition("@")[2], _MATRIX.sub("", parts.path)
+        host, path = parts.netloc.rpartition("@")[2], _path_without_secrets(parts.path)
         query = "&".join(filter(None, (_kept(item, depth) for item in parts.query.split("&"))))
         clean = urlunsplit(parts._replace(netloc=host, path=path, query=query, fragment=""))
         _ = urlsplit(clean)  # Without user info the rest may be read otherwise, or not at all.
     except ValueError:
         return _UNREADABLE
     return clean
+
+
+def _path_without_secrets(path: str) -> str:
+    """The path without matrix parameters, nor what is secret of an address within it."""
+    path = _INNER_USER.sub(r"\1\2", _MATRIX.sub("", path))
+    return _INNER_QUERY.sub(_kept_inner, path)
+
+
+def _kept_inner(found: re.Match[str]) -> str:
+    items = _INNER_AND.split(found[2])
+    kept = [one for one in items if not _is_secret(_INNER_IS.split(one, maxsplit=1)[0])]
+    return found[0] if kept == items else found[1] + "%26".join(kept)
 
 
 def _kept(item: str, depth: int) -> str:
@@ -118,7 +139,7 @@ def _kept(item: str, depth: int) -> str:
 
 
 def _is_secret(key: str) -> bool:
-    key = _decoded(key).strip()
+    key = _NO_LETTER.sub("_", _decoded(key)).strip("_")
     return _SECRET_KEY.fullmatch(key) is not None or _SECRET_KEY.fullmatch(_CAMEL.sub("_", key)) is not None
 
 
@@ -166,7 +187,8 @@ def printed_url(url: str) -> str:
         return _UNREADABLE
     if not parts.netloc:
         return url
-    path = _MATRIX.sub(f";{MASK}", parts.path)
+    path = _INNER_USER.sub(r"\1\2", _MATRIX.sub(f";{MASK}", parts.path))
+    path = _INNER_QUERY.sub(rf"\1{MASK}", path)
     clean = _without_secrets(url, 0)
     if clean == _UNREADABLE:
         return clean

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from hubcli.cache.layout import EntryPaths
 from hubcli.commands.export import ExportOptions, export
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.lock_file import LockFile
 from hubcli.commands.pin import pin
-from hubcli.durability import SYNCED, UNSYNCED, WriteBack
+from hubcli.durability import SYNCED, UNSYNCED, Durability, WriteBack
 from hubcli.errors import CacheError, DiskFullError, HubcliError, OutputError, UsageError
 from hubcli.settings import Settings
 from tests import models
@@ -253,9 +254,7 @@ def test_a_flag_comes_before_the_variable_and_that_before_the_file(
     assert settings.durability.is_on == is_on
 
 
-@pytest.mark.parametrize(
-    "line", ['sync = "false"', "sync = 0", "sync = off", "sync", "no_sync = true", "sync = True"]
-)
+@pytest.mark.parametrize("line", ['sync = "false"', "sync = 0", "sync = off", "sync", "sync = True"])
 def test_a_line_that_means_nothing_is_an_error(
     line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,3 +262,44 @@ def test_a_line_that_means_nothing_is_an_error(
     models.write_tree(tmp_path, {"hubcli/config.toml": line.encode()})
     with pytest.raises(UsageError, match="line 1"):
         _ = Settings.read({}, cache_dir=tmp_path).durability
+
+
+def test_a_name_that_the_setting_has_not_is_told_and_turns_nothing_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    models.write_tree(tmp_path, {"hubcli/config.toml": b"no_sync = true"})
+    settings = Settings.read({}, cache_dir=tmp_path)
+    assert settings.durability.is_on
+    assert any("no_sync" in text for text in settings.config.unknown)
+
+
+@pytest.mark.parametrize("durability", [SYNCED, UNSYNCED])
+def test_a_file_is_written_into_no_fifo_and_through_no_link(durability: Durability, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(OSError, match="a FIFO"):
+            durability.write_file(tmp_path / "fifo", "text")
+    finally:
+        os.close(reader)
+    with pytest.raises(OSError, match="No such device"):  # As open(2) says it of one without a reader.
+        durability.write_file(tmp_path / "fifo", "text")
+    (tmp_path / "link").symlink_to("other")
+    with pytest.raises(OSError, match="symbolic links"):
+        durability.write_file(tmp_path / "link", "text")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_fifo_in_place_of_the_record_that_is_about_to_be_written_is_an_error(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planted(paths: EntryPaths, uid: str) -> Path:
+        path = paths.root / f"{paths.key}.hubcli.json.tmp{uid}"
+        os.mkfifo(path)
+        return path
+
+    monkeypatch.setattr(EntryPaths, "pending_manifest", planted)
+    with pytest.raises(CacheError):
+        fetch(EXAMPLE, Settings.read({}, cache_dir=cache), FetchOptions())
+    assert not list(cache.glob("*.hubcli.json*"))

@@ -15,7 +15,7 @@ from hubcli.formats.files import contents, read_record
 from hubcli.formats.npz import read_npz
 from hubcli.formats.safetensors_reader import read_safetensors
 from hubcli.formats.tensor_values import file_pieces
-from hubcli.regular_file import open_regular, open_stream, read_regular
+from hubcli.regular_file import open_regular, open_stream, read_regular, read_stream
 
 
 def make_fifo(path: Path) -> None:
@@ -107,3 +107,24 @@ def test_a_stream_waits_for_a_writer_that_comes(tmp_path: Path) -> None:
         assert file.read(100) == b"all of it"
         assert file.read(100) == b""
     writer.join()
+
+
+def test_a_small_stream_is_read_to_its_end_or_bound(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x")
+    writer = threading.Thread(target=lambda: (tmp_path / "x").write_bytes(b"all of it"))
+    writer.start()
+    assert read_stream(tmp_path / "x", 100, 10) == b"all of it"
+    writer.join()
+    assert read_stream(Path("/dev/null"), 100, 10) == b""
+    assert read_stream(Path("/dev/zero"), 100, 10) == bytes(100)
+
+
+def test_a_stream_that_does_not_end_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x")
+    writer = os.open(tmp_path / "x", os.O_RDWR | os.O_NONBLOCK)
+    try:
+        os.write(writer, b"half of it")
+        with pytest.raises(TimeoutError, match=r"doesn't end within 0\.05 s"):
+            read_stream(tmp_path / "x", 100, 0.05)
+    finally:
+        os.close(writer)

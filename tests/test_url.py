@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hubcli.url import address, is_address, origin, with_query, without_query, without_secrets
+from hubcli.url import address, is_address, origin, printed_url, with_query, without_query, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -128,3 +128,27 @@ def test_what_may_be_a_password_is_no_address(url: str) -> None:
 
 def test_a_password_that_looks_like_a_path_is_not_shown() -> None:
     assert without_secrets("https://me:pa/ss@host/x") == "(a URL that can't be parsed)"
+
+
+@pytest.mark.parametrize(
+    ("url", "stored", "printed"),
+    [
+        ("https://p/https://u:pw1@h/m", "https://p/https://h/m", "https://p/https://h/m"),
+        ("https://p/https:/u@h/m@2", "https://p/https:/h/m@2", "https://p/https:/h/m@2"),
+        ("https://p/https%3A%2F%2Fu%3Apw1%40h%2Fm", "https://p/https%3A%2F%2Fh%2Fm", None),
+        ("https://p/https%253a%252f%252fu:pw1@h/m", "https://p/https%253a%252f%252fh/m", None),
+        ("https://p/x%3Ftoken=s3cret", "https://p/x%3F", "https://p/x%3F***"),
+        ("https://p/x%3Fa%3D1%26t%6fken%3Ds3cret/y", "https://p/x%3Fa%3D1/y", "https://p/x%3F***/y"),
+        ("https://p/x%253fa=1%2526b=2", "https://p/x%253fa=1%2526b=2", "https://p/x%253f***"),
+        ("https://h/m%253Bsid=s3cret", "https://h/m", "https://h/m;***"),
+        ("https://h/m?token[]=s3cret&x%5Btoken%5D=s3cret", "https://h/m", "https://h/m"),
+        ("https://h/m?+token=s3cret", "https://h/m", "https://h/m"),
+        ("https://h/m??token=s3cret&api.key=s3cret", "https://h/m", "https://h/m"),
+        ("https://h/a@b/m%20x", "https://h/a@b/m%20x", "https://h/a@b/m%20x"),
+    ],
+)
+def test_secrets_of_addresses_within_a_path_and_of_keys_in_brackets_go(
+    url: str, stored: str, printed: str | None
+) -> None:
+    assert without_secrets(url) == stored
+    assert printed_url(url) == (printed or stored)

@@ -25,6 +25,7 @@ def run(argv: Sequence[str]) -> int:
     """Runs the command line and returns the exit status of the process."""
     _prepare_streams()
     turn_signals_into_interrupts()
+    argv = _without_help_command(argv)
     try:
         with help_output(argv):
             return _run(argv)
@@ -51,7 +52,6 @@ def run(argv: Sequence[str]) -> int:
 def _run(argv: Sequence[str]) -> int:
     from hubcli.cli.app import COMMANDS
 
-    argv = _without_help_command(argv)
     if argv and not set(_HELP) & set(argv):
         return _run_app(argv)
     columns = get_terminal_size().columns

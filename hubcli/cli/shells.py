@@ -10,6 +10,7 @@ from pathlib import Path
 
 import hubcli
 from hubcli.errors import OutputError, UsageError
+from hubcli.regular_file import open_at_once, read_regular
 from hubcli.settings import ShellHomes
 from hubcli.spelling import did_you_mean
 
@@ -77,7 +78,8 @@ def install_completion(shell: str, homes: ShellHomes) -> Installed:
     installed = place(shell, homes)
     try:
         installed.script.parent.mkdir(parents=True, exist_ok=True)
-        installed.script.write_text(script_of(shell), encoding="utf-8")
+        with open(installed.script, "w", encoding="utf-8", opener=open_at_once) as file:
+            file.write(script_of(shell))
         if installed.startup is not None:
             _name_in(installed.startup, _line_of(installed))
     except OSError as error:
@@ -145,9 +147,9 @@ def _line_of(installed: Installed) -> str:
 def _name_in(startup: Path, line: str) -> None:
     """Adds the line to the file, which may be a link, unless it is there."""
     startup.parent.mkdir(parents=True, exist_ok=True)
-    content = startup.read_text(encoding="utf-8", errors="surrogateescape") if startup.exists() else ""
+    content = read_regular(startup).decode("utf-8", "surrogateescape") if startup.exists() else ""
     if line in content.splitlines():
         return
     gap = "" if not content or content.endswith("\n") else "\n"
-    with startup.open("a", encoding="utf-8", errors="surrogateescape") as file:
+    with open(startup, "a", encoding="utf-8", errors="surrogateescape", opener=open_at_once) as file:
         file.write(f"{gap}{line}\n")

@@ -12,6 +12,7 @@ from hubcli.errors import CacheError
 from hubcli.handle import Handle, HandleKind
 from hubcli.net.spool import resumable_bytes
 from hubcli.quantity import format_size, plural
+from hubcli.regular_file import open_regular
 
 __all__ = ["CutOff", "told"]
 
@@ -75,7 +76,7 @@ def _is(models: Sequence[CutOff]) -> str:
 def _kept(spool: Path) -> tuple[int, int]:
     """How many bytes of how many are in the spool; 0 of 0 where the next fetch can't go on with it."""
     try:
-        with spool.with_name(f"{spool.name}.journal").open("rb") as file:
+        with open_regular(spool.with_name(f"{spool.name}.journal"), is_buffered=True) as file:
             head = json.loads(file.readline(_MAX_HEAD_BYTES))
         size, validator = head["size"], head["validator"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

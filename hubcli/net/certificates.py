@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
+import stat
 import threading
 import time
 from contextlib import suppress
@@ -13,9 +14,11 @@ from pathlib import Path
 
 from hubcli.access import Access
 from hubcli.errors import NetworkError
+from hubcli.regular_file import NotRegularError, open_regular, read_stream
 
 __all__ = ["Authorities", "read_ahead", "read_authorities", "trusted_context"]
 
+_MAX_STREAM_BYTES, _WAIT_S = 16 << 20, 10.0
 # OpenSSL finds a certificate of a folder by this name alone: the hash of its subject.
 _HASHED_NAME = re.compile(r"[0-9a-f]{8}\.\d+")
 
@@ -60,6 +63,9 @@ def read_ahead(access: Access) -> None:
 
 
 def _read(file: Path | None, folder: Path | None) -> ssl.SSLContext:
+    content = None if file is None else _streamed(file)
+    if content is not None:
+        return ssl.create_default_context(capath=folder, cadata=content)
     if file is not None or folder is not None:
         return ssl.create_default_context(cafile=file, capath=folder)
     context = ssl.create_default_context()
@@ -70,13 +76,29 @@ def _read(file: Path | None, folder: Path | None) -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
+def _streamed(file: Path) -> str | None:
+    """What a FIFO holds, such as a shell's `<(command)`; None for a regular file, which OpenSSL reads.
+
+    OpenSSL would wait for ever where nobody writes. Raises OSError.
+    """
+    try:
+        open_regular(file).close()
+    except NotRegularError:
+        content = read_stream(file, _MAX_STREAM_BYTES, _WAIT_S).decode("ascii", "ignore")
+        if "-----BEGIN" not in content:  # Without any, Python would take the system's.
+            raise ssl.SSLError("no certificate in PEM form") from None
+        return content
+    return None
+
+
 def _version(file: Path | str) -> tuple[int, int] | None:
     """What changes with the file's content; None where there is none."""
     try:
         found = Path(file).stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size
+    # A FIFO can be read once.
+    return (found.st_mtime_ns, found.st_size) if stat.S_ISREG(found.st_mode) else None
 
 
 @lru_cache(maxsize=8)

@@ -20,11 +20,11 @@ from hubcli.net.certificates import trusted_context
 from hubcli.net.credentials import Credentials
 from hubcli.net.proxies import Proxies
 from hubcli.net.statuses import answer_text, standard_phrase
-from hubcli.redaction import remember_cookie, remember_url, without_known_secrets
+from hubcli.redaction import remember_cookie, remember_url, stored_url, without_known_secrets
 from hubcli.settings import DEFAULT_MIN_RATE, environment
-from hubcli.url import origin, without_secrets
+from hubcli.url import origin
 
-__all__ = ["Client", "content_length", "entity_tag", "open_client", "stored_url", "translate"]
+__all__ = ["Client", "content_length", "entity_tag", "open_client", "translate"]
 
 _MAX_REDIRECTS = 10
 # A chain of redirects may take so many timeouts, each hop of which could take two.
@@ -81,7 +81,7 @@ class Client:
             history = [*history, response]
             if time.monotonic() - began_s > _CHAIN_TIMEOUTS * (self._http.timeout.read or 0):
                 raise NetworkError(
-                    f"{without_secrets(url)} is redirected too slowly",
+                    f"{stored_url(url)} is redirected too slowly",
                     hint="Try again, or wait longer with --timeout SECONDS.",
                 ).transient()
             target = _redirect_target(response)
@@ -89,7 +89,7 @@ class Client:
                 self._http.cookies.clear()
             url = target
         raise NetworkError(
-            f"{without_secrets(url)} is redirected more than {_MAX_REDIRECTS} times",
+            f"{stored_url(url)} is redirected more than {_MAX_REDIRECTS} times",
             hint="The server sends clients in a circle. Tell its operator, or try later.",
         )
 
@@ -128,7 +128,7 @@ class Client:
             request = self._http.build_request(method, url, headers=sent, extensions=extensions)
             response = self._http.send(request, stream=True)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
-            raise translate(error, without_secrets(url)) from error
+            raise translate(error, stored_url(url)) from error
         stream = response.extensions.get("network_stream")
         if isinstance(stream, GuardedStream):
             stream.head_received()
@@ -175,7 +175,7 @@ def _http(timeout_s: float, access: Access) -> httpx.Client:
 
 
 def _redirect_target(response: httpx.Response) -> str:
-    shown = without_secrets(str(response.url))
+    shown = stored_url(str(response.url))
     location = response.headers.get("location", "")
     try:
         target = response.url.join(location)
@@ -186,7 +186,7 @@ def _redirect_target(response: httpx.Response) -> str:
         raise NetworkError(f"{shown} redirects without saying where")
     if target.scheme not in ("http", "https") or (response.url.scheme, target.scheme) == ("https", "http"):
         raise NetworkError(
-            f"{shown} redirects to {without_secrets(str(target))}, which is not followed: "
+            f"{shown} redirects to {stored_url(str(target))}, which is not followed: "
             f"from {response.url.scheme} to {target.scheme}",
             hint="If you trust that address, fetch it by its own name.",
         )
@@ -271,11 +271,6 @@ def entity_tag(response: httpx.Response) -> str | None:
     if etag is None or len(etag) > _MAX_ETAG or not etag.isprintable():
         return None
     return etag if without_known_secrets(etag) == etag else None
-
-
-def stored_url(url: str) -> str:
-    """The address as it may be stored: without secrets of its own, and none of ours that it echoes."""
-    return without_known_secrets(without_secrets(url))
 
 
 def translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:

@@ -10,10 +10,14 @@ No message tells more than the place: what is wrong with a secret may be shown b
 from __future__ import annotations
 
 import base64
+import io
 import json
+import locale
 import netrc
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 from urllib.parse import urlsplit
 
 from hubcli.access import KAGGLE_ENDPOINT, Access, KaggleAccount
@@ -21,11 +25,13 @@ from hubcli.errors import AuthenticationError, HubcliError, NotFoundError
 from hubcli.kaggle import KaggleModel
 from hubcli.net.statuses import answer_text
 from hubcli.redaction import remember_authorization
+from hubcli.regular_file import read_stream
 from hubcli.url import origin
 
 __all__ = ["Credentials", "kaggle_place", "netrc_names"]
 
-_MAX_BYTES = 64 << 10
+_MAX_BYTES, _MAX_NETRC_BYTES = 64 << 10, 16 << 20
+_WAIT_S = 10.0  # For a FIFO, such as a shell's `<(command)` that asks a password manager.
 _TFHUB = ("https", "tfhub.dev", 443)
 _TOKENS_PAGE = "https://www.kaggle.com/settings"
 _WHERE = f"make a token on {_TOKENS_PAGE} and put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token"
@@ -55,6 +61,8 @@ class Credentials:
         self._homes = self._kaggle | {_TFHUB} if home in (*self._kaggle, _TFHUB) else {home}
         self._read: _Credential | None = None
         self._is_read = False
+        self._entries: netrc.netrc | None = None
+        self._are_entries_read = False
 
     def may_go_to(self, url: str) -> bool:
         """Whether a chain of redirects that comes there still holds its credentials."""
@@ -68,10 +76,7 @@ class Credentials:
         """
         if not self.may_go_to(url) or "@" in urlsplit(url).netloc:
             return None
-        if origin(url) in self._kaggle:
-            found = self._of_kaggle()
-        else:
-            found = _of_netrc(self._access.netrc, url, is_named=self._access.is_netrc_named)
+        found = self._of_kaggle() if origin(url) in self._kaggle else self._of_netrc(url)
         if found is None:
             return None
         remember_authorization(found.header)
@@ -109,6 +114,17 @@ class Credentials:
         if not self._is_read:
             self._read, self._is_read = _of_account(self._access.kaggle), True
         return self._read
+
+    def _of_netrc(self, url: str) -> _Credential | None:
+        """The entry of the netrc file, which is read once: a FIFO can't be read again."""
+        file = self._access.netrc
+        if not self._are_entries_read:
+            self._entries = _read_netrc(file, is_named=self._access.is_netrc_named)
+            self._are_entries_read = True
+        found = None if self._entries is None else self._entries.authenticators(urlsplit(url).hostname or "")
+        if found is None or not found[2]:
+            return None
+        return _basic(found[0] or "", found[2], str(file))
 
 
 def kaggle_place(account: KaggleAccount) -> str | None:
@@ -172,8 +188,7 @@ def _of_key_file(file: Path) -> _Credential | None:
 def _content(file: Path) -> str | None:
     """The text of the file, None where there is none. Raises AuthenticationError where it can't be read."""
     try:
-        with file.open(encoding="utf-8") as opened:
-            return opened.read(_MAX_BYTES)
+        return read_stream(file, _MAX_BYTES, _WAIT_S).decode()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError):
@@ -201,20 +216,12 @@ def _unusable(place: str) -> AuthenticationError:
     )
 
 
-def _of_netrc(file: Path | None, url: str, *, is_named: bool) -> _Credential | None:
-    entries = _read_netrc(file, is_named=is_named)
-    found = None if entries is None else entries.authenticators(urlsplit(url).hostname or "")
-    if found is None or not found[2]:
-        return None
-    return _basic(found[0] or "", found[2], str(file))
-
-
 def _read_netrc(file: Path | None, *, is_named: bool) -> netrc.netrc | None:
     """The file, None where there is none and nobody named it. Raises AuthenticationError."""
     if file is None:
         return None
     try:
-        return netrc.netrc(file)
+        return _Netrc(file)
     except FileNotFoundError:
         if is_named:
             raise _bad_netrc(file, "isn't there") from None
@@ -224,6 +231,20 @@ def _read_netrc(file: Path | None, *, is_named: bool) -> netrc.netrc | None:
         raise _bad_netrc(file, f"can't be understood, near line {error.lineno}") from None
     except (OSError, ValueError):
         raise _bad_netrc(file, "can't be read") from None
+
+
+class _Netrc(netrc.netrc):
+    """The entries of the file, which may be a FIFO or `/dev/null`; the library's own opening would wait."""
+
+    def __init__(self, file: Path) -> None:
+        self.hosts, self.macros = {}, {}
+        content = read_stream(file, _MAX_NETRC_BYTES, _WAIT_S)
+        try:
+            text = content.decode()
+        except UnicodeDecodeError:
+            text = content.decode(locale.getpreferredencoding(False))
+        parse: Callable[[str, TextIO, bool], None] = self._parse  # type: ignore[attr-defined]
+        parse(str(file), io.StringIO(text), False)
 
 
 def _bad_netrc(file: Path, what: str) -> AuthenticationError:

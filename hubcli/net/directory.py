@@ -13,8 +13,7 @@ from hubcli.access import Access
 from hubcli.errors import NetworkError
 from hubcli.net.client import open_client, translate
 from hubcli.net.retries import Retries
-from hubcli.redaction import redacted
-from hubcli.url import without_secrets
+from hubcli.redaction import redacted, stored_url
 
 __all__ = ["ask_directory"]
 
@@ -45,7 +44,7 @@ def ask_directory(url: str, timeout_s: float, retries: Retries, access: Access) 
     if not told.startswith("gs://") and not is_here:
         shown = redacted(told)[:80]  # Cut before, a credential in it might not be known for one.
         raise NetworkError(
-            f"{without_secrets(str(response.url))} names no directory in a bucket, but {shown!r}",
+            f"{stored_url(str(response.url))} names no directory in a bucket, but {shown!r}",
             hint="Have it fetched instead: unset TFHUB_MODEL_LOAD_FORMAT.",
         )
     return told
@@ -60,5 +59,5 @@ def _body(response: httpx.Response) -> str:
             if len(content) > _MAX_BYTES:
                 break
     except (httpx.HTTPError, OSError) as error:
-        raise translate(error, without_secrets(str(response.url))) from error
+        raise translate(error, stored_url(str(response.url))) from error
     return content[:_MAX_BYTES].decode("utf-8", "replace").strip()

@@ -17,12 +17,13 @@ import httpx
 from hubcli.access import Access
 from hubcli.durability import SYNCED, Durability
 from hubcli.errors import HubcliError
-from hubcli.net.client import Client, entity_tag, open_client, stored_url
+from hubcli.net.client import Client, entity_tag, open_client
 from hubcli.net.digests import BodyVerifier, Digest, read_digests
 from hubcli.net.remote import RemoteBody, body_blocks
 from hubcli.net.retries import Retries
 from hubcli.net.segments import MIN_SEGMENTED_BYTES, segment_size, segmented
 from hubcli.net.spool import Spool, resumable_bytes
+from hubcli.redaction import stored_url
 from hubcli.settings import DEFAULT_MIN_RATE
 
 __all__ = ["Download", "DownloadOptions", "open_download"]

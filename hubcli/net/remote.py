@@ -16,7 +16,8 @@ import httpx
 
 from hubcli.errors import BodyChangedError, HubcliError, NetworkError, TruncatedError
 from hubcli.net.bounds import GuardedStream
-from hubcli.net.client import Client, content_length, entity_tag, stored_url, translate
+from hubcli.net.client import Client, content_length, entity_tag, translate
+from hubcli.redaction import stored_url
 
 __all__ = ["RemoteBody", "body_blocks"]
 

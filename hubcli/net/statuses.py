@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from hubcli.url import without_secrets
+from hubcli.redaction import stored_url
 
 __all__ = ["answer_text", "standard_phrase"]
 
@@ -23,4 +23,4 @@ def standard_phrase(status: int) -> str:
 
 def answer_text(url: str, status: int) -> str:
     """A sentence that says who answers what. The reason phrase of the answer may echo a credential."""
-    return f"{without_secrets(url)} answers {status} {standard_phrase(status)}".rstrip()
+    return f"{stored_url(url)} answers {status} {standard_phrase(status)}".rstrip()

@@ -147,3 +147,17 @@ def test_what_cannot_be_installed_says_what_to_do(tmp_path: Path) -> None:
         check=False,
     )
     assert json.loads(told.stdout)["error"]["code"] == "usage"
+
+
+@pytest.mark.parametrize("name", [".bashrc", ".local/share/bash-completion/completions/hubcli"])
+def test_a_fifo_in_place_of_a_file_is_not_waited_for(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(tmp_path / name)
+    ran = install("bash", tmp_path, XDG_DATA_HOME="")
+    assert ran.returncode == 8
+    assert f"{name} can't be written" in ran.stderr
+
+
+def test_a_start_up_file_that_is_made_can_not_be_run(tmp_path: Path) -> None:
+    assert install("bash", tmp_path, XDG_DATA_HOME="").returncode == 0
+    assert (tmp_path / ".bashrc").stat().st_mode & 0o111 == 0

@@ -112,6 +112,15 @@ def test_a_journal_that_tells_nothing_promises_nothing(journal: bytes, cache: Pa
     assert CutOff.of(handle, cache) == CutOff(handle, is_cached=False)
 
 
+def test_a_journal_that_is_a_fifo_is_not_waited_for(cache: Path) -> None:
+    handle = Handle.parse("https://host/m/1")
+    spool = EntryPaths(cache, handle.cache_key).spool
+    cache.mkdir(exist_ok=True)
+    spool.write_bytes(b"bytes")
+    os.mkfifo(spool.with_name(f"{spool.name}.journal"))
+    assert CutOff.of(handle, cache) == CutOff(handle, is_cached=False)
+
+
 class TestRates:
     def test_bytes_that_were_here_are_no_rate(self) -> None:
         done = Transferred(received=90_000_000, resumed=60_000_000, total=120_000_000)

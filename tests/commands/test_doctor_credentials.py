@@ -166,5 +166,5 @@ def test_without_a_home_it_says_so() -> None:
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert "'root': 'There is no home directory for the cache'" in ran.stdout
-    assert "'config-file': 'There is no home directory for the config file'" in ran.stdout
+    assert "'config-file': 'none: HUBCLI_CONFIG is empty, or there is no home directory'" in ran.stdout
     assert "'netrc': 'there is no home directory for it'" in ran.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import venv
@@ -144,6 +145,11 @@ def test_the_file_of_keras_names_its_backend(look: Look, tmp_path: Path) -> None
     (tmp_path / "keras.json").write_text('{"backend": "torch"}')
     check = one(look(GOOD, KERAS_HOME=str(tmp_path)), "keras-backend")
     assert "torch" in check.message
+
+
+def test_a_fifo_in_place_of_the_file_of_keras_is_not_waited_for(look: Look, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "keras.json")
+    assert "keras-backend" not in names(look(GOOD, KERAS_HOME=str(tmp_path)))
 
 
 def test_protobuf_without_its_quick_parser_is_told(environment: Path, site: Path) -> None:

@@ -16,7 +16,14 @@ from hubcli.cli.output import Output
 from hubcli.cli.run import run
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.errors import HubcliError
-from hubcli.redaction import redacted, remember_authorization, remember_secret, remember_url
+from hubcli.redaction import (
+    redacted,
+    remember_authorization,
+    remember_secret,
+    remember_url,
+    stored_url,
+    without_known_secrets,
+)
 from hubcli.settings import Settings
 from tests import models
 from tests.kaggle import everything_below
@@ -341,3 +348,49 @@ def test_addresses_that_nobody_can_parse_are_remembered_without_a_fault() -> Non
     for url in ("https://[::1", "http://me:hunter22@[x", "", "://", "//@", "https://me:hun%ff@h", "me:pw"):
         remember_url(url)
     assert "hunter22" not in redacted("hunter22")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "S3CR=T/TOK N+\xc4",
+        "s3cr=t/tok%20n+%C3%84",
+        "s3cr%3dt/tok n%2b\xc4",
+        "%53%33cr=t%2fTok%20n+%c3%84",
+        "%2553%33cr%25253dt/tok%20n+\xc4",
+    ],
+)
+def test_a_secret_is_masked_in_any_case_and_with_any_of_its_letters_encoded(text: str) -> None:
+    remember_secret("S3cr=t/Tok n+\xc4")
+    assert redacted(f"http://h/{text}/x 100%") == "http://h/***/x 100%"
+    assert without_known_secrets(f"caf\xe9 {text}") == "caf\xe9 ***"
+
+
+def test_secrets_that_overlap_are_masked_as_one() -> None:
+    remember_secret("abcd1")
+    remember_secret("d1efg")
+    assert redacted("x %61bcd1ef%67 y") == "x *** y"
+
+
+def test_a_token_in_the_name_of_a_host_is_masked_though_that_is_in_small_letters(cache: Path) -> None:
+    with (
+        raw_server(
+            lambda c, head: c.sendall(
+                b"HTTP/1.1 302 F\r\nContent-Length: 0\r\nLocation: http://KGAT-S3cret.invalid/\r\n\r\n"
+            )
+        ) as server,
+        pytest.raises(HubcliError) as failed,
+    ):
+        fetch(
+            f"{server.url}/m/1?token=KGAT-S3cret", Settings.read({}, cache_dir=cache), FetchOptions(retries=0)
+        )
+    assert "s3cret" not in failed.value.message.lower()
+    assert "***.invalid" in failed.value.message
+
+
+def test_of_a_secret_with_a_semicolon_no_half_is_left_in_an_address_that_echoes_it() -> None:
+    remember_secret("hunter2;x=y?z#w")
+    for echoed in ("hunter2;x=y?z#w", "hunter2%3Bx=y%3Fz%23w", "Hunter2;x%3Dy?z#w"):
+        assert stored_url(f"http://h/a/{echoed}/m?v=1") in ("http://h/a/***/m?v=1", "http://h/a/***?v=1")
+    remember_url("http://me:http@h/")
+    assert stored_url("http://me:http@h/x?token=1&v=2") == "***://h/x?v=2"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import trustme
 
 from hubcli.access import Access
 from hubcli.errors import NetworkError
+from hubcli.net import certificates
 from hubcli.net.certificates import read_ahead, read_authorities, trusted_context
 
 
@@ -128,3 +131,22 @@ def test_a_file_that_could_not_be_read_ahead_is_read_again(tmp_path: Path) -> No
         trusted_context(access)
     bundle(tmp_path / "ca.pem", trustme.CA())
     assert trusted_context(access).cert_store_stats()["x509_ca"] == 1
+
+
+def test_a_fifo_may_hold_them_and_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificates, "_WAIT_S", 0.05)
+    fifo, pem = tmp_path / "ca.pem", trustme.CA().cert_pem.bytes()
+    os.mkfifo(fifo)
+    with pytest.raises(NetworkError, match="nobody wrote"):
+        read_authorities(Access.read({"SSL_CERT_FILE": str(fifo)}))
+    monkeypatch.setattr(certificates, "_WAIT_S", 10)
+    writer = threading.Thread(target=fifo.write_bytes, args=(pem,))
+    writer.start()
+    assert trusted_context(Access.read({"SSL_CERT_FILE": str(fifo)})).cert_store_stats()["x509_ca"] == 1
+    writer.join()
+    assert trusted_context(Access.read({"SSL_CERT_FILE": str(fifo)})).cert_store_stats()["x509_ca"] == 1
+
+
+def test_a_device_without_any_is_refused() -> None:
+    with pytest.raises(NetworkError, match="no certificate"):
+        read_authorities(Access.read({"SSL_CERT_FILE": "/dev/null"}))

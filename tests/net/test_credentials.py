@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from hubcli.access import Access, KaggleAccount
 from hubcli.errors import AuthenticationError, HubcliError, NotFoundError
+from hubcli.net import credentials
 from hubcli.net.credentials import Credentials
 from hubcli.net.download import DownloadOptions, open_download
 from hubcli.net.retries import Retries
@@ -385,3 +388,31 @@ def test_another_hosts_refusal_names_the_netrc_file(server: HubServer) -> None:
     with pytest.raises(AuthenticationError) as caught:
         download(server.serve("/m", Reply(status=401)), Access(kaggle=KaggleAccount()))
     assert "an entry for 127.0.0.1 into ~/.netrc" in caught.value.hint
+
+
+# What stands there instead -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [".netrc", ".kaggle/access_token", ".kaggle/kaggle.json"])
+def test_a_fifo_that_nobody_writes_into_is_not_waited_for(
+    name: str, server: HubServer, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(credentials, "_WAIT_S", 0.05)
+    (home / name).parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(home / name)
+    url = serve_version(server, 1, BODY) if "kaggle" in name else server.serve("/m", BODY)
+    with pytest.raises(AuthenticationError, match=f"{name}.* can't be (used|read)"):
+        download(url, access_to(server if "kaggle" in name else None))
+
+
+def test_a_fifo_may_hold_the_entries_and_a_device_none(server: HubServer, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "netrc")
+    text = b"machine 127.0.0.1 login me password p\xc3\xa4ss\n"
+    writer = threading.Thread(target=(tmp_path / "netrc").write_bytes, args=(text,))
+    writer.start()
+    server.serve("/m", BODY)
+    url = server.serve("/old", Reply(status=302, headers={"Location": "/m"}))
+    download(url, access_to(NETRC=str(tmp_path / "netrc")))
+    writer.join()
+    download(url, access_to(NETRC="/dev/null"))
+    assert authorizations(server) == [*[basic("me", "p\xe4ss")] * 2, None, None]

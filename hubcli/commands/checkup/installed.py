@@ -17,10 +17,12 @@ from hubcli.commands.checkup.census import TENSORFLOWS, take_census
 from hubcli.commands.checkup.surroundings import Surroundings
 from hubcli.commands.checkup.versions import is_below, release
 from hubcli.errors import UsageError
+from hubcli.regular_file import read_regular
 
 __all__ = ["Installed"]
 
 _PATIENCE_S = 30.0
+_MAX_CONFIG_BYTES = 1 << 20
 _YES = ("true", "True", "1")
 
 
@@ -118,7 +120,7 @@ class Installed:
         if named:
             return named
         try:
-            found = json.loads((Path(folder) / "keras.json").read_text(encoding="utf-8"))["backend"]
+            found = json.loads(read_regular(Path(folder) / "keras.json", _MAX_CONFIG_BYTES))["backend"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return "tensorflow"
         return str(found)
