@@ -106,7 +106,9 @@ class HubcliError(Exception):
         self.export_command: str | None = None
 
     def __str__(self) -> str:
-        named = (("handle", self.handle), ("address", self.address))
+        from hubcli.redaction import redacted
+
+        named = (("handle", redacted(self.handle)), ("address", redacted(self.address)))
         added = [f"{what} {name}" for what, name in named if name and name not in self.message]
         return f"{self.message} ({', '.join(added)})" if added else self.message
 

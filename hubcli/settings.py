@@ -170,9 +170,12 @@ class Settings:
 
 
 def export_records() -> Path | None:
-    """Where exports that run are noted, there or not; None for a user without a home."""
+    """Where exports that run are noted, there or not; None for a user without a home that is there."""
     from platformdirs import user_state_path
 
+    home = in_home(".")
+    if not os.environ.get("XDG_STATE_HOME") and (home is None or not home.is_dir()):
+        return None  # No export makes a user's home.
     try:
         return users_own(user_state_path, "the state of exports", "XDG_STATE_HOME") / "exports"
     except UsageError:

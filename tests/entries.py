@@ -24,6 +24,7 @@ __all__ = [
     "SHARD",
     "alias_link",
     "dead_pid",
+    "ends_beyond",
     "gut",
     "hubcli_entry",
     "key_of",
@@ -197,3 +198,11 @@ def snapshot(root: Path) -> dict[str, tuple[int, int, int, int]]:
         status = path.lstat()
         facts[str(path)] = (status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     return facts
+
+
+def ends_beyond(position: int, journal: Path) -> bool:
+    """Whether a stretch that the journal names ends beyond the position."""
+    if not journal.exists():
+        return False
+    ends = [line.split()[-1] for line in journal.read_bytes().split(b"\n")[1:-1]]
+    return any(int(end) > position for end in ends)

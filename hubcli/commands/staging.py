@@ -81,7 +81,8 @@ class Staging:
         _record(self._number, self.path)
         ends_at = time.monotonic() + _WAIT_S
         while True:
-            self.path.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):  # Also where another removes it between mkdir's two looks.
+                self.path.mkdir(parents=True, exist_ok=True)
             if self._is_locked():
                 return
             if time.monotonic() > ends_at:

@@ -444,6 +444,7 @@ from hubcli.cache.planner import make_plan
 from hubcli.cache.policy import Policy
 from hubcli.cache.snapshot import take_snapshot
 from hubcli.errors import CacheError
+import hubcli.redaction
 os.setgid(65534); os.setuid(65534)
 try:
     collect(make_plan(take_snapshot(Path(sys.argv[1])), Policy(max_size_bytes=0, grace_s=0)))

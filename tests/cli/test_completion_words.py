@@ -54,7 +54,7 @@ def test_the_application_has_words_to_offer() -> None:
     told = dict(enumerations())
     assert told["hubcli export --format "] == ("dir", "tar", "tar.gz")
     assert told["hubcli export --layout "] == ("plain", "serving", "hub")
-    assert told["hubcli finetune-export --method "] == ("resave", "rewrite")
+    assert told["hubcli finetune-export --method "] == ("auto", "resave", "rewrite")
     assert told["hubcli finetune-export --strategy "] == ("mirrored", "multiworker")
     assert told["hubcli inspect --fail-on "] == ("info", "low", "medium", "high", "critical")
     assert {"name", "size:asc", "used:desc"} <= set(told["hubcli ls --sort "])

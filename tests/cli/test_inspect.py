@@ -173,7 +173,7 @@ def test_a_severity_that_is_none_is_told_without_a_scan_too(hubcli: Run, tmp_pat
 
 def test_a_save_that_the_saver_asks_for_passes_the_scan(hubcli: Run, tmp_path: Path) -> None:
     made = graph(node("s", "SaveV2", "p"), node("p", "Const"), node("d", "Identity", "p", "^s"))
-    harmless = write_model(tmp_path / "a", meta_graph(made, saver_def=saver("d:0")))
+    harmless = write_model(tmp_path / "a", meta_graph(made, saver_def=saver("d:0", filename="p:0")))
     assert hubcli("inspect", str(harmless), "--scan", "--fail-on", "info").returncode == 0
     signature = {"__saved_model_init_op": init_signature("s")}
     evil = write_model(tmp_path / "b", meta_graph(made, saver_def=saver("d:0"), signature_def=signature))

@@ -107,7 +107,7 @@ def test_within_hubcli_no_error_of_the_network_or_of_bytes_is_one_of_the_disk() 
 def test_what_the_text_names_already_is_not_named_again() -> None:
     with pytest.raises(HubcliError) as raised, about_model("https://host/m/1", "https://host/m/1?a=b"):
         raise NetworkError("https://host/m/1?a=b answers 500")
-    assert str(raised.value) == "https://host/m/1?a=b answers 500"
+    assert str(raised.value) == "https://host/m/1?a=*** answers 500"
     with pytest.raises(HubcliError) as outer, about_model("other", "place"):
         raise raised.value
     assert outer.value.handle == "https://host/m/1"

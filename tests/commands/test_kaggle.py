@@ -25,6 +25,7 @@ from hubcli.net.segments import MIN_SEGMENTED_BYTES
 from hubcli.settings import Mirror, Settings
 from tests import models
 from tests.conftest import Run
+from tests.entries import ends_beyond
 from tests.kaggle import API, NAME, PAGE, TOKEN, everything_below, kaggle_at, serve_latest, serve_version
 from tests.server import HubServer, Reply
 
@@ -382,7 +383,7 @@ def test_a_killed_download_leaves_no_secret(server: HubServer, cache: Path) -> N
         },
     )
     patience_until = time.monotonic() + 30
-    while not any(b" 4" in journal.read_bytes() for journal in cache.glob("*.hubcli.part.journal")):
+    while not any(ends_beyond(4_000_000, journal) for journal in cache.glob("*.hubcli.part.journal")):
         assert time.monotonic() < patience_until
     process.kill()
     process.wait()
