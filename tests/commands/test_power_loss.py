@@ -11,6 +11,7 @@ import shutil
 import sys
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -251,15 +252,18 @@ def test_without_syncs_a_removal_may_leave_links_to_nothing(scene: Scene) -> Non
 
 
 def exported(place: Path) -> dict[str, bytes] | None:
-    """The model at that place, a directory or an archive; None where there is none."""
+    """The model at that place, a directory or an archive; None where there is none, nothing of a damaged one."""
     if place.is_dir():
         return models.tree_files(place)
     if not place.exists():
         return None
-    with tarfile.open(fileobj=io.BytesIO(place.read_bytes())) as archive:
-        files = [member for member in archive if member.isfile()]
-        read = {one.name.removeprefix("./"): archive.extractfile(one) for one in files}
-        return {name: file.read() for name, file in read.items() if file is not None}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(place.read_bytes())) as archive:
+            files = [member for member in archive if member.isfile()]
+            read = {one.name.removeprefix("./"): archive.extractfile(one) for one in files}
+            return {name: file.read() for name, file in read.items() if file is not None}
+    except (tarfile.TarError, EOFError, OSError, zlib.error):
+        return {}
 
 
 DESTINATIONS = {

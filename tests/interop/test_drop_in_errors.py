@@ -13,10 +13,10 @@ import pytest
 
 import hubcli
 from tests import models
-from tests.interop import layer_models
 from tests.server import HubServer, Reply
 
 tensorflow_hub = pytest.importorskip("tensorflow_hub", reason="tensorflow_hub isn't installed")
+layer_models = pytest.importorskip("tests.interop.layer_models", reason="TensorFlow isn't installed")
 pytestmark = [
     pytest.mark.tensorflow,
     pytest.mark.filterwarnings("ignore::UserWarning"),
