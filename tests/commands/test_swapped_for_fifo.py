@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import hubcli
 from hubcli.cache.layout import EntryPaths
 from hubcli.commands.fetch import fetch
 from hubcli.handle import Handle
@@ -114,7 +115,7 @@ def test_no_command_waits_for_lists_locks_maps_and_weights(model: Path, tmp_path
 
 
 def test_a_fifo_with_a_writer_is_a_source_and_a_list(tmp_path: Path, cache: Path) -> None:
-    packed = ROOT / "hubcli" / "examples" / "mul-1.tar.gz"
+    packed = Path(hubcli.__file__).parent / "examples" / "mul-1.tar.gz"
     command = (
         f"{sys.executable} -m hubcli fetch example://mul/1 --from <(cat {packed}) --cache-dir {cache} && "
         f"{sys.executable} -m hubcli fetch -r <(echo example://mul/1) --cache-dir {cache}"

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+import hubcli
 from hubcli.savedmodel.info import Severity
 from hubcli.savedmodel.known_ops import class_of, op_classes
 from hubcli.savedmodel.op_risks import _RISKS, risk_of, risky_ops
 
-DATA = Path(__file__).parents[2] / "hubcli" / "savedmodel" / "op_classes.tsv"
+DATA = Path(hubcli.__file__).parent / "savedmodel" / "op_classes.tsv"
 
 
 def test_each_op_has_one_class_that_the_scan_knows() -> None:
