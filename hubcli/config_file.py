@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from hubcli.errors import UsageError
 from hubcli.mirror import Mirror
 from hubcli.places import absolute
 from hubcli.quantity import parse_duration_s, parse_rate
+from hubcli.regular_file import NotRegularError, open_at_once
 from hubcli.retention import parse_retention_rules
 from hubcli.spelling import did_you_mean
 
@@ -263,14 +263,14 @@ def _read_text(path: Path) -> str | None:
     Only a regular file of a bounded size is read: a pipe of that name would stop every command.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_at_once(str(path), os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except (NotRegularError, IsADirectoryError) as error:
+        raise _unreadable(path, "it is not a regular file") from error
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _unreadable(path, "it is not a regular file")
         content = b""
         while len(content) <= _MAX_BYTES and (piece := os.read(descriptor, _MAX_BYTES + 1 - len(content))):
             content += piece

@@ -28,7 +28,6 @@ __all__ = ["Peek", "peek"]
 
 _SMALL_FILES = ("tfhub_module.pb", "keras_metadata.pb", "fingerprint.pb")
 _MAX_TOPS = 100
-_CONNECTIONS = 8
 # Until then one connection brings what is asked for: others would bring what nobody looks at.
 _AT_THE_START_BYTES = 16 << 20
 _WANTED = frozenset({*MAIN_FILES, *_SMALL_FILES, INDEX_FILE})
@@ -70,7 +69,7 @@ def peek(
             None,
             Transfer(
                 retries,
-                connections=_CONNECTIONS,
+                connections=settings.connections,
                 spool=Path(folder) / "spool",
                 spool_after_bytes=_AT_THE_START_BYTES,
             ),

@@ -6,12 +6,11 @@ bounded, and nothing is waited for.
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from hubcli.errors import BrokenModelError
+from hubcli.regular_file import open_regular
 from hubcli.savedmodel.file_signatures import HEAD_BYTES, Budget, TooMuchError, goes_on, kind_of
 from hubcli.savedmodel.files import ModelFiles
 from hubcli.savedmodel.info import Finding, Severity
@@ -55,7 +54,7 @@ def scan_files(files: ModelFiles) -> Iterator[Finding]:
 
 def _about_file(files: ModelFiles, path: str, budget: Budget) -> Finding | None:
     try:
-        with _opened(files, path) as file:
+        with open_regular(files.top / path, is_buffered=True) as file:
             head = file.read(HEAD_BYTES)
             is_whole = len(head) < HEAD_BYTES
             if _needs_more(head, budget):
@@ -101,7 +100,7 @@ def _about_keras(files: ModelFiles) -> Iterator[Finding]:
 
     where = _KERAS_METADATA
     try:
-        with _opened(files, where) as file:
+        with open_regular(files.top / where, is_buffered=True) as file:
             issues = metadata_issues(file.read(_MAX_METADATA_BYTES + 1))
     except FileNotFoundError:
         return
@@ -117,12 +116,3 @@ def _about_keras(files: ModelFiles) -> Iterator[Finding]:
         elif issue.kind in (IssueKind.OP, IssueKind.FILE):
             message = f"Keras 2 would reach beyond the model: {issue.reason}"
             yield Finding(Severity.MEDIUM, "keras-op", message, place)
-
-
-def _opened(files: ModelFiles, path: str) -> IO[bytes]:
-    """The regular file, opened without waiting. Raises OSError."""
-    descriptor = os.open(files.top / path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(0, "it is no regular file")
-    return os.fdopen(descriptor, "rb")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from hubcli.errors import NotFoundError, UsageError
 from hubcli.formats.files import MAIN_FILES
+from hubcli.regular_file import NotRegularError, open_at_once
 
 __all__ = ["opened_file", "private_copy", "private_directory"]
 
@@ -52,15 +52,13 @@ def opened_file(path: Path) -> int:
     Raises NotFoundError, UsageError for what is no regular file.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return open_at_once(str(path), os.O_RDONLY)
     except FileNotFoundError as error:
         raise NotFoundError(f"{path} doesn't exist", hint="Check the path.") from error
+    except (NotRegularError, IsADirectoryError) as error:
+        raise UsageError(f"{path} is no regular file", hint="Give what model.save() wrote.") from error
     except OSError as error:
         raise NotFoundError(f"{path} can't be read: {error.strerror}", hint="Check its mode.") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise UsageError(f"{path} is no regular file", hint="Give what model.save() wrote.")
-    return descriptor
 
 
 def _copy(source: Path, destination: Path) -> None:
