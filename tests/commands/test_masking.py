@@ -180,13 +180,13 @@ def test_a_password_in_a_proxys_address_that_the_proxy_sends_back_is_masked(
     require_nothing(shown, tmp_path / "cache", PASSWORD)
 
 
-def test_the_reason_phrase_is_the_standards(server: HubServer) -> None:
+def test_the_reason_phrase_is_the_standards(settings: Settings) -> None:
     told = b"HTTP/1.1 503 all is well\r\nContent-Length: 0\r\n\r\n"
     with (
         raw_server(lambda connection, _: connection.sendall(told)) as raw,
         pytest.raises(HubcliError) as caught,
     ):
-        fetch(f"{raw.url}/m.tar.gz", Settings.read({}, cache_dir="/nowhere"), FetchOptions(retries=0))
+        fetch(f"{raw.url}/m.tar.gz", settings, FetchOptions(retries=0))
     assert "answers 503 Service Unavailable" in caught.value.message
     assert "all is well" not in caught.value.message
 
