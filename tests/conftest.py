@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,21 +12,12 @@ import trustme
 
 from hubcli.net import download, retries
 from hubcli.settings import Settings
+from tests.forkserver import run_python
 from tests.proxy import Proxy, running_proxy
 from tests.server import HubServer
 from tests.tls import https_server
 
 ROOT = Path(__file__).parent.parent
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what takes too long for the gate, unless `-m` asks for it."""
-    if "soak" in str(config.getoption("markexpr")):
-        return
-    soaked = [item for item in items if item.get_closest_marker("soak")]
-    if soaked:
-        config.hook.pytest_deselected(items=soaked)
-        items[:] = [item for item in items if not item.get_closest_marker("soak")]
 
 
 @pytest.fixture(autouse=True)
@@ -114,13 +104,7 @@ def hubcli(cache: Path) -> Run:
     """Runs `hubcli ARGUMENTS…` as a process of its own, on this test's cache."""
 
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "hubcli", *arguments],
-            env={**os.environ, "HUBCLI_CACHE_DIR": str(cache), **variables},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        environment = {**os.environ, "HUBCLI_CACHE_DIR": str(cache), **variables}
+        return run_python(["-m", "hubcli", *arguments], env=environment, timeout=60)
 
     return run

@@ -1,10 +1,10 @@
 """A pytest plugin that shows where a run's minutes went: `pytest -p tools.test_times --times FILE`.
 
-Wall and processor time of every test, set-up and teardown apart, with the processor time of the processes that it
-started and waited for. With pytest-xdist the workers measure and the controller writes.
+Wall and processor time of every test, set-up and teardown apart, with the processor time of the processes
+that it started and waited for. With pytest-xdist the workers measure, and the controller writes.
 
-FILE gets tab-separated lines: test, wall s, processor s, set-up wall s, set-up processor s (teardown counts as
-set-up). A table by file is printed at the end of the run.
+FILE gets a line a test, with tabs: test, wall s, processor s, set-up wall s, set-up processor s (teardown
+counts as set-up). A table by file is printed at the end of the run.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -49,16 +50,15 @@ class Spent:
 
     @property
     def total_wall(self) -> float:
+        """Of the test and what stands around it."""
         return self.wall + self.setup_wall
-
-    @property
-    def total_processor(self) -> float:
-        return self.processor + self.setup_processor
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds `--times FILE`."""
-    parser.addoption("--times", metavar="FILE", help="write the seconds of every test to FILE, and print a table")
+    parser.addoption(
+        "--times", metavar="FILE", help="write the seconds of every test to FILE, and print a table"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -96,15 +96,18 @@ class _Times:
             return
         for name, value in report.user_properties:
             if name == _PROPERTY:
-                self._tests[report.nodeid].add(*value)
+                when, wall, processor = cast("tuple[str, float, float]", value)
+                self._tests[report.nodeid].add(when, wall, processor)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self._is_worker:
             return
         with self._path.open("w") as stream:
             for test, spent in self._tests.items():
-                row = (spent.wall, spent.processor, spent.setup_wall, spent.setup_processor)
-                stream.write("\t".join([test, *(f"{value:.3f}" for value in row)]) + "\n")
+                stream.write(
+                    f"{test}\t{spent.wall:.3f}\t{spent.processor:.3f}\t"
+                    f"{spent.setup_wall:.3f}\t{spent.setup_processor:.3f}\n"
+                )
         files: dict[str, Spent] = defaultdict(Spent)
         counts: dict[str, int] = defaultdict(int)
         for test, spent in self._tests.items():
@@ -118,12 +121,16 @@ class _Times:
         for spent in files.values():
             whole += spent
         largest = sorted(files, key=lambda file: files[file].total_wall, reverse=True)[:_SHOWN_FILES]
-        for file, spent in [*((file, files[file]) for file in largest), (f"all {len(files)} files", whole)]:
-            count = counts.get(file, sum(counts.values()))
-            write(
-                f"{count:>6} {spent.wall:>8.1f} {spent.processor:>8.1f} {spent.setup_wall:>12.1f} "
-                f"{spent.setup_processor:>11.1f}  {file}"
-            )
+        for file in largest:
+            write(_row(counts[file], files[file], file))
+        write(_row(len(self._tests), whole, f"all {len(files)} files"))
+
+
+def _row(count: int, spent: Spent, name: str) -> str:
+    return (
+        f"{count:>6} {spent.wall:>8.1f} {spent.processor:>8.1f} {spent.setup_wall:>12.1f} "
+        f"{spent.setup_processor:>11.1f}  {name}"
+    )
 
 
 def _processor_s() -> float:

@@ -12,6 +12,8 @@ import termios
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.forkserver import Process, start_python
+
 
 def run_on_terminal(
     command: Sequence[str], variables: Mapping[str, str], *, columns: int = 100
@@ -20,7 +22,11 @@ def run_on_terminal(
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     environment = {name: value for name, value in variables.items() if name not in ("COLUMNS", "LINES")}
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    process: Process | subprocess.Popen[bytes]
+    if command[0] == sys.executable:
+        process = start_python(command[1:], (theirs, theirs, theirs), env=environment)
+    else:
+        process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     seen = b""
     while True:
