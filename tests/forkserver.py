@@ -44,9 +44,13 @@ _MAX_ORDER_BYTES = 1 << 22
 
 
 def _start_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """What an interpreter reads when it starts."""
-    locale = ("LANG", "LC_ALL", "LC_CTYPE")
-    return {name: value for name, value in environment.items() if name.startswith("PYTHON") or name in locale}
+    """What an interpreter reads when it starts, but where it keeps bytecode."""
+    kept = ("PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE")
+    return {
+        name: value
+        for name, value in environment.items()
+        if (name.startswith("PYTHON") and name not in kept) or name in ("LANG", "LC_ALL", "LC_CTYPE")
+    }
 
 
 _FORKS = sys.platform == "linux" and os.environ.get("HUBCLI_TEST_FORKS") != "0"
