@@ -100,11 +100,13 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def hubcli(cache: Path) -> Run:
+def hubcli(cache: Path, request: pytest.FixtureRequest) -> Run:
     """Runs `hubcli ARGUMENTS…` as a process of its own, on this test's cache."""
+    needs_tensorflow = request.node.get_closest_marker("tensorflow") is not None
 
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "HUBCLI_CACHE_DIR": str(cache), **variables}
-        return run_python(["-m", "hubcli", *arguments], env=environment, timeout=60)
+        command = ["-m", "hubcli", *arguments]
+        return run_python(command, env=environment, timeout=120, with_tensorflow=needs_tensorflow)
 
     return run

@@ -28,13 +28,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import hubcli
 
-__all__ = ["Process", "run_python", "start_python"]
+__all__ = ["Process", "open_python", "run_python", "start_python"]
 
 ROOT = Path(__file__).parent.parent
 _TENSORFLOW = ("tensorflow", "keras", "tf_keras", "tensorflow_hub")
@@ -43,28 +43,39 @@ _LIBRARIES = ("google.protobuf.message", "google._upb._message", "rich.progress"
 _MAX_ORDER_BYTES = 1 << 22
 
 
-def _start_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """What an interpreter reads when it starts, but where it keeps bytecode."""
-    kept = ("PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE")
+def _start_variables(environment: Mapping[str, str], with_tensorflow: bool) -> dict[str, str]:
+    """What an interpreter reads when it starts, but where it keeps bytecode, and TensorFlow's import."""
+    ignored = ("PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE", "TF_CPP_MIN_LOG_LEVEL")
+    starts = ("PYTHON", "TF_", "KERAS_", "XLA_", "CUDA_") if with_tensorflow else ("PYTHON",)
     return {
         name: value
         for name, value in environment.items()
-        if (name.startswith("PYTHON") and name not in kept) or name in ("LANG", "LC_ALL", "LC_CTYPE")
+        if (name.startswith(starts) and name not in ignored) or name in ("LANG", "LC_ALL", "LC_CTYPE")
     }
 
 
 _FORKS = sys.platform == "linux" and os.environ.get("HUBCLI_TEST_FORKS") != "0"
-_STARTED_WITH = _start_variables(os.environ)
+_STARTED_WITH = dict(os.environ)
+
+
+def _needs_interpreter(environment: Mapping[str, str], with_tensorflow: bool) -> bool:
+    wanted = _start_variables(environment, with_tensorflow)
+    return not _FORKS or wanted != _start_variables(_STARTED_WITH, with_tensorflow)
+
+
 _servers: dict[tuple[str, ...], _Server] = {}
 
 
 class Process:
-    """A process that runs, or has run."""
+    """A process that runs, or has run; used as `subprocess.Popen` is."""
 
     def __init__(self, pid: int, connection: socket.socket) -> None:
         self.pid = pid
         self._connection = connection
         self.returncode: int | None = None
+        self.stdin: IO[str] | None = None
+        self.stdout: IO[str] | None = None
+        self.stderr: IO[str] | None = None
 
     def wait(self, timeout: float | None = None) -> int:
         """Its exit status, or the negative number of the signal that ended it.
@@ -76,16 +87,67 @@ class Process:
             self._connection.settimeout(timeout)
             try:
                 answer = self._connection.recv(64)
-            except TimeoutError:
+            except (TimeoutError, BlockingIOError):
                 raise subprocess.TimeoutExpired(str(self.pid), timeout or 0) from None
             self._connection.close()
             assert answer, "the fork server has ended"
             self.returncode = os.waitstatus_to_exitcode(int(answer))
         return self.returncode
 
+    def poll(self) -> int | None:
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def communicate(self, given: str | None = None, timeout: float | None = None) -> tuple[str, str]:
+        """What it writes until it ends to standard output and to standard error.
+
+        Raises:
+            subprocess.TimeoutExpired: it still writes after so many seconds.
+        """
+        texts: dict[str, str] = {}
+
+        def read(name: str, stream: IO[str]) -> None:
+            texts[name] = stream.read()
+
+        assert self.stdout is not None
+        assert self.stderr is not None
+        readers = [
+            threading.Thread(target=read, args=(name, stream), daemon=True)
+            for name, stream in (("stdout", self.stdout), ("stderr", self.stderr))
+        ]
+        for reader in readers:
+            reader.start()
+        if self.stdin is not None:
+            with suppress(BrokenPipeError):
+                self.stdin.write(given or "")
+                self.stdin.close()
+        for reader in readers:
+            reader.join(timeout)
+            if reader.is_alive():
+                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
+        self.wait(timeout)
+        return texts["stdout"], texts["stderr"]
+
     def send_signal(self, number: int) -> None:
-        if self.returncode is None:
+        if self.poll() is None:
             os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream is not None:
+                with suppress(BrokenPipeError):
+                    stream.close()
+        self.wait()
 
 
 def run_python(
@@ -140,13 +202,47 @@ def start_python(
     """`python ARGUMENTS…` on three open file descriptors, which stay open here."""
     words = [os.fspath(argument) for argument in arguments]
     environment = dict(os.environ if env is None else env)
-    if not _FORKS or _start_variables(environment) != _STARTED_WITH:
+    if _needs_interpreter(environment, with_tensorflow):
         stdin, stdout, stderr = streams
         return subprocess.Popen(
             [sys.executable, *words], stdin=stdin, stdout=stdout, stderr=stderr, env=environment, cwd=cwd
         )
     order = {"arguments": words, "environment": environment, "directory": os.fspath(cwd or Path.cwd())}
     return _server(_TENSORFLOW if with_tensorflow else ()).start(order, streams)
+
+
+def open_python(
+    arguments: Sequence[str | os.PathLike[str]],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | str | None = None,
+    has_stdin: bool = False,
+    with_tensorflow: bool = False,
+) -> Process | subprocess.Popen[str]:
+    """`python ARGUMENTS…` with its streams in pipes, as of `subprocess.Popen(…, text=True)`.
+
+    Standard input is empty, or with `has_stdin` a pipe too.
+    """
+    words = [os.fspath(argument) for argument in arguments]
+    pipe = subprocess.PIPE
+    if _needs_interpreter(os.environ if env is None else env, with_tensorflow):
+        stdin = pipe if has_stdin else subprocess.DEVNULL
+        return subprocess.Popen(
+            [sys.executable, *words], env=env, cwd=cwd, stdin=stdin, stdout=pipe, stderr=pipe, text=True
+        )
+    with ExitStack() as theirs:
+        read_in, write_in = os.pipe() if has_stdin else (os.open(os.devnull, os.O_RDONLY), None)
+        read_out, write_out = os.pipe()
+        read_err, write_err = os.pipe()
+        for file in (read_in, write_out, write_err):
+            theirs.callback(os.close, file)
+        process = start_python(
+            words, (read_in, write_out, write_err), env=env, cwd=cwd, with_tensorflow=with_tensorflow
+        )
+    assert isinstance(process, Process)
+    process.stdin = None if write_in is None else os.fdopen(write_in, "w")
+    process.stdout, process.stderr = os.fdopen(read_out), os.fdopen(read_err)
+    return process
 
 
 # The client's side --------------------------------------------------------------------------------

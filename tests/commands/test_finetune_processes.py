@@ -8,7 +8,6 @@ import shlex
 import signal
 import struct
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from hubcli.commands.inspect import inspect
 from hubcli.savedmodel.diff import compare
 from tests.commands.test_finetune_export import value_in
 from tests.conftest import ROOT, Run
+from tests.forkserver import Process, open_python, run_python
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.usefixtures("needs_tensorflow")]
 
@@ -71,18 +71,18 @@ def test_an_exception_is_shown_as_the_functions_own(
     assert list(out.iterdir()) == []
 
 
+def started(cache: Path, *arguments: str) -> Process | subprocess.Popen[str]:
+    """`hubcli ARGUMENTS…`, which runs."""
+    environment = {**os.environ, "HUBCLI_CACHE_DIR": str(cache)}
+    command_line = ["-m", "hubcli", *arguments]
+    return open_python(command_line, env=environment, cwd=ROOT, has_stdin=True, with_tensorflow=True)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_training_leaves_nothing(
     number: signal.Signals, model: Path, script: Path, out: Path, cache: Path
 ) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "hubcli", *command(model, out, script, "wait")],
-        env={**os.environ, "HUBCLI_CACHE_DIR": str(cache)},
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=ROOT,
-        text=True,
-    ) as running:
+    with started(cache, *command(model, out, script, "wait")) as running:
         assert running.stderr is not None
         assert any("training begins" in line for line in running.stderr)
         assert [path.name.endswith(".hubcli-tmp") for path in out.iterdir()] == [True]
@@ -95,15 +95,7 @@ def test_an_interrupted_training_leaves_nothing(
 def test_an_interrupted_training_that_changed_values_keeps_them(
     number: signal.Signals, model: Path, script: Path, out: Path, cache: Path
 ) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "hubcli", *command(model, out, script, "add_and_wait", "--json")],
-        env={**os.environ, "HUBCLI_CACHE_DIR": str(cache)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=ROOT,
-        text=True,
-    ) as running:
+    with started(cache, *command(model, out, script, "add_and_wait", "--json")) as running:
         assert running.stderr is not None
         assert running.stdout is not None
         assert any("training begins" in line for line in running.stderr)
@@ -119,7 +111,7 @@ def test_an_interrupted_training_that_changed_values_keeps_them(
 def require_exported(line: str, out: Path) -> None:
     """Runs the command that an error named: the value is the one that was trained."""
     program, *words = shlex.split(line)
-    subprocess.run([sys.executable, "-m", program, *words], cwd=ROOT, check=True, capture_output=True)
+    run_python(["-m", program, *words], cwd=ROOT, check=True, with_tensorflow=True)
     assert value_in(out / "tuned") == struct.pack("<f", 3.0)
 
 

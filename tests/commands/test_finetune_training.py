@@ -32,6 +32,7 @@ from tests.commands.test_finetune_export import WITHOUT_VARIABLES
 from tests.conftest import ROOT
 from tests.corpus import KINDS, corpus_model
 from tests.disks import mounted
+from tests.forkserver import run_python
 from tests.savedmodel.conftest import Zoo, zoo
 
 __all__ = ["zoo"]
@@ -208,9 +209,7 @@ def test_what_a_training_puts_into_a_table_is_saved_or_refused(
     assert "--method resave" in caught.value.hint
     # The table is kept too, and the command saves it: by TensorFlow, since values alone don't do.
     program, *command = shlex.split(str(caught.value.export_command))
-    ran = subprocess.run(
-        [sys.executable, "-m", program, *command], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    ran = run_python(["-m", program, *command], cwd=ROOT, with_tensorflow=True)
     assert ran.returncode == 0, ran.stderr
     assert "saved again by TensorFlow: values alone don't fill the table table" in ran.stderr
     assert tf.saved_model.load(str(out / "tuned"))(words).numpy().tolist() == results

@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache as once
@@ -20,6 +19,7 @@ import hubcli
 from hubcli.commands.finetune_export import FinetuneOptions, FinetuneResult, Method
 from hubcli.settings import Settings
 from tests import models
+from tests.forkserver import Process, open_python
 from tests.server import HubServer
 
 pytest.importorskip("tensorflow_hub", reason="tensorflow_hub isn't installed: pip install '.[dev]'")
@@ -217,25 +217,21 @@ def require_trained(before: Mapping[str, Any], after: Mapping[str, Any]) -> None
 
 
 Ran = subprocess.CompletedProcess[str]
+Running = Process | subprocess.Popen[str]
 
 
-def start(*arguments: object, cache: Path, **variables: str) -> subprocess.Popen[str]:
+def start(*arguments: object, cache: Path, **variables: str) -> Running:
     """Starts `python ARGUMENTS…` on that cache."""
-    return subprocess.Popen(
-        [sys.executable, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "HUBCLI_CACHE_DIR": str(cache), **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    environment = {**os.environ, "HUBCLI_CACHE_DIR": str(cache), **variables}
+    return open_python([str(argument) for argument in arguments], env=environment, with_tensorflow=True)
 
 
-def finished(process: subprocess.Popen[str]) -> Ran:
+def finished(process: Running) -> Ran:
     try:
         out, err = process.communicate(timeout=250)
     finally:
         process.kill()
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    return subprocess.CompletedProcess(process.pid, process.wait(), out, err)
 
 
 def training_options(model: str, witness: Path, loop: str = "by_layer") -> list[str]:

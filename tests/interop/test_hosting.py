@@ -16,6 +16,7 @@ from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.settings import Settings
 from tests import models
 from tests.corpus import corpus_model
+from tests.forkserver import run_python
 from tests.interop.test_nginx import free_port, wait_for_port
 from tests.interop.test_nginx import nginx as nginx
 
@@ -32,14 +33,8 @@ for handle in sys.argv[1:]:
 
 def tensorflow(script: str, *arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
     pytest.importorskip("tensorflow_hub")
-    return subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        env={**os.environ, "TFHUB_CACHE_DIR": str(cache)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    environment = {**os.environ, "TFHUB_CACHE_DIR": str(cache)}
+    return run_python(["-c", script, *arguments], env=environment, with_tensorflow=True)
 
 
 @pytest.fixture

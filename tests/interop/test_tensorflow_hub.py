@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from hubcli.commands.ls import ls
 from hubcli.handle import Handle, key_of
 from hubcli.settings import Mirror, Settings
 from tests import models
+from tests.forkserver import Process, open_python, run_python
 from tests.server import HubServer, Reply
 from tests.zygote import Order, Zygote
 
@@ -57,14 +57,8 @@ NO_NETWORK = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
 def tensorflow_hub(
     script: str, *arguments: str, cache: Path, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        env={**os.environ, "TFHUB_CACHE_DIR": str(cache), **variables},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    environment = {**os.environ, "TFHUB_CACHE_DIR": str(cache), **variables}
+    return run_python(["-c", script, *arguments], env=environment, with_tensorflow=True)
 
 
 def test_the_main_job(cache: Path, server: HubServer) -> None:
@@ -120,18 +114,12 @@ def stalled(server: HubServer) -> tuple[HubServer, str]:
     return server, server.serve("/maker/model/1", Reply(packed, stall_at=len(packed) // 2))
 
 
-def start(arguments: list[str], cache: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, *arguments],
-        env={**os.environ, "TFHUB_CACHE_DIR": str(cache)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start(arguments: list[str], cache: Path) -> Process | subprocess.Popen[str]:
+    environment = {**os.environ, "TFHUB_CACHE_DIR": str(cache)}
+    return open_python(arguments, env=environment, has_stdin=True, with_tensorflow=True)
 
 
-def read_until(process: subprocess.Popen[str], text: str) -> None:
+def read_until(process: Process | subprocess.Popen[str], text: str) -> None:
     """Returns when the process has written a line with the text to standard error."""
     assert process.stderr is not None
     seen = []
