@@ -20,6 +20,16 @@ from tests.tls import https_server
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what takes too long for the gate, unless `-m` asks for it, soaked cases of slow tests too."""
+    if "soak" in str(config.getoption("markexpr")):
+        return
+    soaked = [item for item in items if item.get_closest_marker("soak")]
+    if soaked:
+        config.hook.pytest_deselected(items=soaked)
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):

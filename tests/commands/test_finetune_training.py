@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import subprocess
-import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +74,7 @@ def export_kept_values(error: HubcliError, export: Path) -> None:
     assert error.hint.endswith(f": {error.export_command}")
     program, *words = shlex.split(error.export_command)
     assert program == "hubcli"
-    ran = subprocess.run(
-        [sys.executable, "-m", "hubcli", *words], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    ran = run_python(["-m", "hubcli", *words], cwd=ROOT, with_tensorflow=True)
     assert (ran.returncode, ran.stdout) == (0, f"{export}\n"), ran.stderr
     kept, written = (
         Bundle.open(Path(folder), prefix).values()
@@ -292,8 +289,16 @@ def test_variables_that_tensorflow_does_not_give_out_are_not_trained(
 # The corpus --------------------------------------------------------------------------------------
 
 
+# The largest; a training and an export of it take four seconds.
+SLOW_MODEL = "basic_pitch_nmp"
+
+
+def quick_or_slow(names: Iterable[str]) -> list[Any]:
+    return [pytest.param(name, marks=pytest.mark.slow) if name == SLOW_MODEL else name for name in names]
+
+
 @pytest.mark.parametrize("method", Method)
-@pytest.mark.parametrize("name", [name for name in KINDS if name not in WITHOUT_VARIABLES])
+@pytest.mark.parametrize("name", quick_or_slow(name for name in KINDS if name not in WITHOUT_VARIABLES))
 def test_every_model_of_the_corpus_survives_a_training_of_nothing(
     name: str, method: Method, script: Path, out: Path
 ) -> None:
@@ -328,7 +333,7 @@ TRAINABLE = {
 }
 
 
-@pytest.mark.parametrize("name", TRAINABLE)
+@pytest.mark.parametrize("name", quick_or_slow(TRAINABLE))
 def test_no_model_of_the_corpus_with_something_to_train_is_refused(
     name: str, script: Path, out: Path
 ) -> None:

@@ -59,7 +59,12 @@ KINDS = (
     "keras 3 whole .h5",
     "keras 3 checkpoint",
 )
-BOTH_METHODS = pytest.mark.parametrize("method", list(Method), ids=lambda method: method.value)
+# `auto` is one of the others.
+BOTH_METHODS = pytest.mark.parametrize(
+    "method",
+    [Method.RESAVE, Method.REWRITE, pytest.param(Method.AUTO, marks=pytest.mark.slow)],
+    ids=lambda method: method.value,
+)
 # What a file is doesn't matter any more once its values are found: the fast run saves a few of them again.
 EVERY_FILE = pytest.mark.parametrize(
     ("kind", "method"),
@@ -75,7 +80,12 @@ EVERY_FILE = pytest.mark.parametrize(
 )
 # The third shows nothing that the second doesn't, but for its own names.
 EVERY_MODEL = pytest.mark.parametrize(
-    "model", ["text", "image", pytest.param("keras image", marks=pytest.mark.slow)]
+    "model",
+    [
+        "text",
+        pytest.param("image", marks=pytest.mark.slow),
+        pytest.param("keras image", marks=pytest.mark.soak),
+    ],
 )
 EVERY_IMAGE_MODEL = pytest.mark.parametrize(
     "model", ["image", pytest.param("keras image", marks=pytest.mark.slow)]
@@ -231,7 +241,7 @@ def finished(process: Running) -> Ran:
         out, err = process.communicate(timeout=250)
     finally:
         process.kill()
-    return subprocess.CompletedProcess(process.pid, process.wait(), out, err)
+    return subprocess.CompletedProcess([], process.wait(), out, err)
 
 
 def training_options(model: str, witness: Path, loop: str = "by_layer") -> list[str]:
