@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what takes too long for the gate, unless `-m` asks for it, soaked cases of slow tests too."""
+    """Leaves out what takes too long for the gate, of slow tests too, unless `-m` asks for it."""
     if "soak" in str(config.getoption("markexpr")):
         return
     soaked = [item for item in items if item.get_closest_marker("soak")]

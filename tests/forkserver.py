@@ -45,7 +45,7 @@ _MAX_ORDER_BYTES = 1 << 22
 
 def _start_variables(environment: Mapping[str, str], with_tensorflow: bool) -> dict[str, str]:
     """What an interpreter reads when it starts, but where it keeps bytecode, and TensorFlow's import."""
-    ignored = ("PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE", "TF_CPP_MIN_LOG_LEVEL")
+    ignored = ("PYTHONPATH", "PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE", "TF_CPP_MIN_LOG_LEVEL")
     starts = ("PYTHON", "TF_", "KERAS_", "XLA_", "CUDA_") if with_tensorflow else ("PYTHON",)
     return {
         name: value
@@ -375,6 +375,8 @@ def _set_up(order: dict[str, Any], streams: list[int]) -> None:
     os.environ.update(order["environment"])
     time.tzset()
     os.chdir(order["directory"])
+    folders = order["environment"].get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:0] = [folder for folder in folders if folder and folder not in sys.path]
     _follow_coverage()
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", 1 if os.isatty(1) else -1, "utf-8", closefd=False)  # noqa: SIM115

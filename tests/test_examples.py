@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import runpy
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ import pytest
 
 import hubcli
 from tests import models
+from tests.forkserver import run_python
 from tests.server import HubServer
 
 pytest.importorskip("tensorflow", reason="TensorFlow isn't installed: pip install '.[dev]'")
@@ -60,6 +58,7 @@ def run(script: str) -> dict[str, Any]:
     return runpy.run_path(str(EXAMPLES / script))
 
 
+@pytest.mark.slow
 def test_a_text_classifier_learns_its_embedding_too() -> None:
     done = run("text_classification.py")
     assert len(done["results"]) == 2
@@ -94,14 +93,8 @@ def test_a_fine_tuned_object_is_exported_as_it_was_trained(capsys: pytest.Captur
 @pytest.mark.slow
 def test_one_command_trains_and_exports(tmp_path: Path) -> None:
     place, training = tmp_path / "tuned", f"--train={EXAMPLES / 'finetune_export.py'}:train"
-    done = subprocess.run(
-        [sys.executable, "-m", "hubcli", "finetune-export", TEXT, str(place), training, "--arg=epochs=2"],
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    command = ["-m", "hubcli", "finetune-export", TEXT, str(place), training, "--arg=epochs=2"]
+    done = run_python(command, timeout=200, with_tensorflow=True)
     assert (done.returncode, done.stdout.strip()) == (0, str(place)), done.stderr
     tuned, fresh = hubcli.load(str(place)), hubcli.load(TEXT)
     assert (tuned.embeddings.numpy() != fresh.embeddings.numpy()).any()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from hubcli.settings import Settings
 from tests import models
 from tests.cache.test_gc_races import ROUNDS, finish, start
 from tests.conftest import ROOT
+from tests.forkserver import run_python
 from tests.server import HubServer
 
 pytest.importorskip("tensorflow_hub", reason="tensorflow_hub isn't installed: pip install '.[dev]'")
@@ -63,14 +62,12 @@ def test_a_hundred_loads_race_with_two_collections(cache: Path, server: HubServe
         server.serve(f"/maker/model/{number}", packed)
     cache.mkdir()
     collectors = start(["old-gc", "old-gc"], cache)
-    loads = subprocess.run(
-        [sys.executable, "-c", LOADS, f"{server.url}/maker/model", str(cache), str(ROUNDS)],
+    loads = run_python(
+        ["-c", LOADS, f"{server.url}/maker/model", str(cache), str(ROUNDS)],
         env={**os.environ, "TFHUB_CACHE_DIR": str(cache)},
         cwd=ROOT,
-        capture_output=True,
-        text=True,
         timeout=240,
-        check=False,
+        with_tensorflow=True,
     )
     collected = [finish(process) for process in collectors]
     assert loads.returncode == 0, loads.stderr
@@ -90,13 +87,13 @@ def test_what_hub_load_read_is_used_and_what_it_did_not_is_not(
     ]
     load = "import sys, tensorflow_hub as hub\nfor handle in sys.argv[1:]: hub.load(handle)"
     environment = {**os.environ, "TFHUB_CACHE_DIR": str(cache)}
-    subprocess.run([sys.executable, "-c", load, *urls], env=environment, check=True, capture_output=True)
+    run_python(["-c", load, *urls], env=environment, check=True, with_tensorflow=True)
     long_ago = time.time() - 40 * 86400
     for path in cache.rglob("*"):
         os.utime(path, (long_ago, long_ago))
     for path in cache.glob("*.descriptor.txt"):
         path.write_text(path.read_text().replace(time.strftime("%Y-"), "2020-"))
-    subprocess.run([sys.executable, "-c", load, urls[0]], env=environment, check=True, capture_output=True)
+    run_python(["-c", load, urls[0]], env=environment, check=True, with_tensorflow=True)
     settings = Settings.read({}, cache_dir=cache)
     used = {model.handle: model.last_used_by for model in ls(settings).models}
     assert [used[url] for url in urls] == [UseSource.ACCESS_TIME] * 2

@@ -18,8 +18,12 @@ PROTOS = "from tensorflow.core.protobuf import saved_model_pb2"
 
 @pytest.mark.parametrize(
     "order",
-    [(HUBCLI, TENSORFLOW), (TENSORFLOW, HUBCLI), (PROTOS, HUBCLI, TENSORFLOW), (HUBCLI, TENSORFLOW, HUBCLI)],
-    ids=["hubcli first", "TensorFlow first", "its protos first", "in turns"],
+    [
+        pytest.param((HUBCLI, TENSORFLOW), id="hubcli first"),
+        pytest.param((TENSORFLOW, HUBCLI), id="TensorFlow first", marks=pytest.mark.slow),
+        pytest.param((PROTOS, HUBCLI, TENSORFLOW), id="its protos first", marks=pytest.mark.slow),
+        pytest.param((HUBCLI, TENSORFLOW, HUBCLI), id="in turns", marks=pytest.mark.slow),
+    ],
 )
 def test_both_read_a_model_in_either_order(order: tuple[str, ...]) -> None:
     pytest.importorskip("tensorflow")

@@ -143,6 +143,7 @@ def test_hubcli_waits_for_tensorflow_hub(stalled: tuple[HubServer, str], cache: 
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_tensorflow_hub_waits_for_hubcli(stalled: tuple[HubServer, str], cache: Path) -> None:
     server, url = stalled
     ours = start(["-m", "hubcli", "fetch", url], cache)
@@ -156,6 +157,7 @@ def test_tensorflow_hub_waits_for_hubcli(stalled: tuple[HubServer, str], cache: 
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_many_of_both_at_once_download_once(server: HubServer, cache: Path) -> None:
     url = server.serve("/maker/model/1", models.pack(models.example_files(), with_folders=True))
     theirs = start(["-c", AT_ONCE, url], cache)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ import pytest
 import hubcli
 from hubcli.commands.finetune_options import FinetuneOptions
 from hubcli.errors import ArgumentError
+from tests.forkserver import run_python
 from tests.tf.conftest import Saved
 
 pytestmark = [
@@ -85,13 +83,7 @@ def test_a_new_process_loads_it_once_it_has_named_the_layer(trained: Trained, tm
         "words = tf.constant(sys.argv[2:])\n"
         "for one in (model, pickled): print(*one.predict(words, verbose=0).ravel())"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path), *SENTENCES],
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_python(["-c", program, str(tmp_path), *SENTENCES], check=True, with_tensorflow=True)
     for line in done.stdout.splitlines():
         trained.require_same([[float(one)] for one in line.split()])
     assert len(done.stdout.splitlines()) == 2

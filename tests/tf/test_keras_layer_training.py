@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import hubcli
+from tests.forkserver import ROOT, run_python
 from tests.tf.conftest import Saved
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.filterwarnings("ignore::UserWarning")]
@@ -120,12 +118,8 @@ def test_a_mirrored_strategy_trains_the_same_on_two_devices(saved: Saved, tmp_pa
     import numpy
 
     alone = fit(classifier(saved("regularizers")))
-    subprocess.run(
-        [sys.executable, "-c", TWO_DEVICES, saved("regularizers"), str(tmp_path / "trained.npz")],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        check=True,
-        timeout=120,
-    )
+    command = ["-c", TWO_DEVICES, str(saved("regularizers")), str(tmp_path / "trained.npz")]
+    run_python(command, cwd=ROOT, check=True, with_tensorflow=True)
     with numpy.load(tmp_path / "trained.npz") as mirrored:
         assert all(
             numpy.allclose(one, mirrored[f"arr_{place}"], atol=1e-6) for place, one in enumerate(alone)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from hubcli.tf.importing import import_tensorflow
 from hubcli.tf.loading import OwnLists, load_model, restore_lists
 from hubcli.tf.resave import resave
 from tests.conftest import ROOT
+from tests.forkserver import run_python
 from tests.tf.conftest import Zoo, read
 
 pytestmark = pytest.mark.tensorflow
@@ -148,10 +147,7 @@ def test_a_call_that_never_ends_is_left_behind(tmp_path: Path) -> None:
         "place = Path(sys.argv[1]); one = load_model(place)\n"
         "print(compare.compare_models(one, load_model(place), read(place), place).skipped[0].reason)"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", program, str(place)],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
-    )  # fmt: skip
+    ran = run_python(["-c", program, str(place)], cwd=ROOT, check=True, with_tensorflow=True)
     assert ran.stdout == "it didn't end within 1 s on made-up inputs\n"
 
 

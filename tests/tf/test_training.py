@@ -16,6 +16,7 @@ from hubcli.tf.importing import import_tensorflow
 from hubcli.tf.loading import load_model, restore_lists
 from hubcli.tf.strategies import Strategy, StrategyKind
 from hubcli.tf.training import TrainingFunction, train
+from tests.forkserver import ROOT, Process, open_python
 from tests.tf.conftest import Zoo, read
 
 pytestmark = [
@@ -249,17 +250,13 @@ if strategy.is_chief:
 """
 
 
-def start(program: str, *arguments: object, **variables: str) -> subprocess.Popen[str]:
-    root = str(Path(__file__).parent.parent.parent)
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": root, **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start(program: str, *arguments: object, **variables: str) -> Process | subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    command = ["-c", program, *map(str, arguments)]
+    return open_python(command, env=environment, with_tensorflow=True)
 
 
+@pytest.mark.slow
 def test_two_devices_train_one_model(zoo: Zoo, script: Path, tmp_path: Path) -> None:
     process = start(MIRRORED, "mirrored", zoo("plain_module"), tmp_path / "out", script)
     out, err = process.communicate(timeout=100)
