@@ -12,7 +12,12 @@ from tools.mutants.scratch import Scratch
 
 ROOT = Path(__file__).parent.parent.parent
 SAMPLE = "def larger(a, b):\n    return a > b\n\n\ndef unseen(a, b):\n    return a < b\n"
-TEST = "from sample.code import larger, unseen\n\n\ndef test_it():\n    unseen(1, 1)\n    assert not larger(1, 1)\n"
+TEST = """from sample.code import larger, unseen
+
+def test_it():
+    unseen(1, 1)
+    assert not larger(1, 1)
+"""
 
 
 def _sample(root: Path) -> Path:

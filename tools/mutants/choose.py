@@ -121,17 +121,15 @@ def _edits(node: ast.AST, scope: str) -> Iterator[_Edit]:
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         scope = f"{scope}.{node.name}"
     if isinstance(node, ast.expr):
-        for kind, expression in _expression_edits(node):
-            yield scope, node, kind, ast.unparse(expression)
+        yield from ((scope, node, kind, ast.unparse(new)) for kind, new in _expression_edits(node))
     elif isinstance(node, ast.stmt):
-        for kind, text in _statement_edits(node):
-            yield scope, node, kind, text
+        yield from ((scope, node, kind, text) for kind, text in _statement_edits(node))
     for name, value in ast.iter_fields(node):
         if name in _SKIPPED_FIELDS:
             continue
+        if name == "test":
+            yield scope, value, "condition negated", f"not ({ast.unparse(value)})"
         for child in value if isinstance(value, list) else [value]:
-            if name == "test" and isinstance(child, ast.expr):
-                yield scope, child, "condition negated", f"not ({ast.unparse(child)})"
             if isinstance(child, ast.AST):
                 yield from _edits(child, scope)
 
