@@ -60,6 +60,11 @@ def _measure(options: argparse.Namespace) -> None:
         command += ["--times", str(folder / "times.tsv"), "--mutant-failures", str(folder / "failures.txt")]
         variables = scratch.environment(COVERAGE_FILE=str(folder / "coverage"))
         subprocess.run([*command, *options.paths], cwd=scratch.root, env=variables, check=False)
+        # Fork servers end after the run, and so write after pytest-cov has combined.
+        late = [str(path) for path in folder.glob("coverage.*")]
+        if late:
+            combine = [str(scratch.python), "-m", "coverage", "combine", "--append", *late]
+            subprocess.run(combine, cwd=scratch.root, env=variables, check=False)
 
 
 def _run(options: argparse.Namespace) -> None:
