@@ -6,8 +6,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from coverage import CoverageData
-
 from tools.mutants.choose import Mutant
 
 _UNMEASURED_S = 0.5
@@ -51,6 +49,9 @@ class Reach:
 
 
 def _read_lines(path: Path, package: str) -> dict[str, dict[int, set[str]]]:
+    # Imported here, as the tests of this tool run without it.
+    from coverage import CoverageData
+
     data = CoverageData(str(path))
     data.read()
     lines: dict[str, dict[int, set[str]]] = {}

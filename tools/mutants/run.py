@@ -116,9 +116,13 @@ def _run_tests(scratch: Scratch, tests: list[str], limit_s: float) -> tuple[str,
     listed = scratch.root.parent / "tests.txt"
     listed.write_text("\n".join(tests))
     files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
+    files = [file for file in files if (scratch.root / file).exists()]
+    if not files:
+        # Without a file, pytest would run everything.
+        return "not reached", "none of the test files exists"
     command = [str(scratch.python), "-m", "pytest", "-o", "addopts=", "-x", "-q", "--no-header", "--tb=line"]
     command += ["-p", "no:randomly", "-p", "no:cacheprovider", "-p", "tools.mutants.plugin"]
-    command += ["--mutant-tests", str(listed), *[file for file in files if (scratch.root / file).exists()]]
+    command += ["--mutant-tests", str(listed), *files]
     # A file, since a process that a test leaves behind would hold a pipe open.
     log = scratch.root.parent / "output.txt"
     with log.open("wb") as stream:
