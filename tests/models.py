@@ -24,8 +24,11 @@ def example_files() -> dict[str, bytes]:
         }
 
 
-def pack(files: dict[str, bytes], *, prefix: str = "./", with_folders: bool = False) -> bytes:
-    """A tar.gz of the files; tensorflow_hub reads it only with entries of its folders."""
+def pack(files: dict[str, bytes], *, prefix: str = "./", with_folders: bool = False, level: int = 9) -> bytes:
+    """A tar.gz of the files; tensorflow_hub reads it only with entries of its folders.
+
+    `level` is that of the compression: 0 is for megabytes of random bytes, which get no smaller.
+    """
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w") as archive:
         folders = (
@@ -39,7 +42,7 @@ def pack(files: dict[str, bytes], *, prefix: str = "./", with_folders: bool = Fa
             info = tarfile.TarInfo(prefix + path)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
-    return gzip.compress(plain.getvalue(), mtime=0)
+    return gzip.compress(plain.getvalue(), level, mtime=0)
 
 
 def archive(**extra: bytes) -> bytes:

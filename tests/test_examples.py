@@ -12,10 +12,10 @@ import pytest
 import hubcli
 from tests import models
 from tests.forkserver import run_python
+from tests.installed import require_installed
 from tests.server import HubServer
 
-pytest.importorskip("tensorflow", reason="TensorFlow isn't installed: pip install '.[dev]'")
-pytest.importorskip("tf_keras", reason="tf_keras isn't installed: pip install '.[dev]'")
+require_installed("tensorflow", "tf_keras")
 pytestmark = [
     pytest.mark.tensorflow,
     pytest.mark.filterwarnings("ignore::UserWarning"),

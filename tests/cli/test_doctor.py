@@ -1,7 +1,4 @@
-"""`hubcli doctor` as a screen, in a pipe and for scripts.
-
-`UPDATE_GOLDEN=1 pytest tests/cli/test_doctor.py` writes the files anew; look at the difference.
-"""
+"""`hubcli doctor` as a screen, in a pipe and for scripts."""
 
 from __future__ import annotations
 
@@ -21,9 +18,10 @@ import trustme
 
 from tests import entries
 from tests.cli.terminal import run_on_terminal
-from tests.cli.test_golden import compare
 from tests.conftest import Run
 from tests.doctor import write_distribution
+from tests.forkserver import run_python
+from tests.golden import compare_golden
 
 HANDLE = "https://tfhub.dev/google/elmo/3"
 WELL = {
@@ -49,14 +47,7 @@ class Patient:
 
     def run(self, *more: str, **variables: str) -> subprocess.CompletedProcess[str]:
         environment = {**self.variables, **variables}
-        return subprocess.run(
-            self.command(*more),
-            env=environment,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            check=False,
-        )
+        return run_python(self.command(*more)[1:], env=environment)
 
     def masked(self, text: str) -> str:
         """The text without what differs from machine to machine."""
@@ -85,12 +76,17 @@ def patient(folder: Path, packages: Mapping[str, str], **variables: str) -> Pati
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
         "TMPDIR": str(folder),
-        "LANG": "C.UTF-8",
         "TERM": "xterm-256color",
         "SSL_CERT_FILE": str(folder / "ca.pem"),
         "TFHUB_CACHE_DIR": str(folder / "cache"),
     }
-    return Patient(folder, {**common, **variables})
+    # What an interpreter reads when it starts is as it is here: then it can be forked.
+    here = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("PYTHON") or name in ("LANG", "LC_ALL", "LC_CTYPE")
+    }
+    return Patient(folder, {**here, **common, **variables})
 
 
 @pytest.fixture(scope="module")
@@ -128,13 +124,13 @@ def test_in_a_pipe(kind: str, request: pytest.FixtureRequest) -> None:
     one: Patient = request.getfixturevalue(kind)
     ran = one.run()
     shown = f"exit {ran.returncode}\n--- stdout\n{ran.stdout}--- stderr\n{ran.stderr}"
-    compare(f"doctor-{kind}.pipe.txt", one.masked(shown))
+    compare_golden(f"doctor-{kind}.pipe.txt", one.masked(shown))
 
 
 @pytest.mark.parametrize("kind", ["well", "ill"])
 def test_as_json(kind: str, request: pytest.FixtureRequest) -> None:
     one: Patient = request.getfixturevalue(kind)
-    compare(f"doctor-{kind}.json", one.masked(one.run("--json").stdout))
+    compare_golden(f"doctor-{kind}.json", one.masked(one.run("--json").stdout))
 
 
 @pytest.mark.parametrize("columns", [80, 120])
@@ -143,7 +139,7 @@ def test_on_a_terminal(kind: str, columns: int, request: pytest.FixtureRequest) 
     """Paths are below the home, so that lines break alike wherever that is."""
     one: Patient = request.getfixturevalue(kind)
     status, screen = run_on_terminal(one.command(), one.variables, columns=columns)
-    compare(f"doctor-{kind}.terminal-{columns}.txt", one.masked(f"exit {status}\n{screen}"))
+    compare_golden(f"doctor-{kind}.terminal-{columns}.txt", one.masked(f"exit {status}\n{screen}"))
     bare = re.sub("\x1b\\[[0-9;]*m", "", screen).split("\n")
     assert [line for line in bare if len(line) > columns and sys.executable not in line] == []
 
@@ -158,7 +154,7 @@ def test_no_color_is_obeyed_on_a_terminal(ill: Patient) -> None:
 def test_under_a_c_locale_it_is_ascii(ill: Patient) -> None:
     ran = ill.run(LC_ALL="C", LANG="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     assert ran.stdout.isascii()
-    compare("doctor-ill.c-locale.txt", ill.masked(ran.stdout))
+    compare_golden("doctor-ill.c-locale.txt", ill.masked(ran.stdout))
 
 
 def test_quiet_it_prints_the_problems_one_a_line(well: Patient, ill: Patient) -> None:
@@ -166,7 +162,7 @@ def test_quiet_it_prints_the_problems_one_a_line(well: Patient, ill: Patient) ->
     assert (ran.returncode, ran.stdout) == (0, "")
     ran = ill.run("-q")
     assert ran.returncode == 9
-    compare("doctor-ill.quiet.txt", ill.masked(ran.stdout))
+    compare_golden("doctor-ill.quiet.txt", ill.masked(ran.stdout))
 
 
 def test_when_all_is_well_it_fits_one_screen(well: Patient) -> None:

@@ -1,7 +1,4 @@
-"""What each command prints, in its three forms: on a terminal, in a pipe, as JSON.
-
-`UPDATE_GOLDEN=1 pytest tests/cli/test_golden.py` writes the files anew; look at the difference.
-"""
+"""What each command prints, in its three forms: on a terminal, in a pipe, as JSON."""
 
 from __future__ import annotations
 
@@ -14,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.lock_file import LockedModel, LockFile
 from hubcli.commands.promise import Promise
+from hubcli.settings import Settings
 from tests import models
 from tests.cli.terminal import run_on_terminal
+from tests.forkserver import run_python
+from tests.golden import compare_golden
 
-GOLDEN = Path(__file__).parent / "golden"
 HANDLE = "https://tfhub.dev/google/universal-sentence-encoder/4"
 
 LIST = f"""\
@@ -67,16 +67,15 @@ CASES = {
 
 @pytest.fixture
 def filled_cache(tmp_path: Path) -> Path:
-    """A cache with a model of each state that doesn't need a second process."""
+    """A cache with a model of each state that doesn't need a second process.
+
+    Each test has one made anew: what a copy reads has another time of access, by which models are kept.
+    """
     cache = tmp_path / "cache"
     archive = tmp_path / "model.tar.gz"
     archive.write_bytes(models.archive())
     for handle in (HANDLE, "https://tfhub.dev/maker/gutted/1"):
-        subprocess.run(
-            [sys.executable, "-m", "hubcli", "fetch", handle, "--from", archive, "--cache-dir", cache],
-            check=True,
-            capture_output=True,
-        )
+        fetch(handle, Settings(cache, "--cache-dir"), FetchOptions(local=str(archive)))
     gutted = next(path for path in cache.glob("*.descriptor.txt") if "gutted" in path.read_text())
     gutted_model = cache / gutted.name.split(".")[0]
     (gutted_model / "saved_model.pb").unlink()
@@ -101,7 +100,7 @@ def command_line(name: str, cache: Path, *more: str) -> list[str]:
     """The case as a command on that cache."""
     files = {"LIST": "models.txt", "UNCLEAR": "unclear.txt", "LOCK": "models.lock"}
     words = [str(cache.parent / files[word]) if word in files else word for word in CASES[name]]
-    return [sys.executable, "-m", "hubcli", *words, *more, "--cache-dir", str(cache)]
+    return ["-m", "hubcli", *words, *more, "--cache-dir", str(cache)]
 
 
 def masked(text: str, cache: Path) -> str:
@@ -116,34 +115,17 @@ def masked(text: str, cache: Path) -> str:
     return text.replace("\x1b", "␛")
 
 
-def compare(name: str, text: str) -> None:
-    golden = GOLDEN / name
-    if os.environ.get("UPDATE_GOLDEN"):
-        golden.write_text(text)
-    assert text == golden.read_text(), f"see {golden}"
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_in_a_pipe(name: str, filled_cache: Path) -> None:
-    ran = subprocess.run(
-        command_line(name, filled_cache),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = run_python(command_line(name, filled_cache))
     shown = f"exit {ran.returncode}\n--- stdout\n{ran.stdout}--- stderr\n{ran.stderr}"
-    compare(f"{name}.pipe.txt", masked(shown, filled_cache))
+    compare_golden(f"{name}.pipe.txt", masked(shown, filled_cache))
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if "quiet" not in name])
 def test_as_json(name: str, filled_cache: Path) -> None:
-    ran = subprocess.run(
-        command_line(name, filled_cache, "--json"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    compare(f"{name}.json", masked(ran.stdout, filled_cache))
+    ran = run_python(command_line(name, filled_cache, "--json"))
+    compare_golden(f"{name}.json", masked(ran.stdout, filled_cache))
 
 
 @pytest.mark.parametrize(
@@ -163,23 +145,23 @@ def test_as_json(name: str, filled_cache: Path) -> None:
     ],
 )
 def test_on_a_terminal(name: str, columns: int, filled_cache: Path) -> None:
-    command = command_line(name, filled_cache)
+    command = [sys.executable, *command_line(name, filled_cache)]
     status, screen = run_on_terminal(command, os.environ, columns=columns)
-    compare(f"{name}.terminal-{columns}.txt", masked(f"exit {status}\n{screen}", filled_cache))
+    compare_golden(f"{name}.terminal-{columns}.txt", masked(f"exit {status}\n{screen}", filled_cache))
 
 
 @pytest.mark.parametrize("name", ["ls", "gc", "inspect"])
 def test_on_a_terminal_without_colours(name: str, filled_cache: Path) -> None:
-    command = command_line(name, filled_cache)
+    command = [sys.executable, *command_line(name, filled_cache)]
     status, screen = run_on_terminal(command, {**os.environ, "NO_COLOR": "1"}, columns=80)
-    compare(f"{name}.no-color.txt", masked(f"exit {status}\n{screen}", filled_cache))
+    compare_golden(f"{name}.no-color.txt", masked(f"exit {status}\n{screen}", filled_cache))
 
 
 @pytest.mark.parametrize("name", ["ls", "gc", "inspect", "fetch-several", "verify"])
 def test_in_ci_under_a_c_locale(name: str, filled_cache: Path) -> None:
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "CI": "true"}
     ran = subprocess.run(
-        command_line(name, filled_cache),
+        [sys.executable, *command_line(name, filled_cache)],
         env={**os.environ, **plain},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -187,7 +169,7 @@ def test_in_ci_under_a_c_locale(name: str, filled_cache: Path) -> None:
     )
     assert (ran.stdout + ran.stderr).isascii()
     shown = f"exit {ran.returncode}\n--- stdout\n{ran.stdout.decode()}--- stderr\n{ran.stderr.decode()}"
-    compare(f"{name}.c-locale.txt", masked(shown, filled_cache))
+    compare_golden(f"{name}.c-locale.txt", masked(shown, filled_cache))
 
 
 def test_no_color_is_obeyed_on_a_terminal(filled_cache: Path) -> None:

@@ -1,7 +1,4 @@
-"""`hubcli inspect` as a process: its forms, exit statuses and layouts.
-
-`UPDATE_GOLDEN=1 pytest tests/cli/test_inspect.py` writes the golden files anew; look at the difference.
-"""
+"""`hubcli inspect` as a process: its forms, exit statuses and layouts."""
 
 from __future__ import annotations
 
@@ -20,6 +17,7 @@ from hubcli.formats.crc32c import unmask_crc32c
 from tests.cli.terminal import run_on_terminal
 from tests.conftest import Run
 from tests.corpus import CORPUS, corpus_model
+from tests.golden import compare_golden
 from tests.savedmodel.protos import (
     FLOAT,
     Func,
@@ -37,20 +35,16 @@ from tests.savedmodel.protos import (
     write_model,
 )
 
-GOLDEN = Path(__file__).parent / "golden"
 MODELS = ("serving_half_plus_two", "tfx_keras_serving")
 PARTS = ("--signatures", "--functions", "--variables", "--assets", "--ops", "--tree", "--check", "--scan")
 
 
 def compare(name: str, text: str) -> None:
-    golden = GOLDEN / name
     text = text.replace(str(CORPUS), "CORPUS")
     text = re.sub(r"first [\d.]+ k?B", "first N", text)
     text = re.sub(r'("received_bytes": )\d+', r"\1N", text)
     text = re.sub(r"Read [\d.]+ k?B of", "Read N of", text)
-    if os.environ.get("UPDATE_GOLDEN"):
-        golden.write_text(text, encoding="utf-8")
-    assert text == golden.read_text(encoding="utf-8"), f"see {golden}"
+    compare_golden(name, text)
 
 
 def good_model(

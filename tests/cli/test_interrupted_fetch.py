@@ -24,7 +24,9 @@ from tests.cli.terminal import start
 from tests.conftest import Run
 from tests.server import HubServer, Reply
 
-LARGE = models.pack({**models.example_files(), "assets.extra/large": random.Random(5).randbytes(9 << 20)})
+LARGE = models.pack(
+    {**models.example_files(), "assets.extra/large": random.Random(5).randbytes(9 << 20)}, level=0
+)
 SLOW = Reply(LARGE, etag='"one"', stall_at=1 << 20)
 
 

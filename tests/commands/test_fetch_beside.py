@@ -50,7 +50,9 @@ def require_one_entry(url: str, cache: Path, settings: Settings, files: dict[str
     assert not verify(url, settings).faults
 
 
-@pytest.mark.parametrize("reply", [Reply(models.pack(SMALL)), Reply(models.pack(LARGE), etag='"one"')])
+@pytest.mark.parametrize(
+    "reply", [Reply(models.pack(SMALL)), Reply(models.pack(LARGE, level=0), etag='"one"')]
+)
 def test_sixteen_processes_download_once(
     reply: Reply, server: HubServer, zygote: Zygote, cache: Path, settings: Settings
 ) -> None:
@@ -92,7 +94,7 @@ def test_where_the_lock_is_worth_nothing_the_entry_is_whole_all_the_same(
     etag: str | None, forced: bool, server: HubServer, zygote: Zygote, cache: Path, settings: Settings
 ) -> None:
     """Work is done several times then, and that is all."""
-    url = server.serve(PATH, Reply(models.pack(LARGE), etag=etag))
+    url = server.serve(PATH, Reply(models.pack(LARGE, level=0), etag=etag))
     options = ["--force"] if forced else []
     if forced:
         fetch_at_once(1, zygote, url)

@@ -30,7 +30,7 @@ from tests.server import HubServer, Reply
 SIZE = 9 << 20
 LARGE = random.Random(3).randbytes(SIZE)
 FILES = {**models.example_files(), "assets.extra/large": LARGE}
-ARCHIVE = models.pack(FILES)
+ARCHIVE = models.pack(FILES, level=0)
 TAGGED = Reply(ARCHIVE, etag='"one"')
 PATH = "/maker/model/1"
 
@@ -173,7 +173,7 @@ def test_what_a_server_does_of_its_own_ends_in_a_whole_model(
 
 def test_the_file_that_is_there_now_is_fetched_not_a_mixture(settings: Settings, server: HubServer) -> None:
     new = {**FILES, "assets.extra/large": LARGE[::-1]}
-    url = server.serve(PATH, Reply(models.pack(new), etag='"two"', first=[TAGGED]))
+    url = server.serve(PATH, Reply(models.pack(new, level=0), etag='"two"', first=[TAGGED]))
     require_whole(fetch(url, settings), new)
 
 
@@ -287,7 +287,7 @@ def test_what_is_left_is_held_against_the_free_space_while_it_comes(
     server: HubServer, tmp_path: Path
 ) -> None:
     parts = {f"assets.extra/{number}": random.Random(number).randbytes(9 << 20) for number in range(5)}
-    url = server.serve(PATH, Reply(models.pack({**models.example_files(), **parts})))
+    url = server.serve(PATH, Reply(models.pack({**models.example_files(), **parts}, level=0)))
     with mounted(tmp_path / "disk", "size=100m") as disk:
         settings = Settings.read({}, cache_dir=disk / "cache", timeout_s=5)
         with pytest.raises(DiskFullError, match="No room for the rest of"):

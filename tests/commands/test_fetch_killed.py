@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes
 OLD = {**models.example_files(), "assets.extra/which": b"old"}
 NEW = {**OLD, "assets.extra/which": b"new"}
 LARGE = {**OLD, "assets.extra/large": random.Random(3).randbytes(9 << 20)}
-LARGE_ARCHIVE = models.pack(LARGE)
+LARGE_ARCHIVE = models.pack(LARGE, level=0)
 KILLED = -9
 EXAMPLE = "example://mul/1"
 

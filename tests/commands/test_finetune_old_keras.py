@@ -13,8 +13,9 @@ from hubcli.commands.inspect import inspect
 from hubcli.errors import UsageError
 from hubcli.formats.bundle_values import Bundle
 from hubcli.savedmodel.info import SavedModelInfo
+from tests.installed import require_installed
 
-pytest.importorskip("tf_keras", reason="tf_keras isn't installed: pip install '.[dev]'")
+require_installed("tf_keras")
 
 if TYPE_CHECKING:
     from hubcli.commands.finetune_result import FinetuneResult

@@ -334,7 +334,9 @@ def test_another_host_may_not_say_that_it_is_kaggles_model(both: Settings, other
 
 # Secrets, as a person or a log would see them ----------------------------------------------------
 
-LARGE = models.pack({**models.example_files(), "assets.extra/large": os.urandom(MIN_SEGMENTED_BYTES)})
+LARGE = models.pack(
+    {**models.example_files(), "assets.extra/large": os.urandom(MIN_SEGMENTED_BYTES)}, level=0
+)
 SMALL = models.archive()
 FAULTS = {
     "none": Reply(SMALL),

@@ -23,7 +23,7 @@ from tests.conftest import Run
 from tests.entries import live_process, lock
 from tests.server import HubServer, Reply
 
-LARGE = models.pack({**models.example_files(), "assets.extra/large": os.urandom(9 << 20)})
+LARGE = models.pack({**models.example_files(), "assets.extra/large": os.urandom(9 << 20)}, level=0)
 
 
 class Enough(Exception):

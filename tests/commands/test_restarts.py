@@ -21,7 +21,9 @@ from hubcli.settings import Settings
 from tests import archives, models
 from tests.server import HubServer, Reply
 
-ARCHIVE = models.pack({**models.example_files(), "assets.extra/large": random.Random(3).randbytes(9 << 20)})
+ARCHIVE = models.pack(
+    {**models.example_files(), "assets.extra/large": random.Random(3).randbytes(9 << 20)}, level=0
+)
 PATH = "/maker/model/1"
 RETRIES = 3
 # More than what starts the count of failures anew.

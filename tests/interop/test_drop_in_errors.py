@@ -13,10 +13,11 @@ import pytest
 
 import hubcli
 from tests import models
+from tests.installed import Late, require_installed
 from tests.server import HubServer, Reply
 
-tensorflow_hub = pytest.importorskip("tensorflow_hub", reason="tensorflow_hub isn't installed")
-layer_models = pytest.importorskip("tests.interop.layer_models", reason="TensorFlow isn't installed")
+require_installed("tensorflow", "tensorflow_hub")
+tensorflow_hub, layer_models = Late("tensorflow_hub"), Late("tests.interop.layer_models")
 pytestmark = [
     pytest.mark.tensorflow,
     pytest.mark.filterwarnings("ignore::UserWarning"),

@@ -20,10 +20,10 @@ from hubcli.commands.finetune_export import FinetuneOptions, FinetuneResult, Met
 from hubcli.settings import Settings
 from tests import models
 from tests.forkserver import Process, open_python
+from tests.installed import require_installed
 from tests.server import HubServer
 
-pytest.importorskip("tensorflow_hub", reason="tensorflow_hub isn't installed: pip install '.[dev]'")
-pytest.importorskip("tf_keras", reason="tf_keras isn't installed: pip install '.[dev]'")
+require_installed("tensorflow_hub", "tf_keras")
 
 if TYPE_CHECKING:
     from tests.interop.training_files import Trained

@@ -18,9 +18,10 @@ from tests import models
 from tests.cache.test_gc_races import ROUNDS, finish, start
 from tests.conftest import ROOT
 from tests.forkserver import run_python
+from tests.installed import require_installed
 from tests.server import HubServer
 
-pytest.importorskip("tensorflow_hub", reason="tensorflow_hub isn't installed: pip install '.[dev]'")
+require_installed("tensorflow_hub")
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 LOADS = """

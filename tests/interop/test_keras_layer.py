@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import hubcli
+from tests.installed import require_installed
 
-pytest.importorskip("tensorflow_hub", reason="tensorflow_hub isn't installed: pip install '.[dev]'")
-pytest.importorskip("tf_keras", reason="tf_keras isn't installed: pip install '.[dev]'")
+require_installed("tensorflow_hub", "tf_keras")
 pytestmark = [
     pytest.mark.tensorflow,
     pytest.mark.filterwarnings("ignore::UserWarning"),

@@ -16,9 +16,10 @@ import hubcli
 from hubcli.settings import Settings
 from tests import models
 from tests.buckets import running_bucket
+from tests.installed import require_installed
 from tests.server import HubServer, Reply
 
-pytest.importorskip("tensorflow_hub", reason="tensorflow_hub isn't installed: pip install '.[dev]'")
+require_installed("tensorflow_hub")
 pytestmark = [
     pytest.mark.tensorflow,
     pytest.mark.filterwarnings("ignore::UserWarning"),

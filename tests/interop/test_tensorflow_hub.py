@@ -14,10 +14,11 @@ from hubcli.handle import Handle, key_of
 from hubcli.settings import Mirror, Settings
 from tests import models
 from tests.forkserver import Process, open_python, run_python
+from tests.installed import require_installed
 from tests.server import HubServer, Reply
 from tests.zygote import Order, Zygote
 
-pytest.importorskip("tensorflow_hub", reason="tensorflow_hub isn't installed: pip install '.[dev]'")
+require_installed("tensorflow_hub")
 pytestmark = pytest.mark.tensorflow
 
 LOAD = """

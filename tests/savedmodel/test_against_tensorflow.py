@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,17 +16,18 @@ from hubcli.cli.inspect_document import inspection_document
 from hubcli.commands.inspect import InspectOptions, inspect
 from hubcli.settings import Settings
 from tests.corpus import KINDS, corpus_model
+from tests.installed import Late, require_installed
 from tests.savedmodel.conftest import Zoo
 from tests.savedmodel.zoo import SPECIMENS
 
-pytest.importorskip("tensorflow", reason="TensorFlow isn't installed: pip install '.[dev]'")
+require_installed("tensorflow")
 pytestmark = pytest.mark.tensorflow
 
-import tensorflow as tf  # noqa: E402
+if TYPE_CHECKING:
+    from tests.savedmodel.oracle import Oracle
+    from tests.savedmodel.structs import Json
 
-from tests.savedmodel.oracle import Oracle  # noqa: E402
-from tests.savedmodel.structs import Json, parsed_parameters  # noqa: E402
-
+tf, structs = Late("tensorflow"), Late("tests.savedmodel.structs")
 # What hubcli calls the models of the corpus.
 CORPUS_FORMATS = {"Keras": "keras2", "TF1": "tf1", "TF2": "tf2"}
 NOTHING: Json = {"kind": "value", "value": None}
@@ -61,6 +62,8 @@ def _document(model: Path, *, submodules: bool) -> Json:
 
 @cache
 def judged(model: Path) -> Oracle:
+    from tests.savedmodel.oracle import Oracle
+
     return Oracle(model)
 
 
@@ -118,7 +121,7 @@ def test_python_signatures_are_those_of_the_functions(model: Path) -> None:
     ours = {function["path"]: function["python_signature"] for function in inspected(model)["functions"]}
     for function in judged(model).root_functions:
         if function["parameters"] is not None:
-            assert parsed_parameters(ours[function["path"]]) == function["parameters"]
+            assert structs.parsed_parameters(ours[function["path"]]) == function["parameters"]
 
 
 def test_functions_of_submodules_are_what_their_paths_say(model: Path) -> None:

@@ -17,9 +17,9 @@ from hubcli.savedmodel.rewrite import RewriteOptions, rewrite
 from hubcli.savedmodel.targets import read_targets
 from hubcli.savedmodel.weights import Weights, open_weights, weights_kind
 from hubcli.tf.h5_weights import open_keras_weights
+from tests.installed import require_installed
 
-pytest.importorskip("tensorflow")
-pytest.importorskip("tensorflow_hub")
+require_installed("tensorflow", "tensorflow_hub")
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.installed import Late, require_installed
 from tests.savedmodel.conftest import Zoo
 from tests.savedmodel.zoo import SPECIMENS
 
-pytest.importorskip("tensorflow", reason="TensorFlow isn't installed: pip install '.[dev]'")
+require_installed("tensorflow")
 pytestmark = pytest.mark.tensorflow
 
-import numpy as np  # noqa: E402
+if TYPE_CHECKING:
+    from tests.savedmodel.object_graph import ObjectGraph
 
-from tests.savedmodel.object_graph import ObjectGraph  # noqa: E402
-from tests.savedmodel.oracle import Oracle  # noqa: E402
+np, judge = Late("numpy"), Late("tests.savedmodel.oracle")
 
 OBJECTS = [name for name, specimen in SPECIMENS.items() if specimen.module != "tf1"]
 
@@ -34,7 +35,7 @@ def test_every_builder_stands_in_the_table() -> None:
 
 @pytest.mark.parametrize("name", OBJECTS)
 def test_each_variable_has_the_value_under_its_key(name: str, zoo: Zoo) -> None:
-    oracle = Oracle(zoo(name))
+    oracle = judge.Oracle(zoo(name))
     if oracle.root is None or oracle.graph is None:
         pytest.skip("TensorFlow loads no objects of this one")
     for node, variable in _loaded(oracle.root, oracle.graph).items():
@@ -45,7 +46,7 @@ def test_each_variable_has_the_value_under_its_key(name: str, zoo: Zoo) -> None:
 
 @pytest.mark.parametrize("name", OBJECTS)
 def test_each_variable_has_a_key(name: str, zoo: Zoo) -> None:
-    oracle = Oracle(zoo(name))
+    oracle = judge.Oracle(zoo(name))
     assert oracle.graph is not None
     if oracle.tensors is None:
         pytest.skip("there is no checkpoint")
@@ -54,7 +55,7 @@ def test_each_variable_has_a_key(name: str, zoo: Zoo) -> None:
 
 @pytest.mark.parametrize("name", OBJECTS)
 def test_loaded_functions_are_those_of_the_files(name: str, zoo: Zoo) -> None:
-    oracle = Oracle(zoo(name))
+    oracle = judge.Oracle(zoo(name))
     assert oracle.graph is not None
     nodes = dict(oracle.graph.children(0))
     for function in oracle.root_functions:
@@ -64,7 +65,7 @@ def test_loaded_functions_are_those_of_the_files(name: str, zoo: Zoo) -> None:
 
 @pytest.mark.parametrize("name", OBJECTS)
 def test_loaded_lists_are_those_of_the_files(name: str, zoo: Zoo) -> None:
-    oracle = Oracle(zoo(name))
+    oracle = judge.Oracle(zoo(name))
     assert oracle.graph is not None
     for attribute in ("variables", "trainable_variables"):
         nodes = oracle.graph.items(attribute)

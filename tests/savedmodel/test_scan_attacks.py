@@ -12,13 +12,13 @@ import pytest
 from hubcli.savedmodel.files import ModelFiles
 from hubcli.savedmodel.info import Finding, Severity
 from hubcli.savedmodel.reader import read_model
+from tests.installed import Late, require_installed
 
-tf = pytest.importorskip("tensorflow")
-v1 = tf.compat.v1
+require_installed("tensorflow")
+tf, v1 = Late("tensorflow"), Late("tensorflow.compat.v1")
 pytestmark = pytest.mark.tensorflow
 
 SECRET = b"the marker"
-TEXT = tf.TensorSpec([], tf.string)
 
 
 def graver_findings(model: Path) -> list[Finding]:
@@ -40,13 +40,13 @@ def first_line(path: Any) -> Any:
 
 
 def directly(path: str) -> Callable[[], Any]:
-    inner = tf.function(first_line, input_signature=[TEXT])
+    inner = tf.function(first_line, input_signature=[tf.TensorSpec([], tf.string)])
     return lambda: inner(tf.constant(path))
 
 
 def two_deep(path: str) -> Callable[[], Any]:
-    inner = tf.function(first_line, input_signature=[TEXT])
-    middle = tf.function(lambda one: inner(tf.identity(one)), input_signature=[TEXT])
+    inner = tf.function(first_line, input_signature=[tf.TensorSpec([], tf.string)])
+    middle = tf.function(lambda one: inner(tf.identity(one)), input_signature=[tf.TensorSpec([], tf.string)])
     return lambda: middle(tf.constant(path))
 
 
@@ -97,7 +97,7 @@ def in_a_dataset(path: str) -> Callable[[], Any]:
 
 
 def in_a_gradient(path: str) -> Callable[[], Any]:
-    inner = tf.function(first_line, input_signature=[TEXT])
+    inner = tf.function(first_line, input_signature=[tf.TensorSpec([], tf.string)])
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def scaled(x: Any, name: Any) -> Any:

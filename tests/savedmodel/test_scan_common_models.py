@@ -11,14 +11,15 @@ import pytest
 from hubcli.savedmodel.files import ModelFiles
 from hubcli.savedmodel.info import Finding, Severity
 from hubcli.savedmodel.reader import read_model
+from tests.installed import Late, require_installed
 from tests.savedmodel.zoo import SPECIMENS
 
-tf = pytest.importorskip("tensorflow")
+require_installed("tensorflow")
+tf = Late("tensorflow")
 pytestmark = pytest.mark.tensorflow
 
 # Specimens of the zoo that are made to hold what the scan is for, or lack files.
 _FOUND = {"python_op": {"runs-python"}, "without_checkpoint": {"variables-missing"}}
-WORDS = tf.TensorSpec([None], tf.string)
 
 
 def grave_findings(model: Path) -> list[Finding]:
@@ -45,10 +46,10 @@ def _table(folder: Path) -> Any:
     return tf.lookup.StaticHashTable(initializer, -1)
 
 
-def _of_function(table: Any, call: Callable[[Any], Any], spec: Any = WORDS) -> Any:
+def _of_function(table: Any, call: Callable[[Any], Any], spec: Any = None) -> Any:
     root = tf.Module()
     root.table = table
-    root.__call__ = tf.function(call, input_signature=[spec])
+    root.__call__ = tf.function(call, input_signature=[spec or tf.TensorSpec([None], tf.string)])
     return root
 
 
