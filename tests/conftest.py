@@ -31,7 +31,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _clean_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     for name in list(os.environ):
         if name.startswith(("HUBCLI_", "TFHUB_", "KAGGLE", "NETRC")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -45,6 +47,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    # Keras writes a file there when it is imported, which may be in any test.
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path_factory.getbasetemp() / "keras"))
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     # What is tried again in this process is tried at once.
     monkeypatch.setattr(retries, "FIRST_WAIT_S", 0.001)

@@ -43,9 +43,13 @@ _LIBRARIES = ("google.protobuf.message", "google._upb._message", "rich.progress"
 _MAX_ORDER_BYTES = 1 << 22
 
 
+# What tests/conftest.py sets.
+_OF_EVERY_TEST = ("TF_CPP_MIN_LOG_LEVEL", "KERAS_HOME")
+
+
 def _start_variables(environment: Mapping[str, str], with_tensorflow: bool) -> dict[str, str]:
     """What an interpreter reads when it starts, but where it keeps bytecode, and TensorFlow's import."""
-    ignored = ("PYTHONPATH", "PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE", "TF_CPP_MIN_LOG_LEVEL")
+    ignored = ("PYTHONPATH", "PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE", *_OF_EVERY_TEST)
     starts = ("PYTHON", "TF_", "KERAS_", "XLA_", "CUDA_") if with_tensorflow else ("PYTHON",)
     return {
         name: value

@@ -12,12 +12,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from hubcli.commands.fetch import FetchOptions, FetchResult, fetch
 from hubcli.errors import HubcliError
 from hubcli.settings import Settings
 from tests.archives import read_tree
 
-__all__ = ["Attempts", "flipped", "random_flips"]
+__all__ = ["Attempts", "every_share", "flipped", "random_flips"]
+
+# A quick run takes the first fifth of each series of damages, a slow one all of it.
+every_share = pytest.mark.parametrize(
+    "share", [pytest.param(5, id="a fifth"), pytest.param(1, id="all", marks=pytest.mark.slow)]
+)
 
 _HANDLE = "https://tfhub.dev/a/b/1"
 _TAG = "CACHEDIR.TAG"

@@ -14,7 +14,7 @@ from hubcli.errors import IntegrityError
 from tests import archives
 from tests.archives import gzip_members, gzipped, read_tree, tar_of_tree
 from tests.corpus import corpus_model
-from tests.fuzz.attempts import Attempts, flipped, random_flips
+from tests.fuzz.attempts import Attempts, every_share, flipped, random_flips
 
 # 1.3 MB, of which 1 MB are constants: a fetch of it takes some 25 ms.
 LARGE = "basic_pitch_nmp"
@@ -82,72 +82,80 @@ def test_a_compressed_stream_that_was_cut_between_two_of_its_parts(large: Attemp
         assert isinstance(error, IntegrityError), count
 
 
-def test_a_compressed_stream_that_was_cut_anywhere(large: Attempts) -> None:
+@every_share
+def test_a_compressed_stream_that_was_cut_anywhere(large: Attempts, share: int) -> None:
     packed = gzipped(tar_of_tree(large.original))
     chance = random.Random(1)
     ends = [*range(1, 20), *(len(packed) - lost for lost in range(1, 20))]
-    for end in ends + [chance.randrange(len(packed)) for _ in range(200 - len(ends))]:
+    for end in ends + [chance.randrange(len(packed)) for _ in range(200 // share - len(ends))]:
         error = large.fetch(packed[:end], end)
         assert isinstance(error, IntegrityError), end
     assert large.published == 0
 
 
-def test_a_plain_tar_that_was_cut_anywhere(small: Attempts) -> None:
+@every_share
+def test_a_plain_tar_that_was_cut_anywhere(small: Attempts, share: int) -> None:
     plain = tar_of_tree(small.original)
     chance = random.Random(2)
-    for end in [chance.randrange(len(plain) - 1024) for _ in range(200)]:
+    for end in [chance.randrange(len(plain) - 1024) for _ in range(200 // share)]:
         assert isinstance(small.fetch(plain[:end], end), IntegrityError), end
 
 
-def test_flipped_bits_in_a_compressed_archive(large: Attempts) -> None:
+@every_share
+def test_flipped_bits_in_a_compressed_archive(large: Attempts, share: int) -> None:
     packed = gzipped(tar_of_tree(large.original))
-    for bit, damaged in random_flips(packed, 500, seed=3):
+    for bit, damaged in random_flips(packed, 500 // share, seed=3):
         error = large.fetch(damaged, bit)
         assert error is None or isinstance(error, IntegrityError), bit
-    assert large.refused > 480
+    assert large.refused > 480 // share
 
 
-def test_flipped_bits_in_the_head_and_the_tail_of_a_compressed_archive(small: Attempts) -> None:
+@every_share
+def test_flipped_bits_in_the_head_and_the_tail_of_a_compressed_archive(small: Attempts, share: int) -> None:
     packed = gzipped(tar_of_tree(small.original))
-    for bit in [*range(18 * 8), *range(len(packed) * 8 - 64, len(packed) * 8)]:
+    for bit in [*range(18 * 8), *range(len(packed) * 8 - 64, len(packed) * 8)][::share]:
         small.fetch(flipped(packed, bit), bit)
     # Time, flags that say nothing of the content, and the system are no part of what is checked.
     assert small.published <= 7 * 8
 
 
+@every_share
 @pytest.mark.parametrize("pack", [archives.bzipped, archives.xzipped, archives.gzipped_twice])
-def test_flipped_bits_in_other_compressions(small: Attempts, pack: archives.Pack) -> None:
-    for bit, damaged in random_flips(pack(tar_of_tree(small.original)), 150, seed=4):
+def test_flipped_bits_in_other_compressions(small: Attempts, pack: archives.Pack, share: int) -> None:
+    for bit, damaged in random_flips(pack(tar_of_tree(small.original)), 150 // share, seed=4):
         small.fetch(damaged, bit)
-    assert small.refused > 100
+    assert small.refused > 100 // share
 
 
-def test_flipped_bits_in_a_plain_tar(small: Attempts) -> None:
+@every_share
+def test_flipped_bits_in_a_plain_tar(small: Attempts, share: int) -> None:
     # Tar has checksums for headers alone: what is flipped elsewhere is published as it came.
-    for bit, damaged in random_flips(tar_of_tree(small.original), 300, seed=5):
+    for bit, damaged in random_flips(tar_of_tree(small.original), 300 // share, seed=5):
         small.fetch(damaged, bit, unchanged=False)
 
 
-def test_flipped_bits_in_the_headers_of_a_plain_tar(small: Attempts, tmp_path: Path) -> None:
+@every_share
+def test_flipped_bits_in_the_headers_of_a_plain_tar(small: Attempts, tmp_path: Path, share: int) -> None:
     plain = tar_of_tree(small.original)
     path = tmp_path / "headers.tar"
     path.write_bytes(plain)
     with tarfile.open(path) as opened:
         offsets = [member.offset for member in opened]
     chance = random.Random(6)
-    for bit in [(chance.choice(offsets) * 8 + chance.randrange(512 * 8)) for _ in range(300)]:
+    for bit in [(chance.choice(offsets) * 8 + chance.randrange(512 * 8)) for _ in range(300 // share)]:
         small.fetch(flipped(plain, bit), bit)
     assert small.published < 15  # Blanks and NULs around the checksum itself mean the same.
 
 
-def test_flipped_bits_in_extension_headers_of_a_plain_tar(small: Attempts) -> None:
+@every_share
+def test_flipped_bits_in_extension_headers_of_a_plain_tar(small: Attempts, share: int) -> None:
     # Their content has no checksum: names may change, rules must hold.
     names = {f"{'f' * 60}/{'g' * 60}/{path}": content for path, content in small.original.items()}
     members = [archives.pax_named_file(name, content[:100]) for name, content in names.items()]
     plain = archives.tar(
         *members, *(archives.file(path, content) for path, content in small.original.items())
     )
-    for bit in range(512 * 8, 512 * 8 + 150 * 8, 5):
+    for bit in range(512 * 8, 512 * 8 + 150 * 8, 5 * share):
         small.fetch(flipped(plain, bit), bit, unchanged=False)
 
 

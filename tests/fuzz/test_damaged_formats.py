@@ -18,7 +18,7 @@ from hubcli.formats.wire import scan
 from hubcli.savedmodel.structure import check_structure
 from tests.corpus import corpus_file
 from tests.formats.tables import PLAIN, SNAPPY, snappy_literal, table
-from tests.fuzz.attempts import flipped, random_flips
+from tests.fuzz.attempts import every_share, flipped, random_flips
 
 FLIPS = 2000
 LONGEST_S = 2.0
@@ -77,9 +77,10 @@ def test_flipped_bits(read: Callable[[bytes], object], file: tuple[str, str]) ->
             read(damaged)
 
 
+@every_share
 @pytest.mark.parametrize("model", ["basic_pitch_nmp", "tfx_keras_serving"])
-def test_flipped_bits_under_a_checksum_that_is_good(model: str) -> None:
-    for bit, damaged in random_flips(_data_block(model), FLIPS, seed=12):
+def test_flipped_bits_under_a_checksum_that_is_good(model: str, share: int) -> None:
+    for bit, damaged in random_flips(_data_block(model), FLIPS // share, seed=12):
         with _in_time(bit):
             BundleIndex.read(table([damaged], kind=PLAIN)).shard_sizes_bytes()
 

@@ -22,7 +22,7 @@ from hubcli.errors import BrokenModelError
 from hubcli.savedmodel.files import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from tests.corpus import corpus_model
-from tests.fuzz.attempts import flipped, random_flips
+from tests.fuzz.attempts import every_share, flipped, random_flips
 from tests.fuzz.call_floods import CALL_FLOODS
 from tests.fuzz.floods import FLOODS, files_of
 
@@ -58,11 +58,12 @@ def shown(model: Path) -> bool:
     return True
 
 
+@every_share
 @pytest.mark.parametrize("name", FLIPPED)
-def test_flipped_bits_are_refused_or_read(copied: Callable[[str], Path], name: str) -> None:
+def test_flipped_bits_are_refused_or_read(copied: Callable[[str], Path], name: str, share: int) -> None:
     model = copied(name)
     main = model / "saved_model.pb"
-    for bit, damaged in random_flips(main.read_bytes(), FLIPPED[name], 1):
+    for bit, damaged in random_flips(main.read_bytes(), FLIPPED[name] // share, 1):
         main.write_bytes(damaged)
         try:
             shown(model)
@@ -201,8 +202,25 @@ _TOO_COSTLY: set[str] = set()
 _EVERY_FLOOD = {**FLOODS, **CALL_FLOODS}
 
 
+# A kind each: the others take most of two minutes.
+_QUICK_FLOODS = {
+    "arguments nested 10,000 deep",
+    "captures",
+    "extents",
+    "functions",
+    "gradients",
+    "long paths",
+    "meta graphs",
+    "objects with a child each",
+    "text nested 10,000 deep",
+    "variables in no list",
+}
+
+
 def _floods() -> list[Any]:
-    return [pytest.param(name) for name in _EVERY_FLOOD]
+    return [
+        pytest.param(name, marks=() if name in _QUICK_FLOODS else pytest.mark.slow) for name in _EVERY_FLOOD
+    ]
 
 
 @pytest.mark.parametrize("name", _floods())

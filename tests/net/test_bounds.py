@@ -46,6 +46,7 @@ def endless(*pieces: bytes, pause_s: float = 0.0) -> Callable[[socket.socket, by
             answer.sent = sent  # type: ignore[attr-defined]
             time.sleep(pause_s)
 
+    answer.sent = 0  # type: ignore[attr-defined]
     return answer
 
 
