@@ -112,6 +112,7 @@ def test_many_files_of_zeros_beyond_the_limit_stop_early_in_bounded_memory(tmp_p
     _require_stopped(_fetch_in_child(bomb, limit=16 * MEBIBYTE))
 
 
+@pytest.mark.slow
 def test_gzip_within_gzip_beyond_the_limit_stops_early_in_bounded_memory(tmp_path: Path) -> None:
     inner = _write_gzip(tmp_path / "inner", _zeros(1024))
     bomb = _write_gzip(tmp_path / "bomb.tar.gz", iter([inner.read_bytes()]))

@@ -15,6 +15,7 @@ from tests.conftest import ROOT
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
 
 
+@pytest.mark.slow
 def test_a_hundred_moments(cache: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.cache.interrupted_gc", str(cache), "100"],

@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 from tests.entries import hubcli_entry
 
 pytestmark = pytest.mark.slow
-ROUNDS = 100
+ROUNDS = 50
 
 
 def start(names: list[str], cache: Path) -> list[subprocess.Popen[str]]:

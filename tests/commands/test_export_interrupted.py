@@ -49,9 +49,32 @@ def require_all_or_nothing(found: list[dict[str, Any]], number: str, *, old: boo
     assert {one["state"] for one in found} == {"as before" if old else "absent", "new"}
 
 
-@pytest.mark.parametrize("old", [False, True], ids=["nothing there", "something replaced"])
-@pytest.mark.parametrize("place", ["model", "model.tar.gz"])
-@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGKILL"])
+NOTHING, OLD = False, True
+
+
+# SIGTERM is made the same interrupt as SIGINT, and what an archive replaces is moved away as a directory is.
+@pytest.mark.parametrize(
+    ("number", "place", "old"),
+    [
+        ("SIGINT", "model", NOTHING),
+        ("SIGINT", "model.tar.gz", OLD),
+        ("SIGTERM", "model", OLD),
+        ("SIGKILL", "model", OLD),
+        ("SIGKILL", "model.tar.gz", NOTHING),
+        *(
+            pytest.param(*case, marks=pytest.mark.soak)
+            for case in [
+                ("SIGINT", "model", OLD),
+                ("SIGINT", "model.tar.gz", NOTHING),
+                ("SIGTERM", "model", NOTHING),
+                ("SIGTERM", "model.tar.gz", NOTHING),
+                ("SIGTERM", "model.tar.gz", OLD),
+                ("SIGKILL", "model", NOTHING),
+                ("SIGKILL", "model.tar.gz", OLD),
+            ]
+        ),
+    ],
+)
 def test_every_line(number: str, place: str, old: bool, tmp_path: Path, cache: Path) -> None:
     model = models.write_tree(tmp_path / "model", models.example_files())
     room = tmp_path / "room"
@@ -63,7 +86,14 @@ def test_every_line(number: str, place: str, old: bool, tmp_path: Path, cache: P
     require_all_or_nothing(found, number, old=old)
 
 
-@pytest.mark.parametrize(("number", "old"), [("SIGINT", False), ("SIGKILL", False), ("SIGKILL", True)])
+@pytest.mark.parametrize(
+    ("number", "old"),
+    [
+        ("SIGINT", NOTHING),
+        pytest.param("SIGKILL", NOTHING, marks=pytest.mark.soak),
+        ("SIGKILL", OLD),
+    ],
+)
 def test_every_line_of_a_fine_tuned_export(number: str, old: bool, tmp_path: Path, cache: Path) -> None:
     model = models.write_tree(tmp_path / "model", models.example_files())
     weights = models.write_safetensors(tmp_path / "tuned.safetensors", v=[3.0])

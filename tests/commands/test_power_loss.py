@@ -187,7 +187,8 @@ def test_a_model_that_is_replaced_is_the_old_or_the_new_one(scene: Scene, all_of
     assert violations(lambda place: require_whole_or_absent(scene, place, OLD, NEW), found) == []
 
 
-@pytest.mark.parametrize("force", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["new", "--force"])
+@pytest.mark.slow
+@pytest.mark.parametrize("force", [False, True], ids=["new", "--force"])
 def test_without_syncs_zeros_would_be_served(scene: Scene, force: bool) -> None:
     if force:
         scene.fetched("old")
@@ -376,15 +377,19 @@ def resumed(scene: Scene, url: str, files: dict[str, bytes]) -> Callable[[Path],
 
 
 @pytest.mark.parametrize(
-    "no_sync", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["sync", "--no-sync"]
+    ("no_sync", "all_of_them"),
+    [
+        pytest.param(False, False, id="sync-some"),
+        pytest.param(False, True, id="sync-all", marks=pytest.mark.slow),
+        pytest.param(True, True, id="--no-sync", marks=pytest.mark.slow),
+    ],
 )
-@how_many
 def test_a_resumed_download_has_no_byte_that_was_never_on_the_disk(
     scene: Scene, server: HubServer, no_sync: bool, all_of_them: bool
 ) -> None:
     url, files = interrupted(scene, server)
     command = ("fetch", url, "--retries", "0", "--connections", "1")
-    found = scene.after(*command, all_of_them=all_of_them or no_sync, no_sync=no_sync, sample=8)
+    found = scene.after(*command, all_of_them=all_of_them, no_sync=no_sync, sample=8)
     wrong = violations(resumed(scene, url, files), found)
     assert any("zeros in a resumed download" in one for one in wrong) == no_sync
     assert len(wrong) == 0 or no_sync

@@ -287,6 +287,7 @@ def test_a_body_slower_than_the_minimum_rate_ends(head: bytes, short_window: Non
     assert (caught.value.code, int(caught.value.exit_status)) == ("too-slow", 5)
 
 
+@pytest.mark.slow
 def test_zero_turns_the_minimum_rate_off(short_window: None) -> None:
     body = b"x" * 40
 
