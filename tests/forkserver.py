@@ -280,8 +280,10 @@ def _set_up(order: dict[str, Any], streams: list[int]) -> None:
     time.tzset()
     os.chdir(order["directory"])
     _follow_coverage()
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stdout = open(1, "w", 1 if os.isatty(1) else -1, "utf-8", closefd=False)  # noqa: SIM115
+    # By the locale, bytes that are no text are an error or are kept.
+    unclear = sys.stdin.errors
+    sys.stdin = open(0, encoding="utf-8", errors=unclear, closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", 1 if os.isatty(1) else -1, "utf-8", unclear, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
     for name in ("stdin", "stdout", "stderr"):
         setattr(sys, f"__{name}__", getattr(sys, name))
