@@ -382,8 +382,10 @@ def _set_up(order: dict[str, Any], streams: list[int]) -> None:
     folders = order["environment"].get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:0] = [folder for folder in folders if folder and folder not in sys.path]
     _follow_coverage()
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stdout = open(1, "w", 1 if os.isatty(1) else -1, "utf-8", closefd=False)  # noqa: SIM115
+    # By the locale, bytes that are no text are an error or are kept.
+    unclear = sys.stdin.errors
+    sys.stdin = open(0, encoding="utf-8", errors=unclear, closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", 1 if os.isatty(1) else -1, "utf-8", unclear, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
     for name in ("stdin", "stdout", "stderr"):
         setattr(sys, f"__{name}__", getattr(sys, name))

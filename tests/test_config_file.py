@@ -408,7 +408,7 @@ def test_every_command_reads_it(
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
     monkeypatch.chdir(tmp_path)
     config.write_text(f'cache-dir = "{cache}"\noffline = true\n')
-    for line, ran in zip(COMMANDS, run_many([[*words, "--json"] for words in COMMANDS])[0], strict=True):
+    for line, ran in zip(COMMANDS, run_many([[*words, "--json"] for words in COMMANDS]), strict=True):
         document = json.loads(ran.stdout)
         assert ran.status == 0, (line, ran.stderr)
         if line[0] in ("fetch", "inspect"):
@@ -416,7 +416,7 @@ def test_every_command_reads_it(
             assert path.startswith(f"{cache}/")
         assert document.get("cache_dir", str(cache)) == str(cache)
     config.write_text("jobs = 99\n")
-    for line, ran in zip(COMMANDS, run_many(COMMANDS)[0], strict=True):
+    for line, ran in zip(COMMANDS, run_many(COMMANDS), strict=True):
         expected = (9, "") if line[0] == "doctor" else (2, f"Error: {config}, line 1: jobs is 99")
         assert (ran.status, ran.stderr[: len(expected[1])]) == expected
 
@@ -468,7 +468,7 @@ def test_mirrors_of_the_file_are_asked(config: Path, server: HubServer, hubcli: 
 
 def test_a_root_that_tensorflow_hub_does_not_know_is_told(config: Path, cache: Path) -> None:
     config.write_text(f'cache-dir = "{cache}"\n')
-    (ran,) = run_many([["fetch", "example://mul/1"]])[0]
+    (ran,) = run_many([["fetch", "example://mul/1"]])
 
     assert f"export TFHUB_CACHE_DIR={cache}\n" in ran.stderr
 

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tests.forkserver import run_python
+
 _PROGRAM = """
 import contextlib, io, json, os, sys
 runs = []
@@ -29,11 +31,28 @@ class Ran(NamedTuple):
     stderr: str
 
 
-def run_many(lines: Sequence[Sequence[str]], *, columns: str = "80") -> tuple[list[Ran], set[str]]:
-    """What came of each command line, in order, and the modules that all of them loaded."""
-    asked = json.dumps([(columns, list(line)) for line in lines])
-    told = subprocess.run(
-        [sys.executable, "-c", _PROGRAM], input=asked, capture_output=True, text=True, check=True
+def run_many(lines: Sequence[Sequence[str]], *, columns: str = "80") -> list[Ran]:
+    """What came of each command line, in order."""
+    return _runs(run_python(["-c", _PROGRAM], given=_asked(lines, columns), check=True))[0]
+
+
+def run_many_anew(lines: Sequence[Sequence[str]]) -> tuple[list[Ran], set[str]]:
+    """What came of each in an interpreter that has just started, and the modules that all of them loaded."""
+    return _runs(
+        subprocess.run(
+            [sys.executable, "-c", _PROGRAM],
+            input=_asked(lines, "80"),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
     )
+
+
+def _asked(lines: Sequence[Sequence[str]], columns: str) -> str:
+    return json.dumps([(columns, list(line)) for line in lines])
+
+
+def _runs(told: subprocess.CompletedProcess[str]) -> tuple[list[Ran], set[str]]:
     runs, modules = json.loads(told.stdout)
     return [Ran(*one) for one in runs], set(modules)

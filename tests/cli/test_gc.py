@@ -8,7 +8,6 @@ import pty
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,8 @@ import pytest
 
 from tests.cli.many import run_many
 from tests.cli.terminal import start
-from tests.entries import dead_pid, gut, hubcli_entry, key_of, lock, snapshot
+from tests.entries import dead_pid, gut, hubcli_entry, key_of, lock, snapshot, tensorflow_hub_entry
+from tests.forkserver import start_python
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 OLD = "https://tfhub.dev/google/old/1"
@@ -120,17 +120,21 @@ def test_what_cannot_be_understood_is_a_usage_error(arguments: list[str], hubcli
 # --- On a terminal
 
 
+_ON_ITS_TERMINAL = """
+import fcntl, os, runpy, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # So that Ctrl-C reaches it.
+runpy.run_module("hubcli", run_name="__main__", alter_sys=True)
+"""
+
+
 def answer(cache: Path, reply: bytes, *arguments: str) -> tuple[int, str]:
     """Exit status and screen of `hubcli ARGUMENTS…`, with that reply typed once it asks."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hubcli", *arguments],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
+    process = start_python(
+        ["-c", _ON_ITS_TERMINAL, *arguments],
+        (theirs, theirs, theirs),
         env={**os.environ, "HUBCLI_CACHE_DIR": str(cache)},
-        start_new_session=True,
-        preexec_fn=_own_terminal,
     )
     os.close(theirs)
     seen = b""
@@ -149,21 +153,12 @@ def answer(cache: Path, reply: bytes, *arguments: str) -> tuple[int, str]:
     return process.wait(60), screen.replace("\r\n", "\n")
 
 
-def _own_terminal() -> None:
-    import fcntl
-    import termios
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # So that Ctrl-C reaches it.
-
-
 def test_a_bare_number_lists_no_cache_for_removal(filled: Path) -> None:
     """`--older-than 2` was two seconds, `--max-size 20` twenty bytes."""
     options = ("--older-than", "--max-size", "--min-free", "--grace", "--keep-partial")
     lines = [["gc", f"{option}={text}", "--yes"] for option in options for text in ("2", "20.0", "1e3")]
     before = sorted(path.name for path in filled.iterdir())
-    for line, ran in zip(
-        lines, run_many([[*one, "--cache-dir", str(filled)] for one in lines])[0], strict=True
-    ):
+    for line, ran in zip(lines, run_many([[*one, "--cache-dir", str(filled)] for one in lines]), strict=True):
         option, _, text = line[1].partition("=")
         assert ran.status == 2
         assert ran.stderr.startswith(f"Error: {option}: '{text}' has no unit\nHint: Write ")
@@ -174,7 +169,7 @@ def test_a_bare_number_lists_no_cache_for_removal(filled: Path) -> None:
 
 def test_a_rule_of_0_needs_no_unit(filled: Path) -> None:
     lines = [["gc", option, "0", "--dry-run"] for option in ("--older-than", "--max-size", "--min-free")]
-    ran = run_many([[*line, "--grace", "0", "--cache-dir", str(filled)] for line in lines])[0]
+    ran = run_many([[*line, "--grace", "0", "--cache-dir", str(filled)] for line in lines])
     assert [one.status for one in ran] == [0, 9, 0]  # What is pinned stays, and is more than 0 bytes.
 
 
@@ -216,7 +211,7 @@ def test_leftovers_alone_are_not_asked_for(filled: Path) -> None:
 
 def test_an_interrupt_tells_what_had_gone(cache: Path) -> None:
     for number in range(400):
-        hubcli_entry(cache, f"https://tfhub.dev/google/model-{number}/1")
+        tensorflow_hub_entry(cache, f"https://tfhub.dev/google/model-{number}/1")
     process = start(cache, "gc", "--max-size", "0", "-y", "--json")
     while sum(1 for path in cache.glob("*.descriptor.txt")) > 380 and process.poll() is None:
         pass

@@ -33,13 +33,13 @@ RUNNABLE = [
 
 @pytest.mark.parametrize("columns", ["80", "120"])
 def test_help_fits_the_terminal(columns: str) -> None:
-    for ran in run_many([["--help"], *([command, "--help"] for command in COMMANDS)], columns=columns)[0]:
+    for ran in run_many([["--help"], *([command, "--help"] for command in COMMANDS)], columns=columns):
         assert ran.status == 0
         assert max(map(len, ran.stdout.splitlines())) <= int(columns)
 
 
 def test_each_help_ends_with_examples_to_copy() -> None:
-    runs, _ = run_many([[command, "--help"] for command in COMMANDS])
+    runs = run_many([[command, "--help"] for command in COMMANDS])
     for command, ran in zip(COMMANDS, runs, strict=True):
         title, *lines = [line.strip() for line in ran.stdout.rsplit("╯", 1)[1].strip().splitlines()]
         assert title == "Examples:"
@@ -89,7 +89,7 @@ def test_the_examples_run_as_they_are_written(
     # What removes comes last, and isn't asked for.
     lines.sort(key=lambda line: line[0] in ("rm", "gc"))
     for line, ran in zip(
-        lines, run_many([[*line, "-y"] if line[0] == "rm" else line for line in lines])[0], strict=True
+        lines, run_many([[*line, "-y"] if line[0] == "rm" else line for line in lines]), strict=True
     ):
         # A pattern that fits nothing in this cache is no such model: 4. What --scan finds is 9.
         allowed = (0, 4) if any("*" in word for word in line) else (0, 9) if "--scan" in line else (0,)
@@ -176,8 +176,8 @@ NEAR = {
 
 def test_a_near_miss_is_named_in_text_and_in_json() -> None:
     lines = [line.split() for line in NEAR]
-    plain, _ = run_many(lines)
-    as_json, _ = run_many([[*line, "--json"] for line in lines])
+    plain = run_many(lines)
+    as_json = run_many([[*line, "--json"] for line in lines])
     for meant, told, document in zip(NEAR.values(), plain, as_json, strict=True):
         assert told.status == document.status == 2
         assert f"Did you mean '{meant}'?\n" in told.stderr
@@ -193,13 +193,13 @@ def test_an_option_in_the_wrong_place_is_told_where_it_stands() -> None:
         "fetch --scan x": "hubcli inspect --scan",
         "ls --install-completion": "hubcli --install-completion",
     }
-    for place, ran in zip(places.values(), run_many([line.split() for line in places])[0], strict=True):
+    for place, ran in zip(places.values(), run_many([line.split() for line in places]), strict=True):
         assert ran.status == 2
         assert f"{place}. See: hubcli " in ran.stderr
 
 
 def test_what_is_near_to_nothing_gets_no_suggestion() -> None:
     lines = ["xyzzy", "ls --xyzzy", "ls --sort xyzzy", "export a b --format q", "ls --filter state=xyzzy"]
-    for ran in run_many([line.split() for line in lines])[0]:
+    for ran in run_many([line.split() for line in lines]):
         assert ran.status == 2
         assert "Did you mean" not in ran.stderr

@@ -28,9 +28,9 @@ def filled(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_path_of_a_model_stands_alone(filled: Path) -> None:
     spellings = [ELMO, f"{ELMO}/", "http://tfhub.dev/google/elmo/3", key_of(ELMO), str(filled / key_of(ELMO))]
-    for ran in run_many([["ls", "--path", one] for one in (*spellings, "*elmo*")])[0]:
+    for ran in run_many([["ls", "--path", one] for one in (*spellings, "*elmo*")]):
         assert (ran.status, ran.stdout, ran.stderr) == (0, f"{filled / key_of(ELMO)}\n", "")
-    plain, quiet = run_many([["ls", "--path", NNLM, ELMO], ["ls", "--path", "-q", NNLM, ELMO]])[0]
+    plain, quiet = run_many([["ls", "--path", NNLM, ELMO], ["ls", "--path", "-q", NNLM, ELMO]])
     assert plain.stdout == quiet.stdout == f"{filled / key_of(NNLM)}\n{filled / key_of(ELMO)}\n"
 
 
@@ -53,16 +53,16 @@ def test_what_is_not_cached_is_4_and_prints_nothing(filled: Path, tmp_path: Path
         str(tmp_path / "model"),
         "/nowhere/model.tar.gz",
     ]
-    for target, ran in zip(absent, run_many([["ls", "--path", one] for one in absent])[0], strict=True):
+    for target, ran in zip(absent, run_many([["ls", "--path", one] for one in absent]), strict=True):
         assert (ran.status, ran.stdout) == (4, ""), target
         assert ran.stderr.startswith("Error: ")
         assert "Hint: " in ran.stderr
-    assert run_many([["ls", "--path", "google/elmo/3"]])[0][0].status == 3
+    assert run_many([["ls", "--path", "google/elmo/3"]])[0].status == 3
 
 
 def test_of_several_all_are_told_and_the_first_failure_decides(filled: Path) -> None:
     line = ["ls", "--path", "https://tfhub.dev/google/absent/1", ELMO, "--json"]
-    ran = run_many([line, line[:-1]])[0]
+    ran = run_many([line, line[:-1]])
     document = json.loads(ran[0].stdout)
     assert document["paths"] == [str(filled / key_of(ELMO))]
     assert document["error"]["code"] == "not-found"
@@ -71,7 +71,7 @@ def test_of_several_all_are_told_and_the_first_failure_decides(filled: Path) -> 
 
 
 def test_without_a_handle_it_is_the_directory_of_the_cache(filled: Path, tmp_path: Path) -> None:
-    ran = run_many([["ls", "--path"], ["ls", "--path", "--json"], ["ls", "--path", "--cache-dir", "/new"]])[0]
+    ran = run_many([["ls", "--path"], ["ls", "--path", "--json"], ["ls", "--path", "--cache-dir", "/new"]])
     assert ran[0].stdout == f"{filled}\n"
     assert json.loads(ran[1].stdout) == {"schema": 1, "cache_dir": str(filled), "paths": []}
     assert ran[2].stdout == "/new\n"
@@ -88,7 +88,7 @@ def test_the_total_size_stands_alone(filled: Path) -> None:
         ["ls", "--json"],
         ["ls", "--json", "*elmo*"],
     ]
-    person, script, document, elmo, nothing, large, everything, of_elmo = run_many(lines)[0]
+    person, script, document, elmo, nothing, large, everything, of_elmo = run_many(lines)
     total, size = json.loads(everything.stdout)["bytes"], json.loads(of_elmo.stdout)["bytes"]
     assert script.stdout == f"{total}\n"
     assert person.stdout in ("1.3 MB\n", "1.4 MB\n")
@@ -100,7 +100,7 @@ def test_the_total_size_stands_alone(filled: Path) -> None:
 
 def test_what_path_has_no_use_for_is_refused(filled: Path) -> None:
     for more in (["--size"], ["--filter", "size>1GB"], ["--limit", "1"]):
-        (ran,) = run_many([["ls", "--path", ELMO, *more]])[0]
+        (ran,) = run_many([["ls", "--path", ELMO, *more]])
         assert ran.status == 2
         assert f"--path and {more[0]} contradict each other" in ran.stderr
 
@@ -113,8 +113,8 @@ def test_a_pattern_that_fits_nothing_is_told_what_fits_perhaps(filled: Path) -> 
         "https://tfhub.dev/google/other/1": "",
         "./elmo": "",
     }
-    listed, _ = run_many([["ls", one] for one in meant])
-    collected, _ = run_many([["gc", one, "--dry-run"] for one in meant])
+    listed = run_many([["ls", one] for one in meant])
+    collected = run_many([["gc", one, "--dry-run"] for one in meant])
     for pattern, question, ls, gc in zip(meant, meant.values(), listed, collected, strict=True):
         tail = f". {question}\n" if question else "\n"
         assert ls.stderr.splitlines()[0] + "\n" == f"Note: Nothing in the cache fits: {filled}{tail}"

@@ -29,7 +29,7 @@ def _bare(text: str) -> str:
 def test_help_fits_and_tells_every_option_in_full(columns: int) -> None:
     line = read_command_line(app_of())
     asked = [["--help"], *([command, "--help"] for command in COMMANDS), ["help", "ls"]]
-    for words, ran in zip(asked, run_many(asked, columns=str(columns))[0], strict=True):
+    for words, ran in zip(asked, run_many(asked, columns=str(columns)), strict=True):
         assert ran.status == 0
         assert max(map(len, ran.stdout.splitlines())) <= columns
         told = _bare(ran.stdout)
@@ -45,7 +45,7 @@ def test_help_fits_and_tells_every_option_in_full(columns: int) -> None:
 
 
 def test_no_arguments_and_a_typing_error_are_told_there_too() -> None:
-    bare, unknown, wrong = run_many([[], ["lss", "--help"], ["ls", "--limt", "3"]], columns="40")[0]
+    bare, unknown, wrong = run_many([[], ["lss", "--help"], ["ls", "--limt", "3"]], columns="40")
     assert (bare.status, "Usage: hubcli" in bare.stdout) == (2, True)
     assert (unknown.status, "Did you mean 'ls'?" in unknown.stderr) == (2, True)
     assert (wrong.status, "Did you mean '--limit'?" in wrong.stderr) == (2, True)

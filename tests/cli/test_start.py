@@ -9,7 +9,7 @@ import pytest
 
 from hubcli import __version__
 from hubcli.cli.app import COMMANDS
-from tests.cli.many import run_many
+from tests.cli.many import run_many_anew
 
 HEAVY = {
     *("tensorflow", "keras", "tf_keras", "tensorflow_hub", "numpy", "h5py", "safetensors"),
@@ -43,7 +43,7 @@ def test_a_run_loads_no_other_command() -> None:
 
 def test_no_help_needs_protobuf_httpx_or_tensorflow() -> None:
     lines = [["--help"], *([command, "--help"] for command in COMMANDS)]
-    runs, loaded = run_many(lines)
+    runs, loaded = run_many_anew(lines)
     for line, ran in zip(lines, runs, strict=True):
         assert ran.status == 0
         assert f"Usage: hubcli {' '.join(line[:-1])}".rstrip() in ran.stdout
@@ -52,7 +52,7 @@ def test_no_help_needs_protobuf_httpx_or_tensorflow() -> None:
 
 
 def test_neither_a_usage_error_nor_a_script_needs_rich() -> None:
-    runs, loaded = run_many([["instpect"], ["ls", "--sise"], ["--show-completion", "bash"]])
+    runs, loaded = run_many_anew([["instpect"], ["ls", "--sise"], ["--show-completion", "bash"]])
     assert [ran.status for ran in runs] == [2, 2, 0]
     assert not loaded & {*HEAVY, "rich"}
 

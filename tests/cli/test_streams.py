@@ -181,7 +181,7 @@ def test_a_terminal_that_is_closed_ends_all_and_nothing_is_left(
 def test_an_interrupted_run_tells_what_it_had_fetched(server: HubServer, cache: Path) -> None:
     packed = models.archive()
     url = server.serve("/m/1", Reply(packed, stall_at=100))
-    process = start(cache, "fetch", "--json", "example://mul/1", url)
+    process = start(cache, "fetch", "--json", "--jobs", "1", "example://mul/1", url)
     assert server.stalled.wait(30)
     process.send_signal(signal.SIGTERM)
     document = json.loads(process.communicate(timeout=30)[0])
