@@ -68,7 +68,9 @@ def trained(model: Path, out: Path, script: Path, method: Method) -> FinetuneRes
     return finetune_export(str(model), out / "tuned", options=options)
 
 
-@pytest.mark.parametrize("release", NAMES)
+@pytest.mark.parametrize(
+    "release", [pytest.param(name, marks=() if name == "2.8" else pytest.mark.slow) for name in NAMES]
+)
 def test_a_training_of_a_keras_2_model_is_saved_again(
     release: str, models: Models, script: Path, out: Path
 ) -> None:

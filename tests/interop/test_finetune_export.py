@@ -262,7 +262,9 @@ def test_training_changes_every_variable_of_the_models(
     require_trained(before, trainings(model, loop).witness)
 
 
-@pytest.mark.parametrize(("model", "method"), [("text", "resave"), ("image", "rewrite")])
+@pytest.mark.parametrize(
+    ("model", "method"), [("text", "resave"), pytest.param("image", "rewrite", marks=pytest.mark.slow)]
+)
 def test_a_handle_is_fetched_trained_and_exported_by_one_command(
     model: str, method: str, host: Host, tmp_path: Path, cache: Path
 ) -> None:
@@ -276,7 +278,10 @@ def test_a_handle_is_fetched_trained_and_exported_by_one_command(
 
 @pytest.mark.parametrize(
     ("model", "method", "kind"),
-    [("image", "resave", "model and optimizer"), ("text", "rewrite", "keras 2 weights")],
+    [
+        pytest.param("image", "resave", "model and optimizer", marks=pytest.mark.slow),
+        ("text", "rewrite", "keras 2 weights"),
+    ],
 )
 def test_a_handle_is_fetched_and_exported_with_the_values_of_a_file(
     model: str, method: str, kind: str, host: Host, trainings: Trainings, tmp_path: Path, cache: Path
@@ -303,6 +308,7 @@ def test_an_export_is_the_object_that_was_trained(
     assert "signature serving_default" in export.result.made.compared
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "method"), [("text", Method.RESAVE), ("image", Method.REWRITE)])
 def test_a_training_may_keep_checkpoints_of_the_object_and_around_it(
     model: str, method: Method, host: Host, tmp_path: Path

@@ -177,7 +177,13 @@ def test_by_a_signature_outputs_and_weights_are_equal(name: str, sides: Sides) -
     require_equal_and_frozen(ours, theirs)
 
 
-@pytest.mark.parametrize("name", TRAINED)
+# A kind each of layer, loss and structure; the other models repeat them.
+QUICK = ("text", "regularizers", "nests")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in TRAINED]
+)
 def test_losses_and_gradients_are_equal_and_so_are_the_weights_after_ten_steps(
     name: str, sides: Sides
 ) -> None:

@@ -12,7 +12,7 @@ from tests.savedmodel.conftest import Zoo
 from tests.savedmodel.zoo import SPECIMENS
 
 require_installed("tensorflow")
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 if TYPE_CHECKING:
     from tests.savedmodel.object_graph import ObjectGraph

@@ -101,6 +101,7 @@ def test_training_mode_drops_out_and_moves_the_statistics(
     assert (moving.numpy() != before).all()
 
 
+@pytest.mark.slow
 @BOTH
 def test_the_export_trains_in_the_layer_of_tensorflow_hub(
     generation: KerasGeneration, tmp_path: Path

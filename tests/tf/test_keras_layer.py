@@ -326,6 +326,7 @@ class TestRefusals:
             hubcli.KerasLayer(odd)
 
 
+@pytest.mark.slow
 def test_another_keras_is_refused_and_models_are_loaded_all_the_same(cache: Path, tmp_path: Path) -> None:
     """The backend needn't even be installed; in Keras's own settings it is found when Keras is imported."""
     (tmp_path / "keras.json").write_text('{"backend": "jax"}')

@@ -133,6 +133,7 @@ def test_a_model_that_writes_files_is_not_called_unasked(
     assert list(tmp_path.iterdir()) == [place]
 
 
+@pytest.mark.slow
 def test_a_call_that_never_ends_is_left_behind(tmp_path: Path) -> None:
     """In a process of its own: the call goes on for as long as that does."""
     tf = import_tensorflow()

@@ -322,6 +322,7 @@ def test_the_import_of_tensorflow_is_silent_and_prints_of_ones_own_are_not() -> 
     assert (out, err) == ("", "mine\nmine too\n")
 
 
+@pytest.mark.slow
 def test_keras_stands_on_tensorflow_whatever_its_settings_say() -> None:
     program = (
         "from hubcli.tf.importing import *; import os;"
