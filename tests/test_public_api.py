@@ -99,6 +99,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert {name for name in loaded if name.startswith("hubcli")} == {"hubcli"}
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_the_layer_alone_brings_keras() -> None:
     assert not _loaded_by("import hubcli; hubcli.load; hubcli.resolve") & {

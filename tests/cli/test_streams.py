@@ -40,7 +40,15 @@ def test_a_stream_that_is_closed_or_full_is_no_fault(redirection: str, status: i
         assert b"fault" not in ran.stderr
 
 
-@pytest.mark.parametrize("command", ["--help", "-h", "gc --help", "help", "help gc", ""])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "--help",
+        "help gc",
+        "",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("-h", "gc --help", "help")),
+    ],
+)
 @pytest.mark.parametrize(("redirection", "status"), [(">&-", 120), (">/dev/full", 8), ("| true", 120)])
 def test_help_ends_as_any_output_where_it_cannot_be_written(
     command: str, redirection: str, status: int, cache: Path

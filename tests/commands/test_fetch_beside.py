@@ -88,6 +88,7 @@ def test_no_lock_of_the_systems_is_needed(
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forced", [False, True], ids=["nothing there", "--force"])
 @pytest.mark.parametrize("etag", [None, '"one"'], ids=["one stream", "windows"])
 def test_where_the_lock_is_worth_nothing_the_entry_is_whole_all_the_same(

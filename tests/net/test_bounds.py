@@ -304,6 +304,7 @@ def test_zero_turns_the_minimum_rate_off(short_window: None) -> None:
         assert download(f"{server.url}/x", min_rate=4) == body
 
 
+@pytest.mark.slow
 def test_a_slow_server_is_left_after_the_retries(short_window: None) -> None:
     asked = []
 

@@ -145,7 +145,11 @@ def test_an_output_layer_cuts_off_the_head(generation: KerasGeneration, tmp_path
 # The guide's own form, `Sequential([piece, head])`, and the functional one.
 @pytest.mark.parametrize("is_sequential", [True, False], ids=["sequential", "functional"])
 @pytest.mark.parametrize(
-    ("generation", "ending"), [(KerasGeneration.KERAS_2, ""), (KerasGeneration.KERAS_3, ".keras")]
+    ("generation", "ending"),
+    [
+        pytest.param(KerasGeneration.KERAS_2, "", marks=pytest.mark.slow),
+        (KerasGeneration.KERAS_3, ".keras"),
+    ],
 )
 def test_a_model_within_the_model_is_a_layer_to_cut_at(
     generation: KerasGeneration, ending: str, is_sequential: bool, tmp_path: Path
@@ -276,7 +280,9 @@ def test_layers_in_mixed_precision_share_their_variables_once(
     assert read(tmp_path / "out").reusable.problems == ()
 
 
-@BOTH
+@pytest.mark.parametrize(
+    "generation", [pytest.param(KerasGeneration.KERAS_2, marks=pytest.mark.slow), KerasGeneration.KERAS_3]
+)
 def test_a_state_for_each_place_in_the_batch_fixes_its_size(
     generation: KerasGeneration, tmp_path: Path
 ) -> None:
