@@ -23,7 +23,7 @@ __all__ = ["Callers", "Moment"]
 
 _LOADERS = frozenset({"_create_resource", "_initialize", "_destroy_resource", "_initializer"})
 _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op", "table_initializer")
-_MAX_EDGES, _MAX_MENTIONS = 1_000_000, 500_000
+_MAX_EDGES, _MAX_MENTIONS = 1_000_000, 200_000
 # Functions of one `api_implements` stand for each other (grappler's implementation_selector).
 _IMPLEMENTS = "api_implements"
 

@@ -56,7 +56,11 @@ class Node:
     @property
     def inputs(self) -> list[str]:
         """Names of the nodes or arguments that it depends on, without output numbers and `^`."""
-        return [text.lstrip("^").split(":", 1)[0] for text in self._message.input]
+        # Most have neither, and a call for each of a million takes a second.
+        return [
+            text.lstrip("^").split(":", 1)[0] if ":" in text or text[:1] == "^" else text
+            for text in self._message.input
+        ]
 
     @property
     def input_count(self) -> int:
@@ -66,7 +70,7 @@ class Node:
     @property
     def sources(self) -> list[str]:
         """The tensors that go into it, as `node:output:number` (in a function) or `node:number`."""
-        return [text for text in self._message.input if not text.startswith("^")]
+        return [text for text in self._message.input if text[:1] != "^"]
 
     def functions(self) -> list[str]:
         """Names of the functions that its attributes name, such as the branches of an If."""
