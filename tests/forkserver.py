@@ -264,7 +264,8 @@ class _Server:
         assert self._socket.recv(16) == b"ready", "the fork server did not start"
 
     def start(self, order: Mapping[str, Any], streams: tuple[int, int, int]) -> Process:
-        ours, theirs = socket.socketpair()
+        # Of packets: the number of the process and its status may come at once.
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             files = array.array("i", [*streams, theirs.fileno()])
             text = json.dumps(order).encode()

@@ -1,0 +1,90 @@
+"""Forked processes behave as those of an interpreter that was started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.forkserver import Process, open_python, run_python
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+
+
+def both(*arguments: str, **options: str) -> tuple[subprocess.CompletedProcess[str], ...]:
+    """What comes of the command in a forked process, and in an interpreter of its own."""
+    environment = {**os.environ, **options}
+    started = subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+    return run_python(arguments, env=environment), started
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "print('out'); import sys; print('err', file=sys.stderr)",
+        "import sys; sys.exit(3)",
+        "import sys; sys.exit('a text')",
+        "raise SystemExit",
+        "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
+        "import os; os._exit(5)",
+        "import sys; print(sys.argv, __name__, sys.path[0])",
+        "import atexit; atexit.register(print, 'last')",
+        "import threading; threading.Timer(0.05, print, ['late']).start()",
+        "import os; print(os.environ['GIVEN'], os.getcwd())",
+    ],
+)
+def test_output_and_status_are_those_of_an_interpreter(code: str) -> None:
+    forked, started = both("-c", code, "an argument", GIVEN="a value")
+    assert (forked.returncode, forked.stdout, forked.stderr) == (
+        started.returncode,
+        started.stdout,
+        started.stderr,
+    )
+
+
+def test_an_exception_is_shown_and_ends_with_1() -> None:
+    forked, started = both("-c", "import json; json.loads('{')")
+    assert forked.returncode == started.returncode == 1
+    assert forked.stderr.splitlines()[-1] == started.stderr.splitlines()[-1]
+
+
+def test_standard_input_is_read() -> None:
+    assert run_python(["-c", "print(input()[::-1])"], given="abc\n").stdout == "cba\n"
+
+
+def test_a_module_of_the_working_directory_is_run(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("print('mine', __name__)")
+    assert run_python(["-m", "mine"], cwd=tmp_path).stdout == "mine __main__\n"
+    assert run_python([str(tmp_path / "mine.py")]).stdout == "mine __main__\n"
+
+
+@linux
+def test_a_running_process_is_read_from_signalled_and_waited_for() -> None:
+    code = "import time; print('ready', flush=True); time.sleep(60)"
+    with open_python(["-c", code]) as process:
+        assert isinstance(process, Process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == -signal.SIGINT
+
+
+@linux
+def test_what_does_not_end_is_killed() -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        run_python(["-c", "import time; time.sleep(60)"], timeout=0.1)
+
+
+def test_what_the_start_of_an_interpreter_reads_gets_one() -> None:
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONUTF8": "0"}
+    code = "import sys; print(sys.flags.hash_randomization, hash('a'), sys.flags.utf8_mode)"
+    first, second = (run_python(["-c", code], env=environment).stdout for _ in range(2))
+    assert first == second
+    assert first.endswith(" 0\n")
