@@ -41,10 +41,10 @@ class Scratch:
         # tools is this project's own, also where the mutated project has none.
         own = str(Path(__file__).parent.parent.parent)
         python_path = os.pathsep.join([str(self.root), own])
-        # Options of the run that this one is part of are none of its own.
-        inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV"))
-        }
+        # Neither the options of the run that this one is part of, nor a place for bytecode where `write`
+        # wouldn't find it.
+        left_out = ("PYTEST_", "COV", "PYTHONPYCACHEPREFIX")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
         return {**inherited, "PATH": path, "PYTHONPATH": python_path, **more}
 
     def write(self, file: str, source: bytes) -> None:
