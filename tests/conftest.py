@@ -35,6 +35,8 @@ def pytest_collection_finish() -> None:
     """Thousands of tests, and later TensorFlow, make a full collection of garbage take half a second."""
     gc.collect()
     gc.freeze()
+    # What tests make is small and soon gone: look for garbage seldom.
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(autouse=True, scope="module")

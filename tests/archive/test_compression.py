@@ -156,6 +156,7 @@ def test_the_optional_parts_of_a_gzip_header_are_passed_over(
     assert sandbox.files == FILES
 
 
+@pytest.mark.slow
 def test_an_xz_stream_that_asks_for_a_gigabyte_of_memory_is_unsafe_rather_than_damaged(
     sandbox: Sandbox,
 ) -> None:

@@ -196,6 +196,7 @@ def _peak_mb(server: HubServer, answer: Answer, restarts: int, folder: Path) -> 
     return int(found[2]) / 1000
 
 
+@pytest.mark.slow
 def test_fifty_restarts_take_no_more_memory_than_five(server: HubServer, tmp_path: Path) -> None:
     few, many = (_peak_mb(server, HOSTILE["another ETag each time"], n, tmp_path) for n in (5, 50))
     assert many < few + 5

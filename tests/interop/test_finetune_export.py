@@ -426,7 +426,7 @@ main()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [Method.RESAVE, pytest.param(Method.REWRITE, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("method", [Method.RESAVE, Method.REWRITE])
 def test_two_devices_train_a_model_that_is_exported(
     method: Method, host: Host, tmp_path: Path, cache: Path
 ) -> None:
@@ -439,7 +439,7 @@ def test_two_devices_train_a_model_that_is_exported(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [Method.REWRITE, pytest.param(Method.RESAVE, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("method", [Method.REWRITE, Method.RESAVE])
 def test_two_workers_train_a_model_and_the_chief_alone_writes_it(
     method: Method, host: Host, tmp_path: Path
 ) -> None:

@@ -403,6 +403,7 @@ def test_exactly_the_minimum_rate_is_enough(clock: Clock) -> None:
         wait(meter, clock, 1, 1000)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGSTOP is of POSIX")
 def test_a_stopped_process_goes_on_and_is_not_too_slow(tmp_path: Path) -> None:
     ready = threading.Event()

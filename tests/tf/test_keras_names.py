@@ -258,10 +258,10 @@ def test_every_application_passes_in_every_format(generation: KerasGeneration, n
     ("generation", "ending", "name"),
     [
         (KerasGeneration.KERAS_2, "", "MobileNetV3Small"),
-        pytest.param(KerasGeneration.KERAS_2, ".h5", "MobileNetV3Small", marks=pytest.mark.soak),
-        pytest.param(KerasGeneration.KERAS_2, ".keras", "MobileNetV3Small", marks=pytest.mark.soak),
+        (KerasGeneration.KERAS_2, ".h5", "MobileNetV3Small"),
+        (KerasGeneration.KERAS_2, ".keras", "MobileNetV3Small"),
         # Keras 3.15 itself can't read back an .h5 of MobileNetV3: its operations take numbers by position.
-        pytest.param(KerasGeneration.KERAS_3, ".h5", "MobileNetV2", marks=pytest.mark.soak),
+        (KerasGeneration.KERAS_3, ".h5", "MobileNetV2"),
         (KerasGeneration.KERAS_3, ".keras", "MobileNetV3Small"),
     ],
 )
