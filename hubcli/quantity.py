@@ -85,7 +85,10 @@ def _require_unit(text: str, likely: Callable[[str, float], str]) -> None:
     match = _BARE_NUMBER.fullmatch(text.strip())
     if match is None or not match[0].strip("+0._,"):
         return
-    number = float(match[0].replace(",", "").replace("_", ""))
+    try:
+        number = float(match[0].replace(",", "").replace("_", ""))
+    except ValueError:  # Points in two places: a number of no kind, which the parser refuses.
+        return
     digits = match[1] or f"{number:g}"
     if not digits.replace(".", "", 1).isdecimal():  # Too large or too small to be meant.
         digits, number = "30", 30.0

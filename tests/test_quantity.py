@@ -174,3 +174,10 @@ def test_the_hint_has_the_two_likely_readings(parse: Callable[..., float], text:
 def test_nothing_needs_no_unit(text: str) -> None:
     parse: Callable[..., float] = parse_duration_s if text.endswith("s") else parse_size_bytes
     assert parse(text, needs_unit=True) == 0
+
+
+@pytest.mark.parametrize("text", [".1.", "1.2.3", "..", "1._.2"])
+def test_points_in_two_places_are_refused_as_no_quantity(text: str) -> None:
+    for parse in (parse_size_bytes, parse_duration_s):
+        with pytest.raises(UsageError):
+            parse(text, needs_unit=True)

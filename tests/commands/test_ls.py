@@ -374,6 +374,7 @@ def test_a_filter_on_a_bare_number_is_refused(key: str, readings: str, number: s
     )
 )
 @example("size>" + "9" * 400)
+@example("size<.1.")
 def test_any_text_is_a_filter_or_refused(text: str) -> None:
     try:
         one = Filter.parse(text)

@@ -46,7 +46,12 @@ class Stopper(Listener):
 def partial(server: HubServer, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> str:
     """The handle of a download that was broken off and can be resumed."""
     monkeypatch.setattr("hubcli.net.download.QUICK_S", 0)  # What would be here in a moment is spooled too.
-    url = server.serve("/maker/model/1", Reply(LARGE, etag='"one"'))
+    return broken_off(LARGE, server, settings)
+
+
+def broken_off(body: bytes, server: HubServer, settings: Settings) -> str:
+    """The handle of that body, of which some or all is on the disk."""
+    url = server.serve("/maker/model/1", Reply(body, etag='"one"'))
     with pytest.raises(Enough):
         fetch(url, settings, listener=Stopper())
     assert EntryPaths(settings.cache_root, Handle.parse(url).cache_key).spool.exists()
@@ -130,10 +135,10 @@ def test_a_fetch_that_goes_on_leaves_the_model_alone(
     assert not any("part" in name for name in names(settings))
 
 
-def test_one_that_is_given_up_leaves_no_name(partial: str, settings: Settings, server: HubServer) -> None:
-    server.serve("/maker/model/1", Reply(LARGE[:-100] + bytes(100), etag='"one"'))
+def test_one_that_is_given_up_leaves_no_name(settings: Settings, server: HubServer) -> None:
+    url = broken_off(LARGE[:-100] + bytes(100), server, settings)
     with pytest.raises(IntegrityError):
-        fetch(partial, settings, FetchOptions(retries=0))
+        fetch(url, settings, FetchOptions(retries=0))
     assert names(settings) == []
 
 
