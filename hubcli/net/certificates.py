@@ -79,16 +79,17 @@ def _read(file: Path | None, folder: Path | None) -> ssl.SSLContext:
 def _streamed(file: Path) -> str | None:
     """What a FIFO holds, such as a shell's `<(command)`; None for a regular file, which OpenSSL reads.
 
-    OpenSSL would wait for ever where nobody writes. Raises OSError.
+    OpenSSL would wait for ever where nobody writes. A FIFO is opened once: its writer would take the first
+    reader for the only one. Raises OSError.
     """
-    try:
-        open_regular(file).close()
-    except NotRegularError:
-        content = read_stream(file, _MAX_STREAM_BYTES, _WAIT_S).decode("ascii", "ignore")
-        if "-----BEGIN" not in content:  # Without any, Python would take the system's.
-            raise ssl.SSLError("no certificate in PEM form") from None
-        return content
-    return None
+    if stat.S_ISREG(file.stat().st_mode):
+        with suppress(NotRegularError):  # It became one meanwhile.
+            open_regular(file).close()
+            return None
+    content = read_stream(file, _MAX_STREAM_BYTES, _WAIT_S).decode("ascii", "ignore")
+    if "-----BEGIN" not in content:  # Without any, Python would take the system's.
+        raise ssl.SSLError("no certificate in PEM form")
+    return content
 
 
 def _version(file: Path | str) -> tuple[int, int] | None:

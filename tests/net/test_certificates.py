@@ -140,6 +140,7 @@ def test_a_fifo_may_hold_them_and_is_not_waited_for(tmp_path: Path, monkeypatch:
     with pytest.raises(NetworkError, match="nobody wrote"):
         read_authorities(Access.read({"SSL_CERT_FILE": str(fifo)}))
     monkeypatch.setattr(certificates, "_WAIT_S", 10)
+    # A reader that opened it twice would lose what the writer sends to the first.
     writer = threading.Thread(target=fifo.write_bytes, args=(pem,))
     writer.start()
     assert trusted_context(Access.read({"SSL_CERT_FILE": str(fifo)})).cert_store_stats()["x509_ca"] == 1
