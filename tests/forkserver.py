@@ -220,22 +220,26 @@ def open_python(
     *,
     env: Mapping[str, str] | None = None,
     cwd: Path | str | None = None,
-    has_stdin: bool = False,
+    stdin: int | None = None,
     with_tensorflow: bool = False,
 ) -> Process | subprocess.Popen[str]:
     """`python ARGUMENTS…` with its streams in pipes, as of `subprocess.Popen(…, text=True)`.
 
-    Standard input is empty, or with `has_stdin` a pipe too.
+    Standard input is empty, an open file descriptor, or with `subprocess.PIPE` a pipe too.
     """
     words = [os.fspath(argument) for argument in arguments]
     pipe = subprocess.PIPE
     if _needs_interpreter(os.environ if env is None else env, with_tensorflow):
-        stdin = pipe if has_stdin else subprocess.DEVNULL
+        source = subprocess.DEVNULL if stdin is None else stdin
         return subprocess.Popen(
-            [sys.executable, *words], env=env, cwd=cwd, stdin=stdin, stdout=pipe, stderr=pipe, text=True
+            [sys.executable, *words], env=env, cwd=cwd, stdin=source, stdout=pipe, stderr=pipe, text=True
         )
     with ExitStack() as theirs:
-        read_in, write_in = os.pipe() if has_stdin else (os.open(os.devnull, os.O_RDONLY), None)
+        write_in = None
+        if stdin == pipe:
+            read_in, write_in = os.pipe()
+        else:
+            read_in = os.open(os.devnull, os.O_RDONLY) if stdin is None else os.dup(stdin)
         read_out, write_out = os.pipe()
         read_err, write_err = os.pipe()
         for file in (read_in, write_out, write_err):

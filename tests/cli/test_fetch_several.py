@@ -180,6 +180,7 @@ def test_what_was_done_out_of_turn_is_told_at_an_interrupt(server: HubServer, ca
 def test_a_reader_that_goes_away_ends_all(server: HubServer, cache: Path) -> None:
     stuck = server.serve("/stuck/1", Reply(LARGE, stall_at=1000))
     process = start(cache, "fetch", "example://mul/1", stuck)
+    assert process.stdout is not None
     process.stdout.close()
     assert process.wait(30) == 120
     assert list(cache.glob("*.tmp")) + list(cache.glob("*.lock")) == []

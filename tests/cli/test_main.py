@@ -226,8 +226,10 @@ def test_an_interrupt_cleans_up_and_exits_130(
 def test_a_reader_that_goes_away_ends_it_with_120(hubcli: Run, cache: Path) -> None:
     hubcli("fetch", "example://mul/1")
     process = start(cache, "ls")
+    assert process.stdout is not None
     process.stdout.close()
     assert process.wait(30) == 120
+    assert process.stderr is not None
     assert process.stderr.read() == ""
 
 

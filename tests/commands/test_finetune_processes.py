@@ -75,7 +75,7 @@ def started(cache: Path, *arguments: str) -> Process | subprocess.Popen[str]:
     """`hubcli ARGUMENTS…`, which runs."""
     environment = {**os.environ, "HUBCLI_CACHE_DIR": str(cache)}
     command_line = ["-m", "hubcli", *arguments]
-    return open_python(command_line, env=environment, cwd=ROOT, has_stdin=True, with_tensorflow=True)
+    return open_python(command_line, env=environment, cwd=ROOT, stdin=subprocess.PIPE, with_tensorflow=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

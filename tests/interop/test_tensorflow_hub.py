@@ -117,7 +117,7 @@ def stalled(server: HubServer) -> tuple[HubServer, str]:
 
 def start(arguments: list[str], cache: Path) -> Process | subprocess.Popen[str]:
     environment = {**os.environ, "TFHUB_CACHE_DIR": str(cache)}
-    return open_python(arguments, env=environment, has_stdin=True, with_tensorflow=True)
+    return open_python(arguments, env=environment, stdin=subprocess.PIPE, with_tensorflow=True)
 
 
 def read_until(process: Process | subprocess.Popen[str], text: str) -> None:
