@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import trustme
 
@@ -19,6 +20,20 @@ from tests.server import HubServer
 from tests.tls import https_server
 
 ROOT = Path(__file__).parent.parent
+
+# The gate takes more, with --hypothesis-profile=default; each run takes others.
+hypothesis.settings.register_profile("quick", max_examples=25)
+hypothesis.settings.load_profile("quick")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Half as many again as there are processors: the quick tests wait for servers and clocks.
+
+    The slow ones keep a processor busy, and some measure what they take of it.
+    """
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    is_quick = "not slow" in str(config.getoption("markexpr"))
+    return processors + processors // 2 if is_quick else processors
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -429,8 +429,9 @@ def _exit_status(arguments: list[str]) -> int:
 def _flush_status() -> int:
     """0, or 120 where the output can't be written, as Python itself ends."""
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # It is None where it was closed from the start.
+                stream.flush()
     except (OSError, ValueError, AttributeError):
         return 120
     return 0

@@ -328,6 +328,7 @@ def test_a_pipe_a_directory_and_a_device_stop_no_command(config: Path) -> None:
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.slow
 def test_a_hostile_file_of_the_largest_size_takes_a_moment(config: Path) -> None:
     """Errors look for their line: that must not take forever either."""
     lines = [

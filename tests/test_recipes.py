@@ -116,6 +116,7 @@ def in_workspace(values: dict[str, str], folder: Path) -> dict[str, str]:
     return {name: value.replace("${{ github.workspace }}", str(folder)) for name, value in values.items()}
 
 
+@pytest.mark.slow
 def test_models_are_carried_to_a_machine_without_a_network(
     project: Path, tmp_path: Path, variables: dict[str, str], server: HubServer
 ) -> None:
@@ -130,6 +131,7 @@ def test_models_are_carried_to_a_machine_without_a_network(
     assert Path(printed.strip()).parent == island / "models"
 
 
+@pytest.mark.slow
 def test_carried_models_that_changed_on_the_way_are_found(
     project: Path, tmp_path: Path, variables: dict[str, str]
 ) -> None:
@@ -145,6 +147,7 @@ def test_carried_models_that_changed_on_the_way_are_found(
         run_shell(script, island, variables)
 
 
+@pytest.mark.slow
 def test_a_shared_cache_is_kept_in_bounds(project: Path, tmp_path: Path, variables: dict[str, str]) -> None:
     shared = tmp_path / "srv" / "models"
     script = recipe("shared-cache").replace("/srv/models", str(shared))
@@ -153,6 +156,7 @@ def test_a_shared_cache_is_kept_in_bounds(project: Path, tmp_path: Path, variabl
     assert HANDLE in run_shell(f"hubcli ls -q --filter pinned=yes --cache-dir {shared}", project, variables)
 
 
+@pytest.mark.slow
 def test_the_hooks_run_what_they_say(project: Path, variables: dict[str, str]) -> None:
     hooks = yaml.safe_load((ROOT / "docs" / "pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
     models.write_tree(project / "export" / "model", models.example_files())

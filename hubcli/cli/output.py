@@ -130,7 +130,12 @@ class Output:
 
     def ask(self, question: str) -> bool:
         """Whether the person answers with y or yes."""
+        from select import select  # Few runs ask.
+
         self._to_standard_error(f"{redacted(question)} [y/N] ")
+        # Ctrl-C in the instant before the wait begins ends no wait: it is seen after this one.
+        while not select([sys.stdin], [], [], 0.1)[0]:
+            pass
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     def console(self) -> Console:

@@ -97,16 +97,19 @@ def _require_stopped(run: Run) -> None:
     assert run.left_behind == ["CACHEDIR.TAG"]
 
 
+@pytest.mark.slow
 def test_a_gzip_of_zeros_beyond_the_limit_stops_early_in_bounded_memory(tmp_path: Path) -> None:
     bomb = _write_gzip(tmp_path / "bomb.tar.gz", _zeros(512))
     _require_stopped(_fetch_in_child(bomb, limit=MEBIBYTE))
 
 
+@pytest.mark.slow
 def test_one_file_of_zeros_beyond_the_limit_stops_early_in_bounded_memory(tmp_path: Path) -> None:
     bomb = _write_gzip(tmp_path / "bomb.tar.gz", _file_of_zeros(512))
     _require_stopped(_fetch_in_child(bomb, limit=MEBIBYTE))
 
 
+@pytest.mark.slow
 def test_many_files_of_zeros_beyond_the_limit_stop_early_in_bounded_memory(tmp_path: Path) -> None:
     bomb = _write_gzip(tmp_path / "bomb.tar.gz", _many_files_of_zeros(256))
     _require_stopped(_fetch_in_child(bomb, limit=16 * MEBIBYTE))
@@ -120,6 +123,7 @@ def test_gzip_within_gzip_beyond_the_limit_stops_early_in_bounded_memory(tmp_pat
     _require_stopped(_fetch_in_child(bomb, limit=MEBIBYTE))
 
 
+@pytest.mark.slow
 def test_a_large_file_within_the_limit_takes_bounded_memory_too(tmp_path: Path) -> None:
     large = _write_gzip(tmp_path / "large.tar.gz", _file_of_zeros(256))
     run = _fetch_in_child(large, limit=300 * MEBIBYTE)

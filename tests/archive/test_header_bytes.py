@@ -52,6 +52,7 @@ HOSTILE: dict[str, Callable[[], Iterator[bytes]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_headers_are_refused_in_little_time(name: str, sandbox: Sandbox) -> None:
     archive = tar(*HOSTILE[name]())

@@ -201,6 +201,7 @@ def test_a_file_of_more_than_8_gib_has_its_size_in_a_pax_header() -> None:
     assert tarfile.TarInfo.frombuf(head[1024:], "utf-8", "strict").name == "./large"
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()

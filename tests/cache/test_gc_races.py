@@ -15,12 +15,11 @@ from tests.conftest import ROOT
 from tests.entries import hubcli_entry
 
 pytestmark = pytest.mark.slow
-ROUNDS = 50
 
 
-def start(names: list[str], cache: Path) -> list[subprocess.Popen[str]]:
+def start(names: list[str], cache: Path, rounds: int) -> list[subprocess.Popen[str]]:
     """The racers, each at the same line until all are there."""
-    racers = [_ready(name, cache) for name in names]
+    racers = [_ready(name, cache, rounds) for name in names]
     for racer in racers:
         assert racer.stdout is not None
         assert racer.stdin is not None
@@ -32,9 +31,9 @@ def start(names: list[str], cache: Path) -> list[subprocess.Popen[str]]:
     return racers
 
 
-def _ready(name: str, cache: Path) -> subprocess.Popen[str]:
+def _ready(name: str, cache: Path, rounds: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.cache.racers", name, str(cache), str(ROUNDS)],
+        [sys.executable, "-m", "tests.cache.racers", name, str(cache), str(rounds)],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -45,7 +44,7 @@ def _ready(name: str, cache: Path) -> subprocess.Popen[str]:
 
 def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
     """What the racer found; closing its standard input ends a collector."""
-    stdout, stderr = process.communicate(timeout=240)
+    stdout, stderr = process.communicate(timeout=600)
     assert process.returncode == 0, stderr
     told: dict[str, Any] = json.loads(stdout)
     assert told["wrong"] == []
@@ -66,11 +65,12 @@ def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
     ],
     ids=" and ".join,
 )
-def test_two_collections_race(racers: list[str], cache: Path) -> None:
-    first, second, *others = start(["gc", "gc", *racers], cache)
+@pytest.mark.parametrize("rounds", [20, pytest.param(300, marks=pytest.mark.soak)])
+def test_two_collections_race(rounds: int, racers: list[str], cache: Path) -> None:
+    first, second, *others = start(["gc", "gc", *racers], cache, rounds)
     told = [finish(process) for process in others]
     collected = [finish(process) for process in (first, second)]
-    assert all(one["rounds"] == ROUNDS for one in told)
+    assert all(one["rounds"] == rounds for one in told)
     assert sum(one["seen"].get("removed", 0) for one in collected) > 0, "it was no race"
     left = set(os.listdir(cache)) - {"CACHEDIR.TAG"}
     assert not [name for name in left if name.endswith((".lock", ".trash", ".tmp")) or ".tmp" in name], left
@@ -79,7 +79,7 @@ def test_two_collections_race(racers: list[str], cache: Path) -> None:
 def test_four_collections_of_one_cache_do_the_work_once(cache: Path) -> None:
     for number in range(300):
         hubcli_entry(cache, f"https://tfhub.dev/google/model-{number}/1")
-    racers = start(["gc"] * 4, cache)
+    racers = start(["gc"] * 4, cache, 20)
     while any(cache.glob("*.hubcli.json")):
         assert all(process.poll() is None for process in racers)
     told = [finish(process) for process in racers]

@@ -219,6 +219,7 @@ for _ in range(20):
 """
 
 
+@pytest.mark.slow
 def test_many_processes_hold_it_one_at_a_time(paths: EntryPaths) -> None:
     (paths.root / "counter").write_text("0")
     children = [subprocess.Popen([sys.executable, "-c", COUNTER, str(paths.root)]) for _ in range(4)]
@@ -248,6 +249,7 @@ print(held)
 """
 
 
+@pytest.mark.slow
 def test_of_many_who_find_a_dead_holder_one_takes_the_lock_and_leaves_none(paths: EntryPaths) -> None:
     racers = [
         subprocess.Popen(

@@ -494,6 +494,7 @@ def test_the_plan_is_the_same_however_the_names_came(
     assert (first.shortfalls, first.usage_after_bytes) == (second.shortfalls, second.usage_after_bytes)
 
 
+@pytest.mark.slow
 def test_ten_thousand_entries_are_planned_within_a_second() -> None:
     facts = snapshot(
         *(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from tests import models
 from tests.cli.terminal import run_on_terminal
 from tests.entries import hubcli_entry
+from tests.forkserver import run_python
 from tests.server import HubServer
 
 ESCAPE = "\x1b["
@@ -27,13 +27,7 @@ def filled(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def in_a_pipe(arguments: Sequence[str], variables: Mapping[str, str]) -> tuple[str, str]:
-    ran = subprocess.run(
-        [sys.executable, "-m", "hubcli", *arguments],
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = run_python(["-m", "hubcli", *arguments], env={**os.environ, **variables})
     return ran.stdout, ran.stderr
 
 

@@ -177,10 +177,14 @@ NEAR = {
 def test_a_near_miss_is_named_in_text_and_in_json() -> None:
     lines = [line.split() for line in NEAR]
     plain = run_many(lines)
-    as_json = run_many([[*line, "--json"] for line in lines])
-    for meant, told, document in zip(NEAR.values(), plain, as_json, strict=True):
-        assert told.status == document.status == 2
+    for meant, told in zip(NEAR.values(), plain, strict=True):
+        assert told.status == 2
         assert f"Did you mean '{meant}'?\n" in told.stderr
+    # One of each way that they are found in.
+    some = slice(None, None, 6)
+    as_json = run_many([[*line, "--json"] for line in lines[some]])
+    for meant, document in zip(list(NEAR.values())[some], as_json, strict=True):
+        assert document.status == 2
         error = json.loads(document.stdout)["error"]
         assert error["message"].endswith(f"Did you mean '{meant}'?")
         assert error["hint"]

@@ -15,6 +15,7 @@ from hubcli.cli.shells import SHELLS
 from tests.cli.shells import ENTER, TAB, home_of, require, shell_at_work
 from tests.conftest import Run
 from tests.entries import hubcli_entry
+from tests.forkserver import run_python
 
 HANDLE = "https://tfhub.dev/google/elmo/3"
 MARKS = {"bash": "complete -F _hubcli hubcli", "zsh": "#compdef hubcli", "fish": "complete -c hubcli"}
@@ -22,13 +23,8 @@ HUBCLI = f"{shlex.quote(sys.executable)} -m hubcli"
 
 
 def install(shell: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "hubcli", "--install-completion", shell],
-        env={**os.environ, "HOME": str(home), **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {**os.environ, "HOME": str(home), **variables}
+    return run_python(["-m", "hubcli", "--install-completion", shell], env=environment)
 
 
 @pytest.mark.parametrize("shell", SHELLS)

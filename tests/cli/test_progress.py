@@ -154,6 +154,7 @@ print(f"\\n{lines} {status}")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shown", ["bar", "table"])
 def test_an_interrupt_at_any_line_leaves_the_cursor_on_the_screen(shown: str) -> None:
     status, screen = run_on_terminal([sys.executable, "-c", _INTERRUPTED, shown], os.environ)

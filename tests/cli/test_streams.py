@@ -14,6 +14,7 @@ import pytest
 
 from tests import models
 from tests.cli.terminal import start
+from tests.forkserver import run_python
 from tests.server import HubServer, Reply
 
 HUBCLI = f"{sys.executable} -m hubcli"
@@ -29,10 +30,54 @@ def shell(command: str, cache: Path, **variables: str) -> subprocess.CompletedPr
     )
 
 
+# What a shell does before it starts a program, and Python with a stream that is closed.
+_REDIRECTED = """
+import os, runpy, sys
+stream, to = {"<": 0, ">": 1, "2>": 2}[sys.argv[1]], sys.argv[2]
+if to == "closed":
+    os.close(stream)
+elif to == "a pipe that nobody reads":
+    reading, writing = os.pipe()
+    os.dup2(writing, stream)
+    os.close(reading)
+    os.close(writing)
+else:
+    os.dup2(os.open(to, os.O_RDWR), stream)
+opened = None if to == "closed" else open(stream, "w" if stream else "r", 1, closefd=False)
+for name in (("stdin", "__stdin__"), ("stdout", "__stdout__"), ("stderr", "__stderr__"))[stream]:
+    setattr(sys, name, opened)
+sys.argv[1:] = sys.argv[3:]
+runpy.run_module("hubcli", run_name="__main__", alter_sys=True)
+"""
+
+
+def redirected(command: str, stream: str, to: str, cache: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "HUBCLI_CACHE_DIR": str(cache)}
+    return run_python(["-c", _REDIRECTED, stream, to, *command.split()], env=environment)
+
+
+@pytest.mark.parametrize(
+    ("stream", "to", "status"),
+    [
+        (">", "closed", 120),
+        (">", "/dev/full", 8),
+        ("2>", "closed", 0),
+        ("<", "closed", 0),
+    ],
+)
+def test_a_stream_that_is_closed_or_full_is_no_fault(stream: str, to: str, status: int, cache: Path) -> None:
+    for command in ("fetch example://mul/1", "ls", "verify"):
+        ran = redirected(command, stream, to, cache)
+        assert ran.returncode == status, ran.stderr
+        assert "Traceback" not in ran.stderr
+        assert "fault" not in ran.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("redirection", "status"), [(">&-", 120), (">/dev/full", 8), ("2>&-", 0), ("2>/dev/full", 0), ("<&-", 0)]
 )
-def test_a_stream_that_is_closed_or_full_is_no_fault(redirection: str, status: int, cache: Path) -> None:
+def test_redirected_by_a_shell_it_is_no_fault_either(redirection: str, status: int, cache: Path) -> None:
     for command in ("fetch example://mul/1", "ls", "verify"):
         ran = shell(f"{HUBCLI} {command} {redirection}", cache)
         assert ran.returncode == status, ran.stderr
@@ -40,31 +85,36 @@ def test_a_stream_that_is_closed_or_full_is_no_fault(redirection: str, status: i
         assert b"fault" not in ran.stderr
 
 
+@pytest.mark.parametrize("command", ["--help", "help gc", "", "-h", "gc --help", "help"])
 @pytest.mark.parametrize(
-    "command",
-    [
-        "--help",
-        "help gc",
-        "",
-        *(pytest.param(one, marks=pytest.mark.slow) for one in ("-h", "gc --help", "help")),
-    ],
+    ("to", "status"), [("closed", 120), ("/dev/full", 8), ("a pipe that nobody reads", 120)]
 )
-@pytest.mark.parametrize(("redirection", "status"), [(">&-", 120), (">/dev/full", 8), ("| true", 120)])
 def test_help_ends_as_any_output_where_it_cannot_be_written(
-    command: str, redirection: str, status: int, cache: Path
+    command: str, to: str, status: int, cache: Path
 ) -> None:
-    ran = shell(f"set -o pipefail; {HUBCLI} {command} {redirection}", cache)
-    if command or status == 8 or "|" in redirection:
+    ran = redirected(command, ">", to, cache)
+    if command or to != "closed":
         assert ran.returncode == status, ran.stderr
-    assert b"fault" not in ran.stderr
-    assert (b"Standard output can't be written" in ran.stderr) == (status == 8)
+    assert "fault" not in ran.stderr
+    assert ("Standard output can't be written" in ran.stderr) == (status == 8)
 
 
-@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
-def test_help_and_usage_errors_need_no_standard_error(redirection: str, cache: Path) -> None:
-    assert shell(f"{HUBCLI} gc --help {redirection}", cache).returncode == 0
-    assert shell(f"{HUBCLI} {redirection}", cache).returncode == 2
-    assert shell(f"{HUBCLI} gc --nosuch {redirection}", cache).returncode == 2
+@pytest.mark.slow
+@pytest.mark.parametrize(("redirection", "status"), [(">&-", 120), (">/dev/full", 8), ("| true", 120)])
+def test_help_ends_so_in_a_shell_too(redirection: str, status: int, cache: Path) -> None:
+    for command in ("--help", "help gc", ""):
+        ran = shell(f"set -o pipefail; {HUBCLI} {command} {redirection}", cache)
+        if command or status == 8 or "|" in redirection:
+            assert ran.returncode == status, ran.stderr
+        assert b"fault" not in ran.stderr
+        assert (b"Standard output can't be written" in ran.stderr) == (status == 8)
+
+
+def test_help_and_usage_errors_need_no_standard_error(cache: Path) -> None:
+    assert redirected("gc --help", "2>", "closed", cache).returncode == 0
+    assert redirected("", "2>", "closed", cache).returncode == 2
+    assert redirected("gc --nosuch", "2>", "closed", cache).returncode == 2
+    assert shell(f"{HUBCLI} gc --nosuch 2>/dev/full", cache).returncode == 2
 
 
 def test_help_is_whole_where_it_can_be_written(cache: Path) -> None:
@@ -77,6 +127,7 @@ def test_help_is_whole_where_it_can_be_written(cache: Path) -> None:
 C_LOCALE = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variables", [C_LOCALE, {"PYTHONIOENCODING": "ascii:strict"}], ids=["C", "ascii"])
 def test_names_that_the_locale_has_no_letters_for_are_no_fault(
     variables: dict[str, str], tmp_path: Path

@@ -1,13 +1,15 @@
 """Commands that are interrupted at one line after the other, each in a process of its own.
 
-`python -m tests.commands.interrupted SIGNAL DEST COMMAND…`, where the command line
+`python -m tests.commands.interrupted SIGNAL STEP DEST COMMAND…`, where the command line
 writes DEST, prints for each line where the signal came what was found afterwards, as JSON.
+The signal comes at every line where STEP is 1, and at every third one, from a random one on, where it is 3.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import sys
@@ -66,7 +68,7 @@ def digest(place: Path) -> list[Any] | None:
     ]
 
 
-def run(number: signal.Signals, place: Path, arguments: list[str]) -> list[dict[str, Any]]:
+def run(number: signal.Signals, step: int, place: Path, arguments: list[str]) -> list[dict[str, Any]]:
     """One run after the other, until one isn't interrupted. Each begins with the same surroundings."""
     room, pristine = place.parent, place.parent.with_name("pristine")
     shutil.copytree(room, pristine)
@@ -74,7 +76,7 @@ def run(number: signal.Signals, place: Path, arguments: list[str]) -> list[dict[
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     stdout = os.dup(1)
     os.dup2(2, 1)
-    for line in range(1, 100_000):
+    for line in range(random.randint(1, step), 100_000, step):
         shutil.rmtree(room)
         shutil.copytree(pristine, room)
         before = digest(place)
@@ -90,5 +92,5 @@ def run(number: signal.Signals, place: Path, arguments: list[str]) -> list[dict[
 
 
 if __name__ == "__main__":
-    _, name, target, *words = sys.argv
-    sys.stdout.write(json.dumps(run(signal.Signals[name], Path(target), words)))
+    _, name, every, target, *words = sys.argv
+    sys.stdout.write(json.dumps(run(signal.Signals[name], int(every), Path(target), words)))

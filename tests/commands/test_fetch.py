@@ -457,6 +457,7 @@ def test_force_that_fails_leaves_the_old_one(settings: Settings, server: HubServ
     assert fetch(url, settings).was_cached
 
 
+@pytest.mark.slow
 def test_there_is_no_moment_without_a_model_under_force(settings: Settings, server: HubServer) -> None:
     url = server.serve("/m/1", models.archive())
     path = fetch(url, settings).path

@@ -50,6 +50,7 @@ def require_one_entry(url: str, cache: Path, settings: Settings, files: dict[str
     assert not verify(url, settings).faults
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "reply", [Reply(models.pack(SMALL)), Reply(models.pack(LARGE, level=0), etag='"one"')]
 )
@@ -76,6 +77,7 @@ def test_sixteen_that_are_started_by_hand_do_so_too(
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "seams", [NFS, ("no locks", "no hard links")], ids=["as on NFS", "without hard links"]
 )

@@ -317,18 +317,18 @@ def run_cases(
 def test_no_answer_of_a_server_ends_in_a_fault(
     fuzzed: tuple[Fuzzed, RawServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_cases(range(100), fuzzed, tmp_path, monkeypatch)
+    run_cases(range(50), fuzzed, tmp_path, monkeypatch)
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "start",
     [
-        pytest.param(start, marks=pytest.mark.slow if start < 1_000 else pytest.mark.soak)
-        for start in range(0, 10_000, 1_000)
+        pytest.param(start, marks=pytest.mark.slow if start == 50 else pytest.mark.soak)
+        for start in range(50, 10_000, 300)
     ],
 )
 def test_no_answer_of_ten_thousand_ends_in_a_fault(
     start: int, fuzzed: tuple[Fuzzed, RawServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_cases(range(start, start + 1_000), fuzzed, tmp_path, monkeypatch)
+    run_cases(range(start, start + 300), fuzzed, tmp_path, monkeypatch)

@@ -372,6 +372,7 @@ def test_no_secret_is_shown_or_stored_whatever_fails(
         assert not [secret for secret in secrets if secret in seen]
 
 
+@pytest.mark.slow
 def test_a_killed_download_leaves_no_secret(server: HubServer, cache: Path) -> None:
     tagged = Reply(LARGE, etag='"one"')
     serve_version(server, 1, replace(tagged, first=[replace(tagged, stall_at=5_000_000)]))

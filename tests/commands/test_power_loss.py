@@ -62,9 +62,7 @@ class Scene:
         options = FetchOptions(local=str(self.packed[files]), force=force)
         return fetch(HANDLE, settings or self.settings, options).path
 
-    def after(
-        self, *command: str, all_of_them: bool, no_sync: bool = False, sample: int = SAMPLE
-    ) -> Iterator[tuple[str, Path]]:
+    def after(self, *command: str, all_of_them: bool, no_sync: bool = False) -> Iterator[tuple[str, Path]]:
         """States that power losses during the command leave; a sample of them, or all."""
         before = self.work / "before" / self.top.name
         shutil.copytree(self.top, before, symlinks=True)
@@ -76,7 +74,7 @@ class Scene:
         found = list(states(trace, before))
         assert len(found) > 1, "the command did nothing"
         if not all_of_them:
-            found = random.Random(1).sample(found, min(sample, len(found)))
+            found = random.Random(1).sample(found, min(SAMPLE, len(found)))
         # In memory where that can be: thousands of small files are made.
         with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
             place = Path(folder, self.top.name)
@@ -180,15 +178,15 @@ def test_a_model_that_is_fetched_is_whole_or_absent(scene: Scene, all_of_them: b
     assert violations(lambda place: require_whole_or_absent(scene, place, NEW), found) == []
 
 
-@how_many
-def test_a_model_that_is_replaced_is_the_old_or_the_new_one(scene: Scene, all_of_them: bool) -> None:
+@pytest.mark.slow
+def test_a_model_that_is_replaced_is_the_old_or_the_new_one(scene: Scene) -> None:
     scene.fetched("old")
-    found = scene.after(*fetching(scene), all_of_them=all_of_them)
+    found = scene.after(*fetching(scene), all_of_them=True)
     assert violations(lambda place: require_whole_or_absent(scene, place, OLD, NEW), found) == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("force", [False, True], ids=["new", "--force"])
+@pytest.mark.parametrize("force", [pytest.param(False, marks=pytest.mark.soak), True], ids=["new", "--force"])
 def test_without_syncs_zeros_would_be_served(scene: Scene, force: bool) -> None:
     if force:
         scene.fetched("old")
@@ -197,8 +195,8 @@ def test_without_syncs_zeros_would_be_served(scene: Scene, force: bool) -> None:
     assert any("lost is data of the model: neither whole nor absent" in one for one in wrong)
 
 
-@how_many
-def test_a_lock_file_names_models_that_are_there(scene: Scene, all_of_them: bool) -> None:
+@pytest.mark.slow
+def test_a_lock_file_names_models_that_are_there(scene: Scene) -> None:
     lock = scene.top / "models.lock"
 
     def check(place: Path) -> None:
@@ -212,7 +210,7 @@ def test_a_lock_file_names_models_that_are_there(scene: Scene, all_of_them: bool
             assert (place / "cache" / Handle.parse(HANDLE).cache_key).is_dir(), "a lock file without a model"
         check(place)
 
-    found = scene.after(*fetching(scene), "--lock", str(lock), all_of_them=all_of_them)
+    found = scene.after(*fetching(scene), "--lock", str(lock), all_of_them=True)
     assert violations(is_there, found) == []
 
 
@@ -231,13 +229,13 @@ def test_without_syncs_a_lock_file_may_be_zeros(scene: Scene) -> None:
 # Pins, removals ------------------------------------------------------------------------------------
 
 
-@how_many
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["pin", "unpin", "rm"])
-def test_a_model_outlasts_a_change_of_its_records(scene: Scene, command: str, all_of_them: bool) -> None:
+def test_a_model_outlasts_a_change_of_its_records(scene: Scene, command: str) -> None:
     model = scene.fetched("new")
     if command == "unpin":
         Store(scene.settings.cache_root).pin(EntryPaths(scene.settings.cache_root, model.name))
-    found = scene.after(command, HANDLE, *(["--yes"] if command == "rm" else []), all_of_them=all_of_them)
+    found = scene.after(command, HANDLE, *(["--yes"] if command == "rm" else []), all_of_them=True)
     assert violations(lambda place: require_whole_or_absent(scene, place, NEW), found) == []
 
 
@@ -283,12 +281,10 @@ def exporting(scene: Scene, kind: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("kind", DESTINATIONS)
-@how_many
-def test_an_export_is_whole_or_absent(scene: Scene, kind: str, all_of_them: bool) -> None:
-    if not all_of_them and kind not in ("directory", "hub"):
-        pytest.skip("with those that are slow")
+@pytest.mark.slow
+def test_an_export_is_whole_or_absent(scene: Scene, kind: str) -> None:
     scene.fetched("new")
-    found = scene.after(*exporting(scene, kind), all_of_them=all_of_them)
+    found = scene.after(*exporting(scene, kind), all_of_them=True)
 
     def check(place: Path) -> None:
         assert exported(place / DESTINATIONS[kind][0]) in (None, NEW), "neither whole nor absent"
@@ -297,17 +293,15 @@ def test_an_export_is_whole_or_absent(scene: Scene, kind: str, all_of_them: bool
 
 
 @pytest.mark.parametrize("kind", ["directory", "archive"])
-@how_many
-def test_an_export_that_replaces_is_the_old_or_the_new_one(
-    scene: Scene, kind: str, all_of_them: bool
-) -> None:
+@pytest.mark.slow
+def test_an_export_that_replaces_is_the_old_or_the_new_one(scene: Scene, kind: str) -> None:
     place = scene.top / DESTINATIONS[kind][0]
     if kind == "directory":
         models.write_tree(place, OLD)
     else:
         place.write_bytes(models.pack(OLD))
     scene.fetched("new")
-    found = scene.after(*exporting(scene, kind), all_of_them=all_of_them)
+    found = scene.after(*exporting(scene, kind), all_of_them=True)
 
     def check(left: Path) -> None:
         assert exported(left / place.name) in (OLD, NEW), "neither the old nor the new one"
@@ -315,8 +309,8 @@ def test_an_export_that_replaces_is_the_old_or_the_new_one(
     assert violations(check, found) == []
 
 
-@how_many
-def test_a_fine_tuned_export_is_whole_or_absent(scene: Scene, all_of_them: bool) -> None:
+@pytest.mark.slow
+def test_a_fine_tuned_export_is_whole_or_absent(scene: Scene) -> None:
     source = models.write_tree(scene.work / "source", models.example_files())
     tuned = models.write_safetensors(scene.work / "tuned.safetensors", v=[3.0])
     command = (
@@ -333,7 +327,7 @@ def test_a_fine_tuned_export_is_whole_or_absent(scene: Scene, all_of_them: bool)
     def check(place: Path) -> None:
         whole.append(exported(place / "dest"))
 
-    assert violations(check, scene.after(*command, all_of_them=all_of_them)) == []
+    assert violations(check, scene.after(*command, all_of_them=True)) == []
     assert len({str(one) for one in whole}) == 2  # Absent, and one whole model.
 
 
@@ -376,20 +370,16 @@ def resumed(scene: Scene, url: str, files: dict[str, bytes]) -> Callable[[Path],
     return check
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("no_sync", "all_of_them"),
-    [
-        pytest.param(False, False, id="sync-some"),
-        pytest.param(False, True, id="sync-all", marks=pytest.mark.slow),
-        pytest.param(True, True, id="--no-sync", marks=pytest.mark.slow),
-    ],
+    "no_sync", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["sync", "--no-sync"]
 )
 def test_a_resumed_download_has_no_byte_that_was_never_on_the_disk(
-    scene: Scene, server: HubServer, no_sync: bool, all_of_them: bool
+    scene: Scene, server: HubServer, no_sync: bool
 ) -> None:
     url, files = interrupted(scene, server)
     command = ("fetch", url, "--retries", "0", "--connections", "1")
-    found = scene.after(*command, all_of_them=all_of_them, no_sync=no_sync, sample=8)
+    found = scene.after(*command, all_of_them=True, no_sync=no_sync)
     wrong = violations(resumed(scene, url, files), found)
     assert any("zeros in a resumed download" in one for one in wrong) == no_sync
     assert len(wrong) == 0 or no_sync

@@ -41,6 +41,7 @@ def model(tmp_path: Path) -> Path:
     return write_tree(tmp_path / "model", {**example_files(), "assets/words.txt": b"one\ntwo\n"})
 
 
+@pytest.mark.slow
 def test_no_command_waits_for_a_file_of_a_model(model: Path, tmp_path: Path) -> None:
     verbs = {
         "verify": ["verify", str(model), "--cache-dir", str(tmp_path / "cache")],

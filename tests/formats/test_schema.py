@@ -72,6 +72,7 @@ def test_small_data_is_not_counted() -> None:
     require_few_messages("SavedObjectGraph", b"\x0a\x00" * 1_000_000)
 
 
+@pytest.mark.slow
 def test_too_many_messages_are_refused() -> None:
     with pytest.raises(BrokenModelError, match="more than 300000 messages"):
         require_few_messages("SavedObjectGraph", b"\x0a\x00" * 2_200_000)

@@ -153,6 +153,7 @@ def test_what_follows_the_last_variant_is_found() -> None:
     assert "1 bytes follow" in fault(entry_of(data + b"!", entry.crc32c, VARIANT, 1), data + b"!")
 
 
+@pytest.mark.slow
 def test_a_million_strings_take_seconds_at_most() -> None:
     data, entry = strings(*[b"ab"] * 1_000_000)
     started = time.process_time()

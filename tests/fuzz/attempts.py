@@ -21,9 +21,14 @@ from tests.archives import read_tree
 
 __all__ = ["Attempts", "every_share", "flipped", "random_flips"]
 
-# A quick run takes the first tenth of each series of damages, a slow one all of it.
+# How much of each series of damages a tier takes, from its first on.
 every_share = pytest.mark.parametrize(
-    "share", [pytest.param(10, id="a tenth"), pytest.param(1, id="all", marks=pytest.mark.slow)]
+    "share",
+    [
+        pytest.param(30, id="a thirtieth"),
+        pytest.param(3, id="a third", marks=pytest.mark.slow),
+        pytest.param(1, id="all", marks=pytest.mark.soak),
+    ],
 )
 
 _HANDLE = "https://tfhub.dev/a/b/1"

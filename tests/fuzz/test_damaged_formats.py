@@ -70,9 +70,10 @@ def test_a_file_that_is_cut_at_each_percent(read: Callable[[bytes], object], fil
             read(whole[: len(whole) * percent // 100])
 
 
+@every_share
 @every_reader
-def test_flipped_bits(read: Callable[[bytes], object], file: tuple[str, str]) -> None:
-    for bit, damaged in random_flips(corpus_file(*file), FLIPS, seed=11):
+def test_flipped_bits(read: Callable[[bytes], object], file: tuple[str, str], share: int) -> None:
+    for bit, damaged in random_flips(corpus_file(*file), FLIPS // share, seed=11):
         with _in_time(bit):
             read(damaged)
 
@@ -85,55 +86,61 @@ def test_flipped_bits_under_a_checksum_that_is_good(model: str, share: int) -> N
             BundleIndex.read(table([damaged], kind=PLAIN)).shard_sizes_bytes()
 
 
+@every_share
 @pytest.mark.parametrize("model", ["serving_half_plus_two_tf2", "serving_half_plus_two_assets_extra"])
-def test_flipped_bits_in_a_compressed_block_under_a_checksum_that_is_good(model: str) -> None:
+def test_flipped_bits_in_a_compressed_block_under_a_checksum_that_is_good(model: str, share: int) -> None:
     block = _data_block(model)
     assert BundleIndex.read(table([block], kind=SNAPPY)).entries
-    for bit in range(len(block) * 8):
+    for bit in range(0, len(block) * 8, share):
         with _in_time(bit):
             BundleIndex.read(table([flipped(block, bit)], kind=SNAPPY)).shard_sizes_bytes()
 
 
-def test_flipped_bits_in_snappy_data() -> None:
+@every_share
+def test_flipped_bits_in_snappy_data(share: int) -> None:
     block = _data_block("serving_half_plus_two_tf2")
-    for bit, damaged in random_flips(block, FLIPS, seed=13):
+    for bit, damaged in random_flips(block, FLIPS // share, seed=13):
         with _in_time(bit):
             decompress(damaged)
     literal = snappy_literal(bytes(range(256)) * 10)
-    for bit, damaged in random_flips(literal, FLIPS, seed=14):
+    for bit, damaged in random_flips(literal, FLIPS // share, seed=14):
         with _in_time(bit):
             decompress(damaged)
 
 
-def test_flipped_bits_in_the_footer_and_the_index_of_blocks() -> None:
+@every_share
+def test_flipped_bits_in_the_footer_and_the_index_of_blocks(share: int) -> None:
     whole = corpus_file("basic_pitch_nmp", "variables/variables.index")
-    for bit in range((len(whole) - 100) * 8, len(whole) * 8):
+    for bit in range((len(whole) - 100) * 8, len(whole) * 8, share):
         with _in_time(bit):
             BundleIndex.read(flipped(whole, bit))
 
 
+@every_share
 @pytest.mark.parametrize("name", ["serving_counter", "tfx_keras_serving"])
-def test_flipped_bits_in_the_main_file_of_a_model(tmp_path: Path, name: str) -> None:
-    for bit, damaged in random_flips(corpus_file(name, "saved_model.pb"), 500, seed=15):
+def test_flipped_bits_in_the_main_file_of_a_model(tmp_path: Path, name: str, share: int) -> None:
+    for bit, damaged in random_flips(corpus_file(name, "saved_model.pb"), 500 // share, seed=15):
         (tmp_path / "saved_model.pb").write_bytes(damaged)
         with _in_time(bit):
             check_structure(tmp_path)
 
 
-def test_flipped_bits_in_the_first_bytes_of_the_main_file(tmp_path: Path) -> None:
+@every_share
+def test_flipped_bits_in_the_first_bytes_of_the_main_file(tmp_path: Path, share: int) -> None:
     whole = corpus_file("basic_pitch_nmp", "saved_model.pb")[:20_000]
-    for bit in range(64 * 8):
+    for bit in range(0, 64 * 8, share):
         (tmp_path / "saved_model.pb").write_bytes(flipped(whole, bit))
         with _in_time(bit):
             check_structure(tmp_path)
 
 
-def test_flipped_bytes_in_a_text_model(tmp_path: Path) -> None:
+@every_share
+def test_flipped_bytes_in_a_text_model(tmp_path: Path, share: int) -> None:
     text = (
         b'meta_graphs {\n  meta_info_def { tags: "serve" }\n  object_graph_def { nodes { } } # end\n}\n' * 20
     )
     chance = random.Random(16)
-    for _ in range(500):
+    for _ in range(500 // share):
         damaged = bytearray(text)
         damaged[chance.randrange(len(text))] = chance.randrange(256)
         (tmp_path / "saved_model.pbtxt").write_bytes(damaged)

@@ -20,7 +20,7 @@ from tests.archives import read_tree
 from tests.corpus import corpus_file, corpus_model
 from tests.formats.test_table import WITH_VARIABLES
 from tests.formats.test_tensors import entry_of, pieces
-from tests.fuzz.attempts import flipped, random_flips
+from tests.fuzz.attempts import every_share, flipped, random_flips
 from tests.models import write_tree
 
 INDEX = "variables/variables.index"
@@ -51,11 +51,12 @@ def _finds(model: Path) -> bool:
     return found
 
 
-def test_every_flip_of_a_bit_in_a_tensor_is_found(model: Path) -> None:
+@every_share
+def test_every_flip_of_a_bit_in_a_tensor_is_found(model: Path, share: int) -> None:
     already = _finds(model)
     for path, covered in _shards(model):
         whole, chance = path.read_bytes(), random.Random(31)
-        for _ in range(FLIPS):
+        for _ in range(FLIPS // share):
             byte = chance.choice(chance.choice(covered))
             path.write_bytes(flipped(whole, byte * 8 + chance.randrange(8)))
             found = ModelCheck(model).run().faults
@@ -67,11 +68,12 @@ def test_every_flip_of_a_bit_in_a_tensor_is_found(model: Path) -> None:
     assert _finds(model) is already
 
 
-def test_every_flip_in_an_index_is_found(model: Path) -> None:
+@every_share
+def test_every_flip_in_an_index_is_found(model: Path, share: int) -> None:
     """But for the footer's padding and the handle of a block that nobody reads."""
     index = model / INDEX
     whole = index.read_bytes()
-    for bit, damaged in random_flips(whole[:-48], FLIPS, seed=32):
+    for bit, damaged in random_flips(whole[:-48], FLIPS // share, seed=32):
         index.write_bytes(damaged + whole[-48:])
         assert _finds(model) or _names_the_same(damaged + whole[-48:], whole), bit
 
@@ -80,29 +82,32 @@ def _names_the_same(damaged: bytes, whole: bytes) -> bool:
     return BundleIndex.read(damaged) == BundleIndex.read(whole)
 
 
-def test_every_cut_of_a_shard_is_found(model: Path) -> None:
+@every_share
+def test_every_cut_of_a_shard_is_found(model: Path, share: int) -> None:
     for path, _ in _shards(model):
         whole = path.read_bytes()
-        for percent in range(0, 100, 5):
+        for percent in range(0, 100, 5 * min(share, 4)):
             os.truncate(path, len(whole) * percent // 100)
             assert _finds(model), percent
             path.write_bytes(whole)
 
 
-def test_flips_and_cuts_of_the_graph_end_soon(tmp_path: Path) -> None:
+@every_share
+def test_flips_and_cuts_of_the_graph_end_soon(tmp_path: Path, share: int) -> None:
     whole = corpus_file("tfx_tft_tf2", "saved_model.pb")
-    for _, damaged in random_flips(whole, 1000, seed=33):
+    for _, damaged in random_flips(whole, 1000 // share, seed=33):
         with suppress(BrokenModelError):
             declared_assets(damaged)
-    for percent in range(100):
+    for percent in range(0, 100, min(share, 10)):
         with suppress(BrokenModelError):
             declared_assets(whole[: len(whole) * percent // 100])
 
 
+@every_share
 @pytest.mark.parametrize("dtype", [7, 21])
-def test_random_bytes_are_no_tensor_of_strings_or_variants(dtype: int) -> None:
+def test_random_bytes_are_no_tensor_of_strings_or_variants(dtype: int, share: int) -> None:
     chance = random.Random(34)
-    for _ in range(3000):
+    for _ in range(3000 // share):
         data = chance.randbytes(chance.randrange(1, 60))
         entry = entry_of(data, chance.randrange(2**32), dtype, chance.choice([0, 1, 2, 2**40, 2**63]))
         with pytest.raises(BrokenModelError):

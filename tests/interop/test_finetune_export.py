@@ -72,7 +72,7 @@ EVERY_FILE = pytest.mark.parametrize(
         *((kind, Method.REWRITE) for kind in KINDS),
         *((kind, Method.RESAVE) for kind in KINDS[::5]),
         *(
-            pytest.param(kind, Method.RESAVE, marks=pytest.mark.slow)
+            pytest.param(kind, Method.RESAVE, marks=pytest.mark.soak)
             for kind in KINDS
             if kind not in KINDS[::5]
         ),
@@ -439,7 +439,7 @@ def test_two_devices_train_a_model_that_is_exported(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [Method.REWRITE, Method.RESAVE])
+@pytest.mark.parametrize("method", [Method.RESAVE, pytest.param(Method.REWRITE, marks=pytest.mark.soak)])
 def test_two_workers_train_a_model_and_the_chief_alone_writes_it(
     method: Method, host: Host, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from hubcli.commands.gc import gc
 from hubcli.commands.ls import ls
 from hubcli.settings import Settings
 from tests import models
-from tests.cache.test_gc_races import ROUNDS, finish, start
+from tests.cache.test_gc_races import finish, start
 from tests.conftest import ROOT
 from tests.forkserver import run_python
 from tests.installed import require_installed
@@ -23,6 +23,8 @@ from tests.server import HubServer
 
 require_installed("tensorflow_hub")
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
+
+ROUNDS = 50
 
 LOADS = """
 import json, os, sys, tensorflow_hub as hub
@@ -62,7 +64,7 @@ def test_a_hundred_loads_race_with_two_collections(cache: Path, server: HubServe
     for number in range(ROUNDS):
         server.serve(f"/maker/model/{number}", packed)
     cache.mkdir()
-    collectors = start(["old-gc", "old-gc"], cache)
+    collectors = start(["old-gc", "old-gc"], cache, ROUNDS)
     loads = run_python(
         ["-c", LOADS, f"{server.url}/maker/model", str(cache), str(ROUNDS)],
         env={**os.environ, "TFHUB_CACHE_DIR": str(cache)},

@@ -115,6 +115,7 @@ def test_a_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:
     assert trusted_context(access).cert_store_stats()["x509_ca"] == 2
 
 
+@pytest.mark.slow
 def test_a_process_may_end_while_they_are_read() -> None:
     program = (
         "import time; from hubcli.access import Access; from hubcli.net.certificates import read_ahead;"

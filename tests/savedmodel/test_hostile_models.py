@@ -58,18 +58,21 @@ def _cost_of_index(folder: Path, index: bytes) -> Cost:
     return _cost_of_check(folder)
 
 
+@pytest.mark.slow
 def test_a_million_empty_meta_graphs_cost_little(tmp_path: Path) -> None:
     cost = _cost_of_graph(tmp_path, delimited(2, b"") * 1_000_000)
     assert cost.seconds < 2
     assert cost.peak_mib < 80
 
 
+@pytest.mark.slow
 def test_a_million_small_fields_cost_little(tmp_path: Path) -> None:
     cost = _cost_of_graph(tmp_path, delimited(2, delimited(1, b"") + number(9, 1) * 1_000_000))
     assert cost.seconds < 2
     assert cost.peak_mib < 80
 
 
+@pytest.mark.slow
 def test_hundreds_of_thousands_of_different_fields_cost_little(tmp_path: Path) -> None:
     fields = b"".join(number(field, 0) for field in range(16, 600_000))
     cost = _cost_of_graph(tmp_path, delimited(2, delimited(1, b"") + fields))
@@ -91,6 +94,7 @@ def test_an_identifier_of_200_megabytes_is_not_read(tmp_path: Path) -> None:
     assert _cost_of_check(tmp_path).peak_mib < 80
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("length", "count"), [(50_000, 5_000), (10_000, 30_000)])
 def test_keys_that_share_a_long_beginning_cost_little(tmp_path: Path, length: int, count: int) -> None:
     # Less than 300 kB of index stand for 250 MB of keys and more.
@@ -101,6 +105,7 @@ def test_keys_that_share_a_long_beginning_cost_little(tmp_path: Path, length: in
     assert cost.peak_mib < 80
 
 
+@pytest.mark.slow
 def test_a_snappy_bomb_costs_little(tmp_path: Path) -> None:
     block = varint(1 << 28) + b"\0a" + b"\xfe\1\0" * 300_000
     started = time.monotonic()

@@ -223,6 +223,7 @@ def test_an_asset_that_climbs_out_is_a_fault_though_it_is_there(tmp_path: Path) 
 # Hostile bundles ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_index_that_names_the_same_bytes_again_and_again_is_not_followed(tmp_path: Path) -> None:
     model = write_bundle_model(tmp_path, {"a": bytes(4000)})
     entries = [(b"t%06d" % number, floats(bytes(4000), 0)) for number in range(20_000)]

@@ -266,6 +266,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries keep memory as they like")
 def test_the_memory_of_a_piece_is_taken_again_for_the_next(tmp_path: Path) -> None:
     """Pages that come and go with each piece took a third of the time."""

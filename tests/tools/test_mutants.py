@@ -58,6 +58,7 @@ def test_a_seed_fixes_the_choice() -> None:
     assert len({mutant.id for mutant in chosen}) == 6
 
 
+@pytest.mark.slow
 def test_a_mutant_is_killed_by_a_test_that_sees_it_and_survives_another(tmp_path: Path) -> None:
     project = _sample(tmp_path / "sample")
     mutants = [one for one in candidates_in(project, "sample/code.py") if one.kind == "comparison"]
