@@ -290,6 +290,7 @@ INVALID = {
     b'gc = "a\nb"': ("line 1", "invalid TOML"),
     b"a = " + b"9" * 6000: ("", "invalid TOML"),
     b"ok = 1\n\xff\xfe": ("line 2", "not UTF-8"),
+    b"\n\xff": ("line 2", "not UTF-8"),
     "jobs = 1".encode("utf-16"): ("line 1", "not UTF-8"),
     b"a\0b = 1": ("line 1", "invalid TOML"),
     b"a = " + b"[" * 20000: ("", "invalid TOML: nested too deeply"),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import os
+import select
 import socket
+import termios
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -109,11 +113,41 @@ def test_a_stream_waits_for_a_writer_that_comes(tmp_path: Path) -> None:
     writer.join()
 
 
+def test_a_stream_that_comes_in_pieces_ends_at_the_bound(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x")
+    is_read = threading.Event()
+
+    def write() -> None:
+        with (tmp_path / "x").open("wb", buffering=0) as fifo:
+            fifo.write(b"a" * 60)
+            while select.select([], [fifo], [], 1)[1] and not is_empty(fifo.fileno()):
+                os.sched_yield()
+            fifo.write(b"b" * 60)
+            is_read.wait(10)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert read_stream(tmp_path / "x", 100, 10) == b"a" * 60 + b"b" * 40
+    is_read.set()
+    writer.join()
+
+
+def is_empty(fifo: int) -> bool:
+    """Whether all that was written was read: FIONREAD counts what is left."""
+    left = array.array("i", [0])
+    fcntl.ioctl(fifo, termios.FIONREAD, left)
+    return left[0] == 0
+
+
 def test_a_small_stream_is_read_to_its_end_or_bound(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x")
     writer = threading.Thread(target=lambda: (tmp_path / "x").write_bytes(b"all of it"))
     writer.start()
     assert read_stream(tmp_path / "x", 100, 10) == b"all of it"
+    writer.join()
+    writer = threading.Thread(target=lambda: (tmp_path / "x").write_bytes(b"all of it" * 20))
+    writer.start()
+    assert read_stream(tmp_path / "x", 100, 10) == (b"all of it" * 20)[:100]
     writer.join()
     assert read_stream(Path("/dev/null"), 100, 10) == b""
     assert read_stream(Path("/dev/zero"), 100, 10) == bytes(100)

@@ -72,6 +72,16 @@ def test_a_model_goes_with_its_records_and_the_links_of_its_spellings(cache: Pat
     assert names(cache) == set()
 
 
+def test_a_link_that_names_its_model_by_its_whole_path_goes_with_it(cache: Path) -> None:
+    model = hubcli_entry(cache, OLD).model
+    (cache / key_of(NEW)).symlink_to(model.absolute(), target_is_directory=True)
+    (item,) = plan(cache).items
+    assert item.model is not None
+    assert key_of(NEW) in item.model.aliases
+    assert results(collect(plan(cache))) == ["removed"]
+    assert names(cache) == set()
+
+
 def test_what_was_freed_is_what_the_files_took(cache: Path) -> None:
     paths = hubcli_entry(cache, OLD, shard_bytes=10**9)  # A hole.
     (paths.model / "assets" / "words.txt").write_bytes(b"." * 100_000)

@@ -88,6 +88,21 @@ def test_a_link_to_nowhere_in_the_place_of_the_model_is_replaced(cache: Path) ->
     assert (path / "saved_model.pb").read_bytes() == b"x"
 
 
+def test_links_are_on_the_disk_before_they_are_counted_on(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(cache)
+    publish(store, {"saved_model.pb": b"x"})
+    entry = store.find(HANDLE)
+    assert entry is not None
+    synced = list[Path]()
+    monkeypatch.setattr("hubcli.durability.Durability.directory", lambda _, folder: synced.append(folder))
+    assert store.link_aliases(HANDLE, entry)
+    assert synced == [cache]
+    assert store.link_aliases(HANDLE, entry)
+    assert synced == [cache]  # They were there: nothing to sync.
+
+
 def test_links_are_relative_so_that_the_cache_can_be_moved(cache: Path, settings: Settings) -> None:
     store = Store(cache)
     publish(store, {"saved_model.pb": b"x"})

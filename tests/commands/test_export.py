@@ -210,6 +210,14 @@ def test_progress_is_told_of_the_check_and_of_the_writing(
         assert notes.phases[-1][0] == sum(map(len, FILES.values()))
 
 
+def test_progress_is_told_of_the_unpacking_of_an_archive(model: Path, out: Path, settings: Settings) -> None:
+    archive = out / "model.tar.gz"
+    archive.write_bytes(models.pack(FILES))
+    notes = Notes()
+    export(str(archive), out / "model", settings, listener=notes)
+    assert notes.phases[0] == [archive.stat().st_size] * 2
+
+
 # Layouts
 
 

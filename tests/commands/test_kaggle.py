@@ -286,8 +286,11 @@ def test_a_model_of_kaggle_is_not_downloaded_again_for_tfhub(
     both: Settings, server: HubServer, other_server: HubServer
 ) -> None:
     first = fetch(VERSION_1, both)
+    manifest = first.path.with_name(f"{first.path.name}.hubcli.json")
+    os.utime(manifest, (1, 1))
     result = fetch(TFHUB, both)
     assert (result.path, result.was_cached, result.handle) == (first.path, True, TFHUB)
+    assert manifest.stat().st_mtime > 1  # A collection sees that it is used.
     assert loaded(TFHUB, both) == "1"
     asked = len(other_server.requests)
     assert fetch(TFHUB, both).was_cached

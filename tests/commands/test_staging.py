@@ -18,9 +18,16 @@ from pathlib import Path
 import pytest
 
 from hubcli.commands.export import export
-from hubcli.commands.staging import Staging, StagingState, leftovers_in, recorded_folders, remove_leftovers_of
+from hubcli.commands.staging import (
+    Staging,
+    StagingState,
+    forget_removed,
+    leftovers_in,
+    recorded_folders,
+    remove_leftovers_of,
+)
 from hubcli.errors import OutputError
-from hubcli.settings import Settings
+from hubcli.settings import Settings, export_records
 from tests.conftest import Run
 from tests.models import example_files, write_tree
 
@@ -117,6 +124,17 @@ def test_doctor_finds_it_from_anywhere_and_removes_it_when_told(
         assert len(beside(place)) == 1
         again = json.loads(hubcli("doctor", "--json").stdout)["checks"]
         assert "exports" not in [one["name"] for one in again]
+
+
+def test_what_is_gone_is_forgotten_and_what_is_there_is_not(killed: Path, place: Path) -> None:
+    records = export_records()
+    assert records is not None
+    with exporting(place.with_name("alive")):
+        shutil.rmtree(killed)
+        assert len(os.listdir(records)) == 2
+        forget_removed()
+        assert len(os.listdir(records)) == 1
+        assert recorded_folders() == (place.parent,)
 
 
 def test_doctor_looks_in_the_working_directory_too(killed: Path, place: Path) -> None:

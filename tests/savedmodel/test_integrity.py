@@ -144,6 +144,15 @@ def test_a_link_in_the_place_of_a_recorded_file_is_told(model: Path) -> None:
     assert faults(model, records) == [Fault("size", "is no regular file", "fingerprint.pb")]
 
 
+def test_a_recorded_file_that_cannot_be_looked_at_is_told(model: Path) -> None:
+    records = records_of(model)
+    # Longer than a file system takes: neither missing nor there.
+    odd = FileRecord("x" * 5000, 1, None)
+    found = faults(model, [*records, odd])
+    assert [(fault.code, fault.file) for fault in found] == [("unreadable", odd.path)]
+    assert "can't be looked at" in str(found[0])
+
+
 def test_a_record_without_hashes_compares_sizes(model: Path) -> None:
     records = [FileRecord(record.path, record.size_bytes, None) for record in records_of(model)]
     flip(model / "fingerprint.pb", 3)

@@ -16,6 +16,7 @@ from hubcli.savedmodel.structures import (
     TensorSpec,
     TypeSpec,
     decode,
+    python_text,
     tensors_of,
 )
 from tests.savedmodel.protos import (
@@ -63,6 +64,11 @@ from tests.savedmodel.protos import (
 )
 def test_each_kind_has_a_text(content: Any, text: str) -> None:
     assert str(decode(value(content))) == text
+
+
+@pytest.mark.parametrize("content", [(), (1,), (1, None), [1], [], {"a": (True,)}])
+def test_pythons_own_form_is_what_python_writes(content: Any) -> None:
+    assert python_text(decode(value(content))) == repr(content)
 
 
 def test_a_tensor_has_its_name() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
+import json
 from pathlib import Path
 
 import pytest
 
+from tools.mutants.__main__ import _compare, _report
 from tools.mutants.choose import candidates_in, choose
 from tools.mutants.reach import Reach
 from tools.mutants.run import Limits, read_results, run_all
@@ -67,3 +70,56 @@ def test_a_mutant_is_killed_by_a_test_that_sees_it_and_survives_another(tmp_path
     results = tmp_path / "results.jsonl"
     run_all(mutants, [scratch], Reach({}, {}, frozenset()), results, Limits(100))
     assert [row["status"] for row in read_results(results)] == ["killed", "survived"]
+
+
+def _row(number: int, status: str) -> str:
+    row = {"id": str(number), "name": f"sample/code.py:{number}", "room": "sample", "status": status}
+    return json.dumps({**row, "tests": 1, "tests_left_out": 0, "diff": f"-{number}"})
+
+
+def test_a_run_goes_on_where_its_results_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mutants = candidates_in(_sample(tmp_path / "sample"), "sample/code.py")
+    results = tmp_path / "results.jsonl"
+    rows = [json.dumps({"id": mutant.id, "status": "killed"}) for mutant in mutants]
+    results.write_text("\n".join(rows) + "\n")
+    # Without a scratch copy, it would wait for one forever.
+    run_all(mutants, [Scratch(tmp_path / "none", tmp_path)], Reach({}, {}, frozenset()), results, Limits(100))
+    assert len(read_results(results)) == len(mutants)
+    assert capsys.readouterr().out == ""
+
+
+def test_the_tests_of_another_directory_are_what_a_copy_has(tmp_path: Path) -> None:
+    project, others = _sample(tmp_path / "sample"), tmp_path / "others"
+    others.mkdir()
+    (others / "test_old.py").write_text("def test_old(): pass\n")
+    (tmp_path / "scratch").mkdir()
+    scratch = Scratch.make(tmp_path / "scratch", project, others)
+    assert [path.name for path in (scratch.root / "tests").iterdir()] == ["test_old.py"]
+
+
+def test_two_runs_are_compared_by_what_one_of_them_kills_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = tmp_path / "old.jsonl", tmp_path / "new.jsonl"
+    old.write_text("\n".join([_row(1, "killed"), _row(2, "survived"), _row(3, "killed"), _row(4, "killed")]))
+    new.write_text("\n".join([_row(1, "timeout"), _row(2, "killed"), _row(3, "survived")]))
+    _compare(argparse.Namespace(results=[old, new]))
+    said = capsys.readouterr().out
+    assert said == (
+        f"3 mutants in both\nkilled by {old} alone:\n  sample/code.py:3\n"
+        f"killed by {new} alone:\n  sample/code.py:2\n"
+    )
+
+
+def test_a_report_counts_by_room_and_shows_the_survivors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results.jsonl"
+    results.write_text(
+        "\n".join([_row(1, "killed"), _row(2, "timeout"), _row(3, "survived"), _row(4, "not reached")])
+    )
+    _report(results)
+    said = capsys.readouterr().out
+    assert "| sample | 4 | 2 | 1 | 1 |\n| all | 4 | 2 | 1 | 1 |" in said
+    assert "survived: sample/code.py:3 (1 tests)\n-3" in said
+    assert "-1" not in said
