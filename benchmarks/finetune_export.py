@@ -166,9 +166,9 @@ def _run(step: str, *arguments: str) -> None:
 
 
 def _rewrite(model: Path, tuned: Path, out: Path) -> None:
-    from hubcli.commands.weights_file import best_measure
-    from hubcli.savedmodel.rewrite import RewriteOptions, rewrite
-    from hubcli.savedmodel.weights import open_weights
+    from hubcli.finetuning.weights import best_measure
+    from hubcli.savedmodel.weights.rewrite import RewriteOptions, rewrite
+    from hubcli.savedmodel.weights.sources import open_weights
 
     # The bytes of the model of 1 GiB are random: some of its numbers are NaN.
     rewrite(model, out, open_weights(tuned).tensors, RewriteOptions(allow_nan=True, measure=best_measure()))
@@ -186,9 +186,9 @@ def _by_hand(model: Path, tuned: Path, out: Path) -> None:
 def _tune(model: Path, tuned: Path) -> None:
     """The model with the last bit of every number turned over."""
     from hubcli.formats.tensor_values import TensorValues
-    from hubcli.savedmodel.changes import Distance
-    from hubcli.savedmodel.rewrite import RewriteOptions, rewrite
-    from hubcli.savedmodel.weights import open_weights
+    from hubcli.savedmodel.compare.value_changes import Distance
+    from hubcli.savedmodel.weights.rewrite import RewriteOptions, rewrite
+    from hubcli.savedmodel.weights.sources import open_weights
 
     class Tuned(TensorValues):
         def __init__(self, values: TensorValues) -> None:

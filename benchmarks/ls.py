@@ -24,9 +24,9 @@ from benchmarks.measure import (
     tool_beside,
 )
 from hubcli.archive.members import FileRecord
-from hubcli.cache.manifest import Manifest
+from hubcli.cache.records import Manifest
 from hubcli.cache.store import Store
-from hubcli.handle import Handle
+from hubcli.providers.handle import Handle
 
 _BOUND_S = 1.0
 _DAY_S = 86400

@@ -6,28 +6,32 @@ until a name is used.
 
 from __future__ import annotations
 
+import sys
+
+from hubcli._moved import MovedModules
+
 __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # typing takes as long to load as Python itself, and every start would pay.
 if TYPE_CHECKING:
     from typing import Any
 
-    from hubcli.cache.policy import Policy
+    from hubcli.cache.gc.policy import Policy
     from hubcli.commands.doctor import doctor
     from hubcli.commands.export import export
     from hubcli.commands.fetch import fetch
     from hubcli.commands.finetune_export import finetune_export
     from hubcli.commands.gc import gc
     from hubcli.commands.inspect import inspect
-    from hubcli.commands.keras_layer import KerasLayer
-    from hubcli.commands.load import load, resolve
     from hubcli.commands.ls import ls
     from hubcli.commands.pin import pin, unpin
     from hubcli.commands.rm import rm
     from hubcli.commands.verify import verify
+    from hubcli.config.settings import Settings
+    from hubcli.drop_in.keras_layer import KerasLayer
+    from hubcli.drop_in.load import load, resolve
     from hubcli.errors import HubcliError
-    from hubcli.handle import Handle
-    from hubcli.settings import Settings
+    from hubcli.providers.handle import Handle
 
 __all__ = [
     "Handle",
@@ -58,19 +62,23 @@ _HOMES = {
     "finetune_export": "hubcli.commands.finetune_export",
     "gc": "hubcli.commands.gc",
     "inspect": "hubcli.commands.inspect",
-    "load": "hubcli.commands.load",
+    "load": "hubcli.drop_in.load",
     "ls": "hubcli.commands.ls",
     "pin": "hubcli.commands.pin",
-    "resolve": "hubcli.commands.load",
+    "resolve": "hubcli.drop_in.load",
     "rm": "hubcli.commands.rm",
     "unpin": "hubcli.commands.pin",
     "verify": "hubcli.commands.verify",
     "HubcliError": "hubcli.errors",
-    "KerasLayer": "hubcli.commands.keras_layer",
-    "Handle": "hubcli.handle",
-    "Policy": "hubcli.cache.policy",
-    "Settings": "hubcli.settings",
+    "KerasLayer": "hubcli.drop_in.keras_layer",
+    "Handle": "hubcli.providers.handle",
+    "Policy": "hubcli.cache.gc.policy",
+    "Settings": "hubcli.config.settings",
 }
+
+
+if MovedModules not in sys.meta_path:
+    sys.meta_path.append(MovedModules)
 
 
 def __getattr__(name: str) -> Any:

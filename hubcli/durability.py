@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hubcli.pipeline import share
+from hubcli.concurrency import run_in_threads
 from hubcli.regular_file import open_at_once
 
 __all__ = ["SYNCED", "UNSYNCED", "Durability", "WriteBack", "booted_at_s"]
@@ -92,7 +92,7 @@ class Durability:
                 self.path(file)
         else:
             jobs = [partial(self._paths, files[number::_THREADS]) for number in range(_THREADS)]
-            share(jobs, _THREADS)
+            run_in_threads(jobs, _THREADS)
         for folder in reversed(folders):  # The innermost first.
             self.directory(folder)
 

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
 
-from hubcli.url import MASK, matrix_values, printed_url, secret_values, without_secrets
+from hubcli.urls import MASK, matrix_values, printed_url, secret_values, without_secrets
 
 __all__ = [
     "redacted",

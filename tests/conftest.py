@@ -12,8 +12,8 @@ import hypothesis
 import pytest
 import trustme
 
+from hubcli.config.settings import Settings
 from hubcli.net import download, retries
-from hubcli.settings import Settings
 from tests.forkserver import run_python
 from tests.proxy import Proxy, running_proxy
 from tests.server import HubServer
@@ -21,8 +21,10 @@ from tests.tls import https_server
 
 ROOT = Path(__file__).parent.parent
 
-# The gate takes more, with --hypothesis-profile=default; each run takes others.
-hypothesis.settings.register_profile("quick", max_examples=25)
+# Each run takes other examples, and the gate more of them, by --hypothesis-profile. Without a deadline, since
+# other work on the machine makes any example slow.
+hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=100, deadline=None, print_blob=True)
 hypothesis.settings.load_profile("quick")
 
 

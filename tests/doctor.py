@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hubcli.commands.checkup.check import Check
 from hubcli.commands.doctor import Diagnosis, DoctorOptions, doctor
+from hubcli.diagnosing.check import Check
 
 __all__ = ["diagnose", "names", "one", "write_distribution"]
 

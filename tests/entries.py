@@ -15,10 +15,10 @@ from pathlib import Path
 
 from hubcli.archive.members import FileRecord
 from hubcli.cache.layout import EntryPaths
-from hubcli.cache.manifest import Manifest
+from hubcli.cache.records import Manifest
 from hubcli.cache.store import Store
-from hubcli.handle import Handle
-from hubcli.savedmodel.structure import ModelKind
+from hubcli.providers.handle import Handle
+from hubcli.savedmodel.model_format import ModelFormat
 
 __all__ = [
     "SHARD",
@@ -51,22 +51,24 @@ def _message(number: int, content: bytes) -> bytes:
     return bytes([number << 3 | 2, len(content)]) + content
 
 
-def _main_file(kind: ModelKind) -> bytes:
-    """A SavedModel message with one MetaGraph: the fewest bytes that have the kind's outline."""
+def _main_file(form: ModelFormat) -> bytes:
+    """A SavedModel message with one MetaGraph: the fewest bytes that have the format's outline."""
     graph = _message(1, _message(4, b"serve")) + _message(2, b"")
-    if kind is ModelKind.TF2:
+    if form is ModelFormat.TF2:
         graph += _message(7, _message(1, b""))
-    if kind is ModelKind.KERAS:
+    if form is ModelFormat.KERAS_3_EXPORT:
+        graph += _message(7, _message(1, _message(1, _message(2, b"_misc_assets"))))
+    if form is ModelFormat.KERAS_2:
         graph += _message(7, _message(1, _message(4, _message(1, b"_tf_keras_model"))))
     return b"\x08\x01" + _message(2, graph)
 
 
-def write_model(folder: Path, kind: ModelKind = ModelKind.TF2, shard_bytes: int = 100) -> Path:
+def write_model(folder: Path, form: ModelFormat = ModelFormat.TF2, shard_bytes: int = 100) -> Path:
     """A directory with the files of a SavedModel; the shard is a hole of that size."""
     (folder / "variables").mkdir(parents=True, exist_ok=True)
     (folder / "assets").mkdir(exist_ok=True)
-    (folder / "saved_model.pb").write_bytes(_main_file(kind))
-    if kind is ModelKind.TF1_HUB:
+    (folder / "saved_model.pb").write_bytes(_main_file(form))
+    if form is ModelFormat.TF1_HUB:
         (folder / "tfhub_module.pb").write_bytes(b"\x08\x03")
     (folder / _INDEX).write_bytes(b"index")
     (folder / SHARD).touch()
@@ -83,7 +85,7 @@ def hubcli_entry(
     root: Path,
     handle_text: str,
     *,
-    kind: ModelKind = ModelKind.TF2,
+    form: ModelFormat = ModelFormat.TF2,
     shard_bytes: int = 100,
     fetched_at_s: float = 1_700_000_000.0,
     last_used_at_s: float | None = None,
@@ -96,7 +98,7 @@ def hubcli_entry(
         store.locked(handle, timeout_s=1, on_wait=lambda owner: None) as held,
         store.staged(held, handle) as staging,
     ):
-        write_model(staging.path, kind, shard_bytes)
+        write_model(staging.path, form, shard_bytes)
         files = sorted(path for path in staging.path.rglob("*") if path.is_file())
         records = tuple(
             FileRecord(path.relative_to(staging.path).as_posix(), path.stat().st_size, None) for path in files
@@ -106,7 +108,7 @@ def hubcli_entry(
                 handle=handle.canonical,
                 aliases=handle.aliases,
                 source=handle.archive_url or handle.canonical,
-                kind=kind.value,
+                kind=form.kind,
                 files=records,
                 fetched_at_s=fetched_at_s,
                 last_used_at_s=used_at_s,
@@ -131,14 +133,14 @@ def tensorflow_hub_entry(
     handle_text: str,
     *,
     descriptor: bool = True,
-    kind: ModelKind = ModelKind.TF2,
+    form: ModelFormat = ModelFormat.TF2,
     shard_bytes: int = 100,
     downloaded_at_s: float = 1_700_000_000.0,
 ) -> EntryPaths:
     """An entry as tensorflow_hub 0.16.1 leaves it; early versions wrote no descriptor."""
     root.mkdir(parents=True, exist_ok=True)
     paths = EntryPaths(root, key_of(handle_text))
-    write_model(paths.model, kind, shard_bytes)
+    write_model(paths.model, form, shard_bytes)
     if descriptor:
         moment = datetime.fromtimestamp(downloaded_at_s)  # noqa: DTZ006 - local time, as tensorflow_hub's
         paths.descriptor.write_text(

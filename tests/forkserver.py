@@ -328,7 +328,7 @@ def _serve(modules: Sequence[str]) -> None:
 def _hubcli_modules() -> list[str]:
     """All but those that run when they are imported, or import TensorFlow or Keras."""
     names = (module.name for module in pkgutil.walk_packages(hubcli.__path__, "hubcli."))
-    return [name for name in names if not name.endswith((".__main__", ".keras_layer"))]
+    return [name for name in names if not name.endswith((".__main__", ".keras_layer", ".keras.layer"))]
 
 
 def _report(children: dict[int, socket.socket]) -> None:

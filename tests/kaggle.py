@@ -6,8 +6,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from hubcli.access import Access, KaggleAccount
-from hubcli.settings import Settings
+from hubcli.config.network import KaggleAccount, NetworkConfig
+from hubcli.config.settings import Settings
 from tests.server import HubServer, Reply
 
 NAME = "google/nnlm/tensorFlow2/en-dim128"
@@ -20,7 +20,7 @@ __all__ = ["API", "NAME", "PAGE", "TOKEN", "everything_below", "kaggle_at", "ser
 
 def kaggle_at(server: HubServer, settings: Settings, **account: object) -> Settings:
     """The settings with the server for Kaggle, and these credentials."""
-    access = Access(kaggle=KaggleAccount(endpoint=server.url, **account))  # type: ignore[arg-type]
+    access = NetworkConfig(kaggle=KaggleAccount(endpoint=server.url, **account))  # type: ignore[arg-type]
     return replace(settings, access=access)
 
 

@@ -12,11 +12,11 @@ import pytest
 from hubcli.cache.layout import EntryPaths
 from hubcli.commands.export import ExportOptions, export
 from hubcli.commands.fetch import FetchOptions, fetch
-from hubcli.commands.lock_file import LockFile
 from hubcli.commands.pin import pin
+from hubcli.config.settings import Settings
 from hubcli.durability import SYNCED, UNSYNCED, Durability, WriteBack
 from hubcli.errors import CacheError, DiskFullError, HubcliError, OutputError, UsageError
-from hubcli.settings import Settings
+from hubcli.fetching.lock_file import LockFile
 from tests import models
 
 EXAMPLE = "example://mul/1"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hubcli.errors import HandleError
-from hubcli.handle import Handle
+from hubcli.providers.handle import Handle
 
 CONTRACT = [
     json.loads(line) for line in Path(__file__).with_name("handles.jsonl").read_text("utf-8").splitlines()

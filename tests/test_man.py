@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from hubcli import __version__, access, settings
+from hubcli import __version__
 from hubcli.cli.app import app_of
+from hubcli.config import network as access
+from hubcli.config import settings
 from hubcli.errors import ExitStatus
 from tools.command_line import read_command_line
 

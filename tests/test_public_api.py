@@ -9,6 +9,8 @@ import sys
 import pytest
 
 import hubcli
+from hubcli._moved import MOVED
+from tests.forkserver import run_python
 
 HEAVY = {
     "tensorflow",
@@ -96,7 +98,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     loaded = _loaded_by("import hubcli")
 
     assert not loaded & {*HEAVY, "typer", "platformdirs"}
-    assert {name for name in loaded if name.startswith("hubcli")} == {"hubcli"}
+    assert {name for name in loaded if name.startswith("hubcli")} == {"hubcli", "hubcli._moved"}
 
 
 @pytest.mark.slow
@@ -130,9 +132,26 @@ def test_building_the_command_line_loads_nothing_heavy() -> None:
         "hubcli.commands.rm",
         "hubcli.commands.inspect",
         "hubcli.commands.verify",
-        "hubcli.handle",
-        "hubcli.settings",
+        "hubcli.providers.handle",
+        "hubcli.config.settings",
     ],
 )
 def test_what_only_reads_needs_neither_network_nor_tensorflow(module: str) -> None:
     assert not _loaded_by(f"import {module}") & {"tensorflow", "httpx", "rich", "typer", "numpy", "isal"}
+
+
+@pytest.mark.parametrize(("old", "today"), MOVED.items())
+def test_a_module_that_moved_is_the_same_under_its_old_name(old: str, today: str) -> None:
+    program = (
+        "import importlib, json, sys, warnings\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        "    moved = importlib.import_module(sys.argv[1])\n"
+        "today = importlib.import_module(sys.argv[2])\n"
+        "told = [(one.category.__name__, str(one.message)) for one in caught]\n"
+        "print(json.dumps([moved is today, today.__name__, today.__spec__.name, told]))"
+    )
+    ran = run_python(["-c", program, old, today], check=True)
+    is_same, name, spec, warnings = json.loads(ran.stdout)
+    assert (is_same, name, spec) == (True, today, today)
+    assert warnings == [["DeprecationWarning", f"{old} is {today} since hubcli 0.2"]]

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from hubcli import access
-from hubcli import settings as settings_module
-from hubcli.cache.collect import Result
+from hubcli.cache.gc.collect import ActionResult
+from hubcli.cache.gc.plan import Reason
 from hubcli.cache.layout import NameKind
-from hubcli.cache.plan import Reason
-from hubcli.commands.checkup.check import Section, Status
-from hubcli.settings import Settings
-from hubcli.variables import VARIABLES
+from hubcli.config import network as access
+from hubcli.config import settings as settings_module
+from hubcli.config.settings import Settings
+from hubcli.config.variables import VARIABLES
+from hubcli.diagnosing.check import Section, Status
 from tests import models
 from tools import make_docs
 
@@ -38,6 +38,7 @@ def section(title: str, text: str = COMMANDS) -> str:
 KEYS = README.split("<!-- generated: keys -->\n", 1)[1].split("\n<!-- end -->", 1)[0]
 
 
+@pytest.mark.slow
 def test_the_tables_are_what_the_program_says(capsys: pytest.CaptureFixture[str]) -> None:
     assert make_docs.main(["--check"]) == 0, capsys.readouterr().err
 
@@ -145,7 +146,7 @@ def test_the_keys_and_sections_of_doctor_are_those_that_are_printed(hubcli: Run)
 def test_the_words_of_gc_are_those_that_are_printed() -> None:
     told = set(re.findall(r"`([a-z-]+)`", section("`hubcli gc")))
     kinds = {kind.value for kind in NameKind} - {"tag", "foreign"}
-    assert {*kinds, *(one.value for one in Reason), *(one.value for one in Result)} <= told
+    assert {*kinds, *(one.value for one in Reason), *(one.value for one in ActionResult)} <= told
 
 
 def test_the_keys_of_a_dry_run_and_of_a_lock_file_are_those_that_are_written(

@@ -71,7 +71,7 @@ def in_environment(scripts: Path, variables: dict[str, str]) -> dict[str, str]:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_dockerfile_fills_the_cache_of_an_image(
     project: Path,
     tmp_path: Path,
@@ -166,7 +166,7 @@ def test_the_hooks_run_what_they_say(project: Path, variables: dict[str, str]) -
 
 
 @pytest.mark.tensorflow
-@pytest.mark.slow
+@pytest.mark.soak  # In the one below, too.
 def test_a_model_is_fine_tuned_and_shared(
     tmp_path: Path, variables: dict[str, str], server: HubServer
 ) -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.formats.bundle_values import Bundle
+from hubcli.formats.bundle_reader import Bundle
 from hubcli.formats.files import contents, read_record
 from hubcli.formats.npz import read_npz
-from hubcli.formats.safetensors_reader import read_safetensors
+from hubcli.formats.safetensors import read_safetensors
 from hubcli.formats.tensor_values import file_pieces
 from hubcli.regular_file import open_regular, open_stream, read_regular, read_stream
 

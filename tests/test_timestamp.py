@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hubcli.timestamp import from_iso_utc, to_iso_utc
+from hubcli.units import from_iso_utc, to_iso_utc
 
 
 def test_a_time_is_shown_in_utc_to_the_millisecond() -> None:

@@ -12,7 +12,7 @@ import typer
 from typer.main import get_command
 
 from hubcli import __version__
-from hubcli.cli.offered import Offered, Words, offered_by_metavar
+from hubcli.cli.completion_hints import CompletionHint, CompletionWords, hints_by_metavar
 
 __all__ = ["Argument", "Command", "CommandLine", "Option", "read_command_line"]
 
@@ -29,7 +29,7 @@ class Option:
     default: str
     repeatable: bool
     panel: str
-    offered: Offered
+    offered: CompletionHint
 
     @property
     def is_flag(self) -> bool:
@@ -50,7 +50,7 @@ class Argument:
     help: str
     required: bool
     repeatable: bool
-    offered: Offered
+    offered: CompletionHint
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,17 +155,17 @@ def _metavar(parameter: Any) -> str:
     return "|".join(choices) if choices else str(parameter.name).upper()
 
 
-def _offered(parameter: Any, annotation: Any, metavar: str) -> Offered:
+def _offered(parameter: Any, annotation: Any, metavar: str) -> CompletionHint:
     """What the annotation says, or else the enumeration, or else the metavar."""
     for told in get_args(annotation)[1:]:
-        if isinstance(told, Offered):
+        if isinstance(told, CompletionHint):
             return told
-        if isinstance(told, Words):
+        if isinstance(told, CompletionWords):
             return told.offered()
     if getattr(parameter, "is_flag", False):
-        return Offered()
+        return CompletionHint()
     choices = _choices(parameter)
-    return Offered(words=choices) if choices else offered_by_metavar(metavar)
+    return CompletionHint(words=choices) if choices else hints_by_metavar(metavar)
 
 
 def _plain(text: str) -> str:

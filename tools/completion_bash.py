@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from hubcli.cli.offered import Offered
+from hubcli.cli.completion_hints import CompletionHint
 from tools.command_line import Command, CommandLine
 from tools.templates import filled
 
@@ -27,7 +27,7 @@ def bash_script(line: CommandLine) -> str:
     )
 
 
-def _values(commands: tuple[Command, ...]) -> Iterator[tuple[str, Offered]]:
+def _values(commands: tuple[Command, ...]) -> Iterator[tuple[str, CompletionHint]]:
     for command in commands:
         for option in command.options:
             if not option.is_flag:
@@ -35,14 +35,14 @@ def _values(commands: tuple[Command, ...]) -> Iterator[tuple[str, Offered]]:
                     yield f"'{command.name} {name}'", option.offered
 
 
-def _arguments(commands: tuple[Command, ...]) -> Iterator[tuple[str, Offered]]:
+def _arguments(commands: tuple[Command, ...]) -> Iterator[tuple[str, CompletionHint]]:
     for command in commands:
         for number, argument in enumerate(command.arguments, start=1):
             place = f"'{command.name} '*" if argument.repeatable else f"'{command.name} {number}'"
             yield place, argument.offered
 
 
-def _arms(places: Iterator[tuple[str, Offered]]) -> str:
+def _arms(places: Iterator[tuple[str, CompletionHint]]) -> str:
     """The branches of a case: those with the same outcome are one."""
     by_outcome: dict[str, list[str]] = {}
     for pattern, offered in places:
@@ -64,7 +64,7 @@ def _wrapped(patterns: list[str]) -> list[str]:
     return rows
 
 
-def _assignments(offered: Offered) -> str:
+def _assignments(offered: CompletionHint) -> str:
     told = []
     if offered.words:
         told.append(f"words=({' '.join(map(shlex.quote, offered.words))})")

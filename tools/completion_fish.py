@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hubcli.cli.offered import Offered
+from hubcli.cli.completion_hints import CompletionHint
 from tools.command_line import Argument, Command, CommandLine, Option
 from tools.templates import filled
 
@@ -72,12 +72,12 @@ def _argument(command: Command, argument: Argument, number: int) -> str:
     return "\n".join(rows)
 
 
-def _value(offered: Offered) -> str:
+def _value(offered: CompletionHint) -> str:
     """The value is required; files stand beside what else is offered."""
     return ("-r -F" if offered.files else "-x") + _offers(offered)
 
 
-def _offers(offered: Offered) -> str:
+def _offers(offered: CompletionHint) -> str:
     parts = [_word(word) for word in offered.words]
     parts += ["(__hubcli_handles)"] if offered.handles else []
     parts += ["(__fish_complete_directories)"] if offered.directories and not offered.files else []

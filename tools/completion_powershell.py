@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from hubcli.cli.offered import Offered
+from hubcli.cli.completion_hints import CompletionHint
 from tools.command_line import Argument, Command, CommandLine
 from tools.templates import filled
 
@@ -62,7 +62,7 @@ def _options(command: Command) -> str:
     return f"{_quoted(command.name)} = @(\n{rows}\n        )"
 
 
-def _offered(offered: Offered) -> str:
+def _offered(offered: CompletionHint) -> str:
     words = ", ".join(map(_quoted, offered.words))
     flags = "".join(
         f"; {name.capitalize()} = $true"

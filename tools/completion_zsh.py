@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from hubcli.cli.offered import Offered
+from hubcli.cli.completion_hints import CompletionHint
 from tools.command_line import Argument, Command, CommandLine, Option
 from tools.templates import filled
 
@@ -57,7 +57,7 @@ def _argument_spec(argument: Argument, number: int) -> str:
     return _quoted(f"{place}{optional}:{_escaped(name)}:{_action(argument.offered)}")
 
 
-def _action(offered: Offered) -> str:
+def _action(offered: CompletionHint) -> str:
     """What completes the value; the space before it keeps _arguments from adding words of its own."""
     handles = " ".join(("_hubcli_handles", *offered.words)) if offered.handles else ""
     words = f"_hubcli_words {' '.join(map(shlex.quote, offered.words))}" if offered.words else ""

@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hubcli.config.variables import VARIABLES
 from hubcli.errors import ExitStatus
-from hubcli.variables import VARIABLES
 from tools.generated import write_or_check
 
 ROOT = Path(__file__).parent.parent

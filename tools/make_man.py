@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hubcli.cli.app import app_of
+from hubcli.config.variables import VARIABLES
 from hubcli.errors import ExitStatus
-from hubcli.variables import VARIABLES
 from tools.command_line import Argument, Command, CommandLine, Option, read_command_line
 from tools.generated import write_or_check
 from tools.man_texts import DESCRIPTION, FILES, SEE_ALSO

@@ -23,9 +23,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from hubcli.cli.picture import svg_of
+from hubcli.cli.output import svg_of
 from hubcli.commands.export import export
-from hubcli.timestamp import to_iso_utc
+from hubcli.units import to_iso_utc
 from tests.cli.terminal import run_on_terminal
 from tests.server import HubServer, Reply
 

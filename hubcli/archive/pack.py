@@ -27,9 +27,9 @@ from pathlib import Path
 from isal import isal_zlib
 
 from hubcli.archive.tree import Tree, TreeNode
+from hubcli.concurrency import ReadAhead
 from hubcli.durability import UNSYNCED, Durability, WriteBack
 from hubcli.errors import NotFoundError, TruncatedError
-from hubcli.pipeline import Ahead
 from hubcli.regular_file import open_regular
 
 __all__ = ["PackedArchive", "archive_size_bytes", "pack"]
@@ -84,7 +84,7 @@ def pack(
     caller's to remove.
     """
     digest, size = hashlib.sha256(), 0
-    with archive.open("xb", buffering=0) as file, Ahead(_tar(tree, on_bytes), _READ_AHEAD) as pieces:
+    with archive.open("xb", buffering=0) as file, ReadAhead(_tar(tree, on_bytes), _READ_AHEAD) as pieces:
         write_back = WriteBack(file.fileno(), durability)
         for piece in _gzip(pieces) if compress else pieces:
             digest.update(piece)

@@ -1,4 +1,4 @@
-"""A strict walk over a tar stream: regular files and directories, nothing else.
+"""A strict walk over a tar stream within limits: regular files and directories, nothing else.
 
 The standard library's `extractall` filters were bypassed several times, and its
 stream mode takes a cut archive for a whole one; this reader knows fewer things.
@@ -9,15 +9,56 @@ Tar Format" (type `L`, base-256 numbers).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from hubcli.archive.limits import Limits
-from hubcli.archive.members import Member, MemberStream
-from hubcli.archive.reader import ChunkReader
+from hubcli.archive.members import Limits, Member, MemberStream
 from hubcli.errors import IntegrityError, TruncatedError, UnsafeArchiveError
-from hubcli.quantity import format_size
+from hubcli.units import format_size
 
-__all__ = ["BLOCK_BYTES", "walk_tar"]
+__all__ = ["BLOCK_BYTES", "ChunkReader", "walk_tar"]
+
+
+class ChunkReader:
+    """Exact reads from a stream of chunks, without copying file data.
+
+    `position` counts the bytes taken so far.
+    """
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._rest = memoryview(b"")
+        self.position = 0
+
+    def at_end(self) -> bool:
+        """Whether no byte is left; pulls the next chunk to find out."""
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return True
+            self._rest = memoryview(chunk)
+        return False
+
+    def stream(self, size: int) -> Iterator[memoryview]:
+        """The next `size` bytes in pieces; raises TruncatedError where the stream ends first."""
+        while size > 0:
+            if self.at_end():
+                raise TruncatedError(f"The archive ends after {self.position} bytes, inside a member")
+            piece = self._rest[:size]
+            self._rest = self._rest[len(piece) :]
+            self.position += len(piece)
+            size -= len(piece)
+            yield piece
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes; raises TruncatedError where the stream ends first."""
+        return b"".join(self.stream(size))
+
+    def rest(self) -> Iterator[memoryview]:
+        """All pieces to the end of the stream."""
+        while not self.at_end():
+            yield from self.stream(len(self._rest))
+
 
 BLOCK_BYTES = 512
 _MAX_EXTENSION_BYTES = 1 << 20  # Of a member, in all of its extension headers.

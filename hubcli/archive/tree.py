@@ -1,23 +1,26 @@
-"""A local directory as files in one order, and as a stream of members that takes the path of an archive."""
+"""A local directory as a stream of members: read in one order, copied, hashed as a whole."""
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
+from typing import BinaryIO
 
-from hubcli.archive.limits import Limits
-from hubcli.archive.members import Member, MemberStream
-from hubcli.archive.names import NameRules
-from hubcli.errors import NotFoundError, UnsafeArchiveError
-from hubcli.quantity import format_size
+from hubcli.archive.member_names import NameRules
+from hubcli.archive.members import FileRecord, Limits, Member, MemberStream
+from hubcli.durability import UNSYNCED, Durability, WriteBack
+from hubcli.errors import NotFoundError, TruncatedError, UnsafeArchiveError
 from hubcli.regular_file import open_regular
+from hubcli.units import format_size
 
-__all__ = ["Tree", "TreeNode", "walk_tree"]
+__all__ = ["Tree", "TreeNode", "copy_tree", "hashed_files", "tree_digest", "walk_tree"]
 
 _READ_BYTES = 1 << 20
 
@@ -137,3 +140,93 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise NotFoundError(f"{path} can't be read: {error.strerror}", hint="Check its mode.") from error
+
+
+def tree_digest(files: Iterable[FileRecord]) -> str:
+    """The digest in hex. Every file must have its hash."""
+    digest = hashlib.sha256()
+    for path, file in sorted((file.path.encode("utf-8", "surrogateescape"), file) for file in files):
+        assert file.sha256 is not None, file.path
+        digest.update(f"{file.sha256} {file.size_bytes} ".encode() + path + b"\0")
+    return digest.hexdigest()
+
+
+def hashed_files(top: Path, on_bytes: Callable[[int], None] = lambda size: None) -> tuple[FileRecord, ...]:
+    """The files below `top` as they are now, each read and hashed; `on_bytes` hears of each piece.
+
+    Links to files are followed. Raises NotFoundError, UnsafeArchiveError for what is neither a file
+    nor a directory.
+    """
+    records = []
+    for member, pieces in walk_tree(top):
+        if member.is_directory:
+            continue
+        digest, size_bytes = hashlib.sha256(), 0
+        for piece in pieces:
+            digest.update(piece)
+            size_bytes += len(piece)
+            on_bytes(len(piece))
+        records.append(FileRecord(member.name, size_bytes, digest.hexdigest()))
+    return tuple(records)
+
+
+_COPY_BYTES = 64 << 20
+# What copy_file_range(2) says where these two files can't be copied so.
+_UNABLE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM)
+
+OnBytes = Callable[[int], None]
+
+
+def copy_tree(
+    tree: Tree,
+    destination: Path,
+    on_bytes: OnBytes = lambda size: None,
+    durability: Durability = UNSYNCED,
+) -> None:
+    """Copies the tree into the new directory `destination`, with modes as new files have them.
+
+    On Linux, file systems with shared blocks (btrfs, XFS) copy nothing at all.
+    Where `durability` is on, large files go to the disk while they are written; the sync is
+    the caller's. Raises TruncatedError for a file that isn't as long as it was,
+    NotFoundError, OSError; what was written until then is the caller's to remove.
+    """
+    destination.mkdir()
+    for node in tree.nodes:
+        target = destination / node.path.relative_to(tree.top)  # As the system has the name.
+        if node.is_directory:
+            target.mkdir()
+        else:
+            _copy(node, target, on_bytes, durability)
+
+
+def _copy(node: TreeNode, target: Path, on_bytes: OnBytes, durability: Durability) -> None:
+    try:
+        source = open_regular(node.path)
+    except OSError as error:
+        raise NotFoundError(f"{node.path} can't be read: {error.strerror}", hint="Check its mode.") from error
+    with source, target.open("xb", buffering=0) as made:
+        write_back = WriteBack(made.fileno(), durability)
+        copied = _copy_in_kernel(source, made, on_bytes, write_back) if hasattr(os, "copy_file_range") else 0
+        while piece := source.read(_READ_BYTES):
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[made.write(rest) :]
+            copied += len(piece)
+            write_back.wrote(len(piece))
+            on_bytes(len(piece))
+    if copied != node.size_bytes:
+        raise TruncatedError(f"{node.path} changed while it was read", hint="Once it stays as it is: again.")
+
+
+def _copy_in_kernel(source: BinaryIO, made: BinaryIO, on_bytes: OnBytes, write_back: WriteBack) -> int:
+    """How many bytes the file system copied; what is left after them can be read on."""
+    copied = 0
+    try:
+        while size := os.copy_file_range(source.fileno(), made.fileno(), _COPY_BYTES):
+            copied += size
+            write_back.wrote(size)
+            on_bytes(size)
+    except OSError as error:
+        if error.errno not in _UNABLE:
+            raise
+    return copied

@@ -1,4 +1,4 @@
-"""Members become files: created new, below one directory, hashed while they are written."""
+"""Unpacks members: files are created new, below one directory, and hashed while they are written."""
 
 from __future__ import annotations
 
@@ -9,16 +9,43 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hubcli.archive.limits import Limits
-from hubcli.archive.members import FileRecord, Member, MemberStream
-from hubcli.archive.names import NameRules
-from hubcli.archive.repeats import Repeats
+from hubcli.archive.member_names import NameRules
+from hubcli.archive.members import FileRecord, Limits, Member, MemberStream
+from hubcli.config.environment import on_disk
 from hubcli.durability import UNSYNCED, Durability, WriteBack
 from hubcli.errors import DiskFullError, TruncatedError, UnsafeArchiveError
-from hubcli.places import on_disk
-from hubcli.quantity import format_size
+from hubcli.units import format_size
 
-__all__ = ["lift_wrapping_folder", "require_room", "unpack"]
+__all__ = ["Repeats", "lift_wrapping_folder", "require_room", "unpack"]
+
+
+class Repeats:
+    """Size and SHA-256 of each file that came, by its path; nothing that comes again is written."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[int, str]] = {}
+
+    def note(self, path: str, size_bytes: int, sha256: str) -> None:
+        """Takes down a file that came for the first time."""
+        self._first[path] = (size_bytes, sha256)
+
+    def require_same(self, path: str, member: Member, pieces: Iterator[memoryview]) -> None:
+        """Reads the member and raises UnsafeArchiveError where it isn't the file that came as that path."""
+        size_bytes, sha256 = self._first[path]
+        if member.size_bytes != size_bytes or _sha256(pieces) != sha256:
+            shown = member.name[:200]
+            raise UnsafeArchiveError(
+                f"The archive's member {shown!r} is there twice, and the copies differ",
+                hint="It was not unpacked. Ask whoever packed it.",
+            )
+
+
+def _sha256(pieces: Iterator[memoryview]) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
+
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 # What stays free on the disk: a file system that is full to the last block hurts everyone.

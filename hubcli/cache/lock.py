@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hubcli.cache.disk import directory_size_bytes, remove_tree
-from hubcli.cache.footprint import measure
+from hubcli.cache.atomic_files import directory_size_bytes, remove_tree
+from hubcli.cache.disk_usage import measure
 from hubcli.cache.layout import EntryPaths
-from hubcli.cache.owner import LockOwner
+from hubcli.cache.lock_owner import LockOwner
 from hubcli.errors import LockTimeoutError, means_full
 
 __all__ = ["MIN_SILENCE_S", "Lock", "hold_lock", "last_sign_of_life_s", "lock_at_once"]

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hubcli.cache.descriptor import Descriptor
-from hubcli.cache.disk import (
+from hubcli.cache.atomic_files import (
     cache_errors,
     exchange,
     not_a_directory,
@@ -20,14 +19,14 @@ from hubcli.cache.disk import (
     write_new,
     write_whole,
 )
-from hubcli.cache.entry import Entry
+from hubcli.cache.entries import Entry
 from hubcli.cache.layout import TAG_NAME, CacheName, EntryPaths, NameKind, is_key
 from hubcli.cache.lock import Lock, hold_lock
-from hubcli.cache.manifest import Manifest
-from hubcli.cache.owner import LockOwner
+from hubcli.cache.lock_owner import LockOwner
+from hubcli.cache.records import Descriptor, Manifest
 from hubcli.durability import SYNCED, UNSYNCED, Durability
 from hubcli.errors import LockLostError
-from hubcli.handle import Handle, key_of
+from hubcli.providers.handle import Handle, key_of
 from hubcli.regular_file import read_regular
 
 __all__ = ["Staging", "Store"]

@@ -1,1 +1,1 @@
-"""The command line: signatures, views of the nouns, rendering, progress."""
+"""The command line: options, tables, progress, completion; one file a command; Typer and rich here alone."""

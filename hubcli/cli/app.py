@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from hubcli import __version__
-from hubcli.cli.offered import Words
+from hubcli.cli.completion_hints import CompletionWords
 from hubcli.cli.output import Output
 
 __all__ = ["COMMANDS", "app_of"]
@@ -59,7 +59,7 @@ def app_of(*names: str) -> typer.Typer:
 
 
 def _shells() -> tuple[str, ...]:
-    from hubcli.cli.shells import SHELLS
+    from hubcli.cli.completion import SHELLS
 
     return SHELLS
 
@@ -72,7 +72,7 @@ def _print_version(wanted: bool) -> None:
 
 def _show_completion(name: str | None) -> None:
     if name is not None:
-        from hubcli.cli.shells import script_of, shell_called
+        from hubcli.cli.completion import script_of, shell_called
 
         Output().payload(script_of(shell_called(name)))
         raise typer.Exit
@@ -80,8 +80,8 @@ def _show_completion(name: str | None) -> None:
 
 def _install_completion(name: str | None) -> None:
     if name is not None:
-        from hubcli.cli.shells import install_completion, shell_called
-        from hubcli.settings import ShellHomes
+        from hubcli.cli.completion import install_completion, shell_called
+        from hubcli.config.settings import ShellHomes
 
         installed = install_completion(shell_called(name), ShellHomes.read())
         output = Output()
@@ -106,7 +106,7 @@ def root(
             is_eager=True,
             show_default=False,
         ),
-        Words(_shells),
+        CompletionWords(_shells),
     ] = None,
     show_completion: Annotated[
         str | None,
@@ -117,7 +117,7 @@ def root(
             is_eager=True,
             show_default=False,
         ),
-        Words(_shells),
+        CompletionWords(_shells),
     ] = None,
 ) -> None:
     """Fetch, inspect, check, export, fine-tune and collect SavedModels, in the cache that hub.load reads."""

@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from hubcli.cli.offered import Offered
+from hubcli.cli.completion_hints import CompletionHint
 from hubcli.cli.options import (
     AsJson,
     CacheDir,
@@ -20,8 +20,8 @@ from hubcli.cli.options import (
     Quiet,
 )
 from hubcli.cli.output import Output
-from hubcli.quantity import parse_duration_s
-from hubcli.settings import color_choice, environment, read_config
+from hubcli.config.settings import color_choice, environment, read_config
+from hubcli.units import parse_duration_s
 
 __all__ = ["doctor_command"]
 
@@ -43,7 +43,7 @@ Python: TypeAlias = Annotated[
         help="Look at the packages of this interpreter or virtual environment.",
         show_default=False,
     ),
-    Offered(files=True),
+    CompletionHint(files=True),
 ]
 Fix: TypeAlias = Annotated[bool, typer.Option("--fix", help="Remove what killed exports left.")]
 Timeout: TypeAlias = Annotated[
@@ -78,10 +78,10 @@ def doctor_command(
     hubcli doctor --json
     """
     from hubcli.cli.doctor_run import show_diagnosis
-    from hubcli.cli.garbage import collect_no_garbage
+    from hubcli.cli.signals import disable_garbage_collection
     from hubcli.commands.doctor import DoctorOptions, doctor
 
-    collect_no_garbage()
+    disable_garbage_collection()
     options = DoctorOptions(
         network=network,
         hosts=tuple(hosts or ()),

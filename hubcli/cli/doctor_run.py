@@ -7,9 +7,9 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from hubcli.cli.doctor_views import diagnosis_document, diagnosis_text, problem_lines
 from hubcli.cli.output import Output
-from hubcli.cli.render import Style
+from hubcli.cli.tables import Style
+from hubcli.cli.views.doctor import diagnosis_document, diagnosis_text, problem_lines
 from hubcli.commands.doctor import Diagnosis
 from hubcli.errors import ExitStatus
 

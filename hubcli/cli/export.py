@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from hubcli.cli.offered import BUILT_IN, Offered
+from hubcli.cli.completion_hints import BUILT_IN, CompletionHint
 from hubcli.cli.options import (
     AsJson,
     CacheDir,
@@ -20,8 +20,8 @@ from hubcli.cli.options import (
     Replace,
 )
 from hubcli.cli.output import Output
-from hubcli.commands.layouts import ExportFormat, Layout
-from hubcli.settings import Settings
+from hubcli.config.settings import Settings
+from hubcli.exporting.layouts import ExportFormat, Layout
 
 __all__ = ["export_command"]
 
@@ -34,7 +34,7 @@ SourceArgument: TypeAlias = Annotated[
     typer.Argument(
         metavar="SOURCE", help="A handle, a directory, an archive or a Keras file.", show_default=False
     ),
-    Offered(handles=True, files=True, words=(BUILT_IN,)),
+    CompletionHint(handles=True, files=True, words=(BUILT_IN,)),
 ]
 DestinationArgument: TypeAlias = Annotated[
     str, typer.Argument(metavar="DEST", help="A directory, or a .tar.gz or .tar file.", show_default=False)
@@ -139,7 +139,7 @@ def export_command(
     hubcli export model.keras ./features --output-layer pooling
     """
     from hubcli.cli.progress import listener_for
-    from hubcli.cli.views import export_document, export_summary
+    from hubcli.cli.views.models import export_document, export_summary
     from hubcli.commands.export import ExportOptions, export
 
     settings = Settings.read(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from hubcli.archive.limits import Limits
-from hubcli.cli.offered import BUILT_IN, Offered
+from hubcli.archive.members import Limits
+from hubcli.cli.completion_hints import BUILT_IN, CompletionHint
 from hubcli.cli.options import (
     AsJson,
     CacheDir,
@@ -25,12 +25,12 @@ from hubcli.cli.options import (
     Timeout,
 )
 from hubcli.cli.output import Output
+from hubcli.config.settings import DEFAULT_CONNECTIONS, DEFAULT_JOBS, DEFAULT_RETRIES, Settings
 from hubcli.errors import UsageError
-from hubcli.quantity import format_size, parse_duration_s, parse_size_bytes
-from hubcli.settings import DEFAULT_CONNECTIONS, DEFAULT_JOBS, DEFAULT_RETRIES, Settings
+from hubcli.units import format_size, parse_duration_s, parse_size_bytes
 
 if TYPE_CHECKING:
-    from hubcli.commands.fetch_options import FetchOptions
+    from hubcli.fetching.options import FetchOptions
 
 __all__ = ["fetch_command"]
 
@@ -42,7 +42,7 @@ _MAX_HEADERS = format_size(_DEFAULTS.header_bytes).replace(" ", "")
 Handles: TypeAlias = Annotated[
     list[str] | None,
     typer.Argument(metavar="[HANDLE...]", help="What to fetch.", show_default=False),
-    Offered(handles=True, files=True, words=(BUILT_IN,)),
+    CompletionHint(handles=True, files=True, words=(BUILT_IN,)),
 ]
 Lists: TypeAlias = Annotated[
     list[str] | None,
@@ -187,12 +187,12 @@ def fetch_command(
     hubcli fetch --locked -r models.lock --offline
     hubcli fetch https://tfhub.dev/a/b/1 --from ./b-1.tar.gz
     """
-    from hubcli.cli.garbage import collect_little_garbage
+    from hubcli.cli.signals import reduce_garbage_collection
 
-    collect_little_garbage()
+    reduce_garbage_collection()
     from hubcli.cli.fetch_run import FetchRun
     from hubcli.commands.fetch import FetchOptions
-    from hubcli.commands.model_list import Order, models_of
+    from hubcli.fetching.requirements import RequestList, models_of
 
     settings = Settings.read(
         cache_dir=cache_dir,
@@ -231,12 +231,12 @@ def fetch_command(
     handles, lists = handles or [], lists or []
     _require_fitting(handles, lists, options)
     output = Output.of(settings, as_json=as_json, quiet=quiet)
-    order = Order.of(handles, lists, options.sha256)
+    order = RequestList.of(handles, lists, options.sha256)
     models, lock_file = models_of(order, lock, locked=locked)
     if dry_run:
-        from hubcli.cli.foresee_run import ForeseeRun
+        from hubcli.cli.fetch_dry_run import FetchDryRun
 
-        raise typer.Exit(ForeseeRun(settings, options, output, debug, jobs=settings.jobs).foresee_all(models))
+        raise typer.Exit(FetchDryRun(settings, options, output, debug, jobs=settings.jobs).run_all(models))
     run = FetchRun(settings, options, output, debug, jobs=settings.jobs, lock=lock_file)
     raise typer.Exit(run.fetch_all(models))
 

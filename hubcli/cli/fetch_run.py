@@ -9,18 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hubcli.cli.board import Board, board_for
+from hubcli.cli.multi_progress import MultiProgress, multi_progress_for
 from hubcli.cli.output import Output, errors_document
-from hubcli.cli.views import fetch_document, fetch_summary
+from hubcli.cli.views.models import fetch_document, fetch_summary
+from hubcli.commands.auto_gc import AutoGc
 from hubcli.commands.fetch import FetchOptions, FetchResult, fetch
-from hubcli.commands.lock_file import LockedModel, LockFile
-from hubcli.commands.model_list import Wanted
-from hubcli.commands.several import outcomes
-from hubcli.commands.stop import Stop
-from hubcli.commands.upkeep import Upkeep
+from hubcli.concurrency import CancellationToken, run_concurrently
+from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, Interrupted
-from hubcli.handle import Handle
-from hubcli.settings import Settings
+from hubcli.fetching.lock_file import LockedModel, LockFile
+from hubcli.fetching.requirements import FetchRequest
+from hubcli.providers.handle import Handle
 
 __all__ = ["FetchRun"]
 
@@ -49,8 +48,8 @@ class FetchRun:
         self.lock = lock
         self._locked: dict[str, LockedModel] = {}
         self._lock_error: list[tuple[str, HubcliError]] = []
-        self._stop = Stop()
-        self._models: Sequence[Wanted] = ()
+        self._stop = CancellationToken()
+        self._models: Sequence[FetchRequest] = ()
         # By the model's place in the order: what became of it, and how many have been reported.
         self._done: dict[int, FetchResult | HubcliError] = {}
         self._reported = 0
@@ -68,12 +67,12 @@ class FetchRun:
         failed = [(self._models[place].text, done) for place, done in found if isinstance(done, HubcliError)]
         return failed + self._lock_error
 
-    def fetch_all(self, models: Sequence[Wanted]) -> int:
+    def fetch_all(self, models: Sequence[FetchRequest]) -> int:
         """Exit status of the first failure, or 0. Raises Interrupted with what was done before."""
         self._models = models
-        upkeep = Upkeep.of_environment()
+        upkeep = AutoGc.of_environment()
         try:
-            with board_for(self.output, len(models)) as board:
+            with multi_progress_for(self.output, len(models)) as board:
                 self._fetch_on(board)
         except KeyboardInterrupt as interrupt:
             message, hint = self._cut_off()
@@ -89,16 +88,18 @@ class FetchRun:
 
     def _cut_off(self) -> tuple[str, str]:
         """What the user is told of the models that were being fetched: what is kept, and what resumes."""
-        from hubcli.commands.cut_off import CutOff, told
+        from hubcli.fetching.partial_downloads import PartialDownload, resume_notes
 
         running = [self._running[place] for place in sorted(self._running) if place not in self._done]
         not_begun = len(self._models) - len(running) - len(self._done)
-        return told([CutOff.of(handle, self.settings.cache_root) for handle in running], not_begun)
+        return resume_notes(
+            [PartialDownload.of(handle, self.settings.cache_root) for handle in running], not_begun
+        )
 
-    def _fetch_on(self, board: Board) -> None:
+    def _fetch_on(self, board: MultiProgress) -> None:
         jobs = [partial(self._fetch_one, place, board) for place in range(len(self._models))]
         try:
-            with closing(outcomes(jobs, self.jobs, self._stop)) as arriving:
+            with closing(run_concurrently(jobs, self.jobs, self._stop)) as arriving:
                 for place, done in arriving:
                     self._done[place] = done
                     board.reported(failed=isinstance(done, HubcliError))
@@ -109,7 +110,7 @@ class FetchRun:
                     self._report(place, board)
             raise
 
-    def _fetch_one(self, place: int, board: Board) -> FetchResult | HubcliError:
+    def _fetch_one(self, place: int, board: MultiProgress) -> FetchResult | HubcliError:
         """What became of it. Runs on a thread of its own, and prints nothing but by the listener."""
         model = self._models[place]
 
@@ -125,12 +126,12 @@ class FetchRun:
 
         return model.attempt(self.options, do)
 
-    def _report_what_is_next(self, board: Board) -> None:
+    def _report_what_is_next(self, board: MultiProgress) -> None:
         while self._reported in self._done:
             self._report(self._reported, board)
             self._reported += 1
 
-    def _report(self, place: int, board: Board) -> None:
+    def _report(self, place: int, board: MultiProgress) -> None:
         done = self._done[place]
         with board.aside():
             if isinstance(done, HubcliError):
@@ -140,7 +141,7 @@ class FetchRun:
             if not self.output.as_json:
                 self.output.payload(str(done.path))
 
-    def _report_error(self, model: Wanted, error: HubcliError) -> None:
+    def _report_error(self, model: FetchRequest, error: HubcliError) -> None:
         if self.debug:
             self.output.trace(error)
         self.output.error(error, "" if len(self._models) == 1 else model.name)
@@ -155,7 +156,7 @@ class FetchRun:
             self._lock_error.append((lock.name, error))
             self.output.error(error)
 
-    def _keep_up(self, upkeep: Upkeep) -> None:
+    def _keep_up(self, upkeep: AutoGc) -> None:
         """Collects by the user's rules. The models were fetched: whatever fails here is only said."""
         try:
             collection = upkeep.run(self.settings, [result.path for result in self.results])
@@ -166,7 +167,7 @@ class FetchRun:
             raise Interrupted("Interrupted", partial=self._document()) from interrupt
         if collection is None:
             return
-        from hubcli.cli.gc_views import upkeep_notes  # Once a day.
+        from hubcli.cli.views.gc import upkeep_notes  # Once a day.
 
         for note in upkeep_notes(collection, upkeep.source):
             self.output.note(note)

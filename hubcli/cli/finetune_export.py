@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from hubcli.cli.offered import TAG_SETS
+from hubcli.cli.completion_hints import TAG_SETS
 from hubcli.cli.options import (
     AsJson,
     CacheDir,
@@ -22,10 +22,10 @@ from hubcli.cli.options import (
     Replace,
 )
 from hubcli.cli.output import Output, own_standard_output
-from hubcli.commands.finetune_options import FinetuneOptions, Method
+from hubcli.config.settings import Settings
 from hubcli.errors import UsageError
-from hubcli.settings import Settings
-from hubcli.tf.strategy_kind import StrategyKind
+from hubcli.finetuning.options import FinetuneOptions, Method
+from hubcli.tf.strategies import StrategyKind
 
 __all__ = ["finetune_export_command"]
 
@@ -180,12 +180,12 @@ def finetune_export_command(
         force=force,
     )
     if train is None and method is not Method.RESAVE:
-        from hubcli.cli.garbage import collect_little_garbage
+        from hubcli.cli.signals import reduce_garbage_collection
 
-        collect_little_garbage()
-    from hubcli.cli.finetune_views import finetune_document, finetune_payload, finetune_report
+        reduce_garbage_collection()
     from hubcli.cli.progress import listener_for
-    from hubcli.cli.render import Style
+    from hubcli.cli.tables import Style
+    from hubcli.cli.views.finetune import finetune_document, finetune_payload, finetune_report
     from hubcli.commands.finetune_export import finetune_export
 
     settings = Settings.read(

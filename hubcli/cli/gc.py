@@ -22,9 +22,9 @@ from hubcli.cli.options import (
     Yes,
 )
 from hubcli.cli.output import Output
+from hubcli.config.settings import Settings
 from hubcli.errors import UsageError
-from hubcli.quantity import parse_duration_s, parse_size_bytes
-from hubcli.settings import Settings
+from hubcli.units import parse_duration_s, parse_size_bytes
 
 __all__ = ["gc_command"]
 
@@ -112,7 +112,7 @@ def gc_command(
     hubcli gc --older-than 90d --max-size 20GB --dry-run
     hubcli gc --keep-versions 1 --yes '*bert*'
     """
-    from hubcli.cache.policy import Policy
+    from hubcli.cache.gc.policy import Policy
     from hubcli.cli.gc_run import GcRun
 
     policy = Policy(

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hubcli.cache.collect import Done, Result
-from hubcli.cache.plan import Plan
-from hubcli.cache.policy import Policy
-from hubcli.cli.garbage import collect_no_garbage
-from hubcli.cli.gc_views import (
+from hubcli.cache.gc.collect import ActionResult, CompletedAction
+from hubcli.cache.gc.plan import Plan
+from hubcli.cache.gc.policy import Policy
+from hubcli.cli.output import Output, errors_document, printable
+from hubcli.cli.progress import listener_for
+from hubcli.cli.signals import disable_garbage_collection
+from hubcli.cli.views.gc import (
     collection_document,
     collection_total,
     show_plan,
     stay_note,
 )
-from hubcli.cli.output import Output, errors_document, printable
-from hubcli.cli.progress import listener_for
 from hubcli.commands.gc import Collection, gc
-from hubcli.commands.patterns import Pattern
+from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, Interrupted, UsageError
-from hubcli.quantity import format_size, plural
-from hubcli.settings import Settings
+from hubcli.fetching.model_ref import Pattern
+from hubcli.units import format_size, plural
 
 __all__ = ["GcRun"]
 
@@ -37,12 +37,12 @@ class GcRun:
         self.debug = debug
         self.plan: Plan | None = None
         self.is_refused = self.is_removal = False
-        self.done: list[Done] = []
+        self.done: list[CompletedAction] = []
         self.errors: list[tuple[str | None, HubcliError]] = []
 
     def collect(self, policy: Policy, patterns: Sequence[str]) -> int:
         """Runs `gc`; the exit status. Raises Interrupted with what was done before."""
-        collect_no_garbage()
+        disable_garbage_collection()
         try:
             with listener_for(self.output, patience_s=0.5) as listener:
                 collection = gc(
@@ -64,7 +64,7 @@ class GcRun:
         from hubcli.commands.rm import rm
 
         self.is_removal = True
-        collect_no_garbage()
+        disable_garbage_collection()
         try:
             removal = rm(
                 targets,
@@ -96,10 +96,10 @@ class GcRun:
         self.is_refused = not self.output.ask(f"Remove {what}?")
         return not self.is_refused
 
-    def on_done(self, done: Done) -> None:
+    def on_done(self, done: CompletedAction) -> None:
         """Hears of each item."""
         self.done.append(done)
-        if done.result in (Result.BUSY, Result.CHANGED):
+        if done.result in (ActionResult.BUSY, ActionResult.CHANGED):
             self.output.note(stay_note(done))
 
     def finish(self, collection: Collection) -> int:

@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from hubcli.cli.offered import BUILT_IN, TAG_SETS, Offered, Words
+from hubcli.cli.completion_hints import BUILT_IN, TAG_SETS, CompletionHint, CompletionWords
 from hubcli.cli.options import (
     AsJson,
     CacheDir,
@@ -20,9 +20,9 @@ from hubcli.cli.options import (
     Timeout,
 )
 from hubcli.cli.output import Output
+from hubcli.config.settings import Settings
 from hubcli.errors import UsageError
-from hubcli.quantity import parse_duration_s
-from hubcli.settings import Settings
+from hubcli.units import parse_duration_s
 
 __all__ = ["inspect_command"]
 
@@ -31,7 +31,7 @@ _CHECKS = "Checks; exit 9 where they find something"
 
 
 def _severities() -> list[str]:
-    from hubcli.savedmodel.info import Severity
+    from hubcli.savedmodel.model import Severity
 
     return [severity.word for severity in Severity]
 
@@ -39,7 +39,7 @@ def _severities() -> list[str]:
 TargetArgument: TypeAlias = Annotated[
     str,
     typer.Argument(metavar="TARGET", help="A handle, a directory or an archive.", show_default=False),
-    Offered(handles=True, files=True, words=(BUILT_IN,)),
+    CompletionHint(handles=True, files=True, words=(BUILT_IN,)),
 ]
 Signatures: TypeAlias = Annotated[
     bool, typer.Option("--signatures", help="Signatures.", rich_help_panel=_PARTS)
@@ -88,7 +88,7 @@ FailOn: TypeAlias = Annotated[
     typer.Option(
         metavar="SEVERITY", help="With --scan: info, low, medium, high or critical.", rich_help_panel=_CHECKS
     ),
-    Words(_severities),
+    CompletionWords(_severities),
 ]
 Diff: TypeAlias = Annotated[
     str | None,
@@ -139,12 +139,12 @@ def inspect_command(
     hubcli inspect ./model --tree --depth 2
     hubcli inspect ./model.tar.gz --check --scan --json
     """
-    from hubcli.cli.garbage import collect_no_garbage
-    from hubcli.cli.inspect_parts import Part
     from hubcli.cli.inspect_run import InspectRun, parse_severity, parse_tag_set
+    from hubcli.cli.signals import disable_garbage_collection
+    from hubcli.cli.views.inspect_text import Part
     from hubcli.commands.inspect import InspectOptions
 
-    collect_no_garbage()
+    disable_garbage_collection()
     settings = Settings.read(
         cache_dir=cache_dir,
         offline=offline,

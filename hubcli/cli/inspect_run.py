@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hubcli.cli.inspect_parts import Part
 from hubcli.cli.output import Output, printable
 from hubcli.cli.progress import listener_for
-from hubcli.cli.render import Style
+from hubcli.cli.tables import Style
+from hubcli.cli.views.inspect_text import Part
 from hubcli.commands.inspect import Inspection, InspectOptions, inspect
+from hubcli.config.settings import Settings
 from hubcli.errors import ExitStatus, UsageError
-from hubcli.quantity import format_size
 from hubcli.redaction import redacted
-from hubcli.savedmodel.info import Severity
-from hubcli.settings import Settings
-from hubcli.spelling import did_you_mean
+from hubcli.savedmodel.model import Severity
+from hubcli.suggestions import did_you_mean
+from hubcli.units import format_size
 
 if TYPE_CHECKING:
-    from hubcli.savedmodel.diff import Difference
+    from hubcli.savedmodel.compare.diff import Difference
 
 __all__ = ["InspectRun", "parse_severity", "parse_tag_set"]
 
@@ -56,7 +56,7 @@ class InspectRun:
         """Shows the model; the exit status."""
         inspection = self._read(target)
         if self.output.as_json:
-            from hubcli.cli.inspect_document import inspection_document
+            from hubcli.cli.views.inspect_json import inspection_document
 
             self.output.document(inspection_document(inspection))
         elif self.output.quiet:
@@ -69,12 +69,12 @@ class InspectRun:
 
     def diff(self, target: str, other: str) -> int:
         """Shows what differs between the two; the exit status."""
-        from hubcli.savedmodel.diff import compare
+        from hubcli.savedmodel.compare.diff import compare
 
         left, right = self._read(target), self._read(other)
         differences = compare(left.info, right.info)
         if self.output.as_json:
-            from hubcli.cli.inspect_document import diff_document
+            from hubcli.cli.views.inspect_json import diff_document
 
             self.output.document(diff_document(left.target, right.target, differences))
         elif differences:
@@ -94,7 +94,7 @@ class InspectRun:
         return inspection
 
     def _text(self, inspection: Inspection, style: Style) -> str:
-        from hubcli.cli.inspect_views import inspection_text
+        from hubcli.cli.views.inspect_text import inspection_text
 
         deep = self.options.submodules
         return inspection_text(inspection, self.parts, style, in_full=deep, depth=self.depth)
@@ -105,7 +105,7 @@ class InspectRun:
         return is_grave or (self.check and not inspection.info.reusable.conforms)
 
     def _write_picture(self, inspection: Inspection, file: str) -> None:
-        from hubcli.cli.picture import PICTURE_COLUMNS, write_svg
+        from hubcli.cli.output import PICTURE_COLUMNS, write_svg
 
         style = Style(PICTURE_COLUMNS, is_styled=True, has_color=True)
         title = redacted(f"hubcli inspect {inspection.target}")

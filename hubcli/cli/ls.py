@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from hubcli.cli.offered import Words
+from hubcli.cli.completion_hints import CompletionWords
 from hubcli.cli.options import AsJson, CacheDir, Color, Debug, NoColor, NoProgress, Offline, Quiet
 from hubcli.cli.output import Output
+from hubcli.config.settings import Settings
 from hubcli.errors import UsageError
-from hubcli.settings import Settings
 
 __all__ = ["ls_command"]
 
@@ -37,7 +37,7 @@ def ls_command(
     sort: Annotated[
         str,
         typer.Option(metavar="KEY[:asc|:desc]", help="By name, size, fetched or used."),
-        Words(_sort_orders),
+        CompletionWords(_sort_orders),
     ] = "name",
     filters: Annotated[
         list[str] | None,
@@ -47,7 +47,7 @@ def ls_command(
             help="Such as 'size>1GB', 'used>30d', 'kind=TF2', 'state!=ok'. Repeatable: all must hold.",
             show_default=False,
         ),
-        Words(_filters),
+        CompletionWords(_filters),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Show the first N.", show_default=False)
@@ -77,12 +77,12 @@ def ls_command(
     hubcli ls --path example://mul/1
     hubcli ls --size '*bert*'
     """
-    from hubcli.cli.garbage import collect_no_garbage
-    from hubcli.cli.views import listing_document, show_listing, show_names, show_size
+    from hubcli.cli.signals import disable_garbage_collection
+    from hubcli.cli.views.models import listing_document, show_listing, show_names, show_size
     from hubcli.commands.ls import Filter, SortOrder, ls
-    from hubcli.commands.patterns import Pattern
+    from hubcli.fetching.model_ref import Pattern
 
-    collect_no_garbage()
+    disable_garbage_collection()
     settings = Settings.read(
         cache_dir=cache_dir, offline=offline, color=color, no_color=no_color, no_progress=no_progress
     )

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if arguments is None else arguments)
     if argv in (["--version"], ["-V"]) and _said(f"hubcli {__version__}\n"):
         return 0
-    from hubcli.cli.run import run
+    from hubcli.cli.entrypoint import run
 
     return run(argv)
 

@@ -6,8 +6,8 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from hubcli.cli.offered import Offered
-from hubcli.config_file import COLORS
+from hubcli.cli.completion_hints import CompletionHint
+from hubcli.config.config_file import COLORS
 
 __all__ = [
     "AsJson",
@@ -66,7 +66,7 @@ Mirrors: TypeAlias = Annotated[
         help="Ask this URL for handles with this prefix. Repeatable. \\[env: HUBCLI_MIRRORS]",
         show_default=False,
     ),
-    Offered(words=("https://tfhub.dev=", "https://www.kaggle.com/models=")),
+    CompletionHint(words=("https://tfhub.dev=", "https://www.kaggle.com/models=")),
 ]
 Timeout: TypeAlias = Annotated[
     str | None,
@@ -93,7 +93,7 @@ Color: TypeAlias = Annotated[
         rich_help_panel=_PANEL,
         show_default=False,
     ),
-    Offered(words=COLORS),
+    CompletionHint(words=COLORS),
 ]
 NoColor: TypeAlias = Annotated[
     bool, typer.Option("--no-color", help="The same as --color never.", rich_help_panel=_PANEL)

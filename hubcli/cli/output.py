@@ -1,13 +1,15 @@
-"""Where text goes: payload to standard output, everything else to standard error."""
+"""Where text goes: payload to standard output, the rest to standard error; pictures of it as SVG."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from hubcli.errors import BrokenPipe, HubcliError, MappingError, OutputError
@@ -16,15 +18,18 @@ from hubcli.redaction import redacted, without_known_secrets
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hubcli.settings import Settings
+    from hubcli.config.settings import Settings
 
 __all__ = [
     "JSON_SCHEMA",
+    "PICTURE_COLUMNS",
     "Output",
     "error_document",
     "errors_document",
     "own_standard_output",
     "printable",
+    "svg_of",
+    "write_svg",
 ]
 
 JSON_SCHEMA = 1
@@ -52,7 +57,7 @@ def errors_document(errors: Sequence[tuple[str | None, HubcliError]]) -> dict[st
 
     A target is None where no single one failed.
     """
-    from hubcli.url import without_secrets  # Needed after a failure alone.
+    from hubcli.urls import without_secrets  # Needed after a failure alone.
 
     told = [
         {"handle": None if target is None else without_secrets(target), **error_document(error)}
@@ -279,3 +284,30 @@ def _write(stream: TextIO, text: str) -> None:
         stream.flush()
         stream.buffer.write(text.encode("utf-8", "surrogateescape"))
     stream.flush()
+
+
+PICTURE_COLUMNS = 100
+
+
+def write_svg(text: str, title: str, file: Path) -> None:
+    """Writes the styled text as an SVG file; raises OutputError where it can't be written."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(record=True, file=io.StringIO(), width=PICTURE_COLUMNS, force_terminal=True)
+    console.print(Text.from_ansi(text), soft_wrap=False)
+    picture = svg_of(console, title, "hubcli")
+    try:
+        file.write_text(picture, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{file} can't be written: {error.strerror}", hint="Name another file.") from error
+
+
+def svg_of(console: Console, title: str, name: str) -> str:
+    """The SVG of what the console recorded; `name` begins the ids in it.
+
+    rich cuts the picture close below the last line's letters, through what reaches lower, such as an
+    underscore, and defines no rectangle for that line to be clipped to: an empty line takes its place.
+    """
+    console.print()
+    return console.export_svg(title=title, unique_id=name)

@@ -17,7 +17,7 @@ from hubcli.cli.options import (
     Targets,
 )
 from hubcli.cli.output import Output
-from hubcli.settings import Settings
+from hubcli.config.settings import Settings
 
 __all__ = ["pin_command", "unpin_command"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from hubcli.cli.output import Output, errors_document, printable
 from hubcli.commands.pin import Pinning
+from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError
-from hubcli.settings import Settings
 
 __all__ = ["PinRun"]
 

@@ -6,19 +6,61 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hubcli.cli.interrupts import held_interrupts
 from hubcli.cli.output import Output, printable
-from hubcli.cli.rates import ROOMY, Transferred
-from hubcli.commands.listener import Listener
-from hubcli.quantity import format_size
+from hubcli.cli.signals import held_interrupts
+from hubcli.progress import ProgressListener
 from hubcli.redaction import redacted
+from hubcli.units import format_duration, format_size
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["WIDE", "TextListener", "listener_for", "short"]
+__all__ = ["ROOMY", "WIDE", "TextListener", "Transferred", "listener_for", "short"]
+
+ROOMY = 80  # Columns, which hold name, bar and counts; with fewer there is no bar, below 60 no rate.
+_NARROW = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """Bytes of one body or of several.
+
+    Of those `received`, in order or ahead of it, `resumed` were on the disk before.
+    `total` is None where no size was announced; it is a lower bound where `is_open`.
+    """
+
+    received: int = 0
+    resumed: int = 0
+    total: int | None = None
+    is_open: bool = False
+
+    @property
+    def there(self) -> int:
+        """The bytes that are on this machine."""
+        return max(self.received, self.resumed)
+
+    def rate(self, seconds: float) -> float:
+        """Bytes a second over the network."""
+        return max(self.received - self.resumed, 0) / max(seconds, 0.001)
+
+    def counts(self, seconds: float, unpacked: int = 0, *, columns: int = ROOMY) -> str:
+        """Bytes, rate, time left where it can be told, and the bytes unpacked unless they are 0."""
+        rate, more = self.rate(seconds), "+" * self.is_open
+        parts = [format_size(self.there)]
+        if columns >= _NARROW or not self.total:
+            parts.append(f"{format_size(int(rate))}/s")
+        if self.total:
+            parts[0] += f" of {format_size(self.total)}{more}"
+            if rate >= 1:
+                left = max(self.total - self.there, 0) / rate
+                parts.append(f"{format_duration(left)}{more} left")
+        if unpacked:
+            parts.append(f"unpacked {format_size(unpacked)}")
+        return "  ".join(parts)
+
 
 _LINE_EVERY_S = 5.0
 _BAR_EVERY_S = 0.1
@@ -26,7 +68,7 @@ WIDE = 100
 
 
 @contextmanager
-def listener_for(output: Output, *, patience_s: float = 0.0, name: str = "") -> Iterator[Listener]:
+def listener_for(output: Output, *, patience_s: float = 0.0, name: str = "") -> Iterator[ProgressListener]:
     """The listener that suits the output; what it shows is cleared when the context ends.
 
     A bar comes only after so many seconds: what is done before needs none.
@@ -45,7 +87,7 @@ def listener_for(output: Output, *, patience_s: float = 0.0, name: str = "") -> 
         listener.close()
 
 
-class TextListener(Listener):
+class TextListener(ProgressListener):
     """Says notes and waits, as every kind does; with a name, each note tells whose it is."""
 
     def __init__(self, output: Output, name: str = "") -> None:

@@ -21,7 +21,7 @@ from hubcli.cli.options import (
     Yes,
 )
 from hubcli.cli.output import Output
-from hubcli.settings import Settings
+from hubcli.config.settings import Settings
 
 __all__ = ["rm_command"]
 

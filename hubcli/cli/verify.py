@@ -18,7 +18,7 @@ from hubcli.cli.options import (
     Quiet,
 )
 from hubcli.cli.output import Output
-from hubcli.settings import Settings
+from hubcli.config.settings import Settings
 
 __all__ = ["verify_command"]
 
@@ -57,9 +57,9 @@ def verify_command(
     hubcli verify --repair
     hubcli verify ./model.tar.gz --json
     """
-    from hubcli.cli.garbage import collect_no_garbage
+    from hubcli.cli.signals import disable_garbage_collection
 
-    collect_no_garbage()
+    disable_garbage_collection()
     from hubcli.cli.verify_run import VerifyRun
     from hubcli.commands.verify import VerifyOptions
 

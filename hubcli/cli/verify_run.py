@@ -8,11 +8,11 @@ from typing import Any
 
 from hubcli.cli.output import Output, errors_document
 from hubcli.cli.progress import listener_for
-from hubcli.cli.verify_views import fault_lines, verdict_line, verification_document, verification_total
-from hubcli.commands.targets import Target
+from hubcli.cli.views.verify import fault_lines, verdict_line, verification_document, verification_total
 from hubcli.commands.verify import Verification, VerifyOptions, verify
+from hubcli.config.settings import Settings
 from hubcli.errors import ExitStatus, HubcliError, Interrupted, NotFoundError
-from hubcli.settings import Settings
+from hubcli.fetching.model_ref import ModelRef
 
 __all__ = ["VerifyRun"]
 
@@ -50,10 +50,10 @@ class VerifyRun:
             self.output.say("Hint: To fetch what is broken again: hubcli verify --repair")
         return int(self.status)
 
-    def _whole_cache(self) -> tuple[Target, ...]:
-        from hubcli.commands.whole_cache import cached_targets  # Not needed where targets are named.
+    def _whole_cache(self) -> tuple[ModelRef, ...]:
+        from hubcli.fetching.model_ref import cached_model_refs  # Not needed where targets are named.
 
-        cached = cached_targets(self.settings)
+        cached = cached_model_refs(self.settings)
         self.skipped = cached.downloading
         for name in cached.downloading:
             self.output.note(f"{name} is being downloaded: left out")
@@ -61,13 +61,13 @@ class VerifyRun:
             self.output.note(f"The cache is empty: {self.settings.cache_root}")
         return cached.targets
 
-    def _verify_one(self, target: Target | str) -> None:
-        name = target.name if isinstance(target, Target) else target
+    def _verify_one(self, target: ModelRef | str) -> None:
+        name = target.name if isinstance(target, ModelRef) else target
         try:
             with listener_for(self.output, patience_s=_PATIENCE_S) as listener:
                 found = verify(target, self.settings, self.options, listener)
         except HubcliError as error:
-            if isinstance(target, Target) and isinstance(error, NotFoundError):
+            if isinstance(target, ModelRef) and isinstance(error, NotFoundError):
                 self.output.note(error.message)  # Nobody asked for this one.
                 self.skipped = (*self.skipped, name)
             else:

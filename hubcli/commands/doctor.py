@@ -5,24 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from hubcli.commands.checkup import (
-    cache,
-    configuration,
-    credentials,
-    entries,
-    exports,
-    hosts,
-    network,
-    packages,
-    sharing,
-)
-from hubcli.commands.checkup.case import Case, DoctorOptions
-from hubcli.commands.checkup.check import Check, Section, Status
+from hubcli.diagnosing import cache, credentials, entries, hosts, network, packages
+from hubcli.diagnosing import cache as exports
+from hubcli.diagnosing import settings as configuration
+from hubcli.diagnosing import shared_caches as sharing
+from hubcli.diagnosing.check import Check, Section, Status
+from hubcli.diagnosing.context import DiagnosisContext, DoctorOptions
 from hubcli.errors import HubcliError
 
 __all__ = ["Diagnosis", "DoctorOptions", "doctor"]
 
-_Checkup = Callable[[Case], Iterator[Check]]
+_Checkup = Callable[[DiagnosisContext], Iterator[Check]]
 _CHECKUPS: tuple[tuple[Section, str, _Checkup], ...] = (
     (Section.CACHE, "root", cache.check_root),
     (Section.CACHE, "writable", cache.check_writing),
@@ -82,13 +75,15 @@ def doctor(
     A check that fails is a problem among the others and stops none. Raises UsageError for options that
     contradict each other.
     """
-    case = Case.open(options or DoctorOptions(), environment)
+    case = DiagnosisContext.open(options or DoctorOptions(), environment)
     made = [_made(section, name, checkup, case) for section, name, checkup in _CHECKUPS]
     faults = tuple(fault for _, fault in made if fault is not None)
     return Diagnosis(tuple(check for checks, _ in made for check in checks), faults)
 
 
-def _made(section: Section, name: str, checkup: _Checkup, case: Case) -> tuple[list[Check], Exception | None]:
+def _made(
+    section: Section, name: str, checkup: _Checkup, case: DiagnosisContext
+) -> tuple[list[Check], Exception | None]:
     """What the checkup found before it failed, and what it failed with."""
     checks = list[Check]()
     try:

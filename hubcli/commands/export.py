@@ -9,28 +9,25 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from hubcli.archive.copy import copy_tree
-from hubcli.archive.limits import Limits
-from hubcli.archive.members import FileRecord
+from hubcli.archive.members import FileRecord, Limits
 from hubcli.archive.pack import PackedArchive, archive_size_bytes, pack
-from hubcli.archive.tree import Tree
+from hubcli.archive.tree import Tree, copy_tree
 from hubcli.archive.unpack import require_room
-from hubcli.cache.entry import Entry
+from hubcli.cache.entries import Entry
 from hubcli.cache.layout import EntryPaths
-from hubcli.commands.addresses import naming_target
-from hubcli.commands.destination import require_free, staged_output
 from hubcli.commands.fetch import fetch
-from hubcli.commands.layouts import ExportFormat, Layout
-from hubcli.commands.listener import Listener
-from hubcli.commands.newest import publish_newest
-from hubcli.commands.placement import Placement
-from hubcli.commands.targets import Target
-from hubcli.commands.unpacked import unpack_archive
+from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, DiskFullError, TruncatedError, UsageError
-from hubcli.handle import Handle, HandleKind
-from hubcli.savedmodel.integrity import ModelCheck
-from hubcli.savedmodel.structure import check_structure
-from hubcli.settings import Settings
+from hubcli.exporting.destination import require_free, staged_output
+from hubcli.exporting.layouts import ExportFormat, Layout, publish_newest
+from hubcli.exporting.placement import Placement
+from hubcli.fetching.addresses import naming_target
+from hubcli.fetching.model_ref import ModelRef
+from hubcli.fetching.sources import unpack_archive
+from hubcli.progress import ProgressListener
+from hubcli.providers.handle import Handle, HandleKind
+from hubcli.savedmodel.checks.integrity import ModelCheck
+from hubcli.savedmodel.checks.layout import check_structure
 
 __all__ = ["ExportFormat", "ExportOptions", "ExportResult", "Layout", "export"]
 
@@ -87,7 +84,7 @@ def export(
     destination: Path | str,
     settings: Settings | None = None,
     options: ExportOptions | None = None,
-    listener: Listener | None = None,
+    listener: ProgressListener | None = None,
 ) -> ExportResult:
     """Writes the model as a directory or a reproducible archive, whole or not at all.
 
@@ -99,9 +96,9 @@ def export(
     settings, options = settings or Settings.read(), options or ExportOptions()
     if not str(destination).strip():
         raise UsageError("The destination is empty", hint="Name a directory or an archive.")
-    target = Target.resolve(source, settings)
+    target = ModelRef.resolve(source, settings)
     with naming_target(target, settings):
-        return _Export(target, Path(destination), settings, options, listener or Listener()).run()
+        return _Export(target, Path(destination), settings, options, listener or ProgressListener()).run()
 
 
 class _Export:
@@ -109,11 +106,11 @@ class _Export:
 
     def __init__(
         self,
-        target: Target,
+        target: ModelRef,
         destination: Path,
         settings: Settings,
         options: ExportOptions,
-        listener: Listener,
+        listener: ProgressListener,
     ) -> None:
         self.target = target
         self.settings = settings
@@ -286,7 +283,7 @@ class _Export:
 
 
 def export_keras_model(
-    source: Path, destination: Path, *, options: ExportOptions, listener: Listener
+    source: Path, destination: Path, *, options: ExportOptions, listener: ProgressListener
 ) -> None:
     """Makes the directory `destination` a Reusable SavedModel of a Keras model, by TensorFlow.
 
@@ -294,7 +291,7 @@ def export_keras_model(
     TensorFlowError.
     """
     # Imported here: nothing else of an export needs the room, which imports TensorFlow on use.
-    from hubcli.tf.keras_export import KerasExportOptions, export_keras
+    from hubcli.tf.keras.export import KerasExportOptions, export_keras
 
     asked = KerasExportOptions(
         output_layers=options.output_layers,

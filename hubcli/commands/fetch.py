@@ -11,34 +11,33 @@ from pathlib import Path
 
 from hubcli.archive.members import FileRecord
 from hubcli.archive.unpack import lift_wrapping_folder
-from hubcli.cache.disk import directory_size_bytes, file_sizes
-from hubcli.cache.entry import Entry
-from hubcli.cache.manifest import Manifest
-from hubcli.cache.owner import LockOwner
+from hubcli.cache.atomic_files import directory_size_bytes, file_sizes
+from hubcli.cache.entries import Entry
+from hubcli.cache.kagglehub import KaggleHub
+from hubcli.cache.lock_owner import LockOwner
+from hubcli.cache.records import Manifest
 from hubcli.cache.store import Staging, Store
-from hubcli.commands.addresses import naming
-from hubcli.commands.attempts import Attempts
-from hubcli.commands.cached import archive_changed, manifest_of_adopted, problem_of
-from hubcli.commands.fetch_options import FetchOptions, FetchResult
-from hubcli.commands.kagglehub import KaggleHub
-from hubcli.commands.listener import Listener
-from hubcli.commands.naming import Naming, Record
-from hubcli.commands.own_place import own_place
-from hubcli.commands.room import Room
-from hubcli.commands.sources import Source, open_source, require_source
-from hubcli.commands.stop import Stop
-from hubcli.commands.versions import versioned
+from hubcli.concurrency import CancellationToken
+from hubcli.config.settings import Settings
 from hubcli.errors import (
     BrokenModelError,
     CacheError,
     IntegrityError,
     LockLostError,
 )
-from hubcli.handle import Handle, HandleKind
-from hubcli.quantity import format_size
-from hubcli.savedmodel.integrity import ModelCheck
-from hubcli.savedmodel.structure import check_structure
-from hubcli.settings import Settings
+from hubcli.fetching.addresses import naming
+from hubcli.fetching.aliases import Aliases, AliasRecord
+from hubcli.fetching.cached import archive_changed, local_directory, manifest_of_adopted, problem_of
+from hubcli.fetching.disk_space import DiskSpaceGuard
+from hubcli.fetching.options import FetchOptions, FetchResult
+from hubcli.fetching.retry import RetryLoop
+from hubcli.fetching.sources import Source, open_source, require_source
+from hubcli.fetching.versions import versioned
+from hubcli.progress import ProgressListener
+from hubcli.providers.handle import Handle, HandleKind
+from hubcli.savedmodel.checks.integrity import ModelCheck
+from hubcli.savedmodel.checks.layout import check_structure
+from hubcli.units import format_size
 
 __all__ = ["FetchOptions", "FetchResult", "fetch"]
 
@@ -49,8 +48,8 @@ def fetch(
     handle: Handle | str,
     settings: Settings | None = None,
     options: FetchOptions | None = None,
-    listener: Listener | None = None,
-    stop: Stop | None = None,
+    listener: ProgressListener | None = None,
+    stop: CancellationToken | None = None,
 ) -> FetchResult:
     """Makes sure that the model is in the cache, where `hub.load` finds it, and says where.
 
@@ -59,7 +58,7 @@ def fetch(
     """
     parsed = Handle.parse(handle) if isinstance(handle, str) else handle
     settings = settings or Settings.read()
-    verb = _Fetch(parsed, settings, options or FetchOptions(), listener or Listener())
+    verb = _Fetch(parsed, settings, options or FetchOptions(), listener or ProgressListener())
     verb.stop = stop or verb.stop
     with naming(parsed, settings):
         return verb.run()
@@ -68,21 +67,23 @@ def fetch(
 class _Fetch:
     """One run of the verb."""
 
-    def __init__(self, handle: Handle, settings: Settings, options: FetchOptions, listener: Listener) -> None:
+    def __init__(
+        self, handle: Handle, settings: Settings, options: FetchOptions, listener: ProgressListener
+    ) -> None:
         self.handle = handle
         self.settings = settings
         self.options = options.completed(settings)
         self.listener = listener
-        self.stop = Stop()
+        self.stop = CancellationToken()
         self.store = Store(settings.cache_root, settings.durability)
         self.started_at = time.monotonic()
-        self.naming = Naming(handle, self.store, settings, listener)
-        self.room: Room | None = None
+        self.aliases = Aliases(handle, self.store, settings, listener)
+        self.disk_space: DiskSpaceGuard | None = None
         self.arrived_bytes: Callable[[], int] = lambda: 0
 
     def run(self) -> FetchResult:
         if self.handle.kind is HandleKind.PATH:
-            return self._local()
+            return local_directory(self.handle, self.options, self._received)
         if self.options.local is None:
             self._take_version()
         entry = None if self.options.force else self._hit()
@@ -104,7 +105,7 @@ class _Fetch:
         )
         # Offline, the newest that is cached needn't be the latest: it isn't named so.
         unversioned = None if self.handle is typed or self.settings.offline else typed
-        self.naming = Naming(self.handle, self.store, self.settings, self.listener, unversioned)
+        self.aliases = Aliases(self.handle, self.store, self.settings, self.listener, unversioned)
 
     def _is_to_be_asked_for(self, *, quiet: bool = False) -> bool:
         """Whether the host is to tell if what is cached is still what the handle means."""
@@ -164,16 +165,8 @@ class _Fetch:
                     if self.options.pin:
                         self.store.pin(entry.paths)
         if was_cached:
-            self.options.promise.check_entry(str(self.handle), entry, self._received)
+            self.options.expected.check_entry(str(self.handle), entry, self._received)
         return self._finish(entry, was_cached=was_cached)
-
-    def _local(self) -> FetchResult:
-        path = own_place(self.handle, self.options)
-        self.options.promise.check_directory(str(path), path, None, self._received)
-        sizes = file_sizes(path)
-        return FetchResult(
-            str(path), path, None, sum(sizes.values()), len(sizes), None, self._seconds(), was_cached=True
-        )
 
     def _hit(self, *, quiet: bool = False) -> Entry | None:
         """The entry, if it is whole and still what the handle names."""
@@ -192,7 +185,7 @@ class _Fetch:
         if not self._is_to_be_asked_for(quiet=True):
             if self.options.tree_sha256 is not None:
                 self.listener.started(str(self.handle), str(entry.path), directory_size_bytes(entry.path))
-            self.options.promise.check_entry(str(self.handle), entry, self._received)
+            self.options.expected.check_entry(str(self.handle), entry, self._received)
         # What is said here is seen by a collection that has taken the model away and not yet let it go.
         entry.touch()
         if self.options.pin:
@@ -207,27 +200,27 @@ class _Fetch:
 
         `cached` is the whole entry that may turn out to be what the host has still.
         """
-        attempts = Attempts(self.options, staging.spool, self.listener.retrying, self.settings)
+        retry_loop = RetryLoop(self.options, staging.spool, self.listener.retrying, self.settings)
         entry = None
         while entry is None:
-            with attempts.borne(staging.clear):
-                entry = self._attempt(staging, attempts, cached)
+            with retry_loop.attempt(staging.clear):
+                entry = self._attempt(staging, retry_loop, cached)
         with suppress(CacheError):  # The model is there: what can't be removed beside it is left to gc.
-            attempts.discard()
+            retry_loop.discard()
         return entry
 
-    def _attempt(self, staging: Staging, attempts: Attempts, cached: Entry | None) -> Entry:
+    def _attempt(self, staging: Staging, retry_loop: RetryLoop, cached: Entry | None) -> Entry:
         local, known = self.options.local, cached.manifest if cached is not None else None
-        transfer = replace(attempts.transfer(), known_etag=known.etag if known is not None else None)
+        transfer = replace(retry_loop.transfer(), known_etag=known.etag if known is not None else None)
         with open_source(self.handle, self.settings, local, transfer) as source:
-            attempts.opened(source)
+            retry_loop.opened(source)
             self.arrived_bytes = getattr(source, "arrived_bytes", self.arrived_bytes)
             self.stop.check()
-            same = self.naming.entry_of(source, cached)
+            same = self.aliases.entry_of(source, cached)
             if same is not None and not self.options.force:
                 return same
             self.listener.started(str(self.handle), source.name, source.size_bytes)
-            self.room = Room(staging.path, source.name, source.size_bytes)
+            self.disk_space = DiskSpaceGuard(staging.path, source.name, source.size_bytes)
             if source.resumed_bytes:
                 self.listener.resumed(source.resumed_bytes)
                 self.listener.note(
@@ -244,7 +237,7 @@ class _Fetch:
             except FileNotFoundError as error:
                 raise LockLostError(f"Another process took over {self.handle}") from error
             manifest = self._checked(source, staging.path, files)
-        self.naming.withdraw_others(Record(manifest.handle, manifest.aliases))
+        self.aliases.withdraw_others(AliasRecord(manifest.handle, manifest.aliases))
         return staging.publish(manifest)
 
     def _received(self, size_bytes: int) -> None:
@@ -253,34 +246,35 @@ class _Fetch:
         if arrived:
             self.listener.arrived(arrived)
         self.listener.received(size_bytes)
-        if self.room is not None:
-            self.room.received(size_bytes)
+        if self.disk_space is not None:
+            self.disk_space.received(size_bytes)
 
     def _unpacked(self, size_bytes: int) -> None:
         self.stop.check()
         self.listener.unpacked(size_bytes)
-        if self.room is not None:
-            self.room.unpacked(size_bytes)
+        if self.disk_space is not None:
+            self.disk_space.unpacked(size_bytes)
 
     def _checked(self, source: Source, staged: Path, files: tuple[FileRecord, ...]) -> Manifest:
         """The manifest of what was staged, once it has passed every check."""
-        self.options.promise.check_archive(source.name, source.archive_sha256)
+        self.options.expected.check_archive(source.name, source.archive_sha256)
         wrapping, files = lift_wrapping_folder(staged, files)
         if wrapping is not None:
             self.listener.note(f"The archive wraps its content in one folder, '{wrapping}': taken off")
-        self.options.promise.check_unpacked(source.name, files)
+        self.options.expected.check_unpacked(source.name, files)
         try:
-            kind = check_structure(staged)
+            found = check_structure(staged)
             self._check_content(staged)
         except BrokenModelError as error:
             raise BrokenModelError(f"{source.name}: {error.message}", hint=error.hint) from error
         now_s = time.time()
-        record = self.naming.record()
+        record = self.aliases.record()
         return Manifest(
             handle=record.handle,
             aliases=record.aliases,
             source=source.name,
-            kind=kind.value,
+            kind=found.kind,
+            format=found.value,
             files=files,
             fetched_at_s=now_s,
             last_used_at_s=now_s,
@@ -298,13 +292,13 @@ class _Fetch:
                 raise BrokenModelError(str(fault))
 
     def _finish(self, entry: Entry, *, was_cached: bool) -> FetchResult:
-        if not self.naming.link(entry) and not was_cached:
+        if not self.aliases.link(entry) and not was_cached:
             self.listener.note(
                 "No links can be made here: hub.load finds the model under "
                 f"{self.handle} alone, not under its other spellings"
             )
         if self.options.kagglehub:
-            self.naming.show_to_kagglehub(entry)
+            self.aliases.show_to_kagglehub(entry)
         manifest = entry.manifest
         if manifest is not None:
             sizes = [file.size_bytes for file in manifest.files]

@@ -8,28 +8,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hubcli.archive.limits import Limits
+from hubcli.archive.members import Limits
 from hubcli.archive.tree import Tree
 from hubcli.archive.unpack import require_room
-from hubcli.commands.addresses import naming_target
-from hubcli.commands.destination import require_free, staged_output
-from hubcli.commands.finetune_gate import require_whole
-from hubcli.commands.finetune_options import FinetuneOptions, Method
-from hubcli.commands.finetune_result import FinetuneResult, Made, Written
-from hubcli.commands.finetune_weights import FromWeights
-from hubcli.commands.layouts import ExportFormat
-from hubcli.commands.listener import Listener
-from hubcli.commands.placement import Placement
-from hubcli.commands.targets import Target
-from hubcli.commands.weights_file import opened_weights
+from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, UsageError
-from hubcli.handle import HandleKind
-from hubcli.savedmodel.mapping import Mapping
-from hubcli.savedmodel.structure import check_structure
-from hubcli.settings import Settings
+from hubcli.exporting.destination import require_free, staged_output
+from hubcli.exporting.layouts import ExportFormat
+from hubcli.exporting.placement import Placement
+from hubcli.fetching.addresses import naming_target
+from hubcli.fetching.model_ref import ModelRef
+from hubcli.finetuning.acceptance import require_whole
+from hubcli.finetuning.options import FinetuneOptions, Method
+from hubcli.finetuning.result import FinetuneResult, StagedModel, WrittenExport
+from hubcli.finetuning.weights import FromWeights, opened_weights
+from hubcli.progress import ProgressListener
+from hubcli.providers.handle import HandleKind
+from hubcli.savedmodel.checks.layout import check_structure
+from hubcli.savedmodel.weights.mapping import WeightMapping
 
 if TYPE_CHECKING:
-    from hubcli.commands.trained_values import KeptValues
+    from hubcli.finetuning.trained_values import KeptValues
 
 __all__ = ["FinetuneOptions", "FinetuneResult", "Method", "finetune_export"]
 
@@ -39,7 +38,7 @@ def finetune_export(
     destination: Path | str | None,
     settings: Settings | None = None,
     options: FinetuneOptions | None = None,
-    listener: Listener | None = None,
+    listener: ProgressListener | None = None,
 ) -> FinetuneResult:
     """Writes the model with fine-tuned values, whole or not at all, once it is held against its source.
 
@@ -54,7 +53,7 @@ def finetune_export(
     if not options.dry_run and not str(destination or "").strip():
         raise UsageError("There is no destination", hint="Name a directory or an archive.")
     place = None if destination is None else Path(destination)
-    target = Target.resolve(source, settings)
+    target = ModelRef.resolve(source, settings)
     with naming_target(target, settings):
         return _FinetuneExport(target, place, settings, options, listener).run()
 
@@ -64,16 +63,16 @@ class _FinetuneExport:
 
     def __init__(
         self,
-        target: Target,
+        target: ModelRef,
         destination: Path | None,
         settings: Settings,
         options: FinetuneOptions,
-        listener: Listener | None,
+        listener: ProgressListener | None,
     ) -> None:
         self.target = target
         self.settings = settings
         self.options = options
-        self.listener = listener or Listener()
+        self.listener = listener or ProgressListener()
         self.started_at = time.monotonic()
         self.placement = None if destination is None else Placement.plain(destination, None)
         self.read = target.archive or target.directory  # What must not be replaced.
@@ -110,9 +109,9 @@ class _FinetuneExport:
         # Imported where they are needed, as is `pack`: a directory asks for none of them.
         handle = self.target.handle
         if self.target.archive is not None:
-            from hubcli.commands.unpacked import unpacked
+            from hubcli.fetching.sources import unpacked_archive
 
-            with unpacked(self.target.archive, self.settings, self.listener) as folder:
+            with unpacked_archive(self.target.archive, self.settings, self.listener) as folder:
                 yield self._checked(folder)
             return
         directory = self.target.directory
@@ -154,7 +153,7 @@ class _FinetuneExport:
 
     def _from_training(self, model: Path) -> FinetuneResult:
         # Imported here: values of a file need no TensorFlow.
-        from hubcli.commands.finetune_training import FromTraining
+        from hubcli.finetuning.training import FromTraining
 
         self.listener.step("Starting TensorFlow")
         job = FromTraining.prepare(self.target.name, model, self.options)
@@ -177,7 +176,7 @@ class _FinetuneExport:
     def _kept_values(self) -> KeptValues:
         """Where the trained values are kept until the export is there."""
         # Imported here, as what trains is.
-        from hubcli.commands.trained_values import KeptValues
+        from hubcli.finetuning.trained_values import KeptValues
 
         assert self.placement is not None
         place = self._require_free()
@@ -224,14 +223,14 @@ class _FinetuneExport:
     def _is_archive(self) -> bool:
         return self.placement is not None and self.placement.format is not ExportFormat.DIRECTORY
 
-    def _write(self, made_at: Path, staged: Path) -> Written:
+    def _write(self, made_at: Path, staged: Path) -> WrittenExport:
         """Reads the model back from the disk, and packs it where an archive is asked for."""
         assert self.placement is not None
         require_whole(made_at)
         form, place = self.placement.format, self._require_free()
         tree = Tree.read(made_at, Limits())
         if not self._is_archive:
-            return Written(place, form, tree.size_bytes, tree.file_count, None)
+            return WrittenExport(place, form, tree.size_bytes, tree.file_count, None)
         from hubcli.archive.pack import archive_size_bytes, pack
 
         compress = form is ExportFormat.TAR_GZ
@@ -245,10 +244,13 @@ class _FinetuneExport:
             on_bytes=self.listener.received,
             durability=self.settings.durability,
         )
-        return Written(place, form, packed.size_bytes, tree.file_count, packed.sha256)
+        return WrittenExport(place, form, packed.size_bytes, tree.file_count, packed.sha256)
 
     def _result(
-        self, made: Made | None = None, written: Written | None = None, mapping: Mapping | None = None
+        self,
+        made: StagedModel | None = None,
+        written: WrittenExport | None = None,
+        mapping: WeightMapping | None = None,
     ) -> FinetuneResult:
         return FinetuneResult(
             source=self.target.name,

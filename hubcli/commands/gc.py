@@ -1,4 +1,4 @@
-"""`gc`: what is of no use goes, and what a policy gives up."""
+"""`gc`: removes leftovers, and models by age, size or free space; AutoGc does so after a fetch."""
 
 from __future__ import annotations
 
@@ -7,34 +7,32 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hubcli.cache.collect import Done, Result, collect
-from hubcli.cache.entry import Entry
-from hubcli.cache.footprint import Footprint
-from hubcli.cache.guard import require_collectable
+from hubcli.cache.disk_usage import Footprint
+from hubcli.cache.entries import Entry
+from hubcli.cache.gc.collect import ActionResult, CompletedAction, collect, require_collectable
+from hubcli.cache.gc.plan import BudgetShortfall, KeepReason, Plan, PlannedItem, Reason
+from hubcli.cache.gc.planner import candidates, make_plan
+from hubcli.cache.gc.policy import Policy
+from hubcli.cache.gc.snapshot import Snapshot, take_snapshot
+from hubcli.cache.kagglehub import KaggleHub
 from hubcli.cache.layout import EntryPaths
-from hubcli.cache.plan import Kept, Plan, PlannedItem, Reason, Shortfall
-from hubcli.cache.planner import candidates, make_plan
-from hubcli.cache.policy import Policy
-from hubcli.cache.snapshot import Snapshot, take_snapshot
-from hubcli.commands.kagglehub import KaggleHub
-from hubcli.commands.listener import Listener
-from hubcli.commands.patterns import Pattern
-from hubcli.commands.targets import Target
+from hubcli.config.settings import Settings
 from hubcli.durability import SYNCED, Durability
 from hubcli.errors import BudgetError, CacheError, HubcliError, NotFoundError
-from hubcli.quantity import format_size
-from hubcli.settings import Settings
+from hubcli.fetching.model_ref import ModelRef, Pattern
+from hubcli.progress import ProgressListener
+from hubcli.units import format_size
 
 __all__ = ["Collection", "act", "gc"]
 
-_STAYS = (Result.BUSY, Result.CHANGED, Result.FAILED)
+_STAYS = (ActionResult.BUSY, ActionResult.CHANGED, ActionResult.FAILED)
 _KEPT_WORDS = {
-    Kept.PINNED: "pinned",
-    Kept.LOCKED: "locked",
-    Kept.DOWNLOAD: "of downloads",
-    Kept.FRESH: "used within the grace",
-    Kept.MOVED: "kept on another disk",
-    Kept.NOT_MATCHED: "of models that no pattern names",
+    KeepReason.PINNED: "pinned",
+    KeepReason.LOCKED: "locked",
+    KeepReason.DOWNLOAD: "of downloads",
+    KeepReason.FRESH: "used within the grace",
+    KeepReason.MOVED: "kept on another disk",
+    KeepReason.NOT_MATCHED: "of models that no pattern names",
 }
 
 
@@ -46,14 +44,14 @@ class Collection:
     """
 
     plan: Plan
-    done: tuple[Done, ...] | None
+    done: tuple[CompletedAction, ...] | None
     free_bytes: int
     unmatched: tuple[str, ...] = ()
 
     @property
     def removed(self) -> tuple[PlannedItem, ...]:
         """What went."""
-        return tuple(done.item for done in self.done or () if done.result is Result.REMOVED)
+        return tuple(done.item for done in self.done or () if done.result is ActionResult.REMOVED)
 
     @property
     def freed_bytes(self) -> int:
@@ -72,23 +70,23 @@ class Collection:
         failed = [
             CacheError(f"{done.item.title} stays: {done.detail}", hint="Check its owner and mode.")
             for done in self.done or ()
-            if done.result is Result.FAILED
+            if done.result is ActionResult.FAILED
         ]
         return (*failed, *map(_budget_error, self._shortfalls()))
 
-    def _shortfalls(self) -> tuple[Shortfall, ...]:
+    def _shortfalls(self) -> tuple[BudgetShortfall, ...]:
         """Those of the plan, and those that came because something stayed."""
         policy, found = self.plan.policy, {one.budget: one for one in self.plan.shortfalls}
         if self.done is None:
             return self.plan.shortfalls
         if policy.max_size_bytes is not None and self.usage_bytes > policy.max_size_bytes:
             found.setdefault(
-                Reason.MAX_SIZE, Shortfall(Reason.MAX_SIZE, policy.max_size_bytes, self.usage_bytes, ())
+                Reason.MAX_SIZE, BudgetShortfall(Reason.MAX_SIZE, policy.max_size_bytes, self.usage_bytes, ())
             )
         planned_bytes = self.plan.snapshot.free_bytes + self.freed_bytes
         if policy.min_free_bytes is not None and max(self.free_bytes, planned_bytes) < policy.min_free_bytes:
             found.setdefault(
-                Reason.MIN_FREE, Shortfall(Reason.MIN_FREE, policy.min_free_bytes, self.free_bytes, ())
+                Reason.MIN_FREE, BudgetShortfall(Reason.MIN_FREE, policy.min_free_bytes, self.free_bytes, ())
             )
         return tuple(found.values())
 
@@ -101,8 +99,8 @@ def gc(
     dry_run: bool = False,
     spared: frozenset[str] = frozenset(),
     confirm: Callable[[Plan], bool] = lambda plan: True,
-    on_done: Callable[[Done], None] = lambda done: None,
-    listener: Listener | None = None,
+    on_done: Callable[[CompletedAction], None] = lambda done: None,
+    listener: ProgressListener | None = None,
 ) -> Collection:
     """Collects leftovers, and the models that the policy gives up.
 
@@ -119,10 +117,10 @@ def gc(
     snapshot = take_snapshot(root)
     matches = _matches(snapshot, patterns)
     only = frozenset[str]().union(*matches.values()) if matches else None
-    condemned = _condemned(snapshot, policy, only, settings, listener or Listener())
+    condemned = _condemned(snapshot, policy, only, settings, listener or ProgressListener())
     plan = make_plan(snapshot, policy, only=only, spared=spared, condemned=condemned)
     collection = act(plan, dry_run=dry_run, confirm=confirm, on_done=on_done, durability=settings.durability)
-    KaggleHub.of(settings).forget_gone(collection)
+    KaggleHub.of(settings).forget_gone(collection.done or ())
     unmatched = tuple(text for text, keys in matches.items() if not keys)
     return replace(collection, unmatched=unmatched)
 
@@ -132,7 +130,7 @@ def act(
     *,
     dry_run: bool,
     confirm: Callable[[Plan], bool],
-    on_done: Callable[[Done], None],
+    on_done: Callable[[CompletedAction], None],
     durability: Durability = SYNCED,
 ) -> Collection:
     """Does what the plan says, unless it is a dry run or not confirmed."""
@@ -160,7 +158,11 @@ def _matches(snapshot: Snapshot, patterns: Sequence[str]) -> dict[str, set[str]]
 
 
 def _condemned(
-    snapshot: Snapshot, policy: Policy, only: frozenset[str] | None, settings: Settings, listener: Listener
+    snapshot: Snapshot,
+    policy: Policy,
+    only: frozenset[str] | None,
+    settings: Settings,
+    listener: ProgressListener,
 ) -> Mapping[str, str]:
     """What `verify` finds broken among the models that may go, by key, where that is asked for."""
     if not policy.is_broken_wanted:
@@ -172,7 +174,7 @@ def _condemned(
         entry = Entry.read(EntryPaths(snapshot.root, model.key))
         try:
             found = verify(
-                Target(model.name, None, directory=entry.path, entry=entry), settings, listener=listener
+                ModelRef(model.name, None, directory=entry.path, entry=entry), settings, listener=listener
             )
         except NotFoundError:  # Removed meanwhile.
             continue
@@ -182,7 +184,7 @@ def _condemned(
     return condemned
 
 
-def _budget_error(shortfall: Shortfall) -> BudgetError:
+def _budget_error(shortfall: BudgetShortfall) -> BudgetError:
     wanted, reached = format_size(shortfall.wanted_bytes), format_size(shortfall.reached_bytes)
     kept = " and ".join(f"{format_size(size)} {_KEPT_WORDS[why]}" for why, size in shortfall.kept)
     if shortfall.budget is Reason.MAX_SIZE:

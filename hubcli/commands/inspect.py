@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from hubcli.commands.addresses import naming_target
-from hubcli.commands.listener import Listener
-from hubcli.commands.targets import Target
+from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, NotFoundError, OfflineError
-from hubcli.formats.schema import is_slow
+from hubcli.fetching.addresses import naming_target
+from hubcli.fetching.model_ref import ModelRef
+from hubcli.formats.protos import is_slow
+from hubcli.progress import ProgressListener
 from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.info import SavedModelInfo
+from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.savedmodel.reader import read_model
-from hubcli.settings import Settings
 
 __all__ = ["InspectOptions", "Inspection", "inspect"]
 
@@ -52,7 +52,7 @@ def inspect(
     target: str,
     settings: Settings | None = None,
     options: InspectOptions | None = None,
-    listener: Listener | None = None,
+    listener: ProgressListener | None = None,
 ) -> Inspection:
     """Reads the model: a cached one, a directory, an archive, or the first bytes of one elsewhere.
 
@@ -61,8 +61,8 @@ def inspect(
     MetaGraph has.
     """
     settings, options = settings or Settings.read(), options or InspectOptions()
-    resolved = Target.resolve(target, settings)
-    heard = listener or Listener()
+    resolved = ModelRef.resolve(target, settings)
+    heard = listener or ProgressListener()
     if is_slow():
         heard.note("protobuf is there in pure Python alone: reading a large model takes seventy times longer")
     with naming_target(resolved, settings), _opened(resolved, settings, options, heard) as opened:
@@ -89,7 +89,7 @@ class _Opened(NamedTuple):
 
 @contextmanager
 def _opened(
-    target: Target, settings: Settings, options: InspectOptions, listener: Listener
+    target: ModelRef, settings: Settings, options: InspectOptions, listener: ProgressListener
 ) -> Iterator[_Opened]:
     """The target's files, for as long as the context lasts."""
     directory = target.directory
@@ -109,7 +109,7 @@ def _opened(
             hint=f"Without it: hubcli inspect {target.name}",
         )
     # Imported here: what is cached needs no archives and no sources, which take 40 ms to load.
-    from hubcli.commands.peek import peek
+    from hubcli.fetching.peek import peek
 
     with peek(target.handle, settings, listener, graph_alone=options.graph_alone) as found:
         yield _Opened(found.files, None, found.received_bytes)

@@ -8,14 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hubcli.cache.catalog import Catalog, CatalogRow, EntryState, read_catalog
-from hubcli.cache.entry import Entry, UseSource
-from hubcli.commands.patterns import Pattern
+from hubcli.cache.entries import Catalog, CatalogRow, Entry, EntryState, UseSource, read_catalog
+from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, NotFoundError, UsageError
+from hubcli.fetching.model_ref import Pattern
 from hubcli.formats.files import MAIN_FILES
-from hubcli.quantity import parse_duration_s, parse_size_bytes
-from hubcli.settings import Settings
-from hubcli.spelling import did_you_mean
+from hubcli.suggestions import did_you_mean
+from hubcli.units import parse_duration_s, parse_size_bytes
+
+TYPE_CHECKING = False  # Each listing would pay for typing.
+if TYPE_CHECKING:
+    from hubcli.savedmodel.model_format import ModelFormat
 
 __all__ = ["CachedModel", "Filter", "Listing", "SortOrder", "cached_path", "ls"]
 
@@ -43,6 +46,15 @@ class CachedModel:
     pinned: bool
     holder: str | None
     problem: str | None
+    recorded_format: str | None = None
+
+    @property
+    def format(self) -> str | None:
+        """The format as `inspect` names it, read from the model where its record doesn't tell."""
+        if self.recorded_format is None and self.kind is not None:
+            found = _detected(self.state, self.path)
+            return found.value if found is not None else None
+        return self.recorded_format
 
     @classmethod
     def of_row(cls, row: CatalogRow, root: Path) -> CachedModel:
@@ -63,17 +75,23 @@ class CachedModel:
             pinned=row.is_pinned,
             holder=str(row.owner) if row.owner is not None else None,
             problem=row.problem,
+            recorded_format=manifest.format if manifest is not None else None,
         )
 
 
 def _kind(row: CatalogRow, root: Path) -> str | None:
-    """The kind by the outline of the model's main file, a few small reads."""
-    if row.state not in (EntryState.OK, EntryState.UNKNOWN):
+    found = _detected(row.state, root / row.name)
+    return found.kind if found is not None else None
+
+
+def _detected(state: EntryState, path: Path) -> ModelFormat | None:
+    """The format by the outline of the model's main file, a few small reads; None where it can't be read."""
+    if state not in (EntryState.OK, EntryState.UNKNOWN):
         return None
-    from hubcli.savedmodel.structure import model_kind
+    from hubcli.savedmodel.model_format import detect_format
 
     try:
-        return model_kind(root / row.name).value
+        return detect_format(path)
     except (BrokenModelError, OSError):
         return None
 
@@ -211,9 +229,9 @@ def _number(key: str, operator: str, value: str) -> float:
 
 def _words_of(key: str) -> list[str]:
     if key == "kind":
-        from hubcli.savedmodel.structure import ModelKind
+        from hubcli.savedmodel.model_format import ModelFormat
 
-        return [kind.value for kind in ModelKind]
+        return list(dict.fromkeys(known.kind for known in ModelFormat))
     return [state.value for state in EntryState] if key == "state" else ["yes", "no"]
 
 
@@ -257,11 +275,11 @@ def cached_path(target: str, settings: Settings | None = None) -> Path:
 
     Raises NotFoundError where it isn't cached, or is incomplete; HandleError, CacheError.
     """
-    from hubcli.commands.targets import Target  # Not for a listing.
-    from hubcli.handle import Handle, HandleKind
+    from hubcli.fetching.model_ref import ModelRef  # Not for a listing.
+    from hubcli.providers.handle import Handle, HandleKind
 
     settings = settings or Settings.read()
-    found = Target.resolve(target, settings)
+    found = ModelRef.resolve(target, settings)
     entry = found.entry
     if entry is None and found.archive is not None:  # It is cached under the handle that its path makes.
         from hubcli.cache.store import Store

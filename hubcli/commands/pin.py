@@ -7,16 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from hubcli.cache.catalog import EntryState, read_catalog
-from hubcli.cache.disk import cache_errors
-from hubcli.cache.entry import Entry
+from hubcli.cache.atomic_files import cache_errors
+from hubcli.cache.entries import Entry, EntryState, read_catalog
 from hubcli.cache.layout import EntryPaths, is_key
 from hubcli.cache.lock import hold_lock
 from hubcli.cache.store import Store
-from hubcli.commands.patterns import Pattern
-from hubcli.commands.targets import Target
+from hubcli.config.settings import Settings
 from hubcli.errors import HandleError, NotFoundError
-from hubcli.settings import Settings
+from hubcli.fetching.model_ref import ModelRef, Pattern
 
 __all__ = ["Pinning", "pin", "unpin"]
 
@@ -108,7 +106,7 @@ def _entry(target: str, settings: Settings) -> Entry | None:
         return Entry.read(key)  # Whatever is called so in the working directory.
     may_be_glob = "?" in target  # Or a query that was left in.
     try:
-        resolved = Target.resolve(target, settings)
+        resolved = ModelRef.resolve(target, settings)
     except (HandleError, NotFoundError):
         if may_be_glob:
             return None

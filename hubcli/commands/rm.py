@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hubcli.cache.collect import Done, Result
-from hubcli.cache.guard import require_collectable
+from hubcli.cache.gc.collect import ActionResult, CompletedAction, require_collectable
+from hubcli.cache.gc.plan import Plan
+from hubcli.cache.gc.planner import is_held, plan_removal
+from hubcli.cache.gc.snapshot import ModelFacts, Snapshot, take_snapshot
+from hubcli.cache.kagglehub import KaggleHub
 from hubcli.cache.layout import NameKind
-from hubcli.cache.plan import Plan
-from hubcli.cache.planner import is_held, plan_removal
-from hubcli.cache.snapshot import ModelFacts, Snapshot, take_snapshot
 from hubcli.commands.gc import Collection, act
-from hubcli.commands.kagglehub import KaggleHub
-from hubcli.commands.patterns import Pattern
+from hubcli.config.settings import Settings
 from hubcli.errors import CacheError, HubcliError, LockTimeoutError, NotFoundError, PinnedError
-from hubcli.handle import Handle
-from hubcli.settings import Settings
+from hubcli.fetching.model_ref import Pattern
+from hubcli.providers.handle import Handle
 
 __all__ = ["Removal", "rm"]
 
@@ -39,7 +38,7 @@ def rm(
     force: bool = False,
     dry_run: bool = False,
     confirm: Callable[[Plan], bool] = lambda plan: True,
-    on_done: Callable[[Done], None] = lambda done: None,
+    on_done: Callable[[CompletedAction], None] = lambda done: None,
 ) -> Removal:
     """Removes models with their records and links: those of handles in any spelling, or that fit globs.
 
@@ -60,7 +59,7 @@ def rm(
     plan = plan_removal(snapshot, verb.chosen)
     collection = act(plan, dry_run=dry_run, confirm=confirm, on_done=on_done, durability=settings.durability)
     verb.look_back(collection)
-    KaggleHub.of(settings).forget_gone(collection)
+    KaggleHub.of(settings).forget_gone(collection.done or ())
     return Removal(collection, tuple(verb.errors))
 
 
@@ -120,10 +119,10 @@ class _Rm:
         """Adds what stayed against the plan."""
         for done in collection.done or ():
             name = done.item.title
-            if done.item.model is not None and done.result is Result.BUSY:
+            if done.item.model is not None and done.result is ActionResult.BUSY:
                 self.errors.append((name, _busy(name, "another process")))
-            elif done.result in (Result.CHANGED, Result.FAILED):
-                hint = "Run it again." if done.result is Result.CHANGED else "Check its owner and mode."
+            elif done.result in (ActionResult.CHANGED, ActionResult.FAILED):
+                hint = "Run it again." if done.result is ActionResult.CHANGED else "Check its owner and mode."
                 self.errors.append((name, CacheError(f"{name} stays: {done.detail}", hint=hint)))
 
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hubcli.archive.members import FileRecord
-from hubcli.cache.entry import Entry
+from hubcli.cache.entries import Entry
 from hubcli.cache.layout import EntryPaths
-from hubcli.cache.manifest import Manifest
-from hubcli.commands.addresses import naming_target
-from hubcli.commands.listener import Listener
-from hubcli.commands.targets import Target
+from hubcli.cache.records import Manifest
+from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, IntegrityError, NotFoundError, OfflineError
-from hubcli.handle import Handle
-from hubcli.savedmodel.fault import Fault
-from hubcli.savedmodel.integrity import Integrity, ModelCheck
-from hubcli.settings import Settings
+from hubcli.fetching.addresses import naming_target
+from hubcli.fetching.model_ref import ModelRef
+from hubcli.progress import ProgressListener
+from hubcli.providers.handle import Handle
+from hubcli.savedmodel.checks.integrity import Integrity, ModelCheck
+from hubcli.savedmodel.issue import Fault
 
 __all__ = ["Verification", "VerifyOptions", "verify"]
 
@@ -58,10 +58,10 @@ class Verification:
 
 
 def verify(
-    target: Target | str,
+    target: ModelRef | str,
     settings: Settings | None = None,
     options: VerifyOptions | None = None,
-    listener: Listener | None = None,
+    listener: ProgressListener | None = None,
 ) -> Verification:
     """Checks one model: a handle that is cached, a directory or an archive.
 
@@ -71,8 +71,8 @@ def verify(
     """
     settings = settings or Settings.read()
     options = options or VerifyOptions()
-    verb = _Verify(settings, options, listener or Listener())
-    target = Target.resolve(target, settings) if isinstance(target, str) else target
+    verb = _Verify(settings, options, listener or ProgressListener())
+    target = ModelRef.resolve(target, settings) if isinstance(target, str) else target
     with naming_target(target, settings):
         found = verb.run(target)
     return verb.repair(found) if options.repair and not found.is_whole else found
@@ -81,13 +81,13 @@ def verify(
 class _Verify:
     """One run of the verb."""
 
-    def __init__(self, settings: Settings, options: VerifyOptions, listener: Listener) -> None:
+    def __init__(self, settings: Settings, options: VerifyOptions, listener: ProgressListener) -> None:
         self.settings = settings
         self.options = options
         self.listener = listener
         self.started_at = time.monotonic()
 
-    def run(self, target: Target) -> Verification:
+    def run(self, target: ModelRef) -> Verification:
         if target.archive is not None:
             return self._result(target.name, None, target.archive, self._check_archive(target.archive))
         if target.directory is None:
@@ -154,10 +154,10 @@ class _Verify:
 
     def _check_archive(self, archive: Path) -> Integrity:
         # Imported here: whoever names no archive needs no unpacker, and start-up is half of a short check.
-        from hubcli.commands.unpacked import unpacked
+        from hubcli.fetching.sources import unpacked_archive
 
         try:
-            with unpacked(archive, self.settings, self.listener) as folder:
+            with unpacked_archive(archive, self.settings, self.listener) as folder:
                 return self._check(str(archive), folder, ())
         except IntegrityError as error:
             return Integrity((Fault(error.code, error.message),), 0, 0, 0)

@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import BinaryIO
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.bundle import BundleEntry
+from hubcli.formats.leveldb_table_writer import TableWriter
 from hubcli.formats.slices import TensorSlice
-from hubcli.formats.table_writer import TableWriter
+from hubcli.formats.tensor_bundle import BundleEntry
 from hubcli.formats.tensors import masked_crc_of_tensor
 from hubcli.formats.wire import FIXED32, encode_field, encode_varint
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from hubcli.formats.wire import Bytes
 from hubcli.regular_file import AT_ONCE, open_at_once, require_regular
 
-__all__ = ["INDEX_FILE", "MAIN_FILES", "contents", "list_unnoticed", "open_unnoticed", "read_record"]
+__all__ = ["INDEX_FILE", "MAIN_FILES", "contents", "list_noatime", "open_noatime", "read_record"]
 
 MAIN_FILES = ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")
 INDEX_FILE = "variables/variables.index"
@@ -26,7 +26,7 @@ _OUTLINED_FROM_BYTES = 1 << 18
 _MAX_RECORD_BYTES = 1 << 20
 
 
-def open_unnoticed(path: str, flags: int) -> int:
+def open_noatime(path: str, flags: int) -> int:
     """As `open_at_once`, but leaves the file's access time as it is, where the system lets us.
 
     For a cached model that time says when `hub.load` last read it: a check or a listing
@@ -43,7 +43,7 @@ def _open_noatime(path: str, flags: int) -> int:
 
 
 @contextmanager
-def list_unnoticed(folder: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+def list_noatime(folder: str) -> Iterator[Iterator[os.DirEntry[str]]]:
     """What the directory holds, without a change of its access time; only the names of entries are whole.
 
     Raises OSError.
@@ -62,7 +62,7 @@ def contents(path: Path, *, for_outline: bool = False) -> Iterator[Bytes]:
 
     `for_outline` says that little of them will be looked at. Raises OSError.
     """
-    with open(path, "rb", opener=open_unnoticed) as file:
+    with open(path, "rb", opener=open_noatime) as file:
         if os.fstat(file.fileno()).st_size < (_OUTLINED_FROM_BYTES if for_outline else _MAPPED_FROM_BYTES):
             yield file.read()
             return

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.bundle import BundleEntry
 from hubcli.formats.crc32c import extend_crc32c, mask_crc32c
+from hubcli.formats.tensor_bundle import BundleEntry
 from hubcli.formats.wire import read_varint
 
 __all__ = ["ByteOrder", "check_size", "check_tensor", "masked_crc_of_tensor"]

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from hubcli.access import Access
+from hubcli.config.network import NetworkConfig
 from hubcli.errors import NetworkError
 from hubcli.regular_file import NotRegularError, open_regular, read_stream
 
-__all__ = ["Authorities", "read_ahead", "read_authorities", "trusted_context"]
+__all__ = ["CertificateAuthorities", "read_ahead", "read_authorities", "trusted_context"]
 
 _MAX_STREAM_BYTES, _WAIT_S = 16 << 20, 10.0
 # OpenSSL finds a certificate of a folder by this name alone: the hash of its subject.
@@ -24,7 +24,7 @@ _HASHED_NAME = re.compile(r"[0-9a-f]{8}\.\d+")
 
 
 @dataclass(frozen=True, slots=True)
-class Authorities:
+class CertificateAuthorities:
     """Those that are believed: the file or folder they are of, how many, and how many of them have expired.
 
     `place` is None for those of the certifi package. `certificates` counts also what is no authority.
@@ -37,7 +37,7 @@ class Authorities:
     expired: int = 0
 
 
-def trusted_context(access: Access) -> ssl.SSLContext:
+def trusted_context(access: NetworkConfig) -> ssl.SSLContext:
     """A context with those that the user names, else the system's; certifi's where the system has none.
 
     The system's are those that an administrator adds a company's own to. Loading both takes 50 ms more.
@@ -50,7 +50,7 @@ def trusted_context(access: Access) -> ssl.SSLContext:
         return _read_once(access.ca_file, access.ca_folder, system, None if file is None else _version(file))
 
 
-def read_ahead(access: Access) -> None:
+def read_ahead(access: NetworkConfig) -> None:
     """Begins to read them, 50 ms of work outside the interpreter lock, for whoever asks for them soon."""
 
     def read() -> None:
@@ -113,7 +113,7 @@ def _read_once(
 _reading = threading.Lock()  # Who comes second waits for what the first reads.
 
 
-def read_authorities(access: Access) -> Authorities:
+def read_authorities(access: NetworkConfig) -> CertificateAuthorities:
     """What is known of those that `trusted_context` gives. Raises NetworkError where they can't be used."""
     if access.ca_file is None and access.ca_folder is not None:
         return _of_folder(access.ca_folder)
@@ -126,7 +126,7 @@ def read_authorities(access: Access) -> Authorities:
         ) from error
     ends = [ssl.cert_time_to_seconds(str(one["notAfter"])) for one in context.get_ca_certs()]
     counts = context.cert_store_stats()
-    return Authorities(
+    return CertificateAuthorities(
         place=access.ca_file or _place_of_system(),
         count=counts["x509_ca"],
         certificates=counts["x509"],
@@ -140,7 +140,7 @@ def _place_of_system() -> Path | None:
     return None if place is None else Path(place)
 
 
-def _of_folder(folder: Path) -> Authorities:
+def _of_folder(folder: Path) -> CertificateAuthorities:
     try:
         names = [path.name for path in folder.iterdir()]
     except OSError as error:
@@ -148,4 +148,4 @@ def _of_folder(folder: Path) -> Authorities:
             f"{folder}: {error.strerror}", hint="Name a folder of certificates in SSL_CERT_DIR."
         ) from error
     hashed = sum(_HASHED_NAME.fullmatch(name) is not None for name in names)
-    return Authorities(folder, hashed, len(names))
+    return CertificateAuthorities(folder, hashed, len(names))

@@ -13,16 +13,15 @@ import httpcore
 import httpx
 
 from hubcli import __version__
-from hubcli.access import Access
+from hubcli.config.network import NetworkConfig
+from hubcli.config.settings import DEFAULT_MIN_RATE, environment
 from hubcli.errors import AuthenticationError, HubcliError, NetworkError, NotFoundError, TooSlowError
 from hubcli.net.bounds import GuardedStream, RateMeter, SlowTransfer, UnboundedAnswer, guard
 from hubcli.net.certificates import trusted_context
-from hubcli.net.credentials import Credentials
+from hubcli.net.credentials import Credentials, answer_text, standard_phrase
 from hubcli.net.proxies import Proxies
-from hubcli.net.statuses import answer_text, standard_phrase
 from hubcli.redaction import remember_cookie, remember_url, stored_url, without_known_secrets
-from hubcli.settings import DEFAULT_MIN_RATE, environment
-from hubcli.url import origin
+from hubcli.urls import origin
 
 __all__ = ["Client", "content_length", "entity_tag", "open_client", "translate"]
 
@@ -146,7 +145,7 @@ class Client:
 
 @contextmanager
 def open_client(
-    url: str, timeout_s: float, access: Access, min_rate_bytes_s: int = DEFAULT_MIN_RATE
+    url: str, timeout_s: float, access: NetworkConfig, min_rate_bytes_s: int = DEFAULT_MIN_RATE
 ) -> Iterator[Client]:
     """A client with hubcli's headers, for a download that begins at the URL.
 
@@ -161,7 +160,7 @@ def open_client(
         yield Client(http, Credentials(access, url))
 
 
-def _http(timeout_s: float, access: Access) -> httpx.Client:
+def _http(timeout_s: float, access: NetworkConfig) -> httpx.Client:
     """What the environment says of proxies and certificates is read here."""
     hint = "Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and --cacert."
     try:

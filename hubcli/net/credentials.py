@@ -16,19 +16,37 @@ import locale
 import netrc
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import TextIO
 from urllib.parse import urlsplit
 
-from hubcli.access import KAGGLE_ENDPOINT, Access, KaggleAccount
+from hubcli.config.network import KAGGLE_ENDPOINT, KaggleAccount, NetworkConfig
 from hubcli.errors import AuthenticationError, HubcliError, NotFoundError
-from hubcli.kaggle import KaggleModel
-from hubcli.net.statuses import answer_text
-from hubcli.redaction import remember_authorization
+from hubcli.providers.kaggle import KaggleModel
+from hubcli.redaction import remember_authorization, stored_url
 from hubcli.regular_file import read_stream
-from hubcli.url import origin
+from hubcli.urls import origin
 
-__all__ = ["Credentials", "kaggle_place", "netrc_names"]
+__all__ = ["Credentials", "answer_text", "kaggle_place", "netrc_names", "standard_phrase"]
+
+
+def standard_phrase(status: int) -> str:
+    """The standard's phrase for the status, empty where it has none.
+
+    >>> standard_phrase(404), standard_phrase(599)
+    ('Not Found', '')
+    """
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+def answer_text(url: str, status: int) -> str:
+    """A sentence that says who answers what. The reason phrase of the answer may echo a credential."""
+    return f"{stored_url(url)} answers {status} {standard_phrase(status)}".rstrip()
+
 
 _MAX_BYTES, _MAX_NETRC_BYTES = 64 << 10, 16 << 20
 _WAIT_S = 10.0  # For a FIFO, such as a shell's `<(command)` that asks a password manager.
@@ -51,7 +69,7 @@ class Credentials:
     `default` would else be sent to every storage that a host redirects to.
     """
 
-    def __init__(self, access: Access, url: str) -> None:
+    def __init__(self, access: NetworkConfig, url: str) -> None:
         self._access = access
         kaggle = access.kaggle.endpoint
         self._kaggle = {origin(kaggle)} | (
@@ -133,7 +151,7 @@ def kaggle_place(account: KaggleAccount) -> str | None:
     return None if found is None else found.place
 
 
-def netrc_names(access: Access) -> frozenset[str]:
+def netrc_names(access: NetworkConfig) -> frozenset[str]:
     """The hosts that the netrc file has credentials for, `default` among them where it has such an entry.
 
     In a file that is written wrongly a password may be taken for a host: don't show them.

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import httpx
 
-from hubcli.access import Access
+from hubcli.config.network import NetworkConfig
 from hubcli.errors import NetworkError
 from hubcli.net.client import open_client, translate
-from hubcli.net.retries import Retries
+from hubcli.net.retries import RetryPolicy
 from hubcli.redaction import redacted, stored_url
 
 __all__ = ["ask_directory"]
@@ -22,7 +22,7 @@ _MAX_BYTES = 4096
 _THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 
 
-def ask_directory(url: str, timeout_s: float, retries: Retries, access: Access) -> str:
+def ask_directory(url: str, timeout_s: float, retries: RetryPolicy, access: NetworkConfig) -> str:
     """The directory that the host tells at the URL, redirects of other kinds followed.
 
     A directory in a bucket is believed of every host, one on this disk of this

@@ -14,17 +14,17 @@ from pathlib import Path
 
 import httpx
 
-from hubcli.access import Access
+from hubcli.config.network import NetworkConfig
+from hubcli.config.settings import DEFAULT_MIN_RATE
 from hubcli.durability import SYNCED, Durability
 from hubcli.errors import HubcliError
+from hubcli.net.checksums import BodyVerifier, Digest, read_digests
 from hubcli.net.client import Client, entity_tag, open_client
-from hubcli.net.digests import BodyVerifier, Digest, read_digests
-from hubcli.net.remote import RemoteBody, body_blocks
-from hubcli.net.retries import Retries
+from hubcli.net.range_reader import RemoteBody, body_blocks
+from hubcli.net.retries import RetryPolicy
 from hubcli.net.segments import MIN_SEGMENTED_BYTES, segment_size, segmented
 from hubcli.net.spool import Spool, resumable_bytes
 from hubcli.redaction import stored_url
-from hubcli.settings import DEFAULT_MIN_RATE
 
 __all__ = ["Download", "DownloadOptions", "open_download"]
 
@@ -44,10 +44,10 @@ class DownloadOptions:
     """
 
     timeout_s: float
-    retries: Retries = field(default_factory=lambda: Retries(0))
+    retries: RetryPolicy = field(default_factory=lambda: RetryPolicy(0))
     connections: int = 1
     spool: Path | None = None
-    access: Access = field(default_factory=Access)
+    access: NetworkConfig = field(default_factory=NetworkConfig)
     known_etag: str | None = None
     min_rate_bytes_s: int = DEFAULT_MIN_RATE
     durability: Durability = SYNCED
@@ -106,7 +106,7 @@ class Download:
     def _body(self) -> Iterator[bytes]:
         first = self._remote.whole(body_blocks(self._response, self.size_bytes, self._options.timeout_s))
         # Of a body that can't be asked for in parts nothing is put into the spool.
-        kept, began_s = _Tail(_KEPT_BYTES if self._remote.has_ranges else 0), time.monotonic()
+        kept, began_s = _RestOfBody(_KEPT_BYTES if self._remote.has_ranges else 0), time.monotonic()
         try:
             for chunk in self._while_quick(first):
                 kept.add(chunk)
@@ -160,7 +160,7 @@ class Download:
                 if (is_slow or not chunk) and self._may_spool:
                     return
 
-    def _keep(self, kept: _Tail) -> None:
+    def _keep(self, kept: _RestOfBody) -> None:
         """Puts what was handed on, as far as it is still there, into the spool: for whoever resumes it."""
         self.is_spooled = True
         if kept.size_bytes:
@@ -173,7 +173,7 @@ class Download:
         assert size_bytes is not None
         while received < size_bytes and not self._stop.is_set():
             with (
-                self._options.retries.borne(self._stop) as progress,
+                self._options.retries.attempt(self._stop) as progress,
                 self._remote.range(received, size_bytes) as blocks,
             ):
                 for block in blocks:
@@ -211,7 +211,7 @@ class Download:
         )
 
 
-class _Tail:
+class _RestOfBody:
     """The last bytes of a stream, at most so many: those from `start` up to, not with, `end`."""
 
     def __init__(self, limit_bytes: int) -> None:

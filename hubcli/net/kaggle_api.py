@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 
 from hubcli.errors import NetworkError
-from hubcli.kaggle import KaggleModel
 from hubcli.net.download import DownloadOptions, open_download
+from hubcli.providers.kaggle import KaggleModel
 
 __all__ = ["latest_version"]
 

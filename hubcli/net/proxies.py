@@ -12,16 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from hubcli.url import origin
+from hubcli.urls import origin
 
-__all__ = ["Proxies", "Route"]
+__all__ = ["Proxies", "ProxyRoute"]
 
 _SCHEMES = ("http", "https", "all")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class ProxyRoute:
     """The proxy that a URL is asked of, which may hold a password, or None; and the variable that says so."""
 
     proxy: str | None = None
@@ -37,7 +37,7 @@ class Route:
 class Proxies:
     """The proxy of each scheme with the variable that names it, and what NO_PROXY exempts."""
 
-    by_scheme: Mapping[str, Route]
+    by_scheme: Mapping[str, ProxyRoute]
     exempt: tuple[str, ...] = ()
 
     @classmethod
@@ -47,35 +47,35 @@ class Proxies:
         if not found and sys.platform in ("darwin", "win32"):
             from urllib.request import getproxies
 
-            found = {name: Route(value, "the system") for name, value in getproxies().items() if value}
+            found = {name: ProxyRoute(value, "the system") for name, value in getproxies().items() if value}
         exempt = tuple(filter(None, (name.strip() for name in (_no(found)).split(","))))
         routes = {scheme: found[scheme] for scheme in _SCHEMES if scheme in found}
         return cls({} if "*" in exempt else routes, exempt)
 
-    def route(self, url: str) -> Route:
+    def route(self, url: str) -> ProxyRoute:
         """How the URL is asked. Raises ValueError for what is none."""
         scheme, host, _ = origin(url)
         named = self.by_scheme.get(scheme) or self.by_scheme.get("all")
         if named is None:
-            return Route()
+            return ProxyRoute()
         port = urlsplit(url).port
         port = None if port == _DEFAULT_PORTS.get(scheme) else port
         if any(_fits(entry, scheme, host, port) for entry in self.exempt):
-            return Route(None, "NO_PROXY")
+            return ProxyRoute(None, "NO_PROXY")
         return named
 
 
-def _no(found: Mapping[str, Route]) -> str:
-    return (found.get("no") or Route()).proxy or ""
+def _no(found: Mapping[str, ProxyRoute]) -> str:
+    return (found.get("no") or ProxyRoute()).proxy or ""
 
 
-def _of_variables(variables: Mapping[str, str]) -> dict[str, Route]:
+def _of_variables(variables: Mapping[str, str]) -> dict[str, ProxyRoute]:
     """By scheme and `no`; small letters count before capitals. Source: urllib.request of Python."""
     found = {}
     for name in sorted(variables):  # Capitals sort first.
         scheme, separator, _ = name.lower().rpartition("_proxy")
         if separator and variables[name]:
-            found[scheme] = Route(variables[name], name)
+            found[scheme] = ProxyRoute(variables[name], name)
     # A server's script gets the header `Proxy:` of whoever asks as HTTP_PROXY.
     if variables.get("REQUEST_METHOD") and not variables.get("http_proxy"):
         found.pop("http", None)

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from hubcli.config.settings import DEFAULT_MIN_RATE, DEFAULT_RETRIES, Settings
 from hubcli.errors import HubcliError, TooSlowError
-from hubcli.quantity import format_duration
-from hubcli.settings import DEFAULT_MIN_RATE, DEFAULT_RETRIES, Settings
+from hubcli.units import format_duration
 
-__all__ = ["DEFAULT_RETRIES", "Progress", "Retries", "let_go"]
+__all__ = ["DEFAULT_RETRIES", "AttemptProgress", "RetryPolicy", "let_go"]
 
 FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
@@ -26,7 +26,7 @@ OnRetry = Callable[[str], None]
 T = TypeVar("T")
 
 
-class Progress:
+class AttemptProgress:
     """How many bytes an attempt brought, and since when it lasts."""
 
     def __init__(self) -> None:
@@ -43,10 +43,10 @@ class Progress:
         self.size_bytes += size_bytes
 
 
-class Retries:
+class RetryPolicy:
     """The attempts of one download, counted over all its connections.
 
-    `limit` is how many failures in a row are borne; bytes that come between
+    `limit` is how many failures in a row are retried; bytes that come between
     them, at no less than the minimum rate, start the count anew. It is also
     how often a body is begun again from its start, whatever came in between.
     `on_retry` hears a sentence about each. May be shared between threads.
@@ -68,7 +68,7 @@ class Retries:
         self._lock = threading.Lock()
 
     @classmethod
-    def of(cls, settings: Settings, limit: int, on_retry: OnRetry = lambda text: None) -> Retries:
+    def of(cls, settings: Settings, limit: int, on_retry: OnRetry = lambda text: None) -> RetryPolicy:
         """Attempts by the settings: no wait between two of them is longer than the timeout."""
         return cls(limit, on_retry, settings.min_rate_bytes_s, settings.timeout_s)
 
@@ -120,9 +120,9 @@ class Retries:
         (stop or threading.Event()).wait(delay_s)
 
     @contextmanager
-    def borne(self, stop: threading.Event | None = None) -> Iterator[Progress]:
-        """One attempt: after a failure that is borne, ends quietly when the next may begin."""
-        progress = Progress()
+    def attempt(self, stop: threading.Event | None = None) -> Iterator[AttemptProgress]:
+        """One attempt: after a failure that is retried, ends quietly when the next may begin."""
+        progress = AttemptProgress()
         try:
             yield progress
         except HubcliError as error:
@@ -130,9 +130,9 @@ class Retries:
             let_go(error)
 
     def until_done(self, attempt: Callable[[], T]) -> T:
-        """What the attempt returns, made as often as its failures are borne; raises the last one."""
+        """What the attempt returns, made again after each failure that is retried; raises the last one."""
         while True:
-            with self.borne():
+            with self.attempt():
                 return attempt()
 
     def _delay_s(self, failures: int, asked_s: float | None) -> float | None:
@@ -145,7 +145,7 @@ class Retries:
 
 
 def let_go(error: BaseException) -> None:
-    """Ends the cycle of a borne error with its frames, which hold clients, threads and blocks of bytes."""
+    """Ends the cycle of a retried error with its frames, which hold clients, threads and blocks of bytes."""
     waiting, seen = [error], set[int]()
     while waiting:
         one = waiting.pop()

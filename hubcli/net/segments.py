@@ -6,8 +6,8 @@ import threading
 import time
 from collections.abc import Iterator
 
-from hubcli.net.remote import RemoteBody
-from hubcli.net.retries import Progress, Retries
+from hubcli.net.range_reader import RemoteBody
+from hubcli.net.retries import AttemptProgress, RetryPolicy
 from hubcli.net.spool import Segment, Spool
 
 __all__ = ["MIN_SEGMENTED_BYTES", "segment_size", "segmented"]
@@ -38,7 +38,7 @@ def segmented(
     spool: Spool,
     first: Iterator[bytes],
     connections: int,
-    retries: Retries,
+    retries: RetryPolicy,
     stop: threading.Event,
     position: int = 0,
     waited_s: float = 0.0,
@@ -69,7 +69,7 @@ class _Filling:
         remote: RemoteBody,
         spool: Spool,
         first: Iterator[bytes],
-        retries: Retries,
+        retries: RetryPolicy,
         connections: int,
         stop: threading.Event,
         position: int,
@@ -124,16 +124,16 @@ class _Filling:
 
     def _fill(self, segment: Segment) -> None:
         if segment.start == self._position:
-            with self._retries.borne(self._stop) as progress:
+            with self._retries.attempt(self._stop) as progress:
                 self._write(segment, self._first, progress)
         while not segment.is_done and not self._stop.is_set():
             with (
-                self._retries.borne(self._stop) as progress,
+                self._retries.attempt(self._stop) as progress,
                 self._remote.range(segment.position, segment.end) as blocks,
             ):
                 self._write(segment, blocks, progress)
 
-    def _write(self, segment: Segment, blocks: Iterator[bytes], progress: Progress) -> None:
+    def _write(self, segment: Segment, blocks: Iterator[bytes], progress: AttemptProgress) -> None:
         for block in blocks:
             progress.add(len(block))
             if self._stop.is_set() or not self._spool.write(segment, block) or segment.is_done:

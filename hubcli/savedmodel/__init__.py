@@ -1,1 +1,1 @@
-"""What a directory must hold to be a SavedModel, and which kind it is."""
+"""What is in a SavedModel: functions, signatures, variables, objects, graph; read without TensorFlow."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.bundle import OBJECT_GRAPH_KEY, BundleIndex
-from hubcli.formats.schema import parse
+from hubcli.formats.protos import parse
+from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY, BundleIndex
 from hubcli.formats.wire import read_varint
 from hubcli.regular_file import open_regular
 from hubcli.savedmodel.objects import ObjectGraph

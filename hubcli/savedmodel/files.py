@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hubcli.formats.bundle import BundleIndex
 from hubcli.formats.files import MAIN_FILES
+from hubcli.formats.tensor_bundle import BundleIndex
 from hubcli.regular_file import open_regular
-from hubcli.savedmodel.info import Asset, Sizes
-from hubcli.savedmodel.structure import read_index
+from hubcli.savedmodel.main_file import read_index
+from hubcli.savedmodel.model import Asset, Sizes
 
 __all__ = ["ModelFiles"]
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.schema import parse
+from hubcli.formats.protos import parse
 from hubcli.savedmodel.objects import HeldFunction, ObjectGraph
-from hubcli.savedmodel.structures import (
+from hubcli.savedmodel.types import (
     Fields,
     Items,
     Literal,

@@ -13,11 +13,11 @@ from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.schema import parse, parse_merged
+from hubcli.formats.protos import parse, parse_merged
 from hubcli.formats.wire import Bytes, Field, encode_field, messages, scan
-from hubcli.savedmodel.known_ops import takes_functions
+from hubcli.savedmodel.checks.known_ops import takes_functions
 
-__all__ = ["Body", "Graph", "Mention", "Node"]
+__all__ = ["FunctionReference", "Graph", "GraphBody", "Node"]
 
 _NODE, _LIBRARY = 1, 2  # of GraphDef
 _FUNCTION = 1  # of FunctionDefLibrary
@@ -76,11 +76,11 @@ class Node:
         """Names of the functions that its attributes name, such as the branches of an If."""
         return _functions_of(self._message) if takes_functions(self.op) else []
 
-    def mentions(self, function: str) -> list[Mention]:
+    def mentions(self, function: str) -> list[FunctionReference]:
         """Where its attributes name the function, in the order of their names."""
         attributes = self._message.attr
         return [
-            Mention(key, is_nested)
+            FunctionReference(key, is_nested)
             for key in sorted(attributes)
             for name, is_nested in _functions_in(attributes[key])
             if name == function
@@ -142,7 +142,7 @@ def _names_in(attribute: bytes) -> tuple[str, ...]:
 _few_functions_in = lru_cache(maxsize=4096)(_names_in)
 
 
-class Mention(NamedTuple):
+class FunctionReference(NamedTuple):
     """The attribute of a node that names a function; `is_nested` where it names it within another one."""
 
     attribute: str
@@ -158,7 +158,7 @@ def _functions_in(attribute: bytes, *, is_nested: bool = False) -> Iterator[tupl
             yield from _functions_in(function.attr[key], is_nested=True)
 
 
-class Body:
+class GraphBody:
     """The graph itself (`name` is "") or one function of its library, which may have no name either.
 
     `message` is the type of the message that stands in `data` at `pieces`: in
@@ -170,7 +170,7 @@ class Body:
         name: str,
         message: str,
         data: Bytes,
-        pieces: tuple[Piece, ...],
+        pieces: tuple[FieldRun, ...],
         ops: Counter[str] | None = None,
         signature: bytes | None = None,
     ) -> None:
@@ -234,7 +234,7 @@ class Body:
             found |= dict(parse(self.message, piece.read(self.data)).ret)
         return dict(sorted(found.items()))
 
-    def nodes_of(self, piece: Piece) -> Iterator[Node]:
+    def nodes_of(self, piece: FieldRun) -> Iterator[Node]:
         """The nodes in one of its pieces."""
         return map(Node, self._parsed(piece))
 
@@ -261,12 +261,12 @@ class Body:
             return parse("OpDef", self._encoded_signature)
         return parse(self.message, self.pieces[0].read(self.data)).signature
 
-    def _parsed(self, piece: Piece) -> Any:
+    def _parsed(self, piece: FieldRun) -> Any:
         message = parse_merged(self.message, piece.read(self.data))
         return message.node if self.message == "GraphDef" else message.node_def
 
 
-class Piece(NamedTuple):
+class FieldRun(NamedTuple):
     """A run of whole fields: start and end in bytes. One with a large node is slimmed when it is read."""
 
     start: int
@@ -306,16 +306,16 @@ class Graph:
         self._gradients: list[tuple[str, Field]] = []
 
     @cached_property
-    def bodies(self) -> tuple[Body, ...]:
+    def bodies(self) -> tuple[GraphBody, ...]:
         """The graph itself first, then every function of the library in file order.
 
         Raises BrokenModelError for a damaged one and an absurdly large one.
         """
         main = [piece for field in self._fields for piece in _pieces(self._data, field, _NODE)]
-        return (Body("", "GraphDef", self._data, tuple(main)), *self._functions())
+        return (GraphBody("", "GraphDef", self._data, tuple(main)), *self._functions())
 
     @cached_property
-    def functions(self) -> dict[str, Body]:
+    def functions(self) -> dict[str, GraphBody]:
         """The functions of the library by name."""
         return {body.name: body for body in self.bodies[1:]}
 
@@ -345,7 +345,7 @@ class Graph:
         encoded = name.encode()
         return any(self._data.find(encoded, field.start, field.end) >= 0 for field in self._fields)
 
-    def _functions(self) -> Iterator[Body]:
+    def _functions(self) -> Iterator[GraphBody]:
         libraries = [
             library
             for field in self._fields
@@ -371,26 +371,26 @@ class Graph:
                     start = position
             yield from self._small_functions(start, position, batch)
 
-    def _small_functions(self, start: int, end: int, fields: list[Field]) -> Iterator[Body]:
+    def _small_functions(self, start: int, end: int, fields: list[Field]) -> Iterator[GraphBody]:
         """The functions in that piece of a library, parsed together: one by one takes three times longer."""
         functions = parse("FunctionDefLibrary", self._data[start:end]).function
         for field, function in zip(fields, functions, strict=True):
             ops = Counter([node.op for node in function.node_def])
-            pieces = (Piece(field.start, field.end),)
-            yield Body(function.signature.name, "FunctionDef", self._data, pieces, ops)
+            pieces = (FieldRun(field.start, field.end),)
+            yield GraphBody(function.signature.name, "FunctionDef", self._data, pieces, ops)
 
-    def _large_function(self, field: Field) -> Body:
+    def _large_function(self, field: Field) -> GraphBody:
         signatures = list[Field]()
         pieces = tuple(_pieces(self._data, field, _NODE_DEF, signatures))
         # Protobuf's rule for a message that comes in several parts is to join them.
         joined = b"".join(self._data[part.start : part.end] for part in signatures)
         name: str = parse("OpDef", joined).name
-        return Body(name, "FunctionDef", self._data, pieces, signature=joined)
+        return GraphBody(name, "FunctionDef", self._data, pieces, signature=joined)
 
 
 def _pieces(
     data: Bytes, message: Field, node_number: int, signatures: list[Field] | None = None
-) -> Iterator[Piece]:
+) -> Iterator[FieldRun]:
     """The message in pieces of about half a megabyte; large nodes stand alone, the library is left out.
 
     The signatures of a function are appended to that list.
@@ -401,14 +401,14 @@ def _pieces(
         is_left_out = field.number == _LIBRARY and node_number == _NODE
         if is_large or is_left_out or field.end - start > _BATCH_BYTES:
             if position > start:
-                yield Piece(start, position)
+                yield FieldRun(start, position)
             start = position
         if is_large:
-            yield Piece(position, field.end, field)
+            yield FieldRun(position, field.end, field)
         if is_large or is_left_out:
             start = field.end
         if signatures is not None and field.is_message(_SIGNATURE):
             signatures.append(field)
         position = field.end
     if position > start:
-        yield Piece(start, position)
+        yield FieldRun(start, position)

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.schema import parse
+from hubcli.formats.protos import parse
 
 __all__ = ["LISTS", "Child", "HeldFunction", "ObjectGraph", "path_order"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hubcli.savedmodel.graph import Body, Graph
+from hubcli.savedmodel.graph import Graph, GraphBody
 
 __all__ = ["final_ops"]
 
@@ -20,7 +20,7 @@ def final_ops(graph: Graph, function: str) -> list[str]:
     return [op for op in ops if op is not None]
 
 
-def _op_behind(graph: Graph, body: Body, source: str) -> str | None:
+def _op_behind(graph: Graph, body: GraphBody, source: str) -> str | None:
     """The op of the tensor `node:output:number`, or None where it is an argument."""
     for _ in range(_MAX_STEPS):
         node = body.by_name.get(source.partition(":")[0])

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 from hubcli.errors import BrokenModelError, UsageError
-from hubcli.formats.bundle import BundleEntry, BundleIndex
-from hubcli.formats.schema import parse
+from hubcli.formats.protos import parse
+from hubcli.formats.tensor_bundle import BundleEntry, BundleIndex
 from hubcli.regular_file import read_regular
-from hubcli.savedmodel.conformance import check_reusable
-from hubcli.savedmodel.file_scan import scan_files
+from hubcli.savedmodel.checks.file_findings import find
+from hubcli.savedmodel.checks.file_scan import scan_files
+from hubcli.savedmodel.checks.reusable import check_reusable
+from hubcli.savedmodel.checks.scan import scan_ops
 from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.findings import find
 from hubcli.savedmodel.functions import read_functions
-from hubcli.savedmodel.info import (
+from hubcli.savedmodel.model import (
     Asset,
     Checkpoint,
     CheckpointTensor,
     Fingerprint,
     MetaGraph,
-    ModelFormat,
     Parameters,
     SavedModelInfo,
 )
+from hubcli.savedmodel.model_format import KERAS_METADATA, TF1_HUB_MARKER, ModelFormat
 from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.outline import MetaGraphOutline, declared_assets_of, read_outline
-from hubcli.savedmodel.scan import scan_ops
 from hubcli.savedmodel.signatures import INIT_OP, TRAIN_OP, op_name, read_signatures
 from hubcli.savedmodel.variables import Variable, model_variables
 
 __all__ = ["read_model"]
 
-_TF1_HUB_MARKER, _KERAS_METADATA, _FINGERPRINT = "tfhub_module.pb", "keras_metadata.pb", "fingerprint.pb"
-_KERAS_3_NAMES = frozenset({"_misc_assets"})
+_FINGERPRINT = "fingerprint.pb"
 _MAX_FINGERPRINT_BYTES = 1 << 16
 
 
@@ -112,16 +111,14 @@ class _Reader:
         )
 
     def _format(self) -> ModelFormat:
-        if self._files.has(_TF1_HUB_MARKER):
-            return ModelFormat.TF1_HUB
-        if self._objects is None:
-            return ModelFormat.TF1
-        if self._objects.identifier(0).startswith("_tf_keras") or self._files.has(_KERAS_METADATA):
-            return ModelFormat.KERAS_2
-        names = {child.name for child in self._objects.children(0)}
-        if names >= _KERAS_3_NAMES and "__call__" not in names:
-            return ModelFormat.KERAS_3_EXPORT
-        return ModelFormat.TF2
+        found = ModelFormat.TF1
+        if self._objects is not None:
+            names = {child.name for child in self._objects.children(0)}
+            found = ModelFormat.of_root(self._objects.identifier(0), names)
+        return found.beside(
+            has_hub_marker=self._files.has(TF1_HUB_MARKER),
+            has_keras_metadata=self._objects is not None and self._files.has(KERAS_METADATA),
+        )
 
     def _assets(self, *, is_hashed: bool) -> tuple[Asset, ...]:
         """Each declared file once, in the order of the MetaGraphs."""

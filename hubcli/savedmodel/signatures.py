@@ -11,8 +11,7 @@ import struct
 from typing import Any, NamedTuple
 
 from hubcli.formats.dtypes import DType
-from hubcli.savedmodel.shapes import Shape, element_count, shape_of
-from hubcli.savedmodel.structures import type_spec
+from hubcli.savedmodel.types import Shape, element_count, shape_of, type_spec
 
 __all__ = ["Default", "Signature", "SignatureTensor", "read_signatures"]
 

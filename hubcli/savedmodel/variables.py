@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.bundle import BundleEntry, BundleIndex
 from hubcli.formats.dtypes import DType
-from hubcli.formats.schema import parse
+from hubcli.formats.protos import parse
+from hubcli.formats.tensor_bundle import BundleEntry, BundleIndex
 from hubcli.savedmodel.checkpoint import keys_by_lockstep
 from hubcli.savedmodel.objects import ObjectGraph, path_order
 from hubcli.savedmodel.outline import MetaGraphOutline
-from hubcli.savedmodel.shapes import Shape, element_count, shape_of
+from hubcli.savedmodel.types import Shape, element_count, shape_of
 
 __all__ = ["Variable", "VariableLists", "escaped", "model_variables"]
 

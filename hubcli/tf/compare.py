@@ -6,21 +6,24 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from hubcli.savedmodel.diff import variant_text
+from hubcli.errors import TensorFlowError
+from hubcli.formats.dtypes import DType
+from hubcli.savedmodel.compare.diff import variant_text
+from hubcli.savedmodel.compare.value_changes import Distance
 from hubcli.savedmodel.functions import FunctionVariant
-from hubcli.savedmodel.info import SavedModelInfo
+from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.savedmodel.signatures import Signature
-from hubcli.savedmodel.structures import Literal
-from hubcli.tf.importing import import_tensorflow
-from hubcli.tf.messages import first_line
+from hubcli.savedmodel.types import Literal
+from hubcli.tf.importing import first_line, import_tensorflow
 from hubcli.tf.sampling import SIZES, Sampler, UnsampledError, vocabulary
 from hubcli.tf.variables import live_variables, snapshot
 
-__all__ = ["Callees", "Comparison", "Skipped", "compare_models", "compare_outputs"]
+__all__ = ["CallableModel", "Comparison", "NumpyMeasure", "Skipped", "compare_models", "compare_outputs"]
 
 _TRAINING = ("training", "is_training")
 # How far two numbers may be apart, relative and absolute: threads and fused kernels add up in another order.
@@ -58,14 +61,14 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Callees:
+class CallableModel:
     """The functions of a model: `call` is its `__call__`, None where it can't be called."""
 
     call: Callable[..., Any] | None
     signatures: Mapping[str, Callable[..., Any]]
 
     @classmethod
-    def of(cls, obj: Any) -> Callees:
+    def of(cls, obj: Any) -> CallableModel:
         """Those of a loaded object."""
         return cls(obj if callable(obj) else None, getattr(obj, "signatures", {}))
 
@@ -75,7 +78,7 @@ class _Call:
     """One call to compare: the same on both models, with inputs of a sampler."""
 
     name: str
-    run: Callable[[Callees, Sampler], Any]
+    run: Callable[[CallableModel, Sampler], Any]
 
 
 def compare_models(live: Any, reloaded: Any, info: SavedModelInfo, model: Path) -> Comparison:
@@ -89,11 +92,13 @@ def compare_models(live: Any, reloaded: Any, info: SavedModelInfo, model: Path) 
             return Comparison((), len(ours), (), f"the variable {path} is gone")
         if ours[path] != theirs[path]:
             return Comparison((), len(ours), (), f"the variable {path} holds other values")
-    outputs = compare_outputs(Callees.of(live), Callees.of(reloaded), info, model)
+    outputs = compare_outputs(CallableModel.of(live), CallableModel.of(reloaded), info, model)
     return Comparison(outputs.calls, len(ours), outputs.skipped, outputs.difference)
 
 
-def compare_outputs(live: Callees, saved: Callees, info: SavedModelInfo, model: Path) -> Comparison:
+def compare_outputs(
+    live: CallableModel, saved: CallableModel, info: SavedModelInfo, model: Path
+) -> Comparison:
     """Compares the outputs in inference mode: of each signature and each trace of `__call__` in `info`.
 
     Training-mode calls are left out: dropout is random, and the call changes
@@ -120,7 +125,9 @@ def _reaching_out(info: SavedModelInfo) -> str:
     return "" if found is None else f"the model isn't called unasked: {found.message}"
 
 
-def _compare_call(call: _Call, live: Callees, saved: Callees, words: tuple[str, ...]) -> tuple[str, str]:
+def _compare_call(
+    call: _Call, live: CallableModel, saved: CallableModel, words: tuple[str, ...]
+) -> tuple[str, str]:
     """The reason why nothing could be compared, and the difference; "" each where there is none."""
     reason = ""
     for size in SIZES:
@@ -154,7 +161,7 @@ class _EndlessCallError(Exception):
     """A call that didn't end."""
 
 
-def _run(call: _Call, callees: Callees, sampler: Sampler) -> Any:
+def _run(call: _Call, callees: CallableModel, sampler: Sampler) -> Any:
     """What the call gives; one that doesn't end is left behind, as Python can't stop it."""
     given: Future[Any] = Future()
 
@@ -206,7 +213,7 @@ def _is_training(parameters: tuple[str, ...], variant: FunctionVariant) -> bool:
 
 
 def _signature_call(signature: Signature) -> _Call:
-    def run(callees: Callees, sampler: Sampler) -> Any:
+    def run(callees: CallableModel, sampler: Sampler) -> Any:
         inputs = {}
         for tensor in signature.inputs:
             if tensor.kind != "dense":
@@ -218,7 +225,7 @@ def _signature_call(signature: Signature) -> _Call:
 
 
 def _variant_call(variant: FunctionVariant) -> _Call:
-    def run(callees: Callees, sampler: Sampler) -> Any:
+    def run(callees: CallableModel, sampler: Sampler) -> Any:
         args = [sampler.value(one) for one in variant.args]
         kwargs = {name: sampler.value(one) for name, one in variant.kwargs}
         assert callees.call is not None
@@ -256,3 +263,53 @@ def _tensor_difference(one: Any, other: Any, tf: Any) -> str:
     if numpy.allclose(theirs, ours, rtol=tolerance, atol=tolerance, equal_nan=True):
         return ""
     return f"differs by up to {float(numpy.nanmax(abs(ours - theirs))):.3g}"
+
+
+_FLOATS = {"float16": "<f2", "float32": "<f4", "float64": "<f8"}
+_INTEGERS = {
+    f"{sign}int{8 * size}": f"<{kind}{size}"
+    for sign, kind in (("", "i"), ("u", "u"))
+    for size in (1, 2, 4, 8)
+}
+_COMPLEX = {"complex64": "<f4", "complex128": "<f8"}
+
+
+class NumpyMeasure:
+    """A `Measure` for `rewrite`; of complex numbers it is the distance of a component.
+
+    Raises TensorFlowError where NumPy isn't installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import numpy as np
+        except ImportError as error:
+            raise TensorFlowError("numpy isn't installed", hint="pip install 'hubcli[tf]'") from error
+        self._np: Any = np
+
+    def __call__(self, dtype: DType, new: bytes, old: bytes) -> Distance:
+        """As `hubcli.savedmodel.compare.value_changes.Measure` says."""
+        np = self._np
+        if dtype.name == "bfloat16":
+            left, right = ((np.frombuffer(one, "<u2").astype("<u4") << 16).view("<f4") for one in (new, old))
+            return self._of_floats(left, right)
+        layout = _FLOATS.get(dtype.name) or _COMPLEX.get(dtype.name)
+        if layout is not None:
+            return self._of_floats(np.frombuffer(new, layout), np.frombuffer(old, layout))
+        if dtype.name in _INTEGERS:
+            left, right = (np.frombuffer(one, _INTEGERS[dtype.name]) for one in (new, old))
+            # The difference of two signed numbers needs a bit more than they have: unsigned it fits.
+            high, low = np.maximum(left, right), np.minimum(left, right)
+            unsigned = _INTEGERS[dtype.name].replace("i", "u")
+            return Distance(float((high.view(unsigned) - low.view(unsigned)).max(initial=0)), is_finite=True)
+        return Distance(None)
+
+    def _of_floats(self, new: Any, old: Any) -> Distance:
+        np = self._np
+        with np.errstate(all="ignore"):
+            changes = np.subtract(new, old, dtype=None if new.dtype.itemsize > 2 else "<f4")
+            largest = float(max(changes.max(initial=0), -changes.min(initial=0)))
+            if isfinite(largest):  # Neither NaN nor infinity is at a finite distance from anything.
+                return Distance(largest, is_finite=True)
+            # NaN shows in the maximum: only then is it looked for.
+            return Distance(largest if largest == largest else float(np.nanmax(np.abs(changes), initial=0)))

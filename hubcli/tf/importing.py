@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,13 +20,17 @@ from contextlib import contextmanager, suppress
 from enum import Enum
 from typing import Any
 
+from hubcli.config.environment import library_variable, set_unless_there, variables_set
 from hubcli.errors import TensorFlowError
 
 __all__ = [
     "KerasGeneration",
+    "first_line",
+    "frames_in",
     "import_h5py",
     "import_keras",
     "import_tensorflow",
+    "one_line",
     "use_keras_3",
     "use_tensorflow",
 ]
@@ -68,7 +73,7 @@ def import_tensorflow() -> Any:
     """
     if sys.modules.get("tensorflow") is not None:
         return sys.modules["tensorflow"]
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    set_unless_there("TF_CPP_MIN_LOG_LEVEL", "3")
     with _tensorflow_backend():
         module = _import("tensorflow", _HINT)
     # What it says of deprecated names and untraced functions is for the model's author. Errors stay.
@@ -105,15 +110,15 @@ def use_keras_3() -> Any:
 
     Raises TensorFlowError where it has another backend, an older one or Keras 2, or none.
     """
-    if os.environ.get(_LEGACY, "").lower() in ("1", "true"):
+    if library_variable(_LEGACY).lower() in ("1", "true"):
         raise TensorFlowError(
             f"{_LEGACY} makes tf.keras Keras 2, whose models take no layer of Keras 3",
             hint="Use tensorflow_hub.KerasLayer there (pip install tf_keras tensorflow_hub), "
             f"or unset {_LEGACY}.",
         )
-    there, asked = sys.modules.get("keras"), os.environ.get(_BACKEND)
-    if there is None and asked not in (None, "", "tensorflow"):
-        raise _other_backend(str(asked))
+    there, asked = sys.modules.get("keras"), library_variable(_BACKEND)
+    if there is None and asked not in ("", "tensorflow"):
+        raise _other_backend(asked)
     use_tensorflow()
     try:
         keras = _import("keras", _HINT)
@@ -163,15 +168,8 @@ def _import(name: str, hint: str) -> Any:
 @contextmanager
 def _tensorflow_backend() -> Iterator[None]:
     """Keras 3, which reads its backend when it is imported, on TensorFlow, whatever its settings say."""
-    before = os.environ.get(_BACKEND)
-    os.environ[_BACKEND] = "tensorflow"
-    try:
+    with variables_set({_BACKEND: "tensorflow"}):
         yield
-    finally:
-        if before is None:
-            os.environ.pop(_BACKEND, None)
-        else:
-            os.environ[_BACKEND] = before
 
 
 @contextmanager
@@ -200,3 +198,35 @@ def _quiet_file_descriptor() -> Iterator[None]:
 
 def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), "")
+
+
+# AutoGraph puts the line of code below, one step further in.
+_FRAME = re.compile(r'^( *)File "(.+)", line (\d+), in .*(?:\n\1 +\S.*)?$', re.MULTILINE)
+_NO_NEWS = re.compile(
+    r"^ *(?:in user code:|Graph execution error:|Detected at node .*|<stack traces .*>|\[\[\{\{node .*)$",
+    re.MULTILINE,
+)
+
+
+def first_line(error: BaseException) -> str:
+    r"""The first line of the message that says something, "" where none does.
+
+    >>> first_line(ValueError("Graph execution error:\n\nNo such file\n\t [[{{node table}}]]"))
+    'No such file'
+    """
+    return next(iter(_news(error)), "")
+
+
+def one_line(error: BaseException) -> str:
+    """The whole message in one line."""
+    return " ".join(_news(error))
+
+
+def frames_in(error: BaseException) -> list[tuple[str, int]]:
+    """File and line of the frames in the message, the innermost last."""
+    return [(file, int(line)) for _, file, line in _FRAME.findall(str(error))]
+
+
+def _news(error: BaseException) -> list[str]:
+    lines = _NO_NEWS.sub("", _FRAME.sub("", str(error).expandtabs(1))).splitlines()
+    return [" ".join(line.split()) for line in lines if line.strip()]

@@ -10,16 +10,15 @@ from typing import Any
 
 from hubcli.errors import HubcliError, MissingPathError, NoModelError, TensorFlowError
 from hubcli.formats.files import MAIN_FILES
-from hubcli.savedmodel.info import SavedModelInfo
+from hubcli.savedmodel.model import SavedModelInfo
+from hubcli.savedmodel.model_format import ModelFormat, detect_format
 from hubcli.savedmodel.objects import LISTS
-from hubcli.savedmodel.structure import ModelKind, model_kind
 from hubcli.savedmodel.variables import Variable
-from hubcli.tf.importing import import_tensorflow, use_tensorflow
-from hubcli.tf.messages import first_line
+from hubcli.tf.importing import first_line, import_tensorflow, use_tensorflow
 from hubcli.tf.variables import live_variables
 
 __all__ = [
-    "OwnLists",
+    "ListAttributes",
     "RestoredLists",
     "copy_file",
     "copy_values",
@@ -33,13 +32,13 @@ _TF1_HUB_MARKER = "tfhub_module.pb"
 
 
 @dataclass(frozen=True, slots=True)
-class OwnLists:
+class ListAttributes:
     """What the lists of an object held when it was loaded; a name that isn't there had no list."""
 
     items: Mapping[str, tuple[Any, ...]]
 
     @classmethod
-    def of(cls, obj: Any) -> OwnLists:
+    def of(cls, obj: Any) -> ListAttributes:
         """Those of the object as it is now."""
         return cls({name: tuple(getattr(obj, name)) for name in LISTS if hasattr(obj, name)})
 
@@ -203,7 +202,7 @@ _DAMAGE = ("No such file", "DataLoss", "corrupt", "checksum", "Not found")
 def _is_of_tensorflow_1(path: str) -> bool:
     """Whether it is a graph without objects: TensorFlow 2 refuses reference variables and old ops."""
     with suppress(HubcliError, OSError):
-        return model_kind(Path(path)) in (ModelKind.TF1, ModelKind.TF1_HUB)
+        return detect_format(Path(path)) in (ModelFormat.TF1, ModelFormat.TF1_HUB)
     return False
 
 

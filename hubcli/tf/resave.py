@@ -16,10 +16,10 @@ from typing import Any
 
 from hubcli.errors import TensorFlowError
 from hubcli.formats.files import MAIN_FILES
-from hubcli.savedmodel.info import ModelFormat, SavedModelInfo
+from hubcli.savedmodel.model import SavedModelInfo
+from hubcli.savedmodel.model_format import ModelFormat
 from hubcli.savedmodel.outline import read_outline
-from hubcli.tf.importing import import_tensorflow
-from hubcli.tf.messages import first_line
+from hubcli.tf.importing import first_line, import_tensorflow
 
 __all__ = ["Dropped", "ResaveReport", "disk_errors", "require_resavable", "resave", "would_be_lost"]
 

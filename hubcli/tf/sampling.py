@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from hubcli.regular_file import open_regular
-from hubcli.savedmodel.shapes import Shape
-from hubcli.savedmodel.structures import (
+from hubcli.savedmodel.types import (
     DTypeValue,
     Fields,
     Items,
     Literal,
+    Shape,
     ShapeValue,
     Structure,
     TensorSpec,

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
+from hubcli.config.environment import library_variable
 from hubcli.errors import TensorFlowError, UsageError
-from hubcli.tf.importing import import_tensorflow
-from hubcli.tf.messages import first_line
-from hubcli.tf.strategy_kind import StrategyKind
+from hubcli.tf.importing import first_line, import_tensorflow
 
 __all__ = ["Strategy", "StrategyKind"]
+
+
+class StrategyKind(str, Enum):
+    """The kinds of `tf.distribute` strategies that training may run under."""
+
+    MIRRORED = "mirrored"
+    MULTI_WORKER = "multiworker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,7 @@ class Strategy:
 
 def _require_cluster() -> None:
     # What the cluster is made of is said to TensorFlow, not to hubcli: it reads the variable by itself.
-    text = os.environ.get("TF_CONFIG", "")
+    text = library_variable("TF_CONFIG")
     if not text:
         raise UsageError("--strategy multiworker needs TF_CONFIG, which isn't set", hint=_TF_CONFIG_HINT)
     try:

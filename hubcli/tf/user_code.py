@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from hubcli.errors import HubcliError, NotFoundError, TensorFlowError, UsageError
-from hubcli.tf.messages import frames_in, one_line
+from hubcli.tf.importing import frames_in, one_line
 
 __all__ = ["load_module", "near_misses", "own_directory", "user_errors"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hubcli.savedmodel.info import SavedModelInfo
+from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.tf.importing import import_tensorflow
 
 __all__ = ["VariableState", "live_variables", "parts_at", "snapshot"]

@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 
 from hubcli.archive.compression import decompressed
-from hubcli.archive.limits import Limits
-from hubcli.archive.members import FileRecord
-from hubcli.archive.reader import ChunkReader
-from hubcli.archive.tar import walk_tar
+from hubcli.archive.members import FileRecord, Limits
+from hubcli.archive.tar import ChunkReader, walk_tar
 from hubcli.archive.unpack import unpack
 from hubcli.errors import HubcliError
 from tests.archives import chunked, read_tree

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from hubcli.archive.limits import Limits
+from hubcli.archive.members import Limits
 from hubcli.errors import UnsafeArchiveError
 from tests import archives
 from tests.archive.conftest import Sandbox
@@ -23,10 +23,10 @@ MEBIBYTE = 1 << 20
 _CHILD = """
 import json, sys
 from pathlib import Path
-from hubcli.archive.limits import Limits
+from hubcli.archive.tar import Limits
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.errors import HubcliError
-from hubcli.settings import Settings
+from hubcli.config.settings import Settings
 
 archive, cache, limit = sys.argv[1:]
 options = FetchOptions(local=archive, limits=Limits(unpacked_bytes=int(limit)))

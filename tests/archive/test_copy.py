@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.copy import copy_tree
-from hubcli.archive.limits import Limits
-from hubcli.archive.tree import Tree
+from hubcli.archive.members import Limits
+from hubcli.archive.tree import Tree, copy_tree
 from hubcli.errors import NotFoundError, TruncatedError
 from tests import models
 

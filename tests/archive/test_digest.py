@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.digest import hashed_files, tree_digest
 from hubcli.archive.members import FileRecord
+from hubcli.archive.tree import hashed_files, tree_digest
 from hubcli.errors import UnsafeArchiveError
 from tests import models
 

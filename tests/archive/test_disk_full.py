@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from hubcli.archive.compression import decompressed
-from hubcli.archive.limits import Limits
-from hubcli.archive.reader import ChunkReader
-from hubcli.archive.tar import walk_tar
+from hubcli.archive.members import Limits
+from hubcli.archive.tar import ChunkReader, walk_tar
 from hubcli.archive.unpack import unpack
 from hubcli.commands.fetch import FetchOptions, fetch
-from hubcli.commands.listener import Listener
+from hubcli.config.settings import Settings
 from hubcli.errors import DiskFullError
-from hubcli.settings import Settings
+from hubcli.progress import ProgressListener
 from tests.archives import file, gzipped, tar
 from tests.disks import mounted
 
@@ -37,7 +36,7 @@ def disk_of_few_files(tmp_path: Path) -> Iterator[Path]:
         yield disk
 
 
-class DiskFiller(Listener):
+class DiskFiller(ProgressListener):
     """Another program, which fills the disk as soon as the first bytes are unpacked."""
 
     def __init__(self, disk: Path) -> None:
@@ -55,7 +54,7 @@ class DiskFiller(Listener):
                 pass
 
 
-def _fetch(archive: bytes, disk: Path, listener: Listener | None = None) -> None:
+def _fetch(archive: bytes, disk: Path, listener: ProgressListener | None = None) -> None:
     source = disk.parent / "model.tar.gz"
     source.write_bytes(gzipped(archive))
     settings = Settings.read({}, cache_dir=disk / "cache")

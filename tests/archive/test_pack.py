@@ -15,10 +15,9 @@ from pathlib import Path
 import pytest
 
 from hubcli.archive.compression import decompressed
-from hubcli.archive.limits import Limits
+from hubcli.archive.members import Limits
 from hubcli.archive.pack import PackedArchive, archive_size_bytes, pack
-from hubcli.archive.reader import ChunkReader
-from hubcli.archive.tar import walk_tar
+from hubcli.archive.tar import ChunkReader, walk_tar
 from hubcli.archive.tree import Tree, TreeNode
 from hubcli.archive.unpack import unpack
 from hubcli.errors import NotFoundError, TruncatedError, UnsafeArchiveError
@@ -105,7 +104,7 @@ def test_links_to_files_are_packed_as_the_files(model: Path, tmp_path: Path) -> 
 PACK = """
 import sys, locale
 from pathlib import Path
-from hubcli.archive.limits import Limits
+from hubcli.archive.tar import Limits
 from hubcli.archive.pack import pack
 from hubcli.archive.tree import Tree
 print(pack(Tree.read(Path(sys.argv[1]), Limits()), Path(sys.argv[2])).sha256)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubcli.archive.reader import ChunkReader
+from hubcli.archive.tar import ChunkReader
 from hubcli.errors import TruncatedError
 
 _CHUNKS = st.lists(st.binary(max_size=20), max_size=10)

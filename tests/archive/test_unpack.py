@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.limits import Limits
-from hubcli.archive.members import FileRecord, Member, MemberStream
+from hubcli.archive.members import FileRecord, Limits, Member, MemberStream
 from hubcli.archive.unpack import lift_wrapping_folder, unpack
 from hubcli.errors import TruncatedError
 from tests.archive.conftest import Sandbox
@@ -37,7 +36,7 @@ def test_the_progress_adds_up_to_what_was_written(tmp_path: Path) -> None:
     heard: list[int] = []
 
     def members() -> MemberStream:
-        yield Member("d", is_directory=True), iter(())
+        yield Member("d", is_directory=True, size_bytes=0), iter(())
         yield Member("d/a", is_directory=False, size_bytes=5), iter([memoryview(b"123"), memoryview(b"45")])
 
     unpack(members(), tmp_path, Limits(), heard.append)

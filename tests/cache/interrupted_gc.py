@@ -15,14 +15,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hubcli.cache.policy import Policy
+from hubcli.cache.gc.policy import Policy
 from hubcli.commands.fetch import fetch
 from hubcli.commands.gc import gc
-from hubcli.settings import Settings
+from hubcli.config.settings import Settings
 from tests import models
 from tests.entries import dead_pid, gut, hubcli_entry, lock, tensorflow_hub_entry
 
-WATCHED = ("cache/collect.py", "cache/lock.py", "/shutil.py")
+WATCHED = ("cache/gc/collect.py", "cache/lock.py", "/shutil.py")
 KEPT = "https://tfhub.dev/google/kept/1"
 EVERYTHING = Policy(max_size_bytes=0, grace_s=0)
 

@@ -14,13 +14,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from hubcli.cache.policy import Policy
+from hubcli.cache.gc.policy import Policy
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.gc import gc
 from hubcli.commands.pin import pin, unpin
 from hubcli.commands.verify import VerifyOptions, verify
+from hubcli.config.settings import Settings
 from hubcli.errors import NotFoundError
-from hubcli.settings import Settings
 from tests import models
 
 HANDLE = "example://mul/1"

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache.catalog import CatalogRow, EntryState, read_catalog
-from hubcli.cache.entry import Entry, LastUse, UseSource
+from hubcli.cache.entries import CatalogRow, Entry, EntryState, LastUse, UseSource, read_catalog
 from hubcli.cache.layout import EntryPaths
 from hubcli.commands.inspect import inspect
 from hubcli.commands.ls import ls
 from hubcli.commands.verify import verify
-from hubcli.handle import Handle
-from hubcli.settings import Settings
+from hubcli.config.settings import Settings
+from hubcli.providers.handle import Handle
 from tests import models
 from tests.entries import (
     SHARD,

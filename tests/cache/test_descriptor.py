@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hubcli.cache.descriptor import Descriptor
-from hubcli.timestamp import to_iso_utc
+from hubcli.cache.records import Descriptor
+from hubcli.units import to_iso_utc
 
 HANDLE = "https://tfhub.dev/google/nnlm/1"
 TIME = "2023-11-14 22:13:20.250000"

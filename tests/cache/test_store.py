@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 
 from hubcli.archive.members import FileRecord
-from hubcli.cache.catalog import EntryState, read_catalog
+from hubcli.cache.entries import EntryState, read_catalog
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.lock import Lock
-from hubcli.cache.manifest import Manifest
-from hubcli.cache.owner import LockOwner
+from hubcli.cache.lock_owner import LockOwner
+from hubcli.cache.records import Manifest
 from hubcli.cache.store import Staging, Store
 from hubcli.commands.fetch import FetchOptions, fetch
+from hubcli.config.settings import Settings
 from hubcli.errors import CacheError, LockLostError
-from hubcli.handle import Handle
-from hubcli.settings import Settings
+from hubcli.providers.handle import Handle
 from tests import models
 
 HANDLE = Handle.parse("https://tfhub.dev/maker/model/1")
@@ -251,10 +251,10 @@ KILLED = """
 import os, signal, sys
 from collections.abc import Callable
 from pathlib import Path
-from hubcli.cache.owner import LockOwner
+from hubcli.cache.lock_owner import LockOwner
 from hubcli.cache.store import Store
 from hubcli.errors import CacheError, LockLostError
-from hubcli.handle import Handle
+from hubcli.providers.handle import Handle
 handle = Handle.parse(sys.argv[2])
 store = Store(Path(sys.argv[1]))
 with store.locked(handle, timeout_s=5, on_wait=print) as lock, store.staged(lock, handle) as staging:

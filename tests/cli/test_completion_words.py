@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from hubcli.cli.app import app_of
-from hubcli.cli.offered import Offered, Words
+from hubcli.cli.completion_hints import CompletionHint, CompletionWords
 from tests.cli.shells import (
     COMPLETIONS,
     KILL_LINE,
@@ -78,13 +78,13 @@ def test_what_any_parameter_offers_comes_from_its_metavar_or_its_annotation(opti
         """Tell what is wrong."""
 
     (command,) = read_command_line(other).commands
-    assert command.arguments[0].offered == Offered(handles=True, files=True)
+    assert command.arguments[0].offered == CompletionHint(handles=True, files=True)
     assert [one.offered for one in command.options] == [
-        Offered(),
-        Offered(files=True, words=("-",)),
-        Offered(),
+        CompletionHint(),
+        CompletionHint(files=True, words=("-",)),
+        CompletionHint(),
     ]
-    assert Words(lambda: ["a"]).offered() == Offered(words=("a",))
+    assert CompletionWords(lambda: ["a"]).offered() == CompletionHint(words=("a",))
 
 
 def test_bash_offers_every_command_option_and_word(tmp_path: Path) -> None:
@@ -111,6 +111,7 @@ def test_fish_offers_every_command_option_and_word(tmp_path: Path) -> None:
         assert set(expected) <= {word for word, _ in offered[line]}, line
 
 
+@pytest.mark.slow
 def test_zsh_offers_every_command_option_and_word(tmp_path: Path) -> None:
     with shell_at_work("zsh", tmp_path, tmp_path / "none") as running:
         running.type(f"hubcli {TAB}")

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from hubcli.commands.fetch import FetchOptions, fetch
-from hubcli.commands.lock_file import LockedModel, LockFile
-from hubcli.commands.promise import Promise
-from hubcli.settings import Settings
+from hubcli.config.settings import Settings
+from hubcli.fetching.expected_digests import ExpectedDigests
+from hubcli.fetching.lock_file import LockedModel, LockFile
 from tests import models
 from tests.cli.terminal import run_on_terminal
 from tests.forkserver import run_python
@@ -86,7 +86,7 @@ def filled_cache(tmp_path: Path) -> Path:
     (tmp_path / "models.txt").write_text(LIST)
     lock = LockFile(str(tmp_path / "models.lock"))
     lock.updated(
-        LockedModel(handle, handle, Promise("1" * 64, "0" * 64), 6000, 14532, 4)
+        LockedModel(handle, handle, ExpectedDigests("1" * 64, "0" * 64), 6000, 14532, 4)
         for handle in (HANDLE, "https://tfhub.dev/maker/absent/1")
     ).write()
     (tmp_path / "unclear.txt").write_text(f"# One typing error\n{HANDLE} --sha265=0\n")
@@ -157,7 +157,16 @@ def test_on_a_terminal_without_colours(name: str, filled_cache: Path) -> None:
     compare_golden(f"{name}.no-color.txt", masked(f"exit {status}\n{screen}", filled_cache))
 
 
-@pytest.mark.parametrize("name", ["ls", "gc", "inspect", "fetch-several", "verify"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ls",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("gc", "inspect", "fetch-several", "verify")
+        ),
+    ],
+)
 def test_in_ci_under_a_c_locale(name: str, filled_cache: Path) -> None:
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "CI": "true"}
     ran = subprocess.run(

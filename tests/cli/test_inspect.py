@@ -437,7 +437,7 @@ def require_whole_lines(svg: str) -> None:
 
 @pytest.mark.parametrize("text", ["gypsum_", "one\ntwo_\n", "x" * 300, f"{'y' * 100}\nlast_"])
 def test_the_last_line_of_a_picture_is_whole(text: str, tmp_path: Path) -> None:
-    from hubcli.cli.picture import write_svg
+    from hubcli.cli.output import write_svg
 
     write_svg(text, "title", tmp_path / "picture.svg")
     require_whole_lines((tmp_path / "picture.svg").read_text(encoding="utf-8"))
@@ -447,9 +447,9 @@ def test_a_tree_ends_at_the_depth_asked_for_and_tells_what_is_below(
     monkeypatch: pytest.MonkeyPatch, hubcli: Run
 ) -> None:
     """No small model is deep: the branches are made by hand, the drawing is the real one."""
-    from hubcli.cli import tree_view
-    from hubcli.cli.render import Style
-    from hubcli.savedmodel.tree import Branch
+    from hubcli.cli.tables import Style
+    from hubcli.cli.views import tree as tree_view
+    from hubcli.cli.views.tree import Branch
 
     leaf, other = Branch("leaf", 2), Branch("other", 3)
     root = Branch("obj", 5, {"a": Branch("a", 5, {"b": Branch("b", 5, {"leaf": leaf, "other": other})})})

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cli.shells import SHELLS
+from hubcli.cli.completion import SHELLS
 from tests.cli.shells import ENTER, TAB, home_of, require, shell_at_work
 from tests.conftest import Run
 from tests.entries import hubcli_entry

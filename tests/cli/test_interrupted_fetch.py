@@ -10,16 +10,15 @@ from pathlib import Path
 import pytest
 
 from hubcli.cache.layout import EntryPaths
-from hubcli.cli.board import _Bars, board_for
+from hubcli.cli.multi_progress import _Bars, multi_progress_for
 from hubcli.cli.output import Output
-from hubcli.cli.progress import short
-from hubcli.cli.rates import Transferred
-from hubcli.commands.cut_off import CutOff, told
+from hubcli.cli.progress import Transferred, short
 from hubcli.commands.fetch import fetch
-from hubcli.commands.listener import Listener
-from hubcli.handle import Handle
-from hubcli.quantity import format_size
-from hubcli.settings import Settings
+from hubcli.config.settings import Settings
+from hubcli.fetching.partial_downloads import PartialDownload, resume_notes
+from hubcli.progress import ProgressListener
+from hubcli.providers.handle import Handle
+from hubcli.units import format_size
 from tests import models
 from tests.cli.terminal import start
 from tests.conftest import Run
@@ -90,9 +89,9 @@ def test_those_that_were_not_begun_are_told(server: HubServer, cache: Path) -> N
 
 
 def test_before_the_first_is_begun_that_is_all_there_is_to_tell() -> None:
-    assert told([], 3) == ("Interrupted: 3 models were not begun", "")
-    assert told([], 1) == ("Interrupted: 1 model was not begun", "")
-    assert told([]) == ("Interrupted", "")
+    assert resume_notes([], 3) == ("Interrupted: 3 models were not begun", "")
+    assert resume_notes([], 1) == ("Interrupted: 1 model was not begun", "")
+    assert resume_notes([]) == ("Interrupted", "")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +111,7 @@ def test_a_journal_that_tells_nothing_promises_nothing(journal: bytes, cache: Pa
     cache.mkdir(exist_ok=True)
     spool.write_bytes(b"bytes")
     spool.with_name(f"{spool.name}.journal").write_bytes(journal)
-    assert CutOff.of(handle, cache) == CutOff(handle, is_cached=False)
+    assert PartialDownload.of(handle, cache) == PartialDownload(handle, is_cached=False)
 
 
 def test_a_journal_that_is_a_fifo_is_not_waited_for(cache: Path) -> None:
@@ -121,7 +120,7 @@ def test_a_journal_that_is_a_fifo_is_not_waited_for(cache: Path) -> None:
     cache.mkdir(exist_ok=True)
     spool.write_bytes(b"bytes")
     os.mkfifo(spool.with_name(f"{spool.name}.journal"))
-    assert CutOff.of(handle, cache) == CutOff(handle, is_cached=False)
+    assert PartialDownload.of(handle, cache) == PartialDownload(handle, is_cached=False)
 
 
 class TestRates:
@@ -145,7 +144,7 @@ class TestRates:
     def test_what_comes_ahead_of_the_reader_counts(self, server: HubServer, cache: Path) -> None:
         """Several connections fill windows, while the first of them holds the reader up."""
 
-        class Heard(Listener):
+        class Heard(ProgressListener):
             largest, received_bytes = 0, 0
 
             def arrived(self, total_bytes: int) -> None:
@@ -192,5 +191,5 @@ class TestRates:
         assert board._total([]) == "260 MB of 260 MB  22.0 MB/s  0:00 left  1 failed"
 
     def test_without_a_terminal_there_is_no_such_row(self) -> None:
-        with board_for(Output(), 2) as board:
+        with multi_progress_for(Output(), 2) as board:
             assert not isinstance(board, _Bars)

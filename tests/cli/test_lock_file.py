@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from hubcli.archive.digest import hashed_files, tree_digest
+from hubcli.archive.tree import hashed_files, tree_digest
 from tests import models
 from tests.cli.terminal import start
 from tests.server import HubServer, Reply

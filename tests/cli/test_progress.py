@@ -112,13 +112,13 @@ def test_no_bar_is_drawn_over_a_question() -> None:
 _INTERRUPTED = """
 import os, signal, sys
 import rich.progress
-from hubcli.cli.board import board_for
-from hubcli.cli.interrupts import turn_signals_into_interrupts
+from hubcli.cli.multi_progress import multi_progress_for
+from hubcli.cli.signals import turn_signals_into_interrupts
 from hubcli.cli.output import Output
 from hubcli.cli.progress import listener_for
-from tests.trap import Trap
+from tests.interrupt_injection import InterruptInjection
 
-FILES = ("rich/live.py", "rich/progress.py", "cli/progress.py", "cli/board.py", "cli/interrupts.py")
+FILES = ("rich/live.py", "rich/progress.py", "cli/progress.py", "cli/multi_progress.py", "cli/signals.py")
 
 def bar():
     with listener_for(Output()) as listener:
@@ -126,13 +126,13 @@ def bar():
         listener.received(10)
 
 def table():
-    with board_for(Output(), 2) as board, board.listener("first") as listener:
+    with multi_progress_for(Output(), 2) as board, board.listener("first") as listener:
         listener.started("first", "somewhere", 10)
         board.reported(failed=False)
 
 def trapped(lines):
     turn_signals_into_interrupts()
-    trap = Trap(signal.SIGINT, lines, FILES)
+    trap = InterruptInjection(signal.SIGINT, lines, FILES)
     sys.settrace(trap)
     try:
         {"bar": bar, "table": table}[sys.argv[1]]()

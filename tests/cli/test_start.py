@@ -30,7 +30,7 @@ def test_the_version_is_told_before_anything_else_is_loaded() -> None:
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     told, loaded = ran.stdout.splitlines()
     assert told == f"hubcli {__version__}"
-    assert loaded == "0 __future__ hubcli hubcli.cli hubcli.cli.main"
+    assert loaded == "0 __future__ hubcli hubcli._moved hubcli.cli hubcli.cli.main"
 
 
 def test_a_run_loads_no_other_command() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests import models
 from tests.cli.terminal import start
+from tests.conftest import Run
 from tests.forkserver import run_python
 from tests.server import HubServer, Reply
 
@@ -117,11 +118,11 @@ def test_help_and_usage_errors_need_no_standard_error(cache: Path) -> None:
     assert shell(f"{HUBCLI} gc --nosuch 2>/dev/full", cache).returncode == 2
 
 
-def test_help_is_whole_where_it_can_be_written(cache: Path) -> None:
-    ran = shell(f"{HUBCLI} gc --help", cache)
+def test_help_is_whole_where_it_can_be_written(hubcli: Run) -> None:
+    ran = hubcli("gc", "--help")
     assert ran.returncode == 0
-    assert b"--older-than" in ran.stdout
-    assert shell(f"{HUBCLI}", cache).returncode == 2
+    assert "--older-than" in ran.stdout
+    assert hubcli().returncode == 2
 
 
 C_LOCALE = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -18,33 +18,33 @@ from typing import Any
 
 # Loaded once, for all the processes that are forked off.
 import hubcli.cli.app
-import hubcli.cli.finetune_views
 import hubcli.cli.progress
-import hubcli.cli.views
+import hubcli.cli.views.finetune
+import hubcli.cli.views.models
 import hubcli.commands.export
 import hubcli.commands.finetune_export
-import hubcli.savedmodel.kept_bytes  # noqa: F401
+import hubcli.savedmodel.compare.preservation  # noqa: F401
 from hubcli.cli.main import main
-from hubcli.commands.weights_file import best_measure
-from tests.trap import Trap
+from hubcli.finetuning.weights import best_measure
+from tests.interrupt_injection import InterruptInjection
 
 best_measure()  # It imports NumPy, where that is.
 
 WATCHED = (
-    "commands/destination.py",
-    "commands/staging.py",
+    "exporting/destination.py",
+    "exporting/staging.py",
     "commands/export.py",
     "commands/finetune_export.py",
-    "commands/finetune_gate.py",
-    "commands/finetune_weights.py",
-    "savedmodel/rewrite.py",
+    "finetuning/acceptance.py",
+    "finetuning/weights.py",
+    "savedmodel/weights/rewrite.py",
     "archive/pack.py",
-    "archive/copy.py",
-    "cache/disk.py",
+    "archive/tree.py",
+    "cache/atomic_files.py",
 )
 
 
-def run_in_child(arguments: list[str], trap: Trap) -> int:
+def run_in_child(arguments: list[str], trap: InterruptInjection) -> int:
     """Wait status of a child that runs the command; 0 once there are fewer lines than the trap waits for."""
     child = os.fork()
     if child:
@@ -80,7 +80,7 @@ def run(number: signal.Signals, step: int, place: Path, arguments: list[str]) ->
         shutil.rmtree(room)
         shutil.copytree(pristine, room)
         before = digest(place)
-        status = run_in_child(arguments, Trap(number, line, WATCHED))
+        status = run_in_child(arguments, InterruptInjection(number, line, WATCHED))
         names = sorted(set(os.listdir(room)) - {place.name})
         after = digest(place)
         state = "absent" if after is None else "as before" if after == before else "new"

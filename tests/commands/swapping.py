@@ -20,7 +20,7 @@ _PATIENCE_S = 10
 
 def main() -> None:
     """Answers the list."""
-    from hubcli.cli import run as loaded_once  # Forked processes need not load it again.
+    from hubcli.cli import entrypoint as loaded_once
     from hubcli.commands import export, inspect, verify
 
     assert loaded_once

@@ -13,10 +13,10 @@ import pytest
 
 import hubcli
 from hubcli.commands import doctor as doctor_module
-from hubcli.commands.checkup.case import Case
-from hubcli.commands.checkup.check import Check, Section, Status
 from hubcli.commands.doctor import DoctorOptions, doctor
-from hubcli.variables import OUR_VARIABLES
+from hubcli.config.variables import OUR_VARIABLES
+from hubcli.diagnosing.check import Check, Section, Status
+from hubcli.diagnosing.context import DiagnosisContext
 from tests.conftest import Run
 from tests.doctor import diagnose, names, one
 
@@ -55,7 +55,7 @@ def test_a_flag_spares_the_variable_that_it_overrides(cache: Path) -> None:
 
 
 def test_a_check_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(case: Case) -> list[Check]:
+    def fail(case: DiagnosisContext) -> list[Check]:
         raise RuntimeError("s3cret")
 
     monkeypatch.setattr(

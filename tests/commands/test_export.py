@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache.manifest import Manifest
+from hubcli.cache.records import Manifest
 from hubcli.commands.export import ExportFormat, ExportOptions, ExportResult, Layout, export
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.inspect import inspect
-from hubcli.commands.listener import Listener
+from hubcli.config.settings import Settings
 from hubcli.errors import (
     BrokenModelError,
     DiskFullError,
@@ -27,7 +27,7 @@ from hubcli.errors import (
     UnsafeArchiveError,
     UsageError,
 )
-from hubcli.settings import Settings
+from hubcli.progress import ProgressListener
 from tests import models
 from tests.corpus import KINDS, corpus_model
 from tests.disks import mounted
@@ -39,7 +39,7 @@ HANDLE = "https://tfhub.dev/maker/model/1"
 FILES = models.example_files()
 
 
-class Notes(Listener):
+class Notes(ProgressListener):
     """Keeps what is said, and how much is heard of."""
 
     def __init__(self) -> None:
@@ -382,7 +382,7 @@ def test_the_source_is_found_by_a_link_to_it(model: Path, settings: Settings, tm
 
 
 def test_a_model_that_changes_meanwhile_is_not_exported(model: Path, out: Path, settings: Settings) -> None:
-    class Trainer(Listener):
+    class Trainer(ProgressListener):
         """Writes the next epoch as soon as the copy begins."""
 
         def started(self, handle: str, source: str, size_bytes: int | None) -> None:
@@ -399,7 +399,7 @@ def test_a_model_that_changes_meanwhile_is_not_exported(model: Path, out: Path, 
 def test_an_entry_that_is_replaced_meanwhile_is_not_exported(
     cached: Path, model: Path, out: Path, settings: Settings
 ) -> None:
-    class Fetcher(Listener):
+    class Fetcher(ProgressListener):
         """Fetches the same model again."""
 
         def started(self, handle: str, source: str, size_bytes: int | None) -> None:
@@ -445,7 +445,7 @@ def test_a_disk_without_room_is_told_before_it_is_filled(
 def test_a_disk_that_fills_up_meanwhile_is_told(
     name: str, disk: Path, tmp_path: Path, settings: Settings
 ) -> None:
-    class Filler(Listener):
+    class Filler(ProgressListener):
         """Another program, which takes what is left."""
 
         def started(self, handle: str, source: str, size_bytes: int | None) -> None:

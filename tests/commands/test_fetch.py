@@ -14,10 +14,10 @@ from pathlib import Path
 import google_crc32c
 import pytest
 
-from hubcli.archive.limits import Limits
-from hubcli.cache.manifest import Manifest
+from hubcli.archive.members import Limits
+from hubcli.cache.records import Manifest
 from hubcli.commands.fetch import FetchOptions, FetchResult, fetch
-from hubcli.commands.listener import Listener
+from hubcli.config.settings import Mirror, Settings
 from hubcli.errors import (
     BrokenModelError,
     CacheError,
@@ -33,15 +33,15 @@ from hubcli.errors import (
     UsageError,
 )
 from hubcli.formats.wire import encode_field, scan
-from hubcli.handle import Handle
-from hubcli.settings import Mirror, Settings
+from hubcli.progress import ProgressListener
+from hubcli.providers.handle import Handle
 from tests import models
 from tests.server import HubServer, Reply
 
 HANDLE = "https://tfhub.dev/maker/model/1"
 
 
-class Notes(Listener):
+class Notes(ProgressListener):
     """Remembers what it hears."""
 
     def __init__(self) -> None:

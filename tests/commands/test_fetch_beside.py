@@ -10,13 +10,13 @@ import pytest
 
 from hubcli.cache.layout import CacheName, NameKind
 from hubcli.commands.verify import verify
-from hubcli.handle import Handle
-from hubcli.settings import Settings
+from hubcli.config.settings import Settings
+from hubcli.providers.handle import Handle
 from tests import models
 from tests.cli.terminal import start
-from tests.seams import NFS
+from tests.fault_points import NFS
+from tests.kill_server import KillServer, Order
 from tests.server import HubServer, Reply
-from tests.zygote import Order, Zygote
 
 SMALL = models.example_files()
 LARGE = {**SMALL, "assets.extra/large": random.Random(3).randbytes(9 << 20)}
@@ -25,14 +25,16 @@ ENTRY = [NameKind.DESCRIPTOR, NameKind.MANIFEST, NameKind.MODEL, NameKind.TAG]
 
 
 @pytest.fixture
-def zygote(cache: Path) -> Iterator[Zygote]:
-    with Zygote.running(cache) as running:
+def kill_server(cache: Path) -> Iterator[KillServer]:
+    with KillServer.running(cache) as running:
         yield running
 
 
-def fetch_at_once(number: int, zygote: Zygote, url: str, *options: str, seams: Sequence[str] = ()) -> str:
+def fetch_at_once(
+    number: int, kill_server: KillServer, url: str, *options: str, seams: Sequence[str] = ()
+) -> str:
     """What so many processes printed, each the same; each ended well."""
-    done = zygote.run_at_once([Order(("fetch", url, "-q", *options), seams=seams)] * number)
+    done = kill_server.run_at_once([Order(("fetch", url, "-q", *options), seams=seams)] * number)
     assert [one.status for one in done] == [0] * number, done
     (output,) = {one.output for one in done}
     return output.strip()
@@ -55,10 +57,10 @@ def require_one_entry(url: str, cache: Path, settings: Settings, files: dict[str
     "reply", [Reply(models.pack(SMALL)), Reply(models.pack(LARGE, level=0), etag='"one"')]
 )
 def test_sixteen_processes_download_once(
-    reply: Reply, server: HubServer, zygote: Zygote, cache: Path, settings: Settings
+    reply: Reply, server: HubServer, kill_server: KillServer, cache: Path, settings: Settings
 ) -> None:
     url = server.serve(PATH, reply)
-    assert fetch_at_once(16, zygote, url) == str(cache / Handle.parse(url).cache_key)
+    assert fetch_at_once(16, kill_server, url) == str(cache / Handle.parse(url).cache_key)
     require_one_entry(url, cache, settings, SMALL if reply.etag is None else LARGE)
     assert len([request for request in server.requests if "Range" not in request.headers]) == 1
     # Of what was sent, some was under way when it was no longer wanted.
@@ -82,10 +84,10 @@ def test_sixteen_that_are_started_by_hand_do_so_too(
     "seams", [NFS, ("no locks", "no hard links")], ids=["as on NFS", "without hard links"]
 )
 def test_no_lock_of_the_systems_is_needed(
-    seams: Sequence[str], server: HubServer, zygote: Zygote, cache: Path, settings: Settings
+    seams: Sequence[str], server: HubServer, kill_server: KillServer, cache: Path, settings: Settings
 ) -> None:
     url = server.serve(PATH, models.pack(SMALL))
-    fetch_at_once(16, zygote, url, seams=seams)
+    fetch_at_once(16, kill_server, url, seams=seams)
     require_one_entry(url, cache, settings, SMALL)
     assert len(server.requests) == 1
 
@@ -94,12 +96,17 @@ def test_no_lock_of_the_systems_is_needed(
 @pytest.mark.parametrize("forced", [False, True], ids=["nothing there", "--force"])
 @pytest.mark.parametrize("etag", [None, '"one"'], ids=["one stream", "windows"])
 def test_where_the_lock_is_worth_nothing_the_entry_is_whole_all_the_same(
-    etag: str | None, forced: bool, server: HubServer, zygote: Zygote, cache: Path, settings: Settings
+    etag: str | None,
+    forced: bool,
+    server: HubServer,
+    kill_server: KillServer,
+    cache: Path,
+    settings: Settings,
 ) -> None:
     """Work is done several times then, and that is all."""
     url = server.serve(PATH, Reply(models.pack(LARGE, level=0), etag=etag))
     options = ["--force"] if forced else []
     if forced:
-        fetch_at_once(1, zygote, url)
-    fetch_at_once(8, zygote, url, *options, seams=["worthless lock"])
+        fetch_at_once(1, kill_server, url)
+    fetch_at_once(8, kill_server, url, *options, seams=["worthless lock"])
     require_one_entry(url, cache, settings, LARGE)

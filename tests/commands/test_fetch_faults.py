@@ -16,10 +16,10 @@ import pytest
 
 from hubcli.cache.layout import EntryPaths
 from hubcli.commands.fetch import FetchOptions, FetchResult, fetch
-from hubcli.commands.listener import Listener
+from hubcli.config.settings import Settings
 from hubcli.errors import DiskFullError, IntegrityError
-from hubcli.handle import Handle
-from hubcli.settings import Settings
+from hubcli.progress import ProgressListener
+from hubcli.providers.handle import Handle
 from tests import models
 from tests.cli.terminal import start
 from tests.conftest import Run
@@ -36,7 +36,7 @@ TAGGED = Reply(ARCHIVE, etag='"one"')
 PATH = "/maker/model/1"
 
 
-class Heard(Listener):
+class Heard(ProgressListener):
     """What was said."""
 
     def __init__(self) -> None:
@@ -240,7 +240,7 @@ class Enough(Exception):
     """What came is enough."""
 
 
-class Stopper(Listener):
+class Stopper(ProgressListener):
     """Breaks off when so many bytes have come."""
 
     def __init__(self, enough_bytes: int) -> None:
@@ -271,7 +271,7 @@ def test_a_spool_stays_on_a_disk(is_kept: bool, server: HubServer, tmp_path: Pat
         require_whole(fetch(url, settings))
 
 
-class Squeezer(Listener):
+class Squeezer(ProgressListener):
     """Leaves so much room on the disk once the first bytes have come."""
 
     def __init__(self, disk: Path, left_bytes: int) -> None:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cli.run import run
-from hubcli.commands.load import _where_it_lies
+from hubcli.cli.entrypoint import run
+from hubcli.config.settings import Settings
+from hubcli.drop_in.load import _where_it_lies
 from hubcli.errors import ExitStatus, HubcliError
-from hubcli.handle import Handle
 from hubcli.net import certificates, client
-from hubcli.settings import Settings
+from hubcli.providers.handle import Handle
 from tests import models
 from tests.net.raw import RawServer, raw_server
 
@@ -314,6 +314,7 @@ def run_cases(
     assert len(seen) > 3, seen  # Some are taken, some refused, each for its own reason.
 
 
+@pytest.mark.slow
 def test_no_answer_of_a_server_ends_in_a_fault(
     fuzzed: tuple[Fuzzed, RawServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

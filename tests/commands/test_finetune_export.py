@@ -19,7 +19,7 @@ from hubcli.commands.export import export
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.finetune_export import FinetuneOptions, FinetuneResult, Method, finetune_export
 from hubcli.commands.inspect import inspect
-from hubcli.commands.layouts import ExportFormat
+from hubcli.config.settings import Settings
 from hubcli.errors import (
     BrokenModelError,
     ChecksumError,
@@ -33,8 +33,8 @@ from hubcli.errors import (
     UsageError,
     ValuesError,
 )
-from hubcli.formats.bundle_values import Bundle
-from hubcli.settings import Settings
+from hubcli.exporting.layouts import ExportFormat
+from hubcli.formats.bundle_reader import Bundle
 from tests import models
 from tests.conftest import ROOT
 from tests.corpus import KINDS, corpus_model

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache.plan import Plan
-from hubcli.cache.policy import Policy
+from hubcli.cache.gc.plan import Plan
+from hubcli.cache.gc.policy import Policy
 from hubcli.commands.fetch import fetch
 from hubcli.commands.gc import Collection, gc
-from hubcli.commands.listener import Listener
 from hubcli.commands.ls import ls
+from hubcli.config.settings import Settings
 from hubcli.errors import CacheError, UsageError
-from hubcli.settings import Settings
+from hubcli.progress import ProgressListener
 from tests import models
 from tests.entries import (
     alias_link,
@@ -131,7 +131,7 @@ def test_who_listens_knows_when_the_check_is_over_and_a_question_may_come(settin
     fetch("example://mul/1", settings)
     heard: list[str] = []
 
-    class Ear(Listener):
+    class Ear(ProgressListener):
         def started(self, handle: str, source: str, size_bytes: int | None) -> None:
             heard.append("started")
 

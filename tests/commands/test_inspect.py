@@ -13,10 +13,10 @@ import pytest
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.inspect import Inspection, InspectOptions, inspect
 from hubcli.commands.ls import ls
-from hubcli.commands.targets import Target
+from hubcli.config.settings import Mirror, Settings
 from hubcli.errors import BrokenModelError, HandleError, HubcliError, NotFoundError, OfflineError, UsageError
-from hubcli.savedmodel.info import ModelFormat
-from hubcli.settings import Mirror, Settings
+from hubcli.fetching.model_ref import ModelRef
+from hubcli.savedmodel.model_format import ModelFormat
 from tests import models
 from tests.corpus import KINDS, corpus_model
 from tests.models import example_files, pack, write_tree
@@ -150,7 +150,7 @@ def test_tags_that_no_graph_has_are_a_fault_of_the_command_line(settings: Settin
 
 
 def test_a_target_resolves_without_reading_anything(settings: Settings) -> None:
-    target = Target.resolve(HANDLE, settings)
+    target = ModelRef.resolve(HANDLE, settings)
     assert (target.name, target.directory, target.archive, target.entry) == (HANDLE, None, None, None)
 
 

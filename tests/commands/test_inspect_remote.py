@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.limits import Limits
+from hubcli.archive.members import Limits
 from hubcli.archive.pack import pack
 from hubcli.archive.tree import Tree
 from hubcli.cli.main import main
 from hubcli.commands.inspect import InspectOptions, inspect
+from hubcli.config.settings import Settings
 from hubcli.net import download
-from hubcli.settings import Settings
 from tests.entries import SHARD
 from tests.models import example_files, write_tree
 from tests.server import HubServer, Reply

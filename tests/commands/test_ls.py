@@ -7,6 +7,7 @@ import io
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hubcli.cache.catalog import EntryState
-from hubcli.cache.entry import UseSource
+from hubcli.cache.entries import EntryState, UseSource
+from hubcli.cache.records import Manifest
 from hubcli.cli.output import Output
-from hubcli.cli.views import listing_document, show_listing
+from hubcli.cli.views.models import listing_document, show_listing
 from hubcli.commands.ls import CachedModel, Filter, Listing, SortOrder, ls
+from hubcli.config.settings import Settings
 from hubcli.errors import UsageError
-from hubcli.handle import Handle
-from hubcli.savedmodel.structure import ModelKind
-from hubcli.settings import Settings
+from hubcli.providers.handle import Handle
+from hubcli.savedmodel.model_format import ModelFormat
 from tests.entries import (
     alias_link,
     dead_pid,
@@ -72,7 +73,12 @@ def three(root: Path) -> Path:
     """Three entries that differ in size, age, use and kind, and a foreign file."""
     now = time.time()
     hubcli_entry(
-        root, SMALL, shard_bytes=10, fetched_at_s=now - 50 * DAY, last_used_at_s=now - DAY, kind=ModelKind.TF1
+        root,
+        SMALL,
+        shard_bytes=10,
+        fetched_at_s=now - 50 * DAY,
+        last_used_at_s=now - DAY,
+        form=ModelFormat.TF1,
     )
     hubcli_entry(root, LARGE, shard_bytes=2 * 10**9, fetched_at_s=now - 40 * DAY, pinned=True)
     tensorflow_hub_entry(root, MIDDLE, shard_bytes=10**6, downloaded_at_s=now - 10 * DAY)
@@ -90,7 +96,7 @@ def test_an_empty_cache_lists_nothing(root: Path) -> None:
 
 def test_an_entry_of_hubcli_tells_all_that_its_manifest_knows(root: Path) -> None:
     paths = hubcli_entry(
-        root, SMALL, kind=ModelKind.KERAS, fetched_at_s=1000, last_used_at_s=2000, pinned=True
+        root, SMALL, form=ModelFormat.KERAS_2, fetched_at_s=1000, last_used_at_s=2000, pinned=True
     )
 
     (model,) = _list(root).models
@@ -112,14 +118,26 @@ def test_an_entry_of_hubcli_tells_all_that_its_manifest_knows(root: Path) -> Non
     )
 
 
-@pytest.mark.parametrize("kind", ModelKind)
-def test_the_kind_of_an_entry_of_tensorflow_hub_is_told(root: Path, kind: ModelKind) -> None:
-    tensorflow_hub_entry(root, SMALL, kind=kind, downloaded_at_s=1000)
+@pytest.mark.parametrize("form", ModelFormat)
+def test_kind_and_format_of_an_entry_of_tensorflow_hub_are_told(root: Path, form: ModelFormat) -> None:
+    tensorflow_hub_entry(root, SMALL, form=form, downloaded_at_s=1000)
 
     (model,) = _list(root).models
 
-    assert (model.handle, model.state, model.kind) == (SMALL, EntryState.OK, kind.value)
+    assert (model.handle, model.state, model.kind) == (SMALL, EntryState.OK, form.kind)
+    assert model.format == form.value
     assert (model.fetched_at_s, model.last_used_at_s) == (1000, 1000)
+
+
+def test_the_format_of_an_entry_is_that_of_its_record_or_read_from_the_model(root: Path) -> None:
+    recorded = hubcli_entry(root, SMALL, form=ModelFormat.KERAS_3_EXPORT)
+    (model,) = _list(root).models
+    assert (model.kind, model.recorded_format, model.format) == ("TF2", None, "keras3-export")
+    manifest = Manifest.read(recorded.manifest)
+    assert manifest is not None
+    recorded.manifest.write_text(replace(manifest, format="tf2").to_text())
+    (model,) = _list(root).models
+    assert (model.recorded_format, model.format) == ("tf2", "tf2")
 
 
 def test_an_entry_without_descriptor_is_listed_with_what_there_is(root: Path) -> None:

@@ -12,9 +12,10 @@ from urllib.parse import quote
 import pytest
 
 from hubcli import redaction
+from hubcli.cli.entrypoint import run
 from hubcli.cli.output import Output
-from hubcli.cli.run import run
 from hubcli.commands.fetch import FetchOptions, fetch
+from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError
 from hubcli.redaction import (
     redacted,
@@ -24,7 +25,6 @@ from hubcli.redaction import (
     stored_url,
     without_known_secrets,
 )
-from hubcli.settings import Settings
 from tests import models
 from tests.kaggle import everything_below
 from tests.net.raw import RawServer, raw_server

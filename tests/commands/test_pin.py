@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from hubcli.cache.gc.policy import Policy
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.lock import hold_lock
-from hubcli.cache.policy import Policy
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.gc import gc
 from hubcli.commands.ls import ls
 from hubcli.commands.pin import pin, unpin
 from hubcli.commands.verify import VerifyOptions, verify
+from hubcli.config.settings import Settings
 from hubcli.errors import CacheError, HandleError, NotFoundError, UsageError
-from hubcli.settings import Settings
 from tests import models
 from tests.disks import mounted
 from tests.entries import gut, hubcli_entry, key_of, tensorflow_hub_entry
@@ -145,7 +145,7 @@ def test_a_pin_of_a_model_that_was_put_aside_waits_for_the_collection(
             entry_was_found, outcome = threading.Event(), list[str]()
 
             def pin_it(found: threading.Event = entry_was_found, told: list[str] = outcome) -> None:
-                from hubcli.cache.entry import Entry
+                from hubcli.cache.entries import Entry
                 from hubcli.commands.pin import _pin
 
                 entry = Entry.read(paths)

@@ -18,18 +18,18 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache.entry import Entry
+from hubcli.cache.entries import Entry
 from hubcli.cache.layout import CacheName, EntryPaths, NameKind
-from hubcli.cache.manifest import Manifest
+from hubcli.cache.records import Manifest
 from hubcli.cache.store import Store
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.ls import ls
 from hubcli.commands.verify import verify
+from hubcli.config.settings import Settings
 from hubcli.durability import booted_at_s
 from hubcli.errors import HubcliError
-from hubcli.handle import Handle
 from hubcli.net import spool as spools
-from hubcli.settings import Settings
+from hubcli.providers.handle import Handle
 from tests import models
 from tests.powerloss import Trace, states
 from tests.server import HubServer, Reply
@@ -280,7 +280,15 @@ def exporting(scene: Scene, kind: str) -> tuple[str, ...]:
     return ("export", HANDLE, str(destination), "--force", *options)
 
 
-@pytest.mark.parametrize("kind", DESTINATIONS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "directory",
+        "archive",
+        "hub",
+        *(pytest.param(kind, marks=pytest.mark.soak) for kind in ("tar", "serving")),
+    ],
+)
 @pytest.mark.slow
 def test_an_export_is_whole_or_absent(scene: Scene, kind: str) -> None:
     scene.fetched("new")
@@ -292,7 +300,7 @@ def test_an_export_is_whole_or_absent(scene: Scene, kind: str) -> None:
     assert violations(check, found) == []
 
 
-@pytest.mark.parametrize("kind", ["directory", "archive"])
+@pytest.mark.parametrize("kind", [pytest.param("directory", marks=pytest.mark.soak), "archive"])
 @pytest.mark.slow
 def test_an_export_that_replaces_is_the_old_or_the_new_one(scene: Scene, kind: str) -> None:
     place = scene.top / DESTINATIONS[kind][0]

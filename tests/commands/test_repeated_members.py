@@ -11,8 +11,8 @@ import pytest
 from hubcli.commands.export import export
 from hubcli.commands.fetch import fetch
 from hubcli.commands.inspect import InspectOptions, inspect
+from hubcli.config.settings import Settings
 from hubcli.errors import UnsafeArchiveError
-from hubcli.settings import Settings
 from tests.entries import SHARD
 from tests.models import example_files, tree_files
 from tests.server import HubServer

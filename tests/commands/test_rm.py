@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache.plan import Plan
+from hubcli.cache.gc.plan import Plan
 from hubcli.commands.fetch import fetch
 from hubcli.commands.ls import ls
 from hubcli.commands.rm import Removal, rm
+from hubcli.config.settings import Settings
 from hubcli.errors import UsageError
-from hubcli.handle import Handle
-from hubcli.settings import Settings
+from hubcli.providers.handle import Handle
 from tests.entries import (
     dead_pid,
     gut,

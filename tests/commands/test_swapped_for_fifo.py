@@ -12,8 +12,8 @@ import pytest
 import hubcli
 from hubcli.cache.layout import EntryPaths
 from hubcli.commands.fetch import fetch
-from hubcli.handle import Handle
-from hubcli.settings import Settings
+from hubcli.config.settings import Settings
+from hubcli.providers.handle import Handle
 from tests.entries import SHARD
 from tests.models import example_files, write_safetensors, write_tree
 
@@ -73,6 +73,7 @@ def test_no_command_waits_for_a_file_of_a_model(model: Path, tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+@pytest.mark.slow
 def test_no_command_waits_for_a_file_of_the_cache(settings: Settings, cache: Path, tmp_path: Path) -> None:
     entry = fetch("example://mul/1", settings).path
     paths = EntryPaths(cache, entry.name)

@@ -11,13 +11,13 @@ import pytest
 
 from hubcli.archive.members import FileRecord
 from hubcli.commands.fetch import FetchOptions, fetch
-from hubcli.commands.listener import Listener
 from hubcli.commands.verify import Verification, VerifyOptions, verify
-from hubcli.commands.whole_cache import cached_targets
+from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, HandleError, NotFoundError, OfflineError
-from hubcli.savedmodel.integrity import Integrity, ModelCheck
-from hubcli.savedmodel.stretch import OnBytes
-from hubcli.settings import Settings
+from hubcli.fetching.model_ref import cached_model_refs
+from hubcli.progress import ProgressListener
+from hubcli.savedmodel.checks.integrity import Integrity, ModelCheck
+from hubcli.savedmodel.checks.shard_chunks import OnBytes
 from tests import models
 from tests.entries import SHARD, live_process, lock, snapshot, tensorflow_hub_entry
 from tests.server import HubServer
@@ -27,7 +27,7 @@ OTHER = "https://tfhub.dev/maker/other/1"
 REPAIR = VerifyOptions(repair=True)
 
 
-class Notes(Listener):
+class Notes(ProgressListener):
     """Keeps what is said, and how much is heard of."""
 
     def __init__(self) -> None:
@@ -209,7 +209,7 @@ def test_the_whole_cache_is_every_model_but_what_is_foreign(
     models.write_tree(root / ("1" * 40), models.example_files())
     (root / "notes.txt").write_text("mine")
     (cached / "saved_model.pb").unlink()
-    found = [verify(target, settings) for target in cached_targets(settings).targets]
+    found = [verify(target, settings) for target in cached_model_refs(settings).targets]
     assert [(one.name, one.handle, one.is_whole) for one in found] == [
         ("1" * 40, None, True),
         (HANDLE, HANDLE, False),
@@ -221,12 +221,12 @@ def test_what_is_being_downloaded_is_left_out_and_told(cached: Path, settings: S
     (cached / "saved_model.pb").unlink()
     with live_process() as pid:
         lock(settings.cache_root, HANDLE, pid)
-        found = cached_targets(settings)
+        found = cached_model_refs(settings)
     assert (found.targets, found.downloading) == ((), (HANDLE,))
 
 
 def test_no_cache_is_an_empty_one(settings: Settings) -> None:
-    assert cached_targets(settings).targets == ()
+    assert cached_model_refs(settings).targets == ()
     assert not settings.cache_root.exists()
 
 

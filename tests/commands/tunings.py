@@ -18,14 +18,14 @@ from typing import Any
 
 # Those whose lines come after a training.
 WATCHED = (
-    "commands/destination.py",
-    "commands/finetune_training.py",
-    "commands/finetune_gate.py",
+    "exporting/destination.py",
+    "finetuning/training.py",
+    "finetuning/acceptance.py",
     "commands/finetune_export.py",
-    "savedmodel/rewrite.py",
-    "commands/trained_values.py",
+    "savedmodel/weights/rewrite.py",
+    "finetuning/trained_values.py",
     "tf/live_model.py",
-    "tf/trained_values.py",
+    "tf/live_model.py",
     "tf/training.py",
     "tf/resave.py",
 )

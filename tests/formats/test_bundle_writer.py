@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.bundle import BundleEntry, BundleIndex
-from hubcli.formats.bundle_values import Bundle
+from hubcli.formats.bundle_reader import Bundle
 from hubcli.formats.bundle_writer import ShardWriter, write_index
 from hubcli.formats.dtypes import DType
-from hubcli.formats.runs import Box, picked
-from hubcli.formats.slices import TensorSlice
+from hubcli.formats.slices import TensorBox, TensorSlice, picked
+from hubcli.formats.tensor_bundle import BundleEntry, BundleIndex
 from tests.corpus import KINDS, corpus_model
 
 COMPRESSED = {"serving_half_plus_two_tf2", "serving_half_plus_two_assets_extra"}
@@ -81,18 +80,18 @@ def test_partitioned_tensors_are_read_whole_and_cut_again(slices: list[str], tmp
     values.verify()
     entry = bundle.index.by_name["t"]
     for one, part in zip(entry.slices, bundle.index.parts(entry), strict=bool(entry.slices)):
-        runs = Box.of(one, (4, 6), 4).runs()
+        runs = TensorBox.of(one, (4, 6), 4).runs()
         assert b"".join(picked(iter([data[:7], data[7:]]), 0, runs)) == b"".join(bundle.part_pieces(part))
 
 
 def test_slices_that_leave_their_tensor_are_refused() -> None:
     for starts, lengths in (((0, 3), (4, 4)), ((-1, 0), (1, 1)), ((0,), (1,)), ((5, 0), (None, 1))):
         with pytest.raises(BrokenModelError):
-            Box.of(TensorSlice(starts, lengths), (4, 6), 4)
+            TensorBox.of(TensorSlice(starts, lengths), (4, 6), 4)
 
 
 def test_a_scalar_is_one_run() -> None:
-    assert list(Box.of(TensorSlice((), ()), (), 4).runs()) == [(0, 4)]
+    assert list(TensorBox.of(TensorSlice((), ()), (), 4).runs()) == [(0, 4)]
 
 
 def test_tensors_of_another_size_than_they_say_are_refused(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from hubcli.commands.fetch import FetchOptions, FetchResult, fetch
+from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError
-from hubcli.settings import Settings
 from tests.archives import read_tree
 
 __all__ = ["Attempts", "every_share", "flipped", "random_flips"]

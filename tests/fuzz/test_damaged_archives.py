@@ -57,6 +57,7 @@ def test_the_whole_archive_is_published(large: Attempts) -> None:
     assert large.published == 4
 
 
+@pytest.mark.slow
 def test_a_tar_that_was_cut_at_a_boundary_before_it_was_compressed(large: Attempts, tmp_path: Path) -> None:
     plain = tar_of_tree(large.original)
     for end in _boundaries(plain, tmp_path):
@@ -72,6 +73,7 @@ def test_a_plain_tar_that_was_cut_at_a_boundary(large: Attempts, tmp_path: Path)
         assert (error is None) == (end >= len(plain) - 512), end
 
 
+@pytest.mark.slow
 def test_a_compressed_stream_that_was_cut_between_two_of_its_parts(large: Attempts, tmp_path: Path) -> None:
     plain = tar_of_tree(large.original)
     ends = _boundaries(plain, tmp_path)

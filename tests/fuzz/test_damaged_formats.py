@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import BrokenModelError, HubcliError
-from hubcli.formats.bundle import BundleIndex
-from hubcli.formats.snappy import decompress
-from hubcli.formats.table import read_table
+from hubcli.formats.leveldb_table import decompress, read_table
+from hubcli.formats.tensor_bundle import BundleIndex
 from hubcli.formats.wire import scan
-from hubcli.savedmodel.structure import check_structure
+from hubcli.savedmodel.checks.layout import check_structure
 from tests.corpus import corpus_file
 from tests.formats.tables import PLAIN, SNAPPY, snappy_literal, table
 from tests.fuzz.attempts import every_share, flipped, random_flips

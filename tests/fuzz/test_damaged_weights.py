@@ -17,12 +17,11 @@ import pytest
 
 from hubcli.errors import BrokenModelError, HubcliError
 from hubcli.formats.npz import read_npz
-from hubcli.formats.safetensors_reader import read_safetensors
+from hubcli.formats.safetensors import read_safetensors
 from hubcli.formats.tensor_values import TensorValues
-from hubcli.savedmodel.map_file import read_map
-from hubcli.savedmodel.mapping import map_weights
-from hubcli.savedmodel.targets import read_targets
-from hubcli.savedmodel.weights import open_weights
+from hubcli.savedmodel.weights.assignable import read_assignable
+from hubcli.savedmodel.weights.mapping import map_weights, read_map
+from hubcli.savedmodel.weights.sources import open_weights
 from tests.corpus import corpus_model
 from tests.fuzz.attempts import every_share, random_flips
 from tests.models import tree_files, write_tree
@@ -198,7 +197,7 @@ def test_checkpoints_with_damaged_objects_are_mapped_or_refused(root: str | None
     shard = "variables.data-00000-of-00001"
     start = files[shard].index(b"layer_with_weights") - 100
     chance = random.Random(5)
-    targets = read_targets(model)
+    targets = read_assignable(model)
     for _ in range(150):
         data = bytearray(files[shard])
         for _ in range(4):

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubcli.archive.compression import decompressed
-from hubcli.archive.limits import Limits
-from hubcli.archive.reader import ChunkReader
-from hubcli.archive.tar import walk_tar
+from hubcli.archive.members import Limits
+from hubcli.archive.tar import ChunkReader, walk_tar
 from hubcli.archive.unpack import unpack
 from hubcli.errors import IntegrityError
 from tests import archives

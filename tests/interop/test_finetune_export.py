@@ -17,7 +17,7 @@ import pytest
 
 import hubcli
 from hubcli.commands.finetune_export import FinetuneOptions, FinetuneResult, Method
-from hubcli.settings import Settings
+from hubcli.config.settings import Settings
 from tests import models
 from tests.forkserver import Process, open_python
 from tests.installed import require_installed
@@ -62,7 +62,7 @@ KINDS = (
 # `auto` is one of the others.
 BOTH_METHODS = pytest.mark.parametrize(
     "method",
-    [Method.RESAVE, Method.REWRITE, pytest.param(Method.AUTO, marks=pytest.mark.slow)],
+    [Method.RESAVE, Method.REWRITE, pytest.param(Method.AUTO, marks=pytest.mark.soak)],
     ids=lambda method: method.value,
 )
 # What a file is doesn't matter any more once its values are found: the fast run saves a few of them again.
@@ -426,7 +426,7 @@ main()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [Method.RESAVE, Method.REWRITE])
+@pytest.mark.parametrize("method", [Method.RESAVE, pytest.param(Method.REWRITE, marks=pytest.mark.soak)])
 def test_two_devices_train_a_model_that_is_exported(
     method: Method, host: Host, tmp_path: Path, cache: Path
 ) -> None:
@@ -438,8 +438,8 @@ def test_two_devices_train_a_model_that_is_exported(
     require_equal(place, "keras image", computed_with(witness_in(witness), host, "keras image"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", [Method.RESAVE, pytest.param(Method.REWRITE, marks=pytest.mark.soak)])
+@pytest.mark.soak  # tests/tf/test_training.py has two processes too.
+@pytest.mark.parametrize("method", [Method.RESAVE, Method.REWRITE])
 def test_two_workers_train_a_model_and_the_chief_alone_writes_it(
     method: Method, host: Host, tmp_path: Path
 ) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache.entry import UseSource
-from hubcli.cache.policy import Policy
+from hubcli.cache.entries import UseSource
+from hubcli.cache.gc.policy import Policy
 from hubcli.commands.gc import gc
 from hubcli.commands.ls import ls
-from hubcli.settings import Settings
+from hubcli.config.settings import Settings
 from tests import models
 from tests.cache.test_gc_races import finish, start
 from tests.conftest import ROOT

@@ -13,7 +13,7 @@ import pytest
 
 from hubcli.commands.export import ExportOptions, Layout, export
 from hubcli.commands.fetch import FetchOptions, fetch
-from hubcli.settings import Settings
+from hubcli.config.settings import Settings
 from tests import models
 from tests.corpus import corpus_model
 from tests.forkserver import run_python

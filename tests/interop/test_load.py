@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import hubcli
-from hubcli.settings import Settings
+from hubcli.config.settings import Settings
 from tests import models
 from tests.buckets import running_bucket
 from tests.installed import require_installed

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hubcli.commands.fetch import fetch
-from hubcli.settings import Mirror, Settings
+from hubcli.config.settings import Mirror, Settings
 from tests import models
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")

@@ -10,13 +10,13 @@ import pytest
 
 from hubcli.commands.fetch import fetch
 from hubcli.commands.ls import ls
-from hubcli.handle import Handle, key_of
-from hubcli.settings import Mirror, Settings
+from hubcli.config.settings import Mirror, Settings
+from hubcli.providers.handle import Handle, key_of
 from tests import models
 from tests.forkserver import Process, open_python, run_python
 from tests.installed import require_installed
+from tests.kill_server import KillServer, Order
 from tests.server import HubServer, Reply
-from tests.zygote import Order, Zygote
 
 require_installed("tensorflow_hub")
 pytestmark = pytest.mark.tensorflow
@@ -163,12 +163,12 @@ def test_many_of_both_at_once_download_once(server: HubServer, cache: Path) -> N
     url = server.serve("/maker/model/1", models.pack(models.example_files(), with_folders=True))
     theirs = start(["-c", AT_ONCE, url], cache)
     assert theirs.stdout is not None
-    with Zygote.running(cache) as zygote:
+    with KillServer.running(cache) as kill_server:
         assert theirs.stdout.readline() == "ready\n"
         assert theirs.stdin is not None
         theirs.stdin.write("go\n")
         theirs.stdin.flush()
-        ours = zygote.run_at_once([Order(("fetch", url, "-q"))] * 6)
+        ours = kill_server.run_at_once([Order(("fetch", url, "-q"))] * 6)
     told, errors = theirs.communicate(timeout=60)
     assert (theirs.returncode, [done.status for done in ours]) == (0, [0] * 6), errors
     assert {*told.splitlines(), *(done.output.strip() for done in ours)} == {str(cache / key_of(url))}

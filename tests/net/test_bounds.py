@@ -19,12 +19,12 @@ import pytest
 
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.inspect import inspect
+from hubcli.config.settings import DEFAULT_MIN_RATE, Settings
 from hubcli.errors import HubcliError, NetworkError, TooSlowError, UnsafeArchiveError, UsageError
 from hubcli.net import bounds
 from hubcli.net.bounds import RateMeter, SlowTransfer
 from hubcli.net.download import DownloadOptions, open_download
-from hubcli.net.retries import Retries
-from hubcli.settings import DEFAULT_MIN_RATE, Settings
+from hubcli.net.retries import RetryPolicy
 from tests import models
 from tests.net.raw import raw_server
 
@@ -51,7 +51,7 @@ def endless(*pieces: bytes, pause_s: float = 0.0) -> Callable[[socket.socket, by
 
 
 def download(url: str, timeout_s: float = 1.0, min_rate: int = DEFAULT_MIN_RATE, retries: int = 0) -> bytes:
-    options = DownloadOptions(timeout_s, Retries(retries), min_rate_bytes_s=min_rate)
+    options = DownloadOptions(timeout_s, RetryPolicy(retries), min_rate_bytes_s=min_rate)
     with open_download(url, options) as answer:
         return b"".join(answer.chunks())
 
@@ -324,7 +324,7 @@ def test_a_slow_server_is_left_after_the_retries(short_window: None) -> None:
 
 
 def test_progress_below_the_minimum_rate_starts_no_count_anew() -> None:
-    retries = Retries(2)
+    retries = RetryPolicy(2)
     error = NetworkError("cut").transient()
     for _ in range(2):
         retries.wait(error, progress_bytes=20_000, seconds=50)

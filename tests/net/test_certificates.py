@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from hubcli.access import Access
+from hubcli.config.network import NetworkConfig
 from hubcli.errors import NetworkError
 from hubcli.net import certificates
 from hubcli.net.certificates import read_ahead, read_authorities, trusted_context
@@ -25,30 +25,30 @@ def bundle(path: Path, *authorities: trustme.CA) -> Path:
 
 def test_the_authorities_of_a_file_are_counted(tmp_path: Path) -> None:
     file = bundle(tmp_path / "ca.pem", trustme.CA(), trustme.CA())
-    found = read_authorities(Access.read({}, str(file)))
+    found = read_authorities(NetworkConfig.read({}, str(file)))
     assert (found.place, found.count, found.expired) == (file, 2, 0)
 
 
 def test_a_certificate_of_a_server_is_no_authority(tmp_path: Path) -> None:
     file = tmp_path / "server.pem"
     trustme.CA().issue_cert("host.example").cert_chain_pems[0].write_to_path(str(file))
-    assert (read_authorities(Access.read({}, str(file)))).count == 0
+    assert (read_authorities(NetworkConfig.read({}, str(file)))).count == 0
 
 
 def test_an_expired_one_is_told(tmp_path: Path, expired_authority: Path) -> None:
-    found = read_authorities(Access.read({"SSL_CERT_FILE": str(expired_authority)}))
+    found = read_authorities(NetworkConfig.read({"SSL_CERT_FILE": str(expired_authority)}))
     assert (found.count, found.expired) == (1, 1)
 
 
 def test_the_files_of_a_folder_are_counted_by_their_hashed_names(tmp_path: Path) -> None:
     bundle(tmp_path / "4a6481c9.0", trustme.CA())
     bundle(tmp_path / "ca.pem", trustme.CA())
-    found = read_authorities(Access.read({"SSL_CERT_DIR": str(tmp_path)}))
+    found = read_authorities(NetworkConfig.read({"SSL_CERT_DIR": str(tmp_path)}))
     assert (found.place, found.count, found.certificates) == (tmp_path, 1, 2)
 
 
 def test_those_of_the_system_are_believed_by_default() -> None:
-    assert read_authorities(Access.read({})).count > 0
+    assert read_authorities(NetworkConfig.read({})).count > 0
 
 
 @pytest.mark.parametrize("content", [None, "", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n"])
@@ -57,14 +57,14 @@ def test_what_holds_none_is_refused(content: str | None, tmp_path: Path) -> None
     if content is not None:
         file.write_text(content)
     with pytest.raises(NetworkError) as refused:
-        read_authorities(Access.read({"SSL_CERT_FILE": str(file)}))
+        read_authorities(NetworkConfig.read({"SSL_CERT_FILE": str(file)}))
     assert str(file) in refused.value.message
     assert refused.value.hint
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NetworkError, match="No such file"):
-        read_authorities(Access.read({"SSL_CERT_DIR": str(tmp_path / "gone")}))
+        read_authorities(NetworkConfig.read({"SSL_CERT_DIR": str(tmp_path / "gone")}))
 
 
 @pytest.fixture
@@ -90,10 +90,10 @@ def expired_authority(tmp_path: Path) -> Path:
 
 
 def test_a_context_is_made_once_for_the_same_places(tmp_path: Path) -> None:
-    access = Access.read({}, str(bundle(tmp_path / "ca.pem", trustme.CA())))
+    access = NetworkConfig.read({}, str(bundle(tmp_path / "ca.pem", trustme.CA())))
     read_ahead(access)
     assert trusted_context(access) is trusted_context(access)
-    other = Access.read({}, str(bundle(tmp_path / "other.pem", trustme.CA())))
+    other = NetworkConfig.read({}, str(bundle(tmp_path / "other.pem", trustme.CA())))
     assert trusted_context(other) is not trusted_context(access)
 
 
@@ -104,12 +104,12 @@ def test_what_the_system_believes_is_read_anew_once_it_is_elsewhere(
     for number in (1, 2):
         file = bundle(tmp_path / f"{number}.pem", *(trustme.CA() for _ in range(number)))
         monkeypatch.setenv("SSL_CERT_FILE", str(file))
-        counts.append(trusted_context(Access()).cert_store_stats()["x509_ca"])
+        counts.append(trusted_context(NetworkConfig()).cert_store_stats()["x509_ca"])
     assert counts == [1, 2]
 
 
 def test_a_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:
-    access = Access.read({}, str(bundle(tmp_path / "ca.pem", trustme.CA())))
+    access = NetworkConfig.read({}, str(bundle(tmp_path / "ca.pem", trustme.CA())))
     assert trusted_context(access).cert_store_stats()["x509_ca"] == 1
     bundle(tmp_path / "ca.pem", trustme.CA(), trustme.CA())
     assert trusted_context(access).cert_store_stats()["x509_ca"] == 2
@@ -118,15 +118,16 @@ def test_a_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_process_may_end_while_they_are_read() -> None:
     program = (
-        "import time; from hubcli.access import Access; from hubcli.net.certificates import read_ahead;"
-        "read_ahead(Access()); time.sleep(0.005)"  # Into the midst of it: nothing tells when that is.
+        "import time; from hubcli.config.network import NetworkConfig;"
+        "from hubcli.net.certificates import read_ahead;"
+        "read_ahead(NetworkConfig()); time.sleep(0.005)"  # Into the midst of it: nothing tells when that is.
     )
     for _ in range(10):
         subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_a_file_that_could_not_be_read_ahead_is_read_again(tmp_path: Path) -> None:
-    access = Access.read({"SSL_CERT_FILE": str(tmp_path / "ca.pem")})
+    access = NetworkConfig.read({"SSL_CERT_FILE": str(tmp_path / "ca.pem")})
     read_ahead(access)
     with pytest.raises(OSError, match="No such file"):
         trusted_context(access)
@@ -139,16 +140,20 @@ def test_a_fifo_may_hold_them_and_is_not_waited_for(tmp_path: Path, monkeypatch:
     fifo, pem = tmp_path / "ca.pem", trustme.CA().cert_pem.bytes()
     os.mkfifo(fifo)
     with pytest.raises(NetworkError, match="nobody wrote"):
-        read_authorities(Access.read({"SSL_CERT_FILE": str(fifo)}))
+        read_authorities(NetworkConfig.read({"SSL_CERT_FILE": str(fifo)}))
     monkeypatch.setattr(certificates, "_WAIT_S", 10)
     # A reader that opened it twice would lose what the writer sends to the first.
     writer = threading.Thread(target=fifo.write_bytes, args=(pem,))
     writer.start()
-    assert trusted_context(Access.read({"SSL_CERT_FILE": str(fifo)})).cert_store_stats()["x509_ca"] == 1
+    assert (
+        trusted_context(NetworkConfig.read({"SSL_CERT_FILE": str(fifo)})).cert_store_stats()["x509_ca"] == 1
+    )
     writer.join()
-    assert trusted_context(Access.read({"SSL_CERT_FILE": str(fifo)})).cert_store_stats()["x509_ca"] == 1
+    assert (
+        trusted_context(NetworkConfig.read({"SSL_CERT_FILE": str(fifo)})).cert_store_stats()["x509_ca"] == 1
+    )
 
 
 def test_a_device_without_any_is_refused() -> None:
     with pytest.raises(NetworkError, match="no certificate"):
-        read_authorities(Access.read({"SSL_CERT_FILE": "/dev/null"}))
+        read_authorities(NetworkConfig.read({"SSL_CERT_FILE": "/dev/null"}))

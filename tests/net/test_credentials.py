@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.access import Access, KaggleAccount
+from hubcli.config.network import KaggleAccount, NetworkConfig
 from hubcli.errors import AuthenticationError, HubcliError, NotFoundError
 from hubcli.net import credentials
 from hubcli.net.credentials import Credentials
 from hubcli.net.download import DownloadOptions, open_download
-from hubcli.net.retries import Retries
+from hubcli.net.retries import RetryPolicy
 from hubcli.net.segments import MIN_SEGMENTED_BYTES
 from tests.kaggle import API, NAME, PAGE, TOKEN, serve_version
 from tests.server import HubServer, Reply
@@ -32,14 +32,14 @@ def basic(user: str, key: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{key}".encode()).decode()
 
 
-def access_to(_server: HubServer | None = None, /, **variables: str) -> Access:
+def access_to(_server: HubServer | None = None, /, **variables: str) -> NetworkConfig:
     """What the variables say, with the server for Kaggle."""
     endpoint = {"HUBCLI_KAGGLE_ENDPOINT": _server.url} if _server is not None else {}
-    return Access.read({**endpoint, **variables})
+    return NetworkConfig.read({**endpoint, **variables})
 
 
-def download(url: str, access: Access, spool: Path | None = None) -> bytes:
-    options = DownloadOptions(5, Retries(5), 4, spool, access)
+def download(url: str, access: NetworkConfig, spool: Path | None = None) -> bytes:
+    options = DownloadOptions(5, RetryPolicy(5), 4, spool, access)
     with open_download(url, options) as answer:
         return b"".join(answer.chunks())
 
@@ -63,7 +63,7 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def header(access: Access) -> str | None:
+def header(access: NetworkConfig) -> str | None:
     """What Kaggle is told."""
     return Credentials(access, access.kaggle.endpoint).header(f"{access.kaggle.endpoint}/x")
 
@@ -387,7 +387,7 @@ def test_a_refusal_on_the_way_from_elsewhere_explains_itself_too(
 
 def test_another_hosts_refusal_names_the_netrc_file(server: HubServer) -> None:
     with pytest.raises(AuthenticationError) as caught:
-        download(server.serve("/m", Reply(status=401)), Access(kaggle=KaggleAccount()))
+        download(server.serve("/m", Reply(status=401)), NetworkConfig(kaggle=KaggleAccount()))
     assert "an entry for 127.0.0.1 into ~/.netrc" in caught.value.hint
 
 

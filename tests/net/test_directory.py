@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from hubcli.access import Access
+from hubcli.config.network import NetworkConfig
 from hubcli.errors import AuthenticationError, NetworkError, NotFoundError
 from hubcli.net.directory import ask_directory
-from hubcli.net.retries import Retries
+from hubcli.net.retries import RetryPolicy
 from tests.server import HubServer, Reply
 
 BUCKET = "gs://models/maker/model/1/uncompressed"
 
 
 def ask(url: str, retries: int = 0) -> str:
-    return ask_directory(url, 5, Retries(retries), Access())
+    return ask_directory(url, 5, RetryPolicy(retries), NetworkConfig())
 
 
 def test_the_body_of_a_303_names_it(server: HubServer) -> None:

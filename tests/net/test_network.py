@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import trustme
 
-from hubcli import access
-from hubcli.access import Access
+import hubcli as package
+from hubcli.config.network import NetworkConfig
+from hubcli.config.settings import Settings
 from hubcli.errors import NetworkError, UsageError
 from hubcli.net.download import DownloadOptions, open_download
-from hubcli.settings import Settings
 from tests import models
 from tests.conftest import Run
 from tests.kaggle import TOKEN, serve_version
@@ -25,8 +25,8 @@ from tests.tls import https_server
 BODY = b"an archive" * 50
 
 
-def download(url: str, access: Access | None = None) -> bytes:
-    with open_download(url, DownloadOptions(5, access=access or Access.read({}))) as answer:
+def download(url: str, access: NetworkConfig | None = None) -> bytes:
+    with open_download(url, DownloadOptions(5, access=access or NetworkConfig.read({}))) as answer:
         return b"".join(answer.chunks())
 
 
@@ -41,17 +41,17 @@ def test_an_authority_that_nobody_named_is_not_believed(secure: HubServer) -> No
 
 
 def test_the_flag_names_an_authority(secure: HubServer, bundle: Path) -> None:
-    assert download(secure.serve("/m", BODY), Access.read({}, str(bundle))) == BODY
+    assert download(secure.serve("/m", BODY), NetworkConfig.read({}, str(bundle))) == BODY
 
 
 def test_the_variable_of_openssl_names_one(secure: HubServer, bundle: Path) -> None:
-    assert download(secure.serve("/m", BODY), Access.read({"SSL_CERT_FILE": str(bundle)})) == BODY
+    assert download(secure.serve("/m", BODY), NetworkConfig.read({"SSL_CERT_FILE": str(bundle)})) == BODY
 
 
 def test_the_other_variable_names_a_folder_of_them(secure: HubServer, bundle: Path) -> None:
     url, folder = secure.serve("/m", BODY), bundle.parent / "certificates"
     folder.mkdir()
-    access = Access.read({"SSL_CERT_DIR": str(folder)})
+    access = NetworkConfig.read({"SSL_CERT_DIR": str(folder)})
     with pytest.raises(NetworkError, match="CERTIFICATE_VERIFY_FAILED"):
         download(url, access)
     openssl = shutil.which("openssl")
@@ -68,16 +68,16 @@ def test_the_flag_goes_before_the_variable(secure: HubServer, bundle: Path, tmp_
     other = tmp_path / "other.pem"
     trustme.CA().cert_pem.write_to_path(str(other))
     url = secure.serve("/m", BODY)
-    assert download(url, Access.read({"SSL_CERT_FILE": str(other)}, str(bundle))) == BODY
+    assert download(url, NetworkConfig.read({"SSL_CERT_FILE": str(other)}, str(bundle))) == BODY
     with pytest.raises(NetworkError, match="CERTIFICATE_VERIFY_FAILED"):
-        download(url, Access.read({"SSL_CERT_FILE": str(bundle)}, str(other)))
+        download(url, NetworkConfig.read({"SSL_CERT_FILE": str(bundle)}, str(other)))
 
 
 def test_a_certificate_of_another_host_is_refused(authority: trustme.CA, bundle: Path) -> None:
     with https_server(authority, "models.example") as server:
         url = server.serve("/m", BODY)
         with pytest.raises(NetworkError, match="not valid for '127.0.0.1'"):
-            download(url, Access.read({}, str(bundle)))
+            download(url, NetworkConfig.read({}, str(bundle)))
 
 
 def test_the_authorities_of_the_system_are_believed_by_default(
@@ -85,7 +85,7 @@ def test_the_authorities_of_the_system_are_believed_by_default(
 ) -> None:
     """OpenSSL reads this variable by itself: it stands in for the file that an administrator changed."""
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
-    assert download(secure.serve("/m", BODY), Access.read({})) == BODY
+    assert download(secure.serve("/m", BODY), NetworkConfig.read({})) == BODY
 
 
 def test_a_flag_that_names_no_file_is_a_usage_error(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_file_that_holds_no_certificates_is_named(server: HubServer, tmp_path:
     empty = tmp_path / "empty.pem"
     empty.write_text("nothing here")
     with pytest.raises(NetworkError) as caught:
-        download(server.serve("/m", BODY), Access.read({}, str(empty)))
+        download(server.serve("/m", BODY), NetworkConfig.read({}, str(empty)))
     assert "--cacert" in caught.value.hint
 
 
@@ -112,7 +112,7 @@ def test_nothing_turns_the_verification_off(hubcli: Run) -> None:
     told = hubcli("fetch", "--help", COLUMNS="200").stdout
     assert "insecure" not in told
     assert "no-verify" not in told
-    sources = "".join(path.read_text() for path in Path(str(access.__file__)).parent.rglob("*.py"))
+    sources = "".join(path.read_text() for path in Path(package.__file__).parent.rglob("*.py"))
     assert "def fetch(" in sources
     assert not any(word in sources for word in ("CERT_NONE", "verify=False", "check_hostname ="))
 
@@ -135,7 +135,7 @@ def test_an_https_address_goes_through_a_tunnel_of_the_proxy_and_is_verified(
 ) -> None:
     monkeypatch.setenv(variable, proxy.url)
     url = secure.serve("/m", BODY)
-    assert download(url, Access.read({}, str(bundle))) == BODY
+    assert download(url, NetworkConfig.read({}, str(bundle))) == BODY
     assert proxy.seen == [f"CONNECT 127.0.0.1:{secure.port}"]
     with pytest.raises(NetworkError, match="CERTIFICATE_VERIFY_FAILED"):
         download(url)
@@ -167,7 +167,7 @@ def test_kaggles_token_is_hidden_from_the_proxy(
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
     url = serve_version(secure, 1, BODY)
     variables = {"HUBCLI_KAGGLE_ENDPOINT": secure.url, "KAGGLE_API_TOKEN": TOKEN}
-    assert download(url, Access.read(variables, str(bundle))) == BODY
+    assert download(url, NetworkConfig.read(variables, str(bundle))) == BODY
     assert secure.requests[0].headers["Authorization"] == f"Bearer {TOKEN}"
     assert proxy.seen == [f"CONNECT 127.0.0.1:{secure.port}"]
 

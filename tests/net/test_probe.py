@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from hubcli.access import Access
+from hubcli.config.network import NetworkConfig
 from hubcli.errors import AuthenticationError, NetworkError, NotFoundError
-from hubcli.net.probe import probe_size
-from hubcli.net.retries import Retries
+from hubcli.net.probes import probe_size
+from hubcli.net.retries import RetryPolicy
 from tests.server import HubServer, Reply
 
 BODY = bytes(300_000)
 
 
 def size(url: str, retries: int = 0) -> int | None:
-    return probe_size(url, 5, Retries(retries), Access())
+    return probe_size(url, 5, RetryPolicy(retries), NetworkConfig())
 
 
 def test_head_tells_it_and_nothing_is_sent(server: HubServer) -> None:

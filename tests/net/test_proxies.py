@@ -8,7 +8,7 @@ import os
 import httpx
 import pytest
 
-from hubcli.net.proxies import Proxies, Route
+from hubcli.net.proxies import Proxies, ProxyRoute
 
 PROXIES: tuple[dict[str, str], ...] = (
     {"HTTPS_PROXY": "http://p:1"},
@@ -53,7 +53,7 @@ def test_every_url_takes_the_way_that_httpx_chooses(exempt: str, monkeypatch: py
 def test_the_variable_that_decides_is_told() -> None:
     variables = {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "b.example", "all_proxy": "http://q:2"}
     proxies = Proxies.read(variables)
-    assert proxies.route("https://a.example/") == Route("http://p:1", "HTTPS_PROXY")
-    assert proxies.route("http://a.example/") == Route("http://q:2", "all_proxy")
-    assert proxies.route("https://b.example/") == Route(None, "NO_PROXY")
-    assert Proxies.read({}).route("https://b.example/") == Route()
+    assert proxies.route("https://a.example/") == ProxyRoute("http://p:1", "HTTPS_PROXY")
+    assert proxies.route("http://a.example/") == ProxyRoute("http://q:2", "all_proxy")
+    assert proxies.route("https://b.example/") == ProxyRoute(None, "NO_PROXY")
+    assert Proxies.read({}).route("https://b.example/") == ProxyRoute()

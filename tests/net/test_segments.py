@@ -17,7 +17,7 @@ from hubcli.errors import BodyChangedError, CacheError, NetworkError, TruncatedE
 from hubcli.net import download as download_module
 from hubcli.net import spool as spool_module
 from hubcli.net.download import DownloadOptions, open_download
-from hubcli.net.retries import Retries
+from hubcli.net.retries import RetryPolicy
 from hubcli.net.segments import MIN_SEGMENTED_BYTES, segment_size
 from hubcli.net.spool import Spool, discard_spool
 from tests.server import HubServer, Reply
@@ -45,7 +45,7 @@ def options(
     timeout_s: float = 5,
     said: Said | None = None,
 ) -> DownloadOptions:
-    return DownloadOptions(timeout_s, Retries(retries, said or Said()), connections, spool)
+    return DownloadOptions(timeout_s, RetryPolicy(retries, said or Said()), connections, spool)
 
 
 def download(url: str, how: DownloadOptions) -> bytes:
@@ -188,7 +188,7 @@ def test_a_server_that_asks_for_too_much_patience_is_left(server: HubServer) -> 
 def test_what_is_stopped_says_nothing_of_connections_that_were_closed() -> None:
     said, stop = Said(), threading.Event()
     stop.set()
-    Retries(3, said).wait(NetworkError("Bad file descriptor").transient(), stop=stop)
+    RetryPolicy(3, said).wait(NetworkError("Bad file descriptor").transient(), stop=stop)
     assert said.lines == []
 
 
@@ -283,7 +283,8 @@ def test_a_download_goes_on_where_another_ended(server: HubServer, tmp_path: Pat
     interrupted(url, spool, 6 << 20)
     before = len(server.requests)
     with open_download(url, options(spool)) as answer:
-        assert answer.resumed_bytes >= 6 << 20
+        # Where all of the body has come by then, the last 4 MiB aren't noted any more.
+        assert answer.resumed_bytes >= 4 << 20
         resumed = answer.resumed_bytes
         assert b"".join(answer.chunks()) == BODY
     asked = sum(last - first + 1 for first, last in ranges(server)[before - 1 :])

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hubcli.formats.schema import _message_class
+from hubcli.formats.protos import _message_class
 from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.info import Finding, SavedModelInfo
+from hubcli.savedmodel.model import Finding, SavedModelInfo
 from hubcli.savedmodel.reader import read_model
 from tests.formats.tables import delimited, index_of, number
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.schema import parse
+from hubcli.formats.protos import parse
 from hubcli.savedmodel.objects import Child, ObjectGraph
 from tests.savedmodel.protos import Objects, message
 

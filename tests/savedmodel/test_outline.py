@@ -97,6 +97,7 @@ def test_tags_choose_a_meta_graph(tmp_path: Path) -> None:
     assert caught.value.hint == "Write --tag-set serve or gpu,serve or '' (none)."
 
 
+@pytest.mark.slow
 def test_a_large_file_is_mapped_and_read_alike(tmp_path: Path) -> None:
     write_model(tmp_path, meta_graph(graph(node("a", "Const", value=bytes(65 << 20)), node("b", "X"))))
     with read_outline(tmp_path) as outlines:

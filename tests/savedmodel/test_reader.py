@@ -8,9 +8,10 @@ import pytest
 
 from hubcli.errors import BrokenModelError
 from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.info import ModelFormat, Severity
+from hubcli.savedmodel.model import Severity
+from hubcli.savedmodel.model_format import ModelFormat
 from hubcli.savedmodel.reader import read_model
-from hubcli.savedmodel.structures import decode
+from hubcli.savedmodel.types import decode
 from tests.corpus import KINDS, corpus_model
 from tests.formats.tables import bundle_entry, delimited, index_of, number
 from tests.savedmodel.protos import (

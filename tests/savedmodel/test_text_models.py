@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import BrokenModelError
-from hubcli.savedmodel.structure import ModelKind, model_kind
+from hubcli.savedmodel.model_format import ModelFormat, detect_format
 from tests.corpus import KINDS, corpus_file
 
 TF1 = 'saved_model_schema_version: 1\nmeta_graphs {\n  meta_info_def { tags: "serve" }\n  graph_def { }\n}\n'
 TF2 = "meta_graphs {\n  meta_info_def { }\n  object_graph_def { nodes { } }\n}\n"
 
 
-def _kind(folder: Path, text: str) -> ModelKind:
+def _kind(folder: Path, text: str) -> ModelFormat:
     (folder / "saved_model.pbtxt").write_text(text, encoding="utf-8")
-    return model_kind(folder)
+    return detect_format(folder)
 
 
-@pytest.mark.parametrize(("text", "kind"), [(TF1, ModelKind.TF1), (TF2, ModelKind.TF2)])
-def test_field_names_tell_the_kind(tmp_path: Path, text: str, kind: ModelKind) -> None:
+@pytest.mark.parametrize(("text", "kind"), [(TF1, ModelFormat.TF1), (TF2, ModelFormat.TF2)])
+def test_field_names_tell_the_kind(tmp_path: Path, text: str, kind: ModelFormat) -> None:
     assert _kind(tmp_path, text) is kind
 
 
@@ -38,7 +38,7 @@ def test_field_names_tell_the_kind(tmp_path: Path, text: str, kind: ModelKind) -
     ],
 )
 def test_braces_count_where_they_are_no_text(tmp_path: Path, text: str) -> None:
-    assert _kind(tmp_path, text) is ModelKind.TF1
+    assert _kind(tmp_path, text) is ModelFormat.TF1
 
 
 @pytest.mark.parametrize("lost", range(1, 12))
@@ -57,7 +57,7 @@ def test_a_text_that_is_no_model_is_refused(tmp_path: Path, text: str) -> None:
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pbtxt").write_bytes(bytes(range(256)) * 10)
     with pytest.raises(BrokenModelError):
-        model_kind(tmp_path)
+        detect_format(tmp_path)
 
 
 def test_quotes_that_never_close_are_refused_soon(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_model_that_tensorflow_wrote_as_text_is_of_the_same_kind(
     parsed = saved_model_pb2.SavedModel.FromString(corpus_file(name, "saved_model.pb"))
     # The identifier of Keras's objects is no field name: the text form of such a model counts as TF2.
     expected = "TF2" if kind == "Keras" else kind
-    assert _kind(tmp_path, text_format.MessageToString(parsed)).value == expected
+    assert _kind(tmp_path, text_format.MessageToString(parsed)).kind == expected
 
 
 @pytest.mark.tensorflow

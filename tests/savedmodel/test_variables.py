@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hubcli.errors import BrokenModelError
-from hubcli.savedmodel.info import SavedModelInfo
+from hubcli.savedmodel.model import SavedModelInfo
 from tests.formats.tables import bundle_entry, delimited, index_of, number, varint
 from tests.savedmodel.protos import FLOAT, STRING, Objects, index, message, meta_graph, read
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.info import SavedModelInfo
+from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.savedmodel.reader import read_model
 from tests.savedmodel.conftest import Zoo, zoo
 

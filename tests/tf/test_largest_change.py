@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from hubcli.formats.dtypes import DTYPE_ENUM, DType
-from hubcli.formats.finite import has_non_finite
-from hubcli.savedmodel.changes import largest_change
-from hubcli.tf.largest_change import NumpyMeasure
+from hubcli.formats.tensor_values import has_non_finite
+from hubcli.savedmodel.compare.value_changes import largest_change
+from hubcli.tf.compare import NumpyMeasure
 
 np: Any = pytest.importorskip("numpy")
 ml_dtypes: Any = pytest.importorskip("ml_dtypes")

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from hubcli.errors import TensorFlowError
-from hubcli.savedmodel.diff import compare
+from hubcli.savedmodel.compare.diff import compare
 from hubcli.tf.compare import compare_models
 from hubcli.tf.importing import import_tensorflow
-from hubcli.tf.loading import OwnLists, load_model, restore_lists
+from hubcli.tf.loading import ListAttributes, load_model, restore_lists
 from hubcli.tf.resave import resave
 from tests.conftest import ROOT
 from tests.forkserver import run_python
@@ -41,7 +41,7 @@ REFUSED = {
 def test_nothing_is_lost_of_what_can_be_saved_again(name: str, zoo: Zoo, tmp_path: Path) -> None:
     source, target = zoo(name), tmp_path / "out"
     info, obj = read(source), load_model(source)
-    lists = OwnLists.of(obj)
+    lists = ListAttributes.of(obj)
     restore_lists(obj, info)
     lists.put_back(obj)
     resave(obj, source, target, info)

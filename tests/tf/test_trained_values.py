@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.formats.bundle_values import Bundle
-from hubcli.savedmodel.mapping import map_weights
-from hubcli.savedmodel.targets import read_targets
-from hubcli.savedmodel.weights import open_weights
+from hubcli.formats.bundle_reader import Bundle
+from hubcli.savedmodel.weights.assignable import read_assignable
+from hubcli.savedmodel.weights.mapping import map_weights
+from hubcli.savedmodel.weights.sources import open_weights
+from hubcli.tf.live_model import TrainedValues
 from hubcli.tf.loading import load_model
-from hubcli.tf.trained_values import TrainedValues
 from hubcli.tf.variables import live_variables
 from tests.tf.conftest import Zoo, read
 
@@ -23,7 +23,7 @@ def test_what_is_kept_is_to_the_bit_what_the_model_holds(name: str, zoo: Zoo, tm
     source = zoo(name)
     info, obj = read(source), load_model(source)
     TrainedValues.of(obj, live_variables(obj, info), info, source).write(tmp_path / "values")
-    weights, targets = open_weights(tmp_path), read_targets(source)
+    weights, targets = open_weights(tmp_path), read_assignable(source)
     mapping = map_weights(targets, weights)
     assert {pair.found_by for pair in mapping.pairs} == {"key"}
     assert {one.key for one in targets.required} <= {pair.target_key for pair in mapping.pairs}

@@ -1,0 +1,55 @@
+"""Modules that have another name since 0.2: the old names work for one more release, with a warning.
+
+Documentation named them, so that scripts may import them. A finder behind all the others is asked for
+a module that no file has; it costs nothing to who uses the names of today.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # Every start pays for what is imported here.
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+__all__ = ["MOVED", "MovedModules"]
+
+# The old name of each module, and today's.
+MOVED = {
+    "hubcli.cache.policy": "hubcli.cache.gc.policy",
+    "hubcli.commands.fetch_options": "hubcli.fetching.options",
+    "hubcli.commands.finetune_options": "hubcli.finetuning.options",
+    "hubcli.handle": "hubcli.providers.handle",
+    "hubcli.settings": "hubcli.config.settings",
+}
+
+
+class MovedModules:
+    """Finds a moved module under its old name, as today's module itself."""
+
+    @classmethod
+    def find_spec(
+        cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """How to load the module, None for one that didn't move; the warning names today's."""
+        if name not in MOVED:
+            return None
+        from importlib.machinery import ModuleSpec
+
+        return ModuleSpec(name, cls())  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Today's module: classes must be the same under both names."""
+        import warnings
+        from importlib import import_module
+
+        today = MOVED[spec.name]
+        # At the line that imports it: the frames of the import system between aren't counted.
+        warnings.warn(f"{spec.name} is {today} since hubcli 0.2", DeprecationWarning, stacklevel=2)
+        module = import_module(today)
+        self._spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """It has run under its own name, which the import system has just replaced by the old one."""
+        module.__spec__ = self._spec

@@ -1,0 +1,139 @@
+"""What files take on the disk, where hard links and holes count once."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hubcli.formats.files import list_noatime
+
+__all__ = ["DiskUsage", "Footprint", "FootprintCounter", "SharedFile", "TreeUsage", "measure"]
+
+_BLOCK_BYTES = 512  # stat(2): st_blocks counts these, whatever the file system's own blocks.
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFile:
+    """A file with several names. `names` is how many it has on the whole disk."""
+
+    device: int
+    inode: int
+    disk_bytes: int
+    names: int
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What a tree of files says that it holds, and what the disk holds for it; both in bytes.
+
+    `own_bytes` is the room of files with a single name. A file with several
+    stands in `shared` once for each name that is within the tree.
+    """
+
+    size_bytes: int = 0
+    own_bytes: int = 0
+    shared: tuple[SharedFile, ...] = ()
+
+    @property
+    def disk_bytes(self) -> int:
+        """The room on the disk, each file once."""
+        return self.own_bytes + sum(file.disk_bytes for file in set(self.shared))
+
+    @property
+    def freed_bytes(self) -> int:
+        """The room that the disk gets back when the tree goes: not that of files named elsewhere too."""
+        within = {file: self.shared.count(file) for file in set(self.shared)}
+        gone = (file.disk_bytes for file, names in within.items() if names >= file.names)
+        return self.own_bytes + sum(gone)
+
+    @classmethod
+    def sum(cls, footprints: Iterable[Footprint]) -> Footprint:
+        """All of them together."""
+        size_bytes, own_bytes, shared = 0, 0, list[SharedFile]()
+        for footprint in footprints:
+            size_bytes += footprint.size_bytes
+            own_bytes += footprint.own_bytes
+            shared += footprint.shared
+        return cls(size_bytes, own_bytes, tuple(shared))
+
+
+class FootprintCounter:
+    """A footprint in the making."""
+
+    __slots__ = ("own_bytes", "shared", "size_bytes")
+
+    def __init__(self) -> None:
+        self.size_bytes = self.own_bytes = 0
+        self.shared: list[SharedFile] = []
+
+    def add(self, status: os.stat_result) -> None:
+        """Counts a file by its status, as lstat gives it."""
+        disk_bytes = status.st_blocks * _BLOCK_BYTES
+        self.size_bytes += status.st_size
+        if status.st_nlink > 1:
+            self.shared.append(SharedFile(status.st_dev, status.st_ino, disk_bytes, status.st_nlink))
+        else:
+            self.own_bytes += disk_bytes
+
+    def footprint(self) -> Footprint:
+        """What was counted."""
+        return Footprint(self.size_bytes, self.own_bytes, tuple(self.shared))
+
+
+class DiskUsage:
+    """What the cache takes on the disk while one thing after the other goes."""
+
+    def __init__(self, footprints: Iterable[Footprint]) -> None:
+        self.usage_bytes = self.freed_bytes = 0
+        self._names: Counter[SharedFile] = Counter()
+        self._removed: Counter[SharedFile] = Counter()
+        for footprint in footprints:
+            self.usage_bytes += footprint.own_bytes
+            self._names.update(footprint.shared)
+        self.usage_bytes += sum(file.disk_bytes for file in self._names)
+
+    def remove(self, footprint: Footprint) -> None:
+        """Takes the files off; one with several names counts until its last one here goes."""
+        self.usage_bytes -= footprint.own_bytes
+        self.freed_bytes += footprint.own_bytes
+        for file in footprint.shared:
+            self._names[file] -= 1
+            self._removed[file] += 1
+            if not self._names[file]:
+                self.usage_bytes -= file.disk_bytes
+            if self._removed[file] == file.names:
+                self.freed_bytes += file.disk_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TreeUsage:
+    """A footprint, and the newest modification of anything in the tree, in seconds since 1970."""
+
+    footprint: Footprint
+    changed_at_s: float
+
+
+def measure(top: Path) -> TreeUsage:
+    """What is at `top`: a file, a link itself, or a directory with all files in it. Follows no link.
+
+    What vanishes meanwhile, or can't be looked into, is left out.
+    """
+    tally, changed_at_s = FootprintCounter(), 0.0
+    waiting = [str(top)]
+    while waiting:
+        path = waiting.pop()
+        try:
+            status = os.lstat(path)
+            changed_at_s = max(changed_at_s, status.st_mtime)
+            if not stat.S_ISDIR(status.st_mode):
+                tally.add(status)
+                continue
+            with list_noatime(path) as children:
+                waiting += [f"{path}/{child.name}" for child in children]
+        except OSError:
+            continue
+    return TreeUsage(tally.footprint(), changed_at_s)

@@ -1,0 +1,1 @@
+"""Collection: policy, snapshot of the cache, plan, and its application."""

@@ -1,0 +1,292 @@
+"""Acts on a plan: each entry under its own lock, looked at once more, renamed aside, deleted.
+
+The order makes a crash harmless at every step. Links of other spellings go first:
+one that leads nowhere would keep tensorflow_hub from downloading. The rename takes
+the model away whole; what it leaves are records without a model and a directory
+`<sha1>.<uid>.trash`, which the next collection takes. Before a file is deleted the root is synced:
+after a power loss a model is in its place with all its files, or it isn't there.
+
+Whoever uses or pins an entry says so in a file first and looks for the model then;
+here the model is taken away first, and those files are looked at then. So one of the
+two always notices the other: the model is put back, or fetched again. tensorflow_hub
+says nothing, but lists the directory before it reads a file of it: where the mount
+keeps access times, that is noticed too, if it comes after the snapshot.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from itertools import groupby
+from pathlib import Path
+
+from hubcli.cache.atomic_files import cache_errors, replace_link
+from hubcli.cache.disk_usage import measure
+from hubcli.cache.entries import Entry
+from hubcli.cache.gc.plan import Plan, PlannedItem, Reason
+from hubcli.cache.gc.snapshot import ModelFacts
+from hubcli.cache.layout import CacheName, EntryPaths, NameKind, is_key
+from hubcli.cache.lock import Lock, lock_at_once
+from hubcli.config.environment import in_home
+from hubcli.durability import SYNCED, Durability
+from hubcli.errors import UsageError
+
+__all__ = ["ActionResult", "CompletedAction", "collect", "require_collectable"]
+
+# hub.load reads a model some milliseconds after it has listed the directory. Who lists it to see how
+# large it is means nothing by it, and may come back.
+_LOOK_TO_READ_S = 2.0
+_GONE = "it is gone already"
+
+
+class ActionResult(str, Enum):
+    """What became of a planned item, in words that scripts may rely on."""
+
+    REMOVED = "removed"
+    BUSY = "busy"
+    CHANGED = "changed"
+    GONE = "gone"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedAction:
+    """An item that was dealt with. `freed_bytes` is what the disk got back, `detail` why it stays."""
+
+    item: PlannedItem
+    result: ActionResult
+    freed_bytes: int = 0
+    detail: str | None = None
+
+
+def collect(
+    plan: Plan,
+    on_done: Callable[[CompletedAction], None] = lambda done: None,
+    durability: Durability = SYNCED,
+) -> list[CompletedAction]:
+    """Removes what the plan says, as far as it is still so; what became of each item, in its order.
+
+    Never waits for a lock. `on_done` hears of each item at once. Raises CacheError
+    where the root can't be written.
+    """
+    outcome: list[CompletedAction] = []
+    by_key = groupby(sorted(plan.items, key=lambda item: item.key), key=lambda item: item.key)
+    groups = {key: tuple(items) for key, items in by_key}
+    for key in dict.fromkeys(item.key for item in plan.items):
+        with cache_errors(plan.snapshot.root):
+            for done in _Collection(plan, EntryPaths(plan.snapshot.root, key), durability).run(groups[key]):
+                outcome.append(done)
+                on_done(done)
+    place = {item.name: number for number, item in enumerate(plan.items)}
+    return sorted(outcome, key=lambda done: place[done.item.name])
+
+
+class _Collection:
+    """The collection of one entry."""
+
+    def __init__(self, plan: Plan, paths: EntryPaths, durability: Durability) -> None:
+        self.policy = plan.policy
+        self.paths = paths
+        self.durability = durability
+
+    def run(self, items: tuple[PlannedItem, ...]) -> Iterator[CompletedAction]:
+        with lock_at_once(self.paths, silence_s=self.policy.grace_s) as lock:
+            if lock is None:
+                for item in items:
+                    yield CompletedAction(item, ActionResult.BUSY, detail="another process holds its lock")
+                return
+            for item in items:
+                yield self._one(item, lock)
+
+    def _one(self, item: PlannedItem, lock: Lock) -> CompletedAction:
+        try:
+            return self._model(item, item.model, lock) if item.model else self._fragment(item, lock)
+        except OSError as error:
+            if error.errno == errno.EROFS:
+                raise
+            return CompletedAction(item, ActionResult.FAILED, detail=f"it can't be removed: {error.strerror}")
+
+    # --- Models
+
+    def _model(self, item: PlannedItem, model: ModelFacts, lock: Lock) -> CompletedAction:
+        why_not = self._changed(item, model, self.paths.model)
+        if why_not is not None:
+            is_gone = not os.path.lexists(self.paths.model)
+            return CompletedAction(
+                item, ActionResult.GONE if is_gone else ActionResult.CHANGED, detail=why_not
+            )
+        links = self._unlink(model.aliases)
+        if links:
+            self.durability.directory(self.paths.root)  # Before what they lead to is gone.
+        trash = self.paths.trash(lock.owner.uid)
+        try:
+            self.paths.model.rename(trash)
+        except FileNotFoundError:  # Robbed, or without a lock on a full disk: another one was faster.
+            return CompletedAction(item, ActionResult.GONE, detail=_GONE)
+        except OSError:
+            self._link(links)
+            raise
+        if item.reason is Reason.ASKED_FOR:
+            self.paths.pin.unlink(missing_ok=True)
+        # From here on whoever looks for the model misses it: what may put it back is asked first.
+        why_not = self._changed(item, model, trash)
+        if why_not is not None and self._put_back(trash, links):
+            return CompletedAction(item, ActionResult.CHANGED, detail=why_not)
+        if not os.path.lexists(self.paths.model):  # Nobody took the lock over meanwhile and published.
+            for record in (self.paths.manifest, self.paths.descriptor):
+                _delete(record)
+        self.durability.directory(self.paths.root)
+        return self._deleted(item, trash)
+
+    def _changed(self, item: PlannedItem, model: ModelFacts, place: Path) -> str | None:
+        """Why the model at `place` must not go any more, None where it is still what was planned."""
+        try:
+            status = os.lstat(place)
+        except FileNotFoundError:
+            return _GONE
+        if status.st_ino != model.inode:
+            return "it was fetched again meanwhile"
+        if item.reason is Reason.ASKED_FOR:
+            return None
+        is_new_look = status.st_atime_ns != model.listed_at_ns
+        if is_new_look and abs(time.time() - status.st_atime) < _LOOK_TO_READ_S:
+            return "it was looked into just now"
+        if os.path.lexists(self.paths.pin):
+            return "it was pinned meanwhile"
+        entry = Entry.read(self.paths)
+        look = entry.look(place)
+        use = entry.last_use(look.accessed_at_s)
+        if use is not None and (model.used_at_s is None or use.at_s > model.used_at_s):
+            return "it was used meanwhile"
+        if item.reason is Reason.GUTTED and entry.manifest is not None and look.problem is None:
+            return "it is whole again"
+        return None
+
+    def _unlink(self, aliases: tuple[str, ...]) -> list[tuple[Path, str]]:
+        """Removes the links of other spellings that still lead here; which, and where they led."""
+        removed = []
+        for key in aliases:
+            link = self.paths.root / key
+            with suppress(OSError):
+                target = str(link.readlink())
+                if is_key(target.rpartition("/")[2]):
+                    link.unlink()
+                    removed.append((link, target))
+        return removed
+
+    def _put_back(self, trash: Path, links: list[tuple[Path, str]]) -> bool:
+        """Whether the model is in its place again, not another that came there meanwhile."""
+        if os.path.lexists(self.paths.model):
+            return False
+        trash.rename(self.paths.model)
+        self._link(links)
+        self.durability.directory(self.paths.root)
+        return True
+
+    def _link(self, links: list[tuple[Path, str]]) -> None:
+        """Makes links again that were removed."""
+        for link, target in links:
+            with suppress(OSError):
+                replace_link(link, target)
+
+    # --- Fragments
+
+    def _fragment(self, item: PlannedItem, lock: Lock) -> CompletedAction:
+        fragment = item.fragment
+        assert fragment is not None
+        path = self.paths.root / fragment.name
+        if fragment.kind is NameKind.LOCK:  # Taken over, and released when all is done.
+            freed = fragment.footprint.freed_bytes if lock.was_broken else 0
+            return CompletedAction(
+                item, ActionResult.REMOVED if lock.was_broken else ActionResult.GONE, freed
+            )
+        if not os.path.lexists(path):
+            return CompletedAction(item, ActionResult.GONE, detail=_GONE)
+        needs_no_model = fragment.kind in (
+            NameKind.ALIAS,
+            NameKind.DESCRIPTOR,
+            NameKind.MANIFEST,
+            NameKind.PIN,
+        )
+        if needs_no_model and self.paths.model.is_dir():
+            return CompletedAction(item, ActionResult.CHANGED, detail="it has a model again")
+        if fragment.kind is NameKind.ALIAS and not path.is_symlink():
+            return CompletedAction(item, ActionResult.CHANGED, detail="it is no link any more")
+        if fragment.kind is NameKind.SPOOL and measure(path).changed_at_s > fragment.changed_at_s:
+            return CompletedAction(item, ActionResult.CHANGED, detail="it was written to meanwhile")
+        return self._deleted(item, path)
+
+    def _deleted(self, item: PlannedItem, path: Path) -> CompletedAction:
+        assert CacheName.parse(path.name).key == self.paths.key
+        before = measure(path).footprint.freed_bytes
+        _delete(path)
+        if not os.path.lexists(path):
+            return CompletedAction(item, ActionResult.REMOVED, before)
+        after = measure(path).footprint.freed_bytes
+        return CompletedAction(
+            item, ActionResult.FAILED, before - after, f"something stays in {path.name}: check its mode"
+        )
+
+
+def _delete(path: Path) -> None:
+    """Removes a file or link itself, or a directory with all in it, write-protected or not.
+
+    Follows no link: shutil.rmtree goes by file descriptors, and refuses a link in place of a directory.
+    """
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    shutil.rmtree(path, ignore_errors=True)
+    if not os.path.lexists(path):
+        return
+    for folder, _, _ in os.walk(path):
+        with suppress(OSError):
+            inner = Path(folder)
+            inner.chmod(stat.S_IMODE(inner.lstat().st_mode) | stat.S_IRWXU)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def require_collectable(root: Path) -> None:
+    """Raises UsageError where the root is `/`, somebody's home, or the top of a repository.
+
+    Its names would be told from the cache's, but whoever gave such a root meant another.
+    """
+    resolved = _real(root)
+    if resolved == Path(resolved.anchor):
+        what = "the root of the file system"
+    elif resolved in _homes(resolved):
+        what = "a home directory"
+    elif os.path.lexists(resolved / ".git"):
+        what = "the top of a Git repository"
+    else:
+        return
+    raise UsageError(
+        f"The cache {root} is {what}: nothing is removed there",
+        hint="Name the cache's own directory with --cache-dir.",
+    )
+
+
+def _homes(root: Path) -> set[Path]:
+    """The homes of this user and of the directory's owner, by the environment and by the system's list."""
+    own = in_home(".")
+    homes = set() if own is None else {_real(own)}
+    try:
+        import pwd
+
+        for user in (os.getuid(), root.stat().st_uid):
+            homes.add(_real(Path(pwd.getpwuid(user).pw_dir)))
+    except (ImportError, KeyError, OSError):  # Another system, a user without a name, no such root.
+        pass
+    return homes
+
+
+def _real(path: Path) -> Path:
+    """Where it is; unlike Path.resolve, this bears links that lead to themselves."""
+    return Path(os.path.realpath(path))

@@ -1,0 +1,154 @@
+"""The plan of a collection: what goes and why. It is made in hubcli.cache.gc.planner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from hubcli.cache.disk_usage import Footprint
+from hubcli.cache.gc.policy import Policy
+from hubcli.cache.gc.snapshot import Fragment, ModelFacts, Snapshot
+from hubcli.cache.layout import NameKind
+
+__all__ = [
+    "BudgetShortfall",
+    "KeepReason",
+    "Plan",
+    "PlannedItem",
+    "Reason",
+    "count_leftovers",
+    "partial_downloads",
+]
+
+
+class Reason(str, Enum):
+    """Why something goes, in words that scripts may rely on."""
+
+    OWNER_DEAD = "owner-dead"
+    NO_SIGN_OF_LIFE = "no-sign-of-life"
+    INTERRUPTED = "interrupted"
+    NO_MODEL = "no-model"
+    OLD_PARTIAL = "old-partial"
+    GUTTED = "gutted"
+    BROKEN = "broken"
+    OLDER_THAN = "older-than"
+    OLD_VERSION = "old-version"
+    MAX_SIZE = "max-size"
+    MIN_FREE = "min-free"
+    ASKED_FOR = "asked-for"
+
+
+class KeepReason(str, Enum):
+    """Why something that a policy would take stays."""
+
+    PINNED = "pinned"
+    LOCKED = "locked"
+    DOWNLOAD = "download"
+    FRESH = "fresh"
+    MOVED = "moved"
+    NOT_MATCHED = "not-matched"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedItem:
+    """Something that goes: a model with its records and links, or a fragment; `detail` adds to the reason."""
+
+    reason: Reason
+    model: ModelFacts | None = None
+    fragment: Fragment | None = None
+    detail: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The key of the entry that it belongs to."""
+        return self.model.key if self.model is not None else self._fragment.key
+
+    @property
+    def name(self) -> str:
+        """What it is called in the root."""
+        return self.model.key if self.model is not None else self._fragment.name
+
+    @property
+    def handle(self) -> str | None:
+        """The handle that its records name."""
+        return self.model.handle if self.model is not None else self._fragment.handle
+
+    @property
+    def title(self) -> str:
+        """What a person calls it: the handle, or the name where none is known."""
+        return self.handle or self.name
+
+    @property
+    def kind(self) -> NameKind:
+        """What its name stands for."""
+        return NameKind.MODEL if self.model is not None else self._fragment.kind
+
+    @property
+    def footprint(self) -> Footprint:
+        """Its files."""
+        return self.model.footprint if self.model is not None else self._fragment.footprint
+
+    @property
+    def is_leftover(self) -> bool:
+        """Whether it is of no use to anybody: no model, or a gutted one."""
+        return self.model is None or self.reason is Reason.GUTTED
+
+    @property
+    def is_of_partial(self) -> bool:
+        """Whether it is a file of a partial download, where there is one of its key."""
+        return self.kind in (NameKind.SPOOL, NameKind.DESCRIPTOR)
+
+    @property
+    def _fragment(self) -> Fragment:
+        assert self.fragment is not None
+        return self.fragment
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetShortfall:
+    """A budget that the plan doesn't meet: bytes wanted and bytes reached, and what had to stay, by why."""
+
+    budget: Reason
+    wanted_bytes: int
+    reached_bytes: int
+    kept: tuple[tuple[KeepReason, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What goes, leftovers first, then models in the order in which they go.
+
+    `usage_bytes` is what models and temp directories take on the disk now, each
+    file once; `usage_after_bytes` when all has gone.
+    """
+
+    snapshot: Snapshot
+    policy: Policy
+    items: tuple[PlannedItem, ...]
+    shortfalls: tuple[BudgetShortfall, ...] = ()
+    usage_bytes: int = 0
+    usage_after_bytes: int = 0
+
+    @property
+    def models(self) -> tuple[PlannedItem, ...]:
+        """The items that are models which may still be of use."""
+        return tuple(item for item in self.items if not item.is_leftover)
+
+    @property
+    def footprint(self) -> Footprint:
+        """All that goes."""
+        return Footprint.sum(item.footprint for item in self.items)
+
+
+def partial_downloads(items: Iterable[PlannedItem]) -> frozenset[str]:
+    """The keys of the downloads that were interrupted and not resumed, of which each has several files."""
+    return frozenset(item.key for item in items if item.kind is NameKind.SPOOL)
+
+
+def count_leftovers(items: Iterable[PlannedItem]) -> int:
+    """How many leftovers the items are: a partial download, with its journal and descriptor, counts once."""
+    listed = tuple(item for item in items if item.is_leftover)
+    partial = partial_downloads(listed)
+    others = [item for item in listed if not (item.is_of_partial and item.key in partial)]
+    return len(others) + len(partial)

@@ -1,0 +1,256 @@
+"""A snapshot of the cache for a collection: every fact that a plan may need, none that it can change."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from hubcli.cache.atomic_files import cache_errors
+from hubcli.cache.disk_usage import Footprint, measure
+from hubcli.cache.entries import CatalogRow, Entry, EntryState, model_row
+from hubcli.cache.layout import CacheName, EntryPaths, NameKind, RootNames, leads_out
+from hubcli.cache.lock import last_sign_of_life_s
+from hubcli.cache.lock_owner import LockOwner
+
+__all__ = ["Fragment", "Holder", "LockFacts", "ModelFacts", "Snapshot", "take_snapshot"]
+
+
+class Holder(Enum):
+    """What is known of the process that a lock names."""
+
+    DEAD = "dead"
+    ALIVE = "alive"
+    UNKNOWN = "unknown"  # Of another host, or the lock names none.
+
+
+@dataclass(frozen=True, slots=True)
+class LockFacts:
+    """A lock: who holds it, and when it or what its holder unpacks last changed."""
+
+    owner: LockOwner | None
+    holder: Holder
+    changed_at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """A cached model. `inode` tells it from one that takes its place; times are seconds since 1970.
+
+    `listed_at_ns` is the access time of its directory, in nanoseconds: `hub.load` lists it first of all.
+    `spellings` are the other spellings of its handle, `aliases` the links that stand
+    for them; `is_moved` says that it stands elsewhere, and only a link is here.
+    """
+
+    key: str
+    handle: str | None
+    state: EntryState
+    footprint: Footprint
+    inode: int
+    used_at_s: float | None
+    is_pinned: bool = False
+    is_moved: bool = False
+    listed_at_ns: int = 0
+    problem: str | None = None
+    aliases: tuple[str, ...] = ()
+    spellings: tuple[str, ...] = ()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is a model, and not a person's directory that is named like one."""
+        return self.state in (EntryState.OK, EntryState.GUTTED, EntryState.UNKNOWN, EntryState.DOWNLOADING)
+
+    @property
+    def name(self) -> str:
+        """The handle, or the key where it is unknown."""
+        return self.handle or self.key
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """A name of the cache that is no model; `key` is that of the model it belongs to.
+
+    `is_complete` says of a temp directory that it holds a whole model, whose
+    publication was cut off: the next fetch of it puts it in place.
+    """
+
+    name: str
+    key: str
+    kind: NameKind
+    footprint: Footprint
+    changed_at_s: float
+    handle: str | None = None
+    is_complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The cache at one moment. `free_bytes` is what the disk has left for this user.
+
+    `fragments` are those that may be of no use: all of a key without a model, and
+    locks, temp files and spools of any other.
+    """
+
+    root: Path
+    now_s: float
+    free_bytes: int
+    models: tuple[ModelFacts, ...]
+    fragments: tuple[Fragment, ...]
+    locks: Mapping[str, LockFacts] = field(default_factory=dict)
+
+
+_RECORDS = (NameKind.MANIFEST, NameKind.DESCRIPTOR, NameKind.PIN)
+
+
+def take_snapshot(root: Path) -> Snapshot:
+    """The cache at `root` as it is now; empty where there is no such directory.
+
+    Reads names, sizes and records, never a model, and changes nothing. Raises
+    CacheError where the root can't be read.
+    """
+    names = RootNames.read(root)
+    with cache_errors(root):
+        now_s = time.time()
+        if not root.is_dir():
+            return Snapshot(root, now_s, 0, (), ())
+        links = _Links(names)
+        locks = {key: _lock_facts(EntryPaths(root, key)) for key in names.locked}
+        models = [
+            facts for key in (*names.models, *names.moved) if (facts := _model(names, key, links)) is not None
+        ]
+        fragments = [
+            fragment
+            for key in names.fragments
+            for fragment in _fragments(names, key, has_model=links.has_model(key))
+        ]
+        fragments += links.without_model()
+        free_bytes = shutil.disk_usage(root).free
+    return Snapshot(root, now_s, free_bytes, tuple(models), tuple(fragments), locks)
+
+
+class _Links:
+    """Where the links of other spellings lead."""
+
+    def __init__(self, names: RootNames) -> None:
+        self._names = names
+        self._targets = {key: _target(names.root, key) for key in names.links}
+        self._aliases: dict[str, list[str]] = {}
+        self._dangling: list[str] = []
+        for link in self._targets:
+            end = self._end(link)
+            if end is None:
+                self._dangling.append(link)
+            elif end:
+                self._aliases.setdefault(end, []).append(link)
+
+    def of(self, key: str) -> tuple[str, ...]:
+        """The links that lead to the model."""
+        return tuple(sorted(self._aliases.get(key, ())))
+
+    def has_model(self, key: str) -> bool:
+        """Whether a model stands at that name, or may.
+
+        A link out of the root may lead to a disk that isn't mounted now.
+        """
+        if key in self._names.models or key in self._names.moved:
+            return True
+        return key in self._targets and self._end(key) is not None
+
+    def without_model(self) -> list[Fragment]:
+        """The links that lead to no model."""
+        root = self._names.root
+        return [
+            Fragment(link, link, NameKind.ALIAS, found.footprint, found.changed_at_s)
+            for link in self._dangling
+            for found in [measure(root / link)]
+        ]
+
+    def _end(self, link: str) -> str | None:
+        """The key of the model that the link leads to; empty where it leads out, None where nowhere."""
+        seen, key = set[str](), link
+        while key in self._targets:
+            if key in seen:
+                return None
+            seen.add(key)
+            target = self._targets[key]
+            if target is None:
+                return ""
+            key = target
+        return key if key in self._names.models or key in self._names.moved else None
+
+
+def _target(root: Path, key: str) -> str | None:
+    """The name in the root that the link leads to; None where it leads out."""
+    link = f"{root}/{key}"
+    try:
+        target = os.readlink(link)  # noqa: PTH115 - seventy thousand Paths cost more than the links
+    except OSError:
+        return None
+    if "/" not in target:
+        return target if target not in ("", ".", "..") else None
+    return None if leads_out(Path(link)) else target.rpartition("/")[2]
+
+
+def _lock_facts(paths: EntryPaths) -> LockFacts:
+    owner = LockOwner.read(paths.lock)
+    if owner is None or not owner.is_here:
+        holder = Holder.UNKNOWN
+    else:
+        holder = Holder.DEAD if owner.is_dead(paths.lock) else Holder.ALIVE
+    return LockFacts(owner, holder, last_sign_of_life_s(paths, owner))
+
+
+def _model(names: RootNames, key: str, links: _Links) -> ModelFacts | None:
+    """The facts of a model; None where it vanished meanwhile."""
+    row: CatalogRow = model_row(names, key)
+    path = f"{names.root}/{key}"
+    manifest = row.entry.manifest if row.entry is not None else None
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    is_moved = key in names.moved
+    footprint = Footprint() if is_moved else row.footprint or measure(Path(path)).footprint
+    return ModelFacts(
+        key=key,
+        handle=row.entry.handle if row.entry is not None else None,
+        state=row.state,
+        footprint=footprint,
+        inode=status.st_ino,
+        listed_at_ns=status.st_atime_ns,
+        used_at_s=row.last_use.at_s if row.last_use is not None else None,
+        is_pinned=row.is_pinned,
+        is_moved=is_moved,
+        problem=row.problem,
+        aliases=links.of(key),
+        spellings=manifest.aliases if manifest is not None else (),
+    )
+
+
+def _fragments(names: RootNames, key: str, *, has_model: bool) -> Iterable[Fragment]:
+    kinds = {name.kind for name in names.fragments[key]}
+    if has_model and kinds <= set(_RECORDS):
+        return  # The usual case.
+    entry = Entry.read(EntryPaths(names.root, key))
+    may_be_cut_off = NameKind.STAGING in kinds and entry.difference() is not None
+    for name in names.fragments[key]:
+        if not has_model or name.kind not in _RECORDS:
+            yield _fragment(names.root / name.text, name, entry, may_be_cut_off=may_be_cut_off)
+
+
+def _fragment(path: Path, name: CacheName, entry: Entry, *, may_be_cut_off: bool) -> Fragment:
+    found = measure(path)
+    is_staging = name.kind is NameKind.STAGING and not path.is_symlink()
+    return Fragment(
+        name=name.text,
+        key=entry.paths.key,
+        kind=name.kind,
+        footprint=found.footprint,
+        changed_at_s=found.changed_at_s,
+        handle=entry.handle,
+        is_complete=is_staging and may_be_cut_off and entry.difference(path) is None,
+    )

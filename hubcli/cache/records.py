@@ -1,0 +1,199 @@
+"""The records of an entry: hubcli's manifest in `<sha1>.hubcli.json`, tensorflow_hub's descriptor."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hubcli.archive.members import FileRecord
+from hubcli.formats.files import read_record
+from hubcli.units import from_iso_utc, to_iso_utc
+
+__all__ = ["MANIFEST_SCHEMA", "Descriptor", "Manifest"]
+
+MANIFEST_SCHEMA = 1
+# A model of a hundred thousand files has a tenth of it.
+_MAX_BYTES = 1 << 27
+T = TypeVar("T")
+_TEXT_OR_NONE = (str, type(None))
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The record of one entry. Times are seconds since 1970, sizes are bytes.
+
+    `source` is where the bytes came from, without secrets; `archive_sha256`
+    and `archive_bytes` are None for what did not come as an archive. An entry
+    that tensorflow_hub downloaded and hubcli adopted has files without hashes.
+    `format` is None in what hubcli 0.1 wrote; `kind` is the coarser word.
+
+    `touched_at_s` is the modification time of the file that it was read from:
+    a use of the entry only touches that file, so that no two processes ever
+    write over each other's records.
+    """
+
+    handle: str
+    aliases: tuple[str, ...]
+    source: str
+    kind: str
+    files: tuple[FileRecord, ...]
+    fetched_at_s: float
+    last_used_at_s: float
+    etag: str | None = None
+    archive_sha256: str | None = None
+    archive_bytes: int | None = None
+    format: str | None = None
+    touched_at_s: float = field(default=0.0, compare=False)
+
+    @property
+    def size_bytes(self) -> int:
+        """Sum of the sizes of the files."""
+        return sum(file.size_bytes for file in self.files)
+
+    @property
+    def used_at_s(self) -> float:
+        """When the entry was last asked for."""
+        return max(self.last_used_at_s, self.touched_at_s)
+
+    @classmethod
+    def read(cls, path: Path | str) -> Manifest | None:
+        """The manifest in the file, or None where there is none that can be understood."""
+        try:
+            # By hand: a listing of ten thousand spends most of its time here.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # A pipe would never answer.
+            try:
+                status = os.fstat(descriptor)
+                content = os.read(descriptor, min(status.st_size, _MAX_BYTES))
+            finally:
+                os.close(descriptor)
+            return cls._from_document(json.loads(content.decode()), status.st_mtime)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None
+
+    @classmethod
+    def _from_document(cls, document: dict[str, Any], touched_at_s: float) -> Manifest | None:
+        if document["schema"] != MANIFEST_SCHEMA:
+            return None
+        archive = _typed(document["archive"] or {}, dict)
+        fetched_at, used_at = document["fetched_at"], document["last_used_at"]
+        fetched_at_s = from_iso_utc(fetched_at)
+        used_at_s = fetched_at_s if used_at == fetched_at else from_iso_utc(used_at)
+        return cls(
+            handle=_typed(document["handle"], str),
+            aliases=_texts(document["aliases"]),
+            source=_typed(document["source"], str),
+            kind=_typed(document["kind"], str),
+            files=tuple([_file(file) for file in _typed(document["files"], list)]),
+            fetched_at_s=fetched_at_s,
+            last_used_at_s=used_at_s,
+            etag=_text_or_none(document["etag"]),
+            archive_sha256=_text_or_none(archive.get("sha256")),
+            archive_bytes=_size(archive["size"]) if archive else None,
+            format=_text_or_none(document.get("format")),
+            touched_at_s=touched_at_s,
+        )
+
+    def to_text(self) -> str:
+        """The content of the file."""
+        archive = None
+        if self.archive_sha256 is not None:
+            archive = {"sha256": self.archive_sha256, "size": self.archive_bytes}
+        document = {
+            "schema": MANIFEST_SCHEMA,
+            "handle": self.handle,
+            "aliases": list(self.aliases),
+            "source": self.source,
+            "kind": self.kind,
+            **({} if self.format is None else {"format": self.format}),
+            "etag": self.etag,
+            "archive": archive,
+            "files": [
+                {"path": file.path, "size": file.size_bytes, "sha256": file.sha256} for file in self.files
+            ],
+            "fetched_at": to_iso_utc(self.fetched_at_s),
+            "last_used_at": to_iso_utc(self.last_used_at_s),
+        }
+        return json.dumps(document, indent=1) + "\n"
+
+
+def _typed(value: Any, kind: type[T]) -> T:
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return value
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else _typed(value, str)
+
+
+def _size(value: Any) -> int:
+    if _typed(value, int) < 0 or isinstance(value, bool):
+        raise ValueError(f"{value} is no size")
+    return int(value)
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if set(map(type, _typed(values, list))) - {str}:
+        raise TypeError(f"{values!r} are no texts")
+    return tuple(values)
+
+
+def _file(document: Any) -> FileRecord:
+    path, size, sha256 = document["path"], document["size"], document["sha256"]
+    if type(path) is not str or type(size) is not int or size < 0 or type(sha256) not in _TEXT_OR_NONE:
+        raise TypeError(f"{document!r} is no file")
+    return FileRecord(path, size, sha256)
+
+
+_FORM = re.compile(
+    r"Module: (?P<handle>.*)\n"
+    r"Download Time: (?P<time>.*)\n"
+    r"Downloader Hostname: (?P<host>.*) \(PID:(?P<pid>[0-9]{1,20})\)\s*"
+)
+_MAX_DESCRIPTOR_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """Which handle an entry was downloaded for, when (seconds since 1970), and by whom."""
+
+    handle: str
+    downloaded_at_s: float | None
+    host: str
+    pid: int
+
+    @classmethod
+    def of_this_process(cls, handle: str, downloaded_at_s: float) -> Descriptor:
+        """The descriptor of a download made here."""
+        import socket  # Who only reads the cache doesn't wait for it.
+
+        return cls(handle, downloaded_at_s, socket.gethostname(), os.getpid())
+
+    @classmethod
+    def read(cls, path: Path) -> Descriptor | None:
+        """The descriptor in the file, or None where there is none that can be understood."""
+        try:
+            match = _FORM.fullmatch(read_record(path, _MAX_DESCRIPTOR_BYTES).decode("utf-8", "replace"))
+        except OSError:
+            return None
+        if match is None:
+            return None
+        try:
+            # tensorflow_hub writes local time without an offset.
+            moment: float | None = datetime.fromisoformat(match["time"]).astimezone(timezone.utc).timestamp()
+        except (ValueError, OverflowError, OSError):
+            moment = None
+        return cls(match["handle"], moment, match["host"], int(match["pid"]))
+
+    def to_text(self) -> str:
+        """The content of the file."""
+        moment = datetime.fromtimestamp(self.downloaded_at_s or 0)  # noqa: DTZ006 - local, as tensorflow_hub's
+        return (
+            f"Module: {self.handle}\nDownload Time: {moment}\n"
+            f"Downloader Hostname: {self.host} (PID:{self.pid})"
+        )

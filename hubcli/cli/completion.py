@@ -1,0 +1,155 @@
+"""Shell completion: the scripts, their installation, and what each argument is completed with."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import hubcli
+from hubcli.config.settings import ShellHomes
+from hubcli.errors import OutputError, UsageError
+from hubcli.regular_file import open_at_once, read_regular
+from hubcli.suggestions import did_you_mean
+
+__all__ = ["SHELLS", "THIS_SHELL", "Installed", "install_completion", "script_of", "shell_called"]
+
+THIS_SHELL = "this"
+_FILES = {
+    "bash": "hubcli.bash",
+    "zsh": "_hubcli",
+    "fish": "hubcli.fish",
+    "powershell": "hubcli.ps1",
+    "pwsh": "hubcli.ps1",
+}
+SHELLS = tuple(_FILES)
+_MARK = "  # hubcli completion"
+_PROFILE_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """Where a script was put, and the start-up file that names it, None where the shell needs none."""
+
+    shell: str
+    script: Path
+    startup: Path | None
+
+
+def shell_called(name: str) -> str:
+    """The shell of that name, or the one that runs this process for `this`.
+
+    Raises UsageError for a shell that there is no script for.
+    """
+    if name == THIS_SHELL:
+        name = _running_shell()
+    if name not in _FILES:
+        raise UsageError(
+            f"There is no completion for the shell '{name}'{did_you_mean(name, SHELLS)}",
+            hint=f"Name one of {', '.join(SHELLS)}.",
+        )
+    return name
+
+
+def script_of(shell: str) -> str:
+    """The text of the shell's script."""
+    package = Path(hubcli.__file__).parent
+    # Inside an installed package, beside that of a checkout.
+    folders = (package / "completions", package.parent / "completions")
+    for folder in folders:
+        file = folder / _FILES[shell]
+        if file.is_file():
+            return file.read_text(encoding="utf-8")
+    raise OutputError(f"The completion script {_FILES[shell]} is missing", hint="Install hubcli again.")
+
+
+def install_completion(shell: str, homes: ShellHomes) -> Installed:
+    """Writes the script, and a line in the shell's start-up file that reads it, once.
+
+    Raises OutputError where a file can't be written, or PowerShell can't be asked for its profile.
+    """
+    place: Callable[[str, ShellHomes], Installed] = {
+        "bash": _place_for_bash,
+        "zsh": _place_for_zsh,
+        "fish": _place_for_fish,
+    }.get(shell, _place_for_powershell)
+    installed = place(shell, homes)
+    try:
+        installed.script.parent.mkdir(parents=True, exist_ok=True)
+        with open(installed.script, "w", encoding="utf-8", opener=open_at_once) as file:
+            file.write(script_of(shell))
+        if installed.startup is not None:
+            _name_in(installed.startup, _line_of(installed))
+    except OSError as error:
+        raise OutputError(
+            f"{error.filename or installed.script} can't be written: {error.strerror}",
+            hint=f"Put it there yourself: hubcli --show-completion {shell}",
+        ) from error
+    return installed
+
+
+def _running_shell() -> str:
+    import shellingham
+
+    try:
+        name, _ = shellingham.detect_shell()
+    except shellingham.ShellDetectionFailure as error:
+        raise UsageError(
+            "Which shell this is can't be told",
+            hint=f"Name it, as in: hubcli --show-completion bash. Known are {', '.join(SHELLS)}.",
+        ) from error
+    return str(name)
+
+
+def _place_for_bash(shell: str, homes: ShellHomes) -> Installed:
+    # Where bash-completion looks; the line is for those who haven't it.
+    return Installed(shell, homes.data / "bash-completion" / "completions" / "hubcli", homes.home / ".bashrc")
+
+
+def _place_for_zsh(shell: str, homes: ShellHomes) -> Installed:
+    return Installed(shell, homes.data / "zsh" / "site-functions" / "_hubcli", homes.zsh / ".zshrc")
+
+
+def _place_for_fish(shell: str, homes: ShellHomes) -> Installed:
+    return Installed(shell, homes.config / "fish" / "completions" / "hubcli.fish", None)
+
+
+def _place_for_powershell(shell: str, homes: ShellHomes) -> Installed:
+    """PowerShell alone knows where its profile is: it is asked."""
+    command = [shell, "-NoProfile", "-NonInteractive", "-Command", "$PROFILE.CurrentUserAllHosts"]
+    try:
+        asked = subprocess.run(  # noqa: S603 - one of two names, no text of a user's
+            command, capture_output=True, text=True, check=True, timeout=_PROFILE_TIMEOUT_S
+        )
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise OutputError(
+            f"{shell} doesn't tell where its profile is: {error}",
+            hint=f"Add it to your profile yourself: hubcli --show-completion {shell}",
+        ) from error
+    profile = Path(asked.stdout.strip())
+    return Installed(shell, profile.parent / "hubcli-completion.ps1", profile)
+
+
+def _line_of(installed: Installed) -> str:
+    """The line of the start-up file. It must not fail once the script is gone."""
+    path, quoted = str(installed.script), shlex.quote(str(installed.script))
+    if installed.shell == "bash":
+        return f"[ ! -r {quoted} ] || . {quoted}{_MARK}"
+    if installed.shell == "zsh":
+        ready = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }"
+        return f"{ready}; [[ ! -r {quoted} ]] || . {quoted}{_MARK}"
+    literal = "'" + path.replace("'", "''") + "'"
+    return f"if (Test-Path -LiteralPath {literal}) {{ . {literal} }}{_MARK}"
+
+
+def _name_in(startup: Path, line: str) -> None:
+    """Adds the line to the file, which may be a link, unless it is there."""
+    startup.parent.mkdir(parents=True, exist_ok=True)
+    content = read_regular(startup).decode("utf-8", "surrogateescape") if startup.exists() else ""
+    if line in content.splitlines():
+        return
+    gap = "" if not content or content.endswith("\n") else "\n"
+    with open(startup, "a", encoding="utf-8", errors="surrogateescape", opener=open_at_once) as file:
+        file.write(f"{gap}{line}\n")

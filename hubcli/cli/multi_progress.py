@@ -1,0 +1,254 @@
+"""Progress of several models at a time: a bar for each that runs and one for all, or lines in a pipe."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hubcli.cli.output import Output
+from hubcli.cli.progress import ROOMY, WIDE, TextListener, Transferred, listener_for, short
+from hubcli.cli.signals import held_interrupts
+from hubcli.progress import ProgressListener
+from hubcli.units import format_size
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
+
+__all__ = ["MultiProgress", "multi_progress_for"]
+
+_BAR_COLUMNS = 12
+_LOOKS_A_SECOND = 10
+
+
+class MultiProgress:
+    """What is shown while models come: here nothing but what their listeners print."""
+
+    def __init__(self, output: Output, models: int) -> None:
+        self.output = output
+        self.models = models
+
+    def listener(self, name: str) -> AbstractContextManager[ProgressListener]:
+        """A listener for one model, as long as the context lasts. From any thread."""
+        return listener_for(self.output, name=name if self.models > 1 else "")
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Within, the screen is free for lines."""
+        yield
+
+    def reported(self, *, failed: bool) -> None:
+        """One more is done."""
+
+
+@contextmanager
+def multi_progress_for(output: Output, models: int) -> Iterator[MultiProgress]:
+    """The board that suits the output and so many models; taken off when the context ends."""
+    if models == 1 or not output.shows_progress:
+        yield MultiProgress(output, models)
+        return
+    board = _Bars(output, models)
+    try:
+        try:
+            board.show()
+            yield board
+        finally:
+            board.close()
+    finally:  # The one interrupt of a run may come just before the other begins.
+        board.close()
+
+
+@dataclass
+class _Row:
+    """One model that runs: what its thread writes, and the screen's reads."""
+
+    name: str
+    state: str = "connecting"
+    total_bytes: int | None = None
+    received: int = 0
+    arrived: int = 0
+    resumed: int = 0
+    unpacked: int = 0
+    started_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def transferred(self) -> Transferred:
+        """Its bytes."""
+        return Transferred(max(self.received, self.arrived), self.resumed, self.total_bytes)
+
+    @property
+    def fraction(self) -> float:
+        """How much of it is here."""
+        return min(1.0, self.transferred.there / self.total_bytes) if self.total_bytes else 0.0
+
+    def counts(self, columns: int) -> str:
+        """What stands behind its bar."""
+        if self.state:
+            return self.state
+        if self.total_bytes and self.received >= self.total_bytes:
+            return f"{format_size(self.received)}  checking"
+        unpacked = self.unpacked if columns >= WIDE else 0
+        return self.transferred.counts(time.monotonic() - self.started_at, unpacked, columns=columns)
+
+
+class _Bars(MultiProgress):
+    """A table of bars on a terminal, drawn by a thread of rich's from what the listeners heard."""
+
+    def __init__(self, output: Output, models: int) -> None:
+        super().__init__(output, models)
+        self._rows: dict[int, _Row] = {}
+        self._done = self._failed = self._begun = 0
+        self._before = Transferred()  # Of those that don't run any more.
+        self._started_at = time.monotonic()
+        self._console = output.console()
+        self._live: Live | None = None
+        self._is_closed = False
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def listener(self, name: str) -> Iterator[ProgressListener]:
+        row = _Row(name)
+        with self._lock:
+            self._begun += 1
+            number = self._begun
+            self._rows[number] = row
+        try:
+            yield _RowListener(self, row)
+        finally:
+            with self._lock:
+                del self._rows[number]
+                before = self._before
+                there = row.transferred.there
+                self._before = Transferred(before.received + there, before.resumed + row.resumed)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        with self._lock:
+            self._take_off()
+            try:
+                yield
+            finally:
+                self.show()
+
+    def reported(self, *, failed: bool) -> None:
+        with self._lock:
+            self._done += 1
+            self._failed += failed
+
+    def show(self) -> None:
+        """Puts the table on the screen."""
+        from rich.live import Live
+
+        if self._is_closed:
+            return
+        # Standard output may go elsewhere: rich must not catch what is written there.
+        self._live = Live(
+            get_renderable=self._table,
+            console=self._console,
+            transient=True,
+            refresh_per_second=_LOOKS_A_SECOND,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        with held_interrupts():  # Half put up, it couldn't be taken off.
+            self._live.start(refresh=True)
+
+    def close(self) -> None:
+        """Takes the table off the screen; a thread that still works brings it back no more."""
+        with self._lock:
+            self._is_closed = True
+            self._take_off()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing more is to be said."""
+        return self._is_closed
+
+    def _take_off(self) -> None:
+        if self._live is not None:
+            with held_interrupts():
+                self._live.stop()
+            self._live = None
+
+    def _table(self) -> Table:
+        """The rows as they are now. Takes no lock: who holds it may wait for the drawing thread."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        rows = list(self._rows.values())
+        columns = self._console.width
+        with_bar = columns >= ROOMY
+        table = Table.grid(padding=(0, 1, 0, 0))
+        table.add_column(no_wrap=True)
+        if with_bar:
+            table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, overflow="ellipsis")
+
+        def add(name: Text, done: float, total: float, counts: str) -> None:
+            bar = [ProgressBar(total=total, completed=done, width=_BAR_COLUMNS)] * with_bar
+            table.add_row(name, *bar, Text(counts))
+
+        for row in rows:
+            add(Text(short(row.name, columns)), row.fraction, 1.0, row.counts(columns))
+        done = self._done + sum(row.fraction for row in rows)
+        name = f"{self._done} of {self.models}" + " models" * with_bar
+        add(Text(name, style="bold"), done, self.models, self._total(rows))
+        return table
+
+    def _total(self, rows: list[_Row]) -> str:
+        """All bytes, with the sum of the sizes that are known: a lower bound until each has begun."""
+        before = self._before
+        is_open = self._done + len(rows) < self.models or any(row.total_bytes is None for row in rows)
+        there = [row.transferred.there for row in rows]
+        done = Transferred(
+            before.received + sum(there),
+            before.resumed + sum(row.resumed for row in rows),
+            before.received + sum(row.total_bytes or so_far for row, so_far in zip(rows, there, strict=True)),
+            is_open,
+        )
+        failed = f"{self._failed} failed" if self._failed else ""
+        seconds = time.monotonic() - self._started_at
+        counts = done.counts(seconds, columns=self._console.width)
+        return "  ".join(part for part in (counts, failed) if part)
+
+
+class _RowListener(TextListener):
+    """Writes what it hears into its row, and says the rest above the table."""
+
+    def __init__(self, board: _Bars, row: _Row) -> None:
+        super().__init__(board.output, row.name)
+        self._board = board
+        self._row = row
+
+    def started(self, handle: str, source: str, size_bytes: int | None) -> None:
+        row = self._row
+        row.state, row.total_bytes, row.started_at = "", size_bytes, time.monotonic()
+        row.received = row.arrived = row.resumed = row.unpacked = 0
+
+    def resumed(self, size_bytes: int) -> None:
+        self._row.resumed = size_bytes
+
+    def arrived(self, total_bytes: int) -> None:
+        self._row.arrived = total_bytes
+
+    def received(self, size_bytes: int) -> None:
+        self._row.received += size_bytes
+
+    def unpacked(self, size_bytes: int) -> None:
+        self._row.unpacked += size_bytes
+
+    def waiting(self, handle: str, holder: str) -> None:
+        self._row.state = f"waiting for {holder}"
+
+    def step(self, text: str) -> None:
+        self._row.state = text
+
+    def note(self, text: str) -> None:
+        if not self._board.is_closed:
+            with self._board.aside():
+                super().note(text)

@@ -1,0 +1,1 @@
+"""How the nouns are shown: text, tables and JSON documents; no command runs here."""

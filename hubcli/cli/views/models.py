@@ -1,0 +1,180 @@
+"""How each noun is shown: as JSON with stable keys, as a row, as a line for a person."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from hubcli.cache.entries import EntryState
+from hubcli.cli.output import Output, printable
+from hubcli.cli.tables import Column, Style, render_table
+from hubcli.units import format_age, format_size, to_iso_utc
+
+if TYPE_CHECKING:
+    from hubcli.commands.export import ExportResult
+    from hubcli.commands.fetch import FetchResult
+    from hubcli.commands.ls import CachedModel, Listing
+
+__all__ = [
+    "export_document",
+    "export_summary",
+    "fetch_document",
+    "fetch_summary",
+    "listing_document",
+    "show_listing",
+    "show_names",
+    "show_size",
+]
+
+_COLUMNS = (
+    Column("HANDLE", stretches=True),
+    Column("SIZE", right=True),
+    Column("KIND"),
+    Column("FETCHED", right=True, min_width=100),
+    Column("USED", right=True),
+    Column("STATE", full_width=120, styles={"ok": "green", "gutted": "red", "downloading": "cyan"}),
+)
+
+
+def fetch_summary(result: FetchResult) -> str:
+    """One line for a person."""
+    size = f"{format_size(result.size_bytes)}, {result.file_count} files"
+    if result.was_cached:
+        return f"Cached  {result.handle}  {size}"
+    return f"Fetched {result.handle}  {size}, {result.seconds:.1f} s"
+
+
+def fetch_document(result: FetchResult) -> dict[str, Any]:
+    """One model of `hubcli fetch --json`."""
+    return {
+        "handle": result.handle,
+        "path": str(result.path),
+        "source": result.source,
+        "bytes": result.size_bytes,
+        "files": result.file_count,
+        "sha256": result.archive_sha256,
+        "seconds": round(result.seconds, 3),
+        "was_cached": result.was_cached,
+    }
+
+
+def export_summary(result: ExportResult) -> str:
+    """One line for a person."""
+    files = "1 file" if result.file_count == 1 else f"{result.file_count} files"
+    return f"Exported {result.source}  {format_size(result.size_bytes)}, {files}, {result.seconds:.1f} s"
+
+
+def export_document(result: ExportResult) -> dict[str, Any]:
+    """`hubcli export --json`."""
+    return {
+        "source": result.source,
+        "destination": str(result.destination),
+        "layout": result.layout.value,
+        "format": result.format.value,
+        "bytes": result.size_bytes,
+        "files": result.file_count,
+        "sha256": result.sha256,
+        "seconds": round(result.seconds, 3),
+    }
+
+
+def show_listing(listing: Listing, output: Output, *, narrowed: bool, suggestion: str = "") -> None:
+    """Writes the table and its total; `narrowed` says that patterns or filters left something out.
+
+    The suggestion, where there is one, is behind the note that nothing fits.
+    """
+    if not listing.models:
+        what = "Nothing in the cache fits" if narrowed and listing.matched == 0 else "The cache is empty"
+        output.note(f"{what}: {listing.root}{suggestion if listing.matched == 0 else ''}")
+    else:
+        now_s = time.time()
+        rows = [_row(model, now_s) for model in listing.models]
+        output.payload(render_table(_COLUMNS, rows, Style.of(output)))
+        output.payload(_total(listing))
+    if listing.leftovers:
+        output.note(f"Interrupted downloads left something of {listing.leftovers} more behind")
+
+
+def show_names(listing: Listing, output: Output) -> None:
+    """Writes handles, and the keys of entries whose handle is unknown; not what is foreign."""
+    names = [
+        printable(model.handle or model.name)
+        for model in listing.models
+        if model.state is not EntryState.FOREIGN
+    ]
+    if names:
+        output.payload("\n".join(names))
+
+
+def show_size(listing: Listing, output: Output) -> None:
+    """Writes the size of all that fit, and nothing else: for a person, with `--quiet` in bytes."""
+    if output.as_json:
+        document = listing_document(listing)
+        output.document({key: value for key, value in document.items() if key != "models"})
+    else:
+        output.payload(str(listing.size_bytes) if output.quiet else format_size(listing.size_bytes))
+
+
+def _row(model: CachedModel, now_s: float) -> tuple[str, ...]:
+    return (
+        printable(model.handle or model.name),
+        "-" if model.size_bytes is None else format_size(model.size_bytes),
+        printable(model.kind or "-"),
+        _age(model.fetched_at_s, now_s),
+        _age(model.last_used_at_s, now_s),
+        _state(model),
+    )
+
+
+def _age(moment_s: float | None, now_s: float) -> str:
+    return "-" if moment_s is None else format_age(now_s - moment_s)
+
+
+def _state(model: CachedModel) -> str:
+    pinned = ", pinned" if model.pinned else ""
+    if model.state is EntryState.DOWNLOADING:
+        return printable(f"downloading{pinned} by {model.holder}")
+    if model.state is EntryState.GUTTED:
+        return printable(f"gutted{pinned}: {model.problem}")
+    if model.state is EntryState.UNKNOWN:
+        return f"unknown handle{pinned}"
+    return f"{model.state.value}{pinned}"
+
+
+def _total(listing: Listing) -> str:
+    noun = "entry" if listing.matched == 1 else "entries"
+    shown = (
+        f"{len(listing.models)} of {listing.matched}"
+        if len(listing.models) < listing.matched
+        else listing.matched
+    )
+    return f"{shown} {noun}, {format_size(listing.size_bytes)}"
+
+
+def listing_document(listing: Listing) -> dict[str, Any]:
+    """`hubcli ls --json`."""
+    return {
+        "cache_dir": str(listing.root),
+        "models": [_model_document(model) for model in listing.models],
+        "matched": listing.matched,
+        "bytes": listing.size_bytes,
+        "leftovers": listing.leftovers,
+    }
+
+
+def _model_document(model: CachedModel) -> dict[str, Any]:
+    return {
+        "handle": model.handle,
+        "aliases": list(model.aliases),
+        "path": str(model.path),
+        "state": model.state.value,
+        "problem": model.problem,
+        "holder": model.holder,
+        "kind": model.kind,
+        "format": model.format,
+        "bytes": model.size_bytes,
+        "fetched_at": None if model.fetched_at_s is None else to_iso_utc(model.fetched_at_s),
+        "last_used_at": None if model.last_used_at_s is None else to_iso_utc(model.last_used_at_s),
+        "last_used_by": None if model.last_used_by is None else model.last_used_by.value,
+        "pinned": model.pinned,
+    }

@@ -1,1 +1,0 @@
-"""The checks of `hubcli doctor`, one file a subject: each takes a case and gives what it found."""

@@ -1,0 +1,292 @@
+"""Work on several threads: stages of a stream, independent jobs, and the token that cancels them.
+
+Receiving, inflating, writing and summing up each spend their time outside the
+interpreter lock, so that two cores share the work.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Generic, TypeVar
+
+from hubcli.errors import Interrupted
+
+__all__ = ["CancellationToken", "JobResult", "ReadAhead", "run_concurrently", "run_in_threads"]
+
+
+class CancellationToken:
+    """Asked for once, by any thread; work hears of it when it looks.
+
+    A thread that waits for a host can't look. What it holds meanwhile it leaves
+    here, and who stops it undoes that in its place.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_asked = False
+        self._undos: list[Callable[[], None]] = []
+
+    def check(self) -> None:
+        """Raises Interrupted where the end was asked for."""
+        if self._is_asked:
+            raise Interrupted("Interrupted")
+
+    def ask(self) -> None:
+        """From now on `check` raises."""
+        with self._lock:
+            self._is_asked = True
+
+    @contextmanager
+    def undoing(self, undo: Callable[[], None]) -> Iterator[None]:
+        """Leaves `undo` here as long as the context lasts; it may run beside the owner's thread.
+
+        Raises Interrupted where the end was asked for.
+        """
+        with self._lock:
+            self.check()
+            self._undos.append(undo)
+        try:
+            yield
+        finally:
+            with self._lock:
+                if undo in self._undos:
+                    self._undos.remove(undo)
+
+    def undo(self) -> None:
+        """Undoes what is still left here, the last first."""
+        while True:
+            with self._lock:
+                if not self._undos:
+                    return
+                last = self._undos.pop()
+            last()
+
+
+T = TypeVar("T")
+_POLL_S = 0.1
+_JOIN_S = 1.0
+
+
+class _End:
+    """The last item of a stage: its stream ended, with `error` or without."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+
+
+class ReadAhead(Generic[T]):
+    """The same items, produced on a thread that works up to `depth` items ahead.
+
+    An error of the producer is raised here, after the items before it. Close it
+    (it is a context manager) where the consumer may stop early: the thread then
+    ends with its current item.
+    """
+
+    def __init__(self, items: Iterable[T], depth: int) -> None:
+        self._queue: queue.Queue[T | _End] = queue.Queue(depth)
+        self._stopped = threading.Event()
+        self._end: _End | None = None
+        self._thread = threading.Thread(target=self._produce, args=(items,), name="hubcli-stage", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        if self._end is None:
+            item = self._taken()
+            if not isinstance(item, _End):
+                return item
+            self._stopped.set()
+            self._end = item  # Whoever asks again gets the same answer.
+        if self._end.error is not None:
+            raise self._end.error
+        raise StopIteration
+
+    def _taken(self) -> T | _End:
+        """The next item. Looks up now and then: a signal that comes as the wait begins doesn't end it."""
+        while True:
+            with suppress(queue.Empty):
+                return self._queue.get(timeout=_POLL_S)
+
+    def __enter__(self) -> ReadAhead[T]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stops the producer, wakes a consumer that waits, and gives the thread a second to end."""
+        self._stopped.set()
+        while True:  # What nobody took makes room for the end, lest a consumer wait for it.
+            with suppress(queue.Full):
+                self._queue.put_nowait(_End())
+                break
+            with suppress(queue.Empty):
+                self._queue.get_nowait()
+        self._thread.join(_JOIN_S)
+
+    def _produce(self, items: Iterable[T]) -> None:
+        try:
+            for item in items:
+                if not self._put(item):
+                    return
+        except BaseException as error:  # noqa: BLE001 - handed to the consumer, whatever it is
+            self._put(_End(error))
+        else:
+            self._put(_End())
+
+    def _put(self, item: T | _End) -> bool:
+        while not self._stopped.is_set():
+            with suppress(queue.Full):
+                self._queue.put(item, timeout=_POLL_S)
+                return True
+        return False
+
+
+def run_in_threads(jobs: Sequence[Callable[[], T]], threads: int) -> list[T]:
+    """What the jobs return, in their order, done by so many threads, of which this is one.
+
+    Jobs are begun in their order. The first error is raised here, an interrupt
+    too; no further job is begun then, and the others' threads are given a
+    second to end.
+    """
+    waiting, results, errors = iter(enumerate(jobs)), dict[int, T](), list[BaseException]()
+    lock = threading.Lock()
+
+    def work() -> None:
+        while not errors:
+            with lock:
+                number, job = next(waiting, (-1, None))
+            if job is None:
+                return
+            results[number] = job()
+
+    def help_out() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
+            errors.append(error)
+
+    others = [
+        threading.Thread(target=help_out, name="hubcli-share", daemon=True)
+        for _ in range(min(threads, len(jobs)) - 1)
+    ]
+    for other in others:
+        other.start()
+    try:
+        work()
+    except BaseException as error:
+        errors.append(error)
+        for other in others:
+            other.join(_JOIN_S)
+        raise
+    for other in others:
+        other.join()
+    if errors:
+        raise errors[0]
+    return [results[number] for number in range(len(jobs))]
+
+
+# Who hears the request to stop ends within it; who waits for a host is not waited for.
+_PATIENCE_S = 1.0
+_LOOK_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult(Generic[T]):
+    """What the job of that number gave: one result, or what it raised."""
+
+    number: int
+    results: tuple[T, ...] = ()
+    error: BaseException | None = None
+
+    @classmethod
+    def of(cls, number: int, job: Callable[[], T]) -> JobResult[T]:
+        """Runs the job."""
+        try:
+            return cls(number, (job(),))
+        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, whatever it is
+            return cls(number, (), error)
+
+    def result(self) -> T:
+        """The result; raises what the job raised."""
+        if self.error is not None:
+            raise self.error
+        return self.results[0]
+
+
+def run_concurrently(
+    jobs: Sequence[Callable[[], T]], threads: int, stop: CancellationToken
+) -> Generator[tuple[int, T], None, None]:
+    """The number of each job with what it returned, as they come; they are begun in their order.
+
+    On one thread, that is the caller's. Whatever a job raises is raised here.
+    Close it (`contextlib.closing`): no further job is begun then, those that
+    run are asked to stop, and what they hold is undone.
+    """
+    if min(threads, len(jobs)) <= 1:
+        for number, job in enumerate(jobs):
+            yield number, job()
+        return
+    crew = _WorkerPool(jobs)
+    try:
+        crew.begin(min(threads, len(jobs)))
+        for _ in jobs:
+            done = crew.next_done()
+            yield done.number, done.result()
+    finally:
+        stop.ask()
+        crew.leave()
+        stop.undo()
+
+
+class _WorkerPool(Generic[T]):
+    """Threads that take one job after the other."""
+
+    def __init__(self, jobs: Sequence[Callable[[], T]]) -> None:
+        self._done: queue.SimpleQueue[JobResult[T]] = queue.SimpleQueue()
+        self._waiting = list(enumerate(jobs))
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+
+    def begin(self, threads: int) -> None:
+        """Puts so many to work."""
+        for _ in range(threads):
+            thread = threading.Thread(target=self._work, name="hubcli-job", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def next_done(self) -> JobResult[T]:
+        """What the next job gave that ends."""
+        while True:
+            # A signal that comes in the moment before the wait doesn't end it: look again now and then.
+            with suppress(queue.Empty):
+                return self._done.get(timeout=_LOOK_S)
+
+    def leave(self) -> None:
+        """Begins no further job, and gives those that run a moment."""
+        with self._lock:
+            self._waiting.clear()
+        until_s = time.monotonic() + _PATIENCE_S
+        for thread in self._threads:
+            thread.join(max(0.0, until_s - time.monotonic()))
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    return
+                number, job = self._waiting.pop(0)
+            self._done.put(JobResult.of(number, job))

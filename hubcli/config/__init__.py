@@ -1,0 +1,1 @@
+"""Settings, network, environment variables, user directories: no other room reads the environment."""

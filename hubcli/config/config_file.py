@@ -1,0 +1,369 @@
+"""The config file: every setting as a key of one TOML file, checked as a whole by each command.
+
+`KEYS` is the one table: a key is a line there, and a field of `hubcli.config.settings.Settings`. Options come
+before variables, variables before the file. TOML is that of https://toml.io/en/v1.0.0.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hubcli.config.environment import Mirror, absolute
+from hubcli.config.network import kaggle_endpoint
+from hubcli.config.retention import parse_retention_rules
+from hubcli.errors import UsageError
+from hubcli.regular_file import NotRegularError, open_at_once
+from hubcli.suggestions import did_you_mean
+from hubcli.units import parse_duration_s, parse_rate
+
+__all__ = ["COLORS", "KEYS", "LONGEST_S", "ConfigFile", "ConfigKey"]
+
+COLORS = ("auto", "always", "never")
+LONGEST_S = 365 * 86400
+_MAX_BYTES = 64 << 10  # A thousand mirrors fit; parsing takes a tenth of a second at worst.
+_MAX_STATEMENT_LINES = 200
+_MAX_UNKNOWN = 10
+_MAX_SHOWN = 60
+_MAX_MESSAGE = 300
+_AT_LINE = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigKey:
+    """A key of the file. `parse` makes the value of it and of its name, or raises UsageError.
+
+    The `variables` come before the file, where one of them is set.
+    """
+
+    name: str
+    parse: Callable[[str, Any], Any]
+    variables: tuple[str, ...] = ()
+
+
+class _BadValue(UsageError):
+    """A value of a key, or of one of the keys in its table, that can't be what it is."""
+
+    def __init__(self, message: str, *, hint: str = "", within: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.within = within
+
+
+def _shown(value: Any) -> str:
+    """The value as TOML has it, in short."""
+    try:
+        text = str(value).lower() if isinstance(value, bool) else repr(value)
+    except ValueError:  # Python writes no number of more than 4300 digits.
+        return "a very large number"
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+
+
+def _shortened(message: str) -> str:
+    """The message, which may quote a value of the file, at a length that can be read."""
+    return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}…"
+
+
+def _text(name: str, value: Any, example: str) -> str:
+    if not isinstance(value, str):
+        raise _BadValue(f"{name} is {_shown(value)}, not a string", hint=f'Write {name} = "{example}".')
+    return value
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _BadValue(f"{name} is {_shown(value)}, not true or false", hint=f"Write {name} = true.")
+    return value
+
+
+def _count(low: int, high: int, name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise _BadValue(
+            f"{name} is {_shown(value)}, not a whole number from {low} to {high}",
+            hint=f"Write {name} = {max(low, min(8, high))}.",
+        )
+    return value
+
+
+def _seconds(name: str, value: Any) -> float:
+    """A number is seconds, a string has a unit, as `--timeout` takes them."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise _BadValue(f"{name} is {_shown(value)}, not a duration", hint=f'Write {name} = "30s".')
+    try:
+        seconds = parse_duration_s(value) if isinstance(value, str) else value
+    except UsageError as error:
+        raise _BadValue(f"{name} is {_shown(value)}, not a duration", hint=error.hint) from error
+    if not 0 < seconds <= LONGEST_S:
+        raise _BadValue(
+            f"{name} is {_shown(value)}, not more than 0s and at most 1y", hint=f'Write {name} = "30s".'
+        )
+    return float(seconds)
+
+
+def _rate(name: str, value: Any) -> int:
+    """A number is bytes a second, a string a size, as `--min-rate` takes them."""
+    try:
+        if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+            return parse_rate(value if isinstance(value, str) else _shown(value), name)
+    except UsageError:
+        pass
+    raise _BadValue(f"{name} is {_shown(value)}, not a rate", hint=f'Write {name} = "1KiB".')
+
+
+def _path(name: str, value: Any) -> Path:
+    text = _text(name, value, "~/models")
+    path = absolute(text, name)
+    if not text.startswith(("/", "~", "file://")):
+        raise _BadValue(
+            f"{name} is {_shown(value)}, a relative path", hint="Write an absolute path, or begin with ~/."
+        )
+    return path
+
+
+def _file(name: str, value: Any) -> Path:
+    path = _path(name, value)
+    try:
+        is_file = path.is_file()
+    except OSError:  # Of a name that is too long, among others.
+        is_file = False
+    if not is_file:
+        raise _BadValue(
+            f"{name} is {_shown(value)}, which is not a file", hint="Name a file of certificates."
+        )
+    return path
+
+
+def _word(words: tuple[str, ...], name: str, value: Any) -> str:
+    if value not in words:
+        meant = did_you_mean(value, words) if isinstance(value, str) else ""
+        raise _BadValue(
+            f"{name} is {_shown(value)}, not one of {', '.join(words)}{meant}",
+            hint=f'Write {name} = "{words[0]}".',
+        )
+    return str(value)
+
+
+def _rules(name: str, value: Any) -> str:
+    text = _text(name, value, "max-size=20GB,older-than=90d").strip()
+    if text.lower() not in ("", "0", "false", "no", "off"):
+        parse_retention_rules(text, name)
+    return text
+
+
+def _mirrors(name: str, value: Any) -> tuple[Mirror, ...]:
+    """A table of prefixes with their URLs, or a list of `PREFIX=URL`. No value is quoted: some are secret."""
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return tuple(Mirror.parse(one, name) for one in value)
+    if not isinstance(value, dict):
+        raise _BadValue(
+            f"{name} is neither a table nor a list of strings",
+            hint=f'Write {name} = ["https://tfhub.dev=https://mirror.example/tfhub"].',
+        )
+    for prefix, url in value.items():
+        if not isinstance(url, str) or "://" not in url or "://" not in prefix:
+            raise _BadValue(
+                f"{name} has an entry that isn't an address with the address to ask instead",
+                hint='Write "https://tfhub.dev" = "https://mirror.example/tfhub" below [mirrors].',
+                within=(prefix,),
+            )
+    return tuple(Mirror(prefix.rstrip("/"), url.rstrip("/")) for prefix, url in value.items())
+
+
+def _endpoint(name: str, value: Any) -> str:
+    return kaggle_endpoint(_text(name, value, "https://www.kaggle.com"), name)
+
+
+KEYS: Mapping[str, ConfigKey] = {
+    key.name: key
+    for key in (
+        ConfigKey("cache-dir", _path, ("HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR")),
+        ConfigKey("offline", _flag, ("HUBCLI_OFFLINE",)),
+        ConfigKey("mirrors", _mirrors),
+        ConfigKey("timeout", _seconds),
+        ConfigKey("lock-timeout", _seconds),
+        ConfigKey("min-rate", _rate, ("HUBCLI_MIN_RATE",)),
+        ConfigKey("sync", _flag, ("HUBCLI_NO_SYNC",)),
+        ConfigKey("connections", partial(_count, 1, 64)),
+        ConfigKey("retries", partial(_count, 0, 1000)),
+        ConfigKey("jobs", partial(_count, 1, 32)),
+        ConfigKey("cacert", _file, ("SSL_CERT_FILE", "SSL_CERT_DIR")),
+        ConfigKey("kaggle-endpoint", _endpoint, ("HUBCLI_KAGGLE_ENDPOINT",)),
+        ConfigKey("gc", _rules, ("HUBCLI_GC",)),
+        ConfigKey("color", partial(_word, COLORS), ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE")),
+        ConfigKey("progress", _flag, ("HUBCLI_NO_PROGRESS",)),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """What the file at `path` says. `values` are parsed, by key; `unknown` are notes on keys that aren't.
+
+    `faults` are the errors by key, by an empty one where nothing of the file can be used.
+    """
+
+    path: Path | None = None
+    is_there: bool = False
+    values: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    faults: Mapping[str, UsageError] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, path: Path | None, *, is_named: bool = False) -> ConfigFile:
+        """The file, which must be there where the user named it. Raises nothing: see `require_valid`."""
+        if path is None or path == Path(os.devnull):
+            return cls()
+        try:
+            text = _read_text(path)
+            table = None if text is None else _parse(path, text)
+        except UsageError as error:
+            return cls(path, is_there=True, faults={"": error})
+        if text is not None and table is not None:
+            return cls._of_table(path, text, table)
+        return cls(path, faults={"": _absent(path)} if is_named else {})
+
+    @classmethod
+    def _of_table(cls, path: Path, text: str, table: Mapping[str, Any]) -> ConfigFile:
+        values, faults, unknown = dict[str, Any](), dict[str, UsageError](), list[str]()
+        for name, value in table.items():
+            if name not in KEYS:
+                if len(unknown) < _MAX_UNKNOWN:
+                    where = _place(path, _line_of(text, (name,)))
+                    unknown.append(
+                        f"{where}: unknown key '{name[:_MAX_SHOWN]}', ignored{did_you_mean(name, KEYS)}"
+                    )
+                continue
+            try:
+                values[name] = KEYS[name].parse(name, value)
+            except UsageError as error:
+                within = error.within if isinstance(error, _BadValue) else ()
+                where = _place(path, _line_of(text, (name, *within)))
+                faults[name] = UsageError(f"{where}: {_shortened(error.message)}", hint=error.hint)
+        return cls(path, True, values, faults, tuple(unknown))
+
+    def require_valid(self) -> None:
+        """Raises the first UsageError of a file, or of a key, that can't be understood."""
+        for error in self.faults.values():
+            raise error
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of the key; the default where the file hasn't got it."""
+        return self.values.get(name, default)
+
+
+def _read_text(path: Path) -> str | None:
+    """The text, without a byte order mark; None where there is no such file. Raises UsageError.
+
+    Only a regular file of a bounded size is read: a pipe of that name would stop every command.
+    """
+    try:
+        descriptor = open_at_once(str(path), os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (NotRegularError, IsADirectoryError) as error:
+        raise _unreadable(path, "it is not a regular file") from error
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from error
+    try:
+        content = b""
+        while len(content) <= _MAX_BYTES and (piece := os.read(descriptor, _MAX_BYTES + 1 - len(content))):
+            content += piece
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from error
+    finally:
+        os.close(descriptor)
+    if len(content) > _MAX_BYTES:
+        raise _unreadable(path, f"it is larger than {_MAX_BYTES >> 10} KiB")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"{_place(path, line)}: not UTF-8", hint="Save it as UTF-8.") from error
+
+
+def _absent(path: Path) -> UsageError:
+    return UsageError(
+        f"HUBCLI_CONFIG is '{path}', which does not exist", hint="Name a file, or set it to nothing for none."
+    )
+
+
+def _unreadable(path: Path, reason: str) -> UsageError:
+    return UsageError(f"{path} can't be read: {reason}", hint="Check its owner and mode, or remove it.")
+
+
+def _loads(text: str) -> dict[str, Any]:
+    """The table of TOML; raises ValueError, RecursionError."""
+    # Takes 5 ms to load: only who has a config file pays for it.
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    table: dict[str, Any] = tomllib.loads(text)
+    return table
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return _loads(text)
+    except (ValueError, RecursionError) as error:
+        what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        found = _AT_LINE.search(what)
+        line = 0 if found is None else int(found[1] or text.count("\n") + 1)
+        raise UsageError(
+            f"{_place(path, line)}: invalid TOML: {_shortened(_AT_LINE.sub('', what))}",
+            hint="Correct it, or set HUBCLI_CONFIG to nothing to use no config file.",
+        ) from error
+
+
+def _place(path: Path, line: int) -> str:
+    return f"{path}, line {line}" if line else str(path)
+
+
+def _line_of(text: str, wanted: tuple[str, ...]) -> int:
+    """The line, from 1 on, of the statement that gives the key its value; 0 where it can't be told.
+
+    The parser tells no lines: statements are parsed one by one, each as few lines as are valid TOML.
+    """
+    table: tuple[str, ...] = ()
+    for line, statement in _statements(text):
+        keys = set(_paths(_loads(statement)))
+        if statement.lstrip().startswith("["):
+            table = max(keys, key=len, default=())
+            if table[: len(wanted)] == wanted:
+                return line
+        elif any((*table, *one)[: len(wanted)] == wanted for one in keys):
+            return line
+    return 0
+
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    lines = text.replace("\r\n", "\n").split("\n")
+    start = 0
+    while start < len(lines):
+        for end in range(start + 1, min(len(lines), start + _MAX_STATEMENT_LINES) + 1):
+            statement = "\n".join(lines[start:end])
+            try:
+                _loads(statement)
+            except (ValueError, RecursionError):  # It goes on: a string or a list of several lines.
+                continue
+            yield start + 1, statement
+            break
+        else:
+            return
+        start = end
+
+
+def _paths(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The keys that a statement sets, each with those of the tables around it."""
+    if isinstance(value, list) and value and isinstance(value[0], dict) and path:
+        value = value[0]  # The header of a list of tables.
+    if path:
+        yield path
+    if isinstance(value, dict):
+        for name, one in value.items():
+            yield from _paths(one, (*path, name))

@@ -1,0 +1,345 @@
+"""Settings: flags, environment and config file, read once, then frozen.
+
+This is the one module that reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from hubcli.config.config_file import COLORS, LONGEST_S, ConfigFile
+from hubcli.config.environment import Mirror, absolute, in_home, users_own
+from hubcli.config.network import KAGGLE_ENDPOINT, NetworkConfig
+from hubcli.durability import SYNCED, UNSYNCED, Durability
+from hubcli.errors import UsageError
+from hubcli.suggestions import did_you_mean
+from hubcli.units import parse_rate
+
+__all__ = [
+    "DEFAULT_CONNECTIONS",
+    "DEFAULT_JOBS",
+    "DEFAULT_MIN_RATE",
+    "DEFAULT_RETRIES",
+    "Mirror",
+    "Settings",
+    "ShellHomes",
+    "UpkeepRules",
+    "color_choice",
+    "environment",
+    "export_records",
+    "read_config",
+]
+
+DEFAULT_MIN_RATE = 1024  # Bytes a second.
+_OFF = ("", "0", "false", "no", "off")
+DEFAULT_CONNECTIONS = 8
+DEFAULT_RETRIES = 5
+DEFAULT_JOBS = 2
+_CONFIG_NAME = "config.toml"
+_IN_CONFIG = "config file"
+_LOAD_FORMATS = ("", "AUTO", "COMPRESSED", "UNCOMPRESSED")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What flags, environment and config file decided. Durations are in seconds.
+
+    `color` is auto, always or never; `load_format` is as it was set. `retries` are those in a row after
+    transient errors, `jobs` the models that a fetch takes at a time. A body that comes more slowly than
+    `min_rate_bytes_s`, on average over a minute, fails; 0 for none. `sync` waits until data is on the disk.
+    """
+
+    cache_root: Path
+    cache_root_source: str
+    offline: bool = False
+    mirrors: tuple[Mirror, ...] = field(default=())
+    timeout_s: float = 30.0
+    lock_timeout_s: float = 600.0
+    color: str = "auto"
+    access: NetworkConfig = field(default_factory=NetworkConfig)
+    kagglehub_root: Path | None = None
+    load_format: str = ""
+    min_rate_bytes_s: int = DEFAULT_MIN_RATE
+    sync: bool = True
+    connections: int = DEFAULT_CONNECTIONS
+    retries: int = DEFAULT_RETRIES
+    jobs: int = DEFAULT_JOBS
+    progress: bool = True
+    config: ConfigFile = field(default_factory=ConfigFile, repr=False)
+
+    @classmethod
+    def read(
+        cls,
+        environment: Mapping[str, str] | None = None,
+        *,
+        cache_dir: Path | str | None = None,
+        offline: bool = False,
+        mirrors: Sequence[str] = (),
+        ca_file: str | None = None,
+        timeout_s: float | None = None,
+        lock_timeout_s: float | None = None,
+        connections: int | None = None,
+        retries: int | None = None,
+        jobs: int | None = None,
+        color: str | None = None,
+        no_color: bool = False,
+        min_rate: str | None = None,
+        no_sync: bool = False,
+        no_progress: bool = False,
+        config: ConfigFile | None = None,
+    ) -> Settings:
+        """The settings that flags give, else the environment, else the config file, else the defaults.
+
+        `--mirror` flags stand before those of `HUBCLI_MIRRORS` (separated by spaces or commas), and these
+        before those of the file. `config` stands in for the user's file. Raises UsageError for a file, a
+        mirror, a root or an endpoint that can't be understood.
+        """
+        env = os.environ if environment is None else environment
+        config = read_config(env) if config is None else config
+        config.require_valid()
+        for option, seconds in (("--timeout", timeout_s), ("--lock-timeout", lock_timeout_s)):
+            if seconds is not None and not 0 < seconds <= LONGEST_S:
+                raise UsageError(f"{option} is {seconds:g} s", hint="Write more than 0s and at most 1y.")
+        root, source = _cache_root(env, cache_dir, config)
+        return cls(
+            cache_root=root,
+            cache_root_source=source,
+            offline=offline or _is_on(env, "HUBCLI_OFFLINE", config.get("offline", False)),
+            mirrors=_mirrors(env, mirrors, config),
+            color=color_choice(env, color, no_color=no_color, default=config.get("color", "auto")),
+            progress=not (no_progress or _is_on(env, "HUBCLI_NO_PROGRESS", not config.get("progress", True))),
+            access=NetworkConfig.read(
+                env,
+                ca_file,
+                default_ca_file=config.get("cacert"),
+                default_endpoint=config.get("kaggle-endpoint", KAGGLE_ENDPOINT),
+            ),
+            kagglehub_root=_kagglehub_root(env),
+            load_format=env.get("TFHUB_MODEL_LOAD_FORMAT", ""),
+            min_rate_bytes_s=_min_rate(env, min_rate, config),
+            sync=not (no_sync or _is_on(env, "HUBCLI_NO_SYNC", not config.get("sync", True))),
+            timeout_s=_first(timeout_s, config.get("timeout"), 30.0),
+            lock_timeout_s=_first(lock_timeout_s, config.get("lock-timeout"), 600.0),
+            connections=_first(connections, config.get("connections"), DEFAULT_CONNECTIONS),
+            retries=_first(retries, config.get("retries"), DEFAULT_RETRIES),
+            jobs=_first(jobs, config.get("jobs"), DEFAULT_JOBS),
+            config=config,
+        )
+
+    @property
+    def durability(self) -> Durability:
+        """Whether writes are synced to the disk."""
+        return SYNCED if self.sync else UNSYNCED
+
+    @property
+    def no_color(self) -> bool:
+        """Whether nothing is to be coloured, on no terminal either."""
+        return self.color == "never"
+
+    @property
+    def root_is_unknown_to_tensorflow_hub(self) -> bool:
+        """Whether `hub.load` needs to be told of the root by `TFHUB_CACHE_DIR`."""
+        return self.cache_root_source == "default" or self.cache_root_source.startswith(_IN_CONFIG)
+
+    @property
+    def reads_uncompressed(self) -> bool:
+        """Whether `load` reads models where they lie, uncompressed, rather than fetching them.
+
+        As tensorflow_hub does by TFHUB_MODEL_LOAD_FORMAT. Raises UsageError for what that can't be.
+        """
+        if self.load_format not in _LOAD_FORMATS:
+            raise UsageError(
+                f"TFHUB_MODEL_LOAD_FORMAT is '{self.load_format}', which is no format",
+                hint=f"Set one of {', '.join(filter(None, _LOAD_FORMATS))}, or unset it.",
+            )
+        return self.load_format == "UNCOMPRESSED"
+
+    def mirrored(self, url: str) -> str:
+        """The URL to ask for `url`: the longest matching mirror decides."""
+        for mirror in sorted(self.mirrors, key=lambda one: len(one.prefix), reverse=True):
+            rewritten = mirror.rewrite(url)
+            if rewritten is not None:
+                return rewritten
+        return url
+
+
+def export_records() -> Path | None:
+    """Where exports that run are noted, there or not; None for a user without a home that is there."""
+    from platformdirs import user_state_path
+
+    home = in_home(".")
+    if not os.environ.get("XDG_STATE_HOME") and (home is None or not home.is_dir()):
+        return None  # No export makes a user's home.
+    try:
+        return users_own(user_state_path, "the state of exports", "XDG_STATE_HOME") / "exports"
+    except UsageError:
+        return None
+
+
+def environment() -> Mapping[str, str]:
+    """The variables of this process, for who tells of them."""
+    return os.environ
+
+
+@dataclass(frozen=True, slots=True)
+class UpkeepRules:
+    """What `fetch` collects once a day, as text, and where that text stands."""
+
+    text: str
+    source: str
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] | None = None) -> UpkeepRules | None:
+        """The rules of HUBCLI_GC, else those of `gc` in the user's config file; None where there are none.
+
+        `HUBCLI_GC=off` turns those of the file off. Raises UsageError for a file that
+        can't be understood.
+        """
+        env = os.environ if environment is None else environment
+        text = env.get("HUBCLI_GC", "").strip()
+        if text:
+            return None if text.lower() in _OFF else cls(text, "HUBCLI_GC")
+        config = read_config(env)
+        config.require_valid()
+        rules = config.get("gc", "")
+        return cls(rules, f"gc in {config.path}") if rules.lower() not in _OFF else None
+
+    @staticmethod
+    def file() -> Path:
+        """The user's config file, there or not. Raises UsageError for a user without a home."""
+        return _config_file()
+
+
+@dataclass(frozen=True, slots=True)
+class ShellHomes:
+    """The directories in which shells look for what is the user's own."""
+
+    home: Path
+    data: Path
+    config: Path
+    zsh: Path
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] | None = None) -> ShellHomes:
+        """What XDG_DATA_HOME, XDG_CONFIG_HOME and ZDOTDIR say, else the home; UsageError without one."""
+        env = os.environ if environment is None else environment
+        home = in_home(".")
+        if home is None:
+            raise UsageError("There is no home directory", hint="Set HOME.")
+        places = {
+            "data": ("XDG_DATA_HOME", home / ".local" / "share"),
+            "config": ("XDG_CONFIG_HOME", home / ".config"),
+            "zsh": ("ZDOTDIR", home),
+        }
+        named = {
+            key: absolute(env[variable], variable) if env.get(variable) else default
+            for key, (variable, default) in places.items()
+        }
+        return cls(home=home, **named)
+
+
+def read_config(environment: Mapping[str, str] | None = None) -> ConfigFile:
+    """The file that HUBCLI_CONFIG names, none where that is empty, else the user's own.
+
+    Raises nothing: what is wrong with it is among its `faults`.
+    """
+    env = os.environ if environment is None else environment
+    try:
+        named = env.get("HUBCLI_CONFIG")
+        if named is not None:
+            return ConfigFile.read(absolute(named, "HUBCLI_CONFIG"), is_named=True) if named else ConfigFile()
+    except UsageError as error:
+        return ConfigFile(faults={"": error})
+    try:
+        return ConfigFile.read(_config_file())
+    except UsageError:  # A user without a home has no such file.
+        return ConfigFile()
+
+
+def _config_file() -> Path:
+    """The user's own, there or not. Raises UsageError for a user without a home."""
+    if sys.platform.startswith("linux"):  # As platformdirs finds it, which every start would load.
+        named = os.environ.get("XDG_CONFIG_HOME", "").strip()
+        folder = Path(named) if named else in_home(".config")
+        if folder is not None and folder.is_absolute():
+            return folder / "hubcli" / _CONFIG_NAME
+    from platformdirs import user_config_path
+
+    return users_own(user_config_path, "the config file", "XDG_CONFIG_HOME") / _CONFIG_NAME
+
+
+def color_choice(
+    environment: Mapping[str, str], option: str | None, *, no_color: bool = False, default: str = "auto"
+) -> str:
+    """auto, always or never: by option, else by variable, else the default, which a config file may give.
+
+    Of the variables NO_COLOR is asked first (https://no-color.org), then FORCE_COLOR and CLICOLOR_FORCE
+    (https://bixense.com/clicolors), then CLICOLOR=0 and TERM=dumb. Raises UsageError for another word.
+    """
+    if option is not None and option not in COLORS:
+        raise UsageError(
+            f"--color is '{option}', not one of {', '.join(COLORS)}{did_you_mean(option, COLORS)}",
+            hint="Write --color auto, --color always or --color never.",
+        )
+    if no_color and option in ("auto", "always"):
+        raise UsageError(f"--no-color contradicts --color {option}", hint="Leave one of them out.")
+    if option is not None or no_color:
+        return "never" if no_color else str(option)
+    if environment.get("NO_COLOR"):
+        return "never"
+    if any(_is_on(environment, name, default=False) for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
+        return "always"
+    if environment.get("CLICOLOR") == "0" or environment.get("TERM") == "dumb":
+        return "never"
+    return default
+
+
+_T = TypeVar("_T")
+
+
+def _first(*values: _T | None) -> _T:
+    """The first that is given; the last always is."""
+    return next(value for value in values if value is not None)
+
+
+def _is_on(env: Mapping[str, str], variable: str, default: bool) -> bool:
+    text = env.get(variable, "").strip().lower()
+    return text not in _OFF if text else default
+
+
+def _mirrors(env: Mapping[str, str], options: Sequence[str], config: ConfigFile) -> tuple[Mirror, ...]:
+    listed = env.get("HUBCLI_MIRRORS", "").replace(",", " ").split()
+    given = (Mirror.parse(text) for text in options)
+    return (*given, *(Mirror.parse(text, "HUBCLI_MIRRORS") for text in listed), *config.get("mirrors", ()))
+
+
+def _cache_root(env: Mapping[str, str], cache_dir: Path | str | None, config: ConfigFile) -> tuple[Path, str]:
+    if cache_dir is not None:
+        return absolute(str(cache_dir), "--cache-dir"), "--cache-dir"
+    for variable in ("HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR"):
+        if env.get(variable):
+            return absolute(env[variable], variable), variable
+    named: Path | None = config.get("cache-dir")
+    if named is not None:
+        return named, f"{_IN_CONFIG} {config.path}"
+    from platformdirs import user_cache_path
+
+    return users_own(user_cache_path, "the cache", "--cache-dir or HUBCLI_CACHE_DIR"), "default"
+
+
+def _min_rate(env: Mapping[str, str], option: str | None, config: ConfigFile) -> int:
+    """What the option says, else the variable, else the config file, in bytes a second."""
+    if option is not None:
+        return parse_rate(option, "--min-rate")
+    named = env.get("HUBCLI_MIN_RATE", "").strip()
+    return parse_rate(named, "HUBCLI_MIN_RATE") if named else int(config.get("min-rate", DEFAULT_MIN_RATE))
+
+
+def _kagglehub_root(env: Mapping[str, str]) -> Path | None:
+    text = env.get("KAGGLEHUB_CACHE")
+    return absolute(text, "KAGGLEHUB_CACHE") if text else in_home(".cache/kagglehub")

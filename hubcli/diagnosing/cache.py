@@ -1,0 +1,252 @@
+"""Checks of the cache's directory: whether it can be written, free space, leftovers of exports."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from hubcli.cache.atomic_files import directory_size_bytes
+from hubcli.cache.gc.collect import require_collectable
+from hubcli.cache.mounts import FileSystem
+from hubcli.diagnosing.check import Check, Section, Status
+from hubcli.diagnosing.context import ROOT_SOURCES, DiagnosisContext
+from hubcli.errors import UsageError
+from hubcli.exporting.staging import (
+    Leftover,
+    StagingState,
+    forget_removed,
+    leftovers_in,
+    recorded_folders,
+)
+from hubcli.units import format_age, format_size, plural
+
+__all__ = [
+    "check_disk",
+    "check_exports",
+    "check_lifetime",
+    "check_root",
+    "check_writing",
+    "is_directory",
+    "nearest_directory",
+    "temporary_directory",
+    "try_writing",
+]
+
+_NO_MODEL = "0" * 40
+
+
+def nearest_directory(path: Path) -> Path:
+    """The path, or the nearest of its parents, that is a directory."""
+    return next((one for one in (path, *path.parents) if is_directory(one)), path)
+
+
+def is_directory(path: Path) -> bool:
+    """Whether it is one; False where that can't be seen, which Path.is_dir raises for."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def try_writing(root: Path) -> None:
+    """Makes the directory if it isn't there, writes a file into it, links to it, renames and removes it.
+
+    Leaves nothing, and what a kill in between leaves `gc` collects. Raises OSError where a step fails.
+    """
+    made = _make(root)
+    name = f"{_NO_MODEL}.lock.tmp{uuid.uuid4().hex}"
+    file, link = root / name, root / f"{_NO_MODEL}.link.tmp{uuid.uuid4().hex}"
+    renamed = root / f"{_NO_MODEL}.lock.tmp{uuid.uuid4().hex}"
+    try:
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write("hubcli doctor")
+        link.symlink_to(name)
+        file.rename(renamed)
+    finally:
+        for path in (link, file, renamed):
+            with suppress(OSError):
+                path.unlink()
+        for directory in reversed(made):
+            with suppress(OSError):  # Another process has put something into it meanwhile.
+                directory.rmdir()
+
+
+def _make(root: Path) -> list[Path]:
+    """The directories that had to be made, the outermost first."""
+    missing = [path for path in (root, *root.parents) if not os.path.lexists(path)]
+    made = list[Path]()
+    try:
+        for path in reversed(missing):
+            path.mkdir()
+            made.append(path)
+    except OSError:
+        for path in reversed(made):
+            with suppress(OSError):
+                path.rmdir()
+        raise
+    return made
+
+
+_check = partial(Check, Section.CACHE)
+
+_LITTLE_BYTES = 1_000_000_000
+_TOO_LITTLE_BYTES = 50_000_000
+_TEMPORARY = ("/tmp", "/var/tmp", "/usr/tmp", "/dev/shm")  # noqa: S108 - named, not written
+_ELSEWHERE = "Name another directory: --cache-dir DIR, or export TFHUB_CACHE_DIR=DIR"
+
+
+def check_root(case: DiagnosisContext) -> Iterator[Check]:
+    """Which directory it is, and who says so."""
+    for source in ROOT_SOURCES:
+        if source in case.faults:
+            fault = case.faults[source]
+            yield _check("root", Status.PROBLEM, fault.message, None, fault.hint)
+            return
+    root = case.settings.cache_root
+    value = {"path": str(root), "source": case.settings.cache_root_source, "exists": is_directory(root)}
+    where = f"{root} ({case.settings.cache_root_source})"
+    if is_directory(root):
+        yield _check("root", Status.OK, where, value)
+    elif os.path.lexists(root):
+        what = "a link to nothing" if root.is_symlink() else "no directory"
+        yield _check("root", Status.PROBLEM, f"{where} is {what}", value, _ELSEWHERE)
+    else:
+        yield _check("root", Status.OK, f"{where}, not there yet: the first fetch makes it", value)
+    if is_directory(root):
+        try:
+            require_collectable(root)
+        except UsageError as error:
+            yield _check("collectable", Status.WARNING, error.message, None, error.hint)
+
+
+def check_writing(case: DiagnosisContext) -> Iterator[Check]:
+    """Whether a download can put a model there."""
+    root = case.settings.cache_root
+    if not case.has_root or (os.path.lexists(root) and not is_directory(root)):
+        return
+    try:
+        if is_directory(root):
+            os.listdir(root)  # noqa: PTH208 - whether it can be read
+        try_writing(root)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        message = f"no: {reason} ({error.filename or root})"
+        hint = f"Check its owner and mode. {_ELSEWHERE}"
+        yield _check("writable", Status.PROBLEM, message, value=False, hint=hint)
+    else:
+        tried = "yes: a file was written, renamed and removed"
+        yield _check("writable", Status.OK, tried, value=True)
+
+
+def check_disk(case: DiagnosisContext) -> Iterator[Check]:
+    """Its file system, and what that has left."""
+    if not case.has_root:
+        return
+    disk = FileSystem.of(nearest_directory(case.settings.cache_root))
+    kind = disk.kind or "file system of unknown kind"
+    message = f"{kind}, {format_size(disk.free_bytes)} of {format_size(disk.total_bytes)} free"
+    value = {
+        "type": disk.kind or None,
+        "free_bytes": disk.free_bytes,
+        "total_bytes": disk.total_bytes,
+        "free_files": disk.free_files,
+        "read_only": disk.is_read_only,
+    }
+    hint = f"Free some space: hubcli gc --older-than 30d. {_ELSEWHERE}"
+    if disk.free_files == 0:
+        yield _check("disk", Status.PROBLEM, f"{message}, but no file can be made more", value, hint)
+    elif disk.free_bytes < _LITTLE_BYTES:
+        status = Status.PROBLEM if disk.free_bytes < _TOO_LITTLE_BYTES else Status.WARNING
+        yield _check("disk", status, f"{message}: too little for many models", value, hint)
+    elif disk.is_of_network:
+        message += "; of a network: a process on another host is known by its silence alone"
+        yield _check("disk", Status.INFO, message, value)
+    else:
+        yield _check("disk", Status.OK, message, value)
+
+
+def check_lifetime(case: DiagnosisContext) -> Iterator[Check]:
+    """Whether something empties the directory: a cleaner of temporary files, or a restart."""
+    if not case.has_root:
+        return
+    root = case.settings.cache_root
+    real = Path(os.path.realpath(root))
+    held = [one for one in _temporary_directories(case) if one == real or one in real.parents]
+    hint = "Keep models elsewhere: export TFHUB_CACHE_DIR=~/.cache/tfhub_modules"
+    if held:
+        message = f"{root} is in {held[0]}: cleaners of temporary files empty it, and leave models gutted"
+        yield _check("lifetime", Status.WARNING, message, str(held[0]), hint)
+    elif FileSystem.of(nearest_directory(real)).is_in_memory:
+        message = f"{root} is in memory: a restart empties it"
+        yield _check("lifetime", Status.WARNING, message, "memory", hint)
+
+
+def temporary_directory(case: DiagnosisContext) -> Path:
+    """The system's, as Python's tempfile chooses it."""
+    named = _temporary_directories(case)
+    return next((one for one in named if is_directory(one) and os.access(one, os.W_OK | os.X_OK)), named[0])
+
+
+def _temporary_directories(case: DiagnosisContext) -> list[Path]:
+    named = [case.environment.get(name) for name in ("TMPDIR", "TEMP", "TMP")]
+    return [Path(os.path.realpath(name)) for name in (*filter(None, named), *_TEMPORARY)]
+
+
+_check_of_exports = partial(Check, Section.CACHE, "exports")
+_MAX_NAMED = 3
+
+
+def check_exports(case: DiagnosisContext) -> Iterator[Check]:
+    """Staging directories of exports that were killed, in the working directory and where exports wrote.
+
+    Removed are those whose process is dead, with `--fix`.
+    """
+    found = [leftover for folder in _folders() for leftover in leftovers_in(folder)]
+    if case.options.fix:
+        removed = [(one, directory_size_bytes(one.path)) for one in found]
+        removed = [(one, size_bytes) for one, size_bytes in removed if one.remove()]
+        forget_removed()
+        gone = {one.path for one, _ in removed}
+        found = [one for one in found if one.path not in gone]
+        if removed:
+            message = f"removed {plural(len(removed), 'leftover')} of killed exports"
+            freed_bytes = sum(size_bytes for _, size_bytes in removed)
+            paths = [str(one.path) for one, _ in removed]
+            yield _check_of_exports(Status.OK, f"{message} ({format_size(freed_bytes)} freed)", paths)
+    yield from _dead([one for one in found if one.state is StagingState.DEAD])
+    yield from _unknown([one for one in found if one.state is StagingState.UNKNOWN])
+
+
+def _folders() -> list[Path]:
+    folders = dict.fromkeys(recorded_folders())
+    with suppress(OSError):  # The working directory may be gone.
+        folders[Path.cwd()] = None
+    return list(folders)
+
+
+def _dead(leftovers: Sequence[Leftover]) -> Iterator[Check]:
+    if leftovers:
+        size_bytes = sum(directory_size_bytes(one.path) for one in leftovers)
+        message = f"{plural(len(leftovers), 'leftover')} of killed exports, {format_size(size_bytes)}: "
+        yield _check_of_exports(
+            Status.WARNING, message + _listed(leftovers), _value(leftovers), "Run: hubcli doctor --fix"
+        )
+
+
+def _unknown(leftovers: Sequence[Leftover]) -> Iterator[Check]:
+    if leftovers:
+        message = f"{plural(len(leftovers), 'export')} without a lock, running or killed: "
+        message += _listed(leftovers)
+        hint = "Remove the directory once no export to that place runs: rm -r DIRECTORY"
+        yield _check_of_exports(Status.INFO, message, _value(leftovers), hint)
+
+
+def _listed(leftovers: Sequence[Leftover]) -> str:
+    texts = [f"{one.path} (last changed {format_age(one.age_s)})" for one in leftovers]
+    more = f"; and {len(texts) - _MAX_NAMED} more" if len(texts) > _MAX_NAMED else ""
+    return "; ".join(texts[:_MAX_NAMED]) + more
+
+
+def _value(leftovers: Sequence[Leftover]) -> list[str]:
+    return [str(one.path) for one in leftovers]

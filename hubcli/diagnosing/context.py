@@ -1,0 +1,217 @@
+"""The context of a diagnosis: environment and settings, without those that are invalid."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hubcli.config.config_file import ConfigFile
+from hubcli.config.settings import Settings, environment, read_config
+from hubcli.errors import UsageError
+from hubcli.urls import address, is_address, without_secrets
+
+__all__ = ["ROOT_SOURCES", "DiagnosisContext", "DoctorOptions", "Environment", "clean"]
+
+_OF_INTEREST = re.compile(
+    r"(HUBCLI|TFHUB|KAGGLE|KAGGLEHUB)_.*|NETRC|SSL_CERT_(FILE|DIR)|(REQUESTS_CA|CURL_CA)_BUNDLE"
+    r"|KERAS_(BACKEND|HOME)|TF_USE_LEGACY_KERAS|PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
+    r"|XDG_(CACHE|CONFIG)_HOME|PYTHON(PATH|HOME|NOUSERSITE)"
+)
+_OF_PROXIES = re.compile(r"(http|https|all|no)_proxy", re.IGNORECASE)
+# What every environment has, or what tells a person nothing.
+_UNTOLD = ("NO_COLOR", "REQUEST_METHOD", "TEMP", "TERM", "TMP", "TMPDIR", "VIRTUAL_ENV")
+_SECRET = re.compile(r"KAGGLE_(API_TOKEN|KEY|USERNAME)|.*(TOKEN|SECRET|PASSWORD|_KEY)")
+_HIDDEN = "(set, not shown)"
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The variables as they stand; some hold secrets."""
+
+    variables: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def read(cls, variables: Mapping[str, str] | None = None) -> Environment:
+        """Those of this process, or the given ones; without what is empty."""
+        env = environment() if variables is None else variables
+        names = [name for name in env if name in _UNTOLD or _is_told(name)]
+        return cls({name: env[name] for name in sorted(names) if env[name]})
+
+    def get(self, name: str) -> str:
+        """The value of the variable; empty where it isn't set."""
+        return self.variables.get(name, "")
+
+    @property
+    def has_proxies(self) -> bool:
+        """Whether something is said of proxies."""
+        return any(map(_OF_PROXIES.fullmatch, self.variables))
+
+    def shown(self) -> dict[str, str]:
+        """What can be told: of secrets that they are set, of addresses no credentials."""
+        return {name: _shown(name, value) for name, value in self.variables.items() if _is_told(name)}
+
+
+def _is_told(name: str) -> bool:
+    return bool(_OF_INTEREST.fullmatch(name) or _OF_PROXIES.fullmatch(name))
+
+
+def _shown(name: str, value: str) -> str:
+    if _SECRET.fullmatch(name):
+        return _HIDDEN
+    if name.lower().endswith("_proxy") and name.lower() != "no_proxy":
+        return address(value)
+    if name == "HUBCLI_MIRRORS":
+        mirrors = (text.partition("=") for text in value.replace(",", " ").split())
+        return " ".join(f"{clean(prefix)}={clean(replacement)}" for prefix, _, replacement in mirrors)
+    return clean(value)
+
+
+def clean(value: str) -> str:
+    """A path or a rule as it is; an address without credentials, and with an `@` nothing but its host."""
+    if "://" in value:
+        return address(value) if "@" in value else without_secrets(value)
+    return _HIDDEN if "@" in value and ":" in value else value
+
+
+_IN_CONFIG = "cache-dir"
+ROOT_SOURCES = ("--cache-dir", "HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR", _IN_CONFIG, "default")
+# In its place where the root can't be understood: no check looks at it then.
+_UNUSED_ROOT = "/"
+_OTHERS = (
+    "HUBCLI_KAGGLE_ENDPOINT",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NETRC",
+    "KAGGLE_CONFIG_DIR",
+    "KAGGLEHUB_CACHE",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorOptions:
+    """What the caller asks for. Nothing is sent unless `network`; then `hosts` are asked, or the usual ones.
+
+    `python` is an interpreter, or the directory of an environment, whose packages are looked at
+    instead of those beside hubcli. `fix` removes what killed exports left. The others are flags as `fetch`
+    has them.
+    """
+
+    network: bool = False
+    hosts: tuple[str, ...] = ()
+    python: str | None = None
+    cache_dir: str | None = None
+    offline: bool = False
+    mirrors: tuple[str, ...] = ()
+    ca_file: str | None = None
+    timeout_s: float = 10.0
+    fix: bool = False
+
+    def __post_init__(self) -> None:
+        for url in self.urls:
+            if not is_address(url):
+                raise UsageError(
+                    "A host can't be understood", hint="Write tfhub.dev, host.example:8080, or an address."
+                )
+        if self.hosts and not self.network:
+            raise UsageError(
+                f"{address(self.urls[0])} would have to be asked",
+                hint="Add --network, which sends a request.",
+            )
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The addresses of the hosts; a bare name is asked by https."""
+        return tuple(host if "://" in host else f"https://{_bracketed(host)}/" for host in self.hosts)
+
+
+def _bracketed(host: str) -> str:
+    """The host as a URL has it: an address of IPv6 stands in brackets."""
+    return f"[{host}]" if host.count(":") > 1 and "[" not in host else host
+
+
+@dataclass(frozen=True, slots=True)
+class DiagnosisContext:
+    """The settings as far as they can be understood; `faults` tells of the others, by flag or variable."""
+
+    options: DoctorOptions
+    environment: Environment
+    settings: Settings
+    faults: Mapping[str, UsageError] = field(default_factory=dict)
+    config: ConfigFile = field(default_factory=ConfigFile)
+
+    @classmethod
+    def open(cls, options: DoctorOptions, variables: Mapping[str, str] | None = None) -> DiagnosisContext:
+        """Reads each setting by itself first, so that one that is wrong hides no other.
+
+        Raises UsageError where `--network` and `--offline` contradict each other.
+        """
+        environment = Environment.read(variables)
+        config = read_config(variables)
+        trial = _Trial(environment, config)
+        root = trial.root(options.cache_dir)
+        flags: dict[str, Any] = {"cache_dir": root, "timeout_s": options.timeout_s}
+        flags["ca_file"] = trial.flag("--cacert", "ca_file", options.ca_file)
+        given = [("--mirror", text) for text in options.mirrors]
+        listed = environment.get("HUBCLI_MIRRORS").replace(",", " ").split()
+        mirrors = [*given, *(("HUBCLI_MIRRORS", text) for text in listed)]
+        flags["mirrors"] = [text for source, text in mirrors if trial.accepts(source, mirrors=(text,))]
+        flags["config"] = replace(config, faults={})
+        settings = Settings.read(trial.understood(), offline=options.offline, **flags)
+        if options.network and settings.offline:
+            raise UsageError(
+                "--network would send requests, and --offline or HUBCLI_OFFLINE forbids it",
+                hint="Leave one of them out.",
+            )
+        return cls(options, environment, settings, trial.faults, config)
+
+    @property
+    def has_root(self) -> bool:
+        """Whether it is known which directory the cache is."""
+        return not set(ROOT_SOURCES) & set(self.faults)
+
+
+class _Trial:
+    """Settings read one by one."""
+
+    def __init__(self, environment: Environment, config: ConfigFile) -> None:
+        self.environment = environment
+        self.config = config
+        self.faults: dict[str, UsageError] = {}
+
+    def accepts(self, source: str, variables: Mapping[str, str] | None = None, **flags: Any) -> bool:
+        """Whether that alone can be understood; keeps why not."""
+        try:
+            Settings.read(variables or {}, **{"cache_dir": "/", "config": ConfigFile(), **flags})
+        except UsageError as error:
+            self.faults.setdefault(source, error)
+            return False
+        return True
+
+    def flag(self, source: str, name: str, value: str | None) -> str | None:
+        """The flag's value; None where it isn't given or can't be understood."""
+        return value if value is not None and self.accepts(source, None, **{name: value}) else None
+
+    def root(self, flag: str | None) -> str | None:
+        """What names the root, of which the first that is set decides; None where no flag does."""
+        if flag is not None:
+            return flag if self.accepts("--cache-dir", cache_dir=flag) else _UNUSED_ROOT
+        variables = self.environment.variables
+        name = next((name for name in ROOT_SOURCES if name in variables), "default")
+        if name == "default" and _IN_CONFIG in self.config.faults:
+            self.faults[_IN_CONFIG] = self.config.faults[_IN_CONFIG]
+            return _UNUSED_ROOT
+        if name == "default" and _IN_CONFIG in self.config.values:
+            return None
+        named = {name: variables[name]} if name in variables else {}
+        return None if self.accepts(name, named, cache_dir=None) else _UNUSED_ROOT
+
+    def understood(self) -> dict[str, str]:
+        """The variables without those that can't be understood, and without mirrors."""
+        variables = dict(self.environment.variables)
+        for name in _OTHERS:
+            if name in variables and not self.accepts(name, {name: variables[name]}):
+                del variables[name]
+        variables.pop("HUBCLI_MIRRORS", None)
+        return variables

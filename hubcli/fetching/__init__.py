@@ -1,0 +1,1 @@
+"""How a fetch is done: sources, retries, aliases, expected digests, lock files, requirements, dry runs."""

@@ -1,0 +1,227 @@
+"""Lock files: which bytes each model had, so that the same are fetched everywhere, or none.
+
+A lock file is JSON, which every Python reads (TOML is read from 3.11 on), sorted by handle and
+written in one form, so that the same models give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hubcli.archive.tree import hashed_files, tree_digest
+from hubcli.cache.atomic_files import write_whole
+from hubcli.cache.entries import Entry
+from hubcli.config.settings import Settings
+from hubcli.durability import SYNCED, Durability
+from hubcli.errors import DiskFullError, HandleError, OutputError, UsageError, means_full
+from hubcli.fetching.expected_digests import ExpectedDigests
+from hubcli.fetching.options import FetchResult
+from hubcli.progress import ProgressListener
+from hubcli.providers.handle import Handle
+from hubcli.regular_file import read_regular
+
+__all__ = ["LOCK_VERSION", "LockFile", "LockedModel", "require_merged"]
+
+LOCK_VERSION = 1
+T = TypeVar("T")
+_MAX_LOCK_BYTES = 16 << 20
+_CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7})(?:\s|$)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class LockedModel:
+    """What a lock file says of one model. Sizes are in bytes.
+
+    `resolved` is the handle of the version that it was, None where nothing
+    told: then the hashes alone decide. `archive` is None for what didn't come
+    as an archive, or came with tensorflow_hub, which doesn't record its hash.
+    """
+
+    handle: str
+    resolved: str | None
+    expected: ExpectedDigests
+    archive_bytes: int | None
+    size_bytes: int
+    file_count: int
+
+    @classmethod
+    def of(
+        cls, handle: Handle, result: FetchResult, settings: Settings, listener: ProgressListener
+    ) -> LockedModel:
+        """The model as it was fetched, by the record of its download, or else read and hashed now."""
+        entry = Entry.at(result.path, settings.cache_root)
+        manifest = entry.manifest if entry is not None else None
+        files = manifest.files if manifest is not None else ()
+        if not files or any(file.sha256 is None for file in files):
+            listener.started(str(handle), str(result.path), result.size_bytes)
+            files = hashed_files(result.path, listener.received)
+        return cls(
+            handle=str(handle),
+            resolved=result.handle if Handle.parse(result.handle).version is not None else None,
+            expected=ExpectedDigests(result.archive_sha256, tree_digest(files)),
+            archive_bytes=manifest.archive_bytes if manifest is not None else None,
+            size_bytes=sum(file.size_bytes for file in files),
+            file_count=len(files),
+        )
+
+    @property
+    def to_fetch(self) -> Handle:
+        """The handle that gives these bytes."""
+        return Handle.parse(self.resolved or self.handle)
+
+    @classmethod
+    def from_document(cls, document: Any) -> LockedModel:
+        """The model that the JSON object tells of. Raises KeyError, TypeError, ValueError, HandleError."""
+        archive = _typed(document["archive"] or {}, dict)
+        tree = _typed(document["tree"], dict)
+        handle, resolved = _typed(document["handle"], str), document["resolved"]
+        for text in (handle, *([] if resolved is None else [_typed(resolved, str)])):
+            Handle.parse(text)
+        sha256 = _typed(archive["sha256"], str) if archive else None
+        return cls(
+            handle=handle,
+            resolved=resolved,
+            expected=ExpectedDigests(sha256, _typed(tree["sha256"], str)),
+            archive_bytes=_typed(archive["bytes"], int) if archive else None,
+            size_bytes=_typed(tree["bytes"], int),
+            file_count=_typed(tree["files"], int),
+        )
+
+    def to_document(self) -> dict[str, Any]:
+        """The same as a JSON object."""
+        archive = {"sha256": self.expected.archive_sha256, "bytes": self.archive_bytes}
+        return {
+            "handle": self.handle,
+            "resolved": self.resolved,
+            "archive": archive if self.expected.archive_sha256 is not None else None,
+            "tree": {
+                "sha256": self.expected.tree_sha256,
+                "bytes": self.size_bytes,
+                "files": self.file_count,
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LockFile:
+    """The models of a lock file, by handle; `name` is what it is called in messages."""
+
+    name: str
+    models: Mapping[str, LockedModel] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> LockFile:
+        """The lock file at the path. Raises UsageError where none can be read and understood."""
+        try:
+            content = read_regular(path.expanduser(), _MAX_LOCK_BYTES + 1)
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UsageError(
+                f"The lock file {path} can't be read: {reason}", hint="Write one: hubcli fetch --lock FILE"
+            ) from error
+        return cls.parse(content.decode("utf-8-sig", "replace"), str(path))
+
+    @classmethod
+    def at(cls, path: Path) -> LockFile:
+        """The lock file that is to be written there: what it holds already, nothing where there is none.
+
+        Raises UsageError where none can be written, or something else is there.
+        """
+        if path.suffix == ".toml":
+            raise UsageError(f"{path}: a lock file is JSON", hint="Name it models.lock, or models.json.")
+        if not path.parent.is_dir():
+            raise UsageError(f"{path.parent} is no directory", hint="Check the path after --lock.")
+        if Path(os.path.realpath(path)).is_symlink():
+            raise UsageError(f"{path} is a link that leads to itself", hint="Name another file.")
+        return cls.read(path) if path.exists() else cls(str(path))
+
+    @classmethod
+    def parse(cls, text: str, name: str) -> LockFile:
+        """The lock file with that text. Raises UsageError where it can't be understood."""
+        require_merged(text, name)
+        try:
+            document = _typed(json.loads(text), dict)
+            version = _typed(document["hubcli_lock"], int)
+            listed = _typed(document["models"], list) if version == LOCK_VERSION else []
+            models = {model.handle: model for model in map(LockedModel.from_document, listed)}
+        except (KeyError, TypeError, ValueError, RecursionError, HandleError, UsageError) as error:
+            raise UsageError(
+                f"{name} is no lock file: {_reason(error)}", hint="Remove it, and write it anew with --lock."
+            ) from error
+        if version != LOCK_VERSION:
+            raise UsageError(
+                f"{name} is a lock file of version {version}; this hubcli knows {LOCK_VERSION}",
+                hint="Use the hubcli that wrote it, or write it anew with --lock.",
+            )
+        if len(models) < len(listed):
+            raise UsageError(f"{name} tells of one model twice", hint="Remove one, or write it anew.")
+        return cls(name, models)
+
+    @staticmethod
+    def is_one(text: str) -> bool:
+        """Whether the text is meant as a lock file: no list of handles begins like that."""
+        return text.lstrip("\ufeff \t\r\n").startswith("{")
+
+    def updated(self, models: Iterable[LockedModel]) -> LockFile:
+        """The same with these models, in place of what it said of them; others stay."""
+        return LockFile(self.name, {**self.models, **{model.handle: model for model in models}})
+
+    def joined(self, other: LockFile) -> LockFile:
+        """Both as one. Raises UsageError where they say different things of a model."""
+        both = f"{self.name} and {other.name}"
+        for name, model in other.models.items():
+            if self.models.get(name, model) != model:
+                raise UsageError(f"{both} say different things of {name}", hint="Lock it anew.")
+        return LockFile(both, {**self.models, **other.models})
+
+    def changed(self, models: Iterable[LockedModel]) -> Iterator[LockedModel]:
+        """Those of which it says something else now."""
+        return (
+            one
+            for one in models
+            if one.handle in self.models and self.models[one.handle].expected != one.expected
+        )
+
+    def to_text(self) -> str:
+        """The content of the file."""
+        models = [model.to_document() for _, model in sorted(self.models.items())]
+        return json.dumps({"hubcli_lock": LOCK_VERSION, "models": models}, indent=2) + "\n"
+
+    def write(self, durability: Durability = SYNCED) -> None:
+        """Writes the file, whole or not at all. Raises DiskFullError, OutputError."""
+        place = Path(os.path.realpath(Path(self.name).expanduser()))
+        try:
+            write_whole(place, self.to_text(), durability)
+            durability.directory(place.parent)
+        except OSError as error:
+            kind = DiskFullError if means_full(error) else OutputError
+            raise kind(
+                f"The lock file {self.name} can't be written: {error.strerror}", hint="Check its directory."
+            ) from error
+
+
+def require_merged(text: str, name: str) -> None:
+    """Raises UsageError where a merge of Git left its marks in the text."""
+    mark = _CONFLICT.search(text)
+    if mark is not None:
+        line = text.count("\n", 0, mark.start()) + 1
+        raise UsageError(
+            f"{name}, line {line}: a conflict of a merge isn't resolved",
+            hint="Keep what is right and remove the marks; or write a lock file anew, with --lock.",
+        )
+
+
+def _typed(value: Any, kind: type[T]) -> T:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return value
+
+
+def _reason(error: Exception) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)

@@ -1,0 +1,181 @@
+"""A reference to a model: a cached one, a directory, an archive, a handle, or a pattern of handles."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from fnmatch import translate
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from hubcli.config.settings import Settings
+from hubcli.errors import HandleError, NotFoundError
+from hubcli.providers.handle import Handle, HandleKind
+
+if TYPE_CHECKING:
+    from hubcli.cache.entries import Entry
+    from hubcli.cache.gc.snapshot import ModelFacts
+
+__all__ = ["CachedModelRefs", "ModelRef", "Pattern", "cached_model_refs"]
+
+_KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
+_KEY = re.compile(r"[0-9a-f]{40}")
+
+
+class ModelRef(NamedTuple):
+    """A TARGET of the command line, resolved.
+
+    `name` is the canonical handle or the path. One of `directory` (with `entry`
+    where it is a cached model) and `archive` (a local file) is set; neither is
+    for a handle that isn't cached.
+    """
+
+    name: str
+    handle: Handle | None
+    directory: Path | None = None
+    archive: Path | None = None
+    entry: Entry | None = None
+
+    @property
+    def is_keras_file(self) -> bool:
+        """Whether it is a file of Keras's own kinds, by its name."""
+        return self.archive is not None and self.archive.name.lower().endswith(_KERAS_SUFFIXES)
+
+    @classmethod
+    def resolve(cls, text: str, settings: Settings) -> ModelRef:
+        """The target that the text names: any spelling of a handle, a cache key, a path.
+
+        Raises HandleError, NotFoundError for a path that isn't there, CacheError.
+        """
+        handle = None if _KEY.fullmatch(text) and not Path(text).exists() else Handle.parse(text)
+        if handle is not None and handle.kind is HandleKind.PATH:
+            directory = _existing(handle)
+            return cls(str(handle), handle, directory=directory, entry=_entry_at(directory, settings))
+        if handle is not None and handle.path is not None:
+            return cls(str(handle), handle, archive=_existing(handle))
+        return cls._cached(text, handle, settings)
+
+    @classmethod
+    def _cached(cls, text: str, handle: Handle | None, settings: Settings) -> ModelRef:
+        # Imported here: a directory or an archive needs no cache, which takes 10 ms to load.
+        from hubcli.cache.entries import Entry
+        from hubcli.cache.layout import EntryPaths
+        from hubcli.cache.store import Store
+
+        store = Store(settings.cache_root)
+        if handle is not None:
+            cached = store.find(handle)
+            return cls(str(handle), handle, directory=cached.path if cached else None, entry=cached)
+        paths = EntryPaths(store.root, text)
+        if not paths.model.is_dir():
+            raise NotFoundError(f"Nothing is cached under the key {text}", hint="See: hubcli ls")
+        entry = Entry.read(EntryPaths(store.root, paths.model.resolve().name))
+        return cls(entry.handle or text, None, directory=entry.path, entry=entry)
+
+
+def _entry_at(directory: Path, settings: Settings) -> Entry | None:
+    """The entry whose printed path names the directory; most directories are none, and need no cache."""
+    if not _KEY.fullmatch(directory.name):
+        return None
+    from hubcli.cache.entries import Entry
+
+    return Entry.at(directory, settings.cache_root)
+
+
+def _key_at(directory: Path, root: Path) -> set[str]:
+    """The key of the entry in the root whose path names the directory, if one does."""
+    from hubcli.cache.entries import Entry  # A handle or a glob needs none of it.
+
+    entry = Entry.at(directory, root)
+    return set() if entry is None else {entry.paths.key}
+
+
+def _existing(handle: Handle) -> Path:
+    path = handle.path
+    assert path is not None
+    try:
+        if path.exists():
+            return path
+    except OSError as error:
+        raise NotFoundError(f"{path} can't be opened: {error.strerror}", hint="Check its mode.") from error
+    raise NotFoundError(f"{path} doesn't exist", hint="Check the path.")
+
+
+_MEANT = re.compile(r"Did you mean https://\S+ \?")
+_WORD = re.compile(r"[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A glob over the whole handle (`*` crosses slashes), any spelling of a handle, or a name in the root."""
+
+    text: str
+    keys: frozenset[str]
+    spellings: frozenset[str]
+    glob: re.Pattern[str] | None
+
+    @classmethod
+    def parse(cls, text: str, root: Path | None = None) -> Pattern:
+        """The pattern of a text; a path, as `hubcli fetch` prints it, is understood where `root` is given."""
+        keys, spellings = {text}, {text}
+        with suppress(HandleError):  # "?" stands in globs, and in handles with a query left in.
+            handle = Handle.parse(text)
+            keys |= {handle.cache_key, *handle.alias_keys}
+            spellings |= {handle.canonical, *handle.aliases}
+            if handle.path is not None and root is not None:
+                keys |= _key_at(handle.path, root)
+        is_glob = any(character in text for character in "*?[")
+        return cls(
+            text, frozenset(keys), frozenset(spellings), re.compile(translate(text)) if is_glob else None
+        )
+
+    @staticmethod
+    def suggestion(text: str) -> str:
+        """The question whether another pattern is meant, for one that fits nothing; "" where none is near."""
+        if any(character in text for character in "*?["):
+            return ""
+        try:
+            Handle.parse(text)
+        except HandleError as error:
+            meant = _MEANT.match(error.hint)
+            if meant:
+                return f". {meant[0]}"
+            return f". Did you mean '*{text}*'?" if _WORD.fullmatch(text) else ""
+        return ""
+
+    def means(self, model: ModelFacts) -> bool:
+        """Whether the cached model is meant, by its handle or that of a link to it."""
+        is_linked = not self.keys.isdisjoint(model.aliases)
+        return is_linked or self.fits(model.key, model.handle, model.spellings)
+
+    def fits(self, name: str, handle: str | None, spellings: Iterable[str] = ()) -> bool:
+        """Whether the entry of that name in the root, with that handle and its other spellings, is meant."""
+        spellings = tuple(spellings)
+        if name in self.keys or handle in self.spellings or not self.spellings.isdisjoint(spellings):
+            return True
+        return self.glob is not None and any(map(self.glob.match, (handle or name, *spellings)))
+
+
+@dataclass(frozen=True, slots=True)
+class CachedModelRefs:
+    """The models in the order of their handles, and the names of those that are being downloaded."""
+
+    targets: tuple[ModelRef, ...]
+    downloading: tuple[str, ...]
+
+
+def cached_model_refs(settings: Settings | None = None) -> CachedModelRefs:
+    """What is cached, foreign names left out. Raises CacheError."""
+    from hubcli.cache.entries import EntryState, read_catalog
+
+    catalog = read_catalog((settings or Settings.read()).cache_root)
+    targets, downloading = [], []
+    for row in catalog.rows:
+        name = row.entry.handle or row.name if row.entry is not None else row.name
+        if row.state is EntryState.DOWNLOADING:
+            downloading.append(name)
+        elif row.entry is not None and row.state is not EntryState.FOREIGN:
+            targets.append(ModelRef(name, None, directory=row.entry.path, entry=row.entry))
+    return CachedModelRefs(tuple(sorted(targets, key=lambda one: one.name)), tuple(sorted(downloading)))

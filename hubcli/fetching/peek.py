@@ -1,0 +1,157 @@
+"""A look into an archive, as far as a model's structure needs it; nothing stays on the disk."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hubcli.archive.member_names import NameRules
+from hubcli.archive.members import Limits, MemberStream
+from hubcli.archive.unpack import Repeats, require_room
+from hubcli.config.settings import Settings
+from hubcli.errors import BrokenModelError, UnsafeArchiveError
+from hubcli.fetching.sources import Source, Transfer, open_source
+from hubcli.formats.files import INDEX_FILE, MAIN_FILES
+from hubcli.net.retries import RetryPolicy
+from hubcli.progress import ProgressListener
+from hubcli.providers.handle import Handle
+from hubcli.savedmodel.files import ModelFiles
+from hubcli.units import format_size
+
+__all__ = ["Peek", "peek"]
+
+_SMALL_FILES = ("tfhub_module.pb", "keras_metadata.pb", "fingerprint.pb")
+_MAX_TOPS = 100
+# Until then one connection brings what is asked for: others would bring what nobody looks at.
+_AT_THE_START_BYTES = 16 << 20
+_WANTED = frozenset({*MAIN_FILES, *_SMALL_FILES, INDEX_FILE})
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """The files that were taken out, and how many bytes came for them."""
+
+    files: ModelFiles
+    received_bytes: int
+
+
+@contextmanager
+def peek(
+    handle: Handle, settings: Settings, listener: ProgressListener, *, graph_alone: bool = False
+) -> Iterator[Peek]:
+    """Streams the handle's archive until saved_model.pb and variables.index have been read.
+
+    With `graph_alone` it ends behind saved_model.pb, and the small files that follow it. Of a large
+    archive in which they come late the rest is fetched as by `fetch`, over several connections.
+
+    The files live as long as the context. Raises what `open_source` does, and
+    BrokenModelError where the archive ends without a model.
+    """
+    received = 0
+
+    def on_received(size_bytes: int) -> None:
+        nonlocal received
+        received += size_bytes
+        listener.received(size_bytes)
+
+    retries = RetryPolicy.of(settings, settings.retries, listener.retrying)
+    with (
+        tempfile.TemporaryDirectory(prefix="hubcli-") as folder,
+        open_source(
+            handle,
+            settings,
+            None,
+            Transfer(
+                retries,
+                connections=settings.connections,
+                spool=Path(folder) / "spool",
+                spool_after_bytes=_AT_THE_START_BYTES,
+            ),
+        ) as source,
+    ):
+        listener.started(str(handle), source.name, source.size_bytes)
+        files = _take(source.members(Limits(), on_received), Path(folder), source, graph_alone=graph_alone)
+        yield Peek(files, received)
+
+
+def _take(members: MemberStream, folder: Path, source: Source, *, graph_alone: bool) -> ModelFiles:
+    """Writes the wanted files below the folder, until the last of them is there.
+
+    A model at the top of the archive counts before one in a folder, and
+    saved_model.pb before its other forms, as when the archive is unpacked.
+    """
+    limits, repeats = Limits(), Repeats()
+    rules, sizes, is_complete, total = NameRules(limits), dict[str, int](), True, 0
+    tops: dict[str, Path] = {}  # where the files of the top and of each folder are put
+    for member, pieces in members:
+        segments = rules.accept(member.name, is_directory=member.is_directory)
+        if member.is_directory:
+            continue
+        total += member.size_bytes
+        if total > limits.unpacked_bytes:
+            raise UnsafeArchiveError(
+                f"The archive unpacks to more than {format_size(limits.unpacked_bytes)}",
+                hint="If you trust it, fetch it: hubcli fetch HANDLE --max-unpacked SIZE",
+            )
+        path = "/".join(segments)
+        if rules.is_repeated:
+            repeats.require_same(path, member, pieces)
+            continue
+        sizes[path] = member.size_bytes
+        inner = _wanted_part(segments)
+        if graph_alone and inner not in _SMALL_FILES and _has_graph(tops):
+            is_complete = False
+            break
+        if inner is None or len(tops) > _MAX_TOPS:
+            _drain(pieces, digest := hashlib.sha256())
+            repeats.note(path, member.size_bytes, digest.hexdigest())
+            continue
+        require_room(folder, member.size_bytes, source.name)
+        top = tops.setdefault(path.removesuffix(inner), folder / str(len(tops)))
+        _write(top / inner, pieces, digest := hashlib.sha256())
+        repeats.note(path, member.size_bytes, digest.hexdigest())
+        if (top / MAIN_FILES[0]).is_file() and (top / INDEX_FILE).is_file():
+            is_complete = False
+            break
+    prefixes = sorted(
+        prefix for prefix, top in tops.items() if any((top / name).is_file() for name in MAIN_FILES)
+    )
+    if not prefixes:
+        raise BrokenModelError(
+            f"{source.name}: neither {MAIN_FILES[0]} nor {MAIN_FILES[1]} is in the archive",
+            hint="A SavedModel archive has saved_model.pb at its root (or in one top folder).",
+        )
+    prefix = prefixes[0]
+    known = {path.removeprefix(prefix): size for path, size in sizes.items() if path.startswith(prefix)}
+    return ModelFiles(tops[prefix], known, is_complete)
+
+
+def _has_graph(tops: Mapping[str, Path]) -> bool:
+    return any((top / MAIN_FILES[0]).is_file() for top in tops.values())
+
+
+def _write(target: Path, pieces: Iterator[memoryview], digest: hashlib._Hash) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as file:
+        for piece in pieces:
+            digest.update(piece)
+            file.write(piece)
+
+
+def _drain(pieces: Iterator[memoryview], digest: hashlib._Hash) -> None:
+    """Reads what isn't wanted: a copy of it may come later, and must be the same."""
+    for piece in pieces:
+        digest.update(piece)
+
+
+def _wanted_part(segments: tuple[str, ...]) -> str | None:
+    """The path within the model, at the top of the archive or in one folder; None for other files."""
+    for start in (0, 1):
+        inner = "/".join(segments[start:])
+        if inner in _WANTED:
+            return inner
+    return None

@@ -1,0 +1,1 @@
+"""How a fine-tuned model is made: options, training, weights, acceptance, result."""

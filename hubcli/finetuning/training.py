@@ -1,0 +1,234 @@
+"""The model after a training function of the user's: saved again, or its values put in place of the old."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from hubcli.archive.members import Limits
+from hubcli.archive.tree import Tree
+from hubcli.cache.atomic_files import remove_tree
+from hubcli.errors import HubcliError, TensorFlowError, UsageError, ValuesError
+from hubcli.finetuning.acceptance import (
+    require_same_interface,
+    require_same_outputs,
+    require_trained,
+    verify_bytes_preserved,
+)
+from hubcli.finetuning.options import FinetuneOptions, Method
+from hubcli.finetuning.result import ChangedValues, LostPart, StagedModel
+from hubcli.finetuning.weights import best_measure
+from hubcli.formats.bundle_reader import Bundle
+from hubcli.formats.files import MAIN_FILES
+from hubcli.formats.tensor_values import TensorValues
+from hubcli.progress import ProgressListener
+from hubcli.savedmodel.compare.value_changes import Change, changes_between
+from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.model import SavedModelInfo
+from hubcli.savedmodel.model_format import ModelFormat
+from hubcli.savedmodel.reader import read_model
+from hubcli.savedmodel.weights.assignable import AssignableVariables, read_assignable
+from hubcli.savedmodel.weights.rewrite import RewriteOptions, rewrite
+from hubcli.savedmodel.weights.sources import open_weights
+from hubcli.tf.live_model import Keep, LiveModel, TrainingJob
+from hubcli.tf.resave import require_resavable, would_be_lost
+from hubcli.tf.strategies import Strategy, StrategyKind
+
+__all__ = ["FromTraining"]
+
+_OPTIMIZERS = ("optimizer", "_optimizer")
+
+
+class FromTraining(NamedTuple):
+    """One model, and what it is to be trained by."""
+
+    name: str
+    model: Path
+    info: SavedModelInfo
+    targets: AssignableVariables
+    job: TrainingJob
+    options: FinetuneOptions
+    losses: tuple[str, ...] = ()
+
+    @classmethod
+    def prepare(cls, name: str, model: Path, options: FinetuneOptions) -> FromTraining:
+        """Starts TensorFlow and the strategy, and looks ahead at what the export would lose.
+
+        Raises TensorFlowError, UsageError for a strategy or tags that can't be had.
+        """
+        assert options.train is not None
+        strategy = Strategy.start(None if options.strategy is None else StrategyKind(options.strategy))
+        files = ModelFiles.of_directory(model)
+        whole = read_model(files, hash_assets=True)
+        if options.method is Method.RESAVE:
+            require_resavable(model, whole, name=name)
+        losses = would_be_lost(model, whole) if options.method is Method.AUTO else ()
+        tag_set = _tag_set(name, whole, options.tag_set)
+        info = whole if tag_set is None else read_model(files, tag_set=tag_set)
+        _require_distinct_paths(name, info)
+        tags = None if tag_set is None else info.meta_graphs[0].tags
+        job = TrainingJob(options.train, options.arguments, strategy, tags)
+        return cls(name, model, info, read_assignable(model), job, options, losses)
+
+    @property
+    def is_writer(self) -> bool:
+        """Whether this process writes: of several workers the chief alone does."""
+        return self.job.strategy.is_chief
+
+    def train(self, keep: Keep | None = None) -> LiveModel:
+        """Runs the function, and hands the values to `keep`.
+
+        Raises TensorFlowError for its exception, or a loss of tables; ValuesError.
+        """
+        before = self._files()
+        live = LiveModel.train(self.model, self.info, self.name, self.job, keep)
+        changed = sorted({name for name, _ in before ^ self._files()})
+        if changed:
+            raise TensorFlowError(
+                f"{self.name} changed while it was trained: {', '.join(changed[:3])}",
+                hint="Let the training save elsewhere; fetch or copy the model again, and begin anew.",
+            )
+        assert live.training is not None
+        poisoned = set(live.training.changed) & set(live.training.not_finite)
+        if poisoned and not self.options.allow_nan:
+            named = ", ".join(sorted(poisoned)[:3])
+            raise ValuesError(
+                f"The training left NaN or infinity in {len(poisoned)} variables: {named}",
+                hint="Train with a lower rate, or allow it: --allow-nan.",
+            )
+        self._require_tables_written(live.training.changed_tables)
+        return live
+
+    def _files(self) -> set[tuple[str, tuple[int, int]]]:
+        """The files that are the model, with what changes when they are written."""
+        nodes = Tree.read(self.model, Limits()).nodes
+        return {
+            (node.name, node.stamp)
+            for node in nodes
+            if node.name in MAIN_FILES or node.name.startswith(("variables/", "assets/"))
+        }
+
+    def _require_tables_written(self, changed: tuple[str, ...]) -> None:
+        """Raises TensorFlowError where what the training put into a table would not get into the export."""
+        named = ", ".join(changed)
+        if changed and self.options.method is Method.REWRITE:
+            raise TensorFlowError(
+                f"The training changed the table {named}, and --method rewrite writes variables alone",
+                hint="Save the table too: --method resave",
+            )
+        if changed and self.losses:
+            raise TensorFlowError(
+                f"The training changed the table {named}, which can't be written into {self.name}: saving it "
+                f"again would lose {'; '.join(self.losses)}",
+                hint="Train the variables alone: --method rewrite",
+            )
+        if changed and self.options.strategy is not None:
+            raise TensorFlowError(
+                f"The training changed the table {named}, which can't be saved under --strategy",
+                hint="Train without --strategy.",
+            )
+
+    def make(self, live: LiveModel, staged: Path, listener: ProgressListener) -> StagedModel:
+        """Writes the trained model to `staged`, which isn't there yet; other names beside it are used too.
+
+        Raises UnchangedError, ValuesError, IntegrityError, TensorFlowError.
+        """
+        if self.options.method is Method.REWRITE:
+            return self._compared(live, staged, self._rewrite(live, staged), listener)
+        if self.losses:
+            reason = f"saving {self.name} again would lose {'; '.join(self.losses)}"
+            return self._rewritten_instead(live, staged, listener, reason)
+        try:
+            return self._compared(live, staged, self._resave(live, staged), listener)
+        except TensorFlowError as error:
+            if self.options.method is not Method.AUTO or not self._only_values_changed(live, staged):
+                raise
+            remove_tree(staged)
+            return self._rewritten_instead(live, staged, listener, error.message)
+
+    def _rewritten_instead(
+        self, live: LiveModel, staged: Path, listener: ProgressListener, reason: str
+    ) -> StagedModel:
+        """The same by `rewrite`, as `auto` has it where TensorFlow's own saving is refused."""
+        made = self._compared(live, staged, self._rewrite(live, staged), listener)
+        return made._replace(reason=f"written by rewrite (the values alone): {reason}")
+
+    def _only_values_changed(self, live: LiveModel, staged: Path) -> bool:
+        """Whether the training left but other values in variables: neither in tables, nor anything new."""
+        if live.training is None or live.training.changed_tables:
+            return False
+        try:
+            again = read_model(ModelFiles.of_directory(staged))
+        except (HubcliError, OSError):  # TensorFlow didn't save it: nothing tells of more.
+            return True
+        known = {one.path for one in self.info.variables}
+        return all(
+            one.path in known or one.is_slot or one.path.partition(".")[0] in _OPTIMIZERS
+            for one in again.variables
+        )
+
+    def _compared(
+        self, live: LiveModel, staged: Path, made: StagedModel, listener: ProgressListener
+    ) -> StagedModel:
+        listener.step("Loading the export and comparing it")
+        comparison = live.compare(staged)
+        return made._replace(compared=comparison.calls, skipped=require_same_outputs(comparison))
+
+    def _resave(self, live: LiveModel, staged: Path) -> StagedModel:
+        report = live.save(staged)
+        kept, differing = require_same_interface(staged, self.info)
+        values = ChangedValues.of(self._changes(staged), self.targets)
+        require_trained(values, self.options)
+        not_kept = (*differing, *(LostPart(one.path, one.reason) for one in report.dropped))
+        return StagedModel(values, kept, carried=report.carried, not_kept=not_kept, method=Method.RESAVE)
+
+    def _changes(self, staged: Path) -> tuple[Change, ...]:
+        """What became of each variable, by its path in both models."""
+        there = {
+            one.path: one.checkpoint_key
+            for one in read_model(ModelFiles.of_directory(staged)).variables
+            if not one.is_slot
+        }
+        keys = [
+            (one.checkpoint_key, there.get(one.path) or "")
+            for one in self.info.variables
+            if one.checkpoint_key is not None and not one.is_slot
+        ]
+        before, after = (Bundle.open(one / "variables", "variables").values() for one in (self.model, staged))
+        changed, _ = changes_between(before, after, keys, best_measure())
+        return changed
+
+    def _rewrite(self, live: LiveModel, staged: Path) -> StagedModel:
+        given = dict[str, TensorValues]()
+        if live.training is not None and live.training.changed:
+            given = dict(open_weights(live.write_values(staged.with_name("values"))).tensors)
+        options = RewriteOptions(allow_nan=True, allow_unchanged=True, measure=best_measure())
+        report = rewrite(self.model, staged, given, options)
+        values = ChangedValues.of(report.changed, self.targets)
+        require_trained(values, self.options)
+        return StagedModel(values, verify_bytes_preserved(self.model, staged))
+
+
+def _tag_set(name: str, info: SavedModelInfo, asked: frozenset[str] | None) -> frozenset[str] | None:
+    """The tags of the graph to load; None of a model with one. Raises UsageError where one must be chosen."""
+    if asked is not None or len(info.meta_graphs) == 1:
+        return asked
+    if info.format is ModelFormat.TF1_HUB:  # Its graph for inference has no tags; `hub.load` takes that too.
+        return frozenset()
+    sets = " or ".join(",".join(graph.tags) for graph in info.meta_graphs)
+    raise UsageError(f"{name} has {len(info.meta_graphs)} graphs", hint=f"Choose one: --tag-set {sets}")
+
+
+def _require_distinct_paths(name: str, info: SavedModelInfo) -> None:
+    """Raises TensorFlowError where two variables are told by one path, as of names with dots in them.
+
+    What optimizers keep has names alone, which may be shared: it isn't trained, and stays as it is.
+    """
+    counts = Counter(one.path for one in info.variables if not one.is_slot)
+    twice = next((path for path, count in counts.items() if count > 1), None)
+    if twice is not None:
+        raise TensorFlowError(
+            f"{name} has {counts[twice]} variables under the path {twice}, which can't be told apart",
+            hint="Export values of a file by checkpoint keys: --weights FILE.npz --method rewrite",
+        )

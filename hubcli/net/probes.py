@@ -1,0 +1,155 @@
+"""Whether a host can be reached: one request the way that downloads go, with the time of each step."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from hubcli.config.network import NetworkConfig
+from hubcli.errors import NetworkError
+from hubcli.net.client import Client, content_length, open_client
+from hubcli.net.proxies import Proxies
+from hubcli.net.retries import RetryPolicy
+from hubcli.urls import address, without_secrets
+
+__all__ = ["ProbeResult", "probe_host", "probe_size"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """How far the request came. Times are in seconds, None for a step that wasn't made.
+
+    `proxy` is without secrets. `failed_step` is `name`, `connect`, `proxy`, `tls` or `http`, with the
+    `error` in words, None where an answer came. `clock_ahead_s` is by how much the clock of the host is
+    ahead of this one's.
+    """
+
+    url: str
+    proxy: str | None = None
+    addresses: tuple[str, ...] = ()
+    name_s: float | None = None
+    connect_s: float | None = None
+    tls_s: float | None = None
+    total_s: float = 0.0
+    tls: str | None = None
+    status: int | None = None
+    clock_ahead_s: float | None = None
+    failed_step: str | None = None
+    error: str | None = None
+
+
+def probe_host(url: str, timeout_s: float, access: NetworkConfig, proxies: Proxies) -> ProbeResult:
+    """Asks the URL once, without credentials, not even its own, and reads the head of the answer alone."""
+    began, url = time.monotonic(), without_secrets(url)
+    route = proxies.route(url)
+    proxy = None if route.proxy is None else address(route.proxy)
+    found = _look_up(ProbeResult(url, proxy), proxy or url)
+    if found.error is None:
+        found = _ask(found, timeout_s, access)
+    return replace(found, total_s=time.monotonic() - began)
+
+
+def _look_up(found: ProbeResult, whom: str) -> ProbeResult:
+    """With the addresses of the host that is connected to: that of the URL, or the proxy's."""
+    began = time.monotonic()
+    try:
+        host, port = urlsplit(whom).hostname, urlsplit(whom).port
+        answers = socket.getaddrinfo(host, port or 443, type=socket.SOCK_STREAM)
+    except (OSError, ValueError) as error:  # UnicodeError is a ValueError.
+        reason = error.strerror if isinstance(error, OSError) else "no name of a host"
+        return replace(found, failed_step="name", error=f"{whom} has no address: {reason}")
+    addresses = tuple(dict.fromkeys(str(answer[4][0]) for answer in answers))
+    return replace(found, addresses=addresses, name_s=time.monotonic() - began)
+
+
+def _ask(found: ProbeResult, timeout_s: float, access: NetworkConfig) -> ProbeResult:
+    steps = _Steps(is_by_proxy=found.proxy is not None)
+    answer: dict[str, Any] = {}
+    try:
+        with open_client(found.url, timeout_s, access) as client:
+            response = client.ask_once(found.url, steps.hear)
+            response.close()
+        answer = {"status": response.status_code, "clock_ahead_s": _clock_ahead_s(response)}
+    except NetworkError as error:
+        answer = {"failed_step": steps.failed, "error": error.message}
+    connect_s, tls_s = steps.seconds.get("connect_tcp"), steps.seconds.get("start_tls")
+    return replace(found, connect_s=connect_s, tls_s=tls_s, tls=steps.tls, **answer)
+
+
+class _Steps:
+    """Hears of what httpcore does, and keeps the times."""
+
+    def __init__(self, *, is_by_proxy: bool) -> None:
+        self.seconds: dict[str, float] = {}
+        self.tls: str | None = None
+        self._is_by_proxy = is_by_proxy
+        self._began: dict[str, float] = {}
+
+    def hear(self, event: str, facts: dict[str, Any]) -> None:
+        """Takes an event such as `connection.connect_tcp.complete`."""
+        step, _, phase = event.partition(".")[2].partition(".")
+        if phase == "started":
+            self._began[step] = time.monotonic()
+        elif phase == "complete" and step in self._began:
+            # To a proxy with TLS, and through it to a host: two handshakes.
+            passed_s = time.monotonic() - self._began.pop(step)
+            self.seconds[step] = self.seconds.get(step, 0.0) + passed_s
+            if step == "start_tls":
+                secured = facts["return_value"].get_extra_info("ssl_object")
+                self.tls = None if secured is None else secured.version()
+
+    @property
+    def failed(self) -> str:
+        """The step at which it ended, where it ended in an error."""
+        if "start_tls" in self._began:
+            return "tls"
+        if "connect_tcp" not in self.seconds:
+            return "connect"
+        return "proxy" if self._is_by_proxy and "start_tls" not in self.seconds else "http"
+
+
+def _clock_ahead_s(response: httpx.Response) -> float | None:
+    with suppress(KeyError, ValueError, TypeError, IndexError, OverflowError):
+        return parsedate_to_datetime(response.headers["date"]).timestamp() - time.time()
+    return None
+
+
+_CONTENT_RANGE = re.compile(r"bytes 0-0/(\d{1,19})")
+
+
+def probe_size(url: str, timeout_s: float, retries: RetryPolicy, access: NetworkConfig) -> int | None:
+    """The size in bytes of what `GET url` would answer, None where the host doesn't tell.
+
+    HEAD is asked; where that isn't answered with a size, as by storage whose
+    signed addresses are for GET alone, the first byte. What may pass is tried
+    again. Raises NotFoundError, AuthenticationError, NetworkError.
+    """
+    with open_client(url, timeout_s, access) as client:
+        return retries.until_done(lambda: _asked_by_head(client, url) or _asked_for_a_byte(client, url))
+
+
+def _asked_by_head(client: Client, url: str) -> int | None:
+    try:
+        response = client.follow(url, method="HEAD")
+    except NetworkError:  # Some hang up on HEAD: what follows tells.
+        return None
+    response.close()
+    return content_length(response) if response.status_code == 200 else None
+
+
+def _asked_for_a_byte(client: Client, url: str) -> int | None:
+    response = client.follow(url, {"Range": "bytes=0-0"})
+    response.close()  # A host without ranges sends all of it: it isn't read.
+    if response.status_code == 206:
+        told = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
+        return int(told[1]) if told is not None else None
+    client.check_status(response)
+    return content_length(response)

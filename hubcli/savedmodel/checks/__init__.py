@@ -1,0 +1,1 @@
+"""Checks of a SavedModel: layout, integrity, Reusable SavedModel interface, security scan."""

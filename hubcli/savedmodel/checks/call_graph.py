@@ -1,0 +1,247 @@
+"""When a function of the library runs: as the model is loaded, called or saved.
+
+Found in one pass over all nodes that name functions, however densely they call each other.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from hubcli.errors import BrokenModelError
+from hubcli.formats.protos import parse
+from hubcli.savedmodel.checks.known_ops import is_known, takes_functions
+from hubcli.savedmodel.graph import GraphBody, Node
+from hubcli.savedmodel.objects import ObjectGraph
+from hubcli.savedmodel.outline import MetaGraphOutline
+from hubcli.savedmodel.signatures import INIT_OP
+
+__all__ = ["CallGraph", "ExecutionPhase"]
+
+_LOADERS = frozenset({"_create_resource", "_initialize", "_destroy_resource", "_initializer"})
+_INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op", "table_initializer")
+_MAX_EDGES, _MAX_MENTIONS = 1_000_000, 200_000
+# Functions of one `api_implements` stand for each other (grappler's implementation_selector).
+_IMPLEMENTS = "api_implements"
+
+
+class ExecutionPhase(str, Enum):
+    """When something runs."""
+
+    LOAD = "when it is loaded"
+    CALL = "when it is called"
+    SAVE = "when it saves its variables"
+    RESTORE = "when it restores its variables"
+
+
+class _MainGraph(NamedTuple):
+    """The graph itself: the inputs of each node, and the nodes that name each function as `callers` of it."""
+
+    inputs: dict[str, tuple[str, ...]]
+    callers: dict[str, list[str]]
+
+
+class _Calls(NamedTuple):
+    """Calls between functions of the library.
+
+    Each name has a number, bodies of one name share it. `callees` are the numbers of the functions that a
+    function names, `callers` the places in the library of the bodies that name it.
+    """
+
+    numbers: dict[str, int]
+    callees: list[array[int]]
+    callers: list[array[int]]
+
+
+class CallGraph:
+    """Who calls what in a MetaGraph."""
+
+    def __init__(self, outline: MetaGraphOutline, objects: ObjectGraph | None) -> None:
+        self._outline = outline
+        self._objects = objects
+
+    def moments(self, body: GraphBody, node: Node) -> frozenset[ExecutionPhase]:
+        """When the node of that body runs, in a function with all of it; empty where nothing reaches it."""
+        if body.is_function:
+            return self._moments_of_functions.get(body.name, frozenset())
+        return self._moments_of_nodes.get(node.name, frozenset())
+
+    def nodes_calling(self, function: str) -> list[str]:
+        """The nodes of the graph itself that name the function, each as often as it does."""
+        return self._main.callers.get(function, [])
+
+    def functions_calling(self, function: str) -> Iterator[GraphBody]:
+        """The functions with a node that names the function, in file order."""
+        bodies, calls = self._outline.graph.bodies, self._calls
+        number = calls.numbers.get(function)
+        for place in () if number is None else calls.callers[number]:
+            yield bodies[1 + place]
+
+    def is_held(self, function: str) -> bool:
+        """Whether an object offers the function: Python or the loader may call it."""
+        return function in self._moments_of_objects
+
+    @cached_property
+    def free(self) -> frozenset[str]:
+        """Functions that TensorFlow may call without a node that tells so, with inputs of any kind.
+
+        Those of gradients, those that stand in for each other, those of one name, and
+        those named like an op, whose calls look like that op.
+        """
+        graph = self._outline.graph
+        bodies = graph.bodies[1:]
+        free = set(graph.gradient_functions)
+        if graph.may_hold(_IMPLEMENTS):
+            free |= {body.name for body in bodies if body.may_hold(_IMPLEMENTS)}
+        seen = set[str]()
+        for body in bodies:
+            if body.name in seen or is_known(body.name):
+                free.add(body.name)
+            seen.add(body.name)
+        return frozenset(free)
+
+    @cached_property
+    def _calls(self) -> _Calls:
+        bodies = self._outline.graph.bodies[1:]
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(body.name for body in bodies))}
+        callees = [array("i") for _ in numbers]
+        callers = [array("i") for _ in numbers]
+        mentions = 0
+        for place, body in enumerate(bodies):
+            named = [numbers[name] for name in body.named_functions() if name in numbers]
+            found, mentions = set(named), mentions + len(named)
+            if mentions > _MAX_MENTIONS:
+                raise BrokenModelError(f"its functions call others at more than {_MAX_MENTIONS} places")
+            callees[numbers[body.name]].extend(sorted(found))
+            for number in found:
+                callers[number].append(place)
+        return _Calls(numbers, callees, callers)
+
+    @cached_property
+    def _moments_of_functions(self) -> dict[str, frozenset[ExecutionPhase]]:
+        """When each function runs: from those that objects and the graph name to all that these name."""
+        numbers, callees, _ = self._calls
+        bits = {moment: 1 << place for place, moment in enumerate(ExecutionPhase)}
+        reached = [0] * len(numbers)
+        for name, moments in self._starts().items():
+            if name in numbers:
+                reached[numbers[name]] |= sum(bits[moment] for moment in moments)
+        waiting = [number for number, mask in enumerate(reached) if mask]
+        while waiting:
+            # A function comes here again only when a moment was added: four times at most.
+            number = waiting.pop()
+            mask = reached[number]
+            for callee in callees[number]:
+                if mask & ~reached[callee]:
+                    reached[callee] |= mask
+                    waiting.append(callee)
+        sets = [
+            frozenset(one for one in ExecutionPhase if mask & bits[one])
+            for mask in range(1 << len(ExecutionPhase))
+        ]
+        return {name: sets[reached[number]] for name, number in numbers.items()}
+
+    def _starts(self) -> dict[str, set[ExecutionPhase]]:
+        """When functions run that nodes of the graph itself, objects or TensorFlow call."""
+        starts = {name: set(found) for name, found in self._moments_of_objects.items()}
+        for function, nodes in self._main.callers.items():
+            for node in nodes:
+                starts.setdefault(function, set()).update(self._moments_of_nodes.get(node, ()))
+        for function in self.free:
+            starts.setdefault(function, set()).add(ExecutionPhase.CALL)
+        return starts
+
+    @cached_property
+    def _main(self) -> _MainGraph:
+        inputs: dict[str, tuple[str, ...]] = {}
+        callers: dict[str, list[str]] = {}
+        edges = 0
+        for node in self._outline.graph.bodies[0].nodes():
+            edges += node.input_count
+            if edges > _MAX_EDGES:
+                raise BrokenModelError(f"its graph has more than {_MAX_EDGES} edges")
+            # A tuple of texts, unlike a list, costs the garbage collector nothing.
+            inputs[node.name] = tuple(node.inputs)
+            if takes_functions(node.op):
+                for function in (node.op, *node.functions()):
+                    callers.setdefault(function, []).append(node.name)
+        return _MainGraph(inputs, callers)
+
+    @cached_property
+    def _moments_of_objects(self) -> dict[str, set[ExecutionPhase]]:
+        """When functions run that the object graph names: those of resources on load, others when called."""
+        moments: dict[str, set[ExecutionPhase]] = {}
+        objects = self._objects
+        if objects is None:
+            return moments
+        for child in objects.held_functions():
+            moment = ExecutionPhase.LOAD if child.name in _LOADERS else ExecutionPhase.CALL
+            for name in objects.concrete_names(child.node):
+                moments.setdefault(name, set()).add(moment)
+        for moment, savers in zip(
+            (ExecutionPhase.SAVE, ExecutionPhase.RESTORE), objects.saver_functions(), strict=True
+        ):
+            for name in (name for saver in savers for name in objects.concrete_names(saver)):
+                moments.setdefault(name, set()).add(moment)
+        for name in objects.concrete_names(0):  # The root may be a function itself.
+            moments.setdefault(name, set()).add(ExecutionPhase.CALL)
+        return moments
+
+    @cached_property
+    def _moments_of_nodes(self) -> dict[str, frozenset[ExecutionPhase]]:
+        """When each node of the graph itself runs: with everything that its inputs lead to."""
+        inputs = self._main.inputs
+        moments: dict[str, set[ExecutionPhase]] = {}
+        for moment, ends in self._ends().items():
+            waiting = [end.lstrip("^").partition(":")[0] for end in ends]
+            while waiting:
+                name = waiting.pop()
+                if name in inputs and moment not in moments.setdefault(name, set()):
+                    moments[name].add(moment)
+                    waiting += inputs[name]
+        return {name: frozenset(found) for name, found in moments.items()}
+
+    def _ends(self) -> dict[ExecutionPhase, list[str]]:
+        """The nodes that TensorFlow asks for, by the moment."""
+        rest = self._outline.rest
+        saver, definitions = rest.saver_def, rest.signature_def
+        loading = [
+            name
+            for key in _INIT_COLLECTIONS
+            if key in rest.collection_def
+            for name in rest.collection_def[key].node_list.value
+        ]
+        init_ops = _tensors(definitions[INIT_OP].outputs.values()) if INIT_OP in definitions else []
+        outputs = [
+            name
+            for key in definitions
+            if key != INIT_OP
+            for name in _tensors(definitions[key].outputs.values())
+        ]
+        return {
+            ExecutionPhase.SAVE: [saver.save_tensor_name, saver.filename_tensor_name],
+            ExecutionPhase.RESTORE: [saver.restore_op_name],
+            ExecutionPhase.LOAD: [*loading, *init_ops, *_initializers(rest.collection_def)],
+            ExecutionPhase.CALL: outputs,
+        }
+
+
+def _tensors(infos: Iterable[Any]) -> list[str]:
+    """Names of the tensors of outputs, of every kind."""
+    names: list[str] = []
+    for info in infos:
+        sparse = info.coo_sparse
+        names += [info.name, sparse.values_tensor_name, sparse.indices_tensor_name]
+        names += [sparse.dense_shape_tensor_name, *_tensors(info.composite_tensor.components)]
+    return [name for name in names if name]
+
+
+def _initializers(collections: Any) -> Iterator[str]:
+    """What sets variables to their first values: some of it runs when TensorFlow 2 loads a TF1 model."""
+    for key in collections:
+        if "variables" in key:
+            for encoded in collections[key].bytes_list.value:
+                yield parse("VariableDef", encoded).initializer_name

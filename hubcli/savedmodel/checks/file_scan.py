@@ -1,0 +1,314 @@
+"""The scan of a model's files: code that stands in assets, and in the Keras metadata.
+
+TensorFlow runs none of them; a program that uses the model may. Every read is
+bounded, and nothing is waited for.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import IO, NamedTuple, cast
+
+from hubcli.errors import BrokenModelError
+from hubcli.regular_file import open_regular
+from hubcli.savedmodel.checks.file_signatures import (
+    HEAD_BYTES,
+    Budget,
+    TooMuchError,
+    goes_on,
+    kind_of,
+    names_code,
+)
+from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.model import Finding, Severity
+
+__all__ = ["MemberKind", "code_in_archive", "scan_files"]
+
+_FOLDERS = ("assets", "assets.extra")
+_KERAS_METADATA = "keras_metadata.pb"
+_MAX_FILES, _MAX_FINDINGS = 10_000, 200
+_MAX_METADATA_BYTES = 256 << 20
+# Files that may be pickles by their first bytes are read further.
+_MORE_BYTES, _SHORT_BYTES = 256 << 10, 512
+
+
+def scan_files(files: ModelFiles) -> Iterator[Finding]:
+    """Code in `assets/`, `assets.extra/` and `keras_metadata.pb`, in the order of the paths.
+
+    Of more than 10,000 files the rest is told as not looked at. An archive
+    that isn't unpacked shows none of them.
+    """
+    if files.has(_KERAS_METADATA):
+        yield from _about_keras(files)
+    paths = sorted(path for path in files.sizes_bytes if path.partition("/")[0] in _FOLDERS and "/" in path)
+    told, budget = 0, Budget()
+    for path in paths[:_MAX_FILES]:
+        finding = _about_file(files, path, budget)
+        if finding is not None:
+            told += 1
+            if told > _MAX_FINDINGS:
+                message = f"More than {_MAX_FINDINGS} files hold code; the rest isn't told"
+                yield Finding(Severity.MEDIUM, "more-findings", message, "assets")
+                return
+            yield finding
+    if len(paths) > _MAX_FILES:
+        message = f"Of {len(paths)} files, {_MAX_FILES} were looked at"
+        yield Finding(Severity.MEDIUM, "not-scanned", message, "assets")
+
+
+def _about_file(files: ModelFiles, path: str, budget: Budget) -> Finding | None:
+    try:
+        with open_regular(files.top / path, is_buffered=True) as file:
+            head = file.read(HEAD_BYTES)
+            is_whole = len(head) < HEAD_BYTES
+            if _needs_more(head, budget):
+                head += file.read(_MORE_BYTES)
+                is_whole = len(head) < HEAD_BYTES + _MORE_BYTES
+            budget.charge(head)
+            kind = kind_of(path, head, is_whole=is_whole)
+            if kind is not None:
+                return Finding(Severity.MEDIUM, kind.code, f"It is {kind.noun}", path)
+            # Imported here: it takes archives' modules along, which a model without assets never needs.
+
+            member = code_in_archive(file, head, budget)
+    except FileNotFoundError:  # An archive's, of which the first bytes alone are here.
+        return None
+    except TooMuchError:
+        message = "It isn't looked at: the files before it look like too many pickles and archives"
+        return Finding(Severity.MEDIUM, "not-scanned", message, path)
+    except OSError as error:
+        return Finding(Severity.MEDIUM, "not-scanned", f"It can't be read: {error.strerror or error}", path)
+    return None if member is None else _about_member(path, member)
+
+
+def _needs_more(head: bytes, budget: Budget) -> bool:
+    """Whether the first bytes don't tell. Raises TooMuchError where telling costs more than is left."""
+    if budget.left <= 0 and len(head) > _SHORT_BYTES and goes_on(head[:_SHORT_BYTES]):
+        raise TooMuchError
+    return len(head) == HEAD_BYTES and goes_on(head)
+
+
+def _about_member(path: str, member: MemberKind) -> Finding:
+    if member.code == "not-scanned":
+        return Finding(Severity.MEDIUM, member.code, f"It is an archive that {member.noun}", path)
+    return Finding(
+        Severity.MEDIUM, member.code, f"It is an archive; {member.name} in it is {member.noun}", path
+    )
+
+
+def _about_keras(files: ModelFiles) -> Iterator[Finding]:
+    # Imported here: most models have no such file, and the lists of names take time to load.
+    from hubcli.savedmodel.checks.keras_config import IssueKind
+    from hubcli.savedmodel.checks.keras_metadata import metadata_issues
+
+    where = _KERAS_METADATA
+    try:
+        with open_regular(files.top / where, is_buffered=True) as file:
+            issues = metadata_issues(file.read(_MAX_METADATA_BYTES + 1))
+    except FileNotFoundError:
+        return
+    except (OSError, BrokenModelError) as error:
+        said = error.message if isinstance(error, BrokenModelError) else str(error.strerror or error)
+        yield Finding(Severity.MEDIUM, "not-scanned", f"It can't be read: {said}", where)
+        return
+    for issue in issues:
+        place = f"{where}, layer {issue.layer}" if issue.layer else where
+        if issue.kind is IssueKind.CODE:
+            message = f"Keras 2 would run Python code: {issue.reason}"
+            yield Finding(Severity.HIGH, "keras-code", message, place)
+        elif issue.kind in (IssueKind.OP, IssueKind.FILE):
+            message = f"Keras 2 would reach beyond the model: {issue.reason}"
+            yield Finding(Severity.MEDIUM, "keras-op", message, place)
+
+
+_MAX_MEMBERS, _MAX_INDEX_BYTES = 5_000, 8 << 20
+_MAX_DEPTH, _MAX_INNER_BYTES = 3, 8 << 20
+_HEAD = 4096
+_GZIP, _BZIP2, _XZ, _ZSTD, _ZIP = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
+_SEVEN, _RAR = b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07"
+_LZ4, _LZMA = b"\x04\x22\x4d\x18", b"\x5d\0\0"
+_ZLIB_HEADS = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
+_UNREADABLE = (_SEVEN, _RAR, _ZSTD, _LZ4)
+_ARCHIVES = (_ZIP, _GZIP, _BZIP2, _XZ, _LZMA, *_UNREADABLE, *_ZLIB_HEADS)
+_DATA_PICKLE = re.compile(r"(?:^|/)data\.pkl$|\.(?:pkl|pickle|joblib)$", re.IGNORECASE)
+
+
+class MemberKind(NamedTuple):
+    """A member that is code: its name ("" for the archive itself), a code and a noun phrase."""
+
+    name: str
+    code: str
+    noun: str
+
+
+_NOT_READ = MemberKind("", "not-scanned", "can't be looked into")
+
+
+def code_in_archive(file: IO[bytes], head: bytes, budget: Budget, *, depth: int = 0) -> MemberKind | None:
+    """The first member that is code; None where there is none, or where the file is no archive.
+
+    `head` are the file's first bytes; `budget` is that of the whole scan.
+    """
+    try:
+        if head.startswith(_UNREADABLE):
+            return _NOT_READ
+        if head.startswith(_ZIP) or _ends_as_zip(file):
+            return _first_code(_zip_members(file), depth, budget)
+        if _is_tar(head):
+            file.seek(0)
+            return _first_code(_tar_members(io.BufferedReader(_Bounded(file, budget))), depth, budget)
+        opened = _decompressed(file, head)
+        return None if opened is None else _in_compressed(opened, depth, budget)
+    except (TooMuchError, NotImplementedError):
+        return _NOT_READ
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, ValueError, RuntimeError):
+        # What only looks like an archive is none; what breaks off shows no more to its loader.
+        return None
+
+
+def _first_code(members: Iterator[tuple[str, IO[bytes]]], depth: int, budget: Budget) -> MemberKind | None:
+    for name, member in members:
+        found = _code_in_member(name, member, depth, budget)
+        if found is not None:
+            return found
+    return None
+
+
+def _code_in_member(name: str, member: IO[bytes], depth: int, budget: Budget) -> MemberKind | None:
+    shown = ascii(name)[1:-1][:200]
+    head = budget.read(member, _HEAD)
+    is_whole = len(head) < _HEAD
+    if not is_whole and goes_on(head):
+        head += budget.read(member, HEAD_BYTES)
+        is_whole = len(head) < _HEAD + HEAD_BYTES
+    budget.charge(head)
+    kind = kind_of(name, head, is_whole=is_whole)
+    if kind is not None:
+        return MemberKind(shown, kind.code, kind.noun)
+    if names_code(name):
+        return MemberKind(shown, "archive-code", "code by its name")
+    if _DATA_PICKLE.search(name) and head[:1] == b"\x80":
+        return MemberKind(shown, "pickle", "a pickle")
+    inner = _in_inner(head, member, depth, budget)
+    if inner is None or inner.code != "not-scanned":
+        return inner and MemberKind(shown, inner.code, f"an archive with {inner.name or inner.noun}")
+    return MemberKind("", inner.code, f"holds {shown}, which can't be looked into")
+
+
+def _in_inner(head: bytes, stream: IO[bytes], depth: int, budget: Budget) -> MemberKind | None:
+    """What stands in an archive within the archive, which is read into memory."""
+    if not head.startswith(_ARCHIVES) and not _is_tar(head):
+        return None
+    if depth >= _MAX_DEPTH:
+        return _NOT_READ
+    content = head + budget.read(stream, _MAX_INNER_BYTES)
+    if len(content) >= _MAX_INNER_BYTES:
+        return _NOT_READ
+    return code_in_archive(io.BytesIO(content), content[:HEAD_BYTES], budget, depth=depth + 1)
+
+
+def _in_compressed(opened: IO[bytes], depth: int, budget: Budget) -> MemberKind | None:
+    """A compressed tar's members, or what else was compressed."""
+    stream = io.BufferedReader(_Bounded(opened, budget), HEAD_BYTES)
+    head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
+    if _is_tar(head):
+        return _first_code(_tar_members(stream), depth, budget)
+    budget.charge(head)
+    kind = kind_of("", head, is_whole=len(head) < _HEAD)
+    if kind is not None:
+        return MemberKind("what is compressed", kind.code, kind.noun)
+    return _in_inner(stream.read(len(head)), stream, depth, budget)
+
+
+def _zip_members(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
+    if _index_bytes(file) > _MAX_INDEX_BYTES:
+        raise TooMuchError
+    with zipfile.ZipFile(file) as archive:
+        infos = archive.infolist()
+        if len(infos) > _MAX_MEMBERS:
+            raise TooMuchError
+        for info in infos:
+            if info.is_dir():
+                continue
+            if info.flag_bits & 1:  # Encrypted: its name has to do.
+                yield info.filename, io.BytesIO()
+                continue
+            with archive.open(info) as member:
+                yield info.filename, member
+
+
+def _index_bytes(file: IO[bytes]) -> int:
+    """How large the zip's index says that it is: zipfile reads it whole."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - (1 << 16) - 22))
+    tail = file.read()
+    place = tail.rfind(b"PK\x05\x06")
+    return int.from_bytes(tail[place + 12 : place + 16], "little") if place >= 0 else 0
+
+
+def _is_tar(head: bytes) -> bool:
+    """Whether a tar begins there, of any age: the sum of its header is right."""
+    try:
+        tarfile.TarInfo.frombuf(head[:512], "utf-8", "surrogateescape")
+    except (tarfile.TarError, ValueError):
+        return head[257:262] == b"ustar"
+    return True
+
+
+def _tar_members(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
+    with tarfile.open(fileobj=file, mode="r|") as archive:
+        for count, member in enumerate(archive):
+            if count >= _MAX_MEMBERS:
+                raise TooMuchError
+            opened = archive.extractfile(member) if member.isreg() else None
+            yield member.name, io.BytesIO() if opened is None else opened
+
+
+def _ends_as_zip(file: IO[bytes]) -> bool:
+    """Whether Python would import from it: a zip may have anything before it."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - (1 << 16) - 22))
+    tail = file.read()
+    place = tail.rfind(b"PK\x05\x06")
+    return place >= 0 and len(tail) - place >= 22
+
+
+def _decompressed(file: IO[bytes], head: bytes) -> IO[bytes] | None:
+    """The stream within a compressed file; None for what isn't compressed in a way that is known."""
+    file.seek(0)
+    if head.startswith(_GZIP):
+        import gzip
+
+        return cast("IO[bytes]", gzip.GzipFile(fileobj=file))
+    if head.startswith(_BZIP2):
+        import bz2
+
+        return bz2.BZ2File(file)
+    if head.startswith((_XZ, _LZMA)):
+        import lzma
+
+        return lzma.LZMAFile(file)
+    if head.startswith(_ZLIB_HEADS):
+        return io.BytesIO(zlib.decompressobj().decompress(head, HEAD_BYTES))
+    return None
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that is read within the budget; behind that nothing is."""
+
+    def __init__(self, file: IO[bytes], budget: Budget) -> None:
+        super().__init__()
+        self._file, self._budget = file, budget
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        found = self._budget.read(self._file, min(len(buffer), 1 << 20))
+        buffer[: len(found)] = found
+        return len(found)

@@ -1,0 +1,208 @@
+"""Whether the files of a SavedModel are whole: by a record of them, and by what they prove themselves."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from hubcli.archive.members import FileRecord
+from hubcli.concurrency import run_in_threads
+from hubcli.config.environment import on_disk
+from hubcli.errors import BrokenModelError
+from hubcli.formats.files import INDEX_FILE, MAIN_FILES, contents
+from hubcli.formats.tensor_bundle import BundleIndex
+from hubcli.formats.tensors import ByteOrder
+from hubcli.regular_file import open_regular
+from hubcli.savedmodel.checks.layout import climbs_out, declared_assets
+from hubcli.savedmodel.checks.shard_chunks import OnBytes, ShardChunk, stored_tensors, without_overlaps
+from hubcli.savedmodel.issue import Fault
+from hubcli.savedmodel.main_file import HEAD_BYTES, binary_of_text, read_index, refuse_look_alike
+from hubcli.savedmodel.model_format import detect_format
+
+__all__ = ["Integrity", "ModelCheck"]
+
+_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Integrity:
+    """What a check found, ordered by file and place.
+
+    `size_bytes` is how much was held against a checksum or a hash; `notes`
+    tell what can't be checked.
+    """
+
+    faults: tuple[Fault, ...]
+    file_count: int
+    tensor_count: int
+    size_bytes: int
+    notes: tuple[str, ...] = ()
+
+
+class ModelCheck:
+    """The check of one model: made by looking at its files, then run over their bytes.
+
+    `records` are the files as they were fetched; without them, the model
+    answers for itself: an index with good checksums, shards long enough, every
+    tensor with its checksum, every declared asset there. With `quick` no shard
+    is hashed: the checksums of its tensors must do.
+    """
+
+    def __init__(self, model: Path, records: Sequence[FileRecord] = (), *, quick: bool = False) -> None:
+        self._model = model
+        self._faults: list[Fault] = []
+        self._notes: list[str] = []
+        self._hashed: dict[str, FileRecord] = {}
+        self._files: set[str] = set()
+        self._stretches: dict[str, ShardChunk] = {}
+        self._index_bytes = 0
+        self._compare(records)
+        self._look_at_main_file()
+        self._look_at_bundle()
+        for path, record in self._hashed.items():
+            covered = self._stretches.get(path)
+            if covered is None or not quick:
+                stretch = covered or ShardChunk(model, path, record.size_bytes)
+                self._stretches[path] = replace(stretch, sha256=record.sha256)
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes will be read."""
+        return sum(stretch.size_bytes for stretch in self._stretches.values())
+
+    def run(self, on_bytes: OnBytes = lambda size: None) -> Integrity:
+        """Reads what is to be read, on two threads; `on_bytes` hears of every piece, one at a time."""
+        parts = [part for stretch in self._stretches.values() for part in stretch.cut()]
+        parts.sort(key=lambda part: part.size_bytes, reverse=True)  # The longest first: they end together.
+        lock = threading.Lock()
+
+        def count(size_bytes: int) -> None:
+            with lock:
+                on_bytes(size_bytes)
+
+        found = run_in_threads([partial(part.check, count) for part in parts], _THREADS)
+        faults = [*self._faults, *(fault for faults in found for fault in faults)]
+        unhashed_index = 0 if INDEX_FILE in self._hashed else self._index_bytes
+        return Integrity(
+            tuple(sorted(faults, key=_place)),
+            len(self._files),
+            len({tensor.name for part in parts for tensor in part.tensors}),
+            self.size_bytes + unhashed_index,
+            tuple(self._notes),
+        )
+
+    def _fault(self, code: str, message: str, file: str) -> None:
+        """Remembers a fault, unless the same was found in another way.
+
+        The message is told after the name of the file: that name is taken off.
+        """
+        if not any((fault.code, fault.file) == (code, file) for fault in self._faults):
+            told = message.removeprefix(file).removeprefix(Path(file).name).lstrip(": ")
+            self._faults.append(Fault(code, told, file))
+
+    def _compare(self, records: Sequence[FileRecord]) -> None:
+        """Names and sizes against the record; the hashes that are left to compare."""
+        for record in records:
+            self._files.add(record.path)
+            try:
+                status = os.lstat(self._model / on_disk(record.path))
+            except (FileNotFoundError, NotADirectoryError):
+                self._fault("missing", "is missing", record.path)
+                continue
+            except OSError as error:
+                self._fault("unreadable", f"can't be looked at: {error.strerror}", record.path)
+                continue
+            if not stat.S_ISREG(status.st_mode):
+                self._fault("size", "is no regular file", record.path)
+            elif status.st_size != record.size_bytes:
+                self._fault("size", f"has {status.st_size} bytes instead of {record.size_bytes}", record.path)
+            elif record.sha256 is not None:
+                self._hashed[record.path] = record
+
+    def _look_at_main_file(self) -> None:
+        name = next((name for name in MAIN_FILES if (self._model / name).is_file()), None)
+        if name is None:
+            self._fault("missing", "is missing, and so are its other forms, .pbtxt and .cpb", MAIN_FILES[0])
+            return
+        self._files.add(name)
+        try:
+            detect_format(self._model)
+            if name.endswith(".cpb"):
+                self._notes.append(f"{name} isn't read for its assets: whether they are there isn't known")
+                return
+            with contents(self._model / name, for_outline=True) as data:
+                is_text = name.endswith(".pbtxt")
+                self._look_at_assets(declared_assets(binary_of_text(name, data) if is_text else data))
+        except BrokenModelError as error:
+            self._fault("model", error.message, name)
+        except OSError as error:
+            self._fault("unreadable", f"can't be read: {error.strerror}", name)
+
+    def _look_at_assets(self, names: Sequence[str]) -> None:
+        for name in names:
+            if climbs_out(name):
+                self._fault("asset-path", "names an asset outside of assets/", f"assets/{name}")
+                continue
+            self._files.add(f"assets/{name}")
+            if not (self._model / "assets" / name).is_file():
+                self._fault("missing", "is missing; saved_model.pb declares it", f"assets/{name}")
+
+    def _look_at_bundle(self) -> None:
+        try:
+            index = read_index(self._model / "variables")
+            if index is not None:
+                self._files.add(INDEX_FILE)
+                self._index_bytes = (self._model / INDEX_FILE).stat().st_size
+                self._look_at_shards(index)
+        except BrokenModelError as error:
+            is_there = (self._model / INDEX_FILE).is_file()
+            self._fault("index" if is_there else "missing", error.message, INDEX_FILE)
+        except OSError as error:
+            self._fault("unreadable", f"can't be read: {error.strerror}", INDEX_FILE)
+
+    def _look_at_shards(self, index: BundleIndex) -> None:
+        tensors, broken = stored_tensors(index)
+        for message in broken:
+            self._faults.append(Fault("index", message, INDEX_FILE))
+        needed = index.shard_sizes_bytes()
+        for shard, ours in enumerate(tensors):
+            path = f"variables/{index.shard_name(shard)}"
+            self._files.add(path)
+            size = self._size_of_shard(path, needed[shard])
+            if size is not None:
+                whole, faults = without_overlaps(ours, path, size)
+                self._faults += faults
+                order: ByteOrder = "big" if index.is_big_endian else "little"
+                self._stretches[path] = ShardChunk(self._model, path, size, whole, None, order)
+
+    def _size_of_shard(self, path: str, needed_bytes: int) -> int | None:
+        """Size of the shard in bytes; None where there is none, which is a fault."""
+        shard = self._model / path
+        if not shard.is_file():
+            self._fault("missing", "is missing; variables.index names it", path)
+            return None
+        size = shard.stat().st_size
+        if size < needed_bytes:
+            self._fault("size", _shortness(shard, size, needed_bytes), path)
+        return size
+
+
+def _shortness(shard: Path, size_bytes: int, needed_bytes: int) -> str:
+    """What to say of a shard that is too short: what it is instead, where its beginning tells."""
+    with open_regular(shard, is_buffered=True) as file:
+        head = file.read(HEAD_BYTES)
+    try:
+        refuse_look_alike("it", head)
+    except BrokenModelError as error:
+        return f"is too short: {error.message}"
+    return f"has {size_bytes} bytes; variables.index needs {needed_bytes}"
+
+
+def _place(fault: Fault) -> tuple[str, int]:
+    """What is about a whole file stands before what is about a part of it."""
+    return fault.file or "", -1 if fault.start is None else fault.start

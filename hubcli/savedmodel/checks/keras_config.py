@@ -1,0 +1,383 @@
+"""What a Keras config would make Keras run or open: one walk over the parsed JSON, the same for every format.
+
+An allow-list: each class, function, module and op that the config names must
+be one that Keras or TensorFlow has and that is known to be pure. Sources of the
+ways in which a config names code: tf_keras/src/saving/serialization_lib.py and
+legacy/serialization.py, keras/src/saving/serialization_lib.py,
+tf_keras/src/layers/core/tf_op_layer.py, lambda_layer.py, rnn/cell_wrappers.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from hubcli.errors import BrokenModelError
+from hubcli.savedmodel.checks.keras_names import FUNCTIONS, KERAS_2_CLASSES, KERAS_3_CLASSES, NOT_PURE_LAYERS
+from hubcli.savedmodel.checks.keras_ops import is_pure_function, is_pure_method, is_pure_op
+
+__all__ = ["ConfigIssue", "IssueKind", "KerasConfig", "TrustedNames", "walk_config"]
+
+_MAX_CONFIG_BYTES = 64 << 20
+_MAX_MARKS = 2_000_000
+_MAX_NODES = 5_000_000
+_MAX_ISSUES = 20
+_MAX_NAME = 80
+
+
+class IssueKind(str, Enum):
+    """What in a config needs trust: Python code, a class of somebody's own, an op, a file."""
+
+    CODE = "code"
+    CLASS = "class"
+    OP = "op"
+    FILE = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigIssue:
+    """Why a config needs --unsafe: `layer` is the innermost named object ("" where none is named)."""
+
+    kind: IssueKind
+    layer: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"layer {self.layer}: {self.reason}" if self.layer else self.reason
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedNames:
+    """What the user's own code brings: names of classes and of functions, and the modules they stand in."""
+
+    classes: frozenset[str] = frozenset()
+    functions: frozenset[str] = frozenset()
+    modules: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class KerasConfig:
+    """A parsed config. `repeated_key` is a key that stands twice in one object, None where there is none."""
+
+    value: Any
+    repeated_key: str | None = None
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> KerasConfig:
+        """The JSON object as Keras will read it. Raises BrokenModelError."""
+        if len(text) > _MAX_CONFIG_BYTES:
+            raise BrokenModelError("its config is larger than 64 MiB")
+        # An empty list takes thirty times its text in memory: they are counted before they are made.
+        if isinstance(text, bytes):
+            values = text.count(b",") + text.count(b"[") + text.count(b"{")
+        else:
+            values = text.count(",") + text.count("[") + text.count("{")
+        if values > _MAX_MARKS:
+            raise BrokenModelError(f"its config holds more than {_MAX_MARKS} values")
+        repeated = list[str]()
+
+        def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+            found = dict(pairs)
+            if len(found) != len(pairs) and not repeated:
+                repeated.append(_first_repeated(key for key, _ in pairs))
+            return found
+
+        try:
+            value = json.loads(text, object_pairs_hook=collect)
+        except (ValueError, RecursionError) as error:
+            raise BrokenModelError(f"its config is no JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise BrokenModelError("its config is no JSON object")
+        return cls(value, repeated[0] if repeated else None)
+
+
+def walk_config(
+    config: KerasConfig, *, is_keras_3: bool = False, trusted: TrustedNames | None = None
+) -> tuple[ConfigIssue, ...]:
+    """Everything in the config that needs trust, at most 20, each once; none where it is pure.
+
+    Raises BrokenModelError for a config of more than 5 million values.
+    """
+    walk = _Walk(is_keras_3, trusted or TrustedNames())
+    if config.repeated_key is not None:
+        reason = f"the key {_quoted(config.repeated_key)} stands twice in one object"
+        walk.add(IssueKind.CODE, "", reason)
+    walk.run(config.value)
+    return tuple(walk.found)
+
+
+# Objects that are data: what is in them is walked like the rest.
+_DATA = frozenset(
+    {
+        "CompositeTensor",
+        "TensorShape",
+        "__bytes__",
+        "__ellipsis__",
+        "__keras_tensor__",
+        "__numpy__",
+        "__slice__",
+        "__tensor__",
+        "__tuple__",
+    }
+)
+_TYPE_SPECS = frozenset(
+    f"{prefix}{name}"
+    for name in ("TensorSpec", "RaggedTensorSpec", "SparseTensorSpec", "IndexedSlicesSpec")
+    for prefix in ("", "tf.")
+)
+_OP_LAYERS = frozenset({"TFOpLambda", "SlicingOpLambda"})
+_LOOKUPS = frozenset({"IntegerLookup", "StringLookup", "TextVectorization"})
+_NODE_FIELDS = frozenset({"name", "op", "input", "attr", "device"})
+# Modules in which Keras looks for a class or a function; others would be imported.
+_KERAS_MODULE = re.compile(
+    r"(?:tf_)?keras(?:\.src)?(?:\.(?:activations|applications|constraints|dtype_policies|engine|initializers|layers|losses|"
+    r"metrics|mixed_precision|models|ops|optimizers|premade_models|quantizers|random|regularizers)"
+    r"(?:\.[a-z0-9_]+)*)?|tensorflow\.python\.ops\.init_ops_v2",  # TensorFlow's own initializers
+    re.ASCII,
+)
+_TENSORFLOW_MODULE = re.compile(r"tensorflow\.python\.(?:framework|ops)(?:\.[a-z0-9_]+)*", re.ASCII)
+_TYPE_SUFFIX, _FUNCTION_TYPE = "_type", "function_type"
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One walk, without recursion: a config may be nested as deeply as JSON may."""
+
+    is_keras_3: bool
+    trusted: TrustedNames
+    found: list[ConfigIssue] = field(default_factory=list)
+    _seen: int = 0
+
+    def add(self, kind: IssueKind, layer: str, reason: str) -> None:
+        """Notes the issue, unless it is there or enough are."""
+        issue = ConfigIssue(kind, layer, reason)
+        if len(self.found) < _MAX_ISSUES and issue not in self.found:
+            self.found.append(issue)
+
+    def run(self, config: Any) -> None:
+        """Visits every value of the config, in its order."""
+        pending: list[tuple[Any, str]] = [(config, "")]
+        while pending:
+            value, layer = pending.pop()
+            self._seen += 1
+            if self._seen > _MAX_NODES:
+                raise BrokenModelError(f"its config holds more than {_MAX_NODES} values")
+            if isinstance(value, dict):
+                name = _name_of(value) or layer
+                self._visit(value, name)
+                pending += [(inner, name) for inner in reversed(value.values())]
+            elif isinstance(value, list):
+                pending += [(inner, layer) for inner in reversed(value)]
+            elif isinstance(value, str) and (hidden := _hidden_config(value)) is not None:
+                pending.append((hidden, layer))
+
+    def _visit(self, one: dict[str, Any], layer: str) -> None:
+        if "class_name" in one:
+            self._visit_object(one, one["class_name"], layer)
+        for key, value in one.items():
+            if key.endswith(_TYPE_SUFFIX) and value in ("lambda", "function"):
+                self._visit_function_key(one, key, value, layer)
+
+    def _visit_function_key(self, one: dict[str, Any], key: str, kind: str, layer: str) -> None:
+        """A function in the legacy spelling: `residual_fn`, `residual_fn_type` and `residual_fn_module`."""
+        stem = key.removesuffix(_TYPE_SUFFIX)
+        if kind == "lambda":
+            self.add(IssueKind.CODE, layer, f"{stem} is Python bytecode")
+        elif not self._is_own_function(one.get(stem)):
+            self.add(IssueKind.CLASS, layer, f"{stem} is the Python function {_quoted(one.get(stem))}")
+        else:
+            module = one.get("module" if key == _FUNCTION_TYPE else f"{stem}_module")
+            self._check_own_module(module, layer)
+
+    def _visit_object(self, one: dict[str, Any], name: Any, layer: str) -> None:
+        if not isinstance(name, str):
+            self.add(IssueKind.CLASS, layer, f"its class is {_quoted(name)}, which is no name")
+        elif name == "__lambda__":
+            self.add(IssueKind.CODE, layer, "it holds Python bytecode")
+        elif name == "function":
+            self._visit_function(one, layer)
+        elif name in ("TypeSpec", "__typespec__"):
+            self._visit_type_spec(one, layer)
+        elif name in _DATA:
+            pass
+        elif name in self.trusted.classes:
+            self._visit_own_class(one, name, layer)
+        elif name == "Lambda":
+            self._visit_lambda(one, layer)
+        else:
+            self._visit_class(one, name, layer)
+
+    def _visit_class(self, one: dict[str, Any], name: str, layer: str) -> None:
+        config = one.get("config")
+        inner = config if isinstance(config, dict) else {}
+        reason = None if self.is_keras_3 else _op_layer_issue(name, inner, one)
+        if reason:
+            self.add(IssueKind.OP, layer, reason)
+        elif reason is None and name not in (KERAS_3_CLASSES if self.is_keras_3 else KERAS_2_CLASSES):
+            why = NOT_PURE_LAYERS.get(name)
+            said = f"{name} {why}" if why else f"its class {_quoted(name)} is none of Keras itself"
+            self.add(IssueKind.CLASS, layer, said)
+            return
+        if name in _LOOKUPS and isinstance(inner.get("vocabulary"), str):
+            path = _quoted(inner["vocabulary"])
+            self.add(IssueKind.FILE, layer, f"it reads its vocabulary from the file {path}")
+        registered = one.get("registered_name")
+        if registered not in (None, name, f"Custom>{name}"):
+            self.add(IssueKind.CLASS, layer, f"its registered name is {_quoted(registered)}")
+        self._check_module(one.get("module"), layer)
+
+    def _visit_own_class(self, one: dict[str, Any], name: str, layer: str) -> None:
+        """A class of the user's: by its registered name, or from a module that holds the user's code."""
+        registered = one.get("registered_name", name)
+        if not _is_one_of(registered, self.trusted.classes):
+            module = one.get("module")
+            if module is not None and not _is_one_of(module, self.trusted.modules):
+                self.add(IssueKind.CLASS, layer, f"its module {_quoted(module)} would be imported")
+
+    def _visit_lambda(self, one: dict[str, Any], layer: str) -> None:
+        """A Lambda layer passes only with a named function: Keras's own or one of the user's."""
+        config = one.get("config")
+        function = config.get("function") if isinstance(config, dict) else None
+        if isinstance(function, dict) and function.get("class_name") == "function":
+            return  # It is visited as every function is.
+        if not self._is_own_function(function):
+            self.add(IssueKind.CODE, layer, "a Lambda layer runs Python code")
+
+    def _visit_function(self, one: dict[str, Any], layer: str) -> None:
+        name = one.get("config")
+        if self._is_own_function(name):
+            return
+        if not (isinstance(name, str) and name in FUNCTIONS):
+            self.add(IssueKind.CLASS, layer, f"it names the Python function {_quoted(name)}")
+            return
+        if one.get("registered_name") not in (None, "function", name):
+            registered = _quoted(one.get("registered_name"))
+            self.add(IssueKind.CLASS, layer, f"it names the Python function {registered}")
+        if one.get("module") != "builtins":
+            self._check_module(one.get("module"), layer)
+
+    def _visit_type_spec(self, one: dict[str, Any], layer: str) -> None:
+        spec = one.get("type_spec", one.get("spec_name"))
+        module, registered = one.get("module"), one.get("registered_name")
+        is_known = isinstance(spec, str) and spec in _TYPE_SPECS and registered in (None, spec)
+        if is_known and (module is None or _matches(_TENSORFLOW_MODULE, module)):
+            return
+        self.add(IssueKind.CLASS, layer, f"its type {_quoted(spec)} is none of TensorFlow's own")
+
+    def _is_own_function(self, name: Any) -> bool:
+        return _is_one_of(name, self.trusted.functions)
+
+    def _check_module(self, module: Any, layer: str) -> None:
+        if module is not None and not _matches(_KERAS_MODULE, module):
+            self.add(IssueKind.CLASS, layer, f"its module {_quoted(module)} would be imported")
+
+    def _check_own_module(self, module: Any, layer: str) -> None:
+        """Names of a loaded module would replace those of Keras's own code."""
+        if module is None or module == "__main__" or _is_one_of(module, self.trusted.modules):
+            return
+        if not isinstance(module, str) or module in sys.modules:
+            self.add(IssueKind.CODE, layer, f"it takes names from the module {_quoted(module)}")
+
+
+def _op_layer_issue(name: str, config: dict[str, Any], one: dict[str, Any]) -> str | None:
+    """Why the op layer isn't pure, "" where it is, None where the class is no op layer."""
+    reason = ""
+    if name in _OP_LAYERS:
+        if not is_pure_function(config.get("function")):
+            reason = f"it calls the TensorFlow function {_quoted(config.get('function'))}"
+    elif name == "TensorFlowOpLayer":
+        reason = _node_issue(config.get("node_def"))
+    elif name == "ClassMethod":
+        owner, method = config.get("cls_symbol"), config.get("method_name")
+        if not isinstance(owner, str) or not is_pure_method(owner, method):
+            reason = f"it calls the method {_quoted(method)} of {_quoted(owner)}"
+    elif name in ("InstanceMethod", "InstanceProperty"):
+        if not is_pure_method(None, config.get("attr_name")):
+            reason = f"it reads the attribute {_quoted(config.get('attr_name'))}"
+    else:
+        return None
+    return reason or _constants_issue([one.get("inbound_nodes"), config.get("constants")])
+
+
+def _node_issue(node: Any) -> str:
+    """Why a node of a graph isn't pure; "" where it is."""
+    if not isinstance(node, dict) or not node.keys() <= _NODE_FIELDS:
+        return "its node is no plain JSON object of a name, an op, inputs and attributes"
+    if not is_pure_op(node.get("op")):
+        return f"it runs the TensorFlow op {_quoted(node.get('op'))}"
+    attributes = node.get("attr", {})
+    if not isinstance(attributes, dict) or any(
+        not isinstance(one, dict) or "func" in one or _holds_functions(one.get("list"))
+        for one in attributes.values()
+    ):
+        return f"the attributes of its op {node['op']} name a function"
+    return ""
+
+
+def _holds_functions(values: Any) -> bool:
+    return values is not None and (not isinstance(values, dict) or "func" in values)
+
+
+def _constants_issue(values: Any) -> str:
+    """Why a constant is none of numbers, booleans, shapes, dtypes, text and nests of these; "" if all are."""
+    pending = [values]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, dict):
+            name = one.get("class_name")
+            if name is not None and not (isinstance(name, str) and (name in _DATA or name == "TypeSpec")):
+                return f"its constants hold an object of the class {_quoted(name)}"
+            pending += one.values()
+        elif isinstance(one, list):
+            pending += one
+    return ""
+
+
+def _name_of(one: dict[str, Any]) -> str:
+    """What the object calls itself, cut to what a message bears."""
+    config = one.get("config")
+    names: Iterator[Any] = iter((one.get("name"), config.get("name") if isinstance(config, dict) else None))
+    found = next((name for name in names if isinstance(name, str) and name), "")
+    return _quoted(found)[1:-1] if found else ""
+
+
+def _hidden_config(text: str) -> dict[str, Any] | list[Any] | None:
+    """A config that stands in the config as text, as Keras writes composite constants; else None."""
+    start = text.lstrip()[:1]
+    if start not in ("{", "[") or "{" not in text:
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, (dict, list)) else None
+
+
+def _first_repeated(keys: Iterable[str]) -> str:
+    seen = set[str]()
+    for key in keys:
+        if key in seen:
+            return key
+        seen.add(key)
+    return ""
+
+
+def _is_one_of(value: Any, names: frozenset[str]) -> bool:
+    return isinstance(value, str) and value in names
+
+
+def _matches(pattern: re.Pattern[str], module: Any) -> bool:
+    return isinstance(module, str) and pattern.fullmatch(module) is not None
+
+
+def _quoted(value: Any) -> str:
+    """What a file says, on one line, printable, and short."""
+    if isinstance(value, str):
+        value = value[: 2 * _MAX_NAME]
+    text = ascii(value) if not isinstance(value, (dict, list)) else f"'{type(value).__name__}'"
+    return text if len(text) <= _MAX_NAME else f"{text[:_MAX_NAME]}…'"

@@ -1,0 +1,336 @@
+"""Where the path that an op opens comes from: from TensorFlow itself, or from anywhere else.
+
+TensorFlow gives paths at two places. While it loads a model, it feeds the
+declared assets (`asset_file_def`), and binds the asset objects that functions
+capture. When it saves or restores variables, it feeds the saver's file name.
+A path is proven when all that can reach the op is one of these; what isn't
+understood counts as free. Sources: tensorflow/python/saved_model/loader_impl.py,
+load.py, tensorflow/cc/saved_model/loader_util.cc.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from typing import NamedTuple
+
+from hubcli.formats.wire import encode_field
+from hubcli.savedmodel.checks.asset_variables import AssetVariables
+from hubcli.savedmodel.checks.call_graph import CallGraph
+from hubcli.savedmodel.graph import FieldRun, GraphBody, Node
+from hubcli.savedmodel.objects import ObjectGraph
+from hubcli.savedmodel.outline import MetaGraphOutline, fed_assets_of
+
+__all__ = ["PathOrigins", "PathSource"]
+
+# Ops that give what they get, and those whose functions get their inputs from some place on.
+_PASSED_THROUGH = ("Identity", "StopGradient")
+_CALLS = {
+    ("PartitionedCall", "f"): 0,
+    ("StatefulPartitionedCall", "f"): 0,
+    ("If", "then_branch"): 1,
+    ("If", "else_branch"): 1,
+    ("StatelessIf", "then_branch"): 1,
+    ("StatelessIf", "else_branch"): 1,
+    ("Case", "branches"): 1,
+    ("StatelessCase", "branches"): 1,
+}
+_LOOPS = {("While", "cond"), ("While", "body"), ("StatelessWhile", "cond"), ("StatelessWhile", "body")}
+_READ = "ReadVariableOp"
+# What models need stays far below: a path takes some ten steps from its source to the op.
+_MAX_STEPS, _MAX_PARSED_BYTES, _MAX_SEARCHED_BYTES = 50_000, 1 << 23, 1 << 30
+_MAX_PARTS, _LARGE_NODE_COST, _PIECE_BYTES = 8, 1 << 12, 1 << 19
+_MAX_KEPT, _MAX_SUFFIX_CHARACTERS, _MAX_SUFFIXES = 8, 1000, 8
+
+Tensor = tuple[GraphBody, str]
+
+
+class PathSource(Enum):
+    """What TensorFlow gives paths of."""
+
+    ASSET = "an asset, fed or bound while the model is loaded"
+    SAVER = "the file name that the saver is given"
+
+
+class _Call(NamedTuple):
+    """A call of a function by a node: `first` is the place of its first input among the node's sources.
+
+    None where it isn't known what goes in. `loop_body` is the function whose results come back as inputs.
+    """
+
+    sources: list[str]
+    first: int | None = 0
+    loop_body: str | None = None
+
+    def source(self, place: int) -> str | None:
+        """The tensor that goes into the function there."""
+        if self.first is None or self.first + place >= len(self.sources):
+            return None
+        return self.sources[self.first + place]
+
+
+class _Inputs(NamedTuple):
+    """The places of a function's inputs by name, and the objects that are bound to the last of them.
+
+    Where one of them stands for several tensors, places don't tell which: `is_unclear`.
+    """
+
+    places: dict[str, int]
+    is_unclear: bool
+    captures: list[int]
+
+
+class _Nodes:
+    """Nodes by name, looked up in a piece of a body at a time; the last pieces are kept."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[GraphBody, FieldRun], dict[str, Node]] = OrderedDict()
+        self.parsed_bytes = self.searched_bytes = 0
+
+    def find(self, body: GraphBody, name: str) -> Node | None:
+        """The node of that name; TensorFlow refuses a body with two."""
+        for (owner, _), nodes in self._kept.items():
+            if owner is body and name in nodes:
+                return nodes[name]
+        # One whose name is written in another way than protobuf does isn't found, and so not proven.
+        encoded = encode_field(1, name)
+        for piece in body.pieces:
+            size = piece.end - piece.start
+            self.searched_bytes += size if piece.large_node is None else _LARGE_NODE_COST
+            if (body, piece) not in self._kept and piece.holds(encoded, body.data):
+                nodes = self._keep(body, piece)
+                if name in nodes:
+                    return nodes[name]
+        return None
+
+    def _keep(self, body: GraphBody, piece: FieldRun) -> dict[str, Node]:
+        self.parsed_bytes += piece.end - piece.start if piece.large_node is None else _LARGE_NODE_COST
+        nodes = {node.name: node for node in body.nodes_of(piece)}
+        self._kept[(body, piece)] = nodes
+        if len(self._kept) > _MAX_KEPT:
+            self._kept.popitem(last=False)
+        return nodes
+
+
+class PathOrigins:
+    """The proofs for one MetaGraph; each tensor is looked at once."""
+
+    def __init__(self, outline: MetaGraphOutline, objects: ObjectGraph | None, callers: CallGraph) -> None:
+        self._graph = outline.graph
+        self._objects = objects
+        self._callers = callers
+        self._asset_count = len(outline.rest.asset_file_def)
+        self._variables = AssetVariables(outline.graph)
+        self._fed = {
+            PathSource.ASSET: {_with_port(asset.tensor_info.name) for asset in fed_assets_of(outline)},
+            PathSource.SAVER: {_with_port(outline.rest.saver_def.filename_tensor_name)},
+        }
+        self._proven: dict[PathSource, set[Tensor]] = {source: set() for source in PathSource}
+        self._free: dict[PathSource, set[Tensor]] = {source: set() for source in PathSource}
+        self._inputs: dict[GraphBody, _Inputs] = {}
+        self._calls: dict[tuple[GraphBody, str], list[_Call]] = {}
+        self._nodes = _Nodes()
+        self._steps, self._parsed_bytes = 0, 0
+
+    def are_from(self, source: PathSource, body: GraphBody, node: Node, places: Iterable[int]) -> bool:
+        """Whether the inputs of the node at those places can only be paths of that source."""
+        tensors = node.sources
+        return all(place < len(tensors) and self._is_from(source, (body, tensors[place])) for place in places)
+
+    def _is_from(self, source: PathSource, tensor: Tensor) -> bool:
+        """Walks from the tensor to all that it can come from, until something is not proven."""
+        proven, free = self._proven[source], self._free[source]
+        asked_by: dict[Tensor, Tensor | None] = {tensor: None}
+        waiting = [tensor]
+        while waiting:
+            one: Tensor | None = waiting.pop()
+            assert one is not None
+            if one in proven:
+                continue
+            needed = None if one in free or self._is_exhausted() else self._needed(source, *one)
+            if needed is None:
+                while one is not None:  # So is all that led here.
+                    free.add(one)
+                    one = asked_by[one]
+                return False
+            for need in needed:
+                if need not in asked_by:
+                    asked_by[need] = one
+                    waiting.append(need)
+        proven.update(asked_by)
+        return True
+
+    def _is_exhausted(self) -> bool:
+        return (
+            self._steps > _MAX_STEPS
+            or self._parsed_bytes + self._nodes.parsed_bytes > _MAX_PARSED_BYTES
+            or self._nodes.searched_bytes > _MAX_SEARCHED_BYTES
+        )
+
+    def _needed(self, source: PathSource, body: GraphBody, text: str) -> list[Tensor] | None:
+        """What must be proven for the tensor to be; None where that can't be told."""
+        self._steps += 1
+        if body.is_function:
+            place = self._inputs_of(body).places.get(text.partition(":")[0])
+            if place is not None:
+                return self._needed_of_input(source, body, place)
+        elif _with_port(text) in self._fed[source]:
+            return []
+        node = self._nodes.find(body, text.partition(":")[0])
+        return None if node is None else self._needed_of_node(source, body, node)
+
+    def _needed_of_node(self, source: PathSource, body: GraphBody, node: Node) -> list[Tensor] | None:
+        op, inputs = node.op, [(body, text) for text in node.sources]
+        if op in self._graph.functions or not inputs:
+            return None  # A function of that name goes before the op.
+        if op in _PASSED_THROUGH:
+            return inputs[:1]
+        if source is PathSource.ASSET:
+            # TensorFlow 2 hands assets to its graph through variables.
+            if op != _READ or body.is_function:
+                return None
+            self._parsed_bytes += self._variables.unread_bytes
+            values = self._variables.values(inputs[0][1])
+            return None if not values else [(body, text) for text in values]
+        if op == "ShardedFilename":
+            return inputs[:1]
+        if op == "Pack":
+            return inputs
+        if op == "StringJoin" and len(inputs) <= _MAX_PARTS and node.is_empty_text("separator"):
+            parts = [self._constants(body, text) for _, text in inputs[1:]]
+            return inputs[:1] if all(parts) and _are_harmless(parts) else None
+        return None
+
+    def _constants(self, body: GraphBody, text: str) -> list[str]:
+        """The constants that the tensor can be; none where it can be something else."""
+        node = self._nodes.find(body, text.partition(":")[0])
+        if node is None or node.op in self._graph.functions:
+            return []
+        if node.op not in ("Select", "SelectV2"):
+            return _constant(node)
+        choices = [self._nodes.find(body, one.partition(":")[0]) for one in node.sources[1:3]]
+        texts = [_constant(one) for one in choices if one is not None and one.op not in self._graph.functions]
+        return [one for choice in texts for one in choice] if len(texts) == 2 and all(texts) else []
+
+    # Functions ---------------------------------------------------------------------------------
+
+    def _needed_of_input(self, source: PathSource, body: GraphBody, place: int) -> list[Tensor] | None:
+        """What all callers of the function give it there."""
+        name = body.name
+        if name in self._callers.free or self._inputs_of(body).is_unclear:
+            return None
+        is_held = self._callers.is_held(name)
+        if is_held and not (source is PathSource.ASSET and self._is_captured_asset(body, place)):
+            return None
+        needed: dict[Tensor, None] = {}
+        for caller in self._bodies_calling(name):
+            calls = [] if self._is_exhausted() else self._calls_of(caller, name)
+            self._steps += 1 + len(calls)
+            for call in calls or [_Call([], None)]:
+                given = call.source(place)
+                result = None if call.loop_body is None else self._result(call.loop_body, place)
+                if given is None or (result is None and call.loop_body is not None):
+                    return None
+                needed[(caller, given)] = None
+                if result is not None:
+                    needed[result] = None
+        return list(needed) if needed or is_held else None
+
+    def _bodies_calling(self, name: str) -> Iterator[GraphBody]:
+        if self._callers.nodes_calling(name):
+            yield self._graph.bodies[0]
+        yield from self._callers.functions_calling(name)
+
+    def _calls_of(self, body: GraphBody, function: str) -> list[_Call]:
+        """How the nodes of the body call the function; empty where they are too many to look at."""
+        key = body, function
+        if key not in self._calls:
+            self._calls[key] = self._find_calls(body, function)
+        return self._calls[key]
+
+    def _find_calls(self, body: GraphBody, function: str) -> list[_Call]:
+        if body.is_function:
+            self._parsed_bytes += 4 * body.size_bytes  # All of its nodes are looked at.
+            nodes: Iterable[Node | None] = (
+                node for node in body.nodes() if node.op == function or function in node.functions()
+            )
+        else:
+            names = dict.fromkeys(self._callers.nodes_calling(function))
+            nodes = (self._nodes.find(body, name) for name in names)
+        calls: list[_Call] = []
+        for node in nodes:
+            self._steps += 1 if node is None else 1 + node.input_count
+            if node is None or self._is_exhausted():
+                return []
+            calls += _calls_by(node, function)
+            self._steps += len(calls)
+        return calls
+
+    def _inputs_of(self, body: GraphBody) -> _Inputs:
+        if body not in self._inputs:
+            self._parsed_bytes += min(body.size_bytes, _PIECE_BYTES)
+            objects = self._objects
+            function = None if objects is None else objects.concrete_function(body.name)
+            names = body.input_names()
+            places = {name: place for place, name in enumerate(names)}
+            is_unclear = len(places) < len(names) or body.has_list_inputs()
+            captures = [] if function is None else list(function.bound_inputs)
+            self._inputs[body] = _Inputs(places, is_unclear, captures)
+        return self._inputs[body]
+
+    def _result(self, function: str, place: int) -> Tensor | None:
+        """The tensor that the function gives at that place."""
+        body = self._graph.functions.get(function)
+        if body is None or function in self._callers.free:
+            return None
+        self._parsed_bytes += body.size_bytes
+        names, results = body.output_names(), body.results()
+        text = results.get(names[place]) if place < len(names) else None
+        return None if text is None else (body, text)
+
+    def _is_captured_asset(self, body: GraphBody, place: int) -> bool:
+        """Whether the object graph binds an asset to the input: captures come behind the arguments."""
+        objects, inputs = self._objects, self._inputs_of(body)
+        captured = place - len(inputs.places) + len(inputs.captures)
+        node = inputs.captures[captured] if 0 <= captured < len(inputs.captures) else -1
+        return (
+            objects is not None and 0 <= node < len(objects) and objects.is_asset_of(node, self._asset_count)
+        )
+
+
+def _calls_by(node: Node, function: str) -> Iterator[_Call]:
+    """How the node calls the function, once for each time that it names it."""
+    sources = node.sources
+    if node.op == function:
+        yield _Call(sources)
+    for mention in node.mentions(function):
+        key = node.op, mention.attribute
+        body = node.function("body") if key in _LOOPS else None
+        if mention.is_nested:
+            yield _Call(sources, None)
+        elif body is not None:
+            yield _Call(sources, 0, body)
+        else:
+            yield _Call(sources, _CALLS.get(key))
+
+
+def _with_port(name: str) -> str:
+    """The tensor's name in full: the first output of a node may be named without its number."""
+    return name if ":" in name else f"{name}:0"
+
+
+def _constant(node: Node) -> list[str]:
+    texts = (node.strings("value") or []) if node.op == "Const" else []
+    return [one.decode("utf-8", "replace") for one in texts] if len(texts) == 1 else []
+
+
+def _are_harmless(parts: list[list[str]]) -> bool:
+    """Whether a file name with those texts behind it stays in its directory or below."""
+    texts = [""]
+    for part in parts:
+        texts = [before + text for before in texts for text in part]
+        if len(texts) > _MAX_SUFFIXES or any(len(text) > _MAX_SUFFIX_CHARACTERS for text in texts):
+            return False
+    # The name may end in a dot itself.
+    return not any(".." in text or text == "." or text.startswith("./") or "\0" in text for text in texts)

@@ -1,0 +1,321 @@
+"""Whether a model has the Reusable SavedModel interface, and follows the advice for publishers.
+
+Source: https://www.tensorflow.org/hub/reusable_saved_models and the common
+signatures at https://www.tensorflow.org/hub/common_saved_model_apis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hubcli.savedmodel.functions import Function, FunctionVariant, arguments_of
+from hubcli.savedmodel.model import Conformance, Problem
+from hubcli.savedmodel.objects import ObjectGraph
+from hubcli.savedmodel.outline import MetaGraphOutline
+from hubcli.savedmodel.outputs import final_ops
+from hubcli.savedmodel.types import Literal, TensorSpec, TypeSpec, decode, holds_tensors, tensors_of
+from hubcli.savedmodel.variables import Variable, VariableLists
+
+__all__ = ["check_reusable"]
+
+_ERROR, _WARNING, _HINT = "error", "warning", "hint"
+_TRAINING = "training"
+_PROBABILITIES = {"Softmax": "probabilities", "TopK": "the top classes", "TopKV2": "the top classes"}
+
+
+def check_reusable(
+    outlines: tuple[MetaGraphOutline, ...],
+    objects: ObjectGraph | None,
+    functions: tuple[Function, ...],
+    variables: tuple[Variable, ...],
+    lists: VariableLists,
+) -> Conformance:
+    """Every problem, the errors first. Raises BrokenModelError for a damaged part."""
+    if objects is None:
+        problem = Problem(
+            _ERROR,
+            "no-object",
+            "TensorFlow 1 wrote it: there is no object to call, signatures alone",
+            "Call obj.signatures[…]; export it anew from TensorFlow 2 to fine-tune it.",
+        )
+        return Conformance((problem,))
+    call = next((function for function in functions if function.path == "__call__"), None)
+    check = _Check(outlines, objects, call, variables, lists)
+    problems = sorted(check.problems(), key=lambda problem: (_ERROR, _WARNING, _HINT).index(problem.severity))
+    return Conformance(tuple(problems))
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """One model, checked part by part."""
+
+    outlines: tuple[MetaGraphOutline, ...]
+    objects: ObjectGraph
+    call: Function | None
+    variables: tuple[Variable, ...]
+    lists: VariableLists
+
+    def problems(self) -> Iterator[Problem]:
+        if len(self.outlines) > 1:
+            yield Problem(
+                _ERROR,
+                "several-graphs",
+                f"The file holds {len(self.outlines)} MetaGraphs: TensorFlow loads it by tags, "
+                "and then as TensorFlow 1 does, without an object to call",
+                "Save the object alone: tf.saved_model.save(obj, DIR).",
+            )
+        if self.call is None or not self.call.variants:
+            yield Problem(
+                _ERROR,
+                "no-call",
+                "The object can't be called: it has no traced __call__",
+                "Give the object a tf.function __call__(x, training=False); "
+                "for a Keras model: hubcli export MODEL.keras DIR.",
+            )
+        else:
+            yield from self._arguments(self.call)
+            yield from self._training(self.call)
+            yield from self._captures(self.call)
+            yield from self._batch(self.call)
+            yield from self._common_apis(self.call)
+            yield from self._final_ops(self.call)
+        yield from self._trainable()
+        yield from self._losses()
+        yield from self._optimizer()
+
+    def _arguments(self, call: Function) -> Iterator[Problem]:
+        parameters = call.parameters or ()
+        for variant in call.variants:
+            first, rest = variant.args[:1], variant.args[1:]
+            if not first or not holds_tensors(first[0]):
+                yield Problem(
+                    _ERROR,
+                    "call-input",
+                    f"__call__{call.python_signature} takes no tensor as its first argument",
+                    "The one positional argument is a tensor, or a list or dict of tensors.",
+                )
+                return
+            if any(map(holds_tensors, rest)):
+                names = ", ".join(parameters[1:]) or "more than one"
+                yield Problem(
+                    _ERROR,
+                    "call-inputs",
+                    f"__call__ takes tensors in further positional arguments ({names})",
+                    "Take several tensors as one list or dict.",
+                )
+                return
+
+    def _training(self, call: Function) -> Iterator[Problem]:
+        """Both values of `training`, over the same other arguments."""
+        traced: dict[bool, set[str]] = {True: set(), False: set()}
+        for variant in call.variants:
+            value, rest = _without_training(call, variant)
+            if value is not None:
+                traced[value].add(rest)
+        if not traced[True] and not traced[False]:
+            return
+        for value in (True, False):
+            if not traced[value]:
+                yield Problem(
+                    _ERROR,
+                    "training-untraced",
+                    f"__call__ takes training, but was not traced for training={value}",
+                    f"Call it once with training={value} before it is saved.",
+                )
+                return
+        if traced[True] != traced[False]:
+            yield Problem(
+                _ERROR,
+                "training-differs",
+                "__call__ takes other arguments with training=True than with training=False",
+                "Trace both values over the same arguments.",
+            )
+
+    def _captures(self, call: Function) -> Iterator[Problem]:
+        """What `__call__` uses must be in the list `variables`."""
+        listed = {variable.node for variable in self.variables if variable.is_listed}
+        used = {node for variant in call.variants for node in variant.captures}
+        captured = [variable for variable in self.variables if variable.node in used]
+        if captured and self.lists.variables is None:
+            yield Problem(
+                _ERROR,
+                "no-variables",
+                f"The object has no list `variables`, though __call__ uses {len(captured)}: as with any "
+                "plain tf.Module, fine-tuning it through a Keras layer trains nothing",
+                "Set obj.variables and obj.trainable_variables to lists before saving.",
+            )
+            return
+        missing = [variable.path for variable in captured if variable.node not in listed]
+        if missing:
+            yield Problem(
+                _ERROR,
+                "variables-incomplete",
+                f"`variables` lacks {_some(missing)}, which __call__ uses",
+                "List every variable that any call uses.",
+            )
+
+    def _trainable(self) -> Iterator[Problem]:
+        if self.lists.trainable_variables is None:
+            if self.lists.variables is not None and any(
+                variable.trainable for variable in self.variables if variable.is_listed
+            ):
+                yield Problem(
+                    _WARNING,
+                    "no-trainable-variables",
+                    "The object has no list `trainable_variables`: fine-tuning it trains nothing",
+                    "Set obj.trainable_variables to the list of what is to be trained.",
+                )
+            return
+        listed = set(self.lists.variables or ())
+        outside = [path for path in self.lists.trainable_variables if path not in listed]
+        if outside:
+            yield Problem(
+                _ERROR,
+                "trainable-not-listed",
+                f"`trainable_variables` holds {_some(outside)}, which `variables` lacks",
+                "Put it into both lists.",
+            )
+        nodes = set(self.objects.items(0, "trainable_variables") or ())
+        frozen = [
+            variable.path
+            for variable in self.variables
+            if variable.node in nodes and not self.objects.content(variable.node or 0).trainable
+        ]
+        if frozen:
+            yield Problem(
+                _ERROR,
+                "trainable-flag",
+                f"`trainable_variables` holds {_some(frozen)}, made with trainable=False",
+                "Leave it out of the list, or make it with trainable=True.",
+            )
+
+    def _losses(self) -> Iterator[Problem]:
+        for place, node in enumerate(self.objects.items(0, "regularization_losses") or []):
+            where = f"regularization_losses[{place}]"
+            names = self.objects.concrete_names(node)
+            messages = [self.objects.concrete_function(name) for name in names]
+            fits = any(message is not None and _gives_scalar(message) for message in messages)
+            if not fits:
+                yield Problem(
+                    _ERROR,
+                    "loss-signature",
+                    f"{where} is no function that takes nothing and gives a scalar float",
+                    "Make it a tf.function without arguments, called once before saving.",
+                )
+
+    def _optimizer(self) -> Iterator[Problem]:
+        slots = [variable for variable in self.variables if variable.is_slot]
+        if slots:
+            size = sum(variable.size_bytes or 0 for variable in slots)
+            yield Problem(
+                _WARNING,
+                "optimizer-slots",
+                f"The file holds {len(slots)} variables of an optimizer ({size} bytes)",
+                "Save the model without its optimizer: model.save(…, include_optimizer=False).",
+            )
+
+    def _batch(self, call: Function) -> Iterator[Problem]:
+        firsts = [list(tensors_of(variant.args[0])) for variant in call.variants if variant.args]
+        fixed = sorted(
+            {str(tensor) for tensors in firsts for tensor in tensors if _is_of_fixed_batch(tensor)}
+        )
+        takes_any = any(not any(map(_is_of_fixed_batch, tensors)) for tensors in firsts)
+        if fixed and not takes_any:
+            yield Problem(
+                _WARNING,
+                "batch-fixed",
+                f"__call__ takes batches of one size alone: {_some(fixed)}",
+                "Trace it with None as the first dimension.",
+            )
+
+    def _common_apis(self, call: Function) -> Iterator[Problem]:
+        variant = call.variants[0]
+        inputs = list(tensors_of(variant.args[0])) if variant.args else []
+        if len(inputs) != 1:
+            return
+        outputs = list(tensors_of(variant.outputs)) if variant.outputs is not None else []
+        yield from _text_problems(inputs[0], outputs)
+        yield from _image_problems(inputs[0])
+
+    def _final_ops(self, call: Function) -> Iterator[Problem]:
+        ops = [op for outline in self.outlines for op in final_ops(outline.graph, call.variants[0].name)]
+        for op in sorted(set(ops) & _PROBABILITIES.keys()):
+            yield Problem(
+                _HINT,
+                "no-logits",
+                f"__call__ gives {_PROBABILITIES[op]}, after {op}",
+                "Logits or features serve fine-tuning better: share the model without its last layer.",
+            )
+
+
+def _without_training(call: Function, variant: FunctionVariant) -> tuple[bool | None, str]:
+    """The value of `training` in the variant, None where it has none, and its other arguments as text."""
+    names = call.parameters or ()
+    value, rest = None, []
+    named = [
+        (names[place] if place < len(names) else str(place), one) for place, one in enumerate(variant.args)
+    ]
+    for name, one in (*named, *variant.kwargs):
+        if name == _TRAINING and isinstance(one, Literal) and isinstance(one.value, bool):
+            value = one.value
+        elif name == _TRAINING and isinstance(one, Literal) and one.value is None:
+            return None, ""
+        else:
+            rest.append(f"{name}={one}")
+    return value, "; ".join(rest)
+
+
+def _gives_scalar(message: Any) -> bool:
+    if not message.HasField("output_signature"):
+        return False
+    args, kwargs = arguments_of(message)
+    result = decode(message.output_signature)
+    return (
+        not args
+        and not kwargs
+        and isinstance(result, TensorSpec)
+        and result.shape == ()
+        and result.dtype.startswith(("float", "bfloat"))
+    )
+
+
+def _is_of_fixed_batch(tensor: TensorSpec | TypeSpec) -> bool:
+    return bool(tensor.shape) and tensor.shape is not None and tensor.shape[0] is not None
+
+
+def _some(names: list[str]) -> str:
+    """The first few of the names."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _text_problems(tensor: TensorSpec | TypeSpec, outputs: list[TensorSpec | TypeSpec]) -> Iterator[Problem]:
+    if tensor.dtype != "string" or not isinstance(tensor, TensorSpec):
+        return
+    if tensor.shape is not None and len(tensor.shape) != 1:
+        yield Problem(
+            _WARNING,
+            "text-input",
+            f"__call__ takes text as {tensor}; TF Hub's text models take string[?]",
+            "Take one dimension, the batch.",
+        )
+    if len(outputs) == 1 and (outputs[0].dtype != "float32" or len(outputs[0].shape or (0, 0)) != 2):
+        yield Problem(
+            _HINT,
+            "text-output",
+            f"__call__ gives {outputs[0]} for text; TF Hub's text embeddings give float32[?, dim]",
+            "Return one vector for each text.",
+        )
+
+
+def _image_problems(tensor: TensorSpec | TypeSpec) -> Iterator[Problem]:
+    if tensor.shape is None or len(tensor.shape) != 4:
+        return
+    if tensor.shape[3] not in (3, None) or not (tensor.dtype or "").startswith("float"):
+        yield Problem(
+            _HINT,
+            "image-input",
+            f"__call__ takes {tensor}; TF Hub's image models take float32[?, height, width, 3]",
+            "Take floats from 0 to 1 with three channels, if these are images.",
+        )

@@ -1,0 +1,123 @@
+"""The scan: ops that run code, touch files or the network, wherever they stand in a model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from hubcli.errors import BrokenModelError
+from hubcli.savedmodel.checks.call_graph import CallGraph, ExecutionPhase
+from hubcli.savedmodel.checks.known_ops import is_known
+from hubcli.savedmodel.checks.path_origins import PathOrigins, PathSource
+from hubcli.savedmodel.checks.risky_ops import (
+    CONDITIONAL_OPS,
+    SAVER_OPS,
+    TABLE_OPS,
+    Risk,
+    risk_of,
+    risk_of_print,
+)
+from hubcli.savedmodel.graph import GraphBody, Node
+from hubcli.savedmodel.model import Finding, Severity
+from hubcli.savedmodel.objects import ObjectGraph
+from hubcli.savedmodel.outline import MetaGraphOutline
+
+__all__ = ["scan_ops"]
+
+_MAX_OF_A_SEVERITY, _MAX_RISKY_NODES = 1000, 50_000
+
+
+def scan_ops(outline: MetaGraphOutline, objects: ObjectGraph | None) -> Iterator[Finding]:
+    """What the ops of a MetaGraph can do beyond their tensors, by function.
+
+    Left out is what every model needs: to save and restore its variables, and
+    to fill its tables from its assets.
+    """
+    yield from _Scan(outline, objects).findings()
+
+
+class _Scan:
+    """The scan of one MetaGraph."""
+
+    def __init__(self, outline: MetaGraphOutline, objects: ObjectGraph | None) -> None:
+        self._graph = outline.graph
+        self._callers = CallGraph(outline, objects)
+        self._origins = PathOrigins(outline, objects, self._callers)
+
+    def findings(self) -> Iterator[Finding]:
+        """The risks by body, then ops that nobody knows; of each severity no more than a person can read."""
+        told: Counter[Severity] = Counter()
+        for finding in (*self._risks(), *self._unknown()):
+            told[finding.severity] += 1
+            if told[finding.severity] <= _MAX_OF_A_SEVERITY:
+                yield finding
+        if max(told.values(), default=0) > _MAX_OF_A_SEVERITY:
+            message = f"Of {told.total()} findings, {_MAX_OF_A_SEVERITY} of each severity are told"
+            yield Finding(Severity.INFO, "more-findings", message, "graph")
+
+    def _unknown(self) -> Iterator[Finding]:
+        graph = self._graph
+        unknown = {op for op in graph.op_counts if not is_known(op) and op not in graph.functions}
+        for body in graph.bodies if unknown else ():
+            for op in sorted(unknown.intersection(body.op_counts)):
+                yield Finding(Severity.LOW, "unknown-op", f"TensorFlow 2.21 has no op {op}", _place(body))
+
+    def _risks(self) -> Iterator[Finding]:
+        counts = self._graph.op_counts
+        risky = {op for op in counts if risk_of(op) is not None}
+        if sum(counts[op] for op in risky) > _MAX_RISKY_NODES:
+            raise BrokenModelError(f"its graph has more than {_MAX_RISKY_NODES} ops that touch files")
+        for body in self._graph.bodies if risky else ():
+            if not risky.isdisjoint(body.op_counts):
+                yield from self._risks_in(body, risky)
+
+    def _risks_in(self, body: GraphBody, risky: set[str]) -> Iterator[Finding]:
+        """One finding for each op, risk and moment in the body."""
+        found: set[tuple[str, frozenset[ExecutionPhase], str]] = set()
+        for node in body.nodes_of_ops(risky):
+            risk = risk_of(node.op)
+            if risk is None or (node.op in CONDITIONAL_OPS and node.is_empty_text(CONDITIONAL_OPS[node.op])):
+                continue
+            if node.op == "PrintV2":
+                # What is no text is an attribute of the call: any text at all.
+                stream = node.text("output_stream")
+                risk = risk_of_print(stream, is_unknown=stream is None and node.has("output_stream"))
+            moments = self._callers.moments(body, node)
+            key = (node.op, moments, risk.code)
+            if key not in found and not self._is_expected(node, risk, moments, body):
+                found.add(key)
+                yield _finding(node, risk, moments, body)
+
+    def _is_expected(
+        self, node: Node, risk: Risk, moments: frozenset[ExecutionPhase], body: GraphBody
+    ) -> bool:
+        """Whether every model has it at that place, with a path that TensorFlow itself gives."""
+        if node.op in TABLE_OPS:
+            # Assets are fed while the model is loaded; later, the graph's own constant is read.
+            is_loading = moments <= {ExecutionPhase.LOAD}
+            return is_loading and self._origins.are_from(PathSource.ASSET, body, node, TABLE_OPS[node.op])
+        if node.op not in SAVER_OPS or not _is_at_savers_moment(risk, moments):
+            return False
+        # Nodes of the graph itself that nothing reaches are what TensorFlow 1's savers leave behind.
+        # A function has no such excuse: there are ways to call one that a graph doesn't show.
+        if not moments:
+            return not body.is_function
+        return self._origins.are_from(PathSource.SAVER, body, node, SAVER_OPS[node.op])
+
+
+def _is_at_savers_moment(risk: Risk, moments: frozenset[ExecutionPhase]) -> bool:
+    """Whether the op runs at its own moment alone: writing on save, reading on save or restore."""
+    return moments <= (
+        {ExecutionPhase.SAVE}
+        if risk.code == "writes-files"
+        else {ExecutionPhase.SAVE, ExecutionPhase.RESTORE}
+    )
+
+
+def _finding(node: Node, risk: Risk, moments: frozenset[ExecutionPhase], body: GraphBody) -> Finding:
+    when = ", ".join(sorted(moments)) or "though nothing reaches it"
+    return Finding(risk.severity, risk.code, f"{node.op} {risk.sentence}, {when}", _place(body))
+
+
+def _place(body: GraphBody) -> str:
+    return f"function {body.name or '(no name)'}" if body.is_function else "graph"

@@ -1,0 +1,1 @@
+"""Two SavedModels side by side: differences, what is preserved, how values changed."""

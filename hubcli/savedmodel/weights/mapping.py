@@ -1,0 +1,369 @@
+"""Which value of the weights is for which variable of the model: one full mapping, or a refusal."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Iterable
+from collections.abc import Mapping as MappingType
+from pathlib import Path
+from typing import NamedTuple
+
+from hubcli.errors import MappingError, NotFoundError, UsageError, ValuesError
+from hubcli.formats.tensor_values import TensorValues
+from hubcli.regular_file import read_regular
+from hubcli.savedmodel.objects import LISTS
+from hubcli.savedmodel.weights.assignable import AssignableVariable, AssignableVariables
+from hubcli.savedmodel.weights.checkpoint_graph import VALUE_SUFFIX
+from hubcli.savedmodel.weights.listed import candidates_by_lists
+from hubcli.savedmodel.weights.matching import (
+    Candidate,
+    MatchByGraph,
+    candidates_by_name,
+    candidates_by_order,
+)
+from hubcli.savedmodel.weights.sources import Weights, WeightsKind
+
+__all__ = ["MatchedValue", "WeightMapping", "map_weights", "read_map"]
+
+_TOLD = 5
+
+
+class MatchedValue(NamedTuple):
+    """A variable and the key of its new value. `found_by` is one of the words of `WeightMapping`."""
+
+    target_key: str
+    target_path: str
+    source_key: str
+    dtype: str
+    shape: tuple[int, ...]
+    found_by: str
+
+
+class WeightMapping(NamedTuple):
+    """Every variable with its value, in the model's order.
+
+    `root` is the object (or layer) of the weights that is the model, "" for
+    their root; None where names alone decided. `found_by` of the pairs is
+    `key`, `objects`, `name`, `order` (where equal shapes can't be told apart)
+    or `map`. `kept` are keys of the model without a new value, `unused` those
+    of the weights that are for none of its variables.
+    """
+
+    pairs: tuple[MatchedValue, ...]
+    root: str | None
+    kept: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    def values(self, weights: Weights) -> dict[str, TensorValues]:
+        """The new values by checkpoint key of the model, as `rewrite` takes them."""
+        return {pair.target_key: weights.tensors[pair.source_key] for pair in self.pairs}
+
+
+def map_weights(
+    targets: AssignableVariables,
+    weights: Weights,
+    *,
+    root: str | None = None,
+    named: MappingType[str, str] | None = None,
+) -> WeightMapping:
+    """The one mapping of the weights onto the variables of the model.
+
+    `root` chooses an object of a checkpoint, or a layer of a Keras file, by
+    its path; `named` pairs variables (by key or path) with keys of the weights,
+    the rest must have equal keys. Raises MappingError where the user must
+    choose, ValuesError where values don't fit, UsageError for names of nothing.
+    """
+    if named:
+        return _by_map(targets, weights, named)
+    by_key = _same_keys(targets, weights)
+    if root is None and by_key is not None:
+        return _mapping(targets, weights, by_key, "key", None)
+    if weights.kind in (WeightsKind.NPZ, WeightsKind.SAFETENSORS):
+        if root is not None:
+            raise UsageError(
+                f"{weights.path} has no objects or layers, of which --root could choose one",
+                hint="Leave --root out. To name the pairs yourself: --map FILE.",
+            )
+        raise _unequal_keys(targets, weights)
+    if weights.groups:
+        found_by, candidates = "order", candidates_by_order(targets, weights)
+    elif targets.graph is not None and weights.graph is not None:
+        lockstep = MatchByGraph(targets, weights.graph, weights.tensors)
+        listed = candidates_by_lists(targets, weights)
+        if root is not None and root not in {one.root for one in listed}:
+            return _at_root(targets, weights, lockstep, root)
+        found_by, candidates = "objects", lockstep.candidates() if root is None else []
+        if listed and not any(one.is_full for one in candidates):
+            found_by, candidates = "order", listed
+    else:
+        found_by, candidates = "name", candidates_by_name(targets, weights)
+    chosen = _the_one(targets, weights, candidates, root)
+    return _mapping(targets, weights, chosen.pairs, found_by, chosen.root)
+
+
+def _mapping(
+    targets: AssignableVariables,
+    weights: Weights,
+    pairs: Iterable[tuple[str, str]],
+    found_by: str,
+    root: str | None,
+) -> WeightMapping:
+    sources = dict(pairs)
+    return WeightMapping(
+        pairs=tuple(
+            MatchedValue(one.key, one.path, sources[one.key], one.dtype.name, one.shape, found_by)
+            for one in targets.all
+            if one.key in sources
+        ),
+        root=root,
+        kept=tuple(one.key for one in targets.all if one.key not in sources),
+        unused=tuple(sorted(weights.tensors.keys() - set(sources.values()))),
+    )
+
+
+def _at_root(
+    targets: AssignableVariables, weights: Weights, lockstep: MatchByGraph, root: str
+) -> WeightMapping:
+    assert weights.graph is not None
+    node = weights.graph.node_at(root)
+    if node is None:
+        raise UsageError(
+            f"{weights.path} has no object {root}", hint="Without --root, hubcli names those that come close."
+        )
+    candidate = lockstep.at(node)
+    if not candidate.is_full:
+        # A layer is named by those who made it, the object in it by tensorflow_hub.
+        candidate = _the_one(targets, weights, lockstep.candidates(node) or [candidate], None)
+    return _mapping(targets, weights, candidate.pairs, "objects", candidate.root)
+
+
+def _the_one(
+    targets: AssignableVariables, weights: Weights, candidates: list[Candidate], root: str | None
+) -> Candidate:
+    if root is not None:
+        candidates = [one for one in candidates if one.root == root.strip("/")]
+        if not candidates:
+            raise UsageError(
+                f"{weights.path} has nothing under {root} that fits a variable of {targets.model}",
+                hint="Without --root, hubcli names what comes close.",
+            )
+    full = [candidate for candidate in candidates if candidate.is_full]
+    if len(full) == 1:
+        return full[0]
+    if not full:
+        raise _misfit(targets, weights, candidates)
+    names = ", ".join(_told(one.root) for one in full[:_TOLD])
+    more = f" and {len(full) - _TOLD} more" if len(full) > _TOLD else ""
+    # Two orders of the same piece can't be told apart by where it stands.
+    has_roots = len({one.root for one in full}) == len(full)
+    raise MappingError(
+        f"{len(full)} parts of {weights.path} fit all {full[0].wanted} variables of {targets.model}: "
+        f"{names}{more}",
+        hint=f"Choose the one that was fine-tuned, such as --root {shlex.quote(full[0].root or '/')}"
+        if has_roots
+        else "Name the value of each variable: --map FILE.",
+        candidates=tuple(full),
+    )
+
+
+def _misfit(
+    targets: AssignableVariables, weights: Weights, candidates: list[Candidate]
+) -> MappingError | ValuesError | UsageError:
+    """The error for weights of which no part is the whole model."""
+    if not candidates:
+        return MappingError(
+            f"{weights.path} holds nothing that fits a variable of {targets.model}",
+            hint="Are they weights of another model? To name the pairs yourself: --map FILE.",
+        )
+    best = candidates[0]
+    reasons = "; ".join(best.misfits)
+    more = best.wanted - best.fits - len(best.misfits)
+    reasons += f"; and {more} more" if more > 0 else ""
+    text = (
+        f"No part of {weights.path} fits all {best.wanted} variables of {targets.model}. "
+        f"The closest, {_told(best.root)}, fits {best.fits}: {reasons}"
+    )
+    return MappingError(
+        text, hint="To name the pairs yourself: --map FILE.", candidates=tuple(candidates[:_TOLD])
+    )
+
+
+def _told(root: str) -> str:
+    return root or "/ (the root)"
+
+
+def _same_keys(targets: AssignableVariables, weights: Weights) -> list[tuple[str, str]] | None:
+    """Pairs of equal keys, where every variable has one and no other value is left over."""
+    by_key = {key.removesuffix(VALUE_SUFFIX): key for key in weights.tensors}
+    if len(by_key) < len(weights.tensors):
+        return None
+    known = {target.key.removesuffix(VALUE_SUFFIX): target for target in targets.all}
+    required = {short for short, target in known.items() if target.is_required}
+    if not required <= by_key.keys() or (by_key.keys() - known.keys() - {"save_counter"}):
+        return None
+    pairs = []
+    for short, target in known.items():
+        if short not in by_key:
+            continue
+        misfit = target.misfit(weights.tensors[by_key[short]])
+        if misfit is None:
+            pairs.append((target.key, by_key[short]))
+        elif target.is_required:
+            raise _wrong_values(weights, misfit)
+    return None if _are_listed_otherwise(targets, weights, pairs) else pairs
+
+
+def _are_listed_otherwise(
+    targets: AssignableVariables, weights: Weights, pairs: list[tuple[str, str]]
+) -> bool:
+    """Whether equal keys are but places in lists, which hold the same variables in another order."""
+    listed = any(target.key.partition("/")[0] in LISTS for target in targets.required)
+    return listed and weights.graph is not None and bool(targets.misplaced(pairs, weights.graph.full_names))
+
+
+def _wrong_values(weights: Weights, misfit: str) -> ValuesError:
+    return ValuesError(
+        f"{weights.path}: {misfit}", hint="Fine-tuned values have the shapes and types of the model's own."
+    )
+
+
+def _unequal_keys(targets: AssignableVariables, weights: Weights) -> MappingError:
+    """The error for files that name each value by its checkpoint key, and name another."""
+    given = [key.removesuffix(VALUE_SUFFIX) for key in weights.tensors]
+    twice = [key for key, count in Counter(given).items() if count > 1]
+    wanted = {target.key.removesuffix(VALUE_SUFFIX): target.is_required for target in targets.all}
+    missing = [key for key, is_required in wanted.items() if is_required and key not in set(given)]
+    left = sorted(set(given) - wanted.keys())
+    told = [
+        f"{what} {', '.join(keys[:_TOLD])}{' …' if len(keys) > _TOLD else ''}"
+        for what, keys in (("lacks", missing), ("has beside them", left), ("has twice", twice))
+        if keys
+    ]
+    return MappingError(
+        f"The keys of {weights.path} aren't those of {targets.model}'s variables: it {'; it '.join(told)}",
+        hint="`hubcli inspect --json` lists the keys. To name the pairs yourself: --map FILE.",
+    )
+
+
+def _by_map(targets: AssignableVariables, weights: Weights, named: MappingType[str, str]) -> WeightMapping:
+    """The pairs that the user names; variables that aren't named must have a value of their own key."""
+    sources = {key.removesuffix(VALUE_SUFFIX): key for key in weights.tensors} | {
+        key: key for key in weights.tensors
+    }
+    by_name: dict[str, AssignableVariable] = {}
+    for target in targets.all:
+        by_name.setdefault(target.path, target)
+    for target in targets.all:  # A key is one variable's; a path of what an optimizer keeps may be several's.
+        by_name |= {target.key: target, target.key.removesuffix(VALUE_SUFFIX): target}
+    pairs: dict[str, str] = {}
+    for left, right in named.items():
+        _require_one(targets, left)
+        if left not in by_name:
+            raise UsageError(f"{targets.model} has no variable {left}", hint="`hubcli inspect` lists them.")
+        if right not in sources:
+            raise UsageError(f"{weights.path} has no value {right}", hint="Name one by its key there.")
+        target = by_name[left]
+        if target.key in pairs:
+            raise UsageError(f"The map names {target.path} twice", hint="Leave one of the lines.")
+        misfit = target.misfit(weights.tensors[sources[right]])
+        if misfit is not None:
+            raise _wrong_values(weights, misfit)
+        pairs[target.key] = sources[right]
+    return _completed(targets, weights, pairs, sources)
+
+
+def _require_one(targets: AssignableVariables, name: str) -> None:
+    """Raises UsageError for a path that several variables have, none of which has it as its key."""
+    short = {target.key.removesuffix(VALUE_SUFFIX) for target in targets.all}
+    keys = [target.key for target in targets.all if target.path == name]
+    if len(keys) > 1 and name not in short:
+        raise UsageError(
+            f"{len(keys)} variables of {targets.model} have the path {name}: {', '.join(keys[:_TOLD])}",
+            hint="Name the one that is meant by its key.",
+        )
+
+
+def _completed(
+    targets: AssignableVariables, weights: Weights, pairs: dict[str, str], sources: dict[str, str]
+) -> WeightMapping:
+    mapping = _mapping(targets, weights, pairs.items(), "map", None)
+    missing = []
+    rest: dict[str, str] = {}
+    for target in targets.required:
+        key = sources.get(target.key.removesuffix(VALUE_SUFFIX))
+        if target.key in pairs:
+            continue
+        if key is None or target.misfit(weights.tensors[key]) is not None:
+            missing.append(target.path)
+        else:
+            rest[target.key] = key
+    if missing:
+        raise MappingError(
+            f"The map names no value for {len(missing)} of the variables: {', '.join(missing[:_TOLD])}",
+            hint="Add a line for each: target = source.",
+        )
+    by_key = {pair.target_key: pair for pair in _mapping(targets, weights, rest.items(), "key", None).pairs}
+    by_key |= {pair.target_key: pair for pair in mapping.pairs}
+    every = tuple(by_key[target.key] for target in targets.all if target.key in by_key)
+    used = {pair.source_key for pair in every}
+    return WeightMapping(
+        every,
+        None,
+        tuple(target.key for target in targets.all if target.key not in by_key),
+        tuple(key for key in mapping.unused if key not in used),
+    )
+
+
+_MAX_BYTES = 16 << 20
+_HINT = 'Write {"target": "source", …}, or lines such as: kernel = model/dense/kernel'
+
+
+def read_map(path: Path) -> dict[str, str]:
+    """Keys or paths of the model's variables with keys of the weights. Raises UsageError, NotFoundError."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise UsageError(f"{path} is too large for a map", hint=_HINT)
+        text = read_regular(path, _MAX_BYTES).decode("utf-8")
+    except OSError as error:
+        raise NotFoundError(f"{path} can't be read: {error.strerror}", hint="Check the path.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no text", hint=_HINT) from error
+    pairs = _of_json(path, text) if text.lstrip().startswith("{") else _of_lines(path, text)
+    if not pairs:
+        raise UsageError(f"{path} names no pairs", hint=_HINT)
+    return pairs
+
+
+def _of_json(path: Path, text: str) -> dict[str, str]:
+    try:
+        found = json.loads(text, object_pairs_hook=_without_doubles)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} can't be read as JSON: {error}", hint=_HINT) from error
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise UsageError(f"{path} holds more than pairs of text", hint=_HINT)
+    return found
+
+
+def _without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a variable stands twice in it")
+    return found
+
+
+def _of_lines(path: Path, text: str) -> dict[str, str]:
+    """One pair a line; empty lines and those that begin with # are left out."""
+    pairs: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        # Names hold an equals sign now and then, but no spaces around it.
+        target, middle, source = line.partition(" = ")
+        if not middle or not target.strip() or not source.strip():
+            raise UsageError(f"{path}, line {number}: no pair", hint=_HINT)
+        if target.strip() in pairs:
+            raise UsageError(f"{path}, line {number}: {target.strip()} stands twice in it", hint=_HINT)
+        pairs[target.strip()] = source.strip()
+    return pairs

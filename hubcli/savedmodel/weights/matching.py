@@ -1,0 +1,227 @@
+"""Matches variables with values: by names, by order, and by the object graphs of model and checkpoint.
+
+A layer that holds the loaded object keeps its children's names, so that the
+object is the one from which the same names lead to values of the same shapes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from hubcli.errors import MappingError
+from hubcli.formats.tensor_values import TensorValues
+from hubcli.savedmodel.objects import LISTS
+from hubcli.savedmodel.weights.assignable import AssignableVariable, AssignableVariables
+from hubcli.savedmodel.weights.checkpoint_graph import CheckpointGraph
+from hubcli.savedmodel.weights.sources import WeightGroup, Weights
+
+__all__ = ["Candidate", "MatchByGraph", "candidates_by_name", "candidates_by_order"]
+
+_MAX_STEPS = 20_000_000
+_TOLD_MISFITS = 3
+
+
+class Candidate(NamedTuple):
+    """An object of the checkpoint, by its path, as the model: `pairs` are target and source keys.
+
+    `fits` is how many of the `wanted` variables it has with their shape and
+    type; `misfits` are sentences about the first of the others.
+    """
+
+    root: str
+    pairs: tuple[tuple[str, str], ...]
+    fits: int
+    wanted: int
+    misfits: tuple[str, ...] = ()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every variable that must have a value has one here."""
+        return self.fits == self.wanted
+
+
+class MatchByGraph:
+    """The walks over one model and one checkpoint."""
+
+    def __init__(
+        self, targets: AssignableVariables, graph: CheckpointGraph, tensors: Mapping[str, TensorValues]
+    ) -> None:
+        assert targets.graph is not None
+        self._targets = targets
+        self._own = targets.graph
+        self._other = graph
+        self._tensors = tensors
+        self._by_key = {target.key: target for target in targets.all}
+        required = {target.key for target in targets.required}
+        self._useful = self._own.leading_to(required)
+        self._needs_lists = not required <= self._own.keys_without(LISTS)
+        self._steps = 0
+
+    def candidates(self, below: int = 0) -> list[Candidate]:
+        """Every object with a variable that fits; the fullest first, then the nearest to the root.
+
+        Looked at are the object `below`, and what it leads to.
+        Of those that lead to the same values one is told, the nearest. Raises
+        MappingError where the graphs are too large to try every object.
+        """
+        found: dict[object, Candidate] = {}
+        for node in self._other.below(below):
+            if self._may_be_root(node):
+                candidate = self.at(node)
+                if candidate.fits:
+                    required = frozenset(
+                        pair for pair in candidate.pairs if self._by_key[pair[0]].is_required
+                    )
+                    found.setdefault(required, candidate)
+        return sorted(found.values(), key=lambda candidate: -candidate.fits)
+
+    def _may_be_root(self, node: int) -> bool:
+        """Whether one of the names that lead on from the model's root leads on from there, too."""
+        there = self._other.children[node]
+        return any(
+            name in there and child in self._useful and (self._needs_lists or name not in LISTS)
+            for name, child in self._own.children[0].items()
+        )
+
+    def at(self, root: int) -> Candidate:
+        """The object of that number as the model."""
+        partners = dict(self._partners(root))
+        misplaced = self._targets.misplaced(partners.items(), self._other.full_names)
+        pairs, misfits, fits = list[tuple[str, str]](), list[str](), 0
+        for target in self._targets.all:
+            misfit = self._misfit(target, partners.get(target.key))
+            if self._needs_lists and (other := misplaced.get(target.key)):
+                misfit = f"{target.path} is {target.name} in the model and {other} in the weights"
+            if misfit is None:
+                pairs.append((target.key, partners[target.key]))
+                fits += target.is_required
+            elif target.is_required and len(misfits) < _TOLD_MISFITS:
+                misfits.append(misfit)
+        return Candidate(
+            self._other.path(root), tuple(pairs), fits, len(self._targets.required), tuple(misfits)
+        )
+
+    def _partners(self, root: int) -> Iterator[tuple[str, str]]:
+        """Keys of values to which the same names lead, the shortest path first."""
+        seen, level = {0}, [(0, root)]
+        while level:
+            below = []
+            for own, other in level:
+                key, partner = self._own.keys[own], self._other.keys[other]
+                if key is not None and partner is not None:
+                    yield key, partner
+                children = self._other.children[other]
+                for name, child in self._own.children[own].items():
+                    if child not in seen and name in children and self._is_alike(own, name, children[name]):
+                        seen.add(child)
+                        below.append((child, children[name]))
+                self._count(len(self._own.children[own]))
+            level = below
+
+    def _is_alike(self, own: int, name: str, other: int) -> bool:
+        """Whether what stands there under the name tells anything.
+
+        A place in a list of all variables is no name: any network has a first
+        one. Where the model has no other names, the lists must be as long.
+        """
+        if own or name not in LISTS:
+            return True
+        ours = self._own.children[self._own.children[0][name]]
+        return self._needs_lists and len(ours) == len(self._other.children[other])
+
+    def _count(self, steps: int) -> None:
+        self._steps += steps + 1
+        if self._steps > _MAX_STEPS:
+            raise MappingError(
+                "The checkpoint has too many objects to try each of them as the model",
+                hint="Name the one that is it: --root PATH.",
+            )
+
+    def _misfit(self, target: AssignableVariable, key: str | None) -> str | None:
+        """What is wrong with that value for the variable, None where it fits."""
+        given = None if key is None else self._tensors.get(key)
+        if given is None:
+            return f"{target.path} isn't there"
+        return target.misfit(given)
+
+
+def candidates_by_name(targets: AssignableVariables, weights: Weights) -> list[Candidate]:
+    """The scopes of the weights below which the model's variables have their names; the fullest first.
+
+    A model that was loaded into a larger graph has its names below a scope of
+    that graph. Names that two variables share are no names.
+    """
+    sources = _sources(weights)
+    wanted = {name: target for target in targets.required if (name := _name(targets, target))}
+    counts = Counter(_name(targets, target) for target in targets.required)
+    scopes = dict.fromkeys(
+        source.removesuffix(name) for source in sources for name in wanted if _is_scoped(source, name)
+    )
+    found = []
+    for scope in scopes:
+        pairs, misfits = [], []
+        for target in targets.required:
+            name = _name(targets, target)
+            key = sources.get(scope + name) if counts[name] == 1 else None
+            misfit = (
+                f"{target.path} isn't there by its name"
+                if key is None
+                else target.misfit(weights.tensors[key])
+            )
+            if misfit is None and key is not None:
+                pairs.append((target.key, key))
+            elif misfit is not None:
+                misfits.append(misfit)
+        if pairs:
+            found.append(
+                Candidate(
+                    scope.rstrip("/"),
+                    tuple(pairs),
+                    len(pairs),
+                    len(targets.required),
+                    tuple(misfits[:_TOLD_MISFITS]),
+                )
+            )
+    return sorted(found, key=lambda candidate: (-candidate.fits, len(candidate.root)))
+
+
+def _is_scoped(source: str, name: str) -> bool:
+    return source == name or source.endswith(f"/{name}")
+
+
+def _sources(weights: Weights) -> dict[str, str]:
+    """Keys by the names of variables, as far as a name is one variable's."""
+    if weights.graph is None:
+        return {key: key for key in weights.tensors}
+    names = weights.graph.full_names
+    counts = Counter(names.values())
+    return {name: key for key, name in names.items() if counts[name] == 1 and key in weights.tensors}
+
+
+def _name(targets: AssignableVariables, target: AssignableVariable) -> str:
+    """What the graph calls it; TensorFlow 1 has no other key."""
+    return target.key if targets.graph is None else target.name.partition(":")[0]
+
+
+def candidates_by_order(targets: AssignableVariables, weights: Weights) -> list[Candidate]:
+    """Each layer with as many values as the model has variables, or any that fits; the fullest first."""
+    found = [_candidate(targets, weights, group) for group in weights.groups]
+    return sorted((one for one in found if one.fits), key=lambda candidate: -candidate.fits)
+
+
+def _candidate(targets: AssignableVariables, weights: Weights, group: WeightGroup) -> Candidate:
+    required = targets.required
+    pairs, misfits = [], []
+    for target, key in zip(required, group.keys, strict=False):
+        misfit = target.misfit(weights.tensors[key])
+        if misfit is None:
+            pairs.append((target.key, key))
+        else:
+            misfits.append(misfit)
+    fits = len(pairs)
+    if len(group.keys) != len(required):
+        misfits.insert(0, f"the layer has {len(group.keys)} values")
+        fits = min(fits, len(required) - 1)
+    return Candidate(group.name, tuple(pairs), fits, len(required), tuple(misfits[:_TOLD_MISFITS]))

@@ -1,0 +1,299 @@
+"""The weights-only rewrite: the same SavedModel with other values, every other byte as it was.
+
+The checkpoint is written anew under the keys that it has, in the shards that
+it has; `saved_model.pb` is copied. So nothing is lost that a loader knows, and
+nothing needs TensorFlow. Source: tensorflow/core/util/tensor_bundle/tensor_bundle.cc.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from hubcli.errors import BrokenModelError, ChecksumError, UnchangedError, ValuesError
+from hubcli.formats.bundle_reader import Bundle
+from hubcli.formats.bundle_writer import ShardWriter, write_index
+from hubcli.formats.crc32c import fingerprint64
+from hubcli.formats.files import INDEX_FILE
+from hubcli.formats.slices import TensorBox, TensorSlice, picked
+from hubcli.formats.tensor_bundle import BundleEntry
+from hubcli.formats.tensor_values import TensorValues, file_pieces, keep_freed_memory
+from hubcli.formats.wire import encode_field, scan
+from hubcli.regular_file import open_regular, read_regular
+from hubcli.savedmodel.compare.value_changes import Change, Comparison, Measure, largest_change
+
+__all__ = ["RewriteOptions", "RewriteReport", "rewrite", "with_checkpoint_hash"]
+
+_CHECKPOINT_HASH = 5
+
+
+def with_checkpoint_hash(fingerprint: bytes, index: bytes) -> bytes:
+    """The FingerprintDef with the hash of variables.index; all else as it was, byte for byte.
+
+    That is FarmHash's Fingerprint64 of the file's bytes. Raises BrokenModelError.
+    """
+    renewed = encode_field(_CHECKPOINT_HASH, fingerprint64(index))
+    before, after, position = b"", b"", 0
+    for one in scan(fingerprint):
+        if one.number < _CHECKPOINT_HASH:
+            before += fingerprint[position : one.end]
+        elif one.number > _CHECKPOINT_HASH:
+            after += fingerprint[position : one.end]
+        position = one.end
+    return before + renewed + after
+
+
+_FOLDER, _PREFIX, _FINGERPRINT = "variables", "variables", "fingerprint.pb"
+_MAX_FINGERPRINT_BYTES = 1 << 16
+_COPY_BYTES = 1 << 20
+_DAMAGED_HINT = "Fetch or copy them again: they are damaged."
+_COPY_HINT = "Make a plain copy of the model, and export from that."
+
+
+@dataclass(frozen=True, slots=True)
+class RewriteOptions:
+    """`allow_nan` and `allow_unchanged` let pass what is refused else.
+
+    `measure` finds the largest change between two pieces of a tensor; the
+    default needs no NumPy, and takes 3 s for 100 MB that changed.
+    """
+
+    allow_nan: bool = False
+    allow_unchanged: bool = False
+    measure: Measure = largest_change
+
+
+class RewriteReport(NamedTuple):
+    """What was written: variables that changed (as the index sorts them), keys that were given and are equal.
+
+    `kept` are the keys for which no values were given. `size_bytes` is that of
+    all tensors, `copied_bytes` that of the files copied as they are.
+    """
+
+    changed: tuple[Change, ...]
+    unchanged: tuple[str, ...]
+    kept: tuple[str, ...]
+    size_bytes: int
+    copied_bytes: int
+
+
+def rewrite(
+    model: Path,
+    destination: Path,
+    values: Mapping[str, TensorValues],
+    options: RewriteOptions | None = None,
+    on_bytes: Callable[[int], None] = lambda size: None,
+) -> RewriteReport:
+    """Writes the model in the directory `model` to `destination`, which isn't there yet, with other values.
+
+    `values` go by checkpoint key; what they don't name stays. `on_bytes` hears
+    of every piece written. In memory is a piece of 256 KiB of each of both. What
+    stands at `destination` after an error is of no use: its place is a
+    temporary one, to be renamed. Raises ValuesError for values that don't
+    fit or aren't finite, UnchangedError, BrokenModelError and ChecksumError
+    where the model or the weights aren't whole, OSError.
+    """
+    options = options or RewriteOptions()
+    bundle = Bundle.open(model / _FOLDER, _PREFIX) if (model / INDEX_FILE).is_file() else None
+    if bundle is None:
+        raise ValuesError(f"{model.name} has no variables: there is nothing to write anew")
+    _require_fit(bundle, values)
+    job = _Job(bundle, values, options, on_bytes)
+    left_out = {f"{_FOLDER}/{bundle.shard(number).name}" for number in range(bundle.index.shard_count)}
+    keep_freed_memory()
+    copied_bytes = _copy(model, destination, left_out | {INDEX_FILE})
+    entries = job.write(destination / _FOLDER)
+    write_index(destination / INDEX_FILE, bundle.index.shard_count, entries)
+    _renew_fingerprint(destination)
+    return job.report(copied_bytes)
+
+
+def _require_fit(bundle: Bundle, values: Mapping[str, TensorValues]) -> None:
+    for key, given in values.items():
+        entry = bundle.index.by_name.get(key)
+        if entry is None:
+            raise ValuesError(f"The model has no variable under the key {key}")
+        if given.dtype != entry.dtype or given.shape != entry.shape:
+            raise ValuesError(
+                f"{given.key} is {given.dtype.name} {list(given.shape)}; "
+                f"the model's {key} is {entry.dtype.name} {list(entry.shape)}"
+            )
+        if entry.slices and entry.dtype.item_bytes is None:
+            raise ValuesError(f"{key} is partitioned, and its elements differ in size: hubcli can't cut it")
+
+
+def _copy(model: Path, destination: Path, left_out: set[str]) -> int:
+    """Copies every file but those; how many bytes they have together."""
+    copied_bytes = 0
+    for folder, names, files in os.walk(model, onerror=_raise):
+        place = destination / Path(folder).relative_to(model)
+        place.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            if Path(folder, name).is_symlink():
+                raise BrokenModelError(
+                    f"{Path(folder, name)} is a link to a directory, which isn't followed", hint=_COPY_HINT
+                )
+        for name in files:
+            source = Path(folder, name)
+            if source.relative_to(model).as_posix() in left_out:
+                continue
+            if not source.is_file():
+                raise BrokenModelError(f"{source} is no regular file", hint=_COPY_HINT)
+            with open_regular(source) as read, (place / name).open("xb") as made:
+                shutil.copyfileobj(read, made, _COPY_BYTES)
+                copied_bytes += made.tell()
+    return copied_bytes
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _renew_fingerprint(model: Path) -> None:
+    """Lets fingerprint.pb, where there is one, tell of the new checkpoint."""
+    file = model / _FINGERPRINT
+    if file.is_file() and file.stat().st_size <= _MAX_FINGERPRINT_BYTES:
+        file.write_bytes(with_checkpoint_hash(read_regular(file), read_regular(model / INDEX_FILE)))
+
+
+class _Part(NamedTuple):
+    """What stands in a shard: a tensor or a slice of one; `owner` is the entry that has the key."""
+
+    entry: BundleEntry
+    owner: BundleEntry
+    slice: TensorSlice | None = None
+
+
+@dataclass
+class _Job:
+    """The writing of one bundle."""
+
+    bundle: Bundle
+    values: Mapping[str, TensorValues]
+    options: RewriteOptions
+    on_bytes: Callable[[int], None]
+    comparisons: dict[str, Comparison] = field(default_factory=dict)
+    size_bytes: int = 0
+
+    def write(self, folder: Path) -> list[BundleEntry]:
+        """Writes every shard; all entries of the index."""
+        index = self.bundle.index
+        entries = [entry for entry in index.entries if entry.slices]
+        for key, given in self.values.items():
+            self.comparisons[key] = Comparison(given, self.options.measure)
+        for number, parts in enumerate(self._shards()):
+            old = self.bundle.shard(number)
+            with ShardWriter(folder / old.name) as writer:
+                entries += self._write_shard(writer, parts, old)
+        self._require_change()
+        return entries
+
+    def _shards(self) -> list[list[_Part]]:
+        """The parts of each shard by offset."""
+        index = self.bundle.index
+        shards: list[list[_Part]] = [[] for _ in range(index.shard_count)]
+        owned = set[bytes]()
+        for owner in index.by_name.values():
+            slices = owner.slices or (None,)
+            for part, entry in zip(slices, index.parts(owner), strict=True):
+                shards[entry.shard].append(_Part(entry, owner, part))
+                owned.add(entry.key)
+        for entry in index.entries:
+            if entry.is_slice and entry.key not in owned:
+                shards[entry.shard].append(_Part(entry, entry))
+        for parts in shards:
+            parts.sort(key=lambda part: (part.entry.offset, part.entry.size_bytes))
+        return shards
+
+    def _write_shard(self, writer: ShardWriter, parts: list[_Part], old: Path) -> list[BundleEntry]:
+        """Its tensors in their order, with the bytes that stood between them."""
+        written, position = [], 0
+        for part in parts:
+            entry = part.entry
+            if entry.offset < position and entry.size_bytes:
+                raise BrokenModelError(f"{part.owner.name} shares bytes with another tensor in {old.name}")
+            if entry.size_bytes:
+                writer.fill(file_pieces(old, position, entry.offset))
+                position = entry.offset + entry.size_bytes
+            written.append(self._write_part(writer, part))
+        writer.fill(file_pieces(old, position, old.stat().st_size))
+        return written
+
+    def _write_part(self, writer: ShardWriter, part: _Part) -> BundleEntry:
+        entry, key = part.entry, part.owner.name
+        given = self.values.get(key)
+        try:
+            if given is None or part.owner.is_slice:
+                recorded: int | None = entry.crc32c
+                new = writer.add(entry, self._heard(self.bundle.part_pieces(entry)))
+            else:
+                recorded = given.crc32c if part.slice is None else None
+                new = writer.add(*self._new(part, given))
+        except BrokenModelError as error:
+            raise BrokenModelError(f"{key}: {error.message}", hint=error.hint or _DAMAGED_HINT) from error
+        if recorded is not None and new.crc32c != recorded:
+            where = "the model" if given is None else "the weights"
+            raise ChecksumError(
+                f"{key}: its bytes in {where} don't have the checksum that is recorded there",
+                hint=_DAMAGED_HINT,
+            )
+        self.size_bytes += new.size_bytes
+        return new._replace(offset=entry.offset) if not new.size_bytes else new
+
+    def _new(self, part: _Part, given: TensorValues) -> tuple[BundleEntry, Iterator[bytes]]:
+        """The entry before it has its place, and its new bytes, compared with the old on their way."""
+        comparison, entry = self.comparisons[part.owner.name], part.entry
+        old = self.bundle.part_pieces(entry)
+        if part.slice is None:
+            if given.crc32c is None and not given.verifies_whole_reads:
+                given.verify()
+            entry = entry._replace(size_bytes=given.size_bytes)
+            return entry, self._heard(comparison.through(given.pieces(), old, entry.size_bytes))
+        item_bytes = part.owner.dtype.item_bytes
+        assert item_bytes is not None
+        if part.slice == part.owner.slices[0]:
+            given.verify()
+        box = TensorBox.of(part.slice, part.owner.shape, item_bytes)
+        pieces = _cut(given, box)
+        return entry, self._heard(comparison.through(pieces, old, entry.size_bytes))
+
+    def _heard(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self.on_bytes(len(piece))
+            yield piece
+
+    def _require_change(self) -> None:
+        for key, comparison in self.comparisons.items():
+            # What the model holds already is no fault of the values that were given.
+            if comparison.is_changed and comparison.has_non_finite and not self.options.allow_nan:
+                raise ValuesError(
+                    f"The new value of {key} has NaN or infinity in it",
+                    hint="Take weights from before the training went astray, or allow it: --allow-nan.",
+                )
+        if not self.options.allow_unchanged and not any(one.is_changed for one in self.comparisons.values()):
+            raise UnchangedError(
+                f"Nothing changed: all {len(self.comparisons)} values are those that the model already has",
+                hint="Was the layer trainable? To write the same values all the same: --allow-unchanged.",
+            )
+
+    def report(self, copied_bytes: int) -> RewriteReport:
+        given = sorted(self.comparisons.items())
+        return RewriteReport(
+            changed=tuple(one.change(key) for key, one in given if one.is_changed),
+            unchanged=tuple(key for key, one in given if not one.is_changed),
+            kept=tuple(key for key in self.bundle.values() if key not in self.values),
+            size_bytes=self.size_bytes,
+            copied_bytes=copied_bytes,
+        )
+
+
+def _cut(given: TensorValues, box: TensorBox) -> Iterator[bytes]:
+    """The bytes of the box out of the whole tensor, of which only the span of the box is read."""
+    first = next(box.runs(), None)
+    if first is None:
+        return iter(())
+    return picked(given.pieces(first.start), first.start, box.runs())

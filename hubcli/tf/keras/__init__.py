@@ -1,0 +1,1 @@
+"""What is Keras's: models of both generations, their export, and the layer around a SavedModel."""

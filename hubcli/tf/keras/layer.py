@@ -1,0 +1,249 @@
+"""A layer of Keras 3 around a loaded object. Importing this module imports Keras.
+
+It is what tensorflow_hub's KerasLayer is for Keras 2, by Keras's public API alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from abc import abstractmethod
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from hubcli.errors import ArgumentError, about_model
+from hubcli.tf.importing import use_keras_3
+from hubcli.tf.keras.layer_call import ObjectCall, as_tensors, output_shapes, output_spec, shapes_in
+from hubcli.tf.keras.layer_weights import ObjectWeights, SharedWeight, regularize
+from hubcli.urls import without_secrets
+
+if TYPE_CHECKING:
+    from keras.layers import Layer as _Layer
+else:
+    _Layer = use_keras_3().layers.Layer
+
+__all__ = ["ObjectLayer", "serializable"]
+
+_LOGGER = logging.getLogger("hubcli")
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+serializable = use_keras_3().saving.register_keras_serializable(package="hubcli")
+
+
+class ObjectLayer(_Layer):  # type: ignore[misc]
+    """A layer that calls a loaded object, and trains its variables.
+
+    Where a text comes to be an object is said by `_object`.
+    """
+
+    def __init__(
+        self,
+        handle: Any,
+        trainable: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+        tags: Collection[str] | None = None,
+        signature: str | None = None,
+        signature_outputs_as_dict: bool | None = None,
+        output_key: str | None = None,
+        output_shape: Any = None,
+        load_options: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        obj = self._object(handle, tags, load_options)
+        as_dict = bool(signature_outputs_as_dict)
+        with _about(handle):
+            call = ObjectCall.of(
+                obj,
+                signature=signature,
+                as_dict=as_dict,
+                output_key=output_key,
+                arguments=arguments or {},
+                output_shape=output_shape,
+                name=_name_of(handle),
+            )
+            weights = ObjectWeights.of(obj, call)
+        super().__init__(trainable=trainable, **_options(call, kwargs))
+        self.supports_jit = call.supports_xla  # Keras asks, before it compiles with XLA by itself.
+        self._handle = handle
+        self._own_config = _Config(
+            arguments=dict(call.arguments),
+            tags=None if tags is None else sorted(tags),
+            signature=call.signature,
+            signature_outputs_as_dict=as_dict or None,
+            output_key=call.output_key,
+            output_shape=output_shape or None,
+        )
+        self._obj = obj  # Known to TensorFlow: its tables and assets are saved with the model.
+        self._object_call = call
+        self._adopt(weights)
+        self._has_said_that_nothing_trains = False
+
+    @abstractmethod
+    def _object(self, handle: Any, tags: Collection[str] | None, load_options: Any) -> Any:
+        """The object that the handle names or is."""
+
+    def _adopt(self, weights: ObjectWeights) -> None:
+        adopted = [SharedWeight.of(one, trainable=True) for one in weights.trainable]
+        kept = [SharedWeight.of(one, trainable=False) for one in weights.others]
+        self._untrainable = weights.trainable[adopted.index(None)] if None in adopted else None
+        self._shared = tuple(one for one in adopted if one is not None)
+        trained = [one.value for one in self._shared]
+        # An attribute that Keras looks through for weights.
+        self._weights_of_object = [*trained, *(one.value for one in kept if one is not None)]
+        regularize(trained, weights.losses)
+        # Without a weight to hang them on they are added at each call.
+        self._other_losses = () if trained else weights.losses
+        self._settle()
+
+    @property
+    def resolved_object(self) -> Any:
+        """The object that the handle resolved to; `tf.saved_model.save` writes it with what was trained."""
+        return self._obj
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the layer trains what the object lists as trainable; can be set at any time."""
+        return bool(super().trainable)
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        _Layer.trainable.fset(self, value)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Lets the weights train or not, as the layers around them want."""
+        for one in self._shared:
+            one.held_by(self)
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.layers.Layer`; lists of Python values, text too, are tensors here."""
+        with _about(self._handle):
+            self._require_trainable()
+            try:
+                return super().__call__(as_tensors(inputs), *args, **kwargs)
+            except ArgumentError as error:
+                # Keras raises another of the same class, without the hint.
+                raise error.__context__ if isinstance(error.__context__, ArgumentError) else error from None
+
+    def call(self, inputs: Any, training: Any = None) -> Any:
+        """What the object gives: in training mode where the layer is trainable and called for training."""
+        if self.trainable:
+            for loss in self._other_losses:
+                self.add_loss(loss())
+        return self._object_call(inputs, self._mode(training))
+
+    def compute_output_spec(self, inputs: Any, training: Any = None) -> Any:
+        """The symbolic outputs for symbolic inputs: dense, sparse or ragged, in the object's structure."""
+        return output_spec(lambda given: self._object_call(given, self._mode(training)), inputs)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shapes of the outputs, with the batch, for the shapes of the inputs, of the layer's dtype."""
+        return output_shapes(self.compute_output_spec, shapes_in(input_shape), self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """What the layer can be made from again, by `from_config` too: the handle, not the weights.
+
+        Raises NotImplementedError where the handle is an object, ArgumentError
+        for arguments that JSON can't hold.
+        """
+        config = dict(super().get_config())
+        if not isinstance(self._handle, str):
+            raise NotImplementedError(
+                "Can only generate a valid config for `hub.KerasLayer(handle, ...)`that uses a string "
+                f"`handle`.\n\nGot `type(handle)`: {type(self._handle)}"
+            )
+        with _about(self._handle):
+            return {**config, "handle": self._handle, **self._own_config.checked()}
+
+    def _mode(self, training: Any) -> Any:
+        if not self.trainable or training is None:
+            return False
+        return training
+
+    def _require_trainable(self) -> None:
+        """Raises ArgumentError for what can't be trained; says it once where nothing would be."""
+        if not self.trainable:
+            return
+        if _is_tf1_hub(self._obj) or self._object_call.signature:
+            is_tf1_hub = _is_tf1_hub(self._obj)
+            what = "loading from the TF1 Hub format" if is_tf1_hub else "calling a SavedModel signature"
+            raise ArgumentError(
+                f"Setting hub.KerasLayer.trainable = True is unsupported when {what}.",
+                hint="Set trainable=False. What can be trained: hubcli inspect MODEL --check",
+            )
+        lost = self._untrainable
+        if lost is not None:
+            raise ArgumentError(
+                f"Keras can't train {lost.name}, of shape {lost.shape} and type {lost.dtype.name}",
+                hint="Set trainable=False, or train it in a loop of your own, with tf.GradientTape.",
+            )
+        if not self.trainable_weights and not self._has_said_that_nothing_trains:
+            self._has_said_that_nothing_trains = True
+            _LOGGER.error("hub.KerasLayer is trainable but has zero trainable weights.")
+
+
+def _name_of(handle: Any) -> str:
+    """The handle as an error names it, without secrets; of an object its class."""
+    return without_secrets(handle) if isinstance(handle, str) else f"a {type(handle).__name__}"
+
+
+def _about(handle: Any) -> AbstractContextManager[None]:
+    return about_model(_name_of(handle) if isinstance(handle, str) else "")
+
+
+def _is_tf1_hub(obj: Any) -> bool:
+    return getattr(obj, "_is_hub_module_v1", False)
+
+
+class _Config:
+    """Arguments of the layer, out of sight of Keras, which would wrap its dicts and lists."""
+
+    def __init__(self, **values: Any) -> None:
+        self._values = {name: value for name, value in values.items() if value not in (None, {})}
+
+    def checked(self) -> dict[str, Any]:
+        """The values. Raises ArgumentError for what JSON can't hold."""
+        for name, value in self._values.items():
+            if name != "arguments":
+                _require_json(
+                    value, f"hub.KerasLayer(..., {name}=) is not json-serializable.\nGot value: {value}"
+                )
+        for key, value in self._values.get("arguments", {}).items():
+            what = "`hub.KerasLayer(..., arguments)` contains non json-serializable values"
+            _require_json({key: value}, f"{what} in key: {key}")
+        return dict(self._values)
+
+
+def _require_json(value: Any, otherwise: str) -> None:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError) as error:
+        hint = "Give numbers, text, lists and dicts, or save the weights alone."
+        raise ArgumentError(otherwise, hint=hint) from error
+
+
+def _options(call: ObjectCall, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What Keras's own layer is made with: inputs have the dtype of the model's, whatever policy is set.
+
+    `input_shape`, which Keras 2 took, is passed on where Keras makes the right
+    input of it; a model of text or numbers of another kind learns it from the data.
+    """
+    options, taken = dict(given), call.input_dtypes
+    floats = taken & {*_FLOATS}
+    if options.get("dtype") is None:
+        known = floats or taken
+        options["dtype"] = next(iter(known)) if len(known) == 1 else "float32"
+    name = _computed_in(options["dtype"])
+    options.setdefault("autocast", name in _FLOATS and len(floats) < 2)
+    if name != use_keras_3().config.floatx():
+        options.pop("input_shape", None)
+    return options
+
+
+def _computed_in(dtype: Any) -> str:
+    """The name of the dtype that a layer of this dtype, or policy, or config of a policy, computes in."""
+    if isinstance(dtype, dict):
+        dtype = dtype["config"]["name"]
+    name = str(getattr(dtype, "compute_dtype", None) or getattr(dtype, "name", dtype))
+    return name.removeprefix("mixed_")

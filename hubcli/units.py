@@ -1,0 +1,205 @@
+"""Sizes, durations, counts and times, as people and records write them.
+
+Sizes follow the units of the International System (`GB` is 10⁹ bytes) and
+their binary brothers (`GiB` is 2³⁰ bytes), see IEC 80000-13.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from hubcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from fractions import Fraction
+
+__all__ = [
+    "format_age",
+    "format_duration",
+    "format_size",
+    "from_iso_utc",
+    "parse_duration_s",
+    "parse_rate",
+    "parse_size_bytes",
+    "plural",
+    "to_iso_utc",
+]
+
+_SIZE_UNITS = {
+    "": 1,
+    "b": 1,
+    **{prefix: 1000**power for power, prefix in enumerate("kmgtp", start=1)},
+    **{f"{prefix}b": 1000**power for power, prefix in enumerate("kmgtp", start=1)},
+    **{f"{prefix}ib": 1024**power for power, prefix in enumerate("kmgtp", start=1)},
+}
+_DURATION_UNITS = {
+    "": 1,
+    "s": 1,
+    "m": 60,
+    "min": 60,
+    "h": 3600,
+    "d": 86400,
+    "w": 7 * 86400,
+    "y": 365 * 86400,
+}
+_MAX_DIGITS = 40
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", re.ASCII)
+# Also what no quantity may look like, such as 1e3 or +2: who writes it must be told of the unit. The
+# group is what can be written before one.
+_BARE_NUMBER = re.compile(r"[+]?0*(\d{1,40}(?:\.\d{1,40})?)|[+]?[\d_,]*\.?\d+\.?(?:[eE][+-]?\d+)?", re.ASCII)
+# From these numbers on, the small units are the likely ones.
+_LARGE_SIZE = 100_000
+_LARGE_DURATION = 3600
+_HIGHEST_RATE = 10**12
+
+
+def parse_size_bytes(text: str, *, needs_unit: bool = False) -> int:
+    """A size such as `20GB`, `1.5GiB`, `300M` or `4096`, in bytes.
+
+    Raises UsageError for anything else, and with `needs_unit` for a bare number other than 0: who
+    writes 20 where models are removed means no bytes.
+
+    >>> parse_size_bytes("1.5kB"), parse_size_bytes("1KiB")
+    (1500, 1024)
+    """
+    if needs_unit:
+        _require_unit(text, _likely_sizes)
+    return int(_parse(text, _SIZE_UNITS, "size", "20GB, 1.5GiB, 300M" + ("" if needs_unit else ", 4096")))
+
+
+def parse_duration_s(text: str, *, needs_unit: bool = False) -> float:
+    """A duration such as `30d`, `12h`, `10m` or `90`, in seconds.
+
+    Raises UsageError for anything else, and with `needs_unit` for a bare number other than 0.
+
+    >>> parse_duration_s("10m")
+    600.0
+    """
+    if needs_unit:
+        _require_unit(text, _likely_durations)
+    return float(_parse(text, _DURATION_UNITS, "duration", "30d, 12h, 10m, 90s"))
+
+
+def _require_unit(text: str, likely: Callable[[str, float], str]) -> None:
+    """Raises UsageError for a number without a unit, in any form that a person or a program writes one."""
+    match = _BARE_NUMBER.fullmatch(text.strip())
+    if match is None or not match[0].strip("+0._,"):
+        return
+    try:
+        number = float(match[0].replace(",", "").replace("_", ""))
+    except ValueError:  # Points in two places: a number of no kind, which the parser refuses.
+        return
+    digits = match[1] or f"{number:g}"
+    if not digits.replace(".", "", 1).isdecimal():  # Too large or too small to be meant.
+        digits, number = "30", 30.0
+    raise UsageError(f"'{text}' has no unit", hint=f"Write {likely(digits, number)}.")
+
+
+def _likely_sizes(digits: str, number: float) -> str:
+    units = ("GB", "MB") if number < _LARGE_SIZE else ("B", "kB")
+    return f"{digits}{units[0]} or {digits}{units[1]}"
+
+
+def _likely_durations(digits: str, number: float) -> str:
+    if number < _LARGE_DURATION:
+        return f"{digits}d (days) or {digits}h (hours)"
+    return f"{digits}s (seconds) or {digits}m (minutes)"
+
+
+def _parse(text: str, units: dict[str, int], what: str, examples: str) -> Fraction:
+    from fractions import Fraction  # Takes 3 ms to load, which every start would pay.
+
+    match = _QUANTITY.fullmatch(text.strip())
+    if match is None or match[2].lower() not in units or len(match[1]) > _MAX_DIGITS:
+        raise UsageError(f"'{text}' is no {what}", hint=f"Write it like {examples}.")
+    return Fraction(match[1]) * units[match[2].lower()]
+
+
+def format_size(size_bytes: int) -> str:
+    """The size with three significant digits and a decimal unit.
+
+    >>> format_size(999), format_size(1_304_000), format_size(999_999)
+    ('999 B', '1.3 MB', '1.0 MB')
+    """
+    if size_bytes < 1000:
+        return f"{size_bytes} B"
+    value, units = size_bytes / 1000, ["TB", "GB", "MB", "kB"]
+    unit = units.pop()
+    while units and round(value) >= 1000:
+        value, unit = value / 1000, units.pop()
+    return f"{value:.1f} {unit}" if value < 99.95 else f"{value:.0f} {unit}"
+
+
+def format_duration(seconds: float) -> str:
+    """A short time, as a clock shows it.
+
+    >>> format_duration(5), format_duration(3725), format_duration(0.4)
+    ('0:05', '1:02:05', '0.4 s')
+    """
+    if 0 < seconds < 1:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def format_age(seconds: float) -> str:
+    """How long ago, in the largest unit that fits.
+
+    >>> format_age(59), format_age(7200), format_age(86400 * 40)
+    ('now', '2h ago', '40d ago')
+    """
+    if seconds < 60:
+        return "now"
+    for unit, length in (("y", 365 * 86400), ("d", 86400), ("h", 3600)):
+        if seconds >= length * (2 if unit == "y" else 1):
+            return f"{int(seconds // length)}{unit} ago"
+    return f"{int(seconds // 60)}m ago"
+
+
+def plural(count: int, noun: str, separator: str = "") -> str:
+    """The count and the noun in its number; `separator` stands between thousands.
+
+    >>> plural(1, "trace"), plural(1200, "loss", ",")
+    ('1 trace', '1,200 losses')
+    """
+    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count:{separator}} {noun}{ending}"
+
+
+def parse_rate(text: str, source: str) -> int:
+    """Bytes a second from a size such as `1KiB`, with or without a trailing `/s`; raises UsageError."""
+    try:
+        rate = parse_size_bytes(text.strip().removesuffix("/s"))
+    except UsageError:
+        rate = -1
+    if not 0 <= rate <= _HIGHEST_RATE:
+        raise UsageError(f"{source} is '{text}', not a rate", hint="Write it like 1KiB, 50kB or 0.")
+    return rate
+
+
+def to_iso_utc(seconds: float) -> str:
+    """The time as ISO 8601 in UTC, to the millisecond.
+
+    >>> to_iso_utc(0)
+    '1970-01-01T00:00:00.000Z'
+    """
+    moment = datetime.fromtimestamp(seconds, timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def from_iso_utc(text: str) -> float:
+    """Seconds since 1970 of an ISO 8601 time; one without an offset is taken as UTC.
+
+    Raises ValueError for anything else.
+    """
+    moment = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] == "Z" else text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    try:
+        return moment.astimezone(timezone.utc).timestamp()
+    except OverflowError as error:  # Its offset leads out of the years 1 to 9999.
+        raise ValueError(f"'{text}' is out of range") from error

@@ -1,0 +1,107 @@
+"""Signals that end a run: held off for a moment, never lost, raised once."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from hubcli.cli.signals import held_interrupts, turn_signals_into_interrupts
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """The signals, heard as in a run; afterwards as before."""
+    before = [signal.getsignal(number) for number in SIGNALS]
+    turn_signals_into_interrupts()
+    yield
+    for number, handler in zip(SIGNALS, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_each_of_them_interrupts(number: signal.Signals) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
+
+
+def test_nothing_interrupts_the_cleaning() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    for number in SIGNALS:
+        signal.raise_signal(number)
+
+
+def test_a_held_one_comes_when_all_holds_have_ended() -> None:
+    reached = []
+
+    def held() -> None:
+        with held_interrupts():
+            with held_interrupts():
+                signal.raise_signal(signal.SIGTERM)
+                reached.append("inner")
+            reached.append("outer")
+        reached.append("behind")
+
+    with pytest.raises(KeyboardInterrupt):
+        held()
+    assert reached == ["inner", "outer"]
+
+
+def test_a_held_one_comes_with_the_error_that_ended_the_hold() -> None:
+    def failing() -> None:
+        with held_interrupts():
+            signal.raise_signal(signal.SIGINT)
+            raise ValueError
+
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        failing()
+    assert isinstance(interrupt.value.__context__, ValueError)
+
+
+def test_a_second_one_does_not_wait_for_what_hangs() -> None:
+    with held_interrupts():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_without_a_signal_a_hold_ends_quietly() -> None:
+    with held_interrupts():
+        pass
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_what_another_thread_does_holds_nothing_off() -> None:
+    holding, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with held_interrupts():
+            holding.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert holding.wait(30)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_what_the_caller_ignores_stays_ignored() -> None:
+    program = (
+        "import signal; from hubcli.cli.signals import turn_signals_into_interrupts as turn; turn();"
+        "print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, callable(signal.getsignal(signal.SIGTERM)))"
+    )
+    ran = subprocess.run(["nohup", sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["True", "True"]

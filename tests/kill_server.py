@@ -1,0 +1,165 @@
+"""Processes of hubcli that start at once, forked from one that has loaded everything; killed when it is told.
+
+`python -m tests.kill_server` reads lists of orders, a line of JSON each, and answers each with one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from tests.fault_points import open_seams
+from tests.interrupt_injection import InterruptInjection
+
+__all__ = ["Done", "KillServer", "Order"]
+
+_LOOK_S = 0.0005
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A command line, and when its process is killed: after so many seconds, or at so many lines.
+
+    The seconds count from where something in the cache has a name of the pattern `since`.
+    `watched` are the files whose lines count, `seams` what the process has to live with.
+    `patience_s` is the `QUICK_S` of the process.
+    """
+
+    arguments: Sequence[str]
+    kill_after_s: float | None = None
+    since: str | None = None
+    kill_at_line: int | None = None
+    watched: Sequence[str] = ()
+    seams: Sequence[str] = ()
+    patience_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of a process: its exit status (the signal's number, negative), and its output.
+
+    `seconds` are those that it took, from where the order's began to count.
+    """
+
+    status: int
+    output: str
+    seconds: float
+
+
+@dataclass
+class KillServer:
+    """The process that has loaded everything, on a cache of its own."""
+
+    process: subprocess.Popen[str] = field(repr=False)
+
+    @classmethod
+    @contextmanager
+    def running(cls, cache: Path) -> Iterator[KillServer]:
+        command = [sys.executable, "-m", "tests.kill_server"]
+        environment = {**os.environ, "HUBCLI_CACHE_DIR": str(cache)}
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            yield cls(process)
+            assert process.stdin is not None
+            process.stdin.close()
+
+    def run(self, *arguments: str, **when: Any) -> Done:
+        """One process, to its end."""
+        return self.run_at_once([Order(arguments, **when)])[0]
+
+    def run_at_once(self, orders: Sequence[Order]) -> list[Done]:
+        """All of them, to their ends. Those that are to be killed are so one after the other."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps([asdict(order) for order in orders]) + "\n")
+        self.process.stdin.flush()
+        return [Done(**told) for told in json.loads(self.process.stdout.readline())]
+
+
+def _obey(orders: list[Order]) -> list[Done]:
+    with ExitStack() as opened:
+        outputs = [opened.enter_context(tempfile.TemporaryFile()) for _ in orders]
+        children = list(map(_forked, orders, outputs))
+        return list(map(_done, children, orders, outputs))
+
+
+def _forked(order: Order, output: IO[bytes]) -> int:
+    child = os.fork()
+    if not child:
+        _be_hubcli(order, output.fileno())
+    return child
+
+
+def _done(child: int, order: Order, output: IO[bytes]) -> Done:
+    status, seconds = _watched(child, order)
+    output.seek(0)
+    return Done(os.waitstatus_to_exitcode(status), output.read().decode(), seconds)
+
+
+def _watched(child: int, order: Order) -> tuple[int, float]:
+    """The status of the child, which is killed in its time, and how long it took."""
+    cache, began_s = Path(os.environ["HUBCLI_CACHE_DIR"]), time.monotonic()
+    is_counted, pid = order.since is None, 0
+    while not pid:
+        if not is_counted and any(cache.glob(str(order.since))):
+            is_counted, began_s = True, time.monotonic()
+        if is_counted and order.kill_after_s is None:
+            pid, status = os.waitpid(child, 0)
+        elif is_counted and time.monotonic() - began_s >= (order.kill_after_s or 0):
+            os.kill(child, signal.SIGKILL)
+            pid, status = os.waitpid(child, 0)
+        else:
+            pid, status = os.waitpid(child, os.WNOHANG)
+            time.sleep(0 if pid else _LOOK_S)
+    return status, time.monotonic() - began_s
+
+
+def _be_hubcli(order: Order, output: int) -> None:
+    from hubcli.cli.main import main
+    from hubcli.net import download, retries
+
+    open_seams(order.seams)
+    download.QUICK_S, retries.FIRST_WAIT_S = order.patience_s, 0.001
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    if order.kill_at_line is not None:
+        trap = InterruptInjection(signal.SIGKILL, order.kill_at_line, tuple(order.watched))
+        threading.settrace(trap)
+        sys.settrace(trap)
+    status = 1
+    try:
+        status = main(order.arguments)
+    finally:
+        sys.settrace(None)
+        os._exit(status)
+
+
+def _serve() -> None:
+    # Loaded once, for all the processes that are forked off.
+    import hubcli.cli.app
+    import hubcli.cli.fetch_run
+    import hubcli.fetching.sources
+    import hubcli.net.download  # noqa: F401
+
+    for line in sys.stdin:
+        done = _obey([Order(**told) for told in json.loads(line)])
+        sys.stdout.write(json.dumps([asdict(one) for one in done]) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    _serve()

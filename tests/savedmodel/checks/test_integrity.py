@@ -1,0 +1,311 @@
+"""Whether models are whole: records, index, shards, tensors, assets; and that two threads share the work."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import shutil
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from hubcli.archive.members import FileRecord
+from hubcli.savedmodel.checks import shard_chunks as stretch
+from hubcli.savedmodel.checks.integrity import Integrity, ModelCheck
+from hubcli.savedmodel.issue import Fault
+from tests.archives import read_tree
+from tests.corpus import KINDS, corpus_model
+from tests.formats.tables import bundle_entry, delimited, index_of
+from tests.models import write_tree
+from tests.savedmodel.bundles import SHARD, floats, write_bundle_model
+from tests.savedmodel.checks.test_assets import tf2_model
+
+INDEX = "variables/variables.index"
+# Its graph declares assets/foo.txt, which was moved to assets.extra.
+WITHOUT_ITS_ASSET = "serving_half_plus_two_assets_extra"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A copy of a real TF2 model to be damaged."""
+    return write_tree(tmp_path / "model", read_tree(corpus_model("serving_half_plus_two_tf2")))
+
+
+def records_of(model: Path) -> tuple[FileRecord, ...]:
+    """The files as a fetch records them."""
+    return tuple(
+        FileRecord(path, len(content), hashlib.sha256(content).hexdigest())
+        for path, content in sorted(read_tree(model).items())
+    )
+
+
+def check(model: Path, records: Sequence[FileRecord] = (), *, quick: bool = False) -> Integrity:
+    return ModelCheck(model, records, quick=quick).run()
+
+
+def faults(model: Path, records: Sequence[FileRecord] = (), *, quick: bool = False) -> list[Fault]:
+    return list(check(model, records, quick=quick).faults)
+
+
+def told(model: Path, records: Sequence[FileRecord] = ()) -> list[tuple[str, str | None]]:
+    return [(fault.code, fault.file) for fault in faults(model, records)]
+
+
+def flip(path: Path, byte: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[byte] ^= 1
+    path.write_bytes(content)
+
+
+# Whole models ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(KINDS.keys() - {WITHOUT_ITS_ASSET}))
+def test_each_real_model_is_whole_with_and_without_a_record(name: str) -> None:
+    model = corpus_model(name)
+    assert faults(model) == []
+    assert faults(model, records_of(model)) == []
+
+
+def test_the_real_model_whose_asset_was_moved_is_told() -> None:
+    assert told(corpus_model(WITHOUT_ITS_ASSET)) == [("missing", "assets/foo.txt")]
+
+
+def test_files_tensors_and_bytes_are_counted(model: Path) -> None:
+    sizes = {record.path: record.size_bytes for record in records_of(model)}
+    alone, recorded = check(model), check(model, records_of(model))
+    assert (alone.file_count, alone.tensor_count) == (4, 4)
+    assert alone.size_bytes == sizes[INDEX] + sizes[SHARD]
+    assert (recorded.file_count, recorded.size_bytes) == (len(sizes), sum(sizes.values()))
+
+
+def test_every_byte_that_is_announced_is_heard_of_once(model: Path) -> None:
+    for records in ((), records_of(model)):
+        heard: list[int] = []
+        planned = ModelCheck(model, records)
+        planned.run(heard.append)
+        assert sum(heard) == planned.size_bytes
+
+
+# Damage ------------------------------------------------------------------------------------------
+
+
+def test_a_tensor_s_damage_is_told_with_its_name_and_bytes(tmp_path: Path) -> None:
+    model = write_bundle_model(tmp_path, {"a": bytes(100), "b": bytes(40), "c": bytes(8)})
+    flip(model / SHARD, 110)
+    assert faults(model) == [
+        Fault("tensor", "its bytes don't have the checksum that the index records", SHARD, "b", 104, 144)
+    ]
+
+
+def test_each_bit_that_a_tensor_covers_is_missed_by_no_check(tmp_path: Path) -> None:
+    model = write_bundle_model(tmp_path, {"a": os.urandom(20), "b": os.urandom(12)})
+    records, whole = records_of(model), (model / SHARD).read_bytes()
+    for byte in range(len(whole)):
+        covered = byte < 20 or 24 <= byte < 36
+        flip(model / SHARD, byte)
+        assert bool(faults(model)) is covered
+        assert bool(faults(model, records, quick=True)) is covered
+        assert {fault.code for fault in faults(model, records)} == {"sha256"} | (
+            {"tensor"} if covered else set()
+        )
+        (model / SHARD).write_bytes(whole)
+
+
+@pytest.mark.parametrize("path", ["saved_model.pb", INDEX, SHARD, "fingerprint.pb", "assets/foo.txt"])
+def test_with_a_record_a_flip_in_any_file_is_found(path: str, model: Path) -> None:
+    records = records_of(model)
+    flip(model / path, (model / path).stat().st_size // 2)
+    assert ("sha256", path) in told(model, records)
+
+
+@pytest.mark.parametrize("path", ["saved_model.pb", INDEX, SHARD, "fingerprint.pb", "assets/foo.txt"])
+def test_with_a_record_a_missing_or_shorter_file_is_found_once(path: str, model: Path) -> None:
+    records = records_of(model)
+    os.truncate(model / path, (model / path).stat().st_size - 1)
+    assert told(model, records).count(("size", path)) == 1
+    (model / path).unlink()
+    assert told(model, records) == [("missing", path)]
+
+
+def test_a_file_beside_those_of_the_record_does_no_harm(model: Path) -> None:
+    records = records_of(model)
+    (model / "notes.txt").write_text("mine")
+    assert faults(model, records) == []
+
+
+def test_a_link_in_the_place_of_a_recorded_file_is_told(model: Path) -> None:
+    records = records_of(model)
+    (model / "fingerprint.pb").rename(model / "elsewhere")
+    (model / "fingerprint.pb").symlink_to("elsewhere")
+    assert faults(model, records) == [Fault("size", "is no regular file", "fingerprint.pb")]
+
+
+def test_a_recorded_file_that_cannot_be_looked_at_is_told(model: Path) -> None:
+    records = records_of(model)
+    # Longer than a file system takes: neither missing nor there.
+    odd = FileRecord("x" * 5000, 1, None)
+    found = faults(model, [*records, odd])
+    assert [(fault.code, fault.file) for fault in found] == [("unreadable", odd.path)]
+    assert "can't be looked at" in str(found[0])
+
+
+def test_a_record_without_hashes_compares_sizes(model: Path) -> None:
+    records = [FileRecord(record.path, record.size_bytes, None) for record in records_of(model)]
+    flip(model / "fingerprint.pb", 3)
+    assert faults(model, records) == []
+    flip(model / SHARD, 1)
+    assert told(model, records) == [("tensor", SHARD)]
+
+
+@pytest.mark.parametrize("path", ["saved_model.pb", INDEX, "assets/foo.txt"])
+def test_without_a_record_a_missing_file_is_told(path: str, model: Path) -> None:
+    (model / path).unlink()
+    assert [file for _, file in told(model)] == [path]
+
+
+def test_every_missing_shard_is_told(tmp_path: Path) -> None:
+    data = bytes(8)
+    entries = [(b"a", floats(data, 0)), (b"b", floats(data, 0, shard=1)), (b"c", floats(data, 0, shard=2))]
+    model = write_bundle_model(tmp_path, {})
+    (model / SHARD).unlink()
+    (model / INDEX).write_bytes(index_of(entries, shards=3))
+    (model / "variables/variables.data-00001-of-00003").write_bytes(data)
+    lost = [f"variables/variables.data-0000{number}-of-00003" for number in (0, 2)]
+    assert told(model) == [("missing", path) for path in lost]
+
+
+def test_a_shard_that_is_cut_names_the_tensors_that_were_lost(tmp_path: Path) -> None:
+    model = write_bundle_model(tmp_path, {"a": bytes(100), "b": bytes(40), "c": bytes(8)})
+    os.truncate(model / SHARD, 120)
+    assert [(fault.code, fault.tensor) for fault in faults(model)] == [
+        ("size", None),
+        ("tensor", "b"),
+        ("tensor", "c"),
+    ]
+
+
+def test_a_shard_that_is_a_git_lfs_pointer_is_told_as_one(model: Path) -> None:
+    (model / SHARD).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    assert "git-LFS pointer" in faults(model)[0].message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("saved_model.pb", b"version https://git-lfs.github.com/spec/v1\n", "git-LFS pointer"),
+        ("saved_model.pb", b"<!DOCTYPE html><html>", "web page"),
+        ("saved_model.pb", b"", "empty"),
+        ("saved_model.pb", b"\xff\xff", "can't be read as a SavedModel"),
+        ("saved_model.pbtxt", b'item { name: "cat" id: 1 }', "label map"),
+    ],
+)
+def test_what_is_no_savedmodel_is_told_as_what_it_is(
+    name: str, content: bytes, sentence: str, model: Path
+) -> None:
+    (model / "saved_model.pb").unlink()
+    (model / name).write_bytes(content)
+    found = faults(model)
+    assert [(fault.code, fault.file) for fault in found] == [("model", name)]
+    assert sentence in found[0].message
+    assert not found[0].message.startswith(name)
+
+
+def test_a_model_in_chunks_is_noted_and_its_tensors_checked(model: Path) -> None:
+    (model / "saved_model.pb").rename(model / "saved_model.cpb")
+    found = check(model)
+    assert found.faults == ()
+    assert "saved_model.cpb" in found.notes[0]
+    flip(model / SHARD, 1)
+    assert told(model) == [("tensor", SHARD)]
+
+
+def test_an_asset_that_climbs_out_is_a_fault_though_it_is_there(tmp_path: Path) -> None:
+    model = write_tree(tmp_path / "m", {"saved_model.pb": tf2_model(b"../../outside"), "assets/x": b""})
+    (tmp_path / "outside").write_text("")
+    assert told(model) == [("asset-path", "assets/../../outside")]
+
+
+# Hostile bundles ---------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_an_index_that_names_the_same_bytes_again_and_again_is_not_followed(tmp_path: Path) -> None:
+    model = write_bundle_model(tmp_path, {"a": bytes(4000)})
+    entries = [(b"t%06d" % number, floats(bytes(4000), 0)) for number in range(20_000)]
+    (model / INDEX).write_bytes(index_of(entries))
+    planned = ModelCheck(model)
+    assert planned.size_bytes == 4000
+    assert len(planned.run().faults) == 19_999
+
+
+def test_a_tensor_beyond_all_bounds_is_told(tmp_path: Path) -> None:
+    model = write_bundle_model(tmp_path, {"a": bytes(8)})
+    (model / INDEX).write_bytes(index_of([(b"a", bundle_entry(0, 2**64 - 1, 2**64 - 1))]))
+    assert told(model) == [("size", SHARD), ("tensor", SHARD)]
+
+
+def test_a_slice_that_is_missing_is_told_and_the_rest_is_checked(tmp_path: Path) -> None:
+    model = write_bundle_model(tmp_path, {"a": bytes(8)})
+    half = delimited(1, b"\x08\x00\x10\x01")
+    whole = floats(b"", 0) + delimited(7, half)
+    (model / INDEX).write_bytes(index_of([(b"a", floats(bytes(8), 0)), (b"v", whole)]))
+    flip(model / SHARD, 1)
+    assert told(model) == [("tensor", SHARD), ("index", INDEX)]
+    assert "lacks 1 of 1 slices of v" in faults(model)[1].message
+
+
+def test_a_fifo_in_the_place_of_a_shard_is_no_file(model: Path) -> None:
+    (model / SHARD).unlink()
+    os.mkfifo(model / SHARD)
+    assert told(model) == [("missing", SHARD)]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_told(model: Path) -> None:
+    (model / SHARD).chmod(0)
+    assert told(model) == [("unreadable", SHARD)]
+
+
+def test_a_file_that_goes_away_or_is_cut_after_the_look_is_told(model: Path) -> None:
+    records = records_of(model)
+    planned = ModelCheck(model, records)
+    (model / "fingerprint.pb").unlink()
+    os.truncate(model / SHARD, 1)
+    codes = {(fault.code, fault.file) for fault in planned.run().faults}
+    assert ("unreadable", "fingerprint.pb") in codes
+    assert SHARD in {file for _, file in codes}
+
+
+# Two threads -------------------------------------------------------------------------------------
+
+
+def test_tensors_are_shared_between_two_threads_and_told_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stretch, "_STRETCH_BYTES", 400)
+    monkeypatch.setattr(stretch, "_READ_BYTES", 64)
+    chance = random.Random(5)
+    tensors = {f"t{number:03}": chance.randbytes(4 * chance.randrange(1, 60)) for number in range(300)}
+    model = write_bundle_model(tmp_path, tensors)
+    content = bytearray((model / SHARD).read_bytes())
+    spoilt = sorted(chance.sample(range(300), 40))
+    place = 0
+    for number, data in enumerate(tensors.values()):
+        if number in spoilt:
+            content[place] ^= 1
+        place += len(data) + 4
+    (model / SHARD).write_bytes(content)
+    threads: set[str] = set()
+    found = ModelCheck(model).run(lambda size: threads.add(threading.current_thread().name))
+    assert [fault.tensor for fault in found.faults] == [f"t{number:03}" for number in spoilt]
+    assert found.tensor_count == 300
+    assert len(threads) <= 2
+
+
+def test_a_model_without_variables_or_assets_needs_only_its_graph(model: Path) -> None:
+    shutil.rmtree(model / "variables")
+    assert faults(model) == []

@@ -1,0 +1,223 @@
+"""Work on threads: order, errors, and that none is left behind."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import count
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubcli.concurrency import ReadAhead, run_in_threads
+
+WAIT_S = 5.0
+
+
+@pytest.fixture(autouse=True)
+def no_stage_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    left = [thread for thread in set(threading.enumerate()) - before if thread.name == "hubcli-stage"]
+    for thread in left:
+        thread.join(WAIT_S)
+    assert not [thread for thread in left if thread.is_alive()]
+
+
+class Watched:
+    """Numbers from 0 on, that tell which were taken and when their generator ended."""
+
+    def __init__(self, block_at: int | None = None) -> None:
+        self.taken = 0
+        self.reached = threading.Event()
+        self.may_go_on = threading.Event()
+        self.ended = threading.Event()
+        self._block_at = block_at
+
+    def __iter__(self) -> Iterator[int]:
+        try:
+            for number in count():
+                if number == self._block_at:
+                    self.reached.set()
+                    self.may_go_on.wait(WAIT_S)
+                self.taken += 1
+                yield number
+        finally:
+            self.ended.set()
+
+
+@given(st.lists(st.integers(), max_size=30), st.integers(1, 5))
+def test_items_keep_their_order(items: list[int], depth: int) -> None:
+    with ReadAhead(items, depth) as ahead:
+        assert list(ahead) == items
+
+
+def test_stages_behind_stages_keep_the_order() -> None:
+    with ReadAhead(range(200), 2) as first, ReadAhead((number + 1 for number in first), 3) as second:
+        assert list(second) == list(range(1, 201))
+
+
+def test_an_ended_stage_stays_ended() -> None:
+    with ReadAhead([1], 1) as ahead:
+        assert list(ahead) == [1]
+        assert list(ahead) == []
+        assert next(ahead, None) is None
+
+
+def test_an_error_comes_after_the_items_before_it() -> None:
+    def failing() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise OSError("cut")
+
+    with ReadAhead(failing(), 5) as ahead:
+        assert [next(ahead), next(ahead)] == [1, 2]
+        for _ in range(2):  # Whoever asks again gets the same answer.
+            with pytest.raises(OSError, match="cut"):
+                next(ahead)
+
+
+def test_even_an_interrupt_reaches_the_consumer() -> None:
+    def interrupted() -> Iterator[int]:
+        raise KeyboardInterrupt
+        yield 1
+
+    with ReadAhead(interrupted(), 1) as ahead, pytest.raises(KeyboardInterrupt):
+        next(ahead)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_the_producer_works_ahead_as_far_as_told(depth: int) -> None:
+    watched = Watched(block_at=depth)
+    with ReadAhead(watched, depth):
+        assert watched.reached.wait(WAIT_S)
+        assert watched.taken == depth
+        watched.may_go_on.set()
+
+
+def test_close_stops_a_producer_that_nobody_reads() -> None:
+    watched = Watched(block_at=1)
+    with ReadAhead(watched, 1):
+        assert watched.reached.wait(WAIT_S)
+        watched.may_go_on.set()  # It now has an item for which there is no room.
+
+    assert watched.ended.wait(WAIT_S)
+    assert watched.taken <= 3
+
+
+def test_close_stops_a_producer_that_was_read_for_a_while() -> None:
+    watched = Watched()
+    with ReadAhead(watched, 2) as ahead:
+        assert [next(ahead) for _ in range(10)] == list(range(10))
+
+    assert watched.ended.wait(WAIT_S)
+
+
+def test_an_error_of_the_consumer_stops_the_producer() -> None:
+    watched = Watched()
+    with pytest.raises(ZeroDivisionError), ReadAhead(watched, 2) as ahead:
+        1 // next(ahead)
+
+    assert watched.ended.wait(WAIT_S)
+
+
+def test_close_may_be_called_twice() -> None:
+    ahead = ReadAhead([1, 2, 3], 1)
+    ahead.close()
+    ahead.close()
+
+
+def test_close_wakes_a_consumer_that_waits() -> None:
+    watched = Watched(block_at=0)
+    ahead = ReadAhead(watched, 1)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(lambda: list(ahead))
+        assert watched.reached.wait(WAIT_S)
+        closing = threading.Thread(target=ahead.close)
+        closing.start()
+        try:
+            assert waiting.result(WAIT_S) == []
+        finally:
+            watched.may_go_on.set()
+            closing.join(WAIT_S)
+
+
+@pytest.mark.timeout(30)
+def test_a_consumer_that_asks_after_close_of_a_full_stage_is_not_left_waiting() -> None:
+    watched = Watched(block_at=1)
+    ahead = ReadAhead(watched, 1)
+    assert watched.reached.wait(WAIT_S)  # One item waits: the stage is full.
+    closing = threading.Thread(target=ahead.close)
+    closing.start()
+    watched.may_go_on.set()
+    closing.join(WAIT_S)
+    ended = threading.Event()
+
+    def consume() -> None:
+        list(ahead)
+        ended.set()
+
+    threading.Thread(target=consume, daemon=True).start()
+
+    assert ended.wait(2)
+
+
+def test_closing_the_last_stage_and_then_the_first_ends_both() -> None:
+    watched = Watched()
+    with ReadAhead(watched, 1) as first, ReadAhead((number for number in first), 1) as second:
+        assert next(second) == 0
+
+    assert watched.ended.wait(WAIT_S)
+
+
+def test_closing_the_first_stage_and_then_the_last_ends_both() -> None:
+    watched = Watched()
+    first = ReadAhead(watched, 1)
+    second = ReadAhead((number for number in first), 1)
+    assert next(second) == 0
+    first.close()
+    second.close()
+
+    assert watched.ended.wait(WAIT_S)
+
+
+# share ---------------------------------------------------------------------------------------------
+
+
+def test_jobs_are_shared_and_their_results_stand_in_order() -> None:
+    names: set[str] = set()
+    both = threading.Barrier(2, timeout=5)
+
+    def job(number: int) -> int:
+        names.add(threading.current_thread().name)
+        if number < 2:
+            both.wait()  # Passes only where two threads are at it.
+        return number * number
+
+    assert run_in_threads([partial(job, number) for number in range(20)], 2) == [
+        number * number for number in range(20)
+    ]
+    assert len(names) == 2
+
+
+def test_no_jobs_have_no_results_and_need_no_thread() -> None:
+    assert run_in_threads(list[Callable[[], int]](), 2) == []
+
+
+@pytest.mark.parametrize("place", [0, 1, 7])
+def test_the_first_error_is_raised_and_no_further_job_is_begun(place: int) -> None:
+    begun: list[int] = []
+
+    def job(number: int) -> None:
+        begun.append(number)
+        if number == place:
+            raise ValueError(str(place))
+        time.sleep(0.005)
+
+    with pytest.raises(ValueError, match=str(place)):
+        run_in_threads([partial(job, number) for number in range(100)], 2)
+    assert len(begun) <= place + 4
