@@ -1,4 +1,4 @@
-"""`gc`: removes leftovers, and models by age, size or free space; AutoGc does so after a fetch."""
+"""`gc`: removes leftovers, and models by age, size or free space."""
 
 from __future__ import annotations
 

@@ -61,13 +61,18 @@ class CachedModel:
         """The row with what its records tell."""
         entry = row.entry
         manifest = entry.manifest if entry is not None else None
+        kind: str | None
+        if manifest is not None:
+            kind, form = manifest.kind, manifest.format
+        else:
+            kind, form = _detected_kind(row.state, root / row.name)
         return cls(
             name=row.name,
             handle=entry.handle if entry is not None else None,
             aliases=manifest.aliases if manifest is not None else (),
             path=root / row.name,
             state=row.state,
-            kind=manifest.kind if manifest is not None else _kind(row, root),
+            kind=kind,
             size_bytes=row.size_bytes,
             fetched_at_s=entry.fetched_at_s() if entry is not None else None,
             last_used_at_s=row.last_use.at_s if row.last_use is not None else None,
@@ -75,13 +80,14 @@ class CachedModel:
             pinned=row.is_pinned,
             holder=str(row.owner) if row.owner is not None else None,
             problem=row.problem,
-            recorded_format=manifest.format if manifest is not None else None,
+            recorded_format=form,
         )
 
 
-def _kind(row: CatalogRow, root: Path) -> str | None:
-    found = _detected(row.state, root / row.name)
-    return found.kind if found is not None else None
+def _detected_kind(state: EntryState, path: Path) -> tuple[str | None, str | None]:
+    """Kind and format of a model that no manifest describes, by one look at it."""
+    found = _detected(state, path)
+    return (None, None) if found is None else (found.kind, found.value)
 
 
 def _detected(state: EntryState, path: Path) -> ModelFormat | None:

@@ -8,7 +8,7 @@ from enum import Enum
 from hubcli.cache.atomic_files import directory_size_bytes
 from hubcli.cache.store import Store
 from hubcli.config.settings import Settings
-from hubcli.fetching.addresses import archive_address, latest_of
+from hubcli.fetching.addresses import archive_address, latest_of, naming
 from hubcli.fetching.cached import archive_changed, local_directory, problem_of
 from hubcli.fetching.options import FetchOptions
 from hubcli.fetching.sources import open_source, require_source
@@ -46,7 +46,8 @@ def dry_run(
     """Looks, and asks the host for the size of what would come. Raises what `fetch` would."""
     listener = listener or ProgressListener()
     if handle.kind is HandleKind.PATH:
-        local = local_directory(handle, options, listener.received)
+        with naming(handle, settings):  # As a fetch of it does.
+            local = local_directory(handle, options, listener.received)
         return DryRun(str(handle), PlannedAction.LOCAL, local.size_bytes)
     entry = None if options.force else Store(settings.cache_root).find(handle)
     if entry is not None and not archive_changed(handle, entry) and problem_of(entry) is None:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from hubcli.errors import BrokenModelError, ChecksumError, UnchangedError, ValuesError
 from hubcli.formats.bundle_reader import Bundle
 from hubcli.formats.bundle_writer import ShardWriter, write_index
-from hubcli.formats.crc32c import fingerprint64
+from hubcli.formats.farmhash import fingerprint64
 from hubcli.formats.files import INDEX_FILE
 from hubcli.formats.slices import TensorBox, TensorSlice, picked
 from hubcli.formats.tensor_bundle import BundleEntry

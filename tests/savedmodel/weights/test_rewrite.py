@@ -16,8 +16,8 @@ import pytest
 
 from hubcli.errors import BrokenModelError, ChecksumError, HubcliError, IntegrityError, ValuesError
 from hubcli.formats.bundle_reader import Bundle
-from hubcli.formats.crc32c import fingerprint64
 from hubcli.formats.dtypes import DType
+from hubcli.formats.farmhash import fingerprint64
 from hubcli.formats.tensor_values import TensorValues
 from hubcli.savedmodel.checks.integrity import ModelCheck
 from hubcli.savedmodel.compare.value_changes import Distance
