@@ -14,7 +14,7 @@ def test_the_way_of_a_command_begins_in_cli_and_shows_calls_that_go_up() -> None
     assert entered[0] == "cli/main.py"
     assert "commands/fetch.py" in entered
     assert not [file for file in entered if file.endswith("__init__.py")]
-    assert ["concurrency.py", "->", "cli/fetch_run.py"] in [row[1:] for row in rows]
+    assert ["concurrency.py", "->", "cli/fetch.py"] in [row[1:] for row in rows]
 
 
 def test_layers_are_those_of_the_import_contract() -> None:

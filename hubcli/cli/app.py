@@ -12,6 +12,7 @@ import typer
 
 from hubcli import __version__
 from hubcli.cli.completion_hints import CompletionWords
+from hubcli.cli.main import restore_garbage_collection
 from hubcli.cli.output import Output
 
 __all__ = ["COMMANDS", "app_of"]
@@ -121,6 +122,7 @@ def root(
     ] = None,
 ) -> None:
     """Fetch, inspect, check, export, fine-tune and collect SavedModels, in the cache that hub.load reads."""
+    restore_garbage_collection()
 
 
 def _add(app: typer.Typer, name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -27,9 +27,16 @@ __all__ = [
     "Targets",
     "Timeout",
     "Yes",
+    "value_option",
 ]
 
 _PANEL = "Options of every command"
+
+
+def value_option(metavar: str, text: str, *names: str, **more: Any) -> Any:
+    """An option that takes a value and has no default to show; named as its parameter without `names`."""
+    return typer.Option(*names, metavar=metavar, help=text, show_default=False, **more)
+
 
 AsJson: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=_PANEL)
@@ -52,36 +59,26 @@ CacheDir: TypeAlias = Annotated[
 ]
 CaFile: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        "--cacert",
-        metavar="FILE",
-        help="Believe these certificate authorities alone. \\[env: SSL_CERT_FILE]",
-        show_default=False,
-    ),
+    value_option("FILE", "Believe these certificate authorities alone. \\[env: SSL_CERT_FILE]", "--cacert"),
 ]
 Mirrors: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="PREFIX=URL",
-        help="Ask this URL for handles with this prefix. Repeatable. \\[env: HUBCLI_MIRRORS]",
-        show_default=False,
+    value_option(
+        "PREFIX=URL", "Ask this URL for handles with this prefix. Repeatable. \\[env: HUBCLI_MIRRORS]"
     ),
     CompletionHint(words=("https://tfhub.dev=", "https://www.kaggle.com/models=")),
 ]
 Timeout: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        metavar="TIME", help="Give up when no byte comes for so long. \\[default: 30s]", show_default=False
-    ),
+    value_option("TIME", "Give up when no byte comes for so long. \\[default: 30s]"),
 ]
 MinRate: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        "--min-rate",
-        metavar="SIZE",
-        help="Fail below this many bytes a second, averaged over 60s; 0 never fails. "
+    value_option(
+        "SIZE",
+        "Fail below this many bytes a second, averaged over 60s; 0 never fails. "
         "\\[default: 1KiB; env: HUBCLI_MIN_RATE]",
-        show_default=False,
+        "--min-rate",
     ),
 ]
 Color: TypeAlias = Annotated[
