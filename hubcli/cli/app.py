@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from hubcli import __version__
-from hubcli.cli.completion_hints import CompletionWords
 from hubcli.cli.main import restore_garbage_collection
+from hubcli.cli.options import CompletionWords
 from hubcli.cli.output import Output
 
 __all__ = ["COMMANDS", "app_of"]

@@ -10,13 +10,13 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from hubcli.cli.completion_hints import CompletionHint
 from hubcli.cli.main import LazyImports, disable_garbage_collection
 from hubcli.cli.options import (
     AsJson,
     CacheDir,
     CaFile,
     Color,
+    CompletionHint,
     Debug,
     Mirrors,
     NoColor,

@@ -6,12 +6,13 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from hubcli.cli.completion_hints import BUILT_IN, CompletionHint
 from hubcli.cli.main import LazyImports
 from hubcli.cli.options import (
+    BUILT_IN,
     AsJson,
     CacheDir,
     Color,
+    CompletionHint,
     Debug,
     NoColor,
     NoProgress,

@@ -12,13 +12,14 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from hubcli.archive.members import Limits
-from hubcli.cli.completion_hints import BUILT_IN, CompletionHint
 from hubcli.cli.main import LazyImports, reduce_garbage_collection
 from hubcli.cli.options import (
+    BUILT_IN,
     AsJson,
     CacheDir,
     CaFile,
     Color,
+    CompletionHint,
     Debug,
     MinRate,
     Mirrors,

@@ -8,9 +8,9 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from hubcli.cli.completion_hints import TAG_SETS
 from hubcli.cli.main import LazyImports, reduce_garbage_collection
 from hubcli.cli.options import (
+    TAG_SETS,
     AsJson,
     CacheDir,
     Color,

@@ -7,12 +7,15 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from hubcli.cli.completion_hints import BUILT_IN, TAG_SETS, CompletionHint, CompletionWords
 from hubcli.cli.main import LazyImports, disable_garbage_collection
 from hubcli.cli.options import (
+    BUILT_IN,
+    TAG_SETS,
     AsJson,
     CacheDir,
     Color,
+    CompletionHint,
+    CompletionWords,
     Debug,
     MinRate,
     NoColor,

@@ -8,9 +8,18 @@ from typing import Annotated
 
 import typer
 
-from hubcli.cli.completion_hints import CompletionWords
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import AsJson, CacheDir, Color, Debug, NoColor, NoProgress, Offline, Quiet
+from hubcli.cli.options import (
+    AsJson,
+    CacheDir,
+    Color,
+    CompletionWords,
+    Debug,
+    NoColor,
+    NoProgress,
+    Offline,
+    Quiet,
+)
 from hubcli.cli.output import Output, errors_document
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, NotFoundError, UsageError

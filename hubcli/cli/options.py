@@ -1,19 +1,23 @@
-"""The options and arguments that several commands have, defined once."""
+"""The options and arguments that several commands have, defined once, and what they are completed with."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import typer
 
-from hubcli.cli.completion_hints import CompletionHint
 from hubcli.config.config_file import COLORS
 
 __all__ = [
+    "BUILT_IN",
+    "TAG_SETS",
     "AsJson",
     "CaFile",
     "CacheDir",
     "Color",
+    "CompletionHint",
+    "CompletionWords",
     "Debug",
     "DryRun",
     "MinRate",
@@ -31,6 +35,29 @@ __all__ = [
 ]
 
 _PANEL = "Options of every command"
+
+
+class CompletionHint(NamedTuple):
+    """What an argument is completed with: cached handles, files, directories and words.
+
+    A word that ends in `=`, `<` or `>` goes on.
+    """
+
+    handles: bool = False
+    files: bool = False
+    directories: bool = False
+    words: tuple[str, ...] = ()
+
+
+class CompletionWords(NamedTuple):
+    """Words that are looked up when completion is generated: no start of hubcli waits for them."""
+
+    look_up: Callable[[], Iterable[str]]
+
+
+BUILT_IN = "example://mul/1"
+# Those of TensorFlow: tag_constants.py, and the "train" of TF1 Hub modules.
+TAG_SETS = CompletionHint(words=("serve", "train", "serve,gpu", "serve,tpu"))
 
 
 def value_option(metavar: str, text: str, *names: str, **more: Any) -> Any:

@@ -8,12 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import typer
 
 from hubcli.cli.app import app_of
-from hubcli.cli.completion_hints import CompletionHint, CompletionWords
+from hubcli.cli.options import CompletionHint, CompletionWords
 from tests.cli.shells import (
     COMPLETIONS,
     KILL_LINE,
@@ -74,6 +75,7 @@ def test_what_any_parameter_offers_comes_from_its_metavar_or_its_annotation(opti
         target: str = typer.Argument(metavar="TARGET"),
         host: str = typer.Option(option, metavar="HOST"),
         file: str = typer.Option("x", metavar="FILE|-"),
+        word: Annotated[str, typer.Option(), CompletionWords(lambda: ["a"])] = "a",
     ) -> None:
         """Tell what is wrong."""
 
@@ -82,9 +84,9 @@ def test_what_any_parameter_offers_comes_from_its_metavar_or_its_annotation(opti
     assert [one.offered for one in command.options] == [
         CompletionHint(),
         CompletionHint(files=True, words=("-",)),
+        CompletionHint(words=("a",)),
         CompletionHint(),
     ]
-    assert CompletionWords(lambda: ["a"]).offered() == CompletionHint(words=("a",))
 
 
 def test_bash_offers_every_command_option_and_word(tmp_path: Path) -> None:
