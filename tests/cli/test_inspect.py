@@ -7,9 +7,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -325,30 +324,29 @@ _LAYOUTS = {
 }
 
 
-_TOO_WIDE = {
-    *(("serving_half_plus_two", layout, 40) for layout in ("overview", "all", "parts")),
-    *(("tfx_keras_serving", layout, 40) for layout in ("overview", "parts")),
-    *(
-        ("basic_pitch_nmp", layout, columns)
-        for layout in ("overview", "all", "parts")
-        for columns in (40, 60)
-    ),
-}
+# Each layout on a terminal of each width, one after the other.
+_RESIZED = """
+import fcntl, json, struct, sys, termios
+from hubcli.cli.main import main
+for line in json.loads(sys.argv[1]):
+    for columns in (40, 60, 80, 120):
+        fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        print(f"== {columns}", flush=True)
+        main(line)
+"""
 
 
-def _layouts() -> Iterator[Any]:
-    for name in ("serving_half_plus_two", "tfx_keras_serving", "basic_pitch_nmp"):
-        for layout in _LAYOUTS:
-            for columns in (40, 60, 80, 120):
-                case = (name, layout, columns)
-                yield pytest.param(*case)
-
-
-@pytest.mark.parametrize(("name", "layout", "columns"), list(_layouts()))
-def test_no_line_is_longer_than_the_terminal(name: str, layout: str, columns: int) -> None:
-    lines = screen_of([str(corpus_model(name)), *_LAYOUTS[layout]], columns)
-    # The target is one word, which a person may want to copy.
-    assert [line for line in lines[1:] if len(line) > columns] == []
+@pytest.mark.parametrize("name", ["serving_half_plus_two", "tfx_keras_serving", "basic_pitch_nmp"])
+def test_no_line_is_longer_than_the_terminal(name: str) -> None:
+    lines = [["inspect", str(corpus_model(name)), *words] for words in _LAYOUTS.values()]
+    status, screen = run_on_terminal([sys.executable, "-c", _RESIZED, json.dumps(lines)], os.environ)
+    assert status == 0
+    _, *parts = _SEQUENCE.sub("", screen).split("== ")
+    assert len(parts) == 4 * len(_LAYOUTS)
+    for part in parts:
+        columns, _, *shown = part.splitlines()  # The target is one word, which a person may want to copy.
+        assert shown
+        assert [line for line in shown if len(line) > int(columns)] == []
 
 
 def test_names_of_a_hostile_model_command_no_terminal(hubcli: Run, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def interrupted(server: HubServer, cache: Path, *arguments: str) -> str:
     journals = [EntryPaths(cache, Handle.parse(one).cache_key).spool for one in arguments if "://" in one]
     while not any(one.exists() for one in journals) or not server.stalled.is_set():
         assert process.poll() is None
-        os.sched_yield()
+        time.sleep(0.002)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr

@@ -16,6 +16,7 @@ import pytest
 
 from hubcli.archive.tree import hashed_files, tree_digest
 from tests import models
+from tests.cli.many import run_many
 from tests.cli.terminal import start
 from tests.server import HubServer, Reply
 
@@ -27,6 +28,15 @@ OTHER = models.archive(assets__more=b"other")
 @pytest.fixture
 def lock(tmp_path: Path) -> Path:
     return tmp_path / "models.lock"
+
+
+@pytest.fixture(scope="module")
+def example_lock(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The lock file of example://mul/1."""
+    folder = tmp_path_factory.mktemp("lock")
+    file = folder / "models.lock"
+    run_many([["fetch", "example://mul/1", "--lock", str(file)]], cache=folder / "cache")
+    return file.read_text()
 
 
 def locked(lock: Path) -> dict[str, dict[str, Any]]:
@@ -301,9 +311,11 @@ def test_a_hash_in_a_list_that_contradicts_the_lock_file_is_a_usage_error(
         "NO-HANDLE",
     ],
 )
-def test_a_file_that_is_no_lock_file_is_a_usage_error_and_stays(text: str, hubcli: Run, lock: Path) -> None:
-    hubcli("fetch", "example://mul/1", "--lock", str(lock))
-    document = json.loads(lock.read_text())
+def test_a_file_that_is_no_lock_file_is_a_usage_error_and_stays(
+    text: str, example_lock: str, cache: Path, lock: Path
+) -> None:
+    lock.write_text(example_lock)
+    document = json.loads(example_lock)
     if text == "CONFLICT":
         first, *rest = lock.read_text().splitlines(keepends=True)
         text = "".join([first, "<<<<<<< HEAD\n", *rest, "=======\n", *rest, ">>>>>>> theirs\n"])
@@ -315,12 +327,9 @@ def test_a_file_that_is_no_lock_file_is_a_usage_error_and_stays(text: str, hubcl
         document["models"][0]["handle"] = "tfhub.dev/x"
     lock.write_text(json.dumps(document) if text.isupper() else text)
     before = lock.read_bytes()
-    for words in (
-        ["--locked", "--lock", str(lock), "example://mul/1"],
-        ["example://mul/1", "--lock", str(lock)],
-    ):
-        ran = hubcli("fetch", *words)
-        assert ran.returncode == 2, ran.stderr
+    words = ["--lock", str(lock), "example://mul/1"]
+    for ran in run_many([["fetch", "--locked", *words], ["fetch", *words]], cache=cache):
+        assert ran.status == 2, ran.stderr
         assert str(lock) in ran.stderr
         assert "Traceback" not in ran.stderr
     assert lock.read_bytes() == before
