@@ -86,7 +86,7 @@ class _HelpOutput:
         return getattr(self._stream, name)
 
 
-_MARKUP = re.compile(r"(?<!\\)\[/?[a-z ]+\]")
+_MARKUP = r"(?<!\\)\[/?[a-z ]+\]"
 
 
 def narrow_help(name: str, columns: int) -> str:
@@ -141,7 +141,7 @@ def _told(parameter: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    return _MARKUP.sub("", text).replace("\\[", "[")
+    return re.sub(_MARKUP, "", text).replace("\\[", "[")
 
 
 def _fitted(text: str, columns: int) -> list[str]:

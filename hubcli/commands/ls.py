@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from hubcli.cache.entries import Catalog, CatalogRow, Entry, EntryState, UseSource, read_catalog
 from hubcli.config.settings import Settings
@@ -125,8 +126,7 @@ _SORT_KEYS: dict[str, tuple[Callable[[CachedModel], tuple[bool, float | str]], b
 }
 
 
-@dataclass(frozen=True, slots=True)
-class SortOrder:
+class SortOrder(NamedTuple):
     """By what the rows are sorted, and whether the largest or newest comes first."""
 
     key: str
@@ -156,7 +156,7 @@ class SortOrder:
         return sorted(ordered, key=lambda model: value(model)[0])
 
 
-_FILTER = re.compile(r"\s*(\w+)\s*(<=|>=|!=|=|<|>)\s*(.+?)\s*")
+_FILTER = r"\s*(\w+)\s*(<=|>=|!=|=|<|>)\s*(.+?)\s*"
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "<": lambda a, b: a < b,
     "<=": lambda a, b: a <= b,
@@ -169,8 +169,7 @@ _NUMERIC = ("size", "used", "fetched")
 _TEXTUAL = ("kind", "state", "pinned")
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(NamedTuple):
     """A condition on rows: `size>1GB`, `used>30d` (not used for 30 days), `kind=TF2`, `state!=ok`."""
 
     key: str
@@ -180,7 +179,7 @@ class Filter:
     @classmethod
     def parse(cls, text: str) -> Filter:
         """A filter from its text; raises UsageError for anything else."""
-        match = _FILTER.fullmatch(text)
+        match = re.fullmatch(_FILTER, text)
         if match is None or match[1] not in (*_NUMERIC, *_TEXTUAL):
             meant = "" if match is None else did_you_mean(match[1], (*_NUMERIC, *_TEXTUAL))
             raise UsageError(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hubcli.config.environment import Mirror, absolute
 from hubcli.config.network import kaggle_endpoint
@@ -32,11 +32,10 @@ _MAX_STATEMENT_LINES = 200
 _MAX_UNKNOWN = 10
 _MAX_SHOWN = 60
 _MAX_MESSAGE = 300
-_AT_LINE = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)")
+_AT_LINE = r"\s*\(at (?:line (\d+), column \d+|end of document)\)"
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigKey:
+class ConfigKey(NamedTuple):
     """A key of the file. `parse` makes the value of it and of its name, or raises UsageError.
 
     The `variables` come before the file, where one of them is set.
@@ -312,10 +311,10 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         return _loads(text)
     except (ValueError, RecursionError) as error:
         what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        found = _AT_LINE.search(what)
+        found = re.search(_AT_LINE, what)
         line = 0 if found is None else int(found[1] or text.count("\n") + 1)
         raise UsageError(
-            f"{_place(path, line)}: invalid TOML: {_shortened(_AT_LINE.sub('', what))}",
+            f"{_place(path, line)}: invalid TOML: {_shortened(re.sub(_AT_LINE, '', what))}",
             hint="Correct it, or set HUBCLI_CONFIG to nothing to use no config file.",
         ) from error
 

@@ -6,9 +6,9 @@ import codecs
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from hubcli.cache.entries import Entry
 from hubcli.cache.layout import EntryPaths
@@ -33,8 +33,7 @@ _OPTION = re.compile(r"\s--")
 _PROMISE = re.compile(r"\s--sha256(?:=|\s+)(?P<hex>[0-9A-Fa-f]{64})")
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(NamedTuple):
     """A handle as it was typed, and where. `sha256` is what its archive must have, in hex."""
 
     text: str
@@ -42,8 +41,7 @@ class Requirement:
     where: str = "the command line"
 
 
-@dataclass(frozen=True, slots=True)
-class RequestList:
+class RequestList(NamedTuple):
     """All that was asked for, in its order; `lock` joins the lists that are lock files."""
 
     asked: tuple[Requirement, ...]
@@ -67,8 +65,7 @@ class RequestList:
         return cls(tuple(asked), lock)
 
 
-@dataclass(frozen=True, slots=True)
-class FetchRequest:
+class FetchRequest(NamedTuple):
     """A model that was asked for, once or several times.
 
     `handle` is None, and `error` why, where its spelling can't be understood.
@@ -97,16 +94,15 @@ class FetchRequest:
             error = UsageError(
                 f"{self.name} is not in {lock.name}", hint=f"Add it: hubcli fetch {self.name} --lock FILE"
             )
-            return replace(self, error=error)
+            return self._replace(error=error)
         expected = model.expected
         if self.sha256 is not None and expected.archive_sha256 not in (None, self.sha256):
             error = UsageError(
                 f"{self.name} is promised with another SHA-256 than {lock.name} says",
                 hint="Lock it anew, or correct the hash.",
             )
-            return replace(self, error=error)
-        return replace(
-            self,
+            return self._replace(error=error)
+        return self._replace(
             handle=model.to_fetch,
             sha256=self.sha256 or expected.archive_sha256,
             tree_sha256=expected.tree_sha256,
@@ -213,7 +209,7 @@ def _joined(first: FetchRequest, again: FetchRequest, where: str) -> FetchReques
             hint="An archive has one: remove the wrong line.",
         )
     spellings = first.spellings if again.handle is None else (*first.spellings, again.handle)
-    return replace(first, sha256=first.sha256 or again.sha256, spellings=spellings)
+    return first._replace(sha256=first.sha256 or again.sha256, spellings=spellings)
 
 
 def models_of(
