@@ -109,12 +109,14 @@ def _likely_durations(digits: str, number: float) -> str:
     return f"{digits}s (seconds) or {digits}m (minutes)"
 
 
-def _parse(text: str, units: dict[str, int], what: str, examples: str) -> Fraction:
-    from fractions import Fraction  # Takes 3 ms to load, which every start would pay.
-
+def _parse(text: str, units: dict[str, int], what: str, examples: str) -> Fraction | int:
     match = re.fullmatch(_QUANTITY, text.strip())
     if match is None or match[2].lower() not in units or len(match[1]) > _MAX_DIGITS:
         raise UsageError(f"'{text}' is no {what}", hint=f"Write it like {examples}.")
+    if match[1].isdecimal():
+        return int(match[1]) * units[match[2].lower()]
+    from fractions import Fraction  # Takes 3 ms to load, which options with their defaults would pay.
+
     return Fraction(match[1]) * units[match[2].lower()]
 
 
