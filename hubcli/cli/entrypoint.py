@@ -14,7 +14,6 @@ import typer
 from typer.main import get_command
 
 from hubcli.cli.app import COMMANDS, app_of
-from hubcli.cli.help import help_output, narrow_help
 from hubcli.cli.main import LazyImports
 from hubcli.cli.output import Output, error_document
 from hubcli.cli.signals import turn_signals_into_interrupts
@@ -26,6 +25,7 @@ from hubcli.suggestions import did_you_mean, nearest
 
 with LazyImports():
     from hubcli.cli.completion import option_names, with_this_shell
+    from hubcli.cli.help import help_output, narrow_help
 
 __all__ = ["run", "usage_error"]
 
@@ -40,7 +40,9 @@ def run(argv: Sequence[str]) -> int:
     turn_signals_into_interrupts()
     argv = _without_help_command(argv)
     try:
-        with help_output(argv):
+        if not _may_ask_for_help(argv):
+            return _run(argv)
+        with help_output():
             return _run(argv)
     except HubcliError as error:
         return _report(error, argv)
@@ -60,6 +62,14 @@ def run(argv: Sequence[str]) -> int:
         )
         fault.__cause__ = error
         return _report(fault, argv)
+
+
+def _may_ask_for_help(argv: Sequence[str]) -> bool:
+    """Whether Typer may write help: to standard output, as it is, which may be closed or full."""
+    # A closed one is None, and nothing but help is written to it that doesn't see so by itself.
+    if sys.stdout is not None and any(word[:1] == "-" and "h" in word for word in argv):
+        return True
+    return not argv or bool(set(_HELP) & set(argv))
 
 
 def _run(argv: Sequence[str]) -> int:

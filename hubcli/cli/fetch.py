@@ -82,6 +82,7 @@ FetchDryRun: TypeAlias = Annotated[
 Local: TypeAlias = Annotated[
     str | None, value_option("FILE|DIR|-", "Put this archive or directory under the handle.", "--from")
 ]
+Sha256: TypeAlias = Annotated[str | None, value_option("HEX", "The hash the archive must have.")]
 Refresh: TypeAlias = Annotated[
     bool, typer.Option("--refresh", help="Ask whether a handle without a version means another model now.")
 ]
@@ -124,7 +125,7 @@ def fetch_command(
     locked: Locked = False,
     dry_run_: FetchDryRun = False,
     local: Local = None,
-    sha256: Annotated[str | None, value_option("HEX", "The hash the archive must have.")] = None,
+    sha256: Sha256 = None,
     force: Annotated[bool, typer.Option("--force", help="Fetch again, replace what is cached.")] = False,
     refresh: Refresh = False,
     pin: Annotated[bool, typer.Option("--pin", help="Keep it from hubcli gc.")] = False,

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
@@ -18,22 +18,14 @@ from hubcli.errors import BrokenPipe, OutputError
 
 __all__ = ["help_output", "narrow_help"]
 
-_HELP = ("-h", "--help")
-
 
 @contextmanager
-def help_output(argv: Sequence[str]) -> Iterator[None]:
-    """Within, standard output fails as that of a payload does, if the words may ask for help.
+def help_output() -> Iterator[None]:
+    """Within, standard output fails as that of a payload does.
 
     Raises BrokenPipe where it is closed or nobody reads any more, OutputError where it can't be written.
     """
     stream = sys.stdout
-    is_asked = not argv or bool(set(_HELP) & set(argv))
-    # A closed one is None, and nothing but help is written to it that doesn't see so by itself.
-    may_be_asked = is_asked or any(word[:1] == "-" and "h" in word for word in argv)
-    if not (is_asked if stream is None else may_be_asked):
-        yield
-        return
     sys.stdout = cast("TextIO", _HelpOutput(stream))
     try:
         yield
