@@ -147,7 +147,7 @@ def _place_for_powershell(shell: str, homes: ShellHomes) -> Installed:
     """PowerShell alone knows where its profile is: it is asked."""
     command = [shell, "-NoProfile", "-NonInteractive", "-Command", "$PROFILE.CurrentUserAllHosts"]
     try:
-        asked = subprocess.run(  # noqa: S603 - one of two names, no text of a user's
+        answer = subprocess.run(  # noqa: S603 - one of two names, no text of a user's
             command, capture_output=True, text=True, check=True, timeout=_PROFILE_TIMEOUT_S
         )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
@@ -155,7 +155,7 @@ def _place_for_powershell(shell: str, homes: ShellHomes) -> Installed:
             f"{shell} doesn't tell where its profile is: {error}",
             hint=f"Add it to your profile yourself: hubcli --show-completion {shell}",
         ) from error
-    profile = Path(asked.stdout.strip())
+    profile = Path(answer.stdout.strip())
     return Installed(shell, profile.parent / "hubcli-completion.ps1", profile)
 
 

@@ -253,7 +253,7 @@ def _meant_command(word: str, argv: Sequence[str]) -> str | None:
     if "/" in word:
         return "inspect" if word.startswith((".", "/", "~")) else "fetch"
     name = word.lower()
-    words = [one.lower() for one in argv if one[:1] != "-"]
+    words = [word.lower() for word in argv if word[:1] != "-"]
     behind = words[words.index(name) + 1 :] if name in words else []
     if name not in _GROUPS:
         return _MEANT.get(name)
@@ -267,7 +267,7 @@ def _meant_option(option: str, known: Sequence[str]) -> str:
     """The question of `did_you_mean`; the dashes, which all have, make no two options alike."""
     if _OPTION_SYNONYMS.get(option) in known:
         return f". Did you mean '{_OPTION_SYNONYMS[option]}'?"
-    bare = {one.lstrip("-"): one for one in known}
+    bare = {name.lstrip("-"): name for name in known}
     near = nearest(option.lstrip("-"), bare)
     return "" if near is None else f". Did you mean '{bare[near]}'?"
 

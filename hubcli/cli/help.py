@@ -87,15 +87,22 @@ def narrow_help(name: str, columns: int) -> str:
     command = root.commands[name] if name else root
     lines = list(_lines(command, f"hubcli {name}".rstrip()))
     if not name:
-        summaries = ((one, (root.commands[one].help or "").split("\n\n")[0]) for one in COMMANDS)
+        summaries = (
+            (command_name, (root.commands[command_name].help or "").split("\n\n")[0])
+            for command_name in COMMANDS
+        )
         lines[-1:-1] = ["", "Commands:", *(line for pair in summaries for line in _entry(*pair))]
     return "\n".join(line for text in lines for line in _fitted(text, columns)) + "\n"
 
 
 def _lines(command: Any, usage: str) -> Iterator[str]:
-    arguments = [one for one in command.params if one.param_type_name == "argument"]
-    options = [one for one in command.params if one.param_type_name == "option" and not one.hidden]
-    names = "".join(f" {one.metavar or one.name.upper()}" for one in arguments)
+    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    options = [
+        parameter
+        for parameter in command.params
+        if parameter.param_type_name == "option" and not parameter.hidden
+    ]
+    names = "".join(f" {parameter.metavar or parameter.name.upper()}" for parameter in arguments)
     yield f"Usage: {usage} [OPTIONS]{names or ' COMMAND'}"
     for paragraph in _plain(command.help or "").split("\n\n"):
         yield from ("", " ".join(paragraph.split()))
@@ -105,8 +112,8 @@ def _lines(command: Any, usage: str) -> Iterator[str]:
     for title, parameters in panels.items():
         if parameters or title == "Options":
             yield from ("", f"{title}:")
-        for one in parameters:
-            yield from _entry(_spelled(one), _told(one))
+        for parameter in parameters:
+            yield from _entry(_spelled(parameter), _told(parameter))
         if title == "Options":
             yield from _entry("-h, --help", "Show this message and exit.")
     examples = [line.strip() for line in _plain(command.epilog or "").splitlines() if line.strip()]

@@ -141,8 +141,8 @@ class _PathRun:
             self._look_up(target)
         root = str(self.settings.cache_root)
         if self.output.as_json:
-            told = errors_document(self.errors)
-            self.output.document({"cache_dir": root, "paths": self.paths, **told})
+            errors = errors_document(self.errors)
+            self.output.document({"cache_dir": root, "paths": self.paths, **errors})
         elif self.paths or not targets:
             self.output.payload("\n".join(self.paths or [root]))
         return int(self.errors[0][1].exit_status) if self.errors else 0
@@ -161,7 +161,7 @@ class _PathRun:
         if not is_glob:
             return [str(cached_path(target, self.settings))]
         models = ls(self.settings, [target]).models
-        paths = [str(one.path) for one in models if one.state in (EntryState.OK, EntryState.UNKNOWN)]
+        paths = [str(model.path) for model in models if model.state in (EntryState.OK, EntryState.UNKNOWN)]
         if not paths:
             raise NotFoundError(f"Not in the cache: {target}", hint="See: hubcli ls")
         return paths

@@ -132,8 +132,8 @@ class PinRun:
         except HubcliError as error:
             self._fail(target, error)
             return
-        for one in pinnings:
-            self._show(one)
+        for pinning in pinnings:
+            self._show(pinning)
 
     def _fail(self, target: str, error: HubcliError) -> None:
         if self.debug:
@@ -141,23 +141,23 @@ class PinRun:
         self.errors.append((target, error))
         self.output.error(error)
 
-    def _show(self, one: Pinning) -> None:
-        self.done.append(one)
-        name = printable(one.name)
+    def _show(self, pinning: Pinning) -> None:
+        self.done.append(pinning)
+        name = printable(pinning.name)
         if self.output.quiet:
             self.output.payload(name)
         elif not self.output.as_json:
-            self.output.payload(f"{_WORDS[one.was_pinned, one.is_pinned]} {name}")
+            self.output.payload(f"{_WORDS[pinning.was_pinned, pinning.is_pinned]} {name}")
 
     def _document(self) -> dict[str, Any]:
-        models = [_pinning_document(one) for one in self.done]
+        models = [_pinning_document(pinning) for pinning in self.done]
         return {"models": models, **errors_document(self.errors)}
 
 
-def _pinning_document(one: Pinning) -> dict[str, Any]:
+def _pinning_document(pinning: Pinning) -> dict[str, Any]:
     return {
-        "handle": one.handle,
-        "path": str(one.path),
-        "pinned": one.is_pinned,
-        "was_pinned": one.was_pinned,
+        "handle": pinning.handle,
+        "path": str(pinning.path),
+        "pinned": pinning.is_pinned,
+        "was_pinned": pinning.was_pinned,
     }

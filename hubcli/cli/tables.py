@@ -107,7 +107,7 @@ def _plain(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
 def _stacked(columns: Sequence[Column], cells: Sequence[str], style: Style) -> Iterator[str]:
     """The row on lines of its own: what stretches, and below it the rest; a number tells its title."""
     assert style.width is not None
-    told = []
+    painted_cells = []
     for column, text in zip(columns, cells, strict=True):
         if column.stretches:
             yield from _broken(text, style.width)
@@ -115,14 +115,16 @@ def _stacked(columns: Sequence[Column], cells: Sequence[str], style: Style) -> I
             shown = text.partition(": ")[0]
             title = f"{column.title.lower()} " if column.right and column.title != "SIZE" else ""
             word = re.split(r"\W", shown, maxsplit=1)[0]
-            told.append((f"{title}{shown}", column.styles.get(word, "")))
+            painted_cells.append((f"{title}{shown}", column.styles.get(word, "")))
     # Colours take no room on the line.
-    for line in textwrap.wrap("  ".join(text.replace(" ", "\xa0") for text, _ in told), style.width - 2):
-        yield "  " + _painted(line.replace("\xa0", " "), told, style)
+    for line in textwrap.wrap(
+        "  ".join(text.replace(" ", "\xa0") for text, _ in painted_cells), style.width - 2
+    ):
+        yield "  " + _painted(line.replace("\xa0", " "), painted_cells, style)
 
 
-def _painted(line: str, told: Sequence[tuple[str, str]], style: Style) -> str:
-    for text, name in told:
+def _painted(line: str, painted_cells: Sequence[tuple[str, str]], style: Style) -> str:
+    for text, name in painted_cells:
         if name and text in line:
             return line.replace(text, style.paint(text, name))
     return line

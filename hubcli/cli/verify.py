@@ -110,7 +110,9 @@ class VerifyRun:
         elif not self.output.quiet and self.found:
             seconds = time.monotonic() - self.started_at
             self.output.payload(verification_total(self.found, seconds))
-        if not self.options.repair and any(one.handle and not one.is_whole for one in self.found):
+        if not self.options.repair and any(
+            verification.handle and not verification.is_whole for verification in self.found
+        ):
             self.output.say("Hint: To fetch what is broken again: hubcli verify --repair")
         return int(self.status)
 

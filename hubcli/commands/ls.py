@@ -261,14 +261,14 @@ def ls(
     catalog: Catalog = read_catalog(root)
     models = [CachedModel.of_row(row, root) for row in catalog.rows]
     if patterns:
-        wanted = [Pattern.parse(pattern) for pattern in patterns]
+        wanted = [Pattern.parse(text) for text in patterns]
         models = [
             model
             for model in models
-            if any(one.fits(model.name, model.handle, model.aliases) for one in wanted)
+            if any(pattern.fits(model.name, model.handle, model.aliases) for pattern in wanted)
         ]
     now_s = time.time()
-    models = [model for model in models if all(one.accepts(model, now_s) for one in filters)]
+    models = [model for model in models if all(condition.accepts(model, now_s) for condition in filters)]
     ordered = (sort or SortOrder.parse("name")).apply(models)
     shown = ordered if limit is None else ordered[:limit]
     size_bytes = sum(model.size_bytes or 0 for model in models)

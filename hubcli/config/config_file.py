@@ -156,8 +156,8 @@ def _rules(name: str, value: Any) -> str:
 
 def _mirrors(name: str, value: Any) -> tuple[Mirror, ...]:
     """A table of prefixes with their URLs, or a list of `PREFIX=URL`. No value is quoted: some are secret."""
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return tuple(Mirror.parse(one, name) for one in value)
+    if isinstance(value, list) and all(isinstance(text, str) for text in value):
+        return tuple(Mirror.parse(text, name) for text in value)
     if not isinstance(value, dict):
         raise _BadValue(
             f"{name} is neither a table nor a list of strings",
@@ -335,7 +335,7 @@ def _line_of(text: str, wanted: tuple[str, ...]) -> int:
             table = max(keys, key=len, default=())
             if table[: len(wanted)] == wanted:
                 return line
-        elif any((*table, *one)[: len(wanted)] == wanted for one in keys):
+        elif any((*table, *key)[: len(wanted)] == wanted for key in keys):
             return line
     return 0
 
@@ -364,5 +364,5 @@ def _paths(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     if path:
         yield path
     if isinstance(value, dict):
-        for name, one in value.items():
-            yield from _paths(one, (*path, name))
+        for name, inner in value.items():
+            yield from _paths(inner, (*path, name))

@@ -161,7 +161,7 @@ class Settings:
 
     def mirrored(self, url: str) -> str:
         """The URL to ask for `url`: the longest matching mirror decides."""
-        for mirror in sorted(self.mirrors, key=lambda one: len(one.prefix), reverse=True):
+        for mirror in sorted(self.mirrors, key=lambda mirror: len(mirror.prefix), reverse=True):
             rewritten = mirror.rewrite(url)
             if rewritten is not None:
                 return rewritten

@@ -181,9 +181,9 @@ class LockFile(NamedTuple):
     def changed(self, models: Iterable[LockedModel]) -> Iterator[LockedModel]:
         """Those of which it says something else now."""
         return (
-            one
-            for one in models
-            if one.handle in self.models and self.models[one.handle].expected != one.expected
+            model
+            for model in models
+            if model.handle in self.models and self.models[model.handle].expected != model.expected
         )
 
     def to_text(self) -> str:

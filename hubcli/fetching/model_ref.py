@@ -175,4 +175,4 @@ def cached_model_refs(settings: Settings | None = None) -> CachedModelRefs:
             downloading.append(name)
         elif row.entry is not None and row.state is not EntryState.FOREIGN:
             targets.append(ModelRef(name, None, directory=row.entry.path, entry=row.entry))
-    return CachedModelRefs(tuple(sorted(targets, key=lambda one: one.name)), tuple(sorted(downloading)))
+    return CachedModelRefs(tuple(sorted(targets, key=lambda target: target.name)), tuple(sorted(downloading)))

@@ -193,7 +193,11 @@ class _View:
 
     def variables(self) -> Iterator[str]:
         info = self.inspection.info
-        every = info.variables if self.in_full else tuple(one for one in info.variables if not one.is_slot)
+        every = (
+            info.variables
+            if self.in_full
+            else tuple(variable for variable in info.variables if not variable.is_slot)
+        )
         if not every:
             return
         yield self._heading("Variables", self._counts())
