@@ -56,6 +56,6 @@ def _asked(lines: Sequence[Sequence[str]], columns: str) -> str:
     return json.dumps([(columns, list(line)) for line in lines])
 
 
-def _runs(told: subprocess.CompletedProcess[str]) -> tuple[list[Ran], set[str]]:
-    runs, modules = json.loads(told.stdout)
-    return [Ran(*one) for one in runs], set(modules)
+def _runs(process: subprocess.CompletedProcess[str]) -> tuple[list[Ran], set[str]]:
+    runs, modules = json.loads(process.stdout)
+    return [Ran(*run) for run in runs], set(modules)

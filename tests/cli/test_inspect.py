@@ -179,7 +179,7 @@ def test_a_save_that_the_saver_asks_for_passes_the_scan(hubcli: Run, tmp_path: P
 )
 def test_failures_have_the_exit_status_of_their_kind(hubcli: Run, target: str, status: int) -> None:
     arguments = target.split(" --") if " --" in target else [target]
-    ran = hubcli("inspect", *arguments[:1], *(f"--{one}" for one in arguments[1:]))
+    ran = hubcli("inspect", *arguments[:1], *(f"--{part}" for part in arguments[1:]))
     assert ran.returncode == status, ran.stderr
     assert ran.stdout == ""
     assert ran.stderr.startswith("Error: ")
@@ -207,7 +207,7 @@ def test_tags_choose_one_graph(hubcli: Run, tmp_path: Path) -> None:
         ("", []),
     ):
         ran = hubcli("inspect", model, "--tag-set", tags, "--json")
-        assert [one["tags"] for one in json.loads(ran.stdout)["meta_graphs"]] == [expected]
+        assert [graph["tags"] for graph in json.loads(ran.stdout)["meta_graphs"]] == [expected]
     ran = hubcli("inspect", model, "--tag-set", "train")
     assert ran.returncode == 2
     assert "--tag-set" in ran.stderr
@@ -251,20 +251,20 @@ def test_a_cached_model_is_found_by_its_key(hubcli: Run) -> None:
 
 
 def test_a_model_does_not_differ_from_itself(hubcli: Run, tmp_path: Path) -> None:
-    one, other = (str(good_model(tmp_path / name)) for name in "ab")
-    ran = hubcli("inspect", one, "--diff", other)
+    model, other = (str(good_model(tmp_path / name)) for name in "ab")
+    ran = hubcli("inspect", model, "--diff", other)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "No difference\n")
-    document = json.loads(hubcli("inspect", one, "--diff", other, "--json").stdout)
+    document = json.loads(hubcli("inspect", model, "--diff", other, "--json").stdout)
     assert (document["alike"], document["differences"]) == (True, [])
 
 
 def test_differences_are_lines_with_a_sign(hubcli: Run, tmp_path: Path) -> None:
-    one = str(good_model(tmp_path / "a"))
+    model = str(good_model(tmp_path / "a"))
     other = str(good_model(tmp_path / "b", size=5, version="2.20.0"))
-    ran = hubcli("inspect", one, "--diff", other)
+    ran = hubcli("inspect", model, "--diff", other)
     assert ran.returncode == 9
     lines = ran.stdout.splitlines()
-    assert lines[:2] == [f"--- {one}", f"+++ {other}"]
+    assert lines[:2] == [f"--- {model}", f"+++ {other}"]
     assert "~ variable kernel: float32[4, 2], trainable => float32[5, 2], trainable" in lines
     assert "~ version: 2.21.0 => 2.20.0" in lines
     assert any(line.startswith("- function __call__(float32[?, 4])") for line in lines)
@@ -276,8 +276,8 @@ def _told(masked: int) -> str:
 
 
 def test_values_differ_by_their_checksums(hubcli: Run, tmp_path: Path) -> None:
-    one, other = str(good_model(tmp_path / "a")), str(good_model(tmp_path / "b", value=8))
-    ran = hubcli("inspect", one, "--diff", other, "--json")
+    model, other = str(good_model(tmp_path / "a")), str(good_model(tmp_path / "b", value=8))
+    ran = hubcli("inspect", model, "--diff", other, "--json")
     assert ran.returncode == 9
     assert json.loads(ran.stdout)["differences"] == [
         {"part": "value", "name": "kernel", "left": _told(7), "right": _told(8)}
@@ -285,19 +285,19 @@ def test_values_differ_by_their_checksums(hubcli: Run, tmp_path: Path) -> None:
 
 
 def test_assets_differ_by_their_size(hubcli: Run, tmp_path: Path) -> None:
-    one = str(good_model(tmp_path / "a"))
+    model = str(good_model(tmp_path / "a"))
     other = str(good_model(tmp_path / "b", assets__vocab=b""))
     (Path(other) / "assets" / "vocab.txt").write_bytes(b"longer than that")
-    ran = hubcli("inspect", one, "--diff", other)
+    ran = hubcli("inspect", model, "--diff", other)
     assert "~ asset assets/vocab.txt: 4 bytes, sha256 " in ran.stdout
     (Path(other) / "assets" / "vocab.txt").unlink()
-    assert " => missing" in hubcli("inspect", one, "--diff", other).stdout
+    assert " => missing" in hubcli("inspect", model, "--diff", other).stdout
 
 
 def test_assets_of_one_size_differ_by_their_content(hubcli: Run, tmp_path: Path) -> None:
-    one, other = str(good_model(tmp_path / "a")), str(good_model(tmp_path / "b"))
+    model, other = str(good_model(tmp_path / "a")), str(good_model(tmp_path / "b"))
     (Path(other) / "assets" / "vocab.txt").write_bytes(b"b\na\n")
-    assert hubcli("inspect", one, "--diff", other).returncode == 9
+    assert hubcli("inspect", model, "--diff", other).returncode == 9
 
 
 def test_a_model_that_is_not_there_can_not_be_compared(hubcli: Run, tmp_path: Path) -> None:

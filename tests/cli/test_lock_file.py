@@ -198,14 +198,14 @@ def test_files_that_differ_are_exit_6_where_no_archive_is_locked(
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         ("flip", "variables/variables.data-00000-of-00001 isn't what was fetched"),
         ("add", "assets.extra/more was added to it"),
     ],
 )
 def test_a_cached_model_that_differs_is_exit_6_and_stays(
-    damage: str, told: str, server: HubServer, hubcli: Run, lock: Path
+    damage: str, message: str, server: HubServer, hubcli: Run, lock: Path
 ) -> None:
     url = server.serve("/m/1", ARCHIVE)
     model = Path(hubcli("fetch", url, "--lock", str(lock)).stdout.strip())
@@ -217,7 +217,7 @@ def test_a_cached_model_that_differs_is_exit_6_and_stays(
     before = models.tree_files(model)
     ran = hubcli("fetch", "--locked", "-r", str(lock))
     assert ran.returncode == 6
-    assert told in ran.stderr
+    assert message in ran.stderr
     assert "--force" in ran.stderr
     assert models.tree_files(model) == before
     assert hubcli("fetch", "--locked", "--force", "-r", str(lock)).returncode == 0
@@ -239,9 +239,9 @@ def test_another_version_of_the_model_in_the_cache_is_exit_6(
 def test_it_needs_no_network_where_all_is_cached(server: HubServer, hubcli: Run, lock: Path) -> None:
     url = server.serve("/m/1", ARCHIVE)
     hubcli("fetch", url, "--lock", str(lock))
-    asked = len(server.requests)
+    requests = len(server.requests)
     assert hubcli("fetch", "--locked", "--offline", "-r", str(lock)).returncode == 0
-    assert len(server.requests) == asked
+    assert len(server.requests) == requests
 
 
 def test_a_gutted_copy_is_fetched_anew_with_a_note(server: HubServer, hubcli: Run, lock: Path) -> None:
@@ -336,7 +336,7 @@ def test_a_file_that_is_no_lock_file_is_a_usage_error_and_stays(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--lock", "models.toml"], "a lock file is JSON"),
         (["--lock", "nowhere/models.lock"], "is no directory"),
@@ -346,9 +346,9 @@ def test_a_file_that_is_no_lock_file_is_a_usage_error_and_stays(
     ],
 )
 def test_what_does_not_fit_together_is_told_before_anything_is_fetched(
-    words: list[str], told: str, hubcli: Run, cache: Path
+    words: list[str], message: str, hubcli: Run, cache: Path
 ) -> None:
     ran = hubcli("fetch", "example://mul/1", *words)
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert told in ran.stderr
+    assert message in ran.stderr
     assert not cache.exists()

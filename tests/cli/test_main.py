@@ -37,8 +37,8 @@ def test_python_m_hubcli_and_the_script_are_one(hubcli: Run) -> None:
     script = Path(sys.executable).with_name("hubcli")
     if not script.exists():
         pytest.skip("the console script isn't installed beside this interpreter")
-    told = subprocess.run([str(script), "--version"], capture_output=True, text=True, check=True)
-    assert told.stdout == hubcli("--version").stdout
+    script_run = subprocess.run([str(script), "--version"], capture_output=True, text=True, check=True)
+    assert script_run.stdout == hubcli("--version").stdout
 
 
 FAILURES: list[tuple[list[str], int, str]] = [
@@ -182,9 +182,9 @@ def test_every_command_has_the_common_options() -> None:
 
 
 def test_the_help_names_the_variables(hubcli: Run) -> None:
-    told = hubcli("fetch", "--help", COLUMNS="200").stdout
+    text = hubcli("fetch", "--help", COLUMNS="200").stdout
     for variable in ("HUBCLI_OFFLINE", "HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR", "NO_COLOR", "HUBCLI_MIRRORS"):
-        assert variable in told
+        assert variable in text
 
 
 def test_the_root_that_tensorflow_hub_does_not_know_is_told(tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ print(status, *sorted(set(sys.modules) - before))
 def test_the_version_is_told_before_anything_else_is_loaded() -> None:
     program = f"{_LOADED}status = main(['--version']){_TELL}"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    told, loaded = ran.stdout.splitlines()
-    assert told == f"hubcli {__version__}"
+    version, loaded = ran.stdout.splitlines()
+    assert version == f"hubcli {__version__}"
     assert loaded == "0 __future__ hubcli hubcli._moved hubcli.cli hubcli.cli.main"
 
 
