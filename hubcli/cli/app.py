@@ -11,9 +11,13 @@ from typing import Annotated
 import typer
 
 from hubcli import __version__
-from hubcli.cli.main import restore_garbage_collection
+from hubcli.cli.main import LazyImports, restore_garbage_collection
 from hubcli.cli.options import CompletionWords
 from hubcli.cli.output import Output
+
+with LazyImports():
+    from hubcli.cli.completion import SHELLS, install_completion, script_of, shell_called
+    from hubcli.config.settings import ShellHomes
 
 __all__ = ["COMMANDS", "app_of"]
 
@@ -67,9 +71,7 @@ def app_of(*names: str, others: str | None = None) -> typer.Typer:
 
 
 def _shells() -> tuple[str, ...]:
-    from hubcli.cli.completion import SHELLS
-
-    return SHELLS
+    return tuple(SHELLS)
 
 
 def _print_version(wanted: bool) -> None:
@@ -80,17 +82,12 @@ def _print_version(wanted: bool) -> None:
 
 def _show_completion(name: str | None) -> None:
     if name is not None:
-        from hubcli.cli.completion import script_of, shell_called
-
         Output().payload(script_of(shell_called(name)))
         raise typer.Exit
 
 
 def _install_completion(name: str | None) -> None:
     if name is not None:
-        from hubcli.cli.completion import install_completion, shell_called
-        from hubcli.config.settings import ShellHomes
-
         installed = install_completion(shell_called(name), ShellHomes.read())
         output = Output()
         if installed.startup is not None:

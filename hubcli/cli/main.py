@@ -1,16 +1,17 @@
 """The entry point, and all that saves milliseconds at each start, with its reason and its gain.
 
-A start of hubcli is measured beside `python -c 'import typer'`, which takes 60 ms of processor time
-on two cores of 2.5 GHz; figures below are of that machine, the least of 20 runs.
+Processor time, the least of 15 to 20 runs, on a machine where Python starts in 10 ms and
+`import typer` takes 55 more:
 
 - `--version` is answered before anything is imported: 11 ms instead of 75.
-- Names that a command needs only once it runs are imported when they are first used: see `LazyImports`.
-  `--help` and usage errors load none of them: 20 to 90 ms by command.
-- One command is built for a run instead of all eleven (`hubcli.cli.app.app_of`): 25 ms.
-- Python doesn't look for garbage while modules load, nor as the process ends: 13 ms, see
-  `disable_garbage_collection`.
+- Names that a command needs only once it runs are imported when they are first used (`LazyImports`).
+  `--help` and usage errors load none of them: 19 ms for `pin`, 42 for `fetch`, 170 where that uses HTTP.
+- One command is built for a run instead of eleven (`hubcli.cli.app.app_of`): 33 ms. For a usage error the
+  others are there by their names alone, and options are known from what completion has: 60 ms.
+- Python doesn't look for garbage while modules load, nor as the process ends: 13 ms
+  (`disable_garbage_collection`).
 - `TYPE_CHECKING = False` stands here, in `hubcli` and in `hubcli._moved` instead of the import of
-  `typing`, which takes 6 ms, more than half of what `--version` takes.
+  `typing`: 11 ms, as much as `--version` takes as a whole.
 
 Nothing is imported here before it is needed.
 """
@@ -62,7 +63,7 @@ class LazyImports:
 
     Python 3.15 has `lazy from module import name` (PEP 810) for this. A command's options and its run
     stand in one file by it: building the application and reporting a usage error need the options alone,
-    while what the run needs takes 26 ms (`pin`) to 220 ms (`fetch` over HTTP) to import.
+    while what the run needs takes 19 ms (`pin`) to 170 ms (`fetch` over HTTP) to import.
 
     The name stands for a function or class that is called, whose attributes are read, that is iterated
     over or that `isinstance` asks; it can't be a base class, nor stand behind `except`. In annotations

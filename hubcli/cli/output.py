@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from hubcli.errors import BrokenPipe, HubcliError, MappingError, OutputError
 from hubcli.redaction import redacted, without_known_secrets
+from hubcli.urls import without_secrets
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,8 +63,6 @@ def errors_document(errors: Sequence[tuple[str | None, HubcliError]]) -> dict[st
 
     A target is None where no single one failed.
     """
-    from hubcli.urls import without_secrets  # Needed after a failure alone.
-
     documents = [
         {"handle": None if target is None else without_secrets(target), **error_document(error)}
         for target, error in errors
