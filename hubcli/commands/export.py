@@ -293,11 +293,11 @@ def export_keras_model(
     # Imported here: nothing else of an export needs the room, which imports TensorFlow on use.
     from hubcli.tf.keras.export import KerasExportOptions, export_keras
 
-    keras_options = KerasExportOptions(
+    asked = KerasExportOptions(
         output_layers=options.output_layers,
         input_layers=options.input_layers,
         custom_objects=options.custom_objects,
         unsafe=options.unsafe,
     )
-    for note in export_keras(source, destination, keras_options).notes:
+    for note in export_keras(source, destination, asked).notes:
         listener.note(note)

@@ -32,7 +32,6 @@ from hubcli.fetching.options import FetchOptions, FetchResult
 from hubcli.fetching.versions import versioned
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle, HandleKind
-from hubcli.savedmodel.checks.layout import check_structure
 from hubcli.units import format_size
 
 if TYPE_CHECKING:
@@ -266,9 +265,10 @@ class _Fetch:
 
     def _checked(self, source: Source, staged: Path, files: tuple[FileRecord, ...]) -> Manifest:
         """The manifest of what was staged, once it has passed every check."""
-        self.options.expected.check_archive(source.name, source.archive_sha256)
         from hubcli.archive.unpack import lift_wrapping_folder
+        from hubcli.savedmodel.checks.layout import check_structure
 
+        self.options.expected.check_archive(source.name, source.archive_sha256)
         wrapping, files = lift_wrapping_folder(staged, files)
         if wrapping is not None:
             self.listener.note(f"The archive wraps its content in one folder, '{wrapping}': taken off")

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from hubcli.cache.entries import Entry
 from hubcli.cache.kagglehub import KaggleHub
 from hubcli.cache.store import Store
 from hubcli.config.settings import Settings
 from hubcli.fetching.cached import problem_of
+from hubcli.fetching.sources import Source
 from hubcli.fetching.versions import kaggle_equivalent, spellings_of
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle, key_of
 from hubcli.providers.kaggle import KaggleModel
-
-if TYPE_CHECKING:
-    from hubcli.fetching.sources import Source
 
 __all__ = ["AliasRecord", "Aliases"]
 
