@@ -22,7 +22,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hubcli.concurrency import run_in_threads
 from hubcli.regular_file import open_at_once
 
 __all__ = ["SYNCED", "UNSYNCED", "Durability", "WriteBack", "booted_at_s"]
@@ -91,6 +90,8 @@ class Durability:
             for file in files:
                 self.path(file)
         else:
+            from hubcli.concurrency import run_in_threads  # 2 ms, which every start would take.
+
             jobs = [partial(self._paths, files[number::_THREADS]) for number in range(_THREADS)]
             run_in_threads(jobs, _THREADS)
         for folder in reversed(folders):  # The innermost first.

@@ -30,12 +30,12 @@ __all__ = [
 _MIN_SECRET = 4
 _MAX_REMEMBERED = 4096
 # Cookies are the server's choice: only what no word of a message or an address looks like.
-_COOKIE = re.compile(r"(?=[^\d]*\d)[\w+=%~-]{12,4096}", re.ASCII)
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
-_MASKABLE = re.compile(r"[?;@#]|%(?:25)*(?:3b|3f|40)", re.IGNORECASE)
+_COOKIE = r"(?a)(?=[^\d]*\d)[\w+=%~-]{12,4096}"
+_URL = r"[A-Za-z][A-Za-z0-9+.-]*://\S+"
+_MASKABLE = r"(?i)[?;@#]|%(?:25)*(?:3b|3f|40)"
 # A byte, or one in percent encoding, which may have been applied several times.
-_NESTED = re.compile(r"%(?:25)+(?=[0-9a-f]{2})", re.IGNORECASE)
-_UNIT = re.compile(rb"%(?:25)*([0-9a-f]{2})|.", re.IGNORECASE | re.DOTALL)
+_NESTED = r"(?i)%(?:25)+(?=[0-9a-f]{2})"
+_UNIT = rb"(?is)%(?:25)*([0-9a-f]{2})|."
 _PUNCTUATION = "'\"`.,:;!)]}>…"
 
 _lock = threading.Lock()
@@ -88,7 +88,7 @@ def remember_authorization(header: str) -> None:
 
 def remember_cookie(value: str) -> None:
     """Remembers a cookie that may be sent back, where it looks like a token."""
-    if _COOKIE.fullmatch(value):
+    if re.fullmatch(_COOKIE, value):
         remember_secret(value)
 
 
@@ -129,7 +129,7 @@ def without_known_secrets(text: str) -> str:
 
 def _without_respelled(text: str, secrets: Iterable[str]) -> str:
     """The text without secrets in another case, as in a host's name, or with any of their bytes as `%XX`."""
-    lowered = unquote(_NESTED.sub("%", text)).lower()
+    lowered = unquote(re.sub(_NESTED, "%", text)).lower()
     wanted = [one for one in secrets if one.lower() in lowered]
     if not wanted:
         return text
@@ -139,7 +139,7 @@ def _without_respelled(text: str, secrets: Iterable[str]) -> str:
     except UnicodeEncodeError:  # No text that came from outside.
         return text
     # Each byte as it was before any percent encoding, and where it ends.
-    units = [(int(one[1], 16) if one[1] else one[0][0], one.start()) for one in _UNIT.finditer(data)]
+    units = [(int(one[1], 16) if one[1] else one[0][0], one.start()) for one in re.finditer(_UNIT, data)]
     plain = bytes(byte for byte, _ in units).lower()
     starts = [start for _, start in units] + [len(data)]
     for first, last in sorted(_places(plain, keys), reverse=True):
@@ -176,11 +176,11 @@ def redacted(text: str) -> str:
     """
     if _remembered:
         text = without_known_secrets(text)
-    if "://" not in text or not _MASKABLE.search(text):
+    if "://" not in text or not re.search(_MASKABLE, text):
         return text
-    return _URL.sub(_masked, text)
+    return re.sub(_URL, _masked, text)
 
 
 def _masked(found: re.Match[str]) -> str:
     url = found[0].rstrip(_PUNCTUATION)
-    return printed_url(url) + found[0][len(url) :] if _MASKABLE.search(url) else found[0]
+    return printed_url(url) + found[0][len(url) :] if re.search(_MASKABLE, url) else found[0]

@@ -29,35 +29,33 @@ _UNREADABLE = "(a URL that can't be parsed)"
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
+# Patterns are compiled when they are first used: together they take 2 ms, which most runs don't need.
 # Query keys that carry a signature or a token: Google Cloud Storage, Amazon S3,
 # Azure SAS, and the names that hosts commonly use.
-_SECRET_KEY = re.compile(
-    r"x-goog-.*|x-amz-.*|googleaccessid|awsaccesskeyid|signature|sig|expires|policy|key-pair-id"
+_CREDENTIAL_KEY = (
+    r"(?i)x-goog-.*|x-amz-.*|googleaccessid|awsaccesskeyid|signature|sig|expires|policy|key-pair-id"
     r"|s[ervtp]|spr|sks|skoid|sktid|skt|ske|skv"
     r"|(.*[_-])?(token|secret|password|passwd|pwd|pw|pass|sas|hmac|code|authorization|api_?key|auth|jwt|credentials?|key"
-    r"|auth_?token|access_?token|bearer|ticket|otp|[cx]srf|session|(j|php)?sess(ion)?_?id)",
-    re.IGNORECASE,
+    r"|auth_?token|access_?token|bearer|ticket|otp|[cx]srf|session|(j|php)?sess(ion)?_?id)"
 )
 # `accessToken` is `access_Token`.
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_CAMEL = r"(?<=[a-z0-9])(?=[A-Z])"
 # The parameters of a path's segment (RFC 3986, 3.3), such as `;jsessionid=1`, also with the `;` encoded.
-_MATRIX = re.compile(r"(?:;|%(?:25)*3b)([^/]*)", re.IGNORECASE)
+_MATRIX = r"(?i)(?:;|%(?:25)*3b)([^/]*)"
 # Of an address within a path, as proxies and archives take them: its user info, and its encoded query.
-_INNER_USER = re.compile(
-    r"(:|%(?:25)*3a)((?:/|%(?:25)*2f){1,2})(?:(?!%(?:25)*2f)[^/])*(?:@|%(?:25)*40)", re.IGNORECASE
-)
-_INNER_QUERY = re.compile(r"(%(?:25)*3f)([^/]*)", re.IGNORECASE)
-_INNER_AND = re.compile(r"(?:&|%(?:25)*26)", re.IGNORECASE)
-_INNER_IS = re.compile(r"=|%(?:25)*3d", re.IGNORECASE)
+_INNER_USER = r"(?i)(:|%(?:25)*3a)((?:/|%(?:25)*2f){1,2})(?:(?!%(?:25)*2f)[^/])*(?:@|%(?:25)*40)"
+_INNER_QUERY = r"(?i)(%(?:25)*3f)([^/]*)"
+_INNER_AND = r"(?i)(?:&|%(?:25)*26)"
+_INNER_IS = r"(?i)=|%(?:25)*3d"
 # `token[]`, `x[token]`, `x.token`, and what some servers read over in front of a key.
-_NO_LETTER = re.compile(r"[\[\].\s+?]+")
-_ITEM = re.compile(r"([&;]?)([^&;]*)")
+_NO_LETTER = r"[\[\].\s+?]+"
+_ITEM = r"([&;]?)([^&;]*)"
 # What a query may say in print: how the TF Hub protocol asks, and which version of something.
-_HARMLESS_KEY = re.compile(
-    r"tf-?hub-format|tfhub-redirect|lite-format|tfjs-format|alt|format|generation|v|ver|version|rev|revision",
-    re.IGNORECASE,
+_HARMLESS_KEY = (
+    r"(?i)tf-?hub-format|tfhub-redirect|lite-format|tfjs-format|alt|format|generation"
+    r"|v|ver|version|rev|revision"
 )
-_HARMLESS_VALUE = re.compile(r"[A-Za-z0-9._-]{0,24}")
+_HARMLESS_VALUE = r"[A-Za-z0-9._-]{0,24}"
 _MAX_NESTED = 3
 
 
@@ -115,13 +113,13 @@ def _without_secrets(url: str, depth: int) -> str:
 
 def _path_without_secrets(path: str) -> str:
     """The path without matrix parameters, nor what is secret of an address within it."""
-    path = _INNER_USER.sub(r"\1\2", _MATRIX.sub("", path))
-    return _INNER_QUERY.sub(_kept_inner, path)
+    path = re.sub(_INNER_USER, r"\1\2", re.sub(_MATRIX, "", path))
+    return re.sub(_INNER_QUERY, _kept_inner, path)
 
 
 def _kept_inner(found: re.Match[str]) -> str:
-    items = _INNER_AND.split(found[2])
-    kept = [one for one in items if not _is_secret(_INNER_IS.split(one, maxsplit=1)[0])]
+    items = re.split(_INNER_AND, found[2])
+    kept = [one for one in items if not _is_secret(re.split(_INNER_IS, one, maxsplit=1)[0])]
     return found[0] if kept == items else found[1] + "%26".join(kept)
 
 
@@ -139,8 +137,11 @@ def _kept(item: str, depth: int) -> str:
 
 
 def _is_secret(key: str) -> bool:
-    key = _NO_LETTER.sub("_", _decoded(key)).strip("_")
-    return _SECRET_KEY.fullmatch(key) is not None or _SECRET_KEY.fullmatch(_CAMEL.sub("_", key)) is not None
+    key = re.sub(_NO_LETTER, "_", _decoded(key)).strip("_")
+    return (
+        re.fullmatch(_CREDENTIAL_KEY, key) is not None
+        or re.fullmatch(_CREDENTIAL_KEY, re.sub(_CAMEL, "_", key)) is not None
+    )
 
 
 def _decoded(text: str) -> str:
@@ -159,7 +160,7 @@ def secret_values(url: str) -> Iterator[str]:
         query = urlsplit(url).query
     except ValueError:
         return
-    for _, item in _ITEM.findall(query):
+    for _, item in re.findall(_ITEM, query):
         key, _, value = item.partition("=")
         if _is_secret(key):
             yield value
@@ -171,7 +172,7 @@ def matrix_values(url: str) -> Iterator[str]:
         path = urlsplit(url).path
     except ValueError:
         return
-    for found in _MATRIX.findall(path):
+    for found in re.findall(_MATRIX, path):
         yield _decoded(found).rpartition("=")[2]
 
 
@@ -187,19 +188,19 @@ def printed_url(url: str) -> str:
         return _UNREADABLE
     if not parts.netloc:
         return url
-    path = _INNER_USER.sub(r"\1\2", _MATRIX.sub(f";{MASK}", parts.path))
-    path = _INNER_QUERY.sub(rf"\1{MASK}", path)
+    path = re.sub(_INNER_USER, r"\1\2", re.sub(_MATRIX, f";{MASK}", parts.path))
+    path = re.sub(_INNER_QUERY, rf"\1{MASK}", path)
     clean = _without_secrets(url, 0)
     if clean == _UNREADABLE:
         return clean
     stored = urlsplit(clean)
-    query = _ITEM.sub(lambda found: found[1] + _masked(found[2]), stored.query)
+    query = re.sub(_ITEM, lambda found: found[1] + _masked(found[2]), stored.query)
     return urlunsplit(stored._replace(path=path, query=query))
 
 
 def _masked(item: str) -> str:
     key, separator, value = item.partition("=")
-    if not item or (_HARMLESS_KEY.fullmatch(key) and _HARMLESS_VALUE.fullmatch(value)):
+    if not item or (re.fullmatch(_HARMLESS_KEY, key) and re.fullmatch(_HARMLESS_VALUE, value)):
         return item
     # Without a value, or an `=` that may be the padding of a token, the key may be the secret.
     return f"{key}={MASK}" if separator and value.strip("=") else MASK

@@ -39,7 +39,13 @@ __all__ = ["Process", "open_python", "run_python", "start_python"]
 ROOT = Path(__file__).parent.parent
 _TENSORFLOW = ("tensorflow", "keras", "tf_keras", "tensorflow_hub")
 # What commands import when they need it.
-_LIBRARIES = ("google.protobuf.message", "google._upb._message", "rich.progress", "rich.table", "rich.live")
+_LIBRARIES = (
+    "google.protobuf.message_factory",
+    "google.protobuf.descriptor_pool",
+    "rich.progress",
+    "rich.table",
+    "rich.live",
+)
 _MAX_ORDER_BYTES = 1 << 22
 
 

@@ -151,7 +151,9 @@ def _be_hubcli(order: Order, output: int) -> None:
 def _serve() -> None:
     # Loaded once, for all the processes that are forked off.
     import hubcli.cli.app
-    import hubcli.cli.fetch_run
+    import hubcli.cli.fetch
+    import hubcli.cli.views.models
+    import hubcli.commands.fetch
     import hubcli.fetching.sources
     import hubcli.net.download  # noqa: F401
 

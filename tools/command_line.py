@@ -12,7 +12,7 @@ import typer
 from typer.main import get_command
 
 from hubcli import __version__
-from hubcli.cli.completion_hints import CompletionHint, CompletionWords, hints_by_metavar
+from hubcli.cli.options import CompletionHint, CompletionWords
 
 __all__ = ["Argument", "Command", "CommandLine", "Option", "read_command_line"]
 
@@ -161,11 +161,39 @@ def _offered(parameter: Any, annotation: Any, metavar: str) -> CompletionHint:
         if isinstance(told, CompletionHint):
             return told
         if isinstance(told, CompletionWords):
-            return told.offered()
+            return CompletionHint(words=tuple(told.look_up()))
     if getattr(parameter, "is_flag", False):
         return CompletionHint()
     choices = _choices(parameter)
-    return CompletionHint(words=choices) if choices else hints_by_metavar(metavar)
+    return CompletionHint(words=choices) if choices else hint_by_metavar(metavar)
+
+
+_NAME = re.compile(r"[A-Z]{2,}")
+_BY_NAME = {
+    "DEST": CompletionHint(files=True),
+    "DIR": CompletionHint(directories=True),
+    "FILE": CompletionHint(files=True),
+    "HANDLE": CompletionHint(handles=True),
+    "OTHER": CompletionHint(handles=True, files=True),
+    "PATTERN": CompletionHint(handles=True),
+    "SOURCE": CompletionHint(handles=True, files=True),
+    "TARGET": CompletionHint(handles=True, files=True),
+}
+
+
+def hint_by_metavar(metavar: str) -> CompletionHint:
+    """What the names in a metavar call for, such as `FILE|-`; nothing for names that call for nothing.
+
+    >>> hint_by_metavar("HANDLE|PATTERN...").handles, hint_by_metavar("[HANDLE...]").files
+    (True, False)
+    """
+    hints = [_BY_NAME[name] for name in _NAME.findall(metavar) if name in _BY_NAME]
+    return CompletionHint(
+        handles=any(hint.handles for hint in hints),
+        files=any(hint.files for hint in hints),
+        directories=any(hint.directories for hint in hints),
+        words=("-",) * metavar.endswith("|-"),
+    )
 
 
 def _plain(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from hubcli.cli.completion_hints import CompletionHint
+from hubcli.cli.options import CompletionHint
 from tools.command_line import Argument, Command, CommandLine, Option
 from tools.templates import filled
 

@@ -11,8 +11,13 @@ from typing import Annotated
 import typer
 
 from hubcli import __version__
-from hubcli.cli.completion_hints import CompletionWords
+from hubcli.cli.main import LazyImports, restore_garbage_collection
+from hubcli.cli.options import CompletionWords
 from hubcli.cli.output import Output
+
+with LazyImports():
+    from hubcli.cli.completion import SHELLS, install_completion, script_of, shell_called
+    from hubcli.config.settings import ShellHomes
 
 __all__ = ["COMMANDS", "app_of"]
 
@@ -41,8 +46,12 @@ hubcli fetch --help
 """
 
 
-def app_of(*names: str) -> typer.Typer:
-    """The application with these commands, or with all. A run needs one: each other costs it 5 ms."""
+def app_of(*names: str, others: str | None = None) -> typer.Typer:
+    """The application with these commands, or with all. A run needs one: each other costs it 3 ms.
+
+    `others` has the other commands there too, without their options: with "summaries", which the help of
+    hubcli itself shows, or with "names" alone, which tell a command that isn't known from one that is.
+    """
     app = typer.Typer(
         name="hubcli",
         epilog=_EXAMPLES,
@@ -53,15 +62,16 @@ def app_of(*names: str) -> typer.Typer:
         rich_markup_mode="rich",
     )
     app.callback()(root)
-    for name in names or COMMANDS:
-        _add(app, name)
+    for name in COMMANDS:
+        if name in names or (others is None and not names):
+            _add(app, name)
+        elif others is not None:
+            _announce(app, name, with_summary=others == "summaries")
     return app
 
 
 def _shells() -> tuple[str, ...]:
-    from hubcli.cli.completion import SHELLS
-
-    return SHELLS
+    return tuple(SHELLS)
 
 
 def _print_version(wanted: bool) -> None:
@@ -72,17 +82,12 @@ def _print_version(wanted: bool) -> None:
 
 def _show_completion(name: str | None) -> None:
     if name is not None:
-        from hubcli.cli.completion import script_of, shell_called
-
         Output().payload(script_of(shell_called(name)))
         raise typer.Exit
 
 
 def _install_completion(name: str | None) -> None:
     if name is not None:
-        from hubcli.cli.completion import install_completion, shell_called
-        from hubcli.config.settings import ShellHomes
-
         installed = install_completion(shell_called(name), ShellHomes.read())
         output = Output()
         if installed.startup is not None:
@@ -121,12 +126,24 @@ def root(
     ] = None,
 ) -> None:
     """Fetch, inspect, check, export, fine-tune and collect SavedModels, in the cache that hub.load reads."""
+    restore_garbage_collection()
 
 
 def _add(app: typer.Typer, name: str) -> None:
     """The docstring is the help; the lines behind `Examples:` in it come last, as they are typed."""
-    module = import_module(f"hubcli.cli.{COMMANDS[name]}")
-    command: Callable[..., None] = getattr(module, f"{name.replace('-', '_')}_command")
+    command = _function(name)
     text, _, examples = (getdoc(command) or "").partition("\n\nExamples:\n")
     lines = [line.strip().replace("[", "\\[") for line in examples.splitlines() if line.strip()]
     app.command(name, help=text, epilog="\n".join(["Examples:", *lines]) if lines else None)(command)
+
+
+def _announce(app: typer.Typer, name: str, *, with_summary: bool) -> None:
+    summary = (getdoc(_function(name)) or "").partition("\n\n")[0] if with_summary else None
+    app.command(name, help=summary)(lambda: None)
+
+
+def _function(name: str) -> Callable[..., None]:
+    command: Callable[..., None] = getattr(
+        import_module(f"hubcli.cli.{COMMANDS[name]}"), f"{name.replace('-', '_')}_command"
+    )
+    return command

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
 
-from hubcli.cli.completion_hints import CompletionHint
+from hubcli.cli.main import LazyImports, disable_garbage_collection
 from hubcli.cli.options import (
     AsJson,
     CacheDir,
     CaFile,
     Color,
+    CompletionHint,
     Debug,
     Mirrors,
     NoColor,
@@ -21,7 +26,13 @@ from hubcli.cli.options import (
 )
 from hubcli.cli.output import Output
 from hubcli.config.settings import color_choice, environment, read_config
+from hubcli.errors import ExitStatus
 from hubcli.units import parse_duration_s
+
+with LazyImports():
+    from hubcli.cli.tables import Style
+    from hubcli.cli.views.doctor import diagnosis_document, diagnosis_text, problem_lines
+    from hubcli.commands.doctor import Diagnosis, DoctorOptions, doctor
 
 __all__ = ["doctor_command"]
 
@@ -77,10 +88,6 @@ def doctor_command(
     hubcli doctor --network --python .venv
     hubcli doctor --json
     """
-    from hubcli.cli.doctor_run import show_diagnosis
-    from hubcli.cli.signals import disable_garbage_collection
-    from hubcli.commands.doctor import DoctorOptions, doctor
-
     disable_garbage_collection()
     options = DoctorOptions(
         network=network,
@@ -95,4 +102,30 @@ def doctor_command(
     )
     choice = color_choice(environment(), color, no_color=no_color, default=read_config().get("color", "auto"))
     output = Output(as_json=as_json, quiet=quiet, color=choice)
-    raise typer.Exit(show_diagnosis(doctor(options), output, debug=debug))
+    raise typer.Exit(_show_diagnosis(doctor(options), output, debug=debug))
+
+
+def _show_diagnosis(diagnosis: Diagnosis, output: Output, *, debug: bool) -> int:
+    """Writes it in the form that is wanted; the exit status."""
+    if debug:
+        for fault in diagnosis.faults:
+            _show_frames(fault)
+    if output.as_json:
+        output.document(diagnosis_document(diagnosis))
+    elif not output.quiet:
+        output.payload(diagnosis_text(diagnosis, Style.of(output), _home()))
+    elif not diagnosis.is_well:
+        output.payload("\n".join(problem_lines(diagnosis)))
+    return int(ExitStatus.DONE if diagnosis.is_well else ExitStatus.FOUND)
+
+
+def _home() -> str | None:
+    with suppress(RuntimeError):
+        return str(Path.home())
+    return None
+
+
+def _show_frames(fault: Exception) -> None:
+    """Where a check failed. What the error says is left out: it may quote a secret."""
+    if sys.stderr is not None:
+        sys.stderr.write("".join((*traceback.format_tb(fault.__traceback__), f"{type(fault).__name__}\n")))

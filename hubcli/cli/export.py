@@ -6,11 +6,13 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from hubcli.cli.completion_hints import BUILT_IN, CompletionHint
+from hubcli.cli.main import LazyImports
 from hubcli.cli.options import (
+    BUILT_IN,
     AsJson,
     CacheDir,
     Color,
+    CompletionHint,
     Debug,
     NoColor,
     NoProgress,
@@ -22,6 +24,11 @@ from hubcli.cli.options import (
 from hubcli.cli.output import Output
 from hubcli.config.settings import Settings
 from hubcli.exporting.layouts import ExportFormat, Layout
+
+with LazyImports():
+    from hubcli.cli.progress import listener_for
+    from hubcli.cli.views.models import export_document, export_summary
+    from hubcli.commands.export import ExportOptions, export
 
 __all__ = ["export_command"]
 
@@ -138,10 +145,6 @@ def export_command(
     hubcli export https://tfhub.dev/google/elmo/3 ./models --layout serving
     hubcli export model.keras ./features --output-layer pooling
     """
-    from hubcli.cli.progress import listener_for
-    from hubcli.cli.views.models import export_document, export_summary
-    from hubcli.commands.export import ExportOptions, export
-
     settings = Settings.read(
         cache_dir=cache_dir,
         offline=offline,

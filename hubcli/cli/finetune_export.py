@@ -8,8 +8,9 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from hubcli.cli.completion_hints import TAG_SETS
+from hubcli.cli.main import LazyImports, reduce_garbage_collection
 from hubcli.cli.options import (
+    TAG_SETS,
     AsJson,
     CacheDir,
     Color,
@@ -26,6 +27,12 @@ from hubcli.config.settings import Settings
 from hubcli.errors import UsageError
 from hubcli.finetuning.options import FinetuneOptions, Method
 from hubcli.tf.strategies import StrategyKind
+
+with LazyImports():
+    from hubcli.cli.progress import listener_for
+    from hubcli.cli.tables import Style
+    from hubcli.cli.views.finetune import finetune_document, finetune_payload, finetune_report
+    from hubcli.commands.finetune_export import finetune_export
 
 __all__ = ["finetune_export_command"]
 
@@ -180,14 +187,7 @@ def finetune_export_command(
         force=force,
     )
     if train is None and method is not Method.RESAVE:
-        from hubcli.cli.signals import reduce_garbage_collection
-
         reduce_garbage_collection()
-    from hubcli.cli.progress import listener_for
-    from hubcli.cli.tables import Style
-    from hubcli.cli.views.finetune import finetune_document, finetune_payload, finetune_report
-    from hubcli.commands.finetune_export import finetune_export
-
     settings = Settings.read(
         cache_dir=cache_dir,
         offline=offline,

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
@@ -18,22 +18,14 @@ from hubcli.errors import BrokenPipe, OutputError
 
 __all__ = ["help_output", "narrow_help"]
 
-_HELP = ("-h", "--help")
-
 
 @contextmanager
-def help_output(argv: Sequence[str]) -> Iterator[None]:
-    """Within, standard output fails as that of a payload does, if the words may ask for help.
+def help_output() -> Iterator[None]:
+    """Within, standard output fails as that of a payload does.
 
     Raises BrokenPipe where it is closed or nobody reads any more, OutputError where it can't be written.
     """
     stream = sys.stdout
-    is_asked = not argv or bool(set(_HELP) & set(argv))
-    # A closed one is None, and nothing but help is written to it that doesn't see so by itself.
-    may_be_asked = is_asked or any(word[:1] == "-" and "h" in word for word in argv)
-    if not (is_asked if stream is None else may_be_asked):
-        yield
-        return
     sys.stdout = cast("TextIO", _HelpOutput(stream))
     try:
         yield
@@ -86,7 +78,7 @@ class _HelpOutput:
         return getattr(self._stream, name)
 
 
-_MARKUP = re.compile(r"(?<!\\)\[/?[a-z ]+\]")
+_MARKUP = r"(?<!\\)\[/?[a-z ]+\]"
 
 
 def narrow_help(name: str, columns: int) -> str:
@@ -95,15 +87,22 @@ def narrow_help(name: str, columns: int) -> str:
     command = root.commands[name] if name else root
     lines = list(_lines(command, f"hubcli {name}".rstrip()))
     if not name:
-        summaries = ((one, (root.commands[one].help or "").split("\n\n")[0]) for one in COMMANDS)
+        summaries = (
+            (command_name, (root.commands[command_name].help or "").split("\n\n")[0])
+            for command_name in COMMANDS
+        )
         lines[-1:-1] = ["", "Commands:", *(line for pair in summaries for line in _entry(*pair))]
     return "\n".join(line for text in lines for line in _fitted(text, columns)) + "\n"
 
 
 def _lines(command: Any, usage: str) -> Iterator[str]:
-    arguments = [one for one in command.params if one.param_type_name == "argument"]
-    options = [one for one in command.params if one.param_type_name == "option" and not one.hidden]
-    names = "".join(f" {one.metavar or one.name.upper()}" for one in arguments)
+    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    options = [
+        parameter
+        for parameter in command.params
+        if parameter.param_type_name == "option" and not parameter.hidden
+    ]
+    names = "".join(f" {parameter.metavar or parameter.name.upper()}" for parameter in arguments)
     yield f"Usage: {usage} [OPTIONS]{names or ' COMMAND'}"
     for paragraph in _plain(command.help or "").split("\n\n"):
         yield from ("", " ".join(paragraph.split()))
@@ -113,8 +112,8 @@ def _lines(command: Any, usage: str) -> Iterator[str]:
     for title, parameters in panels.items():
         if parameters or title == "Options":
             yield from ("", f"{title}:")
-        for one in parameters:
-            yield from _entry(_spelled(one), _told(one))
+        for parameter in parameters:
+            yield from _entry(_spelled(parameter), _told(parameter))
         if title == "Options":
             yield from _entry("-h, --help", "Show this message and exit.")
     examples = [line.strip() for line in _plain(command.epilog or "").splitlines() if line.strip()]
@@ -141,7 +140,7 @@ def _told(parameter: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    return _MARKUP.sub("", text).replace("\\[", "[")
+    return re.sub(_MARKUP, "", text).replace("\\[", "[")
 
 
 def _fitted(text: str, columns: int) -> list[str]:

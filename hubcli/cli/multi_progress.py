@@ -37,7 +37,7 @@ class MultiProgress:
         return listener_for(self.output, name=name if self.models > 1 else "")
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def paused(self) -> Iterator[None]:
         """Within, the screen is free for lines."""
         yield
 
@@ -126,7 +126,7 @@ class _Bars(MultiProgress):
                 self._before = Transferred(before.received + there, before.resumed + row.resumed)
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def paused(self) -> Iterator[None]:
         with self._lock:
             self._take_off()
             try:
@@ -250,5 +250,5 @@ class _RowListener(TextListener):
 
     def note(self, text: str) -> None:
         if not self._board.is_closed:
-            with self._board.aside():
+            with self._board.paused():
                 super().note(text)

@@ -1,19 +1,23 @@
-"""The options and arguments that several commands have, defined once."""
+"""The options and arguments that several commands have, defined once, and what they are completed with."""
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import typer
 
-from hubcli.cli.completion_hints import CompletionHint
 from hubcli.config.config_file import COLORS
 
 __all__ = [
+    "BUILT_IN",
+    "TAG_SETS",
     "AsJson",
     "CaFile",
     "CacheDir",
     "Color",
+    "CompletionHint",
+    "CompletionWords",
     "Debug",
     "DryRun",
     "MinRate",
@@ -27,9 +31,39 @@ __all__ = [
     "Targets",
     "Timeout",
     "Yes",
+    "value_option",
 ]
 
 _PANEL = "Options of every command"
+
+
+class CompletionHint(NamedTuple):
+    """What an argument is completed with: cached handles, files, directories and words.
+
+    A word that ends in `=`, `<` or `>` goes on.
+    """
+
+    handles: bool = False
+    files: bool = False
+    directories: bool = False
+    words: tuple[str, ...] = ()
+
+
+class CompletionWords(NamedTuple):
+    """Words that are looked up when completion is generated: no start of hubcli waits for them."""
+
+    look_up: Callable[[], Iterable[str]]
+
+
+BUILT_IN = "example://mul/1"
+# Those of TensorFlow: tag_constants.py, and the "train" of TF1 Hub modules.
+TAG_SETS = CompletionHint(words=("serve", "train", "serve,gpu", "serve,tpu"))
+
+
+def value_option(metavar: str, text: str, *names: str, **more: Any) -> Any:
+    """An option that takes a value and has no default to show; named as its parameter without `names`."""
+    return typer.Option(*names, metavar=metavar, help=text, show_default=False, **more)
+
 
 AsJson: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=_PANEL)
@@ -52,36 +86,26 @@ CacheDir: TypeAlias = Annotated[
 ]
 CaFile: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        "--cacert",
-        metavar="FILE",
-        help="Believe these certificate authorities alone. \\[env: SSL_CERT_FILE]",
-        show_default=False,
-    ),
+    value_option("FILE", "Believe these certificate authorities alone. \\[env: SSL_CERT_FILE]", "--cacert"),
 ]
 Mirrors: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="PREFIX=URL",
-        help="Ask this URL for handles with this prefix. Repeatable. \\[env: HUBCLI_MIRRORS]",
-        show_default=False,
+    value_option(
+        "PREFIX=URL", "Ask this URL for handles with this prefix. Repeatable. \\[env: HUBCLI_MIRRORS]"
     ),
     CompletionHint(words=("https://tfhub.dev=", "https://www.kaggle.com/models=")),
 ]
 Timeout: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        metavar="TIME", help="Give up when no byte comes for so long. \\[default: 30s]", show_default=False
-    ),
+    value_option("TIME", "Give up when no byte comes for so long. \\[default: 30s]"),
 ]
 MinRate: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        "--min-rate",
-        metavar="SIZE",
-        help="Fail below this many bytes a second, averaged over 60s; 0 never fails. "
+    value_option(
+        "SIZE",
+        "Fail below this many bytes a second, averaged over 60s; 0 never fails. "
         "\\[default: 1KiB; env: HUBCLI_MIN_RATE]",
-        show_default=False,
+        "--min-rate",
     ),
 ]
 Color: TypeAlias = Annotated[

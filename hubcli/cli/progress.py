@@ -6,8 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hubcli.cli.output import Output, printable
 from hubcli.cli.signals import held_interrupts
@@ -24,8 +23,7 @@ ROOMY = 80  # Columns, which hold name, bar and counts; with fewer there is no b
 _NARROW = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Transferred:
+class Transferred(NamedTuple):
     """Bytes of one body or of several.
 
     Of those `received`, in order or ahead of it, `resumed` were on the disk before.

@@ -1,9 +1,7 @@
-"""Signals that end a run, each cleaning up as Ctrl-C does; and garbage collection, tuned for short runs."""
+"""Signals that end a run, each cleaning up as Ctrl-C does."""
 
 from __future__ import annotations
 
-import atexit
-import gc
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,12 +9,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
-__all__ = [
-    "disable_garbage_collection",
-    "held_interrupts",
-    "reduce_garbage_collection",
-    "turn_signals_into_interrupts",
-]
+__all__ = ["held_interrupts", "turn_signals_into_interrupts"]
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
@@ -75,31 +68,3 @@ def held_interrupts() -> Iterator[None]:
         return
     with _interrupts.held():
         yield
-
-
-_MANY_OBJECTS = 50_000  # A failed download leaves some hundred, in a cycle of error and frames.
-
-
-def disable_garbage_collection() -> None:
-    """Keeps Python from looking for garbage until the process ends, and as it ends.
-
-    For commands that make many objects, none of them in a cycle, and are done
-    soon: the search would take a tenth of the time of `inspect`, a fifth of
-    that of a long listing.
-    """
-    gc.disable()
-    _leave_out_the_last_search()
-
-
-def reduce_garbage_collection() -> None:
-    """Has Python look for garbage rarely, and not as the process ends.
-
-    For commands that may run for long, without TensorFlow: most of what they make
-    is modules, which stay. The searches take a tenth of the time of a small fetch.
-    """
-    gc.set_threshold(_MANY_OBJECTS)
-    _leave_out_the_last_search()
-
-
-def _leave_out_the_last_search() -> None:
-    atexit.register(gc.freeze)  # What is frozen isn't searched.

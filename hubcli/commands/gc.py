@@ -76,7 +76,7 @@ class Collection:
 
     def _shortfalls(self) -> tuple[BudgetShortfall, ...]:
         """Those of the plan, and those that came because something stayed."""
-        policy, found = self.plan.policy, {one.budget: one for one in self.plan.shortfalls}
+        policy, found = self.plan.policy, {shortfall.budget: shortfall for shortfall in self.plan.shortfalls}
         if self.done is None:
             return self.plan.shortfalls
         if policy.max_size_bytes is not None and self.usage_bytes > policy.max_size_bytes:
@@ -152,7 +152,9 @@ def _matches(snapshot: Snapshot, patterns: Sequence[str]) -> dict[str, set[str]]
     for text in patterns:
         wanted = Pattern.parse(text, snapshot.root)
         models = {model.key for model in snapshot.models if wanted.means(model)}
-        fragments = {one.key for one in snapshot.fragments if wanted.fits(one.key, one.handle)}
+        fragments = {
+            fragment.key for fragment in snapshot.fragments if wanted.fits(fragment.key, fragment.handle)
+        }
         matches[text] = models | fragments
     return matches
 

@@ -62,10 +62,12 @@ def inspect(
     """
     settings, options = settings or Settings.read(), options or InspectOptions()
     resolved = ModelRef.resolve(target, settings)
-    heard = listener or ProgressListener()
+    listener = listener or ProgressListener()
     if is_slow():
-        heard.note("protobuf is there in pure Python alone: reading a large model takes seventy times longer")
-    with naming_target(resolved, settings), _opened(resolved, settings, options, heard) as opened:
+        listener.note(
+            "protobuf is there in pure Python alone: reading a large model takes seventy times longer"
+        )
+    with naming_target(resolved, settings), _opened(resolved, settings, options, listener) as opened:
         try:
             info = read_model(
                 opened.files,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from hubcli.cache.entries import Catalog, CatalogRow, Entry, EntryState, UseSource, read_catalog
 from hubcli.config.settings import Settings
@@ -125,8 +126,7 @@ _SORT_KEYS: dict[str, tuple[Callable[[CachedModel], tuple[bool, float | str]], b
 }
 
 
-@dataclass(frozen=True, slots=True)
-class SortOrder:
+class SortOrder(NamedTuple):
     """By what the rows are sorted, and whether the largest or newest comes first."""
 
     key: str
@@ -156,7 +156,7 @@ class SortOrder:
         return sorted(ordered, key=lambda model: value(model)[0])
 
 
-_FILTER = re.compile(r"\s*(\w+)\s*(<=|>=|!=|=|<|>)\s*(.+?)\s*")
+_FILTER = r"\s*(\w+)\s*(<=|>=|!=|=|<|>)\s*(.+?)\s*"
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "<": lambda a, b: a < b,
     "<=": lambda a, b: a <= b,
@@ -169,8 +169,7 @@ _NUMERIC = ("size", "used", "fetched")
 _TEXTUAL = ("kind", "state", "pinned")
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(NamedTuple):
     """A condition on rows: `size>1GB`, `used>30d` (not used for 30 days), `kind=TF2`, `state!=ok`."""
 
     key: str
@@ -180,7 +179,7 @@ class Filter:
     @classmethod
     def parse(cls, text: str) -> Filter:
         """A filter from its text; raises UsageError for anything else."""
-        match = _FILTER.fullmatch(text)
+        match = re.fullmatch(_FILTER, text)
         if match is None or match[1] not in (*_NUMERIC, *_TEXTUAL):
             meant = "" if match is None else did_you_mean(match[1], (*_NUMERIC, *_TEXTUAL))
             raise UsageError(
@@ -262,14 +261,14 @@ def ls(
     catalog: Catalog = read_catalog(root)
     models = [CachedModel.of_row(row, root) for row in catalog.rows]
     if patterns:
-        wanted = [Pattern.parse(pattern) for pattern in patterns]
+        wanted = [Pattern.parse(text) for text in patterns]
         models = [
             model
             for model in models
-            if any(one.fits(model.name, model.handle, model.aliases) for one in wanted)
+            if any(pattern.fits(model.name, model.handle, model.aliases) for pattern in wanted)
         ]
     now_s = time.time()
-    models = [model for model in models if all(one.accepts(model, now_s) for one in filters)]
+    models = [model for model in models if all(condition.accepts(model, now_s) for condition in filters)]
     ordered = (sort or SortOrder.parse("name")).apply(models)
     shown = ordered if limit is None else ordered[:limit]
     size_bytes = sum(model.size_bytes or 0 for model in models)

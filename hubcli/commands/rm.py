@@ -101,12 +101,16 @@ class _Rm:
         found = [model for model in self.snapshot.models if model.is_ours and pattern.means(model)]
         models = {model.key for model in self.snapshot.models}
         partial = {
-            one.key: one.handle or one.key
-            for one in self.snapshot.fragments
-            if one.kind in _DOWNLOADED
-            and one.key not in models
+            fragment.key: fragment.handle or fragment.key
+            for fragment in self.snapshot.fragments
+            if fragment.kind in _DOWNLOADED
+            and fragment.key not in models
             # A glob is for handles: it takes nothing that nobody can name.
-            and (pattern.fits(one.key, one.handle) if one.handle else one.key in pattern.keys)
+            and (
+                pattern.fits(fragment.key, fragment.handle)
+                if fragment.handle
+                else fragment.key in pattern.keys
+            )
         }
         if not found and not partial:
             if pattern.glob is not None or not target:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hubcli.config.environment import Mirror, absolute
 from hubcli.config.network import kaggle_endpoint
@@ -32,11 +32,10 @@ _MAX_STATEMENT_LINES = 200
 _MAX_UNKNOWN = 10
 _MAX_SHOWN = 60
 _MAX_MESSAGE = 300
-_AT_LINE = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)")
+_AT_LINE = r"\s*\(at (?:line (\d+), column \d+|end of document)\)"
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigKey:
+class ConfigKey(NamedTuple):
     """A key of the file. `parse` makes the value of it and of its name, or raises UsageError.
 
     The `variables` come before the file, where one of them is set.
@@ -157,8 +156,8 @@ def _rules(name: str, value: Any) -> str:
 
 def _mirrors(name: str, value: Any) -> tuple[Mirror, ...]:
     """A table of prefixes with their URLs, or a list of `PREFIX=URL`. No value is quoted: some are secret."""
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return tuple(Mirror.parse(one, name) for one in value)
+    if isinstance(value, list) and all(isinstance(text, str) for text in value):
+        return tuple(Mirror.parse(text, name) for text in value)
     if not isinstance(value, dict):
         raise _BadValue(
             f"{name} is neither a table nor a list of strings",
@@ -312,10 +311,10 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         return _loads(text)
     except (ValueError, RecursionError) as error:
         what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        found = _AT_LINE.search(what)
+        found = re.search(_AT_LINE, what)
         line = 0 if found is None else int(found[1] or text.count("\n") + 1)
         raise UsageError(
-            f"{_place(path, line)}: invalid TOML: {_shortened(_AT_LINE.sub('', what))}",
+            f"{_place(path, line)}: invalid TOML: {_shortened(re.sub(_AT_LINE, '', what))}",
             hint="Correct it, or set HUBCLI_CONFIG to nothing to use no config file.",
         ) from error
 
@@ -336,7 +335,7 @@ def _line_of(text: str, wanted: tuple[str, ...]) -> int:
             table = max(keys, key=len, default=())
             if table[: len(wanted)] == wanted:
                 return line
-        elif any((*table, *one)[: len(wanted)] == wanted for one in keys):
+        elif any((*table, *key)[: len(wanted)] == wanted for key in keys):
             return line
     return 0
 
@@ -365,5 +364,5 @@ def _paths(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     if path:
         yield path
     if isinstance(value, dict):
-        for name, one in value.items():
-            yield from _paths(one, (*path, name))
+        for name, inner in value.items():
+            yield from _paths(inner, (*path, name))

@@ -30,7 +30,7 @@ __all__ = [
 _APP_NAME = "hubcli"
 # A Path has already made one slash of two.
 _FILE = "file://"
-_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+_REMOTE = r"[A-Za-z][A-Za-z0-9+.-]+:/"
 
 
 def absolute(text: str, source: str) -> Path:
@@ -39,7 +39,7 @@ def absolute(text: str, source: str) -> Path:
         raise UsageError(f"{source} has a NUL character", hint="Name a directory.")
     if text.startswith(_FILE):
         return _of_address(text, source)
-    if _REMOTE.match(text):
+    if re.match(_REMOTE, text):
         raise UsageError(
             f"{source} is '{without_secrets(text)}', which is no local directory",
             hint="hubcli keeps its cache on a local or mounted disk: name a directory.",

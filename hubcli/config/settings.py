@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from hubcli.config.config_file import COLORS, LONGEST_S, ConfigFile
 from hubcli.config.environment import Mirror, absolute, in_home, users_own
@@ -161,7 +161,7 @@ class Settings:
 
     def mirrored(self, url: str) -> str:
         """The URL to ask for `url`: the longest matching mirror decides."""
-        for mirror in sorted(self.mirrors, key=lambda one: len(one.prefix), reverse=True):
+        for mirror in sorted(self.mirrors, key=lambda mirror: len(mirror.prefix), reverse=True):
             rewritten = mirror.rewrite(url)
             if rewritten is not None:
                 return rewritten
@@ -186,8 +186,7 @@ def environment() -> Mapping[str, str]:
     return os.environ
 
 
-@dataclass(frozen=True, slots=True)
-class UpkeepRules:
+class UpkeepRules(NamedTuple):
     """What `fetch` collects once a day, as text, and where that text stands."""
 
     text: str
@@ -215,8 +214,7 @@ class UpkeepRules:
         return _config_file()
 
 
-@dataclass(frozen=True, slots=True)
-class ShellHomes:
+class ShellHomes(NamedTuple):
     """The directories in which shells look for what is the user's own."""
 
     home: Path

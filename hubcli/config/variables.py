@@ -62,4 +62,6 @@ VARIABLES = (
     ),
     Variable(("TF_CONFIG",), "the workers of `finetune-export --strategy multiworker`, as TensorFlow has it"),
 )
-OUR_VARIABLES = tuple(sorted(name for one in VARIABLES for name in one.names if name.startswith("HUBCLI_")))
+OUR_VARIABLES = tuple(
+    sorted(name for variable in VARIABLES for name in variable.names if name.startswith("HUBCLI_"))
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hubcli.archive.members import FileRecord
 from hubcli.cache.atomic_files import file_sizes
@@ -13,9 +14,19 @@ from hubcli.cache.records import Manifest
 from hubcli.errors import BrokenModelError, NotFoundError, UsageError
 from hubcli.fetching.options import FetchOptions, FetchResult
 from hubcli.providers.handle import Handle
-from hubcli.savedmodel.checks.layout import check_structure
+
+if TYPE_CHECKING:
+    from hubcli.savedmodel.model_format import ModelFormat
 
 __all__ = ["archive_changed", "local_directory", "manifest_of_adopted", "problem_of"]
+
+
+def _structure_of(path: Path) -> ModelFormat:
+    """The format of the model, whose structure is checked; raises BrokenModelError."""
+    # 5 ms, which a fetch of a cached model would pay: its record says what is to be there.
+    from hubcli.savedmodel.checks.layout import check_structure
+
+    return check_structure(path)
 
 
 def problem_of(entry: Entry) -> str | None:
@@ -23,7 +34,7 @@ def problem_of(entry: Entry) -> str | None:
     if entry.manifest is not None:
         return entry.difference()
     try:
-        check_structure(entry.path)
+        _structure_of(entry.path)
     except BrokenModelError as error:
         return error.message
     return None
@@ -41,7 +52,7 @@ def archive_changed(handle: Handle, entry: Entry) -> bool:
 def manifest_of_adopted(handle: Handle, entry: Entry) -> Manifest:
     """A manifest with what the files of another tool's entry tell: no hashes."""
     fetched_at_s = entry.fetched_at_s() or time.time()
-    found = check_structure(entry.path)
+    found = _structure_of(entry.path)
     sizes = sorted(file_sizes(entry.path).items())
     return Manifest(
         handle=str(handle),
@@ -94,6 +105,6 @@ def _require_model(handle: Handle, path: Path, options: FetchOptions) -> None:
     except OSError as error:
         raise NotFoundError(f"{path} can't be opened: {error.strerror}", hint="Check its mode.") from error
     try:
-        check_structure(path)
+        _structure_of(path)
     except BrokenModelError as error:
         raise BrokenModelError(f"{path}: {error.message}", hint=error.hint) from error

@@ -10,9 +10,9 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 from hubcli.archive.tree import hashed_files, tree_digest
 from hubcli.cache.atomic_files import write_whole
@@ -34,8 +34,7 @@ _MAX_LOCK_BYTES = 16 << 20
 _CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7})(?:\s|$)", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class LockedModel:
+class LockedModel(NamedTuple):
     """What a lock file says of one model. Sizes are in bytes.
 
     `resolved` is the handle of the version that it was, None where nothing
@@ -108,12 +107,11 @@ class LockedModel:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class LockFile:
+class LockFile(NamedTuple):
     """The models of a lock file, by handle; `name` is what it is called in messages."""
 
     name: str
-    models: Mapping[str, LockedModel] = field(default_factory=dict)
+    models: Mapping[str, LockedModel] = MappingProxyType({})
 
     @classmethod
     def read(cls, path: Path) -> LockFile:
@@ -183,9 +181,9 @@ class LockFile:
     def changed(self, models: Iterable[LockedModel]) -> Iterator[LockedModel]:
         """Those of which it says something else now."""
         return (
-            one
-            for one in models
-            if one.handle in self.models and self.models[one.handle].expected != one.expected
+            model
+            for model in models
+            if model.handle in self.models and self.models[model.handle].expected != model.expected
         )
 
     def to_text(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from fnmatch import translate
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -107,8 +106,7 @@ _MEANT = re.compile(r"Did you mean https://\S+ \?")
 _WORD = re.compile(r"[\w.-]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(NamedTuple):
     """A glob over the whole handle (`*` crosses slashes), any spelling of a handle, or a name in the root."""
 
     text: str
@@ -158,8 +156,7 @@ class Pattern:
         return self.glob is not None and any(map(self.glob.match, (handle or name, *spellings)))
 
 
-@dataclass(frozen=True, slots=True)
-class CachedModelRefs:
+class CachedModelRefs(NamedTuple):
     """The models in the order of their handles, and the names of those that are being downloaded."""
 
     targets: tuple[ModelRef, ...]
@@ -178,4 +175,4 @@ def cached_model_refs(settings: Settings | None = None) -> CachedModelRefs:
             downloading.append(name)
         elif row.entry is not None and row.state is not EntryState.FOREIGN:
             targets.append(ModelRef(name, None, directory=row.entry.path, entry=row.entry))
-    return CachedModelRefs(tuple(sorted(targets, key=lambda one: one.name)), tuple(sorted(downloading)))
+    return CachedModelRefs(tuple(sorted(targets, key=lambda target: target.name)), tuple(sorted(downloading)))

@@ -44,8 +44,8 @@ class PartialDownload:
 
 def resume_notes(models: Sequence[PartialDownload], not_begun: int = 0) -> tuple[str, str]:
     """Message and hint about them and those not begun; no hint where the next fetch begins at the start."""
-    absent = [one for one in models if not one.is_cached]
-    cached = [one for one in models if one.is_cached]
+    absent = [download for download in models if not download.is_cached]
+    cached = [download for download in models if download.is_cached]
     parts = []
     if absent:
         parts.append(f"{_named(absent)} {_is(absent)} not in the cache")
@@ -58,10 +58,10 @@ def resume_notes(models: Sequence[PartialDownload], not_begun: int = 0) -> tuple
     message = (
         f"Interrupted: {', '.join(parts[:-1])}{' and ' * (len(parts) > 1)}{parts[-1]}" if parts else _NOTHING
     )
-    kept = sum(one.kept_bytes for one in models)
+    kept = sum(download.kept_bytes for download in models)
     if not kept:
         return message, ""
-    size = sum(one.size_bytes for one in models)
+    size = sum(download.size_bytes for download in models)
     return message, f"Run the same command again: it resumes from {format_size(kept)} of {format_size(size)}"
 
 

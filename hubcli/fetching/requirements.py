@@ -6,9 +6,9 @@ import codecs
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from hubcli.cache.entries import Entry
 from hubcli.cache.layout import EntryPaths
@@ -33,8 +33,7 @@ _OPTION = re.compile(r"\s--")
 _PROMISE = re.compile(r"\s--sha256(?:=|\s+)(?P<hex>[0-9A-Fa-f]{64})")
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(NamedTuple):
     """A handle as it was typed, and where. `sha256` is what its archive must have, in hex."""
 
     text: str
@@ -42,11 +41,10 @@ class Requirement:
     where: str = "the command line"
 
 
-@dataclass(frozen=True, slots=True)
-class RequestList:
+class RequestList(NamedTuple):
     """All that was asked for, in its order; `lock` joins the lists that are lock files."""
 
-    asked: tuple[Requirement, ...]
+    requirements: tuple[Requirement, ...]
     lock: LockFile | None = None
 
     @classmethod
@@ -54,21 +52,20 @@ class RequestList:
         """What the command line asks for, then each list, in their order. Raises UsageError."""
         if lists.count("-") > 1:
             raise UsageError("Standard input is one list", hint="Write -r - once.")
-        asked = [Requirement(handle, sha256) for handle in handles]
+        requirements = [Requirement(handle, sha256) for handle in handles]
         lock: LockFile | None = None
         for name in lists:
             text = _read(name)
             if LockFile.is_one(text):
                 found = LockFile.parse(text, name)
-                asked += [Requirement(handle, where=name) for handle in found.models]
+                requirements += [Requirement(handle, where=name) for handle in found.models]
                 lock = found if lock is None else lock.joined(found)
             else:
-                asked += _listed(text, name)
-        return cls(tuple(asked), lock)
+                requirements += _listed(text, name)
+        return cls(tuple(requirements), lock)
 
 
-@dataclass(frozen=True, slots=True)
-class FetchRequest:
+class FetchRequest(NamedTuple):
     """A model that was asked for, once or several times.
 
     `handle` is None, and `error` why, where its spelling can't be understood.
@@ -97,16 +94,15 @@ class FetchRequest:
             error = UsageError(
                 f"{self.name} is not in {lock.name}", hint=f"Add it: hubcli fetch {self.name} --lock FILE"
             )
-            return replace(self, error=error)
+            return self._replace(error=error)
         expected = model.expected
         if self.sha256 is not None and expected.archive_sha256 not in (None, self.sha256):
             error = UsageError(
                 f"{self.name} is promised with another SHA-256 than {lock.name} says",
                 hint="Lock it anew, or correct the hash.",
             )
-            return replace(self, error=error)
-        return replace(
-            self,
+            return self._replace(error=error)
+        return self._replace(
             handle=model.to_fetch,
             sha256=self.sha256 or expected.archive_sha256,
             tree_sha256=expected.tree_sha256,
@@ -170,40 +166,42 @@ def _listed(text: str, name: str) -> Iterator[Requirement]:
     """What the lines ask for. Raises UsageError, with file and line, where one can't be understood."""
     require_merged(text, "standard input" if name == "-" else name)
     for number, line in enumerate(text.splitlines(), start=1):
-        told = _COMMENT.sub("", line).strip()
-        if not told:
+        entry = _COMMENT.sub("", line).strip()
+        if not entry:
             continue
         where = f"{'standard input' if name == '-' else name}, line {number}"
-        option = _OPTION.search(told)
-        handle, expected = (told[: option.start()].strip(), told[option.start() :]) if option else (told, "")
+        option = _OPTION.search(entry)
+        handle, expected = (
+            (entry[: option.start()].strip(), entry[option.start() :]) if option else (entry, "")
+        )
         match = _PROMISE.fullmatch(expected)
-        if "\0" in told or (expected and match is None):
+        if "\0" in entry or (expected and match is None):
             raise UsageError(
-                f"{where}, can't be understood: {expected.strip() or told!r}",
+                f"{where}, can't be understood: {expected.strip() or entry!r}",
                 hint="A line holds a handle, and behind it perhaps --sha256=HEX with 64 digits.",
             )
         yield Requirement(handle, match["hex"].lower() if match else None, where)
 
 
-def fetch_requests(asked: Iterable[Requirement]) -> tuple[FetchRequest, ...]:
+def fetch_requests(requirements: Iterable[Requirement]) -> tuple[FetchRequest, ...]:
     """Each model once, in the order in which they were first asked for.
 
     Raises UsageError where two hashes are promised of one archive.
     """
     models: dict[str, FetchRequest] = {}
-    for one in asked:
-        wanted = _understood(one)
+    for requirement in requirements:
+        wanted = _understood(requirement)
         key = wanted.text if wanted.handle is None else wanted.handle.cache_key
         first = models.get(key)
-        models[key] = wanted if first is None else _joined(first, wanted, one.where)
+        models[key] = wanted if first is None else _joined(first, wanted, requirement.where)
     return tuple(models.values())
 
 
-def _understood(asked: Requirement) -> FetchRequest:
+def _understood(requirement: Requirement) -> FetchRequest:
     try:
-        return FetchRequest(asked.text, Handle.parse(asked.text), None, asked.sha256)
+        return FetchRequest(requirement.text, Handle.parse(requirement.text), None, requirement.sha256)
     except HandleError as error:
-        return FetchRequest(asked.text, None, error, asked.sha256)
+        return FetchRequest(requirement.text, None, error, requirement.sha256)
 
 
 def _joined(first: FetchRequest, again: FetchRequest, where: str) -> FetchRequest:
@@ -213,7 +211,7 @@ def _joined(first: FetchRequest, again: FetchRequest, where: str) -> FetchReques
             hint="An archive has one: remove the wrong line.",
         )
     spellings = first.spellings if again.handle is None else (*first.spellings, again.handle)
-    return replace(first, sha256=first.sha256 or again.sha256, spellings=spellings)
+    return first._replace(sha256=first.sha256 or again.sha256, spellings=spellings)
 
 
 def models_of(
@@ -224,7 +222,7 @@ def models_of(
     With `locked` they are as that file says, or the lists that are lock files,
     and none is written. Raises UsageError.
     """
-    models = fetch_requests(order.asked)
+    models = fetch_requests(order.requirements)
     if not locked:
         return models, LockFile.at(Path(lock)) if lock is not None else None
     said = order.lock

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -139,6 +138,8 @@ class RetryPolicy:
         """How long to wait, None where the server asks for too much."""
         if asked_s is not None and asked_s > _LONGEST_RETRY_AFTER_S:
             return None
+        import random  # 1 ms, which a fetch of a cached model would pay.
+
         doubled = min(self._longest_wait_s, FIRST_WAIT_S * float(1 << min(failures - 1, 16)))
         # Jitter, so that many clients that failed together don't come back together.
         return max(asked_s or 0.0, doubled * random.uniform(0.5, 1.0))  # noqa: S311

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from tests.forkserver import run_python
@@ -31,9 +33,10 @@ class Ran(NamedTuple):
     stderr: str
 
 
-def run_many(lines: Sequence[Sequence[str]], *, columns: str = "80") -> list[Ran]:
-    """What came of each command line, in order."""
-    return _runs(run_python(["-c", _PROGRAM], given=_asked(lines, columns), check=True))[0]
+def run_many(lines: Sequence[Sequence[str]], *, columns: str = "80", cache: Path | None = None) -> list[Ran]:
+    """What came of each command line, in order, on that cache or on that of the environment."""
+    environment = {**os.environ, **({} if cache is None else {"HUBCLI_CACHE_DIR": str(cache)})}
+    return _runs(run_python(["-c", _PROGRAM], given=_asked(lines, columns), env=environment, check=True))[0]
 
 
 def run_many_anew(lines: Sequence[Sequence[str]]) -> tuple[list[Ran], set[str]]:
@@ -53,6 +56,6 @@ def _asked(lines: Sequence[Sequence[str]], columns: str) -> str:
     return json.dumps([(columns, list(line)) for line in lines])
 
 
-def _runs(told: subprocess.CompletedProcess[str]) -> tuple[list[Ran], set[str]]:
-    runs, modules = json.loads(told.stdout)
-    return [Ran(*one) for one in runs], set(modules)
+def _runs(process: subprocess.CompletedProcess[str]) -> tuple[list[Ran], set[str]]:
+    runs, modules = json.loads(process.stdout)
+    return [Ran(*run) for run in runs], set(modules)

@@ -93,7 +93,7 @@ def test_bash_completes_handles_wherever_readline_breaks_words(
     assert offered[1] == [HANDLE]
     if tells_line:
         assert set(offered[2]) == {HANDLE, OTHER, escaped}
-        assert set(offered[3]) == {f"--diff={one}" for one in (HANDLE, OTHER, escaped)}
+        assert set(offered[3]) == {f"--diff={handle}" for handle in (HANDLE, OTHER, escaped)}
 
 
 def test_bash_goes_on_within_quotes(filled: Path, tmp_path: Path) -> None:

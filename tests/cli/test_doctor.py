@@ -121,25 +121,25 @@ def ill(tmp_path_factory: pytest.TempPathFactory) -> Patient:
 
 @pytest.mark.parametrize("kind", ["well", "ill"])
 def test_in_a_pipe(kind: str, request: pytest.FixtureRequest) -> None:
-    one: Patient = request.getfixturevalue(kind)
-    ran = one.run()
+    patient: Patient = request.getfixturevalue(kind)
+    ran = patient.run()
     shown = f"exit {ran.returncode}\n--- stdout\n{ran.stdout}--- stderr\n{ran.stderr}"
-    compare_golden(f"doctor-{kind}.pipe.txt", one.masked(shown))
+    compare_golden(f"doctor-{kind}.pipe.txt", patient.masked(shown))
 
 
 @pytest.mark.parametrize("kind", ["well", "ill"])
 def test_as_json(kind: str, request: pytest.FixtureRequest) -> None:
-    one: Patient = request.getfixturevalue(kind)
-    compare_golden(f"doctor-{kind}.json", one.masked(one.run("--json").stdout))
+    patient: Patient = request.getfixturevalue(kind)
+    compare_golden(f"doctor-{kind}.json", patient.masked(patient.run("--json").stdout))
 
 
 @pytest.mark.parametrize("columns", [80, 120])
 @pytest.mark.parametrize("kind", ["well", "ill"])
 def test_on_a_terminal(kind: str, columns: int, request: pytest.FixtureRequest) -> None:
     """Paths are below the home, so that lines break alike wherever that is."""
-    one: Patient = request.getfixturevalue(kind)
-    status, screen = run_on_terminal(one.command(), one.variables, columns=columns)
-    compare_golden(f"doctor-{kind}.terminal-{columns}.txt", one.masked(f"exit {status}\n{screen}"))
+    patient: Patient = request.getfixturevalue(kind)
+    status, screen = run_on_terminal(patient.command(), patient.variables, columns=columns)
+    compare_golden(f"doctor-{kind}.terminal-{columns}.txt", patient.masked(f"exit {status}\n{screen}"))
     bare = re.sub("\x1b\\[[0-9;]*m", "", screen).split("\n")
     assert [line for line in bare if len(line) > columns and sys.executable not in line] == []
 
@@ -191,6 +191,6 @@ def test_options_that_contradict_are_refused(arguments: tuple[str, ...], hubcli:
 
 def test_the_json_of_a_host_has_its_steps(hubcli: Run) -> None:
     ran = hubcli("doctor", "--json", "--network", "--timeout", "1s", "nowhere.invalid")
-    (host,) = [one for one in json.loads(ran.stdout)["checks"] if one["name"] == "nowhere.invalid"]
+    (host,) = [check for check in json.loads(ran.stdout)["checks"] if check["name"] == "nowhere.invalid"]
     assert ran.returncode == 9
     assert host["value"]["failed_step"] == "name"

@@ -40,10 +40,10 @@ def test_quiet_prints_the_path_alone(here: Path, hubcli: Run) -> None:
 
 
 def test_the_document_tells_the_hash_of_an_archive(here: Path, hubcli: Run) -> None:
-    told = json.loads(hubcli("export", "--json", EXAMPLE, "mul.tgz").stdout)
+    document = json.loads(hubcli("export", "--json", EXAMPLE, "mul.tgz").stdout)
     content = (here / "mul.tgz").read_bytes()
-    assert told.pop("seconds") >= 0
-    assert told == {
+    assert document.pop("seconds") >= 0
+    assert document == {
         "schema": 1,
         "source": EXAMPLE,
         "destination": str(here / "mul.tgz"),

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,14 +49,14 @@ def test_paths_come_in_the_order_given_whichever_model_is_first(server: HubServe
 def wait_until_published(model: Path) -> None:
     """Returns when the model is there; looks again and again, there is no event to wait for."""
     while not model.exists():
-        os.sched_yield()
+        time.sleep(0.002)
 
 
 def test_so_many_run_at_a_time_and_no_more(server: HubServer, cache: Path) -> None:
     urls = [server.serve(f"/m{number}/1", Reply(ARCHIVE, stall_at=10)) for number in range(3)]
     process = start(cache, "fetch", "--jobs", "2", *urls, "example://mul/1")
     while len(server.requests) < 2:
-        os.sched_yield()
+        time.sleep(0.002)
     assert server.stalled.wait(30)
     assert {request.path for request in server.requests} == {"/m0/1", "/m1/1"}
     server.release.set()
@@ -151,7 +152,7 @@ def test_an_interrupt_ends_all_and_keeps_what_was_done(
     process = start(cache, "fetch", "--json", "--jobs", jobs, done, *running)
     wait_until_published(cache / key(done))
     while len(server.requests) < 1 + int(jobs):
-        os.sched_yield()
+        time.sleep(0.002)
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr

@@ -50,11 +50,11 @@ def test_quiet_prints_the_path_alone(here: Path, hubcli: Run) -> None:
 
 
 def test_the_document_tells_of_every_value(here: Path, hubcli: Run) -> None:
-    told = json.loads(hubcli("finetune-export", "--json", EXAMPLE, "tuned", *REWRITE).stdout)
-    assert told.pop("seconds") >= 0
-    assert told.pop("bytes") == sum(map(len, models.tree_files(here / "tuned").values()))
+    document = json.loads(hubcli("finetune-export", "--json", EXAMPLE, "tuned", *REWRITE).stdout)
+    assert document.pop("seconds") >= 0
+    assert document.pop("bytes") == sum(map(len, models.tree_files(here / "tuned").values()))
     changed = {"variable": "v", "key": KEY, "dtype": "float32", "shape": []}
-    assert told == {
+    assert document == {
         "schema": 1,
         "source": EXAMPLE,
         "destination": str(here / "tuned"),
@@ -88,15 +88,19 @@ def test_weights_are_written_in_place_of_the_old_ones_unless_it_is_asked_otherwi
         "assert not {'tensorflow', 'keras', 'h5py', 'httpx', 'rich'} & set(sys.modules); sys.exit(status)"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    told = json.loads(ran.stdout)
-    assert (told["method"], told["requested_method"], told["method_reason"]) == ("rewrite", "auto", None)
+    document = json.loads(ran.stdout)
+    assert (document["method"], document["requested_method"], document["method_reason"]) == (
+        "rewrite",
+        "auto",
+        None,
+    )
     again = [
         sys.executable,
         "-c",
         program.replace("'--json'", "'--dry-run', '--json'").replace("'tuned', ", ""),
     ]
-    told = json.loads(subprocess.run(again, capture_output=True, text=True, check=True).stdout)
-    assert (told["method"], told["requested_method"]) == ("rewrite", "auto")
+    document = json.loads(subprocess.run(again, capture_output=True, text=True, check=True).stdout)
+    assert (document["method"], document["requested_method"]) == ("rewrite", "auto")
 
 
 def test_a_plan_is_a_table_in_the_payload_and_tells_no_export(here: Path, hubcli: Run) -> None:
@@ -106,8 +110,8 @@ def test_a_plan_is_a_table_in_the_payload_and_tells_no_export(here: Path, hubcli
         ["VARIABLE", "VALUE", "FROM", "DTYPE", "SHAPE", "FOUND", "BY"],
         ["v", "v", "float32", "[]", "key"],
     ]
-    told = json.loads(hubcli("finetune-export", EXAMPLE, *REWRITE, "--dry-run", "--json").stdout)
-    assert (told["mapping"]["pairs"], told["destination"], told["values"]) == ([PAIR], None, None)
+    document = json.loads(hubcli("finetune-export", EXAMPLE, *REWRITE, "--dry-run", "--json").stdout)
+    assert (document["mapping"]["pairs"], document["destination"], document["values"]) == ([PAIR], None, None)
     assert os.listdir(here) == ["tuned.safetensors"]
 
 

@@ -158,7 +158,7 @@ def test_a_bare_number_lists_no_cache_for_removal(filled: Path) -> None:
     options = ("--older-than", "--max-size", "--min-free", "--grace", "--keep-partial")
     lines = [["gc", f"{option}={text}", "--yes"] for option in options for text in ("2", "20.0", "1e3")]
     before = sorted(path.name for path in filled.iterdir())
-    for line, ran in zip(lines, run_many([[*one, "--cache-dir", str(filled)] for one in lines]), strict=True):
+    for line, ran in zip(lines, run_many(lines, cache=filled), strict=True):
         option, _, text = line[1].partition("=")
         assert ran.status == 2
         assert ran.stderr.startswith(f"Error: {option}: '{text}' has no unit\nHint: Write ")
@@ -170,7 +170,7 @@ def test_a_bare_number_lists_no_cache_for_removal(filled: Path) -> None:
 def test_a_rule_of_0_needs_no_unit(filled: Path) -> None:
     lines = [["gc", option, "0", "--dry-run"] for option in ("--older-than", "--max-size", "--min-free")]
     ran = run_many([[*line, "--grace", "0", "--cache-dir", str(filled)] for line in lines])
-    assert [one.status for one in ran] == [0, 9, 0]  # What is pinned stays, and is more than 0 bytes.
+    assert [run.status for run in ran] == [0, 9, 0]  # What is pinned stays, and is more than 0 bytes.
 
 
 def test_on_a_terminal_the_same_plan_is_shown_and_confirmed(filled: Path) -> None:
@@ -194,8 +194,8 @@ def test_any_other_answer_removes_nothing(reply: bytes, status: int, filled: Pat
 def test_a_budget_that_will_not_be_met_is_told_before_the_question(filled: Path) -> None:
     status, screen = answer(filled, b"n\n", "gc", "--max-size", "0")
     assert status == 0
-    told, asked = screen.index("more than 0 B: 8.2 kB pinned"), screen.index("[y/N]")
-    assert told < asked
+    reason_at, question_at = screen.index("more than 0 B: 8.2 kB pinned"), screen.index("[y/N]")
+    assert reason_at < question_at
 
 
 def test_a_pattern_that_fits_nothing_is_a_note(filled: Path, hubcli: Run) -> None:

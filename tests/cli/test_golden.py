@@ -74,8 +74,9 @@ def filled_cache(tmp_path: Path) -> Path:
     cache = tmp_path / "cache"
     archive = tmp_path / "model.tar.gz"
     archive.write_bytes(models.archive())
+    settings = Settings(cache, "--cache-dir", sync=False)  # Waiting for the disk takes most of the time.
     for handle in (HANDLE, "https://tfhub.dev/maker/gutted/1"):
-        fetch(handle, Settings(cache, "--cache-dir"), FetchOptions(local=str(archive)))
+        fetch(handle, settings, FetchOptions(local=str(archive)))
     gutted = next(path for path in cache.glob("*.descriptor.txt") if "gutted" in path.read_text())
     gutted_model = cache / gutted.name.split(".")[0]
     (gutted_model / "saved_model.pb").unlink()

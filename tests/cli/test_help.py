@@ -58,9 +58,9 @@ def test_help_on_a_terminal_has_colours_unless_they_are_unwanted() -> None:
 
 
 def test_help_under_a_c_locale_is_plain(hubcli: Run) -> None:
-    told = hubcli("fetch", "--help", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
-    assert told.returncode == 0
-    assert told.stdout.isascii()
+    ran = hubcli("fetch", "--help", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert ran.returncode == 0
+    assert ran.stdout.isascii()
 
 
 def test_there_are_examples_that_run() -> None:
@@ -179,9 +179,9 @@ def test_a_near_miss_is_named_in_text_and_in_json(step: int) -> None:
     near = dict(list(NEAR.items())[::step])
     lines = [line.split() for line in near]
     plain = run_many(lines)
-    for meant, told in zip(near.values(), plain, strict=True):
-        assert told.status == 2
-        assert f"Did you mean '{meant}'?\n" in told.stderr
+    for meant, ran in zip(near.values(), plain, strict=True):
+        assert ran.status == 2
+        assert f"Did you mean '{meant}'?\n" in ran.stderr
     # One of each way that they are found in.
     some = slice(None, None, 6)
     as_json = run_many([[*line, "--json"] for line in lines[some]])

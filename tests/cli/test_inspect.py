@@ -7,9 +7,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -180,7 +179,7 @@ def test_a_save_that_the_saver_asks_for_passes_the_scan(hubcli: Run, tmp_path: P
 )
 def test_failures_have_the_exit_status_of_their_kind(hubcli: Run, target: str, status: int) -> None:
     arguments = target.split(" --") if " --" in target else [target]
-    ran = hubcli("inspect", *arguments[:1], *(f"--{one}" for one in arguments[1:]))
+    ran = hubcli("inspect", *arguments[:1], *(f"--{part}" for part in arguments[1:]))
     assert ran.returncode == status, ran.stderr
     assert ran.stdout == ""
     assert ran.stderr.startswith("Error: ")
@@ -208,7 +207,7 @@ def test_tags_choose_one_graph(hubcli: Run, tmp_path: Path) -> None:
         ("", []),
     ):
         ran = hubcli("inspect", model, "--tag-set", tags, "--json")
-        assert [one["tags"] for one in json.loads(ran.stdout)["meta_graphs"]] == [expected]
+        assert [graph["tags"] for graph in json.loads(ran.stdout)["meta_graphs"]] == [expected]
     ran = hubcli("inspect", model, "--tag-set", "train")
     assert ran.returncode == 2
     assert "--tag-set" in ran.stderr
@@ -252,20 +251,20 @@ def test_a_cached_model_is_found_by_its_key(hubcli: Run) -> None:
 
 
 def test_a_model_does_not_differ_from_itself(hubcli: Run, tmp_path: Path) -> None:
-    one, other = (str(good_model(tmp_path / name)) for name in "ab")
-    ran = hubcli("inspect", one, "--diff", other)
+    model, other = (str(good_model(tmp_path / name)) for name in "ab")
+    ran = hubcli("inspect", model, "--diff", other)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "No difference\n")
-    document = json.loads(hubcli("inspect", one, "--diff", other, "--json").stdout)
+    document = json.loads(hubcli("inspect", model, "--diff", other, "--json").stdout)
     assert (document["alike"], document["differences"]) == (True, [])
 
 
 def test_differences_are_lines_with_a_sign(hubcli: Run, tmp_path: Path) -> None:
-    one = str(good_model(tmp_path / "a"))
+    model = str(good_model(tmp_path / "a"))
     other = str(good_model(tmp_path / "b", size=5, version="2.20.0"))
-    ran = hubcli("inspect", one, "--diff", other)
+    ran = hubcli("inspect", model, "--diff", other)
     assert ran.returncode == 9
     lines = ran.stdout.splitlines()
-    assert lines[:2] == [f"--- {one}", f"+++ {other}"]
+    assert lines[:2] == [f"--- {model}", f"+++ {other}"]
     assert "~ variable kernel: float32[4, 2], trainable => float32[5, 2], trainable" in lines
     assert "~ version: 2.21.0 => 2.20.0" in lines
     assert any(line.startswith("- function __call__(float32[?, 4])") for line in lines)
@@ -277,8 +276,8 @@ def _told(masked: int) -> str:
 
 
 def test_values_differ_by_their_checksums(hubcli: Run, tmp_path: Path) -> None:
-    one, other = str(good_model(tmp_path / "a")), str(good_model(tmp_path / "b", value=8))
-    ran = hubcli("inspect", one, "--diff", other, "--json")
+    model, other = str(good_model(tmp_path / "a")), str(good_model(tmp_path / "b", value=8))
+    ran = hubcli("inspect", model, "--diff", other, "--json")
     assert ran.returncode == 9
     assert json.loads(ran.stdout)["differences"] == [
         {"part": "value", "name": "kernel", "left": _told(7), "right": _told(8)}
@@ -286,19 +285,19 @@ def test_values_differ_by_their_checksums(hubcli: Run, tmp_path: Path) -> None:
 
 
 def test_assets_differ_by_their_size(hubcli: Run, tmp_path: Path) -> None:
-    one = str(good_model(tmp_path / "a"))
+    model = str(good_model(tmp_path / "a"))
     other = str(good_model(tmp_path / "b", assets__vocab=b""))
     (Path(other) / "assets" / "vocab.txt").write_bytes(b"longer than that")
-    ran = hubcli("inspect", one, "--diff", other)
+    ran = hubcli("inspect", model, "--diff", other)
     assert "~ asset assets/vocab.txt: 4 bytes, sha256 " in ran.stdout
     (Path(other) / "assets" / "vocab.txt").unlink()
-    assert " => missing" in hubcli("inspect", one, "--diff", other).stdout
+    assert " => missing" in hubcli("inspect", model, "--diff", other).stdout
 
 
 def test_assets_of_one_size_differ_by_their_content(hubcli: Run, tmp_path: Path) -> None:
-    one, other = str(good_model(tmp_path / "a")), str(good_model(tmp_path / "b"))
+    model, other = str(good_model(tmp_path / "a")), str(good_model(tmp_path / "b"))
     (Path(other) / "assets" / "vocab.txt").write_bytes(b"b\na\n")
-    assert hubcli("inspect", one, "--diff", other).returncode == 9
+    assert hubcli("inspect", model, "--diff", other).returncode == 9
 
 
 def test_a_model_that_is_not_there_can_not_be_compared(hubcli: Run, tmp_path: Path) -> None:
@@ -325,30 +324,29 @@ _LAYOUTS = {
 }
 
 
-_TOO_WIDE = {
-    *(("serving_half_plus_two", layout, 40) for layout in ("overview", "all", "parts")),
-    *(("tfx_keras_serving", layout, 40) for layout in ("overview", "parts")),
-    *(
-        ("basic_pitch_nmp", layout, columns)
-        for layout in ("overview", "all", "parts")
-        for columns in (40, 60)
-    ),
-}
+# Each layout on a terminal of each width, one after the other.
+_RESIZED = """
+import fcntl, json, struct, sys, termios
+from hubcli.cli.main import main
+for line in json.loads(sys.argv[1]):
+    for columns in (40, 60, 80, 120):
+        fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        print(f"== {columns}", flush=True)
+        main(line)
+"""
 
 
-def _layouts() -> Iterator[Any]:
-    for name in ("serving_half_plus_two", "tfx_keras_serving", "basic_pitch_nmp"):
-        for layout in _LAYOUTS:
-            for columns in (40, 60, 80, 120):
-                case = (name, layout, columns)
-                yield pytest.param(*case)
-
-
-@pytest.mark.parametrize(("name", "layout", "columns"), list(_layouts()))
-def test_no_line_is_longer_than_the_terminal(name: str, layout: str, columns: int) -> None:
-    lines = screen_of([str(corpus_model(name)), *_LAYOUTS[layout]], columns)
-    # The target is one word, which a person may want to copy.
-    assert [line for line in lines[1:] if len(line) > columns] == []
+@pytest.mark.parametrize("name", ["serving_half_plus_two", "tfx_keras_serving", "basic_pitch_nmp"])
+def test_no_line_is_longer_than_the_terminal(name: str) -> None:
+    lines = [["inspect", str(corpus_model(name)), *words] for words in _LAYOUTS.values()]
+    status, screen = run_on_terminal([sys.executable, "-c", _RESIZED, json.dumps(lines)], os.environ)
+    assert status == 0
+    _, *parts = _SEQUENCE.sub("", screen).split("== ")
+    assert len(parts) == 4 * len(_LAYOUTS)
+    for part in parts:
+        columns, _, *shown = part.splitlines()  # The target is one word, which a person may want to copy.
+        assert shown
+        assert [line for line in shown if len(line) > int(columns)] == []
 
 
 def test_names_of_a_hostile_model_command_no_terminal(hubcli: Run, tmp_path: Path) -> None:

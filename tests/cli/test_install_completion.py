@@ -136,13 +136,13 @@ def test_what_cannot_be_installed_says_what_to_do(tmp_path: Path) -> None:
     ran = install("pwsh", tmp_path, PATH=str(tmp_path))
     assert ran.returncode == 8
     assert "hubcli --show-completion pwsh" in ran.stderr
-    told = subprocess.run(
+    ran = subprocess.run(
         [sys.executable, "-m", "hubcli", "--show-completion", "tcsh", "--json"],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert json.loads(told.stdout)["error"]["code"] == "usage"
+    assert json.loads(ran.stdout)["error"]["code"] == "usage"
 
 
 @pytest.mark.parametrize("name", [".bashrc", ".local/share/bash-completion/completions/hubcli"])

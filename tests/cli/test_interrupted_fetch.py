@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -33,10 +34,10 @@ SLOW = Reply(LARGE, etag='"one"', stall_at=1 << 20)
 def interrupted(server: HubServer, cache: Path, *arguments: str) -> str:
     """What a fetch that is stalled says at Ctrl-C, once some of it is on the disk."""
     process = start(cache, "fetch", *arguments)
-    journals = [EntryPaths(cache, Handle.parse(one).cache_key).spool for one in arguments if "://" in one]
-    while not any(one.exists() for one in journals) or not server.stalled.is_set():
+    journals = [EntryPaths(cache, Handle.parse(word).cache_key).spool for word in arguments if "://" in word]
+    while not any(journal.exists() for journal in journals) or not server.stalled.is_set():
         assert process.poll() is None
-        os.sched_yield()
+        time.sleep(0.002)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr
@@ -155,10 +156,10 @@ class TestRates:
                 self.received_bytes += size_bytes
 
         first = Reply(LARGE, etag='"one"', stall_at=1 << 20)
-        url, heard = server.serve("/m/1", Reply(LARGE, etag='"one"', first=[first])), Heard()
+        url, listener = server.serve("/m/1", Reply(LARGE, etag='"one"', first=[first])), Heard()
         settings = Settings.read({}, cache_dir=cache, timeout_s=1)
-        fetch(url, settings, listener=heard)
-        assert heard.largest == heard.received_bytes == len(LARGE)
+        fetch(url, settings, listener=listener)
+        assert listener.largest == listener.received_bytes == len(LARGE)
 
     def test_a_line_in_a_log_tells_the_networks_rate(self, capsys: pytest.CaptureFixture[str]) -> None:
         from hubcli.cli.progress import _LineListener
@@ -174,17 +175,17 @@ class TestRates:
         monkeypatch.setattr(_Bars, "show", lambda self: None)
         board = _Bars(Output(), 3)
         board._started_at -= 10
-        with board.listener("a") as one, board.listener("b") as two:
-            one.started("a", "a", 100_000_000)
-            one.resumed(40_000_000)
-            one.received(60_000_000)
-            two.started("b", "b", 200_000_000)
-            two.received(80_000_000)
+        with board.listener("a") as first_listener, board.listener("b") as second_listener:
+            first_listener.started("a", "a", 100_000_000)
+            first_listener.resumed(40_000_000)
+            first_listener.received(60_000_000)
+            second_listener.started("b", "b", 200_000_000)
+            second_listener.received(80_000_000)
             rows = list(board._rows.values())
             assert board._total(rows) == "140 MB of 300 MB+  10.0 MB/s  0:16+ left"  # The third is unknown.
             board.reported(failed=False)
             assert board._total(rows) == "140 MB of 300 MB  10.0 MB/s  0:16 left"
-            two.received(120_000_000)
+            second_listener.received(120_000_000)
         assert board._total([]).startswith("260 MB of 260 MB+")
         board.reported(failed=False)
         board.reported(failed=True)

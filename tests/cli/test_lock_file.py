@@ -16,6 +16,7 @@ import pytest
 
 from hubcli.archive.tree import hashed_files, tree_digest
 from tests import models
+from tests.cli.many import run_many
 from tests.cli.terminal import start
 from tests.server import HubServer, Reply
 
@@ -27,6 +28,15 @@ OTHER = models.archive(assets__more=b"other")
 @pytest.fixture
 def lock(tmp_path: Path) -> Path:
     return tmp_path / "models.lock"
+
+
+@pytest.fixture(scope="module")
+def example_lock(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The lock file of example://mul/1."""
+    folder = tmp_path_factory.mktemp("lock")
+    file = folder / "models.lock"
+    run_many([["fetch", "example://mul/1", "--lock", str(file)]], cache=folder / "cache")
+    return file.read_text()
 
 
 def locked(lock: Path) -> dict[str, dict[str, Any]]:
@@ -188,14 +198,14 @@ def test_files_that_differ_are_exit_6_where_no_archive_is_locked(
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         ("flip", "variables/variables.data-00000-of-00001 isn't what was fetched"),
         ("add", "assets.extra/more was added to it"),
     ],
 )
 def test_a_cached_model_that_differs_is_exit_6_and_stays(
-    damage: str, told: str, server: HubServer, hubcli: Run, lock: Path
+    damage: str, message: str, server: HubServer, hubcli: Run, lock: Path
 ) -> None:
     url = server.serve("/m/1", ARCHIVE)
     model = Path(hubcli("fetch", url, "--lock", str(lock)).stdout.strip())
@@ -207,7 +217,7 @@ def test_a_cached_model_that_differs_is_exit_6_and_stays(
     before = models.tree_files(model)
     ran = hubcli("fetch", "--locked", "-r", str(lock))
     assert ran.returncode == 6
-    assert told in ran.stderr
+    assert message in ran.stderr
     assert "--force" in ran.stderr
     assert models.tree_files(model) == before
     assert hubcli("fetch", "--locked", "--force", "-r", str(lock)).returncode == 0
@@ -229,9 +239,9 @@ def test_another_version_of_the_model_in_the_cache_is_exit_6(
 def test_it_needs_no_network_where_all_is_cached(server: HubServer, hubcli: Run, lock: Path) -> None:
     url = server.serve("/m/1", ARCHIVE)
     hubcli("fetch", url, "--lock", str(lock))
-    asked = len(server.requests)
+    requests = len(server.requests)
     assert hubcli("fetch", "--locked", "--offline", "-r", str(lock)).returncode == 0
-    assert len(server.requests) == asked
+    assert len(server.requests) == requests
 
 
 def test_a_gutted_copy_is_fetched_anew_with_a_note(server: HubServer, hubcli: Run, lock: Path) -> None:
@@ -301,9 +311,11 @@ def test_a_hash_in_a_list_that_contradicts_the_lock_file_is_a_usage_error(
         "NO-HANDLE",
     ],
 )
-def test_a_file_that_is_no_lock_file_is_a_usage_error_and_stays(text: str, hubcli: Run, lock: Path) -> None:
-    hubcli("fetch", "example://mul/1", "--lock", str(lock))
-    document = json.loads(lock.read_text())
+def test_a_file_that_is_no_lock_file_is_a_usage_error_and_stays(
+    text: str, example_lock: str, cache: Path, lock: Path
+) -> None:
+    lock.write_text(example_lock)
+    document = json.loads(example_lock)
     if text == "CONFLICT":
         first, *rest = lock.read_text().splitlines(keepends=True)
         text = "".join([first, "<<<<<<< HEAD\n", *rest, "=======\n", *rest, ">>>>>>> theirs\n"])
@@ -315,19 +327,16 @@ def test_a_file_that_is_no_lock_file_is_a_usage_error_and_stays(text: str, hubcl
         document["models"][0]["handle"] = "tfhub.dev/x"
     lock.write_text(json.dumps(document) if text.isupper() else text)
     before = lock.read_bytes()
-    for words in (
-        ["--locked", "--lock", str(lock), "example://mul/1"],
-        ["example://mul/1", "--lock", str(lock)],
-    ):
-        ran = hubcli("fetch", *words)
-        assert ran.returncode == 2, ran.stderr
+    words = ["--lock", str(lock), "example://mul/1"]
+    for ran in run_many([["fetch", "--locked", *words], ["fetch", *words]], cache=cache):
+        assert ran.status == 2, ran.stderr
         assert str(lock) in ran.stderr
         assert "Traceback" not in ran.stderr
     assert lock.read_bytes() == before
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--lock", "models.toml"], "a lock file is JSON"),
         (["--lock", "nowhere/models.lock"], "is no directory"),
@@ -337,9 +346,9 @@ def test_a_file_that_is_no_lock_file_is_a_usage_error_and_stays(text: str, hubcl
     ],
 )
 def test_what_does_not_fit_together_is_told_before_anything_is_fetched(
-    words: list[str], told: str, hubcli: Run, cache: Path
+    words: list[str], message: str, hubcli: Run, cache: Path
 ) -> None:
     ran = hubcli("fetch", "example://mul/1", *words)
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert told in ran.stderr
+    assert message in ran.stderr
     assert not cache.exists()

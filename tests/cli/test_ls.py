@@ -28,7 +28,7 @@ def filled(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_path_of_a_model_stands_alone(filled: Path) -> None:
     spellings = [ELMO, f"{ELMO}/", "http://tfhub.dev/google/elmo/3", key_of(ELMO), str(filled / key_of(ELMO))]
-    for ran in run_many([["ls", "--path", one] for one in (*spellings, "*elmo*")]):
+    for ran in run_many([["ls", "--path", spelling] for spelling in (*spellings, "*elmo*")]):
         assert (ran.status, ran.stdout, ran.stderr) == (0, f"{filled / key_of(ELMO)}\n", "")
     plain, quiet = run_many([["ls", "--path", NNLM, ELMO], ["ls", "--path", "-q", NNLM, ELMO]])
     assert plain.stdout == quiet.stdout == f"{filled / key_of(NNLM)}\n{filled / key_of(ELMO)}\n"
@@ -53,7 +53,7 @@ def test_what_is_not_cached_is_4_and_prints_nothing(filled: Path, tmp_path: Path
         str(tmp_path / "model"),
         "/nowhere/model.tar.gz",
     ]
-    for target, ran in zip(absent, run_many([["ls", "--path", one] for one in absent]), strict=True):
+    for target, ran in zip(absent, run_many([["ls", "--path", target] for target in absent]), strict=True):
         assert (ran.status, ran.stdout) == (4, ""), target
         assert ran.stderr.startswith("Error: ")
         assert "Hint: " in ran.stderr
@@ -66,7 +66,7 @@ def test_of_several_all_are_told_and_the_first_failure_decides(filled: Path) -> 
     document = json.loads(ran[0].stdout)
     assert document["paths"] == [str(filled / key_of(ELMO))]
     assert document["error"]["code"] == "not-found"
-    assert [one.status for one in ran] == [4, 4]
+    assert [run.status for run in ran] == [4, 4]
     assert ran[1].stdout == f"{filled / key_of(ELMO)}\n"
 
 
@@ -113,8 +113,8 @@ def test_a_pattern_that_fits_nothing_is_told_what_fits_perhaps(filled: Path) -> 
         "https://tfhub.dev/google/other/1": "",
         "./elmo": "",
     }
-    listed = run_many([["ls", one] for one in meant])
-    collected = run_many([["gc", one, "--dry-run"] for one in meant])
+    listed = run_many([["ls", pattern] for pattern in meant])
+    collected = run_many([["gc", pattern, "--dry-run"] for pattern in meant])
     for pattern, question, ls, gc in zip(meant, meant.values(), listed, collected, strict=True):
         tail = f". {question}\n" if question else "\n"
         assert ls.stderr.splitlines()[0] + "\n" == f"Note: Nothing in the cache fits: {filled}{tail}"

@@ -28,20 +28,20 @@ def _bare(text: str) -> str:
 @pytest.mark.parametrize("columns", [30, 40, 59])
 def test_help_fits_and_tells_every_option_in_full(columns: int) -> None:
     line = read_command_line(app_of())
-    asked = [["--help"], *([command, "--help"] for command in COMMANDS), ["help", "ls"]]
-    for words, ran in zip(asked, run_many(asked, columns=str(columns)), strict=True):
+    lines = [["--help"], *([command, "--help"] for command in COMMANDS), ["help", "ls"]]
+    for words, ran in zip(lines, run_many(lines, columns=str(columns)), strict=True):
         assert ran.status == 0
         assert max(map(len, ran.stdout.splitlines())) <= columns
-        told = _bare(ran.stdout)
+        text = _bare(ran.stdout)
         name = words[0] if words[0] in COMMANDS else "ls" if words[0] == "help" else ""
-        (command,) = [one for one in (line.root, *line.commands) if one.name == name]
+        (command,) = [known for known in (line.root, *line.commands) if known.name == name]
         for option in command.options:
-            assert all(name in told for name in option.names)
-            assert _bare(option.help.rstrip(".")) in told
+            assert all(name in text for name in option.names)
+            assert _bare(option.help.rstrip(".")) in text
         for example in command.examples:
-            assert _bare(example) in told
+            assert _bare(example) in text
         if not name:
-            assert all(f"\n  {one}\n" in ran.stdout for one in COMMANDS)
+            assert all(f"\n  {name}\n" in ran.stdout for name in COMMANDS)
 
 
 def test_no_arguments_and_a_typing_error_are_told_there_too() -> None:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from hubcli import __version__
-from hubcli.cli.app import COMMANDS
-from tests.cli.many import run_many_anew
+from hubcli.cli.app import COMMANDS, app_of
+from hubcli.cli.completion import option_names
+from hubcli.cli.entrypoint import _names_of
+from hubcli.cli.main import LazyImports
+from tests.cli.many import run_many, run_many_anew
+from tests.forkserver import run_python
 
 HEAVY = {
     *("tensorflow", "keras", "tf_keras", "tensorflow_hub", "numpy", "h5py", "safetensors"),
@@ -28,8 +36,8 @@ print(status, *sorted(set(sys.modules) - before))
 def test_the_version_is_told_before_anything_else_is_loaded() -> None:
     program = f"{_LOADED}status = main(['--version']){_TELL}"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    told, loaded = ran.stdout.splitlines()
-    assert told == f"hubcli {__version__}"
+    version, loaded = ran.stdout.splitlines()
+    assert version == f"hubcli {__version__}"
     assert loaded == "0 __future__ hubcli hubcli._moved hubcli.cli hubcli.cli.main"
 
 
@@ -51,10 +59,90 @@ def test_no_help_needs_protobuf_httpx_or_tensorflow() -> None:
     assert not loaded & HEAVY
 
 
+def test_a_usage_error_loads_no_command_but_the_one_that_is_named() -> None:
+    runs, loaded = run_many_anew([["instpect"], ["ls", "--sise"], ["--offline", "ls"]])
+    assert [ran.status for ran in runs] == [2, 2, 2]
+    assert [ran.stderr.splitlines()[0] for ran in runs] == [
+        "Error: No such command 'instpect'. Did you mean 'inspect'?",
+        "Error: No such option: --sise. Did you mean '--size'?",
+        "Error: No such option: --offline",
+    ]
+    commands = {f"hubcli.cli.{module}" for module in COMMANDS.values()}
+    assert loaded & commands == {"hubcli.cli.ls"}
+    # The options are known from what completion has, the run isn't needed.
+    assert "hubcli.cli.completion" in loaded
+    assert not loaded & {"hubcli.commands.ls", "hubcli.cli.views.models"}
+
+
+def test_options_are_suggested_where_completion_is_not_installed() -> None:
+    lines = [["ls", "--sise"], ["--scan"], ["fetch", "--force-download", "x"]]
+    program = f"""
+import hubcli.cli.completion as completion
+from hubcli.cli.main import main
+completion._FILES = {{"bash": "missing"}}
+for line in {lines}:
+    main(line)
+"""
+    ran = run_python(["-c", program], check=True)
+    assert ran.stderr == "".join(known.stderr for known in run_many(lines))
+    assert "Did you mean '--size'?" in ran.stderr
+
+
+def test_the_options_that_completion_knows_are_those_of_the_application() -> None:
+    application = get_command(app_of())
+    commands = {"": application, **application.commands}  # type: ignore[attr-defined]
+    assert option_names() == {
+        name: (*_names_of(command), "--help", "-h") for name, command in commands.items()
+    }
+
+
 def test_neither_a_usage_error_nor_a_script_needs_rich() -> None:
     runs, loaded = run_many_anew([["instpect"], ["ls", "--sise"], ["--show-completion", "bash"]])
     assert [ran.status for ran in runs] == [2, 2, 0]
     assert not loaded & {*HEAVY, "rich"}
+
+
+_LAZY_MODULE = """
+with LazyImports():
+    from fractions import Fraction as Ratio
+    from decimal import Decimal
+    from string.nowhere import nothing
+"""
+
+
+def lazy_module() -> dict[str, Any]:
+    namespace: dict[str, Any] = {"LazyImports": LazyImports}
+    exec(_LAZY_MODULE, namespace)
+    return namespace
+
+
+def test_a_lazy_name_is_replaced_by_what_it_stands_for_at_its_first_use() -> None:
+    names = lazy_module()
+    lazy = names["Ratio"]
+    assert lazy is not Fraction
+    assert isinstance(Fraction(1, 2), lazy)
+    assert names["Ratio"] is Fraction
+    assert names["Decimal"] is not Decimal
+    assert names["Decimal"]("0.5") == Decimal("0.5")
+    assert names["Decimal"] is Decimal
+    # Who got hold of the name before goes on with what it stands for.
+    assert lazy(1, 2) == Fraction(1, 2)
+    assert lazy.__call__(3).numerator == 3
+
+
+def test_a_lazy_name_of_no_module_fails_where_it_is_used() -> None:
+    names = lazy_module()
+    with pytest.raises(ModuleNotFoundError, match=r"string\.nowhere"):
+        names["nothing"]()
+
+
+@pytest.mark.parametrize(
+    ("line", "collects"),
+    [(["ls"], False), (["fetch"], True), (["export", "x", "y"], True), (["instpect"], False)],
+)
+def test_garbage_is_looked_for_in_commands_that_may_take_long_alone(line: list[str], collects: bool) -> None:
+    program = f"import gc, sys; from hubcli.cli.main import main; main({line}); print(gc.isenabled())"
+    assert run_python(["-c", program], check=True).stdout.splitlines()[-1] == str(collects)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -204,7 +205,7 @@ def test_an_interrupt_while_standard_input_is_read_exits_130(cache: Path) -> Non
 def wait_for_staging(cache: Path) -> None:
     """Returns when a fetch has begun to write; looks again and again, there is no event to wait for."""
     while not list(cache.glob("*.tmp")):
-        os.sched_yield()
+        time.sleep(0.002)
 
 
 def test_a_second_interrupt_does_not_stop_the_cleaning(server: HubServer, cache: Path) -> None:

@@ -43,20 +43,24 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 SET: dict[str, tuple[str, Callable[[Settings], Any], Any]] = {
-    "cache-dir": ('"/models"', lambda one: one.cache_root, Path("/models")),
-    "offline": ("true", lambda one: one.offline, True),
-    "mirrors": ('["https://a=https://b"]', lambda one: one.mirrored("https://a/x"), "https://b/x"),
-    "timeout": ('"1m"', lambda one: one.timeout_s, 60.0),
-    "lock-timeout": ("7", lambda one: one.lock_timeout_s, 7.0),
-    "min-rate": ('"2KiB"', lambda one: one.min_rate_bytes_s, 2048),
-    "sync": ("false", lambda one: one.durability.is_on, False),
-    "connections": ("3", lambda one: one.connections, 3),
-    "retries": ("0", lambda one: one.retries, 0),
-    "jobs": ("4", lambda one: one.jobs, 4),
-    "cacert": ('"/dev/../etc/passwd"', lambda one: one.access.ca_file, Path("/dev/../etc/passwd")),
-    "kaggle-endpoint": ('"https://k.corp/"', lambda one: one.access.kaggle.endpoint, "https://k.corp"),
-    "color": ('"never"', lambda one: one.color, "never"),
-    "progress": ("false", lambda one: one.progress, False),
+    "cache-dir": ('"/models"', lambda settings: settings.cache_root, Path("/models")),
+    "offline": ("true", lambda settings: settings.offline, True),
+    "mirrors": ('["https://a=https://b"]', lambda settings: settings.mirrored("https://a/x"), "https://b/x"),
+    "timeout": ('"1m"', lambda settings: settings.timeout_s, 60.0),
+    "lock-timeout": ("7", lambda settings: settings.lock_timeout_s, 7.0),
+    "min-rate": ('"2KiB"', lambda settings: settings.min_rate_bytes_s, 2048),
+    "sync": ("false", lambda settings: settings.durability.is_on, False),
+    "connections": ("3", lambda settings: settings.connections, 3),
+    "retries": ("0", lambda settings: settings.retries, 0),
+    "jobs": ("4", lambda settings: settings.jobs, 4),
+    "cacert": ('"/dev/../etc/passwd"', lambda settings: settings.access.ca_file, Path("/dev/../etc/passwd")),
+    "kaggle-endpoint": (
+        '"https://k.corp/"',
+        lambda settings: settings.access.kaggle.endpoint,
+        "https://k.corp",
+    ),
+    "color": ('"never"', lambda settings: settings.color, "never"),
+    "progress": ("false", lambda settings: settings.progress, False),
 }
 
 
@@ -356,7 +360,7 @@ def test_no_secret_of_a_mirror_is_told(config: Path) -> None:
         assert "hunter2" not in fault.message + fault.hint
     config.write_text('mirrors = ["https://a=https://me:hunter2@b"]')
     assert "hunter2" not in repr(Settings.read({}))
-    assert "hunter2" not in json.dumps([[one.message, one.value] for one in diagnose().checks])
+    assert "hunter2" not in json.dumps([[check.message, check.value] for check in diagnose().checks])
 
 
 # --- Unknown keys
@@ -380,10 +384,10 @@ def test_names_that_could_command_a_terminal_are_escaped_and_many_are_bounded(
     config: Path, hubcli: Run
 ) -> None:
     config.write_text('"\\u001b[2J" = 1\n' + "".join(f"key{number} = 1\n" for number in range(100)))
-    told = hubcli("ls").stderr
+    stderr = hubcli("ls").stderr
 
-    assert "\x1b" not in told
-    assert told.count("unknown key") == 10
+    assert "\x1b" not in stderr
+    assert stderr.count("unknown key") == 10
 
 
 # --- Who reads it
@@ -452,12 +456,12 @@ def test_retries_of_the_file_count_for_every_fetch(config: Path, server: HubServ
     url = server.serve("/m/1", Reply(b"", status=503))
     with pytest.raises(hubcli.HubcliError):
         hubcli.fetch(url)
-    asked = len(server.requests)
+    requests = len(server.requests)
     with pytest.raises(hubcli.HubcliError):
         hubcli.fetch(url, Settings.read({}, cache_dir=cache, config=ConfigFile()))
 
-    assert asked == 2
-    assert len(server.requests) - asked == 6
+    assert requests == 2
+    assert len(server.requests) - requests == 6
 
 
 def test_mirrors_of_the_file_are_asked(config: Path, server: HubServer, hubcli: Run) -> None:
@@ -479,11 +483,11 @@ def test_a_root_that_tensorflow_hub_does_not_know_is_told(config: Path, cache: P
 
 
 def test_nobody_without_a_file_loads_a_parser(config: Path) -> None:
-    told = "import sys; from hubcli.cli.main import main; main(['ls']); print(*sys.modules)"
+    program = "import sys; from hubcli.cli.main import main; main(['ls']); print(*sys.modules)"
     for text, is_loaded in ((None, False), ("jobs = 2", True)):
         if text is not None:
             config.write_text(text)
-        ran = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+        ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         loaded = set(ran.stdout.split())
         assert bool({"tomllib", "tomli"} & loaded) is is_loaded
 

@@ -20,7 +20,7 @@ def asked_in(tmp_path: Path, text: str | bytes) -> list[tuple[str, str | None]]:
     """What a list with that text asks for: handle and hash."""
     file = tmp_path / "models.txt"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return [(one.text, one.sha256) for one in RequestList.of((), (str(file),)).asked]
+    return [(line.text, line.sha256) for line in RequestList.of((), (str(file),)).requirements]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_merge_that_is_not_resolved_is_told_and_nothing_of_it_fetched(mark: st
 def test_what_is_typed_comes_before_the_lists_and_these_in_their_order(tmp_path: Path) -> None:
     for name in ("b", "a"):
         (tmp_path / name).write_text(f"https://tfhub.dev/maker/{name}/1\n")
-    asked = RequestList.of((HANDLE,), (str(tmp_path / "b"), str(tmp_path / "a"))).asked
+    asked = RequestList.of((HANDLE,), (str(tmp_path / "b"), str(tmp_path / "a"))).requirements
     assert [one.text.split("/")[-2] for one in asked] == ["model", "b", "a"]
 
 

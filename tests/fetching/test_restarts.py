@@ -155,7 +155,7 @@ def test_waits_between_attempts_are_no_longer_than_the_timeout(
 _CHILD = """
 import re, sys, tempfile
 from pathlib import Path
-from hubcli.cli.signals import reduce_garbage_collection
+from hubcli.cli.main import reduce_garbage_collection
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.progress import ProgressListener
 from hubcli.errors import NetworkError

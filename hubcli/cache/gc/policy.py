@@ -1,13 +1,19 @@
-"""What may be collected, as a person asks for it."""
+"""What may be collected, as a person asks for it, and when that is due where it happens by itself."""
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import dataclass
+from pathlib import Path
 
+from hubcli.cache.layout import UPKEEP_NAME
 from hubcli.config.retention import parse_retention_rules
 from hubcli.errors import UsageError
 
-__all__ = ["Policy"]
+__all__ = ["Policy", "claim_auto_gc"]
+
+_AUTO_GC_EVERY_S = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +49,28 @@ class Policy:
         anything else.
         """
         return cls(**parse_retention_rules(text, source))
+
+
+def claim_auto_gc(root: Path) -> bool:
+    """Whether the cache wasn't collected by a fetch within a day; if so, this caller is to do it.
+
+    From now on it isn't due, whatever comes of it. The time of the last is that of a file in the cache.
+    """
+    stamp = root / UPKEEP_NAME
+    try:
+        if 0 <= time.time() - stamp.lstat().st_mtime < _AUTO_GC_EVERY_S:
+            return False
+        os.utime(stamp, follow_symlinks=False)
+    except FileNotFoundError:
+        return _create(stamp)
+    except OSError:  # A cache that can't be written can't be collected either.
+        return False
+    return True
+
+
+def _create(stamp: Path) -> bool:
+    try:
+        stamp.touch(exist_ok=False)
+    except OSError:  # Another fetch was faster, or there is no cache that can be written.
+        return False
+    return True

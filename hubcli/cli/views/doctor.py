@@ -155,6 +155,6 @@ def _sum(diagnosis: Diagnosis, style: Style) -> str:
     problems, warnings = len(diagnosis.problems), len(diagnosis.warnings)
     status = Status.PROBLEM if problems else Status.WARNING if warnings else Status.OK
     mark = (_MARKS if style.has_unicode else _ASCII_MARKS)[status]
-    told = plural(problems, "problem") if problems else "No problem"
+    count = plural(problems, "problem") if problems else "No problem"
     more = f", {plural(warnings, 'warning')}" if warnings else ""
-    return f"{style.paint(mark, _STYLES[status])} {told}{more}"
+    return f"{style.paint(mark, _STYLES[status])} {count}{more}"

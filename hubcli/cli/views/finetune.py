@@ -39,9 +39,9 @@ def finetune_report(result: FinetuneResult) -> Iterator[str]:
         return
     written, made = result.written, result.made
     yield _fact("values", _values_text(made))
-    largest = sorted(made.values.changed, key=lambda one: -(one.largest or 0.0))
-    for one in largest[:_FEW]:
-        yield _fact("", _change_text(one))
+    largest = sorted(made.values.changed, key=lambda change: -(change.largest or 0.0))
+    for change in largest[:_FEW]:
+        yield _fact("", _change_text(change))
     if len(largest) > _FEW:
         yield _fact("", f"and {len(largest) - _FEW} more: --json tells them all")
     yield from _compared_lines(made)
@@ -57,16 +57,16 @@ def finetune_payload(result: FinetuneResult, style: Style, *, quiet: bool) -> st
     if result.mapping is None:
         return ""
     if quiet:
-        return "\n".join(f"{one.target_path} = {one.source_key}" for one in result.mapping.pairs)
+        return "\n".join(f"{pair.target_path} = {pair.source_key}" for pair in result.mapping.pairs)
     rows = [
         (
-            printable(one.target_path),
-            printable(one.source_key.removesuffix(VALUE_SUFFIX)),
-            one.dtype,
-            shape_text(one.shape),
-            one.found_by,
+            printable(pair.target_path),
+            printable(pair.source_key.removesuffix(VALUE_SUFFIX)),
+            pair.dtype,
+            shape_text(pair.shape),
+            pair.found_by,
         )
-        for one in result.mapping.pairs
+        for pair in result.mapping.pairs
     ]
     return render_table(_MAPPING_COLUMNS, rows, style)
 
@@ -88,10 +88,10 @@ def finetune_document(result: FinetuneResult) -> dict[str, Any]:
         "mapping": None if result.mapping is None else _mapping_document(result.mapping),
         "values": None if made is None else _values_document(made),
         "compared": [] if made is None else list(made.compared),
-        "not_compared": [] if made is None else [one._asdict() for one in made.skipped],
+        "not_compared": [] if made is None else [skipped._asdict() for skipped in made.skipped],
         "kept": [] if made is None else list(made.kept),
         "carried": [] if made is None else list(made.carried),
-        "not_kept": [] if made is None else [one._asdict() for one in made.not_kept],
+        "not_kept": [] if made is None else [loss._asdict() for loss in made.not_kept],
     }
 
 
@@ -102,7 +102,7 @@ def _fact(name: str, text: str) -> str:
 def _mapping_lines(mapping: WeightMapping) -> Iterator[str]:
     where = "by their keys" if mapping.root is None else f"from {mapping.root or 'the root'}"
     yield f"Found values for {plural(len(mapping.pairs), 'variable')} {where}"
-    if any(one.found_by == "order" for one in mapping.pairs):
+    if any(pair.found_by == "order" for pair in mapping.pairs):
         yield "Their order alone tells which is which: look at it with --dry-run"
     if mapping.unused:
         count, first = len(mapping.unused), mapping.unused[0].removesuffix(VALUE_SUFFIX)
@@ -118,9 +118,9 @@ def _values_text(made: StagedModel) -> str:
     return ", ".join(parts)
 
 
-def _change_text(one: ChangedVariable) -> str:
-    by = "" if one.largest is None else f"by up to {one.largest:.3g}  "
-    return f"{by}{one.path}  {one.dtype} {shape_text(one.shape)}"
+def _change_text(change: ChangedVariable) -> str:
+    by = "" if change.largest is None else f"by up to {change.largest:.3g}  "
+    return f"{by}{change.path}  {change.dtype} {shape_text(change.shape)}"
 
 
 def _compared_lines(made: StagedModel) -> Iterator[str]:
@@ -138,8 +138,8 @@ def _files_lines(made: StagedModel) -> Iterator[str]:
         yield _fact("kept", ", ".join(made.kept))
     if made.carried:
         yield _fact("carried", f"over: {_some(made.carried)}")
-    for name, one in zip(("not kept", *[""] * len(made.not_kept)), made.not_kept, strict=False):
-        yield _fact(name, f"{one.what}: {one.reason}")
+    for name, loss in zip(("not kept", *[""] * len(made.not_kept)), made.not_kept, strict=False):
+        yield _fact(name, f"{loss.what}: {loss.reason}")
 
 
 def _some(names: tuple[str, ...]) -> str:
@@ -152,14 +152,14 @@ def _mapping_document(mapping: WeightMapping) -> dict[str, Any]:
         "root": mapping.root,
         "pairs": [
             {
-                "variable": one.target_path,
-                "key": one.target_key,
-                "from": one.source_key,
-                "dtype": one.dtype,
-                "shape": list(one.shape),
-                "found_by": one.found_by,
+                "variable": pair.target_path,
+                "key": pair.target_key,
+                "from": pair.source_key,
+                "dtype": pair.dtype,
+                "shape": list(pair.shape),
+                "found_by": pair.found_by,
             }
-            for one in mapping.pairs
+            for pair in mapping.pairs
         ],
         "kept": list(mapping.kept),
         "unused": list(mapping.unused),
@@ -175,14 +175,14 @@ def _values_document(made: StagedModel) -> dict[str, Any]:
     return {
         "changed": [
             {
-                "variable": one.path,
-                "key": one.key,
-                "dtype": one.dtype,
-                "shape": list(one.shape),
-                "trainable": one.trainable,
-                "largest_change": _finite(one.largest),
+                "variable": change.path,
+                "key": change.key,
+                "dtype": change.dtype,
+                "shape": list(change.shape),
+                "trainable": change.trainable,
+                "largest_change": _finite(change.largest),
             }
-            for one in made.values.changed
+            for change in made.values.changed
         ],
         "unchanged": list(made.values.unchanged),
         "trainable": made.values.trainable,

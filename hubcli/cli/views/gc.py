@@ -125,7 +125,7 @@ def _counts(items: Sequence[PlannedItem]) -> str:
 def collection_document(collection: Collection, *, dry_run: bool) -> dict[str, Any]:
     """`hubcli gc --json` and `hubcli rm --json`."""
     plan = collection.plan
-    done = {one.item.name: one for one in collection.done or ()}
+    done = {completed.item.name: completed for completed in collection.done or ()}
     return {
         "cache_dir": str(plan.snapshot.root),
         "dry_run": dry_run,

@@ -77,7 +77,13 @@ def diff_document(left: str, right: str, differences: tuple[Difference, ...]) ->
         "other": right,
         "alike": not differences,
         "differences": [
-            {"part": one.part, "name": one.name, "left": one.left, "right": one.right} for one in differences
+            {
+                "part": difference.part,
+                "name": difference.name,
+                "left": difference.left,
+                "right": difference.right,
+            }
+            for difference in differences
         ],
     }
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from hubcli.cli.main import LazyImports
 from hubcli.cli.output import printable
 from hubcli.cli.tables import Column, Style, render_table
 from hubcli.commands.inspect import Inspection
@@ -17,6 +18,9 @@ from hubcli.savedmodel.signatures import Signature, SignatureTensor
 from hubcli.savedmodel.types import holds_tensors, shape_text
 from hubcli.savedmodel.variables import Variable
 from hubcli.units import format_size, plural
+
+with LazyImports():
+    from hubcli.cli.views.tree import tree_lines
 
 __all__ = ["Part", "inspection_text"]
 
@@ -193,7 +197,11 @@ class _View:
 
     def variables(self) -> Iterator[str]:
         info = self.inspection.info
-        every = info.variables if self.in_full else tuple(one for one in info.variables if not one.is_slot)
+        every = (
+            info.variables
+            if self.in_full
+            else tuple(variable for variable in info.variables if not variable.is_slot)
+        )
         if not every:
             return
         yield self._heading("Variables", self._counts())
@@ -286,8 +294,6 @@ class _View:
         yield from lines[1:]
 
     def tree(self) -> Iterator[str]:
-        from hubcli.cli.views.tree import tree_lines
-
         yield from tree_lines(self.inspection.info, self.style, in_full=self.is_deep, depth=self.depth)
 
     def _heading(self, title: str, summary: str) -> str:

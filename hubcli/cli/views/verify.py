@@ -39,12 +39,12 @@ def fault_lines(found: Verification) -> list[str]:
 
 def verification_total(found: Sequence[Verification], seconds: float) -> str:
     """One line about all of them."""
-    broken = sum(not one.is_whole for one in found)
-    repaired = sum(one.was_repaired for one in found)
+    broken = sum(not verification.is_whole for verification in found)
+    repaired = sum(verification.was_repaired for verification in found)
     verdicts = [f"{broken} broken" if broken else "none broken"] + (
         [f"{repaired} repaired"] if repaired else []
     )
-    size = format_size(sum(one.size_bytes for one in found))
+    size = format_size(sum(verification.size_bytes for verification in found))
     return f"{plural(len(found), 'model')}, {size}, {seconds:.1f} s: {', '.join(verdicts)}"
 
 
