@@ -31,7 +31,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.entries import key_of
-from tools.behaviour_lines import WORKSPACES, Line, lines, workspace
+from tools.behaviour_lines import WORKSPACES, Line, lines
+from tools.behaviour_workspace import workspace
 
 __all__ = ["INTENDED", "AddedKey", "ChangedText", "Outcome", "compare", "read_record", "run_all"]
 
