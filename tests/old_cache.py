@@ -134,10 +134,10 @@ class OldCache:
         return self.folder / "models.lock"
 
     @classmethod
-    def unpack(cls, folder: Path) -> OldCache:
+    def unpack(cls, folder: Path, *, locks_of_this_host: bool = True) -> OldCache:
         """The cache as it was on the machine that wrote it, now on this one, below the folder.
 
-        Absolute links lead to here, and locks name this host and a process of it that has ended.
+        Absolute links lead to here. Locks name this host and a process of it that has ended, or another host.
         """
         with tarfile.open(FIXTURE, "r:xz") as archive:
             archive.extraction_filter = lambda member, _: member  # It is ours, and has absolute links.
@@ -147,7 +147,7 @@ class OldCache:
                 target = folder / link.readlink().relative_to(ORIGINAL)
                 link.unlink()
                 link.symlink_to(target)
-        for lock in (folder / "cache").glob("*.lock"):
+        for lock in (folder / "cache").glob("*.lock") if locks_of_this_host else ():
             _, _, uid = lock.read_text().split(".")
             times = lock.stat()
             lock.write_text(f"{socket.gethostname()}.{dead_pid()}.{uid}")

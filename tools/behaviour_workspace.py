@@ -17,7 +17,7 @@ __all__ = ["workspace"]
 @contextmanager
 def workspace(folder: Path) -> Iterator[dict[str, str]]:
     """Fills the folder: `work/` to run in, `cache/`, `kagglehub/`; gives the environment."""
-    copy = old.OldCache.unpack(folder)
+    copy = old.OldCache.unpack(folder, locks_of_this_host=False)  # Whose name may be of any length.
     work = folder / "work"
     _write_models(work, copy)
     _write_values(work)
