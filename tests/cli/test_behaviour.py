@@ -13,6 +13,7 @@ from tools.behaviour_lines import WORKSPACES, lines
 from tools.compare_behaviour import (
     INTENDED,
     AddedKey,
+    AddedLine,
     ChangedText,
     Outcome,
     compare,
@@ -86,6 +87,13 @@ class TestComparison:
         after = {LINE: replace(before[LINE], stderr="Note: Resuming\n")}
         assert len(compare(before, after, [])) == 1
         assert compare(before, after, [ChangedText(LINE, "Going on", "Resuming", "a reason")]) == []
+
+    def test_a_line_that_is_added_is_one_unless_it_is_intended(self) -> None:
+        before = {LINE: Outcome(0, "│ ls   List\n", "")}
+        after = {LINE: Outcome(0, "│ ls   List\n│ run  Run\n", "")}
+        assert len(compare(before, after, [])) == 1
+        assert compare(before, after, [AddedLine(LINE, "│ run ", "a reason")]) == []
+        assert len(compare(after, before, [AddedLine(LINE, "│ run ", "a reason")])) == 2
 
     def test_an_intended_difference_that_is_none_is_reported(self) -> None:
         added = AddedKey("listing: ls*--json", "models[].format", "a reason")
