@@ -90,6 +90,7 @@ def _manifest(handle: Handle, number: int, fetched_at_s: float) -> Manifest:
         etag=f'"{number:x}"',
         archive_sha256=sha256("archive"),
         archive_bytes=23_000_000 + number,
+        format="tf2",
     )
 
 

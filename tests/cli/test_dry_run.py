@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from tests import models
 from tests.server import HubServer, Reply
@@ -91,3 +94,92 @@ def test_offline_and_a_lock_that_is_broken_fail_as_a_fetch_would(hubcli: Run, tm
     model = Path(hubcli("fetch", "example://mul/1", "--lock", str(lock)).stdout.strip())
     models.write_tree(model, {"assets.extra/more": b""})
     assert hubcli("fetch", "--dry-run", "--locked", "-r", str(lock)).returncode == 6
+
+
+def without_main_file(folder: Path) -> None:
+    (folder / "saved_model.pb").unlink()
+
+
+def with_a_main_file_that_ends_early(folder: Path) -> None:
+    os.truncate(folder / "saved_model.pb", 2000)
+
+
+def with_an_empty_main_file(folder: Path) -> None:
+    os.truncate(folder / "saved_model.pb", 0)
+
+
+def with_a_fifo_for_its_main_file(folder: Path) -> None:
+    without_main_file(folder)
+    os.mkfifo(folder / "saved_model.pb")
+
+
+def with_a_directory_for_its_main_file(folder: Path) -> None:
+    without_main_file(folder)
+    (folder / "saved_model.pb").mkdir()
+
+
+def with_a_link_to_itself_for_its_main_file(folder: Path) -> None:
+    without_main_file(folder)
+    (folder / "saved_model.pb").symlink_to("saved_model.pb")
+
+
+def with_a_main_file_that_may_not_be_read(folder: Path) -> None:
+    (folder / "saved_model.pb").chmod(0)
+
+
+def that_may_not_be_entered(folder: Path) -> None:
+    folder.chmod(0)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        without_main_file,
+        with_a_main_file_that_ends_early,
+        with_an_empty_main_file,
+        with_a_fifo_for_its_main_file,
+        with_a_directory_for_its_main_file,
+        with_a_link_to_itself_for_its_main_file,
+        with_a_main_file_that_may_not_be_read,
+        that_may_not_be_entered,
+    ],
+)
+def test_a_local_directory_that_is_no_model_fails_as_a_fetch_would(
+    damage: Callable[[Path], None], hubcli: Run, cache: Path, tmp_path: Path
+) -> None:
+    if damage in (with_a_main_file_that_may_not_be_read, that_may_not_be_entered) and os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    folder = models.write_tree(tmp_path / "model", models.example_files())
+    damage(folder)
+    foreseen, fetched = (hubcli("fetch", *words, "--json", str(folder)) for words in (["--dry-run"], []))
+    plain = hubcli("fetch", "--dry-run", str(folder))
+    folder.chmod(0o755)
+    document = json.loads(foreseen.stdout)
+    assert (foreseen.returncode, document["error"]["code"]) == (6, "broken-model"), document
+    assert document["models"] == []
+    assert document["error"] == json.loads(fetched.stdout)["error"]
+    assert fetched.returncode == plain.returncode == 6
+    assert plain.stdout == ""
+    assert plain.stderr.startswith(f"Error: {folder}")
+    assert not cache.exists()
+
+
+def test_a_local_directory_that_is_not_there_fails_and_the_others_are_told(
+    hubcli: Run, tmp_path: Path
+) -> None:
+    folder = models.write_tree(tmp_path / "model", models.example_files())
+    ran = hubcli("fetch", "--dry-run", "--json", f"{tmp_path}/absent", str(folder))
+    document = json.loads(ran.stdout)
+    assert (ran.returncode, [error["code"] for error in document["errors"]]) == (4, ["not-found"])
+    assert [model["what"] for model in document["models"]] == ["local"]
+
+
+def test_a_local_directory_with_other_bytes_than_its_lock_fails(hubcli: Run, tmp_path: Path) -> None:
+    folder = models.write_tree(tmp_path / "model", models.example_files())
+    lock = tmp_path / "models.lock"
+    assert hubcli("fetch", "-q", str(folder), "--lock", str(lock)).returncode == 0
+    assert hubcli("fetch", "--dry-run", "--locked", "-r", str(lock)).returncode == 0
+    with (folder / "fingerprint.pb").open("ab") as file:
+        file.write(b".")
+    ran = hubcli("fetch", "--dry-run", "--locked", "--json", "-r", str(lock))
+    assert (ran.returncode, json.loads(ran.stdout)["error"]["code"]) == (6, "checksum")
