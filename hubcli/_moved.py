@@ -19,7 +19,6 @@ MOVED = {
     "hubcli.cache.policy": "hubcli.cache.gc.policy",
     "hubcli.commands.fetch_options": "hubcli.fetching.options",
     "hubcli.commands.finetune_options": "hubcli.finetuning.options",
-    "hubcli.cache.kagglehub": "hubcli.cache.other_caches",
     "hubcli.handle": "hubcli.providers.handle",
     "hubcli.settings": "hubcli.config.settings",
 }

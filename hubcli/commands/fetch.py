@@ -301,9 +301,7 @@ class _Fetch:
                 "No links can be made here: hub.load finds the model under "
                 f"{self.handle} alone, not under its other spellings"
             )
-        for cache in other_caches(self.settings):
-            if cache.name in self.options.shown_to:
-                self.aliases.show_to(cache, entry)
+        self.aliases.show_to(self.options.shown_to, entry)
         manifest = entry.manifest
         if manifest is not None:
             sizes = [file.size_bytes for file in manifest.files]

@@ -80,18 +80,12 @@ class _Http:
 
     def get(self, url: str, limit_bytes: int) -> HttpAnswer:
         """The answer, cut behind the limit. Raises NotFoundError, AuthenticationError, NetworkError."""
-        from hubcli.net.download import DownloadOptions  # A hit in the cache needs no HTTP.
-        from hubcli.net.http_source import open_download
+        from hubcli.fetching.byte_sources import Transfer, download_options
+        from hubcli.net.http_source import open_download  # A hit in the cache needs no HTTP.
         from hubcli.providers.provider import HttpAnswer
 
-        settings, content = self._settings, b""
-        options = DownloadOptions(
-            settings.timeout_s,
-            self._retries,
-            access=settings.access,
-            min_rate_bytes_s=settings.min_rate_bytes_s,
-        )
-        with open_download(settings.mirrored(url), options) as download:
+        content, options = b"", download_options(self._settings, Transfer(self._retries))
+        with open_download(self._settings.mirrored(url), options) as download:
             for chunk in download.read():
                 content += chunk
                 if len(content) > limit_bytes:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hubcli.cache.entries import Entry
 from hubcli.cache.layout import EntryPaths, RootNames
-from hubcli.cache.other_caches import KaggleHub, other_caches
+from hubcli.cache.other_caches import other_caches
 from hubcli.cache.store import Store
 from hubcli.config.settings import Settings
 from hubcli.fetching.addresses import is_mirrored, latest_of
@@ -106,11 +106,13 @@ class Aliases:
                 )
         return complete
 
-    def show_to(self, cache: KaggleHub, entry: Entry) -> None:
-        """Lets another tool find the entry in its cache, by a name that it knows."""
-        why_not = cache.link((str(self.handle), *spellings_of(entry)), entry.path)
-        if why_not is not None:
-            self._listener.note(f"{cache.name} isn't shown {self.handle}: {why_not}")
+    def show_to(self, tools: Collection[str], entry: Entry) -> None:
+        """Lets the other tools find the entry in their caches, by names that they know."""
+        for cache in other_caches(self._settings) if tools else ():
+            if cache.name in tools:
+                why_not = cache.link((str(self.handle), *spellings_of(entry)), entry.path)
+                if why_not is not None:
+                    self._listener.note(f"{cache.name} isn't shown {self.handle}: {why_not}")
 
 
 def spellings_of(entry: Entry) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from hubcli.config.settings import Settings
@@ -23,8 +23,12 @@ from hubcli.providers import scheme_of
 from hubcli.regular_file import open_regular, open_stream
 from hubcli.urls import printed_url
 
+if TYPE_CHECKING:
+    from hubcli.net.download import DownloadOptions
+
 __all__ = [
     "Transfer",
+    "download_options",
     "open_bytes",
     "open_path",
     "open_standard_input",
@@ -122,10 +126,17 @@ def _open_http(address: str, settings: Settings, transfer: Transfer) -> Iterator
     from hubcli.net.certificates import read_ahead
 
     read_ahead(settings.access)
-    from hubcli.net.download import DownloadOptions
     from hubcli.net.http_source import open_download
 
-    options = DownloadOptions(
+    with open_download(address, download_options(settings, transfer)) as download:
+        yield download
+
+
+def download_options(settings: Settings, transfer: Transfer) -> DownloadOptions:
+    """How a source that may fail on the way is read to its end, by a `Download` over it."""
+    from hubcli.net.download import DownloadOptions
+
+    return DownloadOptions(
         settings.timeout_s,
         transfer.retries,
         transfer.connections,
@@ -137,8 +148,6 @@ def _open_http(address: str, settings: Settings, transfer: Transfer) -> Iterator
         durability=UNSYNCED if transfer.spool is None or transfer.spool_after_bytes else settings.durability,
         spool_after_bytes=transfer.spool_after_bytes,
     )
-    with open_download(address, options) as download:
-        yield download
 
 
 def _size_by_http(address: str, settings: Settings, retries: RetryPolicy) -> int | None:

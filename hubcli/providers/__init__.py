@@ -37,8 +37,8 @@ def unregister(*claims: str) -> None:
         del _CLAIMS[claim]
 
 
-register("kaggle:Kaggle", "//www.kaggle.com", "//kaggle.com", "*/*/*/*", "*/*/*/*/*")
 register("tfhub:TfHub", "//tfhub.dev")
+register("kaggle:Kaggle", "//www.kaggle.com", "//kaggle.com", "*/*/*/*", "*/*/*/*/*")
 register("tfhub:TfHubChina", "//hub.tensorflow.google.cn")
 register("web:WebHost", "https://", "http://")
 register("bucket:Bucket", "gs://")

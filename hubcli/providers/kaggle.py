@@ -209,6 +209,10 @@ class Kaggle(ProtocolHost):
         model = _model(handle)
         return super().archive(handle, access) if model.version is None else model.download_url(_api(access))
 
+    def hosts(self, access: NetworkConfig) -> tuple[str, ...]:
+        """The API's."""
+        return (f"{_api(access)}/",)
+
     def needs_version(self, handle: Handle) -> bool:
         """Without a version the latest is meant."""
         return handle.version is None

@@ -169,6 +169,10 @@ class Provider:
         """Why its bytes can't be read at all, None where they can."""
         return None
 
+    def hosts(self, access: NetworkConfig) -> tuple[str, ...]:
+        """The addresses of hosts that downloads begin at, where these are known before a handle is."""
+        return ()
+
     # --- Versions
 
     def needs_version(self, handle: Handle) -> bool:

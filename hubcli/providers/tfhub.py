@@ -46,11 +46,17 @@ class TfHub(ProtocolHost):
         return Handle(text, self, canonical, version, aliases)
 
     def suggestion(self, segments: Sequence[str]) -> str | None:
-        """The page of `publisher/model` and `publisher/…/version`."""
+        """The page of `publisher/model` and `publisher/…/version`; not of what is a path on Kaggle."""
+        if segments[0] == "models" and len(segments) in (5, 6):
+            return None
         name = "/".join(segments)
         is_version = len(segments) > 2 and is_number(segments[-1])
         is_model = len(segments) == 2 and not name.endswith(ARCHIVE_SUFFIXES)
         return f"{_SITE}/{name}" if is_version or is_model else None
+
+    def hosts(self, access: NetworkConfig) -> tuple[str, ...]:
+        """The site."""
+        return (f"{_SITE}/",)
 
     def equivalents(
         self, handle: Handle, redirects: Iterable[str], access: NetworkConfig

@@ -700,3 +700,17 @@ def test_no_suggestion_tells_a_secret(text: str) -> None:
         Handle.parse(text)
 
     assert "hunter2" not in refused.value.message + refused.value.hint
+
+
+# --- Names of before
+
+
+def test_kinds_of_handles_work_for_another_release_with_a_warning() -> None:
+    with pytest.warns(DeprecationWarning, match=r"handle\.provider\.name"):
+        from hubcli.providers.handle import HandleKind
+    for text, provider, *_ in UNDERSTOOD:
+        with pytest.warns(DeprecationWarning, match=r"handle\.provider\.name"):
+            kind = Handle.parse(text).kind
+        assert kind is HandleKind(provider)
+        assert kind == provider
+    assert HandleKind.TFHUB_CN.value == "tfhub-cn"
