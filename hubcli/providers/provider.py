@@ -120,6 +120,13 @@ class Provider:
     def __repr__(self) -> str:
         return f"<{self.name}>"
 
+    # Handles are compared, pickled and copied, and the providers in them.
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
     # --- Spelling
 
     def parse(self, text: str) -> Handle:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +20,7 @@ from hubcli.cli.main import main
 from hubcli.commands.doctor import DoctorOptions
 from hubcli.config.network import NetworkConfig
 from hubcli.config.settings import Settings
-from hubcli.errors import HandleError, NetworkError, NotFoundError, OfflineError
+from hubcli.errors import AuthenticationError, HandleError, NetworkError, NotFoundError, OfflineError
 from hubcli.fetching import byte_sources
 from hubcli.fetching.byte_sources import Transfer, download_options
 from hubcli.fetching.model_ref import Pattern
@@ -26,9 +28,10 @@ from hubcli.net.byte_source import ByteSource
 from hubcli.net.download import Download
 from hubcli.net.segments import MIN_SEGMENTED_BYTES
 from hubcli.providers.handle import Handle
-from hubcli.providers.provider import HttpClient, Provider, refusal
+from hubcli.providers.provider import Credential, CredentialScope, HttpClient, Provider, refusal
+from hubcli.urls import origin
 from tests import models
-from tests.server import HubServer
+from tests.server import HubServer, Reply
 
 MODEL = "toy://maker/mul"
 
@@ -258,3 +261,52 @@ def test_a_directory_in_its_place_is_copied_through_the_same_checks(
     result = hubcli.fetch(f"{MODEL}@1", settings)
     assert models.tree_files(result.path) == models.example_files()
     assert (result.archive_sha256, shelf.opened) == (None, [])
+
+
+# --- Over the web, with an account
+
+
+class ToyByMail(Toy):
+    """Toys that come by HTTP, for who has an account: no byte source of its own is needed."""
+
+    def archive(self, handle: Handle, access: NetworkConfig) -> str:
+        return f"{self.shop}/toys/{handle.version}"
+
+    def credentials(self, access: NetworkConfig) -> CredentialScope:
+        shop = frozenset({origin(self.shop)})
+        return CredentialScope(shop, frozenset(), lambda: Credential("Bearer t0y", "the toy box"))
+
+    def explain(self, url: str, status: int, access: NetworkConfig, place: str | None) -> str | None:
+        return f"Shake {place}." if origin(url) == origin(self.shop) and status == 403 else None
+
+
+@pytest.fixture
+def by_mail(server: HubServer) -> Iterator[HubServer]:
+    server.serve("/maker", b"1")
+    providers.register(ToyByMail(server.url), "toy://")
+    yield server
+    providers.unregister("toy://")
+
+
+def test_its_credentials_go_to_its_own_origin_alone(
+    by_mail: HubServer, other_server: HubServer, settings: Settings
+) -> None:
+    other_server.serve("/elsewhere", models.archive())
+    by_mail.redirect("/toys/1", f"{other_server.url}/elsewhere")
+    assert hubcli.fetch(MODEL, settings).handle == f"{MODEL}/1"
+    assert {request.headers.get("Authorization") for request in by_mail.requests} == {"Bearer t0y"}
+    assert "Authorization" not in other_server.requests[0].headers
+
+
+def test_its_errors_mean_what_it_says(by_mail: HubServer, settings: Settings) -> None:
+    by_mail.serve("/toys/1", Reply(b"", 403))
+    with pytest.raises(AuthenticationError) as caught:
+        hubcli.fetch(f"{MODEL}@1", settings)
+    assert caught.value.hint == "Shake the toy box."
+
+
+def test_handles_are_copied_and_pickled_with_their_providers() -> None:
+    for text in ("https://tfhub.dev/a/b/1", "https://www.kaggle.com/models/a/b/tensorFlow2/c/1", "./here"):
+        handle = Handle.parse(text)
+        assert pickle.loads(pickle.dumps(handle)) == handle == copy.deepcopy(handle)
+        assert handle.provider != Toy("")
