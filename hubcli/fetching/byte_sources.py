@@ -204,7 +204,12 @@ _SCHEMES: dict[str, _Scheme] = {}
 
 
 def register_scheme(scheme: str, opener: Opener, size: SizeProbe | None = None) -> None:
-    """Has addresses of the scheme opened so; their size is what `size` tells, else the opened source."""
+    """Has addresses of the scheme opened so; their size is what `size` tells, else the opened source.
+
+    Raises ValueError where the scheme has an opener already.
+    """
+    if scheme in _SCHEMES:
+        raise ValueError(f"Another byte source reads {scheme}://")
     _SCHEMES[scheme] = _Scheme(opener, size)
 
 

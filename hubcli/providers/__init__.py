@@ -26,8 +26,10 @@ def register(provider: Provider | str, *claims: str) -> None:
 
     A claim is a scheme (`toy://`), a web host at the usual ports (`//models.example`), which goes before
     the scheme, a number of segments without a scheme (`*/*` for `owner/model`), or PATH. Of near misses
-    the provider that was registered first is asked first.
+    the provider that was registered first is asked first. Raises ValueError for what is claimed already.
     """
+    if taken := [claim for claim in claims if claim in _CLAIMS]:
+        raise ValueError(f"Another provider has {', '.join(taken)}")
     _CLAIMS.update(dict.fromkeys(claims, provider))
 
 
@@ -55,7 +57,7 @@ def registered(claim: str) -> Provider | None:
 
     module, _, name = provider.partition(":")
     found: Provider = getattr(import_module(f"hubcli.providers.{module}"), name)()
-    # One object for all claims: handles are compared by it.
+    # One object for all of its claims.
     _CLAIMS.update({other: found for other, named in _CLAIMS.items() if named == provider})
     return found
 

@@ -247,6 +247,15 @@ def test_where_it_fails_a_download_goes_on_in_parts(shelf: Shelf, settings: Sett
     assert sum(path.name.endswith(".part") for path in settings.cache_root.iterdir()) == 0
 
 
+@pytest.mark.usefixtures("shelf")
+def test_what_is_claimed_already_is_not_given_to_another() -> None:
+    for claim in ("toy://", "//tfhub.dev", "gs://", providers.PATH):
+        with pytest.raises(ValueError, match="Another provider has"):
+            providers.register(Toy(""), claim)
+    with pytest.raises(ValueError, match="Another byte source reads"):
+        byte_sources.register_scheme("https", Shelf().open)
+
+
 def test_without_its_line_its_scheme_is_unknown() -> None:
     with pytest.raises(HandleError, match="has the scheme 'toy'"):
         Handle.parse(f"{MODEL}@1")
@@ -256,6 +265,7 @@ def test_a_directory_in_its_place_is_copied_through_the_same_checks(
     shelf: Shelf, settings: Settings, tmp_path: Path
 ) -> None:
     """What has files rather than an archive is a byte source, too."""
+    byte_sources.unregister_scheme("toy")
     byte_sources.register_scheme("toy", lambda *_: byte_sources.open_path(tmp_path / "model"))
     models.write_tree(tmp_path / "model", models.example_files())
     result = hubcli.fetch(f"{MODEL}@1", settings)
