@@ -61,7 +61,7 @@ class Credentials:
     def __init__(self, access: NetworkConfig, url: str) -> None:
         self._access = access
         self._providers = tuple(providers())
-        scopes = [scope for one in self._providers if (scope := one.credentials(access)) is not None]
+        scopes = list(filter(None, (provider.credentials(access) for provider in self._providers)))
         self._accounts = [_Account(scope) for scope in scopes]
         home = origin(url)
         within = [scope.origins | scope.trusted for scope in scopes]
@@ -97,7 +97,8 @@ class Credentials:
         return next(filter(None, hints), None)
 
     def _account_at(self, url: str) -> _Account | None:
-        return next((one for one in self._accounts if origin(url) in one.scope.origins), None)
+        accounts = (account for account in self._accounts if origin(url) in account.scope.origins)
+        return next(accounts, None)
 
     def _of_netrc(self, url: str) -> Credential | None:
         """The entry of the netrc file, which is read once: a FIFO can't be read again."""

@@ -57,7 +57,7 @@ class HttpSource(ByteSource):
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self.name = stored_url(self._url)
-        self.redirects = tuple(stored_url(str(one.url)) for one in (*response.history, response))
+        self.redirects = tuple(stored_url(str(answer.url)) for answer in (*response.history, response))
         self.size_bytes = content_length(response)
         self.etag = entity_tag(response)
         self.digests = read_digests(response.headers.multi_items())

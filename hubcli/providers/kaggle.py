@@ -18,6 +18,7 @@ from hubcli.errors import HandleError, NetworkError
 from hubcli.providers import registered
 from hubcli.providers.handle import Handle
 from hubcli.providers.provider import (
+    Credential,
     CredentialScope,
     HttpClient,
     ProtocolHost,
@@ -238,16 +239,19 @@ class Kaggle(ProtocolHost):
 
     def versions(self, handle: Handle, texts: Iterable[str]) -> Iterator[Handle]:
         """Those of the handle's variation."""
-        model = _model(handle).at_version(None)
-        return (handle_of(one) for one in KaggleModel.versions_of(texts) if one.at_version(None) == model)
+        variation = _model(handle).at_version(None)
+        models = KaggleModel.versions_of(texts)
+        return (handle_of(model) for model in models if model.at_version(None) == variation)
 
     def credentials(self, access: NetworkConfig) -> CredentialScope:
         """The account's, to Kaggle's own origins; tfhub.dev may redirect there."""
-        from hubcli.providers.kaggle_account import kaggle_credential  # Of a model that is cached, none.
 
-        return CredentialScope(
-            _origins(access), frozenset({origin(_TFHUB)}), lambda: kaggle_credential(access.kaggle)
-        )
+        def read() -> Credential | None:
+            from hubcli.providers.kaggle_account import kaggle_credential  # Other hosts need none.
+
+            return kaggle_credential(access.kaggle)
+
+        return CredentialScope(_origins(access), frozenset({origin(_TFHUB)}), read)
 
     def explain(self, url: str, status: int, access: NetworkConfig, place: str | None) -> str | None:
         """Kaggle says 403 of a model whose licence wasn't accepted, and 403 or 404 of a private one."""
