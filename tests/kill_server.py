@@ -155,7 +155,7 @@ def _serve() -> None:
     import hubcli.cli.views.models
     import hubcli.commands.fetch
     import hubcli.fetching.sources
-    import hubcli.net.download  # noqa: F401
+    import hubcli.net.http_source  # noqa: F401
 
     for line in sys.stdin:
         done = _obey([Order(**told) for told in json.loads(line)])

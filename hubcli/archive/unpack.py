@@ -16,28 +16,49 @@ from hubcli.durability import UNSYNCED, Durability, WriteBack
 from hubcli.errors import DiskFullError, TruncatedError, UnsafeArchiveError
 from hubcli.units import format_size
 
-__all__ = ["Repeats", "lift_wrapping_folder", "require_room", "unpack"]
+__all__ = ["MemberCheck", "lift_wrapping_folder", "require_room", "unpack"]
 
 
-class Repeats:
-    """Size and SHA-256 of each file that came, by its path; nothing that comes again is written."""
+class MemberCheck:
+    """What every reader of an archive holds its members to: names, limits, and copies that are the same.
 
-    def __init__(self) -> None:
+    `hint` says what to do with an archive that is larger than the limit.
+    """
+
+    def __init__(self, limits: Limits, hint: str) -> None:
+        self._rules = NameRules(limits)
+        self._limits = limits
+        self._hint = hint
+        self._total_bytes = 0
         self._first: dict[str, tuple[int, str]] = {}
+
+    def accept(self, member: Member, pieces: Iterator[memoryview]) -> tuple[str, ...] | None:
+        """The segments of the member's path; None of a file that came before, which is read and compared.
+
+        Raises UnsafeArchiveError for a name or a size that isn't allowed, and for copies that differ.
+        """
+        segments = self._rules.accept(member.name, is_directory=member.is_directory)
+        if member.is_directory:
+            return segments
+        self._total_bytes += member.size_bytes
+        if self._total_bytes > self._limits.unpacked_bytes:
+            raise UnsafeArchiveError(
+                f"The archive unpacks to more than {format_size(self._limits.unpacked_bytes)}",
+                hint=self._hint,
+            )
+        if not self._rules.is_repeated:
+            return segments
+        size_bytes, sha256 = self._first["/".join(segments)]
+        if member.size_bytes != size_bytes or _sha256(pieces) != sha256:
+            raise UnsafeArchiveError(
+                f"The archive's member {member.name[:200]!r} is there twice, and the copies differ",
+                hint="It was not unpacked. Ask whoever packed it.",
+            )
+        return None
 
     def note(self, path: str, size_bytes: int, sha256: str) -> None:
         """Takes down a file that came for the first time."""
         self._first[path] = (size_bytes, sha256)
-
-    def require_same(self, path: str, member: Member, pieces: Iterator[memoryview]) -> None:
-        """Reads the member and raises UnsafeArchiveError where it isn't the file that came as that path."""
-        size_bytes, sha256 = self._first[path]
-        if member.size_bytes != size_bytes or _sha256(pieces) != sha256:
-            shown = member.name[:200]
-            raise UnsafeArchiveError(
-                f"The archive's member {shown!r} is there twice, and the copies differ",
-                hint="It was not unpacked. Ask whoever packed it.",
-            )
 
 
 def _sha256(pieces: Iterator[memoryview]) -> str:
@@ -66,27 +87,19 @@ def unpack(
     while they are written; the sync is the caller's. Raises UnsafeArchiveError, TruncatedError,
     IntegrityError or DiskFullError; what was written until then is the caller's to remove.
     """
-    rules, repeats, total, records = NameRules(limits), Repeats(), 0, []
+    check, records = MemberCheck(limits, "If you trust it: --max-unpacked SIZE."), list[FileRecord]()
     for member, pieces in members:
-        segments = rules.accept(member.name, is_directory=member.is_directory)
+        segments = check.accept(member, pieces)
+        if segments is None:
+            continue
         names = tuple(map(on_disk, segments))
         _make_folders(destination, names if member.is_directory else names[:-1])
         if member.is_directory:
             continue
-        total += member.size_bytes
-        if total > limits.unpacked_bytes:
-            raise UnsafeArchiveError(
-                f"The archive unpacks to more than {format_size(limits.unpacked_bytes)}",
-                hint="If you trust it: --max-unpacked SIZE.",
-            )
-        path = "/".join(segments)
-        if rules.is_repeated:
-            repeats.require_same(path, member, pieces)
-            continue
         require_room(destination, member.size_bytes, repr(member.name))
         digest = _write(destination.joinpath(*names), member, pieces, on_bytes, durability)
-        repeats.note(path, member.size_bytes, digest)
-        records.append(FileRecord(path, member.size_bytes, digest))
+        records.append(FileRecord("/".join(segments), member.size_bytes, digest))
+        check.note(records[-1].path, member.size_bytes, digest)
     return tuple(sorted(records, key=lambda record: record.path))
 
 

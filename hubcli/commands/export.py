@@ -25,7 +25,7 @@ from hubcli.fetching.addresses import naming_target
 from hubcli.fetching.model_ref import ModelRef
 from hubcli.fetching.sources import unpack_archive
 from hubcli.progress import ProgressListener
-from hubcli.providers.handle import Handle, HandleKind
+from hubcli.providers.handle import Handle
 from hubcli.savedmodel.checks.integrity import ModelCheck
 from hubcli.savedmodel.checks.layout import check_structure
 
@@ -165,7 +165,7 @@ class _Export:
     def _directory(self) -> Path:
         """The model's directory: of a handle the one in the cache, fetched if it isn't there or not whole."""
         directory, handle = self.target.directory, self.target.handle
-        if handle is None or handle.kind is HandleKind.PATH:
+        if handle is None or handle.is_directory:
             assert directory is not None
             return directory
         path = fetch(handle, self.settings, listener=self.listener).path

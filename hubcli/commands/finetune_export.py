@@ -23,7 +23,6 @@ from hubcli.finetuning.options import FinetuneOptions, Method
 from hubcli.finetuning.result import FinetuneResult, StagedModel, WrittenExport
 from hubcli.finetuning.weights import FromWeights, opened_weights
 from hubcli.progress import ProgressListener
-from hubcli.providers.handle import HandleKind
 from hubcli.savedmodel.checks.layout import check_structure
 from hubcli.savedmodel.weights.mapping import WeightMapping
 
@@ -115,7 +114,7 @@ class _FinetuneExport:
                 yield self._checked(folder)
             return
         directory = self.target.directory
-        if handle is not None and handle.kind is not HandleKind.PATH:
+        if handle is not None and not handle.is_directory:
             from hubcli.commands.fetch import fetch
 
             directory = fetch(handle, self.settings, listener=self.listener).path

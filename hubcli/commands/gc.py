@@ -14,8 +14,8 @@ from hubcli.cache.gc.plan import BudgetShortfall, KeepReason, Plan, PlannedItem,
 from hubcli.cache.gc.planner import candidates, make_plan
 from hubcli.cache.gc.policy import Policy
 from hubcli.cache.gc.snapshot import Snapshot, take_snapshot
-from hubcli.cache.kagglehub import KaggleHub
 from hubcli.cache.layout import EntryPaths
+from hubcli.cache.other_caches import forget_removed
 from hubcli.config.settings import Settings
 from hubcli.durability import SYNCED, Durability
 from hubcli.errors import BudgetError, CacheError, HubcliError, NotFoundError
@@ -120,7 +120,7 @@ def gc(
     condemned = _condemned(snapshot, policy, only, settings, listener or ProgressListener())
     plan = make_plan(snapshot, policy, only=only, spared=spared, condemned=condemned)
     collection = act(plan, dry_run=dry_run, confirm=confirm, on_done=on_done, durability=settings.durability)
-    KaggleHub.of(settings).forget_gone(collection.done or ())
+    forget_removed(settings, collection.done or ())
     unmatched = tuple(text for text, keys in matches.items() if not keys)
     return replace(collection, unmatched=unmatched)
 

@@ -281,7 +281,7 @@ def cached_path(target: str, settings: Settings | None = None) -> Path:
     Raises NotFoundError where it isn't cached, or is incomplete; HandleError, CacheError.
     """
     from hubcli.fetching.model_ref import ModelRef  # Not for a listing.
-    from hubcli.providers.handle import Handle, HandleKind
+    from hubcli.providers.handle import Handle
 
     settings = settings or Settings.read()
     found = ModelRef.resolve(target, settings)
@@ -291,7 +291,7 @@ def cached_path(target: str, settings: Settings | None = None) -> Path:
 
         entry = Store(settings.cache_root).find(Handle.parse(target))
     if entry is None:
-        is_path = found.handle is not None and found.handle.kind is HandleKind.PATH
+        is_path = found.handle is not None and found.handle.is_directory
         hint = "A local directory is its own place." if is_path else f"Run: hubcli fetch {found.name}"
         raise NotFoundError(f"Not in the cache: {found.name}", hint=hint)
     problem = _incomplete(entry)

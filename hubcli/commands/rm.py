@@ -9,8 +9,8 @@ from hubcli.cache.gc.collect import ActionResult, CompletedAction, require_colle
 from hubcli.cache.gc.plan import Plan
 from hubcli.cache.gc.planner import is_held, plan_removal
 from hubcli.cache.gc.snapshot import ModelFacts, Snapshot, take_snapshot
-from hubcli.cache.kagglehub import KaggleHub
 from hubcli.cache.layout import NameKind
+from hubcli.cache.other_caches import forget_removed
 from hubcli.commands.gc import Collection, act
 from hubcli.config.settings import Settings
 from hubcli.errors import CacheError, HubcliError, LockTimeoutError, NotFoundError, PinnedError
@@ -59,7 +59,7 @@ def rm(
     plan = plan_removal(snapshot, verb.chosen)
     collection = act(plan, dry_run=dry_run, confirm=confirm, on_done=on_done, durability=settings.durability)
     verb.look_back(collection)
-    KaggleHub.of(settings).forget_gone(collection.done or ())
+    forget_removed(settings, collection.done or ())
     return Removal(collection, tuple(verb.errors))
 
 

@@ -14,7 +14,8 @@ from hubcli.diagnosing.check import Check, Section, Status
 from hubcli.diagnosing.context import DiagnosisContext
 from hubcli.diagnosing.network import hosts_in_force
 from hubcli.errors import AuthenticationError
-from hubcli.net.credentials import kaggle_place, netrc_names
+from hubcli.net.credentials import netrc_names
+from hubcli.providers.kaggle_account import kaggle_credential
 from hubcli.units import plural
 
 __all__ = ["check_kaggle", "check_modes", "check_netrc"]
@@ -32,13 +33,14 @@ def check_kaggle(case: DiagnosisContext) -> Iterator[Check]:
         return
     account = case.settings.access.kaggle
     try:
-        place = kaggle_place(account)
+        credential = kaggle_credential(account)
     except AuthenticationError as error:
         yield _check("kaggle", Status.PROBLEM, error.message, None, error.hint)
         return
-    if place is None:
+    if credential is None:
         yield _check("kaggle", Status.INFO, "none: public models need none", None)
     else:
+        place = credential.place
         others = [name for name in _places(account) if not place.startswith(name)]
         aside = f"; {', '.join(others)} not used beside it" if others else ""
         yield _check("kaggle", Status.OK, f"found in {place}{aside}", {"place": place, "unused": others})

@@ -13,6 +13,7 @@ from hubcli.diagnosing.context import DiagnosisContext
 from hubcli.errors import HubcliError, NetworkError
 from hubcli.net.certificates import read_authorities
 from hubcli.net.proxies import Proxies
+from hubcli.providers import providers
 from hubcli.urls import address, is_address, without_secrets
 
 __all__ = [
@@ -27,14 +28,14 @@ __all__ = [
 
 _check = partial(Check, Section.NETWORK)
 
-_TFHUB, _STORAGE = "https://tfhub.dev", "https://storage.googleapis.com"
+_STORAGE = "https://storage.googleapis.com"  # Where tfhub.dev and Kaggle redirect to.
 _OTHERS_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 def hosts_in_force(case: DiagnosisContext) -> tuple[str, ...]:
-    """The addresses that downloads begin at, each once: TF Hub, Kaggle's API, storage; or their mirrors."""
+    """The addresses that downloads begin at, each once: providers' and their storage, or their mirrors."""
     settings = case.settings
-    usual = (f"{_TFHUB}/", f"{settings.access.kaggle.endpoint}/")
+    usual = [url for provider in providers() for url in provider.hosts(settings.access)]
     asked = [settings.mirrored(url) for url in usual]
     if any(url in usual for url in asked):
         asked.append(settings.mirrored(f"{_STORAGE}/"))
@@ -185,7 +186,7 @@ def _fault_of_client(case: DiagnosisContext) -> NetworkError | None:
     from hubcli.net.client import open_client  # Half of the time of a checkup, for those with a proxy alone.
 
     try:
-        with open_client(f"{_TFHUB}/", 1, NetworkConfig()):
+        with open_client(f"{_STORAGE}/", 1, NetworkConfig()):
             return None
     except NetworkError as error:
         return error

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from hubcli.cache.kagglehub import KaggleHub
 from hubcli.cache.layout import is_key
+from hubcli.cache.other_caches import KaggleHub
 from hubcli.diagnosing.cache import is_directory, temporary_directory
 from hubcli.diagnosing.check import Check, Section, Status
 from hubcli.diagnosing.context import DiagnosisContext

@@ -19,7 +19,8 @@ from hubcli.fetching.addresses import naming
 from hubcli.fetching.sources import offline_miss
 from hubcli.net.retries import RetryPolicy
 from hubcli.progress import ProgressListener
-from hubcli.providers.handle import ACCEPTED, ARCHIVE_SUFFIXES, Handle, HandleKind
+from hubcli.providers.handle import Handle
+from hubcli.providers.provider import ACCEPTED, ARCHIVE_SUFFIXES
 from hubcli.tf.loading import copy_file, load_object, require_path
 
 __all__ = ["load", "resolve"]
@@ -60,12 +61,12 @@ def _resolved(parsed: Handle, settings: Settings) -> str:
 
 
 def _place(parsed: Handle, settings: Settings) -> str:
-    if parsed.kind is HandleKind.PATH:
+    if parsed.is_directory:
         return _own_place(parsed, settings)
-    if parsed.kind is HandleKind.GCS:
+    if parsed.provider.is_read_by_tensorflow:
         is_archive = parsed.canonical.endswith(ARCHIVE_SUFFIXES)
         return _from_bucket(parsed, settings) if is_archive else _in_bucket(parsed, settings)
-    if parsed.is_remote and settings.reads_uncompressed:
+    if parsed.directory_url is not None and settings.reads_uncompressed:
         return _where_it_lies(parsed, settings)
     return str(fetch(parsed, settings, listener=_Log()).path)
 
@@ -145,7 +146,7 @@ def _from_bucket(handle: Handle, settings: Settings) -> str:
 def _where_it_lies(handle: Handle, settings: Settings) -> str:
     if settings.offline:
         raise offline_miss(handle)
-    from hubcli.net.directory import ask_directory  # What is cached needs no HTTP.
+    from hubcli.net.probes import ask_directory  # What is cached needs no HTTP.
 
     url = handle.directory_url
     assert url is not None

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from hubcli.errors import UsageError
 from hubcli.exporting.layouts import ExportFormat, Layout
-from hubcli.providers.handle import ARCHIVE_SUFFIXES, Handle, HandleKind
+from hubcli.providers.handle import Handle
 
 __all__ = ["Placement"]
 
@@ -99,7 +98,7 @@ class _ModelName:
 
     @classmethod
     def of(cls, handle: Handle | None, name: str | None, version: str | None, layout: Layout) -> _ModelName:
-        known = _segments_of(handle)
+        known = () if handle is None else handle.provider.model_name(handle)
         version = version if version is not None else handle.version if handle is not None else None
         if version is None:
             raise UsageError(
@@ -141,19 +140,3 @@ class _ModelName:
                 f"'{self.segments[0]}' names no publisher", hint=f"Add --name PUBLISHER/{self.segments[0]}."
             )
         return self.segments
-
-
-def _segments_of(handle: Handle | None) -> tuple[str, ...]:
-    """Publisher and model as the handle has them, none where it doesn't tell."""
-    if handle is None or handle.kind in (HandleKind.PATH, HandleKind.ARCHIVE):
-        return ()
-    parts = urlsplit(handle.canonical)
-    path = parts.path if handle.kind is not HandleKind.EXAMPLE else f"{parts.netloc}{parts.path}"
-    if path.endswith(ARCHIVE_SUFFIXES):
-        return ()
-    segments = [segment for segment in path.split("/") if segment]
-    if handle.kind is HandleKind.KAGGLE and segments[0] == "models":
-        del segments[0]
-    if handle.version is not None and segments[-1] == handle.version:
-        del segments[-1]
-    return tuple(segments)

@@ -1,1 +1,1 @@
-"""How a fetch is done: sources, retries, aliases, expected digests, lock files, requirements, dry runs."""
+"""How a fetch is done: byte sources by scheme, retries, aliases, expected digests, lock files, dry runs."""

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from hubcli.config.settings import Settings
 from hubcli.errors import about_model
 from hubcli.net.retries import RetryPolicy
-from hubcli.providers.handle import Handle, HandleKind
+from hubcli.providers.handle import Handle
 from hubcli.urls import without_secrets
 
 if TYPE_CHECKING:
+    from hubcli.config.network import NetworkConfig
     from hubcli.fetching.model_ref import ModelRef
+    from hubcli.providers.provider import HttpAnswer
 
 __all__ = ["archive_address", "is_mirrored", "latest_of", "naming", "naming_target"]
 
@@ -22,8 +24,7 @@ def naming(handle: Handle, settings: Settings) -> AbstractContextManager[None]:
 
     A path is named as it was typed; secrets are left out.
     """
-    is_path = handle.kind is HandleKind.PATH or (handle.path is not None and "://" not in handle.text)
-    return about_model(handle.text if is_path else str(handle), _shown_address(handle, settings))
+    return about_model(handle.provider.display_name(handle), _shown_address(handle, settings))
 
 
 def naming_target(target: ModelRef, settings: Settings) -> AbstractContextManager[None]:
@@ -34,11 +35,10 @@ def naming_target(target: ModelRef, settings: Settings) -> AbstractContextManage
 
 
 def _shown_address(handle: Handle, settings: Settings) -> str:
-    if handle.archive_url is None:
+    if not handle.is_remote:
         return str(handle.path or "")
-    model = handle.kaggle
-    if model is not None and model.version is None and not is_mirrored(handle, settings):
-        return without_secrets(settings.mirrored(model.latest_url(settings.access.kaggle.endpoint)))
+    if handle.needs_version and not is_mirrored(handle, settings):
+        return without_secrets(settings.mirrored(handle.provider.version_url(handle, settings.access)))
     return without_secrets(archive_address(handle, settings))
 
 
@@ -49,32 +49,45 @@ def is_mirrored(handle: Handle, settings: Settings) -> bool:
 
 
 def archive_address(handle: Handle, settings: Settings) -> str:
-    """Where the archive of the handle is; of one on Kaggle, which must have a version, at the API.
-
-    Both of Kaggle's addresses serve the archive of a public model to whoever asks: the model's page
-    with `?tf-hub-format=compressed`, as `hub.load` asks, and the API, as kagglehub does. The API alone
-    takes a token, and says by 401 and 403 that a model wants one. A mirror is a host of the TF Hub
-    protocol, and is asked for the page.
-    """
-    assert handle.archive_url is not None
-    if handle.kaggle is None or is_mirrored(handle, settings):
-        return settings.mirrored(handle.archive_url)
-    return settings.mirrored(handle.kaggle.download_url(settings.access.kaggle.endpoint))
+    """Where the archive is: at a mirror by the TF Hub protocol, else where the provider says."""
+    url = handle.archive_url
+    if url is None or not is_mirrored(handle, settings):
+        url = handle.provider.archive(handle, settings.access)
+    return settings.mirrored(url) if handle.is_remote else url
 
 
 def latest_of(handle: Handle, settings: Settings, retries: RetryPolicy) -> Handle:
-    """The handle, with the latest version where it names a model on Kaggle and no version.
+    """The handle, with the latest version where its host knows which it means without one.
 
-    Asks Kaggle then. Raises NotFoundError, NetworkError.
+    Asks the host then. Raises NotFoundError, NetworkError.
     """
-    model = handle.kaggle
-    if model is None or model.version is not None or is_mirrored(handle, settings):
+    if not handle.needs_version or is_mirrored(handle, settings):
         return handle
-    from hubcli.net.download import DownloadOptions  # A hit in the cache needs no HTTP.
-    from hubcli.net.kaggle_api import latest_version
+    return handle.provider.resolve(handle, _Http(settings, retries))
 
-    options = DownloadOptions(
-        settings.timeout_s, retries, access=settings.access, min_rate_bytes_s=settings.min_rate_bytes_s
-    )
-    url = settings.mirrored(model.latest_url(settings.access.kaggle.endpoint))
-    return Handle.of_kaggle(model.at_version(latest_version(model, url, options)))
+
+class _Http:
+    """HTTP as providers may use it: a small answer, by mirrors, retries and credentials of the settings."""
+
+    def __init__(self, settings: Settings, retries: RetryPolicy) -> None:
+        self._settings = settings
+        self._retries = retries
+
+    @property
+    def access(self) -> NetworkConfig:
+        """How hosts are met."""
+        return self._settings.access
+
+    def get(self, url: str, limit_bytes: int) -> HttpAnswer:
+        """The answer, cut behind the limit. Raises NotFoundError, AuthenticationError, NetworkError."""
+        from hubcli.fetching.byte_sources import Transfer, download_options
+        from hubcli.net.http_source import open_download  # A hit in the cache needs no HTTP.
+        from hubcli.providers.provider import HttpAnswer
+
+        content, options = b"", download_options(self._settings, Transfer(self._retries))
+        with open_download(self._settings.mirrored(url), options) as download:
+            for chunk in download.read():
+                content += chunk
+                if len(content) > limit_bytes:
+                    break
+            return HttpAnswer(download.name, content)

@@ -9,12 +9,13 @@ from hubcli.cache.atomic_files import directory_size_bytes
 from hubcli.cache.store import Store
 from hubcli.config.settings import Settings
 from hubcli.fetching.addresses import archive_address, latest_of, naming
+from hubcli.fetching.byte_sources import size_of
 from hubcli.fetching.cached import archive_changed, local_directory, problem_of
 from hubcli.fetching.options import FetchOptions
 from hubcli.fetching.sources import open_source, require_source
 from hubcli.net.retries import RetryPolicy
 from hubcli.progress import ProgressListener
-from hubcli.providers.handle import Handle, HandleKind
+from hubcli.providers.handle import Handle
 
 __all__ = ["DryRun", "PlannedAction", "dry_run"]
 
@@ -45,7 +46,7 @@ def dry_run(
 ) -> DryRun:
     """Looks, and asks the host for the size of what would come. Raises what `fetch` would."""
     listener = listener or ProgressListener()
-    if handle.kind is HandleKind.PATH:
+    if handle.is_directory:
         with naming(handle, settings):  # As a fetch of it does.
             local = local_directory(handle, options, listener.received)
         return DryRun(str(handle), PlannedAction.LOCAL, local.size_bytes)
@@ -62,12 +63,9 @@ def dry_run(
 def _size_bytes(
     handle: Handle, settings: Settings, options: FetchOptions, listener: ProgressListener
 ) -> int | None:
-    if options.local is None and handle.archive_url is not None:
-        from hubcli.net.probes import probe_size  # httpx takes 80 ms to load.
-
+    if options.local is None:
         retries = RetryPolicy.of(settings, options.completed(settings).retries, listener.retrying)
-        url = archive_address(latest_of(handle, settings, retries), settings)
-        return probe_size(url, settings.timeout_s, retries, settings.access)
+        return size_of(archive_address(latest_of(handle, settings, retries), settings), settings, retries)
     if options.local == "-":
         return None
     with open_source(handle, settings, options.local) as source:

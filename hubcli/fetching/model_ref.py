@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hubcli.config.settings import Settings
 from hubcli.errors import HandleError, NotFoundError
-from hubcli.providers.handle import Handle, HandleKind
+from hubcli.providers.handle import Handle
 
 if TYPE_CHECKING:
     from hubcli.cache.entries import Entry
@@ -49,7 +49,7 @@ class ModelRef(NamedTuple):
         Raises HandleError, NotFoundError for a path that isn't there, CacheError.
         """
         handle = None if _KEY.fullmatch(text) and not Path(text).exists() else Handle.parse(text)
-        if handle is not None and handle.kind is HandleKind.PATH:
+        if handle is not None and handle.is_directory:
             directory = _existing(handle)
             return cls(str(handle), handle, directory=directory, entry=_entry_at(directory, settings))
         if handle is not None and handle.path is not None:

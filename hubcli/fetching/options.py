@@ -53,6 +53,11 @@ class FetchOptions:
         return replace(self, connections=connections, retries=retries)
 
     @property
+    def shown_to(self) -> tuple[str, ...]:
+        """The names of the other tools whose caches are to show the model."""
+        return ("kagglehub",) if self.kagglehub else ()
+
+    @property
     def expected(self) -> ExpectedDigests:
         """What the model must be."""
         return ExpectedDigests(self.sha256, self.tree_sha256)

@@ -10,7 +10,7 @@ from pathlib import Path
 from hubcli.cache.store import Store
 from hubcli.errors import CacheError
 from hubcli.net.spool import resumable_bytes
-from hubcli.providers.handle import Handle, HandleKind
+from hubcli.providers.handle import Handle
 from hubcli.regular_file import open_regular
 from hubcli.units import format_size, plural
 
@@ -32,7 +32,7 @@ class PartialDownload:
     @classmethod
     def of(cls, handle: Handle, root: Path) -> PartialDownload:
         """As the cache has it now; nobody may be at it."""
-        if handle.kind is HandleKind.PATH:
+        if handle.is_directory:
             return cls(handle, is_cached=False)
         store = Store(root)
         try:

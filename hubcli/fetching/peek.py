@@ -9,23 +9,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hubcli.archive.member_names import NameRules
 from hubcli.archive.members import Limits, MemberStream
-from hubcli.archive.unpack import Repeats, require_room
+from hubcli.archive.unpack import MemberCheck, require_room
 from hubcli.config.settings import Settings
-from hubcli.errors import BrokenModelError, UnsafeArchiveError
-from hubcli.fetching.sources import Source, Transfer, open_source
+from hubcli.errors import BrokenModelError
+from hubcli.fetching.byte_sources import Transfer
+from hubcli.fetching.sources import members_of, open_source
 from hubcli.formats.files import INDEX_FILE, MAIN_FILES
 from hubcli.net.retries import RetryPolicy
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
 from hubcli.savedmodel.files import ModelFiles
-from hubcli.units import format_size
 
 __all__ = ["Peek", "peek"]
 
 _SMALL_FILES = ("tfhub_module.pb", "keras_metadata.pb", "fingerprint.pb")
 _MAX_TOPS = 100
+_TOO_LARGE = "If you trust it, fetch it: hubcli fetch HANDLE --max-unpacked SIZE"
 # Until then one connection brings what is asked for: others would bring what nobody looks at.
 _AT_THE_START_BYTES = 16 << 20
 _WANTED = frozenset({*MAIN_FILES, *_SMALL_FILES, INDEX_FILE})
@@ -74,33 +74,24 @@ def peek(
         ) as source,
     ):
         listener.started(str(handle), source.name, source.size_bytes)
-        files = _take(source.members(Limits(), on_received), Path(folder), source, graph_alone=graph_alone)
+        with members_of(source, Limits(), on_received) as members:
+            files = _take(members, Path(folder), source.name, graph_alone=graph_alone)
         yield Peek(files, received)
 
 
-def _take(members: MemberStream, folder: Path, source: Source, *, graph_alone: bool) -> ModelFiles:
+def _take(members: MemberStream, folder: Path, name: str, *, graph_alone: bool) -> ModelFiles:
     """Writes the wanted files below the folder, until the last of them is there.
 
     A model at the top of the archive counts before one in a folder, and
     saved_model.pb before its other forms, as when the archive is unpacked.
     """
-    limits, repeats = Limits(), Repeats()
-    rules, sizes, is_complete, total = NameRules(limits), dict[str, int](), True, 0
+    check, sizes, is_complete = MemberCheck(Limits(), _TOO_LARGE), dict[str, int](), True
     tops: dict[str, Path] = {}  # where the files of the top and of each folder are put
     for member, pieces in members:
-        segments = rules.accept(member.name, is_directory=member.is_directory)
-        if member.is_directory:
+        segments = check.accept(member, pieces)
+        if member.is_directory or segments is None:
             continue
-        total += member.size_bytes
-        if total > limits.unpacked_bytes:
-            raise UnsafeArchiveError(
-                f"The archive unpacks to more than {format_size(limits.unpacked_bytes)}",
-                hint="If you trust it, fetch it: hubcli fetch HANDLE --max-unpacked SIZE",
-            )
         path = "/".join(segments)
-        if rules.is_repeated:
-            repeats.require_same(path, member, pieces)
-            continue
         sizes[path] = member.size_bytes
         inner = _wanted_part(segments)
         if graph_alone and inner not in _SMALL_FILES and _has_graph(tops):
@@ -108,12 +99,12 @@ def _take(members: MemberStream, folder: Path, source: Source, *, graph_alone: b
             break
         if inner is None or len(tops) > _MAX_TOPS:
             _drain(pieces, digest := hashlib.sha256())
-            repeats.note(path, member.size_bytes, digest.hexdigest())
+            check.note(path, member.size_bytes, digest.hexdigest())
             continue
-        require_room(folder, member.size_bytes, source.name)
+        require_room(folder, member.size_bytes, name)
         top = tops.setdefault(path.removesuffix(inner), folder / str(len(tops)))
         _write(top / inner, pieces, digest := hashlib.sha256())
-        repeats.note(path, member.size_bytes, digest.hexdigest())
+        check.note(path, member.size_bytes, digest.hexdigest())
         if (top / MAIN_FILES[0]).is_file() and (top / INDEX_FILE).is_file():
             is_complete = False
             break
@@ -122,7 +113,7 @@ def _take(members: MemberStream, folder: Path, source: Source, *, graph_alone: b
     )
     if not prefixes:
         raise BrokenModelError(
-            f"{source.name}: neither {MAIN_FILES[0]} nor {MAIN_FILES[1]} is in the archive",
+            f"{name}: neither {MAIN_FILES[0]} nor {MAIN_FILES[1]} is in the archive",
             hint="A SavedModel archive has saved_model.pb at its root (or in one top folder).",
         )
     prefix = prefixes[0]

@@ -17,7 +17,7 @@ from hubcli.durability import SYNCED, Durability
 from hubcli.errors import HandleError, HubcliError, Interrupted, UsageError
 from hubcli.fetching.lock_file import LockFile, require_merged
 from hubcli.fetching.options import FetchOptions
-from hubcli.providers.handle import Handle, HandleKind
+from hubcli.providers.handle import Handle
 from hubcli.regular_file import open_stream
 from hubcli.urls import without_secrets
 
@@ -129,7 +129,7 @@ class FetchRequest(NamedTuple):
         """Lets `hub.load` find the entry of that key under what was typed further times."""
         entry = Entry.read(EntryPaths(root, key))
         for handle in self.spellings:
-            if handle.kind is not HandleKind.PATH:
+            if not handle.is_directory:
                 Store(root, durability).link_aliases(handle, entry)
 
 

@@ -8,13 +8,16 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hubcli.config.settings import Settings
 from hubcli.errors import BodyChangedError, DiskFullError, HubcliError, IntegrityError
-from hubcli.fetching.sources import ArchiveSource, Source, Transfer
 from hubcli.net.retries import RetryPolicy, let_go
 from hubcli.net.spool import discard_spool
+
+if TYPE_CHECKING:
+    from hubcli.fetching.byte_sources import Transfer
+    from hubcli.net.byte_source import ByteSource
 
 __all__ = ["RetryLoop"]
 
@@ -39,13 +42,15 @@ class RetryLoop:
         self._spool = spool
         self._has_ranges = options.local is None
         self._has_changed = False
-        self._source: Source | None = None
+        self._source: ByteSource | None = None
 
     def transfer(self) -> Transfer:
         """How the body is to come: after doubts about its parts, on one connection."""
+        from hubcli.fetching.byte_sources import Transfer  # What is cached comes from none.
+
         return Transfer(self._retries, self._connections, self._spool if self._has_ranges else None)
 
-    def opened(self, source: Source) -> None:
+    def opened(self, source: ByteSource) -> None:
         """Notes where it comes from."""
         self._source = source
 
@@ -87,7 +92,7 @@ class RetryLoop:
 
     @property
     def _was_in_parts(self) -> bool:
-        return isinstance(self._source, ArchiveSource) and self._source.was_spooled()
+        return self._source is not None and self._source.is_spooled
 
     def _fills_the_disk(self, error: DiskFullError) -> bool:
         """Whether the model has no room beside the spool, not even when nothing is unpacked."""

@@ -107,8 +107,7 @@ class Client:
         """Raises NotFoundError (404, 410), AuthenticationError (401, 403), else NetworkError."""
         if response.status_code != wanted:
             url, status = str(response.url), response.status_code
-            refusal = self._credentials.refusal(url, status)
-            error = refusal or _error_of_status(response)
+            error = _error_of_status(response, self._credentials.hint(url, status))
             error.http_status = status
             raise error
 
@@ -194,13 +193,13 @@ def _redirect_target(response: httpx.Response) -> str:
     return str(target)
 
 
-def _error_of_status(response: httpx.Response) -> HubcliError:
-    status, host = response.status_code, response.url.host
+def _error_of_status(response: httpx.Response, hint: str | None) -> HubcliError:
+    status = response.status_code
     said = answer_text(str(response.url), status)
     if status in (404, 410):
-        return NotFoundError(said, hint=_hint_for_missing(host, response.url.path))
+        return NotFoundError(said, hint=hint or _hint_for_missing(response.url.path))
     if status in (401, 403):
-        return AuthenticationError(said, hint=_hint_for_refused(response))
+        return AuthenticationError(said, hint=hint or _hint_for_refused(response))
     if status in _BUSY or status >= 500:
         error = NetworkError(said, hint="The server has a problem of its own. Try again later.")
         return error.transient(_retry_after_s(response))
@@ -239,12 +238,7 @@ def _hint_for_refused(response: httpx.Response) -> str:
     return f"Check the path{version}: some hosts say so of what isn't there. If it is private, {credentials}"
 
 
-def _hint_for_missing(host: str, path: str) -> str:
-    if host == "tfhub.dev":
-        return (
-            "Models that had not moved to Kaggle were removed from tfhub.dev in March 2024. "
-            "Search for it on https://www.kaggle.com/models."
-        )
+def _hint_for_missing(path: str) -> str:
     if not _names_version(path):
         return "Check the spelling of the handle, and name its version, such as HANDLE/1."
     return "Check the spelling and the version of the handle."

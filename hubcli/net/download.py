@@ -1,4 +1,4 @@
-"""One download: the answer that leads to it, and its body to the last byte, on one connection or several."""
+"""One download: a byte source to its last byte, on one connection or several, and on from where one ended."""
 
 from __future__ import annotations
 
@@ -7,26 +7,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-
-import httpx
 
 from hubcli.config.network import NetworkConfig
 from hubcli.config.settings import DEFAULT_MIN_RATE
 from hubcli.durability import SYNCED, Durability
 from hubcli.errors import HubcliError
-from hubcli.net.checksums import BodyVerifier, Digest, read_digests
-from hubcli.net.client import Client, entity_tag, open_client
-from hubcli.net.range_reader import RemoteBody, body_blocks
+from hubcli.net.byte_source import ByteSource
+from hubcli.net.checksums import BodyVerifier
 from hubcli.net.retries import RetryPolicy
 from hubcli.net.segments import MIN_SEGMENTED_BYTES, segment_size, segmented
 from hubcli.net.spool import Spool, resumable_bytes
-from hubcli.redaction import stored_url
 
-__all__ = ["Download", "DownloadOptions", "open_download"]
+__all__ = ["Download", "DownloadOptions"]
 
 _LOOK_S = 0.05  # So much of a download tells how long the rest takes.
 QUICK_S = 3.0
@@ -54,24 +48,19 @@ class DownloadOptions:
     spool_after_bytes: int = 0
 
 
-class Download:
-    """An answer with a body that is still to be read. Length in bytes, None where not sent.
+class Download(ByteSource):
+    """A byte source that is read to its end whatever fails on the way, and checked by its checksums.
 
-    `hops` are the addresses that led to it, its own the last, without secrets.
-    `is_known` says that it is the body whose ETag was known: there is none to read.
     `resumed_bytes` were there from before; `is_spooled` says whether some of the
-    body came by way of the spool.
+    bytes came by way of the spool.
     """
 
-    def __init__(self, remote: RemoteBody, response: httpx.Response, options: DownloadOptions) -> None:
-        self.url = remote.shown_url
-        self.hops = tuple(stored_url(str(one.url)) for one in (*response.history, response))
-        self.is_known = _is_known(response, options.known_etag)
-        self.size_bytes = remote.size_bytes
-        self.etag = entity_tag(response)
-        self.digests: tuple[Digest, ...] = read_digests(response.headers.multi_items())
-        self._remote = remote
-        self._response = response
+    def __init__(self, source: ByteSource, options: DownloadOptions) -> None:
+        self.name = source.name
+        self.redirects, self.is_known = source.redirects, source.is_known
+        self.size_bytes, self.etag, self.validator = source.size_bytes, source.etag, source.validator
+        self.digests = source.digests
+        self._source = source
         self._options = options
         self._stop = threading.Event()
         self._waited_s = 0.0  # For bytes, by whoever reads them.
@@ -90,7 +79,7 @@ class Download:
         """Lets every thread that still receives end quietly: its connection is closed next."""
         self._stop.set()
 
-    def chunks(self) -> Generator[bytes, None, None]:
+    def read(self) -> Generator[bytes, None, None]:
         """The body as it comes; after the last chunk its length and checksums are verified.
 
         Raises TruncatedError for a body shorter than announced, ChecksumError,
@@ -104,19 +93,19 @@ class Download:
         verifier.verify()
 
     def _body(self) -> Iterator[bytes]:
-        first = self._remote.whole(body_blocks(self._response, self.size_bytes, self._options.timeout_s))
+        first = self._source.read()
         # Of a body that can't be asked for in parts nothing is put into the spool.
-        kept, began_s = _RestOfBody(_KEPT_BYTES if self._remote.has_ranges else 0), time.monotonic()
+        kept, began_s = _RestOfBody(_KEPT_BYTES if self.has_ranges else 0), time.monotonic()
         try:
             for chunk in self._while_quick(first):
                 kept.add(chunk)
                 yield chunk
         except HubcliError as error:
-            if not self._remote.has_ranges:
+            if not self.has_ranges:
                 raise
             self._options.retries.wait(error, kept.end, self._stop, time.monotonic() - began_s)
             first = iter(())
-        if self.size_bytes is None or kept.end == self.size_bytes or self._stop.is_set():
+        if not self.has_ranges or kept.end == self.size_bytes or self._stop.is_set():
             return
         if not self.is_spooled and not self._may_spool:
             yield from self._rest(kept.end)
@@ -126,7 +115,7 @@ class Download:
         with self._spool(kept.end) as spool:
             self._filled = spool, kept.end
             yield from segmented(
-                self._remote,
+                self._source,
                 spool,
                 first,
                 self._options.connections,
@@ -174,7 +163,7 @@ class Download:
         while received < size_bytes and not self._stop.is_set():
             with (
                 self._options.retries.attempt(self._stop) as progress,
-                self._remote.range(received, size_bytes) as blocks,
+                self._source.range(received, size_bytes) as blocks,
             ):
                 for block in blocks:
                     received += len(block)
@@ -186,18 +175,18 @@ class Download:
     def _may_spool(self) -> bool:
         """Whether the rest could go by way of the disk: it is large, and there is room for it twice."""
         path, size_bytes = self._options.spool, self.size_bytes
-        if path is None or not self._remote.has_ranges or size_bytes is None:
+        if path is None or not self.has_ranges or size_bytes is None:
             return False
         return size_bytes >= MIN_SEGMENTED_BYTES and shutil.disk_usage(path.parent).free > 2 * size_bytes
 
     def _bytes_there_already(self) -> int:
-        path, size_bytes, validator = self._options.spool, self.size_bytes, self._remote.validator
-        if path is None or not self._remote.has_ranges or size_bytes is None or validator is None:
+        path, size_bytes, validator = self._options.spool, self.size_bytes, self.validator
+        if path is None or not self.has_ranges or size_bytes is None or validator is None:
             return 0
         return resumable_bytes(path, size_bytes, validator)
 
     def _spool(self, position: int = 0) -> Spool:
-        path, size_bytes, validator = self._options.spool, self.size_bytes, self._remote.validator
+        path, size_bytes, validator = self._options.spool, self.size_bytes, self.validator
         assert path is not None
         assert size_bytes is not None
         assert validator is not None
@@ -237,46 +226,3 @@ class _RestOfBody:
         """Lets all of them go; where the stream is stays known."""
         self.chunks.clear()
         self.size_bytes = 0
-
-
-@contextmanager
-def open_download(url: str, options: DownloadOptions) -> Iterator[Download]:
-    """The answer to `GET url`, redirects followed, as long as the context lasts.
-
-    What may pass is tried again. Raises NotFoundError (404, 410),
-    AuthenticationError (401, 403), NetworkError; DiskFullError and CacheError
-    of the spool.
-    """
-    with open_client(url, options.timeout_s, options.access, options.min_rate_bytes_s) as client:
-        response = options.retries.until_done(partial(_answer, client, url, options.known_etag))
-        download = None
-        try:
-            download = Download(RemoteBody(client, url, response, options.timeout_s), response, options)
-            yield download
-        finally:
-            if download is not None:
-                download.close()
-            response.close()
-
-
-def _answer(client: Client, url: str, known_etag: str | None) -> httpx.Response:
-    """An answer that promises the body, or says that it is known."""
-    headers = {"If-None-Match": known_etag} if known_etag is not None and known_etag.isascii() else {}
-    response = client.follow(url, headers)
-    if _is_known(response, known_etag):
-        return response
-    try:
-        client.check_status(response)
-    except HubcliError:
-        response.close()
-        raise
-    return response
-
-
-def _is_known(response: httpx.Response, known_etag: str | None) -> bool:
-    """Whether the server says so, or else sends the very ETag. Source: RFC 9110, 13.1.2."""
-    if known_etag is None:
-        return False
-    return response.status_code == 304 or (
-        response.status_code == 200 and response.headers.get("etag") == known_etag
-    )

@@ -1,4 +1,4 @@
-"""Whether a host can be reached: one request the way that downloads go, with the time of each step."""
+"""Small questions to hosts: whether one can be reached, how large a body is, where a model is unpacked."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ import httpx
 
 from hubcli.config.network import NetworkConfig
 from hubcli.errors import NetworkError
-from hubcli.net.client import Client, content_length, open_client
+from hubcli.net.client import Client, content_length, open_client, translate
 from hubcli.net.proxies import Proxies
 from hubcli.net.retries import RetryPolicy
+from hubcli.redaction import redacted, stored_url
 from hubcli.urls import address, without_secrets
 
-__all__ = ["ProbeResult", "probe_host", "probe_size"]
+__all__ = ["ProbeResult", "ask_directory", "probe_host", "probe_size"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,3 +154,53 @@ def _asked_for_a_byte(client: Client, url: str) -> int | None:
         return int(told[1]) if told is not None else None
     client.check_status(response)
     return content_length(response)
+
+
+_SEE_OTHER = 303
+_MAX_DIRECTORY_BYTES = 4096
+_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
+
+
+def ask_directory(url: str, timeout_s: float, retries: RetryPolicy, access: NetworkConfig) -> str:
+    """The directory of the unpacked model that the host tells at the URL, redirects of other kinds followed.
+
+    `GET <handle>?tf-hub-format=uncompressed` is answered by 303 with the directory in the body, such as
+    `gs://bucket/folder`. Source: https://www.tensorflow.org/hub/hosting and tensorflow_hub 0.16.1,
+    `uncompressed_module_resolver.py`.
+
+    A directory in a bucket is believed of every host, one on this disk of this
+    machine alone. Raises NotFoundError, AuthenticationError, and NetworkError,
+    also for an answer that is no 303 or names no directory.
+    """
+    with open_client(url, timeout_s, access) as client:
+
+        def asked() -> tuple[str, httpx.Response]:
+            response = client.follow(url, redirects=(301, 302, 307, 308))
+            try:
+                client.check_status(response, _SEE_OTHER)
+                return _directory_text(response), response
+            finally:
+                response.close()
+
+        told, response = retries.until_done(asked)
+    is_here = told.startswith("/") and response.url.host in _THIS_MACHINE
+    if not told.startswith("gs://") and not is_here:
+        shown = redacted(told)[:80]  # Cut before, a credential in it might not be known for one.
+        raise NetworkError(
+            f"{stored_url(str(response.url))} names no directory in a bucket, but {shown!r}",
+            hint="Have it fetched instead: unset TFHUB_MODEL_LOAD_FORMAT.",
+        )
+    return told
+
+
+def _directory_text(response: httpx.Response) -> str:
+    """The text of the body, as far as it could be an address."""
+    content = b""
+    try:
+        for chunk in response.iter_raw():
+            content += chunk
+            if len(content) > _MAX_DIRECTORY_BYTES:
+                break
+    except (httpx.HTTPError, OSError) as error:
+        raise translate(error, stored_url(str(response.url))) from error
+    return content[:_MAX_DIRECTORY_BYTES].decode("utf-8", "replace").strip()

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from hubcli.net.range_reader import RemoteBody
+from hubcli.net.byte_source import ByteSource
 from hubcli.net.retries import AttemptProgress, RetryPolicy
 from hubcli.net.spool import Segment, Spool
 
@@ -34,7 +34,7 @@ def segment_size(position: int, size_bytes: int, connections: int) -> int:
 
 
 def segmented(
-    remote: RemoteBody,
+    source: ByteSource,
     spool: Spool,
     first: Iterator[bytes],
     connections: int,
@@ -49,10 +49,10 @@ def segmented(
     network that is faster than the unpacking, others cost without a gain. The
     reader waited `waited_s` for what came before the position.
     `first` is the rest of the answer that came already, from the position on: it
-    serves the first window where that isn't there from before. Raises what `RemoteBody.range` does once no
+    serves the first window where that isn't there from before. Raises what `ByteSource.range` does once no
     attempt is left, DiskFullError, CacheError.
     """
-    filling = _Filling(remote, spool, first, retries, connections, stop, position)
+    filling = _Filling(source, spool, first, retries, connections, stop, position)
     filling.begin(1)
     filling.hurry(waited_s)
     try:
@@ -66,7 +66,7 @@ class _Filling:
 
     def __init__(
         self,
-        remote: RemoteBody,
+        source: ByteSource,
         spool: Spool,
         first: Iterator[bytes],
         retries: RetryPolicy,
@@ -82,7 +82,7 @@ class _Filling:
         self._connections = min(connections, len(self._waiting))
         self._threads: list[threading.Thread] = []
         self._hungry_s = 0.0
-        self._remote = remote
+        self._source = source
         self._spool = spool
         self._first = first
         self._retries = retries
@@ -129,7 +129,7 @@ class _Filling:
         while not segment.is_done and not self._stop.is_set():
             with (
                 self._retries.attempt(self._stop) as progress,
-                self._remote.range(segment.position, segment.end) as blocks,
+                self._source.range(segment.position, segment.end) as blocks,
             ):
                 self._write(segment, blocks, progress)
 

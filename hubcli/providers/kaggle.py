@@ -1,26 +1,52 @@
-"""Models on Kaggle: what names one, and how that name is spelled in addresses.
+"""Kaggle: what names a model, where its bytes and its latest version are, and what it wants of a user.
 
 kagglehub writes `owner/model/framework/variation[/version]`; the site has the
 same as a short address, and a long one with `frameworks`, `variations` and
-`versions` in it.
+`versions` in it. The API, and that its `versionNumber` is the latest: kagglehub's `http_resolver.py`.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from hubcli.errors import HandleError
+from hubcli.errors import HandleError, NetworkError
+from hubcli.providers import registered
+from hubcli.providers.handle import Handle
+from hubcli.providers.provider import (
+    Credential,
+    CredentialScope,
+    HttpClient,
+    ProtocolHost,
+    is_number,
+    shown,
+    spellings,
+    url_segments,
+)
+from hubcli.urls import origin
 
-__all__ = ["KaggleModel"]
+if TYPE_CHECKING:
+    from hubcli.config.network import NetworkConfig
+
+__all__ = ["Kaggle", "KaggleModel", "handle_of"]
 
 _HOSTS = ("www.kaggle.com", "kaggle.com")
 _SITE = f"https://{_HOSTS[0]}"
 # Kaggle's own casing, by what people type.
 _FRAMEWORKS = {"tensorflow2": "tensorFlow2", "tensorflow1": "tensorFlow1"}
+# Those of Kaggle: what has one is no model of tfhub.dev.
+_ALL_FRAMEWORKS = (
+    *("tensorflow1", "tensorflow2", "tflite", "tfjs", "coral", "keras", "jax", "flax", "pytorch"),
+    *("transformers", "scikitlearn", "gemmacpp", "gguf", "maxtext", "onnx", "triton", "other"),
+)
 _API_VERBS = ("download", "get", "files", "list")
+_TFHUB = "https://tfhub.dev"
+_MAX_ANSWER_BYTES = 4 << 20
+_MAX_VERSION = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +58,11 @@ class KaggleModel:
     framework: str
     variation: str
     version: str | None = None
+
+    @classmethod
+    def of(cls, handle: Handle) -> KaggleModel | None:
+        """The model that the handle names; None of another host."""
+        return cls.of_url(handle.canonical, _SITE) if handle.provider.name == Kaggle.name else None
 
     @classmethod
     def of_parts(cls, parts: Sequence[str], shown: str) -> KaggleModel:
@@ -47,7 +78,7 @@ class KaggleModel:
                 f"'{shown}' has the framework '{framework}', which holds no SavedModels",
                 hint="The frameworks with SavedModels are tensorFlow2 and tensorFlow1.",
             )
-        if version and not (version[0].isascii() and version[0].isdecimal()):
+        if version and not is_number(version[0]):
             raise HandleError(
                 f"'{shown}' has the version '{version[0]}', which is no number",
                 hint="Accepted: a whole number, or no version for the latest one.",
@@ -140,3 +171,127 @@ class KaggleModel:
                 short, long = f"{short}/{self.version}", f"{long}/versions/{self.version}"
             found += [short, long]
         return found
+
+
+class Kaggle(ProtocolHost):
+    """Kaggle, whose pages speak the TF Hub protocol, and whose API knows versions and accounts.
+
+    Both serve the archive of a public model to whoever asks: the page with `?tf-hub-format=compressed`,
+    as `hub.load` asks, and the API, as kagglehub does. The API alone takes a token, and says by 401 and
+    403 that a model wants one. A mirror is a host of the TF Hub protocol, and is asked for the page.
+    """
+
+    name = "kaggle"
+    title = "Kaggle"
+
+    def parse(self, text: str) -> Handle:
+        """The handle of a page, an address of the API, or kagglehub's spelling. Raises HandleError."""
+        if "://" in text:
+            return handle_of(KaggleModel.of_path(url_segments(text), shown(text)), text)
+        segments = text.strip("/").split("/")
+        try:
+            return handle_of(KaggleModel.of_parts(segments, shown(text)), text)
+        except HandleError as error:
+            if is_number(segments[-1]) and segments[2].lower() not in _ALL_FRAMEWORKS:
+                error.hint = f"Did you mean {_TFHUB}/{'/'.join(segments)} ? {error.hint}"
+            raise
+
+    def suggestion(self, segments: Sequence[str]) -> str | None:
+        """The page of `models/<owner>/<model>/<framework>/<variation>[/<version>]`."""
+        is_page = segments[0] == "models" and len(segments) in (5, 6)
+        return f"{_SITE}/{'/'.join(segments)}" if is_page else None
+
+    def model_name(self, handle: Handle) -> tuple[str, ...]:
+        """Without the `models` that each page has."""
+        return super().model_name(handle)[1:]
+
+    def archive(self, handle: Handle, access: NetworkConfig) -> str:
+        """Where the API has the archive; of a handle without a version, the page."""
+        model = _model(handle)
+        return super().archive(handle, access) if model.version is None else model.download_url(_api(access))
+
+    def hosts(self, access: NetworkConfig) -> tuple[str, ...]:
+        """The API's."""
+        return (f"{_api(access)}/",)
+
+    def needs_version(self, handle: Handle) -> bool:
+        """Without a version the latest is meant."""
+        return handle.version is None
+
+    def version_url(self, handle: Handle, access: NetworkConfig) -> str:
+        """Where the API tells the latest version."""
+        return _model(handle).latest_url(_api(access))
+
+    def resolve(self, handle: Handle, client: HttpClient) -> Handle:
+        """The handle of the latest version. Raises NetworkError also where the answer doesn't tell it."""
+        model = _model(handle)
+        answer = client.get(self.version_url(handle, client.access), _MAX_ANSWER_BYTES)
+        try:
+            number = json.loads(answer.content)["versionNumber"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            number = None
+        if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= _MAX_VERSION:
+            raise NetworkError(
+                f"{answer.url} doesn't tell the latest version of {model.page}",
+                hint=f"Name the version: hubcli fetch {model.page}/<version>",
+            )
+        return handle_of(model.at_version(str(number)))
+
+    def versions(self, handle: Handle, texts: Iterable[str]) -> Iterator[Handle]:
+        """Those of the handle's variation."""
+        variation = _model(handle).at_version(None)
+        models = KaggleModel.versions_of(texts)
+        return (handle_of(model) for model in models if model.at_version(None) == variation)
+
+    def credentials(self, access: NetworkConfig) -> CredentialScope:
+        """The account's, to Kaggle's own origins; tfhub.dev may redirect there."""
+
+        def read() -> Credential | None:
+            from hubcli.providers.kaggle_account import kaggle_credential  # Other hosts need none.
+
+            return kaggle_credential(access.kaggle)
+
+        return CredentialScope(_origins(access), frozenset({origin(_TFHUB)}), read)
+
+    def explain(self, url: str, status: int, access: NetworkConfig, place: str | None) -> str | None:
+        """Kaggle says 403 of a model whose licence wasn't accepted, and 403 or 404 of a private one."""
+        if status not in (401, 403, 404) or origin(url) not in _origins(access):
+            return None
+        from hubcli.providers.kaggle_account import TOKENS_PAGE, WHERE
+
+        model = KaggleModel.of_url(url, _api(access))
+        page = TOKENS_PAGE if model is None else model.page
+        if status == 404:
+            hint = "Check the spelling and the version of the handle"
+            return f"{hint}." if place else f"{hint}; if it is private, {WHERE}."
+        if place is None:
+            return f"The model asks for consent or is private: accept its licence on {page}, then {WHERE}."
+        if status == 401:
+            return f"Kaggle doesn't know the credentials of {place}: {WHERE}."
+        return (
+            f"Accept the licence on {page} with the account of {place}, or {WHERE} that may read the model."
+        )
+
+
+def handle_of(model: KaggleModel, text: str | None = None) -> Handle:
+    """The handle of the model, spelled as its canonical address where it wasn't typed."""
+    canonical, aliases = spellings(model.addresses)
+    provider = registered(f"//{_HOSTS[0]}")
+    assert provider is not None
+    return Handle(text or canonical, provider, canonical, model.version, aliases)
+
+
+def _model(handle: Handle) -> KaggleModel:
+    model = KaggleModel.of(handle)
+    assert model is not None
+    return model
+
+
+def _api(access: NetworkConfig) -> str:
+    return access.kaggle.endpoint
+
+
+def _origins(access: NetworkConfig) -> frozenset[tuple[str, str, int | None]]:
+    """Those of the API, and where that is the usual one, the site's other name."""
+    usual = [f"https://{host}" for host in _HOSTS] if _api(access) == _SITE else [_api(access)]
+    return frozenset(map(origin, usual))

@@ -23,7 +23,8 @@ from hubcli.config.settings import DEFAULT_MIN_RATE, Settings
 from hubcli.errors import HubcliError, NetworkError, TooSlowError, UnsafeArchiveError, UsageError
 from hubcli.net import bounds
 from hubcli.net.bounds import RateMeter, SlowTransfer
-from hubcli.net.download import DownloadOptions, open_download
+from hubcli.net.download import DownloadOptions
+from hubcli.net.http_source import open_download
 from hubcli.net.retries import RetryPolicy
 from tests import models
 from tests.net.raw import raw_server
@@ -53,7 +54,7 @@ def endless(*pieces: bytes, pause_s: float = 0.0) -> Callable[[socket.socket, by
 def download(url: str, timeout_s: float = 1.0, min_rate: int = DEFAULT_MIN_RATE, retries: int = 0) -> bytes:
     options = DownloadOptions(timeout_s, RetryPolicy(retries), min_rate_bytes_s=min_rate)
     with open_download(url, options) as answer:
-        return b"".join(answer.chunks())
+        return b"".join(answer.read())
 
 
 # Heads ------------------------------------------------------------------------------------------

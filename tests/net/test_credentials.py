@@ -17,7 +17,8 @@ from hubcli.config.network import KaggleAccount, NetworkConfig
 from hubcli.errors import AuthenticationError, HubcliError, NotFoundError
 from hubcli.net import credentials
 from hubcli.net.credentials import Credentials
-from hubcli.net.download import DownloadOptions, open_download
+from hubcli.net.download import DownloadOptions
+from hubcli.net.http_source import open_download
 from hubcli.net.retries import RetryPolicy
 from hubcli.net.segments import MIN_SEGMENTED_BYTES
 from tests.kaggle import API, NAME, PAGE, TOKEN, serve_version
@@ -41,7 +42,7 @@ def access_to(_server: HubServer | None = None, /, **variables: str) -> NetworkC
 def download(url: str, access: NetworkConfig, spool: Path | None = None) -> bytes:
     options = DownloadOptions(5, RetryPolicy(5), 4, spool, access)
     with open_download(url, options) as answer:
-        return b"".join(answer.chunks())
+        return b"".join(answer.read())
 
 
 def authorizations(server: HubServer) -> list[str | None]:

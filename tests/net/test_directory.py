@@ -6,7 +6,7 @@ import pytest
 
 from hubcli.config.network import NetworkConfig
 from hubcli.errors import AuthenticationError, NetworkError, NotFoundError
-from hubcli.net.directory import ask_directory
+from hubcli.net.probes import ask_directory
 from hubcli.net.retries import RetryPolicy
 from tests.server import HubServer, Reply
 

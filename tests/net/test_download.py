@@ -13,7 +13,8 @@ import trustme
 from hubcli.cli.output import Output
 from hubcli.config.network import NetworkConfig
 from hubcli.errors import AuthenticationError, HubcliError, NetworkError, NotFoundError
-from hubcli.net.download import DownloadOptions, open_download
+from hubcli.net.download import DownloadOptions
+from hubcli.net.http_source import open_download
 from tests.server import HubServer, Reply
 
 BODY = b"the body of an answer" * 100
@@ -21,7 +22,7 @@ BODY = b"the body of an answer" * 100
 
 def download(url: str) -> bytes:
     with open_download(url, DownloadOptions(5)) as answer:
-        return b"".join(answer.chunks())
+        return b"".join(answer.read())
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_the_final_url_is_told_without_its_signature(server: HubServer) -> None:
     server.serve("/real", BODY)
     start = server.redirect("/m", "/real?X-Goog-Signature=s3cret&generation=5")
     with open_download(start, DownloadOptions(5)) as answer:
-        assert answer.url == f"{server.url}/real?generation=5"
+        assert answer.name == f"{server.url}/real?generation=5"
 
 
 def test_a_circle_of_redirects_is_left(server: HubServer) -> None:

@@ -14,7 +14,8 @@ import hubcli as package
 from hubcli.config.network import NetworkConfig
 from hubcli.config.settings import Settings
 from hubcli.errors import NetworkError, UsageError
-from hubcli.net.download import DownloadOptions, open_download
+from hubcli.net.download import DownloadOptions
+from hubcli.net.http_source import open_download
 from tests import models
 from tests.conftest import Run
 from tests.kaggle import TOKEN, serve_version
@@ -27,7 +28,7 @@ BODY = b"an archive" * 50
 
 def download(url: str, access: NetworkConfig | None = None) -> bytes:
     with open_download(url, DownloadOptions(5, access=access or NetworkConfig.read({}))) as answer:
-        return b"".join(answer.chunks())
+        return b"".join(answer.read())
 
 
 # Certificates -------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ import pytest
 from hubcli.errors import BodyChangedError, CacheError, NetworkError, TruncatedError
 from hubcli.net import download as download_module
 from hubcli.net import spool as spool_module
-from hubcli.net.download import DownloadOptions, open_download
+from hubcli.net.download import DownloadOptions
+from hubcli.net.http_source import open_download
 from hubcli.net.retries import RetryPolicy
 from hubcli.net.segments import MIN_SEGMENTED_BYTES, segment_size
 from hubcli.net.spool import Spool, discard_spool
@@ -50,7 +51,7 @@ def options(
 
 def download(url: str, how: DownloadOptions) -> bytes:
     with open_download(url, how) as answer:
-        return b"".join(answer.chunks())
+        return b"".join(answer.read())
 
 
 def ranges(server: HubServer) -> list[tuple[int, int]]:
@@ -272,7 +273,7 @@ def test_a_lie_about_the_total_is_noticed(server: HubServer, tmp_path: Path) -> 
 def interrupted(url: str, spool: Path, taken: int) -> None:
     """A download of which the reader takes so many bytes, and then goes away."""
     with open_download(url, options(spool)) as answer:
-        chunks = answer.chunks()
+        chunks = answer.read()
         while taken > 0:
             taken -= len(next(chunks))
         chunks.close()
@@ -286,7 +287,7 @@ def test_a_download_goes_on_where_another_ended(server: HubServer, tmp_path: Pat
         # Where all of the body has come by then, the last 4 MiB aren't noted any more.
         assert answer.resumed_bytes >= 4 << 20
         resumed = answer.resumed_bytes
-        assert b"".join(answer.chunks()) == BODY
+        assert b"".join(answer.read()) == BODY
     asked = sum(last - first + 1 for first, last in ranges(server)[before - 1 :])
     assert asked == len(BODY) - resumed
 
@@ -298,7 +299,7 @@ def test_another_body_is_fetched_from_its_start(server: HubServer, tmp_path: Pat
     url = server.serve("/m", Reply(other, etag='"two"'))
     with open_download(url, options(spool)) as answer:
         assert answer.resumed_bytes == 0
-        assert b"".join(answer.chunks()) == other
+        assert b"".join(answer.read()) == other
 
 
 def spooled(path: Path, body: bytes = BODY, segment_bytes: int = 1 << 20) -> Spool:

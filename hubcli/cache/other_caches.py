@@ -1,7 +1,8 @@
-"""kagglehub's cache beside ours: models that it holds, and links that let it find ours.
+"""Caches of other tools beside ours: models that they hold, and links that let them find ours.
 
-Layout (kagglehub 1.0.2, `cache.py`): `models/<owner>/<model>/<framework>/<variation>/<version>/`,
-complete when the empty file `<version>.complete` stands beside it.
+One is known: kagglehub's. Its layout (kagglehub 1.0.2, `cache.py`):
+`models/<owner>/<model>/<framework>/<variation>/<version>/`, complete when the empty file
+`<version>.complete` stands beside it.
 """
 
 from __future__ import annotations
@@ -10,22 +11,36 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from hubcli.cache.atomic_files import replace_link
 from hubcli.config.settings import Settings
 from hubcli.durability import SYNCED, Durability
-from hubcli.providers.kaggle import KaggleModel
+from hubcli.providers.handle import Handle
 
 if TYPE_CHECKING:
     from hubcli.cache.gc.collect import CompletedAction
+    from hubcli.providers.kaggle import KaggleModel
 
-__all__ = ["KaggleHub"]
+__all__ = ["KaggleHub", "forget_removed", "other_caches"]
+
+
+def other_caches(settings: Settings) -> tuple[KaggleHub, ...]:
+    """The caches of other tools that the settings name."""
+    return (KaggleHub.of(settings),)
+
+
+def forget_removed(settings: Settings, actions: Iterable[CompletedAction]) -> None:
+    """Removes what leads from other tools' caches to models that were collected."""
+    for cache in other_caches(settings):
+        cache.forget_gone(actions)
 
 
 @dataclass(frozen=True, slots=True)
 class KaggleHub:
     """kagglehub's cache at `root`, None where there can't be one; `ours` is the root of this one."""
+
+    name: ClassVar[str] = "kagglehub"
 
     root: Path | None
     ours: Path
@@ -34,24 +49,30 @@ class KaggleHub:
     @classmethod
     def of(cls, settings: Settings) -> KaggleHub:
         """The one that the settings name."""
-        return cls(settings.kagglehub_root, settings.cache_root)
+        return cls(settings.kagglehub_root, settings.cache_root, settings.durability)
 
-    def find(self, model: KaggleModel) -> Path | None:
-        """The complete copy of the version that kagglehub holds itself, None without one."""
-        if model.version is None:
+    def find(self, handle: Handle) -> Path | None:
+        """The complete copy of the version that it holds itself, None without one, and for other hosts."""
+        model = _model(handle)
+        if model is None or model.version is None:
             return None
         for folder in self._folders(model):
             if self._holds(folder / model.version):
                 return folder / model.version
         return None
 
-    def versions(self, model: KaggleModel) -> list[KaggleModel]:
+    def versions(self, handle: Handle) -> list[Handle]:
         """The versions of the model that it holds itself, in no order."""
-        found = list[KaggleModel]()
+        model = _model(handle)
+        if model is None:
+            return []
+        from hubcli.providers.kaggle import handle_of
+
+        found = list[Handle]()
         for folder in self._folders(model):
             with suppress(OSError):
                 names = [path.name for path in folder.iterdir() if path.name.isdecimal()]
-                found += [model.at_version(name) for name in names if self._holds(folder / name)]
+                found += [handle_of(model.at_version(name)) for name in names if self._holds(folder / name)]
         return found
 
     def count(self) -> int:
@@ -63,11 +84,16 @@ class KaggleHub:
         except OSError:
             return 0
 
-    def link(self, model: KaggleModel, directory: Path) -> str | None:
-        """Makes a link to the model's directory where kagglehub looks; why not, in words, where it can't.
+    def link(self, spellings: Iterable[str], directory: Path) -> str | None:
+        """Makes a link to the directory of the model of those spellings where kagglehub looks.
 
-        What kagglehub downloaded itself stays. The marker comes last.
+        Why not, in words, where it can't. What kagglehub downloaded itself stays. The marker comes last.
         """
+        from hubcli.providers.kaggle import KaggleModel
+
+        model = next(KaggleModel.versions_of(spellings), None)
+        if model is None:
+            return "it isn't known under a version on Kaggle"
         folder = next(self._folders(model), None)
         if folder is None or model.version is None:
             return "there is no home for kagglehub's cache: name it by KAGGLEHUB_CACHE"
@@ -88,6 +114,8 @@ class KaggleHub:
 
     def forget_gone(self, actions: Iterable[CompletedAction]) -> None:
         """Removes links to models that were collected: kagglehub can't download over a link to nothing."""
+        from hubcli.providers.kaggle import KaggleModel
+
         for action in actions:
             model = action.item.model
             if model is not None and self.root is not None and self.root.is_dir():
@@ -121,6 +149,14 @@ class KaggleHub:
             return copy.resolve().parent == self.ours.resolve()
         except (OSError, RuntimeError):
             return False
+
+
+def _model(handle: Handle) -> KaggleModel | None:
+    if handle.provider.name != "kaggle":  # What kagglehub can't hold needs none of its host's code.
+        return None
+    from hubcli.providers.kaggle import KaggleModel
+
+    return KaggleModel.of(handle)
 
 
 def _marker(copy: Path) -> Path:

@@ -6,7 +6,7 @@ import gc
 
 from hubcli.config.network import NetworkConfig
 from hubcli.net.client import open_client
-from hubcli.net.range_reader import body_blocks
+from hubcli.net.http_source import body_blocks
 from tests.server import HubServer, Reply
 
 BODY = bytes(10_000_000)

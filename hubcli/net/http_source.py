@@ -1,6 +1,6 @@
-"""A body that a server has, asked for in ranges: the same body each time, or an error that says so.
+"""HTTP as a byte source: a body in one piece or in ranges, the same each time or an error that says so.
 
-Source: RFC 9110, 13.1.5 (If-Range), 14.2 (Range), 14.4 (Content-Range).
+Source: RFC 9110, 13.1.2 (If-None-Match), 13.1.5 (If-Range), 14.2 (Range), 14.4 (Content-Range).
 """
 
 from __future__ import annotations
@@ -10,16 +10,20 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import httpcore
 import httpx
 
 from hubcli.errors import BodyChangedError, HubcliError, NetworkError, TruncatedError
 from hubcli.net.bounds import GuardedStream
-from hubcli.net.client import Client, content_length, entity_tag, translate
+from hubcli.net.byte_source import ByteSource
+from hubcli.net.checksums import read_digests
+from hubcli.net.client import Client, content_length, entity_tag, open_client, translate
+from hubcli.net.download import Download, DownloadOptions
 from hubcli.redaction import stored_url
 
-__all__ = ["RemoteBody", "body_blocks"]
+__all__ = ["HttpSource", "body_blocks", "open_download"]
 
 # A block is handed on when it is full, or when its first bytes have waited so long.
 _BLOCK_BYTES = 256 << 10
@@ -30,29 +34,40 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 _EXPIRED = (400, 401, 403, 404, 410)
 
 
-class RemoteBody:
+class HttpSource(ByteSource):
     """The body that `response` began to answer; `handle_url` leads to it anew when its own address expires.
 
-    `validator` is its strong ETag, None where there is none; `size_bytes` None
-    where that wasn't told. Only with both, and a server that takes ranges,
-    parts of it can be asked for.
+    `validator` is its strong ETag, None where there is none, or where the server takes no ranges;
+    `size_bytes` None where that wasn't told.
     """
 
-    def __init__(self, client: Client, handle_url: str, response: httpx.Response, timeout_s: float) -> None:
+    def __init__(
+        self,
+        client: Client,
+        handle_url: str,
+        response: httpx.Response,
+        timeout_s: float,
+        known_etag: str | None = None,
+    ) -> None:
         self._client = client
+        self._response = response
         self._handle_url = handle_url
         self._url = str(response.url)
         self._with_credentials = client.kept_credentials(response)
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
-        self.shown_url = stored_url(self._url)
+        self.name = stored_url(self._url)
+        self.redirects = tuple(stored_url(str(answer.url)) for answer in (*response.history, response))
         self.size_bytes = content_length(response)
-        etag = entity_tag(response) or ""
+        self.etag = entity_tag(response)
+        self.digests = read_digests(response.headers.multi_items())
+        self.is_known = _is_known(response, known_etag)
+        etag = self.etag or ""
         self._encoding = response.headers.get("content-encoding")
-        # One that isn't ASCII can't be sent back.
-        self.validator = etag if etag.startswith('"') and len(etag) > 2 and etag.isascii() else None
         takes_ranges = "bytes" in response.headers.get("accept-ranges", "").lower()
-        self.has_ranges = takes_ranges and self.validator is not None and bool(self.size_bytes)
+        # One that isn't ASCII can't be sent back.
+        is_strong = etag.startswith('"') and len(etag) > 2 and etag.isascii()
+        self.validator = etag if takes_ranges and is_strong else None
 
     @contextmanager
     def range(self, start: int, end: int) -> Iterator[Iterator[bytes]]:
@@ -108,10 +123,11 @@ class RemoteBody:
 
     def _changed(self, what: str, *, has_ranges: bool = True) -> BodyChangedError:
         # No attempt at this range helps: whoever wants the body must begin anew.
-        return BodyChangedError(f"{self.shown_url} {what}", hint="Try again.", has_ranges=has_ranges)
+        return BodyChangedError(f"{self.name} {what}", hint="Try again.", has_ranges=has_ranges)
 
-    def whole(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
-        """The blocks of the first answer; raises TruncatedError, NetworkError where they end too early."""
+    def read(self) -> Iterator[bytes]:
+        """The body of the first answer; raises TruncatedError, NetworkError where it ends too early."""
+        blocks = body_blocks(self._response, self.size_bytes, self._timeout_s)
         return self._received(blocks, self.size_bytes)
 
     def _received(self, blocks: Iterator[bytes], wanted: int | None) -> Iterator[bytes]:
@@ -134,15 +150,36 @@ class RemoteBody:
         """The error of a body that ended, after so many bytes, before its end."""
         if isinstance(error, httpx.RemoteProtocolError) and "peer closed" in str(error):
             return self._truncated(received, wanted)
-        failed: NetworkError = translate(error, self.shown_url, f" after {received} bytes")
+        failed: NetworkError = translate(error, self.name, f" after {received} bytes")
         return failed
 
     def _truncated(self, received: int, wanted: int | None) -> TruncatedError:
         """The error of a body that is shorter than announced."""
         return TruncatedError(
-            f"{self.shown_url} sent {received} bytes and announced {'more' if wanted is None else wanted}",
+            f"{self.name} sent {received} bytes and announced {'more' if wanted is None else wanted}",
             hint="The connection was cut, or the server is wrong about the length. Try again.",
         ).transient()
+
+
+@contextmanager
+def open_download(url: str, options: DownloadOptions) -> Iterator[Download]:
+    """The answer to `GET url`, redirects followed, as long as the context lasts.
+
+    What may pass is tried again. Raises NotFoundError (404, 410),
+    AuthenticationError (401, 403), NetworkError; DiskFullError and CacheError
+    of the spool.
+    """
+    with open_client(url, options.timeout_s, options.access, options.min_rate_bytes_s) as client:
+        response = options.retries.until_done(partial(_answer, client, url, options.known_etag))
+        download = None
+        try:
+            source = HttpSource(client, url, response, options.timeout_s, options.known_etag)
+            download = Download(source, options)
+            yield download
+        finally:
+            if download is not None:
+                download.close()
+            response.close()
 
 
 def body_blocks(response: httpx.Response, size_bytes: int | None, timeout_s: float) -> Iterator[bytes]:
@@ -197,3 +234,26 @@ def _blocks(stream: httpcore.NetworkStream, remaining: int, timeout_s: float) ->
         remaining -= len(block)
         if block or is_open:
             yield block
+
+
+def _answer(client: Client, url: str, known_etag: str | None) -> httpx.Response:
+    """An answer that promises the body, or says that it is known."""
+    headers = {"If-None-Match": known_etag} if known_etag is not None and known_etag.isascii() else {}
+    response = client.follow(url, headers)
+    if _is_known(response, known_etag):
+        return response
+    try:
+        client.check_status(response)
+    except HubcliError:
+        response.close()
+        raise
+    return response
+
+
+def _is_known(response: httpx.Response, known_etag: str | None) -> bool:
+    """Whether the server says so, or else sends the very ETag. Source: RFC 9110, 13.1.2."""
+    if known_etag is None:
+        return False
+    return response.status_code == 304 or (
+        response.status_code == 200 and response.headers.get("etag") == known_etag
+    )
