@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from hubcli import __version__
 from hubcli.cli.app import COMMANDS
+from tests import models
 from tests.cli.many import run_many_anew
 
 HEAVY = {
@@ -70,3 +72,21 @@ def test_the_version_fails_as_every_payload_does(arguments: list[str], status: i
     )
     assert ran.returncode == status, ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_an_inspection_loads_readers_of_archives_only_for_assets(tmp_path: Path) -> None:
+    folder = models.write_tree(tmp_path / "model", models.example_files())
+    (ran,), loaded = run_many_anew([["inspect", str(folder)]])
+    assert ran.status == 0
+    assert not loaded & {"tarfile", "zipfile"}
+
+
+def test_a_dry_run_of_fine_tuned_values_loads_nothing_that_starts_tensorflow(tmp_path: Path) -> None:
+    folder = models.write_tree(tmp_path / "model", models.example_files())
+    values = models.write_safetensors(tmp_path / "tuned.safetensors", v=[3.0])
+    line = ["finetune-export", str(folder), "-q", "--dry-run", "--weights", str(values)]
+    program = f"{_LOADED}status = main({line}){_TELL}"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    status, *loaded = ran.stdout.splitlines()[-1].split()
+    assert status == "0"
+    assert not {*loaded} & {"tensorflow", "hubcli.tf.importing", "logging"}
