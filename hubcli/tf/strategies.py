@@ -10,7 +10,6 @@ from typing import Any
 
 from hubcli.config.environment import library_variable
 from hubcli.errors import TensorFlowError, UsageError
-from hubcli.tf.importing import first_line, import_tensorflow
 
 __all__ = ["Strategy", "StrategyKind"]
 
@@ -46,6 +45,8 @@ class Strategy:
             return cls(None, 1, True)
         if kind is StrategyKind.MULTI_WORKER:
             _require_cluster()
+        from hubcli.tf.importing import first_line, import_tensorflow  # Options need the kinds alone.
+
         tf = import_tensorflow()
         try:
             if kind is StrategyKind.MIRRORED:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from hubcli.cli.app import COMMANDS, app_of
 from hubcli.cli.completion import option_names
 from hubcli.cli.entrypoint import _names_of
 from hubcli.cli.main import LazyImports
+from tests import models
 from tests.cli.many import run_many, run_many_anew
 from tests.forkserver import run_python
 
@@ -158,3 +160,21 @@ def test_the_version_fails_as_every_payload_does(arguments: list[str], status: i
     )
     assert ran.returncode == status, ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_an_inspection_loads_readers_of_archives_only_for_assets(tmp_path: Path) -> None:
+    folder = models.write_tree(tmp_path / "model", models.example_files())
+    (ran,), loaded = run_many_anew([["inspect", str(folder)]])
+    assert ran.status == 0
+    assert not loaded & {"tarfile", "zipfile"}
+
+
+def test_a_dry_run_of_fine_tuned_values_loads_nothing_that_starts_tensorflow(tmp_path: Path) -> None:
+    folder = models.write_tree(tmp_path / "model", models.example_files())
+    values = models.write_safetensors(tmp_path / "tuned.safetensors", v=[3.0])
+    line = ["finetune-export", str(folder), "-q", "--dry-run", "--weights", str(values)]
+    program = f"{_LOADED}status = main({line}){_TELL}"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    status, *loaded = ran.stdout.splitlines()[-1].split()
+    assert status == "0"
+    assert not {*loaded} & {"tensorflow", "hubcli.tf.importing", "logging"}

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import io
 import re
-import tarfile
-import zipfile
 import zlib
 from collections.abc import Iterator
 from typing import IO, NamedTuple, cast
@@ -154,6 +152,9 @@ def code_in_archive(file: IO[bytes], head: bytes, budget: Budget, *, depth: int 
 
     `head` are the file's first bytes; `budget` is that of the whole scan.
     """
+    import tarfile  # Few models have such files: the others need neither.
+    import zipfile
+
     try:
         if head.startswith(_UNREADABLE):
             return _NOT_READ
@@ -226,6 +227,8 @@ def _in_compressed(opened: IO[bytes], depth: int, budget: Budget) -> MemberKind 
 
 
 def _zip_members(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
+    import zipfile
+
     if _index_bytes(file) > _MAX_INDEX_BYTES:
         raise TooMuchError
     with zipfile.ZipFile(file) as archive:
@@ -253,6 +256,8 @@ def _index_bytes(file: IO[bytes]) -> int:
 
 def _is_tar(head: bytes) -> bool:
     """Whether a tar begins there, of any age: the sum of its header is right."""
+    import tarfile
+
     try:
         tarfile.TarInfo.frombuf(head[:512], "utf-8", "surrogateescape")
     except (tarfile.TarError, ValueError):
@@ -261,6 +266,8 @@ def _is_tar(head: bytes) -> bool:
 
 
 def _tar_members(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
+    import tarfile
+
     with tarfile.open(fileobj=file, mode="r|") as archive:
         for count, member in enumerate(archive):
             if count >= _MAX_MEMBERS:
