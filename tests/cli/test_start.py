@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+import hubcli.cli
 from hubcli import __version__
 from hubcli.cli.app import COMMANDS, app_of
 from hubcli.cli.completion import option_names
@@ -136,6 +139,40 @@ def test_a_lazy_name_of_no_module_fails_where_it_is_used() -> None:
     names = lazy_module()
     with pytest.raises(ModuleNotFoundError, match=r"string\.nowhere"):
         names["nothing"]()
+
+
+def lazy_names(tree: ast.Module) -> set[str]:
+    """The names that the module imports lazily."""
+    blocks = [node for node in tree.body if isinstance(node, ast.With) and "LazyImports" in ast.unparse(node)]
+    imports = [node for block in blocks for node in block.body if isinstance(node, ast.ImportFrom)]
+    return {alias.asname or alias.name for node in imports for alias in node.names}
+
+
+def names_at_import(tree: ast.Module) -> Iterator[str]:
+    """The names that are looked up while the module is imported, and those of classes of errors."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler) and node.type is not None:
+            yield from names_in(node.type)
+        elif isinstance(node, ast.FunctionDef):
+            defaults = [*node.args.defaults, *filter(None, node.args.kw_defaults), *node.decorator_list]
+            yield from (name for default in defaults for name in names_in(default))
+        elif isinstance(node, ast.ClassDef):
+            yield from (name for part in (*node.bases, *node.decorator_list) for name in names_in(part))
+    for statement in tree.body:
+        if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
+            yield from names_in(statement.value)
+
+
+def names_in(node: ast.AST) -> Iterator[str]:
+    yield from (part.id for part in ast.walk(node) if isinstance(part, ast.Name))
+
+
+def test_no_lazy_name_is_used_where_it_would_be_loaded_at_once_or_can_not_stand() -> None:
+    package = Path(hubcli.cli.__file__).parent
+    lazy = {path: lazy_names(ast.parse(path.read_text("utf-8"))) for path in package.rglob("*.py")}
+    assert len([path for path, names in lazy.items() if names]) > 10
+    for path, names in lazy.items():
+        assert not names & set(names_at_import(ast.parse(path.read_text("utf-8")))), path
 
 
 @pytest.mark.parametrize(
