@@ -1,4 +1,4 @@
-"""Modules that have another name since 0.2: the old names work for one more release, with a warning.
+"""Modules and types that have another name since 0.2: the old ones work for one more release, with a warning.
 
 Documentation named them, so that scripts may import them. A finder behind all the others is asked for
 a module that no file has; it costs nothing to who uses the names of today.
@@ -12,16 +12,42 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-__all__ = ["MOVED", "MovedModules"]
+__all__ = ["MOVED", "RENAMED", "MovedModules", "renamed"]
 
 # The old name of each module, and today's.
 MOVED = {
+    "hubcli.cache.entries": "hubcli.cache.cached_model",
     "hubcli.cache.policy": "hubcli.cache.gc.policy",
     "hubcli.commands.fetch_options": "hubcli.fetching.options",
     "hubcli.commands.finetune_options": "hubcli.finetuning.options",
     "hubcli.handle": "hubcli.providers.handle",
     "hubcli.settings": "hubcli.config.settings",
 }
+
+# By the module of today, the old name of each type, and today's module and name.
+RENAMED = {
+    "hubcli.cache.cached_model": {  # Which was hubcli.cache.entries, with all of this.
+        "Catalog": ("hubcli.cache.catalog", "Catalog"),
+        "CatalogRow": ("hubcli.cache.catalog", "CachedModelInfo"),
+        "Entry": ("hubcli.cache.cached_model", "CachedModel"),
+        "EntryState": ("hubcli.cache.catalog", "EntryState"),
+        "read_catalog": ("hubcli.cache.catalog", "read_catalog"),
+    },
+    "hubcli.cache.gc.snapshot": {"ModelFacts": ("hubcli.cache.catalog", "CachedModelInfo")},
+}
+
+
+def renamed(module: str, name: str) -> object:
+    """The type that the module had under the old name; raises AttributeError for a name it never had."""
+    if name not in RENAMED.get(module, {}):
+        raise AttributeError(f"module '{module}' has no attribute '{name}'")
+    import warnings
+    from importlib import import_module
+
+    home, today = RENAMED[module][name]
+    warnings.warn(f"{module}.{name} is {home}.{today} since hubcli 0.2", DeprecationWarning, stacklevel=3)
+    found: object = getattr(import_module(home), today)
+    return found
 
 
 class MovedModules:

@@ -91,7 +91,7 @@ class KaggleHub:
         for action in actions:
             model = action.item.model
             if model is not None and self.root is not None and self.root.is_dir():
-                for version in KaggleModel.versions_of((model.handle or "", *model.spellings)):
+                for version in KaggleModel.versions_of((model.handle or "", *model.aliases)):
                     self._forget(version)
 
     def _forget(self, model: KaggleModel) -> None:

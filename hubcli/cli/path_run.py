@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Sequence
 
-from hubcli.cache.entries import EntryState
+from hubcli.cache.catalog import EntryState
 from hubcli.cli.output import Output, errors_document
 from hubcli.commands.ls import cached_path, ls
 from hubcli.config.settings import Settings

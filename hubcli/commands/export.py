@@ -13,7 +13,7 @@ from hubcli.archive.members import FileRecord, Limits
 from hubcli.archive.pack import PackedArchive, archive_size_bytes, pack
 from hubcli.archive.tree import Tree, copy_tree
 from hubcli.archive.unpack import require_room
-from hubcli.cache.entries import Entry
+from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.layout import EntryPaths
 from hubcli.commands.fetch import fetch
 from hubcli.config.settings import Settings
@@ -119,7 +119,7 @@ class _Export:
         self.started_at = time.monotonic()
         self.entry = target.entry
         if self.entry is None and target.directory is not None:
-            self.entry = Entry.at(target.directory, settings.cache_root)
+            self.entry = CachedModel.at(target.directory, settings.cache_root)
         self.placement = Placement.of(
             destination,
             options.layout,
@@ -169,7 +169,7 @@ class _Export:
             assert directory is not None
             return directory
         path = fetch(handle, self.settings, listener=self.listener).path
-        self.entry = Entry.read(EntryPaths(self.settings.cache_root, path.name))
+        self.entry = CachedModel.read(EntryPaths(self.settings.cache_root, path.name))
         return path
 
     def _export_directory(self, model: Path) -> ExportResult:

@@ -12,7 +12,7 @@ from pathlib import Path
 from hubcli.archive.members import FileRecord
 from hubcli.archive.unpack import lift_wrapping_folder
 from hubcli.cache.atomic_files import directory_size_bytes, file_sizes
-from hubcli.cache.entries import Entry
+from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.kagglehub import KaggleHub
 from hubcli.cache.lock_owner import LockOwner
 from hubcli.cache.records import Manifest
@@ -168,7 +168,7 @@ class _Fetch:
             self.options.expected.check_entry(str(self.handle), entry, self._received)
         return self._finish(entry, was_cached=was_cached)
 
-    def _hit(self, *, quiet: bool = False) -> Entry | None:
+    def _hit(self, *, quiet: bool = False) -> CachedModel | None:
         """The entry, if it is whole and still what the handle names."""
         entry = self.store.find(self.handle)
         if entry is None or archive_changed(self.handle, entry):
@@ -195,7 +195,7 @@ class _Fetch:
     def _waiting(self, owner: LockOwner | None) -> None:
         self.listener.waiting(str(self.handle), str(owner) if owner else "an unknown process")
 
-    def _stage_and_publish(self, staging: Staging, cached: Entry | None) -> Entry:
+    def _stage_and_publish(self, staging: Staging, cached: CachedModel | None) -> CachedModel:
         """Fetches and publishes; begins anew where the body can't be had to its end in one go.
 
         `cached` is the whole entry that may turn out to be what the host has still.
@@ -209,7 +209,7 @@ class _Fetch:
             retry_loop.discard()
         return entry
 
-    def _attempt(self, staging: Staging, retry_loop: RetryLoop, cached: Entry | None) -> Entry:
+    def _attempt(self, staging: Staging, retry_loop: RetryLoop, cached: CachedModel | None) -> CachedModel:
         local, known = self.options.local, cached.manifest if cached is not None else None
         transfer = replace(retry_loop.transfer(), known_etag=known.etag if known is not None else None)
         with open_source(self.handle, self.settings, local, transfer) as source:
@@ -291,7 +291,7 @@ class _Fetch:
             else:
                 raise BrokenModelError(str(fault))
 
-    def _finish(self, entry: Entry, *, was_cached: bool) -> FetchResult:
+    def _finish(self, entry: CachedModel, *, was_cached: bool) -> FetchResult:
         if not self.aliases.link(entry) and not was_cached:
             self.listener.note(
                 "No links can be made here: hub.load finds the model under "

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from hubcli.cache.catalog import CachedModelInfo, EntryState
 from hubcli.cache.disk_usage import Footprint
-from hubcli.cache.entries import EntryState
 from hubcli.cache.gc.plan import PlannedItem, count_leftovers
 from hubcli.cache.gc.planner import make_plan
 from hubcli.cache.gc.policy import Policy
-from hubcli.cache.gc.snapshot import Holder, LockFacts, ModelFacts, Snapshot, take_snapshot
+from hubcli.cache.gc.snapshot import Holder, LockFacts, Snapshot, take_snapshot
 from hubcli.cache.layout import NameKind
 from hubcli.diagnosing.cache import is_directory
 from hubcli.diagnosing.check import Check, Section, Status
@@ -44,7 +44,9 @@ def check_entries(case: DiagnosisContext) -> Iterator[Check]:
 
 
 def _models(snapshot: Snapshot) -> Check:
-    models = [one for one in snapshot.models if one.is_ours and one.state is not EntryState.DOWNLOADING]
+    models = [
+        model for model in snapshot.models if model.is_model and model.state is not EntryState.DOWNLOADING
+    ]
     size_bytes = Footprint.sum(one.footprint for one in models).disk_bytes
     pinned = sum(one.is_pinned for one in models)
     value = {"models": len(models), "disk_bytes": size_bytes, "pinned": pinned}
@@ -52,10 +54,10 @@ def _models(snapshot: Snapshot) -> Check:
     return _check("entries", Status.OK, f"{message}, {pinned} pinned" if pinned else message, value)
 
 
-def _gutted(models: Sequence[ModelFacts]) -> Iterator[Check]:
+def _gutted(models: Sequence[CachedModelInfo]) -> Iterator[Check]:
     if not models:
         return
-    named = [f"{_shown(one.name)}: {one.problem}" for one in models]
+    named = [f"{_shown(one.title)}: {one.problem}" for one in models]
     known = [one.handle for one in models if one.handle is not None]
     again = f"hubcli fetch {_shown(known[0])}" if len(models) == len(known) == 1 else "hubcli verify --repair"
     hint = f"Fetch it again: {again}. Or take it away: hubcli gc"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hubcli.cache.entries import Entry
+from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.kagglehub import KaggleHub
 from hubcli.cache.store import Store
 from hubcli.config.settings import Settings
@@ -48,7 +48,7 @@ class Aliases:
         self._unversioned = unversioned
         self._equivalent: Handle | None = None
 
-    def entry_of(self, source: Source, cached: Entry | None) -> Entry | None:
+    def entry_of(self, source: Source, cached: CachedModel | None) -> CachedModel | None:
         """The entry that holds already what the source would send, None where that must come.
 
         `cached` is the handle's own, where it is whole.
@@ -86,7 +86,7 @@ class Aliases:
         if before is not None and before.manifest is not None:
             self._store.unlink_aliases({*before.manifest.aliases} - {*record.aliases}, before)
 
-    def link(self, entry: Entry) -> bool:
+    def link(self, entry: CachedModel) -> bool:
         """Lets `hub.load` find the entry under every name; whether all links stand."""
         complete = self._store.link_aliases(self.handle, entry)
         for other in filter(None, (self._equivalent, self._unversioned)):
@@ -99,7 +99,7 @@ class Aliases:
                 )
         return complete
 
-    def show_to_kagglehub(self, entry: Entry) -> None:
+    def show_to_kagglehub(self, entry: CachedModel) -> None:
         """Lets kagglehub find the entry under the version on Kaggle that it is, where it is one."""
         spellings = (str(self.handle), *spellings_of(entry))
         model = next(KaggleModel.versions_of(spellings), None)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from hubcli.cache.entries import Entry
+from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.store import Store
 from hubcli.durability import SYNCED, Durability
@@ -131,7 +131,7 @@ class FetchRequest:
 
     def link_spellings(self, root: Path, key: str, durability: Durability = SYNCED) -> None:
         """Lets `hub.load` find the entry of that key under what was typed further times."""
-        entry = Entry.read(EntryPaths(root, key))
+        entry = CachedModel.read(EntryPaths(root, key))
         for handle in self.spellings:
             if handle.kind is not HandleKind.PATH:
                 Store(root, durability).link_aliases(handle, entry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from hubcli.cache.entries import Entry
+from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.kagglehub import KaggleHub
 from hubcli.cache.layout import EntryPaths, RootNames
 from hubcli.cache.store import Store
@@ -81,7 +81,7 @@ def kaggle_equivalent(handle: Handle, hops: Iterable[str], settings: Settings) -
     return None if model is None else Handle.of_kaggle(model)
 
 
-def spellings_of(entry: Entry) -> tuple[str, ...]:
+def spellings_of(entry: CachedModel) -> tuple[str, ...]:
     """The handle and the other spellings that the entry's records name."""
     aliases = entry.manifest.aliases if entry.manifest is not None else ()
     return (*([entry.handle] if entry.handle is not None else []), *aliases)
@@ -91,6 +91,6 @@ def _is_same(model: KaggleModel, handle: Handle) -> bool:
     return handle.kaggle == model.at_version(None)
 
 
-def _entries(store: Store) -> Iterator[Entry]:
+def _entries(store: Store) -> Iterator[CachedModel]:
     for key in RootNames.read(store.root).models:
-        yield Entry.read(EntryPaths(store.root, key))
+        yield CachedModel.read(EntryPaths(store.root, key))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache.entries import EntryState, read_catalog
+from hubcli.cache.catalog import EntryState, read_catalog
 from hubcli.cache.gc.collect import ActionResult, CompletedAction, collect
 from hubcli.cache.gc.planner import make_plan, plan_removal
 from hubcli.cache.gc.policy import Policy
@@ -50,7 +50,7 @@ def test_pipes_and_devices_in_place_of_records_are_not_waited_for(is_link: bool,
             else:
                 os.mkfifo(record)
             os.utime(record, (LONG_AGO, LONG_AGO), follow_symlinks=False)
-    assert [row.state for row in read_catalog(cache).rows] == [EntryState.UNKNOWN]
+    assert [row.state for row in read_catalog(cache).models] == [EntryState.UNKNOWN]
     assert {one.result for one in collected(cache, Policy())} == {ActionResult.REMOVED}
     assert names(cache) == {with_model.key, with_model.descriptor.name, with_model.manifest.name}
 
@@ -73,7 +73,7 @@ def test_a_link_to_everything_is_not_walked_through(cache: Path, tmp_path: Path)
     ):
         (cache / (letter * 40)).symlink_to(tmp_path / "everything")
         (cache / f"{letter * 40}.descriptor.txt").write_text(text)
-    rows = sorted(read_catalog(cache).rows, key=lambda row: row.name)
+    rows = sorted(read_catalog(cache).models, key=lambda row: row.name)
     assert [(row.state, row.size_bytes) for row in rows] == [
         (EntryState.FOREIGN, None),
         (EntryState.GUTTED, None),

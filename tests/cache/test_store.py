@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hubcli.archive.members import FileRecord
-from hubcli.cache.entries import EntryState, read_catalog
+from hubcli.cache.catalog import EntryState, read_catalog
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.lock import Lock
 from hubcli.cache.lock_owner import LockOwner
@@ -235,7 +235,7 @@ def test_a_model_that_was_moved_to_another_disk_is_listed_and_used(
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
     assert fetch("example://mul/1", settings).was_cached
-    (row,) = read_catalog(cache).rows
+    (row,) = read_catalog(cache).models
     assert row.state is EntryState.OK
 
 

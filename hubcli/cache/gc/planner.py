@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
+from hubcli.cache.catalog import CachedModelInfo, EntryState
 from hubcli.cache.disk_usage import DiskUsage, Footprint
-from hubcli.cache.entries import EntryState
 from hubcli.cache.gc.plan import BudgetShortfall, KeepReason, Plan, PlannedItem, Reason
 from hubcli.cache.gc.policy import Policy
-from hubcli.cache.gc.snapshot import Fragment, Holder, LockFacts, ModelFacts, Snapshot
+from hubcli.cache.gc.snapshot import Fragment, Holder, LockFacts, Snapshot
 from hubcli.cache.layout import NameKind
 from hubcli.cache.lock import MIN_SILENCE_S
 from hubcli.errors import HandleError
@@ -46,7 +46,7 @@ def make_plan(
 
 def candidates(
     snapshot: Snapshot, policy: Policy, *, only: frozenset[str] | None = None
-) -> tuple[ModelFacts, ...]:
+) -> tuple[CachedModelInfo, ...]:
     """The models that the policy may take: not pinned, not locked, not used within its grace."""
     return tuple(_Planner(snapshot, policy, only, frozenset()).candidates())
 
@@ -90,7 +90,7 @@ class _Planner:
             self.snapshot, self.policy, items, self._shortfalls(), self.usage_bytes, self.ledger.usage_bytes
         )
 
-    def take(self, model: ModelFacts, reason: Reason, detail: str | None = None) -> None:
+    def take(self, model: CachedModelInfo, reason: Reason, detail: str | None = None) -> None:
         self.taken[model.key] = PlannedItem(reason, model=model, detail=detail)
         self.ledger.remove(model.footprint)
 
@@ -164,7 +164,7 @@ class _Planner:
         """Versions are counted among models that stay, pinned ones and all others."""
         if self.policy.keep_versions is None:
             return
-        versions: dict[str, list[tuple[int, ModelFacts]]] = defaultdict(list)
+        versions: dict[str, list[tuple[int, CachedModelInfo]]] = defaultdict(list)
         for model in self.models:
             family = family_of(model.handle)
             if family is not None and model.key not in self.taken and model.state is EntryState.OK:
@@ -209,21 +209,25 @@ class _Planner:
 
     # --- Who stays
 
-    def candidates(self) -> list[ModelFacts]:
+    def candidates(self) -> list[CachedModelInfo]:
         """The models that may go, the least recently used first."""
-        return [one for one in self.models if one.key not in self.taken and self.protection(one) is None]
+        taken = self.taken
+        return [
+            model for model in self.models if model.paths.key not in taken and self.protection(model) is None
+        ]
 
-    def protection(self, model: ModelFacts) -> KeepReason | None:
+    def protection(self, model: CachedModelInfo) -> KeepReason | None:
         """Why the model must stay, None where nothing protects it."""
-        if self.only is not None and model.key not in self.only:
+        key = model.paths.key
+        if self.only is not None and key not in self.only:
             return KeepReason.NOT_MATCHED
         if model.is_pinned:
             return KeepReason.PINNED
-        if self._is_held(model.key) or model.state in (EntryState.DOWNLOADING, EntryState.FOREIGN):
+        if self._is_held(key) or model.state in (EntryState.DOWNLOADING, EntryState.FOREIGN):
             return KeepReason.LOCKED
-        if model.key in self.spared or self._unused_s(model) <= self.policy.grace_s:
+        if key in self.spared or self._unused_s(model) <= self.policy.grace_s:
             return KeepReason.FRESH
-        if model.key in self.cut_off:
+        if key in self.cut_off:
             return KeepReason.DOWNLOAD
         return KeepReason.MOVED if model.is_moved else None
 
@@ -240,9 +244,9 @@ class _Planner:
                 sizes[KeepReason.DOWNLOAD] += fragment.footprint.disk_bytes
         return tuple((why, size) for why, size in sizes.most_common() if size)
 
-    def _unused_s(self, model: ModelFacts) -> float:
+    def _unused_s(self, model: CachedModelInfo) -> float:
         """How long ago it was used; no time at all where nothing tells."""
-        return 0.0 if model.used_at_s is None else self._age_s(model.used_at_s)
+        return 0.0 if model.last_use is None else self._age_s(model.last_use.at_s)
 
     def _age_s(self, moment_s: float) -> float:
         return self.now_s - moment_s
@@ -274,8 +278,8 @@ def is_held(lock: LockFacts | None, now_s: float, grace_s: float) -> bool:
     return lock.holder is Holder.ALIVE or now_s - lock.changed_at_s <= max(grace_s, MIN_SILENCE_S)
 
 
-def _by_use(model: ModelFacts) -> tuple[float, str]:
-    return (float("-inf") if model.used_at_s is None else model.used_at_s), model.key
+def _by_use(model: CachedModelInfo) -> tuple[float, str]:
+    return (float("-inf") if model.last_use is None else model.last_use.at_s), model.paths.key
 
 
 def _is_counted(fragment: Fragment) -> bool:
