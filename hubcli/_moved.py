@@ -20,6 +20,7 @@ MOVED = {
     "hubcli.cache.policy": "hubcli.cache.gc.policy",
     "hubcli.commands.fetch_options": "hubcli.fetching.options",
     "hubcli.commands.finetune_options": "hubcli.finetuning.options",
+    "hubcli.savedmodel.issue": "hubcli.issues",
     "hubcli.handle": "hubcli.providers.handle",
     "hubcli.settings": "hubcli.config.settings",
 }
@@ -32,6 +33,11 @@ RENAMED = {
         "Entry": ("hubcli.cache.cached_model", "CachedModel"),
         "EntryState": ("hubcli.cache.catalog", "EntryState"),
         "read_catalog": ("hubcli.cache.catalog", "read_catalog"),
+    },
+    "hubcli.issues": {"Fault": ("hubcli.issues", "Issue")},  # Which was hubcli.savedmodel.issue.
+    "hubcli.savedmodel.model": {
+        "Finding": ("hubcli.issues", "Issue"),
+        "Problem": ("hubcli.issues", "Issue"),
     },
     "hubcli.cache.gc.snapshot": {"ModelFacts": ("hubcli.cache.catalog", "CachedModelInfo")},
 }

@@ -31,9 +31,9 @@ _CHECKS = "Checks; exit 9 where they find something"
 
 
 def _severities() -> list[str]:
-    from hubcli.savedmodel.model import Severity
+    from hubcli.issues import FINDING_SEVERITIES
 
-    return [severity.word for severity in Severity]
+    return [severity.word for severity in FINDING_SEVERITIES]
 
 
 TargetArgument: TypeAlias = Annotated[

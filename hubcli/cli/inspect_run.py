@@ -13,8 +13,8 @@ from hubcli.cli.views.inspect_text import Part
 from hubcli.commands.inspect import Inspection, InspectOptions, inspect
 from hubcli.config.settings import Settings
 from hubcli.errors import ExitStatus, UsageError
+from hubcli.issues import FINDING_SEVERITIES, Severity
 from hubcli.redaction import redacted
-from hubcli.savedmodel.model import Severity
 from hubcli.suggestions import did_you_mean
 from hubcli.units import format_size
 
@@ -31,7 +31,7 @@ def parse_tag_set(text: str | None) -> frozenset[str] | None:
 
 def parse_severity(text: str) -> Severity:
     """The severity of that name; raises UsageError for another word."""
-    words = {severity.word: severity for severity in Severity}
+    words = {severity.word: severity for severity in FINDING_SEVERITIES}
     if text.lower() not in words:
         raise UsageError(
             f"'{text}' is no severity{did_you_mean(text, words)}", hint=f"Write {', '.join(words)}."

@@ -89,7 +89,7 @@ def _made(
     try:
         checks.extend(checkup(case))
     except HubcliError as error:
-        checks.append(Check(section, name, Status.PROBLEM, error.message, None, error.hint))
+        checks.append(Check.of(section, name, Status.PROBLEM, error.message, None, error.hint))
     except Exception as error:  # noqa: BLE001 - whatever is broken here is what was to be found out
         return [*checks, _failed(section, name, error)], error
     return checks, None
@@ -101,4 +101,4 @@ def _failed(section: Section, name: str, error: Exception) -> Check:
     if isinstance(error, OSError) and error.strerror:
         reason = f"{error.strerror} ({error.filename})" if error.filename else error.strerror
     hint = "Run it again with --debug and report what it prints"
-    return Check(section, name, Status.PROBLEM, f"this check failed: {reason}", None, hint)
+    return Check.of(section, name, Status.PROBLEM, f"this check failed: {reason}", None, hint)

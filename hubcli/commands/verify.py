@@ -14,10 +14,10 @@ from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, IntegrityError, NotFoundError, OfflineError
 from hubcli.fetching.addresses import naming_target
 from hubcli.fetching.model_ref import ModelRef
+from hubcli.issues import Issue
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
 from hubcli.savedmodel.checks.integrity import Integrity, ModelCheck
-from hubcli.savedmodel.issue import Fault
 
 __all__ = ["Verification", "VerifyOptions", "verify"]
 
@@ -42,7 +42,7 @@ class Verification:
     name: str
     handle: str | None
     path: Path
-    faults: tuple[Fault, ...]
+    faults: tuple[Issue, ...]
     file_count: int
     tensor_count: int
     size_bytes: int
@@ -160,7 +160,7 @@ class _Verify:
             with unpacked_archive(archive, self.settings, self.listener) as folder:
                 return self._check(str(archive), folder, ())
         except IntegrityError as error:
-            return Integrity((Fault(error.code, error.message),), 0, 0, 0)
+            return Integrity((Issue.of_file(error.code, error.message),), 0, 0, 0)
 
 
 def _stamp(entry: CachedModel) -> tuple[int, int, Manifest | None]:

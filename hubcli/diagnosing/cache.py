@@ -88,7 +88,7 @@ def _make(root: Path) -> list[Path]:
     return made
 
 
-_check = partial(Check, Section.CACHE)
+_check = partial(Check.of, Section.CACHE)
 
 _LITTLE_BYTES = 1_000_000_000
 _TOO_LITTLE_BYTES = 50_000_000
@@ -193,7 +193,7 @@ def _temporary_directories(case: DiagnosisContext) -> list[Path]:
     return [Path(os.path.realpath(name)) for name in (*filter(None, named), *_TEMPORARY)]
 
 
-_check_of_exports = partial(Check, Section.CACHE, "exports")
+_check_of_exports = partial(Check.of, Section.CACHE, "exports")
 _MAX_NAMED = 3
 
 

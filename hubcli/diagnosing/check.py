@@ -1,21 +1,17 @@
-"""A check: what was looked at, how it stands, and what mends it."""
+"""A check of the doctor: the section that it belongs to, how it stands, and what was found."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["Check", "Section", "Status"]
+from hubcli.issues import Issue, Severity
 
+__all__ = ["STATUSES", "Check", "Section", "Status"]
 
-class Status(str, Enum):
-    """How it stands, in words that scripts may rely on. `info` is neither good nor bad."""
-
-    OK = "ok"
-    INFO = "info"
-    WARNING = "warning"
-    PROBLEM = "problem"
+Status = Severity
+# How a check can stand; `info` is neither good nor bad.
+STATUSES = (Status.OK, Status.INFO, Status.WARNING, Status.PROBLEM)
 
 
 class Section(str, Enum):
@@ -28,16 +24,39 @@ class Section(str, Enum):
     SETTINGS = "settings"
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the screen. `name` is for scripts, `value` what was found, as JSON can hold it.
+class Check(NamedTuple):
+    """One line of the screen: an issue of its section, or that there is none. It holds no secret.
 
-    The message tells it in words; the hint says what to type or change. None of them holds a secret.
+    `value` is what was found, as JSON can hold it.
     """
 
     section: Section
-    name: str
-    status: Status
-    message: str
+    issue: Issue
     value: Any = None
-    hint: str = ""
+
+    @classmethod
+    def of(
+        cls, section: Section, name: str, status: Status, message: str, value: Any = None, hint: str = ""
+    ) -> Check:
+        """The check of that name, which is the code of its issue."""
+        return cls(section, Issue(status, name, message, hint=hint), value)
+
+    @property
+    def name(self) -> str:
+        """Its name for scripts."""
+        return self.issue.code
+
+    @property
+    def status(self) -> Status:
+        """How it stands."""
+        return self.issue.severity
+
+    @property
+    def message(self) -> str:
+        """What was found, in words."""
+        return self.issue.message
+
+    @property
+    def hint(self) -> str:
+        """What to type or change; empty where there is nothing to do."""
+        return self.issue.hint

@@ -19,7 +19,7 @@ from hubcli.units import plural
 
 __all__ = ["check_kaggle", "check_modes", "check_netrc"]
 
-_check = partial(Check, Section.CREDENTIALS)
+_check = partial(Check.of, Section.CREDENTIALS)
 
 _READABLE_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
 

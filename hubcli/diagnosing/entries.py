@@ -20,7 +20,7 @@ from hubcli.urls import without_secrets
 
 __all__ = ["check_entries"]
 
-_check = partial(Check, Section.CACHE)
+_check = partial(Check.of, Section.CACHE)
 
 _MAX_NAMED = 3
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_hosts"]
 
-_check = partial(Check, Section.NETWORK)
+_check = partial(Check.of, Section.NETWORK)
 
 _AT_ONCE = 8
 _SKEW_S = 300.0

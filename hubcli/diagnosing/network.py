@@ -25,7 +25,7 @@ __all__ = [
     "hosts_in_force",
 ]
 
-_check = partial(Check, Section.NETWORK)
+_check = partial(Check.of, Section.NETWORK)
 
 _TFHUB, _STORAGE = "https://tfhub.dev", "https://storage.googleapis.com"
 _OTHERS_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")

@@ -16,7 +16,7 @@ from hubcli.errors import UsageError
 
 __all__ = ["check_packages"]
 
-_check = partial(Check, Section.PACKAGES)
+_check = partial(Check.of, Section.PACKAGES)
 
 # Whose wishes are compared with what is there, and whose wishes a pair above tells better.
 _WISHING = (

@@ -15,7 +15,7 @@ from hubcli.errors import UsageError
 
 __all__ = ["check_config_file", "check_variables"]
 
-_check = partial(Check, Section.SETTINGS)
+_check = partial(Check.of, Section.SETTINGS)
 
 
 def check_variables(case: DiagnosisContext) -> Iterator[Check]:

@@ -19,7 +19,7 @@ from hubcli.urls import without_secrets
 
 __all__ = ["check_hub_load", "check_kagglehub", "check_load_format"]
 
-_check = partial(Check, Section.CACHE)
+_check = partial(Check.of, Section.CACHE)
 
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _FORMATS = ("COMPRESSED", "AUTO")

@@ -106,7 +106,7 @@ class _Reader:
             assets=assets,
             fingerprint=self._fingerprint(),
             sizes=self._files.sizes(),
-            findings=tuple(sorted(findings, key=lambda finding: -finding.severity)),
+            findings=tuple(sorted(findings, key=lambda finding: -finding.severity.rank)),
             reusable=check_reusable(self._outlines, self._objects, functions, variables, lists),
         )
 

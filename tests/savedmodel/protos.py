@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from hubcli.formats.protos import _message_class
+from hubcli.issues import Issue
 from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.model import Finding, SavedModelInfo
+from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.savedmodel.reader import read_model
 from tests.formats.tables import delimited, index_of, number
 
@@ -405,6 +406,6 @@ def read(
     return read_model(ModelFiles.of_directory(model), submodules=submodules, tag_set=tag_set)
 
 
-def findings_of(folder: Path, *meta_graphs: Any) -> tuple[Finding, ...]:
+def findings_of(folder: Path, *meta_graphs: Any) -> tuple[Issue, ...]:
     """What the scan finds in a model of those MetaGraphs."""
     return read(folder, *meta_graphs).findings

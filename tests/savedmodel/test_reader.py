@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import BrokenModelError
+from hubcli.issues import Severity
 from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.model import Severity
 from hubcli.savedmodel.model_format import ModelFormat
 from hubcli.savedmodel.reader import read_model
 from hubcli.savedmodel.types import decode

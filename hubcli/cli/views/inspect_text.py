@@ -275,9 +275,9 @@ class _View:
         style = "green" if reusable.conforms else "yellow"
         yield self._heading("Reusable SavedModel", self.style.paint(verdict, style))
         for problem in reusable.problems:
-            yield from self._graded(problem.severity, f"{problem.message} [{problem.code}]")
+            yield from self._graded(problem.severity.word, f"{problem.message} [{problem.code}]")
             if self.in_full:
-                yield from self.style.fold(printable(problem.remedy), 12)
+                yield from self.style.fold(printable(problem.hint), 12)
 
     def _graded(self, severity: str, text: str) -> Iterator[str]:
         lines = self.style.fold(f"{severity:<8}  {printable(text)}", 2, 10)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from hubcli.formats.files import INDEX_FILE, MAIN_FILES
 from hubcli.formats.tensor_bundle import BundleIndex
+from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.checks.layout import climbs_out
-from hubcli.savedmodel.model import Asset, Finding, Severity
+from hubcli.savedmodel.model import Asset
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,51 +20,55 @@ __all__ = ["find"]
 
 def find(
     files: ModelFiles, index: BundleIndex | None, assets: tuple[Asset, ...], variables: tuple[Variable, ...]
-) -> Iterator[Finding]:
+) -> Iterator[Issue]:
     """The findings about files, in the order of the model's parts."""
     for path in files.links_out:
-        yield Finding(Severity.MEDIUM, "link-out", "It is a link to a file outside of the model", path)
+        yield Issue.of_part(Severity.MEDIUM, "link-out", "It is a link to a file outside of the model", path)
     mains = [name for name in MAIN_FILES if files.has(name)]
     if len(mains) > 1:
         message = f"Which of {', '.join(mains)} is read depends on the loader; this is about {mains[0]}"
-        yield Finding(Severity.MEDIUM, "several-main-files", message, mains[1])
+        yield Issue.of_part(Severity.MEDIUM, "several-main-files", message, mains[1])
     yield from _about_assets(assets)
     if index is None:
         if variables:
             message = f"The model has {len(variables)} variables and no {INDEX_FILE}"
-            yield Finding(Severity.MEDIUM, "variables-missing", message, "variables")
+            yield Issue.of_part(Severity.MEDIUM, "variables-missing", message, "variables")
         return
     yield from _about_shards(files, index)
     for variable in variables:
         if variable.checkpoint_key is None and variable.is_listed and variable.node is not None:
             where = f"variable {variable.path}"
-            yield Finding(Severity.MEDIUM, "value-missing", "The checkpoint holds no value of it", where)
+            yield Issue.of_part(
+                Severity.MEDIUM, "value-missing", "The checkpoint holds no value of it", where
+            )
 
 
-def _about_shards(files: ModelFiles, index: BundleIndex) -> Iterator[Finding]:
+def _about_shards(files: ModelFiles, index: BundleIndex) -> Iterator[Issue]:
     if not files.is_complete:
         return
     for shard, needed in enumerate(index.shard_sizes_bytes()):
         path = f"variables/{index.shard_name(shard)}"
         size = files.sizes_bytes.get(path)
         if size is None:
-            yield Finding(Severity.MEDIUM, "shard-missing", "The index names a shard that isn't there", path)
+            yield Issue.of_part(
+                Severity.MEDIUM, "shard-missing", "The index names a shard that isn't there", path
+            )
         elif size < needed:
             message = f"It has {size} bytes; the index needs {needed}"
-            yield Finding(Severity.MEDIUM, "shard-cut", message, path)
+            yield Issue.of_part(Severity.MEDIUM, "shard-cut", message, path)
 
 
-def _about_assets(assets: tuple[Asset, ...]) -> Iterator[Finding]:
+def _about_assets(assets: tuple[Asset, ...]) -> Iterator[Issue]:
     for asset in assets:
         if climbs_out(asset.path.removeprefix("assets/")):
-            yield Finding(
+            yield Issue.of_part(
                 Severity.HIGH,
                 "asset-path",
                 "TensorFlow would read a file outside of the model",
                 f"asset {asset.path}",
             )
         elif asset.is_present is False:
-            yield Finding(
+            yield Issue.of_part(
                 Severity.MEDIUM,
                 "asset-missing",
                 "The model declares a file that isn't there",

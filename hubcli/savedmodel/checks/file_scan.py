@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import IO, NamedTuple, cast
 
 from hubcli.errors import BrokenModelError
+from hubcli.issues import Issue, Severity
 from hubcli.regular_file import open_regular
 from hubcli.savedmodel.checks.file_signatures import (
     HEAD_BYTES,
@@ -25,7 +26,6 @@ from hubcli.savedmodel.checks.file_signatures import (
     names_code,
 )
 from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.model import Finding, Severity
 
 __all__ = ["MemberKind", "code_in_archive", "scan_files"]
 
@@ -37,7 +37,7 @@ _MAX_METADATA_BYTES = 256 << 20
 _MORE_BYTES, _SHORT_BYTES = 256 << 10, 512
 
 
-def scan_files(files: ModelFiles) -> Iterator[Finding]:
+def scan_files(files: ModelFiles) -> Iterator[Issue]:
     """Code in `assets/`, `assets.extra/` and `keras_metadata.pb`, in the order of the paths.
 
     Of more than 10,000 files the rest is told as not looked at. An archive
@@ -53,15 +53,15 @@ def scan_files(files: ModelFiles) -> Iterator[Finding]:
             told += 1
             if told > _MAX_FINDINGS:
                 message = f"More than {_MAX_FINDINGS} files hold code; the rest isn't told"
-                yield Finding(Severity.MEDIUM, "more-findings", message, "assets")
+                yield Issue.of_part(Severity.MEDIUM, "more-findings", message, "assets")
                 return
             yield finding
     if len(paths) > _MAX_FILES:
         message = f"Of {len(paths)} files, {_MAX_FILES} were looked at"
-        yield Finding(Severity.MEDIUM, "not-scanned", message, "assets")
+        yield Issue.of_part(Severity.MEDIUM, "not-scanned", message, "assets")
 
 
-def _about_file(files: ModelFiles, path: str, budget: Budget) -> Finding | None:
+def _about_file(files: ModelFiles, path: str, budget: Budget) -> Issue | None:
     try:
         with open_regular(files.top / path, is_buffered=True) as file:
             head = file.read(HEAD_BYTES)
@@ -72,7 +72,7 @@ def _about_file(files: ModelFiles, path: str, budget: Budget) -> Finding | None:
             budget.charge(head)
             kind = kind_of(path, head, is_whole=is_whole)
             if kind is not None:
-                return Finding(Severity.MEDIUM, kind.code, f"It is {kind.noun}", path)
+                return Issue.of_part(Severity.MEDIUM, kind.code, f"It is {kind.noun}", path)
             # Imported here: it takes archives' modules along, which a model without assets never needs.
 
             member = code_in_archive(file, head, budget)
@@ -80,9 +80,11 @@ def _about_file(files: ModelFiles, path: str, budget: Budget) -> Finding | None:
         return None
     except TooMuchError:
         message = "It isn't looked at: the files before it look like too many pickles and archives"
-        return Finding(Severity.MEDIUM, "not-scanned", message, path)
+        return Issue.of_part(Severity.MEDIUM, "not-scanned", message, path)
     except OSError as error:
-        return Finding(Severity.MEDIUM, "not-scanned", f"It can't be read: {error.strerror or error}", path)
+        return Issue.of_part(
+            Severity.MEDIUM, "not-scanned", f"It can't be read: {error.strerror or error}", path
+        )
     return None if member is None else _about_member(path, member)
 
 
@@ -93,15 +95,18 @@ def _needs_more(head: bytes, budget: Budget) -> bool:
     return len(head) == HEAD_BYTES and goes_on(head)
 
 
-def _about_member(path: str, member: MemberKind) -> Finding:
+def _about_member(path: str, member: MemberKind) -> Issue:
     if member.code == "not-scanned":
-        return Finding(Severity.MEDIUM, member.code, f"It is an archive that {member.noun}", path)
-    return Finding(
-        Severity.MEDIUM, member.code, f"It is an archive; {member.name} in it is {member.noun}", path
+        return Issue.of_part(Severity.MEDIUM, member.code, f"It is an archive that {member.noun}", path)
+    return Issue.of_part(
+        Severity.MEDIUM,
+        member.code,
+        f"It is an archive; {member.name} in it is {member.noun}",
+        path,
     )
 
 
-def _about_keras(files: ModelFiles) -> Iterator[Finding]:
+def _about_keras(files: ModelFiles) -> Iterator[Issue]:
     # Imported here: most models have no such file, and the lists of names take time to load.
     from hubcli.savedmodel.checks.keras_config import IssueKind
     from hubcli.savedmodel.checks.keras_metadata import metadata_issues
@@ -114,16 +119,16 @@ def _about_keras(files: ModelFiles) -> Iterator[Finding]:
         return
     except (OSError, BrokenModelError) as error:
         said = error.message if isinstance(error, BrokenModelError) else str(error.strerror or error)
-        yield Finding(Severity.MEDIUM, "not-scanned", f"It can't be read: {said}", where)
+        yield Issue.of_part(Severity.MEDIUM, "not-scanned", f"It can't be read: {said}", where)
         return
     for issue in issues:
         place = f"{where}, layer {issue.layer}" if issue.layer else where
         if issue.kind is IssueKind.CODE:
             message = f"Keras 2 would run Python code: {issue.reason}"
-            yield Finding(Severity.HIGH, "keras-code", message, place)
+            yield Issue.of_part(Severity.HIGH, "keras-code", message, place)
         elif issue.kind in (IssueKind.OP, IssueKind.FILE):
             message = f"Keras 2 would reach beyond the model: {issue.reason}"
-            yield Finding(Severity.MEDIUM, "keras-op", message, place)
+            yield Issue.of_part(Severity.MEDIUM, "keras-op", message, place)
 
 
 _MAX_MEMBERS, _MAX_INDEX_BYTES = 5_000, 8 << 20

@@ -17,10 +17,10 @@ from hubcli.errors import BrokenModelError
 from hubcli.formats.files import INDEX_FILE, MAIN_FILES, contents
 from hubcli.formats.tensor_bundle import BundleIndex
 from hubcli.formats.tensors import ByteOrder
+from hubcli.issues import Issue
 from hubcli.regular_file import open_regular
 from hubcli.savedmodel.checks.layout import climbs_out, declared_assets
 from hubcli.savedmodel.checks.shard_chunks import OnBytes, ShardChunk, stored_tensors, without_overlaps
-from hubcli.savedmodel.issue import Fault
 from hubcli.savedmodel.main_file import HEAD_BYTES, binary_of_text, read_index, refuse_look_alike
 from hubcli.savedmodel.model_format import detect_format
 
@@ -37,7 +37,7 @@ class Integrity:
     tell what can't be checked.
     """
 
-    faults: tuple[Fault, ...]
+    faults: tuple[Issue, ...]
     file_count: int
     tensor_count: int
     size_bytes: int
@@ -55,7 +55,7 @@ class ModelCheck:
 
     def __init__(self, model: Path, records: Sequence[FileRecord] = (), *, quick: bool = False) -> None:
         self._model = model
-        self._faults: list[Fault] = []
+        self._faults: list[Issue] = []
         self._notes: list[str] = []
         self._hashed: dict[str, FileRecord] = {}
         self._files: set[str] = set()
@@ -103,7 +103,7 @@ class ModelCheck:
         """
         if not any((fault.code, fault.file) == (code, file) for fault in self._faults):
             told = message.removeprefix(file).removeprefix(Path(file).name).lstrip(": ")
-            self._faults.append(Fault(code, told, file))
+            self._faults.append(Issue.of_file(code, told, file))
 
     def _compare(self, records: Sequence[FileRecord]) -> None:
         """Names and sizes against the record; the hashes that are left to compare."""
@@ -168,7 +168,7 @@ class ModelCheck:
     def _look_at_shards(self, index: BundleIndex) -> None:
         tensors, broken = stored_tensors(index)
         for message in broken:
-            self._faults.append(Fault("index", message, INDEX_FILE))
+            self._faults.append(Issue.of_file("index", message, INDEX_FILE))
         needed = index.shard_sizes_bytes()
         for shard, ours in enumerate(tensors):
             path = f"variables/{index.shard_name(shard)}"
@@ -203,6 +203,6 @@ def _shortness(shard: Path, size_bytes: int, needed_bytes: int) -> str:
     return f"has {size_bytes} bytes; variables.index needs {needed_bytes}"
 
 
-def _place(fault: Fault) -> tuple[str, int]:
+def _place(fault: Issue) -> tuple[str, int]:
     """What is about a whole file stands before what is about a part of it."""
     return fault.file or "", -1 if fault.start is None else fault.start

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hubcli.issues import Severity
 from hubcli.savedmodel.checks.known_ops import class_of, op_classes
-from hubcli.savedmodel.model import Severity
 
 __all__ = ["CONDITIONAL_OPS", "SAVER_OPS", "TABLE_OPS", "Risk", "risk_of", "risk_of_print", "risky_ops"]
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from hubcli.errors import BrokenModelError
+from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.checks.call_graph import CallGraph, ExecutionPhase
 from hubcli.savedmodel.checks.known_ops import is_known
 from hubcli.savedmodel.checks.path_origins import PathOrigins, PathSource
@@ -18,7 +19,6 @@ from hubcli.savedmodel.checks.risky_ops import (
     risk_of_print,
 )
 from hubcli.savedmodel.graph import GraphBody, Node
-from hubcli.savedmodel.model import Finding, Severity
 from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.outline import MetaGraphOutline
 
@@ -27,7 +27,7 @@ __all__ = ["scan_ops"]
 _MAX_OF_A_SEVERITY, _MAX_RISKY_NODES = 1000, 50_000
 
 
-def scan_ops(outline: MetaGraphOutline, objects: ObjectGraph | None) -> Iterator[Finding]:
+def scan_ops(outline: MetaGraphOutline, objects: ObjectGraph | None) -> Iterator[Issue]:
     """What the ops of a MetaGraph can do beyond their tensors, by function.
 
     Left out is what every model needs: to save and restore its variables, and
@@ -44,7 +44,7 @@ class _Scan:
         self._callers = CallGraph(outline, objects)
         self._origins = PathOrigins(outline, objects, self._callers)
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[Issue]:
         """The risks by body, then ops that nobody knows; of each severity no more than a person can read."""
         told: Counter[Severity] = Counter()
         for finding in (*self._risks(), *self._unknown()):
@@ -53,16 +53,18 @@ class _Scan:
                 yield finding
         if max(told.values(), default=0) > _MAX_OF_A_SEVERITY:
             message = f"Of {told.total()} findings, {_MAX_OF_A_SEVERITY} of each severity are told"
-            yield Finding(Severity.INFO, "more-findings", message, "graph")
+            yield Issue.of_part(Severity.INFO, "more-findings", message, "graph")
 
-    def _unknown(self) -> Iterator[Finding]:
+    def _unknown(self) -> Iterator[Issue]:
         graph = self._graph
         unknown = {op for op in graph.op_counts if not is_known(op) and op not in graph.functions}
         for body in graph.bodies if unknown else ():
             for op in sorted(unknown.intersection(body.op_counts)):
-                yield Finding(Severity.LOW, "unknown-op", f"TensorFlow 2.21 has no op {op}", _place(body))
+                yield Issue.of_part(
+                    Severity.LOW, "unknown-op", f"TensorFlow 2.21 has no op {op}", _place(body)
+                )
 
-    def _risks(self) -> Iterator[Finding]:
+    def _risks(self) -> Iterator[Issue]:
         counts = self._graph.op_counts
         risky = {op for op in counts if risk_of(op) is not None}
         if sum(counts[op] for op in risky) > _MAX_RISKY_NODES:
@@ -71,7 +73,7 @@ class _Scan:
             if not risky.isdisjoint(body.op_counts):
                 yield from self._risks_in(body, risky)
 
-    def _risks_in(self, body: GraphBody, risky: set[str]) -> Iterator[Finding]:
+    def _risks_in(self, body: GraphBody, risky: set[str]) -> Iterator[Issue]:
         """One finding for each op, risk and moment in the body."""
         found: set[tuple[str, frozenset[ExecutionPhase], str]] = set()
         for node in body.nodes_of_ops(risky):
@@ -114,9 +116,9 @@ def _is_at_savers_moment(risk: Risk, moments: frozenset[ExecutionPhase]) -> bool
     )
 
 
-def _finding(node: Node, risk: Risk, moments: frozenset[ExecutionPhase], body: GraphBody) -> Finding:
+def _finding(node: Node, risk: Risk, moments: frozenset[ExecutionPhase], body: GraphBody) -> Issue:
     when = ", ".join(sorted(moments)) or "though nothing reaches it"
-    return Finding(risk.severity, risk.code, f"{node.op} {risk.sentence}, {when}", _place(body))
+    return Issue.of_part(risk.severity, risk.code, f"{node.op} {risk.sentence}, {when}", _place(body))
 
 
 def _place(body: GraphBody) -> str:

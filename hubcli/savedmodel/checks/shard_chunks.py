@@ -12,7 +12,7 @@ from hubcli.errors import BrokenModelError
 from hubcli.formats.files import open_noatime
 from hubcli.formats.tensor_bundle import BundleEntry, BundleIndex
 from hubcli.formats.tensors import ByteOrder, check_tensor
-from hubcli.savedmodel.issue import Fault
+from hubcli.issues import Issue
 
 if TYPE_CHECKING:
     import hashlib
@@ -38,9 +38,9 @@ class StoredTensor:
         """Where its bytes end in the shard."""
         return self.entry.offset + self.entry.size_bytes
 
-    def fault(self, file: str, message: str) -> Fault:
+    def fault(self, file: str, message: str) -> Issue:
         """A fault of its bytes in that file."""
-        return Fault("tensor", message, file, self.name, self.entry.offset, self.end)
+        return Issue.of_file("tensor", message, file, self.name, self.entry.offset, self.end)
 
 
 def stored_tensors(index: BundleIndex) -> tuple[list[list[StoredTensor]], list[str]]:
@@ -71,7 +71,7 @@ def _parts(index: BundleIndex, entry: BundleEntry, broken: list[str]) -> list[Bu
 
 def without_overlaps(
     tensors: Sequence[StoredTensor], path: str, file_bytes: int
-) -> tuple[tuple[StoredTensor, ...], list[Fault]]:
+) -> tuple[tuple[StoredTensor, ...], list[Issue]]:
     """Those that can be read one after the other; and faults of those beyond the end or within others.
 
     TensorFlow writes no tensors that share bytes. An index that names the same
@@ -128,18 +128,18 @@ class ShardChunk:
     def _of(self, tensors: Sequence[StoredTensor]) -> ShardChunk:
         return ShardChunk(self.model, self.path, self.file_bytes, tuple(tensors), None, self.byte_order)
 
-    def check(self, on_bytes: OnBytes) -> list[Fault]:
+    def check(self, on_bytes: OnBytes) -> list[Issue]:
         """Reads it and names what is broken; `on_bytes` hears of each piece."""
         try:
             path = self.model / on_disk(self.path)
             with open(path, "rb", buffering=0, opener=open_noatime) as file:
                 return self._check(_Reader(file, on_bytes, self.sha256 is not None))
         except BrokenModelError as error:  # In the bytes between tensors.
-            return [Fault("size", error.message, self.path)]
+            return [Issue.of_file("size", error.message, self.path)]
         except OSError as error:
-            return [Fault("unreadable", f"can't be read: {error.strerror}", self.path)]
+            return [Issue.of_file("unreadable", f"can't be read: {error.strerror}", self.path)]
 
-    def _check(self, reader: _Reader) -> list[Fault]:
+    def _check(self, reader: _Reader) -> list[Issue]:
         faults, position = [], 0
         for tensor in self.tensors:
             if self.sha256 is not None:
@@ -154,7 +154,9 @@ class ShardChunk:
         if self.sha256 is not None:
             reader.skim(position, self.file_bytes)
             if reader.sha256() != self.sha256:
-                faults.append(Fault("sha256", "isn't what was fetched: its SHA-256 is another", self.path))
+                faults.append(
+                    Issue.of_file("sha256", "isn't what was fetched: its SHA-256 is another", self.path)
+                )
         return faults
 
 

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import pytest
 
+from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.checks.file_scan import scan_files
 from hubcli.savedmodel.checks.file_signatures import is_pickle
 from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.model import Finding, Severity
 
 
 class Marker:
@@ -144,7 +144,7 @@ HOSTILE = {
 }
 
 
-def scan(top: Path, path: str, content: bytes) -> list[Finding]:
+def scan(top: Path, path: str, content: bytes) -> list[Issue]:
     """The findings about a model with that file alone."""
     (top / "saved_model.pb").touch()
     (top / path).parent.mkdir(parents=True, exist_ok=True)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from hubcli.errors import BrokenModelError
+from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.checks.risky_ops import CONDITIONAL_OPS, risk_of, risk_of_print, risky_ops
-from hubcli.savedmodel.model import Finding, Severity
 from tests.corpus import KINDS, corpus_model
 from tests.formats.tables import delimited, number, varint
 from tests.savedmodel.protos import (
@@ -39,7 +39,7 @@ def graded(folder: Path, *meta_graphs: Any) -> set[tuple[str, str]]:
     return {(one.code, one.severity.word) for one in findings_of(folder, *meta_graphs)}
 
 
-def of_code(findings: tuple[Finding, ...], code: str) -> list[Finding]:
+def of_code(findings: tuple[Issue, ...], code: str) -> list[Issue]:
     return [one for one in findings if one.code == code]
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.model import Finding, Severity
 from hubcli.savedmodel.reader import read_model
 from tests.installed import Late, require_installed
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.tensorflow
 SECRET = b"the marker"
 
 
-def graver_findings(model: Path) -> list[Finding]:
+def graver_findings(model: Path) -> list[Issue]:
     found = read_model(ModelFiles.of_directory(model)).findings
     return [one for one in found if one.severity >= Severity.MEDIUM]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.model import Finding, Severity
 from hubcli.savedmodel.reader import read_model
 from tests.installed import Late, require_installed
 from tests.savedmodel.zoo import SPECIMENS
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.tensorflow
 _FOUND = {"python_op": {"runs-python"}, "without_checkpoint": {"variables-missing"}}
 
 
-def grave_findings(model: Path) -> list[Finding]:
+def grave_findings(model: Path) -> list[Issue]:
     found = read_model(ModelFiles.of_directory(model)).findings
     return [one for one in found if one.severity >= Severity.MEDIUM]
 
