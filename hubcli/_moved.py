@@ -16,6 +16,7 @@ __all__ = ["MOVED", "RENAMED", "MovedModules", "renamed"]
 
 # The old name of each module, and today's.
 MOVED = {
+    "hubcli.cache.atomic_files": "hubcli.atomic_files",
     "hubcli.cache.entries": "hubcli.cache.cached_model",
     "hubcli.cache.policy": "hubcli.cache.gc.policy",
     "hubcli.commands.fetch_options": "hubcli.fetching.options",

@@ -11,7 +11,16 @@ from pathlib import Path
 
 from hubcli.formats.files import list_noatime
 
-__all__ = ["DiskUsage", "Footprint", "FootprintCounter", "SharedFile", "TreeUsage", "measure"]
+__all__ = [
+    "DiskUsage",
+    "Footprint",
+    "FootprintCounter",
+    "SharedFile",
+    "TreeUsage",
+    "directory_size_bytes",
+    "file_sizes",
+    "measure",
+]
 
 _BLOCK_BYTES = 512  # stat(2): st_blocks counts these, whatever the file system's own blocks.
 
@@ -137,3 +146,30 @@ def measure(top: Path) -> TreeUsage:
         except OSError:
             continue
     return TreeUsage(tally.footprint(), changed_at_s)
+
+
+def file_sizes(top: Path) -> dict[str, int]:
+    """Size in bytes of every regular file below `top`, by relative path with `/`.
+
+    What vanishes meanwhile or can't be looked into is left out; links and special files count as size 0.
+    """
+    sizes: dict[str, int] = {}
+    waiting = [("", str(top))]
+    while waiting:
+        prefix, folder = waiting.pop()
+        try:
+            with list_noatime(folder) as children:
+                for child in children:
+                    if child.is_dir(follow_symlinks=False):
+                        waiting.append((f"{prefix}{child.name}/", f"{folder}/{child.name}"))
+                    else:
+                        regular = child.is_file(follow_symlinks=False)
+                        sizes[prefix + child.name] = child.stat().st_size if regular else 0
+        except (FileNotFoundError, PermissionError):
+            continue
+    return sizes
+
+
+def directory_size_bytes(top: Path) -> int:
+    """Sum of the sizes of the files below `top`, in bytes; 0 where it doesn't exist."""
+    return sum(file_sizes(top).values())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hubcli.cache.atomic_files import replace_link
+from hubcli.atomic_files import replace_link
 from hubcli.config.settings import Settings
 from hubcli.durability import SYNCED, Durability
 from hubcli.providers.kaggle import KaggleModel

@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hubcli.cache.atomic_files import (
-    cache_errors,
-    exchange,
-    not_a_directory,
-    remove_tree,
-    replace_link,
-    write_new,
-    write_whole,
-)
+from hubcli.atomic_files import exchange, remove_tree, replace_link, write_new, write_whole
 from hubcli.cache.cached_model import CachedModel
-from hubcli.cache.layout import TAG_NAME, CacheName, EntryPaths, NameKind, is_key
+from hubcli.cache.layout import (
+    TAG_NAME,
+    CacheName,
+    EntryPaths,
+    NameKind,
+    cache_errors,
+    is_key,
+    not_a_directory,
+)
 from hubcli.cache.lock import Lock, hold_lock
 from hubcli.cache.lock_owner import LockOwner
 from hubcli.cache.records import Descriptor, Manifest

@@ -15,7 +15,7 @@ from hubcli.archive.tree import Tree, copy_tree
 from hubcli.archive.unpack import require_room
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.layout import EntryPaths
-from hubcli.commands.fetch import fetch
+from hubcli.commands.fetch import fetched_directory
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, DiskFullError, TruncatedError, UsageError
 from hubcli.exporting.destination import require_free, staged_output
@@ -25,7 +25,7 @@ from hubcli.fetching.addresses import naming_target
 from hubcli.fetching.model_ref import ModelRef
 from hubcli.fetching.sources import unpack_archive
 from hubcli.progress import ProgressListener
-from hubcli.providers.handle import Handle, HandleKind
+from hubcli.providers.handle import Handle
 from hubcli.savedmodel.checks.integrity import ModelCheck
 from hubcli.savedmodel.checks.layout import check_structure
 
@@ -164,12 +164,9 @@ class _Export:
 
     def _directory(self) -> Path:
         """The model's directory: of a handle the one in the cache, fetched if it isn't there or not whole."""
-        directory, handle = self.target.directory, self.target.handle
-        if handle is None or handle.kind is HandleKind.PATH:
-            assert directory is not None
-            return directory
-        path = fetch(handle, self.settings, listener=self.listener).path
-        self.entry = CachedModel.read(EntryPaths(self.settings.cache_root, path.name))
+        path = fetched_directory(self.target, self.settings, self.listener)
+        if self.target.handle is not None and self.target.handle.path is None:
+            self.entry = CachedModel.read(EntryPaths(self.settings.cache_root, path.name))
         return path
 
     def _export_directory(self, model: Path) -> ExportResult:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from hubcli.archive.members import FileRecord
 from hubcli.archive.unpack import lift_wrapping_folder
-from hubcli.cache.atomic_files import directory_size_bytes, file_sizes
 from hubcli.cache.cached_model import CachedModel
+from hubcli.cache.disk_usage import directory_size_bytes, file_sizes
 from hubcli.cache.kagglehub import KaggleHub
 from hubcli.cache.lock_owner import LockOwner
 from hubcli.cache.records import Manifest
@@ -29,6 +29,7 @@ from hubcli.fetching.addresses import naming
 from hubcli.fetching.aliases import Aliases, AliasRecord
 from hubcli.fetching.cached import archive_changed, local_directory, manifest_of_adopted, problem_of
 from hubcli.fetching.disk_space import DiskSpaceGuard
+from hubcli.fetching.model_ref import ModelRef
 from hubcli.fetching.options import FetchOptions, FetchResult
 from hubcli.fetching.retry import RetryLoop
 from hubcli.fetching.sources import Source, open_source, require_source
@@ -39,7 +40,7 @@ from hubcli.savedmodel.checks.integrity import ModelCheck
 from hubcli.savedmodel.checks.layout import check_structure
 from hubcli.units import format_size
 
-__all__ = ["FetchOptions", "FetchResult", "fetch"]
+__all__ = ["FetchOptions", "FetchResult", "fetch", "fetched_directory"]
 
 _MAX_LOST_LOCKS = 3
 
@@ -62,6 +63,17 @@ def fetch(
     verb.stop = stop or verb.stop
     with naming(parsed, settings):
         return verb.run()
+
+
+def fetched_directory(target: ModelRef, settings: Settings, listener: ProgressListener) -> Path:
+    """The model's directory: a handle's is the one in the cache, fetched where it isn't there or not whole.
+
+    The target is no archive. Raises what `fetch` does.
+    """
+    if target.handle is None or target.handle.kind is HandleKind.PATH:
+        assert target.directory is not None
+        return target.directory
+    return fetch(target.handle, settings, listener=listener).path
 
 
 class _Fetch:

@@ -23,7 +23,6 @@ from hubcli.finetuning.options import FinetuneOptions, Method
 from hubcli.finetuning.result import FinetuneResult, StagedModel, WrittenExport
 from hubcli.finetuning.weights import FromWeights, opened_weights
 from hubcli.progress import ProgressListener
-from hubcli.providers.handle import HandleKind
 from hubcli.savedmodel.checks.layout import check_structure
 from hubcli.savedmodel.weights.mapping import WeightMapping
 
@@ -107,20 +106,15 @@ class _FinetuneExport:
     def _model(self) -> Iterator[Path]:
         """The source's directory: of a handle the one in the cache, fetched where it isn't whole."""
         # Imported where they are needed, as is `pack`: a directory asks for none of them.
-        handle = self.target.handle
         if self.target.archive is not None:
             from hubcli.fetching.sources import unpacked_archive
 
             with unpacked_archive(self.target.archive, self.settings, self.listener) as folder:
                 yield self._checked(folder)
             return
-        directory = self.target.directory
-        if handle is not None and handle.kind is not HandleKind.PATH:
-            from hubcli.commands.fetch import fetch
+        from hubcli.commands.fetch import fetched_directory
 
-            directory = fetch(handle, self.settings, listener=self.listener).path
-        assert directory is not None
-        model = self._checked(directory)
+        model = self._checked(fetched_directory(self.target, self.settings, self.listener))
         self._record_use()
         yield model
         self._record_use()  # A training may take longer than a collection's grace.

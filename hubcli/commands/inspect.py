@@ -94,9 +94,9 @@ def _opened(
     """The target's files, for as long as the context lasts."""
     directory = target.directory
     if directory is None and options.fetch and target.handle is not None:
-        from hubcli.commands.fetch import fetch
+        from hubcli.commands.fetch import fetched_directory
 
-        directory = fetch(target.handle, settings, listener=listener).path
+        directory = fetched_directory(target, settings, listener)
     if directory is not None:
         if target.entry is not None:
             target.entry.touch()

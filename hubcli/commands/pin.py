@@ -7,10 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from hubcli.cache.atomic_files import cache_errors
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.catalog import EntryState, read_catalog
-from hubcli.cache.layout import EntryPaths, is_key
+from hubcli.cache.layout import EntryPaths, cache_errors, is_key
 from hubcli.cache.lock import hold_lock
 from hubcli.cache.store import Store
 from hubcli.config.settings import Settings

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from hubcli.cache.atomic_files import directory_size_bytes
+from hubcli.atomic_files import temporary_beside
+from hubcli.cache.disk_usage import directory_size_bytes
 from hubcli.cache.gc.collect import require_collectable
 from hubcli.cache.mounts import FileSystem
 from hubcli.diagnosing.check import Check, Section, Status
@@ -55,13 +55,12 @@ def try_writing(root: Path) -> None:
     Leaves nothing, and what a kill in between leaves `gc` collects. Raises OSError where a step fails.
     """
     made = _make(root)
-    name = f"{_NO_MODEL}.lock.tmp{uuid.uuid4().hex}"
-    file, link = root / name, root / f"{_NO_MODEL}.link.tmp{uuid.uuid4().hex}"
-    renamed = root / f"{_NO_MODEL}.lock.tmp{uuid.uuid4().hex}"
+    file, renamed = (temporary_beside(root / f"{_NO_MODEL}.lock") for _ in range(2))
+    link = temporary_beside(root / f"{_NO_MODEL}.link")
     try:
         with file.open("x", encoding="utf-8") as opened:
             opened.write("hubcli doctor")
-        link.symlink_to(name)
+        link.symlink_to(file.name)
         file.rename(renamed)
     finally:
         for path in (link, file, renamed):

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hubcli.cache.atomic_files import exchange_at_once
+from hubcli.atomic_files import exchange, exchange_at_once
 from hubcli.durability import SYNCED, Durability
 from hubcli.errors import DiskFullError, NotFoundError, OutputError, UsageError, means_full
-from hubcli.exporting.staging import Staging, remove_leftovers_of
+from hubcli.exporting.staging import REPLACED, Staging, remove_leftovers_of
 from hubcli.regular_file import NotRegularError
 
 __all__ = ["require_free", "staged_output"]
@@ -136,14 +136,7 @@ def _publish(staged: Path, place: Path) -> None:
     if not place.is_dir() and not (staged.is_dir() and os.path.lexists(place)):
         staged.replace(place)
         return
-    aside = staged.with_name("old")
-    try:
-        place.rename(aside)
-        staged.rename(place)
-    except BaseException:
-        if not os.path.lexists(place):
-            aside.rename(place)
-        raise
+    exchange(staged, place, aside=staged.with_name(REPLACED))
 
 
 def _sync_names(staged: Path, place: Path, made: Sequence[Path], durability: Durability) -> None:
@@ -154,11 +147,9 @@ def _sync_names(staged: Path, place: Path, made: Sequence[Path], durability: Dur
     except OSError:
         with suppress(OSError):
             if os.path.lexists(staged):
-                exchange_at_once(staged, place)
+                exchange(staged, place, aside=staged.with_name(REPLACED))
             else:
                 place.rename(staged)
-                if os.path.lexists(staged.with_name("old")):
-                    staged.with_name("old").rename(place)
         raise
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import uuid
 from enum import Enum
 from pathlib import Path
+
+from hubcli.atomic_files import hidden_beside
 
 __all__ = ["INDEX_NAME", "ExportFormat", "Layout", "publish_newest"]
 
@@ -41,7 +42,7 @@ def publish_newest(model: Path) -> str | None:
     newest = max(_versions(model), key=lambda one: int(one.name), default=None)
     if newest is None:
         return None
-    temporary = model / f".{INDEX_NAME}.{uuid.uuid4().hex[:12]}.hubcli-tmp"
+    temporary = hidden_beside(index)
     try:
         try:
             temporary.symlink_to(newest.name)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hubcli.archive.members import FileRecord
-from hubcli.cache.atomic_files import file_sizes
 from hubcli.cache.cached_model import CachedModel
+from hubcli.cache.disk_usage import file_sizes
 from hubcli.cache.records import Manifest
 from hubcli.errors import BrokenModelError, NotFoundError, UsageError
 from hubcli.fetching.options import FetchOptions, FetchResult

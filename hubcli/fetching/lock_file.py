@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hubcli.archive.tree import hashed_files, tree_digest
-from hubcli.cache.atomic_files import write_whole
+from hubcli.atomic_files import write_whole
 from hubcli.cache.cached_model import CachedModel
 from hubcli.config.settings import Settings
 from hubcli.durability import SYNCED, Durability

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from hubcli.archive.members import Limits
 from hubcli.archive.tree import Tree
-from hubcli.cache.atomic_files import remove_tree
+from hubcli.atomic_files import remove_tree
 from hubcli.errors import HubcliError, TensorFlowError, UsageError, ValuesError
 from hubcli.finetuning.acceptance import (
     require_same_interface,

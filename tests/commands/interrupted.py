@@ -40,7 +40,7 @@ WATCHED = (
     "savedmodel/weights/rewrite.py",
     "archive/pack.py",
     "archive/tree.py",
-    "cache/atomic_files.py",
+    "atomic_files.py",
 )
 
 

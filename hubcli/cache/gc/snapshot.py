@@ -11,11 +11,10 @@ from enum import Enum
 from pathlib import Path
 
 from hubcli._moved import renamed
-from hubcli.cache.atomic_files import cache_errors
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.catalog import CachedModelInfo
 from hubcli.cache.disk_usage import Footprint, measure
-from hubcli.cache.layout import CacheName, EntryPaths, NameKind, RootNames, leads_out
+from hubcli.cache.layout import CacheName, EntryPaths, NameKind, RootNames, cache_errors, leads_out
 from hubcli.cache.lock import last_sign_of_life_s
 from hubcli.cache.lock_owner import LockOwner
 

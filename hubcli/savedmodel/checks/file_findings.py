@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hubcli.formats.files import INDEX_FILE, MAIN_FILES
 from hubcli.formats.tensor_bundle import BundleIndex
 from hubcli.issues import Issue, Severity
-from hubcli.savedmodel.checks.layout import climbs_out
+from hubcli.savedmodel.checks.layout import climbs_out, shards_of
 from hubcli.savedmodel.model import Asset
 
 TYPE_CHECKING = False
@@ -46,9 +46,7 @@ def find(
 def _about_shards(files: ModelFiles, index: BundleIndex) -> Iterator[Issue]:
     if not files.is_complete:
         return
-    for shard, needed in enumerate(index.shard_sizes_bytes()):
-        path = f"variables/{index.shard_name(shard)}"
-        size = files.sizes_bytes.get(path)
+    for path, size, needed in shards_of(index, files.sizes_bytes.get):
         if size is None:
             yield Issue.of_part(
                 Severity.MEDIUM, "shard-missing", "The index names a shard that isn't there", path

@@ -19,7 +19,7 @@ from hubcli.formats.tensor_bundle import BundleIndex
 from hubcli.formats.tensors import ByteOrder
 from hubcli.issues import Issue
 from hubcli.regular_file import open_regular
-from hubcli.savedmodel.checks.layout import climbs_out, declared_assets
+from hubcli.savedmodel.checks.layout import Shard, climbs_out, declared_assets, shards_of, size_below
 from hubcli.savedmodel.checks.shard_chunks import OnBytes, ShardChunk, stored_tensors, without_overlaps
 from hubcli.savedmodel.main_file import HEAD_BYTES, binary_of_text, read_index, refuse_look_alike
 from hubcli.savedmodel.model_format import detect_format
@@ -169,38 +169,30 @@ class ModelCheck:
         tensors, broken = stored_tensors(index)
         for message in broken:
             self._faults.append(Issue.of_file("index", message, INDEX_FILE))
-        needed = index.shard_sizes_bytes()
-        for shard, ours in enumerate(tensors):
-            path = f"variables/{index.shard_name(shard)}"
-            self._files.add(path)
-            size = self._size_of_shard(path, needed[shard])
-            if size is not None:
-                whole, faults = without_overlaps(ours, path, size)
-                self._faults += faults
-                order: ByteOrder = "big" if index.is_big_endian else "little"
-                self._stretches[path] = ShardChunk(self._model, path, size, whole, None, order)
-
-    def _size_of_shard(self, path: str, needed_bytes: int) -> int | None:
-        """Size of the shard in bytes; None where there is none, which is a fault."""
-        shard = self._model / path
-        if not shard.is_file():
-            self._fault("missing", "is missing; variables.index names it", path)
-            return None
-        size = shard.stat().st_size
-        if size < needed_bytes:
-            self._fault("size", _shortness(shard, size, needed_bytes), path)
-        return size
+        order: ByteOrder = "big" if index.is_big_endian else "little"
+        for shard, ours in zip(shards_of(index, size_below(self._model)), tensors, strict=True):
+            self._files.add(shard.path)
+            if shard.size_bytes is None:
+                self._fault("missing", "is missing; variables.index names it", shard.path)
+                continue
+            if shard.is_short:
+                self._fault("size", _shortness(self._model, shard), shard.path)
+            whole, faults = without_overlaps(ours, shard.path, shard.size_bytes)
+            self._faults += faults
+            self._stretches[shard.path] = ShardChunk(
+                self._model, shard.path, shard.size_bytes, whole, None, order
+            )
 
 
-def _shortness(shard: Path, size_bytes: int, needed_bytes: int) -> str:
+def _shortness(model: Path, shard: Shard) -> str:
     """What to say of a shard that is too short: what it is instead, where its beginning tells."""
-    with open_regular(shard, is_buffered=True) as file:
+    with open_regular(model / shard.path, is_buffered=True) as file:
         head = file.read(HEAD_BYTES)
     try:
         refuse_look_alike("it", head)
     except BrokenModelError as error:
         return f"is too short: {error.message}"
-    return f"has {size_bytes} bytes; variables.index needs {needed_bytes}"
+    return f"has {shard.size_bytes} bytes; variables.index needs {shard.needed_bytes}"
 
 
 def _place(fault: Issue) -> tuple[str, int]:
