@@ -288,13 +288,15 @@ def export_keras_model(
     TensorFlowError.
     """
     # Imported here: nothing else of an export needs the room, which imports TensorFlow on use.
-    from hubcli.tf.keras.export import KerasExportOptions, export_keras
+    from hubcli.tf.keras.export import export_keras
 
-    asked = KerasExportOptions(
+    report = export_keras(
+        source,
+        destination,
         output_layers=options.output_layers,
         input_layers=options.input_layers,
         custom_objects=options.custom_objects,
         unsafe=options.unsafe,
     )
-    for note in export_keras(source, destination, asked).notes:
+    for note in report.notes:
         listener.note(note)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,8 @@ from hubcli.savedmodel.reader import read_model
 __all__ = ["InspectOptions", "Inspection", "inspect"]
 
 
-class InspectOptions(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class InspectOptions:
     """What is asked for beyond the target.
 
     `submodules` reads the functions of every object, not of the root alone;

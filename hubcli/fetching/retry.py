@@ -8,10 +8,10 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 from hubcli.config.settings import Settings
 from hubcli.errors import BodyChangedError, DiskFullError, HubcliError, IntegrityError
+from hubcli.fetching.options import FetchOptions
 from hubcli.fetching.sources import ArchiveSource, Source, Transfer
 from hubcli.net.retries import RetryPolicy, let_go
 from hubcli.net.spool import discard_spool
@@ -19,20 +19,11 @@ from hubcli.net.spool import discard_spool
 __all__ = ["RetryLoop"]
 
 
-class _Options(Protocol):
-    @property
-    def connections(self) -> int: ...
-    @property
-    def retries(self) -> int: ...
-    @property
-    def local(self) -> str | None: ...
-
-
 class RetryLoop:
     """How the next attempt at a body is made, by what became of those before."""
 
     def __init__(
-        self, options: _Options, spool: Path, on_retry: Callable[[str], None], settings: Settings
+        self, options: FetchOptions, spool: Path, on_retry: Callable[[str], None], settings: Settings
     ) -> None:
         self._retries = RetryPolicy.of(settings, options.retries, on_retry)
         self._connections = options.connections

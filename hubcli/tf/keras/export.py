@@ -6,6 +6,7 @@ own `export()` writes an object that can't be called.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,25 +21,9 @@ from hubcli.tf.keras.model import LoadedKerasModel, load_keras_model
 from hubcli.tf.loading import load_model
 from hubcli.tf.variables import snapshot
 
-__all__ = ["KerasExportOptions", "KerasExportReport", "export_keras"]
+__all__ = ["KerasExportReport", "export_keras"]
 
 _TRAINING = (True, False, None)
-
-
-@dataclass(frozen=True, slots=True)
-class KerasExportOptions:
-    """How a Keras model is exported.
-
-    `input_layers` and `output_layers` are names of the layers with which the
-    piece begins and ends; none means the model's own ends. `custom_objects` is
-    a file or module with the model's own classes and functions. `unsafe` loads
-    whatever the file holds: Python code, classes and ops that aren't known to be pure.
-    """
-
-    output_layers: tuple[str, ...] = ()
-    input_layers: tuple[str, ...] = ()
-    custom_objects: str | None = None
-    unsafe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +45,26 @@ class KerasExportReport:
 
 
 def export_keras(
-    source: Path, destination: Path, options: KerasExportOptions | None = None
+    source: Path,
+    destination: Path,
+    *,
+    output_layers: Sequence[str] = (),
+    input_layers: Sequence[str] = (),
+    custom_objects: str | None = None,
+    unsafe: bool = False,
 ) -> KerasExportReport:
     """Writes the Keras model at `source` into the directory `destination`, which isn't there yet.
+
+    `input_layers` and `output_layers` are names of the layers with which the
+    piece begins and ends; none means the model's own ends. `custom_objects` is
+    a file or module with the model's own classes and functions. `unsafe` loads
+    whatever the file holds: Python code, classes and ops that aren't known to be pure.
 
     Raises TensorFlowError (missing, or the model fails), UsageError for layers
     that aren't there, NotFoundError, BrokenModelError, OSError of the disk.
     """
-    chosen = options or KerasExportOptions()
-    with load_keras_model(source, custom_objects=chosen.custom_objects, unsafe=chosen.unsafe) as loaded:
-        piece = loaded.cut(chosen.input_layers, chosen.output_layers)
+    with load_keras_model(source, custom_objects=custom_objects, unsafe=unsafe) as loaded:
+        piece = loaded.cut(tuple(input_layers), tuple(output_layers))
         return _exported(source, destination, piece)
 
 
