@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hubcli.commands.doctor import Diagnosis, DoctorOptions, doctor
-from hubcli.diagnosing.check import Check
+from hubcli.diagnosing.context import Check
 
 __all__ = ["diagnose", "names", "one", "write_distribution"]
 

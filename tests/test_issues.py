@@ -68,14 +68,14 @@ def _told_by(file: Path) -> str:
         return "doctor"
     if file.name == "reusable.py":
         return "inspect --check"
-    if file.name in ("integrity.py", "shard_chunks.py", "shards.py", "verify.py"):
+    if file.name in ("integrity.py", "verify.py"):
         return "verify"
     return "inspect --scan"
 
 
 def _emitted() -> set[tuple[str, str]]:
-    """Every code in the source, with who tells it; check.py and issues.py make the types alone."""
-    files = [file for file in PACKAGE.rglob("*.py") if file.name not in ("issues.py", "check.py")]
+    """Every code in the source, with who tells it; issues.py makes the type alone."""
+    files = [file for file in PACKAGE.rglob("*.py") if file.name != "issues.py"]
     return {
         (_told_by(file), code)
         for file in files

@@ -19,7 +19,7 @@ from hubcli.config import network as access
 from hubcli.config import settings as settings_module
 from hubcli.config.settings import Settings
 from hubcli.config.variables import VARIABLES
-from hubcli.diagnosing.check import STATUSES, Section
+from hubcli.diagnosing.context import STATUSES, Section
 from tests import models
 from tools import make_docs
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from hubcli.cache.cached_model import CachedModel, LastUse, UseSource, fetched_at_s
 from hubcli.cache.disk_usage import Footprint, directory_size_bytes, measure
 from hubcli.cache.layout import EntryPaths, RootNames, cache_errors
-from hubcli.cache.lock_owner import LockOwner
+from hubcli.cache.records import LockOwner
 from hubcli.errors import BrokenModelError
 from hubcli.formats.files import MAIN_FILES
 

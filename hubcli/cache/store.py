@@ -22,8 +22,7 @@ from hubcli.cache.layout import (
     not_a_directory,
 )
 from hubcli.cache.lock import Lock, hold_lock
-from hubcli.cache.lock_owner import LockOwner
-from hubcli.cache.records import Descriptor, Manifest
+from hubcli.cache.records import Descriptor, LockOwner, Manifest
 from hubcli.durability import SYNCED, UNSYNCED, Durability
 from hubcli.errors import LockLostError
 from hubcli.providers.handle import Handle, key_of

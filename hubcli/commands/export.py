@@ -19,8 +19,7 @@ from hubcli.commands.fetch import fetched_directory
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, DiskFullError, TruncatedError, UsageError
 from hubcli.exporting.destination import require_free, staged_output
-from hubcli.exporting.layouts import ExportFormat, Layout, publish_newest
-from hubcli.exporting.placement import Placement
+from hubcli.exporting.placement import ExportFormat, Layout, Placement, publish_newest
 from hubcli.fetching.addresses import naming_target
 from hubcli.fetching.model_ref import ModelRef
 from hubcli.fetching.sources import unpack_archive

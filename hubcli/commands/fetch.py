@@ -14,8 +14,7 @@ from hubcli.archive.unpack import lift_wrapping_folder
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.disk_usage import directory_size_bytes, file_sizes
 from hubcli.cache.kagglehub import KaggleHub
-from hubcli.cache.lock_owner import LockOwner
-from hubcli.cache.records import Manifest
+from hubcli.cache.records import LockOwner, Manifest
 from hubcli.cache.store import Staging, Store
 from hubcli.concurrency import CancellationToken
 from hubcli.config.settings import Settings

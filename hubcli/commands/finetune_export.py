@@ -14,13 +14,11 @@ from hubcli.archive.unpack import require_room
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, UsageError
 from hubcli.exporting.destination import require_free, staged_output
-from hubcli.exporting.layouts import ExportFormat
-from hubcli.exporting.placement import Placement
+from hubcli.exporting.placement import ExportFormat, Placement
 from hubcli.fetching.addresses import naming_target
 from hubcli.fetching.model_ref import ModelRef
-from hubcli.finetuning.acceptance import require_whole
 from hubcli.finetuning.options import FinetuneOptions, Method
-from hubcli.finetuning.result import FinetuneResult, StagedModel, WrittenExport
+from hubcli.finetuning.result import FinetuneResult, StagedModel, WrittenExport, require_whole
 from hubcli.finetuning.weights import FromWeights, opened_weights
 from hubcli.progress import ProgressListener
 from hubcli.savedmodel.checks.layout import check_structure

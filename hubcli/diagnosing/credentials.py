@@ -10,8 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from hubcli.config.network import KaggleAccount
-from hubcli.diagnosing.check import Check, Section, Status
-from hubcli.diagnosing.context import DiagnosisContext
+from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status
 from hubcli.diagnosing.network import hosts_in_force
 from hubcli.errors import AuthenticationError
 from hubcli.net.credentials import kaggle_place, netrc_names

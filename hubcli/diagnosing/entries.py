@@ -13,8 +13,7 @@ from hubcli.cache.gc.policy import Policy
 from hubcli.cache.gc.snapshot import Holder, LockFacts, Snapshot, take_snapshot
 from hubcli.cache.layout import NameKind
 from hubcli.diagnosing.cache import is_directory
-from hubcli.diagnosing.check import Check, Section, Status
-from hubcli.diagnosing.context import DiagnosisContext
+from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status
 from hubcli.units import format_age, format_size, plural
 from hubcli.urls import without_secrets
 

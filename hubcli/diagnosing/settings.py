@@ -9,8 +9,7 @@ from typing import Any
 from hubcli.config.config_file import KEYS
 from hubcli.config.settings import UpkeepRules
 from hubcli.config.variables import OUR_VARIABLES
-from hubcli.diagnosing.check import Check, Section, Status
-from hubcli.diagnosing.context import DiagnosisContext, clean
+from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status, clean
 from hubcli.errors import UsageError
 
 __all__ = ["check_config_file", "check_variables"]

@@ -261,7 +261,7 @@ def _told(path: Path) -> dict[str, object]:
 
 
 def _is_of_network(path: Path) -> bool:
-    from hubcli.cache.mounts import FileSystem  # Few leftovers are another machine's.
+    from hubcli.cache.disk_usage import FileSystem  # Few leftovers are another machine's.
 
     try:
         return FileSystem.of(path).is_of_network

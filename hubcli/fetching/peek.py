@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hubcli.archive.member_names import NameRules
-from hubcli.archive.members import Limits, MemberStream
+from hubcli.archive.members import Limits, MemberStream, NameRules
 from hubcli.archive.unpack import Repeats, require_room
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, UnsafeArchiveError

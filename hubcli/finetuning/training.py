@@ -10,14 +10,16 @@ from hubcli.archive.members import Limits
 from hubcli.archive.tree import Tree
 from hubcli.atomic_files import remove_tree
 from hubcli.errors import HubcliError, TensorFlowError, UsageError, ValuesError
-from hubcli.finetuning.acceptance import (
+from hubcli.finetuning.options import FinetuneOptions, Method
+from hubcli.finetuning.result import (
+    ChangedValues,
+    LostPart,
+    StagedModel,
     require_same_interface,
     require_same_outputs,
     require_trained,
     verify_bytes_preserved,
 )
-from hubcli.finetuning.options import FinetuneOptions, Method
-from hubcli.finetuning.result import ChangedValues, LostPart, StagedModel
 from hubcli.finetuning.weights import best_measure
 from hubcli.formats.bundle_reader import Bundle
 from hubcli.formats.files import MAIN_FILES

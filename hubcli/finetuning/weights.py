@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubcli.errors import TensorFlowError
-from hubcli.finetuning.acceptance import (
+from hubcli.finetuning.options import FinetuneOptions, Method
+from hubcli.finetuning.result import (
+    ChangedValues,
+    LostPart,
+    StagedModel,
     require_same_interface,
     require_same_outputs,
     require_trained,
     verify_bytes_preserved,
 )
-from hubcli.finetuning.options import FinetuneOptions, Method
-from hubcli.finetuning.result import ChangedValues, LostPart, StagedModel
 from hubcli.formats.tensor_bundle import TABLE_KEYS, TABLE_VALUES
 from hubcli.progress import ProgressListener
 from hubcli.savedmodel.compare.value_changes import Measure, largest_change

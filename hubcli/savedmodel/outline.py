@@ -15,7 +15,7 @@ from hubcli.formats.files import contents
 from hubcli.formats.protos import parse
 from hubcli.formats.wire import Bytes, Field, messages, scan
 from hubcli.savedmodel.graph import Graph
-from hubcli.savedmodel.main_file import binary_of_text, main_file, refuse_look_alike
+from hubcli.savedmodel.model_format import binary_of_text, main_file, refuse_look_alike
 
 __all__ = ["MetaGraphOutline", "declared_assets_of", "fed_assets_of", "read_outline"]
 

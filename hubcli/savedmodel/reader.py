@@ -6,10 +6,9 @@ from hubcli.errors import BrokenModelError, UsageError
 from hubcli.formats.protos import parse
 from hubcli.formats.tensor_bundle import BundleEntry, BundleIndex
 from hubcli.regular_file import read_regular
-from hubcli.savedmodel.checks.file_findings import find
 from hubcli.savedmodel.checks.file_scan import scan_files
 from hubcli.savedmodel.checks.reusable import check_reusable
-from hubcli.savedmodel.checks.scan import scan_ops
+from hubcli.savedmodel.checks.scan import find, scan_ops
 from hubcli.savedmodel.files import ModelFiles
 from hubcli.savedmodel.functions import read_functions
 from hubcli.savedmodel.model import (

@@ -20,8 +20,8 @@ from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.savedmodel.signatures import Signature
 from hubcli.savedmodel.types import Literal
 from hubcli.tf.importing import first_line, import_tensorflow
+from hubcli.tf.loading import live_variables, snapshot
 from hubcli.tf.sampling import SIZES, Sampler, UnsampledError, vocabulary
-from hubcli.tf.variables import live_variables, snapshot
 
 __all__ = ["CallableModel", "Comparison", "NumpyMeasure", "Skipped", "compare_models", "compare_outputs"]
 

@@ -14,7 +14,7 @@ from hubcli.formats.tensor_bundle import TABLE_KEYS, TABLE_VALUES
 from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.tf.compare import Comparison, compare_models
 from hubcli.tf.importing import first_line, import_tensorflow
-from hubcli.tf.loading import ListAttributes, copy_values, load_model, restore_lists
+from hubcli.tf.loading import ListAttributes, copy_values, live_variables, load_model, restore_lists, snapshot
 from hubcli.tf.resave import ResaveReport, disk_errors, resave
 from hubcli.tf.strategies import Strategy
 from hubcli.tf.training import (
@@ -27,7 +27,6 @@ from hubcli.tf.training import (
     train,
 )
 from hubcli.tf.user_code import own_directory
-from hubcli.tf.variables import live_variables, snapshot
 from hubcli.units import plural
 
 __all__ = ["Keep", "LiveModel", "TrainedValues", "TrainingJob", "saved_values"]

@@ -15,8 +15,8 @@ from hubcli.errors import TensorFlowError, UsageError
 from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY, TABLE_KEYS, TABLE_VALUES
 from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.tf.importing import import_tensorflow
+from hubcli.tf.loading import VariableState, live_variables, parts_at, snapshot
 from hubcli.tf.user_code import load_module, near_misses, user_errors
-from hubcli.tf.variables import VariableState, live_variables, parts_at, snapshot
 
 __all__ = [
     "TrainingFunction",

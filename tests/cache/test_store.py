@@ -17,8 +17,7 @@ from hubcli.archive.members import FileRecord
 from hubcli.cache.catalog import EntryState, read_catalog
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.lock import Lock
-from hubcli.cache.lock_owner import LockOwner
-from hubcli.cache.records import Manifest
+from hubcli.cache.records import LockOwner, Manifest
 from hubcli.cache.store import Staging, Store
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.config.settings import Settings
@@ -251,7 +250,7 @@ KILLED = """
 import os, signal, sys
 from collections.abc import Callable
 from pathlib import Path
-from hubcli.cache.lock_owner import LockOwner
+from hubcli.cache.records import LockOwner
 from hubcli.cache.store import Store
 from hubcli.errors import CacheError, LockLostError
 from hubcli.providers.handle import Handle

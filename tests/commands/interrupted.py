@@ -35,7 +35,7 @@ WATCHED = (
     "exporting/staging.py",
     "commands/export.py",
     "commands/finetune_export.py",
-    "finetuning/acceptance.py",
+    "finetuning/result.py",
     "finetuning/weights.py",
     "savedmodel/weights/rewrite.py",
     "archive/pack.py",

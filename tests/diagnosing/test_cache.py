@@ -12,7 +12,7 @@ import pytest
 
 from hubcli.cache.layout import EntryPaths
 from hubcli.commands.doctor import Diagnosis
-from hubcli.diagnosing.check import Status
+from hubcli.diagnosing.context import Status
 from tests import entries
 from tests.conftest import Run
 from tests.disks import mounted

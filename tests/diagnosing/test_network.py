@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from hubcli.diagnosing.check import Status
+from hubcli.diagnosing.context import Status
 from hubcli.errors import UsageError
 from tests.doctor import diagnose, names, one
 from tests.proxy import Proxy

@@ -11,8 +11,7 @@ from hubcli.savedmodel.weights.assignable import read_assignable
 from hubcli.savedmodel.weights.mapping import map_weights
 from hubcli.savedmodel.weights.sources import open_weights
 from hubcli.tf.live_model import TrainedValues
-from hubcli.tf.loading import load_model
-from hubcli.tf.variables import live_variables
+from hubcli.tf.loading import live_variables, load_model
 from tests.tf.conftest import Zoo, read
 
 pytestmark = pytest.mark.tensorflow

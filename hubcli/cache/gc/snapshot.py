@@ -16,7 +16,7 @@ from hubcli.cache.catalog import CachedModelInfo
 from hubcli.cache.disk_usage import Footprint, measure
 from hubcli.cache.layout import CacheName, EntryPaths, NameKind, RootNames, cache_errors, leads_out
 from hubcli.cache.lock import last_sign_of_life_s
-from hubcli.cache.lock_owner import LockOwner
+from hubcli.cache.records import LockOwner
 
 TYPE_CHECKING = False  # Each listing would pay for typing.
 

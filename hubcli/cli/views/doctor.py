@@ -11,7 +11,7 @@ from typing import Any
 from hubcli.cli.output import printable
 from hubcli.cli.tables import Style
 from hubcli.commands.doctor import Diagnosis
-from hubcli.diagnosing.check import Check, Section, Status
+from hubcli.diagnosing.context import Check, Section, Status
 from hubcli.diagnosing.inventory import SHOWN
 from hubcli.units import plural
 

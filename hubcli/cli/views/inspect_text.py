@@ -10,7 +10,7 @@ from enum import Enum, auto
 from hubcli.cli.output import printable
 from hubcli.cli.tables import Column, Style, render_table
 from hubcli.commands.inspect import Inspection
-from hubcli.savedmodel.checks.known_ops import is_known
+from hubcli.savedmodel.checks.op_classes import is_known
 from hubcli.savedmodel.functions import Function, FunctionVariant
 from hubcli.savedmodel.model import MetaGraph
 from hubcli.savedmodel.signatures import Signature, SignatureTensor

@@ -1,7 +1,8 @@
 """The scan of a model's files: code that stands in assets, and in the Keras metadata.
 
 TensorFlow runs none of them; a program that uses the model may. Every read is
-bounded, and nothing is waited for.
+bounded, and nothing is waited for. Of the metadata of a Keras 2 SavedModel every node's config is
+read on the wire, whatever its identifier: Keras revives each. Source: tf_keras/protobuf/saved_metadata.proto.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import IO, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 from hubcli.errors import BrokenModelError
+from hubcli.formats.wire import LENGTH_DELIMITED, Bytes, scan
 from hubcli.issues import Issue, Severity
 from hubcli.regular_file import open_regular
 from hubcli.savedmodel.checks.file_signatures import (
@@ -27,12 +29,68 @@ from hubcli.savedmodel.checks.file_signatures import (
 )
 from hubcli.savedmodel.files import ModelFiles
 
-__all__ = ["MemberKind", "code_in_archive", "scan_files"]
+if TYPE_CHECKING:
+    from hubcli.savedmodel.checks.keras_config import ConfigIssue, KerasConfig, TrustedNames
+
+__all__ = [
+    "KERAS_METADATA",
+    "MAX_METADATA_BYTES",
+    "MemberKind",
+    "code_in_archive",
+    "metadata_configs",
+    "metadata_issues",
+    "scan_files",
+]
+
+KERAS_METADATA = "keras_metadata.pb"
+MAX_METADATA_BYTES = 256 << 20
+_MAX_NODES, _MAX_ISSUES = 100_000, 100
+_NODES, _METADATA = 1, 5
+# With `compile=False` Keras doesn't make it: custom losses and metrics of the training don't matter.
+_METADATA_NOT_READ = "training_config"
+
+
+def metadata_configs(data: Bytes) -> Iterator[KerasConfig]:
+    """The config of each node, in the order of the file. Raises BrokenModelError."""
+    if len(data) > MAX_METADATA_BYTES:
+        raise BrokenModelError(f"its {KERAS_METADATA} is larger than 256 MiB")
+    for node in scan(data, max_fields=_MAX_NODES):
+        if node.number != _NODES:
+            continue
+        if node.wire_type != LENGTH_DELIMITED:
+            raise BrokenModelError(f"its {KERAS_METADATA} can't be read")
+        # Protobuf takes the last of several; all are walked.
+        for text in scan(data, node.start, node.end):
+            if text.number == _METADATA and text.wire_type == LENGTH_DELIMITED:
+                yield _parsed(bytes(data[text.start : text.end]))
+
+
+def metadata_issues(data: Bytes, trusted: TrustedNames | None = None) -> tuple[ConfigIssue, ...]:
+    """What in any of the configs needs trust, about 100 at most. Raises BrokenModelError."""
+    # Most models have no such file, and the lists of names take time to load.
+    from hubcli.savedmodel.checks.keras_config import walk_config
+
+    found: dict[ConfigIssue, None] = {}
+    for config in metadata_configs(data):
+        found.update(dict.fromkeys(walk_config(config, trusted=trusted)))
+        if len(found) >= _MAX_ISSUES:
+            break
+    return tuple(found)
+
+
+def _parsed(text: bytes) -> KerasConfig:
+    from hubcli.savedmodel.checks.keras_config import KerasConfig
+
+    try:
+        config = KerasConfig.parse(text.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise BrokenModelError(f"its {KERAS_METADATA} is no UTF-8") from error
+    value = {key: one for key, one in config.value.items() if key != _METADATA_NOT_READ}
+    return KerasConfig(value, config.repeated_key)
+
 
 _FOLDERS = ("assets", "assets.extra")
-_KERAS_METADATA = "keras_metadata.pb"
 _MAX_FILES, _MAX_FINDINGS = 10_000, 200
-_MAX_METADATA_BYTES = 256 << 20
 # Files that may be pickles by their first bytes are read further.
 _MORE_BYTES, _SHORT_BYTES = 256 << 10, 512
 
@@ -43,7 +101,7 @@ def scan_files(files: ModelFiles) -> Iterator[Issue]:
     Of more than 10,000 files the rest is told as not looked at. An archive
     that isn't unpacked shows none of them.
     """
-    if files.has(_KERAS_METADATA):
+    if files.has(KERAS_METADATA):
         yield from _about_keras(files)
     paths = sorted(path for path in files.sizes_bytes if path.partition("/")[0] in _FOLDERS and "/" in path)
     told, budget = 0, Budget()
@@ -73,8 +131,6 @@ def _about_file(files: ModelFiles, path: str, budget: Budget) -> Issue | None:
             kind = kind_of(path, head, is_whole=is_whole)
             if kind is not None:
                 return Issue.of_part(Severity.MEDIUM, kind.code, f"It is {kind.noun}", path)
-            # Imported here: it takes archives' modules along, which a model without assets never needs.
-
             member = code_in_archive(file, head, budget)
     except FileNotFoundError:  # An archive's, of which the first bytes alone are here.
         return None
@@ -108,13 +164,13 @@ def _about_member(path: str, member: MemberKind) -> Issue:
 
 def _about_keras(files: ModelFiles) -> Iterator[Issue]:
     # Imported here: most models have no such file, and the lists of names take time to load.
+    from hubcli.savedmodel.checks.file_scan import metadata_issues
     from hubcli.savedmodel.checks.keras_config import IssueKind
-    from hubcli.savedmodel.checks.keras_metadata import metadata_issues
 
-    where = _KERAS_METADATA
+    where = KERAS_METADATA
     try:
         with open_regular(files.top / where, is_buffered=True) as file:
-            issues = metadata_issues(file.read(_MAX_METADATA_BYTES + 1))
+            issues = metadata_issues(file.read(MAX_METADATA_BYTES + 1))
     except FileNotFoundError:
         return
     except (OSError, BrokenModelError) as error:

@@ -14,8 +14,7 @@ from typing import NamedTuple
 from hubcli.errors import BrokenModelError
 from hubcli.formats.tensor_bundle import BundleIndex
 from hubcli.formats.wire import Bytes, Field, messages
-from hubcli.savedmodel.main_file import read_index
-from hubcli.savedmodel.model_format import ModelFormat, detect_format
+from hubcli.savedmodel.model_format import ModelFormat, detect_format, read_index
 
 __all__ = ["Shard", "check_structure", "climbs_out", "declared_assets", "shards_of", "size_below"]
 

@@ -12,14 +12,14 @@ from typing import Any
 
 from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.functions import Function, FunctionVariant, arguments_of
+from hubcli.savedmodel.graph import Graph, GraphBody
 from hubcli.savedmodel.model import Conformance
 from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.outline import MetaGraphOutline
-from hubcli.savedmodel.outputs import final_ops
 from hubcli.savedmodel.types import Literal, TensorSpec, TypeSpec, decode, holds_tensors, tensors_of
 from hubcli.savedmodel.variables import Variable, VariableLists
 
-__all__ = ["check_reusable"]
+__all__ = ["check_reusable", "final_ops"]
 
 _ERROR, _WARNING, _HINT = Severity.ERROR, Severity.WARNING, Severity.HINT
 _TRAINING = "training"
@@ -320,3 +320,44 @@ def _image_problems(tensor: TensorSpec | TypeSpec) -> Iterator[Issue]:
             f"__call__ takes {tensor}; TF Hub's image models take float32[?, height, width, 3]",
             hint="Take floats from 0 to 1 with three channels, if these are images.",
         )
+
+
+_PASSED_THROUGH = frozenset({"Identity", "IdentityN", "StopGradient", "Cast", "EnsureShape"})
+_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+_MAX_STEPS = 100
+
+
+def final_ops(graph: Graph, function: str) -> list[str]:
+    """The op behind each output of the function, identities and calls seen through."""
+    body = graph.functions.get(function)
+    if body is None:
+        return []
+    ops = (_op_behind(graph, body, source) for source in body.results().values())
+    return [op for op in ops if op is not None]
+
+
+def _op_behind(graph: Graph, body: GraphBody, source: str) -> str | None:
+    """The op of the tensor `node:output:number`, or None where it is an argument."""
+    for _ in range(_MAX_STEPS):
+        node = body.by_name.get(source.partition(":")[0])
+        if node is None:
+            return None
+        if node.op in _PASSED_THROUGH and node.sources:
+            number = _number(source) if node.op == "IdentityN" else 0
+            source = node.sources[min(number, len(node.sources) - 1)]
+            continue
+        inner = graph.functions.get(next(iter(node.functions()), "")) if node.op in _CALLS else None
+        if inner is None:
+            return node.op
+        results, order = inner.results(), inner.output_names()
+        number = _number(source)
+        if number >= len(order) or order[number] not in results:
+            return node.op
+        body, source = inner, results[order[number]]
+    return None
+
+
+def _number(source: str) -> int:
+    """The number of an output in `node:output:number`."""
+    last = source.rpartition(":")[2]
+    return int(last) if last.isdecimal() and ":" in source else 0

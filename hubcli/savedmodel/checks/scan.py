@@ -6,23 +6,32 @@ from collections import Counter
 from collections.abc import Iterator
 
 from hubcli.errors import BrokenModelError
+from hubcli.formats.files import INDEX_FILE, MAIN_FILES
+from hubcli.formats.tensor_bundle import BundleIndex
 from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.checks.call_graph import CallGraph, ExecutionPhase
-from hubcli.savedmodel.checks.known_ops import is_known
-from hubcli.savedmodel.checks.path_origins import PathOrigins, PathSource
-from hubcli.savedmodel.checks.risky_ops import (
+from hubcli.savedmodel.checks.layout import climbs_out, shards_of
+from hubcli.savedmodel.checks.op_classes import (
     CONDITIONAL_OPS,
     SAVER_OPS,
     TABLE_OPS,
     Risk,
+    is_known,
     risk_of,
     risk_of_print,
 )
+from hubcli.savedmodel.checks.path_origins import PathOrigins, PathSource
 from hubcli.savedmodel.graph import GraphBody, Node
+from hubcli.savedmodel.model import Asset
 from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.outline import MetaGraphOutline
 
-__all__ = ["scan_ops"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hubcli.savedmodel.files import ModelFiles
+    from hubcli.savedmodel.variables import Variable
+
+__all__ = ["find", "scan_ops"]
 
 _MAX_OF_A_SEVERITY, _MAX_RISKY_NODES = 1000, 50_000
 
@@ -123,3 +132,59 @@ def _finding(node: Node, risk: Risk, moments: frozenset[ExecutionPhase], body: G
 
 def _place(body: GraphBody) -> str:
     return f"function {body.name or '(no name)'}" if body.is_function else "graph"
+
+
+def find(
+    files: ModelFiles, index: BundleIndex | None, assets: tuple[Asset, ...], variables: tuple[Variable, ...]
+) -> Iterator[Issue]:
+    """The findings about files, in the order of the model's parts."""
+    for path in files.links_out:
+        yield Issue.of_part(Severity.MEDIUM, "link-out", "It is a link to a file outside of the model", path)
+    mains = [name for name in MAIN_FILES if files.has(name)]
+    if len(mains) > 1:
+        message = f"Which of {', '.join(mains)} is read depends on the loader; this is about {mains[0]}"
+        yield Issue.of_part(Severity.MEDIUM, "several-main-files", message, mains[1])
+    yield from _about_assets(assets)
+    if index is None:
+        if variables:
+            message = f"The model has {len(variables)} variables and no {INDEX_FILE}"
+            yield Issue.of_part(Severity.MEDIUM, "variables-missing", message, "variables")
+        return
+    yield from _about_shards(files, index)
+    for variable in variables:
+        if variable.checkpoint_key is None and variable.is_listed and variable.node is not None:
+            where = f"variable {variable.path}"
+            yield Issue.of_part(
+                Severity.MEDIUM, "value-missing", "The checkpoint holds no value of it", where
+            )
+
+
+def _about_shards(files: ModelFiles, index: BundleIndex) -> Iterator[Issue]:
+    if not files.is_complete:
+        return
+    for path, size, needed in shards_of(index, files.sizes_bytes.get):
+        if size is None:
+            yield Issue.of_part(
+                Severity.MEDIUM, "shard-missing", "The index names a shard that isn't there", path
+            )
+        elif size < needed:
+            message = f"It has {size} bytes; the index needs {needed}"
+            yield Issue.of_part(Severity.MEDIUM, "shard-cut", message, path)
+
+
+def _about_assets(assets: tuple[Asset, ...]) -> Iterator[Issue]:
+    for asset in assets:
+        if climbs_out(asset.path.removeprefix("assets/")):
+            yield Issue.of_part(
+                Severity.HIGH,
+                "asset-path",
+                "TensorFlow would read a file outside of the model",
+                f"asset {asset.path}",
+            )
+        elif asset.is_present is False:
+            yield Issue.of_part(
+                Severity.MEDIUM,
+                "asset-missing",
+                "The model declares a file that isn't there",
+                f"asset {asset.path}",
+            )

@@ -12,8 +12,7 @@ from typing import Any
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.bundle_reader import Bundle
-from hubcli.savedmodel.checkpoint import ATTRIBUTE, saved_objects
-from hubcli.savedmodel.variables import escaped
+from hubcli.savedmodel.variables import ATTRIBUTE, escaped, saved_objects
 
 __all__ = ["VALUE_SUFFIX", "CheckpointGraph"]
 

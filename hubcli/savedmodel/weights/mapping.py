@@ -16,10 +16,10 @@ from hubcli.regular_file import read_regular
 from hubcli.savedmodel.objects import LISTS
 from hubcli.savedmodel.weights.assignable import AssignableVariable, AssignableVariables
 from hubcli.savedmodel.weights.checkpoint_graph import VALUE_SUFFIX
-from hubcli.savedmodel.weights.listed import candidates_by_lists
 from hubcli.savedmodel.weights.matching import (
     Candidate,
     MatchByGraph,
+    candidates_by_lists,
     candidates_by_name,
     candidates_by_order,
 )

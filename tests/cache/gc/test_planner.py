@@ -19,8 +19,7 @@ from hubcli.cache.gc.planner import family_of, make_plan, plan_removal
 from hubcli.cache.gc.policy import Policy
 from hubcli.cache.gc.snapshot import Fragment, Holder, LockFacts, Snapshot
 from hubcli.cache.layout import EntryPaths, NameKind
-from hubcli.cache.lock_owner import LockOwner
-from hubcli.cache.records import Descriptor
+from hubcli.cache.records import Descriptor, LockOwner
 
 NOW = 1_700_000_000.0
 HOUR, DAY = 3600.0, 86400.0

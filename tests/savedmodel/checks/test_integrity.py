@@ -14,7 +14,7 @@ import pytest
 
 from hubcli.archive.members import FileRecord
 from hubcli.issues import Issue
-from hubcli.savedmodel.checks import shard_chunks as stretch
+from hubcli.savedmodel.checks import integrity as stretch
 from hubcli.savedmodel.checks.integrity import Integrity, ModelCheck
 from tests.archives import read_tree
 from tests.corpus import KINDS, corpus_model

@@ -10,9 +10,8 @@ import pytest
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.wire import encode_field
-from hubcli.savedmodel.checks.file_scan import scan_files
+from hubcli.savedmodel.checks.file_scan import metadata_issues, scan_files
 from hubcli.savedmodel.checks.keras_config import IssueKind, KerasConfig, TrustedNames, walk_config
-from hubcli.savedmodel.checks.keras_metadata import metadata_issues
 from hubcli.savedmodel.checks.keras_ops import is_pure_function, is_pure_op
 from hubcli.savedmodel.files import ModelFiles
 
