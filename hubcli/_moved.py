@@ -16,7 +16,7 @@ __all__ = ["MOVED", "RENAMED", "MovedModules", "renamed"]
 
 # The old name of each module, and today's.
 MOVED = {
-    "hubcli.archive.member_names": "hubcli.archive.members",
+    "hubcli.archive.member_names": "hubcli.archive.tree",
     "hubcli.cache.atomic_files": "hubcli.atomic_files",
     "hubcli.cache.entries": "hubcli.cache.cached_model",
     "hubcli.cache.lock_owner": "hubcli.cache.records",

@@ -8,7 +8,8 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hubcli.archive.members import FileRecord, Limits, Member, MemberStream, NameRules
+from hubcli.archive.members import FileRecord, Limits, Member, MemberStream
+from hubcli.archive.tree import NameRules
 from hubcli.atomic_files import unique_number
 from hubcli.config.environment import on_disk
 from hubcli.durability import UNSYNCED, Durability, WriteBack

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from hubcli.formats.files import list_noatime
 
@@ -195,8 +196,7 @@ _OF_NETWORK = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class FileSystem:
+class FileSystem(NamedTuple):
     """Where a directory is mounted; `kind` and `options` are empty where the system has no such table.
 
     `free_bytes` is what this user may write; `free_files` None where files aren't counted.

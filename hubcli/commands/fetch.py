@@ -28,7 +28,6 @@ from hubcli.fetching.addresses import naming
 from hubcli.fetching.aliases import Aliases, AliasRecord
 from hubcli.fetching.cached import archive_changed, local_directory, manifest_of_adopted, problem_of
 from hubcli.fetching.disk_space import DiskSpaceGuard
-from hubcli.fetching.model_ref import ModelRef
 from hubcli.fetching.options import FetchOptions, FetchResult
 from hubcli.fetching.retry import RetryLoop
 from hubcli.fetching.sources import Source, open_source, require_source
@@ -38,6 +37,10 @@ from hubcli.providers.handle import Handle, HandleKind
 from hubcli.savedmodel.checks.integrity import ModelCheck
 from hubcli.savedmodel.checks.layout import check_structure
 from hubcli.units import format_size
+
+TYPE_CHECKING = False  # Each fetch would pay for typing.
+if TYPE_CHECKING:
+    from hubcli.fetching.model_ref import ModelRef
 
 __all__ = ["FetchOptions", "FetchResult", "fetch", "fetched_directory"]
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hubcli.cache.cached_model import CachedModel
-from hubcli.cache.catalog import EntryState, read_catalog
 from hubcli.cache.layout import EntryPaths, cache_errors, is_key
 from hubcli.cache.lock import hold_lock
 from hubcli.cache.store import Store
@@ -86,6 +85,8 @@ def _entries(target: str, settings: Settings) -> Iterator[CachedModel]:
         if entry is not None:
             yield entry
             return
+    from hubcli.cache.catalog import EntryState, read_catalog  # A handle needs no list of all.
+
     pattern = Pattern.parse(target, root)
     for model in sorted(read_catalog(root).models, key=lambda model: model.key):
         if model.state in (EntryState.FOREIGN, EntryState.DOWNLOADING):

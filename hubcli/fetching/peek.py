@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hubcli.archive.members import Limits, MemberStream, NameRules
+from hubcli.archive.members import Limits, MemberStream
+from hubcli.archive.tree import NameRules
 from hubcli.archive.unpack import Repeats, require_room
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, UnsafeArchiveError
