@@ -210,13 +210,17 @@ def _copy(node: TreeNode, target: Path, on_bytes: OnBytes, durability: Durabilit
         source = open_regular(node.path)
     except OSError as error:
         raise NotFoundError(f"{node.path} can't be read: {error.strerror}", hint="Check its mode.") from error
-    with source, target.open("xb", buffering=0) as made:
-        write_back = WriteBack(made.fileno(), durability)
-        copied = _copy_in_kernel(source, made, on_bytes, write_back) if hasattr(os, "copy_file_range") else 0
+    with source, target.open("xb", buffering=0) as target_file:
+        write_back = WriteBack(target_file.fileno(), durability)
+        copied = (
+            _copy_in_kernel(source, target_file, on_bytes, write_back)
+            if hasattr(os, "copy_file_range")
+            else 0
+        )
         while piece := source.read(_READ_BYTES):
             rest = memoryview(piece)
             while rest:
-                rest = rest[made.write(rest) :]
+                rest = rest[target_file.write(rest) :]
             copied += len(piece)
             write_back.wrote(len(piece))
             on_bytes(len(piece))
@@ -224,11 +228,11 @@ def _copy(node: TreeNode, target: Path, on_bytes: OnBytes, durability: Durabilit
         raise TruncatedError(f"{node.path} changed while it was read", hint="Once it stays as it is: again.")
 
 
-def _copy_in_kernel(source: BinaryIO, made: BinaryIO, on_bytes: OnBytes, write_back: WriteBack) -> int:
+def _copy_in_kernel(source: BinaryIO, target: BinaryIO, on_bytes: OnBytes, write_back: WriteBack) -> int:
     """How many bytes the file system copied; what is left after them can be read on."""
     copied = 0
     try:
-        while size := os.copy_file_range(source.fileno(), made.fileno(), _COPY_BYTES):
+        while size := os.copy_file_range(source.fileno(), target.fileno(), _COPY_BYTES):
             copied += size
             write_back.wrote(size)
             on_bytes(size)

@@ -260,19 +260,19 @@ class Store:
 
         A directory that tensorflow_hub made under another spelling stays.
         """
-        complete, made = True, False
+        complete, is_changed = True, False
         for key in (handle.cache_key, *handle.alias_keys):
             link = self.root / key
             if key == entry.paths.key or (link.is_symlink() and link.readlink() == Path(entry.paths.key)):
                 continue
             try:
                 replace_link(link, entry.paths.key)
-                made = True
+                is_changed = True
             except FileExistsError:
                 continue
             except OSError:
                 complete = False
-        if made:
+        if is_changed:
             with cache_errors(self.root):
                 self._durability.directory(self.root)
         return complete

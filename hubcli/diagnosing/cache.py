@@ -47,7 +47,7 @@ _NO_MODEL = "0" * 40
 
 def nearest_directory(path: Path) -> Path:
     """The path, or the nearest of its parents, that is a directory."""
-    return next((one for one in (path, *path.parents) if is_directory(one)), path)
+    return next((folder for folder in (path, *path.parents) if is_directory(folder)), path)
 
 
 def is_directory(path: Path) -> bool:
@@ -60,7 +60,7 @@ def try_writing(root: Path) -> None:
 
     Leaves nothing, and what a kill in between leaves `gc` collects. Raises OSError where a step fails.
     """
-    made = _make(root)
+    folders = _make(root)
     file, renamed = (temporary_beside(root / f"{_NO_MODEL}.lock") for _ in range(2))
     link = temporary_beside(root / f"{_NO_MODEL}.link")
     try:
@@ -72,7 +72,7 @@ def try_writing(root: Path) -> None:
         for path in (link, file, renamed):
             with suppress(OSError):
                 path.unlink()
-        for directory in reversed(made):
+        for directory in reversed(folders):
             with suppress(OSError):  # Another process has put something into it meanwhile.
                 directory.rmdir()
 
@@ -80,17 +80,17 @@ def try_writing(root: Path) -> None:
 def _make(root: Path) -> list[Path]:
     """The directories that had to be made, the outermost first."""
     missing = [path for path in (root, *root.parents) if not os.path.lexists(path)]
-    made = list[Path]()
+    folders = list[Path]()
     try:
         for path in reversed(missing):
             path.mkdir()
-            made.append(path)
+            folders.append(path)
     except OSError:
-        for path in reversed(made):
+        for path in reversed(folders):
             with suppress(OSError):
                 path.rmdir()
         raise
-    return made
+    return folders
 
 
 _check = partial(Check.of, Section.CACHE)
@@ -177,7 +177,7 @@ def check_lifetime(case: DiagnosisContext) -> Iterator[Check]:
         return
     root = case.settings.cache_root
     real = Path(os.path.realpath(root))
-    held = [one for one in _temporary_directories(case) if one == real or one in real.parents]
+    held = [folder for folder in _temporary_directories(case) if folder == real or folder in real.parents]
     hint = "Keep models elsewhere: export TFHUB_CACHE_DIR=~/.cache/tfhub_modules"
     if held:
         message = f"{root} is in {held[0]}: cleaners of temporary files empty it, and leave models gutted"
@@ -190,7 +190,10 @@ def check_lifetime(case: DiagnosisContext) -> Iterator[Check]:
 def temporary_directory(case: DiagnosisContext) -> Path:
     """The system's, as Python's tempfile chooses it."""
     named = _temporary_directories(case)
-    return next((one for one in named if is_directory(one) and os.access(one, os.W_OK | os.X_OK)), named[0])
+    return next(
+        (folder for folder in named if is_directory(folder) and os.access(folder, os.W_OK | os.X_OK)),
+        named[0],
+    )
 
 
 def _temporary_directories(case: DiagnosisContext) -> list[Path]:
@@ -209,18 +212,18 @@ def check_exports(case: DiagnosisContext) -> Iterator[Check]:
     """
     found = [leftover for folder in _folders() for leftover in leftovers_in(folder)]
     if case.options.fix:
-        removed = [(one, directory_size_bytes(one.path)) for one in found]
-        removed = [(one, size_bytes) for one, size_bytes in removed if one.remove()]
+        removed = [(leftover, directory_size_bytes(leftover.path)) for leftover in found]
+        removed = [(leftover, size_bytes) for leftover, size_bytes in removed if leftover.remove()]
         forget_removed()
-        gone = {one.path for one, _ in removed}
-        found = [one for one in found if one.path not in gone]
+        gone = {leftover.path for leftover, _ in removed}
+        found = [leftover for leftover in found if leftover.path not in gone]
         if removed:
             message = f"removed {plural(len(removed), 'leftover')} of killed exports"
             freed_bytes = sum(size_bytes for _, size_bytes in removed)
-            paths = [str(one.path) for one, _ in removed]
+            paths = [str(leftover.path) for leftover, _ in removed]
             yield _check_of_exports(Status.OK, f"{message} ({format_size(freed_bytes)} freed)", paths)
-    yield from _dead([one for one in found if one.state is StagingState.DEAD])
-    yield from _unknown([one for one in found if one.state is StagingState.UNKNOWN])
+    yield from _dead([leftover for leftover in found if leftover.state is StagingState.DEAD])
+    yield from _unknown([leftover for leftover in found if leftover.state is StagingState.UNKNOWN])
 
 
 def _folders() -> list[Path]:
@@ -232,7 +235,7 @@ def _folders() -> list[Path]:
 
 def _dead(leftovers: Sequence[Leftover]) -> Iterator[Check]:
     if leftovers:
-        size_bytes = sum(directory_size_bytes(one.path) for one in leftovers)
+        size_bytes = sum(directory_size_bytes(leftover.path) for leftover in leftovers)
         message = f"{plural(len(leftovers), 'leftover')} of killed exports, {format_size(size_bytes)}: "
         yield _check_of_exports(
             Status.WARNING, message + _listed(leftovers), _value(leftovers), "Run: hubcli doctor --fix"
@@ -248,13 +251,13 @@ def _unknown(leftovers: Sequence[Leftover]) -> Iterator[Check]:
 
 
 def _listed(leftovers: Sequence[Leftover]) -> str:
-    texts = [f"{one.path} (last changed {format_age(one.age_s)})" for one in leftovers]
+    texts = [f"{leftover.path} (last changed {format_age(leftover.age_s)})" for leftover in leftovers]
     more = f"; and {len(texts) - _MAX_NAMED} more" if len(texts) > _MAX_NAMED else ""
     return "; ".join(texts[:_MAX_NAMED]) + more
 
 
 def _value(leftovers: Sequence[Leftover]) -> list[str]:
-    return [str(one.path) for one in leftovers]
+    return [str(leftover.path) for leftover in leftovers]
 
 
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -319,8 +322,8 @@ def check_kagglehub(case: DiagnosisContext) -> Iterator[Check]:
         yield _check("kagglehub-cache", Status.INFO, message, {"path": str(root), "models": count})
 
 
-def _are_same(one: Path, other: Path) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
+def _are_same(path: Path, other: Path) -> bool:
+    return os.path.realpath(path) == os.path.realpath(other)
 
 
 def _count(directory: Path) -> str:

@@ -83,16 +83,16 @@ def check_netrc(case: DiagnosisContext) -> Iterator[Check]:
     except AuthenticationError as error:
         yield _check("netrc", Status.PROBLEM, error.message, {"path": str(access.netrc)}, error.hint)
         return
-    asked = [urlsplit(url).hostname for url in (*case.options.urls, *hosts_in_force(case))]
-    mine = [host for host in dict.fromkeys(asked) if host is not None and host in names]
+    hosts = [urlsplit(url).hostname for url in (*case.options.urls, *hosts_in_force(case))]
+    mine = [host for host in dict.fromkeys(hosts) if host is not None and host in names]
     value = {"path": str(access.netrc), "entries": len(names), "hosts": mine, "default": "default" in names}
     if not names:
         yield _check("netrc", Status.INFO, f"no entry in {access.netrc}", value)
         return
     count = "1 entry" if len(names) == 1 else f"{len(names)} entries"
-    told = f", for {', '.join(mine)} among them" if mine else ""
+    matches = f", for {', '.join(mine)} among them" if mine else ""
     default = ", one for all other hosts" if "default" in names else ""
-    yield _check("netrc", Status.OK, f"{count} in {access.netrc}{told}{default}", value)
+    yield _check("netrc", Status.OK, f"{count} in {access.netrc}{matches}{default}", value)
 
 
 def check_modes(case: DiagnosisContext) -> Iterator[Check]:

@@ -43,11 +43,11 @@ def hosts_in_force(case: DiagnosisContext) -> tuple[str, ...]:
     """The addresses that downloads begin at, each once: TF Hub, Kaggle's API, storage; or their mirrors."""
     settings = case.settings
     usual = (f"{_TFHUB}/", f"{settings.access.kaggle.endpoint}/")
-    asked = [settings.mirrored(url) for url in usual]
-    if any(url in usual for url in asked):
-        asked.append(settings.mirrored(f"{_STORAGE}/"))
-    asked += [f"{mirror.replacement}/" for mirror in settings.mirrors]
-    return tuple({address(url): url for url in asked if is_address(url)}.values())
+    addresses = [settings.mirrored(url) for url in usual]
+    if any(url in usual for url in addresses):
+        addresses.append(settings.mirrored(f"{_STORAGE}/"))
+    addresses += [f"{mirror.replacement}/" for mirror in settings.mirrors]
+    return tuple({address(url): url for url in addresses if is_address(url)}.values())
 
 
 def check_offline(case: DiagnosisContext) -> Iterator[Check]:
@@ -70,15 +70,17 @@ def check_mirrors(case: DiagnosisContext) -> Iterator[Check]:
             fault = case.faults[source]
             hint = fault.hint.replace("--mirror ", "HUBCLI_MIRRORS=") if source != "--mirror" else fault.hint
             yield _check("mirrors", Status.PROBLEM, f"{source}: {fault.message}", None, hint)
-    told = {_shown(one.prefix): _shown(one.replacement) for one in case.settings.mirrors}
-    unclear = [_shown(one.prefix) for one in case.settings.mirrors if not is_address(one.replacement)]
+    mirrors = {_shown(mirror.prefix): _shown(mirror.replacement) for mirror in case.settings.mirrors}
+    unclear = [
+        _shown(mirror.prefix) for mirror in case.settings.mirrors if not is_address(mirror.replacement)
+    ]
     if unclear:
         message = f"what is asked in place of {', '.join(unclear)} has no clear host and port"
         hint = "In a user's name and password, write %2F for / and %40 for @"
-        yield _check("mirrors", Status.PROBLEM, message, told, hint)
-    elif told:
-        message = "; ".join(f"{prefix} is asked at {replacement}" for prefix, replacement in told.items())
-        yield _check("mirrors", Status.OK, message, told)
+        yield _check("mirrors", Status.PROBLEM, message, mirrors, hint)
+    elif mirrors:
+        message = "; ".join(f"{prefix} is asked at {replacement}" for prefix, replacement in mirrors.items())
+        yield _check("mirrors", Status.OK, message, mirrors)
     elif not {"--mirror", "HUBCLI_MIRRORS"} & set(case.faults):
         yield _check("mirrors", Status.OK, "none", {})
 
@@ -115,7 +117,7 @@ def check_proxies(case: DiagnosisContext) -> Iterator[Check]:
     else:
         message = "; ".join(f"{way}: {', '.join(hosts)}" for way, hosts in ways.items())
         yield _check("proxies", Status.OK, message, value)
-    if proxies.by_scheme and (odd := [one for one in proxies.exempt if _means_nothing(one)]):
+    if proxies.by_scheme and (odd := [entry for entry in proxies.exempt if _means_nothing(entry)]):
         message = f"NO_PROXY has {', '.join(odd)}, which means no host to hubcli"
         hint = "Write .example.com for what is below it; networks such as 10.0.0.0/8 have no form."
         yield _check("no-proxy", Status.WARNING, message, odd, hint)
@@ -231,8 +233,8 @@ def check_hosts(case: DiagnosisContext) -> Iterator[Check]:
         yield _check("hosts", Status.INFO, f"not asked{how}", {"hosts": names})
         return
     found = _reach_all(case, case.options.urls or hosts_in_force(case))
-    for one in found:
-        yield _host_check(one)
+    for result in found:
+        yield _host_check(result)
     yield from _clock(found)
 
 
@@ -244,8 +246,8 @@ def _reach_all(case: DiagnosisContext, urls: Sequence[str]) -> list[ProbeResult]
     jobs = [
         partial(probe_host, url, settings.timeout_s, settings.access, proxies) for url in dict.fromkeys(urls)
     ]
-    with closing(run_concurrently(jobs, _AT_ONCE, CancellationToken())) as done:
-        return [found for _, found in sorted(done, key=lambda one: one[0])]
+    with closing(run_concurrently(jobs, _AT_ONCE, CancellationToken())) as results:
+        return [found for _, found in sorted(results, key=lambda pair: pair[0])]
 
 
 def _host_check(found: ProbeResult) -> Check:
@@ -292,10 +294,10 @@ def _steps(found: ProbeResult) -> str:
 
 def _clock(found: list[ProbeResult]) -> Iterator[Check]:
     """By how much this clock differs from those of the hosts, where they agree that it does."""
-    told = [one.clock_ahead_s for one in found if one.clock_ahead_s is not None]
-    if not told:
+    offsets_s = [result.clock_ahead_s for result in found if result.clock_ahead_s is not None]
+    if not offsets_s:
         return
-    ahead_s = min(told, key=abs)
+    ahead_s = min(offsets_s, key=abs)
     value = {"ahead_s": round(-ahead_s, 1)}
     if abs(ahead_s) <= _SKEW_S:
         yield _check("clock", Status.OK, "as the hosts have it", value)

@@ -27,10 +27,10 @@ class CompatibilityRule:
     hint: str
 
 
-def _brings_two(one: Installed) -> bool:
+def _brings_two(installed: Installed) -> bool:
     """On Windows and macOS `tensorflow` brings one of the others itself."""
-    own = {"win32": "tensorflow-intel", "darwin": "tensorflow-macos"}.get(one.platform)
-    return len([name for name in one.tensorflows if name != own]) > 1
+    own = {"win32": "tensorflow-intel", "darwin": "tensorflow-macos"}.get(installed.platform)
+    return len([name for name in installed.tensorflows if name != own]) > 1
 
 
 _WITH_KERAS_3 = "2.16"
@@ -39,32 +39,34 @@ PAIRS = (
     CompatibilityRule(
         "hub-setuptools",
         Status.PROBLEM,
-        lambda one: one.is_below("tensorflow_hub", "0.17") and one.is_from("setuptools", "82"),
+        lambda installed: (
+            installed.is_below("tensorflow_hub", "0.17") and installed.is_from("setuptools", "82")
+        ),
         "import tensorflow_hub fails: setuptools {setuptools} has no pkg_resources any more",
         "pip install 'setuptools<82'",
     ),
     CompatibilityRule(
         "hub-setuptools",
         Status.PROBLEM,
-        lambda one: one.is_below("tensorflow_hub", "0.17") and not one.has("setuptools"),
+        lambda installed: installed.is_below("tensorflow_hub", "0.17") and not installed.has("setuptools"),
         "import tensorflow_hub fails: it needs pkg_resources, and there is no setuptools",
         "pip install 'setuptools<82'",
     ),
     CompatibilityRule(
         "hub-tensorflow",
         Status.PROBLEM,
-        lambda one: one.has("tensorflow_hub") and not one.has("tensorflow"),
+        lambda installed: installed.has("tensorflow_hub") and not installed.has("tensorflow"),
         "import tensorflow_hub fails: there is no TensorFlow",
         "pip install tensorflow",
     ),
     CompatibilityRule(
         "hub-keras",
         Status.PROBLEM,
-        lambda one: (
-            one.has("tensorflow_hub")
-            and one.is_from("tensorflow", _WITH_KERAS_3)
-            and not one.has("tf_keras")
-            and not one.is_below("keras", "3")
+        lambda installed: (
+            installed.has("tensorflow_hub")
+            and installed.is_from("tensorflow", _WITH_KERAS_3)
+            and not installed.has("tf_keras")
+            and not installed.is_below("keras", "3")
         ),
         "tensorflow_hub {tensorflow_hub} needs Keras 2, and TensorFlow {tensorflow} comes with Keras 3",
         "pip install 'tf_keras~={tensorflow_minor}.0' and export TF_USE_LEGACY_KERAS=1; or hubcli.KerasLayer",
@@ -72,18 +74,20 @@ PAIRS = (
     CompatibilityRule(
         "hub-too-old",
         Status.PROBLEM,
-        lambda one: one.is_below("tensorflow_hub", "0.16") and one.is_from("tensorflow", _WITH_KERAS_3),
+        lambda installed: (
+            installed.is_below("tensorflow_hub", "0.16") and installed.is_from("tensorflow", _WITH_KERAS_3)
+        ),
         "hub.KerasLayer of tensorflow_hub {tensorflow_hub} fails with Keras 3 of TensorFlow {tensorflow}",
         "pip install 'tensorflow_hub>=0.16.1'",
     ),
     CompatibilityRule(
         "hub-layer",
         Status.INFO,
-        lambda one: (
-            one.has("tensorflow_hub", "tf_keras")
-            and one.is_from("tensorflow", _WITH_KERAS_3)
-            and one.is_from("tensorflow_hub", "0.16")
-            and not one.uses_legacy_keras
+        lambda installed: (
+            installed.has("tensorflow_hub", "tf_keras")
+            and installed.is_from("tensorflow", _WITH_KERAS_3)
+            and installed.is_from("tensorflow_hub", "0.16")
+            and not installed.uses_legacy_keras
         ),
         "hub.KerasLayer is a layer of tf_keras, which models of Keras 3 don't take",
         "Build on tf_keras, or export TF_USE_LEGACY_KERAS=1, or use hubcli.KerasLayer",
@@ -91,21 +95,26 @@ PAIRS = (
     CompatibilityRule(
         "tf-keras-minor",
         Status.PROBLEM,
-        lambda one: one.has("tf_keras", "tensorflow") and one.minor("tf_keras") != one.minor("tensorflow"),
+        lambda installed: (
+            installed.has("tf_keras", "tensorflow")
+            and installed.minor("tf_keras") != installed.minor("tensorflow")
+        ),
         "tf_keras {tf_keras} is for another TensorFlow than {tensorflow}",
         "pip install 'tf_keras~={tensorflow_minor}.0'",
     ),
     CompatibilityRule(
         "legacy-keras",
         Status.PROBLEM,
-        lambda one: one.uses_legacy_keras and one.has("tensorflow") and not one.has("tf_keras"),
+        lambda installed: (
+            installed.uses_legacy_keras and installed.has("tensorflow") and not installed.has("tf_keras")
+        ),
         "TF_USE_LEGACY_KERAS asks for tf_keras, which isn't there: tf.keras fails",
         "pip install 'tf_keras~={tensorflow_minor}.0', or unset TF_USE_LEGACY_KERAS",
     ),
     CompatibilityRule(
         "keras-backend",
         Status.WARNING,
-        lambda one: one.is_from("keras", "3") and one.keras_backend != "tensorflow",
+        lambda installed: installed.is_from("keras", "3") and installed.keras_backend != "tensorflow",
         "Keras 3 runs on {keras_backend}: layers with a SavedModel need TensorFlow",
         "export KERAS_BACKEND=tensorflow",
     ),
@@ -119,14 +128,16 @@ PAIRS = (
     CompatibilityRule(
         "slow-protobuf",
         Status.WARNING,
-        lambda one: one.has("protobuf") and one.protobuf_backend == "python",
+        lambda installed: installed.has("protobuf") and installed.protobuf_backend == "python",
         "protobuf {protobuf} parses in pure Python, many times slower",
         "unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION, or pip install --force-reinstall protobuf",
     ),
     CompatibilityRule(
         "protobuf-variable",
         Status.PROBLEM,
-        lambda one: one.has("protobuf") and one.protobuf_backend not in ("python", "upb", "cpp"),
+        lambda installed: (
+            installed.has("protobuf") and installed.protobuf_backend not in ("python", "upb", "cpp")
+        ),
         "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION is no parser that protobuf {protobuf} knows",
         "unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION",
     ),
@@ -137,14 +148,14 @@ OWN_PAIRS = (
     CompatibilityRule(
         "own-protobuf",
         Status.PROBLEM,
-        lambda one: one.is_below("protobuf", "4.25"),
+        lambda installed: installed.is_below("protobuf", "4.25"),
         "hubcli needs protobuf 4.25, and finds {protobuf}",
         "pip install 'protobuf>=4.25'",
     ),
     CompatibilityRule(
         "own-typer",
         Status.WARNING,
-        lambda one: one.is_from("typer", "0.29"),
+        lambda installed: installed.is_from("typer", "0.29"),
         "typer {typer} makes every start of hubcli 100 ms slower",
         "pip install 'typer>=0.28,<0.29'",
     ),
@@ -234,7 +245,7 @@ def _pairs(installed: Installed, pairs: Sequence[CompatibilityRule]) -> Iterator
 
 def _unmet(installed: Installed, wishing: Sequence[str]) -> Iterator[Check]:
     """What a package's own metadata wants and doesn't have."""
-    told = set[str]()
+    names = set[str]()
     for name in wishing:
         if name not in installed.packages:
             continue
@@ -245,8 +256,8 @@ def _unmet(installed: Installed, wishing: Sequence[str]) -> Iterator[Check]:
             if wish.marker or (name, wish.name.lower()) in _TOLD or found is None or wish.is_met_by(found):
                 continue
             check_name = f"{name}-wants-{wish.name.lower()}"
-            if check_name not in told:
-                told.add(check_name)
+            if check_name not in names:
+                names.add(check_name)
                 message = (
                     f"{name} {installed.version(name)} wants {wish.name}{wish.clauses}, and finds {found}"
                 )

@@ -46,7 +46,7 @@ def publish_newest(model: Path) -> str | None:
     index = model / INDEX_NAME
     if os.path.lexists(index) and not _is_ours(index):
         return f"{index} is not of hubcli's making and stays: a handle without a version doesn't work there"
-    newest = max(_versions(model), key=lambda one: int(one.name), default=None)
+    newest = max(_versions(model), key=lambda file: int(file.name), default=None)
     if newest is None:
         return None
     temporary = hidden_beside(index)
@@ -65,7 +65,7 @@ def publish_newest(model: Path) -> str | None:
 
 
 def _versions(model: Path) -> list[Path]:
-    return [one for one in model.iterdir() if _is_version(one.name) and one.is_file()]
+    return [file for file in model.iterdir() if _is_version(file.name) and file.is_file()]
 
 
 def _is_version(name: str) -> bool:
@@ -76,7 +76,7 @@ def _is_ours(index: Path) -> bool:
     """Whether it is a link to a version beside it, whether that is still there or not."""
     if index.is_symlink():
         return _is_version(str(index.readlink()))
-    return index.is_file() and any(index.samefile(one) for one in _versions(index.parent))
+    return index.is_file() and any(index.samefile(file) for file in _versions(index.parent))
 
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
@@ -176,10 +176,10 @@ class _ModelName:
             raise UsageError(f"'{version}' is no version of a model", hint="Write digits: --version 1.")
         segments = tuple(name.split("/")) if name is not None else known
         if not segments:
-            wanted = "NAME" if layout is Layout.SERVING else "PUBLISHER/MODEL"
+            example = "NAME" if layout is Layout.SERVING else "PUBLISHER/MODEL"
             raise UsageError(
                 f"The layout {layout.value} needs a name, and the source tells none",
-                hint=f"Add --name {wanted}.",
+                hint=f"Add --name {example}.",
             )
         if not all(map(_SEGMENT.fullmatch, segments)):
             raise UsageError(

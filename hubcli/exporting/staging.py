@@ -208,7 +208,7 @@ def _leftover(path: Path) -> Leftover:
         os.close(descriptor)
     changed_at_s = time.time()
     with suppress(OSError):
-        changed_at_s = max(one.lstat().st_mtime for one in (path, *path.iterdir()))
+        changed_at_s = max(child.lstat().st_mtime for child in (path, *path.iterdir()))
     return Leftover(path, state, max(0.0, time.time() - changed_at_s))
 
 
@@ -247,8 +247,8 @@ def _is_ours(descriptor: int, path: Path) -> bool:
     """
     if os.fstat(descriptor).st_uid != os.geteuid() or not _is_at(descriptor, path / _LOCK):
         return False
-    told = _told(path)
-    return told.get("machine") == _machine() or not _is_of_network(path)
+    record = _told(path)
+    return record.get("machine") == _machine() or not _is_of_network(path)
 
 
 def _told(path: Path) -> dict[str, object]:
@@ -300,9 +300,9 @@ def _is_empty(path: Path) -> bool:
 def _remove(path: Path) -> None:
     """Removes the directory, its lock last: who is killed meanwhile leaves one that can be judged."""
     with suppress(OSError):
-        for one in list(path.iterdir()):
-            if one.name != _LOCK:
-                remove_tree(one)
+        for child in list(path.iterdir()):
+            if child.name != _LOCK:
+                remove_tree(child)
     remove_tree(path)
 
 

@@ -69,11 +69,13 @@ class ChangedValues(NamedTuple):
         """
         by_key = {target.key: target for target in targets.all}
         changed = tuple(
-            ChangedVariable(by_key[one.key].path, *one[:3], by_key[one.key].trainable, one.largest)
-            for one in changes
-            if one.key in by_key
+            ChangedVariable(
+                by_key[change.key].path, *change[:3], by_key[change.key].trainable, change.largest
+            )
+            for change in changes
+            if change.key in by_key
         )
-        keys = {one.key for one in changed}
+        keys = {variable.key for variable in changed}
         own = [target for target in targets.all if target.is_required or target.trainable]
         return cls(
             changed,
@@ -84,7 +86,7 @@ class ChangedValues(NamedTuple):
     @property
     def changed_trainable(self) -> int:
         """How many of the changed variables train."""
-        return sum(one.trainable for one in self.changed)
+        return sum(variable.trainable for variable in self.changed)
 
 
 class LostPart(NamedTuple):
@@ -155,25 +157,27 @@ def require_trained(values: ChangedValues, options: FinetuneOptions) -> None:
     if options.allow_unchanged or values.changed_trainable or (values.changed and not values.trainable):
         return
     others = len(values.changed)
-    told = f"; of the others {others} did, such as statistics of batch norm" if others else ""
+    note = f"; of the others {others} did, such as statistics of batch norm" if others else ""
     cause = (
         "Was the layer made of the object that was given, with trainable=True?"
         if options.weights is None
         else "Are they from before the training, or was the layer frozen?"
     )
     raise UnchangedError(
-        f"Nothing trained: no value of {plural(values.trainable, 'trainable variable')} changed{told}",
+        f"Nothing trained: no value of {plural(values.trainable, 'trainable variable')} changed{note}",
         hint=f"{cause} To write it all the same: --allow-unchanged.",
     )
 
 
-def verify_bytes_preserved(model: Path, made: Path) -> tuple[str, ...]:
+def verify_bytes_preserved(model: Path, exported: Path) -> tuple[str, ...]:
     """Holds a rewritten model against its source, byte by byte; what is the same. Raises TensorFlowError."""
-    verify_only_values_changed(model, made)
+    verify_only_values_changed(model, exported)
     return ("every byte but the values'",)
 
 
-def require_same_interface(made: Path, info: SavedModelInfo) -> tuple[tuple[str, ...], tuple[LostPart, ...]]:
+def require_same_interface(
+    exported: Path, info: SavedModelInfo
+) -> tuple[tuple[str, ...], tuple[LostPart, ...]]:
     """Holds a model that was saved again against its source, read as `info`, with hashes of its assets.
 
     What is the same, and what differs beside the values, and may. Raises TensorFlowError.
@@ -183,13 +187,16 @@ def require_same_interface(made: Path, info: SavedModelInfo) -> tuple[tuple[str,
     from hubcli.savedmodel.files import ModelFiles
     from hubcli.savedmodel.reader import read_model
 
-    found = verify_interface_preserved(info, read_model(ModelFiles.of_directory(made), hash_assets=True))
-    slots = sum(one.part == "variable" and one.left is not None for one in found)
+    found = verify_interface_preserved(info, read_model(ModelFiles.of_directory(exported), hash_assets=True))
+    slots = sum(difference.part == "variable" and difference.left is not None for difference in found)
     state = [LostPart("optimizer state", f"{slots} variables, which belong to the training before")]
     others = [
-        LostPart(f"{one.part} {one.name}".strip(), f"was {one.left}, and is {one.right}")
-        for one in found
-        if one.part != "variable"
+        LostPart(
+            f"{difference.part} {difference.name}".strip(),
+            f"was {difference.left}, and is {difference.right}",
+        )
+        for difference in found
+        if difference.part != "variable"
     ]
     shards = 0 if info.checkpoint is None else info.checkpoint.shards
     merged = [LostPart(f"{shards} data shards", "TensorFlow writes one")] if shards > 1 else []
@@ -202,16 +209,25 @@ def _interface(info: SavedModelInfo) -> tuple[str, ...]:
     counts = (
         (sum(len(graph.signatures) for graph in info.meta_graphs), "signature"),
         (traces, "traced function"),
-        (len([one for one in info.variables if not one.is_slot and one.path != "save_counter"]), "variable"),
+        (
+            len(
+                [
+                    variable
+                    for variable in info.variables
+                    if not variable.is_slot and variable.path != "save_counter"
+                ]
+            ),
+            "variable",
+        ),
         (info.lists.losses or 0, "regularization loss"),
         (len(info.assets), "asset"),
     )
     return tuple(plural(count, noun) for count, noun in counts if count)
 
 
-def require_whole(made: Path) -> None:
+def require_whole(exported: Path) -> None:
     """Reads it all back from the disk. Raises BrokenModelError where TensorFlow could not load it."""
-    for fault in ModelCheck(made, (), quick=True).run().faults:
+    for fault in ModelCheck(exported, (), quick=True).run().faults:
         # An asset that is missing is one that the source hasn't either: the gates compared them.
         if fault.code != "missing" or not (fault.file or "").startswith("assets/"):
             raise BrokenModelError(
@@ -226,4 +242,4 @@ def require_same_outputs(comparison: Comparison) -> tuple[SkippedComparison, ...
             f"The export isn't what was trained: {comparison.difference}",
             hint="Does something of the training still run, such as a thread? Let it end first.",
         )
-    return tuple(SkippedComparison(one.call, one.reason) for one in comparison.skipped)
+    return tuple(SkippedComparison(name.call, name.reason) for name in comparison.skipped)

@@ -209,7 +209,7 @@ def _encoded(entry: BundleEntry) -> bytes:
     encoded += _number(3, entry.shard) + _number(4, entry.offset) + _number(5, entry.size_bytes)
     if entry.crc32c:
         encoded += _CRC32C_TAG + entry.crc32c.to_bytes(4, "little")
-    return encoded + b"".join(encode_field(7, _encoded_slice(one)) for one in entry.slices)
+    return encoded + b"".join(encode_field(7, _encoded_slice(tensor_slice)) for tensor_slice in entry.slices)
 
 
 def _encoded_slice(part: TensorSlice) -> bytes:

@@ -252,7 +252,7 @@ class BundleIndex:
         """
         if not entry.slices:
             return [entry]
-        found = [self._by_key.get(slice_key(entry.key, one)) for one in entry.slices]
+        found = [self._by_key.get(slice_key(entry.key, tensor_slice)) for tensor_slice in entry.slices]
         parts = [part for part in found if part is not None]
         if len(parts) < len(found):
             raise BrokenModelError(

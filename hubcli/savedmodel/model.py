@@ -84,13 +84,13 @@ class CheckpointTensor(NamedTuple):
 
     def checksum(self) -> str:
         """The checksum of its values as text: of the whole where that can be told, else of each slice."""
-        checksums = [unmask_crc32c(one) for one in self.crc32c]
+        checksums = [unmask_crc32c(checksum) for checksum in self.crc32c]
         if self.is_cut_in_rows:
             whole = 0
-            for one, size_bytes in zip(checksums, self.part_bytes, strict=True):
-                whole = combine_crc32c(whole, one, size_bytes)
+            for checksum, size_bytes in zip(checksums, self.part_bytes, strict=True):
+                whole = combine_crc32c(whole, checksum, size_bytes)
             checksums = [whole]
-        return "crc32c " + " ".join(f"{one:08x}" for one in checksums)
+        return "crc32c " + " ".join(f"{checksum:08x}" for checksum in checksums)
 
 
 class Checkpoint(NamedTuple):

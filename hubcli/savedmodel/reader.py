@@ -60,7 +60,7 @@ def read_model(
 def _with_tags(outlines: tuple[MetaGraphOutline, ...], tag_set: frozenset[str]) -> MetaGraphOutline:
     sets = [frozenset(outline.rest.meta_info_def.tags) for outline in outlines]
     if tag_set not in sets:
-        there = " or ".join(",".join(sorted(one)) or "'' (none)" for one in sets)
+        there = " or ".join(",".join(sorted(tags)) or "'' (none)" for tags in sets)
         raise UsageError(
             f"No MetaGraph has the tags '{','.join(sorted(tag_set))}'", hint=f"Write --tag-set {there}."
         )
@@ -181,11 +181,12 @@ def _checkpoint(index: BundleIndex) -> Checkpoint:
 def _follow_in_rows(entry: BundleEntry) -> bool:
     """Whether its slices are whole rows, one after the other."""
     row, shape = 0, entry.shape
-    for one in entry.slices:
+    for tensor_slice in entry.slices:
         lengths = tuple(
-            shape[axis] if size is None else size for axis, size in enumerate(one.lengths[: len(shape)])
+            shape[axis] if size is None else size
+            for axis, size in enumerate(tensor_slice.lengths[: len(shape)])
         )
-        if not shape or one.starts != (row, *[0] * (len(shape) - 1)) or lengths[1:] != shape[1:]:
+        if not shape or tensor_slice.starts != (row, *[0] * (len(shape) - 1)) or lengths[1:] != shape[1:]:
             return False
         row += lengths[0]
     return bool(entry.slices) and row == shape[0]

@@ -60,7 +60,7 @@ class ListAttributes:
             if own is None:
                 if hasattr(obj, name):
                     delattr(obj, name)
-            elif there is None or [id(one) for one in there] != [id(one) for one in own]:
+            elif there is None or [id(value) for value in there] != [id(value) for value in own]:
                 setattr(obj, name, list(own))
 
 
@@ -136,17 +136,21 @@ def restore_lists(obj: Any, info: SavedModelInfo) -> RestoredLists:
     aren't set where these use nothing. Without them a Keras layer around the
     object trains nothing.
     """
-    if info.lists.trainable_variables is not None or any(one.node is None for one in info.variables):
+    if info.lists.trainable_variables is not None or any(
+        variable.node is None for variable in info.variables
+    ):
         return RestoredLists()
     live = live_variables(obj, info)
-    chosen = [one for one in _to_list(info) if one.path in live]
+    chosen = [variable for variable in _to_list(info) if variable.path in live]
     if not chosen:
         return RestoredLists()
-    trainable = [one for one in chosen if one.trainable]
+    trainable = [variable for variable in chosen if variable.trainable]
     if info.lists.variables is None:
-        obj.variables = [live[one.path] for one in chosen]
-    obj.trainable_variables = [live[one.path] for one in trainable]
-    return RestoredLists(tuple(one.path for one in chosen), tuple(one.path for one in trainable))
+        obj.variables = [live[variable.path] for variable in chosen]
+    obj.trainable_variables = [live[variable.path] for variable in trainable]
+    return RestoredLists(
+        tuple(variable.path for variable in chosen), tuple(variable.path for variable in trainable)
+    )
 
 
 def copy_values(source: Any, target: Any, info: SavedModelInfo) -> None:
@@ -193,11 +197,11 @@ def _readable(path: str) -> Iterator[None]:
 
 
 def _to_list(info: SavedModelInfo) -> list[Variable]:
-    own = [one for one in info.variables if not one.is_slot]
+    own = [variable for variable in info.variables if not variable.is_slot]
     if info.lists.variables is not None:
-        return [one for one in own if one.is_listed]
+        return [variable for variable in own if variable.is_listed]
     used = {node for function in info.functions for variant in function.variants for node in variant.captures}
-    return [one for one in own if one.node in used]
+    return [variable for variable in own if variable.node in used]
 
 
 # What TensorFlow says of files that are missing or damaged, whichever release wrote them.
@@ -211,17 +215,17 @@ def _is_of_tensorflow_1(path: str) -> bool:
     return False
 
 
-def _hint(said: str, path: str) -> str:
-    if "tags=" in said or "MetaGraphDef associated with tags" in said:
+def _hint(text: str, path: str) -> str:
+    if "tags=" in text or "MetaGraphDef associated with tags" in text:
         return "See its tags, of which one set is to be chosen: hubcli inspect MODEL"
-    if "Op type not registered" in said:
+    if "Op type not registered" in text:
         return "The model needs a package with that op, such as tensorflow_text."
-    if _is_of_tensorflow_1(path) and not any(part in said for part in _DAMAGE):
+    if _is_of_tensorflow_1(path) and not any(part in text for part in _DAMAGE):
         return (
             "It is a graph of TensorFlow 1 that TensorFlow 2 doesn't load; values of a file can still be "
             "written into it: hubcli finetune-export MODEL DEST --weights FILE"
         )
-    if "attr" in said and "not in Op" in said:
+    if "attr" in text and "not in Op" in text:
         return "A newer TensorFlow wrote it: pip install -U tensorflow"
     return "See what is broken: hubcli verify MODEL; the whole traceback: --debug"
 
@@ -247,16 +251,16 @@ def live_variables(obj: Any, info: SavedModelInfo) -> dict[str, Any]:
         named = {variable.name.partition(":")[0]: variable for variable in getattr(obj, "variables", ())}
         # Local ones have no key: they begin anew with each load.
         return {
-            one.path: named[one.path]
-            for one in info.variables
-            if one.path in named and one.checkpoint_key is not None
+            variable.path: named[variable.path]
+            for variable in info.variables
+            if variable.path in named and variable.checkpoint_key is not None
         }
     # A slot has no path where nothing but its optimizer's list of slots holds it: it is told by a name,
     # which others may share, and must not be taken for what stands at such a path.
-    paths = {one.path for one in info.variables if not one.is_slot}
-    paths |= {one.path for one in info.variables if one.path.partition(".")[0] in _OPTIMIZERS}
+    paths = {variable.path for variable in info.variables if not variable.is_slot}
+    paths |= {variable.path for variable in info.variables if variable.path.partition(".")[0] in _OPTIMIZERS}
     found = parts_at(obj, paths, _is_variable)
-    return {one.path: found[one.path] for one in info.variables if one.path in found}
+    return {variable.path: found[variable.path] for variable in info.variables if variable.path in found}
 
 
 def snapshot(variables: Mapping[str, Any]) -> dict[str, VariableState]:

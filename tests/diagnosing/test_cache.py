@@ -190,7 +190,9 @@ def test_a_name_that_tensorflow_hub_understands_otherwise_is_told(text: str, tol
     ],
 )
 def test_the_format_of_loading_is_explained(word: str, status: Status | None) -> None:
-    found = [one for one in diagnose({"TFHUB_MODEL_LOAD_FORMAT": word}).checks if one.name == "load-format"]
+    found = [
+        check for check in diagnose({"TFHUB_MODEL_LOAD_FORMAT": word}).checks if check.name == "load-format"
+    ]
     assert [check.status for check in found] == ([] if status is None else [status])
 
 

@@ -185,7 +185,7 @@ def node(name: str, op: str, /, *inputs: str, **attributes: Any) -> Any:
         if isinstance(content, Func):
             attribute.func.name = content.name
         elif isinstance(content, Funcs):
-            attribute.list.func.extend(message("NameAttrList", name=one) for one in content.names)
+            attribute.list.func.extend(message("NameAttrList", name=name) for name in content.names)
         elif isinstance(content, str):
             attribute.s = content.encode()
         elif isinstance(content, bytes):
@@ -203,8 +203,8 @@ def function(
     signature = message(
         "OpDef",
         name=name,
-        input_arg=[message("ArgDef", name=one, type=FLOAT) for one in inputs],
-        output_arg=[message("ArgDef", name=one, type=FLOAT) for one in results],
+        input_arg=[message("ArgDef", name=tensor, type=FLOAT) for tensor in inputs],
+        output_arg=[message("ArgDef", name=result, type=FLOAT) for result in results],
     )
     return message("FunctionDef", signature=signature, node_def=nodes, ret=results)
 
@@ -357,7 +357,10 @@ def meta_graph(
 
 def saved_model(*meta_graphs: Any) -> bytes:
     """saved_model.pb, of messages or their bytes."""
-    encoded = [one if isinstance(one, bytes) else one.SerializeToString() for one in meta_graphs]
+    encoded = [
+        meta_graph if isinstance(meta_graph, bytes) else meta_graph.SerializeToString()
+        for meta_graph in meta_graphs
+    ]
     return number(1, 1) + b"".join(delimited(2, one) for one in encoded)
 
 

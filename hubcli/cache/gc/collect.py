@@ -68,7 +68,7 @@ class CompletedAction:
 
 def collect(
     plan: Plan,
-    on_done: Callable[[CompletedAction], None] = lambda done: None,
+    on_done: Callable[[CompletedAction], None] = lambda action: None,
     durability: Durability = SYNCED,
 ) -> list[CompletedAction]:
     """Removes what the plan says, as far as it is still so; what became of each item, in its order.
@@ -81,11 +81,11 @@ def collect(
     groups = {key: tuple(items) for key, items in by_key}
     for key in dict.fromkeys(item.key for item in plan.items):
         with cache_errors(plan.snapshot.root):
-            for done in _Collection(plan, EntryPaths(plan.snapshot.root, key), durability).run(groups[key]):
-                outcome.append(done)
-                on_done(done)
+            for action in _Collection(plan, EntryPaths(plan.snapshot.root, key), durability).run(groups[key]):
+                outcome.append(action)
+                on_done(action)
     place = {item.name: number for number, item in enumerate(plan.items)}
-    return sorted(outcome, key=lambda done: place[done.item.name])
+    return sorted(outcome, key=lambda action: place[action.item.name])
 
 
 class _Collection:

@@ -53,10 +53,10 @@ def candidates(
 
 def plan_removal(snapshot: Snapshot, keys: Iterable[str]) -> Plan:
     """The plan that removes these entries, pinned or not, with what is left of downloads of them."""
-    wanted = set(keys)
-    planner = _Planner(snapshot, Policy(grace_s=0, keep_partial_s=0), frozenset(wanted), frozenset())
+    chosen = set(keys)
+    planner = _Planner(snapshot, Policy(grace_s=0, keep_partial_s=0), frozenset(chosen), frozenset())
     for model in planner.models:
-        if model.key in wanted:
+        if model.key in chosen:
             planner.take(model, Reason.ASKED_FOR)
     planner.take_leftovers(asked_for=True)
     return planner.plan()
@@ -79,9 +79,9 @@ class _Planner:
         self.ledger = DiskUsage(_counted(snapshot))
         self.usage_bytes = self.ledger.usage_bytes
         self.cut_off = {
-            one.key
-            for one in snapshot.fragments
-            if one.is_complete and self._age_s(one.changed_at_s) <= policy.keep_partial_s
+            fragment.key
+            for fragment in snapshot.fragments
+            if fragment.is_complete and self._age_s(fragment.changed_at_s) <= policy.keep_partial_s
         }
 
     def plan(self) -> Plan:
@@ -98,9 +98,9 @@ class _Planner:
 
     def take_leftovers(self, *, asked_for: bool = False) -> None:
         """Takes what is of no use; a partial download that was `asked_for` isn't said to be an old one."""
-        fragments = sorted(self.snapshot.fragments, key=lambda one: one.name)
+        fragments = sorted(self.snapshot.fragments, key=lambda fragment: fragment.name)
         kept_spools = self._kept_spools(fragments)
-        partial = {one.key for one in fragments if one.kind is NameKind.SPOOL}
+        partial = {fragment.key for fragment in fragments if fragment.kind is NameKind.SPOOL}
         for fragment in fragments:
             reason = None if self._is_untouchable(fragment.key) else self._useless(fragment, kept_spools)
             if fragment.kind is NameKind.DESCRIPTOR and reason is not None and fragment.key in partial:
@@ -142,9 +142,10 @@ class _Planner:
     def _kept_spools(self, fragments: Iterable[Fragment]) -> set[str]:
         """The keys whose spool, or its journal, was written to within the time that it is kept."""
         return {
-            one.key
-            for one in fragments
-            if one.kind is NameKind.SPOOL and self._age_s(one.changed_at_s) <= self.policy.keep_partial_s
+            fragment.key
+            for fragment in fragments
+            if fragment.kind is NameKind.SPOOL
+            and self._age_s(fragment.changed_at_s) <= self.policy.keep_partial_s
         }
 
     # --- Policies
@@ -204,8 +205,11 @@ class _Planner:
             found.append((Reason.MAX_SIZE, policy.max_size_bytes, usage))
         if policy.min_free_bytes is not None and free < policy.min_free_bytes:
             found.append((Reason.MIN_FREE, policy.min_free_bytes, free))
-        kept = self._kept() if found else ()
-        return tuple(BudgetShortfall(budget, wanted, reached, kept) for budget, wanted, reached in found)
+        protected = self._kept() if found else ()
+        return tuple(
+            BudgetShortfall(budget, wanted_bytes, reached, protected)
+            for budget, wanted_bytes, reached in found
+        )
 
     # --- Who stays
 
@@ -289,7 +293,7 @@ def _is_counted(fragment: Fragment) -> bool:
 def _counted(snapshot: Snapshot) -> list[Footprint]:
     """What budgets speak of: models, and what is left of them or on its way."""
     models = [model.footprint for model in snapshot.models]
-    return models + [one.footprint for one in snapshot.fragments if _is_counted(one)]
+    return models + [fragment.footprint for fragment in snapshot.fragments if _is_counted(fragment)]
 
 
 def _why_abandoned(lock: LockFacts | None) -> Reason:

@@ -139,7 +139,7 @@ class CallGraph:
                     reached[callee] |= mask
                     waiting.append(callee)
         sets = [
-            frozenset(one for one in ExecutionPhase if mask & bits[one])
+            frozenset(phase for phase in ExecutionPhase if mask & bits[phase])
             for mask in range(1 << len(ExecutionPhase))
         ]
         return {name: sets[reached[number]] for name, number in numbers.items()}

@@ -85,7 +85,7 @@ def _parsed(text: bytes) -> KerasConfig:
         config = KerasConfig.parse(text.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise BrokenModelError(f"its {KERAS_METADATA} is no UTF-8") from error
-    value = {key: one for key, one in config.value.items() if key != _METADATA_NOT_READ}
+    value = {key: value for key, value in config.value.items() if key != _METADATA_NOT_READ}
     return KerasConfig(value, config.repeated_key)
 
 
@@ -104,12 +104,12 @@ def scan_files(files: ModelFiles) -> Iterator[Issue]:
     if files.has(KERAS_METADATA):
         yield from _about_keras(files)
     paths = sorted(path for path in files.sizes_bytes if path.partition("/")[0] in _FOLDERS and "/" in path)
-    told, budget = 0, Budget()
+    count, budget = 0, Budget()
     for path in paths[:_MAX_FILES]:
         finding = _about_file(files, path, budget)
         if finding is not None:
-            told += 1
-            if told > _MAX_FINDINGS:
+            count += 1
+            if count > _MAX_FINDINGS:
                 message = f"More than {_MAX_FINDINGS} files hold code; the rest isn't told"
                 yield Issue.of_part(Severity.MEDIUM, "more-findings", message, "assets")
                 return
@@ -174,8 +174,8 @@ def _about_keras(files: ModelFiles) -> Iterator[Issue]:
     except FileNotFoundError:
         return
     except (OSError, BrokenModelError) as error:
-        said = error.message if isinstance(error, BrokenModelError) else str(error.strerror or error)
-        yield Issue.of_part(Severity.MEDIUM, "not-scanned", f"It can't be read: {said}", where)
+        reason = error.message if isinstance(error, BrokenModelError) else str(error.strerror or error)
+        yield Issue.of_part(Severity.MEDIUM, "not-scanned", f"It can't be read: {reason}", where)
         return
     for issue in issues:
         place = f"{where}, layer {issue.layer}" if issue.layer else where

@@ -83,7 +83,7 @@ def stored_tensors(index: BundleIndex) -> tuple[list[list[StoredTensor]], list[s
         if not entry.slices:
             shards[entry.shard].append(StoredTensor(names.get(entry.key, entry.name), entry))
     for tensors in shards:
-        tensors.sort(key=lambda one: (one.entry.offset, one.entry.size_bytes))
+        tensors.sort(key=lambda tensor: (tensor.entry.offset, tensor.entry.size_bytes))
     return shards, broken
 
 
@@ -133,7 +133,7 @@ class ShardChunk:
     @property
     def size_bytes(self) -> int:
         """How much will be read."""
-        return self.file_bytes if self.sha256 else sum(one.entry.size_bytes for one in self.tensors)
+        return self.file_bytes if self.sha256 else sum(tensor.entry.size_bytes for tensor in self.tensors)
 
     def cut(self) -> Iterator[ShardChunk]:
         """The same in parts of some 32 MiB; as it is where it must be read as one."""
@@ -303,8 +303,8 @@ class ModelCheck:
         The message is told after the name of the file: that name is taken off.
         """
         if not any((fault.code, fault.file) == (code, file) for fault in self._faults):
-            told = message.removeprefix(file).removeprefix(Path(file).name).lstrip(": ")
-            self._faults.append(Issue.of_file(code, told, file))
+            text = message.removeprefix(file).removeprefix(Path(file).name).lstrip(": ")
+            self._faults.append(Issue.of_file(code, text, file))
 
     def _compare(self, records: Sequence[FileRecord]) -> None:
         """Names and sizes against the record; the hashes that are left to compare."""

@@ -256,15 +256,16 @@ def _without_training(call: Function, variant: FunctionVariant) -> tuple[bool | 
     names = call.parameters or ()
     value, rest = None, []
     named = [
-        (names[place] if place < len(names) else str(place), one) for place, one in enumerate(variant.args)
+        (names[place] if place < len(names) else str(place), argument)
+        for place, argument in enumerate(variant.args)
     ]
-    for name, one in (*named, *variant.kwargs):
-        if name == _TRAINING and isinstance(one, Literal) and isinstance(one.value, bool):
-            value = one.value
-        elif name == _TRAINING and isinstance(one, Literal) and one.value is None:
+    for name, argument in (*named, *variant.kwargs):
+        if name == _TRAINING and isinstance(argument, Literal) and isinstance(argument.value, bool):
+            value = argument.value
+        elif name == _TRAINING and isinstance(argument, Literal) and argument.value is None:
             return None, ""
         else:
-            rest.append(f"{name}={one}")
+            rest.append(f"{name}={argument}")
     return value, "; ".join(rest)
 
 

@@ -55,13 +55,13 @@ class _Scan:
 
     def findings(self) -> Iterator[Issue]:
         """The risks by body, then ops that nobody knows; of each severity no more than a person can read."""
-        told: Counter[Severity] = Counter()
+        counts: Counter[Severity] = Counter()
         for finding in (*self._risks(), *self._unknown()):
-            told[finding.severity] += 1
-            if told[finding.severity] <= _MAX_OF_A_SEVERITY:
+            counts[finding.severity] += 1
+            if counts[finding.severity] <= _MAX_OF_A_SEVERITY:
                 yield finding
-        if max(told.values(), default=0) > _MAX_OF_A_SEVERITY:
-            message = f"Of {told.total()} findings, {_MAX_OF_A_SEVERITY} of each severity are told"
+        if max(counts.values(), default=0) > _MAX_OF_A_SEVERITY:
+            message = f"Of {counts.total()} findings, {_MAX_OF_A_SEVERITY} of each severity are told"
             yield Issue.of_part(Severity.INFO, "more-findings", message, "graph")
 
     def _unknown(self) -> Iterator[Issue]:

@@ -38,16 +38,16 @@ def verify_interface_preserved(source: SavedModelInfo, result: SavedModelInfo) -
     an optimizer keeps for a training to go on. Raises TensorFlowError where a
     caller, a trainer or a server would miss something of the source.
     """
-    slots = {one.path for info in (source, result) for one in info.variables if one.is_slot}
+    slots = {variable.path for info in (source, result) for variable in info.variables if variable.is_slot}
     equal = _equal_functions(source, result)
     found = [difference for difference in compare(source, result) if difference.part != "value"]
     found += _lists(source.lists, result.lists)
     lost = [difference for difference in found if not _may_differ(difference, slots, equal)]
     if lost:
-        told = "; ".join(map(_told, islice(lost, _TOLD)))
+        parts = "; ".join(map(_told, islice(lost, _TOLD)))
         more = f"; and {len(lost) - _TOLD} more" if len(lost) > _TOLD else ""
         raise TensorFlowError(
-            f"Saved again, the model isn't what it was: {told}{more}",
+            f"Saved again, the model isn't what it was: {parts}{more}",
             hint="Change the values alone, which loses nothing: --method rewrite",
         )
     return tuple(found)
@@ -59,18 +59,22 @@ def _lists(source: VariableLists, result: VariableLists) -> Iterator[Difference]
         ours, theirs = getattr(source, name), getattr(result, name)
         if ours != theirs:
             yield Difference(
-                "list", name, *(None if one is None else ", ".join(one) for one in (ours, theirs))
+                "list",
+                name,
+                *(None if function is None else ", ".join(function) for function in (ours, theirs)),
             )
     if source.losses != result.losses:
-        losses = (plural(one.losses, "function") for one in (source, result))
+        losses = (plural(variant.losses, "function") for variant in (source, result))
         yield Difference("list", "regularization_losses", *losses)
 
 
 def _equal_functions(source: SavedModelInfo, result: SavedModelInfo) -> tuple[str, ...]:
     """Paths of the functions that take every call which they took."""
-    there = {one.path: one for one in result.functions}
+    there = {function.path: function for function in result.functions}
     return tuple(
-        one.path for one in source.functions if one.path in there and not lost_calls(one, there[one.path])
+        function.path
+        for function in source.functions
+        if function.path in there and not lost_calls(function, there[function.path])
     )
 
 
@@ -110,17 +114,17 @@ def verify_only_values_changed(source: Path, result: Path) -> None:
     for name in sorted(names - shards - {INDEX_FILE, *_RENEWED}):
         if not _is_same(source / name, result / name):
             raise _differs(name)
-    ours, theirs = (BundleIndex.read(read_regular(one / INDEX_FILE)) for one in (source, result))
-    for one, other in zip(ours.entries, theirs.entries, strict=False):
-        if _identity(one) != _identity(other):
-            raise _differs(f"{INDEX_FILE}: {one.name}")
+    ours, theirs = (BundleIndex.read(read_regular(folder / INDEX_FILE)) for folder in (source, result))
+    for entry, other in zip(ours.entries, theirs.entries, strict=False):
+        if _identity(entry) != _identity(other):
+            raise _differs(f"{INDEX_FILE}: {entry.name}")
     if len(ours.entries) != len(theirs.entries):
         raise _differs(INDEX_FILE)
 
 
-def _is_same(one: Path, other: Path) -> bool:
+def _is_same(path: Path, other: Path) -> bool:
     """Whether the two files hold the same bytes."""
-    with open_regular(one) as ours, open_regular(other) as theirs:
+    with open_regular(path) as ours, open_regular(other) as theirs:
         if os.fstat(ours.fileno()).st_size != os.fstat(theirs.fileno()).st_size:
             return False
         while piece := ours.read(_READ_BYTES):
@@ -165,12 +169,12 @@ def lost_calls(source: Function, result: Function) -> tuple[str, ...]:
     and without. A call is told as Python would write it. Functions whose
     parameters aren't told must be equal.
     """
-    ours, theirs = (_signature(one.parameter_list) for one in (source, result))
+    ours, theirs = (_signature(function.parameter_list) for function in (source, result))
     if ours is None or theirs is None:
         same = (source.python_signature, set(map(_trace, source.variants)))
         is_equal = same == (result.python_signature, set(map(_trace, result.variants)))
         return () if is_equal else (source.python_signature,)
-    reached = {_reached(theirs, _call(one), one) for one in result.variants} - {None}
+    reached = {_reached(theirs, _call(variant), variant) for variant in result.variants} - {None}
     lost: dict[str, None] = {}
     for variant in source.variants:
         there = _reached(theirs, _call(variant), variant)
@@ -186,14 +190,18 @@ def _trace(variant: FunctionVariant) -> str:
 
 
 def _call(variant: FunctionVariant) -> _Call:
-    return _Call(tuple(map(str, variant.args)), {name: str(one) for name, one in variant.kwargs})
+    return _Call(tuple(map(str, variant.args)), {name: str(argument) for name, argument in variant.kwargs})
 
 
 def _calls(signature: Signature, variant: FunctionVariant) -> Iterator[_Call]:
     """The trace's own call first, then every other way to pass the same, as far as the signature takes it."""
     own = _call(variant)
     yield own
-    names = [one.name for one in signature.parameters.values() if one.kind is one.POSITIONAL_OR_KEYWORD]
+    names = [
+        parameter.name
+        for parameter in signature.parameters.values()
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    ]
     if len(own.args) > len(names):  # Those before the unnamed ones have places alone.
         return
     counts = range(len(own.args) + 1)
@@ -226,7 +234,7 @@ def _signature(parameters: ParameterList | None) -> Signature | None:
         return None
     required = len(parameters.args) - len(parameters.defaults)
     usual, only, empty = Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY, Parameter.empty
-    defaults = [empty] * required + [str(one) for one in parameters.defaults]
+    defaults = [empty] * required + [str(default) for default in parameters.defaults]
     try:
         found = [
             Parameter(name, usual, default=default)
@@ -243,4 +251,4 @@ def _signature(parameters: ParameterList | None) -> Signature | None:
 
 
 def _text(path: str, call: _Call) -> str:
-    return f"{path}({', '.join([*call.args, *(f'{name}={one}' for name, one in call.kwargs.items())])})"
+    return f"{path}({', '.join([*call.args, *(f'{name}={value}' for name, value in call.kwargs.items())])})"

@@ -91,7 +91,7 @@ class CheckpointGraph:
         """The object that is reached from the root by these names, with slashes between them."""
         node = 0
         for name in filter(None, path.split("/")):
-            children = {escaped(one): child for one, child in self.children[node].items()}
+            children = {escaped(name): child for name, child in self.children[node].items()}
             if name not in children:
                 return None
             node = children[name]

@@ -158,10 +158,10 @@ def candidates_by_name(targets: AssignableVariables, weights: Weights) -> list[C
     that graph. Names that two variables share are no names.
     """
     sources = _sources(weights)
-    wanted = {name: target for target in targets.required if (name := _name(targets, target))}
+    by_name = {name: target for target in targets.required if (name := _name(targets, target))}
     counts = Counter(_name(targets, target) for target in targets.required)
     scopes = dict.fromkeys(
-        source.removesuffix(name) for source in sources for name in wanted if _is_scoped(source, name)
+        source.removesuffix(name) for source in sources for name in by_name if _is_scoped(source, name)
     )
     found = []
     for scope in scopes:
@@ -212,7 +212,7 @@ def _name(targets: AssignableVariables, target: AssignableVariable) -> str:
 def candidates_by_order(targets: AssignableVariables, weights: Weights) -> list[Candidate]:
     """Each layer with as many values as the model has variables, or any that fits; the fullest first."""
     found = [_candidate(targets, weights, group) for group in weights.groups]
-    return sorted((one for one in found if one.fits), key=lambda candidate: -candidate.fits)
+    return sorted((root for root in found if root.fits), key=lambda candidate: -candidate.fits)
 
 
 def _candidate(targets: AssignableVariables, weights: Weights, group: WeightGroup) -> Candidate:
@@ -253,7 +253,7 @@ def candidates_by_lists(targets: AssignableVariables, weights: Weights) -> list[
     for trainable, others in _orders(targets):
         ways = list(islice(_apart(graph, weights, trainable, others), _MAX_CANDIDATES))
         for root, keys in ways or _pieces(graph, weights, _ALL, (*trainable, *others)):
-            pairs = tuple(zip((one.key for one in (*trainable, *others)), keys, strict=True))
+            pairs = tuple(zip((variable.key for variable in (*trainable, *others)), keys, strict=True))
             found.setdefault(tuple(sorted(pairs)), Candidate(root, pairs, len(pairs), len(pairs)))
     return _by_names(targets, graph, list(found.values()))
 
@@ -264,11 +264,11 @@ def _orders(
     """The trainable variables and the others, as the lists of the model have them, and by its other list."""
     required = targets.required
     places = {key: place for place, key in enumerate(targets.listed_keys)}
-    by_list = sorted(required, key=lambda one: places.get(one.key, len(places)))
+    by_list = sorted(required, key=lambda variable: places.get(variable.key, len(places)))
     for ordered in (required, tuple(by_list)):
         yield (
-            tuple(one for one in ordered if one.trainable),
-            tuple(one for one in ordered if not one.trainable),
+            tuple(variable for variable in ordered if variable.trainable),
+            tuple(variable for variable in ordered if not variable.trainable),
         )
 
 
@@ -284,21 +284,22 @@ def _apart(
 
 
 def _pieces(
-    graph: CheckpointGraph, weights: Weights, name: str, wanted: Sequence[AssignableVariable]
+    graph: CheckpointGraph, weights: Weights, name: str, variables: Sequence[AssignableVariable]
 ) -> Iterator[_Piece]:
     """The pieces of the list in which each value fits its variable; one that is empty for none."""
-    if not wanted:
+    if not variables:
         yield "", ()
         return
     items = graph.children[graph.children[0][name]]
     keys = [graph.keys[items[place]] for place in sorted(filter(str.isdecimal, items), key=int)]
     values = [None if key is None else weights.tensors.get(key) for key in keys]
-    for start in range(len(keys) - len(wanted) + 1):
-        piece = values[start : start + len(wanted)]
+    for start in range(len(keys) - len(variables) + 1):
+        piece = values[start : start + len(variables)]
         if all(
-            value is not None and one.misfit(value) is None for one, value in zip(wanted, piece, strict=True)
+            value is not None and variable.misfit(value) is None
+            for variable, value in zip(variables, piece, strict=True)
         ):
-            end = start + len(wanted) - 1
+            end = start + len(variables) - 1
             yield (
                 f"{name}/{start}" + (f"-{end}" if end > start else ""),
                 tuple(key for key in keys[start : end + 1] if key is not None),
@@ -309,13 +310,13 @@ def _by_names(
     targets: AssignableVariables, graph: CheckpointGraph, found: list[Candidate]
 ) -> list[Candidate]:
     """Without those that give a variable the value of another one by its name, where names tell."""
-    fits = [one for one in found if not targets.misplaced(one.pairs, graph.full_names)]
-    named = [one for one in fits if _has_all_names(targets, graph, one)]
+    fits = [piece for piece in found if not targets.misplaced(piece.pairs, graph.full_names)]
+    named = [piece for piece in fits if _has_all_names(targets, graph, piece)]
     return named if len(named) == 1 else fits
 
 
 def _has_all_names(targets: AssignableVariables, graph: CheckpointGraph, candidate: Candidate) -> bool:
-    names = {one.key: one.name.partition(":")[0] for one in targets.required}
+    names = {target.key: target.name.partition(":")[0] for target in targets.required}
     if len(set(names.values())) < len(names) or not all(names.values()):
         return False
     return all(

@@ -147,8 +147,8 @@ def open_weights(path: Path) -> Weights:
         bundle = Bundle.open(folder, prefix)
         return Weights(path, kind, bundle.values(), bundle)
     except BrokenModelError as error:
-        told = error.message.removeprefix(f"{path.name}: ").removeprefix(f"{path.name} ")
-        raise BrokenModelError(f"{path}: {told}", hint=error.hint or DAMAGED_HINT) from error
+        reason = error.message.removeprefix(f"{path.name}: ").removeprefix(f"{path.name} ")
+        raise BrokenModelError(f"{path}: {reason}", hint=error.hint or DAMAGED_HINT) from error
     except OSError as error:
         raise NotFoundError(
             f"{error.filename or path} can't be read: {error.strerror}", hint="Check the path and its mode."
@@ -187,7 +187,7 @@ def _found_prefix(path: Path) -> tuple[Path, str]:
 
 def _only_checkpoint(folder: Path) -> tuple[Path, str] | None:
     """The one checkpoint in a directory without a state file."""
-    found = sorted(one.name.removesuffix(_INDEX) for one in folder.glob(f"*{_INDEX}"))
+    found = sorted(file.name.removesuffix(_INDEX) for file in folder.glob(f"*{_INDEX}"))
     if len(found) > 1:
         raise UsageError(
             f"{folder} holds {len(found)} checkpoints and no file that says which is the newest",

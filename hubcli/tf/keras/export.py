@@ -78,11 +78,11 @@ class KerasInterface:
     def weights(self) -> list[KerasWeight]:
         """Every variable of the model, random seeds too, metrics and optimizers left out."""
         model = self.loaded.model
-        trainable = {id(_variable(one)) for one in model.trainable_variables}
+        trainable = {id(_variable(variable)) for variable in model.trainable_variables}
         found = {}
-        for one in model.variables:
-            variable = _variable(one)
-            path = getattr(one, "path", None) or one.name.partition(":")[0]
+        for own_variable in model.variables:
+            variable = _variable(own_variable)
+            path = getattr(own_variable, "path", None) or own_variable.name.partition(":")[0]
             found[id(variable)] = KerasWeight(variable, path, id(variable) in trainable)
         return list(found.values())
 
@@ -93,9 +93,9 @@ class KerasInterface:
         """
         if self.loaded.source.generation is KerasGeneration.KERAS_3:
             return [
-                _loss_of(one)
-                for one in self.loaded.model.trainable_variables
-                if getattr(one, "regularizer", None) is not None
+                _loss_of(variable)
+                for variable in self.loaded.model.trainable_variables
+                if getattr(variable, "regularizer", None) is not None
             ]
         return [
             loss
@@ -111,7 +111,11 @@ class KerasInterface:
 
     def _recurrent_layers(self) -> list[Any]:
         """Layers with `reset_states` or `reset_state`; others are called stateful for their random seeds."""
-        return [one for one in self._layers() if hasattr(one, "reset_states") or hasattr(one, "reset_state")]
+        return [
+            layer
+            for layer in self._layers()
+            if hasattr(layer, "reset_states") or hasattr(layer, "reset_state")
+        ]
 
     def _layers(self) -> list[Any]:
         """The model and every layer below it."""
@@ -151,7 +155,7 @@ class KerasInterface:
 def name_tensors(structure: Any, names: tuple[str, ...] | None, prefix: str) -> dict[str, Any]:
     """The tensors of a structure by name: a dict's keys, else `names`, else `prefix_0`, `prefix_1`, …."""
     tf = import_tensorflow()
-    if isinstance(structure, dict) and not any(tf.nest.is_nested(one) for one in structure.values()):
+    if isinstance(structure, dict) and not any(tf.nest.is_nested(tensor) for tensor in structure.values()):
         return {str(key): structure[key] for key in sorted(structure)}
     tensors = tf.nest.flatten(structure)
     if names is None or len(names) != len(tensors) or len(set(names)) != len(names):
@@ -159,36 +163,36 @@ def name_tensors(structure: Any, names: tuple[str, ...] | None, prefix: str) -> 
     return dict(zip(names, tensors, strict=True))
 
 
-def _variable(one: Any) -> Any:
+def _variable(variable: Any) -> Any:
     """The `tf.Variable` itself: Keras 3 wraps each, Keras 2 those of a layer in mixed precision."""
     tf = import_tensorflow()
-    if not isinstance(one, tf.Variable):
-        return one.value
-    inner = getattr(one, "_variable", None)
-    return inner if isinstance(inner, tf.Variable) else one
+    if not isinstance(variable, tf.Variable):
+        return variable.value
+    inner = getattr(variable, "_variable", None)
+    return inner if isinstance(inner, tf.Variable) else variable
 
 
-def _loss_of(one: Any) -> Callable[[], Any]:
-    return lambda: one.regularizer(one)
+def _loss_of(loss: Any) -> Callable[[], Any]:
+    return lambda: loss.regularizer(loss)
 
 
 def _specs_of_shapes(shapes: Any, dtype: Any, tf: Any) -> Any:
     """Specs in the structure of the shapes; a shape is a list or tuple of numbers and None."""
     if isinstance(shapes, dict):
-        return {key: _specs_of_shapes(one, dtype, tf) for key, one in shapes.items()}
-    if all(isinstance(one, int) or one is None for one in shapes):
+        return {key: _specs_of_shapes(shape, dtype, tf) for key, shape in shapes.items()}
+    if all(isinstance(shape, int) or shape is None for shape in shapes):
         return tf.TensorSpec([None, *shapes[1:]], dtype, name="inputs")
-    return [_specs_of_shapes(one, dtype, tf) for one in shapes]
+    return [_specs_of_shapes(shape, dtype, tf) for shape in shapes]
 
 
 def by_path(weights: list[KerasWeight]) -> dict[str, Any]:
     """The variables by their paths; where two have the same, the second is numbered."""
     found: dict[str, Any] = {}
-    for one in weights:
-        path, number = one.path, 1
+    for weight in weights:
+        path, number = weight.path, 1
         while path in found:
-            path, number = f"{one.path}_{number}", number + 1
-        found[path] = one.variable
+            path, number = f"{weight.path}_{number}", number + 1
+        found[path] = weight.variable
     return found
 
 
@@ -301,8 +305,8 @@ class _Export:
         """Loads what was saved, and compares its values and its outputs with the Keras model's."""
         reloaded = load_model(saved)
         info = read_model(ModelFiles.of_directory(saved))
-        live, kept = snapshot(by_path(self._weights)), snapshot(dict(reloaded.weights))
-        changed = next((path for path, state in live.items() if kept.get(path) != state), None)
+        live, reloaded_values = snapshot(by_path(self._weights)), snapshot(dict(reloaded.weights))
+        changed = next((path for path, state in live.items() if reloaded_values.get(path) != state), None)
         if changed is not None:
             return Comparison((), len(live), (), f"the variable {changed} holds other values")
         outputs = compare_outputs(self._callees(), CallableModel.of(reloaded), info, saved)
@@ -330,7 +334,7 @@ class _Export:
             inputs=self._inputs,
             outputs=self._outputs,
             variables=len(self._weights),
-            trainable_variables=sum(one.trainable for one in self._weights),
+            trainable_variables=sum(weight.trainable for weight in self._weights),
             regularization_losses=len(self._losses),
             notes=tuple(self._notes),
             comparison=comparison,
@@ -372,7 +376,7 @@ class _Export:
 
     def _add_uses_of(self, traces: list[Any]) -> None:
         """Variables that the layers use without saying so, and tables, whose assets go along."""
-        known = {id(one.variable) for one in self._weights}
+        known = {id(weight.variable) for weight in self._weights}
         for trace in traces:
             for variable in trace.variables:
                 if id(variable) not in known:
@@ -382,7 +386,7 @@ class _Export:
                         self._notes.append(f"{variable.name} is no weight of the model, and isn't trained")
         view = self._tf.train.TrackableView(self._interface.loaded.model)
         resource = self._tf.saved_model.experimental.TrackableResource
-        tables = [one for one in view.descendants() if isinstance(one, resource)]
+        tables = [node for node in view.descendants() if isinstance(node, resource)]
         if tables:
             self._root.resources = tables
 
@@ -392,8 +396,8 @@ class _Export:
         A key is the shortest path, and among those the one that was hung first.
         """
         self._root.weights = by_path(self._weights)
-        self._root.variables = [one.variable for one in self._weights]
-        self._root.trainable_variables = [one.variable for one in self._weights if one.trainable]
+        self._root.variables = [weight.variable for weight in self._weights]
+        self._root.trainable_variables = [weight.variable for weight in self._weights if weight.trainable]
 
 
 def _renamed(spec: Any, name: str, tf: Any) -> Any:

@@ -64,7 +64,7 @@ class ObjectWeights:
             trainable = ()
         if trainable is None:
             listed = _used(obj, call.function) if listed is None else listed
-            trainable = [one for one in listed if one.trainable]
+            trainable = [variable for variable in listed if variable.trainable]
         losses = tuple(getattr(obj, "regularization_losses", ()))
         if not all(map(callable, losses)):
             raise ArgumentError(
@@ -72,8 +72,8 @@ class ObjectWeights:
                 "each returning a scalar loss term.",
                 hint="Export the model with a tf.function without arguments for each loss.",
             )
-        numbers = {id(one) for one in trainable}
-        others = [one for one in listed or () if id(one) not in numbers]
+        numbers = {id(variable) for variable in trainable}
+        others = [variable for variable in listed or () if id(variable) not in numbers]
         return cls(tuple(trainable), tuple(others), losses)
 
 
@@ -122,7 +122,7 @@ class SharedWeight:
     def held_by(self, layer: Any) -> None:
         """Counts the layer, and freezes the weight where no layer that holds it trains."""
         self._layers.add(layer)
-        self.value.trainable = any(one.trainable for one in self._layers)
+        self.value.trainable = any(layer.trainable for layer in self._layers)
 
 
 def regularize(weights: Sequence[Any], losses: Sequence[Callable[[], Any]]) -> None:
@@ -143,12 +143,14 @@ def _regularizer(losses: Sequence[Callable[[], Any]]) -> Any:
 
 
 def _used(obj: Any, function: Any) -> list[Any]:
-    captured = {id(one): one for trace in concrete_functions(function) for one in trace.variables}
-    paths = {id(one): (path, one) for path, one in _hanging(obj)}
-    ordered = [one for _, one in sorted(paths.values(), key=lambda pair: path_order(pair[0]))]
+    captured = {
+        id(variable): variable for trace in concrete_functions(function) for variable in trace.variables
+    }
+    paths = {id(variable): (path, variable) for path, variable in _hanging(obj)}
+    ordered = [variable for _, variable in sorted(paths.values(), key=lambda pair: path_order(pair[0]))]
     if not concrete_functions(function):
         return ordered
-    reached = {id(one): one for one in ordered if id(one) in captured}
+    reached = {id(variable): variable for variable in ordered if id(variable) in captured}
     return list({**reached, **captured}.values())
 
 
@@ -230,13 +232,13 @@ class ObjectLayer(_Layer):  # type: ignore[misc]
         """The object that the handle names or is."""
 
     def _adopt(self, weights: ObjectWeights) -> None:
-        adopted = [SharedWeight.of(one, trainable=True) for one in weights.trainable]
-        kept = [SharedWeight.of(one, trainable=False) for one in weights.others]
+        adopted = [SharedWeight.of(variable, trainable=True) for variable in weights.trainable]
+        others = [SharedWeight.of(variable, trainable=False) for variable in weights.others]
         self._untrainable = weights.trainable[adopted.index(None)] if None in adopted else None
-        self._shared = tuple(one for one in adopted if one is not None)
-        trained = [one.value for one in self._shared]
+        self._shared = tuple(weight for weight in adopted if weight is not None)
+        trained = [weight.value for weight in self._shared]
         # An attribute that Keras looks through for weights.
-        self._weights_of_object = [*trained, *(one.value for one in kept if one is not None)]
+        self._weights_of_object = [*trained, *(weight.value for weight in others if weight is not None)]
         regularize(trained, weights.losses)
         # Without a weight to hang them on they are added at each call.
         self._other_losses = () if trained else weights.losses
@@ -259,8 +261,8 @@ class ObjectLayer(_Layer):  # type: ignore[misc]
 
     def _settle(self) -> None:
         """Lets the weights train or not, as the layers around them want."""
-        for one in self._shared:
-            one.held_by(self)
+        for weight in self._shared:
+            weight.held_by(self)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """As `keras.layers.Layer`; lists of Python values, text too, are tensors here."""

@@ -102,9 +102,9 @@ class ZipWindow(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Reads what fits, and no byte behind the member's end."""
-        wanted = max(0, min(len(buffer), self._size - self._position))
+        wanted_bytes = max(0, min(len(buffer), self._size - self._position))
         self._archive.seek(self._start + self._position)
-        found = self._archive.read(wanted)
+        found = self._archive.read(wanted_bytes)
         buffer[: len(found)] = found
         self._position += len(found)
         return len(found)
@@ -296,7 +296,7 @@ def _of_archive(path: Path, copy: Path) -> KerasSource:
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise BrokenModelError(str(error)) from error
     version = str(metadata.value.get("keras_version", ""))
-    read = {key: one for key, one in config.value.items() if key != _NOT_READ}
+    read = {key: value for key, value in config.value.items() if key != _NOT_READ}
     configs = (KerasConfig(read, config.repeated_key),)
     generation = KerasGeneration.of_version(version)
     return KerasSource(path, copy, KerasFormat.ARCHIVE, generation, version, configs)

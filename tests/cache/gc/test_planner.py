@@ -374,7 +374,7 @@ LOCKS = st.dictionaries(
 SNAPSHOTS = st.builds(
     lambda models, fragments, locks, free_bytes: snapshot(
         *{one.key: one for one in models}.values(),
-        fragments=tuple({one.name: one for one in fragments}.values()),
+        fragments=tuple({fragment.name: fragment for fragment in fragments}.values()),
         locks=locks,
         free_bytes=free_bytes,
     ),
@@ -429,8 +429,12 @@ def usage_without(facts: Snapshot, gone: set[str]) -> int:
     """What is left on the disk, counted file by file."""
     own, files = 0, set[SharedFile]()
     counted = (NameKind.STAGING, NameKind.TRASH, NameKind.SPOOL)
-    kept = [one.footprint for one in facts.models if one.key not in gone]
-    kept += [one.footprint for one in facts.fragments if one.kind in counted and one.name not in gone]
+    kept = [model.footprint for model in facts.models if model.key not in gone]
+    kept += [
+        fragment.footprint
+        for fragment in facts.fragments
+        if fragment.kind in counted and fragment.name not in gone
+    ]
     for footprint in kept:
         own += footprint.own_bytes
         files.update(footprint.shared)
@@ -438,9 +442,13 @@ def usage_without(facts: Snapshot, gone: set[str]) -> int:
 
 
 def freed_by(facts: Snapshot, gone: set[str]) -> int:
-    footprints = [one.footprint for one in facts.models if one.key in gone]
+    footprints = [model.footprint for model in facts.models if model.key in gone]
     counted = (NameKind.STAGING, NameKind.TRASH, NameKind.SPOOL)
-    footprints += [one.footprint for one in facts.fragments if one.kind in counted and one.name in gone]
+    footprints += [
+        fragment.footprint
+        for fragment in facts.fragments
+        if fragment.kind in counted and fragment.name in gone
+    ]
     return Footprint.sum(footprints).freed_bytes
 
 
@@ -448,7 +456,7 @@ def freed_by(facts: Snapshot, gone: set[str]) -> int:
 def test_a_budget_is_met_exactly_when_it_can_be(facts: Snapshot, policy: Policy) -> None:
     plan = make_plan(facts, policy)
     gone = {item.name for item in plan.items}
-    most = gone | {one.key for one in facts.models if not is_protected(one, facts, policy)}
+    most = gone | {model.key for model in facts.models if not is_protected(model, facts, policy)}
     missed = {shortfall.budget for shortfall in plan.shortfalls}
     if policy.max_size_bytes is not None:
         assert (Reason.MAX_SIZE in missed) == (usage_without(facts, most) > policy.max_size_bytes)
@@ -468,12 +476,12 @@ def test_budgets_take_the_least_recently_used_and_no_more_than_they_need(
     budgets = (Reason.MAX_SIZE, Reason.MIN_FREE)
     for_budget = [item.model for item in plan.items if item.model and item.reason in budgets]
     stay = [
-        one
-        for one in facts.models
-        if one.key not in {item.key for item in plan.items if item.model}
-        and not is_protected(one, facts, policy)
+        model
+        for model in facts.models
+        if model.key not in {item.key for item in plan.items if item.model}
+        and not is_protected(model, facts, policy)
     ]
-    used = [one.last_used_at_s or 0 for one in for_budget]
+    used = [model.last_used_at_s or 0 for model in for_budget]
     assert used == sorted(used)
     if for_budget:
         assert all((one.last_used_at_s or 0) >= used[-1] for one in stay)

@@ -24,12 +24,12 @@ _FOUND = {"python_op": {"runs-python"}, "without_checkpoint": {"variables-missin
 
 def grave_findings(model: Path) -> list[Issue]:
     found = read_model(ModelFiles.of_directory(model)).findings
-    return [one for one in found if one.severity >= Severity.MEDIUM]
+    return [finding for finding in found if finding.severity >= Severity.MEDIUM]
 
 
 @pytest.mark.parametrize("name", SPECIMENS)
 def test_a_model_of_the_zoo_has_no_grave_finding(zoo: Callable[[str], Path], name: str) -> None:
-    assert {one.code for one in grave_findings(zoo(name))} == _FOUND.get(name, set())
+    assert {finding.code for finding in grave_findings(zoo(name))} == _FOUND.get(name, set())
 
 
 def _vocabulary(folder: Path) -> str:
