@@ -1,7 +1,4 @@
-"""Whether the files of a SavedModel are whole: by a record of them, and by what they prove themselves.
-
-A shard is read in chunks, each once, on two threads.
-"""
+"""Whether the files of a SavedModel are whole: by a record of them, and by what they prove themselves."""
 
 from __future__ import annotations
 

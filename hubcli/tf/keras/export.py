@@ -1,8 +1,7 @@
 """`export` of a Keras model: a Reusable SavedModel, which can be called, fine-tuned and served.
 
-The interface: https://www.tensorflow.org/hub/reusable_saved_models. Keras 3's
-own `export()` writes an object that can't be called. The two generations of Keras tell inputs, outputs and
-losses in different ways; `KerasInterface` is where that ends.
+The interface: https://www.tensorflow.org/hub/reusable_saved_models. Keras 3's own `export()` writes an object
+that can't be called. `KerasInterface` hides in which ways the two generations tell inputs, outputs and losses.
 """
 
 from __future__ import annotations
@@ -228,10 +227,9 @@ def export_keras(
 ) -> KerasExportReport:
     """Writes the Keras model at `source` into the directory `destination`, which isn't there yet.
 
-    `input_layers` and `output_layers` are names of the layers with which the
-    piece begins and ends; none means the model's own ends. `custom_objects` is
-    a file or module with the model's own classes and functions. `unsafe` loads
-    whatever the file holds: Python code, classes and ops that aren't known to be pure.
+    `input_layers` and `output_layers` name the layers with which the piece begins and ends; none means the
+    model's own ends. `custom_objects` is a file or module with the model's own classes and functions. `unsafe`
+    loads whatever the file holds: Python code, classes and ops that aren't known to be pure.
 
     Raises TensorFlowError (missing, or the model fails), UsageError for layers
     that aren't there, NotFoundError, BrokenModelError, OSError of the disk.
@@ -354,7 +352,10 @@ class _Export:
         """The signature, in inference mode, over flat tensors with the model's own names."""
         tf, interface = self._tf, self._interface
         named = name_tensors(specs, interface.input_names(), "input")
-        flat = [_renamed(spec, name, tf) for name, spec in named.items()]
+        flat = [
+            tf.TensorSpec(spec.shape, spec.dtype, name=name) if isinstance(spec, tf.TensorSpec) else spec
+            for name, spec in named.items()
+        ]
         output_names = interface.output_names()
         found: list[str] = []
 
@@ -398,7 +399,3 @@ class _Export:
         self._root.weights = by_path(self._weights)
         self._root.variables = [weight.variable for weight in self._weights]
         self._root.trainable_variables = [weight.variable for weight in self._weights if weight.trainable]
-
-
-def _renamed(spec: Any, name: str, tf: Any) -> Any:
-    return tf.TensorSpec(spec.shape, spec.dtype, name=name) if isinstance(spec, tf.TensorSpec) else spec
