@@ -1,4 +1,4 @@
-"""Modules that have another name since 0.2: the old names work for one more release, with a warning.
+"""Modules and types that have another name since 0.2: the old ones work for one more release, with a warning.
 
 Documentation named them, so that scripts may import them. A finder behind all the others is asked for
 a module that no file has; it costs nothing to who uses the names of today.
@@ -12,16 +12,76 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-__all__ = ["MOVED", "MovedModules"]
+__all__ = ["MOVED", "RENAMED", "MovedModules", "renamed"]
 
 # The old name of each module, and today's.
 MOVED = {
+    "hubcli.archive.member_names": "hubcli.archive.tree",
+    "hubcli.cache.atomic_files": "hubcli.atomic_files",
+    "hubcli.cache.entries": "hubcli.cache.cached_model",
+    "hubcli.cache.lock_owner": "hubcli.cache.records",
+    "hubcli.cache.mounts": "hubcli.cache.disk_usage",
     "hubcli.cache.policy": "hubcli.cache.gc.policy",
     "hubcli.commands.fetch_options": "hubcli.fetching.options",
     "hubcli.commands.finetune_options": "hubcli.finetuning.options",
+    "hubcli.diagnosing.check": "hubcli.diagnosing.context",
+    "hubcli.diagnosing.compatibility": "hubcli.diagnosing.packages",
+    "hubcli.diagnosing.hosts": "hubcli.diagnosing.network",
+    "hubcli.diagnosing.shared_caches": "hubcli.diagnosing.cache",
+    "hubcli.exporting.layouts": "hubcli.exporting.placement",
+    "hubcli.finetuning.acceptance": "hubcli.finetuning.result",
+    "hubcli.formats.leveldb_table": "hubcli.formats.tensor_bundle",
+    "hubcli.formats.leveldb_table_writer": "hubcli.formats.bundle_writer",
+    "hubcli.formats.npz": "hubcli.formats.array_files",
+    "hubcli.formats.safetensors": "hubcli.formats.array_files",
     "hubcli.handle": "hubcli.providers.handle",
+    "hubcli.savedmodel.checkpoint": "hubcli.savedmodel.variables",
+    "hubcli.savedmodel.checks.file_findings": "hubcli.savedmodel.checks.scan",
+    "hubcli.savedmodel.checks.keras_metadata": "hubcli.savedmodel.checks.file_scan",
+    "hubcli.savedmodel.checks.known_ops": "hubcli.savedmodel.checks.op_classes",
+    "hubcli.savedmodel.checks.risky_ops": "hubcli.savedmodel.checks.op_classes",
+    "hubcli.savedmodel.checks.shard_chunks": "hubcli.savedmodel.checks.integrity",
+    "hubcli.savedmodel.compare.calls": "hubcli.savedmodel.compare.preservation",
+    "hubcli.savedmodel.issue": "hubcli.issues",
+    "hubcli.savedmodel.main_file": "hubcli.savedmodel.model_format",
+    "hubcli.savedmodel.outputs": "hubcli.savedmodel.checks.reusable",
+    "hubcli.savedmodel.weights.listed": "hubcli.savedmodel.weights.matching",
     "hubcli.settings": "hubcli.config.settings",
+    "hubcli.tf.keras.h5_file": "hubcli.tf.keras.source",
+    "hubcli.tf.keras.interface": "hubcli.tf.keras.export",
+    "hubcli.tf.keras.layer_weights": "hubcli.tf.keras.layer",
+    "hubcli.tf.variables": "hubcli.tf.loading",
 }
+
+# By the module of today, the old name of each type, and today's module and name.
+RENAMED = {
+    "hubcli.cache.cached_model": {  # Which was hubcli.cache.entries, with all of this.
+        "Catalog": ("hubcli.cache.catalog", "Catalog"),
+        "CatalogRow": ("hubcli.cache.catalog", "CachedModelInfo"),
+        "Entry": ("hubcli.cache.cached_model", "CachedModel"),
+        "EntryState": ("hubcli.cache.catalog", "EntryState"),
+        "read_catalog": ("hubcli.cache.catalog", "read_catalog"),
+    },
+    "hubcli.issues": {"Fault": ("hubcli.issues", "Issue")},  # Which was hubcli.savedmodel.issue.
+    "hubcli.savedmodel.model": {
+        "Finding": ("hubcli.issues", "Issue"),
+        "Problem": ("hubcli.issues", "Issue"),
+    },
+    "hubcli.cache.gc.snapshot": {"ModelFacts": ("hubcli.cache.catalog", "CachedModelInfo")},
+}
+
+
+def renamed(module: str, name: str) -> object:
+    """The type that the module had under the old name; raises AttributeError for a name it never had."""
+    if name not in RENAMED.get(module, {}):
+        raise AttributeError(f"module '{module}' has no attribute '{name}'")
+    import warnings
+    from importlib import import_module
+
+    home, today = RENAMED[module][name]
+    warnings.warn(f"{module}.{name} is {home}.{today} since hubcli 0.2", DeprecationWarning, stacklevel=3)
+    found: object = getattr(import_module(home), today)
+    return found
 
 
 class MovedModules:

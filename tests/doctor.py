@@ -13,7 +13,7 @@ from unittest.mock import patch
 import trustme
 
 from hubcli.commands.doctor import Diagnosis, DoctorOptions, doctor
-from hubcli.diagnosing.check import Check
+from hubcli.diagnosing.context import Check
 
 __all__ = ["diagnose", "names", "one", "write_distribution"]
 

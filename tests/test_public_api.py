@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import sys
 import pytest
 
 import hubcli
-from hubcli._moved import MOVED
+from hubcli._moved import MOVED, RENAMED
 from tests.forkserver import run_python
 
 HEAVY = {
@@ -155,3 +156,18 @@ def test_a_module_that_moved_is_the_same_under_its_old_name(old: str, today: str
     is_same, name, spec, warnings = json.loads(ran.stdout)
     assert (is_same, name, spec) == (True, today, today)
     assert warnings == [["DeprecationWarning", f"{old} is {today} since hubcli 0.2"]]
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "home", "today"),
+    [(module, old, *now) for module, names in RENAMED.items() for old, now in names.items()],
+)
+def test_a_type_that_was_renamed_is_the_same_under_its_old_name(
+    module: str, old: str, home: str, today: str
+) -> None:
+    with pytest.warns(DeprecationWarning, match=f"{old} is {home}.{today} since hubcli 0.2"):
+        renamed = getattr(importlib.import_module(module), old)
+
+    assert renamed is getattr(importlib.import_module(home), today)
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = importlib.import_module(module).Nothing

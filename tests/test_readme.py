@@ -19,7 +19,7 @@ from hubcli.config import network as access
 from hubcli.config import settings as settings_module
 from hubcli.config.settings import Settings
 from hubcli.config.variables import VARIABLES
-from hubcli.diagnosing.check import Section, Status
+from hubcli.diagnosing.context import STATUSES, Section
 from tests import models
 from tools import make_docs
 
@@ -62,6 +62,7 @@ def test_every_variable_that_the_settings_read_is_described() -> None:
     "file",
     [
         "README.md",
+        "docs/codes.md",
         "docs/commands.md",
         "docs/python.md",
         "CONTRIBUTING.md",
@@ -140,7 +141,7 @@ def test_the_keys_and_sections_of_doctor_are_those_that_are_printed(hubcli: Run)
     table = section("`hubcli doctor").split("| section | what is looked at |", 1)[1].split("\n\n", 1)[0]
     told = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
     assert told == [one.value for one in Section]
-    assert {one.value for one in Status} <= set(re.findall(r"`(\w+)`", section("`hubcli doctor")))
+    assert {status.value for status in STATUSES} <= set(re.findall(r"`(\w+)`", section("`hubcli doctor")))
 
 
 def test_the_words_of_gc_are_those_that_are_printed() -> None:

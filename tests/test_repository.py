@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -39,3 +40,19 @@ def test_before_a_commit_the_gates_own_checks_run() -> None:
     gate = GATE.read_text()
     for hook in hooks:
         assert f'"$bin/{hook.split()[0]}"{hook.removeprefix(hook.split()[0])}' in gate, hook
+
+
+def test_options_are_frozen_dataclasses_that_no_protocol_declares_again() -> None:
+    classes = [
+        (file, node)
+        for file in (ROOT / "hubcli").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and node.name.strip("_").endswith("Options")
+    ]
+
+    assert len({node.name for _, node in classes}) == len(classes) > 5
+    for file, node in classes:
+        assert [ast.unparse(one) for one in node.decorator_list] == ["dataclass(frozen=True, slots=True)"], (
+            file
+        )
+        assert not node.bases, file

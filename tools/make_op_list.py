@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow.core.framework import op_def_pb2
 from tensorflow.python.client import pywrap_tf_session
 
-from hubcli.savedmodel.checks.known_ops import OpClass, op_classes
+from hubcli.savedmodel.checks.op_classes import OpClass, op_classes
 
 _TARGET = Path(__file__).parent.parent / "hubcli" / "savedmodel" / "checks" / "op_classes.tsv"
 _UNCLASSED = "?"

@@ -54,8 +54,8 @@ class _Decompressor(Protocol):
 
 
 def _gzip() -> _Decompressor:
-    made: _Decompressor = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
-    return made
+    decompressor: _Decompressor = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+    return decompressor
 
 
 _CODECS: tuple[tuple[bytes, str, Callable[[], _Decompressor]], ...] = (

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hubcli.archive.member_names import NameRules
 from hubcli.archive.members import FileRecord, Limits, Member, MemberStream
+from hubcli.archive.tree import NameRules
+from hubcli.atomic_files import unique_number
 from hubcli.config.environment import on_disk
 from hubcli.durability import UNSYNCED, Durability, WriteBack
 from hubcli.errors import DiskFullError, TruncatedError, UnsafeArchiveError
@@ -164,7 +164,7 @@ def lift_wrapping_folder(
         return None, records
     wrapping = os.fsencode(tops[0].name).decode("utf-8", "surrogateescape")  # As the records have it.
     # Under another name first: the folder may hold a member of its own name.
-    aside = tops[0].rename(destination / f".{uuid.uuid4().hex}")
+    aside = tops[0].rename(destination / f".{unique_number()}")
     for child in aside.iterdir():
         child.rename(destination / child.name)
     aside.rmdir()

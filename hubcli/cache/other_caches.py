@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from hubcli.cache.atomic_files import replace_link
+from hubcli.atomic_files import replace_link
 from hubcli.config.settings import Settings
 from hubcli.durability import SYNCED, Durability
 from hubcli.providers.handle import Handle
@@ -119,7 +119,7 @@ class KaggleHub:
         for action in actions:
             model = action.item.model
             if model is not None and self.root is not None and self.root.is_dir():
-                for version in KaggleModel.versions_of((model.handle or "", *model.spellings)):
+                for version in KaggleModel.versions_of((model.handle or "", *model.aliases)):
                     self._forget(version)
 
     def _forget(self, model: KaggleModel) -> None:

@@ -37,8 +37,8 @@ with LazyImports():
     from hubcli.cli.views.inspect_json import diff_document, inspection_document
     from hubcli.cli.views.inspect_text import Part, inspection_text
     from hubcli.commands.inspect import Inspection, InspectOptions, inspect
+    from hubcli.issues import FINDING_SEVERITIES, Severity
     from hubcli.savedmodel.compare.diff import Difference, compare
-    from hubcli.savedmodel.model import Severity
 
 __all__ = ["inspect_command"]
 
@@ -47,7 +47,7 @@ _CHECKS = "Checks; exit 9 where they find something"
 
 
 def _severities() -> list[str]:
-    return [severity.word for severity in Severity]
+    return [severity.word for severity in FINDING_SEVERITIES]
 
 
 TargetArgument: TypeAlias = Annotated[
@@ -206,7 +206,7 @@ def _parse_tag_set(text: str | None) -> frozenset[str] | None:
 
 def _parse_severity(text: str) -> Severity:
     """The severity of that name; raises UsageError for another word."""
-    words = {severity.word: severity for severity in Severity}
+    words = {severity.word: severity for severity in FINDING_SEVERITIES}
     if text.lower() not in words:
         raise UsageError(
             f"'{text}' is no severity{did_you_mean(text, words)}", hint=f"Write {', '.join(words)}."

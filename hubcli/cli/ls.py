@@ -25,7 +25,7 @@ from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, NotFoundError, UsageError
 
 with LazyImports():
-    from hubcli.cache.entries import EntryState
+    from hubcli.cache.catalog import EntryState
     from hubcli.cli.views.models import listing_document, show_listing, show_names, show_size
     from hubcli.commands.ls import Filter, SortOrder, cached_path, ls
     from hubcli.fetching.model_ref import Pattern

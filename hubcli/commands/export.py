@@ -13,14 +13,13 @@ from hubcli.archive.members import FileRecord, Limits
 from hubcli.archive.pack import PackedArchive, archive_size_bytes, pack
 from hubcli.archive.tree import Tree, copy_tree
 from hubcli.archive.unpack import require_room
-from hubcli.cache.entries import Entry
+from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.layout import EntryPaths
-from hubcli.commands.fetch import fetch
+from hubcli.commands.fetch import fetched_directory
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, DiskFullError, TruncatedError, UsageError
 from hubcli.exporting.destination import require_free, staged_output
-from hubcli.exporting.layouts import ExportFormat, Layout, publish_newest
-from hubcli.exporting.placement import Placement
+from hubcli.exporting.placement import ExportFormat, Layout, Placement, publish_newest
 from hubcli.fetching.addresses import naming_target
 from hubcli.fetching.model_ref import ModelRef
 from hubcli.fetching.sources import unpack_archive
@@ -119,7 +118,7 @@ class _Export:
         self.started_at = time.monotonic()
         self.entry = target.entry
         if self.entry is None and target.directory is not None:
-            self.entry = Entry.at(target.directory, settings.cache_root)
+            self.entry = CachedModel.at(target.directory, settings.cache_root)
         self.placement = Placement.of(
             destination,
             options.layout,
@@ -164,12 +163,9 @@ class _Export:
 
     def _directory(self) -> Path:
         """The model's directory: of a handle the one in the cache, fetched if it isn't there or not whole."""
-        directory, handle = self.target.directory, self.target.handle
-        if handle is None or handle.is_directory:
-            assert directory is not None
-            return directory
-        path = fetch(handle, self.settings, listener=self.listener).path
-        self.entry = Entry.read(EntryPaths(self.settings.cache_root, path.name))
+        path = fetched_directory(self.target, self.settings, self.listener)
+        if self.target.handle is not None and self.target.handle.path is None:
+            self.entry = CachedModel.read(EntryPaths(self.settings.cache_root, path.name))
         return path
 
     def _export_directory(self, model: Path) -> ExportResult:
@@ -291,13 +287,15 @@ def export_keras_model(
     TensorFlowError.
     """
     # Imported here: nothing else of an export needs the room, which imports TensorFlow on use.
-    from hubcli.tf.keras.export import KerasExportOptions, export_keras
+    from hubcli.tf.keras.export import export_keras
 
-    asked = KerasExportOptions(
+    report = export_keras(
+        source,
+        destination,
         output_layers=options.output_layers,
         input_layers=options.input_layers,
         custom_objects=options.custom_objects,
         unsafe=options.unsafe,
     )
-    for note in export_keras(source, destination, asked).notes:
+    for note in report.notes:
         listener.note(note)

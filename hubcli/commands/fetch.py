@@ -10,11 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hubcli.cache.atomic_files import directory_size_bytes, file_sizes
-from hubcli.cache.entries import Entry
-from hubcli.cache.lock_owner import LockOwner
+from hubcli.cache.cached_model import CachedModel
+from hubcli.cache.disk_usage import directory_size_bytes, file_sizes
 from hubcli.cache.other_caches import other_caches
-from hubcli.cache.records import Manifest
+from hubcli.cache.records import LockOwner, Manifest
 from hubcli.cache.store import Staging, Store
 from hubcli.concurrency import CancellationToken
 from hubcli.config.settings import Settings
@@ -34,11 +33,12 @@ from hubcli.units import format_size
 
 if TYPE_CHECKING:
     from hubcli.fetching.disk_space import DiskSpaceGuard
+    from hubcli.fetching.model_ref import ModelRef
     from hubcli.fetching.retry import RetryLoop
     from hubcli.fetching.sources import Unpacked
     from hubcli.net.byte_source import ByteSource
 
-__all__ = ["FetchOptions", "FetchResult", "fetch"]
+__all__ = ["FetchOptions", "FetchResult", "fetch", "fetched_directory"]
 
 _MAX_LOST_LOCKS = 3
 
@@ -61,6 +61,17 @@ def fetch(
     verb.stop = stop or verb.stop
     with naming(parsed, settings):
         return verb.run()
+
+
+def fetched_directory(target: ModelRef, settings: Settings, listener: ProgressListener) -> Path:
+    """The model's directory: a handle's is the one in the cache, fetched where it isn't there or not whole.
+
+    The target is no archive. Raises what `fetch` does.
+    """
+    if target.handle is None or target.handle.is_directory:
+        assert target.directory is not None
+        return target.directory
+    return fetch(target.handle, settings, listener=listener).path
 
 
 class _Fetch:
@@ -170,7 +181,7 @@ class _Fetch:
             self.options.expected.check_entry(str(self.handle), entry, self._received)
         return self._finish(entry, was_cached=was_cached)
 
-    def _hit(self, *, quiet: bool = False) -> Entry | None:
+    def _hit(self, *, quiet: bool = False) -> CachedModel | None:
         """The entry, if it is whole and still what the handle names."""
         entry = self.store.find(self.handle)
         if entry is None or archive_changed(self.handle, entry):
@@ -197,7 +208,7 @@ class _Fetch:
     def _waiting(self, owner: LockOwner | None) -> None:
         self.listener.waiting(str(self.handle), str(owner) if owner else "an unknown process")
 
-    def _stage_and_publish(self, staging: Staging, cached: Entry | None) -> Entry:
+    def _stage_and_publish(self, staging: Staging, cached: CachedModel | None) -> CachedModel:
         """Fetches and publishes; begins anew where the body can't be had to its end in one go.
 
         `cached` is the whole entry that may turn out to be what the host has still.
@@ -213,7 +224,7 @@ class _Fetch:
             retry_loop.discard()
         return entry
 
-    def _attempt(self, staging: Staging, retry_loop: RetryLoop, cached: Entry | None) -> Entry:
+    def _attempt(self, staging: Staging, retry_loop: RetryLoop, cached: CachedModel | None) -> CachedModel:
         # Of a download alone: a fetch of a cached model, which is the usual one, starts 15 ms sooner.
         from hubcli.fetching.disk_space import DiskSpaceGuard
         from hubcli.fetching.sources import open_source, unpack_source
@@ -305,7 +316,7 @@ class _Fetch:
             else:
                 raise BrokenModelError(str(fault))
 
-    def _finish(self, entry: Entry, *, was_cached: bool) -> FetchResult:
+    def _finish(self, entry: CachedModel, *, was_cached: bool) -> FetchResult:
         if not self.aliases.link(entry) and not was_cached:
             self.listener.note(
                 "No links can be made here: hub.load finds the model under "

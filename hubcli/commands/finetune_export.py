@@ -14,13 +14,11 @@ from hubcli.archive.unpack import require_room
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, UsageError
 from hubcli.exporting.destination import require_free, staged_output
-from hubcli.exporting.layouts import ExportFormat
-from hubcli.exporting.placement import Placement
+from hubcli.exporting.placement import ExportFormat, Placement
 from hubcli.fetching.addresses import naming_target
 from hubcli.fetching.model_ref import ModelRef
-from hubcli.finetuning.acceptance import require_whole
 from hubcli.finetuning.options import FinetuneOptions, Method
-from hubcli.finetuning.result import FinetuneResult, StagedModel, WrittenExport
+from hubcli.finetuning.result import FinetuneResult, StagedModel, WrittenExport, require_whole
 from hubcli.finetuning.weights import FromWeights, opened_weights
 from hubcli.progress import ProgressListener
 from hubcli.savedmodel.checks.layout import check_structure
@@ -106,20 +104,15 @@ class _FinetuneExport:
     def _model(self) -> Iterator[Path]:
         """The source's directory: of a handle the one in the cache, fetched where it isn't whole."""
         # Imported where they are needed, as is `pack`: a directory asks for none of them.
-        handle = self.target.handle
         if self.target.archive is not None:
             from hubcli.fetching.sources import unpacked_archive
 
             with unpacked_archive(self.target.archive, self.settings, self.listener) as folder:
                 yield self._checked(folder)
             return
-        directory = self.target.directory
-        if handle is not None and not handle.is_directory:
-            from hubcli.commands.fetch import fetch
+        from hubcli.commands.fetch import fetched_directory
 
-            directory = fetch(handle, self.settings, listener=self.listener).path
-        assert directory is not None
-        model = self._checked(directory)
+        model = self._checked(fetched_directory(self.target, self.settings, self.listener))
         self._record_use()
         yield model
         self._record_use()  # A training may take longer than a collection's grace.

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.disk_usage import Footprint
-from hubcli.cache.entries import Entry
 from hubcli.cache.gc.collect import ActionResult, CompletedAction, collect, require_collectable
 from hubcli.cache.gc.plan import BudgetShortfall, KeepReason, Plan, PlannedItem, Reason
 from hubcli.cache.gc.planner import candidates, make_plan
@@ -173,10 +173,10 @@ def _condemned(
 
     condemned = {}
     for model in candidates(snapshot, policy, only=only):
-        entry = Entry.read(EntryPaths(snapshot.root, model.key))
+        entry = CachedModel.read(EntryPaths(snapshot.root, model.key))
         try:
             found = verify(
-                ModelRef(model.name, None, directory=entry.path, entry=entry), settings, listener=listener
+                ModelRef(model.title, None, directory=entry.path, entry=entry), settings, listener=listener
             )
         except NotFoundError:  # Removed meanwhile.
             continue

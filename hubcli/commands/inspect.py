@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,8 @@ from hubcli.savedmodel.reader import read_model
 __all__ = ["InspectOptions", "Inspection", "inspect"]
 
 
-class InspectOptions(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class InspectOptions:
     """What is asked for beyond the target.
 
     `submodules` reads the functions of every object, not of the root alone;
@@ -96,9 +98,9 @@ def _opened(
     """The target's files, for as long as the context lasts."""
     directory = target.directory
     if directory is None and options.fetch and target.handle is not None:
-        from hubcli.commands.fetch import fetch
+        from hubcli.commands.fetch import fetched_directory
 
-        directory = fetch(target.handle, settings, listener=listener).path
+        directory = fetched_directory(target, settings, listener)
     if directory is not None:
         if target.entry is not None:
             target.entry.touch()

@@ -9,98 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from hubcli.cache.entries import Catalog, CatalogRow, Entry, EntryState, UseSource, read_catalog
+from hubcli.cache.cached_model import CachedModel
+from hubcli.cache.catalog import CachedModelInfo, EntryState, read_catalog
 from hubcli.config.settings import Settings
-from hubcli.errors import BrokenModelError, NotFoundError, UsageError
+from hubcli.errors import NotFoundError, UsageError
 from hubcli.fetching.model_ref import Pattern
 from hubcli.formats.files import MAIN_FILES
 from hubcli.suggestions import did_you_mean
 from hubcli.units import parse_duration_s, parse_size_bytes
 
-TYPE_CHECKING = False  # Each listing would pay for typing.
-if TYPE_CHECKING:
-    from hubcli.savedmodel.model_format import ModelFormat
-
 __all__ = ["CachedModel", "Filter", "Listing", "SortOrder", "cached_path", "ls"]
-
-
-@dataclass(frozen=True, slots=True)
-class CachedModel:
-    """One row. Sizes in bytes, times in seconds since 1970; None where nothing tells.
-
-    `last_used_by` says whose word the last use is: hubcli's record, or the access
-    time of saved_model.pb, which `hub.load` moves where the mount keeps one.
-
-    `handle` is None for an unknown or foreign one; `name` is then what there is.
-    """
-
-    name: str
-    handle: str | None
-    aliases: tuple[str, ...]
-    path: Path
-    state: EntryState
-    kind: str | None
-    size_bytes: int | None
-    fetched_at_s: float | None
-    last_used_at_s: float | None
-    last_used_by: UseSource | None
-    pinned: bool
-    holder: str | None
-    problem: str | None
-    recorded_format: str | None = None
-
-    @property
-    def format(self) -> str | None:
-        """The format as `inspect` names it, read from the model where its record doesn't tell."""
-        if self.recorded_format is None and self.kind is not None:
-            found = _detected(self.state, self.path)
-            return found.value if found is not None else None
-        return self.recorded_format
-
-    @classmethod
-    def of_row(cls, row: CatalogRow, root: Path) -> CachedModel:
-        """The row with what its records tell."""
-        entry = row.entry
-        manifest = entry.manifest if entry is not None else None
-        kind: str | None
-        if manifest is not None:
-            kind, form = manifest.kind, manifest.format
-        else:
-            kind, form = _detected_kind(row.state, root / row.name)
-        return cls(
-            name=row.name,
-            handle=entry.handle if entry is not None else None,
-            aliases=manifest.aliases if manifest is not None else (),
-            path=root / row.name,
-            state=row.state,
-            kind=kind,
-            size_bytes=row.size_bytes,
-            fetched_at_s=entry.fetched_at_s() if entry is not None else None,
-            last_used_at_s=row.last_use.at_s if row.last_use is not None else None,
-            last_used_by=row.last_use.source if row.last_use is not None else None,
-            pinned=row.is_pinned,
-            holder=str(row.owner) if row.owner is not None else None,
-            problem=row.problem,
-            recorded_format=form,
-        )
-
-
-def _detected_kind(state: EntryState, path: Path) -> tuple[str | None, str | None]:
-    """Kind and format of a model that no manifest describes, by one look at it."""
-    found = _detected(state, path)
-    return (None, None) if found is None else (found.kind, found.value)
-
-
-def _detected(state: EntryState, path: Path) -> ModelFormat | None:
-    """The format by the outline of the model's main file, a few small reads; None where it can't be read."""
-    if state not in (EntryState.OK, EntryState.UNKNOWN):
-        return None
-    from hubcli.savedmodel.model_format import detect_format
-
-    try:
-        return detect_format(path)
-    except (BrokenModelError, OSError):
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +29,13 @@ class Listing:
     """
 
     root: Path
-    models: tuple[CachedModel, ...]
+    models: tuple[CachedModelInfo, ...]
     matched: int
     size_bytes: int
     leftovers: int
 
 
-_SORT_KEYS: dict[str, tuple[Callable[[CachedModel], tuple[bool, float | str]], bool]] = {
+_SORT_KEYS: dict[str, tuple[Callable[[CachedModelInfo], tuple[bool, float | str]], bool]] = {
     # What has no value comes last in both directions: see SortOrder.apply.
     "name": (lambda model: (model.handle is None, model.handle or model.name), False),
     "size": (lambda model: (model.size_bytes is None, model.size_bytes or 0), True),
@@ -148,7 +66,7 @@ class SortOrder(NamedTuple):
         """Every order, spelled as `parse` reads it."""
         return [key + direction for key in _SORT_KEYS for direction in ("", ":asc", ":desc")]
 
-    def apply(self, models: Sequence[CachedModel]) -> list[CachedModel]:
+    def apply(self, models: Sequence[CachedModelInfo]) -> list[CachedModelInfo]:
         """The rows in this order; what has no value comes last, equal ones stand by name."""
         value = _SORT_KEYS[self.key][0]
         by_name = sorted(models, key=lambda model: (model.handle or model.name, model.name))
@@ -207,7 +125,7 @@ class Filter(NamedTuple):
         numeric = [key + comparison for key in _NUMERIC for comparison in "<>"]
         return numeric + [f"{key}={word}" for key in _TEXTUAL for word in _words_of(key)]
 
-    def accepts(self, model: CachedModel, now_s: float) -> bool:
+    def accepts(self, model: CachedModelInfo, now_s: float) -> bool:
         """Whether the row fits; one without the value that is asked for doesn't."""
         if isinstance(self.value, str):
             words = {"kind": model.kind or "", "state": model.state.value, "pinned": _yes_no(model.pinned)}
@@ -258,14 +176,14 @@ def ls(
     spelling of a handle. Raises CacheError where the root can't be read.
     """
     root = (settings or Settings.read()).cache_root
-    catalog: Catalog = read_catalog(root)
-    models = [CachedModel.of_row(row, root) for row in catalog.rows]
+    catalog = read_catalog(root)
+    models = list(catalog.models)
     if patterns:
-        wanted = [Pattern.parse(text) for text in patterns]
+        parsed = [Pattern.parse(pattern) for pattern in patterns]
         models = [
             model
             for model in models
-            if any(pattern.fits(model.name, model.handle, model.aliases) for pattern in wanted)
+            if any(pattern.fits(model.name, model.handle, model.aliases) for pattern in parsed)
         ]
     now_s = time.time()
     models = [model for model in models if all(condition.accepts(model, now_s) for condition in filters)]
@@ -302,9 +220,9 @@ def cached_path(target: str, settings: Settings | None = None) -> Path:
     return entry.path
 
 
-def _incomplete(entry: Entry) -> str | None:
+def _incomplete(model: CachedModel) -> str | None:
     """What is missing, as far as a listing looks: it opens no file of the model."""
-    if entry.manifest is not None:
-        return entry.difference()
-    has_main = any((entry.path / name).is_file() for name in MAIN_FILES)
+    if model.manifest is not None:
+        return model.difference()
+    has_main = any((model.path / name).is_file() for name in MAIN_FILES)
     return None if has_main else f"{MAIN_FILES[0]} is missing"

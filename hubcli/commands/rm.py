@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from hubcli.cache.catalog import CachedModelInfo
 from hubcli.cache.gc.collect import ActionResult, CompletedAction, require_collectable
 from hubcli.cache.gc.plan import Plan
 from hubcli.cache.gc.planner import is_held, plan_removal
-from hubcli.cache.gc.snapshot import ModelFacts, Snapshot, take_snapshot
+from hubcli.cache.gc.snapshot import Snapshot, take_snapshot
 from hubcli.cache.layout import NameKind
 from hubcli.cache.other_caches import forget_removed
 from hubcli.commands.gc import Collection, act
@@ -81,7 +82,7 @@ class _Rm:
             return
         for model in models:
             pinned = model.is_pinned and not self.force
-            self._choose(model.key, model.name, _pinned(model.name) if pinned else None)
+            self._choose(model.key, model.title, _pinned(model.title) if pinned else None)
         for key, name in partial.items():
             self._choose(key, name, None)
 
@@ -95,10 +96,10 @@ class _Rm:
         else:
             self.errors.append((name, otherwise))
 
-    def _named(self, target: str) -> tuple[list[ModelFacts], dict[str, str]]:
+    def _named(self, target: str) -> tuple[list[CachedModelInfo], dict[str, str]]:
         """The models that the target names, and the names of downloads without a model, by key."""
         pattern = Pattern.parse(target, self.snapshot.root)
-        found = [model for model in self.snapshot.models if model.is_ours and pattern.means(model)]
+        found = [model for model in self.snapshot.models if model.is_model and pattern.means(model)]
         models = {model.key for model in self.snapshot.models}
         partial = {
             fragment.key: fragment.handle or fragment.key
@@ -117,7 +118,7 @@ class _Rm:
                 raise NotFoundError(f"Nothing in the cache fits '{target}'", hint="See: hubcli ls")
             # Says what is wrong with a handle that is none, rather than that it isn't there.
             raise NotFoundError(f"{Handle.parse(target)} is not in the cache", hint="See: hubcli ls")
-        return sorted(found, key=lambda model: model.name), partial
+        return sorted(found, key=lambda model: model.title), partial
 
     def look_back(self, collection: Collection) -> None:
         """Adds what stayed against the plan."""

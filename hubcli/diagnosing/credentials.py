@@ -10,8 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from hubcli.config.network import KaggleAccount
-from hubcli.diagnosing.check import Check, Section, Status
-from hubcli.diagnosing.context import DiagnosisContext
+from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status
 from hubcli.diagnosing.network import hosts_in_force
 from hubcli.errors import AuthenticationError
 from hubcli.net.credentials import netrc_names
@@ -20,7 +19,7 @@ from hubcli.units import plural
 
 __all__ = ["check_kaggle", "check_modes", "check_netrc"]
 
-_check = partial(Check, Section.CREDENTIALS)
+_check = partial(Check.of, Section.CREDENTIALS)
 
 _READABLE_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
 
@@ -86,16 +85,16 @@ def check_netrc(case: DiagnosisContext) -> Iterator[Check]:
     except AuthenticationError as error:
         yield _check("netrc", Status.PROBLEM, error.message, {"path": str(access.netrc)}, error.hint)
         return
-    asked = [urlsplit(url).hostname for url in (*case.options.urls, *hosts_in_force(case))]
-    mine = [host for host in dict.fromkeys(asked) if host is not None and host in names]
+    hosts = [urlsplit(url).hostname for url in (*case.options.urls, *hosts_in_force(case))]
+    mine = [host for host in dict.fromkeys(hosts) if host is not None and host in names]
     value = {"path": str(access.netrc), "entries": len(names), "hosts": mine, "default": "default" in names}
     if not names:
         yield _check("netrc", Status.INFO, f"no entry in {access.netrc}", value)
         return
     count = "1 entry" if len(names) == 1 else f"{len(names)} entries"
-    told = f", for {', '.join(mine)} among them" if mine else ""
+    matches = f", for {', '.join(mine)} among them" if mine else ""
     default = ", one for all other hosts" if "default" in names else ""
-    yield _check("netrc", Status.OK, f"{count} in {access.netrc}{told}{default}", value)
+    yield _check("netrc", Status.OK, f"{count} in {access.netrc}{matches}{default}", value)
 
 
 def check_modes(case: DiagnosisContext) -> Iterator[Check]:

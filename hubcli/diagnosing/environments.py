@@ -86,9 +86,9 @@ def _holds(clause: str, numbers: tuple[int, ...]) -> bool:
     return verdicts.get(operator, order >= 0 if operator == ">=" else True)
 
 
-def _compare(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+def _compare(release: tuple[int, ...], other: tuple[int, ...]) -> int:
     """-1, 0 or 1; numbers that are left out are 0."""
-    for left, right in zip_longest(one, other, fillvalue=0):
+    for left, right in zip_longest(release, other, fillvalue=0):
         if left != right:
             return -1 if left < right else 1
     return 0
@@ -155,7 +155,7 @@ class Installed:
     def version(self, name: str) -> str | None:
         """The version of the package, None where it isn't there; `tensorflow` is any that brings it."""
         names = TENSORFLOWS if name == "tensorflow" else (name,)
-        return next((str(self.packages[one]["version"]) for one in names if one in self.packages), None)
+        return next((str(self.packages[name]["version"]) for name in names if name in self.packages), None)
 
     def has(self, *names: str) -> bool:
         """Whether all of them are there."""

@@ -9,13 +9,12 @@ from typing import Any
 from hubcli.config.config_file import KEYS
 from hubcli.config.settings import UpkeepRules
 from hubcli.config.variables import OUR_VARIABLES
-from hubcli.diagnosing.check import Check, Section, Status
-from hubcli.diagnosing.context import DiagnosisContext, clean
+from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status, clean
 from hubcli.errors import UsageError
 
 __all__ = ["check_config_file", "check_variables"]
 
-_check = partial(Check, Section.SETTINGS)
+_check = partial(Check.of, Section.SETTINGS)
 
 
 def check_variables(case: DiagnosisContext) -> Iterator[Check]:
@@ -58,17 +57,17 @@ def _keys(case: DiagnosisContext) -> Iterator[Check]:
         message, hint = next((error.message, error.hint) for error in config.faults.values())
     yield _check("config-file", status, message, str(config.path), hint)
     for error in list(config.faults.values())[1:]:
-        name = f"config-{next(key for key, one in config.faults.items() if one is error)}"
+        name = f"config-{next(key for key, value_error in config.faults.items() if value_error is error)}"
         yield _check(name, Status.PROBLEM, error.message, None, error.hint)
     for number, text in enumerate(config.unknown):
         yield _check(f"config-unknown-{number}" if number else "config-unknown", Status.WARNING, text)
     for key, value in config.values.items():
         shown = _shown(value)
         first = next((name for name in KEYS[key].variables if case.environment.get(name)), None)
-        told = (
+        shown_with_source = (
             f"{shown} (config file)" if first is None else f"{shown} in the config file; {first} comes first"
         )
-        yield _check(f"config-{key}", Status.INFO, told, shown)
+        yield _check(f"config-{key}", Status.INFO, shown_with_source, shown)
 
 
 def _shown(value: Any) -> str:
@@ -76,7 +75,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return " ".join(f"{clean(one.prefix)}={clean(one.replacement)}" for one in value)
+        return " ".join(f"{clean(mirror.prefix)}={clean(mirror.replacement)}" for mirror in value)
     return f"{value:g} s" if isinstance(value, float) else clean(str(value))
 
 

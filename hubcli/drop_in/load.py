@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from hubcli.cache.entries import Entry
+from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.store import Store
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.config.settings import Settings
@@ -119,7 +119,7 @@ def _own_place(handle: Handle, settings: Settings) -> str:
     """The path as it was typed, unless TensorFlow wouldn't understand it so."""
     path = handle.path
     assert path is not None
-    entry = Entry.at(path, settings.cache_root)
+    entry = CachedModel.at(path, settings.cache_root)
     if entry is not None:
         entry.touch()
     return handle.text if os.path.exists(handle.text) else str(path)  # noqa: PTH110

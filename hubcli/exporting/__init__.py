@@ -1,1 +1,1 @@
-"""How an export is written: destination, staging directory, placement, layouts."""
+"""How an export is written: destination, staging directory, placement."""

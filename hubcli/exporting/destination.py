@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hubcli.cache.atomic_files import exchange_at_once
+from hubcli.atomic_files import exchange, exchange_at_once
 from hubcli.durability import SYNCED, Durability
 from hubcli.errors import DiskFullError, NotFoundError, OutputError, UsageError, means_full
-from hubcli.exporting.staging import Staging, remove_leftovers_of
+from hubcli.exporting.staging import REPLACED, Staging, remove_leftovers_of
 from hubcli.regular_file import NotRegularError
 
 __all__ = ["require_free", "staged_output"]
@@ -63,10 +63,10 @@ def staged_output(
     remove_leftovers_of(_resolved(destination))
     place = require_free(destination, cache_root=cache_root, force=force, source=source, read=read)
     staging = Staging(place)
-    made = [folder for folder in place.parents if not folder.exists()]
+    folders = [folder for folder in place.parents if not folder.exists()]
     try:
         # Twice: an interrupt may come as late as the first.
-        with staging, _swept(staging, made), _swept(staging, made):
+        with staging, _swept(staging, folders), _swept(staging, folders):
             staging.make()
             staged = staging.path / "new"
             yield staged
@@ -76,7 +76,7 @@ def staged_output(
             durability.tree(staged)
             durability.directory(staging.path)
             _publish(staged, place)
-            _sync_names(staged, place, made, durability)
+            _sync_names(staged, place, folders, durability)
     except NotRegularError as error:  # Of the source's files, which the destination has no part in.
         raise NotFoundError(
             f"{error.filename} can't be read: {error.strerror}", hint="Put the file back and try again."
@@ -89,18 +89,18 @@ def _free_place(
     destination: Path, cache_root: Path, force: bool, source: Path | None, read: Sequence[Path]
 ) -> Path:
     place, root = _resolved(destination), _resolved(cache_root)
-    kept = [root] if source is None else [root, _resolved(source)]
+    protected = [root] if source is None else [root, _resolved(source)]
     if place.is_relative_to(root):
         raise OutputError(
             f"{destination} lies in the cache {cache_root}", hint="Name a place outside of the cache."
         )
-    if place.is_relative_to(kept[-1]):
+    if place.is_relative_to(protected[-1]):
         raise OutputError(f"{destination} lies in the source {source}", hint="Name a place outside of it.")
     for path in map(_resolved, read):
         if path.is_relative_to(place):
             raise _holding(destination, path)
     if place.is_dir():
-        _require_replaceable(destination, place, kept)
+        _require_replaceable(destination, place, protected)
         if not force and any(place.iterdir()):
             raise _occupied(destination, "is there and not empty")
     elif os.path.lexists(place) and not force:
@@ -108,7 +108,7 @@ def _free_place(
     return place
 
 
-def _require_replaceable(destination: Path, place: Path, kept: Sequence[Path]) -> None:
+def _require_replaceable(destination: Path, place: Path, protected: Sequence[Path]) -> None:
     """Raises OutputError for a directory that must not be replaced, not even an empty one."""
     with suppress(FileNotFoundError):  # The working directory may be gone.
         if place == Path.cwd():
@@ -116,15 +116,15 @@ def _require_replaceable(destination: Path, place: Path, kept: Sequence[Path]) -
                 f"{destination} is the working directory, which can't be replaced",
                 hint="Name a directory in it, or go elsewhere first.",
             )
-        kept = [*kept, Path.cwd()]
+        protected = [*protected, Path.cwd()]
     with suppress(RuntimeError):  # A user without an entry has no home.
-        kept = [*kept, Path.home().resolve()]
+        protected = [*protected, Path.home().resolve()]
     if os.path.ismount(place):
         raise OutputError(
             f"{destination} is a mount point, which can't be replaced",
             hint=f"Name a directory in it: {destination / 'model'}",
         )
-    for path in kept:
+    for path in protected:
         if path.is_relative_to(place):
             raise _holding(destination, path)
 
@@ -136,41 +136,32 @@ def _publish(staged: Path, place: Path) -> None:
     if not place.is_dir() and not (staged.is_dir() and os.path.lexists(place)):
         staged.replace(place)
         return
-    aside = staged.with_name("old")
-    try:
-        place.rename(aside)
-        staged.rename(place)
-    except BaseException:
-        if not os.path.lexists(place):
-            aside.rename(place)
-        raise
+    exchange(staged, place, aside=staged.with_name(REPLACED))
 
 
-def _sync_names(staged: Path, place: Path, made: Sequence[Path], durability: Durability) -> None:
+def _sync_names(staged: Path, place: Path, folders: Sequence[Path], durability: Durability) -> None:
     """Syncs the directories whose names changed; where the disk fails, puts back what was replaced."""
     try:
-        for folder in (place.parent, staged.parent, *(one.parent for one in made)):
+        for folder in (place.parent, staged.parent, *(folder.parent for folder in folders)):
             durability.directory(folder)
     except OSError:
         with suppress(OSError):
             if os.path.lexists(staged):
-                exchange_at_once(staged, place)
+                exchange(staged, place, aside=staged.with_name(REPLACED))
             else:
                 place.rename(staged)
-                if os.path.lexists(staged.with_name("old")):
-                    staged.with_name("old").rename(place)
         raise
 
 
 @contextmanager
-def _swept(staging: Staging, made: Sequence[Path]) -> Iterator[None]:
+def _swept(staging: Staging, folders: Sequence[Path]) -> Iterator[None]:
     """In the end removes the staging directory, and of those that were made the ones that are empty."""
     try:
         yield
     finally:
         staging.remove()
         with suppress(OSError):
-            for folder in made:
+            for folder in folders:
                 folder.rmdir()
 
 

@@ -1,16 +1,83 @@
-"""Where an exported model goes below its destination, by layout and format; no file is touched here."""
+"""What an export can write, and where it goes below its destination, by layout and format."""
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
+from hubcli.atomic_files import hidden_beside
 from hubcli.errors import UsageError
-from hubcli.exporting.layouts import ExportFormat, Layout
-from hubcli.providers.handle import Handle
 
-__all__ = ["Placement"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hubcli.providers.handle import Handle
+
+__all__ = ["INDEX_NAME", "ExportFormat", "Layout", "Placement", "publish_newest"]
+
+
+class ExportFormat(str, Enum):
+    """How a model is written: as a directory, or as an archive."""
+
+    DIRECTORY = "dir"
+    TAR = "tar"
+    TAR_GZ = "tar.gz"
+
+
+class Layout(str, Enum):
+    """What stands at the destination: the model, a tree of TensorFlow Serving, or one of a TF Hub host."""
+
+    PLAIN = "plain"
+    SERVING = "serving"
+    HUB = "hub"
+
+
+INDEX_NAME = "index.html"
+
+
+def publish_newest(model: Path) -> str | None:
+    """Lets `index.html` in the model's directory lead to its newest version; why not, else None.
+
+    It is a relative link, which `cp -a`, rsync and tar keep, and copying follows. One that is
+    somebody's own file or link stays. Another process may export a version at the same time.
+    """
+    index = model / INDEX_NAME
+    if os.path.lexists(index) and not _is_ours(index):
+        return f"{index} is not of hubcli's making and stays: a handle without a version doesn't work there"
+    newest = max(_versions(model), key=lambda file: int(file.name), default=None)
+    if newest is None:
+        return None
+    temporary = hidden_beside(index)
+    try:
+        try:
+            temporary.symlink_to(newest.name)
+        except OSError:  # A file system without symbolic links.
+            os.link(newest, temporary)
+        temporary.replace(index)
+    except OSError as error:
+        reason = error.strerror or error
+        return f"{index} can't be made ({reason}): a handle without a version doesn't work there"
+    finally:
+        temporary.unlink(missing_ok=True)
+    return None
+
+
+def _versions(model: Path) -> list[Path]:
+    return [file for file in model.iterdir() if _is_version(file.name) and file.is_file()]
+
+
+def _is_version(name: str) -> bool:
+    return name.isascii() and name.isdecimal()
+
+
+def _is_ours(index: Path) -> bool:
+    """Whether it is a link to a version beside it, whether that is still there or not."""
+    if index.is_symlink():
+        return _is_version(str(index.readlink()))
+    return index.is_file() and any(index.samefile(file) for file in _versions(index.parent))
+
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 _VERSION = re.compile(r"[0-9]{1,18}")  # TensorFlow Serving reads an int64.
@@ -109,10 +176,10 @@ class _ModelName:
             raise UsageError(f"'{version}' is no version of a model", hint="Write digits: --version 1.")
         segments = tuple(name.split("/")) if name is not None else known
         if not segments:
-            wanted = "NAME" if layout is Layout.SERVING else "PUBLISHER/MODEL"
+            example = "NAME" if layout is Layout.SERVING else "PUBLISHER/MODEL"
             raise UsageError(
                 f"The layout {layout.value} needs a name, and the source tells none",
-                hint=f"Add --name {wanted}.",
+                hint=f"Add --name {example}.",
             )
         if not all(map(_SEGMENT.fullmatch, segments)):
             raise UsageError(

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hubcli.cache.entries import Entry
+from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.layout import EntryPaths, RootNames
 from hubcli.cache.other_caches import other_caches
 from hubcli.cache.store import Store
@@ -53,7 +53,7 @@ class Aliases:
         self._unversioned = unversioned
         self._equivalents: tuple[Handle, ...] = ()
 
-    def entry_of(self, source: ByteSource, cached: Entry | None) -> Entry | None:
+    def entry_of(self, source: ByteSource, cached: CachedModel | None) -> CachedModel | None:
         """The entry that holds already what the source would send, None where that must come.
 
         `cached` is the handle's own, where it is whole.
@@ -93,7 +93,7 @@ class Aliases:
         if before is not None and before.manifest is not None:
             self._store.unlink_aliases({*before.manifest.aliases} - {*record.aliases}, before)
 
-    def link(self, entry: Entry) -> bool:
+    def link(self, entry: CachedModel) -> bool:
         """Lets `hub.load` find the entry under every name; whether all links stand."""
         complete = self._store.link_aliases(self.handle, entry)
         for other in (*self._equivalents, *([self._unversioned] if self._unversioned is not None else [])):
@@ -106,7 +106,7 @@ class Aliases:
                 )
         return complete
 
-    def show_to(self, tools: Collection[str], entry: Entry) -> None:
+    def show_to(self, tools: Collection[str], entry: CachedModel) -> None:
         """Lets the other tools find the entry in their caches, by names that they know."""
         for cache in other_caches(self._settings) if tools else ():
             if cache.name in tools:
@@ -115,7 +115,7 @@ class Aliases:
                     self._listener.note(f"{cache.name} isn't shown {self.handle}: {why_not}")
 
 
-def spellings_of(entry: Entry) -> tuple[str, ...]:
+def spellings_of(entry: CachedModel) -> tuple[str, ...]:
     """The handle and the other spellings that the entry's records name."""
     aliases = entry.manifest.aliases if entry.manifest is not None else ()
     return (*([entry.handle] if entry.handle is not None else []), *aliases)
@@ -176,6 +176,6 @@ def _newest_cached(handle: Handle, store: Store, settings: Settings) -> Handle |
     return max(found, key=lambda version: int(version.version or 0), default=None)
 
 
-def _entries(store: Store) -> Iterator[Entry]:
+def _entries(store: Store) -> Iterator[CachedModel]:
     for key in RootNames.read(store.root).models:
-        yield Entry.read(EntryPaths(store.root, key))
+        yield CachedModel.read(EntryPaths(store.root, key))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hubcli.archive.members import FileRecord
-from hubcli.cache.atomic_files import file_sizes
-from hubcli.cache.entries import Entry
+from hubcli.cache.cached_model import CachedModel
+from hubcli.cache.disk_usage import file_sizes
 from hubcli.cache.records import Manifest
 from hubcli.errors import BrokenModelError, NotFoundError, UsageError
 from hubcli.fetching.options import FetchOptions, FetchResult
@@ -29,7 +29,7 @@ def _structure_of(path: Path) -> ModelFormat:
     return check_structure(path)
 
 
-def problem_of(entry: Entry) -> str | None:
+def problem_of(entry: CachedModel) -> str | None:
     """Why the entry can't be used, or None where it can."""
     if entry.manifest is not None:
         return entry.difference()
@@ -40,7 +40,7 @@ def problem_of(entry: Entry) -> str | None:
     return None
 
 
-def archive_changed(handle: Handle, entry: Entry) -> bool:
+def archive_changed(handle: Handle, entry: CachedModel) -> bool:
     """Whether a local archive was changed since it was unpacked into the entry."""
     path, manifest = handle.path, entry.manifest
     if path is None or manifest is None or not path.is_file():
@@ -49,9 +49,9 @@ def archive_changed(handle: Handle, entry: Entry) -> bool:
     return stat.st_size != manifest.archive_bytes or stat.st_mtime > manifest.fetched_at_s
 
 
-def manifest_of_adopted(handle: Handle, entry: Entry) -> Manifest:
+def manifest_of_adopted(handle: Handle, entry: CachedModel) -> Manifest:
     """A manifest with what the files of another tool's entry tell: no hashes."""
-    fetched_at_s = entry.fetched_at_s() or time.time()
+    fetched_at_s = entry.fetched_at_s or time.time()
     found = _structure_of(entry.path)
     sizes = sorted(file_sizes(entry.path).items())
     return Manifest(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from hubcli.cache.atomic_files import directory_size_bytes
+from hubcli.cache.disk_usage import directory_size_bytes
 from hubcli.cache.store import Store
 from hubcli.config.settings import Settings
 from hubcli.fetching.addresses import archive_address, latest_of, naming

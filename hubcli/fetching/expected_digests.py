@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hubcli.archive.members import FileRecord
 from hubcli.archive.tree import hashed_files, tree_digest
-from hubcli.cache.entries import Entry
+from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.records import Manifest
 from hubcli.errors import ChecksumError, UsageError
 
@@ -50,7 +50,7 @@ class ExpectedDigests:
                 hint="Somebody changed the model. If you trust it, lock it anew: --lock without --locked.",
             )
 
-    def check_entry(self, handle: str, entry: Entry, on_bytes: Callable[[int], None]) -> None:
+    def check_entry(self, handle: str, entry: CachedModel, on_bytes: Callable[[int], None]) -> None:
         """Whether the cached model is that one: by its files, read now, or else by its archive's record."""
         if self.tree_sha256 is not None:
             self.check_directory(handle, entry.path, entry.manifest, on_bytes)

@@ -15,8 +15,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 from hubcli.archive.tree import hashed_files, tree_digest
-from hubcli.cache.atomic_files import write_whole
-from hubcli.cache.entries import Entry
+from hubcli.atomic_files import write_whole
+from hubcli.cache.cached_model import CachedModel
 from hubcli.config.settings import Settings
 from hubcli.durability import SYNCED, Durability
 from hubcli.errors import DiskFullError, HandleError, OutputError, UsageError, means_full
@@ -54,7 +54,7 @@ class LockedModel(NamedTuple):
         cls, handle: Handle, result: FetchResult, settings: Settings, listener: ProgressListener
     ) -> LockedModel:
         """The model as it was fetched, by the record of its download, or else read and hashed now."""
-        entry = Entry.at(result.path, settings.cache_root)
+        entry = CachedModel.at(result.path, settings.cache_root)
         manifest = entry.manifest if entry is not None else None
         files = manifest.files if manifest is not None else ()
         if not files or any(file.sha256 is None for file in files):

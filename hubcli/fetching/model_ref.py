@@ -14,8 +14,8 @@ from hubcli.errors import HandleError, NotFoundError
 from hubcli.providers.handle import Handle
 
 if TYPE_CHECKING:
-    from hubcli.cache.entries import Entry
-    from hubcli.cache.gc.snapshot import ModelFacts
+    from hubcli.cache.cached_model import CachedModel
+    from hubcli.cache.catalog import CachedModelInfo
 
 __all__ = ["CachedModelRefs", "ModelRef", "Pattern", "cached_model_refs"]
 
@@ -35,7 +35,7 @@ class ModelRef(NamedTuple):
     handle: Handle | None
     directory: Path | None = None
     archive: Path | None = None
-    entry: Entry | None = None
+    entry: CachedModel | None = None
 
     @property
     def is_keras_file(self) -> bool:
@@ -59,7 +59,7 @@ class ModelRef(NamedTuple):
     @classmethod
     def _cached(cls, text: str, handle: Handle | None, settings: Settings) -> ModelRef:
         # Imported here: a directory or an archive needs no cache, which takes 10 ms to load.
-        from hubcli.cache.entries import Entry
+        from hubcli.cache.cached_model import CachedModel
         from hubcli.cache.layout import EntryPaths
         from hubcli.cache.store import Store
 
@@ -70,24 +70,24 @@ class ModelRef(NamedTuple):
         paths = EntryPaths(store.root, text)
         if not paths.model.is_dir():
             raise NotFoundError(f"Nothing is cached under the key {text}", hint="See: hubcli ls")
-        entry = Entry.read(EntryPaths(store.root, paths.model.resolve().name))
+        entry = CachedModel.read(EntryPaths(store.root, paths.model.resolve().name))
         return cls(entry.handle or text, None, directory=entry.path, entry=entry)
 
 
-def _entry_at(directory: Path, settings: Settings) -> Entry | None:
+def _entry_at(directory: Path, settings: Settings) -> CachedModel | None:
     """The entry whose printed path names the directory; most directories are none, and need no cache."""
     if not _KEY.fullmatch(directory.name):
         return None
-    from hubcli.cache.entries import Entry
+    from hubcli.cache.cached_model import CachedModel
 
-    return Entry.at(directory, settings.cache_root)
+    return CachedModel.at(directory, settings.cache_root)
 
 
 def _key_at(directory: Path, root: Path) -> set[str]:
     """The key of the entry in the root whose path names the directory, if one does."""
-    from hubcli.cache.entries import Entry  # A handle or a glob needs none of it.
+    from hubcli.cache.cached_model import CachedModel  # A handle or a glob needs none of it.
 
-    entry = Entry.at(directory, root)
+    entry = CachedModel.at(directory, root)
     return set() if entry is None else {entry.paths.key}
 
 
@@ -143,10 +143,10 @@ class Pattern(NamedTuple):
             return f". Did you mean '*{text}*'?" if _WORD.fullmatch(text) else ""
         return ""
 
-    def means(self, model: ModelFacts) -> bool:
+    def means(self, model: CachedModelInfo) -> bool:
         """Whether the cached model is meant, by its handle or that of a link to it."""
-        is_linked = not self.keys.isdisjoint(model.aliases)
-        return is_linked or self.fits(model.key, model.handle, model.spellings)
+        is_linked = not self.keys.isdisjoint(model.links)
+        return is_linked or self.fits(model.key, model.handle, model.aliases)
 
     def fits(self, name: str, handle: str | None, spellings: Iterable[str] = ()) -> bool:
         """Whether the entry of that name in the root, with that handle and its other spellings, is meant."""
@@ -165,14 +165,13 @@ class CachedModelRefs(NamedTuple):
 
 def cached_model_refs(settings: Settings | None = None) -> CachedModelRefs:
     """What is cached, foreign names left out. Raises CacheError."""
-    from hubcli.cache.entries import EntryState, read_catalog
+    from hubcli.cache.catalog import EntryState, read_catalog
 
     catalog = read_catalog((settings or Settings.read()).cache_root)
     targets, downloading = [], []
-    for row in catalog.rows:
-        name = row.entry.handle or row.name if row.entry is not None else row.name
-        if row.state is EntryState.DOWNLOADING:
-            downloading.append(name)
-        elif row.entry is not None and row.state is not EntryState.FOREIGN:
-            targets.append(ModelRef(name, None, directory=row.entry.path, entry=row.entry))
-    return CachedModelRefs(tuple(sorted(targets, key=lambda target: target.name)), tuple(sorted(downloading)))
+    for model in catalog.models:
+        if model.state is EntryState.DOWNLOADING:
+            downloading.append(model.title)
+        elif model.is_model:
+            targets.append(ModelRef(model.title, None, directory=model.path, entry=model))
+    return CachedModelRefs(tuple(sorted(targets, key=lambda ref: ref.name)), tuple(sorted(downloading)))

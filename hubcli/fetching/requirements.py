@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from hubcli.cache.entries import Entry
+from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.store import Store
 from hubcli.durability import SYNCED, Durability
@@ -127,7 +127,7 @@ class FetchRequest(NamedTuple):
 
     def link_spellings(self, root: Path, key: str, durability: Durability = SYNCED) -> None:
         """Lets `hub.load` find the entry of that key under what was typed further times."""
-        entry = Entry.read(EntryPaths(root, key))
+        entry = CachedModel.read(EntryPaths(root, key))
         for handle in self.spellings:
             if not handle.is_directory:
                 Store(root, durability).link_aliases(handle, entry)

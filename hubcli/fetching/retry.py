@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from hubcli.config.settings import Settings
 from hubcli.errors import BodyChangedError, DiskFullError, HubcliError, IntegrityError
@@ -17,25 +17,17 @@ from hubcli.net.spool import discard_spool
 
 if TYPE_CHECKING:
     from hubcli.fetching.byte_sources import Transfer
+    from hubcli.fetching.options import FetchOptions
     from hubcli.net.byte_source import ByteSource
 
 __all__ = ["RetryLoop"]
-
-
-class _Options(Protocol):
-    @property
-    def connections(self) -> int: ...
-    @property
-    def retries(self) -> int: ...
-    @property
-    def local(self) -> str | None: ...
 
 
 class RetryLoop:
     """How the next attempt at a body is made, by what became of those before."""
 
     def __init__(
-        self, options: _Options, spool: Path, on_retry: Callable[[str], None], settings: Settings
+        self, options: FetchOptions, spool: Path, on_retry: Callable[[str], None], settings: Settings
     ) -> None:
         self._retries = RetryPolicy.of(settings, options.retries, on_retry)
         self._connections = options.connections

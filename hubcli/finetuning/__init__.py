@@ -1,1 +1,1 @@
-"""How a fine-tuned model is made: options, training, weights, acceptance, result."""
+"""How a fine-tuned model is made: options, training, weights, result and what it must pass."""

@@ -10,13 +10,12 @@ import errno
 import os
 import shlex
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hubcli.cache.atomic_files import remove_tree
+from hubcli.atomic_files import hidden_beside, remove_tree
 from hubcli.errors import HubcliError, Interrupted, UnchangedError, ValuesError
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ class KeptValues:
 
     def _written(self, folder: Path, values: TrainedValues) -> Path:
         """Writes them into a hidden directory, which gets its name once it is complete."""
-        hidden = folder / f".{self._name}.{uuid.uuid4().hex[:12]}.hubcli-tmp"
+        hidden = hidden_beside(folder / self._name)
         try:
             hidden.mkdir(mode=0o700)
             values.write(hidden / _PREFIX)

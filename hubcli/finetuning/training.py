@@ -8,16 +8,18 @@ from typing import NamedTuple
 
 from hubcli.archive.members import Limits
 from hubcli.archive.tree import Tree
-from hubcli.cache.atomic_files import remove_tree
+from hubcli.atomic_files import remove_tree
 from hubcli.errors import HubcliError, TensorFlowError, UsageError, ValuesError
-from hubcli.finetuning.acceptance import (
+from hubcli.finetuning.options import FinetuneOptions, Method
+from hubcli.finetuning.result import (
+    ChangedValues,
+    LostPart,
+    StagedModel,
     require_same_interface,
     require_same_outputs,
     require_trained,
     verify_bytes_preserved,
 )
-from hubcli.finetuning.options import FinetuneOptions, Method
-from hubcli.finetuning.result import ChangedValues, LostPart, StagedModel
 from hubcli.finetuning.weights import best_measure
 from hubcli.formats.bundle_reader import Bundle
 from hubcli.formats.files import MAIN_FILES
@@ -151,8 +153,8 @@ class FromTraining(NamedTuple):
         self, live: LiveModel, staged: Path, listener: ProgressListener, reason: str
     ) -> StagedModel:
         """The same by `rewrite`, as `auto` has it where TensorFlow's own saving is refused."""
-        made = self._compared(live, staged, self._rewrite(live, staged), listener)
-        return made._replace(reason=f"written by rewrite (the values alone): {reason}")
+        result = self._compared(live, staged, self._rewrite(live, staged), listener)
+        return result._replace(reason=f"written by rewrite (the values alone): {reason}")
 
     def _only_values_changed(self, live: LiveModel, staged: Path) -> bool:
         """Whether the training left but other values in variables: neither in tables, nor anything new."""
@@ -162,40 +164,42 @@ class FromTraining(NamedTuple):
             again = read_model(ModelFiles.of_directory(staged))
         except (HubcliError, OSError):  # TensorFlow didn't save it: nothing tells of more.
             return True
-        known = {one.path for one in self.info.variables}
+        known = {variable.path for variable in self.info.variables}
         return all(
-            one.path in known or one.is_slot or one.path.partition(".")[0] in _OPTIMIZERS
-            for one in again.variables
+            variable.path in known or variable.is_slot or variable.path.partition(".")[0] in _OPTIMIZERS
+            for variable in again.variables
         )
 
     def _compared(
-        self, live: LiveModel, staged: Path, made: StagedModel, listener: ProgressListener
+        self, live: LiveModel, staged: Path, result: StagedModel, listener: ProgressListener
     ) -> StagedModel:
         listener.step("Loading the export and comparing it")
         comparison = live.compare(staged)
-        return made._replace(compared=comparison.calls, skipped=require_same_outputs(comparison))
+        return result._replace(compared=comparison.calls, skipped=require_same_outputs(comparison))
 
     def _resave(self, live: LiveModel, staged: Path) -> StagedModel:
         report = live.save(staged)
-        kept, differing = require_same_interface(staged, self.info)
+        preserved, differing = require_same_interface(staged, self.info)
         values = ChangedValues.of(self._changes(staged), self.targets)
         require_trained(values, self.options)
-        not_kept = (*differing, *(LostPart(one.path, one.reason) for one in report.dropped))
-        return StagedModel(values, kept, carried=report.carried, not_kept=not_kept, method=Method.RESAVE)
+        not_kept = (*differing, *(LostPart(part.path, part.reason) for part in report.dropped))
+        return StagedModel(values, preserved, carried=report.carried, not_kept=not_kept, method=Method.RESAVE)
 
     def _changes(self, staged: Path) -> tuple[Change, ...]:
         """What became of each variable, by its path in both models."""
         there = {
-            one.path: one.checkpoint_key
-            for one in read_model(ModelFiles.of_directory(staged)).variables
-            if not one.is_slot
+            variable.path: variable.checkpoint_key
+            for variable in read_model(ModelFiles.of_directory(staged)).variables
+            if not variable.is_slot
         }
         keys = [
-            (one.checkpoint_key, there.get(one.path) or "")
-            for one in self.info.variables
-            if one.checkpoint_key is not None and not one.is_slot
+            (variable.checkpoint_key, there.get(variable.path) or "")
+            for variable in self.info.variables
+            if variable.checkpoint_key is not None and not variable.is_slot
         ]
-        before, after = (Bundle.open(one / "variables", "variables").values() for one in (self.model, staged))
+        before, after = (
+            Bundle.open(folder / "variables", "variables").values() for folder in (self.model, staged)
+        )
         changed, _ = changes_between(before, after, keys, best_measure())
         return changed
 
@@ -210,10 +214,10 @@ class FromTraining(NamedTuple):
         return StagedModel(values, verify_bytes_preserved(self.model, staged))
 
 
-def _tag_set(name: str, info: SavedModelInfo, asked: frozenset[str] | None) -> frozenset[str] | None:
+def _tag_set(name: str, info: SavedModelInfo, tags: frozenset[str] | None) -> frozenset[str] | None:
     """The tags of the graph to load; None of a model with one. Raises UsageError where one must be chosen."""
-    if asked is not None or len(info.meta_graphs) == 1:
-        return asked
+    if tags is not None or len(info.meta_graphs) == 1:
+        return tags
     if info.format is ModelFormat.TF1_HUB:  # Its graph for inference has no tags; `hub.load` takes that too.
         return frozenset()
     sets = " or ".join(",".join(graph.tags) for graph in info.meta_graphs)
@@ -225,7 +229,7 @@ def _require_distinct_paths(name: str, info: SavedModelInfo) -> None:
 
     What optimizers keep has names alone, which may be shared: it isn't trained, and stays as it is.
     """
-    counts = Counter(one.path for one in info.variables if not one.is_slot)
+    counts = Counter(variable.path for variable in info.variables if not variable.is_slot)
     twice = next((path for path, count in counts.items() if count > 1), None)
     if twice is not None:
         raise TensorFlowError(

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubcli.errors import TensorFlowError
-from hubcli.finetuning.acceptance import (
+from hubcli.finetuning.options import FinetuneOptions, Method
+from hubcli.finetuning.result import (
+    ChangedValues,
+    LostPart,
+    StagedModel,
     require_same_interface,
     require_same_outputs,
     require_trained,
     verify_bytes_preserved,
 )
-from hubcli.finetuning.options import FinetuneOptions, Method
-from hubcli.finetuning.result import ChangedValues, LostPart, StagedModel
 from hubcli.formats.tensor_bundle import TABLE_KEYS, TABLE_VALUES
 from hubcli.progress import ProgressListener
 from hubcli.savedmodel.compare.value_changes import Measure, largest_change
@@ -104,8 +106,8 @@ class FromWeights(NamedTuple):
         )
         values = ChangedValues.of(report.changed, self.targets)
         require_trained(values, self.options)
-        made = StagedModel(values, kept=verify_bytes_preserved(self.model, place))
-        return made if is_rewrite else self._save_again(place, staged, values, listener)
+        result = StagedModel(values, kept=verify_bytes_preserved(self.model, place))
+        return result if is_rewrite else self._save_again(place, staged, values, listener)
 
     def _save_again(
         self, place: Path, staged: Path, values: ChangedValues, listener: ProgressListener
@@ -123,16 +125,16 @@ class FromWeights(NamedTuple):
             live.fill_tables(self.tables, bundle.folder / bundle.prefix)
         listener.step("Saving it again")
         report = live.save(staged)
-        kept, differing = require_same_interface(staged, info)
+        preserved, differing = require_same_interface(staged, info)
         listener.step("Loading the export and comparing it")
         comparison = live.compare(staged)
         return StagedModel(
             values,
-            kept=kept,
+            kept=preserved,
             compared=comparison.calls,
             skipped=require_same_outputs(comparison),
             carried=report.carried,
-            not_kept=(*differing, *(LostPart(one.path, one.reason) for one in report.dropped)),
+            not_kept=(*differing, *(LostPart(part.path, part.reason) for part in report.dropped)),
             method=Method.RESAVE,
             reason=self._reason,
         )

@@ -122,8 +122,8 @@ class BundleValues(TensorValues):
         if item_bytes is None:
             raise BrokenModelError(f"{self.key} is partitioned, and its elements differ in size")
         parts = self._bundle.index.parts(entry)
-        for one, part in zip(entry.slices, parts, strict=True):
-            box = TensorBox.of(one, entry.shape, item_bytes)
+        for tensor_slice, part in zip(entry.slices, parts, strict=True):
+            box = TensorBox.of(tensor_slice, entry.shape, item_bytes)
             if box.size_bytes != part.size_bytes:
                 raise BrokenModelError(f"{self.key}: a slice of it has a size that isn't its own")
             yield _placed(box, part)
@@ -138,9 +138,9 @@ def _placed(box: TensorBox, part: BundleEntry) -> Iterator[tuple[ByteRun, int, i
 
 def _range(file: int, offset: int, size_bytes: int) -> Iterator[bytes]:
     while size_bytes > 0:
-        wanted = min(PIECE_BYTES, size_bytes)
-        piece = os.pread(file, wanted, offset)
-        if len(piece) < wanted:
+        wanted_bytes = min(PIECE_BYTES, size_bytes)
+        piece = os.pread(file, wanted_bytes, offset)
+        if len(piece) < wanted_bytes:
             raise BrokenModelError("a shard ends within a slice")
         yield piece
-        offset, size_bytes = offset + wanted, size_bytes - wanted
+        offset, size_bytes = offset + wanted_bytes, size_bytes - wanted_bytes

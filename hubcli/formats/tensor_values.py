@@ -78,14 +78,14 @@ def file_pieces(path: Path, start: int, end: int) -> Iterator[bytes]:
     with open_regular(path) as file:
         file.seek(start)
         while start < end:
-            wanted = min(PIECE_BYTES, end - start)
-            piece = file.read(wanted)
-            while len(piece) < wanted:
-                more = file.read(wanted - len(piece))
+            wanted_bytes = min(PIECE_BYTES, end - start)
+            piece = file.read(wanted_bytes)
+            while len(piece) < wanted_bytes:
+                more = file.read(wanted_bytes - len(piece))
                 if not more:
                     raise TruncatedError(f"{path.name} ends at byte {start + len(piece)}, {end} are needed")
                 piece += more
-            start += wanted
+            start += wanted_bytes
             yield piece
 
 

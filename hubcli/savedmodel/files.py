@@ -11,8 +11,8 @@ from pathlib import Path
 from hubcli.formats.files import MAIN_FILES
 from hubcli.formats.tensor_bundle import BundleIndex
 from hubcli.regular_file import open_regular
-from hubcli.savedmodel.main_file import read_index
 from hubcli.savedmodel.model import Asset, Sizes
+from hubcli.savedmodel.model_format import read_index
 
 __all__ = ["ModelFiles"]
 

@@ -73,7 +73,9 @@ class Function(NamedTuple):
         if not self.variants:
             return
         names = self.parameters or ()
-        variant = next((one for one in self.variants if one.is_for_inference(names)), self.variants[0])
+        variant = next(
+            (variant for variant in self.variants if variant.is_for_inference(names)), self.variants[0]
+        )
         # Arguments beyond the named ones have places alone, and so have those before them.
         takes_names = len(variant.args) <= len(names)
         needs_name = False

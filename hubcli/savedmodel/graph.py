@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from hubcli.errors import BrokenModelError
 from hubcli.formats.protos import parse, parse_merged
 from hubcli.formats.wire import Bytes, Field, encode_field, messages, scan
-from hubcli.savedmodel.checks.known_ops import takes_functions
+from hubcli.savedmodel.checks.op_classes import takes_functions
 
 __all__ = ["FunctionReference", "Graph", "GraphBody", "Node"]
 

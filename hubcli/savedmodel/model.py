@@ -7,10 +7,11 @@ make, of the 200 that `inspect` may take.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import IntEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from hubcli._moved import renamed
 from hubcli.formats.crc32c import combine_crc32c, unmask_crc32c
+from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.functions import Function
 from hubcli.savedmodel.model_format import ModelFormat
 from hubcli.savedmodel.signatures import Signature
@@ -22,62 +23,23 @@ __all__ = [
     "Checkpoint",
     "CheckpointTensor",
     "Conformance",
-    "Finding",
     "Fingerprint",
     "MetaGraph",
     "Parameters",
-    "Problem",
     "SavedModelInfo",
-    "Severity",
     "Sizes",
 ]
-
-
-class Severity(IntEnum):
-    """How grave a finding is; the greater, the graver."""
-
-    INFO = 0
-    LOW = 1
-    MEDIUM = 2
-    HIGH = 3
-    CRITICAL = 4
-
-    @property
-    def word(self) -> str:
-        """Its name in words that scripts may rely on."""
-        return self.name.lower()
-
-
-class Finding(NamedTuple):
-    """Something about the model that its user should know. `where` names the part, such as a function."""
-
-    severity: Severity
-    code: str
-    message: str
-    where: str
-
-
-class Problem(NamedTuple):
-    """What keeps the model from the Reusable SavedModel interface, and what to do about it.
-
-    Only those of `severity` "error" do so; "warning" and "hint" are advice.
-    """
-
-    severity: str
-    code: str
-    message: str
-    remedy: str
 
 
 class Conformance(NamedTuple):
     """Whether the model has the Reusable SavedModel interface, and every problem on the way."""
 
-    problems: tuple[Problem, ...]
+    problems: tuple[Issue, ...]
 
     @property
     def conforms(self) -> bool:
         """Whether the interface is there; advice may be left."""
-        return all(problem.severity != "error" for problem in self.problems)
+        return all(problem.severity is not Severity.ERROR for problem in self.problems)
 
 
 class MetaGraph(NamedTuple):
@@ -122,13 +84,13 @@ class CheckpointTensor(NamedTuple):
 
     def checksum(self) -> str:
         """The checksum of its values as text: of the whole where that can be told, else of each slice."""
-        checksums = [unmask_crc32c(one) for one in self.crc32c]
+        checksums = [unmask_crc32c(checksum) for checksum in self.crc32c]
         if self.is_cut_in_rows:
             whole = 0
-            for one, size_bytes in zip(checksums, self.part_bytes, strict=True):
-                whole = combine_crc32c(whole, one, size_bytes)
+            for checksum, size_bytes in zip(checksums, self.part_bytes, strict=True):
+                whole = combine_crc32c(whole, checksum, size_bytes)
             checksums = [whole]
-        return "crc32c " + " ".join(f"{one:08x}" for one in checksums)
+        return "crc32c " + " ".join(f"{checksum:08x}" for checksum in checksums)
 
 
 class Checkpoint(NamedTuple):
@@ -189,7 +151,7 @@ class SavedModelInfo(NamedTuple):
     assets: tuple[Asset, ...]
     fingerprint: Fingerprint | None
     sizes: Sizes
-    findings: tuple[Finding, ...]
+    findings: tuple[Issue, ...]
     reusable: Conformance
 
     @property
@@ -198,3 +160,9 @@ class SavedModelInfo(NamedTuple):
         return next(
             (graph.tensorflow_version for graph in self.meta_graphs if graph.tensorflow_version), None
         )
+
+
+if not TYPE_CHECKING:  # To the type checker the old names are gone.
+
+    def __getattr__(name: str) -> object:
+        return renamed(__name__, name)

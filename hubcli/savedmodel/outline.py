@@ -15,7 +15,7 @@ from hubcli.formats.files import contents
 from hubcli.formats.protos import parse
 from hubcli.formats.wire import Bytes, Field, messages, scan
 from hubcli.savedmodel.graph import Graph
-from hubcli.savedmodel.main_file import binary_of_text, main_file, refuse_look_alike
+from hubcli.savedmodel.model_format import binary_of_text, main_file, refuse_look_alike
 
 __all__ = ["MetaGraphOutline", "declared_assets_of", "fed_assets_of", "read_outline"]
 
@@ -105,8 +105,10 @@ def _outline(data: Bytes, meta_graph: Field) -> MetaGraphOutline:
 def _require_moderate(rest: Any) -> None:
     """Raises BrokenModelError where there is more of something than a model can need."""
     definitions, collections = rest.signature_def.values(), rest.collection_def.values()
-    tensors = sum(len(one.inputs) + len(one.outputs) for one in definitions)
-    collected = sum(len(one.bytes_list.value) + len(one.node_list.value) for one in collections)
+    tensors = sum(len(definition.inputs) + len(definition.outputs) for definition in definitions)
+    collected = sum(
+        len(collection.bytes_list.value) + len(collection.node_list.value) for collection in collections
+    )
     if (
         len(rest.meta_info_def.tags) > _MAX_TAGS
         or tensors > _MAX_SIGNATURE_TENSORS
@@ -130,7 +132,7 @@ def declared_assets_of(outline: MetaGraphOutline) -> list[Any]:
     declared = list(rest.asset_file_def)
     if _ASSETS_COLLECTION in rest.collection_def:
         wrapped = rest.collection_def[_ASSETS_COLLECTION].any_list.value
-        declared += [parse("AssetFileDef", one.value) for one in wrapped]
+        declared += [parse("AssetFileDef", wrapper.value) for wrapper in wrapped]
     return declared
 
 

@@ -20,8 +20,8 @@ from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.savedmodel.signatures import Signature
 from hubcli.savedmodel.types import Literal
 from hubcli.tf.importing import first_line, import_tensorflow
+from hubcli.tf.loading import live_variables, snapshot
 from hubcli.tf.sampling import SIZES, Sampler, UnsampledError, vocabulary
-from hubcli.tf.variables import live_variables, snapshot
 
 __all__ = ["CallableModel", "Comparison", "NumpyMeasure", "Skipped", "compare_models", "compare_outputs"]
 
@@ -86,7 +86,7 @@ def compare_models(live: Any, reloaded: Any, info: SavedModelInfo, model: Path) 
 
     Variables first, bit by bit, then outputs, since a call may change a variable.
     """
-    ours, theirs = (snapshot(live_variables(one, info)) for one in (live, reloaded))
+    ours, theirs = (snapshot(live_variables(function, info)) for function in (live, reloaded))
     for path in ours:
         if path not in theirs:
             return Comparison((), len(ours), (), f"the variable {path} is gone")
@@ -121,7 +121,7 @@ def compare_outputs(
 
 def _reaching_out(info: SavedModelInfo) -> str:
     """Why no graph of the model is called with paths and addresses that nobody chose; "" for most."""
-    found = next((one for one in info.findings if one.code in _REACHING_OUT), None)
+    found = next((finding for finding in info.findings if finding.code in _REACHING_OUT), None)
     return "" if found is None else f"the model isn't called unasked: {found.message}"
 
 
@@ -226,8 +226,8 @@ def _signature_call(signature: Signature) -> _Call:
 
 def _variant_call(variant: FunctionVariant) -> _Call:
     def run(callees: CallableModel, sampler: Sampler) -> Any:
-        args = [sampler.value(one) for one in variant.args]
-        kwargs = {name: sampler.value(one) for name, one in variant.kwargs}
+        args = [sampler.value(argument) for argument in variant.args]
+        kwargs = {name: sampler.value(argument) for name, argument in variant.kwargs}
         assert callees.call is not None
         return callees.call(*args, **kwargs)
 
@@ -237,28 +237,28 @@ def _variant_call(variant: FunctionVariant) -> _Call:
 def _first_difference(left: Any, right: Any) -> str:
     """Which output differs and by how much, "" where none does."""
     tf = import_tensorflow()
-    ours, theirs = (tf.nest.flatten(one, expand_composites=True) for one in (left, right))
+    ours, theirs = (tf.nest.flatten(result, expand_composites=True) for result in (left, right))
     if len(ours) != len(theirs):
         return f"{len(theirs)} outputs instead of {len(ours)}"
-    for place, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-        found = _tensor_difference(tf.convert_to_tensor(one), tf.convert_to_tensor(other), tf)
+    for place, (tensor, other) in enumerate(zip(ours, theirs, strict=True)):
+        found = _tensor_difference(tf.convert_to_tensor(tensor), tf.convert_to_tensor(other), tf)
         if found:
             return f"output {place} {found}"
     return ""
 
 
-def _tensor_difference(one: Any, other: Any, tf: Any) -> str:
-    if one.dtype != other.dtype or one.shape != other.shape:
-        return f"is {other.dtype.name}{list(other.shape)} instead of {one.dtype.name}{list(one.shape)}"
-    if one.dtype in (tf.variant, tf.resource):
+def _tensor_difference(tensor: Any, other: Any, tf: Any) -> str:
+    if tensor.dtype != other.dtype or tensor.shape != other.shape:
+        return f"is {other.dtype.name}{list(other.shape)} instead of {tensor.dtype.name}{list(tensor.shape)}"
+    if tensor.dtype in (tf.variant, tf.resource):
         return ""
-    ours, theirs = one.numpy(), other.numpy()
-    if not (one.dtype.is_floating or one.dtype.is_complex):
+    ours, theirs = tensor.numpy(), other.numpy()
+    if not (tensor.dtype.is_floating or tensor.dtype.is_complex):
         return "" if bool((ours == theirs).all()) else "has other values"
-    tolerance = _TOLERANCES.get(one.dtype.name, _USUAL_TOLERANCE)
+    tolerance = _TOLERANCES.get(tensor.dtype.name, _USUAL_TOLERANCE)
     import numpy
 
-    wide = "complex128" if one.dtype.is_complex else "float64"
+    wide = "complex128" if tensor.dtype.is_complex else "float64"
     ours, theirs = ours.astype(wide), theirs.astype(wide)
     if numpy.allclose(theirs, ours, rtol=tolerance, atol=tolerance, equal_nan=True):
         return ""
@@ -291,13 +291,15 @@ class NumpyMeasure:
         """As `hubcli.savedmodel.compare.value_changes.Measure` says."""
         np = self._np
         if dtype.name == "bfloat16":
-            left, right = ((np.frombuffer(one, "<u2").astype("<u4") << 16).view("<f4") for one in (new, old))
+            left, right = (
+                (np.frombuffer(values, "<u2").astype("<u4") << 16).view("<f4") for values in (new, old)
+            )
             return self._of_floats(left, right)
         layout = _FLOATS.get(dtype.name) or _COMPLEX.get(dtype.name)
         if layout is not None:
             return self._of_floats(np.frombuffer(new, layout), np.frombuffer(old, layout))
         if dtype.name in _INTEGERS:
-            left, right = (np.frombuffer(one, _INTEGERS[dtype.name]) for one in (new, old))
+            left, right = (np.frombuffer(values, _INTEGERS[dtype.name]) for values in (new, old))
             # The difference of two signed numbers needs a bit more than they have: unsigned it fits.
             high, low = np.maximum(left, right), np.minimum(left, right)
             unsigned = _INTEGERS[dtype.name].replace("i", "u")

@@ -116,9 +116,9 @@ def use_keras_3() -> Any:
             hint="Use tensorflow_hub.KerasLayer there (pip install tf_keras tensorflow_hub), "
             f"or unset {_LEGACY}.",
         )
-    there, asked = sys.modules.get("keras"), library_variable(_BACKEND)
-    if there is None and asked not in ("", "tensorflow"):
-        raise _other_backend(asked)
+    there, backend = sys.modules.get("keras"), library_variable(_BACKEND)
+    if there is None and backend not in ("", "tensorflow"):
+        raise _other_backend(backend)
     use_tensorflow()
     try:
         keras = _import("keras", _HINT)
@@ -179,7 +179,7 @@ def _quiet_file_descriptor() -> Iterator[None]:
     Only for the time of the import: no line of the user's own runs meanwhile.
     """
     try:
-        kept = os.dup(2)
+        original = os.dup(2)
     except OSError:  # Standard error is closed.
         yield
         return
@@ -191,9 +191,9 @@ def _quiet_file_descriptor() -> Iterator[None]:
             try:
                 yield
             finally:
-                os.dup2(kept, 2)
+                os.dup2(original, 2)
     finally:
-        os.close(kept)
+        os.close(original)
 
 
 def _first_line(error: BaseException) -> str:

@@ -161,7 +161,9 @@ def _options(tf: Any, obj: Any, source: Path, info: SavedModelInfo) -> dict[str,
     names = meta_graph_pb2.MetaGraphDef.MetaInfoDef.FromString(encoded).function_aliases
     aliases = {alias: _function(obj, name, info) for name, alias in names.items()}
     if aliases:
-        options["function_aliases"] = {alias: one for alias, one in aliases.items() if one is not None}
+        options["function_aliases"] = {
+            alias: function for alias, function in aliases.items() if function is not None
+        }
     return options
 
 

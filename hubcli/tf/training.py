@@ -15,8 +15,8 @@ from hubcli.errors import TensorFlowError, UsageError
 from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY, TABLE_KEYS, TABLE_VALUES
 from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.tf.importing import import_tensorflow
+from hubcli.tf.loading import VariableState, live_variables, parts_at, snapshot
 from hubcli.tf.user_code import load_module, near_misses, user_errors
-from hubcli.tf.variables import VariableState, live_variables, parts_at, snapshot
 
 __all__ = [
     "TrainingFunction",
@@ -38,7 +38,7 @@ def table_states(obj: Any, info: SavedModelInfo) -> dict[str, str]:
 def tables_of(obj: Any, info: SavedModelInfo) -> dict[str, tuple[str, Any]]:
     """The tables of the loaded object by path, each with the beginning of its two checkpoint keys."""
     tensors = () if info.checkpoint is None else info.checkpoint.tensors
-    stems = [one.key.removesuffix(TABLE_KEYS) for one in tensors if one.key.endswith(TABLE_KEYS)]
+    stems = [tensor.key.removesuffix(TABLE_KEYS) for tensor in tensors if tensor.key.endswith(TABLE_KEYS)]
     paths = {_dotted(stem): stem for stem in stems}
     found = parts_at(obj, paths.keys())
     return {path: (paths[path], found[path]) for path in sorted(found)}
@@ -75,8 +75,8 @@ def _dotted(key: str) -> str:
 
 def _state(table: Any) -> str:
     rows = zip(*_content(table), strict=True)
-    told = sorted(f"{_text(key)} {_text(value)}" for key, value in rows)
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()
+    lines = sorted(f"{_text(key)} {_text(value)}" for key, value in rows)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _content(table: Any) -> tuple[Any, Any]:
@@ -126,7 +126,7 @@ class TrainingFunction:
                 f"{text} names no function", hint="Write FILE.py:function or package.module:function."
             )
         module = load_module(place)
-        own = [key for key, one in vars(module).items() if callable(one) and not key.startswith("_")]
+        own = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         if not hasattr(module, name):
             raise UsageError(f"{place} has no function {name}", hint=near_misses(name, own))
         function = getattr(module, name)
@@ -184,9 +184,9 @@ class TrainingWatch:
             own, there = self._read(variable), self._read(now.get(path, variable))
             found[path] = own
             fits = (there.dtype, there.shape) == (own.dtype, own.shape)
-            for one in (there, own) if fits else (own,):
-                if _sha256(one) not in (None, self.values[path].sha256):
-                    found[path], is_changed = one, True
+            for folder in (there, own) if fits else (own,):
+                if _sha256(folder) not in (None, self.values[path].sha256):
+                    found[path], is_changed = folder, True
                     break
         is_changed = is_changed or table_states(self.obj, self.info) != self.tables
         return found if is_changed else {}
@@ -244,7 +244,7 @@ def _report(before: TrainingWatch, given: Any, function: TrainingFunction) -> Tr
 
 
 def _functions(obj: Any, info: SavedModelInfo) -> dict[str, Any]:
-    return parts_at(obj, frozenset(one.path for one in info.functions))
+    return parts_at(obj, frozenset(function.path for function in info.functions))
 
 
 def _require_in_place(
@@ -269,6 +269,8 @@ def _trainable(obj: Any, variables: Mapping[str, Any], info: SavedModelInfo) -> 
     """The paths in the object's list, or by the flags in the file where it has none."""
     listed = getattr(obj, "trainable_variables", None)
     if listed is None:
-        return frozenset(one.path for one in info.variables if one.trainable and not one.is_slot)
-    numbers = {id(one) for one in listed}
-    return frozenset(path for path, one in variables.items() if id(one) in numbers)
+        return frozenset(
+            variable.path for variable in info.variables if variable.trainable and not variable.is_slot
+        )
+    numbers = {id(variable) for variable in listed}
+    return frozenset(path for path, variable in variables.items() if id(variable) in numbers)

@@ -78,8 +78,8 @@ def user_errors(what: str) -> Iterator[None]:
         ) from error
     except BaseException as error:  # The user's code raises what it likes.
         where = _own_frame(error)
-        said = _said(error)
-        message = f"{what}: {where}: {said}" if where else f"{what}: {said}"
+        text = _said(error)
+        message = f"{what}: {where}: {text}" if where else f"{what}: {text}"
         raise TensorFlowError(message, hint=_advice(error)) from error
 
 
@@ -170,6 +170,6 @@ _ADVICE = (
 
 
 def _advice(error: BaseException) -> str:
-    said: Any = str(error)
-    found = next((advice for part, advice in _ADVICE if part in said), "")
+    text: Any = str(error)
+    found = next((advice for part, advice in _ADVICE if part in text), "")
     return found or "The whole traceback: --debug"

@@ -71,7 +71,7 @@ def test_two_collections_race(rounds: int, racers: list[str], cache: Path) -> No
     told = [finish(process) for process in others]
     collected = [finish(process) for process in (first, second)]
     assert all(one["rounds"] == rounds for one in told)
-    assert sum(one["seen"].get("removed", 0) for one in collected) > 0, "it was no race"
+    assert sum(action["seen"].get("removed", 0) for action in collected) > 0, "it was no race"
     left = set(os.listdir(cache)) - {"CACHEDIR.TAG"}
     assert not [name for name in left if name.endswith((".lock", ".trash", ".tmp")) or ".tmp" in name], left
 

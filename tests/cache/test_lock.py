@@ -15,7 +15,7 @@ import pytest
 
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.lock import hold_lock, lock_at_once
-from hubcli.cache.lock_owner import LockOwner
+from hubcli.cache.records import LockOwner
 from hubcli.errors import LockTimeoutError
 
 

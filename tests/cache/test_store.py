@@ -14,11 +14,10 @@ from pathlib import Path
 import pytest
 
 from hubcli.archive.members import FileRecord
-from hubcli.cache.entries import EntryState, read_catalog
+from hubcli.cache.catalog import EntryState, read_catalog
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.lock import Lock
-from hubcli.cache.lock_owner import LockOwner
-from hubcli.cache.records import Manifest
+from hubcli.cache.records import LockOwner, Manifest
 from hubcli.cache.store import Staging, Store
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.config.settings import Settings
@@ -235,7 +234,7 @@ def test_a_model_that_was_moved_to_another_disk_is_listed_and_used(
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
     assert fetch("example://mul/1", settings).was_cached
-    (row,) = read_catalog(cache).rows
+    (row,) = read_catalog(cache).models
     assert row.state is EntryState.OK
 
 
@@ -251,7 +250,7 @@ KILLED = """
 import os, signal, sys
 from collections.abc import Callable
 from pathlib import Path
-from hubcli.cache.lock_owner import LockOwner
+from hubcli.cache.records import LockOwner
 from hubcli.cache.store import Store
 from hubcli.errors import CacheError, LockLostError
 from hubcli.providers.handle import Handle

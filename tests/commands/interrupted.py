@@ -35,12 +35,12 @@ WATCHED = (
     "exporting/staging.py",
     "commands/export.py",
     "commands/finetune_export.py",
-    "finetuning/acceptance.py",
+    "finetuning/result.py",
     "finetuning/weights.py",
     "savedmodel/weights/rewrite.py",
     "archive/pack.py",
     "archive/tree.py",
-    "cache/atomic_files.py",
+    "atomic_files.py",
 )
 
 

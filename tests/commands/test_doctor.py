@@ -15,8 +15,7 @@ import hubcli
 from hubcli.commands import doctor as doctor_module
 from hubcli.commands.doctor import DoctorOptions, doctor
 from hubcli.config.variables import OUR_VARIABLES
-from hubcli.diagnosing.check import Check, Section, Status
-from hubcli.diagnosing.context import DiagnosisContext
+from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status
 from tests.conftest import Run
 from tests.doctor import diagnose, names, one
 

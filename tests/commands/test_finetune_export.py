@@ -33,7 +33,7 @@ from hubcli.errors import (
     UsageError,
     ValuesError,
 )
-from hubcli.exporting.layouts import ExportFormat
+from hubcli.exporting.placement import ExportFormat
 from hubcli.formats.bundle_reader import Bundle
 from tests import models
 from tests.conftest import ROOT

@@ -15,11 +15,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hubcli.cache.entries import EntryState, UseSource
+from hubcli.cache.cached_model import LastUse, UseSource
+from hubcli.cache.catalog import CachedModelInfo, EntryState
+from hubcli.cache.layout import EntryPaths
 from hubcli.cache.records import Manifest
 from hubcli.cli.output import Output
 from hubcli.cli.views.models import listing_document, show_listing
-from hubcli.commands.ls import CachedModel, Filter, Listing, SortOrder, ls
+from hubcli.commands.ls import Filter, Listing, SortOrder, ls
 from hubcli.config.settings import Settings
 from hubcli.errors import UsageError
 from hubcli.providers.handle import Handle
@@ -101,21 +103,14 @@ def test_an_entry_of_hubcli_tells_all_that_its_manifest_knows(root: Path) -> Non
 
     (model,) = _list(root).models
 
-    assert model == CachedModel(
-        name=paths.key,
-        handle=SMALL,
-        aliases=Handle.parse(SMALL).aliases,
-        path=paths.model,
-        state=EntryState.OK,
-        kind="Keras",
-        size_bytes=model_bytes(paths.model),
-        fetched_at_s=1000,
-        last_used_at_s=2000,
-        last_used_by=UseSource.RECORD,
-        pinned=True,
-        holder=None,
-        problem=None,
-    )
+    assert (model.name, model.path, model.state) == (paths.key, paths.model, EntryState.OK)
+    assert (model.handle, model.aliases) == (SMALL, Handle.parse(SMALL).aliases)
+    assert (model.kind, model.format) == (ModelFormat.KERAS_2.kind, ModelFormat.KERAS_2.value)
+    assert model.size_bytes == model_bytes(paths.model)
+    assert (model.fetched_at_s, model.last_used_at_s) == (1000, 2000)
+    assert model.last_used_by is UseSource.RECORD
+    assert model.pinned
+    assert (model.holder, model.problem) == (None, None)
 
 
 @pytest.mark.parametrize("form", ModelFormat)
@@ -262,21 +257,17 @@ def test_what_is_no_order_is_refused(text: str) -> None:
     assert "name, size, fetched or used" in refused.value.hint
 
 
-def _model(name: str, value: int | None) -> CachedModel:
-    return CachedModel(
-        name=name,
-        handle=None if value is None else f"https://h/{name}",
-        aliases=(),
-        path=Path(name),
-        state=EntryState.OK,
-        kind=None,
+def _model(name: str, value: int | None) -> CachedModelInfo:
+    record = Manifest(
+        f"https://h/{name}", (), "", "TF2", (), fetched_at_s=value or 0, last_used_at_s=value or 0
+    )
+    return CachedModelInfo(
+        EntryPaths(Path(), name),
+        None if value is None else record,
+        None,
+        EntryState.OK,
         size_bytes=value,
-        fetched_at_s=value,
-        last_used_at_s=value,
-        last_used_by=None,
-        pinned=False,
-        holder=None,
-        problem=None,
+        last_use=None if value is None else LastUse(value, UseSource.RECORD),
     )
 
 

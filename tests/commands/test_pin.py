@@ -145,10 +145,10 @@ def test_a_pin_of_a_model_that_was_put_aside_waits_for_the_collection(
             entry_was_found, outcome = threading.Event(), list[str]()
 
             def pin_it(found: threading.Event = entry_was_found, told: list[str] = outcome) -> None:
-                from hubcli.cache.entries import Entry
+                from hubcli.cache.cached_model import CachedModel
                 from hubcli.commands.pin import _pin
 
-                entry = Entry.read(paths)
+                entry = CachedModel.read(paths)
                 found.set()
                 try:
                     told.append(str(_pin(entry, settings).is_pinned))

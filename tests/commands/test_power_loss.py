@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache.entries import Entry
+from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.layout import CacheName, EntryPaths, NameKind
 from hubcli.cache.records import Manifest
 from hubcli.cache.store import Store
@@ -147,7 +147,7 @@ def require_whole_or_absent(scene: Scene, place: Path, *allowed: dict[str, bytes
     path = scene.fetched("new", settings=settings)
     assert models.tree_files(path) in allowed, "a hit on what isn't whole"
     assert not verify(HANDLE, settings).faults
-    entry = Entry.read(EntryPaths(cache, path.name))
+    entry = CachedModel.read(EntryPaths(cache, path.name))
     if entry.manifest is not None:
         assert describes(entry.manifest, path), "the record of another model"
     require_records_of_data(cache, *allowed)

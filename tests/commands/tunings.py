@@ -20,7 +20,7 @@ from typing import Any
 WATCHED = (
     "exporting/destination.py",
     "finetuning/training.py",
-    "finetuning/acceptance.py",
+    "finetuning/result.py",
     "commands/finetune_export.py",
     "savedmodel/weights/rewrite.py",
     "finetuning/trained_values.py",

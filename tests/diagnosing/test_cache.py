@@ -12,7 +12,7 @@ import pytest
 
 from hubcli.cache.layout import EntryPaths
 from hubcli.commands.doctor import Diagnosis
-from hubcli.diagnosing.check import Status
+from hubcli.diagnosing.context import Status
 from tests import entries
 from tests.conftest import Run
 from tests.disks import mounted
@@ -190,7 +190,9 @@ def test_a_name_that_tensorflow_hub_understands_otherwise_is_told(text: str, tol
     ],
 )
 def test_the_format_of_loading_is_explained(word: str, status: Status | None) -> None:
-    found = [one for one in diagnose({"TFHUB_MODEL_LOAD_FORMAT": word}).checks if one.name == "load-format"]
+    found = [
+        check for check in diagnose({"TFHUB_MODEL_LOAD_FORMAT": word}).checks if check.name == "load-format"
+    ]
     assert [check.status for check in found] == ([] if status is None else [status])
 
 

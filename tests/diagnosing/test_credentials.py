@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.diagnosing.check import Status
+from hubcli.diagnosing.context import Status
 from tests.conftest import Run
 from tests.doctor import diagnose, names, one
 

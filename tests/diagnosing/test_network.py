@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from hubcli.diagnosing.check import Status
+from hubcli.diagnosing.context import Status
 from hubcli.errors import UsageError
 from tests.doctor import diagnose, names, one
 from tests.proxy import Proxy
@@ -180,7 +180,7 @@ def test_credentials_in_an_address_are_neither_sent_nor_shown(server: HubServer)
     ):
         assert "s3cret" not in repr(found.checks)
         assert one(found, place(server.url)).value["url"] == server.url
-    assert not [one for one in server.requests if "Authorization" in one.headers or one.query]
+    assert not [request for request in server.requests if "Authorization" in request.headers or request.query]
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]"])

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from hubcli.commands.doctor import Diagnosis
-from hubcli.diagnosing.check import Status
-from hubcli.diagnosing.compatibility import OWN_PAIRS, PAIRS
-from hubcli.diagnosing.context import Environment
+from hubcli.diagnosing.context import Environment, Status
 from hubcli.diagnosing.environments import Installed, Requirement, is_below
+from hubcli.diagnosing.packages import OWN_PAIRS, PAIRS
 from tests.doctor import diagnose, names, one, write_distribution
 
 Look = Callable[..., Diagnosis]

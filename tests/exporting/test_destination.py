@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache import atomic_files as disk
+from hubcli import atomic_files as disk
 from hubcli.errors import DiskFullError, HubcliError, OutputError, UsageError
 from hubcli.exporting import destination as module
 from hubcli.exporting import staging
@@ -306,7 +306,8 @@ def test_an_interrupt_between_the_renames_brings_the_old_back(
             raise KeyboardInterrupt
         return rename(path, target)
 
-    monkeypatch.setattr(module, "exchange_at_once", lambda _new, _old: False)
+    for home in (module, disk):
+        monkeypatch.setattr(home, "exchange_at_once", lambda _new, _old: False)
     monkeypatch.setattr(Path, "rename", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write(room / "model", cache, make, force=True)

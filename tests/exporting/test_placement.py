@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import UsageError
-from hubcli.exporting.layouts import ExportFormat, Layout
-from hubcli.exporting.placement import Placement
+from hubcli.exporting.placement import ExportFormat, Layout, Placement
 from hubcli.providers.handle import Handle
 
 DEST = Path("dest")

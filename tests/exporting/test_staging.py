@@ -114,7 +114,7 @@ def test_doctor_finds_it_from_anywhere_and_removes_it_when_told(
     assert recorded_folders() == (place.parent,)
     with exporting(place.with_name("alive")):
         found = hubcli("doctor", "--json")
-        (check,) = [one for one in json.loads(found.stdout)["checks"] if one["name"] == "exports"]
+        (check,) = [check for check in json.loads(found.stdout)["checks"] if check["name"] == "exports"]
         assert (check["status"], check["value"]) == ("warning", [str(killed)])
         assert "hubcli doctor --fix" in check["hint"]
         assert killed.exists()
@@ -204,7 +204,7 @@ def test_a_process_that_was_forked_off_keeps_it(place: Path) -> None:
         descriptor = os.dup(staging._descriptor)
     assert list(leftovers_in(place.parent)) == []
     os.close(descriptor)
-    assert [one.state for one in leftovers_in(place.parent)] == [StagingState.DEAD]
+    assert [path.state for path in leftovers_in(place.parent)] == [StagingState.DEAD]
 
 
 def test_a_file_system_without_locks_is_written_all_the_same(

@@ -185,6 +185,7 @@ def test_a_killed_export_leaves_the_place_absent_or_whole(
     assert all(name.endswith((".hubcli-tmp", ".trained-values")) for name in beside)
     if (out / "tuned").exists():
         assert value_in(out / "tuned") == struct.pack("<f", 3.0)
-        assert {one.part for one in compare(inspect(str(model)).info, inspect(str(out / "tuned")).info)} == {
-            "value"
-        }
+        assert {
+            difference.part
+            for difference in compare(inspect(str(model)).info, inspect(str(out / "tuned")).info)
+        } == {"value"}

@@ -47,7 +47,7 @@ def test_they_stand_beside_the_destination_and_never_in_the_place_of_others(out:
     (out / "tuned.trained-values-2").write_text("a file")
     path = keeping(kept_for(out / "tuned"), Values())
     assert path == out / "tuned.trained-values-3"
-    assert sorted(one.name for one in path.iterdir()) == ["README.txt", "values.index"]
+    assert sorted(path.name for path in path.iterdir()) == ["README.txt", "values.index"]
     assert (
         f"hubcli finetune-export 'a model' {out / 'tuned'} --weights {path}"
         in (path / "README.txt").read_text()
@@ -71,7 +71,7 @@ def test_an_interrupt_when_they_have_their_name_already_keeps_them_once(
         kept.keep(cast("TrainedValues", Values()))
     assert kept.path == out / "tuned.trained-values"
     assert list(out.iterdir()) == [kept.path]
-    assert sorted(one.name for one in kept.path.iterdir()) == ["README.txt", "values.index"]
+    assert sorted(path.name for path in kept.path.iterdir()) == ["README.txt", "values.index"]
 
 
 def test_they_go_where_they_can_be_written(
@@ -104,7 +104,7 @@ def test_an_interrupt_while_they_are_written_waits_for_them(out: Path) -> None:
     with pytest.raises(Interrupted) as caught, kept.named_in_errors():
         kept.keep(cast("TrainedValues", Values(KeyboardInterrupt())))
     assert caught.value.trained_values == str(out / "tuned.trained-values")
-    assert [one.name for one in out.iterdir()] == ["tuned.trained-values"]
+    assert [path.name for path in out.iterdir()] == ["tuned.trained-values"]
 
 
 @pytest.mark.parametrize(

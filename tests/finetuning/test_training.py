@@ -98,7 +98,7 @@ def differences(model: Path, result: Path) -> list[Difference]:
 @pytest.mark.parametrize("method", Method)
 def test_what_a_function_trains_is_written(method: Method, model: Path, script: Path, out: Path) -> None:
     result = trained(model, out, f"{script}:add", arguments={"by": 0.5}, method=method)
-    assert [one.part for one in differences(model, out / "tuned")] == ["value"]
+    assert [difference.part for difference in differences(model, out / "tuned")] == ["value"]
     assert result.made is not None
     [change] = result.made.values.changed
     assert (change.path, change.largest, change.trainable) == ("v", 0.5, True)
@@ -112,17 +112,17 @@ def test_weights_saved_again_are_loaded_and_compared(model: Path, tmp_path: Path
     weights = models.write_safetensors(tmp_path / "tuned.safetensors", v=[3.0])
     options = FinetuneOptions(weights=weights, method=Method.RESAVE)
     result = finetune_export(str(model), out / "tuned", options=options)
-    assert [one.part for one in differences(model, out / "tuned")] == ["value"]
+    assert [difference.part for difference in differences(model, out / "tuned")] == ["value"]
     assert result.made is not None
     assert result.made.compared
-    assert [one.largest for one in result.made.values.changed] == [1.0]
+    assert [change.largest for change in result.made.values.changed] == [1.0]
     assert list(out.iterdir()) == [out / "tuned"]
 
 
 def test_a_plain_module_gets_its_lists_and_keeps_its_keys(zoo: Zoo, script: Path, out: Path) -> None:
     source = zoo("plain_module")
     trained(source, out, f"{script}:add")
-    assert {one.part for one in differences(source, out / "tuned")} == {"value"}
+    assert {difference.part for difference in differences(source, out / "tuned")} == {"value"}
 
 
 def test_what_saving_again_makes_of_the_shards_is_told(zoo: Zoo, script: Path, out: Path) -> None:
@@ -228,7 +228,7 @@ def test_an_archive_is_written_once_the_model_in_it_was_compared(
     assert result.made is not None
     assert packed.made.compared == result.made.compared
     info = inspect(str(out / "tuned.tar.gz")).info
-    assert {one.part for one in compare(inspect(str(out / "tuned")).info, info)} <= {"asset"}
+    assert {difference.part for difference in compare(inspect(str(out / "tuned")).info, info)} <= {"asset"}
 
 
 def save_two_graphs(target: Path) -> Path:
@@ -260,7 +260,7 @@ def test_one_graph_of_several_is_chosen_and_the_others_stay(tmp_path: Path, scri
     result = trained(source, out, f"{script}:add_to_all", **options)
     assert result.made is not None
     assert result.made.compared == ("signature serving_default",)
-    assert [one.part for one in differences(source, out / "tuned")] == ["value"]
+    assert [difference.part for difference in differences(source, out / "tuned")] == ["value"]
 
 
 @pytest.mark.parametrize("name", ["tf1_hub", "tf1_resources"])
@@ -276,7 +276,7 @@ def test_a_model_of_tensorflow_1_is_trained_and_rewritten(
     assert result.made.reason.startswith("written by rewrite (the values alone): saving ")
     assert "TensorFlow 1 graph" in result.made.reason or "TF1 Hub format" in result.made.reason
     assert result.made.values.changed
-    assert {one.part for one in differences(source, out / "tuned")} == {"value"}
+    assert {difference.part for difference in differences(source, out / "tuned")} == {"value"}
 
 
 def test_variables_that_tensorflow_does_not_give_out_are_not_trained(
@@ -318,7 +318,7 @@ def test_every_model_of_the_corpus_survives_a_training_of_nothing(
     elif KINDS[name] != "Keras":
         assert {one.part for one in found} <= {"version"}
     else:
-        kept = {one.path for one in inspect(str(source)).info.variables if not one.is_slot}
+        kept = {variable.path for variable in inspect(str(source)).info.variables if not variable.is_slot}
         assert not [one for one in found if one.part in ("signature", "value") and one.name in kept]
         assert {one.name for one in found if one.part == "function"} <= {"_default_save_signature"}
 
@@ -410,7 +410,7 @@ def test_what_a_training_hangs_on_the_model_is_told(model: Path, script: Path, o
     assert result.method is Method.REWRITE
     assert result.made is not None
     assert "variable optimizer" in result.made.reason
-    assert {one.part for one in differences(model, out / "tuned")} == {"value"}
+    assert {difference.part for difference in differences(model, out / "tuned")} == {"value"}
 
 
 def save_randomized(target: Path) -> Path:

@@ -56,8 +56,12 @@ def test_indexes_of_several_blocks_are_tensorflows(keys: int, tmp_path: Path) ->
 def test_partitioned_tensors_are_read_whole_and_cut_again(slices: list[str], tmp_path: Path) -> None:
     tf = pytest.importorskip("tensorflow")
     whole = tf.reshape(tf.range(24.0), [4, 6])
-    sizes = [[part.partition(",")[2] for part in one.split()[2].split(":")] for one in slices]
-    starts = [[part.partition(",")[0] for part in one.split()[2].split(":")] for one in slices]
+    sizes = [
+        [part.partition(",")[2] for part in tensor_slice.split()[2].split(":")] for tensor_slice in slices
+    ]
+    starts = [
+        [part.partition(",")[0] for part in tensor_slice.split()[2].split(":")] for tensor_slice in slices
+    ]
     pieces = [
         tf.slice(
             whole,
@@ -79,8 +83,8 @@ def test_partitioned_tensors_are_read_whole_and_cut_again(slices: list[str], tmp
     assert b"".join(values.pieces(8, 60)) == data[8:60]
     values.verify()
     entry = bundle.index.by_name["t"]
-    for one, part in zip(entry.slices, bundle.index.parts(entry), strict=bool(entry.slices)):
-        runs = TensorBox.of(one, (4, 6), 4).runs()
+    for tensor_slice, part in zip(entry.slices, bundle.index.parts(entry), strict=bool(entry.slices)):
+        runs = TensorBox.of(tensor_slice, (4, 6), 4).runs()
         assert b"".join(picked(iter([data[:7], data[7:]]), 0, runs)) == b"".join(bundle.part_pieces(part))
 
 

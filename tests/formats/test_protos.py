@@ -27,8 +27,8 @@ def test_whole_models_are_read_by_both_pools(name: str) -> None:
     lean = parse("SavedModel", data)
     full = schema._message_class("SavedModel", is_lean=False).FromString(data)
     assert lean.ByteSize() == full.ByteSize() == len(data)
-    for one, other in zip(lean.meta_graphs, full.meta_graphs, strict=True):
-        for ours, theirs in zip(one.graph_def.node, other.graph_def.node, strict=True):
+    for meta_graph, other in zip(lean.meta_graphs, full.meta_graphs, strict=True):
+        for ours, theirs in zip(meta_graph.graph_def.node, other.graph_def.node, strict=True):
             assert (ours.name, ours.op, sorted(ours.attr)) == (theirs.name, theirs.op, sorted(theirs.attr))
             for key, encoded in ours.attr.items():
                 assert parse("AttrValue", encoded).s == theirs.attr[key].s

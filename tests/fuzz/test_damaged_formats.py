@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import BrokenModelError, HubcliError
-from hubcli.formats.leveldb_table import decompress, read_table
-from hubcli.formats.tensor_bundle import BundleIndex
+from hubcli.formats.tensor_bundle import BundleIndex, decompress, read_table
 from hubcli.formats.wire import scan
 from hubcli.savedmodel.checks.layout import check_structure
 from tests.corpus import corpus_file

@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import BrokenModelError, HubcliError
-from hubcli.formats.npz import read_npz
-from hubcli.formats.safetensors import read_safetensors
+from hubcli.formats.array_files import read_npz, read_safetensors
 from hubcli.formats.tensor_values import TensorValues
 from hubcli.savedmodel.weights.assignable import read_assignable
 from hubcli.savedmodel.weights.mapping import map_weights, read_map

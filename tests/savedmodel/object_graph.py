@@ -95,8 +95,8 @@ class ObjectGraph:
         back = {other: saved for saved, other in pairs.items()}
         for saved, other in list(pairs.items()):
             slots = {
-                (one.original_variable_node_id, one.slot_name): one.slot_variable_node_id
-                for one in self._proto.nodes[saved].slot_variables
+                (slot.original_variable_node_id, slot.slot_name): slot.slot_variable_node_id
+                for slot in self._proto.nodes[saved].slot_variables
             }
             for one in tracked.nodes[other].slot_variables:
                 slot = slots.get((back.get(one.original_variable_node_id), one.slot_name))

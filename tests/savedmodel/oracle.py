@@ -114,8 +114,8 @@ class Oracle:
             return {"path": name, **told}
         loaded = getattr(self.root, name)
         variants = [
-            _loaded_variant(proto["name"], one)
-            for proto, one in zip(
+            _loaded_variant(proto["name"], function)
+            for proto, function in zip(
                 told["variants"], getattr(loaded, "concrete_functions", [loaded]), strict=True
             )
         ]
@@ -165,9 +165,9 @@ class Oracle:
         found: dict[str, Json] = {}
         tensors = self.tensors or {}
         for meta in self.proto.meta_graphs:
-            trainable = {_whole_name(one) for one in _collection(meta, "trainable_variables")}
-            for one in (one for name in collections for one in _collection(meta, name)):
-                name = _whole_name(one)
+            trainable = {_whole_name(variable) for variable in _collection(meta, "trainable_variables")}
+            for action in (action for name in collections for action in _collection(meta, name)):
+                name = _whole_name(action)
                 tensor = tensors.get(name, {"key": None, "dtype": None, "shape": None})
                 told = {"name": name, "checkpoint_key": tensor["key"], "trainable": name in trainable}
                 found.setdefault(name, {**told, "dtype": tensor["dtype"], "shape": tensor["shape"]})

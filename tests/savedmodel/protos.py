@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from hubcli.formats.protos import _message_class
+from hubcli.issues import Issue
 from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.model import Finding, SavedModelInfo
+from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.savedmodel.reader import read_model
 from tests.formats.tables import delimited, index_of, number
 
@@ -184,7 +185,7 @@ def node(name: str, op: str, /, *inputs: str, **attributes: Any) -> Any:
         if isinstance(content, Func):
             attribute.func.name = content.name
         elif isinstance(content, Funcs):
-            attribute.list.func.extend(message("NameAttrList", name=one) for one in content.names)
+            attribute.list.func.extend(message("NameAttrList", name=name) for name in content.names)
         elif isinstance(content, str):
             attribute.s = content.encode()
         elif isinstance(content, bytes):
@@ -202,8 +203,8 @@ def function(
     signature = message(
         "OpDef",
         name=name,
-        input_arg=[message("ArgDef", name=one, type=FLOAT) for one in inputs],
-        output_arg=[message("ArgDef", name=one, type=FLOAT) for one in results],
+        input_arg=[message("ArgDef", name=tensor, type=FLOAT) for tensor in inputs],
+        output_arg=[message("ArgDef", name=result, type=FLOAT) for result in results],
     )
     return message("FunctionDef", signature=signature, node_def=nodes, ret=results)
 
@@ -356,7 +357,10 @@ def meta_graph(
 
 def saved_model(*meta_graphs: Any) -> bytes:
     """saved_model.pb, of messages or their bytes."""
-    encoded = [one if isinstance(one, bytes) else one.SerializeToString() for one in meta_graphs]
+    encoded = [
+        meta_graph if isinstance(meta_graph, bytes) else meta_graph.SerializeToString()
+        for meta_graph in meta_graphs
+    ]
     return number(1, 1) + b"".join(delimited(2, one) for one in encoded)
 
 
@@ -405,6 +409,6 @@ def read(
     return read_model(ModelFiles.of_directory(model), submodules=submodules, tag_set=tag_set)
 
 
-def findings_of(folder: Path, *meta_graphs: Any) -> tuple[Finding, ...]:
+def findings_of(folder: Path, *meta_graphs: Any) -> tuple[Issue, ...]:
     """What the scan finds in a model of those MetaGraphs."""
     return read(folder, *meta_graphs).findings

@@ -42,7 +42,7 @@ def variant(name: str, inputs: Any, outputs: Any) -> Json:
     args, kwargs = inputs or ((), {})
     return {
         "name": name,
-        "args": [struct(one) for one in args],
+        "args": [struct(argument) for argument in args],
         "kwargs": {key: struct(one) for key, one in kwargs.items()},
         "outputs": struct(outputs),
     }
@@ -124,17 +124,17 @@ def parsed_parameters(signature: str) -> Json:
     parsed = ast.parse(f"def f{signature[signature.index('(') :]}: pass").body[0]
     assert isinstance(parsed, ast.FunctionDef)
     given = parsed.args
-    args = [one.arg for one in given.args]
+    args = [argument.arg for argument in given.args]
     pairs = dict(zip(args[len(args) - len(given.defaults) :], given.defaults, strict=True))
     pairs |= {
-        one.arg: default
-        for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)
+        fault.arg: default
+        for fault, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)
         if default is not None
     }
     return {
         "args": args,
         "varargs": given.vararg.arg if given.vararg else None,
-        "kwonlyargs": sorted(one.arg for one in given.kwonlyargs),
+        "kwonlyargs": sorted(argument.arg for argument in given.kwonlyargs),
         "varkw": given.kwarg.arg if given.kwarg else None,
         "defaults": {name: _literal_text(default) for name, default in pairs.items()},
     }

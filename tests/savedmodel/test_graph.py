@@ -19,7 +19,7 @@ def names_of(folder: Path, *nodes: Any) -> tuple[list[str], list[str]]:
     write_model(folder, meta_graph(graph(*nodes, functions=[function("f", *nodes)])))
     with read_outline(folder) as outlines:
         bodies = outlines[0].graph.bodies
-        main, inner = ([one.name for one in body.nodes()] for body in bodies)
+        main, inner = ([node.name for node in body.nodes()] for body in bodies)
         return main, inner
 
 
@@ -66,7 +66,7 @@ def test_a_library_between_nodes_is_no_part_of_the_graph_itself(tmp_path: Path) 
     write_model(tmp_path, read_back)
     with read_outline(tmp_path) as outlines:
         bodies = outlines[0].graph.bodies
-        assert [[one.name for one in body.nodes()] for body in bodies] == [["a", "b", "d"], ["c"]]
+        assert [[node.name for node in body.nodes()] for body in bodies] == [["a", "b", "d"], ["c"]]
         assert set(outlines[0].graph.functions) == {"f"}
 
 
@@ -83,7 +83,7 @@ def test_a_node_names_the_functions_in_its_attributes(tmp_path: Path) -> None:
     )
     write_model(tmp_path, meta_graph(made))
     with read_outline(tmp_path) as outlines:
-        assert [one.functions() for one in outlines[0].graph.bodies[0].nodes()] == [
+        assert [node.functions() for node in outlines[0].graph.bodies[0].nodes()] == [
             ["e", "t"],
             ["p", "q"],
             [],

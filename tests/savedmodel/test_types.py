@@ -124,7 +124,7 @@ def test_a_value_that_holds_nothing_is_refused(where: str) -> None:
 
 def test_tensors_are_found_wherever_they_stand() -> None:
     nested = ({"b": [Spec(FLOAT, ())], "a": (Spec(INT, ()), 3)}, "x", spec_value(1))
-    assert [str(one) for one in tensors_of(decode(value(nested)))] == [
+    assert [str(tensor) for tensor in tensors_of(decode(value(nested)))] == [
         "int32[]",
         "float32[]",
         "SparseTensor()",

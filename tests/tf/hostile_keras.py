@@ -81,13 +81,15 @@ def edit_metadata(path: Path, edit: Edit, write: Callable[[Any], str] = json.dum
     data, made = file.read_bytes(), b""
     for node in scan(data):
         inner = b""
-        for one in scan(data, node.start, node.end):
-            value: bytes | int = data[one.start : one.end] if one.wire_type == 2 else one.value
-            if one.number == 5 and isinstance(value, bytes):
+        for finding in scan(data, node.start, node.end):
+            value: bytes | int = (
+                data[finding.start : finding.end] if finding.wire_type == 2 else finding.value
+            )
+            if finding.number == 5 and isinstance(value, bytes):
                 config = json.loads(value)
                 edit(config)
                 value = write(config).encode()
-            inner += encode_field(one.number, value)
+            inner += encode_field(finding.number, value)
         made += encode_field(node.number, inner)
     file.write_bytes(made)
     return path
@@ -108,4 +110,4 @@ def objects(config: Any) -> list[dict[str, Any]]:
 
 def of_class(config: Any, name: str) -> list[dict[str, Any]]:
     """Those of one class."""
-    return [one for one in objects(config) if one["class_name"] == name]
+    return [value for value in objects(config) if value["class_name"] == name]

@@ -70,7 +70,7 @@ def test_every_pattern_of_small_floats_is_finite_or_not_as_numpy_says(name: str)
     patterns = np.arange(256 ** (dtype.item_bytes or 1), dtype=unsigned)
     floats = np.float16 if name == "float16" else getattr(ml_dtypes, name)
     expected = ~np.isfinite(patterns.view(floats).astype("f8"))
-    assert [has_non_finite(dtype, one.tobytes()) for one in patterns] == expected.tolist()
+    assert [has_non_finite(dtype, pattern.tobytes()) for pattern in patterns] == expected.tolist()
 
 
 @pytest.mark.parametrize("name", NUMBERS[1:])

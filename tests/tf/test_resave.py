@@ -47,7 +47,9 @@ def test_nothing_is_lost_of_what_can_be_saved_again(name: str, zoo: Zoo, tmp_pat
     resave(obj, source, target, info)
     again = read(target)
     assert compare(info, again) == ()
-    assert [one.tags for one in again.meta_graphs] == [one.tags for one in info.meta_graphs]
+    assert [meta_graph.tags for meta_graph in again.meta_graphs] == [
+        meta_graph.tags for meta_graph in info.meta_graphs
+    ]
     comparison = compare_models(obj, load_model(target), again, target)
     assert comparison.is_equal, comparison.difference
     assert comparison.variables == len(info.variables)
@@ -70,7 +72,7 @@ def test_files_beside_the_model_go_along_where_they_still_hold(zoo: Zoo, tmp_pat
     report = resave(load_model(source), source, tmp_path / "out", read(source))
     assert report.carried == ("README.md", "assets.extra/labels.txt")
     assert (tmp_path / "out" / "assets.extra" / "labels.txt").read_text() == "cat"
-    assert [one.path for one in report.dropped] == ["fingerprint.pb", "keras_metadata.pb"]
+    assert [part.path for part in report.dropped] == ["fingerprint.pb", "keras_metadata.pb"]
     assert not (tmp_path / "out" / "keras_metadata.pb").exists()
 
 
@@ -97,7 +99,7 @@ def test_another_output_is_found_and_a_random_one_is_not_compared(tmp_path: Path
     one, other = model(tmp_path / "one", 1.0), model(tmp_path / "other", 1.5)
     info = read(one)
     same = compare_models(load_model(one), load_model(one), info, one)
-    assert [(one.call, one.reason) for one in same.skipped] == [
+    assert [(name.call, name.reason) for name in same.skipped] == [
         ("signature noise", "it gives another output each time")
     ]
     assert same.calls == ("__call__(float32[?, 3]) -> float32[?, 3]",)

@@ -124,7 +124,7 @@ def test_the_lists_of_an_interface_are_left_as_they_are(zoo: Zoo) -> None:
     source = zoo("reusable")
     obj = load_model(source)
     assert restore_lists(obj, read(source)).note == ""
-    assert [one.name for one in obj.trainable_variables] == ["kernel:0"]
+    assert [variable.name for variable in obj.trainable_variables] == ["kernel:0"]
 
 
 def test_an_exception_of_the_users_is_shown_with_its_line(zoo: Zoo, script: Path) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from hubcli.cache.catalog import CachedModelInfo
 from hubcli.cache.disk_usage import Footprint
 from hubcli.cache.gc.policy import Policy
-from hubcli.cache.gc.snapshot import Fragment, ModelFacts, Snapshot
+from hubcli.cache.gc.snapshot import Fragment, Snapshot
 from hubcli.cache.layout import NameKind
 
 __all__ = [
@@ -55,7 +56,7 @@ class PlannedItem:
     """Something that goes: a model with its records and links, or a fragment; `detail` adds to the reason."""
 
     reason: Reason
-    model: ModelFacts | None = None
+    model: CachedModelInfo | None = None
     fragment: Fragment | None = None
     detail: str | None = None
 

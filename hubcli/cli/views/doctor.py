@@ -11,7 +11,7 @@ from typing import Any
 from hubcli.cli.output import printable
 from hubcli.cli.tables import Style
 from hubcli.commands.doctor import Diagnosis
-from hubcli.diagnosing.check import Check, Section, Status
+from hubcli.diagnosing.context import Check, Section, Status
 from hubcli.diagnosing.inventory import SHOWN
 from hubcli.units import plural
 
@@ -105,7 +105,7 @@ def _gathered(checks: Sequence[Check]) -> Iterable[Check]:
             yield check
         is_last = check.name in SHOWN and (following is None or following.name not in SHOWN)
         if is_last and absent:
-            yield Check(Section.PACKAGES, _ABSENT, Status.INFO, ", ".join(absent))
+            yield Check.of(Section.PACKAGES, _ABSENT, Status.INFO, ", ".join(absent))
 
 
 def _is_absent(check: Check) -> bool:

@@ -84,7 +84,7 @@ def _leftover_row(group: str, reason: Reason, items: Sequence[PlannedItem]) -> t
 
 def _model_row(item: PlannedItem, now_s: float) -> tuple[str, ...]:
     assert item.model is not None
-    used_at_s = item.model.used_at_s
+    used_at_s = item.model.last_used_at_s
     used = "-" if used_at_s is None else format_age(now_s - used_at_s)
     why = _WORDS[item.reason] if item.detail is None else f"{_WORDS[item.reason]}: {item.detail}"
     return printable(item.title), format_size(item.footprint.disk_bytes), used, printable(why)
@@ -140,7 +140,7 @@ def collection_document(collection: Collection, *, dry_run: bool) -> dict[str, A
 
 
 def _item_document(item: PlannedItem, done: CompletedAction | None) -> dict[str, Any]:
-    used_at_s = item.model.used_at_s if item.model is not None else None
+    used_at_s = item.model.last_used_at_s if item.model is not None else None
     return {
         "name": item.name,
         "handle": item.handle,

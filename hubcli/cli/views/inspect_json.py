@@ -6,15 +6,14 @@ import math
 from typing import Any
 
 from hubcli.commands.inspect import Inspection
+from hubcli.issues import Issue
 from hubcli.savedmodel.compare.diff import Difference
 from hubcli.savedmodel.functions import Function, FunctionVariant
 from hubcli.savedmodel.model import (
     Asset,
     Checkpoint,
-    Finding,
     Fingerprint,
     MetaGraph,
-    Problem,
     SavedModelInfo,
     Sizes,
 )
@@ -250,7 +249,7 @@ def _asset(asset: Asset) -> dict[str, Any]:
     return {"path": asset.path, "size_bytes": asset.size_bytes, "present": asset.is_present}
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def _finding(finding: Issue) -> dict[str, Any]:
     return {
         "severity": finding.severity.word,
         "code": finding.code,
@@ -259,10 +258,10 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _problem(problem: Problem) -> dict[str, Any]:
+def _problem(problem: Issue) -> dict[str, Any]:
     return {
-        "severity": problem.severity,
+        "severity": problem.severity.word,
         "code": problem.code,
         "message": problem.message,
-        "remedy": problem.remedy,
+        "remedy": problem.hint,
     }

@@ -11,7 +11,7 @@ from hubcli.cli.main import LazyImports
 from hubcli.cli.output import printable
 from hubcli.cli.tables import Column, Style, render_table
 from hubcli.commands.inspect import Inspection
-from hubcli.savedmodel.checks.known_ops import is_known
+from hubcli.savedmodel.checks.op_classes import is_known
 from hubcli.savedmodel.functions import Function, FunctionVariant
 from hubcli.savedmodel.model import MetaGraph
 from hubcli.savedmodel.signatures import Signature, SignatureTensor
@@ -283,9 +283,9 @@ class _View:
         style = "green" if reusable.conforms else "yellow"
         yield self._heading("Reusable SavedModel", self.style.paint(verdict, style))
         for problem in reusable.problems:
-            yield from self._graded(problem.severity, f"{problem.message} [{problem.code}]")
+            yield from self._graded(problem.severity.word, f"{problem.message} [{problem.code}]")
             if self.in_full:
-                yield from self.style.fold(printable(problem.remedy), 12)
+                yield from self.style.fold(printable(problem.hint), 12)
 
     def _graded(self, severity: str, text: str) -> Iterator[str]:
         lines = self.style.fold(f"{severity:<8}  {printable(text)}", 2, 10)

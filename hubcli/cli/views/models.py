@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from hubcli.cache.entries import EntryState
+from hubcli.cache.catalog import EntryState
 from hubcli.cli.output import Output, printable
 from hubcli.cli.tables import Column, Style, render_table
 from hubcli.units import format_age, format_size, to_iso_utc
 
 if TYPE_CHECKING:
+    from hubcli.cache.catalog import CachedModelInfo
     from hubcli.commands.export import ExportResult
     from hubcli.commands.fetch import FetchResult
-    from hubcli.commands.ls import CachedModel, Listing
+    from hubcli.commands.ls import Listing
 
 __all__ = [
     "export_document",
@@ -115,7 +116,7 @@ def show_size(listing: Listing, output: Output) -> None:
         output.payload(str(listing.size_bytes) if output.quiet else format_size(listing.size_bytes))
 
 
-def _row(model: CachedModel, now_s: float) -> tuple[str, ...]:
+def _row(model: CachedModelInfo, now_s: float) -> tuple[str, ...]:
     return (
         printable(model.handle or model.name),
         "-" if model.size_bytes is None else format_size(model.size_bytes),
@@ -130,7 +131,7 @@ def _age(moment_s: float | None, now_s: float) -> str:
     return "-" if moment_s is None else format_age(now_s - moment_s)
 
 
-def _state(model: CachedModel) -> str:
+def _state(model: CachedModelInfo) -> str:
     pinned = ", pinned" if model.pinned else ""
     if model.state is EntryState.DOWNLOADING:
         return printable(f"downloading{pinned} by {model.holder}")
@@ -162,7 +163,7 @@ def listing_document(listing: Listing) -> dict[str, Any]:
     }
 
 
-def _model_document(model: CachedModel) -> dict[str, Any]:
+def _model_document(model: CachedModelInfo) -> dict[str, Any]:
     return {
         "handle": model.handle,
         "aliases": list(model.aliases),

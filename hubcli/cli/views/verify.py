@@ -10,7 +10,7 @@ from hubcli.units import format_size, plural
 
 if TYPE_CHECKING:
     from hubcli.commands.verify import Verification
-    from hubcli.savedmodel.issue import Fault
+    from hubcli.issues import Issue
 
 __all__ = ["fault_lines", "verdict_line", "verification_document", "verification_total"]
 
@@ -65,7 +65,7 @@ def verification_document(found: Verification) -> dict[str, Any]:
     }
 
 
-def _fault_document(fault: Fault) -> dict[str, Any]:
+def _fault_document(fault: Issue) -> dict[str, Any]:
     return {
         "code": fault.code,
         "message": fault.message,

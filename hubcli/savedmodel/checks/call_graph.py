@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.protos import parse
-from hubcli.savedmodel.checks.known_ops import is_known, takes_functions
+from hubcli.savedmodel.checks.op_classes import is_known, takes_functions
 from hubcli.savedmodel.graph import GraphBody, Node
 from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.outline import MetaGraphOutline
@@ -139,7 +139,7 @@ class CallGraph:
                     reached[callee] |= mask
                     waiting.append(callee)
         sets = [
-            frozenset(one for one in ExecutionPhase if mask & bits[one])
+            frozenset(phase for phase in ExecutionPhase if mask & bits[phase])
             for mask in range(1 << len(ExecutionPhase))
         ]
         return {name: sets[reached[number]] for name, number in numbers.items()}

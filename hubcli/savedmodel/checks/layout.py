@@ -7,15 +7,16 @@ saved_object_graph.proto (field numbers), tensorflow/python/saved_model/constant
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from hubcli.errors import BrokenModelError
+from hubcli.formats.tensor_bundle import BundleIndex
 from hubcli.formats.wire import Bytes, Field, messages
-from hubcli.savedmodel.main_file import read_index
-from hubcli.savedmodel.model_format import ModelFormat, detect_format
+from hubcli.savedmodel.model_format import ModelFormat, detect_format, read_index
 
-__all__ = ["check_structure", "climbs_out", "declared_assets"]
+__all__ = ["Shard", "check_structure", "climbs_out", "declared_assets", "shards_of", "size_below"]
 
 _COLLECTION_DEF, _ASSET_FILE_DEF = 4, 6
 _KEY, _VALUE, _ANY_LIST, _ANY, _ANY_VALUE = 1, 2, 5, 1, 2
@@ -77,20 +78,48 @@ def check_structure(model: Path) -> ModelFormat:
     """
     try:
         found = detect_format(model)
-        _check_variables(model / "variables")
+        _check_variables(model)
     except OSError as error:
         raise BrokenModelError(f"{error.filename or model} can't be read: {error.strerror}") from error
     return found
 
 
-def _check_variables(folder: Path) -> None:
-    index = read_index(folder)
+class Shard(NamedTuple):
+    """A shard that an index names, its size (None where there is no file) and the size that is needed."""
+
+    path: str
+    size_bytes: int | None
+    needed_bytes: int
+
+    @property
+    def is_short(self) -> bool:
+        """Whether there is a file that ends before the last tensor does."""
+        return self.size_bytes is not None and self.size_bytes < self.needed_bytes
+
+
+def shards_of(index: BundleIndex, size_of: Callable[[str], int | None]) -> Iterator[Shard]:
+    """Every shard that the index names, by number; `size_of` tells the bytes of the file at a path."""
+    for number, needed_bytes in enumerate(index.shard_sizes_bytes()):
+        path = f"variables/{index.shard_name(number)}"
+        yield Shard(path, size_of(path), needed_bytes)
+
+
+def size_below(model: Path) -> Callable[[str], int | None]:
+    """Tells the size of a file in the model's directory, links followed; None where there is none."""
+
+    def size_of(path: str) -> int | None:
+        file = model / path
+        return file.stat().st_size if file.is_file() else None
+
+    return size_of
+
+
+def _check_variables(model: Path) -> None:
+    index = read_index(model / "variables")
     if index is None:
         return
-    for shard, expected in enumerate(index.shard_sizes_bytes()):
-        name = index.shard_name(shard)
-        if not (folder / name).is_file():
-            raise BrokenModelError(f"variables/{name} is missing; the index names it")
-        size = (folder / name).stat().st_size
-        if size < expected:
-            raise BrokenModelError(f"variables/{name} has {size} bytes; the index needs {expected}")
+    for path, size, needed in shards_of(index, size_below(model)):
+        if size is None:
+            raise BrokenModelError(f"{path} is missing; the index names it")
+        if size < needed:
+            raise BrokenModelError(f"{path} has {size} bytes; the index needs {needed}")

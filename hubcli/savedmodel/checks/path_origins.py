@@ -144,19 +144,19 @@ class PathOrigins:
         asked_by: dict[Tensor, Tensor | None] = {tensor: None}
         waiting = [tensor]
         while waiting:
-            one: Tensor | None = waiting.pop()
-            assert one is not None
-            if one in proven:
+            current: Tensor | None = waiting.pop()
+            assert current is not None
+            if current in proven:
                 continue
-            needed = None if one in free or self._is_exhausted() else self._needed(source, *one)
+            needed = None if current in free or self._is_exhausted() else self._needed(source, *current)
             if needed is None:
-                while one is not None:  # So is all that led here.
-                    free.add(one)
-                    one = asked_by[one]
+                while current is not None:  # So is all that led here.
+                    free.add(current)
+                    current = asked_by[current]
                 return False
             for need in needed:
                 if need not in asked_by:
-                    asked_by[need] = one
+                    asked_by[need] = current
                     waiting.append(need)
         proven.update(asked_by)
         return True
@@ -209,9 +209,13 @@ class PathOrigins:
             return []
         if node.op not in ("Select", "SelectV2"):
             return _constant(node)
-        choices = [self._nodes.find(body, one.partition(":")[0]) for one in node.sources[1:3]]
-        texts = [_constant(one) for one in choices if one is not None and one.op not in self._graph.functions]
-        return [one for choice in texts for one in choice] if len(texts) == 2 and all(texts) else []
+        choices = [self._nodes.find(body, choice.partition(":")[0]) for choice in node.sources[1:3]]
+        texts = [
+            _constant(choice)
+            for choice in choices
+            if choice is not None and choice.op not in self._graph.functions
+        ]
+        return [tensor for choice in texts for tensor in choice] if len(texts) == 2 and all(texts) else []
 
     # Functions ---------------------------------------------------------------------------------
 
@@ -322,7 +326,7 @@ def _with_port(name: str) -> str:
 
 def _constant(node: Node) -> list[str]:
     texts = (node.strings("value") or []) if node.op == "Const" else []
-    return [one.decode("utf-8", "replace") for one in texts] if len(texts) == 1 else []
+    return [text.decode("utf-8", "replace") for text in texts] if len(texts) == 1 else []
 
 
 def _are_harmless(parts: list[list[str]]) -> bool:

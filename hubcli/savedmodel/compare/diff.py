@@ -57,10 +57,10 @@ def _of(
 ) -> Iterator[Difference]:
     """The names that one of the two lacks, or for which the texts differ; in the order of the left one."""
     for name in (*left, *(name for name in right if name not in left)):
-        one = text(left[name]) if name in left else None
+        before = text(left[name]) if name in left else None
         other = text(right[name]) if name in right else None
-        if one != other:
-            yield Difference(part, name, one, other)
+        if before != other:
+            yield Difference(part, name, before, other)
 
 
 def _signatures(info: SavedModelInfo, is_one: bool) -> dict[str, Signature]:
@@ -132,7 +132,8 @@ def _values(left: SavedModelInfo, right: SavedModelInfo) -> Iterator[Difference]
         if other is None or (variable.dtype, variable.shape) != (other.dtype, other.shape):
             continue
         found = [
-            one.get(each.checkpoint_key or "") for one, each in zip(tensors, (variable, other), strict=True)
+            tensor.get(each.checkpoint_key or "")
+            for tensor, each in zip(tensors, (variable, other), strict=True)
         ]
         texts = [None if tensor is None else tensor.checksum() for tensor in found]
         if texts[0] != texts[1]:

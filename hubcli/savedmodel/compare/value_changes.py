@@ -68,7 +68,7 @@ def largest_change(dtype: DType, new: bytes, old: bytes) -> Distance:
     changes = max(map(abs, map(sub, layout.unpack(new), layout.unpack(old))), default=0)
     if changes != changes:  # NaN came first, to which no number compares as greater.
         pairs = map(abs, map(sub, layout.unpack(new), layout.unpack(old)))
-        changes = max((one for one in pairs if one == one), default=0)
+        changes = max((pair for pair in pairs if pair == pair), default=0)
     return Distance(float(changes))
 
 
@@ -133,12 +133,12 @@ class _Old:
         taken = self._piece[self._position : self._position + size_bytes]
         self._position += len(taken)
         while len(taken) < size_bytes:
-            self._piece, wanted = next(self._pieces, b""), size_bytes - len(taken)
+            self._piece, wanted_bytes = next(self._pieces, b""), size_bytes - len(taken)
             if not self._piece:
                 break
             # A slice of all of it is the piece itself, not a copy.
-            taken = taken + self._piece[:wanted] if taken else self._piece[:wanted]
-            self._position = min(wanted, len(self._piece))
+            taken = taken + self._piece[:wanted_bytes] if taken else self._piece[:wanted_bytes]
+            self._position = min(wanted_bytes, len(self._piece))
         return taken
 
 

@@ -82,7 +82,7 @@ class AssignableVariables:
         order. Names that aren't the same ones tell nothing, and nothing is told.
         """
         found = {target: names.get(source, "") for target, source in pairs}
-        own = {one.key: one.name.partition(":")[0] for one in self.required if one.key in found}
+        own = {target.key: target.name.partition(":")[0] for target in self.required if target.key in found}
         there = {key: found[key].partition(":")[0] for key in own}
         if len(set(own.values())) < len(own) or set(own.values()) != set(there.values()):
             return {}
@@ -101,8 +101,10 @@ def read_assignable(model: Path) -> AssignableVariables:
         variables, lists = _variables(model, bundle)
     except OSError as error:
         raise BrokenModelError(f"{error.filename or model} can't be read: {error.strerror}") from error
-    variables = tuple(one for one in variables if one.checkpoint_key not in (None, _SAVE_COUNTER))
-    by_key = {one.checkpoint_key: one for one in variables}
+    variables = tuple(
+        variable for variable in variables if variable.checkpoint_key not in (None, _SAVE_COUNTER)
+    )
+    by_key = {variable.checkpoint_key: variable for variable in variables}
     ordered = _ordered(variables, lists)
     targets = [
         _target(bundle, key, by_key[key], is_required=_is_required(by_key[key], lists)) for key in ordered
@@ -114,13 +116,15 @@ def read_assignable(model: Path) -> AssignableVariables:
         raise ValuesError(
             f"{model.name} has no variables of its own: there is nothing to write anew", hint=_HINT
         )
-    listed = tuple(one.checkpoint_key for one in variables if one.is_listed and one.checkpoint_key)
+    listed = tuple(
+        variable.checkpoint_key for variable in variables if variable.is_listed and variable.checkpoint_key
+    )
     return AssignableVariables(model.name, fit, bundle, listed)
 
 
 def _variables(model: Path, bundle: Bundle) -> tuple[tuple[Variable, ...], VariableLists]:
     with read_outline(model) as outlines:
-        objects = next((one.objects for one in outlines if one.objects is not None), None)
+        objects = next((outline.objects for outline in outlines if outline.objects is not None), None)
         graph = None if objects is None else ObjectGraph(objects)
         return model_variables(outlines, graph, bundle.index, model)
 
@@ -129,10 +133,16 @@ def _ordered(variables: tuple[Variable, ...], lists: VariableLists) -> list[str]
     """The keys of trainable variables, as Keras orders the weights of a layer, then of the others."""
     places = {path: place for place, path in enumerate(lists.trainable_variables or ())}
     ordered = sorted(
-        (one for one in variables if one.checkpoint_key is not None),
-        key=lambda one: (not one.is_listed, not one.trainable, places.get(one.path, len(places))),
+        (variable for variable in variables if variable.checkpoint_key is not None),
+        key=lambda variable: (
+            not variable.is_listed,
+            not variable.trainable,
+            places.get(variable.path, len(places)),
+        ),
     )
-    return list(dict.fromkeys(one.checkpoint_key for one in ordered if one.checkpoint_key is not None))
+    return list(
+        dict.fromkeys(variable.checkpoint_key for variable in ordered if variable.checkpoint_key is not None)
+    )
 
 
 def _is_required(variable: Variable, lists: VariableLists) -> bool:

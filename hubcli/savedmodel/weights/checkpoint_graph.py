@@ -12,8 +12,7 @@ from typing import Any
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.bundle_reader import Bundle
-from hubcli.savedmodel.checkpoint import ATTRIBUTE, saved_objects
-from hubcli.savedmodel.variables import escaped
+from hubcli.savedmodel.variables import ATTRIBUTE, escaped, saved_objects
 
 __all__ = ["VALUE_SUFFIX", "CheckpointGraph"]
 
@@ -92,7 +91,7 @@ class CheckpointGraph:
         """The object that is reached from the root by these names, with slashes between them."""
         node = 0
         for name in filter(None, path.split("/")):
-            children = {escaped(one): child for one, child in self.children[node].items()}
+            children = {escaped(name): child for name, child in self.children[node].items()}
             if name not in children:
                 return None
             node = children[name]

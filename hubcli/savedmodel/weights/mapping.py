@@ -16,10 +16,10 @@ from hubcli.regular_file import read_regular
 from hubcli.savedmodel.objects import LISTS
 from hubcli.savedmodel.weights.assignable import AssignableVariable, AssignableVariables
 from hubcli.savedmodel.weights.checkpoint_graph import VALUE_SUFFIX
-from hubcli.savedmodel.weights.listed import candidates_by_lists
 from hubcli.savedmodel.weights.matching import (
     Candidate,
     MatchByGraph,
+    candidates_by_lists,
     candidates_by_name,
     candidates_by_order,
 )
@@ -92,10 +92,10 @@ def map_weights(
     elif targets.graph is not None and weights.graph is not None:
         lockstep = MatchByGraph(targets, weights.graph, weights.tensors)
         listed = candidates_by_lists(targets, weights)
-        if root is not None and root not in {one.root for one in listed}:
+        if root is not None and root not in {candidate.root for candidate in listed}:
             return _at_root(targets, weights, lockstep, root)
         found_by, candidates = "objects", lockstep.candidates() if root is None else []
-        if listed and not any(one.is_full for one in candidates):
+        if listed and not any(candidate.is_full for candidate in candidates):
             found_by, candidates = "order", listed
     else:
         found_by, candidates = "name", candidates_by_name(targets, weights)
@@ -113,12 +113,14 @@ def _mapping(
     sources = dict(pairs)
     return WeightMapping(
         pairs=tuple(
-            MatchedValue(one.key, one.path, sources[one.key], one.dtype.name, one.shape, found_by)
-            for one in targets.all
-            if one.key in sources
+            MatchedValue(
+                target.key, target.path, sources[target.key], target.dtype.name, target.shape, found_by
+            )
+            for target in targets.all
+            if target.key in sources
         ),
         root=root,
-        kept=tuple(one.key for one in targets.all if one.key not in sources),
+        kept=tuple(target.key for target in targets.all if target.key not in sources),
         unused=tuple(sorted(weights.tensors.keys() - set(sources.values()))),
     )
 
@@ -143,7 +145,7 @@ def _the_one(
     targets: AssignableVariables, weights: Weights, candidates: list[Candidate], root: str | None
 ) -> Candidate:
     if root is not None:
-        candidates = [one for one in candidates if one.root == root.strip("/")]
+        candidates = [candidate for candidate in candidates if candidate.root == root.strip("/")]
         if not candidates:
             raise UsageError(
                 f"{weights.path} has nothing under {root} that fits a variable of {targets.model}",
@@ -154,10 +156,10 @@ def _the_one(
         return full[0]
     if not full:
         raise _misfit(targets, weights, candidates)
-    names = ", ".join(_told(one.root) for one in full[:_TOLD])
+    names = ", ".join(_told(candidate.root) for candidate in full[:_TOLD])
     more = f" and {len(full) - _TOLD} more" if len(full) > _TOLD else ""
     # Two orders of the same piece can't be told apart by where it stands.
-    has_roots = len({one.root for one in full}) == len(full)
+    has_roots = len({candidate.root for candidate in full}) == len(full)
     raise MappingError(
         f"{len(full)} parts of {weights.path} fit all {full[0].wanted} variables of {targets.model}: "
         f"{names}{more}",
@@ -233,16 +235,16 @@ def _unequal_keys(targets: AssignableVariables, weights: Weights) -> MappingErro
     """The error for files that name each value by its checkpoint key, and name another."""
     given = [key.removesuffix(VALUE_SUFFIX) for key in weights.tensors]
     twice = [key for key, count in Counter(given).items() if count > 1]
-    wanted = {target.key.removesuffix(VALUE_SUFFIX): target.is_required for target in targets.all}
-    missing = [key for key, is_required in wanted.items() if is_required and key not in set(given)]
-    left = sorted(set(given) - wanted.keys())
-    told = [
+    required = {target.key.removesuffix(VALUE_SUFFIX): target.is_required for target in targets.all}
+    missing = [key for key, is_required in required.items() if is_required and key not in set(given)]
+    left = sorted(set(given) - required.keys())
+    reasons = [
         f"{what} {', '.join(keys[:_TOLD])}{' …' if len(keys) > _TOLD else ''}"
         for what, keys in (("lacks", missing), ("has beside them", left), ("has twice", twice))
         if keys
     ]
     return MappingError(
-        f"The keys of {weights.path} aren't those of {targets.model}'s variables: it {'; it '.join(told)}",
+        f"The keys of {weights.path} aren't those of {targets.model}'s variables: it {'; it '.join(reasons)}",
         hint="`hubcli inspect --json` lists the keys. To name the pairs yourself: --map FILE.",
     )
 

@@ -38,12 +38,12 @@ def with_checkpoint_hash(fingerprint: bytes, index: bytes) -> bytes:
     """
     renewed = encode_field(_CHECKPOINT_HASH, fingerprint64(index))
     before, after, position = b"", b"", 0
-    for one in scan(fingerprint):
-        if one.number < _CHECKPOINT_HASH:
-            before += fingerprint[position : one.end]
-        elif one.number > _CHECKPOINT_HASH:
-            after += fingerprint[position : one.end]
-        position = one.end
+    for entry in scan(fingerprint):
+        if entry.number < _CHECKPOINT_HASH:
+            before += fingerprint[position : entry.end]
+        elif entry.number > _CHECKPOINT_HASH:
+            after += fingerprint[position : entry.end]
+        position = entry.end
     return before + renewed + after
 
 
@@ -143,9 +143,9 @@ def _copy(model: Path, destination: Path, left_out: set[str]) -> int:
                 continue
             if not source.is_file():
                 raise BrokenModelError(f"{source} is no regular file", hint=_COPY_HINT)
-            with open_regular(source) as read, (place / name).open("xb") as made:
-                shutil.copyfileobj(read, made, _COPY_BYTES)
-                copied_bytes += made.tell()
+            with open_regular(source) as read, (place / name).open("xb") as copy:
+                shutil.copyfileobj(read, copy, _COPY_BYTES)
+                copied_bytes += copy.tell()
     return copied_bytes
 
 
@@ -274,7 +274,9 @@ class _Job:
                     f"The new value of {key} has NaN or infinity in it",
                     hint="Take weights from before the training went astray, or allow it: --allow-nan.",
                 )
-        if not self.options.allow_unchanged and not any(one.is_changed for one in self.comparisons.values()):
+        if not self.options.allow_unchanged and not any(
+            comparison.is_changed for comparison in self.comparisons.values()
+        ):
             raise UnchangedError(
                 f"Nothing changed: all {len(self.comparisons)} values are those that the model already has",
                 hint="Was the layer trainable? To write the same values all the same: --allow-unchanged.",
@@ -283,8 +285,8 @@ class _Job:
     def report(self, copied_bytes: int) -> RewriteReport:
         given = sorted(self.comparisons.items())
         return RewriteReport(
-            changed=tuple(one.change(key) for key, one in given if one.is_changed),
-            unchanged=tuple(key for key, one in given if not one.is_changed),
+            changed=tuple(value.change(key) for key, value in given if value.is_changed),
+            unchanged=tuple(key for key, value in given if not value.is_changed),
             kept=tuple(key for key in self.bundle.values() if key not in self.values),
             size_bytes=self.size_bytes,
             copied_bytes=copied_bytes,

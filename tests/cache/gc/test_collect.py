@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache.entries import EntryState, read_catalog
+from hubcli.cache.catalog import EntryState, read_catalog
 from hubcli.cache.gc.collect import ActionResult, CompletedAction, collect
 from hubcli.cache.gc.plan import Plan
 from hubcli.cache.gc.planner import make_plan, plan_removal
@@ -77,7 +77,7 @@ def test_a_link_that_names_its_model_by_its_whole_path_goes_with_it(cache: Path)
     (cache / key_of(NEW)).symlink_to(model.absolute(), target_is_directory=True)
     (item,) = plan(cache).items
     assert item.model is not None
-    assert key_of(NEW) in item.model.aliases
+    assert key_of(NEW) in item.model.links
     assert results(collect(plan(cache))) == ["removed"]
     assert names(cache) == set()
 
@@ -161,7 +161,7 @@ def test_a_gutted_model_goes_and_a_pinned_one_stays(cache: Path) -> None:
     kept = hubcli_entry(cache, "https://tfhub.dev/google/pinned/1", pinned=True)
     gut(kept)
     assert results(collect(plan(cache, Policy()))) == ["removed", "removed"]
-    assert [row.name for row in read_catalog(cache).rows] == [kept.key]
+    assert [row.name for row in read_catalog(cache).models] == [kept.key]
 
 
 def test_a_write_protected_model_goes_whole(cache: Path) -> None:
@@ -536,5 +536,5 @@ def test_the_state_of_an_entry_survives_a_collection_that_takes_another(cache: P
     collect(plan(cache, Policy(older_than_s=86400)))
     after = {name: value for name, value in snapshot(cache).items() if kept.key in name}
     assert after == before
-    (row,) = read_catalog(cache).rows
+    (row,) = read_catalog(cache).models
     assert row.state is EntryState.OK

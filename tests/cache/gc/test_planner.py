@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubcli.cache.cached_model import LastUse, UseSource
+from hubcli.cache.catalog import CachedModelInfo, EntryState
 from hubcli.cache.disk_usage import Footprint, SharedFile
-from hubcli.cache.entries import EntryState
 from hubcli.cache.gc.plan import KeepReason, Plan, Reason
 from hubcli.cache.gc.planner import family_of, make_plan, plan_removal
 from hubcli.cache.gc.policy import Policy
-from hubcli.cache.gc.snapshot import Fragment, Holder, LockFacts, ModelFacts, Snapshot
-from hubcli.cache.layout import NameKind
-from hubcli.cache.lock_owner import LockOwner
+from hubcli.cache.gc.snapshot import Fragment, Holder, LockFacts, Snapshot
+from hubcli.cache.layout import EntryPaths, NameKind
+from hubcli.cache.records import Descriptor, LockOwner
 
 NOW = 1_700_000_000.0
 HOUR, DAY = 3600.0, 86400.0
@@ -38,14 +39,15 @@ def model(
     pinned: bool = False,
     shared: tuple[SharedFile, ...] = (),
     moved: bool = False,
-) -> ModelFacts:
-    return ModelFacts(
-        key=key_of(number),
-        handle=handle or f"https://tfhub.dev/maker/model-{number}/1",
-        state=state,
+) -> CachedModelInfo:
+    return CachedModelInfo(
+        EntryPaths(Path("/cache"), key_of(number)),
+        None,
+        Descriptor(handle or f"https://tfhub.dev/maker/model-{number}/1", None, "host", 1),
+        state,
         footprint=Footprint(disk_bytes, disk_bytes, shared),
         inode=number,
-        used_at_s=None if used_s_ago is None else NOW - used_s_ago,
+        last_use=None if used_s_ago is None else LastUse(NOW - used_s_ago, UseSource.RECORD),
         is_pinned=pinned,
         is_moved=moved,
     )
@@ -65,7 +67,7 @@ def locked(holder: Holder, *, age_s: float = 0.0) -> LockFacts:
 
 
 def snapshot(
-    *models: ModelFacts,
+    *models: CachedModelInfo,
     fragments: tuple[Fragment, ...] = (),
     locks: dict[int, LockFacts] | None = None,
     free_bytes: int = 1000,
@@ -372,7 +374,7 @@ LOCKS = st.dictionaries(
 SNAPSHOTS = st.builds(
     lambda models, fragments, locks, free_bytes: snapshot(
         *{one.key: one for one in models}.values(),
-        fragments=tuple({one.name: one for one in fragments}.values()),
+        fragments=tuple({fragment.name: fragment for fragment in fragments}.values()),
         locks=locks,
         free_bytes=free_bytes,
     ),
@@ -393,7 +395,7 @@ POLICIES = st.builds(
 CONDEMNED = st.dictionaries(st.integers(1, 30).map(key_of), st.just("broken"))
 
 
-def is_protected(one: ModelFacts, facts: Snapshot, policy: Policy) -> bool:
+def is_protected(one: CachedModelInfo, facts: Snapshot, policy: Policy) -> bool:
     """Written once more, from the words of the issue."""
     lock = facts.locks.get(one.key)
     if lock is not None and (
@@ -401,7 +403,7 @@ def is_protected(one: ModelFacts, facts: Snapshot, policy: Policy) -> bool:
         or (lock.holder is Holder.UNKNOWN and NOW - lock.changed_at_s <= max(600, policy.grace_s))
     ):
         return True
-    is_fresh = one.used_at_s is None or one.used_at_s >= NOW - policy.grace_s
+    is_fresh = one.last_used_at_s is None or one.last_used_at_s >= NOW - policy.grace_s
     is_cut_off = any(
         left.is_complete and left.key == one.key and NOW - left.changed_at_s <= policy.keep_partial_s
         for left in facts.fragments
@@ -427,8 +429,12 @@ def usage_without(facts: Snapshot, gone: set[str]) -> int:
     """What is left on the disk, counted file by file."""
     own, files = 0, set[SharedFile]()
     counted = (NameKind.STAGING, NameKind.TRASH, NameKind.SPOOL)
-    kept = [one.footprint for one in facts.models if one.key not in gone]
-    kept += [one.footprint for one in facts.fragments if one.kind in counted and one.name not in gone]
+    kept = [model.footprint for model in facts.models if model.key not in gone]
+    kept += [
+        fragment.footprint
+        for fragment in facts.fragments
+        if fragment.kind in counted and fragment.name not in gone
+    ]
     for footprint in kept:
         own += footprint.own_bytes
         files.update(footprint.shared)
@@ -436,9 +442,13 @@ def usage_without(facts: Snapshot, gone: set[str]) -> int:
 
 
 def freed_by(facts: Snapshot, gone: set[str]) -> int:
-    footprints = [one.footprint for one in facts.models if one.key in gone]
+    footprints = [model.footprint for model in facts.models if model.key in gone]
     counted = (NameKind.STAGING, NameKind.TRASH, NameKind.SPOOL)
-    footprints += [one.footprint for one in facts.fragments if one.kind in counted and one.name in gone]
+    footprints += [
+        fragment.footprint
+        for fragment in facts.fragments
+        if fragment.kind in counted and fragment.name in gone
+    ]
     return Footprint.sum(footprints).freed_bytes
 
 
@@ -446,7 +456,7 @@ def freed_by(facts: Snapshot, gone: set[str]) -> int:
 def test_a_budget_is_met_exactly_when_it_can_be(facts: Snapshot, policy: Policy) -> None:
     plan = make_plan(facts, policy)
     gone = {item.name for item in plan.items}
-    most = gone | {one.key for one in facts.models if not is_protected(one, facts, policy)}
+    most = gone | {model.key for model in facts.models if not is_protected(model, facts, policy)}
     missed = {shortfall.budget for shortfall in plan.shortfalls}
     if policy.max_size_bytes is not None:
         assert (Reason.MAX_SIZE in missed) == (usage_without(facts, most) > policy.max_size_bytes)
@@ -466,15 +476,15 @@ def test_budgets_take_the_least_recently_used_and_no_more_than_they_need(
     budgets = (Reason.MAX_SIZE, Reason.MIN_FREE)
     for_budget = [item.model for item in plan.items if item.model and item.reason in budgets]
     stay = [
-        one
-        for one in facts.models
-        if one.key not in {item.key for item in plan.items if item.model}
-        and not is_protected(one, facts, policy)
+        model
+        for model in facts.models
+        if model.key not in {item.key for item in plan.items if item.model}
+        and not is_protected(model, facts, policy)
     ]
-    used = [one.used_at_s or 0 for one in for_budget]
+    used = [model.last_used_at_s or 0 for model in for_budget]
     assert used == sorted(used)
     if for_budget:
-        assert all((one.used_at_s or 0) >= used[-1] for one in stay)
+        assert all((one.last_used_at_s or 0) >= used[-1] for one in stay)
         one_less = {item.name for item in plan.items} - {for_budget[-1].key}
         fits = policy.max_size_bytes is None or usage_without(facts, one_less) <= policy.max_size_bytes
         free = facts.free_bytes + freed_by(facts, one_less)

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from hubcli.archive.members import FileRecord
-from hubcli.savedmodel.checks import shard_chunks as stretch
+from hubcli.issues import Issue
+from hubcli.savedmodel.checks import integrity as stretch
 from hubcli.savedmodel.checks.integrity import Integrity, ModelCheck
-from hubcli.savedmodel.issue import Fault
 from tests.archives import read_tree
 from tests.corpus import KINDS, corpus_model
 from tests.formats.tables import bundle_entry, delimited, index_of
@@ -46,7 +46,7 @@ def check(model: Path, records: Sequence[FileRecord] = (), *, quick: bool = Fals
     return ModelCheck(model, records, quick=quick).run()
 
 
-def faults(model: Path, records: Sequence[FileRecord] = (), *, quick: bool = False) -> list[Fault]:
+def faults(model: Path, records: Sequence[FileRecord] = (), *, quick: bool = False) -> list[Issue]:
     return list(check(model, records, quick=quick).faults)
 
 
@@ -97,7 +97,9 @@ def test_a_tensor_s_damage_is_told_with_its_name_and_bytes(tmp_path: Path) -> No
     model = write_bundle_model(tmp_path, {"a": bytes(100), "b": bytes(40), "c": bytes(8)})
     flip(model / SHARD, 110)
     assert faults(model) == [
-        Fault("tensor", "its bytes don't have the checksum that the index records", SHARD, "b", 104, 144)
+        Issue.of_file(
+            "tensor", "its bytes don't have the checksum that the index records", SHARD, "b", 104, 144
+        )
     ]
 
 
@@ -141,7 +143,7 @@ def test_a_link_in_the_place_of_a_recorded_file_is_told(model: Path) -> None:
     records = records_of(model)
     (model / "fingerprint.pb").rename(model / "elsewhere")
     (model / "fingerprint.pb").symlink_to("elsewhere")
-    assert faults(model, records) == [Fault("size", "is no regular file", "fingerprint.pb")]
+    assert faults(model, records) == [Issue.of_file("size", "is no regular file", "fingerprint.pb")]
 
 
 def test_a_recorded_file_that_cannot_be_looked_at_is_told(model: Path) -> None:

@@ -10,9 +10,8 @@ import pytest
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.wire import encode_field
-from hubcli.savedmodel.checks.file_scan import scan_files
+from hubcli.savedmodel.checks.file_scan import metadata_issues, scan_files
 from hubcli.savedmodel.checks.keras_config import IssueKind, KerasConfig, TrustedNames, walk_config
-from hubcli.savedmodel.checks.keras_metadata import metadata_issues
 from hubcli.savedmodel.checks.keras_ops import is_pure_function, is_pure_op
 from hubcli.savedmodel.files import ModelFiles
 
@@ -28,27 +27,27 @@ def layer(kind: str, /, **config: Any) -> dict[str, Any]:
 def reasons(config: Any, *, keras_3: bool = False, trusted: TrustedNames | None = None) -> list[str]:
     """What the walk says of the config, which may be any JSON below one key."""
     parsed = KerasConfig.parse(json.dumps({"config": config}))
-    return [str(one) for one in walk_config(parsed, is_keras_3=keras_3, trusted=trusted)]
+    return [str(issue) for issue in walk_config(parsed, is_keras_3=keras_3, trusted=trusted)]
 
 
 @pytest.mark.parametrize(
     "around",
     [
-        lambda one: {"class_name": "Sequential", "config": {"layers": [one]}},
-        lambda one: {"class_name": "Sequential", "config": [one]},  # As Keras 2.0 wrote it.
-        lambda one: {"class_name": "Functional", "config": {"layers": [layer("Model", layers=[one])]}},
-        lambda one: layer("TimeDistributed", layer=one),
-        lambda one: layer("Bidirectional", layer=layer("LSTM"), backward_layer=one),
-        lambda one: layer("StackedRNNCells", cells=[layer("LSTMCell"), one]),
-        lambda one: layer("MultiHeadAttention", kernel_initializer=one),
-        lambda one: {**layer("Dense"), "build_config": {"anything": [[one]]}},
-        lambda one: {**layer("Dense"), "no such key": {"a": {"b": one}}},
-        lambda one: layer("Dense", name=one),
-        lambda one: layer("Dense", note=json.dumps(one)),
-        lambda one: layer("Dense", note=f" \n{json.dumps([one])}"),
-        lambda one: layer("Dense", note=json.dumps({"more": json.dumps(one)})),
-        lambda one: layer("Dense", note=" " * 1000 + json.dumps(one)),
-        lambda one: {"class_name": "__tuple__", "items": [one]},
+        lambda inner: {"class_name": "Sequential", "config": {"layers": [inner]}},
+        lambda inner: {"class_name": "Sequential", "config": [inner]},  # As Keras 2.0 wrote it.
+        lambda inner: {"class_name": "Functional", "config": {"layers": [layer("Model", layers=[inner])]}},
+        lambda inner: layer("TimeDistributed", layer=inner),
+        lambda inner: layer("Bidirectional", layer=layer("LSTM"), backward_layer=inner),
+        lambda inner: layer("StackedRNNCells", cells=[layer("LSTMCell"), inner]),
+        lambda inner: layer("MultiHeadAttention", kernel_initializer=inner),
+        lambda inner: {**layer("Dense"), "build_config": {"anything": [[inner]]}},
+        lambda inner: {**layer("Dense"), "no such key": {"a": {"b": inner}}},
+        lambda inner: layer("Dense", name=inner),
+        lambda inner: layer("Dense", note=json.dumps(inner)),
+        lambda inner: layer("Dense", note=f" \n{json.dumps([inner])}"),
+        lambda inner: layer("Dense", note=json.dumps({"more": json.dumps(inner)})),
+        lambda inner: layer("Dense", note=" " * 1000 + json.dumps(inner)),
+        lambda inner: {"class_name": "__tuple__", "items": [inner]},
     ],
 )
 @pytest.mark.parametrize("keras_3", [False, True])
@@ -204,7 +203,9 @@ def test_the_users_own_names_pass_where_they_are_meant() -> None:
 
 def test_a_key_that_stands_twice_is_told() -> None:
     parsed = KerasConfig.parse('{"config": {"class_name": "Lambda", "class_name": "Dense"}}')
-    assert [str(one) for one in walk_config(parsed)] == ["the key 'class_name' stands twice in one object"]
+    assert [str(issue) for issue in walk_config(parsed)] == [
+        "the key 'class_name' stands twice in one object"
+    ]
 
 
 def test_what_is_printed_is_short_and_on_one_line() -> None:
@@ -232,7 +233,7 @@ def test_the_walk_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def metadata(*configs: Any, identifier: str = "_tf_keras_layer") -> bytes:
     """A keras_metadata.pb with a node for each config; text stands for itself."""
-    texts = [one if isinstance(one, str) else json.dumps(one) for one in configs]
+    texts = [config if isinstance(config, str) else json.dumps(config) for config in configs]
     return b"".join(
         encode_field(1, encode_field(2, place) + encode_field(4, identifier) + encode_field(5, text))
         for place, text in enumerate(texts)
@@ -247,7 +248,7 @@ def test_every_node_of_the_metadata_is_walked(identifier: str) -> None:
 
 def test_each_of_several_texts_in_a_node_is_walked() -> None:
     for texts in ([EVIL, layer("Dense")], [layer("Dense"), EVIL]):
-        node = b"".join(encode_field(5, json.dumps(one)) for one in texts)
+        node = b"".join(encode_field(5, json.dumps(text)) for text in texts)
         assert metadata_issues(encode_field(1, node))
 
 
@@ -264,11 +265,11 @@ def test_the_scan_reports_bytecode_and_ops_of_the_metadata(tmp_path: Path) -> No
     own = layer("SomebodysOwn")
     (tmp_path / "keras_metadata.pb").write_bytes(metadata(spaced, op, own))
     found = list(scan_files(ModelFiles.of_directory(tmp_path)))
-    assert [(one.severity.word, one.code) for one in found] == [
+    assert [(issue.severity.word, issue.code) for issue in found] == [
         ("high", "keras-code"),
         ("high", "keras-code"),
         ("medium", "keras-op"),
     ]
     assert found[0].where == "keras_metadata.pb, layer evil"
     (tmp_path / "keras_metadata.pb").write_bytes(metadata("{"))
-    assert [one.code for one in scan_files(ModelFiles.of_directory(tmp_path))] == ["not-scanned"]
+    assert [finding.code for finding in scan_files(ModelFiles.of_directory(tmp_path))] == ["not-scanned"]

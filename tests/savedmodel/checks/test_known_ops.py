@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 import hubcli
-from hubcli.savedmodel.checks.known_ops import class_of, op_classes
-from hubcli.savedmodel.checks.risky_ops import _RISKS, risk_of, risky_ops
-from hubcli.savedmodel.model import Severity
+from hubcli.issues import Severity
+from hubcli.savedmodel.checks.op_classes import _RISKS, class_of, op_classes, risk_of, risky_ops
 
 DATA = Path(hubcli.__file__).parent / "savedmodel" / "checks" / "op_classes.tsv"
 

@@ -36,7 +36,11 @@ BOOT = function("boot", FILL, inputs=("path", "t"))
 
 def codes(folder: Path, *meta_graphs: Any) -> set[str]:
     """The findings of a severity of medium or above."""
-    return {one.code for one in findings_of(folder, *meta_graphs) if one.severity.word in ("medium", "high")}
+    return {
+        finding.code
+        for finding in findings_of(folder, *meta_graphs)
+        if finding.severity.word in ("medium", "high")
+    }
 
 
 def constant(name: str, *texts: str) -> Any:
@@ -338,7 +342,7 @@ def test_an_argument_of_the_caller_is_not_proven(tmp_path: Path) -> None:
 def _saving(*nodes: Any, separator: str | None = None, last: str = "merge", **parts: Any) -> Any:
     """A saver of TensorFlow 1 as it is written, of which some nodes are others."""
     joined = {} if separator is None else {"separator": separator}
-    every = {one.name: one for one in (
+    every = {node.name: node for node in (
         constant("input", "model"),
         node("name", "PlaceholderWithDefault", "input"),
         constant("suffix", "_temp_0123/part"),
@@ -436,4 +440,4 @@ def test_a_model_as_text_hides_nothing(tmp_path: Path, how: str) -> None:
     made = _message_class("SavedModel", is_lean=False).FromString(delimited(2, encoded))
     (tmp_path / "saved_model.pbtxt").write_text(text_format.MessageToString(made))
     found = read_model(ModelFiles.of_directory(tmp_path)).findings
-    assert "reads-files" in {one.code for one in found}
+    assert "reads-files" in {finding.code for finding in found}

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from hubcli.errors import BrokenModelError
-from hubcli.savedmodel.checks.risky_ops import CONDITIONAL_OPS, risk_of, risk_of_print, risky_ops
-from hubcli.savedmodel.model import Finding, Severity
+from hubcli.issues import Issue, Severity
+from hubcli.savedmodel.checks.op_classes import CONDITIONAL_OPS, risk_of, risk_of_print, risky_ops
 from tests.corpus import KINDS, corpus_model
 from tests.formats.tables import delimited, number, varint
 from tests.savedmodel.protos import (
@@ -36,11 +36,11 @@ MERGE = node("merge", "MergeV2Checkpoints", "prefix", "prefix")
 
 def graded(folder: Path, *meta_graphs: Any) -> set[tuple[str, str]]:
     """Code and severity of every finding."""
-    return {(one.code, one.severity.word) for one in findings_of(folder, *meta_graphs)}
+    return {(finding.code, finding.severity.word) for finding in findings_of(folder, *meta_graphs)}
 
 
-def of_code(findings: tuple[Finding, ...], code: str) -> list[Finding]:
-    return [one for one in findings if one.code == code]
+def of_code(findings: tuple[Issue, ...], code: str) -> list[Issue]:
+    return [finding for finding in findings if finding.code == code]
 
 
 def calls(name: str, callee: str, *inputs: str, op: str = "StatefulPartitionedCall") -> Any:
@@ -60,7 +60,7 @@ def test_nothing_grave_is_found_in_a_harmless_model(name: str) -> None:
     from hubcli.savedmodel.reader import read_model
 
     info = read_model(ModelFiles.of_directory(corpus_model(name)))
-    grave = [one.code for one in info.findings if one.severity >= Severity.MEDIUM]
+    grave = [finding.code for finding in info.findings if finding.severity >= Severity.MEDIUM]
     assert grave == (["asset-missing"] if name == "serving_half_plus_two_assets_extra" else [])
 
 
@@ -77,9 +77,9 @@ def test_each_op_of_the_list_is_found_where_a_call_reaches_it(tmp_path: Path, op
     )
     risk = risk_of(op)
     assert risk is not None
-    assert [(one.code, one.severity, one.where) for one in found if one.code != "unknown-op"] == [
-        (risk.code, risk.severity, "function inner")
-    ]
+    assert [
+        (finding.code, finding.severity, finding.where) for finding in found if finding.code != "unknown-op"
+    ] == [(risk.code, risk.severity, "function inner")]
     assert "when it is called" in found[0].message
 
 
@@ -134,7 +134,7 @@ def test_a_print_to_a_stream_is_no_write(tmp_path: Path, stream: str) -> None:
 
 def test_the_gravest_finding_comes_first(tmp_path: Path) -> None:
     made = graph(node("a", "Odd"), node("b", "Print"), node("c", "ReadFile"), node("d", "PyFunc"))
-    severities = [one.severity for one in findings_of(tmp_path, meta_graph(made))]
+    severities = [finding.severity for finding in findings_of(tmp_path, meta_graph(made))]
     assert severities == sorted(severities, reverse=True)
 
 
@@ -152,7 +152,7 @@ def test_python_in_the_body_of_a_while_two_functions_deep_is_found(tmp_path: Pat
         ],
     )
     found = findings_of(tmp_path, meta_graph(made, signature_def={INIT: init_signature("start")}))
-    assert [(one.code, one.where) for one in found] == [("runs-python", "function inner")]
+    assert [(finding.code, finding.where) for finding in found] == [("runs-python", "function inner")]
     assert "when it is loaded" in found[0].message
 
 
@@ -166,7 +166,7 @@ def test_a_branch_in_a_list_of_functions_is_followed(tmp_path: Path) -> None:
 
 def test_a_function_that_nothing_reaches_is_found_with_that_remark(tmp_path: Path) -> None:
     found = findings_of(tmp_path, meta_graph(graph(functions=[function("lost", node("w", "WriteFile"))])))
-    assert [one.severity for one in found] == [Severity.HIGH]
+    assert [finding.severity for finding in found] == [Severity.HIGH]
     assert "nothing reaches it" in found[0].message
 
 
@@ -292,7 +292,7 @@ def test_a_function_without_a_name_is_not_taken_for_the_graph_itself(tmp_path: P
     """TensorFlow runs it like any other; what the graph's own savers may do, it may not."""
     made = graph(calls("boot", ""), functions=[function("", SAVE)])
     found = findings_of(tmp_path, meta_graph(made, signature_def={INIT: init_signature("boot")}))
-    assert [(one.code, one.where) for one in found] == [("writes-files", "function (no name)")]
+    assert [(finding.code, finding.where) for finding in found] == [("writes-files", "function (no name)")]
     assert "when it is loaded" in found[0].message
 
 
@@ -327,7 +327,7 @@ def test_the_savers_function_is_no_excuse_for_other_ops(tmp_path: Path) -> None:
     body = function("s", SAVE, node("w", "WriteFile"), inputs=["prefix"])
     made = graph(node("name", "Placeholder"), calls("saving", "s", "name"), functions=[body])
     found = findings_of(tmp_path, meta_graph(made, saver_def=saver("saving:0", filename="name:0")))
-    assert [one.message.split()[0] for one in found] == ["WriteFile"]
+    assert [finding.message.split()[0] for finding in found] == ["WriteFile"]
 
 
 def test_the_savers_function_that_an_init_op_calls_is_found(tmp_path: Path) -> None:
@@ -335,11 +335,11 @@ def test_the_savers_function_that_an_init_op_calls_is_found(tmp_path: Path) -> N
         calls("boot", "__inference__traced_save_1", "prefix"), signature_def={INIT: init_signature("boot")}
     )
     found = findings_of(tmp_path, made)
-    assert [(one.code, one.severity.word) for one in found] == [
+    assert [(finding.code, finding.severity.word) for finding in found] == [
         WRITES,
         WRITES,
     ]  # SaveV2 and MergeV2Checkpoints
-    assert all("when it is loaded" in one.message for one in found)
+    assert all("when it is loaded" in finding.message for finding in found)
 
 
 def test_the_savers_function_that_a_signature_calls_is_found(tmp_path: Path) -> None:
@@ -362,7 +362,7 @@ def test_a_name_like_a_savers_is_no_excuse(tmp_path: Path) -> None:
         signature_def={"s": call_signature("go:0")},
     )
     found = of_code(findings_of(tmp_path, made), "writes-files")
-    assert [one.where for one in found] == ["function __inference__traced_save_99"]
+    assert [finding.where for finding in found] == ["function __inference__traced_save_99"]
 
 
 def test_a_save_before_the_init_op_of_tensorflow_1_is_found(tmp_path: Path) -> None:
@@ -388,7 +388,7 @@ def test_what_a_resource_runs_on_load_is_found(tmp_path: Path, loader: str) -> N
     objects.bare(loader, objects.concrete("boot"), table)
     made = meta_graph(graph(functions=[function("boot", SAVE)]), objects)
     found = of_code(findings_of(tmp_path, made), "writes-files")
-    assert ["when it is loaded" in one.message for one in found] == [True]
+    assert ["when it is loaded" in finding.message for finding in found] == [True]
 
 
 def test_a_save_in_a_function_that_saves_an_object_is_found(tmp_path: Path) -> None:
@@ -412,7 +412,7 @@ def _table(*sources: Any, path: str = "path", op: str = "InitializeTableFromText
 
 def test_a_table_of_an_asset_is_exempt(tmp_path: Path) -> None:
     made = meta_graph(_table(node("path", "Const")), asset_file_def=[asset_file("path:0", "v.txt")])
-    assert "reads-files" not in {one.code for one in findings_of(tmp_path, made)}
+    assert "reads-files" not in {finding.code for finding in findings_of(tmp_path, made)}
 
 
 @pytest.mark.parametrize("op", ["InitializeTableFromTextFile", "InitializeTableFromTextFileV2"])
@@ -433,7 +433,7 @@ def test_a_table_in_a_function_that_gets_its_path_is_exempt(tmp_path: Path) -> N
     objects.bare("_initialize", objects.concrete("boot", captures=[asset, table]), table)
     body = function("boot", node("init", "InitializeTableFromTextFileV2", "t", "path"), inputs=("path", "t"))
     made = meta_graph(graph(functions=[body]), objects, asset_file_def=[asset_file("a:0", "v.txt")])
-    assert "reads-files" not in {one.code for one in findings_of(tmp_path, made)}
+    assert "reads-files" not in {finding.code for finding in findings_of(tmp_path, made)}
 
 
 def test_a_table_in_a_function_with_a_constant_path_is_found(tmp_path: Path) -> None:
@@ -447,7 +447,7 @@ def test_a_table_whose_asset_stands_in_a_collection_alone_is_exempt(tmp_path: Pa
     wrapped = made.collection_def["saved_model_assets"].any_list.value.add()
     wrapped.type_url = "type.googleapis.com/tensorflow.AssetFileDef"
     wrapped.value = asset_file("path:0", "v.txt").SerializeToString()
-    assert "reads-files" not in {one.code for one in findings_of(tmp_path, made)}
+    assert "reads-files" not in {finding.code for finding in findings_of(tmp_path, made)}
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.model import Finding, Severity
 from hubcli.savedmodel.reader import read_model
 from tests.installed import Late, require_installed
 
@@ -21,9 +21,9 @@ pytestmark = pytest.mark.tensorflow
 SECRET = b"the marker"
 
 
-def graver_findings(model: Path) -> list[Finding]:
+def graver_findings(model: Path) -> list[Issue]:
     found = read_model(ModelFiles.of_directory(model)).findings
-    return [one for one in found if one.severity >= Severity.MEDIUM]
+    return [finding for finding in found if finding.severity >= Severity.MEDIUM]
 
 
 def first_line(path: Any) -> Any:
@@ -167,7 +167,7 @@ def test_a_path_that_a_function_gets_from_the_model_itself_is_found(
     root.steal = tf.function(run, input_signature=[])
     tf.saved_model.save(root, str(tmp_path / "model"), signatures={"serving_default": root.steal})
     found = graver_findings(tmp_path / "model")
-    assert {one.code for one in found} == {"reads-files"}
+    assert {finding.code for finding in found} == {"reads-files"}
     loaded = tf.saved_model.load(str(tmp_path / "model"))
     assert loaded.steal().numpy() == SECRET
 
@@ -198,7 +198,7 @@ def test_a_signature_that_fills_a_table_of_an_asset_is_found(tmp_path: Path, sec
     """TensorFlow feeds assets while it loads the model: a signature reads the constant itself."""
     _tf1_model(tmp_path / "model", str(secret), is_loaded=False)
     (tmp_path / "model" / "assets" / "secret.txt").write_text("what the user looks at\n")
-    assert [one.code for one in graver_findings(tmp_path / "model")] == ["reads-files"]
+    assert [finding.code for finding in graver_findings(tmp_path / "model")] == ["reads-files"]
     loaded = tf.saved_model.load(str(tmp_path / "model"))
     assert loaded.signatures["serving_default"]()["line"].numpy() == SECRET
 
@@ -234,7 +234,7 @@ def test_statistics_that_calibration_saves_are_found(tmp_path: Path) -> None:
     root.write = tf.function(write, input_signature=[])
     tf.saved_model.save(root, str(tmp_path / "model"), signatures=root.write)
     found = graver_findings(tmp_path / "model")
-    assert [(one.code, one.severity) for one in found] == [("writes-files", Severity.HIGH)]
+    assert [(finding.code, finding.severity) for finding in found] == [("writes-files", Severity.HIGH)]
     with v1.Session(graph=tf.Graph()) as session:
         v1.saved_model.load(session, ["serve"], str(tmp_path / "model"))
         calls = [one for one in session.graph.get_operations() if "write" in str(one.node_def.attr["f"])]

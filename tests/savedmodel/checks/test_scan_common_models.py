@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.model import Finding, Severity
 from hubcli.savedmodel.reader import read_model
 from tests.installed import Late, require_installed
 from tests.savedmodel.zoo import SPECIMENS
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.tensorflow
 _FOUND = {"python_op": {"runs-python"}, "without_checkpoint": {"variables-missing"}}
 
 
-def grave_findings(model: Path) -> list[Finding]:
+def grave_findings(model: Path) -> list[Issue]:
     found = read_model(ModelFiles.of_directory(model)).findings
-    return [one for one in found if one.severity >= Severity.MEDIUM]
+    return [finding for finding in found if finding.severity >= Severity.MEDIUM]
 
 
 @pytest.mark.parametrize("name", SPECIMENS)
 def test_a_model_of_the_zoo_has_no_grave_finding(zoo: Callable[[str], Path], name: str) -> None:
-    assert {one.code for one in grave_findings(zoo(name))} == _FOUND.get(name, set())
+    assert {finding.code for finding in grave_findings(zoo(name))} == _FOUND.get(name, set())
 
 
 def _vocabulary(folder: Path) -> str:

@@ -60,7 +60,7 @@ def test_signatures_differ(tmp_path: Path) -> None:
     left = meta_graph(signature_def={"a": call_signature("o:0"), "same": call_signature("o:0")})
     right = meta_graph(signature_def={"b": call_signature("o:0"), "same": call_signature("other:0")})
     found = differences(tmp_path, left, right)
-    assert [(one.name, one.left is None, one.right is None) for one in found] == [
+    assert [(difference.name, difference.left is None, difference.right is None) for difference in found] == [
         ("a", False, True),
         ("b", True, False),
     ]
@@ -69,13 +69,13 @@ def test_signatures_differ(tmp_path: Path) -> None:
 def test_signatures_of_several_graphs_go_by_their_tags(tmp_path: Path) -> None:
     graphs = [meta_graph(tags=(tag,), signature_def={"s": call_signature("o:0")}) for tag in ("one", "two")]
     found = differences(tmp_path, graphs, [graphs[0], meta_graph(tags=("two",))])
-    assert [one.name for one in found] == ["two:s"]
+    assert [difference.name for difference in found] == ["two:s"]
 
 
 def test_one_graph_more_leaves_the_signatures_of_the_others_alone(tmp_path: Path) -> None:
     graphs = [meta_graph(tags=(tag,), signature_def={"s": call_signature("o:0")}) for tag in ("one", "two")]
     found = differences(tmp_path, graphs[0], graphs)
-    assert [one for one in found if one.right is None] == []
+    assert [difference for difference in found if difference.right is None] == []
 
 
 def test_functions_and_their_variants_differ(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_variables_differ_by_type_shape_training_and_list(tmp_path: Path) -> Non
     changes: tuple[dict[str, Any], ...] = ({"dtype": 2}, {"shape": (3,)}, {"trainable": False})
     for place, more in enumerate(changes):
         found = differences(tmp_path / str(place), with_variable(), with_variable(**more))
-        assert [one.part for one in found] == ["variable"]
+        assert [difference.part for difference in found] == ["variable"]
     objects = Objects()
     objects.variable("v")
     found = differences(tmp_path / "list", with_variable(), meta_graph(None, objects))
@@ -111,7 +111,7 @@ def test_values_differ_by_checksum(tmp_path: Path) -> None:
 def test_values_of_variables_of_another_shape_are_not_compared(tmp_path: Path) -> None:
     indexes = (index(v=(FLOAT, (2,), 1)), index(v=(FLOAT, (3,), 2)))
     found = differences(tmp_path, with_variable(), with_variable(shape=(3,)), index_bytes=indexes)
-    assert [one.part for one in found] == ["variable"]
+    assert [difference.part for difference in found] == ["variable"]
 
 
 def test_a_value_that_one_lacks_differs(tmp_path: Path) -> None:
@@ -141,4 +141,4 @@ def test_values_that_are_cut_otherwise_are_the_same(name: str, zoo: Zoo, tmp_pat
     loaded = tf.saved_model.load(str(zoo(name)))
     tf.saved_model.save(loaded, str(tmp_path / "again"), signatures=loaded.signatures)
     infos = [read_model(ModelFiles.of_directory(model)) for model in (zoo(name), tmp_path / "again")]
-    assert [one for one in compare(*infos) if one.part in ("variable", "value")] == []
+    assert [difference for difference in compare(*infos) if difference.part in ("variable", "value")] == []

@@ -104,7 +104,7 @@ def test_weights_of_every_kind_find_their_variables(
         mapping = map_weights(read_assignable(model), weights)
         report = rewrite(model, tmp_path / "out", mapping.values(weights))
     assert [pair.target_path for pair in mapping.pairs] == ["kernel", "bias", "steps"]
-    assert [(one.key.partition("/")[0], one.largest) for one in report.changed] == [
+    assert [(change.key.partition("/")[0], change.largest) for change in report.changed] == [
         ("bias", trainings.STEP),
         ("kernel", trainings.STEP),
     ]
@@ -200,7 +200,7 @@ def test_two_copies_of_the_model_are_named_and_refused(
     assert error.exit_status == 2
     assert "left, right" in error.message
     assert "--root" in error.hint
-    assert [one.root for one in error.candidates] == ["left", "right"]
+    assert [candidate.root for candidate in error.candidates] == ["left", "right"]
 
 
 def test_a_root_chooses_one_of_the_copies(trainings: ModuleType, model: Path, tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_an_export_of_keras_3_with_several_layers_that_fit_is_refused_until_one_
     error = refused(model, tmp_path / "two")
     assert isinstance(error, MappingError)
     assert "4 parts of" in error.message
-    roots = [one.root for one in error.candidates]
+    roots = [candidate.root for candidate in error.candidates]
     assert roots[0] == "trainable_variables/0-1 and non_trainable_variables/0"
     assert shlex.quote(roots[0]) in error.hint
     mapping = mapped(model, tmp_path / "two", root=roots[3])
@@ -274,7 +274,7 @@ def test_values_of_equal_shapes_that_two_lists_order_differently_are_no_mapping(
     kept.trainable_variables = [kept.one, kept.two, kept.three]
     tf.saved_model.save(kept, str(tmp_path / "model"))
     exported = tf.train.Checkpoint()
-    exported.variables = exported.trainable_variables = [tf.Variable([float(one)]) for one in range(3)]
+    exported.variables = exported.trainable_variables = [tf.Variable([float(number)]) for number in range(3)]
     exported.non_trainable_variables = []
     tf.saved_model.save(exported, str(tmp_path / "exported"))
     error = refused(tmp_path / "model", tmp_path / "exported")

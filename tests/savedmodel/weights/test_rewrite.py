@@ -77,7 +77,7 @@ def test_real_models_with_their_own_values_are_the_same_to_the_byte(name: str, t
     assert report.changed == ()
     recoded = frozenset({INDEX, "fingerprint.pb"} if name in COMPRESSED else ())
     require_same(source, tmp_path / "out", recoded)
-    assert [one for one in ModelCheck(tmp_path / "out").run().faults if one.code != "missing"] == []
+    assert [fault for fault in ModelCheck(tmp_path / "out").run().faults if fault.code != "missing"] == []
 
 
 @pytest.mark.tensorflow
@@ -104,7 +104,7 @@ def test_models_of_the_zoo_with_their_own_values_are_the_same_to_the_byte(
 
 def test_a_value_is_written_and_all_else_stays(model: Path, tmp_path: Path) -> None:
     report = rewrite(model, tmp_path / "out", {"a": Given("x", floats(1, 2.5, 3)), "b": Given("y", b"")})
-    assert [(one.key, one.dtype, one.shape, one.largest) for one in report.changed] == [
+    assert [(change.key, change.dtype, change.shape, change.largest) for change in report.changed] == [
         ("a", "float32", (3,), 0.5)
     ]
     assert (report.unchanged, report.kept) == (("b",), ("c",))
@@ -129,9 +129,9 @@ def test_shards_and_slices_stay_and_tensorflow_reads_them(
     tf = pytest.importorskip("tensorflow")
     source = zoo(name)
     values = {
-        key: Given(key, bytes(one.size_bytes), one.dtype.number, one.shape)
-        for key, one in own_values(source).items()
-        if one.dtype.name == "float32"
+        key: Given(key, bytes(variable.size_bytes), variable.dtype.number, variable.shape)
+        for key, variable in own_values(source).items()
+        if variable.dtype.name == "float32"
     }
     rewrite(source, tmp_path / "out", values, RewriteOptions(allow_unchanged=True))
     assert len(list((tmp_path / "out/variables").glob("*.data-*"))) == shards
@@ -159,7 +159,7 @@ def test_a_partitioned_variable_gives_and_takes_values(zoo: Zoo, tmp_path: Path)
     after = tf.train.load_checkpoint(str(tmp_path / "out/variables/variables")).get_tensor("emb/table")
     assert (after == before + 1).all()
     again = rewrite(source, tmp_path / "again", {"emb/table": own_values(tmp_path / "out")["emb/table"]})
-    assert [one.key for one in again.changed] == ["emb/table"]
+    assert [change.key for change in again.changed] == ["emb/table"]
     require_same(tmp_path / "out", tmp_path / "again")
 
 
@@ -173,7 +173,7 @@ def test_strings_of_other_lengths_move_what_follows(zoo: Zoo, tmp_path: Path) ->
     tf.saved_model.save(loaded, str(tmp_path / "tuned"))
     key = "words/.ATTRIBUTES/VARIABLE_VALUE"
     report: RewriteReport = rewrite(source, tmp_path / "out", {key: own_values(tmp_path / "tuned")[key]})
-    assert [(one.key, one.largest) for one in report.changed] == [(key, None)]
+    assert [(change.key, change.largest) for change in report.changed] == [(key, None)]
     after = tf.saved_model.load(str(tmp_path / "out"))
     assert (after.words.numpy() == loaded.words.numpy()).all()
     assert (after.left.numpy() == loaded.left.numpy()).all()

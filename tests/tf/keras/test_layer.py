@@ -33,16 +33,18 @@ class TestCalls:
         assert layer([10.0, numpy.float32(20.0)]).numpy().tolist() == [20.0, 40.0]
         assert layer.trainable_weights == []
         layer.trainable = True
-        assert [float(one) for one in layer.trainable_weights] == [2.0]
+        assert [float(weight) for weight in layer.trainable_weights] == [2.0]
         # Two losses on one weight: Keras counts one a weight, and so their sum.
-        assert [float(one) for one in layer.losses] == [pytest.approx(1.004)]
+        assert [float(loss) for loss in layer.losses] == [pytest.approx(1.004)]
 
     def test_text_comes_as_a_list_an_array_or_a_tensor(self, saved: Saved) -> None:
         import numpy
         import tensorflow as tf
 
         layer, words = hubcli.KerasLayer(saved("text")), ["the cat", "sat"]
-        given = [layer(one).numpy() for one in (words, tuple(words), numpy.array(words), tf.constant(words))]
+        given = [
+            layer(form).numpy() for form in (words, tuple(words), numpy.array(words), tf.constant(words))
+        ]
         assert given[0].shape == (2, 4)
         assert all((one == given[0]).all() for one in given)
 
@@ -137,7 +139,10 @@ class TestWeights:
     def test_they_are_the_variables_of_the_object_and_no_copies(self, saved: Saved) -> None:
         layer = hubcli.KerasLayer(saved("regularizers"), trainable=True)
         obj = layer.resolved_object
-        assert all(one.value is own for one, own in zip(layer.weights, obj.trainable_variables, strict=False))
+        assert all(
+            variable.value is own
+            for variable, own in zip(layer.weights, obj.trainable_variables, strict=False)
+        )
         obj.bias.assign([5.0, 6.0])
         assert layer.non_trainable_weights[0].numpy().tolist() == [5.0, 6.0]
 
@@ -148,8 +153,8 @@ class TestWeights:
         for handle in (saved("tf.Module"), obj):
             layer = hubcli.KerasLayer(handle, trainable=True)
             own = layer.resolved_object
-            assert [one.value for one in layer.trainable_weights] == [own.bias, own.inner.kernel]
-            assert [one.value for one in layer.non_trainable_weights] == [own.count]
+            assert [weight.value for weight in layer.trainable_weights] == [own.bias, own.inner.kernel]
+            assert [weight.value for weight in layer.non_trainable_weights] == [own.count]
             assert not hasattr(own, "trainable_variables")  # It is saved as it was.
 
     def test_an_object_that_was_never_saved_gives_all_that_hangs_on_it(self) -> None:
@@ -229,7 +234,7 @@ class TestWeights:
         layer = hubcli.KerasLayer(Constant(), trainable=True)
         for _ in range(2):
             layer([1.0])
-            assert [float(one) for one in layer.losses] == [2.0]
+            assert [float(loss) for loss in layer.losses] == [2.0]
 
 
 class TestRefusals:

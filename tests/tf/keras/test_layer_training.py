@@ -30,7 +30,7 @@ def fit(model: Any, **options: Any) -> list[Any]:
     rows = numpy.random.default_rng(0).uniform(-1, 1, [8, 4]).astype("float32")
     model.compile(keras.optimizers.SGD(0.1), "mse", **options)
     model.fit(rows, numpy.ones([8, 1], "float32"), batch_size=8, epochs=3, shuffle=False, verbose=0)
-    return [one.numpy() for one in model.get_layer("hub").weights]
+    return [weight.numpy() for weight in model.get_layer("hub").weights]
 
 
 def test_graph_eager_and_xla_train_the_same(saved: Saved) -> None:
@@ -48,7 +48,7 @@ def test_losses_count_for_as_long_as_the_layer_trains(saved: Saved) -> None:
     model = classifier(saved("regularizers"))
     layer = model.get_layer("hub")
     assert len(model.losses) == 2
-    before = [one.numpy() for one in layer.weights]
+    before = [weight.numpy() for weight in layer.weights]
     layer.trainable = False
     assert model.losses == []
     assert all((one == other).all() for one, other in zip(before, fit(model), strict=True))
@@ -78,7 +78,7 @@ def test_mixed_precision_leaves_the_model_alone(saved: Saved) -> None:
     keras.mixed_precision.set_global_policy("mixed_float16")
     try:
         model = classifier(saved("regularizers"))
-        before = [one.numpy() for one in model.get_layer("hub").weights]
+        before = [weight.numpy() for weight in model.get_layer("hub").weights]
         after = fit(model)
     finally:
         keras.mixed_precision.set_global_policy("float32")
@@ -94,7 +94,7 @@ def test_a_loop_of_ones_own_trains_it_too(saved: Saved) -> None:
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(layer(tf.ones([2, 4]), training=True) ** 2)
     gradients = tape.gradient(loss, layer.trainable_weights)
-    assert all(float(tf.reduce_sum(tf.abs(one))) > 0 for one in gradients)
+    assert all(float(tf.reduce_sum(tf.abs(gradient))) > 0 for gradient in gradients)
 
 
 TWO_DEVICES = """

@@ -51,7 +51,7 @@ def test_every_exported_layer_is_on_exactly_one_list(generation: KerasGeneration
         from tf_keras.src.layers import serialization
 
         serialization.populate_deserializable_objects()
-        layers |= {name for name, one in serialization.LOCAL.ALL_OBJECTS.items() if inspect.isclass(one)}
+        layers |= {name for name, value in serialization.LOCAL.ALL_OBJECTS.items() if inspect.isclass(value)}
         layers |= classes_in(keras.layers.experimental, keras.layers.experimental.preprocessing)
         layers -= OP_LAYERS
     allowed = layers & CLASSES[generation]

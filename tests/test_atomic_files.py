@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache import atomic_files as disk
+from hubcli import atomic_files as disk
+from hubcli.cache.disk_usage import directory_size_bytes, file_sizes
+from hubcli.cache.layout import CacheName, NameKind, cache_errors
 from hubcli.errors import CacheError, DiskFullError
 
 
@@ -26,6 +28,30 @@ def test_they_change_places_by_renaming_where_the_system_can_not_exchange(
     monkeypatch.setattr(disk, "exchange_at_once", lambda _new, _old: False)
     test_two_directories_change_places(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "old"]
+
+
+def test_the_old_directory_is_back_where_the_new_one_can_not_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, aside = tmp_path / "old", tmp_path / "aside"
+    old.mkdir()
+    monkeypatch.setattr(disk, "exchange_at_once", lambda _new, _old: False)
+
+    with pytest.raises(FileNotFoundError):
+        disk.exchange(tmp_path / "missing", old, aside)
+
+    assert (old.is_dir(), aside.exists()) == (True, False)
+
+
+def test_a_temporary_name_is_one_that_a_collection_or_the_doctor_knows(tmp_path: Path) -> None:
+    lock = tmp_path / f"{'a' * 40}.lock"
+    assert CacheName.parse(disk.temporary_beside(lock).name).kind is NameKind.LEFTOVER
+    hidden = disk.hidden_beside(tmp_path / ("m" * 60))
+    match = disk.HIDDEN_NAME.fullmatch(hidden.name)
+    assert match is not None
+    assert match[1] == "m" * disk.SHOWN_CHARACTERS
+    assert disk.HIDDEN_NAME.fullmatch(disk.hidden_beside(hidden).name)[1] == match[1]  # type: ignore[index]
+    assert disk.hidden_beside(hidden, "0" * 32).name.endswith(".000000000000.hubcli-tmp")
 
 
 def test_a_file_is_replaced_whole_and_nothing_is_left(tmp_path: Path) -> None:
@@ -71,8 +97,8 @@ def test_sizes_are_those_of_regular_files(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b").write_bytes(bytes(7))
     (tmp_path / "link").symlink_to("/etc/passwd")
-    assert disk.file_sizes(tmp_path) == {"a/b": 7, "link": 0}
-    assert disk.directory_size_bytes(tmp_path / "absent") == 0
+    assert file_sizes(tmp_path) == {"a/b": 7, "link": 0}
+    assert directory_size_bytes(tmp_path / "absent") == 0
 
 
 @pytest.mark.parametrize(
@@ -80,7 +106,7 @@ def test_sizes_are_those_of_regular_files(tmp_path: Path) -> None:
     [(OSError(28, "No space left"), DiskFullError), (OSError(13, "Permission denied"), CacheError)],
 )
 def test_the_systems_words_become_errors_of_ours(error: OSError, expected: type[CacheError]) -> None:
-    with pytest.raises(expected) as caught, disk.cache_errors(Path("/cache")):
+    with pytest.raises(expected) as caught, cache_errors(Path("/cache")):
         raise error
     assert caught.value.exit_status == 8
     assert "--cache-dir" in caught.value.hint

@@ -1,61 +1,61 @@
-"""Writes that happen whole or not at all, and what they fail with."""
+"""Atomic writes: files, links and directories that are seen whole or as they were, and their temporary names.
+
+Two kinds of names, both of which can be told from a person's: `<name>.tmp<32 hex digits>` in the cache,
+where `gc` removes what a kill left, and `.<name>.<12 hex digits>.hubcli-tmp` beside what a user names,
+where `doctor --fix` does.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from hubcli.durability import SYNCED, Durability
-from hubcli.errors import CacheError, DiskFullError, means_full
-from hubcli.formats.files import list_noatime
 
 __all__ = [
-    "cache_errors",
-    "directory_size_bytes",
+    "HIDDEN_NAME",
+    "SHOWN_CHARACTERS",
+    "TEMPORARY_SUFFIX",
     "exchange",
     "exchange_at_once",
-    "file_sizes",
-    "not_a_directory",
+    "hidden_beside",
     "remove_tree",
     "replace_link",
+    "temporary_beside",
+    "unique_number",
     "write_new",
     "write_whole",
 ]
 
+# As patterns: what may stand behind a name of the cache; a hidden name with what it is of, and its number.
+TEMPORARY_SUFFIX = r"\.tmp[0-9a-f]{32}"
+HIDDEN_NAME = re.compile(r"\.(.{0,40})\.([0-9a-f]{12})\.hubcli-tmp", re.DOTALL)
+SHOWN_CHARACTERS = 40  # Of the name that a hidden one is of: names end at 255 bytes.
+
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
-_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-@contextmanager
-def cache_errors(root: Path) -> Iterator[None]:
-    """Translates what the system says about the disk into errors of ours."""
-    try:
-        yield
-    except OSError as error:
-        if means_full(error):
-            raise DiskFullError(
-                f"The disk of {root} is full", hint="Free some space, or name another --cache-dir."
-            ) from error
-        if error.errno in _READ_ONLY:
-            raise CacheError(
-                f"The cache {root} can't be read or written: {error.strerror}",
-                hint="Check its owner and mode, or name another --cache-dir.",
-            ) from error
-        raise CacheError(
-            f"The cache {root} fails: {error}", hint="Check the disk, or name another --cache-dir."
-        ) from error
+def unique_number() -> str:
+    """32 hex digits that nobody else has."""
+    return uuid.uuid4().hex
 
 
-def not_a_directory(root: Path) -> CacheError:
-    """The error for a root that is something else."""
-    return CacheError(f"The cache {root} is no directory", hint="Name a directory with --cache-dir.")
+def temporary_beside(path: Path, part: str = "") -> Path:
+    """A name beside `path` that nobody else has, for what is about to take its place in the cache."""
+    return path.with_name(f"{path.name}{part}.tmp{unique_number()}")
+
+
+def hidden_beside(place: Path, number: str = "") -> Path:
+    """A hidden name beside `place`, which may be hidden itself; of that number, or a new one."""
+    match = HIDDEN_NAME.fullmatch(place.name)
+    shown = match[1] if match is not None else place.name[:SHOWN_CHARACTERS]
+    return place.with_name(f".{shown}.{(number or unique_number())[:12]}.hubcli-tmp")
 
 
 def write_new(path: Path, text: str, durability: Durability = SYNCED) -> None:
@@ -63,7 +63,7 @@ def write_new(path: Path, text: str, durability: Durability = SYNCED) -> None:
 
     Its data is synced before it has its name; the name is the caller's to sync, as in `write_whole`.
     """
-    temporary = path.with_name(f"{path.name}.tmp{uuid.uuid4().hex}")
+    temporary = temporary_beside(path)
     try:
         durability.write_file(temporary, text)
         os.link(temporary, path)
@@ -73,7 +73,7 @@ def write_new(path: Path, text: str, durability: Durability = SYNCED) -> None:
 
 def write_whole(path: Path, text: str, durability: Durability = SYNCED) -> None:
     """Writes the file so that it is seen with all of `text` or as it was before, after a power loss too."""
-    temporary = path.with_name(f"{path.name}.tmp{uuid.uuid4().hex}")
+    temporary = temporary_beside(path)
     try:
         durability.write_file(temporary, text)
         temporary.replace(path)
@@ -92,7 +92,7 @@ def replace_link(link: Path, target: str) -> None:
     except FileExistsError:
         if not link.is_symlink():
             raise
-        temporary = link.with_name(f"{link.name}.link.tmp{uuid.uuid4().hex}")
+        temporary = temporary_beside(link, ".link")
         temporary.symlink_to(target, target_is_directory=True)
         try:
             temporary.replace(link)
@@ -101,17 +101,25 @@ def replace_link(link: Path, target: str) -> None:
             raise
 
 
-def exchange(new: Path, old: Path) -> None:
+def exchange(new: Path, old: Path, aside: Path | None = None) -> None:
     """Puts the directory `new` where `old` is, and `old` where `new` was.
 
     In one step on Linux (renameat2) and macOS (renamex_np), so that there is
-    no moment without either; elsewhere by renaming `old` aside first.
+    no moment without either; elsewhere by renaming `old` aside first. Where
+    that fails, `old` is back in its place.
     """
-    if not exchange_at_once(new, old):
-        aside = new.with_name(f"{new.name.split('.', 1)[0]}.{uuid.uuid4().hex}.tmp")
-        old.rename(aside)
+    if exchange_at_once(new, old):
+        return
+    if aside is None:
+        aside = new.with_name(f"{new.name.split('.', 1)[0]}.{unique_number()}.tmp")
+    old.rename(aside)
+    try:
         new.rename(old)
-        aside.rename(new)
+    except BaseException:
+        if not os.path.lexists(old):
+            aside.rename(old)
+        raise
+    aside.rename(new)
 
 
 def exchange_at_once(new: Path, old: Path) -> bool:
@@ -140,30 +148,3 @@ def remove_tree(path: Path) -> None:
         path.unlink(missing_ok=True)  # rmtree would wait for somebody to write to a pipe.
     else:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def file_sizes(top: Path) -> dict[str, int]:
-    """Size in bytes of every regular file below `top`, by relative path with `/`.
-
-    What vanishes meanwhile or can't be looked into is left out; links and special files count as size 0.
-    """
-    sizes: dict[str, int] = {}
-    waiting = [("", str(top))]
-    while waiting:
-        prefix, folder = waiting.pop()
-        try:
-            with list_noatime(folder) as children:
-                for child in children:
-                    if child.is_dir(follow_symlinks=False):
-                        waiting.append((f"{prefix}{child.name}/", f"{folder}/{child.name}"))
-                    else:
-                        regular = child.is_file(follow_symlinks=False)
-                        sizes[prefix + child.name] = child.stat().st_size if regular else 0
-        except (FileNotFoundError, PermissionError):
-            continue
-    return sizes
-
-
-def directory_size_bytes(top: Path) -> int:
-    """Sum of the sizes of the files below `top`, in bytes; 0 where it doesn't exist."""
-    return sum(file_sizes(top).values())

@@ -1,17 +1,69 @@
-"""Ops that reach beyond the graph: into Python, files, the network, the terminal.
+"""What an op can do beyond its tensors: every op that TensorFlow 2.21 registers, by its class and its risk.
 
-Which op is of which class stands in op_classes.tsv; here is what a class means
-to the user. Why they matter: tensorflow/SECURITY.md.
+The classes stand in op_classes.tsv: name, class, `f` where an attribute names functions, a few words on
+what the op does. They were assigned by hand; tools/make_op_list.py adds the ops of a new release and asks
+for theirs. Why they matter: tensorflow/SECURITY.md.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
 
-from hubcli.savedmodel.checks.known_ops import class_of, op_classes
-from hubcli.savedmodel.model import Severity
+from hubcli.issues import Severity
 
-__all__ = ["CONDITIONAL_OPS", "SAVER_OPS", "TABLE_OPS", "Risk", "risk_of", "risk_of_print", "risky_ops"]
+__all__ = [
+    "CONDITIONAL_OPS",
+    "SAVER_OPS",
+    "TABLE_OPS",
+    "OpClass",
+    "Risk",
+    "class_of",
+    "is_known",
+    "op_classes",
+    "risk_of",
+    "risk_of_print",
+    "risky_ops",
+    "takes_functions",
+]
+
+
+class OpClass(NamedTuple):
+    """What an op can do: `name` is its class, `reason` a few words, "" for most of the class `none`."""
+
+    name: str
+    takes_functions: bool
+    reason: str
+
+
+@cache
+def op_classes() -> dict[str, OpClass]:
+    """The class of every op that TensorFlow 2.21 registers, by the op's name."""
+    lines = Path(__file__).with_name("op_classes.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    classes: dict[str, OpClass] = {}
+    for line in lines:
+        op, name, functions, reason = f"{line}\t\t".split("\t")[:4]
+        classes[op] = OpClass(name, functions == "f", reason)
+    return classes
+
+
+def is_known(op: str) -> bool:
+    """Whether plain TensorFlow has the op; others come with a library such as tensorflow_text."""
+    return op in op_classes()
+
+
+def class_of(op: str) -> str | None:
+    """The op's class, None for an unknown op."""
+    known = op_classes().get(op)
+    return None if known is None else known.name
+
+
+def takes_functions(op: str) -> bool:
+    """Whether the op may name functions in its attributes; True for an unknown one."""
+    known = op_classes().get(op)
+    return known is None or known.takes_functions
 
 
 @dataclass(frozen=True, slots=True)
