@@ -32,7 +32,7 @@ KAGGLE_IS_THE_SUBJECT = {
     "diagnosing/inventory.py",
     "diagnosing/network.py",
     "diagnosing/packages.py",
-    "diagnosing/shared_caches.py",
+    "diagnosing/cache.py",
     "commands/doctor.py",
 }
 HELP = "cli/"

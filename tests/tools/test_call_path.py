@@ -16,10 +16,10 @@ CALLBACKS = {
     ("concurrency.py", "archive/compression.py"),  # A stage of the stream.
     ("concurrency.py", "cli/fetch.py"),  # A model of several.
     ("concurrency.py", "fetching/sources.py"),  # A stage of the stream.
-    ("concurrency.py", "savedmodel/checks/shard_chunks.py"),  # A shard of several.
+    ("concurrency.py", "savedmodel/checks/integrity.py"),  # A shard of several.
     ("fetching/requirements.py", "cli/fetch.py"),  # What is to be done with the handle.
     ("fetching/sources.py", "commands/fetch.py"),  # So many bytes have come.
-    ("formats/tensors.py", "savedmodel/checks/shard_chunks.py"),  # Whether the check is cancelled.
+    ("formats/tensors.py", "savedmodel/checks/integrity.py"),  # Whether the check is cancelled.
 }
 
 
@@ -62,4 +62,4 @@ def test_a_cached_model_needs_nothing_of_a_download(cache: Path) -> None:
 
 def test_layers_are_those_of_the_import_contract() -> None:
     levels = layers()
-    assert levels["cli"] < levels["commands"] < levels["cache"] == levels["savedmodel"] < levels["errors"]
+    assert levels["cli"] < levels["commands"] < levels["cache"] < levels["savedmodel"] < levels["errors"]
