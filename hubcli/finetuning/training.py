@@ -21,7 +21,7 @@ from hubcli.finetuning.result import (
     verify_bytes_preserved,
 )
 from hubcli.finetuning.weights import best_measure
-from hubcli.formats.bundle_reader import Bundle
+from hubcli.formats.bundles import Bundle
 from hubcli.formats.files import MAIN_FILES
 from hubcli.formats.tensor_values import TensorValues
 from hubcli.progress import ProgressListener

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from hubcli.errors import BrokenModelError, TruncatedError
-from hubcli.formats.dtypes import DTYPE_ENUM, DType
+from hubcli.formats.tensor_layout import DTYPE_ENUM, DType
 from hubcli.formats.tensor_values import PIECE_BYTES, FileValues, TensorValues
 from hubcli.regular_file import open_regular
 

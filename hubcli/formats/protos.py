@@ -22,7 +22,7 @@ from functools import cache
 from typing import Any
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.dtypes import DTYPE_ENUM
+from hubcli.formats.tensor_layout import DTYPE_ENUM
 from hubcli.formats.wire import LENGTH_DELIMITED, Bytes, encode_field, scan
 
 __all__ = ["from_text", "is_slow", "parse", "parse_merged", "require_few_messages"]

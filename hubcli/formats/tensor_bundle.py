@@ -17,9 +17,8 @@ from math import prod
 from typing import NamedTuple
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.crc32c import masked_crc32c
-from hubcli.formats.dtypes import DType
-from hubcli.formats.slices import TensorSlice, slice_key
+from hubcli.formats.checksums import masked_crc32c
+from hubcli.formats.tensor_layout import DType, TensorSlice, slice_key
 from hubcli.formats.wire import FIXED32, VARINT, messages, read_varint, scan
 
 __all__ = [

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from hubcli._moved import renamed
-from hubcli.formats.crc32c import combine_crc32c, unmask_crc32c
+from hubcli.formats.checksums import combine_crc32c, unmask_crc32c
 from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.functions import Function
 from hubcli.savedmodel.model_format import ModelFormat

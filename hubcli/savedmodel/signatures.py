@@ -10,7 +10,7 @@ import keyword
 import struct
 from typing import Any, NamedTuple
 
-from hubcli.formats.dtypes import DType
+from hubcli.formats.tensor_layout import DType
 from hubcli.savedmodel.types import Shape, element_count, shape_of, type_spec
 
 __all__ = ["Default", "Signature", "SignatureTensor", "read_signatures"]

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.dtypes import DType
 from hubcli.formats.protos import parse
 from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY, BundleEntry, BundleIndex
+from hubcli.formats.tensor_layout import DType
 from hubcli.formats.wire import read_varint
 from hubcli.regular_file import open_regular
 from hubcli.savedmodel.objects import ObjectGraph, path_order

@@ -12,7 +12,7 @@ from threading import Thread
 from typing import Any
 
 from hubcli.errors import TensorFlowError
-from hubcli.formats.dtypes import DType
+from hubcli.formats.tensor_layout import DType
 from hubcli.savedmodel.compare.diff import variant_text
 from hubcli.savedmodel.compare.value_changes import Distance
 from hubcli.savedmodel.functions import FunctionVariant

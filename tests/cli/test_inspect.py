@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.formats.crc32c import unmask_crc32c
+from hubcli.formats.checksums import unmask_crc32c
 from tests.cli.terminal import run_on_terminal
 from tests.conftest import Run
 from tests.corpus import CORPUS, corpus_model

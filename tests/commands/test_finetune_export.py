@@ -34,7 +34,7 @@ from hubcli.errors import (
     ValuesError,
 )
 from hubcli.exporting.placement import ExportFormat
-from hubcli.formats.bundle_reader import Bundle
+from hubcli.formats.bundles import Bundle
 from tests import models
 from tests.conftest import ROOT
 from tests.corpus import KINDS, corpus_model

@@ -11,7 +11,7 @@ import pytest
 from hubcli.commands.finetune_export import FinetuneOptions, Method, finetune_export
 from hubcli.commands.inspect import inspect
 from hubcli.errors import UsageError
-from hubcli.formats.bundle_reader import Bundle
+from hubcli.formats.bundles import Bundle
 from hubcli.savedmodel.model import SavedModelInfo
 from tests.installed import require_installed
 

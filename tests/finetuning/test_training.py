@@ -22,7 +22,7 @@ from hubcli.errors import (
     UsageError,
     ValuesError,
 )
-from hubcli.formats.bundle_reader import Bundle
+from hubcli.formats.bundles import Bundle
 from hubcli.savedmodel.compare.diff import Difference, compare
 from hubcli.savedmodel.files import ModelFiles
 from hubcli.savedmodel.reader import read_model

@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.bundle_reader import Bundle
-from hubcli.formats.bundle_writer import ShardWriter, write_index
-from hubcli.formats.dtypes import DType
-from hubcli.formats.slices import TensorBox, TensorSlice, picked
+from hubcli.formats.bundles import Bundle, ShardWriter, write_index
 from hubcli.formats.tensor_bundle import BundleEntry, BundleIndex
+from hubcli.formats.tensor_layout import DType, TensorBox, TensorSlice, picked
 from tests.corpus import KINDS, corpus_model
 
 COMPRESSED = {"serving_half_plus_two_tf2", "serving_half_plus_two_assets_extra"}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubcli.formats.crc32c import extend_crc32c, mask_crc32c, masked_crc32c
+from hubcli.formats.checksums import extend_crc32c, mask_crc32c, masked_crc32c
 
 _POLYNOMIAL = 0x82F63B78  # Castagnoli's, reflected
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.crc32c import extend_crc32c, mask_crc32c, masked_crc32c
-from hubcli.formats.dtypes import DType
+from hubcli.formats.checksums import extend_crc32c, mask_crc32c, masked_crc32c
 from hubcli.formats.tensor_bundle import BundleEntry, BundleIndex
-from hubcli.formats.tensors import check_size, check_tensor
+from hubcli.formats.tensor_layout import DType
+from hubcli.formats.tensor_values import check_size, check_tensor
 from tests.corpus import corpus_file, corpus_model
 from tests.formats.tables import varint
 from tests.formats.test_leveldb_table import WITH_VARIABLES

@@ -13,7 +13,7 @@ import pytest
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.tensor_bundle import BundleIndex
-from hubcli.formats.tensors import check_tensor
+from hubcli.formats.tensor_values import check_tensor
 from hubcli.savedmodel.checks.integrity import ModelCheck
 from hubcli.savedmodel.checks.layout import declared_assets
 from tests.archives import read_tree

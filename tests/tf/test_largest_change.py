@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hubcli.formats.dtypes import DTYPE_ENUM, DType
+from hubcli.formats.tensor_layout import DTYPE_ENUM, DType
 from hubcli.formats.tensor_values import has_non_finite
 from hubcli.savedmodel.compare.value_changes import largest_change
 from hubcli.tf.compare import NumpyMeasure

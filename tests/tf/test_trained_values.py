@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.formats.bundle_reader import Bundle
+from hubcli.formats.bundles import Bundle
 from hubcli.savedmodel.weights.assignable import read_assignable
 from hubcli.savedmodel.weights.mapping import map_weights
 from hubcli.savedmodel.weights.sources import open_weights

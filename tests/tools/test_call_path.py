@@ -19,7 +19,7 @@ CALLBACKS = {
     ("concurrency.py", "savedmodel/checks/integrity.py"),  # A shard of several.
     ("fetching/requirements.py", "cli/fetch.py"),  # What is to be done with the handle.
     ("fetching/sources.py", "commands/fetch.py"),  # So many bytes have come.
-    ("formats/tensors.py", "savedmodel/checks/integrity.py"),  # Whether the check is cancelled.
+    ("formats/tensor_values.py", "savedmodel/checks/integrity.py"),  # Whether the check is cancelled.
 }
 
 

@@ -8,7 +8,7 @@ from operator import sub
 from typing import NamedTuple, TypeAlias
 
 from hubcli.errors import BrokenModelError, ValuesError
-from hubcli.formats.dtypes import DType
+from hubcli.formats.tensor_layout import DType
 from hubcli.formats.tensor_values import TensorValues, has_non_finite
 
 __all__ = ["Change", "Comparison", "Distance", "Measure", "changes_between", "largest_change"]

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.bundle_reader import Bundle
+from hubcli.formats.bundles import Bundle
 from hubcli.savedmodel.variables import ATTRIBUTE, escaped, saved_objects
 
 __all__ = ["VALUE_SUFFIX", "CheckpointGraph"]

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from hubcli.archive.unpack import require_room
 from hubcli.errors import BrokenModelError, NotFoundError
-from hubcli.formats.dtypes import DTYPE_ENUM, DType
+from hubcli.formats.tensor_layout import DTYPE_ENUM, DType
 from hubcli.formats.tensor_values import PIECE_BYTES, TensorValues
 from hubcli.regular_file import NotRegularError, open_regular
 from hubcli.savedmodel.weights.sources import DAMAGED_HINT, WeightGroup, Weights, WeightsKind, weights_kind

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hubcli.formats.crc32c import unmask_crc32c
+from hubcli.formats.checksums import unmask_crc32c
 from hubcli.savedmodel.compare.diff import Difference, compare
 from hubcli.savedmodel.files import ModelFiles
 from hubcli.savedmodel.reader import read_model

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import BrokenModelError, ChecksumError, HubcliError, IntegrityError, ValuesError
-from hubcli.formats.bundle_reader import Bundle
-from hubcli.formats.dtypes import DType
-from hubcli.formats.farmhash import fingerprint64
+from hubcli.formats.bundles import Bundle
+from hubcli.formats.checksums import fingerprint64
+from hubcli.formats.tensor_layout import DType
 from hubcli.formats.tensor_values import TensorValues
 from hubcli.savedmodel.checks.integrity import ModelCheck
 from hubcli.savedmodel.compare.value_changes import Distance
