@@ -35,6 +35,7 @@ MOVED = {
     "hubcli.formats.crc32c": "hubcli.formats.checksums",
     "hubcli.formats.dtypes": "hubcli.formats.tensor_layout",
     "hubcli.formats.farmhash": "hubcli.formats.checksums",
+    "hubcli.formats.files": "hubcli.regular_file",
     "hubcli.formats.leveldb_table": "hubcli.formats.tensor_bundle",
     "hubcli.formats.leveldb_table_writer": "hubcli.formats.bundles",
     "hubcli.formats.npz": "hubcli.formats.array_files",

@@ -16,9 +16,8 @@ import pytest
 
 from hubcli.formats.array_files import read_npz, read_safetensors
 from hubcli.formats.bundles import Bundle
-from hubcli.formats.files import contents, read_record
 from hubcli.formats.tensor_values import file_pieces
-from hubcli.regular_file import open_regular, open_stream, read_regular, read_stream
+from hubcli.regular_file import contents, open_regular, open_stream, read_record, read_regular, read_stream
 
 
 def make_fifo(path: Path) -> None:

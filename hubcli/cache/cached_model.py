@@ -16,7 +16,7 @@ from hubcli.cache.disk_usage import Footprint, FootprintCounter
 from hubcli.cache.layout import EntryPaths, is_key
 from hubcli.cache.records import Descriptor, Manifest
 from hubcli.config.environment import on_disk
-from hubcli.formats.files import MAIN_FILES
+from hubcli.formats import MAIN_FILES
 
 TYPE_CHECKING = False  # Each listing would pay for typing.
 

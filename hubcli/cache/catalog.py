@@ -19,7 +19,7 @@ from hubcli.cache.disk_usage import Footprint, directory_size_bytes, measure
 from hubcli.cache.layout import EntryPaths, RootNames, cache_errors
 from hubcli.cache.records import LockOwner
 from hubcli.errors import BrokenModelError
-from hubcli.formats.files import MAIN_FILES
+from hubcli.formats import MAIN_FILES
 
 TYPE_CHECKING = False  # Each listing would pay for typing.
 if TYPE_CHECKING:

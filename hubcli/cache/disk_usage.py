@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from hubcli.formats.files import list_noatime
+from hubcli.regular_file import list_noatime
 
 __all__ = [
     "DiskUsage",

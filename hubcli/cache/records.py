@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hubcli.archive.members import FileRecord
-from hubcli.formats.files import read_record
+from hubcli.regular_file import read_record
 from hubcli.units import from_iso_utc, to_iso_utc
 
 __all__ = ["MANIFEST_SCHEMA", "Descriptor", "LockOwner", "Manifest"]

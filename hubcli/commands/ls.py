@@ -14,7 +14,7 @@ from hubcli.cache.catalog import CachedModelInfo, EntryState, read_catalog
 from hubcli.config.settings import Settings
 from hubcli.errors import NotFoundError, UsageError
 from hubcli.fetching.model_ref import Pattern
-from hubcli.formats.files import MAIN_FILES
+from hubcli.formats import MAIN_FILES
 from hubcli.suggestions import did_you_mean
 from hubcli.units import parse_duration_s, parse_size_bytes
 

@@ -15,7 +15,7 @@ from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError
 from hubcli.fetching.byte_sources import Transfer
 from hubcli.fetching.sources import members_of, open_source
-from hubcli.formats.files import INDEX_FILE, MAIN_FILES
+from hubcli.formats import INDEX_FILE, MAIN_FILES
 from hubcli.net.retries import RetryPolicy
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle

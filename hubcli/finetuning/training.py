@@ -21,8 +21,8 @@ from hubcli.finetuning.result import (
     verify_bytes_preserved,
 )
 from hubcli.finetuning.weights import best_measure
+from hubcli.formats import MAIN_FILES
 from hubcli.formats.bundles import Bundle
-from hubcli.formats.files import MAIN_FILES
 from hubcli.formats.tensor_values import TensorValues
 from hubcli.progress import ProgressListener
 from hubcli.savedmodel.compare.value_changes import Change, changes_between

@@ -1,9 +1,10 @@
 """Tensor bundles on disk: read as streams of tensors, and written piece by piece, the index last.
 
-Tensors that were partitioned are put together again.
-Source: tensorflow/core/util/tensor_bundle/tensor_bundle.cc (BundleWriter: tensors stand one after the other,
-unaligned) and tensor_bundle.proto. The index is a table as TensorFlow writes it, byte for byte and
-uncompressed: leveldb/doc/table_format.md, tensorflow's io/table_builder.cc, block_builder.cc and table_options.h (blocks of 256 KiB, every 16th key whole).
+Tensors that were partitioned are put together again. Source: tensor_bundle.proto and
+tensorflow/core/util/tensor_bundle/tensor_bundle.cc (BundleWriter: tensors stand one after the other,
+unaligned). The index is a table as TensorFlow writes it, byte for byte and uncompressed:
+leveldb/doc/table_format.md, tensorflow's io/table_builder.cc, block_builder.cc and table_options.h
+(blocks of 256 KiB, every 16th key whole).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hubcli.formats.files import MAIN_FILES
+from hubcli.formats import MAIN_FILES
 from hubcli.formats.tensor_bundle import BundleIndex
 from hubcli.regular_file import open_regular
 from hubcli.savedmodel.model import Asset, Sizes

@@ -13,10 +13,10 @@ from enum import Enum
 from pathlib import Path
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.files import MAIN_FILES, contents
+from hubcli.formats import MAIN_FILES
 from hubcli.formats.tensor_bundle import BundleIndex
 from hubcli.formats.wire import Bytes, Field, messages, scan
-from hubcli.regular_file import read_regular
+from hubcli.regular_file import contents, read_regular
 from hubcli.units import format_size
 
 __all__ = [

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.files import contents
 from hubcli.formats.protos import parse
 from hubcli.formats.wire import Bytes, Field, messages, scan
+from hubcli.regular_file import contents
 from hubcli.savedmodel.graph import Graph
 from hubcli.savedmodel.model_format import binary_of_text, main_file, refuse_look_alike
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hubcli.errors import HubcliError, MissingPathError, NoModelError, TensorFlowError
-from hubcli.formats.files import MAIN_FILES
+from hubcli.formats import MAIN_FILES
 from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.savedmodel.model_format import ModelFormat, detect_format
 from hubcli.savedmodel.objects import LISTS

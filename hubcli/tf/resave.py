@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hubcli.errors import TensorFlowError
-from hubcli.formats.files import MAIN_FILES
+from hubcli.formats import MAIN_FILES
 from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.savedmodel.model_format import ModelFormat
 from hubcli.savedmodel.outline import read_outline

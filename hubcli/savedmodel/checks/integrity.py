@@ -15,11 +15,11 @@ from hubcli.archive.members import FileRecord
 from hubcli.concurrency import run_in_threads
 from hubcli.config.environment import on_disk
 from hubcli.errors import BrokenModelError
-from hubcli.formats.files import INDEX_FILE, MAIN_FILES, contents, open_noatime
+from hubcli.formats import INDEX_FILE, MAIN_FILES
 from hubcli.formats.tensor_bundle import BundleEntry, BundleIndex
 from hubcli.formats.tensor_values import ByteOrder, check_tensor
 from hubcli.issues import Issue
-from hubcli.regular_file import open_regular
+from hubcli.regular_file import contents, open_noatime, open_regular
 from hubcli.savedmodel.checks.layout import Shard, climbs_out, declared_assets, shards_of, size_below
 from hubcli.savedmodel.model_format import (
     HEAD_BYTES,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.files import INDEX_FILE, MAIN_FILES
+from hubcli.formats import INDEX_FILE, MAIN_FILES
 from hubcli.formats.tensor_bundle import BundleIndex
 from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.checks.call_graph import CallGraph, ExecutionPhase

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubcli.errors import TensorFlowError
-from hubcli.formats.files import INDEX_FILE
+from hubcli.formats import INDEX_FILE
 from hubcli.formats.tensor_bundle import BundleEntry, BundleIndex
 from hubcli.regular_file import open_regular, read_regular
 from hubcli.savedmodel.compare.diff import Difference, compare

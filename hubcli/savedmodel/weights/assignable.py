@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubcli.errors import BrokenModelError, ValuesError
+from hubcli.formats import INDEX_FILE
 from hubcli.formats.bundles import Bundle
-from hubcli.formats.files import INDEX_FILE
 from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY
 from hubcli.formats.tensor_layout import DType
 from hubcli.formats.tensor_values import TensorValues

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubcli.errors import BrokenModelError, ChecksumError, UnchangedError, ValuesError
+from hubcli.formats import INDEX_FILE
 from hubcli.formats.bundles import Bundle, ShardWriter, write_index
 from hubcli.formats.checksums import fingerprint64
-from hubcli.formats.files import INDEX_FILE
 from hubcli.formats.tensor_bundle import BundleEntry
 from hubcli.formats.tensor_layout import TensorBox, TensorSlice, picked
 from hubcli.formats.tensor_values import TensorValues, file_pieces, keep_freed_memory

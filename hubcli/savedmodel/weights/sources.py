@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubcli.errors import BrokenModelError, NotFoundError, UsageError
+from hubcli.formats import MAIN_FILES
 from hubcli.formats.array_files import read_npz, read_safetensors
 from hubcli.formats.bundles import Bundle
-from hubcli.formats.files import MAIN_FILES
 from hubcli.formats.tensor_values import TensorValues
 from hubcli.regular_file import open_regular, read_regular
 from hubcli.savedmodel.weights.checkpoint_graph import CheckpointGraph
