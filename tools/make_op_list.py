@@ -1,4 +1,4 @@
-"""Updates hubcli/savedmodel/checks/op_classes.tsv: every op that TensorFlow's registry knows, with its class.
+"""Updates hubcli/savedmodel/op_classes.tsv: every op that TensorFlow's registry knows, with its class.
 
 Run it from the top of the repository, with TensorFlow: `python tools/make_op_list.py`.
 A line is name, class, `f` where an attribute is a function or a list of them, and a
@@ -15,9 +15,9 @@ import tensorflow as tf
 from tensorflow.core.framework import op_def_pb2
 from tensorflow.python.client import pywrap_tf_session
 
-from hubcli.savedmodel.checks.op_classes import OpClass, op_classes
+from hubcli.savedmodel.nodes import OpClass, op_classes
 
-_TARGET = Path(__file__).parent.parent / "hubcli" / "savedmodel" / "checks" / "op_classes.tsv"
+_TARGET = Path(__file__).parent.parent / "hubcli" / "savedmodel" / "op_classes.tsv"
 _UNCLASSED = "?"
 
 

@@ -11,6 +11,7 @@ from hubcli.savedmodel.checks.reusable import check_reusable
 from hubcli.savedmodel.checks.scan import find, scan_ops
 from hubcli.savedmodel.files import ModelFiles
 from hubcli.savedmodel.functions import read_functions
+from hubcli.savedmodel.graph import MetaGraphOutline, declared_assets_of, read_outline
 from hubcli.savedmodel.model import (
     Asset,
     Checkpoint,
@@ -22,7 +23,6 @@ from hubcli.savedmodel.model import (
 )
 from hubcli.savedmodel.model_format import KERAS_METADATA, TF1_HUB_MARKER, ModelFormat
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.outline import MetaGraphOutline, declared_assets_of, read_outline
 from hubcli.savedmodel.signatures import INIT_OP, TRAIN_OP, op_name, read_signatures
 from hubcli.savedmodel.variables import Variable, model_variables
 

@@ -18,8 +18,8 @@ from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY, BundleEntry, BundleIn
 from hubcli.formats.tensor_layout import DType
 from hubcli.formats.wire import read_varint
 from hubcli.regular_file import open_regular
+from hubcli.savedmodel.graph import MetaGraphOutline
 from hubcli.savedmodel.objects import ObjectGraph, path_order
-from hubcli.savedmodel.outline import MetaGraphOutline
 from hubcli.savedmodel.types import Shape, element_count, shape_of
 
 __all__ = [

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from hubcli.errors import BrokenModelError
-from hubcli.savedmodel.graph import Graph
-from hubcli.savedmodel.outline import read_outline
+from hubcli.savedmodel.graph import Graph, read_outline
 from tests.formats.tables import delimited
 from tests.savedmodel.protos import Func, Funcs, function, graph, meta_graph, node, read, write_model
 

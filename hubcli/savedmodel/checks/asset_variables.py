@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from functools import cached_property
 
-from hubcli.savedmodel.graph import Graph, Node
+from hubcli.savedmodel.graph import Graph
+from hubcli.savedmodel.nodes import Node
 
 __all__ = ["AssetVariables"]
 

@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.protos import parse
-from hubcli.savedmodel.checks.op_classes import is_known, takes_functions
-from hubcli.savedmodel.graph import GraphBody, Node
+from hubcli.savedmodel.graph import GraphBody, MetaGraphOutline
+from hubcli.savedmodel.nodes import Node, is_known, takes_functions
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.outline import MetaGraphOutline
 from hubcli.savedmodel.signatures import INIT_OP
 
 __all__ = ["CallGraph", "ExecutionPhase"]

@@ -18,9 +18,9 @@ from typing import NamedTuple
 from hubcli.formats.wire import encode_field
 from hubcli.savedmodel.checks.asset_variables import AssetVariables
 from hubcli.savedmodel.checks.call_graph import CallGraph
-from hubcli.savedmodel.graph import FieldRun, GraphBody, Node
+from hubcli.savedmodel.graph import GraphBody, MetaGraphOutline, fed_assets_of
+from hubcli.savedmodel.nodes import FieldRun, Node
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.outline import MetaGraphOutline, fed_assets_of
 
 __all__ = ["PathOrigins", "PathSource"]
 

@@ -12,10 +12,9 @@ from typing import Any
 
 from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.functions import Function, FunctionVariant, arguments_of
-from hubcli.savedmodel.graph import Graph, GraphBody
+from hubcli.savedmodel.graph import Graph, GraphBody, MetaGraphOutline
 from hubcli.savedmodel.model import Conformance
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.outline import MetaGraphOutline
 from hubcli.savedmodel.types import Literal, TensorSpec, TypeSpec, decode, holds_tensors, tensors_of
 from hubcli.savedmodel.variables import Variable, VariableLists
 

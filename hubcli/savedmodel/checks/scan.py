@@ -1,9 +1,13 @@
-"""The scan: ops that run code, touch files or the network, wherever they stand in a model."""
+"""The scan: ops that run code, touch files or the network, wherever they stand in a model.
+
+Why the classes of ops matter: tensorflow/SECURITY.md.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats import INDEX_FILE, MAIN_FILES
@@ -11,27 +15,28 @@ from hubcli.formats.tensor_bundle import BundleIndex
 from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.checks.call_graph import CallGraph, ExecutionPhase
 from hubcli.savedmodel.checks.layout import climbs_out, shards_of
-from hubcli.savedmodel.checks.op_classes import (
-    CONDITIONAL_OPS,
-    SAVER_OPS,
-    TABLE_OPS,
-    Risk,
-    is_known,
-    risk_of,
-    risk_of_print,
-)
 from hubcli.savedmodel.checks.path_origins import PathOrigins, PathSource
-from hubcli.savedmodel.graph import GraphBody, Node
+from hubcli.savedmodel.graph import GraphBody, MetaGraphOutline
 from hubcli.savedmodel.model import Asset
+from hubcli.savedmodel.nodes import Node, class_of, is_known, op_classes
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.outline import MetaGraphOutline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hubcli.savedmodel.files import ModelFiles
     from hubcli.savedmodel.variables import Variable
 
-__all__ = ["find", "scan_ops"]
+__all__ = [
+    "CONDITIONAL_OPS",
+    "SAVER_OPS",
+    "TABLE_OPS",
+    "Risk",
+    "find",
+    "risk_of",
+    "risk_of_print",
+    "risky_ops",
+    "scan_ops",
+]
 
 _MAX_OF_A_SEVERITY, _MAX_RISKY_NODES = 1000, 50_000
 
@@ -188,3 +193,70 @@ def _about_assets(assets: tuple[Asset, ...]) -> Iterator[Issue]:
                 "The model declares a file that isn't there",
                 f"asset {asset.path}",
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """What an op can do, in a word for scripts and in a sentence, and how grave that is."""
+
+    code: str
+    severity: Severity
+    sentence: str
+
+
+_WRITE = Risk("writes-files", Severity.HIGH, "writes files")
+_NETWORK = Risk("uses-network", Severity.HIGH, "talks to other machines")
+_CONFIGURE = Risk("configures-files", Severity.MEDIUM, "sets up access to file systems")
+_PRINT = Risk("prints", Severity.LOW, "prints")
+# The risk of each class of op_classes.tsv but `none`.
+_RISKS = {
+    "python": Risk("runs-python", Severity.CRITICAL, "runs Python code of the process that loads it"),
+    "file-write": _WRITE,
+    "file-read": Risk("reads-files", Severity.HIGH, "reads files"),
+    "process": Risk("ends-process", Severity.HIGH, "ends the process that runs it"),
+    "native": Risk("runs-native-code", Severity.MEDIUM, "calls native code by its registered name"),
+    "network": _NETWORK,
+    "program": Risk("carries-program", Severity.HIGH, "runs a program that the scan can't look into"),
+    "descriptor": Risk("reads-files", Severity.MEDIUM, "may read its message type from a file"),
+    "file-system": _CONFIGURE,
+    "print": _PRINT,
+    "cluster": Risk("uses-cluster", Severity.LOW, "exchanges data with other workers of its cluster"),
+    "decoder": Risk("decodes-bytes", Severity.INFO, "decodes bytes that it is given"),
+}
+# Ops of other releases and libraries: TensorFlow 2.21 has them no more.
+_FORMER = {
+    "BigQueryReader": _NETWORK,
+    "GcsConfigureBlockCache": _CONFIGURE,
+    "GcsConfigureCredentials": _CONFIGURE,
+}
+
+# What every model needs to save and restore its own variables; which of its inputs are paths.
+SAVER_OPS = {
+    "SaveV2": (0,),
+    "RestoreV2": (0,),
+    "MergeV2Checkpoints": (0, 1),
+    "Save": (0,),
+    "SaveSlices": (0,),
+    "Restore": (0,),
+    "RestoreSlice": (0,),
+}
+# What fills a vocabulary from one of the model's assets: so, too.
+TABLE_OPS = {"InitializeTableFromTextFile": (1,), "InitializeTableFromTextFileV2": (1,)}
+# Ops that touch files only where the attribute names one.
+CONDITIONAL_OPS = {"FixedUnigramCandidateSampler": "vocab_file"}
+
+
+def risk_of(op: str) -> Risk | None:
+    """What the op can do beyond its tensors; None for most."""
+    name = class_of(op)
+    return _FORMER.get(op) if name is None else _RISKS.get(name)
+
+
+def risky_ops() -> list[str]:
+    """Every op that has a risk, sorted."""
+    return sorted([op for op, known in op_classes().items() if known.name in _RISKS] + [*_FORMER])
+
+
+def risk_of_print(output_stream: str | None, *, is_unknown: bool = False) -> Risk:
+    """What PrintV2 does with that stream: `file://` ones are files that it appends to."""
+    return _WRITE if is_unknown or (output_stream or "").startswith("file://") else _PRINT

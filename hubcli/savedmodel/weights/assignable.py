@@ -14,8 +14,8 @@ from hubcli.formats.bundles import Bundle
 from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY
 from hubcli.formats.tensor_layout import DType
 from hubcli.formats.tensor_values import TensorValues
+from hubcli.savedmodel.graph import read_outline
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.outline import read_outline
 from hubcli.savedmodel.variables import Variable, VariableLists, model_variables
 from hubcli.savedmodel.weights.checkpoint_graph import VALUE_SUFFIX, CheckpointGraph
 

@@ -9,9 +9,10 @@ import pytest
 
 import hubcli
 from hubcli.issues import Severity
-from hubcli.savedmodel.checks.op_classes import _RISKS, class_of, op_classes, risk_of, risky_ops
+from hubcli.savedmodel.checks.scan import _RISKS, risk_of, risky_ops
+from hubcli.savedmodel.nodes import class_of, op_classes
 
-DATA = Path(hubcli.__file__).parent / "savedmodel" / "checks" / "op_classes.tsv"
+DATA = Path(hubcli.__file__).parent / "savedmodel" / "op_classes.tsv"
 
 
 def test_each_op_has_one_class_that_the_scan_knows() -> None:

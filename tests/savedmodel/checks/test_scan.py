@@ -9,7 +9,7 @@ import pytest
 
 from hubcli.errors import BrokenModelError
 from hubcli.issues import Issue, Severity
-from hubcli.savedmodel.checks.op_classes import CONDITIONAL_OPS, risk_of, risk_of_print, risky_ops
+from hubcli.savedmodel.checks.scan import CONDITIONAL_OPS, risk_of, risk_of_print, risky_ops
 from tests.corpus import KINDS, corpus_model
 from tests.formats.tables import delimited, number, varint
 from tests.savedmodel.protos import (
