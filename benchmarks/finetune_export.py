@@ -186,7 +186,7 @@ def _by_hand(model: Path, tuned: Path, out: Path) -> None:
 def _tune(model: Path, tuned: Path) -> None:
     """The model with the last bit of every number turned over."""
     from hubcli.formats.tensor_values import TensorValues
-    from hubcli.savedmodel.compare.value_changes import Distance
+    from hubcli.savedmodel.compare.diff import Distance
     from hubcli.savedmodel.weights.rewrite import RewriteOptions, rewrite
     from hubcli.savedmodel.weights.sources import open_weights
 

@@ -18,7 +18,7 @@ from hubcli.cache.layout import EntryPaths
 from hubcli.cache.records import Manifest
 from hubcli.cache.store import Store
 from hubcli.providers.handle import Handle
-from hubcli.savedmodel.model_format import ModelFormat
+from hubcli.savedmodel.layout import ModelFormat
 
 __all__ = [
     "SHARD",

@@ -24,7 +24,7 @@ from hubcli.formats import MAIN_FILES
 TYPE_CHECKING = False  # Each listing would pay for typing.
 if TYPE_CHECKING:
     from hubcli.cache.records import Descriptor, Manifest
-    from hubcli.savedmodel.model_format import ModelFormat
+    from hubcli.savedmodel.layout import ModelFormat
 
 __all__ = ["CachedModelInfo", "Catalog", "EntryState", "read_catalog"]
 
@@ -142,7 +142,7 @@ class CachedModelInfo(CachedModel):
         """By the outline of the model's main file, a few small reads; None where it can't be read."""
         if self._detected is not None or self.state not in (EntryState.OK, EntryState.UNKNOWN):
             return self._detected
-        from hubcli.savedmodel.model_format import detect_format
+        from hubcli.savedmodel.layout import detect_format
 
         with suppress(BrokenModelError, OSError):
             object.__setattr__(self, "_detected", detect_format(self.path))

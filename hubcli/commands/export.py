@@ -26,7 +26,7 @@ from hubcli.fetching.sources import unpack_archive
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
 from hubcli.savedmodel.checks.integrity import ModelCheck
-from hubcli.savedmodel.checks.layout import check_structure
+from hubcli.savedmodel.layout import check_structure
 
 __all__ = ["ExportFormat", "ExportOptions", "ExportResult", "Layout", "export"]
 

@@ -278,7 +278,7 @@ class _Fetch:
     def _checked(self, source: ByteSource, staged: Path, unpacked: Unpacked) -> Manifest:
         """The manifest of what was staged, once it has passed every check."""
         from hubcli.archive.unpack import lift_wrapping_folder
-        from hubcli.savedmodel.checks.layout import check_structure
+        from hubcli.savedmodel.layout import check_structure
 
         self.options.expected.check_archive(source.name, unpacked.archive_sha256)
         wrapping, files = lift_wrapping_folder(staged, unpacked.files)

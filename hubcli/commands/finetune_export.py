@@ -21,7 +21,7 @@ from hubcli.finetuning.options import FinetuneOptions, Method
 from hubcli.finetuning.result import FinetuneResult, StagedModel, WrittenExport, require_whole
 from hubcli.finetuning.weights import FromWeights, opened_weights
 from hubcli.progress import ProgressListener
-from hubcli.savedmodel.checks.layout import check_structure
+from hubcli.savedmodel.layout import check_structure
 from hubcli.savedmodel.weights.mapping import WeightMapping
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from hubcli.fetching.addresses import naming_target
 from hubcli.fetching.model_ref import ModelRef
 from hubcli.formats.protos import is_slow
 from hubcli.progress import ProgressListener
-from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.model import SavedModelInfo
+from hubcli.savedmodel.model import ModelFiles, SavedModelInfo
 from hubcli.savedmodel.reader import read_model
 
 __all__ = ["InspectOptions", "Inspection", "inspect"]

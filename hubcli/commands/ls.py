@@ -152,7 +152,7 @@ def _number(key: str, operator: str, value: str) -> float:
 
 def _words_of(key: str) -> list[str]:
     if key == "kind":
-        from hubcli.savedmodel.model_format import ModelFormat
+        from hubcli.savedmodel.layout import ModelFormat
 
         return list(dict.fromkeys(known.kind for known in ModelFormat))
     return [state.value for state in EntryState] if key == "state" else ["yes", "no"]

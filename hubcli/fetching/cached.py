@@ -16,7 +16,7 @@ from hubcli.fetching.options import FetchOptions, FetchResult
 from hubcli.providers.handle import Handle
 
 if TYPE_CHECKING:
-    from hubcli.savedmodel.model_format import ModelFormat
+    from hubcli.savedmodel.layout import ModelFormat
 
 __all__ = ["archive_changed", "local_directory", "manifest_of_adopted", "problem_of"]
 
@@ -24,7 +24,7 @@ __all__ = ["archive_changed", "local_directory", "manifest_of_adopted", "problem
 def _structure_of(path: Path) -> ModelFormat:
     """The format of the model, whose structure is checked; raises BrokenModelError."""
     # 5 ms, which a fetch of a cached model would pay: its record says what is to be there.
-    from hubcli.savedmodel.checks.layout import check_structure
+    from hubcli.savedmodel.layout import check_structure
 
     return check_structure(path)
 

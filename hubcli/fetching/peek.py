@@ -19,7 +19,7 @@ from hubcli.formats import INDEX_FILE, MAIN_FILES
 from hubcli.net.retries import RetryPolicy
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
-from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.model import ModelFiles
 
 __all__ = ["Peek", "peek"]
 

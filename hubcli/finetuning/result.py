@@ -14,8 +14,8 @@ from hubcli.errors import BrokenModelError, TensorFlowError, UnchangedError
 from hubcli.exporting.placement import ExportFormat
 from hubcli.finetuning.options import FinetuneOptions, Method
 from hubcli.savedmodel.checks.integrity import ModelCheck
+from hubcli.savedmodel.compare.diff import Change
 from hubcli.savedmodel.compare.preservation import verify_only_values_changed
-from hubcli.savedmodel.compare.value_changes import Change
 from hubcli.savedmodel.weights.assignable import AssignableVariables
 from hubcli.savedmodel.weights.mapping import WeightMapping
 from hubcli.units import plural
@@ -184,7 +184,7 @@ def require_same_interface(
     """
     # Imported here: what is rewritten isn't read as a whole.
     from hubcli.savedmodel.compare.preservation import verify_interface_preserved
-    from hubcli.savedmodel.files import ModelFiles
+    from hubcli.savedmodel.model import ModelFiles
     from hubcli.savedmodel.reader import read_model
 
     found = verify_interface_preserved(info, read_model(ModelFiles.of_directory(exported), hash_assets=True))

@@ -25,10 +25,9 @@ from hubcli.formats import MAIN_FILES
 from hubcli.formats.bundles import Bundle
 from hubcli.formats.tensor_values import TensorValues
 from hubcli.progress import ProgressListener
-from hubcli.savedmodel.compare.value_changes import Change, changes_between
-from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.model import SavedModelInfo
-from hubcli.savedmodel.model_format import ModelFormat
+from hubcli.savedmodel.compare.diff import Change, changes_between
+from hubcli.savedmodel.layout import ModelFormat
+from hubcli.savedmodel.model import ModelFiles, SavedModelInfo
 from hubcli.savedmodel.reader import read_model
 from hubcli.savedmodel.weights.assignable import AssignableVariables, read_assignable
 from hubcli.savedmodel.weights.rewrite import RewriteOptions, rewrite

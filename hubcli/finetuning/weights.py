@@ -21,7 +21,7 @@ from hubcli.finetuning.result import (
 )
 from hubcli.formats.tensor_bundle import TABLE_KEYS, TABLE_VALUES
 from hubcli.progress import ProgressListener
-from hubcli.savedmodel.compare.value_changes import Measure, largest_change
+from hubcli.savedmodel.compare.diff import Measure, largest_change
 from hubcli.savedmodel.weights.assignable import AssignableVariables, read_assignable
 from hubcli.savedmodel.weights.mapping import WeightMapping, map_weights, read_map
 from hubcli.savedmodel.weights.rewrite import RewriteOptions, rewrite
@@ -113,7 +113,7 @@ class FromWeights(NamedTuple):
         self, place: Path, staged: Path, values: ChangedValues, listener: ProgressListener
     ) -> StagedModel:
         """Lets TensorFlow load what was written to `place`, and save it."""
-        from hubcli.savedmodel.files import ModelFiles
+        from hubcli.savedmodel.model import ModelFiles
         from hubcli.savedmodel.reader import read_model
         from hubcli.tf.live_model import LiveModel
 
@@ -164,7 +164,7 @@ def _other_tables(targets: AssignableVariables, weights: Weights) -> tuple[str, 
 
 def _require_resavable(name: str, model: Path) -> None:
     """Raises TensorFlowError where TensorFlow is missing, or saving the model again would lose something."""
-    from hubcli.savedmodel.files import ModelFiles
+    from hubcli.savedmodel.model import ModelFiles
     from hubcli.savedmodel.reader import read_model
     from hubcli.tf.importing import import_tensorflow
     from hubcli.tf.resave import require_resavable

@@ -17,7 +17,7 @@ from hubcli.errors import BrokenModelError
 from hubcli.formats.protos import parse, parse_merged
 from hubcli.formats.wire import Bytes, Field, messages, scan
 from hubcli.regular_file import contents
-from hubcli.savedmodel.model_format import binary_of_text, main_file, refuse_look_alike
+from hubcli.savedmodel.layout import binary_of_text, main_file, refuse_look_alike
 from hubcli.savedmodel.nodes import (
     BATCH_BYTES,
     LIBRARY,

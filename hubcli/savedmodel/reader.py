@@ -9,21 +9,20 @@ from hubcli.regular_file import read_regular
 from hubcli.savedmodel.checks.file_scan import scan_files
 from hubcli.savedmodel.checks.reusable import check_reusable
 from hubcli.savedmodel.checks.scan import find, scan_ops
-from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.functions import read_functions
+from hubcli.savedmodel.functions import INIT_OP, TRAIN_OP, op_name, read_functions, read_signatures
 from hubcli.savedmodel.graph import MetaGraphOutline, declared_assets_of, read_outline
+from hubcli.savedmodel.layout import KERAS_METADATA, TF1_HUB_MARKER, ModelFormat
 from hubcli.savedmodel.model import (
     Asset,
     Checkpoint,
     CheckpointTensor,
     Fingerprint,
     MetaGraph,
+    ModelFiles,
     Parameters,
     SavedModelInfo,
 )
-from hubcli.savedmodel.model_format import KERAS_METADATA, TF1_HUB_MARKER, ModelFormat
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.signatures import INIT_OP, TRAIN_OP, op_name, read_signatures
 from hubcli.savedmodel.variables import Variable, model_variables
 
 __all__ = ["read_model"]

@@ -13,11 +13,9 @@ from typing import Any
 
 from hubcli.errors import TensorFlowError
 from hubcli.formats.tensor_layout import DType
-from hubcli.savedmodel.compare.diff import variant_text
-from hubcli.savedmodel.compare.value_changes import Distance
-from hubcli.savedmodel.functions import FunctionVariant
+from hubcli.savedmodel.compare.diff import Distance, variant_text
+from hubcli.savedmodel.functions import FunctionVariant, Signature
 from hubcli.savedmodel.model import SavedModelInfo
-from hubcli.savedmodel.signatures import Signature
 from hubcli.savedmodel.types import Literal
 from hubcli.tf.importing import first_line, import_tensorflow
 from hubcli.tf.loading import live_variables, snapshot
@@ -288,7 +286,7 @@ class NumpyMeasure:
         self._np: Any = np
 
     def __call__(self, dtype: DType, new: bytes, old: bytes) -> Distance:
-        """As `hubcli.savedmodel.compare.value_changes.Measure` says."""
+        """As `hubcli.savedmodel.compare.diff.Measure` says."""
         np = self._np
         if dtype.name == "bfloat16":
             left, right = (

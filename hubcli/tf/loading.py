@@ -12,8 +12,8 @@ from typing import Any
 
 from hubcli.errors import HubcliError, MissingPathError, NoModelError, TensorFlowError
 from hubcli.formats import MAIN_FILES
+from hubcli.savedmodel.layout import ModelFormat, detect_format
 from hubcli.savedmodel.model import SavedModelInfo
-from hubcli.savedmodel.model_format import ModelFormat, detect_format
 from hubcli.savedmodel.objects import LISTS
 from hubcli.savedmodel.variables import Variable
 from hubcli.tf.importing import first_line, import_tensorflow, use_tensorflow

@@ -17,8 +17,8 @@ from typing import Any
 from hubcli.errors import TensorFlowError
 from hubcli.formats import MAIN_FILES
 from hubcli.savedmodel.graph import read_outline
+from hubcli.savedmodel.layout import ModelFormat
 from hubcli.savedmodel.model import SavedModelInfo
-from hubcli.savedmodel.model_format import ModelFormat
 from hubcli.tf.importing import first_line, import_tensorflow
 
 __all__ = ["Dropped", "ResaveReport", "disk_errors", "require_resavable", "resave", "would_be_lost"]

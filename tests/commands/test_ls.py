@@ -25,7 +25,7 @@ from hubcli.commands.ls import Filter, Listing, SortOrder, ls
 from hubcli.config.settings import Settings
 from hubcli.errors import UsageError
 from hubcli.providers.handle import Handle
-from hubcli.savedmodel.model_format import ModelFormat
+from hubcli.savedmodel.layout import ModelFormat
 from tests.entries import (
     alias_link,
     dead_pid,

@@ -24,7 +24,7 @@ from hubcli.errors import (
 )
 from hubcli.formats.bundles import Bundle
 from hubcli.savedmodel.compare.diff import Difference, compare
-from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from tests import models
 from tests.commands.test_finetune_export import WITHOUT_VARIABLES

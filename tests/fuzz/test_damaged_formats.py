@@ -13,7 +13,7 @@ import pytest
 from hubcli.errors import BrokenModelError, HubcliError
 from hubcli.formats.tensor_bundle import BundleIndex, decompress, read_table
 from hubcli.formats.wire import scan
-from hubcli.savedmodel.checks.layout import check_structure
+from hubcli.savedmodel.layout import check_structure
 from tests.corpus import corpus_file
 from tests.formats.tables import PLAIN, SNAPPY, snappy_literal, table
 from tests.fuzz.attempts import every_share, flipped, random_flips

@@ -19,7 +19,7 @@ from hubcli.cli.views.inspect_json import inspection_document
 from hubcli.cli.views.inspect_text import Part, inspection_text
 from hubcli.commands.inspect import Inspection
 from hubcli.errors import BrokenModelError
-from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from tests.corpus import corpus_model
 from tests.fuzz.attempts import every_share, flipped, random_flips
@@ -164,7 +164,7 @@ _CHILD = """
 import json, sys, time
 from pathlib import Path
 from hubcli.errors import BrokenModelError
-from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 
 started = time.process_time()

@@ -15,7 +15,7 @@ from hubcli.errors import BrokenModelError
 from hubcli.formats.tensor_bundle import BundleIndex
 from hubcli.formats.tensor_values import check_tensor
 from hubcli.savedmodel.checks.integrity import ModelCheck
-from hubcli.savedmodel.checks.layout import declared_assets
+from hubcli.savedmodel.layout import declared_assets
 from tests.archives import read_tree
 from tests.corpus import corpus_file, corpus_model
 from tests.formats.test_leveldb_table import WITH_VARIABLES

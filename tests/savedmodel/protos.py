@@ -13,8 +13,7 @@ from typing import Any
 
 from hubcli.formats.protos import _message_class
 from hubcli.issues import Issue
-from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.model import SavedModelInfo
+from hubcli.savedmodel.model import ModelFiles, SavedModelInfo
 from hubcli.savedmodel.reader import read_model
 from tests.formats.tables import delimited, index_of, number
 

@@ -17,7 +17,7 @@ _CHILD = """
 import json, sys, time
 from pathlib import Path
 from hubcli.errors import BrokenModelError
-from hubcli.savedmodel.checks.layout import check_structure
+from hubcli.savedmodel.layout import check_structure
 
 started = time.monotonic()
 try:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import BrokenModelError, UsageError
-from hubcli.savedmodel.files import ModelFiles
 from hubcli.savedmodel.graph import read_outline
+from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from tests.formats.tables import delimited
 from tests.savedmodel.protos import Objects, graph, meta_graph, node, read, write_model

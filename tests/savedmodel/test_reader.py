@@ -8,8 +8,8 @@ import pytest
 
 from hubcli.errors import BrokenModelError
 from hubcli.issues import Severity
-from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.model_format import ModelFormat
+from hubcli.savedmodel.layout import ModelFormat
+from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from hubcli.savedmodel.types import decode
 from tests.corpus import KINDS, corpus_model

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hubcli.savedmodel.signatures import INIT_OP, TRAIN_OP, Default, op_name, read_signatures
+from hubcli.savedmodel.functions import INIT_OP, TRAIN_OP, Default, op_name, read_signatures
 from tests.savedmodel.protos import FLOAT, INT, STRING, call_signature, init_signature, message
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hubcli.cli.output import printable
 from hubcli.cli.tables import Column, Style, render_table
 from hubcli.savedmodel.types import shape_text
-from hubcli.savedmodel.weights.checkpoint_graph import VALUE_SUFFIX
+from hubcli.savedmodel.weights.assignable import VALUE_SUFFIX
 from hubcli.units import format_size, plural
 
 if TYPE_CHECKING:

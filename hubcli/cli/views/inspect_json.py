@@ -8,7 +8,7 @@ from typing import Any
 from hubcli.commands.inspect import Inspection
 from hubcli.issues import Issue
 from hubcli.savedmodel.compare.diff import Difference
-from hubcli.savedmodel.functions import Function, FunctionVariant
+from hubcli.savedmodel.functions import Function, FunctionVariant, Signature, SignatureTensor
 from hubcli.savedmodel.model import (
     Asset,
     Checkpoint,
@@ -17,7 +17,6 @@ from hubcli.savedmodel.model import (
     SavedModelInfo,
     Sizes,
 )
-from hubcli.savedmodel.signatures import Signature, SignatureTensor
 from hubcli.savedmodel.types import (
     DTypeValue,
     Fields,

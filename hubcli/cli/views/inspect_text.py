@@ -11,10 +11,9 @@ from hubcli.cli.main import LazyImports
 from hubcli.cli.output import printable
 from hubcli.cli.tables import Column, Style, render_table
 from hubcli.commands.inspect import Inspection
-from hubcli.savedmodel.functions import Function, FunctionVariant
+from hubcli.savedmodel.functions import Function, FunctionVariant, Signature, SignatureTensor
 from hubcli.savedmodel.model import MetaGraph
 from hubcli.savedmodel.nodes import is_known
-from hubcli.savedmodel.signatures import Signature, SignatureTensor
 from hubcli.savedmodel.types import holds_tensors, shape_text
 from hubcli.savedmodel.variables import Variable
 from hubcli.units import format_size, plural

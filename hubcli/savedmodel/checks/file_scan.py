@@ -25,7 +25,7 @@ from hubcli.savedmodel.checks.file_signatures import (
     kind_of,
     names_code,
 )
-from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.model import ModelFiles
 
 if TYPE_CHECKING:
     from hubcli.savedmodel.checks.keras_config import ConfigIssue, KerasConfig, TrustedNames

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import Any, BinaryIO
 
 from hubcli.archive.members import FileRecord
 from hubcli.concurrency import run_in_threads
@@ -20,17 +20,18 @@ from hubcli.formats.tensor_bundle import BundleEntry, BundleIndex
 from hubcli.formats.tensor_values import ByteOrder, check_tensor
 from hubcli.issues import Issue
 from hubcli.regular_file import contents, open_noatime, open_regular
-from hubcli.savedmodel.checks.layout import Shard, climbs_out, declared_assets, shards_of, size_below
-from hubcli.savedmodel.model_format import (
+from hubcli.savedmodel.layout import (
     HEAD_BYTES,
+    Shard,
     binary_of_text,
+    climbs_out,
+    declared_assets,
     detect_format,
     read_index,
     refuse_look_alike,
+    shards_of,
+    size_below,
 )
-
-if TYPE_CHECKING:
-    import hashlib
 
 __all__ = [
     "Integrity",
@@ -183,19 +184,17 @@ class ShardChunk:
         return faults
 
 
-def _new_digest() -> hashlib._Hash:
-    import hashlib  # OpenSSL takes 4 ms to load; without a record of hashes none is taken.
-
-    return hashlib.sha256()
-
-
 class _Reader:
     """Pieces of a file, counted and, if wanted, hashed on their way."""
 
     def __init__(self, file: BinaryIO, on_bytes: OnBytes, hashes: bool) -> None:
         self._file = file
         self._on_bytes = on_bytes
-        self._digest = _new_digest() if hashes else None
+        self._digest: Any = None
+        if hashes:
+            import hashlib  # OpenSSL takes 4 ms to load; without a record of hashes none is taken.
+
+            self._digest = hashlib.sha256()
 
     def pieces(self, start: int, end: int) -> Iterator[bytes]:
         """The bytes from `start` to `end`; raises BrokenModelError where the file ends before."""
@@ -216,7 +215,8 @@ class _Reader:
 
     def sha256(self) -> str:
         assert self._digest is not None
-        return self._digest.hexdigest()
+        digest: str = self._digest.hexdigest()
+        return digest
 
 
 def _exhaust(pieces: Iterable[bytes]) -> None:

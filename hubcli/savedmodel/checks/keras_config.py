@@ -18,8 +18,15 @@ from enum import Enum
 from typing import Any
 
 from hubcli.errors import BrokenModelError
-from hubcli.savedmodel.checks.keras_names import FUNCTIONS, KERAS_2_CLASSES, KERAS_3_CLASSES, NOT_PURE_LAYERS
-from hubcli.savedmodel.checks.keras_ops import is_pure_function, is_pure_method, is_pure_op
+from hubcli.savedmodel.checks.keras_names import (
+    FUNCTIONS,
+    KERAS_2_CLASSES,
+    KERAS_3_CLASSES,
+    NOT_PURE_LAYERS,
+    is_pure_function,
+    is_pure_method,
+    is_pure_op,
+)
 
 __all__ = ["ConfigIssue", "IssueKind", "KerasConfig", "TrustedNames", "walk_config"]
 

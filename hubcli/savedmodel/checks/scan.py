@@ -14,16 +14,16 @@ from hubcli.formats import INDEX_FILE, MAIN_FILES
 from hubcli.formats.tensor_bundle import BundleIndex
 from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.checks.call_graph import CallGraph, ExecutionPhase
-from hubcli.savedmodel.checks.layout import climbs_out, shards_of
 from hubcli.savedmodel.checks.path_origins import PathOrigins, PathSource
 from hubcli.savedmodel.graph import GraphBody, MetaGraphOutline
+from hubcli.savedmodel.layout import climbs_out, shards_of
 from hubcli.savedmodel.model import Asset
 from hubcli.savedmodel.nodes import Node, class_of, is_known, op_classes
 from hubcli.savedmodel.objects import ObjectGraph
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from hubcli.savedmodel.files import ModelFiles
+    from hubcli.savedmodel.model import ModelFiles
     from hubcli.savedmodel.variables import Variable
 
 __all__ = [

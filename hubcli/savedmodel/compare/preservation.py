@@ -20,8 +20,8 @@ from hubcli.formats.tensor_bundle import BundleEntry, BundleIndex
 from hubcli.regular_file import open_regular, read_regular
 from hubcli.savedmodel.compare.diff import Difference, compare
 from hubcli.savedmodel.functions import Function, FunctionVariant, ParameterList
+from hubcli.savedmodel.layout import ModelFormat
 from hubcli.savedmodel.model import SavedModelInfo
-from hubcli.savedmodel.model_format import ModelFormat
 from hubcli.savedmodel.variables import VariableLists
 from hubcli.units import plural
 

@@ -14,8 +14,7 @@ from hubcli.errors import MappingError, NotFoundError, UsageError, ValuesError
 from hubcli.formats.tensor_values import TensorValues
 from hubcli.regular_file import read_regular
 from hubcli.savedmodel.objects import LISTS
-from hubcli.savedmodel.weights.assignable import AssignableVariable, AssignableVariables
-from hubcli.savedmodel.weights.checkpoint_graph import VALUE_SUFFIX
+from hubcli.savedmodel.weights.assignable import VALUE_SUFFIX, AssignableVariable, AssignableVariables
 from hubcli.savedmodel.weights.matching import (
     Candidate,
     MatchByGraph,

@@ -17,8 +17,7 @@ from typing import NamedTuple
 from hubcli.errors import MappingError
 from hubcli.formats.tensor_values import TensorValues
 from hubcli.savedmodel.objects import LISTS
-from hubcli.savedmodel.weights.assignable import AssignableVariable, AssignableVariables
-from hubcli.savedmodel.weights.checkpoint_graph import CheckpointGraph
+from hubcli.savedmodel.weights.assignable import AssignableVariable, AssignableVariables, CheckpointGraph
 from hubcli.savedmodel.weights.sources import WeightGroup, Weights, WeightsKind
 
 __all__ = ["Candidate", "MatchByGraph", "candidates_by_lists", "candidates_by_name", "candidates_by_order"]

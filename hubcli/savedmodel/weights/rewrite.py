@@ -23,7 +23,7 @@ from hubcli.formats.tensor_layout import TensorBox, TensorSlice, picked
 from hubcli.formats.tensor_values import TensorValues, file_pieces, keep_freed_memory
 from hubcli.formats.wire import encode_field, scan
 from hubcli.regular_file import open_regular, read_regular
-from hubcli.savedmodel.compare.value_changes import Change, Comparison, Measure, largest_change
+from hubcli.savedmodel.compare.diff import Change, Comparison, Measure, largest_change
 
 __all__ = ["RewriteOptions", "RewriteReport", "rewrite", "with_checkpoint_hash"]
 

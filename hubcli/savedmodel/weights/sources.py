@@ -20,7 +20,7 @@ from hubcli.formats.array_files import read_npz, read_safetensors
 from hubcli.formats.bundles import Bundle
 from hubcli.formats.tensor_values import TensorValues
 from hubcli.regular_file import open_regular, read_regular
-from hubcli.savedmodel.weights.checkpoint_graph import CheckpointGraph
+from hubcli.savedmodel.weights.assignable import CheckpointGraph
 
 __all__ = ["DAMAGED_HINT", "WeightGroup", "Weights", "WeightsKind", "open_weights", "weights_kind"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hubcli.errors import HubcliError, TensorFlowError
-from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from hubcli.tf.compare import CallableModel, Comparison, compare_outputs
 from hubcli.tf.importing import KerasGeneration, first_line, import_tensorflow

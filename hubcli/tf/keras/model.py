@@ -15,7 +15,7 @@ from hubcli.errors import HubcliError, TensorFlowError, UsageError
 from hubcli.issues import Severity
 from hubcli.savedmodel.checks.keras_config import IssueKind, TrustedNames
 from hubcli.savedmodel.checks.keras_names import APPLICATION_LAYERS
-from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from hubcli.tf.importing import KerasGeneration, import_keras
 from hubcli.tf.keras.source import KerasFormat, KerasSource

@@ -23,7 +23,7 @@ import pytest
 from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.checks.file_scan import scan_files
 from hubcli.savedmodel.checks.file_signatures import is_pickle
-from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.model import ModelFiles
 
 
 class Marker:

@@ -12,8 +12,8 @@ from hubcli.errors import BrokenModelError
 from hubcli.formats.wire import encode_field
 from hubcli.savedmodel.checks.file_scan import metadata_issues, scan_files
 from hubcli.savedmodel.checks.keras_config import IssueKind, KerasConfig, TrustedNames, walk_config
-from hubcli.savedmodel.checks.keras_ops import is_pure_function, is_pure_op
-from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.checks.keras_names import is_pure_function, is_pure_op
+from hubcli.savedmodel.model import ModelFiles
 
 CODE = ["4wEAAAAAAAAA", None, None]
 EVIL = {"class_name": "Lambda", "config": {"name": "evil", "function": CODE, "function_type": "lambda"}}
@@ -175,7 +175,7 @@ def test_pure_layers_pass(one: Any) -> None:
     "name", ["io.", "data.", "raw_ops.", "saved_model.", "config.", "train.", "summary.", "py_function"]
 )
 def test_no_function_of_a_module_with_effects_is_pure(name: str) -> None:
-    import hubcli.savedmodel.checks.keras_ops as lists
+    import hubcli.savedmodel.checks.keras_names as lists
 
     modules = lists._PURE_FUNCTIONS
     assert not any(f"{module}.".startswith(name) for module in modules)

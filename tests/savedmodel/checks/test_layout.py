@@ -10,8 +10,7 @@ import pytest
 
 from hubcli.commands.fetch import fetch
 from hubcli.errors import BrokenModelError, HubcliError
-from hubcli.savedmodel.checks.layout import check_structure
-from hubcli.savedmodel.model_format import ModelFormat, detect_format
+from hubcli.savedmodel.layout import ModelFormat, check_structure, detect_format
 from tests.archives import read_tree
 from tests.corpus import KINDS, corpus_file, corpus_model
 from tests.formats.tables import bundle_entry, delimited, index_of, number

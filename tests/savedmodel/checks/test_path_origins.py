@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hubcli.formats.protos import _message_class
-from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from tests.formats.tables import delimited, varint
 from tests.savedmodel.protos import (

@@ -56,7 +56,7 @@ READS = ("reads-files", "high")
 
 @pytest.mark.parametrize("name", KINDS)
 def test_nothing_grave_is_found_in_a_harmless_model(name: str) -> None:
-    from hubcli.savedmodel.files import ModelFiles
+    from hubcli.savedmodel.model import ModelFiles
     from hubcli.savedmodel.reader import read_model
 
     info = read_model(ModelFiles.of_directory(corpus_model(name)))

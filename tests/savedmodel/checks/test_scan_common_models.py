@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hubcli.issues import Issue, Severity
-from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from tests.installed import Late, require_installed
 from tests.savedmodel.zoo import SPECIMENS

@@ -9,7 +9,7 @@ import pytest
 
 from hubcli.formats.checksums import unmask_crc32c
 from hubcli.savedmodel.compare.diff import Difference, compare
-from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from tests.formats.tables import bundle_entry, index_of
 from tests.savedmodel.conftest import Zoo

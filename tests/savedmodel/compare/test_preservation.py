@@ -6,7 +6,7 @@ import pytest
 
 from hubcli.errors import TensorFlowError
 from hubcli.savedmodel.compare.preservation import verify_interface_preserved
-from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from hubcli.savedmodel.variables import VariableLists
 from tests import models

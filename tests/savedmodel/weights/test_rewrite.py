@@ -20,7 +20,7 @@ from hubcli.formats.checksums import fingerprint64
 from hubcli.formats.tensor_layout import DType
 from hubcli.formats.tensor_values import TensorValues
 from hubcli.savedmodel.checks.integrity import ModelCheck
-from hubcli.savedmodel.compare.value_changes import Distance
+from hubcli.savedmodel.compare.diff import Distance
 from hubcli.savedmodel.weights.rewrite import RewriteOptions, RewriteReport, rewrite
 from tests.conftest import ROOT
 from tests.corpus import KINDS, corpus_model
@@ -254,7 +254,7 @@ def test_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
 FAULTS = """
 import resource, sys
 from pathlib import Path
-from hubcli.savedmodel.compare.value_changes import Distance
+from hubcli.savedmodel.compare.diff import Distance
 from hubcli.savedmodel.weights.rewrite import RewriteOptions, rewrite
 from hubcli.savedmodel.weights.sources import open_weights
 

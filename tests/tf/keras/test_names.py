@@ -11,8 +11,14 @@ from typing import Any
 import pytest
 
 from hubcli.savedmodel.checks.keras_config import KerasConfig, walk_config
-from hubcli.savedmodel.checks.keras_names import FUNCTIONS, KERAS_2_CLASSES, KERAS_3_CLASSES, NOT_PURE_LAYERS
-from hubcli.savedmodel.checks.keras_ops import is_pure_function, is_pure_op
+from hubcli.savedmodel.checks.keras_names import (
+    FUNCTIONS,
+    KERAS_2_CLASSES,
+    KERAS_3_CLASSES,
+    NOT_PURE_LAYERS,
+    is_pure_function,
+    is_pure_op,
+)
 from hubcli.tf.importing import KerasGeneration, import_keras, import_tensorflow
 from hubcli.tf.keras.export import export_keras
 from tests.tf import keras_models
@@ -98,7 +104,7 @@ def test_every_pure_name_is_one_of_tensorflow_without_effects() -> None:
     tf = import_tensorflow()
     from tensorflow.python.util.tf_export import get_symbol_from_name
 
-    import hubcli.savedmodel.checks.keras_ops as lists
+    import hubcli.savedmodel.checks.keras_names as lists
 
     for name in ("math.multiply", "__operators__.add", "nn.relu6", "image.resize", "strings.lower"):
         assert is_pure_function(name)
