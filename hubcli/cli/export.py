@@ -23,7 +23,7 @@ from hubcli.cli.options import (
 )
 from hubcli.cli.output import Output
 from hubcli.config.settings import Settings
-from hubcli.exporting.placement import ExportFormat, Layout
+from hubcli.exporting import ExportFormat, Layout
 
 with LazyImports():
     from hubcli.cli.progress import listener_for

@@ -25,8 +25,8 @@ from hubcli.cli.options import (
 from hubcli.cli.output import Output, own_standard_output
 from hubcli.config.settings import Settings
 from hubcli.errors import UsageError
-from hubcli.finetuning.options import FinetuneOptions, Method
-from hubcli.tf.strategies import StrategyKind
+from hubcli.finetuning import FinetuneOptions, Method
+from hubcli.tf import StrategyKind
 
 with LazyImports():
     from hubcli.cli.progress import listener_for

@@ -18,8 +18,8 @@ from hubcli.cache.layout import EntryPaths
 from hubcli.commands.fetch import fetched_directory
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, DiskFullError, TruncatedError, UsageError
-from hubcli.exporting.destination import require_free, staged_output
-from hubcli.exporting.placement import ExportFormat, Layout, Placement, publish_newest
+from hubcli.exporting import ExportFormat, Layout
+from hubcli.exporting.destination import Placement, publish_newest, require_free, staged_output
 from hubcli.fetching.addresses import naming_target
 from hubcli.fetching.model_ref import ModelRef
 from hubcli.fetching.sources import unpack_archive

@@ -13,11 +13,11 @@ from hubcli.archive.tree import Tree
 from hubcli.archive.unpack import require_room
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, UsageError
-from hubcli.exporting.destination import require_free, staged_output
-from hubcli.exporting.placement import ExportFormat, Placement
+from hubcli.exporting import ExportFormat
+from hubcli.exporting.destination import Placement, require_free, staged_output
 from hubcli.fetching.addresses import naming_target
 from hubcli.fetching.model_ref import ModelRef
-from hubcli.finetuning.options import FinetuneOptions, Method
+from hubcli.finetuning import FinetuneOptions, Method
 from hubcli.finetuning.result import FinetuneResult, StagedModel, WrittenExport, require_whole
 from hubcli.finetuning.weights import FromWeights, opened_weights
 from hubcli.progress import ProgressListener
@@ -25,7 +25,7 @@ from hubcli.savedmodel.layout import check_structure
 from hubcli.savedmodel.weights.mapping import WeightMapping
 
 if TYPE_CHECKING:
-    from hubcli.finetuning.trained_values import KeptValues
+    from hubcli.finetuning.training import KeptValues
 
 __all__ = ["FinetuneOptions", "FinetuneResult", "Method", "finetune_export"]
 
@@ -168,7 +168,7 @@ class _FinetuneExport:
     def _kept_values(self) -> KeptValues:
         """Where the trained values are kept until the export is there."""
         # Imported here, as what trains is.
-        from hubcli.finetuning.trained_values import KeptValues
+        from hubcli.finetuning.training import KeptValues
 
         assert self.placement is not None
         place = self._require_free()

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hubcli.errors import BrokenModelError, TensorFlowError, UnchangedError
-from hubcli.exporting.placement import ExportFormat
-from hubcli.finetuning.options import FinetuneOptions, Method
+from hubcli.exporting import ExportFormat
+from hubcli.finetuning import FinetuneOptions, Method
 from hubcli.savedmodel.checks.integrity import ModelCheck
 from hubcli.savedmodel.compare.diff import Change
 from hubcli.savedmodel.compare.preservation import verify_only_values_changed

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubcli.errors import TensorFlowError
-from hubcli.finetuning.options import FinetuneOptions, Method
+from hubcli.finetuning import FinetuneOptions, Method
 from hubcli.finetuning.result import (
     ChangedValues,
     LostPart,
@@ -49,7 +49,7 @@ def best_measure() -> Measure:
     """The one of NumPy, which is a hundred times faster, where that is installed."""
     if find_spec("numpy") is None:
         return largest_change
-    from hubcli.tf.compare import NumpyMeasure
+    from hubcli.tf.loading import NumpyMeasure
 
     return NumpyMeasure()
 

@@ -13,11 +13,11 @@ from hubcli.errors import TensorFlowError
 from hubcli.formats.tensor_bundle import TABLE_KEYS, TABLE_VALUES
 from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.tf.compare import Comparison, compare_models
-from hubcli.tf.importing import first_line, import_tensorflow
+from hubcli.tf.importing import first_line, import_tensorflow, own_directory
 from hubcli.tf.loading import ListAttributes, copy_values, live_variables, load_model, restore_lists, snapshot
 from hubcli.tf.resave import ResaveReport, disk_errors, resave
-from hubcli.tf.strategies import Strategy
 from hubcli.tf.training import (
+    Strategy,
     TrainingFunction,
     TrainingReport,
     TrainingWatch,
@@ -26,7 +26,6 @@ from hubcli.tf.training import (
     tables_of,
     train,
 )
-from hubcli.tf.user_code import own_directory
 from hubcli.units import plural
 
 __all__ = ["Keep", "LiveModel", "TrainedValues", "TrainingJob", "saved_values"]

@@ -33,7 +33,7 @@ from hubcli.errors import (
     UsageError,
     ValuesError,
 )
-from hubcli.exporting.placement import ExportFormat
+from hubcli.exporting import ExportFormat
 from hubcli.formats.bundles import Bundle
 from tests import models
 from tests.conftest import ROOT

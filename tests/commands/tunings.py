@@ -23,7 +23,7 @@ WATCHED = (
     "finetuning/result.py",
     "commands/finetune_export.py",
     "savedmodel/weights/rewrite.py",
-    "finetuning/trained_values.py",
+    "finetuning/training.py",
     "tf/live_model.py",
     "tf/live_model.py",
     "tf/training.py",

@@ -15,7 +15,7 @@ import pytest
 import hubcli
 from hubcli.commands.fetch import fetch
 from hubcli.config.settings import Mirror, Settings
-from hubcli.drop_in.errors import tensorflow_hub_errors
+from hubcli.drop_in.load import tensorflow_hub_errors
 from hubcli.errors import (
     BodyChangedError,
     BrokenModelError,
@@ -33,7 +33,7 @@ from hubcli.errors import (
     UnsafeArchiveError,
     about_model,
 )
-from hubcli.finetuning.options import FinetuneOptions
+from hubcli.finetuning import FinetuneOptions
 from tests import models
 from tests.server import HubServer, Reply
 

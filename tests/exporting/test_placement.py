@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import UsageError
-from hubcli.exporting.placement import ExportFormat, Layout, Placement
+from hubcli.exporting import ExportFormat, Layout
+from hubcli.exporting.destination import Placement
 from hubcli.providers.handle import Handle
 
 DEST = Path("dest")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from hubcli.errors import HubcliError, Interrupted, OutputError, ValuesError
-from hubcli.finetuning.trained_values import KeptValues
+from hubcli.finetuning.training import KeptValues
 
 if TYPE_CHECKING:
     from hubcli.tf.live_model import TrainedValues
@@ -65,7 +65,7 @@ def test_an_interrupt_when_they_have_their_name_already_keeps_them_once(
         if interrupts:
             raise interrupts.pop()
 
-    monkeypatch.setattr("hubcli.finetuning.trained_values.remove_tree", remove_tree)
+    monkeypatch.setattr("hubcli.finetuning.training.remove_tree", remove_tree)
     kept = kept_for(out / "tuned")
     with pytest.raises(KeyboardInterrupt):
         kept.keep(cast("TrainedValues", Values()))

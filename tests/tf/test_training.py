@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import NotFoundError, TensorFlowError, UsageError
+from hubcli.tf import StrategyKind
 from hubcli.tf.importing import import_tensorflow
 from hubcli.tf.loading import load_model, restore_lists
-from hubcli.tf.strategies import Strategy, StrategyKind
-from hubcli.tf.training import TrainingFunction, train
+from hubcli.tf.training import Strategy, TrainingFunction, train
 from tests.forkserver import ROOT, Process, open_python
 from tests.tf.conftest import Zoo, read
 
@@ -227,7 +227,8 @@ tf = import_tensorflow()
 cpu = tf.config.list_physical_devices("CPU")[0]
 if sys.argv[1] == "mirrored":
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from hubcli.tf.strategies import Strategy, StrategyKind
+from hubcli.tf import StrategyKind
+from hubcli.tf.training import Strategy
 from hubcli.tf.loading import copy_values, load_model, restore_lists
 from hubcli.tf.resave import resave
 from hubcli.tf.compare import compare_models

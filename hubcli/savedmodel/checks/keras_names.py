@@ -55,6 +55,11 @@ def is_pure_method(cls: object, method: object) -> bool:
     return cls == "RaggedTensor" and method in _RAGGED_CONSTRUCTORS
 
 
+def _has(name: str) -> bool:
+    module, _, function = name.rpartition(".")
+    return function in _PURE_FUNCTIONS.get(module, ())
+
+
 def _read_lists() -> dict[str, frozenset[str]]:
     """The lists of keras_names.tsv by their names."""
     lists: dict[str, list[str]] = {}

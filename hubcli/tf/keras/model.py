@@ -17,9 +17,8 @@ from hubcli.savedmodel.checks.keras_config import IssueKind, TrustedNames
 from hubcli.savedmodel.checks.keras_names import APPLICATION_LAYERS
 from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
-from hubcli.tf.importing import KerasGeneration, import_keras
+from hubcli.tf.importing import KerasGeneration, import_keras, load_module, near_misses
 from hubcli.tf.keras.source import KerasFormat, KerasSource
-from hubcli.tf.user_code import load_module, near_misses
 
 __all__ = ["CustomObjects", "LoadedKerasModel", "load_keras_model"]
 

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from hubcli.errors import BrokenModelError, NotFoundError, TensorFlowError, UsageError
-from hubcli.tf.importing import KerasGeneration, import_keras, import_tensorflow
+from hubcli.tf.importing import KerasGeneration, import_keras, import_tensorflow, load_module
 from hubcli.tf.keras.export import export_keras
 from hubcli.tf.loading import load_model
-from hubcli.tf.user_code import load_module
 from tests.tf import keras_models
 from tests.tf.conftest import Build, read
 

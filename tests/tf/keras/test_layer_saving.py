@@ -12,7 +12,7 @@ import pytest
 
 import hubcli
 from hubcli.errors import ArgumentError
-from hubcli.finetuning.options import FinetuneOptions
+from hubcli.finetuning import FinetuneOptions
 from tests.forkserver import run_python
 from tests.tf.conftest import Saved
 
