@@ -308,18 +308,14 @@ class KeptValues:
         """
         try:
             yield
-        except HubcliError as error:
+        except (Exception, KeyboardInterrupt) as error:
             if self.path is None:
                 raise
-            self._told(error)
-            raise
-        except KeyboardInterrupt as error:
-            if self.path is None:
+            if isinstance(error, HubcliError):
+                self._told(error)
                 raise
-            raise self._told(Interrupted("Interrupted")) from error
-        except Exception as error:
-            if self.path is None:
-                raise
+            if isinstance(error, KeyboardInterrupt):
+                raise self._told(Interrupted("Interrupted")) from error
             fault = HubcliError(f"hubcli has a fault: {type(error).__name__}: {error}")
             raise self._told(fault) from error
 
@@ -344,20 +340,24 @@ class KeptValues:
         failed: list[str] = []
         # Asked for here: looking for it writes a file into each candidate.
         for folder in (*self._folders, Path(tempfile.gettempdir())):
-            try:
-                self.path = self._written(folder, values)
+            self.path = self._written(folder, values, failed)
+            if self.path is not None:
                 return
-            except OSError as error:
-                failed.append(f"{folder}: {error.strerror or error}")
         self._on_note(f"The trained values can't be kept ({'; '.join(failed)})")
 
-    def _written(self, folder: Path, values: TrainedValues) -> Path:
-        """Writes them into a hidden directory, which gets its name once it is complete."""
+    def _written(self, folder: Path, values: TrainedValues, failed: list[str]) -> Path | None:
+        """Writes them into a hidden directory, which gets its name once it is complete.
+
+        Where the folder can't be written, the reason is added to `failed`.
+        """
         hidden = hidden_beside(folder / self._name)
         try:
             hidden.mkdir(mode=0o700)
             values.write(hidden / _PREFIX)
             place = self._placed(hidden, folder)
+        except OSError as error:
+            failed.append(f"{folder}: {error.strerror or error}")
+            return None
         finally:
             remove_tree(hidden)
         self._explain(place)

@@ -169,12 +169,6 @@ class SavedModelInfo(NamedTuple):
         )
 
 
-if not TYPE_CHECKING:  # To the type checker the old names are gone.
-
-    def __getattr__(name: str) -> object:
-        return renamed(__name__, name)
-
-
 _READ_BYTES = 1 << 20
 
 
@@ -249,3 +243,9 @@ def _sha256(file: Path) -> str:
 
 def _raise(error: OSError) -> None:
     raise error
+
+
+if not TYPE_CHECKING:  # To the type checker the old names are gone.
+
+    def __getattr__(name: str) -> object:
+        return renamed(__name__, name)

@@ -1,4 +1,4 @@
-"""Imported on demand: TensorFlow and the two generations of Keras, without their noise; the user's own Python.
+"""TensorFlow and the two generations of Keras, imported on demand and without noise; the user's own Python.
 
 `import tensorflow` takes three seconds and brings Keras 3 along; Keras 2 is
 another package, tf_keras. Which of the two `tf.keras` means is decided by

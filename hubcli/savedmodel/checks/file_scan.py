@@ -25,13 +25,13 @@ from hubcli.savedmodel.checks.file_signatures import (
     kind_of,
     names_code,
 )
+from hubcli.savedmodel.layout import KERAS_METADATA
 from hubcli.savedmodel.model import ModelFiles
 
 if TYPE_CHECKING:
     from hubcli.savedmodel.checks.keras_config import ConfigIssue, KerasConfig, TrustedNames
 
 __all__ = [
-    "KERAS_METADATA",
     "MAX_METADATA_BYTES",
     "MemberKind",
     "code_in_archive",
@@ -40,7 +40,6 @@ __all__ = [
     "scan_files",
 ]
 
-KERAS_METADATA = "keras_metadata.pb"
 MAX_METADATA_BYTES = 256 << 20
 _MAX_NODES, _MAX_ISSUES = 100_000, 100
 _NODES, _METADATA = 1, 5
@@ -162,7 +161,6 @@ def _about_member(path: str, member: MemberKind) -> Issue:
 
 def _about_keras(files: ModelFiles) -> Iterator[Issue]:
     # Imported here: most models have no such file, and the lists of names take time to load.
-    from hubcli.savedmodel.checks.file_scan import metadata_issues
     from hubcli.savedmodel.checks.keras_config import IssueKind
 
     where = KERAS_METADATA

@@ -392,10 +392,7 @@ class _Export:
             self._root.resources = tables
 
     def _hang_variables(self) -> None:
-        """The variables by their paths, which the checkpoint's keys are made of, then the lists.
-
-        A key is the shortest path, and among those the one that was hung first.
-        """
+        """The variables by paths, then the lists: a checkpoint's key is the shortest path, or the first of them."""
         self._root.weights = by_path(self._weights)
         self._root.variables = [weight.variable for weight in self._weights]
         self._root.trainable_variables = [weight.variable for weight in self._weights if weight.trainable]

@@ -23,8 +23,9 @@ from typing import IO, Any
 from hubcli.errors import BrokenModelError, HubcliError, NotFoundError, UsageError
 from hubcli.formats import MAIN_FILES
 from hubcli.regular_file import NotRegularError, open_at_once
-from hubcli.savedmodel.checks.file_scan import KERAS_METADATA, MAX_METADATA_BYTES, metadata_configs
+from hubcli.savedmodel.checks.file_scan import MAX_METADATA_BYTES, metadata_configs
 from hubcli.savedmodel.checks.keras_config import ConfigIssue, KerasConfig, TrustedNames, walk_config
+from hubcli.savedmodel.layout import KERAS_METADATA
 from hubcli.tf.importing import KerasGeneration, import_h5py
 
 __all__ = [
