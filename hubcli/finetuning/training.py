@@ -250,7 +250,6 @@ def _require_distinct_paths(name: str, info: SavedModelInfo) -> None:
 
 
 _SUFFIX = ".trained-values"
-_PREFIX = "values"
 _README = "README.txt"
 _MAX_NAMES = 1000
 _MAX_NAME_BYTES = 180  # Names end at 255 bytes; the hidden one is longer than this by 60.
@@ -353,7 +352,7 @@ class KeptValues:
         hidden = hidden_beside(folder / self._name)
         try:
             hidden.mkdir(mode=0o700)
-            values.write(hidden / _PREFIX)
+            values.write(hidden / "values")
             place = self._placed(hidden, folder)
         except OSError as error:
             failed.append(f"{folder}: {error.strerror or error}")

@@ -97,7 +97,7 @@ def require_text_model(name: str, text: str) -> set[tuple[int, str]]:
 
 
 def binary_of_text(name: str, raw: Bytes) -> bytes:
-    """The binary form of the SavedModel in text form, of which schema.py tells what it keeps.
+    """The binary form of the SavedModel in text form, of which formats/protos.py tells what it keeps.
 
     Raises BrokenModelError for what is none.
     """

@@ -19,7 +19,7 @@ from hubcli.savedmodel.layout import declared_assets
 from tests.archives import read_tree
 from tests.corpus import corpus_file, corpus_model
 from tests.formats.test_leveldb_table import WITH_VARIABLES
-from tests.formats.test_tensors import entry_of, pieces
+from tests.formats.test_tensor_values import entry_of, pieces
 from tests.fuzz.attempts import every_share, flipped, random_flips
 from tests.models import write_tree
 

@@ -392,7 +392,7 @@ class _Export:
             self._root.resources = tables
 
     def _hang_variables(self) -> None:
-        """The variables by paths, then the lists: a checkpoint's key is the shortest path, or the first of them."""
+        """The variables by their paths, then the lists: keys of the checkpoint are the shortest paths."""
         self._root.weights = by_path(self._weights)
         self._root.variables = [weight.variable for weight in self._weights]
         self._root.trainable_variables = [weight.variable for weight in self._weights if weight.trainable]
