@@ -198,11 +198,6 @@ class TensorBox(NamedTuple):
         """How many bytes it holds."""
         return prod(self.lengths) * self.item_bytes
 
-    @property
-    def is_whole_rows(self) -> bool:
-        """Whether it is cut along the first dimension alone: one run."""
-        return self.lengths[1:] == self.shape[1:]
-
     def runs(self) -> Iterator[ByteRun]:
         """Its bytes, in the order of the whole tensor and of its own."""
         if not self.size_bytes:

@@ -89,7 +89,6 @@ APPLICATION_LAYERS = {
     "StochasticDepth": "convnext",
     "CustomScaleLayer": "inception_resnet_v2",
 }
-_APPLICATIONS = frozenset({*APPLICATION_LAYERS, "Custom>CustomScaleLayer"})
 _LISTS = _read_lists()
 # Activations, and functions of losses and metrics, which take tensors alone.
 FUNCTIONS = _LISTS["functions"]
