@@ -20,12 +20,20 @@ from hubcli.cli.signals import turn_signals_into_interrupts
 from hubcli.config.config_file import COLORS
 from hubcli.config.environment import variables_set
 from hubcli.config.settings import color_choice, environment, read_config
-from hubcli.errors import BrokenPipe, ExitStatus, HubcliError, Interrupted, OutputError, UsageError
-from hubcli.suggestions import did_you_mean, nearest
+from hubcli.errors import (
+    BrokenPipe,
+    ExitStatus,
+    HubcliError,
+    Interrupted,
+    OutputError,
+    UsageError,
+    did_you_mean,
+    nearest,
+)
 
 with LazyImports():
+    from hubcli.cli.app import help_output, narrow_help
     from hubcli.cli.completion import option_names, with_this_shell
-    from hubcli.cli.help import help_output, narrow_help
 
 __all__ = ["run", "usage_error"]
 

@@ -20,8 +20,7 @@ from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, DiskFullError, TruncatedError, UsageError
 from hubcli.exporting.destination import require_free, staged_output
 from hubcli.exporting.placement import ExportFormat, Layout, Placement, publish_newest
-from hubcli.fetching.addresses import naming_target
-from hubcli.fetching.model_ref import ModelRef
+from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.fetching.sources import unpack_archive
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle

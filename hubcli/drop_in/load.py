@@ -15,7 +15,7 @@ from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.config.settings import Settings
 from hubcli.drop_in.errors import tensorflow_hub_errors
 from hubcli.errors import ArgumentError, HandleError, MissingPathError, about_model
-from hubcli.fetching.addresses import naming
+from hubcli.fetching.model_ref import naming
 from hubcli.fetching.sources import offline_miss
 from hubcli.net.retries import RetryPolicy
 from hubcli.progress import ProgressListener

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hubcli.atomic_files import exchange, exchange_at_once
-from hubcli.durability import SYNCED, Durability
+from hubcli.durability import SYNCED, Durability, exchange, exchange_at_once
 from hubcli.errors import DiskFullError, NotFoundError, OutputError, UsageError, means_full
 from hubcli.exporting.staging import REPLACED, Staging, remove_leftovers_of
 from hubcli.regular_file import NotRegularError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from hubcli.atomic_files import hidden_beside
+from hubcli.durability import hidden_beside
 from hubcli.errors import UsageError
 
 TYPE_CHECKING = False

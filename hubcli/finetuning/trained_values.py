@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hubcli.atomic_files import hidden_beside, remove_tree
+from hubcli.durability import hidden_beside, remove_tree
 from hubcli.errors import HubcliError, Interrupted, UnchangedError, ValuesError
 
 if TYPE_CHECKING:

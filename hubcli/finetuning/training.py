@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from hubcli.archive.members import Limits
 from hubcli.archive.tree import Tree
-from hubcli.atomic_files import remove_tree
+from hubcli.durability import remove_tree
 from hubcli.errors import HubcliError, TensorFlowError, UsageError, ValuesError
 from hubcli.finetuning.options import FinetuneOptions, Method
 from hubcli.finetuning.result import (

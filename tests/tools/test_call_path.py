@@ -13,7 +13,7 @@ from tools.call_path import layers
 CALLBACKS = {
     ("archive/unpack.py", "commands/fetch.py"),  # So many bytes are unpacked.
     ("commands/fetch.py", "cli/progress.py"),  # The listener of the terminal.
-    ("concurrency.py", "archive/compression.py"),  # A stage of the stream.
+    ("concurrency.py", "archive/unpack.py"),  # A stage of the stream.
     ("concurrency.py", "cli/fetch.py"),  # A model of several.
     ("concurrency.py", "fetching/sources.py"),  # A stage of the stream.
     ("concurrency.py", "savedmodel/checks/integrity.py"),  # A shard of several.
