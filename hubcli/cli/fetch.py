@@ -44,10 +44,10 @@ with LazyImports():
     from hubcli.commands.fetch import FetchOptions, FetchResult, fetch
     from hubcli.commands.gc import gc
     from hubcli.concurrency import CancellationToken, run_concurrently
-    from hubcli.fetching.cached import PartialDownload, resume_notes
+    from hubcli.fetching.cached import PartialDownload, link_spellings, resume_notes
     from hubcli.fetching.lock_file import LockedModel, LockFile
+    from hubcli.fetching.options import FetchRequest, RequestList, models_of
     from hubcli.fetching.peek import DryRun, dry_run
-    from hubcli.fetching.requirements import FetchRequest, RequestList, models_of
     from hubcli.providers.handle import Handle
 
 __all__ = ["fetch_command"]
@@ -334,7 +334,7 @@ class FetchRun:
                 if self.lock is not None:
                     locked = LockedModel.of(handle, result, self.settings, listener)
                     self._locked[locked.handle] = locked
-                model.link_spellings(self.settings.cache_root, result.path.name, self.settings.durability)
+                link_spellings(model.spellings, self.settings, result.path.name)
                 return result
 
         return model.attempt(self.options, do)

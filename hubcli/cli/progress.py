@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from hubcli.cli.entrypoint import held_interrupts
 from hubcli.cli.output import Output, printable
-from hubcli.cli.signals import held_interrupts
 from hubcli.progress import ProgressListener
 from hubcli.units import format_duration, format_size
 from hubcli.urls import redacted

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,6 +37,7 @@ __all__ = [
     "Aliases",
     "PartialDownload",
     "archive_changed",
+    "link_spellings",
     "local_directory",
     "manifest_of_adopted",
     "problem_of",
@@ -223,6 +224,15 @@ class Aliases:
                 why_not = cache.link((str(self.handle), *spellings_of(entry)), entry.path)
                 if why_not is not None:
                     self._listener.note(f"{cache.name} isn't shown {self.handle}: {why_not}")
+
+
+def link_spellings(spellings: Iterable[Handle], settings: Settings, key: str) -> None:
+    """Lets `hub.load` find the entry of that key under these handles too."""
+    entry = CachedModel.read(EntryPaths(settings.cache_root, key))
+    store = Store(settings.cache_root, settings.durability)
+    for handle in spellings:
+        if not handle.is_directory:
+            store.link_aliases(handle, entry)
 
 
 def spellings_of(entry: CachedModel) -> tuple[str, ...]:
