@@ -16,8 +16,8 @@ from pathlib import Path
 
 from benchmarks.ls import add_model
 from benchmarks.measure import Contender, compare, median_seconds, options_parser, print_table, tool_beside
+from hubcli.cache.gc.plan import Policy
 from hubcli.cache.gc.planner import make_plan
-from hubcli.cache.gc.policy import Policy
 from hubcli.cache.gc.snapshot import take_snapshot
 from hubcli.cache.store import Store
 

@@ -9,7 +9,7 @@ translated once, where they are met.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any, TypeVar
@@ -47,9 +47,10 @@ __all__ = [
     "UsageError",
     "ValuesError",
     "about_model",
+    "did_you_mean",
     "means_full",
+    "nearest",
 ]
-
 
 _Error = TypeVar("_Error", bound="HubcliError")
 
@@ -91,7 +92,7 @@ class HubcliError(Exception):
     exit_status = ExitStatus.INTERNAL
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        from hubcli.redaction import redacted  # Needed after a failure alone.
+        from hubcli.urls import redacted  # Needed after a failure alone.
 
         self.message = redacted(message)
         self.hint = redacted(hint)
@@ -106,7 +107,7 @@ class HubcliError(Exception):
         self.export_command: str | None = None
 
     def __str__(self) -> str:
-        from hubcli.redaction import redacted
+        from hubcli.urls import redacted
 
         named = (("handle", redacted(self.handle)), ("address", redacted(self.address)))
         added = [f"{what} {name}" for what, name in named if name and name not in self.message]
@@ -337,3 +338,26 @@ def about_model(handle: str, address: str = "") -> Iterator[None]:
 def means_full(error: OSError) -> bool:
     """Whether the error says that the disk, or the user's share of it, is full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """The word that is spelled most alike, in any case; None where none is near.
+
+    >>> nearest("instpect", ["fetch", "inspect", "ls"])
+    'inspect'
+    """
+    from difflib import get_close_matches  # A command line without an error needs none of it.
+
+    known = {one.lower(): one for one in words}
+    near = get_close_matches(word.lower(), known, n=1)
+    return known[near[0]] if near else None
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """The question that goes behind an error's message, to end it; nothing where no word is near.
+
+    >>> did_you_mean("sise", ["name", "size"])
+    ". Did you mean 'size'?"
+    """
+    near = nearest(word, words)
+    return "" if near is None else f". Did you mean '{near}'?"

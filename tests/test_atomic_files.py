@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli import atomic_files as disk
+from hubcli import durability as disk
 from hubcli.cache.disk_usage import directory_size_bytes, file_sizes
 from hubcli.cache.layout import CacheName, NameKind, cache_errors
 from hubcli.errors import CacheError, DiskFullError

@@ -19,6 +19,7 @@ CALLS = {
     "of_file": 0,
     "_fault": 0,
     "_check": 0,
+    "_credential_check": 0,
     "of": 1,
     "Risk": 0,
     "FileKind": 0,
@@ -103,7 +104,7 @@ def _place_of_code(call: ast.Call, file: Path) -> int | None:
         return 2 if ast.unparse(call.args[0]) == "Check.of" else None
     if name == "of" and "Check" not in ast.unparse(call.func):
         return None
-    return None if name == "_check" and _told_by(file) != "doctor" else CALLS.get(name)
+    return None if name in ("_check", "_credential_check") and _told_by(file) != "doctor" else CALLS.get(name)
 
 
 def _codes_of_class(node: ast.ClassDef) -> Iterator[str]:

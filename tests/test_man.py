@@ -12,7 +12,7 @@ import pytest
 
 from hubcli import __version__
 from hubcli.cli.app import app_of
-from hubcli.config import network as access
+from hubcli.config import environment as access
 from hubcli.config import settings
 from hubcli.errors import ExitStatus
 from tools.command_line import read_command_line

@@ -15,11 +15,11 @@ import pytest
 from hubcli.cache.gc.collect import ActionResult
 from hubcli.cache.gc.plan import Reason
 from hubcli.cache.layout import NameKind
-from hubcli.config import network as access
+from hubcli.config import environment as access
 from hubcli.config import settings as settings_module
 from hubcli.config.settings import Settings
-from hubcli.config.variables import VARIABLES
 from hubcli.diagnosing.context import STATUSES, Section
+from hubcli.diagnosing.settings import VARIABLES
 from tests import models
 from tools import make_docs
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 
 from hubcli.cli.main import main
-from hubcli.net import download, retries, segments
+from hubcli.net import download, retries
 
 if __name__ == "__main__":
     download.QUICK_S, retries.FIRST_WAIT_S = 0.0, 0.001
-    for module in (download, segments):
-        vars(module)["MIN_SEGMENTED_BYTES"] = 1 << 16
+    vars(download)["MIN_SEGMENTED_BYTES"] = 1 << 16
     sys.exit(main(sys.argv[1:]))

@@ -42,7 +42,7 @@ class CallPath:
     def follow(self, frame: FrameType, event: str, _argument: Any) -> None:
         """What `sys.setprofile` calls."""
         file = _own_file(frame) if event == "call" else None
-        if file is None:
+        if file is None or frame.f_locals.get("name") == "__path__":  # Each import asks a module for it.
             return
         caller = frame.f_back
         while caller is not None and _own_file(caller) is None:

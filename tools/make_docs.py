@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hubcli.config.variables import VARIABLES
+from hubcli.diagnosing.settings import VARIABLES
 from hubcli.errors import ExitStatus
 from hubcli.issues import codes
 from tools.generated import write_or_check

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hubcli.cli.app import app_of
-from hubcli.config.variables import VARIABLES
+from hubcli.diagnosing.settings import VARIABLES
 from hubcli.errors import ExitStatus
 from tools.command_line import Argument, Command, CommandLine, Option, read_command_line
 from tools.generated import write_or_check

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from hubcli.atomic_files import TEMPORARY_SUFFIX
+from hubcli.durability import TEMPORARY_SUFFIX
 from hubcli.errors import CacheError, DiskFullError, means_full
 
 __all__ = [

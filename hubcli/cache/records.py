@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hubcli.archive.members import FileRecord
+from hubcli.durability import unique_number
 from hubcli.regular_file import read_record
 from hubcli.units import from_iso_utc, to_iso_utc
 
@@ -218,7 +218,7 @@ class LockOwner:
     @classmethod
     def of_this_process(cls) -> LockOwner:
         """An owner with a new uid."""
-        return cls(_host(), os.getpid(), uuid.uuid4().hex)
+        return cls(_host(), os.getpid(), unique_number())
 
     @classmethod
     def read(cls, lock: Path) -> LockOwner | None:

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import hubcli
 from hubcli.config.settings import ShellHomes
-from hubcli.errors import OutputError, UsageError
+from hubcli.errors import OutputError, UsageError, did_you_mean
 from hubcli.regular_file import open_at_once, read_regular
-from hubcli.suggestions import did_you_mean
 
 __all__ = [
     "SHELLS",

@@ -1,14 +1,20 @@
-"""Runs a command; turns every failure into a message, a suggestion and an exit status."""
+"""Runs a command; turns every failure into a message, a suggestion and an exit status.
+
+Signals that end a run become interrupts, each of which cleans up as Ctrl-C does.
+"""
 
 from __future__ import annotations
 
 import re
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from shutil import get_terminal_size
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import typer
 from typer.main import get_command
@@ -16,18 +22,25 @@ from typer.main import get_command
 from hubcli.cli.app import COMMANDS, app_of
 from hubcli.cli.main import LazyImports
 from hubcli.cli.output import Output, error_document
-from hubcli.cli.signals import turn_signals_into_interrupts
 from hubcli.config.config_file import COLORS
 from hubcli.config.environment import variables_set
 from hubcli.config.settings import color_choice, environment, read_config
-from hubcli.errors import BrokenPipe, ExitStatus, HubcliError, Interrupted, OutputError, UsageError
-from hubcli.suggestions import did_you_mean, nearest
+from hubcli.errors import (
+    BrokenPipe,
+    ExitStatus,
+    HubcliError,
+    Interrupted,
+    OutputError,
+    UsageError,
+    did_you_mean,
+    nearest,
+)
 
 with LazyImports():
+    from hubcli.cli.app import help_output, narrow_help
     from hubcli.cli.completion import option_names, with_this_shell
-    from hubcli.cli.help import help_output, narrow_help
 
-__all__ = ["run", "usage_error"]
+__all__ = ["held_interrupts", "run", "turn_signals_into_interrupts", "usage_error"]
 
 _SHELL_OPTIONS = ("--install-completion", "--show-completion")
 _HELP = ("-h", "--help")
@@ -284,3 +297,62 @@ def _options() -> dict[str, tuple[str, ...]]:
 
 def _names_of(command: Any) -> list[str]:
     return [name for parameter in command.params for name in parameter.opts if name[:1] == "-"]
+
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+
+
+class _Interrupts:
+    """What came, and whether it has to wait. For the main thread, which alone hears signals."""
+
+    def __init__(self) -> None:
+        self._numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+        self._holds = 0
+        self._is_due = False
+
+    def install(self) -> None:
+        """Hears the signals from now on, but those that the caller of this process ignores."""
+        with suppress(ValueError):  # Not on the main thread: a test or an embedding program.
+            for number in self._numbers:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    signal.signal(number, self._hear)
+
+    def _hear(self, _signal: int, _frame: FrameType | None) -> None:
+        if not self._holds or self._is_due:  # What is held may hang, at a terminal that takes nothing.
+            self._interrupt()
+        self._is_due = True
+
+    def _interrupt(self) -> NoReturn:
+        for number in self._numbers:
+            signal.signal(number, signal.SIG_IGN)  # Nothing interrupts the cleaning.
+        self._is_due = False
+        raise KeyboardInterrupt
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within, nothing is raised but for a second signal; at the end, what came meanwhile."""
+        self._holds += 1
+        try:
+            yield
+        finally:
+            self._holds -= 1
+            if self._is_due and not self._holds:
+                self._interrupt()
+
+
+_interrupts = _Interrupts()  # Signals belong to the whole process.
+
+
+def turn_signals_into_interrupts() -> None:
+    """SIGTERM and SIGHUP clean up as Ctrl-C does; once they do, nothing interrupts the cleaning."""
+    _interrupts.install()
+
+
+@contextmanager
+def held_interrupts() -> Iterator[None]:
+    """Holds interrupts off until the context ends: for a few lines of others' that must not be cut in two."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with _interrupts.held():
+        yield

@@ -37,18 +37,17 @@ from hubcli.errors import HubcliError, Interrupted, UsageError
 from hubcli.units import format_size, parse_duration_s, parse_size_bytes
 
 with LazyImports():
-    from hubcli.cache.gc.policy import Policy, claim_auto_gc
+    from hubcli.cache.gc.plan import Policy, claim_auto_gc
     from hubcli.cli.multi_progress import MultiProgress, multi_progress_for
-    from hubcli.cli.views.dry_run import show_dry_run
     from hubcli.cli.views.gc import upkeep_notes
-    from hubcli.cli.views.models import fetch_document, fetch_summary
+    from hubcli.cli.views.models import fetch_document, fetch_summary, show_dry_run
     from hubcli.commands.fetch import FetchOptions, FetchResult, fetch
     from hubcli.commands.gc import gc
     from hubcli.concurrency import CancellationToken, run_concurrently
-    from hubcli.fetching.dry_run import DryRun, dry_run
+    from hubcli.fetching.cached import PartialDownload, link_spellings, resume_notes
     from hubcli.fetching.lock_file import LockedModel, LockFile
-    from hubcli.fetching.partial_downloads import PartialDownload, resume_notes
-    from hubcli.fetching.requirements import FetchRequest, RequestList, models_of
+    from hubcli.fetching.options import FetchRequest, RequestList, models_of
+    from hubcli.fetching.peek import DryRun, dry_run
     from hubcli.providers.handle import Handle
 
 __all__ = ["fetch_command"]
@@ -335,7 +334,7 @@ class FetchRun:
                 if self.lock is not None:
                     locked = LockedModel.of(handle, result, self.settings, listener)
                     self._locked[locked.handle] = locked
-                model.link_spellings(self.settings.cache_root, result.path.name, self.settings.durability)
+                link_spellings(model.spellings, self.settings, result.path.name)
                 return result
 
         return model.attempt(self.options, do)

@@ -29,8 +29,7 @@ from hubcli.units import format_size, parse_duration_s, parse_size_bytes, plural
 
 with LazyImports():
     from hubcli.cache.gc.collect import ActionResult, CompletedAction
-    from hubcli.cache.gc.plan import Plan
-    from hubcli.cache.gc.policy import Policy
+    from hubcli.cache.gc.plan import Plan, Policy
     from hubcli.cli.progress import listener_for
     from hubcli.cli.views.gc import collection_document, collection_total, show_plan, stay_note
     from hubcli.commands.gc import Collection, gc

@@ -26,10 +26,9 @@ from hubcli.cli.options import (
 )
 from hubcli.cli.output import PICTURE_COLUMNS, Output, printable, write_svg
 from hubcli.config.settings import Settings
-from hubcli.errors import ExitStatus, UsageError
-from hubcli.redaction import redacted
-from hubcli.suggestions import did_you_mean
+from hubcli.errors import ExitStatus, UsageError, did_you_mean
 from hubcli.units import format_size, parse_duration_s
+from hubcli.urls import redacted
 
 with LazyImports():
     from hubcli.cli.progress import listener_for

@@ -9,9 +9,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hubcli.cli.entrypoint import held_interrupts
 from hubcli.cli.output import Output
 from hubcli.cli.progress import ROOMY, WIDE, TextListener, Transferred, listener_for, short
-from hubcli.cli.signals import held_interrupts
 from hubcli.progress import ProgressListener
 from hubcli.units import format_size
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from hubcli.errors import BrokenPipe, HubcliError, MappingError, OutputError
-from hubcli.redaction import redacted, without_known_secrets
-from hubcli.urls import without_secrets
+from hubcli.urls import redacted, without_known_secrets, without_secrets
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from hubcli.cli.entrypoint import held_interrupts
 from hubcli.cli.output import Output, printable
-from hubcli.cli.signals import held_interrupts
 from hubcli.progress import ProgressListener
-from hubcli.redaction import redacted
 from hubcli.units import format_duration, format_size
+from hubcli.urls import redacted
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -1,10 +1,10 @@
-"""`hubcli verify`."""
+"""`hubcli verify`, and how verdicts are shown."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,17 +20,20 @@ from hubcli.cli.options import (
     Offline,
     Quiet,
 )
-from hubcli.cli.output import Output, errors_document
+from hubcli.cli.output import Output, errors_document, printable
 from hubcli.config.settings import Settings
 from hubcli.errors import ExitStatus, HubcliError, Interrupted, NotFoundError
+from hubcli.units import format_size, plural
 
 with LazyImports():
     from hubcli.cli.progress import listener_for
-    from hubcli.cli.views.verify import fault_lines, verdict_line, verification_document, verification_total
     from hubcli.commands.verify import Verification, VerifyOptions, verify
     from hubcli.fetching.model_ref import ModelRef, cached_model_refs
 
-__all__ = ["verify_command"]
+if TYPE_CHECKING:
+    from hubcli.issues import Issue
+
+__all__ = ["fault_lines", "verdict_line", "verification_document", "verification_total", "verify_command"]
 
 _PATIENCE_S = 0.5
 
@@ -169,3 +172,65 @@ class VerifyRun:
             "skipped": list(self.skipped),
             **errors_document(self.errors),
         }
+
+
+_MAX_FAULTS = 20
+_COLORS = {"ok": "32", "broken": "31", "repaired": "33"}
+_VERDICT_WIDTH = max(map(len, _COLORS))
+
+
+def verdict_line(found: Verification, output: Output) -> str:
+    """`ok`, `broken` or `repaired`, the model, and how much was checked."""
+    verdict = "repaired" if found.was_repaired else "broken" if found.faults else "ok"
+    shown = verdict.ljust(_VERDICT_WIDTH)
+    if output.has_color:
+        shown = f"\x1b[{_COLORS[verdict]}m{shown}\x1b[0m"
+    counts = f"{plural(found.file_count, 'file')}, {plural(found.tensor_count, 'tensor')}"
+    return f"{shown}  {printable(found.name)}  {counts}, {format_size(found.size_bytes)}"
+
+
+def fault_lines(found: Verification) -> list[str]:
+    """A line for each fault, indented below the model; the first twenty."""
+    lines = [f"  {printable(str(fault))}" for fault in found.faults[:_MAX_FAULTS]]
+    if len(found.faults) > _MAX_FAULTS:
+        lines.append(f"  and {len(found.faults) - _MAX_FAULTS} more: --json tells them all")
+    return lines
+
+
+def verification_total(found: Sequence[Verification], seconds: float) -> str:
+    """One line about all of them."""
+    broken = sum(not verification.is_whole for verification in found)
+    repaired = sum(verification.was_repaired for verification in found)
+    verdicts = [f"{broken} broken" if broken else "none broken"] + (
+        [f"{repaired} repaired"] if repaired else []
+    )
+    size = format_size(sum(verification.size_bytes for verification in found))
+    return f"{plural(len(found), 'model')}, {size}, {seconds:.1f} s: {', '.join(verdicts)}"
+
+
+def verification_document(found: Verification) -> dict[str, Any]:
+    """One model of `hubcli verify --json`."""
+    return {
+        "target": found.name,
+        "handle": found.handle,
+        "path": str(found.path),
+        "ok": found.is_whole,
+        "faults": [_fault_document(fault) for fault in found.faults],
+        "files": found.file_count,
+        "tensors": found.tensor_count,
+        "bytes": found.size_bytes,
+        "seconds": round(found.seconds, 3),
+        "repaired": found.was_repaired,
+        "notes": list(found.notes),
+    }
+
+
+def _fault_document(fault: Issue) -> dict[str, Any]:
+    return {
+        "code": fault.code,
+        "message": fault.message,
+        "file": fault.file,
+        "tensor": fault.tensor,
+        "start": fault.start,
+        "end": fault.end,
+    }

@@ -19,9 +19,13 @@ from hubcli.commands.fetch import fetched_directory
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, DiskFullError, TruncatedError, UsageError
 from hubcli.exporting import ExportFormat, Layout
-from hubcli.exporting.destination import Placement, publish_newest, require_free, staged_output
-from hubcli.fetching.addresses import naming_target
-from hubcli.fetching.model_ref import ModelRef
+from hubcli.exporting.destination import (
+    Placement,
+    publish_newest,
+    require_free,
+    staged_output,
+)
+from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.fetching.sources import unpack_archive
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle

@@ -23,19 +23,24 @@ from hubcli.errors import (
     IntegrityError,
     LockLostError,
 )
-from hubcli.fetching.addresses import naming
-from hubcli.fetching.aliases import Aliases, AliasRecord, versioned
-from hubcli.fetching.cached import archive_changed, local_directory, manifest_of_adopted, problem_of
+from hubcli.fetching.cached import (
+    Aliases,
+    AliasRecord,
+    archive_changed,
+    local_directory,
+    manifest_of_adopted,
+    problem_of,
+    versioned,
+)
+from hubcli.fetching.model_ref import naming
 from hubcli.fetching.options import FetchOptions, FetchResult
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
 from hubcli.units import format_size
 
 if TYPE_CHECKING:
-    from hubcli.fetching.disk_space import DiskSpaceGuard
     from hubcli.fetching.model_ref import ModelRef
-    from hubcli.fetching.retry import RetryLoop
-    from hubcli.fetching.sources import Unpacked
+    from hubcli.fetching.sources import DiskSpaceGuard, RetryLoop, Unpacked
     from hubcli.net.byte_source import ByteSource
 
 __all__ = ["FetchOptions", "FetchResult", "fetch", "fetched_directory"]
@@ -213,7 +218,7 @@ class _Fetch:
 
         `cached` is the whole entry that may turn out to be what the host has still.
         """
-        from hubcli.fetching.retry import RetryLoop
+        from hubcli.fetching.sources import RetryLoop
 
         retry_loop = RetryLoop(self.options, staging.spool, self.listener.retrying, self.settings)
         entry = None
@@ -226,8 +231,7 @@ class _Fetch:
 
     def _attempt(self, staging: Staging, retry_loop: RetryLoop, cached: CachedModel | None) -> CachedModel:
         # Of a download alone: a fetch of a cached model, which is the usual one, starts 15 ms sooner.
-        from hubcli.fetching.disk_space import DiskSpaceGuard
-        from hubcli.fetching.sources import open_source, unpack_source
+        from hubcli.fetching.sources import DiskSpaceGuard, open_source, unpack_source
 
         local, known = self.options.local, cached.manifest if cached is not None else None
         transfer = replace(retry_loop.transfer(), known_etag=known.etag if known is not None else None)

@@ -15,8 +15,7 @@ from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, UsageError
 from hubcli.exporting import ExportFormat
 from hubcli.exporting.destination import Placement, require_free, staged_output
-from hubcli.fetching.addresses import naming_target
-from hubcli.fetching.model_ref import ModelRef
+from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.finetuning import FinetuneOptions, Method
 from hubcli.finetuning.result import FinetuneResult, StagedModel, WrittenExport, require_whole
 from hubcli.finetuning.weights import FromWeights, opened_weights

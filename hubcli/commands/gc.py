@@ -10,9 +10,8 @@ from pathlib import Path
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.disk_usage import Footprint
 from hubcli.cache.gc.collect import ActionResult, CompletedAction, collect, require_collectable
-from hubcli.cache.gc.plan import BudgetShortfall, KeepReason, Plan, PlannedItem, Reason
+from hubcli.cache.gc.plan import BudgetShortfall, KeepReason, Plan, PlannedItem, Policy, Reason
 from hubcli.cache.gc.planner import candidates, make_plan
-from hubcli.cache.gc.policy import Policy
 from hubcli.cache.gc.snapshot import Snapshot, take_snapshot
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.other_caches import forget_removed

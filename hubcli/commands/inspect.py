@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, NotFoundError, OfflineError
-from hubcli.fetching.addresses import naming_target
-from hubcli.fetching.model_ref import ModelRef
+from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.formats.protos import is_slow
 from hubcli.progress import ProgressListener
 from hubcli.savedmodel.model import ModelFiles, SavedModelInfo

@@ -12,10 +12,9 @@ from typing import NamedTuple
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.catalog import CachedModelInfo, EntryState, read_catalog
 from hubcli.config.settings import Settings
-from hubcli.errors import NotFoundError, UsageError
+from hubcli.errors import NotFoundError, UsageError, did_you_mean
 from hubcli.fetching.model_ref import Pattern
 from hubcli.formats import MAIN_FILES
-from hubcli.suggestions import did_you_mean
 from hubcli.units import parse_duration_s, parse_size_bytes
 
 __all__ = ["CachedModel", "Filter", "Listing", "SortOrder", "cached_path", "ls"]

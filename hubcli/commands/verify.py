@@ -12,8 +12,7 @@ from hubcli.cache.layout import EntryPaths
 from hubcli.cache.records import Manifest
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, IntegrityError, NotFoundError, OfflineError
-from hubcli.fetching.addresses import naming_target
-from hubcli.fetching.model_ref import ModelRef
+from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.issues import Issue
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle

@@ -15,12 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hubcli.config.environment import Mirror, absolute
-from hubcli.config.network import kaggle_endpoint
-from hubcli.config.retention import parse_retention_rules
-from hubcli.errors import UsageError
+from hubcli.config.environment import Mirror, absolute, kaggle_endpoint, parse_retention_rules
+from hubcli.errors import UsageError, did_you_mean
 from hubcli.regular_file import NotRegularError, open_at_once
-from hubcli.suggestions import did_you_mean
 from hubcli.units import parse_duration_s, parse_rate
 
 __all__ = ["COLORS", "KEYS", "LONGEST_S", "ConfigFile", "ConfigKey"]

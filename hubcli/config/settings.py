@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from hubcli.config.config_file import COLORS, LONGEST_S, ConfigFile
-from hubcli.config.environment import Mirror, absolute, in_home, users_own
-from hubcli.config.network import KAGGLE_ENDPOINT, NetworkConfig
+from hubcli.config.environment import KAGGLE_ENDPOINT, Mirror, NetworkConfig, absolute, in_home, users_own
 from hubcli.durability import SYNCED, UNSYNCED, Durability
-from hubcli.errors import UsageError
-from hubcli.suggestions import did_you_mean
+from hubcli.errors import UsageError, did_you_mean
 from hubcli.units import parse_rate
 
 __all__ = [

@@ -7,9 +7,8 @@ from functools import partial
 
 from hubcli.cache.catalog import CachedModelInfo, EntryState
 from hubcli.cache.disk_usage import Footprint
-from hubcli.cache.gc.plan import PlannedItem, count_leftovers
+from hubcli.cache.gc.plan import PlannedItem, Policy, count_leftovers
 from hubcli.cache.gc.planner import make_plan
-from hubcli.cache.gc.policy import Policy
 from hubcli.cache.gc.snapshot import Holder, LockFacts, Snapshot, take_snapshot
 from hubcli.cache.layout import NameKind
 from hubcli.diagnosing.cache import is_directory

@@ -12,11 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from hubcli.config.network import KAGGLE_ENDPOINT
+from hubcli.config.environment import KAGGLE_ENDPOINT
 from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status
 from hubcli.errors import HubcliError, NetworkError
-from hubcli.net.certificates import read_authorities
-from hubcli.net.proxies import Proxies
+from hubcli.net.connections import Proxies, read_authorities
 from hubcli.providers import providers
 from hubcli.urls import address, is_address, without_secrets
 
@@ -192,7 +191,7 @@ def _fault_of_client(case: DiagnosisContext) -> NetworkError | None:
     """What keeps requests from being made, found out by making the client that would send them."""
     if not case.environment.has_proxies:
         return None
-    from hubcli.config.network import NetworkConfig
+    from hubcli.config.environment import NetworkConfig
     from hubcli.net.client import open_client  # Half of the time of a checkup, for those with a proxy alone.
 
     try:

@@ -40,7 +40,7 @@ from hubcli.errors import (
     UsageError,
     about_model,
 )
-from hubcli.fetching.addresses import naming
+from hubcli.fetching.model_ref import naming
 from hubcli.fetching.sources import offline_miss
 from hubcli.net.retries import RetryPolicy
 from hubcli.progress import ProgressListener

@@ -10,8 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from hubcli.atomic_files import exchange, exchange_at_once, hidden_beside
-from hubcli.durability import SYNCED, Durability
+from hubcli.durability import SYNCED, Durability, exchange, exchange_at_once, hidden_beside
 from hubcli.errors import DiskFullError, NotFoundError, OutputError, UsageError, means_full
 from hubcli.exporting import ExportFormat, Layout
 from hubcli.exporting.staging import REPLACED, Staging, remove_leftovers_of

@@ -1,1 +1,1 @@
-"""How a fetch is done: byte sources by scheme, retries, aliases, expected digests, lock files, dry runs."""
+"""How a fetch is done: options, byte sources by scheme, retries, aliases, lock files, dry runs."""

@@ -15,13 +15,11 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 from hubcli.archive.tree import hashed_files, tree_digest
-from hubcli.atomic_files import write_whole
 from hubcli.cache.cached_model import CachedModel
 from hubcli.config.settings import Settings
-from hubcli.durability import SYNCED, Durability
+from hubcli.durability import SYNCED, Durability, write_whole
 from hubcli.errors import DiskFullError, HandleError, OutputError, UsageError, means_full
-from hubcli.fetching.expected_digests import ExpectedDigests
-from hubcli.fetching.options import FetchResult
+from hubcli.fetching.options import ExpectedDigests, FetchResult
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
 from hubcli.regular_file import read_regular

@@ -1,4 +1,7 @@
-"""A look into an archive, as far as a model's structure needs it; nothing stays on the disk."""
+"""What a fetch would bring, found out without one: nothing stays on the disk, not even the cache's root.
+
+A dry run tells what would come, and how much; a peek reads an archive as far as a model's structure needs it.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,27 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from hubcli.archive.members import Limits, MemberStream
 from hubcli.archive.unpack import MemberCheck, require_room
+from hubcli.cache.disk_usage import directory_size_bytes
+from hubcli.cache.store import Store
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError
-from hubcli.fetching.byte_sources import Transfer
-from hubcli.fetching.sources import members_of, open_source
+from hubcli.fetching.byte_sources import Transfer, size_of
+from hubcli.fetching.cached import archive_changed, local_directory, problem_of
+from hubcli.fetching.model_ref import archive_address, latest_of, naming
+from hubcli.fetching.options import FetchOptions
+from hubcli.fetching.sources import members_of, open_source, require_source
 from hubcli.formats import INDEX_FILE, MAIN_FILES
 from hubcli.net.retries import RetryPolicy
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
 from hubcli.savedmodel.model import ModelFiles
 
-__all__ = ["Peek", "peek"]
+__all__ = ["DryRun", "Peek", "PlannedAction", "dry_run", "peek"]
 
 _SMALL_FILES = ("tfhub_module.pb", "keras_metadata.pb", "fingerprint.pb")
 _MAX_TOPS = 100
@@ -146,3 +155,60 @@ def _wanted_part(segments: tuple[str, ...]) -> str | None:
         if inner in _WANTED:
             return inner
     return None
+
+
+class PlannedAction(str, Enum):
+    """What a fetch would do with a model."""
+
+    CACHED = "cached"
+    WOULD_FETCH = "would-fetch"
+    LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """A model that a fetch would find or bring.
+
+    `size_bytes` is that of its files where they are here already, of the
+    archive where that would come; None where the host doesn't tell.
+    """
+
+    handle: str
+    fate: PlannedAction
+    size_bytes: int | None
+
+    @property
+    def is_to_fetch(self) -> bool:
+        """Whether it would come from elsewhere."""
+        return self.fate is PlannedAction.WOULD_FETCH
+
+
+def dry_run(
+    handle: Handle, settings: Settings, options: FetchOptions, listener: ProgressListener | None = None
+) -> DryRun:
+    """Looks, and asks the host for the size of what would come. Raises what `fetch` would."""
+    listener = listener or ProgressListener()
+    if handle.is_directory:
+        with naming(handle, settings):  # As a fetch of it does.
+            local = local_directory(handle, options, listener.received)
+        return DryRun(str(handle), PlannedAction.LOCAL, local.size_bytes)
+    entry = None if options.force else Store(settings.cache_root).find(handle)
+    if entry is not None and not archive_changed(handle, entry) and problem_of(entry) is None:
+        options.expected.check_entry(str(handle), entry, listener.received)
+        manifest = entry.manifest
+        size_bytes = directory_size_bytes(entry.path) if manifest is None else manifest.size_bytes
+        return DryRun(str(handle), PlannedAction.CACHED, size_bytes)
+    require_source(handle, settings, options.local)
+    return DryRun(str(handle), PlannedAction.WOULD_FETCH, _size_bytes(handle, settings, options, listener))
+
+
+def _size_bytes(
+    handle: Handle, settings: Settings, options: FetchOptions, listener: ProgressListener
+) -> int | None:
+    if options.local is None:
+        retries = RetryPolicy.of(settings, options.completed(settings).retries, listener.retrying)
+        return size_of(archive_address(latest_of(handle, settings, retries), settings), settings, retries)
+    if options.local == "-":
+        return None
+    with open_source(handle, settings, options.local) as source:
+        return source.size_bytes

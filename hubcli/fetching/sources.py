@@ -1,31 +1,51 @@
-"""From bytes to a model's files: the byte source of a handle, unpacked or walked."""
+"""From bytes to a model's files: the byte source of a handle, unpacked or walked.
+
+Attempts at it are repeated here, and room on the disk is asked for before and while a model is written.
+"""
 
 from __future__ import annotations
 
+import errno
+import gc
 import hashlib
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from hubcli.archive.compression import decompressed
 from hubcli.archive.members import FileRecord, Limits, MemberStream
 from hubcli.archive.tar import ChunkReader, walk_tar
 from hubcli.archive.tree import walk_tree
-from hubcli.archive.unpack import lift_wrapping_folder, unpack
+from hubcli.archive.unpack import decompressed, lift_wrapping_folder, require_room, unpack
 from hubcli.concurrency import ReadAhead
 from hubcli.config.settings import Settings
 from hubcli.durability import UNSYNCED, Durability
-from hubcli.errors import CacheError, DiskFullError, NotFoundError, OfflineError, UsageError, means_full
-from hubcli.fetching.addresses import archive_address, latest_of
+from hubcli.errors import (
+    BodyChangedError,
+    CacheError,
+    DiskFullError,
+    HubcliError,
+    IntegrityError,
+    NotFoundError,
+    OfflineError,
+    UsageError,
+    means_full,
+)
+from hubcli.fetching.model_ref import archive_address, latest_of
+from hubcli.net.retries import RetryPolicy, let_go
+from hubcli.net.spool import discard_spool
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
 
 if TYPE_CHECKING:
     from hubcli.fetching.byte_sources import Transfer
+    from hubcli.fetching.options import FetchOptions
     from hubcli.net.byte_source import ByteSource
 
 __all__ = [
+    "DiskSpaceGuard",
+    "RetryLoop",
     "Unpacked",
     "members_of",
     "offline_miss",
@@ -215,3 +235,117 @@ def unpack_archive(archive: Path, folder: Path, settings: Settings, listener: Pr
             source, folder, Limits(), on_received=listener.received, on_unpacked=listener.unpacked
         )
     lift_wrapping_folder(folder, unpacked.files)
+
+
+_EVERY_BYTES = 8 << 20
+
+
+class DiskSpaceGuard:
+    """Whether there is room for what is left of an archive: unpacked it takes its own size at least.
+
+    What the whole takes is so an estimate that grows with what came out larger than it was packed; an
+    archive whose size isn't told has none, and each file asks for its own. Raises DiskFullError, when it
+    is made too. `received` and `unpacked` may be called from two threads.
+    """
+
+    def __init__(self, folder: Path, name: str, size_bytes: int | None) -> None:
+        self._folder = folder
+        self._what = name
+        self._left_bytes = size_bytes
+        self._unasked_bytes = 0
+        self._require()
+        self._what = f"the rest of {name}"
+
+    def received(self, size_bytes: int) -> None:
+        """So many more bytes of the archive have come."""
+        if self._left_bytes is not None:
+            self._left_bytes -= size_bytes
+
+    def unpacked(self, size_bytes: int) -> None:
+        """So many more bytes have been written: the disk is asked now and then. Raises DiskFullError."""
+        self._unasked_bytes += size_bytes
+        if self._unasked_bytes >= _EVERY_BYTES:
+            self._unasked_bytes = 0
+            self._require()
+
+    def _require(self) -> None:
+        if self._left_bytes is not None and self._left_bytes > 0:
+            require_room(self._folder, self._left_bytes, self._what)
+
+
+class RetryLoop:
+    """How the next attempt at a body is made, by what became of those before."""
+
+    def __init__(
+        self, options: FetchOptions, spool: Path, on_retry: Callable[[str], None], settings: Settings
+    ) -> None:
+        self._retries = RetryPolicy.of(settings, options.retries, on_retry)
+        self._connections = options.connections
+        self._spool = spool
+        self._has_ranges = options.local is None
+        self._has_changed = False
+        self._source: ByteSource | None = None
+
+    def transfer(self) -> Transfer:
+        """How the body is to come: after doubts about its parts, on one connection."""
+        from hubcli.fetching.byte_sources import Transfer  # What is cached comes from none.
+
+        return Transfer(self._retries, self._connections, self._spool if self._has_ranges else None)
+
+    def opened(self, source: ByteSource) -> None:
+        """Notes where it comes from."""
+        self._source = source
+
+    @contextmanager
+    def attempt(self, clear: Callable[[], None]) -> Iterator[None]:
+        """One attempt: ends quietly where another is to follow, once `clear` has made room for it.
+
+        Raises the error where none makes sense or is left. The spool stays for
+        whoever fetches it next, unless it isn't to be trusted or fills the disk.
+        """
+        try:
+            yield
+        except HubcliError as error:
+            if isinstance(error, DiskFullError):
+                clear()  # What is free without it tells whose fault it is.
+            self._after(error)
+            clear()
+            # httpx's client and its pool are a cycle, and Python's search for garbage is put off in a
+            # fetch. Here no thread of the attempt runs any more, and no lock is held.
+            let_go(error)
+            gc.collect()
+
+    def _after(self, error: HubcliError) -> None:
+        if isinstance(error, BodyChangedError):
+            self.discard()
+            # Twice: perhaps two servers share the address, each with an ETag of its own.
+            self._has_ranges &= error.has_ranges and not self._has_changed
+            self._has_changed = True
+            error.transient()
+        elif isinstance(error, DiskFullError) and self._fills_the_disk(error):
+            self.discard()
+        elif isinstance(error, IntegrityError) and self._was_in_parts and not error.is_transient:
+            # Perhaps a part of it was of another body, or damaged: once more, in one piece.
+            self.discard()
+            self._has_ranges = False
+            self._retries.restart(error.transient(), "fetching it once more, on one connection,")
+            return
+        self._retries.restart(error)
+
+    @property
+    def _was_in_parts(self) -> bool:
+        return self._source is not None and self._source.is_spooled
+
+    def _fills_the_disk(self, error: DiskFullError) -> bool:
+        """Whether the model has no room beside the spool, not even when nothing is unpacked."""
+        if not self._spool.exists():
+            return False
+        free_bytes, cause = shutil.disk_usage(self._spool.parent).free, error.__cause__
+        # What a quota leaves isn't told by the disk.
+        is_quota = isinstance(cause, OSError) and cause.errno == errno.EDQUOT
+        return is_quota or free_bytes < self._spool.stat().st_size
+
+    def discard(self) -> None:
+        """Removes the spool, where there is one."""
+        if self._spool.exists():
+            discard_spool(self._spool)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from hubcli.archive.members import Limits
 from hubcli.archive.tree import Tree
-from hubcli.atomic_files import hidden_beside, remove_tree
+from hubcli.durability import hidden_beside, remove_tree
 from hubcli.errors import HubcliError, Interrupted, TensorFlowError, UnchangedError, UsageError, ValuesError
 from hubcli.finetuning import FinetuneOptions, Method
 from hubcli.finetuning.result import (

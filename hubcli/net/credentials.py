@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import TextIO
 from urllib.parse import urlsplit
 
-from hubcli.config.network import NetworkConfig
+from hubcli.config.environment import NetworkConfig
 from hubcli.errors import AuthenticationError
 from hubcli.providers import providers
 from hubcli.providers.provider import Credential, CredentialScope
-from hubcli.redaction import remember_authorization, stored_url
 from hubcli.regular_file import read_stream
-from hubcli.urls import origin
+from hubcli.urls import origin, remember_authorization, stored_url
 
 __all__ = ["Credentials", "answer_text", "netrc_names", "standard_phrase"]
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,20 +15,14 @@ import httpcore
 import httpx
 
 from hubcli.errors import BodyChangedError, HubcliError, NetworkError, TruncatedError
-from hubcli.net.bounds import GuardedStream
-from hubcli.net.byte_source import ByteSource
-from hubcli.net.checksums import read_digests
+from hubcli.net.bounds import body_blocks
+from hubcli.net.byte_source import ByteSource, read_digests
 from hubcli.net.client import Client, content_length, entity_tag, open_client, translate
 from hubcli.net.download import Download, DownloadOptions
-from hubcli.redaction import stored_url
+from hubcli.urls import stored_url
 
-__all__ = ["HttpSource", "body_blocks", "open_download"]
+__all__ = ["HttpSource", "open_download"]
 
-# A block is handed on when it is full, or when its first bytes have waited so long.
-_BLOCK_BYTES = 256 << 10
-_BLOCK_S = 0.1
-# Silence is told so often: whoever waits may have something better to do.
-_BEAT_S = 0.25
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 _EXPIRED = (400, 401, 403, 404, 410)
 
@@ -180,60 +173,6 @@ def open_download(url: str, options: DownloadOptions) -> Iterator[Download]:
             if download is not None:
                 download.close()
             response.close()
-
-
-def body_blocks(response: httpx.Response, size_bytes: int | None, timeout_s: float) -> Iterator[bytes]:
-    """The body's bytes in blocks; an empty one is a beat of silence.
-
-    Where the length is known, they come by large reads behind the first chunk:
-    h11 copies every 64 KiB several times, with some hundred lines of Python
-    around them. It hands out all that it holds with each chunk: what follows
-    the first one is still on the connection, which is closed afterwards.
-    """
-    chunks = response.iter_raw()
-    # They end with their answer, which is closed: ended by Python's search for garbage, on a thread
-    # that holds the lock of httpcore's pool, they would wait for that lock for ever.
-    response.extensions["hubcli_chunks"] = chunks
-    first = next(chunks, b"")
-    if first:
-        yield first
-    stream = response.extensions.get("network_stream")
-    if stream is None or size_bytes is None:
-        yield from _unframed(chunks, stream, len(first))
-    else:
-        yield from _blocks(stream, size_bytes - len(first), timeout_s)
-
-
-def _unframed(chunks: Iterator[bytes], stream: object, received: int) -> Iterator[bytes]:
-    """The chunks of a body whose length isn't known. Raises UnboundedAnswer where they are nearly empty."""
-    for chunk in chunks:
-        received += len(chunk)
-        if isinstance(stream, GuardedStream):
-            stream.check_framing(received)
-        yield chunk
-
-
-def _blocks(stream: httpcore.NetworkStream, remaining: int, timeout_s: float) -> Iterator[bytes]:
-    """The next `remaining` bytes, fewer where the peer closes; an empty block for each beat of silence."""
-    is_open, silent_since_s = True, time.monotonic()
-    while remaining > 0 and is_open:
-        parts: list[bytes] = []
-        wanted, give_on_at = min(_BLOCK_BYTES, remaining), time.monotonic() + _BLOCK_S
-        while wanted > 0 and is_open and (not parts or time.monotonic() < give_on_at):
-            try:
-                part = stream.read(wanted, min(_BEAT_S, timeout_s))
-            except httpcore.ReadTimeout:
-                if time.monotonic() - silent_since_s >= timeout_s:
-                    raise
-                break
-            silent_since_s = time.monotonic()
-            is_open = bool(part)
-            wanted -= len(part)
-            parts.append(part)
-        block = b"".join(parts)
-        remaining -= len(block)
-        if block or is_open:
-            yield block
 
 
 def _answer(client: Client, url: str, known_etag: str | None) -> httpx.Response:

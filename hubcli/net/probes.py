@@ -13,13 +13,12 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from hubcli.config.network import NetworkConfig
+from hubcli.config.environment import NetworkConfig
 from hubcli.errors import NetworkError
 from hubcli.net.client import Client, content_length, open_client, translate
-from hubcli.net.proxies import Proxies
+from hubcli.net.connections import Proxies
 from hubcli.net.retries import RetryPolicy
-from hubcli.redaction import redacted, stored_url
-from hubcli.urls import address, without_secrets
+from hubcli.urls import address, redacted, stored_url, without_secrets
 
 __all__ = ["ProbeResult", "ask_directory", "probe_host", "probe_size"]
 

@@ -130,8 +130,8 @@ def _refused(message: str) -> HandleError:
 
 
 def _unknown_scheme(text: str) -> HandleError:
+    from hubcli.errors import nearest
     from hubcli.providers.provider import ACCEPTED
-    from hubcli.suggestions import nearest
     from hubcli.urls import printed_url, without_secrets
 
     scheme = text.partition("://")[0]

@@ -3,6 +3,11 @@
 kagglehub writes `owner/model/framework/variation[/version]`; the site has the
 same as a short address, and a long one with `frameworks`, `variations` and
 `versions` in it. The API, and that its `versionNumber` is the latest: kagglehub's `http_resolver.py`.
+
+The account stands in kagglehub's order: `KAGGLE_API_TOKEN` (a token, or a file that holds one),
+`~/.kaggle/access_token`, `KAGGLE_USERNAME` with `KAGGLE_KEY`, `kaggle.json`. A token is sent as Bearer, a
+user's name and key as Basic. No message tells more than the place: what is wrong with a secret may be shown
+by what it is.
 """
 
 from __future__ import annotations
@@ -11,10 +16,11 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from hubcli.errors import HandleError, NetworkError
+from hubcli.errors import AuthenticationError, HandleError, NetworkError
 from hubcli.providers import registered
 from hubcli.providers.handle import Handle
 from hubcli.providers.provider import (
@@ -27,12 +33,13 @@ from hubcli.providers.provider import (
     spellings,
     url_segments,
 )
+from hubcli.regular_file import read_stream
 from hubcli.urls import origin
 
 if TYPE_CHECKING:
-    from hubcli.config.network import NetworkConfig
+    from hubcli.config.environment import KaggleAccount, NetworkConfig
 
-__all__ = ["Kaggle", "KaggleModel", "handle_of"]
+__all__ = ["TOKENS_PAGE", "WHERE", "Kaggle", "KaggleModel", "handle_of", "kaggle_credential"]
 
 _HOSTS = ("www.kaggle.com", "kaggle.com")
 _SITE = f"https://{_HOSTS[0]}"
@@ -247,7 +254,6 @@ class Kaggle(ProtocolHost):
         """The account's, to Kaggle's own origins; tfhub.dev may redirect there."""
 
         def read() -> Credential | None:
-            from hubcli.providers.kaggle_account import kaggle_credential  # Other hosts need none.
 
             return kaggle_credential(access.kaggle)
 
@@ -257,7 +263,6 @@ class Kaggle(ProtocolHost):
         """Kaggle says 403 of a model whose licence wasn't accepted, and 403 or 404 of a private one."""
         if status not in (401, 403, 404) or origin(url) not in _origins(access):
             return None
-        from hubcli.providers.kaggle_account import TOKENS_PAGE, WHERE
 
         model = KaggleModel.of_url(url, _api(access))
         page = TOKENS_PAGE if model is None else model.page
@@ -295,3 +300,82 @@ def _origins(access: NetworkConfig) -> frozenset[tuple[str, str, int | None]]:
     """Those of the API, and where that is the usual one, the site's other name."""
     usual = [f"https://{host}" for host in _HOSTS] if _api(access) == _SITE else [_api(access)]
     return frozenset(map(origin, usual))
+
+
+TOKENS_PAGE = "https://www.kaggle.com/settings"
+WHERE = f"make a token on {TOKENS_PAGE} and put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token"
+_MAX_BYTES = 64 << 10
+_WAIT_S = 10.0  # For a FIFO, such as a shell's `<(command)` that asks a password manager.
+
+
+def kaggle_credential(account: KaggleAccount) -> Credential | None:
+    """The first that is there, in kagglehub's order; None without any. Raises AuthenticationError."""
+    if account.token is not None:
+        return _of_token_variable(account.token)
+    if account.token_file is not None:
+        text = _content(account.token_file)
+        if text is not None:
+            return _bearer(text, str(account.token_file))
+    if account.username is not None and account.key is not None:
+        return _pair(account.username, account.key, "KAGGLE_USERNAME and KAGGLE_KEY")
+    return None if account.key_file is None else _of_key_file(account.key_file)
+
+
+def _of_token_variable(value: str) -> Credential:
+    place = "KAGGLE_API_TOKEN"
+    if value.startswith(("/", "~", "./", "../")):
+        try:
+            file = Path(value).expanduser()
+        except RuntimeError:
+            raise _unusable(place) from None
+        text = _content(file)
+        if text is None:
+            raise _unusable(f"{place}, the path of a file that isn't there,")
+        return _bearer(text, f"{place} ({file})")
+    try:
+        text = _content(Path(value))  # A path may be relative; a token is the name of no file.
+    except (AuthenticationError, ValueError):
+        text = None
+    return _bearer(value if text is None else text, place)
+
+
+def _of_key_file(file: Path) -> Credential | None:
+    text = _content(file)
+    if text is None:
+        return None
+    try:
+        document = json.loads(text)
+        return _pair(document["username"], document["key"], str(file))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise _unusable(str(file)) from None
+
+
+def _content(file: Path) -> str | None:
+    """The text of the file, None where there is none. Raises AuthenticationError where it can't be read."""
+    try:
+        return read_stream(file, _MAX_BYTES, _WAIT_S).decode()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError):
+        raise _unusable(str(file)) from None
+
+
+def _bearer(text: str, place: str) -> Credential:
+    token = text.strip()
+    # A line end would be told by the HTTP library's error, and the token with it.
+    if not token.isascii() or not token.isprintable() or " " in token or not token:
+        raise _unusable(place)
+    return Credential(f"Bearer {token}", place)
+
+
+def _pair(username: object, key: object, place: str) -> Credential:
+    found = Credential.of_pair(username, key, place)
+    if found is None:
+        raise _unusable(place)
+    return found
+
+
+def _unusable(place: str) -> AuthenticationError:
+    return AuthenticationError(
+        f"The credentials in {place} can't be used", hint=f"Mend or remove them: {WHERE}."
+    )

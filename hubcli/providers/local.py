@@ -13,7 +13,7 @@ from hubcli.providers.handle import Handle
 from hubcli.providers.provider import ACCEPTED, ARCHIVE_SUFFIXES, Provider, invalid_url, refusal
 
 if TYPE_CHECKING:
-    from hubcli.config.network import NetworkConfig
+    from hubcli.config.environment import NetworkConfig
 
 __all__ = ["LocalArchive", "LocalDirectory"]
 

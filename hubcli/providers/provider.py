@@ -16,7 +16,7 @@ from hubcli.providers.handle import Handle
 from hubcli.urls import printed_url, with_query
 
 if TYPE_CHECKING:
-    from hubcli.config.network import NetworkConfig
+    from hubcli.config.environment import NetworkConfig
 
 __all__ = [
     "ACCEPTED",

@@ -22,7 +22,7 @@ from hubcli.providers.provider import (
 )
 
 if TYPE_CHECKING:
-    from hubcli.config.network import NetworkConfig
+    from hubcli.config.environment import NetworkConfig
 
 __all__ = ["TfHub", "TfHubChina"]
 

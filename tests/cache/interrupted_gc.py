@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hubcli.cache.gc.policy import Policy
+from hubcli.cache.gc.plan import Policy
 from hubcli.commands.fetch import fetch
 from hubcli.commands.gc import gc
 from hubcli.config.settings import Settings

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from hubcli.cache.gc.policy import Policy
+from hubcli.cache.gc.plan import Policy
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.gc import gc
 from hubcli.commands.pin import pin, unpin

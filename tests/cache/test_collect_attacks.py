@@ -13,8 +13,8 @@ import pytest
 
 from hubcli.cache.catalog import EntryState, read_catalog
 from hubcli.cache.gc.collect import ActionResult, CompletedAction, collect
+from hubcli.cache.gc.plan import Policy
 from hubcli.cache.gc.planner import make_plan, plan_removal
-from hubcli.cache.gc.policy import Policy
 from hubcli.cache.gc.snapshot import take_snapshot
 from hubcli.cache.layout import EntryPaths
 from tests.disks import mounted

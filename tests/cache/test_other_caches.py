@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache.gc.policy import Policy
+from hubcli.cache.gc.plan import Policy
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.gc import gc
 from hubcli.commands.rm import rm

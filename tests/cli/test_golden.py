@@ -13,8 +13,8 @@ import pytest
 
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.config.settings import Settings
-from hubcli.fetching.expected_digests import ExpectedDigests
 from hubcli.fetching.lock_file import LockedModel, LockFile
+from hubcli.fetching.options import ExpectedDigests
 from tests import models
 from tests.cli.terminal import run_on_terminal
 from tests.forkserver import run_python

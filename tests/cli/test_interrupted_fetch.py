@@ -16,7 +16,7 @@ from hubcli.cli.output import Output
 from hubcli.cli.progress import Transferred, short
 from hubcli.commands.fetch import fetch
 from hubcli.config.settings import Settings
-from hubcli.fetching.partial_downloads import PartialDownload, resume_notes
+from hubcli.fetching.cached import PartialDownload, resume_notes
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
 from hubcli.units import format_size

@@ -113,12 +113,12 @@ _INTERRUPTED = """
 import os, signal, sys
 import rich.progress
 from hubcli.cli.multi_progress import multi_progress_for
-from hubcli.cli.signals import turn_signals_into_interrupts
+from hubcli.cli.entrypoint import turn_signals_into_interrupts
 from hubcli.cli.output import Output
 from hubcli.cli.progress import listener_for
 from tests.interrupt_injection import InterruptInjection
 
-FILES = ("rich/live.py", "rich/progress.py", "cli/progress.py", "cli/multi_progress.py", "cli/signals.py")
+FILES = ("rich/live.py", "rich/progress.py", "cli/progress.py", "cli/multi_progress.py", "cli/entrypoint.py")
 
 def bar():
     with listener_for(Output()) as listener:

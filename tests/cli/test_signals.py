@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hubcli.cli.signals import held_interrupts, turn_signals_into_interrupts
+from hubcli.cli.entrypoint import held_interrupts, turn_signals_into_interrupts
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -100,7 +100,7 @@ def test_what_another_thread_does_holds_nothing_off() -> None:
 
 def test_what_the_caller_ignores_stays_ignored() -> None:
     program = (
-        "import signal; from hubcli.cli.signals import turn_signals_into_interrupts as turn; turn();"
+        "import signal; from hubcli.cli.entrypoint import turn_signals_into_interrupts as turn; turn();"
         "print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, callable(signal.getsignal(signal.SIGTERM)))"
     )
     ran = subprocess.run(["nohup", sys.executable, "-c", program], capture_output=True, text=True, check=True)

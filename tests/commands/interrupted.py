@@ -18,8 +18,8 @@ from typing import Any
 
 # Loaded once, for all the processes that are forked off.
 import hubcli.cli.app
+import hubcli.cli.finetune_export
 import hubcli.cli.progress
-import hubcli.cli.views.finetune
 import hubcli.cli.views.models
 import hubcli.commands.export
 import hubcli.commands.finetune_export
@@ -40,7 +40,7 @@ WATCHED = (
     "savedmodel/weights/rewrite.py",
     "archive/pack.py",
     "archive/tree.py",
-    "atomic_files.py",
+    "durability.py",
 )
 
 

@@ -14,8 +14,8 @@ import pytest
 import hubcli
 from hubcli.commands import doctor as doctor_module
 from hubcli.commands.doctor import DoctorOptions, doctor
-from hubcli.config.variables import OUR_VARIABLES
 from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status
+from hubcli.diagnosing.settings import OUR_VARIABLES
 from tests.conftest import Run
 from tests.doctor import diagnose, names, one
 

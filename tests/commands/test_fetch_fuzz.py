@@ -17,7 +17,7 @@ from hubcli.cli.entrypoint import run
 from hubcli.config.settings import Settings
 from hubcli.drop_in.load import _where_it_lies
 from hubcli.errors import ExitStatus, HubcliError
-from hubcli.net import certificates, client
+from hubcli.net import client, connections
 from hubcli.providers.handle import Handle
 from tests import models
 from tests.net.raw import RawServer, raw_server
@@ -255,7 +255,7 @@ def fuzzed(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Fuzzed, RawServer]
         client,
         "trusted_context",
         lambda access: (
-            contexts.setdefault(0, certificates.trusted_context(access)) if not contexts else contexts[0]
+            contexts.setdefault(0, connections.trusted_context(access)) if not contexts else contexts[0]
         ),
     )
     answer = Fuzzed()

@@ -219,7 +219,7 @@ def test_a_kill_at_each_line_of_publishing(
     packed.write_bytes(models.pack(NEW))
     model, seen = paths_of(EXAMPLE, cache).model, []
     # The lock is made the same way whatever is there.
-    watched = ("cache/store.py", "atomic_files.py" if forced else "cache/lock.py")
+    watched = ("cache/store.py", "durability.py" if forced else "cache/lock.py")
     for line in range(1, 10_000):
         shutil.rmtree(cache, ignore_errors=True)
         if forced:

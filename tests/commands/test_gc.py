@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache.gc.plan import Plan
-from hubcli.cache.gc.policy import Policy
+from hubcli.cache.gc.plan import Plan, Policy
 from hubcli.commands.fetch import fetch
 from hubcli.commands.gc import Collection, gc
 from hubcli.commands.ls import ls

@@ -11,13 +11,13 @@ from urllib.parse import quote
 
 import pytest
 
-from hubcli import redaction
+from hubcli import urls
 from hubcli.cli.entrypoint import run
 from hubcli.cli.output import Output
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError
-from hubcli.redaction import (
+from hubcli.urls import (
     redacted,
     remember_authorization,
     remember_secret,
@@ -38,7 +38,7 @@ KAGGLE = "google/nnlm/tensorFlow2/en-dim128/1"
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_remembered", {})
+    monkeypatch.setattr(urls, "_remembered", {})
 
 
 def spellings(secret: str) -> list[str]:
@@ -340,7 +340,7 @@ def test_all_that_a_header_holds_is_remembered() -> None:
 def test_what_is_remembered_is_bounded() -> None:
     for number in range(5000):
         remember_secret(f"secret-number-{number}")
-    assert len(redaction._remembered) <= 4096
+    assert len(urls._remembered) <= 4096
     assert redacted("secret-number-4999") == "***"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache.gc.policy import Policy
+from hubcli.cache.gc.plan import Policy
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.lock import hold_lock
 from hubcli.commands.fetch import FetchOptions, fetch

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli import atomic_files as disk
+from hubcli import durability as disk
 from hubcli.errors import DiskFullError, HubcliError, OutputError, UsageError
 from hubcli.exporting import destination as module
 from hubcli.exporting import staging

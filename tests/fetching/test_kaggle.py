@@ -20,7 +20,7 @@ from hubcli.commands.rm import rm
 from hubcli.commands.verify import VerifyOptions, verify
 from hubcli.config.settings import Mirror, Settings
 from hubcli.errors import AuthenticationError, NetworkError, OfflineError
-from hubcli.net.segments import MIN_SEGMENTED_BYTES
+from hubcli.net.download import MIN_SEGMENTED_BYTES
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import key_of
 from tests import models

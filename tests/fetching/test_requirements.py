@@ -10,7 +10,8 @@ import pytest
 from hubcli.commands.fetch import fetch
 from hubcli.config.settings import Settings
 from hubcli.errors import ExitStatus, UsageError
-from hubcli.fetching.requirements import RequestList, Requirement, fetch_requests
+from hubcli.fetching.cached import link_spellings
+from hubcli.fetching.options import RequestList, Requirement, fetch_requests
 
 HANDLE = "https://tfhub.dev/maker/model/1"
 HEX = "0a" * 32
@@ -119,6 +120,6 @@ def test_every_typed_spelling_is_found_afterwards(settings: Settings) -> None:
     (model,) = fetch_requests((Requirement("example://mul/1"), Requirement(typed)))
     assert model.handle is not None
     result = fetch(model.handle, settings)
-    model.link_spellings(settings.cache_root, result.path.name)
+    link_spellings(model.spellings, settings, result.path.name)
     link = settings.cache_root / hashlib.sha1(typed.encode()).hexdigest()
     assert link.resolve() == result.path.resolve()

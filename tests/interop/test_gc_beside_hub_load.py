@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hubcli.cache.cached_model import UseSource
-from hubcli.cache.gc.policy import Policy
+from hubcli.cache.gc.plan import Policy
 from hubcli.commands.gc import gc
 from hubcli.commands.ls import ls
 from hubcli.config.settings import Settings

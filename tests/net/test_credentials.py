@@ -13,14 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.config.network import KaggleAccount, NetworkConfig
+from hubcli.config.environment import KaggleAccount, NetworkConfig
 from hubcli.errors import AuthenticationError, HubcliError, NotFoundError
 from hubcli.net import credentials
 from hubcli.net.credentials import Credentials
-from hubcli.net.download import DownloadOptions
+from hubcli.net.download import MIN_SEGMENTED_BYTES, DownloadOptions
 from hubcli.net.http_source import open_download
 from hubcli.net.retries import RetryPolicy
-from hubcli.net.segments import MIN_SEGMENTED_BYTES
 from tests.kaggle import API, NAME, PAGE, TOKEN, serve_version
 from tests.server import HubServer, Reply
 

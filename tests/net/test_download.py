@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from hubcli.cli.output import Output
-from hubcli.config.network import NetworkConfig
+from hubcli.config.environment import NetworkConfig
 from hubcli.errors import AuthenticationError, HubcliError, NetworkError, NotFoundError
 from hubcli.net.download import DownloadOptions
 from hubcli.net.http_source import open_download

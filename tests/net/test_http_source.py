@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 
-from hubcli.config.network import NetworkConfig
+from hubcli.config.environment import NetworkConfig
+from hubcli.net.bounds import body_blocks
 from hubcli.net.client import open_client
-from hubcli.net.http_source import body_blocks
 from tests.server import HubServer, Reply
 
 BODY = bytes(10_000_000)

@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 import hubcli as package
-from hubcli.config.network import NetworkConfig
+from hubcli.config.environment import NetworkConfig
 from hubcli.config.settings import Settings
 from hubcli.errors import NetworkError, UsageError
 from hubcli.net.download import DownloadOptions

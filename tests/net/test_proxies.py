@@ -8,7 +8,7 @@ import os
 import httpx
 import pytest
 
-from hubcli.net.proxies import Proxies, ProxyRoute
+from hubcli.net.connections import Proxies, ProxyRoute
 
 PROXIES: tuple[dict[str, str], ...] = (
     {"HTTPS_PROXY": "http://p:1"},

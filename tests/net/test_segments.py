@@ -16,10 +16,9 @@ import pytest
 from hubcli.errors import BodyChangedError, CacheError, NetworkError, TruncatedError
 from hubcli.net import download as download_module
 from hubcli.net import spool as spool_module
-from hubcli.net.download import DownloadOptions
+from hubcli.net.download import MIN_SEGMENTED_BYTES, DownloadOptions, segment_size
 from hubcli.net.http_source import open_download
 from hubcli.net.retries import RetryPolicy
-from hubcli.net.segments import MIN_SEGMENTED_BYTES, segment_size
 from hubcli.net.spool import Spool, discard_spool
 from tests.server import HubServer, Reply
 

@@ -18,15 +18,14 @@ import hubcli
 from hubcli import providers
 from hubcli.cli.main import main
 from hubcli.commands.doctor import DoctorOptions
-from hubcli.config.network import NetworkConfig
+from hubcli.config.environment import NetworkConfig
 from hubcli.config.settings import Settings
 from hubcli.errors import AuthenticationError, HandleError, NetworkError, NotFoundError, OfflineError
 from hubcli.fetching import byte_sources
 from hubcli.fetching.byte_sources import Transfer, download_options
 from hubcli.fetching.model_ref import Pattern
 from hubcli.net.byte_source import ByteSource
-from hubcli.net.download import Download
-from hubcli.net.segments import MIN_SEGMENTED_BYTES
+from hubcli.net.download import MIN_SEGMENTED_BYTES, Download
 from hubcli.providers.handle import Handle
 from hubcli.providers.provider import Credential, CredentialScope, HttpClient, Provider, refusal
 from hubcli.urls import origin

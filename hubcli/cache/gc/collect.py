@@ -27,7 +27,6 @@ from enum import Enum
 from itertools import groupby
 from pathlib import Path
 
-from hubcli.atomic_files import replace_link
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.catalog import CachedModelInfo
 from hubcli.cache.disk_usage import measure
@@ -35,7 +34,7 @@ from hubcli.cache.gc.plan import Plan, PlannedItem, Reason
 from hubcli.cache.layout import CacheName, EntryPaths, NameKind, cache_errors, is_key
 from hubcli.cache.lock import Lock, lock_at_once
 from hubcli.config.environment import in_home
-from hubcli.durability import SYNCED, Durability
+from hubcli.durability import SYNCED, Durability, replace_link
 from hubcli.errors import UsageError
 
 __all__ = ["ActionResult", "CompletedAction", "collect", "require_collectable"]

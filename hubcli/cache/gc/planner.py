@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from hubcli.cache.catalog import CachedModelInfo, EntryState
 from hubcli.cache.disk_usage import DiskUsage, Footprint
-from hubcli.cache.gc.plan import BudgetShortfall, KeepReason, Plan, PlannedItem, Reason
-from hubcli.cache.gc.policy import Policy
+from hubcli.cache.gc.plan import BudgetShortfall, KeepReason, Plan, PlannedItem, Policy, Reason
 from hubcli.cache.gc.snapshot import Fragment, Holder, LockFacts, Snapshot
 from hubcli.cache.layout import NameKind
 from hubcli.cache.lock import MIN_SILENCE_S

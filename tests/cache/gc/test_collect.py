@@ -15,9 +15,8 @@ import pytest
 
 from hubcli.cache.catalog import EntryState, read_catalog
 from hubcli.cache.gc.collect import ActionResult, CompletedAction, collect
-from hubcli.cache.gc.plan import Plan
+from hubcli.cache.gc.plan import Plan, Policy
 from hubcli.cache.gc.planner import make_plan, plan_removal
-from hubcli.cache.gc.policy import Policy
 from hubcli.cache.gc.snapshot import take_snapshot
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.lock import hold_lock
@@ -451,10 +450,10 @@ import os, sys, socket, uuid  # All that will be needed: another user may not re
 from pathlib import Path
 from hubcli.cache.gc.collect import collect
 from hubcli.cache.gc.planner import make_plan
-from hubcli.cache.gc.policy import Policy
+from hubcli.cache.gc.plan import Policy
 from hubcli.cache.gc.snapshot import take_snapshot
 from hubcli.errors import CacheError
-import hubcli.redaction
+import hubcli.urls
 os.setgid(65534); os.setuid(65534)
 try:
     collect(make_plan(take_snapshot(Path(sys.argv[1])), Policy(max_size_bytes=0, grace_s=0)))

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from hubcli.cache.cached_model import LastUse, UseSource
 from hubcli.cache.catalog import CachedModelInfo, EntryState
 from hubcli.cache.disk_usage import Footprint, SharedFile
-from hubcli.cache.gc.plan import KeepReason, Plan, Reason
+from hubcli.cache.gc.plan import KeepReason, Plan, Policy, Reason
 from hubcli.cache.gc.planner import family_of, make_plan, plan_removal
-from hubcli.cache.gc.policy import Policy
 from hubcli.cache.gc.snapshot import Fragment, Holder, LockFacts, Snapshot
 from hubcli.cache.layout import EntryPaths, NameKind
 from hubcli.cache.records import Descriptor, LockOwner
