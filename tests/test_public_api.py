@@ -29,8 +29,8 @@ HEAVY = {
 def _loaded_by(statement: str) -> set[str]:
     """The modules that a new interpreter has loaded after the statement."""
     program = f"{statement}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-    return set(json.loads(done.stdout))
+    result = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    return set(json.loads(result.stdout))
 
 
 def test_the_public_names_are_these() -> None:
@@ -152,8 +152,8 @@ def test_a_module_that_moved_is_the_same_under_its_old_name(old: str, today: str
         "told = [(one.category.__name__, str(one.message)) for one in caught]\n"
         "print(json.dumps([moved is today, today.__name__, today.__spec__.name, told]))"
     )
-    ran = run_python(["-c", program, old, today], check=True)
-    is_same, name, spec, warnings = json.loads(ran.stdout)
+    result = run_python(["-c", program, old, today], check=True)
+    is_same, name, spec, warnings = json.loads(result.stdout)
     assert (is_same, name, spec) == (True, today, today)
     assert warnings == [["DeprecationWarning", f"{old} is {today} since hubcli 0.2"]]
 

@@ -52,7 +52,7 @@ def test_options_are_frozen_dataclasses_that_no_protocol_declares_again() -> Non
 
     assert len({node.name for _, node in classes}) == len(classes) > 5
     for file, node in classes:
-        assert [ast.unparse(one) for one in node.decorator_list] == ["dataclass(frozen=True, slots=True)"], (
-            file
-        )
+        assert [ast.unparse(decorator) for decorator in node.decorator_list] == [
+            "dataclass(frozen=True, slots=True)"
+        ], file
         assert not node.bases, file

@@ -155,9 +155,9 @@ print(f"\\n{lines} {status}")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shown", ["bar", "table"])
-def test_an_interrupt_at_any_line_leaves_the_cursor_on_the_screen(shown: str) -> None:
-    status, screen = run_on_terminal([sys.executable, "-c", _INTERRUPTED, shown], os.environ)
+@pytest.mark.parametrize("display", ["bar", "table"])
+def test_an_interrupt_at_any_line_leaves_the_cursor_on_the_screen(display: str) -> None:
+    status, screen = run_on_terminal([sys.executable, "-c", _INTERRUPTED, display], os.environ)
     assert status == 0, screen
     lines, ended = map(int, screen.splitlines()[-1].split())
     assert lines > 50

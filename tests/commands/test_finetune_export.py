@@ -203,8 +203,8 @@ def test_what_is_no_number_is_refused_until_it_is_allowed(
 def test_a_change_to_infinity_is_valid_json(model: Path, tmp_path: Path, out: Path, hubcli: Run) -> None:
     weights = str(models.write_safetensors(tmp_path / "endless.safetensors", v=[float("inf")]))
     options = ("--weights", weights, "--method", "rewrite", "--allow-nan", "--json")
-    ran = hubcli("finetune-export", str(model), str(out / "tuned"), *options)
-    [change] = json.loads(ran.stdout, parse_constant=pytest.fail)["values"]["changed"]
+    result = hubcli("finetune-export", str(model), str(out / "tuned"), *options)
+    [change] = json.loads(result.stdout, parse_constant=pytest.fail)["values"]["changed"]
     assert change["largest_change"] is None
 
 
@@ -377,11 +377,11 @@ def test_what_is_missing_is_asked_for(
     hidden.parent.mkdir()
     hidden.write_text(f"raise ModuleNotFoundError(\"No module named '{missing}'\", name='{missing}')\n")
     path = os.pathsep.join([str(hidden.parent.absolute()), str(ROOT)])
-    ran = hubcli("finetune-export", str(model), str(out / "tuned"), *values, PYTHONPATH=path)
-    assert ran.returncode == 7, ran.stderr
-    assert f"{missing} isn't installed" in ran.stderr
-    assert "pip install 'hubcli[tf]'" in ran.stderr
-    assert ("--method rewrite" in ran.stderr) == (values[0] == "--weights" and missing == "tensorflow")
+    result = hubcli("finetune-export", str(model), str(out / "tuned"), *values, PYTHONPATH=path)
+    assert result.returncode == 7, result.stderr
+    assert f"{missing} isn't installed" in result.stderr
+    assert "pip install 'hubcli[tf]'" in result.stderr
+    assert ("--method rewrite" in result.stderr) == (values[0] == "--weights" and missing == "tensorflow")
     assert list(out.iterdir()) == []
 
 
@@ -411,15 +411,15 @@ def test_candidates_of_a_refusal_are_told_to_scripts(
     model: Path, tmp_path: Path, out: Path, hubcli: Run
 ) -> None:
     other = write_bundle_model(tmp_path / "other", {"a": bytes(4)})
-    ran = hubcli("finetune-export", str(model), str(out / "x"), "--weights", str(other), "--json")
-    assert ran.returncode == 2
-    error = json.loads(ran.stdout)["error"]
+    result = hubcli("finetune-export", str(model), str(out / "x"), "--weights", str(other), "--json")
+    assert result.returncode == 2
+    error = json.loads(result.stdout)["error"]
     assert error["code"] == "mapping"
     assert error["candidates"] == []
 
 
 @pytest.mark.parametrize("argument", ["epochs", "=3", "1x=3"])
 def test_an_argument_that_is_no_pair_is_told(argument: str, model: Path, hubcli: Run) -> None:
-    ran = hubcli("finetune-export", str(model), "out", "--train", "a.py:b", "--arg", argument)
-    assert ran.returncode == 2
-    assert "--arg key=value" in ran.stderr
+    result = hubcli("finetune-export", str(model), "out", "--train", "a.py:b", "--arg", argument)
+    assert result.returncode == 2
+    assert "--arg key=value" in result.stderr

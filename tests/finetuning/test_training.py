@@ -74,21 +74,23 @@ def export_kept_values(error: HubcliError, export: Path) -> None:
     assert error.hint.endswith(f": {error.export_command}")
     program, *words = shlex.split(error.export_command)
     assert program == "hubcli"
-    ran = run_python(["-m", "hubcli", *words], cwd=ROOT, with_tensorflow=True)
-    assert (ran.returncode, ran.stdout) == (0, f"{export}\n"), ran.stderr
-    kept, written = (
+    result = run_python(["-m", "hubcli", *words], cwd=ROOT, with_tensorflow=True)
+    assert (result.returncode, result.stdout) == (0, f"{export}\n"), result.stderr
+    values_file, written = (
         Bundle.open(Path(folder), prefix).values()
         for folder, prefix in ((error.trained_values, "values"), (export / "variables", "variables"))
     )
-    assert kept
-    for key, values in kept.items():
+    assert values_file
+    for key, values in values_file.items():
         assert b"".join(values.pieces()) == b"".join(written[key].pieces()), key
     shutil.rmtree(export)
     shutil.rmtree(error.trained_values)
 
 
 def differences(model: Path, result: Path) -> list[Difference]:
-    left, right = (read_model(ModelFiles.of_directory(one), hash_assets=True) for one in (model, result))
+    left, right = (
+        read_model(ModelFiles.of_directory(directory), hash_assets=True) for directory in (model, result)
+    )
     return list(compare(left, right))
 
 
@@ -147,7 +149,7 @@ def save_an_interface(target: Path) -> Path:
 def test_lists_that_a_training_made_its_own_are_put_back(tmp_path: Path, script: Path, out: Path) -> None:
     source = save_an_interface(tmp_path / "interface")
     trained(source, out, f"{script}:list_otherwise")
-    before, after = (inspect(str(one)).info.lists for one in (source, out / "tuned"))
+    before, after = (inspect(str(model)).info.lists for model in (source, out / "tuned"))
     assert before == after
     assert before.losses == 1
 
@@ -206,9 +208,9 @@ def test_what_a_training_puts_into_a_table_is_saved_or_refused(
     assert "--method resave" in caught.value.hint
     # The table is kept too, and the command saves it: by TensorFlow, since values alone don't do.
     program, *command = shlex.split(str(caught.value.export_command))
-    ran = run_python(["-m", program, *command], cwd=ROOT, with_tensorflow=True)
-    assert ran.returncode == 0, ran.stderr
-    assert "saved again by TensorFlow: values alone don't fill the table table" in ran.stderr
+    result = run_python(["-m", program, *command], cwd=ROOT, with_tensorflow=True)
+    assert result.returncode == 0, result.stderr
+    assert "saved again by TensorFlow: values alone don't fill the table table" in result.stderr
     assert tf.saved_model.load(str(out / "tuned"))(words).numpy().tolist() == results
     shutil.rmtree(out)
     out.mkdir()
@@ -316,11 +318,17 @@ def test_every_model_of_the_corpus_survives_a_training_of_nothing(
     if result.method is Method.REWRITE:
         assert found == []
     elif KINDS[name] != "Keras":
-        assert {one.part for one in found} <= {"version"}
+        assert {difference.part for difference in found} <= {"version"}
     else:
-        kept = {variable.path for variable in inspect(str(source)).info.variables if not variable.is_slot}
-        assert not [one for one in found if one.part in ("signature", "value") and one.name in kept]
-        assert {one.name for one in found if one.part == "function"} <= {"_default_save_signature"}
+        paths = {variable.path for variable in inspect(str(source)).info.variables if not variable.is_slot}
+        assert not [
+            difference
+            for difference in found
+            if difference.part in ("signature", "value") and difference.name in paths
+        ]
+        assert {difference.name for difference in found if difference.part == "function"} <= {
+            "_default_save_signature"
+        }
 
 
 TRAINABLE = {
@@ -372,7 +380,7 @@ def test_a_training_of_statistics_alone_is_refused(zoo: Zoo, script: Path, out: 
 
 @pytest.mark.parametrize("options", [{}, {"method": Method.REWRITE}, {"strategy": "mirrored"}])
 @pytest.mark.parametrize(
-    ("function", "told"),
+    ("function", "message"),
     [
         ("put_a_variable_in_place", "it put something else in place of the variable v"),
         ("take_a_variable_away", "it took away the variable v"),
@@ -380,10 +388,10 @@ def test_a_training_of_statistics_alone_is_refused(zoo: Zoo, script: Path, out: 
     ],
 )
 def test_a_training_that_takes_the_model_apart_is_refused(
-    function: str, told: str, options: dict[str, Any], model: Path, script: Path, out: Path
+    function: str, message: str, options: dict[str, Any], model: Path, script: Path, out: Path
 ) -> None:
     error = refused(TensorFlowError, model, out, f"{script}:{function}", keeps=True, **options)
-    assert told in error.message
+    assert message in error.message
 
 
 @pytest.mark.parametrize("method", Method)
