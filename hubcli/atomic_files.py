@@ -54,8 +54,8 @@ def temporary_beside(path: Path, part: str = "") -> Path:
 def hidden_beside(place: Path, number: str = "") -> Path:
     """A hidden name beside `place`, which may be hidden itself; of that number, or a new one."""
     match = HIDDEN_NAME.fullmatch(place.name)
-    shown = match[1] if match is not None else place.name[:SHOWN_CHARACTERS]
-    return place.with_name(f".{shown}.{(number or unique_number())[:12]}.hubcli-tmp")
+    prefix = match[1] if match is not None else place.name[:SHOWN_CHARACTERS]
+    return place.with_name(f".{prefix}.{(number or unique_number())[:12]}.hubcli-tmp")
 
 
 def write_new(path: Path, text: str, durability: Durability = SYNCED) -> None:

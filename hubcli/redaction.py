@@ -62,14 +62,16 @@ def _spellings(secret: str) -> tuple[str, ...]:
     every = {
         secret,
         *quoted,
-        *(re.sub("%..", lambda found: found[0].lower(), one) for one in quoted),
-        *(quote(one, safe="") for one in quoted),
+        *(re.sub("%..", lambda found: found[0].lower(), spelling) for spelling in quoted),
+        *(quote(spelling, safe="") for spelling in quoted),
         json.dumps(secret)[1:-1],
         ascii(secret)[1:-1],
         based.rstrip("="),
         base64.urlsafe_b64encode(encoded).decode().rstrip("="),
     }
-    return tuple(sorted((one for one in every if len(one) >= _MIN_SECRET), key=len, reverse=True))
+    return tuple(
+        sorted((spelling for spelling in every if len(spelling) >= _MIN_SECRET), key=len, reverse=True)
+    )
 
 
 def remember_authorization(header: str) -> None:
@@ -121,25 +123,25 @@ def without_known_secrets(text: str) -> str:
     with _lock:
         every = [spelling for spellings in _remembered.values() for spelling in spellings]
         secrets = tuple(_remembered)
-    found = sorted({one for one in every if one in text}, key=len, reverse=True)
-    for one in found:
-        text = text.replace(one, MASK)
+    found = sorted({secret for secret in every if secret in text}, key=len, reverse=True)
+    for secret in found:
+        text = text.replace(secret, MASK)
     return _without_respelled(text, secrets)
 
 
 def _without_respelled(text: str, secrets: Iterable[str]) -> str:
     """The text without secrets in another case, as in a host's name, or with any of their bytes as `%XX`."""
     lowered = unquote(re.sub(_NESTED, "%", text)).lower()
-    wanted = [one for one in secrets if one.lower() in lowered]
-    if not wanted:
+    respelled = [secret for secret in secrets if secret.lower() in lowered]
+    if not respelled:
         return text
     try:
         data = text.encode("utf-8", "surrogateescape")
-        keys = [one.encode("utf-8", "surrogateescape").lower() for one in wanted]
+        keys = [secret.encode("utf-8", "surrogateescape").lower() for secret in respelled]
     except UnicodeEncodeError:  # No text that came from outside.
         return text
     # Each byte as it was before any percent encoding, and where it ends.
-    units = [(int(one[1], 16) if one[1] else one[0][0], one.start()) for one in re.finditer(_UNIT, data)]
+    units = [(int(unit[1], 16) if unit[1] else unit[0][0], unit.start()) for unit in re.finditer(_UNIT, data)]
     plain = bytes(byte for byte, _ in units).lower()
     starts = [start for _, start in units] + [len(data)]
     for first, last in sorted(_places(plain, keys), reverse=True):
@@ -149,7 +151,7 @@ def _without_respelled(text: str, secrets: Iterable[str]) -> str:
 
 def _places(plain: bytes, keys: Iterable[bytes]) -> list[tuple[int, int]]:
     """Where one of the keys begins and ends, those that overlap as one."""
-    found = sorted(one.span() for key in keys for one in re.finditer(re.escape(key), plain))
+    found = sorted(match.span() for key in keys for match in re.finditer(re.escape(key), plain))
     merged: list[tuple[int, int]] = []
     for first, last in found:
         if merged and first < merged[-1][1]:

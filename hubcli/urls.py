@@ -68,12 +68,12 @@ def origin(url: str) -> tuple[str, str, int | None]:
 def without_query(url: str, dropped: re.Pattern[str]) -> str:
     """The URL without the query keys that `dropped` matches whole, and without fragment."""
     parts = urlsplit(url)
-    kept = [
+    kept_items = [
         item
         for item in parts.query.split("&")
         if item and not dropped.fullmatch(unquote(item.split("=", 1)[0]))
     ]
-    return urlunsplit(parts._replace(query="&".join(kept), fragment=""))
+    return urlunsplit(parts._replace(query="&".join(kept_items), fragment=""))
 
 
 def with_query(url: str, item: str) -> str:
@@ -103,7 +103,9 @@ def _without_secrets(url: str, depth: int) -> str:
             return url
         _ = parts.port  # A password that holds `/`, `?` or `#` is taken for one: then ValueError.
         host, path = parts.netloc.rpartition("@")[2], _path_without_secrets(parts.path)
-        query = "&".join(filter(None, (_kept(item, depth) for item in parts.query.split("&"))))
+        query = "&".join(
+            filter(None, (_without_secret_parts(item, depth) for item in parts.query.split("&")))
+        )
         clean = urlunsplit(parts._replace(netloc=host, path=path, query=query, fragment=""))
         _ = urlsplit(clean)  # Without user info the rest may be read otherwise, or not at all.
     except ValueError:
@@ -119,16 +121,18 @@ def _path_without_secrets(path: str) -> str:
 
 def _kept_inner(found: re.Match[str]) -> str:
     items = re.split(_INNER_AND, found[2])
-    kept = [one for one in items if not _is_secret(re.split(_INNER_IS, one, maxsplit=1)[0])]
-    return found[0] if kept == items else found[1] + "%26".join(kept)
+    kept_items = [
+        inner_item for inner_item in items if not _is_secret(re.split(_INNER_IS, inner_item, maxsplit=1)[0])
+    ]
+    return found[0] if kept_items == items else found[1] + "%26".join(kept_items)
 
 
-def _kept(item: str, depth: int) -> str:
+def _without_secret_parts(item: str, depth: int) -> str:
     """What is kept of an item of a query, whose parts some servers take apart at `;` too."""
     if not item:
         return ""
-    kept = [part for part in item.split(";") if not _is_secret(part.split("=", 1)[0])]
-    key, separator, value = ";".join(kept).partition("=")
+    kept_parts = [part for part in item.split(";") if not _is_secret(part.split("=", 1)[0])]
+    key, separator, value = ";".join(kept_parts).partition("=")
     nested = _decoded(value)
     if depth and "://" in nested:
         clean = _without_secrets(nested, depth - 1)

@@ -49,5 +49,6 @@ def write_distribution(site: Path, name: str, version: str, *requires: str) -> N
     folder = site / f"{name.replace('-', '_')}-{version}.dist-info"
     folder.mkdir(parents=True)
     requirements = "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
-    text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requirements}\nVersion: of the description\n"
+    headers = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requirements}"
+    text = f"{headers}\nVersion: of the description\n"
     (folder / "METADATA").write_text(text)

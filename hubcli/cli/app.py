@@ -74,8 +74,8 @@ def _shells() -> tuple[str, ...]:
     return tuple(SHELLS)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         Output().payload(f"hubcli {__version__}")
         raise typer.Exit
 

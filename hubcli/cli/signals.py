@@ -27,9 +27,9 @@ class _Interrupts:
         with suppress(ValueError):  # Not on the main thread: a test or an embedding program.
             for number in self._numbers:
                 if signal.getsignal(number) is not signal.SIG_IGN:
-                    signal.signal(number, self._hear)
+                    signal.signal(number, self._on_signal)
 
-    def _hear(self, _signal: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, _signal: int, _frame: FrameType | None) -> None:
         if not self._holds or self._is_due:  # What is held may hang, at a terminal that takes nothing.
             self._interrupt()
         self._is_due = True

@@ -118,9 +118,9 @@ class Mirror:
         prefix, separator, replacement = text.strip().partition("=")
         if not separator or "://" not in prefix or "://" not in replacement:
             # Credentials can't be told from the rest of what can't be understood.
-            shown = "A mirror with an '@'" if "@" in text else f"'{without_secrets(text)}'"
+            subject = "A mirror with an '@'" if "@" in text else f"'{without_secrets(text)}'"
             place = "" if source == "--mirror" else f"{source}: "
-            raise UsageError(f"{place}{shown} is no mirror", hint=_hint(source))
+            raise UsageError(f"{place}{subject} is no mirror", hint=_hint(source))
         return cls(prefix.rstrip("/"), replacement.rstrip("/"))
 
     def rewrite(self, url: str) -> str | None:

@@ -152,8 +152,8 @@ def _where_it_lies(handle: Handle, settings: Settings) -> str:
     assert url is not None
     with tensorflow_hub_errors(ValueError):  # For each answer that names no directory.
         retries = RetryPolicy.of(settings, settings.retries)
-        told = ask_directory(settings.mirrored(url), settings.timeout_s, retries, settings.access)
-    return require_path(told)
+        directory = ask_directory(settings.mirrored(url), settings.timeout_s, retries, settings.access)
+    return require_path(directory)
 
 
 class _Log(ProgressListener):

@@ -37,7 +37,7 @@ class DryRun:
     """
 
     handle: str
-    fate: PlannedAction
+    action: PlannedAction
     size_bytes: int | None
 
 

@@ -28,7 +28,7 @@ _MAX_TOPS = 100
 _TOO_LARGE = "If you trust it, fetch it: hubcli fetch HANDLE --max-unpacked SIZE"
 # Until then one connection brings what is asked for: others would bring what nobody looks at.
 _AT_THE_START_BYTES = 16 << 20
-_WANTED = frozenset({*MAIN_FILES, *_SMALL_FILES, INDEX_FILE})
+_NEEDED_FILES = frozenset({*MAIN_FILES, *_SMALL_FILES, INDEX_FILE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +143,6 @@ def _wanted_part(segments: tuple[str, ...]) -> str | None:
     """The path within the model, at the top of the archive or in one folder; None for other files."""
     for start in (0, 1):
         inner = "/".join(segments[start:])
-        if inner in _WANTED:
+        if inner in _NEEDED_FILES:
             return inner
     return None

@@ -23,7 +23,7 @@ from tests import models
 from tests.entries import dead_pid, gut_entry, hubcli_entry, lock, tensorflow_hub_entry
 
 WATCHED = ("cache/gc/collect.py", "cache/lock.py", "/shutil.py")
-KEPT = "https://tfhub.dev/google/kept/1"
+PINNED = "https://tfhub.dev/google/kept/1"
 EVERYTHING = Policy(max_size_bytes=0, grace_s=0)
 
 
@@ -46,7 +46,7 @@ class KillAtLine:
 def fill(cache: Path) -> None:
     """A model to be kept, a real one to go, and something of each kind of leftover."""
     settings = Settings.read({}, cache_dir=cache)
-    hubcli_entry(cache, KEPT, pinned=True)
+    hubcli_entry(cache, PINNED, pinned=True)
     fetch("example://mul/1", settings)
     hubcli_entry(cache, "https://tfhub.dev/google/old/1")
     tensorflow_hub_entry(cache, "https://tfhub.dev/google/theirs/1")

@@ -123,7 +123,7 @@ def _unless_removed(racer: Racer, path: Path) -> None:
 
 def gc_round(racer: Racer) -> None:
     collection = gc(racer.settings, Policy(max_size_bytes=0, grace_s=0))
-    for action in collection.done or ():
+    for action in collection.actions or ():
         racer.count(action.result.value)
         if action.result.value == "failed":
             racer.wrong.append(str(action))
@@ -131,7 +131,7 @@ def gc_round(racer: Racer) -> None:
 
 def old_gc_round(racer: Racer) -> None:
     """Takes what was not used for a month."""
-    for action in gc(racer.settings, Policy(older_than_s=30 * 86400)).done or ():
+    for action in gc(racer.settings, Policy(older_than_s=30 * 86400)).actions or ():
         racer.count(action.result.value)
 
 

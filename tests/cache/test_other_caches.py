@@ -23,7 +23,7 @@ from tests.kaggle import NAME, PAGE, kaggle_at, serve_latest, serve_version
 from tests.server import HubServer
 
 VERSION_1 = f"{PAGE}/1"
-SHOWN = FetchOptions(kagglehub=True)
+FOR_KAGGLEHUB = FetchOptions(kagglehub=True)
 
 
 class RecordingListener(ProgressListener):
@@ -135,7 +135,7 @@ def test_a_promised_hash_of_an_archive_is_not_that_of_a_directory(
 
 
 def test_a_fetched_model_is_shown_to_kagglehub(kaggle: Settings, hub: Path) -> None:
-    result = fetch(VERSION_1, kaggle, SHOWN)
+    result = fetch(VERSION_1, kaggle, FOR_KAGGLEHUB)
     found = loaded(hub)
     assert found is not None
     assert found.resolve() == result.path
@@ -146,12 +146,12 @@ def test_one_that_is_cached_already_is_shown_too(kaggle: Settings, hub: Path) ->
     fetch(PAGE, kaggle)
     assert loaded(hub) is None
     for _ in range(2):
-        assert fetch(PAGE, kaggle, SHOWN).was_cached
+        assert fetch(PAGE, kaggle, FOR_KAGGLEHUB).was_cached
         assert loaded(hub) is not None
 
 
 def test_what_is_shown_is_not_taken_for_kagglehubs_own(kaggle: Settings, server: HubServer) -> None:
-    (fetch(VERSION_1, kaggle, SHOWN).path / "saved_model.pb").unlink()
+    (fetch(VERSION_1, kaggle, FOR_KAGGLEHUB).path / "saved_model.pb").unlink()
     assert not fetch(VERSION_1, kaggle).was_cached
     assert len(server.requests) == 2
 
@@ -159,21 +159,21 @@ def test_what_is_shown_is_not_taken_for_kagglehubs_own(kaggle: Settings, server:
 def test_its_own_copy_stays_with_a_note(kaggle: Settings, hub: Path) -> None:
     copy = downloaded(hub)
     listener = RecordingListener()
-    fetch(VERSION_1, kaggle, SHOWN, listener)
+    fetch(VERSION_1, kaggle, FOR_KAGGLEHUB, listener)
     assert not copy.is_symlink()
     assert listener.notes[0] == f"kagglehub isn't shown {VERSION_1}: it has a copy of its own in {copy}"
 
 
 @pytest.mark.parametrize("handle", [VERSION_1, PAGE, "*nnlm*"])
 def test_a_model_that_is_removed_is_shown_no_more(handle: str, kaggle: Settings, hub: Path) -> None:
-    fetch(PAGE, kaggle, SHOWN)
+    fetch(PAGE, kaggle, FOR_KAGGLEHUB)
     assert not rm([handle], kaggle).errors
     assert list((hub / "models" / NAME).iterdir()) == []
 
 
 def test_a_model_that_is_collected_is_shown_no_more(kaggle: Settings, hub: Path) -> None:
     own = downloaded(hub, f"{NAME}/2")
-    fetch(VERSION_1, kaggle, SHOWN)
+    fetch(VERSION_1, kaggle, FOR_KAGGLEHUB)
     gc(settings=kaggle, policy=Policy(max_size_bytes=0, grace_s=0))
     assert sorted((hub / "models" / NAME).iterdir()) == [own, own.with_name("2.complete")]
 
@@ -181,14 +181,14 @@ def test_a_model_that_is_collected_is_shown_no_more(kaggle: Settings, hub: Path)
 def test_what_is_not_on_kaggle_can_not_be_shown(kaggle: Settings, server: HubServer) -> None:
     url = server.serve("/maker/model/1", models.archive())
     listener = RecordingListener()
-    fetch(url, kaggle, SHOWN, listener)
+    fetch(url, kaggle, FOR_KAGGLEHUB, listener)
     assert listener.notes == [f"kagglehub isn't shown {url}: it isn't known under a version on Kaggle"]
 
 
 def test_a_cache_of_kagglehub_that_can_not_be_written_is_a_note(kaggle: Settings, hub: Path) -> None:
     hub.write_text("no directory")
     listener = RecordingListener()
-    fetch(VERSION_1, kaggle, SHOWN, listener)
+    fetch(VERSION_1, kaggle, FOR_KAGGLEHUB, listener)
     assert "can't be made" in listener.notes[0]
 
 

@@ -86,7 +86,7 @@ def test_a_bar_comes_only_to_those_who_had_to_wait(patience: str, bars: bool) ->
     assert ("first" in screen, "second" in screen) == (bars, bars)
 
 
-_ASKED = """
+_INTERRUPTED_PROGRAM = """
 import sys, time
 from hubcli.cli.output import Output
 from hubcli.cli.progress import listener_for
@@ -103,7 +103,7 @@ with listener_for(output) as listener:
 
 
 def test_no_bar_is_drawn_over_a_question() -> None:
-    status, screen = run_on_terminal([sys.executable, "-c", _ASKED], os.environ)
+    status, screen = run_on_terminal([sys.executable, "-c", _INTERRUPTED_PROGRAM], os.environ)
     assert status == 0, screen
     assert "first" in screen
     assert screen.rstrip().endswith("Remove it?")

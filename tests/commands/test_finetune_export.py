@@ -85,15 +85,15 @@ def test_the_values_are_new_and_every_other_byte_is_as_it_was(model: Path, tuned
     }
     assert before.keys() == after.keys()
     assert result.written is not None
-    assert result.made is not None
+    assert result.staged_model is not None
     assert result.mapping is not None
     assert result.written.destination == out / "tuned"
     assert (result.written.format, result.written.sha256) == (ExportFormat.DIRECTORY, None)
     assert result.written.size_bytes == sum(map(len, after.values()))
-    [change] = result.made.values.changed
+    [change] = result.staged_model.values.changed
     assert (change.path, change.key, change.dtype, change.shape) == ("v", KEY, "float32", ())
     assert (change.trainable, change.largest) == (True, 1.0)
-    assert result.made.values.unchanged == ()
+    assert result.staged_model.values.unchanged == ()
     assert list(out.iterdir()) == [out / "tuned"]
 
 
@@ -136,8 +136,8 @@ def test_every_model_of_the_corpus_keeps_its_bytes_when_its_own_values_are_writt
         refused(HubcliError, model, out, rewriting(model))
         return
     result = finetune_export(str(model), out / "tuned", options=rewriting(model, allow_unchanged=True))
-    assert result.made is not None
-    assert result.made.values.changed == ()
+    assert result.staged_model is not None
+    assert result.staged_model.values.changed == ()
     before, after = models.tree_files(model), models.tree_files(out / "tuned")
     # The index of some was compressed, which hubcli's isn't; with it changes the hash of it.
     renewed = {"variables/variables.index", "fingerprint.pb"}
@@ -150,8 +150,8 @@ def test_the_second_generation_begins_where_the_first_ended(model: Path, tmp_pat
     for number, (source, value) in enumerate([(model, 3.0), (out / "0", 5.0)]):
         weights = models.write_safetensors(tmp_path / f"{number}.safetensors", v=[value])
         result = finetune_export(str(source), out / str(number), options=rewriting(weights))
-        assert result.made is not None
-        assert result.made.values.changed[0].largest == value - (2.0 if number == 0 else 3.0)
+        assert result.staged_model is not None
+        assert result.staged_model.values.changed[0].largest == value - (2.0 if number == 0 else 3.0)
     assert value_in(out / "1") == struct.pack("<f", 5.0)
 
 

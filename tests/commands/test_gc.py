@@ -59,7 +59,7 @@ def test_an_empty_cache_has_nothing_to_collect(settings: Settings, cache: Path) 
 def test_a_dry_run_changes_nothing(three: Settings, cache: Path) -> None:
     before = snapshot(cache)
     collection = run(three, dry_run=True, max_size_bytes=0)
-    assert (len(collection.plan.models), collection.done, collection.removed) == (3, None, ())
+    assert (len(collection.plan.models), collection.actions, collection.removed) == (3, None, ())
     assert snapshot(cache) == before
 
 
@@ -71,7 +71,7 @@ def test_nothing_is_done_that_is_not_confirmed(three: Settings, cache: Path) -> 
         return False
 
     collection = gc(three, Policy(max_size_bytes=0), confirm=refuse)
-    assert (seen, collection.done) == ([collection.plan], None)
+    assert (seen, collection.actions) == ([collection.plan], None)
     assert snapshot(cache) == before
 
 
@@ -159,7 +159,7 @@ def test_a_budget_that_is_missed_because_a_process_came_is_told(three: Settings,
             return lock(cache, LARGE, pid).lock.exists()
 
         collection = gc(three, Policy(max_size_bytes=0), confirm=lock_it)
-    assert [action.result.value for action in collection.done or ()].count("busy") == 1
+    assert [action.result.value for action in collection.actions or ()].count("busy") == 1
     (error,) = collection.errors
     assert (error.code, error.exit_status) == ("budget", 9)
     assert handles(three) == [LARGE]
@@ -169,7 +169,7 @@ def test_a_budget_that_another_process_met_is_no_error(three: Settings, cache: P
     collection = gc(
         three, Policy(max_size_bytes=0), confirm=lambda plan: run(three, max_size_bytes=0).removed != ()
     )
-    assert {action.result.value for action in collection.done or ()} == {"gone"}
+    assert {action.result.value for action in collection.actions or ()} == {"gone"}
     assert collection.errors == ()
 
 

@@ -101,10 +101,10 @@ def differences(model: Path, result: Path) -> list[Difference]:
 def test_what_a_function_trains_is_written(method: Method, model: Path, script: Path, out: Path) -> None:
     result = trained(model, out, f"{script}:add", arguments={"by": 0.5}, method=method)
     assert [difference.part for difference in differences(model, out / "tuned")] == ["value"]
-    assert result.made is not None
-    [change] = result.made.values.changed
+    assert result.staged_model is not None
+    [change] = result.staged_model.values.changed
     assert (change.path, change.largest, change.trainable) == ("v", 0.5, True)
-    assert "__call__(float32[?, 1])" in " ".join(result.made.compared)
+    assert "__call__(float32[?, 1])" in " ".join(result.staged_model.compared)
     same = (model / "saved_model.pb").read_bytes() == (out / "tuned" / "saved_model.pb").read_bytes()
     assert same is (method is Method.REWRITE)
     assert list(out.iterdir()) == [out / "tuned"]
@@ -115,9 +115,9 @@ def test_weights_saved_again_are_loaded_and_compared(model: Path, tmp_path: Path
     options = FinetuneOptions(weights=weights, method=Method.RESAVE)
     result = finetune_export(str(model), out / "tuned", options=options)
     assert [difference.part for difference in differences(model, out / "tuned")] == ["value"]
-    assert result.made is not None
-    assert result.made.compared
-    assert [change.largest for change in result.made.values.changed] == [1.0]
+    assert result.staged_model is not None
+    assert result.staged_model.compared
+    assert [change.largest for change in result.staged_model.values.changed] == [1.0]
     assert list(out.iterdir()) == [out / "tuned"]
 
 
@@ -129,8 +129,8 @@ def test_a_plain_module_gets_its_lists_and_keeps_its_keys(zoo: Zoo, script: Path
 
 def test_what_saving_again_makes_of_the_shards_is_told(zoo: Zoo, script: Path, out: Path) -> None:
     result = trained(zoo("two_shards"), out, f"{script}:nothing", allow_unchanged=True)
-    assert result.made is not None
-    assert ("2 data shards", "TensorFlow writes one") in result.made.not_kept
+    assert result.staged_model is not None
+    assert ("2 data shards", "TensorFlow writes one") in result.staged_model.not_kept
 
 
 def save_an_interface(target: Path) -> Path:
@@ -226,9 +226,9 @@ def test_an_archive_is_written_once_the_model_in_it_was_compared(
 ) -> None:
     result = trained(model, out, f"{script}:add")
     packed = finetune_export(str(model), out / "tuned.tar.gz", options=FinetuneOptions(train=f"{script}:add"))
-    assert packed.made is not None
-    assert result.made is not None
-    assert packed.made.compared == result.made.compared
+    assert packed.staged_model is not None
+    assert result.staged_model is not None
+    assert packed.staged_model.compared == result.staged_model.compared
     info = inspect(str(out / "tuned.tar.gz")).info
     assert {difference.part for difference in compare(inspect(str(out / "tuned")).info, info)} <= {"asset"}
 
@@ -260,8 +260,8 @@ def test_one_graph_of_several_is_chosen_and_the_others_stay(tmp_path: Path, scri
     assert "--tag-set serve or train" in error.hint
     options: dict[str, Any] = {"method": Method.REWRITE, "tag_set": frozenset({"serve"})}
     result = trained(source, out, f"{script}:add_to_all", **options)
-    assert result.made is not None
-    assert result.made.compared == ("signature serving_default",)
+    assert result.staged_model is not None
+    assert result.staged_model.compared == ("signature serving_default",)
     assert [difference.part for difference in differences(source, out / "tuned")] == ["value"]
 
 
@@ -274,10 +274,12 @@ def test_a_model_of_tensorflow_1_is_trained_and_rewritten(
     assert "--method rewrite" in error.hint
     result = trained(source, out, f"{script}:add_to_all")
     assert (result.method, result.requested_method) == (Method.REWRITE, Method.AUTO)
-    assert result.made is not None
-    assert result.made.reason.startswith("written by rewrite (the values alone): saving ")
-    assert "TensorFlow 1 graph" in result.made.reason or "TF1 Hub format" in result.made.reason
-    assert result.made.values.changed
+    assert result.staged_model is not None
+    assert result.staged_model.reason.startswith("written by rewrite (the values alone): saving ")
+    assert (
+        "TensorFlow 1 graph" in result.staged_model.reason or "TF1 Hub format" in result.staged_model.reason
+    )
+    assert result.staged_model.values.changed
     assert {difference.part for difference in differences(source, out / "tuned")} == {"value"}
 
 
@@ -309,9 +311,9 @@ def test_every_model_of_the_corpus_survives_a_training_of_nothing(
         refused(TensorFlowError, source, out, train, method=method, allow_unchanged=True)
         return
     result = trained(source, out, train, method=method, allow_unchanged=True)
-    assert result.made is not None
-    assert result.made.values.changed == ()
-    assert result.made.compared
+    assert result.staged_model is not None
+    assert result.staged_model.values.changed == ()
+    assert result.staged_model.compared
     # TensorFlow's version, and of a Keras model what it no longer is.
     found = differences(source, out / "tuned")
     assert result.method is (Method.REWRITE if name in UNSAVED or method is Method.REWRITE else Method.RESAVE)
@@ -347,8 +349,8 @@ def test_no_model_of_the_corpus_with_something_to_train_is_refused(
 ) -> None:
     result = trained(corpus_model(name), out, f"{script}:add_one")
     assert result.method.value == TRAINABLE[name]
-    assert result.made is not None
-    assert result.made.values.changed_trainable
+    assert result.staged_model is not None
+    assert result.staged_model.values.changed_trainable
     assert list(out.iterdir()) == [out / "tuned"]
 
 
@@ -416,8 +418,8 @@ def test_what_a_training_hangs_on_the_model_is_told(model: Path, script: Path, o
     # What an optimizer keeps is no part of the model: the values are written without it.
     result = trained(model, out, f"{script}:add_an_optimizer")
     assert result.method is Method.REWRITE
-    assert result.made is not None
-    assert "variable optimizer" in result.made.reason
+    assert result.staged_model is not None
+    assert "variable optimizer" in result.staged_model.reason
     assert {difference.part for difference in differences(model, out / "tuned")} == {"value"}
 
 

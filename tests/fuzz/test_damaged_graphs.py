@@ -46,7 +46,7 @@ def copied(tmp_path: Path) -> Callable[[str], Path]:
     return copy
 
 
-def is_shown(model: Path) -> bool:
+def is_readable(model: Path) -> bool:
     """Reads the model, shows it in both forms; False where it was refused. Anything else escapes."""
     try:
         info = read_model(ModelFiles.of_directory(model), submodules=True)
@@ -66,7 +66,7 @@ def test_flipped_bits_are_refused_or_read(copied: Callable[[str], Path], name: s
     for bit, damaged in random_flips(main.read_bytes(), FLIPPED[name] // share, 1):
         main.write_bytes(damaged)
         try:
-            is_shown(model)
+            is_readable(model)
         except Exception as error:
             raise AssertionError(f"bit {bit} of {name}") from error
 
@@ -82,7 +82,7 @@ def test_a_model_that_is_cut_off_is_refused_or_read(
     read = []
     for percent in range(0, 100, min(share, 10)):
         main.write_bytes(whole[: len(whole) * percent // 100])
-        read.append(is_shown(model))
+        read.append(is_readable(model))
     # One MetaGraph takes the whole file: a part of it is none.
     assert not any(read)
 
@@ -94,10 +94,10 @@ def test_a_damaged_index_is_refused(copied: Callable[[str], Path], name: str, sh
     whole = (model / INDEX).read_bytes()
     for percent in range(0, 100, min(share, 10)):
         (model / INDEX).write_bytes(whole[: len(whole) * percent // 100])
-        assert not is_shown(model), percent
+        assert not is_readable(model), percent
     for _, damaged in random_flips(whole, 500 // share, 2):
         (model / INDEX).write_bytes(damaged)
-        is_shown(model)
+        is_readable(model)
 
 
 @every_share
@@ -115,10 +115,10 @@ def test_a_damaged_shard_and_side_files_are_refused_or_read(
         whole = side.read_bytes()
         for place in range(0, 20, min(share, 5)):
             side.write_bytes(whole[: len(whole) * place // 20])
-            is_shown(model)
+            is_readable(model)
         for _, damaged in random_flips(whole or b"\0", 20 // min(share, 5), 3):
             side.write_bytes(damaged)
-            is_shown(model)
+            is_readable(model)
         side.write_bytes(whole)
 
 
@@ -135,7 +135,7 @@ def test_bytes_moved_and_doubled_are_refused_or_read(copied: Callable[[str], Pat
         main.write_bytes(
             chance.choice((whole[:place] + piece + whole[place:], whole[:start] + whole[start + length :]))
         )
-        is_shown(model)
+        is_readable(model)
 
 
 @every_share
@@ -151,10 +151,10 @@ def test_a_flipped_text_is_refused_or_read(tmp_path: Path, share: int) -> None:
     main = tmp_path / "saved_model.pbtxt"
     for _, damaged in random_flips(text, 60 // share, 5):
         main.write_bytes(damaged)
-        is_shown(tmp_path)
+        is_readable(tmp_path)
     for percent in range(0, 100, 4 * min(share, 5)):
         main.write_bytes(text[: len(text) * percent // 100])
-        is_shown(tmp_path)
+        is_readable(tmp_path)
     assert flipped(b"\0", 0) == b"\1"
 
 

@@ -304,10 +304,10 @@ def test_an_export_is_the_object_that_was_trained(
     export = exports(model, method, loop)
     require_equal(export.place, model, export.witness)
     assert export.result is not None
-    assert export.result.made is not None
-    assert export.result.made.values.unchanged == ()
-    assert any(call.startswith("__call__") for call in export.result.made.compared)
-    assert "signature serving_default" in export.result.made.compared
+    assert export.result.staged_model is not None
+    assert export.result.staged_model.values.unchanged == ()
+    assert any(call.startswith("__call__") for call in export.result.staged_model.compared)
+    assert "signature serving_default" in export.result.staged_model.compared
 
 
 @pytest.mark.slow
@@ -320,8 +320,8 @@ def test_a_training_may_keep_checkpoints_of_the_object_and_around_it(
     options = FinetuneOptions(train=f"{SCRIPT}:keeping_checkpoints", arguments=arguments, method=method)
     result = hubcli.finetune_export(host.handle(model), tmp_path / "tuned", host.settings, options)
     require_equal(tmp_path / "tuned", model, witness_in(witness))
-    assert result.made is not None
-    assert not any("save_counter" in change.path for change in result.made.values.changed)
+    assert result.staged_model is not None
+    assert not any("save_counter" in change.path for change in result.staged_model.values.changed)
 
 
 @EVERY_MODEL

@@ -20,7 +20,7 @@ from tests.tf.conftest import Zoo, read
 
 pytestmark = pytest.mark.tensorflow
 
-KEPT = [
+PRESERVED = [
     "reusable", "reusable_with_tuples", "plain_module", "submodules", "signature_only", "several_signatures",
     "control_flow", "custom_gradient", "many_options", "without_saver", "resaved", "resaved_from_tf1",
     "python_values", "unknown_shapes", "ragged", "sparse_signature", "every_dtype", "narrow_dtypes",
@@ -37,7 +37,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("name", KEPT)
+@pytest.mark.parametrize("name", PRESERVED)
 def test_nothing_is_lost_of_what_can_be_saved_again(name: str, zoo: Zoo, tmp_path: Path) -> None:
     source, target = zoo(name), tmp_path / "out"
     info, obj = read(source), load_model(source)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from hubcli._moved import warn_of_old_name
 from hubcli.cache.catalog import CachedModelInfo
 from hubcli.cache.disk_usage import Footprint
 from hubcli.cache.gc.policy import Policy
@@ -113,7 +114,13 @@ class BudgetShortfall:
     budget: Reason
     wanted_bytes: int
     reached_bytes: int
-    kept: tuple[tuple[KeepReason, int], ...]
+    retained: tuple[tuple[KeepReason, int], ...]
+
+    @property
+    def kept(self) -> tuple[tuple[KeepReason, int], ...]:
+        """The old name of `retained`."""
+        warn_of_old_name(self, "kept", "retained")
+        return self.retained
 
 
 @dataclass(frozen=True, slots=True)

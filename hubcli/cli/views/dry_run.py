@@ -27,7 +27,7 @@ _WORDS = {
 
 def show_dry_run(plans: Sequence[DryRun], errors: Sequence[tuple[str, HubcliError]], output: Output) -> None:
     """Writes what a fetch would do with each model; errors stand in a JSON document alone."""
-    to_fetch = [plan for plan in plans if plan.fate is PlannedAction.WOULD_FETCH]
+    to_fetch = [plan for plan in plans if plan.action is PlannedAction.WOULD_FETCH]
     if output.as_json:
         output.document({**_document(plans, to_fetch), **errors_document(errors)})
     elif output.quiet:
@@ -40,7 +40,7 @@ def show_dry_run(plans: Sequence[DryRun], errors: Sequence[tuple[str, HubcliErro
 
 def _row(plan: DryRun) -> tuple[str, ...]:
     size = "-" if plan.size_bytes is None else format_size(plan.size_bytes)
-    return printable(plan.handle), size, _WORDS[plan.fate]
+    return printable(plan.handle), size, _WORDS[plan.action]
 
 
 def _total(plans: Sequence[DryRun], to_fetch: Sequence[DryRun]) -> str:
@@ -57,7 +57,7 @@ def _document(plans: Sequence[DryRun], to_fetch: Sequence[DryRun]) -> dict[str, 
     return {
         "dry_run": True,
         "models": [
-            {"handle": plan.handle, "what": plan.fate.value, "bytes": plan.size_bytes} for plan in plans
+            {"handle": plan.handle, "what": plan.action.value, "bytes": plan.size_bytes} for plan in plans
         ],
         "to_fetch": {"models": len(to_fetch), "bytes": sum(sizes), "unknown": unknown},
     }

@@ -144,12 +144,12 @@ def _state(model: CachedModelInfo) -> str:
 
 def _total(listing: Listing) -> str:
     noun = "entry" if listing.matched == 1 else "entries"
-    shown = (
+    total_text = (
         f"{len(listing.models)} of {listing.matched}"
         if len(listing.models) < listing.matched
         else listing.matched
     )
-    return f"{shown} {noun}, {format_size(listing.size_bytes)}"
+    return f"{total_text} {noun}, {format_size(listing.size_bytes)}"
 
 
 def listing_document(listing: Listing) -> dict[str, Any]:

@@ -248,7 +248,7 @@ def test_only_what_is_named_goes_but_all_of_the_cache_counts() -> None:
     plan = make_plan(facts, Policy(max_size_bytes=0), only=frozenset([key_of(2)]))
     assert taken(plan) == {2: Reason.MAX_SIZE}
     assert leftovers(plan) == {}
-    assert plan.shortfalls[0].kept == ((KeepReason.NOT_MATCHED, 100), (KeepReason.DOWNLOAD, 50))
+    assert plan.shortfalls[0].retained == ((KeepReason.NOT_MATCHED, 100), (KeepReason.DOWNLOAD, 50))
 
 
 def test_a_budget_that_cannot_be_met_is_told_with_what_had_to_stay() -> None:
@@ -264,7 +264,7 @@ def test_a_budget_that_cannot_be_met_is_told_with_what_had_to_stay() -> None:
     size, free = plan.shortfalls
     assert (size.budget, size.wanted_bytes, size.reached_bytes) == (Reason.MAX_SIZE, 10, 500)
     assert (free.budget, free.wanted_bytes, free.reached_bytes) == (Reason.MIN_FREE, 9999, 1700)
-    assert dict(size.kept) == {KeepReason.PINNED: 300, KeepReason.FRESH: 100, KeepReason.LOCKED: 100}
+    assert dict(size.retained) == {KeepReason.PINNED: 300, KeepReason.FRESH: 100, KeepReason.LOCKED: 100}
 
 
 def test_what_was_just_fetched_stays_whatever_the_grace() -> None:

@@ -127,7 +127,7 @@ def of_a_variable(path: str) -> Callable[[], Any]:
     def run() -> Any:
         return first_line(holder.read_value())
 
-    run.kept = holder  # type: ignore[attr-defined]
+    run.holder = holder  # type: ignore[attr-defined]
     return run
 
 
@@ -165,7 +165,7 @@ def test_a_path_that_a_function_gets_from_the_model_itself_is_found(
     tmp_path: Path, secret: Path, attack: Callable[[str], Callable[[], Any]]
 ) -> None:
     root, run = tf.Module(), attack(str(secret))
-    root.kept = getattr(run, "kept", None)
+    root.holder = getattr(run, "holder", None)
     root.steal = tf.function(run, input_signature=[])
     tf.saved_model.save(root, str(tmp_path / "model"), signatures={"serving_default": root.steal})
     found = graver_findings(tmp_path / "model")

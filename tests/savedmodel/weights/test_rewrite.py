@@ -107,7 +107,7 @@ def test_a_value_is_written_and_all_else_stays(model: Path, tmp_path: Path) -> N
     assert [(change.key, change.dtype, change.shape, change.largest) for change in report.changed] == [
         ("a", "float32", (3,), 0.5)
     ]
-    assert (report.unchanged, report.kept) == (("b",), ("c",))
+    assert (report.unchanged, report.unassigned) == (("b",), ("c",))
     before, after = tree_files(model), tree_files(tmp_path / "out")
     assert after[SHARD] == before[SHARD].replace(floats(2), floats(2.5))
     assert after["saved_model.pb"] == before["saved_model.pb"]
