@@ -202,7 +202,7 @@ def _tune(model: Path, tuned: Path) -> None:
                 yield bytes(turned)
 
     tensors = open_weights(model).tensors
-    values = {key: Tuned(one) for key, one in tensors.items() if one.dtype.name == "float32"}
+    values = {key: Tuned(tensor) for key, tensor in tensors.items() if tensor.dtype.name == "float32"}
     rewrite(
         model, tuned, values, RewriteOptions(allow_nan=True, measure=lambda dtype, new, old: Distance(None))
     )

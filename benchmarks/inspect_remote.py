@@ -66,9 +66,9 @@ def _median(command: Sequence[str], work: Path, rounds: int) -> tuple[float, str
         with tempfile.TemporaryDirectory(dir=work) as cache:
             environment = {**os.environ, "HUBCLI_CACHE_DIR": cache}
             began_s = time.monotonic()
-            ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+            result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
             seconds.append(time.monotonic() - began_s)
-            match = _READ.search(ran.stderr)
+            match = _READ.search(result.stderr)
             read = match[1] if match is not None else ""
     return sorted(seconds)[len(seconds) // 2], read
 

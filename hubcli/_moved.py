@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-__all__ = ["MOVED", "RENAMED", "MovedModules", "renamed"]
+__all__ = ["MOVED", "RENAMED", "MovedModules", "renamed", "warn_of_old_name"]
 
 # The old name of each module, and today's.
 MOVED = {
@@ -165,3 +165,11 @@ class MovedModules:
     def exec_module(self, module: ModuleType) -> None:
         """It has run under its own name, which the import system has just replaced by the old one."""
         module.__spec__ = self._spec
+
+
+def warn_of_old_name(owner: object, old: str, today: str) -> None:
+    """What a property under the old name of an attribute calls: warns at the line that reads it."""
+    import warnings
+
+    kind = type(owner).__name__
+    warnings.warn(f"{kind}.{old} is {kind}.{today} since hubcli 0.2", DeprecationWarning, stacklevel=3)

@@ -126,10 +126,10 @@ class Durability:
 
     def make_directory(self, folder: Path) -> None:
         """Makes the directory and those above it that are missing, and syncs the name of each."""
-        missing = [one for one in (folder, *folder.parents) if not one.exists()]
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-        for one in reversed(missing):
-            self.directory(one.parent)
+        for path in reversed(missing):
+            self.directory(path.parent)
 
     def write_file(self, path: Path, text: str) -> None:
         """Writes the text file anew and syncs its data; its name is the caller's to sync.
@@ -154,14 +154,16 @@ class WriteBack:
     def __init__(self, descriptor: int, durability: Durability) -> None:
         self._descriptor = descriptor
         self._is_on = durability.is_on and sys.platform == "linux"
-        self._begun = self._end = 0
+        self._started_bytes = self._end = 0
 
     def wrote(self, size_bytes: int) -> None:
         """Notes that the next bytes were written, in order; starts the write-back of every 8 MiB."""
         self._end += size_bytes
-        if self._is_on and self._end - self._begun >= _WRITE_BACK_BYTES:
-            self._is_on = _start_write_back(self._descriptor, self._begun, self._end - self._begun)
-            self._begun = self._end
+        if self._is_on and self._end - self._started_bytes >= _WRITE_BACK_BYTES:
+            self._is_on = _start_write_back(
+                self._descriptor, self._started_bytes, self._end - self._started_bytes
+            )
+            self._started_bytes = self._end
 
 
 def booted_at_s() -> float | None:
@@ -265,8 +267,8 @@ def temporary_beside(path: Path, part: str = "") -> Path:
 def hidden_beside(place: Path, number: str = "") -> Path:
     """A hidden name beside `place`, which may be hidden itself; of that number, or a new one."""
     match = HIDDEN_NAME.fullmatch(place.name)
-    shown = match[1] if match is not None else place.name[:SHOWN_CHARACTERS]
-    return place.with_name(f".{shown}.{(number or unique_number())[:12]}.hubcli-tmp")
+    prefix = match[1] if match is not None else place.name[:SHOWN_CHARACTERS]
+    return place.with_name(f".{prefix}.{(number or unique_number())[:12]}.hubcli-tmp")
 
 
 def write_new(path: Path, text: str, durability: Durability = SYNCED) -> None:

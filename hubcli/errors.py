@@ -348,7 +348,7 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
     """
     from difflib import get_close_matches  # A command line without an error needs none of it.
 
-    known = {one.lower(): one for one in words}
+    known = {word.lower(): word for word in words}
     near = get_close_matches(word.lower(), known, n=1)
     return known[near[0]] if near else None
 

@@ -77,12 +77,12 @@ def origin(url: str) -> tuple[str, str, int | None]:
 def without_query(url: str, dropped: re.Pattern[str]) -> str:
     """The URL without the query keys that `dropped` matches whole, and without fragment."""
     parts = urlsplit(url)
-    kept = [
+    kept_items = [
         item
         for item in parts.query.split("&")
         if item and not dropped.fullmatch(unquote(item.split("=", 1)[0]))
     ]
-    return urlunsplit(parts._replace(query="&".join(kept), fragment=""))
+    return urlunsplit(parts._replace(query="&".join(kept_items), fragment=""))
 
 
 def with_query(url: str, item: str) -> str:
@@ -112,7 +112,9 @@ def _without_secrets(url: str, depth: int) -> str:
             return url
         _ = parts.port  # A password that holds `/`, `?` or `#` is taken for one: then ValueError.
         host, path = parts.netloc.rpartition("@")[2], _path_without_secrets(parts.path)
-        query = "&".join(filter(None, (_kept(item, depth) for item in parts.query.split("&"))))
+        query = "&".join(
+            filter(None, (_without_secret_parts(item, depth) for item in parts.query.split("&")))
+        )
         clean = urlunsplit(parts._replace(netloc=host, path=path, query=query, fragment=""))
         _ = urlsplit(clean)  # Without user info the rest may be read otherwise, or not at all.
     except ValueError:
@@ -128,16 +130,18 @@ def _path_without_secrets(path: str) -> str:
 
 def _kept_inner(found: re.Match[str]) -> str:
     items = re.split(_INNER_AND, found[2])
-    kept = [one for one in items if not _is_secret(re.split(_INNER_IS, one, maxsplit=1)[0])]
-    return found[0] if kept == items else found[1] + "%26".join(kept)
+    kept_items = [
+        inner_item for inner_item in items if not _is_secret(re.split(_INNER_IS, inner_item, maxsplit=1)[0])
+    ]
+    return found[0] if kept_items == items else found[1] + "%26".join(kept_items)
 
 
-def _kept(item: str, depth: int) -> str:
+def _without_secret_parts(item: str, depth: int) -> str:
     """What is kept of an item of a query, whose parts some servers take apart at `;` too."""
     if not item:
         return ""
-    kept = [part for part in item.split(";") if not _is_secret(part.split("=", 1)[0])]
-    key, separator, value = ";".join(kept).partition("=")
+    kept_parts = [part for part in item.split(";") if not _is_secret(part.split("=", 1)[0])]
+    key, separator, value = ";".join(kept_parts).partition("=")
     nested = _decoded(value)
     if depth and "://" in nested:
         clean = _without_secrets(nested, depth - 1)
@@ -275,14 +279,16 @@ def _spellings(secret: str) -> tuple[str, ...]:
     every = {
         secret,
         *quoted,
-        *(re.sub("%..", lambda found: found[0].lower(), one) for one in quoted),
-        *(quote(one, safe="") for one in quoted),
+        *(re.sub("%..", lambda found: found[0].lower(), spelling) for spelling in quoted),
+        *(quote(spelling, safe="") for spelling in quoted),
         json.dumps(secret)[1:-1],
         ascii(secret)[1:-1],
         based.rstrip("="),
         base64.urlsafe_b64encode(encoded).decode().rstrip("="),
     }
-    return tuple(sorted((one for one in every if len(one) >= _MIN_SECRET), key=len, reverse=True))
+    return tuple(
+        sorted((spelling for spelling in every if len(spelling) >= _MIN_SECRET), key=len, reverse=True)
+    )
 
 
 def remember_authorization(header: str) -> None:
@@ -334,25 +340,25 @@ def without_known_secrets(text: str) -> str:
     with _lock:
         every = [spelling for spellings in _remembered.values() for spelling in spellings]
         secrets = tuple(_remembered)
-    found = sorted({one for one in every if one in text}, key=len, reverse=True)
-    for one in found:
-        text = text.replace(one, MASK)
+    found = sorted({secret for secret in every if secret in text}, key=len, reverse=True)
+    for secret in found:
+        text = text.replace(secret, MASK)
     return _without_respelled(text, secrets)
 
 
 def _without_respelled(text: str, secrets: Iterable[str]) -> str:
     """The text without secrets in another case, as in a host's name, or with any of their bytes as `%XX`."""
     lowered = unquote(re.sub(_NESTED, "%", text)).lower()
-    wanted = [one for one in secrets if one.lower() in lowered]
-    if not wanted:
+    respelled = [secret for secret in secrets if secret.lower() in lowered]
+    if not respelled:
         return text
     try:
         data = text.encode("utf-8", "surrogateescape")
-        keys = [one.encode("utf-8", "surrogateescape").lower() for one in wanted]
+        keys = [secret.encode("utf-8", "surrogateescape").lower() for secret in respelled]
     except UnicodeEncodeError:  # No text that came from outside.
         return text
     # Each byte as it was before any percent encoding, and where it ends.
-    units = [(int(one[1], 16) if one[1] else one[0][0], one.start()) for one in re.finditer(_UNIT, data)]
+    units = [(int(unit[1], 16) if unit[1] else unit[0][0], unit.start()) for unit in re.finditer(_UNIT, data)]
     plain = bytes(byte for byte, _ in units).lower()
     starts = [start for _, start in units] + [len(data)]
     for first, last in sorted(_places(plain, keys), reverse=True):
@@ -362,7 +368,7 @@ def _without_respelled(text: str, secrets: Iterable[str]) -> str:
 
 def _places(plain: bytes, keys: Iterable[bytes]) -> list[tuple[int, int]]:
     """Where one of the keys begins and ends, those that overlap as one."""
-    found = sorted(one.span() for key in keys for one in re.finditer(re.escape(key), plain))
+    found = sorted(match.span() for key in keys for match in re.finditer(re.escape(key), plain))
     merged: list[tuple[int, int]] = []
     for first, last in found:
         if merged and first < merged[-1][1]:

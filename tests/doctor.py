@@ -15,7 +15,7 @@ import trustme
 from hubcli.commands.doctor import Diagnosis, DoctorOptions, doctor
 from hubcli.diagnosing.context import Check
 
-__all__ = ["diagnose", "names", "one", "write_distribution"]
+__all__ = ["check_named", "diagnose", "names", "write_distribution"]
 
 
 def diagnose(variables: Mapping[str, str] | None = None, **options: Any) -> Diagnosis:
@@ -34,7 +34,7 @@ def _one_authority() -> Path:
     return file
 
 
-def one(diagnosis: Diagnosis, name: str) -> Check:
+def check_named(diagnosis: Diagnosis, name: str) -> Check:
     """The check of that name, which is there once."""
     (check,) = [check for check in diagnosis.checks if check.name == name]
     return check
@@ -48,6 +48,7 @@ def write_distribution(site: Path, name: str, version: str, *requires: str) -> N
     """What pip leaves of an installed package, without the package."""
     folder = site / f"{name.replace('-', '_')}-{version}.dist-info"
     folder.mkdir(parents=True)
-    wishes = "".join(f"Requires-Dist: {wish}\n" for wish in requires)
-    text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{wishes}\nVersion: of the description\n"
+    requirements = "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
+    headers = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requirements}"
+    text = f"{headers}\nVersion: of the description\n"
     (folder / "METADATA").write_text(text)

@@ -25,7 +25,7 @@ __all__ = [
     "alias_link",
     "dead_pid",
     "ends_beyond",
-    "gut",
+    "gut_entry",
     "hubcli_entry",
     "key_of",
     "live_process",
@@ -151,7 +151,7 @@ def tensorflow_hub_entry(
     return paths
 
 
-def gut(paths: EntryPaths) -> None:
+def gut_entry(paths: EntryPaths) -> None:
     """Does what cleaners of temporary directories do: files go, folders stay."""
     for path in paths.model.rglob("*"):
         if path.is_file():

@@ -33,14 +33,14 @@ def test_they_change_places_by_renaming_where_the_system_can_not_exchange(
 def test_the_old_directory_is_back_where_the_new_one_can_not_take_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old, aside = tmp_path / "old", tmp_path / "aside"
+    old, replaced = tmp_path / "old", tmp_path / "aside"
     old.mkdir()
     monkeypatch.setattr(disk, "exchange_at_once", lambda _new, _old: False)
 
     with pytest.raises(FileNotFoundError):
-        disk.exchange(tmp_path / "missing", old, aside)
+        disk.exchange(tmp_path / "missing", old, replaced)
 
-    assert (old.is_dir(), aside.exists()) == (True, False)
+    assert (old.is_dir(), replaced.exists()) == (True, False)
 
 
 def test_a_temporary_name_is_one_that_a_collection_or_the_doctor_knows(tmp_path: Path) -> None:

@@ -34,10 +34,10 @@ def make_device(path: Path) -> None:
 
 
 def make_socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as one:
+    with socket.socket(socket.AF_UNIX) as listener:
         folder = os.open(path.parent, os.O_RDONLY)
         try:
-            one.bind(f"/proc/self/fd/{folder}/{path.name}")
+            listener.bind(f"/proc/self/fd/{folder}/{path.name}")
         finally:
             os.close(folder)
 

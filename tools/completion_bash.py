@@ -65,11 +65,11 @@ def _wrapped(patterns: list[str]) -> list[str]:
 
 
 def _assignments(offered: CompletionHint) -> str:
-    told = []
+    assignments = []
     if offered.words:
-        told.append(f"words=({' '.join(map(shlex.quote, offered.words))})")
-    told += [f"{name}=1" for name in ("handles", "files", "directories") if getattr(offered, name)]
-    return " ".join(told) or ":"
+        assignments.append(f"words=({' '.join(map(shlex.quote, offered.words))})")
+    assignments += [f"{name}=1" for name in ("handles", "files", "directories") if getattr(offered, name)]
+    return " ".join(assignments) or ":"
 
 
 def _options(command: Command) -> str:

@@ -76,7 +76,7 @@ def exit_statuses() -> str:
 
 def variables() -> str:
     """The environment variables, from the settings."""
-    rows = [(", ".join(f"`{name}`" for name in one.names), one.meaning) for one in VARIABLES]
+    rows = [(", ".join(f"`{name}`" for name in variable.names), variable.meaning) for variable in VARIABLES]
     return _table(("variable", "meaning"), rows)
 
 

@@ -109,11 +109,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with HubServer().running() as server:
         maker = Maker(options.checkout.resolve(), server)
         version = [sys.executable, "-c", "import hubcli; print(hubcli.__version__)"]
-        told = subprocess.run(
+        result = subprocess.run(
             version, cwd=old.ORIGINAL, env=maker.environment, check=True, capture_output=True
         )
-        if told.stdout != b"0.1.0\n":
-            sys.exit(f"that is hubcli {told.stdout.decode().strip()}")
+        if result.stdout != b"0.1.0\n":
+            sys.exit(f"that is hubcli {result.stdout.decode().strip()}")
         _serve(maker)
         _fill(maker)
         _stop_downloads(maker)

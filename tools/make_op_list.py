@@ -42,11 +42,11 @@ def main() -> int:
         "name, class, whether attributes name functions, what it does"
     )
     lines = [
-        "\t".join((op, one.name, "f" if one.takes_functions else "", one.reason)).rstrip()
-        for op, one in sorted(classes.items())
+        "\t".join((op, op_class.name, "f" if op_class.takes_functions else "", op_class.reason)).rstrip()
+        for op, op_class in sorted(classes.items())
     ]
     _TARGET.write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
-    unclassed = [op for op, one in sorted(classes.items()) if one.name == _UNCLASSED]
+    unclassed = [op for op, op_class in sorted(classes.items()) if op_class.name == _UNCLASSED]
     for op in unclassed:
         print(f"Without a class: {op}")
     return 1 if unclassed else 0

@@ -316,6 +316,6 @@ class NameRules:
 
 
 def _refuse(name: str, what: str, option: str = "") -> UnsafeArchiveError:
-    shown = name if len(name) < 200 else name[:200] + "…"
+    short_name = name if len(name) < 200 else name[:200] + "…"
     hint = f"If you trust it: {option}." if option else "It was not unpacked. Ask whoever packed it."
-    return UnsafeArchiveError(f"The archive's member {shown!r} {what}", hint=hint)
+    return UnsafeArchiveError(f"The archive's member {short_name!r} {what}", hint=hint)

@@ -59,8 +59,8 @@ class Footprint:
     def freed_bytes(self) -> int:
         """The room that the disk gets back when the tree goes: not that of files named elsewhere too."""
         within = {file: self.shared.count(file) for file in set(self.shared)}
-        gone = (file.disk_bytes for file, names in within.items() if names >= file.names)
-        return self.own_bytes + sum(gone)
+        freed_sizes = (file.disk_bytes for file, names in within.items() if names >= file.names)
+        return self.own_bytes + sum(freed_sizes)
 
     @classmethod
     def sum(cls, footprints: Iterable[Footprint]) -> Footprint:

@@ -85,8 +85,8 @@ def _shells() -> tuple[str, ...]:
     return tuple(SHELLS)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         Output().payload(f"hubcli {__version__}")
         raise typer.Exit
 
@@ -254,7 +254,7 @@ def _lines(command: Any, usage: str) -> Iterator[str]:
         if parameters or title == "Options":
             yield from ("", f"{title}:")
         for parameter in parameters:
-            yield from _entry(_spelled(parameter), _told(parameter))
+            yield from _entry(_spelled(parameter), _help_text(parameter))
         if title == "Options":
             yield from _entry("-h, --help", "Show this message and exit.")
     examples = [line.strip() for line in _plain(command.epilog or "").splitlines() if line.strip()]
@@ -274,7 +274,7 @@ def _spelled(parameter: Any) -> str:
     return names if parameter.is_flag else f"{names} {parameter.metavar or parameter.name.upper()}"
 
 
-def _told(parameter: Any) -> str:
+def _help_text(parameter: Any) -> str:
     has_default = parameter.default not in (None, False, ()) and getattr(parameter, "show_default", False)
     default = f" [default: {parameter.default}]" if has_default else ""
     return f"{parameter.help or ''}{default}"

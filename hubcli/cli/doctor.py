@@ -37,7 +37,7 @@ with LazyImports():
     from hubcli.cli.tables import Style
     from hubcli.commands.doctor import Diagnosis, DoctorOptions, doctor
     from hubcli.diagnosing.context import Check, Section, Status
-    from hubcli.diagnosing.inventory import SHOWN
+    from hubcli.diagnosing.inventory import LISTED_PACKAGES
 
 __all__ = ["diagnosis_document", "diagnosis_text", "doctor_command", "problem_lines"]
 
@@ -222,7 +222,9 @@ def _gathered(checks: Sequence[Check]) -> Iterable[Check]:
     for check, following in zip_longest(checks, checks[1:]):
         if not _is_absent(check):
             yield check
-        is_last = check.name in SHOWN and (following is None or following.name not in SHOWN)
+        is_last = check.name in LISTED_PACKAGES and (
+            following is None or following.name not in LISTED_PACKAGES
+        )
         if is_last and absent:
             yield Check.of(Section.PACKAGES, _ABSENT, Status.INFO, ", ".join(absent))
 
@@ -234,16 +236,16 @@ def _is_absent(check: Check) -> bool:
 def _lines(check: Check, style: Style, home: str | None) -> list[str]:
     mark = (_MARKS if style.has_unicode else _ASCII_MARKS)[check.status.value]
     begin = f"  {mark} {_label(check).ljust(_LABEL_WIDTH)} "
-    first, *more = _folded(begin, _told(check.message, home), style)
+    first, *more = _folded(begin, _printed(check.message, home), style)
     lines = [first.replace(mark, style.paint(mark, _STYLES[check.status.value]), 1), *more]
     if check.hint:
-        hint = _COMMAND.sub(lambda found: found[0].replace(" ", "\xa0"), _told(check.hint, home))
+        hint = _COMMAND.sub(lambda found: found[0].replace(" ", "\xa0"), _printed(check.hint, home))
         first, *more = _folded(f"    {style.arrow} ", hint, style)
         lines += [first.replace(style.arrow, style.paint(style.arrow, "cyan"), 1), *more]
     return lines
 
 
-def _told(text: str, home: str | None) -> str:
+def _printed(text: str, home: str | None) -> str:
     """The text as it may be printed, with `~` for the home where a shell would understand it."""
     if home is None:
         return printable(text)

@@ -200,7 +200,7 @@ _SYNONYMS = {
     "--version": ("about", "ver", "version"),
     "--show-completion": ("completion", "completions", "generate-shell-completion"),
 }
-_MEANT = {word: meant for meant, words in _SYNONYMS.items() for word in words}
+_COMMAND_OF_WORD = {word: command for command, words in _SYNONYMS.items() for word in words}
 # Groups of commands that others have, and what their own words mean that stand alone for something else.
 _GROUPS = ("cache", "model", "models", "repo", "saved_model", "self")
 _OF_CACHE = {"": "ls", "dir": "ls --path", "info": "ls", "path": "ls --path", "scan": "ls"}
@@ -251,10 +251,10 @@ def usage_error(error: typer.TyperException, argv: Sequence[str]) -> UsageError:
             place = f"behind a command: hubcli {used[0]}" if used[0] else "before the command: hubcli"
             message, hint = match[0], f"It stands {place} {match[1]}. {hint}"
     elif match := re.fullmatch(_UNKNOWN_COMMAND, message, re.DOTALL):
-        meant = _meant_command(match[1], argv)
+        suggestion = _meant_command(match[1], argv)
         near = re.search(r"Did you mean '(.*)'", message)
-        message = f"No such command '{match[1]}'" + (f". Did you mean '{meant}'?" if meant else "")
-        if meant is None and near:
+        message = f"No such command '{match[1]}'" + (f". Did you mean '{suggestion}'?" if suggestion else "")
+        if suggestion is None and near:
             message = match[0].rstrip(".")
     elif match := re.fullmatch(_NO_CHOICE, message, re.DOTALL):
         message = message.rstrip(".") + did_you_mean(match[1], re.findall(r"'([^']*)'", match[2]))
@@ -269,11 +269,11 @@ def _meant_command(word: str, argv: Sequence[str]) -> str | None:
     words = [word.lower() for word in argv if word[:1] != "-"]
     behind = words[words.index(name) + 1 :] if name in words else []
     if name not in _GROUPS:
-        return _MEANT.get(name)
+        return _COMMAND_OF_WORD.get(name)
     following = behind[0] if behind else ""
     if name == "cache" and following in _OF_CACHE:
         return _OF_CACHE[following]
-    return _MEANT.get(following, following if following in COMMANDS else "ls")
+    return _COMMAND_OF_WORD.get(following, following if following in COMMANDS else "ls")
 
 
 def _meant_option(option: str, known: Sequence[str]) -> str:
@@ -315,9 +315,9 @@ class _Interrupts:
         with suppress(ValueError):  # Not on the main thread: a test or an embedding program.
             for number in self._numbers:
                 if signal.getsignal(number) is not signal.SIG_IGN:
-                    signal.signal(number, self._hear)
+                    signal.signal(number, self._on_signal)
 
-    def _hear(self, _signal: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, _signal: int, _frame: FrameType | None) -> None:
         if not self._holds or self._is_due:  # What is held may hang, at a terminal that takes nothing.
             self._interrupt()
         self._is_due = True

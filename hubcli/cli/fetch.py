@@ -241,20 +241,24 @@ class FetchRun:
         self._stop = CancellationToken()
         self._models: Sequence[FetchRequest] = ()
         # By the model's place in the order: what became of it, and how many have been reported.
-        self._done: dict[int, FetchResult | HubcliError] = {}
+        self._outcomes: dict[int, FetchResult | HubcliError] = {}
         self._reported = 0
         self._running: dict[int, Handle] = {}  # Each that was begun, by its place.
 
     @property
     def results(self) -> list[FetchResult]:
         """What was fetched or found, in the order given."""
-        return [done for _, done in sorted(self._done.items()) if isinstance(done, FetchResult)]
+        return [outcome for _, outcome in sorted(self._outcomes.items()) if isinstance(outcome, FetchResult)]
 
     @property
     def errors(self) -> list[tuple[str, HubcliError]]:
         """What failed, in the order given, as it was typed."""
-        found = sorted(self._done.items())
-        failed = [(self._models[place].text, done) for place, done in found if isinstance(done, HubcliError)]
+        found = sorted(self._outcomes.items())
+        failed = [
+            (self._models[place].text, outcome)
+            for place, outcome in found
+            if isinstance(outcome, HubcliError)
+        ]
         return failed + self._lock_error
 
     def fetch_all(self, models: Sequence[FetchRequest]) -> int:
@@ -303,8 +307,8 @@ class FetchRun:
 
     def _cut_off(self) -> tuple[str, str]:
         """What the user is told of the models that were being fetched: what is kept, and what resumes."""
-        running = [self._running[place] for place in sorted(self._running) if place not in self._done]
-        not_begun = len(self._models) - len(running) - len(self._done)
+        running = [self._running[place] for place in sorted(self._running) if place not in self._outcomes]
+        not_begun = len(self._models) - len(running) - len(self._outcomes)
         return resume_notes(
             [PartialDownload.of(handle, self.settings.cache_root) for handle in running], not_begun
         )
@@ -313,12 +317,12 @@ class FetchRun:
         jobs = [partial(self._fetch_one, place, progress) for place in range(len(self._models))]
         try:
             with closing(run_concurrently(jobs, self.jobs, self._stop)) as arriving:
-                for place, done in arriving:
-                    self._done[place] = done
-                    progress.reported(failed=isinstance(done, HubcliError))
+                for place, outcome in arriving:
+                    self._outcomes[place] = outcome
+                    progress.reported(failed=isinstance(outcome, HubcliError))
                     self._report_what_is_next(progress)
         except KeyboardInterrupt:
-            for place in sorted(self._done):
+            for place in sorted(self._outcomes):
                 if place >= self._reported:
                     self._report(place, progress)
             raise
@@ -340,19 +344,19 @@ class FetchRun:
         return model.attempt(self.options, do)
 
     def _report_what_is_next(self, progress: MultiProgress) -> None:
-        while self._reported in self._done:
+        while self._reported in self._outcomes:
             self._report(self._reported, progress)
             self._reported += 1
 
     def _report(self, place: int, progress: MultiProgress) -> None:
-        done = self._done[place]
+        outcome = self._outcomes[place]
         with progress.paused():
-            if isinstance(done, HubcliError):
-                self._report_error(self._models[place], done, len(self._models))
+            if isinstance(outcome, HubcliError):
+                self._report_error(self._models[place], outcome, len(self._models))
                 return
-            self.output.say(fetch_summary(done))
+            self.output.say(fetch_summary(outcome))
             if not self.output.as_json:
-                self.output.payload(str(done.path))
+                self.output.payload(str(outcome.path))
 
     def _report_error(self, model: FetchRequest, error: HubcliError, models: int) -> None:
         if self.debug:

@@ -178,7 +178,7 @@ class GcRun:
         self.debug = debug
         self.plan: Plan | None = None
         self.is_refused = self.is_removal = False
-        self.done: list[CompletedAction] = []
+        self.actions: list[CompletedAction] = []
         self.errors: list[tuple[str | None, HubcliError]] = []
 
     def collect(self, policy: Policy, patterns: Sequence[str]) -> int:
@@ -209,7 +209,7 @@ class GcRun:
                 force=force,
                 dry_run=self.dry_run,
                 confirm=self.confirm,
-                on_done=self.done.append,
+                on_done=self.actions.append,
             )
         except KeyboardInterrupt as interrupt:
             raise self.interrupted() from interrupt
@@ -233,11 +233,11 @@ class GcRun:
         self.is_refused = not self.output.ask(f"Remove {what}?")
         return not self.is_refused
 
-    def on_done(self, done: CompletedAction) -> None:
+    def on_done(self, action: CompletedAction) -> None:
         """Hears of each item."""
-        self.done.append(done)
-        if done.result in (ActionResult.BUSY, ActionResult.CHANGED):
-            self.output.note(stay_note(done))
+        self.actions.append(action)
+        if action.result in (ActionResult.BUSY, ActionResult.CHANGED):
+            self.output.note(stay_note(action))
 
     def finish(self, collection: Collection) -> int:
         """Tells what became of it; the exit status of the first failure, or 0."""
@@ -256,7 +256,7 @@ class GcRun:
             self._show_names(collection)
         elif self.is_refused:
             self.output.say("Nothing was removed")
-        elif collection.done:
+        elif collection.actions:
             self.output.payload(collection_total(collection))
         return int(self.errors[0][1].exit_status) if self.errors else 0
 
@@ -264,7 +264,7 @@ class GcRun:
         """The error of a run that was interrupted, with what was removed before."""
         if self.plan is None:
             return Interrupted("Interrupted: nothing was removed")
-        collection = Collection(self.plan, tuple(self.done), self.plan.snapshot.free_bytes)
+        collection = Collection(self.plan, tuple(self.actions), self.plan.snapshot.free_bytes)
         return Interrupted("Interrupted", partial=self._document(collection))
 
     def _show(self, plan: Plan) -> None:

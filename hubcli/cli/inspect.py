@@ -166,7 +166,7 @@ def inspect_command(
     severity = _parse_severity(fail_on)
     if depth is not None and not tree:
         raise UsageError("--depth is for --tree", hint="Add --tree, or leave --depth out.")
-    wanted = {
+    flag_by_part = {
         Part.SIGNATURES: signatures,
         Part.FUNCTIONS: functions,
         Part.VARIABLES: variables,
@@ -176,7 +176,7 @@ def inspect_command(
         Part.REUSABLE: check,
         Part.FINDINGS: scan,
     }
-    parts = tuple(part for part, is_wanted in wanted.items() if is_wanted)
+    parts = tuple(part for part, is_wanted in flag_by_part.items() if is_wanted)
     of_graph = bool(parts) and set(parts) <= {Part.SIGNATURES, Part.FUNCTIONS, Part.OPS, Part.ASSETS}
     options = InspectOptions(
         everything,

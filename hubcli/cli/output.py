@@ -49,7 +49,7 @@ def error_document(error: HubcliError) -> dict[str, Any]:
             {
                 "root": candidate.root,
                 "fits": candidate.fits,
-                "wanted": candidate.wanted,
+                "wanted": candidate.required,
                 "misfits": list(candidate.misfits),
             }
             for candidate in error.candidates

@@ -115,7 +115,7 @@ class PinRun:
         self.settings = settings
         self.output = output
         self.debug = debug
-        self.done: list[Pinning] = []
+        self.pinnings: list[Pinning] = []
         self.errors: list[tuple[str, HubcliError]] = []
 
     def run(self, targets: Sequence[str]) -> int:
@@ -142,7 +142,7 @@ class PinRun:
         self.output.error(error)
 
     def _show(self, pinning: Pinning) -> None:
-        self.done.append(pinning)
+        self.pinnings.append(pinning)
         name = printable(pinning.name)
         if self.output.quiet:
             self.output.payload(name)
@@ -150,7 +150,7 @@ class PinRun:
             self.output.payload(f"{_WORDS[pinning.was_pinned, pinning.is_pinned]} {name}")
 
     def _document(self) -> dict[str, Any]:
-        models = [_pinning_document(pinning) for pinning in self.done]
+        models = [_pinning_document(pinning) for pinning in self.pinnings]
         return {"models": models, **errors_document(self.errors)}
 
 

@@ -136,10 +136,10 @@ class _LineListener(TextListener):
         if now - self._said_at < _LINE_EVERY_S or not self.output.progress:
             return
         self._said_at = now
-        done = Transferred(max(self._received, self._arrived), self._resumed, self._size_bytes)
-        rate = format_size(int(done.rate(now - self._started_at)))
+        transferred = Transferred(max(self._received, self._arrived), self._resumed, self._size_bytes)
+        rate = format_size(int(transferred.rate(now - self._started_at)))
         of = f" of {format_size(self._size_bytes)}" if self._size_bytes else ""
-        self.output.say(f"{self._handle}: {format_size(done.there)}{of}, {rate}/s")
+        self.output.say(f"{self._handle}: {format_size(transferred.there)}{of}, {rate}/s")
 
 
 class _BarListener(TextListener):
@@ -195,16 +195,16 @@ class _BarListener(TextListener):
             return
         if now - self._shown_at >= _BAR_EVERY_S or self._received == self._total_bytes:
             self._shown_at = now
-            self._progress.update(self._task, completed=self._done.there, counts=self._counts(now))
+            self._progress.update(self._task, completed=self._transferred.there, counts=self._counts(now))
 
     @property
-    def _done(self) -> Transferred:
+    def _transferred(self) -> Transferred:
         return Transferred(max(self._received, self._arrived), self._resumed, self._total_bytes)
 
     def _counts(self, now: float) -> str:
         columns = ROOMY if self._progress is None else self._progress.console.width
         unpacked = self._unpacked if columns >= WIDE else 0
-        return self._done.counts(now - self._started_at, unpacked, columns=columns)
+        return self._transferred.counts(now - self._started_at, unpacked, columns=columns)
 
     def unpacked(self, size_bytes: int) -> None:
         self._unpacked += size_bytes

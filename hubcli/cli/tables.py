@@ -112,10 +112,10 @@ def _stacked(columns: Sequence[Column], cells: Sequence[str], style: Style) -> I
         if column.stretches:
             yield from _broken(text, style.width)
         elif text != "-" and style.width >= column.min_width:
-            shown = text.partition(": ")[0]
+            short_text = text.partition(": ")[0]
             title = f"{column.title.lower()} " if column.right and column.title != "SIZE" else ""
-            word = re.split(r"\W", shown, maxsplit=1)[0]
-            painted_cells.append((f"{title}{shown}", column.styles.get(word, "")))
+            word = re.split(r"\W", short_text, maxsplit=1)[0]
+            painted_cells.append((f"{title}{short_text}", column.styles.get(word, "")))
     # Colours take no room on the line.
     for line in textwrap.wrap(
         "  ".join(text.replace(" ", "\xa0") for text, _ in painted_cells), style.width - 2
@@ -147,9 +147,9 @@ def _laid_out(columns: Sequence[Column], rows: Sequence[Sequence[str]], style: S
 
     # Coloured for a pipe, lines are as long as they are.
     width = style.width or _ANY_WIDTH
-    shown = [index for index, column in enumerate(columns) if width >= column.min_width]
+    visible = [index for index, column in enumerate(columns) if width >= column.min_width]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in (columns[index] for index in shown):
+    for column in (columns[index] for index in visible):
         table.add_column(
             column.title,
             justify="right" if column.right else "left",
@@ -158,7 +158,7 @@ def _laid_out(columns: Sequence[Column], rows: Sequence[Sequence[str]], style: S
             ratio=1 if column.stretches else None,
         )
     for cells in rows:
-        table.add_row(*(_cell(columns[index], cells[index], width) for index in shown))
+        table.add_row(*(_cell(columns[index], cells[index], width) for index in visible))
     buffer = io.StringIO()
     console = Console(
         file=buffer,
@@ -176,5 +176,5 @@ def _cell(column: Column, text: str, width: int) -> Text:
     from rich.text import Text
 
     word = re.split(r"\W", text, maxsplit=1)[0]
-    shown = text if width >= column.full_width else text.partition(": ")[0]
-    return Text(shown, style=column.styles.get(word, ""))
+    cell_text = text if width >= column.full_width else text.partition(": ")[0]
+    return Text(cell_text, style=column.styles.get(word, ""))

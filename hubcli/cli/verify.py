@@ -182,11 +182,11 @@ _VERDICT_WIDTH = max(map(len, _COLORS))
 def verdict_line(found: Verification, output: Output) -> str:
     """`ok`, `broken` or `repaired`, the model, and how much was checked."""
     verdict = "repaired" if found.was_repaired else "broken" if found.faults else "ok"
-    shown = verdict.ljust(_VERDICT_WIDTH)
+    padded = verdict.ljust(_VERDICT_WIDTH)
     if output.has_color:
-        shown = f"\x1b[{_COLORS[verdict]}m{shown}\x1b[0m"
+        padded = f"\x1b[{_COLORS[verdict]}m{padded}\x1b[0m"
     counts = f"{plural(found.file_count, 'file')}, {plural(found.tensor_count, 'tensor')}"
-    return f"{shown}  {printable(found.name)}  {counts}, {format_size(found.size_bytes)}"
+    return f"{padded}  {printable(found.name)}  {counts}, {format_size(found.size_bytes)}"
 
 
 def fault_lines(found: Verification) -> list[str]:

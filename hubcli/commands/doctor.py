@@ -73,12 +73,12 @@ def doctor(
     contradict each other.
     """
     case = DiagnosisContext.open(options or DoctorOptions(), environment)
-    made = [_made(section, name, checkup, case) for section, name, checkup in _CHECKUPS]
-    faults = tuple(fault for _, fault in made if fault is not None)
-    return Diagnosis(tuple(check for checks, _ in made for check in checks), faults)
+    results = [_run_checkup(section, name, checkup, case) for section, name, checkup in _CHECKUPS]
+    faults = tuple(fault for _, fault in results if fault is not None)
+    return Diagnosis(tuple(check for checks, _ in results for check in checks), faults)
 
 
-def _made(
+def _run_checkup(
     section: Section, name: str, checkup: _Checkup, case: DiagnosisContext
 ) -> tuple[list[Check], Exception | None]:
     """What the checkup found before it failed, and what it failed with."""

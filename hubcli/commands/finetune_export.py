@@ -136,11 +136,11 @@ class _FinetuneExport:
             if self.options.dry_run:
                 return self._result(mapping=job.mapping)
             with self._staged(model) as (staged, made_at):
-                made = job.make(made_at, self.listener)
+                staged_model = job.make(made_at, self.listener)
                 written = self._write(made_at, staged)
-            if made.reason:
-                self.listener.note(made.reason)
-        return self._result(made, written, job.mapping)
+            if staged_model.reason:
+                self.listener.note(staged_model.reason)
+        return self._result(staged_model, written, job.mapping)
 
     def _from_training(self, model: Path) -> FinetuneResult:
         # Imported here: values of a file need no TensorFlow.
@@ -151,18 +151,18 @@ class _FinetuneExport:
         if not job.is_writer:  # The chief writes; the others train with it, and have nothing to show.
             job.train()
             return self._result()
-        kept = self._kept_values()
+        kept_values = self._kept_values()
         # The destination is made first: a training of hours must not end at a directory without access.
-        with kept.named_in_errors(), self._staged(model) as (staged, made_at):
+        with kept_values.named_in_errors(), self._staged(model) as (staged, made_at):
             self.listener.step(f"Training by {self.options.train}")
-            live = job.train(kept.keep)
+            live = job.train(kept_values.keep)
             self.listener.step("Saving what was trained")
-            made = job.make(live, made_at, self.listener)
+            staged_model = job.make(live, made_at, self.listener)
             written = self._write(made_at, staged)
-        kept.discard()
-        for note in filter(None, (live.note, made.reason)):
+        kept_values.discard()
+        for note in filter(None, (live.note, staged_model.reason)):
             self.listener.note(note)
-        return self._result(made, written)
+        return self._result(staged_model, written)
 
     def _kept_values(self) -> KeptValues:
         """Where the trained values are kept until the export is there."""
@@ -239,16 +239,16 @@ class _FinetuneExport:
 
     def _result(
         self,
-        made: StagedModel | None = None,
+        staged: StagedModel | None = None,
         written: WrittenExport | None = None,
         mapping: WeightMapping | None = None,
     ) -> FinetuneResult:
         return FinetuneResult(
             source=self.target.name,
-            method=made.method if made is not None else self._planned_method,
+            method=staged.method if staged is not None else self._planned_method,
             requested_method=self.options.method,
             seconds=time.monotonic() - self.started_at,
             mapping=mapping,
             written=written,
-            made=made,
+            staged_model=staged,
         )

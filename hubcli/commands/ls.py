@@ -98,9 +98,9 @@ class Filter(NamedTuple):
         """A filter from its text; raises UsageError for anything else."""
         match = re.fullmatch(_FILTER, text)
         if match is None or match[1] not in (*_NUMERIC, *_TEXTUAL):
-            meant = "" if match is None else did_you_mean(match[1], (*_NUMERIC, *_TEXTUAL))
+            suggestion = "" if match is None else did_you_mean(match[1], (*_NUMERIC, *_TEXTUAL))
             raise UsageError(
-                f"'{text}' is no filter{meant}",
+                f"'{text}' is no filter{suggestion}",
                 hint="Write 'size>1GB', 'used>30d', 'fetched<7d', 'kind=TF2', 'state=ok' or 'pinned=yes'.",
             )
         key, operator, value = match.groups()
@@ -187,9 +187,9 @@ def ls(
     now_s = time.time()
     models = [model for model in models if all(condition.accepts(model, now_s) for condition in filters)]
     ordered = (sort or SortOrder.parse("name")).apply(models)
-    shown = ordered if limit is None else ordered[:limit]
+    limited = ordered if limit is None else ordered[:limit]
     size_bytes = sum(model.size_bytes or 0 for model in models)
-    return Listing(root, tuple(shown), len(models), size_bytes, catalog.leftovers)
+    return Listing(root, tuple(limited), len(models), size_bytes, catalog.leftovers)
 
 
 def cached_path(target: str, settings: Settings | None = None) -> Path:

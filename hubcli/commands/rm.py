@@ -39,7 +39,7 @@ def rm(
     force: bool = False,
     dry_run: bool = False,
     confirm: Callable[[Plan], bool] = lambda plan: True,
-    on_done: Callable[[CompletedAction], None] = lambda done: None,
+    on_done: Callable[[CompletedAction], None] = lambda action: None,
 ) -> Removal:
     """Removes models with their records and links: those of handles in any spelling, or that fit globs.
 
@@ -60,7 +60,7 @@ def rm(
     plan = plan_removal(snapshot, verb.chosen)
     collection = act(plan, dry_run=dry_run, confirm=confirm, on_done=on_done, durability=settings.durability)
     verb.look_back(collection)
-    forget_removed(settings, collection.done or ())
+    forget_removed(settings, collection.actions or ())
     return Removal(collection, tuple(verb.errors))
 
 
@@ -122,13 +122,15 @@ class _Rm:
 
     def look_back(self, collection: Collection) -> None:
         """Adds what stayed against the plan."""
-        for done in collection.done or ():
-            name = done.item.title
-            if done.item.model is not None and done.result is ActionResult.BUSY:
+        for action in collection.actions or ():
+            name = action.item.title
+            if action.item.model is not None and action.result is ActionResult.BUSY:
                 self.errors.append((name, _busy(name, "another process")))
-            elif done.result in (ActionResult.CHANGED, ActionResult.FAILED):
-                hint = "Run it again." if done.result is ActionResult.CHANGED else "Check its owner and mode."
-                self.errors.append((name, CacheError(f"{name} stays: {done.detail}", hint=hint)))
+            elif action.result in (ActionResult.CHANGED, ActionResult.FAILED):
+                hint = (
+                    "Run it again." if action.result is ActionResult.CHANGED else "Check its owner and mode."
+                )
+                self.errors.append((name, CacheError(f"{name} stays: {action.detail}", hint=hint)))
 
 
 def _pinned(name: str) -> PinnedError:

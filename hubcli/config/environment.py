@@ -127,9 +127,9 @@ class Mirror:
         prefix, separator, replacement = text.strip().partition("=")
         if not separator or "://" not in prefix or "://" not in replacement:
             # Credentials can't be told from the rest of what can't be understood.
-            shown = "A mirror with an '@'" if "@" in text else f"'{without_secrets(text)}'"
+            subject = "A mirror with an '@'" if "@" in text else f"'{without_secrets(text)}'"
             place = "" if source == "--mirror" else f"{source}: "
-            raise UsageError(f"{place}{shown} is no mirror", hint=_hint(source))
+            raise UsageError(f"{place}{subject} is no mirror", hint=_hint(source))
         return cls(prefix.rstrip("/"), replacement.rstrip("/"))
 
     def rewrite(self, url: str) -> str | None:
@@ -306,7 +306,7 @@ class NetworkConfig:
 
 def kaggle_endpoint(text: str, source: str) -> str:
     """The address of Kaggle's API in the setting `source`; UsageError where no credentials may be sent."""
-    shown = without_secrets(text)
+    printed = without_secrets(text)
     try:
         parts = urlsplit(text)
         is_open = parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "::1", "localhost")
@@ -315,9 +315,9 @@ def kaggle_endpoint(text: str, source: str) -> str:
         is_open = is_address = False
     if not is_address or is_open or parts.username is not None or parts.query or parts.fragment:
         raise UsageError(
-            f"{source} is '{shown}', to which no credentials may be sent"
+            f"{source} is '{printed}', to which no credentials may be sent"
             if is_open
-            else f"{source} is '{shown}', which is no address of an API",
+            else f"{source} is '{printed}', which is no address of an API",
             hint=f"Write an https:// address, such as {KAGGLE_ENDPOINT}.",
         )
     return text.rstrip("/")

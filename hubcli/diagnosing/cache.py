@@ -215,8 +215,8 @@ def check_exports(case: DiagnosisContext) -> Iterator[Check]:
         removed = [(leftover, directory_size_bytes(leftover.path)) for leftover in found]
         removed = [(leftover, size_bytes) for leftover, size_bytes in removed if leftover.remove()]
         forget_removed()
-        gone = {leftover.path for leftover, _ in removed}
-        found = [leftover for leftover in found if leftover.path not in gone]
+        removed_paths = {leftover.path for leftover, _ in removed}
+        found = [leftover for leftover in found if leftover.path not in removed_paths]
         if removed:
             message = f"removed {plural(len(removed), 'leftover')} of killed exports"
             freed_bytes = sum(size_bytes for _, size_bytes in removed)

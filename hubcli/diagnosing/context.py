@@ -113,16 +113,16 @@ class Environment:
         """Whether something is said of proxies."""
         return any(map(_OF_PROXIES.fullmatch, self.variables))
 
-    def shown(self) -> dict[str, str]:
+    def printable(self) -> dict[str, str]:
         """What can be told: of secrets that they are set, of addresses no credentials."""
-        return {name: _shown(name, value) for name, value in self.variables.items() if _is_told(name)}
+        return {name: _printed_value(name, value) for name, value in self.variables.items() if _is_told(name)}
 
 
 def _is_told(name: str) -> bool:
     return bool(_OF_INTEREST.fullmatch(name) or _OF_PROXIES.fullmatch(name))
 
 
-def _shown(name: str, value: str) -> str:
+def _printed_value(name: str, value: str) -> str:
     if _SECRET.fullmatch(name):
         return _HIDDEN
     if name.lower().endswith("_proxy") and name.lower() != "no_proxy":

@@ -55,13 +55,17 @@ def _models(snapshot: Snapshot) -> Check:
 def _gutted(models: Sequence[CachedModelInfo]) -> Iterator[Check]:
     if not models:
         return
-    named = [f"{_shown(model.title)}: {model.problem}" for model in models]
+    named = [f"{_handle_text(model.title)}: {model.problem}" for model in models]
     known = [model.handle for model in models if model.handle is not None]
-    again = f"hubcli fetch {_shown(known[0])}" if len(models) == len(known) == 1 else "hubcli verify --repair"
+    again = (
+        f"hubcli fetch {_handle_text(known[0])}"
+        if len(models) == len(known) == 1
+        else "hubcli verify --repair"
+    )
     hint = f"Fetch it again: {again}. Or take it away: hubcli gc"
     message = f"{plural(len(models), 'model')} without all of its files, which hub.load can't load: "
     value = [model.handle or model.key for model in models]
-    yield _check("gutted", Status.PROBLEM, message + _listed(named), list(map(_shown, value)), hint)
+    yield _check("gutted", Status.PROBLEM, message + _listed(named), list(map(_handle_text, value)), hint)
 
 
 def _leftovers(items: Sequence[PlannedItem]) -> Iterator[Check]:
@@ -74,11 +78,13 @@ def _leftovers(items: Sequence[PlannedItem]) -> Iterator[Check]:
 
 
 def _resumable(snapshot: Snapshot, useless: Sequence[PlannedItem]) -> Iterator[Check]:
-    gone = {item.name for item in useless}
+    removed = {item.name for item in useless}
     spools = [
         fragment
         for fragment in snapshot.fragments
-        if fragment.kind is NameKind.SPOOL and fragment.name not in gone and fragment.name.endswith(".part")
+        if fragment.kind is NameKind.SPOOL
+        and fragment.name not in removed
+        and fragment.name.endswith(".part")
     ]
     if spools:
         size_bytes = Footprint.sum(fragment.footprint for fragment in spools).disk_bytes
@@ -90,13 +96,13 @@ def _resumable(snapshot: Snapshot, useless: Sequence[PlannedItem]) -> Iterator[C
 
 
 def _locks(snapshot: Snapshot, stale: Sequence[PlannedItem]) -> Iterator[Check]:
-    gone = {item.key: item for item in stale}
+    stale_by_key = {item.key: item for item in stale}
     handles = {fragment.key: fragment.handle for fragment in snapshot.fragments}
     handles |= {model.key: model.handle for model in snapshot.models}
     locks = [
         (
             _lock_text(lock, handles.get(key) or key, snapshot.now_s),
-            key in gone,
+            key in stale_by_key,
             _lock_value(lock, key, handles),
         )
         for key, lock in snapshot.locks.items()
@@ -122,13 +128,15 @@ def _locks(snapshot: Snapshot, stale: Sequence[PlannedItem]) -> Iterator[Check]:
 def _lock_text(lock: LockFacts, name: str, now_s: float) -> str:
     words = {Holder.DEAD: ", which is gone", Holder.ALIVE: ", which runs", Holder.UNKNOWN: ""}
     age = format_age(now_s - lock.changed_at_s)
-    return f"{lock.owner or 'nobody known'}{words[lock.holder]}, last sign of life {age}: {_shown(name)}"
+    return (
+        f"{lock.owner or 'nobody known'}{words[lock.holder]}, last sign of life {age}: {_handle_text(name)}"
+    )
 
 
 def _lock_value(lock: LockFacts, key: str, handles: dict[str, str | None]) -> dict[str, object]:
     handle = handles.get(key)
     return {
-        "handle": None if handle is None else _shown(handle),
+        "handle": None if handle is None else _handle_text(handle),
         "key": key,
         "owner": None if lock.owner is None else str(lock.owner),
         "holder": lock.holder.value,
@@ -141,5 +149,5 @@ def _listed(texts: Sequence[str]) -> str:
     return "; ".join(texts[:_MAX_NAMED]) + more
 
 
-def _shown(handle: str) -> str:
+def _handle_text(handle: str) -> str:
     return without_secrets(handle)

@@ -128,14 +128,14 @@ class Installed:
         more = [path for path in environment.get("PYTHONPATH").split(os.pathsep) if path]
         hint = "Name an interpreter from Python 3.8 on, or a virtual environment."
         try:
-            ran = subprocess.run(  # noqa: S603 - the user names it
+            result = subprocess.run(  # noqa: S603 - the user names it
                 [executable, "-I", "-c", source or "", *more],
                 capture_output=True,
                 stdin=subprocess.DEVNULL,
                 timeout=_PATIENCE_S,
                 check=True,
             )
-            return cls.of_document(json.loads(ran.stdout.splitlines()[-1]), environment)
+            return cls.of_document(json.loads(result.stdout.splitlines()[-1]), environment)
         except (OSError, ValueError, LookupError, TypeError, subprocess.SubprocessError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it doesn't run, or is no Python"
             raise UsageError(f"{executable} can't be asked: {reason}", hint=hint) from error

@@ -70,9 +70,11 @@ def check_mirrors(case: DiagnosisContext) -> Iterator[Check]:
             fault = case.faults[source]
             hint = fault.hint.replace("--mirror ", "HUBCLI_MIRRORS=") if source != "--mirror" else fault.hint
             yield _check("mirrors", Status.PROBLEM, f"{source}: {fault.message}", None, hint)
-    mirrors = {_shown(mirror.prefix): _shown(mirror.replacement) for mirror in case.settings.mirrors}
+    mirrors = {
+        _printed_url(mirror.prefix): _printed_url(mirror.replacement) for mirror in case.settings.mirrors
+    }
     unclear = [
-        _shown(mirror.prefix) for mirror in case.settings.mirrors if not is_address(mirror.replacement)
+        _printed_url(mirror.prefix) for mirror in case.settings.mirrors if not is_address(mirror.replacement)
     ]
     if unclear:
         message = f"what is asked in place of {', '.join(unclear)} has no clear host and port"
@@ -93,17 +95,19 @@ def check_endpoint(case: DiagnosisContext) -> Iterator[Check]:
         yield _check("kaggle-endpoint", Status.PROBLEM, fault.message, None, fault.hint)
     elif endpoint != KAGGLE_ENDPOINT:
         source = "HUBCLI_KAGGLE_ENDPOINT" if case.environment.get("HUBCLI_KAGGLE_ENDPOINT") else "config file"
-        yield _check("kaggle-endpoint", Status.INFO, f"{_shown(endpoint)} ({source})", endpoint)
+        yield _check("kaggle-endpoint", Status.INFO, f"{_printed_url(endpoint)} ({source})", endpoint)
 
 
 def check_proxies(case: DiagnosisContext) -> Iterator[Check]:
     """By way of whom each host is asked, and whether that can be used at all."""
     proxies = Proxies.read(case.environment.variables)
     routes = {_host(url): proxies.route(url) for url in hosts_in_force(case)}
-    ways = dict[str, list[str]]()
+    hosts_by_route = dict[str, list[str]]()
     for host, route in routes.items():
-        way = f"{address(route.proxy)} ({route.source})" if route.proxy else "directly"
-        ways.setdefault(f"{way}, by NO_PROXY" if route.is_direct and route.source else way, []).append(host)
+        route_text = f"{address(route.proxy)} ({route.source})" if route.proxy else "directly"
+        hosts_by_route.setdefault(
+            f"{route_text}, by NO_PROXY" if route.is_direct and route.source else route_text, []
+        ).append(host)
     value = {
         "hosts": {host: address(route.proxy) if route.proxy else None for host, route in routes.items()},
         "no_proxy": list(proxies.exempt),
@@ -115,7 +119,9 @@ def check_proxies(case: DiagnosisContext) -> Iterator[Check]:
         by = " (NO_PROXY is *)" if "*" in proxies.exempt else ""
         yield _check("proxies", Status.OK, f"none{by}", value)
     else:
-        message = "; ".join(f"{way}: {', '.join(hosts)}" for way, hosts in ways.items())
+        message = "; ".join(
+            f"{route_text}: {', '.join(hosts)}" for route_text, hosts in hosts_by_route.items()
+        )
         yield _check("proxies", Status.OK, message, value)
     if proxies.by_scheme and (odd := [entry for entry in proxies.exempt if _means_nothing(entry)]):
         message = f"NO_PROXY has {', '.join(odd)}, which means no host to hubcli"
@@ -209,7 +215,7 @@ def _host(url: str) -> str:
     return urlsplit(address(url)).netloc or address(url)
 
 
-def _shown(url: str) -> str:
+def _printed_url(url: str) -> str:
     """The URL, or where its credentials can't be told from the rest, that this is so."""
     return without_secrets(url) if is_address(url) else address(url)
 

@@ -10,7 +10,7 @@ from typing import Any
 from hubcli import __version__
 from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status
 from hubcli.diagnosing.environments import Installed, Requirement
-from hubcli.diagnosing.inventory import SHOWN
+from hubcli.diagnosing.inventory import LISTED_PACKAGES
 from hubcli.errors import UsageError
 
 __all__ = ["OWN_PAIRS", "PAIRS", "CompatibilityRule", "check_packages"]
@@ -175,7 +175,7 @@ _WISHING = (
     "h5py",
     "hubcli",
 )
-_TOLD = {
+_CHECKED_ELSEWHERE = {
     ("tf_keras", "tensorflow"),
     ("tensorflow_hub", "tf-keras"),
     ("hubcli", "typer"),
@@ -200,7 +200,7 @@ def check_packages(case: DiagnosisContext) -> Iterator[Check]:
             return
         value = {"python": installed.python, "executable": installed.executable}
         yield _check("python", Status.OK, f"{installed.python} ({installed.executable})", value)
-    for name in SHOWN:
+    for name in LISTED_PACKAGES:
         yield _version(installed, name)
     if case.options.python is None and not own.has("tensorflow"):
         yield _elsewhere(case)
@@ -228,7 +228,7 @@ def _elsewhere(case: DiagnosisContext) -> Check:
 
 
 def _pairs(installed: Installed, pairs: Sequence[CompatibilityRule]) -> Iterator[Check]:
-    names = {name: installed.version(name) or "none" for name in (*SHOWN, "typer")}
+    names = {name: installed.version(name) or "none" for name in (*LISTED_PACKAGES, "typer")}
     words = {
         **names,
         "tensorflow_minor": ".".join(map(str, installed.minor("tensorflow"))),
@@ -249,17 +249,21 @@ def _unmet(installed: Installed, wishing: Sequence[str]) -> Iterator[Check]:
     for name in wishing:
         if name not in installed.packages:
             continue
-        for wish in filter(None, map(Requirement.parse, installed.packages[name]["requires"])):
-            found = installed.version(wish.name.lower()) or installed.version(
-                wish.name.lower().replace("-", "_")
+        for requirement in filter(None, map(Requirement.parse, installed.packages[name]["requires"])):
+            found = installed.version(requirement.name.lower()) or installed.version(
+                requirement.name.lower().replace("-", "_")
             )
-            if wish.marker or (name, wish.name.lower()) in _TOLD or found is None or wish.is_met_by(found):
+            if (
+                requirement.marker
+                or (name, requirement.name.lower()) in _CHECKED_ELSEWHERE
+                or found is None
+                or requirement.is_met_by(found)
+            ):
                 continue
-            check_name = f"{name}-wants-{wish.name.lower()}"
+            check_name = f"{name}-wants-{requirement.name.lower()}"
             if check_name not in names:
                 names.add(check_name)
-                message = (
-                    f"{name} {installed.version(name)} wants {wish.name}{wish.clauses}, and finds {found}"
-                )
-                hint = f"pip install '{wish.name}{wish.clauses}'"
+                clause = f"{requirement.name}{requirement.clauses}"
+                message = f"{name} {installed.version(name)} wants {clause}, and finds {found}"
+                hint = f"pip install '{clause}'"
                 yield _check(check_name, Status.PROBLEM, message, found, hint)

@@ -41,7 +41,7 @@ _check = partial(Check.of, Section.SETTINGS)
 
 def check_variables(case: DiagnosisContext) -> Iterator[Check]:
     """Those that are in force, without secrets; and names that look like ours and aren't."""
-    for name, shown in case.environment.shown().items():
+    for name, value in case.environment.printable().items():
         if name.startswith("HUBCLI_") and name not in OUR_VARIABLES:
             from difflib import get_close_matches  # After a typing error alone.
 
@@ -49,7 +49,7 @@ def check_variables(case: DiagnosisContext) -> Iterator[Check]:
             hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(OUR_VARIABLES)}."
             yield _check(name, Status.WARNING, "hubcli has no such variable", None, hint)
         else:
-            yield _check(name, Status.INFO, shown, shown)
+            yield _check(name, Status.INFO, value, value)
 
 
 def check_config_file(case: DiagnosisContext) -> Iterator[Check]:
@@ -84,15 +84,17 @@ def _keys(case: DiagnosisContext) -> Iterator[Check]:
     for number, text in enumerate(config.unknown):
         yield _check(f"config-unknown-{number}" if number else "config-unknown", Status.WARNING, text)
     for key, value in config.values.items():
-        shown = _shown(value)
+        value_text = _value_text(value)
         first = next((name for name in KEYS[key].variables if case.environment.get(name)), None)
         shown_with_source = (
-            f"{shown} (config file)" if first is None else f"{shown} in the config file; {first} comes first"
+            f"{value_text} (config file)"
+            if first is None
+            else f"{value_text} in the config file; {first} comes first"
         )
-        yield _check(f"config-{key}", Status.INFO, shown_with_source, shown)
+        yield _check(f"config-{key}", Status.INFO, shown_with_source, value_text)
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     """A value of the file as a person writes it; mirrors without credentials."""
     if isinstance(value, bool):
         return str(value).lower()

@@ -177,8 +177,8 @@ def _where_it_lies(handle: Handle, settings: Settings) -> str:
     assert url is not None
     with tensorflow_hub_errors(ValueError):  # For each answer that names no directory.
         retries = RetryPolicy.of(settings, settings.retries)
-        told = ask_directory(settings.mirrored(url), settings.timeout_s, retries, settings.access)
-    return require_path(told)
+        directory = ask_directory(settings.mirrored(url), settings.timeout_s, retries, settings.access)
+    return require_path(directory)
 
 
 class _Log(ProgressListener):
@@ -238,12 +238,12 @@ def tensorflow_hub_errors(*also: type[BaseException]) -> Iterator[None]:
 
 
 def _missing_bases(error: HubcliError, also: _Bases) -> _Bases:
-    wanted = next((bases for ours, bases in _THEIRS if isinstance(error, ours)), ())
+    bases_of_theirs = next((bases for ours, bases in _THEIRS if isinstance(error, ours)), ())
     if isinstance(error, TensorFlowError):
-        wanted = _bases_of_cause(error.__cause__)
+        bases_of_theirs = _bases_of_cause(error.__cause__)
     elif error.http_status is not None:
-        wanted = (URLError,)
-    return tuple(base for base in dict.fromkeys((*wanted, *also)) if not isinstance(error, base))
+        bases_of_theirs = (URLError,)
+    return tuple(base for base in dict.fromkeys((*bases_of_theirs, *also)) if not isinstance(error, base))
 
 
 def _bases_of_cause(cause: BaseException | None) -> _Bases:

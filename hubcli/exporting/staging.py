@@ -150,11 +150,11 @@ def leftovers_in(folder: Path, place: Path | None = None) -> Iterator[Leftover]:
 
     Empty where the folder can't be read.
     """
-    shown = None if place is None else place.name[:SHOWN_CHARACTERS]
+    prefix = None if place is None else place.name[:SHOWN_CHARACTERS]
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             match = HIDDEN_NAME.fullmatch(entry.name)
-            if match is None or (shown is not None and match[1] != shown):
+            if match is None or (prefix is not None and match[1] != prefix):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 leftover = _leftover(Path(folder, entry.name))
@@ -247,11 +247,11 @@ def _is_ours(descriptor: int, path: Path) -> bool:
     """
     if os.fstat(descriptor).st_uid != os.geteuid() or not _is_at(descriptor, path / _LOCK):
         return False
-    record = _told(path)
+    record = _lock_record(path)
     return record.get("machine") == _machine() or not _is_of_network(path)
 
 
-def _told(path: Path) -> dict[str, object]:
+def _lock_record(path: Path) -> dict[str, object]:
     """What the lock file says; nothing where it was never written."""
     try:
         found = json.loads(read_regular(path / _LOCK, _MAX_LOCK_BYTES))
@@ -286,7 +286,7 @@ def _machine() -> str:
 
 def _put_back(path: Path) -> None:
     """Renames what was to be replaced to its place, if nothing has come there since. Raises OSError."""
-    place = Path(str(_told(path).get("destination") or ""))
+    place = Path(str(_lock_record(path).get("destination") or ""))
     aside = path / REPLACED
     is_beside = place.parent.resolve() == path.parent.resolve()
     if is_beside and os.path.lexists(aside) and not os.path.lexists(place):

@@ -323,7 +323,7 @@ class PartialDownload(NamedTuple):
             is_cached, spool = store.find(handle) is not None, store.paths(handle).spool
         except CacheError:
             return cls(handle, is_cached=False)
-        return cls(handle, is_cached, *_kept(spool))
+        return cls(handle, is_cached, *_resumable_bytes(spool))
 
 
 def resume_notes(models: Sequence[PartialDownload], not_begun: int = 0) -> tuple[str, str]:
@@ -342,11 +342,14 @@ def resume_notes(models: Sequence[PartialDownload], not_begun: int = 0) -> tuple
     message = (
         f"Interrupted: {', '.join(parts[:-1])}{' and ' * (len(parts) > 1)}{parts[-1]}" if parts else _NOTHING
     )
-    kept = sum(download.kept_bytes for download in models)
-    if not kept:
+    resumable = sum(download.kept_bytes for download in models)
+    if not resumable:
         return message, ""
     size = sum(download.size_bytes for download in models)
-    return message, f"Run the same command again: it resumes from {format_size(kept)} of {format_size(size)}"
+    return (
+        message,
+        f"Run the same command again: it resumes from {format_size(resumable)} of {format_size(size)}",
+    )
 
 
 def _named(models: Sequence[PartialDownload]) -> str:
@@ -357,7 +360,7 @@ def _is(models: Sequence[PartialDownload]) -> str:
     return "is" if len(models) == 1 else "are"
 
 
-def _kept(spool: Path) -> tuple[int, int]:
+def _resumable_bytes(spool: Path) -> tuple[int, int]:
     """How many bytes of how many are in the spool; 0 of 0 where the next fetch can't go on with it."""
     try:
         with open_regular(spool.with_name(f"{spool.name}.journal"), is_buffered=True) as file:
@@ -369,5 +372,5 @@ def _kept(spool: Path) -> tuple[int, int]:
         return 0, 0
     from hubcli.net.spool import resumable_bytes  # A hit in the cache needs no spool.
 
-    kept = resumable_bytes(spool, size, validator)
-    return (kept, size) if kept else (0, 0)
+    resumable = resumable_bytes(spool, size, validator)
+    return (resumable, size) if resumable else (0, 0)

@@ -120,7 +120,7 @@ def _existing(handle: Handle) -> Path:
     raise NotFoundError(f"{path} doesn't exist", hint="Check the path.")
 
 
-_MEANT = re.compile(r"Did you mean https://\S+ \?")
+_SUGGESTION = re.compile(r"Did you mean https://\S+ \?")
 _WORD = re.compile(r"[\w.-]+")
 
 
@@ -155,9 +155,9 @@ class Pattern(NamedTuple):
         try:
             Handle.parse(text)
         except HandleError as error:
-            meant = _MEANT.match(error.hint)
-            if meant:
-                return f". {meant[0]}"
+            hint_match = _SUGGESTION.match(error.hint)
+            if hint_match:
+                return f". {hint_match[0]}"
             return f". Did you mean '*{text}*'?" if _WORD.fullmatch(text) else ""
         return ""
 

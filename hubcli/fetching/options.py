@@ -295,7 +295,7 @@ class FetchRequest(NamedTuple):
 
 def _read(name: str) -> str:
     """The text of the file, or with `-` of standard input. Raises UsageError."""
-    shown = "Standard input" if name == "-" else name
+    source_name = "Standard input" if name == "-" else name
     try:
         if name != "-":
             content = _content(Path(name).expanduser())
@@ -305,9 +305,9 @@ def _read(name: str) -> str:
             content = sys.stdin.buffer.read(_MAX_LIST_BYTES + 1)
     except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"{shown} can't be read: {reason}", hint="Check the path after -r.") from error
+        raise UsageError(f"{source_name} can't be read: {reason}", hint="Check the path after -r.") from error
     if len(content) > _MAX_LIST_BYTES:
-        raise UsageError(f"{shown} is too long for a list of models", hint="Check the path after -r.")
+        raise UsageError(f"{source_name} is too long for a list of models", hint="Check the path after -r.")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # As some shells of Windows write it.
         return content.decode("utf-16", "replace")
     return content.decode("utf-8-sig", "surrogateescape")
@@ -352,10 +352,10 @@ def fetch_requests(requirements: Iterable[Requirement]) -> tuple[FetchRequest, .
     """
     models: dict[str, FetchRequest] = {}
     for requirement in requirements:
-        wanted = _understood(requirement)
-        key = wanted.text if wanted.handle is None else wanted.handle.cache_key
+        request = _understood(requirement)
+        key = request.text if request.handle is None else request.handle.cache_key
         first = models.get(key)
-        models[key] = wanted if first is None else _joined(first, wanted, requirement.where)
+        models[key] = request if first is None else _joined(first, request, requirement.where)
     return tuple(models.values())
 
 
@@ -391,10 +391,10 @@ def models_of(
 
     if not locked:
         return models, None if lock is None else LockFile.at(Path(lock))
-    said = order.lock
+    lock_file = order.lock
     if lock is not None:
         named = LockFile.read(Path(lock))
-        said = named if said is None else named.joined(said)
-    if said is None:
+        lock_file = named if lock_file is None else named.joined(lock_file)
+    if lock_file is None:
         raise UsageError("--locked without a lock file", hint="Name one: --lock FILE, or -r FILE.")
-    return tuple(model.locked_by(said) for model in models), None
+    return tuple(model.locked_by(lock_file) for model in models), None

@@ -37,7 +37,7 @@ _MAX_TOPS = 100
 _TOO_LARGE = "If you trust it, fetch it: hubcli fetch HANDLE --max-unpacked SIZE"
 # Until then one connection brings what is asked for: others would bring what nobody looks at.
 _AT_THE_START_BYTES = 16 << 20
-_WANTED = frozenset({*MAIN_FILES, *_SMALL_FILES, INDEX_FILE})
+_NEEDED_FILES = frozenset({*MAIN_FILES, *_SMALL_FILES, INDEX_FILE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def _wanted_part(segments: tuple[str, ...]) -> str | None:
     """The path within the model, at the top of the archive or in one folder; None for other files."""
     for start in (0, 1):
         inner = "/".join(segments[start:])
-        if inner in _WANTED:
+        if inner in _NEEDED_FILES:
             return inner
     return None
 
@@ -174,13 +174,13 @@ class DryRun:
     """
 
     handle: str
-    fate: PlannedAction
+    action: PlannedAction
     size_bytes: int | None
 
     @property
     def is_to_fetch(self) -> bool:
         """Whether it would come from elsewhere."""
-        return self.fate is PlannedAction.WOULD_FETCH
+        return self.action is PlannedAction.WOULD_FETCH
 
 
 def dry_run(

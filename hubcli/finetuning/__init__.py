@@ -62,10 +62,10 @@ class FinetuneOptions:
             raise UsageError("--weights and --train are two sources of values", hint="Leave one of them out.")
         if self.train is not None:
             _require_function(self.train)
-        way, other = ("--weights", "--train") if self.train is None else ("--train", "--weights")
+        source_option, other = ("--weights", "--train") if self.train is None else ("--train", "--weights")
         misplaced = self._of_training() if self.train is None else self._of_weights()
         for option in misplaced:
-            raise UsageError(f"{option} means nothing with {way}", hint=f"It goes with {other}.")
+            raise UsageError(f"{option} means nothing with {source_option}", hint=f"It goes with {other}.")
         if self.root is not None and self.map_file is not None:
             raise UsageError("--root and --map are two ways to say the same", hint="Leave one of them out.")
 

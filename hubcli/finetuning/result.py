@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from hubcli._moved import warn_of_old_name
 from hubcli.errors import BrokenModelError, TensorFlowError, UnchangedError
 from hubcli.exporting import ExportFormat
 from hubcli.finetuning import FinetuneOptions, Method
@@ -106,7 +107,7 @@ class SkippedComparison(NamedTuple):
 class StagedModel(NamedTuple):
     """A model that stands in its temporary place, complete and compared.
 
-    `kept` are phrases about what was held against the source and is the same,
+    `preserved` are phrases about what was held against the source and is the same,
     `compared` the calls whose outputs equal those of the live object, `skipped`
     the others; the calls are there where TensorFlow ran. `carried` are files
     that were copied beside what TensorFlow writes. `method` is the one that was
@@ -114,13 +115,19 @@ class StagedModel(NamedTuple):
     """
 
     values: ChangedValues
-    kept: tuple[str, ...] = ()
+    preserved: tuple[str, ...] = ()
     compared: tuple[str, ...] = ()
     skipped: tuple[SkippedComparison, ...] = ()
     carried: tuple[str, ...] = ()
     not_kept: tuple[LostPart, ...] = ()
     method: Method = Method.REWRITE
     reason: str = ""
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The old name of `preserved`."""
+        warn_of_old_name(self, "kept", "preserved")
+        return self.preserved
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +146,8 @@ class FinetuneResult:
     """An export, or the plan of one.
 
     `method` is the one that was or would be used, `requested_method` what was
-    asked for. `mapping` is there for a file of weights. `written` and `made` are
-    None of a dry run, and in a worker that isn't the chief of its cluster.
+    asked for. `mapping` is there for a file of weights. `written` and `staged_model`
+    are None of a dry run, and in a worker that isn't the chief of its cluster.
     """
 
     source: str
@@ -148,8 +155,14 @@ class FinetuneResult:
     seconds: float
     mapping: WeightMapping | None = None
     written: WrittenExport | None = None
-    made: StagedModel | None = None
+    staged_model: StagedModel | None = None
     requested_method: Method = Method.AUTO
+
+    @property
+    def made(self) -> StagedModel | None:
+        """The old name of `staged_model`."""
+        warn_of_old_name(self, "made", "staged_model")
+        return self.staged_model
 
 
 def require_trained(values: ChangedValues, options: FinetuneOptions) -> None:

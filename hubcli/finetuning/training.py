@@ -311,14 +311,14 @@ class KeptValues:
             if self.path is None:
                 raise
             if isinstance(error, HubcliError):
-                self._told(error)
+                self._with_rerun_hint(error)
                 raise
             if isinstance(error, KeyboardInterrupt):
-                raise self._told(Interrupted("Interrupted")) from error
+                raise self._with_rerun_hint(Interrupted("Interrupted")) from error
             fault = HubcliError(f"hubcli has a fault: {type(error).__name__}: {error}")
-            raise self._told(fault) from error
+            raise self._with_rerun_hint(fault) from error
 
-    def _told(self, error: HubcliError) -> HubcliError:
+    def _with_rerun_hint(self, error: HubcliError) -> HubcliError:
         assert self.path is not None
         options: list[str] = []
         if isinstance(error, ValuesError):

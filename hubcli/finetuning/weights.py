@@ -106,7 +106,7 @@ class FromWeights(NamedTuple):
         )
         values = ChangedValues.of(report.changed, self.targets)
         require_trained(values, self.options)
-        result = StagedModel(values, kept=verify_bytes_preserved(self.model, place))
+        result = StagedModel(values, preserved=verify_bytes_preserved(self.model, place))
         return result if is_rewrite else self._save_again(place, staged, values, listener)
 
     def _save_again(
@@ -130,7 +130,7 @@ class FromWeights(NamedTuple):
         comparison = live.compare(staged)
         return StagedModel(
             values,
-            kept=preserved,
+            preserved=preserved,
             compared=comparison.calls,
             skipped=require_same_outputs(comparison),
             carried=report.carried,

@@ -99,11 +99,11 @@ class Client:
 
     def kept_credentials(self, response: httpx.Response) -> bool:
         """Whether the chain of redirects that led to the answer never left the hosts that may see them."""
-        return all(self._credentials.may_go_to(str(one.url)) for one in (*response.history, response))
+        return all(self._credentials.may_go_to(str(hop.url)) for hop in (*response.history, response))
 
-    def check_status(self, response: httpx.Response, wanted: int = 200) -> None:
+    def check_status(self, response: httpx.Response, expected_status: int = 200) -> None:
         """Raises NotFoundError (404, 410), AuthenticationError (401, 403), else NetworkError."""
-        if response.status_code != wanted:
+        if response.status_code != expected_status:
             url, status = str(response.url), response.status_code
             error = _error_of_status(response, self._credentials.hint(url, status))
             error.http_status = status
@@ -171,37 +171,37 @@ def _http(timeout_s: float, access: NetworkConfig) -> httpx.Client:
 
 
 def _redirect_target(response: httpx.Response) -> str:
-    shown = stored_url(str(response.url))
+    printed_url = stored_url(str(response.url))
     location = response.headers.get("location", "")
     try:
         target = response.url.join(location)
         origin(str(target))
     except (httpx.InvalidURL, ValueError) as error:
-        raise NetworkError(f"{shown} redirects to an address that can't be parsed") from error
+        raise NetworkError(f"{printed_url} redirects to an address that can't be parsed") from error
     if not location:
-        raise NetworkError(f"{shown} redirects without saying where")
+        raise NetworkError(f"{printed_url} redirects without saying where")
     if target.scheme not in ("http", "https") or (response.url.scheme, target.scheme) == ("https", "http"):
         raise NetworkError(
-            f"{shown} redirects to {stored_url(str(target))}, which is not followed: "
+            f"{printed_url} redirects to {stored_url(str(target))}, which is not followed: "
             f"from {response.url.scheme} to {target.scheme}",
             hint="If you trust that address, fetch it by its own name.",
         )
     if not target.host:
-        raise NetworkError(f"{shown} redirects without saying where")
+        raise NetworkError(f"{printed_url} redirects without saying where")
     return str(target)
 
 
 def _error_of_status(response: httpx.Response, hint: str | None) -> HubcliError:
     status = response.status_code
-    said = answer_text(str(response.url), status)
+    message = answer_text(str(response.url), status)
     if status in (404, 410):
-        return NotFoundError(said, hint=hint or _hint_for_missing(response.url.path))
+        return NotFoundError(message, hint=hint or _hint_for_missing(response.url.path))
     if status in (401, 403):
-        return AuthenticationError(said, hint=hint or _hint_for_refused(response))
+        return AuthenticationError(message, hint=hint or _hint_for_refused(response))
     if status in _BUSY or status >= 500:
-        error = NetworkError(said, hint="The server has a problem of its own. Try again later.")
+        error = NetworkError(message, hint="The server has a problem of its own. Try again later.")
         return error.transient(_retry_after_s(response))
-    return NetworkError(said, hint="That is no answer to a download. Check the address.")
+    return NetworkError(message, hint="That is no answer to a download. Check the address.")
 
 
 def _retry_after_s(response: httpx.Response) -> float | None:

@@ -141,7 +141,7 @@ def read_authorities(access: NetworkConfig) -> CertificateAuthorities:
         raise NetworkError(
             f"{access.ca_file}: {reason}", hint="Name a file of certificates in PEM form."
         ) from error
-    ends = [ssl.cert_time_to_seconds(str(one["notAfter"])) for one in context.get_ca_certs()]
+    ends = [ssl.cert_time_to_seconds(str(certificate["notAfter"])) for certificate in context.get_ca_certs()]
     counts = context.cert_store_stats()
     return CertificateAuthorities(
         place=access.ca_file or _place_of_system(),

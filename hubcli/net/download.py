@@ -74,7 +74,9 @@ class Download(ByteSource):
         if self._filled is None:
             return 0
         spool, start = self._filled
-        return start + sum(one.position - one.start for one in spool.segments if one.start >= start)
+        return start + sum(
+            segment.position - segment.start for segment in spool.segments if segment.start >= start
+        )
 
     def close(self) -> None:
         """Lets every thread that still receives end quietly: its connection is closed next."""
@@ -96,25 +98,25 @@ class Download(ByteSource):
     def _body(self) -> Iterator[bytes]:
         first = self._source.read()
         # Of a body that can't be asked for in parts nothing is put into the spool.
-        kept, began_s = _RestOfBody(_KEPT_BYTES if self.has_ranges else 0), time.monotonic()
+        rest, began_s = _RestOfBody(_KEPT_BYTES if self.has_ranges else 0), time.monotonic()
         try:
             for chunk in self._while_quick(first):
-                kept.add(chunk)
+                rest.add(chunk)
                 yield chunk
         except HubcliError as error:
             if not self.has_ranges:
                 raise
-            self._options.retries.wait(error, kept.end, self._stop, time.monotonic() - began_s)
+            self._options.retries.wait(error, rest.end, self._stop, time.monotonic() - began_s)
             first = iter(())
-        if not self.has_ranges or kept.end == self.size_bytes or self._stop.is_set():
+        if not self.has_ranges or rest.end == self.size_bytes or self._stop.is_set():
             return
         if not self.is_spooled and not self._may_spool:
-            yield from self._rest(kept.end)
+            yield from self._rest(rest.end)
             return
-        self._keep(kept)
-        kept.let_go()
-        with self._spool(kept.end) as spool:
-            self._filled = spool, kept.end
+        self._keep(rest)
+        rest.let_go()
+        with self._spool(rest.end) as spool:
+            self._filled = spool, rest.end
             yield from segmented(
                 self._source,
                 spool,
@@ -122,7 +124,7 @@ class Download(ByteSource):
                 self._options.connections,
                 self._options.retries,
                 self._stop,
-                kept.end,
+                rest.end,
                 self._waited_s,
             )
 
@@ -150,12 +152,12 @@ class Download(ByteSource):
                 if (is_slow or not chunk) and self._may_spool:
                     return
 
-    def _keep(self, kept: _RestOfBody) -> None:
+    def _keep(self, rest: _RestOfBody) -> None:
         """Puts what was handed on, as far as it is still there, into the spool: for whoever resumes it."""
         self.is_spooled = True
-        if kept.size_bytes:
-            with self._spool(kept.start) as spool:
-                spool.put(kept.start, kept.chunks)
+        if rest.size_bytes:
+            with self._spool(rest.start) as spool:
+                spool.put(rest.start, rest.chunks)
 
     def _rest(self, received: int) -> Iterator[bytes]:
         """What follows of a body that isn't spooled, asked for from its byte on, however often it is cut."""

@@ -99,10 +99,10 @@ class HttpSource(ByteSource):
             if etag == self.validator:
                 raise self._changed("doesn't answer with ranges, though it says so", has_ranges=False)
             raise self._changed("changed while it was fetched")
-        self._client.check_status(response, wanted=206)
-        told = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
-        asked = (start, end - 1, self.size_bytes)
-        if told is None or tuple(map(int, told.groups())) != asked:
+        self._client.check_status(response, expected_status=206)
+        content_range = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
+        expected_range = (start, end - 1, self.size_bytes)
+        if content_range is None or tuple(map(int, content_range.groups())) != expected_range:
             raise self._changed(
                 f"answers with another range than bytes {start} to {end - 1}", has_ranges=False
             )
@@ -123,7 +123,7 @@ class HttpSource(ByteSource):
         blocks = body_blocks(self._response, self.size_bytes, self._timeout_s)
         return self._received(blocks, self.size_bytes)
 
-    def _received(self, blocks: Iterator[bytes], wanted: int | None) -> Iterator[bytes]:
+    def _received(self, blocks: Iterator[bytes], expected_bytes: int | None) -> Iterator[bytes]:
         received = 0
         try:
             for block in blocks:
@@ -135,21 +135,22 @@ class HttpSource(ByteSource):
             httpcore.NetworkError,
             httpcore.RemoteProtocolError,
         ) as error:
-            raise self._broken(error, received, wanted) from error
-        if wanted is not None and received != wanted:
-            raise self._truncated(received, wanted)
+            raise self._broken(error, received, expected_bytes) from error
+        if expected_bytes is not None and received != expected_bytes:
+            raise self._truncated(received, expected_bytes)
 
-    def _broken(self, error: Exception, received: int, wanted: int | None) -> HubcliError:
+    def _broken(self, error: Exception, received: int, expected_bytes: int | None) -> HubcliError:
         """The error of a body that ended, after so many bytes, before its end."""
         if isinstance(error, httpx.RemoteProtocolError) and "peer closed" in str(error):
-            return self._truncated(received, wanted)
+            return self._truncated(received, expected_bytes)
         failed: NetworkError = translate(error, self.name, f" after {received} bytes")
         return failed
 
-    def _truncated(self, received: int, wanted: int | None) -> TruncatedError:
+    def _truncated(self, received: int, expected_bytes: int | None) -> TruncatedError:
         """The error of a body that is shorter than announced."""
+        announced = "more" if expected_bytes is None else expected_bytes
         return TruncatedError(
-            f"{self.name} sent {received} bytes and announced {'more' if wanted is None else wanted}",
+            f"{self.name} sent {received} bytes and announced {announced}",
             hint="The connection was cut, or the server is wrong about the length. Try again.",
         ).transient()
 

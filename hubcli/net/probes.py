@@ -57,15 +57,15 @@ def probe_host(url: str, timeout_s: float, access: NetworkConfig, proxies: Proxi
     return replace(found, total_s=time.monotonic() - began)
 
 
-def _look_up(found: ProbeResult, whom: str) -> ProbeResult:
+def _look_up(found: ProbeResult, peer_url: str) -> ProbeResult:
     """With the addresses of the host that is connected to: that of the URL, or the proxy's."""
     began = time.monotonic()
     try:
-        host, port = urlsplit(whom).hostname, urlsplit(whom).port
+        host, port = urlsplit(peer_url).hostname, urlsplit(peer_url).port
         answers = socket.getaddrinfo(host, port or 443, type=socket.SOCK_STREAM)
     except (OSError, ValueError) as error:  # UnicodeError is a ValueError.
         reason = error.strerror if isinstance(error, OSError) else "no name of a host"
-        return replace(found, failed_step="name", error=f"{whom} has no address: {reason}")
+        return replace(found, failed_step="name", error=f"{peer_url} has no address: {reason}")
     addresses = tuple(dict.fromkeys(str(answer[4][0]) for answer in answers))
     return replace(found, addresses=addresses, name_s=time.monotonic() - began)
 
@@ -75,7 +75,7 @@ def _ask(found: ProbeResult, timeout_s: float, access: NetworkConfig) -> ProbeRe
     answer: dict[str, Any] = {}
     try:
         with open_client(found.url, timeout_s, access) as client:
-            response = client.ask_once(found.url, steps.hear)
+            response = client.ask_once(found.url, steps.on_event)
             response.close()
         answer = {"status": response.status_code, "clock_ahead_s": _clock_ahead_s(response)}
     except NetworkError as error:
@@ -93,7 +93,7 @@ class _Steps:
         self._is_by_proxy = is_by_proxy
         self._began: dict[str, float] = {}
 
-    def hear(self, event: str, facts: dict[str, Any]) -> None:
+    def on_event(self, event: str, facts: dict[str, Any]) -> None:
         """Takes an event such as `connection.connect_tcp.complete`."""
         step, _, phase = event.partition(".")[2].partition(".")
         if phase == "started":
@@ -149,8 +149,8 @@ def _asked_for_a_byte(client: Client, url: str) -> int | None:
     response = client.follow(url, {"Range": "bytes=0-0"})
     response.close()  # A host without ranges sends all of it: it isn't read.
     if response.status_code == 206:
-        told = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
-        return int(told[1]) if told is not None else None
+        content_range = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
+        return int(content_range[1]) if content_range is not None else None
     client.check_status(response)
     return content_length(response)
 
@@ -173,7 +173,7 @@ def ask_directory(url: str, timeout_s: float, retries: RetryPolicy, access: Netw
     """
     with open_client(url, timeout_s, access) as client:
 
-        def asked() -> tuple[str, httpx.Response]:
+        def request_directory() -> tuple[str, httpx.Response]:
             response = client.follow(url, redirects=(301, 302, 307, 308))
             try:
                 client.check_status(response, _SEE_OTHER)
@@ -181,15 +181,15 @@ def ask_directory(url: str, timeout_s: float, retries: RetryPolicy, access: Netw
             finally:
                 response.close()
 
-        told, response = retries.until_done(asked)
-    is_here = told.startswith("/") and response.url.host in _THIS_MACHINE
-    if not told.startswith("gs://") and not is_here:
-        shown = redacted(told)[:80]  # Cut before, a credential in it might not be known for one.
+        directory, response = retries.until_done(request_directory)
+    is_here = directory.startswith("/") and response.url.host in _THIS_MACHINE
+    if not directory.startswith("gs://") and not is_here:
+        printed = redacted(directory)[:80]  # Cut before, a credential in it might not be known for one.
         raise NetworkError(
-            f"{stored_url(str(response.url))} names no directory in a bucket, but {shown!r}",
+            f"{stored_url(str(response.url))} names no directory in a bucket, but {printed!r}",
             hint="Have it fetched instead: unset TFHUB_MODEL_LOAD_FORMAT.",
         )
-    return told
+    return directory
 
 
 def _directory_text(response: httpx.Response) -> str:

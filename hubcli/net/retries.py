@@ -149,8 +149,8 @@ def let_go(error: BaseException) -> None:
     """Ends the cycle of a retried error with its frames, which hold clients, threads and blocks of bytes."""
     waiting, seen = [error], set[int]()
     while waiting:
-        one = waiting.pop()
-        if id(one) not in seen:
-            seen.add(id(one))
-            one.__traceback__ = None
-            waiting += [other for other in (one.__cause__, one.__context__) if other is not None]
+        retried = waiting.pop()
+        if id(retried) not in seen:
+            seen.add(id(retried))
+            retried.__traceback__ = None
+            waiting += [other for other in (retried.__cause__, retried.__context__) if other is not None]

@@ -135,8 +135,10 @@ def _unknown_scheme(text: str) -> HandleError:
     from hubcli.urls import printed_url, without_secrets
 
     scheme = text.partition("://")[0]
-    meant = nearest(scheme, ("http", "https"))
-    question = f"Did you mean {meant}{without_secrets(text)[len(scheme) :]} ? " if meant else ""
+    nearest_scheme = nearest(scheme, ("http", "https"))
+    question = (
+        f"Did you mean {nearest_scheme}{without_secrets(text)[len(scheme) :]} ? " if nearest_scheme else ""
+    )
     return HandleError(
         f"'{printed_url(text)}' has the scheme '{scheme}', which hubcli doesn't read",
         hint=f"{question}Copy it to a local file, then: hubcli fetch HANDLE --from FILE. " + ACCEPTED,
@@ -145,11 +147,11 @@ def _unknown_scheme(text: str) -> HandleError:
 
 def _parse_bare(text: str) -> Handle:
     """Text without a scheme that names nothing on the disk."""
-    from hubcli.providers.provider import ARCHIVE_SUFFIXES, SEGMENT, refusal, shown
+    from hubcli.providers.provider import ARCHIVE_SUFFIXES, SEGMENT, printed_handle, refusal
 
     host, _, path = text.partition("/")
     if path and registered(f"//{host.lower()}") is not None:
-        raise refusal(text, "has no scheme", f"Did you mean https://{shown(text)} ?")
+        raise refusal(text, "has no scheme", f"Did you mean https://{printed_handle(text)} ?")
     provider = provider_of(text)
     if provider is not None and all(map(SEGMENT.fullmatch, text.strip("/").split("/"))):
         return provider.parse(text)
@@ -162,24 +164,24 @@ def _near_miss(text: str) -> str:
     """The hint with the address that was probably meant, else with every accepted form."""
     import re
 
-    from hubcli.providers.provider import ACCEPTED, SEGMENT, shown
+    from hubcli.providers.provider import ACCEPTED, SEGMENT, printed_handle
 
     mistyped = re.fullmatch(
         r"(?:h?t?tps?|htt?ps?|hhtps?)(?::/?|//)((?:[a-z0-9-]+\.)+[a-z]+/\S+)", text, re.IGNORECASE
     )
     if mistyped:
-        return f"Did you mean https://{shown(mistyped[1])} ?"
+        return f"Did you mean https://{printed_handle(mistyped[1])} ?"
     name = re.sub(r"@(\d+)$", r"/\1", text.split("?")[0].split("#")[0].strip("/"), flags=re.ASCII)
     segments = name.split("/")
     if not all(map(SEGMENT.fullmatch, segments)):
         return ACCEPTED
     suggestions = (provider.suggestion(segments) for provider in providers())
-    meant = next(filter(None, suggestions), None)
-    if meant is None:
+    suggestion = next(filter(None, suggestions), None)
+    if suggestion is None:
         return ACCEPTED
     if len(segments) == 2:
-        return f"Did you mean {meant} ? A directory here is written ./{name}. {ACCEPTED}"
-    return f"Did you mean {meant} ?"
+        return f"Did you mean {suggestion} ? A directory here is written ./{name}. {ACCEPTED}"
+    return f"Did you mean {suggestion} ?"
 
 
 def _handle_kinds() -> Any:

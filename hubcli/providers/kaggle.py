@@ -29,7 +29,7 @@ from hubcli.providers.provider import (
     HttpClient,
     ProtocolHost,
     is_number,
-    shown,
+    printed_handle,
     spellings,
     url_segments,
 )
@@ -72,37 +72,37 @@ class KaggleModel:
         return cls.of_url(handle.canonical, _SITE) if handle.provider.name == Kaggle.name else None
 
     @classmethod
-    def of_parts(cls, parts: Sequence[str], shown: str) -> KaggleModel:
+    def of_parts(cls, parts: Sequence[str], printed: str) -> KaggleModel:
         """The model that kagglehub's four or five parts name.
 
-        Raises HandleError, which quotes `shown`, for a framework without
+        Raises HandleError, which quotes `printed`, for a framework without
         SavedModels and a version that is no number.
         """
         owner, model, framework, variation, *version = parts
         cased = _FRAMEWORKS.get(framework.lower())
         if cased is None:
             raise HandleError(
-                f"'{shown}' has the framework '{framework}', which holds no SavedModels",
+                f"'{printed}' has the framework '{framework}', which holds no SavedModels",
                 hint="The frameworks with SavedModels are tensorFlow2 and tensorFlow1.",
             )
         if version and not is_number(version[0]):
             raise HandleError(
-                f"'{shown}' has the version '{version[0]}', which is no number",
+                f"'{printed}' has the version '{version[0]}', which is no number",
                 hint="Accepted: a whole number, or no version for the latest one.",
             )
         return cls(owner, model, cased, variation, version[0] if version else None)
 
     @classmethod
-    def of_path(cls, segments: Sequence[str], shown: str) -> KaggleModel:
+    def of_path(cls, segments: Sequence[str], printed: str) -> KaggleModel:
         """The model that the path of an address names: long, short, or of the download API.
 
-        Raises HandleError, which quotes `shown`, for every other page of Kaggle.
+        Raises HandleError, which quotes `printed`, for every other page of Kaggle.
         """
         if list(segments[:3]) == ["api", "v1", "models"]:
             segments = segments[2:-1] if segments[-1] in _API_VERBS else segments[2:]
         if segments[0] != "models":
             raise HandleError(
-                f"'{shown}' is a Kaggle page, but not one of a model",
+                f"'{printed}' is a Kaggle page, but not one of a model",
                 hint="Accepted: a model of Kaggle, https://www.kaggle.com/models/<owner>/<model>/tensorFlow2/…",
             )
         match segments[1:]:
@@ -114,11 +114,11 @@ class KaggleModel:
                 parts = list(segments[1:])
             case _:
                 raise HandleError(
-                    f"'{shown}' is a Kaggle page that names no single variation of a model",
+                    f"'{printed}' is a Kaggle page that names no single variation of a model",
                     hint="Open it, choose framework and variation, and copy that address: "
                     "https://www.kaggle.com/models/<owner>/<model>/tensorFlow2/<variation>/<version>",
                 )
-        return cls.of_parts(parts, shown)
+        return cls.of_parts(parts, printed)
 
     @classmethod
     def of_url(cls, url: str, endpoint: str) -> KaggleModel | None:
@@ -194,10 +194,10 @@ class Kaggle(ProtocolHost):
     def parse(self, text: str) -> Handle:
         """The handle of a page, an address of the API, or kagglehub's spelling. Raises HandleError."""
         if "://" in text:
-            return handle_of(KaggleModel.of_path(url_segments(text), shown(text)), text)
+            return handle_of(KaggleModel.of_path(url_segments(text), printed_handle(text)), text)
         segments = text.strip("/").split("/")
         try:
-            return handle_of(KaggleModel.of_parts(segments, shown(text)), text)
+            return handle_of(KaggleModel.of_parts(segments, printed_handle(text)), text)
         except HandleError as error:
             if is_number(segments[-1]) and segments[2].lower() not in _ALL_FRAMEWORKS:
                 error.hint = f"Did you mean {_TFHUB}/{'/'.join(segments)} ? {error.hint}"

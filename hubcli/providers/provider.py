@@ -30,8 +30,8 @@ __all__ = [
     "Provider",
     "invalid_url",
     "is_number",
+    "printed_handle",
     "refusal",
-    "shown",
     "spellings",
     "url_segments",
     "version_in",
@@ -239,7 +239,7 @@ class ProtocolHost(Provider):
         return with_query(handle.canonical, _DIRECTORY_QUERY)
 
 
-def shown(text: str) -> str:
+def printed_handle(text: str) -> str:
     """The text without secrets, also where a URL lost its scheme."""
     if "://" in text or text.startswith(("/", ".", "~")):
         return printed_url(text)
@@ -249,7 +249,7 @@ def shown(text: str) -> str:
 
 def refusal(text: str, what: str, hint: str = ACCEPTED) -> HandleError:
     """The error for a text that is no handle."""
-    return HandleError(f"'{shown(text)}' {what}", hint=hint)
+    return HandleError(f"'{printed_handle(text)}' {what}", hint=hint)
 
 
 def invalid_url(text: str) -> HandleError:

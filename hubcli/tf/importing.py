@@ -301,7 +301,7 @@ def user_errors(what: str) -> Iterator[None]:
         ) from error
     except BaseException as error:  # The user's code raises what it likes.
         where = _own_frame(error)
-        text = _said(error)
+        text = _error_text(error)
         message = f"{what}: {where}: {text}" if where else f"{what}: {text}"
         raise TensorFlowError(message, hint=_advice(error)) from error
 
@@ -344,7 +344,7 @@ def _load_file(path: Path) -> ModuleType:
     return module
 
 
-def _said(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     """The kind of the error and the beginning of its message, in one line: some hold whole arrays."""
     kind = type(error).__name__
     text = one_line(error).removeprefix(f"{kind}: ") or "no message"

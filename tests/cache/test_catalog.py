@@ -22,7 +22,7 @@ from tests.entries import (
     SHARD,
     alias_link,
     dead_pid,
-    gut,
+    gut_entry,
     hubcli_entry,
     key_of,
     live_process,
@@ -102,7 +102,7 @@ def test_an_entry_with_a_broken_manifest_is_known_by_its_descriptor(root: Path) 
 
 
 def test_a_gutted_entry_of_tensorflow_hub_is_told(root: Path) -> None:
-    gut(tensorflow_hub_entry(root, HANDLE))
+    gut_entry(tensorflow_hub_entry(root, HANDLE))
 
     row = _only_row(root)
 
@@ -112,7 +112,7 @@ def test_a_gutted_entry_of_tensorflow_hub_is_told(root: Path) -> None:
 
 
 def test_a_gutted_entry_of_hubcli_is_told(root: Path) -> None:
-    gut(hubcli_entry(root, HANDLE))
+    gut_entry(hubcli_entry(root, HANDLE))
 
     row = _only_row(root)
 
@@ -123,7 +123,7 @@ def test_a_gutted_entry_of_hubcli_is_told(root: Path) -> None:
 
 def test_an_entry_whose_directory_is_empty_is_gutted(root: Path) -> None:
     paths = tensorflow_hub_entry(root, HANDLE)
-    gut(paths)
+    gut_entry(paths)
     for folder in ("variables", "assets"):
         (paths.model / folder).rmdir()
 
@@ -241,7 +241,7 @@ def test_a_whole_entry_that_is_fetched_anew_stays_ok(root: Path) -> None:
 
 
 def test_a_gutted_entry_that_is_fetched_anew_is_downloading(root: Path) -> None:
-    gut(hubcli_entry(root, HANDLE))
+    gut_entry(hubcli_entry(root, HANDLE))
     with live_process() as pid:
         lock(root, HANDLE, pid)
 
@@ -262,8 +262,8 @@ def test_a_lock_that_names_nobody_breaks_nothing(root: Path, content: str) -> No
 
 def test_every_key_that_was_left_behind_counts_once(root: Path) -> None:
     hubcli_entry(root, HANDLE)
-    gone, uid = dead_pid(), "0" * 32
-    lock(root, "https://tfhub.dev/a/x/1", gone).descriptor.write_text("half")
+    dead, uid = dead_pid(), "0" * 32
+    lock(root, "https://tfhub.dev/a/x/1", dead).descriptor.write_text("half")
     (root / f"{key_of('b')}.hubcli.json").write_text("{}")
     (root / f"{key_of('c')}.descriptor.txt.tmp{uid}").touch()
     (root / f"{key_of('d')}.{uid}.tmp").mkdir()
@@ -320,12 +320,12 @@ def test_looking_at_a_model_is_no_use_of_it(look: Callable[[Path], object], root
 
 
 @pytest.mark.parametrize("make", [hubcli_entry, tensorflow_hub_entry])
-@pytest.mark.parametrize("way", ["handle", "path"])
-def test_an_inspection_is_a_use(way: str, make: Callable[[Path, str], EntryPaths], root: Path) -> None:
+@pytest.mark.parametrize("spelling", ["handle", "path"])
+def test_an_inspection_is_a_use(spelling: str, make: Callable[[Path, str], EntryPaths], root: Path) -> None:
     paths = make(root, HANDLE)
     models.write_tree(paths.model, models.example_files())
     set_access_time(paths, 1000)
-    inspect(HANDLE if way == "handle" else str(paths.model), Settings.read({}, cache_dir=root))
+    inspect(HANDLE if spelling == "handle" else str(paths.model), Settings.read({}, cache_dir=root))
     use = _only_row(root).last_use
     assert use is not None
     assert abs(use.at_s - time.time()) < 60

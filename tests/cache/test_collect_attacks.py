@@ -40,7 +40,7 @@ def names(root: Path) -> set[str]:
 def test_pipes_and_devices_in_place_of_records_are_not_waited_for(is_link: bool, cache: Path) -> None:
     """Nobody writes to the pipes, and the device never ends: whoever read them would stand still."""
     cache.mkdir()
-    with_model, without = (EntryPaths(cache, one * 40) for one in "ab")
+    with_model, without = (EntryPaths(cache, character * 40) for character in "ab")
     with_model.model.mkdir()
     (with_model.model / "saved_model.pb").write_bytes(b".")
     for paths in (with_model, without):
@@ -140,7 +140,10 @@ def test_a_model_that_cannot_be_moved_keeps_its_pin_and_its_links(cache: Path) -
     paths = hubcli_entry(cache, OLD, pinned=True)
     before = names(cache)
     with unmovable(paths.model):
-        (done,) = collect(plan_removal(take_snapshot(cache), [paths.key]))
-    assert (done.result, done.detail) == (ActionResult.FAILED, "it can't be removed: Device or resource busy")
+        (action,) = collect(plan_removal(take_snapshot(cache), [paths.key]))
+    assert (action.result, action.detail) == (
+        ActionResult.FAILED,
+        "it can't be removed: Device or resource busy",
+    )
     assert names(cache) == before
     assert paths.model.is_dir()

@@ -77,9 +77,9 @@ def offline(hubcli: Run) -> Offline:
     """Runs hubcli without a network, and fails where it does; what it wrote to standard output."""
 
     def run(*arguments: str, **variables: str) -> str:
-        ran = hubcli(*arguments, **NO_NETWORK, **variables)
-        assert ran.returncode == 0, ran.stderr
-        return ran.stdout
+        result = hubcli(*arguments, **NO_NETWORK, **variables)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
 
     return run
 
@@ -125,8 +125,8 @@ def test_ls_tells_what_the_records_of_the_downloads_hold(old: OldCache, offline:
     listed = entries(offline)
     for handle in (FETCHED, KAGGLE, ARCHIVED, DIRECTORY, ADOPTED):
         manifest = json.loads((old.root / f"{key_of(handle)}.hubcli.json").read_text())
-        told = {key: manifest[key] for key in ("aliases", "kind", "fetched_at")}
-        assert {key: listed[handle][key] for key in told} == told
+        recorded = {key: manifest[key] for key in ("aliases", "kind", "fetched_at")}
+        assert {key: listed[handle][key] for key in recorded} == recorded
 
 
 def test_every_model_is_used_without_a_network(old: OldCache, offline: Offline) -> None:
@@ -138,10 +138,10 @@ def test_every_model_is_used_without_a_network(old: OldCache, offline: Offline) 
 
 def test_every_model_is_inspected(old: OldCache, offline: Offline) -> None:
     for handle in (*HUBCLI, *TENSORFLOW_HUB[:3]):
-        shown = json.loads(offline("inspect", "--json", handle))
-        (graph,) = shown["meta_graphs"]
+        document = json.loads(offline("inspect", "--json", handle))
+        (graph,) = document["meta_graphs"]
         assert [signature["name"] for signature in graph["signatures"]] == ["serving_default"], handle
-        assert shown["variables"], handle
+        assert document["variables"], handle
 
 
 def test_every_model_is_verified_against_its_record(old: OldCache, offline: Offline) -> None:
@@ -157,9 +157,9 @@ def test_bytes_that_differ_from_the_records_are_found(old: OldCache, hubcli: Run
     for handle in damaged:
         extra = old.model(handle) / "assets.extra" / "name.txt"
         extra.write_bytes(extra.read_bytes()[:-1] + b"?")
-    ran = hubcli("verify", "--json")
-    assert ran.returncode == 9
-    assert {model["target"] for model in json.loads(ran.stdout)["models"] if not model["ok"]} == damaged
+    result = hubcli("verify", "--json")
+    assert result.returncode == 9
+    assert {model["target"] for model in json.loads(result.stdout)["models"] if not model["ok"]} == damaged
 
 
 @pytest.mark.parametrize("handle", [INTERRUPTED, KILLED])
@@ -171,9 +171,9 @@ def test_a_partial_download_is_resumed_from_its_journal(
     reply = large_reply()
     reply.body = bytes(1 << 20) + reply.body[1 << 20 :]  # What is there isn't asked for again.
     server.serve(handle.removeprefix("https://tfhub.dev"), reply)
-    ran = hubcli("fetch", "--mirror", f"https://tfhub.dev={server.url}", handle)
-    assert ran.returncode == 0, ran.stderr
-    assert re.search(r"\b1\.[01] MB", ran.stderr.splitlines()[0])
+    result = hubcli("fetch", "--mirror", f"https://tfhub.dev={server.url}", handle)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"\b1\.[01] MB", result.stderr.splitlines()[0])
     archive = json.loads((old.root / f"{key_of(handle)}.hubcli.json").read_text())["archive"]
     assert archive["sha256"] == hashlib.sha256(large_archive()).hexdigest()
     assert hubcli("verify", handle).returncode == 0
@@ -185,8 +185,8 @@ def test_a_journal_from_before_the_last_start_of_the_machine_is_not_believed(
 ) -> None:
     os.utime(old.root / f"{key_of(KILLED)}.hubcli.part.journal", (1, 1))
     server.serve("/maker/killed/1", large_reply())
-    ran = hubcli("fetch", "-q", "--mirror", f"https://tfhub.dev={server.url}", KILLED)
-    assert ran.returncode == 0, ran.stderr
+    result = hubcli("fetch", "-q", "--mirror", f"https://tfhub.dev={server.url}", KILLED)
+    assert result.returncode == 0, result.stderr
     assert server.sent_bytes >= len(large_archive())
     assert hubcli("verify", KILLED).returncode == 0
     assert old.names(KILLED) == {"", ".descriptor.txt", ".hubcli.json"}
@@ -200,15 +200,15 @@ def test_a_partial_download_of_another_archive_is_begun_anew(
     reply = large_reply()
     reply.body, reply.etag = packed, '"another"'
     server.serve("/maker/interrupted/1", reply)
-    ran = hubcli("fetch", "-q", "--mirror", f"https://tfhub.dev={server.url}", INTERRUPTED)
-    assert ran.returncode == 0, ran.stderr
+    result = hubcli("fetch", "-q", "--mirror", f"https://tfhub.dev={server.url}", INTERRUPTED)
+    assert result.returncode == 0, result.stderr
     assert (old.model(INTERRUPTED) / "assets.extra" / "large").read_bytes() == bytes(9 << 20)
 
 
 def test_a_model_whose_fetch_was_killed_is_fetched(old: OldCache, server: HubServer, hubcli: Run) -> None:
     server.serve("/maker/killed-small/1", models.archive())
-    ran = hubcli("fetch", "-q", "--mirror", f"https://tfhub.dev={server.url}", KILLED_SMALL)
-    assert ran.returncode == 0, ran.stderr
+    result = hubcli("fetch", "-q", "--mirror", f"https://tfhub.dev={server.url}", KILLED_SMALL)
+    assert result.returncode == 0, result.stderr
     assert old.names(KILLED_SMALL) == {"", ".descriptor.txt", ".hubcli.json"}
 
 
@@ -230,16 +230,16 @@ def test_rm_removes_models_with_their_records_and_links(old: OldCache, offline: 
 
 
 def test_rm_of_a_pinned_model_is_refused(old: OldCache, hubcli: Run) -> None:
-    ran = hubcli("rm", "-y", PINNED)
-    assert "pinned" in ran.stderr + ran.stdout
+    result = hubcli("rm", "-y", PINNED)
+    assert "pinned" in result.stderr + result.stdout
     assert old.model(PINNED).is_dir()
 
 
 def test_a_link_of_kagglehub_goes_with_its_model_and_copies_stay(old: OldCache, offline: Offline) -> None:
-    shown = old.kagglehub / "models" / KAGGLE_NAME
-    assert models.tree_files(shown / "1") == models.tree_files(old.model(KAGGLE))
+    linked = old.kagglehub / "models" / KAGGLE_NAME
+    assert models.tree_files(linked / "1") == models.tree_files(old.model(KAGGLE))
     offline("rm", "-y", KAGGLE, KAGGLE_TAKEN, KAGGLEHUB_CACHE=str(old.kagglehub))
-    assert sorted(path.name for path in shown.iterdir()) == ["3", "3.complete", "4", "4.complete"]
+    assert sorted(path.name for path in linked.iterdir()) == ["3", "3.complete", "4", "4.complete"]
 
 
 def test_a_copy_of_kagglehub_is_found(old: OldCache, offline: Offline) -> None:
@@ -302,9 +302,9 @@ def test_the_lock_file_is_written_in_the_same_bytes(old: OldCache, offline: Offl
 
 def test_the_lock_file_finds_a_byte_that_differs(old: OldCache, hubcli: Run) -> None:
     (old.model(ARCHIVED) / "assets.extra" / "name.txt").write_bytes(b"Archived")
-    ran = hubcli("fetch", "--locked", "-r", str(old.lock_file))
-    assert ran.returncode == 6, ran.stderr
-    assert ARCHIVED in ran.stderr
+    result = hubcli("fetch", "--locked", "-r", str(old.lock_file))
+    assert result.returncode == 6, result.stderr
+    assert ARCHIVED in result.stderr
 
 
 def test_a_model_of_it_is_exported(old: OldCache, offline: Offline, tmp_path: Path) -> None:
@@ -326,7 +326,7 @@ def test_tensorflow_hub_finds_every_model_in_it(old: OldCache) -> None:
     require_installed("tensorflow_hub")
     environment = {**os.environ, "TFHUB_CACHE_DIR": str(old.root), **NO_NETWORK}
     handles = [handle for handle in (*HUBCLI, *TENSORFLOW_HUB, *ALIASES.values()) if handle != EXAMPLE]
-    ran = run_python(["-c", RESOLVE, *handles], env=environment, with_tensorflow=True)
-    assert ran.stdout.split() == [str(old.model(handle)) for handle in handles], ran.stderr
+    result = run_python(["-c", RESOLVE, *handles], env=environment, with_tensorflow=True)
+    assert result.stdout.split() == [str(old.model(handle)) for handle in handles], result.stderr
     loaded = run_python(["-c", LOAD, ALIASES[FETCHED]], env=environment, with_tensorflow=True)
     assert loaded.stdout.split() == ["42.0"], loaded.stderr

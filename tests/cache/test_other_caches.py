@@ -23,10 +23,10 @@ from tests.kaggle import NAME, PAGE, kaggle_at, serve_latest, serve_version
 from tests.server import HubServer
 
 VERSION_1 = f"{PAGE}/1"
-SHOWN = FetchOptions(kagglehub=True)
+FOR_KAGGLEHUB = FetchOptions(kagglehub=True)
 
 
-class Heard(ProgressListener):
+class RecordingListener(ProgressListener):
     """What was said."""
 
     def __init__(self) -> None:
@@ -70,13 +70,13 @@ def test_a_model_of_kagglehub_is_taken_and_not_downloaded(
     framework: str, kaggle: Settings, hub: Path, server: HubServer
 ) -> None:
     copy = downloaded(hub, f"google/nnlm/{framework}/en-dim128/1")
-    heard = Heard()
-    result = fetch(VERSION_1, kaggle, listener=heard)
+    listener = RecordingListener()
+    result = fetch(VERSION_1, kaggle, listener=listener)
     assert server.requests == []
     assert not result.path.is_symlink()
     assert models.tree_files(result.path) == models.tree_files(copy) == models.example_files()
     assert result.source == copy.as_uri()
-    assert heard.notes == [f"{VERSION_1} is taken from kagglehub's cache: its tensors were checked"]
+    assert listener.notes == [f"{VERSION_1} is taken from kagglehub's cache: its tensors were checked"]
     assert not verify(VERSION_1, kaggle).faults
 
 
@@ -86,9 +86,9 @@ def test_offline_it_is_taken_too_and_the_newest_of_both_caches_counts(
     fetch(VERSION_1, kaggle)
     downloaded(hub, f"{NAME}/3")
     downloaded(hub, f"{NAME}/12").with_name("12.complete").unlink()
-    asked = len(server.requests)
+    request_count = len(server.requests)
     assert fetch(PAGE, replace(kaggle, offline=True)).handle == f"{PAGE}/3"
-    assert len(server.requests) == asked
+    assert len(server.requests) == request_count
 
 
 def test_without_its_marker_it_is_not_complete(kaggle: Settings, hub: Path) -> None:
@@ -110,10 +110,10 @@ def test_a_broken_one_is_said_and_downloaded(
     damage: dict[str, bytes], kaggle: Settings, hub: Path, server: HubServer
 ) -> None:
     downloaded(hub, files=damage)
-    heard = Heard()
-    result = fetch(VERSION_1, kaggle, listener=heard)
+    listener = RecordingListener()
+    result = fetch(VERSION_1, kaggle, listener=listener)
     assert models.tree_files(result.path) == models.example_files()
-    assert f"kagglehub's copy of {VERSION_1} is broken" in heard.notes[0]
+    assert f"kagglehub's copy of {VERSION_1} is broken" in listener.notes[0]
     assert len(server.requests) == 1
 
 
@@ -135,7 +135,7 @@ def test_a_promised_hash_of_an_archive_is_not_that_of_a_directory(
 
 
 def test_a_fetched_model_is_shown_to_kagglehub(kaggle: Settings, hub: Path) -> None:
-    result = fetch(VERSION_1, kaggle, SHOWN)
+    result = fetch(VERSION_1, kaggle, FOR_KAGGLEHUB)
     found = loaded(hub)
     assert found is not None
     assert found.resolve() == result.path
@@ -146,60 +146,60 @@ def test_one_that_is_cached_already_is_shown_too(kaggle: Settings, hub: Path) ->
     fetch(PAGE, kaggle)
     assert loaded(hub) is None
     for _ in range(2):
-        assert fetch(PAGE, kaggle, SHOWN).was_cached
+        assert fetch(PAGE, kaggle, FOR_KAGGLEHUB).was_cached
         assert loaded(hub) is not None
 
 
 def test_what_is_shown_is_not_taken_for_kagglehubs_own(kaggle: Settings, server: HubServer) -> None:
-    (fetch(VERSION_1, kaggle, SHOWN).path / "saved_model.pb").unlink()
+    (fetch(VERSION_1, kaggle, FOR_KAGGLEHUB).path / "saved_model.pb").unlink()
     assert not fetch(VERSION_1, kaggle).was_cached
     assert len(server.requests) == 2
 
 
 def test_its_own_copy_stays_with_a_note(kaggle: Settings, hub: Path) -> None:
     copy = downloaded(hub)
-    heard = Heard()
-    fetch(VERSION_1, kaggle, SHOWN, heard)
+    listener = RecordingListener()
+    fetch(VERSION_1, kaggle, FOR_KAGGLEHUB, listener)
     assert not copy.is_symlink()
-    assert heard.notes[0] == f"kagglehub isn't shown {VERSION_1}: it has a copy of its own in {copy}"
+    assert listener.notes[0] == f"kagglehub isn't shown {VERSION_1}: it has a copy of its own in {copy}"
 
 
 @pytest.mark.parametrize("handle", [VERSION_1, PAGE, "*nnlm*"])
 def test_a_model_that_is_removed_is_shown_no_more(handle: str, kaggle: Settings, hub: Path) -> None:
-    fetch(PAGE, kaggle, SHOWN)
+    fetch(PAGE, kaggle, FOR_KAGGLEHUB)
     assert not rm([handle], kaggle).errors
     assert list((hub / "models" / NAME).iterdir()) == []
 
 
 def test_a_model_that_is_collected_is_shown_no_more(kaggle: Settings, hub: Path) -> None:
     own = downloaded(hub, f"{NAME}/2")
-    fetch(VERSION_1, kaggle, SHOWN)
+    fetch(VERSION_1, kaggle, FOR_KAGGLEHUB)
     gc(settings=kaggle, policy=Policy(max_size_bytes=0, grace_s=0))
     assert sorted((hub / "models" / NAME).iterdir()) == [own, own.with_name("2.complete")]
 
 
 def test_what_is_not_on_kaggle_can_not_be_shown(kaggle: Settings, server: HubServer) -> None:
     url = server.serve("/maker/model/1", models.archive())
-    heard = Heard()
-    fetch(url, kaggle, SHOWN, heard)
-    assert heard.notes == [f"kagglehub isn't shown {url}: it isn't known under a version on Kaggle"]
+    listener = RecordingListener()
+    fetch(url, kaggle, FOR_KAGGLEHUB, listener)
+    assert listener.notes == [f"kagglehub isn't shown {url}: it isn't known under a version on Kaggle"]
 
 
 def test_a_cache_of_kagglehub_that_can_not_be_written_is_a_note(kaggle: Settings, hub: Path) -> None:
     hub.write_text("no directory")
-    heard = Heard()
-    fetch(VERSION_1, kaggle, SHOWN, heard)
-    assert "can't be made" in heard.notes[0]
+    listener = RecordingListener()
+    fetch(VERSION_1, kaggle, FOR_KAGGLEHUB, listener)
+    assert "can't be made" in listener.notes[0]
 
 
 def test_the_variable_names_its_cache(hub: Path, server: HubServer, hubcli: Run) -> None:
     serve_version(server, 1, models.archive())
     where = {"KAGGLEHUB_CACHE": str(hub), "HUBCLI_KAGGLE_ENDPOINT": server.url}
-    ran = hubcli("fetch", VERSION_1, "--kagglehub", "-q", **where)
-    assert (ran.returncode, ran.stderr) == (0, "")
+    result = hubcli("fetch", VERSION_1, "--kagglehub", "-q", **where)
+    assert (result.returncode, result.stderr) == (0, "")
     found = loaded(hub)
     assert found is not None
-    assert str(found.resolve()) == ran.stdout.strip()
+    assert str(found.resolve()) == result.stdout.strip()
 
 
 def test_a_name_that_leads_elsewhere_is_no_version(kaggle: Settings, hub: Path) -> None:

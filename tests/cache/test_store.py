@@ -207,15 +207,15 @@ def test_a_publication_that_fails_leaves_the_records_as_they_were(
 def test_a_fetch_does_not_look_at_every_name_in_the_root(cache: Path, settings: Settings) -> None:
     """It would take a tenth of a second in a cache of ten thousand models."""
     fetch("example://mul/1", settings)
-    looked: list[str] = []
+    listed: list[str] = []
 
     def watch(event: str, arguments: tuple[object, ...]) -> None:
         if event in ("os.listdir", "os.scandir") and str(arguments[0]) == str(cache):
-            looked.append(event)
+            listed.append(event)
 
     sys.addaudithook(watch)
     fetch("example://mul/1", settings, FetchOptions(force=True))
-    assert looked == []
+    assert listed == []
 
 
 def test_adopting_does_not_write_over_a_manifest_that_came_meanwhile(cache: Path) -> None:

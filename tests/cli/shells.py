@@ -169,13 +169,13 @@ def bash_offers(
     `breaks` are those characters of COMP_WORDBREAKS that matter here.
     """
     script = [f". '{COMPLETIONS}/hubcli.bash'", f"COMP_WORDBREAKS=$' \\t\\n\"\\'><;|&({breaks}'"]
-    kept = []
+    candidates = []
     for line in lines:
         *_, last = re.split(r"(?<!\\) ", line)
         words = [piece for word in re.split(r"(?<!\\) ", line) for piece in _pieces(word, breaks)]
         # Bash has no empty word behind a : or =, but replaces what follows it.
         replaced = "" if words[-1][:1] in (":", "=") and words[-1][0] in breaks else words[-1]
-        kept.append(last.removesuffix(replaced).lstrip("'\""))
+        candidates.append(last.removesuffix(replaced).lstrip("'\""))
         quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in words)
         comp_line = "'" + line.replace("'", "'\\''") + "'"
         script += [
@@ -197,7 +197,7 @@ def bash_offers(
     groups = process.stdout.split("END\n")[:-1]
     return [
         [start + word for word in group.split("\n")[:-1] if word]
-        for start, group in zip(kept, groups, strict=True)
+        for start, group in zip(candidates, groups, strict=True)
     ]
 
 

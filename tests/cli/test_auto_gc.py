@@ -38,16 +38,16 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_fetch_collects_by_the_rules_but_not_what_it_fetched(old: Path, hubcli: Run, cache: Path) -> None:
-    ran = hubcli("fetch", "example://mul/1", HUBCLI_GC=EVERYTHING)
-    assert ran.returncode == 0
+    result = hubcli("fetch", "example://mul/1", HUBCLI_GC=EVERYTHING)
+    assert result.returncode == 0
     assert not old.exists()
-    assert Path(ran.stdout.strip()).is_dir()
-    assert "The upkeep by HUBCLI_GC removed 1 model: 8.2 kB freed" in ran.stderr
+    assert Path(result.stdout.strip()).is_dir()
+    assert "The upkeep by HUBCLI_GC removed 1 model: 8.2 kB freed" in result.stderr
 
 
 def test_a_fetch_that_hits_keeps_what_it_found(old: Path, hubcli: Run) -> None:
-    ran = hubcli("fetch", OLD, HUBCLI_GC=EVERYTHING)
-    assert (ran.returncode, old.is_dir()) == (0, True)
+    result = hubcli("fetch", OLD, HUBCLI_GC=EVERYTHING)
+    assert (result.returncode, old.is_dir()) == (0, True)
 
 
 def test_it_runs_once_a_day(old: Path, hubcli: Run, cache: Path) -> None:
@@ -76,25 +76,25 @@ def test_a_fetch_that_fails_collects_nothing(old: Path, hubcli: Run) -> None:
 
 
 def test_a_budget_that_cannot_be_met_does_not_fail_the_fetch(old: Path, hubcli: Run) -> None:
-    ran = hubcli("fetch", "example://mul/1", "--json", HUBCLI_GC=EVERYTHING)
-    assert ran.returncode == 0
-    assert "could not be done: With all gone that may go" in ran.stderr
-    assert "error" not in json.loads(ran.stdout)
+    result = hubcli("fetch", "example://mul/1", "--json", HUBCLI_GC=EVERYTHING)
+    assert result.returncode == 0
+    assert "could not be done: With all gone that may go" in result.stderr
+    assert "error" not in json.loads(result.stdout)
 
 
 def test_a_root_that_is_refused_does_not_fail_the_fetch(old: Path, hubcli: Run, cache: Path) -> None:
     (cache / ".git").mkdir()
-    ran = hubcli("fetch", "example://mul/1", HUBCLI_GC=EVERYTHING)
-    assert (ran.returncode, old.is_dir()) == (0, True)
-    assert "failed: The cache" in ran.stderr
+    result = hubcli("fetch", "example://mul/1", HUBCLI_GC=EVERYTHING)
+    assert (result.returncode, old.is_dir()) == (0, True)
+    assert "failed: The cache" in result.stderr
 
 
 def test_a_cache_that_cannot_be_written_is_not_collected(tmp_path: Path, hubcli: Run) -> None:
     with mounted(tmp_path / "disk", "size=200m") as disk:
         hubcli("fetch", "example://mul/1", HUBCLI_CACHE_DIR=str(disk))
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        ran = hubcli("fetch", "-q", "example://mul/1", HUBCLI_CACHE_DIR=str(disk), HUBCLI_GC=EVERYTHING)
-        assert (ran.returncode, ran.stderr) == (0, "")
+        result = hubcli("fetch", "-q", "example://mul/1", HUBCLI_CACHE_DIR=str(disk), HUBCLI_GC=EVERYTHING)
+        assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_pins_hold_in_an_upkeep(hubcli: Run, cache: Path) -> None:
@@ -106,9 +106,9 @@ def test_pins_hold_in_an_upkeep(hubcli: Run, cache: Path) -> None:
 def test_rules_that_cannot_be_understood_are_told_before_anything_is_fetched(
     hubcli: Run, cache: Path
 ) -> None:
-    ran = hubcli("fetch", "example://mul/1", HUBCLI_GC="max-size=much")
-    assert ran.returncode == 2
-    assert "HUBCLI_GC has the rule 'max-size=much'" in ran.stderr
+    result = hubcli("fetch", "example://mul/1", HUBCLI_GC="max-size=much")
+    assert result.returncode == 2
+    assert "HUBCLI_GC has the rule 'max-size=much'" in result.stderr
     assert not cache.exists()
 
 
@@ -118,10 +118,10 @@ def test_rules_that_cannot_be_understood_are_told_before_anything_is_fetched(
 def test_rules_with_bare_numbers_fetch_nothing_and_remove_nothing(
     rule: str, old: Path, hubcli: Run, cache: Path
 ) -> None:
-    ran = hubcli("fetch", "example://mul/1", HUBCLI_GC=f"keep-versions=3, {rule}")
-    assert ran.returncode == 2
-    assert f"HUBCLI_GC has the rule '{rule}', which can't be understood" in ran.stderr
-    assert re.search(r"Hint: Write [\d.]+(d \(days\)|GB) or [\d.]+(h \(hours\)|MB)\.", ran.stderr)
+    result = hubcli("fetch", "example://mul/1", HUBCLI_GC=f"keep-versions=3, {rule}")
+    assert result.returncode == 2
+    assert f"HUBCLI_GC has the rule '{rule}', which can't be understood" in result.stderr
+    assert re.search(r"Hint: Write [\d.]+(d \(days\)|GB) or [\d.]+(h \(hours\)|MB)\.", result.stderr)
     assert old.is_dir()
 
 
@@ -130,9 +130,9 @@ def test_rules_with_bare_numbers_fetch_nothing_and_remove_nothing(
 
 def test_rules_come_from_the_config_file(config: Path, old: Path, hubcli: Run) -> None:
     config.write_text('# mine\n\n gc = "older-than=1d"  # every day\n')
-    ran = hubcli("fetch", "example://mul/1")
+    result = hubcli("fetch", "example://mul/1")
     assert not old.exists()
-    assert f"gc in {config}" in ran.stderr
+    assert f"gc in {config}" in result.stderr
 
 
 def test_the_variable_comes_before_the_file_and_can_turn_it_off(config: Path) -> None:

@@ -150,14 +150,14 @@ def test_a_command_that_is_added_is_in_each_script(make: object) -> None:
 
 @pytest.mark.parametrize("program", ["make_completions", "make_man"])
 def test_what_is_generated_is_what_the_application_says(program: str) -> None:
-    ran = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", f"tools.{program}", "--check"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert ran.returncode == 0, ran.stderr + f"Run: python -m tools.{program}"
+    assert result.returncode == 0, result.stderr + f"Run: python -m tools.{program}"
 
 
 def test_a_drift_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,9 +29,9 @@ def test_it_tells_handle_size_and_what_and_a_total(server: HubServer, hubcli: Ru
     url = server.serve("/maker/model/1", ARCHIVE)
     silent = server.serve("/maker/silent/1", Reply(ARCHIVE, sends_length=False))
     hubcli("fetch", "example://mul/1")
-    ran = hubcli("fetch", "--dry-run", url, silent, "example://mul/1", str(folder))
-    assert ran.returncode == 0, ran.stderr
-    _, *rows, total = ran.stdout.splitlines()
+    result = hubcli("fetch", "--dry-run", url, silent, "example://mul/1", str(folder))
+    assert result.returncode == 0, result.stderr
+    _, *rows, total = result.stdout.splitlines()
     assert [row.split()[0] for row in rows] == [url, silent, "example://mul/1", str(folder)]
     assert [row.split("  ")[-1] for row in rows] == ["would fetch", "would fetch", "cached", "local"]
     assert total == f"4 models: 2 to fetch, {len(ARCHIVE) / 1000:.1f} kB, 1 of unknown size"
@@ -57,8 +57,8 @@ def test_a_cache_that_is_there_stays_as_it_is(hubcli: Run, cache: Path, tmp_path
     models.write_tree(cache / key, models.example_files())
     before = snapshot(cache)
     for words in ([handle, of_tensorflow_hub, "example://mul/1", str(file)], ["--force", str(file)]):
-        ran = hubcli("fetch", "--dry-run", *words)
-        assert ran.returncode == 0, ran.stderr
+        result = hubcli("fetch", "--dry-run", *words)
+        assert result.returncode == 0, result.stderr
     assert snapshot(cache) == before
 
 
@@ -72,9 +72,9 @@ def test_quiet_prints_what_would_be_fetched(server: HubServer, hubcli: Run) -> N
 def test_json_has_sums_and_errors_in_the_order_given(server: HubServer, hubcli: Run) -> None:
     url = server.serve("/maker/model/1", ARCHIVE)
     absent = server.url + "/absent/1"
-    ran = hubcli("fetch", "--dry-run", "--json", absent, url, "tfhub.dev/x")
-    document = json.loads(ran.stdout)
-    assert ran.returncode == 4
+    result = hubcli("fetch", "--dry-run", "--json", absent, url, "tfhub.dev/x")
+    document = json.loads(result.stdout)
+    assert result.returncode == 4
     assert document["dry_run"] is True
     assert document["models"] == [{"handle": url, "what": "would-fetch", "bytes": len(ARCHIVE)}]
     assert document["to_fetch"] == {"models": 1, "bytes": len(ARCHIVE), "unknown": 0}
@@ -168,9 +168,9 @@ def test_a_local_directory_that_is_not_there_fails_and_the_others_are_told(
     hubcli: Run, tmp_path: Path
 ) -> None:
     folder = models.write_tree(tmp_path / "model", models.example_files())
-    ran = hubcli("fetch", "--dry-run", "--json", f"{tmp_path}/absent", str(folder))
-    document = json.loads(ran.stdout)
-    assert (ran.returncode, [error["code"] for error in document["errors"]]) == (4, ["not-found"])
+    result = hubcli("fetch", "--dry-run", "--json", f"{tmp_path}/absent", str(folder))
+    document = json.loads(result.stdout)
+    assert (result.returncode, [error["code"] for error in document["errors"]]) == (4, ["not-found"])
     assert [model["what"] for model in document["models"]] == ["local"]
 
 
@@ -181,5 +181,5 @@ def test_a_local_directory_with_other_bytes_than_its_lock_fails(hubcli: Run, tmp
     assert hubcli("fetch", "--dry-run", "--locked", "-r", str(lock)).returncode == 0
     with (folder / "fingerprint.pb").open("ab") as file:
         file.write(b".")
-    ran = hubcli("fetch", "--dry-run", "--locked", "--json", "-r", str(lock))
-    assert (ran.returncode, json.loads(ran.stdout)["error"]["code"]) == (6, "checksum")
+    result = hubcli("fetch", "--dry-run", "--locked", "--json", "-r", str(lock))
+    assert (result.returncode, json.loads(result.stdout)["error"]["code"]) == (6, "checksum")

@@ -118,15 +118,15 @@ def masked(text: str, cache: Path) -> str:
 
 @pytest.mark.parametrize("name", CASES)
 def test_in_a_pipe(name: str, filled_cache: Path) -> None:
-    ran = run_python(command_line(name, filled_cache))
-    shown = f"exit {ran.returncode}\n--- stdout\n{ran.stdout}--- stderr\n{ran.stderr}"
-    compare_golden(f"{name}.pipe.txt", masked(shown, filled_cache))
+    result = run_python(command_line(name, filled_cache))
+    transcript = f"exit {result.returncode}\n--- stdout\n{result.stdout}--- stderr\n{result.stderr}"
+    compare_golden(f"{name}.pipe.txt", masked(transcript, filled_cache))
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if "quiet" not in name])
 def test_as_json(name: str, filled_cache: Path) -> None:
-    ran = run_python(command_line(name, filled_cache, "--json"))
-    compare_golden(f"{name}.json", masked(ran.stdout, filled_cache))
+    result = run_python(command_line(name, filled_cache, "--json"))
+    compare_golden(f"{name}.json", masked(result.stdout, filled_cache))
 
 
 @pytest.mark.parametrize(
@@ -170,16 +170,18 @@ def test_on_a_terminal_without_colours(name: str, filled_cache: Path) -> None:
 )
 def test_in_ci_under_a_c_locale(name: str, filled_cache: Path) -> None:
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "CI": "true"}
-    ran = subprocess.run(
+    result = subprocess.run(
         [sys.executable, *command_line(name, filled_cache)],
         env={**os.environ, **plain},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
     )
-    assert (ran.stdout + ran.stderr).isascii()
-    shown = f"exit {ran.returncode}\n--- stdout\n{ran.stdout.decode()}--- stderr\n{ran.stderr.decode()}"
-    compare_golden(f"{name}.c-locale.txt", masked(shown, filled_cache))
+    assert (result.stdout + result.stderr).isascii()
+    transcript = (
+        f"exit {result.returncode}\n--- stdout\n{result.stdout.decode()}--- stderr\n{result.stderr.decode()}"
+    )
+    compare_golden(f"{name}.c-locale.txt", masked(transcript, filled_cache))
 
 
 def test_no_color_is_obeyed_on_a_terminal(filled_cache: Path) -> None:

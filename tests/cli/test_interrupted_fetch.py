@@ -48,10 +48,10 @@ def test_a_download_that_is_kept_is_said_to_resume_and_does(
     server: HubServer, cache: Path, hubcli: Run
 ) -> None:
     url = server.serve("/m/1", SLOW)
-    said = interrupted(server, cache, url)
-    assert f"Error: Interrupted: {url} is not in the cache" in said
-    assert "Run the same command again: it resumes from " in said
-    assert f" of {format_size(len(LARGE))}" in said
+    stderr = interrupted(server, cache, url)
+    assert f"Error: Interrupted: {url} is not in the cache" in stderr
+    assert "Run the same command again: it resumes from " in stderr
+    assert f" of {format_size(len(LARGE))}" in stderr
     server.serve("/m/1", Reply(LARGE, etag='"one"'))
     again = hubcli("fetch", url)
     assert (again.returncode, "Going on with" in again.stderr) == (0, True), again.stderr
@@ -61,10 +61,10 @@ def test_with_force_the_cached_copy_is_said_to_be_kept(server: HubServer, cache:
     url = server.serve("/m/1", Reply(models.archive(), etag='"old"'))
     assert hubcli("fetch", url).returncode == 0
     server.serve("/m/1", SLOW)
-    said = interrupted(server, cache, "--force", url)
-    assert f"Interrupted: the cached copy of {url} is kept" in said
-    assert "it resumes from " in said
-    assert "not in the cache" not in said
+    stderr = interrupted(server, cache, "--force", url)
+    assert f"Interrupted: the cached copy of {url} is kept" in stderr
+    assert "it resumes from " in stderr
+    assert "not in the cache" not in stderr
     assert hubcli("fetch", "--offline", url).returncode == 0
 
 
@@ -79,14 +79,14 @@ def test_what_cannot_resume_is_not_said_to(server: HubServer, cache: Path) -> No
 
 def test_of_several_those_that_ran_are_counted(server: HubServer, cache: Path) -> None:
     urls = [server.serve(f"/m{number}/1", SLOW) for number in range(3)]
-    said = interrupted(server, cache, "--jobs", "3", "example://mul/1", *urls)
-    assert "Interrupted: 3 models are not in the cache\n" in said
+    stderr = interrupted(server, cache, "--jobs", "3", "example://mul/1", *urls)
+    assert "Interrupted: 3 models are not in the cache\n" in stderr
 
 
 def test_those_that_were_not_begun_are_told(server: HubServer, cache: Path) -> None:
     urls = [server.serve(f"/m{number}/1", SLOW) for number in range(3)]
-    said = interrupted(server, cache, "--jobs", "1", *urls)
-    assert f"Interrupted: {urls[0]} is not in the cache and 2 were not begun\n" in said
+    stderr = interrupted(server, cache, "--jobs", "1", *urls)
+    assert f"Interrupted: {urls[0]} is not in the cache and 2 were not begun\n" in stderr
 
 
 def test_before_the_first_is_begun_that_is_all_there_is_to_tell() -> None:
@@ -126,14 +126,14 @@ def test_a_journal_that_is_a_fifo_is_not_waited_for(cache: Path) -> None:
 
 class TestRates:
     def test_bytes_that_were_here_are_no_rate(self) -> None:
-        done = Transferred(received=90_000_000, resumed=60_000_000, total=120_000_000)
-        assert done.counts(2.0) == "90.0 MB of 120 MB  15.0 MB/s  0:02 left"
+        transferred = Transferred(received=90_000_000, resumed=60_000_000, total=120_000_000)
+        assert transferred.counts(2.0) == "90.0 MB of 120 MB  15.0 MB/s  0:02 left"
 
     @pytest.mark.parametrize("columns", [40, 60, 79])
     def test_a_narrow_terminal_shows_them_whole_and_leaves_room_for_an_interrupt(self, columns: int) -> None:
-        done = Transferred(99_900_000, 0, 999_900_000, is_open=True)
+        transferred = Transferred(99_900_000, 0, 999_900_000, is_open=True)
         name = short("https://host/some-publisher/some-model/1", columns)
-        counts = done.counts(5.0, columns=columns)
+        counts = transferred.counts(5.0, columns=columns)
         assert len(f"{name} {counts}^C") <= columns
         assert counts.startswith("99.9 MB of 1.0 GB+")
         assert counts.endswith("+ left")
@@ -145,7 +145,7 @@ class TestRates:
     def test_what_comes_ahead_of_the_reader_counts(self, server: HubServer, cache: Path) -> None:
         """Several connections fill windows, while the first of them holds the reader up."""
 
-        class Heard(ProgressListener):
+        class RecordingListener(ProgressListener):
             largest, received_bytes = 0, 0
 
             def arrived(self, total_bytes: int) -> None:
@@ -156,7 +156,7 @@ class TestRates:
                 self.received_bytes += size_bytes
 
         first = Reply(LARGE, etag='"one"', stall_at=1 << 20)
-        url, listener = server.serve("/m/1", Reply(LARGE, etag='"one"', first=[first])), Heard()
+        url, listener = server.serve("/m/1", Reply(LARGE, etag='"one"', first=[first])), RecordingListener()
         settings = Settings.read({}, cache_dir=cache, timeout_s=1)
         fetch(url, settings, listener=listener)
         assert listener.largest == listener.received_bytes == len(LARGE)

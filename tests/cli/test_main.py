@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import models
-from tests.cli.many import run_many
+from tests.cli.command_batch import run_many
 from tests.cli.terminal import start
 from tests.server import HubServer, Reply
 
@@ -21,16 +21,16 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def test_the_path_alone_goes_to_standard_output(hubcli: Run, cache: Path) -> None:
-    ran = hubcli("fetch", "example://mul/1")
-    assert ran.returncode == 0
-    assert ran.stdout == f"{cache}/0ed234e54d322935d542637169f159ee254449a0\n"
-    assert ran.stderr.startswith("Fetched example://mul/1")
+    result = hubcli("fetch", "example://mul/1")
+    assert result.returncode == 0
+    assert result.stdout == f"{cache}/0ed234e54d322935d542637169f159ee254449a0\n"
+    assert result.stderr.startswith("Fetched example://mul/1")
 
 
 def test_quiet_says_nothing_else(hubcli: Run) -> None:
-    ran = hubcli("fetch", "-q", "example://mul/1")
-    assert (ran.returncode, ran.stderr) == (0, "")
-    assert len(ran.stdout.splitlines()) == 1
+    result = hubcli("fetch", "-q", "example://mul/1")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert len(result.stdout.splitlines()) == 1
 
 
 def test_python_m_hubcli_and_the_script_are_one(hubcli: Run) -> None:
@@ -89,14 +89,14 @@ def test_each_failure_has_its_status_and_code(cache: Path) -> None:
 
 @pytest.mark.parametrize(("arguments", "status", "code"), FAILURES[::7])
 def test_its_status_is_that_of_the_process(arguments: list[str], status: int, code: str, hubcli: Run) -> None:
-    ran = hubcli(*arguments, "--json")
-    assert (ran.returncode, json.loads(ran.stdout)["error"]["code"]) == (status, code)
+    result = hubcli(*arguments, "--json")
+    assert (result.returncode, json.loads(result.stdout)["error"]["code"]) == (status, code)
 
 
 def test_several_handles_are_all_tried_and_the_first_failure_decides(hubcli: Run) -> None:
-    ran = hubcli("fetch", "--json", "tfhub.dev/x", "example://mul/1", "/nowhere.tar.gz")
-    document = json.loads(ran.stdout)
-    assert ran.returncode == 3
+    result = hubcli("fetch", "--json", "tfhub.dev/x", "example://mul/1", "/nowhere.tar.gz")
+    document = json.loads(result.stdout)
+    assert result.returncode == 3
     assert [model["handle"] for model in document["models"]] == ["example://mul/1"]
     assert [error["code"] for error in document["errors"]] == ["handle", "not-found"]
     assert document["error"] == document["errors"][0]
@@ -128,9 +128,9 @@ def test_help_and_version_are_had_in_every_common_spelling(hubcli: Run) -> None:
 def test_a_handle_without_its_site_is_told_its_address(cache: Path) -> None:
     lines = [[command, "google/nnlm-en-dim50/2"] for command in ("fetch", "inspect", "verify", "rm", "pin")]
     lines.append(["export", "google/nnlm-en-dim50/2", "out"])
-    for line, ran in zip(lines, run_many(lines, cache=cache), strict=True):
-        assert (line, ran.status) == (line, 3)
-        assert "Hint: Did you mean https://tfhub.dev/google/nnlm-en-dim50/2 ?\n" in ran.stderr
+    for line, result in zip(lines, run_many(lines, cache=cache), strict=True):
+        assert (line, result.status) == (line, 3)
+        assert "Hint: Did you mean https://tfhub.dev/google/nnlm-en-dim50/2 ?\n" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -151,34 +151,36 @@ def test_a_handle_without_its_site_is_told_its_address(cache: Path) -> None:
     ],
 )
 def test_a_variable_in_error_is_named(variable: str, value: str, hubcli: Run) -> None:
-    ran = hubcli("fetch", "example://mul/1", **{"HUBCLI_CACHE_DIR": "", "SSL_CERT_FILE": "", variable: value})
-    assert ran.returncode == 2
-    assert ran.stderr.startswith(f"Error: {variable}")
-    assert "Hint: " in ran.stderr
-    assert "hunter2" not in ran.stderr
+    result = hubcli(
+        "fetch", "example://mul/1", **{"HUBCLI_CACHE_DIR": "", "SSL_CERT_FILE": "", variable: value}
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"Error: {variable}")
+    assert "Hint: " in result.stderr
+    assert "hunter2" not in result.stderr
 
 
 def test_no_arguments_show_the_help(hubcli: Run) -> None:
-    ran = hubcli()
-    assert ran.returncode == 2
-    assert "Usage: hubcli" in ran.stdout + ran.stderr
-    assert "Error" not in ran.stderr
+    result = hubcli()
+    assert result.returncode == 2
+    assert "Usage: hubcli" in result.stdout + result.stderr
+    assert "Error" not in result.stderr
 
 
 def test_help_is_help_everywhere() -> None:
     commands = [[], ["fetch"], ["ls"], ["verify"], ["gc"], ["rm"], ["pin"], ["unpin"]]
     lines = [[*command, flag] for command in commands for flag in ("-h", "--help")]
-    for line, ran in zip(lines, run_many(lines), strict=True):
-        assert (line, ran.status) == (line, 0)
-        assert f"Usage: hubcli {' '.join(line[:-1])}".rstrip() in ran.stdout
+    for line, result in zip(lines, run_many(lines), strict=True):
+        assert (line, result.status) == (line, 0)
+        assert f"Usage: hubcli {' '.join(line[:-1])}".rstrip() in result.stdout
 
 
 def test_every_command_has_the_common_options() -> None:
     commands = ("fetch", "ls", "verify", "gc", "rm", "pin", "unpin")
     common = ("--json", "--quiet", "-q", "--offline", "--cache-dir", "--no-color", "--color")
-    for ran in run_many([[command, "--help"] for command in commands]):
+    for result in run_many([[command, "--help"] for command in commands]):
         for option in (*common, "--no-progress", "--debug", "-h"):
-            assert option in ran.stdout
+            assert option in result.stdout
 
 
 def test_the_help_names_the_variables(hubcli: Run) -> None:
@@ -189,15 +191,15 @@ def test_the_help_names_the_variables(hubcli: Run) -> None:
 
 def test_the_root_that_tensorflow_hub_does_not_know_is_told(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    ran = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "hubcli", "fetch", "example://mul/1"],
         env={**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert f"export TFHUB_CACHE_DIR={home}/.cache/hubcli\n" in ran.stderr
-    assert ran.stderr.count("TFHUB_CACHE_DIR") == 1
+    assert f"export TFHUB_CACHE_DIR={home}/.cache/hubcli\n" in result.stderr
+    assert result.stderr.count("TFHUB_CACHE_DIR") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -251,10 +253,10 @@ def test_a_model_comes_from_standard_input(cache: Path) -> None:
 
 def test_mirrors_come_from_the_environment(hubcli: Run, server: HubServer) -> None:
     server.serve("/tfhub/maker/model/1", models.archive())
-    ran = hubcli(
+    result = hubcli(
         "fetch", "https://tfhub.dev/maker/model/1", HUBCLI_MIRRORS=f"https://tfhub.dev={server.url}/tfhub"
     )
-    assert ran.returncode == 0, ran.stderr
+    assert result.returncode == 0, result.stderr
 
 
 def test_offline_comes_from_the_environment(hubcli: Run) -> None:

@@ -21,7 +21,7 @@ from hubcli.cli.completion import option_names
 from hubcli.cli.entrypoint import _names_of
 from hubcli.cli.main import LazyImports
 from tests import models
-from tests.cli.many import run_many, run_many_anew
+from tests.cli.command_batch import run_many, run_many_anew
 from tests.forkserver import run_python
 
 HEAVY = {
@@ -40,16 +40,16 @@ print(status, *sorted(set(sys.modules) - before))
 
 def test_the_version_is_told_before_anything_else_is_loaded() -> None:
     program = f"{_LOADED}status = main(['--version']){_TELL}"
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    version, loaded = ran.stdout.splitlines()
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    version, loaded = result.stdout.splitlines()
     assert version == f"hubcli {__version__}"
     assert loaded == "0 __future__ hubcli hubcli._moved hubcli.cli hubcli.cli.main"
 
 
 def test_a_run_loads_no_other_command() -> None:
     program = f"{_LOADED}status = main(['ls', '-q']){_TELL}"
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    loaded = set(ran.stdout.split())
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(result.stdout.split())
     assert "hubcli.cli.ls" in loaded
     assert not loaded & {f"hubcli.cli.{name}" for name in {*COMMANDS.values()} - {"ls"}}
 
@@ -57,17 +57,17 @@ def test_a_run_loads_no_other_command() -> None:
 def test_no_help_needs_protobuf_httpx_or_tensorflow() -> None:
     lines = [["--help"], *([command, "--help"] for command in COMMANDS)]
     runs, loaded = run_many_anew(lines)
-    for line, ran in zip(lines, runs, strict=True):
-        assert ran.status == 0
-        assert f"Usage: hubcli {' '.join(line[:-1])}".rstrip() in ran.stdout
+    for line, result in zip(lines, runs, strict=True):
+        assert result.status == 0
+        assert f"Usage: hubcli {' '.join(line[:-1])}".rstrip() in result.stdout
     assert "rich" in loaded
     assert not loaded & HEAVY
 
 
 def test_a_usage_error_loads_no_command_but_the_one_that_is_named() -> None:
     runs, loaded = run_many_anew([["instpect"], ["ls", "--sise"], ["--offline", "ls"]])
-    assert [ran.status for ran in runs] == [2, 2, 2]
-    assert [ran.stderr.splitlines()[0] for ran in runs] == [
+    assert [result.status for result in runs] == [2, 2, 2]
+    assert [result.stderr.splitlines()[0] for result in runs] == [
         "Error: No such command 'instpect'. Did you mean 'inspect'?",
         "Error: No such option: --sise. Did you mean '--size'?",
         "Error: No such option: --offline",
@@ -88,9 +88,9 @@ completion._FILES = {{"bash": "missing"}}
 for line in {lines}:
     main(line)
 """
-    ran = run_python(["-c", program], check=True)
-    assert ran.stderr == "".join(known.stderr for known in run_many(lines))
-    assert "Did you mean '--size'?" in ran.stderr
+    result = run_python(["-c", program], check=True)
+    assert result.stderr == "".join(known.stderr for known in run_many(lines))
+    assert "Did you mean '--size'?" in result.stderr
 
 
 def test_the_options_that_completion_knows_are_those_of_the_application() -> None:
@@ -103,7 +103,7 @@ def test_the_options_that_completion_knows_are_those_of_the_application() -> Non
 
 def test_neither_a_usage_error_nor_a_script_needs_rich() -> None:
     runs, loaded = run_many_anew([["instpect"], ["ls", "--sise"], ["--show-completion", "bash"]])
-    assert [ran.status for ran in runs] == [2, 2, 0]
+    assert [result.status for result in runs] == [2, 2, 0]
     assert not loaded & {*HEAVY, "rich"}
 
 
@@ -189,20 +189,20 @@ def test_garbage_is_looked_for_in_commands_that_may_take_long_alone(line: list[s
     [(["--version", ">", "/dev/full"], 8), (["--version", ">&-"], 120), (["--version"], 0)],
 )
 def test_the_version_fails_as_every_payload_does(arguments: list[str], status: int) -> None:
-    ran = subprocess.run(
+    result = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m hubcli {' '.join(arguments)}"],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert ran.returncode == status, ran.stderr
-    assert "Traceback" not in ran.stderr
+    assert result.returncode == status, result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_an_inspection_loads_readers_of_archives_only_for_assets(tmp_path: Path) -> None:
     folder = models.write_tree(tmp_path / "model", models.example_files())
-    (ran,), loaded = run_many_anew([["inspect", str(folder)]])
-    assert ran.status == 0
+    (result,), loaded = run_many_anew([["inspect", str(folder)]])
+    assert result.status == 0
     assert not loaded & {"tarfile", "zipfile"}
 
 
@@ -211,7 +211,7 @@ def test_a_dry_run_of_fine_tuned_values_loads_nothing_that_starts_tensorflow(tmp
     values = models.write_safetensors(tmp_path / "tuned.safetensors", v=[3.0])
     line = ["finetune-export", str(folder), "-q", "--dry-run", "--weights", str(values)]
     program = f"{_LOADED}status = main({line}){_TELL}"
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    status, *loaded = ran.stdout.splitlines()[-1].split()
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    status, *loaded = result.stdout.splitlines()[-1].split()
     assert status == "0"
     assert not {*loaded} & {"tensorflow", "hubcli.tf.importing", "logging"}

@@ -20,9 +20,9 @@ from hubcli.config.config_file import KEYS, ConfigFile
 from hubcli.config.settings import Settings, UpkeepRules, read_config
 from hubcli.errors import ExitStatus, UsageError
 from tests import models
-from tests.cli.many import run_many
+from tests.cli.command_batch import run_many
 from tests.conftest import Run
-from tests.doctor import diagnose, one
+from tests.doctor import check_named, diagnose
 from tests.server import HubServer, Reply
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "commands.md"
@@ -368,14 +368,14 @@ def test_no_secret_of_a_mirror_is_told(config: Path) -> None:
 
 def test_an_unknown_key_warns_once_and_is_ignored(config: Path, hubcli: Run) -> None:
     config.write_text("jobs = 3\n\ntiemout = 5\n[colors]\nx = 1\n")
-    ran = hubcli("ls")
+    result = hubcli("ls")
 
-    assert ran.returncode == 0
-    assert ran.stderr.startswith(
+    assert result.returncode == 0
+    assert result.stderr.startswith(
         f"Warning: {config}, line 3: unknown key 'tiemout', ignored. Did you mean 'timeout'?\n"
         f"Warning: {config}, line 4: unknown key 'colors', ignored. Did you mean 'color'?\n"
     )
-    assert ran.stderr.count("Warning") == 2
+    assert result.stderr.count("Warning") == 2
     assert hubcli("ls", "-q").stderr == ""
     assert json.loads(hubcli("ls", "--json").stdout)["schema"] == 1
 
@@ -414,17 +414,17 @@ def test_every_command_reads_it(
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
     monkeypatch.chdir(tmp_path)
     config.write_text(f'cache-dir = "{cache}"\noffline = true\n')
-    for line, ran in zip(COMMANDS, run_many([[*words, "--json"] for words in COMMANDS]), strict=True):
-        document = json.loads(ran.stdout)
-        assert ran.status == 0, (line, ran.stderr)
+    for line, result in zip(COMMANDS, run_many([[*words, "--json"] for words in COMMANDS]), strict=True):
+        document = json.loads(result.stdout)
+        assert result.status == 0, (line, result.stderr)
         if line[0] in ("fetch", "inspect"):
             path = document["path"] if line[0] == "inspect" else document["models"][0]["path"]
             assert path.startswith(f"{cache}/")
         assert document.get("cache_dir", str(cache)) == str(cache)
     config.write_text("jobs = 99\n")
-    for line, ran in zip(COMMANDS, run_many(COMMANDS), strict=True):
+    for line, result in zip(COMMANDS, run_many(COMMANDS), strict=True):
         expected = (9, "") if line[0] == "doctor" else (2, f"Error: {config}, line 1: jobs is 99")
-        assert (ran.status, ran.stderr[: len(expected[1])]) == expected
+        assert (result.status, result.stderr[: len(expected[1])]) == expected
 
 
 def test_a_command_that_runs_code_of_others_reads_it_too(config: Path, tmp_path: Path) -> None:
@@ -438,10 +438,12 @@ def test_a_command_that_runs_code_of_others_reads_it_too(config: Path, tmp_path:
         str(tmp_path / "mul"),
         "--dry-run",
     ]
-    ran = subprocess.run([sys.executable, "-m", "hubcli", *line], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-m", "hubcli", *line], capture_output=True, text=True, check=False
+    )
 
-    assert ran.returncode == 2
-    assert ran.stderr.startswith(f"Error: {config}, line 1: jobs is 99")
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"Error: {config}, line 1: jobs is 99")
 
 
 def test_python_reads_it_too(config: Path, cache: Path) -> None:
@@ -467,16 +469,16 @@ def test_retries_of_the_file_count_for_every_fetch(config: Path, server: HubServ
 def test_mirrors_of_the_file_are_asked(config: Path, server: HubServer, hubcli: Run) -> None:
     server.serve("/tfhub/maker/model/1", models.archive())
     config.write_text(f'[mirrors]\n"https://tfhub.dev" = "{server.url}/tfhub"\n')
-    ran = hubcli("fetch", "https://tfhub.dev/maker/model/1")
+    result = hubcli("fetch", "https://tfhub.dev/maker/model/1")
 
-    assert ran.returncode == 0, ran.stderr
+    assert result.returncode == 0, result.stderr
 
 
 def test_a_root_that_tensorflow_hub_does_not_know_is_told(config: Path, cache: Path) -> None:
     config.write_text(f'cache-dir = "{cache}"\n')
-    (ran,) = run_many([["fetch", "example://mul/1"]])
+    (result,) = run_many([["fetch", "example://mul/1"]])
 
-    assert f"export TFHUB_CACHE_DIR={cache}\n" in ran.stderr
+    assert f"export TFHUB_CACHE_DIR={cache}\n" in result.stderr
 
 
 # --- What it costs, and the doctor
@@ -487,23 +489,25 @@ def test_nobody_without_a_file_loads_a_parser(config: Path) -> None:
     for text, is_loaded in ((None, False), ("jobs = 2", True)):
         if text is not None:
             config.write_text(text)
-        ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-        loaded = set(ran.stdout.split())
+        result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        loaded = set(result.stdout.split())
         assert bool({"tomllib", "tomli"} & loaded) is is_loaded
 
 
 def test_the_doctor_tells_where_it_is_and_what_comes_from_it(config: Path) -> None:
-    assert one(diagnose(), "config-file").message == f"none at {config}"
+    assert check_named(diagnose(), "config-file").message == f"none at {config}"
     config.write_text('cache-dir = "/models"\noffline = true\ntiemout = 1\nmirrors = ["https://a=https://b"]')
     found = diagnose({"HUBCLI_OFFLINE": "0"})
 
-    assert one(found, "config-file").message == str(config)
-    assert one(found, "config-cache-dir").message == "/models (config file)"
-    assert one(found, "config-offline").message == "true in the config file; HUBCLI_OFFLINE comes first"
-    assert one(found, "config-mirrors").value == "https://a=https://b"
-    assert "unknown key 'tiemout'" in one(found, "config-unknown").message
-    assert one(found, "root").value["source"] == f"config file {config}"
-    assert one(found, "offline").value is False
+    assert check_named(found, "config-file").message == str(config)
+    assert check_named(found, "config-cache-dir").message == "/models (config file)"
+    assert (
+        check_named(found, "config-offline").message == "true in the config file; HUBCLI_OFFLINE comes first"
+    )
+    assert check_named(found, "config-mirrors").value == "https://a=https://b"
+    assert "unknown key 'tiemout'" in check_named(found, "config-unknown").message
+    assert check_named(found, "root").value["source"] == f"config file {config}"
+    assert check_named(found, "offline").value is False
 
 
 def test_the_doctor_tells_of_all_that_is_wrong_and_uses_the_rest(config: Path) -> None:
@@ -516,7 +520,7 @@ def test_the_doctor_tells_of_all_that_is_wrong_and_uses_the_rest(config: Path) -
         "config-timeout",
         "config-cache-dir",
     ]
-    assert one(found, "offline").message == "on (config file): what isn't cached isn't fetched"
-    assert one(diagnose({"HUBCLI_CACHE_DIR": "/x"}), "root").value["path"] == "/x"
+    assert check_named(found, "offline").message == "on (config file): what isn't cached isn't fetched"
+    assert check_named(diagnose({"HUBCLI_CACHE_DIR": "/x"}), "root").value["path"] == "/x"
     config.write_text("nonsense")
     assert [check.name for check in diagnose().problems] == ["config-file"]

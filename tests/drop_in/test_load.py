@@ -145,14 +145,16 @@ def test_without_tensorflow_a_fetch_works_and_a_load_says_what_is_missing(cache:
         "try: hubcli.load('example://mul/1')\n"
         "except hubcli.HubcliError as error: print(error.code, error.message, error.hint)"
     )
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "HUBCLI_CACHE_DIR": str(cache)},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.strip() == "tensorflow tensorflow isn't installed Install it: pip install 'hubcli[tf]'"
+    assert (
+        result.stdout.strip() == "tensorflow tensorflow isn't installed Install it: pip install 'hubcli[tf]'"
+    )
 
 
 @pytest.mark.tensorflow

@@ -23,9 +23,9 @@ def place(
     form: ExportFormat | None = None,
 ) -> str:
     parsed = None if handle is None else Handle.parse(handle)
-    made = Placement.of(DEST, layout, form, handle=parsed, name=name, version=version)
-    assert made.layout is layout
-    return made.place.as_posix()
+    placement = Placement.of(DEST, layout, form, handle=parsed, name=name, version=version)
+    assert placement.layout is layout
+    return placement.place.as_posix()
 
 
 @pytest.mark.parametrize(

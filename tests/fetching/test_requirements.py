@@ -73,8 +73,8 @@ def test_a_merge_that_is_not_resolved_is_told_and_nothing_of_it_fetched(mark: st
 def test_what_is_typed_comes_before_the_lists_and_these_in_their_order(tmp_path: Path) -> None:
     for name in ("b", "a"):
         (tmp_path / name).write_text(f"https://tfhub.dev/maker/{name}/1\n")
-    asked = RequestList.of((HANDLE,), (str(tmp_path / "b"), str(tmp_path / "a"))).requirements
-    assert [one.text.split("/")[-2] for one in asked] == ["model", "b", "a"]
+    requirements = RequestList.of((HANDLE,), (str(tmp_path / "b"), str(tmp_path / "a"))).requirements
+    assert [requirement.text.split("/")[-2] for requirement in requirements] == ["model", "b", "a"]
 
 
 def test_a_list_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> None:
@@ -96,13 +96,13 @@ def test_standard_input_is_one_list() -> None:
 
 def test_a_model_is_wanted_once_in_whatever_spelling() -> None:
     spellings = (HANDLE, "example://mul/1", f"{HANDLE}/", "http://tfhub.dev/maker/model/1", "example://mul/1")
-    wanted = fetch_requests(Requirement(text) for text in spellings)
-    assert [model.name for model in wanted] == [HANDLE, "example://mul/1"]
+    requests = fetch_requests(Requirement(text) for text in spellings)
+    assert [model.name for model in requests] == [HANDLE, "example://mul/1"]
 
 
 def test_a_hash_that_one_spelling_promises_holds_for_the_model() -> None:
-    wanted = fetch_requests((Requirement(HANDLE), Requirement(f"{HANDLE}/", HEX)))
-    assert [model.sha256 for model in wanted] == [HEX]
+    requests = fetch_requests((Requirement(HANDLE), Requirement(f"{HANDLE}/", HEX)))
+    assert [model.sha256 for model in requests] == [HEX]
 
 
 def test_two_hashes_of_one_archive_are_a_usage_error() -> None:
@@ -111,8 +111,8 @@ def test_two_hashes_of_one_archive_are_a_usage_error() -> None:
 
 
 def test_a_handle_that_is_none_keeps_its_place_and_its_error() -> None:
-    wanted = fetch_requests((Requirement("tfhub.dev/x"), Requirement(HANDLE)))
-    assert [model.error is None for model in wanted] == [False, True]
+    requests = fetch_requests((Requirement("tfhub.dev/x"), Requirement(HANDLE)))
+    assert [model.error is None for model in requests] == [False, True]
 
 
 def test_every_typed_spelling_is_found_afterwards(settings: Settings) -> None:

@@ -29,10 +29,10 @@ class Values:
         prefix.with_name("values.index").write_text("values")
 
 
-def keeping(kept: KeptValues, values: Values) -> Path:
-    kept.keep(cast("TrainedValues", values))
-    assert kept.path is not None
-    return kept.path
+def keeping(kept_values: KeptValues, values: Values) -> Path:
+    kept_values.keep(cast("TrainedValues", values))
+    assert kept_values.path is not None
+    return kept_values.path
 
 
 def kept_for(destination: Path, notes: list[str] | None = None) -> KeptValues:
@@ -66,12 +66,12 @@ def test_an_interrupt_when_they_have_their_name_already_keeps_them_once(
             raise interrupts.pop()
 
     monkeypatch.setattr("hubcli.finetuning.training.remove_tree", remove_tree)
-    kept = kept_for(out / "tuned")
+    kept_values = kept_for(out / "tuned")
     with pytest.raises(KeyboardInterrupt):
-        kept.keep(cast("TrainedValues", Values()))
-    assert kept.path == out / "tuned.trained-values"
-    assert list(out.iterdir()) == [kept.path]
-    assert sorted(path.name for path in kept.path.iterdir()) == ["README.txt", "values.index"]
+        kept_values.keep(cast("TrainedValues", Values()))
+    assert kept_values.path == out / "tuned.trained-values"
+    assert list(out.iterdir()) == [kept_values.path]
+    assert sorted(path.name for path in kept_values.path.iterdir()) == ["README.txt", "values.index"]
 
 
 def test_they_go_where_they_can_be_written(
@@ -87,9 +87,9 @@ def test_they_go_where_they_can_be_written(
     assert keeping(kept_for(out / "tuned"), Values(full, full)).parent == tmp_path / "temp"
     assert list(out.iterdir()) == []
     notes: list[str] = []
-    kept = kept_for(out / "tuned", notes)
-    kept.keep(cast("TrainedValues", Values(full, full, full)))
-    assert kept.path is None
+    kept_values = kept_for(out / "tuned", notes)
+    kept_values.keep(cast("TrainedValues", Values(full, full, full)))
+    assert kept_values.path is None
     assert "can't be kept" in notes[0]
     assert "No space left on device" in notes[0]
 
@@ -100,9 +100,9 @@ def test_a_long_name_is_cut(out: Path) -> None:
 
 
 def test_an_interrupt_while_they_are_written_waits_for_them(out: Path) -> None:
-    kept = kept_for(out / "tuned")
-    with pytest.raises(Interrupted) as caught, kept.named_in_errors():
-        kept.keep(cast("TrainedValues", Values(KeyboardInterrupt())))
+    kept_values = kept_for(out / "tuned")
+    with pytest.raises(Interrupted) as caught, kept_values.named_in_errors():
+        kept_values.keep(cast("TrainedValues", Values(KeyboardInterrupt())))
     assert caught.value.trained_values == str(out / "tuned.trained-values")
     assert [path.name for path in out.iterdir()] == ["tuned.trained-values"]
 
@@ -119,9 +119,9 @@ def test_an_interrupt_while_they_are_written_waits_for_them(out: Path) -> None:
 def test_whatever_is_raised_names_them_and_the_command(
     raised: BaseException, kind: type[HubcliError], option: str, out: Path
 ) -> None:
-    kept = kept_for(out / "tuned")
-    keeping(kept, Values(is_finished=False))
-    with pytest.raises(kind) as caught, kept.named_in_errors():
+    kept_values = kept_for(out / "tuned")
+    keeping(kept_values, Values(is_finished=False))
+    with pytest.raises(kind) as caught, kept_values.named_in_errors():
         raise raised
     error = caught.value
     assert str(error) == error.message
@@ -141,7 +141,7 @@ def test_nothing_is_told_where_nothing_is_kept(out: Path) -> None:
 
 
 def test_they_go_once_the_export_is_there(out: Path) -> None:
-    kept = kept_for(out / "tuned")
-    keeping(kept, Values())
-    kept.discard()
+    kept_values = kept_for(out / "tuned")
+    keeping(kept_values, Values())
+    kept_values.discard()
     assert list(out.iterdir()) == []

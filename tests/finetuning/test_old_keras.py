@@ -82,10 +82,10 @@ def test_a_training_of_a_keras_2_model_is_saved_again(
     assert sum(variable.is_slot for variable in info_of(source).variables) >= 8
     result = trained(source, out, script, Method.AUTO)
     assert (result.method, result.requested_method) == (Method.RESAVE, Method.AUTO)
-    assert result.made is not None
-    assert result.made.reason == ""
-    assert len(result.made.values.changed) == result.made.values.trainable == 6
-    assert any(call.startswith("__call__") for call in result.made.compared)
+    assert result.staged_model is not None
+    assert result.staged_model.reason == ""
+    assert len(result.staged_model.values.changed) == result.staged_model.values.trainable == 6
+    assert any(call.startswith("__call__") for call in result.staged_model.compared)
     paths = {variable.path for variable in info_of(source).variables if not variable.is_slot}
     assert paths <= {variable.path for variable in info_of(out / "tuned").variables}
     assert list(out.iterdir()) == [out / "tuned"]
@@ -113,8 +113,8 @@ def test_weights_of_a_model_with_slots_are_found_and_its_slots_are_named_by_keys
     options = FinetuneOptions(weights=out / "tuned")
     result = finetune_export(str(source), tmp_path / "again", options=options)
     assert result.method is Method.REWRITE
-    assert result.made is not None
-    assert len(result.made.values.changed) == 6
+    assert result.staged_model is not None
+    assert len(result.staged_model.values.changed) == 6
     slot = next(
         variable
         for variable in info_of(source).variables

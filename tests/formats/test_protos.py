@@ -204,15 +204,15 @@ def _with_blocked(modules: str, model: str, **environment: str) -> list[str]:
     from tests.corpus import corpus_model
 
     path = corpus_model(model) / "saved_model.pb"
-    ran = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", _CHILD, modules, str(path)],
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, **environment},
     )
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout.splitlines()
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
 
 
 @pytest.mark.parametrize("model", ["serving_half_plus_two_tf2", "serving_half_plus_two", "tfx_keras_serving"])

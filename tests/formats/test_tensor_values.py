@@ -19,7 +19,7 @@ from hubcli.formats.tensor_values import check_size, check_tensor
 from tests.corpus import corpus_file, corpus_model
 from tests.formats.tables import varint
 from tests.formats.test_leveldb_table import WITH_VARIABLES
-from tests.fuzz.attempts import flipped
+from tests.fuzz.damaged_archives import flipped
 
 FLOAT, STRING, BOOL, RESOURCE, VARIANT = 1, 7, 10, 20, 21
 
@@ -113,7 +113,7 @@ def test_an_old_bundle_may_have_no_bytes_for_no_strings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "told"),
+    ("entry", "message"),
     [
         (entry_of(b"12345", 0, FLOAT, 1), "1 elements of float32 take 4"),
         (entry_of(b"", 0, BOOL, 2), "2 elements of bool take 2"),
@@ -123,13 +123,13 @@ def test_an_old_bundle_may_have_no_bytes_for_no_strings() -> None:
         (entry_of(b"", 0, FLOAT, *[(1 << 63) - 1] * 254), "impossible shape"),
     ],
 )
-def test_a_size_that_no_such_tensor_has_is_refused_at_once(entry: BundleEntry, told: str) -> None:
-    with pytest.raises(BrokenModelError, match=told):
+def test_a_size_that_no_such_tensor_has_is_refused_at_once(entry: BundleEntry, message: str) -> None:
+    with pytest.raises(BrokenModelError, match=message):
         check_size(entry)
 
 
 @pytest.mark.parametrize(
-    ("data", "dtype", "told"),
+    ("data", "dtype", "message"),
     [
         (varint(1 << 62) + bytes(10), STRING, "lengths"),
         (b"\xff" * 30, STRING, "more than 64 bits"),
@@ -137,8 +137,8 @@ def test_a_size_that_no_such_tensor_has_is_refused_at_once(entry: BundleEntry, t
         (varint(0) + bytes(10), VARIANT, "element 0"),
     ],
 )
-def test_absurd_lengths_are_refused(data: bytes, dtype: int, told: str) -> None:
-    assert told in fault(entry_of(data, 0, dtype, 1), data)
+def test_absurd_lengths_are_refused(data: bytes, dtype: int, message: str) -> None:
+    assert message in fault(entry_of(data, 0, dtype, 1), data)
 
 
 def test_lengths_with_a_good_checksum_must_still_add_up() -> None:

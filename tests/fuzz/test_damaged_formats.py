@@ -16,7 +16,7 @@ from hubcli.formats.wire import scan
 from hubcli.savedmodel.layout import check_structure
 from tests.corpus import corpus_file
 from tests.formats.tables import PLAIN, SNAPPY, snappy_literal, table
-from tests.fuzz.attempts import every_share, flipped, random_flips
+from tests.fuzz.damaged_archives import every_share, flipped, random_flips
 
 FLIPS = 2000
 LONGEST_S = 2.0

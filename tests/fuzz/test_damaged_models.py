@@ -20,7 +20,7 @@ from tests.archives import read_tree
 from tests.corpus import corpus_file, corpus_model
 from tests.formats.test_leveldb_table import WITH_VARIABLES
 from tests.formats.test_tensor_values import entry_of, pieces
-from tests.fuzz.attempts import every_share, flipped, random_flips
+from tests.fuzz.damaged_archives import every_share, flipped, random_flips
 from tests.models import write_tree
 
 INDEX = "variables/variables.index"

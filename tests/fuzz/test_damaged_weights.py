@@ -22,7 +22,7 @@ from hubcli.savedmodel.weights.assignable import read_assignable
 from hubcli.savedmodel.weights.mapping import map_weights, read_map
 from hubcli.savedmodel.weights.sources import open_weights
 from tests.corpus import corpus_model
-from tests.fuzz.attempts import every_share, random_flips
+from tests.fuzz.damaged_archives import every_share, random_flips
 from tests.models import tree_files, write_tree
 
 FLIPS = 1500
@@ -109,7 +109,7 @@ def test_noise_is_refused(read: Reader, good: bytes, tmp_path: Path, share: int)
 
 
 @pytest.mark.parametrize(
-    ("member", "told"),
+    ("member", "message"),
     [
         (npy("'|O'", "(1,)", b"cos\nsystem\n."), "pickle"),
         (npy("'<U4'", "(1,)", bytes(16)), "no variable has"),
@@ -128,9 +128,9 @@ def test_noise_is_refused(read: Reader, good: bytes, tmp_path: Path, share: int)
         (b"no array", "no .npy"),
     ],
 )
-def test_arrays_that_are_no_tensors_are_told(member: bytes, told: str, tmp_path: Path) -> None:
+def test_arrays_that_are_no_tensors_are_told(member: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "w.npz").write_bytes(npz(("a", member)))
-    with pytest.raises(BrokenModelError, match=told):
+    with pytest.raises(BrokenModelError, match=message):
         read_npz(tmp_path / "w.npz")
 
 

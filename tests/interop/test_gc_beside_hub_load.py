@@ -76,7 +76,7 @@ def test_a_hundred_loads_race_with_two_collections(cache: Path, server: HubServe
     assert loads.returncode == 0, loads.stderr
     assert json.loads(loads.stdout.splitlines()[-1]) == []
     assert len(server.requests) == ROUNDS
-    assert sum(one["seen"].get("removed", 0) for one in collected) > ROUNDS / 2, collected
+    assert sum(report["seen"].get("removed", 0) for report in collected) > ROUNDS / 2, collected
 
 
 def test_what_hub_load_read_is_used_and_what_it_did_not_is_not(

@@ -19,7 +19,7 @@ from hubcli.net.connections import read_ahead, read_authorities, trusted_context
 
 
 def bundle(path: Path, *authorities: trustme.CA) -> Path:
-    path.write_bytes(b"".join(one.cert_pem.bytes() for one in authorities))
+    path.write_bytes(b"".join(authority.cert_pem.bytes() for authority in authorities))
     return path
 
 

@@ -96,20 +96,20 @@ def test_each_place_goes_before_the_next(home: Path, tmp_path: Path) -> None:
     write(home / ".kaggle" / "kaggle.json", json.dumps({"username": "json", "key": "k"}))
     write(tmp_path / "config" / "kaggle.json", json.dumps({"username": "config", "key": "k"}))
     found: dict[str, str] = {}
-    told = [header(access_to(**found))]
+    headers = [header(access_to(**found))]
     for name, value in (
         ("KAGGLE_CONFIG_DIR", str(tmp_path / "config")),
         ("KAGGLE_USERNAME", "me"),
         ("KAGGLE_KEY", "s3cret"),
     ):
         found[name] = value
-        told.append(header(access_to(**found)))
+        headers.append(header(access_to(**found)))
     write(home / ".kaggle" / "access_token", "from-file")
-    told.append(header(access_to(**found)))
+    headers.append(header(access_to(**found)))
     found["KAGGLE_API_TOKEN"] = TOKEN
-    told.append(header(access_to(**found)))
+    headers.append(header(access_to(**found)))
     config = basic("config", "k")
-    assert told == [basic("json", "k"), config, config, basic("me", "s3cret"), "Bearer from-file", BEARER]
+    assert headers == [basic("json", "k"), config, config, basic("me", "s3cret"), "Bearer from-file", BEARER]
 
 
 @pytest.mark.parametrize("empty", ["KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_CONFIG_DIR", "NETRC"])
@@ -352,8 +352,8 @@ def test_a_refusal_without_credentials_names_the_page_and_where_to_put_a_token(
 ) -> None:
     error = refused(status, server)
     assert (error.code, error.exit_status) == ("authentication", 5)
-    for told in (f"{PAGE}, then", "KAGGLE_API_TOKEN", "~/.kaggle/access_token", "kaggle.com/settings"):
-        assert told in error.hint
+    for text in (f"{PAGE}, then", "KAGGLE_API_TOKEN", "~/.kaggle/access_token", "kaggle.com/settings"):
+        assert text in error.hint
 
 
 def test_a_403_with_credentials_asks_for_consent_with_their_account(server: HubServer) -> None:

@@ -32,11 +32,13 @@ def installed(tmp_path: Path, *requirements: str) -> Path:
     folder = tmp_path / "packages"
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), *requirements]
     try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_TIMEOUT_S, check=False)
+        result = subprocess.run(
+            command, capture_output=True, text=True, timeout=_INSTALL_TIMEOUT_S, check=False
+        )
     except subprocess.TimeoutExpired:
         pytest.skip(f"the index of packages doesn't answer: {' '.join(requirements)} can't be installed")
-    if ran.returncode:
-        pytest.skip(f"{' '.join(requirements)} can't be installed here: {ran.stderr.strip()[-200:]}")
+    if result.returncode:
+        pytest.skip(f"{' '.join(requirements)} can't be installed here: {result.stderr.strip()[-200:]}")
     return folder
 
 
@@ -56,7 +58,7 @@ def test_bodies_are_read_and_bounded_as_by_the_httpx_of_today(which: str, tmp_pa
         assert versions.startswith(promised("httpx"))
     options = ["-q", "-n", "0", "-m", "not slow", "-p", "no:cacheprovider"]
     itself = f"--ignore=tests/net/{Path(__file__).name}"
-    ran = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "pytest", "tests/net", *options, itself],
         cwd=ROOT,
         env=environment,
@@ -64,7 +66,7 @@ def test_bodies_are_read_and_bounded_as_by_the_httpx_of_today(which: str, tmp_pa
         text=True,
         check=False,
     )
-    assert ran.returncode == 0, f"{versions}{ran.stdout[-3000:]}"
+    assert result.returncode == 0, f"{versions}{result.stdout[-3000:]}"
 
 
 def test_what_httpx_does_not_document_is_used_by_one_module() -> None:

@@ -126,8 +126,8 @@ def test_a_provider_imports_nothing_of_net(module: str) -> None:
 @pytest.mark.parametrize("module", ["byte_source", "download", "spool"])
 def test_what_reads_byte_sources_knows_no_http(module: str) -> None:
     program = f"import sys; import hubcli.net.{module}; print(*sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    loaded = set(ran.stdout.split())
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(result.stdout.split())
     assert not loaded & {"httpx", "httpcore", "hubcli.net.client", "hubcli.net.http_source"}
 
 
@@ -136,5 +136,5 @@ def test_a_handle_loads_its_own_provider_alone() -> None:
         "import sys; from hubcli.providers.handle import Handle; Handle.parse('example://mul/1');"
         "print(*(name for name in sys.modules if name.startswith('hubcli.providers.')))"
     )
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert {name.rpartition(".")[2] for name in ran.stdout.split()} == {"handle", "provider", "example"}
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert {name.rpartition(".")[2] for name in result.stdout.split()} == {"handle", "provider", "example"}

@@ -73,14 +73,14 @@ class ToyBytes(ByteSource):
         self.validator = hashlib.sha256(body).hexdigest()
         self.failures = failures
         self.piece_bytes = piece_bytes
-        self.asked: list[tuple[int, int]] = []
+        self.requested_ranges: list[tuple[int, int]] = []
 
     def read(self) -> Iterator[bytes]:
         return self._pieces(0, len(self.body))
 
     @contextmanager
     def range(self, start: int, end: int) -> Iterator[Iterator[bytes]]:
-        self.asked.append((start, end))
+        self.requested_ranges.append((start, end))
         yield self._pieces(start, end)
 
     def _pieces(self, start: int, end: int) -> Iterator[bytes]:
@@ -129,8 +129,8 @@ def shelf(server: HubServer) -> Iterator[Shelf]:
 def command_line(capsys: pytest.CaptureFixture[str], cache: Path, *words: str) -> tuple[int, str, str]:
     """Exit status, output and errors of the command line, in this process."""
     status = main([*words, "--cache-dir", str(cache)])
-    said = capsys.readouterr()
-    return status, said.out, said.err
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
 
 
 @pytest.mark.usefixtures("shelf")
@@ -242,7 +242,7 @@ def test_where_it_fails_a_download_goes_on_in_parts(shelf: Shelf, settings: Sett
     assert (result.path / "assets" / "big").read_bytes() == big
     [source] = shelf.opened
     assert source.failures == 0
-    assert source.asked
+    assert source.requested_ranges
     assert sum(path.name.endswith(".part") for path in settings.cache_root.iterdir()) == 0
 
 

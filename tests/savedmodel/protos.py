@@ -48,9 +48,9 @@ FLOAT, INT, STRING, RESOURCE = 1, 3, 7, 20
 
 def message(type_name: str, /, **fields: Any) -> Any:
     """A message of TensorFlow's, the whole of it known; messages within it may be given as dicts."""
-    made = _message_class(type_name, is_lean=False)()
-    _fill(made, fields)
-    return made
+    proto = _message_class(type_name, is_lean=False)()
+    _fill(proto, fields)
+    return proto
 
 
 def _fill(target: Any, fields: dict[str, Any]) -> None:
@@ -116,39 +116,39 @@ def shape_proto(shape: tuple[int | None, ...] | None) -> Any:
 
 def value(content: Any) -> Any:
     """The StructuredValue of a Python value; `Spec` is a tensor."""
-    made = message("StructuredValue")
+    proto = message("StructuredValue")
     if content is None:
-        made.none_value.SetInParent()
+        proto.none_value.SetInParent()
     elif isinstance(content, bool):
-        made.bool_value = content
+        proto.bool_value = content
     elif isinstance(content, int):
-        made.int64_value = content
+        proto.int64_value = content
     elif isinstance(content, float):
-        made.float64_value = content
+        proto.float64_value = content
     elif isinstance(content, str):
-        made.string_value = content
+        proto.string_value = content
     elif isinstance(content, Spec):
-        made.tensor_spec_value.CopyFrom(content.proto)
+        proto.tensor_spec_value.CopyFrom(content.proto)
     elif isinstance(content, dict):
-        made.dict_value.SetInParent()
+        proto.dict_value.SetInParent()
         for key, inner in content.items():
-            made.dict_value.fields[key].CopyFrom(value(inner))
+            proto.dict_value.fields[key].CopyFrom(value(inner))
     elif isinstance(content, (list, tuple)):
-        kind = made.list_value if isinstance(content, list) else made.tuple_value
+        kind = proto.list_value if isinstance(content, list) else proto.tuple_value
         kind.SetInParent()
         kind.values.extend(value(inner) for inner in content)
     else:
-        made.CopyFrom(content)  # A StructuredValue already.
-    return made
+        proto.CopyFrom(content)  # A StructuredValue already.
+    return proto
 
 
 def spec_value(class_number: int, *state: Any, name: str = "") -> Any:
     """The StructuredValue of a composite tensor's spec."""
-    made = message("StructuredValue")
-    made.type_spec_value.type_spec_class = class_number
-    made.type_spec_value.type_spec_class_name = name
-    made.type_spec_value.type_state.CopyFrom(value(tuple(state)))
-    return made
+    proto = message("StructuredValue")
+    proto.type_spec_value.type_spec_class = class_number
+    proto.type_spec_value.type_spec_class_name = name
+    proto.type_spec_value.type_state.CopyFrom(value(tuple(state)))
+    return proto
 
 
 def dtype_value(dtype: int) -> Any:
@@ -178,9 +178,9 @@ class Funcs:
 
 def node(name: str, op: str, /, *inputs: str, **attributes: Any) -> Any:
     """A NodeDef. Attributes are text, bytes, `Func`, `Funcs` or an AttrValue."""
-    made = message("NodeDef", name=name, op=op, input=inputs)
+    proto = message("NodeDef", name=name, op=op, input=inputs)
     for key, content in attributes.items():
-        attribute = made.attr[key]
+        attribute = proto.attr[key]
         if isinstance(content, Func):
             attribute.func.name = content.name
         elif isinstance(content, Funcs):
@@ -191,7 +191,7 @@ def node(name: str, op: str, /, *inputs: str, **attributes: Any) -> Any:
             attribute.s = content
         else:
             attribute.CopyFrom(content)
-    return made
+    return proto
 
 
 def function(
@@ -210,9 +210,9 @@ def function(
 
 def graph(*nodes: Any, functions: Sequence[Any] = ()) -> Any:
     """A GraphDef with a library."""
-    made = message("GraphDef", node=nodes)
-    made.library.function.extend(functions)
-    return made
+    proto = message("GraphDef", node=nodes)
+    proto.library.function.extend(functions)
+    return proto
 
 
 # Objects -----------------------------------------------------------------------------------------
@@ -241,10 +241,10 @@ class Objects:
 
     def list_of(self, name: str, nodes: Sequence[int], parent: int = 0) -> int:
         """A list that holds the objects."""
-        made = self.user(name, parent, "trackable_list_wrapper")
+        list_id = self.user(name, parent, "trackable_list_wrapper")
         for place, child in enumerate(nodes):
-            self.hang(child, str(place), made)
-        return made
+            self.hang(child, str(place), list_id)
+        return list_id
 
     def variable(
         self,
@@ -273,9 +273,9 @@ class Objects:
         defaults: Sequence[Any] = (),
     ) -> int:
         """A tf.function with those variants; without `parameters` its Python signature isn't told."""
-        made = self.add(name, parent, function={"concrete_functions": concrete})
+        function_id = self.add(name, parent, function={"concrete_functions": concrete})
         if parameters is not None:
-            spec = self.message.nodes[made].function.function_spec.fullargspec.named_tuple_value
+            spec = self.message.nodes[function_id].function.function_spec.fullargspec.named_tuple_value
             fields: dict[str, Any] = {
                 "args": list(parameters),
                 "varargs": None,
@@ -288,7 +288,7 @@ class Objects:
             spec.name = "FullArgSpec"
             for key, content in fields.items():
                 spec.values.add(key=key, value=value(content))
-        return made
+        return function_id
 
     def bare(self, name: str | None, concrete: str, parent: int = 0) -> int:
         """A function of one trace."""
@@ -303,10 +303,10 @@ class Objects:
         captures: Sequence[int] = (),
     ) -> str:
         """What the function of the library takes and gives; its name."""
-        made = self.message.concrete_functions[name]
-        made.bound_inputs.extend(captures)
-        made.canonicalized_input_signature.CopyFrom(value((tuple(args), dict(kwargs or {}))))
-        made.output_signature.CopyFrom(value(outputs))
+        concrete_function = self.message.concrete_functions[name]
+        concrete_function.bound_inputs.extend(captures)
+        concrete_function.canonicalized_input_signature.CopyFrom(value((tuple(args), dict(kwargs or {}))))
+        concrete_function.output_signature.CopyFrom(value(outputs))
         return name
 
     def traced(self, name: str, *args: Any, parent: int = 0, **more: Any) -> int:
@@ -347,11 +347,11 @@ def meta_graph(
     **parts: Any,
 ) -> Any:
     """A MetaGraphDef; `parts` are fields such as `signature_def` and `collection_def`."""
-    made = message("MetaGraphDef", meta_info_def={"tags": tags, "tensorflow_version": version}, **parts)
-    made.graph_def.CopyFrom(graph_def if graph_def is not None else graph())
+    proto = message("MetaGraphDef", meta_info_def={"tags": tags, "tensorflow_version": version}, **parts)
+    proto.graph_def.CopyFrom(graph_def if graph_def is not None else graph())
     if objects is not None:
-        made.object_graph_def.CopyFrom(objects.message)
-    return made
+        proto.object_graph_def.CopyFrom(objects.message)
+    return proto
 
 
 def saved_model(*meta_graphs: Any) -> bytes:
@@ -360,7 +360,7 @@ def saved_model(*meta_graphs: Any) -> bytes:
         meta_graph if isinstance(meta_graph, bytes) else meta_graph.SerializeToString()
         for meta_graph in meta_graphs
     ]
-    return number(1, 1) + b"".join(delimited(2, one) for one in encoded)
+    return number(1, 1) + b"".join(delimited(2, meta_graph) for meta_graph in encoded)
 
 
 def index(**tensors: tuple[int, tuple[int, ...], int]) -> bytes:
@@ -369,8 +369,8 @@ def index(**tensors: tuple[int, tuple[int, ...], int]) -> bytes:
     for name in sorted(tensors):
         dtype, shape, checksum = tensors[name]
         size = 4
-        for one in shape:
-            size *= one
+        for dim in shape:
+            size *= dim
         encoded = number(1, dtype) + delimited(2, shape_proto(shape).SerializeToString())
         encoded += number(4, offset) + number(5, size) + b"\x35" + checksum.to_bytes(4, "little")
         entries.append((f"{name.replace('__', '/')}/.ATTRIBUTES/VARIABLE_VALUE".encode(), encoded))

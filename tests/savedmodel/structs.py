@@ -43,7 +43,7 @@ def variant(name: str, inputs: Any, outputs: Any) -> Json:
     return {
         "name": name,
         "args": [struct(argument) for argument in args],
-        "kwargs": {key: struct(one) for key, one in kwargs.items()},
+        "kwargs": {key: struct(argument) for key, argument in kwargs.items()},
         "outputs": struct(outputs),
     }
 
@@ -81,15 +81,15 @@ def _spec(spec: Any) -> Json:
     parts = state if isinstance(state, tuple) else ()
     dtype = next((part for part in parts if isinstance(part, tf.DType)), None)
     shape = next((part for part in parts if isinstance(part, tf.TensorShape)), None)
-    told: Json = {
+    document: Json = {
         "kind": "spec",
         "class": _class_name(type(spec)),
         "dtype": dtype.name if dtype is not None else None,
         "shape": shape_list(shape),
     }
     if isinstance(spec, tf.RaggedTensorSpec):
-        told |= {"ragged_rank": spec.ragged_rank, "row_splits_dtype": spec.row_splits_dtype.name}
-    return told
+        document |= {"ragged_rank": spec.ragged_rank, "row_splits_dtype": spec.row_splits_dtype.name}
+    return document
 
 
 def _class_name(spec_class: Any) -> str:

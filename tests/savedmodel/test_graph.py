@@ -59,7 +59,7 @@ def test_a_large_constant_loses_its_value_and_nothing_else(tmp_path: Path) -> No
 def test_a_library_between_nodes_is_no_part_of_the_graph_itself(tmp_path: Path) -> None:
     first, second = graph(node("a", "A")), graph(node("b", "B"), functions=[function("f", node("c", "C"))])
     third = graph(node("d", "D"))
-    whole = b"".join(one.SerializeToString() for one in (first, second, third))
+    whole = b"".join(part.SerializeToString() for part in (first, second, third))
     read_back = meta_graph()
     read_back.graph_def.ParseFromString(whole)
     write_model(tmp_path, read_back)
@@ -70,17 +70,17 @@ def test_a_library_between_nodes_is_no_part_of_the_graph_itself(tmp_path: Path) 
 
 
 def test_ops_are_counted_over_all_bodies(tmp_path: Path) -> None:
-    made = graph(node("a", "X"), node("b", "X"), functions=[function("f", node("c", "X"), node("d", "Y"))])
-    assert read(tmp_path, meta_graph(made)).meta_graphs[0].ops == {"X": 3, "Y": 1}
+    encoded = graph(node("a", "X"), node("b", "X"), functions=[function("f", node("c", "X"), node("d", "Y"))])
+    assert read(tmp_path, meta_graph(encoded)).meta_graphs[0].ops == {"X": 3, "Y": 1}
 
 
 def test_a_node_names_the_functions_in_its_attributes(tmp_path: Path) -> None:
-    made = graph(
+    encoded = graph(
         node("a", "If", then_branch=Func("t"), else_branch=Func("e"), Tin="x"),
         node("b", "Case", branches=Funcs(("p", "q"))),
         node("c", "Const", f=Func("never")),  # An op that takes none.
     )
-    write_model(tmp_path, meta_graph(made))
+    write_model(tmp_path, meta_graph(encoded))
     with read_outline(tmp_path) as outlines:
         assert [node.functions() for node in outlines[0].graph.bodies[0].nodes()] == [
             ["e", "t"],
@@ -92,8 +92,8 @@ def test_a_node_names_the_functions_in_its_attributes(tmp_path: Path) -> None:
 def test_the_results_and_outputs_of_a_function(tmp_path: Path) -> None:
     big = node("n", "Const", value=bytes(1 << 20))
     for nodes in ([], [big, big]):
-        made = graph(functions=[function("f", *nodes, results={"b": "n:o:0", "a": "n:o:1"})])
-        write_model(tmp_path, meta_graph(made))
+        encoded = graph(functions=[function("f", *nodes, results={"b": "n:o:0", "a": "n:o:1"})])
+        write_model(tmp_path, meta_graph(encoded))
         with read_outline(tmp_path) as outlines:
             body = outlines[0].graph.functions["f"]
             assert body.results() == {"a": "n:o:1", "b": "n:o:0"}

@@ -49,9 +49,9 @@ def test_a_model_in_text_is_read_as_the_same_in_binary(tmp_path: Path) -> None:
     objects = Objects()
     objects.traced("__call__")
     objects.variable("v")
-    made = meta_graph(graph(node("a", "Const")), objects)
-    binary = read(tmp_path / "binary", made)
-    text = text_format.MessageToString(made)
+    encoded = meta_graph(graph(node("a", "Const")), objects)
+    binary = read(tmp_path / "binary", encoded)
+    text = text_format.MessageToString(encoded)
     folder = tmp_path / "text"
     folder.mkdir()
     (folder / "saved_model.pbtxt").write_text(f"meta_graphs {{ {text} }}")

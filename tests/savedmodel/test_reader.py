@@ -107,8 +107,8 @@ def test_an_asset_that_is_not_there_is_a_finding(tmp_path: Path, name: str) -> N
 
 
 def test_an_asset_that_is_there_is_none(tmp_path: Path) -> None:
-    made = meta_graph(asset_file_def=[asset_file("a:0", "v"), asset_file("b:0", "v")])
-    info = read(tmp_path, made, files={"assets/v": b"abc"})
+    encoded = meta_graph(asset_file_def=[asset_file("a:0", "v"), asset_file("b:0", "v")])
+    info = read(tmp_path, encoded, files={"assets/v": b"abc"})
     assert info.findings == ()
     assert [(asset.path, asset.size_bytes, asset.is_present) for asset in info.assets] == [
         ("assets/v", 3, True)
@@ -127,10 +127,10 @@ def test_a_link_to_itself_beside_the_model_is_borne(tmp_path: Path) -> None:
 
 
 def test_an_asset_of_a_collection_is_declared_too(tmp_path: Path) -> None:
-    made = meta_graph()
-    wrapped = made.collection_def["saved_model_assets"].any_list.value.add()
+    encoded = meta_graph()
+    wrapped = encoded.collection_def["saved_model_assets"].any_list.value.add()
     wrapped.value = asset_file("path:0", "v.txt").SerializeToString()
-    assert [asset.path for asset in read(tmp_path, made).assets] == ["assets/v.txt"]
+    assert [asset.path for asset in read(tmp_path, encoded).assets] == ["assets/v.txt"]
 
 
 def test_variables_without_an_index_are_a_finding(tmp_path: Path) -> None:
@@ -142,8 +142,8 @@ def test_variables_without_an_index_are_a_finding(tmp_path: Path) -> None:
 
 def test_a_listed_variable_without_a_value_is_a_finding(tmp_path: Path) -> None:
     objects = Objects()
-    kept, lost, unlisted = (objects.variable(name) for name in ("kept", "lost", "unlisted"))
-    objects.list_of("variables", [kept, lost])
+    valued, lost, unlisted = (objects.variable(name) for name in ("kept", "lost", "unlisted"))
+    objects.list_of("variables", [valued, lost])
     found = read(tmp_path, meta_graph(None, objects), index_bytes=index(kept=(FLOAT, (2,), 1))).findings
     assert ("value-missing", "variable lost") in [(finding.code, finding.where) for finding in found]
     assert unlisted
@@ -190,8 +190,14 @@ def test_a_huge_fingerprint_is_passed_over(tmp_path: Path) -> None:
 
 def test_ops_to_run_are_told(tmp_path: Path) -> None:
     definitions = {"__saved_model_init_op": init_signature("init"), "serve": call_signature("o:0")}
-    (made,) = read(tmp_path, meta_graph(graph(node("init", "NoOp")), signature_def=definitions)).meta_graphs
-    assert (made.init_op, made.train_op, [signature.name for signature in made.signatures]) == (
+    (graph_read,) = read(
+        tmp_path, meta_graph(graph(node("init", "NoOp")), signature_def=definitions)
+    ).meta_graphs
+    assert (
+        graph_read.init_op,
+        graph_read.train_op,
+        [signature.name for signature in graph_read.signatures],
+    ) == (
         "init",
         None,
         ["serve"],

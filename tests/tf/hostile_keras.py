@@ -78,7 +78,7 @@ def edit_file(path: Path, edit: Edit, write: Callable[[Any], str] = json.dumps) 
 def edit_metadata(path: Path, edit: Edit, write: Callable[[Any], str] = json.dumps) -> Path:
     """The SavedModel with every config in its metadata changed."""
     file = path / "keras_metadata.pb"
-    data, made = file.read_bytes(), b""
+    data, rewritten = file.read_bytes(), b""
     for node in scan(data):
         inner = b""
         for finding in scan(data, node.start, node.end):
@@ -90,8 +90,8 @@ def edit_metadata(path: Path, edit: Edit, write: Callable[[Any], str] = json.dum
                 edit(config)
                 value = write(config).encode()
             inner += encode_field(finding.number, value)
-        made += encode_field(node.number, inner)
-    file.write_bytes(made)
+        rewritten += encode_field(node.number, inner)
+    file.write_bytes(rewritten)
     return path
 
 
@@ -99,12 +99,12 @@ def objects(config: Any) -> list[dict[str, Any]]:
     """Every object with a class in the config, the outer ones first."""
     found, pending = [], [config]
     while pending:
-        one = pending.pop()
-        if isinstance(one, dict):
-            found += [one] if "class_name" in one else []
-            pending += one.values()
-        elif isinstance(one, list):
-            pending += one
+        item = pending.pop()
+        if isinstance(item, dict):
+            found += [item] if "class_name" in item else []
+            pending += item.values()
+        elif isinstance(item, list):
+            pending += item
     return found
 
 

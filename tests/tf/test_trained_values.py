@@ -28,9 +28,9 @@ def test_what_is_kept_is_to_the_bit_what_the_model_holds(name: str, zoo: Zoo, tm
     assert {target.key for target in targets.required} <= {pair.target_key for pair in mapping.pairs}
     saved = Bundle.open(source / "variables", "variables").values()
     for pair in mapping.pairs:
-        one, other = saved[pair.target_key], weights.tensors[pair.source_key]
-        assert (one.dtype, one.shape) == (other.dtype, other.shape)
-        assert b"".join(one.pieces()) == b"".join(other.pieces()), pair.target_path
+        value, other = saved[pair.target_key], weights.tensors[pair.source_key]
+        assert (value.dtype, value.shape) == (other.dtype, other.shape)
+        assert b"".join(value.pieces()) == b"".join(other.pieces()), pair.target_path
 
 
 def test_a_variable_that_can_not_be_read_has_the_value_of_the_model(zoo: Zoo, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_an_exception_of_the_users_is_shown_with_its_line(zoo: Zoo, script: Path
 
 
 @pytest.mark.parametrize(
-    ("name", "line", "said"),
+    ("name", "line", "message"),
     [
         (
             "wrong_label",
@@ -155,7 +155,7 @@ def test_an_exception_of_the_users_is_shown_with_its_line(zoo: Zoo, script: Path
     ],
 )
 def test_a_fault_within_a_graph_is_told_in_one_line_without_its_frames(
-    name: str, line: str, said: str, zoo: Zoo, script: Path
+    name: str, line: str, message: str, zoo: Zoo, script: Path
 ) -> None:
     pytest.importorskip("tensorflow_hub")
     source = zoo("plain_module")
@@ -164,7 +164,7 @@ def test_a_fault_within_a_graph_is_told_in_one_line_without_its_frames(
     with pytest.raises(TensorFlowError) as caught:
         train(obj, TrainingFunction.load(f"{script}:{name}"), {}, info)
     number = 1 + BY_LAYER.splitlines().index(line)
-    assert f": {script}:{number}: {said}" in caught.value.message
+    assert f": {script}:{number}: {message}" in caught.value.message
     assert "\n" not in caught.value.message
     assert 'File "' not in caught.value.message
 
@@ -270,10 +270,10 @@ def test_two_devices_train_one_model(zoo: Zoo, script: Path, tmp_path: Path) -> 
 def test_two_processes_train_one_model_and_the_chief_writes_it(
     zoo: Zoo, script: Path, tmp_path: Path
 ) -> None:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
+    with socket.socket() as first, socket.socket() as other:
+        first.bind(("127.0.0.1", 0))
         other.bind(("127.0.0.1", 0))
-        addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in (one, other)]
+        addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in (first, other)]
     processes = []
     for number in range(2):
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}}
@@ -294,7 +294,7 @@ def test_two_processes_train_one_model_and_the_chief_writes_it(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (None, "isn't set"),
         ("{", "no JSON"),
@@ -304,12 +304,12 @@ def test_two_processes_train_one_model_and_the_chief_writes_it(
     ],
 )
 def test_a_cluster_needs_its_configuration(
-    text: str | None, said: str, monkeypatch: pytest.MonkeyPatch
+    text: str | None, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if text is not None:
         monkeypatch.setenv("TF_CONFIG", text)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         Strategy.start(StrategyKind.MULTI_WORKER)
 
 

@@ -23,11 +23,11 @@ CALLBACKS = {
 }
 
 
-def way(*words: str, **variables: str) -> tuple[list[str], set[tuple[str, str]]]:
+def call_path(*words: str, **variables: str) -> tuple[list[str], set[tuple[str, str]]]:
     """The files that the command enters, in order, and the calls that go up, by caller and callee."""
     environment = {**os.environ, **variables}
-    ran = run_python(["-m", "tools.call_path", *words], cwd=ROOT, env=environment, check=True)
-    rows = [line.split() for line in ran.stderr.splitlines() if line.split()[0].isdigit()]
+    result = run_python(["-m", "tools.call_path", *words], cwd=ROOT, env=environment, check=True)
+    rows = [line.split() for line in result.stderr.splitlines() if line.split()[0].isdigit()]
     entered = [row[1] for row in rows if "->" not in row and row[1:] != ["calls", "upward"]]
     return entered, {(row[1], row[3]) for row in rows if "->" in row}
 
@@ -35,7 +35,7 @@ def way(*words: str, **variables: str) -> tuple[list[str], set[tuple[str, str]]]
 def test_the_way_of_inspect_is_short_and_goes_down(tmp_path: Path) -> None:
     model = tmp_path / "model"
     models.write_tree(model, models.example_files())
-    entered, upward = way("inspect", str(model))
+    entered, upward = call_path("inspect", str(model))
     assert entered[:4] == ["cli/main.py", "cli/entrypoint.py", "cli/app.py", "cli/inspect.py"]
     assert "commands/inspect.py" in entered
     assert len(entered) <= 47, entered
@@ -43,7 +43,7 @@ def test_the_way_of_inspect_is_short_and_goes_down(tmp_path: Path) -> None:
 
 
 def test_the_way_of_fetch_is_short_and_goes_up_by_callbacks_alone(cache: Path) -> None:
-    entered, upward = way("fetch", "example://mul/1", HUBCLI_CACHE_DIR=str(cache))
+    entered, upward = call_path("fetch", "example://mul/1", HUBCLI_CACHE_DIR=str(cache))
     assert entered[0] == "cli/main.py"
     assert "commands/fetch.py" in entered
     # What a module does when it is imported is no call; the registry of providers has functions.
@@ -53,8 +53,8 @@ def test_the_way_of_fetch_is_short_and_goes_up_by_callbacks_alone(cache: Path) -
 
 
 def test_a_cached_model_needs_nothing_of_a_download(cache: Path) -> None:
-    way("fetch", "example://mul/1", HUBCLI_CACHE_DIR=str(cache))
-    entered, upward = way("fetch", "example://mul/1", HUBCLI_CACHE_DIR=str(cache))
+    call_path("fetch", "example://mul/1", HUBCLI_CACHE_DIR=str(cache))
+    entered, upward = call_path("fetch", "example://mul/1", HUBCLI_CACHE_DIR=str(cache))
     assert len(entered) <= 30, entered
     assert not [file for file in entered if file.startswith(("archive/tar", "archive/unpack", "net/"))]
     assert upward <= CALLBACKS

@@ -42,7 +42,7 @@ __all__ = ["ActionResult", "CompletedAction", "collect", "require_collectable"]
 # hub.load reads a model some milliseconds after it has listed the directory. Who lists it to see how
 # large it is means nothing by it, and may come back.
 _LOOK_TO_READ_S = 2.0
-_GONE = "it is gone already"
+_ALREADY_REMOVED = "it is gone already"
 
 
 class ActionResult(str, Enum):
@@ -102,9 +102,9 @@ class _Collection:
                     yield CompletedAction(item, ActionResult.BUSY, detail="another process holds its lock")
                 return
             for item in items:
-                yield self._one(item, lock)
+                yield self._collect_item(item, lock)
 
-    def _one(self, item: PlannedItem, lock: Lock) -> CompletedAction:
+    def _collect_item(self, item: PlannedItem, lock: Lock) -> CompletedAction:
         try:
             return self._model(item, item.model, lock) if item.model else self._fragment(item, lock)
         except OSError as error:
@@ -128,7 +128,7 @@ class _Collection:
         try:
             self.paths.model.rename(trash)
         except FileNotFoundError:  # Robbed, or without a lock on a full disk: another one was faster.
-            return CompletedAction(item, ActionResult.GONE, detail=_GONE)
+            return CompletedAction(item, ActionResult.GONE, detail=_ALREADY_REMOVED)
         except OSError:
             self._link(links)
             raise
@@ -149,7 +149,7 @@ class _Collection:
         try:
             status = os.lstat(place)
         except FileNotFoundError:
-            return _GONE
+            return _ALREADY_REMOVED
         if status.st_ino != model.inode:
             return "it was fetched again meanwhile"
         if item.reason is Reason.ASKED_FOR:
@@ -207,7 +207,7 @@ class _Collection:
                 item, ActionResult.REMOVED if lock.was_broken else ActionResult.GONE, freed
             )
         if not os.path.lexists(path):
-            return CompletedAction(item, ActionResult.GONE, detail=_GONE)
+            return CompletedAction(item, ActionResult.GONE, detail=_ALREADY_REMOVED)
         needs_no_model = fragment.kind in (
             NameKind.ALIAS,
             NameKind.DESCRIPTOR,

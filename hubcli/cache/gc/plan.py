@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from hubcli._moved import warn_of_old_name
 from hubcli.cache.catalog import CachedModelInfo
 from hubcli.cache.disk_usage import Footprint
 from hubcli.cache.gc.snapshot import Fragment, Snapshot
@@ -119,7 +120,13 @@ class BudgetShortfall:
     budget: Reason
     wanted_bytes: int
     reached_bytes: int
-    kept: tuple[tuple[KeepReason, int], ...]
+    retained: tuple[tuple[KeepReason, int], ...]
+
+    @property
+    def kept(self) -> tuple[tuple[KeepReason, int], ...]:
+        """The old name of `retained`."""
+        warn_of_old_name(self, "kept", "retained")
+        return self.retained
 
 
 @dataclass(frozen=True, slots=True)

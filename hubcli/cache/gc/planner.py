@@ -204,7 +204,7 @@ class _Planner:
             found.append((Reason.MAX_SIZE, policy.max_size_bytes, usage))
         if policy.min_free_bytes is not None and free < policy.min_free_bytes:
             found.append((Reason.MIN_FREE, policy.min_free_bytes, free))
-        protected = self._kept() if found else ()
+        protected = self._retained_bytes() if found else ()
         return tuple(
             BudgetShortfall(budget, wanted_bytes, reached, protected)
             for budget, wanted_bytes, reached in found
@@ -234,16 +234,16 @@ class _Planner:
             return KeepReason.DOWNLOAD
         return KeepReason.MOVED if model.is_moved else None
 
-    def _kept(self) -> tuple[tuple[KeepReason, int], ...]:
+    def _retained_bytes(self) -> tuple[tuple[KeepReason, int], ...]:
         """How many bytes stay, by why."""
         sizes: Counter[KeepReason] = Counter()
         for model in self.models:
             why = self.protection(model)
             if model.key not in self.taken and why is not None:
                 sizes[why] += model.footprint.disk_bytes
-        gone = {item.name for item in self.leftovers}
+        leftover_names = {item.name for item in self.leftovers}
         for fragment in self.snapshot.fragments:
-            if _is_counted(fragment) and fragment.name not in gone:
+            if _is_counted(fragment) and fragment.name not in leftover_names:
                 sizes[KeepReason.DOWNLOAD] += fragment.footprint.disk_bytes
         return tuple((why, size) for why, size in sizes.most_common() if size)
 

@@ -33,19 +33,19 @@ def finetune_report(result: FinetuneResult) -> Iterator[str]:
     """What a person wants to know of it, a line each."""
     if result.mapping is not None:
         yield from _mapping_lines(result.mapping)
-    if result.written is None or result.made is None:
+    if result.written is None or result.staged_model is None:
         if result.mapping is None:
             yield "This worker is not the chief: it trained along, and writes nothing"
         return
-    written, made = result.written, result.made
-    yield _fact("values", _values_text(made))
-    largest = sorted(made.values.changed, key=lambda change: -(change.largest or 0.0))
+    written, staged = result.written, result.staged_model
+    yield _fact("values", _values_text(staged))
+    largest = sorted(staged.values.changed, key=lambda change: -(change.largest or 0.0))
     for change in largest[:_FEW]:
         yield _fact("", _change_text(change))
     if len(largest) > _FEW:
         yield _fact("", f"and {len(largest) - _FEW} more: --json tells them all")
-    yield from _compared_lines(made)
-    yield from _files_lines(made)
+    yield from _compared_lines(staged)
+    yield from _files_lines(staged)
     size, files = format_size(written.size_bytes), plural(written.file_count, "file")
     yield f"Exported {result.source} by {result.method.value}  {size}, {files}, {result.seconds:.1f} s"
 
@@ -73,25 +73,25 @@ def finetune_payload(result: FinetuneResult, style: Style, *, quiet: bool) -> st
 
 def finetune_document(result: FinetuneResult) -> dict[str, Any]:
     """`hubcli finetune-export --json`."""
-    written, made = result.written, result.made
+    written, staged = result.written, result.staged_model
     return {
         "source": result.source,
         "destination": None if written is None else str(written.destination),
         "method": result.method.value,
         "requested_method": result.requested_method.value,
-        "method_reason": None if made is None else made.reason or None,
+        "method_reason": None if staged is None else staged.reason or None,
         "format": None if written is None else written.format.value,
         "bytes": None if written is None else written.size_bytes,
         "files": None if written is None else written.file_count,
         "sha256": None if written is None else written.sha256,
         "seconds": round(result.seconds, 3),
         "mapping": None if result.mapping is None else _mapping_document(result.mapping),
-        "values": None if made is None else _values_document(made),
-        "compared": [] if made is None else list(made.compared),
-        "not_compared": [] if made is None else [skipped._asdict() for skipped in made.skipped],
-        "kept": [] if made is None else list(made.kept),
-        "carried": [] if made is None else list(made.carried),
-        "not_kept": [] if made is None else [loss._asdict() for loss in made.not_kept],
+        "values": None if staged is None else _values_document(staged),
+        "compared": [] if staged is None else list(staged.compared),
+        "not_compared": [] if staged is None else [skipped._asdict() for skipped in staged.skipped],
+        "kept": [] if staged is None else list(staged.preserved),
+        "carried": [] if staged is None else list(staged.carried),
+        "not_kept": [] if staged is None else [loss._asdict() for loss in staged.not_kept],
     }
 
 
@@ -109,8 +109,8 @@ def _mapping_lines(mapping: WeightMapping) -> Iterator[str]:
         yield _fact("unused", f"{plural(count, 'value')} of the file{', such as' * (count > 1)} {first}")
 
 
-def _values_text(made: StagedModel) -> str:
-    values = made.values
+def _values_text(staged: StagedModel) -> str:
+    values = staged.values
     others = len(values.changed) - values.changed_trainable
     parts = [f"{values.changed_trainable} of {plural(values.trainable, 'trainable variable')} changed"]
     parts += [f"{plural(others, 'other')} too"] if others else []
@@ -123,22 +123,22 @@ def _change_text(change: ChangedVariable) -> str:
     return f"{by}{change.path}  {change.dtype} {shape_text(change.shape)}"
 
 
-def _compared_lines(made: StagedModel) -> Iterator[str]:
-    if made.compared:
-        yield _fact("compared", f"loaded again, it gives the same in {plural(len(made.compared), 'call')}")
-    elif made.skipped:
+def _compared_lines(staged: StagedModel) -> Iterator[str]:
+    if staged.compared:
+        yield _fact("compared", f"loaded again, it gives the same in {plural(len(staged.compared), 'call')}")
+    elif staged.skipped:
         yield _fact("compared", "loaded again, its variables are the same; no call could be compared")
-    if made.skipped:
-        kind = "other call" if made.compared else "call"
-        yield _fact("", f"{plural(len(made.skipped), kind)} left out: --json tells why")
+    if staged.skipped:
+        kind = "other call" if staged.compared else "call"
+        yield _fact("", f"{plural(len(staged.skipped), kind)} left out: --json tells why")
 
 
-def _files_lines(made: StagedModel) -> Iterator[str]:
-    if made.kept:
-        yield _fact("kept", ", ".join(made.kept))
-    if made.carried:
-        yield _fact("carried", f"over: {_some(made.carried)}")
-    for name, loss in zip(("not kept", *[""] * len(made.not_kept)), made.not_kept, strict=False):
+def _files_lines(staged: StagedModel) -> Iterator[str]:
+    if staged.preserved:
+        yield _fact("kept", ", ".join(staged.preserved))
+    if staged.carried:
+        yield _fact("carried", f"over: {_some(staged.carried)}")
+    for name, loss in zip(("not kept", *[""] * len(staged.not_kept)), staged.not_kept, strict=False):
         yield _fact(name, f"{loss.what}: {loss.reason}")
 
 
@@ -161,7 +161,7 @@ def _mapping_document(mapping: WeightMapping) -> dict[str, Any]:
             }
             for pair in mapping.pairs
         ],
-        "kept": list(mapping.kept),
+        "kept": list(mapping.unassigned),
         "unused": list(mapping.unused),
     }
 
@@ -171,7 +171,7 @@ def _finite(number: float | None) -> float | None:
     return number if number is not None and isfinite(number) else None
 
 
-def _values_document(made: StagedModel) -> dict[str, Any]:
+def _values_document(staged: StagedModel) -> dict[str, Any]:
     return {
         "changed": [
             {
@@ -182,8 +182,8 @@ def _values_document(made: StagedModel) -> dict[str, Any]:
                 "trainable": change.trainable,
                 "largest_change": _finite(change.largest),
             }
-            for change in made.values.changed
+            for change in staged.values.changed
         ],
-        "unchanged": list(made.values.unchanged),
-        "trainable": made.values.trainable,
+        "unchanged": list(staged.values.unchanged),
+        "trainable": staged.values.trainable,
     }

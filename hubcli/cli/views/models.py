@@ -148,12 +148,12 @@ def _state(model: CachedModelInfo) -> str:
 
 def _total(listing: Listing) -> str:
     noun = "entry" if listing.matched == 1 else "entries"
-    shown = (
+    total_text = (
         f"{len(listing.models)} of {listing.matched}"
         if len(listing.models) < listing.matched
         else listing.matched
     )
-    return f"{shown} {noun}, {format_size(listing.size_bytes)}"
+    return f"{total_text} {noun}, {format_size(listing.size_bytes)}"
 
 
 def listing_document(listing: Listing) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def show_dry_run(plans: Sequence[DryRun], errors: Sequence[tuple[str, HubcliErro
 
 def _dry_run_row(plan: DryRun) -> tuple[str, ...]:
     size = "-" if plan.size_bytes is None else format_size(plan.size_bytes)
-    return printable(plan.handle), size, plan.fate.value.replace("-", " ")
+    return printable(plan.handle), size, plan.action.value.replace("-", " ")
 
 
 def _dry_run_total(plans: Sequence[DryRun], to_fetch: Sequence[DryRun]) -> str:
@@ -226,7 +226,7 @@ def _document(plans: Sequence[DryRun], to_fetch: Sequence[DryRun]) -> dict[str, 
     return {
         "dry_run": True,
         "models": [
-            {"handle": plan.handle, "what": plan.fate.value, "bytes": plan.size_bytes} for plan in plans
+            {"handle": plan.handle, "what": plan.action.value, "bytes": plan.size_bytes} for plan in plans
         ],
         "to_fetch": {"models": len(to_fetch), "bytes": sum(sizes), "unknown": unknown},
     }

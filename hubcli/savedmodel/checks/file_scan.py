@@ -240,7 +240,7 @@ def _first_code(members: Iterator[tuple[str, IO[bytes]]], depth: int, budget: Bu
 
 
 def _code_in_member(name: str, member: IO[bytes], depth: int, budget: Budget) -> MemberKind | None:
-    shown = ascii(name)[1:-1][:200]
+    name_text = ascii(name)[1:-1][:200]
     head = budget.read(member, _HEAD)
     is_whole = len(head) < _HEAD
     if not is_whole and goes_on(head):
@@ -249,15 +249,15 @@ def _code_in_member(name: str, member: IO[bytes], depth: int, budget: Budget) ->
     budget.charge(head)
     kind = kind_of(name, head, is_whole=is_whole)
     if kind is not None:
-        return MemberKind(shown, kind.code, kind.noun)
+        return MemberKind(name_text, kind.code, kind.noun)
     if names_code(name):
-        return MemberKind(shown, "archive-code", "code by its name")
+        return MemberKind(name_text, "archive-code", "code by its name")
     if _DATA_PICKLE.search(name) and head[:1] == b"\x80":
-        return MemberKind(shown, "pickle", "a pickle")
+        return MemberKind(name_text, "pickle", "a pickle")
     inner = _in_inner(head, member, depth, budget)
     if inner is None or inner.code != "not-scanned":
-        return inner and MemberKind(shown, inner.code, f"an archive with {inner.name or inner.noun}")
-    return MemberKind("", inner.code, f"holds {shown}, which can't be looked into")
+        return inner and MemberKind(name_text, inner.code, f"an archive with {inner.name or inner.noun}")
+    return MemberKind("", inner.code, f"holds {name_text}, which can't be looked into")
 
 
 def _in_inner(head: bytes, stream: IO[bytes], depth: int, budget: Budget) -> MemberKind | None:

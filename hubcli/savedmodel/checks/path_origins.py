@@ -130,12 +130,12 @@ class _Nodes:
     """Nodes by name, looked up in a piece of a body at a time; the last pieces are kept."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[GraphBody, FieldRun], dict[str, Node]] = OrderedDict()
+        self._recent: OrderedDict[tuple[GraphBody, FieldRun], dict[str, Node]] = OrderedDict()
         self.parsed_bytes = self.searched_bytes = 0
 
     def find(self, body: GraphBody, name: str) -> Node | None:
         """The node of that name; TensorFlow refuses a body with two."""
-        for (owner, _), nodes in self._kept.items():
+        for (owner, _), nodes in self._recent.items():
             if owner is body and name in nodes:
                 return nodes[name]
         # One whose name is written in another way than protobuf does isn't found, and so not proven.
@@ -143,7 +143,7 @@ class _Nodes:
         for piece in body.pieces:
             size = piece.end - piece.start
             self.searched_bytes += size if piece.large_node is None else _LARGE_NODE_COST
-            if (body, piece) not in self._kept and piece.holds(encoded, body.data):
+            if (body, piece) not in self._recent and piece.holds(encoded, body.data):
                 nodes = self._keep(body, piece)
                 if name in nodes:
                     return nodes[name]
@@ -152,9 +152,9 @@ class _Nodes:
     def _keep(self, body: GraphBody, piece: FieldRun) -> dict[str, Node]:
         self.parsed_bytes += piece.end - piece.start if piece.large_node is None else _LARGE_NODE_COST
         nodes = {node.name: node for node in body.nodes_of(piece)}
-        self._kept[(body, piece)] = nodes
-        if len(self._kept) > _MAX_KEPT:
-            self._kept.popitem(last=False)
+        self._recent[(body, piece)] = nodes
+        if len(self._recent) > _MAX_KEPT:
+            self._recent.popitem(last=False)
         return nodes
 
 

@@ -27,7 +27,7 @@ from hubcli.units import plural
 
 __all__ = ["lost_calls", "verify_interface_preserved", "verify_only_values_changed"]
 
-_TOLD = 3
+_MAX_LISTED = 3
 
 
 def verify_interface_preserved(source: SavedModelInfo, result: SavedModelInfo) -> tuple[Difference, ...]:
@@ -44,8 +44,8 @@ def verify_interface_preserved(source: SavedModelInfo, result: SavedModelInfo) -
     found += _lists(source.lists, result.lists)
     lost = [difference for difference in found if not _may_differ(difference, slots, equal)]
     if lost:
-        parts = "; ".join(map(_told, islice(lost, _TOLD)))
-        more = f"; and {len(lost) - _TOLD} more" if len(lost) > _TOLD else ""
+        parts = "; ".join(map(_difference_text, islice(lost, _MAX_LISTED)))
+        more = f"; and {len(lost) - _MAX_LISTED} more" if len(lost) > _MAX_LISTED else ""
         raise TensorFlowError(
             f"Saved again, the model isn't what it was: {parts}{more}",
             hint="Change the values alone, which loses nothing: --method rewrite",
@@ -89,7 +89,7 @@ def _may_differ(difference: Difference, slots: Set[str], equal: Sequence[str]) -
     return difference.part == "version"
 
 
-def _told(difference: Difference) -> str:
+def _difference_text(difference: Difference) -> str:
     name = f"{difference.part} {difference.name}".strip()
     if difference.right is None:
         return f"{name} is gone"

@@ -10,6 +10,7 @@ from collections.abc import Mapping as MappingType
 from pathlib import Path
 from typing import NamedTuple
 
+from hubcli._moved import warn_of_old_name
 from hubcli.errors import MappingError, NotFoundError, UsageError, ValuesError
 from hubcli.formats.tensor_values import TensorValues
 from hubcli.regular_file import read_regular
@@ -26,7 +27,7 @@ from hubcli.savedmodel.weights.sources import Weights, WeightsKind
 
 __all__ = ["MatchedValue", "WeightMapping", "map_weights", "read_map"]
 
-_TOLD = 5
+_MAX_LISTED = 5
 
 
 class MatchedValue(NamedTuple):
@@ -46,14 +47,20 @@ class WeightMapping(NamedTuple):
     `root` is the object (or layer) of the weights that is the model, "" for
     their root; None where names alone decided. `found_by` of the pairs is
     `key`, `objects`, `name`, `order` (where equal shapes can't be told apart)
-    or `map`. `kept` are keys of the model without a new value, `unused` those
+    or `map`. `unassigned` are keys of the model without a new value, `unused` those
     of the weights that are for none of its variables.
     """
 
     pairs: tuple[MatchedValue, ...]
     root: str | None
-    kept: tuple[str, ...]
+    unassigned: tuple[str, ...]
     unused: tuple[str, ...]
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The old name of `unassigned`."""
+        warn_of_old_name(self, "kept", "unassigned")
+        return self.unassigned
 
     def values(self, weights: Weights) -> dict[str, TensorValues]:
         """The new values by checkpoint key of the model, as `rewrite` takes them."""
@@ -119,7 +126,7 @@ def _mapping(
             if target.key in sources
         ),
         root=root,
-        kept=tuple(target.key for target in targets.all if target.key not in sources),
+        unassigned=tuple(target.key for target in targets.all if target.key not in sources),
         unused=tuple(sorted(weights.tensors.keys() - set(sources.values()))),
     )
 
@@ -155,12 +162,12 @@ def _the_one(
         return full[0]
     if not full:
         raise _misfit(targets, weights, candidates)
-    names = ", ".join(_told(candidate.root) for candidate in full[:_TOLD])
-    more = f" and {len(full) - _TOLD} more" if len(full) > _TOLD else ""
+    names = ", ".join(_root_name(candidate.root) for candidate in full[:_MAX_LISTED])
+    more = f" and {len(full) - _MAX_LISTED} more" if len(full) > _MAX_LISTED else ""
     # Two orders of the same piece can't be told apart by where it stands.
     has_roots = len({candidate.root for candidate in full}) == len(full)
     raise MappingError(
-        f"{len(full)} parts of {weights.path} fit all {full[0].wanted} variables of {targets.model}: "
+        f"{len(full)} parts of {weights.path} fit all {full[0].required} variables of {targets.model}: "
         f"{names}{more}",
         hint=f"Choose the one that was fine-tuned, such as --root {shlex.quote(full[0].root or '/')}"
         if has_roots
@@ -180,18 +187,18 @@ def _misfit(
         )
     best = candidates[0]
     reasons = "; ".join(best.misfits)
-    more = best.wanted - best.fits - len(best.misfits)
+    more = best.required - best.fits - len(best.misfits)
     reasons += f"; and {more} more" if more > 0 else ""
     text = (
-        f"No part of {weights.path} fits all {best.wanted} variables of {targets.model}. "
-        f"The closest, {_told(best.root)}, fits {best.fits}: {reasons}"
+        f"No part of {weights.path} fits all {best.required} variables of {targets.model}. "
+        f"The closest, {_root_name(best.root)}, fits {best.fits}: {reasons}"
     )
     return MappingError(
-        text, hint="To name the pairs yourself: --map FILE.", candidates=tuple(candidates[:_TOLD])
+        text, hint="To name the pairs yourself: --map FILE.", candidates=tuple(candidates[:_MAX_LISTED])
     )
 
 
-def _told(root: str) -> str:
+def _root_name(root: str) -> str:
     return root or "/ (the root)"
 
 
@@ -238,7 +245,7 @@ def _unequal_keys(targets: AssignableVariables, weights: Weights) -> MappingErro
     missing = [key for key, is_required in required.items() if is_required and key not in set(given)]
     left = sorted(set(given) - required.keys())
     reasons = [
-        f"{what} {', '.join(keys[:_TOLD])}{' …' if len(keys) > _TOLD else ''}"
+        f"{what} {', '.join(keys[:_MAX_LISTED])}{' …' if len(keys) > _MAX_LISTED else ''}"
         for what, keys in (("lacks", missing), ("has beside them", left), ("has twice", twice))
         if keys
     ]
@@ -281,7 +288,7 @@ def _require_one(targets: AssignableVariables, name: str) -> None:
     keys = [target.key for target in targets.all if target.path == name]
     if len(keys) > 1 and name not in short:
         raise UsageError(
-            f"{len(keys)} variables of {targets.model} have the path {name}: {', '.join(keys[:_TOLD])}",
+            f"{len(keys)} variables of {targets.model} have the path {name}: {', '.join(keys[:_MAX_LISTED])}",
             hint="Name the one that is meant by its key.",
         )
 
@@ -302,7 +309,7 @@ def _completed(
             rest[target.key] = key
     if missing:
         raise MappingError(
-            f"The map names no value for {len(missing)} of the variables: {', '.join(missing[:_TOLD])}",
+            f"The map names no value for {len(missing)} of the variables: {', '.join(missing[:_MAX_LISTED])}",
             hint="Add a line for each: target = source.",
         )
     by_key = {pair.target_key: pair for pair in _mapping(targets, weights, rest.items(), "key", None).pairs}

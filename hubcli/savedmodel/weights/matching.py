@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, product
 from typing import NamedTuple
 
+from hubcli._moved import warn_of_old_name
 from hubcli.errors import MappingError
 from hubcli.formats.tensor_values import TensorValues
 from hubcli.savedmodel.objects import LISTS
@@ -29,20 +30,26 @@ _TOLD_MISFITS = 3
 class Candidate(NamedTuple):
     """An object of the checkpoint, by its path, as the model: `pairs` are target and source keys.
 
-    `fits` is how many of the `wanted` variables it has with their shape and
+    `fits` is how many of the `required` variables it has with their shape and
     type; `misfits` are sentences about the first of the others.
     """
 
     root: str
     pairs: tuple[tuple[str, str], ...]
     fits: int
-    wanted: int
+    required: int
     misfits: tuple[str, ...] = ()
+
+    @property
+    def wanted(self) -> int:
+        """The old name of `required`."""
+        warn_of_old_name(self, "wanted", "required")
+        return self.required
 
     @property
     def is_full(self) -> bool:
         """Whether every variable that must have a value has one here."""
-        return self.fits == self.wanted
+        return self.fits == self.required
 
 
 class MatchByGraph:
@@ -250,8 +257,8 @@ def candidates_by_lists(targets: AssignableVariables, weights: Weights) -> list[
         return []
     found: dict[tuple[tuple[str, str], ...], Candidate] = {}
     for trainable, others in _orders(targets):
-        ways = list(islice(_apart(graph, weights, trainable, others), _MAX_CANDIDATES))
-        for root, keys in ways or _pieces(graph, weights, _ALL, (*trainable, *others)):
+        candidate_pairs = list(islice(_apart(graph, weights, trainable, others), _MAX_CANDIDATES))
+        for root, keys in candidate_pairs or _pieces(graph, weights, _ALL, (*trainable, *others)):
             pairs = tuple(zip((variable.key for variable in (*trainable, *others)), keys, strict=True))
             found.setdefault(tuple(sorted(pairs)), Candidate(root, pairs, len(pairs), len(pairs)))
     return _by_names(targets, graph, list(found.values()))

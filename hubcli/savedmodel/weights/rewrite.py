@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from hubcli._moved import warn_of_old_name
 from hubcli.errors import BrokenModelError, ChecksumError, UnchangedError, ValuesError
 from hubcli.formats import INDEX_FILE
 from hubcli.formats.bundles import Bundle, ShardWriter, write_index
@@ -69,15 +70,21 @@ class RewriteOptions:
 class RewriteReport(NamedTuple):
     """What was written: variables that changed (as the index sorts them), keys that were given and are equal.
 
-    `kept` are the keys for which no values were given. `size_bytes` is that of
+    `unassigned` are the keys for which no values were given. `size_bytes` is that of
     all tensors, `copied_bytes` that of the files copied as they are.
     """
 
     changed: tuple[Change, ...]
     unchanged: tuple[str, ...]
-    kept: tuple[str, ...]
+    unassigned: tuple[str, ...]
     size_bytes: int
     copied_bytes: int
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The old name of `unassigned`."""
+        warn_of_old_name(self, "kept", "unassigned")
+        return self.unassigned
 
 
 def rewrite(
@@ -228,7 +235,7 @@ class _Job:
         try:
             if given is None or part.owner.is_slice:
                 recorded: int | None = entry.crc32c
-                new = writer.add(entry, self._heard(self.bundle.part_pieces(entry)))
+                new = writer.add(entry, self._reported(self.bundle.part_pieces(entry)))
             else:
                 recorded = given.crc32c if part.slice is None else None
                 new = writer.add(*self._new(part, given))
@@ -251,16 +258,16 @@ class _Job:
             if given.crc32c is None and not given.verifies_whole_reads:
                 given.verify()
             entry = entry._replace(size_bytes=given.size_bytes)
-            return entry, self._heard(comparison.through(given.pieces(), old, entry.size_bytes))
+            return entry, self._reported(comparison.through(given.pieces(), old, entry.size_bytes))
         item_bytes = part.owner.dtype.item_bytes
         assert item_bytes is not None
         if part.slice == part.owner.slices[0]:
             given.verify()
         box = TensorBox.of(part.slice, part.owner.shape, item_bytes)
         pieces = _cut(given, box)
-        return entry, self._heard(comparison.through(pieces, old, entry.size_bytes))
+        return entry, self._reported(comparison.through(pieces, old, entry.size_bytes))
 
-    def _heard(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    def _reported(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         for piece in pieces:
             self.on_bytes(len(piece))
             yield piece
@@ -286,7 +293,7 @@ class _Job:
         return RewriteReport(
             changed=tuple(value.change(key) for key, value in given if value.is_changed),
             unchanged=tuple(key for key, value in given if not value.is_changed),
-            kept=tuple(key for key in self.bundle.values() if key not in self.values),
+            unassigned=tuple(key for key in self.bundle.values() if key not in self.values),
             size_bytes=self.size_bytes,
             copied_bytes=copied_bytes,
         )

@@ -36,7 +36,7 @@ else:
 
 __all__ = ["ObjectLayer", "ObjectWeights", "SharedWeight", "regularize", "serializable"]
 
-_TRAINED, _KEPT = "_hubcli_trained_weight", "_hubcli_kept_weight"
+_TRAINED_NAME, _FROZEN_NAME = "_hubcli_trained_weight", "_hubcli_kept_weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class SharedWeight:
 
         Who trains the variable and who keeps it, as a signature does, have one each.
         """
-        name = _TRAINED if trainable else _KEPT
+        name = _TRAINED_NAME if trainable else _FROZEN_NAME
         there = getattr(variable, name, None)
         if there is None:
             try:

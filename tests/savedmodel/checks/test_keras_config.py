@@ -66,7 +66,7 @@ def test_every_key_that_carries_a_function_is_known_by_its_type(key: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("one", "reason"),
+    ("config", "reason"),
     [
         (layer("Dense", activation={"class_name": "__lambda__", "config": {}}), "it holds Python bytecode"),
         (
@@ -106,12 +106,14 @@ def test_every_key_that_carries_a_function_is_known_by_its_type(key: str) -> Non
     ],
 )
 @pytest.mark.parametrize("keras_3", [False, True])
-def test_what_would_run_import_or_open_is_named_with_its_layer(one: Any, reason: str, keras_3: bool) -> None:
-    assert f"layer one: {reason}" in reasons([{"class_name": "Sequential"}, one], keras_3=keras_3)
+def test_what_would_run_import_or_open_is_named_with_its_layer(
+    config: Any, reason: str, keras_3: bool
+) -> None:
+    assert f"layer one: {reason}" in reasons([{"class_name": "Sequential"}, config], keras_3=keras_3)
 
 
 @pytest.mark.parametrize(
-    ("one", "reason"),
+    ("config", "reason"),
     [
         (layer("TFOpLambda", function="io.write_file"), "it calls the TensorFlow function 'io.write_file'"),
         (layer("TFOpLambda", function="raw_ops.WriteFile"), "it calls the TensorFlow function"),
@@ -141,13 +143,13 @@ def test_what_would_run_import_or_open_is_named_with_its_layer(one: Any, reason:
         (layer("InstanceMethod", attr_name="__class__"), "it reads the attribute '__class__'"),
     ],
 )
-def test_op_layers_call_pure_functions_alone(one: Any, reason: str) -> None:
-    (found,) = reasons([one])
+def test_op_layers_call_pure_functions_alone(config: Any, reason: str) -> None:
+    (found,) = reasons([config])
     assert found.startswith(f"layer one: {reason}")
 
 
 @pytest.mark.parametrize(
-    "one",
+    "config",
     [
         layer("TFOpLambda", function="math.multiply"),
         layer("TFOpLambda", function="__operators__.add"),
@@ -167,8 +169,8 @@ def test_op_layers_call_pure_functions_alone(one: Any, reason: str) -> None:
         layer("Embedding", merge_type="raw", other_type=["lambda"]),
     ],
 )
-def test_pure_layers_pass(one: Any) -> None:
-    assert reasons([one]) == []
+def test_pure_layers_pass(config: Any) -> None:
+    assert reasons([config]) == []
 
 
 @pytest.mark.parametrize(

@@ -30,10 +30,10 @@ def first_line(path: Any) -> Any:
     """The ops that fill a table from the file, and give the first key of it."""
     ops = tf.raw_ops
     table = ops.HashTableV2(key_dtype=tf.int64, value_dtype=tf.string, shared_name="stolen")
-    done = ops.InitializeTableFromTextFileV2(
+    initializer = ops.InitializeTableFromTextFileV2(
         table_handle=table, filename=path, key_index=-1, value_index=-2, vocab_size=-1
     )
-    with tf.control_dependencies([done] if done is not None else []):
+    with tf.control_dependencies([initializer] if initializer is not None else []):
         keys, default = tf.constant([0], tf.int64), tf.constant("")
         line = ops.LookupTableFindV2(table_handle=table, keys=keys, default_value=default)[0]
     return tf.ensure_shape(line, [])
@@ -46,7 +46,9 @@ def directly(path: str) -> Callable[[], Any]:
 
 def two_deep(path: str) -> Callable[[], Any]:
     inner = tf.function(first_line, input_signature=[tf.TensorSpec([], tf.string)])
-    middle = tf.function(lambda one: inner(tf.identity(one)), input_signature=[tf.TensorSpec([], tf.string)])
+    middle = tf.function(
+        lambda path: inner(tf.identity(path)), input_signature=[tf.TensorSpec([], tf.string)]
+    )
     return lambda: middle(tf.constant(path))
 
 
@@ -125,7 +127,7 @@ def of_a_variable(path: str) -> Callable[[], Any]:
     def run() -> Any:
         return first_line(holder.read_value())
 
-    run.kept = holder  # type: ignore[attr-defined]
+    run.holder = holder  # type: ignore[attr-defined]
     return run
 
 
@@ -158,12 +160,12 @@ def secret(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda function: function.__name__)
 def test_a_path_that_a_function_gets_from_the_model_itself_is_found(
     tmp_path: Path, secret: Path, attack: Callable[[str], Callable[[], Any]]
 ) -> None:
     root, run = tf.Module(), attack(str(secret))
-    root.kept = getattr(run, "kept", None)
+    root.holder = getattr(run, "holder", None)
     root.steal = tf.function(run, input_signature=[])
     tf.saved_model.save(root, str(tmp_path / "model"), signatures={"serving_default": root.steal})
     found = graver_findings(tmp_path / "model")
@@ -237,7 +239,7 @@ def test_statistics_that_calibration_saves_are_found(tmp_path: Path) -> None:
     assert [(finding.code, finding.severity) for finding in found] == [("writes-files", Severity.HIGH)]
     with v1.Session(graph=tf.Graph()) as session:
         v1.saved_model.load(session, ["serve"], str(tmp_path / "model"))
-        calls = [one for one in session.graph.get_operations() if "write" in str(one.node_def.attr["f"])]
+        calls = [op for op in session.graph.get_operations() if "write" in str(op.node_def.attr["f"])]
         session.run(calls)
     gc.collect()  # It writes when the op goes.
     assert target.exists()

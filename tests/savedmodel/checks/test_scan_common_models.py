@@ -90,7 +90,7 @@ def lookup_in_a_dataset(folder: Path) -> Any:
 
     def call(words: Any) -> Any:
         data = tf.data.Dataset.from_tensor_slices(words).map(table.lookup)
-        return data.reduce(tf.constant(0, tf.int64), lambda one, other: one + other)
+        return data.reduce(tf.constant(0, tf.int64), lambda total, other: total + other)
 
     return _of_function(table, call)
 
@@ -119,8 +119,8 @@ def text_preprocessing(_: Path) -> Any:
 
 def image_decoding(_: Path) -> Any:
     def call(encoded: Any) -> Any:
-        def decode(one: Any) -> Any:
-            image = tf.io.decode_image(one, channels=3, expand_animations=False)
+        def decode(encoded_image: Any) -> Any:
+            image = tf.io.decode_image(encoded_image, channels=3, expand_animations=False)
             return tf.image.resize(tf.ensure_shape(image, [None, None, 3]), [8, 8])
 
         return tf.map_fn(decode, encoded, fn_output_signature=tf.float32)
@@ -148,7 +148,7 @@ COMMON = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("build", COMMON, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("build", COMMON, ids=lambda function: function.__name__)
 def test_a_model_of_a_common_kind_has_no_grave_finding(tmp_path: Path, build: Callable[[Path], Any]) -> None:
     root = build(tmp_path)
     tf.saved_model.save(root, str(tmp_path / "model"), signatures=root.__call__)

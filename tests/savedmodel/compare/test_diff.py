@@ -20,12 +20,12 @@ X = Spec(FLOAT, (None, 2))
 
 def differences(folder: Path, left: Any, right: Any, **files: tuple[bytes, bytes]) -> list[Difference]:
     """Between models of those MetaGraphs, or lists of them, with those indexes."""
-    made = []
+    changes = []
     for name, graphs, place in (("left", left, 0), ("right", right, 1)):
         listed = graphs if isinstance(graphs, list) else [graphs]
         more = {key: pair[place] for key, pair in files.items()}
-        made.append(read(folder / name, *listed, **more))  # type: ignore[arg-type]
-    return list(compare(*made))
+        changes.append(read(folder / name, *listed, **more))  # type: ignore[arg-type]
+    return list(compare(*changes))
 
 
 def with_function(*variants: Any, parameters: tuple[str, ...] = ("x",)) -> Any:
@@ -98,14 +98,14 @@ def test_variables_differ_by_type_shape_training_and_list(tmp_path: Path) -> Non
     assert found[0].right == "float32[2], trainable, not in the list `variables`"
 
 
-def _told(masked: int) -> str:
+def _masked_note(masked: int) -> str:
     return f"crc32c {unmask_crc32c(masked):08x}"
 
 
 def test_values_differ_by_checksum(tmp_path: Path) -> None:
     indexes = (index(v=(FLOAT, (2,), 1)), index(v=(FLOAT, (2,), 2)))
     found = differences(tmp_path, with_variable(), with_variable(), index_bytes=indexes)
-    assert found == [Difference("value", "v", _told(1), _told(2))]
+    assert found == [Difference("value", "v", _masked_note(1), _masked_note(2))]
 
 
 def test_values_of_variables_of_another_shape_are_not_compared(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_values_of_variables_of_another_shape_are_not_compared(tmp_path: Path) -
 def test_a_value_that_one_lacks_differs(tmp_path: Path) -> None:
     indexes = (index(v=(FLOAT, (2,), 1)), index(w=(FLOAT, (2,), 1)))
     found = differences(tmp_path, with_variable(), with_variable(), index_bytes=indexes)
-    assert Difference("value", "v", _told(1), None) in found
+    assert Difference("value", "v", _masked_note(1), None) in found
 
 
 def test_values_that_no_variable_claims_differ(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_a_value_is_written_and_all_else_stays(model: Path, tmp_path: Path) -> N
     assert [(change.key, change.dtype, change.shape, change.largest) for change in report.changed] == [
         ("a", "float32", (3,), 0.5)
     ]
-    assert (report.unchanged, report.kept) == (("b",), ("c",))
+    assert (report.unchanged, report.unassigned) == (("b",), ("c",))
     before, after = tree_files(model), tree_files(tmp_path / "out")
     assert after[SHARD] == before[SHARD].replace(floats(2), floats(2.5))
     assert after["saved_model.pb"] == before["saved_model.pb"]
@@ -115,9 +115,9 @@ def test_a_value_is_written_and_all_else_stays(model: Path, tmp_path: Path) -> N
 
 
 def test_every_written_byte_is_heard(model: Path, tmp_path: Path) -> None:
-    heard: list[int] = []
-    report = rewrite(model, tmp_path / "out", {"a": Given("x", floats(9, 9, 9))}, None, heard.append)
-    assert sum(heard) == report.size_bytes == 20
+    progress_bytes: list[int] = []
+    report = rewrite(model, tmp_path / "out", {"a": Given("x", floats(9, 9, 9))}, None, progress_bytes.append)
+    assert sum(progress_bytes) == report.size_bytes == 20
 
 
 @pytest.mark.tensorflow
@@ -274,10 +274,10 @@ def test_the_memory_of_a_piece_is_taken_again_for_the_next(tmp_path: Path) -> No
     source = write_bundle_model(tmp_path / "model", {"large": data})
     tuned = write_bundle_model(tmp_path / "tuned", {"large": data[:-4] + floats(1)})
     arguments = map(str, (source, tuned, tmp_path / "out"))
-    ran = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", FAULTS, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert int(ran.stdout) < len(data) / resource.getpagesize() / 8
+    assert int(result.stdout) < len(data) / resource.getpagesize() / 8
 
 
 @pytest.mark.tensorflow

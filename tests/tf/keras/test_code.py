@@ -324,9 +324,9 @@ def test_weights_that_stand_in_another_file_are_refused(
         export_keras(path, tmp_path / "out")
     archive = tmp_path / "archive.keras"
     for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        with zipfile.ZipFile(copy(".keras")) as source, zipfile.ZipFile(archive, "w", compression) as made:
+        with zipfile.ZipFile(copy(".keras")) as source, zipfile.ZipFile(archive, "w", compression) as target:
             for name in source.namelist():
-                made.writestr(name, path.read_bytes() if name == "model.weights.h5" else source.read(name))
+                target.writestr(name, path.read_bytes() if name == "model.weights.h5" else source.read(name))
         with pytest.raises(BrokenModelError, match="link|stand in another file"):
             export_keras(archive, tmp_path / "out")
 

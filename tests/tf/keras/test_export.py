@@ -174,7 +174,7 @@ def test_a_layer_that_is_used_twice_is_none_to_cut_at(generation: KerasGeneratio
     keras = import_keras(generation)
     piece = keras_models.sequential(keras)
     ends = [keras.Input([3]), keras.Input([3])]
-    source = keras_models.save(keras.Model(ends, [piece(one) for one in ends]), tmp_path, ".keras")
+    source = keras_models.save(keras.Model(ends, [piece(end) for end in ends]), tmp_path, ".keras")
     with pytest.raises(UsageError, match="uses it 2 times"):
         export_keras(source, tmp_path / "out", output_layers=(piece.name,))
 
@@ -191,7 +191,10 @@ def test_several_output_layers_make_a_dict_and_an_input_layer_a_new_beginning(
     assert report.outputs == ("frozen", "score")
     assert report.variables == 4
     found = load_model(tmp_path / "out")(tf.ones([2, 3]))
-    assert {name: tuple(one.shape) for name, one in found.items()} == {"frozen": (2, 2), "score": (2, 1)}
+    assert {name: tuple(tensor.shape) for name, tensor in found.items()} == {
+        "frozen": (2, 2),
+        "score": (2, 1),
+    }
 
 
 def test_a_layer_that_is_not_there_is_answered_by_near_misses(tmp_path: Path) -> None:

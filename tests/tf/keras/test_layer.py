@@ -46,7 +46,7 @@ class TestCalls:
             layer(form).numpy() for form in (words, tuple(words), numpy.array(words), tf.constant(words))
         ]
         assert given[0].shape == (2, 4)
-        assert all((one == given[0]).all() for one in given)
+        assert all((array == given[0]).all() for array in given)
 
     def test_an_object_is_taken_as_its_handle_is(self, saved: Saved) -> None:
         obj = hubcli.load(saved("regularizers"))
@@ -131,8 +131,8 @@ class TestCalls:
     def test_what_its_docstring_shows_is_so(self, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HUBCLI_CACHE_DIR", str(cache))
         names = {"KerasLayer": hubcli.KerasLayer}
-        (shown, *_) = doctest.DocTestFinder(recurse=False).find(hubcli.KerasLayer, globs=names)
-        assert doctest.DocTestRunner().run(shown) == (0, 3)
+        (example, *_) = doctest.DocTestFinder(recurse=False).find(hubcli.KerasLayer, globs=names)
+        assert doctest.DocTestRunner().run(example) == (0, 3)
 
 
 class TestWeights:
@@ -176,14 +176,14 @@ class TestWeights:
         import keras
 
         obj, inputs = hubcli.load(saved("text")), keras.Input([], dtype="string")
-        one, other = (hubcli.KerasLayer(obj, trainable=True) for _ in range(2))
-        model = keras.Model(inputs, keras.layers.Add()([one(inputs), other(inputs)]))
+        first, other = (hubcli.KerasLayer(obj, trainable=True) for _ in range(2))
+        model = keras.Model(inputs, keras.layers.Add()([first(inputs), other(inputs)]))
         assert len(model.trainable_weights) == 1
-        one.trainable = False
-        assert [len(each.trainable_weights) for each in (model, one, other)] == [1, 0, 1]
+        first.trainable = False
+        assert [len(each.trainable_weights) for each in (model, first, other)] == [1, 0, 1]
         other.trainable = False
         assert model.trainable_weights == []
-        one.trainable = True
+        first.trainable = True
         assert len(model.trainable_weights) == 1
 
     def test_a_signature_beside_it_freezes_nothing(self, tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ class TestRefusals:
     """Of the class that tensorflow_hub raises, where it has one, with a hint."""
 
     @pytest.mark.parametrize(
-        ("model", "options", "said", "hint"),
+        ("model", "options", "message", "hint"),
         [
             (
                 SIGNED,
@@ -255,9 +255,9 @@ class TestRefusals:
         ],
     )
     def test_arguments_that_do_not_fit(
-        self, model: str, options: dict[str, Any], said: str, hint: str, saved: Saved
+        self, model: str, options: dict[str, Any], message: str, hint: str, saved: Saved
     ) -> None:
-        with pytest.raises(ArgumentError, match=said) as raised:
+        with pytest.raises(ArgumentError, match=message) as raised:
             hubcli.KerasLayer(saved(model), **options)
         assert isinstance(raised.value, ValueError)
         assert hint in raised.value.hint
@@ -349,14 +349,14 @@ refused(TF_USE_LEGACY_KERAS="1")
 assert float(hubcli.load("example://mul/1")([[2.0]])[0, 0]) == 4.0
 refused()
 """
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "KERAS_HOME": str(tmp_path), "HUBCLI_CACHE_DIR": str(cache)},
         capture_output=True,
         text=True,
         check=True,
     )
-    torch, legacy, jax = done.stdout.splitlines()
+    torch, legacy, jax = result.stdout.splitlines()
     for line, backend in ((torch, "torch"), (jax, "jax")):
         assert line.startswith(
             f"tensorflow Keras has the backend {backend}, and SavedModels run in TensorFlow"

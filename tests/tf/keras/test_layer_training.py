@@ -41,7 +41,7 @@ def test_graph_eager_and_xla_train_the_same(saved: Saved) -> None:
         model = classifier(saved("regularizers"))
         trained = fit(model, **options)
         assert model.jit_compile == bool(options.get("jit_compile"))
-        assert all(numpy.allclose(one, other, atol=1e-6) for one, other in zip(graph, trained, strict=True))
+        assert all(numpy.allclose(loss, other, atol=1e-6) for loss, other in zip(graph, trained, strict=True))
 
 
 def test_losses_count_for_as_long_as_the_layer_trains(saved: Saved) -> None:
@@ -51,11 +51,11 @@ def test_losses_count_for_as_long_as_the_layer_trains(saved: Saved) -> None:
     before = [weight.numpy() for weight in layer.weights]
     layer.trainable = False
     assert model.losses == []
-    assert all((one == other).all() for one, other in zip(before, fit(model), strict=True))
+    assert all((loss == other).all() for loss, other in zip(before, fit(model), strict=True))
     layer.trainable = True
     assert len(model.losses) == 2
     trained = fit(model)
-    assert [bool((one != other).any()) for one, other in zip(before, trained, strict=True)] == [
+    assert [bool((weight != other).any()) for weight, other in zip(before, trained, strict=True)] == [
         True,
         True,
         False,
@@ -82,7 +82,7 @@ def test_mixed_precision_leaves_the_model_alone(saved: Saved) -> None:
         after = fit(model)
     finally:
         keras.mixed_precision.set_global_policy("float32")
-    assert {one.dtype.name for one in after} == {"float32"}
+    assert {variable.dtype.name for variable in after} == {"float32"}
     assert (before[0] != after[0]).any()
     assert model.layers[-1].compute_dtype == "float16"
 
@@ -122,7 +122,7 @@ def test_a_mirrored_strategy_trains_the_same_on_two_devices(saved: Saved, tmp_pa
     run_python(command, cwd=ROOT, check=True, with_tensorflow=True)
     with numpy.load(tmp_path / "trained.npz") as mirrored:
         assert all(
-            numpy.allclose(one, mirrored[f"arr_{place}"], atol=1e-6) for place, one in enumerate(alone)
+            numpy.allclose(weight, mirrored[f"arr_{place}"], atol=1e-6) for place, weight in enumerate(alone)
         )
 
 

@@ -86,15 +86,15 @@ def test_every_operation_of_keras_3_is_on_the_list_or_takes_a_function() -> None
     from keras.src.layers import Layer
     from keras.src.ops.operation import Operation
 
-    def below(one: Any) -> Iterator[Any]:
-        for inner in one.__subclasses__():
+    def below(cls: Any) -> Iterator[Any]:
+        for inner in cls.__subclasses__():
             yield inner
             yield from below(inner)
 
     operations = {
-        one.__name__
-        for one in below(Operation)
-        if not issubclass(one, Layer) and one.__module__.startswith("keras.src.ops")
+        subclass.__name__
+        for subclass in below(Operation)
+        if not issubclass(subclass, Layer) and subclass.__module__.startswith("keras.src.ops")
     }
     assert sorted(operations - KERAS_3_CLASSES - TAKES_FUNCTIONS) == []
     assert not TAKES_FUNCTIONS & KERAS_3_CLASSES

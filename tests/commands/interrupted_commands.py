@@ -1,6 +1,6 @@
 """Commands that are interrupted at one line after the other, each in a process of its own.
 
-`python -m tests.commands.interrupted SIGNAL STEP DEST COMMAND…`, where the command line
+`python -m tests.commands.interrupted_commands SIGNAL STEP DEST COMMAND…`, where the command line
 writes DEST, prints for each line where the signal came what was found afterwards, as JSON.
 The signal comes at every line where STEP is 1, and at every third one, from a random one on, where it is 3.
 """
@@ -44,12 +44,12 @@ WATCHED = (
 )
 
 
-def run_in_child(arguments: list[str], trap: InterruptInjection) -> int:
+def run_in_child(arguments: list[str], injection: InterruptInjection) -> int:
     """Wait status of a child that runs the command; 0 once there are fewer lines than the trap waits for."""
     child = os.fork()
     if child:
         return os.waitpid(child, 0)[1]
-    sys.settrace(trap)
+    sys.settrace(injection)
     try:
         status = main(arguments)
     finally:

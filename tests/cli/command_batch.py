@@ -25,7 +25,7 @@ print(json.dumps([runs, sorted(sys.modules)]))
 """
 
 
-class Ran(NamedTuple):
+class Result(NamedTuple):
     """What came of one command line."""
 
     status: int
@@ -33,18 +33,22 @@ class Ran(NamedTuple):
     stderr: str
 
 
-def run_many(lines: Sequence[Sequence[str]], *, columns: str = "80", cache: Path | None = None) -> list[Ran]:
+def run_many(
+    lines: Sequence[Sequence[str]], *, columns: str = "80", cache: Path | None = None
+) -> list[Result]:
     """What came of each command line, in order, on that cache or on that of the environment."""
     environment = {**os.environ, **({} if cache is None else {"HUBCLI_CACHE_DIR": str(cache)})}
-    return _runs(run_python(["-c", _PROGRAM], given=_asked(lines, columns), env=environment, check=True))[0]
+    return _runs(
+        run_python(["-c", _PROGRAM], given=_input_json(lines, columns), env=environment, check=True)
+    )[0]
 
 
-def run_many_anew(lines: Sequence[Sequence[str]]) -> tuple[list[Ran], set[str]]:
+def run_many_anew(lines: Sequence[Sequence[str]]) -> tuple[list[Result], set[str]]:
     """What came of each in an interpreter that has just started, and the modules that all of them loaded."""
     return _runs(
         subprocess.run(
             [sys.executable, "-c", _PROGRAM],
-            input=_asked(lines, "80"),
+            input=_input_json(lines, "80"),
             capture_output=True,
             text=True,
             check=True,
@@ -52,10 +56,10 @@ def run_many_anew(lines: Sequence[Sequence[str]]) -> tuple[list[Ran], set[str]]:
     )
 
 
-def _asked(lines: Sequence[Sequence[str]], columns: str) -> str:
+def _input_json(lines: Sequence[Sequence[str]], columns: str) -> str:
     return json.dumps([(columns, list(line)) for line in lines])
 
 
-def _runs(process: subprocess.CompletedProcess[str]) -> tuple[list[Ran], set[str]]:
+def _runs(process: subprocess.CompletedProcess[str]) -> tuple[list[Result], set[str]]:
     runs, modules = json.loads(process.stdout)
-    return [Ran(*run) for run in runs], set(modules)
+    return [Result(*run) for run in runs], set(modules)

@@ -1,4 +1,4 @@
-"""Processes that race for one cache: `python -m tests.cache.racers NAME CACHE ROUNDS`.
+"""Processes that race for one cache: `python -m tests.cache.racing_processes NAME CACHE ROUNDS`.
 
 Each says `ready`, begins when it is sent a byte, and prints what it saw as JSON. A model is whole if each
 of its files is there by its path; it may be absent, but then its directory is gone, or another.
@@ -35,7 +35,7 @@ class Racer:
         self.wrong: list[str] = []
         self.seen: dict[str, int] = {}
 
-    def saw(self, what: str) -> None:
+    def count(self, what: str) -> None:
         self.seen[what] = self.seen.get(what, 0) + 1
 
     def look(self, path: Path) -> str:
@@ -69,12 +69,12 @@ def _has(path: Path, content: bytes) -> bool:
 
 def fetch_round(racer: Racer) -> None:
     path = fetch(HANDLE, racer.settings).path
-    racer.saw(racer.look(path))
+    racer.count(racer.look(path))
     racer.linger(path)
 
 
 def force_round(racer: Racer) -> None:
-    racer.saw(racer.look(fetch(HANDLE, racer.settings, FetchOptions(force=True)).path))
+    racer.count(racer.look(fetch(HANDLE, racer.settings, FetchOptions(force=True)).path))
 
 
 def repair_round(racer: Racer) -> None:
@@ -84,9 +84,9 @@ def repair_round(racer: Racer) -> None:
     try:
         verify(HANDLE, racer.settings, VerifyOptions(repair=True))
     except NotFoundError:
-        racer.saw("absent")
+        racer.count("absent")
     else:
-        racer.saw(racer.look(path))
+        racer.count(racer.look(path))
 
 
 def pin_round(racer: Racer) -> None:
@@ -96,43 +96,43 @@ def pin_round(racer: Racer) -> None:
     try:
         pin(HANDLE, racer.settings)
     except NotFoundError:
-        racer.saw("absent")
+        racer.count("absent")
         return
-    _stays(racer, path)
+    _unless_removed(racer, path)
 
 
 def fetch_pin_round(racer: Racer) -> None:
-    _stays(racer, fetch(HANDLE, racer.settings, FetchOptions(pin=True)).path)
+    _unless_removed(racer, fetch(HANDLE, racer.settings, FetchOptions(pin=True)).path)
 
 
-def _stays(racer: Racer, path: Path) -> None:
+def _unless_removed(racer: Racer, path: Path) -> None:
     for _ in range(20):
         if not path.with_name(f"{path.name}.hubcli.pin").exists():
             racer.wrong.append("the pin was lost")
         try:
             path.stat()
         except FileNotFoundError:
-            racer.saw("put aside")  # For as long as a collection looks whether it is pinned.
+            racer.count("put aside")  # For as long as a collection looks whether it is pinned.
     gc(racer.settings, Policy(max_size_bytes=0, grace_s=0))
     if racer.look(path) != "whole":
         racer.wrong.append("a pinned model is gone")
-    racer.saw("pinned")
+    racer.count("pinned")
     unpin(HANDLE, racer.settings)
     racer.linger(path)
 
 
 def gc_round(racer: Racer) -> None:
     collection = gc(racer.settings, Policy(max_size_bytes=0, grace_s=0))
-    for done in collection.done or ():
-        racer.saw(done.result.value)
-        if done.result.value == "failed":
-            racer.wrong.append(str(done))
+    for action in collection.actions or ():
+        racer.count(action.result.value)
+        if action.result.value == "failed":
+            racer.wrong.append(str(action))
 
 
 def old_gc_round(racer: Racer) -> None:
     """Takes what was not used for a month."""
-    for done in gc(racer.settings, Policy(older_than_s=30 * 86400)).done or ():
-        racer.saw(done.result.value)
+    for action in gc(racer.settings, Policy(older_than_s=30 * 86400)).actions or ():
+        racer.count(action.result.value)
 
 
 ROUNDS: dict[str, Callable[[Racer], None]] = {
@@ -162,16 +162,18 @@ def main(name: str, cache: str, rounds: int) -> None:
     sys.stdout.flush()
     os.read(0, 1)
     os.set_blocking(0, False)
-    done = 0
-    while not _is_told_to_stop() if is_collector else done < rounds:
-        done += 1
+    completed_rounds = 0
+    while not _is_told_to_stop() if is_collector else completed_rounds < rounds:
+        completed_rounds += 1
         try:
             ROUNDS[name](racer)
         except Exception:  # noqa: BLE001 - whatever it is, it is what the test looks for
             racer.wrong.append(traceback.format_exc())
             if len(racer.wrong) > 5:
                 break
-    sys.stdout.write(json.dumps({"name": name, "rounds": done, "seen": racer.seen, "wrong": racer.wrong}))
+    sys.stdout.write(
+        json.dumps({"name": name, "rounds": completed_rounds, "seen": racer.seen, "wrong": racer.wrong})
+    )
 
 
 if __name__ == "__main__":

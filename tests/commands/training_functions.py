@@ -124,15 +124,15 @@ def leave(obj: Any) -> None:
 def go_on_beside(obj: Any, until: str) -> None:
     """Trains on, on a thread `beside`, until there is such a file."""
     add(obj)
-    begun = threading.Event()
+    started = threading.Event()
 
     def work() -> None:
         while not Path(until).exists():
             obj.v.assign_add(obj.v * 0 + 1)
-            begun.set()
+            started.set()
 
     threading.Thread(target=work, name="beside").start()
-    begun.wait()
+    started.wait()
 
 
 def fill_a_table(obj: Any) -> None:

@@ -1,6 +1,6 @@
 """Runs command lines, each in a process in which a file becomes a FIFO just before it is opened first.
 
-`python -m tests.commands.swapping` reads a JSON list of [arguments, file] from standard input and writes
+`python -m tests.commands.fifo_swap` reads a JSON list of [arguments, file] from standard input and writes
 a JSON list of [exit status, whether the file was swapped, standard error]. Who waits for the FIFO is ended
 by a signal, and has a negative status. The file is then put back as it was.
 """
@@ -33,13 +33,13 @@ def main() -> None:
 
 def _run(arguments: list[str], file: Path) -> tuple[int, bool, str]:
     content, times = file.read_bytes(), file.stat()
-    with tempfile.TemporaryFile("w+") as told:
+    with tempfile.TemporaryFile("w+") as stderr_file:
         child = os.fork()
         if not child:
-            _become(arguments, str(file), told.fileno())
+            _become(arguments, str(file), stderr_file.fileno())
         _, status = os.waitpid(child, 0)
-        told.seek(0)
-        text = told.read()
+        stderr_file.seek(0)
+        text = stderr_file.read()
     swapped = file.is_fifo()
     file.unlink(missing_ok=True)
     file.write_bytes(content)
@@ -47,10 +47,10 @@ def _run(arguments: list[str], file: Path) -> tuple[int, bool, str]:
     return os.waitstatus_to_exitcode(status), swapped, text
 
 
-def _become(arguments: list[str], file: str, told: int) -> None:
+def _become(arguments: list[str], file: str, stderr_fd: int) -> None:
     try:
         signal.alarm(_PATIENCE_S)
-        os.dup2(told, 2)
+        os.dup2(stderr_fd, 2)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         _swap_at_open(file)
         from hubcli.cli.main import main as hubcli
