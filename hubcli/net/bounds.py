@@ -268,17 +268,17 @@ def _blocks(stream: httpcore.NetworkStream, remaining: int, timeout_s: float) ->
     is_open, silent_since_s = True, time.monotonic()
     while remaining > 0 and is_open:
         parts: list[bytes] = []
-        wanted, give_on_at = min(_BLOCK_BYTES, remaining), time.monotonic() + _BLOCK_S
-        while wanted > 0 and is_open and (not parts or time.monotonic() < give_on_at):
+        block_bytes, give_on_at = min(_BLOCK_BYTES, remaining), time.monotonic() + _BLOCK_S
+        while block_bytes > 0 and is_open and (not parts or time.monotonic() < give_on_at):
             try:
-                part = stream.read(wanted, min(_BEAT_S, timeout_s))
+                part = stream.read(block_bytes, min(_BEAT_S, timeout_s))
             except httpcore.ReadTimeout:
                 if time.monotonic() - silent_since_s >= timeout_s:
                     raise
                 break
             silent_since_s = time.monotonic()
             is_open = bool(part)
-            wanted -= len(part)
+            block_bytes -= len(part)
             parts.append(part)
         block = b"".join(parts)
         remaining -= len(block)
