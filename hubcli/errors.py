@@ -68,9 +68,9 @@ class ExitStatus(IntEnum):
 
     DONE = 0, "done"
     INTERNAL = 1, "a fault of hubcli itself; `--debug` shows the traceback"
-    USAGE = 2, "the command line can't be understood, or the request can't be granted as asked"
-    HANDLE = 3, "the handle can't be understood"
-    NOT_FOUND = 4, "no such model: not there, or the host says 404"
+    USAGE = 2, "invalid command line, or a request that cannot be fulfilled"
+    HANDLE = 3, "invalid handle"
+    NOT_FOUND = 4, "no such model, or the host answers 404"
     NETWORK = 5, "network or server failed, or asks for credentials, or `--offline`"
     INTEGRITY = 6, "bytes that can't be trusted: checksum, truncation, unsafe archive, broken SavedModel"
     TENSORFLOW = 7, "TensorFlow is missing or fails; an export would lose something"

@@ -125,7 +125,7 @@ def _require_stream(descriptor: int, path: str, wait_s: float) -> int:
         os.set_blocking(descriptor, True)
         return descriptor
     os.close(descriptor)
-    raise TimeoutError(errno.ETIMEDOUT, f"nobody wrote into it for {wait_s:g} s", path)
+    raise TimeoutError(errno.ETIMEDOUT, f"no data for {wait_s:g} s", path)
 
 
 def _has_bytes(descriptor: int, wait_s: float) -> bool:

@@ -112,7 +112,7 @@ def _likely_durations(digits: str, number: float) -> str:
 def _parse(text: str, units: dict[str, int], what: str, examples: str) -> Fraction | int:
     match = re.fullmatch(_QUANTITY, text.strip())
     if match is None or match[2].lower() not in units or len(match[1]) > _MAX_DIGITS:
-        raise UsageError(f"'{text}' is no {what}", hint=f"Write it like {examples}.")
+        raise UsageError(f"Invalid {what} '{text}'", hint=f"Write it like {examples}.")
     if match[1].isdecimal():
         return int(match[1]) * units[match[2].lower()]
     from fractions import Fraction  # Takes 3 ms to load, which options with their defaults would pay.

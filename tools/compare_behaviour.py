@@ -25,7 +25,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -34,7 +34,17 @@ from tests.entries import key_of
 from tools.behaviour_lines import WORKSPACES, Line, lines
 from tools.behaviour_workspace import workspace
 
-__all__ = ["INTENDED", "AddedKey", "AddedLine", "ChangedText", "Outcome", "compare", "read_record", "run_all"]
+__all__ = [
+    "INTENDED",
+    "AddedKey",
+    "AddedLine",
+    "ChangedText",
+    "Outcome",
+    "ReworkedHelp",
+    "compare",
+    "read_record",
+    "run_all",
+]
 
 # Runs each line in a process that is forked from one that has loaded everything: 30 ms instead of 300.
 _PROGRAM = """
@@ -176,10 +186,35 @@ class AddedLine:
         return older, Outcome(newer.status, *texts)
 
 
-Intended: TypeAlias = AddedKey | ChangedText | AddedLine
-
 # What is meant to differ from the record. One that makes no difference is reported too.
+@dataclass(frozen=True)
+class ReworkedHelp:
+    """Help pages in other words: what must be the same are the options, and which of them take a value."""
+
+    pattern: str
+    reason: str
+
+    def fits(self, name: str) -> bool:
+        """Whether the line of this name prints such a page."""
+        return fnmatchcase(name, self.pattern)
+
+    def apply(self, older: Outcome, newer: Outcome) -> tuple[Outcome, Outcome]:
+        """Both with their options alone."""
+        before, after = (replace(outcome, stdout=self._options(outcome.stdout)) for outcome in (older, newer))
+        return before, after
+
+    @staticmethod
+    def _options(page: str) -> str:
+        return "\n".join(sorted(set(_OPTION_ROW.findall(page))))
+
+
+# The row of an option in a help page: its names, and the kind of its value in capitals or angle brackets.
+_OPTION_ROW = re.compile(r"│ (--[a-z-]+(?: +-[A-Za-z])?(?: +(?:<|[A-Z][^a-z ]*(?![a-z])))?)")
+
+Intended: TypeAlias = AddedKey | AddedLine | ChangedText | ReworkedHelp
+
 INTENDED: tuple[Intended, ...] = (
+    ReworkedHelp("help: *", "help lines in the field's words"),
     AddedKey("listing: ls*--json", "models[].format", "the format, in the words of `inspect --json`"),
 )
 
@@ -206,7 +241,7 @@ def run_all(hubcli: Path, workspaces: Sequence[str] = WORKSPACES) -> dict[str, O
             }
             for line in run
         ]
-        result = subprocess.run(
+        ran = subprocess.run(
             [python, "-c", _PROGRAM],
             cwd=opened.enter_context(tempfile.TemporaryDirectory()),  # Where no module lies.
             env={**environments[workspaces[0]], "PYTHONPATH": path},
@@ -215,7 +250,7 @@ def run_all(hubcli: Path, workspaces: Sequence[str] = WORKSPACES) -> dict[str, O
             stdout=subprocess.PIPE,
             check=True,
         )
-    outcomes = [Outcome(*outcome) for outcome in json.loads(result.stdout)]
+    outcomes = [Outcome(*outcome) for outcome in json.loads(ran.stdout)]
     return {
         line.name: _masked(line, outcome, folders[line.workspace])
         for line, outcome in zip(run, outcomes, strict=True)
@@ -288,8 +323,8 @@ def _drop(after: Any, before: Any, path: Sequence[str]) -> None:
         if name not in before:
             del after[name]
     elif path[0].endswith("[]"):
-        for after_run, other in zip(after[name], before.get(name, []), strict=False):
-            _drop(after_run, other, rest)
+        for one, other in zip(after[name], before.get(name, []), strict=False):
+            _drop(one, other, rest)
     else:
         _drop(after[name], before.get(name), rest)
 

@@ -105,7 +105,7 @@ def _number(field: bytes) -> int:
         return int.from_bytes(field[1:], "big")
     match = _NUMBER.fullmatch(field)
     if match is None:
-        raise IntegrityError(f"The archive is damaged: {field!r} is no octal number")
+        raise IntegrityError(f"The archive is damaged: {field!r} is not an octal number")
     return int(match[1] or b"0", 8)
 
 
@@ -177,7 +177,7 @@ class _Overrides:
         elif value.isdigit() and len(value) < 20:
             self.size = int(value)
         else:
-            raise IntegrityError(f"The archive is damaged: {value[:40]!r} is no size")
+            raise IntegrityError(f"The archive is damaged: {value[:40]!r} is not a size")
 
 
 def walk_tar(reader: ChunkReader, limits: Limits) -> MemberStream:

@@ -225,7 +225,7 @@ def _copy(node: TreeNode, target: Path, on_bytes: OnBytes, durability: Durabilit
             write_back.wrote(len(piece))
             on_bytes(len(piece))
     if copied != node.size_bytes:
-        raise TruncatedError(f"{node.path} changed while it was read", hint="Once it stays as it is: again.")
+        raise TruncatedError(f"{node.path} changed while it was read", hint="Run the command again.")
 
 
 def _copy_in_kernel(source: BinaryIO, target: BinaryIO, on_bytes: OnBytes, write_back: WriteBack) -> int:

@@ -273,7 +273,7 @@ def _require_tar(head: bytes) -> None:
     if head[4:8] == b"TFL3":  # FlatBuffers: the identifier stands behind the offset of the root.
         what = "a TF Lite model"
     raise UnsafeArchiveError(
-        f"This is no tar archive (gzip, bzip2, xz or plain), but {what}",
+        f"Not a tar archive (plain, gzip, bzip2 or xz), but {what}",
         hint="Check the address: it must answer with the archive itself, not with a page about it. "
         "If the handle has no version, name one, such as HANDLE/1.",
     )

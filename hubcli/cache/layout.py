@@ -257,4 +257,4 @@ def cache_errors(root: Path) -> Iterator[None]:
 
 def not_a_directory(root: Path) -> CacheError:
     """The error for a root that is something else."""
-    return CacheError(f"The cache {root} is no directory", hint="Name a directory with --cache-dir.")
+    return CacheError(f"The cache {root} is not a directory", hint="Name a directory with --cache-dir.")

@@ -95,7 +95,7 @@ class KaggleHub:
             return "it isn't known under a version on Kaggle"
         folder = next(self._folders(model), None)
         if folder is None or model.version is None:
-            return "there is no home for kagglehub's cache: name it by KAGGLEHUB_CACHE"
+            return "kagglehub's cache directory is unknown: set KAGGLEHUB_CACHE"
         link = folder / model.version
         try:
             self.durability.make_directory(folder)

@@ -137,7 +137,7 @@ def _text_or_none(value: Any) -> str | None:
 
 def _size(value: Any) -> int:
     if _typed(value, int) < 0 or isinstance(value, bool):
-        raise ValueError(f"{value} is no size")
+        raise ValueError(f"{value} is not a size")
     return int(value)
 
 
@@ -150,7 +150,7 @@ def _texts(values: Any) -> tuple[str, ...]:
 def _file(document: Any) -> FileRecord:
     path, size, sha256 = document["path"], document["size"], document["sha256"]
     if type(path) is not str or type(size) is not int or size < 0 or type(sha256) not in _TEXT_OR_NONE:
-        raise TypeError(f"{document!r} is no file")
+        raise TypeError(f"{document!r} is not a file record")
     return FileRecord(path, size, sha256)
 
 

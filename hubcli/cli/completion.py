@@ -60,7 +60,7 @@ def shell_called(name: str) -> str:
         name = _running_shell()
     if name not in _FILES:
         raise UsageError(
-            f"There is no completion for the shell '{name}'{did_you_mean(name, SHELLS)}",
+            f"Unsupported shell '{name}'{did_you_mean(name, SHELLS)}",
             hint=f"Name one of {', '.join(SHELLS)}.",
         )
     return name
@@ -123,7 +123,7 @@ def _running_shell() -> str:
         name, _ = shellingham.detect_shell()
     except shellingham.ShellDetectionFailure as error:
         raise UsageError(
-            "Which shell this is can't be told",
+            "Unknown shell",
             hint=f"Name it, as in: hubcli --show-completion bash. Known are {', '.join(SHELLS)}.",
         ) from error
     return str(name)
@@ -151,7 +151,7 @@ def _place_for_powershell(shell: str, homes: ShellHomes) -> Installed:
         )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise OutputError(
-            f"{shell} doesn't tell where its profile is: {error}",
+            f"{shell} does not report its profile: {error}",
             hint=f"Add it to your profile yourself: hubcli --show-completion {shell}",
         ) from error
     profile = Path(answer.stdout.strip())

@@ -45,25 +45,23 @@ Hosts: TypeAlias = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[HOST...]",
-        help="With --network: hosts or addresses to ask, instead of TF Hub, Kaggle and their storage.",
+        help="With --network: hosts to check instead of TF Hub, Kaggle and their storage.",
         show_default=False,
     ),
 ]
-Network: TypeAlias = Annotated[
-    bool, typer.Option("--network", help="Send a request to each host; nothing is sent without.")
-]
+Network: TypeAlias = Annotated[bool, typer.Option("--network", help="Check hosts over the network.")]
 Python: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="PATH",
-        help="Look at the packages of this interpreter or virtual environment.",
+        help="Check the packages of this interpreter or virtual environment.",
         show_default=False,
     ),
     CompletionHint(files=True),
 ]
-Fix: TypeAlias = Annotated[bool, typer.Option("--fix", help="Remove what killed exports left.")]
+Fix: TypeAlias = Annotated[bool, typer.Option("--fix", help="Remove leftovers of interrupted exports.")]
 Timeout: TypeAlias = Annotated[
-    str, typer.Option(metavar="TIME", help="With --network: give up when a host is silent for so long.")
+    str, typer.Option(metavar="TIME", help="With --network: fail after this long without data.")
 ]
 
 
@@ -84,9 +82,9 @@ def doctor_command(
     no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
-    """Tell why a download or a load fails: cache, network, credentials, packages, settings.
+    """Diagnose download and load problems: cache, network, credentials, packages, settings.
 
-    Says what mends it. Exits with 9 where there is a problem; with -q it prints the problems alone.
+    Prints a remedy for each problem. Exits with 9 if there is a problem; -q prints problems only.
 
     Examples:
     hubcli doctor

@@ -52,47 +52,45 @@ with LazyImports():
 
 __all__ = ["fetch_command"]
 
-_LIMITS = "Limits, for archives that you trust"
+_LIMITS = "Archive limits, to raise for archives that you trust"
 _DEFAULTS = Limits()
 _MAX_UNPACKED = format_size(_DEFAULTS.unpacked_bytes).replace(" ", "")
 _MAX_HEADERS = format_size(_DEFAULTS.header_bytes).replace(" ", "")
 
 Handles: TypeAlias = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[HANDLE...]", help="What to fetch.", show_default=False),
+    typer.Argument(metavar="[HANDLE...]", help="Handles to fetch.", show_default=False),
     CompletionHint(handles=True, files=True, words=(BUILT_IN,)),
 ]
 Lists: TypeAlias = Annotated[
     list[str] | None,
-    value_option("FILE|-", "Fetch what this list names, a handle a line. Repeatable.", "--requirement", "-r"),
+    value_option(
+        "FILE|-", "Fetch the handles listed in FILE, one per line. Repeatable.", "--requirement", "-r"
+    ),
 ]
 Jobs: TypeAlias = Annotated[
-    int | None, value_option("N", f"So many models at a time. \\[default: {DEFAULT_JOBS}]", min=1, max=32)
+    int | None, value_option("N", f"Models to fetch in parallel. \\[default: {DEFAULT_JOBS}]", min=1, max=32)
 ]
-LockOption: TypeAlias = Annotated[
-    str | None, value_option("FILE", "Write down which bytes each model has.", "--lock")
-]
+LockOption: TypeAlias = Annotated[str | None, value_option("FILE", "Write a lock file.", "--lock")]
 Locked: TypeAlias = Annotated[
-    bool, typer.Option("--locked", help="Fetch exactly what the lock file says: --lock FILE, or -r FILE.")
+    bool, typer.Option("--locked", help="Fetch exactly what the lock file records (--lock FILE or -r FILE).")
 ]
 FetchDryRun: TypeAlias = Annotated[
-    bool, typer.Option("--dry-run", help="Show what would be fetched and how large it is, fetch nothing.")
+    bool, typer.Option("--dry-run", help="Show what would be fetched, with sizes, without fetching.")
 ]
 Local: TypeAlias = Annotated[
-    str | None, value_option("FILE|DIR|-", "Put this archive or directory under the handle.", "--from")
+    str | None, value_option("FILE|DIR|-", "Import a local archive or directory as HANDLE.", "--from")
 ]
-Sha256: TypeAlias = Annotated[str | None, value_option("HEX", "The hash the archive must have.")]
-Refresh: TypeAlias = Annotated[
-    bool, typer.Option("--refresh", help="Ask whether a handle without a version means another model now.")
-]
+Sha256: TypeAlias = Annotated[str | None, value_option("HEX", "Expected SHA-256 of the archive.")]
+Refresh: TypeAlias = Annotated[bool, typer.Option("--refresh", help="Check for a newer version.")]
 KaggleHubLink: TypeAlias = Annotated[
-    bool, typer.Option("--kagglehub", help="Let kagglehub find it too, if it is on Kaggle.")
+    bool, typer.Option("--kagglehub", help="Make models from Kaggle available to kagglehub.")
 ]
 Connections: TypeAlias = Annotated[
     int | None,
     value_option(
         "N",
-        f"Fetch a large archive over so many at once. \\[default: {DEFAULT_CONNECTIONS}]",
+        f"Parallel connections for a large archive. \\[default: {DEFAULT_CONNECTIONS}]",
         min=1,
         max=64,
     ),
@@ -101,14 +99,16 @@ RetriesOption: TypeAlias = Annotated[
     int | None,
     value_option(
         "N",
-        f"Bear so many failures in a row that may pass. \\[default: {DEFAULT_RETRIES}]",
+        f"Retries after a transient error. \\[default: {DEFAULT_RETRIES}]",
         "--retries",
         min=0,
     ),
 ]
 LockTimeout: TypeAlias = Annotated[
     str | None,
-    value_option("TIME", "Wait so long for another process that makes no progress. \\[default: 10m]"),
+    value_option(
+        "TIME", "Fail after waiting this long for another process without progress. \\[default: 10m]"
+    ),
 ]
 
 
@@ -125,9 +125,9 @@ def fetch_command(
     dry_run_: FetchDryRun = False,
     local: Local = None,
     sha256: Sha256 = None,
-    force: Annotated[bool, typer.Option("--force", help="Fetch again, replace what is cached.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Fetch again and replace the cached model.")] = False,
     refresh: Refresh = False,
-    pin: Annotated[bool, typer.Option("--pin", help="Keep it from hubcli gc.")] = False,
+    pin: Annotated[bool, typer.Option("--pin", help="Protect the model from gc.")] = False,
     kagglehub: KaggleHubLink = False,
     mirror: Mirrors = None,
     cacert: CaFile = None,
@@ -136,11 +136,11 @@ def fetch_command(
     timeout: Timeout = None,
     min_rate: MinRate = None,
     lock_timeout: LockTimeout = None,
-    max_unpacked: Annotated[str, _limit("SIZE", "Bytes of all files.")] = _MAX_UNPACKED,
-    max_members: Annotated[int, _limit("N", "Files and directories.", min=1)] = _DEFAULTS.members,
-    max_path_length: Annotated[int, _limit("N", "Bytes of a path.", min=1)] = _DEFAULTS.path_bytes,
-    max_depth: Annotated[int, _limit("N", "Directories within each other.", min=1)] = _DEFAULTS.path_depth,
-    max_headers: Annotated[str, _limit("SIZE", "Bytes of extension headers.")] = _MAX_HEADERS,
+    max_unpacked: Annotated[str, _limit("SIZE", "Total size of all files.")] = _MAX_UNPACKED,
+    max_members: Annotated[int, _limit("N", "Number of files and directories.", min=1)] = _DEFAULTS.members,
+    max_path_length: Annotated[int, _limit("N", "Length of a path in bytes.", min=1)] = _DEFAULTS.path_bytes,
+    max_depth: Annotated[int, _limit("N", "Depth of directories.", min=1)] = _DEFAULTS.path_depth,
+    max_headers: Annotated[str, _limit("SIZE", "Total size of extension headers.")] = _MAX_HEADERS,
     no_sync: NoSync = False,
     as_json: AsJson = False,
     quiet: Quiet = False,

@@ -38,25 +38,28 @@ with LazyImports():
 
 __all__ = ["GcRun", "gc_command"]
 
-_POLICY = "Models that may go, by any of these"
+_POLICY = "Models to remove, by any of these rules"
 
 Patterns: TypeAlias = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[PATTERN...]", help="Only what fits one of these globs or handles.", show_default=False
+        metavar="[PATTERN...]", help="Only models that match these handles or globs.", show_default=False
     ),
 ]
 OlderThan: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        metavar="TIME", help="Those not used for so long.", show_default=False, rich_help_panel=_POLICY
+        metavar="TIME",
+        help="Remove models not used for this long.",
+        show_default=False,
+        rich_help_panel=_POLICY,
     ),
 ]
 MaxSize: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="SIZE",
-        help="The least recently used, until the cache takes no more than this.",
+        help="Remove least recently used models until the cache is at most this large.",
         show_default=False,
         rich_help_panel=_POLICY,
     ),
@@ -65,7 +68,7 @@ MinFree: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="SIZE",
-        help="The least recently used, until the disk has so much free.",
+        help="Remove least recently used models until this much disk space is free.",
         show_default=False,
         rich_help_panel=_POLICY,
     ),
@@ -75,19 +78,19 @@ KeepVersions: TypeAlias = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="All but the newest N versions of each model.",
+        help="Keep the newest N versions of each model.",
         show_default=False,
         rich_help_panel=_POLICY,
     ),
 ]
 Broken: TypeAlias = Annotated[
-    bool, typer.Option("--broken", help="Those that hubcli verify finds broken.", rich_help_panel=_POLICY)
+    bool, typer.Option("--broken", help="Remove models that fail verification.", rich_help_panel=_POLICY)
 ]
 Grace: TypeAlias = Annotated[
-    str, typer.Option(metavar="TIME", help="Whatever was used or changed within so long stays.")
+    str, typer.Option(metavar="TIME", help="Never remove anything used within this time.")
 ]
 KeepPartial: TypeAlias = Annotated[
-    str, typer.Option(metavar="TIME", help="Downloads that can be resumed stay for so long.")
+    str, typer.Option(metavar="TIME", help="Keep partial downloads for this long.")
 ]
 
 
@@ -112,10 +115,10 @@ def gc_command(
     no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
-    """Collect what is of no use, and the models that you give up.
+    """Remove leftovers, and models by age, size or free space.
 
-    Alone it removes what interrupted downloads left, and gutted models, and never asks.
-    Pinned, locked and fresh models stay, and all that isn't the cache's.
+    Without options, removes leftovers of interrupted downloads and incomplete models, without asking.
+    Pinned, locked and recently used models are kept, and so are files that are not part of the cache.
 
     Examples:
     hubcli gc --dry-run
@@ -225,7 +228,7 @@ class GcRun:
         what = f"{plural(len(plan.models), 'model')} ({format_size(_disk_bytes(plan))})"
         if not self.output.can_ask:
             raise UsageError(
-                f"{what} would be removed, and there is no terminal to ask on",
+                f"{what} would be removed, but there is no terminal to confirm on",
                 hint="Add --yes to remove them, or --dry-run to see them.",
             )
         for error in Collection(plan, None, plan.snapshot.free_bytes).errors:

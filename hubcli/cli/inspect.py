@@ -55,51 +55,57 @@ TargetArgument: TypeAlias = Annotated[
     CompletionHint(handles=True, files=True, words=(BUILT_IN,)),
 ]
 Signatures: TypeAlias = Annotated[
-    bool, typer.Option("--signatures", help="Signatures.", rich_help_panel=_PARTS)
+    bool, typer.Option("--signatures", help="Show signatures.", rich_help_panel=_PARTS)
 ]
 Functions: TypeAlias = Annotated[
-    bool, typer.Option("--functions", help="Functions and their traced variants.", rich_help_panel=_PARTS)
+    bool, typer.Option("--functions", help="Show functions and their traces.", rich_help_panel=_PARTS)
 ]
 Variables: TypeAlias = Annotated[
-    bool, typer.Option("--variables", help="Every variable.", rich_help_panel=_PARTS)
+    bool, typer.Option("--variables", help="Show all variables.", rich_help_panel=_PARTS)
 ]
-Assets: TypeAlias = Annotated[bool, typer.Option("--assets", help="Assets.", rich_help_panel=_PARTS)]
-Ops: TypeAlias = Annotated[bool, typer.Option("--ops", help="Ops with counts.", rich_help_panel=_PARTS)]
+Assets: TypeAlias = Annotated[bool, typer.Option("--assets", help="Show assets.", rich_help_panel=_PARTS)]
+Ops: TypeAlias = Annotated[
+    bool, typer.Option("--ops", help="Show ops and how often each occurs.", rich_help_panel=_PARTS)
+]
 Tree: TypeAlias = Annotated[
     bool,
-    typer.Option("--tree", help="The object as a tree, with its parameters.", rich_help_panel=_PARTS),
+    typer.Option("--tree", help="Show the object tree with parameter counts.", rich_help_panel=_PARTS),
 ]
 Depth: TypeAlias = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="With --tree: N levels below the root.", show_default=False),
+    typer.Option(min=1, metavar="N", help="With --tree: maximum depth.", show_default=False),
 ]
-All: TypeAlias = Annotated[
-    bool, typer.Option("--all", help="Functions of submodules too, and nothing shortened.")
-]
+All: TypeAlias = Annotated[bool, typer.Option("--all", help="Include submodules; do not abbreviate.")]
 TagSet: TypeAlias = Annotated[
     str | None,
-    typer.Option(metavar="TAG,...", help="One MetaGraph of several, by its tags.", show_default=False),
+    typer.Option(metavar="TAG,...", help="Tags of the MetaGraph to inspect.", show_default=False),
     TAG_SETS,
 ]
 Fetch: TypeAlias = Annotated[
-    bool, typer.Option("--fetch", help="Cache a model that isn't cached, rather than look into its archive.")
+    bool, typer.Option("--fetch", help="Fetch the model into the cache if it is not cached.")
 ]
 Svg: TypeAlias = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="Write what is shown as a picture too.", show_default=False),
+    typer.Option(metavar="FILE", help="Also save the output as SVG.", show_default=False),
 ]
 Check: TypeAlias = Annotated[
     bool,
-    typer.Option("--check", help="Has it the Reusable SavedModel interface?", rich_help_panel=_CHECKS),
+    typer.Option("--check", help="Check for the Reusable SavedModel interface.", rich_help_panel=_CHECKS),
 ]
 Scan: TypeAlias = Annotated[
     bool,
-    typer.Option("--scan", help="Ops that run code, touch files or the network.", rich_help_panel=_CHECKS),
+    typer.Option(
+        "--scan",
+        help="Scan for ops and files that run code or access files or the network.",
+        rich_help_panel=_CHECKS,
+    ),
 ]
 FailOn: TypeAlias = Annotated[
     str,
     typer.Option(
-        metavar="SEVERITY", help="With --scan: info, low, medium, high or critical.", rich_help_panel=_CHECKS
+        metavar="SEVERITY",
+        help="With --scan: minimum severity that fails: info, low, medium, high or critical.",
+        rich_help_panel=_CHECKS,
     ),
     CompletionWords(_severities),
 ]
@@ -107,7 +113,7 @@ Diff: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="OTHER",
-        help="What differs from that model, values included.",
+        help="Compare with another model, values included.",
         show_default=False,
         rich_help_panel=_CHECKS,
     ),
@@ -142,9 +148,9 @@ def inspect_command(
     no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
-    """Show what a model is made of, without TensorFlow.
+    """Show signatures, functions and variables of a model.
 
-    TARGET may be a model that isn't cached: then the first bytes of its archive are enough.
+    Needs no TensorFlow. For a model that is not cached, only the start of its archive is downloaded.
 
     Examples:
     hubcli inspect example://mul/1
@@ -208,7 +214,7 @@ def _parse_severity(text: str) -> Severity:
     words = {severity.word: severity for severity in FINDING_SEVERITIES}
     if text.lower() not in words:
         raise UsageError(
-            f"'{text}' is no severity{did_you_mean(text, words)}", hint=f"Write {', '.join(words)}."
+            f"Invalid severity '{text}'{did_you_mean(text, words)}", hint=f"Write {', '.join(words)}."
         )
     return words[text.lower()]
 

@@ -44,13 +44,11 @@ def _filters() -> list[str]:
 def ls_command(
     patterns: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[PATTERN...]", help="Globs over handles, such as '*bert*'.", show_default=False
-        ),
+        typer.Argument(metavar="[PATTERN...]", help="Handles or globs such as '*bert*'.", show_default=False),
     ] = None,
     sort: Annotated[
         str,
-        typer.Option(metavar="KEY[:asc|:desc]", help="By name, size, fetched or used."),
+        typer.Option(metavar="KEY[:asc|:desc]", help="Sort by name, size, fetched or used."),
         CompletionWords(_sort_orders),
     ] = "name",
     filters: Annotated[
@@ -58,19 +56,19 @@ def ls_command(
         typer.Option(
             "--filter",
             metavar="CONDITION",
-            help="Such as 'size>1GB', 'used>30d', 'kind=TF2', 'state!=ok'. Repeatable: all must hold.",
+            help="Filter such as 'size>1GB', 'used>30d', 'kind=TF2' or 'state!=ok'. Repeatable.",
             show_default=False,
         ),
         CompletionWords(_filters),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Show the first N.", show_default=False)
+        int | None, typer.Option(min=0, metavar="N", help="Show at most N models.", show_default=False)
     ] = None,
     path: Annotated[
-        bool, typer.Option("--path", help="Print only the directory of the model, or of the cache.")
+        bool, typer.Option("--path", help="Print only the path of the model or the cache.")
     ] = False,
     size: Annotated[
-        bool, typer.Option("--size", help="Print only the total size; with -q in bytes.")
+        bool, typer.Option("--size", help="Print only the total size (with -q: in bytes).")
     ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -81,7 +79,7 @@ def ls_command(
     no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
-    """List what is in the cache.
+    """List cached models.
 
     Examples:
     hubcli ls

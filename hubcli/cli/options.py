@@ -34,7 +34,7 @@ __all__ = [
     "value_option",
 ]
 
-_PANEL = "Options of every command"
+_PANEL = "Global options"
 
 
 class CompletionHint(NamedTuple):
@@ -65,45 +65,46 @@ def value_option(metavar: str, text: str, *names: str, **more: Any) -> Any:
     return typer.Option(*names, metavar=metavar, help=text, show_default=False, **more)
 
 
-AsJson: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=_PANEL)
-]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=_PANEL)]
 Quiet: TypeAlias = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print paths or handles alone.", rich_help_panel=_PANEL)
+    bool, typer.Option("--quiet", "-q", help="Print only paths or handles.", rich_help_panel=_PANEL)
 ]
 Offline: TypeAlias = Annotated[
-    bool, typer.Option("--offline", help="Send nothing. \\[env: HUBCLI_OFFLINE=1]", rich_help_panel=_PANEL)
+    bool,
+    typer.Option(
+        "--offline", help="Never use the network. \\[env: HUBCLI_OFFLINE=1]", rich_help_panel=_PANEL
+    ),
 ]
 CacheDir: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--cache-dir",
         metavar="DIR",
-        help="The cache. \\[env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]",
+        help="Cache directory. \\[env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]",
         rich_help_panel=_PANEL,
         show_default=False,
     ),
 ]
 CaFile: TypeAlias = Annotated[
     str | None,
-    value_option("FILE", "Believe these certificate authorities alone. \\[env: SSL_CERT_FILE]", "--cacert"),
+    value_option("FILE", "Trust only the CA certificates in FILE. \\[env: SSL_CERT_FILE]", "--cacert"),
 ]
 Mirrors: TypeAlias = Annotated[
     list[str] | None,
     value_option(
-        "PREFIX=URL", "Ask this URL for handles with this prefix. Repeatable. \\[env: HUBCLI_MIRRORS]"
+        "PREFIX=URL", "Use URL as a mirror for handles with PREFIX. Repeatable. \\[env: HUBCLI_MIRRORS]"
     ),
     CompletionHint(words=("https://tfhub.dev=", "https://www.kaggle.com/models=")),
 ]
 Timeout: TypeAlias = Annotated[
     str | None,
-    value_option("TIME", "Give up when no byte comes for so long. \\[default: 30s]"),
+    value_option("TIME", "Fail after this long without data. \\[default: 30s]"),
 ]
 MinRate: TypeAlias = Annotated[
     str | None,
     value_option(
         "SIZE",
-        "Fail below this many bytes a second, averaged over 60s; 0 never fails. "
+        "Minimum rate in bytes per second, averaged over 60s; 0: no minimum. "
         "\\[default: 1KiB; env: HUBCLI_MIN_RATE]",
         "--min-rate",
     ),
@@ -120,12 +121,12 @@ Color: TypeAlias = Annotated[
     CompletionHint(words=COLORS),
 ]
 NoColor: TypeAlias = Annotated[
-    bool, typer.Option("--no-color", help="The same as --color never.", rich_help_panel=_PANEL)
+    bool, typer.Option("--no-color", help="Same as --color never.", rich_help_panel=_PANEL)
 ]
 NoProgress: TypeAlias = Annotated[
     bool,
     typer.Option(
-        "--no-progress", help="Show no progress. \\[env: HUBCLI_NO_PROGRESS=1]", rich_help_panel=_PANEL
+        "--no-progress", help="Hide progress. \\[env: HUBCLI_NO_PROGRESS=1]", rich_help_panel=_PANEL
     ),
 ]
 Debug: TypeAlias = Annotated[
@@ -133,16 +134,18 @@ Debug: TypeAlias = Annotated[
 ]
 NoSync: TypeAlias = Annotated[
     bool,
-    typer.Option("--no-sync", help="Do not wait until data is on the disk. \\[env: HUBCLI_NO_SYNC=1]"),
+    typer.Option("--no-sync", help="Do not wait for data to reach the disk. \\[env: HUBCLI_NO_SYNC=1]"),
 ]
-DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Show what would go, remove nothing.")]
-Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before models go.")]
-Replace: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+DryRun: TypeAlias = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be removed, without removing it.")
+]
+Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Remove models without asking.")]
+Replace: TypeAlias = Annotated[bool, typer.Option("--force", help="Overwrite DEST.")]
 Targets: TypeAlias = Annotated[
     list[str],
     typer.Argument(
         metavar="HANDLE|PATTERN...",
-        help="Handles in any spelling, or globs such as '*bert*'.",
+        help="Handles or globs such as '*bert*'.",
         show_default=False,
     ),
 ]

@@ -42,7 +42,7 @@ def pin_command(
     no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
-    """Keep models from hubcli gc, whatever its rules say; hubcli rm then needs --force.
+    """Protect models from gc; rm then needs --force.
 
     Examples:
     hubcli pin example://mul/1
@@ -73,7 +73,7 @@ def unpin_command(
     no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
-    """Let hubcli gc take the models again.
+    """Remove the protection of pinned models.
 
     Examples:
     hubcli unpin example://mul/1

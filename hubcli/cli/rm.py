@@ -45,7 +45,7 @@ def rm_command(
     no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
-    """Remove models from the cache, with their records and the links of their other spellings.
+    """Remove models from the cache.
 
     Examples:
     hubcli rm example://mul/1

@@ -43,13 +43,13 @@ def verify_command(
         list[str] | None,
         typer.Argument(
             metavar="[TARGET...]",
-            help="Handles, directories or archives; all of the cache where none is named.",
+            help="Handles, directories or archives; default: the whole cache.",
             show_default=False,
         ),
     ] = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Fetch broken entries again.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Fetch corrupt models again.")] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Don't hash shards: the checksums of their tensors must do.")
+        bool, typer.Option("--quick", help="Skip SHA-256 of shards; check tensor checksums only.")
     ] = False,
     no_sync: NoSync = False,
     as_json: AsJson = False,
@@ -61,10 +61,10 @@ def verify_command(
     no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
-    """Check that models are whole: every file, tensor and asset.
+    """Check files and tensors of models against their checksums.
 
-    Files are compared with the record of the download, tensors with their checksums.
-    Exits with 9 where something is broken.
+    Files are compared with the record of the download, tensors with the checksums in the model.
+    Exits with 9 if something is corrupt or missing.
 
     Examples:
     hubcli verify
@@ -116,7 +116,7 @@ class VerifyRun:
         if not self.options.repair and any(
             verification.handle and not verification.is_whole for verification in self.found
         ):
-            self.output.say("Hint: To fetch what is broken again: hubcli verify --repair")
+            self.output.say("Hint: Run: hubcli verify --repair")
         return int(self.status)
 
     def _whole_cache(self) -> tuple[ModelRef, ...]:
@@ -193,7 +193,7 @@ def fault_lines(found: Verification) -> list[str]:
     """A line for each fault, indented below the model; the first twenty."""
     lines = [f"  {printable(str(fault))}" for fault in found.faults[:_MAX_FAULTS]]
     if len(found.faults) > _MAX_FAULTS:
-        lines.append(f"  and {len(found.faults) - _MAX_FAULTS} more: --json tells them all")
+        lines.append(f"  and {len(found.faults) - _MAX_FAULTS} more: see --json")
     return lines
 
 

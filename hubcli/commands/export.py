@@ -160,7 +160,7 @@ class _Export:
         archive, is_keras = self.target.archive, self.target.is_keras_file
         if archive is not None and not is_keras and self.options.is_for_keras:
             raise UsageError(
-                f"{archive} is an archive: it can't be cut or changed as it is",
+                f"{archive} is an archive: it cannot be edited in place",
                 hint=f"Unpack it first: hubcli export {archive} DIR",
             )
         return is_keras or self.options.is_for_keras
@@ -181,7 +181,7 @@ class _Export:
             packed = self._write(tree, staged)
             if Tree.read(model, Limits()) != tree:
                 raise TruncatedError(
-                    f"{self.target.name} changed while it was exported", hint="Once it stays as it is: again."
+                    f"{self.target.name} changed while it was exported", hint="Run the command again."
                 )
         self._publish_newest()
         return self._result(tree, packed)
@@ -230,9 +230,7 @@ class _Export:
             self._check_content(model, records)
         except BrokenModelError as error:
             hint = error.hint or (
-                "To fetch it again: hubcli verify --repair"
-                if self.entry is not None
-                else "Nothing was written."
+                "Run: hubcli verify --repair" if self.entry is not None else "Nothing was written."
             )
             raise BrokenModelError(f"{self.target.name}: {error.message}", hint=hint) from error
         return tree

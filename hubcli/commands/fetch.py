@@ -246,9 +246,7 @@ class _Fetch:
             self.disk_space = DiskSpaceGuard(staging.path, source.name, source.size_bytes)
             if source.resumed_bytes:
                 self.listener.resumed(source.resumed_bytes)
-                self.listener.note(
-                    f"Going on with {self.handle}: {format_size(source.resumed_bytes)} are there"
-                )
+                self.listener.note(f"Resuming {self.handle} at {format_size(source.resumed_bytes)}")
             try:
                 unpacked = unpack_source(
                     source,
@@ -323,8 +321,8 @@ class _Fetch:
     def _finish(self, entry: CachedModel, *, was_cached: bool) -> FetchResult:
         if not self.aliases.link(entry) and not was_cached:
             self.listener.note(
-                "No links can be made here: hub.load finds the model under "
-                f"{self.handle} alone, not under its other spellings"
+                "Cannot create links here: hub.load finds the model as "
+                f"{self.handle} only, not by its aliases"
             )
         self.aliases.show_to(self.options.shown_to, entry)
         manifest = entry.manifest

@@ -47,7 +47,7 @@ def finetune_export(
     """
     settings, options = settings or Settings.read(), options or FinetuneOptions()
     if not options.dry_run and not str(destination or "").strip():
-        raise UsageError("There is no destination", hint="Name a directory or an archive.")
+        raise UsageError("Missing DEST", hint="Name a directory or an archive.")
     place = None if destination is None else Path(destination)
     target = ModelRef.resolve(source, settings)
     with naming_target(target, settings):
@@ -126,7 +126,7 @@ class _FinetuneExport:
         except BrokenModelError as error:
             hint = error.hint or "Nothing was written."
             if self.target.entry is not None:
-                hint = f"To fetch it again: hubcli verify --repair {self.target.name}"
+                hint = f"Run: hubcli verify --repair {self.target.name}"
             raise BrokenModelError(f"{self.target.name}: {error.message}", hint=hint) from error
         return model
 

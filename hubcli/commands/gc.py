@@ -200,9 +200,9 @@ def _budget_error(shortfall: BudgetShortfall) -> BudgetError:
     budget, reached = format_size(shortfall.wanted_bytes), format_size(shortfall.reached_bytes)
     retained = " and ".join(f"{format_size(size)} {_KEPT_WORDS[why]}" for why, size in shortfall.retained)
     if shortfall.budget is Reason.MAX_SIZE:
-        what = f"With all gone that may go, the cache takes {reached}, more than {budget}"
+        what = f"After removing all that is allowed, the cache takes {reached}, more than {budget}"
         why = f": {retained}" if retained else ""
     else:
-        what = f"With all gone that may go, the disk has {reached} free, less than {budget}"
+        what = f"After removing all that is allowed, the disk has {reached} free, less than {budget}"
         why = f": of the cache stay {retained}" if retained else ": the rest isn't the cache's"
     return BudgetError(f"{what}{why}", hint="Unpin models, shorten --grace, or allow more. See: hubcli ls")

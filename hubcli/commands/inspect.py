@@ -76,9 +76,7 @@ def inspect(
                 hash_assets=options.hash_assets,
             )
         except BrokenModelError as error:
-            hint = (
-                f"To fetch it again: hubcli verify --repair {resolved.name}" if resolved.entry else error.hint
-            )
+            hint = f"Run: hubcli verify --repair {resolved.name}" if resolved.entry else error.hint
             raise BrokenModelError(f"{resolved.name}: {error.message}", hint=hint) from error
     return Inspection(resolved.name, opened.path, info, opened.received_bytes)
 

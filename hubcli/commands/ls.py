@@ -55,7 +55,7 @@ class SortOrder(NamedTuple):
         key, separator, direction = text.partition(":")
         if key not in _SORT_KEYS or (separator and direction not in ("asc", "desc")):
             raise UsageError(
-                f"'{text}' is no sort order{did_you_mean(text, cls.words())}",
+                f"Invalid sort order '{text}'{did_you_mean(text, cls.words())}",
                 hint="Write name, size, fetched or used, then :asc or :desc.",
             )
         return cls(key, direction == "desc" if separator else _SORT_KEYS[key][1])
@@ -100,7 +100,7 @@ class Filter(NamedTuple):
         if match is None or match[1] not in (*_NUMERIC, *_TEXTUAL):
             suggestion = "" if match is None else did_you_mean(match[1], (*_NUMERIC, *_TEXTUAL))
             raise UsageError(
-                f"'{text}' is no filter{suggestion}",
+                f"Invalid filter '{text}'{suggestion}",
                 hint="Write 'size>1GB', 'used>30d', 'fetched<7d', 'kind=TF2', 'state=ok' or 'pinned=yes'.",
             )
         key, operator, value = match.groups()
@@ -113,7 +113,7 @@ class Filter(NamedTuple):
         known = _words_of(key)
         if value.lower() not in map(str.lower, known):
             raise UsageError(
-                f"'{text}' is no filter{did_you_mean(value, known)}",
+                f"Invalid filter '{text}'{did_you_mean(value, known)}",
                 hint=f"Write {key}={', '.join(known[:-1])} or {known[-1]}.",
             )
         return cls(key, operator, value.lower())

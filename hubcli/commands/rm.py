@@ -138,4 +138,6 @@ def _pinned(name: str) -> PinnedError:
 
 
 def _busy(name: str, holder: str) -> LockTimeoutError:
-    return LockTimeoutError(f"{name} stays: {holder} is at it", hint="Once it has finished: again.")
+    return LockTimeoutError(
+        f"{name} stays: {holder} is at it", hint="Run the command again when it has finished."
+    )

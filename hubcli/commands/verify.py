@@ -102,7 +102,7 @@ class _Verify:
         from hubcli.commands.fetch import FetchOptions, fetch  # A check alone fetches nothing.
 
         if broken.handle is None:
-            self.listener.note(f"{broken.name} can't be repaired: nothing tells where it came from")
+            self.listener.note(f"{broken.name} cannot be repaired: its source is unknown")
             return broken
         try:
             handle = Handle.parse(broken.handle)

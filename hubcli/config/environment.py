@@ -50,7 +50,7 @@ def absolute(text: str, source: str) -> Path:
         return _of_address(text, source)
     if re.match(_REMOTE, text):
         raise UsageError(
-            f"{source} is '{without_secrets(text)}', which is no local directory",
+            f"{source} is '{without_secrets(text)}', not a local directory",
             hint="hubcli keeps its cache on a local or mounted disk: name a directory.",
         )
     if not text:
@@ -59,7 +59,7 @@ def absolute(text: str, source: str) -> Path:
         return Path(text).expanduser().absolute()
     except FileNotFoundError as error:
         raise UsageError(
-            f"{source} is '{text}', and the working directory is gone", hint="Name it from / on."
+            f"{source} is '{text}', but the working directory no longer exists", hint="Name it from / on."
         ) from error
     except RuntimeError as error:
         raise UsageError(
@@ -104,7 +104,7 @@ def users_own(find: Callable[..., Path], what: str, where: str) -> Path:
     except RuntimeError:
         path = Path("~")
     if not path.is_absolute():
-        raise UsageError(f"There is no home directory for {what}", hint=f"Name a directory in {where}.")
+        raise UsageError(f"No home directory for {what}", hint=f"Name a directory in {where}.")
     return path
 
 
@@ -127,9 +127,9 @@ class Mirror:
         prefix, separator, replacement = text.strip().partition("=")
         if not separator or "://" not in prefix or "://" not in replacement:
             # Credentials can't be told from the rest of what can't be understood.
-            subject = "A mirror with an '@'" if "@" in text else f"'{without_secrets(text)}'"
+            subject = "(not shown, since it has an '@')" if "@" in text else f"'{without_secrets(text)}'"
             place = "" if source == "--mirror" else f"{source}: "
-            raise UsageError(f"{place}{subject} is no mirror", hint=_hint(source))
+            raise UsageError(f"{place}invalid mirror {subject}", hint=_hint(source))
         return cls(prefix.rstrip("/"), replacement.rstrip("/"))
 
     def rewrite(self, url: str) -> str | None:
@@ -203,15 +203,13 @@ def parse_retention_rules(text: str, source: str) -> dict[str, Any]:
             reason = ""
             if isinstance(error, UsageError):
                 reason, hint = f": {error.message}", error.hint or hint
-            raise UsageError(
-                f"{source} has the rule '{rule}', which can't be understood{reason}", hint=hint
-            ) from error
+            raise UsageError(f"{source} has the invalid rule '{rule}'{reason}", hint=hint) from error
     return values
 
 
 def _parse_count(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
-        raise UsageError(f"'{text}' is no number of 1 or more")
+        raise UsageError(f"'{text}' is not a number of 1 or more")
     return int(text)
 
 
@@ -299,7 +297,7 @@ class NetworkConfig:
         )
         if ca_file and found.ca_file is not None and not found.ca_file.is_file():
             raise UsageError(
-                f"--cacert {ca_file} is no file", hint="Name a file of certificates in PEM form."
+                f"--cacert {ca_file} is not a file", hint="Name a file of certificates in PEM form."
             )
         return found
 
@@ -317,7 +315,7 @@ def kaggle_endpoint(text: str, source: str) -> str:
         raise UsageError(
             f"{source} is '{printed}', to which no credentials may be sent"
             if is_open
-            else f"{source} is '{printed}', which is no address of an API",
+            else f"{source} is '{printed}', not the URL of an API",
             hint=f"Write an https:// address, such as {KAGGLE_ENDPOINT}.",
         )
     return text.rstrip("/")

@@ -152,7 +152,7 @@ class Settings:
         """
         if self.load_format not in _LOAD_FORMATS:
             raise UsageError(
-                f"TFHUB_MODEL_LOAD_FORMAT is '{self.load_format}', which is no format",
+                f"Invalid TFHUB_MODEL_LOAD_FORMAT '{self.load_format}'",
                 hint=f"Set one of {', '.join(filter(None, _LOAD_FORMATS))}, or unset it.",
             )
         return self.load_format == "UNCOMPRESSED"
@@ -226,7 +226,7 @@ class ShellHomes(NamedTuple):
         env = os.environ if environment is None else environment
         home = in_home(".")
         if home is None:
-            raise UsageError("There is no home directory", hint="Set HOME.")
+            raise UsageError("No home directory", hint="Set HOME.")
         places = {
             "data": ("XDG_DATA_HOME", home / ".local" / "share"),
             "config": ("XDG_CONFIG_HOME", home / ".config"),

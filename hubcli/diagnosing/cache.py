@@ -180,7 +180,7 @@ def check_lifetime(case: DiagnosisContext) -> Iterator[Check]:
     held = [folder for folder in _temporary_directories(case) if folder == real or folder in real.parents]
     hint = "Keep models elsewhere: export TFHUB_CACHE_DIR=~/.cache/tfhub_modules"
     if held:
-        message = f"{root} is in {held[0]}: cleaners of temporary files empty it, and leave models gutted"
+        message = f"{root} is in {held[0]}: cleaners of temporary files empty it and leave incomplete models"
         yield _check("lifetime", Status.WARNING, message, str(held[0]), hint)
     elif FileSystem.of(nearest_directory(real)).is_in_memory:
         message = f"{root} is in memory: a restart empties it"
@@ -295,10 +295,10 @@ def check_load_format(case: DiagnosisContext) -> Iterator[Check]:
         message = "UNCOMPRESSED: hub.load reads from Google's storage and uses no cache"
         yield _check("load-format", Status.WARNING, message, text, hint)
     elif text and text not in _FORMATS:
-        message = f"'{text}' is no word of TFHUB_MODEL_LOAD_FORMAT: hub.load refuses every handle"
+        message = f"invalid TFHUB_MODEL_LOAD_FORMAT '{text}': hub.load refuses every handle"
         yield _check("load-format", Status.PROBLEM, message, text, f"{hint}, or write COMPRESSED")
     if case.environment.get("TFHUB_DISABLE_CERT_VALIDATION") == "true":
-        message = "TFHUB_DISABLE_CERT_VALIDATION: hub.load believes any server; hubcli does not"
+        message = "TFHUB_DISABLE_CERT_VALIDATION: hub.load accepts any certificate; hubcli does not"
         hint = "unset TFHUB_DISABLE_CERT_VALIDATION, and name the authority in SSL_CERT_FILE"
         yield _check("load-certificates", Status.WARNING, message, "true", hint)
 
@@ -310,9 +310,9 @@ def check_kagglehub(case: DiagnosisContext) -> Iterator[Check]:
     if fault is not None:
         yield _check("kagglehub-cache", Status.PROBLEM, fault.message, None, fault.hint)
     elif root is None:
-        yield _check("kagglehub-cache", Status.INFO, "there is no home directory for its cache", None)
+        yield _check("kagglehub-cache", Status.INFO, "no home directory for its cache", None)
     elif os.path.lexists(root) and not is_directory(root):
-        message = f"{root} is no directory"
+        message = f"{root} is not a directory"
         yield _check(
             "kagglehub-cache", Status.WARNING, message, {"path": str(root)}, "Check KAGGLEHUB_CACHE."
         )

@@ -176,9 +176,7 @@ class DoctorOptions:
     def __post_init__(self) -> None:
         for url in self.urls:
             if not is_address(url):
-                raise UsageError(
-                    "A host can't be understood", hint="Write tfhub.dev, host.example:8080, or an address."
-                )
+                raise UsageError("Invalid host", hint="Write tfhub.dev, host.example:8080, or an address.")
         if self.hosts and not self.network:
             raise UsageError(
                 f"{address(self.urls[0])} would have to be asked",

@@ -62,7 +62,7 @@ def _gutted(models: Sequence[CachedModelInfo]) -> Iterator[Check]:
         if len(models) == len(known) == 1
         else "hubcli verify --repair"
     )
-    hint = f"Fetch it again: {again}. Or take it away: hubcli gc"
+    hint = f"Run: {again}. Or remove it: hubcli gc"
     message = f"{plural(len(models), 'model')} without all of its files, which hub.load can't load: "
     value = [model.handle or model.key for model in models]
     yield _check("gutted", Status.PROBLEM, message + _listed(named), list(map(_handle_text, value)), hint)
@@ -126,10 +126,10 @@ def _locks(snapshot: Snapshot, stale: Sequence[PlannedItem]) -> Iterator[Check]:
 
 
 def _lock_text(lock: LockFacts, name: str, now_s: float) -> str:
-    words = {Holder.DEAD: ", which is gone", Holder.ALIVE: ", which runs", Holder.UNKNOWN: ""}
+    words = {Holder.DEAD: ", which has ended", Holder.ALIVE: ", which runs", Holder.UNKNOWN: ""}
     age = format_age(now_s - lock.changed_at_s)
     return (
-        f"{lock.owner or 'nobody known'}{words[lock.holder]}, last sign of life {age}: {_handle_text(name)}"
+        f"{lock.owner or 'an unknown process'}{words[lock.holder]}, last active {age}: {_handle_text(name)}"
     )
 
 

@@ -137,7 +137,7 @@ class Installed:
             )
             return cls.of_document(json.loads(result.stdout.splitlines()[-1]), environment)
         except (OSError, ValueError, LookupError, TypeError, subprocess.SubprocessError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it doesn't run, or is no Python"
+            reason = error.strerror if isinstance(error, OSError) else "it does not run, or is not Python"
             raise UsageError(f"{executable} can't be asked: {reason}", hint=hint) from error
 
     @classmethod
@@ -215,6 +215,7 @@ def _interpreter(named: str) -> str:
     found = shutil.which(path if os.sep in named or path.exists() else named)
     if found is None:
         raise UsageError(
-            f"{named} is no interpreter", hint="Name one, as .venv/bin/python, or the directory .venv."
+            f"{named} is not a Python interpreter",
+            hint="Name one, as .venv/bin/python, or the directory .venv.",
         )
     return str(found)

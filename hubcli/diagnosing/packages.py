@@ -49,14 +49,14 @@ PAIRS = (
         "hub-setuptools",
         Status.PROBLEM,
         lambda installed: installed.is_below("tensorflow_hub", "0.17") and not installed.has("setuptools"),
-        "import tensorflow_hub fails: it needs pkg_resources, and there is no setuptools",
+        "import tensorflow_hub fails: it needs pkg_resources, but setuptools is not installed",
         "pip install 'setuptools<82'",
     ),
     CompatibilityRule(
         "hub-tensorflow",
         Status.PROBLEM,
         lambda installed: installed.has("tensorflow_hub") and not installed.has("tensorflow"),
-        "import tensorflow_hub fails: there is no TensorFlow",
+        "import tensorflow_hub fails: TensorFlow is not installed",
         "pip install tensorflow",
     ),
     CompatibilityRule(
@@ -122,7 +122,7 @@ PAIRS = (
         "two-tensorflows",
         Status.PROBLEM,
         _brings_two,
-        "{tensorflows} write the same files: which of them is there can't be told",
+        "{tensorflows} write the same files: it is unknown which one is in use",
         "pip uninstall -y {tensorflows_all} && pip install tensorflow",
     ),
     CompatibilityRule(
@@ -138,7 +138,7 @@ PAIRS = (
         lambda installed: (
             installed.has("protobuf") and installed.protobuf_backend not in ("python", "upb", "cpp")
         ),
-        "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION is no parser that protobuf {protobuf} knows",
+        "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION names a parser that protobuf {protobuf} does not have",
         "unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION",
     ),
 )

@@ -59,9 +59,7 @@ def check_config_file(case: DiagnosisContext) -> Iterator[Check]:
         fault = config.faults[""]
         yield _check("config-file", Status.PROBLEM, fault.message, str(config.path or ""), fault.hint)
     elif config.path is None:
-        yield _check(
-            "config-file", Status.INFO, "none: HUBCLI_CONFIG is empty, or there is no home directory"
-        )
+        yield _check("config-file", Status.INFO, "none: HUBCLI_CONFIG is empty, or no home directory")
     elif not config.is_there:
         yield _check("config-file", Status.INFO, f"none at {config.path}", str(config.path))
     else:
@@ -131,7 +129,7 @@ class Variable:
 VARIABLES = (
     Variable(
         ("HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR"),
-        "the cache; else the user's cache directory, which `hub.load` must be told of",
+        "the cache; default: the user's cache directory, for which `hub.load` needs `TFHUB_CACHE_DIR`",
     ),
     Variable(("HUBCLI_OFFLINE",), "`1`: send nothing; what isn't cached fails"),
     Variable(("HUBCLI_MIRRORS",), "`PREFIX=URL`, separated by spaces: where to ask instead"),
@@ -240,7 +238,7 @@ def check_netrc(case: DiagnosisContext) -> Iterator[Check]:
         yield _credential_check("netrc", Status.PROBLEM, fault.message, None, fault.hint)
         return
     if access.netrc is None:
-        yield _credential_check("netrc", Status.INFO, "there is no home directory for it", None)
+        yield _credential_check("netrc", Status.INFO, "no home directory for it", None)
         return
     try:
         names = netrc_names(access)

@@ -101,7 +101,7 @@ class Placement:
         elif form is None and name.endswith(_OTHER_SUFFIXES):
             raise UsageError(
                 f"{destination} is none of the formats that hubcli writes",
-                hint="Name a directory, or a file that ends in .tar.gz or .tar; or say --format dir.",
+                hint="Name a directory, or a file that ends in .tar.gz or .tar; or use --format dir.",
             )
         return cls(destination, Layout.PLAIN, form or ExportFormat.DIRECTORY)
 
@@ -163,16 +163,16 @@ class _ModelName:
         version = version if version is not None else handle.version if handle is not None else None
         if version is None:
             raise UsageError(
-                f"The layout {layout.value} needs a version, and the source tells none",
+                f"The layout {layout.value} needs a version, and the source has none",
                 hint="Add --version N.",
             )
         if not _VERSION.fullmatch(version):
-            raise UsageError(f"'{version}' is no version of a model", hint="Write digits: --version 1.")
+            raise UsageError(f"Invalid version '{version}'", hint="Write digits: --version 1.")
         segments = tuple(name.split("/")) if name is not None else known
         if not segments:
             example = "NAME" if layout is Layout.SERVING else "PUBLISHER/MODEL"
             raise UsageError(
-                f"The layout {layout.value} needs a name, and the source tells none",
+                f"The layout {layout.value} needs a name, and the source has none",
                 hint=f"Add --name {example}.",
             )
         if not all(map(_SEGMENT.fullmatch, segments)):
@@ -377,4 +377,4 @@ def _resolved(path: Path) -> Path:
     try:
         return path.expanduser().resolve()
     except (RuntimeError, ValueError) as error:
-        raise UsageError(f"{str(path)!r} is no path: {error}", hint="Name another place.") from error
+        raise UsageError(f"Invalid path {str(path)!r}: {error}", hint="Name another place.") from error

@@ -212,8 +212,8 @@ class Aliases:
             paths = self._store.paths(other)
             if paths.key != entry.paths.key and paths.model.is_dir():
                 self._listener.note(
-                    f"{other} has a copy of its own in the cache, which hub.load goes on to find: "
-                    f"hubcli rm {paths.key} removes it"
+                    f"{other} has a separate copy in the cache, which hub.load still finds: "
+                    f"run: hubcli rm {paths.key}"
                 )
         return complete
 
@@ -348,7 +348,7 @@ def resume_notes(models: Sequence[PartialDownload], not_begun: int = 0) -> tuple
     size = sum(download.size_bytes for download in models)
     return (
         message,
-        f"Run the same command again: it resumes from {format_size(resumable)} of {format_size(size)}",
+        f"Run the same command again to resume from {format_size(resumable)} of {format_size(size)}",
     )
 
 

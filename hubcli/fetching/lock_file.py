@@ -132,7 +132,7 @@ class LockFile(NamedTuple):
         if path.suffix == ".toml":
             raise UsageError(f"{path}: a lock file is JSON", hint="Name it models.lock, or models.json.")
         if not path.parent.is_dir():
-            raise UsageError(f"{path.parent} is no directory", hint="Check the path after --lock.")
+            raise UsageError(f"{path.parent} is not a directory", hint="Check the path after --lock.")
         if Path(os.path.realpath(path)).is_symlink():
             raise UsageError(f"{path} is a link that leads to itself", hint="Name another file.")
         return cls.read(path) if path.exists() else cls(str(path))
@@ -148,7 +148,8 @@ class LockFile(NamedTuple):
             models = {model.handle: model for model in map(LockedModel.from_document, listed)}
         except (KeyError, TypeError, ValueError, RecursionError, HandleError, UsageError) as error:
             raise UsageError(
-                f"{name} is no lock file: {_reason(error)}", hint="Remove it, and write it anew with --lock."
+                f"{name} is not a lock file: {_reason(error)}",
+                hint="Remove it, and write it anew with --lock.",
             ) from error
         if version != LOCK_VERSION:
             raise UsageError(
@@ -156,7 +157,7 @@ class LockFile(NamedTuple):
                 hint="Use the hubcli that wrote it, or write it anew with --lock.",
             )
         if len(models) < len(listed):
-            raise UsageError(f"{name} tells of one model twice", hint="Remove one, or write it anew.")
+            raise UsageError(f"{name} has one model twice", hint="Remove one, or write it anew.")
         return cls(name, models)
 
     @staticmethod
@@ -173,7 +174,7 @@ class LockFile(NamedTuple):
         both = f"{self.name} and {other.name}"
         for name, model in other.models.items():
             if self.models.get(name, model) != model:
-                raise UsageError(f"{both} say different things of {name}", hint="Lock it anew.")
+                raise UsageError(f"{both} have different entries for {name}", hint="Lock it anew.")
         return LockFile(both, {**self.models, **other.models})
 
     def changed(self, models: Iterable[LockedModel]) -> Iterator[LockedModel]:

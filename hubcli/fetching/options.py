@@ -119,22 +119,21 @@ class ExpectedDigests:
     def __post_init__(self) -> None:
         for text in (self.archive_sha256, self.tree_sha256):
             if text is not None and not _SHA256.fullmatch(text):
-                raise UsageError(f"'{text}' is no SHA-256", hint="It has 64 digits, 0-9 and a-f.")
+                raise UsageError(f"Invalid SHA-256 '{text}'", hint="It has 64 digits, 0-9 and a-f.")
 
     def check_archive(self, name: str, sha256: str | None) -> None:
         """Whether what came from there has the hash."""
         if self.archive_sha256 not in (None, sha256):
             raise ChecksumError(
                 f"{name} has the SHA-256 {sha256 or '(none)'}, not {self.archive_sha256}",
-                hint="Somebody changed the archive, or the promised hash is of another one.",
+                hint="The archive has changed, or the expected hash belongs to another one.",
             )
 
     def check_unpacked(self, name: str, files: Sequence[FileRecord]) -> None:
         """Whether the files that were unpacked from there are those."""
         if self.tree_sha256 not in (None, digest := tree_digest(files)):
             raise ChecksumError(
-                f"{name} holds other files than the lock file says: their digest is {digest}, "
-                f"not {self.tree_sha256}",
+                f"{name} differs from the lock file: expected digest {self.tree_sha256}, got {digest}",
                 hint="Somebody changed the model. If you trust it, lock it anew: --lock without --locked.",
             )
 
@@ -149,7 +148,7 @@ class ExpectedDigests:
         what = "of an archive with another SHA-256" if known else "without a record of its archive's SHA-256"
         raise ChecksumError(
             f"The cached copy of {handle} is {what}" + (f": {known}" if known else ""),
-            hint=f"To fetch it again: hubcli fetch --force --sha256 {self.archive_sha256} {handle}",
+            hint=f"Run: hubcli fetch --force --sha256 {self.archive_sha256} {handle}",
         )
 
     def check_directory(
@@ -167,7 +166,7 @@ class ExpectedDigests:
         if manifest is not None:
             cached, replaced = "The cached copy of ", "To put what is locked in its place: --force. "
         raise ChecksumError(
-            f"{cached}{handle} isn't what the lock file says: "
+            f"{cached}{handle} differs from the lock file: "
             + (what or f"the digest of its files is {digest}, not {self.tree_sha256}"),
             hint=f"{replaced}To lock what is there: --lock without --locked.",
         )
@@ -184,7 +183,7 @@ def _difference(recorded: Sequence[FileRecord], found: Sequence[FileRecord]) -> 
         if path not in before:
             return f"{path} was added to it"
         if before[path] != now[path]:
-            return f"{path} isn't what was fetched"
+            return f"{path} differs from what was fetched"
     return ""
 
 
@@ -265,7 +264,7 @@ class FetchRequest(NamedTuple):
         expected = model.expected
         if self.sha256 is not None and expected.archive_sha256 not in (None, self.sha256):
             error = UsageError(
-                f"{self.name} is promised with another SHA-256 than {lock.name} says",
+                f"{self.name} has another expected SHA-256 than in {lock.name}",
                 hint="Lock it anew, or correct the hash.",
             )
             return self._replace(error=error)
@@ -339,7 +338,7 @@ def _listed(text: str, name: str) -> Iterator[Requirement]:
         match = _PROMISE.fullmatch(expected)
         if "\0" in entry or (expected and match is None):
             raise UsageError(
-                f"{where}, can't be understood: {expected.strip() or entry!r}",
+                f"{where}, is invalid: {expected.strip() or entry!r}",
                 hint="A line holds a handle, and behind it perhaps --sha256=HEX with 64 digits.",
             )
         yield Requirement(handle, match["hex"].lower() if match else None, where)
@@ -369,7 +368,7 @@ def _understood(requirement: Requirement) -> FetchRequest:
 def _joined(first: FetchRequest, again: FetchRequest, where: str) -> FetchRequest:
     if first.sha256 and again.sha256 and first.sha256 != again.sha256:
         raise UsageError(
-            f"{where}, promises another SHA-256 of {first.name} than before",
+            f"{where}, expects another SHA-256 of {first.name} than before",
             hint="An archive has one: remove the wrong line.",
         )
     spellings = first.spellings if again.handle is None else (*first.spellings, again.handle)

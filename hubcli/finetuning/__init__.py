@@ -55,7 +55,7 @@ class FinetuneOptions:
         """Raises UsageError for what doesn't go together."""
         if self.weights is None and self.train is None:
             raise UsageError(
-                "Nothing says where the fine-tuned values come from",
+                "Missing the source of the fine-tuned values",
                 hint="Name a file, --weights training/ckpt-3, or a function, --train train.py:train",
             )
         if self.weights is not None and self.train is not None:
@@ -65,9 +65,9 @@ class FinetuneOptions:
         source_option, other = ("--weights", "--train") if self.train is None else ("--train", "--weights")
         misplaced = self._of_training() if self.train is None else self._of_weights()
         for option in misplaced:
-            raise UsageError(f"{option} means nothing with {source_option}", hint=f"It goes with {other}.")
+            raise UsageError(f"{option} means nothing with {source_option}", hint=f"Use it with {other}.")
         if self.root is not None and self.map_file is not None:
-            raise UsageError("--root and --map are two ways to say the same", hint="Leave one of them out.")
+            raise UsageError("--root and --map exclude each other", hint="Leave one of them out.")
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -252,7 +252,7 @@ def require_same_outputs(comparison: Comparison) -> tuple[SkippedComparison, ...
     """What was not compared. Raises TensorFlowError where something differs."""
     if comparison.difference:
         raise TensorFlowError(
-            f"The export isn't what was trained: {comparison.difference}",
+            f"The export differs from what was trained: {comparison.difference}",
             hint="Does something of the training still run, such as a thread? Let it end first.",
         )
     return tuple(SkippedComparison(name.call, name.reason) for name in comparison.skipped)

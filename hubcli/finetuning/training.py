@@ -244,7 +244,7 @@ def _require_distinct_paths(name: str, info: SavedModelInfo) -> None:
     twice = next((path for path, count in counts.items() if count > 1), None)
     if twice is not None:
         raise TensorFlowError(
-            f"{name} has {counts[twice]} variables under the path {twice}, which can't be told apart",
+            f"{name} has {counts[twice]} variables under the same path {twice}",
             hint="Export values of a file by checkpoint keys: --weights FILE.npz --method rewrite",
         )
 

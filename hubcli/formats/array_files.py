@@ -76,7 +76,7 @@ def read_safetensors(path: Path) -> dict[str, TensorValues]:
             raise BrokenModelError(f"{path.name} has tensors that overlap or leave gaps")
         position = last
     if start + position != size_bytes:
-        raise BrokenModelError(f"{path.name} has {size_bytes} bytes; its header says {start + position}")
+        raise BrokenModelError(f"{path.name} has {size_bytes} bytes; its header expects {start + position}")
     return tensors
 
 
@@ -92,7 +92,7 @@ def _safetensors_header(path: Path, size_bytes: int) -> tuple[dict[str, Any], in
     except (ValueError, RecursionError) as error:
         raise BrokenModelError(f"{path.name} can't be read as safetensors: {error}") from error
     if not isinstance(header, dict):
-        raise BrokenModelError(f"{path.name} can't be read as safetensors: its header is no object")
+        raise BrokenModelError(f"{path.name} can't be read as safetensors: its header is not a JSON object")
     return header, _LENGTH_BYTES + length
 
 
@@ -204,7 +204,7 @@ def _npy_header(file: IO[bytes], name: str) -> tuple[dict[str, Any], int]:
     """The header's fields, and how many bytes stand before the elements."""
     head = file.read(8)
     if head[:6] != _MAGIC or len(head) < 8 or head[6] not in (1, 2, 3):
-        raise BrokenModelError(f"{name} is no .npy file")
+        raise BrokenModelError(f"{name} is not a .npy file")
     length_bytes = 2 if head[6] == 1 else 4
     length = int.from_bytes(file.read(length_bytes), "little")
     if length > _MAX_NPY_HEADER_BYTES:

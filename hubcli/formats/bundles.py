@@ -62,7 +62,7 @@ class Bundle:
             raise BrokenModelError(f"{file.name}: {error.message}") from error
         if index.is_big_endian:
             raise BrokenModelError(
-                f"{file.name} says that its numbers are big-endian, which hubcli doesn't rewrite",
+                f"{file.name} has big-endian numbers, which hubcli does not rewrite",
                 hint="Save the model again with TensorFlow on a little-endian machine.",
             )
         return cls(folder, prefix, index)

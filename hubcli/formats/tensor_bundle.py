@@ -236,7 +236,7 @@ class BundleIndex:
             raise BrokenModelError(f"The index holds more than {_MAX_ENTRIES} tensors")
         for entry in entries:
             if entry.shard >= shard_count:
-                raise BrokenModelError(f"A tensor is said to be in shard {entry.shard} of {shard_count}")
+                raise BrokenModelError(f"A tensor is recorded in shard {entry.shard} of {shard_count}")
         return cls(shard_count, entries, numbers.get(2, 0) == 1)
 
     @cached_property

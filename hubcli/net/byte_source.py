@@ -141,7 +141,7 @@ class BodyVerifier:
             actual = self._hashers[digest.algorithm].digest()
             if actual != digest.value:
                 raise ChecksumError(
-                    f"The body's {digest.algorithm} is {actual.hex()}, "
-                    f"but the header {digest.header} promised {digest.value.hex()}",
-                    hint="Something changed the bytes on the way. Try again, or tell the host.",
+                    f"{digest.algorithm} mismatch of the body: got {actual.hex()}, "
+                    f"expected {digest.value.hex()} by the header {digest.header}",
+                    hint="The bytes were changed in transit. Try again, or report it to the host.",
                 )

@@ -167,7 +167,7 @@ def _http(timeout_s: float, access: NetworkConfig) -> httpx.Client:
         raise NetworkError(f"The settings of the network can't be used: {error}", hint=hint) from error
     except (ValueError, httpx.InvalidURL):
         # The error quotes what it didn't expect, which may be a password.
-        raise NetworkError("The address of a proxy can't be understood", hint=hint) from None
+        raise NetworkError("Invalid proxy URL", hint=hint) from None
 
 
 def _redirect_target(response: httpx.Response) -> str:
@@ -179,7 +179,7 @@ def _redirect_target(response: httpx.Response) -> str:
     except (httpx.InvalidURL, ValueError) as error:
         raise NetworkError(f"{printed_url} redirects to an address that can't be parsed") from error
     if not location:
-        raise NetworkError(f"{printed_url} redirects without saying where")
+        raise NetworkError(f"{printed_url} redirects without a location")
     if target.scheme not in ("http", "https") or (response.url.scheme, target.scheme) == ("https", "http"):
         raise NetworkError(
             f"{printed_url} redirects to {stored_url(str(target))}, which is not followed: "
@@ -187,7 +187,7 @@ def _redirect_target(response: httpx.Response) -> str:
             hint="If you trust that address, fetch it by its own name.",
         )
     if not target.host:
-        raise NetworkError(f"{printed_url} redirects without saying where")
+        raise NetworkError(f"{printed_url} redirects without a location")
     return str(target)
 
 
@@ -201,7 +201,7 @@ def _error_of_status(response: httpx.Response, hint: str | None) -> HubcliError:
     if status in _BUSY or status >= 500:
         error = NetworkError(message, hint="The server has a problem of its own. Try again later.")
         return error.transient(_retry_after_s(response))
-    return NetworkError(message, hint="That is no answer to a download. Check the address.")
+    return NetworkError(message, hint="Unexpected answer to a download. Check the address.")
 
 
 def _retry_after_s(response: httpx.Response) -> float | None:
@@ -229,17 +229,17 @@ def _hint_for_refused(response: httpx.Response) -> str:
     # Static hosts say so of a directory without an index file, which they redirect to its "/".
     if response.url.path.endswith("/"):
         return (
-            "A static host says so of a directory: name the version of the model, such as HANDLE/1, or "
-            f"publish what a handle without one needs: hubcli export --layout hub. Else {credentials}"
+            "A static host answers so for a directory: add the version, such as HANDLE/1, or "
+            f"publish with: hubcli export --layout hub. Otherwise {credentials}"
         )
     version = "" if _names_version(response.url.path) else ", and name the version, such as HANDLE/1"
-    return f"Check the path{version}: some hosts say so of what isn't there. If it is private, {credentials}"
+    return f"Check the path{version}: some hosts answer so for missing files. If it is private, {credentials}"
 
 
 def _hint_for_missing(path: str) -> str:
     if not _names_version(path):
-        return "Check the spelling of the handle, and name its version, such as HANDLE/1."
-    return "Check the spelling and the version of the handle."
+        return "Check the handle, and add its version, such as HANDLE/1."
+    return "Check the handle and its version."
 
 
 def _names_version(path: str) -> bool:
@@ -274,7 +274,7 @@ def translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:
         ).transient()
     if isinstance(cause, UnboundedAnswer):
         return NetworkError(
-            f"{shown_url} {cause}{when}", hint="That is no answer to a download. Check the address."
+            f"{shown_url} {cause}{when}", hint="Unexpected answer to a download. Check the address."
         )
     if isinstance(error, (httpx.TimeoutException, httpcore.TimeoutException)):
         return NetworkError(

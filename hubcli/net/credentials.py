@@ -153,7 +153,7 @@ def _read_netrc(file: Path | None, *, is_named: bool) -> netrc.netrc | None:
         return None
     except netrc.NetrcParseError as error:
         # The error quotes what it didn't expect, which may be a password.
-        raise _bad_netrc(file, f"can't be understood, near line {error.lineno}") from None
+        raise _bad_netrc(file, f"has a syntax error near line {error.lineno}") from None
     except (OSError, ValueError):
         raise _bad_netrc(file, "can't be read") from None
 
@@ -174,5 +174,5 @@ class _Netrc(netrc.netrc):
 
 def _bad_netrc(file: Path, what: str) -> AuthenticationError:
     return AuthenticationError(
-        f"{file} {what}", hint="Mend it, or let NETRC name another file (/dev/null has no entries)."
+        f"{file} {what}", hint="Correct it, or set NETRC to another file (such as /dev/null)."
     )

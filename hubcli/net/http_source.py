@@ -97,7 +97,7 @@ class HttpSource(ByteSource):
         if response.status_code == 200:
             etag = response.headers.get("etag")
             if etag == self.validator:
-                raise self._changed("doesn't answer with ranges, though it says so", has_ranges=False)
+                raise self._changed("does not answer with ranges, although it claims to", has_ranges=False)
             raise self._changed("changed while it was fetched")
         self._client.check_status(response, expected_status=206)
         content_range = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
@@ -110,7 +110,7 @@ class HttpSource(ByteSource):
             raise self._changed("sends its parts in another encoding", has_ranges=False)
         etag = response.headers.get("etag")  # RFC 9110, 15.3.7: sent with a 206 where it is with a 200.
         if etag is None:
-            raise self._changed("doesn't say whether a part is still of the same body", has_ranges=False)
+            raise self._changed("does not say whether a part belongs to the same body", has_ranges=False)
         if etag != self.validator:
             raise self._changed("changed while it was fetched")
 

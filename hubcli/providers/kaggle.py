@@ -87,7 +87,7 @@ class KaggleModel:
             )
         if version and not is_number(version[0]):
             raise HandleError(
-                f"'{printed}' has the version '{version[0]}', which is no number",
+                f"'{printed}' has the invalid version '{version[0]}'",
                 hint="Accepted: a whole number, or no version for the latest one.",
             )
         return cls(owner, model, cased, variation, version[0] if version else None)
@@ -239,7 +239,7 @@ class Kaggle(ProtocolHost):
             number = None
         if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= _MAX_VERSION:
             raise NetworkError(
-                f"{answer.url} doesn't tell the latest version of {model.page}",
+                f"{answer.url} does not give the latest version of {model.page}",
                 hint=f"Name the version: hubcli fetch {model.page}/<version>",
             )
         return handle_of(model.at_version(str(number)))
@@ -267,7 +267,7 @@ class Kaggle(ProtocolHost):
         model = KaggleModel.of_url(url, _api(access))
         page = TOKENS_PAGE if model is None else model.page
         if status == 404:
-            hint = "Check the spelling and the version of the handle"
+            hint = "Check the handle and its version"
             return f"{hint}." if place else f"{hint}; if it is private, {WHERE}."
         if place is None:
             return f"The model asks for consent or is private: accept its licence on {page}, then {WHERE}."
@@ -377,5 +377,5 @@ def _pair(username: object, key: object, place: str) -> Credential:
 
 def _unusable(place: str) -> AuthenticationError:
     return AuthenticationError(
-        f"The credentials in {place} can't be used", hint=f"Mend or remove them: {WHERE}."
+        f"The credentials in {place} can't be used", hint=f"Correct or remove them: {WHERE}."
     )

@@ -255,7 +255,7 @@ def refusal(text: str, what: str, hint: str = ACCEPTED) -> HandleError:
 def invalid_url(text: str) -> HandleError:
     """The error for a URL whose credentials can't be told from the rest: nothing of it is shown."""
     return HandleError(
-        f"'{text.partition('://')[0]}://…' is no valid URL: check its host and port", hint=ACCEPTED
+        f"'{text.partition('://')[0]}://…' is not a valid URL: check its host and port", hint=ACCEPTED
     )
 
 

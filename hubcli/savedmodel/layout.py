@@ -90,7 +90,7 @@ def require_text_model(name: str, text: str) -> set[tuple[int, str]]:
     if (0, "item") in names:
         raise BrokenModelError(f"{name} is a label map, not a SavedModel")
     if (0, "meta_graphs") not in names:
-        raise BrokenModelError(f"{name} holds no meta_graphs: it is no SavedModel")
+        raise BrokenModelError(f"{name} has no meta_graphs: not a SavedModel")
     if depth != 0:
         raise BrokenModelError(f"{name} has braces that don't match: it is cut off or damaged")
     return names

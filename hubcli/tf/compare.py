@@ -108,7 +108,7 @@ def compare_models(live: Any, reloaded: Any, info: SavedModelInfo, model: Path) 
     ours, theirs = (snapshot(live_variables(function, info)) for function in (live, reloaded))
     for path in ours:
         if path not in theirs:
-            return Comparison((), len(ours), (), f"the variable {path} is gone")
+            return Comparison((), len(ours), (), f"the variable {path} is missing")
         if ours[path] != theirs[path]:
             return Comparison((), len(ours), (), f"the variable {path} holds other values")
     outputs = compare_outputs(CallableModel.of(live), CallableModel.of(reloaded), info, model)

@@ -313,7 +313,7 @@ def _import_dotted(text: str) -> ModuleType:
         # One that the module imports in its turn is another matter.
         if error.name is not None and (text == error.name or text.startswith(f"{error.name}.")):
             raise UsageError(
-                f"There is no module {text}",
+                f"No module {text}",
                 hint="Name a file (train.py) or a module that Python finds from here (package.module).",
             ) from error
         raise
@@ -329,7 +329,7 @@ def _load_file(path: Path) -> ModuleType:
     name = full.stem if full.stem not in sys.modules else f"hubcli_user_{full.stem}"
     spec = importlib.util.spec_from_file_location(name, full)
     if spec is None or spec.loader is None:
-        raise UsageError(f"{path} is no Python file", hint="Name a file that ends in .py.")
+        raise UsageError(f"{path} is not a Python file", hint="Name a file that ends in .py.")
     module = importlib.util.module_from_spec(spec)
     # It stays there: functions that run later import their neighbours too.
     if str(full.parent) not in sys.path:
@@ -370,7 +370,7 @@ def _is_library(filename: str) -> bool:
 
 _OTHER_KERAS = (
     "tensorflow_hub's KerasLayer is one of Keras 2: build the model with tf_keras, "
-    "or set TF_USE_LEGACY_KERAS=1 where the code says tf.keras."
+    "or set TF_USE_LEGACY_KERAS=1 for code that uses tf.keras."
 )
 # Beginnings and parts of messages that are known to puzzle, each with what to do.
 _ADVICE = (

@@ -124,7 +124,7 @@ def require_path(path: str) -> str:
     with _readable(path):
         is_there = tf.io.gfile.exists(path)
     if not is_there:
-        raise MissingPathError(f"{path} does not exist.", hint="Check its spelling, and who may read it.")
+        raise MissingPathError(f"{path} does not exist.", hint="Check the path and its permissions.")
     return path
 
 

@@ -137,7 +137,7 @@ class TrainingFunction:
             raise UsageError(f"{place} has no function {name}", hint=near_misses(name, own))
         function = getattr(module, name)
         if not callable(function):
-            raise UsageError(f"{place}:{name} is no function, but a {type(function).__name__}")
+            raise UsageError(f"{place}:{name} is not a function but a {type(function).__name__}")
         return cls(text, function)
 
 
@@ -229,7 +229,7 @@ def _report(before: TrainingWatch, given: Any, function: TrainingFunction) -> Tr
     if iscoroutine(given) or isgenerator(given):
         given.close()
         raise TensorFlowError(
-            f"{function.name}: it gave a {type(given).__name__}, which nobody runs: nothing was trained",
+            f"{function.name}: it gave a {type(given).__name__}, which nothing runs: nothing was trained",
             hint="Name a plain function, which trains before it returns.",
         )
     _require_in_place("variable", variables, live_variables(obj, info), function)
@@ -349,10 +349,10 @@ def _require_cluster() -> None:
     try:
         config = json.loads(text)
     except ValueError as error:
-        raise UsageError(f"TF_CONFIG is no JSON: {error}", hint=_TF_CONFIG_HINT) from error
+        raise UsageError(f"TF_CONFIG is not JSON: {error}", hint=_TF_CONFIG_HINT) from error
     parts = [config.get(name) for name in ("cluster", "task")] if isinstance(config, dict) else [None]
     if not all(isinstance(part, dict) and part for part in parts):
-        raise UsageError("TF_CONFIG doesn't tell the cluster and the task in it", hint=_TF_CONFIG_HINT)
+        raise UsageError("TF_CONFIG lacks the cluster or the task", hint=_TF_CONFIG_HINT)
 
 
 _TF_CONFIG_HINT = (

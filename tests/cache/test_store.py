@@ -242,7 +242,7 @@ def test_a_model_that_was_moved_to_another_disk_is_listed_and_used(
 def test_a_root_that_is_no_directory_is_a_clear_error(make: Callable[[Path], None], cache: Path) -> None:
     make(cache)
     for use in (lambda: publish(Store(cache), {"saved_model.pb": b"x"}), lambda: read_catalog(cache)):
-        with pytest.raises(CacheError, match="is no directory"):
+        with pytest.raises(CacheError, match="is not a directory"):
             use()
 
 

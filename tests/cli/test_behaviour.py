@@ -16,6 +16,7 @@ from tools.compare_behaviour import (
     AddedLine,
     ChangedText,
     Outcome,
+    ReworkedHelp,
     compare,
     read_record,
     run_all,
@@ -94,6 +95,17 @@ class TestComparison:
         assert len(compare(before, after, [])) == 1
         assert compare(before, after, [AddedLine(LINE, "│ run ", "a reason")]) == []
         assert len(compare(after, before, [AddedLine(LINE, "│ run ", "a reason")])) == 2
+
+    def test_help_in_other_words_has_the_same_options(self) -> None:
+        page = "Remove models.\n│ --older-than  TIME  {} │\n│ --yes  -y           Don't ask. │\n"
+        before = {LINE: Outcome(0, page.format("Those not used for so long."), "")}
+        after = {LINE: Outcome(0, page.format("Remove models not used for this long."), "")}
+        without = {LINE: Outcome(0, "Remove models.\n│ --yes  -y           Don't ask. │\n", "")}
+        flag = {LINE: Outcome(0, page.replace("TIME", "").format(""), "")}
+        reworked = [ReworkedHelp(LINE, "a reason")]
+        assert compare(before, after, reworked) == []
+        assert len(compare(before, without, reworked)) == 1
+        assert len(compare(before, flag, reworked)) == 1
 
     def test_an_intended_difference_that_is_none_is_reported(self) -> None:
         added = AddedKey("listing: ls*--json", "models[].format", "a reason")

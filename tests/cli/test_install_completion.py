@@ -52,9 +52,7 @@ def test_another_shell_is_refused_and_the_near_miss_named(hubcli: Run) -> None:
     for option in ("--show-completion", "--install-completion"):
         result = hubcli(option, "bsh")
         assert result.returncode == 2
-        assert result.stderr.startswith(
-            "Error: There is no completion for the shell 'bsh'. Did you mean 'bash'?"
-        )
+        assert result.stderr.startswith("Error: Unsupported shell 'bsh'. Did you mean 'bash'?")
 
 
 @pytest.mark.parametrize("shell", MARKS)

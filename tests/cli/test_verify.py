@@ -76,7 +76,7 @@ def test_only_twenty_faults_are_told_to_a_person(tmp_path: Path, hubcli: Run) ->
     (model / SHARD).write_bytes(b"!" * (model / SHARD).stat().st_size)
     lines = hubcli("verify", str(model)).stdout.splitlines()
     assert len(lines) == 23
-    assert lines[-2] == "  and 10 more: --json tells them all"
+    assert lines[-2] == "  and 10 more: see --json"
     assert len(json.loads(hubcli("verify", "--json", str(model)).stdout)["models"][0]["faults"]) == 30
 
 

@@ -209,7 +209,7 @@ def test_what_lasts_ends_in_an_error_and_a_spool_for_the_next(settings: Settings
     listener = RecordingListener()
     before = len(server.requests)
     require_whole(fetch(server.serve(PATH, TAGGED), settings, listener=listener))
-    assert "Going on with" in listener.notes[0]
+    assert "Resuming" in listener.notes[0]
     # The first window is there already.
     assert not any("bytes=0-" in request.headers.get("Range", "") for request in server.requests[before:])
 
@@ -322,7 +322,7 @@ def test_a_killed_download_goes_on_where_it_was(server: HubServer, cache: Path, 
     server.release.set()
     listener = RecordingListener()
     require_whole(fetch(server.serve(PATH, TAGGED), settings, listener=listener))
-    assert "Going on with" in listener.notes[0]
+    assert "Resuming" in listener.notes[0]
     requested_ranges = [request.headers.get("Range", "") for request in server.requests[before:]]
     assert requested_ranges[0] == ""
     assert requested_ranges[1].startswith(("bytes=4", "bytes=5"))

@@ -140,7 +140,7 @@ def test_a_killed_download_in_windows_goes_on_where_it_was(
         assert files_at(paths_of(url, cache).model) == LARGE
         if killed and there:
             resumed += 1
-            assert "Going on with" in again.output
+            assert "Resuming" in again.output
             assert not overlap(there, ranges(server, before))
         # Who finds the model whole asks for no lock, and leaves one of the killed to gc.
         assert not {NameKind.SPOOL, NameKind.LOCK, NameKind.STAGING} & kinds(cache) or found is not None

@@ -332,7 +332,7 @@ def test_a_full_disk_leaves_nothing(model: Path, tuned: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({}, "Nothing says"),
+        ({}, "Missing the source"),
         ({"weights": Path("a"), "train": "b:c"}, "two sources"),
         ({"weights": Path("a"), "arguments": {"epochs": 1}}, "--arg"),
         ({"weights": Path("a"), "strategy": "mirrored"}, "--strategy"),

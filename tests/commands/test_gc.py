@@ -199,7 +199,7 @@ def test_a_root_that_is_no_caches_alone_is_refused(
 
 def test_a_cache_that_is_a_link_to_itself_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(CacheError, match="is no directory"):
+    with pytest.raises(CacheError, match="is not a directory"):
         gc(Settings.read({}, cache_dir=tmp_path / "loop"), dry_run=True)
 
 

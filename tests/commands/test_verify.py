@@ -290,7 +290,7 @@ def test_what_came_from_nowhere_known_is_said_to_be_beyond_repair(tmp_path: Path
     notes = Notes()
     found = verify(str(model), settings, REPAIR, notes)
     assert (found.is_whole, found.error) == (False, None)
-    assert "can't be repaired" in notes.notes[0]
+    assert "cannot be repaired" in notes.notes[0]
 
 
 def test_the_record_of_a_fetch_holds_what_a_check_compares(cached: Path, settings: Settings) -> None:

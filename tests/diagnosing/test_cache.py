@@ -48,7 +48,7 @@ def test_without_any_it_is_the_users_own() -> None:
 def test_a_bucket_is_a_problem_and_ends_nothing(variable: str) -> None:
     found = diagnose({variable: "gs://bucket/cache"})
     assert check_named(found, "root").status is Status.PROBLEM
-    assert "no local directory" in check_named(found, "root").message
+    assert "not a local directory" in check_named(found, "root").message
     assert check_named(found, "root").hint
     assert "writable" not in names(found)
     assert {"proxies", "kaggle", "tensorflow"} <= names(found)
@@ -65,7 +65,7 @@ def test_a_file_in_its_place_is_a_problem(cache: Path) -> None:
     cache.write_text("")
     found = of_cache(cache)
     assert check_named(found, "root").status is Status.PROBLEM
-    assert "is no directory" in check_named(found, "root").message
+    assert "is not a directory" in check_named(found, "root").message
     assert not {"writable", "entries"} & names(found)
 
 
@@ -243,7 +243,7 @@ def test_the_lock_of_a_process_that_is_gone_is_a_problem_that_gc_mends(cache: Pa
     entries.lock(cache, HANDLE, pid)
     check = check_named(of_cache(cache), "locks")
     assert check.status is Status.PROBLEM
-    assert f":{pid}, which is gone, last sign of life now" in check.message
+    assert f":{pid}, which has ended, last active now" in check.message
     assert "hubcli gc" in check.hint
     assert check.value[0]["holder"] == "dead"
     assert hubcli("gc").returncode == 0
@@ -258,7 +258,7 @@ def test_the_lock_of_another_host_is_stale_when_it_is_silent(cache: Path) -> Non
         os.utime(path, (long_ago, long_ago))
     check = check_named(of_cache(cache), "locks")
     assert check.status is Status.PROBLEM
-    assert "elsewhere:17, last sign of life 3h ago" in check.message
+    assert "elsewhere:17, last active 3h ago" in check.message
 
 
 def test_the_lock_of_a_process_that_runs_is_told(cache: Path) -> None:

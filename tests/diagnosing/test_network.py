@@ -49,7 +49,7 @@ def test_a_mirror_that_is_none_is_a_problem_beside_those_that_are() -> None:
     found = diagnose({"HUBCLI_MIRRORS": "nonsense, https://a.example=https://b.example"})
     problem, working = [check for check in found.checks if check.name == "mirrors"]
     assert (problem.status, working.status) == (Status.PROBLEM, Status.OK)
-    assert "'nonsense' is no mirror" in problem.message
+    assert "invalid mirror 'nonsense'" in problem.message
     assert "HUBCLI_MIRRORS=https://" in problem.hint
 
 
@@ -92,9 +92,9 @@ def test_each_host_is_told_by_way_of_whom_it_is_asked(monkeypatch: pytest.Monkey
     ("value", "problem"),
     [
         ("socks5://me:s3cret@proxy.example:1080", "socksio"),
-        ("ftp://me:s3cret@proxy.example", "can't be understood"),
-        ("http://me:s3/cret@proxy.example:3128", "can't be understood"),
-        ("http://me:s3#cret@proxy.example:3128", "can't be understood"),
+        ("ftp://me:s3cret@proxy.example", "Invalid proxy URL"),
+        ("http://me:s3/cret@proxy.example:3128", "Invalid proxy URL"),
+        ("http://me:s3#cret@proxy.example:3128", "Invalid proxy URL"),
     ],
 )
 def test_a_proxy_that_can_not_be_used_is_a_problem(

@@ -132,7 +132,7 @@ def test_what_is_no_text_is_a_value_error(handle: object) -> None:
 
 def test_an_unknown_load_format_is_said_where_it_matters(settings: Settings, model: Path) -> None:
     odd = replace(settings, load_format="ZIPPED")
-    with pytest.raises(UsageError, match="TFHUB_MODEL_LOAD_FORMAT is 'ZIPPED'"):
+    with pytest.raises(UsageError, match="Invalid TFHUB_MODEL_LOAD_FORMAT 'ZIPPED'"):
         resolve("https://tfhub.dev/maker/model/1", odd)
     assert resolve(str(model), odd) == model
 

@@ -100,7 +100,7 @@ def test_a_source_without_name_and_version_needs_both(layout: Layout, source: st
 
 @pytest.mark.parametrize("version", ["", "v1", "1.0", "-1", "../1", "1/2", "٣", "9" * 19])
 def test_a_version_is_a_number(version: str) -> None:
-    with pytest.raises(UsageError, match="no version"):
+    with pytest.raises(UsageError, match="Invalid version"):
         place(Layout.SERVING, None, "name", version)
 
 

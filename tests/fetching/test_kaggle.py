@@ -120,7 +120,7 @@ def test_an_answer_without_a_version_is_a_network_error(
     answer: object, settings: Settings, server: HubServer
 ) -> None:
     serve_latest(server, answer)
-    with pytest.raises(NetworkError, match="doesn't tell the latest version"):
+    with pytest.raises(NetworkError, match="does not give the latest version"):
         inspect(PAGE, kaggle_at(server, settings))
 
 
@@ -237,7 +237,7 @@ def test_a_copy_of_tfhubs_model_that_kaggles_handle_has_itself_is_told(both: Set
     (fetch(VERSION_1, both).path / "saved_model.pb").unlink()
     listener = RecordingListener()
     fetch(TFHUB, both, listener=listener)
-    assert f"{VERSION_1} has a copy of its own in the cache" in listener.notes[-1]
+    assert f"{VERSION_1} has a separate copy in the cache" in listener.notes[-1]
 
 
 # The same model on tfhub.dev ----------------------------------------------------------------------

@@ -60,7 +60,7 @@ def test_a_line_can_promise_the_hash_of_the_archive(option: str, tmp_path: Path)
     "option", ["--sha256", "--sha256=12", "--sha265=" + HEX, f"--sha256={HEX} --pin", "--force", "\0"]
 )
 def test_a_line_that_is_not_understood_is_named(option: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"models\.txt, line 3, can't be understood"):
+    with pytest.raises(UsageError, match=r"models\.txt, line 3, is invalid"):
         asked_in(tmp_path, f"# one\n\n{HANDLE} {option}\n")
 
 
@@ -106,7 +106,7 @@ def test_a_hash_that_one_spelling_promises_holds_for_the_model() -> None:
 
 
 def test_two_hashes_of_one_archive_are_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="models.txt, line 2, promises another SHA-256"):
+    with pytest.raises(UsageError, match="models.txt, line 2, expects another SHA-256"):
         fetch_requests((Requirement(HANDLE, HEX), Requirement(f"{HANDLE}/", "0" * 64, "models.txt, line 2")))
 
 

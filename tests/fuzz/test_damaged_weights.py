@@ -125,7 +125,7 @@ def test_noise_is_refused(read: Reader, good: bytes, tmp_path: Path, share: int)
         (npy("'<f4'", "[1]", bytes(4)), "impossible shape"),
         (npy("__import__('os')", "(1,)", bytes(4)), "header"),
         (b"\x93NUMPY\x02\x00" + struct.pack("<I", 1 << 31), "header of"),
-        (b"no array", "no .npy"),
+        (b"no array", "not a .npy"),
     ],
 )
 def test_arrays_that_are_no_tensors_are_told(member: bytes, message: str, tmp_path: Path) -> None:

@@ -143,10 +143,10 @@ def test_a_tree_without_an_index_is_told_by_the_hint(
     result = hubcli("fetch", versions, "--cache-dir", str(tmp_path / "other"))
     assert result.returncode == 5
     assert "/maker/model/?tf-hub-format=compressed answers 403 Forbidden" in result.stderr
-    assert "A static host says so of a directory: name the version of the model" in result.stderr
+    assert "A static host answers so for a directory: add the version" in result.stderr
     result = hubcli("fetch", f"{versions}-absent", "--cache-dir", str(tmp_path / "other"))
     assert result.returncode == 4
-    assert "name its version, such as HANDLE/1" in result.stderr
+    assert "add its version, such as HANDLE/1" in result.stderr
 
 
 @pytest.mark.tensorflow

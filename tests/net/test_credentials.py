@@ -321,7 +321,7 @@ def test_an_entry_stays_with_the_host_that_was_named(
 
 def test_a_netrc_file_that_makes_no_sense_is_named_by_its_line(server: HubServer, home: Path) -> None:
     write(home / ".netrc", "machine a login b password c\ns3cret\n").chmod(0o600)
-    with pytest.raises(AuthenticationError, match=r"netrc can't be understood, near line \d") as caught:
+    with pytest.raises(AuthenticationError, match=r"netrc has a syntax error near line \d") as caught:
         download(server.serve("/m", BODY), access_to())
     assert_unseen("s3cret", caught.value)
 

@@ -132,17 +132,17 @@ def test_a_refusal_is_an_authentication_error(status: int, server: HubServer) ->
         (
             "/me/model/1",
             403,
-            "Check the path: some hosts say so of what isn't there. If it is private, put an",
+            "Check the path: some hosts answer so for missing files. If it is private, put an",
         ),
         (
             "/me/model",
             403,
-            "Check the path, and name the version, such as HANDLE/1: some hosts say so of what isn't there.",
+            "Check the path, and name the version, such as HANDLE/1: some hosts answer so for missing files.",
         ),
-        ("/me/model/", 403, "A static host says so of a directory: name the version of the model, such as"),
-        ("/me/model", 404, "Check the spelling of the handle, and name its version, such as HANDLE/1."),
-        ("/me/model/1", 404, "Check the spelling and the version of the handle."),
-        ("/me/model.tar.gz", 404, "Check the spelling and the version of the handle."),
+        ("/me/model/", 403, "A static host answers so for a directory: add the version, such as"),
+        ("/me/model", 404, "Check the handle, and add its version, such as HANDLE/1."),
+        ("/me/model/1", 404, "Check the handle and its version."),
+        ("/me/model.tar.gz", 404, "Check the handle and its version."),
     ],
 )
 def test_the_hint_fits_the_address_and_the_status(

@@ -318,7 +318,7 @@ def damage_of(name: str) -> Callable[[Path], None]:
             os.truncate(folder / "part", 10)
         elif name == "another version":
             (folder / journal).write_bytes(text.replace(b'"version": 2', b'"version": 3'))
-        elif name == "no JSON":
+        elif name == "not JSON":
             (folder / journal).write_bytes(b"\xff" + text)
         elif name == "deep JSON":
             (folder / journal).write_bytes(b"[" * 100_000 + b"\n" + text)
@@ -330,7 +330,7 @@ def damage_of(name: str) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize(
-    "name", ["no journal", "no spool", "short spool", "another version", "no JSON", "deep JSON"]
+    "name", ["no journal", "no spool", "short spool", "another version", "not JSON", "deep JSON"]
 )
 def test_a_spool_that_is_not_whole_is_begun_anew(name: str, tmp_path: Path) -> None:
     with spooled(tmp_path / "part") as spool:

@@ -25,7 +25,7 @@ SENTENCES = {
     "no-meta-graph": ("saved_model.pb", b"\x08\x01", "holds no MetaGraph"),
     "noise": ("saved_model.pb", bytes(range(1, 200)), "can't be read as a SavedModel"),
     "label-map": ("saved_model.pbtxt", b"item {\n  id: 1\n  name: 'cat'\n}\n", "is a label map"),
-    "other-text": ("saved_model.pbtxt", b"node { name: 'a' }", "holds no meta_graphs"),
+    "other-text": ("saved_model.pbtxt", b"node { name: 'a' }", "has no meta_graphs"),
     "cut-text": ("saved_model.pbtxt", b"meta_graphs { graph_def {", "braces that don't match"),
     "chunks": ("saved_model.cpb", b"whatever", "in chunks"),
     "nothing": ("readme.txt", b"", "neither saved_model.pb nor saved_model.pbtxt"),

@@ -191,7 +191,7 @@ def test_a_function_that_cannot_be_found_is_a_fault_of_usage(script: Path, tmp_p
         TrainingFunction.load(f"{script}:number")
     with pytest.raises(NotFoundError, match="doesn't exist"):
         TrainingFunction.load(f"{tmp_path}/absent.py:train")
-    with pytest.raises(UsageError, match="There is no module absent_package"):
+    with pytest.raises(UsageError, match="No module absent_package"):
         TrainingFunction.load("absent_package.inner:train")
     (tmp_path / "wrong.py").write_text("x = 1\ndef f(:\n")
     with pytest.raises(TensorFlowError, match=r"wrong\.py:2: invalid syntax"):
@@ -297,7 +297,7 @@ def test_two_processes_train_one_model_and_the_chief_writes_it(
     ("text", "message"),
     [
         (None, "isn't set"),
-        ("{", "no JSON"),
+        ("{", "not JSON"),
         ("{}", "doesn't tell"),
         ("[]", "doesn't tell"),
         ('{"cluster": {"worker": ["a:1"]}, "task": 3}', "doesn't tell"),

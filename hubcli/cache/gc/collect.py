@@ -42,7 +42,7 @@ __all__ = ["ActionResult", "CompletedAction", "collect", "require_collectable"]
 # hub.load reads a model some milliseconds after it has listed the directory. Who lists it to see how
 # large it is means nothing by it, and may come back.
 _LOOK_TO_READ_S = 2.0
-_ALREADY_REMOVED = "it is gone already"
+_ALREADY_REMOVED = "already removed"
 
 
 class ActionResult(str, Enum):
@@ -217,7 +217,7 @@ class _Collection:
         if needs_no_model and self.paths.model.is_dir():
             return CompletedAction(item, ActionResult.CHANGED, detail="it has a model again")
         if fragment.kind is NameKind.ALIAS and not path.is_symlink():
-            return CompletedAction(item, ActionResult.CHANGED, detail="it is no link any more")
+            return CompletedAction(item, ActionResult.CHANGED, detail="it is no longer a link")
         if fragment.kind is NameKind.SPOOL and measure(path).changed_at_s > fragment.changed_at_s:
             return CompletedAction(item, ActionResult.CHANGED, detail="it was written to meanwhile")
         return self._deleted(item, path)

@@ -43,7 +43,7 @@ def finetune_report(result: FinetuneResult) -> Iterator[str]:
     for change in largest[:_FEW]:
         yield _fact("", _change_text(change))
     if len(largest) > _FEW:
-        yield _fact("", f"and {len(largest) - _FEW} more: --json tells them all")
+        yield _fact("", f"and {len(largest) - _FEW} more: see --json")
     yield from _compared_lines(staged)
     yield from _files_lines(staged)
     size, files = format_size(written.size_bytes), plural(written.file_count, "file")
@@ -103,7 +103,7 @@ def _mapping_lines(mapping: WeightMapping) -> Iterator[str]:
     where = "by their keys" if mapping.root is None else f"from {mapping.root or 'the root'}"
     yield f"Found values for {plural(len(mapping.pairs), 'variable')} {where}"
     if any(pair.found_by == "order" for pair in mapping.pairs):
-        yield "Their order alone tells which is which: look at it with --dry-run"
+        yield "Values are matched by order alone: check them with --dry-run"
     if mapping.unused:
         count, first = len(mapping.unused), mapping.unused[0].removesuffix(VALUE_SUFFIX)
         yield _fact("unused", f"{plural(count, 'value')} of the file{', such as' * (count > 1)} {first}")
@@ -130,7 +130,7 @@ def _compared_lines(staged: StagedModel) -> Iterator[str]:
         yield _fact("compared", "loaded again, its variables are the same; no call could be compared")
     if staged.skipped:
         kind = "other call" if staged.compared else "call"
-        yield _fact("", f"{plural(len(staged.skipped), kind)} left out: --json tells why")
+        yield _fact("", f"{plural(len(staged.skipped), kind)} skipped: see --json")
 
 
 def _files_lines(staged: StagedModel) -> Iterator[str]:

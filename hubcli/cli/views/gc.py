@@ -24,7 +24,7 @@ _COLUMNS = (
     Column("WHY", full_width=120),
 )
 _WORDS = {
-    Reason.OWNER_DEAD: "its process is gone",
+    Reason.OWNER_DEAD: "its process has ended",
     Reason.NO_SIGN_OF_LIFE: "no sign of life",
     Reason.INTERRUPTED: "was interrupted",
     Reason.NO_MODEL: "without a model",

@@ -81,7 +81,7 @@ def _parsed(text: bytes) -> KerasConfig:
     try:
         config = KerasConfig.parse(text.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise BrokenModelError(f"its {KERAS_METADATA} is no UTF-8") from error
+        raise BrokenModelError(f"its {KERAS_METADATA} is not UTF-8") from error
     value = {key: value for key, value in config.value.items() if key != _METADATA_NOT_READ}
     return KerasConfig(value, config.repeated_key)
 
@@ -107,7 +107,7 @@ def scan_files(files: ModelFiles) -> Iterator[Issue]:
         if finding is not None:
             count += 1
             if count > _MAX_FINDINGS:
-                message = f"More than {_MAX_FINDINGS} files hold code; the rest isn't told"
+                message = f"More than {_MAX_FINDINGS} files hold code; the rest is not listed"
                 yield Issue.of_part(Severity.MEDIUM, "more-findings", message, "assets")
                 return
             yield finding

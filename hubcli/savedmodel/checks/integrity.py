@@ -178,9 +178,7 @@ class ShardChunk:
         if self.sha256 is not None:
             reader.skim(position, self.file_bytes)
             if reader.sha256() != self.sha256:
-                faults.append(
-                    Issue.of_file("sha256", "isn't what was fetched: its SHA-256 is another", self.path)
-                )
+                faults.append(Issue.of_file("sha256", "SHA-256 mismatch with what was fetched", self.path))
         return faults
 
 
@@ -316,7 +314,7 @@ class ModelCheck:
                 self._fault("unreadable", f"can't be looked at: {error.strerror}", record.path)
                 continue
             if not stat.S_ISREG(status.st_mode):
-                self._fault("size", "is no regular file", record.path)
+                self._fault("size", "is not a regular file", record.path)
             elif status.st_size != record.size_bytes:
                 self._fault("size", f"has {status.st_size} bytes instead of {record.size_bytes}", record.path)
             elif record.sha256 is not None:

@@ -97,9 +97,9 @@ class KerasConfig:
         try:
             value = json.loads(text, object_pairs_hook=collect)
         except (ValueError, RecursionError) as error:
-            raise BrokenModelError(f"its config is no JSON: {error}") from error
+            raise BrokenModelError(f"its config is not JSON: {error}") from error
         if not isinstance(value, dict):
-            raise BrokenModelError("its config is no JSON object")
+            raise BrokenModelError("its config is not a JSON object")
         return cls(value, repeated[0] if repeated else None)
 
 
@@ -203,7 +203,7 @@ class _Walk:
 
     def _visit_object(self, config: dict[str, Any], name: Any, layer: str) -> None:
         if not isinstance(name, str):
-            self.add(IssueKind.CLASS, layer, f"its class is {_quoted(name)}, which is no name")
+            self.add(IssueKind.CLASS, layer, f"its class is {_quoted(name)}, not a name")
         elif name == "__lambda__":
             self.add(IssueKind.CODE, layer, "it holds Python bytecode")
         elif name == "function":
@@ -314,7 +314,7 @@ def _op_layer_issue(name: str, config: dict[str, Any], layer_config: dict[str, A
 def _node_issue(node: Any) -> str:
     """Why a node of a graph isn't pure; "" where it is."""
     if not isinstance(node, dict) or not node.keys() <= _NODE_FIELDS:
-        return "its node is no plain JSON object of a name, an op, inputs and attributes"
+        return "its node is not a JSON object of name, op, inputs and attributes"
     if not is_pure_op(node.get("op")):
         return f"it runs the TensorFlow op {_quoted(node.get('op'))}"
     attributes = node.get("attr", {})

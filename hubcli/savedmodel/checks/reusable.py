@@ -37,7 +37,7 @@ def check_reusable(
         problem = Issue(
             _ERROR,
             "no-object",
-            "TensorFlow 1 wrote it: there is no object to call, signatures alone",
+            "written by TensorFlow 1: signatures only, no callable object",
             hint="Call obj.signatures[…]; export it anew from TensorFlow 2 to fine-tune it.",
         )
         return Conformance((problem,))
@@ -201,7 +201,7 @@ class _Check:
                 yield Issue(
                     _ERROR,
                     "loss-signature",
-                    f"{where} is no function that takes nothing and gives a scalar float",
+                    f"{where} is not a function without arguments that returns a scalar float",
                     hint="Make it a tf.function without arguments, called once before saving.",
                 )
 

@@ -66,7 +66,7 @@ class _Scan:
             if counts[finding.severity] <= _MAX_OF_A_SEVERITY:
                 yield finding
         if max(counts.values(), default=0) > _MAX_OF_A_SEVERITY:
-            message = f"Of {counts.total()} findings, {_MAX_OF_A_SEVERITY} of each severity are told"
+            message = f"Of {counts.total()} findings, {_MAX_OF_A_SEVERITY} of each severity are listed"
             yield Issue.of_part(Severity.INFO, "more-findings", message, "graph")
 
     def _unknown(self) -> Iterator[Issue]:

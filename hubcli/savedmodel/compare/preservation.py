@@ -47,7 +47,7 @@ def verify_interface_preserved(source: SavedModelInfo, result: SavedModelInfo) -
         parts = "; ".join(map(_difference_text, islice(lost, _MAX_LISTED)))
         more = f"; and {len(lost) - _MAX_LISTED} more" if len(lost) > _MAX_LISTED else ""
         raise TensorFlowError(
-            f"Saved again, the model isn't what it was: {parts}{more}",
+            f"Saved again, the model differs: {parts}{more}",
             hint="Change the values alone, which loses nothing: --method rewrite",
         )
     return tuple(found)
@@ -148,7 +148,7 @@ def _files(model: Path) -> set[str]:
 def _differs(what: str) -> TensorFlowError:
     return TensorFlowError(
         f"The model that was written isn't its source with other values: {what} differs",
-        hint="Did the source change meanwhile? Once it stays as it is: again.",
+        hint="Did the source change meanwhile? Run the command again.",
     )
 
 

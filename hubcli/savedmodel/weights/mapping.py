@@ -337,7 +337,7 @@ def read_map(path: Path) -> dict[str, str]:
     except OSError as error:
         raise NotFoundError(f"{path} can't be read: {error.strerror}", hint="Check the path.") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no text", hint=_HINT) from error
+        raise UsageError(f"{path} is not text", hint=_HINT) from error
     pairs = _of_json(path, text) if text.lstrip().startswith("{") else _of_lines(path, text)
     if not pairs:
         raise UsageError(f"{path} names no pairs", hint=_HINT)

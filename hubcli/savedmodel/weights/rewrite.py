@@ -50,7 +50,7 @@ def with_checkpoint_hash(fingerprint: bytes, index: bytes) -> bytes:
 _FOLDER, _PREFIX, _FINGERPRINT = "variables", "variables", "fingerprint.pb"
 _MAX_FINGERPRINT_BYTES = 1 << 16
 _COPY_BYTES = 1 << 20
-_DAMAGED_HINT = "Fetch or copy them again: they are damaged."
+_DAMAGED_HINT = "They are corrupt: fetch or copy them again."
 _COPY_HINT = "Make a plain copy of the model, and export from that."
 
 
@@ -148,7 +148,7 @@ def _copy(model: Path, destination: Path, left_out: set[str]) -> int:
             if source.relative_to(model).as_posix() in left_out:
                 continue
             if not source.is_file():
-                raise BrokenModelError(f"{source} is no regular file", hint=_COPY_HINT)
+                raise BrokenModelError(f"{source} is not a regular file", hint=_COPY_HINT)
             with open_regular(source) as read, (place / name).open("xb") as copy:
                 shutil.copyfileobj(read, copy, _COPY_BYTES)
                 copied_bytes += copy.tell()

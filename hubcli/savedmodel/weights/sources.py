@@ -24,7 +24,7 @@ from hubcli.savedmodel.weights.assignable import CheckpointGraph
 
 __all__ = ["DAMAGED_HINT", "WeightGroup", "Weights", "WeightsKind", "open_weights", "weights_kind"]
 
-DAMAGED_HINT = "Copy it again, or save it anew: it is damaged, cut off, or something else than its name says."
+DAMAGED_HINT = "It is corrupt, truncated or of another format than its name suggests: copy or save it again."
 _STATE_FILE = "checkpoint"
 _STATE = re.compile(rb'^\s*model_checkpoint_path:\s*"((?:[^"\\]|\\.)*)"', re.MULTILINE)
 _MAX_STATE_BYTES = 1 << 20
@@ -114,7 +114,7 @@ def weights_kind(path: Path) -> WeightsKind:
     }
     if path.suffix not in suffixes:
         raise UsageError(
-            f"{path.name} is no kind of weights that hubcli knows",
+            f"Unknown weights format: {path.name}",
             hint="It reads TensorFlow checkpoints, SavedModels, .npz, .safetensors, .weights.h5 and .keras.",
         )
     return suffixes[path.suffix]
@@ -190,7 +190,7 @@ def _only_checkpoint(folder: Path) -> tuple[Path, str] | None:
     found = sorted(file.name.removesuffix(_INDEX) for file in folder.glob(f"*{_INDEX}"))
     if len(found) > 1:
         raise UsageError(
-            f"{folder} holds {len(found)} checkpoints and no file that says which is the newest",
+            f"{folder} holds {len(found)} checkpoints, but no file that names the newest",
             hint=f"Name one: {folder / found[-1]}",
         )
     return (folder, found[0]) if found else None

@@ -52,7 +52,7 @@ class KerasInterface:
         specs = self._recorded_specs()
         if specs is None:
             raise TensorFlowError(
-                f"{self.loaded.source.path} doesn't tell what the model takes",
+                f"{self.loaded.source.path} does not describe the model's inputs",
                 hint="Call the model once before it is saved, or build it from keras.Input.",
             )
         return specs
@@ -384,7 +384,7 @@ class _Export:
                     known.add(id(variable))
                     self._weights.append(KerasWeight(variable, variable.name.partition(":")[0], False))
                     if variable.trainable:
-                        self._notes.append(f"{variable.name} is no weight of the model, and isn't trained")
+                        self._notes.append(f"{variable.name} is not a weight of the model and not trained")
         view = self._tf.train.TrackableView(self._interface.loaded.model)
         resource = self._tf.saved_model.experimental.TrackableResource
         tables = [node for node in view.descendants() if isinstance(node, resource)]

@@ -138,7 +138,7 @@ def _held(h5py: Any, group: Any, name: str) -> Any:
 
 def _elsewhere(name: str) -> BrokenModelError:
     return BrokenModelError(
-        f"{name.lstrip('/')} is no value of its own, but a reference to another place or file",
+        f"{name.lstrip('/')} is not a value but a reference to another place or file",
         hint="Save the weights with Keras, which writes the values themselves.",
     )
 

@@ -181,7 +181,7 @@ def shapes_in(value: Any) -> Any:
         if isinstance(value, (list, tuple)):
             return type(value)(shapes_in(item) for item in value)
         raise ArgumentError(
-            f"output_shape holds {value!r}, which is no shape",
+            f"output_shape has {value!r}, not a shape",
             hint="Write output_shape=[20], or a dict or list of such lists.",
         ) from error
 
@@ -283,7 +283,7 @@ def _symbol(tensor: Any) -> Any:
     spec = tf.type_spec_from_value(tensor)
     if spec.shape.rank is None:
         raise ArgumentError(
-            "The model doesn't tell the shape of its output, which Keras must know",
+            "The model does not give the shape of its output, which Keras needs",
             hint="Give it, without the batch, such as output_shape=[20].",
         )
     kind: dict[str, Any] = {}

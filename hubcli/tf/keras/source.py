@@ -118,8 +118,8 @@ def _text(value: Any, name: str) -> str | None:
         try:
             return value.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise BrokenModelError(f"its {name} is no UTF-8") from error
-    raise BrokenModelError(f"its {name} is no text")
+            raise BrokenModelError(f"its {name} is not UTF-8") from error
+    raise BrokenModelError(f"its {name} is not text")
 
 
 _COPIED = (*MAIN_FILES, "keras_metadata.pb")
@@ -159,7 +159,7 @@ def opened_file(path: Path) -> int:
     except FileNotFoundError as error:
         raise NotFoundError(f"{path} doesn't exist", hint="Check the path.") from error
     except (NotRegularError, IsADirectoryError) as error:
-        raise UsageError(f"{path} is no regular file", hint="Give what model.save() wrote.") from error
+        raise UsageError(f"{path} is not a regular file", hint="Give what model.save() wrote.") from error
     except OSError as error:
         raise NotFoundError(f"{path} can't be read: {error.strerror}", hint="Check its mode.") from error
 
@@ -252,7 +252,7 @@ def _format(path: Path) -> KerasFormat:
     if magic[:4] == _ZIP_MAGIC:
         return KerasFormat.ARCHIVE
     raise UsageError(
-        f"{path} is no Keras model: neither a .keras archive nor an HDF5 file",
+        f"{path} is not a Keras model: neither a .keras archive nor an HDF5 file",
         hint="Give what model.save() wrote: MODEL.keras, MODEL.h5 or a SavedModel directory.",
     )
 
@@ -260,13 +260,13 @@ def _format(path: Path) -> KerasFormat:
 def _require_keras_directory(path: Path) -> None:
     if not any((path / name).is_file() for name in MAIN_FILES):
         raise UsageError(
-            f"{path} is no Keras model: {MAIN_FILES[0]} isn't in it",
+            f"{path} is not a Keras model: it has no {MAIN_FILES[0]}",
             hint="Give what model.save() wrote: MODEL.keras, MODEL.h5 or a SavedModel directory.",
         )
     if not (path / KERAS_METADATA).is_file():
         raise UsageError(
             f"{path} is a SavedModel, but {KERAS_METADATA}, from which Keras makes a model, isn't in it",
-            hint="Export it as it is, or give the .keras or .h5 file of the model.",
+            hint="Export it without these options, or give the .keras or .h5 file of the model.",
         )
 
 

@@ -143,7 +143,7 @@ def test_a_link_in_the_place_of_a_recorded_file_is_told(model: Path) -> None:
     records = records_of(model)
     (model / "fingerprint.pb").rename(model / "elsewhere")
     (model / "fingerprint.pb").symlink_to("elsewhere")
-    assert faults(model, records) == [Issue.of_file("size", "is no regular file", "fingerprint.pb")]
+    assert faults(model, records) == [Issue.of_file("size", "is not a regular file", "fingerprint.pb")]
 
 
 def test_a_recorded_file_that_cannot_be_looked_at_is_told(model: Path) -> None:

@@ -87,8 +87,8 @@ def test_every_key_that_carries_a_function_is_known_by_its_type(key: str) -> Non
         (layer("Densе"), "its class 'Dens\\u0435' is none of Keras itself"),
         (layer("dense.__init__"), "its class 'dense.__init__' is none of Keras itself"),
         (layer("deserialize_keras_object"), "its class 'deserialize_keras_object' is none of Keras itself"),
-        ({"class_name": ["Dense"], "config": {"name": "one"}}, "its class is 'list', which is no name"),
-        ({"class_name": None, "config": {"name": "one"}}, "its class is None, which is no name"),
+        ({"class_name": ["Dense"], "config": {"name": "one"}}, "its class is 'list', not a name"),
+        ({"class_name": None, "config": {"name": "one"}}, "its class is None, not a name"),
         (layer("TFSMLayer", filepath="/models/1"), "TFSMLayer loads a SavedModel from a path"),
         (layer("TorchModuleWrapper"), "TorchModuleWrapper runs a pickled PyTorch module"),
         (
@@ -132,8 +132,8 @@ def test_what_would_run_import_or_open_is_named_with_its_layer(
         ),
         (layer("TensorFlowOpLayer", node_def={"op": "WriteFile"}), "it runs the TensorFlow op 'WriteFile'"),
         (layer("TensorFlowOpLayer", node_def={"op": ["Add"]}), "it runs the TensorFlow op 'list'"),
-        (layer("TensorFlowOpLayer", node_def="\n\x01w\x12\tWriteFile"), "its node is no plain JSON object"),
-        (layer("TensorFlowOpLayer", node_def={"op": "Add", "@type": "x"}), "its node is no plain"),
+        (layer("TensorFlowOpLayer", node_def="\n\x01w\x12\tWriteFile"), "its node is not a JSON object"),
+        (layer("TensorFlowOpLayer", node_def={"op": "Add", "@type": "x"}), "its node is not a"),
         (
             layer("TensorFlowOpLayer", node_def={"op": "Add", "attr": {"f": {"func": {"name": "g"}}}}),
             "the attributes of its op Add name a function",
@@ -220,7 +220,7 @@ def test_what_is_printed_is_short_and_on_one_line() -> None:
 def test_the_walk_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     deep = KerasConfig.parse('{"a":' * 900 + "{}" + "}" * 900)
     assert walk_config(deep) == ()
-    with pytest.raises(BrokenModelError, match="no JSON"):
+    with pytest.raises(BrokenModelError, match="not JSON"):
         KerasConfig.parse('{"a":' * 200_000 + "{}" + "}" * 200_000)
     with pytest.raises(BrokenModelError, match="larger than 64 MiB"):
         KerasConfig.parse(b" " * ((64 << 20) + 1))

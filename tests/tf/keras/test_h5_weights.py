@@ -51,7 +51,7 @@ def test_values_that_stand_in_other_files_are_refused(
         refer(file.create_group("layers/dense/vars"), tmp_path)
     error = refused(tmp_path / "w.weights.h5")
     assert isinstance(error, BrokenModelError)
-    assert "layers/dense/vars/0 is no value of its own" in error.message
+    assert "layers/dense/vars/0 is not a value" in error.message
     assert error.hint
 
 

@@ -251,7 +251,7 @@ class TestRefusals:
             ),
             (SIGNED, {"signature": "serving_default"}, EITHER, "first, twice"),
             ("multiplier", {"signature_outputs_as_dict": True}, ONLY_WITH, "one of"),
-            ("multiplier", {"output_shape": "abc"}, "which is no shape", "output_shape="),
+            ("multiplier", {"output_shape": "abc"}, "not a shape", "output_shape="),
         ],
     )
     def test_arguments_that_do_not_fit(
