@@ -18,6 +18,7 @@ __all__ = ["MOVED", "RENAMED", "MovedModules", "renamed"]
 MOVED = {
     "hubcli.archive.compression": "hubcli.archive.unpack",
     "hubcli.archive.member_names": "hubcli.archive.tree",
+    "hubcli.archive.members": "hubcli.archive",
     "hubcli.atomic_files": "hubcli.durability",
     "hubcli.cache.atomic_files": "hubcli.durability",
     "hubcli.cache.entries": "hubcli.cache.cached_model",

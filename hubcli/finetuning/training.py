@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
 from hubcli.archive.tree import Tree
 from hubcli.durability import remove_tree
 from hubcli.errors import HubcliError, TensorFlowError, UsageError, ValuesError
