@@ -23,7 +23,7 @@ from benchmarks.measure import (
     print_table,
     tool_beside,
 )
-from hubcli.archive.members import FileRecord
+from hubcli.archive import FileRecord
 from hubcli.cache.records import Manifest
 from hubcli.cache.store import Store
 from hubcli.providers.handle import Handle

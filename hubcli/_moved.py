@@ -18,6 +18,7 @@ __all__ = ["MOVED", "RENAMED", "MovedModules", "renamed", "warn_of_old_name"]
 MOVED = {
     "hubcli.archive.compression": "hubcli.archive.unpack",
     "hubcli.archive.member_names": "hubcli.archive.tree",
+    "hubcli.archive.members": "hubcli.archive",
     "hubcli.atomic_files": "hubcli.durability",
     "hubcli.cache.atomic_files": "hubcli.durability",
     "hubcli.cache.entries": "hubcli.cache.cached_model",

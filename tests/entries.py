@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from hubcli.archive.members import FileRecord
+from hubcli.archive import FileRecord
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.records import Manifest
 from hubcli.cache.store import Store

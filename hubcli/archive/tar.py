@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from hubcli.archive.members import Limits, Member, MemberStream
+from hubcli.archive import Limits, Member, MemberStream
 from hubcli.errors import IntegrityError, TruncatedError, UnsafeArchiveError
 from hubcli.units import format_size
 

@@ -20,7 +20,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
-from hubcli.archive.members import FileRecord, Limits, Member, MemberStream
+from hubcli.archive import FileRecord, Limits, Member, MemberStream
 from hubcli.durability import UNSYNCED, Durability, WriteBack
 from hubcli.errors import NotFoundError, TruncatedError, UnsafeArchiveError
 from hubcli.regular_file import open_regular

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from isal import igzip_lib
 
-from hubcli.archive.members import FileRecord, Limits, Member, MemberStream
+from hubcli.archive import FileRecord, Limits, Member, MemberStream
 from hubcli.archive.tree import NameRules
 from hubcli.config.environment import on_disk
 from hubcli.durability import UNSYNCED, Durability, WriteBack, unique_number

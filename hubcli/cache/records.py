@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hubcli.archive.members import FileRecord
+from hubcli.archive import FileRecord
 from hubcli.durability import unique_number
 from hubcli.regular_file import read_record
 from hubcli.units import from_iso_utc, to_iso_utc

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
 from hubcli.cli.main import LazyImports, reduce_garbage_collection
 from hubcli.cli.options import (
     BUILT_IN,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from hubcli.archive.members import FileRecord, Limits
+from hubcli.archive import FileRecord, Limits
 from hubcli.archive.pack import PackedArchive, archive_size_bytes, pack
 from hubcli.archive.tree import Tree, copy_tree
 from hubcli.archive.unpack import require_room

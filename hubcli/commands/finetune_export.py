@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
 from hubcli.archive.tree import Tree
 from hubcli.archive.unpack import require_room
 from hubcli.config.settings import Settings

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hubcli.archive.members import FileRecord
+from hubcli.archive import FileRecord
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.records import Manifest

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from hubcli.archive.members import FileRecord
+from hubcli.archive import FileRecord
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.disk_usage import file_sizes
 from hubcli.cache.layout import EntryPaths, RootNames

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from hubcli.archive.members import FileRecord, Limits
+from hubcli.archive import FileRecord, Limits
 from hubcli.archive.tree import hashed_files, tree_digest
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.records import Manifest

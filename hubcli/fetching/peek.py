@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from hubcli.archive.members import Limits, MemberStream
+from hubcli.archive import Limits, MemberStream
 from hubcli.archive.unpack import MemberCheck, require_room
 from hubcli.cache.disk_usage import directory_size_bytes
 from hubcli.cache.store import Store

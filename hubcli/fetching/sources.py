@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from hubcli.archive.members import FileRecord, Limits, MemberStream
+from hubcli.archive import FileRecord, Limits, MemberStream
 from hubcli.archive.tar import ChunkReader, walk_tar
 from hubcli.archive.tree import walk_tree
 from hubcli.archive.unpack import decompressed, lift_wrapping_folder, require_room, unpack

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
 from hubcli.archive.tree import Tree
 from hubcli.durability import hidden_beside, remove_tree
 from hubcli.errors import HubcliError, Interrupted, TensorFlowError, UnchangedError, UsageError, ValuesError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.members import FileRecord, Limits
+from hubcli.archive import FileRecord, Limits
 from hubcli.archive.tar import ChunkReader, walk_tar
 from hubcli.archive.unpack import decompressed, unpack
 from hubcli.errors import HubcliError

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
 from hubcli.errors import UnsafeArchiveError
 from tests import archives
 from tests.archive.conftest import Sandbox

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
 from hubcli.archive.tree import Tree, copy_tree
 from hubcli.errors import NotFoundError, TruncatedError
 from tests import models

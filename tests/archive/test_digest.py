@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.members import FileRecord
+from hubcli.archive import FileRecord
 from hubcli.archive.tree import hashed_files, tree_digest
 from hubcli.errors import UnsafeArchiveError
 from tests import models

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
 from hubcli.archive.tar import ChunkReader, walk_tar
 from hubcli.archive.unpack import decompressed, unpack
 from hubcli.commands.fetch import FetchOptions, fetch

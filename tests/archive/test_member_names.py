@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
 from hubcli.archive.tree import NameRules
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.config.settings import Settings

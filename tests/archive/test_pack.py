@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
 from hubcli.archive.pack import PackedArchive, archive_size_bytes, pack
 from hubcli.archive.tar import ChunkReader, walk_tar
 from hubcli.archive.tree import Tree, TreeNode

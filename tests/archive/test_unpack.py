@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.members import FileRecord, Limits, Member, MemberStream
+from hubcli.archive import FileRecord, Limits, Member, MemberStream
 from hubcli.archive.unpack import lift_wrapping_folder, unpack
 from hubcli.errors import TruncatedError
 from tests.archive.conftest import Sandbox

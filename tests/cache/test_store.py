@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.members import FileRecord
+from hubcli.archive import FileRecord
 from hubcli.cache.catalog import EntryState, read_catalog
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.lock import Lock

@@ -14,7 +14,7 @@ from pathlib import Path
 import google_crc32c
 import pytest
 
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
 from hubcli.cache.records import Manifest
 from hubcli.commands.fetch import FetchOptions, FetchResult, fetch
 from hubcli.config.settings import Mirror, Settings

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
 from hubcli.archive.pack import pack
 from hubcli.archive.tree import Tree
 from hubcli.cli.main import main

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.members import FileRecord
+from hubcli.archive import FileRecord
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.verify import Verification, VerifyOptions, verify
 from hubcli.config.settings import Settings

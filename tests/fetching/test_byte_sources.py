@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
 from hubcli.config.settings import Settings
 from hubcli.errors import HandleError, NotFoundError
 from hubcli.fetching.byte_sources import Transfer, open_bytes, open_path, size_of

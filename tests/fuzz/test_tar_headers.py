@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
 from hubcli.archive.tar import ChunkReader, walk_tar
 from hubcli.archive.unpack import decompressed, unpack
 from hubcli.errors import IntegrityError

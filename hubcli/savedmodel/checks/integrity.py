@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hubcli.archive.members import FileRecord
+from hubcli.archive import FileRecord
 from hubcli.concurrency import run_in_threads
 from hubcli.config.environment import on_disk
 from hubcli.errors import BrokenModelError

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.members import FileRecord
+from hubcli.archive import FileRecord
 from hubcli.issues import Issue
 from hubcli.savedmodel.checks import integrity as stretch
 from hubcli.savedmodel.checks.integrity import Integrity, ModelCheck
