@@ -65,7 +65,7 @@ class Image:
     def build(self, dockerfile: str, context: Path) -> None:
         """Carries out the instructions; paths from / on are below `root`."""
         self.root.mkdir()
-        for instruction, rest in _instructions(dockerfile):
+        for instruction, rest in instructions_of(dockerfile):
             if instruction == "FROM":
                 self.base = rest
             elif instruction == "ENV":
@@ -82,7 +82,7 @@ class Image:
                 run_shell(rest, self.root, self.variables)
 
 
-def _instructions(dockerfile: str) -> Iterator[tuple[str, str]]:
+def instructions_of(dockerfile: str) -> Iterator[tuple[str, str]]:
     for line in dockerfile.replace("\\\n", " ").splitlines():
         if line.strip() and not line.startswith("#"):
             instruction, _, rest = line.partition(" ")
