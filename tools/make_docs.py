@@ -1,6 +1,7 @@
-"""Fills what the program knows into the README: commands, exit statuses, JSON keys, variables, the workflow.
+"""Fills what the program knows into the documentation: commands, options, statuses, JSON keys, variables.
 
-`python -m tools.make_docs` writes the blocks between `<!-- generated: NAME -->` and `<!-- end -->` anew;
+`python -m tools.make_docs` writes the blocks between `<!-- generated: NAME -->` and `<!-- end -->` anew,
+in the README and in every page below docs/;
 with `--check` it writes nothing, and exits with 1 where one differs.
 """
 
@@ -18,12 +19,13 @@ from typing import Any
 
 from hubcli.config.variables import VARIABLES
 from hubcli.errors import ExitStatus
+from tools.command_pages import options, usage
 from tools.generated import write_or_check
 
 ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
+DOCS = ROOT / "docs"
 _WORKFLOW = ROOT / "docs" / "github-workflow.yml"
-_BLOCK = re.compile(r"(<!-- generated: ([a-z ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- generated: ([a-z -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _EXAMPLE = "example://mul/1"
 
 # One run of each command that prints a document, in an order in which each finds what it needs.
@@ -48,9 +50,18 @@ _ROWS = ("models", "items", "checks")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the blocks, or compares them; 1 where one differs."""
-    text = README.read_text(encoding="utf-8")
-    filled = _BLOCK.sub(lambda block: f"{block[1]}{_BLOCKS[block[2]]()}\n{block[3]}", text)
-    return write_or_check({README: filled}, arguments, __doc__)
+    files = {}
+    for path in (ROOT / "README.md", *sorted(DOCS.rglob("*.md"))):
+        text = path.read_text(encoding="utf-8")
+        if "<!-- generated: " in text:
+            files[path] = _BLOCK.sub(lambda block: f"{block[1]}{_text_of(block[2])}\n{block[3]}", text)
+    return write_or_check(files, arguments, __doc__)
+
+
+def _text_of(block: str) -> str:
+    """What stands between the comments: a part of a command's page, or a table of the whole program."""
+    part, _, command = block.partition(" of ")
+    return {"usage": usage, "options": options}[part](command) if command else _BLOCKS[block]()
 
 
 def commands() -> str:
@@ -62,7 +73,7 @@ def commands() -> str:
         assert command.name is not None
         assert command.callback is not None
         first = (command.callback.__doc__ or "").strip().split("\n\n")[0]
-        rows.append((f"`hubcli {command.name}`", " ".join(first.split())))
+        rows.append((f"[`hubcli {command.name}`]({command.name}.md)", " ".join(first.split())))
     return _table(("command", "what it does"), rows)
 
 
