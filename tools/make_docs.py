@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from tools.generated import write_or_check
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-_WORKFLOW = ROOT / "docs" / "github-workflow.yml"
 _BLOCK = re.compile(r"(<!-- generated: ([a-z -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _EXAMPLE = "example://mul/1"
 
@@ -88,9 +88,9 @@ def variables() -> str:
     return _table(("variable", "meaning"), rows)
 
 
-def workflow() -> str:
-    """The example of a workflow, as the file has it."""
-    return f"```yaml\n{_WORKFLOW.read_text(encoding='utf-8').rstrip()}\n```"
+def file_of(name: str) -> str:
+    """A file of docs/, as it stands there."""
+    return f"```yaml\n{(DOCS / name).read_text(encoding='utf-8').rstrip()}\n```"
 
 
 def keys() -> str:
@@ -134,7 +134,9 @@ _BLOCKS: Mapping[str, Callable[[], str]] = {
     "exit statuses": exit_statuses,
     "keys": keys,
     "variables": variables,
-    "workflow": workflow,
+    "workflow": partial(file_of, "github-workflow.yml"),
+    "hooks": partial(file_of, "pre-commit-config.yaml"),
+    "kubernetes": partial(file_of, "kubernetes.yaml"),
 }
 
 if __name__ == "__main__":

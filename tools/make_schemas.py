@@ -50,7 +50,7 @@ def _object(
     more: Mapping[str, _Schema] | None = None,
     **keys: _Schema,
 ) -> _Schema:
-    """An object with these keys, and `more` of them; a last `_` of a name is dropped, for words of Python's own."""
+    """An object with these keys, and `more` of them; a last `_` of a name is dropped (`from_`)."""
     named = {name.removesuffix("_"): schema for name, schema in (*keys.items(), *(more or {}).items())}
     return {
         "type": ["object", "null"] if or_null else "object",
