@@ -49,7 +49,7 @@ def test_the_animation_of_a_session_shows_each_frame_in_its_turn_and_runs_no_scr
     frames = root.findall(".//{http://www.w3.org/2000/svg}g[@class]")
     assert [frame.get("class") for frame in frames] == ["frame", "frame", "frame last"]
     assert picture.count("@keyframes") == 3
-    assert "Interrupted &amp; gone" in picture
+    assert "Interrupted\xa0&amp;\xa0gone" in picture
     assert "script" not in picture
     assert "http" not in picture.replace("http://www.w3.org/2000/svg", "")
 

@@ -4,8 +4,9 @@ A model of 48 MB is made by TensorFlow, and a local server sends it slowly. hubc
 by Ctrl-C, resumes, inspects it, and fine-tunes it. Run it with the `[dev]` extra installed:
 `python -m tools.make_session`.
 
-The cast is asciicast version 2 (https://docs.asciinema.org/manual/asciicast/v2/), which `asciinema play` shows.
-The SVG shows the same frames one after the other by CSS alone, and only the last one where nothing shall move.
+The cast is asciicast version 2 (https://docs.asciinema.org/manual/asciicast/v2/), which `asciinema play`
+shows. The SVG shows the same frames one after the other by CSS alone, and only the last one where nothing
+shall move.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ from hubcli.commands.export import export
 from tests.recipes import recipe
 from tools.make_pictures import PICTURES, last_state
 
-HANDLE = "https://models.example/film/text-embedding/1"
-COLUMNS, ROWS = 96, 30
+HANDLE = "https://models.example/film/text/1"
+COLUMNS, ROWS = 104, 30
 _BYTES_PER_S = 7_000_000
 # Time in which nothing happens is shortened to this, and a frame is shown at least for the other.
 _LONGEST_PAUSE_S, _SHORTEST_FRAME_S = 1.2, 0.12
@@ -311,7 +312,7 @@ def _spans(line: str) -> str:
     console = Console(color_system="truecolor", force_terminal=True, width=4 * COLUMNS)
     pieces = []
     for segment in Text.from_ansi(line).render(console):
-        style, shown = segment.style, escape(segment.text)
+        style, shown = segment.style, escape(segment.text).replace(" ", "\xa0")
         if style is None or not segment.text.strip():
             pieces.append(shown)
             continue
