@@ -39,6 +39,7 @@ _SEEN_BY = {  # Calls whose texts reach a user, by their last name; classes endi
     **dict.fromkeys(("Variable",), "variable"),
     **dict.fromkeys(("Interrupted", "transient", "BrokenPipe"), "error"),
 }
+_PHRASE = re.compile(rf"(?<!\w)(?:{'|'.join(re.escape(phrase.strip()) for phrase in PHRASES)})(?!\w)")
 _UNSEEN = ("compile", "getattr", "setattr", "hasattr", "import_module", "getLogger", "TypeVar", "encode")
 _WORDS = re.compile(r"[A-Za-z']{2,}[,:;]? +(?:\{\}|[A-Za-z'(\d])|\{\} [a-z']{2,}|[a-z]{2,}[,:;]? \{\}")
 _CODE = re.compile(r"\\[dwsSWb]|\(\?[:P=!<]|\[\^|^\s*[|^]|^[\w./-]+$")
