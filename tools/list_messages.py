@@ -25,7 +25,7 @@ PACKAGE = ROOT / "hubcli"
 PHRASES = (
     *("so many", "so much", "so long", "so few", "whatever", "what is of no use", "of no use"),
     *("is no ", "are no ", "isn't what was", "is another", "can't be understood", "is not understood"),
-    *("no sign of life", "gutted", "goes there", "may go", "must stay", "what was", "who is at it"),
+    *("no sign of life", "goes there", "may go", "must stay", "what was", "who is at it"),
     *("bear ", "borne", "believe", "mend", "told", "tells of", "give up", "gives up", "write down"),
     *("all the same", "at once", "for certain", "stays as", "another one", "in whatever", "no more than"),
     *("takes its place", "put under", "is at it", "takes the place", "goes on", "going on with"),
@@ -41,6 +41,9 @@ _SEEN_BY = {  # Calls whose texts reach a user, by their last name; classes endi
 }
 _PHRASE = re.compile(rf"(?<!\w)(?:{'|'.join(re.escape(phrase.strip()) for phrase in PHRASES)})(?!\w)")
 _UNSEEN = ("compile", "getattr", "setattr", "hasattr", "import_module", "getLogger", "TypeVar", "encode")
+_NAMES = (
+    r"[a-z0-9_.:/-]+|--?[\w-]+|[A-Z_|.,:=\[\]-]+|[a-z|]+|\[?[A-Z]+(?:\[?:?[a-z|:]+\]?)*\]?|FILE\.py:FUNCTION"
+)
 _WORDS = re.compile(r"[A-Za-z']{2,}[,:;]? +(?:\{\}|[A-Za-z'(\d])|\{\} [a-z']{2,}|[a-z]{2,}[,:;]? \{\}")
 _CODE = re.compile(r"\\[dwsSWb]|\(\?[:P=!<]|\[\^|^\s*[|^]|^[\w./-]+$")
 
@@ -164,7 +167,8 @@ class _Reader:
         if id(node) in self._docstrings:
             owner = self._parents[self._parents[node]]
             is_command = isinstance(owner, ast.FunctionDef) and (
-                owner.name.endswith("_command") or (owner.name == "root" and self._file.endswith("app.py"))
+                re.fullmatch(r"[a-z]\w*_command", owner.name)
+                or (owner.name == "root" and self._file.endswith("app.py"))
             )
             return "help" if is_command else None
         child: ast.AST = node
@@ -174,8 +178,10 @@ class _Reader:
                 return "hint"
             if isinstance(parent, ast.keyword) and parent.arg == "help":
                 return "help"
-            if isinstance(parent, (ast.Compare, ast.Subscript)):
-                return None
+            if isinstance(parent, (ast.Compare, ast.Subscript)) or (
+                isinstance(parent, ast.Dict) and isinstance(self._parents[parent], ast.keyword)
+            ):
+                return None  # A word that is compared or looked up, or a style of a column.
             if isinstance(parent, ast.Call) and child is not parent.func:
                 name = _called(parent.func)
                 if name in _UNSEEN or name in ("fullmatch", "match", "search", "startswith", "split"):
@@ -213,7 +219,7 @@ def _template(node: ast.expr) -> str:
 def _is_prose(text: str, kind: str) -> bool:
     """Whether it is something to read, rather than a name, a pattern or a piece of a path."""
     if kind in ("error", "hint", "help", "note", "check", "variable"):
-        return bool(re.search(r"[A-Za-z]{2,}", text)) and not re.fullmatch(r"[a-z0-9_.:/-]+|--?[\w-]+", text)
+        return bool(re.search(r"[A-Za-z]{2,}", text)) and not re.fullmatch(_NAMES, text)
     return bool(_WORDS.search(text)) and not _CODE.search(text)
 
 
