@@ -56,6 +56,8 @@ def blocks_of(path: str) -> Iterator[Block]:
     """The blocks of code of a page, in their order."""
     text = (ROOT / path).read_text(encoding="utf-8")
     for comments, language, code in _BLOCK.findall(text):
-        said = dict(_COMMENT.findall(comments))
-        files = tuple(said.get("files", "").split())
-        yield Block(language, code, said.get("recipe", ""), said.get("needs", ""), files)
+        comments_by_name = dict(_COMMENT.findall(comments))
+        files = tuple(comments_by_name.get("files", "").split())
+        yield Block(
+            language, code, comments_by_name.get("recipe", ""), comments_by_name.get("needs", ""), files
+        )

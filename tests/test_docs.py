@@ -163,11 +163,11 @@ def test_the_shell_blocks_of_a_page_run_in_their_order(path: str, tmp_path: Path
     here.mkdir()
     home.mkdir()
     scripts = str(Path(sys.executable).parent)
-    kept = {
+    inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("HUBCLI", "TFHUB", "XDG"))
     }
     variables = {
-        **kept,
+        **inherited,
         "HOME": str(home),
         "HUBCLI_MIRRORS": f"https://tfhub.dev={server.url}",
         "PATH": os.pathsep.join((scripts, os.environ["PATH"])),

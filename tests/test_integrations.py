@@ -53,9 +53,9 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", sorted(HOOKS))
 def test_a_hook_passes_where_every_model_is_sound(name: str, project: Path) -> None:
-    ran = run_hook(name, project)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert all(model in ran.stdout for model in ("models/first", "models/a second"))
+    result = run_hook(name, project)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert all(model in result.stdout for model in ("models/first", "models/a second"))
 
 
 def test_a_model_at_the_top_of_a_repository_is_checked_too(tmp_path: Path) -> None:
@@ -67,20 +67,20 @@ def test_a_model_at_the_top_of_a_repository_is_checked_too(tmp_path: Path) -> No
 
 def test_the_scan_hook_fails_for_one_risky_model_of_several(project: Path) -> None:
     risky = project / "models" / "a risky one"
-    made = graph(node("read", "ReadFile", "path"))
-    findings_of(risky, meta_graph(made, signature_def={"serving_default": call_signature("read:0")}))
-    ran = run_hook("hubcli-scan", project)
-    assert ran.returncode == 1
-    assert "reads-files" in ran.stdout or "ReadFile" in ran.stdout
-    assert "models/first" in ran.stdout
+    graph_def = graph(node("read", "ReadFile", "path"))
+    findings_of(risky, meta_graph(graph_def, signature_def={"serving_default": call_signature("read:0")}))
+    result = run_hook("hubcli-scan", project)
+    assert result.returncode == 1
+    assert "reads-files" in result.stdout or "ReadFile" in result.stdout
+    assert "models/first" in result.stdout
 
 
 def test_the_verify_hook_fails_where_bytes_changed(project: Path) -> None:
     shard = project / "models" / "first" / "variables" / "variables.data-00000-of-00001"
     shard.write_bytes(bytes(byte ^ 1 for byte in shard.read_bytes()))
-    ran = run_hook("hubcli-verify", project)
-    assert ran.returncode == 1
-    assert "variables.data-00000-of-00001" in ran.stdout
+    result = run_hook("hubcli-verify", project)
+    assert result.returncode == 1
+    assert "variables.data-00000-of-00001" in result.stdout
 
 
 def test_hooks_run_in_an_environment_that_pre_commit_makes() -> None:
@@ -94,8 +94,8 @@ def test_no_input_of_the_action_becomes_part_of_a_script() -> None:
     for step in ACTION["runs"]["steps"]:
         assert "${{" not in step.get("run", "")
         assert ("run" in step) == ("shell" in step)
-    told = set(re.findall(r"inputs\.([a-z-]+)", (ROOT / "action.yml").read_text()))
-    assert told == set(ACTION["inputs"])
+    named_inputs = set(re.findall(r"inputs\.([a-z-]+)", (ROOT / "action.yml").read_text()))
+    assert named_inputs == set(ACTION["inputs"])
 
 
 def run_action(folder: Path, variables: dict[str, str], **inputs: str) -> dict[str, str]:
@@ -191,8 +191,8 @@ def engine() -> str | None:
     """A container engine that answers, or None."""
     for name in ("podman", "docker"):
         if shutil.which(name) is not None:
-            asked = subprocess.run([name, "info"], capture_output=True, timeout=30, check=False)
-            if asked.returncode == 0 and b"Cannot connect" not in asked.stdout + asked.stderr:
+            answer = subprocess.run([name, "info"], capture_output=True, timeout=30, check=False)
+            if answer.returncode == 0 and b"Cannot connect" not in answer.stdout + answer.stderr:
                 return name
     return None
 
@@ -211,11 +211,11 @@ def test_an_engine_builds_the_image() -> None:
         check=False,
     )
     assert built.returncode == 0, built.stderr
-    ran = subprocess.run(
+    result = subprocess.run(
         [program, "run", "--rm", built.stdout.strip(), "--version"],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert ran.stdout.startswith("hubcli "), ran.stderr
+    assert result.stdout.startswith("hubcli "), result.stderr

@@ -18,9 +18,9 @@ from tools import make_pictures, make_session
 def test_the_script_makes_every_picture_that_is_shown(tmp_path: Path) -> None:
     model = models.write_tree(tmp_path / "model", models.example_files())
     make_pictures.main(["--model", str(model), "--to", str(tmp_path / "pictures")])
-    made = {path.name for path in (tmp_path / "pictures").iterdir()}
-    shown = {path.name for path in make_pictures.PICTURES.glob("*.svg")}
-    assert made == shown - {"session.svg"}  # Of tools/make_session.py.
+    pictures = {path.name for path in (tmp_path / "pictures").iterdir()}
+    published = {path.name for path in make_pictures.PICTURES.glob("*.svg")}
+    assert pictures == published - {"session.svg"}  # Of tools/make_session.py.
     overview = words(tmp_path / "pictures" / "overview.svg")
     assert f"Fetched {make_pictures.HANDLE}" in overview
     assert "━" not in overview  # The bars were gone when it was taken.

@@ -71,9 +71,9 @@ def test_what_every_command_prints_is_valid(hubcli: Run, tmp_path: Path) -> None
         ("doctor", "doctor"),
         ("error", "ls", "--limt", "3"),
     ):
-        ran = hubcli(*words, "--json")
-        assert ran.stdout, (words, ran.stderr)
-        validate(name, json.loads(ran.stdout))
+        result = hubcli(*words, "--json")
+        assert result.stdout, (words, result.stderr)
+        validate(name, json.loads(result.stdout))
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -77,6 +77,6 @@ def _cell(text: str) -> str:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table without the columns that are empty in every row."""
-    kept = [number for number in range(len(head)) if any(row[number] for row in rows)]
-    lines = [f"| {' | '.join(row[number] for number in kept)} |" for row in (head, *rows)]
-    return "\n".join([lines[0], "|" + "---|" * len(kept), *lines[1:]])
+    columns = [number for number in range(len(head)) if any(row[number] for row in rows)]
+    lines = [f"| {' | '.join(row[number] for number in columns)} |" for row in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(columns), *lines[1:]])

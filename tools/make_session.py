@@ -137,9 +137,9 @@ def make_model(folder: Path) -> None:
 
 def _variables(home: Path, address: str) -> dict[str, str]:
     """A user with a home and a cache of their own, whose PATH has this interpreter's hubcli."""
-    kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TMPDIR") if name in os.environ}
+    inherited = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TMPDIR") if name in os.environ}
     return {
-        **kept,
+        **inherited,
         "HOME": str(home),
         "HUBCLI_MIRRORS": f"{HANDLE.rsplit('/', 3)[0]}={address}",
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))),
@@ -199,14 +199,14 @@ def _slow_server(archive: bytes) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-            start = int(asked[1]) if asked else 0
-            end = min(int(asked[2]) if asked and asked[2] else len(archive) - 1, len(archive) - 1)
-            self.send_response(206 if asked else 200)
+            ranges = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+            start = int(ranges[1]) if ranges else 0
+            end = min(int(ranges[2]) if ranges and ranges[2] else len(archive) - 1, len(archive) - 1)
+            self.send_response(206 if ranges else 200)
             self.send_header("ETag", '"1"')
             self.send_header("Accept-Ranges", "bytes")
             self.send_header("Content-Length", str(end + 1 - start))
-            if asked:
+            if ranges:
                 self.send_header("Content-Range", f"bytes {start}-{end}/{len(archive)}")
             self.end_headers()
             step = 1 << 17
@@ -290,13 +290,13 @@ def svg_of_frames(frames: Sequence[Frame]) -> str:
         f'<circle cx="{18 + 18 * at}" cy="15" r="5.5" fill="{color}"/>'
         for at, color in enumerate(("#ff5f57", "#febc2e", "#28c840"))
     )
-    shown = "\n".join(groups)
+    visible_frames = "\n".join(groups)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="A terminal session with hubcli">\n<style>\n{"".join(styles)}</style>\n'
         f'<rect width="{width}" height="{height}" rx="8" fill="#1d2026"/>{dots}\n'
         f"<defs>\n{chr(10).join(drawn)}\n</defs>\n"
-        f'<g transform="translate({_MARGIN_PX} {_BAR_PX + _LINE_PX - 5})">\n{shown}\n</g>\n</svg>\n'
+        f'<g transform="translate({_MARGIN_PX} {_BAR_PX + _LINE_PX - 5})">\n{visible_frames}\n</g>\n</svg>\n'
     )
 
 
@@ -312,14 +312,14 @@ def _spans(line: str) -> str:
     console = Console(color_system="truecolor", force_terminal=True, width=4 * COLUMNS)
     pieces = []
     for segment in Text.from_ansi(line).render(console):
-        style, shown = segment.style, escape(segment.text).replace(" ", "\xa0")
+        style, text = segment.style, escape(segment.text).replace(" ", "\xa0")
         if style is None or not segment.text.strip():
-            pieces.append(shown)
+            pieces.append(text)
             continue
         color = "" if style.color is None else style.color.get_truecolor(DEFAULT_TERMINAL_THEME).hex
         marks = [f'fill="{_visible(color)}"'] * bool(color) + ['font-weight="bold"'] * bool(style.bold)
         marks += ['opacity="0.65"'] * bool(style.dim)
-        pieces.append(f"<tspan {' '.join(marks)}>{shown}</tspan>" if marks else shown)
+        pieces.append(f"<tspan {' '.join(marks)}>{text}</tspan>" if marks else text)
     return "".join(pieces)
 
 
