@@ -15,7 +15,7 @@ from tools import list_messages
 # Texts that still have such a phrase. Rewrite them, and remove their lines here; none is added.
 ALLOWED = Path(__file__).parent / "data" / "messages_to_rewrite.txt"
 GOLDEN = Path(__file__).parent / "cli" / "golden"
-MOST_ALLOWED = 120
+MOST_ALLOWED = 104
 MESSAGES = list(list_messages.messages())
 
 

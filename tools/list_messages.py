@@ -25,9 +25,9 @@ PACKAGE = ROOT / "hubcli"
 PHRASES = (
     *("so many", "so much", "so long", "so few", "whatever", "what is of no use", "of no use"),
     *("is no ", "are no ", "isn't what was", "is another", "can't be understood", "is not understood"),
-    *("no sign of life", "goes there", "may go", "must stay", "what was", "who is at it"),
+    *("no sign of life", "goes there", "may go", "must stay", "who is at it"),
     *("bear ", "borne", "believe", "mend", "told", "tells of", "give up", "gives up", "write down"),
-    *("all the same", "at once", "for certain", "stays as", "another one", "in whatever", "no more than"),
+    *("all the same", "for certain", "stays as", "in whatever", "no more than"),
     *("takes its place", "put under", "is at it", "takes the place", "goes on", "going on with"),
 )
 _SEEN_BY = {  # Calls whose texts reach a user, by their last name; classes ending in Error are errors.
@@ -39,6 +39,8 @@ _SEEN_BY = {  # Calls whose texts reach a user, by their last name; classes endi
     **dict.fromkeys(("Variable",), "variable"),
     **dict.fromkeys(("Interrupted", "transient", "BrokenPipe"), "error"),
 }
+# "there is no X" and "it is no longer X" are plain words; "X is no Y" is kept out.
+_PLAIN = re.compile(r"\bthere (?:is|are) no\b|\b(?:is|are) no longer\b")
 _PHRASE = re.compile(rf"(?<!\w)(?:{'|'.join(re.escape(phrase.strip()) for phrase in PHRASES)})(?!\w)")
 _UNSEEN = ("compile", "getattr", "setattr", "hasattr", "import_module", "getLogger", "TypeVar", "encode")
 _NAMES = (
@@ -102,7 +104,7 @@ def phrases_in(text: str) -> tuple[str, ...]:
     >>> phrases_in("So many models at a time"), phrases_in("a recommendation")
     (('so many',), ())
     """
-    plain = " ".join(text.lower().split())
+    plain = _PLAIN.sub("", " ".join(text.lower().split()))
     return tuple(
         phrase for phrase in PHRASES if re.search(rf"(?<!\w){re.escape(phrase.strip())}(?!\w)", plain)
     )
