@@ -1,38 +1,22 @@
-"""The recipes of the README, taken out of it as they stand, and what runs them."""
+"""The recipes of the documentation, taken out of it as they stand, and what runs them."""
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+from tests.documentation import PAGES, ROOT, blocks_of
+
+__all__ = ["ROOT", "Image", "instructions_of", "recipe", "run_shell"]
 
 
 def recipe(name: str) -> str:
-    """The code block that follows the comment `<!-- recipe: NAME -->`."""
-    found = re.search(rf"<!-- recipe: {re.escape(name)} -->\n```\w+\n(.+?)```", README, re.DOTALL)
-    assert found is not None, name
-    return found[1]
-
-
-@dataclass(frozen=True)
-class Block:
-    """A code block: its recipe's name, "" without one, its language, and what is in it."""
-
-    name: str
-    language: str
-    text: str
-
-
-def blocks() -> list[Block]:
-    """All code blocks of the README, in their order."""
-    pattern = r"(?:<!-- (?:recipe: |generated: )?([\w.-]+) -->\n)?```(\w+)\n(.+?)```"
-    return [Block(*found) for found in re.findall(pattern, README, re.DOTALL)]
+    """The block of code that follows the comment `<!-- recipe: NAME -->`."""
+    (found,) = (block.text for path in PAGES for block in blocks_of(path) if block.recipe == name)
+    return found
 
 
 def run_shell(script: str, folder: Path, variables: Mapping[str, str]) -> str:
@@ -65,7 +49,7 @@ class Image:
     def build(self, dockerfile: str, context: Path) -> None:
         """Carries out the instructions; paths from / on are below `root`."""
         self.root.mkdir()
-        for instruction, rest in _instructions(dockerfile):
+        for instruction, rest in instructions_of(dockerfile):
             if instruction == "FROM":
                 self.base = rest
             elif instruction == "ENV":
@@ -82,7 +66,7 @@ class Image:
                 run_shell(rest, self.root, self.variables)
 
 
-def _instructions(dockerfile: str) -> Iterator[tuple[str, str]]:
+def instructions_of(dockerfile: str) -> Iterator[tuple[str, str]]:
     for line in dockerfile.replace("\\\n", " ").splitlines():
         if line.strip() and not line.startswith("#"):
             instruction, _, rest = line.partition(" ")

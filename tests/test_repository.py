@@ -75,6 +75,30 @@ def test_before_a_commit_the_gates_own_checks_run() -> None:
         assert f'"$bin/{hook.split()[0]}"{hook.removeprefix(hook.split()[0])}' in gate, hook
 
 
+def test_the_licence_is_the_one_that_the_project_names() -> None:
+    text = (ROOT / "LICENSE").read_text()
+    assert 'license = "Apache-2.0"' in (ROOT / "pyproject.toml").read_text()
+    assert re.search(r"Apache License\s+Version 2\.0, January 2004", text)
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+@pytest.mark.parametrize("form", sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("[!c]*.yml")), ids=str)
+def test_an_issue_form_has_what_github_wants(form: Path) -> None:
+    content = yaml.safe_load(form.read_text())
+    assert {"name", "description", "body"} <= set(content)
+    ids = [field["id"] for field in content["body"] if field["type"] != "markdown"]
+    assert len(ids) == len(set(ids))
+    for field in content["body"]:
+        assert field["type"] in ("markdown", "textarea", "input", "dropdown", "checkboxes")
+        assert field["type"] == "markdown" or field["attributes"]["label"]
+
+
+def test_the_addresses_of_the_project_have_one_host() -> None:
+    urls = re.findall(r'^\w+ = "(https://[^"/]+)/', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert len(urls) == 4
+    assert len(set(urls)) == 1
+
+
 def test_options_are_frozen_dataclasses_that_no_protocol_declares_again() -> None:
     classes = [
         (file, node)

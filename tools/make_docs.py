@@ -1,7 +1,8 @@
-"""Fills what the program knows into the README: commands, exit statuses, JSON keys, variables, the workflow.
+"""Fills what the program knows into the documentation: commands, options, statuses, JSON keys, variables.
 
-`python -m tools.make_docs` writes the blocks between `<!-- generated: NAME -->` and `<!-- end -->` anew, and
-docs/codes.md, the page of every code that a check or an error has;
+`python -m tools.make_docs` writes the blocks between `<!-- generated: NAME -->` and `<!-- end -->` anew,
+in the README and in every page below docs/;
+and docs/codes.md, the page of every code that a check or an error has;
 with `--check` it writes nothing, and exits with 1 where one differs.
 """
 
@@ -14,19 +15,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hubcli.diagnosing.settings import VARIABLES
 from hubcli.errors import ExitStatus
 from hubcli.issues import codes
+from tools.command_pages import options, usage
 from tools.generated import write_or_check
 
 ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
-CODES = ROOT / "docs" / "codes.md"
-_WORKFLOW = ROOT / "docs" / "github-workflow.yml"
-_BLOCK = re.compile(r"(<!-- generated: ([a-z ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+DOCS = ROOT / "docs"
+CODES = DOCS / "codes.md"
+_BLOCK = re.compile(r"(<!-- generated: ([a-z -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _EXAMPLE = "example://mul/1"
 
 # One run of each command that prints a document, in an order in which each finds what it needs.
@@ -51,9 +53,19 @@ _ROWS = ("models", "items", "checks")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the blocks, or compares them; 1 where one differs."""
-    text = README.read_text(encoding="utf-8")
-    filled = _BLOCK.sub(lambda block: f"{block[1]}{_BLOCKS[block[2]]()}\n{block[3]}", text)
-    return write_or_check({README: filled, CODES: codes_page()}, arguments, __doc__)
+    files = {}
+    for path in (ROOT / "README.md", *sorted(DOCS.rglob("*.md"))):
+        text = path.read_text(encoding="utf-8")
+        if "<!-- generated: " in text:
+            files[path] = _BLOCK.sub(lambda block: f"{block[1]}{_text_of(block[2])}\n{block[3]}", text)
+    files[CODES] = codes_page()
+    return write_or_check(files, arguments, __doc__)
+
+
+def _text_of(block: str) -> str:
+    """What stands between the comments: a part of a command's page, or a table of the whole program."""
+    part, _, command = block.partition(" of ")
+    return {"usage": usage, "options": options}[part](command) if command else _BLOCKS[block]()
 
 
 def commands() -> str:
@@ -65,7 +77,7 @@ def commands() -> str:
         assert command.name is not None
         assert command.callback is not None
         first = (command.callback.__doc__ or "").strip().split("\n\n")[0]
-        rows.append((f"`hubcli {command.name}`", " ".join(first.split())))
+        rows.append((f"[`hubcli {command.name}`]({command.name}.md)", " ".join(first.split())))
     return _table(("command", "what it does"), rows)
 
 
@@ -103,9 +115,9 @@ def codes_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def workflow() -> str:
-    """The example of a workflow, as the file has it."""
-    return f"```yaml\n{_WORKFLOW.read_text(encoding='utf-8').rstrip()}\n```"
+def file_of(name: str) -> str:
+    """A file of docs/, as it stands there."""
+    return f"```yaml\n{(DOCS / name).read_text(encoding='utf-8').rstrip()}\n```"
 
 
 def keys() -> str:
@@ -149,7 +161,9 @@ _BLOCKS: Mapping[str, Callable[[], str]] = {
     "exit statuses": exit_statuses,
     "keys": keys,
     "variables": variables,
-    "workflow": workflow,
+    "workflow": partial(file_of, "github-workflow.yml"),
+    "hooks": partial(file_of, "pre-commit-config.yaml"),
+    "kubernetes": partial(file_of, "kubernetes.yaml"),
 }
 
 if __name__ == "__main__":

@@ -139,13 +139,13 @@ def _picture(scene: Scene, variables: dict[str, str]) -> str:
     )
     for number, (command, lines) in enumerate(scene.commands):
         _, screen = run_on_terminal(shlex.split(command), variables, columns=scene.columns)
-        screen_text = _last_state(screen).replace(variables["HOME"], "~").replace(sys.prefix, "~/.venv")
+        screen_text = last_state(screen).replace(variables["HOME"], "~").replace(sys.prefix, "~/.venv")
         console.print(Text.from_ansi(f"{chr(10) if number else ''}\x1b[1;32m$\x1b[0m {command}"))
         console.print(Text.from_ansi("\n".join(_cut(screen_text.rstrip("\n").split("\n"), lines))))
     return svg_of(console, scene.title, f"hubcli-{scene.name}")
 
 
-def _last_state(screen: str) -> str:
+def last_state(screen: str) -> str:
     """What is left on the screen: progress bars go up a line, erase it, and write it anew."""
     lines, at = [""], 0
     for piece in _CONTROL.split(screen):

@@ -127,7 +127,7 @@ class Manifest:
 
 def _typed(value: Any, kind: type[T]) -> T:
     if not isinstance(value, kind):
-        raise TypeError(f"{value!r} is no {kind.__name__}")
+        raise TypeError(f"{value!r} is not of type {kind.__name__}")
     return value
 
 
@@ -143,7 +143,7 @@ def _size(value: Any) -> int:
 
 def _texts(values: Any) -> tuple[str, ...]:
     if set(map(type, _typed(values, list))) - {str}:
-        raise TypeError(f"{values!r} are no texts")
+        raise TypeError(f"{values!r} is not a list of strings")
     return tuple(values)
 
 

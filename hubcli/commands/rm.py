@@ -134,10 +134,10 @@ class _Rm:
 
 
 def _pinned(name: str) -> PinnedError:
-    return PinnedError(f"{name} is pinned", hint=f"To remove it all the same: hubcli rm --force {name}")
+    return PinnedError(f"{name} is pinned", hint=f"Run: hubcli rm --force {name}")
 
 
 def _busy(name: str, holder: str) -> LockTimeoutError:
     return LockTimeoutError(
-        f"{name} stays: {holder} is at it", hint="Run the command again when it has finished."
+        f"{name} is in use by {holder}", hint="Run the command again when it has finished."
     )

@@ -216,7 +216,7 @@ def require_merged(text: str, name: str) -> None:
 
 def _typed(value: Any, kind: type[T]) -> T:
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(f"{value!r} is no {kind.__name__}")
+        raise TypeError(f"{value!r} is not of type {kind.__name__}")
     return value
 
 

@@ -178,7 +178,7 @@ def require_trained(values: ChangedValues, options: FinetuneOptions) -> None:
     )
     raise UnchangedError(
         f"Nothing trained: no value of {plural(values.trainable, 'trainable variable')} changed{note}",
-        hint=f"{cause} To write it all the same: --allow-unchanged.",
+        hint=f"{cause} Or use --allow-unchanged.",
     )
 
 

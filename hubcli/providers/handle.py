@@ -156,7 +156,7 @@ def _parse_bare(text: str) -> Handle:
     if provider is not None and all(map(SEGMENT.fullmatch, text.strip("/").split("/"))):
         return provider.parse(text)
     if text.endswith(ARCHIVE_SUFFIXES):
-        raise refusal(text, "is no file here", "Check the path, or start it with ./ or /.")
+        raise refusal(text, "is not an existing file", "Check the path, or start it with ./ or /.")
     raise refusal(text, "is neither a handle nor an existing directory", _near_miss(text))
 
 

@@ -294,7 +294,7 @@ def user_errors(what: str) -> Iterator[None]:
         raise
     except SyntaxError as error:
         where = f"{error.filename}:{error.lineno}"
-        raise TensorFlowError(f"{what}: {where}: {error.msg}", hint=f"Mend {where}.") from error
+        raise TensorFlowError(f"{what}: {where}: {error.msg}", hint=f"Correct {where}.") from error
     except SystemExit as error:
         raise TensorFlowError(
             f"{what}: it ended the program with status {error.code}", hint="Return from it instead."

@@ -14,8 +14,8 @@ from hubcli.archive import FileRecord
 from hubcli.archive.tree import hashed_files, tree_digest
 from hubcli.errors import UnsafeArchiveError
 from tests import models
+from tests.documentation import command_page
 
-COMMANDS = (Path(__file__).parent.parent.parent / "docs" / "commands.md").read_text(encoding="utf-8")
 FILES = {
     "saved_model.pb": b"graph",
     "variables/variables.index": b"",
@@ -34,7 +34,7 @@ def digest_of(folder: Path) -> str:
 
 def test_the_shell_of_the_documentation_gives_the_same(tmp_path: Path) -> None:
     folder = models.write_tree(tmp_path / "model", FILES)
-    shell = re.search(r"```sh\n(find .+?)```", COMMANDS, re.DOTALL)
+    shell = re.search(r"```sh\n(find .+?)```", command_page("fetch"), re.DOTALL)
     assert shell is not None
     result = subprocess.run(["bash", "-c", shell[1]], cwd=folder, capture_output=True, text=True, check=True)
     assert result.stdout.split()[0] == digest_of(folder)

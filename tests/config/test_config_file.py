@@ -25,7 +25,7 @@ from tests.conftest import Run
 from tests.doctor import check_named, diagnose
 from tests.server import HubServer, Reply
 
-DOCS = Path(__file__).parent.parent.parent / "docs" / "commands.md"
+DOCS = Path(__file__).parent.parent.parent / "docs" / "reference" / "config-file.md"
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ _COLUMNS = (
 )
 _WORDS = {
     Reason.OWNER_DEAD: "its process has ended",
-    Reason.NO_SIGN_OF_LIFE: "no sign of life",
+    Reason.NO_SIGN_OF_LIFE: "no longer active",
     Reason.INTERRUPTED: "was interrupted",
     Reason.NO_MODEL: "without a model",
     Reason.OLD_PARTIAL: "not resumed",

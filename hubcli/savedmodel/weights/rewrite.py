@@ -285,7 +285,7 @@ class _Job:
         ):
             raise UnchangedError(
                 f"Nothing changed: all {len(self.comparisons)} values are those that the model already has",
-                hint="Was the layer trainable? To write the same values all the same: --allow-unchanged.",
+                hint="Check that the layer was trainable, or use --allow-unchanged.",
             )
 
     def report(self, copied_bytes: int) -> RewriteReport:

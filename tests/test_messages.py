@@ -1,0 +1,81 @@
+"""What users read is in the language of the field: a list of phrases is kept out of every text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hubcli.cli.app import COMMANDS
+from tools import list_messages
+
+GOLDEN = Path(__file__).parent / "cli" / "golden"
+MESSAGES = list(list_messages.messages())
+
+
+def test_no_text_has_a_phrase_that_is_kept_out() -> None:
+    found = {
+        f"{message.file}:{message.line}: {message.key} ({', '.join(phrases)})"
+        for message in MESSAGES
+        if (phrases := list_messages.phrases_in(message.text))
+    }
+    assert not found, "\n".join(["say these in the words of the field:", *sorted(found)])
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_the_help_of_every_command_is_among_the_texts(command: str) -> None:
+    file = f"hubcli/cli/{COMMANDS[command]}.py"
+    assert [message for message in MESSAGES if message.kind == "help" and message.file == file]
+
+
+def test_what_errors_and_checks_print_is_among_the_texts() -> None:
+    """Of every message and hint of the golden documents, a text of the list is a part."""
+    patterns = [
+        re.compile(".*?".join(map(re.escape, re.split(r"\{\w*\}", message.text))), re.DOTALL)
+        for message in MESSAGES
+        if len(re.sub(r"\{\w*\}|\s", "", message.text)) >= 8
+    ]
+    printed = {text for file in GOLDEN.glob("*.json") for text in texts_of(file) if words_in(text) > 2}
+    assert len(printed) > 30
+    assert not [text for text in sorted(printed) if not any(pattern.search(text) for pattern in patterns)]
+
+
+def words_in(text: str) -> int:
+    words = (word.strip(".,:;'") for word in text.split())
+    return sum(len(word) > 2 and word.isalpha() for word in words)
+
+
+def texts_of(file: Path) -> Iterator[str]:
+    for found in re.findall(r'"(?:message|hint)": ("(?:[^"\\]|\\.)*")', file.read_text(encoding="utf-8")):
+        yield json.loads(found)
+
+
+def test_each_kind_of_text_is_found(tmp_path: Path) -> None:
+    source = '''
+"""A module."""
+COLUMNS = (Column("SIZE"),)
+
+def gc_command(grace=typer.Option(help="Keep what is new.")):
+    """Remove models."""
+    name = "no_prose"
+    output.note(f"Removed {name} of the cache")
+    raise CacheError(f"Not found: {name}", hint="Run: hubcli fetch")
+
+def helper():
+    """Nobody sees this text."""
+    return f"and {name} more of them"
+'''
+    reader = list_messages._Reader("hubcli/cli/gc.py", source)
+    found = {(message.kind, message.text) for message in reader.messages()}
+    assert found == {
+        ("head", "SIZE"),
+        ("help", "Keep what is new."),
+        ("help", "Remove models."),
+        ("note", "Removed {} of the cache"),
+        ("error", "Not found: {}"),
+        ("hint", "Run: hubcli fetch"),
+        ("text", "and {} more of them"),
+    }
