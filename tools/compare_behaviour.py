@@ -249,6 +249,7 @@ Intended: TypeAlias = AddedKey | AddedLine | ChangedText | ReworkedHelp | Rephra
 INTENDED: tuple[Intended, ...] = (
     ReworkedHelp("help: *", "help lines in the field's words"),
     RephrasedMessages("*", "messages and hints in the field's words"),
+    ChangedText("changing: gc*", "no sign of life", "no longer active", "a reason in the field's words"),
     ChangedText(
         "inspecting: inspect tensorflow-1*",
         "TensorFlow 1 wrote it: there is no object to call, signatures alone",
