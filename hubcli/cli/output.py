@@ -165,6 +165,10 @@ class Output:
             "\n".join(redacted(one) if " " in one else without_known_secrets(one) for one in text.split("\n"))
         )
 
+    def text(self, text: str) -> None:
+        """Writes values that a model gave, as they are. Raises as `payload`."""
+        self._write(text)
+
     def _write(self, text: str) -> None:
         if sys.stdout is None:
             raise BrokenPipe("Standard output is closed")

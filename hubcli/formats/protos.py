@@ -46,7 +46,7 @@ TensorShapeProto: dim 2 Dim*, unknown_rank 3 bool
 Dim: size 1 int64, name 2 string
 TensorProto: dtype 1 DataType, tensor_shape 2 TensorShapeProto, tensor_content 4 bytes, float_val 5 float*, \
 double_val 6 double*, int_val 7 int32*, string_val 8 bytes*, int64_val 10 int64*, bool_val 11 bool*, \
-uint32_val 16 uint32*, uint64_val 17 uint64*
+uint32_val 16 uint32*, uint64_val 17 uint64*, half_val 13 int32*
 GraphDef: node 1 NodeDef*, library 2 FunctionDefLibrary
 NodeDef: name 1 string, op 2 string, input 3 string*, attr 5 map:~AttrValue
 FunctionDefLibrary: function 1 FunctionDef*, gradient 2 ~GradientDef*, \

@@ -1,0 +1,222 @@
+"""A model that runs: which runner takes it, what it is loaded with, what comes out of each run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hubcli.errors import TensorFlowError
+from hubcli.running.batching import Batch
+from hubcli.running.endpoints import Endpoint
+from hubcli.running.model import RunnableModel, require_packages
+from hubcli.tf.run_process import RunnerError, RunProcess, find_library, has_package, op_libraries
+from hubcli.tf.run_protocol import Tensor
+
+__all__ = ["RUNNERS", "OutputBatch", "Session"]
+
+RUNNERS = ("auto", "c", "python")
+_INSTALL = "Install it: pip install 'hubcli[tf]'"
+
+
+class OutputBatch(NamedTuple):
+    """What one run gives: the tensors of each output, in the endpoint's order; and how long it took.
+
+    `rows` and `whole` are as in the batch that went in.
+    """
+
+    parts: tuple[tuple[Tensor, ...], ...]
+    rows: int | None
+    whole: bool
+    seconds: tuple[float, ...]
+
+
+class Session:
+    """Runs one model in a process of its own; a context that ends the process.
+
+    The process starts and loads TensorFlow's library while the model is read. Raises TensorFlowError.
+    """
+
+    def __init__(self, runner: str, timeout_s: float) -> None:
+        self.choice = runner
+        self.load_seconds = 0.0
+        self.notes: list[str] = []
+        self._timeout_s = timeout_s
+        self._library: Path | None = find_library() if runner != "python" else None
+        self._log: list[str] = []
+        self._process: RunProcess | None = None
+        if self._library is not None:
+            self._process = RunProcess("c", self._library, timeout_s)
+        elif runner == "c":
+            raise TensorFlowError("TensorFlow's library isn't installed", hint=_INSTALL)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self._process is not None:
+            self._log.append(self._process.close())
+            self._process = None
+
+    @property
+    def log(self) -> str:
+        """The end of what TensorFlow and the model wrote to their standard streams, once it is closed."""
+        return "\n".join(filter(None, self._log))
+
+    @property
+    def runner(self) -> str:
+        """What runs the model: `c` or `python`."""
+        return self._process.runner if self._process is not None else ""
+
+    @property
+    def version(self) -> str:
+        """The release of TensorFlow that runs it."""
+        return self._running.version
+
+    @property
+    def _running(self) -> RunProcess:
+        assert self._process is not None
+        return self._process
+
+    def open(self, model: RunnableModel, endpoint: Endpoint) -> None:
+        """Loads the model and chooses the endpoint; goes on in Python where the C API can't, if it may.
+
+        Raises TensorFlowError.
+        """
+        installed = {package.module: has_package(package.module) for package in model.packages}
+        require_packages(model, installed)
+        obstacle = self._obstacle(endpoint)
+        if not obstacle:
+            self._load(model)
+            try:
+                self._prepare(endpoint)
+            except RunnerError as error:
+                if endpoint.kind != "function":
+                    raise
+                obstacle = error.message
+            else:
+                return
+        if self.choice == "c":
+            raise TensorFlowError(
+                f"The C API can't run the {endpoint.title}: {obstacle}", hint="Leave --runner c out."
+            )
+        self._start_python(obstacle)
+        self._load(model)
+        self._prepare(endpoint)
+
+    def _obstacle(self, endpoint: Endpoint) -> str:
+        """Why the C API can't run the endpoint, "" where it may."""
+        if self._process is None:
+            return "TensorFlow's library isn't there" if self.choice == "auto" else "it isn't asked for"
+        try:
+            _ = self._process.version
+        except RunnerError as error:
+            return error.message
+        return endpoint.binding.obstacle if endpoint.binding is not None else ""
+
+    def _start_python(self, obstacle: str) -> None:
+        if not has_package("tensorflow"):
+            raise TensorFlowError("tensorflow isn't installed", hint=_INSTALL)
+        self.close()
+        if self.choice == "auto":
+            self.notes.append(f"Running in TensorFlow's Python package: {obstacle}")
+        self._process = RunProcess("python", None, self._timeout_s)
+
+    def _load(self, model: RunnableModel) -> None:
+        modules = [package.module for package in model.packages]
+        answer, _ = self._running.ask(
+            "load",
+            doing=f"loading {model.name}",
+            model=str(model.path),
+            tags=list(model.tags),
+            libraries=[path for module in modules for path in op_libraries(module)],
+            modules=modules,
+            assets=dict(model.assets),
+            initializers=list(model.initializers),
+        )
+        self.load_seconds = float(answer["seconds"])
+
+    def _prepare(self, endpoint: Endpoint) -> None:
+        order: dict[str, Any] = {
+            "names": [port.name for port in endpoint.inputs],
+            "output_names": [port.name for port in endpoint.outputs],
+        }
+        if endpoint.binding is None:
+            order["signature"] = endpoint.name
+            order["inputs"] = [part for port in endpoint.inputs for part in port.parts]
+            order["outputs"] = [part for port in endpoint.outputs for part in port.parts]
+        else:
+            binding = endpoint.binding
+            own = len(binding.input_types) - len(binding.captures)
+            order |= {
+                "function": binding.function,
+                "path": endpoint.name,
+                "captures": list(binding.captures),
+                "types": list(binding.input_types[:own]),
+                "input_types": list(binding.input_types),
+                "output_types": list(binding.output_types),
+            }
+        self._running.ask("prepare", doing=f"preparing the {endpoint.title}", **order)
+
+    def decode(
+        self, kind: str, data: bytes, doing: str, **fields: Any
+    ) -> tuple[dict[str, Any], list[Tensor]]:
+        """An image or sound, decoded. Raises TensorFlowError."""
+        from hubcli.errors import InputError
+
+        if self._process is None:
+            self._start_python("decoding needs TensorFlow")
+        try:
+            return self._running.ask(kind, [Tensor(7, (), [data])], doing=doing, **fields)
+        except RunnerError as error:
+            raise InputError(f"TensorFlow failed {doing}: {error.message}", hint=error.hint) from error
+
+    def run(self, endpoint: Endpoint, batches: Iterable[Batch], repeat: int = 1) -> Iterator[OutputBatch]:
+        """What each batch gives, in their order. Raises TensorFlowError.
+
+        A batch is made while the one before it runs.
+        """
+        waiting: Batch | None = None
+        process, doing = self._running, f"running the {endpoint.title}"
+        source = iter(batches)
+        failure: BaseException | None = None
+        while True:
+            batch = None
+            try:
+                batch = next(source, None)
+            except Exception as error:  # noqa: BLE001 - raised below, after what was given before it
+                failure = error
+            answer = None if waiting is None else (waiting, *process.answer(doing=doing))
+            if batch is not None:
+                process.send("run", batch.tensors, doing=doing, repeat=repeat)
+            if answer is not None:
+                yield _output_batch(endpoint, *answer)
+            waiting = batch
+            if failure is not None:
+                raise failure
+            if batch is None:
+                return
+
+    def peak_memory_bytes(self) -> int:
+        """The most memory that the process had at a time."""
+        return int(self._running.ask("memory", doing="measuring memory")[0]["peak_bytes"])
+
+
+def _output_batch(
+    endpoint: Endpoint, batch: Batch, answer: dict[str, Any], tensors: list[Tensor]
+) -> OutputBatch:
+    from hubcli.running.values import cut
+
+    parts, place = [], 0
+    for port in endpoint.outputs:
+        own = tensors[place : place + port.part_count]
+        place += port.part_count
+        if batch.padding and batch.rows is not None:
+            total = batch.rows + batch.padding
+            own = [cut(one, 0, batch.rows) if one.shape[:1] == (total,) else one for one in own]
+        parts.append(tuple(own))
+    return OutputBatch(tuple(parts), batch.rows, batch.whole, tuple(answer["seconds"]))
