@@ -398,8 +398,9 @@ class _Run:
                 listener_for(self.output, patience_s=0.5) as listener,
                 open_run(self.target, self.settings, self.options, listener) as opened,
             ):
-                opened.give_texts(self._texts(opened, inputs))
-                self._show(opened)
+                texts = self._texts(opened, inputs)
+                opened.give_texts(texts)
+                self._show(opened, texts)
         finally:
             self._say_log(opened)
 
@@ -415,7 +416,7 @@ class _Run:
         if self.form.debug and opened is not None and not self.options.dry_run and opened.session.log:
             self.output.say(opened.session.log)
 
-    def _show(self, opened: ModelRun) -> None:
+    def _show(self, opened: ModelRun, texts: Sequence[str]) -> None:
         import gc
 
         from hubcli.cli.views import run as views
@@ -423,7 +424,7 @@ class _Run:
         if opened.has_stream:
             gc.enable()  # Rows may be without end.
         if self.options.dry_run:
-            command = _command_line(self.target, opened)
+            command = _command_line(self.target, opened, texts)
             if self.output.as_json:
                 self.output.document(views.dry_run_document(opened, command))
             else:
@@ -552,7 +553,7 @@ class _Run:
         if request.signature is not None:
             if options.signature not in (None, request.signature):
                 raise UsageError(
-                    f"The request names the signature {request.signature}, and --signature {options.signature}",
+                    f"The request names the signature {request.signature}, not {options.signature}",
                     hint="Leave --signature out.",
                 )
             options = replace(options, signature=request.signature)
@@ -591,14 +592,16 @@ def _read_request(file: str) -> PredictRequest:
         opened.close()
 
 
-def _command_line(target: str, opened: ModelRun) -> str:
-    """The command with everything in it that was left out."""
+def _command_line(target: str, opened: ModelRun, texts: Sequence[str]) -> str:
+    """The command with everything in it that was left out: what is run, names of inputs, defaults."""
     import shlex
 
     endpoint = opened.endpoint
     words = ["hubcli", "run", target, f"--{endpoint.kind}", endpoint.name]
     for name, value in endpoint.call:
         words += ["--arg", f"{name}={value}"]
-    for port in endpoint.inputs:
-        words += ["--input", f"{port.name}=…"]
+    names = [port.name for port in endpoint.inputs]
+    for text in texts:
+        is_named = text.partition("=")[0] in names or len(names) != 1
+        words += ["--input", text if is_named else f"{names[0]}={text}"]
     return shlex.join(words)

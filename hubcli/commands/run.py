@@ -217,7 +217,7 @@ class ModelRun:
             self._listener.note(note)
 
     def outputs(self, repeat: int = 1) -> Iterator[OutputBatch]:
-        """What the runs give, in the order of the inputs. Loads the model. Raises InputError, TensorFlowError."""
+        """What the runs give, in the inputs' order; loads the model. Raises InputError, TensorFlowError."""
         assert self.batches is not None
         self.open()
         if self._stream is None:

@@ -178,7 +178,7 @@ class _RowEncoder:
             if self._is_whole or port.shape == ():
                 given[name] = tensors_of(port, present[0][name])
             else:
-                given[name] = tensors_of(port, _column(port, present))
+                given[name] = tensors_of(port, _column(port, present), is_rows=True)
         completed = complete(self._endpoint, given)
         tensors = [tensor for port in self._endpoint.inputs for tensor in completed[port.name]]
         missing = 0 if self._fixed is None else self._fixed - len(rows)

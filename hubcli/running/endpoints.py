@@ -55,6 +55,7 @@ class Port(NamedTuple):
 class Binding(NamedTuple):
     """How the C API calls a function: its name in the library, the graph's tensors that it captures, types.
 
+    `place` is that among the function's traces, by which Python finds it.
     `obstacle` says why that can't be, and only Python can call it; "" where nothing is in the way.
     """
 
@@ -63,6 +64,7 @@ class Binding(NamedTuple):
     input_types: tuple[int, ...]
     output_types: tuple[int, ...]
     obstacle: str = ""
+    place: int = 0
 
 
 class Endpoint(NamedTuple):

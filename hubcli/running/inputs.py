@@ -215,12 +215,15 @@ class InputReader:
         """The rows of a file that has rows, each with its place. Raises InputError."""
         if file.kind is FileKind.JSON_LINES:
             for where, value in file.json_rows():
-                try:
-                    yield where, self.row(value, port)
-                except InputError as error:
-                    raise InputError(f"{file.name}, {where}: {error.message}", hint=error.hint) from error
+                yield where, self._placed_row(value, port, f"{file.name}, {where}")
             return
         yield from row_values(file, self._endpoint, port)
+
+    def _placed_row(self, value: Any, port: Port | None, where: str) -> Mapping[str, Any]:
+        try:
+            return self.row(value, port)
+        except InputError as error:
+            raise InputError(f"{where}: {error.message}", hint=error.hint) from error
 
     def _stream(self, value: _Value, file: InputFile, rest: Sequence[_Value]) -> RowStream:
         try:
@@ -299,13 +302,11 @@ def _literal(port: Port, text: str) -> Any:
 def _as_columns(rows: Iterator[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
     """All rows as one value by input."""
     columns: dict[str, list[Any]] = {}
-    count = 0
-    for where, row in rows:
-        if count and row.keys() != columns.keys():
+    for number, (where, row) in enumerate(rows):
+        if number and row.keys() != columns.keys():
             raise InputError(f"{where} has {', '.join(row)}; the rows before it have {', '.join(columns)}")
         for name, value in row.items():
             columns.setdefault(name, []).append(value)
-        count += 1
     return dict(columns)
 
 

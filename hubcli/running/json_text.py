@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from hubcli.formats.dtypes import DType
@@ -22,7 +23,7 @@ _NON_FINITE = {"NaN": '"NaN"', "Infinity": '"Infinity"', "-Infinity": '"-Infinit
 
 
 def element_texts(tensor: Tensor, *, is_bare: bool = False, is_binary: bool = False) -> list[str]:
-    """Each element as JSON; with `is_bare` non-finite numbers as bare words, with `is_binary` bytes in base64."""
+    """Each element as JSON; `is_bare` leaves NaN and infinities bare, `is_binary` has bytes in base64."""
     if tensor.dtype == STRING:
         return [text_of_bytes(value, is_binary=is_binary) for value in tensor.data]
     dtype = DType.of(tensor.dtype)
@@ -106,5 +107,5 @@ def _ragged_rows(parts: Sequence[Tensor], *, is_bare: bool) -> list[str]:
     level = rows_of(values, element_texts(values, is_bare=is_bare))
     for split in reversed(splits):
         ends: list[Any] = decoded(DType.of(split.dtype), split.data)
-        level = [f"[{', '.join(level[start:end])}]" for start, end in zip(ends[:-1], ends[1:], strict=True)]
+        level = [f"[{', '.join(level[start:end])}]" for start, end in pairwise(ends)]
     return level

@@ -72,9 +72,10 @@ def encoded(dtype: DType, values: Sequence[Any]) -> bytes | list[bytes]:
     if not kinds <= {int}:
         raise ValueError(_misfit(values, (int,), f"is no integer, and the type is {name}"))
     low, high = _NARROW.get(name, (None, None))
+    if low is not None and high is not None and values and not low <= min(values) <= max(values) <= high:
+        outside = next(value for value in values if not _fits(name, value))
+        raise ValueError(f"{_shown(outside)} is out of the range of {name}")
     try:
-        if low is not None and high is not None and values and not low <= min(values) <= max(values) <= high:
-            raise struct.error
         return struct.pack(f"<{len(values)}{_FORMS[name]}", *values)
     except struct.error:
         outside = next((value for value in values if not _fits(name, value)), "a value")

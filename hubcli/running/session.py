@@ -155,6 +155,7 @@ class Session:
             order |= {
                 "function": binding.function,
                 "path": endpoint.name,
+                "place": binding.place,
                 "captures": list(binding.captures),
                 "types": list(binding.input_types[:own]),
                 "input_types": list(binding.input_types),

@@ -21,16 +21,16 @@ _MAX_LABEL_BYTES = 1 << 26
 
 
 class Ranked(NamedTuple):
-    """A class: its index in the last dimension, its label where there is one, its value as text."""
+    """A class: its place in the last dimension, its label where there is one, its value as text."""
 
-    index: int
+    place: int
     label: str | None
     value: str
 
     def text(self) -> str:
         """It as JSON."""
         label = "" if self.label is None else f'"label": {json.dumps(self.label, ensure_ascii=False)}, '
-        return f'{{"index": {self.index}, {label}"value": {self.value}}}'
+        return f'{{"index": {self.place}, {label}"value": {self.value}}}'
 
 
 def read_labels(file: str) -> tuple[str, ...]:

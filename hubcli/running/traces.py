@@ -35,11 +35,12 @@ _VARIABLES, _TABLES = frozenset({"VarHandleOp"}), frozenset({"HashTableV2", "Mut
 
 
 class Trace(NamedTuple):
-    """A trace with its arguments by name: those that hold tensors, and literal ones as the caller writes them."""
+    """A trace with its arguments by name: those that hold tensors, and literal ones."""
 
     variant: FunctionVariant
     tensors: tuple[tuple[str, Structure], ...]
     literals: tuple[tuple[str, Structure], ...]
+    place: int = 0
 
     @property
     def text(self) -> str:
@@ -71,7 +72,7 @@ def function_endpoints(
 
     Arguments are values of JSON. Raises UsageError where none was traced so, with the nearest.
     """
-    traces = [_trace(function, variant) for variant in function.variants]
+    traces = [_trace(function, variant, place) for place, variant in enumerate(function.variants)]
     if not traces:
         raise UsageError(
             f"The function {function.path} was never traced, so the file holds nothing to run",
@@ -87,7 +88,7 @@ def function_endpoints(
     return [trace_endpoint(function.path, trace, outline, objects) for trace in chosen]
 
 
-def _trace(function: Function, variant: FunctionVariant) -> Trace:
+def _trace(function: Function, variant: FunctionVariant, place: int) -> Trace:
     tensors: list[tuple[str, Structure]] = []
     literals: list[tuple[str, Structure]] = []
     names = function.parameters or ()
@@ -97,7 +98,7 @@ def _trace(function: Function, variant: FunctionVariant) -> Trace:
     ]
     for name, value in (*named, *sorted(variant.kwargs)):
         (tensors if holds_tensors(value) else literals).append((name, value))
-    return Trace(variant, tuple(tensors), tuple(literals))
+    return Trace(variant, tuple(tensors), tuple(literals), place)
 
 
 def _defaults(function: Function) -> dict[str, Structure]:
@@ -180,7 +181,7 @@ def trace_endpoint(path: str, trace: Trace, outline: MetaGraphOutline, objects: 
         except _CannotBindError as error:
             obstacle = str(error)
     literals = tuple((name, python_text(value)) for name, value in trace.literals)
-    binding = Binding(variant.name, tuple(captures), input_types, output_types, obstacle)
+    binding = Binding(variant.name, tuple(captures), input_types, output_types, obstacle, trace.place)
     return Endpoint("function", path, inputs or (), outputs or (), call=literals, binding=binding)
 
 

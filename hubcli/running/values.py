@@ -26,13 +26,13 @@ _INT64, _INT32 = 9, 3
 _SPARSE_KEYS = {"indices", "values", "dense_shape"}
 
 
-def tensors_of(port: Port, value: Any) -> list[Tensor]:
-    """The tensors of an input, one of a dense one, for a value.
+def tensors_of(port: Port, value: Any, *, is_rows: bool = False) -> list[Tensor]:
+    """The tensors of an input, one of a dense one, for a value; with `is_rows` for a list of rows.
 
     Raises InputError, which names the input and what doesn't fit.
     """
     if port.kind == "dense":
-        return [tensor_of(port, value)]
+        return [tensor_of(port, value, is_rows=is_rows)]
     if port.kind == "ragged":
         return _ragged(port, value)
     if port.kind == "sparse":
@@ -43,8 +43,11 @@ def tensors_of(port: Port, value: Any) -> list[Tensor]:
     )
 
 
-def tensor_of(port: Port, value: Any) -> Tensor:
-    """The tensor of a dense input. Raises InputError."""
+def tensor_of(port: Port, value: Any, *, is_rows: bool = False) -> Tensor:
+    """The tensor of a dense input; with `is_rows` of a list of rows, none of it a batch of one.
+
+    Raises InputError.
+    """
     require_supported(port.dtype, port.name)
     if isinstance(value, Tensor):
         tensor = cast_tensor(port, value)
@@ -54,6 +57,8 @@ def tensor_of(port: Port, value: Any) -> Tensor:
             tensor = Tensor(port.dtype.number, shape, encoded(port.dtype, flat))
         except ValueError as error:
             raise InputError(f"{port.name}: {error}", hint=f"It is {port}.") from None
+    if is_rows and port.shape is not None and len(tensor.shape) != len(port.shape):
+        raise _misfit(port, port.shape[1:], tensor.shape[1:])
     tensor.shape = _fitted(port, tensor.shape)
     return tensor
 
@@ -109,10 +114,7 @@ def _fitted(port: Port, shape: tuple[int, ...]) -> tuple[int, ...]:
     if len(shape) == 1 and shape[0] == 0 and wanted and wanted[0] is None and None not in wanted[1:]:
         shape = (0, *(size or 0 for size in wanted[1:]))  # No row at all.
     if len(shape) != len(wanted):
-        raise InputError(
-            f"{port.name} has the shape {shape_text(wanted)}, and the value {shape_text(shape)}",
-            hint=f"Give {_depth(wanted)}.",
-        )
+        raise _misfit(port, wanted, shape)
     for axis, (size, own) in enumerate(zip(wanted, shape, strict=True)):
         if size is not None and size != own:
             raise InputError(
@@ -121,6 +123,13 @@ def _fitted(port: Port, shape: tuple[int, ...]) -> tuple[int, ...]:
                 hint=f"It is {port}.",
             )
     return shape
+
+
+def _misfit(port: Port, wanted: Shape, shape: tuple[int, ...]) -> InputError:
+    return InputError(
+        f"{port.name} has the shape {shape_text(wanted)}, and the value {shape_text(shape)}",
+        hint=f"Give {_depth(wanted)}. It is {port}.",
+    )
 
 
 def _depth(shape: Shape) -> str:

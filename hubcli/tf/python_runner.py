@@ -38,7 +38,7 @@ class PythonRunner:
         if "signature" in order:
             self._signature = self._object.signatures[order["signature"]]
             return
-        self._function = _trace(self._object, order["path"], order["function"])
+        self._function = _trace(self._object, order["path"], order["place"])
         if self._function is None:
             raise LookupError(f"the loaded object has no trace {order['function']} at {order['path']}")
 
@@ -104,30 +104,18 @@ class PythonRunner:
         return self._from_native(audio), int(rate)
 
 
-def _trace(obj: Any, path: str, name: str) -> Any:
-    """The concrete function of that name in the function at the dotted path from the object."""
+def _trace(obj: Any, path: str, place: int) -> Any:
+    """The trace in that place of the function at the dotted path from the object; None where there is none.
+
+    Loading renames functions, and keeps their order.
+    """
     holder = obj
     *parents, last = path.split(".")
     for part in parents:
-        holder = (
-            holder[int(part)]
-            if part.isdecimal() and hasattr(holder, "__getitem__")
-            else getattr(holder, part)
-        )
+        is_item = part.isdecimal() and hasattr(holder, "__getitem__")
+        holder = holder[int(part)] if is_item else getattr(holder, part)
     function = getattr(holder, last, None)
-    if hasattr(function, "__self__"):  # `__call__` is bound to its object.
-        function = getattr(type(holder), last, function)
-    if hasattr(function, "_call_flat"):
+    if hasattr(function, "_call_flat"):  # A trace without a function around it.
         return function
-    functions = getattr(function, "concrete_functions", None) or getattr(
-        function, "_list_all_concrete_functions_for_serialization", list
-    )
-    candidates = functions() if callable(functions) else functions
-    return next((one for one in candidates if _is_named(one, name)), None)
-
-
-def _is_named(concrete: Any, name: str) -> bool:
-    """Whether the function has that name: the loader adds a number behind it."""
-    own = getattr(concrete, "name", b"")
-    own = own.decode() if isinstance(own, bytes) else str(own)
-    return own == name or own.rpartition("_")[0] == name
+    traces = list(getattr(function, "concrete_functions", None) or ())
+    return traces[place] if place < len(traces) else None

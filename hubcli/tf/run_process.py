@@ -95,7 +95,7 @@ class RunProcess:
         self._tail: deque[bytes] = deque(maxlen=64)
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and paths of ours
                 [*_interpreter(runner), _paths(runner), str(theirs.fileno()), runner, str(library or "")],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

@@ -71,7 +71,7 @@ def outputs_text(
 
 
 def _ranked_row(port: Port, number: int, ranked: Ranked) -> tuple[str, ...]:
-    return (printable(port.name), str(number), str(ranked.index), printable(ranked.label or ""), ranked.value)
+    return (printable(port.name), str(number), str(ranked.place), printable(ranked.label or ""), ranked.value)
 
 
 def _first(port: Port, parts: Sequence[Tensor]) -> str:
@@ -110,7 +110,7 @@ def outputs_json(
     """The document of `--json`, as text: values may be millions."""
     outputs = []
     for port, parts, shape in collected.values():
-        head = {"dtype": port.dtype.name, "shape": list(shape)}
+        head: dict[str, Any] = {"dtype": port.dtype.name, "shape": list(shape)}
         if port.kind != "dense":
             head = {"kind": port.kind, "dtype": port.dtype.name, "shape": list(port.shape or ())}
         if top is not None and has_classes(parts[0]):
@@ -119,8 +119,8 @@ def outputs_json(
             values = f'"values": {port_text(port, parts)}'
         name = json.dumps(port.name, ensure_ascii=False)
         outputs.append(f"    {name}: {json.dumps(head)[:-1]}, {values}}}")
-    head = json.dumps(_head(opened), indent=2, ensure_ascii=False)
-    return f'{head[:-2]},\n  "outputs": {{\n' + ",\n".join(outputs) + "\n  }\n}"
+    start = json.dumps(_head(opened), indent=2, ensure_ascii=False)
+    return f'{start[:-2]},\n  "outputs": {{\n' + ",\n".join(outputs) + "\n  }\n}"
 
 
 def _head(opened: ModelRun) -> dict[str, Any]:

@@ -1,0 +1,248 @@
+"""TensorFlow is the judge of what `hubcli run` gives: of every model of the zoo and of the corpus.
+
+Each signature of each MetaGraph, and each trace of the root's functions, gets the same inputs through the C
+library and through `tf.saved_model.load`. What draws random numbers or changes state is only run.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hubcli.errors import HubcliError, TensorFlowError
+from hubcli.formats.dtypes import DType
+from hubcli.running.batching import Batch
+from hubcli.running.endpoints import Endpoint, Port, signature_endpoint
+from hubcli.running.model import RunnableModel, Selection, read_runnable
+from hubcli.running.numbers import decoded, encoded, is_supported
+from hubcli.running.session import OutputBatch, Session
+from hubcli.running.traces import function_endpoints
+from hubcli.savedmodel.functions import read_functions
+from hubcli.savedmodel.objects import ObjectGraph
+from hubcli.savedmodel.outline import read_outline
+from hubcli.savedmodel.signatures import read_signatures
+from hubcli.tf.run_protocol import STRING, Tensor
+from tests.corpus import KINDS, corpus_model
+from tests.installed import Late, require_installed
+from tests.savedmodel.conftest import Zoo
+from tests.savedmodel.zoo import SPECIMENS
+
+require_installed("tensorflow")
+pytestmark = pytest.mark.tensorflow
+
+if TYPE_CHECKING:
+    Output = Sequence[Tensor]
+
+tf = Late("tensorflow")
+# What changes from call to call, or changes the model.
+RESTLESS = ("Random", "Dropout", "Assign", "MutableHashTable", "LookupTableInsert", "PyFunc", "Multinomial")
+WHOLE = ("int", "uint", "bool", "string", "qint", "quint")
+UNKNOWN = 2  # rows, or elements of another dimension that is unknown
+
+
+@pytest.fixture(params=[*SPECIMENS, *KINDS])
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def model(name: str, zoo: Zoo) -> Path:
+    if name == "without_checkpoint":
+        pytest.skip("its values are gone: TensorFlow doesn't load it")
+    return zoo(name) if name in SPECIMENS else corpus_model(name)
+
+
+def endpoints(path: Path) -> Iterator[tuple[RunnableModel, Endpoint, bool]]:
+    """Everything of the model that can be run, and whether it gives the same each time."""
+    with read_outline(path) as outlines:
+        for outline in outlines:
+            tags = frozenset(outline.rest.meta_info_def.tags)
+            is_calm = not any(op.startswith(RESTLESS) or "Random" in op for op in outline.graph.op_counts)
+            objects = None if outline.objects is None else ObjectGraph(outline.objects)
+            found: list[Endpoint] = []
+            for signature in read_signatures(outline.rest.signature_def):
+                if signature.outputs:
+                    message = outline.rest.signature_def[signature.name]
+                    found.append(signature_endpoint(signature, message))
+            functions = () if objects is None else read_functions(objects, submodules=False)
+            for function in functions:
+                for variant in function.variants:
+                    alone = function._replace(variants=(variant,))
+                    assert objects is not None
+                    for endpoint in function_endpoints(alone, {}, outline, objects):
+                        place = function.variants.index(variant)
+                        assert endpoint.binding is not None
+                        binding = endpoint.binding._replace(place=place)
+                        found.append(endpoint._replace(binding=binding))
+            base = base_model(path, tags)
+            for endpoint in found:
+                yield base._replace(endpoints=(endpoint,)), endpoint, is_calm
+
+
+def base_model(path: Path, tags: frozenset[str]) -> RunnableModel:
+    """What loading the model takes, whatever is run."""
+    with read_outline(path) as outlines:
+        for outline in outlines:
+            if frozenset(outline.rest.meta_info_def.tags) != tags:
+                continue
+            for signature in read_signatures(outline.rest.signature_def):
+                if signature.outputs:
+                    selection = Selection(signature=signature.name, tag_set=tags)
+                    return read_runnable(path.name, path, selection, is_scanned=False)
+            assert outline.objects is not None
+            for function in read_functions(ObjectGraph(outline.objects), submodules=False):
+                if function.variants:
+                    selection = Selection(function=function.path, tag_set=tags)
+                    return read_runnable(path.name, path, selection, is_scanned=False)
+    pytest.skip("there is nothing to run")
+
+
+def example_tensors(port: Port) -> list[Tensor] | None:
+    """Values for an input; None for a type that can't be given."""
+    if port.kind == "ragged":
+        types = port.part_types
+        splits = [Tensor(number, (3,), _packed(number, [0, 1, 2])) for number in types[1:]]
+        inner = () if port.shape is None else tuple(size or UNKNOWN for size in port.shape[len(types) :])
+        return [_values(types[0], (2, *inner)), *splits]
+    if port.kind == "sparse":
+        rank = 2 if port.shape is None else len(port.shape)
+        indices = Tensor(9, (1, rank), _packed(9, [0] * rank))
+        sizes = [3] * rank if port.shape is None else [size or 3 for size in port.shape]
+        return [indices, _values(port.dtype.number, (1,)), Tensor(9, (rank,), _packed(9, sizes))]
+    if port.kind != "dense" or not is_supported(port.dtype):
+        return None
+    shape = (UNKNOWN,) if port.shape is None else tuple(size or UNKNOWN for size in port.shape)
+    return [_values(port.dtype.number, shape)]
+
+
+def _packed(number: int, values: list[int]) -> bytes:
+    return struct.pack(f"<{len(values)}{'q' if number == 9 else 'i'}", *values)
+
+
+def _values(number: int, shape: tuple[int, ...]) -> Tensor:
+    dtype, count = DType.of(number), math.prod(shape)
+    if dtype.name == "string":
+        values: list[Any] = [("a", "b", "other")[place % 3] for place in range(count)]
+    elif dtype.name == "bool":
+        values = [place % 2 == 0 for place in range(count)]
+    elif dtype.is_floating or dtype.name.startswith("complex"):
+        values = [((place * 7) % 11 - 5) / 4 for place in range(count)]
+    else:
+        values = [place % 2 + (0 if dtype.name.startswith("int2") else 1) for place in range(count)]
+    return Tensor(number, shape, encoded(dtype, values))
+
+
+def by_tensorflow(loaded: Any, endpoint: Endpoint, tensors: list[list[Tensor]]) -> list[Any]:
+    """The same call of the loaded object: the flat outputs, in the endpoint's order."""
+    values = [[_native(part) for part in parts] for parts in tensors]
+    if endpoint.binding is None:
+        function = loaded.signatures[endpoint.name]
+        given = {
+            port.name: _composite(port, parts) for port, parts in zip(endpoint.inputs, values, strict=True)
+        }
+        result = function(**given)
+        outputs = [result[port.name] for port in endpoint.outputs]
+    else:
+        function = getattr(loaded, endpoint.name)
+        concrete = (
+            function
+            if hasattr(function, "_call_flat")
+            else (function.concrete_functions[endpoint.binding.place])
+        )
+        outputs = concrete._call_flat([one for parts in values for one in parts], concrete.captured_inputs)
+    return list(tf.nest.flatten(outputs, expand_composites=True))
+
+
+def _composite(port: Port, parts: list[Any]) -> Any:
+    if port.kind == "sparse":
+        return tf.SparseTensor(*parts)
+    if port.kind == "ragged":
+        return tf.RaggedTensor.from_nested_row_splits(parts[0], parts[1:])
+    return parts[0]
+
+
+def _native(tensor: Tensor) -> Any:
+    if tensor.dtype == STRING:
+        return tf.reshape(tf.constant(tensor.data, tf.string, shape=[len(tensor.data)]), tensor.shape)
+    dtype = tf.dtypes.as_dtype(tensor.dtype)
+    import numpy as np
+
+    return tf.constant(np.frombuffer(tensor.data, dtype.as_numpy_dtype).reshape(tensor.shape), dtype)
+
+
+def require_equal(ours: Tensor, theirs: Any, what: str) -> None:
+    dtype = DType.of(ours.dtype)
+    assert (dtype.name, ours.shape) == (theirs.dtype.name, tuple(theirs.shape)), what
+    array = theirs.numpy()
+    if ours.dtype == STRING:
+        flat = [bytes(array)] if not theirs.shape.rank else [bytes(one) for one in array.reshape(-1)]
+        assert ours.data == flat, what
+        return
+    if not is_supported(dtype) or dtype.name.startswith(WHOLE):
+        assert bytes(ours.data) == array.tobytes(), what
+        return
+    own, judged = decoded(dtype, ours.data), decoded(dtype, array.tobytes())
+    largest = max((abs(one) for one in judged if math.isfinite(abs(one))), default=0.0)
+    relative = 1e-2 if dtype.name in ("float16", "bfloat16") else 1e-5
+    for one, other in zip(own, judged, strict=True):
+        is_same = one == other or (one != one and other != other)
+        assert is_same or abs(one - other) <= relative * abs(other) + 1e-6 * largest, what
+
+
+def test_each_signature_and_trace_gives_what_tensorflow_gives(name: str, model: Path) -> None:
+    compared = 0
+    loaded: dict[tuple[str, ...], Any] = {}
+    with Session("c", 120) as session:
+        for runnable, endpoint, is_calm in endpoints(model):
+            tensors = [example_tensors(port) for port in endpoint.inputs]
+            if any(one is None for one in tensors):
+                continue
+            given = [one for one in tensors if one is not None]
+            if runnable.tags not in loaded:
+                try:
+                    loaded[runnable.tags] = tf.saved_model.load(str(model), tags=list(runnable.tags))
+                except Exception:  # noqa: BLE001 - TensorFlow 2 doesn't load every graph of TensorFlow 1
+                    loaded[runnable.tags] = None
+            judge = loaded[runnable.tags]
+            flat = [part for parts in given for part in parts]
+            try:
+                theirs = None if judge is None else by_tensorflow(judge, endpoint, given)
+            except Exception:  # noqa: BLE001 - these inputs aren't what it takes
+                with pytest.raises(HubcliError):
+                    _outputs(session, runnable, endpoint, flat)
+                continue
+            ours = _outputs(session, runnable, endpoint, flat)
+            if theirs is None:
+                continue
+            assert len(ours) == len(theirs), endpoint.title
+            for place, (own, other) in enumerate(zip(ours, theirs, strict=True)):
+                what = f"{endpoint.title}, output {place}"
+                if is_calm:
+                    require_equal(own, other, what)
+                assert DType.of(own.dtype).name == other.dtype.name, what
+            compared += is_calm
+    assert session.log is not None
+
+
+def _outputs(
+    session: Session, runnable: RunnableModel, endpoint: Endpoint, flat: list[Tensor]
+) -> list[Tensor]:
+    """What the endpoint gives through the C library; in Python where captures can't be bound."""
+    binding = endpoint.binding
+    if binding is not None and binding.obstacle:
+        with pytest.raises(TensorFlowError):
+            session.open(runnable, endpoint)
+        with Session("auto", 120) as other:
+            return _run(other, runnable, endpoint, flat)
+    return _run(session, runnable, endpoint, flat)
+
+
+def _run(session: Session, runnable: RunnableModel, endpoint: Endpoint, flat: list[Tensor]) -> list[Tensor]:
+    session.open(runnable, endpoint)
+    batches: list[OutputBatch] = list(session.run(endpoint, [Batch(flat, None)]))
+    return [part for parts in batches[0].parts for part in parts]
