@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from hubcli.errors import UsageError
+from hubcli.errors import InputError, UsageError
 from hubcli.formats.dtypes import DType
 from hubcli.formats.protos import parse
 from hubcli.savedmodel.signatures import Signature, SignatureTensor
@@ -94,12 +94,12 @@ class Endpoint(NamedTuple):
         return bool(with_rows) and all(port.has_batch and port.kind == "dense" for port in with_rows)
 
     def port(self, name: str) -> Port:
-        """The input of that name. Raises UsageError, which lists those that there are."""
+        """The input of that name. Raises InputError, which lists those that there are."""
         for port in self.inputs:
             if port.name == name:
                 return port
         names = [port.name for port in self.inputs]
-        raise UsageError(
+        raise InputError(
             f"The {self.title} has no input '{name}'{did_you_mean(name, names)}",
             hint=f"Its inputs: {described(self.inputs)}",
         )

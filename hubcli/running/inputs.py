@@ -62,6 +62,7 @@ class InputReader:
         self._media = media or MediaOptions()
         self._decoder = decoder
         self._names = [port.name for port in endpoint.inputs]
+        self._only = _only_input(endpoint)
 
     def of_texts(self, texts: Sequence[str]) -> Columns | RowStream:
         """What the values of `--input` give. Raises InputError, NotFoundError."""
@@ -99,7 +100,7 @@ class InputReader:
 
     def row(self, value: Any, port: Port | None = None) -> Mapping[str, Any]:
         """A row of JSON as values by input; a single input's may stand alone. Raises InputError."""
-        only = port or (self._endpoint.inputs[0] if len(self._endpoint.inputs) == 1 else None)
+        only = port or self._only
         if isinstance(value, dict) and (only is None or value.keys() != {"b64"}):
             for name in value:
                 self._endpoint_port(name)
@@ -138,10 +139,10 @@ class InputReader:
         is_named = bool(separator) and _NAME.fullmatch(name) is not None
         if is_named and (value[:1] == "@" or did_you_mean(name, self._names)):
             self._endpoint.port(name)  # Raises, and says which there are.
-        if len(inputs) == 1:
-            if is_named and inputs[0].dtype.name != "string":
+        if self._only is not None:
+            if is_named and self._only.dtype.name != "string":
                 self._endpoint.port(name)
-            return _file_or_text(inputs[0], text)
+            return _file_or_text(self._only, text)
         parsed = _file_or_text(None, text)
         if parsed.is_file or text.lstrip()[:1] == "{":
             return parsed
@@ -169,7 +170,7 @@ class InputReader:
     def _of_file(self, value: _Value, file: InputFile) -> Mapping[str, Any]:
         """The values of a file by input."""
         port, kind = value.port, file.kind
-        only = port or (self._endpoint.inputs[0] if len(self._endpoint.inputs) == 1 else None)
+        only = port or self._only
         if kind is FileKind.NPZ:
             return self._of_arrays(file.arrays(), port, file.name)
         if kind is FileKind.JSON:
@@ -195,8 +196,8 @@ class InputReader:
             raise InputError(f"{name} holds {', '.join(arrays) or 'no array'}, none for {port.name}")
         if port is not None:
             return {port.name: arrays[port.name]}
-        if len(arrays) == 1 and len(self._names) == 1:
-            return {self._names[0]: next(iter(arrays.values()))}
+        if len(arrays) == 1 and self._only is not None:
+            return {self._only.name: next(iter(arrays.values()))}
         return arrays
 
     def _of_document(self, document: Any, only: Port | None) -> Mapping[str, Any]:
@@ -249,6 +250,14 @@ class InputReader:
         # Each is a part of the batch, whose size counts at the end alone.
         part = port if port.shape is None else port._replace(shape=(None, *port.shape[1:]))
         return [tensor_of(port, join([tensor_of(part, value) for value in values]))]
+
+
+def _only_input(endpoint: Endpoint) -> Port | None:
+    """The input that a value without a name is for: the only one, or the one whose parts are the others."""
+    if not endpoint.inputs:
+        return None
+    first, names = endpoint.inputs[0], {port.name for port in endpoint.inputs}
+    return first if names == {first.name, *(f"{first.name}_{n}" for n in range(1, len(names)))} else None
 
 
 def complete(endpoint: Endpoint, tensors: Mapping[str, Sequence[Tensor]]) -> dict[str, Sequence[Tensor]]:

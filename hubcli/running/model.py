@@ -64,6 +64,7 @@ class RunnableModel(NamedTuple):
     their tensors alone, the first preferred. `assets` are the files that TensorFlow feeds while it loads,
     by the tensor; `initializers` are ops to run where the graph names no op for that. `packages` register
     ops of the model that TensorFlow itself hasn't; `unknown_ops` are those of no package that is known.
+    `obstacle` says why only Python can load it, "" where nothing is in the way.
     """
 
     name: str
@@ -77,6 +78,7 @@ class RunnableModel(NamedTuple):
     unknown_ops: tuple[str, ...]
     findings: tuple[Finding, ...]
     note: str = ""
+    obstacle: str = ""
 
 
 def read_runnable(name: str, path: Path, selection: Selection, *, is_scanned: bool = True) -> RunnableModel:
@@ -145,7 +147,15 @@ class _Reader:
             unknown_ops=tuple(op for op in unknown if op not in of_packages),
             findings=self._findings() if is_scanned else (),
             note=note,
+            obstacle=self._obstacle(),
         )
+
+    def _obstacle(self) -> str:
+        """Why the C API can't load the model: it restores variables by the graph's saver alone."""
+        has_saver = bool(self._outline.rest.saver_def.restore_op_name)
+        has_variables = (self._path / "variables" / "variables.index").is_file()
+        has_handles = "VarHandleOp" in self._outline.graph.op_counts
+        return "the graph has no saver" if has_variables and has_handles and not has_saver else ""
 
     def _is_foreign(self, op: str) -> bool:
         return not is_known(op) and op not in self._outline.graph.functions
@@ -174,7 +184,9 @@ class _Reader:
             )
         functions = read_functions(self._objects, submodules="." in path)
         function = choose_function(functions, path, self._name)
-        return function_endpoints(function, self._selection.arguments, self._outline, self._objects)
+        return function_endpoints(
+            function, self._selection.arguments, self._outline, self._objects, self._path
+        )
 
     def _findings(self) -> tuple[Finding, ...]:
         """What `hubcli inspect --scan` finds of the files and of every MetaGraph: loading reads them all."""

@@ -16,6 +16,8 @@ from hubcli.tf.run_protocol import Tensor
 __all__ = ["RUNNERS", "OutputBatch", "Session"]
 
 RUNNERS = ("auto", "c", "python")
+# Of graphs of TensorFlow 1 that declare an asset twice: only the Python loader takes them.
+_TWICE_FED = "fed more than once"
 _INSTALL = "Install it: pip install 'hubcli[tf]'"
 
 
@@ -89,17 +91,9 @@ class Session:
         """
         installed = {package.module: has_package(package.module) for package in model.packages}
         require_packages(model, installed)
-        obstacle = self._obstacle(endpoint)
+        obstacle = self._obstacle(endpoint) or model.obstacle or self._open_by_c(model, endpoint)
         if not obstacle:
-            self._load(model)
-            try:
-                self._prepare(endpoint)
-            except RunnerError as error:
-                if endpoint.kind != "function":
-                    raise
-                obstacle = error.message
-            else:
-                return
+            return
         if self.choice == "c":
             raise TensorFlowError(
                 f"The C API can't run the {endpoint.title}: {obstacle}", hint="Leave --runner c out."
@@ -107,6 +101,17 @@ class Session:
         self._start_python(obstacle)
         self._load(model)
         self._prepare(endpoint)
+
+    def _open_by_c(self, model: RunnableModel, endpoint: Endpoint) -> str:
+        """Loads the model by the C API; why that can't be, where Python may do it."""
+        try:
+            self._load(model)
+            self._prepare(endpoint)
+        except RunnerError as error:
+            if endpoint.kind != "function" and _TWICE_FED not in error.message:
+                raise
+            return error.message
+        return ""
 
     def _obstacle(self, endpoint: Endpoint) -> str:
         """Why the C API can't run the endpoint, "" where it may."""

@@ -7,15 +7,17 @@ were traced. Source: tensorflow/python/saved_model/load.py and function_serializ
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError, UsageError
 from hubcli.formats.dtypes import DType
+from hubcli.running.captures import CannotBindError, Captures
 from hubcli.running.endpoints import Binding, Endpoint, Port, composite_port
 from hubcli.savedmodel.functions import Function, FunctionVariant
-from hubcli.savedmodel.graph import Graph, GraphBody
+from hubcli.savedmodel.graph import GraphBody
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.outline import MetaGraphOutline, fed_assets_of
+from hubcli.savedmodel.outline import MetaGraphOutline
 from hubcli.savedmodel.types import (
     Fields,
     Items,
@@ -31,7 +33,6 @@ from hubcli.suggestions import did_you_mean
 __all__ = ["choose_function", "function_endpoints", "trace_endpoint"]
 
 _MAX_NEAREST = 5
-_VARIABLES, _TABLES = frozenset({"VarHandleOp"}), frozenset({"HashTableV2", "MutableHashTableV2"})
 
 
 class Trace(NamedTuple):
@@ -67,6 +68,7 @@ def function_endpoints(
     arguments: Mapping[str, Any],
     outline: MetaGraphOutline,
     objects: ObjectGraph,
+    model: Path,
 ) -> list[Endpoint]:
     """The traces that the arguments allow, the best first: defaults before others, `training=False` too.
 
@@ -85,7 +87,7 @@ def function_endpoints(
     fitting.sort(key=lambda trace: _strangeness(trace, arguments, defaults))
     least = _strangeness(fitting[0], arguments, defaults)
     chosen = [trace for trace in fitting if _strangeness(trace, arguments, defaults) == least]
-    return [trace_endpoint(function.path, trace, outline, objects) for trace in chosen]
+    return [trace_endpoint(function.path, trace, outline, objects, model) for trace in chosen]
 
 
 def _trace(function: Function, variant: FunctionVariant, place: int) -> Trace:
@@ -162,7 +164,9 @@ def _no_such_trace(function: Function, traces: list[Trace], arguments: Mapping[s
     return UsageError(message, hint=f"The nearest traces: {listed}")
 
 
-def trace_endpoint(path: str, trace: Trace, outline: MetaGraphOutline, objects: ObjectGraph) -> Endpoint:
+def trace_endpoint(
+    path: str, trace: Trace, outline: MetaGraphOutline, objects: ObjectGraph, model: Path
+) -> Endpoint:
     """The endpoint of a trace: ports from its structures, types from the function in the library."""
     variant = trace.variant
     body = outline.graph.functions.get(variant.name)
@@ -177,8 +181,8 @@ def trace_endpoint(path: str, trace: Trace, outline: MetaGraphOutline, objects: 
         obstacle = "its arguments don't match its graph"
     else:
         try:
-            captures = _Captures(outline, objects).tensors(variant.captures)
-        except _CannotBindError as error:
+            captures = Captures(outline, objects, model).tensors(variant.captures)
+        except CannotBindError as error:
             obstacle = str(error)
     literals = tuple((name, python_text(value)) for name, value in trace.literals)
     binding = Binding(variant.name, tuple(captures), input_types, output_types, obstacle, trace.place)
@@ -233,7 +237,7 @@ def _ports(specs: list[tuple[str, Structure]], types: tuple[int, ...]) -> tuple[
             assert isinstance(spec, TypeSpec)
             if spec.class_name not in ("RaggedTensorSpec", "SparseTensorSpec"):
                 # How many tensors another type is, the file doesn't tell.
-                ports.append(composite_port(name, spec, ()))
+                ports.append(composite_port(name, spec, types))
                 return tuple(ports) if len(specs) == 1 else None
             count = 3 if spec.class_name == "SparseTensorSpec" else 1 + (spec.ragged_rank or 0)
         own = types[place : place + count]
@@ -245,66 +249,3 @@ def _ports(specs: list[tuple[str, Structure]], types: tuple[int, ...]) -> tuple[
             ports.append(composite_port(name, spec, own))
         place += count
     return tuple(ports) if place == len(types) else None
-
-
-class _CannotBindError(Exception):
-    """A capture whose tensor in the graph can't be told."""
-
-
-class _Captures:
-    """Finds the graph's tensors of the objects that a function uses beside its arguments."""
-
-    def __init__(self, outline: MetaGraphOutline, objects: ObjectGraph) -> None:
-        self._outline = outline
-        self._objects = objects
-        self._graph: Graph = outline.graph
-        self._names: dict[tuple[str, str], list[str]] = {}
-
-    def tensors(self, nodes: tuple[int, ...]) -> list[str]:
-        """Their names. Raises _CannotBindError."""
-        return [self._tensor(node) for node in nodes]
-
-    def _tensor(self, node: int) -> str:
-        kind, content = self._objects.kind(node), self._objects.content(node)
-        if kind == "variable":
-            return self._shared(_VARIABLES, str(content.name), "variables")
-        if kind == "constant":
-            return f"{content.operation}:0"
-        if kind == "asset":
-            assets = fed_assets_of(self._outline)
-            number = content.asset_file_def_index
-            if 0 <= number < len(assets):
-                return str(assets[number].tensor_info.name)
-        if kind == "resource":
-            return self._table(node)
-        raise _CannotBindError(f"it uses a {kind or 'thing'} whose place in the graph can't be told")
-
-    def _table(self, node: int) -> str:
-        maker = self._objects.child(node, "_create_resource")
-        names = [] if maker is None else self._objects.concrete_names(maker)
-        bodies = [self._graph.functions.get(name) for name in names]
-        # The maker may call the function that makes the table.
-        shared = {
-            one.text("shared_name")
-            for body in bodies
-            if body is not None
-            for one in body.nodes_of_ops(_TABLES)
-        }
-        if len(shared) != 1:
-            raise _CannotBindError("it uses a table whose place in the graph can't be told")
-        return self._shared(_TABLES, str(shared.pop()), "tables")
-
-    def _shared(self, ops: frozenset[str], shared_name: str, what: str) -> str:
-        """The output of the one node of these ops with the name."""
-        if not self._names:
-            for node in self._graph.bodies[0].nodes_of_ops(_VARIABLES | _TABLES):
-                key = (_kind(node.op), node.text("shared_name") or node.name)
-                self._names.setdefault(key, []).append(node.name)
-        found = self._names.get((_kind(next(iter(ops))), shared_name), [])
-        if len(found) != 1 or not shared_name:
-            raise _CannotBindError(f"{len(found)} {what} of the graph are named '{shared_name}'")
-        return f"{found[0]}:0"
-
-
-def _kind(op: str) -> str:
-    return "variable" if op in _VARIABLES else "table"

@@ -250,7 +250,10 @@ def join(tensors: Sequence[Tensor]) -> Tensor:
         return first
     if any(one.dtype != first.dtype or one.shape[1:] != first.shape[1:] or not one.shape for one in tensors):
         shapes = ", ".join(dict.fromkeys(shape_text(one.shape) for one in tensors))
-        raise InputError(f"Values of different shapes can't be joined: {shapes}", hint="Run them one by one.")
+        raise InputError(
+            f"Values of different shapes can't be joined: {shapes}",
+            hint="Run them one by one; images of several sizes: --image-size",
+        )
     data = [element for one in tensors for element in one.data] if first.dtype == STRING else None
     joined = b"".join([bytes(one.data) for one in tensors]) if data is None else data
     return Tensor(first.dtype, (sum(one.shape[0] for one in tensors), *first.shape[1:]), joined)
