@@ -62,6 +62,7 @@ class InputReader:
         self._media = media or MediaOptions()
         self._decoder = decoder
         self._names = [port.name for port in endpoint.inputs]
+        self._name_set = frozenset(self._names)
         self._only = _only_input(endpoint)
 
     def of_texts(self, texts: Sequence[str]) -> Columns | RowStream:
@@ -100,6 +101,8 @@ class InputReader:
 
     def row(self, value: Any, port: Port | None = None) -> Mapping[str, Any]:
         """A row of JSON as values by input; a single input's may stand alone. Raises InputError."""
+        if type(value) is dict and value.keys() <= self._name_set and value:
+            return value
         only = port or self._only
         if isinstance(value, dict) and (only is None or value.keys() != {"b64"}):
             for name in value:

@@ -220,34 +220,40 @@ def number_texts(dtype: DType, values: Sequence[Any]) -> list[str]:
 
 
 def _float_texts(name: str, values: Sequence[float]) -> list[str]:
+    """The texts, all in the fewest digits that most need first, then those that need more, together."""
     first, last = _DIGITS[name]
-    texts = (f"%.{first}g " * len(values) % tuple(values)).split()
-    pack, form = len(values), "f" if name == "bfloat16" else _FORMS[name]
-    read = list(map(float, texts))
-    try:
-        kept: Sequence[float] = struct.unpack(f"<{pack}{form}", struct.pack(f"<{pack}{form}", *read))
-    except OverflowError:  # Rounded up, the largest number is beyond the type.
-        kept = [float("nan")] * pack
-    if name == "bfloat16":
-        kept = decoded_floats(name, _bfloat16(struct.pack(f"<{pack}f", *kept)))
-    for place, (value, again) in enumerate(zip(values, kept, strict=True)):
-        if value != again:
-            texts[place] = _longer_text(name, value, first + 1, last)
+    texts = [""] * len(values)
+    places: Sequence[int] = range(len(values))
+    for digits in range(first, last + 1):
+        own = [values[place] for place in places]
+        written = (f"%.{digits}g " * len(own) % tuple(own)).split()
+        again = own if digits == last else _read_again(name, written)
+        longer = []
+        for place, text, value, kept in zip(places, written, own, again, strict=True):
+            if value == kept:
+                texts[place] = text
+            elif value == value:
+                longer.append(place)
+            else:
+                texts[place] = "nan"
+        if not longer:
+            break
+        places = longer
     # What is a whole number in these digits is written as a float still.
     return [text if "." in text or "e" in text else _named(text) for text in texts]
 
 
-def _longer_text(name: str, value: float, first: int, last: int) -> str:
-    for digits in range(first, last + 1):
-        text = f"{value:.{digits}g}"
-        try:
-            data = struct.pack("<f" if name == "bfloat16" else "<" + _FORMS[name], float(text))
-        except OverflowError:
-            continue
-        again = _bfloat16(data) if name == "bfloat16" else data
-        if decoded_floats(name, again)[0] == value:
-            return text
-    return f"{value:.{last}g}"
+def _read_again(name: str, texts: Sequence[str]) -> Sequence[float]:
+    """What the texts are in the type; NaN for what rounds beyond it."""
+    count, form = len(texts), "f" if name == "bfloat16" else _FORMS[name]
+    numbers = list(map(float, texts))
+    try:
+        packed = struct.pack(f"<{count}{form}", *numbers)
+    except OverflowError:  # The largest numbers of the type: nine digits tell them.
+        return [number if _holds(name, number) else float("nan") for number in numbers]
+    if name == "bfloat16":
+        return decoded_floats(name, _bfloat16(packed))
+    return struct.unpack(f"<{count}{form}", packed)
 
 
 def _named(text: str) -> str:

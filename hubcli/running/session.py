@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,11 +11,20 @@ from hubcli.errors import TensorFlowError
 from hubcli.running.batching import Batch
 from hubcli.running.endpoints import Endpoint
 from hubcli.running.model import RunnableModel, require_packages
-from hubcli.tf.run_process import RunnerError, RunProcess, find_library, has_package, op_libraries
+from hubcli.running.values import cut
+from hubcli.tf.run_process import (
+    RunnerError,
+    RunProcess,
+    find_library,
+    has_package,
+    one_sentence,
+    op_libraries,
+)
 from hubcli.tf.run_protocol import Tensor
 
 __all__ = ["RUNNERS", "OutputBatch", "Session"]
 
+_MAX_GROUP, _GROUP_BYTES, _GROUP_S = 32, 1 << 18, 0.02
 RUNNERS = ("auto", "c", "python")
 # Of graphs of TensorFlow 1 that declare an asset twice: only the Python loader takes them.
 _TWICE_FED = "fed more than once"
@@ -184,39 +194,76 @@ class Session:
     def run(self, endpoint: Endpoint, batches: Iterable[Batch], repeat: int = 1) -> Iterator[OutputBatch]:
         """What each batch gives, in their order. Raises TensorFlowError.
 
-        A batch is made while the one before it runs.
+        Batches are made while those before them run. Small ones that are made quickly go several at a time:
+        a turn between two processes takes as long as a small model.
         """
-        waiting: Batch | None = None
+        waiting: list[Batch] = []
         process, doing = self._running, f"running the {endpoint.title}"
-        source = iter(batches)
-        failure: BaseException | None = None
+        groups = _Groups(batches)
         while True:
-            batch = None
-            try:
-                batch = next(source, None)
-            except Exception as error:  # noqa: BLE001 - raised below, after what was given before it
-                failure = error
-            answer = None if waiting is None else (waiting, *process.answer(doing=doing))
-            if batch is not None:
-                process.send("run", batch.tensors, doing=doing, repeat=repeat)
+            group = groups.following()
+            answer = process.answer(doing=doing) if waiting else None
+            if group:
+                tensors = [tensor for batch in group for tensor in batch.tensors]
+                process.send("run", tensors, doing=doing, repeat=repeat, batches=len(group))
             if answer is not None:
-                yield _output_batch(endpoint, *answer)
-            waiting = batch
-            if failure is not None:
-                raise failure
-            if batch is None:
-                return
+                yield from _output_batches(endpoint, waiting, *answer)
+            waiting = group
+            if not group:
+                break
+        if groups.failure is not None:
+            raise groups.failure
 
     def peak_memory_bytes(self) -> int:
         """The most memory that the process had at a time."""
         return int(self._running.ask("memory", doing="measuring memory")[0]["peak_bytes"])
 
 
-def _output_batch(
-    endpoint: Endpoint, batch: Batch, answer: dict[str, Any], tensors: list[Tensor]
-) -> OutputBatch:
-    from hubcli.running.values import cut
+class _Groups:
+    """Batches that go in one message; `failure` is what making one ended with, raised after the rest."""
 
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self._batches = iter(batches)
+        self.failure: BaseException | None = None
+
+    def following(self) -> list[Batch]:
+        """The next batches; none at the end."""
+        group: list[Batch] = []
+        size, until_s = 0, time.monotonic() + _GROUP_S
+        while self.failure is None and len(group) < _MAX_GROUP and size < _GROUP_BYTES:
+            try:
+                batch = next(self._batches, None)
+            except Exception as error:  # noqa: BLE001 - raised later, after what was given before it
+                self.failure = error
+                break
+            if batch is None:
+                break
+            group.append(batch)
+            size += sum(map(_size_of, batch.tensors))
+            if time.monotonic() > until_s:
+                break
+        return group
+
+
+def _size_of(tensor: Tensor) -> int:
+    return sum(map(len, tensor.data)) if isinstance(tensor.data, list) else len(tensor.data)
+
+
+def _output_batches(
+    endpoint: Endpoint, batches: Sequence[Batch], answer: dict[str, Any], tensors: list[Tensor]
+) -> Iterator[OutputBatch]:
+    """What each batch of a message gave; after them, RunnerError for the one that failed."""
+    count = sum(port.part_count for port in endpoint.outputs)
+    for number, seconds in enumerate(answer["seconds"]):
+        own = tensors[number * count : (number + 1) * count]
+        yield _output_batch(endpoint, batches[number], own, seconds)
+    if answer.get("failed"):
+        raise RunnerError(one_sentence(answer["failed"]))
+
+
+def _output_batch(
+    endpoint: Endpoint, batch: Batch, tensors: list[Tensor], seconds: list[float]
+) -> OutputBatch:
     parts, place = [], 0
     for port in endpoint.outputs:
         own = tensors[place : place + port.part_count]
@@ -225,4 +272,4 @@ def _output_batch(
             total = batch.rows + batch.padding
             own = [cut(one, 0, batch.rows) if one.shape[:1] == (total,) else one for one in own]
         parts.append(tuple(own))
-    return OutputBatch(tuple(parts), batch.rows, batch.whole, tuple(answer["seconds"]))
+    return OutputBatch(tuple(parts), batch.rows, batch.whole, tuple(seconds))

@@ -21,6 +21,7 @@ from hubcli.tf.run_protocol import STRING, Tensor
 __all__ = ["cast_tensor", "cut", "flattened", "join", "nested", "row_count", "tensor_of", "tensors_of"]
 
 _MAX_RANK = 254
+_LISTS = frozenset({list, tuple})
 _MAX_ELEMENTS = 1 << 31
 _INT64, _INT32 = 9, 3
 _SPARSE_KEYS = {"indices", "values", "dense_shape"}
@@ -99,7 +100,7 @@ def flattened(value: Any) -> tuple[list[Any], tuple[int, ...]]:
         level = [element for item in level for element in item]
         if not level:
             break
-    if any(isinstance(element, (list, tuple)) for element in level):
+    if not _LISTS.isdisjoint(set(map(type, level))):
         raise ValueError(f"the lists at depth {len(shape)} differ in length")
     return level, tuple(shape)
 

@@ -22,7 +22,7 @@ from hubcli.config.environment import library_variable
 from hubcli.errors import TensorFlowError
 from hubcli.tf.run_protocol import ProtocolError, Tensor, receive, send
 
-__all__ = ["RunProcess", "RunnerError", "find_library", "has_package", "op_libraries"]
+__all__ = ["RunProcess", "RunnerError", "find_library", "has_package", "one_sentence", "op_libraries"]
 
 LIBRARY_VARIABLE = "HUBCLI_TENSORFLOW_LIB"
 _LIBRARY_NAMES = ("libtensorflow_cc.so.2", "libtensorflow_cc.2.dylib", "libtensorflow_cc.so")
@@ -156,7 +156,7 @@ class RunProcess:
         answer, tensors = message
         if "error" in answer:
             self.has_waiting = False
-            raise RunnerError(_sentence(str(answer["error"])), kind=str(answer.get("kind", "")))
+            raise RunnerError(one_sentence(str(answer["error"])), kind=str(answer.get("kind", "")))
         return answer, tensors
 
     def close(self) -> str:
@@ -221,7 +221,7 @@ def _environment() -> dict[str, str]:
     return {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
 
 
-def _sentence(text: str) -> str:
+def one_sentence(text: str) -> str:
     """TensorFlow's message in one line, without the nodes that nobody knows and the stack behind it."""
     lines = [line.strip() for line in text.splitlines()]
     kept = [

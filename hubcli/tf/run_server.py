@@ -210,8 +210,7 @@ def _answer(
         runner.prepare(order)
         return {}, []
     if kind == "run":
-        results, seconds = runner.run(tensors, order["repeat"])
-        return {"seconds": seconds}, results
+        return _run_batches(runner, order, tensors)
     if kind == "memory":
         return {"peak_bytes": peak_memory_bytes()}, []
     if kind == "image":
@@ -219,6 +218,23 @@ def _answer(
     assert kind == "wav", kind
     samples, rate = runner.decode_wav(tensors[0].data[0])
     return {"rate": rate}, [samples]
+
+
+def _run_batches(
+    runner: Runner, order: dict[str, Any], tensors: list[Tensor]
+) -> tuple[dict[str, Any], list[Tensor]]:
+    """The outputs of each batch of the message, up to one that fails, of which `failed` tells."""
+    count, results, seconds = len(tensors) // order["batches"], list[Tensor](), list[list[float]]()
+    for number in range(order["batches"]):
+        try:
+            outputs, times = runner.run(tensors[number * count : (number + 1) * count], order["repeat"])
+        except Exception as error:
+            if not number:
+                raise
+            return {"seconds": seconds, "failed": _error(error)["error"]}, results
+        results += outputs
+        seconds.append(times)
+    return {"seconds": seconds}, results
 
 
 def _error(error: Exception) -> dict[str, Any]:
