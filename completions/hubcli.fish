@@ -18,17 +18,21 @@ function __hubcli_takes_value
             'ls --limit' 'ls --cache-dir' 'ls --color' 'inspect --depth' \
             'inspect --tag-set' 'inspect --svg' 'inspect --fail-on' 'inspect --diff' \
             'inspect --timeout' 'inspect --min-rate' 'inspect --cache-dir' 'inspect --color' \
-            'verify --cache-dir' 'verify --color' 'export --format' 'export --layout' \
-            'export --name' 'export --version' 'export --output-layer' 'export --input-layer' \
-            'export --custom-objects' 'export --cache-dir' 'export --color' 'finetune-export --method' \
-            'finetune-export --weights' 'finetune-export --root' 'finetune-export --map' 'finetune-export --train' \
-            'finetune-export --arg' 'finetune-export --strategy' 'finetune-export --tag-set' 'finetune-export --cache-dir' \
-            'finetune-export --color' 'gc --older-than' 'gc --max-size' 'gc --min-free' \
-            'gc --keep-versions' 'gc --grace' 'gc --keep-partial' 'gc --cache-dir' \
-            'gc --color' 'rm --cache-dir' 'rm --color' 'pin --cache-dir' \
-            'pin --color' 'unpin --cache-dir' 'unpin --color' 'doctor --python' \
-            'doctor --mirror' 'doctor --cacert' 'doctor --timeout' 'doctor --cache-dir' \
-            'doctor --color'
+            'run --signature' 'run --function' 'run --arg' 'run --tag-set' \
+            'run --input' 'run -i' 'run --request' 'run --batch-size' \
+            'run --image-size' 'run --scale' 'run --output' 'run -o' \
+            'run --top' 'run --labels' 'run --repeat' 'run --runner' \
+            'run --timeout' 'run --cache-dir' 'run --color' 'verify --cache-dir' \
+            'verify --color' 'export --format' 'export --layout' 'export --name' \
+            'export --version' 'export --output-layer' 'export --input-layer' 'export --custom-objects' \
+            'export --cache-dir' 'export --color' 'finetune-export --method' 'finetune-export --weights' \
+            'finetune-export --root' 'finetune-export --map' 'finetune-export --train' 'finetune-export --arg' \
+            'finetune-export --strategy' 'finetune-export --tag-set' 'finetune-export --cache-dir' 'finetune-export --color' \
+            'gc --older-than' 'gc --max-size' 'gc --min-free' 'gc --keep-versions' \
+            'gc --grace' 'gc --keep-partial' 'gc --cache-dir' 'gc --color' \
+            'rm --cache-dir' 'rm --color' 'pin --cache-dir' 'pin --color' \
+            'unpin --cache-dir' 'unpin --color' 'doctor --python' 'doctor --mirror' \
+            'doctor --cacert' 'doctor --timeout' 'doctor --cache-dir' 'doctor --color'
             return 0
     end
     return 1
@@ -164,6 +168,7 @@ complete -c hubcli -n __hubcli_at_root -l help -s h -d 'Show this message and ex
 complete -c hubcli -n __hubcli_at_root -a fetch -d 'Fetch models into the cache and print their paths'
 complete -c hubcli -n __hubcli_at_root -a ls -d 'List what is in the cache'
 complete -c hubcli -n __hubcli_at_root -a inspect -d 'Show what a model is made of, without TensorFlow'
+complete -c hubcli -n __hubcli_at_root -a run -d 'Run a signature or a traced function of a model, without importing TensorFlow'
 complete -c hubcli -n __hubcli_at_root -a verify -d 'Check that models are whole: every file, tensor and asset'
 complete -c hubcli -n __hubcli_at_root -a export -d 'Write a model as a directory or an archive, and print its path'
 complete -c hubcli -n __hubcli_at_root -a finetune-export -d 'Write a model with fine-tuned values as one that takes its place, and print its path'
@@ -196,15 +201,15 @@ complete -c hubcli -n '__hubcli_at fetch' -l max-path-length -x -d 'Bytes of a p
 complete -c hubcli -n '__hubcli_at fetch' -l max-depth -x -d 'Directories within each other'
 complete -c hubcli -n '__hubcli_at fetch' -l max-headers -x -d 'Bytes of extension headers'
 complete -c hubcli -n '__hubcli_at fetch verify export finetune-export gc rm pin unpin' -l no-sync -d 'Do not wait until data is on the disk. [env: HUBCLI_NO_SYNC=1]'
-complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l json -d 'Print one JSON document'
-complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l quiet -s q -d 'Print paths or handles alone'
-complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l offline -d 'Send nothing. [env: HUBCLI_OFFLINE=1]'
-complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l cache-dir -x -a '(__fish_complete_directories)' -d 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'
-complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l color -x -a 'auto always never' -d 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'
-complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l no-color -d 'The same as --color never'
-complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l no-progress -d 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'
-complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l debug -d 'Show tracebacks of errors'
-complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l help -s h -d 'Show this message and exit'
+complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l json -d 'Print one JSON document'
+complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l quiet -s q -d 'Print paths or handles alone'
+complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l offline -d 'Send nothing. [env: HUBCLI_OFFLINE=1]'
+complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l cache-dir -x -a '(__fish_complete_directories)' -d 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'
+complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l color -x -a 'auto always never' -d 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'
+complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l no-color -d 'The same as --color never'
+complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l no-progress -d 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'
+complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l debug -d 'Show tracebacks of errors'
+complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l help -s h -d 'Show this message and exit'
 complete -c hubcli -n '__hubcli_at ls' -l sort -x -a 'name name:asc name:desc size size:asc size:desc fetched fetched:asc fetched:desc used used:asc used:desc' -d 'By name, size, fetched or used'
 complete -c hubcli -n '__hubcli_at ls' -l filter -x -a '\'size<\' \'size>\' \'used<\' \'used>\' \'fetched<\' \'fetched>\' \'kind=TF2\' \'kind=TF1\' \'kind=TF1 Hub\' \'kind=Keras\' \'state=ok\' \'state=gutted\' \'state=downloading\' \'state=unknown\' \'state=foreign\' \'pinned=yes\' \'pinned=no\'' -d 'Such as \'size>1GB\', \'used>30d\', \'kind=TF2\', \'state!=ok\'. Repeatable: all must hold'
 complete -c hubcli -n '__hubcli_at ls' -l limit -x -d 'Show the first N'
@@ -225,10 +230,28 @@ complete -c hubcli -n '__hubcli_at inspect' -l check -d 'Has it the Reusable Sav
 complete -c hubcli -n '__hubcli_at inspect' -l scan -d 'Ops that run code, touch files or the network'
 complete -c hubcli -n '__hubcli_at inspect' -l fail-on -x -a 'info low medium high critical' -d 'With --scan: info, low, medium, high or critical'
 complete -c hubcli -n '__hubcli_at inspect' -l diff -r -F -a '(__hubcli_handles)' -d 'What differs from that model, values included'
+complete -c hubcli -n '__hubcli_at run' -l signature -x -d 'A signature. [default: serving_default, or the only one]'
+complete -c hubcli -n '__hubcli_at run' -l function -x -d 'A traced function, such as __call__ or encoder.__call__'
+complete -c hubcli -n '__hubcli_at run' -l arg -x -d 'A Python argument that chooses a trace of the function. Repeatable'
+complete -c hubcli -n '__hubcli_at run' -l tag-set -x -a 'serve train \'serve,gpu\' \'serve,tpu\'' -d 'One MetaGraph of several, by its tags'
+complete -c hubcli -n '__hubcli_at run' -l input -s i -x -d 'JSON, text, @FILE or @- for standard input. Repeat it to stack a batch'
+complete -c hubcli -n '__hubcli_at run' -l request -r -F -a '-' -d 'A predict request of TensorFlow Serving, answered as Serving answers'
+complete -c hubcli -n '__hubcli_at run' -l batch-size -x -d 'Rows in a run. [default: 32 of a stream, else all]'
+complete -c hubcli -n '__hubcli_at run' -l image-size -x -d 'Resize images, where the signature has no size'
+complete -c hubcli -n '__hubcli_at run' -l scale -x -d 'The range of an image\'s floats. [default: 0,1]'
+complete -c hubcli -n '__hubcli_at run' -l output -s o -r -F -d 'Write .npz, .npy, .json, .jsonl, .csv, or a directory of .npy files'
+complete -c hubcli -n '__hubcli_at run export finetune-export' -l force -d 'Replace what is there'
+complete -c hubcli -n '__hubcli_at run' -l json-lines -d 'Print one JSON object a row'
+complete -c hubcli -n '__hubcli_at run' -l top -x -d 'Show the K classes with the largest values'
+complete -c hubcli -n '__hubcli_at run' -l labels -r -F -d 'With --top: names of the classes, one a line'
+complete -c hubcli -n '__hubcli_at run' -l repeat -x -d 'Measure latency, throughput and memory over N runs'
+complete -c hubcli -n '__hubcli_at run' -l dry-run -d 'Check the inputs without TensorFlow'
+complete -c hubcli -n '__hubcli_at run' -l runner -x -a 'auto c python' -d 'TensorFlow\'s C library, its Python package, or what fits'
+complete -c hubcli -n '__hubcli_at run' -l timeout -x -d 'Stop when loading or a run takes longer. [default: 1h]'
+complete -c hubcli -n '__hubcli_at run' -l unsafe -d 'Run a model in which the scan found something'
 complete -c hubcli -n '__hubcli_at verify' -l repair -d 'Fetch broken entries again'
 complete -c hubcli -n '__hubcli_at verify' -l quick -d 'Don\'t hash shards: the checksums of their tensors must do'
 complete -c hubcli -n '__hubcli_at export' -l format -x -a 'dir tar tar.gz' -d 'What to write, where the name of DEST doesn\'t tell'
-complete -c hubcli -n '__hubcli_at export finetune-export' -l force -d 'Replace what is there'
 complete -c hubcli -n '__hubcli_at export' -l layout -x -a 'plain serving hub' -d 'serving: DEST/<name>/<version>/. hub: DEST/<publisher>/<model>/<version>, an archive'
 complete -c hubcli -n '__hubcli_at export' -l name -x -d 'Instead of what the handle tells; with hub: PUBLISHER/MODEL'
 complete -c hubcli -n '__hubcli_at export' -l version -x -d 'Instead of what the handle tells'
@@ -266,6 +289,8 @@ complete -c hubcli -n '__hubcli_at_argument fetch 0; and __hubcli_is_no_handle' 
 complete -c hubcli -n '__hubcli_at_argument ls 0' -a '(__hubcli_handles)'
 complete -c hubcli -n '__hubcli_at_argument inspect 1' -a '\'example://mul/1\' (__hubcli_handles)'
 complete -c hubcli -n '__hubcli_at_argument inspect 1; and __hubcli_is_no_handle' -F
+complete -c hubcli -n '__hubcli_at_argument run 1' -a '\'example://mul/1\' (__hubcli_handles)'
+complete -c hubcli -n '__hubcli_at_argument run 1; and __hubcli_is_no_handle' -F
 complete -c hubcli -n '__hubcli_at_argument verify 0' -a '(__hubcli_handles)'
 complete -c hubcli -n '__hubcli_at_argument verify 0; and __hubcli_is_no_handle' -F
 complete -c hubcli -n '__hubcli_at_argument export 1' -a '\'example://mul/1\' (__hubcli_handles)'

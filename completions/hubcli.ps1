@@ -11,6 +11,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         , @('fetch', 'Fetch models into the cache and print their paths')
         , @('ls', 'List what is in the cache')
         , @('inspect', 'Show what a model is made of, without TensorFlow')
+        , @('run', 'Run a signature or a traced function of a model, without importing TensorFlow')
         , @('verify', 'Check that models are whole: every file, tensor and asset')
         , @('export', 'Write a model as a directory or an archive, and print its path')
         , @('finetune-export', 'Write a model with fine-tuned values as one that takes its place, and print its path')
@@ -105,6 +106,40 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--diff', 'What differs from that model, values included'),
             @('--timeout', 'Give up when no byte comes for so long. [default: 30s]'),
             @('--min-rate', 'Fail below this many bytes a second, averaged over 60s; 0 never fails. [default: 1KiB; env: HUBCLI_MIN_RATE]'),
+            @('--json', 'Print one JSON document'),
+            @('--quiet', 'Print paths or handles alone'),
+            @('-q', 'Print paths or handles alone'),
+            @('--offline', 'Send nothing. [env: HUBCLI_OFFLINE=1]'),
+            @('--cache-dir', 'The cache. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'The same as --color never'),
+            @('--no-progress', 'Show no progress. [env: HUBCLI_NO_PROGRESS=1]'),
+            @('--debug', 'Show tracebacks of errors'),
+            @('--help', 'Show this message and exit'),
+            @('-h', 'Show this message and exit')
+        )
+        'run' = @(
+            @('--signature', 'A signature. [default: serving_default, or the only one]'),
+            @('--function', 'A traced function, such as __call__ or encoder.__call__'),
+            @('--arg', 'A Python argument that chooses a trace of the function. Repeatable'),
+            @('--tag-set', 'One MetaGraph of several, by its tags'),
+            @('--input', 'JSON, text, @FILE or @- for standard input. Repeat it to stack a batch'),
+            @('-i', 'JSON, text, @FILE or @- for standard input. Repeat it to stack a batch'),
+            @('--request', 'A predict request of TensorFlow Serving, answered as Serving answers'),
+            @('--batch-size', 'Rows in a run. [default: 32 of a stream, else all]'),
+            @('--image-size', 'Resize images, where the signature has no size'),
+            @('--scale', 'The range of an image''s floats. [default: 0,1]'),
+            @('--output', 'Write .npz, .npy, .json, .jsonl, .csv, or a directory of .npy files'),
+            @('-o', 'Write .npz, .npy, .json, .jsonl, .csv, or a directory of .npy files'),
+            @('--force', 'Replace what is there'),
+            @('--json-lines', 'Print one JSON object a row'),
+            @('--top', 'Show the K classes with the largest values'),
+            @('--labels', 'With --top: names of the classes, one a line'),
+            @('--repeat', 'Measure latency, throughput and memory over N runs'),
+            @('--dry-run', 'Check the inputs without TensorFlow'),
+            @('--runner', 'TensorFlow''s C library, its Python package, or what fits'),
+            @('--timeout', 'Stop when loading or a run takes longer. [default: 1h]'),
+            @('--unsafe', 'Run a model in which the scan found something'),
             @('--json', 'Print one JSON document'),
             @('--quiet', 'Print paths or handles alone'),
             @('-q', 'Print paths or handles alone'),
@@ -311,6 +346,25 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'inspect --min-rate' = @{ Words = @() }
         'inspect --cache-dir' = @{ Words = @(); Directories = $true }
         'inspect --color' = @{ Words = @('auto', 'always', 'never') }
+        'run --signature' = @{ Words = @() }
+        'run --function' = @{ Words = @() }
+        'run --arg' = @{ Words = @() }
+        'run --tag-set' = @{ Words = @('serve', 'train', 'serve,gpu', 'serve,tpu') }
+        'run --input' = @{ Words = @() }
+        'run -i' = @{ Words = @() }
+        'run --request' = @{ Words = @('-'); Files = $true }
+        'run --batch-size' = @{ Words = @() }
+        'run --image-size' = @{ Words = @() }
+        'run --scale' = @{ Words = @() }
+        'run --output' = @{ Words = @(); Files = $true; Directories = $true }
+        'run -o' = @{ Words = @(); Files = $true; Directories = $true }
+        'run --top' = @{ Words = @() }
+        'run --labels' = @{ Words = @(); Files = $true }
+        'run --repeat' = @{ Words = @() }
+        'run --runner' = @{ Words = @('auto', 'c', 'python') }
+        'run --timeout' = @{ Words = @() }
+        'run --cache-dir' = @{ Words = @(); Directories = $true }
+        'run --color' = @{ Words = @('auto', 'always', 'never') }
         'verify --cache-dir' = @{ Words = @(); Directories = $true }
         'verify --color' = @{ Words = @('auto', 'always', 'never') }
         'export --format' = @{ Words = @('dir', 'tar', 'tar.gz') }
@@ -359,6 +413,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'fetch 0' = @{ Words = @('example://mul/1'); Handles = $true; Files = $true }
         'ls 0' = @{ Words = @(); Handles = $true }
         'inspect 1' = @{ Words = @('example://mul/1'); Handles = $true; Files = $true }
+        'run 1' = @{ Words = @('example://mul/1'); Handles = $true; Files = $true }
         'verify 0' = @{ Words = @(); Handles = $true; Files = $true }
         'export 1' = @{ Words = @('example://mul/1'); Handles = $true; Files = $true }
         'export 2' = @{ Words = @(); Files = $true }
@@ -371,7 +426,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'doctor 0' = @{ Words = @() }
     }
 
-    $repeatable = @('fetch --requirement', 'fetch -r', 'fetch --mirror', 'ls --filter', 'export --output-layer', 'export --input-layer', 'finetune-export --arg', 'doctor --mirror')
+    $repeatable = @('fetch --requirement', 'fetch -r', 'fetch --mirror', 'ls --filter', 'run --arg', 'run --input', 'run -i', 'export --output-layer', 'export --input-layer', 'finetune-export --arg', 'doctor --mirror')
 
     function New-Result([string]$text, [string]$told) {
         if ($text -cmatch '^[A-Za-z0-9:/._+~=%-]+$') {

@@ -185,12 +185,17 @@ class CApiSession:
 
     def tensor(self, name: str, index: int = 0) -> _Output:
         """The output of that number of an operation in the graph. Raises CApiError where there is none."""
-        operation = self._library.TF_GraphOperationByName(self._graph, name.encode())
-        if not operation:
-            raise CApiError(f"the graph has no operation {name}")
+        operation = self.operation(name)
         if not 0 <= index < self._library.TF_OperationNumOutputs(operation):
             raise CApiError(f"the operation {name} has no output {index}")
         return _Output(operation, index)
+
+    def operation(self, name: str) -> int:
+        """The operation of that name. Raises CApiError where there is none."""
+        operation = self._library.TF_GraphOperationByName(self._graph, name.encode())
+        if not operation:
+            raise CApiError(f"the graph has no operation {name}")
+        return int(operation)
 
     def add(
         self, op: str, inputs: Sequence[_Output] = (), attributes: Mapping[str, tuple[str, Any]] | None = None
@@ -206,8 +211,8 @@ class CApiSession:
 
     def add_call(
         self, function: str, inputs: Sequence[_Output], input_types: Sequence[int], types: Sequence[int]
-    ) -> list[_Output]:
-        """The outputs of a call of a function in the graph's library, given its types. Raises CApiError."""
+    ) -> tuple[int, list[_Output]]:
+        """A call of a function in the graph's library, given its types, and its outputs. Raises CApiError."""
         library = self._library
         new = library.TF_NewOperation(self._graph, b"StatefulPartitionedCall", self._new_name())
         library.TF_AddInputList(new, (_Output * max(1, len(inputs)))(*inputs), len(inputs))
@@ -216,17 +221,20 @@ class CApiSession:
         encoded = function.encode()
         library.TF_SetAttrFuncName(new, b"f", encoded, len(encoded))
         operation = library.checked(library.TF_FinishOperation, new)
-        return [_Output(operation, index) for index in range(len(types))]
+        return int(operation), [_Output(operation, index) for index in range(len(types))]
 
     def run(
         self,
         feeds: Sequence[tuple[_Output, Tensor]],
         fetches: Sequence[_Output],
-        targets: Sequence[str] = (),
+        targets: Sequence[int] = (),
         *,
         repeat: int = 1,
     ) -> tuple[list[Tensor], list[float]]:
-        """The values of the fetches, and how many seconds each run took. Raises CApiError."""
+        """The values of the fetches, and how many seconds each run took; targets are operations that run too.
+
+        Raises CApiError.
+        """
         library = self._library
         values: list[int] = []
         try:
@@ -234,8 +242,7 @@ class CApiSession:
             inputs = (_Output * max(1, len(feeds)))(*(output for output, _ in feeds))
             natives = (c_void_p * max(1, len(values)))(*values)
             outputs = (_Output * max(1, len(fetches)))(*fetches)
-            operations = [self.tensor(name).operation for name in targets]
-            wanted = (c_void_p * max(1, len(targets)))(*operations)
+            wanted = (c_void_p * max(1, len(targets)))(*targets)
             seconds: list[float] = []
             tensors: list[Tensor] = []
             for number in range(repeat):

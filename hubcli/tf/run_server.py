@@ -66,7 +66,8 @@ class CApiRunner:
             (self._session.tensor(*_name(tensor)), _text(path)) for tensor, path in order["assets"].items()
         ]
         if order["initializers"]:
-            self._session.run(self._assets, [], order["initializers"])
+            operations = [self._session.operation(name) for name in order["initializers"]]
+            self._session.run(self._assets, [], operations)
         return notes
 
     def _load_ops(self, path: str) -> str:
@@ -83,6 +84,7 @@ class CApiRunner:
         """Finds the tensors of a signature, or adds a call of a function to the graph."""
         session = self._session
         self._fixed: list[Any] = []
+        self._targets: list[int] = []
         if "function" not in order:
             self._inputs = [session.tensor(*_name(tensor)) for tensor in order["inputs"]]
             self._outputs = [session.tensor(*_name(tensor)) for tensor in order["outputs"]]
@@ -94,12 +96,13 @@ class CApiRunner:
         used = {(one.operation, one.index) for one in captures}
         self._fixed = [pair for pair in self._assets if (pair[0].operation, pair[0].index) in used]
         inputs = [*self._inputs, *captures]
-        self._outputs = session.add_call(order["function"], inputs, all_types, order["output_types"])
+        call, self._outputs = session.add_call(order["function"], inputs, all_types, order["output_types"])
+        self._targets = [] if self._outputs else [call]  # A function without results is run for its effect.
 
     def run(self, tensors: Sequence[Tensor], repeat: int) -> tuple[list[Tensor], list[float]]:
         """The outputs, and the seconds of each run."""
         feeds = [*zip(self._inputs, tensors, strict=True), *self._fixed]
-        return self._session.run(feeds, self._outputs, repeat=repeat)
+        return self._session.run(feeds, self._outputs, self._targets, repeat=repeat)
 
     def decode_image(self, data: bytes, order: dict[str, Any]) -> Tensor:
         """[1, height, width, channels]: float32 in the range of `scale`, uint8 without one."""
