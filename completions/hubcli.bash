@@ -71,7 +71,7 @@ length($0) != 40 || /[^0-9a-f]/ { next }
 
 # What may stand behind the option $2 of the command $1; fails where that takes no value.
 _hubcli_value() {
-  handles='' files='' directories='' words=()
+  handles='' files='' directories='' model='' words=()
   case "$1 $2" in
     ' --install-completion' | ' --show-completion')
       words=(bash zsh fish powershell pwsh) ;;
@@ -80,12 +80,11 @@ _hubcli_value() {
     'fetch --jobs' | 'fetch --sha256' | 'fetch --connections' | 'fetch --retries' | 'fetch --timeout' |\
     'fetch --min-rate' | 'fetch --lock-timeout' | 'fetch --max-unpacked' | 'fetch --max-members' |\
     'fetch --max-path-length' | 'fetch --max-depth' | 'fetch --max-headers' | 'ls --limit' |\
-    'inspect --depth' | 'inspect --timeout' | 'inspect --min-rate' | 'run --signature' | 'run --function' |\
-    'run --arg' | 'run --input' | 'run -i' | 'run --batch-size' | 'run --image-size' | 'run --scale' |\
-    'run --top' | 'run --repeat' | 'run --timeout' | 'export --name' | 'export --version' |\
-    'export --output-layer' | 'export --input-layer' | 'finetune-export --root' | 'finetune-export --arg' |\
-    'gc --older-than' | 'gc --max-size' | 'gc --min-free' | 'gc --keep-versions' | 'gc --grace' |\
-    'gc --keep-partial' | 'doctor --timeout')
+    'inspect --depth' | 'inspect --timeout' | 'inspect --min-rate' | 'run --arg' | 'run --batch-size' |\
+    'run --image-size' | 'run --scale' | 'run --top' | 'run --repeat' | 'run --timeout' | 'export --name' |\
+    'export --version' | 'export --output-layer' | 'export --input-layer' | 'finetune-export --root' |\
+    'finetune-export --arg' | 'gc --older-than' | 'gc --max-size' | 'gc --min-free' | 'gc --keep-versions' |\
+    'gc --grace' | 'gc --keep-partial' | 'doctor --timeout')
       : ;;
     'fetch --lock' | 'fetch --cacert' | 'inspect --svg' | 'run --labels' | 'export --custom-objects' |\
     'finetune-export --weights' | 'finetune-export --map' | 'finetune-export --train' | 'doctor --python' |\
@@ -113,6 +112,12 @@ _hubcli_value() {
       words=(info low medium high critical) ;;
     'inspect --diff')
       handles=1 files=1 ;;
+    'run --signature')
+      model=signatures ;;
+    'run --function')
+      model=functions ;;
+    'run --input' | 'run -i')
+      model=inputs ;;
     'run --output' | 'run -o')
       files=1 directories=1 ;;
     'run --runner')
@@ -131,7 +136,7 @@ _hubcli_value() {
 
 # What may be argument number $2 of the command $1; fails where it takes none.
 _hubcli_argument() {
-  handles='' files='' directories='' words=()
+  handles='' files='' directories='' model='' words=()
   case "$1 $2" in
     'fetch '* | 'inspect 1' | 'run 1' | 'export 1')
       words=(example://mul/1) handles=1 files=1 ;;
@@ -256,6 +261,18 @@ _hubcli_add_by_part() {
   [[ $common == *"$plain"* ]] || found+=("$plain")
 }
 
+# Names that the model on the line has, which hubcli itself reads.
+_hubcli_add_of_model() {
+  local word
+  local -a given=()
+  for word in "${line[@]:1:${#line[@]} - 2}"; do
+    given+=("${word//[\\\'\"]/}")
+  done
+  while IFS= read -r word; do
+    _hubcli_add "$word"
+  done < <(command "${line[0]}" __complete "$model" "${given[@]}" 2>/dev/null)
+}
+
 _hubcli_offer() {
   local word only_files=''
   local -a found=()
@@ -263,6 +280,7 @@ _hubcli_offer() {
     _hubcli_add "$word"
   done
   [[ -z $handles ]] || _hubcli_add_handles "$plain" ''
+  [[ -z $model ]] || _hubcli_add_of_model
   ((${#found[@]})) || only_files=1
   if [[ -n $files$directories ]]; then
     while IFS= read -r word; do
@@ -296,7 +314,7 @@ _hubcli_offer_options() {
 
 _hubcli() {
   local IFS=$' \t\n' command='' option='' only_arguments='' cache='' before='' position=1
-  local typed plain word handles files directories
+  local typed plain word handles files directories model
   local -a line=() words=()
   COMPREPLY=()
   _hubcli_line
@@ -329,7 +347,7 @@ _hubcli() {
     _hubcli_offer_options
     return 0
   elif [[ -z $command ]]; then
-    words=(fetch ls inspect run verify export finetune-export gc rm pin unpin doctor) handles='' files='' directories=''
+    words=(fetch ls inspect run verify export finetune-export gc rm pin unpin doctor) handles='' files='' directories='' model=''
   elif ! _hubcli_argument "$command" "$position"; then
     [[ -n $typed ]] || _hubcli_offer_options
     return 0

@@ -160,6 +160,12 @@ length($0) != 40 || /[^0-9a-f]/ { next }
     hubcli_typed= hubcli_part= command sh -c "$program" hubcli "$cache" "$records" 1 "$settings" 2>/dev/null
 end
 
+# Names that the model on the line has, which hubcli itself reads.
+function __hubcli_of_model
+    set -l line (__hubcli_line)
+    command $line[1] __complete $argv[1] $line[2..-1] 2>/dev/null
+end
+
 complete -c hubcli -f
 complete -c hubcli -n __hubcli_at_root -l version -s V -d 'Print the version'
 complete -c hubcli -n __hubcli_at_root -l install-completion -x -a 'bash zsh fish powershell pwsh' -d 'Install completion for the shell that runs this, or for the one named'
@@ -230,11 +236,11 @@ complete -c hubcli -n '__hubcli_at inspect' -l check -d 'Has it the Reusable Sav
 complete -c hubcli -n '__hubcli_at inspect' -l scan -d 'Ops that run code, touch files or the network'
 complete -c hubcli -n '__hubcli_at inspect' -l fail-on -x -a 'info low medium high critical' -d 'With --scan: info, low, medium, high or critical'
 complete -c hubcli -n '__hubcli_at inspect' -l diff -r -F -a '(__hubcli_handles)' -d 'What differs from that model, values included'
-complete -c hubcli -n '__hubcli_at run' -l signature -x -d 'A signature. [default: serving_default, or the only one]'
-complete -c hubcli -n '__hubcli_at run' -l function -x -d 'A traced function, such as __call__ or encoder.__call__'
+complete -c hubcli -n '__hubcli_at run' -l signature -x -a '(__hubcli_of_model signatures)' -d 'A signature. [default: serving_default, or the only one]'
+complete -c hubcli -n '__hubcli_at run' -l function -x -a '(__hubcli_of_model functions)' -d 'A traced function, such as __call__ or encoder.__call__'
 complete -c hubcli -n '__hubcli_at run' -l arg -x -d 'A Python argument that chooses a trace of the function. Repeatable'
 complete -c hubcli -n '__hubcli_at run' -l tag-set -x -a 'serve train \'serve,gpu\' \'serve,tpu\'' -d 'One MetaGraph of several, by its tags'
-complete -c hubcli -n '__hubcli_at run' -l input -s i -x -d 'JSON, text, @FILE or @- for standard input. Repeat it to stack a batch'
+complete -c hubcli -n '__hubcli_at run' -l input -s i -x -a '(__hubcli_of_model inputs)' -d 'JSON, text, @FILE or @- for standard input. Repeat it to stack a batch'
 complete -c hubcli -n '__hubcli_at run' -l request -r -F -a '-' -d 'A predict request of TensorFlow Serving, answered as Serving answers'
 complete -c hubcli -n '__hubcli_at run' -l batch-size -x -d 'Rows in a run. [default: 32 of a stream, else all]'
 complete -c hubcli -n '__hubcli_at run' -l image-size -x -d 'Resize images, where the signature has no size'

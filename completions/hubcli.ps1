@@ -346,12 +346,12 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'inspect --min-rate' = @{ Words = @() }
         'inspect --cache-dir' = @{ Words = @(); Directories = $true }
         'inspect --color' = @{ Words = @('auto', 'always', 'never') }
-        'run --signature' = @{ Words = @() }
-        'run --function' = @{ Words = @() }
+        'run --signature' = @{ Words = @(); Model = 'signatures' }
+        'run --function' = @{ Words = @(); Model = 'functions' }
         'run --arg' = @{ Words = @() }
         'run --tag-set' = @{ Words = @('serve', 'train', 'serve,gpu', 'serve,tpu') }
-        'run --input' = @{ Words = @() }
-        'run -i' = @{ Words = @() }
+        'run --input' = @{ Words = @(); Model = 'inputs' }
+        'run -i' = @{ Words = @(); Model = 'inputs' }
         'run --request' = @{ Words = @('-'); Files = $true }
         'run --batch-size' = @{ Words = @() }
         'run --image-size' = @{ Words = @() }
@@ -529,6 +529,13 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
     function Get-Beginning($offered, [string]$typed, [string]$cache, [string]$before) {
         foreach ($word in $offered.Words) {
             if ($word.StartsWith($typed, $ordinal)) { New-Result ($before + $word) '' }
+        }
+        if ($offered.Model) {
+            # Names that the model on the line has, which hubcli itself reads.
+            $program = $commandAst.CommandElements[0].Extent.Text
+            foreach ($word in & $program __complete $offered.Model @given 2>$null) {
+                if ($word.StartsWith($typed, $ordinal)) { New-Result ($before + $word) '' }
+            }
         }
         if ($offered.Handles) {
             foreach ($entry in Get-Handles (Get-Root $cache)) {

@@ -11,12 +11,16 @@ __all__ = ["BUILT_IN", "TAG_SETS", "CompletionHint", "CompletionWords", "hints_b
 
 @dataclass(frozen=True, slots=True)
 class CompletionHint:
-    """Cached handles, files, directories and words; a word that ends in `=`, `<` or `>` goes on."""
+    """Cached handles, files, directories and words; a word that ends in `=`, `<` or `>` goes on.
+
+    `of_model` is what the model on the line has: `signatures`, `functions` or `inputs`.
+    """
 
     handles: bool = False
     files: bool = False
     directories: bool = False
     words: tuple[str, ...] = ()
+    of_model: str = ""
 
     def __or__(self, other: CompletionHint) -> CompletionHint:
         """What either offers."""
@@ -25,6 +29,7 @@ class CompletionHint:
             self.files or other.files,
             self.directories or other.directories,
             (*self.words, *(word for word in other.words if word not in self.words)),
+            self.of_model or other.of_model,
         )
 
     def __bool__(self) -> bool:

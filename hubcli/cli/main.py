@@ -21,6 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if arguments is None else arguments)
     if argv in (["--version"], ["-V"]) and _said(f"hubcli {__version__}\n"):
         return 0
+    if argv[:1] == ["__complete"]:  # What a shell asks for at each TAB.
+        from hubcli.cli.model_words import print_model_words
+
+        return print_model_words(argv[1:])
     from hubcli.cli.entrypoint import run
 
     return run(argv)

@@ -49,6 +49,7 @@ Signature: TypeAlias = Annotated[
         show_default=False,
         rich_help_panel=_CHOICE,
     ),
+    CompletionHint(of_model="signatures"),
 ]
 Function: TypeAlias = Annotated[
     str | None,
@@ -58,6 +59,7 @@ Function: TypeAlias = Annotated[
         show_default=False,
         rich_help_panel=_CHOICE,
     ),
+    CompletionHint(of_model="functions"),
 ]
 Arguments: TypeAlias = Annotated[
     list[str] | None,
@@ -89,6 +91,7 @@ Inputs: TypeAlias = Annotated[
         show_default=False,
         rich_help_panel=_INPUTS,
     ),
+    CompletionHint(of_model="inputs"),
 ]
 Request: TypeAlias = Annotated[
     str | None,
@@ -235,10 +238,10 @@ def run_command(
     rows are read from standard input.
 
     Examples:
-    hubcli run example://mul/1 --input a=2 --input b=3
-    hubcli run ./model --input images=@cat.jpg --top 5 --labels labels.txt
-    hubcli run ./model --batch-size 64 --json-lines < rows.jsonl
-    hubcli run ./model --function __call__ --input x=@x.npy --arg training=false -o out.npz
+    hubcli run example://mul/1 --input "[[1], [2]]"
+    hubcli run ./model --input images=@cat.jpg --top 5
+    hubcli run ./model --input @rows.jsonl --json-lines
+    hubcli run ./model --function __call__ --input x=@x.npy -o out.npz
     """
     from hubcli.cli.signals import disable_garbage_collection
 

@@ -1,13 +1,14 @@
 """What a traced function uses beside its arguments, as tensors of the graph that TensorFlow loads.
 
-A variable has a handle in the graph, an op of its name; where several variables have one name, the graph's
-own restore function tells which handle gets which key of the checkpoint. Source:
+A variable has a handle in the graph. Names don't tell which: several variables may have one. So the graph's
+own restore function does, which assigns each key of the checkpoint to a handle. Source:
 tensorflow/python/saved_model/save.py and tensorflow/python/training/saving/saveable_object_util.py.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from hubcli.savedmodel.variables import model_variables
 __all__ = ["CannotBindError", "Captures"]
 
 _VARIABLES, _TABLES = frozenset({"VarHandleOp"}), frozenset({"HashTableV2", "MutableHashTableV2"})
+_CALL = "StatefulPartitionedCall"
 _RESTORE, _ASSIGN = "RestoreV2", "AssignVariableOp"
 _PASSED_THROUGH = frozenset({"Identity", "Cast", "Reshape"})
 _MAX_STEPS = 20
@@ -43,6 +45,21 @@ class Captures:
         """Their names. Raises CannotBindError."""
         return [self._tensor(node) for node in nodes]
 
+    def unrestored(self, tensors: Iterable[str]) -> str | None:
+        """A variable that the calls behind the tensors use, and that loading gives no value, if any.
+
+        Keras 3 writes variables twice, and signatures that use the ones without values.
+        """
+        restored = set(self._restored.values())
+        nodes = self._graph.bodies[0].by_name
+        for tensor in tensors if restored else ():
+            call = nodes.get(tensor.partition(":")[0])
+            for source in call.sources if call is not None and call.op == _CALL else ():
+                node = nodes.get(source.partition(":")[0])
+                if node is not None and node.op in _VARIABLES and node.name not in restored:
+                    return node.name
+        return None
+
     def _tensor(self, node: int) -> str:
         kind, content = self._objects.kind(node), self._objects.content(node)
         if kind == "variable":
@@ -59,14 +76,14 @@ class Captures:
         raise CannotBindError(f"it uses a {kind or 'thing'} whose place in the graph can't be told")
 
     def _variable(self, node: int, name: str) -> str:
-        handles = self._handles.get(name, [])
-        if len(handles) == 1 and self._name_counts[name] == 1:
-            return f"{handles[0]}:0"
         key = self._checkpoint_keys.get(node)
         handle = None if key is None else self._restored.get(key)
-        if handle is None:
+        if handle is not None:
+            return f"{handle}:0"
+        handles = self._handles.get(name, [])
+        if self._restored or len(handles) != 1 or self._name_counts[name] != 1:
             raise CannotBindError(f"which variable of the graph '{name}' is can't be told")
-        return f"{handle}:0"
+        return f"{handles[0]}:0"
 
     @cached_property
     def _handles(self) -> dict[str, list[str]]:

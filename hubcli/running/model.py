@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError, NotFoundError, TensorFlowError, UnsafeModelError, UsageError
+from hubcli.running.captures import Captures
 from hubcli.running.endpoints import Endpoint, choose_signature, described, signature_endpoint
 from hubcli.running.traces import choose_function, function_endpoints
 from hubcli.savedmodel.checks.file_findings import find
@@ -147,11 +148,16 @@ class _Reader:
             unknown_ops=tuple(op for op in unknown if op not in of_packages),
             findings=self._findings() if is_scanned else (),
             note=note,
-            obstacle=self._obstacle(),
+            obstacle=self._obstacle(endpoints),
         )
 
-    def _obstacle(self) -> str:
-        """Why the C API can't load the model: it restores variables by the graph's saver alone."""
+    def _obstacle(self, endpoints: list[Endpoint]) -> str:
+        """Why the C API can't run it: it restores variables by the graph's saver alone."""
+        if self._objects is not None and endpoints[0].binding is None:
+            parts = [part for port in endpoints[0].outputs for part in port.parts]
+            missing = Captures(self._outline, self._objects, self._path).unrestored(parts)
+            if missing is not None:
+                return f"the graph gives its variable {missing} no value"
         has_saver = bool(self._outline.rest.saver_def.restore_op_name)
         has_variables = (self._path / "variables" / "variables.index").is_file()
         has_handles = "VarHandleOp" in self._outline.graph.op_counts

@@ -252,7 +252,7 @@ def test_a_model_that_runs_python_is_refused(hubcli: Run, zoo: Zoo) -> None:
 
 
 def test_with_unsafe_it_is_tried(hubcli: Run, zoo: Zoo) -> None:
-    done = hubcli("run", str(zoo("python_op")), "-i", "1", "--unsafe")
+    done = hubcli("run", str(zoo("python_op")), "-i", "[1, 2, 3]", "--unsafe")
     assert done.returncode == 7
     assert "PyFunc" in done.stderr
 
@@ -434,7 +434,8 @@ def test_a_damaged_image_is_refused(hubcli: Run, images: Path, tmp_path: Path) -
 
 def test_sound_is_samples_between_minus_one_and_one(hubcli: Run, images: Path, tmp_path: Path) -> None:
     samples = struct.pack("<100h", *([0, 0x4000] * 50))
-    header = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + 200, b"WAVE", b"fmt ", 16, 1, 1, 8000, 16000, 2, 16, b"data", 200)  # fmt: skip
+    form = struct.pack("<IHHIIHH", 16, 1, 1, 8000, 16000, 2, 16)
+    header = b"RIFF" + struct.pack("<I", 236) + b"WAVEfmt " + form + b"data" + struct.pack("<I", 200)
     (tmp_path / "tone.wav").write_bytes(header + samples)
     arguments = ["--signature", "sound", "-i", f"@{tmp_path / 'tone.wav'}", "--json"]
     assert values(hubcli("run", str(images), *arguments)) == 0.5

@@ -85,6 +85,9 @@ def endpoints(path: Path) -> Iterator[tuple[RunnableModel, Endpoint, bool]]:
                         found.append(endpoint._replace(binding=binding))
             base = base_model(path, tags)
             for endpoint in found:
+                if endpoint.kind == "signature":
+                    selection = Selection(signature=endpoint.name, tag_set=tags)
+                    base = read_runnable(path.name, path, selection, is_scanned=False)
                 yield base._replace(endpoints=(endpoint,)), endpoint, is_calm
 
 
