@@ -18,7 +18,8 @@ KINDS = ("signatures", "functions", "inputs")
 _PLAIN = re.compile(r"[!-~]{1,200}")
 # Options of `run` without a value: the word behind one may be the target.
 _FLAGS = frozenset(
-    "--force --json-lines --dry-run --unsafe --json --quiet -q --offline --no-color --no-progress --debug".split()
+    {"--force", "--json-lines", "--dry-run", "--unsafe", "--json", "--quiet", "-q", "--offline", "--debug"}
+    | {"--no-color", "--no-progress"}
 )
 
 
