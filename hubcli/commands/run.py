@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from hubcli.config.settings import Settings
@@ -271,6 +270,8 @@ def _directory(reference: ModelRef, settings: Settings, listener: ProgressListen
         yield reference.directory
         return
     if reference.archive is not None:
+        from tempfile import TemporaryDirectory
+
         from hubcli.fetching.sources import unpack_archive
 
         with TemporaryDirectory(prefix="hubcli-run-") as folder:

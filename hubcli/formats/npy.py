@@ -6,7 +6,6 @@ version, the length of a header, the header as a Python literal, the elements.
 
 from __future__ import annotations
 
-import ast
 from math import prod
 from typing import IO, Any
 
@@ -50,6 +49,8 @@ def read_header(file: IO[bytes], name: str) -> tuple[dict[str, Any], int]:
     length = int.from_bytes(file.read(length_bytes), "little")
     if length > _MAX_HEADER_BYTES:
         raise BrokenModelError(f"{name} has a header of {length} bytes")
+    import ast  # Few runs read an array.
+
     try:
         header = ast.literal_eval(file.read(length).decode("utf-8").strip())
     except (SyntaxError, TypeError, MemoryError, RecursionError, ValueError) as error:

@@ -9,14 +9,12 @@ from __future__ import annotations
 import io
 import json
 import sys
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import IO, Any
 
-from hubcli.errors import BrokenModelError, InputError, NotFoundError
+from hubcli.errors import BrokenModelError, HubcliError, InputError, NotFoundError
 from hubcli.formats.crc32c import masked_crc32c
 from hubcli.formats.npy import MAGIC, read_array
 from hubcli.regular_file import open_stream
@@ -95,6 +93,8 @@ class InputFile:
 
     def arrays(self) -> dict[str, Tensor]:
         """The arrays of an archive by name. Raises InputError."""
+        import zipfile
+
         arrays: dict[str, Tensor] = {}
         with _reading(self.name), zipfile.ZipFile(io.BytesIO(self.read())) as archive:
             members = archive.infolist()
@@ -204,9 +204,17 @@ class _reading:  # noqa: N801 - a context, used as a function
             raise InputError(error.message, hint=error.hint) from error
         if isinstance(error, OSError):
             raise NotFoundError(f"{self._name} can't be read: {error.strerror or error}") from error
-        broken = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
-        if isinstance(error, broken) and not isinstance(error, RecursionError):
+        if error is not None and not isinstance(error, HubcliError) and _is_of_file(error):
             raise InputError(f"{self._name} can't be read: {error}") from error
+
+
+def _is_of_file(error: BaseException) -> bool:
+    """Whether reading a damaged archive or a stream fails so."""
+    import zipfile
+    import zlib
+
+    broken = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+    return isinstance(error, broken) and not isinstance(error, RecursionError)
 
 
 def open_input(path: str, columns: frozenset[str], is_text: bool) -> InputFile:

@@ -12,7 +12,6 @@ from hubcli.running.captures import Captures
 from hubcli.running.endpoints import Endpoint, choose_signature, described, signature_endpoint
 from hubcli.running.traces import choose_function, function_endpoints
 from hubcli.savedmodel.checks.file_findings import find
-from hubcli.savedmodel.checks.file_scan import scan_files
 from hubcli.savedmodel.checks.known_ops import is_known
 from hubcli.savedmodel.checks.scan import scan_ops
 from hubcli.savedmodel.files import ModelFiles
@@ -199,7 +198,12 @@ class _Reader:
         files = ModelFiles.of_directory(self._path)
         names = {asset.filename for outline in self._outlines for asset in declared_assets_of(outline)}
         assets = tuple(files.asset(f"assets/{name}") for name in sorted(names))
-        findings = [*find(files, None, assets, ()), *scan_files(files)]
+        findings = [*find(files, None, assets, ())]
+        if any(path.startswith(("assets", "keras_metadata")) for path in files.sizes_bytes):
+            # Imported here: it takes readers of archives, which most models don't need.
+            from hubcli.savedmodel.checks.file_scan import scan_files
+
+            findings += scan_files(files)
         for outline in self._outlines:
             objects = self._objects if outline is self._outline else None
             if objects is None and outline.objects is not None:

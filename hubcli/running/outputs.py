@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
-import shutil
 import struct
-import tempfile
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -176,6 +172,8 @@ def staged_file(path: Path, *, force: bool, is_directory: bool = False) -> Itera
 
     Raises OutputError where something is there already, unless `force`, and where it can't be written.
     """
+    import shutil
+
     require_free(path, force=force, is_directory=is_directory)
     staged = path.with_name(f".{path.name}.hubcli-{os.getpid()}.tmp")
     try:
@@ -224,6 +222,8 @@ class _Spool:
     """The elements of an output, written to a file as they come: an array once all are there."""
 
     def __init__(self, port: Port, folder: Path) -> None:
+        import tempfile
+
         self._port = port
         self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed at the end
         self._dtype = 0
@@ -256,6 +256,8 @@ class _Spool:
 
     def write(self, target: IO[bytes]) -> None:
         """Writes the array as a .npy file."""
+        import shutil
+
         shape = (self._rows, *self._row) if self._has_rows else ()
         target.write(npy_header(DType.of(self._dtype), shape, text_width=self._width))
         self._file.seek(0)
@@ -340,6 +342,8 @@ def _write_arrays(kind: str, staged: Path, endpoint: Endpoint, batches: Iterator
                     require_rows(port, parts, batch.rows)
                 spool.add(parts[0])
         if kind == "npz":
+            import zipfile
+
             with zipfile.ZipFile(staged, "w", zipfile.ZIP_STORED) as archive:
                 for port, spool in zip(endpoint.outputs, spools, strict=True):
                     with archive.open(f"{_file_name(port.name)}.npy", "w", force_zip64=True) as member:
@@ -363,6 +367,7 @@ def _file_name(name: str) -> str:
 def _csv(endpoint: Endpoint, batches: Iterator[OutputBatch]) -> Iterator[str]:
     """A header, then each row: a vector has a column for each element, `y.0`, `y.1`."""
     import csv
+    import io
 
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")

@@ -143,16 +143,21 @@ class Session:
 
     def _load(self, model: RunnableModel) -> None:
         modules = [package.module for package in model.packages]
-        answer, _ = self._running.ask(
-            "load",
-            doing=f"loading {model.name}",
-            model=str(model.path),
-            tags=list(model.tags),
-            libraries=[path for module in modules for path in op_libraries(module)],
-            modules=modules,
-            assets=dict(model.assets),
-            initializers=list(model.initializers),
-        )
+        try:
+            answer, _ = self._running.ask(
+                "load",
+                doing=f"loading {model.name}",
+                model=str(model.path),
+                tags=list(model.tags),
+                libraries=[path for module in modules for path in op_libraries(module)],
+                modules=modules,
+                assets=dict(model.assets),
+                initializers=list(model.initializers),
+            )
+        except RunnerError as error:
+            raise RunnerError(
+                f"{model.name} can't be loaded: {error.message}", hint=_hint(model, error)
+            ) from error
         self.load_seconds = float(answer["seconds"])
 
     def _prepare(self, endpoint: Endpoint) -> None:
@@ -217,6 +222,16 @@ class Session:
     def peak_memory_bytes(self) -> int:
         """The most memory that the process had at a time."""
         return int(self._running.ask("memory", doing="measuring memory")[0]["peak_bytes"])
+
+
+def _hint(model: RunnableModel, error: RunnerError) -> str:
+    """What to do about a model that TensorFlow doesn't load."""
+    if "Op type not registered" in error.message and model.unknown_ops:
+        ops = ", ".join(model.unknown_ops[:5])
+        return f"It needs a library with these ops, which TensorFlow hasn't: {ops}"
+    if "not in Op" in error.message:
+        return "A newer TensorFlow wrote it: pip install -U tensorflow"
+    return f"See what is broken: hubcli verify {model.name}"
 
 
 class _Groups:

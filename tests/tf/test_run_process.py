@@ -108,7 +108,7 @@ def test_a_library_without_the_c_api_is_refused() -> None:
 
 
 def test_messages_of_tensorflow_lose_nodes_and_stacks() -> None:
-    text = "Graph execution error:\n\nMatrix size-incompatible\n\t [[{{node MatMul}}]]\n<stack traces unavailable>"
+    text = "Graph execution error:\n\nMatrix size-incompatible\n\t [[{{node MatMul}}]]\n<stack traces>"
     assert one_sentence(text) == "Matrix size-incompatible"
 
 
