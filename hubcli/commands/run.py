@@ -224,7 +224,8 @@ class ModelRun:
             return
         self._listener.started(self.model.name, self._stream.source, self._stream.size_bytes)
         try:
-            yield from self.session.run(self.endpoint, self.batches, repeat)
+            is_ready = self._stream.file.is_ready
+            yield from self.session.run(self.endpoint, self.batches, repeat, is_ready)
         finally:
             self._listener.finished()
             self._stream.file.close()

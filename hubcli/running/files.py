@@ -23,6 +23,7 @@ from hubcli.tf.run_protocol import Tensor
 __all__ = ["FileKind", "InputFile", "kind_of", "open_input", "parse_json"]
 
 _HEAD_BYTES = 1 << 16
+_CHUNK_BYTES = 1 << 17
 _MAX_FILE_BYTES = 1 << 32
 _MAX_LINE_BYTES = 1 << 28
 _MAX_RECORD_BYTES = 1 << 30
@@ -56,17 +57,26 @@ class FileKind(Enum):
 class InputFile:
     """An opened file or standard input: its `name`, its `kind`, its size in bytes where that is known."""
 
-    def __init__(self, name: str, stream: IO[bytes], kind: FileKind, size_bytes: int | None) -> None:
+    def __init__(self, name: str, raw: IO[bytes], head: bytes, kind: FileKind) -> None:
         self.name = name
         self.kind = kind
-        self.size_bytes = size_bytes
-        self._stream = stream
+        self.size_bytes = _size(raw)
         self.on_bytes: Callable[[int], None] = lambda size: None
+        self._raw = raw
+        self._stream = io.BufferedReader(_Joined(head, raw), _CHUNK_BYTES)
+        self._lines_at_hand: int | None = None
 
     def close(self) -> None:
-        """Closes it, unless it is standard input."""
-        if self._stream is not sys.stdin.buffer:
-            self._stream.close()
+        """Closes it; standard input stays open."""
+        self._raw.close()
+
+    def is_ready(self) -> bool:
+        """Whether the next line, or the end, can be had without waiting for who writes it."""
+        if self.size_bytes is not None or self._lines_at_hand is None or self._lines_at_hand:
+            return True
+        from select import select
+
+        return bool(select([self._raw], [], [], 0)[0])
 
     def read(self) -> bytes:
         """All of it. Raises InputError for more than 4 GiB."""
@@ -108,22 +118,35 @@ class InputFile:
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
         """Each line that isn't empty, without its end, by its number from 1 on. Raises InputError."""
-        number, counted = 0, 0
-        with _reading(self.name):
-            while line := self._stream.readline(_MAX_LINE_BYTES + 1):
+        number = 0
+        for lines in self._line_groups():
+            self._lines_at_hand = len(lines)
+            for line in lines:
                 number += 1
-                if len(line) > _MAX_LINE_BYTES:
-                    raise InputError(f"{self.name}, line {number} is longer than 256 MiB")
-                counted += len(line)
-                if counted > _HEAD_BYTES:
-                    self.on_bytes(counted)
-                    counted = 0
+                self._lines_at_hand -= 1
                 if number == 1:
                     line = line.removeprefix(_BOM)
-                line = line.rstrip(b"\r\n")
+                line = line.rstrip(b"\r")
                 if line:
                     yield number, line
-        self.on_bytes(counted)
+
+    def _line_groups(self) -> Iterator[list[bytes]]:
+        """The lines as they come, several at a time."""
+        parts, size = list[bytes](), 0
+        while True:
+            with _reading(self.name):
+                chunk = self._stream.read1(_CHUNK_BYTES)
+            self.on_bytes(len(chunk))
+            parts.append(chunk)
+            size += len(chunk)
+            if size > _MAX_LINE_BYTES:
+                raise InputError(f"{self.name} has a line that is longer than 256 MiB")
+            if not chunk or b"\n" in chunk:
+                *lines, rest = b"".join(parts).split(b"\n")
+                yield [*lines, rest] if not chunk and rest else lines
+                parts, size = [rest], len(rest)
+            if not chunk:
+                return
 
     def json_rows(self) -> Iterator[tuple[str, Any]]:
         """Each line's document, by its place."""
@@ -224,20 +247,16 @@ def open_input(path: str, columns: frozenset[str], is_text: bool) -> InputFile:
     where nothing else fits. Raises NotFoundError, InputError.
     """
     name = "standard input" if path == "-" else path
-    if path == "-":
-        if sys.stdin is None:
-            raise InputError("Standard input is closed", hint="Name a file: --input @FILE")
-        raw, size = sys.stdin.buffer, None
-    else:
-        with _reading(name):
-            opened = open_stream(Path(path).expanduser(), _WAIT_S)
-            size = _size(opened)
-            raw = io.BufferedReader(opened, _HEAD_BYTES * 2)
+    raw: Any
     with _reading(name):
-        head = _peek(raw, _HEAD_BYTES)
-        stream: IO[bytes] = raw if head[1] is None else head[1]
-    kind = kind_of(head[0], path, columns, is_text=is_text)
-    return InputFile(name, stream, kind, size)
+        if path != "-":
+            raw = open_stream(Path(path).expanduser(), _WAIT_S)
+        elif sys.stdin is None:
+            raise InputError("Standard input is closed", hint="Name a file: --input @FILE")
+        else:
+            raw = io.FileIO(sys.stdin.fileno(), closefd=False)
+        head = _head(raw, _HEAD_BYTES)
+    return InputFile(name, raw, head, kind_of(head, path, columns, is_text=is_text))
 
 
 def _size(file: IO[bytes]) -> int | None:
@@ -251,7 +270,7 @@ def _size(file: IO[bytes]) -> int | None:
 class _Joined(io.RawIOBase):
     """Bytes that were read already, and the stream behind them."""
 
-    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
+    def __init__(self, head: bytes, rest: Any) -> None:
         self._head = head
         self._rest = rest
 
@@ -259,27 +278,26 @@ class _Joined(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        if self._head:
-            piece = self._head[: len(buffer)]
-            self._head = self._head[len(piece) :]
-        else:
-            piece = self._rest.read1(len(buffer))  # type: ignore[attr-defined]
+        if not self._head:
+            return self._rest.readinto(buffer) or 0
+        piece = self._head[: len(buffer)]
+        self._head = self._head[len(piece) :]
         buffer[: len(piece)] = piece
         return len(piece)
 
 
-def _peek(stream: Any, size: int) -> tuple[bytes, IO[bytes] | None]:
-    """The first bytes, as far as a first line or so many, and a stream that begins with them again."""
+def _head(stream: Any, size: int) -> bytes:
+    """The first bytes, as far as two lines or so many."""
     head = b""
     while len(head) < size:
-        piece = stream.read1(size - len(head))
+        piece = stream.read(size - len(head))
         if not piece:
             break
         head += piece
-        # A pipe may wait for the answer to its first row: two lines, or one whole one, tell enough.
+        # A pipe may wait for the answer to its first row: two lines tell enough.
         if head.count(b"\n") > 1:
             break
-    return head, io.BufferedReader(_Joined(head, stream), _HEAD_BYTES)
+    return head
 
 
 def kind_of(head: bytes, path: str, columns: frozenset[str], *, is_text: bool) -> FileKind:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -196,16 +196,26 @@ class Session:
         except RunnerError as error:
             raise InputError(f"TensorFlow failed {doing}: {error.message}", hint=error.hint) from error
 
-    def run(self, endpoint: Endpoint, batches: Iterable[Batch], repeat: int = 1) -> Iterator[OutputBatch]:
+    def run(
+        self,
+        endpoint: Endpoint,
+        batches: Iterable[Batch],
+        repeat: int = 1,
+        is_ready: Callable[[], bool] = lambda: True,
+    ) -> Iterator[OutputBatch]:
         """What each batch gives, in their order. Raises TensorFlowError.
 
         Batches are made while those before them run. Small ones that are made quickly go several at a time:
-        a turn between two processes takes as long as a small model.
+        a turn between two processes takes as long as a small model. Where making one would wait, as
+        `is_ready` tells, what is there comes first.
         """
         waiting: list[Batch] = []
         process, doing = self._running, f"running the {endpoint.title}"
-        groups = _Groups(batches)
+        groups = _Groups(batches, is_ready)
         while True:
+            if waiting and not is_ready():
+                yield from _output_batches(endpoint, waiting, *process.answer(doing=doing))
+                waiting = []
             group = groups.following()
             answer = process.answer(doing=doing) if waiting else None
             if group:
@@ -237,8 +247,9 @@ def _hint(model: RunnableModel, error: RunnerError) -> str:
 class _Groups:
     """Batches that go in one message; `failure` is what making one ended with, raised after the rest."""
 
-    def __init__(self, batches: Iterable[Batch]) -> None:
+    def __init__(self, batches: Iterable[Batch], is_ready: Callable[[], bool]) -> None:
         self._batches = iter(batches)
+        self._is_ready = is_ready
         self.failure: BaseException | None = None
 
     def following(self) -> list[Batch]:
@@ -255,7 +266,7 @@ class _Groups:
                 break
             group.append(batch)
             size += sum(map(_size_of, batch.tensors))
-            if time.monotonic() > until_s:
+            if time.monotonic() > until_s or not self._is_ready():
                 break
         return group
 

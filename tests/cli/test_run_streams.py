@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -33,6 +33,9 @@ def running(cache: Path, *arguments: str, out: int = subprocess.PIPE) -> Iterato
             yield process
         finally:
             process.kill()
+            if process.stdin is not None:
+                with suppress(BrokenPipeError):  # What it didn't read any more.
+                    process.stdin.close()
 
 
 def test_rows_are_read_from_standard_input_where_no_input_is_given(cache: Path) -> None:
@@ -60,13 +63,11 @@ def test_a_reader_that_goes_away_ends_it(cache: Path) -> None:
         process.stdin.flush()
         process.stdout.readline()
         process.stdout.close()
-        try:
+        with suppress(BrokenPipeError):
             for _ in range(100):
                 process.stdin.write(b"[1]\n" * 1000)
                 process.stdin.flush()
             process.stdin.close()
-        except BrokenPipeError:
-            pass
         assert process.wait(timeout=120) == 120
 
 
@@ -87,7 +88,7 @@ def test_an_interrupt_ends_it_and_its_process(cache: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells the memory of a process")
 def test_rows_without_end_take_constant_memory(cache: Path) -> None:
-    with open(os.devnull, "wb") as sink, running(cache, "--json-lines", out=sink.fileno()) as process:
+    with Path(os.devnull).open("wb") as sink, running(cache, "--json-lines", out=sink.fileno()) as process:
         assert process.stdin is not None
 
         def peak_kilobytes_after(rows: int) -> int:
