@@ -110,6 +110,8 @@ class InputFile:
             members = archive.infolist()
             if len(members) > _MAX_MEMBERS:
                 raise InputError(f"{self.name} holds {len(members)} files")
+            if sum(member.file_size for member in members) > _MAX_FILE_BYTES:
+                raise InputError(f"{self.name} unpacks to more than 4 GiB")
             for member in members:
                 name = member.filename.removesuffix(".npy")
                 with archive.open(member) as file:
