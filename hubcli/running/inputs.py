@@ -180,6 +180,8 @@ class InputReader:
             return self._of_document(file.json(), only)
         if kind.has_rows:
             return _as_columns(self.rows_of(file, port))
+        if only is None and kind is FileKind.EMPTY:
+            raise InputError(f"{file.name} holds nothing", hint=f"Inputs: {described(self._endpoint.inputs)}")
         if only is None:
             raise InputError(
                 f"{file.name} is {kind.value}: say of which input", hint=f"Write --input NAME=@{value.text}"
@@ -190,7 +192,8 @@ class InputReader:
             return {only.name: self.media_of(only, file.read(), file.name, kind)}
         if kind is FileKind.BYTES and only.dtype.name == "string":
             return {only.name: file.read()}
-        raise InputError(f"{file.name} holds {kind.value}", hint=f"The input is {only}.")
+        hint = f"Give --input {only.name}=VALUE. It is {only}."
+        raise InputError(f"{file.name} holds {kind.value}", hint=hint)
 
     def _of_arrays(self, arrays: Mapping[str, Tensor], port: Port | None, name: str) -> Mapping[str, Any]:
         if port is not None and port.name not in arrays and len(arrays) == 1:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -15,13 +15,13 @@ from hubcli.errors import OutputError, UsageError
 from hubcli.formats.dtypes import DType
 from hubcli.formats.npy import npy_header
 from hubcli.running.endpoints import Endpoint, Port
-from hubcli.running.json_text import port_rows, port_text
+from hubcli.running.json_text import json_lines, port_text, require_rows, whole_rows
 from hubcli.running.session import OutputBatch
 from hubcli.running.values import join
 from hubcli.savedmodel.types import shape_text
 from hubcli.tf.run_protocol import STRING, Tensor
 
-__all__ = ["Collected", "OutputForm", "json_lines", "output_form", "staged_file", "write_outputs"]
+__all__ = ["Collected", "OutputForm", "output_form", "staged_file", "write_outputs"]
 
 _FORMS = {".npz": "npz", ".npy": "npy", ".json": "json", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _MAX_COLLECTED_BYTES = 1 << 32
@@ -100,67 +100,6 @@ class Collected:
             if self.count > 1 and shape:
                 shape = (self._total[place], *shape[1:])
             yield port, joined, shape
-
-
-def whole_rows(batch: OutputBatch) -> OutputBatch:
-    """A batch of a row that was a run of its own gets a dimension for it."""
-    if not batch.whole:
-        return batch
-    parts = tuple(
-        tuple(Tensor(part.dtype, (1, *part.shape), part.data) for part in own) for own in batch.parts
-    )
-    return batch._replace(parts=parts)
-
-
-def require_rows(port: Port, parts: Sequence[Tensor], rows: int | None) -> None:
-    """Raises UsageError where the output hasn't a row for each that went in, so can't be joined or cut."""
-    if port.kind != "dense" or rows is None or parts[0].shape[:1] != (rows,):
-        raise UsageError(
-            f"The output {port.name} has the shape {shape_text(parts[0].shape)} for {rows} rows: "
-            "what several runs give can't be joined",
-            hint="Run all rows at once: leave --batch-size out, and give the inputs as one document.",
-        )
-
-
-def has_rows(endpoint: Endpoint, batch: OutputBatch) -> bool:
-    """Whether each output has a row for each that went in."""
-    if batch.whole:
-        return True
-    return batch.rows is not None and all(
-        _row_count(port, parts) == batch.rows
-        for port, parts in zip(endpoint.outputs, batch.parts, strict=True)
-    )
-
-
-def _row_count(port: Port, parts: Sequence[Tensor]) -> int | None:
-    if port.kind == "ragged":
-        return parts[1].shape[0] - 1
-    return parts[0].shape[0] if port.kind == "dense" and parts[0].shape else None
-
-
-def json_lines(
-    endpoint: Endpoint,
-    batches: Iterator[OutputBatch],
-    rows_text: Callable[[Port, Sequence[Tensor]], list[str]] = port_rows,
-) -> Iterator[str]:
-    """Each row as a line with an object of the outputs; one line of all where they have no rows."""
-    names = [json.dumps(port.name, ensure_ascii=False) for port in endpoint.outputs]
-    for number, batch in enumerate(batches):
-        if not has_rows(endpoint, batch):
-            if number:
-                for port, parts in zip(endpoint.outputs, batch.parts, strict=True):
-                    require_rows(port, parts, batch.rows)
-            texts = [port_text(port, own) for port, own in zip(endpoint.outputs, batch.parts, strict=True)]
-            pairs = zip(names, texts, strict=True)
-            yield "{" + ", ".join(f"{name}: {text}" for name, text in pairs) + "}\n"
-            continue
-        batch = whole_rows(batch)
-        columns = [rows_text(port, parts) for port, parts in zip(endpoint.outputs, batch.parts, strict=True)]
-        if len(names) == 1:
-            yield "".join([f"{{{names[0]}: {text}}}\n" for text in columns[0]])
-            continue
-        form = "{" + ", ".join(f"{name.replace('%', '%%')}: %s" for name in names) + "}\n"
-        yield "".join([form % row for row in zip(*columns, strict=True)])
 
 
 # Files -------------------------------------------------------------------------------------------

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 from hubcli.errors import InputError
 from hubcli.running.endpoints import Endpoint
 from hubcli.running.inputs import Columns, InputReader
-from hubcli.running.json_text import port_rows, port_text
-from hubcli.running.outputs import has_rows
+from hubcli.running.json_text import has_rows, port_rows, port_text
 from hubcli.running.session import OutputBatch
 
 __all__ = ["PredictRequest", "answer_text"]

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from typing import Any
 
-from hubcli.errors import InputError
+from hubcli.errors import BrokenModelError, InputError
 from hubcli.running.endpoints import Endpoint, Port, described
-from hubcli.running.files import FileKind, InputFile, example_features
+from hubcli.running.files import FileKind, InputFile
 
-__all__ = ["row_values"]
+__all__ = ["example_features", "row_values"]
 
+_MAX_FEATURES = 100_000
 _BOOLS = {"true": True, "false": False, "1": True, "0": False}
 _INTEGERS = ("int", "uint", "qint", "quint")
 
@@ -138,3 +139,56 @@ def _feature(port: Port, values: list[Any]) -> Any:
     for size in reversed(known[1:]):
         values = [values[start : start + size] for start in range(0, len(values), size)]
     return values
+
+
+def example_features(record: bytes) -> dict[str, list[Any]] | None:
+    """The values of each feature of a serialized tf.Example; None where the record is none.
+
+    Source: tensorflow/core/example/example.proto and feature.proto.
+    """
+    from hubcli.formats.wire import messages, scan
+
+    features: dict[str, list[Any]] = {}
+    try:
+        for outer in scan(record):
+            if not outer.is_message(1):
+                return None
+            for entry in messages(record, 1, outer.start, outer.end, max_fields=_MAX_FEATURES):
+                name, values = "", list[Any]()
+                for field in scan(record, entry.start, entry.end):
+                    if field.is_message(1):
+                        name = record[field.start : field.end].decode()
+                    elif field.is_message(2):
+                        values = _feature_values(record, field.start, field.end)
+                features[name] = values
+    except (BrokenModelError, UnicodeDecodeError):
+        return None
+    return features
+
+
+def _feature_values(record: bytes, start: int, end: int) -> list[Any]:
+    import struct
+
+    from hubcli.formats.wire import VARINT, read_varint, scan
+
+    values: list[Any] = []
+    for kind in scan(record, start, end):
+        for field in scan(record, kind.start, kind.end, max_fields=1 << 24):
+            data = record[field.start : field.end]
+            if kind.number == 1:
+                values.append(data)
+            elif kind.number == 2:
+                count = len(data) // 4
+                values += struct.unpack(f"<{count}f", data[: 4 * count])
+            elif field.wire_type == VARINT:
+                values.append(_signed(field.value))
+            else:
+                position = field.start
+                while position < field.end:
+                    number, position = read_varint(record, position)
+                    values.append(_signed(number))
+    return values
+
+
+def _signed(number: int) -> int:
+    return number - (1 << 64) if number >> 63 else number

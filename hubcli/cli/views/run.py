@@ -56,7 +56,12 @@ def outputs_text(
         else:
             kind = "" if port.kind == "dense" else f"{port.kind} "
             rows.append(
-                (printable(port.name), kind + port.dtype.name, shape_text(shape), _first(port, parts))
+                (
+                    printable(port.name),
+                    kind + port.dtype.name,
+                    shape_text(shape if port.kind == "dense" else port.shape),
+                    _first(port, parts),
+                )
             )
     tables = []
     if rows:
