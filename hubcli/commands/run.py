@@ -209,16 +209,16 @@ class ModelRun:
         """Whether rows come one by one, so that how many they are isn't known yet."""
         return self._stream is not None
 
-    def open(self) -> None:
-        """Loads the model. Raises TensorFlowError."""
-        self.session.open(self.model, self.endpoint)
+    def open(self, *, is_once: bool = False) -> None:
+        """Loads the model, perhaps for a single run. Raises TensorFlowError."""
+        self.session.open(self.model, self.endpoint, is_once=is_once)
         for note in self.session.notes:
             self._listener.note(note)
 
     def outputs(self, repeat: int = 1) -> Iterator[OutputBatch]:
         """What the runs give, in the inputs' order; loads the model. Raises InputError, TensorFlowError."""
         assert self.batches is not None
-        self.open()
+        self.open(is_once=repeat == 1 and not self.has_stream and self._options.batch_size is None)
         if self._stream is None:
             yield from self.session.run(self.endpoint, self.batches, repeat)
             return

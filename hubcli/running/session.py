@@ -54,6 +54,7 @@ class Session:
         self.load_seconds = 0.0
         self.notes: list[str] = []
         self._timeout_s = timeout_s
+        self._is_once = False
         self._library: Path | None = find_library() if runner != "python" else None
         self._log: list[str] = []
         self._process: RunProcess | None = None
@@ -94,11 +95,12 @@ class Session:
         assert self._process is not None
         return self._process
 
-    def open(self, model: RunnableModel, endpoint: Endpoint) -> None:
+    def open(self, model: RunnableModel, endpoint: Endpoint, *, is_once: bool = False) -> None:
         """Loads the model and chooses the endpoint; goes on in Python where the C API can't, if it may.
 
-        Raises TensorFlowError.
+        With `is_once` it is loaded for a single run: the graph isn't optimized. Raises TensorFlowError.
         """
+        self._is_once = is_once
         installed = {package.module: has_package(package.module) for package in model.packages}
         require_packages(model, installed)
         obstacle = self._obstacle(endpoint) or model.obstacle or self._open_by_c(model, endpoint)
@@ -153,6 +155,7 @@ class Session:
                 modules=modules,
                 assets=dict(model.assets),
                 initializers=list(model.initializers),
+                is_once=self._is_once,
             )
         except RunnerError as error:
             raise RunnerError(

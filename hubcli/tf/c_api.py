@@ -25,6 +25,13 @@ _MAX_RANK = 254
 TensorName = "tuple[str, int]"  # An operation and the number of its output.
 
 
+# A ConfigProto: graph_options (10) with optimizer_options (3), opt_level (3) L0, which is -1, and with
+# rewrite_options (10), disable_meta_optimizer (19). To optimize a graph takes longer than to run it once.
+_LEVEL_0 = b"\x1a\x0b\x18" + b"\xff" * 9 + b"\x01"
+_NO_REWRITE = b"\x52\x03\x98\x01\x01"
+_PLAIN_CONFIG = b"\x52\x12" + _LEVEL_0 + _NO_REWRITE
+
+
 class CApiError(Exception):
     """TensorFlow refused; the message is its own."""
 
@@ -50,6 +57,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "TF_Message": (c_char_p, (_P,)),
     "TF_NewGraph": (_P, ()),
     "TF_NewSessionOptions": (_P, ()),
+    "TF_SetConfig": (None, (_P, c_char_p, c_size_t, _P)),
     "TF_NewSession": (_P, (_P, _P, _P)),
     "TF_LoadSessionFromSavedModel": (_P, (_P, _P, c_char_p, _P, c_int, _P, _P, _P)),
     "TF_LoadLibrary": (_P, (c_char_p, _P)),
@@ -168,12 +176,19 @@ class CApiLibrary:
 
 
 class CApiSession:
-    """A graph and a session over it: that of a SavedModel, or an empty one. Raises CApiError."""
+    """A graph and a session over it: that of a SavedModel, or an empty one. Raises CApiError.
 
-    def __init__(self, library: CApiLibrary, model: str = "", tags: Sequence[str] = ()) -> None:
+    Without `is_optimized` the graph is run as it stands, which pays where it is run once.
+    """
+
+    def __init__(
+        self, library: CApiLibrary, model: str = "", tags: Sequence[str] = (), *, is_optimized: bool = True
+    ) -> None:
         self._library = library
         self._graph = library.TF_NewGraph()
         options = library.TF_NewSessionOptions()
+        if not is_optimized:
+            library.checked(library.TF_SetConfig, options, _PLAIN_CONFIG, len(_PLAIN_CONFIG))
         self._made = 0
         if not model:
             self._session = library.checked(library.TF_NewSession, self._graph, options)

@@ -61,7 +61,9 @@ class CApiRunner:
         from hubcli.tf.c_api import CApiSession
 
         notes = [note for path in order["libraries"] if (note := self._load_ops(path))]
-        self._session = CApiSession(self._library, order["model"], order["tags"])
+        self._session = CApiSession(
+            self._library, order["model"], order["tags"], is_optimized=not order["is_once"]
+        )
         self._assets = [
             (self._session.tensor(*_name(tensor)), _text(path)) for tensor, path in order["assets"].items()
         ]

@@ -49,6 +49,7 @@ def test_a_model_that_is_not_there_is_an_error_of_tensorflow(process: RunProcess
             libraries=[],
             assets={},
             initializers=[],
+            is_once=True,
         )
     assert process.ask("memory", doing="measuring")[0]["peak_bytes"] > 0
 
