@@ -184,12 +184,15 @@ class ModelRun:
         decoder = None if self._session is None else self._session.decode
         error: InputError | None = None
         for endpoint in self.model.endpoints:
+            reader = InputReader(endpoint, media, decoder)
             try:
-                given = read(InputReader(endpoint, media, decoder))
+                given = read(reader)
             except InputError as first:
                 error = error or first
                 continue
             self.endpoint = endpoint
+            for note in reader.notes:
+                self._listener.note(note)
             self._take(given)
             return
         assert error is not None

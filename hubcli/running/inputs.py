@@ -12,18 +12,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubcli.errors import InputError
+from hubcli.formats.dtypes import DType
 from hubcli.running.endpoints import Endpoint, Port, described
 from hubcli.running.files import FileKind, InputFile, open_input, parse_json
 from hubcli.running.media import Decoder, MediaOptions, decode_image, decode_wav
+from hubcli.running.numbers import decoded
 from hubcli.running.tables import row_values
-from hubcli.running.values import join, tensor_of, tensors_of
+from hubcli.running.values import cast_tensor, join, tensor_of, tensors_of
 from hubcli.suggestions import did_you_mean
 from hubcli.tf.run_protocol import Tensor
 
 __all__ = ["Columns", "InputReader", "RowStream"]
 
 _NAME = re.compile(r"[A-Za-z_][\w./-]*")
-_STANDARD_INPUT = "@-"
+_FLOAT64, _ROUNDED = 2, ("float32", "float16", "bfloat16")
 _SPARSE_KEYS = {"indices", "values", "dense_shape"}
 _SPLIT_TYPES = ("int64", "int32")
 
@@ -53,7 +55,10 @@ class _Value(NamedTuple):
 
 
 class InputReader:
-    """Reads what is given for an endpoint; images and sound are decoded by the decoder, if there is one."""
+    """Reads what is given for an endpoint; images and sound are decoded by the decoder, if there is one.
+
+    `notes` tell which values were rounded.
+    """
 
     def __init__(
         self, endpoint: Endpoint, media: MediaOptions | None = None, decoder: Decoder | None = None
@@ -64,6 +69,7 @@ class InputReader:
         self._names = [port.name for port in endpoint.inputs]
         self._name_set = frozenset(self._names)
         self._only = _only_input(endpoint)
+        self.notes: list[str] = []
 
     def of_texts(self, texts: Sequence[str]) -> Columns | RowStream:
         """What the values of `--input` give. Raises InputError, NotFoundError."""
@@ -249,6 +255,7 @@ class InputReader:
 
     def _stacked(self, port: Port, values: Sequence[Any]) -> Sequence[Tensor]:
         """The tensors of an input's values: several are the rows of one batch, in their order."""
+        self.notes += [note for value in values if (note := _rounding(port, value))]
         if len(values) == 1:
             return tensors_of(port, values[0])
         if port.kind != "dense" or port.shape == ():
@@ -256,6 +263,16 @@ class InputReader:
         # Each is a part of the batch, whose size counts at the end alone.
         part = port if port.shape is None else port._replace(shape=(None, *port.shape[1:]))
         return [tensor_of(port, join([tensor_of(part, value) for value in values]))]
+
+
+def _rounding(port: Port, value: Any) -> str:
+    """What is to be said of an array whose numbers have more digits than the input takes, "" of others."""
+    if not isinstance(value, Tensor) or value.dtype != _FLOAT64 or port.dtype.name not in _ROUNDED:
+        return ""
+    given = decoded(DType.of(_FLOAT64), value.data)
+    kept = decoded(port.dtype, cast_tensor(port, value).data)
+    is_exact = all(own == one or one != one for own, one in zip(kept, given, strict=True))
+    return "" if is_exact else f"{port.name}: float64 values are rounded to {port.dtype.name}"
 
 
 def _only_input(endpoint: Endpoint) -> Port | None:

@@ -40,6 +40,13 @@ _MODULES = {
 }
 
 
+# Packages whose ops do more than compute: their libraries aren't loaded for a model that nobody vouches for.
+_RISKY_PACKAGES = {
+    "tensorflow-io": "read files and use the network",
+    "tensorflow-decision-forests": "write the models that they train",
+}
+
+
 class Selection(NamedTuple):
     """What is to be run: a signature, or a function with literal arguments; of which MetaGraph."""
 
@@ -145,7 +152,7 @@ class _Reader:
             initializers=tuple(rest.collection_def[tables].node_list.value) if has_initializers else (),
             packages=packages,
             unknown_ops=tuple(op for op in unknown if op not in of_packages),
-            findings=self._findings() if is_scanned else (),
+            findings=(*risks_of(packages), *self._findings()) if is_scanned else (),
             note=note,
             obstacle=self._obstacle(endpoints),
         )
@@ -249,6 +256,17 @@ def packages_of(ops: tuple[str, ...]) -> tuple[OpPackage, ...]:
         OpPackage(name, _MODULES.get(name, name.replace("-", "_")), tuple(own))
         for name, own in sorted(found.items())
     )
+
+
+def risks_of(packages: tuple[OpPackage, ...]) -> tuple[Finding, ...]:
+    """A finding for each package whose ops reach beyond the graph, which the scan itself doesn't know."""
+    findings = []
+    for package in packages:
+        risk = _RISKY_PACKAGES.get(package.requirement)
+        if risk is not None:
+            message = f"{', '.join(package.ops[:3])} of {package.requirement}, whose ops {risk}"
+            findings.append(Finding(Severity.HIGH, "foreign-ops", message, "graph"))
+    return tuple(findings)
 
 
 def require_packages(model: RunnableModel, installed: Mapping[str, bool]) -> None:

@@ -289,6 +289,12 @@ def test_an_archive_of_several_arrays_gives_each_to_its_input(hubcli: Run, zoo: 
     assert values(found) == -12.0
 
 
+def test_an_input_with_a_default_may_be_left_out(hubcli: Run, zoo: Zoo) -> None:
+    found = document(hubcli("run", str(zoo("signature_defaults")), "-i", "x=3", "--json"))
+    assert found["outputs"]["word"]["values"] == ["höflich"]
+    assert found["outputs"]["sum"]["values"] == [-2.5]
+
+
 def test_an_input_that_is_left_out_is_named(hubcli: Run, zoo: Zoo) -> None:
     done = hubcli("run", str(zoo("control_flow")), "-i", "x=1")
     assert done.returncode == 2

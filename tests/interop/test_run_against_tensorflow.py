@@ -221,26 +221,43 @@ def test_each_signature_and_trace_gives_what_tensorflow_gives(name: str, model: 
                 theirs = None if judge is None else by_tensorflow(judge, endpoint, given)
             except Exception:  # noqa: BLE001 - these inputs aren't what it takes, or it doesn't find it
                 theirs = None
-            try:
-                ours = _outputs(session, runnable, endpoint, flat)
-            except HubcliError:
-                if theirs is not None:
-                    raise
-                continue
-            if theirs is None:
-                continue
-            assert len(ours) == len(theirs), endpoint.title
-            for place, (own, other) in enumerate(zip(ours, theirs, strict=True)):
-                what = f"{endpoint.title}, output {place}"
-                if is_calm:
-                    require_equal(own, other, what)
-                assert DType.of(own.dtype).name == other.dtype.name, what
-            compared += is_calm
-    assert session.log is not None
+            for is_once in (True, False):
+                compared += _compare(
+                    session, runnable, endpoint, flat, theirs, is_calm=is_calm, is_once=is_once
+                )
+    assert compared or name not in KINDS or name == "serving_counter", "nothing of it was compared"
+
+
+def _compare(
+    session: Session,
+    runnable: RunnableModel,
+    endpoint: Endpoint,
+    flat: list[Tensor],
+    theirs: list[Any] | None,
+    *,
+    is_calm: bool,
+    is_once: bool,
+) -> int:
+    """Runs it, and holds what it gives against TensorFlow's; whether there was something to compare."""
+    try:
+        ours = _outputs(session, runnable, endpoint, flat, is_once=is_once)
+    except HubcliError:
+        if theirs is not None:
+            raise
+        return 0
+    if theirs is None:
+        return 0
+    assert len(ours) == len(theirs), endpoint.title
+    for place, (own, other) in enumerate(zip(ours, theirs, strict=True)):
+        what = f"{endpoint.title}, output {place}, {'once' if is_once else 'optimized'}"
+        if is_calm:
+            require_equal(own, other, what)
+        assert DType.of(own.dtype).name == other.dtype.name, what
+    return int(is_calm)
 
 
 def _outputs(
-    session: Session, runnable: RunnableModel, endpoint: Endpoint, flat: list[Tensor]
+    session: Session, runnable: RunnableModel, endpoint: Endpoint, flat: list[Tensor], *, is_once: bool
 ) -> list[Tensor]:
     """What the endpoint gives through the C library; in Python where that can't run it."""
     binding = endpoint.binding
@@ -248,17 +265,19 @@ def _outputs(
         with pytest.raises(TensorFlowError):
             session.open(runnable, endpoint)
         with Session("auto", 120) as other:
-            return _run(other, runnable, endpoint, flat)
+            return _run(other, runnable, endpoint, flat, is_once=is_once)
     try:
-        return _run(session, runnable, endpoint, flat)
+        return _run(session, runnable, endpoint, flat, is_once=is_once)
     except TensorFlowError as error:
         if "fed more than once" not in error.message:
             raise
     with Session("auto", 120) as other:
-        return _run(other, runnable, endpoint, flat)
+        return _run(other, runnable, endpoint, flat, is_once=is_once)
 
 
-def _run(session: Session, runnable: RunnableModel, endpoint: Endpoint, flat: list[Tensor]) -> list[Tensor]:
-    session.open(runnable, endpoint)
+def _run(
+    session: Session, runnable: RunnableModel, endpoint: Endpoint, flat: list[Tensor], *, is_once: bool
+) -> list[Tensor]:
+    session.open(runnable, endpoint, is_once=is_once)
     batches: list[OutputBatch] = list(session.run(endpoint, [Batch(flat, None)]))
     return [part for parts in batches[0].parts for part in parts]

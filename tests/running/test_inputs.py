@@ -241,6 +241,14 @@ def test_arrays_aren_t_cast_where_digits_would_be_lost(tmp_path: Path) -> None:
         value(ints, file(tmp_path, "c.npy", npy("float32", (1,), struct.pack("<f", 1))))
 
 
+def test_rounding_of_arrays_is_said(tmp_path: Path) -> None:
+    reader = InputReader(FLOATS)
+    reader.of_texts([file(tmp_path, "a.npy", npy("float64", (2,), struct.pack("<2d", 0.5, 2)))])
+    assert reader.notes == []
+    reader.of_texts([file(tmp_path, "b.npy", npy("float64", (2,), struct.pack("<2d", 0.1, 2)))])
+    assert reader.notes == ["x: float64 values are rounded to float32"]
+
+
 def record(data: bytes) -> bytes:
     length = struct.pack("<Q", len(data))
     checks = [struct.pack("<I", masked_crc32c(part)) for part in (length, data)]

@@ -14,6 +14,7 @@ from hubcli.running.model import (
     read_runnable,
     refuse_unsafe,
     require_packages,
+    risks_of,
 )
 from hubcli.savedmodel.model import Finding, Severity
 from tests.corpus import KINDS, corpus_model
@@ -69,6 +70,13 @@ def test_a_package_that_is_missing_is_named_with_its_pip_line() -> None:
     with pytest.raises(TensorFlowError, match="CaseFoldUTF8") as caught:
         require_packages(model, {"tensorflow_text": False})
     assert caught.value.hint == "Install them: pip install tensorflow-text"
+
+
+def test_packages_whose_ops_touch_files_are_findings() -> None:
+    assert risks_of(packages_of(("CaseFoldUTF8", "SimpleMLInferenceOp"))) == ()
+    (finding,) = risks_of(packages_of(("IO>ArrowReadableRead",)))
+    assert finding.severity is Severity.HIGH
+    assert "tensorflow-io, whose ops read files" in finding.message
 
 
 @pytest.mark.parametrize("severity", list(Severity))
