@@ -254,7 +254,7 @@ def open_run(
         # It loads TensorFlow's library while the model is read here.
         session = None if options.dry_run else Session(options.runner, options.timeout_s)
         try:
-            model = read_runnable(reference.name, directory, selection, is_scanned=not options.dry_run)
+            model = read_runnable(reference.name, directory, selection, is_dry=options.dry_run)
             if not options.unsafe:
                 refuse_unsafe(model)
             if model.note:

@@ -88,14 +88,18 @@ class RunnableModel(NamedTuple):
     obstacle: str = ""
 
 
-def read_runnable(name: str, path: Path, selection: Selection, *, is_scanned: bool = True) -> RunnableModel:
+def read_runnable(
+    name: str, path: Path, selection: Selection, *, is_scanned: bool = True, is_dry: bool = False
+) -> RunnableModel:
     """The model in the directory, and the endpoint that the selection means. Needs no TensorFlow.
+
+    With `is_dry` nothing is read that only loading needs, and nothing is scanned.
 
     Raises BrokenModelError, NotFoundError, UsageError for a selection that the model doesn't have.
     """
     try:
         with read_outline(path) as outlines:
-            return _Reader(name, path, selection, outlines).read(is_scanned=is_scanned)
+            return _Reader(name, path, selection, outlines).read(is_scanned=is_scanned, is_dry=is_dry)
     except BrokenModelError as error:
         raise BrokenModelError(f"{name}: {error.message}", hint=error.hint) from error
     except OSError as error:
@@ -131,10 +135,11 @@ class _Reader:
         objects = self._outline.objects
         self._objects = None if objects is None else ObjectGraph(objects)
 
-    def read(self, *, is_scanned: bool) -> RunnableModel:
+    def read(self, *, is_scanned: bool, is_dry: bool) -> RunnableModel:
         rest = self._outline.rest
         endpoints, note = self._endpoints()
-        unknown = tuple(sorted(op for op in self._outline.graph.op_counts if self._is_foreign(op)))
+        ops = () if is_dry else self._outline.graph.op_counts
+        unknown = tuple(sorted(op for op in ops if self._is_foreign(op)))
         packages = packages_of(unknown)
         of_packages = {op for package in packages for op in package.ops}
         tables = _TABLE_INITIALIZERS
@@ -152,9 +157,9 @@ class _Reader:
             initializers=tuple(rest.collection_def[tables].node_list.value) if has_initializers else (),
             packages=packages,
             unknown_ops=tuple(op for op in unknown if op not in of_packages),
-            findings=(*risks_of(packages), *self._findings()) if is_scanned else (),
+            findings=(*risks_of(packages), *self._findings()) if is_scanned and not is_dry else (),
             note=note,
-            obstacle=self._obstacle(endpoints),
+            obstacle="" if is_dry else self._obstacle(endpoints),
         )
 
     def _obstacle(self, endpoints: list[Endpoint]) -> str:

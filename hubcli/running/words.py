@@ -40,7 +40,7 @@ def input_names(model: Path, signature: str | None, function: str | None) -> lis
     """The inputs of a signature or function; of every signature where several could be meant."""
     try:
         selection = Selection(signature=signature, function=function)
-        endpoint = read_runnable("", model, selection, is_scanned=False).endpoints[0]
+        endpoint = read_runnable("", model, selection, is_dry=True).endpoints[0]
         return [port.name for port in endpoint.inputs][:_MAX_WORDS]
     except HubcliError:
         if signature is not None or function is not None:
