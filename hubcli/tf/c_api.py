@@ -18,11 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-__all__ = ["CApiError", "CApiLibrary", "CApiSession", "TensorName"]
+__all__ = ["CApiError", "CApiLibrary", "CApiSession"]
 
 _STRING_BYTES = 24  # sizeof(TF_TString)
 _MAX_RANK = 254
-TensorName = "tuple[str, int]"  # An operation and the number of its output.
 
 
 # A ConfigProto: graph_options (10) with optimizer_options (3), opt_level (3) L0, which is -1, and with
