@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         packed_mb = archive.stat().st_size / 1e6
         print(f"model {options.size_mb} MB, archive {packed_mb:.0f} MB, {options.rounds} rounds", flush=True)
         status = 0
-        with _nginx(work) as port:
+        with nginx(work) as port:
             host = f"http://127.0.0.1:{port}"
             parts = {
                 "peers": _contenders(options.python, f"{host}/{_ARCHIVE}", size_bytes),
@@ -144,7 +144,7 @@ def _exponent_bytes() -> bytes:
 
 
 @contextmanager
-def _nginx(work: Path) -> Iterator[int]:
+def nginx(work: Path) -> Iterator[int]:
     """Serves `work`/www on loopback; the port."""
     binary = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
     if binary is None:

@@ -186,7 +186,7 @@ def _by_hand(model: Path, tuned: Path, out: Path) -> None:
 def _tune(model: Path, tuned: Path) -> None:
     """The model with the last bit of every number turned over."""
     from hubcli.formats.tensor_values import TensorValues
-    from hubcli.savedmodel.compare.value_changes import Distance
+    from hubcli.savedmodel.compare.diff import Distance
     from hubcli.savedmodel.weights.rewrite import RewriteOptions, rewrite
     from hubcli.savedmodel.weights.sources import open_weights
 
@@ -202,7 +202,7 @@ def _tune(model: Path, tuned: Path) -> None:
                 yield bytes(turned)
 
     tensors = open_weights(model).tensors
-    values = {key: Tuned(one) for key, one in tensors.items() if one.dtype.name == "float32"}
+    values = {key: Tuned(tensor) for key, tensor in tensors.items() if tensor.dtype.name == "float32"}
     rewrite(
         model, tuned, values, RewriteOptions(allow_nan=True, measure=lambda dtype, new, old: Distance(None))
     )

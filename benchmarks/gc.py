@@ -16,8 +16,8 @@ from pathlib import Path
 
 from benchmarks.ls import add_model
 from benchmarks.measure import Contender, compare, median_seconds, options_parser, print_table, tool_beside
+from hubcli.cache.gc.plan import Policy
 from hubcli.cache.gc.planner import make_plan
-from hubcli.cache.gc.policy import Policy
 from hubcli.cache.gc.snapshot import take_snapshot
 from hubcli.cache.store import Store
 
@@ -39,8 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{options.entries} models, {options.rounds} rounds")
     own = median_seconds(costs[contenders[0].name])
     rows = [
-        (one.name, f"{median_seconds(costs[one.name]):.2f}", f"{own / median_seconds(costs[one.name]):.2f}")
-        for one in contenders
+        (
+            contender.name,
+            f"{median_seconds(costs[contender.name]):.2f}",
+            f"{own / median_seconds(costs[contender.name]):.2f}",
+        )
+        for contender in contenders
     ]
     print_table(("command", "median s", "hubcli gc / it"), rows)
     inner = [("snapshot", f"{snapshot_s:.2f}", ""), ("plan", f"{plan_s:.2f}", f"{_BOUND_S:.2f} s")]

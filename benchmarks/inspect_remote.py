@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.fetch import _nginx, pack_model
+from benchmarks.fetch import nginx, pack_model
 from benchmarks.measure import options_parser, print_table, tool_beside
 
 _READ = re.compile(r"Read ([\d.]+ \w+) of the archive")
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _pack_shard_first(work / "model", www / "any.tar.gz")
         subprocess.run([*hubcli, "export", str(work / "model"), str(www / "ours.tar.gz"), "-q"], check=True)
         rows = []
-        with _nginx(work) as port:
+        with nginx(work) as port:
             for name in ("ours", "any"):
                 url = f"http://127.0.0.1:{port}/slow/{name}.tar.gz"
                 fetch_s, _ = _median([*hubcli, "fetch", url], work, options.rounds)
@@ -66,9 +66,9 @@ def _median(command: Sequence[str], work: Path, rounds: int) -> tuple[float, str
         with tempfile.TemporaryDirectory(dir=work) as cache:
             environment = {**os.environ, "HUBCLI_CACHE_DIR": cache}
             began_s = time.monotonic()
-            ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+            result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
             seconds.append(time.monotonic() - began_s)
-            match = _READ.search(ran.stderr)
+            match = _READ.search(result.stderr)
             read = match[1] if match is not None else ""
     return sorted(seconds)[len(seconds) // 2], read
 

@@ -23,7 +23,7 @@ from benchmarks.measure import (
     print_table,
     tool_beside,
 )
-from hubcli.archive.members import FileRecord
+from hubcli.archive import FileRecord
 from hubcli.cache.records import Manifest
 from hubcli.cache.store import Store
 from hubcli.providers.handle import Handle
@@ -90,6 +90,7 @@ def _manifest(handle: Handle, number: int, fetched_at_s: float) -> Manifest:
         etag=f'"{number:x}"',
         archive_sha256=sha256("archive"),
         archive_bytes=23_000_000 + number,
+        format="tf2",
     )
 
 

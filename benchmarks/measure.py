@@ -52,7 +52,7 @@ class Contender:
 
     `bound` is what hubcli's median may be of this one's: a share of it for a
     peer, None where the design page names none. `check` raises where a run did
-    not do the work.
+    not do the work; a run that ends with another than `exit_status` ends the benchmark.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Contender:
     environment: Callable[[Path], Mapping[str, str]] = field(default=lambda folder: {})
     check: Callable[[Path], None] = field(default=lambda folder: None)
     bound: float | None = None
+    exit_status: int = 0
 
 
 def tool_beside(python: Path, name: str) -> str:
@@ -70,7 +71,9 @@ def tool_beside(python: Path, name: str) -> str:
     return str(script)
 
 
-def compare(contenders: Sequence[Contender], rounds: int, work: Path) -> dict[str, list[Cost]]:
+def compare(
+    contenders: Sequence[Contender], rounds: int, work: Path, *, tells_rounds: bool = True
+) -> dict[str, list[Cost]]:
     """The costs of every contender by name: each once per round, after a round that is not counted.
 
     The order turns by one from round to round, so that nobody always comes
@@ -83,21 +86,23 @@ def compare(contenders: Sequence[Contender], rounds: int, work: Path) -> dict[st
             cost = _run_in_fresh_directory(contender, work)
             if number:
                 costs[contender.name].append(cost)
-        print(f"round {number} of {rounds}" + ("" if number else " (warm-up, not counted)"), file=sys.stderr)
+        if tells_rounds:
+            note = "" if number else " (warm-up, not counted)"
+            print(f"round {number} of {rounds}{note}", file=sys.stderr)
     return costs
 
 
 def _run_in_fresh_directory(contender: Contender, work: Path) -> Cost:
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=work))
     try:
-        cost = _run(contender.command(folder), contender.environment(folder))
+        cost = _run(contender.command(folder), contender.environment(folder), contender.exit_status)
         contender.check(folder)
         return cost
     finally:
         shutil.rmtree(folder)
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
+def _run(command: Sequence[str], environment: Mapping[str, str], exit_status: int) -> Cost:
     """Runs the command with its output in a pipe that is read to the end; exits where it fails."""
     env = {**os.environ, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", **environment}
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # An installed package is compiled: the warm-up does it.
@@ -112,7 +117,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started_at
         process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
+        if process.returncode != exit_status:
             errors.seek(0)
             sys.exit(f"{command} failed with {process.returncode}:\n{errors.read().decode(errors='replace')}")
     return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * _RSS_UNIT_BYTES, output_bytes)

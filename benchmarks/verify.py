@@ -26,7 +26,7 @@ from benchmarks.measure import (
     print_table,
     tool_beside,
 )
-from hubcli.formats.crc32c import extend_crc32c, mask_crc32c
+from hubcli.formats.checksums import extend_crc32c, mask_crc32c
 from tests.formats.tables import delimited, index_of, number, varint
 
 _HANDLE = "https://tfhub.dev/maker/large/1"

@@ -16,7 +16,7 @@ TYPE_CHECKING = False  # typing takes as long to load as Python itself, and ever
 if TYPE_CHECKING:
     from typing import Any
 
-    from hubcli.cache.gc.policy import Policy
+    from hubcli.cache.gc.plan import Policy
     from hubcli.commands.doctor import doctor
     from hubcli.commands.export import export
     from hubcli.commands.fetch import fetch
@@ -75,7 +75,7 @@ _HOMES = {
     "HubcliError": "hubcli.errors",
     "KerasLayer": "hubcli.drop_in.keras_layer",
     "Handle": "hubcli.providers.handle",
-    "Policy": "hubcli.cache.gc.policy",
+    "Policy": "hubcli.cache.gc.plan",
     "Settings": "hubcli.config.settings",
 }
 

@@ -244,8 +244,8 @@ def run_concurrently(
     try:
         crew.begin(min(threads, len(jobs)))
         for _ in jobs:
-            done = crew.next_done()
-            yield done.number, done.result()
+            job_result = crew.next_done()
+            yield job_result.number, job_result.result()
     finally:
         stop.ask()
         crew.leave()
@@ -256,7 +256,7 @@ class _WorkerPool(Generic[T]):
     """Threads that take one job after the other."""
 
     def __init__(self, jobs: Sequence[Callable[[], T]]) -> None:
-        self._done: queue.SimpleQueue[JobResult[T]] = queue.SimpleQueue()
+        self._finished: queue.SimpleQueue[JobResult[T]] = queue.SimpleQueue()
         self._waiting = list(enumerate(jobs))
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
@@ -273,7 +273,7 @@ class _WorkerPool(Generic[T]):
         while True:
             # A signal that comes in the moment before the wait doesn't end it: look again now and then.
             with suppress(queue.Empty):
-                return self._done.get(timeout=_LOOK_S)
+                return self._finished.get(timeout=_LOOK_S)
 
     def leave(self) -> None:
         """Begins no further job, and gives those that run a moment."""
@@ -289,4 +289,4 @@ class _WorkerPool(Generic[T]):
                 if not self._waiting:
                     return
                 number, job = self._waiting.pop(0)
-            self._done.put(JobResult.of(number, job))
+            self._finished.put(JobResult.of(number, job))

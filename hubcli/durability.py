@@ -1,9 +1,13 @@
-"""Durability: what stays on the disk through a power loss.
+"""Durable and atomic writes: what stays on the disk through a power loss, and is seen whole or as it was.
 
 A rename is atomic for who looks at a directory, but not for the disk: a file system with delayed
 allocation (ext4, XFS, btrfs, APFS) may write the rename before the data of the file. After a power
 loss the name is there, with zeros or nothing behind it. So data is synced first, then the directory
 that names it, then the record that counts on both.
+
+Temporary names are of two kinds, both of which can be told from a person's: `<name>.tmp<32 hex digits>` in
+the cache, where `gc` removes what a kill left, and `.<name>.<12 hex digits>.hubcli-tmp` beside what a user
+names, where `doctor --fix` does.
 
 Sources: fsync(2), sync_file_range(2), rename(2) of Linux; fcntl(2) of macOS, F_FULLFSYNC.
 """
@@ -12,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import sys
 import time
@@ -22,10 +27,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hubcli.concurrency import run_in_threads
 from hubcli.regular_file import open_at_once
 
-__all__ = ["SYNCED", "UNSYNCED", "Durability", "WriteBack", "booted_at_s"]
+__all__ = [
+    "HIDDEN_NAME",
+    "SHOWN_CHARACTERS",
+    "SYNCED",
+    "TEMPORARY_SUFFIX",
+    "UNSYNCED",
+    "Durability",
+    "WriteBack",
+    "booted_at_s",
+    "exchange",
+    "exchange_at_once",
+    "hidden_beside",
+    "remove_tree",
+    "replace_link",
+    "temporary_beside",
+    "unique_number",
+    "write_new",
+    "write_whole",
+]
 
 # What a file system says that knows no sync of such a file or directory (FUSE, 9p, some NFS servers).
 _UNABLE = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)
@@ -91,6 +113,8 @@ class Durability:
             for file in files:
                 self.path(file)
         else:
+            from hubcli.concurrency import run_in_threads  # 2 ms, which every start would take.
+
             jobs = [partial(self._paths, files[number::_THREADS]) for number in range(_THREADS)]
             run_in_threads(jobs, _THREADS)
         for folder in reversed(folders):  # The innermost first.
@@ -102,10 +126,10 @@ class Durability:
 
     def make_directory(self, folder: Path) -> None:
         """Makes the directory and those above it that are missing, and syncs the name of each."""
-        missing = [one for one in (folder, *folder.parents) if not one.exists()]
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-        for one in reversed(missing):
-            self.directory(one.parent)
+        for path in reversed(missing):
+            self.directory(path.parent)
 
     def write_file(self, path: Path, text: str) -> None:
         """Writes the text file anew and syncs its data; its name is the caller's to sync.
@@ -130,14 +154,16 @@ class WriteBack:
     def __init__(self, descriptor: int, durability: Durability) -> None:
         self._descriptor = descriptor
         self._is_on = durability.is_on and sys.platform == "linux"
-        self._begun = self._end = 0
+        self._started_bytes = self._end = 0
 
     def wrote(self, size_bytes: int) -> None:
         """Notes that the next bytes were written, in order; starts the write-back of every 8 MiB."""
         self._end += size_bytes
-        if self._is_on and self._end - self._begun >= _WRITE_BACK_BYTES:
-            self._is_on = _start_write_back(self._descriptor, self._begun, self._end - self._begun)
-            self._begun = self._end
+        if self._is_on and self._end - self._started_bytes >= _WRITE_BACK_BYTES:
+            self._is_on = _start_write_back(
+                self._descriptor, self._started_bytes, self._end - self._started_bytes
+            )
+            self._started_bytes = self._end
 
 
 def booted_at_s() -> float | None:
@@ -217,3 +243,123 @@ def _start_write_back(descriptor: int, start: int, size_bytes: int) -> bool:
         return False
     call.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
     return bool(call(descriptor, start, size_bytes, _SYNC_FILE_RANGE_WRITE) == 0)
+
+
+# As patterns: what may stand behind a name of the cache; a hidden name with what it is of, and its number.
+TEMPORARY_SUFFIX = r"\.tmp[0-9a-f]{32}"
+HIDDEN_NAME = re.compile(r"\.(.{0,40})\.([0-9a-f]{12})\.hubcli-tmp", re.DOTALL)
+SHOWN_CHARACTERS = 40  # Of the name that a hidden one is of: names end at 255 bytes.
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+def unique_number() -> str:
+    """32 hex digits that nobody else has."""
+    return os.urandom(16).hex()
+
+
+def temporary_beside(path: Path, part: str = "") -> Path:
+    """A name beside `path` that nobody else has, for what is about to take its place in the cache."""
+    return path.with_name(f"{path.name}{part}.tmp{unique_number()}")
+
+
+def hidden_beside(place: Path, number: str = "") -> Path:
+    """A hidden name beside `place`, which may be hidden itself; of that number, or a new one."""
+    match = HIDDEN_NAME.fullmatch(place.name)
+    prefix = match[1] if match is not None else place.name[:SHOWN_CHARACTERS]
+    return place.with_name(f".{prefix}.{(number or unique_number())[:12]}.hubcli-tmp")
+
+
+def write_new(path: Path, text: str, durability: Durability = SYNCED) -> None:
+    """Writes the file whole, unless there is one already: then OSError (FileExistsError).
+
+    Its data is synced before it has its name; the name is the caller's to sync, as in `write_whole`.
+    """
+    temporary = temporary_beside(path)
+    try:
+        durability.write_file(temporary, text)
+        os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str, durability: Durability = SYNCED) -> None:
+    """Writes the file so that it is seen with all of `text` or as it was before, after a power loss too."""
+    temporary = temporary_beside(path)
+    try:
+        durability.write_file(temporary, text)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def replace_link(link: Path, target: str) -> None:
+    """Makes `link` a symbolic link to `target`, in place of a link that is there.
+
+    Raises OSError where links can't be made, or where something else is there.
+    """
+    try:
+        link.symlink_to(target, target_is_directory=True)
+    except FileExistsError:
+        if not link.is_symlink():
+            raise
+        temporary = temporary_beside(link, ".link")
+        temporary.symlink_to(target, target_is_directory=True)
+        try:
+            temporary.replace(link)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def exchange(new: Path, old: Path, aside: Path | None = None) -> None:
+    """Puts the directory `new` where `old` is, and `old` where `new` was.
+
+    In one step on Linux (renameat2) and macOS (renamex_np), so that there is
+    no moment without either; elsewhere by renaming `old` aside first. Where
+    that fails, `old` is back in its place.
+    """
+    if exchange_at_once(new, old):
+        return
+    if aside is None:
+        aside = new.with_name(f"{new.name.split('.', 1)[0]}.{unique_number()}.tmp")
+    old.rename(aside)
+    try:
+        new.rename(old)
+    except BaseException:
+        if not os.path.lexists(old):
+            aside.rename(old)
+        raise
+    aside.rename(new)
+
+
+def exchange_at_once(new: Path, old: Path) -> bool:
+    """Whether the system exchanged the two, of whatever kind; False where it or the file system can't."""
+    import ctypes  # Who only reads the cache doesn't wait for it.
+
+    paths = os.fsencode(new), os.fsencode(old)
+    library = ctypes.CDLL(None, use_errno=True)
+    if sys.platform == "darwin" and hasattr(library, "renamex_np"):
+        failed = library.renamex_np(*paths, _RENAME_EXCHANGE)
+    elif hasattr(library, "renameat2"):
+        failed = library.renameat2(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE)
+    else:
+        return False
+    if not failed:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+        return False
+    raise OSError(code, os.strerror(code), str(old))
+
+
+def remove_tree(path: Path) -> None:
+    """Removes what is there: a file or a link itself, a directory with all in it. Follows no link."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)  # rmtree would wait for somebody to write to a pipe.
+    else:
+        import shutil  # Few runs remove anything: the module brings three compressions.
+
+        shutil.rmtree(path, ignore_errors=True)

@@ -9,7 +9,7 @@ translated once, where they are met.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any, TypeVar
@@ -49,9 +49,10 @@ __all__ = [
     "UsageError",
     "ValuesError",
     "about_model",
+    "did_you_mean",
     "means_full",
+    "nearest",
 ]
-
 
 _Error = TypeVar("_Error", bound="HubcliError")
 
@@ -69,9 +70,9 @@ class ExitStatus(IntEnum):
 
     DONE = 0, "done"
     INTERNAL = 1, "a fault of hubcli itself; `--debug` shows the traceback"
-    USAGE = 2, "the command line can't be understood, or the request can't be granted as asked"
-    HANDLE = 3, "the handle can't be understood"
-    NOT_FOUND = 4, "no such model: not there, or the host says 404"
+    USAGE = 2, "invalid command line, or a request that cannot be fulfilled"
+    HANDLE = 3, "invalid handle"
+    NOT_FOUND = 4, "no such model, or the host answers 404"
     NETWORK = 5, "network or server failed, or asks for credentials, or `--offline`"
     INTEGRITY = 6, "bytes that can't be trusted: checksum, truncation, unsafe archive, broken SavedModel"
     TENSORFLOW = 7, "TensorFlow is missing or fails; an export would lose something"
@@ -94,7 +95,7 @@ class HubcliError(Exception):
     exit_status = ExitStatus.INTERNAL
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        from hubcli.redaction import redacted  # Needed after a failure alone.
+        from hubcli.urls import redacted  # Needed after a failure alone.
 
         self.message = redacted(message)
         self.hint = redacted(hint)
@@ -109,7 +110,7 @@ class HubcliError(Exception):
         self.export_command: str | None = None
 
     def __str__(self) -> str:
-        from hubcli.redaction import redacted
+        from hubcli.urls import redacted
 
         named = (("handle", redacted(self.handle)), ("address", redacted(self.address)))
         added = [f"{what} {name}" for what, name in named if name and name not in self.message]
@@ -353,3 +354,26 @@ def about_model(handle: str, address: str = "") -> Iterator[None]:
 def means_full(error: OSError) -> bool:
     """Whether the error says that the disk, or the user's share of it, is full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """The word that is spelled most alike, in any case; None where none is near.
+
+    >>> nearest("instpect", ["fetch", "inspect", "ls"])
+    'inspect'
+    """
+    from difflib import get_close_matches  # A command line without an error needs none of it.
+
+    known = {word.lower(): word for word in words}
+    near = get_close_matches(word.lower(), known, n=1)
+    return known[near[0]] if near else None
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """The question that goes behind an error's message, to end it; nothing where no word is near.
+
+    >>> did_you_mean("sise", ["name", "size"])
+    ". Did you mean 'size'?"
+    """
+    near = nearest(word, words)
+    return "" if near is None else f". Did you mean '{near}'?"

@@ -46,10 +46,10 @@ _DURATION_UNITS = {
     "y": 365 * 86400,
 }
 _MAX_DIGITS = 40
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", re.ASCII)
+_QUANTITY = r"(?a)(\d+(?:\.\d+)?)\s*([A-Za-z]*)"
 # Also what no quantity may look like, such as 1e3 or +2: who writes it must be told of the unit. The
 # group is what can be written before one.
-_BARE_NUMBER = re.compile(r"[+]?0*(\d{1,40}(?:\.\d{1,40})?)|[+]?[\d_,]*\.?\d+\.?(?:[eE][+-]?\d+)?", re.ASCII)
+_BARE_NUMBER = r"(?a)[+]?0*(\d{1,40}(?:\.\d{1,40})?)|[+]?[\d_,]*\.?\d+\.?(?:[eE][+-]?\d+)?"
 # From these numbers on, the small units are the likely ones.
 _LARGE_SIZE = 100_000
 _LARGE_DURATION = 3600
@@ -85,7 +85,7 @@ def parse_duration_s(text: str, *, needs_unit: bool = False) -> float:
 
 def _require_unit(text: str, likely: Callable[[str, float], str]) -> None:
     """Raises UsageError for a number without a unit, in any form that a person or a program writes one."""
-    match = _BARE_NUMBER.fullmatch(text.strip())
+    match = re.fullmatch(_BARE_NUMBER, text.strip())
     if match is None or not match[0].strip("+0._,"):
         return
     try:
@@ -109,12 +109,14 @@ def _likely_durations(digits: str, number: float) -> str:
     return f"{digits}s (seconds) or {digits}m (minutes)"
 
 
-def _parse(text: str, units: dict[str, int], what: str, examples: str) -> Fraction:
-    from fractions import Fraction  # Takes 3 ms to load, which every start would pay.
-
-    match = _QUANTITY.fullmatch(text.strip())
+def _parse(text: str, units: dict[str, int], what: str, examples: str) -> Fraction | int:
+    match = re.fullmatch(_QUANTITY, text.strip())
     if match is None or match[2].lower() not in units or len(match[1]) > _MAX_DIGITS:
-        raise UsageError(f"'{text}' is no {what}", hint=f"Write it like {examples}.")
+        raise UsageError(f"Invalid {what} '{text}'", hint=f"Write it like {examples}.")
+    if match[1].isdecimal():
+        return int(match[1]) * units[match[2].lower()]
+    from fractions import Fraction  # Takes 3 ms to load, which options with their defaults would pay.
+
     return Fraction(match[1]) * units[match[2].lower()]
 
 

@@ -29,7 +29,7 @@ class Bucket:
     """The variables that lead a process there, and the paths that it asked for."""
 
     variables: dict[str, str]
-    asked: list[str]
+    requested_paths: list[str]
 
 
 @contextmanager
@@ -39,8 +39,10 @@ def running_bucket(objects: Mapping[str, bytes], folder: Path) -> Iterator[Bucke
     authority.cert_pem.write_to_path(str(folder / "authority.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*_HOSTS).configure_cert(context)
-    asked: list[str] = []
-    handler = type("Handler", (_Google,), {"objects": objects, "context": context, "asked": asked})
+    requested_paths: list[str] = []
+    handler = type(
+        "Handler", (_Google,), {"objects": objects, "context": context, "requested_paths": requested_paths}
+    )
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -51,7 +53,7 @@ def running_bucket(objects: Mapping[str, bytes], folder: Path) -> Iterator[Bucke
         "NO_GCE_CHECK": "true",  # No credentials, and nobody is asked for some.
     }
     try:
-        yield Bucket(variables, asked)
+        yield Bucket(variables, requested_paths)
     finally:
         server.shutdown()
         server.server_close()
@@ -63,7 +65,7 @@ class _Google(BaseHTTPRequestHandler):
 
     objects: ClassVar[Mapping[str, bytes]]
     context: ClassVar[ssl.SSLContext]
-    asked: ClassVar[list[str]]
+    requested_paths: ClassVar[list[str]]
     protocol_version = "HTTP/1.1"
 
     def do_CONNECT(self) -> None:
@@ -75,7 +77,7 @@ class _Google(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
-        self.asked.append(parts.path)
+        self.requested_paths.append(parts.path)
         found = re.fullmatch(r"/storage/v1/b/[^/]+/o(?:/(.+))?", parts.path)
         if found is None:
             self._bytes(unquote(parts.path).split("/", 2)[2])
@@ -94,15 +96,15 @@ class _Google(BaseHTTPRequestHandler):
 
     def _bytes(self, name: str) -> None:
         content = self.objects.get(name)
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        byte_range = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         if content is None:
             self._answer(404, b"")
-        elif wanted is None:
+        elif byte_range is None:
             self._answer(200, content)
-        elif int(wanted[1]) >= len(content):
+        elif int(byte_range[1]) >= len(content):
             self._answer(416, b"")
         else:
-            self._answer(206, content[int(wanted[1]) : int(wanted[2]) + 1])
+            self._answer(206, content[int(byte_range[1]) : int(byte_range[2]) + 1])
 
     def _json(self, document: object) -> None:
         self._answer(200, json.dumps(document).encode())

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+import trustme
 
 from hubcli.commands.doctor import Diagnosis, DoctorOptions, doctor
-from hubcli.diagnosing.check import Check
+from hubcli.diagnosing.context import Check
 
-__all__ = ["diagnose", "names", "one", "write_distribution"]
+__all__ = ["check_named", "diagnose", "names", "write_distribution"]
 
 
 def diagnose(variables: Mapping[str, str] | None = None, **options: Any) -> Diagnosis:
     """What the doctor finds with these variables and options."""
-    found = doctor(DoctorOptions(**options), environment=variables or {})
+    # To read the hundreds of certificate authorities of a system takes OpenSSL 20 ms.
+    with patch.dict(os.environ, SSL_CERT_FILE=str(_one_authority())):
+        found = doctor(DoctorOptions(**options), environment=variables or {})
     assert found.faults == ()
     return found
 
 
-def one(diagnosis: Diagnosis, name: str) -> Check:
+@cache
+def _one_authority() -> Path:
+    file = Path(tempfile.mkdtemp(), "authority.pem")
+    trustme.CA().cert_pem.write_to_path(file)
+    return file
+
+
+def check_named(diagnosis: Diagnosis, name: str) -> Check:
     """The check of that name, which is there once."""
     (check,) = [check for check in diagnosis.checks if check.name == name]
     return check
@@ -33,6 +48,7 @@ def write_distribution(site: Path, name: str, version: str, *requires: str) -> N
     """What pip leaves of an installed package, without the package."""
     folder = site / f"{name.replace('-', '_')}-{version}.dist-info"
     folder.mkdir(parents=True)
-    wishes = "".join(f"Requires-Dist: {wish}\n" for wish in requires)
-    text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{wishes}\nVersion: of the description\n"
+    requirements = "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
+    headers = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requirements}"
+    text = f"{headers}\nVersion: of the description\n"
     (folder / "METADATA").write_text(text)

@@ -13,19 +13,19 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from hubcli.archive.members import FileRecord
+from hubcli.archive import FileRecord
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.records import Manifest
 from hubcli.cache.store import Store
 from hubcli.providers.handle import Handle
-from hubcli.savedmodel.model_format import ModelFormat
+from hubcli.savedmodel.layout import ModelFormat
 
 __all__ = [
     "SHARD",
     "alias_link",
     "dead_pid",
     "ends_beyond",
-    "gut",
+    "gut_entry",
     "hubcli_entry",
     "key_of",
     "live_process",
@@ -151,7 +151,7 @@ def tensorflow_hub_entry(
     return paths
 
 
-def gut(paths: EntryPaths) -> None:
+def gut_entry(paths: EntryPaths) -> None:
     """Does what cleaners of temporary directories do: files go, folders stay."""
     for path in paths.model.rglob("*"):
         if path.is_file():

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
-__all__ = ["NFS", "SEAMS", "open_seams"]
+__all__ = ["FAULT_POINTS", "NFS", "activate_fault_points"]
 
 _HOUR_S = 3600.0
 
@@ -44,7 +44,7 @@ def _late_answers() -> None:
 
 
 def _no_exchange() -> None:
-    from hubcli.cache import atomic_files as disk
+    from hubcli import durability as disk
 
     disk.exchange_at_once = lambda new, old: False
 
@@ -68,7 +68,7 @@ def _worthless_lock() -> None:
     lock._try_create = lambda path, owner: True  # type: ignore[assignment]
 
 
-SEAMS: dict[str, Callable[[], None]] = {
+FAULT_POINTS: dict[str, Callable[[], None]] = {
     "no locks": _no_locks,
     "no hard links": _no_hard_links,
     "late answers": _late_answers,
@@ -79,7 +79,7 @@ SEAMS: dict[str, Callable[[], None]] = {
 NFS = ("no locks", "late answers", "no exchange", "clock behind")
 
 
-def open_seams(names: Iterable[str]) -> None:
+def activate_fault_points(names: Iterable[str]) -> None:
     """Has this process live with them from now on."""
     for name in names:
-        SEAMS[name]()
+        FAULT_POINTS[name]()

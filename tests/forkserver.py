@@ -39,7 +39,13 @@ __all__ = ["Process", "open_python", "run_python", "start_python"]
 ROOT = Path(__file__).parent.parent
 _TENSORFLOW = ("tensorflow", "keras", "tf_keras", "tensorflow_hub")
 # What commands import when they need it.
-_LIBRARIES = ("google.protobuf.message", "google._upb._message", "rich.progress", "rich.table", "rich.live")
+_LIBRARIES = (
+    "google.protobuf.message_factory",
+    "google.protobuf.descriptor_pool",
+    "rich.progress",
+    "rich.table",
+    "rich.live",
+)
 _MAX_ORDER_BYTES = 1 << 22
 
 
@@ -63,8 +69,8 @@ _STARTED_WITH = dict(os.environ)
 
 
 def _needs_interpreter(environment: Mapping[str, str], with_tensorflow: bool) -> bool:
-    wanted = _start_variables(environment, with_tensorflow)
-    return not _FORKS or wanted != _start_variables(_STARTED_WITH, with_tensorflow)
+    start_variables = _start_variables(environment, with_tensorflow)
+    return not _FORKS or start_variables != _start_variables(_STARTED_WITH, with_tensorflow)
 
 
 _servers: dict[tuple[str, ...], _Server] = {}
@@ -189,10 +195,10 @@ def run_python(
         for stream in (stdout, stderr):
             stream.seek(0)
             texts.append(stream.read().decode())
-    done = subprocess.CompletedProcess([sys.executable, *words], status, *texts)
+    result = subprocess.CompletedProcess([sys.executable, *words], status, *texts)
     if check:
-        done.check_returncode()
-    return done
+        result.check_returncode()
+    return result
 
 
 def start_python(

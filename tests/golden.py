@@ -19,8 +19,8 @@ def compare_golden(name: str, text: str) -> None:
     golden = _FOLDER / name
     if os.environ.get("UPDATE_GOLDEN"):
         golden.write_text(text, encoding="utf-8")
-    kept = golden.read_text(encoding="utf-8")
+    expected = golden.read_text(encoding="utf-8")
     changes = difflib.unified_diff(
-        kept.splitlines(), text.splitlines(), str(golden), "printed now", lineterm=""
+        expected.splitlines(), text.splitlines(), str(golden), "printed now", lineterm=""
     )
-    assert text == kept, "\n".join(["accept it by UPDATE_GOLDEN=1, or mend it", *changes])
+    assert text == expected, "\n".join(["accept it by UPDATE_GOLDEN=1, or mend it", *changes])

@@ -25,7 +25,7 @@ class Late:
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
-        # pytest looks for such names in whatever a module of tests holds.
-        if name.startswith("__"):
+        # pytest looks for such names (`__wrapped__`, `_mock_name`) in all that a test module holds.
+        if name.startswith("_"):
             raise AttributeError(name)
         return getattr(import_module(self._name), name)

@@ -1,4 +1,4 @@
-"""A trap in the source: a signal to this process at one line after the other."""
+"""Interrupts injected at a line of the source: a signal to this process at one line after the other."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from hubcli.config.network import KaggleAccount, NetworkConfig
+from hubcli.config.environment import KaggleAccount, NetworkConfig
 from hubcli.config.settings import Settings
 from tests.server import HubServer, Reply
 

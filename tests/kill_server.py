@@ -19,10 +19,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from tests.fault_points import open_seams
+from tests.fault_points import activate_fault_points
 from tests.interrupt_injection import InterruptInjection
 
-__all__ = ["Done", "KillServer", "Order"]
+__all__ = ["CommandResult", "KillServer", "Order"]
 
 _LOOK_S = 0.0005
 ROOT = Path(__file__).parent.parent
@@ -33,7 +33,7 @@ class Order:
     """A command line, and when its process is killed: after so many seconds, or at so many lines.
 
     The seconds count from where something in the cache has a name of the pattern `since`.
-    `watched` are the files whose lines count, `seams` what the process has to live with.
+    `watched` are the files whose lines count, `fault_points` what the process has to live with.
     `patience_s` is the `QUICK_S` of the process.
     """
 
@@ -42,12 +42,12 @@ class Order:
     since: str | None = None
     kill_at_line: int | None = None
     watched: Sequence[str] = ()
-    seams: Sequence[str] = ()
+    fault_points: Sequence[str] = ()
     patience_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class CommandResult:
     """What became of a process: its exit status (the signal's number, negative), and its output.
 
     `seconds` are those that it took, from where the order's began to count.
@@ -76,24 +76,24 @@ class KillServer:
             assert process.stdin is not None
             process.stdin.close()
 
-    def run(self, *arguments: str, **when: Any) -> Done:
+    def run(self, *arguments: str, **when: Any) -> CommandResult:
         """One process, to its end."""
         return self.run_at_once([Order(arguments, **when)])[0]
 
-    def run_at_once(self, orders: Sequence[Order]) -> list[Done]:
+    def run_at_once(self, orders: Sequence[Order]) -> list[CommandResult]:
         """All of them, to their ends. Those that are to be killed are so one after the other."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps([asdict(order) for order in orders]) + "\n")
         self.process.stdin.flush()
-        return [Done(**told) for told in json.loads(self.process.stdout.readline())]
+        return [CommandResult(**result) for result in json.loads(self.process.stdout.readline())]
 
 
-def _obey(orders: list[Order]) -> list[Done]:
+def _obey(orders: list[Order]) -> list[CommandResult]:
     with ExitStack() as opened:
         outputs = [opened.enter_context(tempfile.TemporaryFile()) for _ in orders]
         children = list(map(_forked, orders, outputs))
-        return list(map(_done, children, orders, outputs))
+        return list(map(_result, children, orders, outputs))
 
 
 def _forked(order: Order, output: IO[bytes]) -> int:
@@ -103,10 +103,10 @@ def _forked(order: Order, output: IO[bytes]) -> int:
     return child
 
 
-def _done(child: int, order: Order, output: IO[bytes]) -> Done:
+def _result(child: int, order: Order, output: IO[bytes]) -> CommandResult:
     status, seconds = _watched(child, order)
     output.seek(0)
-    return Done(os.waitstatus_to_exitcode(status), output.read().decode(), seconds)
+    return CommandResult(os.waitstatus_to_exitcode(status), output.read().decode(), seconds)
 
 
 def _watched(child: int, order: Order) -> tuple[int, float]:
@@ -131,15 +131,15 @@ def _be_hubcli(order: Order, output: int) -> None:
     from hubcli.cli.main import main
     from hubcli.net import download, retries
 
-    open_seams(order.seams)
+    activate_fault_points(order.fault_points)
     download.QUICK_S, retries.FIRST_WAIT_S = order.patience_s, 0.001
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
     if order.kill_at_line is not None:
-        trap = InterruptInjection(signal.SIGKILL, order.kill_at_line, tuple(order.watched))
-        threading.settrace(trap)
-        sys.settrace(trap)
+        injection = InterruptInjection(signal.SIGKILL, order.kill_at_line, tuple(order.watched))
+        threading.settrace(injection)
+        sys.settrace(injection)
     status = 1
     try:
         status = main(order.arguments)
@@ -151,13 +151,15 @@ def _be_hubcli(order: Order, output: int) -> None:
 def _serve() -> None:
     # Loaded once, for all the processes that are forked off.
     import hubcli.cli.app
-    import hubcli.cli.fetch_run
+    import hubcli.cli.fetch
+    import hubcli.cli.views.models
+    import hubcli.commands.fetch
     import hubcli.fetching.sources
-    import hubcli.net.download  # noqa: F401
+    import hubcli.net.http_source  # noqa: F401
 
     for line in sys.stdin:
-        done = _obey([Order(**told) for told in json.loads(line)])
-        sys.stdout.write(json.dumps([asdict(one) for one in done]) + "\n")
+        results = _obey([Order(**order) for order in json.loads(line)])
+        sys.stdout.write(json.dumps([asdict(result) for result in results]) + "\n")
         sys.stdout.flush()
 
 

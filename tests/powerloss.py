@@ -150,7 +150,7 @@ class Disk:
                 parent.entries[name] = node
         waiting: list[Node] = []
         for parent, _, _ in found:
-            if not any(parent is one for one in waiting):
+            if not any(parent is node_ahead for node_ahead in waiting):
                 waiting.append(parent)
         self.changes.append(Change(kind, found, waiting))
 
@@ -160,7 +160,7 @@ class Disk:
             node.keep()
             return
         for change in self.changes:
-            change.waiting = [one for one in change.waiting if one is not node]
+            change.waiting = [waiting_node for waiting_node in change.waiting if waiting_node is not node]
 
     def sync_all(self) -> None:
         """As sync(2)."""
@@ -280,7 +280,7 @@ class Trace:
             str(log),
         ]
         subprocess.run(
-            [strace, *options, sys.executable, "-m", "tests.traced", *command],
+            [strace, *options, sys.executable, "-m", "tests.traced_hubcli", *command],
             cwd=ROOT,
             env={**os.environ, **(environment or {})},
             capture_output=True,
@@ -298,14 +298,14 @@ class Trace:
 
 
 def _calls(log: str) -> Iterator[tuple[str, str, int]]:
-    begun: dict[str, str] = {}
+    unfinished_calls: dict[str, str] = {}
     for line in log.splitlines():
         unfinished, resumed = _UNFINISHED.match(line), _RESUMED.match(line)
         if unfinished is not None:
-            begun[unfinished["pid"]] = unfinished["begin"]
+            unfinished_calls[unfinished["pid"]] = unfinished["begin"]
             continue
         if resumed is not None:
-            line = f"{resumed['pid']} {begun.pop(resumed['pid'], '?(')}{resumed['end']}"
+            line = f"{resumed['pid']} {unfinished_calls.pop(resumed['pid'], '?(')}{resumed['end']}"
         match = _LINE.match(line)
         result = _RESULT.search(line)
         if match is None or result is None or result["value"] == "?":
@@ -447,11 +447,11 @@ class _Replay:
     # --- Names
 
     def _mkdirat(self, arguments: str, _result: int) -> bool:
-        return self._made(arguments, lambda: Node(Kind.OTHER, entries={}, durable={}))
+        return self._create(arguments, lambda: Node(Kind.OTHER, entries={}, durable={}))
 
     _mkdir = _mkdirat
 
-    def _made(self, arguments: str, make: Callable[[], Node]) -> bool:
+    def _create(self, arguments: str, make: Callable[[], Node]) -> bool:
         path = self._paths(arguments)[-1]
         if not path.startswith(f"{self._disk.top}/"):
             return False
@@ -465,7 +465,7 @@ class _Replay:
         text = _TEXT.search(arguments)
         assert text is not None
         target = os.fsdecode(_unescaped(text[1]))
-        return self._made(arguments, lambda: Node(Kind.LINK, target=target))
+        return self._create(arguments, lambda: Node(Kind.LINK, target=target))
 
     _symlink = _symlinkat
 

@@ -37,7 +37,7 @@ def blocks() -> list[Block]:
 
 def run_shell(script: str, folder: Path, variables: Mapping[str, str]) -> str:
     """What the script prints; it stops at the first command that fails."""
-    ran = subprocess.run(
+    result = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=folder,
         env=dict(variables),
@@ -46,8 +46,8 @@ def run_shell(script: str, folder: Path, variables: Mapping[str, str]) -> str:
         timeout=200,
         check=False,
     )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return ran.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Image:
     root: Path
     variables: dict[str, str]
     base: str = ""
-    _ran: list[str] = field(default_factory=list)
+    _completed: list[str] = field(default_factory=list)
 
     def build(self, dockerfile: str, context: Path) -> None:
         """Carries out the instructions; paths from / on are below `root`."""

@@ -41,15 +41,15 @@ class Reply:
         """What is answered to these headers: the body, or the range of it that they ask for."""
         if self.etag is None:
             return self
-        told = {**self.headers, "ETag": self.etag, "Accept-Ranges": "bytes"}
+        more_headers = {**self.headers, "ETag": self.etag, "Accept-Ranges": "bytes"}
         if self.status == 200 and headers.get("If-None-Match") == self.etag:
-            return replace(self, body=b"", status=304, headers=told)
-        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", headers.get("Range", ""))
-        if asked is None or self.status != 200 or headers.get("If-Range", self.etag) != self.etag:
-            return replace(self, headers=told)
-        start, end = int(asked[1]), min(int(asked[2]), len(self.body) - 1)
-        told = {"Content-Range": f"bytes {start}-{end}/{len(self.body)}", **told}
-        return replace(self, body=self.body[start : end + 1], status=206, headers=told)
+            return replace(self, body=b"", status=304, headers=more_headers)
+        byte_range = re.fullmatch(r"bytes=(\d+)-(\d+)", headers.get("Range", ""))
+        if byte_range is None or self.status != 200 or headers.get("If-Range", self.etag) != self.etag:
+            return replace(self, headers=more_headers)
+        start, end = int(byte_range[1]), min(int(byte_range[2]), len(self.body) - 1)
+        more_headers = {"Content-Range": f"bytes {start}-{end}/{len(self.body)}", **more_headers}
+        return replace(self, body=self.body[start : end + 1], status=206, headers=more_headers)
 
 
 @dataclass(frozen=True)

@@ -210,14 +210,14 @@ def test_no_jobs_have_no_results_and_need_no_thread() -> None:
 
 @pytest.mark.parametrize("place", [0, 1, 7])
 def test_the_first_error_is_raised_and_no_further_job_is_begun(place: int) -> None:
-    begun: list[int] = []
+    started: list[int] = []
 
     def job(number: int) -> None:
-        begun.append(number)
+        started.append(number)
         if number == place:
             raise ValueError(str(place))
         time.sleep(0.005)
 
     with pytest.raises(ValueError, match=str(place)):
         run_in_threads([partial(job, number) for number in range(100)], 2)
-    assert len(begun) <= place + 4
+    assert len(started) <= place + 4

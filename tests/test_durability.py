@@ -23,6 +23,11 @@ EXAMPLE = "example://mul/1"
 NEW = {**models.example_files(), "assets.extra/which": b"new"}
 
 
+@pytest.fixture(autouse=True)
+def without_syncs() -> None:
+    """The real ones are what is tested here."""
+
+
 class Syncs:
     """The real fsync, and the paths that it was called for; `fail` lets it fail for some."""
 

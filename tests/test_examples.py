@@ -60,47 +60,49 @@ def run(script: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_a_text_classifier_learns_its_embedding_too() -> None:
-    done = run("text_classification.py")
-    assert len(done["results"]) == 2
+    results = run("text_classification.py")
+    assert len(results["results"]) == 2
     fresh = hubcli.load(TEXT).embeddings.numpy()
-    assert (done["hub_layer"].resolved_object.embeddings.numpy() != fresh).any()
+    assert (results["hub_layer"].resolved_object.embeddings.numpy() != fresh).any()
 
 
 def test_an_image_classifier_is_fine_tuned_and_saved() -> None:
-    done = run("image_fine_tuning.py")
-    layer, fresh = done["model"].layers[0], hubcli.load(IMAGE)
+    results = run("image_fine_tuning.py")
+    layer, fresh = results["model"].layers[0], hubcli.load(IMAGE)
     moved = [
-        (one.numpy() != other.numpy()).any()
-        for one, other in zip(layer.resolved_object.variables, fresh.variables, strict=True)
+        (variable.numpy() != other.numpy()).any()
+        for variable, other in zip(layer.resolved_object.variables, fresh.variables, strict=True)
     ]
     assert moved == [True] * 7
-    assert done["output"].numpy() == pytest.approx(done["model"].predict(done["images"], verbose=0), abs=1e-5)
+    assert results["output"].numpy() == pytest.approx(
+        results["model"].predict(results["images"], verbose=0), abs=1e-5
+    )
 
 
 def test_a_model_of_ones_own_has_its_weights_and_losses_in_the_layer() -> None:
-    done = run("my_mul_model.py")
-    assert done["product"].numpy().tolist() == [20.0, 40.0]
-    assert [float(one) for one in done["layer"].trainable_weights] == [2.0]
-    assert [float(one) for one in done["layer"].losses] == [pytest.approx(0.004)]
+    results = run("my_mul_model.py")
+    assert results["product"].numpy().tolist() == [20.0, 40.0]
+    assert [float(weight) for weight in results["layer"].trainable_weights] == [2.0]
+    assert [float(loss) for loss in results["layer"].losses] == [pytest.approx(0.004)]
 
 
 def test_a_fine_tuned_object_is_exported_as_it_was_trained(capsys: pytest.CaptureFixture[str]) -> None:
-    done = run("reexport.py")
+    results = run("reexport.py")
     assert "As trained: True" in capsys.readouterr().out
-    assert (done["after"].numpy() != done["before"].numpy()).any()
+    assert (results["after"].numpy() != results["before"].numpy()).any()
 
 
 @pytest.mark.slow
 def test_one_command_trains_and_exports(tmp_path: Path) -> None:
     place, training = tmp_path / "tuned", f"--train={EXAMPLES / 'finetune_export.py'}:train"
     command = ["-m", "hubcli", "finetune-export", TEXT, str(place), training, "--arg=epochs=2"]
-    done = run_python(command, timeout=200, with_tensorflow=True)
-    assert (done.returncode, done.stdout.strip()) == (0, str(place)), done.stderr
+    result = run_python(command, timeout=200, with_tensorflow=True)
+    assert (result.returncode, result.stdout.strip()) == (0, str(place)), result.stderr
     tuned, fresh = hubcli.load(str(place)), hubcli.load(TEXT)
     assert (tuned.embeddings.numpy() != fresh.embeddings.numpy()).any()
     assert len(hubcli.KerasLayer(tuned, trainable=True).trainable_weights) == 1
 
 
 def test_the_readme_of_the_examples_names_each() -> None:
-    told = (EXAMPLES / "README.md").read_text(encoding="utf-8")
-    assert all(f"`{script.name}`" in told for script in EXAMPLES.glob("*.py"))
+    readme = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert all(f"`{script.name}`" in readme for script in EXAMPLES.glob("*.py"))

@@ -32,7 +32,7 @@ def test_a_spelling_has_the_cache_key_aliases_and_addresses_that_it_always_had()
 def test_the_contract_has_every_kind_of_host() -> None:
     starts = ("https://tfhub.dev/", "https://hub.tensorflow.google.cn/", "https://www.kaggle.com/", "gs://")
     for start in (*starts, "https://models.corp/", "example://", "file:///", "/"):
-        understood = [one for one in CONTRACT if one["text"].startswith(start) and "refused" not in one]
+        understood = [case for case in CONTRACT if case["text"].startswith(start) and "refused" not in case]
         assert understood, start
     assert len(CONTRACT) >= 60
 

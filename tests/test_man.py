@@ -12,7 +12,7 @@ import pytest
 
 from hubcli import __version__
 from hubcli.cli.app import app_of
-from hubcli.config import network as access
+from hubcli.config import environment as access
 from hubcli.config import settings
 from hubcli.errors import ExitStatus
 from tools.command_line import read_command_line
@@ -23,50 +23,50 @@ LINE = read_command_line(app_of())
 
 
 @pytest.fixture(scope="module")
-def shown() -> str:
+def page() -> str:
     """The page as a terminal of 80 columns shows it, checked by groff."""
     if shutil.which("groff") is None:
         pytest.skip("groff isn't on this machine")
-    ran = subprocess.run(
+    result = subprocess.run(
         ["groff", "-man", "-ww", "-Tutf8", "-P-cbou", "-rLL=78n", PAGE], capture_output=True, check=True
     )
-    assert ran.stderr == b""
-    return ran.stdout.decode()
+    assert result.stderr == b""
+    return result.stdout.decode()
 
 
-def test_the_page_fits_a_terminal_of_80_columns(shown: str) -> None:
-    assert max(map(len, shown.splitlines())) <= 80
+def test_the_page_fits_a_terminal_of_80_columns(page: str) -> None:
+    assert max(map(len, page.splitlines())) <= 80
 
 
-def test_the_page_has_every_part_that_is_looked_for(shown: str) -> None:
-    titles = re.findall(r"^[A-Z][A-Z ]+$", shown, re.MULTILINE)
+def test_the_page_has_every_part_that_is_looked_for(page: str) -> None:
+    titles = re.findall(r"^[A-Z][A-Z ]+$", page, re.MULTILINE)
     assert titles == [
         *("NAME", "SYNOPSIS", "DESCRIPTION", "COMMANDS", "OPTIONS OF EVERY COMMAND", "OTHER OPTIONS"),
         *("ENVIRONMENT", "EXIT STATUS", "FILES", "EXAMPLES", "SEE ALSO"),
     ]
-    assert f"hubcli {__version__}" in shown
+    assert f"hubcli {__version__}" in page
 
 
-def test_the_page_tells_every_command_option_and_example(shown: str) -> None:
+def test_the_page_tells_every_command_option_and_example(page: str) -> None:
     for command in LINE.commands:
-        part = shown.split(f"\n   hubcli {command.name}\n", 1)[1].split("\n   hubcli ", 1)[0]
+        part = page.split(f"\n   hubcli {command.name}\n", 1)[1].split("\n   hubcli ", 1)[0]
         for option in command.options:
             for name in option.names:
-                told = re.compile(rf"(^ +|, ){name}( |$|,)", re.MULTILINE)
-                assert told.search(part) or told.search(shown)
+                pattern = re.compile(rf"(^ +|, ){name}( |$|,)", re.MULTILINE)
+                assert pattern.search(part) or pattern.search(page)
         for line in command.examples:
             assert f" {line}\n" in part
 
 
-def test_the_page_tells_every_exit_status(shown: str) -> None:
-    part = shown.split("\nEXIT STATUS\n", 1)[1].split("\nFILES\n", 1)[0]
-    assert re.findall(r"^ {7}(\d+)", part, re.MULTILINE) == [str(int(one)) for one in ExitStatus]
+def test_the_page_tells_every_exit_status(page: str) -> None:
+    part = page.split("\nEXIT STATUS\n", 1)[1].split("\nFILES\n", 1)[0]
+    assert re.findall(r"^ {7}(\d+)", part, re.MULTILINE) == [str(int(status)) for status in ExitStatus]
 
 
-def test_the_page_tells_every_variable_that_is_read(shown: str) -> None:
-    source = "".join(Path(str(one.__file__)).read_text(encoding="utf-8") for one in (access, settings))
+def test_the_page_tells_every_variable_that_is_read(page: str) -> None:
+    source = "".join(Path(str(module.__file__)).read_text(encoding="utf-8") for module in (access, settings))
     read = set(re.findall(r'env(?:\.get\(|\[)"([A-Z_]+)', source))
-    part = shown.split("\nENVIRONMENT\n", 1)[1].split("\nEXIT STATUS\n", 1)[0]
+    part = page.split("\nENVIRONMENT\n", 1)[1].split("\nEXIT STATUS\n", 1)[0]
     assert len(read) > 10
     assert read <= set(re.findall(r"[A-Z][A-Z_]{3,}", part))
 

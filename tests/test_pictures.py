@@ -16,8 +16,8 @@ from tools import make_pictures
 def test_the_script_makes_every_picture_that_is_shown(tmp_path: Path) -> None:
     model = models.write_tree(tmp_path / "model", models.example_files())
     make_pictures.main(["--model", str(model), "--to", str(tmp_path / "pictures")])
-    made = {path.name for path in (tmp_path / "pictures").iterdir()}
-    assert made == {path.name for path in make_pictures.PICTURES.iterdir()}
+    pictures = {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert pictures == {path.name for path in make_pictures.PICTURES.iterdir()}
     overview = words(tmp_path / "pictures" / "overview.svg")
     assert f"Fetched {make_pictures.HANDLE}" in overview
     assert "━" not in overview  # The bars were gone when it was taken.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import subprocess
 import sys
@@ -9,7 +11,7 @@ import sys
 import pytest
 
 import hubcli
-from hubcli._moved import MOVED
+from hubcli._moved import MOVED, RENAMED
 from tests.forkserver import run_python
 
 HEAVY = {
@@ -28,8 +30,8 @@ HEAVY = {
 def _loaded_by(statement: str) -> set[str]:
     """The modules that a new interpreter has loaded after the statement."""
     program = f"{statement}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-    return set(json.loads(done.stdout))
+    result = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    return set(json.loads(result.stdout))
 
 
 def test_the_public_names_are_these() -> None:
@@ -152,7 +154,50 @@ def test_a_module_that_moved_is_the_same_under_its_old_name(old: str, today: str
         "told = [(one.category.__name__, str(one.message)) for one in caught]\n"
         "print(json.dumps([moved is today, today.__name__, today.__spec__.name, told]))"
     )
-    ran = run_python(["-c", program, old, today], check=True)
-    is_same, name, spec, warnings = json.loads(ran.stdout)
+    result = run_python(["-c", program, old, today], check=True)
+    is_same, name, spec, warnings = json.loads(result.stdout)
     assert (is_same, name, spec) == (True, today, today)
     assert warnings == [["DeprecationWarning", f"{old} is {today} since hubcli 0.2"]]
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "home", "today"),
+    [(module, old, *now) for module, names in RENAMED.items() for old, now in names.items()],
+)
+def test_a_type_that_was_renamed_is_the_same_under_its_old_name(
+    module: str, old: str, home: str, today: str
+) -> None:
+    with pytest.warns(DeprecationWarning, match=f"{old} is {home}.{today} since hubcli 0.2"):
+        renamed = getattr(importlib.import_module(module), old)
+
+    assert renamed is getattr(importlib.import_module(home), today)
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = importlib.import_module(module).Nothing
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "old", "today"),
+    [
+        ("hubcli.cache.gc.plan", "BudgetShortfall", "kept", "retained"),
+        ("hubcli.commands.gc", "Collection", "done", "actions"),
+        ("hubcli.finetuning.result", "FinetuneResult", "made", "staged_model"),
+        ("hubcli.finetuning.result", "StagedModel", "kept", "preserved"),
+        ("hubcli.savedmodel.weights.mapping", "WeightMapping", "kept", "unassigned"),
+        ("hubcli.savedmodel.weights.matching", "Candidate", "wanted", "required"),
+        ("hubcli.savedmodel.weights.rewrite", "RewriteReport", "kept", "unassigned"),
+    ],
+)
+def test_an_attribute_under_its_old_name_is_the_same_with_a_warning(
+    module: str, name: str, old: str, today: str
+) -> None:
+    kind = getattr(importlib.import_module(module), name)
+    required = [
+        parameter
+        for parameter in inspect.signature(kind).parameters.values()
+        if parameter.default is inspect.Parameter.empty or parameter.name == today
+    ]
+    value = kind(**{parameter.name: (parameter.name,) for parameter in required})
+
+    with pytest.warns(DeprecationWarning, match=rf"{name}\.{old} is {name}\.{today} since") as warned:
+        assert getattr(value, old) == getattr(value, today) == (today,)
+    assert warned[0].filename == __file__

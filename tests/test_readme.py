@@ -15,11 +15,11 @@ import pytest
 from hubcli.cache.gc.collect import ActionResult
 from hubcli.cache.gc.plan import Reason
 from hubcli.cache.layout import NameKind
-from hubcli.config import network as access
+from hubcli.config import environment as access
 from hubcli.config import settings as settings_module
 from hubcli.config.settings import Settings
-from hubcli.config.variables import VARIABLES
-from hubcli.diagnosing.check import Section, Status
+from hubcli.diagnosing.context import STATUSES, Section
+from hubcli.diagnosing.settings import VARIABLES
 from tests import models
 from tools import make_docs
 
@@ -53,15 +53,18 @@ def test_a_table_that_says_something_else_is_found(monkeypatch: pytest.MonkeyPat
 
 
 def test_every_variable_that_the_settings_read_is_described() -> None:
-    source = "".join(Path(str(one.__file__)).read_text(encoding="utf-8") for one in (access, settings_module))
+    source = "".join(
+        Path(str(module.__file__)).read_text(encoding="utf-8") for module in (access, settings_module)
+    )
     read = set(re.findall(r"""env(?:\.get\(|\[)"([A-Z_]+)""", source))
-    assert read <= {name for one in VARIABLES for name in one.names}
+    assert read <= {name for variable in VARIABLES for name in variable.names}
 
 
 @pytest.mark.parametrize(
     "file",
     [
         "README.md",
+        "docs/codes.md",
         "docs/commands.md",
         "docs/python.md",
         "CONTRIBUTING.md",
@@ -138,15 +141,19 @@ def test_the_keys_and_sections_of_doctor_are_those_that_are_printed(hubcli: Run)
         cells = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
         assert re.findall(r"`(\w+)`", " ".join(cells)) == keys
     table = section("`hubcli doctor").split("| section | what is looked at |", 1)[1].split("\n\n", 1)[0]
-    told = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
-    assert told == [one.value for one in Section]
-    assert {one.value for one in Status} <= set(re.findall(r"`(\w+)`", section("`hubcli doctor")))
+    listed_sections = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert listed_sections == [section_name.value for section_name in Section]
+    assert {status.value for status in STATUSES} <= set(re.findall(r"`(\w+)`", section("`hubcli doctor")))
 
 
 def test_the_words_of_gc_are_those_that_are_printed() -> None:
-    told = set(re.findall(r"`([a-z-]+)`", section("`hubcli gc")))
+    listed_words = set(re.findall(r"`([a-z-]+)`", section("`hubcli gc")))
     kinds = {kind.value for kind in NameKind} - {"tag", "foreign"}
-    assert {*kinds, *(one.value for one in Reason), *(one.value for one in ActionResult)} <= told
+    assert {
+        *kinds,
+        *(reason.value for reason in Reason),
+        *(result.value for result in ActionResult),
+    } <= listed_words
 
 
 def test_the_keys_of_a_dry_run_and_of_a_lock_file_are_those_that_are_written(
@@ -167,8 +174,8 @@ def test_the_keys_of_a_dry_run_and_of_a_lock_file_are_those_that_are_written(
     ["fetch", "ls", "inspect", "verify", "export", "finetune-export", "gc", "rm", "pin", "unpin", "doctor"],
 )
 def test_every_option_is_described(command: str, hubcli: Run) -> None:
-    told = hubcli(command, "--help", COLUMNS="200").stdout
-    for option in re.findall(r"(--[a-z0-9-]+)", told):
+    help_text = hubcli(command, "--help", COLUMNS="200").stdout
+    for option in re.findall(r"(--[a-z0-9-]+)", help_text):
         assert option in COMMANDS or option == "--help", option
 
 

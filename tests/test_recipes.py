@@ -59,8 +59,8 @@ def wheel(new_environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     assert command == ".venv/bin/pip wheel --no-deps --wheel-dir . ."
     script = f"{new_environment}/pip wheel --no-deps --wheel-dir . {ROOT}"
     run_shell(script, folder, {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"})
-    (made,) = folder.glob("hubcli-*.whl")
-    return made
+    (wheel_file,) = folder.glob("hubcli-*.whl")
+    return wheel_file
 
 
 def in_environment(scripts: Path, variables: dict[str, str]) -> dict[str, str]:
@@ -84,10 +84,10 @@ def test_a_dockerfile_fills_the_cache_of_an_image(
     image = Image(tmp_path / "image", in_environment(new_environment, variables))
     image.build(recipe("dockerfile"), project)
     assert re.fullmatch(r"python:(\d\.\d+)-slim", image.base)[1] in SUPPORTED  # type: ignore[index]
-    asked = len(server.requests)
+    request_count = len(server.requests)
     path = run_shell(f"hubcli fetch {HANDLE}", image.root, image.variables).strip()
     assert Path(path).is_relative_to(image.root / "models")
-    assert len(server.requests) == asked
+    assert len(server.requests) == request_count
     assert image.variables["HUBCLI_OFFLINE"] == "1"
 
 
@@ -108,7 +108,9 @@ def test_a_ci_job_fetches_what_is_locked_and_keeps_it_by_the_lock_file(
         for step in job["steps"]:
             if "run" in step:
                 run_shell(step["run"], project, {**variables, **step.get("env", {})})
-    assert len([one for one in server.requests if one.method == "GET"]) == 2  # With that of the lock file.
+    assert (
+        len([request for request in server.requests if request.method == "GET"]) == 2
+    )  # With that of the lock file.
     assert (project / cache["path"]).is_dir()
 
 
@@ -125,9 +127,9 @@ def test_models_are_carried_to_a_machine_without_a_network(
     island = tmp_path / "island"
     island.mkdir()
     (project / "models.tar").rename(island / "models.tar")
-    asked = len(server.requests)
+    request_count = len(server.requests)
     printed = run_shell(recipe("air-gapped"), island, variables)
-    assert len(server.requests) == asked
+    assert len(server.requests) == request_count
     assert Path(printed.strip()).parent == island / "models"
 
 
@@ -207,7 +209,7 @@ def test_all_of_it_works_in_order_in_one_directory(
     here.mkdir()
     # One shell's variables, as whoever types all of it has them: what one recipe exports, the next one finds.
     variables = {**variables, "HOME": str(here), "XDG_DATA_HOME": str(here / "share"), "SHELL": "/bin/bash"}
-    ran = []
+    result = []
     for block in blocks():
         if block.name in SKIPPED:
             continue
@@ -218,8 +220,8 @@ def test_all_of_it_works_in_order_in_one_directory(
         assert {
             path for path in changed if path.parts[0] in ("tuned", "www", "train.py", "mul-tuned")
         } == set()
-        ran.append(block.name or block.language)
-    assert ran == [
+        result.append(block.name or block.language)
+    assert result == [
         *("lock", "connected", "air-gapped", "train.py", "fine-tune", "shared-cache"),
         *("crontab", "console", "python"),
     ]

@@ -2,15 +2,49 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
 GATE = ROOT / ".ci" / "run"
+
+# Pieces of sentences, which say what happened to a thing and not what it is.
+FRAGMENTS = re.compile(
+    "_*(asked|asks|begun|borne|came|done|goes|gone|gut|heard|hears?|kept|made|meant|one|ran|said|saw|seams"
+    "|shown|stays|told|took|trap|wanted|ways?|whom|wish(es)?|zygote)_*",
+    re.IGNORECASE,
+)
+NAME_FIELDS: dict[type[ast.AST], str] = {
+    ast.FunctionDef: "name",
+    ast.AsyncFunctionDef: "name",
+    ast.ClassDef: "name",
+    ast.ExceptHandler: "name",
+    ast.MatchAs: "name",
+    ast.MatchStar: "name",
+    ast.arg: "arg",
+    ast.alias: "asname",
+    ast.Name: "id",
+    ast.Attribute: "attr",
+}
+# Old names of attributes, which work for one more release with a warning, and words of the output.
+EXCEPTIONS = {
+    "ActionResult.GONE",  # A word of `gc --json`.
+    "BudgetShortfall.kept",
+    "Candidate.wanted",
+    "Collection.done",
+    "ExitStatus.DONE",
+    "FinetuneResult.made",
+    "RewriteReport.kept",
+    "StagedModel.kept",
+    "WeightMapping.kept",
+}
 
 
 def read(path: str) -> Any:
@@ -39,3 +73,64 @@ def test_before_a_commit_the_gates_own_checks_run() -> None:
     gate = GATE.read_text()
     for hook in hooks:
         assert f'"$bin/{hook.split()[0]}"{hook.removeprefix(hook.split()[0])}' in gate, hook
+
+
+def test_options_are_frozen_dataclasses_that_no_protocol_declares_again() -> None:
+    classes = [
+        (file, node)
+        for file in (ROOT / "hubcli").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and node.name.strip("_").endswith("Options")
+    ]
+
+    assert len({node.name for _, node in classes}) == len(classes) > 5
+    for file, node in classes:
+        assert [ast.unparse(decorator) for decorator in node.decorator_list] == [
+            "dataclass(frozen=True, slots=True)"
+        ], file
+        assert not node.bases, file
+
+
+def defined_names(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Every name that the code gives to something, with its line; a member's behind that of its class."""
+    owners: dict[ast.AST, str] = {}
+    for node in ast.walk(tree):
+        owner = owners.get(node, "")
+        if isinstance(node, ast.ClassDef):
+            owners.update((child, f"{node.name}.") for child in node.body)
+        elif owner and isinstance(node, (ast.Assign, ast.AnnAssign)):
+            owners.update((child, owner) for child in ast.iter_child_nodes(node))
+        name = getattr(node, NAME_FIELDS.get(type(node), ""), None)
+        if name is not None and isinstance(getattr(node, "ctx", None), (ast.Store, type(None))):
+            yield f"{owner}{name}", getattr(node, "lineno", 0)
+
+
+@pytest.mark.parametrize("room", ["hubcli", "tests", "tools", "benchmarks", "examples"])
+def test_names_are_nouns_and_no_pieces_of_sentences(room: str) -> None:
+    found = {
+        f"{file.relative_to(ROOT)}:{line}: {name}"
+        for file in (ROOT / room).rglob("*.py")
+        for name, line in defined_names(ast.parse(file.read_text(encoding="utf-8")))
+        if FRAGMENTS.fullmatch(name.rpartition(".")[2]) and name not in EXCEPTIONS
+    }
+
+    assert found == set()
+
+
+def test_a_name_is_found_wherever_it_is_given() -> None:
+    code = """
+import json as made
+class Kept:
+    told: int
+    def said(self, asked, *heard, done=1, **gone): self.shown = 1
+for one, (way, *ways) in (): pass
+with open("") as wanted, open("") as (came, saw): pass
+try: ran = [meant for meant in ()]
+except OSError as begun: pass
+key = lambda wish: (trap := wish)
+"""
+    names = {name.rpartition(".")[2] for name, _ in defined_names(ast.parse(code))}
+    assert names >= (
+        {"made", "Kept", "told", "said", "asked", "heard", "done", "gone", "shown", "one", "way", "ways"}
+        | {"wanted", "came", "saw", "ran", "meant", "begun", "wish", "trap"}
+    )

@@ -63,13 +63,13 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         parse_size_bytes(text)
 
     assert refused.value.exit_status is ExitStatus.USAGE
-    assert f"'{text}' is no size" in refused.value.message
+    assert f"Invalid size '{text}'" in refused.value.message
     assert "20GB" in refused.value.hint
 
 
 @pytest.mark.parametrize("text", ["", "d", "-1d", "1GB", "1month", "1d2h"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is no duration"):
+    with pytest.raises(UsageError, match="Invalid duration"):
         parse_duration_s(text)
 
 

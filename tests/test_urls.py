@@ -80,9 +80,9 @@ def test_user_info_is_hidden(user: str) -> None:
 @given(st.text() | st.text().map("https://{}".format) | st.text().map("https://me:pw@h/x?{}".format))
 @example("https://@//\u2100")
 def test_hiding_secrets_never_fails_and_once_is_enough(text: str) -> None:
-    shown = without_secrets(text)
+    output = without_secrets(text)
 
-    assert without_secrets(shown) == shown
+    assert without_secrets(output) == output
 
 
 @given(st.text(alphabet=st.characters(codec="ascii", exclude_characters="?#\t\r\n")))
@@ -93,7 +93,7 @@ def test_the_spelling_of_a_kept_query_is_untouched(query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    ("url", "expected"),
     [
         ("http://proxy.example:3128", "http://proxy.example:3128"),
         ("https://me:pw@host.example/path?token=x", "https://host.example"),
@@ -102,8 +102,8 @@ def test_the_spelling_of_a_kept_query_is_untouched(query: str) -> None:
         ("http://[::1]:80/", "http://[::1]:80"),
     ],
 )
-def test_an_address_is_scheme_host_and_port(url: str, shown: str) -> None:
-    assert address(url) == shown
+def test_an_address_is_scheme_host_and_port(url: str, expected: str) -> None:
+    assert address(url) == expected
     assert is_address(url)
 
 

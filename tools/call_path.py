@@ -2,8 +2,9 @@
 
 Runs the command in this process under `sys.setprofile`, and prints to standard error which of hubcli's
 files it enters, in order, with the first function entered, then the calls that go up: from a room to one
-that stands above it in import-linter's layers. Imports and class bodies don't count. A call through a
-library (a callback, a context manager) counts as one from the nearest frame of hubcli.
+that stands above it in import-linter's layers. Imports and class bodies don't count, nor what these call,
+such as the constants of a module: they depend on what was imported before. A call through a library (a
+callback, a context manager) counts as one from the nearest frame of hubcli.
 """
 
 from __future__ import annotations
@@ -41,12 +42,14 @@ class CallPath:
     def follow(self, frame: FrameType, event: str, _argument: Any) -> None:
         """What `sys.setprofile` calls."""
         file = _own_file(frame) if event == "call" else None
-        if file is None:
+        if file is None or frame.f_locals.get("name") == "__path__":  # Each import asks a module for it.
             return
-        self.entered.setdefault(file, frame.f_code.co_name)
         caller = frame.f_back
         while caller is not None and _own_file(caller) is None:
+            if caller.f_code.co_filename.startswith("<frozen importlib"):
+                return
             caller = caller.f_back
+        self.entered.setdefault(file, frame.f_code.co_name)
         if caller is not None:
             above = _own_file(caller)
             if above is not None and above != file and self._level(file) < self._level(above):

@@ -12,7 +12,7 @@ import typer
 from typer.main import get_command
 
 from hubcli import __version__
-from hubcli.cli.completion_hints import CompletionHint, CompletionWords, hints_by_metavar
+from hubcli.cli.options import CompletionHint, CompletionWords
 
 __all__ = ["Argument", "Command", "CommandLine", "Option", "read_command_line"]
 
@@ -86,22 +86,26 @@ def read_command_line(app: typer.Typer) -> CommandLine:
     callbacks = {info.name: info.callback for info in app.registered_commands}
     context = typer.Context(group, info_name=group.name, **group.context_settings)
     commands = tuple(
-        _command(str(name), typer.Context(one, parent=context), callbacks[name])
-        for name, one in group.commands.items()
+        _command(str(name), typer.Context(command, parent=context), callbacks[name])
+        for name, command in group.commands.items()
     )
     root = _command("", context, app.registered_callback.callback)
     return CommandLine(str(group.name), __version__, root, commands)
 
 
 def _command(name: str, context: typer.Context, callback: Any) -> Command:
-    told = inspect.signature(callback, eval_str=True).parameters
+    signature_parameters = inspect.signature(callback, eval_str=True).parameters
     command: Any = context.command
     parameters = [*command.params, command.get_help_option(context)]
     options, arguments = [], []
     for parameter in parameters:
         if getattr(parameter, "hidden", False):
             continue
-        annotation = told[parameter.name].annotation if parameter.name in told else None
+        annotation = (
+            signature_parameters[parameter.name].annotation
+            if parameter.name in signature_parameters
+            else None
+        )
         if parameter.param_type_name == "argument":
             arguments.append(_argument(parameter, annotation))
         else:
@@ -111,7 +115,7 @@ def _command(name: str, context: typer.Context, callback: Any) -> Command:
 
 def _texts(command: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The paragraphs and the examples of a help."""
-    paragraphs = tuple(" ".join(one.split()) for one in _plain(command.help or "").split("\n\n"))
+    paragraphs = tuple(" ".join(paragraph.split()) for paragraph in _plain(command.help or "").split("\n\n"))
     lines = [line.strip() for line in _plain(command.epilog or "").splitlines() if line.strip()]
     return paragraphs, tuple(lines[1:])
 
@@ -157,15 +161,43 @@ def _metavar(parameter: Any) -> str:
 
 def _offered(parameter: Any, annotation: Any, metavar: str) -> CompletionHint:
     """What the annotation says, or else the enumeration, or else the metavar."""
-    for told in get_args(annotation)[1:]:
-        if isinstance(told, CompletionHint):
-            return told
-        if isinstance(told, CompletionWords):
-            return told.offered()
+    for metadata in get_args(annotation)[1:]:
+        if isinstance(metadata, CompletionHint):
+            return metadata
+        if isinstance(metadata, CompletionWords):
+            return CompletionHint(words=tuple(metadata.look_up()))
     if getattr(parameter, "is_flag", False):
         return CompletionHint()
     choices = _choices(parameter)
-    return CompletionHint(words=choices) if choices else hints_by_metavar(metavar)
+    return CompletionHint(words=choices) if choices else hint_by_metavar(metavar)
+
+
+_NAME = re.compile(r"[A-Z]{2,}")
+_BY_NAME = {
+    "DEST": CompletionHint(files=True),
+    "DIR": CompletionHint(directories=True),
+    "FILE": CompletionHint(files=True),
+    "HANDLE": CompletionHint(handles=True),
+    "OTHER": CompletionHint(handles=True, files=True),
+    "PATTERN": CompletionHint(handles=True),
+    "SOURCE": CompletionHint(handles=True, files=True),
+    "TARGET": CompletionHint(handles=True, files=True),
+}
+
+
+def hint_by_metavar(metavar: str) -> CompletionHint:
+    """What the names in a metavar call for, such as `FILE|-`; nothing for names that call for nothing.
+
+    >>> hint_by_metavar("HANDLE|PATTERN...").handles, hint_by_metavar("[HANDLE...]").files
+    (True, False)
+    """
+    hints = [_BY_NAME[name] for name in _NAME.findall(metavar) if name in _BY_NAME]
+    return CompletionHint(
+        handles=any(hint.handles for hint in hints),
+        files=any(hint.files for hint in hints),
+        directories=any(hint.directories for hint in hints),
+        words=("-",) * metavar.endswith("|-"),
+    )
 
 
 def _plain(text: str) -> str:

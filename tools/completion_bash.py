@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from hubcli.cli.completion_hints import CompletionHint
+from hubcli.cli.options import CompletionHint
 from tools.command_line import Command, CommandLine
 from tools.templates import filled
 
@@ -65,13 +65,13 @@ def _wrapped(patterns: list[str]) -> list[str]:
 
 
 def _assignments(offered: CompletionHint) -> str:
-    told = []
+    assignments = []
     if offered.words:
-        told.append(f"words=({' '.join(map(shlex.quote, offered.words))})")
-    told += [f"{name}=1" for name in ("handles", "files", "directories") if getattr(offered, name)]
+        assignments.append(f"words=({' '.join(map(shlex.quote, offered.words))})")
+    assignments += [f"{name}=1" for name in ("handles", "files", "directories") if getattr(offered, name)]
     if offered.of_model:
-        told.append(f"model={offered.of_model}")
-    return " ".join(told) or ":"
+        assignments.append(f"model={offered.of_model}")
+    return " ".join(assignments) or ":"
 
 
 def _options(command: Command) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hubcli.cli.completion_hints import CompletionHint
+from hubcli.cli.options import CompletionHint
 from tools.command_line import Argument, Command, CommandLine, Option
 from tools.templates import filled
 
@@ -56,8 +56,8 @@ def _options(commands: tuple[Command, ...]) -> Iterator[str]:
 def _option(option: Option, condition: str) -> str:
     names = [f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in option.names]
     value = "" if option.is_flag else f" {_value(option.offered)}"
-    told = _quoted(option.help.rstrip("."))
-    return f"complete -c hubcli -n {condition} {' '.join(names)}{value} -d {told}"
+    help_text = _quoted(option.help.rstrip("."))
+    return f"complete -c hubcli -n {condition} {' '.join(names)}{value} -d {help_text}"
 
 
 def _argument(command: Command, argument: Argument, number: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from hubcli.cli.completion_hints import CompletionHint
+from hubcli.cli.options import CompletionHint
 from tools.command_line import Argument, Command, CommandLine
 from tools.templates import filled
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from hubcli.cli.completion_hints import CompletionHint
+from hubcli.cli.options import CompletionHint
 from tools.command_line import Argument, Command, CommandLine, Option
 from tools.templates import filled
 
@@ -38,16 +38,16 @@ def _function(command: Command) -> str:
 def _option_spec(option: Option) -> str:
     """One word, or several in braces, for _arguments."""
     excluded = "(- *)" if option.ends_all else "" if option.repeatable else f"({' '.join(option.names)})"
-    told = f"[{_escaped(option.help.rstrip('.'))}]"
+    spec = f"[{_escaped(option.help.rstrip('.'))}]"
     if not option.is_flag:
-        told += f":{_escaped(option.metavar)}:{_action(option.offered)}"
+        spec += f":{_escaped(option.metavar)}:{_action(option.offered)}"
     star = "*" if option.repeatable else ""
     # A long option takes its value behind = too.
     names = [name + ("" if option.is_flag else "=" if name[:2] == "--" else "+") for name in option.names]
     if len(names) == 1:
-        return _quoted(f"{excluded}{star}{names[0]}{told}")
+        return _quoted(f"{excluded}{star}{names[0]}{spec}")
     head = _quoted(excluded) if excluded else ""
-    return f"{head}{{{','.join(_quoted(star + name) for name in names)}}}{_quoted(told)}"
+    return f"{head}{{{','.join(_quoted(star + name) for name in names)}}}{_quoted(spec)}"
 
 
 def _argument_spec(argument: Argument, number: int) -> str:

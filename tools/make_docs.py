@@ -1,6 +1,7 @@
 """Fills what the program knows into the README: commands, exit statuses, JSON keys, variables, the workflow.
 
-`python -m tools.make_docs` writes the blocks between `<!-- generated: NAME -->` and `<!-- end -->` anew;
+`python -m tools.make_docs` writes the blocks between `<!-- generated: NAME -->` and `<!-- end -->` anew, and
+docs/codes.md, the page of every code that a check or an error has;
 with `--check` it writes nothing, and exits with 1 where one differs.
 """
 
@@ -16,12 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hubcli.config.variables import VARIABLES
+from hubcli.diagnosing.settings import VARIABLES
 from hubcli.errors import ExitStatus
+from hubcli.issues import codes
 from tools.generated import write_or_check
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+CODES = ROOT / "docs" / "codes.md"
 _WORKFLOW = ROOT / "docs" / "github-workflow.yml"
 _BLOCK = re.compile(r"(<!-- generated: ([a-z ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _EXAMPLE = "example://mul/1"
@@ -51,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the blocks, or compares them; 1 where one differs."""
     text = README.read_text(encoding="utf-8")
     filled = _BLOCK.sub(lambda block: f"{block[1]}{_BLOCKS[block[2]]()}\n{block[3]}", text)
-    return write_or_check({README: filled}, arguments, __doc__)
+    return write_or_check({README: filled, CODES: codes_page()}, arguments, __doc__)
 
 
 def commands() -> str:
@@ -74,8 +77,31 @@ def exit_statuses() -> str:
 
 def variables() -> str:
     """The environment variables, from the settings."""
-    rows = [(", ".join(f"`{name}`" for name in one.names), one.meaning) for one in VARIABLES]
+    rows = [(", ".join(f"`{name}`" for name in variable.names), variable.meaning) for variable in VARIABLES]
     return _table(("variable", "meaning"), rows)
+
+
+_TOLD_BY = {
+    "inspect --scan": "Findings of `inspect --scan`: `findings[].code`",
+    "inspect --check": "Advice of `inspect --check`: `reusable.problems[].code`",
+    "verify": "Faults of `verify`: `models[].faults[].code`; of an archive also the codes of errors",
+    "doctor": "Checks of `doctor`: `checks[].name`, which are there also where all is well",
+    "errors": "Errors of every command: `error.code`",
+}
+
+
+def codes_page() -> str:
+    """The page of every code with its cause and cure, from the registry."""
+    parts = [
+        "# Codes",
+        "Each code of `--json` and of messages, with its cause and cure. Codes never change their meaning; "
+        "of a name in `<>` each value is a code. Made by `python -m tools.make_docs` from "
+        "`hubcli/issue_codes.tsv`.",
+    ]
+    for told_by, meanings in codes().items():
+        rows = [(f"`{code}`", meaning) for code, meaning in meanings.items()]
+        parts += [f"## {_TOLD_BY[told_by]}", _table(("code", "cause and cure"), rows).strip()]
+    return "\n\n".join(parts) + "\n"
 
 
 def workflow() -> str:

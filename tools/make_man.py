@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hubcli.cli.app import app_of
-from hubcli.config.variables import VARIABLES
+from hubcli.diagnosing.settings import VARIABLES
 from hubcli.errors import ExitStatus
 from tools.command_line import Argument, Command, CommandLine, Option, read_command_line
 from tools.generated import write_or_check
@@ -44,7 +44,7 @@ def man_page(line: CommandLine) -> str:
         *_section("OPTIONS OF EVERY COMMAND", (row for option in shared for row in _option(option))),
         *_section("OTHER OPTIONS", (row for option in line.root.options for row in _option(option))),
         *_section("ENVIRONMENT", _table(_variables())),
-        *_section("EXIT STATUS", _table((str(int(one)), f"{one.meaning}.") for one in ExitStatus)),
+        *_section("EXIT STATUS", _table((str(int(status)), f"{status.meaning}.") for status in ExitStatus)),
         *_section("FILES", _table(FILES)),
         *_section("EXAMPLES", _examples(line.commands)),
         *_section("SEE ALSO", _paragraphs(SEE_ALSO)),
@@ -53,8 +53,8 @@ def man_page(line: CommandLine) -> str:
 
 
 def _variables() -> Iterator[tuple[str, str]]:
-    for one in VARIABLES:
-        yield ", ".join(one.names), f"{one.meaning[0].upper()}{one.meaning[1:]}."
+    for variable in VARIABLES:
+        yield ", ".join(variable.names), f"{variable.meaning[0].upper()}{variable.meaning[1:]}."
 
 
 def _shared_options(commands: Sequence[Command]) -> list[Option]:
@@ -147,14 +147,14 @@ def _metavar(text: str) -> str:
 
 def _line(text: str) -> str:
     """The text as a line of its own: what stands in backticks is bold, and no first letter is a command."""
-    told = _CODE.sub(lambda match: f"\\fB{match[1]}\\fR", _text(text))
-    return f"\\&{told}" if told[:1] in (".", "'") else told
+    formatted = _CODE.sub(lambda match: f"\\fB{match[1]}\\fR", _text(text))
+    return f"\\&{formatted}" if formatted[:1] in (".", "'") else formatted
 
 
 def _text(text: str) -> str:
     """The text with what roff would read as its own."""
-    told = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq").replace("~", "\\(ti")
-    return told.replace("^", "\\(ha").replace("…", "...").replace("→", "->")
+    escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq").replace("~", "\\(ti")
+    return escaped.replace("^", "\\(ha").replace("…", "...").replace("→", "->")
 
 
 if __name__ == "__main__":

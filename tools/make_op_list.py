@@ -1,4 +1,4 @@
-"""Updates hubcli/savedmodel/checks/op_classes.tsv: every op that TensorFlow's registry knows, with its class.
+"""Updates hubcli/savedmodel/op_classes.tsv: every op that TensorFlow's registry knows, with its class.
 
 Run it from the top of the repository, with TensorFlow: `python tools/make_op_list.py`.
 A line is name, class, `f` where an attribute is a function or a list of them, and a
@@ -15,9 +15,9 @@ import tensorflow as tf
 from tensorflow.core.framework import op_def_pb2
 from tensorflow.python.client import pywrap_tf_session
 
-from hubcli.savedmodel.checks.known_ops import OpClass, op_classes
+from hubcli.savedmodel.nodes import OpClass, op_classes
 
-_TARGET = Path(__file__).parent.parent / "hubcli" / "savedmodel" / "checks" / "op_classes.tsv"
+_TARGET = Path(__file__).parent.parent / "hubcli" / "savedmodel" / "op_classes.tsv"
 _UNCLASSED = "?"
 
 
@@ -42,11 +42,11 @@ def main() -> int:
         "name, class, whether attributes name functions, what it does"
     )
     lines = [
-        "\t".join((op, one.name, "f" if one.takes_functions else "", one.reason)).rstrip()
-        for op, one in sorted(classes.items())
+        "\t".join((op, op_class.name, "f" if op_class.takes_functions else "", op_class.reason)).rstrip()
+        for op, op_class in sorted(classes.items())
     ]
     _TARGET.write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
-    unclassed = [op for op, one in sorted(classes.items()) if one.name == _UNCLASSED]
+    unclassed = [op for op, op_class in sorted(classes.items()) if op_class.name == _UNCLASSED]
     for op in unclassed:
         print(f"Without a class: {op}")
     return 1 if unclassed else 0

@@ -109,9 +109,9 @@ def _environment(folder: Path, mirror: str) -> dict[str, str]:
     """A user with a home and a cache of their own, whose PATH has this interpreter's hubcli."""
     home = Path(folder, "home")
     home.mkdir()
-    kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TMPDIR") if name in os.environ}
+    inherited = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TMPDIR") if name in os.environ}
     return {
-        **kept,
+        **inherited,
         "HOME": str(home),
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))),
         "TERM": "xterm-256color",
@@ -139,9 +139,9 @@ def _picture(scene: Scene, variables: dict[str, str]) -> str:
     )
     for number, (command, lines) in enumerate(scene.commands):
         _, screen = run_on_terminal(shlex.split(command), variables, columns=scene.columns)
-        shown = _last_state(screen).replace(variables["HOME"], "~").replace(sys.prefix, "~/.venv")
+        screen_text = _last_state(screen).replace(variables["HOME"], "~").replace(sys.prefix, "~/.venv")
         console.print(Text.from_ansi(f"{chr(10) if number else ''}\x1b[1;32m$\x1b[0m {command}"))
-        console.print(Text.from_ansi("\n".join(_cut(shown.rstrip("\n").split("\n"), lines))))
+        console.print(Text.from_ansi("\n".join(_cut(screen_text.rstrip("\n").split("\n"), lines))))
     return svg_of(console, scene.title, f"hubcli-{scene.name}")
 
 

@@ -152,7 +152,7 @@ def _content(node: TreeNode, on_bytes: OnBytes) -> Iterator[bytes]:
     except OSError as error:
         raise NotFoundError(f"{node.path} can't be read: {error.strerror}", hint="Check its mode.") from error
     if left:
-        raise TruncatedError(f"{node.path} changed while it was read", hint="Once it stays as it is: again.")
+        raise TruncatedError(f"{node.path} changed while it was read", hint="Run the command again.")
 
 
 def _header(node: TreeNode) -> bytes:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from hubcli.archive.members import Limits, Member, MemberStream
+from hubcli.archive import Limits, Member, MemberStream
 from hubcli.errors import IntegrityError, TruncatedError, UnsafeArchiveError
 from hubcli.units import format_size
 
@@ -105,7 +105,7 @@ def _number(field: bytes) -> int:
         return int.from_bytes(field[1:], "big")
     match = _NUMBER.fullmatch(field)
     if match is None:
-        raise IntegrityError(f"The archive is damaged: {field!r} is no octal number")
+        raise IntegrityError(f"The archive is damaged: {field!r} is not an octal number")
     return int(match[1] or b"0", 8)
 
 
@@ -177,7 +177,7 @@ class _Overrides:
         elif value.isdigit() and len(value) < 20:
             self.size = int(value)
         else:
-            raise IntegrityError(f"The archive is damaged: {value[:40]!r} is no size")
+            raise IntegrityError(f"The archive is damaged: {value[:40]!r} is not a size")
 
 
 def walk_tar(reader: ChunkReader, limits: Limits) -> MemberStream:
@@ -226,22 +226,24 @@ def _read_extension(reader: ChunkReader, header: _Header, overrides: _Overrides)
 
 def _member(header: _Header, overrides: _Overrides) -> Member:
     raw = header.name if overrides.name is None else overrides.name
-    shown = raw[:200].decode("utf-8", "backslashreplace")
+    name_text = raw[:200].decode("utf-8", "backslashreplace")
     if header.type not in (_REGULAR, _DIRECTORY):
         what = _REFUSED_TYPES.get(header.type, f"of the unknown type {header.type!r}")
         raise UnsafeArchiveError(
-            f"The archive's member {shown!r} is {what}: only files and directories are unpacked"
+            f"The archive's member {name_text!r} is {what}: only files and directories are unpacked"
         )
     try:
         name = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UnsafeArchiveError(f"The archive's member {shown!r} has a name that is not UTF-8") from error
+        raise UnsafeArchiveError(
+            f"The archive's member {name_text!r} has a name that is not UTF-8"
+        ) from error
     size = header.size if overrides.size is None else overrides.size
     # The format before POSIX had no type for directories. The whole name decides: what the
     # header holds of a long one may end at any slash.
     is_directory = header.type == _DIRECTORY or raw.endswith(b"/")
     if is_directory and size:
-        raise UnsafeArchiveError(f"The archive's directory {shown!r} claims to hold {size} bytes")
+        raise UnsafeArchiveError(f"The archive's directory {name_text!r} claims to hold {size} bytes")
     return Member(name, is_directory, size)
 
 

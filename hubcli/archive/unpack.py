@@ -1,43 +1,73 @@
-"""Unpacks members: files are created new, below one directory, and hashed while they are written."""
+"""Unpacks archives: compression is undone, and members become new files below one directory, hashed.
+
+Compression is told by magic bytes, and every checksum in it is verified. Sources: RFC 1952 (gzip), the bzip2
+and xz file formats, POSIX.1-2017 pax (tar).
+"""
 
 from __future__ import annotations
 
+import bz2
 import hashlib
+import itertools
+import lzma
 import os
 import shutil
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
-from hubcli.archive.member_names import NameRules
-from hubcli.archive.members import FileRecord, Limits, Member, MemberStream
+from isal import igzip_lib
+
+from hubcli.archive import FileRecord, Limits, Member, MemberStream
+from hubcli.archive.tree import NameRules
 from hubcli.config.environment import on_disk
-from hubcli.durability import UNSYNCED, Durability, WriteBack
-from hubcli.errors import DiskFullError, TruncatedError, UnsafeArchiveError
+from hubcli.durability import UNSYNCED, Durability, WriteBack, unique_number
+from hubcli.errors import DiskFullError, IntegrityError, TruncatedError, UnsafeArchiveError
 from hubcli.units import format_size
 
-__all__ = ["Repeats", "lift_wrapping_folder", "require_room", "unpack"]
+__all__ = ["MemberCheck", "decompressed", "lift_wrapping_folder", "require_room", "unpack"]
 
 
-class Repeats:
-    """Size and SHA-256 of each file that came, by its path; nothing that comes again is written."""
+class MemberCheck:
+    """What every reader of an archive holds its members to: names, limits, and copies that are the same.
 
-    def __init__(self) -> None:
+    `hint` says what to do with an archive that is larger than the limit.
+    """
+
+    def __init__(self, limits: Limits, hint: str) -> None:
+        self._rules = NameRules(limits)
+        self._limits = limits
+        self._hint = hint
+        self._total_bytes = 0
         self._first: dict[str, tuple[int, str]] = {}
+
+    def accept(self, member: Member, pieces: Iterator[memoryview]) -> tuple[str, ...] | None:
+        """The segments of the member's path; None of a file that came before, which is read and compared.
+
+        Raises UnsafeArchiveError for a name or a size that isn't allowed, and for copies that differ.
+        """
+        segments = self._rules.accept(member.name, is_directory=member.is_directory)
+        if member.is_directory:
+            return segments
+        self._total_bytes += member.size_bytes
+        if self._total_bytes > self._limits.unpacked_bytes:
+            raise UnsafeArchiveError(
+                f"The archive unpacks to more than {format_size(self._limits.unpacked_bytes)}",
+                hint=self._hint,
+            )
+        if not self._rules.is_repeated:
+            return segments
+        size_bytes, sha256 = self._first["/".join(segments)]
+        if member.size_bytes != size_bytes or _sha256(pieces) != sha256:
+            raise UnsafeArchiveError(
+                f"The archive's member {member.name[:200]!r} is there twice, and the copies differ",
+                hint="It was not unpacked. Ask whoever packed it.",
+            )
+        return None
 
     def note(self, path: str, size_bytes: int, sha256: str) -> None:
         """Takes down a file that came for the first time."""
         self._first[path] = (size_bytes, sha256)
-
-    def require_same(self, path: str, member: Member, pieces: Iterator[memoryview]) -> None:
-        """Reads the member and raises UnsafeArchiveError where it isn't the file that came as that path."""
-        size_bytes, sha256 = self._first[path]
-        if member.size_bytes != size_bytes or _sha256(pieces) != sha256:
-            shown = member.name[:200]
-            raise UnsafeArchiveError(
-                f"The archive's member {shown!r} is there twice, and the copies differ",
-                hint="It was not unpacked. Ask whoever packed it.",
-            )
 
 
 def _sha256(pieces: Iterator[memoryview]) -> str:
@@ -66,27 +96,19 @@ def unpack(
     while they are written; the sync is the caller's. Raises UnsafeArchiveError, TruncatedError,
     IntegrityError or DiskFullError; what was written until then is the caller's to remove.
     """
-    rules, repeats, total, records = NameRules(limits), Repeats(), 0, []
+    check, records = MemberCheck(limits, "If you trust it: --max-unpacked SIZE."), list[FileRecord]()
     for member, pieces in members:
-        segments = rules.accept(member.name, is_directory=member.is_directory)
+        segments = check.accept(member, pieces)
+        if segments is None:
+            continue
         names = tuple(map(on_disk, segments))
         _make_folders(destination, names if member.is_directory else names[:-1])
         if member.is_directory:
             continue
-        total += member.size_bytes
-        if total > limits.unpacked_bytes:
-            raise UnsafeArchiveError(
-                f"The archive unpacks to more than {format_size(limits.unpacked_bytes)}",
-                hint="If you trust it: --max-unpacked SIZE.",
-            )
-        path = "/".join(segments)
-        if rules.is_repeated:
-            repeats.require_same(path, member, pieces)
-            continue
         require_room(destination, member.size_bytes, repr(member.name))
         digest = _write(destination.joinpath(*names), member, pieces, on_bytes, durability)
-        repeats.note(path, member.size_bytes, digest)
-        records.append(FileRecord(path, member.size_bytes, digest))
+        records.append(FileRecord("/".join(segments), member.size_bytes, digest))
+        check.note(records[-1].path, member.size_bytes, digest)
     return tuple(sorted(records, key=lambda record: record.path))
 
 
@@ -151,7 +173,7 @@ def lift_wrapping_folder(
         return None, records
     wrapping = os.fsencode(tops[0].name).decode("utf-8", "surrogateescape")  # As the records have it.
     # Under another name first: the folder may hold a member of its own name.
-    aside = tops[0].rename(destination / f".{uuid.uuid4().hex}")
+    aside = tops[0].rename(destination / f".{unique_number()}")
     for child in aside.iterdir():
         child.rename(destination / child.name)
     aside.rmdir()
@@ -160,3 +182,175 @@ def lift_wrapping_folder(
         for record in records
     )
     return wrapping, lifted
+
+
+OUTPUT_CHUNK_BYTES = 256 << 10
+_HEAD_BYTES = 512
+_XZ_MEMORY_BYTES = 256 << 20
+_MAX_LAYERS = 2
+# So many streams may be empty or nearly so; each costs as much as a hundred kilobytes of content.
+_FREE_STREAMS = 1000
+# So much input may bring no output: a block of bzip2 has 900 kB, packers pad to some MiB at most. In all,
+# a packer never makes more of its input than some hundredths; streams with little in them cost a header.
+_MAX_IDLE_BYTES = 4 << 20
+_MAX_EXPANSION = 2
+# The stub of isal takes the class for an instance.
+_IGZIP_ERROR: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]
+
+# First bytes of what hosts send instead of an archive.
+_OTHERS = (
+    (b"PK\x03\x04", "a zip file"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard file"),
+    (b"<", "a web page or XML"),
+    (b"{", "JSON"),
+    (b"version https://git-lfs", "a git-LFS pointer"),
+    (b"\x89HDF", "an HDF5 file"),
+)
+
+
+class _Decompressor(Protocol):
+    """What bz2, lzma and igzip_lib decompressors have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+def _gzip() -> _Decompressor:
+    decompressor: _Decompressor = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+    return decompressor
+
+
+_CODECS: tuple[tuple[bytes, str, Callable[[], _Decompressor]], ...] = (
+    (b"\x1f\x8b", "gzip", _gzip),
+    (b"BZh", "bzip2", bz2.BZ2Decompressor),
+    (b"\xfd7zXZ\0", "xz", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)),
+)
+
+
+def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The bytes of the tar archive in `chunks`, in pieces of at most 256 KiB.
+
+    Takes gzip, bzip2, xz and plain tar, compressed twice at most (a host that
+    adds a Content-Encoding of its own). The end is reached only when every
+    stream ended whole with a good checksum. Raises TruncatedError,
+    IntegrityError, or UnsafeArchiveError for what is no tar archive.
+    """
+    stream = iter(chunks)
+    for _ in range(_MAX_LAYERS + 1):
+        head, stream = _peek(stream)
+        codec = next((codec for codec in _CODECS if head.startswith(codec[0])), None)
+        if codec is None:
+            _require_tar(head)
+            yield from stream
+            return
+        stream = _expanded(stream, codec[1], codec[2])
+    raise UnsafeArchiveError(f"The archive is compressed more than {_MAX_LAYERS} times")
+
+
+def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """The first bytes (512 if there are as many), and all chunks again."""
+    taken: list[bytes] = []
+    while sum(map(len, taken)) < _HEAD_BYTES:
+        chunk = next(chunks, None)
+        if chunk is None:
+            break
+        taken.append(chunk)
+    return b"".join(taken)[:_HEAD_BYTES], itertools.chain(taken, chunks)
+
+
+def _require_tar(head: bytes) -> None:
+    if not head:
+        raise TruncatedError("The archive is empty: not one byte")
+    looks_like_tar = len(head) == _HEAD_BYTES and (head[257:262] == b"ustar" or not head.strip(b"\0"))
+    if looks_like_tar or (len(head) == _HEAD_BYTES and _has_tar_checksum(head)):
+        return
+    what = next((name for magic, name in _OTHERS if head.lstrip().startswith(magic)), "something else")
+    if head[4:8] == b"TFL3":  # FlatBuffers: the identifier stands behind the offset of the root.
+        what = "a TF Lite model"
+    raise UnsafeArchiveError(
+        f"Not a tar archive (plain, gzip, bzip2 or xz), but {what}",
+        hint="Check the address: it must answer with the archive itself, not with a page about it. "
+        "If the handle has no version, name one, such as HANDLE/1.",
+    )
+
+
+def _has_tar_checksum(head: bytes) -> bool:
+    """Whether this is a header of the format before POSIX, which has no magic bytes."""
+    stored = head[148:156].strip(b" \0").lstrip(b"0")
+    return stored == b"%o" % (sum(head[:148]) + 8 * 32 + sum(head[156:]))
+
+
+class _Balance:
+    """Input against output: what a stream takes in must come out as something."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._idle_bytes = self._input_bytes = self.output_bytes = 0
+
+    def take(self, size_bytes: int) -> None:
+        """Counts input. Raises UnsafeArchiveError where nothing, or next to nothing, comes of it."""
+        self._idle_bytes += size_bytes
+        self._input_bytes += size_bytes
+        most_bytes = _MAX_IDLE_BYTES + _MAX_EXPANSION * self.output_bytes
+        if self._idle_bytes > _MAX_IDLE_BYTES or self._input_bytes > most_bytes:
+            raise UnsafeArchiveError(
+                f"The {self._name} stream has more than {_MAX_IDLE_BYTES >> 20} MiB of padding"
+            )
+
+    def give(self, size_bytes: int) -> None:
+        """Counts output."""
+        self._idle_bytes = 0
+        self.output_bytes += size_bytes
+
+
+def _expanded(
+    chunks: Iterator[bytes], name: str, make_decompressor: Callable[[], _Decompressor]
+) -> Iterator[bytes]:
+    """What the concatenated compressed streams in `chunks` hold."""
+    current: _Decompressor | None = None  # None between two streams
+    streams, balance = 0, _Balance(name)
+    for chunk in chunks:
+        pending = chunk
+        balance.take(len(chunk))
+        while True:
+            if current is None:
+                pending = pending.lstrip(b"\0")  # Some packers fill up the last block.
+                if not pending:
+                    break
+                streams += 1
+                if streams > _FREE_STREAMS and balance.output_bytes < streams * _HEAD_BYTES:
+                    raise UnsafeArchiveError(
+                        f"The archive is made of thousands of {name} streams with nothing in them"
+                    )
+                current = make_decompressor()
+            output = _step(current, pending, name)
+            pending = b""
+            if output:
+                balance.give(len(output))
+                yield output
+            if current.eof:
+                pending, current = current.unused_data, None
+            elif current.needs_input:
+                break
+    if current is not None:
+        raise TruncatedError(f"The {name} stream is cut off before its end")
+
+
+def _step(decompressor: _Decompressor, data: bytes, name: str) -> bytes:
+    try:
+        return decompressor.decompress(data, OUTPUT_CHUNK_BYTES)
+    except EOFError as error:
+        raise TruncatedError(f"The {name} stream is cut off before its end") from error
+    except MemoryError as error:
+        raise UnsafeArchiveError(f"The {name} stream asks for too much memory") from error
+    except lzma.LZMAError as error:
+        if "emory" in str(error):  # LZMA_MEMLIMIT_ERROR has no class of its own.
+            raise UnsafeArchiveError(f"The {name} stream asks for too much memory") from error
+        raise IntegrityError(f"The {name} stream is damaged: {error}") from error
+    except (_IGZIP_ERROR, OSError, ValueError) as error:
+        raise IntegrityError(f"The {name} stream is damaged: {error}") from error

@@ -1,17 +1,29 @@
-"""What files take on the disk, where hard links and holes count once."""
+"""What files take on the disk, where hard links and holes count once; and what their file system is."""
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from hubcli.formats.files import list_noatime
+from hubcli.regular_file import list_noatime
 
-__all__ = ["DiskUsage", "Footprint", "FootprintCounter", "SharedFile", "TreeUsage", "measure"]
+__all__ = [
+    "DiskUsage",
+    "FileSystem",
+    "Footprint",
+    "FootprintCounter",
+    "SharedFile",
+    "TreeUsage",
+    "directory_size_bytes",
+    "file_sizes",
+    "measure",
+]
 
 _BLOCK_BYTES = 512  # stat(2): st_blocks counts these, whatever the file system's own blocks.
 
@@ -47,8 +59,8 @@ class Footprint:
     def freed_bytes(self) -> int:
         """The room that the disk gets back when the tree goes: not that of files named elsewhere too."""
         within = {file: self.shared.count(file) for file in set(self.shared)}
-        gone = (file.disk_bytes for file, names in within.items() if names >= file.names)
-        return self.own_bytes + sum(gone)
+        freed_sizes = (file.disk_bytes for file, names in within.items() if names >= file.names)
+        return self.own_bytes + sum(freed_sizes)
 
     @classmethod
     def sum(cls, footprints: Iterable[Footprint]) -> Footprint:
@@ -137,3 +149,106 @@ def measure(top: Path) -> TreeUsage:
         except OSError:
             continue
     return TreeUsage(tally.footprint(), changed_at_s)
+
+
+def file_sizes(top: Path) -> dict[str, int]:
+    """Size in bytes of every regular file below `top`, by relative path with `/`.
+
+    What vanishes meanwhile or can't be looked into is left out; links and special files count as size 0.
+    """
+    sizes: dict[str, int] = {}
+    waiting = [("", str(top))]
+    while waiting:
+        prefix, folder = waiting.pop()
+        try:
+            with list_noatime(folder) as children:
+                for child in children:
+                    if child.is_dir(follow_symlinks=False):
+                        waiting.append((f"{prefix}{child.name}/", f"{folder}/{child.name}"))
+                    else:
+                        regular = child.is_file(follow_symlinks=False)
+                        sizes[prefix + child.name] = child.stat().st_size if regular else 0
+        except (FileNotFoundError, PermissionError):
+            continue
+    return sizes
+
+
+def directory_size_bytes(top: Path) -> int:
+    """Sum of the sizes of the files below `top`, in bytes; 0 where it doesn't exist."""
+    return sum(file_sizes(top).values())
+
+
+_TABLE = Path("/proc/self/mountinfo")
+_OCTAL = re.compile(r"\\([0-7]{3})")
+_IN_MEMORY = ("tmpfs", "ramfs")
+_OF_NETWORK = (
+    "9p",
+    "afs",
+    "ceph",
+    "cifs",
+    "fuse.s3fs",
+    "fuse.sshfs",
+    "gfs2",
+    "lustre",
+    "nfs",
+    "nfs4",
+    "smb3",
+)
+
+
+class FileSystem(NamedTuple):
+    """Where a directory is mounted; `kind` and `options` are empty where the system has no such table.
+
+    `free_bytes` is what this user may write; `free_files` None where files aren't counted.
+    """
+
+    kind: str
+    options: tuple[str, ...]
+    free_bytes: int
+    total_bytes: int
+    free_files: int | None
+
+    @classmethod
+    def of(cls, directory: Path) -> FileSystem:
+        """That of the directory, which must be there. Raises OSError."""
+        kind, options = _mount_of(directory.resolve())
+        facts = os.statvfs(directory)
+        return cls(
+            kind=kind,
+            options=options,
+            free_bytes=facts.f_bavail * facts.f_frsize,
+            total_bytes=facts.f_blocks * facts.f_frsize,
+            free_files=facts.f_favail if facts.f_files else None,
+        )
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether a restart empties it."""
+        return self.kind in _IN_MEMORY
+
+    @property
+    def is_of_network(self) -> bool:
+        """Whether another machine holds it."""
+        return self.kind in _OF_NETWORK
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether it is mounted so that nothing can be written."""
+        return "ro" in self.options
+
+
+def _mount_of(directory: Path) -> tuple[str, tuple[str, ...]]:
+    """Kind and options of the mount that holds it: the longest, and of those the last. Source: proc(5)."""
+    try:
+        lines = _TABLE.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return "", ()
+    best, kind, options = -1, "", tuple[str, ...]()
+    for line in lines:
+        before, _, behind = line.partition(" - ")
+        fields = before.split(" ")
+        point = Path(_OCTAL.sub(lambda code: chr(int(code[1], 8)), fields[4]))
+        depth = len(point.parts)
+        if depth >= best and (point == directory or point in directory.parents):
+            best, kind, options = depth, behind.split(" ")[0], tuple(fields[5].split(","))
+    return kind, options

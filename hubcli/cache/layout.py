@@ -1,14 +1,18 @@
-"""Names in the cache root and what they mean; no file is touched here."""
+"""Names in the cache root and what they mean, and what the root fails with; no file is touched here."""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from hubcli.cache.atomic_files import cache_errors, not_a_directory
+from hubcli.durability import TEMPORARY_SUFFIX
+from hubcli.errors import CacheError, DiskFullError, means_full
 
 __all__ = [
     "TAG_NAME",
@@ -17,12 +21,15 @@ __all__ = [
     "EntryPaths",
     "NameKind",
     "RootNames",
+    "cache_errors",
     "is_key",
     "leads_out",
+    "not_a_directory",
 ]
 
 TAG_NAME = "CACHEDIR.TAG"
 UPKEEP_NAME = "hubcli.upkeep"
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class NameKind(Enum):
@@ -54,7 +61,7 @@ _SUFFIXES = {
 }
 _UNIQUE = re.compile(
     r"(?P<staging>[0-9a-f]{32})\.tmp|(?P<trash>[0-9a-f]{32})\.trash"
-    r"|(?P<leftover>(?:lock|descriptor\.txt|hubcli\.json|link)\.tmp[0-9a-f]{32})"
+    r"|(?P<leftover>(?:lock|descriptor\.txt|hubcli\.json|link)" + TEMPORARY_SUFFIX + ")"
 )
 _KINDS = {"staging": NameKind.STAGING, "trash": NameKind.TRASH, "leftover": NameKind.LEFTOVER}
 _KEY = re.compile(r"[0-9a-f]{40}")
@@ -226,3 +233,28 @@ def leads_out(link: Path) -> bool:
     folder, separator, name = target.rpartition("/")
     is_beside = not separator or folder == "." or Path(folder or "/") == link.parent
     return name in ("", ".", "..") or not is_beside
+
+
+@contextmanager
+def cache_errors(root: Path) -> Iterator[None]:
+    """Translates what the system says about the disk into errors of ours."""
+    try:
+        yield
+    except OSError as error:
+        if means_full(error):
+            raise DiskFullError(
+                f"The disk of {root} is full", hint="Free some space, or name another --cache-dir."
+            ) from error
+        if error.errno in _READ_ONLY:
+            raise CacheError(
+                f"The cache {root} can't be read or written: {error.strerror}",
+                hint="Check its owner and mode, or name another --cache-dir.",
+            ) from error
+        raise CacheError(
+            f"The cache {root} fails: {error}", hint="Check the disk, or name another --cache-dir."
+        ) from error
+
+
+def not_a_directory(root: Path) -> CacheError:
+    """The error for a root that is something else."""
+    return CacheError(f"The cache {root} is not a directory", hint="Name a directory with --cache-dir.")

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hubcli.cache.atomic_files import directory_size_bytes, remove_tree
-from hubcli.cache.disk_usage import measure
+from hubcli.cache.disk_usage import directory_size_bytes, measure
 from hubcli.cache.layout import EntryPaths
-from hubcli.cache.lock_owner import LockOwner
+from hubcli.cache.records import LockOwner
+from hubcli.durability import remove_tree, temporary_beside
 from hubcli.errors import LockTimeoutError, means_full
 
 __all__ = ["MIN_SILENCE_S", "Lock", "hold_lock", "last_sign_of_life_s", "lock_at_once"]
@@ -139,7 +138,7 @@ def _try_create(lock: Path, owner: LockOwner) -> bool:
 
     No lock of the system's is asked for: file systems over a network may not have any.
     """
-    temporary = lock.with_name(f"{lock.name}.tmp{uuid.uuid4().hex}")
+    temporary = temporary_beside(lock)
     try:
         temporary.write_text(owner.text, encoding="utf-8")
         # By the clock of this host, which tells when the owner's process began: a file server has another.
@@ -215,7 +214,7 @@ def _break(lock: Path, condemned: LockOwner | None) -> bool:
     faster one has made since for the one that it condemned. So whoever breaks a lock
     holds flock(2) on that very file, and looks once more whether it still stands there.
     """
-    aside = lock.with_name(f"{lock.name}.tmp{uuid.uuid4().hex}")
+    aside = temporary_beside(lock)
     try:
         with _opened(lock) as descriptor:
             if not _may_break(lock, descriptor, condemned):

@@ -1,4 +1,7 @@
-"""The records of an entry: hubcli's manifest in `<sha1>.hubcli.json`, tensorflow_hub's descriptor."""
+"""The records of an entry: hubcli's manifest in `<sha1>.hubcli.json`, tensorflow_hub's descriptor and lock.
+
+A lock holds who made it, as tensorflow_hub 0.16.1 writes it: `host.pid.uid`.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hubcli.archive.members import FileRecord
-from hubcli.formats.files import read_record
+from hubcli.archive import FileRecord
+from hubcli.durability import unique_number
+from hubcli.regular_file import read_record
 from hubcli.units import from_iso_utc, to_iso_utc
 
-__all__ = ["MANIFEST_SCHEMA", "Descriptor", "Manifest"]
+__all__ = ["MANIFEST_SCHEMA", "Descriptor", "LockOwner", "Manifest"]
 
 MANIFEST_SCHEMA = 1
 # A model of a hundred thousand files has a tenth of it.
@@ -133,7 +137,7 @@ def _text_or_none(value: Any) -> str | None:
 
 def _size(value: Any) -> int:
     if _typed(value, int) < 0 or isinstance(value, bool):
-        raise ValueError(f"{value} is no size")
+        raise ValueError(f"{value} is not a size")
     return int(value)
 
 
@@ -146,7 +150,7 @@ def _texts(values: Any) -> tuple[str, ...]:
 def _file(document: Any) -> FileRecord:
     path, size, sha256 = document["path"], document["size"], document["sha256"]
     if type(path) is not str or type(size) is not int or size < 0 or type(sha256) not in _TEXT_OR_NONE:
-        raise TypeError(f"{document!r} is no file")
+        raise TypeError(f"{document!r} is not a file record")
     return FileRecord(path, size, sha256)
 
 
@@ -197,3 +201,86 @@ class Descriptor:
             f"Module: {self.handle}\nDownload Time: {moment}\n"
             f"Downloader Hostname: {self.host} (PID:{self.pid})"
         )
+
+
+_OWNER_FORM = re.compile(r"(?P<host>.*)\.(?P<pid>[0-9]{1,20})\.(?P<uid>[0-9a-f]{1,64})", re.DOTALL)
+_CLOCK_SLACK_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class LockOwner:
+    """Who holds a lock: host name, process id, and the id of its staging directory."""
+
+    host: str
+    pid: int
+    uid: str
+
+    @classmethod
+    def of_this_process(cls) -> LockOwner:
+        """An owner with a new uid."""
+        return cls(_host(), os.getpid(), unique_number())
+
+    @classmethod
+    def read(cls, lock: Path) -> LockOwner | None:
+        """The owner that the file names, or None where it is gone or names none."""
+        try:
+            match = _OWNER_FORM.fullmatch(read_record(lock).decode("utf-8", "replace"))
+        except OSError:
+            return None
+        return cls(match["host"], int(match["pid"]), match["uid"]) if match else None
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.pid}"
+
+    @property
+    def text(self) -> str:
+        """What the lock file holds."""
+        return f"{self.host}.{self.pid}.{self.uid}"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its process runs, or ran, on this host."""
+        return self.host == _host()
+
+    def is_dead(self, lock: Path) -> bool:
+        """Whether its process is known to be gone; False where it is on another host.
+
+        A process that is younger than the lock file inherited the number, as
+        happens in containers, where every first process is number 1.
+        """
+        if not self.is_here or os.name == "nt":  # os.kill would end the process on Windows.
+            return False
+        if self.pid == 0:  # No process; to os.kill it means this one and its brothers.
+            return True
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except OverflowError:  # A number that no process has.
+            return True
+        except OSError:
+            return False
+        started = _process_start_s(self.pid)
+        try:
+            return started is not None and started > lock.stat().st_mtime + _CLOCK_SLACK_S
+        except OSError:
+            return False
+
+
+def _host() -> str:
+    import socket  # Who only reads the cache doesn't wait for it.
+
+    return socket.gethostname()
+
+
+def _process_start_s(pid: int) -> float | None:
+    """When the process started, in seconds since 1970; None where the system has no /proc."""
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        boot = re.search(r"^btime (\d+)$", Path("/proc/stat").read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    if boot is None or len(after_name) < 20:
+        return None
+    # Field 22 of proc_pid_stat(5), counted from the one after the name, in clock ticks.
+    return int(boot[1]) + int(after_name[19]) / os.sysconf("SC_CLK_TCK")

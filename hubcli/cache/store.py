@@ -10,21 +10,28 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hubcli.cache.atomic_files import (
+from hubcli.cache.cached_model import CachedModel
+from hubcli.cache.layout import (
+    TAG_NAME,
+    CacheName,
+    EntryPaths,
+    NameKind,
     cache_errors,
-    exchange,
+    is_key,
     not_a_directory,
+)
+from hubcli.cache.lock import Lock, hold_lock
+from hubcli.cache.records import Descriptor, LockOwner, Manifest
+from hubcli.durability import (
+    SYNCED,
+    UNSYNCED,
+    Durability,
+    exchange,
     remove_tree,
     replace_link,
     write_new,
     write_whole,
 )
-from hubcli.cache.entries import Entry
-from hubcli.cache.layout import TAG_NAME, CacheName, EntryPaths, NameKind, is_key
-from hubcli.cache.lock import Lock, hold_lock
-from hubcli.cache.lock_owner import LockOwner
-from hubcli.cache.records import Descriptor, Manifest
-from hubcli.durability import SYNCED, UNSYNCED, Durability
 from hubcli.errors import LockLostError
 from hubcli.providers.handle import Handle, key_of
 from hubcli.regular_file import read_regular
@@ -92,7 +99,7 @@ class Staging:
         except FileNotFoundError as error:
             raise LockLostError("Another process took the lock over") from error
 
-    def publish(self, manifest: Manifest) -> Entry:
+    def publish(self, manifest: Manifest) -> CachedModel:
         """Makes the staged directory the entry, in place of what is there.
 
         Where nothing is there, the manifest is written first: a crash between the two steps is
@@ -112,7 +119,7 @@ class Staging:
         with self._at_end:
             return self._publish(manifest)
 
-    def _publish(self, manifest: Manifest) -> Entry:
+    def _publish(self, manifest: Manifest) -> CachedModel:
         self._require_whole(manifest)
         paths = self._paths
         descriptor = Descriptor.of_this_process(manifest.handle, manifest.fetched_at_s)
@@ -143,7 +150,7 @@ class Staging:
                     _restore(path, text, synced)
             raise
         self.is_published = True
-        return Entry.read(paths)
+        return CachedModel.read(paths)
 
     def _take_back(self, is_new: bool) -> None:
         """Puts back what stood there before: the disk failed before the new model was safe on it."""
@@ -155,7 +162,7 @@ class Staging:
 
     def _require_whole(self, manifest: Manifest) -> None:
         """Raises LockLostError where another process took the lock over and swept this directory."""
-        problem = Entry(self._paths, manifest, None).difference(self.path)
+        problem = CachedModel(self._paths, manifest, None).difference(self.path)
         if self._is_abandoned:
             problem = "this process gave it up"
         if problem is not None:
@@ -222,11 +229,11 @@ class Store:
                     return linked
         return EntryPaths(self.root, handle.cache_key)
 
-    def find(self, handle: Handle) -> Entry | None:
+    def find(self, handle: Handle) -> CachedModel | None:
         """The entry of the handle, whole or not, or None where there is no directory of it."""
         paths = self.paths(handle)
         with cache_errors(self.root):
-            return Entry.read(paths) if paths.model.is_dir() else None
+            return CachedModel.read(paths) if paths.model.is_dir() else None
 
     @contextmanager
     def locked(
@@ -256,29 +263,29 @@ class Store:
         finally:
             staging.remove()
 
-    def link_aliases(self, handle: Handle, entry: Entry) -> bool:
+    def link_aliases(self, handle: Handle, entry: CachedModel) -> bool:
         """Lets `hub.load` find the entry under every other spelling; whether all links stand.
 
         A directory that tensorflow_hub made under another spelling stays.
         """
-        complete, made = True, False
+        complete, is_changed = True, False
         for key in (handle.cache_key, *handle.alias_keys):
             link = self.root / key
             if key == entry.paths.key or (link.is_symlink() and link.readlink() == Path(entry.paths.key)):
                 continue
             try:
                 replace_link(link, entry.paths.key)
-                made = True
+                is_changed = True
             except FileExistsError:
                 continue
             except OSError:
                 complete = False
-        if made:
+        if is_changed:
             with cache_errors(self.root):
                 self._durability.directory(self.root)
         return complete
 
-    def unlink_aliases(self, spellings: Iterable[str], entry: Entry) -> None:
+    def unlink_aliases(self, spellings: Iterable[str], entry: CachedModel) -> None:
         """Takes the entry's links of these spellings away. Raises CacheError where that can't be done.
 
         Not synced: `publish` syncs the root before another model takes the entry's place.
@@ -288,7 +295,7 @@ class Store:
                 if link.is_symlink() and link.readlink() == Path(entry.paths.key):
                     link.unlink()
 
-    def adopt(self, entry: Entry, manifest: Manifest) -> Entry:
+    def adopt(self, entry: CachedModel, manifest: Manifest) -> CachedModel:
         """Records an entry that another tool made, where the cache can be written and nobody is at it.
 
         tensorflow_hub syncs nothing: its files are synced before a record counts on their sizes.
@@ -299,7 +306,7 @@ class Store:
                 self._durability.directory(self.root)
                 write_new(entry.paths.manifest, manifest.to_text(), self._durability)
                 self._durability.directory(self.root)
-        return Entry.read(entry.paths)
+        return CachedModel.read(entry.paths)
 
     def pin(self, paths: EntryPaths) -> bool:
         """Keeps the entry from collection; whether it wasn't pinned before.
@@ -353,7 +360,7 @@ def _finish_interrupted_publication(lock: Lock, durability: Durability) -> None:
     """
     if lock.was_broken and not os.path.lexists(lock.paths.model):
         _show_pending(lock.paths, durability)
-    entry = Entry.read(lock.paths)
+    entry = CachedModel.read(lock.paths)
     is_cut_off = entry.difference() is not None
     if not is_cut_off and not lock.was_broken:
         return  # The usual case, spared a look at every name in the root.
@@ -374,7 +381,7 @@ def _show_pending(paths: EntryPaths, durability: Durability) -> None:
     for staged in _staging_directories(paths):
         pending = paths.pending_manifest(staged.name.split(".")[1])
         manifest = Manifest.read(pending)
-        if manifest is not None and Entry(paths, manifest, None).difference(staged) is None:
+        if manifest is not None and CachedModel(paths, manifest, None).difference(staged) is None:
             durability.tree(staged)
             _move_in(staged, paths.model)
             durability.directory(paths.root)

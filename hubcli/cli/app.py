@@ -1,20 +1,36 @@
-"""The Typer application: one command a file, put together here."""
+"""The Typer application, one command a file, put together here; and help, also for a narrow terminal.
+
+Help is written by Typer, to a standard output that may be closed or full.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from inspect import getdoc
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Any, TextIO, cast
 
 import typer
+from typer.main import get_command
 
 from hubcli import __version__
-from hubcli.cli.completion_hints import CompletionWords
+from hubcli.cli.main import LazyImports, restore_garbage_collection
+from hubcli.cli.options import CompletionWords
 from hubcli.cli.output import Output
+from hubcli.errors import BrokenPipe, OutputError
 
-__all__ = ["COMMANDS", "app_of"]
+with LazyImports():
+    from hubcli.cli.completion import SHELLS, install_completion, script_of, shell_called
+    from hubcli.config.settings import ShellHomes
+
+__all__ = ["COMMANDS", "app_of", "help_output", "narrow_help"]
 
 # The commands in their order, each with its module; the function there has its name, and _command behind it.
 COMMANDS = MappingProxyType(
@@ -42,8 +58,12 @@ hubcli fetch --help
 """
 
 
-def app_of(*names: str) -> typer.Typer:
-    """The application with these commands, or with all. A run needs one: each other costs it 5 ms."""
+def app_of(*names: str, others: str | None = None) -> typer.Typer:
+    """The application with these commands, or with all. A run needs one: each other costs it 3 ms.
+
+    `others` has the other commands there too, without their options: with "summaries", which the help of
+    hubcli itself shows, or with "names" alone, which tell a command that isn't known from one that is.
+    """
     app = typer.Typer(
         name="hubcli",
         epilog=_EXAMPLES,
@@ -54,36 +74,32 @@ def app_of(*names: str) -> typer.Typer:
         rich_markup_mode="rich",
     )
     app.callback()(root)
-    for name in names or COMMANDS:
-        _add(app, name)
+    for name in COMMANDS:
+        if name in names or (others is None and not names):
+            _add(app, name)
+        elif others is not None:
+            _announce(app, name, with_summary=others == "summaries")
     return app
 
 
 def _shells() -> tuple[str, ...]:
-    from hubcli.cli.completion import SHELLS
-
-    return SHELLS
+    return tuple(SHELLS)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         Output().payload(f"hubcli {__version__}")
         raise typer.Exit
 
 
 def _show_completion(name: str | None) -> None:
     if name is not None:
-        from hubcli.cli.completion import script_of, shell_called
-
         Output().payload(script_of(shell_called(name)))
         raise typer.Exit
 
 
 def _install_completion(name: str | None) -> None:
     if name is not None:
-        from hubcli.cli.completion import install_completion, shell_called
-        from hubcli.config.settings import ShellHomes
-
         installed = install_completion(shell_called(name), ShellHomes.read())
         output = Output()
         if installed.startup is not None:
@@ -122,12 +138,160 @@ def root(
     ] = None,
 ) -> None:
     """Fetch, inspect, check, export, fine-tune and collect SavedModels, in the cache that hub.load reads."""
+    restore_garbage_collection()
 
 
 def _add(app: typer.Typer, name: str) -> None:
     """The docstring is the help; the lines behind `Examples:` in it come last, as they are typed."""
-    module = import_module(f"hubcli.cli.{COMMANDS[name]}")
-    command: Callable[..., None] = getattr(module, f"{name.replace('-', '_')}_command")
+    command = _function(name)
     text, _, examples = (getdoc(command) or "").partition("\n\nExamples:\n")
     lines = [line.strip().replace("[", "\\[") for line in examples.splitlines() if line.strip()]
     app.command(name, help=text, epilog="\n".join(["Examples:", *lines]) if lines else None)(command)
+
+
+def _announce(app: typer.Typer, name: str, *, with_summary: bool) -> None:
+    summary = (getdoc(_function(name)) or "").partition("\n\n")[0] if with_summary else None
+    app.command(name, help=summary)(lambda: None)
+
+
+def _function(name: str) -> Callable[..., None]:
+    command: Callable[..., None] = getattr(
+        import_module(f"hubcli.cli.{COMMANDS[name]}"), f"{name.replace('-', '_')}_command"
+    )
+    return command
+
+
+@contextmanager
+def help_output() -> Iterator[None]:
+    """Within, standard output fails as that of a payload does.
+
+    Raises BrokenPipe where it is closed or nobody reads any more, OutputError where it can't be written.
+    """
+    stream = sys.stdout
+    sys.stdout = cast("TextIO", _HelpOutput(stream))
+    try:
+        yield
+    finally:
+        if isinstance(sys.stdout, _HelpOutput):  # Code of others may have put its own there.
+            sys.stdout = stream
+
+
+class _HelpOutput:
+    """The stream with our errors, and with text that its encoding has no letters for as UTF-8."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._is_closed = stream is None
+        self._stream: TextIO = io.StringIO() if stream is None else stream
+
+    def write(self, text: str) -> int:
+        if self._is_closed:
+            raise BrokenPipe("Standard output is closed")
+        try:
+            self._write(text)
+        except OSError as error:
+            raise self._failed(error) from error
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+        except UnicodeEncodeError:
+            self._stream.flush()
+            buffer = self._stream.buffer
+            buffer.write(text.encode("utf-8", "surrogateescape"))
+            buffer.flush()
+
+    def _failed(self, error: OSError) -> BrokenPipe | OutputError:
+        # Python would try to flush once more at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+        if isinstance(error, BrokenPipeError):
+            return BrokenPipe("The reader of standard output went away")
+        return OutputError(
+            f"Standard output can't be written: {error.strerror}", hint="Check where it is sent to."
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+_MARKUP = r"(?<!\\)\[/?[a-z ]+\]"
+
+
+def narrow_help(name: str, columns: int) -> str:
+    """The help of the command of that name, of hubcli itself for an empty one, in lines that fit."""
+    root: Any = get_command(app_of(*([name] if name else COMMANDS)))
+    command = root.commands[name] if name else root
+    lines = list(_lines(command, f"hubcli {name}".rstrip()))
+    if not name:
+        summaries = (
+            (command_name, (root.commands[command_name].help or "").split("\n\n")[0])
+            for command_name in COMMANDS
+        )
+        lines[-1:-1] = ["", "Commands:", *(line for pair in summaries for line in _entry(*pair))]
+    return "\n".join(line for text in lines for line in _fitted(text, columns)) + "\n"
+
+
+def _lines(command: Any, usage: str) -> Iterator[str]:
+    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    options = [
+        parameter
+        for parameter in command.params
+        if parameter.param_type_name == "option" and not parameter.hidden
+    ]
+    names = "".join(f" {parameter.metavar or parameter.name.upper()}" for parameter in arguments)
+    yield f"Usage: {usage} [OPTIONS]{names or ' COMMAND'}"
+    for paragraph in _plain(command.help or "").split("\n\n"):
+        yield from ("", " ".join(paragraph.split()))
+    panels: dict[str, list[Any]] = {"Arguments": arguments, "Options": []}
+    for option in options:
+        panels.setdefault(getattr(option, "rich_help_panel", None) or "Options", []).append(option)
+    for title, parameters in panels.items():
+        if parameters or title == "Options":
+            yield from ("", f"{title}:")
+        for parameter in parameters:
+            yield from _entry(_spelled(parameter), _help_text(parameter))
+        if title == "Options":
+            yield from _entry("-h, --help", "Show this message and exit.")
+    examples = [line.strip() for line in _plain(command.epilog or "").splitlines() if line.strip()]
+    yield from ("", *examples[:1], *(f"  {line}" for line in examples[1:]))
+    yield ""
+
+
+def _entry(name: str, text: str) -> Iterator[str]:
+    yield f"  {name}"
+    yield f"      {' '.join(_plain(text).split())}"
+
+
+def _spelled(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return str(parameter.metavar or parameter.name.upper())
+    names = ", ".join(sorted(parameter.opts, key=len))
+    return names if parameter.is_flag else f"{names} {parameter.metavar or parameter.name.upper()}"
+
+
+def _help_text(parameter: Any) -> str:
+    has_default = parameter.default not in (None, False, ()) and getattr(parameter, "show_default", False)
+    default = f" [default: {parameter.default}]" if has_default else ""
+    return f"{parameter.help or ''}{default}"
+
+
+def _plain(text: str) -> str:
+    return re.sub(_MARKUP, "", text).replace("\\[", "[")
+
+
+def _fitted(text: str, columns: int) -> list[str]:
+    indent = " " * (len(text) - len(text.lstrip()))
+    return textwrap.wrap(
+        text.strip(),
+        columns,
+        initial_indent=indent,
+        # What is typed hangs, sentences don't.
+        subsequent_indent=indent + ("    " if len(indent) == 2 or text.startswith("Usage:") else ""),
+        break_on_hyphens=False,
+    ) or [""]

@@ -1,17 +1,26 @@
-"""`hubcli doctor`."""
+"""`hubcli doctor`, and how a diagnosis is shown."""
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+import re
+import sys
+import textwrap
+import traceback
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from itertools import groupby, zip_longest
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from hubcli.cli.completion_hints import CompletionHint
+from hubcli.cli.main import LazyImports, disable_garbage_collection
 from hubcli.cli.options import (
     AsJson,
     CacheDir,
     CaFile,
     Color,
+    CompletionHint,
     Debug,
     Mirrors,
     NoColor,
@@ -19,35 +28,40 @@ from hubcli.cli.options import (
     Offline,
     Quiet,
 )
-from hubcli.cli.output import Output
+from hubcli.cli.output import Output, printable
 from hubcli.config.settings import color_choice, environment, read_config
-from hubcli.units import parse_duration_s
+from hubcli.errors import ExitStatus
+from hubcli.units import parse_duration_s, plural
 
-__all__ = ["doctor_command"]
+with LazyImports():
+    from hubcli.cli.tables import Style
+    from hubcli.commands.doctor import Diagnosis, DoctorOptions, doctor
+    from hubcli.diagnosing.context import Check, Section, Status
+    from hubcli.diagnosing.inventory import LISTED_PACKAGES
+
+__all__ = ["diagnosis_document", "diagnosis_text", "doctor_command", "problem_lines"]
 
 Hosts: TypeAlias = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[HOST...]",
-        help="With --network: hosts or addresses to ask, instead of TF Hub, Kaggle and their storage.",
+        help="With --network: hosts to check instead of TF Hub, Kaggle and their storage.",
         show_default=False,
     ),
 ]
-Network: TypeAlias = Annotated[
-    bool, typer.Option("--network", help="Send a request to each host; nothing is sent without.")
-]
+Network: TypeAlias = Annotated[bool, typer.Option("--network", help="Check hosts over the network.")]
 Python: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="PATH",
-        help="Look at the packages of this interpreter or virtual environment.",
+        help="Check the packages of this interpreter or virtual environment.",
         show_default=False,
     ),
     CompletionHint(files=True),
 ]
-Fix: TypeAlias = Annotated[bool, typer.Option("--fix", help="Remove what killed exports left.")]
+Fix: TypeAlias = Annotated[bool, typer.Option("--fix", help="Remove leftovers of interrupted exports.")]
 Timeout: TypeAlias = Annotated[
-    str, typer.Option(metavar="TIME", help="With --network: give up when a host is silent for so long.")
+    str, typer.Option(metavar="TIME", help="With --network: fail after this long without data.")
 ]
 
 
@@ -68,19 +82,15 @@ def doctor_command(
     no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
-    """Tell why a download or a load fails: cache, network, credentials, packages, settings.
+    """Diagnose download and load problems: cache, network, credentials, packages, settings.
 
-    Says what mends it. Exits with 9 where there is a problem; with -q it prints the problems alone.
+    Prints a remedy for each problem. Exits with 9 if there is a problem; -q prints problems only.
 
     Examples:
     hubcli doctor
     hubcli doctor --network --python .venv
     hubcli doctor --json
     """
-    from hubcli.cli.doctor_run import show_diagnosis
-    from hubcli.cli.signals import disable_garbage_collection
-    from hubcli.commands.doctor import DoctorOptions, doctor
-
     disable_garbage_collection()
     options = DoctorOptions(
         network=network,
@@ -95,4 +105,175 @@ def doctor_command(
     )
     choice = color_choice(environment(), color, no_color=no_color, default=read_config().get("color", "auto"))
     output = Output(as_json=as_json, quiet=quiet, color=choice)
-    raise typer.Exit(show_diagnosis(doctor(options), output, debug=debug))
+    raise typer.Exit(_show_diagnosis(doctor(options), output, debug=debug))
+
+
+def _show_diagnosis(diagnosis: Diagnosis, output: Output, *, debug: bool) -> int:
+    """Writes it in the form that is wanted; the exit status."""
+    if debug:
+        for fault in diagnosis.faults:
+            _show_frames(fault)
+    if output.as_json:
+        output.document(diagnosis_document(diagnosis))
+    elif not output.quiet:
+        output.payload(diagnosis_text(diagnosis, Style.of(output), _home()))
+    elif not diagnosis.is_well:
+        output.payload("\n".join(problem_lines(diagnosis)))
+    return int(ExitStatus.DONE if diagnosis.is_well else ExitStatus.FOUND)
+
+
+def _home() -> str | None:
+    with suppress(RuntimeError):
+        return str(Path.home())
+    return None
+
+
+def _show_frames(fault: Exception) -> None:
+    """Where a check failed. What the error says is left out: it may quote a secret."""
+    if sys.stderr is not None:
+        sys.stderr.write("".join((*traceback.format_tb(fault.__traceback__), f"{type(fault).__name__}\n")))
+
+
+_LABEL_WIDTH = 14
+_MARKS = {"ok": "✓", "info": "·", "warning": "!", "problem": "✗"}
+_ASCII_MARKS = {"ok": "+", "info": "-", "warning": "!", "problem": "x"}
+_STYLES = {"ok": "green", "info": "dim", "warning": "yellow", "problem": "red"}
+# What a person calls it, where the name that scripts know is another.
+_LABELS = {
+    "hub-load": "hub.load",
+    "load-format": "hub.load",
+    "load-certificates": "hub.load",
+    "kagglehub-cache": "kagglehub",
+    "kaggle-endpoint": "Kaggle API",
+    "no-proxy": "NO_PROXY",
+    "other-certificates": "certificates",
+    "config-file": "config file",
+    "config-unknown": "config file",
+    "tls": "TLS",
+    "kaggle": "Kaggle",
+    "kaggle-variables": "Kaggle",
+    "kaggle-folder": "Kaggle",
+    "own-protobuf": "hubcli",
+    "own-typer": "hubcli",
+    "hub-setuptools": "tensorflow_hub",
+    "hub-tensorflow": "tensorflow_hub",
+    "hub-keras": "tensorflow_hub",
+    "hub-too-old": "tensorflow_hub",
+    "hub-layer": "tensorflow_hub",
+    "tf-keras-minor": "tf_keras",
+    "legacy-keras": "tf_keras",
+    "keras-backend": "keras",
+    "two-tensorflows": "tensorflow",
+    "slow-protobuf": "protobuf",
+    "protobuf-variable": "protobuf",
+}
+# A command is copied whole: it isn't broken between its words.
+_COMMAND = re.compile(
+    r"(?:hubcli|pip|export|unset|chmod|openssl|timedatectl) [^;,]+?(?=$|[;,] |\. | and | or )"
+)
+_ABSENT = "not installed"
+
+
+def diagnosis_text(diagnosis: Diagnosis, style: Style, home: str | None = None) -> str:
+    """The screen: a line for each check, remedies below what they mend, and a line that sums up.
+
+    On a terminal paths in `home` begin with `~`.
+    """
+    lines = list[str]()
+    for section, group in groupby(_gathered(diagnosis.checks), key=lambda check: check.section):
+        lines.append(style.paint(section.value.capitalize(), "bold"))
+        for check in group:
+            lines += _lines(check, style, home if style.width is not None else None)
+    return "\n".join((*lines, "", _sum(diagnosis, style)))
+
+
+def problem_lines(diagnosis: Diagnosis) -> list[str]:
+    """Each problem as a line."""
+    return [
+        printable(f"{check.section.value}, {_label(check)}: {check.message}") for check in diagnosis.problems
+    ]
+
+
+def diagnosis_document(diagnosis: Diagnosis) -> dict[str, Any]:
+    """`hubcli doctor --json`."""
+    return {
+        "checks": [_check_document(check) for check in diagnosis.checks],
+        "problems": len(diagnosis.problems),
+        "warnings": len(diagnosis.warnings),
+    }
+
+
+def _check_document(check: Check) -> dict[str, Any]:
+    return {
+        "section": check.section.value,
+        "name": check.name,
+        "status": check.status.value,
+        "value": check.value,
+        "message": check.message,
+        "hint": check.hint,
+    }
+
+
+def _gathered(checks: Sequence[Check]) -> Iterable[Check]:
+    """The checks with what isn't installed in one line, behind the packages that are."""
+    absent = [check.name for check in checks if _is_absent(check)]
+    for check, following in zip_longest(checks, checks[1:]):
+        if not _is_absent(check):
+            yield check
+        is_last = check.name in LISTED_PACKAGES and (
+            following is None or following.name not in LISTED_PACKAGES
+        )
+        if is_last and absent:
+            yield Check.of(Section.PACKAGES, _ABSENT, Status.INFO, ", ".join(absent))
+
+
+def _is_absent(check: Check) -> bool:
+    return check.section is Section.PACKAGES and check.message == _ABSENT
+
+
+def _lines(check: Check, style: Style, home: str | None) -> list[str]:
+    mark = (_MARKS if style.has_unicode else _ASCII_MARKS)[check.status.value]
+    begin = f"  {mark} {_label(check).ljust(_LABEL_WIDTH)} "
+    first, *more = _folded(begin, _printed(check.message, home), style)
+    lines = [first.replace(mark, style.paint(mark, _STYLES[check.status.value]), 1), *more]
+    if check.hint:
+        hint = _COMMAND.sub(lambda found: found[0].replace(" ", "\xa0"), _printed(check.hint, home))
+        first, *more = _folded(f"    {style.arrow} ", hint, style)
+        lines += [first.replace(style.arrow, style.paint(style.arrow, "cyan"), 1), *more]
+    return lines
+
+
+def _printed(text: str, home: str | None) -> str:
+    """The text as it may be printed, with `~` for the home where a shell would understand it."""
+    if home is None:
+        return printable(text)
+    return printable(re.sub(rf"(?<![^\s(=]){re.escape(home)}(?=$|[/\s:;,)])", "~", text))
+
+
+def _folded(begin: str, text: str, style: Style) -> list[str]:
+    """The text behind its beginning, in lines that fit; paths, and what no-break spaces hold, aren't cut."""
+    if style.width is None:
+        return [begin + text.replace("\xa0", " ")]
+    lines = textwrap.wrap(
+        text,
+        max(style.width, len(begin) + 20),
+        initial_indent=begin,
+        subsequent_indent=" " * len(begin),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [line.replace("\xa0", " ") for line in lines] or [begin]
+
+
+def _label(check: Check) -> str:
+    name, separator, _ = check.name.partition("-wants-")
+    return name if separator else _LABELS.get(name, name.removeprefix("config-"))
+
+
+def _sum(diagnosis: Diagnosis, style: Style) -> str:
+    problems, warnings = len(diagnosis.problems), len(diagnosis.warnings)
+    status = Status.PROBLEM if problems else Status.WARNING if warnings else Status.OK
+    mark = (_MARKS if style.has_unicode else _ASCII_MARKS)[status.value]
+    count = plural(problems, "problem") if problems else "No problem"
+    more = f", {plural(warnings, 'warning')}" if warnings else ""
+    return f"{style.paint(mark, _STYLES[status.value])} {count}{more}"

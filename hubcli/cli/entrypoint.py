@@ -1,25 +1,46 @@
-"""Runs a command; turns every failure into a message, a suggestion and an exit status."""
+"""Runs a command; turns every failure into a message, a suggestion and an exit status.
+
+Signals that end a run become interrupts, each of which cleans up as Ctrl-C does.
+"""
 
 from __future__ import annotations
 
 import re
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from shutil import get_terminal_size
+from types import FrameType
+from typing import Any, NoReturn
 
 import typer
 from typer.main import get_command
 
 from hubcli.cli.app import COMMANDS, app_of
-from hubcli.cli.help import help_output
+from hubcli.cli.main import LazyImports
 from hubcli.cli.output import Output, error_document
-from hubcli.cli.signals import turn_signals_into_interrupts
-from hubcli.errors import BrokenPipe, ExitStatus, HubcliError, Interrupted, OutputError, UsageError
-from hubcli.suggestions import did_you_mean, nearest
+from hubcli.config.config_file import COLORS
+from hubcli.config.environment import variables_set
+from hubcli.config.settings import color_choice, environment, read_config
+from hubcli.errors import (
+    BrokenPipe,
+    ExitStatus,
+    HubcliError,
+    Interrupted,
+    OutputError,
+    UsageError,
+    did_you_mean,
+    nearest,
+)
 
-__all__ = ["run", "usage_error"]
+with LazyImports():
+    from hubcli.cli.app import help_output, narrow_help
+    from hubcli.cli.completion import option_names, with_this_shell
+
+__all__ = ["held_interrupts", "run", "turn_signals_into_interrupts", "usage_error"]
 
 _SHELL_OPTIONS = ("--install-completion", "--show-completion")
 _HELP = ("-h", "--help")
@@ -32,7 +53,9 @@ def run(argv: Sequence[str]) -> int:
     turn_signals_into_interrupts()
     argv = _without_help_command(argv)
     try:
-        with help_output(argv):
+        if not _may_ask_for_help(argv):
+            return _run(argv)
+        with help_output():
             return _run(argv)
     except HubcliError as error:
         return _report(error, argv)
@@ -54,16 +77,20 @@ def run(argv: Sequence[str]) -> int:
         return _report(fault, argv)
 
 
-def _run(argv: Sequence[str]) -> int:
-    from hubcli.cli.app import COMMANDS
+def _may_ask_for_help(argv: Sequence[str]) -> bool:
+    """Whether Typer may write help: to standard output, as it is, which may be closed or full."""
+    # A closed one is None, and nothing but help is written to it that doesn't see so by itself.
+    if sys.stdout is not None and any(word[:1] == "-" and "h" in word for word in argv):
+        return True
+    return not argv or bool(set(_HELP) & set(argv))
 
+
+def _run(argv: Sequence[str]) -> int:
     if argv and not set(_HELP) & set(argv):
         return _run_app(argv)
     columns = get_terminal_size().columns
     name = next((word for word in argv if word[:1] != "-"), "")
     if columns < _NARROW and (not name or name in COMMANDS):
-        from hubcli.cli.help import narrow_help
-
         Output().payload(narrow_help(name, columns))
         return int(ExitStatus.DONE if argv else ExitStatus.USAGE)
     with _help_colored(_colors_output(argv)):
@@ -79,13 +106,9 @@ def _without_help_command(argv: Sequence[str]) -> list[str]:
 
 
 def _run_app(argv: Sequence[str]) -> int:
-    import typer
-
-    from hubcli.cli.app import COMMANDS, app_of
-
-    app = app_of(*argv[:1]) if argv and argv[0] in COMMANDS else app_of()
+    words = with_this_shell(argv) if len(argv) == 1 and argv[0] in _SHELL_OPTIONS else list(argv)
     try:
-        status = app(args=_with_shell(argv), prog_name="hubcli", standalone_mode=False)
+        status = _app_for(argv)(args=words, prog_name="hubcli", standalone_mode=False)
     except typer.TyperException as error:
         if not error.format_message():  # No arguments: the help has been shown.
             return int(ExitStatus.USAGE)
@@ -96,13 +119,13 @@ def _run_app(argv: Sequence[str]) -> int:
     return int(status or 0)
 
 
-def _with_shell(argv: Sequence[str]) -> list[str]:
-    """The words, with a shell behind an option that may stand alone: Typer's options always take theirs."""
-    if len(argv) != 1 or argv[0] not in _SHELL_OPTIONS:
-        return list(argv)
-    from hubcli.cli.completion import THIS_SHELL
-
-    return [*argv, THIS_SHELL]
+def _app_for(argv: Sequence[str]) -> typer.Typer:
+    """The application, with no more of it built than the words need."""
+    if argv and argv[0] in COMMANDS:
+        return app_of(argv[0])
+    # A command may stand behind an option or `--`.
+    named = [word for word in argv if word in COMMANDS]
+    return app_of(*named, others="names" if argv and not set(_HELP) & set(argv) else "summaries")
 
 
 def _report(error: HubcliError, argv: Sequence[str]) -> int:
@@ -122,9 +145,6 @@ def _report(error: HubcliError, argv: Sequence[str]) -> int:
 
 def _color(argv: Sequence[str]) -> str:
     """The choice of the words, variables and config file, as far as they can be understood."""
-    from hubcli.config.config_file import COLORS
-    from hubcli.config.settings import color_choice, environment, read_config
-
     named = [word for before, word in pairwise(argv) if before == "--color"]
     named += [word.partition("=")[2] for word in argv if word.startswith("--color=")]
     option = next((word for word in reversed(named) if word in COLORS), None)
@@ -139,8 +159,6 @@ def _colors_output(argv: Sequence[str]) -> bool:
 @contextmanager
 def _help_colored(is_colored: bool) -> Iterator[None]:
     """Within, rich colours the help or doesn't: its variables are the one switch that Typer leaves."""
-    from hubcli.config.environment import variables_set
-
     variables = {"NO_COLOR": None, "FORCE_COLOR": "1" if is_colored else None}
     variables["_TYPER_FORCE_DISABLE_TERMINAL"] = None if is_colored else "1"
     with variables_set(variables):
@@ -183,7 +201,7 @@ _SYNONYMS = {
     "--version": ("about", "ver", "version"),
     "--show-completion": ("completion", "completions", "generate-shell-completion"),
 }
-_MEANT = {word: meant for meant, words in _SYNONYMS.items() for word in words}
+_COMMAND_OF_WORD = {word: command for command, words in _SYNONYMS.items() for word in words}
 # Groups of commands that others have, and what their own words mean that stand alone for something else.
 _GROUPS = ("cache", "model", "models", "repo", "saved_model", "self")
 _OF_CACHE = {"": "ls", "dir": "ls --path", "info": "ls", "path": "ls --path", "scan": "ls"}
@@ -216,19 +234,19 @@ _OPTION_SYNONYMS = {
     "-L": "--depth",
     "-v": "--version",
 }
-_UNKNOWN_OPTION = re.compile(r"No such option: (\S+)")
-_UNKNOWN_COMMAND = re.compile(r"No such command '(.+?)'\.(?: Did you mean .*)?", re.DOTALL)
-_NO_CHOICE = re.compile(r".*: '(.*)' is not one of (.+)\.", re.DOTALL)
+_UNKNOWN_OPTION = r"No such option: (\S+)"
+_UNKNOWN_COMMAND = r"No such command '(.+?)'\.(?: Did you mean .*)?"
+_NO_CHOICE = r".*: '(.*)' is not one of (.+)\."
 
 
 def usage_error(error: typer.TyperException, argv: Sequence[str]) -> UsageError:
     """The same error with the near miss in its message, and the help to read in its hint."""
-    options = _options()
     context = getattr(error, "ctx", None)
     is_root = context is not None and context.parent is None
-    name = "" if is_root else next((word for word in argv if word in options), "")
+    name = "" if is_root else next((word for word in argv if word in COMMANDS), "")
     message, hint = error.format_message(), f"See: hubcli{' ' * bool(name)}{name} --help"
-    if match := _UNKNOWN_OPTION.match(message):
+    if match := re.match(_UNKNOWN_OPTION, message):
+        options = _options()
         known = options[name]
         message = match[0] + _meant_option(match[1], known)
         owners = [owner for owner, theirs in options.items() if match[1] in theirs]
@@ -236,13 +254,13 @@ def usage_error(error: typer.TyperException, argv: Sequence[str]) -> UsageError:
             used = [owner for owner in owners if owner in argv] or owners
             place = f"behind a command: hubcli {used[0]}" if used[0] else "before the command: hubcli"
             message, hint = match[0], f"It stands {place} {match[1]}. {hint}"
-    elif match := _UNKNOWN_COMMAND.fullmatch(message):
-        meant = _meant_command(match[1], argv)
+    elif match := re.fullmatch(_UNKNOWN_COMMAND, message, re.DOTALL):
+        suggestion = _meant_command(match[1], argv)
         near = re.search(r"Did you mean '(.*)'", message)
-        message = f"No such command '{match[1]}'" + (f". Did you mean '{meant}'?" if meant else "")
-        if meant is None and near:
+        message = f"No such command '{match[1]}'" + (f". Did you mean '{suggestion}'?" if suggestion else "")
+        if suggestion is None and near:
             message = match[0].rstrip(".")
-    elif match := _NO_CHOICE.fullmatch(message):
+    elif match := re.fullmatch(_NO_CHOICE, message, re.DOTALL):
         message = message.rstrip(".") + did_you_mean(match[1], re.findall(r"'([^']*)'", match[2]))
     return UsageError(message, hint=hint)
 
@@ -252,31 +270,93 @@ def _meant_command(word: str, argv: Sequence[str]) -> str | None:
     if "/" in word:
         return "inspect" if word.startswith((".", "/", "~")) else "fetch"
     name = word.lower()
-    words = [one.lower() for one in argv if one[:1] != "-"]
+    words = [word.lower() for word in argv if word[:1] != "-"]
     behind = words[words.index(name) + 1 :] if name in words else []
     if name not in _GROUPS:
-        return _MEANT.get(name)
+        return _COMMAND_OF_WORD.get(name)
     following = behind[0] if behind else ""
     if name == "cache" and following in _OF_CACHE:
         return _OF_CACHE[following]
-    return _MEANT.get(following, following if following in COMMANDS else "ls")
+    return _COMMAND_OF_WORD.get(following, following if following in COMMANDS else "ls")
 
 
 def _meant_option(option: str, known: Sequence[str]) -> str:
     """The question of `did_you_mean`; the dashes, which all have, make no two options alike."""
     if _OPTION_SYNONYMS.get(option) in known:
         return f". Did you mean '{_OPTION_SYNONYMS[option]}'?"
-    bare = {one.lstrip("-"): one for one in known}
+    bare = {name.lstrip("-"): name for name in known}
     near = nearest(option.lstrip("-"), bare)
     return "" if near is None else f". Did you mean '{bare[near]}'?"
 
 
-def _options() -> dict[str, list[str]]:
+def _options() -> dict[str, tuple[str, ...]]:
     """The options of each command by its name, those of hubcli itself by an empty one."""
-    root = get_command(app_of())
+    try:
+        return option_names()
+    except OutputError:  # An installation without completion: the application itself tells, in 30 ms more.
+        root = get_command(app_of())
     commands = {"": root, **getattr(root, "commands", {})}
-    return {
-        name: [option for parameter in command.params for option in parameter.opts if option[:1] == "-"]
-        + ["--help", "-h"]
-        for name, command in commands.items()
-    }
+    return {name: (*_names_of(command), "--help", "-h") for name, command in commands.items()}
+
+
+def _names_of(command: Any) -> list[str]:
+    return [name for parameter in command.params for name in parameter.opts if name[:1] == "-"]
+
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+
+
+class _Interrupts:
+    """What came, and whether it has to wait. For the main thread, which alone hears signals."""
+
+    def __init__(self) -> None:
+        self._numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+        self._holds = 0
+        self._is_due = False
+
+    def install(self) -> None:
+        """Hears the signals from now on, but those that the caller of this process ignores."""
+        with suppress(ValueError):  # Not on the main thread: a test or an embedding program.
+            for number in self._numbers:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    signal.signal(number, self._on_signal)
+
+    def _on_signal(self, _signal: int, _frame: FrameType | None) -> None:
+        if not self._holds or self._is_due:  # What is held may hang, at a terminal that takes nothing.
+            self._interrupt()
+        self._is_due = True
+
+    def _interrupt(self) -> NoReturn:
+        for number in self._numbers:
+            signal.signal(number, signal.SIG_IGN)  # Nothing interrupts the cleaning.
+        self._is_due = False
+        raise KeyboardInterrupt
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within, nothing is raised but for a second signal; at the end, what came meanwhile."""
+        self._holds += 1
+        try:
+            yield
+        finally:
+            self._holds -= 1
+            if self._is_due and not self._holds:
+                self._interrupt()
+
+
+_interrupts = _Interrupts()  # Signals belong to the whole process.
+
+
+def turn_signals_into_interrupts() -> None:
+    """SIGTERM and SIGHUP clean up as Ctrl-C does; once they do, nothing interrupts the cleaning."""
+    _interrupts.install()
+
+
+@contextmanager
+def held_interrupts() -> Iterator[None]:
+    """Holds interrupts off until the context ends: for a few lines of others' that must not be cut in two."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with _interrupts.held():
+        yield

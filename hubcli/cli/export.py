@@ -6,11 +6,13 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from hubcli.cli.completion_hints import BUILT_IN, CompletionHint
+from hubcli.cli.main import LazyImports
 from hubcli.cli.options import (
+    BUILT_IN,
     AsJson,
     CacheDir,
     Color,
+    CompletionHint,
     Debug,
     NoColor,
     NoProgress,
@@ -21,7 +23,12 @@ from hubcli.cli.options import (
 )
 from hubcli.cli.output import Output
 from hubcli.config.settings import Settings
-from hubcli.exporting.layouts import ExportFormat, Layout
+from hubcli.exporting import ExportFormat, Layout
+
+with LazyImports():
+    from hubcli.cli.progress import listener_for
+    from hubcli.cli.views.models import export_document, export_summary
+    from hubcli.commands.export import ExportOptions, export
 
 __all__ = ["export_command"]
 
@@ -41,7 +48,7 @@ DestinationArgument: TypeAlias = Annotated[
 ]
 Format: TypeAlias = Annotated[
     ExportFormat | None,
-    typer.Option("--format", help="What to write, where the name of DEST doesn't tell.", show_default=False),
+    typer.Option("--format", help="Output format; default: by the name of DEST.", show_default=False),
 ]
 LayoutOption: TypeAlias = Annotated[
     Layout,
@@ -56,7 +63,7 @@ Name: TypeAlias = Annotated[
     typer.Option(
         "--name",
         metavar="NAME",
-        help="Instead of what the handle tells; with hub: PUBLISHER/MODEL.",
+        help="Model name; default: from the handle. With hub: PUBLISHER/MODEL.",
         show_default=False,
         rich_help_panel=_LAYOUTS,
     ),
@@ -66,7 +73,7 @@ Version: TypeAlias = Annotated[
     typer.Option(
         "--version",
         metavar="N",
-        help="Instead of what the handle tells.",
+        help="Version; default: from the handle.",
         show_default=False,
         rich_help_panel=_LAYOUTS,
     ),
@@ -75,7 +82,7 @@ OutputLayers: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME",
-        help="Export the piece up to this layer. Repeatable.",
+        help="Last layer of the exported part. Repeatable.",
         show_default=False,
         rich_help_panel=_KERAS,
     ),
@@ -84,7 +91,7 @@ InputLayers: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME",
-        help="Export the piece from this layer on. Repeatable.",
+        help="First layer of the exported part. Repeatable.",
         show_default=False,
         rich_help_panel=_KERAS,
     ),
@@ -93,16 +100,14 @@ CustomObjects: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="MODULE|FILE",
-        help="Where classes of the model's own are.",
+        help="Python file or module with the model's custom classes.",
         show_default=False,
         rich_help_panel=_KERAS,
     ),
 ]
 Unsafe: TypeAlias = Annotated[
     bool,
-    typer.Option(
-        "--unsafe", help="Trust the Keras model: run the code that it holds.", rich_help_panel=_KERAS
-    ),
+    typer.Option("--unsafe", help="Trust the Keras model and run code stored in it.", rich_help_panel=_KERAS),
 ]
 
 
@@ -128,9 +133,9 @@ def export_command(
     no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
-    """Write a model as a directory or an archive, and print its path.
+    """Export a model as a directory or an archive.
 
-    The same model gives the same archive on every machine. A handle that isn't cached is fetched.
+    Prints the path. Archives are reproducible. A handle that is not cached is fetched first.
 
     Examples:
     hubcli export example://mul/1 mul.tar.gz
@@ -138,10 +143,6 @@ def export_command(
     hubcli export https://tfhub.dev/google/elmo/3 ./models --layout serving
     hubcli export model.keras ./features --output-layer pooling
     """
-    from hubcli.cli.progress import listener_for
-    from hubcli.cli.views.models import export_document, export_summary
-    from hubcli.commands.export import ExportOptions, export
-
     settings = Settings.read(
         cache_dir=cache_dir,
         offline=offline,

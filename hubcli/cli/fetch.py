@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from hubcli.archive.members import Limits
-from hubcli.cli.completion_hints import BUILT_IN, CompletionHint
+from hubcli.archive import Limits
+from hubcli.cli.main import LazyImports, reduce_garbage_collection
 from hubcli.cli.options import (
+    BUILT_IN,
     AsJson,
     CacheDir,
     CaFile,
     Color,
+    CompletionHint,
     Debug,
     MinRate,
     Mirrors,
@@ -23,121 +29,91 @@ from hubcli.cli.options import (
     Offline,
     Quiet,
     Timeout,
+    value_option,
 )
-from hubcli.cli.output import Output
-from hubcli.config.settings import DEFAULT_CONNECTIONS, DEFAULT_JOBS, DEFAULT_RETRIES, Settings
-from hubcli.errors import UsageError
+from hubcli.cli.output import Output, errors_document
+from hubcli.config.settings import DEFAULT_CONNECTIONS, DEFAULT_JOBS, DEFAULT_RETRIES, Settings, UpkeepRules
+from hubcli.errors import HubcliError, Interrupted, UsageError
 from hubcli.units import format_size, parse_duration_s, parse_size_bytes
 
-if TYPE_CHECKING:
-    from hubcli.fetching.options import FetchOptions
+with LazyImports():
+    from hubcli.cache.gc.plan import Policy, claim_auto_gc
+    from hubcli.cli.multi_progress import MultiProgress, multi_progress_for
+    from hubcli.cli.views.gc import upkeep_notes
+    from hubcli.cli.views.models import fetch_document, fetch_summary, show_dry_run
+    from hubcli.commands.fetch import FetchOptions, FetchResult, fetch
+    from hubcli.commands.gc import gc
+    from hubcli.concurrency import CancellationToken, run_concurrently
+    from hubcli.fetching.cached import PartialDownload, link_spellings, resume_notes
+    from hubcli.fetching.lock_file import LockedModel, LockFile
+    from hubcli.fetching.options import FetchRequest, RequestList, models_of
+    from hubcli.fetching.peek import DryRun, dry_run
+    from hubcli.providers.handle import Handle
 
 __all__ = ["fetch_command"]
 
-_LIMITS = "Limits, for archives that you trust"
+_LIMITS = "Archive limits, to raise for archives that you trust"
 _DEFAULTS = Limits()
 _MAX_UNPACKED = format_size(_DEFAULTS.unpacked_bytes).replace(" ", "")
 _MAX_HEADERS = format_size(_DEFAULTS.header_bytes).replace(" ", "")
 
 Handles: TypeAlias = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[HANDLE...]", help="What to fetch.", show_default=False),
+    typer.Argument(metavar="[HANDLE...]", help="Handles to fetch.", show_default=False),
     CompletionHint(handles=True, files=True, words=(BUILT_IN,)),
 ]
 Lists: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(
-        "--requirement",
-        "-r",
-        metavar="FILE|-",
-        help="Fetch what this list names, a handle a line. Repeatable.",
-        show_default=False,
+    value_option(
+        "FILE|-", "Fetch the handles listed in FILE, one per line. Repeatable.", "--requirement", "-r"
     ),
 ]
 Jobs: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        max=32,
-        metavar="N",
-        help=f"So many models at a time. \\[default: {DEFAULT_JOBS}]",
-        show_default=False,
-    ),
+    int | None, value_option("N", f"Models to fetch in parallel. \\[default: {DEFAULT_JOBS}]", min=1, max=32)
 ]
-LockOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option("--lock", metavar="FILE", help="Write down which bytes each model has.", show_default=False),
-]
+LockOption: TypeAlias = Annotated[str | None, value_option("FILE", "Write a lock file.", "--lock")]
 Locked: TypeAlias = Annotated[
-    bool, typer.Option("--locked", help="Fetch exactly what the lock file says: --lock FILE, or -r FILE.")
+    bool, typer.Option("--locked", help="Fetch exactly what the lock file records (--lock FILE or -r FILE).")
 ]
 FetchDryRun: TypeAlias = Annotated[
-    bool, typer.Option("--dry-run", help="Show what would be fetched and how large it is, fetch nothing.")
+    bool, typer.Option("--dry-run", help="Show what would be fetched, with sizes, without fetching.")
 ]
 Local: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--from",
-        metavar="FILE|DIR|-",
-        help="Put this archive or directory under the handle.",
-        show_default=False,
-    ),
+    str | None, value_option("FILE|DIR|-", "Import a local archive or directory as HANDLE.", "--from")
 ]
-Sha256: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="HEX", help="The hash the archive must have.", show_default=False)
-]
-Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Fetch again, replace what is cached.")]
-Refresh: TypeAlias = Annotated[
-    bool, typer.Option("--refresh", help="Ask whether a handle without a version means another model now.")
-]
+Sha256: TypeAlias = Annotated[str | None, value_option("HEX", "Expected SHA-256 of the archive.")]
+Refresh: TypeAlias = Annotated[bool, typer.Option("--refresh", help="Check for a newer version.")]
 KaggleHubLink: TypeAlias = Annotated[
-    bool, typer.Option("--kagglehub", help="Let kagglehub find it too, if it is on Kaggle.")
+    bool, typer.Option("--kagglehub", help="Make models from Kaggle available to kagglehub.")
 ]
-Pin: TypeAlias = Annotated[bool, typer.Option("--pin", help="Keep it from hubcli gc.")]
 Connections: TypeAlias = Annotated[
     int | None,
-    typer.Option(
+    value_option(
+        "N",
+        f"Parallel connections for a large archive. \\[default: {DEFAULT_CONNECTIONS}]",
         min=1,
         max=64,
-        metavar="N",
-        help=f"Fetch a large archive over so many at once. \\[default: {DEFAULT_CONNECTIONS}]",
-        show_default=False,
     ),
 ]
 RetriesOption: TypeAlias = Annotated[
     int | None,
-    typer.Option(
+    value_option(
+        "N",
+        f"Retries after a transient error. \\[default: {DEFAULT_RETRIES}]",
         "--retries",
         min=0,
-        metavar="N",
-        help=f"Bear so many failures in a row that may pass. \\[default: {DEFAULT_RETRIES}]",
-        show_default=False,
     ),
 ]
 LockTimeout: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        metavar="TIME",
-        help="Wait so long for another process that makes no progress. \\[default: 10m]",
-        show_default=False,
+    value_option(
+        "TIME", "Fail after waiting this long for another process without progress. \\[default: 10m]"
     ),
 ]
-MaxUnpacked: TypeAlias = Annotated[
-    str, typer.Option(metavar="SIZE", help="Bytes of all files.", rich_help_panel=_LIMITS)
-]
-MaxMembers: TypeAlias = Annotated[
-    int, typer.Option(min=1, metavar="N", help="Files and directories.", rich_help_panel=_LIMITS)
-]
-MaxPathLength: TypeAlias = Annotated[
-    int, typer.Option(min=1, metavar="N", help="Bytes of a path.", rich_help_panel=_LIMITS)
-]
-MaxDepth: TypeAlias = Annotated[
-    int, typer.Option(min=1, metavar="N", help="Directories within each other.", rich_help_panel=_LIMITS)
-]
 
-MaxHeaders: TypeAlias = Annotated[
-    str, typer.Option(metavar="SIZE", help="Bytes of extension headers.", rich_help_panel=_LIMITS)
-]
+
+def _limit(metavar: str, text: str, **more: Any) -> Any:
+    return typer.Option(metavar=metavar, help=text, rich_help_panel=_LIMITS, **more)
 
 
 def fetch_command(
@@ -146,12 +122,12 @@ def fetch_command(
     jobs: Jobs = None,
     lock: LockOption = None,
     locked: Locked = False,
-    dry_run: FetchDryRun = False,
+    dry_run_: FetchDryRun = False,
     local: Local = None,
     sha256: Sha256 = None,
-    force: Force = False,
+    force: Annotated[bool, typer.Option("--force", help="Fetch again and replace the cached model.")] = False,
     refresh: Refresh = False,
-    pin: Pin = False,
+    pin: Annotated[bool, typer.Option("--pin", help="Protect the model from gc.")] = False,
     kagglehub: KaggleHubLink = False,
     mirror: Mirrors = None,
     cacert: CaFile = None,
@@ -160,11 +136,11 @@ def fetch_command(
     timeout: Timeout = None,
     min_rate: MinRate = None,
     lock_timeout: LockTimeout = None,
-    max_unpacked: MaxUnpacked = _MAX_UNPACKED,
-    max_members: MaxMembers = _DEFAULTS.members,
-    max_path_length: MaxPathLength = _DEFAULTS.path_bytes,
-    max_depth: MaxDepth = _DEFAULTS.path_depth,
-    max_headers: MaxHeaders = _MAX_HEADERS,
+    max_unpacked: Annotated[str, _limit("SIZE", "Total size of all files.")] = _MAX_UNPACKED,
+    max_members: Annotated[int, _limit("N", "Number of files and directories.", min=1)] = _DEFAULTS.members,
+    max_path_length: Annotated[int, _limit("N", "Length of a path in bytes.", min=1)] = _DEFAULTS.path_bytes,
+    max_depth: Annotated[int, _limit("N", "Depth of directories.", min=1)] = _DEFAULTS.path_depth,
+    max_headers: Annotated[str, _limit("SIZE", "Total size of extension headers.")] = _MAX_HEADERS,
     no_sync: NoSync = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -187,13 +163,7 @@ def fetch_command(
     hubcli fetch --locked -r models.lock --offline
     hubcli fetch https://tfhub.dev/a/b/1 --from ./b-1.tar.gz
     """
-    from hubcli.cli.signals import reduce_garbage_collection
-
     reduce_garbage_collection()
-    from hubcli.cli.fetch_run import FetchRun
-    from hubcli.commands.fetch import FetchOptions
-    from hubcli.fetching.requirements import RequestList, models_of
-
     settings = Settings.read(
         cache_dir=cache_dir,
         offline=offline,
@@ -211,11 +181,7 @@ def fetch_command(
         no_sync=no_sync,
     )
     limits = Limits(
-        parse_size_bytes(max_unpacked),
-        max_members,
-        max_path_length,
-        max_depth,
-        parse_size_bytes(max_headers),
+        parse_size_bytes(max_unpacked), max_members, max_path_length, max_depth, parse_size_bytes(max_headers)
     )
     options = FetchOptions(
         local=local,
@@ -233,12 +199,8 @@ def fetch_command(
     output = Output.of(settings, as_json=as_json, quiet=quiet)
     order = RequestList.of(handles, lists, options.sha256)
     models, lock_file = models_of(order, lock, locked=locked)
-    if dry_run:
-        from hubcli.cli.fetch_dry_run import FetchDryRun
-
-        raise typer.Exit(FetchDryRun(settings, options, output, debug, jobs=settings.jobs).run_all(models))
     run = FetchRun(settings, options, output, debug, jobs=settings.jobs, lock=lock_file)
-    raise typer.Exit(run.fetch_all(models))
+    raise typer.Exit(run.plan_all(models) if dry_run_ else run.fetch_all(models))
 
 
 def _require_fitting(handles: Sequence[str], lists: Sequence[str], options: FetchOptions) -> None:
@@ -250,3 +212,191 @@ def _require_fitting(handles: Sequence[str], lists: Sequence[str], options: Fetc
             f"{'--from' if options.local else '--sha256'} takes exactly one handle",
             hint="Run hubcli fetch once for each.",
         )
+
+
+class FetchRun:
+    """Fetches the models, so many at a time, and reports each in the order given.
+
+    What was fetched is written into the `lock` file.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: FetchOptions,
+        output: Output,
+        debug: bool,
+        *,
+        jobs: int = 1,
+        lock: LockFile | None = None,
+    ) -> None:
+        self.settings = settings
+        self.options = options
+        self.output = output
+        self.debug = debug
+        self.jobs = jobs
+        self.lock = lock
+        self._locked: dict[str, LockedModel] = {}
+        self._lock_error: list[tuple[str, HubcliError]] = []
+        self._stop = CancellationToken()
+        self._models: Sequence[FetchRequest] = ()
+        # By the model's place in the order: what became of it, and how many have been reported.
+        self._outcomes: dict[int, FetchResult | HubcliError] = {}
+        self._reported = 0
+        self._running: dict[int, Handle] = {}  # Each that was begun, by its place.
+
+    @property
+    def results(self) -> list[FetchResult]:
+        """What was fetched or found, in the order given."""
+        return [outcome for _, outcome in sorted(self._outcomes.items()) if isinstance(outcome, FetchResult)]
+
+    @property
+    def errors(self) -> list[tuple[str, HubcliError]]:
+        """What failed, in the order given, as it was typed."""
+        found = sorted(self._outcomes.items())
+        failed = [
+            (self._models[place].text, outcome)
+            for place, outcome in found
+            if isinstance(outcome, HubcliError)
+        ]
+        return failed + self._lock_error
+
+    def fetch_all(self, models: Sequence[FetchRequest]) -> int:
+        """Exit status of the first failure, or 0. Raises Interrupted with what was done before."""
+        self._models = models
+        rules = UpkeepRules.read()
+        policy = None if rules is None else Policy.parse(rules.text, rules.source)
+        try:
+            with multi_progress_for(self.output, len(models)) as progress:
+                self._fetch_on(progress)
+        except KeyboardInterrupt as interrupt:
+            message, hint = self._cut_off()
+            raise Interrupted(message, hint=hint, partial=self._document()) from interrupt
+        if rules is not None and policy is not None and self.results:
+            self._collect(policy, rules.source)
+        if self.lock is not None and self._locked:
+            self._write_lock(self.lock)
+        if self.output.as_json:
+            self.output.document(self._document())
+        self._tell_tensorflow_hub()
+        return int(self.errors[0][1].exit_status) if self.errors else 0
+
+    def plan_all(self, models: Sequence[FetchRequest]) -> int:
+        """Shows what would be fetched, without fetching; exit status of the first failure, or 0."""
+        found: dict[int, DryRun | HubcliError] = {}
+        with multi_progress_for(self.output, len(models)) as progress:
+            jobs = [partial(self._plan, model, progress) for model in models]
+            with closing(run_concurrently(jobs, self.jobs, self._stop)) as arriving:
+                for place, planned in arriving:
+                    found[place] = planned
+                    progress.reported(failed=isinstance(planned, HubcliError))
+        ordered = [(models[place], found[place]) for place in sorted(found)]
+        errors = [(model, error) for model, error in ordered if isinstance(error, HubcliError)]
+        for model, error in errors:
+            self._report_error(model, error, len(models))
+        plans = [plan for _, plan in ordered if isinstance(plan, DryRun)]
+        show_dry_run(plans, [(model.text, error) for model, error in errors], self.output)
+        return int(errors[0][1].exit_status) if errors else 0
+
+    def _plan(self, model: FetchRequest, progress: MultiProgress) -> DryRun | HubcliError:
+        def look(handle: Handle, options: FetchOptions) -> DryRun:
+            with progress.listener(model.name) as listener:
+                return dry_run(handle, self.settings, options, listener)
+
+        return model.attempt(self.options, look)
+
+    def _cut_off(self) -> tuple[str, str]:
+        """What the user is told of the models that were being fetched: what is kept, and what resumes."""
+        running = [self._running[place] for place in sorted(self._running) if place not in self._outcomes]
+        not_begun = len(self._models) - len(running) - len(self._outcomes)
+        return resume_notes(
+            [PartialDownload.of(handle, self.settings.cache_root) for handle in running], not_begun
+        )
+
+    def _fetch_on(self, progress: MultiProgress) -> None:
+        jobs = [partial(self._fetch_one, place, progress) for place in range(len(self._models))]
+        try:
+            with closing(run_concurrently(jobs, self.jobs, self._stop)) as arriving:
+                for place, outcome in arriving:
+                    self._outcomes[place] = outcome
+                    progress.reported(failed=isinstance(outcome, HubcliError))
+                    self._report_what_is_next(progress)
+        except KeyboardInterrupt:
+            for place in sorted(self._outcomes):
+                if place >= self._reported:
+                    self._report(place, progress)
+            raise
+
+    def _fetch_one(self, place: int, progress: MultiProgress) -> FetchResult | HubcliError:
+        """What became of it. Runs on a thread of its own, and prints nothing but by the listener."""
+        model = self._models[place]
+
+        def do(handle: Handle, options: FetchOptions) -> FetchResult:
+            self._running[place] = handle
+            with progress.listener(model.name) as listener:
+                result = fetch(handle, self.settings, options, listener, self._stop)
+                if self.lock is not None:
+                    locked = LockedModel.of(handle, result, self.settings, listener)
+                    self._locked[locked.handle] = locked
+                link_spellings(model.spellings, self.settings, result.path.name)
+                return result
+
+        return model.attempt(self.options, do)
+
+    def _report_what_is_next(self, progress: MultiProgress) -> None:
+        while self._reported in self._outcomes:
+            self._report(self._reported, progress)
+            self._reported += 1
+
+    def _report(self, place: int, progress: MultiProgress) -> None:
+        outcome = self._outcomes[place]
+        with progress.paused():
+            if isinstance(outcome, HubcliError):
+                self._report_error(self._models[place], outcome, len(self._models))
+                return
+            self.output.say(fetch_summary(outcome))
+            if not self.output.as_json:
+                self.output.payload(str(outcome.path))
+
+    def _report_error(self, model: FetchRequest, error: HubcliError, models: int) -> None:
+        if self.debug:
+            self.output.trace(error)
+        self.output.error(error, "" if models == 1 else model.name)
+
+    def _write_lock(self, lock: LockFile) -> None:
+        try:
+            now = LockFile.at(Path(lock.name))  # Another process may have written it meanwhile.
+            for model in now.changed(self._locked.values()):
+                self.output.note(f"{lock.name}: {model.handle} has other bytes than before")
+            now.updated(self._locked.values()).write(self.settings.durability)
+        except HubcliError as error:
+            self._lock_error.append((lock.name, error))
+            self.output.error(error)
+
+    def _collect(self, policy: Policy, source: str) -> None:
+        """Collects once a day, by the user's rules, nothing of what was just fetched.
+
+        The models were fetched: whatever fails here is only said.
+        """
+        if not claim_auto_gc(self.settings.cache_root):
+            return
+        fetched = frozenset(result.path.name for result in self.results)
+        try:
+            collection = gc(self.settings, policy, spared=fetched)
+        except HubcliError as error:
+            self.output.note(f"The upkeep by {source} failed: {error.message}")
+            return
+        except KeyboardInterrupt as interrupt:
+            raise Interrupted("Interrupted", partial=self._document()) from interrupt
+        for note in upkeep_notes(collection, source):
+            self.output.note(note)
+
+    def _document(self) -> dict[str, Any]:
+        models = [fetch_document(result) for result in self.results]
+        return {"models": models, **errors_document(self.errors)}
+
+    def _tell_tensorflow_hub(self) -> None:
+        fetched = any(not result.was_cached for result in self.results)
+        if fetched and self.settings.root_is_unknown_to_tensorflow_hub:
+            root = shlex.quote(str(self.settings.cache_root))
+            self.output.note(f"hub.load finds these models after: export TFHUB_CACHE_DIR={root}")

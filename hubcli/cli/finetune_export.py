@@ -8,8 +8,9 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from hubcli.cli.completion_hints import TAG_SETS
+from hubcli.cli.main import LazyImports, reduce_garbage_collection
 from hubcli.cli.options import (
+    TAG_SETS,
     AsJson,
     CacheDir,
     Color,
@@ -24,8 +25,14 @@ from hubcli.cli.options import (
 from hubcli.cli.output import Output, own_standard_output
 from hubcli.config.settings import Settings
 from hubcli.errors import UsageError
-from hubcli.finetuning.options import FinetuneOptions, Method
-from hubcli.tf.strategies import StrategyKind
+from hubcli.finetuning import FinetuneOptions, Method
+from hubcli.tf import StrategyKind
+
+with LazyImports():
+    from hubcli.cli.progress import listener_for
+    from hubcli.cli.tables import Style
+    from hubcli.cli.views.finetune import finetune_document, finetune_payload, finetune_report
+    from hubcli.commands.finetune_export import finetune_export
 
 __all__ = ["finetune_export_command"]
 
@@ -36,7 +43,7 @@ SourceArgument: TypeAlias = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="The model that was fine-tuned: a handle, a directory or an archive.",
+        help="The original model: a handle, a directory or an archive.",
         show_default=False,
     ),
 ]
@@ -44,7 +51,7 @@ DestinationArgument: TypeAlias = Annotated[
     str | None,
     typer.Argument(
         metavar="DEST",
-        help="A directory, or a .tar.gz or .tar file. None with --dry-run.",
+        help="A directory, or a .tar.gz or .tar file. Not needed with --dry-run.",
         show_default=False,
     ),
 ]
@@ -52,13 +59,13 @@ MethodOption: TypeAlias = Annotated[
     Method,
     typer.Option(
         "--method",
-        help="resave: save by TensorFlow. rewrite: change the values alone. auto: whichever keeps all.",
+        help="resave: save with TensorFlow. rewrite: replace values only. auto: what preserves all.",
     ),
 ]
 AllowUnchanged: TypeAlias = Annotated[
-    bool, typer.Option("--allow-unchanged", help="Write it even if no trainable value changed.")
+    bool, typer.Option("--allow-unchanged", help="Export even if no trainable value changed.")
 ]
-AllowNan: TypeAlias = Annotated[bool, typer.Option("--allow-nan", help="Write NaN and infinity too.")]
+AllowNan: TypeAlias = Annotated[bool, typer.Option("--allow-nan", help="Allow NaN and infinite values.")]
 Weights: TypeAlias = Annotated[
     Path | None,
     typer.Option(
@@ -72,7 +79,7 @@ Root: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="PATH",
-        help="Which object or layer in it is the model, where several are.",
+        help="Object or layer in the file that is the model.",
         show_default=False,
         rich_help_panel=_WEIGHTS,
     ),
@@ -82,20 +89,24 @@ Map: TypeAlias = Annotated[
     typer.Option(
         "--map",
         metavar="FILE",
-        help="Which variable gets which value: lines `variable = key`, or JSON.",
+        help="Mapping of variables to values: lines `variable = key`, or JSON.",
         show_default=False,
         rich_help_panel=_WEIGHTS,
     ),
 ]
 DryRun: TypeAlias = Annotated[
     bool,
-    typer.Option("--dry-run", help="Show which value is for which variable.", rich_help_panel=_WEIGHTS),
+    typer.Option(
+        "--dry-run",
+        help="Show the mapping of values to variables without exporting.",
+        rich_help_panel=_WEIGHTS,
+    ),
 ]
 Train: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="FILE.py:FUNCTION",
-        help="Called with the loaded object; trains it however it likes. Also package.module:function.",
+        help="Function that trains the loaded object: FILE.py:function or package.module:function.",
         show_default=False,
         rich_help_panel=_TRAINING,
     ),
@@ -104,7 +115,7 @@ Arg: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         metavar="KEY=VALUE",
-        help="An argument of the function; the value is JSON, or else text. Repeatable.",
+        help="Argument of the function; VALUE is JSON or text. Repeatable.",
         show_default=False,
         rich_help_panel=_TRAINING,
     ),
@@ -113,7 +124,7 @@ StrategyOption: TypeAlias = Annotated[
     StrategyKind | None,
     typer.Option(
         "--strategy",
-        help="On all devices, or on several machines by TF_CONFIG, of which the chief writes.",
+        help="Distribution strategy; with TF_CONFIG on several machines, the chief writes.",
         show_default=False,
         rich_help_panel=_TRAINING,
     ),
@@ -122,7 +133,7 @@ TagSet: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="TAG,TAG",
-        help="The graph to train, of a model with several.",
+        help="Tags of the MetaGraph to train.",
         show_default=False,
         rich_help_panel=_TRAINING,
     ),
@@ -155,9 +166,9 @@ def finetune_export_command(
     no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
-    """Write a model with fine-tuned values as one that takes its place, and print its path.
+    """Export a fine-tuned model as a drop-in replacement.
 
-    The export is loaded again and compared before anything is shown at DEST.
+    Prints the path. The export is loaded and compared with the original before it is moved to DEST.
 
     Examples:
     hubcli finetune-export ./model ./tuned --weights training/ckpt-3
@@ -180,14 +191,7 @@ def finetune_export_command(
         force=force,
     )
     if train is None and method is not Method.RESAVE:
-        from hubcli.cli.signals import reduce_garbage_collection
-
         reduce_garbage_collection()
-    from hubcli.cli.progress import listener_for
-    from hubcli.cli.tables import Style
-    from hubcli.cli.views.finetune import finetune_document, finetune_payload, finetune_report
-    from hubcli.commands.finetune_export import finetune_export
-
     settings = Settings.read(
         cache_dir=cache_dir,
         offline=offline,
@@ -214,9 +218,7 @@ def _arguments(texts: list[str]) -> dict[str, Any]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key.isidentifier():
-            raise UsageError(
-                f"--arg {text} is no argument", hint="Write --arg key=value, as in: --arg epochs=3"
-            )
+            raise UsageError(f"Invalid --arg '{text}'", hint="Write --arg key=value, as in: --arg epochs=3")
         if key in arguments:
             raise UsageError(f"--arg {key} is given twice", hint="Leave one of them out.")
         try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from hubcli.cli.main import LazyImports, disable_garbage_collection
 from hubcli.cli.options import (
     AsJson,
     CacheDir,
@@ -21,32 +22,44 @@ from hubcli.cli.options import (
     Quiet,
     Yes,
 )
-from hubcli.cli.output import Output
+from hubcli.cli.output import Output, errors_document, printable
 from hubcli.config.settings import Settings
-from hubcli.errors import UsageError
-from hubcli.units import parse_duration_s, parse_size_bytes
+from hubcli.errors import HubcliError, Interrupted, UsageError
+from hubcli.units import format_size, parse_duration_s, parse_size_bytes, plural
 
-__all__ = ["gc_command"]
+with LazyImports():
+    from hubcli.cache.gc.collect import ActionResult, CompletedAction
+    from hubcli.cache.gc.plan import Plan, Policy
+    from hubcli.cli.progress import listener_for
+    from hubcli.cli.views.gc import collection_document, collection_total, show_plan, stay_note
+    from hubcli.commands.gc import Collection, gc
+    from hubcli.commands.rm import rm
+    from hubcli.fetching.model_ref import Pattern
 
-_POLICY = "Models that may go, by any of these"
+__all__ = ["GcRun", "gc_command"]
+
+_POLICY = "Models to remove, by any of these rules"
 
 Patterns: TypeAlias = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[PATTERN...]", help="Only what fits one of these globs or handles.", show_default=False
+        metavar="[PATTERN...]", help="Only models that match these handles or globs.", show_default=False
     ),
 ]
 OlderThan: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        metavar="TIME", help="Those not used for so long.", show_default=False, rich_help_panel=_POLICY
+        metavar="TIME",
+        help="Remove models not used for this long.",
+        show_default=False,
+        rich_help_panel=_POLICY,
     ),
 ]
 MaxSize: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="SIZE",
-        help="The least recently used, until the cache takes no more than this.",
+        help="Remove least recently used models until the cache is at most this large.",
         show_default=False,
         rich_help_panel=_POLICY,
     ),
@@ -55,7 +68,7 @@ MinFree: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="SIZE",
-        help="The least recently used, until the disk has so much free.",
+        help="Remove least recently used models until this much disk space is free.",
         show_default=False,
         rich_help_panel=_POLICY,
     ),
@@ -65,19 +78,19 @@ KeepVersions: TypeAlias = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="All but the newest N versions of each model.",
+        help="Keep the newest N versions of each model.",
         show_default=False,
         rich_help_panel=_POLICY,
     ),
 ]
 Broken: TypeAlias = Annotated[
-    bool, typer.Option("--broken", help="Those that hubcli verify finds broken.", rich_help_panel=_POLICY)
+    bool, typer.Option("--broken", help="Remove models that fail verification.", rich_help_panel=_POLICY)
 ]
 Grace: TypeAlias = Annotated[
-    str, typer.Option(metavar="TIME", help="Whatever was used or changed within so long stays.")
+    str, typer.Option(metavar="TIME", help="Never remove anything used within this time.")
 ]
 KeepPartial: TypeAlias = Annotated[
-    str, typer.Option(metavar="TIME", help="Downloads that can be resumed stay for so long.")
+    str, typer.Option(metavar="TIME", help="Keep partial downloads for this long.")
 ]
 
 
@@ -102,19 +115,17 @@ def gc_command(
     no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
-    """Collect what is of no use, and the models that you give up.
+    """Remove leftovers, and models by age, size or free space.
 
-    Alone it removes what interrupted downloads left, and gutted models, and never asks.
-    Pinned, locked and fresh models stay, and all that isn't the cache's.
+    Without options, removes leftovers of interrupted downloads and incomplete models, without asking.
+    Pinned, locked and recently used models are kept, and so are files that are not part of the cache.
 
     Examples:
     hubcli gc --dry-run
     hubcli gc --older-than 90d --max-size 20GB --dry-run
     hubcli gc --keep-versions 1 --yes '*bert*'
     """
-    from hubcli.cache.gc.policy import Policy
-    from hubcli.cli.gc_run import GcRun
-
+    disable_garbage_collection()
     policy = Policy(
         older_than_s=None if older_than is None else _duration_s("--older-than", older_than),
         max_size_bytes=None if max_size is None else _size_bytes("--max-size", max_size),
@@ -154,3 +165,127 @@ def _named(option: str) -> Iterator[None]:
         yield
     except UsageError as error:
         raise UsageError(f"{option}: {error.message}", hint=error.hint) from error
+
+
+class GcRun:
+    """A run of `hubcli gc` or `hubcli rm`: shows the plan, asks, acts, tells what became of it.
+
+    Results are kept as they come, so that an interrupted one can tell them.
+    """
+
+    def __init__(self, settings: Settings, output: Output, *, dry_run: bool, yes: bool, debug: bool) -> None:
+        self.settings = settings
+        self.output = output
+        self.dry_run = dry_run
+        self.yes = yes
+        self.debug = debug
+        self.plan: Plan | None = None
+        self.is_refused = self.is_removal = False
+        self.actions: list[CompletedAction] = []
+        self.errors: list[tuple[str | None, HubcliError]] = []
+
+    def collect(self, policy: Policy, patterns: Sequence[str]) -> int:
+        """Runs `gc`; the exit status. Raises Interrupted with what was done before."""
+        try:
+            with listener_for(self.output, patience_s=0.5) as listener:
+                collection = gc(
+                    self.settings,
+                    policy,
+                    patterns,
+                    dry_run=self.dry_run,
+                    confirm=self.confirm,
+                    on_done=self.on_done,
+                    listener=listener,
+                )
+        except KeyboardInterrupt as interrupt:
+            raise self.interrupted() from interrupt
+        self.errors += [(None, error) for error in collection.errors if not self.is_refused]
+        return self.finish(collection)
+
+    def remove(self, targets: Sequence[str], *, force: bool) -> int:
+        """Runs `rm`; the exit status. Raises Interrupted with what was done before."""
+        self.is_removal = True
+        try:
+            removal = rm(
+                targets,
+                self.settings,
+                force=force,
+                dry_run=self.dry_run,
+                confirm=self.confirm,
+                on_done=self.actions.append,
+            )
+        except KeyboardInterrupt as interrupt:
+            raise self.interrupted() from interrupt
+        self.errors += removal.errors
+        return self.finish(removal.collection)
+
+    def confirm(self, plan: Plan) -> bool:
+        """Shows the plan, and asks where models would go. Raises UsageError where nobody can be asked."""
+        self.plan = plan
+        self._show(plan)
+        if self.yes or not plan.models:
+            return True
+        what = f"{plural(len(plan.models), 'model')} ({format_size(_disk_bytes(plan))})"
+        if not self.output.can_ask:
+            raise UsageError(
+                f"{what} would be removed, but there is no terminal to confirm on",
+                hint="Add --yes to remove them, or --dry-run to see them.",
+            )
+        for error in Collection(plan, None, plan.snapshot.free_bytes).errors:
+            self.output.note(error.message)  # Before the question, not after it alone.
+        self.is_refused = not self.output.ask(f"Remove {what}?")
+        return not self.is_refused
+
+    def on_done(self, action: CompletedAction) -> None:
+        """Hears of each item."""
+        self.actions.append(action)
+        if action.result in (ActionResult.BUSY, ActionResult.CHANGED):
+            self.output.note(stay_note(action))
+
+    def finish(self, collection: Collection) -> int:
+        """Tells what became of it; the exit status of the first failure, or 0."""
+        if self.plan is None:
+            self.plan = collection.plan
+            self._show(collection.plan)
+        for pattern in collection.unmatched:
+            self.output.note(f"Nothing in the cache fits '{pattern}'{Pattern.suggestion(pattern)}")
+        for _, error in self.errors:
+            if self.debug:
+                self.output.trace(error)
+            self.output.error(error)
+        if self.output.as_json:
+            self.output.document(self._document(collection))
+        elif self.output.quiet:
+            self._show_names(collection)
+        elif self.is_refused:
+            self.output.say("Nothing was removed")
+        elif collection.actions:
+            self.output.payload(collection_total(collection))
+        return int(self.errors[0][1].exit_status) if self.errors else 0
+
+    def interrupted(self) -> Interrupted:
+        """The error of a run that was interrupted, with what was removed before."""
+        if self.plan is None:
+            return Interrupted("Interrupted: nothing was removed")
+        collection = Collection(self.plan, tuple(self.actions), self.plan.snapshot.free_bytes)
+        return Interrupted("Interrupted", partial=self._document(collection))
+
+    def _show(self, plan: Plan) -> None:
+        is_empty_removal = self.is_removal and not plan.items
+        if not self.output.as_json and not self.output.quiet and not is_empty_removal:
+            show_plan(plan, self.output)
+
+    def _show_names(self, collection: Collection) -> None:
+        """The handles of models that went, or would."""
+        items = collection.plan.items if self.dry_run else collection.removed
+        names = [printable(item.title) for item in items if item.model is not None]
+        if names:
+            self.output.payload("\n".join(names))
+
+    def _document(self, collection: Collection) -> dict[str, Any]:
+        document = collection_document(collection, dry_run=self.dry_run)
+        return {**document, **errors_document(self.errors)}
+
+
+def _disk_bytes(plan: Plan) -> int:
+    return sum(item.footprint.disk_bytes for item in plan.models)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
 
-from hubcli.cli.completion_hints import BUILT_IN, TAG_SETS, CompletionHint, CompletionWords
+from hubcli.cli.main import LazyImports, disable_garbage_collection
 from hubcli.cli.options import (
+    BUILT_IN,
+    TAG_SETS,
     AsJson,
     CacheDir,
     Color,
+    CompletionHint,
+    CompletionWords,
     Debug,
     MinRate,
     NoColor,
@@ -19,10 +24,20 @@ from hubcli.cli.options import (
     Quiet,
     Timeout,
 )
-from hubcli.cli.output import Output
+from hubcli.cli.output import PICTURE_COLUMNS, Output, printable, write_svg
 from hubcli.config.settings import Settings
-from hubcli.errors import UsageError
-from hubcli.units import parse_duration_s
+from hubcli.errors import ExitStatus, UsageError, did_you_mean
+from hubcli.units import format_size, parse_duration_s
+from hubcli.urls import redacted
+
+with LazyImports():
+    from hubcli.cli.progress import listener_for
+    from hubcli.cli.tables import Style
+    from hubcli.cli.views.inspect_json import diff_document, inspection_document
+    from hubcli.cli.views.inspect_text import Part, inspection_text
+    from hubcli.commands.inspect import Inspection, InspectOptions, inspect
+    from hubcli.issues import FINDING_SEVERITIES, Severity
+    from hubcli.savedmodel.compare.diff import Difference, compare
 
 __all__ = ["inspect_command"]
 
@@ -31,9 +46,7 @@ _CHECKS = "Checks; exit 9 where they find something"
 
 
 def _severities() -> list[str]:
-    from hubcli.savedmodel.model import Severity
-
-    return [severity.word for severity in Severity]
+    return [severity.word for severity in FINDING_SEVERITIES]
 
 
 TargetArgument: TypeAlias = Annotated[
@@ -42,51 +55,57 @@ TargetArgument: TypeAlias = Annotated[
     CompletionHint(handles=True, files=True, words=(BUILT_IN,)),
 ]
 Signatures: TypeAlias = Annotated[
-    bool, typer.Option("--signatures", help="Signatures.", rich_help_panel=_PARTS)
+    bool, typer.Option("--signatures", help="Show signatures.", rich_help_panel=_PARTS)
 ]
 Functions: TypeAlias = Annotated[
-    bool, typer.Option("--functions", help="Functions and their traced variants.", rich_help_panel=_PARTS)
+    bool, typer.Option("--functions", help="Show functions and their traces.", rich_help_panel=_PARTS)
 ]
 Variables: TypeAlias = Annotated[
-    bool, typer.Option("--variables", help="Every variable.", rich_help_panel=_PARTS)
+    bool, typer.Option("--variables", help="Show all variables.", rich_help_panel=_PARTS)
 ]
-Assets: TypeAlias = Annotated[bool, typer.Option("--assets", help="Assets.", rich_help_panel=_PARTS)]
-Ops: TypeAlias = Annotated[bool, typer.Option("--ops", help="Ops with counts.", rich_help_panel=_PARTS)]
+Assets: TypeAlias = Annotated[bool, typer.Option("--assets", help="Show assets.", rich_help_panel=_PARTS)]
+Ops: TypeAlias = Annotated[
+    bool, typer.Option("--ops", help="Show ops and how often each occurs.", rich_help_panel=_PARTS)
+]
 Tree: TypeAlias = Annotated[
     bool,
-    typer.Option("--tree", help="The object as a tree, with its parameters.", rich_help_panel=_PARTS),
+    typer.Option("--tree", help="Show the object tree with parameter counts.", rich_help_panel=_PARTS),
 ]
 Depth: TypeAlias = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="With --tree: N levels below the root.", show_default=False),
+    typer.Option(min=1, metavar="N", help="With --tree: maximum depth.", show_default=False),
 ]
-All: TypeAlias = Annotated[
-    bool, typer.Option("--all", help="Functions of submodules too, and nothing shortened.")
-]
+All: TypeAlias = Annotated[bool, typer.Option("--all", help="Include submodules; do not abbreviate.")]
 TagSet: TypeAlias = Annotated[
     str | None,
-    typer.Option(metavar="TAG,...", help="One MetaGraph of several, by its tags.", show_default=False),
+    typer.Option(metavar="TAG,...", help="Tags of the MetaGraph to inspect.", show_default=False),
     TAG_SETS,
 ]
 Fetch: TypeAlias = Annotated[
-    bool, typer.Option("--fetch", help="Cache a model that isn't cached, rather than look into its archive.")
+    bool, typer.Option("--fetch", help="Fetch the model into the cache if it is not cached.")
 ]
 Svg: TypeAlias = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="Write what is shown as a picture too.", show_default=False),
+    typer.Option(metavar="FILE", help="Also save the output as SVG.", show_default=False),
 ]
 Check: TypeAlias = Annotated[
     bool,
-    typer.Option("--check", help="Has it the Reusable SavedModel interface?", rich_help_panel=_CHECKS),
+    typer.Option("--check", help="Check for the Reusable SavedModel interface.", rich_help_panel=_CHECKS),
 ]
 Scan: TypeAlias = Annotated[
     bool,
-    typer.Option("--scan", help="Ops that run code, touch files or the network.", rich_help_panel=_CHECKS),
+    typer.Option(
+        "--scan",
+        help="Scan for ops and files that run code or access files or the network.",
+        rich_help_panel=_CHECKS,
+    ),
 ]
 FailOn: TypeAlias = Annotated[
     str,
     typer.Option(
-        metavar="SEVERITY", help="With --scan: info, low, medium, high or critical.", rich_help_panel=_CHECKS
+        metavar="SEVERITY",
+        help="With --scan: minimum severity that fails: info, low, medium, high or critical.",
+        rich_help_panel=_CHECKS,
     ),
     CompletionWords(_severities),
 ]
@@ -94,7 +113,7 @@ Diff: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="OTHER",
-        help="What differs from that model, values included.",
+        help="Compare with another model, values included.",
         show_default=False,
         rich_help_panel=_CHECKS,
     ),
@@ -129,9 +148,9 @@ def inspect_command(
     no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
-    """Show what a model is made of, without TensorFlow.
+    """Show signatures, functions and variables of a model.
 
-    TARGET may be a model that isn't cached: then the first bytes of its archive are enough.
+    Needs no TensorFlow. For a model that is not cached, only the start of its archive is downloaded.
 
     Examples:
     hubcli inspect example://mul/1
@@ -139,11 +158,6 @@ def inspect_command(
     hubcli inspect ./model --tree --depth 2
     hubcli inspect ./model.tar.gz --check --scan --json
     """
-    from hubcli.cli.inspect_run import InspectRun, parse_severity, parse_tag_set
-    from hubcli.cli.signals import disable_garbage_collection
-    from hubcli.cli.views.inspect_text import Part
-    from hubcli.commands.inspect import InspectOptions
-
     disable_garbage_collection()
     settings = Settings.read(
         cache_dir=cache_dir,
@@ -155,10 +169,10 @@ def inspect_command(
         min_rate=min_rate,
     )
     output = Output.of(settings, as_json=as_json, quiet=quiet)
-    severity = parse_severity(fail_on)
+    severity = _parse_severity(fail_on)
     if depth is not None and not tree:
         raise UsageError("--depth is for --tree", hint="Add --tree, or leave --depth out.")
-    wanted = {
+    flag_by_part = {
         Part.SIGNATURES: signatures,
         Part.FUNCTIONS: functions,
         Part.VARIABLES: variables,
@@ -168,16 +182,16 @@ def inspect_command(
         Part.REUSABLE: check,
         Part.FINDINGS: scan,
     }
-    parts = tuple(part for part, is_wanted in wanted.items() if is_wanted)
+    parts = tuple(part for part, is_wanted in flag_by_part.items() if is_wanted)
     of_graph = bool(parts) and set(parts) <= {Part.SIGNATURES, Part.FUNCTIONS, Part.OPS, Part.ASSETS}
     options = InspectOptions(
         everything,
-        parse_tag_set(tag_set),
+        _parse_tag_set(tag_set),
         fetch,
         hash_assets=diff is not None,
         graph_alone=of_graph and not as_json and diff is None,
     )
-    run = InspectRun(
+    run = _InspectRun(
         settings,
         options,
         output,
@@ -188,3 +202,101 @@ def inspect_command(
         depth=depth,
     )
     raise typer.Exit(run.inspect(target) if diff is None else run.diff(target, diff))
+
+
+def _parse_tag_set(text: str | None) -> frozenset[str] | None:
+    """The tags in `serve,gpu`; none at all in an empty text."""
+    return None if text is None else frozenset(filter(None, (tag.strip() for tag in text.split(","))))
+
+
+def _parse_severity(text: str) -> Severity:
+    """The severity of that name; raises UsageError for another word."""
+    words = {severity.word: severity for severity in FINDING_SEVERITIES}
+    if text.lower() not in words:
+        raise UsageError(
+            f"Invalid severity '{text}'{did_you_mean(text, words)}", hint=f"Write {', '.join(words)}."
+        )
+    return words[text.lower()]
+
+
+class _InspectRun:
+    """A run of `hubcli inspect`: reads, shows, and says what the asked-for checks found."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: InspectOptions,
+        output: Output,
+        *,
+        parts: tuple[Part, ...] = (),
+        check: bool = False,
+        fail_on: Severity | None = None,
+        svg: str | None = None,
+        depth: int | None = None,
+    ) -> None:
+        self.settings = settings
+        self.options = options
+        self.output = output
+        self.parts = parts
+        self.check = check
+        self.fail_on = fail_on
+        self.svg = svg
+        self.depth = depth
+
+    def inspect(self, target: str) -> int:
+        """Shows the model; the exit status."""
+        inspection = self._read(target)
+        if self.output.as_json:
+            self.output.document(inspection_document(inspection))
+        elif self.output.quiet:
+            self.output.payload(printable(str(inspection.path or inspection.target)))
+        else:
+            self.output.payload(self._text(inspection, Style.of(self.output)))
+        if self.svg is not None:
+            self._write_picture(inspection, self.svg)
+        return int(ExitStatus.FOUND if self._finds_something(inspection) else ExitStatus.DONE)
+
+    def diff(self, target: str, other: str) -> int:
+        """Shows what differs between the two; the exit status."""
+        left, right = self._read(target), self._read(other)
+        differences = compare(left.info, right.info)
+        if self.output.as_json:
+            self.output.document(diff_document(left.target, right.target, differences))
+        elif differences:
+            names = (f"--- {printable(left.target)}", f"+++ {printable(right.target)}")
+            self.output.payload("\n".join((*names, *map(_difference_text, differences))))
+        else:
+            self.output.say("No difference")
+        return int(ExitStatus.FOUND if differences else ExitStatus.DONE)
+
+    def _read(self, target: str) -> Inspection:
+        with listener_for(self.output) as listener:
+            inspection = inspect(target, self.settings, self.options, listener)
+        if inspection.received_bytes is not None:
+            self.output.say(
+                f"Read {format_size(inspection.received_bytes)} of the archive; nothing is stored"
+            )
+        return inspection
+
+    def _text(self, inspection: Inspection, style: Style) -> str:
+        deep = self.options.submodules
+        return inspection_text(inspection, self.parts, style, in_full=deep, depth=self.depth)
+
+    def _finds_something(self, inspection: Inspection) -> bool:
+        worst = max((finding.severity for finding in inspection.info.findings), default=None)
+        is_grave = self.fail_on is not None and worst is not None and worst >= self.fail_on
+        return is_grave or (self.check and not inspection.info.reusable.conforms)
+
+    def _write_picture(self, inspection: Inspection, file: str) -> None:
+        style = Style(PICTURE_COLUMNS, is_styled=True, has_color=True)
+        title = redacted(f"hubcli inspect {inspection.target}")
+        write_svg(redacted(self._text(inspection, style)), title, Path(file).expanduser())
+
+
+def _difference_text(difference: Difference) -> str:
+    name = f"{difference.part} {difference.name}".rstrip()
+    if difference.right is None:
+        return printable(f"- {name}: {difference.left}")
+    if difference.left is None:
+        return printable(f"+ {name}: {difference.right}")
+    return printable(f"~ {name}: {difference.left} => {difference.right}")

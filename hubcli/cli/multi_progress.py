@@ -9,9 +9,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hubcli.cli.entrypoint import held_interrupts
 from hubcli.cli.output import Output
 from hubcli.cli.progress import ROOMY, WIDE, TextListener, Transferred, listener_for, short
-from hubcli.cli.signals import held_interrupts
 from hubcli.progress import ProgressListener
 from hubcli.units import format_size
 
@@ -37,7 +37,7 @@ class MultiProgress:
         return listener_for(self.output, name=name if self.models > 1 else "")
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def paused(self) -> Iterator[None]:
         """Within, the screen is free for lines."""
         yield
 
@@ -101,7 +101,7 @@ class _Bars(MultiProgress):
     def __init__(self, output: Output, models: int) -> None:
         super().__init__(output, models)
         self._rows: dict[int, _Row] = {}
-        self._done = self._failed = self._begun = 0
+        self._finished = self._failed = self._started_count = 0
         self._before = Transferred()  # Of those that don't run any more.
         self._started_at = time.monotonic()
         self._console = output.console()
@@ -113,8 +113,8 @@ class _Bars(MultiProgress):
     def listener(self, name: str) -> Iterator[ProgressListener]:
         row = _Row(name)
         with self._lock:
-            self._begun += 1
-            number = self._begun
+            self._started_count += 1
+            number = self._started_count
             self._rows[number] = row
         try:
             yield _RowListener(self, row)
@@ -126,7 +126,7 @@ class _Bars(MultiProgress):
                 self._before = Transferred(before.received + there, before.resumed + row.resumed)
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def paused(self) -> Iterator[None]:
         with self._lock:
             self._take_off()
             try:
@@ -136,7 +136,7 @@ class _Bars(MultiProgress):
 
     def reported(self, *, failed: bool) -> None:
         with self._lock:
-            self._done += 1
+            self._finished += 1
             self._failed += failed
 
     def show(self) -> None:
@@ -189,23 +189,23 @@ class _Bars(MultiProgress):
             table.add_column(no_wrap=True)
         table.add_column(no_wrap=True, overflow="ellipsis")
 
-        def add(name: Text, done: float, total: float, counts: str) -> None:
-            bar = [ProgressBar(total=total, completed=done, width=_BAR_COLUMNS)] * with_bar
+        def add(name: Text, completed: float, total: float, counts: str) -> None:
+            bar = [ProgressBar(total=total, completed=completed, width=_BAR_COLUMNS)] * with_bar
             table.add_row(name, *bar, Text(counts))
 
         for row in rows:
             add(Text(short(row.name, columns)), row.fraction, 1.0, row.counts(columns))
-        done = self._done + sum(row.fraction for row in rows)
-        name = f"{self._done} of {self.models}" + " models" * with_bar
-        add(Text(name, style="bold"), done, self.models, self._total(rows))
+        completed = self._finished + sum(row.fraction for row in rows)
+        name = f"{self._finished} of {self.models}" + " models" * with_bar
+        add(Text(name, style="bold"), completed, self.models, self._total(rows))
         return table
 
     def _total(self, rows: list[_Row]) -> str:
         """All bytes, with the sum of the sizes that are known: a lower bound until each has begun."""
         before = self._before
-        is_open = self._done + len(rows) < self.models or any(row.total_bytes is None for row in rows)
+        is_open = self._finished + len(rows) < self.models or any(row.total_bytes is None for row in rows)
         there = [row.transferred.there for row in rows]
-        done = Transferred(
+        transferred = Transferred(
             before.received + sum(there),
             before.resumed + sum(row.resumed for row in rows),
             before.received + sum(row.total_bytes or so_far for row, so_far in zip(rows, there, strict=True)),
@@ -213,7 +213,7 @@ class _Bars(MultiProgress):
         )
         failed = f"{self._failed} failed" if self._failed else ""
         seconds = time.monotonic() - self._started_at
-        counts = done.counts(seconds, columns=self._console.width)
+        counts = transferred.counts(seconds, columns=self._console.width)
         return "  ".join(part for part in (counts, failed) if part)
 
 
@@ -250,5 +250,5 @@ class _RowListener(TextListener):
 
     def note(self, text: str) -> None:
         if not self._board.is_closed:
-            with self._board.aside():
+            with self._board.paused():
                 super().note(text)

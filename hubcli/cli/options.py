@@ -1,19 +1,23 @@
-"""The options and arguments that several commands have, defined once."""
+"""The options and arguments that several commands have, defined once, and what they are completed with."""
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import typer
 
-from hubcli.cli.completion_hints import CompletionHint
 from hubcli.config.config_file import COLORS
 
 __all__ = [
+    "BUILT_IN",
+    "TAG_SETS",
     "AsJson",
     "CaFile",
     "CacheDir",
     "Color",
+    "CompletionHint",
+    "CompletionWords",
     "Debug",
     "DryRun",
     "MinRate",
@@ -27,61 +31,84 @@ __all__ = [
     "Targets",
     "Timeout",
     "Yes",
+    "value_option",
 ]
 
-_PANEL = "Options of every command"
+_PANEL = "Global options"
 
-AsJson: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=_PANEL)
-]
+
+class CompletionHint(NamedTuple):
+    """What an argument is completed with: cached handles, files, directories and words.
+
+    A word that ends in `=`, `<` or `>` goes on. `of_model` is what the model on the line has: `signatures`,
+    `functions` or `inputs`.
+    """
+
+    handles: bool = False
+    files: bool = False
+    directories: bool = False
+    words: tuple[str, ...] = ()
+    of_model: str = ""
+
+
+class CompletionWords(NamedTuple):
+    """Words that are looked up when completion is generated: no start of hubcli waits for them."""
+
+    look_up: Callable[[], Iterable[str]]
+
+
+BUILT_IN = "example://mul/1"
+# Those of TensorFlow: tag_constants.py, and the "train" of TF1 Hub modules.
+TAG_SETS = CompletionHint(words=("serve", "train", "serve,gpu", "serve,tpu"))
+
+
+def value_option(metavar: str, text: str, *names: str, **more: Any) -> Any:
+    """An option that takes a value and has no default to show; named as its parameter without `names`."""
+    return typer.Option(*names, metavar=metavar, help=text, show_default=False, **more)
+
+
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=_PANEL)]
 Quiet: TypeAlias = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print paths or handles alone.", rich_help_panel=_PANEL)
+    bool, typer.Option("--quiet", "-q", help="Print only paths or handles.", rich_help_panel=_PANEL)
 ]
 Offline: TypeAlias = Annotated[
-    bool, typer.Option("--offline", help="Send nothing. \\[env: HUBCLI_OFFLINE=1]", rich_help_panel=_PANEL)
+    bool,
+    typer.Option(
+        "--offline", help="Never use the network. \\[env: HUBCLI_OFFLINE=1]", rich_help_panel=_PANEL
+    ),
 ]
 CacheDir: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--cache-dir",
         metavar="DIR",
-        help="The cache. \\[env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]",
+        help="Cache directory. \\[env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]",
         rich_help_panel=_PANEL,
         show_default=False,
     ),
 ]
 CaFile: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        "--cacert",
-        metavar="FILE",
-        help="Believe these certificate authorities alone. \\[env: SSL_CERT_FILE]",
-        show_default=False,
-    ),
+    value_option("FILE", "Trust only the CA certificates in FILE. \\[env: SSL_CERT_FILE]", "--cacert"),
 ]
 Mirrors: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="PREFIX=URL",
-        help="Ask this URL for handles with this prefix. Repeatable. \\[env: HUBCLI_MIRRORS]",
-        show_default=False,
+    value_option(
+        "PREFIX=URL", "Use URL as a mirror for handles with PREFIX. Repeatable. \\[env: HUBCLI_MIRRORS]"
     ),
     CompletionHint(words=("https://tfhub.dev=", "https://www.kaggle.com/models=")),
 ]
 Timeout: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        metavar="TIME", help="Give up when no byte comes for so long. \\[default: 30s]", show_default=False
-    ),
+    value_option("TIME", "Fail after this long without data. \\[default: 30s]"),
 ]
 MinRate: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        "--min-rate",
-        metavar="SIZE",
-        help="Fail below this many bytes a second, averaged over 60s; 0 never fails. "
+    value_option(
+        "SIZE",
+        "Minimum rate in bytes per second, averaged over 60s; 0: no minimum. "
         "\\[default: 1KiB; env: HUBCLI_MIN_RATE]",
-        show_default=False,
+        "--min-rate",
     ),
 ]
 Color: TypeAlias = Annotated[
@@ -96,12 +123,12 @@ Color: TypeAlias = Annotated[
     CompletionHint(words=COLORS),
 ]
 NoColor: TypeAlias = Annotated[
-    bool, typer.Option("--no-color", help="The same as --color never.", rich_help_panel=_PANEL)
+    bool, typer.Option("--no-color", help="Same as --color never.", rich_help_panel=_PANEL)
 ]
 NoProgress: TypeAlias = Annotated[
     bool,
     typer.Option(
-        "--no-progress", help="Show no progress. \\[env: HUBCLI_NO_PROGRESS=1]", rich_help_panel=_PANEL
+        "--no-progress", help="Hide progress. \\[env: HUBCLI_NO_PROGRESS=1]", rich_help_panel=_PANEL
     ),
 ]
 Debug: TypeAlias = Annotated[
@@ -109,16 +136,18 @@ Debug: TypeAlias = Annotated[
 ]
 NoSync: TypeAlias = Annotated[
     bool,
-    typer.Option("--no-sync", help="Do not wait until data is on the disk. \\[env: HUBCLI_NO_SYNC=1]"),
+    typer.Option("--no-sync", help="Do not wait for data to reach the disk. \\[env: HUBCLI_NO_SYNC=1]"),
 ]
-DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Show what would go, remove nothing.")]
-Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before models go.")]
-Replace: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+DryRun: TypeAlias = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be removed, without removing it.")
+]
+Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Remove models without asking.")]
+Replace: TypeAlias = Annotated[bool, typer.Option("--force", help="Overwrite DEST.")]
 Targets: TypeAlias = Annotated[
     list[str],
     typer.Argument(
         metavar="HANDLE|PATTERN...",
-        help="Handles in any spelling, or globs such as '*bert*'.",
+        help="Handles or globs such as '*bert*'.",
         show_default=False,
     ),
 ]

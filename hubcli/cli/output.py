@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from hubcli.errors import BrokenPipe, HubcliError, MappingError, OutputError
-from hubcli.redaction import redacted, without_known_secrets
+from hubcli.urls import redacted, without_known_secrets, without_secrets
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,8 +46,13 @@ def error_document(error: HubcliError) -> dict[str, Any]:
         document["export_command"] = error.export_command
     if isinstance(error, MappingError):
         document["candidates"] = [
-            {"root": one.root, "fits": one.fits, "wanted": one.wanted, "misfits": list(one.misfits)}
-            for one in error.candidates
+            {
+                "root": candidate.root,
+                "fits": candidate.fits,
+                "wanted": candidate.required,
+                "misfits": list(candidate.misfits),
+            }
+            for candidate in error.candidates
         ]
     return document
 
@@ -57,13 +62,11 @@ def errors_document(errors: Sequence[tuple[str | None, HubcliError]]) -> dict[st
 
     A target is None where no single one failed.
     """
-    from hubcli.urls import without_secrets  # Needed after a failure alone.
-
-    told = [
+    documents = [
         {"handle": None if target is None else without_secrets(target), **error_document(error)}
         for target, error in errors
     ]
-    return {"error": told[0], "errors": told} if told else {}
+    return {"error": documents[0], "errors": documents} if documents else {}
 
 
 class _Forgiving:
@@ -162,7 +165,9 @@ class Output:
             return
         # A line of one word is the handle or path that the next command takes.
         self._write(
-            "\n".join(redacted(one) if " " in one else without_known_secrets(one) for one in text.split("\n"))
+            "\n".join(
+                redacted(line) if " " in line else without_known_secrets(line) for line in text.split("\n")
+            )
         )
 
     def text(self, text: str) -> None:
@@ -249,7 +254,8 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        one if one.isprintable() or "\udc80" <= one <= "\udcff" else ascii(one)[1:-1] for one in text
+        character if character.isprintable() or "\udc80" <= character <= "\udcff" else ascii(character)[1:-1]
+        for character in text
     )
 
 

@@ -6,14 +6,13 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from hubcli.cli.entrypoint import held_interrupts
 from hubcli.cli.output import Output, printable
-from hubcli.cli.signals import held_interrupts
 from hubcli.progress import ProgressListener
-from hubcli.redaction import redacted
 from hubcli.units import format_duration, format_size
+from hubcli.urls import redacted
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -24,8 +23,7 @@ ROOMY = 80  # Columns, which hold name, bar and counts; with fewer there is no b
 _NARROW = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Transferred:
+class Transferred(NamedTuple):
     """Bytes of one body or of several.
 
     Of those `received`, in order or ahead of it, `resumed` were on the disk before.
@@ -138,10 +136,10 @@ class _LineListener(TextListener):
         if now - self._said_at < _LINE_EVERY_S or not self.output.progress:
             return
         self._said_at = now
-        done = Transferred(max(self._received, self._arrived), self._resumed, self._size_bytes)
-        rate = format_size(int(done.rate(now - self._started_at)))
+        transferred = Transferred(max(self._received, self._arrived), self._resumed, self._size_bytes)
+        rate = format_size(int(transferred.rate(now - self._started_at)))
         of = f" of {format_size(self._size_bytes)}" if self._size_bytes else ""
-        self.output.say(f"{self._handle}: {format_size(done.there)}{of}, {rate}/s")
+        self.output.say(f"{self._handle}: {format_size(transferred.there)}{of}, {rate}/s")
 
 
 class _BarListener(TextListener):
@@ -197,16 +195,16 @@ class _BarListener(TextListener):
             return
         if now - self._shown_at >= _BAR_EVERY_S or self._received == self._total_bytes:
             self._shown_at = now
-            self._progress.update(self._task, completed=self._done.there, counts=self._counts(now))
+            self._progress.update(self._task, completed=self._transferred.there, counts=self._counts(now))
 
     @property
-    def _done(self) -> Transferred:
+    def _transferred(self) -> Transferred:
         return Transferred(max(self._received, self._arrived), self._resumed, self._total_bytes)
 
     def _counts(self, now: float) -> str:
         columns = ROOMY if self._progress is None else self._progress.console.width
         unpacked = self._unpacked if columns >= WIDE else 0
-        return self._done.counts(now - self._started_at, unpacked, columns=columns)
+        return self._transferred.counts(now - self._started_at, unpacked, columns=columns)
 
     def unpacked(self, size_bytes: int) -> None:
         self._unpacked += size_bytes

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from hubcli.cli.main import LazyImports, disable_garbage_collection
 from hubcli.cli.options import (
     AsJson,
     CacheDir,
@@ -22,6 +23,9 @@ from hubcli.cli.options import (
 )
 from hubcli.cli.output import Output
 from hubcli.config.settings import Settings
+
+with LazyImports():
+    from hubcli.cli.gc import GcRun
 
 __all__ = ["rm_command"]
 
@@ -41,15 +45,14 @@ def rm_command(
     no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
-    """Remove models from the cache, with their records and the links of their other spellings.
+    """Remove models from the cache.
 
     Examples:
     hubcli rm example://mul/1
     hubcli rm '*bert*' --dry-run
     hubcli rm '*elmo*' --force --yes
     """
-    from hubcli.cli.gc_run import GcRun
-
+    disable_garbage_collection()
     settings = Settings.read(
         cache_dir=cache_dir,
         offline=offline,

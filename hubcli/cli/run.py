@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from hubcli.cli.completion_hints import BUILT_IN, TAG_SETS, CompletionHint
 from hubcli.cli.options import (
+    BUILT_IN,
+    TAG_SETS,
     AsJson,
     CacheDir,
     Color,
+    CompletionHint,
     Debug,
     NoColor,
     NoProgress,
@@ -240,8 +242,8 @@ def run_command(
     hubcli run ./model --input @rows.jsonl --json-lines
     hubcli run ./model --function __call__ --input x=@x.npy -o out.npz
     """
+    from hubcli.cli.main import disable_garbage_collection
     from hubcli.cli.run_output import OutputOptions, RunOutput
-    from hubcli.cli.signals import disable_garbage_collection
 
     disable_garbage_collection()
     settings = Settings.read(

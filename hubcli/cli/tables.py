@@ -7,7 +7,7 @@ import re
 import shutil
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from hubcli.cli.output import Output
@@ -24,8 +24,7 @@ _ANY_WIDTH = 100_000
 _NARROW = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """A column: its title and alignment, the terminal width from which it is shown or shown in full.
 
     Below `full_width` a cell ends where a colon and a space stand. A cell's first word chooses among
@@ -37,7 +36,7 @@ class Column:
     stretches: bool = False
     min_width: int = 0
     full_width: int = 0
-    styles: Mapping[str, str] = field(default_factory=dict)
+    styles: Mapping[str, str] = MappingProxyType({})
 
 
 class Style(NamedTuple):
@@ -66,7 +65,7 @@ class Style(NamedTuple):
         if self.width is None:
             return [first + text]
         lines = textwrap.wrap(
-            _KEPT_TOGETHER.sub(lambda found: found[0].replace(" ", "\xa0"), text),
+            re.sub(_KEPT_TOGETHER, lambda found: found[0].replace(" ", "\xa0"), text),
             max(self.width, indent + 20),
             initial_indent=first,
             subsequent_indent=" " * (indent + hanging),
@@ -81,7 +80,7 @@ class Style(NamedTuple):
 
 
 # Shapes, and a key with its value.
-_KEPT_TOGETHER = re.compile(r"\[[^\[\]]*\]|: ")
+_KEPT_TOGETHER = r"\[[^\[\]]*\]|: "
 _COLORS = {"red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _WEIGHTS = {"bold": "1", "dim": "2"}
 
@@ -108,22 +107,24 @@ def _plain(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
 def _stacked(columns: Sequence[Column], cells: Sequence[str], style: Style) -> Iterator[str]:
     """The row on lines of its own: what stretches, and below it the rest; a number tells its title."""
     assert style.width is not None
-    told = []
+    painted_cells = []
     for column, text in zip(columns, cells, strict=True):
         if column.stretches:
             yield from _broken(text, style.width)
         elif text != "-" and style.width >= column.min_width:
-            shown = text.partition(": ")[0]
+            short_text = text.partition(": ")[0]
             title = f"{column.title.lower()} " if column.right and column.title != "SIZE" else ""
-            word = re.split(r"\W", shown, maxsplit=1)[0]
-            told.append((f"{title}{shown}", column.styles.get(word, "")))
+            word = re.split(r"\W", short_text, maxsplit=1)[0]
+            painted_cells.append((f"{title}{short_text}", column.styles.get(word, "")))
     # Colours take no room on the line.
-    for line in textwrap.wrap("  ".join(text.replace(" ", "\xa0") for text, _ in told), style.width - 2):
-        yield "  " + _painted(line.replace("\xa0", " "), told, style)
+    for line in textwrap.wrap(
+        "  ".join(text.replace(" ", "\xa0") for text, _ in painted_cells), style.width - 2
+    ):
+        yield "  " + _painted(line.replace("\xa0", " "), painted_cells, style)
 
 
-def _painted(line: str, told: Sequence[tuple[str, str]], style: Style) -> str:
-    for text, name in told:
+def _painted(line: str, painted_cells: Sequence[tuple[str, str]], style: Style) -> str:
+    for text, name in painted_cells:
         if name and text in line:
             return line.replace(text, style.paint(text, name))
     return line
@@ -146,9 +147,9 @@ def _laid_out(columns: Sequence[Column], rows: Sequence[Sequence[str]], style: S
 
     # Coloured for a pipe, lines are as long as they are.
     width = style.width or _ANY_WIDTH
-    shown = [index for index, column in enumerate(columns) if width >= column.min_width]
+    visible = [index for index, column in enumerate(columns) if width >= column.min_width]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in (columns[index] for index in shown):
+    for column in (columns[index] for index in visible):
         table.add_column(
             column.title,
             justify="right" if column.right else "left",
@@ -157,7 +158,7 @@ def _laid_out(columns: Sequence[Column], rows: Sequence[Sequence[str]], style: S
             ratio=1 if column.stretches else None,
         )
     for cells in rows:
-        table.add_row(*(_cell(columns[index], cells[index], width) for index in shown))
+        table.add_row(*(_cell(columns[index], cells[index], width) for index in visible))
     buffer = io.StringIO()
     console = Console(
         file=buffer,
@@ -175,5 +176,5 @@ def _cell(column: Column, text: str, width: int) -> Text:
     from rich.text import Text
 
     word = re.split(r"\W", text, maxsplit=1)[0]
-    shown = text if width >= column.full_width else text.partition(": ")[0]
-    return Text(shown, style=column.styles.get(word, ""))
+    cell_text = text if width >= column.full_width else text.partition(": ")[0]
+    return Text(cell_text, style=column.styles.get(word, ""))

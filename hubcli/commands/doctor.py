@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from hubcli.diagnosing import cache, credentials, entries, hosts, network, packages
-from hubcli.diagnosing import cache as exports
+from hubcli.diagnosing import cache, entries, network, packages
 from hubcli.diagnosing import settings as configuration
-from hubcli.diagnosing import shared_caches as sharing
-from hubcli.diagnosing.check import Check, Section, Status
-from hubcli.diagnosing.context import DiagnosisContext, DoctorOptions
+from hubcli.diagnosing.context import Check, DiagnosisContext, DoctorOptions, Section, Status
 from hubcli.errors import HubcliError
 
 __all__ = ["Diagnosis", "DoctorOptions", "doctor"]
@@ -21,21 +18,21 @@ _CHECKUPS: tuple[tuple[Section, str, _Checkup], ...] = (
     (Section.CACHE, "writable", cache.check_writing),
     (Section.CACHE, "disk", cache.check_disk),
     (Section.CACHE, "lifetime", cache.check_lifetime),
-    (Section.CACHE, "hub-load", sharing.check_hub_load),
-    (Section.CACHE, "load-format", sharing.check_load_format),
+    (Section.CACHE, "hub-load", cache.check_hub_load),
+    (Section.CACHE, "load-format", cache.check_load_format),
     (Section.CACHE, "entries", entries.check_entries),
-    (Section.CACHE, "exports", exports.check_exports),
-    (Section.CACHE, "kagglehub", sharing.check_kagglehub),
+    (Section.CACHE, "exports", cache.check_exports),
+    (Section.CACHE, "kagglehub", cache.check_kagglehub),
     (Section.NETWORK, "offline", network.check_offline),
     (Section.NETWORK, "mirrors", network.check_mirrors),
     (Section.NETWORK, "kaggle-endpoint", network.check_endpoint),
     (Section.NETWORK, "proxies", network.check_proxies),
     (Section.NETWORK, "certificates", network.check_certificates),
     (Section.NETWORK, "tls", network.check_tls),
-    (Section.NETWORK, "hosts", hosts.check_hosts),
-    (Section.CREDENTIALS, "kaggle", credentials.check_kaggle),
-    (Section.CREDENTIALS, "netrc", credentials.check_netrc),
-    (Section.CREDENTIALS, "modes", credentials.check_modes),
+    (Section.NETWORK, "hosts", network.check_hosts),
+    (Section.CREDENTIALS, "kaggle", configuration.check_kaggle),
+    (Section.CREDENTIALS, "netrc", configuration.check_netrc),
+    (Section.CREDENTIALS, "modes", configuration.check_modes),
     (Section.PACKAGES, "hubcli", packages.check_packages),
     (Section.SETTINGS, "config-file", configuration.check_config_file),
     (Section.SETTINGS, "variables", configuration.check_variables),
@@ -76,12 +73,12 @@ def doctor(
     contradict each other.
     """
     case = DiagnosisContext.open(options or DoctorOptions(), environment)
-    made = [_made(section, name, checkup, case) for section, name, checkup in _CHECKUPS]
-    faults = tuple(fault for _, fault in made if fault is not None)
-    return Diagnosis(tuple(check for checks, _ in made for check in checks), faults)
+    results = [_run_checkup(section, name, checkup, case) for section, name, checkup in _CHECKUPS]
+    faults = tuple(fault for _, fault in results if fault is not None)
+    return Diagnosis(tuple(check for checks, _ in results for check in checks), faults)
 
 
-def _made(
+def _run_checkup(
     section: Section, name: str, checkup: _Checkup, case: DiagnosisContext
 ) -> tuple[list[Check], Exception | None]:
     """What the checkup found before it failed, and what it failed with."""
@@ -89,7 +86,7 @@ def _made(
     try:
         checks.extend(checkup(case))
     except HubcliError as error:
-        checks.append(Check(section, name, Status.PROBLEM, error.message, None, error.hint))
+        checks.append(Check.of(section, name, Status.PROBLEM, error.message, None, error.hint))
     except Exception as error:  # noqa: BLE001 - whatever is broken here is what was to be found out
         return [*checks, _failed(section, name, error)], error
     return checks, None
@@ -101,4 +98,4 @@ def _failed(section: Section, name: str, error: Exception) -> Check:
     if isinstance(error, OSError) and error.strerror:
         reason = f"{error.strerror} ({error.filename})" if error.filename else error.strerror
     hint = "Run it again with --debug and report what it prints"
-    return Check(section, name, Status.PROBLEM, f"this check failed: {reason}", None, hint)
+    return Check.of(section, name, Status.PROBLEM, f"this check failed: {reason}", None, hint)

@@ -9,25 +9,28 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from hubcli.archive.members import FileRecord, Limits
+from hubcli.archive import FileRecord, Limits
 from hubcli.archive.pack import PackedArchive, archive_size_bytes, pack
 from hubcli.archive.tree import Tree, copy_tree
 from hubcli.archive.unpack import require_room
-from hubcli.cache.entries import Entry
+from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.layout import EntryPaths
-from hubcli.commands.fetch import fetch
+from hubcli.commands.fetch import fetched_directory
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, DiskFullError, TruncatedError, UsageError
-from hubcli.exporting.destination import require_free, staged_output
-from hubcli.exporting.layouts import ExportFormat, Layout, publish_newest
-from hubcli.exporting.placement import Placement
-from hubcli.fetching.addresses import naming_target
-from hubcli.fetching.model_ref import ModelRef
+from hubcli.exporting import ExportFormat, Layout
+from hubcli.exporting.destination import (
+    Placement,
+    publish_newest,
+    require_free,
+    staged_output,
+)
+from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.fetching.sources import unpack_archive
 from hubcli.progress import ProgressListener
-from hubcli.providers.handle import Handle, HandleKind
+from hubcli.providers.handle import Handle
 from hubcli.savedmodel.checks.integrity import ModelCheck
-from hubcli.savedmodel.checks.layout import check_structure
+from hubcli.savedmodel.layout import check_structure
 
 __all__ = ["ExportFormat", "ExportOptions", "ExportResult", "Layout", "export"]
 
@@ -119,7 +122,7 @@ class _Export:
         self.started_at = time.monotonic()
         self.entry = target.entry
         if self.entry is None and target.directory is not None:
-            self.entry = Entry.at(target.directory, settings.cache_root)
+            self.entry = CachedModel.at(target.directory, settings.cache_root)
         self.placement = Placement.of(
             destination,
             options.layout,
@@ -157,19 +160,16 @@ class _Export:
         archive, is_keras = self.target.archive, self.target.is_keras_file
         if archive is not None and not is_keras and self.options.is_for_keras:
             raise UsageError(
-                f"{archive} is an archive: it can't be cut or changed as it is",
+                f"{archive} is an archive: it cannot be edited in place",
                 hint=f"Unpack it first: hubcli export {archive} DIR",
             )
         return is_keras or self.options.is_for_keras
 
     def _directory(self) -> Path:
         """The model's directory: of a handle the one in the cache, fetched if it isn't there or not whole."""
-        directory, handle = self.target.directory, self.target.handle
-        if handle is None or handle.kind is HandleKind.PATH:
-            assert directory is not None
-            return directory
-        path = fetch(handle, self.settings, listener=self.listener).path
-        self.entry = Entry.read(EntryPaths(self.settings.cache_root, path.name))
+        path = fetched_directory(self.target, self.settings, self.listener)
+        if self.target.handle is not None and self.target.handle.path is None:
+            self.entry = CachedModel.read(EntryPaths(self.settings.cache_root, path.name))
         return path
 
     def _export_directory(self, model: Path) -> ExportResult:
@@ -181,7 +181,7 @@ class _Export:
             packed = self._write(tree, staged)
             if Tree.read(model, Limits()) != tree:
                 raise TruncatedError(
-                    f"{self.target.name} changed while it was exported", hint="Once it stays as it is: again."
+                    f"{self.target.name} changed while it was exported", hint="Run the command again."
                 )
         self._publish_newest()
         return self._result(tree, packed)
@@ -230,9 +230,7 @@ class _Export:
             self._check_content(model, records)
         except BrokenModelError as error:
             hint = error.hint or (
-                "To fetch it again: hubcli verify --repair"
-                if self.entry is not None
-                else "Nothing was written."
+                "Run: hubcli verify --repair" if self.entry is not None else "Nothing was written."
             )
             raise BrokenModelError(f"{self.target.name}: {error.message}", hint=hint) from error
         return tree
@@ -291,13 +289,15 @@ def export_keras_model(
     TensorFlowError.
     """
     # Imported here: nothing else of an export needs the room, which imports TensorFlow on use.
-    from hubcli.tf.keras.export import KerasExportOptions, export_keras
+    from hubcli.tf.keras.export import export_keras
 
-    asked = KerasExportOptions(
+    report = export_keras(
+        source,
+        destination,
         output_layers=options.output_layers,
         input_layers=options.input_layers,
         custom_objects=options.custom_objects,
         unsafe=options.unsafe,
     )
-    for note in export_keras(source, destination, asked).notes:
+    for note in report.notes:
         listener.note(note)

@@ -8,27 +8,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
 from hubcli.archive.tree import Tree
 from hubcli.archive.unpack import require_room
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, UsageError
-from hubcli.exporting.destination import require_free, staged_output
-from hubcli.exporting.layouts import ExportFormat
-from hubcli.exporting.placement import Placement
-from hubcli.fetching.addresses import naming_target
-from hubcli.fetching.model_ref import ModelRef
-from hubcli.finetuning.acceptance import require_whole
-from hubcli.finetuning.options import FinetuneOptions, Method
-from hubcli.finetuning.result import FinetuneResult, StagedModel, WrittenExport
+from hubcli.exporting import ExportFormat
+from hubcli.exporting.destination import Placement, require_free, staged_output
+from hubcli.fetching.model_ref import ModelRef, naming_target
+from hubcli.finetuning import FinetuneOptions, Method
+from hubcli.finetuning.result import FinetuneResult, StagedModel, WrittenExport, require_whole
 from hubcli.finetuning.weights import FromWeights, opened_weights
 from hubcli.progress import ProgressListener
-from hubcli.providers.handle import HandleKind
-from hubcli.savedmodel.checks.layout import check_structure
+from hubcli.savedmodel.layout import check_structure
 from hubcli.savedmodel.weights.mapping import WeightMapping
 
 if TYPE_CHECKING:
-    from hubcli.finetuning.trained_values import KeptValues
+    from hubcli.finetuning.training import KeptValues
 
 __all__ = ["FinetuneOptions", "FinetuneResult", "Method", "finetune_export"]
 
@@ -51,7 +47,7 @@ def finetune_export(
     """
     settings, options = settings or Settings.read(), options or FinetuneOptions()
     if not options.dry_run and not str(destination or "").strip():
-        raise UsageError("There is no destination", hint="Name a directory or an archive.")
+        raise UsageError("Missing DEST", hint="Name a directory or an archive.")
     place = None if destination is None else Path(destination)
     target = ModelRef.resolve(source, settings)
     with naming_target(target, settings):
@@ -107,20 +103,15 @@ class _FinetuneExport:
     def _model(self) -> Iterator[Path]:
         """The source's directory: of a handle the one in the cache, fetched where it isn't whole."""
         # Imported where they are needed, as is `pack`: a directory asks for none of them.
-        handle = self.target.handle
         if self.target.archive is not None:
             from hubcli.fetching.sources import unpacked_archive
 
             with unpacked_archive(self.target.archive, self.settings, self.listener) as folder:
                 yield self._checked(folder)
             return
-        directory = self.target.directory
-        if handle is not None and handle.kind is not HandleKind.PATH:
-            from hubcli.commands.fetch import fetch
+        from hubcli.commands.fetch import fetched_directory
 
-            directory = fetch(handle, self.settings, listener=self.listener).path
-        assert directory is not None
-        model = self._checked(directory)
+        model = self._checked(fetched_directory(self.target, self.settings, self.listener))
         self._record_use()
         yield model
         self._record_use()  # A training may take longer than a collection's grace.
@@ -135,7 +126,7 @@ class _FinetuneExport:
         except BrokenModelError as error:
             hint = error.hint or "Nothing was written."
             if self.target.entry is not None:
-                hint = f"To fetch it again: hubcli verify --repair {self.target.name}"
+                hint = f"Run: hubcli verify --repair {self.target.name}"
             raise BrokenModelError(f"{self.target.name}: {error.message}", hint=hint) from error
         return model
 
@@ -145,11 +136,11 @@ class _FinetuneExport:
             if self.options.dry_run:
                 return self._result(mapping=job.mapping)
             with self._staged(model) as (staged, made_at):
-                made = job.make(made_at, self.listener)
+                staged_model = job.make(made_at, self.listener)
                 written = self._write(made_at, staged)
-            if made.reason:
-                self.listener.note(made.reason)
-        return self._result(made, written, job.mapping)
+            if staged_model.reason:
+                self.listener.note(staged_model.reason)
+        return self._result(staged_model, written, job.mapping)
 
     def _from_training(self, model: Path) -> FinetuneResult:
         # Imported here: values of a file need no TensorFlow.
@@ -160,23 +151,23 @@ class _FinetuneExport:
         if not job.is_writer:  # The chief writes; the others train with it, and have nothing to show.
             job.train()
             return self._result()
-        kept = self._kept_values()
+        kept_values = self._kept_values()
         # The destination is made first: a training of hours must not end at a directory without access.
-        with kept.named_in_errors(), self._staged(model) as (staged, made_at):
+        with kept_values.named_in_errors(), self._staged(model) as (staged, made_at):
             self.listener.step(f"Training by {self.options.train}")
-            live = job.train(kept.keep)
+            live = job.train(kept_values.keep)
             self.listener.step("Saving what was trained")
-            made = job.make(live, made_at, self.listener)
+            staged_model = job.make(live, made_at, self.listener)
             written = self._write(made_at, staged)
-        kept.discard()
-        for note in filter(None, (live.note, made.reason)):
+        kept_values.discard()
+        for note in filter(None, (live.note, staged_model.reason)):
             self.listener.note(note)
-        return self._result(made, written)
+        return self._result(staged_model, written)
 
     def _kept_values(self) -> KeptValues:
         """Where the trained values are kept until the export is there."""
         # Imported here, as what trains is.
-        from hubcli.finetuning.trained_values import KeptValues
+        from hubcli.finetuning.training import KeptValues
 
         assert self.placement is not None
         place = self._require_free()
@@ -248,16 +239,16 @@ class _FinetuneExport:
 
     def _result(
         self,
-        made: StagedModel | None = None,
+        staged: StagedModel | None = None,
         written: WrittenExport | None = None,
         mapping: WeightMapping | None = None,
     ) -> FinetuneResult:
         return FinetuneResult(
             source=self.target.name,
-            method=made.method if made is not None else self._planned_method,
+            method=staged.method if staged is not None else self._planned_method,
             requested_method=self.options.method,
             seconds=time.monotonic() - self.started_at,
             mapping=mapping,
             written=written,
-            made=made,
+            staged_model=staged,
         )

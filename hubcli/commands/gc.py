@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hubcli._moved import warn_of_old_name
+from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.disk_usage import Footprint
-from hubcli.cache.entries import Entry
 from hubcli.cache.gc.collect import ActionResult, CompletedAction, collect, require_collectable
-from hubcli.cache.gc.plan import BudgetShortfall, KeepReason, Plan, PlannedItem, Reason
+from hubcli.cache.gc.plan import BudgetShortfall, KeepReason, Plan, PlannedItem, Policy, Reason
 from hubcli.cache.gc.planner import candidates, make_plan
-from hubcli.cache.gc.policy import Policy
 from hubcli.cache.gc.snapshot import Snapshot, take_snapshot
-from hubcli.cache.kagglehub import KaggleHub
 from hubcli.cache.layout import EntryPaths
+from hubcli.cache.other_caches import forget_removed
 from hubcli.config.settings import Settings
 from hubcli.durability import SYNCED, Durability
 from hubcli.errors import BudgetError, CacheError, HubcliError, NotFoundError
@@ -25,7 +25,7 @@ from hubcli.units import format_size
 
 __all__ = ["Collection", "act", "gc"]
 
-_STAYS = (ActionResult.BUSY, ActionResult.CHANGED, ActionResult.FAILED)
+_NOT_REMOVED = (ActionResult.BUSY, ActionResult.CHANGED, ActionResult.FAILED)
 _KEPT_WORDS = {
     KeepReason.PINNED: "pinned",
     KeepReason.LOCKED: "locked",
@@ -44,40 +44,50 @@ class Collection:
     """
 
     plan: Plan
-    done: tuple[CompletedAction, ...] | None
+    actions: tuple[CompletedAction, ...] | None
     free_bytes: int
     unmatched: tuple[str, ...] = ()
 
     @property
+    def done(self) -> tuple[CompletedAction, ...] | None:
+        """The old name of `actions`."""
+        warn_of_old_name(self, "done", "actions")
+        return self.actions
+
+    @property
     def removed(self) -> tuple[PlannedItem, ...]:
         """What went."""
-        return tuple(done.item for done in self.done or () if done.result is ActionResult.REMOVED)
+        return tuple(action.item for action in self.actions or () if action.result is ActionResult.REMOVED)
 
     @property
     def freed_bytes(self) -> int:
         """What the disk got back, counted file by file."""
-        return sum(done.freed_bytes for done in self.done or ())
+        return sum(action.freed_bytes for action in self.actions or ())
 
     @property
     def usage_bytes(self) -> int:
         """What models and temp directories take on the disk now; in a dry run, what they would."""
-        stays = [done.item.footprint for done in self.done or () if done.item.model and done.result in _STAYS]
-        return self.plan.usage_after_bytes + Footprint.sum(stays).disk_bytes
+        remaining = [
+            action.item.footprint
+            for action in self.actions or ()
+            if action.item.model and action.result in _NOT_REMOVED
+        ]
+        return self.plan.usage_after_bytes + Footprint.sum(remaining).disk_bytes
 
     @property
     def errors(self) -> tuple[HubcliError, ...]:
         """What could not be removed, and budgets that are not met."""
         failed = [
-            CacheError(f"{done.item.title} stays: {done.detail}", hint="Check its owner and mode.")
-            for done in self.done or ()
-            if done.result is ActionResult.FAILED
+            CacheError(f"{action.item.title} stays: {action.detail}", hint="Check its owner and mode.")
+            for action in self.actions or ()
+            if action.result is ActionResult.FAILED
         ]
         return (*failed, *map(_budget_error, self._shortfalls()))
 
     def _shortfalls(self) -> tuple[BudgetShortfall, ...]:
         """Those of the plan, and those that came because something stayed."""
-        policy, found = self.plan.policy, {one.budget: one for one in self.plan.shortfalls}
-        if self.done is None:
+        policy, found = self.plan.policy, {shortfall.budget: shortfall for shortfall in self.plan.shortfalls}
+        if self.actions is None:
             return self.plan.shortfalls
         if policy.max_size_bytes is not None and self.usage_bytes > policy.max_size_bytes:
             found.setdefault(
@@ -99,7 +109,7 @@ def gc(
     dry_run: bool = False,
     spared: frozenset[str] = frozenset(),
     confirm: Callable[[Plan], bool] = lambda plan: True,
-    on_done: Callable[[CompletedAction], None] = lambda done: None,
+    on_done: Callable[[CompletedAction], None] = lambda action: None,
     listener: ProgressListener | None = None,
 ) -> Collection:
     """Collects leftovers, and the models that the policy gives up.
@@ -120,7 +130,7 @@ def gc(
     condemned = _condemned(snapshot, policy, only, settings, listener or ProgressListener())
     plan = make_plan(snapshot, policy, only=only, spared=spared, condemned=condemned)
     collection = act(plan, dry_run=dry_run, confirm=confirm, on_done=on_done, durability=settings.durability)
-    KaggleHub.of(settings).forget_gone(collection.done or ())
+    forget_removed(settings, collection.actions or ())
     unmatched = tuple(text for text, keys in matches.items() if not keys)
     return replace(collection, unmatched=unmatched)
 
@@ -135,8 +145,8 @@ def act(
 ) -> Collection:
     """Does what the plan says, unless it is a dry run or not confirmed."""
     is_wanted = not dry_run and confirm(plan)
-    done = tuple(collect(plan, on_done, durability)) if is_wanted else None
-    return Collection(plan, done, _free_bytes(plan.snapshot.root))
+    actions = tuple(collect(plan, on_done, durability)) if is_wanted else None
+    return Collection(plan, actions, _free_bytes(plan.snapshot.root))
 
 
 def _free_bytes(root: Path) -> int:
@@ -150,9 +160,11 @@ def _matches(snapshot: Snapshot, patterns: Sequence[str]) -> dict[str, set[str]]
     """The keys of what fits, by pattern."""
     matches = {}
     for text in patterns:
-        wanted = Pattern.parse(text, snapshot.root)
-        models = {model.key for model in snapshot.models if wanted.means(model)}
-        fragments = {one.key for one in snapshot.fragments if wanted.fits(one.key, one.handle)}
+        pattern = Pattern.parse(text, snapshot.root)
+        models = {model.key for model in snapshot.models if pattern.means(model)}
+        fragments = {
+            fragment.key for fragment in snapshot.fragments if pattern.fits(fragment.key, fragment.handle)
+        }
         matches[text] = models | fragments
     return matches
 
@@ -171,10 +183,10 @@ def _condemned(
 
     condemned = {}
     for model in candidates(snapshot, policy, only=only):
-        entry = Entry.read(EntryPaths(snapshot.root, model.key))
+        entry = CachedModel.read(EntryPaths(snapshot.root, model.key))
         try:
             found = verify(
-                ModelRef(model.name, None, directory=entry.path, entry=entry), settings, listener=listener
+                ModelRef(model.title, None, directory=entry.path, entry=entry), settings, listener=listener
             )
         except NotFoundError:  # Removed meanwhile.
             continue
@@ -185,12 +197,12 @@ def _condemned(
 
 
 def _budget_error(shortfall: BudgetShortfall) -> BudgetError:
-    wanted, reached = format_size(shortfall.wanted_bytes), format_size(shortfall.reached_bytes)
-    kept = " and ".join(f"{format_size(size)} {_KEPT_WORDS[why]}" for why, size in shortfall.kept)
+    budget, reached = format_size(shortfall.wanted_bytes), format_size(shortfall.reached_bytes)
+    retained = " and ".join(f"{format_size(size)} {_KEPT_WORDS[why]}" for why, size in shortfall.retained)
     if shortfall.budget is Reason.MAX_SIZE:
-        what = f"With all gone that may go, the cache takes {reached}, more than {wanted}"
-        why = f": {kept}" if kept else ""
+        what = f"After removing all that is allowed, the cache takes {reached}, more than {budget}"
+        why = f": {retained}" if retained else ""
     else:
-        what = f"With all gone that may go, the disk has {reached} free, less than {wanted}"
-        why = f": of the cache stay {kept}" if kept else ": the rest isn't the cache's"
+        what = f"After removing all that is allowed, the disk has {reached} free, less than {budget}"
+        why = f": of the cache stay {retained}" if retained else ": the rest isn't the cache's"
     return BudgetError(f"{what}{why}", hint="Unpin models, shorten --grace, or allow more. See: hubcli ls")

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, NotFoundError, OfflineError
-from hubcli.fetching.addresses import naming_target
-from hubcli.fetching.model_ref import ModelRef
+from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.formats.protos import is_slow
 from hubcli.progress import ProgressListener
-from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.model import SavedModelInfo
+from hubcli.savedmodel.model import ModelFiles, SavedModelInfo
 from hubcli.savedmodel.reader import read_model
 
 __all__ = ["InspectOptions", "Inspection", "inspect"]
 
 
-class InspectOptions(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class InspectOptions:
     """What is asked for beyond the target.
 
     `submodules` reads the functions of every object, not of the root alone;
@@ -62,10 +62,12 @@ def inspect(
     """
     settings, options = settings or Settings.read(), options or InspectOptions()
     resolved = ModelRef.resolve(target, settings)
-    heard = listener or ProgressListener()
+    listener = listener or ProgressListener()
     if is_slow():
-        heard.note("protobuf is there in pure Python alone: reading a large model takes seventy times longer")
-    with naming_target(resolved, settings), _opened(resolved, settings, options, heard) as opened:
+        listener.note(
+            "protobuf is there in pure Python alone: reading a large model takes seventy times longer"
+        )
+    with naming_target(resolved, settings), _opened(resolved, settings, options, listener) as opened:
         try:
             info = read_model(
                 opened.files,
@@ -74,9 +76,7 @@ def inspect(
                 hash_assets=options.hash_assets,
             )
         except BrokenModelError as error:
-            hint = (
-                f"To fetch it again: hubcli verify --repair {resolved.name}" if resolved.entry else error.hint
-            )
+            hint = f"Run: hubcli verify --repair {resolved.name}" if resolved.entry else error.hint
             raise BrokenModelError(f"{resolved.name}: {error.message}", hint=hint) from error
     return Inspection(resolved.name, opened.path, info, opened.received_bytes)
 
@@ -94,9 +94,9 @@ def _opened(
     """The target's files, for as long as the context lasts."""
     directory = target.directory
     if directory is None and options.fetch and target.handle is not None:
-        from hubcli.commands.fetch import fetch
+        from hubcli.commands.fetch import fetched_directory
 
-        directory = fetch(target.handle, settings, listener=listener).path
+        directory = fetched_directory(target, settings, listener)
     if directory is not None:
         if target.entry is not None:
             target.entry.touch()

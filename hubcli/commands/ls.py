@@ -7,99 +7,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from hubcli.cache.entries import Catalog, CatalogRow, Entry, EntryState, UseSource, read_catalog
+from hubcli.cache.cached_model import CachedModel
+from hubcli.cache.catalog import CachedModelInfo, EntryState, read_catalog
 from hubcli.config.settings import Settings
-from hubcli.errors import BrokenModelError, NotFoundError, UsageError
+from hubcli.errors import NotFoundError, UsageError, did_you_mean
 from hubcli.fetching.model_ref import Pattern
-from hubcli.formats.files import MAIN_FILES
-from hubcli.suggestions import did_you_mean
+from hubcli.formats import MAIN_FILES
 from hubcli.units import parse_duration_s, parse_size_bytes
 
-TYPE_CHECKING = False  # Each listing would pay for typing.
-if TYPE_CHECKING:
-    from hubcli.savedmodel.model_format import ModelFormat
-
 __all__ = ["CachedModel", "Filter", "Listing", "SortOrder", "cached_path", "ls"]
-
-
-@dataclass(frozen=True, slots=True)
-class CachedModel:
-    """One row. Sizes in bytes, times in seconds since 1970; None where nothing tells.
-
-    `last_used_by` says whose word the last use is: hubcli's record, or the access
-    time of saved_model.pb, which `hub.load` moves where the mount keeps one.
-
-    `handle` is None for an unknown or foreign one; `name` is then what there is.
-    """
-
-    name: str
-    handle: str | None
-    aliases: tuple[str, ...]
-    path: Path
-    state: EntryState
-    kind: str | None
-    size_bytes: int | None
-    fetched_at_s: float | None
-    last_used_at_s: float | None
-    last_used_by: UseSource | None
-    pinned: bool
-    holder: str | None
-    problem: str | None
-    recorded_format: str | None = None
-
-    @property
-    def format(self) -> str | None:
-        """The format as `inspect` names it, read from the model where its record doesn't tell."""
-        if self.recorded_format is None and self.kind is not None:
-            found = _detected(self.state, self.path)
-            return found.value if found is not None else None
-        return self.recorded_format
-
-    @classmethod
-    def of_row(cls, row: CatalogRow, root: Path) -> CachedModel:
-        """The row with what its records tell."""
-        entry = row.entry
-        manifest = entry.manifest if entry is not None else None
-        kind: str | None
-        if manifest is not None:
-            kind, form = manifest.kind, manifest.format
-        else:
-            kind, form = _detected_kind(row.state, root / row.name)
-        return cls(
-            name=row.name,
-            handle=entry.handle if entry is not None else None,
-            aliases=manifest.aliases if manifest is not None else (),
-            path=root / row.name,
-            state=row.state,
-            kind=kind,
-            size_bytes=row.size_bytes,
-            fetched_at_s=entry.fetched_at_s() if entry is not None else None,
-            last_used_at_s=row.last_use.at_s if row.last_use is not None else None,
-            last_used_by=row.last_use.source if row.last_use is not None else None,
-            pinned=row.is_pinned,
-            holder=str(row.owner) if row.owner is not None else None,
-            problem=row.problem,
-            recorded_format=form,
-        )
-
-
-def _detected_kind(state: EntryState, path: Path) -> tuple[str | None, str | None]:
-    """Kind and format of a model that no manifest describes, by one look at it."""
-    found = _detected(state, path)
-    return (None, None) if found is None else (found.kind, found.value)
-
-
-def _detected(state: EntryState, path: Path) -> ModelFormat | None:
-    """The format by the outline of the model's main file, a few small reads; None where it can't be read."""
-    if state not in (EntryState.OK, EntryState.UNKNOWN):
-        return None
-    from hubcli.savedmodel.model_format import detect_format
-
-    try:
-        return detect_format(path)
-    except (BrokenModelError, OSError):
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +28,13 @@ class Listing:
     """
 
     root: Path
-    models: tuple[CachedModel, ...]
+    models: tuple[CachedModelInfo, ...]
     matched: int
     size_bytes: int
     leftovers: int
 
 
-_SORT_KEYS: dict[str, tuple[Callable[[CachedModel], tuple[bool, float | str]], bool]] = {
+_SORT_KEYS: dict[str, tuple[Callable[[CachedModelInfo], tuple[bool, float | str]], bool]] = {
     # What has no value comes last in both directions: see SortOrder.apply.
     "name": (lambda model: (model.handle is None, model.handle or model.name), False),
     "size": (lambda model: (model.size_bytes is None, model.size_bytes or 0), True),
@@ -125,8 +43,7 @@ _SORT_KEYS: dict[str, tuple[Callable[[CachedModel], tuple[bool, float | str]], b
 }
 
 
-@dataclass(frozen=True, slots=True)
-class SortOrder:
+class SortOrder(NamedTuple):
     """By what the rows are sorted, and whether the largest or newest comes first."""
 
     key: str
@@ -138,7 +55,7 @@ class SortOrder:
         key, separator, direction = text.partition(":")
         if key not in _SORT_KEYS or (separator and direction not in ("asc", "desc")):
             raise UsageError(
-                f"'{text}' is no sort order{did_you_mean(text, cls.words())}",
+                f"Invalid sort order '{text}'{did_you_mean(text, cls.words())}",
                 hint="Write name, size, fetched or used, then :asc or :desc.",
             )
         return cls(key, direction == "desc" if separator else _SORT_KEYS[key][1])
@@ -148,7 +65,7 @@ class SortOrder:
         """Every order, spelled as `parse` reads it."""
         return [key + direction for key in _SORT_KEYS for direction in ("", ":asc", ":desc")]
 
-    def apply(self, models: Sequence[CachedModel]) -> list[CachedModel]:
+    def apply(self, models: Sequence[CachedModelInfo]) -> list[CachedModelInfo]:
         """The rows in this order; what has no value comes last, equal ones stand by name."""
         value = _SORT_KEYS[self.key][0]
         by_name = sorted(models, key=lambda model: (model.handle or model.name, model.name))
@@ -156,7 +73,7 @@ class SortOrder:
         return sorted(ordered, key=lambda model: value(model)[0])
 
 
-_FILTER = re.compile(r"\s*(\w+)\s*(<=|>=|!=|=|<|>)\s*(.+?)\s*")
+_FILTER = r"\s*(\w+)\s*(<=|>=|!=|=|<|>)\s*(.+?)\s*"
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "<": lambda a, b: a < b,
     "<=": lambda a, b: a <= b,
@@ -169,8 +86,7 @@ _NUMERIC = ("size", "used", "fetched")
 _TEXTUAL = ("kind", "state", "pinned")
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(NamedTuple):
     """A condition on rows: `size>1GB`, `used>30d` (not used for 30 days), `kind=TF2`, `state!=ok`."""
 
     key: str
@@ -180,11 +96,11 @@ class Filter:
     @classmethod
     def parse(cls, text: str) -> Filter:
         """A filter from its text; raises UsageError for anything else."""
-        match = _FILTER.fullmatch(text)
+        match = re.fullmatch(_FILTER, text)
         if match is None or match[1] not in (*_NUMERIC, *_TEXTUAL):
-            meant = "" if match is None else did_you_mean(match[1], (*_NUMERIC, *_TEXTUAL))
+            suggestion = "" if match is None else did_you_mean(match[1], (*_NUMERIC, *_TEXTUAL))
             raise UsageError(
-                f"'{text}' is no filter{meant}",
+                f"Invalid filter '{text}'{suggestion}",
                 hint="Write 'size>1GB', 'used>30d', 'fetched<7d', 'kind=TF2', 'state=ok' or 'pinned=yes'.",
             )
         key, operator, value = match.groups()
@@ -197,7 +113,7 @@ class Filter:
         known = _words_of(key)
         if value.lower() not in map(str.lower, known):
             raise UsageError(
-                f"'{text}' is no filter{did_you_mean(value, known)}",
+                f"Invalid filter '{text}'{did_you_mean(value, known)}",
                 hint=f"Write {key}={', '.join(known[:-1])} or {known[-1]}.",
             )
         return cls(key, operator, value.lower())
@@ -208,7 +124,7 @@ class Filter:
         numeric = [key + comparison for key in _NUMERIC for comparison in "<>"]
         return numeric + [f"{key}={word}" for key in _TEXTUAL for word in _words_of(key)]
 
-    def accepts(self, model: CachedModel, now_s: float) -> bool:
+    def accepts(self, model: CachedModelInfo, now_s: float) -> bool:
         """Whether the row fits; one without the value that is asked for doesn't."""
         if isinstance(self.value, str):
             words = {"kind": model.kind or "", "state": model.state.value, "pinned": _yes_no(model.pinned)}
@@ -235,7 +151,7 @@ def _number(key: str, operator: str, value: str) -> float:
 
 def _words_of(key: str) -> list[str]:
     if key == "kind":
-        from hubcli.savedmodel.model_format import ModelFormat
+        from hubcli.savedmodel.layout import ModelFormat
 
         return list(dict.fromkeys(known.kind for known in ModelFormat))
     return [state.value for state in EntryState] if key == "state" else ["yes", "no"]
@@ -259,21 +175,21 @@ def ls(
     spelling of a handle. Raises CacheError where the root can't be read.
     """
     root = (settings or Settings.read()).cache_root
-    catalog: Catalog = read_catalog(root)
-    models = [CachedModel.of_row(row, root) for row in catalog.rows]
+    catalog = read_catalog(root)
+    models = list(catalog.models)
     if patterns:
-        wanted = [Pattern.parse(pattern) for pattern in patterns]
+        parsed = [Pattern.parse(pattern) for pattern in patterns]
         models = [
             model
             for model in models
-            if any(one.fits(model.name, model.handle, model.aliases) for one in wanted)
+            if any(pattern.fits(model.name, model.handle, model.aliases) for pattern in parsed)
         ]
     now_s = time.time()
-    models = [model for model in models if all(one.accepts(model, now_s) for one in filters)]
+    models = [model for model in models if all(condition.accepts(model, now_s) for condition in filters)]
     ordered = (sort or SortOrder.parse("name")).apply(models)
-    shown = ordered if limit is None else ordered[:limit]
+    limited = ordered if limit is None else ordered[:limit]
     size_bytes = sum(model.size_bytes or 0 for model in models)
-    return Listing(root, tuple(shown), len(models), size_bytes, catalog.leftovers)
+    return Listing(root, tuple(limited), len(models), size_bytes, catalog.leftovers)
 
 
 def cached_path(target: str, settings: Settings | None = None) -> Path:
@@ -282,7 +198,7 @@ def cached_path(target: str, settings: Settings | None = None) -> Path:
     Raises NotFoundError where it isn't cached, or is incomplete; HandleError, CacheError.
     """
     from hubcli.fetching.model_ref import ModelRef  # Not for a listing.
-    from hubcli.providers.handle import Handle, HandleKind
+    from hubcli.providers.handle import Handle
 
     settings = settings or Settings.read()
     found = ModelRef.resolve(target, settings)
@@ -292,7 +208,7 @@ def cached_path(target: str, settings: Settings | None = None) -> Path:
 
         entry = Store(settings.cache_root).find(Handle.parse(target))
     if entry is None:
-        is_path = found.handle is not None and found.handle.kind is HandleKind.PATH
+        is_path = found.handle is not None and found.handle.is_directory
         hint = "A local directory is its own place." if is_path else f"Run: hubcli fetch {found.name}"
         raise NotFoundError(f"Not in the cache: {found.name}", hint=hint)
     problem = _incomplete(entry)
@@ -303,9 +219,9 @@ def cached_path(target: str, settings: Settings | None = None) -> Path:
     return entry.path
 
 
-def _incomplete(entry: Entry) -> str | None:
+def _incomplete(model: CachedModel) -> str | None:
     """What is missing, as far as a listing looks: it opens no file of the model."""
-    if entry.manifest is not None:
-        return entry.difference()
-    has_main = any((entry.path / name).is_file() for name in MAIN_FILES)
+    if model.manifest is not None:
+        return model.difference()
+    has_main = any((model.path / name).is_file() for name in MAIN_FILES)
     return None if has_main else f"{MAIN_FILES[0]} is missing"

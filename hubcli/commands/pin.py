@@ -7,9 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from hubcli.cache.atomic_files import cache_errors
-from hubcli.cache.entries import Entry, EntryState, read_catalog
-from hubcli.cache.layout import EntryPaths, is_key
+from hubcli.cache.cached_model import CachedModel
+from hubcli.cache.layout import EntryPaths, cache_errors, is_key
 from hubcli.cache.lock import hold_lock
 from hubcli.cache.store import Store
 from hubcli.config.settings import Settings
@@ -50,7 +49,7 @@ def unpin(target: str, settings: Settings | None = None) -> list[Pinning]:
     ]
 
 
-def _pin(entry: Entry, settings: Settings) -> Pinning:
+def _pin(entry: CachedModel, settings: Settings) -> Pinning:
     store, paths = Store(settings.cache_root, settings.durability), entry.paths
     _sync(entry, settings)
     is_new = store.pin(paths)
@@ -64,7 +63,7 @@ def _pin(entry: Entry, settings: Settings) -> Pinning:
     return _pinning(entry, is_pinned=True, was_pinned=not is_new)
 
 
-def _sync(entry: Entry, settings: Settings) -> None:
+def _sync(entry: CachedModel, settings: Settings) -> None:
     """Has the model outlast its pin: tensorflow_hub, and hubcli before 0.2, synced nothing.
 
     Whether it is there is looked at afterwards.
@@ -73,11 +72,11 @@ def _sync(entry: Entry, settings: Settings) -> None:
         settings.durability.tree(entry.path.resolve())
 
 
-def _pinning(entry: Entry, *, is_pinned: bool, was_pinned: bool) -> Pinning:
+def _pinning(entry: CachedModel, *, is_pinned: bool, was_pinned: bool) -> Pinning:
     return Pinning(entry.handle or entry.paths.key, entry.handle, entry.path, is_pinned, was_pinned)
 
 
-def _entries(target: str, settings: Settings) -> Iterator[Entry]:
+def _entries(target: str, settings: Settings) -> Iterator[CachedModel]:
     """The entries that are meant. Raises NotFoundError where there are none."""
     root, found = settings.cache_root, False
     if not any(character in target for character in "*["):
@@ -86,24 +85,24 @@ def _entries(target: str, settings: Settings) -> Iterator[Entry]:
         if entry is not None:
             yield entry
             return
-    wanted = Pattern.parse(target, root)
-    for row in sorted(read_catalog(root).rows, key=lambda row: row.name):
-        entry = row.entry
-        if entry is None or row.state in (EntryState.FOREIGN, EntryState.DOWNLOADING):
+    from hubcli.cache.catalog import EntryState, read_catalog  # A handle needs no list of all.
+
+    pattern = Pattern.parse(target, root)
+    for model in sorted(read_catalog(root).models, key=lambda model: model.key):
+        if model.state in (EntryState.FOREIGN, EntryState.DOWNLOADING):
             continue
-        spellings = entry.manifest.aliases if entry.manifest is not None else ()
-        if wanted.fits(row.name, entry.handle, spellings):
+        if pattern.fits(model.key, model.handle, model.aliases):
             found = True
-            yield Entry.read(EntryPaths(root, row.name))
+            yield CachedModel.read(model.paths)
     if not found:
         raise _not_cached(target)
 
 
-def _entry(target: str, settings: Settings) -> Entry | None:
+def _entry(target: str, settings: Settings) -> CachedModel | None:
     """The entry of a handle, a key or a path; None for what may be a glob still."""
     key = EntryPaths(settings.cache_root, target)
     if is_key(target) and key.model.is_dir() and not key.model.is_symlink():
-        return Entry.read(key)  # Whatever is called so in the working directory.
+        return CachedModel.read(key)  # Whatever is called so in the working directory.
     may_be_glob = "?" in target  # Or a query that was left in.
     try:
         resolved = ModelRef.resolve(target, settings)
@@ -113,7 +112,7 @@ def _entry(target: str, settings: Settings) -> Entry | None:
         raise
     entry = resolved.entry
     if entry is None and resolved.directory is not None:
-        entry = Entry.at(resolved.directory, settings.cache_root)
+        entry = CachedModel.at(resolved.directory, settings.cache_root)
     if entry is None and not may_be_glob:
         raise _not_cached(resolved.name)
     return entry

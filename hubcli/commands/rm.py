@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from hubcli.cache.catalog import CachedModelInfo
 from hubcli.cache.gc.collect import ActionResult, CompletedAction, require_collectable
 from hubcli.cache.gc.plan import Plan
 from hubcli.cache.gc.planner import is_held, plan_removal
-from hubcli.cache.gc.snapshot import ModelFacts, Snapshot, take_snapshot
-from hubcli.cache.kagglehub import KaggleHub
+from hubcli.cache.gc.snapshot import Snapshot, take_snapshot
 from hubcli.cache.layout import NameKind
+from hubcli.cache.other_caches import forget_removed
 from hubcli.commands.gc import Collection, act
 from hubcli.config.settings import Settings
 from hubcli.errors import CacheError, HubcliError, LockTimeoutError, NotFoundError, PinnedError
@@ -38,7 +39,7 @@ def rm(
     force: bool = False,
     dry_run: bool = False,
     confirm: Callable[[Plan], bool] = lambda plan: True,
-    on_done: Callable[[CompletedAction], None] = lambda done: None,
+    on_done: Callable[[CompletedAction], None] = lambda action: None,
 ) -> Removal:
     """Removes models with their records and links: those of handles in any spelling, or that fit globs.
 
@@ -59,7 +60,7 @@ def rm(
     plan = plan_removal(snapshot, verb.chosen)
     collection = act(plan, dry_run=dry_run, confirm=confirm, on_done=on_done, durability=settings.durability)
     verb.look_back(collection)
-    KaggleHub.of(settings).forget_gone(collection.done or ())
+    forget_removed(settings, collection.actions or ())
     return Removal(collection, tuple(verb.errors))
 
 
@@ -81,7 +82,7 @@ class _Rm:
             return
         for model in models:
             pinned = model.is_pinned and not self.force
-            self._choose(model.key, model.name, _pinned(model.name) if pinned else None)
+            self._choose(model.key, model.title, _pinned(model.title) if pinned else None)
         for key, name in partial.items():
             self._choose(key, name, None)
 
@@ -95,35 +96,41 @@ class _Rm:
         else:
             self.errors.append((name, otherwise))
 
-    def _named(self, target: str) -> tuple[list[ModelFacts], dict[str, str]]:
+    def _named(self, target: str) -> tuple[list[CachedModelInfo], dict[str, str]]:
         """The models that the target names, and the names of downloads without a model, by key."""
         pattern = Pattern.parse(target, self.snapshot.root)
-        found = [model for model in self.snapshot.models if model.is_ours and pattern.means(model)]
+        found = [model for model in self.snapshot.models if model.is_model and pattern.means(model)]
         models = {model.key for model in self.snapshot.models}
         partial = {
-            one.key: one.handle or one.key
-            for one in self.snapshot.fragments
-            if one.kind in _DOWNLOADED
-            and one.key not in models
+            fragment.key: fragment.handle or fragment.key
+            for fragment in self.snapshot.fragments
+            if fragment.kind in _DOWNLOADED
+            and fragment.key not in models
             # A glob is for handles: it takes nothing that nobody can name.
-            and (pattern.fits(one.key, one.handle) if one.handle else one.key in pattern.keys)
+            and (
+                pattern.fits(fragment.key, fragment.handle)
+                if fragment.handle
+                else fragment.key in pattern.keys
+            )
         }
         if not found and not partial:
             if pattern.glob is not None or not target:
                 raise NotFoundError(f"Nothing in the cache fits '{target}'", hint="See: hubcli ls")
             # Says what is wrong with a handle that is none, rather than that it isn't there.
             raise NotFoundError(f"{Handle.parse(target)} is not in the cache", hint="See: hubcli ls")
-        return sorted(found, key=lambda model: model.name), partial
+        return sorted(found, key=lambda model: model.title), partial
 
     def look_back(self, collection: Collection) -> None:
         """Adds what stayed against the plan."""
-        for done in collection.done or ():
-            name = done.item.title
-            if done.item.model is not None and done.result is ActionResult.BUSY:
+        for action in collection.actions or ():
+            name = action.item.title
+            if action.item.model is not None and action.result is ActionResult.BUSY:
                 self.errors.append((name, _busy(name, "another process")))
-            elif done.result in (ActionResult.CHANGED, ActionResult.FAILED):
-                hint = "Run it again." if done.result is ActionResult.CHANGED else "Check its owner and mode."
-                self.errors.append((name, CacheError(f"{name} stays: {done.detail}", hint=hint)))
+            elif action.result in (ActionResult.CHANGED, ActionResult.FAILED):
+                hint = (
+                    "Run it again." if action.result is ActionResult.CHANGED else "Check its owner and mode."
+                )
+                self.errors.append((name, CacheError(f"{name} stays: {action.detail}", hint=hint)))
 
 
 def _pinned(name: str) -> PinnedError:
@@ -131,4 +138,6 @@ def _pinned(name: str) -> PinnedError:
 
 
 def _busy(name: str, holder: str) -> LockTimeoutError:
-    return LockTimeoutError(f"{name} stays: {holder} is at it", hint="Once it has finished: again.")
+    return LockTimeoutError(
+        f"{name} stays: {holder} is at it", hint="Run the command again when it has finished."
+    )

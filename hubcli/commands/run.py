@@ -10,8 +10,7 @@ from typing import Any
 
 from hubcli.config.settings import Settings
 from hubcli.errors import InputError, OfflineError, UsageError
-from hubcli.fetching.addresses import naming_target
-from hubcli.fetching.model_ref import ModelRef
+from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.progress import ProgressListener
 from hubcli.running.batching import Batch, batches_of_columns, batches_of_rows
 from hubcli.running.endpoints import Endpoint

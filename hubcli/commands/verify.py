@@ -6,18 +6,17 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hubcli.archive.members import FileRecord
-from hubcli.cache.entries import Entry
+from hubcli.archive import FileRecord
+from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.records import Manifest
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, IntegrityError, NotFoundError, OfflineError
-from hubcli.fetching.addresses import naming_target
-from hubcli.fetching.model_ref import ModelRef
+from hubcli.fetching.model_ref import ModelRef, naming_target
+from hubcli.issues import Issue
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
 from hubcli.savedmodel.checks.integrity import Integrity, ModelCheck
-from hubcli.savedmodel.issue import Fault
 
 __all__ = ["Verification", "VerifyOptions", "verify"]
 
@@ -42,7 +41,7 @@ class Verification:
     name: str
     handle: str | None
     path: Path
-    faults: tuple[Fault, ...]
+    faults: tuple[Issue, ...]
     file_count: int
     tensor_count: int
     size_bytes: int
@@ -92,7 +91,7 @@ class _Verify:
             return self._result(target.name, None, target.archive, self._check_archive(target.archive))
         if target.directory is None:
             raise NotFoundError(f"{target.name} is not in the cache", hint=f"hubcli fetch {target.name}")
-        entry = target.entry or Entry.at(target.directory, self.settings.cache_root)
+        entry = target.entry or CachedModel.at(target.directory, self.settings.cache_root)
         if entry is None:
             found = self._check(target.name, target.directory, ())
             return self._result(target.name, None, target.directory, found)
@@ -103,7 +102,7 @@ class _Verify:
         from hubcli.commands.fetch import FetchOptions, fetch  # A check alone fetches nothing.
 
         if broken.handle is None:
-            self.listener.note(f"{broken.name} can't be repaired: nothing tells where it came from")
+            self.listener.note(f"{broken.name} cannot be repaired: its source is unknown")
             return broken
         try:
             handle = Handle.parse(broken.handle)
@@ -114,7 +113,7 @@ class _Verify:
                 )
             path = fetch(handle, self.settings, FetchOptions(force=True), self.listener).path
             again = self._check_entry(
-                broken.name, Entry.read(EntryPaths(self.settings.cache_root, path.name))
+                broken.name, CachedModel.read(EntryPaths(self.settings.cache_root, path.name))
             )
         except HubcliError as error:
             return replace(broken, error=error)
@@ -138,7 +137,7 @@ class _Verify:
         self.listener.started(name, str(directory), check.size_bytes)
         return check.run(self.listener.received)
 
-    def _check_entry(self, name: str, entry: Entry) -> Verification:
+    def _check_entry(self, name: str, entry: CachedModel) -> Verification:
         """No lock is held: an entry that another process replaced meanwhile is checked once more."""
         for _ in range(2):
             before = _stamp(entry)
@@ -160,13 +159,13 @@ class _Verify:
             with unpacked_archive(archive, self.settings, self.listener) as folder:
                 return self._check(str(archive), folder, ())
         except IntegrityError as error:
-            return Integrity((Fault(error.code, error.message),), 0, 0, 0)
+            return Integrity((Issue.of_file(error.code, error.message),), 0, 0, 0)
 
 
-def _stamp(entry: Entry) -> tuple[int, int, Manifest | None]:
+def _stamp(entry: CachedModel) -> tuple[int, int, Manifest | None]:
     """What changes when an entry is replaced: which directory it is, and its record."""
     try:
         status = entry.path.stat()
     except OSError:
         return 0, 0, None
-    return status.st_dev, status.st_ino, Entry.read(entry.paths).manifest
+    return status.st_dev, status.st_ino, CachedModel.read(entry.paths).manifest

@@ -13,14 +13,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from hubcli.config.environment import Mirror, absolute
-from hubcli.config.network import kaggle_endpoint
-from hubcli.config.retention import parse_retention_rules
-from hubcli.errors import UsageError
+from hubcli.config.environment import Mirror, absolute, kaggle_endpoint, parse_retention_rules
+from hubcli.errors import UsageError, did_you_mean
 from hubcli.regular_file import NotRegularError, open_at_once
-from hubcli.suggestions import did_you_mean
 from hubcli.units import parse_duration_s, parse_rate
 
 __all__ = ["COLORS", "KEYS", "LONGEST_S", "ConfigFile", "ConfigKey"]
@@ -32,11 +29,10 @@ _MAX_STATEMENT_LINES = 200
 _MAX_UNKNOWN = 10
 _MAX_SHOWN = 60
 _MAX_MESSAGE = 300
-_AT_LINE = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)")
+_AT_LINE = r"\s*\(at (?:line (\d+), column \d+|end of document)\)"
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigKey:
+class ConfigKey(NamedTuple):
     """A key of the file. `parse` makes the value of it and of its name, or raises UsageError.
 
     The `variables` come before the file, where one of them is set.
@@ -55,7 +51,7 @@ class _BadValue(UsageError):
         self.within = within
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     """The value as TOML has it, in short."""
     try:
         text = str(value).lower() if isinstance(value, bool) else repr(value)
@@ -71,20 +67,20 @@ def _shortened(message: str) -> str:
 
 def _text(name: str, value: Any, example: str) -> str:
     if not isinstance(value, str):
-        raise _BadValue(f"{name} is {_shown(value)}, not a string", hint=f'Write {name} = "{example}".')
+        raise _BadValue(f"{name} is {_value_text(value)}, not a string", hint=f'Write {name} = "{example}".')
     return value
 
 
 def _flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise _BadValue(f"{name} is {_shown(value)}, not true or false", hint=f"Write {name} = true.")
+        raise _BadValue(f"{name} is {_value_text(value)}, not true or false", hint=f"Write {name} = true.")
     return value
 
 
 def _count(low: int, high: int, name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise _BadValue(
-            f"{name} is {_shown(value)}, not a whole number from {low} to {high}",
+            f"{name} is {_value_text(value)}, not a whole number from {low} to {high}",
             hint=f"Write {name} = {max(low, min(8, high))}.",
         )
     return value
@@ -93,14 +89,14 @@ def _count(low: int, high: int, name: str, value: Any) -> int:
 def _seconds(name: str, value: Any) -> float:
     """A number is seconds, a string has a unit, as `--timeout` takes them."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise _BadValue(f"{name} is {_shown(value)}, not a duration", hint=f'Write {name} = "30s".')
+        raise _BadValue(f"{name} is {_value_text(value)}, not a duration", hint=f'Write {name} = "30s".')
     try:
         seconds = parse_duration_s(value) if isinstance(value, str) else value
     except UsageError as error:
-        raise _BadValue(f"{name} is {_shown(value)}, not a duration", hint=error.hint) from error
+        raise _BadValue(f"{name} is {_value_text(value)}, not a duration", hint=error.hint) from error
     if not 0 < seconds <= LONGEST_S:
         raise _BadValue(
-            f"{name} is {_shown(value)}, not more than 0s and at most 1y", hint=f'Write {name} = "30s".'
+            f"{name} is {_value_text(value)}, not more than 0s and at most 1y", hint=f'Write {name} = "30s".'
         )
     return float(seconds)
 
@@ -109,10 +105,10 @@ def _rate(name: str, value: Any) -> int:
     """A number is bytes a second, a string a size, as `--min-rate` takes them."""
     try:
         if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
-            return parse_rate(value if isinstance(value, str) else _shown(value), name)
+            return parse_rate(value if isinstance(value, str) else _value_text(value), name)
     except UsageError:
         pass
-    raise _BadValue(f"{name} is {_shown(value)}, not a rate", hint=f'Write {name} = "1KiB".')
+    raise _BadValue(f"{name} is {_value_text(value)}, not a rate", hint=f'Write {name} = "1KiB".')
 
 
 def _path(name: str, value: Any) -> Path:
@@ -120,7 +116,8 @@ def _path(name: str, value: Any) -> Path:
     path = absolute(text, name)
     if not text.startswith(("/", "~", "file://")):
         raise _BadValue(
-            f"{name} is {_shown(value)}, a relative path", hint="Write an absolute path, or begin with ~/."
+            f"{name} is {_value_text(value)}, a relative path",
+            hint="Write an absolute path, or begin with ~/.",
         )
     return path
 
@@ -133,16 +130,16 @@ def _file(name: str, value: Any) -> Path:
         is_file = False
     if not is_file:
         raise _BadValue(
-            f"{name} is {_shown(value)}, which is not a file", hint="Name a file of certificates."
+            f"{name} is {_value_text(value)}, which is not a file", hint="Name a file of certificates."
         )
     return path
 
 
 def _word(words: tuple[str, ...], name: str, value: Any) -> str:
     if value not in words:
-        meant = did_you_mean(value, words) if isinstance(value, str) else ""
+        suggestion = did_you_mean(value, words) if isinstance(value, str) else ""
         raise _BadValue(
-            f"{name} is {_shown(value)}, not one of {', '.join(words)}{meant}",
+            f"{name} is {_value_text(value)}, not one of {', '.join(words)}{suggestion}",
             hint=f'Write {name} = "{words[0]}".',
         )
     return str(value)
@@ -157,8 +154,8 @@ def _rules(name: str, value: Any) -> str:
 
 def _mirrors(name: str, value: Any) -> tuple[Mirror, ...]:
     """A table of prefixes with their URLs, or a list of `PREFIX=URL`. No value is quoted: some are secret."""
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return tuple(Mirror.parse(one, name) for one in value)
+    if isinstance(value, list) and all(isinstance(text, str) for text in value):
+        return tuple(Mirror.parse(text, name) for text in value)
     if not isinstance(value, dict):
         raise _BadValue(
             f"{name} is neither a table nor a list of strings",
@@ -312,10 +309,10 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         return _loads(text)
     except (ValueError, RecursionError) as error:
         what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        found = _AT_LINE.search(what)
+        found = re.search(_AT_LINE, what)
         line = 0 if found is None else int(found[1] or text.count("\n") + 1)
         raise UsageError(
-            f"{_place(path, line)}: invalid TOML: {_shortened(_AT_LINE.sub('', what))}",
+            f"{_place(path, line)}: invalid TOML: {_shortened(re.sub(_AT_LINE, '', what))}",
             hint="Correct it, or set HUBCLI_CONFIG to nothing to use no config file.",
         ) from error
 
@@ -324,7 +321,7 @@ def _place(path: Path, line: int) -> str:
     return f"{path}, line {line}" if line else str(path)
 
 
-def _line_of(text: str, wanted: tuple[str, ...]) -> int:
+def _line_of(text: str, key_path: tuple[str, ...]) -> int:
     """The line, from 1 on, of the statement that gives the key its value; 0 where it can't be told.
 
     The parser tells no lines: statements are parsed one by one, each as few lines as are valid TOML.
@@ -334,9 +331,9 @@ def _line_of(text: str, wanted: tuple[str, ...]) -> int:
         keys = set(_paths(_loads(statement)))
         if statement.lstrip().startswith("["):
             table = max(keys, key=len, default=())
-            if table[: len(wanted)] == wanted:
+            if table[: len(key_path)] == key_path:
                 return line
-        elif any((*table, *one)[: len(wanted)] == wanted for one in keys):
+        elif any((*table, *key)[: len(key_path)] == key_path for key in keys):
             return line
     return 0
 
@@ -365,5 +362,5 @@ def _paths(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     if path:
         yield path
     if isinstance(value, dict):
-        for name, one in value.items():
-            yield from _paths(one, (*path, name))
+        for name, inner in value.items():
+            yield from _paths(inner, (*path, name))

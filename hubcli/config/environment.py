@@ -1,6 +1,7 @@
-"""The environment variables that hubcli heeds, and what they mean: what help and documentation tell.
+"""What environment variables, options and the config file hold, parsed.
 
-`settings.py` and `access.py` read them; proxies are read by httpx, TF_CONFIG by TensorFlow.
+Directories, mirrors, the network (certificates, and where credentials may be) and the rules of collection.
+`hubcli.config.settings` hands the variables in; TF_CONFIG is read by TensorFlow.
 """
 
 from __future__ import annotations
@@ -10,27 +11,35 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from hubcli.errors import UsageError
+from hubcli.units import parse_duration_s, parse_size_bytes
 from hubcli.urls import without_secrets
 
 __all__ = [
+    "KAGGLE_ENDPOINT",
+    "KaggleAccount",
     "Mirror",
+    "NetworkConfig",
     "absolute",
     "in_home",
+    "kaggle_endpoint",
     "library_variable",
     "on_disk",
+    "parse_retention_rules",
     "set_unless_there",
     "users_own",
     "variables_set",
 ]
 
-
 _APP_NAME = "hubcli"
 # A Path has already made one slash of two.
 _FILE = "file://"
-_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+_REMOTE = r"[A-Za-z][A-Za-z0-9+.-]+:/"
 
 
 def absolute(text: str, source: str) -> Path:
@@ -39,9 +48,9 @@ def absolute(text: str, source: str) -> Path:
         raise UsageError(f"{source} has a NUL character", hint="Name a directory.")
     if text.startswith(_FILE):
         return _of_address(text, source)
-    if _REMOTE.match(text):
+    if re.match(_REMOTE, text):
         raise UsageError(
-            f"{source} is '{without_secrets(text)}', which is no local directory",
+            f"{source} is '{without_secrets(text)}', not a local directory",
             hint="hubcli keeps its cache on a local or mounted disk: name a directory.",
         )
     if not text:
@@ -50,7 +59,7 @@ def absolute(text: str, source: str) -> Path:
         return Path(text).expanduser().absolute()
     except FileNotFoundError as error:
         raise UsageError(
-            f"{source} is '{text}', and the working directory is gone", hint="Name it from / on."
+            f"{source} is '{text}', but the working directory no longer exists", hint="Name it from / on."
         ) from error
     except RuntimeError as error:
         raise UsageError(
@@ -95,7 +104,7 @@ def users_own(find: Callable[..., Path], what: str, where: str) -> Path:
     except RuntimeError:
         path = Path("~")
     if not path.is_absolute():
-        raise UsageError(f"There is no home directory for {what}", hint=f"Name a directory in {where}.")
+        raise UsageError(f"No home directory for {what}", hint=f"Name a directory in {where}.")
     return path
 
 
@@ -118,9 +127,9 @@ class Mirror:
         prefix, separator, replacement = text.strip().partition("=")
         if not separator or "://" not in prefix or "://" not in replacement:
             # Credentials can't be told from the rest of what can't be understood.
-            shown = "A mirror with an '@'" if "@" in text else f"'{without_secrets(text)}'"
+            subject = "(not shown, since it has an '@')" if "@" in text else f"'{without_secrets(text)}'"
             place = "" if source == "--mirror" else f"{source}: "
-            raise UsageError(f"{place}{shown} is no mirror", hint=_hint(source))
+            raise UsageError(f"{place}invalid mirror {subject}", hint=_hint(source))
         return cls(prefix.rstrip("/"), replacement.rstrip("/"))
 
     def rewrite(self, url: str) -> str | None:
@@ -169,3 +178,144 @@ def _set(variables: Mapping[str, str | None]) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+
+
+_FORM = "max-size=20GB,older-than=90d"
+
+
+def parse_retention_rules(text: str, source: str) -> dict[str, Any]:
+    """The fields of a `Policy` by name; `source` says where the text stands.
+
+    The words are those of the options of `hubcli gc`, and sizes and times need a unit there and here.
+    Raises UsageError for anything else.
+    """
+    values: dict[str, Any] = {}
+    for rule in filter(None, map(str.strip, text.split(","))):
+        word, separator, value = (part.strip() for part in rule.partition("="))
+        hint = f"Write it like {_FORM}. Rules: {', '.join(_RULES)}, broken."
+        try:
+            if word == "broken" and not separator:
+                values["is_broken_wanted"] = True
+                continue
+            field, parse = _RULES[word]
+            values[field] = parse(value)
+        except (KeyError, UsageError) as error:
+            reason = ""
+            if isinstance(error, UsageError):
+                reason, hint = f": {error.message}", error.hint or hint
+            raise UsageError(f"{source} has the invalid rule '{rule}'{reason}", hint=hint) from error
+    return values
+
+
+def _parse_count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
+        raise UsageError(f"'{text}' is not a number of 1 or more")
+    return int(text)
+
+
+_Parse = Callable[[str], Any]
+_duration: _Parse = partial(parse_duration_s, needs_unit=True)
+_size: _Parse = partial(parse_size_bytes, needs_unit=True)
+_RULES: dict[str, tuple[str, _Parse]] = {
+    "older-than": ("older_than_s", _duration),
+    "max-size": ("max_size_bytes", _size),
+    "min-free": ("min_free_bytes", _size),
+    "keep-versions": ("keep_versions", _parse_count),
+    "grace": ("grace_s", _duration),
+    "keep-partial": ("keep_partial_s", _duration),
+}
+
+
+KAGGLE_ENDPOINT = "https://www.kaggle.com"
+
+
+@dataclass(frozen=True, slots=True)
+class KaggleAccount:
+    """Where Kaggle is, and where credentials for it may be; no file has been read yet.
+
+    The variables, files and their order are kagglehub's: `token` is the value of KAGGLE_API_TOKEN,
+    a token or the path of one; then `token_file`, `username` with `key`, and `key_file`.
+    """
+
+    endpoint: str = KAGGLE_ENDPOINT
+    token: str | None = field(default=None, repr=False)
+    token_file: Path | None = None
+    username: str | None = field(default=None, repr=False)
+    key: str | None = field(default=None, repr=False)
+    key_file: Path | None = None
+
+    @classmethod
+    def read(cls, env: Mapping[str, str], default_endpoint: str = KAGGLE_ENDPOINT) -> KaggleAccount:
+        """What the variables say. Raises UsageError for an endpoint that credentials can't be sent to."""
+        named = env.get("HUBCLI_KAGGLE_ENDPOINT")
+        folder = in_home(".kaggle")
+        config = env.get("KAGGLE_CONFIG_DIR")
+        key_folder = absolute(config, "KAGGLE_CONFIG_DIR") if config else folder
+        return cls(
+            endpoint=kaggle_endpoint(named, "HUBCLI_KAGGLE_ENDPOINT") if named else default_endpoint,
+            token=env.get("KAGGLE_API_TOKEN") or None,
+            token_file=folder and folder / "access_token",
+            username=env.get("KAGGLE_USERNAME") or None,
+            key=env.get("KAGGLE_KEY") or None,
+            key_file=key_folder and key_folder / "kaggle.json",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """How hosts are met: by whose word they are believed, and with which credentials.
+
+    `ca_file` and `ca_folder` take the place of the authorities that the system and the
+    certifi package trust. `netrc` is a file, `is_netrc_named` whether the user chose it.
+    """
+
+    ca_file: Path | None = None
+    ca_folder: Path | None = None
+    netrc: Path | None = None
+    is_netrc_named: bool = False
+    kaggle: KaggleAccount = field(default_factory=KaggleAccount)
+
+    @classmethod
+    def read(
+        cls,
+        env: Mapping[str, str],
+        ca_file: str | None = None,
+        *,
+        default_ca_file: Path | None = None,
+        default_endpoint: str = KAGGLE_ENDPOINT,
+    ) -> NetworkConfig:
+        """What the flag `--cacert` and the variables say, else these defaults. Raises UsageError."""
+        bundle = ca_file or env.get("SSL_CERT_FILE")
+        folder, netrc = env.get("SSL_CERT_DIR"), env.get("NETRC")
+        default = None if folder else default_ca_file
+        found = cls(
+            ca_file=absolute(bundle, "--cacert" if ca_file else "SSL_CERT_FILE") if bundle else default,
+            ca_folder=absolute(folder, "SSL_CERT_DIR") if folder and not bundle else None,
+            netrc=absolute(netrc, "NETRC") if netrc else in_home(".netrc"),
+            is_netrc_named=bool(netrc),
+            kaggle=KaggleAccount.read(env, default_endpoint),
+        )
+        if ca_file and found.ca_file is not None and not found.ca_file.is_file():
+            raise UsageError(
+                f"--cacert {ca_file} is not a file", hint="Name a file of certificates in PEM form."
+            )
+        return found
+
+
+def kaggle_endpoint(text: str, source: str) -> str:
+    """The address of Kaggle's API in the setting `source`; UsageError where no credentials may be sent."""
+    printed = without_secrets(text)
+    try:
+        parts = urlsplit(text)
+        is_open = parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "::1", "localhost")
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_open = is_address = False
+    if not is_address or is_open or parts.username is not None or parts.query or parts.fragment:
+        raise UsageError(
+            f"{source} is '{printed}', to which no credentials may be sent"
+            if is_open
+            else f"{source} is '{printed}', not the URL of an API",
+            hint=f"Write an https:// address, such as {KAGGLE_ENDPOINT}.",
+        )
+    return text.rstrip("/")

@@ -10,14 +10,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from hubcli.config.config_file import COLORS, LONGEST_S, ConfigFile
-from hubcli.config.environment import Mirror, absolute, in_home, users_own
-from hubcli.config.network import KAGGLE_ENDPOINT, NetworkConfig
+from hubcli.config.environment import KAGGLE_ENDPOINT, Mirror, NetworkConfig, absolute, in_home, users_own
 from hubcli.durability import SYNCED, UNSYNCED, Durability
-from hubcli.errors import UsageError
-from hubcli.suggestions import did_you_mean
+from hubcli.errors import UsageError, did_you_mean
 from hubcli.units import parse_rate
 
 __all__ = [
@@ -154,14 +152,14 @@ class Settings:
         """
         if self.load_format not in _LOAD_FORMATS:
             raise UsageError(
-                f"TFHUB_MODEL_LOAD_FORMAT is '{self.load_format}', which is no format",
+                f"Invalid TFHUB_MODEL_LOAD_FORMAT '{self.load_format}'",
                 hint=f"Set one of {', '.join(filter(None, _LOAD_FORMATS))}, or unset it.",
             )
         return self.load_format == "UNCOMPRESSED"
 
     def mirrored(self, url: str) -> str:
         """The URL to ask for `url`: the longest matching mirror decides."""
-        for mirror in sorted(self.mirrors, key=lambda one: len(one.prefix), reverse=True):
+        for mirror in sorted(self.mirrors, key=lambda mirror: len(mirror.prefix), reverse=True):
             rewritten = mirror.rewrite(url)
             if rewritten is not None:
                 return rewritten
@@ -186,8 +184,7 @@ def environment() -> Mapping[str, str]:
     return os.environ
 
 
-@dataclass(frozen=True, slots=True)
-class UpkeepRules:
+class UpkeepRules(NamedTuple):
     """What `fetch` collects once a day, as text, and where that text stands."""
 
     text: str
@@ -215,8 +212,7 @@ class UpkeepRules:
         return _config_file()
 
 
-@dataclass(frozen=True, slots=True)
-class ShellHomes:
+class ShellHomes(NamedTuple):
     """The directories in which shells look for what is the user's own."""
 
     home: Path
@@ -230,7 +226,7 @@ class ShellHomes:
         env = os.environ if environment is None else environment
         home = in_home(".")
         if home is None:
-            raise UsageError("There is no home directory", hint="Set HOME.")
+            raise UsageError("No home directory", hint="Set HOME.")
         places = {
             "data": ("XDG_DATA_HOME", home / ".local" / "share"),
             "config": ("XDG_CONFIG_HOME", home / ".config"),

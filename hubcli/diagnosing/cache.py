@@ -1,19 +1,21 @@
-"""Checks of the cache's directory: whether it can be written, free space, leftovers of exports."""
+"""Checks of the cache's directory, and of the caches of others: `hub.load`'s and kagglehub's."""
 
 from __future__ import annotations
 
 import os
-import uuid
+import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from hubcli.cache.atomic_files import directory_size_bytes
+from hubcli.cache.disk_usage import FileSystem, directory_size_bytes
 from hubcli.cache.gc.collect import require_collectable
-from hubcli.cache.mounts import FileSystem
-from hubcli.diagnosing.check import Check, Section, Status
-from hubcli.diagnosing.context import ROOT_SOURCES, DiagnosisContext
+from hubcli.cache.layout import is_key
+from hubcli.cache.other_caches import KaggleHub
+from hubcli.diagnosing.context import ROOT_SOURCES, Check, DiagnosisContext, Section, Status
+from hubcli.durability import temporary_beside
 from hubcli.errors import UsageError
 from hubcli.exporting.staging import (
     Leftover,
@@ -23,11 +25,15 @@ from hubcli.exporting.staging import (
     recorded_folders,
 )
 from hubcli.units import format_age, format_size, plural
+from hubcli.urls import without_secrets
 
 __all__ = [
     "check_disk",
     "check_exports",
+    "check_hub_load",
+    "check_kagglehub",
     "check_lifetime",
+    "check_load_format",
     "check_root",
     "check_writing",
     "is_directory",
@@ -41,7 +47,7 @@ _NO_MODEL = "0" * 40
 
 def nearest_directory(path: Path) -> Path:
     """The path, or the nearest of its parents, that is a directory."""
-    return next((one for one in (path, *path.parents) if is_directory(one)), path)
+    return next((folder for folder in (path, *path.parents) if is_directory(folder)), path)
 
 
 def is_directory(path: Path) -> bool:
@@ -54,20 +60,19 @@ def try_writing(root: Path) -> None:
 
     Leaves nothing, and what a kill in between leaves `gc` collects. Raises OSError where a step fails.
     """
-    made = _make(root)
-    name = f"{_NO_MODEL}.lock.tmp{uuid.uuid4().hex}"
-    file, link = root / name, root / f"{_NO_MODEL}.link.tmp{uuid.uuid4().hex}"
-    renamed = root / f"{_NO_MODEL}.lock.tmp{uuid.uuid4().hex}"
+    folders = _make(root)
+    file, renamed = (temporary_beside(root / f"{_NO_MODEL}.lock") for _ in range(2))
+    link = temporary_beside(root / f"{_NO_MODEL}.link")
     try:
         with file.open("x", encoding="utf-8") as opened:
             opened.write("hubcli doctor")
-        link.symlink_to(name)
+        link.symlink_to(file.name)
         file.rename(renamed)
     finally:
         for path in (link, file, renamed):
             with suppress(OSError):
                 path.unlink()
-        for directory in reversed(made):
+        for directory in reversed(folders):
             with suppress(OSError):  # Another process has put something into it meanwhile.
                 directory.rmdir()
 
@@ -75,20 +80,20 @@ def try_writing(root: Path) -> None:
 def _make(root: Path) -> list[Path]:
     """The directories that had to be made, the outermost first."""
     missing = [path for path in (root, *root.parents) if not os.path.lexists(path)]
-    made = list[Path]()
+    folders = list[Path]()
     try:
         for path in reversed(missing):
             path.mkdir()
-            made.append(path)
+            folders.append(path)
     except OSError:
-        for path in reversed(made):
+        for path in reversed(folders):
             with suppress(OSError):
                 path.rmdir()
         raise
-    return made
+    return folders
 
 
-_check = partial(Check, Section.CACHE)
+_check = partial(Check.of, Section.CACHE)
 
 _LITTLE_BYTES = 1_000_000_000
 _TOO_LITTLE_BYTES = 50_000_000
@@ -172,10 +177,10 @@ def check_lifetime(case: DiagnosisContext) -> Iterator[Check]:
         return
     root = case.settings.cache_root
     real = Path(os.path.realpath(root))
-    held = [one for one in _temporary_directories(case) if one == real or one in real.parents]
+    held = [folder for folder in _temporary_directories(case) if folder == real or folder in real.parents]
     hint = "Keep models elsewhere: export TFHUB_CACHE_DIR=~/.cache/tfhub_modules"
     if held:
-        message = f"{root} is in {held[0]}: cleaners of temporary files empty it, and leave models gutted"
+        message = f"{root} is in {held[0]}: cleaners of temporary files empty it and leave incomplete models"
         yield _check("lifetime", Status.WARNING, message, str(held[0]), hint)
     elif FileSystem.of(nearest_directory(real)).is_in_memory:
         message = f"{root} is in memory: a restart empties it"
@@ -185,7 +190,10 @@ def check_lifetime(case: DiagnosisContext) -> Iterator[Check]:
 def temporary_directory(case: DiagnosisContext) -> Path:
     """The system's, as Python's tempfile chooses it."""
     named = _temporary_directories(case)
-    return next((one for one in named if is_directory(one) and os.access(one, os.W_OK | os.X_OK)), named[0])
+    return next(
+        (folder for folder in named if is_directory(folder) and os.access(folder, os.W_OK | os.X_OK)),
+        named[0],
+    )
 
 
 def _temporary_directories(case: DiagnosisContext) -> list[Path]:
@@ -193,7 +201,7 @@ def _temporary_directories(case: DiagnosisContext) -> list[Path]:
     return [Path(os.path.realpath(name)) for name in (*filter(None, named), *_TEMPORARY)]
 
 
-_check_of_exports = partial(Check, Section.CACHE, "exports")
+_check_of_exports = partial(Check.of, Section.CACHE, "exports")
 _MAX_NAMED = 3
 
 
@@ -204,18 +212,18 @@ def check_exports(case: DiagnosisContext) -> Iterator[Check]:
     """
     found = [leftover for folder in _folders() for leftover in leftovers_in(folder)]
     if case.options.fix:
-        removed = [(one, directory_size_bytes(one.path)) for one in found]
-        removed = [(one, size_bytes) for one, size_bytes in removed if one.remove()]
+        removed = [(leftover, directory_size_bytes(leftover.path)) for leftover in found]
+        removed = [(leftover, size_bytes) for leftover, size_bytes in removed if leftover.remove()]
         forget_removed()
-        gone = {one.path for one, _ in removed}
-        found = [one for one in found if one.path not in gone]
+        removed_paths = {leftover.path for leftover, _ in removed}
+        found = [leftover for leftover in found if leftover.path not in removed_paths]
         if removed:
             message = f"removed {plural(len(removed), 'leftover')} of killed exports"
             freed_bytes = sum(size_bytes for _, size_bytes in removed)
-            paths = [str(one.path) for one, _ in removed]
+            paths = [str(leftover.path) for leftover, _ in removed]
             yield _check_of_exports(Status.OK, f"{message} ({format_size(freed_bytes)} freed)", paths)
-    yield from _dead([one for one in found if one.state is StagingState.DEAD])
-    yield from _unknown([one for one in found if one.state is StagingState.UNKNOWN])
+    yield from _dead([leftover for leftover in found if leftover.state is StagingState.DEAD])
+    yield from _unknown([leftover for leftover in found if leftover.state is StagingState.UNKNOWN])
 
 
 def _folders() -> list[Path]:
@@ -227,7 +235,7 @@ def _folders() -> list[Path]:
 
 def _dead(leftovers: Sequence[Leftover]) -> Iterator[Check]:
     if leftovers:
-        size_bytes = sum(directory_size_bytes(one.path) for one in leftovers)
+        size_bytes = sum(directory_size_bytes(leftover.path) for leftover in leftovers)
         message = f"{plural(len(leftovers), 'leftover')} of killed exports, {format_size(size_bytes)}: "
         yield _check_of_exports(
             Status.WARNING, message + _listed(leftovers), _value(leftovers), "Run: hubcli doctor --fix"
@@ -243,10 +251,84 @@ def _unknown(leftovers: Sequence[Leftover]) -> Iterator[Check]:
 
 
 def _listed(leftovers: Sequence[Leftover]) -> str:
-    texts = [f"{one.path} (last changed {format_age(one.age_s)})" for one in leftovers]
+    texts = [f"{leftover.path} (last changed {format_age(leftover.age_s)})" for leftover in leftovers]
     more = f"; and {len(texts) - _MAX_NAMED} more" if len(texts) > _MAX_NAMED else ""
     return "; ".join(texts[:_MAX_NAMED]) + more
 
 
 def _value(leftovers: Sequence[Leftover]) -> list[str]:
-    return [str(one.path) for one in leftovers]
+    return [str(leftover.path) for leftover in leftovers]
+
+
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_FORMATS = ("COMPRESSED", "AUTO")
+
+
+def check_hub_load(case: DiagnosisContext) -> Iterator[Check]:
+    """Where tensorflow_hub looks: TFHUB_CACHE_DIR as it is written, else a temporary directory."""
+    if not case.has_root:
+        return
+    root, text = case.settings.cache_root, case.environment.get("TFHUB_CACHE_DIR")
+    export = f"export TFHUB_CACHE_DIR={shlex.quote(str(root))}"
+    default = temporary_directory(case) / "tfhub_modules"
+    if _REMOTE.match(text):
+        where = f"looks in {without_secrets(text)}, where hubcli can't"
+    elif text.startswith("~"):
+        # The shell expands it in `export A=~/b`, not in quotes, an .env file or a Dockerfile.
+        where = f"looks in a directory named '{text.partition('/')[0]}': TFHUB_CACHE_DIR isn't expanded there"
+    elif text and not os.path.isabs(text):  # noqa: PTH117 - a string, as tensorflow_hub takes it
+        where = f"looks in {text} below wherever it is started"
+    elif _are_same(Path(text) if text else default, root):
+        yield _check("hub-load", Status.OK, "looks in the same directory", str(root))
+        return
+    else:
+        where = f"looks in {text or default}, not here{_count(Path(text) if text else default)}"
+    message = f"{where}; what hubcli fetches it doesn't see"
+    yield _check("hub-load", Status.WARNING, message, text or str(default), export)
+
+
+def check_load_format(case: DiagnosisContext) -> Iterator[Check]:
+    """What else the variables of tensorflow_hub change."""
+    text = case.environment.get("TFHUB_MODEL_LOAD_FORMAT")
+    hint = "unset TFHUB_MODEL_LOAD_FORMAT"
+    if text == "UNCOMPRESSED":
+        message = "UNCOMPRESSED: hub.load reads from Google's storage and uses no cache"
+        yield _check("load-format", Status.WARNING, message, text, hint)
+    elif text and text not in _FORMATS:
+        message = f"invalid TFHUB_MODEL_LOAD_FORMAT '{text}': hub.load refuses every handle"
+        yield _check("load-format", Status.PROBLEM, message, text, f"{hint}, or write COMPRESSED")
+    if case.environment.get("TFHUB_DISABLE_CERT_VALIDATION") == "true":
+        message = "TFHUB_DISABLE_CERT_VALIDATION: hub.load accepts any certificate; hubcli does not"
+        hint = "unset TFHUB_DISABLE_CERT_VALIDATION, and name the authority in SSL_CERT_FILE"
+        yield _check("load-certificates", Status.WARNING, message, "true", hint)
+
+
+def check_kagglehub(case: DiagnosisContext) -> Iterator[Check]:
+    """What kagglehub's cache holds, which `fetch` takes from there."""
+    fault = case.faults.get("KAGGLEHUB_CACHE")
+    root = case.settings.kagglehub_root
+    if fault is not None:
+        yield _check("kagglehub-cache", Status.PROBLEM, fault.message, None, fault.hint)
+    elif root is None:
+        yield _check("kagglehub-cache", Status.INFO, "no home directory for its cache", None)
+    elif os.path.lexists(root) and not is_directory(root):
+        message = f"{root} is not a directory"
+        yield _check(
+            "kagglehub-cache", Status.WARNING, message, {"path": str(root)}, "Check KAGGLEHUB_CACHE."
+        )
+    else:
+        count = KaggleHub.of(case.settings).count()
+        message = f"{root}: {plural(count, 'model')}" if count else f"no model in {root}"
+        yield _check("kagglehub-cache", Status.INFO, message, {"path": str(root), "models": count})
+
+
+def _are_same(path: Path, other: Path) -> bool:
+    return os.path.realpath(path) == os.path.realpath(other)
+
+
+def _count(directory: Path) -> str:
+    try:
+        models = sum(is_key(path.name) for path in directory.iterdir())
+    except OSError:
+        return ""
+    return f" ({plural(models, 'model')} there)" if models else ""

@@ -1,18 +1,83 @@
-"""The context of a diagnosis: environment and settings, without those that are invalid."""
+"""What each check of the doctor takes and gives: a context without what is invalid in it, and a Check."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from enum import Enum
+from typing import Any, NamedTuple
 
 from hubcli.config.config_file import ConfigFile
 from hubcli.config.settings import Settings, environment, read_config
 from hubcli.errors import UsageError
+from hubcli.issues import Issue, Severity
 from hubcli.urls import address, is_address, without_secrets
 
-__all__ = ["ROOT_SOURCES", "DiagnosisContext", "DoctorOptions", "Environment", "clean"]
+__all__ = [
+    "ROOT_SOURCES",
+    "STATUSES",
+    "Check",
+    "DiagnosisContext",
+    "DoctorOptions",
+    "Environment",
+    "Section",
+    "Status",
+    "clean",
+]
+
+Status = Severity
+# How a check can stand; `info` is neither good nor bad.
+STATUSES = (Status.OK, Status.INFO, Status.WARNING, Status.PROBLEM)
+
+
+class Section(str, Enum):
+    """What a check is about, in the order of the screen."""
+
+    CACHE = "cache"
+    NETWORK = "network"
+    CREDENTIALS = "credentials"
+    PACKAGES = "packages"
+    SETTINGS = "settings"
+
+
+class Check(NamedTuple):
+    """One line of the screen: an issue of its section, or that there is none. It holds no secret.
+
+    `value` is what was found, as JSON can hold it.
+    """
+
+    section: Section
+    issue: Issue
+    value: Any = None
+
+    @classmethod
+    def of(
+        cls, section: Section, name: str, status: Status, message: str, value: Any = None, hint: str = ""
+    ) -> Check:
+        """The check of that name, which is the code of its issue."""
+        return cls(section, Issue(status, name, message, hint=hint), value)
+
+    @property
+    def name(self) -> str:
+        """Its name for scripts."""
+        return self.issue.code
+
+    @property
+    def status(self) -> Status:
+        """How it stands."""
+        return self.issue.severity
+
+    @property
+    def message(self) -> str:
+        """What was found, in words."""
+        return self.issue.message
+
+    @property
+    def hint(self) -> str:
+        """What to type or change; empty where there is nothing to do."""
+        return self.issue.hint
+
 
 _OF_INTEREST = re.compile(
     r"(HUBCLI|TFHUB|KAGGLE|KAGGLEHUB)_.*|NETRC|SSL_CERT_(FILE|DIR)|(REQUESTS_CA|CURL_CA)_BUNDLE"
@@ -48,16 +113,16 @@ class Environment:
         """Whether something is said of proxies."""
         return any(map(_OF_PROXIES.fullmatch, self.variables))
 
-    def shown(self) -> dict[str, str]:
+    def printable(self) -> dict[str, str]:
         """What can be told: of secrets that they are set, of addresses no credentials."""
-        return {name: _shown(name, value) for name, value in self.variables.items() if _is_told(name)}
+        return {name: _printed_value(name, value) for name, value in self.variables.items() if _is_told(name)}
 
 
 def _is_told(name: str) -> bool:
     return bool(_OF_INTEREST.fullmatch(name) or _OF_PROXIES.fullmatch(name))
 
 
-def _shown(name: str, value: str) -> str:
+def _printed_value(name: str, value: str) -> str:
     if _SECRET.fullmatch(name):
         return _HIDDEN
     if name.lower().endswith("_proxy") and name.lower() != "no_proxy":
@@ -111,9 +176,7 @@ class DoctorOptions:
     def __post_init__(self) -> None:
         for url in self.urls:
             if not is_address(url):
-                raise UsageError(
-                    "A host can't be understood", hint="Write tfhub.dev, host.example:8080, or an address."
-                )
+                raise UsageError("Invalid host", hint="Write tfhub.dev, host.example:8080, or an address.")
         if self.hosts and not self.network:
             raise UsageError(
                 f"{address(self.urls[0])} would have to be asked",

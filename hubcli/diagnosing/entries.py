@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from hubcli.cache.catalog import CachedModelInfo, EntryState
 from hubcli.cache.disk_usage import Footprint
-from hubcli.cache.entries import EntryState
-from hubcli.cache.gc.plan import PlannedItem, count_leftovers
+from hubcli.cache.gc.plan import PlannedItem, Policy, count_leftovers
 from hubcli.cache.gc.planner import make_plan
-from hubcli.cache.gc.policy import Policy
-from hubcli.cache.gc.snapshot import Holder, LockFacts, ModelFacts, Snapshot, take_snapshot
+from hubcli.cache.gc.snapshot import Holder, LockFacts, Snapshot, take_snapshot
 from hubcli.cache.layout import NameKind
 from hubcli.diagnosing.cache import is_directory
-from hubcli.diagnosing.check import Check, Section, Status
-from hubcli.diagnosing.context import DiagnosisContext
+from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status
 from hubcli.units import format_age, format_size, plural
 from hubcli.urls import without_secrets
 
 __all__ = ["check_entries"]
 
-_check = partial(Check, Section.CACHE)
+_check = partial(Check.of, Section.CACHE)
 
 _MAX_NAMED = 3
 
@@ -37,31 +35,37 @@ def check_entries(case: DiagnosisContext) -> Iterator[Check]:
     held = {(item.key, kind) for item in stale for kind in (NameKind.LOCK, NameKind.STAGING)}
     rest = [item for item in plan.items if item.model is None and (item.key, item.kind) not in held]
     yield _models(snapshot)
-    yield from _gutted([one for one in snapshot.models if one.state is EntryState.GUTTED])
+    yield from _gutted([model for model in snapshot.models if model.state is EntryState.GUTTED])
     yield from _leftovers(rest)
     yield from _resumable(snapshot, rest)
     yield from _locks(snapshot, stale)
 
 
 def _models(snapshot: Snapshot) -> Check:
-    models = [one for one in snapshot.models if one.is_ours and one.state is not EntryState.DOWNLOADING]
-    size_bytes = Footprint.sum(one.footprint for one in models).disk_bytes
-    pinned = sum(one.is_pinned for one in models)
+    models = [
+        model for model in snapshot.models if model.is_model and model.state is not EntryState.DOWNLOADING
+    ]
+    size_bytes = Footprint.sum(model.footprint for model in models).disk_bytes
+    pinned = sum(model.is_pinned for model in models)
     value = {"models": len(models), "disk_bytes": size_bytes, "pinned": pinned}
     message = f"{plural(len(models), 'model')}, {format_size(size_bytes)}" if models else "no model yet"
     return _check("entries", Status.OK, f"{message}, {pinned} pinned" if pinned else message, value)
 
 
-def _gutted(models: Sequence[ModelFacts]) -> Iterator[Check]:
+def _gutted(models: Sequence[CachedModelInfo]) -> Iterator[Check]:
     if not models:
         return
-    named = [f"{_shown(one.name)}: {one.problem}" for one in models]
-    known = [one.handle for one in models if one.handle is not None]
-    again = f"hubcli fetch {_shown(known[0])}" if len(models) == len(known) == 1 else "hubcli verify --repair"
-    hint = f"Fetch it again: {again}. Or take it away: hubcli gc"
+    named = [f"{_handle_text(model.title)}: {model.problem}" for model in models]
+    known = [model.handle for model in models if model.handle is not None]
+    again = (
+        f"hubcli fetch {_handle_text(known[0])}"
+        if len(models) == len(known) == 1
+        else "hubcli verify --repair"
+    )
+    hint = f"Run: {again}. Or remove it: hubcli gc"
     message = f"{plural(len(models), 'model')} without all of its files, which hub.load can't load: "
-    value = [one.handle or one.key for one in models]
-    yield _check("gutted", Status.PROBLEM, message + _listed(named), list(map(_shown, value)), hint)
+    value = [model.handle or model.key for model in models]
+    yield _check("gutted", Status.PROBLEM, message + _listed(named), list(map(_handle_text, value)), hint)
 
 
 def _leftovers(items: Sequence[PlannedItem]) -> Iterator[Check]:
@@ -74,14 +78,16 @@ def _leftovers(items: Sequence[PlannedItem]) -> Iterator[Check]:
 
 
 def _resumable(snapshot: Snapshot, useless: Sequence[PlannedItem]) -> Iterator[Check]:
-    gone = {item.name for item in useless}
+    removed = {item.name for item in useless}
     spools = [
-        one
-        for one in snapshot.fragments
-        if one.kind is NameKind.SPOOL and one.name not in gone and one.name.endswith(".part")
+        fragment
+        for fragment in snapshot.fragments
+        if fragment.kind is NameKind.SPOOL
+        and fragment.name not in removed
+        and fragment.name.endswith(".part")
     ]
     if spools:
-        size_bytes = Footprint.sum(one.footprint for one in spools).disk_bytes
+        size_bytes = Footprint.sum(fragment.footprint for fragment in spools).disk_bytes
         message = (
             f"{plural(len(spools), 'download')} to go on with at the next fetch, {format_size(size_bytes)}"
         )
@@ -90,19 +96,19 @@ def _resumable(snapshot: Snapshot, useless: Sequence[PlannedItem]) -> Iterator[C
 
 
 def _locks(snapshot: Snapshot, stale: Sequence[PlannedItem]) -> Iterator[Check]:
-    gone = {item.key: item for item in stale}
-    handles = {one.key: one.handle for one in snapshot.fragments}
-    handles |= {one.key: one.handle for one in snapshot.models}
-    told = [
+    stale_by_key = {item.key: item for item in stale}
+    handles = {fragment.key: fragment.handle for fragment in snapshot.fragments}
+    handles |= {model.key: model.handle for model in snapshot.models}
+    locks = [
         (
             _lock_text(lock, handles.get(key) or key, snapshot.now_s),
-            key in gone,
+            key in stale_by_key,
             _lock_value(lock, key, handles),
         )
         for key, lock in snapshot.locks.items()
     ]
-    held = [(text, value) for text, is_stale, value in told if not is_stale]
-    left = [(text, value) for text, is_stale, value in told if is_stale]
+    held = [(text, value) for text, is_stale, value in locks if not is_stale]
+    left = [(text, value) for text, is_stale, value in locks if is_stale]
     if left:
         message = f"{plural(len(left), 'stale lock')}, on which hub.load waits: "
         yield _check(
@@ -115,20 +121,22 @@ def _locks(snapshot: Snapshot, stale: Sequence[PlannedItem]) -> Iterator[Check]:
     if held:
         message = f"{plural(len(held), 'lock')} in use: " + _listed([text for text, _ in held])
         yield _check("locks-in-use", Status.INFO, message, [value for _, value in held])
-    if not told:
+    if not locks:
         yield _check("locks", Status.OK, "none", [])
 
 
 def _lock_text(lock: LockFacts, name: str, now_s: float) -> str:
-    words = {Holder.DEAD: ", which is gone", Holder.ALIVE: ", which runs", Holder.UNKNOWN: ""}
+    words = {Holder.DEAD: ", which has ended", Holder.ALIVE: ", which runs", Holder.UNKNOWN: ""}
     age = format_age(now_s - lock.changed_at_s)
-    return f"{lock.owner or 'nobody known'}{words[lock.holder]}, last sign of life {age}: {_shown(name)}"
+    return (
+        f"{lock.owner or 'an unknown process'}{words[lock.holder]}, last active {age}: {_handle_text(name)}"
+    )
 
 
 def _lock_value(lock: LockFacts, key: str, handles: dict[str, str | None]) -> dict[str, object]:
     handle = handles.get(key)
     return {
-        "handle": None if handle is None else _shown(handle),
+        "handle": None if handle is None else _handle_text(handle),
         "key": key,
         "owner": None if lock.owner is None else str(lock.owner),
         "holder": lock.holder.value,
@@ -141,5 +149,5 @@ def _listed(texts: Sequence[str]) -> str:
     return "; ".join(texts[:_MAX_NAMED]) + more
 
 
-def _shown(handle: str) -> str:
+def _handle_text(handle: str) -> str:
     return without_secrets(handle)

@@ -86,9 +86,9 @@ def _holds(clause: str, numbers: tuple[int, ...]) -> bool:
     return verdicts.get(operator, order >= 0 if operator == ">=" else True)
 
 
-def _compare(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+def _compare(release: tuple[int, ...], other: tuple[int, ...]) -> int:
     """-1, 0 or 1; numbers that are left out are 0."""
-    for left, right in zip_longest(one, other, fillvalue=0):
+    for left, right in zip_longest(release, other, fillvalue=0):
         if left != right:
             return -1 if left < right else 1
     return 0
@@ -128,16 +128,16 @@ class Installed:
         more = [path for path in environment.get("PYTHONPATH").split(os.pathsep) if path]
         hint = "Name an interpreter from Python 3.8 on, or a virtual environment."
         try:
-            ran = subprocess.run(  # noqa: S603 - the user names it
+            result = subprocess.run(  # noqa: S603 - the user names it
                 [executable, "-I", "-c", source or "", *more],
                 capture_output=True,
                 stdin=subprocess.DEVNULL,
                 timeout=_PATIENCE_S,
                 check=True,
             )
-            return cls.of_document(json.loads(ran.stdout.splitlines()[-1]), environment)
+            return cls.of_document(json.loads(result.stdout.splitlines()[-1]), environment)
         except (OSError, ValueError, LookupError, TypeError, subprocess.SubprocessError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it doesn't run, or is no Python"
+            reason = error.strerror if isinstance(error, OSError) else "it does not run, or is not Python"
             raise UsageError(f"{executable} can't be asked: {reason}", hint=hint) from error
 
     @classmethod
@@ -155,7 +155,7 @@ class Installed:
     def version(self, name: str) -> str | None:
         """The version of the package, None where it isn't there; `tensorflow` is any that brings it."""
         names = TENSORFLOWS if name == "tensorflow" else (name,)
-        return next((str(self.packages[one]["version"]) for one in names if one in self.packages), None)
+        return next((str(self.packages[name]["version"]) for name in names if name in self.packages), None)
 
     def has(self, *names: str) -> bool:
         """Whether all of them are there."""
@@ -215,6 +215,7 @@ def _interpreter(named: str) -> str:
     found = shutil.which(path if os.sep in named or path.exists() else named)
     if found is None:
         raise UsageError(
-            f"{named} is no interpreter", hint="Name one, as .venv/bin/python, or the directory .venv."
+            f"{named} is not a Python interpreter",
+            hint="Name one, as .venv/bin/python, or the directory .venv.",
         )
     return str(found)

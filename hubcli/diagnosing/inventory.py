@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Any, Sequence  # noqa: UP035 - as Python 3.8 has it
 
-__all__ = ["SHOWN", "TENSORFLOWS", "take_inventory"]
+__all__ = ["LISTED_PACKAGES", "TENSORFLOWS", "take_inventory"]
 
 # Distributions that bring the package `tensorflow`; the first is the usual one.
 TENSORFLOWS = (
@@ -28,7 +28,7 @@ TENSORFLOWS = (
     "tf-nightly-cpu",
 )
 # What the screen tells of, in its order.
-SHOWN = (
+LISTED_PACKAGES = (
     "tensorflow",
     "keras",
     "tf_keras",
@@ -40,7 +40,7 @@ SHOWN = (
     "h5py",
     "safetensors",
 )
-_NAMES = (*TENSORFLOWS, *SHOWN[1:], "ml_dtypes", "typer", "rich", "httpx", "hubcli")
+_NAMES = (*TENSORFLOWS, *LISTED_PACKAGES[1:], "ml_dtypes", "typer", "rich", "httpx", "hubcli")
 
 
 def take_inventory(more: Sequence[str] = ()) -> dict[str, Any]:

@@ -1,23 +1,31 @@
-"""The network as it is set up; nothing is sent here."""
+"""The network as it is set up; with `--network` alone, how far a request to each host comes.
+
+Nothing is sent without it.
+"""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from hubcli.config.network import KAGGLE_ENDPOINT
-from hubcli.diagnosing.check import Check, Section, Status
-from hubcli.diagnosing.context import DiagnosisContext
+from hubcli.config.environment import KAGGLE_ENDPOINT
+from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status
 from hubcli.errors import HubcliError, NetworkError
-from hubcli.net.certificates import read_authorities
-from hubcli.net.proxies import Proxies
+from hubcli.net.connections import Proxies, read_authorities
+from hubcli.providers import providers
 from hubcli.urls import address, is_address, without_secrets
+
+if TYPE_CHECKING:
+    from hubcli.net.probes import ProbeResult
 
 __all__ = [
     "check_certificates",
     "check_endpoint",
+    "check_hosts",
     "check_mirrors",
     "check_offline",
     "check_proxies",
@@ -25,21 +33,21 @@ __all__ = [
     "hosts_in_force",
 ]
 
-_check = partial(Check, Section.NETWORK)
+_check = partial(Check.of, Section.NETWORK)
 
-_TFHUB, _STORAGE = "https://tfhub.dev", "https://storage.googleapis.com"
+_STORAGE = "https://storage.googleapis.com"  # Where tfhub.dev and Kaggle redirect to.
 _OTHERS_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 def hosts_in_force(case: DiagnosisContext) -> tuple[str, ...]:
-    """The addresses that downloads begin at, each once: TF Hub, Kaggle's API, storage; or their mirrors."""
+    """The addresses that downloads begin at, each once: providers' and their storage, or their mirrors."""
     settings = case.settings
-    usual = (f"{_TFHUB}/", f"{settings.access.kaggle.endpoint}/")
-    asked = [settings.mirrored(url) for url in usual]
-    if any(url in usual for url in asked):
-        asked.append(settings.mirrored(f"{_STORAGE}/"))
-    asked += [f"{mirror.replacement}/" for mirror in settings.mirrors]
-    return tuple({address(url): url for url in asked if is_address(url)}.values())
+    usual = [url for provider in providers() for url in provider.hosts(settings.access)]
+    addresses = [settings.mirrored(url) for url in usual]
+    if any(url in usual for url in addresses):
+        addresses.append(settings.mirrored(f"{_STORAGE}/"))
+    addresses += [f"{mirror.replacement}/" for mirror in settings.mirrors]
+    return tuple({address(url): url for url in addresses if is_address(url)}.values())
 
 
 def check_offline(case: DiagnosisContext) -> Iterator[Check]:
@@ -62,15 +70,19 @@ def check_mirrors(case: DiagnosisContext) -> Iterator[Check]:
             fault = case.faults[source]
             hint = fault.hint.replace("--mirror ", "HUBCLI_MIRRORS=") if source != "--mirror" else fault.hint
             yield _check("mirrors", Status.PROBLEM, f"{source}: {fault.message}", None, hint)
-    told = {_shown(one.prefix): _shown(one.replacement) for one in case.settings.mirrors}
-    unclear = [_shown(one.prefix) for one in case.settings.mirrors if not is_address(one.replacement)]
+    mirrors = {
+        _printed_url(mirror.prefix): _printed_url(mirror.replacement) for mirror in case.settings.mirrors
+    }
+    unclear = [
+        _printed_url(mirror.prefix) for mirror in case.settings.mirrors if not is_address(mirror.replacement)
+    ]
     if unclear:
         message = f"what is asked in place of {', '.join(unclear)} has no clear host and port"
         hint = "In a user's name and password, write %2F for / and %40 for @"
-        yield _check("mirrors", Status.PROBLEM, message, told, hint)
-    elif told:
-        message = "; ".join(f"{prefix} is asked at {replacement}" for prefix, replacement in told.items())
-        yield _check("mirrors", Status.OK, message, told)
+        yield _check("mirrors", Status.PROBLEM, message, mirrors, hint)
+    elif mirrors:
+        message = "; ".join(f"{prefix} is asked at {replacement}" for prefix, replacement in mirrors.items())
+        yield _check("mirrors", Status.OK, message, mirrors)
     elif not {"--mirror", "HUBCLI_MIRRORS"} & set(case.faults):
         yield _check("mirrors", Status.OK, "none", {})
 
@@ -83,17 +95,19 @@ def check_endpoint(case: DiagnosisContext) -> Iterator[Check]:
         yield _check("kaggle-endpoint", Status.PROBLEM, fault.message, None, fault.hint)
     elif endpoint != KAGGLE_ENDPOINT:
         source = "HUBCLI_KAGGLE_ENDPOINT" if case.environment.get("HUBCLI_KAGGLE_ENDPOINT") else "config file"
-        yield _check("kaggle-endpoint", Status.INFO, f"{_shown(endpoint)} ({source})", endpoint)
+        yield _check("kaggle-endpoint", Status.INFO, f"{_printed_url(endpoint)} ({source})", endpoint)
 
 
 def check_proxies(case: DiagnosisContext) -> Iterator[Check]:
     """By way of whom each host is asked, and whether that can be used at all."""
     proxies = Proxies.read(case.environment.variables)
     routes = {_host(url): proxies.route(url) for url in hosts_in_force(case)}
-    ways = dict[str, list[str]]()
+    hosts_by_route = dict[str, list[str]]()
     for host, route in routes.items():
-        way = f"{address(route.proxy)} ({route.source})" if route.proxy else "directly"
-        ways.setdefault(f"{way}, by NO_PROXY" if route.is_direct and route.source else way, []).append(host)
+        route_text = f"{address(route.proxy)} ({route.source})" if route.proxy else "directly"
+        hosts_by_route.setdefault(
+            f"{route_text}, by NO_PROXY" if route.is_direct and route.source else route_text, []
+        ).append(host)
     value = {
         "hosts": {host: address(route.proxy) if route.proxy else None for host, route in routes.items()},
         "no_proxy": list(proxies.exempt),
@@ -105,9 +119,11 @@ def check_proxies(case: DiagnosisContext) -> Iterator[Check]:
         by = " (NO_PROXY is *)" if "*" in proxies.exempt else ""
         yield _check("proxies", Status.OK, f"none{by}", value)
     else:
-        message = "; ".join(f"{way}: {', '.join(hosts)}" for way, hosts in ways.items())
+        message = "; ".join(
+            f"{route_text}: {', '.join(hosts)}" for route_text, hosts in hosts_by_route.items()
+        )
         yield _check("proxies", Status.OK, message, value)
-    if proxies.by_scheme and (odd := [one for one in proxies.exempt if _means_nothing(one)]):
+    if proxies.by_scheme and (odd := [entry for entry in proxies.exempt if _means_nothing(entry)]):
         message = f"NO_PROXY has {', '.join(odd)}, which means no host to hubcli"
         hint = "Write .example.com for what is below it; networks such as 10.0.0.0/8 have no form."
         yield _check("no-proxy", Status.WARNING, message, odd, hint)
@@ -181,11 +197,11 @@ def _fault_of_client(case: DiagnosisContext) -> NetworkError | None:
     """What keeps requests from being made, found out by making the client that would send them."""
     if not case.environment.has_proxies:
         return None
-    from hubcli.config.network import NetworkConfig
+    from hubcli.config.environment import NetworkConfig
     from hubcli.net.client import open_client  # Half of the time of a checkup, for those with a proxy alone.
 
     try:
-        with open_client(f"{_TFHUB}/", 1, NetworkConfig()):
+        with open_client(f"{_STORAGE}/", 1, NetworkConfig()):
             return None
     except NetworkError as error:
         return error
@@ -199,6 +215,107 @@ def _host(url: str) -> str:
     return urlsplit(address(url)).netloc or address(url)
 
 
-def _shown(url: str) -> str:
+def _printed_url(url: str) -> str:
     """The URL, or where its credentials can't be told from the rest, that this is so."""
     return without_secrets(url) if is_address(url) else address(url)
+
+
+_AT_ONCE = 8
+_SKEW_S = 300.0
+_HINTS = {
+    "name": "Check the spelling, the network and its DNS; behind a proxy, set HTTPS_PROXY",
+    "connect": "A firewall, or a proxy that isn't set: check HTTPS_PROXY, NO_PROXY and the network",
+    "proxy": "Check the address, the user and the password in HTTPS_PROXY, or exempt the host by NO_PROXY",
+    "tls": "If your network has an authority of its own, name its file: export SSL_CERT_FILE=FILE",
+    "http": "Try again, or wait longer with --timeout",
+}
+
+
+def check_hosts(case: DiagnosisContext) -> Iterator[Check]:
+    """What became of a request to each host; without `--network`, that none was sent."""
+    if not case.options.network:
+        how = "" if case.settings.offline else "; to ask them: hubcli doctor --network"
+        names = [_name(url) for url in hosts_in_force(case)]
+        yield _check("hosts", Status.INFO, f"not asked{how}", {"hosts": names})
+        return
+    found = _reach_all(case, case.options.urls or hosts_in_force(case))
+    for result in found:
+        yield _host_check(result)
+    yield from _clock(found)
+
+
+def _reach_all(case: DiagnosisContext, urls: Sequence[str]) -> list[ProbeResult]:
+    from hubcli.concurrency import CancellationToken, run_concurrently
+    from hubcli.net.probes import probe_host
+
+    proxies, settings = Proxies.read(case.environment.variables), case.settings
+    jobs = [
+        partial(probe_host, url, settings.timeout_s, settings.access, proxies) for url in dict.fromkeys(urls)
+    ]
+    with closing(run_concurrently(jobs, _AT_ONCE, CancellationToken())) as results:
+        return [found for _, found in sorted(results, key=lambda pair: pair[0])]
+
+
+def _host_check(found: ProbeResult) -> Check:
+    value = {
+        "url": address(found.url),
+        "proxy": found.proxy,
+        "addresses": list(found.addresses),
+        "dns_s": _rounded(found.name_s),
+        "connect_s": _rounded(found.connect_s),
+        "tls_s": _rounded(found.tls_s),
+        "total_s": _rounded(found.total_s),
+        "tls": found.tls,
+        "http_status": found.status,
+        "failed_step": found.failed_step,
+    }
+    by = f" by {found.proxy}" if found.proxy else ""
+    if found.error is not None:
+        step = found.failed_step or "http"
+        hint = _HINTS[step]
+        if "expired" in found.error or "not yet valid" in found.error:
+            hint = f"Check this machine's clock (date). {hint}"
+        return _check(_name(found.url), Status.PROBLEM, f"{_short(found)}{by}", value, hint)
+    message = f"HTTP {found.status} in {found.total_s * 1000:.0f} ms{by} ({_steps(found)})"
+    if found.status == 511:
+        message, hint = f"{message}: the network wants a login first", "Open a page in a browser, and log in"
+        return _check(_name(found.url), Status.PROBLEM, message, value, hint)
+    if found.status == 407:
+        return _check(_name(found.url), Status.PROBLEM, message, value, _HINTS["proxy"])
+    if found.status == 429 or (found.status or 0) >= 500:
+        hint = "The server has a problem of its own. Try again later"
+        return _check(_name(found.url), Status.WARNING, message, value, hint)
+    return _check(_name(found.url), Status.OK, message, value)
+
+
+def _short(found: ProbeResult) -> str:
+    """The error without the URL, which stands at the beginning of the line already."""
+    return (found.error or "").removeprefix(found.url).strip().removeprefix("can't be reached: ")
+
+
+def _steps(found: ProbeResult) -> str:
+    steps = (("DNS", found.name_s), ("connect", found.connect_s), (found.tls or "TLS", found.tls_s))
+    return ", ".join(f"{name} {seconds * 1000:.0f}" for name, seconds in steps if seconds is not None)
+
+
+def _clock(found: list[ProbeResult]) -> Iterator[Check]:
+    """By how much this clock differs from those of the hosts, where they agree that it does."""
+    offsets_s = [result.clock_ahead_s for result in found if result.clock_ahead_s is not None]
+    if not offsets_s:
+        return
+    ahead_s = min(offsets_s, key=abs)
+    value = {"ahead_s": round(-ahead_s, 1)}
+    if abs(ahead_s) <= _SKEW_S:
+        yield _check("clock", Status.OK, "as the hosts have it", value)
+        return
+    which = "behind" if ahead_s > 0 else "ahead"
+    message = f"{abs(ahead_s):.0f} s {which} of the hosts': certificates seem expired or not yet valid"
+    yield _check("clock", Status.WARNING, message, value, "Set it: timedatectl set-ntp true")
+
+
+def _name(url: str) -> str:
+    return urlsplit(address(url)).netloc or address(url)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)

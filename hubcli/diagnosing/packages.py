@@ -1,22 +1,168 @@
-"""The packages that models are loaded and trained with, and those that don't go together."""
+"""The packages that models are loaded and trained with, and a table of those that don't go together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from hubcli import __version__
-from hubcli.diagnosing.check import Check, Section, Status
-from hubcli.diagnosing.compatibility import OWN_PAIRS, PAIRS, CompatibilityRule
-from hubcli.diagnosing.context import DiagnosisContext
+from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status
 from hubcli.diagnosing.environments import Installed, Requirement
-from hubcli.diagnosing.inventory import SHOWN
+from hubcli.diagnosing.inventory import LISTED_PACKAGES
 from hubcli.errors import UsageError
 
-__all__ = ["check_packages"]
+__all__ = ["OWN_PAIRS", "PAIRS", "CompatibilityRule", "check_packages"]
 
-_check = partial(Check, Section.PACKAGES)
+
+@dataclass(frozen=True, slots=True)
+class CompatibilityRule:
+    """When it is there, what it breaks and how that is mended; `{name}` stands for that package's version."""
+
+    name: str
+    status: Status
+    is_there: Callable[[Installed], bool]
+    message: str
+    hint: str
+
+
+def _brings_two(installed: Installed) -> bool:
+    """On Windows and macOS `tensorflow` brings one of the others itself."""
+    own = {"win32": "tensorflow-intel", "darwin": "tensorflow-macos"}.get(installed.platform)
+    return len([name for name in installed.tensorflows if name != own]) > 1
+
+
+_WITH_KERAS_3 = "2.16"
+
+PAIRS = (
+    CompatibilityRule(
+        "hub-setuptools",
+        Status.PROBLEM,
+        lambda installed: (
+            installed.is_below("tensorflow_hub", "0.17") and installed.is_from("setuptools", "82")
+        ),
+        "import tensorflow_hub fails: setuptools {setuptools} has no pkg_resources any more",
+        "pip install 'setuptools<82'",
+    ),
+    CompatibilityRule(
+        "hub-setuptools",
+        Status.PROBLEM,
+        lambda installed: installed.is_below("tensorflow_hub", "0.17") and not installed.has("setuptools"),
+        "import tensorflow_hub fails: it needs pkg_resources, but setuptools is not installed",
+        "pip install 'setuptools<82'",
+    ),
+    CompatibilityRule(
+        "hub-tensorflow",
+        Status.PROBLEM,
+        lambda installed: installed.has("tensorflow_hub") and not installed.has("tensorflow"),
+        "import tensorflow_hub fails: TensorFlow is not installed",
+        "pip install tensorflow",
+    ),
+    CompatibilityRule(
+        "hub-keras",
+        Status.PROBLEM,
+        lambda installed: (
+            installed.has("tensorflow_hub")
+            and installed.is_from("tensorflow", _WITH_KERAS_3)
+            and not installed.has("tf_keras")
+            and not installed.is_below("keras", "3")
+        ),
+        "tensorflow_hub {tensorflow_hub} needs Keras 2, and TensorFlow {tensorflow} comes with Keras 3",
+        "pip install 'tf_keras~={tensorflow_minor}.0' and export TF_USE_LEGACY_KERAS=1; or hubcli.KerasLayer",
+    ),
+    CompatibilityRule(
+        "hub-too-old",
+        Status.PROBLEM,
+        lambda installed: (
+            installed.is_below("tensorflow_hub", "0.16") and installed.is_from("tensorflow", _WITH_KERAS_3)
+        ),
+        "hub.KerasLayer of tensorflow_hub {tensorflow_hub} fails with Keras 3 of TensorFlow {tensorflow}",
+        "pip install 'tensorflow_hub>=0.16.1'",
+    ),
+    CompatibilityRule(
+        "hub-layer",
+        Status.INFO,
+        lambda installed: (
+            installed.has("tensorflow_hub", "tf_keras")
+            and installed.is_from("tensorflow", _WITH_KERAS_3)
+            and installed.is_from("tensorflow_hub", "0.16")
+            and not installed.uses_legacy_keras
+        ),
+        "hub.KerasLayer is a layer of tf_keras, which models of Keras 3 don't take",
+        "Build on tf_keras, or export TF_USE_LEGACY_KERAS=1, or use hubcli.KerasLayer",
+    ),
+    CompatibilityRule(
+        "tf-keras-minor",
+        Status.PROBLEM,
+        lambda installed: (
+            installed.has("tf_keras", "tensorflow")
+            and installed.minor("tf_keras") != installed.minor("tensorflow")
+        ),
+        "tf_keras {tf_keras} is for another TensorFlow than {tensorflow}",
+        "pip install 'tf_keras~={tensorflow_minor}.0'",
+    ),
+    CompatibilityRule(
+        "legacy-keras",
+        Status.PROBLEM,
+        lambda installed: (
+            installed.uses_legacy_keras and installed.has("tensorflow") and not installed.has("tf_keras")
+        ),
+        "TF_USE_LEGACY_KERAS asks for tf_keras, which isn't there: tf.keras fails",
+        "pip install 'tf_keras~={tensorflow_minor}.0', or unset TF_USE_LEGACY_KERAS",
+    ),
+    CompatibilityRule(
+        "keras-backend",
+        Status.WARNING,
+        lambda installed: installed.is_from("keras", "3") and installed.keras_backend != "tensorflow",
+        "Keras 3 runs on {keras_backend}: layers with a SavedModel need TensorFlow",
+        "export KERAS_BACKEND=tensorflow",
+    ),
+    CompatibilityRule(
+        "two-tensorflows",
+        Status.PROBLEM,
+        _brings_two,
+        "{tensorflows} write the same files: it is unknown which one is in use",
+        "pip uninstall -y {tensorflows_all} && pip install tensorflow",
+    ),
+    CompatibilityRule(
+        "slow-protobuf",
+        Status.WARNING,
+        lambda installed: installed.has("protobuf") and installed.protobuf_backend == "python",
+        "protobuf {protobuf} parses in pure Python, many times slower",
+        "unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION, or pip install --force-reinstall protobuf",
+    ),
+    CompatibilityRule(
+        "protobuf-variable",
+        Status.PROBLEM,
+        lambda installed: (
+            installed.has("protobuf") and installed.protobuf_backend not in ("python", "upb", "cpp")
+        ),
+        "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION names a parser that protobuf {protobuf} does not have",
+        "unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION",
+    ),
+)
+
+# Of the environment that hubcli itself runs in.
+OWN_PAIRS = (
+    CompatibilityRule(
+        "own-protobuf",
+        Status.PROBLEM,
+        lambda installed: installed.is_below("protobuf", "4.25"),
+        "hubcli needs protobuf 4.25, and finds {protobuf}",
+        "pip install 'protobuf>=4.25'",
+    ),
+    CompatibilityRule(
+        "own-typer",
+        Status.WARNING,
+        lambda installed: installed.is_from("typer", "0.29"),
+        "typer {typer} makes every start of hubcli 100 ms slower",
+        "pip install 'typer>=0.28,<0.29'",
+    ),
+)
+
+
+_check = partial(Check.of, Section.PACKAGES)
 
 # Whose wishes are compared with what is there, and whose wishes a pair above tells better.
 _WISHING = (
@@ -29,7 +175,7 @@ _WISHING = (
     "h5py",
     "hubcli",
 )
-_TOLD = {
+_CHECKED_ELSEWHERE = {
     ("tf_keras", "tensorflow"),
     ("tensorflow_hub", "tf-keras"),
     ("hubcli", "typer"),
@@ -54,7 +200,7 @@ def check_packages(case: DiagnosisContext) -> Iterator[Check]:
             return
         value = {"python": installed.python, "executable": installed.executable}
         yield _check("python", Status.OK, f"{installed.python} ({installed.executable})", value)
-    for name in SHOWN:
+    for name in LISTED_PACKAGES:
         yield _version(installed, name)
     if case.options.python is None and not own.has("tensorflow"):
         yield _elsewhere(case)
@@ -82,7 +228,7 @@ def _elsewhere(case: DiagnosisContext) -> Check:
 
 
 def _pairs(installed: Installed, pairs: Sequence[CompatibilityRule]) -> Iterator[Check]:
-    names = {name: installed.version(name) or "none" for name in (*SHOWN, "typer")}
+    names = {name: installed.version(name) or "none" for name in (*LISTED_PACKAGES, "typer")}
     words = {
         **names,
         "tensorflow_minor": ".".join(map(str, installed.minor("tensorflow"))),
@@ -99,21 +245,25 @@ def _pairs(installed: Installed, pairs: Sequence[CompatibilityRule]) -> Iterator
 
 def _unmet(installed: Installed, wishing: Sequence[str]) -> Iterator[Check]:
     """What a package's own metadata wants and doesn't have."""
-    told = set[str]()
+    names = set[str]()
     for name in wishing:
         if name not in installed.packages:
             continue
-        for wish in filter(None, map(Requirement.parse, installed.packages[name]["requires"])):
-            found = installed.version(wish.name.lower()) or installed.version(
-                wish.name.lower().replace("-", "_")
+        for requirement in filter(None, map(Requirement.parse, installed.packages[name]["requires"])):
+            found = installed.version(requirement.name.lower()) or installed.version(
+                requirement.name.lower().replace("-", "_")
             )
-            if wish.marker or (name, wish.name.lower()) in _TOLD or found is None or wish.is_met_by(found):
+            if (
+                requirement.marker
+                or (name, requirement.name.lower()) in _CHECKED_ELSEWHERE
+                or found is None
+                or requirement.is_met_by(found)
+            ):
                 continue
-            check_name = f"{name}-wants-{wish.name.lower()}"
-            if check_name not in told:
-                told.add(check_name)
-                message = (
-                    f"{name} {installed.version(name)} wants {wish.name}{wish.clauses}, and finds {found}"
-                )
-                hint = f"pip install '{wish.name}{wish.clauses}'"
+            check_name = f"{name}-wants-{requirement.name.lower()}"
+            if check_name not in names:
+                names.add(check_name)
+                clause = f"{requirement.name}{requirement.clauses}"
+                message = f"{name} {installed.version(name)} wants {clause}, and finds {found}"
+                hint = f"pip install '{clause}'"
                 yield _check(check_name, Status.PROBLEM, message, found, hint)

@@ -1,26 +1,47 @@
-"""What the environment and the config file say, as it stands."""
+"""Checks of what the user has set: variables, the config file, and credentials, of which none is shown.
+
+With the table of the environment variables that hubcli reads, which help and documentation print; apart
+from the functions that read them, since a start would pay for it.
+"""
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from hubcli.config.config_file import KEYS
+from hubcli.config.environment import KaggleAccount
 from hubcli.config.settings import UpkeepRules
-from hubcli.config.variables import OUR_VARIABLES
-from hubcli.diagnosing.check import Check, Section, Status
-from hubcli.diagnosing.context import DiagnosisContext, clean
-from hubcli.errors import UsageError
+from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status, clean
+from hubcli.diagnosing.network import hosts_in_force
+from hubcli.errors import AuthenticationError, UsageError
+from hubcli.net.credentials import netrc_names
+from hubcli.providers.kaggle import kaggle_credential
+from hubcli.units import plural
 
-__all__ = ["check_config_file", "check_variables"]
+__all__ = [
+    "OUR_VARIABLES",
+    "VARIABLES",
+    "Variable",
+    "check_config_file",
+    "check_kaggle",
+    "check_modes",
+    "check_netrc",
+    "check_variables",
+]
 
-_check = partial(Check, Section.SETTINGS)
+_check = partial(Check.of, Section.SETTINGS)
 
 
 def check_variables(case: DiagnosisContext) -> Iterator[Check]:
     """Those that are in force, without secrets; and names that look like ours and aren't."""
-    for name, shown in case.environment.shown().items():
+    for name, value in case.environment.printable().items():
         if name.startswith("HUBCLI_") and name not in OUR_VARIABLES:
             from difflib import get_close_matches  # After a typing error alone.
 
@@ -28,7 +49,7 @@ def check_variables(case: DiagnosisContext) -> Iterator[Check]:
             hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(OUR_VARIABLES)}."
             yield _check(name, Status.WARNING, "hubcli has no such variable", None, hint)
         else:
-            yield _check(name, Status.INFO, shown, shown)
+            yield _check(name, Status.INFO, value, value)
 
 
 def check_config_file(case: DiagnosisContext) -> Iterator[Check]:
@@ -38,9 +59,7 @@ def check_config_file(case: DiagnosisContext) -> Iterator[Check]:
         fault = config.faults[""]
         yield _check("config-file", Status.PROBLEM, fault.message, str(config.path or ""), fault.hint)
     elif config.path is None:
-        yield _check(
-            "config-file", Status.INFO, "none: HUBCLI_CONFIG is empty, or there is no home directory"
-        )
+        yield _check("config-file", Status.INFO, "none: HUBCLI_CONFIG is empty, or no home directory")
     elif not config.is_there:
         yield _check("config-file", Status.INFO, f"none at {config.path}", str(config.path))
     else:
@@ -58,30 +77,32 @@ def _keys(case: DiagnosisContext) -> Iterator[Check]:
         message, hint = next((error.message, error.hint) for error in config.faults.values())
     yield _check("config-file", status, message, str(config.path), hint)
     for error in list(config.faults.values())[1:]:
-        name = f"config-{next(key for key, one in config.faults.items() if one is error)}"
+        name = f"config-{next(key for key, value_error in config.faults.items() if value_error is error)}"
         yield _check(name, Status.PROBLEM, error.message, None, error.hint)
     for number, text in enumerate(config.unknown):
         yield _check(f"config-unknown-{number}" if number else "config-unknown", Status.WARNING, text)
     for key, value in config.values.items():
-        shown = _shown(value)
+        value_text = _value_text(value)
         first = next((name for name in KEYS[key].variables if case.environment.get(name)), None)
-        told = (
-            f"{shown} (config file)" if first is None else f"{shown} in the config file; {first} comes first"
+        shown_with_source = (
+            f"{value_text} (config file)"
+            if first is None
+            else f"{value_text} in the config file; {first} comes first"
         )
-        yield _check(f"config-{key}", Status.INFO, told, shown)
+        yield _check(f"config-{key}", Status.INFO, shown_with_source, value_text)
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     """A value of the file as a person writes it; mirrors without credentials."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return " ".join(f"{clean(one.prefix)}={clean(one.replacement)}" for one in value)
+        return " ".join(f"{clean(mirror.prefix)}={clean(mirror.replacement)}" for mirror in value)
     return f"{value:g} s" if isinstance(value, float) else clean(str(value))
 
 
 def _rules(case: DiagnosisContext) -> Iterator[Check]:
-    from hubcli.cache.gc.policy import Policy
+    from hubcli.cache.gc.plan import Policy
 
     text = case.environment.get("HUBCLI_GC")
     try:
@@ -95,3 +116,170 @@ def _rules(case: DiagnosisContext) -> Iterator[Check]:
         yield _check("upkeep", Status.INFO, "HUBCLI_GC, no rules", "HUBCLI_GC")
     else:
         yield _check("upkeep", Status.OK, f"HUBCLI_GC: gc = {rules.text}", "HUBCLI_GC")
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """Names that mean the same, in the order in which they are asked, and the meaning."""
+
+    names: tuple[str, ...]
+    meaning: str
+
+
+VARIABLES = (
+    Variable(
+        ("HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR"),
+        "the cache; default: the user's cache directory, for which `hub.load` needs `TFHUB_CACHE_DIR`",
+    ),
+    Variable(("HUBCLI_OFFLINE",), "`1`: send nothing; what isn't cached fails"),
+    Variable(("HUBCLI_MIRRORS",), "`PREFIX=URL`, separated by spaces: where to ask instead"),
+    Variable(
+        ("HUBCLI_MIN_RATE",), "bytes a second, averaged over a minute, below which a download fails (`1KiB`)"
+    ),
+    Variable(("HUBCLI_CONFIG",), "the config file; empty: none"),
+    Variable(("HUBCLI_NO_PROGRESS",), "`1`: no progress bars and no lines of progress"),
+    Variable(("HUBCLI_GC",), "rules by which `fetch` collects once a day; `off` turns those of the file off"),
+    Variable(
+        ("HUBCLI_NO_SYNC",),
+        "`1`: do not wait until data is on the disk, as `--no-sync`; "
+        "`0`: do, also with `sync = false` in the config file",
+    ),
+    Variable(
+        ("HUBCLI_TENSORFLOW_LIB",),
+        "TensorFlow's C library for `run`, the file or its directory; else that of the installed package",
+    ),
+    Variable(
+        ("HUBCLI_KAGGLE_ENDPOINT",),
+        "where Kaggle's API is (`https://www.kaggle.com`); credentials for Kaggle go there and nowhere else",
+    ),
+    Variable(("KAGGLE_API_TOKEN",), "a token for Kaggle, or the path of a file that holds one"),
+    Variable(("KAGGLE_USERNAME", "KAGGLE_KEY"), "an account at Kaggle; both are needed"),
+    Variable(("KAGGLE_CONFIG_DIR",), "where `kaggle.json` is (`~/.kaggle`)"),
+    Variable(
+        ("TFHUB_MODEL_LOAD_FORMAT",),
+        "`UNCOMPRESSED`: from Python, TensorFlow reads models where the host has them unpacked",
+    ),
+    Variable(("KAGGLEHUB_CACHE",), "kagglehub's cache (`~/.cache/kagglehub`)"),
+    Variable(("NETRC",), "the file with credentials for other hosts (`~/.netrc`)"),
+    Variable(("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"), "proxies, and hosts without one"),
+    Variable(("SSL_CERT_FILE", "SSL_CERT_DIR"), "certificate authorities in place of the system's"),
+    Variable(
+        ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "CLICOLOR", "TERM"),
+        "in this order: no colours where it is set; always, where one of the next two is set and not `0`; "
+        "none where CLICOLOR is `0` or TERM is `dumb`",
+    ),
+    Variable(
+        ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "ZDOTDIR"),
+        "where the user's caches, configuration and data are, and the start-up files of zsh",
+    ),
+    Variable(("TF_CONFIG",), "the workers of `finetune-export --strategy multiworker`, as TensorFlow has it"),
+)
+OUR_VARIABLES = tuple(
+    sorted(name for variable in VARIABLES for name in variable.names if name.startswith("HUBCLI_"))
+)
+
+
+_credential_check = partial(Check.of, Section.CREDENTIALS)
+
+_READABLE_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
+
+
+def check_kaggle(case: DiagnosisContext) -> Iterator[Check]:
+    """Those for Kaggle, in kagglehub's order: the first place that is there counts."""
+    fault = case.faults.get("KAGGLE_CONFIG_DIR")
+    if fault is not None:
+        yield _credential_check("kaggle", Status.PROBLEM, fault.message, None, fault.hint)
+        return
+    account = case.settings.access.kaggle
+    try:
+        credential = kaggle_credential(account)
+    except AuthenticationError as error:
+        yield _credential_check("kaggle", Status.PROBLEM, error.message, None, error.hint)
+        return
+    if credential is None:
+        yield _credential_check("kaggle", Status.INFO, "none: public models need none", None)
+    else:
+        place = credential.place
+        others = [name for name in _places(account) if not place.startswith(name)]
+        aside = f"; {', '.join(others)} not used beside it" if others else ""
+        yield _credential_check(
+            "kaggle", Status.OK, f"found in {place}{aside}", {"place": place, "unused": others}
+        )
+    yield from _halves(case)
+
+
+def _halves(case: DiagnosisContext) -> Iterator[Check]:
+    names = ("KAGGLE_USERNAME", "KAGGLE_KEY")
+    there = [name for name in names if case.environment.get(name)]
+    if len(there) == 1:
+        other = next(name for name in names if name not in there)
+        message = f"{there[0]} is set and {other} isn't: neither is used"
+        yield _credential_check(
+            "kaggle-variables", Status.WARNING, message, there, f"Set {other}, or unset {there[0]}"
+        )
+    folder = case.environment.get("KAGGLE_CONFIG_DIR")
+    if folder and not (case.settings.access.kaggle.key_file or Path(folder)).is_file():
+        message = f"KAGGLE_CONFIG_DIR names {folder}, where no kaggle.json is"
+        yield _credential_check("kaggle-folder", Status.WARNING, message, folder, "unset KAGGLE_CONFIG_DIR")
+
+
+def _places(account: KaggleAccount) -> list[str]:
+    """All that are there, in their order."""
+    found = [] if account.token is None else ["KAGGLE_API_TOKEN"]
+    if account.token_file is not None and account.token_file.is_file():
+        found.append(str(account.token_file))
+    if account.username is not None and account.key is not None:
+        found.append("KAGGLE_USERNAME")
+    if account.key_file is not None and account.key_file.is_file():
+        found.append(str(account.key_file))
+    return found
+
+
+def check_netrc(case: DiagnosisContext) -> Iterator[Check]:
+    """Those for other hosts: how many, and which of the hosts in question has one."""
+    fault, access = case.faults.get("NETRC"), case.settings.access
+    if fault is not None:
+        yield _credential_check("netrc", Status.PROBLEM, fault.message, None, fault.hint)
+        return
+    if access.netrc is None:
+        yield _credential_check("netrc", Status.INFO, "no home directory for it", None)
+        return
+    try:
+        names = netrc_names(access)
+    except AuthenticationError as error:
+        yield _credential_check(
+            "netrc", Status.PROBLEM, error.message, {"path": str(access.netrc)}, error.hint
+        )
+        return
+    hosts = [urlsplit(url).hostname for url in (*case.options.urls, *hosts_in_force(case))]
+    mine = [host for host in dict.fromkeys(hosts) if host is not None and host in names]
+    value = {"path": str(access.netrc), "entries": len(names), "hosts": mine, "default": "default" in names}
+    if not names:
+        yield _credential_check("netrc", Status.INFO, f"no entry in {access.netrc}", value)
+        return
+    count = "1 entry" if len(names) == 1 else f"{len(names)} entries"
+    matches = f", for {', '.join(mine)} among them" if mine else ""
+    default = ", one for all other hosts" if "default" in names else ""
+    yield _credential_check("netrc", Status.OK, f"{count} in {access.netrc}{matches}{default}", value)
+
+
+def check_modes(case: DiagnosisContext) -> Iterator[Check]:
+    """Files with credentials that other users can read."""
+    account = case.settings.access.kaggle
+    token = case.environment.get("KAGGLE_API_TOKEN")
+    named = Path(os.path.expanduser(token)) if token.startswith(("/", "~", "./", "../")) else None  # noqa: PTH111
+    files = (named, account.token_file, account.key_file, case.settings.access.netrc)
+    open_files = [str(file) for file in files if file is not None and _can_others_read(file)]
+    if open_files:
+        message = f"other users can read {', '.join(open_files)}"
+        noun = plural(len(open_files), "file")
+        hint = f"chmod 600 {' '.join(open_files)}"
+        yield _credential_check("modes", Status.WARNING, f"{noun}: {message}", open_files, hint)
+
+
+def _can_others_read(file: Path) -> bool:
+    try:
+        status = file.stat()
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(status.st_mode) and bool(status.st_mode & _READABLE_BY_OTHERS) and os.name != "nt"

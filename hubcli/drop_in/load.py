@@ -1,28 +1,54 @@
-"""`resolve` and `load`: what Python programs come for, in the way of tensorflow_hub's `module_v2.py`."""
+"""`resolve` and `load`: what Python programs come for, in the way of tensorflow_hub's `module_v2.py`.
+
+Their errors are caught by code written for tensorflow_hub: each is hubcli's own class and at the same time
+the class that tensorflow_hub 0.16.1 raises for the same cause: `urllib.error.URLError`, an OSError, for the
+network, `OSError` for corrupt archives, `ValueError` for tags and handles, TensorFlow's own for what
+TensorFlow raised. (None is an `HTTPError`: its `code` is a number, and ours is a word. The number is
+`http_status`.) The two meet here alone: within hubcli an `except OSError` is for the disk, and must not take
+a checksum that doesn't match for a file that can't be opened.
+"""
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.error import URLError
 
-from hubcli.cache.entries import Entry
+from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.store import Store
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.config.settings import Settings
-from hubcli.drop_in.errors import tensorflow_hub_errors
-from hubcli.errors import ArgumentError, HandleError, MissingPathError, about_model
-from hubcli.fetching.addresses import naming
+from hubcli.errors import (
+    ArgumentError,
+    BrokenModelError,
+    CacheError,
+    HandleError,
+    HubcliError,
+    IntegrityError,
+    MissingPathError,
+    NetworkError,
+    NotFoundError,
+    OutputError,
+    TensorFlowError,
+    UnsafeArchiveError,
+    UsageError,
+    about_model,
+)
+from hubcli.fetching.model_ref import naming
 from hubcli.fetching.sources import offline_miss
 from hubcli.net.retries import RetryPolicy
 from hubcli.progress import ProgressListener
-from hubcli.providers.handle import ACCEPTED, ARCHIVE_SUFFIXES, Handle, HandleKind
+from hubcli.providers.handle import Handle
+from hubcli.providers.provider import ACCEPTED, ARCHIVE_SUFFIXES
 from hubcli.tf.loading import copy_file, load_object, require_path
 
-__all__ = ["load", "resolve"]
+__all__ = ["load", "resolve", "tensorflow_hub_errors"]
 
 
 def resolve(handle: str, *, settings: Settings | None = None) -> str:
@@ -60,12 +86,12 @@ def _resolved(parsed: Handle, settings: Settings) -> str:
 
 
 def _place(parsed: Handle, settings: Settings) -> str:
-    if parsed.kind is HandleKind.PATH:
+    if parsed.is_directory:
         return _own_place(parsed, settings)
-    if parsed.kind is HandleKind.GCS:
+    if parsed.provider.is_read_by_tensorflow:
         is_archive = parsed.canonical.endswith(ARCHIVE_SUFFIXES)
         return _from_bucket(parsed, settings) if is_archive else _in_bucket(parsed, settings)
-    if parsed.is_remote and settings.reads_uncompressed:
+    if parsed.directory_url is not None and settings.reads_uncompressed:
         return _where_it_lies(parsed, settings)
     return str(fetch(parsed, settings, listener=_Log()).path)
 
@@ -118,7 +144,7 @@ def _own_place(handle: Handle, settings: Settings) -> str:
     """The path as it was typed, unless TensorFlow wouldn't understand it so."""
     path = handle.path
     assert path is not None
-    entry = Entry.at(path, settings.cache_root)
+    entry = CachedModel.at(path, settings.cache_root)
     if entry is not None:
         entry.touch()
     return handle.text if os.path.exists(handle.text) else str(path)  # noqa: PTH110
@@ -145,14 +171,14 @@ def _from_bucket(handle: Handle, settings: Settings) -> str:
 def _where_it_lies(handle: Handle, settings: Settings) -> str:
     if settings.offline:
         raise offline_miss(handle)
-    from hubcli.net.directory import ask_directory  # What is cached needs no HTTP.
+    from hubcli.net.probes import ask_directory  # What is cached needs no HTTP.
 
     url = handle.directory_url
     assert url is not None
     with tensorflow_hub_errors(ValueError):  # For each answer that names no directory.
         retries = RetryPolicy.of(settings, settings.retries)
-        told = ask_directory(settings.mirrored(url), settings.timeout_s, retries, settings.access)
-    return require_path(told)
+        directory = ask_directory(settings.mirrored(url), settings.timeout_s, retries, settings.access)
+    return require_path(directory)
 
 
 class _Log(ProgressListener):
@@ -172,3 +198,104 @@ class _Log(ProgressListener):
 
     def note(self, text: str) -> None:
         self._logger.info("%s", text)
+
+
+_Bases = tuple[type[BaseException], ...]
+
+# Ours, the most special first, and theirs: module by module of tensorflow_hub 0.16.1.
+_THEIRS: tuple[tuple[type[HubcliError], _Bases], ...] = (
+    # resolver.py: IOError of tarfile.ReadError; file_utils.py: ValueError for members that lead out.
+    (UnsafeArchiveError, (OSError, ValueError)),
+    # module_v2.py: ValueError without a model; TensorFlow: OSError for a file that can't be parsed.
+    (BrokenModelError, (OSError, ValueError)),
+    (IntegrityError, (OSError,)),
+    (NetworkError, (URLError,)),
+    (NotFoundError, (OSError,)),
+    # urllib: ValueError for what is no URL, URLError for a scheme or a host that can't be.
+    (HandleError, (OSError, ValueError)),
+    (UsageError, (ValueError,)),
+    (CacheError, (OSError,)),
+    (OutputError, (OSError,)),
+)
+# What TensorFlow, its import and its file systems raise; the rest is a TensorFlowError alone.
+_OF_TENSORFLOW = (OSError, ValueError, RuntimeError, TypeError, LookupError, ImportError)
+_THEIR_MODULES = ("builtins", "tensorflow.python.framework.errors_impl")
+
+
+@contextmanager
+def tensorflow_hub_errors(*also: type[BaseException]) -> Iterator[None]:
+    """Raises each HubcliError of the context as one that is tensorflow_hub's class, and `also`, too.
+
+    Message, hint, exit status, cause and traceback stay.
+    """
+    try:
+        yield
+    except HubcliError as error:
+        bases = _missing_bases(error, also)
+        if not bases:
+            raise
+        raise _as_one_of(error, bases).with_traceback(error.__traceback__) from error.__cause__
+
+
+def _missing_bases(error: HubcliError, also: _Bases) -> _Bases:
+    bases_of_theirs = next((bases for ours, bases in _THEIRS if isinstance(error, ours)), ())
+    if isinstance(error, TensorFlowError):
+        bases_of_theirs = _bases_of_cause(error.__cause__)
+    elif error.http_status is not None:
+        bases_of_theirs = (URLError,)
+    return tuple(base for base in dict.fromkeys((*bases_of_theirs, *also)) if not isinstance(error, base))
+
+
+def _bases_of_cause(cause: BaseException | None) -> _Bases:
+    if cause is None:
+        return ()
+    kind = type(cause)
+    if kind.__module__ in _THEIR_MODULES and issubclass(kind, Exception) and kind is not Exception:
+        return (kind,)
+    return tuple(base for base in _OF_TENSORFLOW if isinstance(cause, base))[:1]
+
+
+def _as_one_of(error: HubcliError, bases: _Bases) -> HubcliError:
+    """The same error in a class that has the bases too; what these hold comes from what was raised."""
+    cause = error.__cause__
+    state = dict(error.__dict__)
+    if isinstance(cause, bases):
+        state = {**getattr(cause, "__dict__", {}), **state}
+    if isinstance(cause, OSError) and cause.errno is not None:
+        state["errno"] = cause.errno
+    return _restored(type(error), bases, state)
+
+
+def _restored(kind: type[HubcliError], bases: _Bases, state: dict[str, Any]) -> HubcliError:
+    """The error of that class and these bases; what pickle makes one from again."""
+    key: Any = kind  # mypy takes no class for hashable.
+    combined: Any = _combined(key, bases)
+    # By the base that lays out the memory, which needn't be the first that has a `__new__`.
+    error: HubcliError = combined.__base__.__new__(combined)
+    error.args = (state["message"],)
+    if isinstance(error, URLError):
+        error.reason = state["message"]
+    for name, value in state.items():
+        setattr(error, name, value)
+    return error
+
+
+@functools.lru_cache(maxsize=64)
+def _combined(kind: type[HubcliError], bases: _Bases) -> type[HubcliError]:
+    """A class that is `kind` to whoever reads it, and the others to whoever catches them."""
+    names = {
+        "__module__": kind.__module__,
+        "__qualname__": kind.__qualname__,
+        "__doc__": kind.__doc__,
+        # TensorFlow's errors have a property of this name, which can't be set.
+        "message": "",
+        "__reduce__": _reduce,
+        "__str__": HubcliError.__str__,
+    }
+    return type(kind.__name__, (kind, *bases), names)
+
+
+def _reduce(error: HubcliError) -> tuple[Any, ...]:
+    kind, *bases = type(error).__bases__
+    state = {**error.__dict__, **({"errno": error.errno} if isinstance(error, OSError) else {})}
+    return _restored, (kind, tuple(bases), state)

@@ -1,20 +1,206 @@
-"""Where an export goes: filled beside its place, shown there by one rename."""
+"""Where an export goes: its place by layout and format, filled beside it, and shown there by one rename."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from hubcli.cache.atomic_files import exchange_at_once
-from hubcli.durability import SYNCED, Durability
+from hubcli.durability import SYNCED, Durability, exchange, exchange_at_once, hidden_beside
 from hubcli.errors import DiskFullError, NotFoundError, OutputError, UsageError, means_full
-from hubcli.exporting.staging import Staging, remove_leftovers_of
+from hubcli.exporting import ExportFormat, Layout
+from hubcli.exporting.staging import REPLACED, Staging, remove_leftovers_of
 from hubcli.regular_file import NotRegularError
 
-__all__ = ["require_free", "staged_output"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hubcli.providers.handle import Handle
+
+__all__ = [
+    "INDEX_NAME",
+    "Placement",
+    "publish_newest",
+    "require_free",
+    "staged_output",
+]
+
+INDEX_NAME = "index.html"
+
+
+def publish_newest(model: Path) -> str | None:
+    """Lets `index.html` in the model's directory lead to its newest version; why not, else None.
+
+    It is a relative link, which `cp -a`, rsync and tar keep, and copying follows. One that is
+    somebody's own file or link stays. Another process may export a version at the same time.
+    """
+    index = model / INDEX_NAME
+    if os.path.lexists(index) and not _is_ours(index):
+        return f"{index} is not of hubcli's making and stays: a handle without a version doesn't work there"
+    newest = max(_versions(model), key=lambda file: int(file.name), default=None)
+    if newest is None:
+        return None
+    temporary = hidden_beside(index)
+    try:
+        try:
+            temporary.symlink_to(newest.name)
+        except OSError:  # A file system without symbolic links.
+            os.link(newest, temporary)
+        temporary.replace(index)
+    except OSError as error:
+        reason = error.strerror or error
+        return f"{index} can't be made ({reason}): a handle without a version doesn't work there"
+    finally:
+        temporary.unlink(missing_ok=True)
+    return None
+
+
+def _versions(model: Path) -> list[Path]:
+    return [file for file in model.iterdir() if _is_version(file.name) and file.is_file()]
+
+
+def _is_version(name: str) -> bool:
+    return name.isascii() and name.isdecimal()
+
+
+def _is_ours(index: Path) -> bool:
+    """Whether it is a link to a version beside it, whether that is still there or not."""
+    if index.is_symlink():
+        return _is_version(str(index.readlink()))
+    return index.is_file() and any(index.samefile(file) for file in _versions(index.parent))
+
+
+_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
+_VERSION = re.compile(r"[0-9]{1,18}")  # TensorFlow Serving reads an int64.
+# What a person expects to be packed in a way that is not written here.
+_OTHER_SUFFIXES = (".zip", ".gz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z")
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The place of one model, and how it is written there."""
+
+    place: Path
+    layout: Layout
+    format: ExportFormat
+
+    @classmethod
+    def plain(cls, destination: Path, form: ExportFormat | None) -> Placement:
+        """The destination itself; where no format is given, its name tells.
+
+        Raises UsageError for a name that promises another packing.
+        """
+        name = destination.name.lower()
+        if form is None and name.endswith((".tar.gz", ".tgz")):
+            form = ExportFormat.TAR_GZ
+        elif form is None and name.endswith(".tar"):
+            form = ExportFormat.TAR
+        elif form is None and name.endswith(_OTHER_SUFFIXES):
+            raise UsageError(
+                f"{destination} is none of the formats that hubcli writes",
+                hint="Name a directory, or a file that ends in .tar.gz or .tar; or use --format dir.",
+            )
+        return cls(destination, Layout.PLAIN, form or ExportFormat.DIRECTORY)
+
+    @classmethod
+    def serving(cls, destination: Path, model: _ModelName, form: ExportFormat | None) -> Placement:
+        """`DEST/<name>/<version>`, a directory. Source: TensorFlow Serving, "--model_base_path"."""
+        if form not in (None, ExportFormat.DIRECTORY):
+            raise UsageError("--layout serving writes directories", hint="Leave --format out.")
+        return cls(destination / model.serving_name / model.version, Layout.SERVING, ExportFormat.DIRECTORY)
+
+    @classmethod
+    def hub(cls, destination: Path, model: _ModelName, form: ExportFormat | None) -> Placement:
+        """`DEST/<publisher>/<model>/<version>`, a tar.gz: what a host answers at that path.
+
+        Source: https://www.tensorflow.org/hub/hosting, "Protocol".
+        """
+        if form not in (None, ExportFormat.TAR_GZ):
+            raise UsageError("--layout hub writes tar.gz archives", hint="Leave --format out.")
+        return cls(destination.joinpath(*model.hub_path, model.version), Layout.HUB, ExportFormat.TAR_GZ)
+
+    @classmethod
+    def of(
+        cls,
+        destination: Path,
+        layout: Layout,
+        form: ExportFormat | None,
+        *,
+        handle: Handle | None,
+        name: str | None,
+        version: str | None,
+    ) -> Placement:
+        """The place in the layout; `name` and `version` stand in for what the handle doesn't tell.
+
+        Raises UsageError where they can't be told, or mean nothing.
+        """
+        if layout is Layout.PLAIN:
+            if name is not None or version is not None:
+                option = "--name" if name is not None else "--version"
+                raise UsageError(
+                    f"{option} means nothing in the plain layout",
+                    hint="Add --layout serving or --layout hub.",
+                )
+            return cls.plain(destination, form)
+        place = cls.serving if layout is Layout.SERVING else cls.hub
+        return place(destination, _ModelName.of(handle, name, version, layout), form)
+
+
+@dataclass(frozen=True, slots=True)
+class _ModelName:
+    """The name of a model in a tree of models: segments, and a version of digits."""
+
+    segments: tuple[str, ...]
+    version: str
+    has_publisher: bool
+
+    @classmethod
+    def of(cls, handle: Handle | None, name: str | None, version: str | None, layout: Layout) -> _ModelName:
+        known = () if handle is None else handle.provider.model_name(handle)
+        version = version if version is not None else handle.version if handle is not None else None
+        if version is None:
+            raise UsageError(
+                f"The layout {layout.value} needs a version, and the source has none",
+                hint="Add --version N.",
+            )
+        if not _VERSION.fullmatch(version):
+            raise UsageError(f"Invalid version '{version}'", hint="Write digits: --version 1.")
+        segments = tuple(name.split("/")) if name is not None else known
+        if not segments:
+            example = "NAME" if layout is Layout.SERVING else "PUBLISHER/MODEL"
+            raise UsageError(
+                f"The layout {layout.value} needs a name, and the source has none",
+                hint=f"Add --name {example}.",
+            )
+        if not all(map(_SEGMENT.fullmatch, segments)):
+            raise UsageError(
+                f"'{'/'.join(segments)}' can't be the name of a model",
+                hint="A name has letters, digits, and . _ + - behind the first: --name PUBLISHER/MODEL.",
+            )
+        return cls(segments, version, has_publisher=name is None and len(segments) > 1)
+
+    @property
+    def serving_name(self) -> str:
+        """One name: what the publisher calls it."""
+        segments = self.segments[1:] if self.has_publisher else self.segments
+        if not self.has_publisher and len(segments) > 1:
+            raise UsageError(
+                f"'{'/'.join(segments)}' is more than one name",
+                hint="TensorFlow Serving has one name for a model: --name NAME.",
+            )
+        return "_".join(segments)
+
+    @property
+    def hub_path(self) -> tuple[str, ...]:
+        """Publisher and model."""
+        if len(self.segments) < 2:
+            raise UsageError(
+                f"'{self.segments[0]}' names no publisher", hint=f"Add --name PUBLISHER/{self.segments[0]}."
+            )
+        return self.segments
 
 
 def require_free(
@@ -63,10 +249,10 @@ def staged_output(
     remove_leftovers_of(_resolved(destination))
     place = require_free(destination, cache_root=cache_root, force=force, source=source, read=read)
     staging = Staging(place)
-    made = [folder for folder in place.parents if not folder.exists()]
+    folders = [folder for folder in place.parents if not folder.exists()]
     try:
         # Twice: an interrupt may come as late as the first.
-        with staging, _swept(staging, made), _swept(staging, made):
+        with staging, _swept(staging, folders), _swept(staging, folders):
             staging.make()
             staged = staging.path / "new"
             yield staged
@@ -76,7 +262,7 @@ def staged_output(
             durability.tree(staged)
             durability.directory(staging.path)
             _publish(staged, place)
-            _sync_names(staged, place, made, durability)
+            _sync_names(staged, place, folders, durability)
     except NotRegularError as error:  # Of the source's files, which the destination has no part in.
         raise NotFoundError(
             f"{error.filename} can't be read: {error.strerror}", hint="Put the file back and try again."
@@ -89,18 +275,18 @@ def _free_place(
     destination: Path, cache_root: Path, force: bool, source: Path | None, read: Sequence[Path]
 ) -> Path:
     place, root = _resolved(destination), _resolved(cache_root)
-    kept = [root] if source is None else [root, _resolved(source)]
+    protected = [root] if source is None else [root, _resolved(source)]
     if place.is_relative_to(root):
         raise OutputError(
             f"{destination} lies in the cache {cache_root}", hint="Name a place outside of the cache."
         )
-    if place.is_relative_to(kept[-1]):
+    if place.is_relative_to(protected[-1]):
         raise OutputError(f"{destination} lies in the source {source}", hint="Name a place outside of it.")
     for path in map(_resolved, read):
         if path.is_relative_to(place):
             raise _holding(destination, path)
     if place.is_dir():
-        _require_replaceable(destination, place, kept)
+        _require_replaceable(destination, place, protected)
         if not force and any(place.iterdir()):
             raise _occupied(destination, "is there and not empty")
     elif os.path.lexists(place) and not force:
@@ -108,7 +294,7 @@ def _free_place(
     return place
 
 
-def _require_replaceable(destination: Path, place: Path, kept: Sequence[Path]) -> None:
+def _require_replaceable(destination: Path, place: Path, protected: Sequence[Path]) -> None:
     """Raises OutputError for a directory that must not be replaced, not even an empty one."""
     with suppress(FileNotFoundError):  # The working directory may be gone.
         if place == Path.cwd():
@@ -116,15 +302,15 @@ def _require_replaceable(destination: Path, place: Path, kept: Sequence[Path]) -
                 f"{destination} is the working directory, which can't be replaced",
                 hint="Name a directory in it, or go elsewhere first.",
             )
-        kept = [*kept, Path.cwd()]
+        protected = [*protected, Path.cwd()]
     with suppress(RuntimeError):  # A user without an entry has no home.
-        kept = [*kept, Path.home().resolve()]
+        protected = [*protected, Path.home().resolve()]
     if os.path.ismount(place):
         raise OutputError(
             f"{destination} is a mount point, which can't be replaced",
             hint=f"Name a directory in it: {destination / 'model'}",
         )
-    for path in kept:
+    for path in protected:
         if path.is_relative_to(place):
             raise _holding(destination, path)
 
@@ -136,41 +322,32 @@ def _publish(staged: Path, place: Path) -> None:
     if not place.is_dir() and not (staged.is_dir() and os.path.lexists(place)):
         staged.replace(place)
         return
-    aside = staged.with_name("old")
-    try:
-        place.rename(aside)
-        staged.rename(place)
-    except BaseException:
-        if not os.path.lexists(place):
-            aside.rename(place)
-        raise
+    exchange(staged, place, aside=staged.with_name(REPLACED))
 
 
-def _sync_names(staged: Path, place: Path, made: Sequence[Path], durability: Durability) -> None:
+def _sync_names(staged: Path, place: Path, folders: Sequence[Path], durability: Durability) -> None:
     """Syncs the directories whose names changed; where the disk fails, puts back what was replaced."""
     try:
-        for folder in (place.parent, staged.parent, *(one.parent for one in made)):
+        for folder in (place.parent, staged.parent, *(folder.parent for folder in folders)):
             durability.directory(folder)
     except OSError:
         with suppress(OSError):
             if os.path.lexists(staged):
-                exchange_at_once(staged, place)
+                exchange(staged, place, aside=staged.with_name(REPLACED))
             else:
                 place.rename(staged)
-                if os.path.lexists(staged.with_name("old")):
-                    staged.with_name("old").rename(place)
         raise
 
 
 @contextmanager
-def _swept(staging: Staging, made: Sequence[Path]) -> Iterator[None]:
+def _swept(staging: Staging, folders: Sequence[Path]) -> Iterator[None]:
     """In the end removes the staging directory, and of those that were made the ones that are empty."""
     try:
         yield
     finally:
         staging.remove()
         with suppress(OSError):
-            for folder in made:
+            for folder in folders:
                 folder.rmdir()
 
 
@@ -200,4 +377,4 @@ def _resolved(path: Path) -> Path:
     try:
         return path.expanduser().resolve()
     except (RuntimeError, ValueError) as error:
-        raise UsageError(f"{str(path)!r} is no path: {error}", hint="Name another place.") from error
+        raise UsageError(f"Invalid path {str(path)!r}: {error}", hint="Name another place.") from error

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,11 +18,12 @@ from enum import Enum
 from pathlib import Path
 from types import TracebackType
 
-from hubcli.cache.atomic_files import remove_tree
 from hubcli.config.settings import export_records
+from hubcli.durability import HIDDEN_NAME, SHOWN_CHARACTERS, hidden_beside, remove_tree, unique_number
 from hubcli.regular_file import open_at_once, read_regular
 
 __all__ = [
+    "REPLACED",
     "Leftover",
     "Staging",
     "StagingState",
@@ -34,10 +33,8 @@ __all__ = [
     "remove_leftovers_of",
 ]
 
-_SHOWN_CHARACTERS = 40  # Of the destination's name in that of the directory: names end at 255 bytes.
-_SUFFIX = ".hubcli-tmp"
-_NAME = re.compile(r"\.(.{0,40})\.([0-9a-f]{12})\.hubcli-tmp", re.DOTALL)
-_LOCK, _REPLACED = "lock", "old"
+# What the export replaces stands under this name while it is put aside.
+_LOCK, REPLACED = "lock", "old"
 _MAX_LOCK_BYTES, _MAX_RECORDS = 1 << 16, 10_000
 # Who removes another's leftover holds its lock for a moment.
 _WAIT_S, _POLL_S = 10.0, 0.01
@@ -58,8 +55,8 @@ class Staging:
 
     def __init__(self, place: Path) -> None:
         self._place = place
-        self._number = uuid.uuid4().hex[:12]
-        self.path = _staging_path(place, self._number)
+        self._number = unique_number()[:12]
+        self.path = hidden_beside(place, self._number)
         self._descriptor = -1
 
     def __enter__(self) -> Staging:
@@ -132,7 +129,7 @@ class Leftover:
             if state is StagingState.DEAD:
                 _put_back(self.path)
                 # Under a name that nobody is about to lock: its process may have just begun.
-                _remove(self.path.rename(_staging_path(self.path, uuid.uuid4().hex)))
+                _remove(self.path.rename(hidden_beside(self.path)))
             elif descriptor < 0 and _is_empty(self.path) and self.age_s > _EMPTY_S:
                 self.path.rmdir()
             else:
@@ -142,7 +139,7 @@ class Leftover:
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
-        match = _NAME.fullmatch(self.path.name)
+        match = HIDDEN_NAME.fullmatch(self.path.name)
         if match is not None:
             _forget(match[2])
         return not os.path.lexists(self.path)
@@ -153,11 +150,11 @@ def leftovers_in(folder: Path, place: Path | None = None) -> Iterator[Leftover]:
 
     Empty where the folder can't be read.
     """
-    shown = None if place is None else place.name[:_SHOWN_CHARACTERS]
+    prefix = None if place is None else place.name[:SHOWN_CHARACTERS]
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            match = _NAME.fullmatch(entry.name)
-            if match is None or (shown is not None and match[1] != shown):
+            match = HIDDEN_NAME.fullmatch(entry.name)
+            if match is None or (prefix is not None and match[1] != prefix):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 leftover = _leftover(Path(folder, entry.name))
@@ -200,16 +197,9 @@ def _recorded(record: Path) -> Path | None:
     """The staging directory that the record names, None where it names none."""
     with suppress(OSError, ValueError):
         path = Path(os.fsdecode(read_regular(record, _MAX_LOCK_BYTES)))
-        if path.is_absolute() and _NAME.fullmatch(path.name):
+        if path.is_absolute() and HIDDEN_NAME.fullmatch(path.name):
             return path
     return None
-
-
-def _staging_path(place: Path, number: str) -> Path:
-    """The name of that number beside the place, which may be a staging directory itself."""
-    match = _NAME.fullmatch(place.name)
-    shown = match[1] if match is not None else place.name[:_SHOWN_CHARACTERS]
-    return place.with_name(f".{shown}.{number[:12]}{_SUFFIX}")
 
 
 def _leftover(path: Path) -> Leftover:
@@ -218,7 +208,7 @@ def _leftover(path: Path) -> Leftover:
         os.close(descriptor)
     changed_at_s = time.time()
     with suppress(OSError):
-        changed_at_s = max(one.lstat().st_mtime for one in (path, *path.iterdir()))
+        changed_at_s = max(child.lstat().st_mtime for child in (path, *path.iterdir()))
     return Leftover(path, state, max(0.0, time.time() - changed_at_s))
 
 
@@ -257,11 +247,11 @@ def _is_ours(descriptor: int, path: Path) -> bool:
     """
     if os.fstat(descriptor).st_uid != os.geteuid() or not _is_at(descriptor, path / _LOCK):
         return False
-    told = _told(path)
-    return told.get("machine") == _machine() or not _is_of_network(path)
+    record = _lock_record(path)
+    return record.get("machine") == _machine() or not _is_of_network(path)
 
 
-def _told(path: Path) -> dict[str, object]:
+def _lock_record(path: Path) -> dict[str, object]:
     """What the lock file says; nothing where it was never written."""
     try:
         found = json.loads(read_regular(path / _LOCK, _MAX_LOCK_BYTES))
@@ -271,7 +261,7 @@ def _told(path: Path) -> dict[str, object]:
 
 
 def _is_of_network(path: Path) -> bool:
-    from hubcli.cache.mounts import FileSystem  # Few leftovers are another machine's.
+    from hubcli.cache.disk_usage import FileSystem  # Few leftovers are another machine's.
 
     try:
         return FileSystem.of(path).is_of_network
@@ -296,8 +286,8 @@ def _machine() -> str:
 
 def _put_back(path: Path) -> None:
     """Renames what was to be replaced to its place, if nothing has come there since. Raises OSError."""
-    place = Path(str(_told(path).get("destination") or ""))
-    aside = path / _REPLACED
+    place = Path(str(_lock_record(path).get("destination") or ""))
+    aside = path / REPLACED
     is_beside = place.parent.resolve() == path.parent.resolve()
     if is_beside and os.path.lexists(aside) and not os.path.lexists(place):
         aside.rename(place)
@@ -310,9 +300,9 @@ def _is_empty(path: Path) -> bool:
 def _remove(path: Path) -> None:
     """Removes the directory, its lock last: who is killed meanwhile leaves one that can be judged."""
     with suppress(OSError):
-        for one in list(path.iterdir()):
-            if one.name != _LOCK:
-                remove_tree(one)
+        for child in list(path.iterdir()):
+            if child.name != _LOCK:
+                remove_tree(child)
     remove_tree(path)
 
 

@@ -1,1 +1,1 @@
-"""How a fetch is done: sources, retries, aliases, expected digests, lock files, requirements, dry runs."""
+"""How a fetch is done: options, byte sources by scheme, retries, aliases, lock files, dry runs."""

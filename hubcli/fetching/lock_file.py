@@ -10,18 +10,16 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 from hubcli.archive.tree import hashed_files, tree_digest
-from hubcli.cache.atomic_files import write_whole
-from hubcli.cache.entries import Entry
+from hubcli.cache.cached_model import CachedModel
 from hubcli.config.settings import Settings
-from hubcli.durability import SYNCED, Durability
+from hubcli.durability import SYNCED, Durability, write_whole
 from hubcli.errors import DiskFullError, HandleError, OutputError, UsageError, means_full
-from hubcli.fetching.expected_digests import ExpectedDigests
-from hubcli.fetching.options import FetchResult
+from hubcli.fetching.options import ExpectedDigests, FetchResult
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
 from hubcli.regular_file import read_regular
@@ -34,8 +32,7 @@ _MAX_LOCK_BYTES = 16 << 20
 _CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7})(?:\s|$)", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class LockedModel:
+class LockedModel(NamedTuple):
     """What a lock file says of one model. Sizes are in bytes.
 
     `resolved` is the handle of the version that it was, None where nothing
@@ -55,7 +52,7 @@ class LockedModel:
         cls, handle: Handle, result: FetchResult, settings: Settings, listener: ProgressListener
     ) -> LockedModel:
         """The model as it was fetched, by the record of its download, or else read and hashed now."""
-        entry = Entry.at(result.path, settings.cache_root)
+        entry = CachedModel.at(result.path, settings.cache_root)
         manifest = entry.manifest if entry is not None else None
         files = manifest.files if manifest is not None else ()
         if not files or any(file.sha256 is None for file in files):
@@ -108,12 +105,11 @@ class LockedModel:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class LockFile:
+class LockFile(NamedTuple):
     """The models of a lock file, by handle; `name` is what it is called in messages."""
 
     name: str
-    models: Mapping[str, LockedModel] = field(default_factory=dict)
+    models: Mapping[str, LockedModel] = MappingProxyType({})
 
     @classmethod
     def read(cls, path: Path) -> LockFile:
@@ -136,7 +132,7 @@ class LockFile:
         if path.suffix == ".toml":
             raise UsageError(f"{path}: a lock file is JSON", hint="Name it models.lock, or models.json.")
         if not path.parent.is_dir():
-            raise UsageError(f"{path.parent} is no directory", hint="Check the path after --lock.")
+            raise UsageError(f"{path.parent} is not a directory", hint="Check the path after --lock.")
         if Path(os.path.realpath(path)).is_symlink():
             raise UsageError(f"{path} is a link that leads to itself", hint="Name another file.")
         return cls.read(path) if path.exists() else cls(str(path))
@@ -152,7 +148,8 @@ class LockFile:
             models = {model.handle: model for model in map(LockedModel.from_document, listed)}
         except (KeyError, TypeError, ValueError, RecursionError, HandleError, UsageError) as error:
             raise UsageError(
-                f"{name} is no lock file: {_reason(error)}", hint="Remove it, and write it anew with --lock."
+                f"{name} is not a lock file: {_reason(error)}",
+                hint="Remove it, and write it anew with --lock.",
             ) from error
         if version != LOCK_VERSION:
             raise UsageError(
@@ -160,7 +157,7 @@ class LockFile:
                 hint="Use the hubcli that wrote it, or write it anew with --lock.",
             )
         if len(models) < len(listed):
-            raise UsageError(f"{name} tells of one model twice", hint="Remove one, or write it anew.")
+            raise UsageError(f"{name} has one model twice", hint="Remove one, or write it anew.")
         return cls(name, models)
 
     @staticmethod
@@ -177,15 +174,15 @@ class LockFile:
         both = f"{self.name} and {other.name}"
         for name, model in other.models.items():
             if self.models.get(name, model) != model:
-                raise UsageError(f"{both} say different things of {name}", hint="Lock it anew.")
+                raise UsageError(f"{both} have different entries for {name}", hint="Lock it anew.")
         return LockFile(both, {**self.models, **other.models})
 
     def changed(self, models: Iterable[LockedModel]) -> Iterator[LockedModel]:
         """Those of which it says something else now."""
         return (
-            one
-            for one in models
-            if one.handle in self.models and self.models[one.handle].expected != one.expected
+            model
+            for model in models
+            if model.handle in self.models and self.models[model.handle].expected != model.expected
         )
 
     def to_text(self) -> str:

@@ -1,24 +1,41 @@
-"""A reference to a model: a cached one, a directory, an archive, a handle, or a pattern of handles."""
+"""What a person names as a model, and where it is asked for.
+
+A reference to a cached model, a directory, an archive or a handle, or a pattern of handles; mirrors, the
+address of a handle's archive, and errors that name both. Light: every listing loads it.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, suppress
 from fnmatch import translate
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hubcli.config.settings import Settings
-from hubcli.errors import HandleError, NotFoundError
-from hubcli.providers.handle import Handle, HandleKind
+from hubcli.errors import HandleError, NotFoundError, about_model
+from hubcli.providers.handle import Handle
+from hubcli.urls import without_secrets
 
 if TYPE_CHECKING:
-    from hubcli.cache.entries import Entry
-    from hubcli.cache.gc.snapshot import ModelFacts
+    from hubcli.cache.cached_model import CachedModel
+    from hubcli.cache.catalog import CachedModelInfo
+    from hubcli.config.environment import NetworkConfig
+    from hubcli.net.retries import RetryPolicy
+    from hubcli.providers.provider import HttpAnswer
 
-__all__ = ["CachedModelRefs", "ModelRef", "Pattern", "cached_model_refs"]
+__all__ = [
+    "CachedModelRefs",
+    "ModelRef",
+    "Pattern",
+    "archive_address",
+    "cached_model_refs",
+    "is_mirrored",
+    "latest_of",
+    "naming",
+    "naming_target",
+]
 
 _KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 _KEY = re.compile(r"[0-9a-f]{40}")
@@ -36,7 +53,7 @@ class ModelRef(NamedTuple):
     handle: Handle | None
     directory: Path | None = None
     archive: Path | None = None
-    entry: Entry | None = None
+    entry: CachedModel | None = None
 
     @property
     def is_keras_file(self) -> bool:
@@ -50,7 +67,7 @@ class ModelRef(NamedTuple):
         Raises HandleError, NotFoundError for a path that isn't there, CacheError.
         """
         handle = None if _KEY.fullmatch(text) and not Path(text).exists() else Handle.parse(text)
-        if handle is not None and handle.kind is HandleKind.PATH:
+        if handle is not None and handle.is_directory:
             directory = _existing(handle)
             return cls(str(handle), handle, directory=directory, entry=_entry_at(directory, settings))
         if handle is not None and handle.path is not None:
@@ -60,7 +77,7 @@ class ModelRef(NamedTuple):
     @classmethod
     def _cached(cls, text: str, handle: Handle | None, settings: Settings) -> ModelRef:
         # Imported here: a directory or an archive needs no cache, which takes 10 ms to load.
-        from hubcli.cache.entries import Entry
+        from hubcli.cache.cached_model import CachedModel
         from hubcli.cache.layout import EntryPaths
         from hubcli.cache.store import Store
 
@@ -71,24 +88,24 @@ class ModelRef(NamedTuple):
         paths = EntryPaths(store.root, text)
         if not paths.model.is_dir():
             raise NotFoundError(f"Nothing is cached under the key {text}", hint="See: hubcli ls")
-        entry = Entry.read(EntryPaths(store.root, paths.model.resolve().name))
+        entry = CachedModel.read(EntryPaths(store.root, paths.model.resolve().name))
         return cls(entry.handle or text, None, directory=entry.path, entry=entry)
 
 
-def _entry_at(directory: Path, settings: Settings) -> Entry | None:
+def _entry_at(directory: Path, settings: Settings) -> CachedModel | None:
     """The entry whose printed path names the directory; most directories are none, and need no cache."""
     if not _KEY.fullmatch(directory.name):
         return None
-    from hubcli.cache.entries import Entry
+    from hubcli.cache.cached_model import CachedModel
 
-    return Entry.at(directory, settings.cache_root)
+    return CachedModel.at(directory, settings.cache_root)
 
 
 def _key_at(directory: Path, root: Path) -> set[str]:
     """The key of the entry in the root whose path names the directory, if one does."""
-    from hubcli.cache.entries import Entry  # A handle or a glob needs none of it.
+    from hubcli.cache.cached_model import CachedModel  # A handle or a glob needs none of it.
 
-    entry = Entry.at(directory, root)
+    entry = CachedModel.at(directory, root)
     return set() if entry is None else {entry.paths.key}
 
 
@@ -103,12 +120,11 @@ def _existing(handle: Handle) -> Path:
     raise NotFoundError(f"{path} doesn't exist", hint="Check the path.")
 
 
-_MEANT = re.compile(r"Did you mean https://\S+ \?")
+_SUGGESTION = re.compile(r"Did you mean https://\S+ \?")
 _WORD = re.compile(r"[\w.-]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(NamedTuple):
     """A glob over the whole handle (`*` crosses slashes), any spelling of a handle, or a name in the root."""
 
     text: str
@@ -139,16 +155,16 @@ class Pattern:
         try:
             Handle.parse(text)
         except HandleError as error:
-            meant = _MEANT.match(error.hint)
-            if meant:
-                return f". {meant[0]}"
+            hint_match = _SUGGESTION.match(error.hint)
+            if hint_match:
+                return f". {hint_match[0]}"
             return f". Did you mean '*{text}*'?" if _WORD.fullmatch(text) else ""
         return ""
 
-    def means(self, model: ModelFacts) -> bool:
+    def means(self, model: CachedModelInfo) -> bool:
         """Whether the cached model is meant, by its handle or that of a link to it."""
-        is_linked = not self.keys.isdisjoint(model.aliases)
-        return is_linked or self.fits(model.key, model.handle, model.spellings)
+        is_linked = not self.keys.isdisjoint(model.links)
+        return is_linked or self.fits(model.key, model.handle, model.aliases)
 
     def fits(self, name: str, handle: str | None, spellings: Iterable[str] = ()) -> bool:
         """Whether the entry of that name in the root, with that handle and its other spellings, is meant."""
@@ -158,8 +174,7 @@ class Pattern:
         return self.glob is not None and any(map(self.glob.match, (handle or name, *spellings)))
 
 
-@dataclass(frozen=True, slots=True)
-class CachedModelRefs:
+class CachedModelRefs(NamedTuple):
     """The models in the order of their handles, and the names of those that are being downloaded."""
 
     targets: tuple[ModelRef, ...]
@@ -168,14 +183,87 @@ class CachedModelRefs:
 
 def cached_model_refs(settings: Settings | None = None) -> CachedModelRefs:
     """What is cached, foreign names left out. Raises CacheError."""
-    from hubcli.cache.entries import EntryState, read_catalog
+    from hubcli.cache.catalog import EntryState, read_catalog
 
     catalog = read_catalog((settings or Settings.read()).cache_root)
     targets, downloading = [], []
-    for row in catalog.rows:
-        name = row.entry.handle or row.name if row.entry is not None else row.name
-        if row.state is EntryState.DOWNLOADING:
-            downloading.append(name)
-        elif row.entry is not None and row.state is not EntryState.FOREIGN:
-            targets.append(ModelRef(name, None, directory=row.entry.path, entry=row.entry))
-    return CachedModelRefs(tuple(sorted(targets, key=lambda one: one.name)), tuple(sorted(downloading)))
+    for model in catalog.models:
+        if model.state is EntryState.DOWNLOADING:
+            downloading.append(model.title)
+        elif model.is_model:
+            targets.append(ModelRef(model.title, None, directory=model.path, entry=model))
+    return CachedModelRefs(tuple(sorted(targets, key=lambda ref: ref.name)), tuple(sorted(downloading)))
+
+
+def naming(handle: Handle, settings: Settings) -> AbstractContextManager[None]:
+    """A context whose errors name the handle, and the address that is asked for its bytes.
+
+    A path is named as it was typed; secrets are left out.
+    """
+    return about_model(handle.provider.display_name(handle), _shown_address(handle, settings))
+
+
+def naming_target(target: ModelRef, settings: Settings) -> AbstractContextManager[None]:
+    """The same for a target; of what is on the disk the address is its path."""
+    if target.handle is not None and target.directory is None and target.archive is None:
+        return naming(target.handle, settings)
+    return about_model(target.name, str(target.directory or target.archive or ""))
+
+
+def _shown_address(handle: Handle, settings: Settings) -> str:
+    if not handle.is_remote:
+        return str(handle.path or "")
+    if handle.needs_version and not is_mirrored(handle, settings):
+        return without_secrets(settings.mirrored(handle.provider.version_url(handle, settings.access)))
+    return without_secrets(archive_address(handle, settings))
+
+
+def is_mirrored(handle: Handle, settings: Settings) -> bool:
+    """Whether a mirror is asked, rather than the host that the handle names."""
+    url = handle.archive_url
+    return url is not None and settings.mirrored(url) != url
+
+
+def archive_address(handle: Handle, settings: Settings) -> str:
+    """Where the archive is: at a mirror by the TF Hub protocol, else where the provider says."""
+    url = handle.archive_url
+    if url is None or not is_mirrored(handle, settings):
+        url = handle.provider.archive(handle, settings.access)
+    return settings.mirrored(url) if handle.is_remote else url
+
+
+def latest_of(handle: Handle, settings: Settings, retries: RetryPolicy) -> Handle:
+    """The handle, with the latest version where its host knows which it means without one.
+
+    Asks the host then. Raises NotFoundError, NetworkError.
+    """
+    if not handle.needs_version or is_mirrored(handle, settings):
+        return handle
+    return handle.provider.resolve(handle, _Http(settings, retries))
+
+
+class _Http:
+    """HTTP as providers may use it: a small answer, by mirrors, retries and credentials of the settings."""
+
+    def __init__(self, settings: Settings, retries: RetryPolicy) -> None:
+        self._settings = settings
+        self._retries = retries
+
+    @property
+    def access(self) -> NetworkConfig:
+        """How hosts are met."""
+        return self._settings.access
+
+    def get(self, url: str, limit_bytes: int) -> HttpAnswer:
+        """The answer, cut behind the limit. Raises NotFoundError, AuthenticationError, NetworkError."""
+        from hubcli.fetching.byte_sources import Transfer, download_options
+        from hubcli.net.http_source import open_download  # A hit in the cache needs no HTTP.
+        from hubcli.providers.provider import HttpAnswer
+
+        content, options = b"", download_options(self._settings, Transfer(self._retries))
+        with open_download(self._settings.mirrored(url), options) as download:
+            for chunk in download.read():
+                content += chunk
+                if len(content) > limit_bytes:
+                    break
+            return HttpAnswer(download.name, content)

@@ -1,16 +1,42 @@
-"""What `fetch` is asked for, and what it tells of a model."""
+"""What `fetch` is asked for, and what it tells of a model.
+
+The options of one fetch, with the digests that its model must have; and the models that are typed or listed
+in files, a handle a line, as one list.
+"""
 
 from __future__ import annotations
 
+import codecs
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from hubcli.archive.members import Limits
+from hubcli.archive import FileRecord, Limits
+from hubcli.archive.tree import hashed_files, tree_digest
+from hubcli.cache.cached_model import CachedModel
+from hubcli.cache.records import Manifest
 from hubcli.config.settings import Settings
-from hubcli.errors import UsageError
-from hubcli.fetching.expected_digests import ExpectedDigests
+from hubcli.errors import ChecksumError, HandleError, HubcliError, Interrupted, UsageError
+from hubcli.providers.handle import Handle
+from hubcli.regular_file import open_stream
+from hubcli.urls import without_secrets
 
-__all__ = ["FetchOptions", "FetchResult"]
+if TYPE_CHECKING:
+    from hubcli.fetching.lock_file import LockFile
+
+__all__ = [
+    "ExpectedDigests",
+    "FetchOptions",
+    "FetchRequest",
+    "FetchResult",
+    "RequestList",
+    "Requirement",
+    "fetch_requests",
+    "models_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +79,11 @@ class FetchOptions:
         return replace(self, connections=connections, retries=retries)
 
     @property
+    def shown_to(self) -> tuple[str, ...]:
+        """The names of the other tools whose caches are to show the model."""
+        return ("kagglehub",) if self.kagglehub else ()
+
+    @property
     def expected(self) -> ExpectedDigests:
         """What the model must be."""
         return ExpectedDigests(self.sha256, self.tree_sha256)
@@ -70,3 +101,299 @@ class FetchResult:
     archive_sha256: str | None
     seconds: float
     was_cached: bool
+
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedDigests:
+    """The SHA-256 that the archive must have, and the digest of the tree of files; None for any.
+
+    Raises UsageError where one is no SHA-256 in hex. All checks raise ChecksumError.
+    """
+
+    archive_sha256: str | None = None
+    tree_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        for text in (self.archive_sha256, self.tree_sha256):
+            if text is not None and not _SHA256.fullmatch(text):
+                raise UsageError(f"Invalid SHA-256 '{text}'", hint="It has 64 digits, 0-9 and a-f.")
+
+    def check_archive(self, name: str, sha256: str | None) -> None:
+        """Whether what came from there has the hash."""
+        if self.archive_sha256 not in (None, sha256):
+            raise ChecksumError(
+                f"{name} has the SHA-256 {sha256 or '(none)'}, not {self.archive_sha256}",
+                hint="The archive has changed, or the expected hash belongs to another one.",
+            )
+
+    def check_unpacked(self, name: str, files: Sequence[FileRecord]) -> None:
+        """Whether the files that were unpacked from there are those."""
+        if self.tree_sha256 not in (None, digest := tree_digest(files)):
+            raise ChecksumError(
+                f"{name} differs from the lock file: expected digest {self.tree_sha256}, got {digest}",
+                hint="Somebody changed the model. If you trust it, lock it anew: --lock without --locked.",
+            )
+
+    def check_entry(self, handle: str, entry: CachedModel, on_bytes: Callable[[int], None]) -> None:
+        """Whether the cached model is that one: by its files, read now, or else by its archive's record."""
+        if self.tree_sha256 is not None:
+            self.check_directory(handle, entry.path, entry.manifest, on_bytes)
+            return
+        known = entry.manifest.archive_sha256 if entry.manifest is not None else None
+        if self.archive_sha256 in (None, known):
+            return
+        what = "of an archive with another SHA-256" if known else "without a record of its archive's SHA-256"
+        raise ChecksumError(
+            f"The cached copy of {handle} is {what}" + (f": {known}" if known else ""),
+            hint=f"Run: hubcli fetch --force --sha256 {self.archive_sha256} {handle}",
+        )
+
+    def check_directory(
+        self, handle: str, top: Path, manifest: Manifest | None, on_bytes: Callable[[int], None]
+    ) -> None:
+        """Whether the files below `top`, read now, are those; the manifest helps to tell which one isn't."""
+        if self.tree_sha256 is None:
+            return
+        files = hashed_files(top, on_bytes)
+        digest = tree_digest(files)
+        if digest == self.tree_sha256:
+            return
+        what = _difference(manifest.files if manifest is not None else (), files)
+        cached, replaced = "", ""
+        if manifest is not None:
+            cached, replaced = "The cached copy of ", "To put what is locked in its place: --force. "
+        raise ChecksumError(
+            f"{cached}{handle} differs from the lock file: "
+            + (what or f"the digest of its files is {digest}, not {self.tree_sha256}"),
+            hint=f"{replaced}To lock what is there: --lock without --locked.",
+        )
+
+
+def _difference(recorded: Sequence[FileRecord], found: Sequence[FileRecord]) -> str:
+    """The first file that isn't as it was fetched; nothing where all are, or where no hashes are recorded."""
+    before, now = {file.path: file for file in recorded}, {file.path: file for file in found}
+    if not before or any(file.sha256 is None for file in recorded):
+        return ""
+    for path in sorted({*before, *now}):
+        if path not in now:
+            return f"{path} is missing"
+        if path not in before:
+            return f"{path} was added to it"
+        if before[path] != now[path]:
+            return f"{path} differs from what was fetched"
+    return ""
+
+
+_Outcome = TypeVar("_Outcome")
+
+_MAX_LIST_BYTES = 16 << 20
+_FIFO_WAIT_S = 30.0
+# As in pip's lists: a fragment of a URL has no space before it.
+_COMMENT = re.compile(r"(^|\s)#.*")
+_OPTION = re.compile(r"\s--")
+_PROMISE = re.compile(r"\s--sha256(?:=|\s+)(?P<hex>[0-9A-Fa-f]{64})")
+
+
+class Requirement(NamedTuple):
+    """A handle as it was typed, and where. `sha256` is what its archive must have, in hex."""
+
+    text: str
+    sha256: str | None = None
+    where: str = "the command line"
+
+
+class RequestList(NamedTuple):
+    """All that was asked for, in its order; `lock` joins the lists that are lock files."""
+
+    requirements: tuple[Requirement, ...]
+    lock: LockFile | None = None
+
+    @classmethod
+    def of(cls, handles: Sequence[str], lists: Sequence[str], sha256: str | None = None) -> RequestList:
+        """What the command line asks for, then each list, in their order. Raises UsageError."""
+        if lists.count("-") > 1:
+            raise UsageError("Standard input is one list", hint="Write -r - once.")
+        requirements = [Requirement(handle, sha256) for handle in handles]
+        lock: LockFile | None = None
+        for name in lists:
+            from hubcli.fetching.lock_file import LockFile  # Which knows what this module defines.
+
+            text = _read(name)
+            if LockFile.is_one(text):
+                found = LockFile.parse(text, name)
+                requirements += [Requirement(handle, where=name) for handle in found.models]
+                lock = found if lock is None else lock.joined(found)
+            else:
+                requirements += _listed(text, name)
+        return cls(tuple(requirements), lock)
+
+
+class FetchRequest(NamedTuple):
+    """A model that was asked for, once or several times.
+
+    `handle` is None, and `error` why, where its spelling can't be understood.
+    `spellings` are the handles of further times.
+    `sha256` is what its archive must have, `tree_sha256` the digest of its files.
+    """
+
+    text: str
+    handle: Handle | None = None
+    error: HubcliError | None = None
+    sha256: str | None = None
+    tree_sha256: str | None = None
+    spellings: tuple[Handle, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages: never with secrets."""
+        return str(self.handle) if self.handle is not None else without_secrets(self.text)
+
+    def locked_by(self, lock: LockFile) -> FetchRequest:
+        """The same as the lock file says that it must be; with an error where it doesn't know it."""
+        if self.handle is None:
+            return self
+        model = lock.models.get(self.name)
+        if model is None:
+            error = UsageError(
+                f"{self.name} is not in {lock.name}", hint=f"Add it: hubcli fetch {self.name} --lock FILE"
+            )
+            return self._replace(error=error)
+        expected = model.expected
+        if self.sha256 is not None and expected.archive_sha256 not in (None, self.sha256):
+            error = UsageError(
+                f"{self.name} has another expected SHA-256 than in {lock.name}",
+                hint="Lock it anew, or correct the hash.",
+            )
+            return self._replace(error=error)
+        return self._replace(
+            handle=model.to_fetch,
+            sha256=self.sha256 or expected.archive_sha256,
+            tree_sha256=expected.tree_sha256,
+        )
+
+    def attempt(
+        self, options: FetchOptions, do: Callable[[Handle, FetchOptions], _Outcome]
+    ) -> _Outcome | HubcliError:
+        """What `do` makes of the handle, by the options with what is promised of this model; or the error.
+
+        Only Interrupted is raised.
+        """
+        if self.error is not None:
+            return self.error
+        assert self.handle is not None
+        try:
+            return do(self.handle, replace(options, sha256=self.sha256, tree_sha256=self.tree_sha256))
+        except Interrupted:
+            raise
+        except HubcliError as error:
+            return error
+
+
+def _read(name: str) -> str:
+    """The text of the file, or with `-` of standard input. Raises UsageError."""
+    source_name = "Standard input" if name == "-" else name
+    try:
+        if name != "-":
+            content = _content(Path(name).expanduser())
+        elif sys.stdin is None:
+            raise UsageError("Standard input is closed", hint="Pipe a list into hubcli fetch -r -")
+        else:
+            content = sys.stdin.buffer.read(_MAX_LIST_BYTES + 1)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{source_name} can't be read: {reason}", hint="Check the path after -r.") from error
+    if len(content) > _MAX_LIST_BYTES:
+        raise UsageError(f"{source_name} is too long for a list of models", hint="Check the path after -r.")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # As some shells of Windows write it.
+        return content.decode("utf-16", "replace")
+    return content.decode("utf-8-sig", "surrogateescape")
+
+
+def _content(path: Path) -> bytes:
+    """What the list holds, up to a byte too many. Raises OSError."""
+    content = b""
+    with open_stream(path, _FIFO_WAIT_S) as file:
+        while len(content) <= _MAX_LIST_BYTES and (piece := file.read(1 << 20)):
+            content += piece
+    return content
+
+
+def _listed(text: str, name: str) -> Iterator[Requirement]:
+    """What the lines ask for. Raises UsageError, with file and line, where one can't be understood."""
+    from hubcli.fetching.lock_file import require_merged
+
+    require_merged(text, "standard input" if name == "-" else name)
+    for number, line in enumerate(text.splitlines(), start=1):
+        entry = _COMMENT.sub("", line).strip()
+        if not entry:
+            continue
+        where = f"{'standard input' if name == '-' else name}, line {number}"
+        option = _OPTION.search(entry)
+        handle, expected = (
+            (entry[: option.start()].strip(), entry[option.start() :]) if option else (entry, "")
+        )
+        match = _PROMISE.fullmatch(expected)
+        if "\0" in entry or (expected and match is None):
+            raise UsageError(
+                f"{where}, is invalid: {expected.strip() or entry!r}",
+                hint="A line holds a handle, and behind it perhaps --sha256=HEX with 64 digits.",
+            )
+        yield Requirement(handle, match["hex"].lower() if match else None, where)
+
+
+def fetch_requests(requirements: Iterable[Requirement]) -> tuple[FetchRequest, ...]:
+    """Each model once, in the order in which they were first asked for.
+
+    Raises UsageError where two hashes are promised of one archive.
+    """
+    models: dict[str, FetchRequest] = {}
+    for requirement in requirements:
+        request = _understood(requirement)
+        key = request.text if request.handle is None else request.handle.cache_key
+        first = models.get(key)
+        models[key] = request if first is None else _joined(first, request, requirement.where)
+    return tuple(models.values())
+
+
+def _understood(requirement: Requirement) -> FetchRequest:
+    try:
+        return FetchRequest(requirement.text, Handle.parse(requirement.text), None, requirement.sha256)
+    except HandleError as error:
+        return FetchRequest(requirement.text, None, error, requirement.sha256)
+
+
+def _joined(first: FetchRequest, again: FetchRequest, where: str) -> FetchRequest:
+    if first.sha256 and again.sha256 and first.sha256 != again.sha256:
+        raise UsageError(
+            f"{where}, expects another SHA-256 of {first.name} than before",
+            hint="An archive has one: remove the wrong line.",
+        )
+    spellings = first.spellings if again.handle is None else (*first.spellings, again.handle)
+    return first._replace(sha256=first.sha256 or again.sha256, spellings=spellings)
+
+
+def models_of(
+    order: RequestList, lock: str | None, *, locked: bool
+) -> tuple[tuple[FetchRequest, ...], LockFile | None]:
+    """The models to fetch, and the lock file to write what was fetched into.
+
+    With `locked` they are as that file says, or the lists that are lock files,
+    and none is written. Raises UsageError.
+    """
+    models = fetch_requests(order.requirements)
+    if lock is None and not locked:
+        return models, None  # As nearly always, and then no lock file needs to be understood.
+    from hubcli.fetching.lock_file import LockFile
+
+    if not locked:
+        return models, None if lock is None else LockFile.at(Path(lock))
+    lock_file = order.lock
+    if lock is not None:
+        named = LockFile.read(Path(lock))
+        lock_file = named if lock_file is None else named.joined(lock_file)
+    if lock_file is None:
+        raise UsageError("--locked without a lock file", hint="Name one: --lock FILE, or -r FILE.")
+    return tuple(model.locked_by(lock_file) for model in models), None

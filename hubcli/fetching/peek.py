@@ -1,4 +1,7 @@
-"""A look into an archive, as far as a model's structure needs it; nothing stays on the disk."""
+"""What a fetch would bring, found out without one: nothing stays on the disk, not even the cache's root.
+
+A dry run tells what would come, and how much; a peek reads an archive as far as a model's structure needs it.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +10,34 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
-from hubcli.archive.member_names import NameRules
-from hubcli.archive.members import Limits, MemberStream
-from hubcli.archive.unpack import Repeats, require_room
+from hubcli.archive import Limits, MemberStream
+from hubcli.archive.unpack import MemberCheck, require_room
+from hubcli.cache.disk_usage import directory_size_bytes
+from hubcli.cache.store import Store
 from hubcli.config.settings import Settings
-from hubcli.errors import BrokenModelError, UnsafeArchiveError
-from hubcli.fetching.sources import Source, Transfer, open_source
-from hubcli.formats.files import INDEX_FILE, MAIN_FILES
+from hubcli.errors import BrokenModelError
+from hubcli.fetching.byte_sources import Transfer, size_of
+from hubcli.fetching.cached import archive_changed, local_directory, problem_of
+from hubcli.fetching.model_ref import archive_address, latest_of, naming
+from hubcli.fetching.options import FetchOptions
+from hubcli.fetching.sources import members_of, open_source, require_source
+from hubcli.formats import INDEX_FILE, MAIN_FILES
 from hubcli.net.retries import RetryPolicy
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
-from hubcli.savedmodel.files import ModelFiles
-from hubcli.units import format_size
+from hubcli.savedmodel.model import ModelFiles
 
-__all__ = ["Peek", "peek"]
+__all__ = ["DryRun", "Peek", "PlannedAction", "dry_run", "peek"]
 
 _SMALL_FILES = ("tfhub_module.pb", "keras_metadata.pb", "fingerprint.pb")
 _MAX_TOPS = 100
+_TOO_LARGE = "If you trust it, fetch it: hubcli fetch HANDLE --max-unpacked SIZE"
 # Until then one connection brings what is asked for: others would bring what nobody looks at.
 _AT_THE_START_BYTES = 16 << 20
-_WANTED = frozenset({*MAIN_FILES, *_SMALL_FILES, INDEX_FILE})
+_NEEDED_FILES = frozenset({*MAIN_FILES, *_SMALL_FILES, INDEX_FILE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,33 +83,24 @@ def peek(
         ) as source,
     ):
         listener.started(str(handle), source.name, source.size_bytes)
-        files = _take(source.members(Limits(), on_received), Path(folder), source, graph_alone=graph_alone)
+        with members_of(source, Limits(), on_received) as members:
+            files = _take(members, Path(folder), source.name, graph_alone=graph_alone)
         yield Peek(files, received)
 
 
-def _take(members: MemberStream, folder: Path, source: Source, *, graph_alone: bool) -> ModelFiles:
+def _take(members: MemberStream, folder: Path, name: str, *, graph_alone: bool) -> ModelFiles:
     """Writes the wanted files below the folder, until the last of them is there.
 
     A model at the top of the archive counts before one in a folder, and
     saved_model.pb before its other forms, as when the archive is unpacked.
     """
-    limits, repeats = Limits(), Repeats()
-    rules, sizes, is_complete, total = NameRules(limits), dict[str, int](), True, 0
+    check, sizes, is_complete = MemberCheck(Limits(), _TOO_LARGE), dict[str, int](), True
     tops: dict[str, Path] = {}  # where the files of the top and of each folder are put
     for member, pieces in members:
-        segments = rules.accept(member.name, is_directory=member.is_directory)
-        if member.is_directory:
+        segments = check.accept(member, pieces)
+        if member.is_directory or segments is None:
             continue
-        total += member.size_bytes
-        if total > limits.unpacked_bytes:
-            raise UnsafeArchiveError(
-                f"The archive unpacks to more than {format_size(limits.unpacked_bytes)}",
-                hint="If you trust it, fetch it: hubcli fetch HANDLE --max-unpacked SIZE",
-            )
         path = "/".join(segments)
-        if rules.is_repeated:
-            repeats.require_same(path, member, pieces)
-            continue
         sizes[path] = member.size_bytes
         inner = _wanted_part(segments)
         if graph_alone and inner not in _SMALL_FILES and _has_graph(tops):
@@ -108,12 +108,12 @@ def _take(members: MemberStream, folder: Path, source: Source, *, graph_alone: b
             break
         if inner is None or len(tops) > _MAX_TOPS:
             _drain(pieces, digest := hashlib.sha256())
-            repeats.note(path, member.size_bytes, digest.hexdigest())
+            check.note(path, member.size_bytes, digest.hexdigest())
             continue
-        require_room(folder, member.size_bytes, source.name)
+        require_room(folder, member.size_bytes, name)
         top = tops.setdefault(path.removesuffix(inner), folder / str(len(tops)))
         _write(top / inner, pieces, digest := hashlib.sha256())
-        repeats.note(path, member.size_bytes, digest.hexdigest())
+        check.note(path, member.size_bytes, digest.hexdigest())
         if (top / MAIN_FILES[0]).is_file() and (top / INDEX_FILE).is_file():
             is_complete = False
             break
@@ -122,7 +122,7 @@ def _take(members: MemberStream, folder: Path, source: Source, *, graph_alone: b
     )
     if not prefixes:
         raise BrokenModelError(
-            f"{source.name}: neither {MAIN_FILES[0]} nor {MAIN_FILES[1]} is in the archive",
+            f"{name}: neither {MAIN_FILES[0]} nor {MAIN_FILES[1]} is in the archive",
             hint="A SavedModel archive has saved_model.pb at its root (or in one top folder).",
         )
     prefix = prefixes[0]
@@ -152,6 +152,63 @@ def _wanted_part(segments: tuple[str, ...]) -> str | None:
     """The path within the model, at the top of the archive or in one folder; None for other files."""
     for start in (0, 1):
         inner = "/".join(segments[start:])
-        if inner in _WANTED:
+        if inner in _NEEDED_FILES:
             return inner
     return None
+
+
+class PlannedAction(str, Enum):
+    """What a fetch would do with a model."""
+
+    CACHED = "cached"
+    WOULD_FETCH = "would-fetch"
+    LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """A model that a fetch would find or bring.
+
+    `size_bytes` is that of its files where they are here already, of the
+    archive where that would come; None where the host doesn't tell.
+    """
+
+    handle: str
+    action: PlannedAction
+    size_bytes: int | None
+
+    @property
+    def is_to_fetch(self) -> bool:
+        """Whether it would come from elsewhere."""
+        return self.action is PlannedAction.WOULD_FETCH
+
+
+def dry_run(
+    handle: Handle, settings: Settings, options: FetchOptions, listener: ProgressListener | None = None
+) -> DryRun:
+    """Looks, and asks the host for the size of what would come. Raises what `fetch` would."""
+    listener = listener or ProgressListener()
+    if handle.is_directory:
+        with naming(handle, settings):  # As a fetch of it does.
+            local = local_directory(handle, options, listener.received)
+        return DryRun(str(handle), PlannedAction.LOCAL, local.size_bytes)
+    entry = None if options.force else Store(settings.cache_root).find(handle)
+    if entry is not None and not archive_changed(handle, entry) and problem_of(entry) is None:
+        options.expected.check_entry(str(handle), entry, listener.received)
+        manifest = entry.manifest
+        size_bytes = directory_size_bytes(entry.path) if manifest is None else manifest.size_bytes
+        return DryRun(str(handle), PlannedAction.CACHED, size_bytes)
+    require_source(handle, settings, options.local)
+    return DryRun(str(handle), PlannedAction.WOULD_FETCH, _size_bytes(handle, settings, options, listener))
+
+
+def _size_bytes(
+    handle: Handle, settings: Settings, options: FetchOptions, listener: ProgressListener
+) -> int | None:
+    if options.local is None:
+        retries = RetryPolicy.of(settings, options.completed(settings).retries, listener.retrying)
+        return size_of(archive_address(latest_of(handle, settings, retries), settings), settings, retries)
+    if options.local == "-":
+        return None
+    with open_source(handle, settings, options.local) as source:
+        return source.size_bytes

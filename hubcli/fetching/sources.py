@@ -1,225 +1,182 @@
-"""Where the bytes of a model come from: a host, a file, a directory, standard input, this package."""
+"""From bytes to a model's files: the byte source of a handle, unpacked or walked.
+
+Attempts at it are repeated here, and room on the disk is asked for before and while a model is written.
+"""
 
 from __future__ import annotations
 
+import errno
+import gc
 import hashlib
-import sys
-import tempfile
-from abc import ABC, abstractmethod
+import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from importlib import resources
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, NamedTuple
 
-from hubcli.archive.compression import decompressed
-from hubcli.archive.members import FileRecord, Limits, MemberStream
+from hubcli.archive import FileRecord, Limits, MemberStream
 from hubcli.archive.tar import ChunkReader, walk_tar
 from hubcli.archive.tree import walk_tree
-from hubcli.archive.unpack import lift_wrapping_folder, unpack
+from hubcli.archive.unpack import decompressed, lift_wrapping_folder, require_room, unpack
 from hubcli.concurrency import ReadAhead
 from hubcli.config.settings import Settings
 from hubcli.durability import UNSYNCED, Durability
 from hubcli.errors import (
+    BodyChangedError,
     CacheError,
     DiskFullError,
-    HandleError,
+    HubcliError,
+    IntegrityError,
     NotFoundError,
     OfflineError,
     UsageError,
     means_full,
 )
-from hubcli.fetching.addresses import archive_address, latest_of
-from hubcli.net.retries import DEFAULT_RETRIES, RetryPolicy
+from hubcli.fetching.model_ref import archive_address, latest_of
+from hubcli.net.retries import RetryPolicy, let_go
+from hubcli.net.spool import discard_spool
 from hubcli.progress import ProgressListener
-from hubcli.providers.handle import Handle, HandleKind
-from hubcli.regular_file import open_regular, open_stream
+from hubcli.providers.handle import Handle
+
+if TYPE_CHECKING:
+    from hubcli.fetching.byte_sources import Transfer
+    from hubcli.fetching.options import FetchOptions
+    from hubcli.net.byte_source import ByteSource
 
 __all__ = [
-    "ArchiveSource",
-    "Source",
-    "Transfer",
-    "TreeSource",
+    "DiskSpaceGuard",
+    "RetryLoop",
+    "Unpacked",
+    "members_of",
     "offline_miss",
     "open_source",
+    "require_source",
     "unpack_archive",
+    "unpack_source",
     "unpacked_archive",
-    "unreadable_bucket",
 ]
 
-_READ_BYTES = 256 << 10
 # Items, not bytes: chunks of the network and inflated ones have at most 256 KiB.
 _RECEIVED_AHEAD, _INFLATED_AHEAD = 32, 32
-_EXAMPLES = {"mul": "mul-1.tar.gz", "mul/1": "mul-1.tar.gz"}
 
 OnBytes = Callable[[int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
-    """How a body comes from a host: attempts, connections, and the path of a spool where there may be one.
+class Unpacked(NamedTuple):
+    """The files that were written, sorted by path; SHA-256 and size of the archive, None of a directory."""
 
-    A body that has the `known_etag` still isn't fetched again. The spool is used from `spool_after_bytes` on.
-    """
-
-    retries: RetryPolicy = field(default_factory=lambda: RetryPolicy(DEFAULT_RETRIES))
-    connections: int = 1
-    spool: Path | None = None
-    known_etag: str | None = None
-    spool_after_bytes: int = 0
-
-
-class Source(ABC):
-    """An opened source. `name` has no secrets; sizes are in bytes, None where unknown.
-
-    Of a large body `resumed_bytes` may be in a spool on the disk from before. `hops` are the
-    addresses that led to it; `is_known` says that the bytes are known, and don't come.
-    """
-
-    name: str
-    size_bytes: int | None = None
-    resumed_bytes = 0
-    hops: tuple[str, ...] = ()
-    is_known = False
-    etag: str | None = None
+    files: tuple[FileRecord, ...]
     archive_sha256: str | None = None
     archive_bytes: int | None = None
 
-    @abstractmethod
-    def unpack_into(
-        self,
-        destination: Path,
-        limits: Limits,
-        *,
-        on_received: OnBytes,
-        on_unpacked: OnBytes,
-        durability: Durability = UNSYNCED,
-    ) -> tuple[FileRecord, ...]:
-        """Fills the empty directory; the files that were written, sorted by path."""
 
-    @abstractmethod
-    def members(self, limits: Limits, on_received: OnBytes) -> MemberStream:
-        """The members with their bytes, for a reader that may stop before the end."""
+def unpack_source(
+    source: ByteSource,
+    destination: Path,
+    limits: Limits,
+    *,
+    on_received: OnBytes,
+    on_unpacked: OnBytes,
+    durability: Durability = UNSYNCED,
+) -> Unpacked:
+    """Fills the empty directory in one pass, on three threads: receive and hash, inflate, write and hash.
 
-
-class ArchiveSource(Source):
-    """An archive that comes in chunks. Its SHA-256 and size are known once it is unpacked.
-
-    `was_spooled` says, once it has come, whether parts of it came on their own.
+    A directory is copied through the same checks. Raises what `ByteSource.read` and `unpack` do.
     """
-
-    def __init__(
-        self, name: str, chunks: Iterable[bytes], size_bytes: int | None, etag: str | None = None
-    ) -> None:
-        self.name = name
-        self.size_bytes = size_bytes
-        self.etag = etag
-        self._chunks = chunks
-        self.was_spooled: Callable[[], bool] = lambda: False
-        self.arrived_bytes: Callable[[], int] = lambda: 0  # Ahead of the reader too, of a large body.
-
-    def unpack_into(
-        self,
-        destination: Path,
-        limits: Limits,
-        *,
-        on_received: OnBytes,
-        on_unpacked: OnBytes,
-        durability: Durability = UNSYNCED,
-    ) -> tuple[FileRecord, ...]:
-        """Unpacks in one pass, on three threads: receive and hash, inflate, write and hash."""
-        received = ReadAhead(self._hashed(on_received), _RECEIVED_AHEAD)
+    if source.directory is not None:
+        return Unpacked(unpack(walk_tree(source.directory), destination, limits, on_unpacked, durability))
+    digest = _Digest(on_received)
+    with _closed_at_end(source.read()) as chunks:
+        received = ReadAhead(digest.through(chunks), _RECEIVED_AHEAD)
         inflated = ReadAhead(decompressed(received), _INFLATED_AHEAD)
         # The first stage is closed first: it may be what the second waits for.
         with inflated, received:
-            return unpack(
-                walk_tar(ChunkReader(inflated), limits), destination, limits, on_unpacked, durability
-            )
+            members = walk_tar(ChunkReader(inflated), limits)
+            files = unpack(members, destination, limits, on_unpacked, durability)
+    return Unpacked(files, digest.sha256.hexdigest(), digest.size_bytes)
 
-    def members(self, limits: Limits, on_received: OnBytes) -> MemberStream:
-        """Inflates what is asked for and no more."""
-        return walk_tar(ChunkReader(decompressed(self._hashed(on_received))), limits)
 
-    def _hashed(self, on_received: OnBytes) -> Iterator[bytes]:
-        digest, total = hashlib.sha256(), 0
-        for chunk in self._chunks:
-            digest.update(chunk)
-            total += len(chunk)
-            on_received(len(chunk))
+@contextmanager
+def members_of(source: ByteSource, limits: Limits, on_received: OnBytes) -> Iterator[MemberStream]:
+    """The members with their bytes, for a reader that may stop before the end: no more is inflated."""
+    if source.directory is not None:
+        yield walk_tree(source.directory)
+        return
+    with _closed_at_end(source.read()) as chunks:
+        yield walk_tar(ChunkReader(decompressed(_Digest(on_received).through(chunks))), limits)
+
+
+@contextmanager
+def _closed_at_end(chunks: Iterator[bytes]) -> Iterator[Iterator[bytes]]:
+    """Ends the reading with the context, whoever holds on to an error: what came is noted for the next."""
+    try:
+        yield chunks
+    finally:
+        close = getattr(chunks, "close", None)
+        if close is not None:
+            with suppress(ValueError):  # The thread that reads them may still be at it.
+                close()
+
+
+class _Digest:
+    """SHA-256 and size of what went through."""
+
+    def __init__(self, on_received: OnBytes) -> None:
+        self.sha256 = hashlib.sha256()
+        self.size_bytes = 0
+        self._on_received = on_received
+
+    def through(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self.sha256.update(chunk)
+            self.size_bytes += len(chunk)
+            self._on_received(len(chunk))
             yield chunk
-        self.archive_sha256, self.archive_bytes = digest.hexdigest(), total
-
-
-class TreeSource(Source):
-    """A local directory, copied through the same checks as an archive."""
-
-    def __init__(self, name: str, top: Path) -> None:
-        self.name = name
-        self._top = top
-
-    def unpack_into(
-        self,
-        destination: Path,
-        limits: Limits,
-        *,
-        on_received: OnBytes,
-        on_unpacked: OnBytes,
-        durability: Durability = UNSYNCED,
-    ) -> tuple[FileRecord, ...]:
-        """Copies every file, hashing it on the way."""
-        return unpack(walk_tree(self._top), destination, limits, on_unpacked, durability)
-
-    def members(self, limits: Limits, on_received: OnBytes) -> MemberStream:
-        """Walks the directory."""
-        return walk_tree(self._top)
 
 
 @contextmanager
 def open_source(
     handle: Handle, settings: Settings, local: str | None, transfer: Transfer | None = None
-) -> Iterator[Source]:
-    """The source of the handle's bytes, or of `local` (a path, or `-` for standard input) instead.
+) -> Iterator[ByteSource]:
+    """The byte source of the handle, or of `local` (a path, or `-` for standard input) instead.
 
     `transfer` is for hosts; by default one connection, and attempts that nobody hears of.
 
     Raises NotFoundError, NetworkError, HandleError for what can't be opened.
     """
+    # What is cached needs none of it.
+    from hubcli.fetching.byte_sources import Transfer, open_bytes, open_path, open_standard_input
+
+    opened: AbstractContextManager[ByteSource]
     if local == "-":
-        with _open_standard_input() as file:
-            yield ArchiveSource("standard input", _chunks_of(file), None)
+        opened = open_standard_input()
     elif local is not None:
-        with _open_path(_local_path(local), fifo_wait_s=settings.timeout_s) as source:
-            yield source
-    elif handle.path is not None:
-        with _open_path(handle.path) as source:
-            yield source
-    elif handle.kind is HandleKind.EXAMPLE:
-        packed = resources.files("hubcli.examples") / _example(handle)
-        with resources.as_file(packed) as path, _open_path(path) as source:
-            source.name = str(handle)
-            yield source
-    elif handle.archive_url is not None:
-        transfer = transfer or Transfer()
-        if settings.offline:  # The last gate, whatever a command forgot.
-            raise offline_miss(handle)
-        url = archive_address(latest_of(handle, settings, transfer.retries), settings)
-        with _open_url(url, settings, transfer) as source:
-            yield source
+        opened = open_path(_local_path(local), fifo_wait_s=settings.timeout_s)
     else:
-        raise unreadable_bucket(handle)
+        _require_readable(handle, settings)  # The last gate, whatever a command forgot.
+        transfer = transfer or Transfer()
+        address = archive_address(latest_of(handle, settings, transfer.retries), settings)
+        opened = open_bytes(address, settings, transfer)
+    with opened as source:
+        yield source
 
 
 def require_source(handle: Handle, settings: Settings, local: str | None) -> None:
     """Raises what can be known before the cache is touched: HandleError, OfflineError, UsageError."""
-    if local is None and handle.kind is HandleKind.GCS:
-        raise unreadable_bucket(handle)
-    if local is None and settings.offline and handle.is_remote:
-        raise offline_miss(handle)
-    if local not in (None, "-") and _lies_within(settings.cache_root, str(local)):
+    if local is None:
+        _require_readable(handle, settings)
+    elif local != "-" and _lies_within(settings.cache_root, local):
         raise UsageError(
             f"The cache {settings.cache_root} lies within {local}", hint="Name the model's own directory."
         )
+
+
+def _require_readable(handle: Handle, settings: Settings) -> None:
+    refusal = handle.provider.unreadable(handle)
+    if refusal is not None:
+        raise refusal
+    if settings.offline and handle.is_remote:
+        raise offline_miss(handle)
 
 
 def _lies_within(root: Path, local: str) -> bool:
@@ -237,93 +194,11 @@ def offline_miss(handle: Handle) -> OfflineError:
     )
 
 
-def unreadable_bucket(handle: Handle) -> HandleError:
-    """The error for a handle whose bytes are in a bucket."""
-    return HandleError(
-        f"{handle} is in a bucket, which hubcli doesn't read yet",
-        hint=f"Copy it to a file first, then: hubcli fetch {handle} --from FILE",
-    )
-
-
-@contextmanager
-def _open_url(url: str, settings: Settings, transfer: Transfer) -> Iterator[Source]:
-    # Imported here: a hit in the cache needs no HTTP, and httpx takes 80 ms to load.
-    from hubcli.net.certificates import read_ahead
-
-    read_ahead(settings.access)
-    from hubcli.net.download import DownloadOptions, open_download
-
-    options = DownloadOptions(
-        settings.timeout_s,
-        transfer.retries,
-        transfer.connections,
-        transfer.spool,
-        access=settings.access,
-        known_etag=transfer.known_etag,
-        min_rate_bytes_s=settings.min_rate_bytes_s,
-        # What is only looked at is spooled late, and needs to survive nothing.
-        durability=UNSYNCED if transfer.spool is None or transfer.spool_after_bytes else settings.durability,
-        spool_after_bytes=transfer.spool_after_bytes,
-    )
-    with open_download(url, options) as download:
-        chunks = download.chunks()
-        source = ArchiveSource(download.url, chunks, download.size_bytes, download.etag)
-        source.resumed_bytes, source.was_spooled = download.resumed_bytes, lambda: download.is_spooled
-        source.arrived_bytes = download.arrived_bytes
-        source.hops, source.is_known = download.hops, download.is_known
-        try:
-            yield source
-        finally:
-            with suppress(ValueError):  # The thread that reads them may still be at it.
-                chunks.close()  # Now, whoever holds on to an error: what came is noted for the next fetch.
-
-
-def _open_standard_input() -> BinaryIO:
-    """Standard input without a buffer: its lock would not survive an interrupt."""
-    if sys.stdin is None:
-        raise UsageError("Standard input is closed", hint="Pipe an archive into hubcli fetch HANDLE --from -")
-    return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
-
-
 def _local_path(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise NotFoundError(f"{text} names the home of an unknown user", hint="Check the path.") from error
-
-
-@contextmanager
-def _open_path(path: Path, fifo_wait_s: float | None = None) -> Iterator[Source]:
-    """The file or directory; a FIFO too where a wait is given, in seconds, for its first byte."""
-    try:
-        name = path.resolve().as_uri()
-        size = path.stat().st_size
-        file = None
-        if not path.is_dir():
-            file = open_regular(path) if fifo_wait_s is None else open_stream(path, fifo_wait_s)
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise NotFoundError(f"{path} can't be opened: {reason}", hint="Check the path.") from error
-    if file is None:
-        yield TreeSource(name, path)
-        return
-    with file:
-        yield ArchiveSource(name, _chunks_of(file), size)
-
-
-def _chunks_of(file: BinaryIO) -> Iterator[bytes]:
-    try:
-        while chunk := file.read(_READ_BYTES):
-            yield chunk
-    except OSError as error:
-        raise NotFoundError(f"The archive can't be read: {error.strerror}") from error
-
-
-def _example(handle: Handle) -> str:
-    name = str(handle).split("://", 1)[1]
-    if name not in _EXAMPLES:
-        raise NotFoundError(f"{handle} is no built-in example", hint="Built in: example://mul/1")
-    return _EXAMPLES[name]
 
 
 @contextmanager
@@ -334,6 +209,8 @@ def unpacked_archive(archive: Path, settings: Settings, listener: ProgressListen
     checks of a fetch. Raises IntegrityError for an archive that is damaged or
     must not be unpacked, NotFoundError, DiskFullError, CacheError.
     """
+    import tempfile  # Of a fetch, nothing is unpacked there.
+
     try:
         with tempfile.TemporaryDirectory(prefix="hubcli-", ignore_cleanup_errors=True) as name:
             folder = Path(name)
@@ -354,7 +231,121 @@ def unpack_archive(archive: Path, folder: Path, settings: Settings, listener: Pr
     """
     with open_source(Handle.parse(str(archive)), settings, None) as source:
         listener.started(str(archive), source.name, source.size_bytes)
-        files = source.unpack_into(
-            folder, Limits(), on_received=listener.received, on_unpacked=listener.unpacked
+        unpacked = unpack_source(
+            source, folder, Limits(), on_received=listener.received, on_unpacked=listener.unpacked
         )
-    lift_wrapping_folder(folder, files)
+    lift_wrapping_folder(folder, unpacked.files)
+
+
+_EVERY_BYTES = 8 << 20
+
+
+class DiskSpaceGuard:
+    """Whether there is room for what is left of an archive: unpacked it takes its own size at least.
+
+    What the whole takes is so an estimate that grows with what came out larger than it was packed; an
+    archive whose size isn't told has none, and each file asks for its own. Raises DiskFullError, when it
+    is made too. `received` and `unpacked` may be called from two threads.
+    """
+
+    def __init__(self, folder: Path, name: str, size_bytes: int | None) -> None:
+        self._folder = folder
+        self._what = name
+        self._left_bytes = size_bytes
+        self._unasked_bytes = 0
+        self._require()
+        self._what = f"the rest of {name}"
+
+    def received(self, size_bytes: int) -> None:
+        """So many more bytes of the archive have come."""
+        if self._left_bytes is not None:
+            self._left_bytes -= size_bytes
+
+    def unpacked(self, size_bytes: int) -> None:
+        """So many more bytes have been written: the disk is asked now and then. Raises DiskFullError."""
+        self._unasked_bytes += size_bytes
+        if self._unasked_bytes >= _EVERY_BYTES:
+            self._unasked_bytes = 0
+            self._require()
+
+    def _require(self) -> None:
+        if self._left_bytes is not None and self._left_bytes > 0:
+            require_room(self._folder, self._left_bytes, self._what)
+
+
+class RetryLoop:
+    """How the next attempt at a body is made, by what became of those before."""
+
+    def __init__(
+        self, options: FetchOptions, spool: Path, on_retry: Callable[[str], None], settings: Settings
+    ) -> None:
+        self._retries = RetryPolicy.of(settings, options.retries, on_retry)
+        self._connections = options.connections
+        self._spool = spool
+        self._has_ranges = options.local is None
+        self._has_changed = False
+        self._source: ByteSource | None = None
+
+    def transfer(self) -> Transfer:
+        """How the body is to come: after doubts about its parts, on one connection."""
+        from hubcli.fetching.byte_sources import Transfer  # What is cached comes from none.
+
+        return Transfer(self._retries, self._connections, self._spool if self._has_ranges else None)
+
+    def opened(self, source: ByteSource) -> None:
+        """Notes where it comes from."""
+        self._source = source
+
+    @contextmanager
+    def attempt(self, clear: Callable[[], None]) -> Iterator[None]:
+        """One attempt: ends quietly where another is to follow, once `clear` has made room for it.
+
+        Raises the error where none makes sense or is left. The spool stays for
+        whoever fetches it next, unless it isn't to be trusted or fills the disk.
+        """
+        try:
+            yield
+        except HubcliError as error:
+            if isinstance(error, DiskFullError):
+                clear()  # What is free without it tells whose fault it is.
+            self._after(error)
+            clear()
+            # httpx's client and its pool are a cycle, and Python's search for garbage is put off in a
+            # fetch. Here no thread of the attempt runs any more, and no lock is held.
+            let_go(error)
+            gc.collect()
+
+    def _after(self, error: HubcliError) -> None:
+        if isinstance(error, BodyChangedError):
+            self.discard()
+            # Twice: perhaps two servers share the address, each with an ETag of its own.
+            self._has_ranges &= error.has_ranges and not self._has_changed
+            self._has_changed = True
+            error.transient()
+        elif isinstance(error, DiskFullError) and self._fills_the_disk(error):
+            self.discard()
+        elif isinstance(error, IntegrityError) and self._was_in_parts and not error.is_transient:
+            # Perhaps a part of it was of another body, or damaged: once more, in one piece.
+            self.discard()
+            self._has_ranges = False
+            self._retries.restart(error.transient(), "fetching it once more, on one connection,")
+            return
+        self._retries.restart(error)
+
+    @property
+    def _was_in_parts(self) -> bool:
+        return self._source is not None and self._source.is_spooled
+
+    def _fills_the_disk(self, error: DiskFullError) -> bool:
+        """Whether the model has no room beside the spool, not even when nothing is unpacked."""
+        if not self._spool.exists():
+            return False
+        free_bytes, cause = shutil.disk_usage(self._spool.parent).free, error.__cause__
+        # What a quota leaves isn't told by the disk.
+        is_quota = isinstance(cause, OSError) and cause.errno == errno.EDQUOT
+        return is_quota or free_bytes < self._spool.stat().st_size
+
+    def discard(self) -> None:
+        """Removes the spool, where there is one."""
+        if self._spool.exists():
+            discard_spool(self._spool)

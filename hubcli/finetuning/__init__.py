@@ -1,1 +1,97 @@
-"""How a fine-tuned model is made: options, training, weights, acceptance, result."""
+"""How a fine-tuned model is made: options, training, weights, result and what it must pass.
+
+The options stand here: where the values come from, and how they are written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from hubcli.errors import NotFoundError, UsageError
+
+__all__ = ["FinetuneOptions", "Method"]
+
+
+class Method(str, Enum):
+    """How the values get into the export: by TensorFlow's own saving, or in place of the old ones.
+
+    `AUTO` chooses: after a training `RESAVE`, or `REWRITE` where that would lose
+    something; with values of a file `REWRITE`, or `RESAVE` where values alone
+    don't do.
+    """
+
+    AUTO = "auto"
+    RESAVE = "resave"
+    REWRITE = "rewrite"
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneOptions:
+    """What is asked for beyond source and destination. Either `weights` or `train` is set.
+
+    Of weights: `root` is the object or layer that is the model, `map_file`
+    names pairs, `dry_run` writes nothing. Of a training: `arguments` go to the
+    function, `strategy` is `mirrored` or `multiworker`, `tag_set` chooses a graph.
+    """
+
+    weights: Path | None = None
+    root: str | None = None
+    map_file: Path | None = None
+    dry_run: bool = False
+    train: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    strategy: str | None = None
+    tag_set: frozenset[str] | None = None
+    method: Method = Method.AUTO
+    allow_unchanged: bool = False
+    allow_nan: bool = False
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for what doesn't go together."""
+        if self.weights is None and self.train is None:
+            raise UsageError(
+                "Missing the source of the fine-tuned values",
+                hint="Name a file, --weights training/ckpt-3, or a function, --train train.py:train",
+            )
+        if self.weights is not None and self.train is not None:
+            raise UsageError("--weights and --train are two sources of values", hint="Leave one of them out.")
+        if self.train is not None:
+            _require_function(self.train)
+        source_option, other = ("--weights", "--train") if self.train is None else ("--train", "--weights")
+        misplaced = self._of_training() if self.train is None else self._of_weights()
+        for option in misplaced:
+            raise UsageError(f"{option} means nothing with {source_option}", hint=f"Use it with {other}.")
+        if self.root is not None and self.map_file is not None:
+            raise UsageError("--root and --map exclude each other", hint="Leave one of them out.")
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What is read beside the model: weights by file, directory or prefix, a map, the function's file."""
+        script = None if self.train is None else Path(self.train.rpartition(":")[0])
+        named = (self.weights, self.map_file, script if script is not None and script.is_file() else None)
+        return tuple(path for path in named if path is not None)
+
+    def _of_weights(self) -> list[str]:
+        """The options given that only a file of weights knows."""
+        given = {"--root": self.root, "--map": self.map_file, "--dry-run": self.dry_run or None}
+        return [option for option, value in given.items() if value is not None]
+
+    def _of_training(self) -> list[str]:
+        given = {"--arg": self.arguments or None, "--strategy": self.strategy, "--tag-set": self.tag_set}
+        return [option for option, value in given.items() if value is not None]
+
+
+def _require_function(text: str) -> None:
+    """Raises UsageError, NotFoundError: what can be told before TensorFlow is loaded, which takes seconds."""
+    place, colon, name = text.rpartition(":")
+    if not colon or not place or not name.isidentifier():
+        raise UsageError(
+            f"{text} names no function", hint="Write FILE.py:function or package.module:function."
+        )
+    if place.endswith(".py") and not Path(place).is_file():
+        raise NotFoundError(f"{place} doesn't exist", hint="Check the path of the training's file.")

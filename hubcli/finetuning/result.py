@@ -1,17 +1,29 @@
-"""What `finetune-export` tells of an export: values by variable, what was compared, what went along."""
+"""What `finetune-export` tells of an export, and what the export must pass first.
+
+Something was trained, nothing is lost, the outputs are equal.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from hubcli.exporting.layouts import ExportFormat
-from hubcli.finetuning.options import Method
-from hubcli.savedmodel.compare.value_changes import Change
+from hubcli._moved import warn_of_old_name
+from hubcli.errors import BrokenModelError, TensorFlowError, UnchangedError
+from hubcli.exporting import ExportFormat
+from hubcli.finetuning import FinetuneOptions, Method
+from hubcli.savedmodel.checks.integrity import ModelCheck
+from hubcli.savedmodel.compare.diff import Change
+from hubcli.savedmodel.compare.preservation import verify_only_values_changed
 from hubcli.savedmodel.weights.assignable import AssignableVariables
 from hubcli.savedmodel.weights.mapping import WeightMapping
+from hubcli.units import plural
+
+if TYPE_CHECKING:
+    from hubcli.savedmodel.model import SavedModelInfo
+    from hubcli.tf.compare import Comparison
 
 __all__ = [
     "ChangedValues",
@@ -21,6 +33,11 @@ __all__ = [
     "SkippedComparison",
     "StagedModel",
     "WrittenExport",
+    "require_same_interface",
+    "require_same_outputs",
+    "require_trained",
+    "require_whole",
+    "verify_bytes_preserved",
 ]
 
 
@@ -53,11 +70,13 @@ class ChangedValues(NamedTuple):
         """
         by_key = {target.key: target for target in targets.all}
         changed = tuple(
-            ChangedVariable(by_key[one.key].path, *one[:3], by_key[one.key].trainable, one.largest)
-            for one in changes
-            if one.key in by_key
+            ChangedVariable(
+                by_key[change.key].path, *change[:3], by_key[change.key].trainable, change.largest
+            )
+            for change in changes
+            if change.key in by_key
         )
-        keys = {one.key for one in changed}
+        keys = {variable.key for variable in changed}
         own = [target for target in targets.all if target.is_required or target.trainable]
         return cls(
             changed,
@@ -68,7 +87,7 @@ class ChangedValues(NamedTuple):
     @property
     def changed_trainable(self) -> int:
         """How many of the changed variables train."""
-        return sum(one.trainable for one in self.changed)
+        return sum(variable.trainable for variable in self.changed)
 
 
 class LostPart(NamedTuple):
@@ -88,7 +107,7 @@ class SkippedComparison(NamedTuple):
 class StagedModel(NamedTuple):
     """A model that stands in its temporary place, complete and compared.
 
-    `kept` are phrases about what was held against the source and is the same,
+    `preserved` are phrases about what was held against the source and is the same,
     `compared` the calls whose outputs equal those of the live object, `skipped`
     the others; the calls are there where TensorFlow ran. `carried` are files
     that were copied beside what TensorFlow writes. `method` is the one that was
@@ -96,13 +115,19 @@ class StagedModel(NamedTuple):
     """
 
     values: ChangedValues
-    kept: tuple[str, ...] = ()
+    preserved: tuple[str, ...] = ()
     compared: tuple[str, ...] = ()
     skipped: tuple[SkippedComparison, ...] = ()
     carried: tuple[str, ...] = ()
     not_kept: tuple[LostPart, ...] = ()
     method: Method = Method.REWRITE
     reason: str = ""
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The old name of `preserved`."""
+        warn_of_old_name(self, "kept", "preserved")
+        return self.preserved
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +146,8 @@ class FinetuneResult:
     """An export, or the plan of one.
 
     `method` is the one that was or would be used, `requested_method` what was
-    asked for. `mapping` is there for a file of weights. `written` and `made` are
-    None of a dry run, and in a worker that isn't the chief of its cluster.
+    asked for. `mapping` is there for a file of weights. `written` and `staged_model`
+    are None of a dry run, and in a worker that isn't the chief of its cluster.
     """
 
     source: str
@@ -130,5 +155,104 @@ class FinetuneResult:
     seconds: float
     mapping: WeightMapping | None = None
     written: WrittenExport | None = None
-    made: StagedModel | None = None
+    staged_model: StagedModel | None = None
     requested_method: Method = Method.AUTO
+
+    @property
+    def made(self) -> StagedModel | None:
+        """The old name of `staged_model`."""
+        warn_of_old_name(self, "made", "staged_model")
+        return self.staged_model
+
+
+def require_trained(values: ChangedValues, options: FinetuneOptions) -> None:
+    """Raises UnchangedError where no trainable variable has another value, unless that is allowed."""
+    if options.allow_unchanged or values.changed_trainable or (values.changed and not values.trainable):
+        return
+    others = len(values.changed)
+    note = f"; of the others {others} did, such as statistics of batch norm" if others else ""
+    cause = (
+        "Was the layer made of the object that was given, with trainable=True?"
+        if options.weights is None
+        else "Are they from before the training, or was the layer frozen?"
+    )
+    raise UnchangedError(
+        f"Nothing trained: no value of {plural(values.trainable, 'trainable variable')} changed{note}",
+        hint=f"{cause} To write it all the same: --allow-unchanged.",
+    )
+
+
+def verify_bytes_preserved(model: Path, exported: Path) -> tuple[str, ...]:
+    """Holds a rewritten model against its source, byte by byte; what is the same. Raises TensorFlowError."""
+    verify_only_values_changed(model, exported)
+    return ("every byte but the values'",)
+
+
+def require_same_interface(
+    exported: Path, info: SavedModelInfo
+) -> tuple[tuple[str, ...], tuple[LostPart, ...]]:
+    """Holds a model that was saved again against its source, read as `info`, with hashes of its assets.
+
+    What is the same, and what differs beside the values, and may. Raises TensorFlowError.
+    """
+    # Imported here: what is rewritten isn't read as a whole.
+    from hubcli.savedmodel.compare.preservation import verify_interface_preserved
+    from hubcli.savedmodel.model import ModelFiles
+    from hubcli.savedmodel.reader import read_model
+
+    found = verify_interface_preserved(info, read_model(ModelFiles.of_directory(exported), hash_assets=True))
+    slots = sum(difference.part == "variable" and difference.left is not None for difference in found)
+    state = [LostPart("optimizer state", f"{slots} variables, which belong to the training before")]
+    others = [
+        LostPart(
+            f"{difference.part} {difference.name}".strip(),
+            f"was {difference.left}, and is {difference.right}",
+        )
+        for difference in found
+        if difference.part != "variable"
+    ]
+    shards = 0 if info.checkpoint is None else info.checkpoint.shards
+    merged = [LostPart(f"{shards} data shards", "TensorFlow writes one")] if shards > 1 else []
+    return _interface(info), (*others, *(state if slots else ()), *merged)
+
+
+def _interface(info: SavedModelInfo) -> tuple[str, ...]:
+    """What a model offers, counted."""
+    traces = sum(len(function.variants) for function in info.functions)
+    counts = (
+        (sum(len(graph.signatures) for graph in info.meta_graphs), "signature"),
+        (traces, "traced function"),
+        (
+            len(
+                [
+                    variable
+                    for variable in info.variables
+                    if not variable.is_slot and variable.path != "save_counter"
+                ]
+            ),
+            "variable",
+        ),
+        (info.lists.losses or 0, "regularization loss"),
+        (len(info.assets), "asset"),
+    )
+    return tuple(plural(count, noun) for count, noun in counts if count)
+
+
+def require_whole(exported: Path) -> None:
+    """Reads it all back from the disk. Raises BrokenModelError where TensorFlow could not load it."""
+    for fault in ModelCheck(exported, (), quick=True).run().faults:
+        # An asset that is missing is one that the source hasn't either: the gates compared them.
+        if fault.code != "missing" or not (fault.file or "").startswith("assets/"):
+            raise BrokenModelError(
+                f"The export is broken: {fault}", hint="Nothing was written. Try it again."
+            )
+
+
+def require_same_outputs(comparison: Comparison) -> tuple[SkippedComparison, ...]:
+    """What was not compared. Raises TensorFlowError where something differs."""
+    if comparison.difference:
+        raise TensorFlowError(
+            f"The export differs from what was trained: {comparison.difference}",
+            hint="Does something of the training still run, such as a thread? Let it end first.",
+        )
+    return tuple(SkippedComparison(name.call, name.reason) for name in comparison.skipped)

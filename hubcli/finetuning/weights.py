@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubcli.errors import TensorFlowError
-from hubcli.finetuning.acceptance import (
+from hubcli.finetuning import FinetuneOptions, Method
+from hubcli.finetuning.result import (
+    ChangedValues,
+    LostPart,
+    StagedModel,
     require_same_interface,
     require_same_outputs,
     require_trained,
     verify_bytes_preserved,
 )
-from hubcli.finetuning.options import FinetuneOptions, Method
-from hubcli.finetuning.result import ChangedValues, LostPart, StagedModel
 from hubcli.formats.tensor_bundle import TABLE_KEYS, TABLE_VALUES
 from hubcli.progress import ProgressListener
-from hubcli.savedmodel.compare.value_changes import Measure, largest_change
+from hubcli.savedmodel.compare.diff import Measure, largest_change
 from hubcli.savedmodel.weights.assignable import AssignableVariables, read_assignable
 from hubcli.savedmodel.weights.mapping import WeightMapping, map_weights, read_map
 from hubcli.savedmodel.weights.rewrite import RewriteOptions, rewrite
@@ -47,7 +49,7 @@ def best_measure() -> Measure:
     """The one of NumPy, which is a hundred times faster, where that is installed."""
     if find_spec("numpy") is None:
         return largest_change
-    from hubcli.tf.compare import NumpyMeasure
+    from hubcli.tf.loading import NumpyMeasure
 
     return NumpyMeasure()
 
@@ -104,14 +106,14 @@ class FromWeights(NamedTuple):
         )
         values = ChangedValues.of(report.changed, self.targets)
         require_trained(values, self.options)
-        made = StagedModel(values, kept=verify_bytes_preserved(self.model, place))
-        return made if is_rewrite else self._save_again(place, staged, values, listener)
+        result = StagedModel(values, preserved=verify_bytes_preserved(self.model, place))
+        return result if is_rewrite else self._save_again(place, staged, values, listener)
 
     def _save_again(
         self, place: Path, staged: Path, values: ChangedValues, listener: ProgressListener
     ) -> StagedModel:
         """Lets TensorFlow load what was written to `place`, and save it."""
-        from hubcli.savedmodel.files import ModelFiles
+        from hubcli.savedmodel.model import ModelFiles
         from hubcli.savedmodel.reader import read_model
         from hubcli.tf.live_model import LiveModel
 
@@ -123,16 +125,16 @@ class FromWeights(NamedTuple):
             live.fill_tables(self.tables, bundle.folder / bundle.prefix)
         listener.step("Saving it again")
         report = live.save(staged)
-        kept, differing = require_same_interface(staged, info)
+        preserved, differing = require_same_interface(staged, info)
         listener.step("Loading the export and comparing it")
         comparison = live.compare(staged)
         return StagedModel(
             values,
-            kept=kept,
+            preserved=preserved,
             compared=comparison.calls,
             skipped=require_same_outputs(comparison),
             carried=report.carried,
-            not_kept=(*differing, *(LostPart(one.path, one.reason) for one in report.dropped)),
+            not_kept=(*differing, *(LostPart(part.path, part.reason) for part in report.dropped)),
             method=Method.RESAVE,
             reason=self._reason,
         )
@@ -162,7 +164,7 @@ def _other_tables(targets: AssignableVariables, weights: Weights) -> tuple[str, 
 
 def _require_resavable(name: str, model: Path) -> None:
     """Raises TensorFlowError where TensorFlow is missing, or saving the model again would lose something."""
-    from hubcli.savedmodel.files import ModelFiles
+    from hubcli.savedmodel.model import ModelFiles
     from hubcli.savedmodel.reader import read_model
     from hubcli.tf.importing import import_tensorflow
     from hubcli.tf.resave import require_resavable

@@ -10,7 +10,7 @@ from math import prod
 from typing import IO, Any
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.dtypes import DTYPE_ENUM, DType
+from hubcli.formats.tensor_layout import DTYPE_ENUM, DType
 
 __all__ = ["MAGIC", "dtype_of", "npy_header", "read_array", "read_header", "shape_of"]
 
@@ -44,7 +44,7 @@ def read_header(file: IO[bytes], name: str) -> tuple[dict[str, Any], int]:
     """The header's fields, and how many bytes stand before the elements. Raises BrokenModelError."""
     head = file.read(8)
     if head[:6] != MAGIC or len(head) < 8 or head[6] not in (1, 2, 3):
-        raise BrokenModelError(f"{name} is no .npy file")
+        raise BrokenModelError(f"{name} is not a .npy file")
     length_bytes = 2 if head[6] == 1 else 4
     length = int.from_bytes(file.read(length_bytes), "little")
     if length > _MAX_HEADER_BYTES:

@@ -9,17 +9,20 @@ Each message is a line: fields as `name number type`. `*` means repeated,
 are messages that are left as bytes in binary files, to be parsed when they
 are asked for, since most never are and small ones take twenty times their
 size in memory. Text files need them whole: hence two pools.
+
+Protobuf's public modules make them: `inspect` of a small model takes 151 ms of processor time by these,
+and 144 by the extension behind them (interleaved, the least of 20). They are imported when the first
+message is read, since most commands read none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.dtypes import DTYPE_ENUM
+from hubcli.formats.tensor_layout import DTYPE_ENUM
 from hubcli.formats.wire import LENGTH_DELIMITED, Bytes, encode_field, scan
 
 __all__ = ["from_text", "is_slow", "parse", "parse_merged", "require_few_messages"]
@@ -225,50 +228,27 @@ def from_text(message: str, text: str) -> bytes:
 
 @cache
 def _message_class(name: str, *, is_lean: bool) -> Any:
-    return _backend().message_class(_pool(is_lean=is_lean).FindMessageTypeByName(f"{_PACKAGE}.{name}"))
+    from google.protobuf.message_factory import GetMessageClass
+
+    return GetMessageClass(_pool(is_lean=is_lean).FindMessageTypeByName(f"{_PACKAGE}.{name}"))
 
 
 @cache
 def _pool(*, is_lean: bool) -> Any:
-    pool = _backend().new_pool()
+    from google.protobuf.descriptor_pool import DescriptorPool
+
+    pool = DescriptorPool()
     for file in (_any_file(is_lean), _tensorflow_file(is_lean)):
         pool.AddSerializedFile(file)
     return pool
 
 
-class _Backend(NamedTuple):
-    """How pools and message classes are made."""
-
-    new_pool: Callable[[], Any]
-    message_class: Callable[[Any], Any]
-    is_slow: bool = False
-
-
-@cache
-def _backend() -> _Backend:
-    """Protobuf's extension itself, where it is as it has been from 4.25 to 7.36; else its public modules.
-
-    The extension loads in 5 ms, the modules in 35: a third of what `inspect` may take.
-    """
-    try:
-        from google._upb._message import DescriptorPool, MessageMeta
-        from google.protobuf.message import Message
-    except ImportError:
-        from google.protobuf import descriptor_pool, message_factory
-        from google.protobuf.internal import api_implementation
-
-        is_slow = api_implementation.Type() == "python"
-        return _Backend(descriptor_pool.DescriptorPool, message_factory.GetMessageClass, is_slow)
-
-    def message_class(descriptor: Any) -> Any:
-        return MessageMeta(descriptor.name, (Message,), {"DESCRIPTOR": descriptor, "__module__": None})
-
-    return _Backend(DescriptorPool, message_class)
-
-
 def is_slow() -> bool:
-    """Whether protobuf is there in pure Python alone, which parses seventy times slower."""
-    return _backend().is_slow
+    """Whether protobuf works in pure Python, for want of its extension or by the user's choice.
+
+    It parses seventy times slower then.
+    """
+    return type(_pool(is_lean=True)).__module__ == "google.protobuf.descriptor_pool"
 
 
 # Field numbers and values of google/protobuf/descriptor.proto.

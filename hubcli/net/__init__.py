@@ -1,1 +1,1 @@
-"""HTTP: redirects checked one by one, lengths and checksums verified at the end."""
+"""Byte sources, HTTP first: redirects checked one by one, lengths and checksums verified at the end."""

@@ -1,9 +1,11 @@
-"""Bounds on what a server sends before, around and instead of a body: bytes, answers, time, rate.
+"""Below httpx: bounds on what a server sends before, around and instead of a body, and large reads of a body.
 
 httpcore and h11 bound a single event (100 KiB of headers) and a single read (the timeout). They bound
 neither how many informational answers come before the real one, nor how long the bytes of one head may
 trickle, nor how slow a body is as long as it is never silent. This backend, which every connection of a
-client goes through, does. Source: RFC 9110, 15.2 (1xx); RFC 9112, 7.1 (chunks).
+client goes through, does. What httpx and httpcore don't document is used in this module alone.
+
+Sources: RFC 9110, 15.2 (1xx); RFC 9112, 7.1 (chunks).
 """
 
 from __future__ import annotations
@@ -13,13 +15,13 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import httpcore
 import httpx
 
-__all__ = ["GuardedStream", "RateMeter", "SlowTransfer", "UnboundedAnswer", "guard"]
+__all__ = ["GuardedStream", "RateMeter", "SlowTransfer", "UnboundedAnswer", "body_blocks", "guard"]
 
 # The minimum rate is an average over this much time spent waiting for the network.
 WINDOW_S = 60.0
@@ -31,6 +33,11 @@ _MAX_INFORMATIONAL = 20
 _MAX_FRAMING_FACTOR, _FREE_FRAMING_BYTES = 16, 1 << 20
 _STATUS_LINE = re.compile(rb"HTTP/1\.\d ([1-9])\d\d")
 _STATUS_LINE_BYTES = 12
+# A block is handed on when it is full, or when its first bytes have waited so long.
+_BLOCK_BYTES = 256 << 10
+_BLOCK_S = 0.1
+# Silence is told so often: whoever waits may have something better to do.
+_BEAT_S = 0.25
 
 
 class SlowTransfer(httpcore.ReadError):
@@ -223,3 +230,57 @@ def guard(client: httpx.Client, meter: RateMeter) -> None:
     transports = [client._transport, *client._mounts.values()]
     for pool in (transport._pool for transport in transports if isinstance(transport, httpx.HTTPTransport)):
         pool._network_backend = _GuardedBackend(pool._network_backend, meter)
+
+
+def body_blocks(response: httpx.Response, size_bytes: int | None, timeout_s: float) -> Iterator[bytes]:
+    """The body's bytes in blocks; an empty one is a beat of silence.
+
+    Where the length is known, they come by large reads behind the first chunk:
+    h11 copies every 64 KiB several times, with some hundred lines of Python
+    around them. It hands out all that it holds with each chunk: what follows
+    the first one is still on the connection, which is closed afterwards.
+    """
+    chunks = response.iter_raw()
+    # They end with their answer, which is closed: ended by Python's search for garbage, on a thread
+    # that holds the lock of httpcore's pool, they would wait for that lock for ever.
+    response.extensions["hubcli_chunks"] = chunks
+    first = next(chunks, b"")
+    if first:
+        yield first
+    stream = response.extensions.get("network_stream")
+    if stream is None or size_bytes is None:
+        yield from _unframed(chunks, stream, len(first))
+    else:
+        yield from _blocks(stream, size_bytes - len(first), timeout_s)
+
+
+def _unframed(chunks: Iterator[bytes], stream: object, received: int) -> Iterator[bytes]:
+    """The chunks of a body whose length isn't known. Raises UnboundedAnswer where they are nearly empty."""
+    for chunk in chunks:
+        received += len(chunk)
+        if isinstance(stream, GuardedStream):
+            stream.check_framing(received)
+        yield chunk
+
+
+def _blocks(stream: httpcore.NetworkStream, remaining: int, timeout_s: float) -> Iterator[bytes]:
+    """The next `remaining` bytes, fewer where the peer closes; an empty block for each beat of silence."""
+    is_open, silent_since_s = True, time.monotonic()
+    while remaining > 0 and is_open:
+        parts: list[bytes] = []
+        block_bytes, give_on_at = min(_BLOCK_BYTES, remaining), time.monotonic() + _BLOCK_S
+        while block_bytes > 0 and is_open and (not parts or time.monotonic() < give_on_at):
+            try:
+                part = stream.read(block_bytes, min(_BEAT_S, timeout_s))
+            except httpcore.ReadTimeout:
+                if time.monotonic() - silent_since_s >= timeout_s:
+                    raise
+                break
+            silent_since_s = time.monotonic()
+            is_open = bool(part)
+            block_bytes -= len(part)
+            parts.append(part)
+        block = b"".join(parts)
+        remaining -= len(block)
+        if block or is_open:
+            yield block

@@ -13,15 +13,13 @@ import httpcore
 import httpx
 
 from hubcli import __version__
-from hubcli.config.network import NetworkConfig
+from hubcli.config.environment import NetworkConfig
 from hubcli.config.settings import DEFAULT_MIN_RATE, environment
 from hubcli.errors import AuthenticationError, HubcliError, NetworkError, NotFoundError, TooSlowError
 from hubcli.net.bounds import GuardedStream, RateMeter, SlowTransfer, UnboundedAnswer, guard
-from hubcli.net.certificates import trusted_context
+from hubcli.net.connections import Proxies, trusted_context
 from hubcli.net.credentials import Credentials, answer_text, standard_phrase
-from hubcli.net.proxies import Proxies
-from hubcli.redaction import remember_cookie, remember_url, stored_url, without_known_secrets
-from hubcli.urls import origin
+from hubcli.urls import origin, remember_cookie, remember_url, stored_url, without_known_secrets
 
 __all__ = ["Client", "content_length", "entity_tag", "open_client", "translate"]
 
@@ -101,14 +99,13 @@ class Client:
 
     def kept_credentials(self, response: httpx.Response) -> bool:
         """Whether the chain of redirects that led to the answer never left the hosts that may see them."""
-        return all(self._credentials.may_go_to(str(one.url)) for one in (*response.history, response))
+        return all(self._credentials.may_go_to(str(hop.url)) for hop in (*response.history, response))
 
-    def check_status(self, response: httpx.Response, wanted: int = 200) -> None:
+    def check_status(self, response: httpx.Response, expected_status: int = 200) -> None:
         """Raises NotFoundError (404, 410), AuthenticationError (401, 403), else NetworkError."""
-        if response.status_code != wanted:
+        if response.status_code != expected_status:
             url, status = str(response.url), response.status_code
-            refusal = self._credentials.refusal(url, status)
-            error = refusal or _error_of_status(response)
+            error = _error_of_status(response, self._credentials.hint(url, status))
             error.http_status = status
             raise error
 
@@ -170,41 +167,41 @@ def _http(timeout_s: float, access: NetworkConfig) -> httpx.Client:
         raise NetworkError(f"The settings of the network can't be used: {error}", hint=hint) from error
     except (ValueError, httpx.InvalidURL):
         # The error quotes what it didn't expect, which may be a password.
-        raise NetworkError("The address of a proxy can't be understood", hint=hint) from None
+        raise NetworkError("Invalid proxy URL", hint=hint) from None
 
 
 def _redirect_target(response: httpx.Response) -> str:
-    shown = stored_url(str(response.url))
+    printed_url = stored_url(str(response.url))
     location = response.headers.get("location", "")
     try:
         target = response.url.join(location)
         origin(str(target))
     except (httpx.InvalidURL, ValueError) as error:
-        raise NetworkError(f"{shown} redirects to an address that can't be parsed") from error
+        raise NetworkError(f"{printed_url} redirects to an address that can't be parsed") from error
     if not location:
-        raise NetworkError(f"{shown} redirects without saying where")
+        raise NetworkError(f"{printed_url} redirects without a location")
     if target.scheme not in ("http", "https") or (response.url.scheme, target.scheme) == ("https", "http"):
         raise NetworkError(
-            f"{shown} redirects to {stored_url(str(target))}, which is not followed: "
+            f"{printed_url} redirects to {stored_url(str(target))}, which is not followed: "
             f"from {response.url.scheme} to {target.scheme}",
             hint="If you trust that address, fetch it by its own name.",
         )
     if not target.host:
-        raise NetworkError(f"{shown} redirects without saying where")
+        raise NetworkError(f"{printed_url} redirects without a location")
     return str(target)
 
 
-def _error_of_status(response: httpx.Response) -> HubcliError:
-    status, host = response.status_code, response.url.host
-    said = answer_text(str(response.url), status)
+def _error_of_status(response: httpx.Response, hint: str | None) -> HubcliError:
+    status = response.status_code
+    message = answer_text(str(response.url), status)
     if status in (404, 410):
-        return NotFoundError(said, hint=_hint_for_missing(host, response.url.path))
+        return NotFoundError(message, hint=hint or _hint_for_missing(response.url.path))
     if status in (401, 403):
-        return AuthenticationError(said, hint=_hint_for_refused(response))
+        return AuthenticationError(message, hint=hint or _hint_for_refused(response))
     if status in _BUSY or status >= 500:
-        error = NetworkError(said, hint="The server has a problem of its own. Try again later.")
+        error = NetworkError(message, hint="The server has a problem of its own. Try again later.")
         return error.transient(_retry_after_s(response))
-    return NetworkError(said, hint="That is no answer to a download. Check the address.")
+    return NetworkError(message, hint="Unexpected answer to a download. Check the address.")
 
 
 def _retry_after_s(response: httpx.Response) -> float | None:
@@ -232,22 +229,17 @@ def _hint_for_refused(response: httpx.Response) -> str:
     # Static hosts say so of a directory without an index file, which they redirect to its "/".
     if response.url.path.endswith("/"):
         return (
-            "A static host says so of a directory: name the version of the model, such as HANDLE/1, or "
-            f"publish what a handle without one needs: hubcli export --layout hub. Else {credentials}"
+            "A static host answers so for a directory: add the version, such as HANDLE/1, or "
+            f"publish with: hubcli export --layout hub. Otherwise {credentials}"
         )
     version = "" if _names_version(response.url.path) else ", and name the version, such as HANDLE/1"
-    return f"Check the path{version}: some hosts say so of what isn't there. If it is private, {credentials}"
+    return f"Check the path{version}: some hosts answer so for missing files. If it is private, {credentials}"
 
 
-def _hint_for_missing(host: str, path: str) -> str:
-    if host == "tfhub.dev":
-        return (
-            "Models that had not moved to Kaggle were removed from tfhub.dev in March 2024. "
-            "Search for it on https://www.kaggle.com/models."
-        )
+def _hint_for_missing(path: str) -> str:
     if not _names_version(path):
-        return "Check the spelling of the handle, and name its version, such as HANDLE/1."
-    return "Check the spelling and the version of the handle."
+        return "Check the handle, and add its version, such as HANDLE/1."
+    return "Check the handle and its version."
 
 
 def _names_version(path: str) -> bool:
@@ -282,7 +274,7 @@ def translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:
         ).transient()
     if isinstance(cause, UnboundedAnswer):
         return NetworkError(
-            f"{shown_url} {cause}{when}", hint="That is no answer to a download. Check the address."
+            f"{shown_url} {cause}{when}", hint="Unexpected answer to a download. Check the address."
         )
     if isinstance(error, (httpx.TimeoutException, httpcore.TimeoutException)):
         return NetworkError(

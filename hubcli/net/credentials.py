@@ -1,34 +1,30 @@
 """Credentials: what each host may be told of who asks, and nobody else.
 
-Kaggle's places, in kagglehub's order: `KAGGLE_API_TOKEN` (a token, or a file that holds one),
-`~/.kaggle/access_token`, `KAGGLE_USERNAME` with `KAGGLE_KEY`, `kaggle.json`. A token is sent as
-Bearer, a user's name and key as Basic. Every other host has the entries of `~/.netrc`.
+A provider says where an account of its own is, and who is told of it. Every other host has the
+entries of `~/.netrc`.
 
 No message tells more than the place: what is wrong with a secret may be shown by what it is.
 """
 
 from __future__ import annotations
 
-import base64
 import io
-import json
 import locale
 import netrc
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import TextIO
 from urllib.parse import urlsplit
 
-from hubcli.config.network import KAGGLE_ENDPOINT, KaggleAccount, NetworkConfig
-from hubcli.errors import AuthenticationError, HubcliError, NotFoundError
-from hubcli.providers.kaggle import KaggleModel
-from hubcli.redaction import remember_authorization, stored_url
+from hubcli.config.environment import NetworkConfig
+from hubcli.errors import AuthenticationError
+from hubcli.providers import providers
+from hubcli.providers.provider import Credential, CredentialScope
 from hubcli.regular_file import read_stream
-from hubcli.urls import origin
+from hubcli.urls import origin, remember_authorization, stored_url
 
-__all__ = ["Credentials", "answer_text", "kaggle_place", "netrc_names", "standard_phrase"]
+__all__ = ["Credentials", "answer_text", "netrc_names", "standard_phrase"]
 
 
 def standard_phrase(status: int) -> str:
@@ -48,37 +44,27 @@ def answer_text(url: str, status: int) -> str:
     return f"{stored_url(url)} answers {status} {standard_phrase(status)}".rstrip()
 
 
-_MAX_BYTES, _MAX_NETRC_BYTES = 64 << 10, 16 << 20
+_MAX_NETRC_BYTES = 16 << 20
 _WAIT_S = 10.0  # For a FIFO, such as a shell's `<(command)` that asks a password manager.
-_TFHUB = ("https", "tfhub.dev", 443)
-_TOKENS_PAGE = "https://www.kaggle.com/settings"
-_WHERE = f"make a token on {_TOKENS_PAGE} and put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token"
-
-
-@dataclass(frozen=True, slots=True)
-class _Credential:
-    header: str = field(repr=False)
-    place: str
+_REFUSED = (401, 403, 404)
 
 
 class Credentials:
     """Those for one download, which begins at `url`: its host's own, for its own origin.
 
-    Kaggle's go to Kaggle's origins alone, in a chain of redirects that began there or at tfhub.dev
-    and never left. The entries of a netrc file go to the origin of `url` alone: an entry
-    `default` would else be sent to every storage that a host redirects to.
+    A provider's go to the origins of its scope alone, in a chain of redirects that began at those or
+    at the origins that it trusts, and never left. The entries of a netrc file go to the origin of
+    `url` alone: an entry `default` would else be sent to every storage that a host redirects to.
     """
 
     def __init__(self, access: NetworkConfig, url: str) -> None:
         self._access = access
-        kaggle = access.kaggle.endpoint
-        self._kaggle = {origin(kaggle)} | (
-            {origin("https://kaggle.com")} if kaggle == KAGGLE_ENDPOINT else set()
-        )
+        self._providers = tuple(providers())
+        scopes = list(filter(None, (provider.credentials(access) for provider in self._providers)))
+        self._accounts = [_Account(scope) for scope in scopes]
         home = origin(url)
-        self._homes = self._kaggle | {_TFHUB} if home in (*self._kaggle, _TFHUB) else {home}
-        self._read: _Credential | None = None
-        self._is_read = False
+        within = [scope.origins | scope.trusted for scope in scopes]
+        self._homes = frozenset({home}).union(*(origins for origins in within if home in origins))
         self._entries: netrc.netrc | None = None
         self._are_entries_read = False
 
@@ -94,46 +80,26 @@ class Credentials:
         """
         if not self.may_go_to(url) or "@" in urlsplit(url).netloc:
             return None
-        found = self._of_kaggle() if origin(url) in self._kaggle else self._of_netrc(url)
+        account = self._account_at(url)
+        found = account.credential() if account is not None else self._of_netrc(url)
         if found is None:
             return None
         remember_authorization(found.header)
         return found.header
 
-    def refusal(self, url: str, status: int) -> HubcliError | None:
-        """The error for Kaggle's 401, 403 or 404 that says what to do; None for another host's, or status.
+    def hint(self, url: str, status: int) -> str | None:
+        """What the provider of the URL says that a user can do about the status, None without an idea."""
+        account = self._account_at(url)
+        found = account.credential() if account is not None and status in _REFUSED else None
+        place = found.place if found is not None else None
+        hints = (provider.explain(url, status, self._access, place) for provider in self._providers)
+        return next(filter(None, hints), None)
 
-        Kaggle says 403 of a model whose licence wasn't accepted, and 403 or 404 of a private one.
-        """
-        if origin(url) not in self._kaggle:
-            return None
-        said = answer_text(url, status)
-        model = KaggleModel.of_url(url, self._access.kaggle.endpoint)
-        credential, page = self._of_kaggle(), _TOKENS_PAGE if model is None else model.page
-        if status == 404:
-            hint = "Check the spelling and the version of the handle"
-            return NotFoundError(
-                said, hint=f"{hint}." if credential else f"{hint}; if it is private, {_WHERE}."
-            )
-        if status not in (401, 403):
-            return None
-        if credential is None:
-            hint = f"The model asks for consent or is private: accept its licence on {page}, then {_WHERE}."
-        elif status == 401:
-            hint = f"Kaggle doesn't know the credentials of {credential.place}: {_WHERE}."
-        else:
-            hint = (
-                f"Accept the licence on {page} with the account of {credential.place}, "
-                f"or {_WHERE} that may read the model."
-            )
-        return AuthenticationError(said, hint=hint)
+    def _account_at(self, url: str) -> _Account | None:
+        accounts = (account for account in self._accounts if origin(url) in account.scope.origins)
+        return next(accounts, None)
 
-    def _of_kaggle(self) -> _Credential | None:
-        if not self._is_read:
-            self._read, self._is_read = _of_account(self._access.kaggle), True
-        return self._read
-
-    def _of_netrc(self, url: str) -> _Credential | None:
+    def _of_netrc(self, url: str) -> Credential | None:
         """The entry of the netrc file, which is read once: a FIFO can't be read again."""
         file = self._access.netrc
         if not self._are_entries_read:
@@ -142,13 +108,27 @@ class Credentials:
         found = None if self._entries is None else self._entries.authenticators(urlsplit(url).hostname or "")
         if found is None or not found[2]:
             return None
-        return _basic(found[0] or "", found[2], str(file))
+        credential = Credential.of_pair(found[0] or "", found[2], str(file))
+        if credential is None:
+            raise AuthenticationError(
+                f"The credentials in {file} can't be used", hint="Correct or remove the entry."
+            )
+        return credential
 
 
-def kaggle_place(account: KaggleAccount) -> str | None:
-    """Where the credentials are that Kaggle would be told; None without any. Raises AuthenticationError."""
-    found = _of_account(account)
-    return None if found is None else found.place
+class _Account:
+    """The credential of a scope, read once: a FIFO can't be read again."""
+
+    def __init__(self, scope: CredentialScope) -> None:
+        self.scope = scope
+        self._is_read = False
+        self._found: Credential | None = None
+
+    def credential(self) -> Credential | None:
+        """The credential, None without one. Raises AuthenticationError."""
+        if not self._is_read:
+            self._found, self._is_read = self.scope.read(), True
+        return self._found
 
 
 def netrc_names(access: NetworkConfig) -> frozenset[str]:
@@ -159,79 +139,6 @@ def netrc_names(access: NetworkConfig) -> frozenset[str]:
     """
     entries = _read_netrc(access.netrc, is_named=access.is_netrc_named)
     return frozenset() if entries is None else frozenset(entries.hosts)
-
-
-def _of_account(account: KaggleAccount) -> _Credential | None:
-    """The first that is there, in kagglehub's order."""
-    if account.token is not None:
-        return _of_token_variable(account.token)
-    if account.token_file is not None:
-        text = _content(account.token_file)
-        if text is not None:
-            return _bearer(text, str(account.token_file))
-    if account.username is not None and account.key is not None:
-        return _basic(account.username, account.key, "KAGGLE_USERNAME and KAGGLE_KEY")
-    return None if account.key_file is None else _of_key_file(account.key_file)
-
-
-def _of_token_variable(value: str) -> _Credential:
-    place = "KAGGLE_API_TOKEN"
-    if value.startswith(("/", "~", "./", "../")):
-        try:
-            file = Path(value).expanduser()
-        except RuntimeError:
-            raise _unusable(place) from None
-        text = _content(file)
-        if text is None:
-            raise _unusable(f"{place}, the path of a file that isn't there,")
-        return _bearer(text, f"{place} ({file})")
-    try:
-        text = _content(Path(value))  # A path may be relative; a token is the name of no file.
-    except (AuthenticationError, ValueError):
-        text = None
-    return _bearer(value if text is None else text, place)
-
-
-def _of_key_file(file: Path) -> _Credential | None:
-    text = _content(file)
-    if text is None:
-        return None
-    try:
-        document = json.loads(text)
-        return _basic(document["username"], document["key"], str(file))
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise _unusable(str(file)) from None
-
-
-def _content(file: Path) -> str | None:
-    """The text of the file, None where there is none. Raises AuthenticationError where it can't be read."""
-    try:
-        return read_stream(file, _MAX_BYTES, _WAIT_S).decode()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError):
-        raise _unusable(str(file)) from None
-
-
-def _bearer(text: str, place: str) -> _Credential:
-    token = text.strip()
-    # A line end would be told by the HTTP library's error, and the token with it.
-    if not token.isascii() or not token.isprintable() or " " in token or not token:
-        raise _unusable(place)
-    return _Credential(f"Bearer {token}", place)
-
-
-def _basic(username: object, key: object, place: str) -> _Credential:
-    if not isinstance(username, str) or not isinstance(key, str) or ":" in username:
-        raise _unusable(place)
-    pair = f"{username.strip()}:{key.strip()}".encode()
-    return _Credential(f"Basic {base64.b64encode(pair).decode()}", place)
-
-
-def _unusable(place: str) -> AuthenticationError:
-    return AuthenticationError(
-        f"The credentials in {place} can't be used", hint=f"Mend or remove them: {_WHERE}."
-    )
 
 
 def _read_netrc(file: Path | None, *, is_named: bool) -> netrc.netrc | None:
@@ -246,7 +153,7 @@ def _read_netrc(file: Path | None, *, is_named: bool) -> netrc.netrc | None:
         return None
     except netrc.NetrcParseError as error:
         # The error quotes what it didn't expect, which may be a password.
-        raise _bad_netrc(file, f"can't be understood, near line {error.lineno}") from None
+        raise _bad_netrc(file, f"has a syntax error near line {error.lineno}") from None
     except (OSError, ValueError):
         raise _bad_netrc(file, "can't be read") from None
 
@@ -267,5 +174,5 @@ class _Netrc(netrc.netrc):
 
 def _bad_netrc(file: Path, what: str) -> AuthenticationError:
     return AuthenticationError(
-        f"{file} {what}", hint="Mend it, or let NETRC name another file (/dev/null has no entries)."
+        f"{file} {what}", hint="Correct it, or set NETRC to another file (such as /dev/null)."
     )

@@ -1,4 +1,7 @@
-"""One download: the answer that leads to it, and its body to the last byte, on one connection or several."""
+"""One download: a byte source to its last byte, on one connection or several, and on from where one ended.
+
+Several connections fill the spool by segments, and the slowest segment is split for who has nothing to do.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +10,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
-import httpx
-
-from hubcli.config.network import NetworkConfig
+from hubcli.config.environment import NetworkConfig
 from hubcli.config.settings import DEFAULT_MIN_RATE
 from hubcli.durability import SYNCED, Durability
 from hubcli.errors import HubcliError
-from hubcli.net.checksums import BodyVerifier, Digest, read_digests
-from hubcli.net.client import Client, entity_tag, open_client
-from hubcli.net.range_reader import RemoteBody, body_blocks
-from hubcli.net.retries import RetryPolicy
-from hubcli.net.segments import MIN_SEGMENTED_BYTES, segment_size, segmented
-from hubcli.net.spool import Spool, resumable_bytes
-from hubcli.redaction import stored_url
+from hubcli.net.byte_source import BodyVerifier, ByteSource
+from hubcli.net.retries import AttemptProgress, RetryPolicy
+from hubcli.net.spool import Segment, Spool, resumable_bytes
 
-__all__ = ["Download", "DownloadOptions", "open_download"]
+__all__ = ["MIN_SEGMENTED_BYTES", "Download", "DownloadOptions", "segment_size", "segmented"]
 
 _LOOK_S = 0.05  # So much of a download tells how long the rest takes.
 QUICK_S = 3.0
@@ -54,24 +49,19 @@ class DownloadOptions:
     spool_after_bytes: int = 0
 
 
-class Download:
-    """An answer with a body that is still to be read. Length in bytes, None where not sent.
+class Download(ByteSource):
+    """A byte source that is read to its end whatever fails on the way, and checked by its checksums.
 
-    `hops` are the addresses that led to it, its own the last, without secrets.
-    `is_known` says that it is the body whose ETag was known: there is none to read.
     `resumed_bytes` were there from before; `is_spooled` says whether some of the
-    body came by way of the spool.
+    bytes came by way of the spool.
     """
 
-    def __init__(self, remote: RemoteBody, response: httpx.Response, options: DownloadOptions) -> None:
-        self.url = remote.shown_url
-        self.hops = tuple(stored_url(str(one.url)) for one in (*response.history, response))
-        self.is_known = _is_known(response, options.known_etag)
-        self.size_bytes = remote.size_bytes
-        self.etag = entity_tag(response)
-        self.digests: tuple[Digest, ...] = read_digests(response.headers.multi_items())
-        self._remote = remote
-        self._response = response
+    def __init__(self, source: ByteSource, options: DownloadOptions) -> None:
+        self.name = source.name
+        self.redirects, self.is_known = source.redirects, source.is_known
+        self.size_bytes, self.etag, self.validator = source.size_bytes, source.etag, source.validator
+        self.digests = source.digests
+        self._source = source
         self._options = options
         self._stop = threading.Event()
         self._waited_s = 0.0  # For bytes, by whoever reads them.
@@ -84,13 +74,15 @@ class Download:
         if self._filled is None:
             return 0
         spool, start = self._filled
-        return start + sum(one.position - one.start for one in spool.segments if one.start >= start)
+        return start + sum(
+            segment.position - segment.start for segment in spool.segments if segment.start >= start
+        )
 
     def close(self) -> None:
         """Lets every thread that still receives end quietly: its connection is closed next."""
         self._stop.set()
 
-    def chunks(self) -> Generator[bytes, None, None]:
+    def read(self) -> Generator[bytes, None, None]:
         """The body as it comes; after the last chunk its length and checksums are verified.
 
         Raises TruncatedError for a body shorter than announced, ChecksumError,
@@ -104,35 +96,35 @@ class Download:
         verifier.verify()
 
     def _body(self) -> Iterator[bytes]:
-        first = self._remote.whole(body_blocks(self._response, self.size_bytes, self._options.timeout_s))
+        first = self._source.read()
         # Of a body that can't be asked for in parts nothing is put into the spool.
-        kept, began_s = _RestOfBody(_KEPT_BYTES if self._remote.has_ranges else 0), time.monotonic()
+        rest, began_s = _RestOfBody(_KEPT_BYTES if self.has_ranges else 0), time.monotonic()
         try:
             for chunk in self._while_quick(first):
-                kept.add(chunk)
+                rest.add(chunk)
                 yield chunk
         except HubcliError as error:
-            if not self._remote.has_ranges:
+            if not self.has_ranges:
                 raise
-            self._options.retries.wait(error, kept.end, self._stop, time.monotonic() - began_s)
+            self._options.retries.wait(error, rest.end, self._stop, time.monotonic() - began_s)
             first = iter(())
-        if self.size_bytes is None or kept.end == self.size_bytes or self._stop.is_set():
+        if not self.has_ranges or rest.end == self.size_bytes or self._stop.is_set():
             return
         if not self.is_spooled and not self._may_spool:
-            yield from self._rest(kept.end)
+            yield from self._rest(rest.end)
             return
-        self._keep(kept)
-        kept.let_go()
-        with self._spool(kept.end) as spool:
-            self._filled = spool, kept.end
+        self._keep(rest)
+        rest.let_go()
+        with self._spool(rest.end) as spool:
+            self._filled = spool, rest.end
             yield from segmented(
-                self._remote,
+                self._source,
                 spool,
                 first,
                 self._options.connections,
                 self._options.retries,
                 self._stop,
-                kept.end,
+                rest.end,
                 self._waited_s,
             )
 
@@ -160,12 +152,12 @@ class Download:
                 if (is_slow or not chunk) and self._may_spool:
                     return
 
-    def _keep(self, kept: _RestOfBody) -> None:
+    def _keep(self, rest: _RestOfBody) -> None:
         """Puts what was handed on, as far as it is still there, into the spool: for whoever resumes it."""
         self.is_spooled = True
-        if kept.size_bytes:
-            with self._spool(kept.start) as spool:
-                spool.put(kept.start, kept.chunks)
+        if rest.size_bytes:
+            with self._spool(rest.start) as spool:
+                spool.put(rest.start, rest.chunks)
 
     def _rest(self, received: int) -> Iterator[bytes]:
         """What follows of a body that isn't spooled, asked for from its byte on, however often it is cut."""
@@ -174,7 +166,7 @@ class Download:
         while received < size_bytes and not self._stop.is_set():
             with (
                 self._options.retries.attempt(self._stop) as progress,
-                self._remote.range(received, size_bytes) as blocks,
+                self._source.range(received, size_bytes) as blocks,
             ):
                 for block in blocks:
                     received += len(block)
@@ -186,18 +178,18 @@ class Download:
     def _may_spool(self) -> bool:
         """Whether the rest could go by way of the disk: it is large, and there is room for it twice."""
         path, size_bytes = self._options.spool, self.size_bytes
-        if path is None or not self._remote.has_ranges or size_bytes is None:
+        if path is None or not self.has_ranges or size_bytes is None:
             return False
         return size_bytes >= MIN_SEGMENTED_BYTES and shutil.disk_usage(path.parent).free > 2 * size_bytes
 
     def _bytes_there_already(self) -> int:
-        path, size_bytes, validator = self._options.spool, self.size_bytes, self._remote.validator
-        if path is None or not self._remote.has_ranges or size_bytes is None or validator is None:
+        path, size_bytes, validator = self._options.spool, self.size_bytes, self.validator
+        if path is None or not self.has_ranges or size_bytes is None or validator is None:
             return 0
         return resumable_bytes(path, size_bytes, validator)
 
     def _spool(self, position: int = 0) -> Spool:
-        path, size_bytes, validator = self._options.spool, self.size_bytes, self._remote.validator
+        path, size_bytes, validator = self._options.spool, self.size_bytes, self.validator
         assert path is not None
         assert size_bytes is not None
         assert validator is not None
@@ -239,44 +231,129 @@ class _RestOfBody:
         self.size_bytes = 0
 
 
-@contextmanager
-def open_download(url: str, options: DownloadOptions) -> Iterator[Download]:
-    """The answer to `GET url`, redirects followed, as long as the context lasts.
+# Smaller bodies come faster by the connection that is open already.
+MIN_SEGMENTED_BYTES = 8 << 20
+_MIN_WINDOW_BYTES, _LAST_WINDOW_BYTES, _MAX_WINDOW_BYTES = 4 << 20, 5 << 20, 64 << 20
+_JOIN_S = 1.0
+_HUNGER_S = 0.1
 
-    What may pass is tried again. Raises NotFoundError (404, 410),
-    AuthenticationError (401, 403), NetworkError; DiskFullError and CacheError
-    of the spool.
+
+def segment_size(position: int, size_bytes: int, connections: int) -> int:
+    """How large the window that begins at the position is, of a body of so many bytes that is begun at 0.
+
+    The windows that are under way fill side by side, while the reader waits for the
+    first of them: they begin small, so that it has something to do, and end small, so
+    that little is left for it to do once the last byte is there. Each costs a connection:
+    one that fetches alone has a single window.
     """
-    with open_client(url, options.timeout_s, options.access, options.min_rate_bytes_s) as client:
-        response = options.retries.until_done(partial(_answer, client, url, options.known_etag))
-        download = None
-        try:
-            download = Download(RemoteBody(client, url, response, options.timeout_s), response, options)
-            yield download
-        finally:
-            if download is not None:
-                download.close()
-            response.close()
+    if connections == 1 or size_bytes - position < _LAST_WINDOW_BYTES:
+        return size_bytes - position
+    since_start, until_end = position // connections, (size_bytes - position) // (2 * connections)
+    return max(_MIN_WINDOW_BYTES, min(since_start, until_end, _MAX_WINDOW_BYTES))
 
 
-def _answer(client: Client, url: str, known_etag: str | None) -> httpx.Response:
-    """An answer that promises the body, or says that it is known."""
-    headers = {"If-None-Match": known_etag} if known_etag is not None and known_etag.isascii() else {}
-    response = client.follow(url, headers)
-    if _is_known(response, known_etag):
-        return response
+def segmented(
+    source: ByteSource,
+    spool: Spool,
+    first: Iterator[bytes],
+    connections: int,
+    retries: RetryPolicy,
+    stop: threading.Event,
+    position: int = 0,
+    waited_s: float = 0.0,
+) -> Iterator[bytes]:
+    """The body from the position on, while up to so many connections fill the spool.
+
+    The first is enough as long as it brings more than the reader takes: on a
+    network that is faster than the unpacking, others cost without a gain. The
+    reader waited `waited_s` for what came before the position.
+    `first` is the rest of the answer that came already, from the position on: it
+    serves the first window where that isn't there from before. Raises what `ByteSource.range` does once no
+    attempt is left, DiskFullError, CacheError.
+    """
+    filling = _Filling(source, spool, first, retries, connections, stop, position)
+    filling.begin(1)
+    filling.hurry(waited_s)
     try:
-        client.check_status(response)
-    except HubcliError:
-        response.close()
-        raise
-    return response
+        yield from spool.chunks(position, filling.hurry)
+    finally:
+        filling.end()
 
 
-def _is_known(response: httpx.Response, known_etag: str | None) -> bool:
-    """Whether the server says so, or else sends the very ETag. Source: RFC 9110, 13.1.2."""
-    if known_etag is None:
-        return False
-    return response.status_code == 304 or (
-        response.status_code == 200 and response.headers.get("etag") == known_etag
-    )
+class _Filling:
+    """The work of all connections."""
+
+    def __init__(
+        self,
+        source: ByteSource,
+        spool: Spool,
+        first: Iterator[bytes],
+        retries: RetryPolicy,
+        connections: int,
+        stop: threading.Event,
+        position: int,
+    ) -> None:
+        self._position = position
+        self._stop = stop
+        # What was read before the position is not in the spool, and is left to whoever resumes it.
+        ahead = (segment for segment in spool.segments if segment.start >= position)
+        self._waiting = [segment for segment in ahead if not segment.is_done]
+        self._connections = min(connections, len(self._waiting))
+        self._threads: list[threading.Thread] = []
+        self._hungry_s = 0.0
+        self._source = source
+        self._spool = spool
+        self._first = first
+        self._retries = retries
+        self._lock = threading.Lock()
+
+    def begin(self, connections: int) -> None:
+        """Has so many connections work, as far as there is something to do for them."""
+        while len(self._threads) < min(connections, self._connections):
+            thread = threading.Thread(target=self._work, name="hubcli-segment", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def hurry(self, waited_s: float) -> None:
+        """Hears that the reader waited: once it did so for long enough, all connections begin."""
+        self._hungry_s += waited_s
+        if self._hungry_s >= _HUNGER_S:
+            self.begin(self._connections)
+
+    def end(self) -> None:
+        """Stops every connection, and gives their threads a second to end, all together."""
+        self._stop.set()
+        self._spool.close()
+        until_s = time.monotonic() + _JOIN_S
+        for thread in self._threads:
+            thread.join(max(0.0, until_s - time.monotonic()))
+
+    def _work(self) -> None:
+        """Fills one window after the other, the nearest to the start first."""
+        try:
+            while (segment := self._next()) is not None:
+                self._fill(segment)
+        except BaseException as error:  # noqa: BLE001 - handed to the reader, whatever it is
+            self._stop.set()
+            self._spool.fail(error)
+
+    def _next(self) -> Segment | None:
+        with self._lock:
+            return self._waiting.pop(0) if self._waiting and not self._stop.is_set() else None
+
+    def _fill(self, segment: Segment) -> None:
+        if segment.start == self._position:
+            with self._retries.attempt(self._stop) as progress:
+                self._write(segment, self._first, progress)
+        while not segment.is_done and not self._stop.is_set():
+            with (
+                self._retries.attempt(self._stop) as progress,
+                self._source.range(segment.position, segment.end) as blocks,
+            ):
+                self._write(segment, blocks, progress)
+
+    def _write(self, segment: Segment, blocks: Iterator[bytes], progress: AttemptProgress) -> None:
+        for block in blocks:
+            progress.add(len(block))
+            if self._stop.is_set() or not self._spool.write(segment, block) or segment.is_done:
+                return

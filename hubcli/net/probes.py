@@ -1,4 +1,4 @@
-"""Whether a host can be reached: one request the way that downloads go, with the time of each step."""
+"""Small questions to hosts: whether one can be reached, how large a body is, where a model is unpacked."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from hubcli.config.network import NetworkConfig
+from hubcli.config.environment import NetworkConfig
 from hubcli.errors import NetworkError
-from hubcli.net.client import Client, content_length, open_client
-from hubcli.net.proxies import Proxies
+from hubcli.net.client import Client, content_length, open_client, translate
+from hubcli.net.connections import Proxies
 from hubcli.net.retries import RetryPolicy
-from hubcli.urls import address, without_secrets
+from hubcli.urls import address, redacted, stored_url, without_secrets
 
-__all__ = ["ProbeResult", "probe_host", "probe_size"]
+__all__ = ["ProbeResult", "ask_directory", "probe_host", "probe_size"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +57,15 @@ def probe_host(url: str, timeout_s: float, access: NetworkConfig, proxies: Proxi
     return replace(found, total_s=time.monotonic() - began)
 
 
-def _look_up(found: ProbeResult, whom: str) -> ProbeResult:
+def _look_up(found: ProbeResult, peer_url: str) -> ProbeResult:
     """With the addresses of the host that is connected to: that of the URL, or the proxy's."""
     began = time.monotonic()
     try:
-        host, port = urlsplit(whom).hostname, urlsplit(whom).port
+        host, port = urlsplit(peer_url).hostname, urlsplit(peer_url).port
         answers = socket.getaddrinfo(host, port or 443, type=socket.SOCK_STREAM)
     except (OSError, ValueError) as error:  # UnicodeError is a ValueError.
         reason = error.strerror if isinstance(error, OSError) else "no name of a host"
-        return replace(found, failed_step="name", error=f"{whom} has no address: {reason}")
+        return replace(found, failed_step="name", error=f"{peer_url} has no address: {reason}")
     addresses = tuple(dict.fromkeys(str(answer[4][0]) for answer in answers))
     return replace(found, addresses=addresses, name_s=time.monotonic() - began)
 
@@ -75,7 +75,7 @@ def _ask(found: ProbeResult, timeout_s: float, access: NetworkConfig) -> ProbeRe
     answer: dict[str, Any] = {}
     try:
         with open_client(found.url, timeout_s, access) as client:
-            response = client.ask_once(found.url, steps.hear)
+            response = client.ask_once(found.url, steps.on_event)
             response.close()
         answer = {"status": response.status_code, "clock_ahead_s": _clock_ahead_s(response)}
     except NetworkError as error:
@@ -93,7 +93,7 @@ class _Steps:
         self._is_by_proxy = is_by_proxy
         self._began: dict[str, float] = {}
 
-    def hear(self, event: str, facts: dict[str, Any]) -> None:
+    def on_event(self, event: str, facts: dict[str, Any]) -> None:
         """Takes an event such as `connection.connect_tcp.complete`."""
         step, _, phase = event.partition(".")[2].partition(".")
         if phase == "started":
@@ -149,7 +149,57 @@ def _asked_for_a_byte(client: Client, url: str) -> int | None:
     response = client.follow(url, {"Range": "bytes=0-0"})
     response.close()  # A host without ranges sends all of it: it isn't read.
     if response.status_code == 206:
-        told = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
-        return int(told[1]) if told is not None else None
+        content_range = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
+        return int(content_range[1]) if content_range is not None else None
     client.check_status(response)
     return content_length(response)
+
+
+_SEE_OTHER = 303
+_MAX_DIRECTORY_BYTES = 4096
+_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
+
+
+def ask_directory(url: str, timeout_s: float, retries: RetryPolicy, access: NetworkConfig) -> str:
+    """The directory of the unpacked model that the host tells at the URL, redirects of other kinds followed.
+
+    `GET <handle>?tf-hub-format=uncompressed` is answered by 303 with the directory in the body, such as
+    `gs://bucket/folder`. Source: https://www.tensorflow.org/hub/hosting and tensorflow_hub 0.16.1,
+    `uncompressed_module_resolver.py`.
+
+    A directory in a bucket is believed of every host, one on this disk of this
+    machine alone. Raises NotFoundError, AuthenticationError, and NetworkError,
+    also for an answer that is no 303 or names no directory.
+    """
+    with open_client(url, timeout_s, access) as client:
+
+        def request_directory() -> tuple[str, httpx.Response]:
+            response = client.follow(url, redirects=(301, 302, 307, 308))
+            try:
+                client.check_status(response, _SEE_OTHER)
+                return _directory_text(response), response
+            finally:
+                response.close()
+
+        directory, response = retries.until_done(request_directory)
+    is_here = directory.startswith("/") and response.url.host in _THIS_MACHINE
+    if not directory.startswith("gs://") and not is_here:
+        printed = redacted(directory)[:80]  # Cut before, a credential in it might not be known for one.
+        raise NetworkError(
+            f"{stored_url(str(response.url))} names no directory in a bucket, but {printed!r}",
+            hint="Have it fetched instead: unset TFHUB_MODEL_LOAD_FORMAT.",
+        )
+    return directory
+
+
+def _directory_text(response: httpx.Response) -> str:
+    """The text of the body, as far as it could be an address."""
+    content = b""
+    try:
+        for chunk in response.iter_raw():
+            content += chunk
+            if len(content) > _MAX_DIRECTORY_BYTES:
+                break
+    except (httpx.HTTPError, OSError) as error:
+        raise translate(error, stored_url(str(response.url))) from error
+    return content[:_MAX_DIRECTORY_BYTES].decode("utf-8", "replace").strip()

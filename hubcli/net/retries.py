@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -139,6 +138,8 @@ class RetryPolicy:
         """How long to wait, None where the server asks for too much."""
         if asked_s is not None and asked_s > _LONGEST_RETRY_AFTER_S:
             return None
+        import random  # 1 ms, which a fetch of a cached model would pay.
+
         doubled = min(self._longest_wait_s, FIRST_WAIT_S * float(1 << min(failures - 1, 16)))
         # Jitter, so that many clients that failed together don't come back together.
         return max(asked_s or 0.0, doubled * random.uniform(0.5, 1.0))  # noqa: S311
@@ -148,8 +149,8 @@ def let_go(error: BaseException) -> None:
     """Ends the cycle of a retried error with its frames, which hold clients, threads and blocks of bytes."""
     waiting, seen = [error], set[int]()
     while waiting:
-        one = waiting.pop()
-        if id(one) not in seen:
-            seen.add(id(one))
-            one.__traceback__ = None
-            waiting += [other for other in (one.__cause__, one.__context__) if other is not None]
+        retried = waiting.pop()
+        if id(retried) not in seen:
+            seen.add(id(retried))
+            retried.__traceback__ = None
+            waiting += [other for other in (retried.__cause__, retried.__context__) if other is not None]

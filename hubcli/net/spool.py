@@ -283,12 +283,14 @@ def _journaled(path: Path, size_bytes: int, validator: str) -> tuple[int, list[t
         if status.st_size > _MAX_JOURNAL_BYTES:
             return 0, []
         head, *lines = read_regular(_journal(path), _MAX_JOURNAL_BYTES).split(b"\n")
-        told = json.loads(head)
+        header = json.loads(head)
     except (OSError, ValueError, RecursionError):
         return 0, []
     body = {"size": size_bytes, "validator": validator}
     versions = [_SYNCED_VERSION, *([_WRITTEN_VERSION] if _is_of_this_boot(status.st_mtime) else [])]
-    version = next((one for one in versions if told == {"version": one, **body}), 0)
+    version = next(
+        (version_number for version_number in versions if header == {"version": version_number, **body}), 0
+    )
     if not version:
         return 0, []
     found = sorted(_stretches(lines[:-1], size_bytes))  # The last line is empty, or cut off.

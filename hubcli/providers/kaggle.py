@@ -1,26 +1,59 @@
-"""Models on Kaggle: what names one, and how that name is spelled in addresses.
+"""Kaggle: what names a model, where its bytes and its latest version are, and what it wants of a user.
 
 kagglehub writes `owner/model/framework/variation[/version]`; the site has the
 same as a short address, and a long one with `frameworks`, `variations` and
-`versions` in it.
+`versions` in it. The API, and that its `versionNumber` is the latest: kagglehub's `http_resolver.py`.
+
+The account stands in kagglehub's order: `KAGGLE_API_TOKEN` (a token, or a file that holds one),
+`~/.kaggle/access_token`, `KAGGLE_USERNAME` with `KAGGLE_KEY`, `kaggle.json`. A token is sent as Bearer, a
+user's name and key as Basic. No message tells more than the place: what is wrong with a secret may be shown
+by what it is.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from hubcli.errors import HandleError
+from hubcli.errors import AuthenticationError, HandleError, NetworkError
+from hubcli.providers import registered
+from hubcli.providers.handle import Handle
+from hubcli.providers.provider import (
+    Credential,
+    CredentialScope,
+    HttpClient,
+    ProtocolHost,
+    is_number,
+    printed_handle,
+    spellings,
+    url_segments,
+)
+from hubcli.regular_file import read_stream
+from hubcli.urls import origin
 
-__all__ = ["KaggleModel"]
+if TYPE_CHECKING:
+    from hubcli.config.environment import KaggleAccount, NetworkConfig
+
+__all__ = ["TOKENS_PAGE", "WHERE", "Kaggle", "KaggleModel", "handle_of", "kaggle_credential"]
 
 _HOSTS = ("www.kaggle.com", "kaggle.com")
 _SITE = f"https://{_HOSTS[0]}"
 # Kaggle's own casing, by what people type.
 _FRAMEWORKS = {"tensorflow2": "tensorFlow2", "tensorflow1": "tensorFlow1"}
+# Those of Kaggle: what has one is no model of tfhub.dev.
+_ALL_FRAMEWORKS = (
+    *("tensorflow1", "tensorflow2", "tflite", "tfjs", "coral", "keras", "jax", "flax", "pytorch"),
+    *("transformers", "scikitlearn", "gemmacpp", "gguf", "maxtext", "onnx", "triton", "other"),
+)
 _API_VERBS = ("download", "get", "files", "list")
+_TFHUB = "https://tfhub.dev"
+_MAX_ANSWER_BYTES = 4 << 20
+_MAX_VERSION = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,37 +67,42 @@ class KaggleModel:
     version: str | None = None
 
     @classmethod
-    def of_parts(cls, parts: Sequence[str], shown: str) -> KaggleModel:
+    def of(cls, handle: Handle) -> KaggleModel | None:
+        """The model that the handle names; None of another host."""
+        return cls.of_url(handle.canonical, _SITE) if handle.provider.name == Kaggle.name else None
+
+    @classmethod
+    def of_parts(cls, parts: Sequence[str], printed: str) -> KaggleModel:
         """The model that kagglehub's four or five parts name.
 
-        Raises HandleError, which quotes `shown`, for a framework without
+        Raises HandleError, which quotes `printed`, for a framework without
         SavedModels and a version that is no number.
         """
         owner, model, framework, variation, *version = parts
         cased = _FRAMEWORKS.get(framework.lower())
         if cased is None:
             raise HandleError(
-                f"'{shown}' has the framework '{framework}', which holds no SavedModels",
+                f"'{printed}' has the framework '{framework}', which holds no SavedModels",
                 hint="The frameworks with SavedModels are tensorFlow2 and tensorFlow1.",
             )
-        if version and not (version[0].isascii() and version[0].isdecimal()):
+        if version and not is_number(version[0]):
             raise HandleError(
-                f"'{shown}' has the version '{version[0]}', which is no number",
+                f"'{printed}' has the invalid version '{version[0]}'",
                 hint="Accepted: a whole number, or no version for the latest one.",
             )
         return cls(owner, model, cased, variation, version[0] if version else None)
 
     @classmethod
-    def of_path(cls, segments: Sequence[str], shown: str) -> KaggleModel:
+    def of_path(cls, segments: Sequence[str], printed: str) -> KaggleModel:
         """The model that the path of an address names: long, short, or of the download API.
 
-        Raises HandleError, which quotes `shown`, for every other page of Kaggle.
+        Raises HandleError, which quotes `printed`, for every other page of Kaggle.
         """
         if list(segments[:3]) == ["api", "v1", "models"]:
             segments = segments[2:-1] if segments[-1] in _API_VERBS else segments[2:]
         if segments[0] != "models":
             raise HandleError(
-                f"'{shown}' is a Kaggle page, but not one of a model",
+                f"'{printed}' is a Kaggle page, but not one of a model",
                 hint="Accepted: a model of Kaggle, https://www.kaggle.com/models/<owner>/<model>/tensorFlow2/…",
             )
         match segments[1:]:
@@ -76,11 +114,11 @@ class KaggleModel:
                 parts = list(segments[1:])
             case _:
                 raise HandleError(
-                    f"'{shown}' is a Kaggle page that names no single variation of a model",
+                    f"'{printed}' is a Kaggle page that names no single variation of a model",
                     hint="Open it, choose framework and variation, and copy that address: "
                     "https://www.kaggle.com/models/<owner>/<model>/tensorFlow2/<variation>/<version>",
                 )
-        return cls.of_parts(parts, shown)
+        return cls.of_parts(parts, printed)
 
     @classmethod
     def of_url(cls, url: str, endpoint: str) -> KaggleModel | None:
@@ -140,3 +178,204 @@ class KaggleModel:
                 short, long = f"{short}/{self.version}", f"{long}/versions/{self.version}"
             found += [short, long]
         return found
+
+
+class Kaggle(ProtocolHost):
+    """Kaggle, whose pages speak the TF Hub protocol, and whose API knows versions and accounts.
+
+    Both serve the archive of a public model to whoever asks: the page with `?tf-hub-format=compressed`,
+    as `hub.load` asks, and the API, as kagglehub does. The API alone takes a token, and says by 401 and
+    403 that a model wants one. A mirror is a host of the TF Hub protocol, and is asked for the page.
+    """
+
+    name = "kaggle"
+    title = "Kaggle"
+
+    def parse(self, text: str) -> Handle:
+        """The handle of a page, an address of the API, or kagglehub's spelling. Raises HandleError."""
+        if "://" in text:
+            return handle_of(KaggleModel.of_path(url_segments(text), printed_handle(text)), text)
+        segments = text.strip("/").split("/")
+        try:
+            return handle_of(KaggleModel.of_parts(segments, printed_handle(text)), text)
+        except HandleError as error:
+            if is_number(segments[-1]) and segments[2].lower() not in _ALL_FRAMEWORKS:
+                error.hint = f"Did you mean {_TFHUB}/{'/'.join(segments)} ? {error.hint}"
+            raise
+
+    def suggestion(self, segments: Sequence[str]) -> str | None:
+        """The page of `models/<owner>/<model>/<framework>/<variation>[/<version>]`."""
+        is_page = segments[0] == "models" and len(segments) in (5, 6)
+        return f"{_SITE}/{'/'.join(segments)}" if is_page else None
+
+    def model_name(self, handle: Handle) -> tuple[str, ...]:
+        """Without the `models` that each page has."""
+        return super().model_name(handle)[1:]
+
+    def archive(self, handle: Handle, access: NetworkConfig) -> str:
+        """Where the API has the archive; of a handle without a version, the page."""
+        model = _model(handle)
+        return super().archive(handle, access) if model.version is None else model.download_url(_api(access))
+
+    def hosts(self, access: NetworkConfig) -> tuple[str, ...]:
+        """The API's."""
+        return (f"{_api(access)}/",)
+
+    def needs_version(self, handle: Handle) -> bool:
+        """Without a version the latest is meant."""
+        return handle.version is None
+
+    def version_url(self, handle: Handle, access: NetworkConfig) -> str:
+        """Where the API tells the latest version."""
+        return _model(handle).latest_url(_api(access))
+
+    def resolve(self, handle: Handle, client: HttpClient) -> Handle:
+        """The handle of the latest version. Raises NetworkError also where the answer doesn't tell it."""
+        model = _model(handle)
+        answer = client.get(self.version_url(handle, client.access), _MAX_ANSWER_BYTES)
+        try:
+            number = json.loads(answer.content)["versionNumber"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            number = None
+        if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= _MAX_VERSION:
+            raise NetworkError(
+                f"{answer.url} does not give the latest version of {model.page}",
+                hint=f"Name the version: hubcli fetch {model.page}/<version>",
+            )
+        return handle_of(model.at_version(str(number)))
+
+    def versions(self, handle: Handle, texts: Iterable[str]) -> Iterator[Handle]:
+        """Those of the handle's variation."""
+        variation = _model(handle).at_version(None)
+        models = KaggleModel.versions_of(texts)
+        return (handle_of(model) for model in models if model.at_version(None) == variation)
+
+    def credentials(self, access: NetworkConfig) -> CredentialScope:
+        """The account's, to Kaggle's own origins; tfhub.dev may redirect there."""
+
+        def read() -> Credential | None:
+
+            return kaggle_credential(access.kaggle)
+
+        return CredentialScope(_origins(access), frozenset({origin(_TFHUB)}), read)
+
+    def explain(self, url: str, status: int, access: NetworkConfig, place: str | None) -> str | None:
+        """Kaggle says 403 of a model whose licence wasn't accepted, and 403 or 404 of a private one."""
+        if status not in (401, 403, 404) or origin(url) not in _origins(access):
+            return None
+
+        model = KaggleModel.of_url(url, _api(access))
+        page = TOKENS_PAGE if model is None else model.page
+        if status == 404:
+            hint = "Check the handle and its version"
+            return f"{hint}." if place else f"{hint}; if it is private, {WHERE}."
+        if place is None:
+            return f"The model asks for consent or is private: accept its licence on {page}, then {WHERE}."
+        if status == 401:
+            return f"Kaggle doesn't know the credentials of {place}: {WHERE}."
+        return (
+            f"Accept the licence on {page} with the account of {place}, or {WHERE} that may read the model."
+        )
+
+
+def handle_of(model: KaggleModel, text: str | None = None) -> Handle:
+    """The handle of the model, spelled as its canonical address where it wasn't typed."""
+    canonical, aliases = spellings(model.addresses)
+    provider = registered(f"//{_HOSTS[0]}")
+    assert provider is not None
+    return Handle(text or canonical, provider, canonical, model.version, aliases)
+
+
+def _model(handle: Handle) -> KaggleModel:
+    model = KaggleModel.of(handle)
+    assert model is not None
+    return model
+
+
+def _api(access: NetworkConfig) -> str:
+    return access.kaggle.endpoint
+
+
+def _origins(access: NetworkConfig) -> frozenset[tuple[str, str, int | None]]:
+    """Those of the API, and where that is the usual one, the site's other name."""
+    usual = [f"https://{host}" for host in _HOSTS] if _api(access) == _SITE else [_api(access)]
+    return frozenset(map(origin, usual))
+
+
+TOKENS_PAGE = "https://www.kaggle.com/settings"
+WHERE = f"make a token on {TOKENS_PAGE} and put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token"
+_MAX_BYTES = 64 << 10
+_WAIT_S = 10.0  # For a FIFO, such as a shell's `<(command)` that asks a password manager.
+
+
+def kaggle_credential(account: KaggleAccount) -> Credential | None:
+    """The first that is there, in kagglehub's order; None without any. Raises AuthenticationError."""
+    if account.token is not None:
+        return _of_token_variable(account.token)
+    if account.token_file is not None:
+        text = _content(account.token_file)
+        if text is not None:
+            return _bearer(text, str(account.token_file))
+    if account.username is not None and account.key is not None:
+        return _pair(account.username, account.key, "KAGGLE_USERNAME and KAGGLE_KEY")
+    return None if account.key_file is None else _of_key_file(account.key_file)
+
+
+def _of_token_variable(value: str) -> Credential:
+    place = "KAGGLE_API_TOKEN"
+    if value.startswith(("/", "~", "./", "../")):
+        try:
+            file = Path(value).expanduser()
+        except RuntimeError:
+            raise _unusable(place) from None
+        text = _content(file)
+        if text is None:
+            raise _unusable(f"{place}, the path of a file that isn't there,")
+        return _bearer(text, f"{place} ({file})")
+    try:
+        text = _content(Path(value))  # A path may be relative; a token is the name of no file.
+    except (AuthenticationError, ValueError):
+        text = None
+    return _bearer(value if text is None else text, place)
+
+
+def _of_key_file(file: Path) -> Credential | None:
+    text = _content(file)
+    if text is None:
+        return None
+    try:
+        document = json.loads(text)
+        return _pair(document["username"], document["key"], str(file))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise _unusable(str(file)) from None
+
+
+def _content(file: Path) -> str | None:
+    """The text of the file, None where there is none. Raises AuthenticationError where it can't be read."""
+    try:
+        return read_stream(file, _MAX_BYTES, _WAIT_S).decode()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError):
+        raise _unusable(str(file)) from None
+
+
+def _bearer(text: str, place: str) -> Credential:
+    token = text.strip()
+    # A line end would be told by the HTTP library's error, and the token with it.
+    if not token.isascii() or not token.isprintable() or " " in token or not token:
+        raise _unusable(place)
+    return Credential(f"Bearer {token}", place)
+
+
+def _pair(username: object, key: object, place: str) -> Credential:
+    found = Credential.of_pair(username, key, place)
+    if found is None:
+        raise _unusable(place)
+    return found
+
+
+def _unusable(place: str) -> AuthenticationError:
+    return AuthenticationError(
+        f"The credentials in {place} can't be used", hint=f"Correct or remove them: {WHERE}."
+    )

@@ -13,10 +13,10 @@ from functools import cached_property
 from pathlib import Path
 
 from hubcli.errors import HubcliError
-from hubcli.savedmodel.graph import GraphBody, Node
-from hubcli.savedmodel.main_file import read_index
+from hubcli.savedmodel.graph import GraphBody, MetaGraphOutline, fed_assets_of
+from hubcli.savedmodel.layout import read_index
+from hubcli.savedmodel.nodes import Node
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.outline import MetaGraphOutline, fed_assets_of
 from hubcli.savedmodel.variables import model_variables
 
 __all__ = ["CannotBindError", "Captures"]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from hubcli.errors import InputError, UsageError
-from hubcli.formats.dtypes import DType
+from hubcli.errors import InputError, UsageError, did_you_mean
 from hubcli.formats.protos import parse
-from hubcli.savedmodel.signatures import Signature, SignatureTensor
+from hubcli.formats.tensor_layout import DType
+from hubcli.savedmodel.functions import Signature, SignatureTensor
 from hubcli.savedmodel.types import Shape, TypeSpec, element_count, shape_of, shape_text
-from hubcli.suggestions import did_you_mean
 from hubcli.tf.run_protocol import STRING, Tensor
 
 __all__ = ["Binding", "Endpoint", "Port", "choose_signature", "signature_endpoint"]

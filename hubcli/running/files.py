@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from hubcli.errors import BrokenModelError, HubcliError, InputError, NotFoundError
-from hubcli.formats.crc32c import masked_crc32c
+from hubcli.formats.checksums import masked_crc32c
 from hubcli.formats.npy import MAGIC, read_array
 from hubcli.regular_file import open_stream
 from hubcli.tf.run_protocol import Tensor

@@ -11,15 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hubcli.errors import InputError
-from hubcli.formats.dtypes import DType
+from hubcli.errors import InputError, did_you_mean
+from hubcli.formats.tensor_layout import DType
 from hubcli.running.endpoints import Endpoint, Port, described
 from hubcli.running.files import FileKind, InputFile, open_input, parse_json
 from hubcli.running.media import Decoder, MediaOptions, decode_image, decode_wav
 from hubcli.running.numbers import decoded
 from hubcli.running.tables import row_values
 from hubcli.running.values import cast_tensor, join, tensor_of, tensors_of
-from hubcli.suggestions import did_you_mean
 from hubcli.tf.run_protocol import Tensor
 
 __all__ = ["Columns", "InputReader", "RowStream"]

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from hubcli.errors import UsageError
-from hubcli.formats.dtypes import DType
+from hubcli.formats.tensor_layout import DType
 from hubcli.running.endpoints import Endpoint, Port
 from hubcli.running.numbers import decoded, number_texts
 from hubcli.running.session import OutputBatch

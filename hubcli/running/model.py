@@ -8,23 +8,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError, NotFoundError, TensorFlowError, UnsafeModelError, UsageError
+from hubcli.issues import Issue, Severity
 from hubcli.running.captures import Captures
 from hubcli.running.endpoints import Endpoint, choose_signature, described, signature_endpoint
 from hubcli.running.traces import choose_function, function_endpoints
-from hubcli.savedmodel.checks.file_findings import find
-from hubcli.savedmodel.checks.known_ops import is_known
-from hubcli.savedmodel.checks.scan import scan_ops
-from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.functions import read_functions
-from hubcli.savedmodel.model import Finding, Severity
-from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.outline import (
+from hubcli.savedmodel.checks.scan import find, scan_ops
+from hubcli.savedmodel.functions import INIT_OP, op_name, read_functions, read_signatures
+from hubcli.savedmodel.graph import (
     MetaGraphOutline,
     declared_assets_of,
     fed_assets_of,
     read_outline,
 )
-from hubcli.savedmodel.signatures import INIT_OP, op_name, read_signatures
+from hubcli.savedmodel.model import ModelFiles
+from hubcli.savedmodel.nodes import is_known
+from hubcli.savedmodel.objects import ObjectGraph
 
 __all__ = ["RunnableModel", "Selection", "read_runnable", "refuse_unsafe"]
 
@@ -83,7 +81,7 @@ class RunnableModel(NamedTuple):
     initializers: tuple[str, ...]
     packages: tuple[OpPackage, ...]
     unknown_ops: tuple[str, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[Issue, ...]
     note: str = ""
     obstacle: str = ""
 
@@ -205,7 +203,7 @@ class _Reader:
             function, self._selection.arguments, self._outline, self._objects, self._path
         )
 
-    def _findings(self) -> tuple[Finding, ...]:
+    def _findings(self) -> tuple[Issue, ...]:
         """What `hubcli inspect --scan` finds of the files and of every MetaGraph: loading reads them all."""
         files = ModelFiles.of_directory(self._path)
         names = {asset.filename for outline in self._outlines for asset in declared_assets_of(outline)}
@@ -221,7 +219,7 @@ class _Reader:
             if objects is None and outline.objects is not None:
                 objects = ObjectGraph(outline.objects)
             findings += scan_ops(outline, objects)
-        return tuple(sorted(findings, key=lambda finding: -finding.severity))
+        return tuple(sorted(findings, key=lambda finding: -finding.severity.rank))
 
 
 def _meta_graph(outlines: tuple[MetaGraphOutline, ...], selection: Selection, name: str) -> MetaGraphOutline:
@@ -263,14 +261,14 @@ def packages_of(ops: tuple[str, ...]) -> tuple[OpPackage, ...]:
     )
 
 
-def risks_of(packages: tuple[OpPackage, ...]) -> tuple[Finding, ...]:
+def risks_of(packages: tuple[OpPackage, ...]) -> tuple[Issue, ...]:
     """A finding for each package whose ops reach beyond the graph, which the scan itself doesn't know."""
     findings = []
     for package in packages:
         risk = _RISKY_PACKAGES.get(package.requirement)
         if risk is not None:
             message = f"{', '.join(package.ops[:3])} of {package.requirement}, whose ops {risk}"
-            findings.append(Finding(Severity.HIGH, "foreign-ops", message, "graph"))
+            findings.append(Issue.of_part(Severity.HIGH, "foreign-ops", message, "graph"))
     return tuple(findings)
 
 

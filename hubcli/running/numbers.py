@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hubcli.errors import InputError
-from hubcli.formats.dtypes import DType
+from hubcli.formats.tensor_layout import DType
 
 __all__ = ["bytes_of", "decoded", "encoded", "is_supported", "number_texts", "require_supported"]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from hubcli.errors import OutputError, UsageError
-from hubcli.formats.dtypes import DType
 from hubcli.formats.npy import npy_header
+from hubcli.formats.tensor_layout import DType
 from hubcli.running.endpoints import Endpoint, Port
 from hubcli.running.json_text import json_lines, port_text, require_rows, whole_rows
 from hubcli.running.session import OutputBatch

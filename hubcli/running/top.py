@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubcli.errors import InputError, NotFoundError, UsageError
-from hubcli.formats.dtypes import DType
+from hubcli.formats.tensor_layout import DType
 from hubcli.regular_file import read_regular
 from hubcli.running.endpoints import Port
 from hubcli.running.numbers import decoded, number_texts

@@ -10,14 +10,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hubcli.errors import BrokenModelError, UsageError
-from hubcli.formats.dtypes import DType
+from hubcli.errors import BrokenModelError, UsageError, did_you_mean
+from hubcli.formats.tensor_layout import DType
 from hubcli.running.captures import CannotBindError, Captures
 from hubcli.running.endpoints import Binding, Endpoint, Port, composite_port
 from hubcli.savedmodel.functions import Function, FunctionVariant
-from hubcli.savedmodel.graph import GraphBody
+from hubcli.savedmodel.graph import GraphBody, MetaGraphOutline
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.outline import MetaGraphOutline
 from hubcli.savedmodel.types import (
     Fields,
     Items,
@@ -28,7 +27,6 @@ from hubcli.savedmodel.types import (
     holds_tensors,
     python_text,
 )
-from hubcli.suggestions import did_you_mean
 
 __all__ = ["choose_function", "function_endpoints", "trace_endpoint"]
 

@@ -12,7 +12,7 @@ from math import prod
 from typing import Any
 
 from hubcli.errors import InputError
-from hubcli.formats.dtypes import DType
+from hubcli.formats.tensor_layout import DType
 from hubcli.running.endpoints import Port
 from hubcli.running.numbers import decoded, encoded, require_supported
 from hubcli.savedmodel.types import Shape, shape_text

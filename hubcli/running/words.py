@@ -6,10 +6,9 @@ from pathlib import Path
 
 from hubcli.errors import HubcliError
 from hubcli.running.model import Selection, read_runnable
-from hubcli.savedmodel.functions import read_functions
+from hubcli.savedmodel.functions import read_functions, read_signatures
+from hubcli.savedmodel.graph import read_outline
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.outline import read_outline
-from hubcli.savedmodel.signatures import read_signatures
 
 __all__ = ["function_paths", "input_names", "signature_names"]
 

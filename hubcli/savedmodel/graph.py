@@ -1,161 +1,161 @@
-"""The graph of a MetaGraph: its own nodes and those of its function library.
+"""saved_model.pb, taken apart: each MetaGraph's parts, and its graph with the functions of its library.
 
-Source: tensorflow/core/framework/graph.proto, node_def.proto, function.proto.
-A graph may hold gigabytes of constants and half a million nodes. So nodes are
-found on the wire and parsed half a megabyte at a time, and constants are left out.
+Source: tensorflow/core/protobuf/saved_model.proto and meta_graph.proto, tensorflow/core/framework/graph.proto
+and function.proto. No part is read more than it must be.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Set
-from functools import cached_property, lru_cache
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.protos import parse, parse_merged
-from hubcli.formats.wire import Bytes, Field, encode_field, messages, scan
-from hubcli.savedmodel.checks.known_ops import takes_functions
+from hubcli.formats.wire import Bytes, Field, messages, scan
+from hubcli.regular_file import contents
+from hubcli.savedmodel.layout import HEAD_BYTES, binary_of_text, main_file, refuse_look_alike
+from hubcli.savedmodel.nodes import (
+    BATCH_BYTES,
+    LIBRARY,
+    MAX_NODES,
+    NODE,
+    FieldRun,
+    Node,
+    field_runs,
+    functions_of,
+    takes_functions,
+)
 
-__all__ = ["FunctionReference", "Graph", "GraphBody", "Node"]
+__all__ = [
+    "Graph",
+    "GraphBody",
+    "MetaGraphOutline",
+    "declared_assets_of",
+    "fed_assets_of",
+    "read_outline",
+]
 
-_NODE, _LIBRARY = 1, 2  # of GraphDef
+_META_GRAPHS = 2
+_ASSETS_COLLECTION = "saved_model_assets"
+_GRAPH_DEF, _OBJECT_GRAPH_DEF = 2, 7
+_MAX_META_GRAPHS = 100
+_MAX_TAGS, _MAX_SIGNATURE_TENSORS, _MAX_COLLECTED = 1000, 50_000, 200_000
+_MAX_PART_BYTES = 1 << 28
 _FUNCTION = 1  # of FunctionDefLibrary
 _GRADIENTS = {2: "GradientDef", 3: "RegisteredGradient"}
-_SIGNATURE, _NODE_DEF = 1, 3  # of FunctionDef
-_OP, _ATTR = 2, 5  # of NodeDef
-_CONSTANTS = (b"Const", b"HostConst")
-_STRING = 7  # of DataType
-_MAX_NODES, _MAX_OP_TYPES = 400_000, 20_000
+_NODE_DEF = 3  # of FunctionDef
+_MAX_OP_TYPES = 20_000
 _MAX_FUNCTIONS = 40_000
-_BATCH_BYTES = 1 << 19
-_LARGE_NODE_BYTES = 1 << 18
-_LARGE_ATTR_BYTES, _SHORT_ATTR_BYTES = 1 << 12, 1 << 8
 
 
-class Node:
-    """An operation in a graph or function."""
+class MetaGraphOutline(NamedTuple):
+    """A MetaGraph: `rest` is its MetaGraphDef without graph and objects, which stand beside it.
 
-    __slots__ = ("_message",)
+    `objects` is its SavedObjectGraph, None where TensorFlow 1 wrote it.
+    """
 
-    def __init__(self, message: Any) -> None:
-        self._message = message
-
-    @property
-    def name(self) -> str:
-        """Its name, unique within its body."""
-        name: str = self._message.name
-        return name
-
-    @property
-    def op(self) -> str:
-        """The type of operation, or the name of the function that it calls."""
-        op: str = self._message.op
-        return op
-
-    @property
-    def inputs(self) -> list[str]:
-        """Names of the nodes or arguments that it depends on, without output numbers and `^`."""
-        # Most have neither, and a call for each of a million takes a second.
-        return [
-            text.lstrip("^").split(":", 1)[0] if ":" in text or text[:1] == "^" else text
-            for text in self._message.input
-        ]
-
-    @property
-    def input_count(self) -> int:
-        """How many inputs it has."""
-        return len(self._message.input)
-
-    @property
-    def sources(self) -> list[str]:
-        """The tensors that go into it, as `node:output:number` (in a function) or `node:number`."""
-        return [text for text in self._message.input if text[:1] != "^"]
-
-    def functions(self) -> list[str]:
-        """Names of the functions that its attributes name, such as the branches of an If."""
-        return _functions_of(self._message) if takes_functions(self.op) else []
-
-    def mentions(self, function: str) -> list[FunctionReference]:
-        """Where its attributes name the function, in the order of their names."""
-        attributes = self._message.attr
-        return [
-            FunctionReference(key, is_nested)
-            for key in sorted(attributes)
-            for name, is_nested in _functions_in(attributes[key])
-            if name == function
-        ]
-
-    def function(self, attribute: str) -> str | None:
-        """The function that the attribute is, None where it is none or something else."""
-        if attribute not in self._message.attr:
-            return None
-        value = parse("AttrValue", self._message.attr[attribute])
-        return value.func.name if value.HasField("func") else None
-
-    def strings(self, attribute: str) -> list[bytes] | None:
-        """The texts of the attribute's tensor; None where it is no tensor of texts, or was left out."""
-        if attribute not in self._message.attr:
-            return None
-        value = parse("AttrValue", self._message.attr[attribute])
-        tensor = parse("TensorProto", value.tensor) if value.HasField("tensor") else None
-        return list(tensor.string_val) if tensor is not None and tensor.dtype == _STRING else None
-
-    def has(self, attribute: str) -> bool:
-        """Whether the attribute is there, of whatever kind."""
-        return attribute in self._message.attr
-
-    def is_empty_text(self, attribute: str) -> bool:
-        """Whether the attribute isn't there, or is a text without a character."""
-        return not self.has(attribute) or self.text(attribute) == ""
-
-    def text(self, attribute: str) -> str | None:
-        """The attribute as text, None where it is no string."""
-        if attribute not in self._message.attr:
-            return None
-        value = parse("AttrValue", self._message.attr[attribute])
-        return value.s.decode("utf-8", "replace") if value.HasField("s") else None
+    rest: Any
+    graph: Graph
+    objects: Any | None
 
 
-def _functions_of(node: Any) -> list[str]:
-    """Names of the functions in the attributes of a NodeDef."""
-    names: list[str] = []
-    attributes = node.attr
-    for key in sorted(attributes):
-        value = attributes[key]
-        names += _few_functions_in(value) if len(value) < _SHORT_ATTR_BYTES else _names_in(value)
-    return names
+@contextmanager
+def read_outline(model: Path) -> Iterator[tuple[MetaGraphOutline, ...]]:
+    """The MetaGraphs of the model in that directory, in file order; at least one.
+
+    The graphs are read from the open file when they are walked: only within
+    the context. Raises BrokenModelError with the file and its fault, OSError.
+    """
+    main = main_file(model)
+    if main.suffix == ".cpb":
+        raise BrokenModelError(
+            f"{main.name} is a SavedModel in chunks, as TensorFlow writes one of more than 2 GB: "
+            "hubcli can't read it yet",
+            hint="TensorFlow's own loader reads it: tf.saved_model.load(…).",
+        )
+    with contents(main) as raw:
+        refuse_look_alike(main.name, raw[:HEAD_BYTES])
+        data = binary_of_text(main.name, raw) if main.suffix == ".pbtxt" else raw
+        try:
+            yield _outlines(data)
+        except BrokenModelError as error:
+            raise BrokenModelError(
+                f"{main.name} can't be read as a SavedModel: {error.message}", hint=error.hint
+            ) from error
 
 
-def _names_in(attribute: bytes) -> tuple[str, ...]:
-    """As `_functions_in`, the names alone, and for a list of many thousands too."""
-    value = parse("AttrValue", attribute)
-    functions = [value.func] if value.HasField("func") else value.list.func
-    names = [function.name for function in functions]
-    for function in functions:
-        if function.attr:
-            names += [name for key in sorted(function.attr) for name in _names_in(function.attr[key])]
-    return tuple(names)
+def _outlines(data: Bytes) -> tuple[MetaGraphOutline, ...]:
+    fields = list(messages(data, _META_GRAPHS))
+    if not fields:
+        raise BrokenModelError(f"it holds no MetaGraph ({len(data)} bytes)")
+    if len(fields) > _MAX_META_GRAPHS:
+        raise BrokenModelError(f"it holds {len(fields)} MetaGraphs")
+    return tuple(_outline(data, field) for field in fields)
 
 
-# Most calls have attributes that others have too.
-_few_functions_in = lru_cache(maxsize=4096)(_names_in)
+def _outline(data: Bytes, meta_graph: Field) -> MetaGraphOutline:
+    graphs, objects, rest = list[Field](), list[Field](), bytearray()
+    position = meta_graph.start
+    for field in scan(data, meta_graph.start, meta_graph.end):
+        if field.is_message(_GRAPH_DEF):
+            graphs.append(field)
+        elif field.is_message(_OBJECT_GRAPH_DEF):
+            objects.append(field)
+        else:
+            rest += data[position : field.end]
+        position = field.end
+    parsed = parse("MetaGraphDef", bytes(rest))
+    _require_moderate(parsed)
+    # Protobuf's rule for a message that comes in several pieces is to join them.
+    joined = b"".join(data[field.start : field.end] for field in objects)
+    return MetaGraphOutline(
+        rest=parsed,
+        graph=Graph(data, tuple(graphs)),
+        objects=_objects(joined) if objects else None,
+    )
 
 
-class FunctionReference(NamedTuple):
-    """The attribute of a node that names a function; `is_nested` where it names it within another one."""
+def _require_moderate(rest: Any) -> None:
+    """Raises BrokenModelError where there is more of something than a model can need."""
+    definitions, collections = rest.signature_def.values(), rest.collection_def.values()
+    tensors = sum(len(definition.inputs) + len(definition.outputs) for definition in definitions)
+    collected = sum(
+        len(collection.bytes_list.value) + len(collection.node_list.value) for collection in collections
+    )
+    if (
+        len(rest.meta_info_def.tags) > _MAX_TAGS
+        or tensors > _MAX_SIGNATURE_TENSORS
+        or collected > _MAX_COLLECTED
+    ):
+        raise BrokenModelError("its tags, signatures or collections are absurdly many")
 
-    attribute: str
-    is_nested: bool
+
+def _objects(joined: bytes) -> Any:
+    if len(joined) > _MAX_PART_BYTES:
+        raise BrokenModelError(f"its object graph has {len(joined)} bytes")
+    return parse("SavedObjectGraph", joined)
 
 
-def _functions_in(attribute: bytes, *, is_nested: bool = False) -> Iterator[tuple[str, bool]]:
-    """Functions that an AttrValue names, and those that are attributes of these."""
-    value = parse("AttrValue", attribute)
-    for function in [value.func] if value.HasField("func") else value.list.func:
-        yield function.name, is_nested
-        for key in sorted(function.attr) if function.attr else ():
-            yield from _functions_in(function.attr[key], is_nested=True)
+def declared_assets_of(outline: MetaGraphOutline) -> list[Any]:
+    """Every AssetFileDef of the MetaGraph, those of TensorFlow 1's collection too.
+
+    `declared_assets` tells the same of a file that isn't parsed.
+    """
+    rest = outline.rest
+    declared = list(rest.asset_file_def)
+    if _ASSETS_COLLECTION in rest.collection_def:
+        wrapped = rest.collection_def[_ASSETS_COLLECTION].any_list.value
+        declared += [parse("AssetFileDef", wrapper.value) for wrapper in wrapped]
+    return declared
+
+
+def fed_assets_of(outline: MetaGraphOutline) -> list[Any]:
+    """Every AssetFileDef that TensorFlow feeds: it looks into the collection only where there is no other."""
+    return list(outline.rest.asset_file_def) or declared_assets_of(outline)
 
 
 class GraphBody:
@@ -205,7 +205,7 @@ class GraphBody:
                 op = message.op
                 if op in calling:
                     names.append(op)
-                    names += _functions_of(message)
+                    names += functions_of(message)
         return names
 
     @cached_property
@@ -267,37 +267,6 @@ class GraphBody:
         return message.node if self.message == "GraphDef" else message.node_def
 
 
-class FieldRun(NamedTuple):
-    """A run of whole fields: start and end in bytes. One with a large node is slimmed when it is read."""
-
-    start: int
-    end: int
-    large_node: Field | None = None
-
-    def holds(self, text: bytes, data: Bytes) -> bool:
-        """Whether the text stands in its bytes; large constants are not searched."""
-        if self.large_node is None:
-            return data.find(text, self.start, self.end) >= 0
-        return text in self.read(data)
-
-    def read(self, data: Bytes) -> bytes:
-        """Its bytes, without large constants."""
-        if self.large_node is None:
-            return data[self.start : self.end]
-        number, start, end = self.large_node.number, self.large_node.start, self.large_node.end
-        fields = list(scan(data, start, end))
-        ops = [data[field.start : field.end] for field in fields if field.number == _OP]
-        # Attributes of other ops may name functions and files, however long they are.
-        if not ops or ops[-1] not in _CONSTANTS:
-            return encode_field(number, data[start:end])
-        slim, position = bytearray(), start
-        for field in fields:
-            if field.number != _ATTR or field.end - field.start < _LARGE_ATTR_BYTES:
-                slim += data[position : field.end]
-            position = field.end
-        return encode_field(number, bytes(slim))
-
-
 class Graph:
     """The graph that stands in those fields of `data`; it is read when it is walked."""
 
@@ -312,7 +281,7 @@ class Graph:
 
         Raises BrokenModelError for a damaged one and an absurdly large one.
         """
-        main = [piece for field in self._fields for piece in _pieces(self._data, field, _NODE)]
+        main = [piece for field in self._fields for piece in field_runs(self._data, field, NODE)]
         return (GraphBody("", "GraphDef", self._data, tuple(main)), *self._functions())
 
     @cached_property
@@ -335,8 +304,8 @@ class Graph:
         total: Counter[str] = Counter()
         for body in self.bodies:
             total.update(body.op_counts)
-            if total.total() > _MAX_NODES:
-                raise BrokenModelError(f"its graph has more than {_MAX_NODES} nodes")
+            if total.total() > MAX_NODES:
+                raise BrokenModelError(f"its graph has more than {MAX_NODES} nodes")
         if len(total) > _MAX_OP_TYPES:
             raise BrokenModelError(f"its graph has nodes of {len(total)} types")
         return total
@@ -350,14 +319,14 @@ class Graph:
         libraries = [
             library
             for field in self._fields
-            for library in messages(self._data, _LIBRARY, field.start, field.end, max_fields=_MAX_NODES)
+            for library in messages(self._data, LIBRARY, field.start, field.end, max_fields=MAX_NODES)
         ]
         for library in libraries:
             batch: list[Field] = []
             start = position = library.start
             for field in scan(self._data, library.start, library.end, max_fields=_MAX_FUNCTIONS):
-                is_large = field.end - field.start > _BATCH_BYTES
-                if is_large or field.end - start > _BATCH_BYTES:
+                is_large = field.end - field.start > BATCH_BYTES
+                if is_large or field.end - start > BATCH_BYTES:
                     yield from self._small_functions(start, position, batch)
                     start, batch = position, []
                 if field.is_message(_FUNCTION):
@@ -382,34 +351,8 @@ class Graph:
 
     def _large_function(self, field: Field) -> GraphBody:
         signatures = list[Field]()
-        pieces = tuple(_pieces(self._data, field, _NODE_DEF, signatures))
+        pieces = tuple(field_runs(self._data, field, _NODE_DEF, signatures))
         # Protobuf's rule for a message that comes in several parts is to join them.
         joined = b"".join(self._data[part.start : part.end] for part in signatures)
         name: str = parse("OpDef", joined).name
         return GraphBody(name, "FunctionDef", self._data, pieces, signature=joined)
-
-
-def _pieces(
-    data: Bytes, message: Field, node_number: int, signatures: list[Field] | None = None
-) -> Iterator[FieldRun]:
-    """The message in pieces of about half a megabyte; large nodes stand alone, the library is left out.
-
-    The signatures of a function are appended to that list.
-    """
-    start = position = message.start
-    for field in scan(data, message.start, message.end, max_fields=_MAX_NODES):
-        is_large = field.number == node_number and field.end - field.start > _LARGE_NODE_BYTES
-        is_left_out = field.number == _LIBRARY and node_number == _NODE
-        if is_large or is_left_out or field.end - start > _BATCH_BYTES:
-            if position > start:
-                yield FieldRun(start, position)
-            start = position
-        if is_large:
-            yield FieldRun(position, field.end, field)
-        if is_large or is_left_out:
-            start = field.end
-        if signatures is not None and field.is_message(_SIGNATURE):
-            signatures.append(field)
-        position = field.end
-    if position > start:
-        yield FieldRun(start, position)

@@ -94,7 +94,7 @@ class ObjectGraph:
             if total > _MAX_CHILDREN or count > _MAX_NODES:
                 raise BrokenModelError("its object graph is absurdly large")
             self._kinds.append(node.WhichOneof("kind"))
-            self._children.append([Child(one.local_name, one.node_id) for one in children])
+            self._children.append([Child(child.local_name, child.node_id) for child in children])
         for held in self._children:
             for child in held:
                 if not 0 <= child.node < count:
@@ -143,7 +143,7 @@ class ObjectGraph:
 
     def of_kind(self, kind: str) -> list[int]:
         """The objects of the kind, by number."""
-        return [number for number, one in enumerate(self._kinds) if one == kind]
+        return [number for number, field in enumerate(self._kinds) if field == kind]
 
     @cached_property
     def slots(self) -> dict[int, Slot]:
@@ -234,16 +234,20 @@ class ObjectGraph:
             traces = set(self.concrete_names(holder)) if kinds[holder] == "function" else set()
             functions = [child for child in children if kinds[child.node] in _FUNCTIONS]
             held += [
-                one for one in functions if not traces or not traces.issuperset(self.concrete_names(one.node))
+                function
+                for function in functions
+                if not traces or not traces.issuperset(self.concrete_names(function.node))
             ]
         return held
 
     def saver_functions(self) -> tuple[list[int], list[int]]:
         """The functions that save and those that restore what objects hold beside variables."""
         holders = (self._nodes[node] for node, kind in enumerate(self._kinds) if kind not in _FUNCTIONS)
-        saveables = [one for holder in holders for one in holder.saveable_objects.values()]
-        saving = [one.save_function for one in saveables if 0 <= one.save_function < len(self)]
-        restoring = [one.restore_function for one in saveables if 0 <= one.restore_function < len(self)]
+        saveables = [saveable for holder in holders for saveable in holder.saveable_objects.values()]
+        saving = [saveable.save_function for saveable in saveables if 0 <= saveable.save_function < len(self)]
+        restoring = [
+            saveable.restore_function for saveable in saveables if 0 <= saveable.restore_function < len(self)
+        ]
         return saving, restoring
 
     def functions(self, *, submodules: bool) -> Iterator[HeldFunction]:

@@ -6,25 +6,23 @@ from hubcli.errors import BrokenModelError, UsageError
 from hubcli.formats.protos import parse
 from hubcli.formats.tensor_bundle import BundleEntry, BundleIndex
 from hubcli.regular_file import read_regular
-from hubcli.savedmodel.checks.file_findings import find
 from hubcli.savedmodel.checks.file_scan import scan_files
 from hubcli.savedmodel.checks.reusable import check_reusable
-from hubcli.savedmodel.checks.scan import scan_ops
-from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.functions import read_functions
+from hubcli.savedmodel.checks.scan import find, scan_ops
+from hubcli.savedmodel.functions import INIT_OP, TRAIN_OP, op_name, read_functions, read_signatures
+from hubcli.savedmodel.graph import MetaGraphOutline, declared_assets_of, read_outline
+from hubcli.savedmodel.layout import KERAS_METADATA, TF1_HUB_MARKER, ModelFormat
 from hubcli.savedmodel.model import (
     Asset,
     Checkpoint,
     CheckpointTensor,
     Fingerprint,
     MetaGraph,
+    ModelFiles,
     Parameters,
     SavedModelInfo,
 )
-from hubcli.savedmodel.model_format import KERAS_METADATA, TF1_HUB_MARKER, ModelFormat
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.outline import MetaGraphOutline, declared_assets_of, read_outline
-from hubcli.savedmodel.signatures import INIT_OP, TRAIN_OP, op_name, read_signatures
 from hubcli.savedmodel.variables import Variable, model_variables
 
 __all__ = ["read_model"]
@@ -61,7 +59,7 @@ def read_model(
 def _with_tags(outlines: tuple[MetaGraphOutline, ...], tag_set: frozenset[str]) -> MetaGraphOutline:
     sets = [frozenset(outline.rest.meta_info_def.tags) for outline in outlines]
     if tag_set not in sets:
-        there = " or ".join(",".join(sorted(one)) or "'' (none)" for one in sets)
+        there = " or ".join(",".join(sorted(tags)) or "'' (none)" for tags in sets)
         raise UsageError(
             f"No MetaGraph has the tags '{','.join(sorted(tag_set))}'", hint=f"Write --tag-set {there}."
         )
@@ -106,7 +104,7 @@ class _Reader:
             assets=assets,
             fingerprint=self._fingerprint(),
             sizes=self._files.sizes(),
-            findings=tuple(sorted(findings, key=lambda finding: -finding.severity)),
+            findings=tuple(sorted(findings, key=lambda finding: -finding.severity.rank)),
             reusable=check_reusable(self._outlines, self._objects, functions, variables, lists),
         )
 
@@ -182,11 +180,12 @@ def _checkpoint(index: BundleIndex) -> Checkpoint:
 def _follow_in_rows(entry: BundleEntry) -> bool:
     """Whether its slices are whole rows, one after the other."""
     row, shape = 0, entry.shape
-    for one in entry.slices:
+    for tensor_slice in entry.slices:
         lengths = tuple(
-            shape[axis] if size is None else size for axis, size in enumerate(one.lengths[: len(shape)])
+            shape[axis] if size is None else size
+            for axis, size in enumerate(tensor_slice.lengths[: len(shape)])
         )
-        if not shape or one.starts != (row, *[0] * (len(shape) - 1)) or lengths[1:] != shape[1:]:
+        if not shape or tensor_slice.starts != (row, *[0] * (len(shape) - 1)) or lengths[1:] != shape[1:]:
             return False
         row += lengths[0]
     return bool(entry.slices) and row == shape[0]

@@ -11,7 +11,7 @@ from math import isfinite, prod
 from typing import Any, NamedTuple, TypeAlias
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.dtypes import DType
+from hubcli.formats.tensor_layout import DType
 
 __all__ = [
     "DTypeValue",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hubcli.formats.dtypes import DTYPE_ENUM, DType
+from hubcli.formats.tensor_layout import DTYPE_ENUM, DType
 from hubcli.tf.run_protocol import STRING, Tensor
 
 __all__ = ["array_of", "tensor_of_array"]

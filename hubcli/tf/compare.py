@@ -1,4 +1,7 @@
-"""Whether a saved model computes what the live object does: outputs on made-up inputs, values to the bit."""
+"""Whether a saved model computes what the live object does: outputs on made-up inputs, values to the bit.
+
+The inputs are made up from what the file says of their types and shapes.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,40 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from math import isfinite
+from io import TextIOWrapper
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from hubcli.errors import TensorFlowError
-from hubcli.formats.dtypes import DType
+from hubcli.regular_file import open_regular
 from hubcli.savedmodel.compare.diff import variant_text
-from hubcli.savedmodel.compare.value_changes import Distance
-from hubcli.savedmodel.functions import FunctionVariant
+from hubcli.savedmodel.functions import FunctionVariant, Signature
 from hubcli.savedmodel.model import SavedModelInfo
-from hubcli.savedmodel.signatures import Signature
-from hubcli.savedmodel.types import Literal
+from hubcli.savedmodel.types import (
+    DTypeValue,
+    Fields,
+    Items,
+    Literal,
+    Shape,
+    ShapeValue,
+    Structure,
+    TensorSpec,
+    TypeSpec,
+)
 from hubcli.tf.importing import first_line, import_tensorflow
-from hubcli.tf.sampling import SIZES, Sampler, UnsampledError, vocabulary
-from hubcli.tf.variables import live_variables, snapshot
+from hubcli.tf.loading import live_variables, snapshot
 
-__all__ = ["CallableModel", "Comparison", "NumpyMeasure", "Skipped", "compare_models", "compare_outputs"]
+__all__ = [
+    "SIZES",
+    "CallableModel",
+    "Comparison",
+    "Sampler",
+    "Skipped",
+    "UnsampledError",
+    "compare_models",
+    "compare_outputs",
+    "vocabulary",
+]
 
 _TRAINING = ("training", "is_training")
 # How far two numbers may be apart, relative and absolute: threads and fused kernels add up in another order.
@@ -86,10 +105,10 @@ def compare_models(live: Any, reloaded: Any, info: SavedModelInfo, model: Path) 
 
     Variables first, bit by bit, then outputs, since a call may change a variable.
     """
-    ours, theirs = (snapshot(live_variables(one, info)) for one in (live, reloaded))
+    ours, theirs = (snapshot(live_variables(function, info)) for function in (live, reloaded))
     for path in ours:
         if path not in theirs:
-            return Comparison((), len(ours), (), f"the variable {path} is gone")
+            return Comparison((), len(ours), (), f"the variable {path} is missing")
         if ours[path] != theirs[path]:
             return Comparison((), len(ours), (), f"the variable {path} holds other values")
     outputs = compare_outputs(CallableModel.of(live), CallableModel.of(reloaded), info, model)
@@ -121,7 +140,7 @@ def compare_outputs(
 
 def _reaching_out(info: SavedModelInfo) -> str:
     """Why no graph of the model is called with paths and addresses that nobody chose; "" for most."""
-    found = next((one for one in info.findings if one.code in _REACHING_OUT), None)
+    found = next((finding for finding in info.findings if finding.code in _REACHING_OUT), None)
     return "" if found is None else f"the model isn't called unasked: {found.message}"
 
 
@@ -226,8 +245,8 @@ def _signature_call(signature: Signature) -> _Call:
 
 def _variant_call(variant: FunctionVariant) -> _Call:
     def run(callees: CallableModel, sampler: Sampler) -> Any:
-        args = [sampler.value(one) for one in variant.args]
-        kwargs = {name: sampler.value(one) for name, one in variant.kwargs}
+        args = [sampler.value(argument) for argument in variant.args]
+        kwargs = {name: sampler.value(argument) for name, argument in variant.kwargs}
         assert callees.call is not None
         return callees.call(*args, **kwargs)
 
@@ -237,79 +256,127 @@ def _variant_call(variant: FunctionVariant) -> _Call:
 def _first_difference(left: Any, right: Any) -> str:
     """Which output differs and by how much, "" where none does."""
     tf = import_tensorflow()
-    ours, theirs = (tf.nest.flatten(one, expand_composites=True) for one in (left, right))
+    ours, theirs = (tf.nest.flatten(result, expand_composites=True) for result in (left, right))
     if len(ours) != len(theirs):
         return f"{len(theirs)} outputs instead of {len(ours)}"
-    for place, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-        found = _tensor_difference(tf.convert_to_tensor(one), tf.convert_to_tensor(other), tf)
+    for place, (tensor, other) in enumerate(zip(ours, theirs, strict=True)):
+        found = _tensor_difference(tf.convert_to_tensor(tensor), tf.convert_to_tensor(other), tf)
         if found:
             return f"output {place} {found}"
     return ""
 
 
-def _tensor_difference(one: Any, other: Any, tf: Any) -> str:
-    if one.dtype != other.dtype or one.shape != other.shape:
-        return f"is {other.dtype.name}{list(other.shape)} instead of {one.dtype.name}{list(one.shape)}"
-    if one.dtype in (tf.variant, tf.resource):
+def _tensor_difference(tensor: Any, other: Any, tf: Any) -> str:
+    if tensor.dtype != other.dtype or tensor.shape != other.shape:
+        return f"is {other.dtype.name}{list(other.shape)} instead of {tensor.dtype.name}{list(tensor.shape)}"
+    if tensor.dtype in (tf.variant, tf.resource):
         return ""
-    ours, theirs = one.numpy(), other.numpy()
-    if not (one.dtype.is_floating or one.dtype.is_complex):
+    ours, theirs = tensor.numpy(), other.numpy()
+    if not (tensor.dtype.is_floating or tensor.dtype.is_complex):
         return "" if bool((ours == theirs).all()) else "has other values"
-    tolerance = _TOLERANCES.get(one.dtype.name, _USUAL_TOLERANCE)
+    tolerance = _TOLERANCES.get(tensor.dtype.name, _USUAL_TOLERANCE)
     import numpy
 
-    wide = "complex128" if one.dtype.is_complex else "float64"
+    wide = "complex128" if tensor.dtype.is_complex else "float64"
     ours, theirs = ours.astype(wide), theirs.astype(wide)
     if numpy.allclose(theirs, ours, rtol=tolerance, atol=tolerance, equal_nan=True):
         return ""
     return f"differs by up to {float(numpy.nanmax(abs(ours - theirs))):.3g}"
 
 
-_FLOATS = {"float16": "<f2", "float32": "<f4", "float64": "<f8"}
-_INTEGERS = {
-    f"{sign}int{8 * size}": f"<{kind}{size}"
-    for sign, kind in (("", "i"), ("u", "u"))
-    for size in (1, 2, 4, 8)
-}
-_COMPLEX = {"complex64": "<f4", "complex128": "<f8"}
+# Sizes for unknown dimensions but the first, tried in this order: a convolution needs more than a few.
+SIZES = (3, 1, 32, 224)
+_BATCH = 2
+_MAX_ELEMENTS = 1 << 24
+_MAX_WORDS, _MAX_VOCABULARY_BYTES = 64, 1 << 20
+_WORDS = ("the", "cat", "sat on the mat", "hello world", "", "Zürich 42!")
 
 
-class NumpyMeasure:
-    """A `Measure` for `rewrite`; of complex numbers it is the distance of a component.
+class UnsampledError(Exception):
+    """An input of which no value can be made up; its text is the reason."""
 
-    Raises TensorFlowError where NumPy isn't installed.
-    """
 
-    def __init__(self) -> None:
-        try:
-            import numpy as np
-        except ImportError as error:
-            raise TensorFlowError("numpy isn't installed", hint="pip install 'hubcli[tf]'") from error
-        self._np: Any = np
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """Makes up values, the same each time: batches of two, other unknown dimensions of `size`."""
 
-    def __call__(self, dtype: DType, new: bytes, old: bytes) -> Distance:
-        """As `hubcli.savedmodel.compare.value_changes.Measure` says."""
-        np = self._np
-        if dtype.name == "bfloat16":
-            left, right = ((np.frombuffer(one, "<u2").astype("<u4") << 16).view("<f4") for one in (new, old))
-            return self._of_floats(left, right)
-        layout = _FLOATS.get(dtype.name) or _COMPLEX.get(dtype.name)
-        if layout is not None:
-            return self._of_floats(np.frombuffer(new, layout), np.frombuffer(old, layout))
-        if dtype.name in _INTEGERS:
-            left, right = (np.frombuffer(one, _INTEGERS[dtype.name]) for one in (new, old))
-            # The difference of two signed numbers needs a bit more than they have: unsigned it fits.
-            high, low = np.maximum(left, right), np.minimum(left, right)
-            unsigned = _INTEGERS[dtype.name].replace("i", "u")
-            return Distance(float((high.view(unsigned) - low.view(unsigned)).max(initial=0)), is_finite=True)
-        return Distance(None)
+    size: int
+    words: tuple[str, ...] = ()
 
-    def _of_floats(self, new: Any, old: Any) -> Distance:
-        np = self._np
-        with np.errstate(all="ignore"):
-            changes = np.subtract(new, old, dtype=None if new.dtype.itemsize > 2 else "<f4")
-            largest = float(max(changes.max(initial=0), -changes.min(initial=0)))
-            if isfinite(largest):  # Neither NaN nor infinity is at a finite distance from anything.
-                return Distance(largest, is_finite=True)
-            # NaN shows in the maximum: only then is it looked for.
-            return Distance(largest if largest == largest else float(np.nanmax(np.abs(changes), initial=0)))
+    def value(self, structure: Structure) -> Any:
+        """A value of the structure: tensors made up, Python values as they are. Raises UnsampledError."""
+        tf = import_tensorflow()
+        if isinstance(structure, TensorSpec):
+            return self.tensor(structure.dtype, structure.shape)
+        if isinstance(structure, TypeSpec):
+            return self._composite(structure)
+        if isinstance(structure, Literal):
+            return structure.value
+        if isinstance(structure, DTypeValue):
+            return tf.as_dtype(structure.dtype)
+        if isinstance(structure, ShapeValue):
+            return tf.TensorShape(structure.shape)
+        if isinstance(structure, Items):
+            items = [self.value(item) for item in structure.items]
+            return tuple(items) if structure.is_tuple else items
+        if isinstance(structure, Fields) and structure.name is None:
+            return {key: self.value(item) for key, item in structure.items}
+        raise UnsampledError(f"no value can be made up for {structure}")
+
+    def tensor(self, dtype: str | None, shape: Shape) -> Any:
+        """A dense tensor of that type and shape. Raises UnsampledError."""
+        tf = import_tensorflow()
+        sizes = self._sizes(shape)
+        count = 1
+        for size in sizes:
+            count *= size
+        if count > _MAX_ELEMENTS:
+            raise UnsampledError(f"{count} elements are too many")
+        if dtype == "string":
+            words = (*self.words, *_WORDS)
+            return tf.reshape(tf.constant([words[place % len(words)] for place in range(count)]), sizes)
+        kind = None if dtype is None or dtype in ("resource", "variant") else tf.as_dtype(dtype)
+        if kind is None:
+            raise UnsampledError(f"no value can be made up for a tensor of type {dtype or 'unknown'}")
+        # A fixed sequence, spread evenly: no random numbers, so that every run sees the same.
+        spread = tf.math.floormod(tf.range(count, dtype=tf.float32) * 0.6180339887, 1.0)
+        return tf.cast(tf.reshape(spread * (1.0 if kind.is_floating else 2.0), sizes), kind)
+
+    def _sizes(self, shape: Shape) -> list[int]:
+        if shape is None:
+            return [_BATCH, self.size]
+        return [
+            size if size is not None else _BATCH if place == 0 else self.size
+            for place, size in enumerate(shape)
+        ]
+
+    def _composite(self, spec: TypeSpec) -> Any:
+        tf = import_tensorflow()
+        if spec.class_name == "SparseTensorSpec":
+            return tf.sparse.from_dense(self.tensor(spec.dtype, spec.shape))
+        if spec.class_name == "RaggedTensorSpec" and spec.ragged_rank == 1:
+            splits = tf.as_dtype(spec.row_splits_dtype or "int64")
+            dense = self.tensor(spec.dtype, spec.shape)
+            return tf.RaggedTensor.from_tensor(dense, ragged_rank=1, row_splits_dtype=splits)
+        raise UnsampledError(f"no value can be made up for {spec}")
+
+
+def vocabulary(model: Path) -> tuple[str, ...]:
+    """The first words of the model's text assets, which its tables know; none where there are none."""
+    words: list[str] = []
+    for path in sorted((model / "assets").glob("*")):
+        words += _attempt(lambda path=path: _lines(path))  # type: ignore[misc]
+    return tuple(words[:_MAX_WORDS])
+
+
+def _lines(path: Path) -> list[str]:
+    with TextIOWrapper(open_regular(path, is_buffered=True), encoding="utf-8") as file:
+        text = file.read(_MAX_VOCABULARY_BYTES)
+    return [line for line in text.splitlines()[:_MAX_WORDS] if 0 < len(line) < 50]
+
+
+def _attempt(read: Callable[[], list[str]]) -> list[str]:
+    try:
+        return read()
+    except (OSError, UnicodeDecodeError):
+        return []

@@ -13,11 +13,11 @@ from hubcli.errors import TensorFlowError
 from hubcli.formats.tensor_bundle import TABLE_KEYS, TABLE_VALUES
 from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.tf.compare import Comparison, compare_models
-from hubcli.tf.importing import first_line, import_tensorflow
-from hubcli.tf.loading import ListAttributes, copy_values, load_model, restore_lists
+from hubcli.tf.importing import first_line, import_tensorflow, own_directory
+from hubcli.tf.loading import ListAttributes, copy_values, live_variables, load_model, restore_lists, snapshot
 from hubcli.tf.resave import ResaveReport, disk_errors, resave
-from hubcli.tf.strategies import Strategy
 from hubcli.tf.training import (
+    Strategy,
     TrainingFunction,
     TrainingReport,
     TrainingWatch,
@@ -26,8 +26,6 @@ from hubcli.tf.training import (
     tables_of,
     train,
 )
-from hubcli.tf.user_code import own_directory
-from hubcli.tf.variables import live_variables, snapshot
 from hubcli.units import plural
 
 __all__ = ["Keep", "LiveModel", "TrainedValues", "TrainingJob", "saved_values"]
@@ -56,7 +54,9 @@ class TrainedValues:
         read, have the value that they have in the SavedModel in `source`: so
         each has one. What optimizers keep is left out.
         """
-        paths = {one.path: one.checkpoint_key for one in info.variables if not one.is_slot}
+        paths = {
+            variable.path: variable.checkpoint_key for variable in info.variables if not variable.is_slot
+        }
         tensors: dict[str, Any] = {}
         for path, key in paths.items():
             value = _value(variables.get(path))
@@ -79,7 +79,7 @@ class TrainedValues:
                     prefix=os.fsencode(prefix),
                     tensor_names=list(self.tensors),
                     shape_and_slices=[""] * len(self.tensors),
-                    tensors=[tf.convert_to_tensor(one) for one in self.tensors.values()],
+                    tensors=[tf.convert_to_tensor(tensor) for tensor in self.tensors.values()],
                 )
         except tf.errors.OpError as error:
             raise OSError(first_line(error)) from error
@@ -202,8 +202,8 @@ class LiveModel:
         tf = import_tensorflow()
         assert self.training is not None
         # A slot may have the name of another's path: it must not stand for that.
-        ordered = sorted(self.info.variables, key=lambda one: not one.is_slot)
-        keys = {one.path: one.checkpoint_key for one in ordered}
+        ordered = sorted(self.info.variables, key=lambda variable: not variable.is_slot)
+        keys = {variable.path: variable.checkpoint_key for variable in ordered}
         live = live_variables(self.obj, self.info)
         changed = {path: keys[path] for path in self.training.changed if keys[path] is not None}
         folder.mkdir()
@@ -229,7 +229,11 @@ def _require_loaded_as_saved(watch: TrainingWatch, directory: Path, name: str) -
 
     No export of it would hold what a training left, which is told before one runs.
     """
-    keys = {one.path: one.checkpoint_key for one in watch.info.variables if one.trainable and not one.is_slot}
+    keys = {
+        variable.path: variable.checkpoint_key
+        for variable in watch.info.variables
+        if variable.trainable and not variable.is_slot
+    }
     there = {path: key for path, key in keys.items() if key is not None and path in watch.variables}
     found = saved_values(directory, [*there.values()])
     saved = {path: found[key] for path, key in there.items() if key in found}

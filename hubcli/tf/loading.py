@@ -1,31 +1,43 @@
-"""A SavedModel, loaded, with what loading loses set right."""
+"""A SavedModel, loaded, with what loading loses set right; its variables by the paths of `inspect`.
+
+Beside their values: how far new ones are from old ones.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from hubcli.errors import HubcliError, MissingPathError, NoModelError, TensorFlowError
-from hubcli.formats.files import MAIN_FILES
+from hubcli.formats import MAIN_FILES
+from hubcli.formats.tensor_layout import DType
+from hubcli.savedmodel.compare.diff import Distance
+from hubcli.savedmodel.layout import ModelFormat, detect_format
 from hubcli.savedmodel.model import SavedModelInfo
-from hubcli.savedmodel.model_format import ModelFormat, detect_format
 from hubcli.savedmodel.objects import LISTS
 from hubcli.savedmodel.variables import Variable
 from hubcli.tf.importing import first_line, import_tensorflow, use_tensorflow
-from hubcli.tf.variables import live_variables
 
 __all__ = [
     "ListAttributes",
+    "NumpyMeasure",
     "RestoredLists",
+    "VariableState",
     "copy_file",
     "copy_values",
+    "live_variables",
     "load_model",
     "load_object",
+    "parts_at",
     "require_path",
     "restore_lists",
+    "snapshot",
 ]
 
 _TF1_HUB_MARKER = "tfhub_module.pb"
@@ -55,7 +67,7 @@ class ListAttributes:
             if own is None:
                 if hasattr(obj, name):
                     delattr(obj, name)
-            elif there is None or [id(one) for one in there] != [id(one) for one in own]:
+            elif there is None or [id(value) for value in there] != [id(value) for value in own]:
                 setattr(obj, name, list(own))
 
 
@@ -112,7 +124,7 @@ def require_path(path: str) -> str:
     with _readable(path):
         is_there = tf.io.gfile.exists(path)
     if not is_there:
-        raise MissingPathError(f"{path} does not exist.", hint="Check its spelling, and who may read it.")
+        raise MissingPathError(f"{path} does not exist.", hint="Check the path and its permissions.")
     return path
 
 
@@ -131,17 +143,21 @@ def restore_lists(obj: Any, info: SavedModelInfo) -> RestoredLists:
     aren't set where these use nothing. Without them a Keras layer around the
     object trains nothing.
     """
-    if info.lists.trainable_variables is not None or any(one.node is None for one in info.variables):
+    if info.lists.trainable_variables is not None or any(
+        variable.node is None for variable in info.variables
+    ):
         return RestoredLists()
     live = live_variables(obj, info)
-    chosen = [one for one in _to_list(info) if one.path in live]
+    chosen = [variable for variable in _to_list(info) if variable.path in live]
     if not chosen:
         return RestoredLists()
-    trainable = [one for one in chosen if one.trainable]
+    trainable = [variable for variable in chosen if variable.trainable]
     if info.lists.variables is None:
-        obj.variables = [live[one.path] for one in chosen]
-    obj.trainable_variables = [live[one.path] for one in trainable]
-    return RestoredLists(tuple(one.path for one in chosen), tuple(one.path for one in trainable))
+        obj.variables = [live[variable.path] for variable in chosen]
+    obj.trainable_variables = [live[variable.path] for variable in trainable]
+    return RestoredLists(
+        tuple(variable.path for variable in chosen), tuple(variable.path for variable in trainable)
+    )
 
 
 def copy_values(source: Any, target: Any, info: SavedModelInfo) -> None:
@@ -188,11 +204,11 @@ def _readable(path: str) -> Iterator[None]:
 
 
 def _to_list(info: SavedModelInfo) -> list[Variable]:
-    own = [one for one in info.variables if not one.is_slot]
+    own = [variable for variable in info.variables if not variable.is_slot]
     if info.lists.variables is not None:
-        return [one for one in own if one.is_listed]
+        return [variable for variable in own if variable.is_listed]
     used = {node for function in info.functions for variant in function.variants for node in variant.captures}
-    return [one for one in own if one.node in used]
+    return [variable for variable in own if variable.node in used]
 
 
 # What TensorFlow says of files that are missing or damaged, whichever release wrote them.
@@ -206,16 +222,151 @@ def _is_of_tensorflow_1(path: str) -> bool:
     return False
 
 
-def _hint(said: str, path: str) -> str:
-    if "tags=" in said or "MetaGraphDef associated with tags" in said:
+def _hint(text: str, path: str) -> str:
+    if "tags=" in text or "MetaGraphDef associated with tags" in text:
         return "See its tags, of which one set is to be chosen: hubcli inspect MODEL"
-    if "Op type not registered" in said:
+    if "Op type not registered" in text:
         return "The model needs a package with that op, such as tensorflow_text."
-    if _is_of_tensorflow_1(path) and not any(part in said for part in _DAMAGE):
+    if _is_of_tensorflow_1(path) and not any(part in text for part in _DAMAGE):
         return (
             "It is a graph of TensorFlow 1 that TensorFlow 2 doesn't load; values of a file can still be "
             "written into it: hubcli finetune-export MODEL DEST --weights FILE"
         )
-    if "attr" in said and "not in Op" in said:
+    if "attr" in text and "not in Op" in text:
         return "A newer TensorFlow wrote it: pip install -U tensorflow"
     return "See what is broken: hubcli verify MODEL; the whole traceback: --debug"
+
+
+_OPTIMIZERS = ("optimizer", "_optimizer")  # What newer ones of Keras keep hangs on them.
+
+
+@dataclass(frozen=True, slots=True)
+class VariableState:
+    """What a variable holds: a sha256 over type, shape and bytes, and whether every number is finite."""
+
+    sha256: str
+    is_finite: bool
+
+
+def live_variables(obj: Any, info: SavedModelInfo) -> dict[str, Any]:
+    """The variables of the loaded object by their paths in `info`, in its order.
+
+    Left out is what the object hasn't, such as slots of an optimizer that
+    TensorFlow doesn't restore.
+    """
+    if any(variable.node is None for variable in info.variables):  # TensorFlow 1 knows names alone.
+        named = {variable.name.partition(":")[0]: variable for variable in getattr(obj, "variables", ())}
+        # Local ones have no key: they begin anew with each load.
+        return {
+            variable.path: named[variable.path]
+            for variable in info.variables
+            if variable.path in named and variable.checkpoint_key is not None
+        }
+    # A slot has no path where nothing but its optimizer's list of slots holds it: it is told by a name,
+    # which others may share, and must not be taken for what stands at such a path.
+    paths = {variable.path for variable in info.variables if not variable.is_slot}
+    paths |= {variable.path for variable in info.variables if variable.path.partition(".")[0] in _OPTIMIZERS}
+    found = parts_at(obj, paths, _is_variable)
+    return {variable.path: found[variable.path] for variable in info.variables if variable.path in found}
+
+
+def snapshot(variables: Mapping[str, Any]) -> dict[str, VariableState]:
+    """What each of the variables holds now."""
+    return {path: _state(variable) for path, variable in variables.items()}
+
+
+def parts_at(
+    obj: Any, paths: Collection[str], is_wanted: Callable[[Any], bool] = lambda part: True
+) -> dict[str, Any]:
+    """What stands below the object at these dotted paths; a name on a path may itself hold dots."""
+    view = import_tensorflow().train.TrackableView
+    onward = {path[:place] for path in paths for place, letter in enumerate(path) if letter == "."}
+    found: dict[str, Any] = {}
+    waiting = deque([("", obj)])
+    while waiting:
+        prefix, holder = waiting.popleft()
+        for name, child in view.children(holder).items():
+            path = f"{prefix}{name}"
+            if path in paths and is_wanted(child):
+                found.setdefault(path, child)
+            if path in onward:
+                waiting.append((f"{path}.", child))
+    return found
+
+
+def _is_variable(part: Any) -> bool:
+    return hasattr(part, "assign") and hasattr(part, "dtype")
+
+
+def _state(variable: Any) -> VariableState:
+    tf = import_tensorflow()
+    try:
+        value = tf.convert_to_tensor(variable)
+    except tf.errors.FailedPreconditionError:
+        return VariableState("uninitialized", True)
+    array = value.numpy()
+    digest = hashlib.sha256(f"{value.dtype.name}{list(value.shape)}".encode())
+    # Strings are Python objects; TensorFlow writes them with their lengths.
+    digest.update(tf.io.serialize_tensor(value).numpy() if array.dtype.kind == "O" else array.tobytes())
+    is_number = value.dtype.is_floating or value.dtype.is_complex
+    # Types that TensorFlow doesn't test itself are those of eight bits and less.
+    is_finite = not is_number or bool(tf.reduce_all(tf.math.is_finite(_wide(tf, value))))
+    return VariableState(digest.hexdigest(), is_finite)
+
+
+def _wide(tf: Any, value: Any) -> Any:
+    if value.dtype.is_complex:
+        return tf.abs(value)
+    return value if value.dtype in (tf.float32, tf.float64) else tf.cast(value, tf.float32)
+
+
+_FLOATS = {"float16": "<f2", "float32": "<f4", "float64": "<f8"}
+_INTEGERS = {
+    f"{sign}int{8 * size}": f"<{kind}{size}"
+    for sign, kind in (("", "i"), ("u", "u"))
+    for size in (1, 2, 4, 8)
+}
+_COMPLEX = {"complex64": "<f4", "complex128": "<f8"}
+
+
+class NumpyMeasure:
+    """A `Measure` for `rewrite`; of complex numbers it is the distance of a component.
+
+    Raises TensorFlowError where NumPy isn't installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import numpy as np
+        except ImportError as error:
+            raise TensorFlowError("numpy isn't installed", hint="pip install 'hubcli[tf]'") from error
+        self._np: Any = np
+
+    def __call__(self, dtype: DType, new: bytes, old: bytes) -> Distance:
+        """As `hubcli.savedmodel.compare.diff.Measure` says."""
+        np = self._np
+        if dtype.name == "bfloat16":
+            left, right = (
+                (np.frombuffer(values, "<u2").astype("<u4") << 16).view("<f4") for values in (new, old)
+            )
+            return self._of_floats(left, right)
+        layout = _FLOATS.get(dtype.name) or _COMPLEX.get(dtype.name)
+        if layout is not None:
+            return self._of_floats(np.frombuffer(new, layout), np.frombuffer(old, layout))
+        if dtype.name in _INTEGERS:
+            left, right = (np.frombuffer(values, _INTEGERS[dtype.name]) for values in (new, old))
+            # The difference of two signed numbers needs a bit more than they have: unsigned it fits.
+            high, low = np.maximum(left, right), np.minimum(left, right)
+            unsigned = _INTEGERS[dtype.name].replace("i", "u")
+            return Distance(float((high.view(unsigned) - low.view(unsigned)).max(initial=0)), is_finite=True)
+        return Distance(None)
+
+    def _of_floats(self, new: Any, old: Any) -> Distance:
+        np = self._np
+        with np.errstate(all="ignore"):
+            changes = np.subtract(new, old, dtype=None if new.dtype.itemsize > 2 else "<f4")
+            largest = float(max(changes.max(initial=0), -changes.min(initial=0)))
+            if isfinite(largest):  # Neither NaN nor infinity is at a finite distance from anything.
+                return Distance(largest, is_finite=True)
+            # NaN shows in the maximum: only then is it looked for.
+            return Distance(largest if largest == largest else float(np.nanmax(np.abs(changes), initial=0)))

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from hubcli.errors import TensorFlowError
-from hubcli.formats.files import MAIN_FILES
+from hubcli.formats import MAIN_FILES
+from hubcli.savedmodel.graph import read_outline
+from hubcli.savedmodel.layout import ModelFormat
 from hubcli.savedmodel.model import SavedModelInfo
-from hubcli.savedmodel.model_format import ModelFormat
-from hubcli.savedmodel.outline import read_outline
 from hubcli.tf.importing import first_line, import_tensorflow
 
 __all__ = ["Dropped", "ResaveReport", "disk_errors", "require_resavable", "resave", "would_be_lost"]
@@ -161,7 +161,9 @@ def _options(tf: Any, obj: Any, source: Path, info: SavedModelInfo) -> dict[str,
     names = meta_graph_pb2.MetaGraphDef.MetaInfoDef.FromString(encoded).function_aliases
     aliases = {alias: _function(obj, name, info) for name, alias in names.items()}
     if aliases:
-        options["function_aliases"] = {alias: one for alias, one in aliases.items() if one is not None}
+        options["function_aliases"] = {
+            alias: function for alias, function in aliases.items() if function is not None
+        }
     return options
 
 

@@ -1,24 +1,30 @@
-"""`--train`: the user's function that trains a loaded object, and what it changed."""
+"""`--train`: the user's function that trains a loaded object, what it changed, and where it runs.
+
+It runs alone, on all devices of this machine, or on several machines.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from inspect import iscoroutine, isgenerator, signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from hubcli.config.environment import library_variable
 from hubcli.errors import TensorFlowError, UsageError
 from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY, TABLE_KEYS, TABLE_VALUES
 from hubcli.savedmodel.model import SavedModelInfo
-from hubcli.tf.importing import import_tensorflow
-from hubcli.tf.user_code import load_module, near_misses, user_errors
-from hubcli.tf.variables import VariableState, live_variables, parts_at, snapshot
+from hubcli.tf import StrategyKind
+from hubcli.tf.importing import import_tensorflow, load_module, near_misses, user_errors
+from hubcli.tf.loading import VariableState, live_variables, parts_at, snapshot
 
 __all__ = [
+    "Strategy",
     "TrainingFunction",
     "TrainingReport",
     "TrainingWatch",
@@ -38,7 +44,7 @@ def table_states(obj: Any, info: SavedModelInfo) -> dict[str, str]:
 def tables_of(obj: Any, info: SavedModelInfo) -> dict[str, tuple[str, Any]]:
     """The tables of the loaded object by path, each with the beginning of its two checkpoint keys."""
     tensors = () if info.checkpoint is None else info.checkpoint.tensors
-    stems = [one.key.removesuffix(TABLE_KEYS) for one in tensors if one.key.endswith(TABLE_KEYS)]
+    stems = [tensor.key.removesuffix(TABLE_KEYS) for tensor in tensors if tensor.key.endswith(TABLE_KEYS)]
     paths = {_dotted(stem): stem for stem in stems}
     found = parts_at(obj, paths.keys())
     return {path: (paths[path], found[path]) for path in sorted(found)}
@@ -75,8 +81,8 @@ def _dotted(key: str) -> str:
 
 def _state(table: Any) -> str:
     rows = zip(*_content(table), strict=True)
-    told = sorted(f"{_text(key)} {_text(value)}" for key, value in rows)
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()
+    lines = sorted(f"{_text(key)} {_text(value)}" for key, value in rows)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _content(table: Any) -> tuple[Any, Any]:
@@ -126,12 +132,12 @@ class TrainingFunction:
                 f"{text} names no function", hint="Write FILE.py:function or package.module:function."
             )
         module = load_module(place)
-        own = [key for key, one in vars(module).items() if callable(one) and not key.startswith("_")]
+        own = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         if not hasattr(module, name):
             raise UsageError(f"{place} has no function {name}", hint=near_misses(name, own))
         function = getattr(module, name)
         if not callable(function):
-            raise UsageError(f"{place}:{name} is no function, but a {type(function).__name__}")
+            raise UsageError(f"{place}:{name} is not a function but a {type(function).__name__}")
         return cls(text, function)
 
 
@@ -184,9 +190,9 @@ class TrainingWatch:
             own, there = self._read(variable), self._read(now.get(path, variable))
             found[path] = own
             fits = (there.dtype, there.shape) == (own.dtype, own.shape)
-            for one in (there, own) if fits else (own,):
-                if _sha256(one) not in (None, self.values[path].sha256):
-                    found[path], is_changed = one, True
+            for folder in (there, own) if fits else (own,):
+                if _sha256(folder) not in (None, self.values[path].sha256):
+                    found[path], is_changed = folder, True
                     break
         is_changed = is_changed or table_states(self.obj, self.info) != self.tables
         return found if is_changed else {}
@@ -223,7 +229,7 @@ def _report(before: TrainingWatch, given: Any, function: TrainingFunction) -> Tr
     if iscoroutine(given) or isgenerator(given):
         given.close()
         raise TensorFlowError(
-            f"{function.name}: it gave a {type(given).__name__}, which nobody runs: nothing was trained",
+            f"{function.name}: it gave a {type(given).__name__}, which nothing runs: nothing was trained",
             hint="Name a plain function, which trains before it returns.",
         )
     _require_in_place("variable", variables, live_variables(obj, info), function)
@@ -244,7 +250,7 @@ def _report(before: TrainingWatch, given: Any, function: TrainingFunction) -> Tr
 
 
 def _functions(obj: Any, info: SavedModelInfo) -> dict[str, Any]:
-    return parts_at(obj, frozenset(one.path for one in info.functions))
+    return parts_at(obj, frozenset(function.path for function in info.functions))
 
 
 def _require_in_place(
@@ -269,6 +275,97 @@ def _trainable(obj: Any, variables: Mapping[str, Any], info: SavedModelInfo) -> 
     """The paths in the object's list, or by the flags in the file where it has none."""
     listed = getattr(obj, "trainable_variables", None)
     if listed is None:
-        return frozenset(one.path for one in info.variables if one.trainable and not one.is_slot)
-    numbers = {id(one) for one in listed}
-    return frozenset(path for path, one in variables.items() if id(one) in numbers)
+        return frozenset(
+            variable.path for variable in info.variables if variable.trainable and not variable.is_slot
+        )
+    numbers = {id(variable) for variable in listed}
+    return frozenset(path for path, variable in variables.items() if id(variable) in numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """A strategy, started: `replicas` copies train, and `is_chief` tells whether this process writes.
+
+    The model is loaded and trained within `scope()`. Every worker must read
+    the variables at the same points: values that are summed up over the
+    replicas when they are read need all of them.
+    """
+
+    value: Any | None
+    replicas: int
+    is_chief: bool
+
+    @classmethod
+    def start(cls, kind: StrategyKind | None) -> Strategy:
+        """The strategy of that kind, or none; started before anything else of TensorFlow runs.
+
+        `multiworker` reads TF_CONFIG. Raises UsageError for a TF_CONFIG that
+        isn't there or can't be read, TensorFlowError.
+        """
+        if kind is None:
+            return cls(None, 1, True)
+        if kind is StrategyKind.MULTI_WORKER:
+            _require_cluster()
+        from hubcli.tf.importing import first_line, import_tensorflow
+
+        tf = import_tensorflow()
+        try:
+            if kind is StrategyKind.MIRRORED:
+                devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+                value = tf.distribute.MirroredStrategy([device.name for device in devices])
+            else:
+                value = tf.distribute.MultiWorkerMirroredStrategy()
+        # What stands in TF_CONFIG is taken apart by TensorFlow, which trusts it to be of the right types.
+        except (tf.errors.OpError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise TensorFlowError(
+                f"The strategy {kind.value} can't be started: {first_line(error)}",
+                hint="Check TF_CONFIG and that the workers reach each other."
+                if kind is StrategyKind.MULTI_WORKER
+                else "Train without --strategy.",
+            ) from error
+        return cls(value, value.num_replicas_in_sync, _is_chief(value.cluster_resolver))
+
+    def local_value(self, variable: Any) -> Any:
+        """The variable, or this worker's own part of it where several workers hold it together.
+
+        For values that are read after a failure: reading the whole takes all workers.
+        """
+        resolver = getattr(self.value, "cluster_resolver", None)
+        if resolver is None or resolver.task_type is None:
+            return variable
+        parts = getattr(variable, "values", None)
+        return parts[0] if isinstance(parts, (list, tuple)) and parts else variable
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """The context in which variables are made for the strategy."""
+        return nullcontext() if self.value is None else self.value.scope()
+
+
+def _require_cluster() -> None:
+    # What the cluster is made of is said to TensorFlow, not to hubcli: it reads the variable by itself.
+    text = library_variable("TF_CONFIG")
+    if not text:
+        raise UsageError("--strategy multiworker needs TF_CONFIG, which isn't set", hint=_TF_CONFIG_HINT)
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"TF_CONFIG is not JSON: {error}", hint=_TF_CONFIG_HINT) from error
+    parts = [config.get(name) for name in ("cluster", "task")] if isinstance(config, dict) else [None]
+    if not all(isinstance(part, dict) and part for part in parts):
+        raise UsageError("TF_CONFIG lacks the cluster or the task", hint=_TF_CONFIG_HINT)
+
+
+_TF_CONFIG_HINT = (
+    """Set on each machine: TF_CONFIG='{"cluster": {"worker": ["HOST:PORT", …]}, """
+    """"task": {"type": "worker", "index": 0}}'"""
+)
+
+
+def _is_chief(resolver: Any) -> bool:
+    """The task `chief`, or the first worker of a cluster without one."""
+    if resolver is None or resolver.task_type is None:
+        return True
+    if resolver.task_type == "chief":
+        return True
+    has_chief = "chief" in resolver.cluster_spec().jobs
+    return resolver.task_type == "worker" and not resolver.task_id and not has_chief

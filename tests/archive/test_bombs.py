@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
 from hubcli.errors import UnsafeArchiveError
 from tests import archives
 from tests.archive.conftest import Sandbox
@@ -55,14 +55,14 @@ def _fetch_in_child(archive: Path, *, limit: int) -> Run:
         pytest.skip("the peak of a process's memory is read from /proc")
     cache = archive.parent / "cache"
     started = time.monotonic()
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", _CHILD, str(archive), str(cache), str(limit)],
         capture_output=True,
         check=True,
         text=True,
         timeout=60,
     )
-    error, peak_kib = json.loads(done.stdout)
+    error, peak_kib = json.loads(result.stdout)
     left = sorted(path.name for path in cache.iterdir())
     return Run(error, peak_kib / 1024, time.monotonic() - started, left)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubcli.archive.compression import decompressed
+from hubcli.archive.unpack import decompressed
 from hubcli.errors import HubcliError, IntegrityError, TruncatedError, UnsafeArchiveError
 from tests import archives
 from tests.archive.conftest import Sandbox
@@ -160,8 +160,8 @@ def test_the_optional_parts_of_a_gzip_header_are_passed_over(
 def test_an_xz_stream_that_asks_for_a_gigabyte_of_memory_is_unsafe_rather_than_damaged(
     sandbox: Sandbox,
 ) -> None:
-    hungry = lzma.compress(TAR, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 30}])
-    error = sandbox.refusal(hungry, UnsafeArchiveError)
+    large_dictionary = lzma.compress(TAR, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 30}])
+    error = sandbox.refusal(large_dictionary, UnsafeArchiveError)
     assert "memory" in error.message
 
 

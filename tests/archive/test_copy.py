@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
 from hubcli.archive.tree import Tree, copy_tree
 from hubcli.errors import NotFoundError, TruncatedError
 from tests import models
@@ -27,12 +27,12 @@ def tree(tmp_path: Path) -> Tree:
 
 
 def test_files_directories_and_linked_files_are_there(tree: Tree, tmp_path: Path) -> None:
-    heard: list[int] = []
-    copy_tree(tree, tmp_path / "copy", heard.append)
+    progress_bytes: list[int] = []
+    copy_tree(tree, tmp_path / "copy", progress_bytes.append)
     assert models.tree_files(tmp_path / "copy") == {**FILES, "linked": FILES["saved_model.pb"]}
     assert (tmp_path / "copy" / "nothing").is_dir()
     assert not (tmp_path / "copy" / "linked").is_symlink()
-    assert sum(heard) == tree.size_bytes
+    assert sum(progress_bytes) == tree.size_bytes
 
 
 def test_modes_are_those_of_new_files(tree: Tree, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.members import FileRecord
+from hubcli.archive import FileRecord
 from hubcli.archive.tree import hashed_files, tree_digest
 from hubcli.errors import UnsafeArchiveError
 from tests import models
@@ -36,15 +36,15 @@ def test_the_shell_of_the_documentation_gives_the_same(tmp_path: Path) -> None:
     folder = models.write_tree(tmp_path / "model", FILES)
     shell = re.search(r"```sh\n(find .+?)```", COMMANDS, re.DOTALL)
     assert shell is not None
-    ran = subprocess.run(["bash", "-c", shell[1]], cwd=folder, capture_output=True, text=True, check=True)
-    assert ran.stdout.split()[0] == digest_of(folder)
+    result = subprocess.run(["bash", "-c", shell[1]], cwd=folder, capture_output=True, text=True, check=True)
+    assert result.stdout.split()[0] == digest_of(folder)
 
 
 def test_it_is_a_hash_over_sorted_records() -> None:
     files = (FileRecord("b", 1, "1" * 64), FileRecord("a/c", 20, "2" * 64))
     assert tree_digest(files) == tree_digest(reversed(files))
-    told = f"{'2' * 64} 20 a/c\0{'1' * 64} 1 b\0"
-    assert tree_digest(files) == hashlib.sha256(told.encode()).hexdigest()
+    records = f"{'2' * 64} 20 a/c\0{'1' * 64} 1 b\0"
+    assert tree_digest(files) == hashlib.sha256(records.encode()).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_link_to_a_file_is_that_file_and_one_to_a_folder_is_refused(tmp_path: 
 
 
 def test_each_piece_that_is_read_is_told(tmp_path: Path) -> None:
-    heard: list[int] = []
+    progress_bytes: list[int] = []
     folder = models.write_tree(tmp_path / "model", FILES)
-    hashed_files(folder, heard.append)
-    assert sum(heard) == sum(map(len, FILES.values()))
+    hashed_files(folder, progress_bytes.append)
+    assert sum(progress_bytes) == sum(map(len, FILES.values()))

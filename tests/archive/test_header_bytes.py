@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
 from hubcli.errors import IntegrityError, UnsafeArchiveError
 from tests import archives
 from tests.archive.conftest import Sandbox

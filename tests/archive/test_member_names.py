@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubcli.archive.member_names import NameRules
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
+from hubcli.archive.tree import NameRules
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, UnsafeArchiveError

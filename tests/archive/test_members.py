@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
 from hubcli.errors import IntegrityError, UnsafeArchiveError
 from tests import archives
 from tests.archive.conftest import Sandbox
@@ -272,7 +272,7 @@ def test_copies_count_among_the_unpacked_bytes(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("name", "other"),
     [
         ("a", "A"),
         ("d/a", "D/b"),
@@ -284,8 +284,8 @@ def test_copies_count_among_the_unpacked_bytes(sandbox: Sandbox) -> None:
         ("\u03c3", "\u03c2"),
     ],
 )
-def test_names_that_some_systems_take_for_one_are_refused(sandbox: Sandbox, one: str, other: str) -> None:
-    error = sandbox.refusal(tar(file(one), file(other)), UnsafeArchiveError)
+def test_names_that_some_systems_take_for_one_are_refused(sandbox: Sandbox, name: str, other: str) -> None:
+    error = sandbox.refusal(tar(file(name), file(other)), UnsafeArchiveError)
     assert "by case or accents alone" in error.message
 
 

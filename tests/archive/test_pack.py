@@ -14,12 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.compression import decompressed
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
 from hubcli.archive.pack import PackedArchive, archive_size_bytes, pack
 from hubcli.archive.tar import ChunkReader, walk_tar
 from hubcli.archive.tree import Tree, TreeNode
-from hubcli.archive.unpack import unpack
+from hubcli.archive.unpack import decompressed, unpack
 from hubcli.errors import NotFoundError, TruncatedError, UnsafeArchiveError
 from tests import models
 
@@ -55,11 +54,11 @@ def unpacked(archive: bytes, folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(("compress", "sha256"), [(True, TAR_GZ), (False, TAR)], ids=["tar.gz", "tar"])
 def test_the_bytes_are_these_for_ever(model: Path, tmp_path: Path, compress: bool, sha256: str) -> None:
-    made = packed(model, tmp_path / "archive", compress=compress)
+    archive = packed(model, tmp_path / "archive", compress=compress)
     content = (tmp_path / "archive").read_bytes()
-    assert made == PackedArchive(len(content), hashlib.sha256(content).hexdigest())
-    assert made.sha256 == sha256
-    assert made.size_bytes == archive_size_bytes(Tree.read(model, Limits()), compress=compress)
+    assert archive == PackedArchive(len(content), hashlib.sha256(content).hexdigest())
+    assert archive.sha256 == sha256
+    assert archive.size_bytes == archive_size_bytes(Tree.read(model, Limits()), compress=compress)
 
 
 def test_what_a_look_at_the_model_needs_comes_first(model: Path, tmp_path: Path) -> None:
@@ -67,7 +66,7 @@ def test_what_a_look_at_the_model_needs_comes_first(model: Path, tmp_path: Path)
         models.write_tree(model, {name: b"x"})
     packed(model, tmp_path / "archive")
     with tarfile.open(tmp_path / "archive") as archive:
-        names = [one.name for one in archive]
+        names = [member.name for member in archive]
     first = ["saved_model.pb", "fingerprint.pb", "keras_metadata.pb", "variables"]
     first = [name for name in first if f"./{name}" in names]
     assert names[: len(first) + 2] == [".", *(f"./{name}" for name in first), "./variables/variables.index"]
@@ -122,7 +121,7 @@ print(pack(Tree.read(Path(sys.argv[1]), Limits()), Path(sys.argv[2])).sha256)
     ids=str,
 )
 def test_zone_locale_and_umask_change_nothing(variables: dict[str, str], model: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", PACK, str(model), str(tmp_path / "archive")],
         env={**os.environ, **variables},
         umask=0o077,
@@ -130,7 +129,7 @@ def test_zone_locale_and_umask_change_nothing(variables: dict[str, str], model: 
         text=True,
         check=False,
     )
-    assert done.stdout.strip() == TAR_GZ, done.stderr
+    assert result.stdout.strip() == TAR_GZ, result.stderr
 
 
 @pytest.mark.parametrize("compress", [True, False])
@@ -173,9 +172,9 @@ def test_the_gzip_stream_has_no_name_and_no_time(model: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("size", [0, 1, 511, 512, 513, 65_535, 65_536, 1 << 20, (1 << 20) + 1, 3 << 20])
 def test_every_size_comes_back(size: int, tmp_path: Path) -> None:
     model = models.write_tree(tmp_path / "model", {"a": os.urandom(size), "b": b"next"})
-    made = packed(model, tmp_path / "archive")
+    archive = packed(model, tmp_path / "archive")
     content = (tmp_path / "archive").read_bytes()
-    assert made.size_bytes == len(content) == archive_size_bytes(Tree.read(model, Limits()))
+    assert archive.size_bytes == len(content) == archive_size_bytes(Tree.read(model, Limits()))
     assert unpacked(content, tmp_path / "back") == models.tree_files(model)
     assert len(zlib.decompress(content, wbits=31)) % 10_240 == 0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
 from hubcli.archive.tree import walk_tree
 from hubcli.archive.unpack import unpack
 from hubcli.errors import HubcliError, NotFoundError, UnsafeArchiveError

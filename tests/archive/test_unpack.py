@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.members import FileRecord, Limits, Member, MemberStream
+from hubcli.archive import FileRecord, Limits, Member, MemberStream
 from hubcli.archive.unpack import lift_wrapping_folder, unpack
 from hubcli.errors import TruncatedError
 from tests.archive.conftest import Sandbox
@@ -33,14 +33,14 @@ def test_each_file_has_its_size_and_its_sha_256(sandbox: Sandbox) -> None:
 
 
 def test_the_progress_adds_up_to_what_was_written(tmp_path: Path) -> None:
-    heard: list[int] = []
+    progress_bytes: list[int] = []
 
     def members() -> MemberStream:
         yield Member("d", is_directory=True, size_bytes=0), iter(())
         yield Member("d/a", is_directory=False, size_bytes=5), iter([memoryview(b"123"), memoryview(b"45")])
 
-    unpack(members(), tmp_path, Limits(), heard.append)
-    assert heard == [3, 2]
+    unpack(members(), tmp_path, Limits(), progress_bytes.append)
+    assert progress_bytes == [3, 2]
 
 
 @pytest.mark.parametrize("pieces", [[b"12"], [b"1234", b"567"]])

@@ -15,25 +15,25 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hubcli.cache.gc.policy import Policy
+from hubcli.cache.gc.plan import Policy
 from hubcli.commands.fetch import fetch
 from hubcli.commands.gc import gc
 from hubcli.config.settings import Settings
 from tests import models
-from tests.entries import dead_pid, gut, hubcli_entry, lock, tensorflow_hub_entry
+from tests.entries import dead_pid, gut_entry, hubcli_entry, lock, tensorflow_hub_entry
 
 WATCHED = ("cache/gc/collect.py", "cache/lock.py", "/shutil.py")
-KEPT = "https://tfhub.dev/google/kept/1"
+PINNED = "https://tfhub.dev/google/kept/1"
 EVERYTHING = Policy(max_size_bytes=0, grace_s=0)
 
 
-class Trap:
+class KillAtLine:
     """Kills this process when so many lines of the watched files have run."""
 
     def __init__(self, lines: int) -> None:
         self.lines = lines
 
-    def __call__(self, frame: FrameType, event: str, argument: Any) -> Trap | None:
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> KillAtLine | None:
         if not frame.f_code.co_filename.endswith(WATCHED):
             return None
         if event == "line":
@@ -46,11 +46,11 @@ class Trap:
 def fill(cache: Path) -> None:
     """A model to be kept, a real one to go, and something of each kind of leftover."""
     settings = Settings.read({}, cache_dir=cache)
-    hubcli_entry(cache, KEPT, pinned=True)
+    hubcli_entry(cache, PINNED, pinned=True)
     fetch("example://mul/1", settings)
     hubcli_entry(cache, "https://tfhub.dev/google/old/1")
     tensorflow_hub_entry(cache, "https://tfhub.dev/google/theirs/1")
-    gut(hubcli_entry(cache, "https://tfhub.dev/google/gutted/1"))
+    gut_entry(hubcli_entry(cache, "https://tfhub.dev/google/gutted/1"))
     lock(cache, "https://tfhub.dev/google/crashed/1", dead_pid())
     (cache / "notes.txt").write_text("mine")
 
@@ -60,7 +60,7 @@ def killed(cache: Path, lines: int) -> bool:
     child = os.fork()
     if child:
         return os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    sys.settrace(Trap(lines))
+    sys.settrace(KillAtLine(lines))
     gc(Settings.read({}, cache_dir=cache), EVERYTHING)
     sys.settrace(None)
     os._exit(0)
@@ -78,12 +78,12 @@ def examine(cache: Path) -> list[str]:
         os.utime(path, (long_ago, long_ago), follow_symlinks=False)
     gc(settings, EVERYTHING)
     keys = {path.name.split(".")[0] for path in cache.iterdir() if not path.is_symlink()}
-    kept = next(path for path in cache.glob("*.hubcli.pin")).name.split(".")[0]
-    if keys != {kept, "CACHEDIR", "notes"}:
+    key = next(path for path in cache.glob("*.hubcli.pin")).name.split(".")[0]
+    if keys != {key, "CACHEDIR", "notes"}:
         wrong.append(f"the next collection leaves {sorted(os.listdir(cache))}")
     if (
         sum(path.is_symlink() for path in cache.iterdir()) != 7
-        or not (cache / kept / "saved_model.pb").exists()
+        or not (cache / key / "saved_model.pb").exists()
     ):
         wrong.append("the pinned model lost something")
     again = fetch("example://mul/1", settings)

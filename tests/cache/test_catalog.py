@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache.entries import CatalogRow, Entry, EntryState, LastUse, UseSource, read_catalog
+from hubcli.cache.cached_model import CachedModel, LastUse, UseSource
+from hubcli.cache.catalog import CachedModelInfo, EntryState, read_catalog
 from hubcli.cache.layout import EntryPaths
 from hubcli.commands.inspect import inspect
 from hubcli.commands.ls import ls
@@ -21,7 +22,7 @@ from tests.entries import (
     SHARD,
     alias_link,
     dead_pid,
-    gut,
+    gut_entry,
     hubcli_entry,
     key_of,
     live_process,
@@ -44,13 +45,13 @@ def verify_all(root: Path) -> None:
     verify(HANDLE, Settings.read({}, cache_dir=root))
 
 
-def _only_row(root: Path) -> CatalogRow:
-    (row,) = read_catalog(root).rows
+def _only_row(root: Path) -> CachedModelInfo:
+    (row,) = read_catalog(root).models
     return row
 
 
 def test_a_root_that_is_not_there_is_an_empty_cache(root: Path) -> None:
-    assert read_catalog(root).rows == ()
+    assert read_catalog(root).models == ()
     assert not root.exists()
 
 
@@ -62,8 +63,7 @@ def test_an_entry_of_hubcli_is_one_row_whatever_its_aliases(root: Path) -> None:
 
     assert (row.name, row.state, row.problem, row.owner) == (paths.key, EntryState.OK, None, None)
     assert row.size_bytes == model_bytes(paths.model)
-    assert row.entry is not None
-    assert row.entry.handle == HANDLE
+    assert row.handle == HANDLE
     assert read_catalog(root).leftovers == 0
 
 
@@ -73,8 +73,7 @@ def test_an_entry_of_tensorflow_hub_is_known_by_its_descriptor(root: Path) -> No
     row = _only_row(root)
 
     assert (row.name, row.state) == (paths.key, EntryState.OK)
-    assert row.entry is not None
-    assert row.entry.handle == f"{HANDLE}/"
+    assert row.handle == f"{HANDLE}/"
 
 
 def test_an_entry_without_descriptor_is_unknown_and_not_hidden(root: Path) -> None:
@@ -99,12 +98,11 @@ def test_an_entry_with_a_broken_manifest_is_known_by_its_descriptor(root: Path) 
     row = _only_row(root)
 
     assert row.state is EntryState.OK
-    assert row.entry is not None
-    assert row.entry.handle == HANDLE
+    assert row.handle == HANDLE
 
 
 def test_a_gutted_entry_of_tensorflow_hub_is_told(root: Path) -> None:
-    gut(tensorflow_hub_entry(root, HANDLE))
+    gut_entry(tensorflow_hub_entry(root, HANDLE))
 
     row = _only_row(root)
 
@@ -114,7 +112,7 @@ def test_a_gutted_entry_of_tensorflow_hub_is_told(root: Path) -> None:
 
 
 def test_a_gutted_entry_of_hubcli_is_told(root: Path) -> None:
-    gut(hubcli_entry(root, HANDLE))
+    gut_entry(hubcli_entry(root, HANDLE))
 
     row = _only_row(root)
 
@@ -125,7 +123,7 @@ def test_a_gutted_entry_of_hubcli_is_told(root: Path) -> None:
 
 def test_an_entry_whose_directory_is_empty_is_gutted(root: Path) -> None:
     paths = tensorflow_hub_entry(root, HANDLE)
-    gut(paths)
+    gut_entry(paths)
     for folder in ("variables", "assets"):
         (paths.model / folder).rmdir()
 
@@ -176,7 +174,7 @@ def test_what_others_put_there_is_foreign(root: Path) -> None:
     (root / key_of("empty")).mkdir()
     (root / "dangling").symlink_to("nowhere")
 
-    foreign = {row.name for row in read_catalog(root).rows if row.state is EntryState.FOREIGN}
+    foreign = {row.name for row in read_catalog(root).models if row.state is EntryState.FOREIGN}
 
     assert foreign == {"photos", "notes.txt", f"{key_of(HANDLE)}.zip", key_of("empty"), "dangling"}
 
@@ -217,7 +215,7 @@ def test_a_download_of_a_dead_process_is_a_leftover(root: Path) -> None:
 
     catalog = read_catalog(root)
 
-    assert (catalog.rows, catalog.leftovers) == ((), 1)
+    assert (catalog.models, catalog.leftovers) == ((), 1)
 
 
 def test_a_process_that_inherited_the_number_holds_no_lock(root: Path) -> None:
@@ -228,7 +226,7 @@ def test_a_process_that_inherited_the_number_holds_no_lock(root: Path) -> None:
 
         catalog = read_catalog(root)
 
-    assert (catalog.rows, catalog.leftovers) == ((), 1)
+    assert (catalog.models, catalog.leftovers) == ((), 1)
 
 
 def test_a_whole_entry_that_is_fetched_anew_stays_ok(root: Path) -> None:
@@ -243,7 +241,7 @@ def test_a_whole_entry_that_is_fetched_anew_stays_ok(root: Path) -> None:
 
 
 def test_a_gutted_entry_that_is_fetched_anew_is_downloading(root: Path) -> None:
-    gut(hubcli_entry(root, HANDLE))
+    gut_entry(hubcli_entry(root, HANDLE))
     with live_process() as pid:
         lock(root, HANDLE, pid)
 
@@ -264,8 +262,8 @@ def test_a_lock_that_names_nobody_breaks_nothing(root: Path, content: str) -> No
 
 def test_every_key_that_was_left_behind_counts_once(root: Path) -> None:
     hubcli_entry(root, HANDLE)
-    gone, uid = dead_pid(), "0" * 32
-    lock(root, "https://tfhub.dev/a/x/1", gone).descriptor.write_text("half")
+    dead, uid = dead_pid(), "0" * 32
+    lock(root, "https://tfhub.dev/a/x/1", dead).descriptor.write_text("half")
     (root / f"{key_of('b')}.hubcli.json").write_text("{}")
     (root / f"{key_of('c')}.descriptor.txt.tmp{uid}").touch()
     (root / f"{key_of('d')}.{uid}.tmp").mkdir()
@@ -301,7 +299,7 @@ def test_what_hub_load_read_since_tells_the_last_use(
 def test_a_use_of_an_entry_without_a_record_is_remembered(root: Path) -> None:
     paths = tensorflow_hub_entry(root, HANDLE)
     before = (paths.model / "saved_model.pb").stat().st_mtime_ns
-    Entry.read(paths).touch()
+    CachedModel.read(paths).touch()
     use = _only_row(root).last_use
     assert use is not None
     assert abs(use.at_s - time.time()) < 60
@@ -322,12 +320,12 @@ def test_looking_at_a_model_is_no_use_of_it(look: Callable[[Path], object], root
 
 
 @pytest.mark.parametrize("make", [hubcli_entry, tensorflow_hub_entry])
-@pytest.mark.parametrize("way", ["handle", "path"])
-def test_an_inspection_is_a_use(way: str, make: Callable[[Path, str], EntryPaths], root: Path) -> None:
+@pytest.mark.parametrize("spelling", ["handle", "path"])
+def test_an_inspection_is_a_use(spelling: str, make: Callable[[Path, str], EntryPaths], root: Path) -> None:
     paths = make(root, HANDLE)
     models.write_tree(paths.model, models.example_files())
     set_access_time(paths, 1000)
-    inspect(HANDLE if way == "handle" else str(paths.model), Settings.read({}, cache_dir=root))
+    inspect(HANDLE if spelling == "handle" else str(paths.model), Settings.read({}, cache_dir=root))
     use = _only_row(root).last_use
     assert use is not None
     assert abs(use.at_s - time.time()) < 60

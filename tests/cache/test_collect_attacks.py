@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache.entries import EntryState, read_catalog
+from hubcli.cache.catalog import EntryState, read_catalog
 from hubcli.cache.gc.collect import ActionResult, CompletedAction, collect
+from hubcli.cache.gc.plan import Policy
 from hubcli.cache.gc.planner import make_plan, plan_removal
-from hubcli.cache.gc.policy import Policy
 from hubcli.cache.gc.snapshot import take_snapshot
 from hubcli.cache.layout import EntryPaths
 from tests.disks import mounted
@@ -40,7 +40,7 @@ def names(root: Path) -> set[str]:
 def test_pipes_and_devices_in_place_of_records_are_not_waited_for(is_link: bool, cache: Path) -> None:
     """Nobody writes to the pipes, and the device never ends: whoever read them would stand still."""
     cache.mkdir()
-    with_model, without = (EntryPaths(cache, one * 40) for one in "ab")
+    with_model, without = (EntryPaths(cache, character * 40) for character in "ab")
     with_model.model.mkdir()
     (with_model.model / "saved_model.pb").write_bytes(b".")
     for paths in (with_model, without):
@@ -50,8 +50,8 @@ def test_pipes_and_devices_in_place_of_records_are_not_waited_for(is_link: bool,
             else:
                 os.mkfifo(record)
             os.utime(record, (LONG_AGO, LONG_AGO), follow_symlinks=False)
-    assert [row.state for row in read_catalog(cache).rows] == [EntryState.UNKNOWN]
-    assert {one.result for one in collected(cache, Policy())} == {ActionResult.REMOVED}
+    assert [row.state for row in read_catalog(cache).models] == [EntryState.UNKNOWN]
+    assert {action.result for action in collected(cache, Policy())} == {ActionResult.REMOVED}
     assert names(cache) == {with_model.key, with_model.descriptor.name, with_model.manifest.name}
 
 
@@ -59,7 +59,7 @@ def test_a_directory_in_place_of_a_record_goes_with_the_model(cache: Path) -> No
     paths = tensorflow_hub_entry(cache, OLD, descriptor=False)
     paths.descriptor.mkdir()
     (paths.descriptor / "file").touch()
-    assert [one.result for one in collected(cache)] == [ActionResult.REMOVED]
+    assert [action.result for action in collected(cache)] == [ActionResult.REMOVED]
     assert names(cache) == set()
 
 
@@ -73,7 +73,7 @@ def test_a_link_to_everything_is_not_walked_through(cache: Path, tmp_path: Path)
     ):
         (cache / (letter * 40)).symlink_to(tmp_path / "everything")
         (cache / f"{letter * 40}.descriptor.txt").write_text(text)
-    rows = sorted(read_catalog(cache).rows, key=lambda row: row.name)
+    rows = sorted(read_catalog(cache).models, key=lambda row: row.name)
     assert [(row.state, row.size_bytes) for row in rows] == [
         (EntryState.FOREIGN, None),
         (EntryState.GUTTED, None),
@@ -92,7 +92,7 @@ def test_a_link_out_of_the_root_stays_wherever_it_leads(target: str, cache: Path
 def test_a_link_to_a_name_of_the_root_goes_when_that_is_gone(target: str, cache: Path) -> None:
     cache.mkdir()
     alias_link(cache, "a", target.format(root=cache, key=key_of("b")))
-    assert [one.result for one in collected(cache)] == [ActionResult.REMOVED]
+    assert [action.result for action in collected(cache)] == [ActionResult.REMOVED]
 
 
 # --- Disks
@@ -109,7 +109,7 @@ def test_a_full_disk_is_made_room_on(what: str, tmp_path: Path) -> None:
                 (disk / f"{number}").write_bytes(bytes(4096 if what == "bytes" else 0))
         with pytest.raises(OSError, match="No space left"):
             (disk / "more").write_bytes(b".")
-        assert [one.result for one in collected(disk / "cache")] == [ActionResult.REMOVED]
+        assert [action.result for action in collected(disk / "cache")] == [ActionResult.REMOVED]
         assert not other.model.exists()
         assert not any(name.endswith((".lock", ".trash")) or ".tmp" in name for name in names(disk / "cache"))
 
@@ -121,7 +121,7 @@ def test_on_a_full_disk_an_entry_that_is_locked_stays(tmp_path: Path) -> None:
         paths.lock.write_text(f"elsewhere.1.{'a' * 32}")
         with suppress(OSError):
             (disk / "fill").write_bytes(bytes(2 << 20))
-        assert [one.result for one in collect(planned)] == [ActionResult.BUSY]
+        assert [action.result for action in collect(planned)] == [ActionResult.BUSY]
         assert paths.model.is_dir()
 
 
@@ -140,7 +140,10 @@ def test_a_model_that_cannot_be_moved_keeps_its_pin_and_its_links(cache: Path) -
     paths = hubcli_entry(cache, OLD, pinned=True)
     before = names(cache)
     with unmovable(paths.model):
-        (done,) = collect(plan_removal(take_snapshot(cache), [paths.key]))
-    assert (done.result, done.detail) == (ActionResult.FAILED, "it can't be removed: Device or resource busy")
+        (action,) = collect(plan_removal(take_snapshot(cache), [paths.key]))
+    assert (action.result, action.detail) == (
+        ActionResult.FAILED,
+        "it can't be removed: Device or resource busy",
+    )
     assert names(cache) == before
     assert paths.model.is_dir()

@@ -17,14 +17,14 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes
 
 @pytest.mark.slow
 def test_a_hundred_moments(cache: Path) -> None:
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "tests.cache.interrupted_gc", str(cache), "100"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert len({one["lines"] for one in found if one["killed"]}) == 100
-    assert [one for one in found if one["wrong"]] == []
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert len({case["lines"] for case in found if case["killed"]}) == 100
+    assert [case for case in found if case["wrong"]] == []

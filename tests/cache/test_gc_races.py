@@ -33,7 +33,7 @@ def start(names: list[str], cache: Path, rounds: int) -> list[subprocess.Popen[s
 
 def _ready(name: str, cache: Path, rounds: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.cache.racers", name, str(cache), str(rounds)],
+        [sys.executable, "-m", "tests.cache.racing_processes", name, str(cache), str(rounds)],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -46,9 +46,9 @@ def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
     """What the racer found; closing its standard input ends a collector."""
     stdout, stderr = process.communicate(timeout=600)
     assert process.returncode == 0, stderr
-    told: dict[str, Any] = json.loads(stdout)
-    assert told["wrong"] == []
-    return told
+    report: dict[str, Any] = json.loads(stdout)
+    assert report["wrong"] == []
+    return report
 
 
 @pytest.mark.parametrize(
@@ -68,10 +68,10 @@ def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
 @pytest.mark.parametrize("rounds", [20, pytest.param(300, marks=pytest.mark.soak)])
 def test_two_collections_race(rounds: int, racers: list[str], cache: Path) -> None:
     first, second, *others = start(["gc", "gc", *racers], cache, rounds)
-    told = [finish(process) for process in others]
+    reports = [finish(process) for process in others]
     collected = [finish(process) for process in (first, second)]
-    assert all(one["rounds"] == rounds for one in told)
-    assert sum(one["seen"].get("removed", 0) for one in collected) > 0, "it was no race"
+    assert all(report["rounds"] == rounds for report in reports)
+    assert sum(action["seen"].get("removed", 0) for action in collected) > 0, "it was no race"
     left = set(os.listdir(cache)) - {"CACHEDIR.TAG"}
     assert not [name for name in left if name.endswith((".lock", ".trash", ".tmp")) or ".tmp" in name], left
 
@@ -82,6 +82,6 @@ def test_four_collections_of_one_cache_do_the_work_once(cache: Path) -> None:
     racers = start(["gc"] * 4, cache, 20)
     while any(cache.glob("*.hubcli.json")):
         assert all(process.poll() is None for process in racers)
-    told = [finish(process) for process in racers]
-    assert sum(one["seen"].get("removed", 0) for one in told) == 300
+    reports = [finish(process) for process in racers]
+    assert sum(report["seen"].get("removed", 0) for report in reports) == 300
     assert set(os.listdir(cache)) == {"CACHEDIR.TAG"}

@@ -15,7 +15,7 @@ import pytest
 
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.lock import hold_lock, lock_at_once
-from hubcli.cache.lock_owner import LockOwner
+from hubcli.cache.records import LockOwner
 from hubcli.errors import LockTimeoutError
 
 
@@ -76,15 +76,15 @@ def test_whoever_waits_is_told_host_and_process(paths: EntryPaths) -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     owner = LockOwner(socket.gethostname(), child.pid, uuid.uuid4().hex)
     write_lock(paths, owner)
-    heard: list[str] = []
+    holders: list[str] = []
 
     def end_the_holder(holder: LockOwner | None) -> None:
-        heard.append(str(holder))
+        holders.append(str(holder))
         child.communicate(b"\n")
 
     with hold_lock(paths, timeout_s=30, on_wait=end_the_holder):
         pass
-    assert heard == [f"{socket.gethostname()}:{child.pid}"]
+    assert holders == [f"{socket.gethostname()}:{child.pid}"]
 
 
 def test_the_lock_of_a_dead_process_is_broken_at_once(paths: EntryPaths) -> None:

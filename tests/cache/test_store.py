@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.members import FileRecord
-from hubcli.cache.entries import EntryState, read_catalog
+from hubcli.archive import FileRecord
+from hubcli.cache.catalog import EntryState, read_catalog
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.lock import Lock
-from hubcli.cache.lock_owner import LockOwner
-from hubcli.cache.records import Manifest
+from hubcli.cache.records import LockOwner, Manifest
 from hubcli.cache.store import Staging, Store
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.config.settings import Settings
@@ -208,15 +207,15 @@ def test_a_publication_that_fails_leaves_the_records_as_they_were(
 def test_a_fetch_does_not_look_at_every_name_in_the_root(cache: Path, settings: Settings) -> None:
     """It would take a tenth of a second in a cache of ten thousand models."""
     fetch("example://mul/1", settings)
-    looked: list[str] = []
+    listed: list[str] = []
 
     def watch(event: str, arguments: tuple[object, ...]) -> None:
         if event in ("os.listdir", "os.scandir") and str(arguments[0]) == str(cache):
-            looked.append(event)
+            listed.append(event)
 
     sys.addaudithook(watch)
     fetch("example://mul/1", settings, FetchOptions(force=True))
-    assert looked == []
+    assert listed == []
 
 
 def test_adopting_does_not_write_over_a_manifest_that_came_meanwhile(cache: Path) -> None:
@@ -235,7 +234,7 @@ def test_a_model_that_was_moved_to_another_disk_is_listed_and_used(
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
     assert fetch("example://mul/1", settings).was_cached
-    (row,) = read_catalog(cache).rows
+    (row,) = read_catalog(cache).models
     assert row.state is EntryState.OK
 
 
@@ -243,7 +242,7 @@ def test_a_model_that_was_moved_to_another_disk_is_listed_and_used(
 def test_a_root_that_is_no_directory_is_a_clear_error(make: Callable[[Path], None], cache: Path) -> None:
     make(cache)
     for use in (lambda: publish(Store(cache), {"saved_model.pb": b"x"}), lambda: read_catalog(cache)):
-        with pytest.raises(CacheError, match="is no directory"):
+        with pytest.raises(CacheError, match="is not a directory"):
             use()
 
 
@@ -251,7 +250,7 @@ KILLED = """
 import os, signal, sys
 from collections.abc import Callable
 from pathlib import Path
-from hubcli.cache.lock_owner import LockOwner
+from hubcli.cache.records import LockOwner
 from hubcli.cache.store import Store
 from hubcli.errors import CacheError, LockLostError
 from hubcli.providers.handle import Handle

@@ -34,15 +34,15 @@ _STARTUP = {
     "bash": (
         "PS1='{prompt}'\nset +o history\nbind 'set completion-query-items 10000'\n"
         "bind 'set page-completions off'\nbind 'set enable-bracketed-paste off'\n"
-        'hubcli() {{ printf "%s\\0" "$@" END >"{told}"; }}\n'
+        'hubcli() {{ printf "%s\\0" "$@" END >"{channel}"; }}\n'
     ),
     "zsh": (
         "PS1='{prompt}'\nLISTMAX=10000\nunsetopt beep\nzle_bracketed_paste=()\n"
-        'hubcli() {{ printf "%s\\0" "$@" END >"{told}"; }}\n'
+        'hubcli() {{ printf "%s\\0" "$@" END >"{channel}"; }}\n'
     ),
     "fish": (
         "set -g fish_greeting\nfunction fish_prompt; echo -n '{prompt}'; end\n"
-        "function hubcli; printf '%s\\0' $argv END >'{told}'; end\n"
+        "function hubcli; printf '%s\\0' $argv END >'{channel}'; end\n"
     ),
 }
 _LOADING = {
@@ -66,7 +66,7 @@ class Shell:
     """An interactive shell in which `hubcli` is a function that tells its arguments."""
 
     terminal: int
-    told: int
+    channel: int
     process: int
     screen: bytes = field(default=b"")
 
@@ -86,8 +86,8 @@ class Shell:
 
         def is_whole() -> bool:
             nonlocal seen
-            if select.select([self.told], [], [], 0)[0]:
-                seen += os.read(self.told, 1 << 16)
+            if select.select([self.channel], [], [], 0)[0]:
+                seen += os.read(self.channel, 1 << 16)
             return seen.endswith(b"END\0")
 
         self._pump(is_whole, "hubcli wasn't called")
@@ -103,7 +103,7 @@ class Shell:
         while not is_done():
             if time.monotonic() > deadline:
                 raise AssertionError(f"{complaint}:\n{self.text}")
-            if self.terminal in select.select([self.terminal, self.told], [], [], 1)[0]:
+            if self.terminal in select.select([self.terminal, self.channel], [], [], 1)[0]:
                 self.screen += os.read(self.terminal, 1 << 16)
 
 
@@ -112,7 +112,7 @@ def home_of(shell: str, folder: Path) -> Path:
     home = folder / f"home-{shell}"
     file = home / _STARTUP_FILES[shell]
     file.parent.mkdir(parents=True)
-    file.write_text(_STARTUP[shell].format(prompt=_PROMPT, told=folder / f"told-{shell}"))
+    file.write_text(_STARTUP[shell].format(prompt=_PROMPT, channel=folder / f"channel-{shell}"))
     return home
 
 
@@ -121,12 +121,12 @@ def shell_at_work(
     name: str, folder: Path, cache: Path, *, before: str = "", home: Path | None = None
 ) -> Iterator[Shell]:
     """The shell in that home, or in one where `before` and the completion script are read."""
-    program, told = require(name), folder / f"told-{name}"
+    program, channel = require(name), folder / f"channel-{name}"
     if home is None:
         home = home_of(name, folder)
         with (home / _STARTUP_FILES[name]).open("a") as file:
             file.write(f"{before}\n{_LOADING[name]}")
-    os.mkfifo(told)
+    os.mkfifo(channel)
     variables = {
         **os.environ,
         "HOME": str(home),
@@ -138,12 +138,12 @@ def shell_at_work(
     }
     command = [program, "--noprofile", "-i"] if name == "bash" else [program, "-i"]
     with _started(command, variables, folder) as (process, terminal):
-        shell = Shell(terminal, os.open(told, os.O_RDWR), process)
+        shell = Shell(terminal, os.open(channel, os.O_RDWR), process)
         try:
             shell.wait_for(_PROMPT)
             yield shell
         finally:
-            os.close(shell.told)
+            os.close(shell.channel)
 
 
 @contextmanager
@@ -169,21 +169,23 @@ def bash_offers(
     `breaks` are those characters of COMP_WORDBREAKS that matter here.
     """
     script = [f". '{COMPLETIONS}/hubcli.bash'", f"COMP_WORDBREAKS=$' \\t\\n\"\\'><;|&({breaks}'"]
-    kept = []
+    candidates = []
     for line in lines:
         *_, last = re.split(r"(?<!\\) ", line)
         words = [piece for word in re.split(r"(?<!\\) ", line) for piece in _pieces(word, breaks)]
         # Bash has no empty word behind a : or =, but replaces what follows it.
         replaced = "" if words[-1][:1] in (":", "=") and words[-1][0] in breaks else words[-1]
-        kept.append(last.removesuffix(replaced).lstrip("'\""))
+        candidates.append(last.removesuffix(replaced).lstrip("'\""))
         quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in words)
-        told = "'" + line.replace("'", "'\\''") + "'"
+        comp_line = "'" + line.replace("'", "'\\''") + "'"
         script += [
-            f"COMP_LINE={told}; COMP_POINT=${{#COMP_LINE}}" if tells_line else "unset COMP_LINE COMP_POINT",
+            f"COMP_LINE={comp_line}; COMP_POINT=${{#COMP_LINE}}"
+            if tells_line
+            else "unset COMP_LINE COMP_POINT",
             f"COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _hubcli hubcli",
             'printf "%s\\n" "${COMPREPLY[@]}" END',
         ]
-    told_by = subprocess.run(
+    process = subprocess.run(
         [require("bash"), "--norc", "--noprofile", "-c", "\n".join(script)],
         env={**os.environ, "HUBCLI_CACHE_DIR": str(cache), "LC_ALL": "C.UTF-8"},
         cwd=folder,
@@ -191,11 +193,11 @@ def bash_offers(
         text=True,
         check=True,
     )
-    assert told_by.stderr == ""
-    groups = told_by.stdout.split("END\n")[:-1]
+    assert process.stderr == ""
+    groups = process.stdout.split("END\n")[:-1]
     return [
-        [start + one for one in group.split("\n")[:-1] if one]
-        for start, group in zip(kept, groups, strict=True)
+        [start + word for word in group.split("\n")[:-1] if word]
+        for start, group in zip(candidates, groups, strict=True)
     ]
 
 
@@ -211,7 +213,7 @@ def fish_offers(lines: Sequence[str], cache: Path, folder: Path) -> list[list[tu
     for line in lines:
         quoted = "'" + line.replace("\\", "\\\\").replace("'", "\\'") + "'"
         script += [f"complete -C {quoted}", "echo END"]
-    told = subprocess.run(
+    process = subprocess.run(
         [require("fish"), "--no-config", "-c", "\n".join(script)],
         env={**os.environ, "HUBCLI_CACHE_DIR": str(cache), "LC_ALL": "C.UTF-8"},
         cwd=folder,
@@ -219,8 +221,8 @@ def fish_offers(lines: Sequence[str], cache: Path, folder: Path) -> list[list[tu
         text=True,
         check=True,
     )
-    assert told.stderr == ""
-    groups = told.stdout.split("END\n")[:-1]
+    assert process.stderr == ""
+    groups = process.stdout.split("END\n")[:-1]
     return [
         [(row.partition("\t")[0], row.partition("\t")[2]) for row in group.splitlines()] for group in groups
     ]

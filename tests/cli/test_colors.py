@@ -27,8 +27,8 @@ def filled(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def in_a_pipe(arguments: Sequence[str], variables: Mapping[str, str]) -> tuple[str, str]:
-    ran = run_python(["-m", "hubcli", *arguments], env={**os.environ, **variables})
-    return ran.stdout, ran.stderr
+    result = run_python(["-m", "hubcli", *arguments], env={**os.environ, **variables})
+    return result.stdout, result.stderr
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from tests.cli.shells import (
     require,
     shell_at_work,
 )
-from tests.entries import alias_link, gut, hubcli_entry, key_of, tensorflow_hub_entry
+from tests.entries import alias_link, gut_entry, hubcli_entry, key_of, tensorflow_hub_entry
 from tools.cached_handles import AWK_PROGRAM, SH_PROGRAM
 
 HANDLE = "https://tfhub.dev/google/elmo/3"
@@ -93,7 +93,7 @@ def test_bash_completes_handles_wherever_readline_breaks_words(
     assert offered[1] == [HANDLE]
     if tells_line:
         assert set(offered[2]) == {HANDLE, OTHER, escaped}
-        assert set(offered[3]) == {f"--diff={one}" for one in (HANDLE, OTHER, escaped)}
+        assert set(offered[3]) == {f"--diff={handle}" for handle in (HANDLE, OTHER, escaped)}
 
 
 def test_bash_goes_on_within_quotes(filled: Path, tmp_path: Path) -> None:
@@ -148,14 +148,14 @@ def test_the_cache_is_found_as_hubcli_finds_it(variable: str, filled: Path, tmp_
     if default is not None:
         default.parent.mkdir(parents=True)
         default.symlink_to(filled)
-    ran = subprocess.run(
+    result = subprocess.run(
         [require("bash"), "--norc", "-c", f". '{COMPLETIONS}/hubcli.bash'; _hubcli_handles ''"],
         env={"PATH": os.environ["PATH"], variable: str(value)},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert {line.split("\t")[0] for line in ran.stdout.splitlines()} == {HANDLE, OTHER, FOREIGN}
+    assert {line.split("\t")[0] for line in result.stdout.splitlines()} == {HANDLE, OTHER, FOREIGN}
 
 
 @pytest.mark.parametrize("typed", ["~/models", "$HOME/models", "models"])
@@ -163,7 +163,7 @@ def test_a_home_or_a_relative_directory_on_the_line_is_found(
     typed: str, filled: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "models").symlink_to(filled)
-    ran = subprocess.run(
+    result = subprocess.run(
         [require("bash"), "--norc", "-c", f". '{COMPLETIONS}/hubcli.bash'; _hubcli_handles '{typed}'"],
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
         cwd=tmp_path,
@@ -171,13 +171,13 @@ def test_a_home_or_a_relative_directory_on_the_line_is_found(
         text=True,
         check=True,
     )
-    assert len(ran.stdout.splitlines()) == 3
+    assert len(result.stdout.splitlines()) == 3
 
 
 def test_each_model_is_offered_once_and_what_is_gone_is_not(filled: Path, tmp_path: Path) -> None:
-    gone = tensorflow_hub_entry(filled, "https://tfhub.dev/google/gone/1")
-    shutil.rmtree(gone.model)
-    gut(hubcli_entry(filled, "https://tfhub.dev/google/gutted/1"))
+    removed = tensorflow_hub_entry(filled, "https://tfhub.dev/google/gone/1")
+    shutil.rmtree(removed.model)
+    gut_entry(hubcli_entry(filled, "https://tfhub.dev/google/gutted/1"))
     alias_link(filled, "https://elsewhere.example/alias/1", key_of(HANDLE))
     put_descriptor(filled, "https://twice.example/1", f"Module: {HANDLE}\n")
     offered = fish_offers(["hubcli rm "], filled, tmp_path)[0]
@@ -210,14 +210,14 @@ def test_handles_are_read_by_every_awk(awk: str, filled: Path, tmp_path: Path) -
     own.mkdir()
     (own / "awk").write_text(f'#!/bin/sh\nexec {" ".join([program, *awk.split()[1:]])} "$@"\n')
     (own / "awk").chmod(0o755)
-    ran = subprocess.run(
+    result = subprocess.run(
         [require("sh"), "-c", SH_PROGRAM, "hubcli", str(filled), AWK_PROGRAM, "1"],
         env={**os.environ, "PATH": f"{own}:{os.environ['PATH']}", "hubcli_typed": "https://tfhub"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert sorted(ran.stdout.splitlines()) == [f"{HANDLE}\t374 MB", f"{OTHER}\t1.3 MB"]
+    assert sorted(result.stdout.splitlines()) == [f"{HANDLE}\t374 MB", f"{OTHER}\t1.3 MB"]
 
 
 # --- What is inserted, and what must not run
@@ -317,14 +317,14 @@ def test_handles_are_read_without_python(filled: Path, tmp_path: Path) -> None:
     tools.mkdir()
     for name in ("sh", "awk"):
         (tools / name).symlink_to(require(name))
-    ran = subprocess.run(
+    result = subprocess.run(
         [require("bash"), "--norc", "-c", f". '{COMPLETIONS}/hubcli.bash'; _hubcli_handles ''"],
         env={"PATH": str(tools), "HUBCLI_CACHE_DIR": str(filled)},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert HANDLE in ran.stdout
+    assert HANDLE in result.stdout
 
 
 def test_a_thousand_entries_are_completed_in_a_moment(tmp_path: Path) -> None:
@@ -435,7 +435,7 @@ def test_the_cache_of_the_config_file_is_found_without_python(
         variables = {"PATH": str(tools), "HOME": str(tmp_path)}
         if named:
             variables["HUBCLI_CONFIG"] = str(config)
-        ran = subprocess.run(
+        result = subprocess.run(
             [require("bash"), "--norc", "-c", f". '{COMPLETIONS}/hubcli.bash'; _hubcli_handles '' ''"],
             env=variables,
             cwd=tmp_path,
@@ -443,6 +443,6 @@ def test_the_cache_of_the_config_file_is_found_without_python(
             text=True,
             check=True,
         )
-        assert bool(ran.stdout) is is_found, (place, ran)
+        assert bool(result.stdout) is is_found, (place, result)
         config.unlink()
     assert "PWNED" not in os.listdir(tmp_path)

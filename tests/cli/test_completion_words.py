@@ -8,12 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import typer
 
 from hubcli.cli.app import app_of
-from hubcli.cli.completion_hints import CompletionHint, CompletionWords
+from hubcli.cli.options import CompletionHint, CompletionWords
 from tests.cli.shells import (
     COMPLETIONS,
     KILL_LINE,
@@ -51,14 +52,14 @@ def long_names() -> Iterator[tuple[str, set[str]]]:
 
 
 def test_the_application_has_words_to_offer() -> None:
-    told = dict(enumerations())
-    assert told["hubcli export --format "] == ("dir", "tar", "tar.gz")
-    assert told["hubcli export --layout "] == ("plain", "serving", "hub")
-    assert told["hubcli finetune-export --method "] == ("auto", "resave", "rewrite")
-    assert told["hubcli finetune-export --strategy "] == ("mirrored", "multiworker")
-    assert told["hubcli inspect --fail-on "] == ("info", "low", "medium", "high", "critical")
-    assert {"name", "size:asc", "used:desc"} <= set(told["hubcli ls --sort "])
-    assert {"size>", "kind=TF2", "state=gutted", "pinned=yes"} <= set(told["hubcli ls --filter "])
+    words = dict(enumerations())
+    assert words["hubcli export --format "] == ("dir", "tar", "tar.gz")
+    assert words["hubcli export --layout "] == ("plain", "serving", "hub")
+    assert words["hubcli finetune-export --method "] == ("auto", "resave", "rewrite")
+    assert words["hubcli finetune-export --strategy "] == ("mirrored", "multiworker")
+    assert words["hubcli inspect --fail-on "] == ("info", "low", "medium", "high", "critical")
+    assert {"name", "size:asc", "used:desc"} <= set(words["hubcli ls --sort "])
+    assert {"size>", "kind=TF2", "state=gutted", "pinned=yes"} <= set(words["hubcli ls --filter "])
 
 
 @pytest.mark.parametrize("option", ["-f", "--check"])
@@ -74,17 +75,18 @@ def test_what_any_parameter_offers_comes_from_its_metavar_or_its_annotation(opti
         target: str = typer.Argument(metavar="TARGET"),
         host: str = typer.Option(option, metavar="HOST"),
         file: str = typer.Option("x", metavar="FILE|-"),
+        word: Annotated[str, typer.Option(), CompletionWords(lambda: ["a"])] = "a",
     ) -> None:
         """Tell what is wrong."""
 
     (command,) = read_command_line(other).commands
     assert command.arguments[0].offered == CompletionHint(handles=True, files=True)
-    assert [one.offered for one in command.options] == [
+    assert [option.offered for option in command.options] == [
         CompletionHint(),
         CompletionHint(files=True, words=("-",)),
+        CompletionHint(words=("a",)),
         CompletionHint(),
     ]
-    assert CompletionWords(lambda: ["a"]).offered() == CompletionHint(words=("a",))
 
 
 def test_bash_offers_every_command_option_and_word(tmp_path: Path) -> None:
@@ -95,7 +97,7 @@ def test_bash_offers_every_command_option_and_word(tmp_path: Path) -> None:
     for line, names in options.items():
         assert set(offered[line]) == names
     for line, expected in words.items():
-        assert set(expected) <= {shlex.split(one)[0] for one in offered[line]}, line
+        assert set(expected) <= {shlex.split(word)[0] for word in offered[line]}, line
 
 
 def test_fish_offers_every_command_option_and_word(tmp_path: Path) -> None:
@@ -106,7 +108,7 @@ def test_fish_offers_every_command_option_and_word(tmp_path: Path) -> None:
     assert dict(offered["hubcli "]) == summaries
     for line, names in options.items():
         assert {word.rstrip("=") for word, _ in offered[line]} == names
-        assert all(told for _, told in offered[line])
+        assert all(text for _, text in offered[line])
     for line, expected in words.items():
         assert set(expected) <= {word for word, _ in offered[line]}, line
 
@@ -148,14 +150,14 @@ def test_a_command_that_is_added_is_in_each_script(make: object) -> None:
 
 @pytest.mark.parametrize("program", ["make_completions", "make_man"])
 def test_what_is_generated_is_what_the_application_says(program: str) -> None:
-    ran = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", f"tools.{program}", "--check"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert ran.returncode == 0, ran.stderr + f"Run: python -m tools.{program}"
+    assert result.returncode == 0, result.stderr + f"Run: python -m tools.{program}"
 
 
 def test_a_drift_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,7 +111,7 @@ def ill(tmp_path_factory: pytest.TempPathFactory) -> Patient:
         NO_PROXY=".googleapis.com,10.0.0.0/8",
         KAGGLE_API_TOKEN="s3cret",
     )
-    entries.gut(entries.hubcli_entry(folder / "cache", "https://tfhub.dev/google/spice/2"))
+    entries.gut_entry(entries.hubcli_entry(folder / "cache", "https://tfhub.dev/google/spice/2"))
     locked = entries.lock(folder / "cache", "https://tfhub.dev/google/bit/1", 17, host="build-7")
     long_ago = time.time() - 3 * 3600
     for path in (locked.lock, *locked.root.glob("*.tmp"), *locked.root.glob("*.tmp/*")):
@@ -121,25 +121,25 @@ def ill(tmp_path_factory: pytest.TempPathFactory) -> Patient:
 
 @pytest.mark.parametrize("kind", ["well", "ill"])
 def test_in_a_pipe(kind: str, request: pytest.FixtureRequest) -> None:
-    one: Patient = request.getfixturevalue(kind)
-    ran = one.run()
-    shown = f"exit {ran.returncode}\n--- stdout\n{ran.stdout}--- stderr\n{ran.stderr}"
-    compare_golden(f"doctor-{kind}.pipe.txt", one.masked(shown))
+    patient: Patient = request.getfixturevalue(kind)
+    result = patient.run()
+    transcript = f"exit {result.returncode}\n--- stdout\n{result.stdout}--- stderr\n{result.stderr}"
+    compare_golden(f"doctor-{kind}.pipe.txt", patient.masked(transcript))
 
 
 @pytest.mark.parametrize("kind", ["well", "ill"])
 def test_as_json(kind: str, request: pytest.FixtureRequest) -> None:
-    one: Patient = request.getfixturevalue(kind)
-    compare_golden(f"doctor-{kind}.json", one.masked(one.run("--json").stdout))
+    patient: Patient = request.getfixturevalue(kind)
+    compare_golden(f"doctor-{kind}.json", patient.masked(patient.run("--json").stdout))
 
 
 @pytest.mark.parametrize("columns", [80, 120])
 @pytest.mark.parametrize("kind", ["well", "ill"])
 def test_on_a_terminal(kind: str, columns: int, request: pytest.FixtureRequest) -> None:
     """Paths are below the home, so that lines break alike wherever that is."""
-    one: Patient = request.getfixturevalue(kind)
-    status, screen = run_on_terminal(one.command(), one.variables, columns=columns)
-    compare_golden(f"doctor-{kind}.terminal-{columns}.txt", one.masked(f"exit {status}\n{screen}"))
+    patient: Patient = request.getfixturevalue(kind)
+    status, screen = run_on_terminal(patient.command(), patient.variables, columns=columns)
+    compare_golden(f"doctor-{kind}.terminal-{columns}.txt", patient.masked(f"exit {status}\n{screen}"))
     bare = re.sub("\x1b\\[[0-9;]*m", "", screen).split("\n")
     assert [line for line in bare if len(line) > columns and sys.executable not in line] == []
 
@@ -152,17 +152,17 @@ def test_no_color_is_obeyed_on_a_terminal(ill: Patient) -> None:
 
 
 def test_under_a_c_locale_it_is_ascii(ill: Patient) -> None:
-    ran = ill.run(LC_ALL="C", LANG="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
-    assert ran.stdout.isascii()
-    compare_golden("doctor-ill.c-locale.txt", ill.masked(ran.stdout))
+    result = ill.run(LC_ALL="C", LANG="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert result.stdout.isascii()
+    compare_golden("doctor-ill.c-locale.txt", ill.masked(result.stdout))
 
 
 def test_quiet_it_prints_the_problems_one_a_line(well: Patient, ill: Patient) -> None:
-    ran = well.run("-q")
-    assert (ran.returncode, ran.stdout) == (0, "")
-    ran = ill.run("-q")
-    assert ran.returncode == 9
-    compare_golden("doctor-ill.quiet.txt", ill.masked(ran.stdout))
+    result = well.run("-q")
+    assert (result.returncode, result.stdout) == (0, "")
+    result = ill.run("-q")
+    assert result.returncode == 9
+    compare_golden("doctor-ill.quiet.txt", ill.masked(result.stdout))
 
 
 def test_when_all_is_well_it_fits_one_screen(well: Patient) -> None:
@@ -172,25 +172,25 @@ def test_when_all_is_well_it_fits_one_screen(well: Patient) -> None:
 
 def test_the_exit_status_tells_of_problems_alone(hubcli: Run, cache: Path) -> None:
     """A cache that hub.load isn't told of is a warning."""
-    ran = hubcli("doctor", "--json")
-    document = json.loads(ran.stdout)
+    result = hubcli("doctor", "--json")
+    document = json.loads(result.stdout)
     assert document["schema"] == 1
     assert document["warnings"] > 0
-    assert ran.returncode == (9 if document["problems"] else 0)
+    assert result.returncode == (9 if document["problems"] else 0)
     cache.write_text("a file")
-    ran = hubcli("doctor", "--json")
-    assert (ran.returncode, json.loads(ran.stdout)["problems"] > 0) == (9, True)
+    result = hubcli("doctor", "--json")
+    assert (result.returncode, json.loads(result.stdout)["problems"] > 0) == (9, True)
 
 
 @pytest.mark.parametrize("arguments", [("tfhub.dev",), ("--network", "--offline"), ("--timeout", "soon")])
 def test_options_that_contradict_are_refused(arguments: tuple[str, ...], hubcli: Run) -> None:
-    ran = hubcli("doctor", *arguments)
-    assert ran.returncode == 2
-    assert "Hint:" in ran.stderr
+    result = hubcli("doctor", *arguments)
+    assert result.returncode == 2
+    assert "Hint:" in result.stderr
 
 
 def test_the_json_of_a_host_has_its_steps(hubcli: Run) -> None:
-    ran = hubcli("doctor", "--json", "--network", "--timeout", "1s", "nowhere.invalid")
-    (host,) = [one for one in json.loads(ran.stdout)["checks"] if one["name"] == "nowhere.invalid"]
-    assert ran.returncode == 9
+    result = hubcli("doctor", "--json", "--network", "--timeout", "1s", "nowhere.invalid")
+    (host,) = [check for check in json.loads(result.stdout)["checks"] if check["name"] == "nowhere.invalid"]
+    assert result.returncode == 9
     assert host["value"]["failed_step"] == "name"

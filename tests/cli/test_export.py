@@ -28,22 +28,22 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("typed", ["mul", "./mul", "mul/", "below/../mul", "below/mul", "../here/mul"])
 def test_the_path_is_printed_and_a_line_is_said(typed: str, here: Path, hubcli: Run) -> None:
-    ran = hubcli("export", EXAMPLE, typed)
-    assert ran.returncode == 0, ran.stderr
-    assert models.tree_files(Path(ran.stdout.rstrip("\n"))) == models.example_files()
-    assert ran.stderr.splitlines()[-1].startswith(f"Exported {EXAMPLE}  14.5 kB, 4 files, ")
+    result = hubcli("export", EXAMPLE, typed)
+    assert result.returncode == 0, result.stderr
+    assert models.tree_files(Path(result.stdout.rstrip("\n"))) == models.example_files()
+    assert result.stderr.splitlines()[-1].startswith(f"Exported {EXAMPLE}  14.5 kB, 4 files, ")
 
 
 def test_quiet_prints_the_path_alone(here: Path, hubcli: Run) -> None:
-    ran = hubcli("export", "-q", EXAMPLE, "mul")
-    assert (ran.stdout, ran.stderr) == (f"{here / 'mul'}\n", "")
+    result = hubcli("export", "-q", EXAMPLE, "mul")
+    assert (result.stdout, result.stderr) == (f"{here / 'mul'}\n", "")
 
 
 def test_the_document_tells_the_hash_of_an_archive(here: Path, hubcli: Run) -> None:
-    told = json.loads(hubcli("export", "--json", EXAMPLE, "mul.tgz").stdout)
+    document = json.loads(hubcli("export", "--json", EXAMPLE, "mul.tgz").stdout)
     content = (here / "mul.tgz").read_bytes()
-    assert told.pop("seconds") >= 0
-    assert told == {
+    assert document.pop("seconds") >= 0
+    assert document == {
         "schema": 1,
         "source": EXAMPLE,
         "destination": str(here / "mul.tgz"),
@@ -79,12 +79,12 @@ def test_each_refusal_has_its_status_and_a_hint(
 ) -> None:
     models.write_tree(here / "full", {"file": b"old"})
     (here / "archive.tar.gz").write_bytes(models.archive())
-    ran = hubcli("export", *arguments, *(["--json"] if as_json else []))
-    assert (ran.returncode, "Traceback" in ran.stderr) == (status, False), ran.stderr
-    assert "\nHint: " in ran.stderr
-    assert "\x7f" not in ran.stderr
+    result = hubcli("export", *arguments, *(["--json"] if as_json else []))
+    assert (result.returncode, "Traceback" in result.stderr) == (status, False), result.stderr
+    assert "\nHint: " in result.stderr
+    assert "\x7f" not in result.stderr
     if as_json:
-        assert json.loads(ran.stdout)["error"]["code"] == code
+        assert json.loads(result.stdout)["error"]["code"] == code
     assert sorted(os.listdir(here)) == ["archive.tar.gz", "full"]
     assert models.tree_files(here / "full") == {"file": b"old"}
 
@@ -105,19 +105,19 @@ def test_the_cache_is_not_written_to(here: Path, hubcli: Run, cache: Path) -> No
 def test_the_cache_is_found_by_a_link_to_it(here: Path, hubcli: Run, cache: Path) -> None:
     cache.mkdir()
     (here / "way").symlink_to(cache, target_is_directory=True)
-    ran = hubcli("export", EXAMPLE, str(cache / "below"), "--cache-dir", "way")
-    assert ran.returncode == 8, ran.stderr
+    result = hubcli("export", EXAMPLE, str(cache / "below"), "--cache-dir", "way")
+    assert result.returncode == 8, result.stderr
     assert hubcli("export", EXAMPLE, "out", "--cache-dir", "way").returncode == 0
 
 
 def test_a_path_that_is_no_text_is_written_to(here: Path, cache: Path) -> None:
-    ran = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "hubcli", "export", EXAMPLE, b"caf\xe9", "--cache-dir", cache],
         capture_output=True,
         check=False,
     )
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.endswith(b"/caf\xe9\n")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith(b"/caf\xe9\n")
 
 
 def test_keras_is_not_loaded_for_anything_else(here: Path, cache: Path) -> None:

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,14 +49,14 @@ def test_paths_come_in_the_order_given_whichever_model_is_first(server: HubServe
 def wait_until_published(model: Path) -> None:
     """Returns when the model is there; looks again and again, there is no event to wait for."""
     while not model.exists():
-        os.sched_yield()
+        time.sleep(0.002)
 
 
 def test_so_many_run_at_a_time_and_no_more(server: HubServer, cache: Path) -> None:
     urls = [server.serve(f"/m{number}/1", Reply(ARCHIVE, stall_at=10)) for number in range(3)]
     process = start(cache, "fetch", "--jobs", "2", *urls, "example://mul/1")
     while len(server.requests) < 2:
-        os.sched_yield()
+        time.sleep(0.002)
     assert server.stalled.wait(30)
     assert {request.path for request in server.requests} == {"/m0/1", "/m1/1"}
     server.release.set()
@@ -68,9 +69,9 @@ def test_one_failure_stops_no_other_and_the_first_in_the_order_decides(
 ) -> None:
     damaged = server.serve("/damaged/1", ARCHIVE[:-9])
     whole = server.serve("/whole/1", ARCHIVE)
-    ran = hubcli("fetch", "--json", "--jobs", "4", damaged, server.url + "/absent/1", whole, "tfhub.dev/x")
-    document = json.loads(ran.stdout)
-    assert ran.returncode == 6
+    result = hubcli("fetch", "--json", "--jobs", "4", damaged, server.url + "/absent/1", whole, "tfhub.dev/x")
+    document = json.loads(result.stdout)
+    assert result.returncode == 6
     assert [model["handle"] for model in document["models"]] == [whole]
     assert [error["handle"] for error in document["errors"]] == [
         damaged,
@@ -95,8 +96,8 @@ def test_json_comes_in_the_order_given(server: HubServer, hubcli: Run) -> None:
 
 def test_a_model_named_twice_is_fetched_and_printed_once(server: HubServer, hubcli: Run) -> None:
     url = server.serve("/m/1", ARCHIVE)
-    ran = hubcli("fetch", url, f"{url}/", f"{url}?tf-hub-format=compressed")
-    assert names(ran.stdout) == [key(url)]
+    result = hubcli("fetch", url, f"{url}/", f"{url}?tf-hub-format=compressed")
+    assert names(result.stdout) == [key(url)]
     assert len(server.requests) == 1
 
 
@@ -106,7 +107,7 @@ def test_lists_come_from_files_and_from_standard_input(
     urls = [server.serve(f"/m{number}/1", ARCHIVE) for number in range(3)]
     sha256 = hashlib.sha256(ARCHIVE).hexdigest()
     (tmp_path / "models.txt").write_text(f"# mine\n{urls[1]} --sha256={sha256}\n")
-    ran = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "hubcli", "fetch", urls[0], "-r", tmp_path / "models.txt", "-r", "-"],
         input=f"{urls[2]}\n{urls[0]}\n",
         env={**os.environ, "HUBCLI_CACHE_DIR": str(cache)},
@@ -114,31 +115,31 @@ def test_lists_come_from_files_and_from_standard_input(
         text=True,
         check=False,
     )
-    assert ran.returncode == 0, ran.stderr
-    assert names(ran.stdout) == [key(url) for url in urls]
+    assert result.returncode == 0, result.stderr
+    assert names(result.stdout) == [key(url) for url in urls]
 
 
 def test_a_hash_in_a_list_is_kept(server: HubServer, hubcli: Run, cache: Path, tmp_path: Path) -> None:
     url = server.serve("/m/1", ARCHIVE)
     (tmp_path / "models.txt").write_text(f"{url} --sha256={'0' * 64}\nexample://mul/1\n")
-    ran = hubcli("fetch", "-r", str(tmp_path / "models.txt"))
-    assert ran.returncode == 6
-    assert len(names(ran.stdout)) == 1
+    result = hubcli("fetch", "-r", str(tmp_path / "models.txt"))
+    assert result.returncode == 6
+    assert len(names(result.stdout)) == 1
     assert not (cache / key(url)).exists()
 
 
 @pytest.mark.parametrize("option", ["--from", "--sha256"])
 def test_what_is_of_one_model_does_not_go_with_a_list(option: str, hubcli: Run, tmp_path: Path) -> None:
     (tmp_path / "models.txt").write_text("example://mul/1\n")
-    ran = hubcli("fetch", "-r", str(tmp_path / "models.txt"), option, "0" * 64)
-    assert ran.returncode == 2
-    assert f"{option} takes exactly one handle" in ran.stderr
+    result = hubcli("fetch", "-r", str(tmp_path / "models.txt"), option, "0" * 64)
+    assert result.returncode == 2
+    assert f"{option} takes exactly one handle" in result.stderr
 
 
 def test_an_empty_list_is_no_error(hubcli: Run, tmp_path: Path) -> None:
     (tmp_path / "models.txt").write_text("# none yet\n")
-    ran = hubcli("fetch", "-r", str(tmp_path / "models.txt"), "--json")
-    assert (ran.returncode, json.loads(ran.stdout)["models"]) == (0, [])
+    result = hubcli("fetch", "-r", str(tmp_path / "models.txt"), "--json")
+    assert (result.returncode, json.loads(result.stdout)["models"]) == (0, [])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -146,19 +147,19 @@ def test_an_empty_list_is_no_error(hubcli: Run, tmp_path: Path) -> None:
 def test_an_interrupt_ends_all_and_keeps_what_was_done(
     number: signal.Signals, jobs: str, server: HubServer, cache: Path
 ) -> None:
-    done = server.serve("/done/1", ARCHIVE)
+    finished_url = server.serve("/done/1", ARCHIVE)
     running = [server.serve(f"/m{n}/1", Reply(LARGE, stall_at=len(LARGE) // 2)) for n in range(4)]
-    process = start(cache, "fetch", "--json", "--jobs", jobs, done, *running)
-    wait_until_published(cache / key(done))
+    process = start(cache, "fetch", "--json", "--jobs", jobs, finished_url, *running)
+    wait_until_published(cache / key(finished_url))
     while len(server.requests) < 1 + int(jobs):
-        os.sched_yield()
+        time.sleep(0.002)
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
     document = json.loads(stdout)
     assert document["error"]["code"] == "interrupted"
-    assert [model["handle"] for model in document["models"]] == [done]
+    assert [model["handle"] for model in document["models"]] == [finished_url]
     assert [path.name for path in cache.iterdir() if re.search(r"\.(lock|tmp|trash)", path.name)] == []
     assert len(list(cache.glob("*.descriptor.txt"))) == 1
 

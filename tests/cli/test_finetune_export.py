@@ -33,9 +33,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_path_is_the_payload_and_the_report_is_told_beside_it(here: Path, hubcli: Run) -> None:
-    ran = hubcli("finetune-export", EXAMPLE, "tuned", *REWRITE)
-    assert (ran.returncode, ran.stdout) == (0, f"{here / 'tuned'}\n")
-    assert re.sub(r"\d\.\d s", "N s", ran.stderr).splitlines() == [
+    result = hubcli("finetune-export", EXAMPLE, "tuned", *REWRITE)
+    assert (result.returncode, result.stdout) == (0, f"{here / 'tuned'}\n")
+    assert re.sub(r"\d\.\d s", "N s", result.stderr).splitlines() == [
         "Found values for 1 variable by their keys",
         "  values    1 of 1 trainable variable changed",
         "            by up to 1  v  float32 []",
@@ -45,16 +45,16 @@ def test_the_path_is_the_payload_and_the_report_is_told_beside_it(here: Path, hu
 
 
 def test_quiet_prints_the_path_alone(here: Path, hubcli: Run) -> None:
-    ran = hubcli("finetune-export", "-q", EXAMPLE, "tuned", *REWRITE)
-    assert (ran.stdout, ran.stderr) == (f"{here / 'tuned'}\n", "")
+    result = hubcli("finetune-export", "-q", EXAMPLE, "tuned", *REWRITE)
+    assert (result.stdout, result.stderr) == (f"{here / 'tuned'}\n", "")
 
 
 def test_the_document_tells_of_every_value(here: Path, hubcli: Run) -> None:
-    told = json.loads(hubcli("finetune-export", "--json", EXAMPLE, "tuned", *REWRITE).stdout)
-    assert told.pop("seconds") >= 0
-    assert told.pop("bytes") == sum(map(len, models.tree_files(here / "tuned").values()))
+    document = json.loads(hubcli("finetune-export", "--json", EXAMPLE, "tuned", *REWRITE).stdout)
+    assert document.pop("seconds") >= 0
+    assert document.pop("bytes") == sum(map(len, models.tree_files(here / "tuned").values()))
     changed = {"variable": "v", "key": KEY, "dtype": "float32", "shape": []}
-    assert told == {
+    assert document == {
         "schema": 1,
         "source": EXAMPLE,
         "destination": str(here / "tuned"),
@@ -87,27 +87,31 @@ def test_weights_are_written_in_place_of_the_old_ones_unless_it_is_asked_otherwi
         f"import sys; from hubcli.cli.main import main\nstatus = main({arguments!r})\n"
         "assert not {'tensorflow', 'keras', 'h5py', 'httpx', 'rich'} & set(sys.modules); sys.exit(status)"
     )
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    told = json.loads(ran.stdout)
-    assert (told["method"], told["requested_method"], told["method_reason"]) == ("rewrite", "auto", None)
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    document = json.loads(result.stdout)
+    assert (document["method"], document["requested_method"], document["method_reason"]) == (
+        "rewrite",
+        "auto",
+        None,
+    )
     again = [
         sys.executable,
         "-c",
         program.replace("'--json'", "'--dry-run', '--json'").replace("'tuned', ", ""),
     ]
-    told = json.loads(subprocess.run(again, capture_output=True, text=True, check=True).stdout)
-    assert (told["method"], told["requested_method"]) == ("rewrite", "auto")
+    document = json.loads(subprocess.run(again, capture_output=True, text=True, check=True).stdout)
+    assert (document["method"], document["requested_method"]) == ("rewrite", "auto")
 
 
 def test_a_plan_is_a_table_in_the_payload_and_tells_no_export(here: Path, hubcli: Run) -> None:
-    ran = hubcli("finetune-export", EXAMPLE, *REWRITE, "--dry-run")
-    assert (ran.returncode, ran.stderr) == (0, "Found values for 1 variable by their keys\n")
-    assert [line.split() for line in ran.stdout.splitlines()] == [
+    result = hubcli("finetune-export", EXAMPLE, *REWRITE, "--dry-run")
+    assert (result.returncode, result.stderr) == (0, "Found values for 1 variable by their keys\n")
+    assert [line.split() for line in result.stdout.splitlines()] == [
         ["VARIABLE", "VALUE", "FROM", "DTYPE", "SHAPE", "FOUND", "BY"],
         ["v", "v", "float32", "[]", "key"],
     ]
-    told = json.loads(hubcli("finetune-export", EXAMPLE, *REWRITE, "--dry-run", "--json").stdout)
-    assert (told["mapping"]["pairs"], told["destination"], told["values"]) == ([PAIR], None, None)
+    document = json.loads(hubcli("finetune-export", EXAMPLE, *REWRITE, "--dry-run", "--json").stdout)
+    assert (document["mapping"]["pairs"], document["destination"], document["values"]) == ([PAIR], None, None)
     assert os.listdir(here) == ["tuned.safetensors"]
 
 
@@ -153,10 +157,10 @@ def test_each_refusal_has_its_status_and_a_hint(
         models.write_safetensors(here / f"{name}.safetensors", **{"w" if name == "other" else "v": values})
     Path("cut.safetensors").write_bytes(Path("tuned.safetensors").read_bytes()[:-1])
     before = sorted(os.listdir(here))
-    ran = hubcli("finetune-export", *arguments, "--json")
-    assert (ran.returncode, "Traceback" in ran.stderr) == (status, False), ran.stderr
-    assert "\nHint: " in ran.stderr
-    error = json.loads(ran.stdout)["error"]
+    result = hubcli("finetune-export", *arguments, "--json")
+    assert (result.returncode, "Traceback" in result.stderr) == (status, False), result.stderr
+    assert "\nHint: " in result.stderr
+    error = json.loads(result.stdout)["error"]
     assert error["code"] == code
     assert error["hint"]
     assert sorted(os.listdir(here)) == before
@@ -166,13 +170,13 @@ def test_each_refusal_has_its_status_and_a_hint(
 def test_paths_that_are_no_text_are_read_and_written(here: Path, cache: Path) -> None:
     Path("tuned.safetensors").rename(os.fsdecode(b"caf\xe9.safetensors"))
     options = ("--method", "rewrite", "--cache-dir", cache, "--weights", b"caf\xe9.safetensors")
-    ran = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "hubcli", "finetune-export", EXAMPLE, b"tun\xe9", *options],
         capture_output=True,
         check=False,
     )
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.endswith(b"/tun\xe9\n")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith(b"/tun\xe9\n")
 
 
 def test_nothing_heavy_is_loaded_to_rewrite_values(here: Path, cache: Path) -> None:

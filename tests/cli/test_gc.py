@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.many import run_many
+from tests.cli.command_batch import run_many
 from tests.cli.terminal import start
-from tests.entries import dead_pid, gut, hubcli_entry, key_of, lock, snapshot, tensorflow_hub_entry
+from tests.entries import dead_pid, gut_entry, hubcli_entry, key_of, lock, snapshot, tensorflow_hub_entry
 from tests.forkserver import start_python
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -29,7 +29,7 @@ def filled(cache: Path) -> Path:
     hubcli_entry(cache, OLD, fetched_at_s=time.time() - 40 * 86400)
     hubcli_entry(cache, PINNED, fetched_at_s=time.time() - 50 * 86400, pinned=True)
     lock(cache, "https://tfhub.dev/google/crashed/1", dead_pid())
-    gut(hubcli_entry(cache, "https://tfhub.dev/google/gutted/1"))
+    gut_entry(hubcli_entry(cache, "https://tfhub.dev/google/gutted/1"))
     (cache / "notes.txt").write_text("mine")
     return cache
 
@@ -39,9 +39,9 @@ def left(cache: Path) -> set[str]:
 
 
 def test_alone_it_takes_leftovers_and_asks_nobody(filled: Path, hubcli: Run) -> None:
-    ran = hubcli("gc")
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.splitlines()[-1].startswith("Removed 3 leftovers: ")
+    result = hubcli("gc")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1].startswith("Removed 3 leftovers: ")
     assert {key_of(OLD), key_of(PINNED), "notes.txt"} < left(filled)
     assert not any(key_of("https://tfhub.dev/google/crashed/1") in name for name in left(filled))
     assert hubcli("gc").stdout == ""
@@ -61,22 +61,22 @@ def test_without_a_terminal_models_go_with_yes_alone(filled: Path, hubcli: Run) 
 @pytest.mark.parametrize("option", [[], ["-q"], ["--json"]])
 def test_a_dry_run_shows_the_plan_and_changes_nothing(option: list[str], filled: Path, hubcli: Run) -> None:
     before = snapshot(filled)
-    ran = hubcli("gc", "--older-than", "30d", "--dry-run", *option)
-    assert (ran.returncode, snapshot(filled)) == (0, before)
-    assert OLD in ran.stdout
-    assert PINNED not in ran.stdout
+    result = hubcli("gc", "--older-than", "30d", "--dry-run", *option)
+    assert (result.returncode, snapshot(filled)) == (0, before)
+    assert OLD in result.stdout
+    assert PINNED not in result.stdout
 
 
 def test_quiet_prints_the_models_that_went(filled: Path, hubcli: Run) -> None:
-    ran = hubcli("gc", "--older-than", "30d", "-q", "-y")
-    assert set(ran.stdout.splitlines()) == {OLD, "https://tfhub.dev/google/gutted/1"}
-    assert ran.stderr == ""
+    result = hubcli("gc", "--older-than", "30d", "-q", "-y")
+    assert set(result.stdout.splitlines()) == {OLD, "https://tfhub.dev/google/gutted/1"}
+    assert result.stderr == ""
 
 
 def test_json_tells_plan_and_outcome(filled: Path, hubcli: Run) -> None:
-    ran = hubcli("gc", "--older-than", "30d", "-y", "--json")
-    document = json.loads(ran.stdout)
-    assert (document["schema"], document["dry_run"], ran.stderr) == (1, False, "")
+    result = hubcli("gc", "--older-than", "30d", "-y", "--json")
+    document = json.loads(result.stdout)
+    assert (document["schema"], document["dry_run"], result.stderr) == (1, False, "")
     assert {item["kind"]: item["reason"] for item in document["items"]} == {
         "lock": "owner-dead",
         "staging": "owner-dead",
@@ -91,12 +91,12 @@ def test_json_tells_plan_and_outcome(filled: Path, hubcli: Run) -> None:
 
 
 def test_a_budget_that_cannot_be_met_exits_9_with_its_reason(filled: Path, hubcli: Run) -> None:
-    ran = hubcli("gc", "--max-size", "1kB", "-y", "--json")
-    document = json.loads(ran.stdout)
-    assert ran.returncode == 9
+    result = hubcli("gc", "--max-size", "1kB", "-y", "--json")
+    document = json.loads(result.stdout)
+    assert result.returncode == 9
     assert document["error"]["code"] == "budget"
     assert "8.2 kB pinned" in document["error"]["message"]
-    assert "8.2 kB pinned" in ran.stderr
+    assert "8.2 kB pinned" in result.stderr
     assert key_of(OLD) not in left(filled)
     assert hubcli("gc", "--min-free", "900PB", "--dry-run").returncode == 9
 
@@ -112,9 +112,9 @@ def test_a_budget_that_cannot_be_met_exits_9_with_its_reason(filled: Path, hubcl
     ],
 )
 def test_what_cannot_be_understood_is_a_usage_error(arguments: list[str], hubcli: Run) -> None:
-    ran = hubcli("gc", *arguments)
-    assert ran.returncode == 2
-    assert ran.stderr.startswith("Error: ")
+    result = hubcli("gc", *arguments)
+    assert result.returncode == 2
+    assert result.stderr.startswith("Error: ")
 
 
 # --- On a terminal
@@ -158,19 +158,19 @@ def test_a_bare_number_lists_no_cache_for_removal(filled: Path) -> None:
     options = ("--older-than", "--max-size", "--min-free", "--grace", "--keep-partial")
     lines = [["gc", f"{option}={text}", "--yes"] for option in options for text in ("2", "20.0", "1e3")]
     before = sorted(path.name for path in filled.iterdir())
-    for line, ran in zip(lines, run_many([[*one, "--cache-dir", str(filled)] for one in lines]), strict=True):
+    for line, result in zip(lines, run_many(lines, cache=filled), strict=True):
         option, _, text = line[1].partition("=")
-        assert ran.status == 2
-        assert ran.stderr.startswith(f"Error: {option}: '{text}' has no unit\nHint: Write ")
-        assert " or " in ran.stderr
-        assert ran.stdout == ""
+        assert result.status == 2
+        assert result.stderr.startswith(f"Error: {option}: '{text}' has no unit\nHint: Write ")
+        assert " or " in result.stderr
+        assert result.stdout == ""
     assert sorted(path.name for path in filled.iterdir()) == before
 
 
 def test_a_rule_of_0_needs_no_unit(filled: Path) -> None:
     lines = [["gc", option, "0", "--dry-run"] for option in ("--older-than", "--max-size", "--min-free")]
-    ran = run_many([[*line, "--grace", "0", "--cache-dir", str(filled)] for line in lines])
-    assert [one.status for one in ran] == [0, 9, 0]  # What is pinned stays, and is more than 0 bytes.
+    result = run_many([[*line, "--grace", "0", "--cache-dir", str(filled)] for line in lines])
+    assert [run.status for run in result] == [0, 9, 0]  # What is pinned stays, and is more than 0 bytes.
 
 
 def test_on_a_terminal_the_same_plan_is_shown_and_confirmed(filled: Path) -> None:
@@ -194,14 +194,14 @@ def test_any_other_answer_removes_nothing(reply: bytes, status: int, filled: Pat
 def test_a_budget_that_will_not_be_met_is_told_before_the_question(filled: Path) -> None:
     status, screen = answer(filled, b"n\n", "gc", "--max-size", "0")
     assert status == 0
-    told, asked = screen.index("more than 0 B: 8.2 kB pinned"), screen.index("[y/N]")
-    assert told < asked
+    reason_at, question_at = screen.index("more than 0 B: 8.2 kB pinned"), screen.index("[y/N]")
+    assert reason_at < question_at
 
 
 def test_a_pattern_that_fits_nothing_is_a_note(filled: Path, hubcli: Run) -> None:
-    ran = hubcli("gc", "*typo*")
-    assert (ran.returncode, ran.stdout) == (0, "")
-    assert "Note: Nothing in the cache fits '*typo*'" in ran.stderr
+    result = hubcli("gc", "*typo*")
+    assert (result.returncode, result.stdout) == (0, "")
+    assert "Note: Nothing in the cache fits '*typo*'" in result.stderr
 
 
 def test_leftovers_alone_are_not_asked_for(filled: Path) -> None:
@@ -237,9 +237,9 @@ def test_rm_asks_on_a_terminal_and_needs_yes_without_one(filled: Path, hubcli: R
 
 
 def test_rm_json_tells_what_went_and_what_did_not(filled: Path, hubcli: Run) -> None:
-    ran = hubcli("rm", "*", "-y", "--json")
-    document = json.loads(ran.stdout)
-    assert ran.returncode == 2
+    result = hubcli("rm", "*", "-y", "--json")
+    document = json.loads(result.stdout)
+    assert result.returncode == 2
     assert document["error"] == document["errors"][0]
     assert (document["error"]["code"], document["error"]["handle"]) == ("pinned", PINNED)
     assert {item["handle"] for item in document["items"]} == {OLD, "https://tfhub.dev/google/gutted/1"}

@@ -13,8 +13,8 @@ import pytest
 
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.config.settings import Settings
-from hubcli.fetching.expected_digests import ExpectedDigests
 from hubcli.fetching.lock_file import LockedModel, LockFile
+from hubcli.fetching.options import ExpectedDigests
 from tests import models
 from tests.cli.terminal import run_on_terminal
 from tests.forkserver import run_python
@@ -74,8 +74,9 @@ def filled_cache(tmp_path: Path) -> Path:
     cache = tmp_path / "cache"
     archive = tmp_path / "model.tar.gz"
     archive.write_bytes(models.archive())
+    settings = Settings(cache, "--cache-dir", sync=False)  # Waiting for the disk takes most of the time.
     for handle in (HANDLE, "https://tfhub.dev/maker/gutted/1"):
-        fetch(handle, Settings(cache, "--cache-dir"), FetchOptions(local=str(archive)))
+        fetch(handle, settings, FetchOptions(local=str(archive)))
     gutted = next(path for path in cache.glob("*.descriptor.txt") if "gutted" in path.read_text())
     gutted_model = cache / gutted.name.split(".")[0]
     (gutted_model / "saved_model.pb").unlink()
@@ -117,15 +118,15 @@ def masked(text: str, cache: Path) -> str:
 
 @pytest.mark.parametrize("name", CASES)
 def test_in_a_pipe(name: str, filled_cache: Path) -> None:
-    ran = run_python(command_line(name, filled_cache))
-    shown = f"exit {ran.returncode}\n--- stdout\n{ran.stdout}--- stderr\n{ran.stderr}"
-    compare_golden(f"{name}.pipe.txt", masked(shown, filled_cache))
+    result = run_python(command_line(name, filled_cache))
+    transcript = f"exit {result.returncode}\n--- stdout\n{result.stdout}--- stderr\n{result.stderr}"
+    compare_golden(f"{name}.pipe.txt", masked(transcript, filled_cache))
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if "quiet" not in name])
 def test_as_json(name: str, filled_cache: Path) -> None:
-    ran = run_python(command_line(name, filled_cache, "--json"))
-    compare_golden(f"{name}.json", masked(ran.stdout, filled_cache))
+    result = run_python(command_line(name, filled_cache, "--json"))
+    compare_golden(f"{name}.json", masked(result.stdout, filled_cache))
 
 
 @pytest.mark.parametrize(
@@ -169,16 +170,18 @@ def test_on_a_terminal_without_colours(name: str, filled_cache: Path) -> None:
 )
 def test_in_ci_under_a_c_locale(name: str, filled_cache: Path) -> None:
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "CI": "true"}
-    ran = subprocess.run(
+    result = subprocess.run(
         [sys.executable, *command_line(name, filled_cache)],
         env={**os.environ, **plain},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
     )
-    assert (ran.stdout + ran.stderr).isascii()
-    shown = f"exit {ran.returncode}\n--- stdout\n{ran.stdout.decode()}--- stderr\n{ran.stderr.decode()}"
-    compare_golden(f"{name}.c-locale.txt", masked(shown, filled_cache))
+    assert (result.stdout + result.stderr).isascii()
+    transcript = (
+        f"exit {result.returncode}\n--- stdout\n{result.stdout.decode()}--- stderr\n{result.stderr.decode()}"
+    )
+    compare_golden(f"{name}.c-locale.txt", masked(transcript, filled_cache))
 
 
 def test_no_color_is_obeyed_on_a_terminal(filled_cache: Path) -> None:

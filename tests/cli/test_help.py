@@ -13,7 +13,7 @@ import pytest
 
 from hubcli.cli.app import COMMANDS, app_of
 from tests import models
-from tests.cli.many import run_many
+from tests.cli.command_batch import run_many
 from tests.cli.terminal import run_on_terminal
 from tests.conftest import Run
 
@@ -33,15 +33,15 @@ RUNNABLE = [
 
 @pytest.mark.parametrize("columns", ["80", "120"])
 def test_help_fits_the_terminal(columns: str) -> None:
-    for ran in run_many([["--help"], *([command, "--help"] for command in COMMANDS)], columns=columns):
-        assert ran.status == 0
-        assert max(map(len, ran.stdout.splitlines())) <= int(columns)
+    for result in run_many([["--help"], *([command, "--help"] for command in COMMANDS)], columns=columns):
+        assert result.status == 0
+        assert max(map(len, result.stdout.splitlines())) <= int(columns)
 
 
 def test_each_help_ends_with_examples_to_copy() -> None:
     runs = run_many([[command, "--help"] for command in COMMANDS])
-    for command, ran in zip(COMMANDS, runs, strict=True):
-        title, *lines = [line.strip() for line in ran.stdout.rsplit("╯", 1)[1].strip().splitlines()]
+    for command, result in zip(COMMANDS, runs, strict=True):
+        title, *lines = [line.strip() for line in result.stdout.rsplit("╯", 1)[1].strip().splitlines()]
         assert title == "Examples:"
         assert lines == [line.strip() for name, line in EXAMPLES if name == command]
         assert all(line.startswith(f"hubcli {command}") for line in lines)
@@ -58,9 +58,9 @@ def test_help_on_a_terminal_has_colours_unless_they_are_unwanted() -> None:
 
 
 def test_help_under_a_c_locale_is_plain(hubcli: Run) -> None:
-    told = hubcli("fetch", "--help", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
-    assert told.returncode == 0
-    assert told.stdout.isascii()
+    result = hubcli("fetch", "--help", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert result.returncode == 0
+    assert result.stdout.isascii()
 
 
 def test_there_are_examples_that_run() -> None:
@@ -88,12 +88,12 @@ def test_the_examples_run_as_they_are_written(
     lines = [["fetch", "example://mul/1"], *(shlex.split(line)[1:] for line in RUNNABLE)]
     # What removes comes last, and isn't asked for.
     lines.sort(key=lambda line: line[0] in ("rm", "gc"))
-    for line, ran in zip(
+    for line, result in zip(
         lines, run_many([[*line, "-y"] if line[0] == "rm" else line for line in lines]), strict=True
     ):
         # A pattern that fits nothing in this cache is no such model: 4. What --scan finds is 9.
         allowed = (0, 4) if any("*" in word for word in line) else (0, 9) if "--scan" in line else (0,)
-        assert ran.status in allowed, (line, ran.stderr)
+        assert result.status in allowed, (line, result.stderr)
 
 
 @pytest.mark.parametrize(("command", "line"), EXAMPLES)
@@ -179,16 +179,16 @@ def test_a_near_miss_is_named_in_text_and_in_json(step: int) -> None:
     near = dict(list(NEAR.items())[::step])
     lines = [line.split() for line in near]
     plain = run_many(lines)
-    for meant, told in zip(near.values(), plain, strict=True):
-        assert told.status == 2
-        assert f"Did you mean '{meant}'?\n" in told.stderr
+    for name, result in zip(near.values(), plain, strict=True):
+        assert result.status == 2
+        assert f"Did you mean '{name}'?\n" in result.stderr
     # One of each way that they are found in.
     some = slice(None, None, 6)
     as_json = run_many([[*line, "--json"] for line in lines[some]])
-    for meant, document in zip(list(near.values())[some], as_json, strict=True):
+    for name, document in zip(list(near.values())[some], as_json, strict=True):
         assert document.status == 2
         error = json.loads(document.stdout)["error"]
-        assert error["message"].endswith(f"Did you mean '{meant}'?")
+        assert error["message"].endswith(f"Did you mean '{name}'?")
         assert error["hint"]
 
 
@@ -199,13 +199,13 @@ def test_an_option_in_the_wrong_place_is_told_where_it_stands() -> None:
         "fetch --scan x": "hubcli inspect --scan",
         "ls --install-completion": "hubcli --install-completion",
     }
-    for place, ran in zip(places.values(), run_many([line.split() for line in places]), strict=True):
-        assert ran.status == 2
-        assert f"{place}. See: hubcli " in ran.stderr
+    for place, result in zip(places.values(), run_many([line.split() for line in places]), strict=True):
+        assert result.status == 2
+        assert f"{place}. See: hubcli " in result.stderr
 
 
 def test_what_is_near_to_nothing_gets_no_suggestion() -> None:
     lines = ["xyzzy", "ls --xyzzy", "ls --sort xyzzy", "export a b --format q", "ls --filter state=xyzzy"]
-    for ran in run_many([line.split() for line in lines]):
-        assert ran.status == 2
-        assert "Did you mean" not in ran.stderr
+    for result in run_many([line.split() for line in lines]):
+        assert result.status == 2
+        assert "Did you mean" not in result.stderr

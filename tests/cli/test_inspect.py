@@ -7,13 +7,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from hubcli.formats.crc32c import unmask_crc32c
+from hubcli.formats.checksums import unmask_crc32c
 from tests.cli.terminal import run_on_terminal
 from tests.conftest import Run
 from tests.corpus import CORPUS, corpus_model
@@ -56,7 +55,7 @@ def good_model(
     objects.function("__call__", objects.concrete("f", Spec(FLOAT, (None, size), "x"), captures=[kernel]))
     objects.list_of("variables", [kernel])
     objects.list_of("trainable_variables", [kernel])
-    made = meta_graph(
+    encoded = meta_graph(
         graph(
             node("o", "StatefulPartitionedCall", f=Func("f")), functions=[function("f", node("m", "MatMul"))]
         ),
@@ -66,7 +65,7 @@ def good_model(
         asset_file_def=[asset_file("a:0", "vocab.txt")],
     )
     files = {"assets/vocab.txt": b"a\nb\n", **{name.replace("__", "/"): data for name, data in extra.items()}}
-    return write_model(folder, made, index_bytes=index(kernel=(FLOAT, (size, 2), value)), files=files)
+    return write_model(folder, encoded, index_bytes=index(kernel=(FLOAT, (size, 2), value)), files=files)
 
 
 def evil_model(folder: Path, *ops: str) -> Path:
@@ -78,9 +77,10 @@ def evil_model(folder: Path, *ops: str) -> Path:
 
 
 def test_the_example_is_shown(hubcli: Run) -> None:
-    ran = hubcli("inspect", "example://mul/1")
+    result = hubcli("inspect", "example://mul/1")
     compare(
-        "inspect-example.pipe.txt", f"exit {ran.returncode}\n--- stdout\n{ran.stdout}--- stderr\n{ran.stderr}"
+        "inspect-example.pipe.txt",
+        f"exit {result.returncode}\n--- stdout\n{result.stdout}--- stderr\n{result.stderr}",
     )
 
 
@@ -90,9 +90,10 @@ def test_the_example_as_json(hubcli: Run) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_of_the_corpus_is_shown(hubcli: Run, name: str) -> None:
-    ran = hubcli("inspect", str(corpus_model(name)))
+    result = hubcli("inspect", str(corpus_model(name)))
     compare(
-        f"inspect-{name}.pipe.txt", f"exit {ran.returncode}\n--- stdout\n{ran.stdout}--- stderr\n{ran.stderr}"
+        f"inspect-{name}.pipe.txt",
+        f"exit {result.returncode}\n--- stdout\n{result.stdout}--- stderr\n{result.stderr}",
     )
 
 
@@ -123,16 +124,16 @@ def test_without_checks_a_model_with_findings_is_no_failure(hubcli: Run, tmp_pat
 
 
 def test_a_model_that_conforms_passes_the_check(hubcli: Run, tmp_path: Path) -> None:
-    ran = hubcli("inspect", str(good_model(tmp_path / "m")), "--check")
-    assert (ran.returncode, ran.stderr) == (0, "")
-    assert "conforms" in ran.stdout
+    result = hubcli("inspect", str(good_model(tmp_path / "m")), "--check")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "conforms" in result.stdout
 
 
 def test_a_model_that_does_not_conform_fails_the_check(hubcli: Run, tmp_path: Path) -> None:
-    ran = hubcli("inspect", str(evil_model(tmp_path / "m")), "--check")
-    assert ran.returncode == 9
-    assert "[no-object]" in ran.stdout
-    assert "export it anew" in ran.stdout
+    result = hubcli("inspect", str(evil_model(tmp_path / "m")), "--check")
+    assert result.returncode == 9
+    assert "[no-object]" in result.stdout
+    assert "export it anew" in result.stdout
 
 
 @pytest.mark.parametrize("form", ["--json", "-q"])
@@ -156,9 +157,9 @@ def test_the_scan_fails_from_the_severity_on_that_is_named(hubcli: Run, tmp_path
 
 
 def test_a_severity_that_is_none_is_a_fault_of_the_command_line(hubcli: Run, tmp_path: Path) -> None:
-    ran = hubcli("inspect", str(evil_model(tmp_path / "m")), "--scan", "--fail-on", "grave")
-    assert ran.returncode == 2
-    assert "info, low, medium, high, critical" in ran.stderr
+    result = hubcli("inspect", str(evil_model(tmp_path / "m")), "--scan", "--fail-on", "grave")
+    assert result.returncode == 2
+    assert "info, low, medium, high, critical" in result.stderr
 
 
 def test_a_severity_that_is_none_is_told_without_a_scan_too(hubcli: Run, tmp_path: Path) -> None:
@@ -166,11 +167,11 @@ def test_a_severity_that_is_none_is_told_without_a_scan_too(hubcli: Run, tmp_pat
 
 
 def test_a_save_that_the_saver_asks_for_passes_the_scan(hubcli: Run, tmp_path: Path) -> None:
-    made = graph(node("s", "SaveV2", "p"), node("p", "Const"), node("d", "Identity", "p", "^s"))
-    harmless = write_model(tmp_path / "a", meta_graph(made, saver_def=saver("d:0", filename="p:0")))
+    encoded = graph(node("s", "SaveV2", "p"), node("p", "Const"), node("d", "Identity", "p", "^s"))
+    harmless = write_model(tmp_path / "a", meta_graph(encoded, saver_def=saver("d:0", filename="p:0")))
     assert hubcli("inspect", str(harmless), "--scan", "--fail-on", "info").returncode == 0
     signature = {"__saved_model_init_op": init_signature("s")}
-    evil = write_model(tmp_path / "b", meta_graph(made, saver_def=saver("d:0"), signature_def=signature))
+    evil = write_model(tmp_path / "b", meta_graph(encoded, saver_def=saver("d:0"), signature_def=signature))
     assert hubcli("inspect", str(evil), "--scan").returncode == 9
 
 
@@ -180,17 +181,17 @@ def test_a_save_that_the_saver_asks_for_passes_the_scan(hubcli: Run, tmp_path: P
 )
 def test_failures_have_the_exit_status_of_their_kind(hubcli: Run, target: str, status: int) -> None:
     arguments = target.split(" --") if " --" in target else [target]
-    ran = hubcli("inspect", *arguments[:1], *(f"--{one}" for one in arguments[1:]))
-    assert ran.returncode == status, ran.stderr
-    assert ran.stdout == ""
-    assert ran.stderr.startswith("Error: ")
+    result = hubcli("inspect", *arguments[:1], *(f"--{part}" for part in arguments[1:]))
+    assert result.returncode == status, result.stderr
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
 
 
 def test_a_broken_model_is_an_error_in_json_too(hubcli: Run, tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
-    ran = hubcli("inspect", str(tmp_path), "--json")
-    assert ran.returncode == 6
-    error = json.loads(ran.stdout)["error"]
+    result = hubcli("inspect", str(tmp_path), "--json")
+    assert result.returncode == 6
+    error = json.loads(result.stdout)["error"]
     assert "git-LFS" in error["message"]
     assert "git lfs pull" in error["hint"]
 
@@ -207,98 +208,98 @@ def test_tags_choose_one_graph(hubcli: Run, tmp_path: Path) -> None:
         ("serve, gpu", ["gpu", "serve"]),
         ("", []),
     ):
-        ran = hubcli("inspect", model, "--tag-set", tags, "--json")
-        assert [one["tags"] for one in json.loads(ran.stdout)["meta_graphs"]] == [expected]
-    ran = hubcli("inspect", model, "--tag-set", "train")
-    assert ran.returncode == 2
-    assert "--tag-set" in ran.stderr
+        result = hubcli("inspect", model, "--tag-set", tags, "--json")
+        assert [graph["tags"] for graph in json.loads(result.stdout)["meta_graphs"]] == [expected]
+    result = hubcli("inspect", model, "--tag-set", "train")
+    assert result.returncode == 2
+    assert "--tag-set" in result.stderr
 
 
 def test_quiet_prints_the_path_alone(hubcli: Run, tmp_path: Path) -> None:
     model = good_model(tmp_path / "m")
-    ran = hubcli("inspect", str(model), "-q")
-    assert (ran.stdout, ran.stderr) == (f"{model}\n", "")
+    result = hubcli("inspect", str(model), "-q")
+    assert (result.stdout, result.stderr) == (f"{model}\n", "")
     assert hubcli("inspect", "example://mul/1", "-q").stdout == "example://mul/1\n"
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_one_part_is_shown_alone(hubcli: Run, tmp_path: Path, part: str) -> None:
-    ran = hubcli("inspect", str(good_model(tmp_path / "m")), part)
-    assert ran.returncode == 0
-    assert ran.stdout.count("\n\n") <= 1
+    result = hubcli("inspect", str(good_model(tmp_path / "m")), part)
+    assert result.returncode == 0
+    assert result.stdout.count("\n\n") <= 1
 
 
 def test_a_picture_is_written(hubcli: Run, tmp_path: Path) -> None:
     picture = tmp_path / "picture.svg"
     model = str(good_model(tmp_path / "m"))
-    ran = hubcli("inspect", model, "--tree", "--svg", str(picture))
-    assert ran.returncode == 0
+    result = hubcli("inspect", model, "--tree", "--svg", str(picture))
+    assert result.returncode == 0
     assert picture.read_text(encoding="utf-8").startswith("<svg")
     require_whole_lines(picture.read_text(encoding="utf-8"))
     assert "kernel" in picture.read_text(encoding="utf-8")
-    ran = hubcli("inspect", model, "--svg", str(tmp_path / "gone" / "picture.svg"))
-    assert ran.returncode == 8
-    assert "can't be written" in ran.stderr
+    result = hubcli("inspect", model, "--svg", str(tmp_path / "gone" / "picture.svg"))
+    assert result.returncode == 8
+    assert "can't be written" in result.stderr
 
 
 def test_a_cached_model_is_found_by_its_key(hubcli: Run) -> None:
     path = hubcli("fetch", "example://mul/1").stdout.strip()
-    ran = hubcli("inspect", Path(path).name)
-    assert ran.returncode == 0
-    assert ran.stdout.startswith("example://mul/1")
+    result = hubcli("inspect", Path(path).name)
+    assert result.returncode == 0
+    assert result.stdout.startswith("example://mul/1")
 
 
 # Differences -------------------------------------------------------------------------------------
 
 
 def test_a_model_does_not_differ_from_itself(hubcli: Run, tmp_path: Path) -> None:
-    one, other = (str(good_model(tmp_path / name)) for name in "ab")
-    ran = hubcli("inspect", one, "--diff", other)
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "No difference\n")
-    document = json.loads(hubcli("inspect", one, "--diff", other, "--json").stdout)
+    model, other = (str(good_model(tmp_path / name)) for name in "ab")
+    result = hubcli("inspect", model, "--diff", other)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "No difference\n")
+    document = json.loads(hubcli("inspect", model, "--diff", other, "--json").stdout)
     assert (document["alike"], document["differences"]) == (True, [])
 
 
 def test_differences_are_lines_with_a_sign(hubcli: Run, tmp_path: Path) -> None:
-    one = str(good_model(tmp_path / "a"))
+    model = str(good_model(tmp_path / "a"))
     other = str(good_model(tmp_path / "b", size=5, version="2.20.0"))
-    ran = hubcli("inspect", one, "--diff", other)
-    assert ran.returncode == 9
-    lines = ran.stdout.splitlines()
-    assert lines[:2] == [f"--- {one}", f"+++ {other}"]
+    result = hubcli("inspect", model, "--diff", other)
+    assert result.returncode == 9
+    lines = result.stdout.splitlines()
+    assert lines[:2] == [f"--- {model}", f"+++ {other}"]
     assert "~ variable kernel: float32[4, 2], trainable => float32[5, 2], trainable" in lines
     assert "~ version: 2.21.0 => 2.20.0" in lines
     assert any(line.startswith("- function __call__(float32[?, 4])") for line in lines)
     assert any(line.startswith("+ function __call__(float32[?, 5])") for line in lines)
 
 
-def _told(masked: int) -> str:
+def _masked_note(masked: int) -> str:
     return f"crc32c {unmask_crc32c(masked):08x}"
 
 
 def test_values_differ_by_their_checksums(hubcli: Run, tmp_path: Path) -> None:
-    one, other = str(good_model(tmp_path / "a")), str(good_model(tmp_path / "b", value=8))
-    ran = hubcli("inspect", one, "--diff", other, "--json")
-    assert ran.returncode == 9
-    assert json.loads(ran.stdout)["differences"] == [
-        {"part": "value", "name": "kernel", "left": _told(7), "right": _told(8)}
+    model, other = str(good_model(tmp_path / "a")), str(good_model(tmp_path / "b", value=8))
+    result = hubcli("inspect", model, "--diff", other, "--json")
+    assert result.returncode == 9
+    assert json.loads(result.stdout)["differences"] == [
+        {"part": "value", "name": "kernel", "left": _masked_note(7), "right": _masked_note(8)}
     ]
 
 
 def test_assets_differ_by_their_size(hubcli: Run, tmp_path: Path) -> None:
-    one = str(good_model(tmp_path / "a"))
+    model = str(good_model(tmp_path / "a"))
     other = str(good_model(tmp_path / "b", assets__vocab=b""))
     (Path(other) / "assets" / "vocab.txt").write_bytes(b"longer than that")
-    ran = hubcli("inspect", one, "--diff", other)
-    assert "~ asset assets/vocab.txt: 4 bytes, sha256 " in ran.stdout
+    result = hubcli("inspect", model, "--diff", other)
+    assert "~ asset assets/vocab.txt: 4 bytes, sha256 " in result.stdout
     (Path(other) / "assets" / "vocab.txt").unlink()
-    assert " => missing" in hubcli("inspect", one, "--diff", other).stdout
+    assert " => missing" in hubcli("inspect", model, "--diff", other).stdout
 
 
 def test_assets_of_one_size_differ_by_their_content(hubcli: Run, tmp_path: Path) -> None:
-    one, other = str(good_model(tmp_path / "a")), str(good_model(tmp_path / "b"))
+    model, other = str(good_model(tmp_path / "a")), str(good_model(tmp_path / "b"))
     (Path(other) / "assets" / "vocab.txt").write_bytes(b"b\na\n")
-    assert hubcli("inspect", one, "--diff", other).returncode == 9
+    assert hubcli("inspect", model, "--diff", other).returncode == 9
 
 
 def test_a_model_that_is_not_there_can_not_be_compared(hubcli: Run, tmp_path: Path) -> None:
@@ -325,30 +326,31 @@ _LAYOUTS = {
 }
 
 
-_TOO_WIDE = {
-    *(("serving_half_plus_two", layout, 40) for layout in ("overview", "all", "parts")),
-    *(("tfx_keras_serving", layout, 40) for layout in ("overview", "parts")),
-    *(
-        ("basic_pitch_nmp", layout, columns)
-        for layout in ("overview", "all", "parts")
-        for columns in (40, 60)
-    ),
-}
+# Each layout on a terminal of each width, one after the other.
+_RESIZED = """
+import fcntl, json, struct, sys, termios
+from hubcli.cli.main import main
+for line in json.loads(sys.argv[1]):
+    for columns in (40, 60, 80, 120):
+        fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        print(f"== {columns}", flush=True)
+        main(line)
+"""
 
 
-def _layouts() -> Iterator[Any]:
-    for name in ("serving_half_plus_two", "tfx_keras_serving", "basic_pitch_nmp"):
-        for layout in _LAYOUTS:
-            for columns in (40, 60, 80, 120):
-                case = (name, layout, columns)
-                yield pytest.param(*case)
-
-
-@pytest.mark.parametrize(("name", "layout", "columns"), list(_layouts()))
-def test_no_line_is_longer_than_the_terminal(name: str, layout: str, columns: int) -> None:
-    lines = screen_of([str(corpus_model(name)), *_LAYOUTS[layout]], columns)
-    # The target is one word, which a person may want to copy.
-    assert [line for line in lines[1:] if len(line) > columns] == []
+@pytest.mark.parametrize("name", ["serving_half_plus_two", "tfx_keras_serving", "basic_pitch_nmp"])
+def test_no_line_is_longer_than_the_terminal(name: str) -> None:
+    lines = [["inspect", str(corpus_model(name)), *words] for words in _LAYOUTS.values()]
+    status, screen = run_on_terminal([sys.executable, "-c", _RESIZED, json.dumps(lines)], os.environ)
+    assert status == 0
+    _, *parts = _SEQUENCE.sub("", screen).split("== ")
+    assert len(parts) == 4 * len(_LAYOUTS)
+    for part in parts:
+        columns, _, *text_lines = (
+            part.splitlines()
+        )  # The target is one word, which a person may want to copy.
+        assert text_lines
+        assert [line for line in text_lines if len(line) > int(columns)] == []
 
 
 def test_names_of_a_hostile_model_command_no_terminal(hubcli: Run, tmp_path: Path) -> None:
@@ -356,7 +358,7 @@ def test_names_of_a_hostile_model_command_no_terminal(hubcli: Run, tmp_path: Pat
     for name in ("\x1b]0;owned\x07", "\u202eevil", "a\nb"):
         objects.variable(name)
         objects.function(f"f{name}", objects.concrete(f"c{name}", Spec(FLOAT, (None,), name)))
-    made = meta_graph(
+    encoded = meta_graph(
         graph(node("\x1b[2J", "\x1b[2JOp")),
         objects,
         tags=("\x1b[1m",),
@@ -364,7 +366,7 @@ def test_names_of_a_hostile_model_command_no_terminal(hubcli: Run, tmp_path: Pat
         signature_def={"\x1b[2J": call_signature("\x1b[2J")},
         asset_file_def=[asset_file("a", "\x1b[2J")],
     )
-    model = str(write_model(tmp_path / "m", made))
+    model = str(write_model(tmp_path / "m", encoded))
     for arguments in (
         [],
         ["--all"],
@@ -372,9 +374,9 @@ def test_names_of_a_hostile_model_command_no_terminal(hubcli: Run, tmp_path: Pat
         ["--check", "--scan"],
         ["--diff", str(good_model(tmp_path / "n"))],
     ):
-        ran = hubcli("inspect", model, *arguments)
-        assert ran.returncode in (0, 9), ran.stderr
-        assert not set("\x1b\x07\u202e") & set(ran.stdout + ran.stderr), arguments
+        result = hubcli("inspect", model, *arguments)
+        assert result.returncode in (0, 9), result.stderr
+        assert not set("\x1b\x07\u202e") & set(result.stdout + result.stderr), arguments
 
 
 def test_a_name_of_a_thousand_parts_is_drawn(hubcli: Run, tmp_path: Path) -> None:
@@ -394,7 +396,7 @@ def test_a_name_of_a_thousand_parts_is_drawn(hubcli: Run, tmp_path: Path) -> Non
     ],
 )
 def test_under_a_c_locale_the_output_is_ascii(cache: Path, arguments: tuple[str, ...]) -> None:
-    ran = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "hubcli", "inspect", str(corpus_model("tfx_keras_serving")), *arguments],
         env={
             **os.environ,
@@ -406,8 +408,8 @@ def test_under_a_c_locale_the_output_is_ascii(cache: Path, arguments: tuple[str,
         capture_output=True,
         check=False,
     )
-    assert ran.returncode in (0, 9), ran.stderr
-    assert ran.stdout.isascii()
+    assert result.returncode in (0, 9), result.stderr
+    assert result.stdout.isascii()
 
 
 def test_no_color_is_obeyed() -> None:
@@ -464,9 +466,9 @@ def test_a_tree_ends_at_the_depth_asked_for_and_tells_what_is_below(
     assert drawn(2) == ["obj", "└── a", "    └── b  +2"]
     assert drawn(1) == ["obj", "└── a  +3"]
     assert drawn(9) == drawn(None)
-    shown = hubcli("inspect", "example://mul/1", "--tree", "--depth", "1")
-    assert shown.returncode == 0
-    assert "__call__" in shown.stdout
+    result = hubcli("inspect", "example://mul/1", "--tree", "--depth", "1")
+    assert result.returncode == 0
+    assert "__call__" in result.stdout
     assert hubcli("inspect", "example://mul/1", "--tree", "--depth", "0").returncode == 2
     refused = hubcli("inspect", "example://mul/1", "--depth", "1")
     assert (refused.returncode, refused.stderr.splitlines()[0]) == (2, "Error: --depth is for --tree")

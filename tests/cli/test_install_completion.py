@@ -30,31 +30,29 @@ def install(shell: str, home: Path, **variables: str) -> subprocess.CompletedPro
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("form", ["{0} {1}", "{0}={1}"])
 def test_the_script_of_a_shell_is_shown(shell: str, form: str, hubcli: Run) -> None:
-    ran = hubcli(*form.format("--show-completion", shell).split())
-    assert (ran.returncode, ran.stderr) == (0, "")
-    assert MARKS.get(shell, "Register-ArgumentCompleter") in ran.stdout
-    assert ran.stdout.endswith("\n")
+    result = hubcli(*form.format("--show-completion", shell).split())
+    assert (result.returncode, result.stderr) == (0, "")
+    assert MARKS.get(shell, "Register-ArgumentCompleter") in result.stdout
+    assert result.stdout.endswith("\n")
 
 
 @pytest.mark.parametrize("shell", MARKS)
 def test_the_shell_that_runs_it_is_known(shell: str) -> None:
     # Another command follows: a shell puts the last one in its own place.
-    ran = subprocess.run(
+    result = subprocess.run(
         [require(shell), "-c", f"{HUBCLI} --show-completion; echo done"],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert MARKS[shell] in ran.stdout
+    assert MARKS[shell] in result.stdout
 
 
 def test_another_shell_is_refused_and_the_near_miss_named(hubcli: Run) -> None:
     for option in ("--show-completion", "--install-completion"):
-        ran = hubcli(option, "bsh")
-        assert ran.returncode == 2
-        assert ran.stderr.startswith(
-            "Error: There is no completion for the shell 'bsh'. Did you mean 'bash'?"
-        )
+        result = hubcli(option, "bsh")
+        assert result.returncode == 2
+        assert result.stderr.startswith("Error: Unsupported shell 'bsh'. Did you mean 'bash'?")
 
 
 @pytest.mark.parametrize("shell", MARKS)
@@ -63,13 +61,13 @@ def test_what_is_installed_completes_in_the_next_shell(shell: str, tmp_path: Pat
     cache, home = tmp_path / "cache", home_of(shell, tmp_path)
     hubcli_entry(cache, HANDLE)
     for _ in range(2):
-        ran = install(shell, home, ZDOTDIR=str(home), XDG_CONFIG_HOME=str(home / ".config"))
-        assert ran.returncode == 0, ran.stderr
-        assert MARKS[shell] in Path(ran.stdout.strip()).read_text()
+        result = install(shell, home, ZDOTDIR=str(home), XDG_CONFIG_HOME=str(home / ".config"))
+        assert result.returncode == 0, result.stderr
+        assert MARKS[shell] in Path(result.stdout.strip()).read_text()
     startup = {"bash": ".bashrc", "zsh": ".zshrc"}.get(shell)
     if startup is not None:
         assert (home / startup).read_text().count("# hubcli completion") == 1
-        assert f"{home / startup} reads it" in ran.stderr
+        assert f"{home / startup} reads it" in result.stderr
     with shell_at_work(shell, tmp_path, cache, home=home) as running:
         running.type(f"hubcli rm https://tfhub.dev/google/e{TAB}{ENTER}")
         assert running.arguments() == ["rm", HANDLE]
@@ -96,17 +94,17 @@ def test_a_startup_file_keeps_what_it_holds(tmp_path: Path) -> None:
 def test_a_startup_file_is_no_trouble_once_the_script_is_gone(tmp_path: Path) -> None:
     for shell, startup in (("bash", ".bashrc"), ("zsh", ".zshrc")):
         Path(install(shell, tmp_path).stdout.strip()).unlink()
-        ran = subprocess.run(
+        result = subprocess.run(
             [require(shell), "-c", f". {tmp_path / startup}"], capture_output=True, text=True, check=True
         )
-        assert ran.stderr == ""
+        assert result.stderr == ""
 
 
 def test_the_places_come_from_the_environment(tmp_path: Path) -> None:
-    ran = install("bash", tmp_path / "home", XDG_DATA_HOME=str(tmp_path / "data"))
-    assert ran.stdout.strip() == str(tmp_path / "data" / "bash-completion" / "completions" / "hubcli")
-    ran = install("fish", tmp_path / "home", XDG_CONFIG_HOME=str(tmp_path / "config"))
-    assert ran.stdout.strip() == str(tmp_path / "config" / "fish" / "completions" / "hubcli.fish")
+    result = install("bash", tmp_path / "home", XDG_DATA_HOME=str(tmp_path / "data"))
+    assert result.stdout.strip() == str(tmp_path / "data" / "bash-completion" / "completions" / "hubcli")
+    result = install("fish", tmp_path / "home", XDG_CONFIG_HOME=str(tmp_path / "config"))
+    assert result.stdout.strip() == str(tmp_path / "config" / "fish" / "completions" / "hubcli.fish")
 
 
 @pytest.mark.parametrize("shell", ["pwsh", "powershell"])
@@ -117,9 +115,9 @@ def test_powershell_is_asked_for_its_profile(shell: str, tmp_path: Path) -> None
     program.write_text(f'#!/bin/sh\necho "{profile}"\n')
     program.chmod(0o755)
     for _ in range(2):
-        ran = install(shell, tmp_path, PATH=f"{tmp_path}:{os.environ['PATH']}")
-        assert ran.returncode == 0, ran.stderr
-    script = Path(ran.stdout.strip())
+        result = install(shell, tmp_path, PATH=f"{tmp_path}:{os.environ['PATH']}")
+        assert result.returncode == 0, result.stderr
+    script = Path(result.stdout.strip())
     assert "Register-ArgumentCompleter" in script.read_text()
     quoted = "'" + str(script).replace("'", "''") + "'"
     assert profile.read_text() == (
@@ -129,29 +127,29 @@ def test_powershell_is_asked_for_its_profile(shell: str, tmp_path: Path) -> None
 
 def test_what_cannot_be_installed_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / ".local").touch()
-    ran = install("bash", tmp_path)
-    assert ran.returncode == 8
-    assert "hubcli --show-completion bash" in ran.stderr
-    assert "Traceback" not in ran.stderr
-    ran = install("pwsh", tmp_path, PATH=str(tmp_path))
-    assert ran.returncode == 8
-    assert "hubcli --show-completion pwsh" in ran.stderr
-    told = subprocess.run(
+    result = install("bash", tmp_path)
+    assert result.returncode == 8
+    assert "hubcli --show-completion bash" in result.stderr
+    assert "Traceback" not in result.stderr
+    result = install("pwsh", tmp_path, PATH=str(tmp_path))
+    assert result.returncode == 8
+    assert "hubcli --show-completion pwsh" in result.stderr
+    result = subprocess.run(
         [sys.executable, "-m", "hubcli", "--show-completion", "tcsh", "--json"],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert json.loads(told.stdout)["error"]["code"] == "usage"
+    assert json.loads(result.stdout)["error"]["code"] == "usage"
 
 
 @pytest.mark.parametrize("name", [".bashrc", ".local/share/bash-completion/completions/hubcli"])
 def test_a_fifo_in_place_of_a_file_is_not_waited_for(name: str, tmp_path: Path) -> None:
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     os.mkfifo(tmp_path / name)
-    ran = install("bash", tmp_path, XDG_DATA_HOME="")
-    assert ran.returncode == 8
-    assert f"{name} can't be written" in ran.stderr
+    result = install("bash", tmp_path, XDG_DATA_HOME="")
+    assert result.returncode == 8
+    assert f"{name} can't be written" in result.stderr
 
 
 def test_a_start_up_file_that_is_made_can_not_be_run(tmp_path: Path) -> None:

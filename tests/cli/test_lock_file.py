@@ -16,6 +16,7 @@ import pytest
 
 from hubcli.archive.tree import hashed_files, tree_digest
 from tests import models
+from tests.cli.command_batch import run_many
 from tests.cli.terminal import start
 from tests.server import HubServer, Reply
 
@@ -29,6 +30,15 @@ def lock(tmp_path: Path) -> Path:
     return tmp_path / "models.lock"
 
 
+@pytest.fixture(scope="module")
+def example_lock(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The lock file of example://mul/1."""
+    folder = tmp_path_factory.mktemp("lock")
+    file = folder / "models.lock"
+    run_many([["fetch", "example://mul/1", "--lock", str(file)]], cache=folder / "cache")
+    return file.read_text()
+
+
 def locked(lock: Path) -> dict[str, dict[str, Any]]:
     """The models of the file, by handle."""
     return {model["handle"]: model for model in json.loads(lock.read_text())["models"]}
@@ -39,10 +49,10 @@ def locked(lock: Path) -> dict[str, dict[str, Any]]:
 
 def test_a_lock_file_tells_which_bytes_each_model_had(server: HubServer, hubcli: Run, lock: Path) -> None:
     url = server.serve("/maker/model/3", ARCHIVE)
-    ran = hubcli("fetch", url, "example://mul/1", "--lock", str(lock))
-    assert ran.returncode == 0, ran.stderr
+    result = hubcli("fetch", url, "example://mul/1", "--lock", str(lock))
+    assert result.returncode == 0, result.stderr
     files = models.example_files()
-    tree = tree_digest(hashed_files(Path(ran.stdout.splitlines()[0])))
+    tree = tree_digest(hashed_files(Path(result.stdout.splitlines()[0])))
     assert list(locked(lock)) == ["example://mul/1", url]
     assert locked(lock)[url] == {
         "handle": url,
@@ -54,9 +64,9 @@ def test_a_lock_file_tells_which_bytes_each_model_had(server: HubServer, hubcli:
 
 def test_a_lock_file_that_is_a_link_to_itself_is_refused(hubcli: Run, lock: Path) -> None:
     lock.symlink_to(lock.name)
-    ran = hubcli("fetch", "example://mul/1", "--lock", str(lock))
-    assert ran.returncode == 2
-    assert "a link that leads to itself" in ran.stderr
+    result = hubcli("fetch", "example://mul/1", "--lock", str(lock))
+    assert result.returncode == 2
+    assert "a link that leads to itself" in result.stderr
 
 
 def test_a_handle_without_a_version_is_locked_by_its_bytes_alone(
@@ -87,9 +97,9 @@ def test_models_that_were_not_named_stay_and_those_that_failed_too(
     before = locked(lock)
     server.serve("/m0/1", OTHER)
     server.serve("/m1/1", Reply(status=404))
-    ran = hubcli("fetch", "--force", *urls[:2], "--lock", str(lock))
-    assert ran.returncode == 4
-    assert f"Note: {lock}: {urls[0]} has other bytes than before" in ran.stderr
+    result = hubcli("fetch", "--force", *urls[:2], "--lock", str(lock))
+    assert result.returncode == 4
+    assert f"Note: {lock}: {urls[0]} has other bytes than before" in result.stderr
     after = locked(lock)
     assert list(after) == list(before)
     assert [after[url] == before[url] for url in urls] == [False, True, True]
@@ -98,8 +108,8 @@ def test_models_that_were_not_named_stay_and_those_that_failed_too(
 def test_an_entry_of_tensorflow_hub_is_hashed_now(hubcli: Run, cache: Path, lock: Path) -> None:
     handle = "https://tfhub.dev/maker/model/1"
     folder = models.write_tree(cache / hashlib.sha1(handle.encode()).hexdigest(), models.example_files())
-    ran = hubcli("fetch", "--offline", handle, "--lock", str(lock))
-    assert ran.returncode == 0, ran.stderr
+    result = hubcli("fetch", "--offline", handle, "--lock", str(lock))
+    assert result.returncode == 0, result.stderr
     assert locked(lock)[handle]["archive"] is None
     assert locked(lock)[handle]["tree"]["sha256"] == tree_digest(hashed_files(folder))
     assert hubcli("fetch", "--offline", "--locked", "-r", str(lock)).returncode == 0
@@ -127,16 +137,16 @@ def test_after_an_interrupt_it_is_as_it_was(server: HubServer, hubcli: Run, lock
 
 
 def test_where_nothing_was_fetched_none_is_written(server: HubServer, hubcli: Run, lock: Path) -> None:
-    ran = hubcli("fetch", server.url + "/absent/1", "--lock", str(lock))
-    assert ran.returncode == 4
+    result = hubcli("fetch", server.url + "/absent/1", "--lock", str(lock))
+    assert result.returncode == 4
     assert not lock.exists()
     assert [path.name for path in lock.parent.iterdir() if "models.lock" in path.name] == []
 
 
 def test_a_lock_file_that_cannot_be_written_is_exit_8_and_the_models_are_there(hubcli: Run) -> None:
-    ran = hubcli("fetch", "--json", "example://mul/1", "--lock", "/proc/self/models.lock")
-    assert ran.returncode == 8
-    assert len(json.loads(ran.stdout)["models"]) == 1
+    result = hubcli("fetch", "--json", "example://mul/1", "--lock", "/proc/self/models.lock")
+    assert result.returncode == 8
+    assert len(json.loads(result.stdout)["models"]) == 1
 
 
 def test_a_link_stays_a_link(hubcli: Run, tmp_path: Path, lock: Path) -> None:
@@ -156,8 +166,8 @@ def test_what_is_locked_is_fetched_on_another_machine(
     first = hubcli("fetch", *urls, "--lock", str(lock))
     shutil.rmtree(cache)
     before = lock.read_bytes()
-    ran = hubcli("fetch", "--locked", "-r", str(lock))
-    assert (ran.returncode, ran.stdout) == (0, first.stdout)
+    result = hubcli("fetch", "--locked", "-r", str(lock))
+    assert (result.returncode, result.stdout) == (0, first.stdout)
     assert lock.read_bytes() == before
 
 
@@ -168,8 +178,8 @@ def test_an_archive_that_changed_is_exit_6_and_nothing_is_cached(
     hubcli("fetch", url, "--lock", str(lock))
     shutil.rmtree(cache)
     server.serve("/m/1", models.pack(models.example_files(), prefix=""))
-    ran = hubcli("fetch", "--locked", "-r", str(lock))
-    assert ran.returncode == 6
+    result = hubcli("fetch", "--locked", "-r", str(lock))
+    assert result.returncode == 6
     assert set(os.listdir(cache)) <= {"CACHEDIR.TAG"}
 
 
@@ -181,21 +191,21 @@ def test_files_that_differ_are_exit_6_where_no_archive_is_locked(
     hubcli("fetch", url, "--from", str(folder), "--lock", str(lock))
     assert locked(lock)[url]["archive"] is None
     shutil.rmtree(cache)
-    ran = hubcli("fetch", "--locked", "-r", str(lock))
-    assert ran.returncode == 6
-    assert "holds other files than the lock file says" in ran.stderr
+    result = hubcli("fetch", "--locked", "-r", str(lock))
+    assert result.returncode == 6
+    assert "differs from the lock file" in result.stderr
     assert set(os.listdir(cache)) <= {"CACHEDIR.TAG"}
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
-        ("flip", "variables/variables.data-00000-of-00001 isn't what was fetched"),
+        ("flip", "variables/variables.data-00000-of-00001 differs from what was fetched"),
         ("add", "assets.extra/more was added to it"),
     ],
 )
 def test_a_cached_model_that_differs_is_exit_6_and_stays(
-    damage: str, told: str, server: HubServer, hubcli: Run, lock: Path
+    damage: str, message: str, server: HubServer, hubcli: Run, lock: Path
 ) -> None:
     url = server.serve("/m/1", ARCHIVE)
     model = Path(hubcli("fetch", url, "--lock", str(lock)).stdout.strip())
@@ -205,10 +215,10 @@ def test_a_cached_model_that_differs_is_exit_6_and_stays(
     else:
         models.write_tree(model, {"assets.extra/more": b""})
     before = models.tree_files(model)
-    ran = hubcli("fetch", "--locked", "-r", str(lock))
-    assert ran.returncode == 6
-    assert told in ran.stderr
-    assert "--force" in ran.stderr
+    result = hubcli("fetch", "--locked", "-r", str(lock))
+    assert result.returncode == 6
+    assert message in result.stderr
+    assert "--force" in result.stderr
     assert models.tree_files(model) == before
     assert hubcli("fetch", "--locked", "--force", "-r", str(lock)).returncode == 0
     assert models.tree_files(model) == models.example_files()
@@ -221,26 +231,26 @@ def test_another_version_of_the_model_in_the_cache_is_exit_6(
     hubcli("fetch", url, "--lock", str(lock))
     server.serve("/m", OTHER)
     hubcli("fetch", "--force", url)
-    ran = hubcli("fetch", "--locked", "--json", "-r", str(lock))
-    assert ran.returncode == 6
-    assert json.loads(ran.stdout)["error"]["code"] == "checksum"
+    result = hubcli("fetch", "--locked", "--json", "-r", str(lock))
+    assert result.returncode == 6
+    assert json.loads(result.stdout)["error"]["code"] == "checksum"
 
 
 def test_it_needs_no_network_where_all_is_cached(server: HubServer, hubcli: Run, lock: Path) -> None:
     url = server.serve("/m/1", ARCHIVE)
     hubcli("fetch", url, "--lock", str(lock))
-    asked = len(server.requests)
+    requests = len(server.requests)
     assert hubcli("fetch", "--locked", "--offline", "-r", str(lock)).returncode == 0
-    assert len(server.requests) == asked
+    assert len(server.requests) == requests
 
 
 def test_a_gutted_copy_is_fetched_anew_with_a_note(server: HubServer, hubcli: Run, lock: Path) -> None:
     url = server.serve("/m/1", ARCHIVE)
     model = Path(hubcli("fetch", url, "--lock", str(lock)).stdout.strip())
     (model / "saved_model.pb").unlink()
-    ran = hubcli("fetch", "--locked", "-r", str(lock))
-    assert ran.returncode == 0, ran.stderr
-    assert "is broken" in ran.stderr
+    result = hubcli("fetch", "--locked", "-r", str(lock))
+    assert result.returncode == 0, result.stderr
+    assert "is broken" in result.stderr
 
 
 def test_a_list_beside_the_lock_file_chooses_among_its_models(
@@ -250,8 +260,8 @@ def test_a_list_beside_the_lock_file_chooses_among_its_models(
     hubcli("fetch", *urls, "--lock", str(lock))
     (tmp_path / "models.txt").write_text(f"{urls[1]}/\n")
     words = ("fetch", "--locked", "--lock", str(lock))
-    ran = hubcli(*words, "-r", str(tmp_path / "models.txt"))
-    assert [Path(line).name for line in ran.stdout.splitlines()] == [
+    result = hubcli(*words, "-r", str(tmp_path / "models.txt"))
+    assert [Path(line).name for line in result.stdout.splitlines()] == [
         hashlib.sha1(urls[1].encode()).hexdigest()
     ]
     absent = hubcli(*words, urls[0], "example://mul/1")
@@ -264,8 +274,8 @@ def test_without_locked_a_lock_file_is_a_list_of_handles(server: HubServer, hubc
     url = server.serve("/m", ARCHIVE)
     hubcli("fetch", url, "--lock", str(lock))
     server.serve("/m", OTHER)
-    ran = hubcli("fetch", "--force", "-r", str(lock), "--lock", str(lock))
-    assert ran.returncode == 0, ran.stderr
+    result = hubcli("fetch", "--force", "-r", str(lock), "--lock", str(lock))
+    assert result.returncode == 0, result.stderr
     assert locked(lock)[url]["archive"]["sha256"] == hashlib.sha256(OTHER).hexdigest()
 
 
@@ -274,9 +284,9 @@ def test_a_hash_in_a_list_that_contradicts_the_lock_file_is_a_usage_error(
 ) -> None:
     hubcli("fetch", "example://mul/1", "--lock", str(lock))
     (tmp_path / "models.txt").write_text(f"example://mul/1 --sha256={'0' * 64}\n")
-    ran = hubcli("fetch", "--locked", "--lock", str(lock), "-r", str(tmp_path / "models.txt"))
-    assert ran.returncode == 2
-    assert "another SHA-256" in ran.stderr
+    result = hubcli("fetch", "--locked", "--lock", str(lock), "-r", str(tmp_path / "models.txt"))
+    assert result.returncode == 2
+    assert "another expected SHA-256" in result.stderr
 
 
 # What can't be understood
@@ -301,9 +311,11 @@ def test_a_hash_in_a_list_that_contradicts_the_lock_file_is_a_usage_error(
         "NO-HANDLE",
     ],
 )
-def test_a_file_that_is_no_lock_file_is_a_usage_error_and_stays(text: str, hubcli: Run, lock: Path) -> None:
-    hubcli("fetch", "example://mul/1", "--lock", str(lock))
-    document = json.loads(lock.read_text())
+def test_a_file_that_is_no_lock_file_is_a_usage_error_and_stays(
+    text: str, example_lock: str, cache: Path, lock: Path
+) -> None:
+    lock.write_text(example_lock)
+    document = json.loads(example_lock)
     if text == "CONFLICT":
         first, *rest = lock.read_text().splitlines(keepends=True)
         text = "".join([first, "<<<<<<< HEAD\n", *rest, "=======\n", *rest, ">>>>>>> theirs\n"])
@@ -315,31 +327,28 @@ def test_a_file_that_is_no_lock_file_is_a_usage_error_and_stays(text: str, hubcl
         document["models"][0]["handle"] = "tfhub.dev/x"
     lock.write_text(json.dumps(document) if text.isupper() else text)
     before = lock.read_bytes()
-    for words in (
-        ["--locked", "--lock", str(lock), "example://mul/1"],
-        ["example://mul/1", "--lock", str(lock)],
-    ):
-        ran = hubcli("fetch", *words)
-        assert ran.returncode == 2, ran.stderr
-        assert str(lock) in ran.stderr
-        assert "Traceback" not in ran.stderr
+    words = ["--lock", str(lock), "example://mul/1"]
+    for result in run_many([["fetch", "--locked", *words], ["fetch", *words]], cache=cache):
+        assert result.status == 2, result.stderr
+        assert str(lock) in result.stderr
+        assert "Traceback" not in result.stderr
     assert lock.read_bytes() == before
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--lock", "models.toml"], "a lock file is JSON"),
-        (["--lock", "nowhere/models.lock"], "is no directory"),
+        (["--lock", "nowhere/models.lock"], "is not a directory"),
         (["--lock", "."], "can't be read: Is a directory"),
         (["--locked"], "--locked without a lock file"),
         (["--locked", "--lock", "nowhere.lock"], "can't be read"),
     ],
 )
 def test_what_does_not_fit_together_is_told_before_anything_is_fetched(
-    words: list[str], told: str, hubcli: Run, cache: Path
+    words: list[str], message: str, hubcli: Run, cache: Path
 ) -> None:
-    ran = hubcli("fetch", "example://mul/1", *words)
-    assert (ran.returncode, ran.stdout) == (2, "")
-    assert told in ran.stderr
+    result = hubcli("fetch", "example://mul/1", *words)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert message in result.stderr
     assert not cache.exists()

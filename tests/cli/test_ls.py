@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.many import run_many
+from tests.cli.command_batch import run_many
 from tests.conftest import Run
-from tests.entries import gut, hubcli_entry, key_of, tensorflow_hub_entry
+from tests.entries import gut_entry, hubcli_entry, key_of, tensorflow_hub_entry
 
 ELMO = "https://tfhub.dev/google/elmo/3"
 NNLM = "https://tfhub.dev/google/nnlm/1"
@@ -21,24 +21,24 @@ NNLM = "https://tfhub.dev/google/nnlm/1"
 def filled(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     hubcli_entry(cache, ELMO, shard_bytes=1_300_000)
     tensorflow_hub_entry(cache, NNLM)
-    gut(hubcli_entry(cache, "https://tfhub.dev/google/gutted/1"))
+    gut_entry(hubcli_entry(cache, "https://tfhub.dev/google/gutted/1"))
     monkeypatch.setenv("HUBCLI_CACHE_DIR", str(cache))
     return cache
 
 
 def test_the_path_of_a_model_stands_alone(filled: Path) -> None:
     spellings = [ELMO, f"{ELMO}/", "http://tfhub.dev/google/elmo/3", key_of(ELMO), str(filled / key_of(ELMO))]
-    for ran in run_many([["ls", "--path", one] for one in (*spellings, "*elmo*")]):
-        assert (ran.status, ran.stdout, ran.stderr) == (0, f"{filled / key_of(ELMO)}\n", "")
+    for result in run_many([["ls", "--path", spelling] for spelling in (*spellings, "*elmo*")]):
+        assert (result.status, result.stdout, result.stderr) == (0, f"{filled / key_of(ELMO)}\n", "")
     plain, quiet = run_many([["ls", "--path", NNLM, ELMO], ["ls", "--path", "-q", NNLM, ELMO]])
     assert plain.stdout == quiet.stdout == f"{filled / key_of(NNLM)}\n{filled / key_of(ELMO)}\n"
 
 
 def test_a_script_can_go_there(hubcli: Run, tmp_path: Path, filled: Path) -> None:
     line = f'cd "$({sys.executable} -m hubcli ls --path {ELMO})" && pwd && ls'
-    ran = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
-    assert ran.stdout.split()[0].endswith(key_of(ELMO))
-    assert "saved_model.pb" in ran.stdout
+    result = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
+    assert result.stdout.split()[0].endswith(key_of(ELMO))
+    assert "saved_model.pb" in result.stdout
 
 
 def test_what_is_not_cached_is_4_and_prints_nothing(filled: Path, tmp_path: Path) -> None:
@@ -53,28 +53,28 @@ def test_what_is_not_cached_is_4_and_prints_nothing(filled: Path, tmp_path: Path
         str(tmp_path / "model"),
         "/nowhere/model.tar.gz",
     ]
-    for target, ran in zip(absent, run_many([["ls", "--path", one] for one in absent]), strict=True):
-        assert (ran.status, ran.stdout) == (4, ""), target
-        assert ran.stderr.startswith("Error: ")
-        assert "Hint: " in ran.stderr
+    for target, result in zip(absent, run_many([["ls", "--path", target] for target in absent]), strict=True):
+        assert (result.status, result.stdout) == (4, ""), target
+        assert result.stderr.startswith("Error: ")
+        assert "Hint: " in result.stderr
     assert run_many([["ls", "--path", "google/elmo/3"]])[0].status == 3
 
 
 def test_of_several_all_are_told_and_the_first_failure_decides(filled: Path) -> None:
     line = ["ls", "--path", "https://tfhub.dev/google/absent/1", ELMO, "--json"]
-    ran = run_many([line, line[:-1]])
-    document = json.loads(ran[0].stdout)
+    result = run_many([line, line[:-1]])
+    document = json.loads(result[0].stdout)
     assert document["paths"] == [str(filled / key_of(ELMO))]
     assert document["error"]["code"] == "not-found"
-    assert [one.status for one in ran] == [4, 4]
-    assert ran[1].stdout == f"{filled / key_of(ELMO)}\n"
+    assert [run.status for run in result] == [4, 4]
+    assert result[1].stdout == f"{filled / key_of(ELMO)}\n"
 
 
 def test_without_a_handle_it_is_the_directory_of_the_cache(filled: Path, tmp_path: Path) -> None:
-    ran = run_many([["ls", "--path"], ["ls", "--path", "--json"], ["ls", "--path", "--cache-dir", "/new"]])
-    assert ran[0].stdout == f"{filled}\n"
-    assert json.loads(ran[1].stdout) == {"schema": 1, "cache_dir": str(filled), "paths": []}
-    assert ran[2].stdout == "/new\n"
+    result = run_many([["ls", "--path"], ["ls", "--path", "--json"], ["ls", "--path", "--cache-dir", "/new"]])
+    assert result[0].stdout == f"{filled}\n"
+    assert json.loads(result[1].stdout) == {"schema": 1, "cache_dir": str(filled), "paths": []}
+    assert result[2].stdout == "/new\n"
 
 
 def test_the_total_size_stands_alone(filled: Path) -> None:
@@ -100,22 +100,22 @@ def test_the_total_size_stands_alone(filled: Path) -> None:
 
 def test_what_path_has_no_use_for_is_refused(filled: Path) -> None:
     for more in (["--size"], ["--filter", "size>1GB"], ["--limit", "1"]):
-        (ran,) = run_many([["ls", "--path", ELMO, *more]])
-        assert ran.status == 2
-        assert f"--path and {more[0]} contradict each other" in ran.stderr
+        (result,) = run_many([["ls", "--path", ELMO, *more]])
+        assert result.status == 2
+        assert f"--path and {more[0]} contradict each other" in result.stderr
 
 
 def test_a_pattern_that_fits_nothing_is_told_what_fits_perhaps(filled: Path) -> None:
-    meant = {
+    suggestions = {
         "google/elmo/3": "Did you mean https://tfhub.dev/google/elmo/3 ?",
         "elmo": "Did you mean '*elmo*'?",
         "*xyzzy*": "",
         "https://tfhub.dev/google/other/1": "",
         "./elmo": "",
     }
-    listed = run_many([["ls", one] for one in meant])
-    collected = run_many([["gc", one, "--dry-run"] for one in meant])
-    for pattern, question, ls, gc in zip(meant, meant.values(), listed, collected, strict=True):
+    listed = run_many([["ls", pattern] for pattern in suggestions])
+    collected = run_many([["gc", pattern, "--dry-run"] for pattern in suggestions])
+    for pattern, question, ls, gc in zip(suggestions, suggestions.values(), listed, collected, strict=True):
         tail = f". {question}\n" if question else "\n"
         assert ls.stderr.splitlines()[0] + "\n" == f"Note: Nothing in the cache fits: {filled}{tail}"
         assert f"Note: Nothing in the cache fits '{pattern}'{tail}" in gc.stderr

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import models
+from tests.cli.command_batch import run_many
 from tests.cli.terminal import start
 from tests.server import HubServer, Reply
 
@@ -20,76 +21,82 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def test_the_path_alone_goes_to_standard_output(hubcli: Run, cache: Path) -> None:
-    ran = hubcli("fetch", "example://mul/1")
-    assert ran.returncode == 0
-    assert ran.stdout == f"{cache}/0ed234e54d322935d542637169f159ee254449a0\n"
-    assert ran.stderr.startswith("Fetched example://mul/1")
+    result = hubcli("fetch", "example://mul/1")
+    assert result.returncode == 0
+    assert result.stdout == f"{cache}/0ed234e54d322935d542637169f159ee254449a0\n"
+    assert result.stderr.startswith("Fetched example://mul/1")
 
 
 def test_quiet_says_nothing_else(hubcli: Run) -> None:
-    ran = hubcli("fetch", "-q", "example://mul/1")
-    assert (ran.returncode, ran.stderr) == (0, "")
-    assert len(ran.stdout.splitlines()) == 1
+    result = hubcli("fetch", "-q", "example://mul/1")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert len(result.stdout.splitlines()) == 1
 
 
 def test_python_m_hubcli_and_the_script_are_one(hubcli: Run) -> None:
     script = Path(sys.executable).with_name("hubcli")
     if not script.exists():
         pytest.skip("the console script isn't installed beside this interpreter")
-    told = subprocess.run([str(script), "--version"], capture_output=True, text=True, check=True)
-    assert told.stdout == hubcli("--version").stdout
+    script_run = subprocess.run([str(script), "--version"], capture_output=True, text=True, check=True)
+    assert script_run.stdout == hubcli("--version").stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "status", "code"),
-    [
-        (["fetch", "tfhub.dev/x"], 3, "handle"),
-        (["fetch", ""], 3, "handle"),
-        (["fetch", "s3://bucket/x"], 3, "handle"),
-        (["fetch", "/nowhere/model.tar.gz"], 4, "not-found"),
-        (["fetch", "--offline", "https://tfhub.dev/a/b/1"], 5, "offline"),
-        (["fetch", "http://127.0.0.1:9/m/1", "--retries", "0"], 5, "network"),
-        (["fetch", "example://mul/1", "--sha256", "0" * 64], 6, "checksum"),
-        (["fetch"], 2, "usage"),
-        (["fetsh"], 2, "usage"),
-        (["fetch", "--nope", "example://mul/1"], 2, "usage"),
-        (["fetch", "a/b/1", "c/d/1", "--from", "x"], 2, "usage"),
-        (["fetch", "--timeout", "soon", "example://mul/1"], 2, "usage"),
-        (["fetch", "--mirror", "nonsense", "example://mul/1"], 2, "usage"),
-        (["ls", "--sort", "colour"], 2, "usage"),
-        (["gc", "--max-size", "much"], 2, "usage"),
-        (["gc", "--cache-dir", "/"], 2, "usage"),
-        (["rm", "tfhub.dev/x"], 3, "handle"),
-        (["rm", "https://tfhub.dev/a/b/1"], 4, "not-found"),
-        (["rm"], 2, "usage"),
-        (["pin", "tfhub.dev/x"], 3, "handle"),
-        (["pin", "https://tfhub.dev/a/b/1"], 4, "not-found"),
-        (["unpin", "https://tfhub.dev/a/b/1"], 4, "not-found"),
-        (["verify", "tfhub.dev/x"], 3, "handle"),
-        (["verify", "/nowhere/model.tar.gz"], 4, "not-found"),
-        (["verify", "https://tfhub.dev/a/b/1"], 4, "not-found"),
-        (["verify", "--nope"], 2, "usage"),
-        (["ls", "--filter", "size>much"], 2, "usage"),
-        (["ls", "--cache-dir", "gs://bucket"], 2, "usage"),
-    ],
-)
-def test_each_failure_has_its_status_and_code(
-    arguments: list[str], status: int, code: str, hubcli: Run
-) -> None:
-    plain, as_json = hubcli(*arguments), hubcli(*arguments, "--json")
-    assert (plain.returncode, as_json.returncode) == (status, status)
-    assert plain.stdout == ""
-    assert plain.stderr.startswith("Error: ")
-    assert "Traceback" not in plain.stderr
-    document = json.loads(as_json.stdout)
-    assert (document["schema"], document["error"]["code"]) == (1, code)
-    assert document["error"]["message"]
+FAILURES: list[tuple[list[str], int, str]] = [
+    (["fetch", "tfhub.dev/x"], 3, "handle"),
+    (["fetch", ""], 3, "handle"),
+    (["fetch", "s3://bucket/x"], 3, "handle"),
+    (["fetch", "/nowhere/model.tar.gz"], 4, "not-found"),
+    (["fetch", "--offline", "https://tfhub.dev/a/b/1"], 5, "offline"),
+    (["fetch", "http://127.0.0.1:9/m/1", "--retries", "0"], 5, "network"),
+    (["fetch", "example://mul/1", "--sha256", "0" * 64], 6, "checksum"),
+    (["fetch"], 2, "usage"),
+    (["fetsh"], 2, "usage"),
+    (["fetch", "--nope", "example://mul/1"], 2, "usage"),
+    (["fetch", "a/b/1", "c/d/1", "--from", "x"], 2, "usage"),
+    (["fetch", "--timeout", "soon", "example://mul/1"], 2, "usage"),
+    (["fetch", "--mirror", "nonsense", "example://mul/1"], 2, "usage"),
+    (["ls", "--sort", "colour"], 2, "usage"),
+    (["gc", "--max-size", "much"], 2, "usage"),
+    (["gc", "--cache-dir", "/"], 2, "usage"),
+    (["rm", "tfhub.dev/x"], 3, "handle"),
+    (["rm", "https://tfhub.dev/a/b/1"], 4, "not-found"),
+    (["rm"], 2, "usage"),
+    (["pin", "tfhub.dev/x"], 3, "handle"),
+    (["pin", "https://tfhub.dev/a/b/1"], 4, "not-found"),
+    (["unpin", "https://tfhub.dev/a/b/1"], 4, "not-found"),
+    (["verify", "tfhub.dev/x"], 3, "handle"),
+    (["verify", "/nowhere/model.tar.gz"], 4, "not-found"),
+    (["verify", "https://tfhub.dev/a/b/1"], 4, "not-found"),
+    (["verify", "--nope"], 2, "usage"),
+    (["ls", "--filter", "size>much"], 2, "usage"),
+    (["ls", "--cache-dir", "gs://bucket"], 2, "usage"),
+]
+
+
+def test_each_failure_has_its_status_and_code(cache: Path) -> None:
+    lines = [arguments for arguments, _, _ in FAILURES]
+    plain = run_many(lines, cache=cache)
+    as_json = run_many([[*line, "--json"] for line in lines], cache=cache)
+    for (line, status, code), text, document in zip(FAILURES, plain, as_json, strict=True):
+        assert (line, text.status, document.status) == (line, status, status)
+        assert text.stdout == ""
+        assert text.stderr.startswith("Error: ")
+        assert "Traceback" not in text.stderr
+        found = json.loads(document.stdout)
+        assert (line, found["schema"], found["error"]["code"]) == (line, 1, code)
+        assert found["error"]["message"]
+
+
+@pytest.mark.parametrize(("arguments", "status", "code"), FAILURES[::7])
+def test_its_status_is_that_of_the_process(arguments: list[str], status: int, code: str, hubcli: Run) -> None:
+    result = hubcli(*arguments, "--json")
+    assert (result.returncode, json.loads(result.stdout)["error"]["code"]) == (status, code)
 
 
 def test_several_handles_are_all_tried_and_the_first_failure_decides(hubcli: Run) -> None:
-    ran = hubcli("fetch", "--json", "tfhub.dev/x", "example://mul/1", "/nowhere.tar.gz")
-    document = json.loads(ran.stdout)
-    assert ran.returncode == 3
+    result = hubcli("fetch", "--json", "tfhub.dev/x", "example://mul/1", "/nowhere.tar.gz")
+    document = json.loads(result.stdout)
+    assert result.returncode == 3
     assert [model["handle"] for model in document["models"]] == ["example://mul/1"]
     assert [error["code"] for error in document["errors"]] == ["handle", "not-found"]
     assert document["error"] == document["errors"][0]
@@ -108,24 +115,22 @@ def test_a_near_miss_is_suggested(hubcli: Run) -> None:
 
 
 def test_help_and_version_are_had_in_every_common_spelling(hubcli: Run) -> None:
+    spellings = [["help"], ["--help"], ["help", "ls"], ["ls", "--help"], ["help", "help"], ["-h"]]
+    runs = run_many(spellings)
+    for spelled, plain in zip(runs[::2], runs[1::2], strict=True):
+        assert (spelled.status, spelled.stdout) == (0, plain.stdout)
+        assert plain.stdout
     assert hubcli("-V").stdout == hubcli("--version").stdout
-    for spelled, plain in (
-        (["help"], ["--help"]),
-        (["help", "ls"], ["ls", "--help"]),
-        (["help", "help"], ["-h"]),
-    ):
-        told = hubcli(*spelled)
-        assert (told.returncode, told.stdout) == (0, hubcli(*plain).stdout)
     unknown = hubcli("help", "xyzzy")
     assert (unknown.returncode, unknown.stderr.splitlines()[0]) == (2, "Error: No such command 'xyzzy'")
 
 
-@pytest.mark.parametrize("command", ["fetch", "inspect", "verify", "rm", "pin", "export"])
-def test_a_handle_without_its_site_is_told_its_address(command: str, hubcli: Run) -> None:
-    more = ["out"] if command == "export" else []
-    ran = hubcli(command, "google/nnlm-en-dim50/2", *more)
-    assert ran.returncode == 3
-    assert "Hint: Did you mean https://tfhub.dev/google/nnlm-en-dim50/2 ?\n" in ran.stderr
+def test_a_handle_without_its_site_is_told_its_address(cache: Path) -> None:
+    lines = [[command, "google/nnlm-en-dim50/2"] for command in ("fetch", "inspect", "verify", "rm", "pin")]
+    lines.append(["export", "google/nnlm-en-dim50/2", "out"])
+    for line, result in zip(lines, run_many(lines, cache=cache), strict=True):
+        assert (line, result.status) == (line, 3)
+        assert "Hint: Did you mean https://tfhub.dev/google/nnlm-en-dim50/2 ?\n" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -146,63 +151,55 @@ def test_a_handle_without_its_site_is_told_its_address(command: str, hubcli: Run
     ],
 )
 def test_a_variable_in_error_is_named(variable: str, value: str, hubcli: Run) -> None:
-    ran = hubcli("fetch", "example://mul/1", **{"HUBCLI_CACHE_DIR": "", "SSL_CERT_FILE": "", variable: value})
-    assert ran.returncode == 2
-    assert ran.stderr.startswith(f"Error: {variable}")
-    assert "Hint: " in ran.stderr
-    assert "hunter2" not in ran.stderr
+    result = hubcli(
+        "fetch", "example://mul/1", **{"HUBCLI_CACHE_DIR": "", "SSL_CERT_FILE": "", variable: value}
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"Error: {variable}")
+    assert "Hint: " in result.stderr
+    assert "hunter2" not in result.stderr
 
 
 def test_no_arguments_show_the_help(hubcli: Run) -> None:
-    ran = hubcli()
-    assert ran.returncode == 2
-    assert "Usage: hubcli" in ran.stdout + ran.stderr
-    assert "Error" not in ran.stderr
+    result = hubcli()
+    assert result.returncode == 2
+    assert "Usage: hubcli" in result.stdout + result.stderr
+    assert "Error" not in result.stderr
 
 
-@pytest.mark.parametrize("command", [[], ["fetch"], ["ls"], ["verify"], ["gc"], ["rm"], ["pin"], ["unpin"]])
-@pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_help_is_help_everywhere(command: list[str], flag: str, hubcli: Run) -> None:
-    ran = hubcli(*command, flag)
-    assert ran.returncode == 0
-    assert "Usage: hubcli" in ran.stdout
+def test_help_is_help_everywhere() -> None:
+    commands = [[], ["fetch"], ["ls"], ["verify"], ["gc"], ["rm"], ["pin"], ["unpin"]]
+    lines = [[*command, flag] for command in commands for flag in ("-h", "--help")]
+    for line, result in zip(lines, run_many(lines), strict=True):
+        assert (line, result.status) == (line, 0)
+        assert f"Usage: hubcli {' '.join(line[:-1])}".rstrip() in result.stdout
 
 
-@pytest.mark.parametrize("command", ["fetch", "ls", "verify", "gc", "rm", "pin", "unpin"])
-def test_every_command_has_the_common_options(command: str, hubcli: Run) -> None:
-    told = hubcli(command, "--help").stdout
-    for option in (
-        "--json",
-        "--quiet",
-        "-q",
-        "--offline",
-        "--cache-dir",
-        "--no-color",
-        "--color",
-        "--no-progress",
-        "--debug",
-        "-h",
-    ):
-        assert option in told
+def test_every_command_has_the_common_options() -> None:
+    commands = ("fetch", "ls", "verify", "gc", "rm", "pin", "unpin")
+    common = ("--json", "--quiet", "-q", "--offline", "--cache-dir", "--no-color", "--color")
+    for result in run_many([[command, "--help"] for command in commands]):
+        for option in (*common, "--no-progress", "--debug", "-h"):
+            assert option in result.stdout
 
 
 def test_the_help_names_the_variables(hubcli: Run) -> None:
-    told = hubcli("fetch", "--help", COLUMNS="200").stdout
+    text = hubcli("fetch", "--help", COLUMNS="200").stdout
     for variable in ("HUBCLI_OFFLINE", "HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR", "NO_COLOR", "HUBCLI_MIRRORS"):
-        assert variable in told
+        assert variable in text
 
 
 def test_the_root_that_tensorflow_hub_does_not_know_is_told(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    ran = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "hubcli", "fetch", "example://mul/1"],
         env={**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert f"export TFHUB_CACHE_DIR={home}/.cache/hubcli\n" in ran.stderr
-    assert ran.stderr.count("TFHUB_CACHE_DIR") == 1
+    assert f"export TFHUB_CACHE_DIR={home}/.cache/hubcli\n" in result.stderr
+    assert result.stderr.count("TFHUB_CACHE_DIR") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -256,10 +253,10 @@ def test_a_model_comes_from_standard_input(cache: Path) -> None:
 
 def test_mirrors_come_from_the_environment(hubcli: Run, server: HubServer) -> None:
     server.serve("/tfhub/maker/model/1", models.archive())
-    ran = hubcli(
+    result = hubcli(
         "fetch", "https://tfhub.dev/maker/model/1", HUBCLI_MIRRORS=f"https://tfhub.dev={server.url}/tfhub"
     )
-    assert ran.returncode == 0, ran.stderr
+    assert result.returncode == 0, result.stderr
 
 
 def test_offline_comes_from_the_environment(hubcli: Run) -> None:

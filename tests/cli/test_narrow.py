@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from hubcli.cli.app import COMMANDS, app_of
-from tests.cli.many import run_many
+from tests.cli.command_batch import run_many
 from tests.cli.terminal import run_on_terminal
-from tests.entries import gut, hubcli_entry
+from tests.entries import gut_entry, hubcli_entry
 from tools.command_line import read_command_line
 
 LONG = "https://tfhub.dev/google/universal-sentence-encoder-multilingual/3"
@@ -28,20 +28,20 @@ def _bare(text: str) -> str:
 @pytest.mark.parametrize("columns", [30, 40, 59])
 def test_help_fits_and_tells_every_option_in_full(columns: int) -> None:
     line = read_command_line(app_of())
-    asked = [["--help"], *([command, "--help"] for command in COMMANDS), ["help", "ls"]]
-    for words, ran in zip(asked, run_many(asked, columns=str(columns)), strict=True):
-        assert ran.status == 0
-        assert max(map(len, ran.stdout.splitlines())) <= columns
-        told = _bare(ran.stdout)
+    lines = [["--help"], *([command, "--help"] for command in COMMANDS), ["help", "ls"]]
+    for words, result in zip(lines, run_many(lines, columns=str(columns)), strict=True):
+        assert result.status == 0
+        assert max(map(len, result.stdout.splitlines())) <= columns
+        text = _bare(result.stdout)
         name = words[0] if words[0] in COMMANDS else "ls" if words[0] == "help" else ""
-        (command,) = [one for one in (line.root, *line.commands) if one.name == name]
+        (command,) = [known for known in (line.root, *line.commands) if known.name == name]
         for option in command.options:
-            assert all(name in told for name in option.names)
-            assert _bare(option.help.rstrip(".")) in told
+            assert all(name in text for name in option.names)
+            assert _bare(option.help.rstrip(".")) in text
         for example in command.examples:
-            assert _bare(example) in told
+            assert _bare(example) in text
         if not name:
-            assert all(f"\n  {one}\n" in ran.stdout for one in COMMANDS)
+            assert all(f"\n  {name}\n" in result.stdout for name in COMMANDS)
 
 
 def test_no_arguments_and_a_typing_error_are_told_there_too() -> None:
@@ -54,7 +54,7 @@ def test_no_arguments_and_a_typing_error_are_told_there_too() -> None:
 def test_tables_become_lines_of_their_own(cache: Path) -> None:
     hubcli_entry(cache, LONG, shard_bytes=1_000_000, fetched_at_s=time.time() - 40 * 86400)
     hubcli_entry(cache, ELMO, pinned=True)
-    gut(hubcli_entry(cache, "https://tfhub.dev/google/gutted/1"))
+    gut_entry(hubcli_entry(cache, "https://tfhub.dev/google/gutted/1"))
     dry_run = ["fetch", "--dry-run", "--no-progress", LONG, ELMO]
     for line in (["ls"], ["gc", "--older-than", "1d", "--dry-run"], dry_run):
         command = [sys.executable, "-m", "hubcli", *line, "--cache-dir", str(cache)]

@@ -86,7 +86,7 @@ def test_a_bar_comes_only_to_those_who_had_to_wait(patience: str, bars: bool) ->
     assert ("first" in screen, "second" in screen) == (bars, bars)
 
 
-_ASKED = """
+_INTERRUPTED_PROGRAM = """
 import sys, time
 from hubcli.cli.output import Output
 from hubcli.cli.progress import listener_for
@@ -103,7 +103,7 @@ with listener_for(output) as listener:
 
 
 def test_no_bar_is_drawn_over_a_question() -> None:
-    status, screen = run_on_terminal([sys.executable, "-c", _ASKED], os.environ)
+    status, screen = run_on_terminal([sys.executable, "-c", _INTERRUPTED_PROGRAM], os.environ)
     assert status == 0, screen
     assert "first" in screen
     assert screen.rstrip().endswith("Remove it?")
@@ -113,12 +113,12 @@ _INTERRUPTED = """
 import os, signal, sys
 import rich.progress
 from hubcli.cli.multi_progress import multi_progress_for
-from hubcli.cli.signals import turn_signals_into_interrupts
+from hubcli.cli.entrypoint import turn_signals_into_interrupts
 from hubcli.cli.output import Output
 from hubcli.cli.progress import listener_for
 from tests.interrupt_injection import InterruptInjection
 
-FILES = ("rich/live.py", "rich/progress.py", "cli/progress.py", "cli/multi_progress.py", "cli/signals.py")
+FILES = ("rich/live.py", "rich/progress.py", "cli/progress.py", "cli/multi_progress.py", "cli/entrypoint.py")
 
 def bar():
     with listener_for(Output()) as listener:
@@ -155,9 +155,9 @@ print(f"\\n{lines} {status}")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shown", ["bar", "table"])
-def test_an_interrupt_at_any_line_leaves_the_cursor_on_the_screen(shown: str) -> None:
-    status, screen = run_on_terminal([sys.executable, "-c", _INTERRUPTED, shown], os.environ)
+@pytest.mark.parametrize("display", ["bar", "table"])
+def test_an_interrupt_at_any_line_leaves_the_cursor_on_the_screen(display: str) -> None:
+    status, screen = run_on_terminal([sys.executable, "-c", _INTERRUPTED, display], os.environ)
     assert status == 0, screen
     lines, ended = map(int, screen.splitlines()[-1].split())
     assert lines > 50

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from hubcli.cli.signals import held_interrupts, turn_signals_into_interrupts
+from hubcli.cli.entrypoint import held_interrupts, turn_signals_into_interrupts
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @pytest.fixture(autouse=True)
-def heard() -> Iterator[None]:
+def handled_signals() -> Iterator[None]:
     """The signals, heard as in a run; afterwards as before."""
     before = [signal.getsignal(number) for number in SIGNALS]
     turn_signals_into_interrupts()
@@ -80,12 +80,12 @@ def test_without_a_signal_a_hold_ends_quietly() -> None:
 
 
 def test_what_another_thread_does_holds_nothing_off() -> None:
-    holding, done = threading.Event(), threading.Event()
+    holding, finished = threading.Event(), threading.Event()
 
     def hold() -> None:
         with held_interrupts():
             holding.set()
-            done.wait(30)
+            finished.wait(30)
 
     thread = threading.Thread(target=hold)
     thread.start()
@@ -94,14 +94,16 @@ def test_what_another_thread_does_holds_nothing_off() -> None:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     finally:
-        done.set()
+        finished.set()
         thread.join()
 
 
 def test_what_the_caller_ignores_stays_ignored() -> None:
     program = (
-        "import signal; from hubcli.cli.signals import turn_signals_into_interrupts as turn; turn();"
+        "import signal; from hubcli.cli.entrypoint import turn_signals_into_interrupts as turn; turn();"
         "print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, callable(signal.getsignal(signal.SIGTERM)))"
     )
-    ran = subprocess.run(["nohup", sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert ran.stdout.split() == ["True", "True"]
+    result = subprocess.run(
+        ["nohup", sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == ["True", "True"]

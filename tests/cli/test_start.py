@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
+import hubcli.cli
 from hubcli import __version__
-from hubcli.cli.app import COMMANDS
-from tests.cli.many import run_many_anew
+from hubcli.cli.app import COMMANDS, app_of
+from hubcli.cli.completion import option_names
+from hubcli.cli.entrypoint import _names_of
+from hubcli.cli.main import LazyImports
+from tests import models
+from tests.cli.command_batch import run_many, run_many_anew
+from tests.forkserver import run_python
 
 HEAVY = {
     *("tensorflow", "keras", "tf_keras", "tensorflow_hub", "numpy", "h5py", "safetensors"),
@@ -27,16 +40,16 @@ print(status, *sorted(set(sys.modules) - before))
 
 def test_the_version_is_told_before_anything_else_is_loaded() -> None:
     program = f"{_LOADED}status = main(['--version']){_TELL}"
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    told, loaded = ran.stdout.splitlines()
-    assert told == f"hubcli {__version__}"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    version, loaded = result.stdout.splitlines()
+    assert version == f"hubcli {__version__}"
     assert loaded == "0 __future__ hubcli hubcli._moved hubcli.cli hubcli.cli.main"
 
 
 def test_a_run_loads_no_other_command() -> None:
     program = f"{_LOADED}status = main(['ls', '-q']){_TELL}"
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    loaded = set(ran.stdout.split())
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(result.stdout.split())
     assert "hubcli.cli.ls" in loaded
     assert not loaded & {f"hubcli.cli.{name}" for name in {*COMMANDS.values()} - {"ls"}}
 
@@ -44,17 +57,131 @@ def test_a_run_loads_no_other_command() -> None:
 def test_no_help_needs_protobuf_httpx_or_tensorflow() -> None:
     lines = [["--help"], *([command, "--help"] for command in COMMANDS)]
     runs, loaded = run_many_anew(lines)
-    for line, ran in zip(lines, runs, strict=True):
-        assert ran.status == 0
-        assert f"Usage: hubcli {' '.join(line[:-1])}".rstrip() in ran.stdout
+    for line, result in zip(lines, runs, strict=True):
+        assert result.status == 0
+        assert f"Usage: hubcli {' '.join(line[:-1])}".rstrip() in result.stdout
     assert "rich" in loaded
     assert not loaded & HEAVY
 
 
+def test_a_usage_error_loads_no_command_but_the_one_that_is_named() -> None:
+    runs, loaded = run_many_anew([["instpect"], ["ls", "--sise"], ["--offline", "ls"]])
+    assert [result.status for result in runs] == [2, 2, 2]
+    assert [result.stderr.splitlines()[0] for result in runs] == [
+        "Error: No such command 'instpect'. Did you mean 'inspect'?",
+        "Error: No such option: --sise. Did you mean '--size'?",
+        "Error: No such option: --offline",
+    ]
+    commands = {f"hubcli.cli.{module}" for module in COMMANDS.values()}
+    assert loaded & commands == {"hubcli.cli.ls"}
+    # The options are known from what completion has, the run isn't needed.
+    assert "hubcli.cli.completion" in loaded
+    assert not loaded & {"hubcli.commands.ls", "hubcli.cli.views.models"}
+
+
+def test_options_are_suggested_where_completion_is_not_installed() -> None:
+    lines = [["ls", "--sise"], ["--scan"], ["fetch", "--force-download", "x"]]
+    program = f"""
+import hubcli.cli.completion as completion
+from hubcli.cli.main import main
+completion._FILES = {{"bash": "missing"}}
+for line in {lines}:
+    main(line)
+"""
+    result = run_python(["-c", program], check=True)
+    assert result.stderr == "".join(known.stderr for known in run_many(lines))
+    assert "Did you mean '--size'?" in result.stderr
+
+
+def test_the_options_that_completion_knows_are_those_of_the_application() -> None:
+    application = get_command(app_of())
+    commands = {"": application, **application.commands}  # type: ignore[attr-defined]
+    assert option_names() == {
+        name: (*_names_of(command), "--help", "-h") for name, command in commands.items()
+    }
+
+
 def test_neither_a_usage_error_nor_a_script_needs_rich() -> None:
     runs, loaded = run_many_anew([["instpect"], ["ls", "--sise"], ["--show-completion", "bash"]])
-    assert [ran.status for ran in runs] == [2, 2, 0]
+    assert [result.status for result in runs] == [2, 2, 0]
     assert not loaded & {*HEAVY, "rich"}
+
+
+_LAZY_MODULE = """
+with LazyImports():
+    from fractions import Fraction as Ratio
+    from decimal import Decimal
+    from string.nowhere import nothing
+"""
+
+
+def lazy_module() -> dict[str, Any]:
+    namespace: dict[str, Any] = {"LazyImports": LazyImports}
+    exec(_LAZY_MODULE, namespace)
+    return namespace
+
+
+def test_a_lazy_name_is_replaced_by_what_it_stands_for_at_its_first_use() -> None:
+    names = lazy_module()
+    lazy = names["Ratio"]
+    assert lazy is not Fraction
+    assert isinstance(Fraction(1, 2), lazy)
+    assert names["Ratio"] is Fraction
+    assert names["Decimal"] is not Decimal
+    assert names["Decimal"]("0.5") == Decimal("0.5")
+    assert names["Decimal"] is Decimal
+    # Who got hold of the name before goes on with what it stands for.
+    assert lazy(1, 2) == Fraction(1, 2)
+    assert lazy.__call__(3).numerator == 3
+
+
+def test_a_lazy_name_of_no_module_fails_where_it_is_used() -> None:
+    names = lazy_module()
+    with pytest.raises(ModuleNotFoundError, match=r"string\.nowhere"):
+        names["nothing"]()
+
+
+def lazy_names(tree: ast.Module) -> set[str]:
+    """The names that the module imports lazily."""
+    blocks = [node for node in tree.body if isinstance(node, ast.With) and "LazyImports" in ast.unparse(node)]
+    imports = [node for block in blocks for node in block.body if isinstance(node, ast.ImportFrom)]
+    return {alias.asname or alias.name for node in imports for alias in node.names}
+
+
+def names_at_import(tree: ast.Module) -> Iterator[str]:
+    """The names that are looked up while the module is imported, and those of classes of errors."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler) and node.type is not None:
+            yield from names_in(node.type)
+        elif isinstance(node, ast.FunctionDef):
+            defaults = [*node.args.defaults, *filter(None, node.args.kw_defaults), *node.decorator_list]
+            yield from (name for default in defaults for name in names_in(default))
+        elif isinstance(node, ast.ClassDef):
+            yield from (name for part in (*node.bases, *node.decorator_list) for name in names_in(part))
+    for statement in tree.body:
+        if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
+            yield from names_in(statement.value)
+
+
+def names_in(node: ast.AST) -> Iterator[str]:
+    yield from (part.id for part in ast.walk(node) if isinstance(part, ast.Name))
+
+
+def test_no_lazy_name_is_used_where_it_would_be_loaded_at_once_or_can_not_stand() -> None:
+    package = Path(hubcli.cli.__file__).parent
+    lazy = {path: lazy_names(ast.parse(path.read_text("utf-8"))) for path in package.rglob("*.py")}
+    assert len([path for path, names in lazy.items() if names]) > 10
+    for path, names in lazy.items():
+        assert not names & set(names_at_import(ast.parse(path.read_text("utf-8")))), path
+
+
+@pytest.mark.parametrize(
+    ("line", "collects"),
+    [(["ls"], False), (["fetch"], True), (["export", "x", "y"], True), (["instpect"], False)],
+)
+def test_garbage_is_looked_for_in_commands_that_may_take_long_alone(line: list[str], collects: bool) -> None:
+    program = f"import gc, sys; from hubcli.cli.main import main; main({line}); print(gc.isenabled())"
+    assert run_python(["-c", program], check=True).stdout.splitlines()[-1] == str(collects)
 
 
 @pytest.mark.parametrize(
@@ -62,11 +189,29 @@ def test_neither_a_usage_error_nor_a_script_needs_rich() -> None:
     [(["--version", ">", "/dev/full"], 8), (["--version", ">&-"], 120), (["--version"], 0)],
 )
 def test_the_version_fails_as_every_payload_does(arguments: list[str], status: int) -> None:
-    ran = subprocess.run(
+    result = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m hubcli {' '.join(arguments)}"],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert ran.returncode == status, ran.stderr
-    assert "Traceback" not in ran.stderr
+    assert result.returncode == status, result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_inspection_loads_readers_of_archives_only_for_assets(tmp_path: Path) -> None:
+    folder = models.write_tree(tmp_path / "model", models.example_files())
+    (result,), loaded = run_many_anew([["inspect", str(folder)]])
+    assert result.status == 0
+    assert not loaded & {"tarfile", "zipfile"}
+
+
+def test_a_dry_run_of_fine_tuned_values_loads_nothing_that_starts_tensorflow(tmp_path: Path) -> None:
+    folder = models.write_tree(tmp_path / "model", models.example_files())
+    values = models.write_safetensors(tmp_path / "tuned.safetensors", v=[3.0])
+    line = ["finetune-export", str(folder), "-q", "--dry-run", "--weights", str(values)]
+    program = f"{_LOADED}status = main({line}){_TELL}"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    status, *loaded = result.stdout.splitlines()[-1].split()
+    assert status == "0"
+    assert not {*loaded} & {"tensorflow", "hubcli.tf.importing", "logging"}

@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -68,10 +69,10 @@ def redirected(command: str, stream: str, to: str, cache: Path) -> subprocess.Co
 )
 def test_a_stream_that_is_closed_or_full_is_no_fault(stream: str, to: str, status: int, cache: Path) -> None:
     for command in ("fetch example://mul/1", "ls", "verify"):
-        ran = redirected(command, stream, to, cache)
-        assert ran.returncode == status, ran.stderr
-        assert "Traceback" not in ran.stderr
-        assert "fault" not in ran.stderr
+        result = redirected(command, stream, to, cache)
+        assert result.returncode == status, result.stderr
+        assert "Traceback" not in result.stderr
+        assert "fault" not in result.stderr
 
 
 @pytest.mark.slow
@@ -80,10 +81,10 @@ def test_a_stream_that_is_closed_or_full_is_no_fault(stream: str, to: str, statu
 )
 def test_redirected_by_a_shell_it_is_no_fault_either(redirection: str, status: int, cache: Path) -> None:
     for command in ("fetch example://mul/1", "ls", "verify"):
-        ran = shell(f"{HUBCLI} {command} {redirection}", cache)
-        assert ran.returncode == status, ran.stderr
-        assert b"Traceback" not in ran.stderr
-        assert b"fault" not in ran.stderr
+        result = shell(f"{HUBCLI} {command} {redirection}", cache)
+        assert result.returncode == status, result.stderr
+        assert b"Traceback" not in result.stderr
+        assert b"fault" not in result.stderr
 
 
 @pytest.mark.parametrize("command", ["--help", "help gc", "", "-h", "gc --help", "help"])
@@ -93,22 +94,22 @@ def test_redirected_by_a_shell_it_is_no_fault_either(redirection: str, status: i
 def test_help_ends_as_any_output_where_it_cannot_be_written(
     command: str, to: str, status: int, cache: Path
 ) -> None:
-    ran = redirected(command, ">", to, cache)
+    result = redirected(command, ">", to, cache)
     if command or to != "closed":
-        assert ran.returncode == status, ran.stderr
-    assert "fault" not in ran.stderr
-    assert ("Standard output can't be written" in ran.stderr) == (status == 8)
+        assert result.returncode == status, result.stderr
+    assert "fault" not in result.stderr
+    assert ("Standard output can't be written" in result.stderr) == (status == 8)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("redirection", "status"), [(">&-", 120), (">/dev/full", 8), ("| true", 120)])
 def test_help_ends_so_in_a_shell_too(redirection: str, status: int, cache: Path) -> None:
     for command in ("--help", "help gc", ""):
-        ran = shell(f"set -o pipefail; {HUBCLI} {command} {redirection}", cache)
+        result = shell(f"set -o pipefail; {HUBCLI} {command} {redirection}", cache)
         if command or status == 8 or "|" in redirection:
-            assert ran.returncode == status, ran.stderr
-        assert b"fault" not in ran.stderr
-        assert (b"Standard output can't be written" in ran.stderr) == (status == 8)
+            assert result.returncode == status, result.stderr
+        assert b"fault" not in result.stderr
+        assert (b"Standard output can't be written" in result.stderr) == (status == 8)
 
 
 def test_help_and_usage_errors_need_no_standard_error(cache: Path) -> None:
@@ -119,9 +120,9 @@ def test_help_and_usage_errors_need_no_standard_error(cache: Path) -> None:
 
 
 def test_help_is_whole_where_it_can_be_written(hubcli: Run) -> None:
-    ran = hubcli("gc", "--help")
-    assert ran.returncode == 0
-    assert "--older-than" in ran.stdout
+    result = hubcli("gc", "--help")
+    assert result.returncode == 0
+    assert "--older-than" in result.stdout
     assert hubcli().returncode == 2
 
 
@@ -150,30 +151,33 @@ def test_names_that_the_locale_has_no_letters_for_are_no_fault(
         (f"inspect {tmp_path}/nöwhere", 3),
         ("--nö", 2),
     ):
-        ran = shell(f"{HUBCLI} {command}", cache, **variables)
-        assert (ran.returncode in (3, 4)) if status == 3 else ran.returncode == status, (command, ran.stderr)
-        assert b"fault" not in ran.stderr
+        result = shell(f"{HUBCLI} {command}", cache, **variables)
+        assert (result.returncode in (3, 4)) if status == 3 else result.returncode == status, (
+            command,
+            result.stderr,
+        )
+        assert b"fault" not in result.stderr
     assert models.tree_files(out) == files
 
 
 def test_standard_input_that_is_closed_is_a_usage_error(cache: Path) -> None:
-    ran = shell(f"{HUBCLI} fetch https://tfhub.dev/a/b/1 --from - <&-", cache)
-    assert ran.returncode == 2
-    assert b"Standard input is closed" in ran.stderr
+    result = shell(f"{HUBCLI} fetch https://tfhub.dev/a/b/1 --from - <&-", cache)
+    assert result.returncode == 2
+    assert b"Standard input is closed" in result.stderr
 
 
 def test_a_path_that_the_encoding_has_no_letters_for_is_printed_as_its_bytes(tmp_path: Path) -> None:
     cache = tmp_path / "caché"
-    ran = shell(f"{HUBCLI} fetch example://mul/1", cache, PYTHONIOENCODING="ascii")
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.startswith(os.fsencode(cache))
+    result = shell(f"{HUBCLI} fetch example://mul/1", cache, PYTHONIOENCODING="ascii")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(os.fsencode(cache))
 
 
 def test_json_is_valid_where_the_path_is_no_text(tmp_path: Path) -> None:
     cache = tmp_path / os.fsdecode(b"cach\xe9")
-    ran = shell(f"{HUBCLI} fetch example://mul/1 --json", cache)
-    assert ran.returncode == 0, ran.stderr
-    assert json.loads(ran.stdout.decode("ascii"))["models"][0]["path"].startswith(str(cache))
+    result = shell(f"{HUBCLI} fetch example://mul/1 --json", cache)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout.decode("ascii"))["models"][0]["path"].startswith(str(cache))
 
 
 @pytest.mark.parametrize("option", ["--cache-dir ''", "--from ''"])
@@ -182,10 +186,12 @@ def test_an_empty_path_is_a_usage_error(option: str, cache: Path) -> None:
 
 
 def test_a_working_directory_that_is_gone_is_a_usage_error(tmp_path: Path, cache: Path) -> None:
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    ran = shell(f"cd {gone}; rmdir {gone}; PYTHONPATH={Path.cwd()} {HUBCLI} ls --cache-dir relative", cache)
-    assert ran.returncode == 2, ran.stderr
+    removed = tmp_path / "gone"
+    removed.mkdir()
+    result = shell(
+        f"cd {removed}; rmdir {removed}; PYTHONPATH={Path.cwd()} {HUBCLI} ls --cache-dir relative", cache
+    )
+    assert result.returncode == 2, result.stderr
 
 
 def test_an_interrupt_while_standard_input_is_read_exits_130(cache: Path) -> None:
@@ -204,7 +210,7 @@ def test_an_interrupt_while_standard_input_is_read_exits_130(cache: Path) -> Non
 def wait_for_staging(cache: Path) -> None:
     """Returns when a fetch has begun to write; looks again and again, there is no event to wait for."""
     while not list(cache.glob("*.tmp")):
-        os.sched_yield()
+        time.sleep(0.002)
 
 
 def test_a_second_interrupt_does_not_stop_the_cleaning(server: HubServer, cache: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests import models
 
-TUNINGS = Path(__file__).with_name("tunings.py")
+TRAINING_FUNCTIONS = Path(__file__).with_name("training_functions.py")
 
 
 @pytest.fixture
@@ -32,5 +32,5 @@ def out(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
-    """A file with the functions of `tunings`."""
-    return Path(shutil.copy(TUNINGS, tmp_path / "tuning.py"))
+    """A file with the functions of `training_functions`."""
+    return Path(shutil.copy(TRAINING_FUNCTIONS, tmp_path / "tuning.py"))

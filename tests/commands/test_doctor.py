@@ -14,11 +14,10 @@ import pytest
 import hubcli
 from hubcli.commands import doctor as doctor_module
 from hubcli.commands.doctor import DoctorOptions, doctor
-from hubcli.config.variables import OUR_VARIABLES
-from hubcli.diagnosing.check import Check, Section, Status
-from hubcli.diagnosing.context import DiagnosisContext
+from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status
+from hubcli.diagnosing.settings import OUR_VARIABLES
 from tests.conftest import Run
-from tests.doctor import diagnose, names, one
+from tests.doctor import check_named, diagnose, names
 
 EVERYTHING_WRONG = {
     "HUBCLI_CACHE_DIR": "gs://bucket/cache",
@@ -51,7 +50,7 @@ def test_flags_in_error_are_problems_too() -> None:
 
 def test_a_flag_spares_the_variable_that_it_overrides(cache: Path) -> None:
     found = diagnose({"HUBCLI_CACHE_DIR": "gs://bucket/cache"}, cache_dir=str(cache))
-    assert one(found, "root").status is Status.OK
+    assert check_named(found, "root").status is Status.OK
 
 
 def test_a_check_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,9 +61,9 @@ def test_a_check_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> N
         doctor_module, "_CHECKUPS", [(Section.CACHE, "root", fail), *doctor_module._CHECKUPS[1:]]
     )
     found = doctor(environment={})
-    assert one(found, "root").message == "this check failed: RuntimeError"
+    assert check_named(found, "root").message == "this check failed: RuntimeError"
     assert [type(fault) for fault in found.faults] == [RuntimeError]
-    assert one(found, "writable").status is Status.OK
+    assert check_named(found, "writable").status is Status.OK
     assert "s3cret" not in repr(found.checks)
 
 
@@ -88,30 +87,30 @@ def test_nothing_goes_out_without_network(cache: Path, tmp_path: Path) -> None:
         "HUBCLI_MIRRORS": "https://tfhub.dev=http://127.0.0.1:1",
     }
     for more in ((), ("--json",), ("--python", sys.executable)):
-        ran = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-c", program, *more],
             env={**os.environ, "HUBCLI_CACHE_DIR": str(cache), **variables},
             capture_output=True,
             text=True,
             check=False,
         )
-        assert ran.returncode == 0, ran.stderr
+        assert result.returncode == 0, result.stderr
 
 
 def test_without_a_working_directory_it_works(tmp_path: Path, cache: Path) -> None:
     for root, status in ((str(cache), 0), ("relative", 9)):
-        gone = tmp_path / "gone"
-        gone.mkdir()
-        ran = subprocess.run(
+        removed = tmp_path / "gone"
+        removed.mkdir()
+        result = subprocess.run(
             ["sh", "-c", 'rmdir "$PWD" && exec "$0" -m hubcli doctor --json', sys.executable],
-            cwd=gone,
+            cwd=removed,
             env={**os.environ, "HUBCLI_CACHE_DIR": root},
             capture_output=True,
             text=True,
             check=False,
         )
-        assert ran.returncode == status, ran.stderr
-        checks = {check["name"]: check for check in json.loads(ran.stdout)["checks"]}
+        assert result.returncode == status, result.stderr
+        checks = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
         assert checks["root"]["status"] == ("ok" if status == 0 else "problem")
 
 
@@ -122,15 +121,15 @@ def test_variables_in_force_are_told() -> None:
     found = diagnose(
         {"HUBCLI_OFFLINE": "1", "KAGGLE_KEY": "s3cret", "SHELL": "/bin/sh", "TFHUB_CACHE_DIR": ""}
     )
-    told = {check.name: check.message for check in found.checks if check.section is Section.SETTINGS}
-    del told["config-file"]
-    assert told == {"HUBCLI_OFFLINE": "1", "KAGGLE_KEY": "(set, not shown)"}
+    messages = {check.name: check.message for check in found.checks if check.section is Section.SETTINGS}
+    del messages["config-file"]
+    assert messages == {"HUBCLI_OFFLINE": "1", "KAGGLE_KEY": "(set, not shown)"}
 
 
 def test_a_variable_that_hubcli_does_not_know_is_a_warning() -> None:
-    check = one(diagnose({"HUBCLI_CACHEDIR": "/x"}), "HUBCLI_CACHEDIR")
+    check = check_named(diagnose({"HUBCLI_CACHEDIR": "/x"}), "HUBCLI_CACHEDIR")
     assert (check.status, check.hint) == (Status.WARNING, "Did you mean HUBCLI_CACHE_DIR?")
-    assert "Known are" in one(diagnose({"HUBCLI_ZZZZZZZZZ": "1"}), "HUBCLI_ZZZZZZZZZ").hint
+    assert "Known are" in check_named(diagnose({"HUBCLI_ZZZZZZZZZ": "1"}), "HUBCLI_ZZZZZZZZZ").hint
 
 
 def test_all_variables_of_hubcli_are_known_to_it() -> None:
@@ -145,7 +144,7 @@ def test_a_config_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     if sys.platform == "darwin":
         pytest.skip("the folder is named otherwise")
     file = tmp_path / "hubcli" / "config.toml"
-    assert one(diagnose(), "config-file").message == f"none at {file}"
+    assert check_named(diagnose(), "config-file").message == f"none at {file}"
     file.parent.mkdir()
     for text, status in (
         ('gc = "max-size=20GB"', Status.OK),
@@ -154,13 +153,13 @@ def test_a_config_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ('gc = "max-size=nonsense"', Status.PROBLEM),
     ):
         file.write_text(text)
-        assert one(diagnose(), "config-file").status is status
-        assert str(file) in one(diagnose(), "config-file").message
+        assert check_named(diagnose(), "config-file").status is status
+        assert str(file) in check_named(diagnose(), "config-file").message
 
 
 def test_rules_of_the_variable_are_checked() -> None:
-    assert one(diagnose({"HUBCLI_GC": "older-than=never"}), "upkeep").status is Status.PROBLEM
-    assert one(diagnose({"HUBCLI_GC": "older-than=90d"}), "upkeep").status is Status.OK
+    assert check_named(diagnose({"HUBCLI_GC": "older-than=never"}), "upkeep").status is Status.PROBLEM
+    assert check_named(diagnose({"HUBCLI_GC": "older-than=90d"}), "upkeep").status is Status.OK
 
 
 # As a function ------------------------------------------------------------------------------------
@@ -170,7 +169,7 @@ def test_it_is_a_function_of_the_package(cache: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("HUBCLI_CACHE_DIR", str(cache))
     found = hubcli.doctor(DoctorOptions(python=sys.executable))
     assert found.is_well is (found.problems == ())
-    assert one(found, "root").value["path"] == str(cache)
+    assert check_named(found, "root").value["path"] == str(cache)
     assert len({check.name for check in found.checks}) == len(found.checks)
 
 

@@ -154,7 +154,9 @@ def test_every_source_gives_the_same_archive(
         os.utime(path, (number, number))
         path.chmod(0o700)
     sources = [HANDLE, str(cached), str(model), str(copy), str(tmp_path / "a.tgz")]
-    hashes = [export(one, out / f"{number}.tar.gz", settings).sha256 for number, one in enumerate(sources)]
+    hashes = [
+        export(source, out / f"{number}.tar.gz", settings).sha256 for number, source in enumerate(sources)
+    ]
     again = export(str(out / "0.tar.gz"), out / "again.tar.gz", settings).sha256
     unpacked = export(str(out / "0.tar.gz"), out / "unpacked", settings)
     hashes += [again, export(str(unpacked.destination), out / "last.tar.gz", settings).sha256]
@@ -206,7 +208,7 @@ def test_progress_is_told_of_the_check_and_of_the_writing(
     for name in ("model", "model.tar.gz"):
         notes = Notes()
         export(HANDLE, out / name, settings, listener=notes)
-        assert all(total == heard for total, heard in notes.phases)
+        assert all(total == reported for total, reported in notes.phases)
         assert notes.phases[-1][0] == sum(map(len, FILES.values()))
 
 
@@ -483,7 +485,7 @@ def test_a_keras_model_and_a_piece_of_it_become_reusable(
     piece = export(
         str(tmp_path / "model.keras"), out / "piece", settings, ExportOptions(output_layers=("features",))
     )
-    infos = [inspect(str(one.destination), settings).info for one in (whole, piece)]
+    infos = [inspect(str(result.destination), settings).info for result in (whole, piece)]
     assert all(info.reusable.conforms for info in infos)
     assert [info.parameters.trainable for info in infos] == [4 * 3 + 3 + 3 * 2 + 2, 4 * 3 + 3]
 

@@ -21,16 +21,24 @@ pytestmark = [
 
 
 def interrupted(number: str, step: int, place: Path, *command: str, cache: Path) -> list[dict[str, Any]]:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.commands.interrupted", number, str(step), str(place), *command],
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "tests.commands.interrupted_commands",
+            number,
+            str(step),
+            str(place),
+            *command,
+        ],
         cwd=ROOT,
         env={**os.environ, "HUBCLI_CACHE_DIR": str(cache), "PYTHONHASHSEED": "0"},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    found: list[dict[str, Any]] = json.loads(done.stdout)
+    assert result.returncode == 0, result.stderr
+    found: list[dict[str, Any]] = json.loads(result.stdout)
     return found
 
 
@@ -38,15 +46,15 @@ def require_all_or_nothing(found: list[dict[str, Any]], number: str, step: int, 
     whole = found[-1]["content"]
     assert len(found) > 50 // step
     assert (found[-1]["state"], found[-1]["beside"]) == ("new", [])
-    for one in found[:-1]:
-        assert one["state"] == ("as before" if old else "absent") or one["content"] == whole, one
+    for case in found[:-1]:
+        assert case["state"] == ("as before" if old else "absent") or case["content"] == whole, case
         if number == "SIGKILL":
-            assert os.waitstatus_to_exitcode(one["status"]) == -9, one
-            assert all(name.endswith(".hubcli-tmp") for name in one["beside"]), one
+            assert os.waitstatus_to_exitcode(case["status"]) == -9, case
+            assert all(name.endswith(".hubcli-tmp") for name in case["beside"]), case
         else:
-            assert os.waitstatus_to_exitcode(one["status"]) == 130, one
-            assert one["beside"] == [], one
-    assert {one["state"] for one in found} == {"as before" if old else "absent", "new"}
+            assert os.waitstatus_to_exitcode(case["status"]) == 130, case
+            assert case["beside"] == [], case
+    assert {case["state"] for case in found} == {"as before" if old else "absent", "new"}
 
 
 NOTHING, OLD = False, True

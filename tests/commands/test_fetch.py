@@ -14,7 +14,7 @@ from pathlib import Path
 import google_crc32c
 import pytest
 
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
 from hubcli.cache.records import Manifest
 from hubcli.commands.fetch import FetchOptions, FetchResult, fetch
 from hubcli.config.settings import Mirror, Settings
@@ -155,18 +155,18 @@ def test_a_hit_is_remembered_as_a_use(settings: Settings) -> None:
 
 def test_one_wrapping_folder_is_taken_off_with_a_note(settings: Settings, server: HubServer) -> None:
     url = server.serve("/wrapped.tar.gz", models.pack(models.example_files(), prefix="model-v1/"))
-    heard = Notes()
-    result = fetch(url, settings, listener=heard)
+    listener = Notes()
+    result = fetch(url, settings, listener=listener)
     assert models.tree_files(result.path) == models.example_files()
-    assert heard.notes == ["The archive wraps its content in one folder, 'model-v1': taken off"]
+    assert listener.notes == ["The archive wraps its content in one folder, 'model-v1': taken off"]
 
 
 def test_progress_counts_what_came_and_what_was_written(settings: Settings, server: HubServer) -> None:
     packed = models.archive()
-    heard = Notes()
-    fetch(server.serve("/m/1", packed), settings, listener=heard)
-    assert heard.bytes_received == len(packed)
-    assert heard.bytes_unpacked == sum(map(len, models.example_files().values()))
+    listener = Notes()
+    fetch(server.serve("/m/1", packed), settings, listener=listener)
+    assert listener.bytes_received == len(packed)
+    assert listener.bytes_unpacked == sum(map(len, models.example_files().values()))
 
 
 def test_a_tarball_behind_a_signed_url_is_asked_for_as_it_is(settings: Settings, server: HubServer) -> None:
@@ -253,9 +253,9 @@ def test_from_does_not_replace_what_is_cached_and_says_so(settings: Settings, tm
     fetch("example://mul/1", settings)
     other = tmp_path / "other.tar.gz"
     other.write_bytes(models.archive(assets__new=b"new"))
-    heard = Notes()
-    assert fetch("example://mul/1", settings, FetchOptions(local=str(other)), heard).was_cached
-    assert "--force" in heard.notes[0]
+    listener = Notes()
+    assert fetch("example://mul/1", settings, FetchOptions(local=str(other)), listener).was_cached
+    assert "--force" in listener.notes[0]
     replaced = fetch("example://mul/1", settings, FetchOptions(local=str(other), force=True))
     assert (replaced.path / "assets" / "new").read_bytes() == b"new"
 
@@ -376,7 +376,7 @@ def test_a_hit_with_another_hash_than_promised_is_refused(settings: Settings, se
     right = hashlib.sha256(packed).hexdigest()
     fetch(url, settings, FetchOptions(sha256=right))
     assert fetch(url, settings, FetchOptions(sha256=right)).was_cached
-    with pytest.raises(ChecksumError, match="another SHA-256"):
+    with pytest.raises(ChecksumError, match="another expected SHA-256"):
         fetch(url, settings, FetchOptions(sha256="0" * 64))
 
 
@@ -408,7 +408,7 @@ def test_a_shard_that_the_index_names_must_be_there(settings: Settings, server: 
 # Entries that are broken, old, or of others
 
 
-def gut(result: FetchResult) -> None:
+def gut_result(result: FetchResult) -> None:
     """What a cleaner of temporary files does: it takes the files and leaves the folders."""
     for path in result.path.rglob("*"):
         if path.is_file():
@@ -416,12 +416,12 @@ def gut(result: FetchResult) -> None:
 
 
 def test_a_gutted_entry_is_fetched_anew_with_a_note(settings: Settings) -> None:
-    gut(fetch("example://mul/1", settings))
-    heard = Notes()
-    result = fetch("example://mul/1", settings, listener=heard)
+    gut_result(fetch("example://mul/1", settings))
+    listener = Notes()
+    result = fetch("example://mul/1", settings, listener=listener)
     assert not result.was_cached
     assert models.tree_files(result.path) == models.example_files()
-    assert "is broken" in heard.notes[0]
+    assert "is broken" in listener.notes[0]
     assert leftovers(settings.cache_root) == []
 
 
@@ -433,7 +433,7 @@ def test_a_file_of_another_size_is_found_without_hashing(settings: Settings) -> 
 
 def test_offline_a_gutted_entry_is_a_miss(settings: Settings, server: HubServer) -> None:
     server.serve("/maker/model/1", models.archive())
-    gut(fetch(HANDLE, mirrored(settings, server)))
+    gut_result(fetch(HANDLE, mirrored(settings, server)))
     with pytest.raises(OfflineError):
         fetch(HANDLE, mirrored(settings, server, offline=True))
 
@@ -461,10 +461,10 @@ def test_force_that_fails_leaves_the_old_one(settings: Settings, server: HubServ
 def test_there_is_no_moment_without_a_model_under_force(settings: Settings, server: HubServer) -> None:
     url = server.serve("/m/1", models.archive())
     path = fetch(url, settings).path
-    missing, done = [], threading.Event()
+    missing, finished = [], threading.Event()
 
     def watch() -> None:
-        while not done.is_set():
+        while not finished.is_set():
             if not (path / "saved_model.pb").exists():
                 missing.append(1)
 
@@ -472,7 +472,7 @@ def test_there_is_no_moment_without_a_model_under_force(settings: Settings, serv
     watcher.start()
     for _ in range(20):
         fetch(url, settings, FetchOptions(force=True))
-    done.set()
+    finished.set()
     watcher.join()
     assert missing == []
 
@@ -521,13 +521,12 @@ def test_where_no_links_can_be_made_a_note_tells(settings: Settings, tmp_path: P
     """As on FAT: the system's own refusal stands in for a file system that CI can't mount."""
     file = tmp_path / "model.tar.gz"
     file.write_bytes(models.archive())
-    heard = Notes()
+    listener = Notes()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "symlink_to", refuse_links)
-        result = fetch(HANDLE, settings, FetchOptions(local=str(file)), heard)
-    assert heard.notes == [
-        f"No links can be made here: hub.load finds the model under {HANDLE} alone, "
-        "not under its other spellings"
+        result = fetch(HANDLE, settings, FetchOptions(local=str(file)), listener)
+    assert listener.notes == [
+        f"Cannot create links here: hub.load finds the model as {HANDLE} only, not by its aliases"
     ]
     assert models.tree_files(result.path) == models.example_files()
     assert fetch(HANDLE + "/", settings).was_cached

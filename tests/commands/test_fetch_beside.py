@@ -31,12 +31,14 @@ def kill_server(cache: Path) -> Iterator[KillServer]:
 
 
 def fetch_at_once(
-    number: int, kill_server: KillServer, url: str, *options: str, seams: Sequence[str] = ()
+    number: int, kill_server: KillServer, url: str, *options: str, fault_points: Sequence[str] = ()
 ) -> str:
     """What so many processes printed, each the same; each ended well."""
-    done = kill_server.run_at_once([Order(("fetch", url, "-q", *options), seams=seams)] * number)
-    assert [one.status for one in done] == [0] * number, done
-    (output,) = {one.output for one in done}
+    results = kill_server.run_at_once(
+        [Order(("fetch", url, "-q", *options), fault_points=fault_points)] * number
+    )
+    assert [result.status for result in results] == [0] * number, results
+    (output,) = {result.output for result in results}
     return output.strip()
 
 
@@ -72,22 +74,22 @@ def test_sixteen_that_are_started_by_hand_do_so_too(
 ) -> None:
     url = server.serve(PATH, models.pack(SMALL))
     running = [start(cache, "fetch", url, "-q") for _ in range(16)]
-    told = [process.communicate(timeout=120) for process in running]
-    assert [process.returncode for process in running] == [0] * 16, told
-    assert len({output for output, _ in told}) == 1
+    outputs = [process.communicate(timeout=120) for process in running]
+    assert [process.returncode for process in running] == [0] * 16, outputs
+    assert len({output for output, _ in outputs}) == 1
     require_one_entry(url, cache, settings, SMALL)
     assert len(server.requests) == 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "seams", [NFS, ("no locks", "no hard links")], ids=["as on NFS", "without hard links"]
+    "fault_points", [NFS, ("no locks", "no hard links")], ids=["as on NFS", "without hard links"]
 )
 def test_no_lock_of_the_systems_is_needed(
-    seams: Sequence[str], server: HubServer, kill_server: KillServer, cache: Path, settings: Settings
+    fault_points: Sequence[str], server: HubServer, kill_server: KillServer, cache: Path, settings: Settings
 ) -> None:
     url = server.serve(PATH, models.pack(SMALL))
-    fetch_at_once(16, kill_server, url, seams=seams)
+    fetch_at_once(16, kill_server, url, fault_points=fault_points)
     require_one_entry(url, cache, settings, SMALL)
     assert len(server.requests) == 1
 
@@ -108,5 +110,5 @@ def test_where_the_lock_is_worth_nothing_the_entry_is_whole_all_the_same(
     options = ["--force"] if forced else []
     if forced:
         fetch_at_once(1, kill_server, url)
-    fetch_at_once(8, kill_server, url, *options, seams=["worthless lock"])
+    fetch_at_once(8, kill_server, url, *options, fault_points=["worthless lock"])
     require_one_entry(url, cache, settings, LARGE)

@@ -36,7 +36,7 @@ TAGGED = Reply(ARCHIVE, etag='"one"')
 PATH = "/maker/model/1"
 
 
-class Heard(ProgressListener):
+class RecordingListener(ProgressListener):
     """What was said."""
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ def telling(name: str, value: str | None) -> Reply:
     """Parts with another header of that name, or without it."""
 
     def twist(part: Reply) -> Reply:
-        others = {key: told for key, told in part.headers.items() if key != name}
+        others = {key: header for key, header in part.headers.items() if key != name}
         return replace(part, headers=others if value is None else {**others, name: value})
 
     return twisted(twist)
@@ -146,10 +146,10 @@ def test_one_connection_is_enough(settings: Settings, server: HubServer) -> None
 def test_a_fault_that_passes_ends_in_a_whole_model(
     fault: Reply, settings: Settings, server: HubServer
 ) -> None:
-    heard = Heard()
+    listener = RecordingListener()
     # A reset takes along what was still on its way: some attempts bring nothing.
-    require_whole(fetch(server.serve(PATH, fault), settings, FetchOptions(retries=20), heard))
-    assert heard.retries
+    require_whole(fetch(server.serve(PATH, fault), settings, FetchOptions(retries=20), listener))
+    assert listener.retries
     assert names(settings) == ["", ".descriptor.txt", ".hubcli.json"]
 
 
@@ -187,11 +187,11 @@ def test_a_server_that_stalls_in_a_window_is_asked_again(server: HubServer, cach
 def test_garbage_in_one_window_is_found_and_all_is_fetched_once_more(
     settings: Settings, server: HubServer
 ) -> None:
-    heard = Heard()
+    listener = RecordingListener()
     garbage = twisted(lambda part: replace(part, body=part.body[::-1]))
     url = server.serve(PATH, replace(TAGGED, first=[TAGGED, garbage]))
-    require_whole(fetch(url, settings, listener=heard))
-    assert "once more, on one connection" in heard.retries[-1]
+    require_whole(fetch(url, settings, listener=listener))
+    assert "once more, on one connection" in listener.retries[-1]
 
 
 def test_garbage_each_time_is_refused_and_nothing_stays(settings: Settings, server: HubServer) -> None:
@@ -206,15 +206,15 @@ def test_what_lasts_ends_in_an_error_and_a_spool_for_the_next(settings: Settings
     with pytest.raises(IntegrityError):
         fetch(url, settings, FetchOptions(retries=1))
     assert names(settings) == [".descriptor.txt", ".hubcli.part", ".hubcli.part.journal"]
-    heard = Heard()
+    listener = RecordingListener()
     before = len(server.requests)
-    require_whole(fetch(server.serve(PATH, TAGGED), settings, listener=heard))
-    assert "Going on with" in heard.notes[0]
+    require_whole(fetch(server.serve(PATH, TAGGED), settings, listener=listener))
+    assert "Resuming" in listener.notes[0]
     # The first window is there already.
     assert not any("bytes=0-" in request.headers.get("Range", "") for request in server.requests[before:])
 
 
-class Filler(Heard):
+class Filler(RecordingListener):
     """Fills the disk once the first bytes have come."""
 
     def __init__(self, disk: Path) -> None:
@@ -265,8 +265,8 @@ def test_a_spool_stays_on_a_disk(is_kept: bool, server: HubServer, tmp_path: Pat
         (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - left))
         with pytest.raises(DiskFullError):
             fetch(url, settings)
-        kept = [".descriptor.txt", ".hubcli.part", ".hubcli.part.journal"]
-        assert names(settings) == (kept if is_kept else [])
+        suffixes = [".descriptor.txt", ".hubcli.part", ".hubcli.part.journal"]
+        assert names(settings) == (suffixes if is_kept else [])
         (disk / "filler").unlink()
         require_whole(fetch(url, settings))
 
@@ -298,10 +298,10 @@ def test_what_is_left_is_held_against_the_free_space_while_it_comes(
 
 def test_each_retry_is_said_and_bounded(server: HubServer, hubcli: Run) -> None:
     url = server.serve(PATH, Reply(b"busy", 503))
-    ran = hubcli("fetch", url, "--retries", "1")
-    assert ran.returncode == 5
-    assert "trying again in" in ran.stderr
-    assert "(1 of 1)" in ran.stderr
+    result = hubcli("fetch", url, "--retries", "1")
+    assert result.returncode == 5
+    assert "trying again in" in result.stderr
+    assert "(1 of 1)" in result.stderr
     assert len(server.requests) == 2
 
 
@@ -320,10 +320,10 @@ def test_a_killed_download_goes_on_where_it_was(server: HubServer, cache: Path, 
     process.communicate()
     before = len(server.requests)
     server.release.set()
-    heard = Heard()
-    require_whole(fetch(server.serve(PATH, TAGGED), settings, listener=heard))
-    assert "Going on with" in heard.notes[0]
-    asked = [request.headers.get("Range", "") for request in server.requests[before:]]
-    assert asked[0] == ""
-    assert asked[1].startswith(("bytes=4", "bytes=5"))
+    listener = RecordingListener()
+    require_whole(fetch(server.serve(PATH, TAGGED), settings, listener=listener))
+    assert "Resuming" in listener.notes[0]
+    requested_ranges = [request.headers.get("Range", "") for request in server.requests[before:]]
+    assert requested_ranges[0] == ""
+    assert requested_ranges[1].startswith(("bytes=4", "bytes=5"))
     assert names(settings) == ["", ".descriptor.txt", ".hubcli.json"]

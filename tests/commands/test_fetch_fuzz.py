@@ -17,7 +17,7 @@ from hubcli.cli.entrypoint import run
 from hubcli.config.settings import Settings
 from hubcli.drop_in.load import _where_it_lies
 from hubcli.errors import ExitStatus, HubcliError
-from hubcli.net import certificates, client
+from hubcli.net import client, connections
 from hubcli.providers.handle import Handle
 from tests import models
 from tests.net.raw import RawServer, raw_server
@@ -218,12 +218,12 @@ def body_of(rng: random.Random) -> tuple[bytes, bytes]:
 
 def answer_of(rng: random.Random) -> bytes:
     """One answer, sometimes behind informational ones, sometimes damaged."""
-    told, body = body_of(rng)
+    length_header, body = body_of(rng)
     line, end, headers = head_of(rng).partition(b"\n")
     answer = rng.choice(
         (b"",) * 8 + (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 x\r\nA: b\r\n\r\n" * 9999)
     )
-    answer += line + end + told + headers + body
+    answer += line + end + length_header + headers + body
     if rng.random() < 0.2:
         damaged = bytearray(answer)
         for _ in range(rng.randint(1, 5)):
@@ -255,7 +255,7 @@ def fuzzed(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Fuzzed, RawServer]
         client,
         "trusted_context",
         lambda access: (
-            contexts.setdefault(0, certificates.trusted_context(access)) if not contexts else contexts[0]
+            contexts.setdefault(0, connections.trusted_context(access)) if not contexts else contexts[0]
         ),
     )
     answer = Fuzzed()

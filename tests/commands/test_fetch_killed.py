@@ -18,7 +18,7 @@ from hubcli.commands.verify import verify
 from hubcli.config.settings import Settings
 from hubcli.providers.handle import Handle
 from tests import models
-from tests.kill_server import Done, KillServer
+from tests.kill_server import CommandResult, KillServer
 from tests.server import HubServer, Reply
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
@@ -52,8 +52,8 @@ def kinds(cache: Path) -> set[NameKind]:
     return {CacheName.parse(path.name).kind for path in cache.iterdir()} if cache.is_dir() else set()
 
 
-def require_done(done: Done) -> None:
-    assert done.status == 0, done.output
+def require_done(result: CommandResult) -> None:
+    assert result.status == 0, result.output
 
 
 class Moments:
@@ -77,12 +77,12 @@ class Moments:
             "kill_after_s": self._chance.uniform(0, 1.1 * self._spans_s[self._since]),
         }
 
-    def came(self, done: Done) -> bool:
+    def was_killed(self, result: CommandResult) -> bool:
         """Whether the process was killed; one that was faster tells how long it takes."""
-        if done.status != KILLED:
-            require_done(done)
-            self._spans_s[self._since] = 0.8 * self._spans_s[self._since] + 0.2 * done.seconds
-        return done.status == KILLED
+        if result.status != KILLED:
+            require_done(result)
+            self._spans_s[self._since] = 0.8 * self._spans_s[self._since] + 0.2 * result.seconds
+        return result.status == KILLED
 
 
 # Random moments ----------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def test_kills_at_random_moments_leave_a_model_whole_or_absent(
         shutil.rmtree(cache, ignore_errors=True)
         if forced:
             shutil.copytree(pristine, cache, symlinks=True)
-        if not moments.came(kill_server.run("fetch", url, "-q", *options, **moments.next())):
+        if not moments.was_killed(kill_server.run("fetch", url, "-q", *options, **moments.next())):
             continue
         found.append(files_at(paths_of(url, cache).model))
         assert found[-1] in ([OLD, NEW] if forced else [None, OLD])
@@ -130,7 +130,7 @@ def test_a_killed_download_in_windows_goes_on_where_it_was(
     resumed = 0
     for _ in range(count):
         shutil.rmtree(cache, ignore_errors=True)
-        came = moments.came(kill_server.run("fetch", url, "-q", **moments.next()))
+        killed = moments.was_killed(kill_server.run("fetch", url, "-q", **moments.next()))
         found = files_at(paths_of(url, cache).model)
         assert found in (None, LARGE)
         server.settle()
@@ -138,9 +138,9 @@ def test_a_killed_download_in_windows_goes_on_where_it_was(
         again = kill_server.run("fetch", url)
         require_done(again)
         assert files_at(paths_of(url, cache).model) == LARGE
-        if came and there:
+        if killed and there:
             resumed += 1
-            assert "Going on with" in again.output
+            assert "Resuming" in again.output
             assert not overlap(there, ranges(server, before))
         # Who finds the model whole asks for no lock, and leaves one of the killed to gc.
         assert not {NameKind.SPOOL, NameKind.LOCK, NameKind.STAGING} & kinds(cache) or found is not None
@@ -156,8 +156,11 @@ def journaled(spool: Path) -> list[tuple[int, int]]:
 
 def ranges(server: HubServer, begin: int) -> list[tuple[int, int]]:
     """What was asked for since so many requests."""
-    asked = (re.match(r"bytes=(\d+)-(\d+)", one.headers.get("Range", "")) for one in server.requests[begin:])
-    return [(int(one[1]), int(one[2]) + 1) for one in asked if one is not None]
+    matches = (
+        re.match(r"bytes=(\d+)-(\d+)", request.headers.get("Range", ""))
+        for request in server.requests[begin:]
+    )
+    return [(int(match[1]), int(match[2]) + 1) for match in matches if match is not None]
 
 
 def overlap(some: list[tuple[int, int]], others: list[tuple[int, int]]) -> bool:
@@ -172,13 +175,13 @@ def test_a_killed_list_leaves_each_model_whole_or_absent_and_the_lock_file_too(
 ) -> None:
     packed, moments = models.pack(OLD), Moments(8)
     urls = [server.serve(f"/maker/model{number}/1", packed) for number in range(6)]
-    wanted, lock = tmp_path / "models.txt", tmp_path / "models.lock"
-    wanted.write_text("\n".join(urls))
-    command = ("fetch", "-q", "-r", str(wanted), "--jobs", "3", "--lock", str(lock))
+    models_file, lock = tmp_path / "models.txt", tmp_path / "models.lock"
+    models_file.write_text("\n".join(urls))
+    command = ("fetch", "-q", "-r", str(models_file), "--jobs", "3", "--lock", str(lock))
     for _ in range(count):
         shutil.rmtree(cache, ignore_errors=True)
         lock.unlink(missing_ok=True)
-        moments.came(kill_server.run(*command, **moments.next()))
+        moments.was_killed(kill_server.run(*command, **moments.next()))
         assert all(files_at(paths_of(url, cache).model) in (None, OLD) for url in urls)
         assert not lock.exists() or len(json.loads(lock.read_text())["models"]) == 6
         require_done(kill_server.run(*command))
@@ -194,7 +197,7 @@ AS_ON_NFS = ("no exchange", "no hard links")
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("forced", "seams"),
+    ("forced", "fault_points"),
     [
         pytest.param(False, (), id="nothing there"),
         pytest.param(True, AS_ON_NFS, id="--force as on NFS"),
@@ -204,7 +207,7 @@ AS_ON_NFS = ("no exchange", "no hard links")
 )
 def test_a_kill_at_each_line_of_publishing(
     forced: bool,
-    seams: tuple[str, ...],
+    fault_points: tuple[str, ...],
     kill_server: KillServer,
     cache: Path,
     settings: Settings,
@@ -219,24 +222,28 @@ def test_a_kill_at_each_line_of_publishing(
     packed.write_bytes(models.pack(NEW))
     model, seen = paths_of(EXAMPLE, cache).model, []
     # The lock is made the same way whatever is there.
-    watched = ("cache/store.py", "cache/atomic_files.py" if forced else "cache/lock.py")
+    watched = ("cache/store.py", "durability.py" if forced else "cache/lock.py")
     for line in range(1, 10_000):
         shutil.rmtree(cache, ignore_errors=True)
         if forced:
             shutil.copytree(pristine, cache, symlinks=True)
         options = ["--force"] if forced else []
-        done = kill_server.run(*command, *options, kill_at_line=line, watched=watched, seams=seams)
+        result = kill_server.run(
+            *command, *options, kill_at_line=line, watched=watched, fault_points=fault_points
+        )
         found = files_at(model)
         seen.append(found)
         # Where two directories can't change places at once, there is a moment with neither in its place.
-        assert found in (NEW, *([OLD] if forced else []), *([None] if seams or not forced else [])), line
-        if done.status != KILLED:
-            require_done(done)
+        assert found in (NEW, *([OLD] if forced else []), *([None] if fault_points or not forced else [])), (
+            line
+        )
+        if result.status != KILLED:
+            require_done(result)
             break
         if forced and found is None:
-            require_done(kill_server.run("fetch", EXAMPLE, "-q", "--offline", seams=seams))
+            require_done(kill_server.run("fetch", EXAMPLE, "-q", "--offline", fault_points=fault_points))
             assert files_at(model) == NEW
-        require_done(kill_server.run(*command, seams=seams))
+        require_done(kill_server.run(*command, fault_points=fault_points))
         assert files_at(model) in (NEW, found or NEW), line
         assert not verify(EXAMPLE, settings).faults
         assert not {NameKind.STAGING, NameKind.LOCK} & kinds(cache) or found is not None, line

@@ -33,8 +33,8 @@ from hubcli.errors import (
     UsageError,
     ValuesError,
 )
-from hubcli.exporting.layouts import ExportFormat
-from hubcli.formats.bundle_reader import Bundle
+from hubcli.exporting import ExportFormat
+from hubcli.formats.bundles import Bundle
 from tests import models
 from tests.conftest import ROOT
 from tests.corpus import KINDS, corpus_model
@@ -85,15 +85,15 @@ def test_the_values_are_new_and_every_other_byte_is_as_it_was(model: Path, tuned
     }
     assert before.keys() == after.keys()
     assert result.written is not None
-    assert result.made is not None
+    assert result.staged_model is not None
     assert result.mapping is not None
     assert result.written.destination == out / "tuned"
     assert (result.written.format, result.written.sha256) == (ExportFormat.DIRECTORY, None)
     assert result.written.size_bytes == sum(map(len, after.values()))
-    [change] = result.made.values.changed
+    [change] = result.staged_model.values.changed
     assert (change.path, change.key, change.dtype, change.shape) == ("v", KEY, "float32", ())
     assert (change.trainable, change.largest) == (True, 1.0)
-    assert result.made.values.unchanged == ()
+    assert result.staged_model.values.unchanged == ()
     assert list(out.iterdir()) == [out / "tuned"]
 
 
@@ -136,8 +136,8 @@ def test_every_model_of_the_corpus_keeps_its_bytes_when_its_own_values_are_writt
         refused(HubcliError, model, out, rewriting(model))
         return
     result = finetune_export(str(model), out / "tuned", options=rewriting(model, allow_unchanged=True))
-    assert result.made is not None
-    assert result.made.values.changed == ()
+    assert result.staged_model is not None
+    assert result.staged_model.values.changed == ()
     before, after = models.tree_files(model), models.tree_files(out / "tuned")
     # The index of some was compressed, which hubcli's isn't; with it changes the hash of it.
     renewed = {"variables/variables.index", "fingerprint.pb"}
@@ -150,8 +150,8 @@ def test_the_second_generation_begins_where_the_first_ended(model: Path, tmp_pat
     for number, (source, value) in enumerate([(model, 3.0), (out / "0", 5.0)]):
         weights = models.write_safetensors(tmp_path / f"{number}.safetensors", v=[value])
         result = finetune_export(str(source), out / str(number), options=rewriting(weights))
-        assert result.made is not None
-        assert result.made.values.changed[0].largest == value - (2.0 if number == 0 else 3.0)
+        assert result.staged_model is not None
+        assert result.staged_model.values.changed[0].largest == value - (2.0 if number == 0 else 3.0)
     assert value_in(out / "1") == struct.pack("<f", 5.0)
 
 
@@ -203,8 +203,8 @@ def test_what_is_no_number_is_refused_until_it_is_allowed(
 def test_a_change_to_infinity_is_valid_json(model: Path, tmp_path: Path, out: Path, hubcli: Run) -> None:
     weights = str(models.write_safetensors(tmp_path / "endless.safetensors", v=[float("inf")]))
     options = ("--weights", weights, "--method", "rewrite", "--allow-nan", "--json")
-    ran = hubcli("finetune-export", str(model), str(out / "tuned"), *options)
-    [change] = json.loads(ran.stdout, parse_constant=pytest.fail)["values"]["changed"]
+    result = hubcli("finetune-export", str(model), str(out / "tuned"), *options)
+    [change] = json.loads(result.stdout, parse_constant=pytest.fail)["values"]["changed"]
     assert change["largest_change"] is None
 
 
@@ -332,7 +332,7 @@ def test_a_full_disk_leaves_nothing(model: Path, tuned: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({}, "Nothing says"),
+        ({}, "Missing the source"),
         ({"weights": Path("a"), "train": "b:c"}, "two sources"),
         ({"weights": Path("a"), "arguments": {"epochs": 1}}, "--arg"),
         ({"weights": Path("a"), "strategy": "mirrored"}, "--strategy"),
@@ -377,11 +377,11 @@ def test_what_is_missing_is_asked_for(
     hidden.parent.mkdir()
     hidden.write_text(f"raise ModuleNotFoundError(\"No module named '{missing}'\", name='{missing}')\n")
     path = os.pathsep.join([str(hidden.parent.absolute()), str(ROOT)])
-    ran = hubcli("finetune-export", str(model), str(out / "tuned"), *values, PYTHONPATH=path)
-    assert ran.returncode == 7, ran.stderr
-    assert f"{missing} isn't installed" in ran.stderr
-    assert "pip install 'hubcli[tf]'" in ran.stderr
-    assert ("--method rewrite" in ran.stderr) == (values[0] == "--weights" and missing == "tensorflow")
+    result = hubcli("finetune-export", str(model), str(out / "tuned"), *values, PYTHONPATH=path)
+    assert result.returncode == 7, result.stderr
+    assert f"{missing} isn't installed" in result.stderr
+    assert "pip install 'hubcli[tf]'" in result.stderr
+    assert ("--method rewrite" in result.stderr) == (values[0] == "--weights" and missing == "tensorflow")
     assert list(out.iterdir()) == []
 
 
@@ -411,15 +411,15 @@ def test_candidates_of_a_refusal_are_told_to_scripts(
     model: Path, tmp_path: Path, out: Path, hubcli: Run
 ) -> None:
     other = write_bundle_model(tmp_path / "other", {"a": bytes(4)})
-    ran = hubcli("finetune-export", str(model), str(out / "x"), "--weights", str(other), "--json")
-    assert ran.returncode == 2
-    error = json.loads(ran.stdout)["error"]
+    result = hubcli("finetune-export", str(model), str(out / "x"), "--weights", str(other), "--json")
+    assert result.returncode == 2
+    error = json.loads(result.stdout)["error"]
     assert error["code"] == "mapping"
     assert error["candidates"] == []
 
 
 @pytest.mark.parametrize("argument", ["epochs", "=3", "1x=3"])
 def test_an_argument_that_is_no_pair_is_told(argument: str, model: Path, hubcli: Run) -> None:
-    ran = hubcli("finetune-export", str(model), "out", "--train", "a.py:b", "--arg", argument)
-    assert ran.returncode == 2
-    assert "--arg key=value" in ran.stderr
+    result = hubcli("finetune-export", str(model), "out", "--train", "a.py:b", "--arg", argument)
+    assert result.returncode == 2
+    assert "--arg key=value" in result.stderr

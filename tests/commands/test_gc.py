@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache.gc.plan import Plan
-from hubcli.cache.gc.policy import Policy
+from hubcli.cache.gc.plan import Plan, Policy
 from hubcli.commands.fetch import fetch
 from hubcli.commands.gc import Collection, gc
 from hubcli.commands.ls import ls
@@ -59,7 +58,7 @@ def test_an_empty_cache_has_nothing_to_collect(settings: Settings, cache: Path) 
 def test_a_dry_run_changes_nothing(three: Settings, cache: Path) -> None:
     before = snapshot(cache)
     collection = run(three, dry_run=True, max_size_bytes=0)
-    assert (len(collection.plan.models), collection.done, collection.removed) == (3, None, ())
+    assert (len(collection.plan.models), collection.actions, collection.removed) == (3, None, ())
     assert snapshot(cache) == before
 
 
@@ -71,7 +70,7 @@ def test_nothing_is_done_that_is_not_confirmed(three: Settings, cache: Path) -> 
         return False
 
     collection = gc(three, Policy(max_size_bytes=0), confirm=refuse)
-    assert (seen, collection.done) == ([collection.plan], None)
+    assert (seen, collection.actions) == ([collection.plan], None)
     assert snapshot(cache) == before
 
 
@@ -129,21 +128,21 @@ def test_what_verify_condemns_goes(settings: Settings, cache: Path, tmp_path: Pa
 
 def test_who_listens_knows_when_the_check_is_over_and_a_question_may_come(settings: Settings) -> None:
     fetch("example://mul/1", settings)
-    heard: list[str] = []
+    events: list[str] = []
 
-    class Ear(ProgressListener):
+    class RecordingListener(ProgressListener):
         def started(self, handle: str, source: str, size_bytes: int | None) -> None:
-            heard.append("started")
+            events.append("started")
 
         def finished(self) -> None:
-            heard.append("finished")
+            events.append("finished")
 
     def confirm(plan: Plan) -> bool:
-        heard.append("asked")
+        events.append("asked")
         return False
 
-    gc(settings, Policy(is_broken_wanted=True, grace_s=0), confirm=confirm, listener=Ear())
-    assert heard == ["started", "finished", "asked"]
+    gc(settings, Policy(is_broken_wanted=True, grace_s=0), confirm=confirm, listener=RecordingListener())
+    assert events == ["started", "finished", "asked"]
 
 
 def test_what_may_not_go_is_not_verified(settings: Settings, cache: Path) -> None:
@@ -159,7 +158,7 @@ def test_a_budget_that_is_missed_because_a_process_came_is_told(three: Settings,
             return lock(cache, LARGE, pid).lock.exists()
 
         collection = gc(three, Policy(max_size_bytes=0), confirm=lock_it)
-    assert [done.result.value for done in collection.done or ()].count("busy") == 1
+    assert [action.result.value for action in collection.actions or ()].count("busy") == 1
     (error,) = collection.errors
     assert (error.code, error.exit_status) == ("budget", 9)
     assert handles(three) == [LARGE]
@@ -169,7 +168,7 @@ def test_a_budget_that_another_process_met_is_no_error(three: Settings, cache: P
     collection = gc(
         three, Policy(max_size_bytes=0), confirm=lambda plan: run(three, max_size_bytes=0).removed != ()
     )
-    assert {done.result.value for done in collection.done or ()} == {"gone"}
+    assert {action.result.value for action in collection.actions or ()} == {"gone"}
     assert collection.errors == ()
 
 
@@ -200,7 +199,7 @@ def test_a_root_that_is_no_caches_alone_is_refused(
 
 def test_a_cache_that_is_a_link_to_itself_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(CacheError, match="is no directory"):
+    with pytest.raises(CacheError, match="is not a directory"):
         gc(Settings.read({}, cache_dir=tmp_path / "loop"), dry_run=True)
 
 
@@ -208,10 +207,15 @@ def test_the_home_of_the_directorys_owner_is_refused() -> None:
     import pwd
 
     home = next(
-        (one.pw_dir for one in pwd.getpwall() if Path(one.pw_dir).is_dir() and one.pw_dir != "/"), None
+        (
+            account.pw_dir
+            for account in pwd.getpwall()
+            if Path(account.pw_dir).is_dir() and account.pw_dir != "/"
+        ),
+        None,
     )
     if home is None or Path(home).stat().st_uid != next(
-        one.pw_uid for one in pwd.getpwall() if one.pw_dir == home
+        account.pw_uid for account in pwd.getpwall() if account.pw_dir == home
     ):
         pytest.skip("nobody has a home here")
     with pytest.raises(UsageError, match="home directory"):

@@ -16,7 +16,7 @@ from hubcli.commands.ls import ls
 from hubcli.config.settings import Mirror, Settings
 from hubcli.errors import BrokenModelError, HandleError, HubcliError, NotFoundError, OfflineError, UsageError
 from hubcli.fetching.model_ref import ModelRef
-from hubcli.savedmodel.model_format import ModelFormat
+from hubcli.savedmodel.layout import ModelFormat
 from tests import models
 from tests.corpus import KINDS, corpus_model
 from tests.models import example_files, pack, write_tree

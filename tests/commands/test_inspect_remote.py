@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
 from hubcli.archive.pack import pack
 from hubcli.archive.tree import Tree
 from hubcli.cli.main import main
@@ -115,9 +115,9 @@ def test_an_archive_in_any_order_comes_over_several_connections(
     url = server.serve(PATH, Reply(shard_first(), etag='"1"'))
     inspection = inspect(url, settings)
     assert inspection.info.checkpoint is not None
-    asked = [request.headers["Range"] for request in server.requests if "Range" in request.headers]
-    assert asked, "everything came over the first connection"
-    assert all(int(one.split("=")[1].split("-")[0]) >= 16 << 20 for one in asked)
+    requested_ranges = [request.headers["Range"] for request in server.requests if "Range" in request.headers]
+    assert requested_ranges, "everything came over the first connection"
+    assert all(int(byte_range.split("=")[1].split("-")[0]) >= 16 << 20 for byte_range in requested_ranges)
 
 
 def test_an_archive_in_any_order_on_a_host_without_ranges_is_read_all_the_same(

@@ -15,19 +15,21 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hubcli.cache.entries import EntryState, UseSource
+from hubcli.cache.cached_model import LastUse, UseSource
+from hubcli.cache.catalog import CachedModelInfo, EntryState
+from hubcli.cache.layout import EntryPaths
 from hubcli.cache.records import Manifest
 from hubcli.cli.output import Output
 from hubcli.cli.views.models import listing_document, show_listing
-from hubcli.commands.ls import CachedModel, Filter, Listing, SortOrder, ls
+from hubcli.commands.ls import Filter, Listing, SortOrder, ls
 from hubcli.config.settings import Settings
 from hubcli.errors import UsageError
 from hubcli.providers.handle import Handle
-from hubcli.savedmodel.model_format import ModelFormat
+from hubcli.savedmodel.layout import ModelFormat
 from tests.entries import (
     alias_link,
     dead_pid,
-    gut,
+    gut_entry,
     hubcli_entry,
     key_of,
     live_process,
@@ -101,21 +103,14 @@ def test_an_entry_of_hubcli_tells_all_that_its_manifest_knows(root: Path) -> Non
 
     (model,) = _list(root).models
 
-    assert model == CachedModel(
-        name=paths.key,
-        handle=SMALL,
-        aliases=Handle.parse(SMALL).aliases,
-        path=paths.model,
-        state=EntryState.OK,
-        kind="Keras",
-        size_bytes=model_bytes(paths.model),
-        fetched_at_s=1000,
-        last_used_at_s=2000,
-        last_used_by=UseSource.RECORD,
-        pinned=True,
-        holder=None,
-        problem=None,
-    )
+    assert (model.name, model.path, model.state) == (paths.key, paths.model, EntryState.OK)
+    assert (model.handle, model.aliases) == (SMALL, Handle.parse(SMALL).aliases)
+    assert (model.kind, model.format) == (ModelFormat.KERAS_2.kind, ModelFormat.KERAS_2.value)
+    assert model.size_bytes == model_bytes(paths.model)
+    assert (model.fetched_at_s, model.last_used_at_s) == (1000, 2000)
+    assert model.last_used_by is UseSource.RECORD
+    assert model.pinned
+    assert (model.holder, model.problem) == (None, None)
 
 
 @pytest.mark.parametrize("form", ModelFormat)
@@ -150,7 +145,7 @@ def test_an_entry_without_descriptor_is_listed_with_what_there_is(root: Path) ->
 
 
 def test_a_gutted_entry_is_listed_with_its_problem(root: Path) -> None:
-    gut(tensorflow_hub_entry(root, SMALL))
+    gut_entry(tensorflow_hub_entry(root, SMALL))
 
     (model,) = _list(root).models
 
@@ -262,21 +257,17 @@ def test_what_is_no_order_is_refused(text: str) -> None:
     assert "name, size, fetched or used" in refused.value.hint
 
 
-def _model(name: str, value: int | None) -> CachedModel:
-    return CachedModel(
-        name=name,
-        handle=None if value is None else f"https://h/{name}",
-        aliases=(),
-        path=Path(name),
-        state=EntryState.OK,
-        kind=None,
+def _model(name: str, value: int | None) -> CachedModelInfo:
+    record = Manifest(
+        f"https://h/{name}", (), "", "TF2", (), fetched_at_s=value or 0, last_used_at_s=value or 0
+    )
+    return CachedModelInfo(
+        EntryPaths(Path(), name),
+        None if value is None else record,
+        None,
+        EntryState.OK,
         size_bytes=value,
-        fetched_at_s=value,
-        last_used_at_s=value,
-        last_used_by=None,
-        pinned=False,
-        holder=None,
-        problem=None,
+        last_use=None if value is None else LastUse(value, UseSource.RECORD),
     )
 
 
@@ -395,10 +386,10 @@ def test_a_filter_on_a_bare_number_is_refused(key: str, readings: str, number: s
 @example("size<.1.")
 def test_any_text_is_a_filter_or_refused(text: str) -> None:
     try:
-        one = Filter.parse(text)
+        condition = Filter.parse(text)
     except UsageError:
         return
-    one.accepts(_model("x", 5), 0)
+    condition.accepts(_model("x", 5), 0)
 
 
 # --- Patterns
@@ -447,11 +438,11 @@ def test_a_row_is_found_by_any_spelling_of_its_handle(three: Path, spelling: str
 @pytest.mark.parametrize(
     "typed", [SMALL, f"{SMALL}/", f"{SMALL}?tf-hub-format=compressed", f"http{SMALL[5:]}"]
 )
-@pytest.mark.parametrize("asked", [SMALL, f"{SMALL}/", f"{SMALL}?tf-hub-format=compressed"])
-def test_an_entry_of_tensorflow_hub_is_found_by_any_spelling(root: Path, typed: str, asked: str) -> None:
+@pytest.mark.parametrize("query", [SMALL, f"{SMALL}/", f"{SMALL}?tf-hub-format=compressed"])
+def test_an_entry_of_tensorflow_hub_is_found_by_any_spelling(root: Path, typed: str, query: str) -> None:
     tensorflow_hub_entry(root, typed)
 
-    assert _handles(root, asked) == [typed]
+    assert _handles(root, query) == [typed]
 
 
 def test_an_entry_without_descriptor_is_found_by_its_handle(root: Path) -> None:
@@ -470,7 +461,7 @@ def test_a_handle_finds_no_other_version(three: Path) -> None:
 
 @pytest.fixture
 def every_state(three: Path) -> Path:
-    gut(hubcli_entry(three, "https://tfhub.dev/google/gutted/1"))
+    gut_entry(hubcli_entry(three, "https://tfhub.dev/google/gutted/1"))
     tensorflow_hub_entry(three, "https://tfhub.dev/google/unknown/1", descriptor=False)
     lock(three, "https://tfhub.dev/google/other/1", 17, host="other.corp")
     lock(three, "https://tfhub.dev/google/crashed/1", dead_pid())
@@ -506,7 +497,7 @@ def _show(listing: Listing) -> str:
 
 
 def test_every_state_can_be_shown(every_state: Path) -> None:
-    shown = _show(_list(every_state))
+    text = _show(_list(every_state))
 
     for words in (
         "ok",
@@ -516,7 +507,7 @@ def test_every_state_can_be_shown(every_state: Path) -> None:
         "unknown handle",
         "foreign",
     ):
-        assert words in shown
+        assert words in text
 
 
 def _with_manifest(root: Path, content: bytes) -> None:
@@ -529,7 +520,7 @@ def _with_manifest(root: Path, content: bytes) -> None:
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("one")
     hubcli_entry(root, SMALL)
     return root
@@ -553,8 +544,8 @@ KEYS = ["schema", "handle", "aliases", "source", "kind", "etag", "archive", "fil
 
 @given(st.binary(max_size=200))
 @example(b"[" * 100_000)
-def test_a_manifest_of_random_bytes_breaks_nothing(one: Path, content: bytes) -> None:
-    _with_manifest(one, content)
+def test_a_manifest_of_random_bytes_breaks_nothing(cache: Path, content: bytes) -> None:
+    _with_manifest(cache, content)
 
 
 @given(st.dictionaries(st.sampled_from([*KEYS, "last_used_at"]), JSON, min_size=1, max_size=4))
@@ -564,22 +555,22 @@ def test_a_manifest_of_random_bytes_breaks_nothing(one: Path, content: bytes) ->
 @example({"handle": "\ud800"})
 @example({"kind": "\ud800"})
 def test_a_manifest_of_other_values_breaks_nothing(
-    one: Path, valid: dict[str, Any], changes: dict[str, Any]
+    cache: Path, valid: dict[str, Any], changes: dict[str, Any]
 ) -> None:
-    _with_manifest(one, json.dumps({**valid, **changes}).encode())
+    _with_manifest(cache, json.dumps({**valid, **changes}).encode())
 
 
 ESCAPES = "\x1b]0;owned\x07"
 
 
-def test_a_handle_cannot_command_the_terminal(one: Path, valid: dict[str, Any]) -> None:
+def test_a_handle_cannot_command_the_terminal(cache: Path, valid: dict[str, Any]) -> None:
     document = {**valid, "handle": f"https://h/x{ESCAPES}\n/etc", "kind": ESCAPES}
-    (one / f"{key_of(SMALL)}.hubcli.json").write_text(json.dumps(document))
+    (cache / f"{key_of(SMALL)}.hubcli.json").write_text(json.dumps(document))
 
-    shown = _show(_list(one))
+    text = _show(_list(cache))
 
-    assert not {"\x1b", "\x07"} & set(shown)
-    assert "\n/etc" not in shown
+    assert not {"\x1b", "\x07"} & set(text)
+    assert "\n/etc" not in text
 
 
 def test_a_descriptor_cannot_command_the_terminal(root: Path) -> None:

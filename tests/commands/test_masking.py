@@ -11,13 +11,13 @@ from urllib.parse import quote
 
 import pytest
 
-from hubcli import redaction
+from hubcli import urls
 from hubcli.cli.entrypoint import run
 from hubcli.cli.output import Output
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError
-from hubcli.redaction import (
+from hubcli.urls import (
     redacted,
     remember_authorization,
     remember_secret,
@@ -38,7 +38,7 @@ KAGGLE = "google/nnlm/tensorFlow2/en-dim128/1"
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_remembered", {})
+    monkeypatch.setattr(urls, "_remembered", {})
 
 
 def spellings(secret: str) -> list[str]:
@@ -175,15 +175,15 @@ def test_a_password_in_a_proxys_address_that_the_proxy_sends_back_is_masked(
         monkeypatch.setenv("HTTP_PROXY", place)
         for url in ("https://host.invalid/m.tar.gz", "http://host.invalid/m.tar.gz"):
             assert run(["fetch", url, "--retries", "0", "--debug"]) == 5
-    shown = "".join(capfd.readouterr())
-    assert "407 Proxy Authentication Required" in shown
-    require_nothing(shown, tmp_path / "cache", PASSWORD)
+    output = "".join(capfd.readouterr())
+    assert "407 Proxy Authentication Required" in output
+    require_nothing(output, tmp_path / "cache", PASSWORD)
 
 
 def test_the_reason_phrase_is_the_standards(settings: Settings) -> None:
-    told = b"HTTP/1.1 503 all is well\r\nContent-Length: 0\r\n\r\n"
+    response = b"HTTP/1.1 503 all is well\r\nContent-Length: 0\r\n\r\n"
     with (
-        raw_server(lambda connection, _: connection.sendall(told)) as raw,
+        raw_server(lambda connection, _: connection.sendall(response)) as raw,
         pytest.raises(HubcliError) as caught,
     ):
         fetch(f"{raw.url}/m.tar.gz", settings, FetchOptions(retries=0))
@@ -236,10 +236,10 @@ def test_a_signature_in_the_handle_that_is_sent_back_is_masked(
     ],
 )
 def test_what_is_printed_of_an_address(text: str, expected: str) -> None:
-    shown = redacted(text)
-    assert "s3cret" not in shown
-    assert shown.replace("')", ")") == expected.replace("')", ")")
-    assert redacted(shown) == shown
+    masked = redacted(text)
+    assert "s3cret" not in masked
+    assert masked.replace("')", ")") == expected.replace("')", ")")
+    assert redacted(masked) == masked
 
 
 def test_errors_are_masked_whoever_makes_them() -> None:
@@ -257,8 +257,8 @@ def test_a_redirects_query_is_masked_in_print_and_kept_in_store(
     assert run(["fetch", url, "--json", "--debug"]) == 0
     for words in (["ls"], ["ls", "--json"], ["verify"], ["verify", "--json"], ["inspect", url, "--json"]):
         assert run(words) == 0
-    shown, stored = "".join(capfd.readouterr()), everything_below(tmp_path / "cache")
-    assert "s3cret" not in shown
+    output, stored = "".join(capfd.readouterr()), everything_below(tmp_path / "cache")
+    assert "s3cret" not in output
     assert b"odd=s3cret-value" in stored  # It tells this address from another one.
     assert b"s3cret-signature" not in stored
 
@@ -278,9 +278,9 @@ def test_lines_notes_and_tables_are_masked(capsys: pytest.CaptureFixture[str]) -
     output.note("https://h/m?who=s3cret")
     output.payload("HANDLE  SIZE\nhttps://h/m?who=s3cret  1 MB")
     output.document({"source": "https://h/m?who=s3cret", "handle": "https://h/m?who=me", "rows": [["a", 1]]})
-    shown = "".join(capsys.readouterr())
-    assert "s3cret" not in shown
-    assert '"handle": "https://h/m?who=me"' in shown
+    printed = "".join(capsys.readouterr())
+    assert "s3cret" not in printed
+    assert '"handle": "https://h/m?who=me"' in printed
 
 
 # What is stored ---------------------------------------------------------------------------------
@@ -288,9 +288,9 @@ def test_lines_notes_and_tables_are_masked(capsys: pytest.CaptureFixture[str]) -
 
 def test_what_tells_two_handles_apart_stays(settings: Settings, server: HubServer) -> None:
     url = server.serve("/m.tar.gz", ARCHIVE)
-    one, two = (fetch(f"{url}?model={name}", settings) for name in ("one", "two"))
-    assert one.path != two.path
-    assert one.handle.endswith("?model=one")
+    first, two = (fetch(f"{url}?model={name}", settings) for name in ("one", "two"))
+    assert first.path != two.path
+    assert first.handle.endswith("?model=one")
 
 
 @pytest.mark.parametrize(
@@ -317,9 +317,9 @@ def test_a_lock_file_holds_no_secret(
     server.serve("/m.tar.gz;id=s3cret", ARCHIVE)
     url = f"{server.url}/m.tar.gz;id=s3cret?token=s3cret&model=one"
     assert run(["fetch", url, "--lock", str(tmp_path / "models.lock")]) == 0
-    told = (tmp_path / "models.lock").read_text()
-    assert "model=one" in told
-    assert "s3cret" not in told + "".join(capfd.readouterr())
+    lock_text = (tmp_path / "models.lock").read_text()
+    assert "model=one" in lock_text
+    assert "s3cret" not in lock_text + "".join(capfd.readouterr())
 
 
 # What is remembered -----------------------------------------------------------------------------
@@ -340,7 +340,7 @@ def test_all_that_a_header_holds_is_remembered() -> None:
 def test_what_is_remembered_is_bounded() -> None:
     for number in range(5000):
         remember_secret(f"secret-number-{number}")
-    assert len(redaction._remembered) <= 4096
+    assert len(urls._remembered) <= 4096
     assert redacted("secret-number-4999") == "***"
 
 

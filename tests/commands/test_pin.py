@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache.gc.policy import Policy
+from hubcli.cache.gc.plan import Policy
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.lock import hold_lock
 from hubcli.commands.fetch import FetchOptions, fetch
@@ -22,7 +22,7 @@ from hubcli.config.settings import Settings
 from hubcli.errors import CacheError, HandleError, NotFoundError, UsageError
 from tests import models
 from tests.disks import mounted
-from tests.entries import gut, hubcli_entry, key_of, tensorflow_hub_entry
+from tests.entries import gut_entry, hubcli_entry, key_of, tensorflow_hub_entry
 
 SMALL = "https://tfhub.dev/google/small/1"
 EVERYTHING = Policy(max_size_bytes=0, grace_s=0)
@@ -44,8 +44,8 @@ def test_any_spelling_pins_the_one_copy(
     make: Callable[[Path, str], EntryPaths], target: str, settings: Settings, cache: Path
 ) -> None:
     make(cache, SMALL)
-    (one,) = pin(target, settings)
-    assert (one.handle, one.is_pinned, one.was_pinned) == (SMALL, True, False)
+    (pinning,) = pin(target, settings)
+    assert (pinning.handle, pinning.is_pinned, pinning.was_pinned) == (SMALL, True, False)
     assert pinned(settings) == [SMALL]
     assert pin(target, settings)[0].was_pinned
     assert unpin(target, settings)[0].was_pinned
@@ -59,7 +59,7 @@ def test_a_key_is_a_key_whatever_is_called_so_in_the_working_directory(
     hubcli_entry(cache, SMALL)
     (tmp_path / key_of(SMALL)).touch()
     monkeypatch.chdir(tmp_path)
-    assert [one.handle for one in pin(key_of(SMALL), settings)] == [SMALL]
+    assert [pinning.handle for pinning in pin(key_of(SMALL), settings)] == [SMALL]
 
 
 def test_the_printed_path_names_the_model(settings: Settings) -> None:
@@ -95,17 +95,19 @@ def test_pinning_is_no_use_and_changes_no_record(settings: Settings, cache: Path
     assert model.last_used_at_s == 1_700_000_000
 
 
-@pytest.mark.parametrize("way", ["fetch --force", "fetch a hit", "verify --repair", "fetch what is gutted"])
-def test_a_pin_outlives_whatever_writes_the_entry_anew(way: str, settings: Settings) -> None:
+@pytest.mark.parametrize(
+    "command", ["fetch --force", "fetch a hit", "verify --repair", "fetch what is gutted"]
+)
+def test_a_pin_outlives_whatever_writes_the_entry_anew(command: str, settings: Settings) -> None:
     path = fetch("example://mul/1", settings).path
     pin("example://mul/1", settings)
-    if way == "verify --repair":
+    if command == "verify --repair":
         (path / "saved_model.pb").write_bytes(b"broken")
         assert verify("example://mul/1", settings, VerifyOptions(repair=True)).was_repaired
     else:
-        if way == "fetch what is gutted":
-            gut(EntryPaths(path.parent, path.name))
-        fetch("example://mul/1", settings, FetchOptions(force=way == "fetch --force"))
+        if command == "fetch what is gutted":
+            gut_entry(EntryPaths(path.parent, path.name))
+        fetch("example://mul/1", settings, FetchOptions(force=command == "fetch --force"))
     assert pinned(settings) == ["example://mul/1"]
     assert gc(settings, EVERYTHING).plan.items == ()
 
@@ -144,16 +146,16 @@ def test_a_pin_of_a_model_that_was_put_aside_waits_for_the_collection(
             trash = paths.trash(lock.owner.uid)
             entry_was_found, outcome = threading.Event(), list[str]()
 
-            def pin_it(found: threading.Event = entry_was_found, told: list[str] = outcome) -> None:
-                from hubcli.cache.entries import Entry
+            def pin_it(found: threading.Event = entry_was_found, results: list[str] = outcome) -> None:
+                from hubcli.cache.cached_model import CachedModel
                 from hubcli.commands.pin import _pin
 
-                entry = Entry.read(paths)
+                entry = CachedModel.read(paths)
                 found.set()
                 try:
-                    told.append(str(_pin(entry, settings).is_pinned))
+                    results.append(str(_pin(entry, settings).is_pinned))
                 except NotFoundError as error:
-                    told.append(error.code)
+                    results.append(error.code)
 
             paths.model.rename(trash)
             thread = threading.Thread(target=pin_it)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache.entries import Entry
+from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.layout import CacheName, EntryPaths, NameKind
 from hubcli.cache.records import Manifest
 from hubcli.cache.store import Store
@@ -94,10 +94,10 @@ def scene(tmp_path: Path) -> Scene:
     top.mkdir()
     work.mkdir()
     settings = Settings.read({}, cache_dir=top / "cache", lock_timeout_s=0.05, offline=True)
-    made = Scene(top, work, settings)
+    new_scene = Scene(top, work, settings)
     for name, files in (("old", OLD), ("new", NEW)):
-        made.packed[name].write_bytes(models.pack(files))
-    return made
+        new_scene.packed[name].write_bytes(models.pack(files))
+    return new_scene
 
 
 how_many = pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def require_whole_or_absent(scene: Scene, place: Path, *allowed: dict[str, bytes
     path = scene.fetched("new", settings=settings)
     assert models.tree_files(path) in allowed, "a hit on what isn't whole"
     assert not verify(HANDLE, settings).faults
-    entry = Entry.read(EntryPaths(cache, path.name))
+    entry = CachedModel.read(EntryPaths(cache, path.name))
     if entry.manifest is not None:
         assert describes(entry.manifest, path), "the record of another model"
     require_records_of_data(cache, *allowed)
@@ -192,7 +192,7 @@ def test_without_syncs_zeros_would_be_served(scene: Scene, force: bool) -> None:
         scene.fetched("old")
     found = scene.after(*fetching(scene), all_of_them=True, no_sync=True)
     wrong = violations(lambda place: require_whole_or_absent(scene, place, OLD, NEW), found)
-    assert any("lost is data of the model: neither whole nor absent" in one for one in wrong)
+    assert any("lost is data of the model: neither whole nor absent" in line for line in wrong)
 
 
 @pytest.mark.slow
@@ -203,7 +203,7 @@ def test_a_lock_file_names_models_that_are_there(scene: Scene) -> None:
         require_whole_or_absent(scene, place, NEW)
         left = place / lock.name
         if left.exists():
-            assert [one["handle"] for one in json.loads(left.read_text())["models"]] == [HANDLE]
+            assert [model["handle"] for model in json.loads(left.read_text())["models"]] == [HANDLE]
 
     def is_there(place: Path) -> None:
         if (place / lock.name).exists():
@@ -244,7 +244,7 @@ def test_without_syncs_a_removal_may_leave_links_to_nothing(scene: Scene) -> Non
     scene.fetched("new")
     found = scene.after("rm", HANDLE, "--yes", all_of_them=True, no_sync=True)
     wrong = violations(lambda place: require_whole_or_absent(scene, place, NEW), found)
-    assert any("a link to nothing" in one for one in wrong)
+    assert any("a link to nothing" in line for line in wrong)
 
 
 # Exports -------------------------------------------------------------------------------------------
@@ -259,7 +259,7 @@ def exported(place: Path) -> dict[str, bytes] | None:
     try:
         with tarfile.open(fileobj=io.BytesIO(place.read_bytes())) as archive:
             files = [member for member in archive if member.isfile()]
-            read = {one.name.removeprefix("./"): archive.extractfile(one) for one in files}
+            read = {member.name.removeprefix("./"): archive.extractfile(member) for member in files}
             return {name: file.read() for name, file in read.items() if file is not None}
     except (tarfile.TarError, EOFError, OSError, zlib.error):
         return {}
@@ -336,7 +336,7 @@ def test_a_fine_tuned_export_is_whole_or_absent(scene: Scene) -> None:
         whole.append(exported(place / "dest"))
 
     assert violations(check, scene.after(*command, all_of_them=True)) == []
-    assert len({str(one) for one in whole}) == 2  # Absent, and one whole model.
+    assert len({str(outcome) for outcome in whole}) == 2  # Absent, and one whole model.
 
 
 @pytest.mark.parametrize("kind", ["directory", pytest.param("archive", marks=pytest.mark.slow)])
@@ -389,7 +389,7 @@ def test_a_resumed_download_has_no_byte_that_was_never_on_the_disk(
     command = ("fetch", url, "--retries", "0", "--connections", "1")
     found = scene.after(*command, all_of_them=True, no_sync=no_sync)
     wrong = violations(resumed(scene, url, files), found)
-    assert any("zeros in a resumed download" in one for one in wrong) == no_sync
+    assert any("zeros in a resumed download" in line for line in wrong) == no_sync
     assert len(wrong) == 0 or no_sync
 
 

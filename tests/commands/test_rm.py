@@ -16,7 +16,7 @@ from hubcli.errors import UsageError
 from hubcli.providers.handle import Handle
 from tests.entries import (
     dead_pid,
-    gut,
+    gut_entry,
     hubcli_entry,
     key_of,
     live_process,
@@ -94,7 +94,7 @@ def test_all_that_can_be_is_removed_and_the_rest_is_told(three: Settings) -> Non
 
 
 def test_what_is_fresh_gutted_or_twice_named_goes(three: Settings, cache: Path) -> None:
-    gut(hubcli_entry(cache, SMALL))
+    gut_entry(hubcli_entry(cache, SMALL))
     path = fetch("example://mul/1", three).path
     assert rm([SMALL, SMALL, "*small*", "example://mul/1"], three).errors == ()
     assert not path.exists()

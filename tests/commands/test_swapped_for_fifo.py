@@ -24,8 +24,8 @@ ROOT = Path(__file__).parent.parent.parent
 
 def swapped(*cases: tuple[list[str], Path]) -> list[Answer]:
     """What each command line does whose file becomes a FIFO as it is opened."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.commands.swapping"],
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.commands.fifo_swap"],
         input=json.dumps([(arguments, str(file)) for arguments, file in cases]),
         capture_output=True,
         text=True,
@@ -33,7 +33,7 @@ def swapped(*cases: tuple[list[str], Path]) -> list[Answer]:
         check=True,
         cwd=ROOT,
     )
-    return [(status, was_swapped, told) for status, was_swapped, told in json.loads(done.stdout)]
+    return [(status, was_swapped, stderr) for status, was_swapped, stderr in json.loads(result.stdout)]
 
 
 @pytest.fixture
@@ -64,12 +64,12 @@ def test_no_command_waits_for_a_file_of_a_model(model: Path, tmp_path: Path) -> 
         ("pack", "assets/words.txt"),
     ]
     answers = swapped(*((verbs[verb], model / file) for verb, file in cases))
-    for case, (status, was_swapped, told) in zip(cases, answers, strict=True):
+    for case, (status, was_swapped, stderr) in zip(cases, answers, strict=True):
         assert was_swapped, case
-        assert 0 <= status != 1, (case, status, told)
+        assert 0 <= status != 1, (case, status, stderr)
         if case[0] in ("verify", "export", "pack"):
-            assert status > 1, (case, told)
-            assert "a FIFO" in told or case[0] == "verify", (case, told)
+            assert status > 1, (case, stderr)
+            assert "a FIFO" in stderr or case[0] == "verify", (case, stderr)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
@@ -90,8 +90,8 @@ def test_no_command_waits_for_a_file_of_the_cache(settings: Settings, cache: Pat
         (["export", "example://mul/1", str(tmp_path / "out"), *at], entry / SHARD),
     ]
     answers = swapped(*cases)
-    for (arguments, file), (status, was_swapped, told) in zip(cases, answers, strict=True):
-        assert 0 <= status != 1, (arguments, file, status, told)
+    for (arguments, file), (status, was_swapped, stderr) in zip(cases, answers, strict=True):
+        assert 0 <= status != 1, (arguments, file, status, stderr)
         assert was_swapped, (arguments, file)
 
 
@@ -111,9 +111,9 @@ def test_no_command_waits_for_lists_locks_maps_and_weights(model: Path, tmp_path
         (["export", str(archive), out], archive),
         (["fetch", "example://mul/1", "--from", str(archive), "--timeout", "1s", *at], archive),
     ]
-    for (arguments, file), (status, was_swapped, told) in zip(cases, swapped(*cases), strict=True):
-        assert was_swapped, (arguments, file, told)
-        assert status > 1, (arguments, file, status, told)
+    for (arguments, file), (status, was_swapped, stderr) in zip(cases, swapped(*cases), strict=True):
+        assert was_swapped, (arguments, file, stderr)
+        assert status > 1, (arguments, file, status, stderr)
 
 
 def test_a_fifo_with_a_writer_is_a_source_and_a_list(tmp_path: Path, cache: Path) -> None:
@@ -122,6 +122,6 @@ def test_a_fifo_with_a_writer_is_a_source_and_a_list(tmp_path: Path, cache: Path
         f"{sys.executable} -m hubcli fetch example://mul/1 --from <(cat {packed}) --cache-dir {cache} && "
         f"{sys.executable} -m hubcli fetch -r <(echo example://mul/1) --cache-dir {cache}"
     )
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    assert str(cache / Handle.parse("example://mul/1").cache_key) in done.stdout
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
+    assert str(cache / Handle.parse("example://mul/1").cache_key) in result.stdout

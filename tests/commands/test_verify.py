@@ -9,15 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.members import FileRecord
+from hubcli.archive import FileRecord
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.verify import Verification, VerifyOptions, verify
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, HandleError, NotFoundError, OfflineError
 from hubcli.fetching.model_ref import cached_model_refs
 from hubcli.progress import ProgressListener
-from hubcli.savedmodel.checks.integrity import Integrity, ModelCheck
-from hubcli.savedmodel.checks.shard_chunks import OnBytes
+from hubcli.savedmodel.checks.integrity import Integrity, ModelCheck, OnBytes
 from tests import models
 from tests.entries import SHARD, live_process, lock, snapshot, tensorflow_hub_entry
 from tests.server import HubServer
@@ -28,18 +27,18 @@ REPAIR = VerifyOptions(repair=True)
 
 
 class Notes(ProgressListener):
-    """Keeps what is said, and how much is heard of."""
+    """Keeps what is said, and how many bytes were checked."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.announced: int | None = None
-        self.heard = 0
+        self.checked_bytes = 0
 
     def started(self, handle: str, source: str, size_bytes: int | None) -> None:
-        self.announced, self.heard = size_bytes, 0
+        self.announced, self.checked_bytes = size_bytes, 0
 
     def received(self, size_bytes: int) -> None:
-        self.heard += size_bytes
+        self.checked_bytes += size_bytes
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -164,7 +163,7 @@ def test_an_entry_of_tensorflow_hub_answers_for_itself(settings: Settings) -> No
 def test_what_is_announced_is_heard_of(cached: Path, settings: Settings) -> None:
     notes = Notes()
     found = verify(HANDLE, settings, listener=notes)
-    assert notes.announced == notes.heard == found.size_bytes
+    assert notes.announced == notes.checked_bytes == found.size_bytes
 
 
 def test_an_entry_that_is_replaced_meanwhile_is_checked_once_more(
@@ -210,7 +209,7 @@ def test_the_whole_cache_is_every_model_but_what_is_foreign(
     (root / "notes.txt").write_text("mine")
     (cached / "saved_model.pb").unlink()
     found = [verify(target, settings) for target in cached_model_refs(settings).targets]
-    assert [(one.name, one.handle, one.is_whole) for one in found] == [
+    assert [(verification.name, verification.handle, verification.is_whole) for verification in found] == [
         ("1" * 40, None, True),
         (HANDLE, HANDLE, False),
         (OTHER, OTHER, True),
@@ -291,12 +290,12 @@ def test_what_came_from_nowhere_known_is_said_to_be_beyond_repair(tmp_path: Path
     notes = Notes()
     found = verify(str(model), settings, REPAIR, notes)
     assert (found.is_whole, found.error) == (False, None)
-    assert "can't be repaired" in notes.notes[0]
+    assert "cannot be repaired" in notes.notes[0]
 
 
 def test_the_record_of_a_fetch_holds_what_a_check_compares(cached: Path, settings: Settings) -> None:
     (cached / "fingerprint.pb").write_bytes(b"other")
-    shown = verify(HANDLE, settings).faults[0]
+    fault = verify(HANDLE, settings).faults[0]
     expected = models.example_files()["fingerprint.pb"]
-    assert shown.message == f"has 5 bytes instead of {len(expected)}"
+    assert fault.message == f"has 5 bytes instead of {len(expected)}"
     assert hashlib.sha256(expected).hexdigest() in cached.with_name(f"{cached.name}.hubcli.json").read_text()

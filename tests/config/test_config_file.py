@@ -20,9 +20,9 @@ from hubcli.config.config_file import KEYS, ConfigFile
 from hubcli.config.settings import Settings, UpkeepRules, read_config
 from hubcli.errors import ExitStatus, UsageError
 from tests import models
-from tests.cli.many import run_many
+from tests.cli.command_batch import run_many
 from tests.conftest import Run
-from tests.doctor import diagnose, one
+from tests.doctor import check_named, diagnose
 from tests.server import HubServer, Reply
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "commands.md"
@@ -43,20 +43,24 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 SET: dict[str, tuple[str, Callable[[Settings], Any], Any]] = {
-    "cache-dir": ('"/models"', lambda one: one.cache_root, Path("/models")),
-    "offline": ("true", lambda one: one.offline, True),
-    "mirrors": ('["https://a=https://b"]', lambda one: one.mirrored("https://a/x"), "https://b/x"),
-    "timeout": ('"1m"', lambda one: one.timeout_s, 60.0),
-    "lock-timeout": ("7", lambda one: one.lock_timeout_s, 7.0),
-    "min-rate": ('"2KiB"', lambda one: one.min_rate_bytes_s, 2048),
-    "sync": ("false", lambda one: one.durability.is_on, False),
-    "connections": ("3", lambda one: one.connections, 3),
-    "retries": ("0", lambda one: one.retries, 0),
-    "jobs": ("4", lambda one: one.jobs, 4),
-    "cacert": ('"/dev/../etc/passwd"', lambda one: one.access.ca_file, Path("/dev/../etc/passwd")),
-    "kaggle-endpoint": ('"https://k.corp/"', lambda one: one.access.kaggle.endpoint, "https://k.corp"),
-    "color": ('"never"', lambda one: one.color, "never"),
-    "progress": ("false", lambda one: one.progress, False),
+    "cache-dir": ('"/models"', lambda settings: settings.cache_root, Path("/models")),
+    "offline": ("true", lambda settings: settings.offline, True),
+    "mirrors": ('["https://a=https://b"]', lambda settings: settings.mirrored("https://a/x"), "https://b/x"),
+    "timeout": ('"1m"', lambda settings: settings.timeout_s, 60.0),
+    "lock-timeout": ("7", lambda settings: settings.lock_timeout_s, 7.0),
+    "min-rate": ('"2KiB"', lambda settings: settings.min_rate_bytes_s, 2048),
+    "sync": ("false", lambda settings: settings.durability.is_on, False),
+    "connections": ("3", lambda settings: settings.connections, 3),
+    "retries": ("0", lambda settings: settings.retries, 0),
+    "jobs": ("4", lambda settings: settings.jobs, 4),
+    "cacert": ('"/dev/../etc/passwd"', lambda settings: settings.access.ca_file, Path("/dev/../etc/passwd")),
+    "kaggle-endpoint": (
+        '"https://k.corp/"',
+        lambda settings: settings.access.kaggle.endpoint,
+        "https://k.corp",
+    ),
+    "color": ('"never"', lambda settings: settings.color, "never"),
+    "progress": ("false", lambda settings: settings.progress, False),
 }
 
 
@@ -185,7 +189,7 @@ WRONG = {
     'cache-dir = "models"': "cache-dir is 'models', a relative path",
     'cache-dir = ""': "cache-dir is empty",
     "cache-dir = 5": "cache-dir is 5, not a string",
-    'cache-dir = "gs://bucket/x"': "cache-dir is 'gs://bucket/x', which is no local directory",
+    'cache-dir = "gs://bucket/x"': "cache-dir is 'gs://bucket/x', not a local directory",
     'cache-dir = "~nobody-at-all/x"': "cache-dir is '~nobody-at-all/x', the home of an unknown user",
     'cache-dir = "/x\\u0000y"': "cache-dir has a NUL character",
     'cache-dir = "~\\u0000/y"': "cache-dir has a NUL character",
@@ -193,7 +197,7 @@ WRONG = {
     'offline = "yes"': "offline is 'yes', not true or false",
     "offline = 1": "offline is 1, not true or false",
     'mirrors = "https://a=https://b"': "mirrors is neither a table nor a list of strings",
-    'mirrors = ["x"]': "mirrors: 'x' is no mirror",
+    'mirrors = ["x"]': "mirrors: invalid mirror 'x'",
     "mirrors = [5]": "mirrors is neither a table nor a list of strings",
     'mirrors = {"https://a" = 5}': "mirrors has an entry that isn't an address",
     'timeout = "soon"': "timeout is 'soon', not a duration",
@@ -226,15 +230,15 @@ WRONG = {
     f'min-rate = "{"9" * 5000}"': f"min-rate is '{'9' * 59}…, not a rate",
     'sync = "no"': "sync is 'no', not true or false",
     "sync = 0": "sync is 0, not true or false",
-    f'gc = "{"x" * 5000}"': f"gc has the rule '{'x' * 100}",
-    'gc = "older-than=2"': "gc has the rule 'older-than=2', which can't be understood: '2' has no unit",
-    'gc = "max-size=much"': "gc has the rule 'max-size=much'",
+    f'gc = "{"x" * 5000}"': f"gc has the invalid rule '{'x' * 100}",
+    'gc = "older-than=2"': "gc has the invalid rule 'older-than=2': '2' has no unit",
+    'gc = "max-size=much"': "gc has the invalid rule 'max-size=much'",
     "gc = 20": "gc is 20, not a string",
     'color = "sometimes"': "color is 'sometimes', not one of auto, always, never",
     'color = "allways"': "color is 'allways', not one of auto, always, never. Did you mean 'always'?",
     'progress = "no"': "progress is 'no', not true or false",
     "[timeout]\nx = 1": "timeout is {'x': 1}, not a duration",
-    'gc = """\n max-size=1GB,\n x=1"""': "gc has the rule 'x=1'",
+    'gc = """\n max-size=1GB,\n x=1"""': "gc has the invalid rule 'x=1'",
 }
 
 
@@ -356,7 +360,7 @@ def test_no_secret_of_a_mirror_is_told(config: Path) -> None:
         assert "hunter2" not in fault.message + fault.hint
     config.write_text('mirrors = ["https://a=https://me:hunter2@b"]')
     assert "hunter2" not in repr(Settings.read({}))
-    assert "hunter2" not in json.dumps([[one.message, one.value] for one in diagnose().checks])
+    assert "hunter2" not in json.dumps([[check.message, check.value] for check in diagnose().checks])
 
 
 # --- Unknown keys
@@ -364,14 +368,14 @@ def test_no_secret_of_a_mirror_is_told(config: Path) -> None:
 
 def test_an_unknown_key_warns_once_and_is_ignored(config: Path, hubcli: Run) -> None:
     config.write_text("jobs = 3\n\ntiemout = 5\n[colors]\nx = 1\n")
-    ran = hubcli("ls")
+    result = hubcli("ls")
 
-    assert ran.returncode == 0
-    assert ran.stderr.startswith(
+    assert result.returncode == 0
+    assert result.stderr.startswith(
         f"Warning: {config}, line 3: unknown key 'tiemout', ignored. Did you mean 'timeout'?\n"
         f"Warning: {config}, line 4: unknown key 'colors', ignored. Did you mean 'color'?\n"
     )
-    assert ran.stderr.count("Warning") == 2
+    assert result.stderr.count("Warning") == 2
     assert hubcli("ls", "-q").stderr == ""
     assert json.loads(hubcli("ls", "--json").stdout)["schema"] == 1
 
@@ -380,10 +384,10 @@ def test_names_that_could_command_a_terminal_are_escaped_and_many_are_bounded(
     config: Path, hubcli: Run
 ) -> None:
     config.write_text('"\\u001b[2J" = 1\n' + "".join(f"key{number} = 1\n" for number in range(100)))
-    told = hubcli("ls").stderr
+    stderr = hubcli("ls").stderr
 
-    assert "\x1b" not in told
-    assert told.count("unknown key") == 10
+    assert "\x1b" not in stderr
+    assert stderr.count("unknown key") == 10
 
 
 # --- Who reads it
@@ -411,17 +415,17 @@ def test_every_command_reads_it(
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
     monkeypatch.chdir(tmp_path)
     config.write_text(f'cache-dir = "{cache}"\noffline = true\n')
-    for line, ran in zip(COMMANDS, run_many([[*words, "--json"] for words in COMMANDS]), strict=True):
-        document = json.loads(ran.stdout)
-        assert ran.status == 0, (line, ran.stderr)
+    for line, result in zip(COMMANDS, run_many([[*words, "--json"] for words in COMMANDS]), strict=True):
+        document = json.loads(result.stdout)
+        assert result.status == 0, (line, result.stderr)
         if line[0] in ("fetch", "inspect"):
             path = document["path"] if line[0] == "inspect" else document["models"][0]["path"]
             assert path.startswith(f"{cache}/")
         assert document.get("cache_dir", str(cache)) == str(cache)
     config.write_text("jobs = 99\n")
-    for line, ran in zip(COMMANDS, run_many(COMMANDS), strict=True):
+    for line, result in zip(COMMANDS, run_many(COMMANDS), strict=True):
         expected = (9, "") if line[0] == "doctor" else (2, f"Error: {config}, line 1: jobs is 99")
-        assert (ran.status, ran.stderr[: len(expected[1])]) == expected
+        assert (result.status, result.stderr[: len(expected[1])]) == expected
 
 
 def test_a_command_that_runs_code_of_others_reads_it_too(config: Path, tmp_path: Path) -> None:
@@ -435,10 +439,12 @@ def test_a_command_that_runs_code_of_others_reads_it_too(config: Path, tmp_path:
         str(tmp_path / "mul"),
         "--dry-run",
     ]
-    ran = subprocess.run([sys.executable, "-m", "hubcli", *line], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-m", "hubcli", *line], capture_output=True, text=True, check=False
+    )
 
-    assert ran.returncode == 2
-    assert ran.stderr.startswith(f"Error: {config}, line 1: jobs is 99")
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"Error: {config}, line 1: jobs is 99")
 
 
 def test_python_reads_it_too(config: Path, cache: Path) -> None:
@@ -453,54 +459,56 @@ def test_retries_of_the_file_count_for_every_fetch(config: Path, server: HubServ
     url = server.serve("/m/1", Reply(b"", status=503))
     with pytest.raises(hubcli.HubcliError):
         hubcli.fetch(url)
-    asked = len(server.requests)
+    requests = len(server.requests)
     with pytest.raises(hubcli.HubcliError):
         hubcli.fetch(url, Settings.read({}, cache_dir=cache, config=ConfigFile()))
 
-    assert asked == 2
-    assert len(server.requests) - asked == 6
+    assert requests == 2
+    assert len(server.requests) - requests == 6
 
 
 def test_mirrors_of_the_file_are_asked(config: Path, server: HubServer, hubcli: Run) -> None:
     server.serve("/tfhub/maker/model/1", models.archive())
     config.write_text(f'[mirrors]\n"https://tfhub.dev" = "{server.url}/tfhub"\n')
-    ran = hubcli("fetch", "https://tfhub.dev/maker/model/1")
+    result = hubcli("fetch", "https://tfhub.dev/maker/model/1")
 
-    assert ran.returncode == 0, ran.stderr
+    assert result.returncode == 0, result.stderr
 
 
 def test_a_root_that_tensorflow_hub_does_not_know_is_told(config: Path, cache: Path) -> None:
     config.write_text(f'cache-dir = "{cache}"\n')
-    (ran,) = run_many([["fetch", "example://mul/1"]])
+    (result,) = run_many([["fetch", "example://mul/1"]])
 
-    assert f"export TFHUB_CACHE_DIR={cache}\n" in ran.stderr
+    assert f"export TFHUB_CACHE_DIR={cache}\n" in result.stderr
 
 
 # --- What it costs, and the doctor
 
 
 def test_nobody_without_a_file_loads_a_parser(config: Path) -> None:
-    told = "import sys; from hubcli.cli.main import main; main(['ls']); print(*sys.modules)"
+    program = "import sys; from hubcli.cli.main import main; main(['ls']); print(*sys.modules)"
     for text, is_loaded in ((None, False), ("jobs = 2", True)):
         if text is not None:
             config.write_text(text)
-        ran = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
-        loaded = set(ran.stdout.split())
+        result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        loaded = set(result.stdout.split())
         assert bool({"tomllib", "tomli"} & loaded) is is_loaded
 
 
 def test_the_doctor_tells_where_it_is_and_what_comes_from_it(config: Path) -> None:
-    assert one(diagnose(), "config-file").message == f"none at {config}"
+    assert check_named(diagnose(), "config-file").message == f"none at {config}"
     config.write_text('cache-dir = "/models"\noffline = true\ntiemout = 1\nmirrors = ["https://a=https://b"]')
     found = diagnose({"HUBCLI_OFFLINE": "0"})
 
-    assert one(found, "config-file").message == str(config)
-    assert one(found, "config-cache-dir").message == "/models (config file)"
-    assert one(found, "config-offline").message == "true in the config file; HUBCLI_OFFLINE comes first"
-    assert one(found, "config-mirrors").value == "https://a=https://b"
-    assert "unknown key 'tiemout'" in one(found, "config-unknown").message
-    assert one(found, "root").value["source"] == f"config file {config}"
-    assert one(found, "offline").value is False
+    assert check_named(found, "config-file").message == str(config)
+    assert check_named(found, "config-cache-dir").message == "/models (config file)"
+    assert (
+        check_named(found, "config-offline").message == "true in the config file; HUBCLI_OFFLINE comes first"
+    )
+    assert check_named(found, "config-mirrors").value == "https://a=https://b"
+    assert "unknown key 'tiemout'" in check_named(found, "config-unknown").message
+    assert check_named(found, "root").value["source"] == f"config file {config}"
+    assert check_named(found, "offline").value is False
 
 
 def test_the_doctor_tells_of_all_that_is_wrong_and_uses_the_rest(config: Path) -> None:
@@ -513,7 +521,7 @@ def test_the_doctor_tells_of_all_that_is_wrong_and_uses_the_rest(config: Path) -
         "config-timeout",
         "config-cache-dir",
     ]
-    assert one(found, "offline").message == "on (config file): what isn't cached isn't fetched"
-    assert one(diagnose({"HUBCLI_CACHE_DIR": "/x"}), "root").value["path"] == "/x"
+    assert check_named(found, "offline").message == "on (config file): what isn't cached isn't fetched"
+    assert check_named(diagnose({"HUBCLI_CACHE_DIR": "/x"}), "root").value["path"] == "/x"
     config.write_text("nonsense")
     assert [check.name for check in diagnose().problems] == ["config-file"]

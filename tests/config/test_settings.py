@@ -333,7 +333,7 @@ def test_the_cache_of_kagglehub(
 
 @pytest.mark.parametrize("text", ["tfhub.dev=https://me:s3cret@host", "https://a=me:s3cret@host", "s3cret@"])
 def test_a_mirror_that_is_none_is_not_quoted_where_it_may_hold_a_password(text: str) -> None:
-    with pytest.raises(UsageError, match="A mirror with an '@' is no mirror") as refused:
+    with pytest.raises(UsageError, match="invalid mirror .not shown") as refused:
         Mirror.parse(text)
     assert "s3cret" not in refused.value.message
 
@@ -353,9 +353,9 @@ def test_a_user_without_a_home_is_told_to_name_a_directory(
     monkeypatch.setattr("platformdirs.user_cache_path", find)
     monkeypatch.setattr("platformdirs.user_config_path", find)
     monkeypatch.setattr("hubcli.config.settings.in_home", lambda name: None)
-    with pytest.raises(UsageError, match="There is no home directory for the cache"):
+    with pytest.raises(UsageError, match="No home directory for the cache"):
         Settings.read({})
-    with pytest.raises(UsageError, match="There is no home directory for the config file"):
+    with pytest.raises(UsageError, match="No home directory for the config file"):
         UpkeepRules.file()
     assert UpkeepRules.read({}) is None
     assert Settings.read({"HUBCLI_CACHE_DIR": "/cache"}).cache_root == Path("/cache")

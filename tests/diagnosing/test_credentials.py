@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.diagnosing.check import Status
+from hubcli.diagnosing.context import Status
 from tests.conftest import Run
-from tests.doctor import diagnose, names, one
+from tests.doctor import check_named, diagnose, names
 
 SECRETS = ("t0ken", "us3rname", "k3y", "pa55word", "l0gin")
 
@@ -31,21 +31,21 @@ def write(path: Path, text: str, mode: int = 0o600) -> Path:
 
 def test_none_is_no_fault() -> None:
     found = diagnose()
-    assert one(found, "kaggle").status is Status.INFO
-    assert one(found, "netrc").status is Status.INFO
+    assert check_named(found, "kaggle").status is Status.INFO
+    assert check_named(found, "netrc").status is Status.INFO
     assert "modes" not in names(found)
 
 
 def test_the_place_that_counts_is_named_in_the_order_of_kagglehub(home: Path, tmp_path: Path) -> None:
     config = write(tmp_path / "config" / "kaggle.json", json.dumps({"username": "us3rname", "key": "k3y"}))
     variables = {"KAGGLE_CONFIG_DIR": str(config.parent)}
-    places = [one(diagnose(variables), "kaggle").value["place"]]
+    places = [check_named(diagnose(variables), "kaggle").value["place"]]
     variables |= {"KAGGLE_USERNAME": "us3rname", "KAGGLE_KEY": "k3y"}
-    places.append(one(diagnose(variables), "kaggle").value["place"])
+    places.append(check_named(diagnose(variables), "kaggle").value["place"])
     token = write(home / ".kaggle" / "access_token", "t0ken")
-    places.append(one(diagnose(variables), "kaggle").value["place"])
+    places.append(check_named(diagnose(variables), "kaggle").value["place"])
     variables["KAGGLE_API_TOKEN"] = "t0ken"
-    check = one(diagnose(variables), "kaggle")
+    check = check_named(diagnose(variables), "kaggle")
     places.append(check.value["place"])
     assert places == [str(config), "KAGGLE_USERNAME and KAGGLE_KEY", str(token), "KAGGLE_API_TOKEN"]
     assert check.value["unused"] == [str(token), "KAGGLE_USERNAME", str(config)]
@@ -55,36 +55,38 @@ def test_the_place_that_counts_is_named_in_the_order_of_kagglehub(home: Path, tm
 def test_those_that_can_not_be_used_are_a_problem(home: Path) -> None:
     write(home / ".kaggle" / "kaggle.json", "{k3y")
     found = diagnose()
-    assert one(found, "kaggle").status is Status.PROBLEM
-    assert "kaggle.json can't be used" in one(found, "kaggle").message
-    assert one(diagnose({"KAGGLE_API_TOKEN": "t0ken t0ken"}), "kaggle").status is Status.PROBLEM
-    assert one(diagnose({"KAGGLE_API_TOKEN": "/t0ken"}), "kaggle").status is Status.PROBLEM
+    assert check_named(found, "kaggle").status is Status.PROBLEM
+    assert "kaggle.json can't be used" in check_named(found, "kaggle").message
+    assert check_named(diagnose({"KAGGLE_API_TOKEN": "t0ken t0ken"}), "kaggle").status is Status.PROBLEM
+    assert check_named(diagnose({"KAGGLE_API_TOKEN": "/t0ken"}), "kaggle").status is Status.PROBLEM
 
 
 def test_one_of_two_variables_is_a_warning() -> None:
-    check = one(diagnose({"KAGGLE_KEY": "k3y"}), "kaggle-variables")
+    check = check_named(diagnose({"KAGGLE_KEY": "k3y"}), "kaggle-variables")
     assert (check.status, check.value) == (Status.WARNING, ["KAGGLE_KEY"])
 
 
 def test_a_folder_without_the_file_is_a_warning(tmp_path: Path) -> None:
-    assert one(diagnose({"KAGGLE_CONFIG_DIR": str(tmp_path)}), "kaggle-folder").status is Status.WARNING
-    assert one(diagnose({"KAGGLE_CONFIG_DIR": "gs://b/c"}), "kaggle").status is Status.PROBLEM
+    assert (
+        check_named(diagnose({"KAGGLE_CONFIG_DIR": str(tmp_path)}), "kaggle-folder").status is Status.WARNING
+    )
+    assert check_named(diagnose({"KAGGLE_CONFIG_DIR": "gs://b/c"}), "kaggle").status is Status.PROBLEM
 
 
 def test_entries_of_netrc_are_counted_and_the_hosts_in_question_named(tmp_path: Path) -> None:
     text = "machine tfhub.dev login l0gin password pa55word\nmachine other.example login a password b\n"
     file = write(tmp_path / "netrc", f"{text}default login c password d\n")
-    check = one(diagnose({"NETRC": str(file)}), "netrc")
+    check = check_named(diagnose({"NETRC": str(file)}), "netrc")
     assert check.value == {"path": str(file), "entries": 3, "hosts": ["tfhub.dev"], "default": True}
     assert "other.example" not in repr(check)
 
 
 @pytest.mark.parametrize("text", ["machine a login b pa55word c d", "pa55word"])
 def test_a_netrc_that_can_not_be_understood_is_a_problem(text: str, tmp_path: Path) -> None:
-    check = one(diagnose({"NETRC": str(write(tmp_path / "netrc", text))}), "netrc")
+    check = check_named(diagnose({"NETRC": str(write(tmp_path / "netrc", text))}), "netrc")
     assert check.status is Status.PROBLEM
     assert "pa55word" not in repr(check)
-    assert one(diagnose({"NETRC": str(tmp_path / "gone")}), "netrc").status is Status.PROBLEM
+    assert check_named(diagnose({"NETRC": str(tmp_path / "gone")}), "netrc").status is Status.PROBLEM
 
 
 def test_files_that_others_can_read_are_a_warning(home: Path, tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ def test_files_that_others_can_read_are_a_warning(home: Path, tmp_path: Path) ->
         write(home / ".kaggle" / "kaggle.json", "{}", 0o604),
         write(home / ".netrc", "default login l0gin password pa55word", 0o644),
     ]
-    check = one(diagnose({"KAGGLE_API_TOKEN": str(open_files[0])}), "modes")
+    check = check_named(diagnose({"KAGGLE_API_TOKEN": str(open_files[0])}), "modes")
     assert check.status is Status.WARNING
     assert check.value == list(map(str, open_files))
     assert check.hint == f"chmod 600 {' '.join(map(str, open_files))}"
@@ -136,18 +138,18 @@ def test_no_byte_of_a_secret_is_shown(kind: str, option: tuple[str, ...], hubcli
     write(home / ".netrc", "machine 127.0.0.1 login l0gin password pa55word pa55word", 0o644)
     write(home / ".kaggle" / "access_token", "t0ken", 0o644)
     write(home / ".kaggle" / "kaggle.json", json.dumps({"username": "us3rname", "key": "k3y"}), 0o644)
-    ran = hubcli("doctor", *option, **VARIABLES[kind])
-    assert ran.returncode == 9
-    told = ran.stdout + ran.stderr
-    assert told
-    assert not [secret for secret in SECRETS if secret in told], told
+    result = hubcli("doctor", *option, **VARIABLES[kind])
+    assert result.returncode == 9
+    output = result.stdout + result.stderr
+    assert output
+    assert not [secret for secret in SECRETS if secret in output], output
 
 
 def test_a_fetch_by_a_proxy_that_can_not_be_used_shows_no_secret_either(hubcli: Run) -> None:
-    ran = hubcli("fetch", "https://tfhub.dev/a/b/1", "--debug", HTTPS_PROXY="http://me:pa55word/x@h:1")
-    assert ran.returncode == 5
-    assert "The address of a proxy can't be understood" in ran.stderr
-    assert "pa55word" not in ran.stdout + ran.stderr
+    result = hubcli("fetch", "https://tfhub.dev/a/b/1", "--debug", HTTPS_PROXY="http://me:pa55word/x@h:1")
+    assert result.returncode == 5
+    assert "Invalid proxy URL" in result.stderr
+    assert "pa55word" not in result.stdout + result.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another")
@@ -163,8 +165,8 @@ def test_without_a_home_it_says_so() -> None:
         "assert not found.faults, found\n"
         "print({check.name: check.message for check in found.checks})\n"
     )
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
-    assert "'root': 'There is no home directory for the cache'" in ran.stdout
-    assert "'config-file': 'none: HUBCLI_CONFIG is empty, or there is no home directory'" in ran.stdout
-    assert "'netrc': 'there is no home directory for it'" in ran.stdout
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "'root': 'No home directory for the cache'" in result.stdout
+    assert "'config-file': 'none: HUBCLI_CONFIG is empty, or no home directory'" in result.stdout
+    assert "'netrc': 'no home directory for it'" in result.stdout

@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from hubcli.commands.doctor import Diagnosis
-from hubcli.diagnosing.check import Status
-from hubcli.diagnosing.compatibility import OWN_PAIRS, PAIRS
-from hubcli.diagnosing.context import Environment
+from hubcli.diagnosing.context import Environment, Status
 from hubcli.diagnosing.environments import Installed, Requirement, is_below
-from tests.doctor import diagnose, names, one, write_distribution
+from hubcli.diagnosing.packages import OWN_PAIRS, PAIRS
+from tests.doctor import check_named, diagnose, names, write_distribution
 
 Look = Callable[..., Diagnosis]
 GOOD = {
@@ -64,9 +63,9 @@ def look(environment: Path, site: Path) -> Look:
 def test_versions_are_read_without_an_import(look: Look) -> None:
     found = look(GOOD)
     for name, version in GOOD.items():
-        assert one(found, name).value == version
-    assert one(found, "protobuf").message == "6.33.0 (upb)"
-    assert one(found, "kagglehub").status is Status.INFO
+        assert check_named(found, name).value == version
+    assert check_named(found, "protobuf").message == "6.33.0 (upb)"
+    assert check_named(found, "kagglehub").status is Status.INFO
     assert [check for check in found.problems if check.section.value == "packages"] == []
     program = (
         "import sys, hubcli\n"
@@ -108,8 +107,8 @@ def test_a_known_pair_is_told_with_its_remedy(
     variables: dict[str, str],
     hint: str,
 ) -> None:
-    wanted = {package: version for package, version in {**GOOD, **changes}.items() if version is not None}
-    check = one(look(wanted, **variables), name)
+    installed = {package: version for package, version in {**GOOD, **changes}.items() if version is not None}
+    check = check_named(look(installed, **variables), name)
     assert check.status is next(pair.status for pair in PAIRS if pair.name == name)
     assert check.status in (Status.PROBLEM, Status.WARNING)
     assert hint in check.hint
@@ -123,7 +122,7 @@ def test_every_pair_of_the_table_can_be_met_and_is_not_met_by_what_goes_together
 
 
 def test_the_layer_of_keras_2_beside_keras_3_is_a_note(look: Look) -> None:
-    assert one(look(GOOD), "hub-layer").status is Status.INFO
+    assert check_named(look(GOOD), "hub-layer").status is Status.INFO
 
 
 def test_keras_2_of_an_older_tensorflow_is_fine(look: Look) -> None:
@@ -142,7 +141,7 @@ def test_the_other_half_of_tensorflow_is_no_second_one(platform: str, own: str) 
 
 def test_the_file_of_keras_names_its_backend(look: Look, tmp_path: Path) -> None:
     (tmp_path / "keras.json").write_text('{"backend": "torch"}')
-    check = one(look(GOOD, KERAS_HOME=str(tmp_path)), "keras-backend")
+    check = check_named(look(GOOD, KERAS_HOME=str(tmp_path)), "keras-backend")
     assert "torch" in check.message
 
 
@@ -154,8 +153,8 @@ def test_a_fifo_in_place_of_the_file_of_keras_is_not_waited_for(look: Look, tmp_
 def test_protobuf_without_its_quick_parser_is_told(environment: Path, site: Path) -> None:
     write_distribution(site, "protobuf", "6.33.0")
     found = diagnose(python=str(environment))
-    assert one(found, "protobuf").message == "6.33.0 (python)"
-    assert "many times slower" in one(found, "slow-protobuf").message
+    assert check_named(found, "protobuf").message == "6.33.0 (python)"
+    assert "many times slower" in check_named(found, "slow-protobuf").message
 
 
 def test_what_a_package_wants_itself_is_compared(environment: Path, site: Path) -> None:
@@ -182,8 +181,8 @@ def test_own_packages_that_are_too_old_or_too_new_are_told() -> None:
 
 def test_an_interpreter_may_be_named_by_its_file_its_environment_or_its_name(environment: Path) -> None:
     for named in (str(environment / "bin" / "python"), str(environment), sys.executable):
-        assert one(diagnose(python=named), "python").status is Status.OK
-    assert one(diagnose(python="python3"), "python").status is Status.OK
+        assert check_named(diagnose(python=named), "python").status is Status.OK
+    assert check_named(diagnose(python="python3"), "python").status is Status.OK
 
 
 def test_nothing_of_the_working_directory_is_run(
@@ -191,13 +190,13 @@ def test_nothing_of_the_working_directory_is_run(
 ) -> None:
     (tmp_path / "json.py").write_text("raise SystemExit(3)")
     monkeypatch.chdir(tmp_path)
-    assert one(diagnose(python=str(environment)), "python").status is Status.OK
+    assert check_named(diagnose(python=str(environment)), "python").status is Status.OK
 
 
 def test_packages_of_pythonpath_are_seen(environment: Path, tmp_path: Path) -> None:
     write_distribution(tmp_path, "tensorflow", "2.21.0")
     found = diagnose({"PYTHONPATH": f"{tmp_path}:/nowhere"}, python=str(environment))
-    assert one(found, "tensorflow").value == "2.21.0"
+    assert check_named(found, "tensorflow").value == "2.21.0"
 
 
 def test_packages_of_the_user_are_seen_unless_there_shall_be_none(
@@ -208,16 +207,16 @@ def test_packages_of_the_user_are_seen_unless_there_shall_be_none(
     where = [python, "-c", "import site; print(site.getusersitepackages())"]
     folder = subprocess.run(where, check=True, capture_output=True, text=True).stdout.strip()
     write_distribution(Path(folder), "tensorflow", "2.21.0")
-    assert one(diagnose(python=python), "tensorflow").value == "2.21.0"
+    assert check_named(diagnose(python=python), "tensorflow").value == "2.21.0"
     monkeypatch.setenv("PYTHONNOUSERSITE", "1")
-    assert one(diagnose(python=python), "tensorflow").value is None
+    assert check_named(diagnose(python=python), "tensorflow").value is None
 
 
 @pytest.mark.parametrize("named", ["/nowhere/python", "no-such-python", "/bin/true", "/etc"])
 def test_what_is_no_interpreter_is_a_problem_and_ends_nothing(named: str) -> None:
     found = diagnose(python=named)
-    assert one(found, "python").status is Status.PROBLEM
-    assert one(found, "python").hint
+    assert check_named(found, "python").status is Status.PROBLEM
+    assert check_named(found, "python").hint
     assert "config-file" in names(found)
 
 
@@ -226,8 +225,8 @@ def test_metadata_that_is_broken_is_taken_as_absent(environment: Path, site: Pat
     (site / "keras-3.0.dist-info" / "METADATA").write_bytes(b"\xff\xfe\x00")
     (site / "numpy-1.0.dist-info").mkdir()
     found = diagnose(python=str(environment))
-    assert one(found, "keras").value is None
-    assert one(found, "numpy").value is None
+    assert check_named(found, "keras").value is None
+    assert check_named(found, "numpy").value is None
 
 
 # Versions -----------------------------------------------------------------------------------------
@@ -256,14 +255,14 @@ def test_metadata_that_is_broken_is_taken_as_absent(environment: Path, site: Pat
     ],
 )
 def test_wishes_are_understood_as_pip_writes_them(text: str, version: str, is_met: bool) -> None:
-    wish = Requirement.parse(text)
-    assert wish is not None
-    assert wish.is_met_by(version) is is_met
+    requirement = Requirement.parse(text)
+    assert requirement is not None
+    assert requirement.is_met_by(version) is is_met
 
 
 def test_an_address_is_no_wish_for_a_version() -> None:
-    wish = Requirement.parse("a @ https://host.example/a.whl")
-    assert wish is None or wish.is_met_by("1")
+    requirement = Requirement.parse("a @ https://host.example/a.whl")
+    assert requirement is None or requirement.is_met_by("1")
 
 
 def test_versions_are_compared_by_their_numbers() -> None:

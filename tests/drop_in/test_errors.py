@@ -15,7 +15,7 @@ import pytest
 import hubcli
 from hubcli.commands.fetch import fetch
 from hubcli.config.settings import Mirror, Settings
-from hubcli.drop_in.errors import tensorflow_hub_errors
+from hubcli.drop_in.load import tensorflow_hub_errors
 from hubcli.errors import (
     BodyChangedError,
     BrokenModelError,
@@ -33,7 +33,7 @@ from hubcli.errors import (
     UnsafeArchiveError,
     about_model,
 )
-from hubcli.finetuning.options import FinetuneOptions
+from hubcli.finetuning import FinetuneOptions
 from tests import models
 from tests.server import HubServer, Reply
 
@@ -73,7 +73,7 @@ def test_each_is_of_both_classes_and_stays_what_it_was(
     error.hint, error.handle, error.address = "Try this.", "https://host/m/1", "https://mirror/m/1"
     raised = at_the_door(error, cause)
     assert isinstance(raised, (type(error),))
-    assert all(isinstance(raised, one) for one in classes)
+    assert all(isinstance(raised, base) for base in classes)
     assert type(raised).__name__ == type(error).__name__
     assert (raised.code, raised.exit_status, raised.hint) == (error.code, error.exit_status, "Try this.")
     assert raised.__cause__ is cause
@@ -92,10 +92,10 @@ def test_a_traceback_leads_to_where_it_was_raised_and_shows_one_error() -> None:
 
     with pytest.raises(OSError, match="bytes differ") as raised, tensorflow_hub_errors():
         fails()
-    shown = "".join(traceback.format_exception(raised.value))
-    assert "in fails" in shown
-    assert shown.count("bytes differ\n") == 1
-    assert shown.endswith("hubcli.errors.ChecksumError: bytes differ\n")
+    text = "".join(traceback.format_exception(raised.value))
+    assert "in fails" in text
+    assert text.count("bytes differ\n") == 1
+    assert text.endswith("hubcli.errors.ChecksumError: bytes differ\n")
 
 
 def test_within_hubcli_no_error_of_the_network_or_of_bytes_is_one_of_the_disk() -> None:

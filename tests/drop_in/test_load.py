@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import hubcli
-from hubcli.cache.entries import Entry
+from hubcli.cache.cached_model import CachedModel
 from hubcli.commands.fetch import fetch
 from hubcli.config.settings import Mirror, Settings
 from hubcli.errors import (
@@ -83,7 +83,7 @@ def test_what_is_resolved_counts_as_used(settings: Settings) -> None:
         (manifest,) = settings.cache_root.glob("*.hubcli.json")
         os.utime(manifest, (1.0, 1.0))
         resolve(handle, settings)
-        entry = Entry.at(path, settings.cache_root)
+        entry = CachedModel.at(path, settings.cache_root)
         assert entry is not None
         assert entry.manifest is not None
         assert entry.manifest.used_at_s > 1e9, handle
@@ -132,7 +132,7 @@ def test_what_is_no_text_is_a_value_error(handle: object) -> None:
 
 def test_an_unknown_load_format_is_said_where_it_matters(settings: Settings, model: Path) -> None:
     odd = replace(settings, load_format="ZIPPED")
-    with pytest.raises(UsageError, match="TFHUB_MODEL_LOAD_FORMAT is 'ZIPPED'"):
+    with pytest.raises(UsageError, match="Invalid TFHUB_MODEL_LOAD_FORMAT 'ZIPPED'"):
         resolve("https://tfhub.dev/maker/model/1", odd)
     assert resolve(str(model), odd) == model
 
@@ -145,14 +145,16 @@ def test_without_tensorflow_a_fetch_works_and_a_load_says_what_is_missing(cache:
         "try: hubcli.load('example://mul/1')\n"
         "except hubcli.HubcliError as error: print(error.code, error.message, error.hint)"
     )
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "HUBCLI_CACHE_DIR": str(cache)},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.strip() == "tensorflow tensorflow isn't installed Install it: pip install 'hubcli[tf]'"
+    assert (
+        result.stdout.strip() == "tensorflow tensorflow isn't installed Install it: pip install 'hubcli[tf]'"
+    )
 
 
 @pytest.mark.tensorflow

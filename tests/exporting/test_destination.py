@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache import atomic_files as disk
+from hubcli import durability as disk
 from hubcli.errors import DiskFullError, HubcliError, OutputError, UsageError
 from hubcli.exporting import destination as module
 from hubcli.exporting import staging
@@ -69,8 +69,8 @@ def test_what_was_made_is_there_and_nothing_beside_it(
     make: Callable[[Path], None], room: Path, cache: Path
 ) -> None:
     write(room / "model", cache, make)
-    made = models.tree_files(room / "model") if make is make_directory else (room / "model").read_bytes()
-    assert made == (NEW if make is make_directory else b"archive")
+    files = models.tree_files(room / "model") if make is make_directory else (room / "model").read_bytes()
+    assert files == (NEW if make is make_directory else b"archive")
     assert os.listdir(room) == ["model"]
 
 
@@ -94,13 +94,13 @@ def test_an_empty_directory_is_filled_and_keeps_its_mode(room: Path, cache: Path
 
 
 @pytest.fixture(params=["exchange", "rename"])
-def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def _with_or_without_exchange(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the system's exchange of two names, and where there is none."""
     if request.param == "rename":
         monkeypatch.setattr(module, "exchange_at_once", lambda _new, _old: False)
 
 
-@pytest.mark.usefixtures("_way")
+@pytest.mark.usefixtures("_with_or_without_exchange")
 @pytest.mark.parametrize("old", ["directory", "file"])
 @pytest.mark.parametrize("make", [make_directory, make_file])
 def test_force_replaces_what_is_there(
@@ -224,10 +224,10 @@ def test_a_user_without_home_and_working_directory_can_export(
     def nowhere() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    gone = room / "gone"
-    gone.mkdir()
-    monkeypatch.chdir(gone)
-    gone.rmdir()
+    removed = room / "gone"
+    removed.mkdir()
+    monkeypatch.chdir(removed)
+    removed.rmdir()
     monkeypatch.setattr(Path, "home", nowhere)
     (room / "model").mkdir()
     write(room / "model", cache)
@@ -274,7 +274,7 @@ def test_what_is_no_path_is_told(place: str, room: Path, cache: Path) -> None:
 # How it ends
 
 
-@pytest.mark.usefixtures("_way")
+@pytest.mark.usefixtures("_with_or_without_exchange")
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, OSError(errno.EIO, "broken")])
 @pytest.mark.parametrize("place", ["model", "new/below/model", "old"])
 def test_an_error_leaves_everything_as_it_was(
@@ -306,7 +306,8 @@ def test_an_interrupt_between_the_renames_brings_the_old_back(
             raise KeyboardInterrupt
         return rename(path, target)
 
-    monkeypatch.setattr(module, "exchange_at_once", lambda _new, _old: False)
+    for home in (module, disk):
+        monkeypatch.setattr(home, "exchange_at_once", lambda _new, _old: False)
     monkeypatch.setattr(Path, "rename", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write(room / "model", cache, make, force=True)

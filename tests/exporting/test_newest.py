@@ -9,11 +9,11 @@ import pytest
 
 from hubcli.commands.export import ExportOptions, Layout, export
 from hubcli.config.settings import Settings
-from hubcli.exporting.layouts import publish_newest
+from hubcli.exporting.destination import publish_newest
 from hubcli.progress import ProgressListener
 
 
-class Heard(ProgressListener):
+class RecordingListener(ProgressListener):
     """What was noted."""
 
     def __init__(self) -> None:
@@ -53,10 +53,10 @@ def test_what_somebody_else_put_there_stays(
     index.parent.mkdir(parents=True)
     make(index)
     before = index.lstat()
-    heard = Heard()
-    exported(tmp_path / "www", "1", settings, heard)
+    listener = RecordingListener()
+    exported(tmp_path / "www", "1", settings, listener)
     assert index.lstat().st_ino == before.st_ino
-    assert any("is not of hubcli's making and stays" in note for note in heard.notes)
+    assert any("is not of hubcli's making and stays" in note for note in listener.notes)
     assert (index.parent / "1").is_file()
 
 

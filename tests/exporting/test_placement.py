@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import UsageError
-from hubcli.exporting.layouts import ExportFormat, Layout
-from hubcli.exporting.placement import Placement
+from hubcli.exporting import ExportFormat, Layout
+from hubcli.exporting.destination import Placement
 from hubcli.providers.handle import Handle
 
 DEST = Path("dest")
@@ -23,9 +23,9 @@ def place(
     form: ExportFormat | None = None,
 ) -> str:
     parsed = None if handle is None else Handle.parse(handle)
-    made = Placement.of(DEST, layout, form, handle=parsed, name=name, version=version)
-    assert made.layout is layout
-    return made.place.as_posix()
+    placement = Placement.of(DEST, layout, form, handle=parsed, name=name, version=version)
+    assert placement.layout is layout
+    return placement.place.as_posix()
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_source_without_name_and_version_needs_both(layout: Layout, source: st
 
 @pytest.mark.parametrize("version", ["", "v1", "1.0", "-1", "../1", "1/2", "٣", "9" * 19])
 def test_a_version_is_a_number(version: str) -> None:
-    with pytest.raises(UsageError, match="no version"):
+    with pytest.raises(UsageError, match="Invalid version"):
         place(Layout.SERVING, None, "name", version)
 
 

@@ -114,7 +114,7 @@ def test_doctor_finds_it_from_anywhere_and_removes_it_when_told(
     assert recorded_folders() == (place.parent,)
     with exporting(place.with_name("alive")):
         found = hubcli("doctor", "--json")
-        (check,) = [one for one in json.loads(found.stdout)["checks"] if one["name"] == "exports"]
+        (check,) = [check for check in json.loads(found.stdout)["checks"] if check["name"] == "exports"]
         assert (check["status"], check["value"]) == ("warning", [str(killed)])
         assert "hubcli doctor --fix" in check["hint"]
         assert killed.exists()
@@ -123,7 +123,7 @@ def test_doctor_finds_it_from_anywhere_and_removes_it_when_told(
         assert not killed.exists()
         assert len(beside(place)) == 1
         again = json.loads(hubcli("doctor", "--json").stdout)["checks"]
-        assert "exports" not in [one["name"] for one in again]
+        assert "exports" not in [leftover["name"] for leftover in again]
 
 
 def test_what_is_gone_is_forgotten_and_what_is_there_is_not(killed: Path, place: Path) -> None:
@@ -139,7 +139,7 @@ def test_what_is_gone_is_forgotten_and_what_is_there_is_not(killed: Path, place:
 
 def test_doctor_looks_in_the_working_directory_too(killed: Path, place: Path) -> None:
     shutil.rmtree(Path.home() / ".local")
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "hubcli", "doctor", "--fix", "--cache-dir", str(place.parent / "cache")],
         cwd=place.parent,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)},
@@ -147,7 +147,7 @@ def test_doctor_looks_in_the_working_directory_too(killed: Path, place: Path) ->
         text=True,
         check=False,
     )
-    assert "removed 1 leftover of killed exports" in done.stdout, done.stderr
+    assert "removed 1 leftover of killed exports" in result.stdout, result.stderr
     assert not killed.exists()
 
 
@@ -204,7 +204,7 @@ def test_a_process_that_was_forked_off_keeps_it(place: Path) -> None:
         descriptor = os.dup(staging._descriptor)
     assert list(leftovers_in(place.parent)) == []
     os.close(descriptor)
-    assert [one.state for one in leftovers_in(place.parent)] == [StagingState.DEAD]
+    assert [path.state for path in leftovers_in(place.parent)] == [StagingState.DEAD]
 
 
 def test_a_file_system_without_locks_is_written_all_the_same(

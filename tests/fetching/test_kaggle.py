@@ -20,7 +20,7 @@ from hubcli.commands.rm import rm
 from hubcli.commands.verify import VerifyOptions, verify
 from hubcli.config.settings import Mirror, Settings
 from hubcli.errors import AuthenticationError, NetworkError, OfflineError
-from hubcli.net.segments import MIN_SEGMENTED_BYTES
+from hubcli.net.download import MIN_SEGMENTED_BYTES
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import key_of
 from tests import models
@@ -32,7 +32,7 @@ from tests.server import HubServer, Reply
 VERSION_1 = f"{PAGE}/1"
 
 
-class Heard(ProgressListener):
+class RecordingListener(ProgressListener):
     """What was said."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ def test_a_version_comes_from_the_api(settings: Settings, server: HubServer) -> 
     result = fetch(VERSION_1, kaggle_at(server, settings))
     assert models.tree_files(result.path) == models.example_files()
     assert result.handle == VERSION_1
-    assert [(one.path, one.query) for one in server.requests] == [(f"{API}/1/download", "")]
+    assert [(request.path, request.query) for request in server.requests] == [(f"{API}/1/download", "")]
 
 
 def test_an_endpoint_may_have_a_path(settings: Settings, server: HubServer) -> None:
@@ -71,7 +71,7 @@ def test_a_mirror_of_kaggle_is_asked_as_any_host_of_the_protocol(
     server.serve(f"/models/{NAME}/1", models.archive())
     mirrored = replace(settings, mirrors=(Mirror("https://www.kaggle.com", server.url),))
     fetch(VERSION_1, kaggle_at(other_server, mirrored, token=TOKEN))
-    assert [(one.path, one.query) for one in server.requests] == [
+    assert [(request.path, request.query) for request in server.requests] == [
         (f"/models/{NAME}/1", "tf-hub-format=compressed")
     ]
     assert "Authorization" not in server.requests[0].headers
@@ -101,10 +101,10 @@ def test_offline_nothing_is_sent_and_the_miss_is_named(settings: Settings, serve
 
 
 def test_offline_by_the_variable_names_every_miss(server: HubServer, hubcli: Run) -> None:
-    ran = hubcli("fetch", VERSION_1, PAGE, HUBCLI_OFFLINE="1", HUBCLI_KAGGLE_ENDPOINT=server.url)
-    assert ran.returncode == 5
-    assert f"{VERSION_1} is not in the cache" in ran.stderr
-    assert f"{PAGE} is not in the cache" in ran.stderr
+    result = hubcli("fetch", VERSION_1, PAGE, HUBCLI_OFFLINE="1", HUBCLI_KAGGLE_ENDPOINT=server.url)
+    assert result.returncode == 5
+    assert f"{VERSION_1} is not in the cache" in result.stderr
+    assert f"{PAGE} is not in the cache" in result.stderr
     assert server.requests == []
 
 
@@ -120,7 +120,7 @@ def test_an_answer_without_a_version_is_a_network_error(
     answer: object, settings: Settings, server: HubServer
 ) -> None:
     serve_latest(server, answer)
-    with pytest.raises(NetworkError, match="doesn't tell the latest version"):
+    with pytest.raises(NetworkError, match="does not give the latest version"):
         inspect(PAGE, kaggle_at(server, settings))
 
 
@@ -196,12 +196,12 @@ def test_refresh_of_a_version_asks_nobody(kaggle: Settings, server: HubServer) -
 def test_offline_the_newest_cached_version_answers_with_a_note(kaggle: Settings, server: HubServer) -> None:
     for number in (1, 2):
         fetch(f"{PAGE}/{number}", kaggle)
-    heard = Heard()
+    listener = RecordingListener()
     before = len(server.requests)
     for refresh in (False, True):
-        result = fetch(PAGE, replace(kaggle, offline=True), FetchOptions(refresh=refresh), heard)
+        result = fetch(PAGE, replace(kaggle, offline=True), FetchOptions(refresh=refresh), listener)
         assert (result.handle, version_at(result.path)) == (f"{PAGE}/2", "2")
-    assert f"{PAGE}/2 is the newest version that is cached" in heard.notes[0]
+    assert f"{PAGE}/2 is the newest version that is cached" in listener.notes[0]
     assert len(server.requests) == before
     # It wasn't asked for: the next time it is.
     assert fetch(PAGE, kaggle).handle == VERSION_1
@@ -235,9 +235,9 @@ def test_what_hub_load_cached_without_a_version_is_renewed_in_its_place(
 
 def test_a_copy_of_tfhubs_model_that_kaggles_handle_has_itself_is_told(both: Settings) -> None:
     (fetch(VERSION_1, both).path / "saved_model.pb").unlink()
-    heard = Heard()
-    fetch(TFHUB, both, listener=heard)
-    assert f"{VERSION_1} has a copy of its own in the cache" in heard.notes[-1]
+    listener = RecordingListener()
+    fetch(TFHUB, both, listener=listener)
+    assert f"{VERSION_1} has a separate copy in the cache" in listener.notes[-1]
 
 
 # The same model on tfhub.dev ----------------------------------------------------------------------
@@ -271,11 +271,11 @@ def test_the_model_that_tfhub_redirects_to_is_a_hit_under_its_name_on_kaggle(
     both: Settings, server: HubServer
 ) -> None:
     first = fetch(TFHUB, both)
-    asked = len(server.requests)
+    request_count = len(server.requests)
     for handle in (VERSION_1, NAME + "/1", VERSION_1.replace("tensorFlow2", "TensorFlow2"), TFHUB):
         result = fetch(handle, both)
         assert (result.path, result.was_cached) == (first.path, True)
-    assert len(server.requests) == asked
+    assert len(server.requests) == request_count
     assert [loaded(handle, both) for handle in (TFHUB, VERSION_1)] == ["1", "1"]
     stored = everything_below(both.cache_root)
     assert b"s3cret" not in stored
@@ -292,14 +292,14 @@ def test_a_model_of_kaggle_is_not_downloaded_again_for_tfhub(
     assert (result.path, result.was_cached, result.handle) == (first.path, True, TFHUB)
     assert manifest.stat().st_mtime > 1  # A collection sees that it is used.
     assert loaded(TFHUB, both) == "1"
-    asked = len(other_server.requests)
+    request_count = len(other_server.requests)
     assert fetch(TFHUB, both).was_cached
-    assert len(other_server.requests) == asked
+    assert len(other_server.requests) == request_count
 
 
 def test_it_is_listed_pinned_and_removed_under_either_name(both: Settings) -> None:
     fetch(TFHUB, both)
-    assert [one.handle for one in ls(both, [VERSION_1]).models] == [TFHUB]
+    assert [model.handle for model in ls(both, [VERSION_1]).models] == [TFHUB]
     assert pin(VERSION_1, both)[0].handle == TFHUB
     assert not rm([NAME + "/1"], both, force=True).errors
     assert ls(settings=both).models == ()
@@ -312,7 +312,7 @@ def test_forced_under_either_name_it_keeps_both(both: Settings) -> None:
     for handle in (TFHUB, VERSION_1):
         assert fetch(handle, both).was_cached
     entries = ls(settings=both).models
-    assert [(one.handle, VERSION_1 in one.aliases) for one in entries] == [(TFHUB, True)]
+    assert [(entry.handle, VERSION_1 in entry.aliases) for entry in entries] == [(TFHUB, True)]
 
 
 def test_tfhub_without_a_version_follows_kaggles_and_lets_the_older_name_go(
@@ -366,12 +366,12 @@ def test_no_secret_is_shown_or_stored_whatever_fails(
     for variables in VARIABLES:
         reply = replace(FAULTS[fault], first=list(FAULTS[fault].first))
         serve_version(server, 1, reply)
-        ran = hubcli(
+        result = hubcli(
             *("fetch", VERSION_1, "--force", "--retries", str(int("large" in fault)), "--debug", "--json"),
             HUBCLI_KAGGLE_ENDPOINT=server.url,
             **variables,
         )
-        seen = ran.stdout + ran.stderr + everything_below(cache).decode("latin-1")
+        seen = result.stdout + result.stderr + everything_below(cache).decode("latin-1")
         assert not [secret for secret in secrets if secret in seen]
 
 
@@ -401,9 +401,9 @@ def test_a_token_that_can_not_be_sent_is_not_shown(
     token: str, server: HubServer, cache: Path, hubcli: Run
 ) -> None:
     serve_version(server, 1, SMALL)
-    ran = hubcli(
+    result = hubcli(
         *("fetch", VERSION_1, "--debug", "--json"), HUBCLI_KAGGLE_ENDPOINT=server.url, KAGGLE_API_TOKEN=token
     )
-    assert ran.returncode == 5
-    assert TOKEN not in ran.stdout + ran.stderr
-    assert "The credentials in KAGGLE_API_TOKEN can't be used" in ran.stderr
+    assert result.returncode == 5
+    assert TOKEN not in result.stdout + result.stderr
+    assert "The credentials in KAGGLE_API_TOKEN can't be used" in result.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache.gc.policy import Policy
+from hubcli.cache.gc.plan import Policy
 from hubcli.cache.layout import EntryPaths
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.commands.gc import gc
@@ -99,11 +99,11 @@ def test_rm_leaves_one_that_a_process_is_at(partial: str, settings: Settings) ->
 
 
 def test_it_is_one_thing_with_a_name(partial: str, hubcli: Run) -> None:
-    shown = hubcli("gc", "--keep-partial", "0s", "--dry-run").stdout
-    rows = [line for line in shown.splitlines() if partial in line]
+    output = hubcli("gc", "--keep-partial", "0s", "--dry-run").stdout
+    rows = [line for line in output.splitlines() if partial in line]
     assert len(rows) == 1
     assert "not resumed: partial download" in rows[0]
-    assert shown.splitlines()[-1].startswith("1 partial download, ")
+    assert output.splitlines()[-1].startswith("1 partial download, ")
     document = json.loads(hubcli("gc", "--keep-partial", "0s", "--dry-run", "--json").stdout)
     assert document["planned"]["leftovers"] == 1
     assert {item["handle"] for item in document["items"]} == {partial}
@@ -147,8 +147,8 @@ def test_of_a_model_that_is_cached_the_download_goes_with_it(server: HubServer, 
     fetch(url, settings)
     spool = EntryPaths(settings.cache_root, Handle.parse(url).cache_key).spool
     spool.write_bytes(b"." * 5000)
-    shown = rm([url], settings, dry_run=True).collection.plan.items
-    assert len(shown) == 2
+    items = rm([url], settings, dry_run=True).collection.plan.items
+    assert len(items) == 2
     assert rm([url], settings).errors == ()
     assert not any("part" in name for name in names(settings))
 

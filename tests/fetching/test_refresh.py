@@ -22,7 +22,7 @@ OLD, NEW = models.archive(assets__version=b"old"), models.archive(assets__versio
 REFRESH = FetchOptions(refresh=True)
 
 
-class Heard(ProgressListener):
+class RecordingListener(ProgressListener):
     """What was said."""
 
     def __init__(self) -> None:
@@ -156,9 +156,9 @@ def test_a_broken_copy_is_fetched_whatever_its_etag(url: str, server: HubServer,
 
 
 def test_offline_it_is_not_asked_and_said(url: str, server: HubServer, settings: Settings) -> None:
-    heard = Heard()
-    assert version(fetch(url, replace(settings, offline=True), REFRESH, heard)) == ("old", True)
-    assert heard.notes == [f"Offline, whether {url} has changed isn't asked"]
+    listener = RecordingListener()
+    assert version(fetch(url, replace(settings, offline=True), REFRESH, listener)) == ("old", True)
+    assert listener.notes == [f"Offline, whether {url} has changed isn't asked"]
     assert len(server.requests) == 1
 
 
@@ -181,7 +181,7 @@ def test_a_promised_hash_is_that_of_what_is_there_now(
     url: str, server: HubServer, settings: Settings
 ) -> None:
     new = hashlib.sha256(NEW).hexdigest()
-    with pytest.raises(ChecksumError, match="another SHA-256"):
+    with pytest.raises(ChecksumError, match="another expected SHA-256"):
         fetch(url, settings, FetchOptions(refresh=True, sha256=new))
     server.serve("/maker/model", Reply(NEW, etag='"new"'))
     assert version(fetch(url, settings, FetchOptions(refresh=True, sha256=new))) == ("new", False)
@@ -202,5 +202,5 @@ def test_refresh_and_a_local_source_contradict_each_other(tmp_path: Path) -> Non
 
 def test_the_command_line_has_it(url: str, server: HubServer, hubcli: Run) -> None:
     server.serve("/maker/model", Reply(NEW, etag='"new"'))
-    ran = hubcli("fetch", url, "--refresh", "-q")
-    assert (Path(ran.stdout.strip()) / "assets" / "version").read_text() == "new"
+    result = hubcli("fetch", url, "--refresh", "-q")
+    assert (Path(result.stdout.strip()) / "assets" / "version").read_text() == "new"

@@ -10,7 +10,8 @@ import pytest
 from hubcli.commands.fetch import fetch
 from hubcli.config.settings import Settings
 from hubcli.errors import ExitStatus, UsageError
-from hubcli.fetching.requirements import RequestList, Requirement, fetch_requests
+from hubcli.fetching.cached import link_spellings
+from hubcli.fetching.options import RequestList, Requirement, fetch_requests
 
 HANDLE = "https://tfhub.dev/maker/model/1"
 HEX = "0a" * 32
@@ -20,7 +21,7 @@ def asked_in(tmp_path: Path, text: str | bytes) -> list[tuple[str, str | None]]:
     """What a list with that text asks for: handle and hash."""
     file = tmp_path / "models.txt"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return [(one.text, one.sha256) for one in RequestList.of((), (str(file),)).asked]
+    return [(line.text, line.sha256) for line in RequestList.of((), (str(file),)).requirements]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_a_line_can_promise_the_hash_of_the_archive(option: str, tmp_path: Path)
     "option", ["--sha256", "--sha256=12", "--sha265=" + HEX, f"--sha256={HEX} --pin", "--force", "\0"]
 )
 def test_a_line_that_is_not_understood_is_named(option: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"models\.txt, line 3, can't be understood"):
+    with pytest.raises(UsageError, match=r"models\.txt, line 3, is invalid"):
         asked_in(tmp_path, f"# one\n\n{HANDLE} {option}\n")
 
 
@@ -72,8 +73,8 @@ def test_a_merge_that_is_not_resolved_is_told_and_nothing_of_it_fetched(mark: st
 def test_what_is_typed_comes_before_the_lists_and_these_in_their_order(tmp_path: Path) -> None:
     for name in ("b", "a"):
         (tmp_path / name).write_text(f"https://tfhub.dev/maker/{name}/1\n")
-    asked = RequestList.of((HANDLE,), (str(tmp_path / "b"), str(tmp_path / "a"))).asked
-    assert [one.text.split("/")[-2] for one in asked] == ["model", "b", "a"]
+    requirements = RequestList.of((HANDLE,), (str(tmp_path / "b"), str(tmp_path / "a"))).requirements
+    assert [requirement.text.split("/")[-2] for requirement in requirements] == ["model", "b", "a"]
 
 
 def test_a_list_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> None:
@@ -95,23 +96,23 @@ def test_standard_input_is_one_list() -> None:
 
 def test_a_model_is_wanted_once_in_whatever_spelling() -> None:
     spellings = (HANDLE, "example://mul/1", f"{HANDLE}/", "http://tfhub.dev/maker/model/1", "example://mul/1")
-    wanted = fetch_requests(Requirement(text) for text in spellings)
-    assert [model.name for model in wanted] == [HANDLE, "example://mul/1"]
+    requests = fetch_requests(Requirement(text) for text in spellings)
+    assert [model.name for model in requests] == [HANDLE, "example://mul/1"]
 
 
 def test_a_hash_that_one_spelling_promises_holds_for_the_model() -> None:
-    wanted = fetch_requests((Requirement(HANDLE), Requirement(f"{HANDLE}/", HEX)))
-    assert [model.sha256 for model in wanted] == [HEX]
+    requests = fetch_requests((Requirement(HANDLE), Requirement(f"{HANDLE}/", HEX)))
+    assert [model.sha256 for model in requests] == [HEX]
 
 
 def test_two_hashes_of_one_archive_are_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="models.txt, line 2, promises another SHA-256"):
+    with pytest.raises(UsageError, match="models.txt, line 2, expects another SHA-256"):
         fetch_requests((Requirement(HANDLE, HEX), Requirement(f"{HANDLE}/", "0" * 64, "models.txt, line 2")))
 
 
 def test_a_handle_that_is_none_keeps_its_place_and_its_error() -> None:
-    wanted = fetch_requests((Requirement("tfhub.dev/x"), Requirement(HANDLE)))
-    assert [model.error is None for model in wanted] == [False, True]
+    requests = fetch_requests((Requirement("tfhub.dev/x"), Requirement(HANDLE)))
+    assert [model.error is None for model in requests] == [False, True]
 
 
 def test_every_typed_spelling_is_found_afterwards(settings: Settings) -> None:
@@ -119,6 +120,6 @@ def test_every_typed_spelling_is_found_afterwards(settings: Settings) -> None:
     (model,) = fetch_requests((Requirement("example://mul/1"), Requirement(typed)))
     assert model.handle is not None
     result = fetch(model.handle, settings)
-    model.link_spellings(settings.cache_root, result.path.name)
+    link_spellings(model.spellings, settings, result.path.name)
     link = settings.cache_root / hashlib.sha1(typed.encode()).hexdigest()
     assert link.resolve() == result.path.resolve()

@@ -45,14 +45,16 @@ class Changing(Reply):
         return replace(answered, cut_at=min(_BROUGHT, len(answered.body)))
 
 
-def tagged(headers: dict[str, str], etag: str = '"one"', **told: str) -> Reply:
+def tagged(headers: dict[str, str], etag: str = '"one"', **more_headers: str) -> Reply:
     """The archive, or the range of it that is asked for, with other headers."""
     answer = Reply(ARCHIVE, etag=etag).for_request(headers)
-    return replace(answer, headers={**answer.headers, **{k.replace("_", "-"): v for k, v in told.items()}})
+    return replace(
+        answer, headers={**answer.headers, **{k.replace("_", "-"): v for k, v in more_headers.items()}}
+    )
 
 
-def _part(headers: dict[str, str], **told: str) -> Reply:
-    return tagged(headers, **told) if "Range" in headers else tagged(headers)
+def _part(headers: dict[str, str], **more_headers: str) -> Reply:
+    return tagged(headers, **more_headers) if "Range" in headers else tagged(headers)
 
 
 def _without_range(number: int, headers: dict[str, str]) -> Reply:
@@ -113,7 +115,7 @@ def test_a_redirect_that_leads_elsewhere_each_time_counts_as_well(
     class Elsewhere(Reply):
         def for_request(self, headers: dict[str, str]) -> Reply:
             number = next(numbers)
-            server.serve(f"/real{number}", Changing(lambda n, asked: tagged(asked, f'"{number}-{n}"')))
+            server.serve(f"/real{number}", Changing(lambda n, headers: tagged(headers, f'"{number}-{n}"')))
             return Reply(status=302, headers={"Location": f"/real{number}"})
 
     with pytest.raises(HubcliError):
@@ -155,7 +157,7 @@ def test_waits_between_attempts_are_no_longer_than_the_timeout(
 _CHILD = """
 import re, sys, tempfile
 from pathlib import Path
-from hubcli.cli.signals import reduce_garbage_collection
+from hubcli.cli.main import reduce_garbage_collection
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.progress import ProgressListener
 from hubcli.errors import NetworkError
@@ -167,14 +169,14 @@ retries.FIRST_WAIT_S = retries._LONGEST_WAIT_S = 0.0
 download.QUICK_S = float(sys.argv[3])
 restarts = 0
 
-class Heard(ProgressListener):
+class RecordingListener(ProgressListener):
     def retrying(self, text):
         global restarts
         restarts += "changed while" in text or "another range" in text
 
 try:
     fetch(sys.argv[1], Settings.read({}, cache_dir=tempfile.mkdtemp(dir=sys.argv[4])),
-          FetchOptions(retries=int(sys.argv[2])), Heard())
+          FetchOptions(retries=int(sys.argv[2])), RecordingListener())
 except NetworkError:
     print(restarts, re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 """
@@ -184,14 +186,14 @@ def _peak_mb(server: HubServer, answer: Answer, restarts: int, folder: Path) -> 
     if not Path("/proc/self/status").exists():
         pytest.skip("the peak of a process's memory is read from /proc")
     url = server.serve(PATH, Changing(answer))
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", _CHILD, url, str(restarts), "3.0", str(folder)],
         capture_output=True,
         text=True,
         check=False,
     )
-    found = re.fullmatch(r"(\d+) (\d+)\n", done.stdout)
-    assert found is not None, done.stderr[-2000:]
+    found = re.fullmatch(r"(\d+) (\d+)\n", result.stdout)
+    assert found is not None, result.stderr[-2000:]
     assert int(found[1]) == restarts
     return int(found[2]) / 1000
 

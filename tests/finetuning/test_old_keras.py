@@ -11,7 +11,7 @@ import pytest
 from hubcli.commands.finetune_export import FinetuneOptions, Method, finetune_export
 from hubcli.commands.inspect import inspect
 from hubcli.errors import UsageError
-from hubcli.formats.bundle_reader import Bundle
+from hubcli.formats.bundles import Bundle
 from hubcli.savedmodel.model import SavedModelInfo
 from tests.installed import require_installed
 
@@ -60,7 +60,9 @@ def info_of(model: Path) -> SavedModelInfo:
 def values_of(model: Path) -> dict[str, bytes]:
     """The bytes of every variable by its checkpoint key."""
     tensors = Bundle.open(model / "variables", "variables").values()
-    return {key: b"".join(one.pieces()) for key, one in tensors.items() if not key.startswith("_CHECKPOINT")}
+    return {
+        key: b"".join(tensor.pieces()) for key, tensor in tensors.items() if not key.startswith("_CHECKPOINT")
+    }
 
 
 def trained(model: Path, out: Path, script: Path, method: Method) -> FinetuneResult:
@@ -75,17 +77,17 @@ def test_a_training_of_a_keras_2_model_is_saved_again(
     release: str, models: Models, script: Path, out: Path
 ) -> None:
     source = models(release)
-    functions = {one.path: one.python_signature for one in info_of(source).functions}
+    functions = {function.path: function.python_signature for function in info_of(source).functions}
     assert functions["_default_save_signature"] == SIGNATURES[release]
-    assert sum(one.is_slot for one in info_of(source).variables) >= 8
+    assert sum(variable.is_slot for variable in info_of(source).variables) >= 8
     result = trained(source, out, script, Method.AUTO)
     assert (result.method, result.requested_method) == (Method.RESAVE, Method.AUTO)
-    assert result.made is not None
-    assert result.made.reason == ""
-    assert len(result.made.values.changed) == result.made.values.trainable == 6
-    assert any(call.startswith("__call__") for call in result.made.compared)
-    paths = {one.path for one in info_of(source).variables if not one.is_slot}
-    assert paths <= {one.path for one in info_of(out / "tuned").variables}
+    assert result.staged_model is not None
+    assert result.staged_model.reason == ""
+    assert len(result.staged_model.values.changed) == result.staged_model.values.trainable == 6
+    assert any(call.startswith("__call__") for call in result.staged_model.compared)
+    paths = {variable.path for variable in info_of(source).variables if not variable.is_slot}
+    assert paths <= {variable.path for variable in info_of(out / "tuned").variables}
     assert list(out.iterdir()) == [out / "tuned"]
 
 
@@ -93,12 +95,12 @@ def test_slots_that_share_a_name_keep_their_values_and_are_never_mixed_up(
     models: Models, script: Path, out: Path
 ) -> None:
     source = models("2.8")
-    slots = [one for one in info_of(source).variables if one.is_slot]
-    assert len({one.path for one in slots}) < len(slots)
+    slots = [variable for variable in info_of(source).variables if variable.is_slot]
+    assert len({slot.path for slot in slots}) < len(slots)
     trained(source, out, script, Method.REWRITE)
     before, after = values_of(source), values_of(out / "tuned")
-    assert {one.checkpoint_key for one in slots} <= before.keys()
-    assert all(after[str(one.checkpoint_key)] == before[str(one.checkpoint_key)] for one in slots)
+    assert {slot.checkpoint_key for slot in slots} <= before.keys()
+    assert all(after[str(slot.checkpoint_key)] == before[str(slot.checkpoint_key)] for slot in slots)
     changed = {key for key in before if before[key] != after[key]}
     assert len(changed) == 6
 
@@ -111,9 +113,13 @@ def test_weights_of_a_model_with_slots_are_found_and_its_slots_are_named_by_keys
     options = FinetuneOptions(weights=out / "tuned")
     result = finetune_export(str(source), tmp_path / "again", options=options)
     assert result.method is Method.REWRITE
-    assert result.made is not None
-    assert len(result.made.values.changed) == 6
-    slot = next(one for one in info_of(source).variables if one.is_slot and one.path.endswith("w/m"))
+    assert result.staged_model is not None
+    assert len(result.staged_model.values.changed) == 6
+    slot = next(
+        variable
+        for variable in info_of(source).variables
+        if variable.is_slot and variable.path.endswith("w/m")
+    )
     (tmp_path / "map").write_text(f"{slot.path} = {slot.checkpoint_key}\n", encoding="utf-8")
     named = FinetuneOptions(weights=source, map_file=tmp_path / "map", allow_unchanged=True)
     with pytest.raises(UsageError, match="2 variables of .* have the path") as caught:

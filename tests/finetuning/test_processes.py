@@ -29,44 +29,44 @@ def command(model: Path, out: Path, script: Path, function: str, *options: str) 
 def test_what_the_function_prints_is_seen_and_is_no_payload(
     model: Path, script: Path, out: Path, hubcli: Run
 ) -> None:
-    ran = hubcli(*command(model, out, script, "add", "--arg", "by=0.25", "--arg", "names=words", "--json"))
-    assert ran.returncode == 0, ran.stderr
-    document = json.loads(ran.stdout)
+    result = hubcli(*command(model, out, script, "add", "--arg", "by=0.25", "--arg", "names=words", "--json"))
+    assert result.returncode == 0, result.stderr
+    document = json.loads(result.stdout)
     assert document["destination"] == str(out / "tuned")
     assert document["values"]["changed"][0]["largest_change"] == 0.25
-    assert "adding 0.25\n" in ran.stderr
-    assert "a child speaks\n" in ran.stderr
+    assert "adding 0.25\n" in result.stderr
+    assert "a child speaks\n" in result.stderr
     # TensorFlow's own talk is not shown.
-    assert "oneDNN" not in ran.stderr
-    assert "CUDA" not in ran.stderr
+    assert "oneDNN" not in result.stderr
+    assert "CUDA" not in result.stderr
 
 
 @pytest.mark.parametrize("close", ["true", "false"])
 def test_the_payload_is_written_whatever_the_function_does_to_its_streams(
     close: str, model: Path, script: Path, out: Path, hubcli: Run
 ) -> None:
-    ran = hubcli(*command(model, out, script, "replace_streams", "--arg", f"close={close}", "-q"))
-    assert (ran.returncode, ran.stdout) == (0, f"{out / 'tuned'}\n")
+    result = hubcli(*command(model, out, script, "replace_streams", "--arg", f"close={close}", "-q"))
+    assert (result.returncode, result.stdout) == (0, f"{out / 'tuned'}\n")
 
 
 def test_whatever_the_function_raises_is_shown_as_its_own(
     model: Path, script: Path, out: Path, hubcli: Run
 ) -> None:
-    ran = hubcli(*command(model, out, script, "fail_hard"))
-    assert ran.returncode == 7
-    assert "CancelledError: the worker went away" in ran.stderr
-    assert "Traceback" not in ran.stderr
+    result = hubcli(*command(model, out, script, "fail_hard"))
+    assert result.returncode == 7
+    assert "CancelledError: the worker went away" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_an_exception_is_shown_as_the_functions_own(
     model: Path, script: Path, out: Path, hubcli: Run
 ) -> None:
-    ran = hubcli(*command(model, out, script, "fail"))
-    assert ran.returncode == 7
+    result = hubcli(*command(model, out, script, "fail"))
+    assert result.returncode == 7
     lines = script.read_text().splitlines()
     line = lines.index('    raise ValueError("the data is not there")') + 1
-    assert f"{script}:{line}: ValueError: the data is not there" in ran.stderr
-    assert "Traceback" not in ran.stderr
+    assert f"{script}:{line}: ValueError: the data is not there" in result.stderr
+    assert "Traceback" not in result.stderr
     assert "Traceback" in hubcli(*command(model, out, script, "fail", "--debug")).stderr
     assert list(out.iterdir()) == []
 
@@ -120,8 +120,8 @@ def test_values_of_a_training_that_raises_are_kept_beside_those_of_the_one_befor
 ) -> None:
     first, second = (hubcli(*command(model, out, script, "add_and_fail", "--json")) for _ in range(2))
     assert (first.returncode, second.returncode) == (7, 7)
-    for ran, name in ((first, "tuned.trained-values"), (second, "tuned.trained-values-2")):
-        error = json.loads(ran.stdout)["error"]
+    for result, name in ((first, "tuned.trained-values"), (second, "tuned.trained-values-2")):
+        error = json.loads(result.stdout)["error"]
         assert "ValueError: the data is not there" in error["message"]
         assert error["trained_values"] == str(out / name)
         line = (out / name / "README.txt").read_text()
@@ -135,9 +135,9 @@ def test_values_of_a_training_that_raises_are_kept_beside_those_of_the_one_befor
 def test_a_fault_after_the_training_keeps_the_values(
     model: Path, script: Path, out: Path, hubcli: Run
 ) -> None:
-    ran = hubcli(*command(model, out, script, "fail_to_compare", "--json"))
-    assert ran.returncode == 1
-    error = json.loads(ran.stdout)["error"]
+    result = hubcli(*command(model, out, script, "fail_to_compare", "--json"))
+    assert result.returncode == 1
+    error = json.loads(result.stdout)["error"]
     assert "ZeroDivisionError: a fault; the trained values are kept in" in error["message"]
     require_exported(error["export_command"], out)
 
@@ -145,9 +145,9 @@ def test_a_fault_after_the_training_keeps_the_values(
 def test_a_destination_that_is_taken_meanwhile_keeps_the_values(
     model: Path, script: Path, out: Path, hubcli: Run
 ) -> None:
-    ran = hubcli(*command(model, out, script, "take", "--arg", f"place={out / 'tuned'}", "--json"))
-    assert ran.returncode == 8
-    error = json.loads(ran.stdout)["error"]
+    result = hubcli(*command(model, out, script, "take", "--arg", f"place={out / 'tuned'}", "--json"))
+    assert result.returncode == 8
+    error = json.loads(result.stdout)["error"]
     (out / "tuned" / "file").unlink()
     require_exported(error["export_command"], out)
 
@@ -158,13 +158,13 @@ def test_sigterm_at_any_moment_after_a_training_keeps_the_values_or_leaves_the_e
     lines: int, model: Path, script: Path, out: Path, hubcli: Run
 ) -> None:
     options = ("--arg", f"lines={lines}", "--arg", f"number={int(signal.SIGTERM)}", "--json")
-    ran = hubcli(*command(model, out, script, "to_the_last", *options))
+    result = hubcli(*command(model, out, script, "to_the_last", *options))
     names = {path.name for path in out.iterdir()}
-    if ran.returncode == 0:
+    if result.returncode == 0:
         assert names == {"tuned"}
         return
-    assert ran.returncode == 130, ran.stderr
-    error = json.loads(ran.stdout)["error"]
+    assert result.returncode == 130, result.stderr
+    error = json.loads(result.stdout)["error"]
     if "tuned" in names:  # It was there already.
         assert value_in(out / "tuned") == struct.pack("<f", 3.0)
         return
@@ -179,12 +179,13 @@ def test_a_killed_export_leaves_the_place_absent_or_whole(
     method: Method, lines: int, model: Path, script: Path, out: Path, hubcli: Run
 ) -> None:
     options = ("--arg", f"lines={lines}", "--method", method.value)
-    ran = hubcli(*command(model, out, script, "to_the_last", *options))
-    assert ran.returncode == -signal.SIGKILL, ran.stderr
+    result = hubcli(*command(model, out, script, "to_the_last", *options))
+    assert result.returncode == -signal.SIGKILL, result.stderr
     beside = [path.name for path in out.iterdir() if path.name != "tuned"]
     assert all(name.endswith((".hubcli-tmp", ".trained-values")) for name in beside)
     if (out / "tuned").exists():
         assert value_in(out / "tuned") == struct.pack("<f", 3.0)
-        assert {one.part for one in compare(inspect(str(model)).info, inspect(str(out / "tuned")).info)} == {
-            "value"
-        }
+        assert {
+            difference.part
+            for difference in compare(inspect(str(model)).info, inspect(str(out / "tuned")).info)
+        } == {"value"}

@@ -22,9 +22,9 @@ from hubcli.errors import (
     UsageError,
     ValuesError,
 )
-from hubcli.formats.bundle_reader import Bundle
+from hubcli.formats.bundles import Bundle
 from hubcli.savedmodel.compare.diff import Difference, compare
-from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from tests import models
 from tests.commands.test_finetune_export import WITHOUT_VARIABLES
@@ -74,21 +74,23 @@ def export_kept_values(error: HubcliError, export: Path) -> None:
     assert error.hint.endswith(f": {error.export_command}")
     program, *words = shlex.split(error.export_command)
     assert program == "hubcli"
-    ran = run_python(["-m", "hubcli", *words], cwd=ROOT, with_tensorflow=True)
-    assert (ran.returncode, ran.stdout) == (0, f"{export}\n"), ran.stderr
-    kept, written = (
+    result = run_python(["-m", "hubcli", *words], cwd=ROOT, with_tensorflow=True)
+    assert (result.returncode, result.stdout) == (0, f"{export}\n"), result.stderr
+    values_file, written = (
         Bundle.open(Path(folder), prefix).values()
         for folder, prefix in ((error.trained_values, "values"), (export / "variables", "variables"))
     )
-    assert kept
-    for key, values in kept.items():
+    assert values_file
+    for key, values in values_file.items():
         assert b"".join(values.pieces()) == b"".join(written[key].pieces()), key
     shutil.rmtree(export)
     shutil.rmtree(error.trained_values)
 
 
 def differences(model: Path, result: Path) -> list[Difference]:
-    left, right = (read_model(ModelFiles.of_directory(one), hash_assets=True) for one in (model, result))
+    left, right = (
+        read_model(ModelFiles.of_directory(directory), hash_assets=True) for directory in (model, result)
+    )
     return list(compare(left, right))
 
 
@@ -98,11 +100,11 @@ def differences(model: Path, result: Path) -> list[Difference]:
 @pytest.mark.parametrize("method", Method)
 def test_what_a_function_trains_is_written(method: Method, model: Path, script: Path, out: Path) -> None:
     result = trained(model, out, f"{script}:add", arguments={"by": 0.5}, method=method)
-    assert [one.part for one in differences(model, out / "tuned")] == ["value"]
-    assert result.made is not None
-    [change] = result.made.values.changed
+    assert [difference.part for difference in differences(model, out / "tuned")] == ["value"]
+    assert result.staged_model is not None
+    [change] = result.staged_model.values.changed
     assert (change.path, change.largest, change.trainable) == ("v", 0.5, True)
-    assert "__call__(float32[?, 1])" in " ".join(result.made.compared)
+    assert "__call__(float32[?, 1])" in " ".join(result.staged_model.compared)
     same = (model / "saved_model.pb").read_bytes() == (out / "tuned" / "saved_model.pb").read_bytes()
     assert same is (method is Method.REWRITE)
     assert list(out.iterdir()) == [out / "tuned"]
@@ -112,23 +114,23 @@ def test_weights_saved_again_are_loaded_and_compared(model: Path, tmp_path: Path
     weights = models.write_safetensors(tmp_path / "tuned.safetensors", v=[3.0])
     options = FinetuneOptions(weights=weights, method=Method.RESAVE)
     result = finetune_export(str(model), out / "tuned", options=options)
-    assert [one.part for one in differences(model, out / "tuned")] == ["value"]
-    assert result.made is not None
-    assert result.made.compared
-    assert [one.largest for one in result.made.values.changed] == [1.0]
+    assert [difference.part for difference in differences(model, out / "tuned")] == ["value"]
+    assert result.staged_model is not None
+    assert result.staged_model.compared
+    assert [change.largest for change in result.staged_model.values.changed] == [1.0]
     assert list(out.iterdir()) == [out / "tuned"]
 
 
 def test_a_plain_module_gets_its_lists_and_keeps_its_keys(zoo: Zoo, script: Path, out: Path) -> None:
     source = zoo("plain_module")
     trained(source, out, f"{script}:add")
-    assert {one.part for one in differences(source, out / "tuned")} == {"value"}
+    assert {difference.part for difference in differences(source, out / "tuned")} == {"value"}
 
 
 def test_what_saving_again_makes_of_the_shards_is_told(zoo: Zoo, script: Path, out: Path) -> None:
     result = trained(zoo("two_shards"), out, f"{script}:nothing", allow_unchanged=True)
-    assert result.made is not None
-    assert ("2 data shards", "TensorFlow writes one") in result.made.not_kept
+    assert result.staged_model is not None
+    assert ("2 data shards", "TensorFlow writes one") in result.staged_model.not_kept
 
 
 def save_an_interface(target: Path) -> Path:
@@ -147,7 +149,7 @@ def save_an_interface(target: Path) -> Path:
 def test_lists_that_a_training_made_its_own_are_put_back(tmp_path: Path, script: Path, out: Path) -> None:
     source = save_an_interface(tmp_path / "interface")
     trained(source, out, f"{script}:list_otherwise")
-    before, after = (inspect(str(one)).info.lists for one in (source, out / "tuned"))
+    before, after = (inspect(str(model)).info.lists for model in (source, out / "tuned"))
     assert before == after
     assert before.losses == 1
 
@@ -206,9 +208,9 @@ def test_what_a_training_puts_into_a_table_is_saved_or_refused(
     assert "--method resave" in caught.value.hint
     # The table is kept too, and the command saves it: by TensorFlow, since values alone don't do.
     program, *command = shlex.split(str(caught.value.export_command))
-    ran = run_python(["-m", program, *command], cwd=ROOT, with_tensorflow=True)
-    assert ran.returncode == 0, ran.stderr
-    assert "saved again by TensorFlow: values alone don't fill the table table" in ran.stderr
+    result = run_python(["-m", program, *command], cwd=ROOT, with_tensorflow=True)
+    assert result.returncode == 0, result.stderr
+    assert "saved again by TensorFlow: values alone don't fill the table table" in result.stderr
     assert tf.saved_model.load(str(out / "tuned"))(words).numpy().tolist() == results
     shutil.rmtree(out)
     out.mkdir()
@@ -224,11 +226,11 @@ def test_an_archive_is_written_once_the_model_in_it_was_compared(
 ) -> None:
     result = trained(model, out, f"{script}:add")
     packed = finetune_export(str(model), out / "tuned.tar.gz", options=FinetuneOptions(train=f"{script}:add"))
-    assert packed.made is not None
-    assert result.made is not None
-    assert packed.made.compared == result.made.compared
+    assert packed.staged_model is not None
+    assert result.staged_model is not None
+    assert packed.staged_model.compared == result.staged_model.compared
     info = inspect(str(out / "tuned.tar.gz")).info
-    assert {one.part for one in compare(inspect(str(out / "tuned")).info, info)} <= {"asset"}
+    assert {difference.part for difference in compare(inspect(str(out / "tuned")).info, info)} <= {"asset"}
 
 
 def save_two_graphs(target: Path) -> Path:
@@ -258,9 +260,9 @@ def test_one_graph_of_several_is_chosen_and_the_others_stay(tmp_path: Path, scri
     assert "--tag-set serve or train" in error.hint
     options: dict[str, Any] = {"method": Method.REWRITE, "tag_set": frozenset({"serve"})}
     result = trained(source, out, f"{script}:add_to_all", **options)
-    assert result.made is not None
-    assert result.made.compared == ("signature serving_default",)
-    assert [one.part for one in differences(source, out / "tuned")] == ["value"]
+    assert result.staged_model is not None
+    assert result.staged_model.compared == ("signature serving_default",)
+    assert [difference.part for difference in differences(source, out / "tuned")] == ["value"]
 
 
 @pytest.mark.parametrize("name", ["tf1_hub", "tf1_resources"])
@@ -272,11 +274,13 @@ def test_a_model_of_tensorflow_1_is_trained_and_rewritten(
     assert "--method rewrite" in error.hint
     result = trained(source, out, f"{script}:add_to_all")
     assert (result.method, result.requested_method) == (Method.REWRITE, Method.AUTO)
-    assert result.made is not None
-    assert result.made.reason.startswith("written by rewrite (the values alone): saving ")
-    assert "TensorFlow 1 graph" in result.made.reason or "TF1 Hub format" in result.made.reason
-    assert result.made.values.changed
-    assert {one.part for one in differences(source, out / "tuned")} == {"value"}
+    assert result.staged_model is not None
+    assert result.staged_model.reason.startswith("written by rewrite (the values alone): saving ")
+    assert (
+        "TensorFlow 1 graph" in result.staged_model.reason or "TF1 Hub format" in result.staged_model.reason
+    )
+    assert result.staged_model.values.changed
+    assert {difference.part for difference in differences(source, out / "tuned")} == {"value"}
 
 
 def test_variables_that_tensorflow_does_not_give_out_are_not_trained(
@@ -307,20 +311,26 @@ def test_every_model_of_the_corpus_survives_a_training_of_nothing(
         refused(TensorFlowError, source, out, train, method=method, allow_unchanged=True)
         return
     result = trained(source, out, train, method=method, allow_unchanged=True)
-    assert result.made is not None
-    assert result.made.values.changed == ()
-    assert result.made.compared
+    assert result.staged_model is not None
+    assert result.staged_model.values.changed == ()
+    assert result.staged_model.compared
     # TensorFlow's version, and of a Keras model what it no longer is.
     found = differences(source, out / "tuned")
     assert result.method is (Method.REWRITE if name in UNSAVED or method is Method.REWRITE else Method.RESAVE)
     if result.method is Method.REWRITE:
         assert found == []
     elif KINDS[name] != "Keras":
-        assert {one.part for one in found} <= {"version"}
+        assert {difference.part for difference in found} <= {"version"}
     else:
-        kept = {one.path for one in inspect(str(source)).info.variables if not one.is_slot}
-        assert not [one for one in found if one.part in ("signature", "value") and one.name in kept]
-        assert {one.name for one in found if one.part == "function"} <= {"_default_save_signature"}
+        paths = {variable.path for variable in inspect(str(source)).info.variables if not variable.is_slot}
+        assert not [
+            difference
+            for difference in found
+            if difference.part in ("signature", "value") and difference.name in paths
+        ]
+        assert {difference.name for difference in found if difference.part == "function"} <= {
+            "_default_save_signature"
+        }
 
 
 TRAINABLE = {
@@ -339,8 +349,8 @@ def test_no_model_of_the_corpus_with_something_to_train_is_refused(
 ) -> None:
     result = trained(corpus_model(name), out, f"{script}:add_one")
     assert result.method.value == TRAINABLE[name]
-    assert result.made is not None
-    assert result.made.values.changed_trainable
+    assert result.staged_model is not None
+    assert result.staged_model.values.changed_trainable
     assert list(out.iterdir()) == [out / "tuned"]
 
 
@@ -372,7 +382,7 @@ def test_a_training_of_statistics_alone_is_refused(zoo: Zoo, script: Path, out: 
 
 @pytest.mark.parametrize("options", [{}, {"method": Method.REWRITE}, {"strategy": "mirrored"}])
 @pytest.mark.parametrize(
-    ("function", "told"),
+    ("function", "message"),
     [
         ("put_a_variable_in_place", "it put something else in place of the variable v"),
         ("take_a_variable_away", "it took away the variable v"),
@@ -380,10 +390,10 @@ def test_a_training_of_statistics_alone_is_refused(zoo: Zoo, script: Path, out: 
     ],
 )
 def test_a_training_that_takes_the_model_apart_is_refused(
-    function: str, told: str, options: dict[str, Any], model: Path, script: Path, out: Path
+    function: str, message: str, options: dict[str, Any], model: Path, script: Path, out: Path
 ) -> None:
     error = refused(TensorFlowError, model, out, f"{script}:{function}", keeps=True, **options)
-    assert told in error.message
+    assert message in error.message
 
 
 @pytest.mark.parametrize("method", Method)
@@ -408,9 +418,9 @@ def test_what_a_training_hangs_on_the_model_is_told(model: Path, script: Path, o
     # What an optimizer keeps is no part of the model: the values are written without it.
     result = trained(model, out, f"{script}:add_an_optimizer")
     assert result.method is Method.REWRITE
-    assert result.made is not None
-    assert "variable optimizer" in result.made.reason
-    assert {one.part for one in differences(model, out / "tuned")} == {"value"}
+    assert result.staged_model is not None
+    assert "variable optimizer" in result.staged_model.reason
+    assert {difference.part for difference in differences(model, out / "tuned")} == {"value"}
 
 
 def save_randomized(target: Path) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from hubcli.formats.crc32c import masked_crc32c
+from hubcli.formats.checksums import masked_crc32c
 
 __all__ = [
     "PLAIN",

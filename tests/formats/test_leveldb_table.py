@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.leveldb_table import read_table
+from hubcli.formats.tensor_bundle import read_table
 from hubcli.formats.wire import read_varint
 from tests.corpus import KINDS, corpus_file
 from tests.formats.tables import SNAPPY, entries_block, snappy_literal, table, varint

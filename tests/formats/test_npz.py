@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.formats.npz import read_npz
+from hubcli.formats.array_files import read_npz
 from tests.fuzz.test_damaged_weights import npy, npz
 
 DATA = bytes(range(240))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubcli.errors import BrokenModelError
-from hubcli.formats.leveldb_table import decompress
+from hubcli.formats.tensor_bundle import decompress
 from tests.formats.tables import snappy_literal, varint
 
 

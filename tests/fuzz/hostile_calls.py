@@ -19,30 +19,30 @@ def _name(place: int) -> bytes:
 
 
 def _call(callee: bytes, name: bytes = b"c", *inputs: bytes) -> bytes:
-    sources = [delimited(3, one) for one in inputs or (b"a",)]
+    sources = [delimited(3, name) for name in inputs or (b"a",)]
     return _node(name, b"PartitionedCall", *sources, _map(5, b"f", delimited(10, delimited(1, callee))))
 
 
 def _branches(callees: Iterable[bytes], op: bytes = b"Case") -> bytes:
     """One node that names many functions."""
-    names = b"".join(delimited(9, delimited(1, one)) for one in callees)
+    names = b"".join(delimited(9, delimited(1, name)) for name in callees)
     return _node(b"c", op, delimited(3, b"a"), delimited(3, b"a"), _map(5, b"branches", delimited(1, names)))
 
 
 def _taking(name: bytes, *nodes: bytes, inputs: Iterable[bytes] = (b"a",)) -> bytes:
     """A function with inputs."""
-    signature = delimited(1, name) + b"".join(delimited(2, delimited(1, one)) for one in inputs)
-    return delimited(1, delimited(1, signature) + b"".join(delimited(3, one) for one in nodes))
+    signature = delimited(1, name) + b"".join(delimited(2, delimited(1, name)) for name in inputs)
+    return delimited(1, delimited(1, signature) + b"".join(delimited(3, node) for node in nodes))
 
 
 def _library(functions: Iterable[bytes], *nodes: bytes) -> bytes:
-    return _graph(*(delimited(1, one) for one in nodes), delimited(2, b"".join(functions)))
+    return _graph(*(delimited(1, node) for node in nodes), delimited(2, b"".join(functions)))
 
 
 def _clique(count: int, *last: bytes, as_list: bool = False) -> bytes:
     """Every function calls every function, by a node each or by one with a list."""
     names = [_name(place) for place in range(count)]
-    calls = [_branches(names)] if as_list else [_call(one, b"c" + one) for one in names]
+    calls = [_branches(names)] if as_list else [_call(name, b"c" + name) for name in names]
     return _library(_taking(name, *calls, *last) for name in names)
 
 
@@ -56,14 +56,14 @@ def _dense(count: int, each: int) -> bytes:
 def _in_two_layers() -> bytes:
     """Each of 600 functions calls each of 600 others, which fill a table from what they are given."""
     lower = [_name(place) for place in range(600, 1200)]
-    upper = [_taking(_name(place), *(_call(one, b"c" + one) for one in lower)) for place in range(600)]
-    return _library([*upper, *(_taking(one, _TABLE) for one in lower)])
+    upper = [_taking(_name(place), *(_call(name, b"c" + name) for name in lower)) for place in range(600)]
+    return _library([*upper, *(_taking(name, _TABLE) for name in lower)])
 
 
 def _chain(count: int, *last: bytes) -> bytes:
     """Each function hands its input to the next one, and uses it as a path."""
-    made = [_taking(_name(place), _call(_name(place + 1)), *last) for place in range(count)]
-    return _library([*made, _taking(_name(count), *last)], _node(b"a", b"Const"), _call(_name(0)))
+    functions = [_taking(_name(place), _call(_name(place + 1)), *last) for place in range(count)]
+    return _library([*functions, _taking(_name(count), *last)], _node(b"a", b"Const"), _call(_name(0)))
 
 
 def _ladder() -> bytes:
@@ -88,8 +88,8 @@ def _many_inputs_of_one() -> bytes:
     """A function of 20,000 inputs that fills a table from each, and is called 50 times."""
     inputs = [b"i%05d" % place for place in range(20_000)]
     tables = [
-        _node(b"t" + one, b"InitializeTableFromTextFileV2", delimited(3, one), delimited(3, one))
-        for one in inputs
+        _node(b"t" + name, b"InitializeTableFromTextFileV2", delimited(3, name), delimited(3, name))
+        for name in inputs
     ]
     calls = [_call(b"f", b"c%02d" % place, *inputs) for place in range(40)]
     return _library([_taking(b"f", *tables, inputs=inputs)], *calls)
@@ -99,8 +99,8 @@ def _captures_of_one() -> bytes:
     """A function whose description takes 4 MB, and a table of each of its inputs."""
     inputs = [b"i%05d" % place for place in range(20_000)]
     tables = [
-        _node(b"t" + one, b"InitializeTableFromTextFileV2", delimited(3, one), delimited(3, one))
-        for one in inputs
+        _node(b"t" + name, b"InitializeTableFromTextFileV2", delimited(3, name), delimited(3, name))
+        for name in inputs
     ]
     library = delimited(2, _taking(b"f", *tables, inputs=inputs))
     function = delimited(1, delimited(8, delimited(1, b"f")))
@@ -170,8 +170,8 @@ def _names_that_are_nowhere() -> bytes:
 
 
 def _gradients() -> bytes:
-    one = delimited(3, delimited(1, b"f") + delimited(2, b"CustomGradient-1"))
-    return _library([_taking(b"f", _SAVE), one * 39_000])
+    gradient = delimited(3, delimited(1, b"f") + delimited(2, b"CustomGradient-1"))
+    return _library([_taking(b"f", _SAVE), gradient * 39_000])
 
 
 HOSTILE_CALLS: dict[str, Callable[[], bytes]] = {

@@ -22,9 +22,9 @@ _VALUE_SUFFIX = b"/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def files_of(make: Callable[[], bytes | dict[str, bytes]]) -> dict[str, bytes]:
-    """The files of a flood, by path."""
-    made = make()
-    return made if isinstance(made, dict) else {"saved_model.pb": number(1, 1) + made}
+    """The files of a hostile input, by path."""
+    files = make()
+    return files if isinstance(files, dict) else {"saved_model.pb": number(1, 1) + files}
 
 
 def _many(unit: bytes, most: int = SIZE, *, size: int = SIZE) -> bytes:
@@ -60,7 +60,7 @@ def _node(name: bytes, op: bytes, *more: bytes) -> bytes:
 
 
 def _function(name: bytes, *nodes: bytes) -> bytes:
-    body = delimited(1, delimited(1, name)) + b"".join(delimited(3, one) for one in nodes)
+    body = delimited(1, delimited(1, name)) + b"".join(delimited(3, node) for node in nodes)
     return delimited(1, body)
 
 
@@ -136,8 +136,8 @@ def _text(depth: int) -> dict[str, bytes]:
 
 def _functions_with_saves() -> bytes:
     save = _node(b"s", b"SaveV2")
-    made = b"".join(_function(b"f%06d" % place, save) for place in range(100_000))
-    return _graph(delimited(2, made))
+    functions = b"".join(_function(b"f%06d" % place, save) for place in range(100_000))
+    return _graph(delimited(2, functions))
 
 
 def _chain_of_calls() -> bytes:
@@ -148,17 +148,17 @@ def _chain_of_calls() -> bytes:
         attribute = _map(5, b"f", delimited(10, delimited(1, b"f%06d" % place)))
         return _node(b"c", b"PartitionedCall", attribute)
 
-    made = [_function(b"f%06d" % place, call(place + 1)) for place in range(count)]
-    made.append(_function(b"f%06d" % count, _node(b"s", b"SaveV2")))
-    return _graph(delimited(2, b"".join(made)))
+    functions = [_function(b"f%06d" % place, call(place + 1)) for place in range(count)]
+    functions.append(_function(b"f%06d" % count, _node(b"s", b"SaveV2")))
+    return _graph(delimited(2, b"".join(functions)))
 
 
 def _every_function_names_every_other() -> bytes:
     count = 900
     names = b"".join(delimited(9, delimited(1, b"f%06d" % place)) for place in range(count))
     case = _node(b"c", b"Case", _map(5, b"branches", delimited(1, names)))
-    made = [_function(b"f%06d" % place, case, _node(b"s", b"SaveV2")) for place in range(count)]
-    return _graph(delimited(2, b"".join(made)))
+    functions = [_function(b"f%06d" % place, case, _node(b"s", b"SaveV2")) for place in range(count)]
+    return _graph(delimited(2, b"".join(functions)))
 
 
 def _tables() -> bytes:

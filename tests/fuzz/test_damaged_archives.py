@@ -14,7 +14,7 @@ from hubcli.errors import IntegrityError
 from tests import archives
 from tests.archives import gzip_members, gzipped, read_tree, tar_of_tree
 from tests.corpus import corpus_model
-from tests.fuzz.attempts import Attempts, every_share, flipped, random_flips
+from tests.fuzz.damaged_archives import Attempts, every_share, flipped, random_flips
 
 # 1.3 MB, of which 1 MB are constants: a fetch of it takes some 25 ms.
 LARGE = "basic_pitch_nmp"

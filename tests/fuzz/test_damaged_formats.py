@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import BrokenModelError, HubcliError
-from hubcli.formats.leveldb_table import decompress, read_table
-from hubcli.formats.tensor_bundle import BundleIndex
+from hubcli.formats.tensor_bundle import BundleIndex, decompress, read_table
 from hubcli.formats.wire import scan
-from hubcli.savedmodel.checks.layout import check_structure
+from hubcli.savedmodel.layout import check_structure
 from tests.corpus import corpus_file
 from tests.formats.tables import PLAIN, SNAPPY, snappy_literal, table
-from tests.fuzz.attempts import every_share, flipped, random_flips
+from tests.fuzz.damaged_archives import every_share, flipped, random_flips
 
 FLIPS = 2000
 LONGEST_S = 2.0

@@ -19,10 +19,10 @@ from hubcli.cli.views.inspect_json import inspection_document
 from hubcli.cli.views.inspect_text import Part, inspection_text
 from hubcli.commands.inspect import Inspection
 from hubcli.errors import BrokenModelError
-from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from tests.corpus import corpus_model
-from tests.fuzz.attempts import every_share, flipped, random_flips
+from tests.fuzz.damaged_archives import every_share, flipped, random_flips
 from tests.fuzz.hostile_calls import HOSTILE_CALLS
 from tests.fuzz.hostile_inputs import HOSTILE_INPUTS, files_of
 
@@ -46,7 +46,7 @@ def copied(tmp_path: Path) -> Callable[[str], Path]:
     return copy
 
 
-def shown(model: Path) -> bool:
+def is_readable(model: Path) -> bool:
     """Reads the model, shows it in both forms; False where it was refused. Anything else escapes."""
     try:
         info = read_model(ModelFiles.of_directory(model), submodules=True)
@@ -66,7 +66,7 @@ def test_flipped_bits_are_refused_or_read(copied: Callable[[str], Path], name: s
     for bit, damaged in random_flips(main.read_bytes(), FLIPPED[name] // share, 1):
         main.write_bytes(damaged)
         try:
-            shown(model)
+            is_readable(model)
         except Exception as error:
             raise AssertionError(f"bit {bit} of {name}") from error
 
@@ -82,7 +82,7 @@ def test_a_model_that_is_cut_off_is_refused_or_read(
     read = []
     for percent in range(0, 100, min(share, 10)):
         main.write_bytes(whole[: len(whole) * percent // 100])
-        read.append(shown(model))
+        read.append(is_readable(model))
     # One MetaGraph takes the whole file: a part of it is none.
     assert not any(read)
 
@@ -94,10 +94,10 @@ def test_a_damaged_index_is_refused(copied: Callable[[str], Path], name: str, sh
     whole = (model / INDEX).read_bytes()
     for percent in range(0, 100, min(share, 10)):
         (model / INDEX).write_bytes(whole[: len(whole) * percent // 100])
-        assert not shown(model), percent
+        assert not is_readable(model), percent
     for _, damaged in random_flips(whole, 500 // share, 2):
         (model / INDEX).write_bytes(damaged)
-        shown(model)
+        is_readable(model)
 
 
 @every_share
@@ -115,10 +115,10 @@ def test_a_damaged_shard_and_side_files_are_refused_or_read(
         whole = side.read_bytes()
         for place in range(0, 20, min(share, 5)):
             side.write_bytes(whole[: len(whole) * place // 20])
-            shown(model)
+            is_readable(model)
         for _, damaged in random_flips(whole or b"\0", 20 // min(share, 5), 3):
             side.write_bytes(damaged)
-            shown(model)
+            is_readable(model)
         side.write_bytes(whole)
 
 
@@ -135,7 +135,7 @@ def test_bytes_moved_and_doubled_are_refused_or_read(copied: Callable[[str], Pat
         main.write_bytes(
             chance.choice((whole[:place] + piece + whole[place:], whole[:start] + whole[start + length :]))
         )
-        shown(model)
+        is_readable(model)
 
 
 @every_share
@@ -151,20 +151,20 @@ def test_a_flipped_text_is_refused_or_read(tmp_path: Path, share: int) -> None:
     main = tmp_path / "saved_model.pbtxt"
     for _, damaged in random_flips(text, 60 // share, 5):
         main.write_bytes(damaged)
-        shown(tmp_path)
+        is_readable(tmp_path)
     for percent in range(0, 100, 4 * min(share, 5)):
         main.write_bytes(text[: len(text) * percent // 100])
-        shown(tmp_path)
+        is_readable(tmp_path)
     assert flipped(b"\0", 0) == b"\1"
 
 
-# Floods ------------------------------------------------------------------------------------------
+# Hostile inputs ----------------------------------------------------------------------------------
 
 _CHILD = """
 import json, sys, time
 from pathlib import Path
 from hubcli.errors import BrokenModelError
-from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 
 started = time.process_time()
@@ -204,7 +204,7 @@ def cost_of(model: Path) -> Cost:
     if not Path("/proc/self/status").exists():
         pytest.skip("the peak of a process's memory is read from /proc")
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-c", _CHILD, str(model)],
             capture_output=True,
             check=True,
@@ -213,16 +213,16 @@ def cost_of(model: Path) -> Cost:
         )
     except subprocess.TimeoutExpired:
         return Cost(60, 0)
-    return Cost(*json.loads(done.stdout))
+    return Cost(*json.loads(result.stdout))
 
 
 # What is too slow or too large now; see the report.
 _TOO_COSTLY: set[str] = set()
 
 
-_EVERY_FLOOD = {**HOSTILE_INPUTS, **HOSTILE_CALLS}
+_EVERY_HOSTILE_INPUT = {**HOSTILE_INPUTS, **HOSTILE_CALLS}
 # For the gate: one of each kind, and those that cost most. All of them take two minutes.
-_SOME_FLOODS = {
+_SOME_HOSTILE_INPUTS = {
     "600 functions that all call each other and fill tables",
     "arguments nested 10,000 deep",
     "attributes of one node",
@@ -244,12 +244,12 @@ _SOME_FLOODS = {
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if name in _SOME_FLOODS else pytest.mark.soak)
-        for name in _EVERY_FLOOD
+        pytest.param(name, marks=pytest.mark.slow if name in _SOME_HOSTILE_INPUTS else pytest.mark.soak)
+        for name in _EVERY_HOSTILE_INPUT
     ],
 )
-def test_a_flood_costs_little(tmp_path: Path, name: str) -> None:
-    for path, content in files_of(_EVERY_FLOOD[name]).items():
+def test_a_hostile_input_costs_little(tmp_path: Path, name: str) -> None:
+    for path, content in files_of(_EVERY_HOSTILE_INPUT[name]).items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_bytes(content)
     # Beside other work a process takes longer: what counts is the least of three.

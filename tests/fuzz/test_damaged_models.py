@@ -13,14 +13,14 @@ import pytest
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.tensor_bundle import BundleIndex
-from hubcli.formats.tensors import check_tensor
+from hubcli.formats.tensor_values import check_tensor
 from hubcli.savedmodel.checks.integrity import ModelCheck
-from hubcli.savedmodel.checks.layout import declared_assets
+from hubcli.savedmodel.layout import declared_assets
 from tests.archives import read_tree
 from tests.corpus import corpus_file, corpus_model
 from tests.formats.test_leveldb_table import WITH_VARIABLES
-from tests.formats.test_tensors import entry_of, pieces
-from tests.fuzz.attempts import every_share, flipped, random_flips
+from tests.formats.test_tensor_values import entry_of, pieces
+from tests.fuzz.damaged_archives import every_share, flipped, random_flips
 from tests.models import write_tree
 
 INDEX = "variables/variables.index"

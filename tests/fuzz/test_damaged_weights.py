@@ -16,14 +16,13 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import BrokenModelError, HubcliError
-from hubcli.formats.npz import read_npz
-from hubcli.formats.safetensors import read_safetensors
+from hubcli.formats.array_files import read_npz, read_safetensors
 from hubcli.formats.tensor_values import TensorValues
 from hubcli.savedmodel.weights.assignable import read_assignable
 from hubcli.savedmodel.weights.mapping import map_weights, read_map
 from hubcli.savedmodel.weights.sources import open_weights
 from tests.corpus import corpus_model
-from tests.fuzz.attempts import every_share, random_flips
+from tests.fuzz.damaged_archives import every_share, random_flips
 from tests.models import tree_files, write_tree
 
 FLIPS = 1500
@@ -110,7 +109,7 @@ def test_noise_is_refused(read: Reader, good: bytes, tmp_path: Path, share: int)
 
 
 @pytest.mark.parametrize(
-    ("member", "told"),
+    ("member", "message"),
     [
         (npy("'|O'", "(1,)", b"cos\nsystem\n."), "pickle"),
         (npy("'<U4'", "(1,)", bytes(16)), "no variable has"),
@@ -126,12 +125,12 @@ def test_noise_is_refused(read: Reader, good: bytes, tmp_path: Path, share: int)
         (npy("'<f4'", "[1]", bytes(4)), "impossible shape"),
         (npy("__import__('os')", "(1,)", bytes(4)), "header"),
         (b"\x93NUMPY\x02\x00" + struct.pack("<I", 1 << 31), "header of"),
-        (b"no array", "no .npy"),
+        (b"no array", "not a .npy"),
     ],
 )
-def test_arrays_that_are_no_tensors_are_told(member: bytes, told: str, tmp_path: Path) -> None:
+def test_arrays_that_are_no_tensors_are_told(member: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "w.npz").write_bytes(npz(("a", member)))
-    with pytest.raises(BrokenModelError, match=told):
+    with pytest.raises(BrokenModelError, match=message):
         read_npz(tmp_path / "w.npz")
 
 

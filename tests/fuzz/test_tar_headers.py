@@ -11,10 +11,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubcli.archive.compression import decompressed
-from hubcli.archive.members import Limits
+from hubcli.archive import Limits
 from hubcli.archive.tar import ChunkReader, walk_tar
-from hubcli.archive.unpack import unpack
+from hubcli.archive.unpack import decompressed, unpack
 from hubcli.errors import IntegrityError
 from tests import archives
 from tests.archives import chunked, seal, tar

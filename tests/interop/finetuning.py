@@ -68,7 +68,7 @@ def by_tape(obj: Any, data: str, witness: str | None = None) -> tf.train.Checkpo
         with tf.GradientTape() as tape:
             features = obj(INPUTS[data]) if data == "text" else obj(INPUTS[data], training=True)
             loss = tf.reduce_mean((head(features) - _LABELS) ** 2)
-            loss += sum(one() for one in obj.regularization_losses)
+            loss += sum(loss_function() for loss_function in obj.regularization_losses)
         variables = [*obj.trainable_variables, *head.trainable_variables]
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
     testify(obj, data, witness)
@@ -112,10 +112,13 @@ def witness_of(obj: Any, data: str) -> dict[str, Any]:
 
     Under a strategy the variables alone: the functions work in its replicas only.
     """
-    variables = {f"variable {place}": one.numpy() for place, one in enumerate(obj.variables)}
+    variables = {f"variable {place}": variable.numpy() for place, variable in enumerate(obj.variables)}
     if tf.distribute.has_strategy():
         return variables
-    losses = {f"loss {place}": one().numpy() for place, one in enumerate(obj.regularization_losses)}
+    losses = {
+        f"loss {place}": loss_function().numpy()
+        for place, loss_function in enumerate(obj.regularization_losses)
+    }
     outputs = obj(PROBES[data]) if data == "text" else obj(PROBES[data], training=False)
     return {**variables, **losses, "outputs": outputs.numpy()}
 

@@ -50,7 +50,7 @@ class Dense(tf.train.Checkpoint):  # type: ignore[misc]
         self.bias = tf.Variable(spread([2]))
         self.trainable_variables = [self.second, self.first]
         self.variables = [self.first, self.bias, self.second]
-        self.regularization_losses = [l2_loss(one) for one in (self.first, self.second)]
+        self.regularization_losses = [l2_loss(kernel) for kernel in (self.first, self.second)]
 
     @tf.function(input_signature=[tf.TensorSpec([None, 4])])  # type: ignore[untyped-decorator]
     def __call__(self, x: Any) -> Any:

@@ -179,7 +179,7 @@ def test_lists_are_there_where_the_root_has_them(model: Path) -> None:
 def test_variables_are_all_there_with_type_shape_and_key(model: Path) -> None:
     keys = ("name", "checkpoint_key", "dtype", "shape")
     ours, expected = (
-        Counter(json.dumps([one[key] for key in keys]) for one in variables)
+        Counter(json.dumps([variable[key] for key in keys]) for variable in variables)
         for variables in (inspected(model)["variables"], judged(model).variables)
     )
     assert ours == expected
@@ -198,15 +198,17 @@ def test_paths_lead_to_their_variables(model: Path) -> None:
 
 def test_the_trainable_are_those_of_the_list_or_of_the_flags(model: Path) -> None:
     oracle = judged(model)
-    flags = {(one["name"], one["checkpoint_key"]): one["trainable"] for one in oracle.variables}
+    flags = {
+        (variable["name"], variable["checkpoint_key"]): variable["trainable"] for variable in oracle.variables
+    }
     nodes = oracle.graph.items("trainable_variables") if oracle.graph else None
     in_list = set()
     if oracle.graph is not None and nodes is not None:
         in_list = {(oracle.graph.variable(node)["name"], oracle.checkpoint_keys.get(node)) for node in nodes}
     for variable in inspected(model)["variables"]:
-        one = variable["name"], variable["checkpoint_key"]
+        key = variable["name"], variable["checkpoint_key"]
         by_list = nodes is not None and variable["listed"]
-        assert variable["trainable"] == (one in in_list if by_list else flags[one]), variable["path"]
+        assert variable["trainable"] == (key in in_list if by_list else flags[key]), variable["path"]
 
 
 def test_parameters_are_counted_as_tensorflow_counts_them(model: Path) -> None:
@@ -216,9 +218,9 @@ def test_parameters_are_counted_as_tensorflow_counts_them(model: Path) -> None:
         pytest.skip("the root has no list of variables")
     trainable = oracle.listed("trainable_variables")
     ours = inspected(model)["parameters"]
-    assert ours["total"] == sum(math.prod(one["shape"]) for one in counted)
+    assert ours["total"] == sum(math.prod(variable["shape"]) for variable in counted)
     if trainable is not None:
-        assert ours["trainable"] == sum(math.prod(one["shape"]) for one in trainable)
+        assert ours["trainable"] == sum(math.prod(variable["shape"]) for variable in trainable)
 
 
 # The checkpoint ----------------------------------------------------------------------------------
@@ -230,12 +232,12 @@ def test_every_tensor_is_claimed_or_not(model: Path) -> None:
         assert document["checkpoint"] is None
         return
     claimed = {variable["checkpoint_key"] for variable in document["variables"]} & tensors.keys()
-    unclaimed = {one["key"]: one for one in document["checkpoint"]["unclaimed"]}
+    unclaimed = {tensor["key"]: tensor for tensor in document["checkpoint"]["unclaimed"]}
     assert claimed | unclaimed.keys() == tensors.keys()
     assert not claimed & unclaimed.keys()
     assert document["checkpoint"]["tensors"] == len(tensors)
-    for key, one in unclaimed.items():
-        assert {name: one[name] for name in ("key", "dtype", "shape")} == tensors[key]
+    for key, tensor in unclaimed.items():
+        assert {name: tensor[name] for name in ("key", "dtype", "shape")} == tensors[key]
 
 
 def test_sizes_of_numbers_are_elements_times_item(model: Path) -> None:
@@ -255,7 +257,7 @@ def test_shards_are_counted(model: Path) -> None:
 
 def _variants(function: Json) -> list[Json]:
     """The variants; a function that gives nothing may say so in either way."""
-    return [{**one, "outputs": one["outputs"] or NOTHING} for one in function["variants"]]
+    return [{**variant, "outputs": variant["outputs"] or NOTHING} for variant in function["variants"]]
 
 
 def _by(items: list[Any], key: str) -> list[Any]:

@@ -75,8 +75,8 @@ class TestLoading:
         handle = server.serve("/maker/model/1", reply)
         judge = raised_by(lambda: tensorflow_hub.load(handle))
         ours = raised_by(lambda: hubcli.load(handle))
-        wanted = [one for one in CAUGHT if isinstance(judge, one)] or [OSError]  # Theirs: EOFError.
-        assert [one for one in wanted if not isinstance(ours, one)] == []
+        expected = [error for error in CAUGHT if isinstance(judge, error)] or [OSError]  # Theirs: EOFError.
+        assert [error for error in expected if not isinstance(ours, error)] == []
         assert handle in str(ours)
 
     def test_wrong_tags_are_a_value_error(self, tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ def require_trained(before: Mapping[str, Any], after: Mapping[str, Any]) -> None
         assert (before[name] != after[name]).any(), name
 
 
-Ran = subprocess.CompletedProcess[str]
+TextResult = subprocess.CompletedProcess[str]
 Running = Process | subprocess.Popen[str]
 
 
@@ -236,7 +236,7 @@ def start(*arguments: object, cache: Path, **variables: str) -> Running:
     return open_python([str(argument) for argument in arguments], env=environment, with_tensorflow=True)
 
 
-def finished(process: Running) -> Ran:
+def finished(process: Running) -> TextResult:
     try:
         out, err = process.communicate(timeout=250)
     finally:
@@ -270,8 +270,10 @@ def test_a_handle_is_fetched_trained_and_exported_by_one_command(
 ) -> None:
     place, witness = tmp_path / "tuned", tmp_path / "witness.npz"
     options = [*training_options(model, witness), f"--method={method}"]
-    ran = finished(start("-m", "hubcli", "finetune-export", host.handle(model), place, *options, cache=cache))
-    assert (ran.returncode, ran.stdout) == (0, f"{place}\n"), ran.stderr
+    result = finished(
+        start("-m", "hubcli", "finetune-export", host.handle(model), place, *options, cache=cache)
+    )
+    assert (result.returncode, result.stdout) == (0, f"{place}\n"), result.stderr
     assert hubcli.ls(Settings.read({}, cache_dir=cache)).models[0].handle == host.handle(model)
     require_equal(place, model, witness_in(witness))
 
@@ -288,8 +290,8 @@ def test_a_handle_is_fetched_and_exported_with_the_values_of_a_file(
 ) -> None:
     trained = trainings(model, "by_layer")
     options = [tmp_path / "tuned", f"--weights={trained.files[kind]}", f"--method={method}"]
-    ran = finished(start("-m", "hubcli", "finetune-export", host.handle(model), *options, cache=cache))
-    assert (ran.returncode, ran.stdout) == (0, f"{tmp_path / 'tuned'}\n"), ran.stderr
+    result = finished(start("-m", "hubcli", "finetune-export", host.handle(model), *options, cache=cache))
+    assert (result.returncode, result.stdout) == (0, f"{tmp_path / 'tuned'}\n"), result.stderr
     require_equal(tmp_path / "tuned", model, trained.witness)
 
 
@@ -302,10 +304,10 @@ def test_an_export_is_the_object_that_was_trained(
     export = exports(model, method, loop)
     require_equal(export.place, model, export.witness)
     assert export.result is not None
-    assert export.result.made is not None
-    assert export.result.made.values.unchanged == ()
-    assert any(call.startswith("__call__") for call in export.result.made.compared)
-    assert "signature serving_default" in export.result.made.compared
+    assert export.result.staged_model is not None
+    assert export.result.staged_model.values.unchanged == ()
+    assert any(call.startswith("__call__") for call in export.result.staged_model.compared)
+    assert "signature serving_default" in export.result.staged_model.compared
 
 
 @pytest.mark.slow
@@ -318,8 +320,8 @@ def test_a_training_may_keep_checkpoints_of_the_object_and_around_it(
     options = FinetuneOptions(train=f"{SCRIPT}:keeping_checkpoints", arguments=arguments, method=method)
     result = hubcli.finetune_export(host.handle(model), tmp_path / "tuned", host.settings, options)
     require_equal(tmp_path / "tuned", model, witness_in(witness))
-    assert result.made is not None
-    assert not any("save_counter" in one.path for one in result.made.values.changed)
+    assert result.staged_model is not None
+    assert not any("save_counter" in change.path for change in result.staged_model.values.changed)
 
 
 @EVERY_MODEL
@@ -350,16 +352,20 @@ def test_statistics_of_batch_norm_move_in_training_alone(
     from tests.interop import finetuning
 
     obj, images = hub.load(str(exports(model, method).place)), finetuning.INPUTS["image"]
-    trained = {id(one) for one in obj.trainable_variables}
-    statistics = [one for one in obj.variables if id(one) not in trained]
+    trained = {id(variable) for variable in obj.trainable_variables}
+    statistics = [variable for variable in obj.variables if id(variable) not in trained]
     assert len(statistics) == 2
 
-    before = [one.numpy() for one in obj.variables]
+    before = [variable.numpy() for variable in obj.variables]
     assert (obj(images, training=False).numpy() == obj(images, training=False).numpy()).all()
-    assert all((one.numpy() == old).all() for one, old in zip(obj.variables, before, strict=True))
+    assert all((variable.numpy() == old).all() for variable, old in zip(obj.variables, before, strict=True))
     assert (obj(images, training=True).numpy() != obj(images, training=True).numpy()).any()
-    moved = [id(one) for one, old in zip(obj.variables, before, strict=True) if (one.numpy() != old).any()]
-    assert moved == [id(one) for one in statistics]
+    moved = [
+        id(variable)
+        for variable, old in zip(obj.variables, before, strict=True)
+        if (variable.numpy() != old).any()
+    ]
+    assert moved == [id(variable) for variable in statistics]
 
 
 @EVERY_MODEL
@@ -381,7 +387,7 @@ def test_an_export_is_trained_again_by_a_layer_around_its_path(
 @EVERY_MODEL
 @BOTH_METHODS
 def test_an_export_is_a_source_in_its_turn(
-    model: str, method: Method, exports: Exports, tmp_path: Path, hubcli: Callable[..., Ran]
+    model: str, method: Method, exports: Exports, tmp_path: Path, hubcli: Callable[..., TextResult]
 ) -> None:
     first = exports(model, method)
     second = trained_here(str(first.place), tmp_path, model, method, "by_tape")
@@ -392,7 +398,7 @@ def test_an_export_is_a_source_in_its_turn(
         document = json.loads(checked.stdout)
         assert (checked.returncode, document["reusable"]["problems"]) == (0, []), checked.stdout
     differences = hubcli("inspect", str(second.place), "--diff", str(first.place), "--json")
-    parts = {one["part"] for one in json.loads(differences.stdout)["differences"]}
+    parts = {difference["part"] for difference in json.loads(differences.stdout)["differences"]}
     assert parts == {"value"}, differences.stdout
 
 
@@ -433,8 +439,8 @@ def test_two_devices_train_a_model_that_is_exported(
     place, witness = tmp_path / "tuned", tmp_path / "witness.npz"
     options = [*training_options("keras image", witness), "--strategy=mirrored", f"--method={method.value}"]
     arguments = ("finetune-export", host.handle("keras image"), place, *options)
-    ran = finished(start("-c", TWO_DEVICES, *arguments, cache=cache))
-    assert (ran.returncode, ran.stdout) == (0, f"{place}\n"), ran.stderr
+    result = finished(start("-c", TWO_DEVICES, *arguments, cache=cache))
+    assert (result.returncode, result.stdout) == (0, f"{place}\n"), result.stderr
     require_equal(place, "keras image", computed_with(witness_in(witness), host, "keras image"))
 
 
@@ -443,10 +449,10 @@ def test_two_devices_train_a_model_that_is_exported(
 def test_two_workers_train_a_model_and_the_chief_alone_writes_it(
     method: Method, host: Host, tmp_path: Path
 ) -> None:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
+    with socket.socket() as first, socket.socket() as other:
+        first.bind(("127.0.0.1", 0))
         other.bind(("127.0.0.1", 0))
-        addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in (one, other)]
+        addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in (first, other)]
     processes = []
     for number in range(2):
         folder = tmp_path / f"worker {number}"

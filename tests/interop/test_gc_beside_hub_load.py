@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache.entries import UseSource
-from hubcli.cache.gc.policy import Policy
+from hubcli.cache.cached_model import UseSource
+from hubcli.cache.gc.plan import Policy
 from hubcli.commands.gc import gc
 from hubcli.commands.ls import ls
 from hubcli.config.settings import Settings
@@ -76,7 +76,7 @@ def test_a_hundred_loads_race_with_two_collections(cache: Path, server: HubServe
     assert loads.returncode == 0, loads.stderr
     assert json.loads(loads.stdout.splitlines()[-1]) == []
     assert len(server.requests) == ROUNDS
-    assert sum(one["seen"].get("removed", 0) for one in collected) > ROUNDS / 2, collected
+    assert sum(report["seen"].get("removed", 0) for report in collected) > ROUNDS / 2, collected
 
 
 def test_what_hub_load_read_is_used_and_what_it_did_not_is_not(

@@ -49,15 +49,15 @@ def hosted(nginx: tuple[str, Path], settings: Settings, tmp_path: Path) -> str:
 
 
 def test_any_web_server_over_a_hub_layout_is_a_host(hosted: str, tmp_path: Path, hubcli: Run) -> None:
-    ran = hubcli("fetch", hosted, "--cache-dir", str(tmp_path / "other"))
-    assert ran.returncode == 0, ran.stderr
-    assert models.tree_files(Path(ran.stdout.strip())) == models.example_files()
+    result = hubcli("fetch", hosted, "--cache-dir", str(tmp_path / "other"))
+    assert result.returncode == 0, result.stderr
+    assert models.tree_files(Path(result.stdout.strip())) == models.example_files()
 
 
 def test_it_is_a_mirror_too(hosted: str, tmp_path: Path, hubcli: Run) -> None:
     mirror = f"https://tfhub.dev={hosted.removesuffix('/maker/model/1')}"
-    ran = hubcli("fetch", HANDLE, "--mirror", mirror, "--cache-dir", str(tmp_path / "other"))
-    assert models.tree_files(Path(ran.stdout.strip())) == models.example_files()
+    result = hubcli("fetch", HANDLE, "--mirror", mirror, "--cache-dir", str(tmp_path / "other"))
+    assert models.tree_files(Path(result.stdout.strip())) == models.example_files()
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,9 @@ def test_every_kind_of_handle_has_a_mirror(
     packed.write_bytes(models.archive())
     fetch(handle, settings, FetchOptions(local=str(packed)))
     export(handle, www, settings, HUB)
-    ran = hubcli("fetch", handle, "--mirror", f"{prefix}={url}", "--cache-dir", str(tmp_path / "other"))
-    assert ran.returncode == 0, ran.stderr
-    assert models.tree_files(Path(ran.stdout.strip())) == models.example_files()
+    result = hubcli("fetch", handle, "--mirror", f"{prefix}={url}", "--cache-dir", str(tmp_path / "other"))
+    assert result.returncode == 0, result.stderr
+    assert models.tree_files(Path(result.stdout.strip())) == models.example_files()
 
 
 @pytest.fixture
@@ -92,9 +92,9 @@ def versions(hosted: str, nginx: tuple[str, Path], tmp_path: Path, settings: Set
 
 
 def test_a_handle_without_a_version_is_the_newest_one(versions: str, tmp_path: Path, hubcli: Run) -> None:
-    ran = hubcli("fetch", versions, "--cache-dir", str(tmp_path / "other"))
-    assert ran.returncode == 0, ran.stderr
-    assert (Path(ran.stdout.strip()) / "assets.extra" / "version").read_text() == "10"
+    result = hubcli("fetch", versions, "--cache-dir", str(tmp_path / "other"))
+    assert result.returncode == 0, result.stderr
+    assert (Path(result.stdout.strip()) / "assets.extra" / "version").read_text() == "10"
 
 
 @pytest.mark.tensorflow
@@ -124,13 +124,13 @@ def test_another_server_and_a_copied_tree_answer_alike(
     try:
         wait_for_port(port, server)
         url = f"http://127.0.0.1:{port}/maker/model"
-        ran = hubcli("fetch", url, "--cache-dir", str(tmp_path / "other"))
-        assert (Path(ran.stdout.strip()) / "assets.extra" / "version").read_text() == "10"
+        result = hubcli("fetch", url, "--cache-dir", str(tmp_path / "other"))
+        assert (Path(result.stdout.strip()) / "assets.extra" / "version").read_text() == "10"
         (
             copied / "maker" / "model" / "index.html"
         ).unlink()  # As 0.1.0 wrote it: the server lists the directory.
-        ran = hubcli("fetch", f"{url}?again=1", "--cache-dir", str(tmp_path / "other"))
-        assert "If the handle has no version, name one, such as HANDLE/1." in ran.stderr
+        result = hubcli("fetch", f"{url}?again=1", "--cache-dir", str(tmp_path / "other"))
+        assert "If the handle has no version, name one, such as HANDLE/1." in result.stderr
     finally:
         server.terminate()
         server.wait()
@@ -140,13 +140,13 @@ def test_a_tree_without_an_index_is_told_by_the_hint(
     versions: str, nginx: tuple[str, Path], tmp_path: Path, hubcli: Run
 ) -> None:
     (nginx[1] / "maker" / "model" / "index.html").unlink()
-    ran = hubcli("fetch", versions, "--cache-dir", str(tmp_path / "other"))
-    assert ran.returncode == 5
-    assert "/maker/model/?tf-hub-format=compressed answers 403 Forbidden" in ran.stderr
-    assert "A static host says so of a directory: name the version of the model" in ran.stderr
-    ran = hubcli("fetch", f"{versions}-absent", "--cache-dir", str(tmp_path / "other"))
-    assert ran.returncode == 4
-    assert "name its version, such as HANDLE/1" in ran.stderr
+    result = hubcli("fetch", versions, "--cache-dir", str(tmp_path / "other"))
+    assert result.returncode == 5
+    assert "/maker/model/?tf-hub-format=compressed answers 403 Forbidden" in result.stderr
+    assert "A static host answers so for a directory: add the version" in result.stderr
+    result = hubcli("fetch", f"{versions}-absent", "--cache-dir", str(tmp_path / "other"))
+    assert result.returncode == 4
+    assert "add its version, such as HANDLE/1" in result.stderr
 
 
 @pytest.mark.tensorflow
@@ -175,8 +175,8 @@ def test_tensorflow_hubs_own_unpacker_reads_both_archives(settings: Settings, tm
     for name in ("a.tar.gz", "a.tar"):
         export(str(source), tmp_path / name, settings)
         back = tmp_path / f"{name}.d"
-        done = tensorflow(script, str(tmp_path / name), str(back), cache=tmp_path / "theirs")
-        assert models.tree_files(back) == models.tree_files(source), done.stderr
+        result = tensorflow(script, str(tmp_path / name), str(back), cache=tmp_path / "theirs")
+        assert models.tree_files(back) == models.tree_files(source), result.stderr
 
 
 def test_gzip_and_tar_take_the_archive_for_whole(settings: Settings, tmp_path: Path) -> None:
@@ -184,6 +184,8 @@ def test_gzip_and_tar_take_the_archive_for_whole(settings: Settings, tmp_path: P
         pytest.skip("gzip isn't here")
     export("example://mul/1", tmp_path / "a.tar.gz", settings)
     subprocess.run(["gzip", "-t", tmp_path / "a.tar.gz"], check=True)
-    told = subprocess.run(["tar", "-tzf", tmp_path / "a.tar.gz"], check=True, capture_output=True, text=True)
-    assert told.stderr == ""
-    assert "./saved_model.pb" in told.stdout.splitlines()
+    listing = subprocess.run(
+        ["tar", "-tzf", tmp_path / "a.tar.gz"], check=True, capture_output=True, text=True
+    )
+    assert listing.stderr == ""
+    assert "./saved_model.pb" in listing.stdout.splitlines()

@@ -58,7 +58,7 @@ class Side:
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.cast(self.model(self.inputs), tf.float32) ** 2) + sum(self.model.losses)
         given = tape.gradient(loss, self.layer.trainable_weights)
-        return [tf.convert_to_tensor(one).numpy() for one in given]
+        return [tf.convert_to_tensor(gradient).numpy() for gradient in given]
 
     def train(self, steps: int) -> list[float]:
         """As many steps of SGD on the same batch; the loss of each."""
@@ -69,7 +69,7 @@ class Side:
         inputs = tuple(self.inputs) if isinstance(self.inputs, list) else self.inputs
         data = tf.data.Dataset.from_tensors((inputs, labels)).repeat()
         fitted = self.model.fit(data, epochs=steps, steps_per_epoch=1, verbose=0)
-        return [float(one) for one in fitted.history["loss"]]
+        return [float(loss) for loss in fitted.history["loss"]]
 
 
 Sides = Callable[..., "tuple[Side, Side]"]
@@ -125,9 +125,9 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
 
 def _map(function: Callable[[Any], Any], spec: Any) -> Any:
     if isinstance(spec, list):
-        return [_map(function, one) for one in spec]
+        return [_map(function, part) for part in spec]
     if isinstance(spec, dict) and "shape" not in spec:
-        return {key: _map(function, one) for key, one in spec.items()}
+        return {key: _map(function, part) for key, part in spec.items()}
     return function(spec)
 
 
@@ -135,7 +135,7 @@ def _inputs(values: Any, spec: Any) -> Any:
     import tensorflow as tf
 
     if isinstance(spec, list):
-        return [_inputs(value, one) for value, one in zip(values, spec, strict=True)]
+        return [_inputs(value, part) for value, part in zip(values, spec, strict=True)]
     if "shape" not in spec:
         return {key: _inputs(values[key], spec[key]) for key in spec}
     if spec.get("ragged"):
@@ -156,8 +156,8 @@ def same(ours: Any, theirs: Any, tolerance: float = 1e-6) -> None:
         tf.nest.flatten(theirs, expand_composites=True),
         strict=True,
     )
-    for one, other in pairs:
-        np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=tolerance, atol=tolerance)
+    for left, other in pairs:
+        np.testing.assert_allclose(np.asarray(left), np.asarray(other), rtol=tolerance, atol=tolerance)
 
 
 def require_equal_and_frozen(ours: Side, theirs: Side) -> None:
@@ -197,7 +197,7 @@ def test_losses_and_gradients_are_equal_and_so_are_the_weights_after_ten_steps(
     before = ours.layer.get_weights()
     same(ours.train(STEPS), theirs.train(STEPS), 1e-5)
     same(ours.layer.get_weights(), theirs.layer.get_weights(), 1e-5)
-    assert any((one != other).any() for one, other in zip(before, ours.layer.get_weights(), strict=True))
+    assert any((array != other).any() for array, other in zip(before, ours.layer.get_weights(), strict=True))
     same(ours.outputs(), theirs.outputs(), 1e-5)
     same(ours.losses(), theirs.losses(), 1e-5)
 

@@ -117,11 +117,13 @@ def test_models_are_read_from_a_bucket_by_tensorflow_itself(
     server: HubServer, cache: Path, tmp_path: Path
 ) -> None:
     """Where the host says that they lie, or where the handle does; an archive goes into the cache."""
-    files = {f"maker/model/1/uncompressed/{name}": one for name, one in models.example_files().items()}
+    files = {
+        f"maker/model/1/uncompressed/{name}": content for name, content in models.example_files().items()
+    }
     files["model.tar.gz"] = models.pack(models.example_files(), with_folders=True)
     url = server.serve("/maker/model/1", Reply(UNPACKED.encode(), 303))
     with running_bucket(files, tmp_path) as bucket:
-        done = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-c", FROM_A_BUCKET, url, UNPACKED, PACKED],
             env={**os.environ, **bucket.variables, "TFHUB_MODEL_LOAD_FORMAT": "UNCOMPRESSED"},
             capture_output=True,
@@ -129,10 +131,10 @@ def test_models_are_read_from_a_bucket_by_tensorflow_itself(
             timeout=200,
             check=False,
         )
-    assert done.stdout.splitlines() == [
+    assert result.stdout.splitlines() == [
         f"{UNPACKED} 42.0 42.0 42.0",
         f"{UNPACKED} 42.0 42.0 42.0",
         "gs://models/nothing does not exist.",
-    ], done.stderr
-    assert any(path.endswith("saved_model.pb") for path in bucket.asked)
-    assert [one.handle for one in hubcli.ls(Settings.read({}, cache_dir=cache)).models] == [PACKED]
+    ], result.stderr
+    assert any(path.endswith("saved_model.pb") for path in bucket.requested_paths)
+    assert [model.handle for model in hubcli.ls(Settings.read({}, cache_dir=cache)).models] == [PACKED]

@@ -16,17 +16,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hubcli.errors import HubcliError, TensorFlowError
-from hubcli.formats.dtypes import DType
+from hubcli.formats.tensor_layout import DType
 from hubcli.running.batching import Batch
 from hubcli.running.endpoints import Endpoint, Port, signature_endpoint
 from hubcli.running.model import RunnableModel, Selection, read_runnable
 from hubcli.running.numbers import decoded, encoded, is_supported
 from hubcli.running.session import OutputBatch, Session
 from hubcli.running.traces import function_endpoints
-from hubcli.savedmodel.functions import read_functions
+from hubcli.savedmodel.functions import read_functions, read_signatures
+from hubcli.savedmodel.graph import read_outline
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.outline import read_outline
-from hubcli.savedmodel.signatures import read_signatures
 from hubcli.tf.run_protocol import STRING, Tensor
 from tests.corpus import KINDS, corpus_model
 from tests.installed import Late, require_installed

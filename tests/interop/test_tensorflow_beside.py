@@ -31,7 +31,7 @@ def test_both_read_a_model_in_either_order(order: tuple[str, ...]) -> None:
     program = "\n".join(
         ("import sys", *order, "print([one.path for one in info.functions], float(loaded(2.0)))")
     )
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program, str(model)], capture_output=True, text=True, check=False, timeout=120
     )
-    assert done.stdout == "['__call__', 'mutate', 'timestwo'] 6.0\n", done.stderr
+    assert result.stdout == "['__call__', 'mutate', 'timestwo'] 6.0\n", result.stderr

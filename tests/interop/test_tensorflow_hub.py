@@ -169,12 +169,12 @@ def test_many_of_both_at_once_download_once(server: HubServer, cache: Path) -> N
         theirs.stdin.write("go\n")
         theirs.stdin.flush()
         ours = kill_server.run_at_once([Order(("fetch", url, "-q"))] * 6)
-    told, errors = theirs.communicate(timeout=60)
-    assert (theirs.returncode, [done.status for done in ours]) == (0, [0] * 6), errors
-    assert {*told.splitlines(), *(done.output.strip() for done in ours)} == {str(cache / key_of(url))}
-    assert len(told.splitlines()) == 4
+    output, errors = theirs.communicate(timeout=60)
+    assert (theirs.returncode, [result.status for result in ours]) == (0, [0] * 6), errors
+    assert {*output.splitlines(), *(result.output.strip() for result in ours)} == {str(cache / key_of(url))}
+    assert len(output.splitlines()) == 4
     assert len(server.requests) == 1
-    assert [one.state.value for one in ls(Settings(cache, "--cache-dir")).models] == ["ok"]
+    assert [model.state.value for model in ls(Settings(cache, "--cache-dir")).models] == ["ok"]
     assert [path.name for path in cache.iterdir() if path.suffix in (".lock", ".tmp")] == []
 
 

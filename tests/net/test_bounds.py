@@ -23,7 +23,8 @@ from hubcli.config.settings import DEFAULT_MIN_RATE, Settings
 from hubcli.errors import HubcliError, NetworkError, TooSlowError, UnsafeArchiveError, UsageError
 from hubcli.net import bounds
 from hubcli.net.bounds import RateMeter, SlowTransfer
-from hubcli.net.download import DownloadOptions, open_download
+from hubcli.net.download import DownloadOptions
+from hubcli.net.http_source import open_download
 from hubcli.net.retries import RetryPolicy
 from tests import models
 from tests.net.raw import raw_server
@@ -53,7 +54,7 @@ def endless(*pieces: bytes, pause_s: float = 0.0) -> Callable[[socket.socket, by
 def download(url: str, timeout_s: float = 1.0, min_rate: int = DEFAULT_MIN_RATE, retries: int = 0) -> bytes:
     options = DownloadOptions(timeout_s, RetryPolicy(retries), min_rate_bytes_s=min_rate)
     with open_download(url, options) as answer:
-        return b"".join(answer.chunks())
+        return b"".join(answer.read())
 
 
 # Heads ------------------------------------------------------------------------------------------
@@ -85,15 +86,15 @@ def test_an_endless_head_ends(pieces: tuple[bytes, ...], message: str) -> None:
 
 
 def test_informational_answers_of_a_real_server_are_passed_over() -> None:
-    told = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 3 + OK + b"Content-Length: 2\r\n\r\nok"
-    with raw_server(lambda connection, _: connection.sendall(told)) as server:
+    response = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 3 + OK + b"Content-Length: 2\r\n\r\nok"
+    with raw_server(lambda connection, _: connection.sendall(response)) as server:
         assert download(f"{server.url}/x") == b"ok"
 
 
 def test_a_body_that_looks_like_informational_answers_is_none() -> None:
     body = b"HTTP/1.1 100 Continue\r\n\r\n" * 1000
-    told = OK + b"Content-Length: %d\r\n\r\n" % len(body) + body
-    with raw_server(lambda connection, _: connection.sendall(told)) as server:
+    response = OK + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    with raw_server(lambda connection, _: connection.sendall(response)) as server:
         assert download(f"{server.url}/x") == body
 
 
@@ -218,8 +219,8 @@ def test_chunks_that_are_nearly_all_framing_end(pieces: tuple[bytes, ...]) -> No
 
 def test_one_byte_a_chunk_is_taken() -> None:
     body = b"x" * 10_000
-    told = OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * len(body) + b"0\r\n\r\n"
-    with raw_server(lambda connection, _: connection.sendall(told)) as server:
+    response = OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * len(body) + b"0\r\n\r\n"
+    with raw_server(lambda connection, _: connection.sendall(response)) as server:
         assert download(f"{server.url}/x") == body
 
 
@@ -235,9 +236,9 @@ def test_one_byte_a_chunk_is_taken() -> None:
     ],
 )
 def test_a_length_that_is_none_is_refused(headers: bytes) -> None:
-    told = OK + headers + b"\r\n\r\n" + b"x" * 50
+    response = OK + headers + b"\r\n\r\n" + b"x" * 50
     with (
-        raw_server(lambda connection, _: connection.sendall(told)) as server,
+        raw_server(lambda connection, _: connection.sendall(response)) as server,
         pytest.raises(HubcliError) as caught,
     ):
         download(f"{server.url}/x")
@@ -306,21 +307,23 @@ def test_zero_turns_the_minimum_rate_off(short_window: None) -> None:
 
 @pytest.mark.slow
 def test_a_slow_server_is_left_after_the_retries(short_window: None) -> None:
-    asked = []
+    positions = []
 
     def answer(connection: socket.socket, head: bytes) -> None:
-        asked.append(head)
+        positions.append(head)
         start = int(head.partition(b"bytes=")[2].partition(b"-")[0] or 0)
-        told = b"HTTP/1.1 206 x\r\nContent-Range: bytes %d-9999999/10000000\r\n" % start if start else OK
+        status_line = (
+            b"HTTP/1.1 206 x\r\nContent-Range: bytes %d-9999999/10000000\r\n" % start if start else OK
+        )
         length = b"Content-Length: %d\r\n" % (10_000_000 - start)
-        connection.sendall(told + length + b'ETag: "a"\r\nAccept-Ranges: bytes\r\n\r\n')
+        connection.sendall(status_line + length + b'ETag: "a"\r\nAccept-Ranges: bytes\r\n\r\n')
         for number in range(10_000):
             connection.sendall(gzip.compress(b"")[:1] if number + start else b"\x1f")
             time.sleep(0.02)
 
     with raw_server(answer) as server, pytest.raises(TooSlowError):
         download(f"{server.url}/x", retries=2)
-    assert len(asked) == 3
+    assert len(positions) == 3
 
 
 def test_progress_below_the_minimum_rate_starts_no_count_anew() -> None:
@@ -345,9 +348,9 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(bounds, "time", made)
-    return made
+    test_clock = Clock()
+    monkeypatch.setattr(bounds, "time", test_clock)
+    return test_clock
 
 
 def wait(meter: RateMeter, clock: Clock, seconds: float, size_bytes: int, longest_s: float = 30.0) -> None:

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 import trustme
 
-from hubcli.config.network import NetworkConfig
+from hubcli.config.environment import NetworkConfig
 from hubcli.errors import NetworkError
-from hubcli.net import certificates
-from hubcli.net.certificates import read_ahead, read_authorities, trusted_context
+from hubcli.net import connections
+from hubcli.net.connections import read_ahead, read_authorities, trusted_context
 
 
 def bundle(path: Path, *authorities: trustme.CA) -> Path:
-    path.write_bytes(b"".join(one.cert_pem.bytes() for one in authorities))
+    path.write_bytes(b"".join(authority.cert_pem.bytes() for authority in authorities))
     return path
 
 
@@ -118,8 +118,8 @@ def test_a_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_process_may_end_while_they_are_read() -> None:
     program = (
-        "import time; from hubcli.config.network import NetworkConfig;"
-        "from hubcli.net.certificates import read_ahead;"
+        "import time; from hubcli.config.environment import NetworkConfig;"
+        "from hubcli.net.connections import read_ahead;"
         "read_ahead(NetworkConfig()); time.sleep(0.005)"  # Into the midst of it: nothing tells when that is.
     )
     for _ in range(10):
@@ -136,12 +136,12 @@ def test_a_file_that_could_not_be_read_ahead_is_read_again(tmp_path: Path) -> No
 
 
 def test_a_fifo_may_hold_them_and_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(certificates, "_WAIT_S", 0.05)
+    monkeypatch.setattr(connections, "_WAIT_S", 0.05)
     fifo, pem = tmp_path / "ca.pem", trustme.CA().cert_pem.bytes()
     os.mkfifo(fifo)
-    with pytest.raises(NetworkError, match="nobody wrote"):
+    with pytest.raises(NetworkError, match="no data for"):
         read_authorities(NetworkConfig.read({"SSL_CERT_FILE": str(fifo)}))
-    monkeypatch.setattr(certificates, "_WAIT_S", 10)
+    monkeypatch.setattr(connections, "_WAIT_S", 10)
     # A reader that opened it twice would lose what the writer sends to the first.
     writer = threading.Thread(target=fifo.write_bytes, args=(pem,))
     writer.start()

@@ -9,7 +9,7 @@ import google_crc32c
 import pytest
 
 from hubcli.errors import ChecksumError
-from hubcli.net.checksums import BodyVerifier, Digest, read_digests
+from hubcli.net.byte_source import BodyVerifier, Digest, read_digests
 
 BODY = b"the bytes of a model"
 DIGESTS = {

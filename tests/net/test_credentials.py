@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.config.network import KaggleAccount, NetworkConfig
+from hubcli.config.environment import KaggleAccount, NetworkConfig
 from hubcli.errors import AuthenticationError, HubcliError, NotFoundError
 from hubcli.net import credentials
 from hubcli.net.credentials import Credentials
-from hubcli.net.download import DownloadOptions, open_download
+from hubcli.net.download import MIN_SEGMENTED_BYTES, DownloadOptions
+from hubcli.net.http_source import open_download
 from hubcli.net.retries import RetryPolicy
-from hubcli.net.segments import MIN_SEGMENTED_BYTES
 from tests.kaggle import API, NAME, PAGE, TOKEN, serve_version
 from tests.server import HubServer, Reply
 
@@ -41,7 +41,7 @@ def access_to(_server: HubServer | None = None, /, **variables: str) -> NetworkC
 def download(url: str, access: NetworkConfig, spool: Path | None = None) -> bytes:
     options = DownloadOptions(5, RetryPolicy(5), 4, spool, access)
     with open_download(url, options) as answer:
-        return b"".join(answer.chunks())
+        return b"".join(answer.read())
 
 
 def authorizations(server: HubServer) -> list[str | None]:
@@ -96,20 +96,20 @@ def test_each_place_goes_before_the_next(home: Path, tmp_path: Path) -> None:
     write(home / ".kaggle" / "kaggle.json", json.dumps({"username": "json", "key": "k"}))
     write(tmp_path / "config" / "kaggle.json", json.dumps({"username": "config", "key": "k"}))
     found: dict[str, str] = {}
-    told = [header(access_to(**found))]
+    headers = [header(access_to(**found))]
     for name, value in (
         ("KAGGLE_CONFIG_DIR", str(tmp_path / "config")),
         ("KAGGLE_USERNAME", "me"),
         ("KAGGLE_KEY", "s3cret"),
     ):
         found[name] = value
-        told.append(header(access_to(**found)))
+        headers.append(header(access_to(**found)))
     write(home / ".kaggle" / "access_token", "from-file")
-    told.append(header(access_to(**found)))
+    headers.append(header(access_to(**found)))
     found["KAGGLE_API_TOKEN"] = TOKEN
-    told.append(header(access_to(**found)))
+    headers.append(header(access_to(**found)))
     config = basic("config", "k")
-    assert told == [basic("json", "k"), config, config, basic("me", "s3cret"), "Bearer from-file", BEARER]
+    assert headers == [basic("json", "k"), config, config, basic("me", "s3cret"), "Bearer from-file", BEARER]
 
 
 @pytest.mark.parametrize("empty", ["KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_CONFIG_DIR", "NETRC"])
@@ -321,7 +321,7 @@ def test_an_entry_stays_with_the_host_that_was_named(
 
 def test_a_netrc_file_that_makes_no_sense_is_named_by_its_line(server: HubServer, home: Path) -> None:
     write(home / ".netrc", "machine a login b password c\ns3cret\n").chmod(0o600)
-    with pytest.raises(AuthenticationError, match=r"netrc can't be understood, near line \d") as caught:
+    with pytest.raises(AuthenticationError, match=r"netrc has a syntax error near line \d") as caught:
         download(server.serve("/m", BODY), access_to())
     assert_unseen("s3cret", caught.value)
 
@@ -352,8 +352,8 @@ def test_a_refusal_without_credentials_names_the_page_and_where_to_put_a_token(
 ) -> None:
     error = refused(status, server)
     assert (error.code, error.exit_status) == ("authentication", 5)
-    for told in (f"{PAGE}, then", "KAGGLE_API_TOKEN", "~/.kaggle/access_token", "kaggle.com/settings"):
-        assert told in error.hint
+    for text in (f"{PAGE}, then", "KAGGLE_API_TOKEN", "~/.kaggle/access_token", "kaggle.com/settings"):
+        assert text in error.hint
 
 
 def test_a_403_with_credentials_asks_for_consent_with_their_account(server: HubServer) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hubcli.config.network import NetworkConfig
+from hubcli.config.environment import NetworkConfig
 from hubcli.errors import AuthenticationError, NetworkError, NotFoundError
-from hubcli.net.directory import ask_directory
+from hubcli.net.probes import ask_directory
 from hubcli.net.retries import RetryPolicy
 from tests.server import HubServer, Reply
 
@@ -41,10 +41,10 @@ def test_any_other_answer_is_an_error(status: int, error: type[Exception], serve
         ask(server.serve("/m", Reply(BUCKET.encode(), status)))
 
 
-@pytest.mark.parametrize("told", ["", "https://elsewhere/m", "gopher://m", "m", "<html>" + "x" * 10_000])
-def test_what_names_no_directory_is_said(told: str, server: HubServer) -> None:
+@pytest.mark.parametrize("location", ["", "https://elsewhere/m", "gopher://m", "m", "<html>" + "x" * 10_000])
+def test_what_names_no_directory_is_said(location: str, server: HubServer) -> None:
     with pytest.raises(NetworkError, match="names no directory in a bucket") as raised:
-        ask(server.serve("/m", Reply(told.encode(), 303)))
+        ask(server.serve("/m", Reply(location.encode(), 303)))
     assert len(raised.value.message) < 200
     assert "TFHUB_MODEL_LOAD_FORMAT" in raised.value.hint
 

@@ -11,10 +11,11 @@ import pytest
 import trustme
 
 import hubcli as package
-from hubcli.config.network import NetworkConfig
+from hubcli.config.environment import NetworkConfig
 from hubcli.config.settings import Settings
 from hubcli.errors import NetworkError, UsageError
-from hubcli.net.download import DownloadOptions, open_download
+from hubcli.net.download import DownloadOptions
+from hubcli.net.http_source import open_download
 from tests import models
 from tests.conftest import Run
 from tests.kaggle import TOKEN, serve_version
@@ -27,7 +28,7 @@ BODY = b"an archive" * 50
 
 def download(url: str, access: NetworkConfig | None = None) -> bytes:
     with open_download(url, DownloadOptions(5, access=access or NetworkConfig.read({}))) as answer:
-        return b"".join(answer.chunks())
+        return b"".join(answer.read())
 
 
 # Certificates -------------------------------------------------------------------------------------
@@ -109,9 +110,9 @@ def test_the_command_line_has_the_flag(secure: HubServer, bundle: Path, hubcli: 
 
 
 def test_nothing_turns_the_verification_off(hubcli: Run) -> None:
-    told = hubcli("fetch", "--help", COLUMNS="200").stdout
-    assert "insecure" not in told
-    assert "no-verify" not in told
+    help_text = hubcli("fetch", "--help", COLUMNS="200").stdout
+    assert "insecure" not in help_text
+    assert "no-verify" not in help_text
     sources = "".join(path.read_text() for path in Path(package.__file__).parent.rglob("*.py"))
     assert "def fetch(" in sources
     assert not any(word in sources for word in ("CERT_NONE", "verify=False", "check_hostname ="))
@@ -182,7 +183,7 @@ def test_kaggles_token_is_hidden_from_the_proxy(
     ],
 )
 def test_a_proxy_that_fails_shows_no_password(proxy_url: str, server: HubServer, hubcli: Run) -> None:
-    ran = hubcli("fetch", server.serve("/m/1", BODY), "--debug", "--retries", "0", HTTP_PROXY=proxy_url)
-    assert ran.returncode == 5
-    assert "s3cret" not in ran.stdout + ran.stderr
-    assert "PROXY" in ran.stderr
+    result = hubcli("fetch", server.serve("/m/1", BODY), "--debug", "--retries", "0", HTTP_PROXY=proxy_url)
+    assert result.returncode == 5
+    assert "s3cret" not in result.stdout + result.stderr
+    assert "PROXY" in result.stderr

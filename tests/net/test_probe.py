@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hubcli.config.network import NetworkConfig
+from hubcli.config.environment import NetworkConfig
 from hubcli.errors import AuthenticationError, NetworkError, NotFoundError
 from hubcli.net.probes import probe_size
 from hubcli.net.retries import RetryPolicy

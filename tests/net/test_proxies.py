@@ -8,7 +8,7 @@ import os
 import httpx
 import pytest
 
-from hubcli.net.proxies import Proxies, ProxyRoute
+from hubcli.net.connections import Proxies, ProxyRoute
 
 PROXIES: tuple[dict[str, str], ...] = (
     {"HTTPS_PROXY": "http://p:1"},
@@ -45,9 +45,9 @@ def test_every_url_takes_the_way_that_httpx_chooses(exempt: str, monkeypatch: py
             with httpx.Client(verify=False) as client:
                 transport = client._transport_for_url(httpx.URL(url))
                 chosen = getattr(transport._pool, "_proxy_url", None)  # type: ignore[attr-defined]
-            told = Proxies.read(os.environ).route(url).proxy
+            proxy = Proxies.read(os.environ).route(url).proxy
         names = None if chosen is None else f"{chosen.host.decode()}:{chosen.port}"
-        assert (None if told is None else told.rpartition("/")[2]) == names, (variables, url)
+        assert (None if proxy is None else proxy.rpartition("/")[2]) == names, (variables, url)
 
 
 def test_the_variable_that_decides_is_told() -> None:

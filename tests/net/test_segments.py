@@ -16,9 +16,9 @@ import pytest
 from hubcli.errors import BodyChangedError, CacheError, NetworkError, TruncatedError
 from hubcli.net import download as download_module
 from hubcli.net import spool as spool_module
-from hubcli.net.download import DownloadOptions, open_download
+from hubcli.net.download import MIN_SEGMENTED_BYTES, DownloadOptions, segment_size
+from hubcli.net.http_source import open_download
 from hubcli.net.retries import RetryPolicy
-from hubcli.net.segments import MIN_SEGMENTED_BYTES, segment_size
 from hubcli.net.spool import Spool, discard_spool
 from tests.server import HubServer, Reply
 
@@ -27,7 +27,7 @@ SMALL = BODY[:100_000]
 TAGGED = Reply(BODY, etag='"one"')
 
 
-class Said:
+class RetryLog:
     """What was said of each retry."""
 
     def __init__(self) -> None:
@@ -43,20 +43,20 @@ def options(
     connections: int = 4,
     retries: int = 3,
     timeout_s: float = 5,
-    said: Said | None = None,
+    retry_log: RetryLog | None = None,
 ) -> DownloadOptions:
-    return DownloadOptions(timeout_s, RetryPolicy(retries, said or Said()), connections, spool)
+    return DownloadOptions(timeout_s, RetryPolicy(retries, retry_log or RetryLog()), connections, spool)
 
 
 def download(url: str, how: DownloadOptions) -> bytes:
     with open_download(url, how) as answer:
-        return b"".join(answer.chunks())
+        return b"".join(answer.read())
 
 
 def ranges(server: HubServer) -> list[tuple[int, int]]:
     """The ranges that were asked for, first and last byte."""
-    asked = [request.headers.get("Range", "") for request in server.requests]
-    pairs = [one.removeprefix("bytes=").split("-") for one in asked if one]
+    requested_ranges = [request.headers.get("Range", "") for request in server.requests]
+    pairs = [byte_range.removeprefix("bytes=").split("-") for byte_range in requested_ranges if byte_range]
     return [(int(first), int(last)) for first, last in pairs]
 
 
@@ -132,13 +132,13 @@ def test_who_waited_at_the_first_look_has_all_connections_begin(
 
 
 def test_a_dropped_connection_goes_on_at_its_byte(server: HubServer) -> None:
-    said = Said()
+    retry_log = RetryLog()
     cut = Reply(SMALL, etag='"one"', cut_at=70_001)
     url = server.serve("/m", Reply(SMALL, etag='"one"', first=[cut]))
-    assert download(url, options(None, said=said)) == SMALL
+    assert download(url, options(None, retry_log=retry_log)) == SMALL
     assert ranges(server) == [(70_001, len(SMALL) - 1)]
-    assert len(said.lines) == 1
-    assert "70001 bytes" in said.lines[0]
+    assert len(retry_log.lines) == 1
+    assert "70001 bytes" in retry_log.lines[0]
 
 
 @pytest.mark.parametrize("spooled", [False, True])
@@ -157,10 +157,10 @@ def test_a_server_that_gives_a_little_each_time_is_left_in_the_end(server: HubSe
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
 def test_a_busy_server_is_asked_again(status: int, server: HubServer) -> None:
-    said = Said()
+    retry_log = RetryLog()
     url = server.serve("/m", Reply(SMALL, first=[Reply(b"busy", status), Reply(b"busy", status)]))
-    assert download(url, options(None, said=said)) == SMALL
-    assert [f"({number} of 3)" in line for number, line in enumerate(said.lines, 1)] == [True, True]
+    assert download(url, options(None, retry_log=retry_log)) == SMALL
+    assert [f"({number} of 3)" in line for number, line in enumerate(retry_log.lines, 1)] == [True, True]
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 501 - 96])
@@ -186,10 +186,10 @@ def test_a_server_that_asks_for_too_much_patience_is_left(server: HubServer) -> 
 
 
 def test_what_is_stopped_says_nothing_of_connections_that_were_closed() -> None:
-    said, stop = Said(), threading.Event()
+    retry_log, stop = RetryLog(), threading.Event()
     stop.set()
-    RetryPolicy(3, said).wait(NetworkError("Bad file descriptor").transient(), stop=stop)
-    assert said.lines == []
+    RetryPolicy(3, retry_log).wait(NetworkError("Bad file descriptor").transient(), stop=stop)
+    assert retry_log.lines == []
 
 
 def test_retries_are_bounded(server: HubServer) -> None:
@@ -199,11 +199,11 @@ def test_retries_are_bounded(server: HubServer) -> None:
 
 
 def test_a_window_that_stalls_is_asked_for_again(server: HubServer, tmp_path: Path) -> None:
-    said = Said()
+    retry_log = RetryLog()
     whole = replace(TAGGED, first=[TAGGED, replace(TAGGED, stall_at=10)])
     url = server.serve("/m", whole)
-    assert download(url, options(tmp_path / "part", timeout_s=0.3, said=said)) == BODY
-    assert any("sent nothing for too long" in line for line in said.lines)
+    assert download(url, options(tmp_path / "part", timeout_s=0.3, retry_log=retry_log)) == BODY
+    assert any("sent nothing for too long" in line for line in retry_log.lines)
 
 
 @pytest.mark.parametrize("status", [400, 403])
@@ -272,7 +272,7 @@ def test_a_lie_about_the_total_is_noticed(server: HubServer, tmp_path: Path) -> 
 def interrupted(url: str, spool: Path, taken: int) -> None:
     """A download of which the reader takes so many bytes, and then goes away."""
     with open_download(url, options(spool)) as answer:
-        chunks = answer.chunks()
+        chunks = answer.read()
         while taken > 0:
             taken -= len(next(chunks))
         chunks.close()
@@ -286,9 +286,9 @@ def test_a_download_goes_on_where_another_ended(server: HubServer, tmp_path: Pat
         # Where all of the body has come by then, the last 4 MiB aren't noted any more.
         assert answer.resumed_bytes >= 4 << 20
         resumed = answer.resumed_bytes
-        assert b"".join(answer.chunks()) == BODY
-    asked = sum(last - first + 1 for first, last in ranges(server)[before - 1 :])
-    assert asked == len(BODY) - resumed
+        assert b"".join(answer.read()) == BODY
+    requested_bytes = sum(last - first + 1 for first, last in ranges(server)[before - 1 :])
+    assert requested_bytes == len(BODY) - resumed
 
 
 def test_another_body_is_fetched_from_its_start(server: HubServer, tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_another_body_is_fetched_from_its_start(server: HubServer, tmp_path: Pat
     url = server.serve("/m", Reply(other, etag='"two"'))
     with open_download(url, options(spool)) as answer:
         assert answer.resumed_bytes == 0
-        assert b"".join(answer.chunks()) == other
+        assert b"".join(answer.read()) == other
 
 
 def spooled(path: Path, body: bytes = BODY, segment_bytes: int = 1 << 20) -> Spool:
@@ -318,7 +318,7 @@ def damage_of(name: str) -> Callable[[Path], None]:
             os.truncate(folder / "part", 10)
         elif name == "another version":
             (folder / journal).write_bytes(text.replace(b'"version": 2', b'"version": 3'))
-        elif name == "no JSON":
+        elif name == "not JSON":
             (folder / journal).write_bytes(b"\xff" + text)
         elif name == "deep JSON":
             (folder / journal).write_bytes(b"[" * 100_000 + b"\n" + text)
@@ -330,7 +330,7 @@ def damage_of(name: str) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize(
-    "name", ["no journal", "no spool", "short spool", "another version", "no JSON", "deep JSON"]
+    "name", ["no journal", "no spool", "short spool", "another version", "not JSON", "deep JSON"]
 )
 def test_a_spool_that_is_not_whole_is_begun_anew(name: str, tmp_path: Path) -> None:
     with spooled(tmp_path / "part") as spool:
@@ -367,7 +367,9 @@ def test_a_damaged_journal_names_no_byte_that_is_not_there(seed: int, tmp_path: 
     with spooled(tmp_path / "part") as spool:
         for segment in chance.sample(spool.segments, 4):
             spool.write(segment, BODY[segment.start : segment.start + chance.randrange(1, 1 << 20)])
-        there = {place for one in spool.segments for place in range(one.start, one.position, 4096)}
+        there = {
+            place for segment in spool.segments for place in range(segment.start, segment.position, 4096)
+        }
     journal = tmp_path / "part.journal"
     text = bytearray(journal.read_bytes())
     head = text.index(b"\n")
@@ -375,13 +377,13 @@ def test_a_damaged_journal_names_no_byte_that_is_not_there(seed: int, tmp_path: 
         del text[chance.randrange(head, len(text)) :]
         journal.write_bytes(text)
         with spooled(tmp_path / "part") as spool:
-            for one in spool.segments:
-                assert set(range(one.start, one.position, 4096)) <= there
+            for restored in spool.segments:
+                assert set(range(restored.start, restored.position, 4096)) <= there
     else:
         text[chance.randrange(len(text))] ^= 1 << chance.randrange(8)
         journal.write_bytes(text)
         with spooled(tmp_path / "part") as spool:
-            assert sum(one.end - one.start for one in spool.segments) == len(BODY)
+            assert sum(segment.end - segment.start for segment in spool.segments) == len(BODY)
 
 
 def test_what_was_written_is_known_to_the_next_after_a_kill(tmp_path: Path) -> None:
@@ -396,7 +398,9 @@ def test_what_was_written_is_known_to_the_next_after_a_kill(tmp_path: Path) -> N
         os.kill(os.getpid(), 9)
     os.waitpid(child, 0)
     with spooled(tmp_path / "part") as spool:
-        assert [(one.start, one.end) for one in spool.segments if one.is_done] == [(2 << 20, 4 << 20)]
+        assert [(segment.start, segment.end) for segment in spool.segments if segment.is_done] == [
+            (2 << 20, 4 << 20)
+        ]
 
 
 def test_many_writers_and_one_reader_agree(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hubcli.errors import ExitStatus, HandleError
-from hubcli.providers.handle import Handle, HandleKind
+from hubcli.providers.handle import Handle
 
 FORMAT = "?tf-hub-format=compressed"
 TFHUB = "https://tfhub.dev/google/nnlm-en-dim128/2"
@@ -22,104 +22,104 @@ CHINA = "https://hub.tensorflow.google.cn/google/nnlm-en-dim128/2"
 
 UNDERSTOOD = [
     # text, kind, canonical, version, archive URL
-    (TFHUB, HandleKind.TFHUB, TFHUB, "2", TFHUB + FORMAT),
+    (TFHUB, "tfhub", TFHUB, "2", TFHUB + FORMAT),
     (
         "https://tfhub.dev/google/spice",
-        HandleKind.TFHUB,
+        "tfhub",
         None,
         None,
         f"https://tfhub.dev/google/spice{FORMAT}",
     ),
-    (DEEP, HandleKind.TFHUB, DEEP, "1", DEEP + FORMAT),
+    (DEEP, "tfhub", DEEP, "1", DEEP + FORMAT),
     (
         "https://www.kaggle.com/models/google/nnlm/frameworks/tensorFlow2/variations/en-dim128/versions/1",
-        HandleKind.KAGGLE,
+        "kaggle",
         KAGGLE,
         "1",
         KAGGLE + FORMAT,
     ),
     (
         "https://www.kaggle.com/models/google/nnlm/frameworks/TensorFlow2/variations/en-dim128",
-        HandleKind.KAGGLE,
+        "kaggle",
         KAGGLE_UNVERSIONED,
         None,
         KAGGLE_UNVERSIONED + FORMAT,
     ),
-    (KAGGLE, HandleKind.KAGGLE, KAGGLE, "1", KAGGLE + FORMAT),
-    (KAGGLE_UNVERSIONED, HandleKind.KAGGLE, KAGGLE_UNVERSIONED, None, KAGGLE_UNVERSIONED + FORMAT),
-    ("google/nnlm/tensorFlow2/en-dim128/1", HandleKind.KAGGLE, KAGGLE, "1", KAGGLE + FORMAT),
+    (KAGGLE, "kaggle", KAGGLE, "1", KAGGLE + FORMAT),
+    (KAGGLE_UNVERSIONED, "kaggle", KAGGLE_UNVERSIONED, None, KAGGLE_UNVERSIONED + FORMAT),
+    ("google/nnlm/tensorFlow2/en-dim128/1", "kaggle", KAGGLE, "1", KAGGLE + FORMAT),
     (
         "google/nnlm/TensorFlow2/en-dim128",
-        HandleKind.KAGGLE,
+        "kaggle",
         KAGGLE_UNVERSIONED,
         None,
         KAGGLE_UNVERSIONED + FORMAT,
     ),
     (
         "google/nnlm/tensorFlow1/en-dim128/3",
-        HandleKind.KAGGLE,
+        "kaggle",
         "https://www.kaggle.com/models/google/nnlm/tensorFlow1/en-dim128/3",
         "3",
         f"https://www.kaggle.com/models/google/nnlm/tensorFlow1/en-dim128/3{FORMAT}",
     ),
     (
         "https://www.kaggle.com/api/v1/models/google/nnlm/tensorFlow2/en-dim128/1/download",
-        HandleKind.KAGGLE,
+        "kaggle",
         KAGGLE,
         "1",
         KAGGLE + FORMAT,
     ),
     (
         CHINA,
-        HandleKind.TFHUB_CN,
+        "tfhub-cn",
         CHINA,
         "2",
         "https://gcs.tensorflow.google.cn/tfhub-modules/google/nnlm-en-dim128/2.tar.gz",
     ),
     (
         "https://models.corp/team/thing/4",
-        HandleKind.HTTP,
+        "http",
         None,
         "4",
         f"https://models.corp/team/thing/4{FORMAT}",
     ),
     (
         "http://[::1]:8501/thing",
-        HandleKind.HTTP,
+        "http",
         None,
         None,
         f"http://[::1]:8501/thing{FORMAT}",
     ),
     (
         "https://models.corp/thing?channel=beta",
-        HandleKind.HTTP,
+        "http",
         None,
         None,
         "https://models.corp/thing?channel=beta&tf-hub-format=compressed",
     ),
     (
         "https://models.corp/thing.tar.gz",
-        HandleKind.HTTP,
+        "http",
         None,
         None,
         "https://models.corp/thing.tar.gz",
     ),
-    ("gs://bucket/folder/model", HandleKind.GCS, None, None, None),
-    ("gs://bucket/model.tar.gz", HandleKind.GCS, None, None, None),
-    ("gs://bucket/model.tar", HandleKind.GCS, None, None, None),
-    ("gs://bucket/model.tgz", HandleKind.GCS, None, None, None),
-    ("example://mul/1", HandleKind.EXAMPLE, None, "1", None),
-    ("example://mul", HandleKind.EXAMPLE, None, None, None),
+    ("gs://bucket/folder/model", "gcs", None, None, None),
+    ("gs://bucket/model.tar.gz", "gcs", None, None, None),
+    ("gs://bucket/model.tar", "gcs", None, None, None),
+    ("gs://bucket/model.tgz", "gcs", None, None, None),
+    ("example://mul/1", "example", None, "1", None),
+    ("example://mul", "example", None, None, None),
 ]
 
 
-@pytest.mark.parametrize(("text", "kind", "canonical", "version", "archive_url"), UNDERSTOOD)
+@pytest.mark.parametrize(("text", "provider", "canonical", "version", "archive_url"), UNDERSTOOD)
 def test_every_spelling_is_understood(
-    text: str, kind: HandleKind, canonical: str | None, version: str | None, archive_url: str | None
+    text: str, provider: str, canonical: str | None, version: str | None, archive_url: str | None
 ) -> None:
     handle = Handle.parse(text)
 
-    assert (handle.kind, handle.canonical, handle.version) == (kind, canonical or text, version)
+    assert (handle.provider.name, handle.canonical, handle.version) == (provider, canonical or text, version)
     assert handle.archive_url == archive_url
     assert handle.is_remote == (archive_url is not None)
     assert str(handle) == handle.canonical
@@ -226,9 +226,9 @@ def test_another_version_is_another_model() -> None:
 
 
 def test_another_host_with_the_same_path_is_another_model() -> None:
-    assert Handle.parse(f"https://tfhub.dev.evil{TFHUB[17:]}").kind is HandleKind.HTTP
-    assert Handle.parse(f"https://eviltfhub.dev{TFHUB[17:]}").kind is HandleKind.HTTP
-    assert Handle.parse(f"https://tfhub.dev@evil.example{TFHUB[17:]}").kind is HandleKind.HTTP
+    assert Handle.parse(f"https://tfhub.dev.evil{TFHUB[17:]}").provider.name == "http"
+    assert Handle.parse(f"https://eviltfhub.dev{TFHUB[17:]}").provider.name == "http"
+    assert Handle.parse(f"https://tfhub.dev@evil.example{TFHUB[17:]}").provider.name == "http"
 
 
 def test_the_key_is_the_sha1_of_the_canonical_spelling() -> None:
@@ -312,7 +312,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_directory_is_understood(here: Path, text: str, path: str) -> None:
     handle = Handle.parse(text.format(here=here.name, root=here))
 
-    assert (handle.kind, handle.path) == (HandleKind.PATH, here / path)
+    assert (handle.provider.name, handle.path) == ("path", here / path)
     assert handle.canonical == str(here / path)
     assert not handle.is_remote
 
@@ -331,7 +331,7 @@ def test_a_directory_is_understood(here: Path, text: str, path: str) -> None:
 def test_an_archive_is_understood(here: Path, text: str, path: str) -> None:
     handle = Handle.parse(text.format(root=here))
 
-    assert (handle.kind, handle.path) == (HandleKind.ARCHIVE, here / path)
+    assert (handle.provider.name, handle.path) == ("archive", here / path)
     assert handle.canonical == (here / path).as_uri()
     assert Handle.parse(handle.canonical).canonical == handle.canonical
 
@@ -339,8 +339,8 @@ def test_an_archive_is_understood(here: Path, text: str, path: str) -> None:
 def test_an_existing_directory_wins_over_kaggles_short_form(here: Path) -> None:
     (here / "google/nnlm/tensorFlow2/en-dim128").mkdir(parents=True)
 
-    assert Handle.parse("google/nnlm/tensorFlow2/en-dim128").kind is HandleKind.PATH
-    assert Handle.parse("google/nnlm/tensorFlow2/en-dim128/1").kind is HandleKind.KAGGLE
+    assert Handle.parse("google/nnlm/tensorFlow2/en-dim128").provider.name == "path"
+    assert Handle.parse("google/nnlm/tensorFlow2/en-dim128/1").provider.name == "kaggle"
 
 
 def test_a_link_is_named_as_it_was_typed(here: Path) -> None:
@@ -516,7 +516,7 @@ def test_a_path_longer_than_the_system_allows_is_refused_or_not_there(start: str
         handle = Handle.parse(start + "x" * 5000)
     except HandleError:
         return
-    assert handle.kind is HandleKind.PATH
+    assert handle.provider.name == "path"
 
 
 def test_the_home_of_nobody_is_refused() -> None:
@@ -631,7 +631,11 @@ def test_the_canonical_spelling_stands_for_itself(text: str) -> None:
         return
     again = Handle.parse(handle.canonical)
 
-    assert (again.canonical, again.cache_key, again.kind) == (handle.canonical, handle.cache_key, handle.kind)
+    assert (again.canonical, again.cache_key, again.provider) == (
+        handle.canonical,
+        handle.cache_key,
+        handle.provider,
+    )
     assert (again.version, again.path) == (handle.version, handle.path)
 
 
@@ -696,3 +700,17 @@ def test_no_suggestion_tells_a_secret(text: str) -> None:
         Handle.parse(text)
 
     assert "hunter2" not in refused.value.message + refused.value.hint
+
+
+# --- Names of before
+
+
+def test_kinds_of_handles_work_for_another_release_with_a_warning() -> None:
+    with pytest.warns(DeprecationWarning, match=r"handle\.provider\.name"):
+        from hubcli.providers.handle import HandleKind
+    for text, provider, *_ in UNDERSTOOD:
+        with pytest.warns(DeprecationWarning, match=r"handle\.provider\.name"):
+            kind = Handle.parse(text).kind
+        assert kind is HandleKind(provider)
+        assert kind == provider
+    assert HandleKind.TFHUB_CN.value == "tfhub-cn"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hubcli.formats.dtypes import DTYPE_ENUM, DType
+from hubcli.formats.tensor_layout import DTYPE_ENUM, DType
 from hubcli.running.endpoints import Endpoint, Port
 from hubcli.savedmodel.types import Shape
 from hubcli.tf.run_protocol import Tensor

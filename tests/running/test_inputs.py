@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from hubcli.errors import HubcliError, InputError, NotFoundError
-from hubcli.formats.crc32c import masked_crc32c
-from hubcli.formats.dtypes import DType
+from hubcli.formats.checksums import masked_crc32c
 from hubcli.formats.npy import npy_header
+from hubcli.formats.tensor_layout import DType
 from hubcli.formats.wire import encode_field
 from hubcli.running.endpoints import Endpoint
 from hubcli.running.inputs import Columns, InputReader, RowStream

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import BrokenModelError, TensorFlowError, UnsafeModelError, UsageError
+from hubcli.issues import Issue, Severity
 from hubcli.running.model import (
     RunnableModel,
     Selection,
@@ -16,7 +17,6 @@ from hubcli.running.model import (
     require_packages,
     risks_of,
 )
-from hubcli.savedmodel.model import Finding, Severity
 from tests.corpus import KINDS, corpus_model
 
 WITHOUT_DEFAULT = ("java_python_model", "serving_counter")
@@ -81,7 +81,7 @@ def test_packages_whose_ops_touch_files_are_findings() -> None:
 
 @pytest.mark.parametrize("severity", list(Severity))
 def test_findings_of_high_and_above_are_refused(severity: Severity) -> None:
-    finding = Finding(severity, "writes-files", "WriteFile writes files, call", "function f")
+    finding = Issue.of_part(severity, "writes-files", "WriteFile writes files, call", "function f")
     model = read("serving_half_plus_two")._replace(findings=(finding,))
     if severity < Severity.HIGH:
         refuse_unsafe(model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hubcli.formats.crc32c import masked_crc32c
+from hubcli.formats.checksums import masked_crc32c
 from tests import models
 from tests.formats.tables import delimited, index_of, number, varint
 

@@ -55,13 +55,13 @@ class ObjectGraph:
         return found
 
     def variable(self, node: int) -> Json:
-        told = self._proto.nodes[node].variable
-        shape = shape_list(tf.TensorShape(told.shape))
+        variable_proto = self._proto.nodes[node].variable
+        shape = shape_list(tf.TensorShape(variable_proto.shape))
         return {
-            "name": told.name,
-            "dtype": dtype_name(told.dtype),
+            "name": variable_proto.name,
+            "dtype": dtype_name(variable_proto.dtype),
             "shape": shape,
-            "trainable": told.trainable,
+            "trainable": variable_proto.trainable,
         }
 
     def function(self, node: int) -> Json:
@@ -69,17 +69,19 @@ class ObjectGraph:
         if self.kind(node) == "bare_concrete_function":
             names = [self._proto.nodes[node].bare_concrete_function.concrete_function_name]
             return {"parameters": None, "variants": [self._variant(name) for name in names]}
-        told = self._proto.nodes[node].function
-        spec = nested_structure_coder.decode_proto(told.function_spec.fullargspec)
+        function_proto = self._proto.nodes[node].function
+        spec = nested_structure_coder.decode_proto(function_proto.function_spec.fullargspec)
         return {
             "parameters": python_parameters(spec),
-            "variants": [self._variant(name) for name in told.concrete_functions],
+            "variants": [self._variant(name) for name in function_proto.concrete_functions],
         }
 
     def _variant(self, name: str) -> Json:
-        told = self._proto.concrete_functions[name]
+        concrete = self._proto.concrete_functions[name]
         decode = nested_structure_coder.decode_proto
-        return variant(name, decode(told.canonicalized_input_signature), decode(told.output_signature))
+        return variant(
+            name, decode(concrete.canonicalized_input_signature), decode(concrete.output_signature)
+        )
 
     def beside(self, tracked: Any) -> dict[int, int]:
         """The node of a checkpoint's object graph for each node here that is in both."""
@@ -95,11 +97,11 @@ class ObjectGraph:
         back = {other: saved for saved, other in pairs.items()}
         for saved, other in list(pairs.items()):
             slots = {
-                (one.original_variable_node_id, one.slot_name): one.slot_variable_node_id
-                for one in self._proto.nodes[saved].slot_variables
+                (slot.original_variable_node_id, slot.slot_name): slot.slot_variable_node_id
+                for slot in self._proto.nodes[saved].slot_variables
             }
-            for one in tracked.nodes[other].slot_variables:
-                slot = slots.get((back.get(one.original_variable_node_id), one.slot_name))
+            for slot_proto in tracked.nodes[other].slot_variables:
+                slot = slots.get((back.get(slot_proto.original_variable_node_id), slot_proto.slot_name))
                 if slot is not None:
-                    pairs[slot] = one.slot_variable_node_id
+                    pairs[slot] = slot_proto.slot_variable_node_id
         return pairs

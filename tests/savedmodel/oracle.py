@@ -109,18 +109,18 @@ class Oracle:
 
     def _function(self, name: str) -> Json:
         assert self.graph is not None
-        told = self.graph.function(dict(self.graph.children(0))[name])
+        description = self.graph.function(dict(self.graph.children(0))[name])
         if self.root is None:
-            return {"path": name, **told}
+            return {"path": name, **description}
         loaded = getattr(self.root, name)
         variants = [
-            _loaded_variant(proto["name"], one)
-            for proto, one in zip(
-                told["variants"], getattr(loaded, "concrete_functions", [loaded]), strict=True
+            _loaded_variant(proto["name"], function)
+            for proto, function in zip(
+                description["variants"], getattr(loaded, "concrete_functions", [loaded]), strict=True
             )
         ]
         # Loading replaces `*args` by the names of an input signature: the parameters are those of the file.
-        return {"path": name, "parameters": told["parameters"], "variants": variants}
+        return {"path": name, "parameters": description["parameters"], "variants": variants}
 
     @property
     def regularization_losses(self) -> int:
@@ -147,7 +147,7 @@ class Oracle:
             return None
         if self.root is None:
             return [self.graph.variable(node) for node in nodes]
-        return [_loaded_variable(one) for one in getattr(self.root, name)]
+        return [_loaded_variable(variable) for variable in getattr(self.root, name)]
 
     @property
     def variables(self) -> list[Json]:
@@ -165,12 +165,12 @@ class Oracle:
         found: dict[str, Json] = {}
         tensors = self.tensors or {}
         for meta in self.proto.meta_graphs:
-            trainable = {_whole_name(one) for one in _collection(meta, "trainable_variables")}
-            for one in (one for name in collections for one in _collection(meta, name)):
-                name = _whole_name(one)
+            trainable = {_whole_name(variable) for variable in _collection(meta, "trainable_variables")}
+            for action in (action for name in collections for action in _collection(meta, name)):
+                name = _whole_name(action)
                 tensor = tensors.get(name, {"key": None, "dtype": None, "shape": None})
-                told = {"name": name, "checkpoint_key": tensor["key"], "trainable": name in trainable}
-                found.setdefault(name, {**told, "dtype": tensor["dtype"], "shape": tensor["shape"]})
+                description = {"name": name, "checkpoint_key": tensor["key"], "trainable": name in trainable}
+                found.setdefault(name, {**description, "dtype": tensor["dtype"], "shape": tensor["shape"]})
         return found
 
     @cached_property
@@ -237,9 +237,9 @@ def _collection(meta: Any, name: str) -> Iterator[Any]:
         yield variable_pb2.VariableDef.FromString(serialized)
 
 
-def _whole_name(told: Any) -> str:
+def _whole_name(variable_def: Any) -> str:
     """The variable's name; of a part of one, the name of the whole, which is its key in the checkpoint."""
-    return str(told.save_slice_info_def.full_name or told.variable_name.removesuffix(":0"))
+    return str(variable_def.save_slice_info_def.full_name or variable_def.variable_name.removesuffix(":0"))
 
 
 def _asset_names(meta: Any) -> Iterator[str]:
@@ -277,12 +277,15 @@ def _op_counts(graph: Any) -> Counter[str]:
     return counts
 
 
-def _signature(name: str, told: Any) -> Json:
+def _signature(name: str, signature_def: Any) -> Json:
     return {
         "name": name,
-        "method": told.method_name,
-        "inputs": [_tensor(key, told.inputs[key], told.defaults.get(key)) for key in sorted(told.inputs)],
-        "outputs": [_tensor(key, told.outputs[key], None) for key in sorted(told.outputs)],
+        "method": signature_def.method_name,
+        "inputs": [
+            _tensor(key, signature_def.inputs[key], signature_def.defaults.get(key))
+            for key in sorted(signature_def.inputs)
+        ],
+        "outputs": [_tensor(key, signature_def.outputs[key], None) for key in sorted(signature_def.outputs)],
     }
 
 
@@ -304,9 +307,9 @@ def _tensor(key: str, info: Any, default: Any) -> Json:
     }
 
 
-def _composite(key: str, told: Any) -> Json:
+def _composite(key: str, composite_tensor: Any) -> Json:
     """A composite tensor: its TensorInfo has neither type nor shape, its spec has both."""
-    value = struct_pb2.StructuredValue(type_spec_value=told.type_spec)
+    value = struct_pb2.StructuredValue(type_spec_value=composite_tensor.type_spec)
     spec = struct(nested_structure_coder.decode_proto(value))
     return {
         "name": key,
@@ -314,14 +317,14 @@ def _composite(key: str, told: Any) -> Json:
         "shape": spec["shape"],
         "tensor": None,
         "kind": "composite",
-        "components": [component.name for component in told.components],
+        "components": [component.name for component in composite_tensor.components],
         "default": None,
     }
 
 
-def _default(told: Any) -> Json:
+def _default(tensor_proto: Any) -> Json:
     """A default; its value is told where it is a single one."""
-    array = tensor_util.MakeNdarray(told)
+    array = tensor_util.MakeNdarray(tensor_proto)
     value = array.item() if array.size == 1 else None
     text = value.decode() if isinstance(value, bytes) else value
-    return {"dtype": dtype_name(told.dtype), "shape": list(array.shape), "value": text}
+    return {"dtype": dtype_name(tensor_proto.dtype), "shape": list(array.shape), "value": text}

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from hubcli.formats.protos import _message_class
-from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.model import Finding, SavedModelInfo
+from hubcli.issues import Issue
+from hubcli.savedmodel.model import ModelFiles, SavedModelInfo
 from hubcli.savedmodel.reader import read_model
 from tests.formats.tables import delimited, index_of, number
 
@@ -48,9 +48,9 @@ FLOAT, INT, STRING, RESOURCE = 1, 3, 7, 20
 
 def message(type_name: str, /, **fields: Any) -> Any:
     """A message of TensorFlow's, the whole of it known; messages within it may be given as dicts."""
-    made = _message_class(type_name, is_lean=False)()
-    _fill(made, fields)
-    return made
+    proto = _message_class(type_name, is_lean=False)()
+    _fill(proto, fields)
+    return proto
 
 
 def _fill(target: Any, fields: dict[str, Any]) -> None:
@@ -116,39 +116,39 @@ def shape_proto(shape: tuple[int | None, ...] | None) -> Any:
 
 def value(content: Any) -> Any:
     """The StructuredValue of a Python value; `Spec` is a tensor."""
-    made = message("StructuredValue")
+    proto = message("StructuredValue")
     if content is None:
-        made.none_value.SetInParent()
+        proto.none_value.SetInParent()
     elif isinstance(content, bool):
-        made.bool_value = content
+        proto.bool_value = content
     elif isinstance(content, int):
-        made.int64_value = content
+        proto.int64_value = content
     elif isinstance(content, float):
-        made.float64_value = content
+        proto.float64_value = content
     elif isinstance(content, str):
-        made.string_value = content
+        proto.string_value = content
     elif isinstance(content, Spec):
-        made.tensor_spec_value.CopyFrom(content.proto)
+        proto.tensor_spec_value.CopyFrom(content.proto)
     elif isinstance(content, dict):
-        made.dict_value.SetInParent()
+        proto.dict_value.SetInParent()
         for key, inner in content.items():
-            made.dict_value.fields[key].CopyFrom(value(inner))
+            proto.dict_value.fields[key].CopyFrom(value(inner))
     elif isinstance(content, (list, tuple)):
-        kind = made.list_value if isinstance(content, list) else made.tuple_value
+        kind = proto.list_value if isinstance(content, list) else proto.tuple_value
         kind.SetInParent()
         kind.values.extend(value(inner) for inner in content)
     else:
-        made.CopyFrom(content)  # A StructuredValue already.
-    return made
+        proto.CopyFrom(content)  # A StructuredValue already.
+    return proto
 
 
 def spec_value(class_number: int, *state: Any, name: str = "") -> Any:
     """The StructuredValue of a composite tensor's spec."""
-    made = message("StructuredValue")
-    made.type_spec_value.type_spec_class = class_number
-    made.type_spec_value.type_spec_class_name = name
-    made.type_spec_value.type_state.CopyFrom(value(tuple(state)))
-    return made
+    proto = message("StructuredValue")
+    proto.type_spec_value.type_spec_class = class_number
+    proto.type_spec_value.type_spec_class_name = name
+    proto.type_spec_value.type_state.CopyFrom(value(tuple(state)))
+    return proto
 
 
 def dtype_value(dtype: int) -> Any:
@@ -178,20 +178,20 @@ class Funcs:
 
 def node(name: str, op: str, /, *inputs: str, **attributes: Any) -> Any:
     """A NodeDef. Attributes are text, bytes, `Func`, `Funcs` or an AttrValue."""
-    made = message("NodeDef", name=name, op=op, input=inputs)
+    proto = message("NodeDef", name=name, op=op, input=inputs)
     for key, content in attributes.items():
-        attribute = made.attr[key]
+        attribute = proto.attr[key]
         if isinstance(content, Func):
             attribute.func.name = content.name
         elif isinstance(content, Funcs):
-            attribute.list.func.extend(message("NameAttrList", name=one) for one in content.names)
+            attribute.list.func.extend(message("NameAttrList", name=name) for name in content.names)
         elif isinstance(content, str):
             attribute.s = content.encode()
         elif isinstance(content, bytes):
             attribute.s = content
         else:
             attribute.CopyFrom(content)
-    return made
+    return proto
 
 
 def function(
@@ -202,17 +202,17 @@ def function(
     signature = message(
         "OpDef",
         name=name,
-        input_arg=[message("ArgDef", name=one, type=FLOAT) for one in inputs],
-        output_arg=[message("ArgDef", name=one, type=FLOAT) for one in results],
+        input_arg=[message("ArgDef", name=tensor, type=FLOAT) for tensor in inputs],
+        output_arg=[message("ArgDef", name=result, type=FLOAT) for result in results],
     )
     return message("FunctionDef", signature=signature, node_def=nodes, ret=results)
 
 
 def graph(*nodes: Any, functions: Sequence[Any] = ()) -> Any:
     """A GraphDef with a library."""
-    made = message("GraphDef", node=nodes)
-    made.library.function.extend(functions)
-    return made
+    proto = message("GraphDef", node=nodes)
+    proto.library.function.extend(functions)
+    return proto
 
 
 # Objects -----------------------------------------------------------------------------------------
@@ -241,10 +241,10 @@ class Objects:
 
     def list_of(self, name: str, nodes: Sequence[int], parent: int = 0) -> int:
         """A list that holds the objects."""
-        made = self.user(name, parent, "trackable_list_wrapper")
+        list_id = self.user(name, parent, "trackable_list_wrapper")
         for place, child in enumerate(nodes):
-            self.hang(child, str(place), made)
-        return made
+            self.hang(child, str(place), list_id)
+        return list_id
 
     def variable(
         self,
@@ -273,9 +273,9 @@ class Objects:
         defaults: Sequence[Any] = (),
     ) -> int:
         """A tf.function with those variants; without `parameters` its Python signature isn't told."""
-        made = self.add(name, parent, function={"concrete_functions": concrete})
+        function_id = self.add(name, parent, function={"concrete_functions": concrete})
         if parameters is not None:
-            spec = self.message.nodes[made].function.function_spec.fullargspec.named_tuple_value
+            spec = self.message.nodes[function_id].function.function_spec.fullargspec.named_tuple_value
             fields: dict[str, Any] = {
                 "args": list(parameters),
                 "varargs": None,
@@ -288,7 +288,7 @@ class Objects:
             spec.name = "FullArgSpec"
             for key, content in fields.items():
                 spec.values.add(key=key, value=value(content))
-        return made
+        return function_id
 
     def bare(self, name: str | None, concrete: str, parent: int = 0) -> int:
         """A function of one trace."""
@@ -303,10 +303,10 @@ class Objects:
         captures: Sequence[int] = (),
     ) -> str:
         """What the function of the library takes and gives; its name."""
-        made = self.message.concrete_functions[name]
-        made.bound_inputs.extend(captures)
-        made.canonicalized_input_signature.CopyFrom(value((tuple(args), dict(kwargs or {}))))
-        made.output_signature.CopyFrom(value(outputs))
+        concrete_function = self.message.concrete_functions[name]
+        concrete_function.bound_inputs.extend(captures)
+        concrete_function.canonicalized_input_signature.CopyFrom(value((tuple(args), dict(kwargs or {}))))
+        concrete_function.output_signature.CopyFrom(value(outputs))
         return name
 
     def traced(self, name: str, *args: Any, parent: int = 0, **more: Any) -> int:
@@ -347,17 +347,20 @@ def meta_graph(
     **parts: Any,
 ) -> Any:
     """A MetaGraphDef; `parts` are fields such as `signature_def` and `collection_def`."""
-    made = message("MetaGraphDef", meta_info_def={"tags": tags, "tensorflow_version": version}, **parts)
-    made.graph_def.CopyFrom(graph_def if graph_def is not None else graph())
+    proto = message("MetaGraphDef", meta_info_def={"tags": tags, "tensorflow_version": version}, **parts)
+    proto.graph_def.CopyFrom(graph_def if graph_def is not None else graph())
     if objects is not None:
-        made.object_graph_def.CopyFrom(objects.message)
-    return made
+        proto.object_graph_def.CopyFrom(objects.message)
+    return proto
 
 
 def saved_model(*meta_graphs: Any) -> bytes:
     """saved_model.pb, of messages or their bytes."""
-    encoded = [one if isinstance(one, bytes) else one.SerializeToString() for one in meta_graphs]
-    return number(1, 1) + b"".join(delimited(2, one) for one in encoded)
+    encoded = [
+        meta_graph if isinstance(meta_graph, bytes) else meta_graph.SerializeToString()
+        for meta_graph in meta_graphs
+    ]
+    return number(1, 1) + b"".join(delimited(2, meta_graph) for meta_graph in encoded)
 
 
 def index(**tensors: tuple[int, tuple[int, ...], int]) -> bytes:
@@ -366,8 +369,8 @@ def index(**tensors: tuple[int, tuple[int, ...], int]) -> bytes:
     for name in sorted(tensors):
         dtype, shape, checksum = tensors[name]
         size = 4
-        for one in shape:
-            size *= one
+        for dim in shape:
+            size *= dim
         encoded = number(1, dtype) + delimited(2, shape_proto(shape).SerializeToString())
         encoded += number(4, offset) + number(5, size) + b"\x35" + checksum.to_bytes(4, "little")
         entries.append((f"{name.replace('__', '/')}/.ATTRIBUTES/VARIABLE_VALUE".encode(), encoded))
@@ -405,6 +408,6 @@ def read(
     return read_model(ModelFiles.of_directory(model), submodules=submodules, tag_set=tag_set)
 
 
-def findings_of(folder: Path, *meta_graphs: Any) -> tuple[Finding, ...]:
+def findings_of(folder: Path, *meta_graphs: Any) -> tuple[Issue, ...]:
     """What the scan finds in a model of those MetaGraphs."""
     return read(folder, *meta_graphs).findings

@@ -42,8 +42,8 @@ def variant(name: str, inputs: Any, outputs: Any) -> Json:
     args, kwargs = inputs or ((), {})
     return {
         "name": name,
-        "args": [struct(one) for one in args],
-        "kwargs": {key: struct(one) for key, one in kwargs.items()},
+        "args": [struct(argument) for argument in args],
+        "kwargs": {key: struct(argument) for key, argument in kwargs.items()},
         "outputs": struct(outputs),
     }
 
@@ -81,15 +81,15 @@ def _spec(spec: Any) -> Json:
     parts = state if isinstance(state, tuple) else ()
     dtype = next((part for part in parts if isinstance(part, tf.DType)), None)
     shape = next((part for part in parts if isinstance(part, tf.TensorShape)), None)
-    told: Json = {
+    document: Json = {
         "kind": "spec",
         "class": _class_name(type(spec)),
         "dtype": dtype.name if dtype is not None else None,
         "shape": shape_list(shape),
     }
     if isinstance(spec, tf.RaggedTensorSpec):
-        told |= {"ragged_rank": spec.ragged_rank, "row_splits_dtype": spec.row_splits_dtype.name}
-    return told
+        document |= {"ragged_rank": spec.ragged_rank, "row_splits_dtype": spec.row_splits_dtype.name}
+    return document
 
 
 def _class_name(spec_class: Any) -> str:
@@ -124,17 +124,17 @@ def parsed_parameters(signature: str) -> Json:
     parsed = ast.parse(f"def f{signature[signature.index('(') :]}: pass").body[0]
     assert isinstance(parsed, ast.FunctionDef)
     given = parsed.args
-    args = [one.arg for one in given.args]
+    args = [argument.arg for argument in given.args]
     pairs = dict(zip(args[len(args) - len(given.defaults) :], given.defaults, strict=True))
     pairs |= {
-        one.arg: default
-        for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)
+        fault.arg: default
+        for fault, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)
         if default is not None
     }
     return {
         "args": args,
         "varargs": given.vararg.arg if given.vararg else None,
-        "kwonlyargs": sorted(one.arg for one in given.kwonlyargs),
+        "kwonlyargs": sorted(argument.arg for argument in given.kwonlyargs),
         "varkw": given.kwarg.arg if given.kwarg else None,
         "defaults": {name: _literal_text(default) for name, default in pairs.items()},
     }

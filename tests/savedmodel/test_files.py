@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import BrokenModelError
-from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.model import ModelFiles
 
 
 def test_the_files_of_a_directory_are_known_by_path(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def functions_of(folder: Path, objects: Objects, *, submodules: bool = False) ->
     return read(folder, meta_graph(None, objects), submodules=submodules).functions
 
 
-def one(folder: Path, *args: Any, name: str = "f", parameters: Any = ("x",), **more: Any) -> Function:
+def read_one(folder: Path, *args: Any, name: str = "f", parameters: Any = ("x",), **more: Any) -> Function:
     objects = Objects()
     defaults = more.pop("defaults", ())
     concrete = objects.concrete("c", *args, **more)
@@ -40,13 +40,13 @@ def one(folder: Path, *args: Any, name: str = "f", parameters: Any = ("x",), **m
 def test_a_python_signature_with_defaults(
     tmp_path: Path, parameters: tuple[str, ...], defaults: tuple[Any, ...], text: str
 ) -> None:
-    assert one(tmp_path, X, parameters=parameters, defaults=defaults).python_signature == text
+    assert read_one(tmp_path, X, parameters=parameters, defaults=defaults).python_signature == text
 
 
 def test_all_kinds_of_parameters(tmp_path: Path) -> None:
     objects = Objects()
-    made = objects.function("f")
-    spec = objects.message.nodes[made].function.function_spec.fullargspec.named_tuple_value
+    function_id = objects.function("f")
+    spec = objects.message.nodes[function_id].function.function_spec.fullargspec.named_tuple_value
     contents = {
         "args": ["x"],
         "varargs": "rest",
@@ -65,7 +65,7 @@ def test_all_kinds_of_parameters(tmp_path: Path) -> None:
 
 
 def test_a_function_that_does_not_tell_its_parameters(tmp_path: Path) -> None:
-    function = one(tmp_path, X, parameters=None)
+    function = read_one(tmp_path, X, parameters=None)
     assert (function.python_signature, function.parameters) == ("()", None)
     assert function.call == "obj.f(x)"
 
@@ -92,7 +92,7 @@ def test_a_bare_function_has_its_keywords(tmp_path: Path) -> None:
     ],
 )
 def test_the_line_that_calls_it(tmp_path: Path, args: tuple[Any, ...], parameters: Any, call: str) -> None:
-    assert one(tmp_path, *args, parameters=parameters).call == call
+    assert read_one(tmp_path, *args, parameters=parameters).call == call
 
 
 def test_the_variant_for_inference_is_called(tmp_path: Path) -> None:
@@ -103,18 +103,18 @@ def test_the_variant_for_inference_is_called(tmp_path: Path) -> None:
 
 
 def test_keywords_are_named(tmp_path: Path) -> None:
-    assert one(tmp_path, kwargs={"mask": Spec(FLOAT, (2,))}, parameters=()).call == "obj.f(mask=mask)"
+    assert read_one(tmp_path, kwargs={"mask": Spec(FLOAT, (2,))}, parameters=()).call == "obj.f(mask=mask)"
 
 
 def test_the_line_that_calls_it_is_python(tmp_path: Path) -> None:
-    function = one(tmp_path, X, 1, 2, parameters=("x", "a"))
+    function = read_one(tmp_path, X, 1, 2, parameters=("x", "a"))
     compile(function.call, "call", "eval")
 
 
 def test_attributes_that_are_no_names_are_reached_by_getattr(tmp_path: Path) -> None:
-    assert one(tmp_path, X, name="0").callee == "getattr(obj, '0')"
-    assert one(tmp_path, X, name="a-b").callee == "getattr(obj, 'a-b')"
-    assert one(tmp_path, X, name="class").callee == "getattr(obj, 'class')"
+    assert read_one(tmp_path, X, name="0").callee == "getattr(obj, '0')"
+    assert read_one(tmp_path, X, name="a-b").callee == "getattr(obj, 'a-b')"
+    assert read_one(tmp_path, X, name="class").callee == "getattr(obj, 'class')"
 
 
 def test_a_call_of_a_submodule(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from hubcli.errors import BrokenModelError
-from hubcli.savedmodel.graph import Graph
-from hubcli.savedmodel.outline import read_outline
+from hubcli.savedmodel.graph import Graph, read_outline
 from tests.formats.tables import delimited
 from tests.savedmodel.protos import Func, Funcs, function, graph, meta_graph, node, read, write_model
 
@@ -19,7 +18,7 @@ def names_of(folder: Path, *nodes: Any) -> tuple[list[str], list[str]]:
     write_model(folder, meta_graph(graph(*nodes, functions=[function("f", *nodes)])))
     with read_outline(folder) as outlines:
         bodies = outlines[0].graph.bodies
-        main, inner = ([one.name for one in body.nodes()] for body in bodies)
+        main, inner = ([node.name for node in body.nodes()] for body in bodies)
         return main, inner
 
 
@@ -60,30 +59,30 @@ def test_a_large_constant_loses_its_value_and_nothing_else(tmp_path: Path) -> No
 def test_a_library_between_nodes_is_no_part_of_the_graph_itself(tmp_path: Path) -> None:
     first, second = graph(node("a", "A")), graph(node("b", "B"), functions=[function("f", node("c", "C"))])
     third = graph(node("d", "D"))
-    whole = b"".join(one.SerializeToString() for one in (first, second, third))
+    whole = b"".join(part.SerializeToString() for part in (first, second, third))
     read_back = meta_graph()
     read_back.graph_def.ParseFromString(whole)
     write_model(tmp_path, read_back)
     with read_outline(tmp_path) as outlines:
         bodies = outlines[0].graph.bodies
-        assert [[one.name for one in body.nodes()] for body in bodies] == [["a", "b", "d"], ["c"]]
+        assert [[node.name for node in body.nodes()] for body in bodies] == [["a", "b", "d"], ["c"]]
         assert set(outlines[0].graph.functions) == {"f"}
 
 
 def test_ops_are_counted_over_all_bodies(tmp_path: Path) -> None:
-    made = graph(node("a", "X"), node("b", "X"), functions=[function("f", node("c", "X"), node("d", "Y"))])
-    assert read(tmp_path, meta_graph(made)).meta_graphs[0].ops == {"X": 3, "Y": 1}
+    encoded = graph(node("a", "X"), node("b", "X"), functions=[function("f", node("c", "X"), node("d", "Y"))])
+    assert read(tmp_path, meta_graph(encoded)).meta_graphs[0].ops == {"X": 3, "Y": 1}
 
 
 def test_a_node_names_the_functions_in_its_attributes(tmp_path: Path) -> None:
-    made = graph(
+    encoded = graph(
         node("a", "If", then_branch=Func("t"), else_branch=Func("e"), Tin="x"),
         node("b", "Case", branches=Funcs(("p", "q"))),
         node("c", "Const", f=Func("never")),  # An op that takes none.
     )
-    write_model(tmp_path, meta_graph(made))
+    write_model(tmp_path, meta_graph(encoded))
     with read_outline(tmp_path) as outlines:
-        assert [one.functions() for one in outlines[0].graph.bodies[0].nodes()] == [
+        assert [node.functions() for node in outlines[0].graph.bodies[0].nodes()] == [
             ["e", "t"],
             ["p", "q"],
             [],
@@ -93,8 +92,8 @@ def test_a_node_names_the_functions_in_its_attributes(tmp_path: Path) -> None:
 def test_the_results_and_outputs_of_a_function(tmp_path: Path) -> None:
     big = node("n", "Const", value=bytes(1 << 20))
     for nodes in ([], [big, big]):
-        made = graph(functions=[function("f", *nodes, results={"b": "n:o:0", "a": "n:o:1"})])
-        write_model(tmp_path, meta_graph(made))
+        encoded = graph(functions=[function("f", *nodes, results={"b": "n:o:0", "a": "n:o:1"})])
+        write_model(tmp_path, meta_graph(encoded))
         with read_outline(tmp_path) as outlines:
             body = outlines[0].graph.functions["f"]
             assert body.results() == {"a": "n:o:1", "b": "n:o:0"}

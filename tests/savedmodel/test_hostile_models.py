@@ -17,7 +17,7 @@ _CHILD = """
 import json, sys, time
 from pathlib import Path
 from hubcli.errors import BrokenModelError
-from hubcli.savedmodel.checks.layout import check_structure
+from hubcli.savedmodel.layout import check_structure
 
 started = time.monotonic()
 try:
@@ -42,8 +42,8 @@ def _cost_of_check(model: Path) -> Cost:
     if not Path("/proc/self/status").exists():
         pytest.skip("the peak of a process's memory is read from /proc")
     command = [sys.executable, "-c", _CHILD, str(model)]
-    done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=100)
-    return Cost(*json.loads(done.stdout))
+    result = subprocess.run(command, capture_output=True, check=True, text=True, timeout=100)
+    return Cost(*json.loads(result.stdout))
 
 
 def _cost_of_graph(folder: Path, content: bytes) -> Cost:

@@ -117,7 +117,7 @@ def test_slots_belong_to_a_variable_and_an_optimizer() -> None:
         original_variable_node_id=kernel, slot_name="m", slot_variable_node_id=slot
     )
     found = graph_of(objects).slots
-    assert {node: tuple(one) for node, one in found.items()} == {slot: ("m", kernel, optimizer)}
+    assert {node: tuple(slot) for node, slot in found.items()} == {slot: ("m", kernel, optimizer)}
 
 
 def test_functions_of_the_root_come_with_the_call_first() -> None:
@@ -156,6 +156,6 @@ def test_functions_have_concrete_ones() -> None:
 
 def test_savers_that_are_not_there_are_left_out() -> None:
     objects = Objects()
-    kept = objects.message.nodes[0].saveable_objects["x"]
-    kept.save_function, kept.restore_function = 99, -1
+    saveable = objects.message.nodes[0].saveable_objects["x"]
+    saveable.save_function, saveable.restore_function = 99, -1
     assert graph_of(objects).saver_functions() == ([], [])

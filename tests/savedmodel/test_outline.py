@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import BrokenModelError, UsageError
-from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.outline import read_outline
+from hubcli.savedmodel.graph import read_outline
+from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from tests.formats.tables import delimited
 from tests.savedmodel.protos import Objects, graph, meta_graph, node, read, write_model
@@ -25,7 +25,7 @@ SENTENCES = {
     "no-meta-graph": ("saved_model.pb", b"\x08\x01", "holds no MetaGraph"),
     "noise": ("saved_model.pb", bytes(range(1, 200)), "can't be read as a SavedModel"),
     "label-map": ("saved_model.pbtxt", b"item {\n  id: 1\n  name: 'cat'\n}\n", "is a label map"),
-    "other-text": ("saved_model.pbtxt", b"node { name: 'a' }", "holds no meta_graphs"),
+    "other-text": ("saved_model.pbtxt", b"node { name: 'a' }", "has no meta_graphs"),
     "cut-text": ("saved_model.pbtxt", b"meta_graphs { graph_def {", "braces that don't match"),
     "chunks": ("saved_model.cpb", b"whatever", "in chunks"),
     "nothing": ("readme.txt", b"", "neither saved_model.pb nor saved_model.pbtxt"),
@@ -49,9 +49,9 @@ def test_a_model_in_text_is_read_as_the_same_in_binary(tmp_path: Path) -> None:
     objects = Objects()
     objects.traced("__call__")
     objects.variable("v")
-    made = meta_graph(graph(node("a", "Const")), objects)
-    binary = read(tmp_path / "binary", made)
-    text = text_format.MessageToString(made)
+    encoded = meta_graph(graph(node("a", "Const")), objects)
+    binary = read(tmp_path / "binary", encoded)
+    text = text_format.MessageToString(encoded)
     folder = tmp_path / "text"
     folder.mkdir()
     (folder / "saved_model.pbtxt").write_text(f"meta_graphs {{ {text} }}")
@@ -72,7 +72,7 @@ def test_an_object_graph_in_two_pieces_is_joined(tmp_path: Path) -> None:
     pieces = [first.SerializeToString(), second.SerializeToString()]
     assert sum(map(len, pieces)) == len(whole)
     encoded = delimited(2, b"") + b"".join(delimited(7, piece) for piece in pieces)
-    assert [one.path for one in read(tmp_path, encoded).variables] == ["v"]
+    assert [variable.path for variable in read(tmp_path, encoded).variables] == ["v"]
 
 
 def test_an_object_graph_without_a_root_is_refused(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_tags_choose_a_meta_graph(tmp_path: Path) -> None:
     graphs = [meta_graph(tags=tags) for tags in (("serve",), ("gpu", "serve"), ())]
     for tags in ({"serve"}, {"serve", "gpu"}, set[str]()):
         info = read(tmp_path, *graphs, tag_set=frozenset(tags))
-        assert [set(one.tags) for one in info.meta_graphs] == [tags]
+        assert [set(meta_graph.tags) for meta_graph in info.meta_graphs] == [tags]
     with pytest.raises(UsageError) as caught:
         read(tmp_path, *graphs, tag_set=frozenset({"train"}))
     assert "'train'" in caught.value.message
@@ -101,7 +101,7 @@ def test_tags_choose_a_meta_graph(tmp_path: Path) -> None:
 def test_a_large_file_is_mapped_and_read_alike(tmp_path: Path) -> None:
     write_model(tmp_path, meta_graph(graph(node("a", "Const", value=bytes(65 << 20)), node("b", "X"))))
     with read_outline(tmp_path) as outlines:
-        assert [one.name for one in outlines[0].graph.bodies[0].nodes()] == ["a", "b"]
+        assert [node.name for node in outlines[0].graph.bodies[0].nodes()] == ["a", "b"]
 
 
 def test_the_fault_of_the_index_is_not_blamed_on_the_main_file(tmp_path: Path) -> None:

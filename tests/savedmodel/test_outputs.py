@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from hubcli.savedmodel.outline import read_outline
-from hubcli.savedmodel.outputs import final_ops
+from hubcli.savedmodel.checks.reusable import final_ops
+from hubcli.savedmodel.graph import read_outline
 from tests.savedmodel.protos import Func, function, graph, meta_graph, node, write_model
 
 

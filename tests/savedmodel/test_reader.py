@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import BrokenModelError
-from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.model import Severity
-from hubcli.savedmodel.model_format import ModelFormat
+from hubcli.issues import Severity
+from hubcli.savedmodel.layout import ModelFormat
+from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from hubcli.savedmodel.types import decode
 from tests.corpus import KINDS, corpus_model
@@ -46,8 +46,10 @@ def test_a_real_model_is_read_with_all_its_submodules(name: str) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_every_variable_of_a_real_model_has_its_value(name: str) -> None:
     info = read_model(ModelFiles.of_directory(corpus_model(name)))
-    assert [one for one in info.findings if one.code in ("value-missing", "variables-missing")] == []
-    assert all(one.checkpoint_key is not None for one in info.variables if one.is_listed)
+    assert [
+        finding for finding in info.findings if finding.code in ("value-missing", "variables-missing")
+    ] == []
+    assert all(variable.checkpoint_key is not None for variable in info.variables if variable.is_listed)
 
 
 def test_a_function_without_a_structured_signature_is_read(tmp_path: Path) -> None:
@@ -95,20 +97,22 @@ def test_an_export_of_keras_3_is_told_by_what_hangs_on_its_root(tmp_path: Path) 
 )
 def test_an_asset_that_climbs_out_is_a_grave_finding(tmp_path: Path, name: str) -> None:
     found = read(tmp_path, meta_graph(asset_file_def=[asset_file("a:0", name)])).findings
-    assert [(one.code, one.severity) for one in found] == [("asset-path", Severity.HIGH)]
+    assert [(finding.code, finding.severity) for finding in found] == [("asset-path", Severity.HIGH)]
 
 
 @pytest.mark.parametrize("name", ["vocab.txt", "a/b.txt", "..a", "a..b"])
 def test_an_asset_that_is_not_there_is_a_finding(tmp_path: Path, name: str) -> None:
     found = read(tmp_path, meta_graph(asset_file_def=[asset_file("a:0", name)])).findings
-    assert [one.code for one in found] == ["asset-missing"]
+    assert [finding.code for finding in found] == ["asset-missing"]
 
 
 def test_an_asset_that_is_there_is_none(tmp_path: Path) -> None:
-    made = meta_graph(asset_file_def=[asset_file("a:0", "v"), asset_file("b:0", "v")])
-    info = read(tmp_path, made, files={"assets/v": b"abc"})
+    encoded = meta_graph(asset_file_def=[asset_file("a:0", "v"), asset_file("b:0", "v")])
+    info = read(tmp_path, encoded, files={"assets/v": b"abc"})
     assert info.findings == ()
-    assert [(one.path, one.size_bytes, one.is_present) for one in info.assets] == [("assets/v", 3, True)]
+    assert [(asset.path, asset.size_bytes, asset.is_present) for asset in info.assets] == [
+        ("assets/v", 3, True)
+    ]
 
 
 def test_an_asset_that_is_a_link_out_of_the_model_is_a_finding(tmp_path: Path) -> None:
@@ -123,25 +127,25 @@ def test_a_link_to_itself_beside_the_model_is_borne(tmp_path: Path) -> None:
 
 
 def test_an_asset_of_a_collection_is_declared_too(tmp_path: Path) -> None:
-    made = meta_graph()
-    wrapped = made.collection_def["saved_model_assets"].any_list.value.add()
+    encoded = meta_graph()
+    wrapped = encoded.collection_def["saved_model_assets"].any_list.value.add()
     wrapped.value = asset_file("path:0", "v.txt").SerializeToString()
-    assert [one.path for one in read(tmp_path, made).assets] == ["assets/v.txt"]
+    assert [asset.path for asset in read(tmp_path, encoded).assets] == ["assets/v.txt"]
 
 
 def test_variables_without_an_index_are_a_finding(tmp_path: Path) -> None:
     objects = Objects()
     objects.variable("v")
     found = read(tmp_path, meta_graph(None, objects)).findings
-    assert [(one.code, one.severity) for one in found] == [("variables-missing", Severity.MEDIUM)]
+    assert [(finding.code, finding.severity) for finding in found] == [("variables-missing", Severity.MEDIUM)]
 
 
 def test_a_listed_variable_without_a_value_is_a_finding(tmp_path: Path) -> None:
     objects = Objects()
-    kept, lost, unlisted = (objects.variable(name) for name in ("kept", "lost", "unlisted"))
-    objects.list_of("variables", [kept, lost])
+    valued, lost, unlisted = (objects.variable(name) for name in ("kept", "lost", "unlisted"))
+    objects.list_of("variables", [valued, lost])
     found = read(tmp_path, meta_graph(None, objects), index_bytes=index(kept=(FLOAT, (2,), 1))).findings
-    assert ("value-missing", "variable lost") in [(one.code, one.where) for one in found]
+    assert ("value-missing", "variable lost") in [(finding.code, finding.where) for finding in found]
     assert unlisted
 
 
@@ -150,7 +154,7 @@ def test_a_missing_shard_is_a_finding(tmp_path: Path) -> None:
     objects = Objects()
     objects.variable("v")
     info = read(tmp_path, meta_graph(None, objects), index_bytes=index(v=(FLOAT, (2,), 1)))
-    assert [one.code for one in info.findings] == ["shard-missing"]
+    assert [finding.code for finding in info.findings] == ["shard-missing"]
 
 
 # Parts -------------------------------------------------------------------------------------------
@@ -186,8 +190,18 @@ def test_a_huge_fingerprint_is_passed_over(tmp_path: Path) -> None:
 
 def test_ops_to_run_are_told(tmp_path: Path) -> None:
     definitions = {"__saved_model_init_op": init_signature("init"), "serve": call_signature("o:0")}
-    (made,) = read(tmp_path, meta_graph(graph(node("init", "NoOp")), signature_def=definitions)).meta_graphs
-    assert (made.init_op, made.train_op, [one.name for one in made.signatures]) == ("init", None, ["serve"])
+    (graph_read,) = read(
+        tmp_path, meta_graph(graph(node("init", "NoOp")), signature_def=definitions)
+    ).meta_graphs
+    assert (
+        graph_read.init_op,
+        graph_read.train_op,
+        [signature.name for signature in graph_read.signatures],
+    ) == (
+        "init",
+        None,
+        ["serve"],
+    )
 
 
 def test_the_checkpoint_is_summed_up(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from hubcli.savedmodel.signatures import INIT_OP, TRAIN_OP, Default, op_name, read_signatures
+from hubcli.savedmodel.functions import INIT_OP, TRAIN_OP, Default, op_name, read_signatures
 from tests.savedmodel.protos import FLOAT, INT, STRING, call_signature, init_signature, message
 
 
-def one(**parts: Any) -> Any:
+def signature_of(**parts: Any) -> Any:
     """The one signature `s` of those fields, as it is read."""
     (signature,) = read_signatures({"s": message("SignatureDef", **parts)})
     return signature
@@ -19,16 +19,16 @@ def one(**parts: Any) -> Any:
 
 def test_signatures_and_their_tensors_are_sorted() -> None:
     parts = {"inputs": {"b": {"name": "b:0"}, "a": {"name": "a:0"}}}
-    made = {name: message("SignatureDef", **parts) for name in ("z", "a")}
-    signatures = read_signatures(made)
+    definitions = {name: message("SignatureDef", **parts) for name in ("z", "a")}
+    signatures = read_signatures(definitions)
     assert [signature.name for signature in signatures] == ["a", "z"]
     assert [tensor.name for tensor in signatures[0].inputs] == ["a", "b"]
 
 
 def test_names_of_ops_to_run_are_no_signatures() -> None:
-    made = {INIT_OP: init_signature("i"), TRAIN_OP: init_signature("t"), "s": call_signature("o:0")}
-    assert [signature.name for signature in read_signatures(made)] == ["s"]
-    assert op_name(message("MetaGraphDef", signature_def=made), INIT_OP) == "i"
+    definitions = {INIT_OP: init_signature("i"), TRAIN_OP: init_signature("t"), "s": call_signature("o:0")}
+    assert [signature.name for signature in read_signatures(definitions)] == ["s"]
+    assert op_name(message("MetaGraphDef", signature_def=definitions), INIT_OP) == "i"
     assert op_name(message("MetaGraphDef"), TRAIN_OP) is None
     nothing = message("MetaGraphDef", signature_def={INIT_OP: message("SignatureDef")})
     assert op_name(nothing, INIT_OP) is None
@@ -42,24 +42,24 @@ def test_the_op_to_run_is_the_one_of_its_own_key() -> None:
 
 def test_a_dense_tensor() -> None:
     shape = {"dim": [{"size": -1}, {"size": 3}]}
-    tensor = one(outputs={"o": {"name": "o:0", "dtype": FLOAT, "tensor_shape": shape}}).outputs[0]
+    tensor = signature_of(outputs={"o": {"name": "o:0", "dtype": FLOAT, "tensor_shape": shape}}).outputs[0]
     assert (tensor.kind, tensor.dtype, tensor.shape, tensor.tensor) == ("dense", "float32", (None, 3), "o:0")
 
 
 def test_a_tensor_of_any_rank_and_one_without_a_name() -> None:
-    tensor = one(inputs={"i": {"dtype": 105, "tensor_shape": {"unknown_rank": True}}}).inputs[0]
+    tensor = signature_of(inputs={"i": {"dtype": 105, "tensor_shape": {"unknown_rank": True}}}).inputs[0]
     assert (tensor.kind, tensor.dtype, tensor.shape, tensor.tensor) == ("dense", "int16", None, None)
 
 
 def test_a_sparse_tensor_has_its_three_parts() -> None:
     sparse = {"values_tensor_name": "v", "indices_tensor_name": "i", "dense_shape_tensor_name": "s"}
-    tensor = one(inputs={"i": {"coo_sparse": sparse}}).inputs[0]
+    tensor = signature_of(inputs={"i": {"coo_sparse": sparse}}).inputs[0]
     assert (tensor.kind, tensor.tensor, tensor.components) == ("sparse", None, ("v", "i", "s"))
 
 
 def test_a_composite_tensor_has_its_parts() -> None:
     composite = {"components": [{"name": "a:0"}, {"name": "b:0"}]}
-    tensor = one(inputs={"i": {"composite_tensor": composite}}).inputs[0]
+    tensor = signature_of(inputs={"i": {"composite_tensor": composite}}).inputs[0]
     assert (tensor.kind, tensor.components) == ("composite", ("a:0", "b:0"))
 
 
@@ -85,29 +85,29 @@ def test_a_composite_tensor_has_its_parts() -> None:
     ],
 )
 def test_the_value_of_a_default(proto: dict[str, Any], expected: object) -> None:
-    tensor = one(inputs={"i": {"name": "i:0"}}, defaults={"i": proto}).inputs[0]
+    tensor = signature_of(inputs={"i": {"name": "i:0"}}, defaults={"i": proto}).inputs[0]
     assert tensor.default is not None
     assert tensor.default.value == expected
 
 
 def test_an_input_without_a_default_has_none() -> None:
-    signature = one(inputs={"i": {"name": "i:0"}}, defaults={"other": {"dtype": FLOAT}})
+    signature = signature_of(inputs={"i": {"name": "i:0"}}, defaults={"other": {"dtype": FLOAT}})
     assert signature.inputs[0].default is None
 
 
 def test_a_default_of_zero_is_zero() -> None:
     """tf.make_tensor_proto writes float_val: 0; a TensorProto with fewer values repeats the last, or 0."""
-    tensor = one(inputs={"i": {}}, defaults={"i": {"dtype": FLOAT}}).inputs[0]
+    tensor = signature_of(inputs={"i": {}}, defaults={"i": {"dtype": FLOAT}}).inputs[0]
     assert tensor.default == Default("float32", (), 0.0)
 
 
 def test_the_line_that_calls_it() -> None:
-    assert one(inputs={"b": {}, "a": {}}).call == 'obj.signatures["s"](a=…, b=…)'
-    assert one(inputs={"a-b": {}}).call == "obj.signatures[\"s\"](**{'a-b': …})"
-    assert one().call == 'obj.signatures["s"]()'
+    assert signature_of(inputs={"b": {}, "a": {}}).call == 'obj.signatures["s"](a=…, b=…)'
+    assert signature_of(inputs={"a-b": {}}).call == "obj.signatures[\"s\"](**{'a-b': …})"
+    assert signature_of().call == 'obj.signatures["s"]()'
 
 
 @pytest.mark.parametrize(("signature", "key"), [("s", "class"), ('a"b', "x"), ("a\\", "x")])
 def test_the_line_that_calls_it_is_python(signature: str, key: str) -> None:
-    (made,) = read_signatures({signature: message("SignatureDef", inputs={key: {}})})
-    compile(made.call.replace("…", "..."), "call", "eval")
+    (definition,) = read_signatures({signature: message("SignatureDef", inputs={key: {}})})
+    compile(definition.call.replace("…", "..."), "call", "eval")

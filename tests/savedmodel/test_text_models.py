@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import BrokenModelError
-from hubcli.savedmodel.model_format import ModelFormat, detect_format
+from hubcli.savedmodel.layout import ModelFormat, detect_format
 from tests.corpus import KINDS, corpus_file
 
 TF1 = 'saved_model_schema_version: 1\nmeta_graphs {\n  meta_info_def { tags: "serve" }\n  graph_def { }\n}\n'

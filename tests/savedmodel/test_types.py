@@ -99,11 +99,11 @@ def test_a_spec_without_a_state_is_told_by_its_class() -> None:
 
 
 def test_a_named_tuple_keeps_its_order_and_its_name() -> None:
-    made = message("StructuredValue")
-    made.named_tuple_value.name = "Point"
+    proto = message("StructuredValue")
+    proto.named_tuple_value.name = "Point"
     for key in ("y", "x"):
-        made.named_tuple_value.values.add(key=key, value=value(1))
-    decoded = decode(made)
+        proto.named_tuple_value.values.add(key=key, value=value(1))
+    decoded = decode(proto)
     assert decoded == Fields((("y", Literal(1)), ("x", Literal(1))), "Point")
     assert str(decoded) == "Point(y=1, x=1)"
 
@@ -124,7 +124,7 @@ def test_a_value_that_holds_nothing_is_refused(where: str) -> None:
 
 def test_tensors_are_found_wherever_they_stand() -> None:
     nested = ({"b": [Spec(FLOAT, ())], "a": (Spec(INT, ()), 3)}, "x", spec_value(1))
-    assert [str(one) for one in tensors_of(decode(value(nested)))] == [
+    assert [str(tensor) for tensor in tensors_of(decode(value(nested)))] == [
         "int32[]",
         "float32[]",
         "SparseTensor()",

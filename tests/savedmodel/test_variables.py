@@ -24,7 +24,7 @@ def test_listed_variables_come_in_the_order_of_the_list_and_the_rest_by_path(tmp
     nodes = {name: objects.variable(name) for name in ("d", "c", "b", "a")}
     objects.list_of("variables", [nodes["c"], nodes["d"]])
     info = info_of(tmp_path, objects)
-    assert [(one.path, one.is_listed) for one in info.variables] == [
+    assert [(variable.path, variable.is_listed) for variable in info.variables] == [
         ("c", True), ("d", True), ("a", False), ("b", False)
     ]  # fmt: skip
     assert info.lists.variables == ("c", "d")
@@ -39,7 +39,10 @@ def test_the_list_decides_what_is_trainable(tmp_path: Path) -> None:
     objects.list_of("variables", [frozen, tuned])
     objects.list_of("trainable_variables", [tuned])
     info = info_of(tmp_path, objects)
-    assert [(one.path, one.trainable) for one in info.variables] == [("frozen", False), ("tuned", True)]
+    assert [(variable.path, variable.trainable) for variable in info.variables] == [
+        ("frozen", False),
+        ("tuned", True),
+    ]
     assert info.parameters.trainable == 2
 
 
@@ -48,7 +51,7 @@ def test_without_lists_the_variables_say_it_themselves(tmp_path: Path) -> None:
     objects.variable("a")
     objects.variable("b", trainable=False)
     info = info_of(tmp_path, objects)
-    assert [(one.path, one.trainable, one.is_listed) for one in info.variables] == [
+    assert [(variable.path, variable.trainable, variable.is_listed) for variable in info.variables] == [
         ("a", True, False), ("b", False, False)
     ]  # fmt: skip
     assert (info.parameters.total, info.parameters.trainable) == (4, 2)
@@ -70,8 +73,8 @@ def test_the_key_of_a_slot_names_its_optimizer(tmp_path: Path) -> None:
     )
     key = b"k/.OPTIMIZER_SLOT/o/m" + SUFFIX
     info = info_of(tmp_path, objects, index_of([(key, bundle_entry(0, 0, 8))]))
-    slots = [one for one in info.variables if one.is_slot]
-    assert [one.checkpoint_key for one in slots] == [key.decode()]
+    slots = [variable for variable in info.variables if variable.is_slot]
+    assert [slot.checkpoint_key for slot in slots] == [key.decode()]
     assert info.parameters.total == 2
 
 
@@ -178,7 +181,10 @@ def test_variables_of_collections_are_joined_with_the_index(tmp_path: Path) -> N
     index_bytes = index_of([(b"a", number(1, 1) + delimited(2, delimited(2, number(1, 3))) + number(5, 12))])
     both = [_definition("a:0"), _definition("b:0")]
     info = _collected(tmp_path, index_bytes, variables=both, trainable_variables=both[:1])
-    assert [(one.name, one.dtype, one.shape, one.trainable, one.size_bytes) for one in info.variables] == [
+    assert [
+        (variable.name, variable.dtype, variable.shape, variable.trainable, variable.size_bytes)
+        for variable in info.variables
+    ] == [
         ("a", "float32", (3,), True, 12),
         ("b", None, None, False, None),
     ]
@@ -191,7 +197,7 @@ def test_the_parts_of_a_partitioned_variable_count_as_one(tmp_path: Path) -> Non
         for place in range(2)
     ]
     info = _collected(tmp_path, variables=parts)
-    assert [(one.name, one.shape) for one in info.variables] == [("v", (4, 2))]
+    assert [(variable.name, variable.shape) for variable in info.variables] == [("v", (4, 2))]
 
 
 def test_losses_of_a_collection_are_counted(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.model import SavedModelInfo
+from hubcli.savedmodel.model import ModelFiles, SavedModelInfo
 from hubcli.savedmodel.reader import read_model
 from tests.savedmodel.conftest import Zoo, zoo
 

@@ -78,18 +78,20 @@ def edit_file(path: Path, edit: Edit, write: Callable[[Any], str] = json.dumps) 
 def edit_metadata(path: Path, edit: Edit, write: Callable[[Any], str] = json.dumps) -> Path:
     """The SavedModel with every config in its metadata changed."""
     file = path / "keras_metadata.pb"
-    data, made = file.read_bytes(), b""
+    data, rewritten = file.read_bytes(), b""
     for node in scan(data):
         inner = b""
-        for one in scan(data, node.start, node.end):
-            value: bytes | int = data[one.start : one.end] if one.wire_type == 2 else one.value
-            if one.number == 5 and isinstance(value, bytes):
+        for finding in scan(data, node.start, node.end):
+            value: bytes | int = (
+                data[finding.start : finding.end] if finding.wire_type == 2 else finding.value
+            )
+            if finding.number == 5 and isinstance(value, bytes):
                 config = json.loads(value)
                 edit(config)
                 value = write(config).encode()
-            inner += encode_field(one.number, value)
-        made += encode_field(node.number, inner)
-    file.write_bytes(made)
+            inner += encode_field(finding.number, value)
+        rewritten += encode_field(node.number, inner)
+    file.write_bytes(rewritten)
     return path
 
 
@@ -97,15 +99,15 @@ def objects(config: Any) -> list[dict[str, Any]]:
     """Every object with a class in the config, the outer ones first."""
     found, pending = [], [config]
     while pending:
-        one = pending.pop()
-        if isinstance(one, dict):
-            found += [one] if "class_name" in one else []
-            pending += one.values()
-        elif isinstance(one, list):
-            pending += one
+        item = pending.pop()
+        if isinstance(item, dict):
+            found += [item] if "class_name" in item else []
+            pending += item.values()
+        elif isinstance(item, list):
+            pending += item
     return found
 
 
 def of_class(config: Any, name: str) -> list[dict[str, Any]]:
     """Those of one class."""
-    return [one for one in objects(config) if one["class_name"] == name]
+    return [value for value in objects(config) if value["class_name"] == name]

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from hubcli.formats.dtypes import DTYPE_ENUM, DType
+from hubcli.formats.tensor_layout import DTYPE_ENUM, DType
 from hubcli.formats.tensor_values import has_non_finite
-from hubcli.savedmodel.compare.value_changes import largest_change
-from hubcli.tf.compare import NumpyMeasure
+from hubcli.savedmodel.compare.diff import largest_change
+from hubcli.tf.loading import NumpyMeasure
 
 np: Any = pytest.importorskip("numpy")
 ml_dtypes: Any = pytest.importorskip("ml_dtypes")
@@ -34,7 +34,7 @@ def test_both_measures_agree(name: str) -> None:
 
 
 def test_bfloat16_is_read_as_the_upper_half_of_float32() -> None:
-    new, old = (np.array(one, ml_dtypes.bfloat16).tobytes() for one in ([1.5, 2.0], [1.0, 2.25]))
+    new, old = (np.array(values, ml_dtypes.bfloat16).tobytes() for values in ([1.5, 2.0], [1.0, 2.25]))
     for measure in (NumpyMeasure(), largest_change):
         assert measure(BY_NAME["bfloat16"], new, old).largest == 0.5
 
@@ -56,7 +56,7 @@ def test_nan_does_not_hide_a_change() -> None:
 @pytest.mark.parametrize("before", [0.0, float("nan"), float("inf"), float("-inf")])
 def test_a_measure_never_takes_for_finite_what_is_not(name: str, number: float, before: float) -> None:
     kind = ml_dtypes.bfloat16 if name == "bfloat16" else name
-    new, old = (np.array([1, one, 3], kind).tobytes() for one in (number, before))
+    new, old = (np.array([1, value, 3], kind).tobytes() for value in (number, before))
     for measure in (NumpyMeasure(), largest_change):
         assert not measure(BY_NAME[name], new, old).is_finite
         assert has_non_finite(BY_NAME[name], new)
@@ -70,7 +70,7 @@ def test_every_pattern_of_small_floats_is_finite_or_not_as_numpy_says(name: str)
     patterns = np.arange(256 ** (dtype.item_bytes or 1), dtype=unsigned)
     floats = np.float16 if name == "float16" else getattr(ml_dtypes, name)
     expected = ~np.isfinite(patterns.view(floats).astype("f8"))
-    assert [has_non_finite(dtype, one.tobytes()) for one in patterns] == expected.tolist()
+    assert [has_non_finite(dtype, pattern.tobytes()) for pattern in patterns] == expected.tolist()
 
 
 @pytest.mark.parametrize("name", NUMBERS[1:])

@@ -20,7 +20,7 @@ from tests.tf.conftest import Zoo, read
 
 pytestmark = pytest.mark.tensorflow
 
-KEPT = [
+PRESERVED = [
     "reusable", "reusable_with_tuples", "plain_module", "submodules", "signature_only", "several_signatures",
     "control_flow", "custom_gradient", "many_options", "without_saver", "resaved", "resaved_from_tf1",
     "python_values", "unknown_shapes", "ragged", "sparse_signature", "every_dtype", "narrow_dtypes",
@@ -37,7 +37,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("name", KEPT)
+@pytest.mark.parametrize("name", PRESERVED)
 def test_nothing_is_lost_of_what_can_be_saved_again(name: str, zoo: Zoo, tmp_path: Path) -> None:
     source, target = zoo(name), tmp_path / "out"
     info, obj = read(source), load_model(source)
@@ -47,7 +47,9 @@ def test_nothing_is_lost_of_what_can_be_saved_again(name: str, zoo: Zoo, tmp_pat
     resave(obj, source, target, info)
     again = read(target)
     assert compare(info, again) == ()
-    assert [one.tags for one in again.meta_graphs] == [one.tags for one in info.meta_graphs]
+    assert [meta_graph.tags for meta_graph in again.meta_graphs] == [
+        meta_graph.tags for meta_graph in info.meta_graphs
+    ]
     comparison = compare_models(obj, load_model(target), again, target)
     assert comparison.is_equal, comparison.difference
     assert comparison.variables == len(info.variables)
@@ -70,7 +72,7 @@ def test_files_beside_the_model_go_along_where_they_still_hold(zoo: Zoo, tmp_pat
     report = resave(load_model(source), source, tmp_path / "out", read(source))
     assert report.carried == ("README.md", "assets.extra/labels.txt")
     assert (tmp_path / "out" / "assets.extra" / "labels.txt").read_text() == "cat"
-    assert [one.path for one in report.dropped] == ["fingerprint.pb", "keras_metadata.pb"]
+    assert [part.path for part in report.dropped] == ["fingerprint.pb", "keras_metadata.pb"]
     assert not (tmp_path / "out" / "keras_metadata.pb").exists()
 
 
@@ -94,14 +96,14 @@ def test_another_output_is_found_and_a_random_one_is_not_compared(tmp_path: Path
         tf.saved_model.save(root, str(place), signatures={"noise": noise})
         return place
 
-    one, other = model(tmp_path / "one", 1.0), model(tmp_path / "other", 1.5)
-    info = read(one)
-    same = compare_models(load_model(one), load_model(one), info, one)
-    assert [(one.call, one.reason) for one in same.skipped] == [
+    first, other = model(tmp_path / "one", 1.0), model(tmp_path / "other", 1.5)
+    info = read(first)
+    same = compare_models(load_model(first), load_model(first), info, first)
+    assert [(name.call, name.reason) for name in same.skipped] == [
         ("signature noise", "it gives another output each time")
     ]
     assert same.calls == ("__call__(float32[?, 3]) -> float32[?, 3]",)
-    changed = compare_models(load_model(one), load_model(other), info, one)
+    changed = compare_models(load_model(first), load_model(other), info, first)
     assert "__call__" in changed.difference
     assert "output 0 differs by up to" in changed.difference
 
@@ -148,8 +150,8 @@ def test_a_call_that_never_ends_is_left_behind(tmp_path: Path) -> None:
         "place = Path(sys.argv[1]); one = load_model(place)\n"
         "print(compare.compare_models(one, load_model(place), read(place), place).skipped[0].reason)"
     )
-    ran = run_python(["-c", program, str(place)], cwd=ROOT, check=True, with_tensorflow=True)
-    assert ran.stdout == "it didn't end within 1 s on made-up inputs\n"
+    result = run_python(["-c", program, str(place)], cwd=ROOT, check=True, with_tensorflow=True)
+    assert result.stdout == "it didn't end within 1 s on made-up inputs\n"
 
 
 def test_text_inputs_are_words_that_the_tables_of_the_model_know(zoo: Zoo, tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import NotFoundError, TensorFlowError, UsageError
+from hubcli.tf import StrategyKind
 from hubcli.tf.importing import import_tensorflow
 from hubcli.tf.loading import load_model, restore_lists
-from hubcli.tf.strategies import Strategy, StrategyKind
-from hubcli.tf.training import TrainingFunction, train
+from hubcli.tf.training import Strategy, TrainingFunction, train
 from tests.forkserver import ROOT, Process, open_python
 from tests.tf.conftest import Zoo, read
 
@@ -124,7 +124,7 @@ def test_the_lists_of_an_interface_are_left_as_they_are(zoo: Zoo) -> None:
     source = zoo("reusable")
     obj = load_model(source)
     assert restore_lists(obj, read(source)).note == ""
-    assert [one.name for one in obj.trainable_variables] == ["kernel:0"]
+    assert [variable.name for variable in obj.trainable_variables] == ["kernel:0"]
 
 
 def test_an_exception_of_the_users_is_shown_with_its_line(zoo: Zoo, script: Path) -> None:
@@ -139,7 +139,7 @@ def test_an_exception_of_the_users_is_shown_with_its_line(zoo: Zoo, script: Path
 
 
 @pytest.mark.parametrize(
-    ("name", "line", "said"),
+    ("name", "line", "message"),
     [
         (
             "wrong_label",
@@ -155,7 +155,7 @@ def test_an_exception_of_the_users_is_shown_with_its_line(zoo: Zoo, script: Path
     ],
 )
 def test_a_fault_within_a_graph_is_told_in_one_line_without_its_frames(
-    name: str, line: str, said: str, zoo: Zoo, script: Path
+    name: str, line: str, message: str, zoo: Zoo, script: Path
 ) -> None:
     pytest.importorskip("tensorflow_hub")
     source = zoo("plain_module")
@@ -164,7 +164,7 @@ def test_a_fault_within_a_graph_is_told_in_one_line_without_its_frames(
     with pytest.raises(TensorFlowError) as caught:
         train(obj, TrainingFunction.load(f"{script}:{name}"), {}, info)
     number = 1 + BY_LAYER.splitlines().index(line)
-    assert f": {script}:{number}: {said}" in caught.value.message
+    assert f": {script}:{number}: {message}" in caught.value.message
     assert "\n" not in caught.value.message
     assert 'File "' not in caught.value.message
 
@@ -191,7 +191,7 @@ def test_a_function_that_cannot_be_found_is_a_fault_of_usage(script: Path, tmp_p
         TrainingFunction.load(f"{script}:number")
     with pytest.raises(NotFoundError, match="doesn't exist"):
         TrainingFunction.load(f"{tmp_path}/absent.py:train")
-    with pytest.raises(UsageError, match="There is no module absent_package"):
+    with pytest.raises(UsageError, match="No module absent_package"):
         TrainingFunction.load("absent_package.inner:train")
     (tmp_path / "wrong.py").write_text("x = 1\ndef f(:\n")
     with pytest.raises(TensorFlowError, match=r"wrong\.py:2: invalid syntax"):
@@ -227,7 +227,8 @@ tf = import_tensorflow()
 cpu = tf.config.list_physical_devices("CPU")[0]
 if sys.argv[1] == "mirrored":
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from hubcli.tf.strategies import Strategy, StrategyKind
+from hubcli.tf import StrategyKind
+from hubcli.tf.training import Strategy
 from hubcli.tf.loading import copy_values, load_model, restore_lists
 from hubcli.tf.resave import resave
 from hubcli.tf.compare import compare_models
@@ -269,10 +270,10 @@ def test_two_devices_train_one_model(zoo: Zoo, script: Path, tmp_path: Path) -> 
 def test_two_processes_train_one_model_and_the_chief_writes_it(
     zoo: Zoo, script: Path, tmp_path: Path
 ) -> None:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
+    with socket.socket() as first, socket.socket() as other:
+        first.bind(("127.0.0.1", 0))
         other.bind(("127.0.0.1", 0))
-        addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in (one, other)]
+        addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in (first, other)]
     processes = []
     for number in range(2):
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}}
@@ -293,22 +294,22 @@ def test_two_processes_train_one_model_and_the_chief_writes_it(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (None, "isn't set"),
-        ("{", "no JSON"),
+        ("{", "not JSON"),
         ("{}", "doesn't tell"),
         ("[]", "doesn't tell"),
         ('{"cluster": {"worker": ["a:1"]}, "task": 3}', "doesn't tell"),
     ],
 )
 def test_a_cluster_needs_its_configuration(
-    text: str | None, said: str, monkeypatch: pytest.MonkeyPatch
+    text: str | None, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if text is not None:
         monkeypatch.setenv("TF_CONFIG", text)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         Strategy.start(StrategyKind.MULTI_WORKER)
 
 

@@ -64,7 +64,7 @@ def test_a_seed_fixes_the_choice() -> None:
 @pytest.mark.slow
 def test_a_mutant_is_killed_by_a_test_that_sees_it_and_survives_another(tmp_path: Path) -> None:
     project = _sample(tmp_path / "sample")
-    mutants = [one for one in candidates_in(project, "sample/code.py") if one.kind == "comparison"]
+    mutants = [mutant for mutant in candidates_in(project, "sample/code.py") if mutant.kind == "comparison"]
     (tmp_path / "scratch").mkdir()
     scratch = Scratch.make(tmp_path / "scratch", project, None)
     results = tmp_path / "results.jsonl"
@@ -104,8 +104,8 @@ def test_two_runs_are_compared_by_what_one_of_them_kills_alone(
     old.write_text("\n".join([_row(1, "killed"), _row(2, "survived"), _row(3, "killed"), _row(4, "killed")]))
     new.write_text("\n".join([_row(1, "timeout"), _row(2, "killed"), _row(3, "survived")]))
     _compare(argparse.Namespace(results=[old, new]))
-    said = capsys.readouterr().out
-    assert said == (
+    output = capsys.readouterr().out
+    assert output == (
         f"3 mutants in both\nkilled by {old} alone:\n  sample/code.py:3\n"
         f"killed by {new} alone:\n  sample/code.py:2\n"
     )
@@ -119,7 +119,7 @@ def test_a_report_counts_by_room_and_shows_the_survivors(
         "\n".join([_row(1, "killed"), _row(2, "timeout"), _row(3, "survived"), _row(4, "not reached")])
     )
     _report(results)
-    said = capsys.readouterr().out
-    assert "| sample | 4 | 2 | 1 | 1 |\n| all | 4 | 2 | 1 | 1 |" in said
-    assert "survived: sample/code.py:3 (1 tests)\n-3" in said
-    assert "-1" not in said
+    output = capsys.readouterr().out
+    assert "| sample | 4 | 2 | 1 | 1 |\n| all | 4 | 2 | 1 | 1 |" in output
+    assert "survived: sample/code.py:3 (1 tests)\n-3" in output
+    assert "-1" not in output

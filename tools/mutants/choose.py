@@ -66,10 +66,10 @@ def choose(root: Path, package: str, count: int, seed: int, under: str = "") -> 
     shares: Counter[str] = Counter()
     reached, left = 0, 0
     for name, size in zip(names, sizes, strict=True):
-        wanted = left + sum(reached <= point < reached + size for point in points)
-        shares[name] = min(wanted, len(candidates[name]))
-        left, reached = wanted - shares[name], reached + size
-    chosen = [one for name in names for one in drawn.sample(candidates[name], shares[name])]
+        wanted_count = left + sum(reached <= point < reached + size for point in points)
+        shares[name] = min(wanted_count, len(candidates[name]))
+        left, reached = wanted_count - shares[name], reached + size
+    chosen = [candidate for name in names for candidate in drawn.sample(candidates[name], shares[name])]
     return sorted(chosen, key=lambda mutant: (mutant.file, mutant.line, mutant.id))
 
 

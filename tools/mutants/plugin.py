@@ -33,10 +33,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     order = {name: number for number, name in enumerate(Path(path).read_text().splitlines())}
     matched = {_file(item.nodeid) for item in items if item.nodeid in order}
-    kept = [item for item in items if item.nodeid in order or _file(item.nodeid) not in matched]
-    kept.sort(key=lambda item: order.get(item.nodeid, len(order)))
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
-    items[:] = kept
+    chosen = [item for item in items if item.nodeid in order or _file(item.nodeid) not in matched]
+    chosen.sort(key=lambda item: order.get(item.nodeid, len(order)))
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+    items[:] = chosen
 
 
 def _file(test: str) -> str:

@@ -37,13 +37,13 @@ def run_all(
     mutants: Sequence[Mutant], scratches: Sequence[Scratch], reach: Reach, results: Path, limits: Limits
 ) -> None:
     """Runs the mutants that the file of results doesn't have yet, until the time is over."""
-    done = {row["id"] for row in read_results(results)}
+    completed_ids = {row["id"] for row in read_results(results)}
     free: queue.Queue[Scratch] = queue.Queue()
     for scratch in scratches:
         free.put(scratch)
     end = time.monotonic() + limits.whole_s
 
-    def one(mutant: Mutant) -> dict[str, Any] | None:
+    def run_one(mutant: Mutant) -> dict[str, Any] | None:
         left = end - time.monotonic()
         if left < _FLOOR_S:
             return None
@@ -54,8 +54,8 @@ def run_all(
             free.put(scratch)
 
     with ThreadPoolExecutor(len(scratches)) as pool, results.open("a") as stream:
-        waiting = [mutant for mutant in mutants if mutant.id not in done]
-        for number, row in enumerate(pool.map(one, waiting), len(done) + 1):
+        waiting = [mutant for mutant in mutants if mutant.id not in completed_ids]
+        for number, row in enumerate(pool.map(run_one, waiting), len(completed_ids) + 1):
             if row is not None:
                 stream.write(json.dumps(row) + "\n")
                 stream.flush()
@@ -74,14 +74,14 @@ def _run(mutant: Mutant, scratch: Scratch, reach: Reach, budget_s: float) -> dic
     original = (scratch.root / mutant.file).read_bytes()
     mutated = mutant.apply(original)
     tests = reach.tests_of(mutant, scratch.root)
-    kept, normal_s = _within(tests, reach, budget_s / 2)
+    tests_run, normal_s = _within(tests, reach, budget_s / 2)
     began_s = time.monotonic()
     status, output = "not reached", ""
-    if kept:
+    if tests_run:
         scratch.write(mutant.file, mutated)
         try:
             limit_s = min(_FACTOR * normal_s + _FLOOR_S, budget_s)
-            status, output = _run_tests(scratch, kept, limit_s)
+            status, output = _run_tests(scratch, tests_run, limit_s)
         finally:
             scratch.write(mutant.file, original)
     before, after = original.decode().splitlines(), mutated.decode().splitlines()
@@ -92,8 +92,8 @@ def _run(mutant: Mutant, scratch: Scratch, reach: Reach, budget_s: float) -> dic
         "room": mutant.room,
         "status": status,
         "seconds": round(time.monotonic() - began_s, 2),
-        "tests": len(kept),
-        "tests_left_out": len(tests) - len(kept),
+        "tests": len(tests_run),
+        "tests_left_out": len(tests) - len(tests_run),
         "by_context": bool(tests) and "::" in tests[0],
         "diff": diff,
         "output": output,
@@ -102,14 +102,14 @@ def _run(mutant: Mutant, scratch: Scratch, reach: Reach, budget_s: float) -> dic
 
 def _within(tests: list[str], reach: Reach, budget_s: float) -> tuple[list[str], float]:
     """The first tests that fit into the time, at least one, and their seconds."""
-    kept: list[str] = []
+    tests_within: list[str] = []
     total_s = 0.0
     for test in tests:
-        if kept and total_s + reach.seconds(test) > budget_s:
+        if tests_within and total_s + reach.seconds(test) > budget_s:
             break
-        kept.append(test)
+        tests_within.append(test)
         total_s += reach.seconds(test)
-    return kept, total_s
+    return tests_within, total_s
 
 
 def _run_tests(scratch: Scratch, tests: list[str], limit_s: float) -> tuple[str, str]:

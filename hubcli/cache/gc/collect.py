@@ -27,15 +27,14 @@ from enum import Enum
 from itertools import groupby
 from pathlib import Path
 
-from hubcli.cache.atomic_files import cache_errors, replace_link
+from hubcli.cache.cached_model import CachedModel
+from hubcli.cache.catalog import CachedModelInfo
 from hubcli.cache.disk_usage import measure
-from hubcli.cache.entries import Entry
 from hubcli.cache.gc.plan import Plan, PlannedItem, Reason
-from hubcli.cache.gc.snapshot import ModelFacts
-from hubcli.cache.layout import CacheName, EntryPaths, NameKind, is_key
+from hubcli.cache.layout import CacheName, EntryPaths, NameKind, cache_errors, is_key
 from hubcli.cache.lock import Lock, lock_at_once
 from hubcli.config.environment import in_home
-from hubcli.durability import SYNCED, Durability
+from hubcli.durability import SYNCED, Durability, replace_link
 from hubcli.errors import UsageError
 
 __all__ = ["ActionResult", "CompletedAction", "collect", "require_collectable"]
@@ -43,7 +42,7 @@ __all__ = ["ActionResult", "CompletedAction", "collect", "require_collectable"]
 # hub.load reads a model some milliseconds after it has listed the directory. Who lists it to see how
 # large it is means nothing by it, and may come back.
 _LOOK_TO_READ_S = 2.0
-_GONE = "it is gone already"
+_ALREADY_REMOVED = "already removed"
 
 
 class ActionResult(str, Enum):
@@ -68,7 +67,7 @@ class CompletedAction:
 
 def collect(
     plan: Plan,
-    on_done: Callable[[CompletedAction], None] = lambda done: None,
+    on_done: Callable[[CompletedAction], None] = lambda action: None,
     durability: Durability = SYNCED,
 ) -> list[CompletedAction]:
     """Removes what the plan says, as far as it is still so; what became of each item, in its order.
@@ -81,11 +80,11 @@ def collect(
     groups = {key: tuple(items) for key, items in by_key}
     for key in dict.fromkeys(item.key for item in plan.items):
         with cache_errors(plan.snapshot.root):
-            for done in _Collection(plan, EntryPaths(plan.snapshot.root, key), durability).run(groups[key]):
-                outcome.append(done)
-                on_done(done)
+            for action in _Collection(plan, EntryPaths(plan.snapshot.root, key), durability).run(groups[key]):
+                outcome.append(action)
+                on_done(action)
     place = {item.name: number for number, item in enumerate(plan.items)}
-    return sorted(outcome, key=lambda done: place[done.item.name])
+    return sorted(outcome, key=lambda action: place[action.item.name])
 
 
 class _Collection:
@@ -103,9 +102,9 @@ class _Collection:
                     yield CompletedAction(item, ActionResult.BUSY, detail="another process holds its lock")
                 return
             for item in items:
-                yield self._one(item, lock)
+                yield self._collect_item(item, lock)
 
-    def _one(self, item: PlannedItem, lock: Lock) -> CompletedAction:
+    def _collect_item(self, item: PlannedItem, lock: Lock) -> CompletedAction:
         try:
             return self._model(item, item.model, lock) if item.model else self._fragment(item, lock)
         except OSError as error:
@@ -115,21 +114,21 @@ class _Collection:
 
     # --- Models
 
-    def _model(self, item: PlannedItem, model: ModelFacts, lock: Lock) -> CompletedAction:
+    def _model(self, item: PlannedItem, model: CachedModelInfo, lock: Lock) -> CompletedAction:
         why_not = self._changed(item, model, self.paths.model)
         if why_not is not None:
             is_gone = not os.path.lexists(self.paths.model)
             return CompletedAction(
                 item, ActionResult.GONE if is_gone else ActionResult.CHANGED, detail=why_not
             )
-        links = self._unlink(model.aliases)
+        links = self._unlink(model.links)
         if links:
             self.durability.directory(self.paths.root)  # Before what they lead to is gone.
         trash = self.paths.trash(lock.owner.uid)
         try:
             self.paths.model.rename(trash)
         except FileNotFoundError:  # Robbed, or without a lock on a full disk: another one was faster.
-            return CompletedAction(item, ActionResult.GONE, detail=_GONE)
+            return CompletedAction(item, ActionResult.GONE, detail=_ALREADY_REMOVED)
         except OSError:
             self._link(links)
             raise
@@ -145,12 +144,12 @@ class _Collection:
         self.durability.directory(self.paths.root)
         return self._deleted(item, trash)
 
-    def _changed(self, item: PlannedItem, model: ModelFacts, place: Path) -> str | None:
+    def _changed(self, item: PlannedItem, model: CachedModelInfo, place: Path) -> str | None:
         """Why the model at `place` must not go any more, None where it is still what was planned."""
         try:
             status = os.lstat(place)
         except FileNotFoundError:
-            return _GONE
+            return _ALREADY_REMOVED
         if status.st_ino != model.inode:
             return "it was fetched again meanwhile"
         if item.reason is Reason.ASKED_FOR:
@@ -160,10 +159,10 @@ class _Collection:
             return "it was looked into just now"
         if os.path.lexists(self.paths.pin):
             return "it was pinned meanwhile"
-        entry = Entry.read(self.paths)
+        entry = CachedModel.read(self.paths)
         look = entry.look(place)
-        use = entry.last_use(look.accessed_at_s)
-        if use is not None and (model.used_at_s is None or use.at_s > model.used_at_s):
+        use = entry.last_use_with(look.accessed_at_s)
+        if use is not None and (model.last_used_at_s is None or use.at_s > model.last_used_at_s):
             return "it was used meanwhile"
         if item.reason is Reason.GUTTED and entry.manifest is not None and look.problem is None:
             return "it is whole again"
@@ -208,7 +207,7 @@ class _Collection:
                 item, ActionResult.REMOVED if lock.was_broken else ActionResult.GONE, freed
             )
         if not os.path.lexists(path):
-            return CompletedAction(item, ActionResult.GONE, detail=_GONE)
+            return CompletedAction(item, ActionResult.GONE, detail=_ALREADY_REMOVED)
         needs_no_model = fragment.kind in (
             NameKind.ALIAS,
             NameKind.DESCRIPTOR,
@@ -218,7 +217,7 @@ class _Collection:
         if needs_no_model and self.paths.model.is_dir():
             return CompletedAction(item, ActionResult.CHANGED, detail="it has a model again")
         if fragment.kind is NameKind.ALIAS and not path.is_symlink():
-            return CompletedAction(item, ActionResult.CHANGED, detail="it is no link any more")
+            return CompletedAction(item, ActionResult.CHANGED, detail="it is no longer a link")
         if fragment.kind is NameKind.SPOOL and measure(path).changed_at_s > fragment.changed_at_s:
             return CompletedAction(item, ActionResult.CHANGED, detail="it was written to meanwhile")
         return self._deleted(item, path)

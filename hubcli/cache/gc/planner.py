@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
+from hubcli.cache.catalog import CachedModelInfo, EntryState
 from hubcli.cache.disk_usage import DiskUsage, Footprint
-from hubcli.cache.entries import EntryState
-from hubcli.cache.gc.plan import BudgetShortfall, KeepReason, Plan, PlannedItem, Reason
-from hubcli.cache.gc.policy import Policy
-from hubcli.cache.gc.snapshot import Fragment, Holder, LockFacts, ModelFacts, Snapshot
+from hubcli.cache.gc.plan import BudgetShortfall, KeepReason, Plan, PlannedItem, Policy, Reason
+from hubcli.cache.gc.snapshot import Fragment, Holder, LockFacts, Snapshot
 from hubcli.cache.layout import NameKind
 from hubcli.cache.lock import MIN_SILENCE_S
 from hubcli.errors import HandleError
@@ -46,17 +45,17 @@ def make_plan(
 
 def candidates(
     snapshot: Snapshot, policy: Policy, *, only: frozenset[str] | None = None
-) -> tuple[ModelFacts, ...]:
+) -> tuple[CachedModelInfo, ...]:
     """The models that the policy may take: not pinned, not locked, not used within its grace."""
     return tuple(_Planner(snapshot, policy, only, frozenset()).candidates())
 
 
 def plan_removal(snapshot: Snapshot, keys: Iterable[str]) -> Plan:
     """The plan that removes these entries, pinned or not, with what is left of downloads of them."""
-    wanted = set(keys)
-    planner = _Planner(snapshot, Policy(grace_s=0, keep_partial_s=0), frozenset(wanted), frozenset())
+    chosen = set(keys)
+    planner = _Planner(snapshot, Policy(grace_s=0, keep_partial_s=0), frozenset(chosen), frozenset())
     for model in planner.models:
-        if model.key in wanted:
+        if model.key in chosen:
             planner.take(model, Reason.ASKED_FOR)
     planner.take_leftovers(asked_for=True)
     return planner.plan()
@@ -79,9 +78,9 @@ class _Planner:
         self.ledger = DiskUsage(_counted(snapshot))
         self.usage_bytes = self.ledger.usage_bytes
         self.cut_off = {
-            one.key
-            for one in snapshot.fragments
-            if one.is_complete and self._age_s(one.changed_at_s) <= policy.keep_partial_s
+            fragment.key
+            for fragment in snapshot.fragments
+            if fragment.is_complete and self._age_s(fragment.changed_at_s) <= policy.keep_partial_s
         }
 
     def plan(self) -> Plan:
@@ -90,7 +89,7 @@ class _Planner:
             self.snapshot, self.policy, items, self._shortfalls(), self.usage_bytes, self.ledger.usage_bytes
         )
 
-    def take(self, model: ModelFacts, reason: Reason, detail: str | None = None) -> None:
+    def take(self, model: CachedModelInfo, reason: Reason, detail: str | None = None) -> None:
         self.taken[model.key] = PlannedItem(reason, model=model, detail=detail)
         self.ledger.remove(model.footprint)
 
@@ -98,9 +97,9 @@ class _Planner:
 
     def take_leftovers(self, *, asked_for: bool = False) -> None:
         """Takes what is of no use; a partial download that was `asked_for` isn't said to be an old one."""
-        fragments = sorted(self.snapshot.fragments, key=lambda one: one.name)
+        fragments = sorted(self.snapshot.fragments, key=lambda fragment: fragment.name)
         kept_spools = self._kept_spools(fragments)
-        partial = {one.key for one in fragments if one.kind is NameKind.SPOOL}
+        partial = {fragment.key for fragment in fragments if fragment.kind is NameKind.SPOOL}
         for fragment in fragments:
             reason = None if self._is_untouchable(fragment.key) else self._useless(fragment, kept_spools)
             if fragment.kind is NameKind.DESCRIPTOR and reason is not None and fragment.key in partial:
@@ -142,9 +141,10 @@ class _Planner:
     def _kept_spools(self, fragments: Iterable[Fragment]) -> set[str]:
         """The keys whose spool, or its journal, was written to within the time that it is kept."""
         return {
-            one.key
-            for one in fragments
-            if one.kind is NameKind.SPOOL and self._age_s(one.changed_at_s) <= self.policy.keep_partial_s
+            fragment.key
+            for fragment in fragments
+            if fragment.kind is NameKind.SPOOL
+            and self._age_s(fragment.changed_at_s) <= self.policy.keep_partial_s
         }
 
     # --- Policies
@@ -164,7 +164,7 @@ class _Planner:
         """Versions are counted among models that stay, pinned ones and all others."""
         if self.policy.keep_versions is None:
             return
-        versions: dict[str, list[tuple[int, ModelFacts]]] = defaultdict(list)
+        versions: dict[str, list[tuple[int, CachedModelInfo]]] = defaultdict(list)
         for model in self.models:
             family = family_of(model.handle)
             if family is not None and model.key not in self.taken and model.state is EntryState.OK:
@@ -204,45 +204,52 @@ class _Planner:
             found.append((Reason.MAX_SIZE, policy.max_size_bytes, usage))
         if policy.min_free_bytes is not None and free < policy.min_free_bytes:
             found.append((Reason.MIN_FREE, policy.min_free_bytes, free))
-        kept = self._kept() if found else ()
-        return tuple(BudgetShortfall(budget, wanted, reached, kept) for budget, wanted, reached in found)
+        protected = self._retained_bytes() if found else ()
+        return tuple(
+            BudgetShortfall(budget, wanted_bytes, reached, protected)
+            for budget, wanted_bytes, reached in found
+        )
 
     # --- Who stays
 
-    def candidates(self) -> list[ModelFacts]:
+    def candidates(self) -> list[CachedModelInfo]:
         """The models that may go, the least recently used first."""
-        return [one for one in self.models if one.key not in self.taken and self.protection(one) is None]
+        taken = self.taken
+        return [
+            model for model in self.models if model.paths.key not in taken and self.protection(model) is None
+        ]
 
-    def protection(self, model: ModelFacts) -> KeepReason | None:
+    def protection(self, model: CachedModelInfo) -> KeepReason | None:
         """Why the model must stay, None where nothing protects it."""
-        if self.only is not None and model.key not in self.only:
+        key = model.paths.key
+        if self.only is not None and key not in self.only:
             return KeepReason.NOT_MATCHED
         if model.is_pinned:
             return KeepReason.PINNED
-        if self._is_held(model.key) or model.state in (EntryState.DOWNLOADING, EntryState.FOREIGN):
+        if self._is_held(key) or model.state in (EntryState.DOWNLOADING, EntryState.FOREIGN):
             return KeepReason.LOCKED
-        if model.key in self.spared or self._unused_s(model) <= self.policy.grace_s:
+        if key in self.spared or self._unused_s(model) <= self.policy.grace_s:
             return KeepReason.FRESH
-        if model.key in self.cut_off:
+        if key in self.cut_off:
             return KeepReason.DOWNLOAD
         return KeepReason.MOVED if model.is_moved else None
 
-    def _kept(self) -> tuple[tuple[KeepReason, int], ...]:
+    def _retained_bytes(self) -> tuple[tuple[KeepReason, int], ...]:
         """How many bytes stay, by why."""
         sizes: Counter[KeepReason] = Counter()
         for model in self.models:
             why = self.protection(model)
             if model.key not in self.taken and why is not None:
                 sizes[why] += model.footprint.disk_bytes
-        gone = {item.name for item in self.leftovers}
+        leftover_names = {item.name for item in self.leftovers}
         for fragment in self.snapshot.fragments:
-            if _is_counted(fragment) and fragment.name not in gone:
+            if _is_counted(fragment) and fragment.name not in leftover_names:
                 sizes[KeepReason.DOWNLOAD] += fragment.footprint.disk_bytes
         return tuple((why, size) for why, size in sizes.most_common() if size)
 
-    def _unused_s(self, model: ModelFacts) -> float:
+    def _unused_s(self, model: CachedModelInfo) -> float:
         """How long ago it was used; no time at all where nothing tells."""
-        return 0.0 if model.used_at_s is None else self._age_s(model.used_at_s)
+        return 0.0 if model.last_use is None else self._age_s(model.last_use.at_s)
 
     def _age_s(self, moment_s: float) -> float:
         return self.now_s - moment_s
@@ -274,8 +281,8 @@ def is_held(lock: LockFacts | None, now_s: float, grace_s: float) -> bool:
     return lock.holder is Holder.ALIVE or now_s - lock.changed_at_s <= max(grace_s, MIN_SILENCE_S)
 
 
-def _by_use(model: ModelFacts) -> tuple[float, str]:
-    return (float("-inf") if model.used_at_s is None else model.used_at_s), model.key
+def _by_use(model: CachedModelInfo) -> tuple[float, str]:
+    return (float("-inf") if model.last_use is None else model.last_use.at_s), model.paths.key
 
 
 def _is_counted(fragment: Fragment) -> bool:
@@ -285,7 +292,7 @@ def _is_counted(fragment: Fragment) -> bool:
 def _counted(snapshot: Snapshot) -> list[Footprint]:
     """What budgets speak of: models, and what is left of them or on its way."""
     models = [model.footprint for model in snapshot.models]
-    return models + [one.footprint for one in snapshot.fragments if _is_counted(one)]
+    return models + [fragment.footprint for fragment in snapshot.fragments if _is_counted(fragment)]
 
 
 def _why_abandoned(lock: LockFacts | None) -> Reason:

@@ -10,14 +10,17 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from hubcli.cache.atomic_files import cache_errors
+from hubcli._moved import renamed
+from hubcli.cache.cached_model import CachedModel
+from hubcli.cache.catalog import CachedModelInfo
 from hubcli.cache.disk_usage import Footprint, measure
-from hubcli.cache.entries import CatalogRow, Entry, EntryState, model_row
-from hubcli.cache.layout import CacheName, EntryPaths, NameKind, RootNames, leads_out
+from hubcli.cache.layout import CacheName, EntryPaths, NameKind, RootNames, cache_errors, leads_out
 from hubcli.cache.lock import last_sign_of_life_s
-from hubcli.cache.lock_owner import LockOwner
+from hubcli.cache.records import LockOwner
 
-__all__ = ["Fragment", "Holder", "LockFacts", "ModelFacts", "Snapshot", "take_snapshot"]
+TYPE_CHECKING = False  # Each listing would pay for typing.
+
+__all__ = ["Fragment", "Holder", "LockFacts", "Snapshot", "take_snapshot"]
 
 
 class Holder(Enum):
@@ -35,39 +38,6 @@ class LockFacts:
     owner: LockOwner | None
     holder: Holder
     changed_at_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """A cached model. `inode` tells it from one that takes its place; times are seconds since 1970.
-
-    `listed_at_ns` is the access time of its directory, in nanoseconds: `hub.load` lists it first of all.
-    `spellings` are the other spellings of its handle, `aliases` the links that stand
-    for them; `is_moved` says that it stands elsewhere, and only a link is here.
-    """
-
-    key: str
-    handle: str | None
-    state: EntryState
-    footprint: Footprint
-    inode: int
-    used_at_s: float | None
-    is_pinned: bool = False
-    is_moved: bool = False
-    listed_at_ns: int = 0
-    problem: str | None = None
-    aliases: tuple[str, ...] = ()
-    spellings: tuple[str, ...] = ()
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether it is a model, and not a person's directory that is named like one."""
-        return self.state in (EntryState.OK, EntryState.GUTTED, EntryState.UNKNOWN, EntryState.DOWNLOADING)
-
-    @property
-    def name(self) -> str:
-        """The handle, or the key where it is unknown."""
-        return self.handle or self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +68,7 @@ class Snapshot:
     root: Path
     now_s: float
     free_bytes: int
-    models: tuple[ModelFacts, ...]
+    models: tuple[CachedModelInfo, ...]
     fragments: tuple[Fragment, ...]
     locks: Mapping[str, LockFacts] = field(default_factory=dict)
 
@@ -120,7 +90,9 @@ def take_snapshot(root: Path) -> Snapshot:
         links = _Links(names)
         locks = {key: _lock_facts(EntryPaths(root, key)) for key in names.locked}
         models = [
-            facts for key in (*names.models, *names.moved) if (facts := _model(names, key, links)) is not None
+            model
+            for key in (*names.models, *names.moved)
+            if (model := CachedModelInfo.for_collection(names, key, links.of(key))) is not None
         ]
         fragments = [
             fragment
@@ -204,53 +176,32 @@ def _lock_facts(paths: EntryPaths) -> LockFacts:
     return LockFacts(owner, holder, last_sign_of_life_s(paths, owner))
 
 
-def _model(names: RootNames, key: str, links: _Links) -> ModelFacts | None:
-    """The facts of a model; None where it vanished meanwhile."""
-    row: CatalogRow = model_row(names, key)
-    path = f"{names.root}/{key}"
-    manifest = row.entry.manifest if row.entry is not None else None
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return None
-    is_moved = key in names.moved
-    footprint = Footprint() if is_moved else row.footprint or measure(Path(path)).footprint
-    return ModelFacts(
-        key=key,
-        handle=row.entry.handle if row.entry is not None else None,
-        state=row.state,
-        footprint=footprint,
-        inode=status.st_ino,
-        listed_at_ns=status.st_atime_ns,
-        used_at_s=row.last_use.at_s if row.last_use is not None else None,
-        is_pinned=row.is_pinned,
-        is_moved=is_moved,
-        problem=row.problem,
-        aliases=links.of(key),
-        spellings=manifest.aliases if manifest is not None else (),
-    )
-
-
 def _fragments(names: RootNames, key: str, *, has_model: bool) -> Iterable[Fragment]:
     kinds = {name.kind for name in names.fragments[key]}
     if has_model and kinds <= set(_RECORDS):
         return  # The usual case.
-    entry = Entry.read(EntryPaths(names.root, key))
-    may_be_cut_off = NameKind.STAGING in kinds and entry.difference() is not None
+    record = CachedModel.read(EntryPaths(names.root, key))
+    may_be_cut_off = NameKind.STAGING in kinds and record.difference() is not None
     for name in names.fragments[key]:
         if not has_model or name.kind not in _RECORDS:
-            yield _fragment(names.root / name.text, name, entry, may_be_cut_off=may_be_cut_off)
+            yield _fragment(names.root / name.text, name, record, may_be_cut_off=may_be_cut_off)
 
 
-def _fragment(path: Path, name: CacheName, entry: Entry, *, may_be_cut_off: bool) -> Fragment:
+def _fragment(path: Path, name: CacheName, record: CachedModel, *, may_be_cut_off: bool) -> Fragment:
     found = measure(path)
     is_staging = name.kind is NameKind.STAGING and not path.is_symlink()
     return Fragment(
         name=name.text,
-        key=entry.paths.key,
+        key=record.key,
         kind=name.kind,
         footprint=found.footprint,
         changed_at_s=found.changed_at_s,
-        handle=entry.handle,
-        is_complete=is_staging and may_be_cut_off and entry.difference(path) is None,
+        handle=record.handle,
+        is_complete=is_staging and may_be_cut_off and record.difference(path) is None,
     )
+
+
+if not TYPE_CHECKING:  # What only runs: to the type checker the old names are gone.
+
+    def __getattr__(name: str) -> object:
+        return renamed(__name__, name)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hubcli.cli.output import printable
 from hubcli.cli.tables import Column, Style, render_table
 from hubcli.savedmodel.types import shape_text
-from hubcli.savedmodel.weights.checkpoint_graph import VALUE_SUFFIX
+from hubcli.savedmodel.weights.assignable import VALUE_SUFFIX
 from hubcli.units import format_size, plural
 
 if TYPE_CHECKING:
@@ -33,19 +33,19 @@ def finetune_report(result: FinetuneResult) -> Iterator[str]:
     """What a person wants to know of it, a line each."""
     if result.mapping is not None:
         yield from _mapping_lines(result.mapping)
-    if result.written is None or result.made is None:
+    if result.written is None or result.staged_model is None:
         if result.mapping is None:
             yield "This worker is not the chief: it trained along, and writes nothing"
         return
-    written, made = result.written, result.made
-    yield _fact("values", _values_text(made))
-    largest = sorted(made.values.changed, key=lambda one: -(one.largest or 0.0))
-    for one in largest[:_FEW]:
-        yield _fact("", _change_text(one))
+    written, staged = result.written, result.staged_model
+    yield _fact("values", _values_text(staged))
+    largest = sorted(staged.values.changed, key=lambda change: -(change.largest or 0.0))
+    for change in largest[:_FEW]:
+        yield _fact("", _change_text(change))
     if len(largest) > _FEW:
-        yield _fact("", f"and {len(largest) - _FEW} more: --json tells them all")
-    yield from _compared_lines(made)
-    yield from _files_lines(made)
+        yield _fact("", f"and {len(largest) - _FEW} more: see --json")
+    yield from _compared_lines(staged)
+    yield from _files_lines(staged)
     size, files = format_size(written.size_bytes), plural(written.file_count, "file")
     yield f"Exported {result.source} by {result.method.value}  {size}, {files}, {result.seconds:.1f} s"
 
@@ -57,41 +57,41 @@ def finetune_payload(result: FinetuneResult, style: Style, *, quiet: bool) -> st
     if result.mapping is None:
         return ""
     if quiet:
-        return "\n".join(f"{one.target_path} = {one.source_key}" for one in result.mapping.pairs)
+        return "\n".join(f"{pair.target_path} = {pair.source_key}" for pair in result.mapping.pairs)
     rows = [
         (
-            printable(one.target_path),
-            printable(one.source_key.removesuffix(VALUE_SUFFIX)),
-            one.dtype,
-            shape_text(one.shape),
-            one.found_by,
+            printable(pair.target_path),
+            printable(pair.source_key.removesuffix(VALUE_SUFFIX)),
+            pair.dtype,
+            shape_text(pair.shape),
+            pair.found_by,
         )
-        for one in result.mapping.pairs
+        for pair in result.mapping.pairs
     ]
     return render_table(_MAPPING_COLUMNS, rows, style)
 
 
 def finetune_document(result: FinetuneResult) -> dict[str, Any]:
     """`hubcli finetune-export --json`."""
-    written, made = result.written, result.made
+    written, staged = result.written, result.staged_model
     return {
         "source": result.source,
         "destination": None if written is None else str(written.destination),
         "method": result.method.value,
         "requested_method": result.requested_method.value,
-        "method_reason": None if made is None else made.reason or None,
+        "method_reason": None if staged is None else staged.reason or None,
         "format": None if written is None else written.format.value,
         "bytes": None if written is None else written.size_bytes,
         "files": None if written is None else written.file_count,
         "sha256": None if written is None else written.sha256,
         "seconds": round(result.seconds, 3),
         "mapping": None if result.mapping is None else _mapping_document(result.mapping),
-        "values": None if made is None else _values_document(made),
-        "compared": [] if made is None else list(made.compared),
-        "not_compared": [] if made is None else [one._asdict() for one in made.skipped],
-        "kept": [] if made is None else list(made.kept),
-        "carried": [] if made is None else list(made.carried),
-        "not_kept": [] if made is None else [one._asdict() for one in made.not_kept],
+        "values": None if staged is None else _values_document(staged),
+        "compared": [] if staged is None else list(staged.compared),
+        "not_compared": [] if staged is None else [skipped._asdict() for skipped in staged.skipped],
+        "kept": [] if staged is None else list(staged.preserved),
+        "carried": [] if staged is None else list(staged.carried),
+        "not_kept": [] if staged is None else [loss._asdict() for loss in staged.not_kept],
     }
 
 
@@ -102,15 +102,15 @@ def _fact(name: str, text: str) -> str:
 def _mapping_lines(mapping: WeightMapping) -> Iterator[str]:
     where = "by their keys" if mapping.root is None else f"from {mapping.root or 'the root'}"
     yield f"Found values for {plural(len(mapping.pairs), 'variable')} {where}"
-    if any(one.found_by == "order" for one in mapping.pairs):
-        yield "Their order alone tells which is which: look at it with --dry-run"
+    if any(pair.found_by == "order" for pair in mapping.pairs):
+        yield "Values are matched by order alone: check them with --dry-run"
     if mapping.unused:
         count, first = len(mapping.unused), mapping.unused[0].removesuffix(VALUE_SUFFIX)
         yield _fact("unused", f"{plural(count, 'value')} of the file{', such as' * (count > 1)} {first}")
 
 
-def _values_text(made: StagedModel) -> str:
-    values = made.values
+def _values_text(staged: StagedModel) -> str:
+    values = staged.values
     others = len(values.changed) - values.changed_trainable
     parts = [f"{values.changed_trainable} of {plural(values.trainable, 'trainable variable')} changed"]
     parts += [f"{plural(others, 'other')} too"] if others else []
@@ -118,28 +118,28 @@ def _values_text(made: StagedModel) -> str:
     return ", ".join(parts)
 
 
-def _change_text(one: ChangedVariable) -> str:
-    by = "" if one.largest is None else f"by up to {one.largest:.3g}  "
-    return f"{by}{one.path}  {one.dtype} {shape_text(one.shape)}"
+def _change_text(change: ChangedVariable) -> str:
+    by = "" if change.largest is None else f"by up to {change.largest:.3g}  "
+    return f"{by}{change.path}  {change.dtype} {shape_text(change.shape)}"
 
 
-def _compared_lines(made: StagedModel) -> Iterator[str]:
-    if made.compared:
-        yield _fact("compared", f"loaded again, it gives the same in {plural(len(made.compared), 'call')}")
-    elif made.skipped:
+def _compared_lines(staged: StagedModel) -> Iterator[str]:
+    if staged.compared:
+        yield _fact("compared", f"loaded again, it gives the same in {plural(len(staged.compared), 'call')}")
+    elif staged.skipped:
         yield _fact("compared", "loaded again, its variables are the same; no call could be compared")
-    if made.skipped:
-        kind = "other call" if made.compared else "call"
-        yield _fact("", f"{plural(len(made.skipped), kind)} left out: --json tells why")
+    if staged.skipped:
+        kind = "other call" if staged.compared else "call"
+        yield _fact("", f"{plural(len(staged.skipped), kind)} skipped: see --json")
 
 
-def _files_lines(made: StagedModel) -> Iterator[str]:
-    if made.kept:
-        yield _fact("kept", ", ".join(made.kept))
-    if made.carried:
-        yield _fact("carried", f"over: {_some(made.carried)}")
-    for name, one in zip(("not kept", *[""] * len(made.not_kept)), made.not_kept, strict=False):
-        yield _fact(name, f"{one.what}: {one.reason}")
+def _files_lines(staged: StagedModel) -> Iterator[str]:
+    if staged.preserved:
+        yield _fact("kept", ", ".join(staged.preserved))
+    if staged.carried:
+        yield _fact("carried", f"over: {_some(staged.carried)}")
+    for name, loss in zip(("not kept", *[""] * len(staged.not_kept)), staged.not_kept, strict=False):
+        yield _fact(name, f"{loss.what}: {loss.reason}")
 
 
 def _some(names: tuple[str, ...]) -> str:
@@ -152,16 +152,16 @@ def _mapping_document(mapping: WeightMapping) -> dict[str, Any]:
         "root": mapping.root,
         "pairs": [
             {
-                "variable": one.target_path,
-                "key": one.target_key,
-                "from": one.source_key,
-                "dtype": one.dtype,
-                "shape": list(one.shape),
-                "found_by": one.found_by,
+                "variable": pair.target_path,
+                "key": pair.target_key,
+                "from": pair.source_key,
+                "dtype": pair.dtype,
+                "shape": list(pair.shape),
+                "found_by": pair.found_by,
             }
-            for one in mapping.pairs
+            for pair in mapping.pairs
         ],
-        "kept": list(mapping.kept),
+        "kept": list(mapping.unassigned),
         "unused": list(mapping.unused),
     }
 
@@ -171,19 +171,19 @@ def _finite(number: float | None) -> float | None:
     return number if number is not None and isfinite(number) else None
 
 
-def _values_document(made: StagedModel) -> dict[str, Any]:
+def _values_document(staged: StagedModel) -> dict[str, Any]:
     return {
         "changed": [
             {
-                "variable": one.path,
-                "key": one.key,
-                "dtype": one.dtype,
-                "shape": list(one.shape),
-                "trainable": one.trainable,
-                "largest_change": _finite(one.largest),
+                "variable": change.path,
+                "key": change.key,
+                "dtype": change.dtype,
+                "shape": list(change.shape),
+                "trainable": change.trainable,
+                "largest_change": _finite(change.largest),
             }
-            for one in made.values.changed
+            for change in staged.values.changed
         ],
-        "unchanged": list(made.values.unchanged),
-        "trainable": made.values.trainable,
+        "unchanged": list(staged.values.unchanged),
+        "trainable": staged.values.trainable,
     }

@@ -24,7 +24,7 @@ _COLUMNS = (
     Column("WHY", full_width=120),
 )
 _WORDS = {
-    Reason.OWNER_DEAD: "its process is gone",
+    Reason.OWNER_DEAD: "its process has ended",
     Reason.NO_SIGN_OF_LIFE: "no sign of life",
     Reason.INTERRUPTED: "was interrupted",
     Reason.NO_MODEL: "without a model",
@@ -73,8 +73,8 @@ def _leftover_rows(plan: Plan) -> list[tuple[str, ...]]:
 
 def _leftover_row(group: str, reason: Reason, items: Sequence[PlannedItem]) -> tuple[str, ...]:
     is_partial = any(item.kind is NameKind.SPOOL for item in items)
-    shown = [item for item in items if not is_partial or item.kind is not NameKind.DESCRIPTOR]
-    words = list(dict.fromkeys(_KINDS[item.kind] for item in shown))
+    rows = [item for item in items if not is_partial or item.kind is not NameKind.DESCRIPTOR]
+    words = list(dict.fromkeys(_KINDS[item.kind] for item in rows))
     title = group or plural(len(items), "link")
     # A narrow terminal shows what stands before the colon.
     why = _WORDS[reason] if not group else f"{_WORDS[reason]}: {' and '.join(words)}"
@@ -84,7 +84,7 @@ def _leftover_row(group: str, reason: Reason, items: Sequence[PlannedItem]) -> t
 
 def _model_row(item: PlannedItem, now_s: float) -> tuple[str, ...]:
     assert item.model is not None
-    used_at_s = item.model.used_at_s
+    used_at_s = item.model.last_used_at_s
     used = "-" if used_at_s is None else format_age(now_s - used_at_s)
     why = _WORDS[item.reason] if item.detail is None else f"{_WORDS[item.reason]}: {item.detail}"
     return printable(item.title), format_size(item.footprint.disk_bytes), used, printable(why)
@@ -105,9 +105,9 @@ def upkeep_notes(collection: Collection, source: str) -> list[str]:
     return notes
 
 
-def stay_note(done: CompletedAction) -> str:
+def stay_note(action: CompletedAction) -> str:
     """Why a planned item stays."""
-    return f"{done.item.title} stays: {done.detail}"
+    return f"{action.item.title} stays: {action.detail}"
 
 
 def _counts(items: Sequence[PlannedItem]) -> str:
@@ -125,11 +125,11 @@ def _counts(items: Sequence[PlannedItem]) -> str:
 def collection_document(collection: Collection, *, dry_run: bool) -> dict[str, Any]:
     """`hubcli gc --json` and `hubcli rm --json`."""
     plan = collection.plan
-    done = {one.item.name: one for one in collection.done or ()}
+    actions = {completed.item.name: completed for completed in collection.actions or ()}
     return {
         "cache_dir": str(plan.snapshot.root),
         "dry_run": dry_run,
-        "items": [_item_document(item, done.get(item.name)) for item in plan.items],
+        "items": [_item_document(item, actions.get(item.name)) for item in plan.items],
         "planned": _sums(plan.items),
         "removed": _sums(collection.removed),
         "freed_bytes": collection.freed_bytes,
@@ -139,8 +139,8 @@ def collection_document(collection: Collection, *, dry_run: bool) -> dict[str, A
     }
 
 
-def _item_document(item: PlannedItem, done: CompletedAction | None) -> dict[str, Any]:
-    used_at_s = item.model.used_at_s if item.model is not None else None
+def _item_document(item: PlannedItem, action: CompletedAction | None) -> dict[str, Any]:
+    used_at_s = item.model.last_used_at_s if item.model is not None else None
     return {
         "name": item.name,
         "handle": item.handle,
@@ -150,9 +150,9 @@ def _item_document(item: PlannedItem, done: CompletedAction | None) -> dict[str,
         "bytes": item.footprint.size_bytes,
         "disk_bytes": item.footprint.disk_bytes,
         "last_used_at": None if used_at_s is None else to_iso_utc(used_at_s),
-        "result": None if done is None else done.result.value,
-        "stays_because": None if done is None else done.detail,
-        "freed_bytes": 0 if done is None else done.freed_bytes,
+        "result": None if action is None else action.result.value,
+        "stays_because": None if action is None else action.detail,
+        "freed_bytes": 0 if action is None else action.freed_bytes,
     }
 
 

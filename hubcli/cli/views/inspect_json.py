@@ -6,19 +6,17 @@ import math
 from typing import Any
 
 from hubcli.commands.inspect import Inspection
+from hubcli.issues import Issue
 from hubcli.savedmodel.compare.diff import Difference
-from hubcli.savedmodel.functions import Function, FunctionVariant
+from hubcli.savedmodel.functions import Function, FunctionVariant, Signature, SignatureTensor
 from hubcli.savedmodel.model import (
     Asset,
     Checkpoint,
-    Finding,
     Fingerprint,
     MetaGraph,
-    Problem,
     SavedModelInfo,
     Sizes,
 )
-from hubcli.savedmodel.signatures import Signature, SignatureTensor
 from hubcli.savedmodel.types import (
     DTypeValue,
     Fields,
@@ -77,7 +75,13 @@ def diff_document(left: str, right: str, differences: tuple[Difference, ...]) ->
         "other": right,
         "alike": not differences,
         "differences": [
-            {"part": one.part, "name": one.name, "left": one.left, "right": one.right} for one in differences
+            {
+                "part": difference.part,
+                "name": difference.name,
+                "left": difference.left,
+                "right": difference.right,
+            }
+            for difference in differences
         ],
     }
 
@@ -244,7 +248,7 @@ def _asset(asset: Asset) -> dict[str, Any]:
     return {"path": asset.path, "size_bytes": asset.size_bytes, "present": asset.is_present}
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def _finding(finding: Issue) -> dict[str, Any]:
     return {
         "severity": finding.severity.word,
         "code": finding.code,
@@ -253,10 +257,10 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _problem(problem: Problem) -> dict[str, Any]:
+def _problem(problem: Issue) -> dict[str, Any]:
     return {
-        "severity": problem.severity,
+        "severity": problem.severity.word,
         "code": problem.code,
         "message": problem.message,
-        "remedy": problem.remedy,
+        "remedy": problem.hint,
     }

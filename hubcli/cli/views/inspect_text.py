@@ -7,16 +7,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from hubcli.cli.main import LazyImports
 from hubcli.cli.output import printable
 from hubcli.cli.tables import Column, Style, render_table
 from hubcli.commands.inspect import Inspection
-from hubcli.savedmodel.checks.known_ops import is_known
-from hubcli.savedmodel.functions import Function, FunctionVariant
+from hubcli.savedmodel.functions import Function, FunctionVariant, Signature, SignatureTensor
 from hubcli.savedmodel.model import MetaGraph
-from hubcli.savedmodel.signatures import Signature, SignatureTensor
+from hubcli.savedmodel.nodes import is_known
 from hubcli.savedmodel.types import holds_tensors, shape_text
 from hubcli.savedmodel.variables import Variable
 from hubcli.units import format_size, plural
+
+with LazyImports():
+    from hubcli.cli.views.tree import tree_lines
 
 __all__ = ["Part", "inspection_text"]
 
@@ -120,11 +123,11 @@ class _View:
         yield from (self.style.paint(line, "cyan") for line in self.style.fold(name, 2))
         # Keras traces the same twice, under other names of tensors.
         texts = Counter(self._variant(function, variant) for variant in function.variants)
-        shown = list(texts) if self.in_full else list(texts)[:_FEW_VARIANTS]
-        for text in shown:
+        variants = list(texts) if self.in_full else list(texts)[:_FEW_VARIANTS]
+        for text in variants:
             times = f"  x{texts[text]}" if texts[text] > 1 else ""
             yield from self.style.fold(printable(text + times), 4)
-        hidden = len(texts) - len(shown)
+        hidden = len(texts) - len(variants)
         if hidden:
             yield f"    {hidden} more: --functions"
         if function.variants:
@@ -193,14 +196,18 @@ class _View:
 
     def variables(self) -> Iterator[str]:
         info = self.inspection.info
-        every = info.variables if self.in_full else tuple(one for one in info.variables if not one.is_slot)
+        every = (
+            info.variables
+            if self.in_full
+            else tuple(variable for variable in info.variables if not variable.is_slot)
+        )
         if not every:
             return
         yield self._heading("Variables", self._counts())
-        shown = every if self.in_full else every[:_FEW_VARIABLES]
-        table = render_table(_VARIABLE_COLUMNS, [_row(variable) for variable in shown], self._narrower())
+        listed = every if self.in_full else every[:_FEW_VARIABLES]
+        table = render_table(_VARIABLE_COLUMNS, [_row(variable) for variable in listed], self._narrower())
         yield from (f"  {line}" for line in table.splitlines())
-        hidden = len(info.variables) - len(shown)
+        hidden = len(info.variables) - len(listed)
         if hidden:
             yield f"  {hidden} more: --variables"
 
@@ -241,8 +248,8 @@ class _View:
     def ops(self) -> Iterator[str]:
         for graph in self.inspection.info.meta_graphs:
             by_count = sorted(graph.ops.items(), key=lambda item: (-item[1], item[0]))
-            shown = by_count if self.in_full else by_count[:_FEW_OPS]
-            if not shown:
+            listed = by_count if self.in_full else by_count[:_FEW_OPS]
+            if not listed:
                 continue
             tags = (
                 f", tags {', '.join(graph.tags) or 'none'}"
@@ -251,8 +258,10 @@ class _View:
             )
             nodes = plural(sum(graph.ops.values()), "node", ",")
             yield self._heading("Ops", f"{nodes} of {plural(len(graph.ops), 'type', ',')}{tags}")
-            names = [f"{op} {count}" + ("" if is_known(op) else " (not TensorFlow's)") for op, count in shown]
-            hidden = len(by_count) - len(shown)
+            names = [
+                f"{op} {count}" + ("" if is_known(op) else " (not TensorFlow's)") for op, count in listed
+            ]
+            hidden = len(by_count) - len(listed)
             more = f"; {hidden} more types: --ops" if hidden else ""
             yield from self.style.fold(printable(", ".join(names) + more), 2, 0)
 
@@ -260,14 +269,14 @@ class _View:
         findings = self.inspection.info.findings
         if not findings and not self.in_full:
             return
-        shown = findings if self.in_full else findings[:_FEW_FINDINGS]
+        listed = findings if self.in_full else findings[:_FEW_FINDINGS]
         yield self._heading("Findings", "" if findings else "none")
-        for finding in shown:
+        for finding in listed:
             yield from self._graded(
                 finding.severity.word, f"{finding.message} [{finding.code}] in {finding.where}"
             )
-        if len(findings) > len(shown):
-            yield f"  {len(findings) - len(shown)} more: --scan"
+        if len(findings) > len(listed):
+            yield f"  {len(findings) - len(listed)} more: --scan"
 
     def reusable(self) -> Iterator[str]:
         reusable = self.inspection.info.reusable
@@ -275,9 +284,9 @@ class _View:
         style = "green" if reusable.conforms else "yellow"
         yield self._heading("Reusable SavedModel", self.style.paint(verdict, style))
         for problem in reusable.problems:
-            yield from self._graded(problem.severity, f"{problem.message} [{problem.code}]")
+            yield from self._graded(problem.severity.word, f"{problem.message} [{problem.code}]")
             if self.in_full:
-                yield from self.style.fold(printable(problem.remedy), 12)
+                yield from self.style.fold(printable(problem.hint), 12)
 
     def _graded(self, severity: str, text: str) -> Iterator[str]:
         lines = self.style.fold(f"{severity:<8}  {printable(text)}", 2, 10)
@@ -286,8 +295,6 @@ class _View:
         yield from lines[1:]
 
     def tree(self) -> Iterator[str]:
-        from hubcli.cli.views.tree import tree_lines
-
         yield from tree_lines(self.inspection.info, self.style, in_full=self.is_deep, depth=self.depth)
 
     def _heading(self, title: str, summary: str) -> str:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hubcli.cache.entries import EntryState
-from hubcli.cli.output import Output, printable
+from hubcli.cache.catalog import EntryState
+from hubcli.cli.output import Output, errors_document, printable
 from hubcli.cli.tables import Column, Style, render_table
-from hubcli.units import format_age, format_size, to_iso_utc
+from hubcli.errors import HubcliError
+from hubcli.units import format_age, format_size, plural, to_iso_utc
 
 if TYPE_CHECKING:
+    from hubcli.cache.catalog import CachedModelInfo
     from hubcli.commands.export import ExportResult
     from hubcli.commands.fetch import FetchResult
-    from hubcli.commands.ls import CachedModel, Listing
+    from hubcli.commands.ls import Listing
+    from hubcli.fetching.peek import DryRun
 
 __all__ = [
     "export_document",
@@ -21,6 +25,7 @@ __all__ = [
     "fetch_document",
     "fetch_summary",
     "listing_document",
+    "show_dry_run",
     "show_listing",
     "show_names",
     "show_size",
@@ -115,7 +120,7 @@ def show_size(listing: Listing, output: Output) -> None:
         output.payload(str(listing.size_bytes) if output.quiet else format_size(listing.size_bytes))
 
 
-def _row(model: CachedModel, now_s: float) -> tuple[str, ...]:
+def _row(model: CachedModelInfo, now_s: float) -> tuple[str, ...]:
     return (
         printable(model.handle or model.name),
         "-" if model.size_bytes is None else format_size(model.size_bytes),
@@ -130,7 +135,7 @@ def _age(moment_s: float | None, now_s: float) -> str:
     return "-" if moment_s is None else format_age(now_s - moment_s)
 
 
-def _state(model: CachedModel) -> str:
+def _state(model: CachedModelInfo) -> str:
     pinned = ", pinned" if model.pinned else ""
     if model.state is EntryState.DOWNLOADING:
         return printable(f"downloading{pinned} by {model.holder}")
@@ -143,12 +148,12 @@ def _state(model: CachedModel) -> str:
 
 def _total(listing: Listing) -> str:
     noun = "entry" if listing.matched == 1 else "entries"
-    shown = (
+    total_text = (
         f"{len(listing.models)} of {listing.matched}"
         if len(listing.models) < listing.matched
         else listing.matched
     )
-    return f"{shown} {noun}, {format_size(listing.size_bytes)}"
+    return f"{total_text} {noun}, {format_size(listing.size_bytes)}"
 
 
 def listing_document(listing: Listing) -> dict[str, Any]:
@@ -162,7 +167,7 @@ def listing_document(listing: Listing) -> dict[str, Any]:
     }
 
 
-def _model_document(model: CachedModel) -> dict[str, Any]:
+def _model_document(model: CachedModelInfo) -> dict[str, Any]:
     return {
         "handle": model.handle,
         "aliases": list(model.aliases),
@@ -177,4 +182,51 @@ def _model_document(model: CachedModel) -> dict[str, Any]:
         "last_used_at": None if model.last_used_at_s is None else to_iso_utc(model.last_used_at_s),
         "last_used_by": None if model.last_used_by is None else model.last_used_by.value,
         "pinned": model.pinned,
+    }
+
+
+_DRY_RUN_COLUMNS = (
+    Column("HANDLE", stretches=True),
+    Column("SIZE", right=True),
+    Column("WHAT", styles={"cached": "green", "would": "cyan"}),
+)
+
+
+def show_dry_run(plans: Sequence[DryRun], errors: Sequence[tuple[str, HubcliError]], output: Output) -> None:
+    """Writes what a fetch would do with each model; errors stand in a JSON document alone."""
+    to_fetch = [plan for plan in plans if plan.is_to_fetch]
+    if output.as_json:
+        output.document({**_document(plans, to_fetch), **errors_document(errors)})
+    elif output.quiet:
+        if to_fetch:
+            output.payload("\n".join(printable(plan.handle) for plan in to_fetch))
+    elif plans:
+        output.payload(
+            render_table(_DRY_RUN_COLUMNS, [_dry_run_row(plan) for plan in plans], Style.of(output))
+        )
+        output.payload(_dry_run_total(plans, to_fetch))
+
+
+def _dry_run_row(plan: DryRun) -> tuple[str, ...]:
+    size = "-" if plan.size_bytes is None else format_size(plan.size_bytes)
+    return printable(plan.handle), size, plan.action.value.replace("-", " ")
+
+
+def _dry_run_total(plans: Sequence[DryRun], to_fetch: Sequence[DryRun]) -> str:
+    sizes = [plan.size_bytes for plan in to_fetch if plan.size_bytes is not None]
+    parts = [f"{plural(len(plans), 'model')}: {len(to_fetch)} to fetch"]
+    parts += [format_size(sum(sizes))] * bool(sizes)
+    parts += [f"{len(to_fetch) - len(sizes)} of unknown size"] * (len(sizes) < len(to_fetch))
+    return ", ".join(parts)
+
+
+def _document(plans: Sequence[DryRun], to_fetch: Sequence[DryRun]) -> dict[str, Any]:
+    sizes = [plan.size_bytes for plan in to_fetch if plan.size_bytes is not None]
+    unknown = len(to_fetch) - len(sizes)
+    return {
+        "dry_run": True,
+        "models": [
+            {"handle": plan.handle, "what": plan.action.value, "bytes": plan.size_bytes} for plan in plans
+        ],
+        "to_fetch": {"models": len(to_fetch), "bytes": sum(sizes), "unknown": unknown},
     }

@@ -107,8 +107,8 @@ def tree_lines(
     if style.width is not None:
         width = min(width, max(20, style.width - drawing.share_width - 2))
     for text, branch in rows:
-        shown = text if len(text) <= width else text[: width - 1] + ("…" if style.has_unicode else "~")
-        yield drawing.line(shown, branch, width)
+        line = text if len(text) <= width else text[: width - 1] + ("…" if style.has_unicode else "~")
+        yield drawing.line(line, branch, width)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,12 @@ from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.protos import parse
-from hubcli.savedmodel.checks.known_ops import is_known, takes_functions
-from hubcli.savedmodel.graph import GraphBody, Node
+from hubcli.savedmodel.functions import INIT_OP
+from hubcli.savedmodel.graph import GraphBody, MetaGraphOutline
+from hubcli.savedmodel.nodes import Node, is_known, takes_functions
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.outline import MetaGraphOutline
-from hubcli.savedmodel.signatures import INIT_OP
 
-__all__ = ["CallGraph", "ExecutionPhase"]
+__all__ = ["CallGraph", "ExecutionPhase", "NodeCall", "calls_by"]
 
 _LOADERS = frozenset({"_create_resource", "_initialize", "_destroy_resource", "_initializer"})
 _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op", "table_initializer")
@@ -139,7 +138,7 @@ class CallGraph:
                     reached[callee] |= mask
                     waiting.append(callee)
         sets = [
-            frozenset(one for one in ExecutionPhase if mask & bits[one])
+            frozenset(phase for phase in ExecutionPhase if mask & bits[phase])
             for mask in range(1 << len(ExecutionPhase))
         ]
         return {name: sets[reached[number]] for name, number in numbers.items()}
@@ -245,3 +244,50 @@ def _initializers(collections: Any) -> Iterator[str]:
         if "variables" in key:
             for encoded in collections[key].bytes_list.value:
                 yield parse("VariableDef", encoded).initializer_name
+
+
+# From which input on the functions of an op get theirs.
+_INPUTS_FROM = {
+    ("PartitionedCall", "f"): 0,
+    ("StatefulPartitionedCall", "f"): 0,
+    ("If", "then_branch"): 1,
+    ("If", "else_branch"): 1,
+    ("StatelessIf", "then_branch"): 1,
+    ("StatelessIf", "else_branch"): 1,
+    ("Case", "branches"): 1,
+    ("StatelessCase", "branches"): 1,
+}
+_LOOPS = {("While", "cond"), ("While", "body"), ("StatelessWhile", "cond"), ("StatelessWhile", "body")}
+
+
+class NodeCall(NamedTuple):
+    """A call of a function by a node: `first` is the place of its first input among the node's sources.
+
+    None where it isn't known what goes in. `loop_body` is the function whose results come back as inputs.
+    """
+
+    sources: list[str]
+    first: int | None = 0
+    loop_body: str | None = None
+
+    def source(self, place: int) -> str | None:
+        """The tensor that goes into the function there."""
+        if self.first is None or self.first + place >= len(self.sources):
+            return None
+        return self.sources[self.first + place]
+
+
+def calls_by(node: Node, function: str) -> Iterator[NodeCall]:
+    """How the node calls the function, once for each time that it names it."""
+    sources = node.sources
+    if node.op == function:
+        yield NodeCall(sources)
+    for mention in node.mentions(function):
+        key = node.op, mention.attribute
+        body = node.function("body") if key in _LOOPS else None
+        if mention.is_nested:
+            yield NodeCall(sources, None)
+        elif body is not None:
+            yield NodeCall(sources, 0, body)
+        else:
+            yield NodeCall(sources, _INPUTS_FROM.get(key))

@@ -1,20 +1,21 @@
 """The scan of a model's files: code that stands in assets, and in the Keras metadata.
 
 TensorFlow runs none of them; a program that uses the model may. Every read is
-bounded, and nothing is waited for.
+bounded, and nothing is waited for. Of the metadata of a Keras 2 SavedModel every node's config is
+read on the wire, whatever its identifier: Keras revives each. Source: tf_keras/protobuf/saved_metadata.proto.
 """
 
 from __future__ import annotations
 
 import io
 import re
-import tarfile
-import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import IO, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 from hubcli.errors import BrokenModelError
+from hubcli.formats.wire import LENGTH_DELIMITED, Bytes, scan
+from hubcli.issues import Issue, Severity
 from hubcli.regular_file import open_regular
 from hubcli.savedmodel.checks.file_signatures import (
     HEAD_BYTES,
@@ -24,44 +25,98 @@ from hubcli.savedmodel.checks.file_signatures import (
     kind_of,
     names_code,
 )
-from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.model import Finding, Severity
+from hubcli.savedmodel.layout import KERAS_METADATA
+from hubcli.savedmodel.model import ModelFiles
 
-__all__ = ["MemberKind", "code_in_archive", "scan_files"]
+if TYPE_CHECKING:
+    from hubcli.savedmodel.checks.keras_config import ConfigIssue, KerasConfig, TrustedNames
+
+__all__ = [
+    "MAX_METADATA_BYTES",
+    "MemberKind",
+    "code_in_archive",
+    "metadata_configs",
+    "metadata_issues",
+    "scan_files",
+]
+
+MAX_METADATA_BYTES = 256 << 20
+_MAX_NODES, _MAX_ISSUES = 100_000, 100
+_NODES, _METADATA = 1, 5
+# With `compile=False` Keras doesn't make it: custom losses and metrics of the training don't matter.
+_METADATA_NOT_READ = "training_config"
+
+
+def metadata_configs(data: Bytes) -> Iterator[KerasConfig]:
+    """The config of each node, in the order of the file. Raises BrokenModelError."""
+    if len(data) > MAX_METADATA_BYTES:
+        raise BrokenModelError(f"its {KERAS_METADATA} is larger than 256 MiB")
+    for node in scan(data, max_fields=_MAX_NODES):
+        if node.number != _NODES:
+            continue
+        if node.wire_type != LENGTH_DELIMITED:
+            raise BrokenModelError(f"its {KERAS_METADATA} can't be read")
+        # Protobuf takes the last of several; all are walked.
+        for text in scan(data, node.start, node.end):
+            if text.number == _METADATA and text.wire_type == LENGTH_DELIMITED:
+                yield _parsed(bytes(data[text.start : text.end]))
+
+
+def metadata_issues(data: Bytes, trusted: TrustedNames | None = None) -> tuple[ConfigIssue, ...]:
+    """What in any of the configs needs trust, about 100 at most. Raises BrokenModelError."""
+    # Most models have no such file, and the lists of names take time to load.
+    from hubcli.savedmodel.checks.keras_config import walk_config
+
+    found: dict[ConfigIssue, None] = {}
+    for config in metadata_configs(data):
+        found.update(dict.fromkeys(walk_config(config, trusted=trusted)))
+        if len(found) >= _MAX_ISSUES:
+            break
+    return tuple(found)
+
+
+def _parsed(text: bytes) -> KerasConfig:
+    from hubcli.savedmodel.checks.keras_config import KerasConfig
+
+    try:
+        config = KerasConfig.parse(text.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise BrokenModelError(f"its {KERAS_METADATA} is not UTF-8") from error
+    value = {key: value for key, value in config.value.items() if key != _METADATA_NOT_READ}
+    return KerasConfig(value, config.repeated_key)
+
 
 _FOLDERS = ("assets", "assets.extra")
-_KERAS_METADATA = "keras_metadata.pb"
 _MAX_FILES, _MAX_FINDINGS = 10_000, 200
-_MAX_METADATA_BYTES = 256 << 20
 # Files that may be pickles by their first bytes are read further.
 _MORE_BYTES, _SHORT_BYTES = 256 << 10, 512
 
 
-def scan_files(files: ModelFiles) -> Iterator[Finding]:
+def scan_files(files: ModelFiles) -> Iterator[Issue]:
     """Code in `assets/`, `assets.extra/` and `keras_metadata.pb`, in the order of the paths.
 
     Of more than 10,000 files the rest is told as not looked at. An archive
     that isn't unpacked shows none of them.
     """
-    if files.has(_KERAS_METADATA):
+    if files.has(KERAS_METADATA):
         yield from _about_keras(files)
     paths = sorted(path for path in files.sizes_bytes if path.partition("/")[0] in _FOLDERS and "/" in path)
-    told, budget = 0, Budget()
+    count, budget = 0, Budget()
     for path in paths[:_MAX_FILES]:
         finding = _about_file(files, path, budget)
         if finding is not None:
-            told += 1
-            if told > _MAX_FINDINGS:
-                message = f"More than {_MAX_FINDINGS} files hold code; the rest isn't told"
-                yield Finding(Severity.MEDIUM, "more-findings", message, "assets")
+            count += 1
+            if count > _MAX_FINDINGS:
+                message = f"More than {_MAX_FINDINGS} files hold code; the rest is not listed"
+                yield Issue.of_part(Severity.MEDIUM, "more-findings", message, "assets")
                 return
             yield finding
     if len(paths) > _MAX_FILES:
         message = f"Of {len(paths)} files, {_MAX_FILES} were looked at"
-        yield Finding(Severity.MEDIUM, "not-scanned", message, "assets")
+        yield Issue.of_part(Severity.MEDIUM, "not-scanned", message, "assets")
 
 
-def _about_file(files: ModelFiles, path: str, budget: Budget) -> Finding | None:
+def _about_file(files: ModelFiles, path: str, budget: Budget) -> Issue | None:
     try:
         with open_regular(files.top / path, is_buffered=True) as file:
             head = file.read(HEAD_BYTES)
@@ -72,17 +127,17 @@ def _about_file(files: ModelFiles, path: str, budget: Budget) -> Finding | None:
             budget.charge(head)
             kind = kind_of(path, head, is_whole=is_whole)
             if kind is not None:
-                return Finding(Severity.MEDIUM, kind.code, f"It is {kind.noun}", path)
-            # Imported here: it takes archives' modules along, which a model without assets never needs.
-
+                return Issue.of_part(Severity.MEDIUM, kind.code, f"It is {kind.noun}", path)
             member = code_in_archive(file, head, budget)
     except FileNotFoundError:  # An archive's, of which the first bytes alone are here.
         return None
     except TooMuchError:
         message = "It isn't looked at: the files before it look like too many pickles and archives"
-        return Finding(Severity.MEDIUM, "not-scanned", message, path)
+        return Issue.of_part(Severity.MEDIUM, "not-scanned", message, path)
     except OSError as error:
-        return Finding(Severity.MEDIUM, "not-scanned", f"It can't be read: {error.strerror or error}", path)
+        return Issue.of_part(
+            Severity.MEDIUM, "not-scanned", f"It can't be read: {error.strerror or error}", path
+        )
     return None if member is None else _about_member(path, member)
 
 
@@ -93,37 +148,39 @@ def _needs_more(head: bytes, budget: Budget) -> bool:
     return len(head) == HEAD_BYTES and goes_on(head)
 
 
-def _about_member(path: str, member: MemberKind) -> Finding:
+def _about_member(path: str, member: MemberKind) -> Issue:
     if member.code == "not-scanned":
-        return Finding(Severity.MEDIUM, member.code, f"It is an archive that {member.noun}", path)
-    return Finding(
-        Severity.MEDIUM, member.code, f"It is an archive; {member.name} in it is {member.noun}", path
+        return Issue.of_part(Severity.MEDIUM, member.code, f"It is an archive that {member.noun}", path)
+    return Issue.of_part(
+        Severity.MEDIUM,
+        member.code,
+        f"It is an archive; {member.name} in it is {member.noun}",
+        path,
     )
 
 
-def _about_keras(files: ModelFiles) -> Iterator[Finding]:
+def _about_keras(files: ModelFiles) -> Iterator[Issue]:
     # Imported here: most models have no such file, and the lists of names take time to load.
     from hubcli.savedmodel.checks.keras_config import IssueKind
-    from hubcli.savedmodel.checks.keras_metadata import metadata_issues
 
-    where = _KERAS_METADATA
+    where = KERAS_METADATA
     try:
         with open_regular(files.top / where, is_buffered=True) as file:
-            issues = metadata_issues(file.read(_MAX_METADATA_BYTES + 1))
+            issues = metadata_issues(file.read(MAX_METADATA_BYTES + 1))
     except FileNotFoundError:
         return
     except (OSError, BrokenModelError) as error:
-        said = error.message if isinstance(error, BrokenModelError) else str(error.strerror or error)
-        yield Finding(Severity.MEDIUM, "not-scanned", f"It can't be read: {said}", where)
+        reason = error.message if isinstance(error, BrokenModelError) else str(error.strerror or error)
+        yield Issue.of_part(Severity.MEDIUM, "not-scanned", f"It can't be read: {reason}", where)
         return
     for issue in issues:
         place = f"{where}, layer {issue.layer}" if issue.layer else where
         if issue.kind is IssueKind.CODE:
             message = f"Keras 2 would run Python code: {issue.reason}"
-            yield Finding(Severity.HIGH, "keras-code", message, place)
+            yield Issue.of_part(Severity.HIGH, "keras-code", message, place)
         elif issue.kind in (IssueKind.OP, IssueKind.FILE):
             message = f"Keras 2 would reach beyond the model: {issue.reason}"
-            yield Finding(Severity.MEDIUM, "keras-op", message, place)
+            yield Issue.of_part(Severity.MEDIUM, "keras-op", message, place)
 
 
 _MAX_MEMBERS, _MAX_INDEX_BYTES = 5_000, 8 << 20
@@ -154,6 +211,9 @@ def code_in_archive(file: IO[bytes], head: bytes, budget: Budget, *, depth: int 
 
     `head` are the file's first bytes; `budget` is that of the whole scan.
     """
+    import tarfile  # Few models have such files: the others need neither.
+    import zipfile
+
     try:
         if head.startswith(_UNREADABLE):
             return _NOT_READ
@@ -180,7 +240,7 @@ def _first_code(members: Iterator[tuple[str, IO[bytes]]], depth: int, budget: Bu
 
 
 def _code_in_member(name: str, member: IO[bytes], depth: int, budget: Budget) -> MemberKind | None:
-    shown = ascii(name)[1:-1][:200]
+    name_text = ascii(name)[1:-1][:200]
     head = budget.read(member, _HEAD)
     is_whole = len(head) < _HEAD
     if not is_whole and goes_on(head):
@@ -189,15 +249,15 @@ def _code_in_member(name: str, member: IO[bytes], depth: int, budget: Budget) ->
     budget.charge(head)
     kind = kind_of(name, head, is_whole=is_whole)
     if kind is not None:
-        return MemberKind(shown, kind.code, kind.noun)
+        return MemberKind(name_text, kind.code, kind.noun)
     if names_code(name):
-        return MemberKind(shown, "archive-code", "code by its name")
+        return MemberKind(name_text, "archive-code", "code by its name")
     if _DATA_PICKLE.search(name) and head[:1] == b"\x80":
-        return MemberKind(shown, "pickle", "a pickle")
+        return MemberKind(name_text, "pickle", "a pickle")
     inner = _in_inner(head, member, depth, budget)
     if inner is None or inner.code != "not-scanned":
-        return inner and MemberKind(shown, inner.code, f"an archive with {inner.name or inner.noun}")
-    return MemberKind("", inner.code, f"holds {shown}, which can't be looked into")
+        return inner and MemberKind(name_text, inner.code, f"an archive with {inner.name or inner.noun}")
+    return MemberKind("", inner.code, f"holds {name_text}, which can't be looked into")
 
 
 def _in_inner(head: bytes, stream: IO[bytes], depth: int, budget: Budget) -> MemberKind | None:
@@ -226,6 +286,8 @@ def _in_compressed(opened: IO[bytes], depth: int, budget: Budget) -> MemberKind 
 
 
 def _zip_members(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
+    import zipfile
+
     if _index_bytes(file) > _MAX_INDEX_BYTES:
         raise TooMuchError
     with zipfile.ZipFile(file) as archive:
@@ -253,6 +315,8 @@ def _index_bytes(file: IO[bytes]) -> int:
 
 def _is_tar(head: bytes) -> bool:
     """Whether a tar begins there, of any age: the sum of its header is right."""
+    import tarfile
+
     try:
         tarfile.TarInfo.frombuf(head[:512], "utf-8", "surrogateescape")
     except (tarfile.TarError, ValueError):
@@ -261,6 +325,8 @@ def _is_tar(head: bytes) -> bool:
 
 
 def _tar_members(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
+    import tarfile
+
     with tarfile.open(fileobj=file, mode="r|") as archive:
         for count, member in enumerate(archive):
             if count >= _MAX_MEMBERS:

@@ -241,8 +241,8 @@ def _is_plain_dtype(described: object) -> bool:
     if isinstance(described, tuple):  # An array of the first.
         return len(described) == 2 and _is_plain_dtype(described[0])
     if isinstance(described, list):
-        fields = [one for one in described if isinstance(one, tuple) and len(one) in (2, 3)]
-        return len(fields) == len(described) and all(_is_plain_dtype(one[1]) for one in fields)
+        fields = [field for field in described if isinstance(field, tuple) and len(field) in (2, 3)]
+        return len(fields) == len(described) and all(_is_plain_dtype(field[1]) for field in fields)
     return False
 
 

@@ -18,8 +18,15 @@ from enum import Enum
 from typing import Any
 
 from hubcli.errors import BrokenModelError
-from hubcli.savedmodel.checks.keras_names import FUNCTIONS, KERAS_2_CLASSES, KERAS_3_CLASSES, NOT_PURE_LAYERS
-from hubcli.savedmodel.checks.keras_ops import is_pure_function, is_pure_method, is_pure_op
+from hubcli.savedmodel.checks.keras_names import (
+    FUNCTIONS,
+    KERAS_2_CLASSES,
+    KERAS_3_CLASSES,
+    NOT_PURE_LAYERS,
+    is_pure_function,
+    is_pure_method,
+    is_pure_op,
+)
 
 __all__ = ["ConfigIssue", "IssueKind", "KerasConfig", "TrustedNames", "walk_config"]
 
@@ -90,9 +97,9 @@ class KerasConfig:
         try:
             value = json.loads(text, object_pairs_hook=collect)
         except (ValueError, RecursionError) as error:
-            raise BrokenModelError(f"its config is no JSON: {error}") from error
+            raise BrokenModelError(f"its config is not JSON: {error}") from error
         if not isinstance(value, dict):
-            raise BrokenModelError("its config is no JSON object")
+            raise BrokenModelError("its config is not a JSON object")
         return cls(value, repeated[0] if repeated else None)
 
 
@@ -176,94 +183,94 @@ class _Walk:
             elif isinstance(value, str) and (hidden := _hidden_config(value)) is not None:
                 pending.append((hidden, layer))
 
-    def _visit(self, one: dict[str, Any], layer: str) -> None:
-        if "class_name" in one:
-            self._visit_object(one, one["class_name"], layer)
-        for key, value in one.items():
+    def _visit(self, config: dict[str, Any], layer: str) -> None:
+        if "class_name" in config:
+            self._visit_object(config, config["class_name"], layer)
+        for key, value in config.items():
             if key.endswith(_TYPE_SUFFIX) and value in ("lambda", "function"):
-                self._visit_function_key(one, key, value, layer)
+                self._visit_function_key(config, key, value, layer)
 
-    def _visit_function_key(self, one: dict[str, Any], key: str, kind: str, layer: str) -> None:
+    def _visit_function_key(self, config: dict[str, Any], key: str, kind: str, layer: str) -> None:
         """A function in the legacy spelling: `residual_fn`, `residual_fn_type` and `residual_fn_module`."""
         stem = key.removesuffix(_TYPE_SUFFIX)
         if kind == "lambda":
             self.add(IssueKind.CODE, layer, f"{stem} is Python bytecode")
-        elif not self._is_own_function(one.get(stem)):
-            self.add(IssueKind.CLASS, layer, f"{stem} is the Python function {_quoted(one.get(stem))}")
+        elif not self._is_own_function(config.get(stem)):
+            self.add(IssueKind.CLASS, layer, f"{stem} is the Python function {_quoted(config.get(stem))}")
         else:
-            module = one.get("module" if key == _FUNCTION_TYPE else f"{stem}_module")
+            module = config.get("module" if key == _FUNCTION_TYPE else f"{stem}_module")
             self._check_own_module(module, layer)
 
-    def _visit_object(self, one: dict[str, Any], name: Any, layer: str) -> None:
+    def _visit_object(self, config: dict[str, Any], name: Any, layer: str) -> None:
         if not isinstance(name, str):
-            self.add(IssueKind.CLASS, layer, f"its class is {_quoted(name)}, which is no name")
+            self.add(IssueKind.CLASS, layer, f"its class is {_quoted(name)}, not a name")
         elif name == "__lambda__":
             self.add(IssueKind.CODE, layer, "it holds Python bytecode")
         elif name == "function":
-            self._visit_function(one, layer)
+            self._visit_function(config, layer)
         elif name in ("TypeSpec", "__typespec__"):
-            self._visit_type_spec(one, layer)
+            self._visit_type_spec(config, layer)
         elif name in _DATA:
             pass
         elif name in self.trusted.classes:
-            self._visit_own_class(one, name, layer)
+            self._visit_own_class(config, name, layer)
         elif name == "Lambda":
-            self._visit_lambda(one, layer)
+            self._visit_lambda(config, layer)
         else:
-            self._visit_class(one, name, layer)
+            self._visit_class(config, name, layer)
 
-    def _visit_class(self, one: dict[str, Any], name: str, layer: str) -> None:
-        config = one.get("config")
+    def _visit_class(self, layer_config: dict[str, Any], name: str, layer: str) -> None:
+        config = layer_config.get("config")
         inner = config if isinstance(config, dict) else {}
-        reason = None if self.is_keras_3 else _op_layer_issue(name, inner, one)
+        reason = None if self.is_keras_3 else _op_layer_issue(name, inner, layer_config)
         if reason:
             self.add(IssueKind.OP, layer, reason)
         elif reason is None and name not in (KERAS_3_CLASSES if self.is_keras_3 else KERAS_2_CLASSES):
             why = NOT_PURE_LAYERS.get(name)
-            said = f"{name} {why}" if why else f"its class {_quoted(name)} is none of Keras itself"
-            self.add(IssueKind.CLASS, layer, said)
+            sentence = f"{name} {why}" if why else f"its class {_quoted(name)} is none of Keras itself"
+            self.add(IssueKind.CLASS, layer, sentence)
             return
         if name in _LOOKUPS and isinstance(inner.get("vocabulary"), str):
             path = _quoted(inner["vocabulary"])
             self.add(IssueKind.FILE, layer, f"it reads its vocabulary from the file {path}")
-        registered = one.get("registered_name")
+        registered = layer_config.get("registered_name")
         if registered not in (None, name, f"Custom>{name}"):
             self.add(IssueKind.CLASS, layer, f"its registered name is {_quoted(registered)}")
-        self._check_module(one.get("module"), layer)
+        self._check_module(layer_config.get("module"), layer)
 
-    def _visit_own_class(self, one: dict[str, Any], name: str, layer: str) -> None:
+    def _visit_own_class(self, config: dict[str, Any], name: str, layer: str) -> None:
         """A class of the user's: by its registered name, or from a module that holds the user's code."""
-        registered = one.get("registered_name", name)
+        registered = config.get("registered_name", name)
         if not _is_one_of(registered, self.trusted.classes):
-            module = one.get("module")
+            module = config.get("module")
             if module is not None and not _is_one_of(module, self.trusted.modules):
                 self.add(IssueKind.CLASS, layer, f"its module {_quoted(module)} would be imported")
 
-    def _visit_lambda(self, one: dict[str, Any], layer: str) -> None:
+    def _visit_lambda(self, layer_config: dict[str, Any], layer: str) -> None:
         """A Lambda layer passes only with a named function: Keras's own or one of the user's."""
-        config = one.get("config")
+        config = layer_config.get("config")
         function = config.get("function") if isinstance(config, dict) else None
         if isinstance(function, dict) and function.get("class_name") == "function":
             return  # It is visited as every function is.
         if not self._is_own_function(function):
             self.add(IssueKind.CODE, layer, "a Lambda layer runs Python code")
 
-    def _visit_function(self, one: dict[str, Any], layer: str) -> None:
-        name = one.get("config")
+    def _visit_function(self, config: dict[str, Any], layer: str) -> None:
+        name = config.get("config")
         if self._is_own_function(name):
             return
         if not (isinstance(name, str) and name in FUNCTIONS):
             self.add(IssueKind.CLASS, layer, f"it names the Python function {_quoted(name)}")
             return
-        if one.get("registered_name") not in (None, "function", name):
-            registered = _quoted(one.get("registered_name"))
+        if config.get("registered_name") not in (None, "function", name):
+            registered = _quoted(config.get("registered_name"))
             self.add(IssueKind.CLASS, layer, f"it names the Python function {registered}")
-        if one.get("module") != "builtins":
-            self._check_module(one.get("module"), layer)
+        if config.get("module") != "builtins":
+            self._check_module(config.get("module"), layer)
 
-    def _visit_type_spec(self, one: dict[str, Any], layer: str) -> None:
-        spec = one.get("type_spec", one.get("spec_name"))
-        module, registered = one.get("module"), one.get("registered_name")
+    def _visit_type_spec(self, config: dict[str, Any], layer: str) -> None:
+        spec = config.get("type_spec", config.get("spec_name"))
+        module, registered = config.get("module"), config.get("registered_name")
         is_known = isinstance(spec, str) and spec in _TYPE_SPECS and registered in (None, spec)
         if is_known and (module is None or _matches(_TENSORFLOW_MODULE, module)):
             return
@@ -284,7 +291,7 @@ class _Walk:
             self.add(IssueKind.CODE, layer, f"it takes names from the module {_quoted(module)}")
 
 
-def _op_layer_issue(name: str, config: dict[str, Any], one: dict[str, Any]) -> str | None:
+def _op_layer_issue(name: str, config: dict[str, Any], layer_config: dict[str, Any]) -> str | None:
     """Why the op layer isn't pure, "" where it is, None where the class is no op layer."""
     reason = ""
     if name in _OP_LAYERS:
@@ -301,19 +308,19 @@ def _op_layer_issue(name: str, config: dict[str, Any], one: dict[str, Any]) -> s
             reason = f"it reads the attribute {_quoted(config.get('attr_name'))}"
     else:
         return None
-    return reason or _constants_issue([one.get("inbound_nodes"), config.get("constants")])
+    return reason or _constants_issue([layer_config.get("inbound_nodes"), config.get("constants")])
 
 
 def _node_issue(node: Any) -> str:
     """Why a node of a graph isn't pure; "" where it is."""
     if not isinstance(node, dict) or not node.keys() <= _NODE_FIELDS:
-        return "its node is no plain JSON object of a name, an op, inputs and attributes"
+        return "its node is not a JSON object of name, op, inputs and attributes"
     if not is_pure_op(node.get("op")):
         return f"it runs the TensorFlow op {_quoted(node.get('op'))}"
     attributes = node.get("attr", {})
     if not isinstance(attributes, dict) or any(
-        not isinstance(one, dict) or "func" in one or _holds_functions(one.get("list"))
-        for one in attributes.values()
+        not isinstance(value, dict) or "func" in value or _holds_functions(value.get("list"))
+        for value in attributes.values()
     ):
         return f"the attributes of its op {node['op']} name a function"
     return ""
@@ -327,21 +334,23 @@ def _constants_issue(values: Any) -> str:
     """Why a constant is none of numbers, booleans, shapes, dtypes, text and nests of these; "" if all are."""
     pending = [values]
     while pending:
-        one = pending.pop()
-        if isinstance(one, dict):
-            name = one.get("class_name")
+        item = pending.pop()
+        if isinstance(item, dict):
+            name = item.get("class_name")
             if name is not None and not (isinstance(name, str) and (name in _DATA or name == "TypeSpec")):
                 return f"its constants hold an object of the class {_quoted(name)}"
-            pending += one.values()
-        elif isinstance(one, list):
-            pending += one
+            pending += item.values()
+        elif isinstance(item, list):
+            pending += item
     return ""
 
 
-def _name_of(one: dict[str, Any]) -> str:
+def _name_of(layer_config: dict[str, Any]) -> str:
     """What the object calls itself, cut to what a message bears."""
-    config = one.get("config")
-    names: Iterator[Any] = iter((one.get("name"), config.get("name") if isinstance(config, dict) else None))
+    config = layer_config.get("config")
+    names: Iterator[Any] = iter(
+        (layer_config.get("name"), config.get("name") if isinstance(config, dict) else None)
+    )
     found = next((name for name in names if isinstance(name, str) and name), "")
     return _quoted(found)[1:-1] if found else ""
 

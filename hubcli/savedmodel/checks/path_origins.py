@@ -1,42 +1,104 @@
 """Where the path that an op opens comes from: from TensorFlow itself, or from anywhere else.
 
-TensorFlow gives paths at two places. While it loads a model, it feeds the
-declared assets (`asset_file_def`), and binds the asset objects that functions
-capture. When it saves or restores variables, it feeds the saver's file name.
-A path is proven when all that can reach the op is one of these; what isn't
-understood counts as free. Sources: tensorflow/python/saved_model/loader_impl.py,
-load.py, tensorflow/cc/saved_model/loader_util.cc.
+TensorFlow gives paths at two places. While it loads a model, it feeds the declared assets
+(`asset_file_def`), and binds the asset objects that functions capture; TensorFlow 2 hands them to the graph
+through variables (save.py). When it saves or restores variables, it feeds the saver's file name. A path is
+proven when all that can reach the op is one of these; what isn't understood counts as free. Sources:
+tensorflow/python/saved_model/loader_impl.py, load.py, save.py, tensorflow/cc/saved_model/loader_util.cc.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from enum import Enum
+from functools import cached_property
 from typing import NamedTuple
 
 from hubcli.formats.wire import encode_field
-from hubcli.savedmodel.checks.asset_variables import AssetVariables
-from hubcli.savedmodel.checks.call_graph import CallGraph
-from hubcli.savedmodel.graph import FieldRun, GraphBody, Node
+from hubcli.savedmodel.checks.call_graph import CallGraph, NodeCall, calls_by
+from hubcli.savedmodel.graph import Graph, GraphBody, MetaGraphOutline, fed_assets_of
+from hubcli.savedmodel.nodes import FieldRun, Node
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.outline import MetaGraphOutline, fed_assets_of
 
 __all__ = ["PathOrigins", "PathSource"]
 
-# Ops that give what they get, and those whose functions get their inputs from some place on.
+_HANDLES = frozenset({"VarHandleOp", "_VarHandlesOp", "_XlaAotOnlyVarHandleOp"})
+_MAX_VALUES = 10
+_ASSIGN, _HARMLESS = "AssignVariableOp", ("ReadVariableOp", "VarIsInitializedOp")
+_OPS = _HANDLES | {_ASSIGN, *_HARMLESS}
+
+
+class _AssetVariables:
+    """The variables of a graph, by the nodes that are handles of them; read when the first is asked about."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._is_read = False
+
+    @property
+    def unread_bytes(self) -> int:
+        """How many bytes the next question will have parsed."""
+        return 0 if self._is_read else 2 * self._graph.bodies[0].size_bytes
+
+    def values(self, handle: str) -> list[str]:
+        """All tensors that are assigned to the variable of that handle; empty where it isn't sure."""
+        if not _OPS.isdisjoint(self._graph.functions):
+            return []  # A function of that name goes before the op, and may assign what it likes.
+        self._is_read = True
+        name = handle.removesuffix(":0")
+        variable = self._handles.get(name)
+        if not variable or self._handle_counts[variable] > 1 or variable in self._named_in_functions:
+            return []
+        return self._assigned.get(name) or []
+
+    @cached_property
+    def _handles(self) -> dict[str, str]:
+        """The variable of each handle of the graph itself; "" where it isn't known."""
+        nodes = self._graph.bodies[0].nodes_of_ops(_HANDLES)
+        return {node.name: _variable_of(node) for node in nodes}
+
+    @cached_property
+    def _handle_counts(self) -> Counter[str]:
+        return Counter(self._handles.values())
+
+    @cached_property
+    def _assigned(self) -> dict[str, list[str] | None]:
+        """What is assigned to the variable of each handle; None for one that other ops use too."""
+        handles = self._handles
+        assigned: dict[str, list[str] | None] = {name: [] for name in handles}
+        for node in self._graph.bodies[0].nodes():
+            op, inputs = node.op, node.sources
+            if op in _HARMLESS:
+                continue
+            names = [text.partition(":")[0] for text in inputs]
+            values = assigned.get(names[0]) if op == _ASSIGN and len(names) == 2 else None
+            is_assigned = values is not None and len(values) < _MAX_VALUES
+            if values is not None and is_assigned:
+                values.append(inputs[1])
+            # As for any other op: it may do what it likes with the handles that it gets.
+            assigned.update((name, None) for name in names[is_assigned:] if name in handles)
+        return assigned
+
+    @cached_property
+    def _named_in_functions(self) -> frozenset[str]:
+        """The variables that functions name themselves; every one where that can't be told of a function."""
+        nodes = (node for body in self._graph.bodies[1:] for node in body.nodes_of_ops(_HANDLES))
+        names = {_variable_of(node) if node.text("shared_name") else "" for node in nodes}
+        return frozenset(names if "" not in names else {*names, *self._handles.values()})
+
+
+def _variable_of(node: Node) -> str:
+    """The name under which TensorFlow finds the variable; "" where it may be several or in a container."""
+    if node.op != "VarHandleOp" or not node.is_empty_text("container"):
+        return ""
+    if node.is_empty_text("shared_name"):
+        return node.name
+    return node.text("shared_name") or ""
+
+
+# Ops that give what they get.
 _PASSED_THROUGH = ("Identity", "StopGradient")
-_CALLS = {
-    ("PartitionedCall", "f"): 0,
-    ("StatefulPartitionedCall", "f"): 0,
-    ("If", "then_branch"): 1,
-    ("If", "else_branch"): 1,
-    ("StatelessIf", "then_branch"): 1,
-    ("StatelessIf", "else_branch"): 1,
-    ("Case", "branches"): 1,
-    ("StatelessCase", "branches"): 1,
-}
-_LOOPS = {("While", "cond"), ("While", "body"), ("StatelessWhile", "cond"), ("StatelessWhile", "body")}
 _READ = "ReadVariableOp"
 # What models need stays far below: a path takes some ten steps from its source to the op.
 _MAX_STEPS, _MAX_PARSED_BYTES, _MAX_SEARCHED_BYTES = 50_000, 1 << 23, 1 << 30
@@ -51,23 +113,6 @@ class PathSource(Enum):
 
     ASSET = "an asset, fed or bound while the model is loaded"
     SAVER = "the file name that the saver is given"
-
-
-class _Call(NamedTuple):
-    """A call of a function by a node: `first` is the place of its first input among the node's sources.
-
-    None where it isn't known what goes in. `loop_body` is the function whose results come back as inputs.
-    """
-
-    sources: list[str]
-    first: int | None = 0
-    loop_body: str | None = None
-
-    def source(self, place: int) -> str | None:
-        """The tensor that goes into the function there."""
-        if self.first is None or self.first + place >= len(self.sources):
-            return None
-        return self.sources[self.first + place]
 
 
 class _Inputs(NamedTuple):
@@ -85,12 +130,12 @@ class _Nodes:
     """Nodes by name, looked up in a piece of a body at a time; the last pieces are kept."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[GraphBody, FieldRun], dict[str, Node]] = OrderedDict()
+        self._recent: OrderedDict[tuple[GraphBody, FieldRun], dict[str, Node]] = OrderedDict()
         self.parsed_bytes = self.searched_bytes = 0
 
     def find(self, body: GraphBody, name: str) -> Node | None:
         """The node of that name; TensorFlow refuses a body with two."""
-        for (owner, _), nodes in self._kept.items():
+        for (owner, _), nodes in self._recent.items():
             if owner is body and name in nodes:
                 return nodes[name]
         # One whose name is written in another way than protobuf does isn't found, and so not proven.
@@ -98,7 +143,7 @@ class _Nodes:
         for piece in body.pieces:
             size = piece.end - piece.start
             self.searched_bytes += size if piece.large_node is None else _LARGE_NODE_COST
-            if (body, piece) not in self._kept and piece.holds(encoded, body.data):
+            if (body, piece) not in self._recent and piece.holds(encoded, body.data):
                 nodes = self._keep(body, piece)
                 if name in nodes:
                     return nodes[name]
@@ -107,9 +152,9 @@ class _Nodes:
     def _keep(self, body: GraphBody, piece: FieldRun) -> dict[str, Node]:
         self.parsed_bytes += piece.end - piece.start if piece.large_node is None else _LARGE_NODE_COST
         nodes = {node.name: node for node in body.nodes_of(piece)}
-        self._kept[(body, piece)] = nodes
-        if len(self._kept) > _MAX_KEPT:
-            self._kept.popitem(last=False)
+        self._recent[(body, piece)] = nodes
+        if len(self._recent) > _MAX_KEPT:
+            self._recent.popitem(last=False)
         return nodes
 
 
@@ -121,7 +166,7 @@ class PathOrigins:
         self._objects = objects
         self._callers = callers
         self._asset_count = len(outline.rest.asset_file_def)
-        self._variables = AssetVariables(outline.graph)
+        self._variables = _AssetVariables(outline.graph)
         self._fed = {
             PathSource.ASSET: {_with_port(asset.tensor_info.name) for asset in fed_assets_of(outline)},
             PathSource.SAVER: {_with_port(outline.rest.saver_def.filename_tensor_name)},
@@ -129,7 +174,7 @@ class PathOrigins:
         self._proven: dict[PathSource, set[Tensor]] = {source: set() for source in PathSource}
         self._free: dict[PathSource, set[Tensor]] = {source: set() for source in PathSource}
         self._inputs: dict[GraphBody, _Inputs] = {}
-        self._calls: dict[tuple[GraphBody, str], list[_Call]] = {}
+        self._calls: dict[tuple[GraphBody, str], list[NodeCall]] = {}
         self._nodes = _Nodes()
         self._steps, self._parsed_bytes = 0, 0
 
@@ -144,19 +189,19 @@ class PathOrigins:
         asked_by: dict[Tensor, Tensor | None] = {tensor: None}
         waiting = [tensor]
         while waiting:
-            one: Tensor | None = waiting.pop()
-            assert one is not None
-            if one in proven:
+            current: Tensor | None = waiting.pop()
+            assert current is not None
+            if current in proven:
                 continue
-            needed = None if one in free or self._is_exhausted() else self._needed(source, *one)
+            needed = None if current in free or self._is_exhausted() else self._needed(source, *current)
             if needed is None:
-                while one is not None:  # So is all that led here.
-                    free.add(one)
-                    one = asked_by[one]
+                while current is not None:  # So is all that led here.
+                    free.add(current)
+                    current = asked_by[current]
                 return False
             for need in needed:
                 if need not in asked_by:
-                    asked_by[need] = one
+                    asked_by[need] = current
                     waiting.append(need)
         proven.update(asked_by)
         return True
@@ -209,11 +254,13 @@ class PathOrigins:
             return []
         if node.op not in ("Select", "SelectV2"):
             return _constant(node)
-        choices = [self._nodes.find(body, one.partition(":")[0]) for one in node.sources[1:3]]
-        texts = [_constant(one) for one in choices if one is not None and one.op not in self._graph.functions]
-        return [one for choice in texts for one in choice] if len(texts) == 2 and all(texts) else []
-
-    # Functions ---------------------------------------------------------------------------------
+        choices = [self._nodes.find(body, choice.partition(":")[0]) for choice in node.sources[1:3]]
+        texts = [
+            _constant(choice)
+            for choice in choices
+            if choice is not None and choice.op not in self._graph.functions
+        ]
+        return [tensor for choice in texts for tensor in choice] if len(texts) == 2 and all(texts) else []
 
     def _needed_of_input(self, source: PathSource, body: GraphBody, place: int) -> list[Tensor] | None:
         """What all callers of the function give it there."""
@@ -227,7 +274,7 @@ class PathOrigins:
         for caller in self._bodies_calling(name):
             calls = [] if self._is_exhausted() else self._calls_of(caller, name)
             self._steps += 1 + len(calls)
-            for call in calls or [_Call([], None)]:
+            for call in calls or [NodeCall([], None)]:
                 given = call.source(place)
                 result = None if call.loop_body is None else self._result(call.loop_body, place)
                 if given is None or (result is None and call.loop_body is not None):
@@ -242,14 +289,14 @@ class PathOrigins:
             yield self._graph.bodies[0]
         yield from self._callers.functions_calling(name)
 
-    def _calls_of(self, body: GraphBody, function: str) -> list[_Call]:
+    def _calls_of(self, body: GraphBody, function: str) -> list[NodeCall]:
         """How the nodes of the body call the function; empty where they are too many to look at."""
         key = body, function
         if key not in self._calls:
             self._calls[key] = self._find_calls(body, function)
         return self._calls[key]
 
-    def _find_calls(self, body: GraphBody, function: str) -> list[_Call]:
+    def _find_calls(self, body: GraphBody, function: str) -> list[NodeCall]:
         if body.is_function:
             self._parsed_bytes += 4 * body.size_bytes  # All of its nodes are looked at.
             nodes: Iterable[Node | None] = (
@@ -258,12 +305,12 @@ class PathOrigins:
         else:
             names = dict.fromkeys(self._callers.nodes_calling(function))
             nodes = (self._nodes.find(body, name) for name in names)
-        calls: list[_Call] = []
+        calls: list[NodeCall] = []
         for node in nodes:
             self._steps += 1 if node is None else 1 + node.input_count
             if node is None or self._is_exhausted():
                 return []
-            calls += _calls_by(node, function)
+            calls += calls_by(node, function)
             self._steps += len(calls)
         return calls
 
@@ -299,22 +346,6 @@ class PathOrigins:
         )
 
 
-def _calls_by(node: Node, function: str) -> Iterator[_Call]:
-    """How the node calls the function, once for each time that it names it."""
-    sources = node.sources
-    if node.op == function:
-        yield _Call(sources)
-    for mention in node.mentions(function):
-        key = node.op, mention.attribute
-        body = node.function("body") if key in _LOOPS else None
-        if mention.is_nested:
-            yield _Call(sources, None)
-        elif body is not None:
-            yield _Call(sources, 0, body)
-        else:
-            yield _Call(sources, _CALLS.get(key))
-
-
 def _with_port(name: str) -> str:
     """The tensor's name in full: the first output of a node may be named without its number."""
     return name if ":" in name else f"{name}:0"
@@ -322,7 +353,7 @@ def _with_port(name: str) -> str:
 
 def _constant(node: Node) -> list[str]:
     texts = (node.strings("value") or []) if node.op == "Const" else []
-    return [one.decode("utf-8", "replace") for one in texts] if len(texts) == 1 else []
+    return [text.decode("utf-8", "replace") for text in texts] if len(texts) == 1 else []
 
 
 def _are_harmless(parts: list[list[str]]) -> bool:

@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.functions import Function, FunctionVariant, arguments_of
-from hubcli.savedmodel.model import Conformance, Problem
+from hubcli.savedmodel.graph import Graph, GraphBody, MetaGraphOutline
+from hubcli.savedmodel.model import Conformance
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.outline import MetaGraphOutline
-from hubcli.savedmodel.outputs import final_ops
 from hubcli.savedmodel.types import Literal, TensorSpec, TypeSpec, decode, holds_tensors, tensors_of
 from hubcli.savedmodel.variables import Variable, VariableLists
 
-__all__ = ["check_reusable"]
+__all__ = ["check_reusable", "final_ops"]
 
-_ERROR, _WARNING, _HINT = "error", "warning", "hint"
+_ERROR, _WARNING, _HINT = Severity.ERROR, Severity.WARNING, Severity.HINT
 _TRAINING = "training"
 _PROBABILITIES = {"Softmax": "probabilities", "TopK": "the top classes", "TopKV2": "the top classes"}
 
@@ -34,16 +34,16 @@ def check_reusable(
 ) -> Conformance:
     """Every problem, the errors first. Raises BrokenModelError for a damaged part."""
     if objects is None:
-        problem = Problem(
+        problem = Issue(
             _ERROR,
             "no-object",
-            "TensorFlow 1 wrote it: there is no object to call, signatures alone",
-            "Call obj.signatures[…]; export it anew from TensorFlow 2 to fine-tune it.",
+            "written by TensorFlow 1: signatures only, no callable object",
+            hint="Call obj.signatures[…]; export it anew from TensorFlow 2 to fine-tune it.",
         )
         return Conformance((problem,))
     call = next((function for function in functions if function.path == "__call__"), None)
     check = _Check(outlines, objects, call, variables, lists)
-    problems = sorted(check.problems(), key=lambda problem: (_ERROR, _WARNING, _HINT).index(problem.severity))
+    problems = sorted(check.problems(), key=lambda problem: -problem.severity.rank)
     return Conformance(tuple(problems))
 
 
@@ -57,21 +57,21 @@ class _Check:
     variables: tuple[Variable, ...]
     lists: VariableLists
 
-    def problems(self) -> Iterator[Problem]:
+    def problems(self) -> Iterator[Issue]:
         if len(self.outlines) > 1:
-            yield Problem(
+            yield Issue(
                 _ERROR,
                 "several-graphs",
                 f"The file holds {len(self.outlines)} MetaGraphs: TensorFlow loads it by tags, "
                 "and then as TensorFlow 1 does, without an object to call",
-                "Save the object alone: tf.saved_model.save(obj, DIR).",
+                hint="Save the object alone: tf.saved_model.save(obj, DIR).",
             )
         if self.call is None or not self.call.variants:
-            yield Problem(
+            yield Issue(
                 _ERROR,
                 "no-call",
                 "The object can't be called: it has no traced __call__",
-                "Give the object a tf.function __call__(x, training=False); "
+                hint="Give the object a tf.function __call__(x, training=False); "
                 "for a Keras model: hubcli export MODEL.keras DIR.",
             )
         else:
@@ -85,29 +85,29 @@ class _Check:
         yield from self._losses()
         yield from self._optimizer()
 
-    def _arguments(self, call: Function) -> Iterator[Problem]:
+    def _arguments(self, call: Function) -> Iterator[Issue]:
         parameters = call.parameters or ()
         for variant in call.variants:
             first, rest = variant.args[:1], variant.args[1:]
             if not first or not holds_tensors(first[0]):
-                yield Problem(
+                yield Issue(
                     _ERROR,
                     "call-input",
                     f"__call__{call.python_signature} takes no tensor as its first argument",
-                    "The one positional argument is a tensor, or a list or dict of tensors.",
+                    hint="The one positional argument is a tensor, or a list or dict of tensors.",
                 )
                 return
             if any(map(holds_tensors, rest)):
                 names = ", ".join(parameters[1:]) or "more than one"
-                yield Problem(
+                yield Issue(
                     _ERROR,
                     "call-inputs",
                     f"__call__ takes tensors in further positional arguments ({names})",
-                    "Take several tensors as one list or dict.",
+                    hint="Take several tensors as one list or dict.",
                 )
                 return
 
-    def _training(self, call: Function) -> Iterator[Problem]:
+    def _training(self, call: Function) -> Iterator[Issue]:
         """Both values of `training`, over the same other arguments."""
         traced: dict[bool, set[str]] = {True: set(), False: set()}
         for variant in call.variants:
@@ -118,64 +118,64 @@ class _Check:
             return
         for value in (True, False):
             if not traced[value]:
-                yield Problem(
+                yield Issue(
                     _ERROR,
                     "training-untraced",
                     f"__call__ takes training, but was not traced for training={value}",
-                    f"Call it once with training={value} before it is saved.",
+                    hint=f"Call it once with training={value} before it is saved.",
                 )
                 return
         if traced[True] != traced[False]:
-            yield Problem(
+            yield Issue(
                 _ERROR,
                 "training-differs",
                 "__call__ takes other arguments with training=True than with training=False",
-                "Trace both values over the same arguments.",
+                hint="Trace both values over the same arguments.",
             )
 
-    def _captures(self, call: Function) -> Iterator[Problem]:
+    def _captures(self, call: Function) -> Iterator[Issue]:
         """What `__call__` uses must be in the list `variables`."""
         listed = {variable.node for variable in self.variables if variable.is_listed}
         used = {node for variant in call.variants for node in variant.captures}
         captured = [variable for variable in self.variables if variable.node in used]
         if captured and self.lists.variables is None:
-            yield Problem(
+            yield Issue(
                 _ERROR,
                 "no-variables",
                 f"The object has no list `variables`, though __call__ uses {len(captured)}: as with any "
                 "plain tf.Module, fine-tuning it through a Keras layer trains nothing",
-                "Set obj.variables and obj.trainable_variables to lists before saving.",
+                hint="Set obj.variables and obj.trainable_variables to lists before saving.",
             )
             return
         missing = [variable.path for variable in captured if variable.node not in listed]
         if missing:
-            yield Problem(
+            yield Issue(
                 _ERROR,
                 "variables-incomplete",
                 f"`variables` lacks {_some(missing)}, which __call__ uses",
-                "List every variable that any call uses.",
+                hint="List every variable that any call uses.",
             )
 
-    def _trainable(self) -> Iterator[Problem]:
+    def _trainable(self) -> Iterator[Issue]:
         if self.lists.trainable_variables is None:
             if self.lists.variables is not None and any(
                 variable.trainable for variable in self.variables if variable.is_listed
             ):
-                yield Problem(
+                yield Issue(
                     _WARNING,
                     "no-trainable-variables",
                     "The object has no list `trainable_variables`: fine-tuning it trains nothing",
-                    "Set obj.trainable_variables to the list of what is to be trained.",
+                    hint="Set obj.trainable_variables to the list of what is to be trained.",
                 )
             return
         listed = set(self.lists.variables or ())
         outside = [path for path in self.lists.trainable_variables if path not in listed]
         if outside:
-            yield Problem(
+            yield Issue(
                 _ERROR,
                 "trainable-not-listed",
                 f"`trainable_variables` holds {_some(outside)}, which `variables` lacks",
-                "Put it into both lists.",
+                hint="Put it into both lists.",
             )
         nodes = set(self.objects.items(0, "trainable_variables") or ())
         frozen = [
@@ -184,53 +184,53 @@ class _Check:
             if variable.node in nodes and not self.objects.content(variable.node or 0).trainable
         ]
         if frozen:
-            yield Problem(
+            yield Issue(
                 _ERROR,
                 "trainable-flag",
                 f"`trainable_variables` holds {_some(frozen)}, made with trainable=False",
-                "Leave it out of the list, or make it with trainable=True.",
+                hint="Leave it out of the list, or make it with trainable=True.",
             )
 
-    def _losses(self) -> Iterator[Problem]:
+    def _losses(self) -> Iterator[Issue]:
         for place, node in enumerate(self.objects.items(0, "regularization_losses") or []):
             where = f"regularization_losses[{place}]"
             names = self.objects.concrete_names(node)
             messages = [self.objects.concrete_function(name) for name in names]
             fits = any(message is not None and _gives_scalar(message) for message in messages)
             if not fits:
-                yield Problem(
+                yield Issue(
                     _ERROR,
                     "loss-signature",
-                    f"{where} is no function that takes nothing and gives a scalar float",
-                    "Make it a tf.function without arguments, called once before saving.",
+                    f"{where} is not a function without arguments that returns a scalar float",
+                    hint="Make it a tf.function without arguments, called once before saving.",
                 )
 
-    def _optimizer(self) -> Iterator[Problem]:
+    def _optimizer(self) -> Iterator[Issue]:
         slots = [variable for variable in self.variables if variable.is_slot]
         if slots:
             size = sum(variable.size_bytes or 0 for variable in slots)
-            yield Problem(
+            yield Issue(
                 _WARNING,
                 "optimizer-slots",
                 f"The file holds {len(slots)} variables of an optimizer ({size} bytes)",
-                "Save the model without its optimizer: model.save(…, include_optimizer=False).",
+                hint="Save the model without its optimizer: model.save(…, include_optimizer=False).",
             )
 
-    def _batch(self, call: Function) -> Iterator[Problem]:
+    def _batch(self, call: Function) -> Iterator[Issue]:
         firsts = [list(tensors_of(variant.args[0])) for variant in call.variants if variant.args]
         fixed = sorted(
             {str(tensor) for tensors in firsts for tensor in tensors if _is_of_fixed_batch(tensor)}
         )
         takes_any = any(not any(map(_is_of_fixed_batch, tensors)) for tensors in firsts)
         if fixed and not takes_any:
-            yield Problem(
+            yield Issue(
                 _WARNING,
                 "batch-fixed",
                 f"__call__ takes batches of one size alone: {_some(fixed)}",
-                "Trace it with None as the first dimension.",
+                hint="Trace it with None as the first dimension.",
             )
 
-    def _common_apis(self, call: Function) -> Iterator[Problem]:
+    def _common_apis(self, call: Function) -> Iterator[Issue]:
         variant = call.variants[0]
         inputs = list(tensors_of(variant.args[0])) if variant.args else []
         if len(inputs) != 1:
@@ -239,14 +239,14 @@ class _Check:
         yield from _text_problems(inputs[0], outputs)
         yield from _image_problems(inputs[0])
 
-    def _final_ops(self, call: Function) -> Iterator[Problem]:
+    def _final_ops(self, call: Function) -> Iterator[Issue]:
         ops = [op for outline in self.outlines for op in final_ops(outline.graph, call.variants[0].name)]
         for op in sorted(set(ops) & _PROBABILITIES.keys()):
-            yield Problem(
+            yield Issue(
                 _HINT,
                 "no-logits",
                 f"__call__ gives {_PROBABILITIES[op]}, after {op}",
-                "Logits or features serve fine-tuning better: share the model without its last layer.",
+                hint="Logits or features serve fine-tuning better: share the model without its last layer.",
             )
 
 
@@ -255,15 +255,16 @@ def _without_training(call: Function, variant: FunctionVariant) -> tuple[bool | 
     names = call.parameters or ()
     value, rest = None, []
     named = [
-        (names[place] if place < len(names) else str(place), one) for place, one in enumerate(variant.args)
+        (names[place] if place < len(names) else str(place), argument)
+        for place, argument in enumerate(variant.args)
     ]
-    for name, one in (*named, *variant.kwargs):
-        if name == _TRAINING and isinstance(one, Literal) and isinstance(one.value, bool):
-            value = one.value
-        elif name == _TRAINING and isinstance(one, Literal) and one.value is None:
+    for name, argument in (*named, *variant.kwargs):
+        if name == _TRAINING and isinstance(argument, Literal) and isinstance(argument.value, bool):
+            value = argument.value
+        elif name == _TRAINING and isinstance(argument, Literal) and argument.value is None:
             return None, ""
         else:
-            rest.append(f"{name}={one}")
+            rest.append(f"{name}={argument}")
     return value, "; ".join(rest)
 
 
@@ -290,32 +291,73 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _text_problems(tensor: TensorSpec | TypeSpec, outputs: list[TensorSpec | TypeSpec]) -> Iterator[Problem]:
+def _text_problems(tensor: TensorSpec | TypeSpec, outputs: list[TensorSpec | TypeSpec]) -> Iterator[Issue]:
     if tensor.dtype != "string" or not isinstance(tensor, TensorSpec):
         return
     if tensor.shape is not None and len(tensor.shape) != 1:
-        yield Problem(
+        yield Issue(
             _WARNING,
             "text-input",
             f"__call__ takes text as {tensor}; TF Hub's text models take string[?]",
-            "Take one dimension, the batch.",
+            hint="Take one dimension, the batch.",
         )
     if len(outputs) == 1 and (outputs[0].dtype != "float32" or len(outputs[0].shape or (0, 0)) != 2):
-        yield Problem(
+        yield Issue(
             _HINT,
             "text-output",
             f"__call__ gives {outputs[0]} for text; TF Hub's text embeddings give float32[?, dim]",
-            "Return one vector for each text.",
+            hint="Return one vector for each text.",
         )
 
 
-def _image_problems(tensor: TensorSpec | TypeSpec) -> Iterator[Problem]:
+def _image_problems(tensor: TensorSpec | TypeSpec) -> Iterator[Issue]:
     if tensor.shape is None or len(tensor.shape) != 4:
         return
     if tensor.shape[3] not in (3, None) or not (tensor.dtype or "").startswith("float"):
-        yield Problem(
+        yield Issue(
             _HINT,
             "image-input",
             f"__call__ takes {tensor}; TF Hub's image models take float32[?, height, width, 3]",
-            "Take floats from 0 to 1 with three channels, if these are images.",
+            hint="Take floats from 0 to 1 with three channels, if these are images.",
         )
+
+
+_PASSED_THROUGH = frozenset({"Identity", "IdentityN", "StopGradient", "Cast", "EnsureShape"})
+_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+_MAX_STEPS = 100
+
+
+def final_ops(graph: Graph, function: str) -> list[str]:
+    """The op behind each output of the function, identities and calls seen through."""
+    body = graph.functions.get(function)
+    if body is None:
+        return []
+    ops = (_op_behind(graph, body, source) for source in body.results().values())
+    return [op for op in ops if op is not None]
+
+
+def _op_behind(graph: Graph, body: GraphBody, source: str) -> str | None:
+    """The op of the tensor `node:output:number`, or None where it is an argument."""
+    for _ in range(_MAX_STEPS):
+        node = body.by_name.get(source.partition(":")[0])
+        if node is None:
+            return None
+        if node.op in _PASSED_THROUGH and node.sources:
+            number = _number(source) if node.op == "IdentityN" else 0
+            source = node.sources[min(number, len(node.sources) - 1)]
+            continue
+        inner = graph.functions.get(next(iter(node.functions()), "")) if node.op in _CALLS else None
+        if inner is None:
+            return node.op
+        results, order = inner.results(), inner.output_names()
+        number = _number(source)
+        if number >= len(order) or order[number] not in results:
+            return node.op
+        body, source = inner, results[order[number]]
+    return None
+
+
+def _number(source: str) -> int:
+    """The number of an output in `node:output:number`."""
+    last = source.rpartition(":")[2]
+    return int(last) if last.isdecimal() and ":" in source else 0

@@ -1,33 +1,47 @@
-"""The scan: ops that run code, touch files or the network, wherever they stand in a model."""
+"""The scan: ops that run code, touch files or the network, wherever they stand in a model.
+
+Why the classes of ops matter: tensorflow/SECURITY.md.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from hubcli.errors import BrokenModelError
+from hubcli.formats import INDEX_FILE, MAIN_FILES
+from hubcli.formats.tensor_bundle import BundleIndex
+from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.checks.call_graph import CallGraph, ExecutionPhase
-from hubcli.savedmodel.checks.known_ops import is_known
 from hubcli.savedmodel.checks.path_origins import PathOrigins, PathSource
-from hubcli.savedmodel.checks.risky_ops import (
-    CONDITIONAL_OPS,
-    SAVER_OPS,
-    TABLE_OPS,
-    Risk,
-    risk_of,
-    risk_of_print,
-)
-from hubcli.savedmodel.graph import GraphBody, Node
-from hubcli.savedmodel.model import Finding, Severity
+from hubcli.savedmodel.graph import GraphBody, MetaGraphOutline
+from hubcli.savedmodel.layout import climbs_out, shards_of
+from hubcli.savedmodel.model import Asset
+from hubcli.savedmodel.nodes import Node, class_of, is_known, op_classes
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.outline import MetaGraphOutline
 
-__all__ = ["scan_ops"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hubcli.savedmodel.model import ModelFiles
+    from hubcli.savedmodel.variables import Variable
+
+__all__ = [
+    "CONDITIONAL_OPS",
+    "SAVER_OPS",
+    "TABLE_OPS",
+    "Risk",
+    "find",
+    "risk_of",
+    "risk_of_print",
+    "risky_ops",
+    "scan_ops",
+]
 
 _MAX_OF_A_SEVERITY, _MAX_RISKY_NODES = 1000, 50_000
 
 
-def scan_ops(outline: MetaGraphOutline, objects: ObjectGraph | None) -> Iterator[Finding]:
+def scan_ops(outline: MetaGraphOutline, objects: ObjectGraph | None) -> Iterator[Issue]:
     """What the ops of a MetaGraph can do beyond their tensors, by function.
 
     Left out is what every model needs: to save and restore its variables, and
@@ -44,25 +58,27 @@ class _Scan:
         self._callers = CallGraph(outline, objects)
         self._origins = PathOrigins(outline, objects, self._callers)
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[Issue]:
         """The risks by body, then ops that nobody knows; of each severity no more than a person can read."""
-        told: Counter[Severity] = Counter()
+        counts: Counter[Severity] = Counter()
         for finding in (*self._risks(), *self._unknown()):
-            told[finding.severity] += 1
-            if told[finding.severity] <= _MAX_OF_A_SEVERITY:
+            counts[finding.severity] += 1
+            if counts[finding.severity] <= _MAX_OF_A_SEVERITY:
                 yield finding
-        if max(told.values(), default=0) > _MAX_OF_A_SEVERITY:
-            message = f"Of {told.total()} findings, {_MAX_OF_A_SEVERITY} of each severity are told"
-            yield Finding(Severity.INFO, "more-findings", message, "graph")
+        if max(counts.values(), default=0) > _MAX_OF_A_SEVERITY:
+            message = f"Of {counts.total()} findings, {_MAX_OF_A_SEVERITY} of each severity are listed"
+            yield Issue.of_part(Severity.INFO, "more-findings", message, "graph")
 
-    def _unknown(self) -> Iterator[Finding]:
+    def _unknown(self) -> Iterator[Issue]:
         graph = self._graph
         unknown = {op for op in graph.op_counts if not is_known(op) and op not in graph.functions}
         for body in graph.bodies if unknown else ():
             for op in sorted(unknown.intersection(body.op_counts)):
-                yield Finding(Severity.LOW, "unknown-op", f"TensorFlow 2.21 has no op {op}", _place(body))
+                yield Issue.of_part(
+                    Severity.LOW, "unknown-op", f"TensorFlow 2.21 has no op {op}", _place(body)
+                )
 
-    def _risks(self) -> Iterator[Finding]:
+    def _risks(self) -> Iterator[Issue]:
         counts = self._graph.op_counts
         risky = {op for op in counts if risk_of(op) is not None}
         if sum(counts[op] for op in risky) > _MAX_RISKY_NODES:
@@ -71,7 +87,7 @@ class _Scan:
             if not risky.isdisjoint(body.op_counts):
                 yield from self._risks_in(body, risky)
 
-    def _risks_in(self, body: GraphBody, risky: set[str]) -> Iterator[Finding]:
+    def _risks_in(self, body: GraphBody, risky: set[str]) -> Iterator[Issue]:
         """One finding for each op, risk and moment in the body."""
         found: set[tuple[str, frozenset[ExecutionPhase], str]] = set()
         for node in body.nodes_of_ops(risky):
@@ -114,10 +130,133 @@ def _is_at_savers_moment(risk: Risk, moments: frozenset[ExecutionPhase]) -> bool
     )
 
 
-def _finding(node: Node, risk: Risk, moments: frozenset[ExecutionPhase], body: GraphBody) -> Finding:
+def _finding(node: Node, risk: Risk, moments: frozenset[ExecutionPhase], body: GraphBody) -> Issue:
     when = ", ".join(sorted(moments)) or "though nothing reaches it"
-    return Finding(risk.severity, risk.code, f"{node.op} {risk.sentence}, {when}", _place(body))
+    return Issue.of_part(risk.severity, risk.code, f"{node.op} {risk.sentence}, {when}", _place(body))
 
 
 def _place(body: GraphBody) -> str:
     return f"function {body.name or '(no name)'}" if body.is_function else "graph"
+
+
+def find(
+    files: ModelFiles, index: BundleIndex | None, assets: tuple[Asset, ...], variables: tuple[Variable, ...]
+) -> Iterator[Issue]:
+    """The findings about files, in the order of the model's parts."""
+    for path in files.links_out:
+        yield Issue.of_part(Severity.MEDIUM, "link-out", "It is a link to a file outside of the model", path)
+    mains = [name for name in MAIN_FILES if files.has(name)]
+    if len(mains) > 1:
+        message = f"Which of {', '.join(mains)} is read depends on the loader; this is about {mains[0]}"
+        yield Issue.of_part(Severity.MEDIUM, "several-main-files", message, mains[1])
+    yield from _about_assets(assets)
+    if index is None:
+        if variables:
+            message = f"The model has {len(variables)} variables and no {INDEX_FILE}"
+            yield Issue.of_part(Severity.MEDIUM, "variables-missing", message, "variables")
+        return
+    yield from _about_shards(files, index)
+    for variable in variables:
+        if variable.checkpoint_key is None and variable.is_listed and variable.node is not None:
+            where = f"variable {variable.path}"
+            yield Issue.of_part(
+                Severity.MEDIUM, "value-missing", "The checkpoint holds no value of it", where
+            )
+
+
+def _about_shards(files: ModelFiles, index: BundleIndex) -> Iterator[Issue]:
+    if not files.is_complete:
+        return
+    for path, size, needed in shards_of(index, files.sizes_bytes.get):
+        if size is None:
+            yield Issue.of_part(
+                Severity.MEDIUM, "shard-missing", "The index names a shard that isn't there", path
+            )
+        elif size < needed:
+            message = f"It has {size} bytes; the index needs {needed}"
+            yield Issue.of_part(Severity.MEDIUM, "shard-cut", message, path)
+
+
+def _about_assets(assets: tuple[Asset, ...]) -> Iterator[Issue]:
+    for asset in assets:
+        if climbs_out(asset.path.removeprefix("assets/")):
+            yield Issue.of_part(
+                Severity.HIGH,
+                "asset-path",
+                "TensorFlow would read a file outside of the model",
+                f"asset {asset.path}",
+            )
+        elif asset.is_present is False:
+            yield Issue.of_part(
+                Severity.MEDIUM,
+                "asset-missing",
+                "The model declares a file that isn't there",
+                f"asset {asset.path}",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """What an op can do, in a word for scripts and in a sentence, and how grave that is."""
+
+    code: str
+    severity: Severity
+    sentence: str
+
+
+_WRITE = Risk("writes-files", Severity.HIGH, "writes files")
+_NETWORK = Risk("uses-network", Severity.HIGH, "talks to other machines")
+_CONFIGURE = Risk("configures-files", Severity.MEDIUM, "sets up access to file systems")
+_PRINT = Risk("prints", Severity.LOW, "prints")
+# The risk of each class of op_classes.tsv but `none`.
+_RISKS = {
+    "python": Risk("runs-python", Severity.CRITICAL, "runs Python code of the process that loads it"),
+    "file-write": _WRITE,
+    "file-read": Risk("reads-files", Severity.HIGH, "reads files"),
+    "process": Risk("ends-process", Severity.HIGH, "ends the process that runs it"),
+    "native": Risk("runs-native-code", Severity.MEDIUM, "calls native code by its registered name"),
+    "network": _NETWORK,
+    "program": Risk("carries-program", Severity.HIGH, "runs a program that the scan can't look into"),
+    "descriptor": Risk("reads-files", Severity.MEDIUM, "may read its message type from a file"),
+    "file-system": _CONFIGURE,
+    "print": _PRINT,
+    "cluster": Risk("uses-cluster", Severity.LOW, "exchanges data with other workers of its cluster"),
+    "decoder": Risk("decodes-bytes", Severity.INFO, "decodes bytes that it is given"),
+}
+# Ops of other releases and libraries: TensorFlow 2.21 has them no more.
+_FORMER = {
+    "BigQueryReader": _NETWORK,
+    "GcsConfigureBlockCache": _CONFIGURE,
+    "GcsConfigureCredentials": _CONFIGURE,
+}
+
+# What every model needs to save and restore its own variables; which of its inputs are paths.
+SAVER_OPS = {
+    "SaveV2": (0,),
+    "RestoreV2": (0,),
+    "MergeV2Checkpoints": (0, 1),
+    "Save": (0,),
+    "SaveSlices": (0,),
+    "Restore": (0,),
+    "RestoreSlice": (0,),
+}
+# What fills a vocabulary from one of the model's assets: so, too.
+TABLE_OPS = {"InitializeTableFromTextFile": (1,), "InitializeTableFromTextFileV2": (1,)}
+# Ops that touch files only where the attribute names one.
+CONDITIONAL_OPS = {"FixedUnigramCandidateSampler": "vocab_file"}
+
+
+def risk_of(op: str) -> Risk | None:
+    """What the op can do beyond its tensors; None for most."""
+    name = class_of(op)
+    return _FORMER.get(op) if name is None else _RISKS.get(name)
+
+
+def risky_ops() -> list[str]:
+    """Every op that has a risk, sorted."""
+    return sorted([op for op, known in op_classes().items() if known.name in _RISKS] + [*_FORMER])
+
+
+def risk_of_print(output_stream: str | None, *, is_unknown: bool = False) -> Risk:
+    """What PrintV2 does with that stream: `file://` ones are files that it appends to."""
+    return _WRITE if is_unknown or (output_stream or "").startswith("file://") else _PRINT

@@ -1,26 +1,33 @@
-"""Verifies that an export preserves its source's interface and, but for values, its bytes."""
+"""Verifies that an export preserves its source's interface and, but for values, its bytes.
+
+Calls are judged by what can be called, trace by trace: argument lists of the same function are written in
+different ways by different releases of TensorFlow, where `(*args, **kwargs)` and `(args_0)` take the same
+one tensor.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from inspect import Parameter, Signature
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from hubcli.errors import TensorFlowError
-from hubcli.formats.files import INDEX_FILE
+from hubcli.formats import INDEX_FILE
 from hubcli.formats.tensor_bundle import BundleEntry, BundleIndex
 from hubcli.regular_file import open_regular, read_regular
-from hubcli.savedmodel.compare.calls import lost_calls
 from hubcli.savedmodel.compare.diff import Difference, compare
+from hubcli.savedmodel.functions import Function, FunctionVariant, ParameterList
+from hubcli.savedmodel.layout import ModelFormat
 from hubcli.savedmodel.model import SavedModelInfo
-from hubcli.savedmodel.model_format import ModelFormat
 from hubcli.savedmodel.variables import VariableLists
 from hubcli.units import plural
 
-__all__ = ["verify_interface_preserved", "verify_only_values_changed"]
+__all__ = ["lost_calls", "verify_interface_preserved", "verify_only_values_changed"]
 
-_TOLD = 3
+_MAX_LISTED = 3
 
 
 def verify_interface_preserved(source: SavedModelInfo, result: SavedModelInfo) -> tuple[Difference, ...]:
@@ -31,16 +38,16 @@ def verify_interface_preserved(source: SavedModelInfo, result: SavedModelInfo) -
     an optimizer keeps for a training to go on. Raises TensorFlowError where a
     caller, a trainer or a server would miss something of the source.
     """
-    slots = {one.path for info in (source, result) for one in info.variables if one.is_slot}
+    slots = {variable.path for info in (source, result) for variable in info.variables if variable.is_slot}
     equal = _equal_functions(source, result)
     found = [difference for difference in compare(source, result) if difference.part != "value"]
     found += _lists(source.lists, result.lists)
     lost = [difference for difference in found if not _may_differ(difference, slots, equal)]
     if lost:
-        told = "; ".join(map(_told, islice(lost, _TOLD)))
-        more = f"; and {len(lost) - _TOLD} more" if len(lost) > _TOLD else ""
+        parts = "; ".join(map(_difference_text, islice(lost, _MAX_LISTED)))
+        more = f"; and {len(lost) - _MAX_LISTED} more" if len(lost) > _MAX_LISTED else ""
         raise TensorFlowError(
-            f"Saved again, the model isn't what it was: {told}{more}",
+            f"Saved again, the model differs: {parts}{more}",
             hint="Change the values alone, which loses nothing: --method rewrite",
         )
     return tuple(found)
@@ -52,18 +59,22 @@ def _lists(source: VariableLists, result: VariableLists) -> Iterator[Difference]
         ours, theirs = getattr(source, name), getattr(result, name)
         if ours != theirs:
             yield Difference(
-                "list", name, *(None if one is None else ", ".join(one) for one in (ours, theirs))
+                "list",
+                name,
+                *(None if function is None else ", ".join(function) for function in (ours, theirs)),
             )
     if source.losses != result.losses:
-        losses = (plural(one.losses, "function") for one in (source, result))
+        losses = (plural(variant.losses, "function") for variant in (source, result))
         yield Difference("list", "regularization_losses", *losses)
 
 
 def _equal_functions(source: SavedModelInfo, result: SavedModelInfo) -> tuple[str, ...]:
     """Paths of the functions that take every call which they took."""
-    there = {one.path: one for one in result.functions}
+    there = {function.path: function for function in result.functions}
     return tuple(
-        one.path for one in source.functions if one.path in there and not lost_calls(one, there[one.path])
+        function.path
+        for function in source.functions
+        if function.path in there and not lost_calls(function, there[function.path])
     )
 
 
@@ -78,7 +89,7 @@ def _may_differ(difference: Difference, slots: Set[str], equal: Sequence[str]) -
     return difference.part == "version"
 
 
-def _told(difference: Difference) -> str:
+def _difference_text(difference: Difference) -> str:
     name = f"{difference.part} {difference.name}".strip()
     if difference.right is None:
         return f"{name} is gone"
@@ -103,17 +114,17 @@ def verify_only_values_changed(source: Path, result: Path) -> None:
     for name in sorted(names - shards - {INDEX_FILE, *_RENEWED}):
         if not _is_same(source / name, result / name):
             raise _differs(name)
-    ours, theirs = (BundleIndex.read(read_regular(one / INDEX_FILE)) for one in (source, result))
-    for one, other in zip(ours.entries, theirs.entries, strict=False):
-        if _identity(one) != _identity(other):
-            raise _differs(f"{INDEX_FILE}: {one.name}")
+    ours, theirs = (BundleIndex.read(read_regular(folder / INDEX_FILE)) for folder in (source, result))
+    for entry, other in zip(ours.entries, theirs.entries, strict=False):
+        if _identity(entry) != _identity(other):
+            raise _differs(f"{INDEX_FILE}: {entry.name}")
     if len(ours.entries) != len(theirs.entries):
         raise _differs(INDEX_FILE)
 
 
-def _is_same(one: Path, other: Path) -> bool:
+def _is_same(path: Path, other: Path) -> bool:
     """Whether the two files hold the same bytes."""
-    with open_regular(one) as ours, open_regular(other) as theirs:
+    with open_regular(path) as ours, open_regular(other) as theirs:
         if os.fstat(ours.fileno()).st_size != os.fstat(theirs.fileno()).st_size:
             return False
         while piece := ours.read(_READ_BYTES):
@@ -137,5 +148,107 @@ def _files(model: Path) -> set[str]:
 def _differs(what: str) -> TensorFlowError:
     return TensorFlowError(
         f"The model that was written isn't its source with other values: {what} differs",
-        hint="Did the source change meanwhile? Once it stays as it is: again.",
+        hint="Did the source change meanwhile? Run the command again.",
     )
+
+
+_MAX_NAMED = 64  # Of a trace with more arguments the first and the last call alone are tried.
+
+
+class _Call(NamedTuple):
+    """Arguments as text, as Python passes them."""
+
+    args: tuple[str, ...]
+    kwargs: Mapping[str, str]
+
+
+def lost_calls(source: Function, result: Function) -> tuple[str, ...]:
+    """The calls that reach a trace of `source`, and don't reach the same trace of `result`.
+
+    Tried are the arguments of each trace by place and by name, with defaults
+    and without. A call is told as Python would write it. Functions whose
+    parameters aren't told must be equal.
+    """
+    ours, theirs = (_signature(function.parameter_list) for function in (source, result))
+    if ours is None or theirs is None:
+        same = (source.python_signature, set(map(_trace, source.variants)))
+        is_equal = same == (result.python_signature, set(map(_trace, result.variants)))
+        return () if is_equal else (source.python_signature,)
+    reached = {_reached(theirs, _call(variant), variant) for variant in result.variants} - {None}
+    lost: dict[str, None] = {}
+    for variant in source.variants:
+        there = _reached(theirs, _call(variant), variant)
+        for call in _calls(ours, variant):
+            # Another default may lead to another trace, which is there as well.
+            if there not in reached or _reached(theirs, call, variant) != there:
+                lost[_text(source.path, call)] = None
+    return tuple(lost)
+
+
+def _trace(variant: FunctionVariant) -> str:
+    return f"{_call(variant)} -> {variant.outputs}"
+
+
+def _call(variant: FunctionVariant) -> _Call:
+    return _Call(tuple(map(str, variant.args)), {name: str(argument) for name, argument in variant.kwargs})
+
+
+def _calls(signature: Signature, variant: FunctionVariant) -> Iterator[_Call]:
+    """The trace's own call first, then every other way to pass the same, as far as the signature takes it."""
+    own = _call(variant)
+    yield own
+    names = [
+        parameter.name
+        for parameter in signature.parameters.values()
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    ]
+    if len(own.args) > len(names):  # Those before the unnamed ones have places alone.
+        return
+    counts = range(len(own.args) + 1)
+    for count in counts if len(own.args) <= _MAX_NAMED else (0, len(own.args)):
+        named = {**dict(zip(names[count:], own.args[count:], strict=False)), **own.kwargs}
+        needed = {
+            name: value
+            for name, value in named.items()
+            if name not in signature.parameters or signature.parameters[name].default != value
+        }
+        for kwargs in (named, needed):
+            call = _Call(own.args[:count], kwargs)
+            if _reached(signature, call, variant) == _reached(signature, own, variant) is not None:
+                yield call
+
+
+def _reached(signature: Signature, call: _Call, variant: FunctionVariant) -> str | None:
+    """What the function gets of the call, and what the trace gives; None where the call isn't taken."""
+    try:
+        bound = signature.bind(*call.args, **call.kwargs)
+    except TypeError:
+        return None
+    bound.apply_defaults()
+    return f"{bound.args} {sorted(bound.kwargs.items())} -> {variant.outputs}"
+
+
+def _signature(parameters: ParameterList | None) -> Signature | None:
+    """The parameters as Python's own; None where they aren't told, or none that Python could have."""
+    if parameters is None:
+        return None
+    required = len(parameters.args) - len(parameters.defaults)
+    usual, only, empty = Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY, Parameter.empty
+    defaults = [empty] * required + [str(default) for default in parameters.defaults]
+    try:
+        found = [
+            Parameter(name, usual, default=default)
+            for name, default in zip(parameters.args, defaults, strict=True)
+        ]
+        found += [Parameter(parameters.varargs, Parameter.VAR_POSITIONAL)] if parameters.varargs else []
+        for name in parameters.keyword_only:
+            default = parameters.keyword_defaults.get(name)
+            found.append(Parameter(name, only, default=empty if default is None else str(default)))
+        found += [Parameter(parameters.varkw, Parameter.VAR_KEYWORD)] if parameters.varkw else []
+        return Signature(found)
+    except ValueError:
+        return None
+
+
+def _text(path: str, call: _Call) -> str:
+    return f"{path}({', '.join([*call.args, *(f'{name}={value}' for name, value in call.kwargs.items())])})"

@@ -1,25 +1,145 @@
-"""What fine-tuned values can be written to: the checkpoint keys of a SavedModel that are variables."""
+"""What fine-tuned values can be written to: the checkpoint keys of a SavedModel that are variables.
+
+The objects of its checkpoint tell the keys, by the names under which they hold each other.
+Source: tensorflow/core/protobuf/trackable_object_graph.proto.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hubcli.errors import BrokenModelError, ValuesError
-from hubcli.formats.bundle_reader import Bundle
-from hubcli.formats.dtypes import DType
-from hubcli.formats.files import INDEX_FILE
+from hubcli.formats import INDEX_FILE
+from hubcli.formats.bundles import Bundle
 from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY
+from hubcli.formats.tensor_layout import DType
 from hubcli.formats.tensor_values import TensorValues
+from hubcli.savedmodel.graph import read_outline
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.savedmodel.outline import read_outline
-from hubcli.savedmodel.variables import Variable, VariableLists, model_variables
-from hubcli.savedmodel.weights.checkpoint_graph import VALUE_SUFFIX, CheckpointGraph
+from hubcli.savedmodel.variables import (
+    ATTRIBUTE,
+    Variable,
+    VariableLists,
+    escaped,
+    model_variables,
+    saved_objects,
+)
 
-__all__ = ["AssignableVariable", "AssignableVariables", "read_assignable"]
+__all__ = ["VALUE_SUFFIX", "AssignableVariable", "AssignableVariables", "CheckpointGraph", "read_assignable"]
+
+VALUE_SUFFIX = f"/.ATTRIBUTES/{ATTRIBUTE}"
+_SLOT = "/.OPTIMIZER_SLOT/"
+
+
+class CheckpointGraph:
+    """The objects, numbered; 0 is the root. What optimizers keep for a variable is left out."""
+
+    def __init__(self, nodes: Any) -> None:
+        """Raises BrokenModelError where an object that isn't there is named."""
+        self.children = [{child.local_name: child.node_id for child in node.children} for node in nodes]
+        for children in self.children:
+            if any(not 0 <= node < len(self.children) for node in children.values()):
+                raise BrokenModelError("the checkpoint's object graph names an object that isn't there")
+        self.keys: list[str | None] = []
+        self.full_names: dict[str, str] = {}
+        """The variable's name in its graph by checkpoint key, as far as the checkpoint tells it."""
+        for node in nodes:
+            self.keys.append(self._key(node))
+
+    def _key(self, node: Any) -> str | None:
+        for attribute in node.attributes:
+            if attribute.name == ATTRIBUTE and _SLOT not in attribute.checkpoint_key:
+                key = str(attribute.checkpoint_key)
+                if attribute.full_name:
+                    self.full_names[key] = attribute.full_name
+                return key
+        return None
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> CheckpointGraph | None:
+        """The objects of that bundle; None where it has none, as TensorFlow 1 writes it.
+
+        Raises BrokenModelError where they can't be read.
+        """
+        nodes = saved_objects(bundle.index, bundle.folder, bundle.prefix)
+        return cls(nodes) if nodes else None
+
+    def __len__(self) -> int:
+        return len(self.children)
+
+    @cached_property
+    def _holders(self) -> dict[int, tuple[int, str]]:
+        """Who holds each object on its shortest path from the root, and under which name; nearest first."""
+        holders: dict[int, tuple[int, str]] = {0: (0, "")}
+        waiting = deque([0])
+        while waiting:
+            node = waiting.popleft()
+            for name, child in self.children[node].items():
+                if child not in holders:
+                    holders[child] = (node, name)
+                    waiting.append(child)
+        return holders
+
+    def below(self, node: int) -> Iterable[int]:
+        """That object and those that a path from it leads to, the nearest first."""
+        found, waiting = {node: None}, deque([node])
+        while waiting:
+            for child in self.children[waiting.popleft()].values():
+                if child not in found:
+                    found[child] = None
+                    waiting.append(child)
+        return found
+
+    def path(self, node: int) -> str:
+        """The names on its shortest path from the root, with slashes between them; "" is the root."""
+        names = []
+        while node:
+            node, name = self._holders[node]
+            names.append(escaped(name))
+        return "/".join(reversed(names))
+
+    def node_at(self, path: str) -> int | None:
+        """The object that is reached from the root by these names, with slashes between them."""
+        node = 0
+        for name in filter(None, path.split("/")):
+            children = {escaped(name): child for name, child in self.children[node].items()}
+            if name not in children:
+                return None
+            node = children[name]
+        return node
+
+    def keys_without(self, names: Iterable[str]) -> set[str]:
+        """The keys of values that are reached without those children of the root."""
+        left_out = set(names)
+        waiting = [child for name, child in self.children[0].items() if name not in left_out]
+        seen = {0, *waiting}
+        while waiting:
+            for child in self.children[waiting.pop()].values():
+                if child not in seen:
+                    seen.add(child)
+                    waiting.append(child)
+        return {key for node in seen if (key := self.keys[node]) is not None}
+
+    def leading_to(self, keys: set[str]) -> set[int]:
+        """The objects from which a value of one of the keys can be reached."""
+        holders: list[list[int]] = [[] for _ in self.children]
+        for node, children in enumerate(self.children):
+            for child in children.values():
+                holders[child].append(node)
+        waiting = [node for node, key in enumerate(self.keys) if key in keys]
+        found = set(waiting)
+        while waiting:
+            for holder in holders[waiting.pop()]:
+                if holder not in found:
+                    found.add(holder)
+                    waiting.append(holder)
+        return found
+
 
 _SAVE_COUNTER = f"save_counter{VALUE_SUFFIX}"
 # What Keras keeps for itself, and what optimizers keep.
@@ -82,7 +202,7 @@ class AssignableVariables:
         order. Names that aren't the same ones tell nothing, and nothing is told.
         """
         found = {target: names.get(source, "") for target, source in pairs}
-        own = {one.key: one.name.partition(":")[0] for one in self.required if one.key in found}
+        own = {target.key: target.name.partition(":")[0] for target in self.required if target.key in found}
         there = {key: found[key].partition(":")[0] for key in own}
         if len(set(own.values())) < len(own) or set(own.values()) != set(there.values()):
             return {}
@@ -101,8 +221,10 @@ def read_assignable(model: Path) -> AssignableVariables:
         variables, lists = _variables(model, bundle)
     except OSError as error:
         raise BrokenModelError(f"{error.filename or model} can't be read: {error.strerror}") from error
-    variables = tuple(one for one in variables if one.checkpoint_key not in (None, _SAVE_COUNTER))
-    by_key = {one.checkpoint_key: one for one in variables}
+    variables = tuple(
+        variable for variable in variables if variable.checkpoint_key not in (None, _SAVE_COUNTER)
+    )
+    by_key = {variable.checkpoint_key: variable for variable in variables}
     ordered = _ordered(variables, lists)
     targets = [
         _target(bundle, key, by_key[key], is_required=_is_required(by_key[key], lists)) for key in ordered
@@ -114,13 +236,15 @@ def read_assignable(model: Path) -> AssignableVariables:
         raise ValuesError(
             f"{model.name} has no variables of its own: there is nothing to write anew", hint=_HINT
         )
-    listed = tuple(one.checkpoint_key for one in variables if one.is_listed and one.checkpoint_key)
+    listed = tuple(
+        variable.checkpoint_key for variable in variables if variable.is_listed and variable.checkpoint_key
+    )
     return AssignableVariables(model.name, fit, bundle, listed)
 
 
 def _variables(model: Path, bundle: Bundle) -> tuple[tuple[Variable, ...], VariableLists]:
     with read_outline(model) as outlines:
-        objects = next((one.objects for one in outlines if one.objects is not None), None)
+        objects = next((outline.objects for outline in outlines if outline.objects is not None), None)
         graph = None if objects is None else ObjectGraph(objects)
         return model_variables(outlines, graph, bundle.index, model)
 
@@ -129,10 +253,16 @@ def _ordered(variables: tuple[Variable, ...], lists: VariableLists) -> list[str]
     """The keys of trainable variables, as Keras orders the weights of a layer, then of the others."""
     places = {path: place for place, path in enumerate(lists.trainable_variables or ())}
     ordered = sorted(
-        (one for one in variables if one.checkpoint_key is not None),
-        key=lambda one: (not one.is_listed, not one.trainable, places.get(one.path, len(places))),
+        (variable for variable in variables if variable.checkpoint_key is not None),
+        key=lambda variable: (
+            not variable.is_listed,
+            not variable.trainable,
+            places.get(variable.path, len(places)),
+        ),
     )
-    return list(dict.fromkeys(one.checkpoint_key for one in ordered if one.checkpoint_key is not None))
+    return list(
+        dict.fromkeys(variable.checkpoint_key for variable in ordered if variable.checkpoint_key is not None)
+    )
 
 
 def _is_required(variable: Variable, lists: VariableLists) -> bool:

@@ -10,16 +10,16 @@ from collections.abc import Mapping as MappingType
 from pathlib import Path
 from typing import NamedTuple
 
+from hubcli._moved import warn_of_old_name
 from hubcli.errors import MappingError, NotFoundError, UsageError, ValuesError
 from hubcli.formats.tensor_values import TensorValues
 from hubcli.regular_file import read_regular
 from hubcli.savedmodel.objects import LISTS
-from hubcli.savedmodel.weights.assignable import AssignableVariable, AssignableVariables
-from hubcli.savedmodel.weights.checkpoint_graph import VALUE_SUFFIX
-from hubcli.savedmodel.weights.listed import candidates_by_lists
+from hubcli.savedmodel.weights.assignable import VALUE_SUFFIX, AssignableVariable, AssignableVariables
 from hubcli.savedmodel.weights.matching import (
     Candidate,
     MatchByGraph,
+    candidates_by_lists,
     candidates_by_name,
     candidates_by_order,
 )
@@ -27,7 +27,7 @@ from hubcli.savedmodel.weights.sources import Weights, WeightsKind
 
 __all__ = ["MatchedValue", "WeightMapping", "map_weights", "read_map"]
 
-_TOLD = 5
+_MAX_LISTED = 5
 
 
 class MatchedValue(NamedTuple):
@@ -47,14 +47,20 @@ class WeightMapping(NamedTuple):
     `root` is the object (or layer) of the weights that is the model, "" for
     their root; None where names alone decided. `found_by` of the pairs is
     `key`, `objects`, `name`, `order` (where equal shapes can't be told apart)
-    or `map`. `kept` are keys of the model without a new value, `unused` those
+    or `map`. `unassigned` are keys of the model without a new value, `unused` those
     of the weights that are for none of its variables.
     """
 
     pairs: tuple[MatchedValue, ...]
     root: str | None
-    kept: tuple[str, ...]
+    unassigned: tuple[str, ...]
     unused: tuple[str, ...]
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The old name of `unassigned`."""
+        warn_of_old_name(self, "kept", "unassigned")
+        return self.unassigned
 
     def values(self, weights: Weights) -> dict[str, TensorValues]:
         """The new values by checkpoint key of the model, as `rewrite` takes them."""
@@ -92,10 +98,10 @@ def map_weights(
     elif targets.graph is not None and weights.graph is not None:
         lockstep = MatchByGraph(targets, weights.graph, weights.tensors)
         listed = candidates_by_lists(targets, weights)
-        if root is not None and root not in {one.root for one in listed}:
+        if root is not None and root not in {candidate.root for candidate in listed}:
             return _at_root(targets, weights, lockstep, root)
         found_by, candidates = "objects", lockstep.candidates() if root is None else []
-        if listed and not any(one.is_full for one in candidates):
+        if listed and not any(candidate.is_full for candidate in candidates):
             found_by, candidates = "order", listed
     else:
         found_by, candidates = "name", candidates_by_name(targets, weights)
@@ -113,12 +119,14 @@ def _mapping(
     sources = dict(pairs)
     return WeightMapping(
         pairs=tuple(
-            MatchedValue(one.key, one.path, sources[one.key], one.dtype.name, one.shape, found_by)
-            for one in targets.all
-            if one.key in sources
+            MatchedValue(
+                target.key, target.path, sources[target.key], target.dtype.name, target.shape, found_by
+            )
+            for target in targets.all
+            if target.key in sources
         ),
         root=root,
-        kept=tuple(one.key for one in targets.all if one.key not in sources),
+        unassigned=tuple(target.key for target in targets.all if target.key not in sources),
         unused=tuple(sorted(weights.tensors.keys() - set(sources.values()))),
     )
 
@@ -143,7 +151,7 @@ def _the_one(
     targets: AssignableVariables, weights: Weights, candidates: list[Candidate], root: str | None
 ) -> Candidate:
     if root is not None:
-        candidates = [one for one in candidates if one.root == root.strip("/")]
+        candidates = [candidate for candidate in candidates if candidate.root == root.strip("/")]
         if not candidates:
             raise UsageError(
                 f"{weights.path} has nothing under {root} that fits a variable of {targets.model}",
@@ -154,12 +162,12 @@ def _the_one(
         return full[0]
     if not full:
         raise _misfit(targets, weights, candidates)
-    names = ", ".join(_told(one.root) for one in full[:_TOLD])
-    more = f" and {len(full) - _TOLD} more" if len(full) > _TOLD else ""
+    names = ", ".join(_root_name(candidate.root) for candidate in full[:_MAX_LISTED])
+    more = f" and {len(full) - _MAX_LISTED} more" if len(full) > _MAX_LISTED else ""
     # Two orders of the same piece can't be told apart by where it stands.
-    has_roots = len({one.root for one in full}) == len(full)
+    has_roots = len({candidate.root for candidate in full}) == len(full)
     raise MappingError(
-        f"{len(full)} parts of {weights.path} fit all {full[0].wanted} variables of {targets.model}: "
+        f"{len(full)} parts of {weights.path} fit all {full[0].required} variables of {targets.model}: "
         f"{names}{more}",
         hint=f"Choose the one that was fine-tuned, such as --root {shlex.quote(full[0].root or '/')}"
         if has_roots
@@ -179,18 +187,18 @@ def _misfit(
         )
     best = candidates[0]
     reasons = "; ".join(best.misfits)
-    more = best.wanted - best.fits - len(best.misfits)
+    more = best.required - best.fits - len(best.misfits)
     reasons += f"; and {more} more" if more > 0 else ""
     text = (
-        f"No part of {weights.path} fits all {best.wanted} variables of {targets.model}. "
-        f"The closest, {_told(best.root)}, fits {best.fits}: {reasons}"
+        f"No part of {weights.path} fits all {best.required} variables of {targets.model}. "
+        f"The closest, {_root_name(best.root)}, fits {best.fits}: {reasons}"
     )
     return MappingError(
-        text, hint="To name the pairs yourself: --map FILE.", candidates=tuple(candidates[:_TOLD])
+        text, hint="To name the pairs yourself: --map FILE.", candidates=tuple(candidates[:_MAX_LISTED])
     )
 
 
-def _told(root: str) -> str:
+def _root_name(root: str) -> str:
     return root or "/ (the root)"
 
 
@@ -233,16 +241,16 @@ def _unequal_keys(targets: AssignableVariables, weights: Weights) -> MappingErro
     """The error for files that name each value by its checkpoint key, and name another."""
     given = [key.removesuffix(VALUE_SUFFIX) for key in weights.tensors]
     twice = [key for key, count in Counter(given).items() if count > 1]
-    wanted = {target.key.removesuffix(VALUE_SUFFIX): target.is_required for target in targets.all}
-    missing = [key for key, is_required in wanted.items() if is_required and key not in set(given)]
-    left = sorted(set(given) - wanted.keys())
-    told = [
-        f"{what} {', '.join(keys[:_TOLD])}{' …' if len(keys) > _TOLD else ''}"
+    required = {target.key.removesuffix(VALUE_SUFFIX): target.is_required for target in targets.all}
+    missing = [key for key, is_required in required.items() if is_required and key not in set(given)]
+    left = sorted(set(given) - required.keys())
+    reasons = [
+        f"{what} {', '.join(keys[:_MAX_LISTED])}{' …' if len(keys) > _MAX_LISTED else ''}"
         for what, keys in (("lacks", missing), ("has beside them", left), ("has twice", twice))
         if keys
     ]
     return MappingError(
-        f"The keys of {weights.path} aren't those of {targets.model}'s variables: it {'; it '.join(told)}",
+        f"The keys of {weights.path} aren't those of {targets.model}'s variables: it {'; it '.join(reasons)}",
         hint="`hubcli inspect --json` lists the keys. To name the pairs yourself: --map FILE.",
     )
 
@@ -280,7 +288,7 @@ def _require_one(targets: AssignableVariables, name: str) -> None:
     keys = [target.key for target in targets.all if target.path == name]
     if len(keys) > 1 and name not in short:
         raise UsageError(
-            f"{len(keys)} variables of {targets.model} have the path {name}: {', '.join(keys[:_TOLD])}",
+            f"{len(keys)} variables of {targets.model} have the path {name}: {', '.join(keys[:_MAX_LISTED])}",
             hint="Name the one that is meant by its key.",
         )
 
@@ -301,7 +309,7 @@ def _completed(
             rest[target.key] = key
     if missing:
         raise MappingError(
-            f"The map names no value for {len(missing)} of the variables: {', '.join(missing[:_TOLD])}",
+            f"The map names no value for {len(missing)} of the variables: {', '.join(missing[:_MAX_LISTED])}",
             hint="Add a line for each: target = source.",
         )
     by_key = {pair.target_key: pair for pair in _mapping(targets, weights, rest.items(), "key", None).pairs}
@@ -329,7 +337,7 @@ def read_map(path: Path) -> dict[str, str]:
     except OSError as error:
         raise NotFoundError(f"{path} can't be read: {error.strerror}", hint="Check the path.") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no text", hint=_HINT) from error
+        raise UsageError(f"{path} is not text", hint=_HINT) from error
     pairs = _of_json(path, text) if text.lstrip().startswith("{") else _of_lines(path, text)
     if not pairs:
         raise UsageError(f"{path} names no pairs", hint=_HINT)

@@ -1,23 +1,27 @@
-"""Matches variables with values: by names, by order, and by the object graphs of model and checkpoint.
+"""Matches variables with values: by names, by order, by the object graphs of model and checkpoint, by lists.
 
 A layer that holds the loaded object keeps its children's names, so that the
-object is the one from which the same names lead to values of the same shapes.
+object is the one from which the same names lead to values of the same shapes. A SavedModel of Keras 3's
+`export()` has no other names than the lists `variables`, `trainable_variables` and
+`non_trainable_variables` of the whole network: what a layer made of a loaded object lists stands there in
+one piece, found by type and shape of its values, in order. Source: keras/src/export/saved_model.py.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, product
 from typing import NamedTuple
 
+from hubcli._moved import warn_of_old_name
 from hubcli.errors import MappingError
 from hubcli.formats.tensor_values import TensorValues
 from hubcli.savedmodel.objects import LISTS
-from hubcli.savedmodel.weights.assignable import AssignableVariable, AssignableVariables
-from hubcli.savedmodel.weights.checkpoint_graph import CheckpointGraph
-from hubcli.savedmodel.weights.sources import WeightGroup, Weights
+from hubcli.savedmodel.weights.assignable import AssignableVariable, AssignableVariables, CheckpointGraph
+from hubcli.savedmodel.weights.sources import WeightGroup, Weights, WeightsKind
 
-__all__ = ["Candidate", "MatchByGraph", "candidates_by_name", "candidates_by_order"]
+__all__ = ["Candidate", "MatchByGraph", "candidates_by_lists", "candidates_by_name", "candidates_by_order"]
 
 _MAX_STEPS = 20_000_000
 _TOLD_MISFITS = 3
@@ -26,20 +30,26 @@ _TOLD_MISFITS = 3
 class Candidate(NamedTuple):
     """An object of the checkpoint, by its path, as the model: `pairs` are target and source keys.
 
-    `fits` is how many of the `wanted` variables it has with their shape and
+    `fits` is how many of the `required` variables it has with their shape and
     type; `misfits` are sentences about the first of the others.
     """
 
     root: str
     pairs: tuple[tuple[str, str], ...]
     fits: int
-    wanted: int
+    required: int
     misfits: tuple[str, ...] = ()
+
+    @property
+    def wanted(self) -> int:
+        """The old name of `required`."""
+        warn_of_old_name(self, "wanted", "required")
+        return self.required
 
     @property
     def is_full(self) -> bool:
         """Whether every variable that must have a value has one here."""
-        return self.fits == self.wanted
+        return self.fits == self.required
 
 
 class MatchByGraph:
@@ -154,10 +164,10 @@ def candidates_by_name(targets: AssignableVariables, weights: Weights) -> list[C
     that graph. Names that two variables share are no names.
     """
     sources = _sources(weights)
-    wanted = {name: target for target in targets.required if (name := _name(targets, target))}
+    by_name = {name: target for target in targets.required if (name := _name(targets, target))}
     counts = Counter(_name(targets, target) for target in targets.required)
     scopes = dict.fromkeys(
-        source.removesuffix(name) for source in sources for name in wanted if _is_scoped(source, name)
+        source.removesuffix(name) for source in sources for name in by_name if _is_scoped(source, name)
     )
     found = []
     for scope in scopes:
@@ -208,7 +218,7 @@ def _name(targets: AssignableVariables, target: AssignableVariable) -> str:
 def candidates_by_order(targets: AssignableVariables, weights: Weights) -> list[Candidate]:
     """Each layer with as many values as the model has variables, or any that fits; the fullest first."""
     found = [_candidate(targets, weights, group) for group in weights.groups]
-    return sorted((one for one in found if one.fits), key=lambda candidate: -candidate.fits)
+    return sorted((root for root in found if root.fits), key=lambda candidate: -candidate.fits)
 
 
 def _candidate(targets: AssignableVariables, weights: Weights, group: WeightGroup) -> Candidate:
@@ -225,3 +235,96 @@ def _candidate(targets: AssignableVariables, weights: Weights, group: WeightGrou
         misfits.insert(0, f"the layer has {len(group.keys)} values")
         fits = min(fits, len(required) - 1)
     return Candidate(group.name, tuple(pairs), fits, len(required), tuple(misfits[:_TOLD_MISFITS]))
+
+
+_TRAINABLE, _OTHERS, _ALL = "trainable_variables", "non_trainable_variables", "variables"
+_MAX_CANDIDATES = 1000
+
+_Piece = tuple[str, tuple[str, ...]]
+
+
+def candidates_by_lists(targets: AssignableVariables, weights: Weights) -> list[Candidate]:
+    """Every way to find the model's variables in the lists; none where the weights aren't such a model.
+
+    Trainable variables are looked for among the trainable ones, the others
+    among the others; all of them in the one list where the layer was frozen.
+    Those that differ in the values that equal variables get are told apart.
+    """
+    graph = weights.graph
+    if weights.kind is not WeightsKind.SAVED_MODEL or graph is None:
+        return []
+    if not {_TRAINABLE, _OTHERS, _ALL} <= graph.children[0].keys():
+        return []
+    found: dict[tuple[tuple[str, str], ...], Candidate] = {}
+    for trainable, others in _orders(targets):
+        candidate_pairs = list(islice(_apart(graph, weights, trainable, others), _MAX_CANDIDATES))
+        for root, keys in candidate_pairs or _pieces(graph, weights, _ALL, (*trainable, *others)):
+            pairs = tuple(zip((variable.key for variable in (*trainable, *others)), keys, strict=True))
+            found.setdefault(tuple(sorted(pairs)), Candidate(root, pairs, len(pairs), len(pairs)))
+    return _by_names(targets, graph, list(found.values()))
+
+
+def _orders(
+    targets: AssignableVariables,
+) -> Iterator[tuple[tuple[AssignableVariable, ...], tuple[AssignableVariable, ...]]]:
+    """The trainable variables and the others, as the lists of the model have them, and by its other list."""
+    required = targets.required
+    places = {key: place for place, key in enumerate(targets.listed_keys)}
+    by_list = sorted(required, key=lambda variable: places.get(variable.key, len(places)))
+    for ordered in (required, tuple(by_list)):
+        yield (
+            tuple(variable for variable in ordered if variable.trainable),
+            tuple(variable for variable in ordered if not variable.trainable),
+        )
+
+
+def _apart(
+    graph: CheckpointGraph,
+    weights: Weights,
+    trainable: Sequence[AssignableVariable],
+    others: Sequence[AssignableVariable],
+) -> Iterator[_Piece]:
+    pieces = (_pieces(graph, weights, _TRAINABLE, trainable), _pieces(graph, weights, _OTHERS, others))
+    for (root, keys), (other_root, other_keys) in product(*map(list, pieces)):
+        yield " and ".join(filter(None, (root, other_root))), (*keys, *other_keys)
+
+
+def _pieces(
+    graph: CheckpointGraph, weights: Weights, name: str, variables: Sequence[AssignableVariable]
+) -> Iterator[_Piece]:
+    """The pieces of the list in which each value fits its variable; one that is empty for none."""
+    if not variables:
+        yield "", ()
+        return
+    items = graph.children[graph.children[0][name]]
+    keys = [graph.keys[items[place]] for place in sorted(filter(str.isdecimal, items), key=int)]
+    values = [None if key is None else weights.tensors.get(key) for key in keys]
+    for start in range(len(keys) - len(variables) + 1):
+        piece = values[start : start + len(variables)]
+        if all(
+            value is not None and variable.misfit(value) is None
+            for variable, value in zip(variables, piece, strict=True)
+        ):
+            end = start + len(variables) - 1
+            yield (
+                f"{name}/{start}" + (f"-{end}" if end > start else ""),
+                tuple(key for key in keys[start : end + 1] if key is not None),
+            )
+
+
+def _by_names(
+    targets: AssignableVariables, graph: CheckpointGraph, found: list[Candidate]
+) -> list[Candidate]:
+    """Without those that give a variable the value of another one by its name, where names tell."""
+    fits = [piece for piece in found if not targets.misplaced(piece.pairs, graph.full_names)]
+    named = [piece for piece in fits if _has_all_names(targets, graph, piece)]
+    return named if len(named) == 1 else fits
+
+
+def _has_all_names(targets: AssignableVariables, graph: CheckpointGraph, candidate: Candidate) -> bool:
+    names = {target.key: target.name.partition(":")[0] for target in targets.required}
+    if len(set(names.values())) < len(names) or not all(names.values()):
+        return False
+    return all(
+        graph.full_names.get(source, "").partition(":")[0] == names[key] for key, source in candidate.pairs
+    )

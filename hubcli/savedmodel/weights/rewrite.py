@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from hubcli._moved import warn_of_old_name
 from hubcli.errors import BrokenModelError, ChecksumError, UnchangedError, ValuesError
-from hubcli.formats.bundle_reader import Bundle
-from hubcli.formats.bundle_writer import ShardWriter, write_index
-from hubcli.formats.farmhash import fingerprint64
-from hubcli.formats.files import INDEX_FILE
-from hubcli.formats.slices import TensorBox, TensorSlice, picked
+from hubcli.formats import INDEX_FILE
+from hubcli.formats.bundles import Bundle, ShardWriter, write_index
+from hubcli.formats.checksums import fingerprint64
 from hubcli.formats.tensor_bundle import BundleEntry
+from hubcli.formats.tensor_layout import TensorBox, TensorSlice, picked
 from hubcli.formats.tensor_values import TensorValues, file_pieces, keep_freed_memory
 from hubcli.formats.wire import encode_field, scan
 from hubcli.regular_file import open_regular, read_regular
-from hubcli.savedmodel.compare.value_changes import Change, Comparison, Measure, largest_change
+from hubcli.savedmodel.compare.diff import Change, Comparison, Measure, largest_change
 
 __all__ = ["RewriteOptions", "RewriteReport", "rewrite", "with_checkpoint_hash"]
 
@@ -38,19 +38,19 @@ def with_checkpoint_hash(fingerprint: bytes, index: bytes) -> bytes:
     """
     renewed = encode_field(_CHECKPOINT_HASH, fingerprint64(index))
     before, after, position = b"", b"", 0
-    for one in scan(fingerprint):
-        if one.number < _CHECKPOINT_HASH:
-            before += fingerprint[position : one.end]
-        elif one.number > _CHECKPOINT_HASH:
-            after += fingerprint[position : one.end]
-        position = one.end
+    for entry in scan(fingerprint):
+        if entry.number < _CHECKPOINT_HASH:
+            before += fingerprint[position : entry.end]
+        elif entry.number > _CHECKPOINT_HASH:
+            after += fingerprint[position : entry.end]
+        position = entry.end
     return before + renewed + after
 
 
 _FOLDER, _PREFIX, _FINGERPRINT = "variables", "variables", "fingerprint.pb"
 _MAX_FINGERPRINT_BYTES = 1 << 16
 _COPY_BYTES = 1 << 20
-_DAMAGED_HINT = "Fetch or copy them again: they are damaged."
+_DAMAGED_HINT = "They are corrupt: fetch or copy them again."
 _COPY_HINT = "Make a plain copy of the model, and export from that."
 
 
@@ -70,15 +70,21 @@ class RewriteOptions:
 class RewriteReport(NamedTuple):
     """What was written: variables that changed (as the index sorts them), keys that were given and are equal.
 
-    `kept` are the keys for which no values were given. `size_bytes` is that of
+    `unassigned` are the keys for which no values were given. `size_bytes` is that of
     all tensors, `copied_bytes` that of the files copied as they are.
     """
 
     changed: tuple[Change, ...]
     unchanged: tuple[str, ...]
-    kept: tuple[str, ...]
+    unassigned: tuple[str, ...]
     size_bytes: int
     copied_bytes: int
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The old name of `unassigned`."""
+        warn_of_old_name(self, "kept", "unassigned")
+        return self.unassigned
 
 
 def rewrite(
@@ -142,10 +148,10 @@ def _copy(model: Path, destination: Path, left_out: set[str]) -> int:
             if source.relative_to(model).as_posix() in left_out:
                 continue
             if not source.is_file():
-                raise BrokenModelError(f"{source} is no regular file", hint=_COPY_HINT)
-            with open_regular(source) as read, (place / name).open("xb") as made:
-                shutil.copyfileobj(read, made, _COPY_BYTES)
-                copied_bytes += made.tell()
+                raise BrokenModelError(f"{source} is not a regular file", hint=_COPY_HINT)
+            with open_regular(source) as read, (place / name).open("xb") as copy:
+                shutil.copyfileobj(read, copy, _COPY_BYTES)
+                copied_bytes += copy.tell()
     return copied_bytes
 
 
@@ -229,7 +235,7 @@ class _Job:
         try:
             if given is None or part.owner.is_slice:
                 recorded: int | None = entry.crc32c
-                new = writer.add(entry, self._heard(self.bundle.part_pieces(entry)))
+                new = writer.add(entry, self._reported(self.bundle.part_pieces(entry)))
             else:
                 recorded = given.crc32c if part.slice is None else None
                 new = writer.add(*self._new(part, given))
@@ -252,16 +258,16 @@ class _Job:
             if given.crc32c is None and not given.verifies_whole_reads:
                 given.verify()
             entry = entry._replace(size_bytes=given.size_bytes)
-            return entry, self._heard(comparison.through(given.pieces(), old, entry.size_bytes))
+            return entry, self._reported(comparison.through(given.pieces(), old, entry.size_bytes))
         item_bytes = part.owner.dtype.item_bytes
         assert item_bytes is not None
         if part.slice == part.owner.slices[0]:
             given.verify()
         box = TensorBox.of(part.slice, part.owner.shape, item_bytes)
         pieces = _cut(given, box)
-        return entry, self._heard(comparison.through(pieces, old, entry.size_bytes))
+        return entry, self._reported(comparison.through(pieces, old, entry.size_bytes))
 
-    def _heard(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    def _reported(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         for piece in pieces:
             self.on_bytes(len(piece))
             yield piece
@@ -274,7 +280,9 @@ class _Job:
                     f"The new value of {key} has NaN or infinity in it",
                     hint="Take weights from before the training went astray, or allow it: --allow-nan.",
                 )
-        if not self.options.allow_unchanged and not any(one.is_changed for one in self.comparisons.values()):
+        if not self.options.allow_unchanged and not any(
+            comparison.is_changed for comparison in self.comparisons.values()
+        ):
             raise UnchangedError(
                 f"Nothing changed: all {len(self.comparisons)} values are those that the model already has",
                 hint="Was the layer trainable? To write the same values all the same: --allow-unchanged.",
@@ -283,9 +291,9 @@ class _Job:
     def report(self, copied_bytes: int) -> RewriteReport:
         given = sorted(self.comparisons.items())
         return RewriteReport(
-            changed=tuple(one.change(key) for key, one in given if one.is_changed),
-            unchanged=tuple(key for key, one in given if not one.is_changed),
-            kept=tuple(key for key in self.bundle.values() if key not in self.values),
+            changed=tuple(value.change(key) for key, value in given if value.is_changed),
+            unchanged=tuple(key for key, value in given if not value.is_changed),
+            unassigned=tuple(key for key in self.bundle.values() if key not in self.values),
             size_bytes=self.size_bytes,
             copied_bytes=copied_bytes,
         )

@@ -15,17 +15,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubcli.errors import BrokenModelError, NotFoundError, UsageError
-from hubcli.formats.bundle_reader import Bundle
-from hubcli.formats.files import MAIN_FILES
-from hubcli.formats.npz import read_npz
-from hubcli.formats.safetensors import read_safetensors
+from hubcli.formats import MAIN_FILES
+from hubcli.formats.array_files import read_npz, read_safetensors
+from hubcli.formats.bundles import Bundle
 from hubcli.formats.tensor_values import TensorValues
 from hubcli.regular_file import open_regular, read_regular
-from hubcli.savedmodel.weights.checkpoint_graph import CheckpointGraph
+from hubcli.savedmodel.weights.assignable import CheckpointGraph
 
 __all__ = ["DAMAGED_HINT", "WeightGroup", "Weights", "WeightsKind", "open_weights", "weights_kind"]
 
-DAMAGED_HINT = "Copy it again, or save it anew: it is damaged, cut off, or something else than its name says."
+DAMAGED_HINT = "It is corrupt, truncated or of another format than its name suggests: copy or save it again."
 _STATE_FILE = "checkpoint"
 _STATE = re.compile(rb'^\s*model_checkpoint_path:\s*"((?:[^"\\]|\\.)*)"', re.MULTILINE)
 _MAX_STATE_BYTES = 1 << 20
@@ -115,7 +114,7 @@ def weights_kind(path: Path) -> WeightsKind:
     }
     if path.suffix not in suffixes:
         raise UsageError(
-            f"{path.name} is no kind of weights that hubcli knows",
+            f"Unknown weights format: {path.name}",
             hint="It reads TensorFlow checkpoints, SavedModels, .npz, .safetensors, .weights.h5 and .keras.",
         )
     return suffixes[path.suffix]
@@ -148,8 +147,8 @@ def open_weights(path: Path) -> Weights:
         bundle = Bundle.open(folder, prefix)
         return Weights(path, kind, bundle.values(), bundle)
     except BrokenModelError as error:
-        told = error.message.removeprefix(f"{path.name}: ").removeprefix(f"{path.name} ")
-        raise BrokenModelError(f"{path}: {told}", hint=error.hint or DAMAGED_HINT) from error
+        reason = error.message.removeprefix(f"{path.name}: ").removeprefix(f"{path.name} ")
+        raise BrokenModelError(f"{path}: {reason}", hint=error.hint or DAMAGED_HINT) from error
     except OSError as error:
         raise NotFoundError(
             f"{error.filename or path} can't be read: {error.strerror}", hint="Check the path and its mode."
@@ -188,10 +187,10 @@ def _found_prefix(path: Path) -> tuple[Path, str]:
 
 def _only_checkpoint(folder: Path) -> tuple[Path, str] | None:
     """The one checkpoint in a directory without a state file."""
-    found = sorted(one.name.removesuffix(_INDEX) for one in folder.glob(f"*{_INDEX}"))
+    found = sorted(file.name.removesuffix(_INDEX) for file in folder.glob(f"*{_INDEX}"))
     if len(found) > 1:
         raise UsageError(
-            f"{folder} holds {len(found)} checkpoints and no file that says which is the newest",
+            f"{folder} holds {len(found)} checkpoints, but no file that names the newest",
             hint=f"Name one: {folder / found[-1]}",
         )
     return (folder, found[0]) if found else None

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from hubcli.archive.unpack import require_room
 from hubcli.errors import BrokenModelError, NotFoundError
-from hubcli.formats.dtypes import DTYPE_ENUM, DType
+from hubcli.formats.tensor_layout import DTYPE_ENUM, DType
 from hubcli.formats.tensor_values import PIECE_BYTES, TensorValues
 from hubcli.regular_file import NotRegularError, open_regular
 from hubcli.savedmodel.weights.sources import DAMAGED_HINT, WeightGroup, Weights, WeightsKind, weights_kind
@@ -138,7 +138,7 @@ def _held(h5py: Any, group: Any, name: str) -> Any:
 
 def _elsewhere(name: str) -> BrokenModelError:
     return BrokenModelError(
-        f"{name.lstrip('/')} is no value of its own, but a reference to another place or file",
+        f"{name.lstrip('/')} is not a value but a reference to another place or file",
         hint="Save the weights with Keras, which writes the values themselves.",
     )
 

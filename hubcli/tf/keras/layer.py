@@ -1,6 +1,7 @@
-"""A layer of Keras 3 around a loaded object. Importing this module imports Keras.
+"""A layer of Keras 3 around a loaded object, whose variables are its weights. Importing it imports Keras.
 
-It is what tensorflow_hub's KerasLayer is for Keras 2, by Keras's public API alone.
+It is what tensorflow_hub's KerasLayer is for Keras 2, by Keras's public API alone. `keras.Variable` on the
+TensorFlow backend takes an existing `tf.Variable` as its value.
 """
 
 from __future__ import annotations
@@ -8,14 +9,24 @@ from __future__ import annotations
 import json
 import logging
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from hubcli.errors import ArgumentError, about_model
-from hubcli.tf.importing import use_keras_3
-from hubcli.tf.keras.layer_call import ObjectCall, as_tensors, output_shapes, output_spec, shapes_in
-from hubcli.tf.keras.layer_weights import ObjectWeights, SharedWeight, regularize
+from hubcli.savedmodel.objects import path_order
+from hubcli.tf.importing import use_keras_3, use_tensorflow
+from hubcli.tf.keras.layer_call import (
+    ObjectCall,
+    as_tensors,
+    concrete_functions,
+    output_shapes,
+    output_spec,
+    shapes_in,
+)
 from hubcli.urls import without_secrets
 
 if TYPE_CHECKING:
@@ -23,7 +34,144 @@ if TYPE_CHECKING:
 else:
     _Layer = use_keras_3().layers.Layer
 
-__all__ = ["ObjectLayer", "serializable"]
+__all__ = ["ObjectLayer", "ObjectWeights", "SharedWeight", "regularize", "serializable"]
+
+_TRAINED_NAME, _FROZEN_NAME = "_hubcli_trained_weight", "_hubcli_kept_weight"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectWeights:
+    """What an object trains, what else it keeps, and the losses that regularize it, each in its order.
+
+    A loss is called without arguments and gives a scalar.
+    """
+
+    trainable: tuple[Any, ...]
+    others: tuple[Any, ...]
+    losses: tuple[Callable[[], Any], ...]
+
+    @classmethod
+    def of(cls, obj: Any, call: ObjectCall) -> ObjectWeights:
+        """As the object's lists tell; as its graph does where it lost them, like any plain tf.Module.
+
+        What the graph tells is the variables that the traces of the call use, in
+        the order of their paths; where there are no traces, all that hang on the
+        object. By a signature nothing is trained, so nothing is looked for. Raises
+        ArgumentError for losses that can't be called.
+        """
+        trainable, listed = getattr(obj, "trainable_variables", None), getattr(obj, "variables", None)
+        if trainable is None and call.signature:
+            trainable = ()
+        if trainable is None:
+            listed = _used(obj, call.function) if listed is None else listed
+            trainable = [variable for variable in listed if variable.trainable]
+        losses = tuple(getattr(obj, "regularization_losses", ()))
+        if not all(map(callable, losses)):
+            raise ArgumentError(
+                "hub.KerasLayer(obj) expects obj.regularization_losses to be an iterable of callables, "
+                "each returning a scalar loss term.",
+                hint="Export the model with a tf.function without arguments for each loss.",
+            )
+        numbers = {id(variable) for variable in trainable}
+        others = [variable for variable in listed or () if id(variable) not in numbers]
+        return cls(tuple(trainable), tuple(others), losses)
+
+
+class SharedWeight:
+    """A weight of Keras whose value is a variable of the object's, the same one for all layers around it.
+
+    Two layers of one model that train the same object thus train it once. The
+    weight is frozen when all of them are.
+    """
+
+    def __init__(self, variable: Any, *, trainable: bool) -> None:
+        """Raises ValueError for a variable that Keras can't know: text, or without a fixed shape."""
+        self._layers: WeakSet[Any] = WeakSet()
+        if isinstance(variable, use_keras_3().Variable):  # Of a model of Keras 3, which can be called too.
+            self.value = variable
+            return
+        if variable.dtype.name == "string":
+            raise ValueError("Keras keeps no text in a weight")
+        self.value = use_keras_3().Variable(
+            variable,
+            dtype=variable.dtype.name,
+            trainable=trainable,
+            autocast=False,  # What the functions of the object read has a dtype of its own.
+            name=variable.name.partition(":")[0].replace("/", "_"),
+        )
+        assert self.value.value is variable
+
+    @classmethod
+    def of(cls, variable: Any, *, trainable: bool) -> SharedWeight | None:
+        """That of the variable, made when it is first asked for; None where Keras can't know it.
+
+        Who trains the variable and who keeps it, as a signature does, have one each.
+        """
+        name = _TRAINED_NAME if trainable else _FROZEN_NAME
+        there = getattr(variable, name, None)
+        if there is None:
+            try:
+                there = cls(variable, trainable=trainable)
+            except ValueError:
+                return None
+            setattr(variable, name, there)
+        assert isinstance(there, cls)
+        there.value.trainable = trainable  # Until its layers say otherwise: by this Keras sorts it.
+        return there
+
+    def held_by(self, layer: Any) -> None:
+        """Counts the layer, and freezes the weight where no layer that holds it trains."""
+        self._layers.add(layer)
+        self.value.trainable = any(layer.trainable for layer in self._layers)
+
+
+def regularize(weights: Sequence[Any], losses: Sequence[Callable[[], Any]]) -> None:
+    """Lets Keras count the losses, one a weight, for as long as that is trained."""
+    for place, weight in enumerate(weights[: len(losses)]):
+        is_last = place == len(weights) - 1
+        weight.regularizer = _regularizer(losses[place:] if is_last else losses[place : place + 1])
+
+
+def _regularizer(losses: Sequence[Callable[[], Any]]) -> Any:
+    """A regularizer that gives Keras the sum of the losses, whatever weight it is asked for."""
+
+    def total(regularizer: Any, weight: Any) -> Any:
+        first, *more = (loss() for loss in losses)
+        return sum(more, first)
+
+    return type("ObjectLosses", (use_keras_3().regularizers.Regularizer,), {"__call__": total})()
+
+
+def _used(obj: Any, function: Any) -> list[Any]:
+    captured = {
+        id(variable): variable for trace in concrete_functions(function) for variable in trace.variables
+    }
+    paths = {id(variable): (path, variable) for path, variable in _hanging(obj)}
+    ordered = [variable for _, variable in sorted(paths.values(), key=lambda pair: path_order(pair[0]))]
+    if not concrete_functions(function):
+        return ordered
+    reached = {id(variable): variable for variable in ordered if id(variable) in captured}
+    return list({**reached, **captured}.values())
+
+
+def _hanging(obj: Any) -> Iterator[tuple[str, Any]]:
+    """The variables below the object, each by one path; none of what is no object of TensorFlow's."""
+    view, waiting, seen = use_tensorflow().train.TrackableView, deque([("", obj)]), set[int]()
+    while waiting:
+        path, holder = waiting.popleft()
+        if id(holder) in seen or not hasattr(holder, "_trackable_children"):
+            continue
+        seen.add(id(holder))
+        if _is_variable(holder):
+            yield path, holder
+            continue
+        for name, child in view.children(holder).items():
+            waiting.append((f"{path}.{name}".lstrip("."), child))
+
+
+def _is_variable(part: Any) -> bool:
+    return hasattr(part, "assign") and hasattr(part, "trainable") and hasattr(part, "dtype")
+
 
 _LOGGER = logging.getLogger("hubcli")
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -84,13 +232,13 @@ class ObjectLayer(_Layer):  # type: ignore[misc]
         """The object that the handle names or is."""
 
     def _adopt(self, weights: ObjectWeights) -> None:
-        adopted = [SharedWeight.of(one, trainable=True) for one in weights.trainable]
-        kept = [SharedWeight.of(one, trainable=False) for one in weights.others]
+        adopted = [SharedWeight.of(variable, trainable=True) for variable in weights.trainable]
+        others = [SharedWeight.of(variable, trainable=False) for variable in weights.others]
         self._untrainable = weights.trainable[adopted.index(None)] if None in adopted else None
-        self._shared = tuple(one for one in adopted if one is not None)
-        trained = [one.value for one in self._shared]
+        self._shared = tuple(weight for weight in adopted if weight is not None)
+        trained = [weight.value for weight in self._shared]
         # An attribute that Keras looks through for weights.
-        self._weights_of_object = [*trained, *(one.value for one in kept if one is not None)]
+        self._weights_of_object = [*trained, *(weight.value for weight in others if weight is not None)]
         regularize(trained, weights.losses)
         # Without a weight to hang them on they are added at each call.
         self._other_losses = () if trained else weights.losses
@@ -113,8 +261,8 @@ class ObjectLayer(_Layer):  # type: ignore[misc]
 
     def _settle(self) -> None:
         """Lets the weights train or not, as the layers around them want."""
-        for one in self._shared:
-            one.held_by(self)
+        for weight in self._shared:
+            weight.held_by(self)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """As `keras.layers.Layer`; lists of Python values, text too, are tensors here."""

@@ -94,8 +94,8 @@ class ObjectCall:
         """The dtypes of the inputs in all traces, as far as these tell."""
         tf = use_tensorflow()
         found = set()
-        for one in concrete_functions(self.function):
-            positional, by_name = one.structured_input_signature
+        for function in concrete_functions(self.function):
+            positional, by_name = function.structured_input_signature
             taken = by_name if self.signature else positional[:1]
             found |= {spec.dtype.name for spec in tf.nest.flatten(taken) if isinstance(spec, tf.TypeSpec)}
         return frozenset(found)
@@ -104,12 +104,12 @@ class ObjectCall:
     def supports_xla(self) -> bool:
         """Whether no trace takes, gives or looks up what XLA can't compile: text, ragged, sparse, tables."""
         tf = use_tensorflow()
-        for one in concrete_functions(self.function):
-            specs = tf.nest.flatten((one.structured_input_signature, one.structured_outputs))
+        for function in concrete_functions(self.function):
+            specs = tf.nest.flatten((function.structured_input_signature, function.structured_outputs))
             if any(_is_unfit(spec) for spec in specs if isinstance(spec, tf.TypeSpec)):
                 return False
-            resources = [held for held in one.captured_inputs if held.dtype in (tf.resource, tf.variant)]
-            if len(resources) > len(one.variables):
+            resources = [held for held in function.captured_inputs if held.dtype in (tf.resource, tf.variant)]
+            if len(resources) > len(function.variables):
                 return False
         return True
 
@@ -162,11 +162,11 @@ def concrete_functions(function: Any) -> tuple[Any, ...]:
 def as_tensors(value: Any) -> Any:
     """Lists of Python values, nested or not, as one tensor each; what is a tensor stays, in its structure."""
     if isinstance(value, dict):
-        return {key: as_tensors(one) for key, one in value.items()}
+        return {key: as_tensors(item) for key, item in value.items()}
     if isinstance(value, _PLAIN) or _is_plain(value):
         return use_tensorflow().constant(value)
     if isinstance(value, list) or type(value) is tuple:
-        return type(value)(as_tensors(one) for one in value)
+        return type(value)(as_tensors(item) for item in value)
     return value
 
 
@@ -174,14 +174,14 @@ def shapes_in(value: Any) -> Any:
     """The nest with its lists and tuples of numbers and None as `tf.TensorShape`."""
     tf = use_tensorflow()
     if isinstance(value, dict):
-        return {key: shapes_in(one) for key, one in value.items()}
+        return {key: shapes_in(item) for key, item in value.items()}
     try:
         return tf.TensorShape(value)
     except (TypeError, ValueError) as error:
         if isinstance(value, (list, tuple)):
-            return type(value)(shapes_in(one) for one in value)
+            return type(value)(shapes_in(item) for item in value)
         raise ArgumentError(
-            f"output_shape holds {value!r}, which is no shape",
+            f"output_shape has {value!r}, not a shape",
             hint="Write output_shape=[20], or a dict or list of such lists.",
         ) from error
 
@@ -190,7 +190,7 @@ def _is_plain(value: Any) -> bool:
     """Whether it is a list, nested or not, of Python values alone."""
     if not isinstance(value, (list, tuple)) or not value:
         return False
-    return all(isinstance(one, _PLAIN) or _is_plain(one) for one in value)
+    return all(isinstance(item, _PLAIN) or _is_plain(item) for item in value)
 
 
 def _function(obj: Any, signature: str | None, name: str) -> Callable[..., Any]:
@@ -231,7 +231,7 @@ def _called(function: Any) -> Any:
 
 
 def _takes_training(function: Any) -> bool:
-    return any("training" in _parameters(one) for one in (function, _called(function)))
+    return any("training" in _parameters(candidate) for candidate in (function, _called(function)))
 
 
 def _is_unfit(spec: Any) -> bool:
@@ -283,7 +283,7 @@ def _symbol(tensor: Any) -> Any:
     spec = tf.type_spec_from_value(tensor)
     if spec.shape.rank is None:
         raise ArgumentError(
-            "The model doesn't tell the shape of its output, which Keras must know",
+            "The model does not give the shape of its output, which Keras needs",
             hint="Give it, without the batch, such as output_shape=[20].",
         )
     kind: dict[str, Any] = {}

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from hubcli.errors import HubcliError, TensorFlowError, UsageError
+from hubcli.issues import Severity
 from hubcli.savedmodel.checks.keras_config import IssueKind, TrustedNames
 from hubcli.savedmodel.checks.keras_names import APPLICATION_LAYERS
-from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.model import Severity
+from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
-from hubcli.tf.importing import KerasGeneration, import_keras
+from hubcli.tf.importing import KerasGeneration, import_keras, load_module, near_misses
 from hubcli.tf.keras.source import KerasFormat, KerasSource
-from hubcli.tf.user_code import load_module, near_misses
 
 __all__ = ["CustomObjects", "LoadedKerasModel", "load_keras_model"]
 
@@ -44,7 +43,9 @@ class CustomObjects:
             return cls({})
         module = load_module(text)
         objects = {
-            name: one for name, one in vars(module).items() if callable(one) and not name.startswith("__")
+            name: value
+            for name, value in vars(module).items()
+            if callable(value) and not name.startswith("__")
         }
         return cls(objects, frozenset({module.__name__}))
 
@@ -66,27 +67,27 @@ class CustomObjects:
         config must not call `subprocess.run` or `joblib.dump`.
         """
         registered = {
-            name: one
-            for name, one in keras.saving.get_custom_objects().items()
-            if _top_module(one) not in _LIBRARIES
+            name: value
+            for name, value in keras.saving.get_custom_objects().items()
+            if _top_module(value) not in _LIBRARIES
         }
         classes = {
             name
-            for name, one in (self.objects | registered).items()
-            if inspect.isclass(one)
-            and (hasattr(one, "from_config") or one.__module__ in self.modules)
-            and _top_module(one) not in _FRAMEWORKS
+            for name, value in (self.objects | registered).items()
+            if inspect.isclass(value)
+            and (hasattr(value, "from_config") or value.__module__ in self.modules)
+            and _top_module(value) not in _FRAMEWORKS
         }
         functions = {
             name
-            for name, one in (self.objects | registered).items()
-            if not inspect.isclass(one) and (name in registered or self._holds(one))
+            for name, value in (self.objects | registered).items()
+            if not inspect.isclass(value) and (name in registered or self._holds(value))
         }
         return TrustedNames(frozenset(classes), frozenset(functions), self.modules)
 
-    def _holds(self, one: Any) -> bool:
+    def _holds(self, value: Any) -> bool:
         """Whether the function is the user's: of the module's own package, or of one that isn't installed."""
-        top = _top_module(one)
+        top = _top_module(value)
         if top in {module.partition(".")[0] for module in self.modules}:
             return True
         if not top or top in _FRAMEWORKS or top in sys.stdlib_module_names:
@@ -95,8 +96,8 @@ class CustomObjects:
         return origin is None or _INSTALLED.isdisjoint(Path(origin).parts)
 
 
-def _top_module(one: Any) -> str:
-    return str(getattr(one, "__module__", "")).partition(".")[0]
+def _top_module(cls: Any) -> str:
+    return str(getattr(cls, "__module__", "")).partition(".")[0]
 
 
 # What the scan finds in the Keras metadata, which is walked with the user's own classes in mind.
@@ -122,7 +123,10 @@ class LoadedKerasModel:
         if self.source.generation is KerasGeneration.KERAS_3:
             return True  # Keras 3 drops the argument where the model's own `call` hasn't it.
         parameters = inspect.signature(self.model.call).parameters.values()
-        return any(one.name == "training" or one.kind is one.VAR_KEYWORD for one in parameters)
+        return any(
+            parameter.name == "training" or parameter.kind is parameter.VAR_KEYWORD
+            for parameter in parameters
+        )
 
     def own_end(self, side: str) -> Any:
         """The tensors of a functional model on its side "input" or "output", in their structure."""
@@ -250,17 +254,17 @@ def _graph_reasons(source: KerasSource) -> list[str]:
     """What ops of the SavedModel would do: Keras runs its initializers and its losses."""
     findings = read_model(ModelFiles.of_directory(source.copy)).findings
     return [
-        f"{one.where}: {one.message}"
-        for one in findings
-        if one.severity >= Severity.HIGH and one.code not in _TOLD_BY_CONFIGS
+        f"{finding.where}: {finding.message}"
+        for finding in findings
+        if finding.severity >= Severity.HIGH and finding.code not in _TOLD_BY_CONFIGS
     ]
 
 
 def _load_hint(error: BaseException) -> str:
-    said = str(error)
-    if any(part in said for part in ("Unknown layer", "Unknown ", "Could not locate", "custom_objects")):
+    text = str(error)
+    if any(part in text for part in ("Unknown layer", "Unknown ", "Could not locate", "custom_objects")):
         return "Name the file or module with its own classes: --custom-objects FILE.py"
-    if "safe_mode" in said or "unsafe" in said or "Lambda" in said:
+    if "safe_mode" in text or "unsafe" in text or "Lambda" in text:
         return "Export it with --unsafe if you trust who made it."
     return "If it has classes of its own, name their file: --custom-objects FILE.py; the traceback: --debug"
 

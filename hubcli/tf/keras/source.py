@@ -1,11 +1,13 @@
 """A Keras model on the disk, before Keras reads it: which kind of file, which generation, what it would run.
 
 Sources: keras/src/saving/saving_lib.py (`.keras`), keras/src/legacy/saving/legacy_h5_format.py (`.h5`),
-tf_keras/src/saving/legacy/saved_model/ (`keras_metadata.pb`).
+tf_keras/src/saving/legacy/saved_model/ (`keras_metadata.pb`). HDF5 can point into other files: by external
+links, external storage of a dataset, and virtual datasets. Keras would follow them while it loads weights.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import tempfile
@@ -19,14 +21,106 @@ from pathlib import Path
 from typing import IO, Any
 
 from hubcli.errors import BrokenModelError, HubcliError, NotFoundError, UsageError
-from hubcli.formats.files import MAIN_FILES
+from hubcli.formats import MAIN_FILES
 from hubcli.regular_file import NotRegularError, open_at_once
+from hubcli.savedmodel.checks.file_scan import MAX_METADATA_BYTES, metadata_configs
 from hubcli.savedmodel.checks.keras_config import ConfigIssue, KerasConfig, TrustedNames, walk_config
-from hubcli.savedmodel.checks.keras_metadata import KERAS_METADATA, MAX_METADATA_BYTES, metadata_configs
+from hubcli.savedmodel.layout import KERAS_METADATA
 from hubcli.tf.importing import KerasGeneration, import_h5py
-from hubcli.tf.keras.h5_file import ZipWindow, read_h5_config, require_no_other_files
 
-__all__ = ["KerasFormat", "KerasSource", "opened_file", "private_copy", "private_directory"]
+__all__ = [
+    "KerasFormat",
+    "KerasSource",
+    "ZipWindow",
+    "opened_file",
+    "private_copy",
+    "private_directory",
+    "read_h5_config",
+    "require_no_other_files",
+]
+
+_MAX_OBJECTS = 500_000
+
+
+def read_h5_config(file: Any) -> tuple[str, str | None]:
+    """The version of Keras and the model's config in an open HDF5 file; "" and None where it holds none.
+
+    Raises BrokenModelError where either isn't one piece of UTF-8 text: Keras
+    would read it otherwise than we.
+    """
+    version = _text(file.attrs.get("keras_version"), "keras_version")
+    return version or "", _text(file.attrs.get("model_config"), "model_config")
+
+
+def require_no_other_files(file: Any) -> None:
+    """Raises BrokenModelError where a link or a dataset of the open HDF5 file stands in another file.
+
+    Links by name are refused too: Keras writes none, and one may lead through another file.
+    """
+    h5py = import_h5py()
+    pending, seen = [file["/"]], set[int]()
+    while pending:
+        group = pending.pop()
+        for name in group:
+            if len(seen) > _MAX_OBJECTS:
+                raise BrokenModelError(f"it holds more than {_MAX_OBJECTS} HDF5 objects")
+            if type(group.get(name, getlink=True)) is not h5py.HardLink:
+                raise BrokenModelError(f"{group.name.rstrip('/')}/{name} is a link, not a dataset of its own")
+            item = group[name]
+            address = h5py.h5o.get_info(item.id).addr
+            if address in seen:
+                continue
+            seen.add(address)
+            if isinstance(item, h5py.Group):
+                pending.append(item)
+            elif isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
+                raise BrokenModelError(f"the values of {item.name} stand in another file")
+
+
+class ZipWindow(io.RawIOBase):
+    """A member of a zip archive that is stored as it is, as a file of its own without a copy.
+
+    `start` is where its bytes begin in the open archive, `size` how many there are.
+    """
+
+    def __init__(self, archive: IO[bytes], start: int, size: int) -> None:
+        super().__init__()
+        self._archive, self._start, self._size, self._position = archive, start, size, 0
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Moves to a place in the member."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Reads what fits, and no byte behind the member's end."""
+        wanted_bytes = max(0, min(len(buffer), self._size - self._position))
+        self._archive.seek(self._start + self._position)
+        found = self._archive.read(wanted_bytes)
+        buffer[: len(found)] = found
+        self._position += len(found)
+        return len(found)
+
+
+def _text(value: Any, name: str) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise BrokenModelError(f"its {name} is not UTF-8") from error
+    raise BrokenModelError(f"its {name} is not text")
+
 
 _COPIED = (*MAIN_FILES, "keras_metadata.pb")
 
@@ -65,7 +159,7 @@ def opened_file(path: Path) -> int:
     except FileNotFoundError as error:
         raise NotFoundError(f"{path} doesn't exist", hint="Check the path.") from error
     except (NotRegularError, IsADirectoryError) as error:
-        raise UsageError(f"{path} is no regular file", hint="Give what model.save() wrote.") from error
+        raise UsageError(f"{path} is not a regular file", hint="Give what model.save() wrote.") from error
     except OSError as error:
         raise NotFoundError(f"{path} can't be read: {error.strerror}", hint="Check its mode.") from error
 
@@ -158,7 +252,7 @@ def _format(path: Path) -> KerasFormat:
     if magic[:4] == _ZIP_MAGIC:
         return KerasFormat.ARCHIVE
     raise UsageError(
-        f"{path} is no Keras model: neither a .keras archive nor an HDF5 file",
+        f"{path} is not a Keras model: neither a .keras archive nor an HDF5 file",
         hint="Give what model.save() wrote: MODEL.keras, MODEL.h5 or a SavedModel directory.",
     )
 
@@ -166,13 +260,13 @@ def _format(path: Path) -> KerasFormat:
 def _require_keras_directory(path: Path) -> None:
     if not any((path / name).is_file() for name in MAIN_FILES):
         raise UsageError(
-            f"{path} is no Keras model: {MAIN_FILES[0]} isn't in it",
+            f"{path} is not a Keras model: it has no {MAIN_FILES[0]}",
             hint="Give what model.save() wrote: MODEL.keras, MODEL.h5 or a SavedModel directory.",
         )
     if not (path / KERAS_METADATA).is_file():
         raise UsageError(
             f"{path} is a SavedModel, but {KERAS_METADATA}, from which Keras makes a model, isn't in it",
-            hint="Export it as it is, or give the .keras or .h5 file of the model.",
+            hint="Export it without these options, or give the .keras or .h5 file of the model.",
         )
 
 
@@ -203,7 +297,7 @@ def _of_archive(path: Path, copy: Path) -> KerasSource:
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise BrokenModelError(str(error)) from error
     version = str(metadata.value.get("keras_version", ""))
-    read = {key: one for key, one in config.value.items() if key != _NOT_READ}
+    read = {key: value for key, value in config.value.items() if key != _NOT_READ}
     configs = (KerasConfig(read, config.repeated_key),)
     generation = KerasGeneration.of_version(version)
     return KerasSource(path, copy, KerasFormat.ARCHIVE, generation, version, configs)

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.cache.entries import EntryState, read_catalog
+from hubcli.cache.catalog import EntryState, read_catalog
 from hubcli.cache.gc.collect import ActionResult, CompletedAction, collect
-from hubcli.cache.gc.plan import Plan
+from hubcli.cache.gc.plan import Plan, Policy
 from hubcli.cache.gc.planner import make_plan, plan_removal
-from hubcli.cache.gc.policy import Policy
 from hubcli.cache.gc.snapshot import take_snapshot
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.lock import hold_lock
@@ -28,7 +27,7 @@ from tests.entries import (
     SHARD,
     alias_link,
     dead_pid,
-    gut,
+    gut_entry,
     hubcli_entry,
     key_of,
     live_process,
@@ -47,8 +46,8 @@ def plan(root: Path, policy: Policy = EVERYTHING) -> Plan:
     return make_plan(take_snapshot(root), policy)
 
 
-def results(done: list[CompletedAction]) -> list[str]:
-    return [one.result.value for one in done]
+def results(actions: list[CompletedAction]) -> list[str]:
+    return [action.result.value for action in actions]
 
 
 def names(root: Path) -> set[str]:
@@ -58,8 +57,8 @@ def names(root: Path) -> set[str]:
 def age(path: Path, seconds: float = 99 * 86400) -> None:
     """Makes what is there that old."""
     then = time.time() - seconds
-    for one in (path, *path.rglob("*")) if path.is_dir() and not path.is_symlink() else (path,):
-        os.utime(one, (then, then), follow_symlinks=False)
+    for entry in (path, *path.rglob("*")) if path.is_dir() and not path.is_symlink() else (path,):
+        os.utime(entry, (then, then), follow_symlinks=False)
 
 
 # --- What goes
@@ -77,7 +76,7 @@ def test_a_link_that_names_its_model_by_its_whole_path_goes_with_it(cache: Path)
     (cache / key_of(NEW)).symlink_to(model.absolute(), target_is_directory=True)
     (item,) = plan(cache).items
     assert item.model is not None
-    assert key_of(NEW) in item.model.aliases
+    assert key_of(NEW) in item.model.links
     assert results(collect(plan(cache))) == ["removed"]
     assert names(cache) == set()
 
@@ -85,10 +84,10 @@ def test_a_link_that_names_its_model_by_its_whole_path_goes_with_it(cache: Path)
 def test_what_was_freed_is_what_the_files_took(cache: Path) -> None:
     paths = hubcli_entry(cache, OLD, shard_bytes=10**9)  # A hole.
     (paths.model / "assets" / "words.txt").write_bytes(b"." * 100_000)
-    took = sum(path.lstat().st_blocks * 512 for path in paths.model.rglob("*") if path.is_file())
-    (done,) = collect(plan(cache))
-    assert done.freed_bytes == took
-    assert 100_000 <= took < 200_000
+    used_bytes = sum(path.lstat().st_blocks * 512 for path in paths.model.rglob("*") if path.is_file())
+    (action,) = collect(plan(cache))
+    assert action.freed_bytes == used_bytes
+    assert 100_000 <= used_bytes < 200_000
 
 
 def test_a_file_with_another_name_elsewhere_is_not_freed(cache: Path, tmp_path: Path) -> None:
@@ -97,8 +96,8 @@ def test_a_file_with_another_name_elsewhere_is_not_freed(cache: Path, tmp_path: 
     before = plan(cache).usage_bytes
     os.link(paths.model / SHARD, tmp_path / "shard")
     assert plan(cache).usage_bytes == before
-    (done,) = collect(plan(cache))
-    assert done.freed_bytes == before - (tmp_path / "shard").stat().st_blocks * 512
+    (action,) = collect(plan(cache))
+    assert action.freed_bytes == before - (tmp_path / "shard").stat().st_blocks * 512
     assert (tmp_path / "shard").read_bytes() == b"." * 100
 
 
@@ -109,9 +108,9 @@ def test_hard_links_between_models_are_counted_once_and_freed_with_the_last(cach
     (first.model / SHARD).write_bytes(b"." * 100)
     os.link(first.model / SHARD, second.model / SHARD)
     planned = plan(cache)
-    done = collect(planned)
-    assert sum(one.freed_bytes for one in done) == planned.usage_bytes == 5 * 4096
-    assert done[0].freed_bytes < done[1].freed_bytes
+    actions = collect(planned)
+    assert sum(action.freed_bytes for action in actions) == planned.usage_bytes == 5 * 4096
+    assert actions[0].freed_bytes < actions[1].freed_bytes
 
 
 def test_what_a_dead_process_left_goes(cache: Path) -> None:
@@ -156,12 +155,12 @@ def test_temp_files_of_cut_off_writes_go(name: str, cache: Path) -> None:
 
 
 def test_a_gutted_model_goes_and_a_pinned_one_stays(cache: Path) -> None:
-    gut(hubcli_entry(cache, OLD))
-    gut(tensorflow_hub_entry(cache, NEW))
-    kept = hubcli_entry(cache, "https://tfhub.dev/google/pinned/1", pinned=True)
-    gut(kept)
+    gut_entry(hubcli_entry(cache, OLD))
+    gut_entry(tensorflow_hub_entry(cache, NEW))
+    pinned = hubcli_entry(cache, "https://tfhub.dev/google/pinned/1", pinned=True)
+    gut_entry(pinned)
     assert results(collect(plan(cache, Policy()))) == ["removed", "removed"]
-    assert [row.name for row in read_catalog(cache).rows] == [kept.key]
+    assert [row.name for row in read_catalog(cache).models] == [pinned.key]
 
 
 def test_a_write_protected_model_goes_whole(cache: Path) -> None:
@@ -210,9 +209,9 @@ def test_an_entry_that_another_process_is_at_is_skipped(cache: Path) -> None:
     with live_process() as pid:
         lock(cache, OLD, pid)
         started = time.monotonic()
-        (done,) = collect(planned)
+        (action,) = collect(planned)
         assert time.monotonic() - started < 5
-    assert (done.result, done.detail) == (ActionResult.BUSY, "another process holds its lock")
+    assert (action.result, action.detail) == (ActionResult.BUSY, "another process holds its lock")
     assert paths.model.is_dir()
 
 
@@ -232,8 +231,8 @@ def test_what_is_no_longer_as_planned_stays(
     planned = plan(cache)
     change(paths)
     before = names(cache)
-    (done,) = collect(planned)
-    assert (done.result, done.detail) == (ActionResult.CHANGED, because)
+    (action,) = collect(planned)
+    assert (action.result, action.detail) == (ActionResult.CHANGED, because)
     assert names(cache) == before
 
 
@@ -273,8 +272,8 @@ def test_a_pin_and_a_use_in_the_last_instant_put_the_model_back(
     planned = plan(cache)
     act = paths.pin.touch if how == "pin" else lambda: os.utime(paths.manifest)
     InTheLastInstant(monkeypatch, act)
-    (done,) = collect(planned)
-    assert done.result is ActionResult.CHANGED
+    (action,) = collect(planned)
+    assert action.result is ActionResult.CHANGED
     assert names(cache) == before | ({paths.pin.name} if how == "pin" else set())
     for key in Handle.parse(OLD).alias_keys:
         assert (cache / key / "saved_model.pb").is_file()
@@ -287,8 +286,8 @@ def test_a_model_that_came_in_the_last_instant_keeps_its_records(
     paths = hubcli_entry(cache, OLD)
     planned = plan(cache)
     InTheLastInstant(monkeypatch, lambda: tensorflow_hub_entry(cache, OLD))
-    (done,) = collect(planned)
-    assert done.result is ActionResult.REMOVED
+    (action,) = collect(planned)
+    assert action.result is ActionResult.REMOVED
     assert paths.model.is_dir()
     assert paths.descriptor.exists()
 
@@ -394,8 +393,8 @@ def test_links_are_removed_as_links(cache: Path, tmp_path: Path) -> None:
 
 def test_links_in_loops_are_no_obstacle(cache: Path) -> None:
     cache.mkdir()
-    for one, other in (("a", "b"), ("b", "a"), ("c", "c"), ("d", "e"), ("e", "f")):
-        alias_link(cache, one, key_of(other))
+    for name, other in (("a", "b"), ("b", "a"), ("c", "c"), ("d", "e"), ("e", "f")):
+        alias_link(cache, name, key_of(other))
     model = tensorflow_hub_entry(cache, "f")
     assert [item.key for item in plan(cache, Policy()).items] == sorted(map(key_of, "abc"))
     collect(plan(cache))
@@ -451,10 +450,10 @@ import os, sys, socket, uuid  # All that will be needed: another user may not re
 from pathlib import Path
 from hubcli.cache.gc.collect import collect
 from hubcli.cache.gc.planner import make_plan
-from hubcli.cache.gc.policy import Policy
+from hubcli.cache.gc.plan import Policy
 from hubcli.cache.gc.snapshot import take_snapshot
 from hubcli.errors import CacheError
-import hubcli.redaction
+import hubcli.urls
 os.setgid(65534); os.setuid(65534)
 try:
     collect(make_plan(take_snapshot(Path(sys.argv[1])), Policy(max_size_bytes=0, grace_s=0)))
@@ -472,14 +471,14 @@ def test_a_root_of_another_owner_is_told_and_untouched() -> None:
         root = Path(folder) / "cache"
         hubcli_entry(root, OLD)
         before = snapshot(root)
-        ran = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-c", AS_NOBODY, str(root)],
             capture_output=True,
             text=True,
             check=False,
             env={**os.environ, "HOME": folder},
         )
-        assert "can't be read or written" in ran.stdout, ran.stderr
+        assert "can't be read or written" in result.stdout, result.stderr
         assert snapshot(root) == before
 
 
@@ -497,9 +496,9 @@ def test_two_collections_at_once_do_the_work_once(cache: Path) -> None:
     for thread in threads:
         thread.join()
     assert names(cache) == set()
-    removed = [one for done in outcomes for one in done if one.result is ActionResult.REMOVED]
+    removed = [action for actions in outcomes for action in actions if action.result is ActionResult.REMOVED]
     assert len(removed) == 60
-    assert {one.result for done in outcomes for one in done} <= {
+    assert {action.result for actions in outcomes for action in actions} <= {
         ActionResult.REMOVED,
         ActionResult.GONE,
         ActionResult.BUSY,
@@ -531,10 +530,10 @@ def test_names_that_vanish_while_they_are_looked_at_are_no_obstacle(cache: Path)
 
 def test_the_state_of_an_entry_survives_a_collection_that_takes_another(cache: Path) -> None:
     hubcli_entry(cache, OLD)
-    kept = hubcli_entry(cache, NEW, last_used_at_s=time.time())
-    before = {name: value for name, value in snapshot(cache).items() if kept.key in name}
+    recent = hubcli_entry(cache, NEW, last_used_at_s=time.time())
+    before = {name: value for name, value in snapshot(cache).items() if recent.key in name}
     collect(plan(cache, Policy(older_than_s=86400)))
-    after = {name: value for name, value in snapshot(cache).items() if kept.key in name}
+    after = {name: value for name, value in snapshot(cache).items() if recent.key in name}
     assert after == before
-    (row,) = read_catalog(cache).rows
+    (row,) = read_catalog(cache).models
     assert row.state is EntryState.OK

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubcli.cache.cached_model import LastUse, UseSource
+from hubcli.cache.catalog import CachedModelInfo, EntryState
 from hubcli.cache.disk_usage import Footprint, SharedFile
-from hubcli.cache.entries import EntryState
-from hubcli.cache.gc.plan import KeepReason, Plan, Reason
+from hubcli.cache.gc.plan import KeepReason, Plan, Policy, Reason
 from hubcli.cache.gc.planner import family_of, make_plan, plan_removal
-from hubcli.cache.gc.policy import Policy
-from hubcli.cache.gc.snapshot import Fragment, Holder, LockFacts, ModelFacts, Snapshot
-from hubcli.cache.layout import NameKind
-from hubcli.cache.lock_owner import LockOwner
+from hubcli.cache.gc.snapshot import Fragment, Holder, LockFacts, Snapshot
+from hubcli.cache.layout import EntryPaths, NameKind
+from hubcli.cache.records import Descriptor, LockOwner
 
 NOW = 1_700_000_000.0
 HOUR, DAY = 3600.0, 86400.0
@@ -38,14 +38,15 @@ def model(
     pinned: bool = False,
     shared: tuple[SharedFile, ...] = (),
     moved: bool = False,
-) -> ModelFacts:
-    return ModelFacts(
-        key=key_of(number),
-        handle=handle or f"https://tfhub.dev/maker/model-{number}/1",
-        state=state,
+) -> CachedModelInfo:
+    return CachedModelInfo(
+        EntryPaths(Path("/cache"), key_of(number)),
+        None,
+        Descriptor(handle or f"https://tfhub.dev/maker/model-{number}/1", None, "host", 1),
+        state,
         footprint=Footprint(disk_bytes, disk_bytes, shared),
         inode=number,
-        used_at_s=None if used_s_ago is None else NOW - used_s_ago,
+        last_use=None if used_s_ago is None else LastUse(NOW - used_s_ago, UseSource.RECORD),
         is_pinned=pinned,
         is_moved=moved,
     )
@@ -65,7 +66,7 @@ def locked(holder: Holder, *, age_s: float = 0.0) -> LockFacts:
 
 
 def snapshot(
-    *models: ModelFacts,
+    *models: CachedModelInfo,
     fragments: tuple[Fragment, ...] = (),
     locks: dict[int, LockFacts] | None = None,
     free_bytes: int = 1000,
@@ -119,11 +120,11 @@ def test_what_a_dead_process_held_goes_at_once() -> None:
     assert leftovers(plan) == {"lock": Reason.OWNER_DEAD, "staging": Reason.OWNER_DEAD}
 
 
-@pytest.mark.parametrize(("age_s", "goes"), [(HOUR + 1, True), (HOUR - 1, False)])
-def test_what_another_host_holds_goes_after_it_stood_still(age_s: float, goes: bool) -> None:
+@pytest.mark.parametrize(("age_s", "is_removed"), [(HOUR + 1, True), (HOUR - 1, False)])
+def test_what_another_host_holds_goes_after_it_stood_still(age_s: float, is_removed: bool) -> None:
     left = (fragment(1, NameKind.LOCK), fragment(1, NameKind.STAGING), fragment(1, NameKind.DESCRIPTOR))
     plan = make_plan(snapshot(fragments=left, locks={1: locked(Holder.UNKNOWN, age_s=age_s)}), Policy())
-    assert set(leftovers(plan)) == ({"lock", "staging", "descriptor"} if goes else set())
+    assert set(leftovers(plan)) == ({"lock", "staging", "descriptor"} if is_removed else set())
 
 
 def test_no_grace_robs_another_host_within_ten_minutes() -> None:
@@ -246,7 +247,7 @@ def test_only_what_is_named_goes_but_all_of_the_cache_counts() -> None:
     plan = make_plan(facts, Policy(max_size_bytes=0), only=frozenset([key_of(2)]))
     assert taken(plan) == {2: Reason.MAX_SIZE}
     assert leftovers(plan) == {}
-    assert plan.shortfalls[0].kept == ((KeepReason.NOT_MATCHED, 100), (KeepReason.DOWNLOAD, 50))
+    assert plan.shortfalls[0].retained == ((KeepReason.NOT_MATCHED, 100), (KeepReason.DOWNLOAD, 50))
 
 
 def test_a_budget_that_cannot_be_met_is_told_with_what_had_to_stay() -> None:
@@ -262,7 +263,7 @@ def test_a_budget_that_cannot_be_met_is_told_with_what_had_to_stay() -> None:
     size, free = plan.shortfalls
     assert (size.budget, size.wanted_bytes, size.reached_bytes) == (Reason.MAX_SIZE, 10, 500)
     assert (free.budget, free.wanted_bytes, free.reached_bytes) == (Reason.MIN_FREE, 9999, 1700)
-    assert dict(size.kept) == {KeepReason.PINNED: 300, KeepReason.FRESH: 100, KeepReason.LOCKED: 100}
+    assert dict(size.retained) == {KeepReason.PINNED: 300, KeepReason.FRESH: 100, KeepReason.LOCKED: 100}
 
 
 def test_what_was_just_fetched_stays_whatever_the_grace() -> None:
@@ -371,8 +372,8 @@ LOCKS = st.dictionaries(
 )
 SNAPSHOTS = st.builds(
     lambda models, fragments, locks, free_bytes: snapshot(
-        *{one.key: one for one in models}.values(),
-        fragments=tuple({one.name: one for one in fragments}.values()),
+        *{model.key: model for model in models}.values(),
+        fragments=tuple({fragment.name: fragment for fragment in fragments}.values()),
         locks=locks,
         free_bytes=free_bytes,
     ),
@@ -393,21 +394,21 @@ POLICIES = st.builds(
 CONDEMNED = st.dictionaries(st.integers(1, 30).map(key_of), st.just("broken"))
 
 
-def is_protected(one: ModelFacts, facts: Snapshot, policy: Policy) -> bool:
+def is_protected(model: CachedModelInfo, facts: Snapshot, policy: Policy) -> bool:
     """Written once more, from the words of the issue."""
-    lock = facts.locks.get(one.key)
+    lock = facts.locks.get(model.key)
     if lock is not None and (
         lock.holder is Holder.ALIVE
         or (lock.holder is Holder.UNKNOWN and NOW - lock.changed_at_s <= max(600, policy.grace_s))
     ):
         return True
-    is_fresh = one.used_at_s is None or one.used_at_s >= NOW - policy.grace_s
+    is_fresh = model.last_used_at_s is None or model.last_used_at_s >= NOW - policy.grace_s
     is_cut_off = any(
-        left.is_complete and left.key == one.key and NOW - left.changed_at_s <= policy.keep_partial_s
+        left.is_complete and left.key == model.key and NOW - left.changed_at_s <= policy.keep_partial_s
         for left in facts.fragments
     )
-    is_model = one.state in (EntryState.OK, EntryState.UNKNOWN, EntryState.GUTTED)
-    return one.is_pinned or is_fresh or one.is_moved or is_cut_off or not is_model
+    is_model = model.state in (EntryState.OK, EntryState.UNKNOWN, EntryState.GUTTED)
+    return model.is_pinned or is_fresh or model.is_moved or is_cut_off or not is_model
 
 
 @given(SNAPSHOTS, POLICIES, CONDEMNED)
@@ -423,39 +424,47 @@ def test_no_pinned_locked_or_fresh_model_ever_goes(
             assert lock is None or lock.holder is not Holder.ALIVE
 
 
-def usage_without(facts: Snapshot, gone: set[str]) -> int:
+def usage_without(facts: Snapshot, removed: set[str]) -> int:
     """What is left on the disk, counted file by file."""
     own, files = 0, set[SharedFile]()
     counted = (NameKind.STAGING, NameKind.TRASH, NameKind.SPOOL)
-    kept = [one.footprint for one in facts.models if one.key not in gone]
-    kept += [one.footprint for one in facts.fragments if one.kind in counted and one.name not in gone]
-    for footprint in kept:
+    footprints = [model.footprint for model in facts.models if model.key not in removed]
+    footprints += [
+        fragment.footprint
+        for fragment in facts.fragments
+        if fragment.kind in counted and fragment.name not in removed
+    ]
+    for footprint in footprints:
         own += footprint.own_bytes
         files.update(footprint.shared)
     return own + sum(file.disk_bytes for file in files)
 
 
-def freed_by(facts: Snapshot, gone: set[str]) -> int:
-    footprints = [one.footprint for one in facts.models if one.key in gone]
+def freed_by(facts: Snapshot, removed: set[str]) -> int:
+    footprints = [model.footprint for model in facts.models if model.key in removed]
     counted = (NameKind.STAGING, NameKind.TRASH, NameKind.SPOOL)
-    footprints += [one.footprint for one in facts.fragments if one.kind in counted and one.name in gone]
+    footprints += [
+        fragment.footprint
+        for fragment in facts.fragments
+        if fragment.kind in counted and fragment.name in removed
+    ]
     return Footprint.sum(footprints).freed_bytes
 
 
 @given(SNAPSHOTS, POLICIES)
 def test_a_budget_is_met_exactly_when_it_can_be(facts: Snapshot, policy: Policy) -> None:
     plan = make_plan(facts, policy)
-    gone = {item.name for item in plan.items}
-    most = gone | {one.key for one in facts.models if not is_protected(one, facts, policy)}
+    removed = {item.name for item in plan.items}
+    most = removed | {model.key for model in facts.models if not is_protected(model, facts, policy)}
     missed = {shortfall.budget for shortfall in plan.shortfalls}
     if policy.max_size_bytes is not None:
         assert (Reason.MAX_SIZE in missed) == (usage_without(facts, most) > policy.max_size_bytes)
-        assert (Reason.MAX_SIZE in missed) == (usage_without(facts, gone) > policy.max_size_bytes)
+        assert (Reason.MAX_SIZE in missed) == (usage_without(facts, removed) > policy.max_size_bytes)
     if policy.min_free_bytes is not None:
         could = facts.free_bytes + freed_by(facts, most)
         assert (Reason.MIN_FREE in missed) == (could < policy.min_free_bytes)
     assert plan.usage_bytes == usage_without(facts, set())
-    assert plan.usage_after_bytes == usage_without(facts, gone)
+    assert plan.usage_after_bytes == usage_without(facts, removed)
 
 
 @given(SNAPSHOTS, POLICIES)
@@ -466,15 +475,15 @@ def test_budgets_take_the_least_recently_used_and_no_more_than_they_need(
     budgets = (Reason.MAX_SIZE, Reason.MIN_FREE)
     for_budget = [item.model for item in plan.items if item.model and item.reason in budgets]
     stay = [
-        one
-        for one in facts.models
-        if one.key not in {item.key for item in plan.items if item.model}
-        and not is_protected(one, facts, policy)
+        model
+        for model in facts.models
+        if model.key not in {item.key for item in plan.items if item.model}
+        and not is_protected(model, facts, policy)
     ]
-    used = [one.used_at_s or 0 for one in for_budget]
+    used = [model.last_used_at_s or 0 for model in for_budget]
     assert used == sorted(used)
     if for_budget:
-        assert all((one.used_at_s or 0) >= used[-1] for one in stay)
+        assert all((model.last_used_at_s or 0) >= used[-1] for model in stay)
         one_less = {item.name for item in plan.items} - {for_budget[-1].key}
         fits = policy.max_size_bytes is None or usage_without(facts, one_less) <= policy.max_size_bytes
         free = facts.free_bytes + freed_by(facts, one_less)
@@ -489,7 +498,7 @@ def test_the_plan_is_the_same_however_the_names_came(
     chance.shuffle(models)
     chance.shuffle(fragments)
     shuffled = replace(facts, models=tuple(models), fragments=tuple(fragments))
-    first, second = (make_plan(one, policy, condemned=condemned) for one in (facts, shuffled))
+    first, second = (make_plan(snapshot, policy, condemned=condemned) for snapshot in (facts, shuffled))
     assert first.items == second.items
     assert (first.shortfalls, first.usage_after_bytes) == (second.shortfalls, second.usage_after_bytes)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubcli.cache.gc.policy import Policy
+from hubcli.cache.gc.plan import Policy
 from hubcli.errors import UsageError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import BrokenModelError
-from hubcli.savedmodel.checks.layout import climbs_out, declared_assets
+from hubcli.savedmodel.layout import climbs_out, declared_assets
 from tests.corpus import corpus_file
 from tests.formats.tables import delimited, number
 

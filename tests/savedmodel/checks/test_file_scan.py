@@ -20,10 +20,10 @@ from pathlib import Path
 
 import pytest
 
+from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.checks.file_scan import scan_files
 from hubcli.savedmodel.checks.file_signatures import is_pickle
-from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.model import Finding, Severity
+from hubcli.savedmodel.model import ModelFiles
 
 
 class Marker:
@@ -35,22 +35,22 @@ class Marker:
 
 def zipped(members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
     """A zip archive."""
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", compression) as archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
-    return made.getvalue()
+    return buffer.getvalue()
 
 
 def tarred(members: dict[str, bytes]) -> bytes:
     """A tar archive."""
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w") as archive:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, content in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
-    return made.getvalue()
+    return buffer.getvalue()
 
 
 def old_tar(name: str) -> bytes:
@@ -144,7 +144,7 @@ HOSTILE = {
 }
 
 
-def scan(top: Path, path: str, content: bytes) -> list[Finding]:
+def scan(top: Path, path: str, content: bytes) -> list[Issue]:
     """The findings about a model with that file alone."""
     (top / "saved_model.pb").touch()
     (top / path).parent.mkdir(parents=True, exist_ok=True)
@@ -239,11 +239,11 @@ def test_bombs_cost_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("hubcli.savedmodel.checks.file_scan._MAX_MEMBERS", 500)
     started = time.process_time()
     bomb = gzip.compress(tarred({f"{number}.txt": b"" for number in range(501)}))
-    assert [one.code for one in scan(tmp_path, "assets/many.tar.gz", bomb)] == ["not-scanned"]
+    assert [finding.code for finding in scan(tmp_path, "assets/many.tar.gz", bomb)] == ["not-scanned"]
     bomb = gzip.compress(tarred({"a.txt": bytes(40 << 20)}), 1)
-    assert [one.code for one in scan(tmp_path, "assets/many.tar.gz", bomb)] == ["not-scanned"]
+    assert [finding.code for finding in scan(tmp_path, "assets/many.tar.gz", bomb)] == ["not-scanned"]
     bomb = zipped({f"{number}.txt": b"" for number in range(501)})
-    assert [one.code for one in scan(tmp_path, "assets/many.tar.gz", bomb)] == ["not-scanned"]
+    assert [finding.code for finding in scan(tmp_path, "assets/many.tar.gz", bomb)] == ["not-scanned"]
     assert time.process_time() - started < 10
 
 
@@ -256,8 +256,8 @@ def test_what_only_looks_like_pickles_costs_little(tmp_path: Path) -> None:
     started = time.process_time()
     found = scan(tmp_path, "assets/zzz", b"cat")
     assert time.process_time() - started < 8
-    assert {one.code for one in found} == {"not-scanned"}
-    assert "assets/zzz" not in {one.where for one in found}
+    assert {finding.code for finding in found} == {"not-scanned"}
+    assert "assets/zzz" not in {finding.where for finding in found}
 
 
 def test_many_findings_are_cut(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.archive.members import FileRecord
-from hubcli.savedmodel.checks import shard_chunks as stretch
+from hubcli.archive import FileRecord
+from hubcli.issues import Issue
+from hubcli.savedmodel.checks import integrity as stretch
 from hubcli.savedmodel.checks.integrity import Integrity, ModelCheck
-from hubcli.savedmodel.issue import Fault
 from tests.archives import read_tree
 from tests.corpus import KINDS, corpus_model
 from tests.formats.tables import bundle_entry, delimited, index_of
@@ -46,11 +46,11 @@ def check(model: Path, records: Sequence[FileRecord] = (), *, quick: bool = Fals
     return ModelCheck(model, records, quick=quick).run()
 
 
-def faults(model: Path, records: Sequence[FileRecord] = (), *, quick: bool = False) -> list[Fault]:
+def faults(model: Path, records: Sequence[FileRecord] = (), *, quick: bool = False) -> list[Issue]:
     return list(check(model, records, quick=quick).faults)
 
 
-def told(model: Path, records: Sequence[FileRecord] = ()) -> list[tuple[str, str | None]]:
+def problems_of(model: Path, records: Sequence[FileRecord] = ()) -> list[tuple[str, str | None]]:
     return [(fault.code, fault.file) for fault in faults(model, records)]
 
 
@@ -71,7 +71,7 @@ def test_each_real_model_is_whole_with_and_without_a_record(name: str) -> None:
 
 
 def test_the_real_model_whose_asset_was_moved_is_told() -> None:
-    assert told(corpus_model(WITHOUT_ITS_ASSET)) == [("missing", "assets/foo.txt")]
+    assert problems_of(corpus_model(WITHOUT_ITS_ASSET)) == [("missing", "assets/foo.txt")]
 
 
 def test_files_tensors_and_bytes_are_counted(model: Path) -> None:
@@ -84,10 +84,10 @@ def test_files_tensors_and_bytes_are_counted(model: Path) -> None:
 
 def test_every_byte_that_is_announced_is_heard_of_once(model: Path) -> None:
     for records in ((), records_of(model)):
-        heard: list[int] = []
+        progress_bytes: list[int] = []
         planned = ModelCheck(model, records)
-        planned.run(heard.append)
-        assert sum(heard) == planned.size_bytes
+        planned.run(progress_bytes.append)
+        assert sum(progress_bytes) == planned.size_bytes
 
 
 # Damage ------------------------------------------------------------------------------------------
@@ -97,7 +97,9 @@ def test_a_tensor_s_damage_is_told_with_its_name_and_bytes(tmp_path: Path) -> No
     model = write_bundle_model(tmp_path, {"a": bytes(100), "b": bytes(40), "c": bytes(8)})
     flip(model / SHARD, 110)
     assert faults(model) == [
-        Fault("tensor", "its bytes don't have the checksum that the index records", SHARD, "b", 104, 144)
+        Issue.of_file(
+            "tensor", "its bytes don't have the checksum that the index records", SHARD, "b", 104, 144
+        )
     ]
 
 
@@ -119,16 +121,16 @@ def test_each_bit_that_a_tensor_covers_is_missed_by_no_check(tmp_path: Path) -> 
 def test_with_a_record_a_flip_in_any_file_is_found(path: str, model: Path) -> None:
     records = records_of(model)
     flip(model / path, (model / path).stat().st_size // 2)
-    assert ("sha256", path) in told(model, records)
+    assert ("sha256", path) in problems_of(model, records)
 
 
 @pytest.mark.parametrize("path", ["saved_model.pb", INDEX, SHARD, "fingerprint.pb", "assets/foo.txt"])
 def test_with_a_record_a_missing_or_shorter_file_is_found_once(path: str, model: Path) -> None:
     records = records_of(model)
     os.truncate(model / path, (model / path).stat().st_size - 1)
-    assert told(model, records).count(("size", path)) == 1
+    assert problems_of(model, records).count(("size", path)) == 1
     (model / path).unlink()
-    assert told(model, records) == [("missing", path)]
+    assert problems_of(model, records) == [("missing", path)]
 
 
 def test_a_file_beside_those_of_the_record_does_no_harm(model: Path) -> None:
@@ -141,7 +143,7 @@ def test_a_link_in_the_place_of_a_recorded_file_is_told(model: Path) -> None:
     records = records_of(model)
     (model / "fingerprint.pb").rename(model / "elsewhere")
     (model / "fingerprint.pb").symlink_to("elsewhere")
-    assert faults(model, records) == [Fault("size", "is no regular file", "fingerprint.pb")]
+    assert faults(model, records) == [Issue.of_file("size", "is not a regular file", "fingerprint.pb")]
 
 
 def test_a_recorded_file_that_cannot_be_looked_at_is_told(model: Path) -> None:
@@ -158,13 +160,13 @@ def test_a_record_without_hashes_compares_sizes(model: Path) -> None:
     flip(model / "fingerprint.pb", 3)
     assert faults(model, records) == []
     flip(model / SHARD, 1)
-    assert told(model, records) == [("tensor", SHARD)]
+    assert problems_of(model, records) == [("tensor", SHARD)]
 
 
 @pytest.mark.parametrize("path", ["saved_model.pb", INDEX, "assets/foo.txt"])
 def test_without_a_record_a_missing_file_is_told(path: str, model: Path) -> None:
     (model / path).unlink()
-    assert [file for _, file in told(model)] == [path]
+    assert [file for _, file in problems_of(model)] == [path]
 
 
 def test_every_missing_shard_is_told(tmp_path: Path) -> None:
@@ -175,7 +177,7 @@ def test_every_missing_shard_is_told(tmp_path: Path) -> None:
     (model / INDEX).write_bytes(index_of(entries, shards=3))
     (model / "variables/variables.data-00001-of-00003").write_bytes(data)
     lost = [f"variables/variables.data-0000{number}-of-00003" for number in (0, 2)]
-    assert told(model) == [("missing", path) for path in lost]
+    assert problems_of(model) == [("missing", path) for path in lost]
 
 
 def test_a_shard_that_is_cut_names_the_tensors_that_were_lost(tmp_path: Path) -> None:
@@ -220,13 +222,13 @@ def test_a_model_in_chunks_is_noted_and_its_tensors_checked(model: Path) -> None
     assert found.faults == ()
     assert "saved_model.cpb" in found.notes[0]
     flip(model / SHARD, 1)
-    assert told(model) == [("tensor", SHARD)]
+    assert problems_of(model) == [("tensor", SHARD)]
 
 
 def test_an_asset_that_climbs_out_is_a_fault_though_it_is_there(tmp_path: Path) -> None:
     model = write_tree(tmp_path / "m", {"saved_model.pb": tf2_model(b"../../outside"), "assets/x": b""})
     (tmp_path / "outside").write_text("")
-    assert told(model) == [("asset-path", "assets/../../outside")]
+    assert problems_of(model) == [("asset-path", "assets/../../outside")]
 
 
 # Hostile bundles ---------------------------------------------------------------------------------
@@ -245,7 +247,7 @@ def test_an_index_that_names_the_same_bytes_again_and_again_is_not_followed(tmp_
 def test_a_tensor_beyond_all_bounds_is_told(tmp_path: Path) -> None:
     model = write_bundle_model(tmp_path, {"a": bytes(8)})
     (model / INDEX).write_bytes(index_of([(b"a", bundle_entry(0, 2**64 - 1, 2**64 - 1))]))
-    assert told(model) == [("size", SHARD), ("tensor", SHARD)]
+    assert problems_of(model) == [("size", SHARD), ("tensor", SHARD)]
 
 
 def test_a_slice_that_is_missing_is_told_and_the_rest_is_checked(tmp_path: Path) -> None:
@@ -254,20 +256,20 @@ def test_a_slice_that_is_missing_is_told_and_the_rest_is_checked(tmp_path: Path)
     whole = floats(b"", 0) + delimited(7, half)
     (model / INDEX).write_bytes(index_of([(b"a", floats(bytes(8), 0)), (b"v", whole)]))
     flip(model / SHARD, 1)
-    assert told(model) == [("tensor", SHARD), ("index", INDEX)]
+    assert problems_of(model) == [("tensor", SHARD), ("index", INDEX)]
     assert "lacks 1 of 1 slices of v" in faults(model)[1].message
 
 
 def test_a_fifo_in_the_place_of_a_shard_is_no_file(model: Path) -> None:
     (model / SHARD).unlink()
     os.mkfifo(model / SHARD)
-    assert told(model) == [("missing", SHARD)]
+    assert problems_of(model) == [("missing", SHARD)]
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read_is_told(model: Path) -> None:
     (model / SHARD).chmod(0)
-    assert told(model) == [("unreadable", SHARD)]
+    assert problems_of(model) == [("unreadable", SHARD)]
 
 
 def test_a_file_that_goes_away_or_is_cut_after_the_look_is_told(model: Path) -> None:

@@ -10,11 +10,10 @@ import pytest
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.wire import encode_field
-from hubcli.savedmodel.checks.file_scan import scan_files
+from hubcli.savedmodel.checks.file_scan import metadata_issues, scan_files
 from hubcli.savedmodel.checks.keras_config import IssueKind, KerasConfig, TrustedNames, walk_config
-from hubcli.savedmodel.checks.keras_metadata import metadata_issues
-from hubcli.savedmodel.checks.keras_ops import is_pure_function, is_pure_op
-from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.checks.keras_names import is_pure_function, is_pure_op
+from hubcli.savedmodel.model import ModelFiles
 
 CODE = ["4wEAAAAAAAAA", None, None]
 EVIL = {"class_name": "Lambda", "config": {"name": "evil", "function": CODE, "function_type": "lambda"}}
@@ -28,27 +27,27 @@ def layer(kind: str, /, **config: Any) -> dict[str, Any]:
 def reasons(config: Any, *, keras_3: bool = False, trusted: TrustedNames | None = None) -> list[str]:
     """What the walk says of the config, which may be any JSON below one key."""
     parsed = KerasConfig.parse(json.dumps({"config": config}))
-    return [str(one) for one in walk_config(parsed, is_keras_3=keras_3, trusted=trusted)]
+    return [str(issue) for issue in walk_config(parsed, is_keras_3=keras_3, trusted=trusted)]
 
 
 @pytest.mark.parametrize(
     "around",
     [
-        lambda one: {"class_name": "Sequential", "config": {"layers": [one]}},
-        lambda one: {"class_name": "Sequential", "config": [one]},  # As Keras 2.0 wrote it.
-        lambda one: {"class_name": "Functional", "config": {"layers": [layer("Model", layers=[one])]}},
-        lambda one: layer("TimeDistributed", layer=one),
-        lambda one: layer("Bidirectional", layer=layer("LSTM"), backward_layer=one),
-        lambda one: layer("StackedRNNCells", cells=[layer("LSTMCell"), one]),
-        lambda one: layer("MultiHeadAttention", kernel_initializer=one),
-        lambda one: {**layer("Dense"), "build_config": {"anything": [[one]]}},
-        lambda one: {**layer("Dense"), "no such key": {"a": {"b": one}}},
-        lambda one: layer("Dense", name=one),
-        lambda one: layer("Dense", note=json.dumps(one)),
-        lambda one: layer("Dense", note=f" \n{json.dumps([one])}"),
-        lambda one: layer("Dense", note=json.dumps({"more": json.dumps(one)})),
-        lambda one: layer("Dense", note=" " * 1000 + json.dumps(one)),
-        lambda one: {"class_name": "__tuple__", "items": [one]},
+        lambda inner: {"class_name": "Sequential", "config": {"layers": [inner]}},
+        lambda inner: {"class_name": "Sequential", "config": [inner]},  # As Keras 2.0 wrote it.
+        lambda inner: {"class_name": "Functional", "config": {"layers": [layer("Model", layers=[inner])]}},
+        lambda inner: layer("TimeDistributed", layer=inner),
+        lambda inner: layer("Bidirectional", layer=layer("LSTM"), backward_layer=inner),
+        lambda inner: layer("StackedRNNCells", cells=[layer("LSTMCell"), inner]),
+        lambda inner: layer("MultiHeadAttention", kernel_initializer=inner),
+        lambda inner: {**layer("Dense"), "build_config": {"anything": [[inner]]}},
+        lambda inner: {**layer("Dense"), "no such key": {"a": {"b": inner}}},
+        lambda inner: layer("Dense", name=inner),
+        lambda inner: layer("Dense", note=json.dumps(inner)),
+        lambda inner: layer("Dense", note=f" \n{json.dumps([inner])}"),
+        lambda inner: layer("Dense", note=json.dumps({"more": json.dumps(inner)})),
+        lambda inner: layer("Dense", note=" " * 1000 + json.dumps(inner)),
+        lambda inner: {"class_name": "__tuple__", "items": [inner]},
     ],
 )
 @pytest.mark.parametrize("keras_3", [False, True])
@@ -67,7 +66,7 @@ def test_every_key_that_carries_a_function_is_known_by_its_type(key: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("one", "reason"),
+    ("config", "reason"),
     [
         (layer("Dense", activation={"class_name": "__lambda__", "config": {}}), "it holds Python bytecode"),
         (
@@ -88,8 +87,8 @@ def test_every_key_that_carries_a_function_is_known_by_its_type(key: str) -> Non
         (layer("Densе"), "its class 'Dens\\u0435' is none of Keras itself"),
         (layer("dense.__init__"), "its class 'dense.__init__' is none of Keras itself"),
         (layer("deserialize_keras_object"), "its class 'deserialize_keras_object' is none of Keras itself"),
-        ({"class_name": ["Dense"], "config": {"name": "one"}}, "its class is 'list', which is no name"),
-        ({"class_name": None, "config": {"name": "one"}}, "its class is None, which is no name"),
+        ({"class_name": ["Dense"], "config": {"name": "one"}}, "its class is 'list', not a name"),
+        ({"class_name": None, "config": {"name": "one"}}, "its class is None, not a name"),
         (layer("TFSMLayer", filepath="/models/1"), "TFSMLayer loads a SavedModel from a path"),
         (layer("TorchModuleWrapper"), "TorchModuleWrapper runs a pickled PyTorch module"),
         (
@@ -107,12 +106,14 @@ def test_every_key_that_carries_a_function_is_known_by_its_type(key: str) -> Non
     ],
 )
 @pytest.mark.parametrize("keras_3", [False, True])
-def test_what_would_run_import_or_open_is_named_with_its_layer(one: Any, reason: str, keras_3: bool) -> None:
-    assert f"layer one: {reason}" in reasons([{"class_name": "Sequential"}, one], keras_3=keras_3)
+def test_what_would_run_import_or_open_is_named_with_its_layer(
+    config: Any, reason: str, keras_3: bool
+) -> None:
+    assert f"layer one: {reason}" in reasons([{"class_name": "Sequential"}, config], keras_3=keras_3)
 
 
 @pytest.mark.parametrize(
-    ("one", "reason"),
+    ("config", "reason"),
     [
         (layer("TFOpLambda", function="io.write_file"), "it calls the TensorFlow function 'io.write_file'"),
         (layer("TFOpLambda", function="raw_ops.WriteFile"), "it calls the TensorFlow function"),
@@ -131,8 +132,8 @@ def test_what_would_run_import_or_open_is_named_with_its_layer(one: Any, reason:
         ),
         (layer("TensorFlowOpLayer", node_def={"op": "WriteFile"}), "it runs the TensorFlow op 'WriteFile'"),
         (layer("TensorFlowOpLayer", node_def={"op": ["Add"]}), "it runs the TensorFlow op 'list'"),
-        (layer("TensorFlowOpLayer", node_def="\n\x01w\x12\tWriteFile"), "its node is no plain JSON object"),
-        (layer("TensorFlowOpLayer", node_def={"op": "Add", "@type": "x"}), "its node is no plain"),
+        (layer("TensorFlowOpLayer", node_def="\n\x01w\x12\tWriteFile"), "its node is not a JSON object"),
+        (layer("TensorFlowOpLayer", node_def={"op": "Add", "@type": "x"}), "its node is not a"),
         (
             layer("TensorFlowOpLayer", node_def={"op": "Add", "attr": {"f": {"func": {"name": "g"}}}}),
             "the attributes of its op Add name a function",
@@ -142,13 +143,13 @@ def test_what_would_run_import_or_open_is_named_with_its_layer(one: Any, reason:
         (layer("InstanceMethod", attr_name="__class__"), "it reads the attribute '__class__'"),
     ],
 )
-def test_op_layers_call_pure_functions_alone(one: Any, reason: str) -> None:
-    (found,) = reasons([one])
+def test_op_layers_call_pure_functions_alone(config: Any, reason: str) -> None:
+    (found,) = reasons([config])
     assert found.startswith(f"layer one: {reason}")
 
 
 @pytest.mark.parametrize(
-    "one",
+    "config",
     [
         layer("TFOpLambda", function="math.multiply"),
         layer("TFOpLambda", function="__operators__.add"),
@@ -168,15 +169,15 @@ def test_op_layers_call_pure_functions_alone(one: Any, reason: str) -> None:
         layer("Embedding", merge_type="raw", other_type=["lambda"]),
     ],
 )
-def test_pure_layers_pass(one: Any) -> None:
-    assert reasons([one]) == []
+def test_pure_layers_pass(config: Any) -> None:
+    assert reasons([config]) == []
 
 
 @pytest.mark.parametrize(
     "name", ["io.", "data.", "raw_ops.", "saved_model.", "config.", "train.", "summary.", "py_function"]
 )
 def test_no_function_of_a_module_with_effects_is_pure(name: str) -> None:
-    import hubcli.savedmodel.checks.keras_ops as lists
+    import hubcli.savedmodel.checks.keras_names as lists
 
     modules = lists._PURE_FUNCTIONS
     assert not any(f"{module}.".startswith(name) for module in modules)
@@ -204,7 +205,9 @@ def test_the_users_own_names_pass_where_they_are_meant() -> None:
 
 def test_a_key_that_stands_twice_is_told() -> None:
     parsed = KerasConfig.parse('{"config": {"class_name": "Lambda", "class_name": "Dense"}}')
-    assert [str(one) for one in walk_config(parsed)] == ["the key 'class_name' stands twice in one object"]
+    assert [str(issue) for issue in walk_config(parsed)] == [
+        "the key 'class_name' stands twice in one object"
+    ]
 
 
 def test_what_is_printed_is_short_and_on_one_line() -> None:
@@ -217,7 +220,7 @@ def test_what_is_printed_is_short_and_on_one_line() -> None:
 def test_the_walk_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     deep = KerasConfig.parse('{"a":' * 900 + "{}" + "}" * 900)
     assert walk_config(deep) == ()
-    with pytest.raises(BrokenModelError, match="no JSON"):
+    with pytest.raises(BrokenModelError, match="not JSON"):
         KerasConfig.parse('{"a":' * 200_000 + "{}" + "}" * 200_000)
     with pytest.raises(BrokenModelError, match="larger than 64 MiB"):
         KerasConfig.parse(b" " * ((64 << 20) + 1))
@@ -232,7 +235,7 @@ def test_the_walk_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def metadata(*configs: Any, identifier: str = "_tf_keras_layer") -> bytes:
     """A keras_metadata.pb with a node for each config; text stands for itself."""
-    texts = [one if isinstance(one, str) else json.dumps(one) for one in configs]
+    texts = [config if isinstance(config, str) else json.dumps(config) for config in configs]
     return b"".join(
         encode_field(1, encode_field(2, place) + encode_field(4, identifier) + encode_field(5, text))
         for place, text in enumerate(texts)
@@ -247,7 +250,7 @@ def test_every_node_of_the_metadata_is_walked(identifier: str) -> None:
 
 def test_each_of_several_texts_in_a_node_is_walked() -> None:
     for texts in ([EVIL, layer("Dense")], [layer("Dense"), EVIL]):
-        node = b"".join(encode_field(5, json.dumps(one)) for one in texts)
+        node = b"".join(encode_field(5, json.dumps(text)) for text in texts)
         assert metadata_issues(encode_field(1, node))
 
 
@@ -264,11 +267,11 @@ def test_the_scan_reports_bytecode_and_ops_of_the_metadata(tmp_path: Path) -> No
     own = layer("SomebodysOwn")
     (tmp_path / "keras_metadata.pb").write_bytes(metadata(spaced, op, own))
     found = list(scan_files(ModelFiles.of_directory(tmp_path)))
-    assert [(one.severity.word, one.code) for one in found] == [
+    assert [(issue.severity.word, issue.code) for issue in found] == [
         ("high", "keras-code"),
         ("high", "keras-code"),
         ("medium", "keras-op"),
     ]
     assert found[0].where == "keras_metadata.pb, layer evil"
     (tmp_path / "keras_metadata.pb").write_bytes(metadata("{"))
-    assert [one.code for one in scan_files(ModelFiles.of_directory(tmp_path))] == ["not-scanned"]
+    assert [finding.code for finding in scan_files(ModelFiles.of_directory(tmp_path))] == ["not-scanned"]

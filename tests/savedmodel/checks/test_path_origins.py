@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hubcli.formats.protos import _message_class
-from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from tests.formats.tables import delimited, varint
 from tests.savedmodel.protos import (
@@ -36,7 +36,11 @@ BOOT = function("boot", FILL, inputs=("path", "t"))
 
 def codes(folder: Path, *meta_graphs: Any) -> set[str]:
     """The findings of a severity of medium or above."""
-    return {one.code for one in findings_of(folder, *meta_graphs) if one.severity.word in ("medium", "high")}
+    return {
+        finding.code
+        for finding in findings_of(folder, *meta_graphs)
+        if finding.severity.word in ("medium", "high")
+    }
 
 
 def constant(name: str, *texts: str) -> Any:
@@ -55,11 +59,11 @@ def loading(*nodes: Any, functions: Any = (), init: str = "init", **parts: Any) 
     return meta_graph(graph(*every, functions=functions), signature_def={INIT: init_signature(init)}, **parts)
 
 
-def with_files(folder: Path, made: Any) -> set[str]:
+def with_files(folder: Path, message: Any) -> set[str]:
     """The codes, where the asset is there."""
     (folder / "assets").mkdir(exist_ok=True)
     (folder / "assets" / "v.txt").write_bytes(b"x")
-    return codes(folder, made)
+    return codes(folder, message)
 
 
 # What is proven ----------------------------------------------------------------------------------
@@ -131,15 +135,15 @@ def test_an_asset_that_a_function_hands_on_is_proven(tmp_path: Path) -> None:
 _CALLED = {INIT: init_signature("init"), "serving_default": call_signature("init:0")}
 
 
-def _called(made: Any) -> Any:
+def _called(message: Any) -> Any:
     for key, signature in _CALLED.items():
-        made.signature_def[key].CopyFrom(signature)
-    return made
+        message.signature_def[key].CopyFrom(signature)
+    return message
 
 
-def _with_library_bytes(made: Any, extra: bytes) -> bytes:
+def _with_library_bytes(message: Any, extra: bytes) -> bytes:
     """The MetaGraph with more fields in its library."""
-    return bytes(made.SerializeToString()) + delimited(2, delimited(2, extra))
+    return bytes(message.SerializeToString()) + delimited(2, delimited(2, extra))
 
 
 _IMPLEMENTING = BOOT.SerializeToString() + delimited(
@@ -338,7 +342,7 @@ def test_an_argument_of_the_caller_is_not_proven(tmp_path: Path) -> None:
 def _saving(*nodes: Any, separator: str | None = None, last: str = "merge", **parts: Any) -> Any:
     """A saver of TensorFlow 1 as it is written, of which some nodes are others."""
     joined = {} if separator is None else {"separator": separator}
-    every = {one.name: one for one in (
+    every = {node.name: node for node in (
         constant("input", "model"),
         node("name", "PlaceholderWithDefault", "input"),
         constant("suffix", "_temp_0123/part"),
@@ -387,30 +391,34 @@ def test_a_separator_that_climbs_is_found(tmp_path: Path) -> None:
 
 def test_a_choice_of_two_suffixes_is_proven(tmp_path: Path) -> None:
     choice = node("suffix", "Select", "cond", "one", "two")
-    made = _saving(choice, constant("one", ".part"), constant("two", "_temp/part"))
-    assert codes(tmp_path, made) == set()
+    message = _saving(choice, constant("one", ".part"), constant("two", "_temp/part"))
+    assert codes(tmp_path, message) == set()
 
 
 def test_a_savers_function_with_a_path_of_its_own_is_found(tmp_path: Path) -> None:
     body = function(
         "s", constant("c", "/etc/x"), node("save", "SaveV2", "c:output:0", "n", "n"), inputs=("name", "n")
     )
-    made = graph(node("name", "Placeholder"), call("saving", "s", "name", "name"), functions=[body])
-    assert "writes-files" in codes(tmp_path, meta_graph(made, saver_def=saver("saving:0", filename="name:0")))
+    message = graph(node("name", "Placeholder"), call("saving", "s", "name", "name"), functions=[body])
+    assert "writes-files" in codes(
+        tmp_path, meta_graph(message, saver_def=saver("saving:0", filename="name:0"))
+    )
 
 
 def test_a_savers_function_that_is_called_with_a_constant_is_found(tmp_path: Path) -> None:
     body = function("s", node("save", "SaveV2", "p", "n", "n"), inputs=("p", "n"))
-    made = graph(
+    message = graph(
         node("name", "Placeholder"), constant("c", "/x"), call("saving", "s", "c", "name"), functions=[body]
     )
-    assert "writes-files" in codes(tmp_path, meta_graph(made, saver_def=saver("saving:0", filename="name:0")))
+    assert "writes-files" in codes(
+        tmp_path, meta_graph(message, saver_def=saver("saving:0", filename="name:0"))
+    )
 
 
 def test_a_savers_function_that_is_a_gradient_too_is_found(tmp_path: Path) -> None:
     body = function("s", node("save", "SaveV2", "p", "n", "n"), inputs=("p", "n"))
-    made = graph(node("name", "Placeholder"), call("saving", "s", "name", "name"), functions=[body])
-    whole = meta_graph(made, saver_def=saver("saving:0", filename="name:0"))
+    message = graph(node("name", "Placeholder"), call("saving", "s", "name", "name"), functions=[body])
+    whole = meta_graph(message, saver_def=saver("saving:0", filename="name:0"))
     assert codes(tmp_path, whole) == set()
     gradient = delimited(3, delimited(1, b"s") + delimited(2, b"CustomGradient-1"))
     assert "writes-files" in codes(tmp_path, _with_library_bytes(whole, gradient))
@@ -421,10 +429,10 @@ def test_a_savers_function_that_is_a_gradient_too_is_found(tmp_path: Path) -> No
 
 def test_a_name_in_an_odd_encoding_is_not_proven(tmp_path: Path) -> None:
     """Its length takes two bytes where one would do: TensorFlow reads it, the search by bytes doesn't."""
-    made = loading(node("init", TABLE, "h", "twin"))
+    message = loading(node("init", TABLE, "h", "twin"))
     twin = b"\x0a\x84\x00twin" + delimited(2, b"Identity") + delimited(3, b"other")
     assert varint(4) == b"\x04"
-    encoded = bytes(made.SerializeToString()) + delimited(2, delimited(1, twin))
+    encoded = bytes(message.SerializeToString()) + delimited(2, delimited(1, twin))
     assert "reads-files" in with_files(tmp_path, encoded)
 
 
@@ -433,7 +441,7 @@ def test_a_model_as_text_hides_nothing(tmp_path: Path, how: str) -> None:
     from google.protobuf import text_format
 
     encoded = FREE[how]
-    made = _message_class("SavedModel", is_lean=False).FromString(delimited(2, encoded))
-    (tmp_path / "saved_model.pbtxt").write_text(text_format.MessageToString(made))
+    message = _message_class("SavedModel", is_lean=False).FromString(delimited(2, encoded))
+    (tmp_path / "saved_model.pbtxt").write_text(text_format.MessageToString(message))
     found = read_model(ModelFiles.of_directory(tmp_path)).findings
-    assert "reads-files" in {one.code for one in found}
+    assert "reads-files" in {finding.code for finding in found}

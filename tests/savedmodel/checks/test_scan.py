@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from hubcli.errors import BrokenModelError
-from hubcli.savedmodel.checks.risky_ops import CONDITIONAL_OPS, risk_of, risk_of_print, risky_ops
-from hubcli.savedmodel.model import Finding, Severity
+from hubcli.issues import Issue, Severity
+from hubcli.savedmodel.checks.scan import CONDITIONAL_OPS, risk_of, risk_of_print, risky_ops
 from tests.corpus import KINDS, corpus_model
 from tests.formats.tables import delimited, number, varint
 from tests.savedmodel.protos import (
@@ -36,11 +36,11 @@ MERGE = node("merge", "MergeV2Checkpoints", "prefix", "prefix")
 
 def graded(folder: Path, *meta_graphs: Any) -> set[tuple[str, str]]:
     """Code and severity of every finding."""
-    return {(one.code, one.severity.word) for one in findings_of(folder, *meta_graphs)}
+    return {(finding.code, finding.severity.word) for finding in findings_of(folder, *meta_graphs)}
 
 
-def of_code(findings: tuple[Finding, ...], code: str) -> list[Finding]:
-    return [one for one in findings if one.code == code]
+def of_code(findings: tuple[Issue, ...], code: str) -> list[Issue]:
+    return [finding for finding in findings if finding.code == code]
 
 
 def calls(name: str, callee: str, *inputs: str, op: str = "StatefulPartitionedCall") -> Any:
@@ -56,11 +56,11 @@ READS = ("reads-files", "high")
 
 @pytest.mark.parametrize("name", KINDS)
 def test_nothing_grave_is_found_in_a_harmless_model(name: str) -> None:
-    from hubcli.savedmodel.files import ModelFiles
+    from hubcli.savedmodel.model import ModelFiles
     from hubcli.savedmodel.reader import read_model
 
     info = read_model(ModelFiles.of_directory(corpus_model(name)))
-    grave = [one.code for one in info.findings if one.severity >= Severity.MEDIUM]
+    grave = [finding.code for finding in info.findings if finding.severity >= Severity.MEDIUM]
     assert grave == (["asset-missing"] if name == "serving_half_plus_two_assets_extra" else [])
 
 
@@ -69,17 +69,17 @@ def test_nothing_grave_is_found_in_a_harmless_model(name: str) -> None:
 
 @pytest.mark.parametrize("op", sorted({*risky_ops()} - {*CONDITIONAL_OPS}))
 def test_each_op_of_the_list_is_found_where_a_call_reaches_it(tmp_path: Path, op: str) -> None:
-    made = graph(
+    encoded = graph(
         node("call", "PartitionedCall", f=Func("inner")), functions=[function("inner", node("it", op))]
     )
     found = findings_of(
-        tmp_path, meta_graph(made, signature_def={"serving_default": call_signature("call:0")})
+        tmp_path, meta_graph(encoded, signature_def={"serving_default": call_signature("call:0")})
     )
     risk = risk_of(op)
     assert risk is not None
-    assert [(one.code, one.severity, one.where) for one in found if one.code != "unknown-op"] == [
-        (risk.code, risk.severity, "function inner")
-    ]
+    assert [
+        (finding.code, finding.severity, finding.where) for finding in found if finding.code != "unknown-op"
+    ] == [(risk.code, risk.severity, "function inner")]
     assert "when it is called" in found[0].message
 
 
@@ -104,15 +104,15 @@ def test_groups_are_graded(tmp_path: Path, op: str, expected: tuple[str, str]) -
 
 
 def test_harmless_ops_are_no_finding(tmp_path: Path) -> None:
-    made = graph(
+    encoded = graph(
         node("a", "Const"), node("b", "MatMul", "a", "a"), calls("c", "f"), functions=[function("f")]
     )
-    assert findings_of(tmp_path, meta_graph(made)) == ()
+    assert findings_of(tmp_path, meta_graph(encoded)) == ()
 
 
 def test_a_call_by_the_name_of_a_library_function_is_no_unknown_op(tmp_path: Path) -> None:
-    made = graph(node("a", "my_function"), functions=[function("my_function", node("x", "NoOp"))])
-    assert findings_of(tmp_path, meta_graph(made)) == ()
+    encoded = graph(node("a", "my_function"), functions=[function("my_function", node("x", "NoOp"))])
+    assert findings_of(tmp_path, meta_graph(encoded)) == ()
 
 
 def test_ops_that_only_files_of_tests_register_are_unknown(tmp_path: Path) -> None:
@@ -133,8 +133,8 @@ def test_a_print_to_a_stream_is_no_write(tmp_path: Path, stream: str) -> None:
 
 
 def test_the_gravest_finding_comes_first(tmp_path: Path) -> None:
-    made = graph(node("a", "Odd"), node("b", "Print"), node("c", "ReadFile"), node("d", "PyFunc"))
-    severities = [one.severity for one in findings_of(tmp_path, meta_graph(made))]
+    encoded = graph(node("a", "Odd"), node("b", "Print"), node("c", "ReadFile"), node("d", "PyFunc"))
+    severities = [finding.severity for finding in findings_of(tmp_path, meta_graph(encoded))]
     assert severities == sorted(severities, reverse=True)
 
 
@@ -142,7 +142,7 @@ def test_the_gravest_finding_comes_first(tmp_path: Path) -> None:
 
 
 def test_python_in_the_body_of_a_while_two_functions_deep_is_found(tmp_path: Path) -> None:
-    made = graph(
+    encoded = graph(
         calls("start", "outer"),
         functions=[
             function("outer", node("loop", "While", cond=Func("cond"), body=Func("body"))),
@@ -151,28 +151,28 @@ def test_python_in_the_body_of_a_while_two_functions_deep_is_found(tmp_path: Pat
             function("inner", node("py", "PyFunc")),
         ],
     )
-    found = findings_of(tmp_path, meta_graph(made, signature_def={INIT: init_signature("start")}))
-    assert [(one.code, one.where) for one in found] == [("runs-python", "function inner")]
+    found = findings_of(tmp_path, meta_graph(encoded, signature_def={INIT: init_signature("start")}))
+    assert [(finding.code, finding.where) for finding in found] == [("runs-python", "function inner")]
     assert "when it is loaded" in found[0].message
 
 
 def test_a_branch_in_a_list_of_functions_is_followed(tmp_path: Path) -> None:
-    made = graph(
+    encoded = graph(
         node("case", "Case", branches=Funcs(("harmless", "evil"))),
         functions=[function("harmless"), function("evil", SAVE)],
     )
-    assert graded(tmp_path, meta_graph(made, signature_def={"s": call_signature("case:0")})) == {WRITES}
+    assert graded(tmp_path, meta_graph(encoded, signature_def={"s": call_signature("case:0")})) == {WRITES}
 
 
 def test_a_function_that_nothing_reaches_is_found_with_that_remark(tmp_path: Path) -> None:
     found = findings_of(tmp_path, meta_graph(graph(functions=[function("lost", node("w", "WriteFile"))])))
-    assert [one.severity for one in found] == [Severity.HIGH]
+    assert [finding.severity for finding in found] == [Severity.HIGH]
     assert "nothing reaches it" in found[0].message
 
 
 def test_functions_that_call_each_other_in_a_circle_end(tmp_path: Path) -> None:
-    made = graph(functions=[function("a", calls("x", "b")), function("b", calls("x", "a"), SAVE)])
-    findings_of(tmp_path, meta_graph(made))
+    encoded = graph(functions=[function("a", calls("x", "b")), function("b", calls("x", "a"), SAVE)])
+    findings_of(tmp_path, meta_graph(encoded))
 
 
 def test_the_second_meta_graph_is_scanned_too(tmp_path: Path) -> None:
@@ -195,10 +195,10 @@ def test_a_second_graph_and_a_second_library_are_scanned(tmp_path: Path) -> None
 
 
 def test_a_duplicate_function_is_scanned_in_every_body(tmp_path: Path) -> None:
-    made = graph(functions=[function("f", node("w", "WriteFile")), function("f", node("x", "NoOp"))])
-    assert WRITES in graded(tmp_path, meta_graph(made))
-    made = graph(functions=[function("f", node("x", "NoOp")), function("f", node("w", "WriteFile"))])
-    assert WRITES in graded(tmp_path, meta_graph(made))
+    encoded = graph(functions=[function("f", node("w", "WriteFile")), function("f", node("x", "NoOp"))])
+    assert WRITES in graded(tmp_path, meta_graph(encoded))
+    encoded = graph(functions=[function("f", node("x", "NoOp")), function("f", node("w", "WriteFile"))])
+    assert WRITES in graded(tmp_path, meta_graph(encoded))
 
 
 def test_a_node_of_a_megabyte_is_found(tmp_path: Path) -> None:
@@ -216,8 +216,8 @@ def test_a_node_between_large_constants_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a\0b", "é", "x" * 100_000, ""])
 def test_odd_names_hide_nothing(tmp_path: Path, name: str) -> None:
-    made = graph(functions=[function(name, node(name, "WriteFile"))])
-    assert WRITES in graded(tmp_path, meta_graph(made))
+    encoded = graph(functions=[function(name, node(name, "WriteFile"))])
+    assert WRITES in graded(tmp_path, meta_graph(encoded))
 
 
 def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
@@ -281,18 +281,18 @@ def test_a_function_is_known_by_the_name_that_tensorflow_gives_it(tmp_path: Path
     evil = function("__inference__traced_save_1", SAVE, pad).SerializeToString()
     evil += delimited(1, message("OpDef", name="evil").SerializeToString())
     library = delimited(2, delimited(1, evil))
-    made = graph(calls("saving", "__inference__traced_save_1"), calls("init", "evil")).SerializeToString()
+    encoded = graph(calls("saving", "__inference__traced_save_1"), calls("init", "evil")).SerializeToString()
     rest = meta_graph(
         saver_def=saver("saving:0"), signature_def={INIT: init_signature("init")}
     ).SerializeToString()
-    assert WRITES in graded(tmp_path, rest + delimited(2, made + library))
+    assert WRITES in graded(tmp_path, rest + delimited(2, encoded + library))
 
 
 def test_a_function_without_a_name_is_not_taken_for_the_graph_itself(tmp_path: Path) -> None:
     """TensorFlow runs it like any other; what the graph's own savers may do, it may not."""
-    made = graph(calls("boot", ""), functions=[function("", SAVE)])
-    found = findings_of(tmp_path, meta_graph(made, signature_def={INIT: init_signature("boot")}))
-    assert [(one.code, one.where) for one in found] == [("writes-files", "function (no name)")]
+    encoded = graph(calls("boot", ""), functions=[function("", SAVE)])
+    found = findings_of(tmp_path, meta_graph(encoded, signature_def={INIT: init_signature("boot")}))
+    assert [(finding.code, finding.where) for finding in found] == [("writes-files", "function (no name)")]
     assert "when it is loaded" in found[0].message
 
 
@@ -325,60 +325,62 @@ def test_the_savers_own_functions_are_exempt(tmp_path: Path) -> None:
 
 def test_the_savers_function_is_no_excuse_for_other_ops(tmp_path: Path) -> None:
     body = function("s", SAVE, node("w", "WriteFile"), inputs=["prefix"])
-    made = graph(node("name", "Placeholder"), calls("saving", "s", "name"), functions=[body])
-    found = findings_of(tmp_path, meta_graph(made, saver_def=saver("saving:0", filename="name:0")))
-    assert [one.message.split()[0] for one in found] == ["WriteFile"]
+    encoded = graph(node("name", "Placeholder"), calls("saving", "s", "name"), functions=[body])
+    found = findings_of(tmp_path, meta_graph(encoded, saver_def=saver("saving:0", filename="name:0")))
+    assert [finding.message.split()[0] for finding in found] == ["WriteFile"]
 
 
 def test_the_savers_function_that_an_init_op_calls_is_found(tmp_path: Path) -> None:
-    made = _with_saver(
+    encoded = _with_saver(
         calls("boot", "__inference__traced_save_1", "prefix"), signature_def={INIT: init_signature("boot")}
     )
-    found = findings_of(tmp_path, made)
-    assert [(one.code, one.severity.word) for one in found] == [
+    found = findings_of(tmp_path, encoded)
+    assert [(finding.code, finding.severity.word) for finding in found] == [
         WRITES,
         WRITES,
     ]  # SaveV2 and MergeV2Checkpoints
-    assert all("when it is loaded" in one.message for one in found)
+    assert all("when it is loaded" in finding.message for finding in found)
 
 
 def test_the_savers_function_that_a_signature_calls_is_found(tmp_path: Path) -> None:
-    made = _with_saver(calls("go", "__inference__traced_save_1"), signature_def={"s": call_signature("go:0")})
-    assert WRITES in graded(tmp_path, made)
+    encoded = _with_saver(
+        calls("go", "__inference__traced_save_1"), signature_def={"s": call_signature("go:0")}
+    )
+    assert WRITES in graded(tmp_path, encoded)
 
 
 def test_the_savers_function_that_an_object_offers_is_found(tmp_path: Path) -> None:
     objects = Objects()
     objects.function("export", objects.concrete("__inference__traced_save_1"))
-    made = _with_saver()
-    made.object_graph_def.CopyFrom(objects.message)
-    assert WRITES in graded(tmp_path, made)
+    encoded = _with_saver()
+    encoded.object_graph_def.CopyFrom(objects.message)
+    assert WRITES in graded(tmp_path, encoded)
 
 
 def test_a_name_like_a_savers_is_no_excuse(tmp_path: Path) -> None:
-    made = _with_saver(
+    encoded = _with_saver(
         calls("go", "__inference__traced_save_99"),
         functions=[function("__inference__traced_save_99", SAVE)],
         signature_def={"s": call_signature("go:0")},
     )
-    found = of_code(findings_of(tmp_path, made), "writes-files")
-    assert [one.where for one in found] == ["function __inference__traced_save_99"]
+    found = of_code(findings_of(tmp_path, encoded), "writes-files")
+    assert [finding.where for finding in found] == ["function __inference__traced_save_99"]
 
 
 def test_a_save_before_the_init_op_of_tensorflow_1_is_found(tmp_path: Path) -> None:
-    made = graph(SAVE, node("group", "NoOp", "^save"))
+    encoded = graph(SAVE, node("group", "NoOp", "^save"))
     collections = {"saved_model_main_op": {"node_list": {"value": ["group"]}}}
-    assert WRITES in graded(tmp_path, meta_graph(made, collection_def=collections))
+    assert WRITES in graded(tmp_path, meta_graph(encoded, collection_def=collections))
     collections = {"legacy_init_op": {"node_list": {"value": ["group"]}}}
-    assert WRITES in graded(tmp_path, meta_graph(made, collection_def=collections))
+    assert WRITES in graded(tmp_path, meta_graph(encoded, collection_def=collections))
 
 
 def test_a_save_of_tensorflow_1_that_the_saver_asks_for_is_exempt(tmp_path: Path) -> None:
-    made = graph(
+    encoded = graph(
         node("prefix", "Const"), SAVE, node("done", "Identity", "prefix", "^save"), node("all", "NoOp", "^r"),
         node("r", "RestoreV2", "prefix"),
     )  # fmt: skip
-    assert findings_of(tmp_path, meta_graph(made, saver_def=saver("done:0", "all", "prefix:0"))) == ()
+    assert findings_of(tmp_path, meta_graph(encoded, saver_def=saver("done:0", "all", "prefix:0"))) == ()
 
 
 @pytest.mark.parametrize("loader", ["_create_resource", "_initialize", "_destroy_resource"])
@@ -386,9 +388,9 @@ def test_what_a_resource_runs_on_load_is_found(tmp_path: Path, loader: str) -> N
     objects = Objects()
     table = objects.add("table", resource={})
     objects.bare(loader, objects.concrete("boot"), table)
-    made = meta_graph(graph(functions=[function("boot", SAVE)]), objects)
-    found = of_code(findings_of(tmp_path, made), "writes-files")
-    assert ["when it is loaded" in one.message for one in found] == [True]
+    encoded = meta_graph(graph(functions=[function("boot", SAVE)]), objects)
+    found = of_code(findings_of(tmp_path, encoded), "writes-files")
+    assert ["when it is loaded" in finding.message for finding in found] == [True]
 
 
 def test_a_save_in_a_function_that_saves_an_object_is_found(tmp_path: Path) -> None:
@@ -396,11 +398,11 @@ def test_a_save_in_a_function_that_saves_an_object_is_found(tmp_path: Path) -> N
     objects = Objects()
     table = objects.add("table", resource={})
     save, restore = (objects.function(None, objects.concrete(name)) for name in ("s", "r"))
-    kept = objects.message.nodes[table].saveable_objects["t"]
-    kept.save_function, kept.restore_function = save, restore
+    saveable = objects.message.nodes[table].saveable_objects["t"]
+    saveable.save_function, saveable.restore_function = save, restore
     body = function("s", SAVE, inputs=["prefix"])
-    made = graph(functions=[body, function("r", node("x", "RestoreV2", "prefix"), inputs=["prefix"])])
-    assert graded(tmp_path, meta_graph(made, objects)) == {WRITES, READS}
+    encoded = graph(functions=[body, function("r", node("x", "RestoreV2", "prefix"), inputs=["prefix"])])
+    assert graded(tmp_path, meta_graph(encoded, objects)) == {WRITES, READS}
 
 
 # Tables ------------------------------------------------------------------------------------------
@@ -411,19 +413,21 @@ def _table(*sources: Any, path: str = "path", op: str = "InitializeTableFromText
 
 
 def test_a_table_of_an_asset_is_exempt(tmp_path: Path) -> None:
-    made = meta_graph(_table(node("path", "Const")), asset_file_def=[asset_file("path:0", "v.txt")])
-    assert "reads-files" not in {one.code for one in findings_of(tmp_path, made)}
+    encoded = meta_graph(_table(node("path", "Const")), asset_file_def=[asset_file("path:0", "v.txt")])
+    assert "reads-files" not in {finding.code for finding in findings_of(tmp_path, encoded)}
 
 
 @pytest.mark.parametrize("op", ["InitializeTableFromTextFile", "InitializeTableFromTextFileV2"])
 def test_a_table_of_a_constant_path_is_found(tmp_path: Path, op: str) -> None:
-    made = meta_graph(_table(node("path", "Const"), op=op), asset_file_def=[asset_file("other:0", "v.txt")])
-    assert READS in graded(tmp_path, made)
+    encoded = meta_graph(
+        _table(node("path", "Const"), op=op), asset_file_def=[asset_file("other:0", "v.txt")]
+    )
+    assert READS in graded(tmp_path, encoded)
 
 
 def test_a_table_of_a_constant_behind_an_identity_is_found(tmp_path: Path) -> None:
-    made = meta_graph(_table(node("c", "Const"), node("path", "Identity", "c")))
-    assert READS in graded(tmp_path, made)
+    encoded = meta_graph(_table(node("c", "Const"), node("path", "Identity", "c")))
+    assert READS in graded(tmp_path, encoded)
 
 
 def test_a_table_in_a_function_that_gets_its_path_is_exempt(tmp_path: Path) -> None:
@@ -432,8 +436,8 @@ def test_a_table_in_a_function_that_gets_its_path_is_exempt(tmp_path: Path) -> N
     asset = objects.add("vocabulary", asset={"asset_file_def_index": 0})
     objects.bare("_initialize", objects.concrete("boot", captures=[asset, table]), table)
     body = function("boot", node("init", "InitializeTableFromTextFileV2", "t", "path"), inputs=("path", "t"))
-    made = meta_graph(graph(functions=[body]), objects, asset_file_def=[asset_file("a:0", "v.txt")])
-    assert "reads-files" not in {one.code for one in findings_of(tmp_path, made)}
+    encoded = meta_graph(graph(functions=[body]), objects, asset_file_def=[asset_file("a:0", "v.txt")])
+    assert "reads-files" not in {finding.code for finding in findings_of(tmp_path, encoded)}
 
 
 def test_a_table_in_a_function_with_a_constant_path_is_found(tmp_path: Path) -> None:
@@ -443,11 +447,11 @@ def test_a_table_in_a_function_with_a_constant_path_is_found(tmp_path: Path) -> 
 
 def test_a_table_whose_asset_stands_in_a_collection_alone_is_exempt(tmp_path: Path) -> None:
     """As TensorFlow 1 wrote it."""
-    made = meta_graph(_table(node("path", "Const")))
-    wrapped = made.collection_def["saved_model_assets"].any_list.value.add()
+    encoded = meta_graph(_table(node("path", "Const")))
+    wrapped = encoded.collection_def["saved_model_assets"].any_list.value.add()
     wrapped.type_url = "type.googleapis.com/tensorflow.AssetFileDef"
     wrapped.value = asset_file("path:0", "v.txt").SerializeToString()
-    assert "reads-files" not in {one.code for one in findings_of(tmp_path, made)}
+    assert "reads-files" not in {finding.code for finding in findings_of(tmp_path, encoded)}
 
 
 @pytest.mark.parametrize(
@@ -473,8 +477,8 @@ def test_a_table_whose_function_gets_a_constant_as_its_path_is_found(tmp_path: P
     constant = objects.add("path", constant={"operation": "Const"})
     objects.bare("_initialize", objects.concrete("boot", captures=[constant, table]), table)
     body = function("boot", node("init", "InitializeTableFromTextFileV2", "t", "path"), inputs=("path", "t"))
-    made = meta_graph(graph(node("Const", "Const"), functions=[body]), objects)
-    assert READS in graded(tmp_path, made)
+    encoded = meta_graph(graph(node("Const", "Const"), functions=[body]), objects)
+    assert READS in graded(tmp_path, encoded)
 
 
 # Hiding a save: what reaches the function must not be lost from sight -----------------------------
@@ -575,8 +579,8 @@ def test_the_init_op_is_the_one_of_its_own_key(tmp_path: Path) -> None:
     """TensorFlow reads outputs["__saved_model_init_op"], whatever else stands there."""
     signature = init_signature("save")
     signature.outputs["A"].name = "harmless"
-    made = graph(SAVE, node("harmless", "NoOp"))
-    assert WRITES in graded(tmp_path, meta_graph(made, signature_def={INIT: signature}))
+    encoded = graph(SAVE, node("harmless", "NoOp"))
+    assert WRITES in graded(tmp_path, meta_graph(encoded, signature_def={INIT: signature}))
 
 
 @pytest.mark.parametrize("collection", ["table_initializer"])
@@ -602,47 +606,47 @@ def test_the_initializer_of_a_variable_is_followed(tmp_path: Path) -> None:
 
 def test_a_save_on_the_way_to_the_restore_op_is_found(tmp_path: Path) -> None:
     """Whoever loads the model restores its variables; nobody saves them then."""
-    made = graph(SAVE, node("restore_all", "NoOp", "^save"))
-    assert WRITES in graded(tmp_path, meta_graph(made, saver_def=saver(restore="restore_all")))
+    encoded = graph(SAVE, node("restore_all", "NoOp", "^save"))
+    assert WRITES in graded(tmp_path, meta_graph(encoded, saver_def=saver(restore="restore_all")))
 
 
 def test_a_save_in_the_function_that_restores_an_object_is_found(tmp_path: Path) -> None:
     objects = Objects()
-    kept = objects.message.nodes[objects.add("table", resource={})].saveable_objects["t"]
-    kept.save_function = objects.function(None, objects.concrete("s"))
-    kept.restore_function = objects.function(None, objects.concrete("r"))
-    made = graph(functions=[function("s"), function("r", SAVE)])
-    assert WRITES in graded(tmp_path, meta_graph(made, objects))
+    saveable = objects.message.nodes[objects.add("table", resource={})].saveable_objects["t"]
+    saveable.save_function = objects.function(None, objects.concrete("s"))
+    saveable.restore_function = objects.function(None, objects.concrete("r"))
+    encoded = graph(functions=[function("s"), function("r", SAVE)])
+    assert WRITES in graded(tmp_path, meta_graph(encoded, objects))
 
 
 def test_a_function_that_the_object_graph_does_not_describe_is_run_all_the_same(tmp_path: Path) -> None:
     """load.py takes it from the library, whether concrete_functions has it or not."""
     objects = Objects()
     objects.bare("_initialize", "boot", objects.add("table", resource={}))
-    made = meta_graph(graph(functions=[function("boot", SAVE)]), objects)
-    assert WRITES in graded(tmp_path, made)
+    encoded = meta_graph(graph(functions=[function("boot", SAVE)]), objects)
+    assert WRITES in graded(tmp_path, encoded)
 
 
 def test_a_root_that_is_a_function_itself_can_be_called(tmp_path: Path) -> None:
     objects = Objects()
     objects.message.nodes[0].bare_concrete_function.concrete_function_name = objects.concrete("root")
-    made = meta_graph(graph(functions=[function("root", SAVE)]), objects)
-    assert WRITES in graded(tmp_path, made)
+    encoded = meta_graph(graph(functions=[function("root", SAVE)]), objects)
+    assert WRITES in graded(tmp_path, encoded)
 
 
 def test_a_sparse_output_is_followed_along_all_its_tensors(tmp_path: Path) -> None:
     signature = message("SignatureDef")
     signature.outputs["o"].coo_sparse.dense_shape_tensor_name = "after:0"
-    made = graph(SAVE, node("after", "Const", "^save"))
-    assert WRITES in graded(tmp_path, meta_graph(made, signature_def={"s": signature}))
+    encoded = graph(SAVE, node("after", "Const", "^save"))
+    assert WRITES in graded(tmp_path, meta_graph(encoded, signature_def={"s": signature}))
 
 
 def test_a_sparse_output_within_a_composite_one_is_followed(tmp_path: Path) -> None:
     signature = message("SignatureDef")
     part = signature.outputs["o"].composite_tensor.components.add()
     part.coo_sparse.values_tensor_name = "after:0"
-    made = graph(SAVE, node("after", "Const", "^save"))
-    assert WRITES in graded(tmp_path, meta_graph(made, signature_def={"s": signature}))
+    encoded = graph(SAVE, node("after", "Const", "^save"))
+    assert WRITES in graded(tmp_path, meta_graph(encoded, signature_def={"s": signature}))
 
 
 def test_a_gradient_of_the_library_is_followed(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.model import Finding, Severity
+from hubcli.issues import Issue, Severity
+from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from tests.installed import Late, require_installed
 
@@ -21,19 +21,19 @@ pytestmark = pytest.mark.tensorflow
 SECRET = b"the marker"
 
 
-def graver_findings(model: Path) -> list[Finding]:
+def graver_findings(model: Path) -> list[Issue]:
     found = read_model(ModelFiles.of_directory(model)).findings
-    return [one for one in found if one.severity >= Severity.MEDIUM]
+    return [finding for finding in found if finding.severity >= Severity.MEDIUM]
 
 
 def first_line(path: Any) -> Any:
     """The ops that fill a table from the file, and give the first key of it."""
     ops = tf.raw_ops
     table = ops.HashTableV2(key_dtype=tf.int64, value_dtype=tf.string, shared_name="stolen")
-    done = ops.InitializeTableFromTextFileV2(
+    initializer = ops.InitializeTableFromTextFileV2(
         table_handle=table, filename=path, key_index=-1, value_index=-2, vocab_size=-1
     )
-    with tf.control_dependencies([done] if done is not None else []):
+    with tf.control_dependencies([initializer] if initializer is not None else []):
         keys, default = tf.constant([0], tf.int64), tf.constant("")
         line = ops.LookupTableFindV2(table_handle=table, keys=keys, default_value=default)[0]
     return tf.ensure_shape(line, [])
@@ -46,7 +46,9 @@ def directly(path: str) -> Callable[[], Any]:
 
 def two_deep(path: str) -> Callable[[], Any]:
     inner = tf.function(first_line, input_signature=[tf.TensorSpec([], tf.string)])
-    middle = tf.function(lambda one: inner(tf.identity(one)), input_signature=[tf.TensorSpec([], tf.string)])
+    middle = tf.function(
+        lambda path: inner(tf.identity(path)), input_signature=[tf.TensorSpec([], tf.string)]
+    )
     return lambda: middle(tf.constant(path))
 
 
@@ -125,7 +127,7 @@ def of_a_variable(path: str) -> Callable[[], Any]:
     def run() -> Any:
         return first_line(holder.read_value())
 
-    run.kept = holder  # type: ignore[attr-defined]
+    run.holder = holder  # type: ignore[attr-defined]
     return run
 
 
@@ -158,16 +160,16 @@ def secret(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda function: function.__name__)
 def test_a_path_that_a_function_gets_from_the_model_itself_is_found(
     tmp_path: Path, secret: Path, attack: Callable[[str], Callable[[], Any]]
 ) -> None:
     root, run = tf.Module(), attack(str(secret))
-    root.kept = getattr(run, "kept", None)
+    root.holder = getattr(run, "holder", None)
     root.steal = tf.function(run, input_signature=[])
     tf.saved_model.save(root, str(tmp_path / "model"), signatures={"serving_default": root.steal})
     found = graver_findings(tmp_path / "model")
-    assert {one.code for one in found} == {"reads-files"}
+    assert {finding.code for finding in found} == {"reads-files"}
     loaded = tf.saved_model.load(str(tmp_path / "model"))
     assert loaded.steal().numpy() == SECRET
 
@@ -198,7 +200,7 @@ def test_a_signature_that_fills_a_table_of_an_asset_is_found(tmp_path: Path, sec
     """TensorFlow feeds assets while it loads the model: a signature reads the constant itself."""
     _tf1_model(tmp_path / "model", str(secret), is_loaded=False)
     (tmp_path / "model" / "assets" / "secret.txt").write_text("what the user looks at\n")
-    assert [one.code for one in graver_findings(tmp_path / "model")] == ["reads-files"]
+    assert [finding.code for finding in graver_findings(tmp_path / "model")] == ["reads-files"]
     loaded = tf.saved_model.load(str(tmp_path / "model"))
     assert loaded.signatures["serving_default"]()["line"].numpy() == SECRET
 
@@ -234,10 +236,10 @@ def test_statistics_that_calibration_saves_are_found(tmp_path: Path) -> None:
     root.write = tf.function(write, input_signature=[])
     tf.saved_model.save(root, str(tmp_path / "model"), signatures=root.write)
     found = graver_findings(tmp_path / "model")
-    assert [(one.code, one.severity) for one in found] == [("writes-files", Severity.HIGH)]
+    assert [(finding.code, finding.severity) for finding in found] == [("writes-files", Severity.HIGH)]
     with v1.Session(graph=tf.Graph()) as session:
         v1.saved_model.load(session, ["serve"], str(tmp_path / "model"))
-        calls = [one for one in session.graph.get_operations() if "write" in str(one.node_def.attr["f"])]
+        calls = [op for op in session.graph.get_operations() if "write" in str(op.node_def.attr["f"])]
         session.run(calls)
     gc.collect()  # It writes when the op goes.
     assert target.exists()

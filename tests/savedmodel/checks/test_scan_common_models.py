@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from hubcli.savedmodel.files import ModelFiles
-from hubcli.savedmodel.model import Finding, Severity
+from hubcli.issues import Issue, Severity
+from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from tests.installed import Late, require_installed
 from tests.savedmodel.zoo import SPECIMENS
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.tensorflow
 _FOUND = {"python_op": {"runs-python"}, "without_checkpoint": {"variables-missing"}}
 
 
-def grave_findings(model: Path) -> list[Finding]:
+def grave_findings(model: Path) -> list[Issue]:
     found = read_model(ModelFiles.of_directory(model)).findings
-    return [one for one in found if one.severity >= Severity.MEDIUM]
+    return [finding for finding in found if finding.severity >= Severity.MEDIUM]
 
 
 @pytest.mark.parametrize("name", SPECIMENS)
 def test_a_model_of_the_zoo_has_no_grave_finding(zoo: Callable[[str], Path], name: str) -> None:
-    assert {one.code for one in grave_findings(zoo(name))} == _FOUND.get(name, set())
+    assert {finding.code for finding in grave_findings(zoo(name))} == _FOUND.get(name, set())
 
 
 def _vocabulary(folder: Path) -> str:
@@ -90,7 +90,7 @@ def lookup_in_a_dataset(folder: Path) -> Any:
 
     def call(words: Any) -> Any:
         data = tf.data.Dataset.from_tensor_slices(words).map(table.lookup)
-        return data.reduce(tf.constant(0, tf.int64), lambda one, other: one + other)
+        return data.reduce(tf.constant(0, tf.int64), lambda total, other: total + other)
 
     return _of_function(table, call)
 
@@ -119,8 +119,8 @@ def text_preprocessing(_: Path) -> Any:
 
 def image_decoding(_: Path) -> Any:
     def call(encoded: Any) -> Any:
-        def decode(one: Any) -> Any:
-            image = tf.io.decode_image(one, channels=3, expand_animations=False)
+        def decode(encoded_image: Any) -> Any:
+            image = tf.io.decode_image(encoded_image, channels=3, expand_animations=False)
             return tf.image.resize(tf.ensure_shape(image, [None, None, 3]), [8, 8])
 
         return tf.map_fn(decode, encoded, fn_output_signature=tf.float32)
@@ -148,7 +148,7 @@ COMMON = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("build", COMMON, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("build", COMMON, ids=lambda function: function.__name__)
 def test_a_model_of_a_common_kind_has_no_grave_finding(tmp_path: Path, build: Callable[[Path], Any]) -> None:
     root = build(tmp_path)
     tf.saved_model.save(root, str(tmp_path / "model"), signatures=root.__call__)

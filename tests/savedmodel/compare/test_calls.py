@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hubcli.savedmodel.compare.calls import lost_calls
+from hubcli.savedmodel.compare.preservation import lost_calls
 from hubcli.savedmodel.functions import Function, FunctionVariant, ParameterList
 from hubcli.savedmodel.types import Literal, TensorSpec
 

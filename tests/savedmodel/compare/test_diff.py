@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from hubcli.formats.crc32c import unmask_crc32c
+from hubcli.formats.checksums import unmask_crc32c
 from hubcli.savedmodel.compare.diff import Difference, compare
-from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from tests.formats.tables import bundle_entry, index_of
 from tests.savedmodel.conftest import Zoo
@@ -20,12 +20,12 @@ X = Spec(FLOAT, (None, 2))
 
 def differences(folder: Path, left: Any, right: Any, **files: tuple[bytes, bytes]) -> list[Difference]:
     """Between models of those MetaGraphs, or lists of them, with those indexes."""
-    made = []
+    changes = []
     for name, graphs, place in (("left", left, 0), ("right", right, 1)):
         listed = graphs if isinstance(graphs, list) else [graphs]
         more = {key: pair[place] for key, pair in files.items()}
-        made.append(read(folder / name, *listed, **more))  # type: ignore[arg-type]
-    return list(compare(*made))
+        changes.append(read(folder / name, *listed, **more))  # type: ignore[arg-type]
+    return list(compare(*changes))
 
 
 def with_function(*variants: Any, parameters: tuple[str, ...] = ("x",)) -> Any:
@@ -60,7 +60,7 @@ def test_signatures_differ(tmp_path: Path) -> None:
     left = meta_graph(signature_def={"a": call_signature("o:0"), "same": call_signature("o:0")})
     right = meta_graph(signature_def={"b": call_signature("o:0"), "same": call_signature("other:0")})
     found = differences(tmp_path, left, right)
-    assert [(one.name, one.left is None, one.right is None) for one in found] == [
+    assert [(difference.name, difference.left is None, difference.right is None) for difference in found] == [
         ("a", False, True),
         ("b", True, False),
     ]
@@ -69,13 +69,13 @@ def test_signatures_differ(tmp_path: Path) -> None:
 def test_signatures_of_several_graphs_go_by_their_tags(tmp_path: Path) -> None:
     graphs = [meta_graph(tags=(tag,), signature_def={"s": call_signature("o:0")}) for tag in ("one", "two")]
     found = differences(tmp_path, graphs, [graphs[0], meta_graph(tags=("two",))])
-    assert [one.name for one in found] == ["two:s"]
+    assert [difference.name for difference in found] == ["two:s"]
 
 
 def test_one_graph_more_leaves_the_signatures_of_the_others_alone(tmp_path: Path) -> None:
     graphs = [meta_graph(tags=(tag,), signature_def={"s": call_signature("o:0")}) for tag in ("one", "two")]
     found = differences(tmp_path, graphs[0], graphs)
-    assert [one for one in found if one.right is None] == []
+    assert [difference for difference in found if difference.right is None] == []
 
 
 def test_functions_and_their_variants_differ(tmp_path: Path) -> None:
@@ -91,33 +91,33 @@ def test_variables_differ_by_type_shape_training_and_list(tmp_path: Path) -> Non
     changes: tuple[dict[str, Any], ...] = ({"dtype": 2}, {"shape": (3,)}, {"trainable": False})
     for place, more in enumerate(changes):
         found = differences(tmp_path / str(place), with_variable(), with_variable(**more))
-        assert [one.part for one in found] == ["variable"]
+        assert [difference.part for difference in found] == ["variable"]
     objects = Objects()
     objects.variable("v")
     found = differences(tmp_path / "list", with_variable(), meta_graph(None, objects))
     assert found[0].right == "float32[2], trainable, not in the list `variables`"
 
 
-def _told(masked: int) -> str:
+def _masked_note(masked: int) -> str:
     return f"crc32c {unmask_crc32c(masked):08x}"
 
 
 def test_values_differ_by_checksum(tmp_path: Path) -> None:
     indexes = (index(v=(FLOAT, (2,), 1)), index(v=(FLOAT, (2,), 2)))
     found = differences(tmp_path, with_variable(), with_variable(), index_bytes=indexes)
-    assert found == [Difference("value", "v", _told(1), _told(2))]
+    assert found == [Difference("value", "v", _masked_note(1), _masked_note(2))]
 
 
 def test_values_of_variables_of_another_shape_are_not_compared(tmp_path: Path) -> None:
     indexes = (index(v=(FLOAT, (2,), 1)), index(v=(FLOAT, (3,), 2)))
     found = differences(tmp_path, with_variable(), with_variable(shape=(3,)), index_bytes=indexes)
-    assert [one.part for one in found] == ["variable"]
+    assert [difference.part for difference in found] == ["variable"]
 
 
 def test_a_value_that_one_lacks_differs(tmp_path: Path) -> None:
     indexes = (index(v=(FLOAT, (2,), 1)), index(w=(FLOAT, (2,), 1)))
     found = differences(tmp_path, with_variable(), with_variable(), index_bytes=indexes)
-    assert Difference("value", "v", _told(1), None) in found
+    assert Difference("value", "v", _masked_note(1), None) in found
 
 
 def test_values_that_no_variable_claims_differ(tmp_path: Path) -> None:
@@ -141,4 +141,4 @@ def test_values_that_are_cut_otherwise_are_the_same(name: str, zoo: Zoo, tmp_pat
     loaded = tf.saved_model.load(str(zoo(name)))
     tf.saved_model.save(loaded, str(tmp_path / "again"), signatures=loaded.signatures)
     infos = [read_model(ModelFiles.of_directory(model)) for model in (zoo(name), tmp_path / "again")]
-    assert [one for one in compare(*infos) if one.part in ("variable", "value")] == []
+    assert [difference for difference in compare(*infos) if difference.part in ("variable", "value")] == []

@@ -17,19 +17,19 @@ from tests.savedmodel.bundles import write_bundle_model
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[Path, Path]:
     """Twice the same model."""
-    one, other = (write_bundle_model(tmp_path / name, {"a": bytes(4), "b": bytes(8)}) for name in "xy")
-    return one, other
+    first, other = (write_bundle_model(tmp_path / name, {"a": bytes(4), "b": bytes(8)}) for name in "xy")
+    return first, other
 
 
 def test_other_values_and_what_follows_from_them_may_differ(tmp_path: Path) -> None:
-    one, other = (models.write_tree(tmp_path / name, models.example_files()) for name in "xy")
+    first, other = (models.write_tree(tmp_path / name, models.example_files()) for name in "xy")
     (other / SHARD).write_bytes(bytes((other / SHARD).stat().st_size))
     (other / "fingerprint.pb").write_bytes(b"other")
-    verify_only_values_changed(one, other)
+    verify_only_values_changed(first, other)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda model: (model / "saved_model.pb").write_bytes(b"x"), "saved_model.pb"),
         (lambda model: (model / "README").write_text("new"), "README"),
@@ -41,8 +41,8 @@ def test_other_values_and_what_follows_from_them_may_differ(tmp_path: Path) -> N
     ids=["the graph", "a file more", "a shard less", "another shape", "another key", "a tensor less"],
 )
 def test_anything_else_is_refused_by_its_name(
-    change: Callable[[Path], object], told: str, pair: tuple[Path, Path]
+    change: Callable[[Path], object], message: str, pair: tuple[Path, Path]
 ) -> None:
     change(pair[1])
-    with pytest.raises(TensorFlowError, match=told):
+    with pytest.raises(TensorFlowError, match=message):
         verify_only_values_changed(*pair)

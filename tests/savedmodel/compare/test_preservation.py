@@ -6,7 +6,7 @@ import pytest
 
 from hubcli.errors import TensorFlowError
 from hubcli.savedmodel.compare.preservation import verify_interface_preserved
-from hubcli.savedmodel.files import ModelFiles
+from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from hubcli.savedmodel.variables import VariableLists
 from tests import models
@@ -15,7 +15,7 @@ _LISTS = VariableLists(("w", "b"), ("w",), 2)
 
 
 @pytest.mark.parametrize(
-    ("other", "told"),
+    ("other", "message"),
     [
         (_LISTS._replace(variables=("b", "w")), "list variables was w, b and is b, w"),
         (_LISTS._replace(trainable_variables=("w", "b")), "list trainable_variables was w and is w, b"),
@@ -24,10 +24,10 @@ _LISTS = VariableLists(("w", "b"), ("w",), 2)
     ],
 )
 def test_lists_of_something_else_or_in_another_order_are_refused(
-    other: VariableLists, told: str, tmp_path_factory: pytest.TempPathFactory
+    other: VariableLists, message: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     model = models.write_tree(tmp_path_factory.mktemp("kept") / "model", models.example_files())
     info = read_model(ModelFiles.of_directory(model))._replace(lists=_LISTS)
     assert verify_interface_preserved(info, info) == ()
-    with pytest.raises(TensorFlowError, match=told):
+    with pytest.raises(TensorFlowError, match=message):
         verify_interface_preserved(info, info._replace(lists=other))

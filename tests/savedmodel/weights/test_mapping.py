@@ -104,7 +104,7 @@ def test_weights_of_every_kind_find_their_variables(
         mapping = map_weights(read_assignable(model), weights)
         report = rewrite(model, tmp_path / "out", mapping.values(weights))
     assert [pair.target_path for pair in mapping.pairs] == ["kernel", "bias", "steps"]
-    assert [(one.key.partition("/")[0], one.largest) for one in report.changed] == [
+    assert [(change.key.partition("/")[0], change.largest) for change in report.changed] == [
         ("bias", trainings.STEP),
         ("kernel", trainings.STEP),
     ]
@@ -123,7 +123,8 @@ def test_the_fingerprint_tells_of_the_new_checkpoint(
     with opened(trainings.npz(model, tmp_path)) as weights:
         rewrite(model, tmp_path / "out", map_weights(read_assignable(model), weights).values(weights))
     before, after = (
-        tf.saved_model.experimental.read_fingerprint(str(one)) for one in (model, tmp_path / "out")
+        tf.saved_model.experimental.read_fingerprint(str(directory))
+        for directory in (model, tmp_path / "out")
     )
     index = (tmp_path / "out/variables/variables.index").read_bytes()
     assert after.checkpoint_hash == int.from_bytes(tf.fingerprint([index]).numpy().tobytes(), "little")
@@ -163,14 +164,14 @@ def test_models_that_keep_their_variables_in_lists_alone_are_found(
 def test_a_list_of_the_same_variables_in_another_order_is_no_mapping(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    kept = tf.train.Checkpoint()
-    kept.variables = [
+    checkpoint = tf.train.Checkpoint()
+    checkpoint.variables = [
         tf.Variable(float(place), name=name) for place, name in enumerate(("gamma", "mean", "beta"))
     ]
-    tf.saved_model.save(kept, str(tmp_path / "model"))
+    tf.saved_model.save(checkpoint, str(tmp_path / "model"))
     # As a layer around it lists them: first what trains, then the rest.
     layer = tf.train.Checkpoint()
-    layer.variables = [kept.variables[place] for place in (0, 2, 1)]
+    layer.variables = [checkpoint.variables[place] for place in (0, 2, 1)]
     tf.saved_model.save(layer, str(tmp_path / "tuned"))
     for source in (tmp_path / "tuned", written(layer, tmp_path / "ckpt")):
         error = refused(tmp_path / "model", source)
@@ -200,7 +201,7 @@ def test_two_copies_of_the_model_are_named_and_refused(
     assert error.exit_status == 2
     assert "left, right" in error.message
     assert "--root" in error.hint
-    assert [one.root for one in error.candidates] == ["left", "right"]
+    assert [candidate.root for candidate in error.candidates] == ["left", "right"]
 
 
 def test_a_root_chooses_one_of_the_copies(trainings: ModuleType, model: Path, tmp_path: Path) -> None:
@@ -257,7 +258,7 @@ def test_an_export_of_keras_3_with_several_layers_that_fit_is_refused_until_one_
     error = refused(model, tmp_path / "two")
     assert isinstance(error, MappingError)
     assert "4 parts of" in error.message
-    roots = [one.root for one in error.candidates]
+    roots = [candidate.root for candidate in error.candidates]
     assert roots[0] == "trainable_variables/0-1 and non_trainable_variables/0"
     assert shlex.quote(roots[0]) in error.hint
     mapping = mapped(model, tmp_path / "two", root=roots[3])
@@ -269,12 +270,12 @@ def test_values_of_equal_shapes_that_two_lists_order_differently_are_no_mapping(
     import tensorflow as tf
 
     names = ("one", "two", "three")
-    kept = tf.train.Checkpoint(**{name: tf.Variable([1.0]) for name in names})
-    kept.variables = [kept.three, kept.two, kept.one]
-    kept.trainable_variables = [kept.one, kept.two, kept.three]
-    tf.saved_model.save(kept, str(tmp_path / "model"))
+    checkpoint = tf.train.Checkpoint(**{name: tf.Variable([1.0]) for name in names})
+    checkpoint.variables = [checkpoint.three, checkpoint.two, checkpoint.one]
+    checkpoint.trainable_variables = [checkpoint.one, checkpoint.two, checkpoint.three]
+    tf.saved_model.save(checkpoint, str(tmp_path / "model"))
     exported = tf.train.Checkpoint()
-    exported.variables = exported.trainable_variables = [tf.Variable([float(one)]) for one in range(3)]
+    exported.variables = exported.trainable_variables = [tf.Variable([float(number)]) for number in range(3)]
     exported.non_trainable_variables = []
     tf.saved_model.save(exported, str(tmp_path / "exported"))
     error = refused(tmp_path / "model", tmp_path / "exported")
@@ -351,11 +352,11 @@ def test_a_dense_layer_of_the_same_shapes_fits_but_in_part(model: Path, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("shape", "dtype", "told"),
+    ("shape", "dtype", "message"),
     [([4, 2], "float32", "float32 [4, 2]"), ([3, 2], "float64", "float64 [3, 2]")],
 )
 def test_other_shapes_and_types_are_told(
-    shape: list[int], dtype: str, told: str, model: Path, tmp_path: Path
+    shape: list[int], dtype: str, message: str, model: Path, tmp_path: Path
 ) -> None:
     import numpy as np
     import tensorflow as tf
@@ -370,9 +371,9 @@ def test_other_shapes_and_types_are_told(
     assert isinstance(error, ValuesError)
     assert error.exit_status == 6
     assert "kernel is float32 [3, 2] in the model" in error.message
-    assert told in error.message
+    assert message in error.message
     holder = tf.train.Checkpoint(**{name: tf.Variable(value) for name, value in values.items()})
-    assert told in refused(model, written(tf.train.Checkpoint(x=holder), tmp_path / "mis")).message
+    assert message in refused(model, written(tf.train.Checkpoint(x=holder), tmp_path / "mis")).message
 
 
 def test_a_file_without_objects_has_no_root(trainings: ModuleType, model: Path, tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import BrokenModelError, ChecksumError, HubcliError, IntegrityError, ValuesError
-from hubcli.formats.bundle_reader import Bundle
-from hubcli.formats.dtypes import DType
-from hubcli.formats.farmhash import fingerprint64
+from hubcli.formats.bundles import Bundle
+from hubcli.formats.checksums import fingerprint64
+from hubcli.formats.tensor_layout import DType
 from hubcli.formats.tensor_values import TensorValues
 from hubcli.savedmodel.checks.integrity import ModelCheck
-from hubcli.savedmodel.compare.value_changes import Distance
+from hubcli.savedmodel.compare.diff import Distance
 from hubcli.savedmodel.weights.rewrite import RewriteOptions, RewriteReport, rewrite
 from tests.conftest import ROOT
 from tests.corpus import KINDS, corpus_model
@@ -77,7 +77,7 @@ def test_real_models_with_their_own_values_are_the_same_to_the_byte(name: str, t
     assert report.changed == ()
     recoded = frozenset({INDEX, "fingerprint.pb"} if name in COMPRESSED else ())
     require_same(source, tmp_path / "out", recoded)
-    assert [one for one in ModelCheck(tmp_path / "out").run().faults if one.code != "missing"] == []
+    assert [fault for fault in ModelCheck(tmp_path / "out").run().faults if fault.code != "missing"] == []
 
 
 @pytest.mark.tensorflow
@@ -104,10 +104,10 @@ def test_models_of_the_zoo_with_their_own_values_are_the_same_to_the_byte(
 
 def test_a_value_is_written_and_all_else_stays(model: Path, tmp_path: Path) -> None:
     report = rewrite(model, tmp_path / "out", {"a": Given("x", floats(1, 2.5, 3)), "b": Given("y", b"")})
-    assert [(one.key, one.dtype, one.shape, one.largest) for one in report.changed] == [
+    assert [(change.key, change.dtype, change.shape, change.largest) for change in report.changed] == [
         ("a", "float32", (3,), 0.5)
     ]
-    assert (report.unchanged, report.kept) == (("b",), ("c",))
+    assert (report.unchanged, report.unassigned) == (("b",), ("c",))
     before, after = tree_files(model), tree_files(tmp_path / "out")
     assert after[SHARD] == before[SHARD].replace(floats(2), floats(2.5))
     assert after["saved_model.pb"] == before["saved_model.pb"]
@@ -115,9 +115,9 @@ def test_a_value_is_written_and_all_else_stays(model: Path, tmp_path: Path) -> N
 
 
 def test_every_written_byte_is_heard(model: Path, tmp_path: Path) -> None:
-    heard: list[int] = []
-    report = rewrite(model, tmp_path / "out", {"a": Given("x", floats(9, 9, 9))}, None, heard.append)
-    assert sum(heard) == report.size_bytes == 20
+    progress_bytes: list[int] = []
+    report = rewrite(model, tmp_path / "out", {"a": Given("x", floats(9, 9, 9))}, None, progress_bytes.append)
+    assert sum(progress_bytes) == report.size_bytes == 20
 
 
 @pytest.mark.tensorflow
@@ -129,9 +129,9 @@ def test_shards_and_slices_stay_and_tensorflow_reads_them(
     tf = pytest.importorskip("tensorflow")
     source = zoo(name)
     values = {
-        key: Given(key, bytes(one.size_bytes), one.dtype.number, one.shape)
-        for key, one in own_values(source).items()
-        if one.dtype.name == "float32"
+        key: Given(key, bytes(variable.size_bytes), variable.dtype.number, variable.shape)
+        for key, variable in own_values(source).items()
+        if variable.dtype.name == "float32"
     }
     rewrite(source, tmp_path / "out", values, RewriteOptions(allow_unchanged=True))
     assert len(list((tmp_path / "out/variables").glob("*.data-*"))) == shards
@@ -159,7 +159,7 @@ def test_a_partitioned_variable_gives_and_takes_values(zoo: Zoo, tmp_path: Path)
     after = tf.train.load_checkpoint(str(tmp_path / "out/variables/variables")).get_tensor("emb/table")
     assert (after == before + 1).all()
     again = rewrite(source, tmp_path / "again", {"emb/table": own_values(tmp_path / "out")["emb/table"]})
-    assert [one.key for one in again.changed] == ["emb/table"]
+    assert [change.key for change in again.changed] == ["emb/table"]
     require_same(tmp_path / "out", tmp_path / "again")
 
 
@@ -173,7 +173,7 @@ def test_strings_of_other_lengths_move_what_follows(zoo: Zoo, tmp_path: Path) ->
     tf.saved_model.save(loaded, str(tmp_path / "tuned"))
     key = "words/.ATTRIBUTES/VARIABLE_VALUE"
     report: RewriteReport = rewrite(source, tmp_path / "out", {key: own_values(tmp_path / "tuned")[key]})
-    assert [(one.key, one.largest) for one in report.changed] == [(key, None)]
+    assert [(change.key, change.largest) for change in report.changed] == [(key, None)]
     after = tf.saved_model.load(str(tmp_path / "out"))
     assert (after.words.numpy() == loaded.words.numpy()).all()
     assert (after.left.numpy() == loaded.left.numpy()).all()
@@ -254,7 +254,7 @@ def test_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
 FAULTS = """
 import resource, sys
 from pathlib import Path
-from hubcli.savedmodel.compare.value_changes import Distance
+from hubcli.savedmodel.compare.diff import Distance
 from hubcli.savedmodel.weights.rewrite import RewriteOptions, rewrite
 from hubcli.savedmodel.weights.sources import open_weights
 
@@ -274,10 +274,10 @@ def test_the_memory_of_a_piece_is_taken_again_for_the_next(tmp_path: Path) -> No
     source = write_bundle_model(tmp_path / "model", {"large": data})
     tuned = write_bundle_model(tmp_path / "tuned", {"large": data[:-4] + floats(1)})
     arguments = map(str, (source, tuned, tmp_path / "out"))
-    ran = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", FAULTS, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert int(ran.stdout) < len(data) / resource.getpagesize() / 8
+    assert int(result.stdout) < len(data) / resource.getpagesize() / 8
 
 
 @pytest.mark.tensorflow

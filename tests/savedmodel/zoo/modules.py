@@ -163,11 +163,11 @@ def control_flow(target: Path) -> None:
     root.limit = tf.Variable(10.0)
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32)])
-    def wander(x: Any, way: Any) -> Any:
+    def wander(x: Any, branch_index: Any) -> Any:
         while x < root.limit:
             x = x * 2.0 if x > 1.0 else x + 1.0
         branches = [lambda: x, lambda: -x, lambda: tf.map_fn(tf.sin, tf.stack([x, x]))[0]]
-        return tf.switch_case(way, branches)
+        return tf.switch_case(branch_index, branches)
 
     root.wander = wander
     tf.saved_model.save(root, str(target), signatures=wander)

@@ -51,7 +51,7 @@ def test_values_that_stand_in_other_files_are_refused(
         refer(file.create_group("layers/dense/vars"), tmp_path)
     error = refused(tmp_path / "w.weights.h5")
     assert isinstance(error, BrokenModelError)
-    assert "layers/dense/vars/0 is no value of its own" in error.message
+    assert "layers/dense/vars/0 is not a value" in error.message
     assert error.hint
 
 
@@ -73,7 +73,7 @@ def test_a_group_that_holds_itself_is_walked_once(tmp_path: Path) -> None:
         file["dense/vars/0"] = [1.0]
         file["dense/vars/loop"] = file["/"]
     with open_keras_weights(tmp_path / "w.weights.h5") as weights:
-        assert [(one.name, one.keys) for one in weights.groups] == [("dense", ("dense/vars/0",))]
+        assert [(weight.name, weight.keys) for weight in weights.groups] == [("dense", ("dense/vars/0",))]
 
 
 def test_an_archive_that_would_fill_the_disk_is_not_unpacked(

@@ -33,18 +33,20 @@ class TestCalls:
         assert layer([10.0, numpy.float32(20.0)]).numpy().tolist() == [20.0, 40.0]
         assert layer.trainable_weights == []
         layer.trainable = True
-        assert [float(one) for one in layer.trainable_weights] == [2.0]
+        assert [float(weight) for weight in layer.trainable_weights] == [2.0]
         # Two losses on one weight: Keras counts one a weight, and so their sum.
-        assert [float(one) for one in layer.losses] == [pytest.approx(1.004)]
+        assert [float(loss) for loss in layer.losses] == [pytest.approx(1.004)]
 
     def test_text_comes_as_a_list_an_array_or_a_tensor(self, saved: Saved) -> None:
         import numpy
         import tensorflow as tf
 
         layer, words = hubcli.KerasLayer(saved("text")), ["the cat", "sat"]
-        given = [layer(one).numpy() for one in (words, tuple(words), numpy.array(words), tf.constant(words))]
+        given = [
+            layer(form).numpy() for form in (words, tuple(words), numpy.array(words), tf.constant(words))
+        ]
         assert given[0].shape == (2, 4)
-        assert all((one == given[0]).all() for one in given)
+        assert all((array == given[0]).all() for array in given)
 
     def test_an_object_is_taken_as_its_handle_is(self, saved: Saved) -> None:
         obj = hubcli.load(saved("regularizers"))
@@ -129,15 +131,18 @@ class TestCalls:
     def test_what_its_docstring_shows_is_so(self, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HUBCLI_CACHE_DIR", str(cache))
         names = {"KerasLayer": hubcli.KerasLayer}
-        (shown, *_) = doctest.DocTestFinder(recurse=False).find(hubcli.KerasLayer, globs=names)
-        assert doctest.DocTestRunner().run(shown) == (0, 3)
+        (example, *_) = doctest.DocTestFinder(recurse=False).find(hubcli.KerasLayer, globs=names)
+        assert doctest.DocTestRunner().run(example) == (0, 3)
 
 
 class TestWeights:
     def test_they_are_the_variables_of_the_object_and_no_copies(self, saved: Saved) -> None:
         layer = hubcli.KerasLayer(saved("regularizers"), trainable=True)
         obj = layer.resolved_object
-        assert all(one.value is own for one, own in zip(layer.weights, obj.trainable_variables, strict=False))
+        assert all(
+            variable.value is own
+            for variable, own in zip(layer.weights, obj.trainable_variables, strict=False)
+        )
         obj.bias.assign([5.0, 6.0])
         assert layer.non_trainable_weights[0].numpy().tolist() == [5.0, 6.0]
 
@@ -148,8 +153,8 @@ class TestWeights:
         for handle in (saved("tf.Module"), obj):
             layer = hubcli.KerasLayer(handle, trainable=True)
             own = layer.resolved_object
-            assert [one.value for one in layer.trainable_weights] == [own.bias, own.inner.kernel]
-            assert [one.value for one in layer.non_trainable_weights] == [own.count]
+            assert [weight.value for weight in layer.trainable_weights] == [own.bias, own.inner.kernel]
+            assert [weight.value for weight in layer.non_trainable_weights] == [own.count]
             assert not hasattr(own, "trainable_variables")  # It is saved as it was.
 
     def test_an_object_that_was_never_saved_gives_all_that_hangs_on_it(self) -> None:
@@ -171,14 +176,14 @@ class TestWeights:
         import keras
 
         obj, inputs = hubcli.load(saved("text")), keras.Input([], dtype="string")
-        one, other = (hubcli.KerasLayer(obj, trainable=True) for _ in range(2))
-        model = keras.Model(inputs, keras.layers.Add()([one(inputs), other(inputs)]))
+        first, other = (hubcli.KerasLayer(obj, trainable=True) for _ in range(2))
+        model = keras.Model(inputs, keras.layers.Add()([first(inputs), other(inputs)]))
         assert len(model.trainable_weights) == 1
-        one.trainable = False
-        assert [len(each.trainable_weights) for each in (model, one, other)] == [1, 0, 1]
+        first.trainable = False
+        assert [len(each.trainable_weights) for each in (model, first, other)] == [1, 0, 1]
         other.trainable = False
         assert model.trainable_weights == []
-        one.trainable = True
+        first.trainable = True
         assert len(model.trainable_weights) == 1
 
     def test_a_signature_beside_it_freezes_nothing(self, tmp_path: Path) -> None:
@@ -229,14 +234,14 @@ class TestWeights:
         layer = hubcli.KerasLayer(Constant(), trainable=True)
         for _ in range(2):
             layer([1.0])
-            assert [float(one) for one in layer.losses] == [2.0]
+            assert [float(loss) for loss in layer.losses] == [2.0]
 
 
 class TestRefusals:
     """Of the class that tensorflow_hub raises, where it has one, with a hint."""
 
     @pytest.mark.parametrize(
-        ("model", "options", "said", "hint"),
+        ("model", "options", "message", "hint"),
         [
             (
                 SIGNED,
@@ -246,13 +251,13 @@ class TestRefusals:
             ),
             (SIGNED, {"signature": "serving_default"}, EITHER, "first, twice"),
             ("multiplier", {"signature_outputs_as_dict": True}, ONLY_WITH, "one of"),
-            ("multiplier", {"output_shape": "abc"}, "which is no shape", "output_shape="),
+            ("multiplier", {"output_shape": "abc"}, "not a shape", "output_shape="),
         ],
     )
     def test_arguments_that_do_not_fit(
-        self, model: str, options: dict[str, Any], said: str, hint: str, saved: Saved
+        self, model: str, options: dict[str, Any], message: str, hint: str, saved: Saved
     ) -> None:
-        with pytest.raises(ArgumentError, match=said) as raised:
+        with pytest.raises(ArgumentError, match=message) as raised:
             hubcli.KerasLayer(saved(model), **options)
         assert isinstance(raised.value, ValueError)
         assert hint in raised.value.hint
@@ -344,14 +349,14 @@ refused(TF_USE_LEGACY_KERAS="1")
 assert float(hubcli.load("example://mul/1")([[2.0]])[0, 0]) == 4.0
 refused()
 """
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "KERAS_HOME": str(tmp_path), "HUBCLI_CACHE_DIR": str(cache)},
         capture_output=True,
         text=True,
         check=True,
     )
-    torch, legacy, jax = done.stdout.splitlines()
+    torch, legacy, jax = result.stdout.splitlines()
     for line, backend in ((torch, "torch"), (jax, "jax")):
         assert line.startswith(
             f"tensorflow Keras has the backend {backend}, and SavedModels run in TensorFlow"

@@ -12,7 +12,7 @@ import pytest
 
 import hubcli
 from hubcli.errors import ArgumentError
-from hubcli.finetuning.options import FinetuneOptions
+from hubcli.finetuning import FinetuneOptions
 from tests.forkserver import run_python
 from tests.tf.conftest import Saved
 
@@ -83,10 +83,10 @@ def test_a_new_process_loads_it_once_it_has_named_the_layer(trained: Trained, tm
         "words = tf.constant(sys.argv[2:])\n"
         "for one in (model, pickled): print(*one.predict(words, verbose=0).ravel())"
     )
-    done = run_python(["-c", program, str(tmp_path), *SENTENCES], check=True, with_tensorflow=True)
-    for line in done.stdout.splitlines():
-        trained.require_same([[float(one)] for one in line.split()])
-    assert len(done.stdout.splitlines()) == 2
+    result = run_python(["-c", program, str(tmp_path), *SENTENCES], check=True, with_tensorflow=True)
+    for line in result.stdout.splitlines():
+        trained.require_same([[float(value)] for value in line.split()])
+    assert len(result.stdout.splitlines()) == 2
 
 
 def test_weights_files_are_read_back_and_checkpoints_too(

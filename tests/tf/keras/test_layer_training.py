@@ -30,7 +30,7 @@ def fit(model: Any, **options: Any) -> list[Any]:
     rows = numpy.random.default_rng(0).uniform(-1, 1, [8, 4]).astype("float32")
     model.compile(keras.optimizers.SGD(0.1), "mse", **options)
     model.fit(rows, numpy.ones([8, 1], "float32"), batch_size=8, epochs=3, shuffle=False, verbose=0)
-    return [one.numpy() for one in model.get_layer("hub").weights]
+    return [weight.numpy() for weight in model.get_layer("hub").weights]
 
 
 def test_graph_eager_and_xla_train_the_same(saved: Saved) -> None:
@@ -41,21 +41,21 @@ def test_graph_eager_and_xla_train_the_same(saved: Saved) -> None:
         model = classifier(saved("regularizers"))
         trained = fit(model, **options)
         assert model.jit_compile == bool(options.get("jit_compile"))
-        assert all(numpy.allclose(one, other, atol=1e-6) for one, other in zip(graph, trained, strict=True))
+        assert all(numpy.allclose(loss, other, atol=1e-6) for loss, other in zip(graph, trained, strict=True))
 
 
 def test_losses_count_for_as_long_as_the_layer_trains(saved: Saved) -> None:
     model = classifier(saved("regularizers"))
     layer = model.get_layer("hub")
     assert len(model.losses) == 2
-    before = [one.numpy() for one in layer.weights]
+    before = [weight.numpy() for weight in layer.weights]
     layer.trainable = False
     assert model.losses == []
-    assert all((one == other).all() for one, other in zip(before, fit(model), strict=True))
+    assert all((loss == other).all() for loss, other in zip(before, fit(model), strict=True))
     layer.trainable = True
     assert len(model.losses) == 2
     trained = fit(model)
-    assert [bool((one != other).any()) for one, other in zip(before, trained, strict=True)] == [
+    assert [bool((weight != other).any()) for weight, other in zip(before, trained, strict=True)] == [
         True,
         True,
         False,
@@ -78,11 +78,11 @@ def test_mixed_precision_leaves_the_model_alone(saved: Saved) -> None:
     keras.mixed_precision.set_global_policy("mixed_float16")
     try:
         model = classifier(saved("regularizers"))
-        before = [one.numpy() for one in model.get_layer("hub").weights]
+        before = [weight.numpy() for weight in model.get_layer("hub").weights]
         after = fit(model)
     finally:
         keras.mixed_precision.set_global_policy("float32")
-    assert {one.dtype.name for one in after} == {"float32"}
+    assert {variable.dtype.name for variable in after} == {"float32"}
     assert (before[0] != after[0]).any()
     assert model.layers[-1].compute_dtype == "float16"
 
@@ -94,7 +94,7 @@ def test_a_loop_of_ones_own_trains_it_too(saved: Saved) -> None:
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(layer(tf.ones([2, 4]), training=True) ** 2)
     gradients = tape.gradient(loss, layer.trainable_weights)
-    assert all(float(tf.reduce_sum(tf.abs(one))) > 0 for one in gradients)
+    assert all(float(tf.reduce_sum(tf.abs(gradient))) > 0 for gradient in gradients)
 
 
 TWO_DEVICES = """
@@ -122,7 +122,7 @@ def test_a_mirrored_strategy_trains_the_same_on_two_devices(saved: Saved, tmp_pa
     run_python(command, cwd=ROOT, check=True, with_tensorflow=True)
     with numpy.load(tmp_path / "trained.npz") as mirrored:
         assert all(
-            numpy.allclose(one, mirrored[f"arr_{place}"], atol=1e-6) for place, one in enumerate(alone)
+            numpy.allclose(weight, mirrored[f"arr_{place}"], atol=1e-6) for place, weight in enumerate(alone)
         )
 
 

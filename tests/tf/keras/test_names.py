@@ -11,8 +11,14 @@ from typing import Any
 import pytest
 
 from hubcli.savedmodel.checks.keras_config import KerasConfig, walk_config
-from hubcli.savedmodel.checks.keras_names import FUNCTIONS, KERAS_2_CLASSES, KERAS_3_CLASSES, NOT_PURE_LAYERS
-from hubcli.savedmodel.checks.keras_ops import is_pure_function, is_pure_op
+from hubcli.savedmodel.checks.keras_names import (
+    FUNCTIONS,
+    KERAS_2_CLASSES,
+    KERAS_3_CLASSES,
+    NOT_PURE_LAYERS,
+    is_pure_function,
+    is_pure_op,
+)
 from hubcli.tf.importing import KerasGeneration, import_keras, import_tensorflow
 from hubcli.tf.keras.export import export_keras
 from tests.tf import keras_models
@@ -51,7 +57,7 @@ def test_every_exported_layer_is_on_exactly_one_list(generation: KerasGeneration
         from tf_keras.src.layers import serialization
 
         serialization.populate_deserializable_objects()
-        layers |= {name for name, one in serialization.LOCAL.ALL_OBJECTS.items() if inspect.isclass(one)}
+        layers |= {name for name, value in serialization.LOCAL.ALL_OBJECTS.items() if inspect.isclass(value)}
         layers |= classes_in(keras.layers.experimental, keras.layers.experimental.preprocessing)
         layers -= OP_LAYERS
     allowed = layers & CLASSES[generation]
@@ -80,15 +86,15 @@ def test_every_operation_of_keras_3_is_on_the_list_or_takes_a_function() -> None
     from keras.src.layers import Layer
     from keras.src.ops.operation import Operation
 
-    def below(one: Any) -> Iterator[Any]:
-        for inner in one.__subclasses__():
+    def below(cls: Any) -> Iterator[Any]:
+        for inner in cls.__subclasses__():
             yield inner
             yield from below(inner)
 
     operations = {
-        one.__name__
-        for one in below(Operation)
-        if not issubclass(one, Layer) and one.__module__.startswith("keras.src.ops")
+        subclass.__name__
+        for subclass in below(Operation)
+        if not issubclass(subclass, Layer) and subclass.__module__.startswith("keras.src.ops")
     }
     assert sorted(operations - KERAS_3_CLASSES - TAKES_FUNCTIONS) == []
     assert not TAKES_FUNCTIONS & KERAS_3_CLASSES
@@ -98,7 +104,7 @@ def test_every_pure_name_is_one_of_tensorflow_without_effects() -> None:
     tf = import_tensorflow()
     from tensorflow.python.util.tf_export import get_symbol_from_name
 
-    import hubcli.savedmodel.checks.keras_ops as lists
+    import hubcli.savedmodel.checks.keras_names as lists
 
     for name in ("math.multiply", "__operators__.add", "nn.relu6", "image.resize", "strings.lower"):
         assert is_pure_function(name)

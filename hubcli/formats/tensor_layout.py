@@ -1,0 +1,237 @@
+"""How tensors are laid out: element types, and slices of partitioned tensors with their keys in a bundle.
+
+Source: tensorflow/core/framework/types.proto (names as `tf.DType.name` and NumPy write them) and
+tensor_slice.proto, tensorflow/core/util/saved_tensor_slice_util.cc (EncodeTensorNameSlice) and
+tensorflow/core/lib/strings/ordered_code.cc, whose encoding sorts as its values do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from math import prod
+from typing import NamedTuple
+
+from hubcli.errors import BrokenModelError
+from hubcli.formats.wire import messages, scan
+
+__all__ = ["DTYPE_ENUM", "ByteRun", "DType", "TensorBox", "TensorSlice", "picked", "slice_key"]
+
+_REFERENCE = 100
+
+
+class DType(NamedTuple):
+    """An element type. `item_bytes` is None where elements differ in size, as strings do.
+
+    >>> DType.of(1)
+    DType(number=1, name='float32', item_bytes=4)
+    """
+
+    number: int
+    name: str
+    item_bytes: int | None = None
+
+    @classmethod
+    def of(cls, number: int) -> DType:
+        """The type of that number; one that TensorFlow 2.21 doesn't know is named by it.
+
+        TF1's references to variables have the number of what they refer to, plus 100.
+        """
+        if _REFERENCE < number < 2 * _REFERENCE:
+            number -= _REFERENCE
+        known = _TYPES.get(number)
+        return known if known is not None else cls(number, f"unknown-{number}")
+
+    @property
+    def is_known(self) -> bool:
+        """Whether TensorFlow 2.21 knows it."""
+        return self.number in _TYPES
+
+    @property
+    def is_floating(self) -> bool:
+        """Whether its values are real floating-point numbers."""
+        return self.name.startswith(("float", "bfloat"))
+
+
+_SIZES = {
+    1: ("float32", 4),
+    2: ("float64", 8),
+    3: ("int32", 4),
+    4: ("uint8", 1),
+    5: ("int16", 2),
+    6: ("int8", 1),
+    7: ("string", None),
+    8: ("complex64", 8),
+    9: ("int64", 8),
+    10: ("bool", 1),
+    11: ("qint8", 1),
+    12: ("quint8", 1),
+    13: ("qint32", 4),
+    14: ("bfloat16", 2),
+    15: ("qint16", 2),
+    16: ("quint16", 2),
+    17: ("uint16", 2),
+    18: ("complex128", 16),
+    19: ("float16", 2),
+    20: ("resource", None),
+    21: ("variant", None),
+    22: ("uint32", 4),
+    23: ("uint64", 8),
+    24: ("float8_e5m2", 1),
+    25: ("float8_e4m3fn", 1),
+    26: ("float8_e4m3fnuz", 1),
+    27: ("float8_e4m3b11fnuz", 1),
+    28: ("float8_e5m2fnuz", 1),
+    # Types of less than a byte take a whole one in memory and in files.
+    29: ("int4", 1),
+    30: ("uint4", 1),
+    31: ("int2", 1),
+    32: ("uint2", 1),
+    33: ("float4_e2m1fn", 1),
+}
+_TYPES = {number: DType(number, name, size) for number, (name, size) in _SIZES.items()}
+
+# Names of the enum DataType where they aren't DT_ and the name in capitals.
+_ENUM_NAMES = {"float32": "DT_FLOAT", "float64": "DT_DOUBLE", "float16": "DT_HALF"}
+DTYPE_ENUM = {
+    "DT_INVALID": 0,
+    **{_ENUM_NAMES.get(name, f"DT_{name.upper()}"): number for number, (name, _) in _SIZES.items()},
+}
+DTYPE_ENUM |= {f"{name}_REF": number + _REFERENCE for name, number in DTYPE_ENUM.items() if number}
+
+
+_MAX_RANK = 254  # tensorflow::TensorShape::MaxDimensions
+_EXTENT, _START, _LENGTH = 1, 1, 2
+# Bits that tell the length of a signed number, by its length in bytes.
+_HEADERS = (0, 0x80, 0xC0, 0xE0, 0xF0, 0xF8, 0xFC, 0xFE, 0xFF, 0xFF80, 0xFFC0)
+_ESCAPES = {b"\x00": b"\x00\xff", b"\xff": b"\xff\x00"}
+_SPECIAL = re.compile(rb"[\x00\xff]")
+
+
+class TensorSlice(NamedTuple):
+    """A box of a partitioned tensor: start and length along each dimension.
+
+    A length of None stands for all of the dimension.
+    """
+
+    starts: tuple[int, ...]
+    lengths: tuple[int | None, ...]
+
+    @classmethod
+    def decode(cls, message: bytes) -> TensorSlice:
+        """The slice in a TensorSliceProto; raises BrokenModelError where it isn't one."""
+        starts, lengths = list[int](), list[int | None]()
+        for extent in messages(message, _EXTENT):
+            fields = scan(message, extent.start, extent.end)
+            numbers = {field.number: _signed(field.value) for field in fields}
+            starts.append(numbers.get(_START, 0))
+            lengths.append(numbers.get(_LENGTH))
+            if len(starts) > _MAX_RANK:
+                raise BrokenModelError("The index has a slice of an impossible shape")
+        return cls(tuple(starts), tuple(lengths))
+
+
+def slice_key(name: bytes, part: TensorSlice) -> bytes:
+    r"""The key under which the bytes of that slice of the tensor `name` stand.
+
+    >>> slice_key(b"v", TensorSlice((2, 0), (1, None)))
+    b'\x00v\x00\x01\x01\x02\x82\x81\x80\x7f'
+    """
+    escaped = _SPECIAL.sub(lambda found: _ESCAPES[found[0]], name)
+    encoded = _ordered(0) + escaped + b"\x00\x01" + _ordered(len(part.starts))
+    for start, length in zip(part.starts, part.lengths, strict=True):
+        encoded += _ordered_signed(start) + _ordered_signed(-1 if length is None else length)
+    return encoded
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _ordered(number: int) -> bytes:
+    """A number from 0 on: its length in bytes, then its bytes, the highest first."""
+    size = (number.bit_length() + 7) // 8
+    return bytes([size]) + number.to_bytes(size, "big")
+
+
+def _ordered_signed(number: int) -> bytes:
+    """A signed number: as few bytes as it needs, their count in the highest bits."""
+    magnitude = ~number if number < 0 else number
+    size = magnitude.bit_length() // 7 + 1
+    header = _HEADERS[size] << 8 * (size - 1 if size < 9 else size - 2)
+    return ((number & ((1 << 8 * size) - 1)) ^ header).to_bytes(size, "big")
+
+
+class ByteRun(NamedTuple):
+    """Bytes of the whole tensor, from `start` to `end`."""
+
+    start: int
+    end: int
+
+
+class TensorBox(NamedTuple):
+    """A slice of a tensor of `shape` whose elements have `item_bytes`; a valid one by construction."""
+
+    shape: tuple[int, ...]
+    starts: tuple[int, ...]
+    lengths: tuple[int, ...]
+    item_bytes: int
+
+    @classmethod
+    def of(cls, part: TensorSlice, shape: tuple[int, ...], item_bytes: int) -> TensorBox:
+        """The box that the slice is; raises BrokenModelError where it leaves the tensor."""
+        if len(part.starts) != len(shape):
+            raise BrokenModelError("A slice has another rank than its tensor")
+        lengths = tuple(
+            size - start if length is None else length
+            for start, length, size in zip(part.starts, part.lengths, shape, strict=True)
+        )
+        if any(
+            start < 0 or length < 0 or start + length > size
+            for start, length, size in zip(part.starts, lengths, shape, strict=True)
+        ):
+            raise BrokenModelError("A slice leaves its tensor")
+        return cls(shape, part.starts, lengths, item_bytes)
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes it holds."""
+        return prod(self.lengths) * self.item_bytes
+
+    def runs(self) -> Iterator[ByteRun]:
+        """Its bytes, in the order of the whole tensor and of its own."""
+        if not self.size_bytes:
+            return
+        cut = max((axis for axis, size in enumerate(self.shape) if self.lengths[axis] != size), default=0)
+        strides = [prod(self.shape[axis + 1 :]) * self.item_bytes for axis in range(len(self.shape))]
+        if not self.shape:
+            yield ByteRun(0, self.item_bytes)
+            return
+        length = self.lengths[cut] * strides[cut]
+        for start in self._starts(strides, cut, 0, 0):
+            yield ByteRun(start, start + length)
+
+    def _starts(self, strides: Sequence[int], cut: int, axis: int, base: int) -> Iterator[int]:
+        """Where each run begins: indices of the dimensions before `cut`, the last running fastest."""
+        first = base + self.starts[axis] * strides[axis]
+        if axis == cut:
+            yield first
+            return
+        for step in range(self.lengths[axis]):
+            yield from self._starts(strides, cut, axis + 1, first + step * strides[axis])
+
+
+def picked(pieces: Iterator[bytes], position: int, runs: Iterator[ByteRun]) -> Iterator[bytes]:
+    """The bytes of the runs, which ascend, out of a stream that begins at `position` of the whole tensor."""
+    piece = b""
+    for start, end in runs:
+        while start < end:
+            if start >= position + len(piece):
+                position += len(piece)
+                piece = next(pieces, b"")
+                if not piece:
+                    raise BrokenModelError("a tensor's bytes end early")
+                continue
+            taken = piece[start - position : end - position]
+            start += len(taken)
+            yield taken

@@ -1,0 +1,285 @@
+"""What a kind of host tells of its models, and what the kinds share: spellings, versions, refusals.
+
+The hosting protocol: https://www.tensorflow.org/hub/hosting.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+from hubcli.errors import HandleError
+from hubcli.providers.handle import Handle
+from hubcli.urls import printed_url, with_query
+
+if TYPE_CHECKING:
+    from hubcli.config.environment import NetworkConfig
+
+__all__ = [
+    "ACCEPTED",
+    "ARCHIVE_SUFFIXES",
+    "SEGMENT",
+    "Credential",
+    "CredentialScope",
+    "HttpAnswer",
+    "HttpClient",
+    "ProtocolHost",
+    "Provider",
+    "invalid_url",
+    "is_number",
+    "printed_handle",
+    "refusal",
+    "spellings",
+    "url_segments",
+    "version_in",
+]
+
+ACCEPTED = (
+    "Accepted: https://tfhub.dev/<publisher>/<model>/<version>, a Kaggle model URL or "
+    "<owner>/<model>/tensorFlow2/<variation>[/<version>], any https:// URL of a model or tarball, "
+    "example://mul/1, a directory or an archive (./model, ./model.tar.gz)."
+)
+ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
+
+_ARCHIVE_QUERY = "tf-hub-format=compressed"
+_DIRECTORY_QUERY = "tf-hub-format=uncompressed"
+# What people leave behind a handle when they copy it from a log or a browser.
+_SUFFIXES = ("", "/", "?tf-hub-format=compressed", "?tfhub-redirect=true")
+
+Origin = tuple[str, str, "int | None"]
+
+
+class HttpAnswer(NamedTuple):
+    """The body of an answer, and its address without secrets."""
+
+    url: str
+    content: bytes
+
+
+class HttpClient(Protocol):
+    """What a provider may ask of HTTP: by the mirrors, retries, limits and credentials of this run."""
+
+    @property
+    def access(self) -> NetworkConfig:
+        """Where the hosts' own services are."""
+
+    def get(self, url: str, limit_bytes: int) -> HttpAnswer:
+        """The answer, cut behind the limit. Raises NotFoundError, AuthenticationError, NetworkError."""
+
+
+class Credential(NamedTuple):
+    """The value of an `Authorization` header, and where it was found. Never print the header."""
+
+    header: str
+    place: str
+
+    @classmethod
+    def of_pair(cls, username: object, key: object, place: str) -> Credential | None:
+        """A user's name and key or password, sent as Basic (RFC 7617); None where they can't be."""
+        if not isinstance(username, str) or not isinstance(key, str) or ":" in username:
+            return None
+        import base64
+
+        pair = f"{username.strip()}:{key.strip()}".encode()
+        return cls(f"Basic {base64.b64encode(pair).decode()}", place)
+
+    def __repr__(self) -> str:
+        return f"Credential(place={self.place!r})"
+
+
+class CredentialScope(NamedTuple):
+    """Who is told the credentials of a kind of host.
+
+    They go to `origins` alone, in a chain of redirects that began and stayed at those or at `trusted`
+    origins. `read` finds the credential, None without one; raises AuthenticationError.
+    """
+
+    origins: frozenset[Origin]
+    trusted: frozenset[Origin]
+    read: Callable[[], Credential | None]
+
+
+class Provider:
+    """A kind of host. What is given here is right for one without versions and credentials of its own.
+
+    `name` tells kinds apart, `title` is what messages call the host. A `is_remote` one isn't asked
+    offline. What lies in a directory (`is_directory`) is never copied into the cache;
+    what TensorFlow reads at its address (`is_read_by_tensorflow`) may stay there for `hubcli.load`.
+    """
+
+    name: str
+    title: str
+    is_remote = True
+    is_directory = False
+    is_read_by_tensorflow = False
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+    # Handles are compared, pickled and copied, and the providers in them.
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    # --- Spelling
+
+    def parse(self, text: str) -> Handle:
+        """The handle that the text, which the provider claims, spells. Raises HandleError."""
+        raise NotImplementedError
+
+    def suggestion(self, segments: Sequence[str]) -> str | None:
+        """The address that was probably meant by the segments of a path without scheme, and is no handle."""
+        return None
+
+    def display_name(self, handle: Handle) -> str:
+        """What errors call the handle: never with secrets."""
+        return handle.canonical
+
+    def is_immutable(self, handle: Handle) -> bool:
+        """Whether the bytes behind the handle never change."""
+        return handle.version is not None
+
+    def model_name(self, handle: Handle) -> tuple[str, ...]:
+        """Publisher and model, as a tree of models names its folders; () where the handle doesn't tell."""
+        segments = [segment for segment in self._name_path(handle).split("/") if segment]
+        if not segments or segments[-1].endswith(ARCHIVE_SUFFIXES):
+            return ()
+        if handle.version is not None and segments[-1] == handle.version:
+            del segments[-1]
+        return tuple(segments)
+
+    def _name_path(self, handle: Handle) -> str:
+        parts = urlsplit(handle.canonical)
+        return f"{parts.netloc}{parts.path}"
+
+    # --- Bytes
+
+    def archive(self, handle: Handle, access: NetworkConfig) -> str:
+        """The address of the bytes; its scheme decides which byte source reads it."""
+        return handle.canonical
+
+    def protocol_url(self, handle: Handle) -> str | None:
+        """Where a host of the TF Hub protocol has the archive, as a mirror has it; None elsewhere."""
+        return None
+
+    def directory(self, handle: Handle) -> str | None:
+        """Where a host of the TF Hub protocol tells the directory of the unpacked model; None elsewhere."""
+        return None
+
+    def unreadable(self, handle: Handle) -> HandleError | None:
+        """Why its bytes can't be read at all, None where they can."""
+        return None
+
+    def hosts(self, access: NetworkConfig) -> tuple[str, ...]:
+        """The addresses of hosts that downloads begin at, where these are known before a handle is."""
+        return ()
+
+    # --- Versions
+
+    def needs_version(self, handle: Handle) -> bool:
+        """Whether the handle means a version that `resolve` tells."""
+        return False
+
+    def version_url(self, handle: Handle, access: NetworkConfig) -> str:
+        """The address that `resolve` asks of a handle that needs a version."""
+        return self.archive(handle, access)
+
+    def resolve(self, handle: Handle, client: HttpClient) -> Handle:
+        """The handle of the version that is meant now. Raises NotFoundError, NetworkError."""
+        return handle
+
+    def versions(self, handle: Handle, texts: Iterable[str]) -> Iterator[Handle]:
+        """The handles, among the texts, of versions of what the handle names without one."""
+        return iter(())
+
+    def equivalents(
+        self, handle: Handle, redirects: Iterable[str], access: NetworkConfig
+    ) -> tuple[Handle, ...]:
+        """The handles of the same model, bytes and all, that the addresses of its redirects prove."""
+        return ()
+
+    # --- Credentials and errors
+
+    def credentials(self, access: NetworkConfig) -> CredentialScope | None:
+        """Who is told which credentials; None for what `~/.netrc` has, to its own host alone."""
+        return None
+
+    def explain(self, url: str, status: int, access: NetworkConfig, place: str | None) -> str | None:
+        """What a user can do about the HTTP status of a URL of this host; None for others, or no idea.
+
+        `place` is where the credentials were found that the URL was told, None without any.
+        """
+        return None
+
+
+class ProtocolHost(Provider):
+    """A host of the TF Hub protocol: it is asked for an archive or a directory by the query."""
+
+    def _name_path(self, handle: Handle) -> str:
+        return urlsplit(handle.canonical).path
+
+    def archive(self, handle: Handle, access: NetworkConfig) -> str:
+        """Where the protocol has it."""
+        url = self.protocol_url(handle)
+        assert url is not None
+        return url
+
+    def protocol_url(self, handle: Handle) -> str | None:
+        """The handle, asked for its compressed form."""
+        return with_query(handle.canonical, _ARCHIVE_QUERY)
+
+    def directory(self, handle: Handle) -> str | None:
+        """The handle, asked for its uncompressed form."""
+        return with_query(handle.canonical, _DIRECTORY_QUERY)
+
+
+def printed_handle(text: str) -> str:
+    """The text without secrets, also where a URL lost its scheme."""
+    if "://" in text or text.startswith(("/", ".", "~")):
+        return printed_url(text)
+    # A slash that is missing makes no password less of a secret.
+    return printed_url(f"//{re.sub(r'^.*:.*@', '', text, flags=re.DOTALL)}").removeprefix("//")
+
+
+def refusal(text: str, what: str, hint: str = ACCEPTED) -> HandleError:
+    """The error for a text that is no handle."""
+    return HandleError(f"'{printed_handle(text)}' {what}", hint=hint)
+
+
+def invalid_url(text: str) -> HandleError:
+    """The error for a URL whose credentials can't be told from the rest: nothing of it is shown."""
+    return HandleError(
+        f"'{text.partition('://')[0]}://…' is not a valid URL: check its host and port", hint=ACCEPTED
+    )
+
+
+def url_segments(text: str) -> list[str]:
+    """The segments of a URL's path. Raises HandleError for one that names no model."""
+    segments = urlsplit(text).path.strip("/").split("/")
+    if segments != [""] and not all(map(SEGMENT.fullmatch, segments)):
+        raise refusal(text, "holds a character that no model name has")
+    return segments
+
+
+def is_number(text: str) -> bool:
+    """Whether it has ASCII digits alone."""
+    return text.isascii() and text.isdecimal()
+
+
+def version_in(segments: Sequence[str]) -> str | None:
+    """The last segment, where it is a number behind another one."""
+    named = [segment for segment in segments if segment]
+    return named[-1] if len(named) > 1 and is_number(named[-1]) else None
+
+
+def spellings(bases: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The first of `bases`, and every other base and left-in suffix."""
+    every = dict.fromkeys(base + suffix for suffix, base in itertools.product(_SUFFIXES, bases))
+    canonical, *aliases = every
+    return canonical, tuple(aliases)

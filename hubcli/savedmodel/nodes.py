@@ -1,0 +1,265 @@
+"""Nodes of a graph: how they are found, what they hold, and what their ops can do beyond their tensors.
+
+Source: tensorflow/core/framework/graph.proto and node_def.proto. A graph may hold gigabytes of constants and
+half a million nodes. So they are found on the wire and parsed half a megabyte at a time, and constants are
+left out. Every op that TensorFlow 2.21 registers has a class in op_classes.tsv: name, class, `f` where an
+attribute names functions, a few words on what the op does. They were assigned by hand;
+tools/make_op_list.py adds the ops of a new release and asks for theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hubcli.formats.protos import parse
+from hubcli.formats.wire import Bytes, Field, encode_field, scan
+
+__all__ = [
+    "BATCH_BYTES",
+    "LIBRARY",
+    "MAX_NODES",
+    "NODE",
+    "SIGNATURE",
+    "FieldRun",
+    "FunctionReference",
+    "Node",
+    "OpClass",
+    "class_of",
+    "field_runs",
+    "functions_of",
+    "is_known",
+    "op_classes",
+    "takes_functions",
+]
+
+NODE, LIBRARY = 1, 2  # of GraphDef
+SIGNATURE = 1  # of FunctionDef
+_OP, _ATTR = 2, 5  # of NodeDef
+_CONSTANTS = (b"Const", b"HostConst")
+_STRING = 7  # of DataType
+MAX_NODES = 400_000
+BATCH_BYTES = 1 << 19
+_LARGE_NODE_BYTES = 1 << 18
+_LARGE_ATTR_BYTES = 1 << 12
+_SHORT_ATTR_BYTES = 1 << 8
+
+
+class OpClass(NamedTuple):
+    """What an op can do: `name` is its class, `reason` a few words, "" for most of the class `none`."""
+
+    name: str
+    takes_functions: bool
+    reason: str
+
+
+@cache
+def op_classes() -> dict[str, OpClass]:
+    """The class of every op that TensorFlow 2.21 registers, by the op's name."""
+    lines = Path(__file__).with_name("op_classes.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    classes: dict[str, OpClass] = {}
+    for line in lines:
+        op, name, functions, reason = f"{line}\t\t".split("\t")[:4]
+        classes[op] = OpClass(name, functions == "f", reason)
+    return classes
+
+
+def is_known(op: str) -> bool:
+    """Whether plain TensorFlow has the op; others come with a library such as tensorflow_text."""
+    return op in op_classes()
+
+
+def class_of(op: str) -> str | None:
+    """The op's class, None for an unknown op."""
+    known = op_classes().get(op)
+    return None if known is None else known.name
+
+
+def takes_functions(op: str) -> bool:
+    """Whether the op may name functions in its attributes; True for an unknown one."""
+    known = op_classes().get(op)
+    return known is None or known.takes_functions
+
+
+class Node:
+    """An operation in a graph or function."""
+
+    __slots__ = ("_message",)
+
+    def __init__(self, message: Any) -> None:
+        self._message = message
+
+    @property
+    def name(self) -> str:
+        """Its name, unique within its body."""
+        name: str = self._message.name
+        return name
+
+    @property
+    def op(self) -> str:
+        """The type of operation, or the name of the function that it calls."""
+        op: str = self._message.op
+        return op
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the nodes or arguments that it depends on, without output numbers and `^`."""
+        # Most have neither, and a call for each of a million takes a second.
+        return [
+            text.lstrip("^").split(":", 1)[0] if ":" in text or text[:1] == "^" else text
+            for text in self._message.input
+        ]
+
+    @property
+    def input_count(self) -> int:
+        """How many inputs it has."""
+        return len(self._message.input)
+
+    @property
+    def sources(self) -> list[str]:
+        """The tensors that go into it, as `node:output:number` (in a function) or `node:number`."""
+        return [text for text in self._message.input if text[:1] != "^"]
+
+    def functions(self) -> list[str]:
+        """Names of the functions that its attributes name, such as the branches of an If."""
+        return functions_of(self._message) if takes_functions(self.op) else []
+
+    def mentions(self, function: str) -> list[FunctionReference]:
+        """Where its attributes name the function, in the order of their names."""
+        attributes = self._message.attr
+        return [
+            FunctionReference(key, is_nested)
+            for key in sorted(attributes)
+            for name, is_nested in _functions_in(attributes[key])
+            if name == function
+        ]
+
+    def function(self, attribute: str) -> str | None:
+        """The function that the attribute is, None where it is none or something else."""
+        if attribute not in self._message.attr:
+            return None
+        value = parse("AttrValue", self._message.attr[attribute])
+        return value.func.name if value.HasField("func") else None
+
+    def strings(self, attribute: str) -> list[bytes] | None:
+        """The texts of the attribute's tensor; None where it is no tensor of texts, or was left out."""
+        if attribute not in self._message.attr:
+            return None
+        value = parse("AttrValue", self._message.attr[attribute])
+        tensor = parse("TensorProto", value.tensor) if value.HasField("tensor") else None
+        return list(tensor.string_val) if tensor is not None and tensor.dtype == _STRING else None
+
+    def has(self, attribute: str) -> bool:
+        """Whether the attribute is there, of whatever kind."""
+        return attribute in self._message.attr
+
+    def is_empty_text(self, attribute: str) -> bool:
+        """Whether the attribute isn't there, or is a text without a character."""
+        return not self.has(attribute) or self.text(attribute) == ""
+
+    def text(self, attribute: str) -> str | None:
+        """The attribute as text, None where it is no string."""
+        if attribute not in self._message.attr:
+            return None
+        value = parse("AttrValue", self._message.attr[attribute])
+        return value.s.decode("utf-8", "replace") if value.HasField("s") else None
+
+
+class FunctionReference(NamedTuple):
+    """The attribute of a node that names a function; `is_nested` where it names it within another one."""
+
+    attribute: str
+    is_nested: bool
+
+
+def functions_of(node: Any) -> list[str]:
+    """Names of the functions in the attributes of a NodeDef."""
+    names: list[str] = []
+    attributes = node.attr
+    for key in sorted(attributes):
+        value = attributes[key]
+        names += _few_functions_in(value) if len(value) < _SHORT_ATTR_BYTES else _names_in(value)
+    return names
+
+
+def _names_in(attribute: bytes) -> tuple[str, ...]:
+    """As `_functions_in`, the names alone, and for a list of many thousands too."""
+    value = parse("AttrValue", attribute)
+    functions = [value.func] if value.HasField("func") else value.list.func
+    names = [function.name for function in functions]
+    for function in functions:
+        if function.attr:
+            names += [name for key in sorted(function.attr) for name in _names_in(function.attr[key])]
+    return tuple(names)
+
+
+# Most calls have attributes that others have too.
+_few_functions_in = lru_cache(maxsize=4096)(_names_in)
+
+
+def _functions_in(attribute: bytes, *, is_nested: bool = False) -> Iterator[tuple[str, bool]]:
+    """Functions that an AttrValue names, and those that are attributes of these."""
+    value = parse("AttrValue", attribute)
+    for function in [value.func] if value.HasField("func") else value.list.func:
+        yield function.name, is_nested
+        for key in sorted(function.attr) if function.attr else ():
+            yield from _functions_in(function.attr[key], is_nested=True)
+
+
+class FieldRun(NamedTuple):
+    """A run of whole fields: start and end in bytes. One with a large node is slimmed when it is read."""
+
+    start: int
+    end: int
+    large_node: Field | None = None
+
+    def holds(self, text: bytes, data: Bytes) -> bool:
+        """Whether the text stands in its bytes; large constants are not searched."""
+        if self.large_node is None:
+            return data.find(text, self.start, self.end) >= 0
+        return text in self.read(data)
+
+    def read(self, data: Bytes) -> bytes:
+        """Its bytes, without large constants."""
+        if self.large_node is None:
+            return data[self.start : self.end]
+        number, start, end = self.large_node.number, self.large_node.start, self.large_node.end
+        fields = list(scan(data, start, end))
+        ops = [data[field.start : field.end] for field in fields if field.number == _OP]
+        # Attributes of other ops may name functions and files, however long they are.
+        if not ops or ops[-1] not in _CONSTANTS:
+            return encode_field(number, data[start:end])
+        slim, position = bytearray(), start
+        for field in fields:
+            if field.number != _ATTR or field.end - field.start < _LARGE_ATTR_BYTES:
+                slim += data[position : field.end]
+            position = field.end
+        return encode_field(number, bytes(slim))
+
+
+def field_runs(
+    data: Bytes, message: Field, node_number: int, signatures: list[Field] | None = None
+) -> Iterator[FieldRun]:
+    """The message in pieces of about half a megabyte; large nodes stand alone, the library is left out.
+
+    The signatures of a function are appended to that list.
+    """
+    start = position = message.start
+    for field in scan(data, message.start, message.end, max_fields=MAX_NODES):
+        is_large = field.number == node_number and field.end - field.start > _LARGE_NODE_BYTES
+        is_left_out = field.number == LIBRARY and node_number == NODE
+        if is_large or is_left_out or field.end - start > BATCH_BYTES:
+            if position > start:
+                yield FieldRun(start, position)
+            start = position
+        if is_large:
+            yield FieldRun(position, field.end, field)
+        if is_large or is_left_out:
+            start = field.end
+        if signatures is not None and field.is_message(SIGNATURE):
+            signatures.append(field)
+        position = field.end
+    if position > start:
+        yield FieldRun(start, position)

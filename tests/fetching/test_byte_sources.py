@@ -1,0 +1,84 @@
+"""Byte sources by the scheme of an address: what is on this machine, and what nobody reads."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from hubcli.archive import Limits
+from hubcli.config.settings import Settings
+from hubcli.errors import HandleError, NotFoundError
+from hubcli.fetching.byte_sources import Transfer, open_bytes, open_path, size_of
+from hubcli.fetching.sources import members_of, unpack_source
+from hubcli.net.retries import RetryPolicy
+from tests import models
+from tests.server import HubServer
+
+
+def nothing(_: int) -> None:
+    """Hears of bytes, and does nothing."""
+
+
+def test_one_interface_reads_a_file_a_built_in_example_and_a_host(
+    settings: Settings, server: HubServer, tmp_path: Path
+) -> None:
+    body = models.archive()
+    file = tmp_path / "model #1.tar.gz"
+    file.write_bytes(body)
+    server.redirect("/m", server.serve("/real", body))
+    for address, name in (
+        (f"file://{quote(os.fsencode(file))}", file.as_uri()),
+        (f"{server.url}/m", f"{server.url}/real"),
+    ):
+        with open_bytes(address, settings, Transfer()) as source:
+            assert (source.name, source.size_bytes, source.directory) == (name, len(body), None)
+            assert b"".join(source.read()) == body
+        assert size_of(address, settings, RetryPolicy(0)) == len(body)
+    with open_bytes("example://mul/1", settings, Transfer()) as source:
+        assert (source.name, source.redirects) == ("example://mul/1", ())
+        with members_of(source, Limits(), nothing) as members:
+            assert "saved_model.pb" in {member.name.removeprefix("./") for member, _ in members}
+
+
+def test_the_redirects_and_the_validator_of_a_host_are_told(settings: Settings, server: HubServer) -> None:
+    server.redirect("/m", server.serve("/real", models.archive()))
+    with open_bytes(f"{server.url}/m", settings, Transfer()) as source:
+        assert source.redirects == (f"{server.url}/m", f"{server.url}/real")
+        assert source.has_ranges == (source.validator is not None)
+
+
+def test_a_directory_is_walked_and_has_no_archive(settings: Settings, tmp_path: Path) -> None:
+    models.write_tree(tmp_path / "model", models.example_files())
+    (tmp_path / "to").mkdir()
+    with open_bytes(f"file://{tmp_path}/model", settings, Transfer()) as source:
+        unpacked = unpack_source(source, tmp_path / "to", Limits(), on_received=nothing, on_unpacked=nothing)
+        assert (source.size_bytes, [*source.read()]) == (None, [])
+    assert (unpacked.archive_sha256, unpacked.archive_bytes) == (None, None)
+    assert models.tree_files(tmp_path / "to") == models.example_files()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="FIFOs are a matter of POSIX")
+def test_a_fifo_is_read_once_its_first_byte_came(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    writer = threading.Thread(target=(tmp_path / "fifo").write_bytes, args=(b"bytes",))
+    writer.start()
+    with open_path(tmp_path / "fifo", fifo_wait_s=10) as source:
+        assert b"".join(source.read()) == b"bytes"
+    writer.join()
+
+
+def test_what_is_not_there_is_named(settings: Settings, tmp_path: Path) -> None:
+    for address in (f"file://{tmp_path}/nowhere", "example://other/1"):
+        with pytest.raises(NotFoundError), open_bytes(address, settings, Transfer()):
+            pass
+
+
+@pytest.mark.parametrize("address", ["ftp://me:hunter2@host/m", "gs://bucket/m", "no address", ""])
+def test_a_scheme_that_nobody_reads_is_refused_without_its_secrets(address: str, settings: Settings) -> None:
+    with pytest.raises(HandleError, match="scheme that hubcli doesn't read") as caught:
+        open_bytes(address, settings, Transfer())
+    assert "hunter2" not in str(caught.value)

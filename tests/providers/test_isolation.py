@@ -1,0 +1,140 @@
+"""Kinds of hosts stand apart: nobody else names one, and they know nothing of how bytes travel."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent.parent / "hubcli"
+
+# Whose subject Kaggle is: its host, its credentials and their diagnosis, kagglehub's cache; and what
+# a user reads and types of them.
+KAGGLE_IS_THE_SUBJECT = {
+    "_moved.py",  # The old name of a module.
+    "providers/__init__.py",  # The line that registers it.
+    "providers/provider.py",  # The hint with every accepted spelling.
+    "providers/handle.py",  # The members of the deprecated HandleKind.
+    "providers/kaggle.py",
+    "providers/tfhub.py",  # What tfhub.dev redirects to.
+    "config/environment.py",
+    "config/settings.py",
+    "config/config_file.py",
+    "diagnosing/settings.py",
+    "cache/other_caches.py",
+    "fetching/options.py",  # --kagglehub
+    "diagnosing/context.py",
+    "diagnosing/inventory.py",
+    "diagnosing/network.py",
+    "diagnosing/packages.py",
+    "diagnosing/cache.py",
+    "commands/doctor.py",
+}
+HELP = "cli/"
+
+
+def names(path: Path) -> Iterator[str]:
+    """Every name, attribute, import and text of the module but its documentation."""
+    tree = ast.parse(path.read_text("utf-8"))
+    documentation = {
+        id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and _is_text(node.value)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
+            yield node.value
+        for field in ("id", "attr", "arg", "name", "asname", "module"):
+            value = getattr(node, field, None)
+            if isinstance(value, str):
+                yield value
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def modules() -> list[str]:
+    return sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+
+
+def test_kaggle_is_named_only_where_it_is_the_subject() -> None:
+    naming = {
+        module
+        for module in modules()
+        if not module.startswith(HELP) and any("kaggle" in name.lower() for name in names(PACKAGE / module))
+    }
+    assert naming == KAGGLE_IS_THE_SUBJECT
+
+
+def test_tfhub_is_named_only_by_its_provider_and_in_hints() -> None:
+    naming = {
+        module
+        for module in modules()
+        if not module.startswith((HELP, "providers/"))
+        and any("tfhub.dev" in name or "tensorflow.google.cn" in name for name in names(PACKAGE / module))
+    }
+    # Examples of a mirror's prefix.
+    assert naming == {"config/config_file.py", "config/environment.py", "diagnosing/context.py"}
+
+
+def test_no_module_asks_which_provider_a_handle_has() -> None:
+    """What differs between kinds is a method of theirs; kagglehub's cache alone holds those of one."""
+    asking = {
+        module
+        for module in modules()
+        if not module.startswith("providers/")
+        for node in ast.walk(ast.parse((PACKAGE / module).read_text("utf-8")))
+        if (isinstance(node, ast.Attribute) and node.attr == "kind" and _is_handle(node.value))
+        or (isinstance(node, ast.Attribute) and node.attr == "name" and _is_provider(node.value))
+        or (isinstance(node, ast.Name) and node.id == "HandleKind")
+    }
+    assert asking == {"cache/other_caches.py"}
+
+
+def _is_handle(node: ast.expr) -> bool:
+    return (isinstance(node, ast.Name) and node.id in ("handle", "parsed")) or (
+        isinstance(node, ast.Attribute) and node.attr == "handle"
+    )
+
+
+def _is_provider(node: ast.expr) -> bool:
+    return (isinstance(node, ast.Name) and node.id == "provider") or (
+        isinstance(node, ast.Attribute) and node.attr == "provider"
+    )
+
+
+@pytest.mark.parametrize("module", [path.stem for path in sorted((PACKAGE / "providers").glob("*.py"))])
+def test_a_provider_imports_nothing_of_net(module: str) -> None:
+    tree = ast.parse((PACKAGE / "providers" / f"{module}.py").read_text("utf-8"))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    forbidden = (
+        "hubcli.net",
+        "hubcli.fetching",
+        "hubcli.cache",
+        "httpx",
+        "httpcore",
+        "urllib.request",
+        "http",
+    )
+    assert not [name for name in imported if name.startswith(forbidden)]
+
+
+@pytest.mark.parametrize("module", ["byte_source", "download", "spool"])
+def test_what_reads_byte_sources_knows_no_http(module: str) -> None:
+    program = f"import sys; import hubcli.net.{module}; print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(result.stdout.split())
+    assert not loaded & {"httpx", "httpcore", "hubcli.net.client", "hubcli.net.http_source"}
+
+
+def test_a_handle_loads_its_own_provider_alone() -> None:
+    program = (
+        "import sys; from hubcli.providers.handle import Handle; Handle.parse('example://mul/1');"
+        "print(*(name for name in sys.modules if name.startswith('hubcli.providers.')))"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert {name.rpartition(".")[2] for name in result.stdout.split()} == {"handle", "provider", "example"}
