@@ -158,7 +158,7 @@ def _input_name(python: Path, model: Path) -> str:
     command = [tool_beside(python, "hubcli"), "inspect", str(model), "--signatures", "--json"]
     document = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     signatures = document["meta_graphs"][0]["signatures"]
-    default = next(one for one in signatures if one["name"] == "serving_default")
+    default = next(signature for signature in signatures if signature["name"] == "serving_default")
     return str(default["inputs"][0]["name"])
 
 
@@ -199,10 +199,10 @@ def _rows(options: argparse.Namespace, work: Path) -> bool:
     for number in range(options.rounds + 1):
         with tempfile.TemporaryDirectory(dir=work) as folder:
             cost = compare([Contender("hubcli run", lambda _: hubcli)], 1, Path(folder))["hubcli run"][0]
-            done = subprocess.run(loop(Path(folder)), check=True, capture_output=True, text=True)
+            completed = subprocess.run(loop(Path(folder)), check=True, capture_output=True, text=True)
         if number:
             whole.append(cost.seconds)
-            loops.append(float(done.stdout))
+            loops.append(float(completed.stdout))
     rate, peer = options.rows / statistics.median(whole), options.rows / statistics.median(loops)
     print(f"{options.rows} rows, batches of {_BATCH}")
     print_table(

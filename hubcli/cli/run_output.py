@@ -164,11 +164,11 @@ class RunOutput:
 
     def _say_ran(self, opened: ModelRun, seconds: float, rows: int | None) -> None:
         session = opened.session
-        way = "its C library" if session.runner == "c" else "Python"
+        library = "its C library" if session.runner == "c" else "Python"
         counted = "" if rows is None or rows < 2 else f", {rows} rows"
         self.output.say(
             f"Ran the {opened.endpoint.title} in {seconds:.3f} s{counted} "
-            f"(TensorFlow {session.version} by {way}; loaded in {session.load_seconds:.2f} s)"
+            f"(TensorFlow {session.version} by {library}; loaded in {session.load_seconds:.2f} s)"
         )
 
     def _labels(self) -> tuple[str, ...] | None:

@@ -125,7 +125,7 @@ def _arrays(collected: Collected) -> dict[str, Any]:
     outputs: dict[str, Any] = {}
     for port, parts, _ in collected.values():
         arrays = [array_of(part) for part in parts]
-        values = [nested(part) if one is None else one for one, part in zip(arrays, parts, strict=True)]
+        values = [nested(part) if array is None else array for array, part in zip(arrays, parts, strict=True)]
         outputs[port.name] = values[0] if port.kind == "dense" else tuple(values)
     return outputs
 
@@ -246,10 +246,10 @@ def open_run(
     """
     settings, options = settings or Settings.read(), options or RunOptions()
     options.require_valid()
-    heard = listener or ProgressListener()
+    progress = listener or ProgressListener()
     selection = Selection(options.signature, options.function, options.arguments, options.tag_set)
     reference = ModelRef.resolve(target, settings)
-    with naming_target(reference, settings), _directory(reference, settings, heard) as directory:
+    with naming_target(reference, settings), _directory(reference, settings, progress) as directory:
         # It loads TensorFlow's library while the model is read here.
         session = None if options.dry_run else Session(options.runner, options.timeout_s)
         try:
@@ -257,8 +257,8 @@ def open_run(
             if not options.unsafe:
                 refuse_unsafe(model)
             if model.note:
-                heard.note(model.note)
-            yield ModelRun(model, session, options, heard)
+                progress.note(model.note)
+            yield ModelRun(model, session, options, progress)
         finally:
             if session is not None:
                 session.close()

@@ -184,7 +184,9 @@ class _RowEncoder:
         tensors = [tensor for port in self._endpoint.inputs for tensor in completed[port.name]]
         missing = 0 if self._fixed is None else self._fixed - len(rows)
         if missing:
-            tensors = [join([one, *[cut(one, len(rows) - 1, len(rows))] * missing]) for one in tensors]
+            tensors = [
+                join([tensor, *[cut(tensor, len(rows) - 1, len(rows))] * missing]) for tensor in tensors
+            ]
         return Batch(tensors, len(rows), missing, self._is_whole)
 
 
@@ -199,6 +201,10 @@ def _column(port: Port, rows: Sequence[Mapping[str, Any]]) -> Any:
     value = values[0]
     while isinstance(value, list):
         depth, value = depth + 1, value[0] if value else None
-    if rank is not None and depth == rank and all(isinstance(one, list) and len(one) == 1 for one in values):
-        return [one[0] for one in values]
+    if (
+        rank is not None
+        and depth == rank
+        and all(isinstance(value, list) and len(value) == 1 for value in values)
+    ):
+        return [value[0] for value in values]
     return values

@@ -107,7 +107,9 @@ class Captures:
         except (HubcliError, OSError):
             return {}
         return {
-            one.node: one.checkpoint_key for one in variables if one.node is not None and one.checkpoint_key
+            variable.node: variable.checkpoint_key
+            for variable in variables
+            if variable.node is not None and variable.checkpoint_key
         }
 
     @cached_property
@@ -136,10 +138,10 @@ class Captures:
         names = [] if maker is None else self._objects.concrete_names(maker)
         bodies = [self._graph.functions.get(name) for name in names]
         shared = {
-            one.text("shared_name")
+            table.text("shared_name")
             for body in bodies
             if body is not None
-            for one in body.nodes_of_ops(_TABLES)
+            for table in body.nodes_of_ops(_TABLES)
         }
         handles = self._handles.get(str(next(iter(shared))), []) if len(shared) == 1 else []
         if len(handles) != 1:

@@ -135,16 +135,19 @@ def choose_signature(signatures: tuple[Signature, ...], name: str | None, target
 
 
 def _line(signature: Signature) -> str:
-    inputs = ", ".join(f"{one.name} {one.dtype}{shape_text(one.shape)}" for one in signature.inputs)
+    inputs = ", ".join(
+        f"{tensor.name} {tensor.dtype}{shape_text(tensor.shape)}" for tensor in signature.inputs
+    )
     return f"{signature.name}({inputs})"
 
 
 def signature_endpoint(signature: Signature, message: Any) -> Endpoint:
     """The endpoint of a signature, read as `message`, its SignatureDef."""
     inputs = tuple(
-        _port(one, message.inputs[one.name], message.defaults.get(one.name)) for one in signature.inputs
+        _port(tensor, message.inputs[tensor.name], message.defaults.get(tensor.name))
+        for tensor in signature.inputs
     )
-    outputs = tuple(_port(one, message.outputs[one.name], None) for one in signature.outputs)
+    outputs = tuple(_port(tensor, message.outputs[tensor.name], None) for tensor in signature.outputs)
     return Endpoint("signature", signature.name, inputs, outputs, method=signature.method)
 
 
@@ -227,4 +230,4 @@ def tensor_of_proto(message: Any) -> Tensor | None:
 
 def parsed_types(encoded: Iterator[bytes]) -> tuple[int, ...]:
     """The types of the ArgDefs."""
-    return tuple(int(parse("ArgDef", one).type) for one in encoded)
+    return tuple(int(parse("ArgDef", arg).type) for arg in encoded)

@@ -134,8 +134,8 @@ class InputReader:
     def _expected(self, port: Port | None) -> tuple[frozenset[str], bool]:
         """Which columns a table may have, and whether text is meant where nothing else fits."""
         ports = (port,) if port is not None else self._endpoint.inputs
-        is_text = all(one.dtype.name == "string" for one in ports)
-        names = {one.name for one in self._endpoint.inputs}
+        is_text = all(port.dtype.name == "string" for port in ports)
+        names = {port.name for port in self._endpoint.inputs}
         return frozenset(names | {f"{name}.0" for name in names}), is_text
 
     def _parsed(self, text: str) -> _Value:
@@ -166,8 +166,8 @@ class InputReader:
         collected: dict[str, list[Any]] = {}
         for place, value in enumerate(values):
             found = self._of_file(value, files[place]) if value.is_file else self._of_text(value)
-            for name, one in found.items():
-                collected.setdefault(name, []).append(one)
+            for name, content in found.items():
+                collected.setdefault(name, []).append(content)
         return collected
 
     def _of_text(self, value: _Value) -> Mapping[str, Any]:
@@ -213,9 +213,9 @@ class InputReader:
 
     def _of_document(self, document: Any, only: Port | None) -> Mapping[str, Any]:
         """A document of columns, of rows (a list of objects), or of the only input's value."""
-        is_rows = isinstance(document, list) and document and all(isinstance(one, dict) for one in document)
+        is_rows = isinstance(document, list) and document and all(isinstance(row, dict) for row in document)
         if is_rows and (only is None or document[0].keys() != {"b64"}):
-            rows = ((f"row {number + 1}", self.row(one, only)) for number, one in enumerate(document))
+            rows = ((f"row {number + 1}", self.row(row, only)) for number, row in enumerate(document))
             return _as_columns(rows)
         if isinstance(document, dict) and not (
             only is not None and document.keys() in ({"b64"}, _SPARSE_KEYS)
@@ -269,8 +269,8 @@ def _rounding(port: Port, value: Any) -> str:
     if not isinstance(value, Tensor) or value.dtype != _FLOAT64 or port.dtype.name not in _ROUNDED:
         return ""
     given = decoded(DType.of(_FLOAT64), value.data)
-    kept = decoded(port.dtype, cast_tensor(port, value).data)
-    is_exact = all(own == one or one != one for own, one in zip(kept, given, strict=True))
+    rounded = decoded(port.dtype, cast_tensor(port, value).data)
+    is_exact = all(own == number or number != number for own, number in zip(rounded, given, strict=True))
     return "" if is_exact else f"{port.name}: float64 values are rounded to {port.dtype.name}"
 
 
@@ -370,9 +370,11 @@ def _ragged_port(ports: Mapping[str, Port], port: Port, value: Any, given: Mappi
     names = [f"{port.name}_{number}" for number in range(1, rank + 1)]
     splits = [ports[name] for name in names if name in ports and name not in given]
     is_whole = rank > 0 and len(splits) == rank
-    if not is_whole or any(one.dtype.name not in _SPLIT_TYPES or one.shape != (None,) for one in splits):
+    if not is_whole or any(
+        split.dtype.name not in _SPLIT_TYPES or split.shape != (None,) for split in splits
+    ):
         return None
-    types = (port.dtype.number, *(one.dtype.number for one in splits))
+    types = (port.dtype.number, *(split.dtype.number for split in splits))
     return port._replace(kind="ragged", shape=None, part_types=types)
 
 

@@ -8,7 +8,8 @@ from its header before it is decoded, so that none fills the memory.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from hubcli.errors import InputError, UsageError
 from hubcli.running.endpoints import Port
@@ -25,7 +26,8 @@ _MAX_SIDE = 1 << 16
 _JPEG_SIZES = frozenset({*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)})
 
 
-class MediaOptions(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class MediaOptions:
     """`size` is height and width in pixels where the signature doesn't tell; `scale` the range of floats."""
 
     size: tuple[int, int] | None = None

@@ -111,10 +111,12 @@ def refuse_unsafe(model: RunnableModel) -> None:
     grave = [finding for finding in model.findings if finding.severity >= Severity.HIGH]
     if not grave:
         return
-    shown = "; ".join(f"{one.severity.word}: {one.message} ({one.where})" for one in grave[:3])
+    listed = "; ".join(
+        f"{finding.severity.word}: {finding.message} ({finding.where})" for finding in grave[:3]
+    )
     more = f"; and {len(grave) - 3} more" if len(grave) > 3 else ""
     raise UnsafeModelError(
-        f"{model.name} was not run: the scan found {shown}{more}",
+        f"{model.name} was not run: the scan found {listed}{more}",
         hint=f"See all: hubcli inspect --scan {model.name}. To run it if you trust its author: --unsafe",
     )
 
@@ -180,7 +182,7 @@ class _Reader:
         if selection.function is not None:
             return self._of_function(selection.function), ""
         definitions = self._outline.rest.signature_def
-        signatures = tuple(one for one in read_signatures(definitions) if one.outputs)
+        signatures = tuple(signature for signature in read_signatures(definitions) if signature.outputs)
         signature = choose_signature(signatures, selection.signature, self._name)
         if signature is not None:
             return [signature_endpoint(signature, definitions[signature.name])], ""
@@ -225,7 +227,7 @@ class _Reader:
 def _meta_graph(outlines: tuple[MetaGraphOutline, ...], selection: Selection, name: str) -> MetaGraphOutline:
     """The MetaGraph of those tags; without tags the only one, else the one that serves, else untagged."""
     sets = [frozenset(outline.rest.meta_info_def.tags) for outline in outlines]
-    listed = " or ".join(f"--tag-set {','.join(sorted(one)) or repr('')}" for one in sets)
+    listed = " or ".join(f"--tag-set {','.join(sorted(tags)) or repr('')}" for tags in sets)
     if selection.tag_set is not None:
         if selection.tag_set in sets:
             return outlines[sets.index(selection.tag_set)]
@@ -233,9 +235,9 @@ def _meta_graph(outlines: tuple[MetaGraphOutline, ...], selection: Selection, na
             f"No MetaGraph of {name} has the tags '{','.join(sorted(selection.tag_set))}'",
             hint=f"Write {listed}.",
         )
-    for wanted in (_SERVE, frozenset[str]()):
-        if wanted in sets:
-            return outlines[sets.index(wanted)]
+    for tags in (_SERVE, frozenset[str]()):
+        if tags in sets:
+            return outlines[sets.index(tags)]
     if len(outlines) > 1:
         raise UsageError(f"{name} has {len(outlines)} MetaGraphs", hint=f"Choose one: {listed}.")
     return outlines[0]

@@ -74,12 +74,12 @@ def encoded(dtype: DType, values: Sequence[Any]) -> bytes | list[bytes]:
     low, high = _NARROW.get(name, (None, None))
     if low is not None and high is not None and values and not low <= min(values) <= max(values) <= high:
         outside = next(value for value in values if not _fits(name, value))
-        raise ValueError(f"{_shown(outside)} is out of the range of {name}")
+        raise ValueError(f"{_value_text(outside)} is out of the range of {name}")
     try:
         return struct.pack(f"<{len(values)}{_FORMS[name]}", *values)
     except struct.error:
         outside = next((value for value in values if not _fits(name, value)), "a value")
-        raise ValueError(f"{_shown(outside)} is out of the range of {name}") from None
+        raise ValueError(f"{_value_text(outside)} is out of the range of {name}") from None
 
 
 def _fits(name: str, value: int) -> bool:
@@ -106,15 +106,15 @@ def _encoded_floats(name: str, values: Sequence[Any], kinds: set[type]) -> bytes
             packed = struct.pack(f"<{len(values)}{_FORMS[name]}", *values)
     except OverflowError:
         outside = next(value for value in values if not _holds(name, value))
-        raise ValueError(f"{_shown(outside)} is out of the range of {name}") from None
+        raise ValueError(f"{_value_text(outside)} is out of the range of {name}") from None
     if int in kinds:
         exact = _EXACT[name]
         large = [place for place, value in enumerate(values) if type(value) is int and abs(value) > exact]
         if large:
             size = len(packed) // len(values)
             for place in large:
-                kept = decoded_floats(name, packed[place * size : place * size + size])[0]
-                if kept != values[place]:
+                stored = decoded_floats(name, packed[place * size : place * size + size])[0]
+                if stored != values[place]:
                     raise ValueError(f"{values[place]} would lose digits in {name}")
     return packed
 
@@ -142,7 +142,7 @@ def _encoded_complex(name: str, values: Sequence[Any]) -> bytes:
         try:
             number = complex(value.replace(" ", "")) if type(value) is str else complex(value)
         except (ValueError, TypeError):
-            raise ValueError(f"{_shown(value)} is no complex number; write it as '1+2j'") from None
+            raise ValueError(f"{_value_text(value)} is no complex number; write it as '1+2j'") from None
         parts += (number.real, number.imag)
     try:
         return struct.pack(f"<{len(parts)}{_COMPLEX[name]}", *parts)
@@ -165,14 +165,14 @@ def bytes_of(value: Any) -> bytes:
             return b64decode(value["b64"], validate=True)
         except (Base64Error, ValueError):
             raise ValueError("the text behind b64 is no base64") from None
-    raise ValueError(f"{_shown(value)} is no text, and the type is string")
+    raise ValueError(f"{_value_text(value)} is no text, and the type is string")
 
 
 def _misfit(values: Sequence[Any], kinds: tuple[type, ...], text: str) -> str:
-    return f"{_shown(next(value for value in values if type(value) not in kinds))} {text}"
+    return f"{_value_text(next(value for value in values if type(value) not in kinds))} {text}"
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
 
@@ -229,8 +229,8 @@ def _float_texts(name: str, values: Sequence[float]) -> list[str]:
         written = (f"%.{digits}g " * len(own) % tuple(own)).split()
         again = own if digits == last else _read_again(name, written)
         longer = []
-        for place, text, value, kept in zip(places, written, own, again, strict=True):
-            if value == kept:
+        for place, text, value, reread in zip(places, written, own, again, strict=True):
+            if value == reread:
                 texts[place] = text
             elif value == value:
                 longer.append(place)

@@ -148,7 +148,7 @@ def require_free(path: Path, *, force: bool, is_directory: bool = False) -> None
         return
     if not force:
         raise OutputError(f"{path} is there already", hint="To replace it: --force")
-    is_ours = path.is_dir() and all(one.suffix == ".npy" for one in path.iterdir())
+    is_ours = path.is_dir() and all(file.suffix == ".npy" for file in path.iterdir())
     if is_directory and not is_ours:
         raise OutputError(
             f"{path} holds more than arrays, and isn't replaced", hint="Name another directory."
@@ -299,8 +299,8 @@ def _write_arrays(kind: str, staged: Path, endpoint: Endpoint, batches: Iterator
 
 def _file_name(name: str) -> str:
     """The output's name as a file may have it: a model chooses names, but no places."""
-    kept = "".join(letter if letter.isalnum() or letter in "-_. " else "_" for letter in name)
-    return kept.lstrip(".")[:200] or "output"
+    safe = "".join(letter if letter.isalnum() or letter in "-_. " else "_" for letter in name)
+    return safe.lstrip(".")[:200] or "output"
 
 
 def _csv(endpoint: Endpoint, batches: Iterator[OutputBatch]) -> Iterator[str]:

@@ -299,6 +299,6 @@ def _output_batch(
         place += port.part_count
         if batch.padding and batch.rows is not None:
             total = batch.rows + batch.padding
-            own = [cut(one, 0, batch.rows) if one.shape[:1] == (total,) else one for one in own]
+            own = [cut(tensor, 0, batch.rows) if tensor.shape[:1] == (total,) else tensor for tensor in own]
         parts.append(tuple(own))
     return OutputBatch(tuple(parts), batch.rows, batch.whole, tuple(seconds))

@@ -77,7 +77,7 @@ def _csv_reader(
         )
 
     def values(row: Mapping[str, str]) -> Mapping[str, Any]:
-        return {key: _cells(port, [row[one] for one in own]) for key, (port, own) in columns.items()}
+        return {key: _cells(port, [row[column] for column in own]) for key, (port, own) in columns.items()}
 
     return values
 

@@ -83,4 +83,6 @@ def _order(value: float) -> tuple[bool, float]:
 
 def ranked_rows(port: Port, tensor: Tensor, count: int, labels: Sequence[str] | None) -> list[str]:
     """The best of each row as JSON."""
-    return [f"[{', '.join(one.text() for one in row)}]" for row in best_of(port, tensor, count, labels)]
+    return [
+        f"[{', '.join(ranking.text() for ranking in row)}]" for row in best_of(port, tensor, count, labels)
+    ]

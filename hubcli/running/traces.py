@@ -149,12 +149,12 @@ def _no_such_trace(function: Function, traces: list[Trace], arguments: Mapping[s
 
     import json
 
-    asked = ", ".join(f"{name}={json.dumps(value)}" for name, value in arguments.items())
+    given = ", ".join(f"{name}={json.dumps(value)}" for name, value in arguments.items())
     known = sorted({name for trace in traces for name, _ in trace.literals})
     unknown = next((name for name in arguments if name not in known), None)
     nearest = sorted(traces, key=misses)[:_MAX_NEAREST]
     listed = "; ".join(dict.fromkeys(trace.text for trace in nearest))
-    message = f"{function.path} wasn't traced with {asked}"
+    message = f"{function.path} wasn't traced with {given}"
     if unknown is not None and any(unknown == name for trace in traces for name, _ in trace.tensors):
         message = f"{unknown} of {function.path} is a tensor: give it by --input, not by --arg"
     elif unknown is not None:

@@ -107,29 +107,29 @@ def flattened(value: Any) -> tuple[list[Any], tuple[int, ...]]:
 
 def _fitted(port: Port, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape that the input gets. Raises InputError where the signature has another."""
-    wanted = port.shape
-    if wanted is None:
+    expected = port.shape
+    if expected is None:
         return shape
-    if len(shape) == len(wanted) - 1 and wanted[0] in (None, 1):
+    if len(shape) == len(expected) - 1 and expected[0] in (None, 1):
         shape = (1, *shape)
-    if len(shape) == 1 and shape[0] == 0 and wanted and wanted[0] is None and None not in wanted[1:]:
-        shape = (0, *(size or 0 for size in wanted[1:]))  # No row at all.
-    if len(shape) != len(wanted):
-        raise _misfit(port, wanted, shape)
-    for axis, (size, own) in enumerate(zip(wanted, shape, strict=True)):
+    if len(shape) == 1 and shape[0] == 0 and expected and expected[0] is None and None not in expected[1:]:
+        shape = (0, *(size or 0 for size in expected[1:]))  # No row at all.
+    if len(shape) != len(expected):
+        raise _misfit(port, expected, shape)
+    for axis, (size, own) in enumerate(zip(expected, shape, strict=True)):
         if size is not None and size != own:
             raise InputError(
-                f"{port.name} has the shape {shape_text(wanted)}, and the value {shape_text(shape)}: "
+                f"{port.name} has the shape {shape_text(expected)}, and the value {shape_text(shape)}: "
                 f"dimension {axis} is {own}, not {size}",
                 hint=f"It is {port}.",
             )
     return shape
 
 
-def _misfit(port: Port, wanted: Shape, shape: tuple[int, ...]) -> InputError:
+def _misfit(port: Port, expected: Shape, shape: tuple[int, ...]) -> InputError:
     return InputError(
-        f"{port.name} has the shape {shape_text(wanted)}, and the value {shape_text(shape)}",
-        hint=f"Give {_depth(wanted)}. It is {port}.",
+        f"{port.name} has the shape {shape_text(expected)}, and the value {shape_text(shape)}",
+        hint=f"Give {_depth(expected)}. It is {port}.",
     )
 
 
@@ -249,12 +249,15 @@ def join(tensors: Sequence[Tensor]) -> Tensor:
     first = tensors[0]
     if len(tensors) == 1:
         return first
-    if any(one.dtype != first.dtype or one.shape[1:] != first.shape[1:] or not one.shape for one in tensors):
-        shapes = ", ".join(dict.fromkeys(shape_text(one.shape) for one in tensors))
+    if any(
+        tensor.dtype != first.dtype or tensor.shape[1:] != first.shape[1:] or not tensor.shape
+        for tensor in tensors
+    ):
+        shapes = ", ".join(dict.fromkeys(shape_text(tensor.shape) for tensor in tensors))
         raise InputError(
             f"Values of different shapes can't be joined: {shapes}",
-            hint="Run them one by one; images of several sizes: --image-size",
+            hint="Run them tensor by tensor; images of several sizes: --image-size",
         )
-    data = [element for one in tensors for element in one.data] if first.dtype == STRING else None
-    joined = b"".join([bytes(one.data) for one in tensors]) if data is None else data
-    return Tensor(first.dtype, (sum(one.shape[0] for one in tensors), *first.shape[1:]), joined)
+    data = [element for tensor in tensors for element in tensor.data] if first.dtype == STRING else None
+    joined = b"".join([bytes(tensor.data) for tensor in tensors]) if data is None else data
+    return Tensor(first.dtype, (sum(tensor.shape[0] for tensor in tensors), *first.shape[1:]), joined)

@@ -30,7 +30,7 @@ def signature_names(model: Path) -> list[str]:
 def function_paths(model: Path) -> list[str]:
     """The functions that were traced, those of submodules too. Raises BrokenModelError, OSError."""
     with read_outline(model) as outlines:
-        objects = next((one.objects for one in outlines if one.objects is not None), None)
+        objects = next((outline.objects for outline in outlines if outline.objects is not None), None)
         functions = () if objects is None else read_functions(ObjectGraph(objects), submodules=True)
     return [function.path for function in functions if function.variants][:_MAX_WORDS]
 
@@ -48,7 +48,7 @@ def input_names(model: Path, signature: str | None, function: str | None) -> lis
         names = [
             tensor.name
             for outline in outlines
-            for one in read_signatures(outline.rest.signature_def)
-            for tensor in one.inputs
+            for signature_of_outline in read_signatures(outline.rest.signature_def)
+            for tensor in signature_of_outline.inputs
         ]
     return list(dict.fromkeys(names))[:_MAX_WORDS]

@@ -188,7 +188,7 @@ class CApiSession:
         options = library.TF_NewSessionOptions()
         if not is_optimized:
             library.checked(library.TF_SetConfig, options, _PLAIN_CONFIG, len(_PLAIN_CONFIG))
-        self._made = 0
+        self._operation_count = 0
         if not model:
             self._session = library.checked(library.TF_NewSession, self._graph, options)
             return
@@ -219,8 +219,8 @@ class CApiSession:
         new = library.TF_NewOperation(self._graph, op.encode(), self._new_name())
         for name, (kind, value) in (attributes or {}).items():
             getattr(library, f"TF_SetAttr{kind.capitalize()}")(new, name.encode(), value)
-        for one in inputs:
-            library.TF_AddInput(new, one)
+        for source in inputs:
+            library.TF_AddInput(new, source)
         return _Output(library.checked(library.TF_FinishOperation, new), 0)
 
     def add_call(
@@ -256,7 +256,7 @@ class CApiSession:
             inputs = (_Output * max(1, len(feeds)))(*(output for output, _ in feeds))
             natives = (c_void_p * max(1, len(values)))(*values)
             outputs = (_Output * max(1, len(fetches)))(*fetches)
-            wanted = (c_void_p * max(1, len(targets)))(*targets)
+            operations = (c_void_p * max(1, len(targets)))(*targets)
             seconds: list[float] = []
             tensors: list[Tensor] = []
             for number in range(repeat):
@@ -268,7 +268,7 @@ class CApiSession:
                     outputs,
                     results,
                     len(fetches),
-                    wanted,
+                    operations,
                     len(targets),
                 )
                 started_at = time.perf_counter()
@@ -284,5 +284,5 @@ class CApiSession:
                 library.delete_native(value)
 
     def _new_name(self) -> bytes:
-        self._made += 1
-        return f"hubcli_run/{self._made}".encode()
+        self._operation_count += 1
+        return f"hubcli_run/{self._operation_count}".encode()

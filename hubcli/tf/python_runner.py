@@ -77,7 +77,7 @@ class PythonRunner:
         array = value.numpy()
         number = value.dtype.as_datatype_enum
         if number == STRING:
-            flat = [bytes(one) for one in array.reshape(-1)] if value.shape.rank else [bytes(array)]
+            flat = [bytes(text) for text in array.reshape(-1)] if value.shape.rank else [bytes(array)]
             return Tensor(STRING, tuple(value.shape), flat)
         return Tensor(number, tuple(value.shape), array.tobytes())
 

@@ -195,9 +195,9 @@ class RunProcess:
                 hint="Try a smaller --batch-size, or a machine with more memory.",
             )
         name = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
-        said = self.messages().splitlines()
+        messages = self.messages().splitlines()
         return TensorFlowError(
-            f"TensorFlow crashed {name} while {doing}" + (f": {said[-1][:300]}" if said else ""),
+            f"TensorFlow crashed {name} while {doing}" + (f": {messages[-1][:300]}" if messages else ""),
             hint="See what it wrote: --debug. Another way to run it: --runner python",
         )
 
@@ -224,7 +224,7 @@ def _environment() -> dict[str, str]:
 def one_sentence(text: str) -> str:
     """TensorFlow's message in one line, without the nodes that nobody knows and the stack behind it."""
     lines = [line.strip() for line in text.splitlines()]
-    kept = [
+    known_lines = [
         line for line in lines if line and not line.startswith(("[[{{node", "Detected at node", "<stack"))
     ]
-    return " ".join(kept).removeprefix("Graph execution error: ")[:1000]
+    return " ".join(known_lines).removeprefix("Graph execution error: ")[:1000]

@@ -95,7 +95,7 @@ class CApiRunner:
         self._inputs = [session.add("Placeholder", (), {"dtype": ("type", number)}) for number in types]
         captures = [session.tensor(*_name(tensor)) for tensor in order["captures"]]
         # Assets that a function reads are paths, which are fed at each run as they are while it is loaded.
-        used = {(one.operation, one.index) for one in captures}
+        used = {(capture.operation, capture.index) for capture in captures}
         self._fixed = [pair for pair in self._assets if (pair[0].operation, pair[0].index) in used]
         inputs = [*self._inputs, *captures]
         call, self._outputs = session.add_call(order["function"], inputs, all_types, order["output_types"])

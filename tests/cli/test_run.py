@@ -29,16 +29,16 @@ MUL = "example://mul/1"  # Twice its input, [?, 1].
 HALF = "serving_half_plus_two"
 
 
-def document(done: CompletedProcess[str]) -> dict[str, Any]:
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+def document(completed: CompletedProcess[str]) -> dict[str, Any]:
+    assert completed.returncode == 0, completed.stderr
+    found = json.loads(completed.stdout)
     assert isinstance(found, dict)
     return found
 
 
-def values(done: CompletedProcess[str]) -> Any:
+def values(completed: CompletedProcess[str]) -> Any:
     """The values of the only output."""
-    (output,) = document(done)["outputs"].values()
+    (output,) = document(completed)["outputs"].values()
     return output["values"]
 
 
@@ -46,11 +46,13 @@ def values(done: CompletedProcess[str]) -> Any:
 
 
 def test_a_table_for_a_person(hubcli: Run) -> None:
-    done = hubcli("run", MUL, "--input", "[[1.5], [0.1]]")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "NAME      TYPE     SHAPE   VALUES\noutput_0  float32  [2, 1]  [[3.0], [0.2]]\n"
-    assert "Ran the signature serving_default" in done.stderr
-    assert "by its C library" in done.stderr
+    completed = hubcli("run", MUL, "--input", "[[1.5], [0.1]]")
+    assert completed.returncode == 0, completed.stderr
+    assert (
+        completed.stdout == "NAME      TYPE     SHAPE   VALUES\noutput_0  float32  [2, 1]  [[3.0], [0.2]]\n"
+    )
+    assert "Ran the signature serving_default" in completed.stderr
+    assert "by its C library" in completed.stderr
 
 
 def test_a_document_for_a_script(hubcli: Run) -> None:
@@ -71,11 +73,11 @@ def test_a_document_for_a_script(hubcli: Run) -> None:
 def test_lines_of_json_take_lines_of_json_and_both_fit_together(hubcli: Run, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(f'{{"x": [{number}]}}\n' for number in range(100)))
-    done = hubcli("run", MUL, "--input", f"@{rows}", "--batch-size", "7", "--json-lines")
-    assert [json.loads(line) for line in done.stdout.splitlines()] == [
+    completed = hubcli("run", MUL, "--input", f"@{rows}", "--batch-size", "7", "--json-lines")
+    assert [json.loads(line) for line in completed.stdout.splitlines()] == [
         {"output_0": [2.0 * number]} for number in range(100)
     ]
-    (tmp_path / "again").write_text(done.stdout.replace("output_0", "x"))
+    (tmp_path / "again").write_text(completed.stdout.replace("output_0", "x"))
     again = hubcli("run", MUL, "--input", f"@{tmp_path / 'again'}", "--json-lines", "-q")
     assert json.loads(again.stdout.splitlines()[3]) == {"output_0": [12.0]}
 
@@ -85,18 +87,18 @@ def test_a_row_that_does_not_fit_ends_the_stream_behind_the_rows_before_it(
 ) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text("[1]\n[2]\n[3, 4]\n[5]\n")
-    done = hubcli("run", MUL, "--input", f"@{rows}", "--json-lines")
-    assert done.returncode == 2
-    assert done.stdout == '{"output_0": [2.0]}\n{"output_0": [4.0]}\n'
-    assert f"{rows}, line 3: x has the shape [?, 1]" in done.stderr
+    completed = hubcli("run", MUL, "--input", f"@{rows}", "--json-lines")
+    assert completed.returncode == 2
+    assert completed.stdout == '{"output_0": [2.0]}\n{"output_0": [4.0]}\n'
+    assert f"{rows}, line 3: x has the shape [?, 1]" in completed.stderr
 
 
 @pytest.mark.parametrize("name", ["out.npz", "out.npy", "out.json", "out.csv", "out.jsonl", "out"])
 def test_outputs_are_written_whole(hubcli: Run, tmp_path: Path, name: str) -> None:
     target = tmp_path / name
-    done = hubcli("run", MUL, "--input", "[[1], [2]]", "-o", str(target))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{target}\n"
+    completed = hubcli("run", MUL, "--input", "[[1], [2]]", "-o", str(target))
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stdout == f"{target}\n"
     assert list(tmp_path.glob(".*")) == []
     assert written(target) == [[2.0], [4.0]]
     again = hubcli("run", MUL, "--input", "[[3]]", "-o", str(target))
@@ -132,8 +134,8 @@ def array(file: Any) -> Any:
 def test_nothing_is_written_where_a_row_does_not_fit(hubcli: Run, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text("[1]\n[[2]]\n[]\n")
-    done = hubcli("run", MUL, "--input", f"@{rows}", "-o", str(tmp_path / "out.npz"))
-    assert done.returncode == 2
+    completed = hubcli("run", MUL, "--input", f"@{rows}", "-o", str(tmp_path / "out.npz"))
+    assert completed.returncode == 2
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "home") == ["cache", "rows.jsonl"]
 
 
@@ -155,7 +157,9 @@ def test_the_best_classes_with_their_labels(hubcli: Run, zoo: Zoo, tmp_path: Pat
         hubcli("run", model, "-i", "[1, 2, 3, 4]", "--top", "2", "--labels", str(labels), "--json")
     )
     (best,) = found["outputs"]["hidden"]["top"]
-    assert [one["label"] for one in best] == [["cat", "dog", "bird"][one["index"]] for one in best]
+    assert [ranking["label"] for ranking in best] == [
+        ["cat", "dog", "bird"][ranking["index"]] for ranking in best
+    ]
     assert best[0]["value"] >= best[1]["value"]
     labels.write_text("cat\n")
     wrong = hubcli("run", model, "-i", "[1, 2, 3, 4]", "--top", "2", "--labels", str(labels))
@@ -167,16 +171,16 @@ def test_the_best_classes_with_their_labels(hubcli: Run, zoo: Zoo, tmp_path: Pat
 
 
 def test_several_signatures_are_listed_where_none_is_meant(hubcli: Run) -> None:
-    done = hubcli("run", str(corpus_model("java_python_model")), "--input", "1")
-    assert done.returncode == 2
-    assert "has 5 signatures, and none is the default" in done.stderr
-    assert "add(a float32[...], b float32[...])" in done.stderr
+    completed = hubcli("run", str(corpus_model("java_python_model")), "--input", "1")
+    assert completed.returncode == 2
+    assert "has 5 signatures, and none is the default" in completed.stderr
+    assert "add(a float32[...], b float32[...])" in completed.stderr
 
 
 def test_an_unknown_signature_gets_a_suggestion(hubcli: Run) -> None:
-    done = hubcli("run", MUL, "--signature", "serving_defualt", "--input", "[1]")
-    assert done.returncode == 2
-    assert "has no signature 'serving_defualt'. Did you mean 'serving_default'?" in done.stderr
+    completed = hubcli("run", MUL, "--signature", "serving_defualt", "--input", "[1]")
+    assert completed.returncode == 2
+    assert "has no signature 'serving_defualt'. Did you mean 'serving_default'?" in completed.stderr
 
 
 def test_a_trace_is_chosen_by_its_arguments(hubcli: Run, zoo: Zoo) -> None:
@@ -196,9 +200,9 @@ def test_a_trace_is_chosen_by_its_arguments(hubcli: Run, zoo: Zoo) -> None:
 def test_a_metagraph_is_chosen_by_its_tags(hubcli: Run, zoo: Zoo) -> None:
     model = str(zoo("tf1_tag_sets"))
     assert values(hubcli("run", model, "-i", "[[4]]", "--json")) == [[4.0]]
-    done = hubcli("run", model, "-i", "[[4]]", "--tag-set", "nowhere")
-    assert done.returncode == 2
-    assert "--tag-set" in done.stderr
+    completed = hubcli("run", model, "-i", "[[4]]", "--tag-set", "nowhere")
+    assert completed.returncode == 2
+    assert "--tag-set" in completed.stderr
 
 
 @pytest.mark.parametrize("runner", ["c", "python"])
@@ -212,17 +216,17 @@ def test_the_runners_give_the_same(hubcli: Run, zoo: Zoo, runner: str) -> None:
 
 def test_python_takes_over_where_the_library_can_not_run_a_model(hubcli: Run, zoo: Zoo) -> None:
     model = str(zoo("tf1_assets"))
-    done = hubcli("run", model, "-i", "a", "--json")
-    assert document(done)["runner"] == "python"
-    assert "Running in TensorFlow's Python package" in done.stderr
+    completed = hubcli("run", model, "-i", "a", "--json")
+    assert document(completed)["runner"] == "python"
+    assert "Running in TensorFlow's Python package" in completed.stderr
     refused = hubcli("run", model, "-i", "a", "--runner", "c")
     assert refused.returncode == 7
 
 
 def test_a_library_may_be_named_and_must_be_there(hubcli: Run, tmp_path: Path) -> None:
-    done = hubcli("run", MUL, "-i", "[1]", HUBCLI_TENSORFLOW_LIB=str(tmp_path))
-    assert done.returncode == 7
-    assert "HUBCLI_TENSORFLOW_LIB" in done.stderr
+    completed = hubcli("run", MUL, "-i", "[1]", HUBCLI_TENSORFLOW_LIB=str(tmp_path))
+    assert completed.returncode == 7
+    assert "HUBCLI_TENSORFLOW_LIB" in completed.stderr
 
 
 def test_an_archive_is_run_without_a_cache(hubcli: Run, tmp_path: Path, cache: Path) -> None:
@@ -237,24 +241,24 @@ def test_an_archive_is_run_without_a_cache(hubcli: Run, tmp_path: Path, cache: P
 
 def test_a_model_that_never_ends_is_stopped(hubcli: Run, zoo: Zoo) -> None:
     model = str(zoo("control_flow"))
-    done = hubcli("run", model, "-i", "x=-1e30", "-i", "way=0", "--timeout", "6s")
-    assert done.returncode == 7
-    assert "Stopped after 6 s: running the signature serving_default took longer" in done.stderr
+    completed = hubcli("run", model, "-i", "x=-1e30", "-i", "branch_index=0", "--timeout", "6s")
+    assert completed.returncode == 7
+    assert "Stopped after 6 s: running the signature serving_default took longer" in completed.stderr
 
 
 def test_a_model_that_runs_python_is_refused(hubcli: Run, zoo: Zoo) -> None:
-    done = hubcli("run", str(zoo("python_op")), "-i", "1", "--json")
-    assert done.returncode == 10
-    error = json.loads(done.stdout)["error"]
+    completed = hubcli("run", str(zoo("python_op")), "-i", "1", "--json")
+    assert completed.returncode == 10
+    error = json.loads(completed.stdout)["error"]
     assert error["code"] == "unsafe-model"
     assert "runs Python code" in error["message"]
     assert "--unsafe" in error["hint"]
 
 
 def test_with_unsafe_it_is_tried(hubcli: Run, zoo: Zoo) -> None:
-    done = hubcli("run", str(zoo("python_op")), "-i", "[1, 2, 3]", "--unsafe")
-    assert done.returncode == 7
-    assert "PyFunc" in done.stderr
+    completed = hubcli("run", str(zoo("python_op")), "-i", "[1, 2, 3]", "--unsafe")
+    assert completed.returncode == 7
+    assert "PyFunc" in completed.stderr
 
 
 def test_what_tensorflow_writes_is_shown_with_debug_alone(hubcli: Run) -> None:
@@ -267,9 +271,9 @@ def test_what_tensorflow_writes_is_shown_with_debug_alone(hubcli: Run) -> None:
 def test_a_broken_library_ends_in_words_of_ours(hubcli: Run, tmp_path: Path) -> None:
     library = tmp_path / "libtensorflow_cc.so.2"
     library.write_bytes(b"\x7fELF" + bytes(100))
-    done = hubcli("run", MUL, "-i", "[1]", "--runner", "c", HUBCLI_TENSORFLOW_LIB=str(library))
-    assert done.returncode == 7
-    assert "Traceback" not in done.stderr
+    completed = hubcli("run", MUL, "-i", "[1]", "--runner", "c", HUBCLI_TENSORFLOW_LIB=str(library))
+    assert completed.returncode == 7
+    assert "Traceback" not in completed.stderr
 
 
 # Faults of saved_model_cli run, done better --------------------------------------------------------
@@ -284,7 +288,7 @@ def test_an_archive_of_several_arrays_gives_each_to_its_input(hubcli: Run, zoo: 
     path = tmp_path / "inputs.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x.npy", npy_header(dtype_named("float32"), ()) + struct.pack("<f", 3))
-        archive.writestr("way.npy", npy_header(dtype_named("int32"), ()) + struct.pack("<i", 1))
+        archive.writestr("branch_index.npy", npy_header(dtype_named("int32"), ()) + struct.pack("<i", 1))
     found = hubcli("run", str(zoo("control_flow")), "--input", f"@{path}", "--json")
     assert values(found) == -12.0
 
@@ -296,10 +300,10 @@ def test_an_input_with_a_default_may_be_left_out(hubcli: Run, zoo: Zoo) -> None:
 
 
 def test_an_input_that_is_left_out_is_named(hubcli: Run, zoo: Zoo) -> None:
-    done = hubcli("run", str(zoo("control_flow")), "-i", "x=1")
-    assert done.returncode == 2
-    assert "needs a value for way" in done.stderr
-    assert "Traceback" not in done.stderr
+    completed = hubcli("run", str(zoo("control_flow")), "-i", "x=1")
+    assert completed.returncode == 2
+    assert "needs a value for branch_index" in completed.stderr
+    assert "Traceback" not in completed.stderr
 
 
 def test_more_than_a_thousand_values_are_all_there(hubcli: Run) -> None:
@@ -309,9 +313,9 @@ def test_more_than_a_thousand_values_are_all_there(hubcli: Run) -> None:
 
 @pytest.mark.parametrize("example", ["[]", "[1, 2.5]", "[true]"])
 def test_odd_examples_end_in_an_error_of_ours(hubcli: Run, example: str) -> None:
-    done = hubcli("run", MUL, "-i", example)
-    assert done.returncode in (0, 2)
-    assert "Traceback" not in done.stderr
+    completed = hubcli("run", MUL, "-i", example)
+    assert completed.returncode in (0, 2)
+    assert "Traceback" not in completed.stderr
 
 
 # Requests of TensorFlow Serving ----------------------------------------------------------------------
@@ -331,9 +335,9 @@ def test_a_request_is_answered_as_serving_answers(
 ) -> None:
     path = tmp_path / "request.json"
     path.write_text(json.dumps(request_))
-    done = hubcli("run", str(corpus_model(HALF)), "--request", str(path))
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == answer
+    completed = hubcli("run", str(corpus_model(HALF)), "--request", str(path))
+    assert completed.returncode == 0, completed.stderr
+    assert json.loads(completed.stdout) == answer
 
 
 @pytest.mark.parametrize(
@@ -353,9 +357,9 @@ def test_a_request_that_can_not_be_answered_gets_an_error(
 ) -> None:
     path = tmp_path / "request.json"
     path.write_text(request_)
-    done = hubcli("run", str(corpus_model(HALF)), "--request", str(path))
-    assert done.returncode == 2
-    assert error in json.loads(done.stdout)["error"]
+    completed = hubcli("run", str(corpus_model(HALF)), "--request", str(path))
+    assert completed.returncode == 2
+    assert error in json.loads(completed.stdout)["error"]
 
 
 # Images and sound ------------------------------------------------------------------------------------
@@ -426,16 +430,16 @@ def test_an_image_that_is_a_bomb_is_refused(hubcli: Run, images: Path, tmp_path:
     bomb = bytearray(png(4, 4, (0, 0, 0)))
     bomb[16:24] = struct.pack(">II", 60_000, 60_000)
     (tmp_path / "bomb").write_bytes(bomb)
-    done = hubcli("run", str(images), "--signature", "bytes", "-i", f"@{tmp_path / 'bomb'}")
-    assert done.returncode == 2
-    assert "60000x60000 pixels" in done.stderr
+    completed = hubcli("run", str(images), "--signature", "bytes", "-i", f"@{tmp_path / 'bomb'}")
+    assert completed.returncode == 2
+    assert "60000x60000 pixels" in completed.stderr
 
 
 def test_a_damaged_image_is_refused(hubcli: Run, images: Path, tmp_path: Path) -> None:
     (tmp_path / "cut").write_bytes(png(40, 40, (1, 2, 3))[:60])
-    done = hubcli("run", str(images), "--signature", "bytes", "-i", f"@{tmp_path / 'cut'}")
-    assert done.returncode == 2
-    assert "TensorFlow failed decoding" in done.stderr
+    completed = hubcli("run", str(images), "--signature", "bytes", "-i", f"@{tmp_path / 'cut'}")
+    assert completed.returncode == 2
+    assert "TensorFlow failed decoding" in completed.stderr
 
 
 def test_sound_is_samples_between_minus_one_and_one(hubcli: Run, images: Path, tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ MUL = "example://mul/1"
 
 
 def test_a_dry_run_checks_the_inputs_and_completes_the_command(hubcli: Run) -> None:
-    done = hubcli("run", MUL, "--input", "[[1], [2]]", "--dry-run")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [
+    completed = hubcli("run", MUL, "--input", "[[1], [2]]", "--dry-run")
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stdout.splitlines() == [
         "Would run the signature serving_default",
         "  x (float32 [?, 1]) gets [2, 1]",
         f"hubcli run {MUL} --signature serving_default --input 'x=[[1], [2]]'",
@@ -24,14 +24,14 @@ def test_a_dry_run_checks_the_inputs_and_completes_the_command(hubcli: Run) -> N
 
 
 def test_a_dry_run_finds_what_does_not_fit(hubcli: Run) -> None:
-    done = hubcli("run", MUL, "--input", "[[1, 2]]", "--dry-run", "--json")
-    assert done.returncode == 2
-    assert json.loads(done.stdout)["error"]["code"] == "input"
+    completed = hubcli("run", MUL, "--input", "[[1, 2]]", "--dry-run", "--json")
+    assert completed.returncode == 2
+    assert json.loads(completed.stdout)["error"]["code"] == "input"
 
 
 def test_a_dry_run_as_a_document(hubcli: Run) -> None:
-    done = hubcli("run", MUL, "--input", "[3]", "--dry-run", "--json")
-    found = json.loads(done.stdout)
+    completed = hubcli("run", MUL, "--input", "[3]", "--dry-run", "--json")
+    found = json.loads(completed.stdout)
     assert found["inputs"] == [{"name": "x", "dtype": "float32", "shape": [None, 1], "given": [1, 1]}]
 
 
@@ -55,30 +55,30 @@ def test_a_dry_run_as_a_document(hubcli: Run) -> None:
     ],
 )
 def test_options_that_contradict_each_other_are_refused(hubcli: Run, arguments: list[str]) -> None:
-    done = hubcli("run", MUL, *arguments)
-    assert done.returncode == 2
-    assert "Hint: " in done.stderr
+    completed = hubcli("run", MUL, *arguments)
+    assert completed.returncode == 2
+    assert "Hint: " in completed.stderr
 
 
 def test_a_handle_that_is_not_cached_is_not_fetched_offline(hubcli: Run) -> None:
-    done = hubcli("run", "https://tfhub.dev/google/nnlm-en-dim50/2", "--offline", "-i", "a")
-    assert done.returncode == 5
-    assert "Not in the cache" in done.stderr
+    completed = hubcli("run", "https://tfhub.dev/google/nnlm-en-dim50/2", "--offline", "-i", "a")
+    assert completed.returncode == 5
+    assert "Not in the cache" in completed.stderr
 
 
 def test_a_function_of_a_graph_of_tensorflow_1_is_refused(hubcli: Run) -> None:
-    done = hubcli("run", str(corpus_model("serving_half_plus_two")), "--function", "f", "--dry-run")
-    assert done.returncode == 2
-    assert "TensorFlow 1" in done.stderr
+    completed = hubcli("run", str(corpus_model("serving_half_plus_two")), "--function", "f", "--dry-run")
+    assert completed.returncode == 2
+    assert "TensorFlow 1" in completed.stderr
 
 
 def test_an_unknown_function_gets_a_suggestion(hubcli: Run) -> None:
-    done = hubcli("run", MUL, "--function", "__cal__", "--dry-run")
-    assert done.returncode == 2
-    assert "Did you mean '__call__'?" in done.stderr
+    completed = hubcli("run", MUL, "--function", "__cal__", "--dry-run")
+    assert completed.returncode == 2
+    assert "Did you mean '__call__'?" in completed.stderr
 
 
 def test_a_model_that_reads_files_is_named_by_the_scan(hubcli: Run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    done = hubcli("run", str(tmp_path / "empty"), "-i", "1", "--dry-run")
-    assert done.returncode == 6
+    completed = hubcli("run", str(tmp_path / "empty"), "-i", "1", "--dry-run")
+    assert completed.returncode == 6

@@ -41,10 +41,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.skipif(find_spec("tensorflow_text") is not None, reason="tensorflow-text is installed")
 def test_a_package_that_is_missing_is_named_with_its_pip_line(hubcli: Run, model: Path) -> None:
-    done = hubcli("run", str(model), "-i", "A")
-    assert done.returncode == 7
-    assert "needs ops that TensorFlow hasn't: CaseFoldUTF8" in done.stderr
-    assert "Hint: Install them: pip install tensorflow-text" in done.stderr
+    completed = hubcli("run", str(model), "-i", "A")
+    assert completed.returncode == 7
+    assert "needs ops that TensorFlow hasn't: CaseFoldUTF8" in completed.stderr
+    assert "Hint: Install them: pip install tensorflow-text" in completed.stderr
 
 
 @pytest.mark.skipif(find_spec("tensorflow_text") is None, reason="tensorflow-text isn't installed")
@@ -58,14 +58,14 @@ def test_an_op_of_no_known_package_is_named(hubcli: Run, model: Path, tmp_path: 
     data = (model / "saved_model.pb").read_bytes()
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "saved_model.pb").write_bytes(data.replace(b"CaseFoldUTF8", b"CaseFoldUTF9"))
-    done = hubcli("run", str(tmp_path / "odd"), "-i", "A")
-    assert done.returncode == 7
-    assert "these ops, which TensorFlow hasn't: CaseFoldUTF9" in done.stderr
+    completed = hubcli("run", str(tmp_path / "odd"), "-i", "A")
+    assert completed.returncode == 7
+    assert "these ops, which TensorFlow hasn't: CaseFoldUTF9" in completed.stderr
 
 
 def test_the_library_may_be_named_by_its_file_or_directory(hubcli: Run) -> None:
     library = find_library()
     assert library is not None
     for place in (library, library.parent):
-        done = hubcli("run", MUL, "-i", "[1]", "--json", HUBCLI_TENSORFLOW_LIB=str(place))
-        assert json.loads(done.stdout)["runner"] == "c"
+        completed = hubcli("run", MUL, "-i", "[1]", "--json", HUBCLI_TENSORFLOW_LIB=str(place))
+        assert json.loads(completed.stdout)["runner"] == "c"

@@ -160,8 +160,10 @@ def by_tensorflow(loaded: Any, endpoint: Endpoint, tensors: list[list[Tensor]]) 
             if hasattr(function, "_call_flat")
             else (function.concrete_functions[endpoint.binding.place])
         )
-        outputs = concrete._call_flat([one for parts in values for one in parts], concrete.captured_inputs)
-    return [one for one in tf.nest.flatten(outputs, expand_composites=True) if one is not None]
+        outputs = concrete._call_flat(
+            [tensor for parts in values for tensor in parts], concrete.captured_inputs
+        )
+    return [tensor for tensor in tf.nest.flatten(outputs, expand_composites=True) if tensor is not None]
 
 
 def _composite(port: Port, parts: list[Any]) -> Any:
@@ -186,18 +188,18 @@ def require_equal(ours: Tensor, theirs: Any, what: str) -> None:
     assert (dtype.name, ours.shape) == (theirs.dtype.name, tuple(theirs.shape)), what
     array = theirs.numpy()
     if ours.dtype == STRING:
-        flat = [bytes(array)] if not theirs.shape.rank else [bytes(one) for one in array.reshape(-1)]
+        flat = [bytes(array)] if not theirs.shape.rank else [bytes(text) for text in array.reshape(-1)]
         assert ours.data == flat, what
         return
     if not is_supported(dtype) or dtype.name.startswith(WHOLE):
         assert bytes(ours.data) == array.tobytes(), what
         return
     own, judged = decoded(dtype, ours.data), decoded(dtype, array.tobytes())
-    largest = max((abs(one) for one in judged if math.isfinite(abs(one))), default=0.0)
+    largest = max((abs(number) for number in judged if math.isfinite(abs(number))), default=0.0)
     relative = 1e-2 if dtype.name in ("float16", "bfloat16") else 1e-5
-    for one, other in zip(own, judged, strict=True):
-        is_same = one == other or (one != one and other != other)
-        assert is_same or abs(one - other) <= relative * abs(other) + 1e-6 * largest, what
+    for number, other in zip(own, judged, strict=True):
+        is_same = number == other or (number != number and other != other)
+        assert is_same or abs(number - other) <= relative * abs(other) + 1e-6 * largest, what
 
 
 def test_each_signature_and_trace_gives_what_tensorflow_gives(name: str, model: Path) -> None:
@@ -206,9 +208,9 @@ def test_each_signature_and_trace_gives_what_tensorflow_gives(name: str, model: 
     with Session("c", 120) as session:
         for runnable, endpoint in endpoints(model):
             tensors = [example_tensors(port) for port in endpoint.inputs]
-            if any(one is None for one in tensors):
+            if any(parts_of_input is None for parts_of_input in tensors):
                 continue
-            given = [one for one in tensors if one is not None]
+            given = [parts_of_input for parts_of_input in tensors if parts_of_input is not None]
             if runnable.tags not in loaded:
                 try:
                     loaded[runnable.tags] = tf.saved_model.load(str(model), tags=list(runnable.tags))
@@ -231,10 +233,10 @@ def test_each_signature_and_trace_gives_what_tensorflow_gives(name: str, model: 
 
 def _are_same(first: list[Any] | None, second: list[Any] | None) -> bool:
     """Whether two calls gave the same: what draws random numbers doesn't."""
-    return [_shown(one) for one in first or ()] == [_shown(one) for one in second or ()]
+    return [_value_text(tensor) for tensor in first or ()] == [_value_text(tensor) for tensor in second or ()]
 
 
-def _shown(tensor: Any) -> str:
+def _value_text(tensor: Any) -> str:
     value = tensor.numpy()
     return repr(value.tolist() if hasattr(value, "tolist") else value)
 

@@ -30,7 +30,7 @@ def of_rows(
     given.file.close()
 
 
-def shown(batches: Iterator[Batch]) -> list[Any]:
+def rows_and_values(batches: Iterator[Batch]) -> list[Any]:
     return [[nested(tensor) for tensor in batch.tensors] for batch in batches]
 
 
@@ -64,9 +64,11 @@ def test_a_row_that_does_not_fit_is_named_and_those_before_it_are_run(
 
 
 def test_a_scalar_is_given_once_for_all_rows_or_with_each(tmp_path: Path) -> None:
-    assert shown(of_rows(WITH_SCALAR, tmp_path, ['{"x": 1}', '{"x": 2}'], 8, "k=3")) == [[3, [1.0, 2.0]]]
+    assert rows_and_values(of_rows(WITH_SCALAR, tmp_path, ['{"x": 1}', '{"x": 2}'], 8, "k=3")) == [
+        [3, [1.0, 2.0]]
+    ]
     lines = ['{"x": 1, "k": 1}', '{"x": 2, "k": 1}', '{"x": 3, "k": 2}']
-    assert shown(of_rows(WITH_SCALAR, tmp_path, lines, 8)) == [[1, [1.0, 2.0]], [2, [3.0]]]
+    assert rows_and_values(of_rows(WITH_SCALAR, tmp_path, lines, 8)) == [[1, [1.0, 2.0]], [2, [3.0]]]
 
 
 def test_a_fixed_first_dimension_is_filled_up(tmp_path: Path) -> None:
@@ -103,4 +105,4 @@ def test_columns_without_rows_can_not_be_cut() -> None:
 
 def test_no_row_at_all_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds nothing"):
-        shown(of_rows(FLOATS, tmp_path, [], 2))
+        rows_and_values(of_rows(FLOATS, tmp_path, [], 2))

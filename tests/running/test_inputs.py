@@ -259,11 +259,11 @@ def example(**features: list[Any]) -> bytes:
     entries = b""
     for name, values in features.items():
         if isinstance(values[0], bytes):
-            kind = encode_field(1, b"".join(encode_field(1, one) for one in values))
+            kind = encode_field(1, b"".join(encode_field(1, value) for value in values))
         elif isinstance(values[0], float):
             kind = encode_field(2, encode_field(1, struct.pack(f"<{len(values)}f", *values)))
         else:
-            kind = encode_field(3, b"".join(encode_field(1, one) for one in values))
+            kind = encode_field(3, b"".join(encode_field(1, value) for value in values))
         entries += encode_field(1, encode_field(1, name) + encode_field(2, kind))
     return encode_field(1, entries)
 

@@ -58,7 +58,7 @@ def test_a_python_argument_that_is_not_there_gets_a_suggestion() -> None:
 
 def test_the_package_of_an_op_is_known() -> None:
     packages = packages_of(("CaseFoldUTF8", "NoSuchOp", "SimpleMLInferenceOp"))
-    assert [(one.requirement, one.module) for one in packages] == [
+    assert [(package.requirement, package.module) for package in packages] == [
         ("tensorflow-text", "tensorflow_text"),
         ("ydf-tf", "ydf_tf"),
     ]

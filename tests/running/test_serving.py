@@ -16,7 +16,7 @@ from hubcli.running.values import nested
 from hubcli.tf.run_protocol import Tensor
 from tests.running.ports import port, signature
 
-ONE = signature(port("x", "float32", (None, 1)))
+ONE_INPUT = signature(port("x", "float32", (None, 1)))
 TWO = signature(port("a", "float32", (None,)), port("text", "string", (None,)))
 
 
@@ -35,7 +35,7 @@ def columns(endpoint: Endpoint, document: Any) -> dict[str, Any]:
     ],
 )
 def test_rows_and_columns_of_one_input(document: Any) -> None:
-    assert columns(ONE, document) == {"x": [[1.0], [2.0]]}
+    assert columns(ONE_INPUT, document) == {"x": [[1.0], [2.0]]}
 
 
 def test_rows_of_several_inputs_and_bytes() -> None:
@@ -66,7 +66,7 @@ def test_bytes_are_a_value_of_a_single_input_and_no_names() -> None:
 )
 def test_what_serving_refuses_is_refused(document: Any) -> None:
     with pytest.raises(InputError):
-        columns(ONE, document)
+        columns(ONE_INPUT, document)
 
 
 def test_several_inputs_need_names() -> None:

@@ -133,7 +133,7 @@ def test_tensors_arrive_as_they_were_sent(pair: tuple[socket.socket, socket.sock
     assert message is not None
     header, tensors = message
     assert header == {"order": "run"}
-    assert [(one.dtype, one.shape) for one in tensors] == [(1, (2, 1)), (7, (3,)), (9, (0, 4))]
+    assert [(tensor.dtype, tensor.shape) for tensor in tensors] == [(1, (2, 1)), (7, (3,)), (9, (0, 4))]
     assert (bytes(tensors[0].data), tensors[1].data) == (numbers.data, texts.data)
 
 

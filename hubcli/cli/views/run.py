@@ -52,7 +52,7 @@ def outputs_text(
     for port, parts, shape in collected.values():
         if top is not None and has_classes(parts[0]):
             for number, classes in enumerate(best_of(port, parts[0], top, labels)):
-                ranked += [_ranked_row(port, number, one) for one in classes]
+                ranked += [_ranked_row(port, number, ranking) for ranking in classes]
         else:
             kind = "" if port.kind == "dense" else f"{port.kind} "
             rows.append(
@@ -68,9 +68,11 @@ def outputs_text(
         tables.append(render_table(_COLUMNS, rows, style))
     if ranked:
         columns = (
-            _TOP_COLUMNS if labels is not None else tuple(one for one in _TOP_COLUMNS if one.title != "LABEL")
+            _TOP_COLUMNS
+            if labels is not None
+            else tuple(column for column in _TOP_COLUMNS if column.title != "LABEL")
         )
-        place = [index for index, one in enumerate(_TOP_COLUMNS) if one in columns]
+        place = [index for index, column in enumerate(_TOP_COLUMNS) if column in columns]
         tables.append(render_table(columns, [[row[index] for index in place] for row in ranked], style))
     return "\n\n".join(tables)
 
@@ -87,8 +89,8 @@ def _first(port: Port, parts: Sequence[Tensor]) -> str:
         return _shortened(text)
     if not first.shape or 0 in first.shape:
         return _shortened(port_text(port, parts))
-    shown, is_cut = _corner(first)
-    text = port_text(port, [shown])
+    corner, is_cut = _corner(first)
+    text = port_text(port, [corner])
     return _shortened(f"{text[:-1]}, …]" if is_cut else text, is_cut)
 
 
@@ -188,8 +190,8 @@ def dry_run_text(opened: ModelRun, command: str) -> str:
     lines = [f"Would run the {printable(opened.endpoint.title)}"]
     for port in opened.endpoint.inputs:
         given = opened.shapes.get(port.name)
-        shown = "rows" if given is None else shape_text(given)
-        lines.append(f"  {printable(str(port))} gets {shown}")
+        shape = "rows" if given is None else shape_text(given)
+        lines.append(f"  {printable(str(port))} gets {shape}")
     return "\n".join([*lines, printable(command)])
 
 
