@@ -340,8 +340,7 @@ def without_known_secrets(text: str) -> str:
     with _lock:
         every = [spelling for spellings in _remembered.values() for spelling in spellings]
         secrets = tuple(_remembered)
-    found = sorted({secret for secret in every if secret in text}, key=len, reverse=True)
-    for secret in found:
+    for secret in sorted({secret for secret in every if secret in text}, key=len, reverse=True):
         text = text.replace(secret, MASK)
     return _without_respelled(text, secrets)
 
@@ -371,18 +370,14 @@ def _places(plain: bytes, keys: Iterable[bytes]) -> list[tuple[int, int]]:
     found = sorted(match.span() for key in keys for match in re.finditer(re.escape(key), plain))
     merged: list[tuple[int, int]] = []
     for first, last in found:
-        if merged and first < merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
-        else:
-            merged.append((first, last))
+        start, end = merged.pop() if merged and first < merged[-1][1] else (first, last)
+        merged.append((start, max(last, end)))
     return merged
 
 
 def stored_url(url: str) -> str:
-    """The address as it may be stored: without secrets of its own, and none of ours that it echoes.
-
-    Ours go first: of one that holds a `;`, what is in front of that would else be left.
-    """
+    """The address as it may be stored: without secrets of its own, and none of ours that it echoes."""
+    # Ours go first: of one that holds a `;`, what is in front of that would else be left.
     scheme, separator, rest = url.partition("://")
     return without_known_secrets(without_secrets(f"{scheme}{separator}{without_known_secrets(rest)}"))
 

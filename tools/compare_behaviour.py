@@ -40,6 +40,7 @@ __all__ = [
     "AddedLine",
     "ChangedText",
     "Outcome",
+    "RephrasedMessages",
     "ReworkedHelp",
     "compare",
     "read_record",
@@ -208,13 +209,52 @@ class ReworkedHelp:
         return "\n".join(sorted(set(_OPTION_ROW.findall(page))))
 
 
+@dataclass(frozen=True)
+class RephrasedMessages:
+    """Messages and hints in other words: the same are JSON without them, and kinds of lines."""
+
+    pattern: str
+    reason: str
+
+    def fits(self, name: str) -> bool:
+        """Whether it is in the output of the line of this name."""
+        return fnmatchcase(name, self.pattern)
+
+    def apply(self, older: Outcome, newer: Outcome) -> tuple[Outcome, Outcome]:
+        """Both without the words."""
+        before, after = (
+            replace(outcome, stdout=_without_messages(outcome.stdout), stderr=_kinds(outcome.stderr))
+            for outcome in (older, newer)
+        )
+        return before, after
+
+
+def _without_messages(text: str) -> str:
+    return _MESSAGE.sub(r'\1"…"', text)
+
+
+def _kinds(text: str) -> str:
+    """How the lines of messages begin, in order: `Error:`, `Hint:`, `Note:`."""
+    return "\n".join(_KIND.findall(text))
+
+
+_MESSAGE = re.compile(r'("(?:message|hint)": )"(?:[^"\\]|\\.)+"')
+_KIND = re.compile(r"^(Error|Hint|Note|Warning):", re.MULTILINE)
+
 # The row of an option in a help page: its names, and the kind of its value in capitals or angle brackets.
 _OPTION_ROW = re.compile(r"│ (--[a-z-]+(?: +-[A-Za-z])?(?: +(?:<|[A-Z][^a-z ]*(?![a-z])))?)")
 
-Intended: TypeAlias = AddedKey | AddedLine | ChangedText | ReworkedHelp
+Intended: TypeAlias = AddedKey | AddedLine | ChangedText | ReworkedHelp | RephrasedMessages
 
 INTENDED: tuple[Intended, ...] = (
     ReworkedHelp("help: *", "help lines in the field's words"),
+    RephrasedMessages("*", "messages and hints in the field's words"),
+    ChangedText(
+        "inspecting: inspect tensorflow-1*",
+        "TensorFlow 1 wrote it: there is no object to call, signatures alone",
+        "written by TensorFlow 1: signatures only, no callable object",
+        "a message in the field's words",
+    ),
     AddedKey("listing: ls*--json", "models[].format", "the format, in the words of `inspect --json`"),
 )
 

@@ -374,15 +374,13 @@ class FetchRun:
             self.output.error(error)
 
     def _collect(self, policy: Policy, source: str) -> None:
-        """Collects once a day, by the user's rules, nothing of what was just fetched.
-
-        The models were fetched: whatever fails here is only said.
-        """
+        """Collects once a day by the user's rules, nothing of what was just fetched; a failure is a note."""
         if not claim_auto_gc(self.settings.cache_root):
             return
-        fetched = frozenset(result.path.name for result in self.results)
         try:
-            collection = gc(self.settings, policy, spared=fetched)
+            collection = gc(
+                self.settings, policy, spared=frozenset(result.path.name for result in self.results)
+            )
         except HubcliError as error:
             self.output.note(f"The upkeep by {source} failed: {error.message}")
             return

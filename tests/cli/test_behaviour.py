@@ -16,6 +16,7 @@ from tools.compare_behaviour import (
     AddedLine,
     ChangedText,
     Outcome,
+    RephrasedMessages,
     ReworkedHelp,
     compare,
     read_record,
@@ -106,6 +107,18 @@ class TestComparison:
         assert compare(before, after, reworked) == []
         assert len(compare(before, without, reworked)) == 1
         assert len(compare(before, flag, reworked)) == 1
+
+    def test_messages_in_other_words_are_of_the_same_kinds(self) -> None:
+        error = {"schema": 1, "error": {"code": "usage", "message": "'x' is no size", "hint": "Mend it"}}
+        before = {LINE: Outcome(2, json.dumps(error), "Note: Going on\nHint: Mend it\n")}
+        error["error"] = {"code": "usage", "message": "Invalid size 'x'", "hint": "Use 1GB"}
+        after = {LINE: Outcome(2, json.dumps(error), "Note: Resuming\nHint: Use 1GB\n")}
+        rephrased = [RephrasedMessages(LINE, "a reason")]
+        assert compare(before, after, rephrased) == []
+        error["error"] = {"code": "handle", "message": "Invalid size 'x'", "hint": ""}
+        assert len(compare(before, {LINE: replace(after[LINE], stdout=json.dumps(error))}, rephrased)) == 1
+        assert len(compare(before, {LINE: replace(after[LINE], stderr="Note: Resuming\n")}, rephrased)) == 1
+        assert len(compare(before, {LINE: replace(after[LINE], status=3)}, rephrased)) == 1
 
     def test_an_intended_difference_that_is_none_is_reported(self) -> None:
         added = AddedKey("listing: ls*--json", "models[].format", "a reason")

@@ -127,8 +127,10 @@ def test_a_killed_download_in_windows_goes_on_where_it_was(
 ) -> None:
     url, moments = server.serve("/maker/model/1", Reply(LARGE_ARCHIVE, etag='"one"')), Moments(7)
     spool = paths_of(url, cache).spool
-    resumed = 0
-    for _ in range(count):
+    resumed = kills = 0
+    # On a busy machine most kills come before anything is noted in the journal: then there are more of them.
+    while kills < count or (resumed < count // 10 and kills < 8 * count):
+        kills += 1
         shutil.rmtree(cache, ignore_errors=True)
         killed = moments.was_killed(kill_server.run("fetch", url, "-q", **moments.next()))
         found = files_at(paths_of(url, cache).model)
@@ -144,7 +146,7 @@ def test_a_killed_download_in_windows_goes_on_where_it_was(
             assert not overlap(there, ranges(server, before))
         # Who finds the model whole asks for no lock, and leaves one of the killed to gc.
         assert not {NameKind.SPOOL, NameKind.LOCK, NameKind.STAGING} & kinds(cache) or found is not None
-    assert resumed > count // 10 - 1
+    assert resumed >= count // 10
 
 
 def journaled(spool: Path) -> list[tuple[int, int]]:
