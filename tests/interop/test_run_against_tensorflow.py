@@ -1,12 +1,13 @@
 """TensorFlow is the judge of what `hubcli run` gives: of every model of the zoo and of the corpus.
 
 Each signature of each MetaGraph, and each trace of the root's functions, gets the same inputs through the C
-library and through `tf.saved_model.load`. What gives something else when it is called again, or changes the
-model, is only run.
+library and through `tf.saved_model.load`, or a session of TensorFlow 1 where TensorFlow 2 does not load the
+graph. What gives something else when it is called again is only run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import struct
 from collections.abc import Iterator, Sequence
@@ -146,6 +147,8 @@ def _values(number: int, shape: tuple[int, ...]) -> Tensor:
 def by_tensorflow(loaded: Any, endpoint: Endpoint, tensors: list[list[Tensor]]) -> list[Any]:
     """The same call of the loaded object: the flat outputs, in the endpoint's order."""
     values = [[_native(part) for part in parts] for parts in tensors]
+    if isinstance(loaded, tf.compat.v1.Session):
+        return _by_session(loaded, endpoint, values)
     if endpoint.binding is None:
         function = loaded.signatures[endpoint.name]
         given = {
@@ -164,6 +167,38 @@ def by_tensorflow(loaded: Any, endpoint: Endpoint, tensors: list[list[Tensor]]) 
             [tensor for parts in values for tensor in parts], concrete.captured_inputs
         )
     return [tensor for tensor in tf.nest.flatten(outputs, expand_composites=True) if tensor is not None]
+
+
+def load_judge(model: Path, tags: Sequence[str]) -> Any:
+    """The model as TensorFlow loads it: an object, a session of TensorFlow 1, None where it does not."""
+    with contextlib.suppress(Exception):
+        return tf.saved_model.load(str(model), tags=list(tags))
+    session = tf.compat.v1.Session(graph=tf.Graph())
+    with contextlib.suppress(Exception):
+        tf.compat.v1.saved_model.load(session, list(tags), str(model))
+        return session
+    return None
+
+
+def _by_session(session: Any, endpoint: Endpoint, values: list[list[Any]]) -> list[Any]:
+    """The same call of a signature by the names of its tensors in the graph."""
+    feeds = {
+        name: value.numpy()
+        for port, parts in zip(endpoint.inputs, values, strict=True)
+        for name, value in zip(port.parts, parts, strict=True)
+    }
+    arrays = session.run([name for port in endpoint.outputs for name in port.parts], feeds)
+    return [tf.constant(array) for array in arrays]
+
+
+def variable_values(loaded: Any) -> list[bytes]:
+    """What the variables of the loaded object hold; a call for training changes some."""
+    if loaded is None or isinstance(loaded, tf.compat.v1.Session):
+        return []
+    variables = [
+        child for child in tf.train.TrackableView(loaded).descendants() if isinstance(child, tf.Variable)
+    ]
+    return [bytes(variable.numpy()) for variable in variables if variable.dtype != tf.string]
 
 
 def _composite(port: Port, parts: list[Any]) -> Any:
@@ -212,17 +247,17 @@ def test_each_signature_and_trace_gives_what_tensorflow_gives(name: str, model: 
                 continue
             given = [parts_of_input for parts_of_input in tensors if parts_of_input is not None]
             if runnable.tags not in loaded:
-                try:
-                    loaded[runnable.tags] = tf.saved_model.load(str(model), tags=list(runnable.tags))
-                except Exception:  # noqa: BLE001 - TensorFlow 2 doesn't load every graph of TensorFlow 1
-                    loaded[runnable.tags] = None
+                loaded[runnable.tags] = load_judge(model, runnable.tags)
             judge = loaded[runnable.tags]
+            before = variable_values(judge)
             flat = [part for parts in given for part in parts]
             try:
                 theirs = None if judge is None else by_tensorflow(judge, endpoint, given)
                 again = None if judge is None else by_tensorflow(judge, endpoint, given)
             except Exception:  # noqa: BLE001 - these inputs aren't what it takes, or it doesn't find it
                 theirs = again = None
+            if variable_values(judge) != before:
+                del loaded[runnable.tags]  # The next call is of the model as it was, as ours is.
             is_calm = name not in STATEFUL and _are_same(theirs, again)
             for is_once in (True, False):
                 compared += _compare(
