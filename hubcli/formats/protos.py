@@ -59,7 +59,8 @@ RegisteredGradient: gradient_func 1 string, registered_op_type 2 string
 FunctionDef: signature 1 OpDef, node_def 3 NodeDef*, ret 4 map:string, attr 5 map:~AttrValue
 OpDef: name 1 string, input_arg 2 ~ArgDef*, output_arg 3 ~ArgDef*
 ArgDef: name 1 string, type 3 DataType, number_attr 5 string, type_list_attr 6 string
-AttrValue: value|s 2 bytes, value|tensor 8 ~TensorProto, value|func 10 NameAttrList, value|list 1 ListValue
+AttrValue: value|s 2 bytes, value|type 6 DataType, value|tensor 8 ~TensorProto, value|func 10 NameAttrList, \
+value|list 1 ListValue
 ListValue: func 9 NameAttrList*
 NameAttrList: name 1 string, attr 2 map:~AttrValue
 SavedObjectGraph: nodes 1 SavedObject*, concrete_functions 2 map:~SavedConcreteFunction

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from hubcli.errors import InputError, UsageError, did_you_mean
@@ -141,19 +141,33 @@ def _line(signature: Signature) -> str:
     return f"{signature.name}({inputs})"
 
 
-def signature_endpoint(signature: Signature, message: Any) -> Endpoint:
-    """The endpoint of a signature, read as `message`, its SignatureDef."""
+def signature_endpoint(signature: Signature, message: Any, placeholders: Mapping[str, int]) -> Endpoint:
+    """The endpoint of a signature, read as `message`, its SignatureDef.
+
+    `placeholders` are the types of the graph's placeholders by their names, where they are known: programs
+    of TensorFlow 1 wrote signatures by hand, and some name a type that the graph doesn't take.
+    """
     inputs = tuple(
-        _port(tensor, message.inputs[tensor.name], message.defaults.get(tensor.name))
+        _of_placeholder(
+            _port(tensor, message.inputs[tensor.name], message.defaults.get(tensor.name)), placeholders
+        )
         for tensor in signature.inputs
     )
     outputs = tuple(_port(tensor, message.outputs[tensor.name], None) for tensor in signature.outputs)
     return Endpoint("signature", signature.name, inputs, outputs, method=signature.method)
 
 
+def _of_placeholder(port: Port, placeholders: Mapping[str, int]) -> Port:
+    """The port with the type of the placeholder that it feeds."""
+    number = placeholders.get(port.parts[0].partition(":")[0]) if port.kind == "dense" else None
+    return port if number is None else port._replace(dtype=DType.of(number))
+
+
 def _port(tensor: SignatureTensor, message: Any, default: bytes | None) -> Port:
     number = int(message.dtype)
-    port = Port(tensor.name, DType.of(number), tensor.shape, parts=(tensor.tensor or "",))
+    # A shape that was left out is unknown; that of a scalar is there, without dimensions.
+    shape = tensor.shape if message.HasField("tensor_shape") else None
+    port = Port(tensor.name, DType.of(number), shape, parts=(tensor.tensor or "",))
     if tensor.kind == "sparse":
         # Signatures name the values first; everywhere else the indices come first.
         values, indices, dense_shape = tensor.components

@@ -28,6 +28,7 @@ __all__ = ["RunnableModel", "Selection", "read_runnable", "refuse_unsafe"]
 
 _CALL = "__call__"
 _SERVE = frozenset({"serve"})
+_PLACEHOLDER = "Placeholder"
 _TABLE_INITIALIZERS = "table_initializer"
 _OP_PACKAGES = Path(__file__).with_name("op_packages.tsv")
 # Packages whose module has another name than they have.
@@ -185,13 +186,21 @@ class _Reader:
         signatures = tuple(signature for signature in read_signatures(definitions) if signature.outputs)
         signature = choose_signature(signatures, selection.signature, self._name)
         if signature is not None:
-            return [signature_endpoint(signature, definitions[signature.name])], ""
+            return [signature_endpoint(signature, definitions[signature.name], self._placeholders())], ""
         if self._objects is not None and self._objects.child(0, _CALL) is not None:
             return self._of_function(_CALL), "The model has no signature: running its function __call__"
         raise UsageError(
             f"{self._name} has no signature to run",
             hint="See its functions: hubcli inspect MODEL --functions; then: hubcli run --function PATH",
         )
+
+    def _placeholders(self) -> dict[str, int]:
+        """The types of the placeholders of a graph of TensorFlow 1, by their names."""
+        if self._objects is not None:
+            return {}
+        nodes = self._outline.graph.bodies[0].nodes_of_ops({_PLACEHOLDER})
+        types = ((node.name, node.dtype("dtype")) for node in nodes)
+        return {name: number for name, number in types if number is not None}
 
     def _of_function(self, path: str) -> list[Endpoint]:
         if self._objects is None:

@@ -11,7 +11,7 @@ import ctypes
 import time
 from ctypes import POINTER, Structure, c_char_p, c_int, c_int64, c_size_t, c_ubyte, c_void_p
 
-from hubcli.tf.run_protocol import STRING, Tensor
+from hubcli.tf.run_protocol import STRING, WITHOUT_VALUES, Tensor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -152,9 +152,13 @@ class CApiLibrary:
         return int(native)
 
     def from_native(self, native: int) -> Tensor:
-        """The values of a TF_Tensor, copied."""
+        """The values of a TF_Tensor, copied. Raises CApiError for a type that has none."""
         shape = [self.TF_Dim(native, axis) for axis in range(self.TF_NumDims(native))]
         dtype, start = self.TF_TensorType(native), self.TF_TensorData(native)
+        if dtype in WITHOUT_VALUES:  # Its bytes are addresses in this process.
+            raise CApiError(
+                f"an output is a {WITHOUT_VALUES[dtype]}, which has no values outside of TensorFlow"
+            )
         tensor = Tensor(dtype, shape, b"")
         if dtype != STRING:
             size = self.TF_TensorByteSize(native)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hubcli.tf.importing import import_tensorflow
-from hubcli.tf.run_protocol import STRING, Tensor
+from hubcli.tf.run_protocol import STRING, WITHOUT_VALUES, Tensor
 
 __all__ = ["PythonRunner"]
 
@@ -74,8 +74,12 @@ class PythonRunner:
         return tf.constant(array, dtype)
 
     def _from_native(self, value: Any) -> Tensor:
-        array = value.numpy()
         number = value.dtype.as_datatype_enum
+        if number in WITHOUT_VALUES:
+            raise ValueError(
+                f"an output is a {WITHOUT_VALUES[number]}, which has no values outside of TensorFlow"
+            )
+        array = value.numpy()
         if number == STRING:
             flat = [bytes(text) for text in array.reshape(-1)] if value.shape.rank else [bytes(array)]
             return Tensor(STRING, tuple(value.shape), flat)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -156,7 +157,7 @@ class RunProcess:
         answer, tensors = message
         if "error" in answer:
             self.has_waiting = False
-            raise RunnerError(one_sentence(str(answer["error"])), kind=str(answer.get("kind", "")))
+            raise _runner_error(str(answer["error"]), str(answer.get("kind", "")))
         return answer, tensors
 
     def close(self) -> str:
@@ -221,10 +222,23 @@ def _environment() -> dict[str, str]:
     return {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
 
 
+def _runner_error(text: str, kind: str) -> RunnerError:
+    """TensorFlow's message as an error; what it says of kernels is of no use to who runs a model."""
+    missing = re.search(r"No OpKernel was registered to support Op '(\w+)'", text)
+    if missing is None:
+        return RunnerError(one_sentence(text), kind=kind)
+    return RunnerError(
+        f"TensorFlow has no kernel for the op {missing[1]} on this machine",
+        kind=kind,
+        hint="Run it with the release of TensorFlow that made it, which hubcli inspect shows.",
+    )
+
+
 def one_sentence(text: str) -> str:
     """TensorFlow's message in one line, without the nodes that nobody knows and the stack behind it."""
     lines = [line.strip() for line in text.splitlines()]
     known_lines = [
         line for line in lines if line and not line.startswith(("[[{{node", "Detected at node", "<stack"))
     ]
-    return " ".join(known_lines).removeprefix("Graph execution error: ")[:1000]
+    text = " ".join(known_lines).removeprefix("Graph execution error: ")
+    return re.sub(r"\{\{function_node [^}]*\}\} *| *\[\[[^\]]*\]\]$", "", text)[:1000]

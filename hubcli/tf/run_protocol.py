@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-__all__ = ["STRING", "ProtocolError", "Tensor", "receive", "send"]
+__all__ = ["STRING", "WITHOUT_VALUES", "ProtocolError", "Tensor", "receive", "send"]
 
 STRING = 7  # tensorflow::DT_STRING
+WITHOUT_VALUES = {20: "resource", 21: "variant"}  # Types whose elements are objects of the process.
 _HEAD = struct.Struct("<QQ")
 _MAX_HEADER_BYTES = 1 << 26
 _MAX_BODY_BYTES = 1 << 35

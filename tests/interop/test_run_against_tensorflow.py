@@ -19,7 +19,7 @@ import pytest
 from hubcli.errors import HubcliError, TensorFlowError
 from hubcli.formats.tensor_layout import DType
 from hubcli.running.batching import Batch
-from hubcli.running.endpoints import Endpoint, Port, signature_endpoint
+from hubcli.running.endpoints import Endpoint, Port
 from hubcli.running.model import RunnableModel, Selection, read_runnable
 from hubcli.running.numbers import decoded, encoded, is_supported
 from hubcli.running.session import OutputBatch, Session
@@ -27,7 +27,7 @@ from hubcli.running.traces import function_endpoints
 from hubcli.savedmodel.functions import read_functions, read_signatures
 from hubcli.savedmodel.graph import read_outline
 from hubcli.savedmodel.objects import ObjectGraph
-from hubcli.tf.run_protocol import STRING, Tensor
+from hubcli.tf.run_protocol import STRING, WITHOUT_VALUES, Tensor
 from tests.corpus import KINDS, corpus_model
 from tests.installed import Late, require_installed
 from tests.savedmodel.conftest import Zoo
@@ -45,7 +45,18 @@ STATEFUL = ("serving_counter", "mutable_table", "tfjs_multiple_signatures")
 WHOLE = ("int", "uint", "bool", "string", "qint", "quint")
 UNABLE = {
     "without_checkpoint": "its values are gone: TensorFlow doesn't load it",
+    "tfx_tft_tf2": "TensorFlow 2.21 has no kernel of its op BoostedTreesBucketize",
     "python_op": "it calls Python of the process that made it",
+}
+# What signatures without shapes take, of those that are wrong for other values.
+EXAMPLE = b"\n\x0f\n\r\n\x01x\x12\x08\x12\x06\n\x04" + struct.pack("<f", 1)  # A tf.train.Example with x.
+VALUES = {
+    ("serving_half_plus_three", "x"): Tensor(1, (2, 1), struct.pack("<2f", 1, 2)),
+    **{
+        (name, "inputs"): Tensor(STRING, (2,), [EXAMPLE] * 2)
+        for name in KINDS
+        if name.startswith("serving_half")
+    },
 }
 UNKNOWN = 2  # rows, or elements of another dimension that is unknown
 
@@ -71,8 +82,9 @@ def endpoints(path: Path) -> Iterator[tuple[RunnableModel, Endpoint]]:
             found: list[Endpoint] = []
             for signature in read_signatures(outline.rest.signature_def):
                 if signature.outputs:
-                    message = outline.rest.signature_def[signature.name]
-                    found.append(signature_endpoint(signature, message))
+                    selection = Selection(signature=signature.name, tag_set=tags)
+                    signed = read_runnable(path.name, path, selection, is_scanned=False)
+                    yield signed, signed.endpoints[0]
             functions = () if objects is None else read_functions(objects, submodules=False)
             for function in functions:
                 for variant in function.variants:
@@ -85,9 +97,6 @@ def endpoints(path: Path) -> Iterator[tuple[RunnableModel, Endpoint]]:
                         found.append(endpoint._replace(binding=binding))
             base = base_model(path, tags)
             for endpoint in found:
-                if endpoint.kind == "signature":
-                    selection = Selection(signature=endpoint.name, tag_set=tags)
-                    base = read_runnable(path.name, path, selection, is_scanned=False)
                 yield base._replace(endpoints=(endpoint,)), endpoint
 
 
@@ -242,7 +251,10 @@ def test_each_signature_and_trace_gives_what_tensorflow_gives(name: str, model: 
     loaded: dict[tuple[str, ...], Any] = {}
     with Session("c", 120) as session:
         for runnable, endpoint in endpoints(model):
-            tensors = [example_tensors(port) for port in endpoint.inputs]
+            tensors = [
+                [VALUES[name, port.name]] if (name, port.name) in VALUES else example_tensors(port)
+                for port in endpoint.inputs
+            ]
             if any(parts_of_input is None for parts_of_input in tensors):
                 continue
             given = [parts_of_input for parts_of_input in tensors if parts_of_input is not None]
@@ -272,6 +284,8 @@ def _are_same(first: list[Any] | None, second: list[Any] | None) -> bool:
 
 
 def _value_text(tensor: Any) -> str:
+    if tensor.dtype.as_datatype_enum in WITHOUT_VALUES:
+        return str(tensor.dtype)
     value = tensor.numpy()
     return repr(value.tolist() if hasattr(value, "tolist") else value)
 
@@ -289,8 +303,9 @@ def _compare(
     """Runs it, and holds what it gives against TensorFlow's; whether there was something to compare."""
     try:
         ours = _outputs(session, runnable, endpoint, flat, is_once=is_once)
-    except HubcliError:
-        if theirs is not None:
+    except HubcliError as error:
+        has_values = all(output.dtype.as_datatype_enum not in WITHOUT_VALUES for output in theirs or ())
+        if theirs is not None and (has_values or "which has no values" not in error.message):
             raise
         return 0
     if theirs is None:
