@@ -276,6 +276,18 @@ def test_a_broken_library_ends_in_words_of_ours(hubcli: Run, tmp_path: Path) -> 
     assert "Traceback" not in completed.stderr
 
 
+def test_an_output_that_is_an_object_of_tensorflow_is_refused(hubcli: Run, zoo: Zoo) -> None:
+    completed = hubcli("run", str(zoo("composite_specs")), "--function", "optional", "-i", "[1, 2]")
+    assert completed.returncode == 7
+    assert "an output is a variant, which has no values outside of TensorFlow" in completed.stderr
+    assert completed.stdout == ""
+
+
+def test_rows_go_in_where_the_signature_leaves_the_shape_out(hubcli: Run) -> None:
+    model = str(corpus_model("serving_half_plus_three"))
+    assert values(hubcli("run", model, "-i", "[[1], [2]]", "--json")) == [[3.5], [4.0]]
+
+
 # Faults of saved_model_cli run, done better --------------------------------------------------------
 
 

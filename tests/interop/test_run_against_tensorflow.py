@@ -34,7 +34,7 @@ from tests.savedmodel.conftest import Zoo
 from tests.savedmodel.zoo import SPECIMENS
 
 require_installed("tensorflow")
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 if TYPE_CHECKING:
     Output = Sequence[Tensor]
@@ -344,3 +344,14 @@ def _run(
     session.open(runnable, endpoint, is_once=is_once)
     batches: list[OutputBatch] = list(session.run(endpoint, [Batch(flat, None)]))
     return [part for parts in batches[0].parts for part in parts]
+
+
+def test_an_op_without_a_kernel_is_named() -> None:
+    runnable, endpoint = next(endpoints(corpus_model("tfx_tft_tf2")))
+    flat = [part for port in endpoint.inputs for part in example_tensors(port) or ()]
+    with (
+        Session("c", 120) as session,
+        pytest.raises(TensorFlowError, match="has no kernel for the op BoostedTreesBucketize") as caught,
+    ):
+        _run(session, runnable, endpoint, flat, is_once=True)
+    assert "hubcli inspect" in caught.value.hint

@@ -46,6 +46,17 @@ def test_the_traces_that_differ_in_their_tensors_alone_are_all_meant() -> None:
     assert {endpoint.call[0] for endpoint in training} == {("training", "True")}
 
 
+def test_a_signature_that_names_another_type_than_its_graph_takes_is_read_by_the_graph() -> None:
+    (port,) = read("serving_half_plus_three", signature="tensorflow/serving/regress").endpoints[0].inputs
+    assert port.dtype.name == "string"
+
+
+def test_a_shape_that_the_signature_leaves_out_is_unknown() -> None:
+    (port,) = read("serving_half_plus_three").endpoints[0].inputs
+    assert (port.dtype.name, port.shape) == ("float32", None)
+    assert port.has_batch
+
+
 def test_a_tensor_among_the_arguments_is_named() -> None:
     with pytest.raises(UsageError, match="inputs of __call__ is a tensor: give it by --input"):
         read("basic_pitch_nmp", function="__call__", arguments={"inputs": 1})
