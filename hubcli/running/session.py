@@ -103,6 +103,10 @@ class Session:
         self._is_once = is_once
         installed = {package.module: has_package(package.module) for package in model.packages}
         require_packages(model, installed)
+        if self.runner == "python":  # For an endpoint before this one.
+            self._load(model)
+            self._prepare(endpoint)
+            return
         obstacle = self._obstacle(endpoint) or model.obstacle or self._open_by_c(model, endpoint)
         if not obstacle:
             return
