@@ -73,6 +73,20 @@ def model(name: str, zoo: Zoo) -> Path:
     return zoo(name) if name in SPECIMENS else corpus_model(name)
 
 
+@pytest.fixture(scope="module")
+def by_c() -> Iterator[Session]:
+    """The C library, in one process for all models: starting it takes longer than most of them."""
+    with Session("c", 120) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def in_python() -> Iterator[Session]:
+    """TensorFlow's Python package in another process, which starts when a model needs it."""
+    with Session("python", 120) as session:
+        yield session
+
+
 def endpoints(path: Path) -> Iterator[tuple[RunnableModel, Endpoint]]:
     """Everything of the model that can be run."""
     with read_outline(path) as outlines:
@@ -249,34 +263,33 @@ def require_equal(ours: Tensor, theirs: Any, what: str) -> None:
         assert is_same or abs(number - other) <= relative * abs(other) + 1e-6 * largest, what
 
 
-def test_each_signature_and_trace_gives_what_tensorflow_gives(name: str, model: Path) -> None:
+def test_each_signature_and_trace_gives_what_tensorflow_gives(
+    name: str, model: Path, by_c: Session, in_python: Session
+) -> None:
     compared = 0
     loaded: dict[tuple[str, ...], Any] = {}
-    with Session("c", 120) as session, Session("auto", 120) as in_python:
-        for runnable, endpoint in endpoints(model):
-            tensors = [
-                [VALUES[name, port.name]] if (name, port.name) in VALUES else example_tensors(port)
-                for port in endpoint.inputs
-            ]
-            if any(parts_of_input is None for parts_of_input in tensors):
-                continue
-            given = [parts_of_input for parts_of_input in tensors if parts_of_input is not None]
-            if runnable.tags not in loaded:
-                loaded[runnable.tags] = load_judge(model, runnable.tags)
-            judge = loaded[runnable.tags]
-            flat = [part for parts in given for part in parts]
-            theirs = again = None
-            # What raises isn't found by TensorFlow, or doesn't take these inputs.
-            with unchanged_variables(judge), contextlib.suppress(Exception):
-                theirs = None if judge is None else by_tensorflow(judge, endpoint, given)
-                again = None if judge is None else by_tensorflow(judge, endpoint, given)
-            is_calm = name not in STATEFUL and _are_same(theirs, again)
-            is_able = _is_able(session, runnable, endpoint)
-            for is_once in (False, True) if is_able and endpoint.kind == "signature" else (False,):
-                runner = session if is_able else in_python
-                compared += _compare(
-                    runner, runnable, endpoint, flat, theirs, is_calm=is_calm, is_once=is_once
-                )
+    for runnable, endpoint in endpoints(model):
+        tensors = [
+            [VALUES[name, port.name]] if (name, port.name) in VALUES else example_tensors(port)
+            for port in endpoint.inputs
+        ]
+        if any(parts_of_input is None for parts_of_input in tensors):
+            continue
+        given = [parts_of_input for parts_of_input in tensors if parts_of_input is not None]
+        if runnable.tags not in loaded:
+            loaded[runnable.tags] = load_judge(model, runnable.tags)
+        judge = loaded[runnable.tags]
+        flat = [part for parts in given for part in parts]
+        theirs = again = None
+        # What raises isn't found by TensorFlow, or doesn't take these inputs.
+        with unchanged_variables(judge), contextlib.suppress(Exception):
+            theirs = None if judge is None else by_tensorflow(judge, endpoint, given)
+            again = None if judge is None else by_tensorflow(judge, endpoint, given)
+        is_calm = name not in STATEFUL and _are_same(theirs, again)
+        is_able = _is_able(by_c, runnable, endpoint)
+        for is_once in (False, True) if is_able and endpoint.kind == "signature" else (False,):
+            runner = by_c if is_able else in_python
+            compared += _compare(runner, runnable, endpoint, flat, theirs, is_calm=is_calm, is_once=is_once)
     assert compared or name not in KINDS or name in STATEFUL, "nothing of it was compared"
 
 
@@ -343,12 +356,9 @@ def _run(
     return [part for parts in batches[0].parts for part in parts]
 
 
-def test_an_op_without_a_kernel_is_named() -> None:
+def test_an_op_without_a_kernel_is_named(by_c: Session) -> None:
     runnable, endpoint = next(endpoints(corpus_model("tfx_tft_tf2")))
     flat = [part for port in endpoint.inputs for part in example_tensors(port) or ()]
-    with (
-        Session("c", 120) as session,
-        pytest.raises(TensorFlowError, match="has no kernel for the op BoostedTreesBucketize") as caught,
-    ):
-        _run(session, runnable, endpoint, flat, is_once=True)
+    with pytest.raises(TensorFlowError, match="has no kernel for the op BoostedTreesBucketize") as caught:
+        _run(by_c, runnable, endpoint, flat, is_once=True)
     assert "hubcli inspect" in caught.value.hint
