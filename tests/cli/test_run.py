@@ -93,7 +93,14 @@ def test_a_row_that_does_not_fit_ends_the_stream_behind_the_rows_before_it(
     assert f"{rows}, line 3: x has the shape [?, 1]" in completed.stderr
 
 
-@pytest.mark.parametrize("name", ["out.npz", "out.npy", "out.json", "out.csv", "out.jsonl", "out"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "out.npz",
+        "out.csv",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("out.npy", "out.json", "out.jsonl", "out")),
+    ],
+)
 def test_outputs_are_written_whole(hubcli: Run, tmp_path: Path, name: str) -> None:
     target = tmp_path / name
     completed = hubcli("run", MUL, "--input", "[[1], [2]]", "-o", str(target))
@@ -205,7 +212,7 @@ def test_a_metagraph_is_chosen_by_its_tags(hubcli: Run, zoo: Zoo) -> None:
     assert "--tag-set" in completed.stderr
 
 
-@pytest.mark.parametrize("runner", ["c", "python"])
+@pytest.mark.parametrize("runner", ["c", pytest.param("python", marks=pytest.mark.slow)])
 def test_the_runners_give_the_same(hubcli: Run, zoo: Zoo, runner: str) -> None:
     found = document(hubcli("run", str(zoo("reusable")), "-i", "[1, 2, 3]", "--runner", runner, "--json"))
     assert found["runner"] == runner
@@ -239,6 +246,7 @@ def test_an_archive_is_run_without_a_cache(hubcli: Run, tmp_path: Path, cache: P
 # Failures ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_model_that_never_ends_is_stopped(hubcli: Run, zoo: Zoo) -> None:
     model = str(zoo("control_flow"))
     completed = hubcli("run", model, "-i", "x=-1e30", "-i", "branch_index=0", "--timeout", "6s")
@@ -425,6 +433,7 @@ def test_images_are_brought_to_the_size_and_range_of_the_signature(
     assert scaled[1][0][0] == pytest.approx([-1.0, 1.0, -1.0])
 
 
+@pytest.mark.slow
 def test_bytes_of_an_image_are_its_colors_and_a_text_its_file(
     hubcli: Run, images: Path, tmp_path: Path
 ) -> None:

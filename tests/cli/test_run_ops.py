@@ -39,6 +39,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("tensorflow_text") is not None, reason="tensorflow-text is installed")
 def test_a_package_that_is_missing_is_named_with_its_pip_line(hubcli: Run, model: Path) -> None:
     completed = hubcli("run", str(model), "-i", "A")
@@ -47,6 +48,7 @@ def test_a_package_that_is_missing_is_named_with_its_pip_line(hubcli: Run, model
     assert "Hint: Install them: pip install tensorflow-text" in completed.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("tensorflow_text") is None, reason="tensorflow-text isn't installed")
 def test_the_libraries_of_an_installed_package_are_loaded(hubcli: Run, model: Path) -> None:
     found = json.loads(hubcli("run", str(model), "-i", "ÜBER", "--json").stdout)
@@ -54,6 +56,7 @@ def test_the_libraries_of_an_installed_package_are_loaded(hubcli: Run, model: Pa
     assert found["outputs"]["y"]["values"] == ["über"]
 
 
+@pytest.mark.slow
 def test_an_op_of_no_known_package_is_named(hubcli: Run, model: Path, tmp_path: Path) -> None:
     data = (model / "saved_model.pb").read_bytes()
     (tmp_path / "odd").mkdir()
@@ -63,6 +66,7 @@ def test_an_op_of_no_known_package_is_named(hubcli: Run, model: Path, tmp_path: 
     assert "these ops, which TensorFlow hasn't: CaseFoldUTF9" in completed.stderr
 
 
+@pytest.mark.slow
 def test_the_library_may_be_named_by_its_file_or_directory(hubcli: Run) -> None:
     library = find_library()
     assert library is not None

@@ -35,6 +35,7 @@ def test_a_list_goes_in_and_an_array_comes_out(settings: Settings) -> None:
     assert result.run_seconds > 0
 
 
+@pytest.mark.slow
 def test_arrays_and_tensors_go_in(settings: Settings) -> None:
     import tensorflow as tf
 
