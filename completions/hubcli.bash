@@ -71,21 +71,22 @@ length($0) != 40 || /[^0-9a-f]/ { next }
 
 # What may stand behind the option $2 of the command $1; fails where that takes no value.
 _hubcli_value() {
-  handles='' files='' directories='' words=()
+  handles='' files='' directories='' model='' words=()
   case "$1 $2" in
     ' --install-completion' | ' --show-completion')
       words=(bash zsh fish powershell pwsh) ;;
-    'fetch --requirement' | 'fetch -r')
+    'fetch --requirement' | 'fetch -r' | 'run --request')
       words=(-) files=1 ;;
     'fetch --jobs' | 'fetch --sha256' | 'fetch --connections' | 'fetch --retries' | 'fetch --timeout' |\
     'fetch --min-rate' | 'fetch --lock-timeout' | 'fetch --max-unpacked' | 'fetch --max-members' |\
     'fetch --max-path-length' | 'fetch --max-depth' | 'fetch --max-headers' | 'ls --limit' |\
-    'inspect --depth' | 'inspect --timeout' | 'inspect --min-rate' | 'export --name' | 'export --version' |\
-    'export --output-layer' | 'export --input-layer' | 'finetune-export --root' | 'finetune-export --arg' |\
-    'gc --older-than' | 'gc --max-size' | 'gc --min-free' | 'gc --keep-versions' | 'gc --grace' |\
-    'gc --keep-partial' | 'doctor --timeout')
+    'inspect --depth' | 'inspect --timeout' | 'inspect --min-rate' | 'run --arg' | 'run --batch-size' |\
+    'run --image-size' | 'run --scale' | 'run --top' | 'run --repeat' | 'run --timeout' | 'export --name' |\
+    'export --version' | 'export --output-layer' | 'export --input-layer' | 'finetune-export --root' |\
+    'finetune-export --arg' | 'gc --older-than' | 'gc --max-size' | 'gc --min-free' | 'gc --keep-versions' |\
+    'gc --grace' | 'gc --keep-partial' | 'doctor --timeout')
       : ;;
-    'fetch --lock' | 'fetch --cacert' | 'inspect --svg' | 'export --custom-objects' |\
+    'fetch --lock' | 'fetch --cacert' | 'inspect --svg' | 'run --labels' | 'export --custom-objects' |\
     'finetune-export --weights' | 'finetune-export --map' | 'finetune-export --train' | 'doctor --python' |\
     'doctor --cacert')
       files=1 ;;
@@ -93,24 +94,34 @@ _hubcli_value() {
       words=(-) files=1 directories=1 ;;
     'fetch --mirror' | 'doctor --mirror')
       words=(https://tfhub.dev= https://www.kaggle.com/models=) ;;
-    'fetch --cache-dir' | 'ls --cache-dir' | 'inspect --cache-dir' | 'verify --cache-dir' |\
-    'export --cache-dir' | 'finetune-export --cache-dir' | 'gc --cache-dir' | 'rm --cache-dir' |\
-    'pin --cache-dir' | 'unpin --cache-dir' | 'doctor --cache-dir')
+    'fetch --cache-dir' | 'ls --cache-dir' | 'inspect --cache-dir' | 'run --cache-dir' |\
+    'verify --cache-dir' | 'export --cache-dir' | 'finetune-export --cache-dir' | 'gc --cache-dir' |\
+    'rm --cache-dir' | 'pin --cache-dir' | 'unpin --cache-dir' | 'doctor --cache-dir')
       directories=1 ;;
-    'fetch --color' | 'ls --color' | 'inspect --color' | 'verify --color' | 'export --color' |\
-    'finetune-export --color' | 'gc --color' | 'rm --color' | 'pin --color' | 'unpin --color' |\
-    'doctor --color')
+    'fetch --color' | 'ls --color' | 'inspect --color' | 'run --color' | 'verify --color' |\
+    'export --color' | 'finetune-export --color' | 'gc --color' | 'rm --color' | 'pin --color' |\
+    'unpin --color' | 'doctor --color')
       words=(auto always never) ;;
     'ls --sort')
       words=(name name:asc name:desc size size:asc size:desc fetched fetched:asc fetched:desc used used:asc used:desc) ;;
     'ls --filter')
       words=('size<' 'size>' 'used<' 'used>' 'fetched<' 'fetched>' kind=TF2 kind=TF1 'kind=TF1 Hub' kind=Keras state=ok state=gutted state=downloading state=unknown state=foreign pinned=yes pinned=no) ;;
-    'inspect --tag-set' | 'finetune-export --tag-set')
+    'inspect --tag-set' | 'run --tag-set' | 'finetune-export --tag-set')
       words=(serve train serve,gpu serve,tpu) ;;
     'inspect --fail-on')
       words=(info low medium high critical) ;;
     'inspect --diff')
       handles=1 files=1 ;;
+    'run --signature')
+      model=signatures ;;
+    'run --function')
+      model=functions ;;
+    'run --input' | 'run -i')
+      model=inputs ;;
+    'run --output' | 'run -o')
+      files=1 directories=1 ;;
+    'run --runner')
+      words=(auto c python) ;;
     'export --format')
       words=(dir tar tar.gz) ;;
     'export --layout')
@@ -125,9 +136,9 @@ _hubcli_value() {
 
 # What may be argument number $2 of the command $1; fails where it takes none.
 _hubcli_argument() {
-  handles='' files='' directories='' words=()
+  handles='' files='' directories='' model='' words=()
   case "$1 $2" in
-    'fetch '* | 'inspect 1' | 'export 1')
+    'fetch '* | 'inspect 1' | 'run 1' | 'export 1')
       words=(example://mul/1) handles=1 files=1 ;;
     'ls '* | 'gc '* | 'rm '* | 'pin '* | 'unpin '*)
       handles=1 ;;
@@ -147,6 +158,7 @@ _hubcli_options() {
     fetch) options=(--requirement -r --jobs --lock --locked --dry-run --from --sha256 --force --refresh --pin --kagglehub --mirror --cacert --connections --retries --timeout --min-rate --lock-timeout --max-unpacked --max-members --max-path-length --max-depth --max-headers --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     ls) options=(--sort --filter --limit --path --size --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     inspect) options=(--signatures --functions --variables --assets --ops --tree --depth --all --tag-set --fetch --svg --check --scan --fail-on --diff --timeout --min-rate --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    run) options=(--signature --function --arg --tag-set --input -i --request --batch-size --image-size --scale --output -o --force --json-lines --top --labels --repeat --dry-run --runner --timeout --unsafe --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     verify) options=(--repair --quick --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     export) options=(--format --force --layout --name --version --output-layer --input-layer --custom-objects --unsafe --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     finetune-export) options=(--method --force --allow-unchanged --allow-nan --weights --root --map --dry-run --train --arg --strategy --tag-set --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
@@ -249,6 +261,18 @@ _hubcli_add_by_part() {
   [[ $common == *"$plain"* ]] || found+=("$plain")
 }
 
+# Names that the model on the line has, which hubcli itself reads.
+_hubcli_add_of_model() {
+  local word
+  local -a given=()
+  for word in "${line[@]:1:${#line[@]} - 2}"; do
+    given+=("${word//[\\\'\"]/}")
+  done
+  while IFS= read -r word; do
+    _hubcli_add "$word"
+  done < <(command "${line[0]}" __complete "$model" "${given[@]}" 2>/dev/null)
+}
+
 _hubcli_offer() {
   local word only_files=''
   local -a found=()
@@ -256,6 +280,7 @@ _hubcli_offer() {
     _hubcli_add "$word"
   done
   [[ -z $handles ]] || _hubcli_add_handles "$plain" ''
+  [[ -z $model ]] || _hubcli_add_of_model
   ((${#found[@]})) || only_files=1
   if [[ -n $files$directories ]]; then
     while IFS= read -r word; do
@@ -279,7 +304,7 @@ _hubcli_offer_options() {
     case " ${line[*]:1:${#line[@]} - 2} " in
       *" $word "* | *" $word="*)
         case "$command $word" in
-          'fetch --requirement' | 'fetch -r' | 'fetch --mirror' | 'ls --filter' | 'export --output-layer' | 'export --input-layer' | 'finetune-export --arg' | 'doctor --mirror') ;;
+          'fetch --requirement' | 'fetch -r' | 'fetch --mirror' | 'ls --filter' | 'run --arg' | 'run --input' | 'run -i' | 'export --output-layer' | 'export --input-layer' | 'finetune-export --arg' | 'doctor --mirror') ;;
           *) continue ;;
         esac ;;
     esac
@@ -289,7 +314,7 @@ _hubcli_offer_options() {
 
 _hubcli() {
   local IFS=$' \t\n' command='' option='' only_arguments='' cache='' before='' position=1
-  local typed plain word handles files directories
+  local typed plain word handles files directories model
   local -a line=() words=()
   COMPREPLY=()
   _hubcli_line
@@ -322,7 +347,7 @@ _hubcli() {
     _hubcli_offer_options
     return 0
   elif [[ -z $command ]]; then
-    words=(fetch ls inspect verify export finetune-export gc rm pin unpin doctor) handles='' files='' directories=''
+    words=(fetch ls inspect run verify export finetune-export gc rm pin unpin doctor) handles='' files='' directories='' model=''
   elif ! _hubcli_argument "$command" "$position"; then
     [[ -n $typed ]] || _hubcli_offer_options
     return 0

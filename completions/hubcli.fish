@@ -18,17 +18,21 @@ function __hubcli_takes_value
             'ls --limit' 'ls --cache-dir' 'ls --color' 'inspect --depth' \
             'inspect --tag-set' 'inspect --svg' 'inspect --fail-on' 'inspect --diff' \
             'inspect --timeout' 'inspect --min-rate' 'inspect --cache-dir' 'inspect --color' \
-            'verify --cache-dir' 'verify --color' 'export --format' 'export --layout' \
-            'export --name' 'export --version' 'export --output-layer' 'export --input-layer' \
-            'export --custom-objects' 'export --cache-dir' 'export --color' 'finetune-export --method' \
-            'finetune-export --weights' 'finetune-export --root' 'finetune-export --map' 'finetune-export --train' \
-            'finetune-export --arg' 'finetune-export --strategy' 'finetune-export --tag-set' 'finetune-export --cache-dir' \
-            'finetune-export --color' 'gc --older-than' 'gc --max-size' 'gc --min-free' \
-            'gc --keep-versions' 'gc --grace' 'gc --keep-partial' 'gc --cache-dir' \
-            'gc --color' 'rm --cache-dir' 'rm --color' 'pin --cache-dir' \
-            'pin --color' 'unpin --cache-dir' 'unpin --color' 'doctor --python' \
-            'doctor --mirror' 'doctor --cacert' 'doctor --timeout' 'doctor --cache-dir' \
-            'doctor --color'
+            'run --signature' 'run --function' 'run --arg' 'run --tag-set' \
+            'run --input' 'run -i' 'run --request' 'run --batch-size' \
+            'run --image-size' 'run --scale' 'run --output' 'run -o' \
+            'run --top' 'run --labels' 'run --repeat' 'run --runner' \
+            'run --timeout' 'run --cache-dir' 'run --color' 'verify --cache-dir' \
+            'verify --color' 'export --format' 'export --layout' 'export --name' \
+            'export --version' 'export --output-layer' 'export --input-layer' 'export --custom-objects' \
+            'export --cache-dir' 'export --color' 'finetune-export --method' 'finetune-export --weights' \
+            'finetune-export --root' 'finetune-export --map' 'finetune-export --train' 'finetune-export --arg' \
+            'finetune-export --strategy' 'finetune-export --tag-set' 'finetune-export --cache-dir' 'finetune-export --color' \
+            'gc --older-than' 'gc --max-size' 'gc --min-free' 'gc --keep-versions' \
+            'gc --grace' 'gc --keep-partial' 'gc --cache-dir' 'gc --color' \
+            'rm --cache-dir' 'rm --color' 'pin --cache-dir' 'pin --color' \
+            'unpin --cache-dir' 'unpin --color' 'doctor --python' 'doctor --mirror' \
+            'doctor --cacert' 'doctor --timeout' 'doctor --cache-dir' 'doctor --color'
             return 0
     end
     return 1
@@ -156,6 +160,12 @@ length($0) != 40 || /[^0-9a-f]/ { next }
     hubcli_typed= hubcli_part= command sh -c "$program" hubcli "$cache" "$records" 1 "$settings" 2>/dev/null
 end
 
+# Names that the model on the line has, which hubcli itself reads.
+function __hubcli_of_model
+    set -l line (__hubcli_line)
+    command $line[1] __complete $argv[1] $line[2..-1] 2>/dev/null
+end
+
 complete -c hubcli -f
 complete -c hubcli -n __hubcli_at_root -l version -s V -d 'Print the version'
 complete -c hubcli -n __hubcli_at_root -l install-completion -x -a 'bash zsh fish powershell pwsh' -d 'Install completion for the shell that runs this, or for the one named'
@@ -164,6 +174,7 @@ complete -c hubcli -n __hubcli_at_root -l help -s h -d 'Show this message and ex
 complete -c hubcli -n __hubcli_at_root -a fetch -d 'Fetch models into the cache and print their paths'
 complete -c hubcli -n __hubcli_at_root -a ls -d 'List cached models'
 complete -c hubcli -n __hubcli_at_root -a inspect -d 'Show signatures, functions and variables of a model'
+complete -c hubcli -n __hubcli_at_root -a run -d 'Run a signature or a traced function of a model, without importing TensorFlow'
 complete -c hubcli -n __hubcli_at_root -a verify -d 'Check files and tensors of models against their checksums'
 complete -c hubcli -n __hubcli_at_root -a export -d 'Export a model as a directory or an archive'
 complete -c hubcli -n __hubcli_at_root -a finetune-export -d 'Export a fine-tuned model as a drop-in replacement'
@@ -196,15 +207,15 @@ complete -c hubcli -n '__hubcli_at fetch' -l max-path-length -x -d 'Length of a 
 complete -c hubcli -n '__hubcli_at fetch' -l max-depth -x -d 'Depth of directories'
 complete -c hubcli -n '__hubcli_at fetch' -l max-headers -x -d 'Total size of extension headers'
 complete -c hubcli -n '__hubcli_at fetch verify export finetune-export gc rm pin unpin' -l no-sync -d 'Do not wait for data to reach the disk. [env: HUBCLI_NO_SYNC=1]'
-complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l json -d 'Print JSON'
-complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l quiet -s q -d 'Print only paths or handles'
-complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l offline -d 'Never use the network. [env: HUBCLI_OFFLINE=1]'
-complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l cache-dir -x -a '(__fish_complete_directories)' -d 'Cache directory. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'
-complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l color -x -a 'auto always never' -d 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'
-complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l no-color -d 'Same as --color never'
-complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l no-progress -d 'Hide progress. [env: HUBCLI_NO_PROGRESS=1]'
-complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l debug -d 'Show tracebacks of errors'
-complete -c hubcli -n '__hubcli_at fetch ls inspect verify export finetune-export gc rm pin unpin doctor' -l help -s h -d 'Show this message and exit'
+complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l json -d 'Print JSON'
+complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l quiet -s q -d 'Print only paths or handles'
+complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l offline -d 'Never use the network. [env: HUBCLI_OFFLINE=1]'
+complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l cache-dir -x -a '(__fish_complete_directories)' -d 'Cache directory. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'
+complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l color -x -a 'auto always never' -d 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'
+complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l no-color -d 'Same as --color never'
+complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l no-progress -d 'Hide progress. [env: HUBCLI_NO_PROGRESS=1]'
+complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l debug -d 'Show tracebacks of errors'
+complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l help -s h -d 'Show this message and exit'
 complete -c hubcli -n '__hubcli_at ls' -l sort -x -a 'name name:asc name:desc size size:asc size:desc fetched fetched:asc fetched:desc used used:asc used:desc' -d 'Sort by name, size, fetched or used'
 complete -c hubcli -n '__hubcli_at ls' -l filter -x -a '\'size<\' \'size>\' \'used<\' \'used>\' \'fetched<\' \'fetched>\' \'kind=TF2\' \'kind=TF1\' \'kind=TF1 Hub\' \'kind=Keras\' \'state=ok\' \'state=gutted\' \'state=downloading\' \'state=unknown\' \'state=foreign\' \'pinned=yes\' \'pinned=no\'' -d 'Filter such as \'size>1GB\', \'used>30d\', \'kind=TF2\' or \'state!=ok\'. Repeatable'
 complete -c hubcli -n '__hubcli_at ls' -l limit -x -d 'Show at most N models'
@@ -225,10 +236,28 @@ complete -c hubcli -n '__hubcli_at inspect' -l check -d 'Check for the Reusable 
 complete -c hubcli -n '__hubcli_at inspect' -l scan -d 'Scan for ops and files that run code or access files or the network'
 complete -c hubcli -n '__hubcli_at inspect' -l fail-on -x -a 'info low medium high critical' -d 'With --scan: minimum severity that fails: info, low, medium, high or critical'
 complete -c hubcli -n '__hubcli_at inspect' -l diff -r -F -a '(__hubcli_handles)' -d 'Compare with another model, values included'
+complete -c hubcli -n '__hubcli_at run' -l signature -x -a '(__hubcli_of_model signatures)' -d 'A signature. [default: serving_default, or the only one]'
+complete -c hubcli -n '__hubcli_at run' -l function -x -a '(__hubcli_of_model functions)' -d 'A traced function, such as __call__ or encoder.__call__'
+complete -c hubcli -n '__hubcli_at run' -l arg -x -d 'A Python argument that chooses a trace of the function. Repeatable'
+complete -c hubcli -n '__hubcli_at run' -l tag-set -x -a 'serve train \'serve,gpu\' \'serve,tpu\'' -d 'One MetaGraph of several, by its tags'
+complete -c hubcli -n '__hubcli_at run' -l input -s i -x -a '(__hubcli_of_model inputs)' -d 'JSON, text, @FILE or @- for standard input. Repeat it to stack a batch'
+complete -c hubcli -n '__hubcli_at run' -l request -r -F -a '-' -d 'A predict request of TensorFlow Serving, answered as Serving answers'
+complete -c hubcli -n '__hubcli_at run' -l batch-size -x -d 'Rows in a run. [default: 32 of a stream, else all]'
+complete -c hubcli -n '__hubcli_at run' -l image-size -x -d 'Resize images, where the signature has no size'
+complete -c hubcli -n '__hubcli_at run' -l scale -x -d 'The range of an image\'s floats. [default: 0,1]'
+complete -c hubcli -n '__hubcli_at run' -l output -s o -r -F -d 'Write .npz, .npy, .json, .jsonl, .csv, or a directory of .npy files'
+complete -c hubcli -n '__hubcli_at run export finetune-export' -l force -d 'Overwrite DEST'
+complete -c hubcli -n '__hubcli_at run' -l json-lines -d 'Print one JSON object a row'
+complete -c hubcli -n '__hubcli_at run' -l top -x -d 'Show the K classes with the largest values'
+complete -c hubcli -n '__hubcli_at run' -l labels -r -F -d 'With --top: names of the classes, one a line'
+complete -c hubcli -n '__hubcli_at run' -l repeat -x -d 'Measure latency, throughput and memory over N runs'
+complete -c hubcli -n '__hubcli_at run' -l dry-run -d 'Check the inputs without TensorFlow'
+complete -c hubcli -n '__hubcli_at run' -l runner -x -a 'auto c python' -d 'TensorFlow\'s C library, its Python package, or what fits'
+complete -c hubcli -n '__hubcli_at run' -l timeout -x -d 'Stop when loading or a run takes longer. [default: 1h]'
+complete -c hubcli -n '__hubcli_at run' -l unsafe -d 'Run a model in which the scan found something'
 complete -c hubcli -n '__hubcli_at verify' -l repair -d 'Fetch corrupt models again'
 complete -c hubcli -n '__hubcli_at verify' -l quick -d 'Skip SHA-256 of shards; check tensor checksums only'
 complete -c hubcli -n '__hubcli_at export' -l format -x -a 'dir tar tar.gz' -d 'Output format; default: by the name of DEST'
-complete -c hubcli -n '__hubcli_at export finetune-export' -l force -d 'Overwrite DEST'
 complete -c hubcli -n '__hubcli_at export' -l layout -x -a 'plain serving hub' -d 'serving: DEST/<name>/<version>/. hub: DEST/<publisher>/<model>/<version>, an archive'
 complete -c hubcli -n '__hubcli_at export' -l name -x -d 'Model name; default: from the handle. With hub: PUBLISHER/MODEL'
 complete -c hubcli -n '__hubcli_at export' -l version -x -d 'Version; default: from the handle'
@@ -266,6 +295,8 @@ complete -c hubcli -n '__hubcli_at_argument fetch 0; and __hubcli_is_no_handle' 
 complete -c hubcli -n '__hubcli_at_argument ls 0' -a '(__hubcli_handles)'
 complete -c hubcli -n '__hubcli_at_argument inspect 1' -a '\'example://mul/1\' (__hubcli_handles)'
 complete -c hubcli -n '__hubcli_at_argument inspect 1; and __hubcli_is_no_handle' -F
+complete -c hubcli -n '__hubcli_at_argument run 1' -a '\'example://mul/1\' (__hubcli_handles)'
+complete -c hubcli -n '__hubcli_at_argument run 1; and __hubcli_is_no_handle' -F
 complete -c hubcli -n '__hubcli_at_argument verify 0' -a '(__hubcli_handles)'
 complete -c hubcli -n '__hubcli_at_argument verify 0; and __hubcli_is_no_handle' -F
 complete -c hubcli -n '__hubcli_at_argument export 1' -a '\'example://mul/1\' (__hubcli_handles)'

@@ -11,6 +11,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         , @('fetch', 'Fetch models into the cache and print their paths')
         , @('ls', 'List cached models')
         , @('inspect', 'Show signatures, functions and variables of a model')
+        , @('run', 'Run a signature or a traced function of a model, without importing TensorFlow')
         , @('verify', 'Check files and tensors of models against their checksums')
         , @('export', 'Export a model as a directory or an archive')
         , @('finetune-export', 'Export a fine-tuned model as a drop-in replacement')
@@ -105,6 +106,40 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--diff', 'Compare with another model, values included'),
             @('--timeout', 'Fail after this long without data. [default: 30s]'),
             @('--min-rate', 'Minimum rate in bytes per second, averaged over 60s; 0: no minimum. [default: 1KiB; env: HUBCLI_MIN_RATE]'),
+            @('--json', 'Print JSON'),
+            @('--quiet', 'Print only paths or handles'),
+            @('-q', 'Print only paths or handles'),
+            @('--offline', 'Never use the network. [env: HUBCLI_OFFLINE=1]'),
+            @('--cache-dir', 'Cache directory. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'Same as --color never'),
+            @('--no-progress', 'Hide progress. [env: HUBCLI_NO_PROGRESS=1]'),
+            @('--debug', 'Show tracebacks of errors'),
+            @('--help', 'Show this message and exit'),
+            @('-h', 'Show this message and exit')
+        )
+        'run' = @(
+            @('--signature', 'A signature. [default: serving_default, or the only one]'),
+            @('--function', 'A traced function, such as __call__ or encoder.__call__'),
+            @('--arg', 'A Python argument that chooses a trace of the function. Repeatable'),
+            @('--tag-set', 'One MetaGraph of several, by its tags'),
+            @('--input', 'JSON, text, @FILE or @- for standard input. Repeat it to stack a batch'),
+            @('-i', 'JSON, text, @FILE or @- for standard input. Repeat it to stack a batch'),
+            @('--request', 'A predict request of TensorFlow Serving, answered as Serving answers'),
+            @('--batch-size', 'Rows in a run. [default: 32 of a stream, else all]'),
+            @('--image-size', 'Resize images, where the signature has no size'),
+            @('--scale', 'The range of an image''s floats. [default: 0,1]'),
+            @('--output', 'Write .npz, .npy, .json, .jsonl, .csv, or a directory of .npy files'),
+            @('-o', 'Write .npz, .npy, .json, .jsonl, .csv, or a directory of .npy files'),
+            @('--force', 'Overwrite DEST'),
+            @('--json-lines', 'Print one JSON object a row'),
+            @('--top', 'Show the K classes with the largest values'),
+            @('--labels', 'With --top: names of the classes, one a line'),
+            @('--repeat', 'Measure latency, throughput and memory over N runs'),
+            @('--dry-run', 'Check the inputs without TensorFlow'),
+            @('--runner', 'TensorFlow''s C library, its Python package, or what fits'),
+            @('--timeout', 'Stop when loading or a run takes longer. [default: 1h]'),
+            @('--unsafe', 'Run a model in which the scan found something'),
             @('--json', 'Print JSON'),
             @('--quiet', 'Print only paths or handles'),
             @('-q', 'Print only paths or handles'),
@@ -311,6 +346,25 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'inspect --min-rate' = @{ Words = @() }
         'inspect --cache-dir' = @{ Words = @(); Directories = $true }
         'inspect --color' = @{ Words = @('auto', 'always', 'never') }
+        'run --signature' = @{ Words = @(); Model = 'signatures' }
+        'run --function' = @{ Words = @(); Model = 'functions' }
+        'run --arg' = @{ Words = @() }
+        'run --tag-set' = @{ Words = @('serve', 'train', 'serve,gpu', 'serve,tpu') }
+        'run --input' = @{ Words = @(); Model = 'inputs' }
+        'run -i' = @{ Words = @(); Model = 'inputs' }
+        'run --request' = @{ Words = @('-'); Files = $true }
+        'run --batch-size' = @{ Words = @() }
+        'run --image-size' = @{ Words = @() }
+        'run --scale' = @{ Words = @() }
+        'run --output' = @{ Words = @(); Files = $true; Directories = $true }
+        'run -o' = @{ Words = @(); Files = $true; Directories = $true }
+        'run --top' = @{ Words = @() }
+        'run --labels' = @{ Words = @(); Files = $true }
+        'run --repeat' = @{ Words = @() }
+        'run --runner' = @{ Words = @('auto', 'c', 'python') }
+        'run --timeout' = @{ Words = @() }
+        'run --cache-dir' = @{ Words = @(); Directories = $true }
+        'run --color' = @{ Words = @('auto', 'always', 'never') }
         'verify --cache-dir' = @{ Words = @(); Directories = $true }
         'verify --color' = @{ Words = @('auto', 'always', 'never') }
         'export --format' = @{ Words = @('dir', 'tar', 'tar.gz') }
@@ -359,6 +413,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'fetch 0' = @{ Words = @('example://mul/1'); Handles = $true; Files = $true }
         'ls 0' = @{ Words = @(); Handles = $true }
         'inspect 1' = @{ Words = @('example://mul/1'); Handles = $true; Files = $true }
+        'run 1' = @{ Words = @('example://mul/1'); Handles = $true; Files = $true }
         'verify 0' = @{ Words = @(); Handles = $true; Files = $true }
         'export 1' = @{ Words = @('example://mul/1'); Handles = $true; Files = $true }
         'export 2' = @{ Words = @(); Files = $true }
@@ -371,7 +426,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'doctor 0' = @{ Words = @() }
     }
 
-    $repeatable = @('fetch --requirement', 'fetch -r', 'fetch --mirror', 'ls --filter', 'export --output-layer', 'export --input-layer', 'finetune-export --arg', 'doctor --mirror')
+    $repeatable = @('fetch --requirement', 'fetch -r', 'fetch --mirror', 'ls --filter', 'run --arg', 'run --input', 'run -i', 'export --output-layer', 'export --input-layer', 'finetune-export --arg', 'doctor --mirror')
 
     function New-Result([string]$text, [string]$told) {
         if ($text -cmatch '^[A-Za-z0-9:/._+~=%-]+$') {
@@ -474,6 +529,13 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
     function Get-Beginning($offered, [string]$typed, [string]$cache, [string]$before) {
         foreach ($word in $offered.Words) {
             if ($word.StartsWith($typed, $ordinal)) { New-Result ($before + $word) '' }
+        }
+        if ($offered.Model) {
+            # Names that the model on the line has, which hubcli itself reads.
+            $program = $commandAst.CommandElements[0].Extent.Text
+            foreach ($word in & $program __complete $offered.Model @given 2>$null) {
+                if ($word.StartsWith($typed, $ordinal)) { New-Result ($before + $word) '' }
+            }
         }
         if ($offered.Handles) {
             foreach ($entry in Get-Handles (Get-Root $cache)) {

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hubcli.commands.ls import ls
     from hubcli.commands.pin import pin, unpin
     from hubcli.commands.rm import rm
+    from hubcli.commands.run import run
     from hubcli.commands.verify import verify
     from hubcli.config.settings import Settings
     from hubcli.drop_in.keras_layer import KerasLayer
@@ -51,6 +52,7 @@ __all__ = [
     "pin",
     "resolve",
     "rm",
+    "run",
     "unpin",
     "verify",
 ]
@@ -67,6 +69,7 @@ _HOMES = {
     "pin": "hubcli.commands.pin",
     "resolve": "hubcli.drop_in.load",
     "rm": "hubcli.commands.rm",
+    "run": "hubcli.commands.run",
     "unpin": "hubcli.commands.pin",
     "verify": "hubcli.commands.verify",
     "HubcliError": "hubcli.errors",

@@ -27,6 +27,7 @@ __all__ = [
     "ExitStatus",
     "HandleError",
     "HubcliError",
+    "InputError",
     "IntegrityError",
     "Interrupted",
     "LockLostError",
@@ -44,6 +45,7 @@ __all__ = [
     "TruncatedError",
     "UnchangedError",
     "UnsafeArchiveError",
+    "UnsafeModelError",
     "UsageError",
     "ValuesError",
     "about_model",
@@ -76,6 +78,7 @@ class ExitStatus(IntEnum):
     TENSORFLOW = 7, "TensorFlow is missing or fails; an export would lose something"
     CACHE = 8, "disk full, cache or output not writable, lock not had in time"
     FOUND = 9, "a check that was asked for found something, or a budget of `gc` can't be met"
+    UNSAFE = 10, "`run` refuses a model in which the scan found something, unless `--unsafe`"
     BROKEN_PIPE = 120, "the reader of standard output went away"
     INTERRUPTED = 130, "interrupted (Ctrl-C, SIGTERM)"
 
@@ -125,6 +128,12 @@ class UsageError(HubcliError):
 
     code = "usage"
     exit_status = ExitStatus.USAGE
+
+
+class InputError(UsageError):
+    """A value that an input of a signature can't take: of another shape or type, missing, not readable."""
+
+    code = "input"
 
 
 class MappingError(UsageError):
@@ -231,6 +240,13 @@ class BrokenModelError(IntegrityError):
     """Files that don't make up a SavedModel that TensorFlow could load."""
 
     code = "broken-model"
+
+
+class UnsafeModelError(HubcliError):
+    """A model that is not run: the scan found in it what could harm."""
+
+    code = "unsafe-model"
+    exit_status = ExitStatus.UNSAFE
 
 
 class TensorFlowError(HubcliError):

@@ -58,6 +58,7 @@ def test_what_every_command_prints_is_valid(hubcli: Run, tmp_path: Path) -> None
         ("inspect", "inspect", EXAMPLE),
         ("inspect", "inspect", EXAMPLE, "--fetch", "--check", "--scan"),
         ("inspect-diff", "inspect", EXAMPLE, "--diff", EXAMPLE),
+        ("run", "run", EXAMPLE, "--input", "[[1.5]]", "--dry-run"),
         ("verify", "verify"),
         ("export", "export", EXAMPLE, str(tmp_path / "mul")),
         ("export", "export", EXAMPLE, str(tmp_path / "mul.tar.gz")),
@@ -74,6 +75,20 @@ def test_what_every_command_prints_is_valid(hubcli: Run, tmp_path: Path) -> None
         result = hubcli(*words, "--json")
         assert result.stdout, (words, result.stderr)
         validate(name, json.loads(result.stdout))
+
+
+@pytest.mark.tensorflow
+def test_what_run_prints_is_valid(hubcli: Run, tmp_path: Path) -> None:
+    for words in (
+        (),
+        ("--repeat", "2"),
+        ("-o", str(tmp_path / "out.npz")),
+        ("--function", "__call__"),
+        ("--top", "1"),
+    ):
+        result = hubcli("run", EXAMPLE, "--input", "[[1.5], [2.0]]", *words, "--json")
+        assert result.stdout, (words, result.stderr)
+        validate("run", json.loads(result.stdout))
 
 
 @pytest.mark.parametrize("name", KINDS)

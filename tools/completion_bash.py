@@ -69,6 +69,8 @@ def _assignments(offered: CompletionHint) -> str:
     if offered.words:
         assignments.append(f"words=({' '.join(map(shlex.quote, offered.words))})")
     assignments += [f"{name}=1" for name in ("handles", "files", "directories") if getattr(offered, name)]
+    if offered.of_model:
+        assignments.append(f"model={offered.of_model}")
     return " ".join(assignments) or ":"
 
 

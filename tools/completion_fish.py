@@ -80,6 +80,7 @@ def _value(offered: CompletionHint) -> str:
 def _offers(offered: CompletionHint) -> str:
     parts = [_word(word) for word in offered.words]
     parts += ["(__hubcli_handles)"] if offered.handles else []
+    parts += [f"(__hubcli_of_model {offered.of_model})"] if offered.of_model else []
     parts += ["(__fish_complete_directories)"] if offered.directories and not offered.files else []
     return f" -a {_quoted(' '.join(parts))}" if parts else ""
 

@@ -69,7 +69,8 @@ def _offered(offered: CompletionHint) -> str:
         for name in ("handles", "files", "directories")
         if getattr(offered, name)
     )
-    return f"@{{ Words = @({words}){flags} }}"
+    model = f"; Model = {_quoted(offered.of_model)}" if offered.of_model else ""
+    return f"@{{ Words = @({words}){flags}{model} }}"
 
 
 def _quoted(text: str) -> str:

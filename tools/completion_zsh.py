@@ -61,6 +61,7 @@ def _action(offered: CompletionHint) -> str:
     """What completes the value; the space before it keeps _arguments from adding words of its own."""
     handles = " ".join(("_hubcli_handles", *offered.words)) if offered.handles else ""
     words = f"_hubcli_words {' '.join(map(shlex.quote, offered.words))}" if offered.words else ""
+    words = f"_hubcli_of_model {offered.of_model}" if offered.of_model else words
     files = "_files" if offered.files else "_files -/" if offered.directories else ""
     first = (handles or words).replace(":", "\\:")
     if first and files:

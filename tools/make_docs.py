@@ -38,6 +38,7 @@ _RUNS: Mapping[str, Sequence[str]] = {
     "ls": ("ls",),
     "inspect": ("inspect", _EXAMPLE),
     "inspect --diff": ("inspect", _EXAMPLE, "--diff", _EXAMPLE),
+    "run --dry-run": ("run", _EXAMPLE, "--input", "[1]", "--dry-run"),
     "verify": ("verify",),
     "export": ("export", _EXAMPLE, "exported"),
     "finetune-export": ("finetune-export", _EXAMPLE, "tuned", "--weights", "exported", "--dry-run"),

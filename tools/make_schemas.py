@@ -249,6 +249,42 @@ _CHECK = _object(
     hint=_TEXT,
 )
 
+_TENSOR_VALUES = _object(
+    ("kind", "values", "top"),
+    dtype=_TEXT,
+    shape=_SHAPE,
+    kind=_words("ragged", "sparse"),
+    values={},
+    top=_list(_list(_object(("label",), index=_COUNT, label=_TEXT, value={}))),
+)
+_RUN = _document(
+    "hubcli run --json",
+    target=_TEXT,
+    signature=_TEXT,
+    function=_TEXT,
+    arguments={"type": ["object", "array"]},
+    runner=_words("c", "python"),
+    tensorflow_version=_TEXT,
+    load_seconds=_SECONDS,
+    outputs={"type": "object", "additionalProperties": _TENSOR_VALUES},
+    path=_TEXT,
+    rows=_COUNT,
+    inputs=_list(_object(("given",), name=_TEXT, dtype=_TEXT, shape=_SHAPE, given=_SHAPE)),
+    command=_TEXT,
+    repeat=_object(
+        ("rows",),
+        runs=_COUNT,
+        rows=_COUNT,
+        p50_seconds=_SECONDS,
+        p95_seconds=_SECONDS,
+        p99_seconds=_SECONDS,
+        mean_seconds=_SECONDS,
+        rate={"type": "number", "minimum": 0},
+        peak_memory_bytes=_COUNT,
+    ),
+)
+_RUN["required"] = ["schema", "target"]  # What else is there depends on the options.
+
 DOCUMENTS: Mapping[str, _Schema] = {
     "fetch": _document("hubcli fetch --json", models=_list(_FETCHED)),
     "fetch-dry-run": _document(
@@ -273,6 +309,7 @@ DOCUMENTS: Mapping[str, _Schema] = {
         alike=_BOOL,
         differences=_list(_object(part=_TEXT, name=_TEXT, left=_TEXT_OR_NULL, right=_TEXT_OR_NULL)),
     ),
+    "run": _RUN,
     "verify": _document(
         "hubcli verify --json",
         models=_list(

@@ -38,6 +38,7 @@ COMMANDS = MappingProxyType(
         "fetch": "fetch",
         "ls": "ls",
         "inspect": "inspect",
+        "run": "run",
         "verify": "verify",
         "export": "export",
         "finetune-export": "finetune_export",

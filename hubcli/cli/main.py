@@ -42,6 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if arguments is None else arguments)
     if argv in (["--version"], ["-V"]) and _is_written(f"hubcli {__version__}\n"):
         return 0
+    if argv[:1] == ["__complete"]:  # What a shell asks for at each TAB.
+        from hubcli.cli.model_words import print_model_words
+
+        return print_model_words(argv[1:])
     disable_garbage_collection()
     from hubcli.cli.entrypoint import run
 

@@ -40,13 +40,15 @@ _PANEL = "Global options"
 class CompletionHint(NamedTuple):
     """What an argument is completed with: cached handles, files, directories and words.
 
-    A word that ends in `=`, `<` or `>` goes on.
+    A word that ends in `=`, `<` or `>` goes on. `of_model` is what the model on the line has: `signatures`,
+    `functions` or `inputs`.
     """
 
     handles: bool = False
     files: bool = False
     directories: bool = False
     words: tuple[str, ...] = ()
+    of_model: str = ""
 
 
 class CompletionWords(NamedTuple):

@@ -170,6 +170,10 @@ class Output:
             )
         )
 
+    def text(self, text: str) -> None:
+        """Writes values that a model gave, as they are. Raises as `payload`."""
+        self._write(text)
+
     def _write(self, text: str) -> None:
         if sys.stdout is None:
             raise BrokenPipe("Standard output is closed")

@@ -145,6 +145,10 @@ VARIABLES = (
         "`0`: do, also with `sync = false` in the config file",
     ),
     Variable(
+        ("HUBCLI_TENSORFLOW_LIB",),
+        "TensorFlow's C library for `run`, the file or its directory; else that of the installed package",
+    ),
+    Variable(
         ("HUBCLI_KAGGLE_ENDPOINT",),
         "where Kaggle's API is (`https://www.kaggle.com`); credentials for Kaggle go there and nowhere else",
     ),

@@ -8,7 +8,6 @@ each a magic, a version, the length of a header, the header as a Python literal,
 
 from __future__ import annotations
 
-import ast
 import errno
 import json
 import zipfile
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from hubcli.errors import BrokenModelError, TruncatedError
+from hubcli.formats.npy import dtype_of, read_header, shape_of
 from hubcli.formats.tensor_layout import DTYPE_ENUM, DType
 from hubcli.formats.tensor_values import PIECE_BYTES, FileValues, TensorValues
 from hubcli.regular_file import open_regular
@@ -125,23 +125,11 @@ def _numbers(value: Any) -> tuple[int, ...] | None:
     return tuple(value)
 
 
-_MAGIC = b"\x93NUMPY"
 _MAX_MEMBERS = 100_000
-_MAX_NPY_HEADER_BYTES = 10_000  # As NumPy itself has it: a literal may take much more to parse than to store.
 _MAX_RANK = 64
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 1
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
-_FLOATS = {2: "DT_HALF", 4: "DT_FLOAT", 8: "DT_DOUBLE"}
-_KINDS = {
-    "f": _FLOATS,
-    "i": {1: "DT_INT8", 2: "DT_INT16", 4: "DT_INT32", 8: "DT_INT64"},
-    "u": {1: "DT_UINT8", 2: "DT_UINT16", 4: "DT_UINT32", 8: "DT_UINT64"},
-    "c": {8: "DT_COMPLEX64", 16: "DT_COMPLEX128"},
-    "b": {1: "DT_BOOL"},
-    # NumPy doesn't know bfloat16: what ml_dtypes makes of it is stored as two bytes of anything.
-    "V": {2: "DT_BFLOAT16"},
-}
 
 
 def read_npz(path: Path) -> dict[str, TensorValues]:
@@ -184,8 +172,8 @@ def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, 
     if member.compress_type not in _METHODS or member.flag_bits & _ENCRYPTED:
         raise BrokenModelError(f"{path.name}: {name} is packed in a way that NumPy doesn't write")
     with archive.open(member) as file:
-        header, start = _npy_header(file, name)
-    dtype, shape = _dtype(header["descr"], name), _shape(header["shape"], name)
+        header, start = read_header(file, name)
+    dtype, shape = dtype_of(header["descr"], name), shape_of(header["shape"], name)
     if header["fortran_order"] and sum(size > 1 for size in shape) > 1:
         raise BrokenModelError(
             f"{path.name}: {name} is stored in Fortran order",
@@ -198,55 +186,6 @@ def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, 
             f"its shape of {dtype.name} takes {values.size_bytes}"
         )
     return values
-
-
-def _npy_header(file: IO[bytes], name: str) -> tuple[dict[str, Any], int]:
-    """The header's fields, and how many bytes stand before the elements."""
-    head = file.read(8)
-    if head[:6] != _MAGIC or len(head) < 8 or head[6] not in (1, 2, 3):
-        raise BrokenModelError(f"{name} is not a .npy file")
-    length_bytes = 2 if head[6] == 1 else 4
-    length = int.from_bytes(file.read(length_bytes), "little")
-    if length > _MAX_NPY_HEADER_BYTES:
-        raise BrokenModelError(f"{name} has a header of {length} bytes")
-    try:
-        header = ast.literal_eval(file.read(length).decode("utf-8").strip())
-    except (SyntaxError, TypeError, MemoryError, RecursionError, ValueError) as error:
-        raise BrokenModelError(f"{name} has a header that can't be read") from error
-    if not isinstance(header, dict) or header.keys() != {"descr", "fortran_order", "shape"}:
-        raise BrokenModelError(f"{name} has a header that isn't NumPy's")
-    return header, 8 + length_bytes + length
-
-
-def _dtype(descr: object, name: str) -> DType:
-    """The type that NumPy writes as its byte order, a letter and its size, such as `<f4`."""
-    if not isinstance(descr, str) or len(descr) < 2 or descr[0] not in "<>|=":
-        raise BrokenModelError(f"{name} holds records, not numbers")
-    order, kind, size = descr[0], descr[1], descr[2:]
-    if kind == "O":
-        raise BrokenModelError(
-            f"{name} holds Python objects, which only pickle could read; that may run any code",
-            hint="Save arrays of numbers: numpy.savez(file, **{key: array}).",
-        )
-    label = _KINDS.get(kind, {}).get(int(size) if size.isdecimal() and len(size) < 3 else 0)
-    if label is None:
-        raise BrokenModelError(f"{name} is of NumPy's type {descr[:20]!r}, which no variable has")
-    if order == ">" and kind != "V":
-        raise BrokenModelError(
-            f"{name} is stored big-endian", hint=f"Save it with array.astype('<{descr[1:]}')."
-        )
-    return DType.of(DTYPE_ENUM[label])
-
-
-def _shape(shape: object, name: str) -> tuple[int, ...]:
-    if (
-        not isinstance(shape, tuple)
-        or len(shape) > _MAX_RANK
-        or not all(type(size) is int and 0 <= size < 1 << 63 for size in shape)
-        or prod(shape) >> 63
-    ):
-        raise BrokenModelError(f"{name} has an impossible shape")
-    return shape
 
 
 class _MemberValues(TensorValues):

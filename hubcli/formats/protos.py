@@ -49,7 +49,7 @@ TensorShapeProto: dim 2 Dim*, unknown_rank 3 bool
 Dim: size 1 int64, name 2 string
 TensorProto: dtype 1 DataType, tensor_shape 2 TensorShapeProto, tensor_content 4 bytes, float_val 5 float*, \
 double_val 6 double*, int_val 7 int32*, string_val 8 bytes*, int64_val 10 int64*, bool_val 11 bool*, \
-uint32_val 16 uint32*, uint64_val 17 uint64*
+uint32_val 16 uint32*, uint64_val 17 uint64*, half_val 13 int32*
 GraphDef: node 1 NodeDef*, library 2 FunctionDefLibrary
 NodeDef: name 1 string, op 2 string, input 3 string*, attr 5 map:~AttrValue
 FunctionDefLibrary: function 1 FunctionDef*, gradient 2 ~GradientDef*, \
@@ -59,7 +59,8 @@ RegisteredGradient: gradient_func 1 string, registered_op_type 2 string
 FunctionDef: signature 1 OpDef, node_def 3 NodeDef*, ret 4 map:string, attr 5 map:~AttrValue
 OpDef: name 1 string, input_arg 2 ~ArgDef*, output_arg 3 ~ArgDef*
 ArgDef: name 1 string, type 3 DataType, number_attr 5 string, type_list_attr 6 string
-AttrValue: value|s 2 bytes, value|tensor 8 ~TensorProto, value|func 10 NameAttrList, value|list 1 ListValue
+AttrValue: value|s 2 bytes, value|type 6 DataType, value|tensor 8 ~TensorProto, value|func 10 NameAttrList, \
+value|list 1 ListValue
 ListValue: func 9 NameAttrList*
 NameAttrList: name 1 string, attr 2 map:~AttrValue
 SavedObjectGraph: nodes 1 SavedObject*, concrete_functions 2 map:~SavedConcreteFunction

@@ -240,7 +240,7 @@ class GraphBody:
 
     def has_list_inputs(self) -> bool:
         """Of a function: whether an input stands for several tensors, so that places don't tell which."""
-        args = (parse("ArgDef", encoded) for encoded in self._signature().input_arg)
+        args = (parse("ArgDef", encoded) for encoded in self.signature().input_arg)
         return any(arg.number_attr or arg.type_list_attr for arg in args)
 
     @property
@@ -250,13 +250,14 @@ class GraphBody:
 
     def input_names(self) -> list[str]:
         """Of a function: the names of its inputs in their order, what it captures last."""
-        return [parse("ArgDef", encoded).name for encoded in self._signature().input_arg]
+        return [parse("ArgDef", encoded).name for encoded in self.signature().input_arg]
 
     def output_names(self) -> list[str]:
         """Of a function: the names of its outputs in their order."""
-        return [parse("ArgDef", encoded).name for encoded in self._signature().output_arg]
+        return [parse("ArgDef", encoded).name for encoded in self.signature().output_arg]
 
-    def _signature(self) -> Any:
+    def signature(self) -> Any:
+        """Of a function: its OpDef."""
         if self._encoded_signature is not None:
             return parse("OpDef", self._encoded_signature)
         return parse(self.message, self.pieces[0].read(self.data)).signature

@@ -159,6 +159,13 @@ class Node:
         """Whether the attribute isn't there, or is a text without a character."""
         return not self.has(attribute) or self.text(attribute) == ""
 
+    def dtype(self, attribute: str) -> int | None:
+        """The number of the type that the attribute is, None where it is no type."""
+        if attribute not in self._message.attr:
+            return None
+        value = parse("AttrValue", self._message.attr[attribute])
+        return int(value.type) if value.HasField("type") else None
+
     def text(self, attribute: str) -> str | None:
         """The attribute as text, None where it is no string."""
         if attribute not in self._message.attr:

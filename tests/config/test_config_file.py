@@ -397,6 +397,7 @@ COMMANDS = [
     ["fetch", "example://mul/1"],
     ["ls"],
     ["inspect", "example://mul/1"],
+    ["run", "example://mul/1", "--input", "[1]", "--dry-run"],
     ["verify"],
     ["export", "example://mul/1", "exported"],
     ["pin", "example://mul/1"],

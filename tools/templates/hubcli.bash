@@ -10,7 +10,7 @@ _hubcli_handles() {
 
 # What may stand behind the option $2 of the command $1; fails where that takes no value.
 _hubcli_value() {
-  handles='' files='' directories='' words=()
+  handles='' files='' directories='' model='' words=()
   case "$1 $2" in
 @VALUES@
     *) return 1 ;;
@@ -19,7 +19,7 @@ _hubcli_value() {
 
 # What may be argument number $2 of the command $1; fails where it takes none.
 _hubcli_argument() {
-  handles='' files='' directories='' words=()
+  handles='' files='' directories='' model='' words=()
   case "$1 $2" in
 @ARGUMENTS@
     *) return 1 ;;
@@ -123,6 +123,18 @@ _hubcli_add_by_part() {
   [[ $common == *"$plain"* ]] || found+=("$plain")
 }
 
+# Names that the model on the line has, which hubcli itself reads.
+_hubcli_add_of_model() {
+  local word
+  local -a given=()
+  for word in "${line[@]:1:${#line[@]} - 2}"; do
+    given+=("${word//[\\\'\"]/}")
+  done
+  while IFS= read -r word; do
+    _hubcli_add "$word"
+  done < <(command "${line[0]}" __complete "$model" "${given[@]}" 2>/dev/null)
+}
+
 _hubcli_offer() {
   local word only_files=''
   local -a found=()
@@ -130,6 +142,7 @@ _hubcli_offer() {
     _hubcli_add "$word"
   done
   [[ -z $handles ]] || _hubcli_add_handles "$plain" ''
+  [[ -z $model ]] || _hubcli_add_of_model
   ((${#found[@]})) || only_files=1
   if [[ -n $files$directories ]]; then
     while IFS= read -r word; do
@@ -163,7 +176,7 @@ _hubcli_offer_options() {
 
 _hubcli() {
   local IFS=$' \t\n' command='' option='' only_arguments='' cache='' before='' position=1
-  local typed plain word handles files directories
+  local typed plain word handles files directories model
   local -a line=() words=()
   COMPREPLY=()
   _hubcli_line
@@ -196,7 +209,7 @@ _hubcli() {
     _hubcli_offer_options
     return 0
   elif [[ -z $command ]]; then
-    words=(@COMMANDS@) handles='' files='' directories=''
+    words=(@COMMANDS@) handles='' files='' directories='' model=''
   elif ! _hubcli_argument "$command" "$position"; then
     [[ -n $typed ]] || _hubcli_offer_options
     return 0

@@ -76,6 +76,12 @@ function __hubcli_handles
     hubcli_typed= hubcli_part= command sh -c "$program" hubcli "$cache" "$records" 1 "$settings" 2>/dev/null
 end
 
+# Names that the model on the line has, which hubcli itself reads.
+function __hubcli_of_model
+    set -l line (__hubcli_line)
+    command $line[1] __complete $argv[1] $line[2..-1] 2>/dev/null
+end
+
 complete -c hubcli -f
 @ROOT@
 @COMMANDS@

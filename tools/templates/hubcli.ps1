@@ -130,6 +130,13 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         foreach ($word in $offered.Words) {
             if ($word.StartsWith($typed, $ordinal)) { New-Result ($before + $word) '' }
         }
+        if ($offered.Model) {
+            # Names that the model on the line has, which hubcli itself reads.
+            $program = $commandAst.CommandElements[0].Extent.Text
+            foreach ($word in & $program __complete $offered.Model @given 2>$null) {
+                if ($word.StartsWith($typed, $ordinal)) { New-Result ($before + $word) '' }
+            }
+        }
         if ($offered.Handles) {
             foreach ($entry in Get-Handles (Get-Root $cache)) {
                 if ($entry.Handle.StartsWith($typed, $ordinal)) { New-Result ($before + $entry.Handle) $entry.Size }

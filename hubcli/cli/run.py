@@ -1,0 +1,333 @@
+"""`hubcli run`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from hubcli.cli.options import (
+    BUILT_IN,
+    TAG_SETS,
+    AsJson,
+    CacheDir,
+    Color,
+    CompletionHint,
+    Debug,
+    NoColor,
+    NoProgress,
+    Offline,
+    Quiet,
+    Replace,
+)
+from hubcli.cli.output import Output
+from hubcli.config.settings import Settings
+from hubcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from hubcli.commands.run import RunOptions
+
+__all__ = ["run_command"]
+
+_CHOICE = "What to run"
+_INPUTS = "Inputs"
+_OUTPUTS = "Outputs"
+_HOW = "How to run it"
+
+TargetArgument: TypeAlias = Annotated[
+    str,
+    typer.Argument(metavar="TARGET", help="A handle, a directory or an archive.", show_default=False),
+    CompletionHint(handles=True, files=True, words=(BUILT_IN,)),
+]
+Signature: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="A signature. \\[default: serving_default, or the only one]",
+        show_default=False,
+        rich_help_panel=_CHOICE,
+    ),
+    CompletionHint(of_model="signatures"),
+]
+Function: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="A traced function, such as __call__ or encoder.__call__.",
+        show_default=False,
+        rich_help_panel=_CHOICE,
+    ),
+    CompletionHint(of_model="functions"),
+]
+Arguments: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--arg",
+        metavar="NAME=JSON",
+        help="A Python argument that chooses a trace of the function. Repeatable.",
+        show_default=False,
+        rich_help_panel=_CHOICE,
+    ),
+]
+TagSet: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TAG,...",
+        help="One MetaGraph of several, by its tags.",
+        show_default=False,
+        rich_help_panel=_CHOICE,
+    ),
+    TAG_SETS,
+]
+Inputs: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        "-i",
+        metavar="[NAME=]VALUE",
+        help="JSON, text, @FILE or @- for standard input. Repeat it to stack a batch.",
+        show_default=False,
+        rich_help_panel=_INPUTS,
+    ),
+    CompletionHint(of_model="inputs"),
+]
+Request: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|-",
+        help="A predict request of TensorFlow Serving, answered as Serving answers.",
+        show_default=False,
+        rich_help_panel=_INPUTS,
+    ),
+]
+BatchSize: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Rows in a run. \\[default: 32 of a stream, else all]",
+        show_default=False,
+        rich_help_panel=_INPUTS,
+    ),
+]
+ImageSize: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HEIGHTxWIDTH",
+        help="Resize images, where the signature has no size.",
+        show_default=False,
+        rich_help_panel=_INPUTS,
+    ),
+]
+Scale: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LOW,HIGH",
+        help="The range of an image's floats. \\[default: 0,1]",
+        show_default=False,
+        rich_help_panel=_INPUTS,
+    ),
+]
+OutputFile: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE|DIR",
+        help="Write .npz, .npy, .json, .jsonl, .csv, or a directory of .npy files.",
+        show_default=False,
+        rich_help_panel=_OUTPUTS,
+    ),
+    CompletionHint(files=True, directories=True),
+]
+JsonLines: TypeAlias = Annotated[
+    bool, typer.Option("--json-lines", help="Print one JSON object a row.", rich_help_panel=_OUTPUTS)
+]
+Top: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="K",
+        min=1,
+        help="Show the K classes with the largest values.",
+        show_default=False,
+        rich_help_panel=_OUTPUTS,
+    ),
+]
+Labels: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="With --top: names of the classes, one a line.",
+        show_default=False,
+        rich_help_panel=_OUTPUTS,
+    ),
+]
+Repeat: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Measure latency, throughput and memory over N runs.",
+        show_default=False,
+        rich_help_panel=_HOW,
+    ),
+]
+DryRun: TypeAlias = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Check the inputs without TensorFlow.", rich_help_panel=_HOW),
+]
+Runner: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|c|python",
+        help="TensorFlow's C library, its Python package, or what fits.",
+        rich_help_panel=_HOW,
+    ),
+    CompletionHint(words=("auto", "c", "python")),
+]
+Timeout: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Stop when loading or a run takes longer. \\[default: 1h]",
+        show_default=False,
+        rich_help_panel=_HOW,
+    ),
+]
+Unsafe: TypeAlias = Annotated[
+    bool,
+    typer.Option("--unsafe", help="Run a model in which the scan found something.", rich_help_panel=_HOW),
+]
+
+
+def run_command(
+    target: TargetArgument,
+    signature: Signature = None,
+    function: Function = None,
+    arg: Arguments = None,
+    tag_set: TagSet = None,
+    inputs: Inputs = None,
+    request: Request = None,
+    batch_size: BatchSize = None,
+    image_size: ImageSize = None,
+    scale: Scale = None,
+    output_file: OutputFile = None,
+    force: Replace = False,
+    json_lines: JsonLines = False,
+    top: Top = None,
+    labels: Labels = None,
+    repeat: Repeat = None,
+    dry_run: DryRun = False,
+    runner: Runner = "auto",
+    timeout: Timeout = None,
+    unsafe: Unsafe = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    offline: Offline = False,
+    cache_dir: CacheDir = None,
+    color: Color = None,
+    no_color: NoColor = False,
+    no_progress: NoProgress = False,
+    debug: Debug = False,
+) -> None:
+    """Run a signature or a traced function of a model, without importing TensorFlow.
+
+    The model runs in a process of its own. It is scanned first, and refused where the scan finds an op that
+    runs code or touches files: a scan is no sandbox. A handle that isn't cached is fetched. Without --input,
+    rows are read from standard input.
+
+    Examples:
+    hubcli run example://mul/1 --input "[[1], [2]]"
+    hubcli run ./model --input images=@cat.jpg --top 5
+    hubcli run ./model --input @rows.jsonl --json-lines
+    hubcli run ./model --function __call__ --input x=@x.npy -o out.npz
+    """
+    from hubcli.cli.main import disable_garbage_collection
+    from hubcli.cli.run_output import OutputOptions, RunOutput
+
+    disable_garbage_collection()
+    settings = Settings.read(
+        cache_dir=cache_dir,
+        offline=offline,
+        color=color,
+        no_color=no_color,
+        no_progress=no_progress,
+    )
+    options = _run_options(
+        signature,
+        function,
+        arg or (),
+        tag_set,
+        batch_size,
+        image_size,
+        scale,
+        runner,
+        timeout,
+        unsafe,
+        dry_run,
+    )
+    output = Output.of(settings, as_json=as_json, quiet=quiet)
+    form = OutputOptions(output_file, force, json_lines, top, labels, repeat, debug)
+    form.require_valid(as_json=as_json, has_request=request is not None)
+    if request is not None and inputs:
+        raise UsageError("--request and --input exclude each other", hint="Leave one of them out.")
+    RunOutput(target, settings, options, output, form).run(tuple(inputs or ()), request)
+
+
+def _run_options(
+    signature: str | None,
+    function: str | None,
+    arguments: Sequence[str],
+    tag_set: str | None,
+    batch_size: int | None,
+    image_size: str | None,
+    scale: str | None,
+    runner: str,
+    timeout: str | None,
+    unsafe: bool,
+    dry_run: bool,
+) -> RunOptions:
+    """The options as values. Raises UsageError."""
+    from hubcli.commands.run import DEFAULT_TIMEOUT_S, RunOptions
+    from hubcli.running.media import parse_image_size
+    from hubcli.units import parse_duration_s
+
+    options = RunOptions(
+        signature=signature,
+        function=function,
+        arguments=dict(map(_argument, arguments)),
+        tag_set=None if tag_set is None else frozenset(filter(None, map(str.strip, tag_set.split(",")))),
+        batch_size=batch_size,
+        image_size=None if image_size is None else parse_image_size(image_size),
+        scale=(0.0, 1.0) if scale is None else _scale(scale),
+        runner=runner,
+        timeout_s=DEFAULT_TIMEOUT_S if timeout is None else parse_duration_s(timeout),
+        unsafe=unsafe,
+        dry_run=dry_run,
+    )
+    options.require_valid()
+    return options
+
+
+def _argument(text: str) -> tuple[str, Any]:
+    """Name and value of `NAME=JSON`; a word that is no JSON is a text. Raises UsageError."""
+    import json
+
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise UsageError(f"Invalid --arg '{text}'", hint="Write --arg NAME=JSON, such as training=false.")
+    try:
+        return name, json.loads({"True": "true", "False": "false", "None": "null"}.get(value, value))
+    except (ValueError, RecursionError):
+        return name, value
+
+
+def _scale(text: str) -> tuple[float, float]:
+    low, _, high = text.partition(",")
+    try:
+        pair = float(low), float(high)
+    except ValueError:
+        pair = 0.0, 0.0
+    if not abs(pair[0]) < abs(pair[1] - pair[0]) * 1e9 < 1e30:
+        raise UsageError(f"Invalid scale '{text}'", hint="Write LOW,HIGH such as --scale=-1,1.")
+    return pair

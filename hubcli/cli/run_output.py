@@ -1,0 +1,297 @@
+"""What a run of `hubcli run` prints or writes: a table, a document, lines, a file, times, an answer.
+
+Apart from the options of the command, which a start of hubcli reads whatever it does.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hubcli.cli.output import Output
+from hubcli.config.settings import Settings
+from hubcli.errors import HubcliError, UsageError
+
+if TYPE_CHECKING:
+    from hubcli.commands.run import ModelRun, RunOptions
+    from hubcli.running.serving import PredictRequest
+
+__all__ = ["OutputOptions", "RunOutput"]
+
+_SHOWN_ROWS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class OutputOptions:
+    """What is done with the outputs."""
+
+    file: str | None
+    force: bool
+    json_lines: bool
+    top: int | None
+    labels: str | None
+    repeat: int | None
+    debug: bool
+
+    def require_valid(self, *, as_json: bool, has_request: bool) -> None:
+        """Raises UsageError for options that contradict each other."""
+        chosen = [
+            name
+            for name, is_chosen in (
+                ("--json", as_json and self.file is None),
+                ("--json-lines", self.json_lines),
+                ("--output", self.file is not None and self.repeat is None),
+                ("--request", has_request and self.file is None),
+            )
+            if is_chosen
+        ]
+        if len(chosen) > 1 and not has_request:
+            raise UsageError(f"{' and '.join(chosen[:2])} exclude each other", hint="Leave one of them out.")
+        if has_request and (self.json_lines or self.top or self.repeat):
+            raise UsageError(
+                "--request is answered as TensorFlow Serving answers",
+                hint="Leave --json-lines, --top and --repeat out, or give --input instead.",
+            )
+        if self.labels is not None and self.top is None:
+            raise UsageError("--labels is for --top", hint="Add --top K, or leave --labels out.")
+        if self.file is None and self.force:
+            raise UsageError("--force is for --output", hint="Add -o FILE, or leave --force out.")
+        if self.repeat is not None and (self.json_lines or self.file is not None):
+            raise UsageError("--repeat shows times, no outputs", hint="Leave --json-lines and --output out.")
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutput:
+    """One run of the command."""
+
+    target: str
+    settings: Settings
+    options: RunOptions
+    output: Output
+    form: OutputOptions
+
+    def run(self, inputs: tuple[str, ...], request: str | None) -> None:
+        """Runs the model and shows what comes out."""
+        from hubcli.cli.progress import listener_for
+        from hubcli.commands.run import open_run
+
+        if request is not None:
+            self._answer(request)
+            return
+        if self.form.file is not None:
+            from hubcli.running.outputs import output_form, require_free
+
+            form = output_form(self.form.file)  # Before anything is fetched; once more when it is written.
+            require_free(form.path, force=self.form.force, is_directory=form.kind == "dir")
+        opened: ModelRun | None = None
+        try:
+            with (
+                listener_for(self.output, patience_s=0.5) as listener,
+                open_run(self.target, self.settings, self.options, listener) as opened,
+            ):
+                texts = self._texts(opened, inputs)
+                opened.give_texts(texts)
+                self._show(opened, texts)
+        finally:
+            self._say_log(opened)
+
+    def _texts(self, opened: ModelRun, inputs: tuple[str, ...]) -> tuple[str, ...]:
+        """The inputs; standard input stands in for none, where that is no terminal."""
+        is_piped = sys.stdin is not None and not sys.stdin.isatty()
+        if inputs or not opened.needs_input() or not is_piped:
+            return inputs
+        self.output.say("Reading rows from standard input")
+        return ("@-",)
+
+    def _say_log(self, opened: ModelRun | None) -> None:
+        """With --debug, what TensorFlow wrote to its standard error."""
+        if self.form.debug and opened is not None and not self.options.dry_run and opened.session.log:
+            self.output.say(opened.session.log)
+
+    def _show(self, opened: ModelRun, texts: Sequence[str]) -> None:
+        import gc
+
+        from hubcli.cli.views import run as views
+
+        if opened.has_stream:
+            gc.enable()  # Rows may be without end.
+        if self.options.dry_run:
+            command = _command_line(self.target, opened, texts)
+            if self.output.as_json:
+                self.output.document(views.dry_run_document(opened, command))
+            else:
+                self.output.payload(views.dry_run_text(opened, command))
+        elif self.form.repeat is not None:
+            self._time(opened, self.form.repeat)
+        elif self.form.file is not None:
+            self._write(opened, self.form.file)
+        elif self.form.json_lines:
+            self._print_lines(opened)
+        else:
+            self._print_outputs(opened)
+
+    def _print_outputs(self, opened: ModelRun) -> None:
+        from hubcli.cli.tables import Style
+        from hubcli.cli.views.run import outputs_json, outputs_text
+        from hubcli.running.outputs import Collected
+
+        labels, top = self._labels(), self.form.top
+        collected = Collected(opened.endpoint, None if self.output.as_json else _SHOWN_ROWS)
+        try:
+            for batch in opened.outputs():
+                collected.add(batch)
+        except HubcliError:
+            if collected.count and not self.output.as_json:
+                self.output.payload(outputs_text(collected, Style.of(self.output), top, labels))
+            raise
+        self._require_classes(collected)
+        if self.output.as_json:
+            self.output.text(outputs_json(opened, collected, top, labels) + "\n")
+            return
+        self._say_ran(opened, sum(collected.seconds), collected.rows)
+        self.output.payload(outputs_text(collected, Style.of(self.output), top, labels))
+
+    def _require_classes(self, collected: Any) -> None:
+        from hubcli.running.top import has_classes
+
+        if self.form.top is not None and not any(has_classes(parts[0]) for _, parts, _ in collected.values()):
+            raise UsageError(
+                "--top needs an output with a number for each class",
+                hint="Leave --top out to see the outputs.",
+            )
+
+    def _say_ran(self, opened: ModelRun, seconds: float, rows: int | None) -> None:
+        session = opened.session
+        library = "its C library" if session.runner == "c" else "Python"
+        counted = "" if rows is None or rows < 2 else f", {rows} rows"
+        self.output.say(
+            f"Ran the {opened.endpoint.title} in {seconds:.3f} s{counted} "
+            f"(TensorFlow {session.version} by {library}; loaded in {session.load_seconds:.2f} s)"
+        )
+
+    def _labels(self) -> tuple[str, ...] | None:
+        from hubcli.running.top import read_labels
+
+        return None if self.form.labels is None else read_labels(self.form.labels)
+
+    def _print_lines(self, opened: ModelRun) -> None:
+        from hubcli.running.json_text import json_lines, port_rows
+        from hubcli.running.top import has_classes, ranked_rows
+
+        labels, top = self._labels(), self.form.top
+
+        def rows_text(port: Any, parts: Any) -> list[str]:
+            if top is not None and has_classes(parts[0]):
+                return ranked_rows(port, parts[0], top, labels)
+            return port_rows(port, parts)
+
+        for text in json_lines(opened.endpoint, opened.outputs(), rows_text):
+            self.output.text(text)
+
+    def _write(self, opened: ModelRun, file: str) -> None:
+        from hubcli.running.outputs import output_form, write_outputs
+
+        form = output_form(file, opened.endpoint)
+        outputs: Iterator[Any] = opened.outputs()
+        rows = write_outputs(form, opened.endpoint, outputs, force=self.form.force)
+        session = opened.session
+        counted = f" with {rows} rows" if rows > 1 else ""
+        self.output.say(f"Wrote {form.path}{counted} (TensorFlow {session.version})")
+        if self.output.as_json:
+            self.output.document(
+                {
+                    "target": opened.model.name,
+                    opened.endpoint.kind: opened.endpoint.name,
+                    "runner": session.runner,
+                    "tensorflow_version": session.version,
+                    "path": str(form.path),
+                    "rows": rows,
+                }
+            )
+        else:
+            self.output.payload(str(form.path))
+
+    def _time(self, opened: ModelRun, repeat: int) -> None:
+        from hubcli.cli.views.run import timing_document, timing_text
+        from hubcli.commands.run import timing
+
+        _, measured = timing(opened, repeat)
+        if self.output.as_json:
+            self.output.document(timing_document(opened, measured))
+            return
+        self._say_ran(opened, measured.p50, measured.rows)
+        self.output.payload(timing_text(measured))
+
+    def _answer(self, file: str) -> None:
+        """Answers a request; a failure, too, as TensorFlow Serving has it."""
+        import json
+
+        try:
+            self._answer_request(_read_request(file))
+        except HubcliError as error:
+            if not self.output.as_json:  # Then the error is a document of its own.
+                self.output.text(json.dumps({"error": error.message}, ensure_ascii=False) + "\n")
+            raise
+
+    def _answer_request(self, request: PredictRequest) -> None:
+        from dataclasses import replace
+
+        from hubcli.cli.progress import listener_for
+        from hubcli.commands.run import open_run
+        from hubcli.running.serving import answer_text
+
+        options = self.options
+        if request.signature is not None:
+            if options.signature not in (None, request.signature):
+                raise UsageError(
+                    f"The request names the signature {request.signature}, not {options.signature}",
+                    hint="Leave --signature out.",
+                )
+            options = replace(options, signature=request.signature)
+        with (
+            listener_for(self.output, patience_s=0.5) as listener,
+            open_run(self.target, self.settings, options, listener) as opened,
+        ):
+            opened.give_request(request)
+            batches = list(opened.outputs())
+            if len(batches) != 1:
+                raise UsageError("A request is one run", hint="Leave --batch-size out.")
+            text = answer_text(request, opened.endpoint, batches[0]) + "\n"
+        if self.form.file is None:
+            self.output.text(text)
+            return
+        from pathlib import Path
+
+        from hubcli.running.outputs import staged_file
+
+        with staged_file(Path(self.form.file).expanduser(), force=self.form.force) as staged:
+            staged.write_text(text, encoding="utf-8")
+        self.output.payload(self.form.file)
+
+
+def _read_request(file: str) -> PredictRequest:
+    from hubcli.running.files import open_input
+    from hubcli.running.serving import PredictRequest
+
+    opened = open_input(file, frozenset(), False)
+    try:
+        return PredictRequest.parse(opened.json())
+    finally:
+        opened.close()
+
+
+def _command_line(target: str, opened: ModelRun, texts: Sequence[str]) -> str:
+    """The command with everything in it that was left out: what is run, names of inputs, defaults."""
+    import shlex
+
+    endpoint = opened.endpoint
+    words = ["hubcli", "run", target, f"--{endpoint.kind}", endpoint.name]
+    for name, value in endpoint.call:
+        words += ["--arg", f"{name}={value}"]
+    names = [port.name for port in endpoint.inputs]
+    for text in texts:
+        is_named = text.partition("=")[0] in names or len(names) != 1
+        words += ["--input", text if is_named else f"{names[0]}={text}"]
+    return shlex.join(words)

@@ -1,0 +1,368 @@
+"""Files of inputs, told apart by their first bytes: arrays, images, sound, records, tables, JSON, text.
+
+Nothing in them is executed, pickles are refused, and every length is bounded. What has rows is read row by
+row, so that a stream of any length takes constant memory.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from enum import Enum
+from pathlib import Path
+from typing import IO, Any
+
+from hubcli.errors import BrokenModelError, HubcliError, InputError, NotFoundError
+from hubcli.formats.checksums import masked_crc32c
+from hubcli.formats.npy import MAGIC, read_array
+from hubcli.regular_file import open_stream
+from hubcli.tf.run_protocol import Tensor
+
+__all__ = ["FileKind", "InputFile", "kind_of", "open_input", "parse_json"]
+
+_HEAD_BYTES = 1 << 16
+_CHUNK_BYTES = 1 << 17
+_MAX_FILE_BYTES = 1 << 32
+_MAX_LINE_BYTES = 1 << 28
+_MAX_RECORD_BYTES = 1 << 30
+_MAX_MEMBERS = 10_000
+_WAIT_S = 3600.0
+_decode = json.JSONDecoder().decode  # json.loads looks at eight arguments first, a million times.
+_BOM = b"\xef\xbb\xbf"
+
+
+class FileKind(Enum):
+    """What a file holds."""
+
+    EMPTY = "nothing"
+    NPY = "a NumPy array"
+    NPZ = "NumPy arrays"
+    IMAGE = "an image"
+    WAV = "sound"
+    TFRECORD = "records"
+    CSV = "a table"
+    JSON = "JSON"
+    JSON_LINES = "lines of JSON"
+    TEXT = "lines of text"
+    BYTES = "bytes of an unknown kind"
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether it can be read row by row."""
+        return self in (FileKind.TFRECORD, FileKind.CSV, FileKind.JSON_LINES, FileKind.TEXT)
+
+
+class InputFile:
+    """An opened file or standard input: its `name`, its `kind`, its size in bytes where that is known."""
+
+    def __init__(self, name: str, raw: IO[bytes], head: bytes, kind: FileKind) -> None:
+        self.name = name
+        self.kind = kind
+        self.size_bytes = _size(raw)
+        self.on_bytes: Callable[[int], None] = lambda size: None
+        self._raw = raw
+        self._stream = io.BufferedReader(_Joined(head, raw), _CHUNK_BYTES)
+        self._lines_at_hand: int | None = None
+
+    def close(self) -> None:
+        """Closes it; standard input stays open."""
+        self._raw.close()
+
+    def is_ready(self) -> bool:
+        """Whether the next line, or the end, can be had without waiting for who writes it."""
+        if self.size_bytes is not None or self._lines_at_hand is None or self._lines_at_hand:
+            return True
+        from select import select
+
+        return bool(select([self._raw], [], [], 0)[0])
+
+    def read(self) -> bytes:
+        """All of it. Raises InputError for more than 4 GiB."""
+        with _reading(self.name):
+            data = self._stream.read(_MAX_FILE_BYTES + 1)
+        if len(data) > _MAX_FILE_BYTES:
+            raise InputError(
+                f"{self.name} is larger than 4 GiB", hint="Give it in rows: JSON Lines, CSV, TFRecord."
+            )
+        return data
+
+    def text(self) -> str:
+        """All of it as text. Raises InputError."""
+        return _decoded(self.read().removeprefix(_BOM), self.name)
+
+    def json(self) -> Any:
+        """The document in it. Raises InputError."""
+        return parse_json(self.text(), self.name)
+
+    def array(self) -> Tensor:
+        """The array in it. Raises InputError for Python objects and what is damaged."""
+        with _reading(self.name):
+            return Tensor(*read_array(self._stream, self.name))
+
+    def arrays(self) -> dict[str, Tensor]:
+        """The arrays of an archive by name. Raises InputError."""
+        import zipfile
+
+        arrays: dict[str, Tensor] = {}
+        with _reading(self.name), zipfile.ZipFile(io.BytesIO(self.read())) as archive:
+            members = archive.infolist()
+            if len(members) > _MAX_MEMBERS:
+                raise InputError(f"{self.name} holds {len(members)} files")
+            if sum(member.file_size for member in members) > _MAX_FILE_BYTES:
+                raise InputError(f"{self.name} unpacks to more than 4 GiB")
+            for member in members:
+                name = member.filename.removesuffix(".npy")
+                with archive.open(member) as file:
+                    arrays[name] = Tensor(*read_array(file, f"{self.name}: {name}"))
+        return arrays
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Each line that isn't empty, without its end, by its number from 1 on. Raises InputError."""
+        number = 0
+        for lines in self._line_groups():
+            self._lines_at_hand = len(lines)
+            for line in lines:
+                number += 1
+                self._lines_at_hand -= 1
+                if number == 1:
+                    line = line.removeprefix(_BOM)
+                line = line.rstrip(b"\r")
+                if line:
+                    yield number, line
+
+    def _line_groups(self) -> Iterator[list[bytes]]:
+        """The lines as they come, several at a time."""
+        parts, size = list[bytes](), 0
+        while True:
+            with _reading(self.name):
+                chunk = self._stream.read1(_CHUNK_BYTES)
+            self.on_bytes(len(chunk))
+            parts.append(chunk)
+            size += len(chunk)
+            if size > _MAX_LINE_BYTES:
+                raise InputError(f"{self.name} has a line that is longer than 256 MiB")
+            if not chunk or b"\n" in chunk:
+                *lines, rest = b"".join(parts).split(b"\n")
+                yield [*lines, rest] if not chunk and rest else lines
+                parts, size = [rest], len(rest)
+            if not chunk:
+                return
+
+    def json_rows(self) -> Iterator[tuple[str, Any]]:
+        """Each line's document, by its place."""
+        for number, line in self.lines():
+            yield f"line {number}", parse_json(line, f"{self.name}, line {number}")
+
+    def text_rows(self) -> Iterator[tuple[str, Any]]:
+        """Each line, by its place; bytes that are no UTF-8 as they are."""
+        for number, line in self.lines():
+            yield f"line {number}", line
+
+    def csv_rows(self) -> Iterator[tuple[str, Any]]:
+        """Each row as an object of texts by the header's names, by its place. Raises InputError."""
+        import csv  # Few runs read a table.
+
+        numbers = iter(self.lines())
+        place = 0
+
+        def texts() -> Iterator[str]:
+            nonlocal place
+            for number, line in numbers:
+                place = number
+                yield _decoded(line, f"{self.name}, line {number}") + "\n"
+
+        rows = csv.reader(texts())
+        try:
+            header = next(rows, [])
+            if len(set(header)) < len(header):
+                raise InputError(f"{self.name} names a column twice in its header")
+            for row in rows:
+                if len(row) != len(header):
+                    raise InputError(
+                        f"{self.name}, line {place} has {len(row)} columns; the header names {len(header)}"
+                    )
+                yield f"line {place}", dict(zip(header, row, strict=True))
+        except csv.Error as error:
+            raise InputError(f"{self.name}, line {place} can't be read: {error}") from error
+
+    def records(self) -> Iterator[tuple[str, Any]]:
+        """Each record's bytes, checked against its checksum, by its place. Raises InputError.
+
+        Source: tensorflow/core/lib/io/record_writer.h.
+        """
+        number = 0
+        while True:
+            with _reading(self.name):
+                head = self._stream.read(12)
+            if not head:
+                return
+            number += 1
+            where = f"{self.name}, record {number}"
+            length = int.from_bytes(head[:8], "little")
+            if len(head) < 12 or masked_crc32c(head[:8]) != int.from_bytes(head[8:], "little"):
+                raise InputError(f"{where} has a damaged length")
+            if length > _MAX_RECORD_BYTES:
+                raise InputError(f"{where} has {length} bytes")
+            with _reading(self.name):
+                data = self._stream.read(length + 4)
+            if len(data) < length + 4:
+                raise InputError(f"{where} is cut off")
+            if masked_crc32c(data[:length]) != int.from_bytes(data[length:], "little"):
+                raise InputError(f"{where} doesn't match its checksum")
+            self.on_bytes(length + 16)
+            yield f"record {number}", data[:length]
+
+
+class _reading:  # noqa: N801 - a context, used as a function
+    """Within, what a file fails with becomes an error of ours."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, BrokenModelError):
+            raise InputError(error.message, hint=error.hint) from error
+        if isinstance(error, OSError):
+            raise NotFoundError(f"{self._name} can't be read: {error.strerror or error}") from error
+        if error is not None and not isinstance(error, HubcliError) and _is_of_file(error):
+            raise InputError(f"{self._name} can't be read: {error}") from error
+
+
+def _is_of_file(error: BaseException) -> bool:
+    """Whether reading a damaged archive or a stream fails so."""
+    import zipfile
+    import zlib
+
+    broken = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+    return isinstance(error, broken) and not isinstance(error, RecursionError)
+
+
+def open_input(path: str, columns: frozenset[str], is_text: bool) -> InputFile:
+    """The file, or standard input for `-`, opened and told apart.
+
+    `columns` are the names that a table's header may have; `is_text` says that lines of text are meant
+    where nothing else fits. Raises NotFoundError, InputError.
+    """
+    name = "standard input" if path == "-" else path
+    raw: Any
+    with _reading(name):
+        if path != "-":
+            raw = open_stream(Path(path).expanduser(), _WAIT_S)
+        elif sys.stdin is None:
+            raise InputError("Standard input is closed", hint="Name a file: --input @FILE")
+        else:
+            raw = io.FileIO(sys.stdin.fileno(), closefd=False)
+        head = _head(raw, _HEAD_BYTES)
+    return InputFile(name, raw, head, kind_of(head, path, columns, is_text=is_text))
+
+
+def _size(file: IO[bytes]) -> int | None:
+    import os
+    import stat
+
+    status = os.fstat(file.fileno())
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+class _Joined(io.RawIOBase):
+    """Bytes that were read already, and the stream behind them."""
+
+    def __init__(self, head: bytes, rest: Any) -> None:
+        self._head = head
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._head:
+            return self._rest.readinto(buffer) or 0
+        piece = self._head[: len(buffer)]
+        self._head = self._head[len(piece) :]
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def _head(stream: Any, size: int) -> bytes:
+    """The first bytes, as far as two lines or so many."""
+    head = b""
+    while len(head) < size:
+        piece = stream.read(size - len(head))
+        if not piece:
+            break
+        head += piece
+        # A pipe may wait for the answer to its first row: two lines tell enough.
+        if head.count(b"\n") > 1:
+            break
+    return head
+
+
+def kind_of(head: bytes, path: str, columns: frozenset[str], *, is_text: bool) -> FileKind:
+    """What a file that begins so holds; its name counts for text alone, where the bytes don't tell."""
+    if not head:
+        return FileKind.EMPTY
+    if head[:6] == MAGIC:
+        return FileKind.NPY
+    if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        return FileKind.NPZ
+    is_riff = head[:4] == b"RIFF"
+    if is_riff and head[8:12] == b"WAVE":
+        return FileKind.WAV
+    if _is_image(head) or (is_riff and head[8:12] == b"WEBP"):
+        return FileKind.IMAGE
+    if len(head) >= 12 and masked_crc32c(head[:8]) == int.from_bytes(head[8:12], "little"):
+        return FileKind.TFRECORD
+    return _kind_of_text(head.removeprefix(_BOM), path, columns, is_text=is_text)
+
+
+def _is_image(head: bytes) -> bool:
+    is_bitmap = head[:2] == b"BM" and head[6:10] == b"\0\0\0\0"
+    return head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")) or is_bitmap
+
+
+def _kind_of_text(head: bytes, path: str, columns: frozenset[str], *, is_text: bool) -> FileKind:
+    if b"\0" in head:
+        return FileKind.BYTES
+    if path.lower().endswith((".jsonl", ".ndjson")):
+        return FileKind.JSON_LINES
+    line, end, rest = head.lstrip().partition(b"\n")
+    if path.lower().endswith(".csv") or _is_header(line, columns):
+        return FileKind.CSV
+    starts_as_json = line[:1] in (b"[", b"{", b'"') or (not is_text and line[:1] in b"-0123456789tfNI")
+    if not starts_as_json:
+        return FileKind.TEXT
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        # A document over several lines, a line longer than what was read, or text after all.
+        is_open = line.rstrip() in (b"[", b"{") or (not end and len(head) >= _HEAD_BYTES // 2)
+        is_document = not is_text or is_open or path.lower().endswith(".json")
+        return FileKind.JSON if line[:1] in (b"[", b"{") and is_document else FileKind.TEXT
+    return FileKind.JSON_LINES if end and rest.strip() else FileKind.JSON
+
+
+def _is_header(line: bytes, columns: frozenset[str]) -> bool:
+    names = {name.strip().strip('"') for name in line.decode("utf-8", "replace").split(",")}
+    return bool(names & columns)
+
+
+def parse_json(text: str | bytes, where: str) -> Any:
+    """The document; NaN, Infinity and -Infinity are numbers. Raises InputError."""
+    try:
+        return _decode(text if isinstance(text, str) else text.decode())
+    except RecursionError as error:
+        raise InputError(f"{where} is nested too deeply") from error
+    except ValueError as error:
+        raise InputError(f"{where} is no JSON: {error}") from error
+
+
+def _decoded(data: bytes, where: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where} is no text in UTF-8 (byte {error.start})") from error

@@ -1,0 +1,186 @@
+"""Values of outputs as JSON text: floats in their own digits, rows without the objects between.
+
+JSON has no NaN and no infinities. Documents of hubcli have them as the strings "NaN", "Infinity" and
+"-Infinity", which inputs of hubcli take back; answers to TensorFlow Serving's requests have them bare, as
+Serving has.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+from hubcli.errors import UsageError
+from hubcli.formats.tensor_layout import DType
+from hubcli.running.endpoints import Endpoint, Port
+from hubcli.running.numbers import decoded, number_texts
+from hubcli.running.session import OutputBatch
+from hubcli.savedmodel.types import shape_text
+from hubcli.tf.run_protocol import STRING, Tensor
+
+__all__ = [
+    "element_texts",
+    "has_rows",
+    "json_lines",
+    "port_rows",
+    "port_text",
+    "require_rows",
+    "rows_of",
+    "tensor_text",
+    "text_of_bytes",
+    "whole_rows",
+]
+
+_NON_FINITE = {"NaN": '"NaN"', "Infinity": '"Infinity"', "-Infinity": '"-Infinity"'}
+
+
+def element_texts(tensor: Tensor, *, is_bare: bool = False, is_binary: bool = False) -> list[str]:
+    """Each element as JSON; `is_bare` leaves NaN and infinities bare, `is_binary` has bytes in base64."""
+    if tensor.dtype == STRING:
+        return [text_of_bytes(value, is_binary=is_binary) for value in tensor.data]
+    dtype = DType.of(tensor.dtype)
+    texts = number_texts(dtype, decoded(dtype, tensor.data))
+    if dtype.name.startswith("complex"):
+        return [f'"{text}"' for text in texts]
+    if not is_bare and dtype.is_floating and not _NON_FINITE.keys().isdisjoint(texts):
+        return [_NON_FINITE.get(text, text) for text in texts]
+    return texts
+
+
+def text_of_bytes(value: bytes, *, is_binary: bool = False) -> str:
+    """The bytes as a JSON string; what is no UTF-8, or is binary, as `{"b64": …}`."""
+    if not is_binary:
+        try:
+            return json.dumps(value.decode(), ensure_ascii=False)
+        except UnicodeDecodeError:
+            pass
+    from base64 import b64encode
+
+    return json.dumps({"b64": b64encode(value).decode()})
+
+
+def rows_of(tensor: Tensor, texts: Sequence[str]) -> list[str]:
+    """The texts of the elements as one text for each row, nested as the shape says."""
+    level = list(texts)
+    for size in reversed(tensor.shape[1:]):
+        if size:
+            level = [f"[{', '.join(level[start : start + size])}]" for start in range(0, len(level), size)]
+        else:
+            level = ["[]"] * _count(tensor.shape)
+    return level
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    """How many empty lists stand at the depth of the first dimension of size 0, a lower one inside."""
+    count = 1
+    for size in shape:
+        if not size:
+            break
+        count *= size
+    return count
+
+
+def tensor_text(tensor: Tensor, *, is_bare: bool = False, is_binary: bool = False) -> str:
+    """The tensor as nested lists."""
+    texts = element_texts(tensor, is_bare=is_bare, is_binary=is_binary)
+    if not tensor.shape:
+        return texts[0]
+    if 0 in tensor.shape:
+        from hubcli.running.values import nested
+
+        return json.dumps(nested(tensor))
+    return f"[{', '.join(rows_of(tensor, texts))}]"
+
+
+def port_text(port: Port, parts: Sequence[Tensor], *, is_bare: bool = False) -> str:
+    """The value of an output: nested lists, of a sparse one an object with its parts."""
+    is_binary = is_bare and port.name.endswith("_bytes")
+    if port.kind == "ragged":
+        return f"[{', '.join(_ragged_rows(parts, is_bare=is_bare))}]"
+    if port.kind == "sparse" and len(parts) == 3:
+        names = ("indices", "values", "dense_shape")
+        texts = [tensor_text(part, is_bare=is_bare) for part in parts]
+        return "{" + ", ".join(f'"{name}": {text}' for name, text in zip(names, texts, strict=True)) + "}"
+    return tensor_text(parts[0], is_bare=is_bare, is_binary=is_binary)
+
+
+def port_rows(port: Port, parts: Sequence[Tensor], *, is_bare: bool = False) -> list[str]:
+    """The value of each row of an output that has rows."""
+    if port.kind == "ragged":
+        return _ragged_rows(parts, is_bare=is_bare)
+    is_binary = is_bare and port.name.endswith("_bytes")
+    texts = element_texts(parts[0], is_bare=is_bare, is_binary=is_binary)
+    return rows_of(parts[0], texts)
+
+
+def _ragged_rows(parts: Sequence[Tensor], *, is_bare: bool) -> list[str]:
+    """The rows of a ragged tensor: values, then row splits from the outermost on."""
+    values, *splits = parts
+    level = rows_of(values, element_texts(values, is_bare=is_bare))
+    for split in reversed(splits):
+        ends: list[Any] = decoded(DType.of(split.dtype), split.data)
+        level = [f"[{', '.join(level[start:end])}]" for start, end in pairwise(ends)]
+    return level
+
+
+def whole_rows(batch: OutputBatch) -> OutputBatch:
+    """A batch of a row that was a run of its own gets a dimension for it."""
+    if not batch.whole:
+        return batch
+    parts = tuple(
+        tuple(Tensor(part.dtype, (1, *part.shape), part.data) for part in own) for own in batch.parts
+    )
+    return batch._replace(parts=parts)
+
+
+def require_rows(port: Port, parts: Sequence[Tensor], rows: int | None) -> None:
+    """Raises UsageError where the output hasn't a row for each that went in, so can't be joined or cut."""
+    if port.kind != "dense" or rows is None or parts[0].shape[:1] != (rows,):
+        raise UsageError(
+            f"The output {port.name} has the shape {shape_text(parts[0].shape)} for {rows} rows: "
+            "what several runs give can't be joined",
+            hint="Run all rows at once: leave --batch-size out, and give the inputs as one document.",
+        )
+
+
+def has_rows(endpoint: Endpoint, batch: OutputBatch) -> bool:
+    """Whether each output has a row for each that went in."""
+    if batch.whole:
+        return True
+    return batch.rows is not None and all(
+        _row_count(port, parts) == batch.rows
+        for port, parts in zip(endpoint.outputs, batch.parts, strict=True)
+    )
+
+
+def _row_count(port: Port, parts: Sequence[Tensor]) -> int | None:
+    if port.kind == "ragged":
+        return parts[1].shape[0] - 1
+    return parts[0].shape[0] if port.kind == "dense" and parts[0].shape else None
+
+
+def json_lines(
+    endpoint: Endpoint,
+    batches: Iterator[OutputBatch],
+    rows_text: Callable[[Port, Sequence[Tensor]], list[str]] = port_rows,
+) -> Iterator[str]:
+    """Each row as a line with an object of the outputs; one line of all where they have no rows."""
+    names = [json.dumps(port.name, ensure_ascii=False) for port in endpoint.outputs]
+    for number, batch in enumerate(batches):
+        if not has_rows(endpoint, batch):
+            if number:
+                for port, parts in zip(endpoint.outputs, batch.parts, strict=True):
+                    require_rows(port, parts, batch.rows)
+            texts = [port_text(port, own) for port, own in zip(endpoint.outputs, batch.parts, strict=True)]
+            pairs = zip(names, texts, strict=True)
+            yield "{" + ", ".join(f"{name}: {text}" for name, text in pairs) + "}\n"
+            continue
+        batch = whole_rows(batch)
+        columns = [rows_text(port, parts) for port, parts in zip(endpoint.outputs, batch.parts, strict=True)]
+        if len(names) == 1:
+            yield "".join([f"{{{names[0]}: {text}}}\n" for text in columns[0]])
+            continue
+        form = "{" + ", ".join(f"{name.replace('%', '%%')}: %s" for name in names) + "}\n"
+        yield "".join([form % row for row in zip(*columns, strict=True)])

@@ -1,0 +1,181 @@
+"""Images and sound as tensors: decoded by TensorFlow's own ops, brought to what an input takes.
+
+An image is [height, width, channels], RGB in [0, 1] where the input is of floats (TF Hub's convention:
+https://www.tensorflow.org/hub/common_signatures/images), 0 to 255 where it is of integers. Its size is read
+from its header before it is decoded, so that none fills the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hubcli.errors import InputError, UsageError
+from hubcli.running.endpoints import Port
+from hubcli.running.values import cast_tensor
+from hubcli.savedmodel.types import shape_text
+from hubcli.tf.run_protocol import Tensor
+
+__all__ = ["Decoder", "MediaOptions", "decode_image", "decode_wav", "image_size", "parse_image_size"]
+
+_MAX_PIXELS = 100_000_000
+
+_CHANNELS = (1, 3, 4)
+_MAX_SIDE = 1 << 16
+_JPEG_SIZES = frozenset({*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)})
+
+
+@dataclass(frozen=True, slots=True)
+class MediaOptions:
+    """`size` is height and width in pixels where the signature doesn't tell; `scale` the range of floats."""
+
+    size: tuple[int, int] | None = None
+    scale: tuple[float, float] = (0.0, 1.0)
+
+
+# Answers an order to decode (`image` or `wav`) with the fields that go with it; None for a dry run.
+Decoder = Callable[..., tuple[dict[str, Any], list[Tensor]]]
+
+
+def parse_image_size(text: str) -> tuple[int, int]:
+    """Height and width of `HEIGHTxWIDTH`, or of one number for both. Raises UsageError.
+
+    >>> parse_image_size("224"), parse_image_size("480x640")
+    ((224, 224), (480, 640))
+    """
+    height, _, width = text.lower().partition("x")
+    sides = (height, width or height)
+    if not all(side.isascii() and side.isdecimal() and 0 < int(side) <= _MAX_SIDE for side in sides):
+        raise UsageError(
+            f"Invalid image size '{text}'", hint="Write --image-size 224 or --image-size 480x640."
+        )
+    return int(sides[0]), int(sides[1])
+
+
+def decode_image(
+    port: Port, data: bytes, where: str, options: MediaOptions, decoder: Decoder | None
+) -> Tensor:
+    """The image as [height, width, channels], or with a batch of one where the input's rank is 4.
+
+    Without a decoder the shape alone is right. Raises InputError for an input that takes no image.
+    """
+    shape = port.shape
+    channels = 3 if shape is None or shape[-1:] == (None,) else (shape[-1] if shape else None)
+    if channels not in _CHANNELS or (shape is not None and len(shape) not in (3, 4)):
+        raise InputError(
+            f"{port.name} takes no image: {where} is one, and the shape is {shape_text(shape)}",
+            hint="An image is [batch, height, width, channels], or bytes where the type is string.",
+        )
+    height, width = image_size(data, where)
+    size = options.size
+    if shape is not None and None not in shape[-3:-1]:
+        own = (shape[-3] or 0, shape[-2] or 0)
+        if size is not None and size != own:
+            raise InputError(f"--image-size says {size[0]}x{size[1]}; {port.name} takes {own[0]}x{own[1]}")
+        size = own
+    is_float = port.dtype.is_floating
+    size = None if size == (height, width) else size
+    result = (1, *(size or (height, width)), channels)
+    if decoder is None:
+        return Tensor(port.dtype.number, result if shape is None or len(shape) == 4 else result[1:], None)
+    order = {
+        "size": size,
+        "scale": options.scale if is_float else None,
+        "channels": channels,
+        "is_webp": data[8:12] == b"WEBP",
+    }
+    tensor = decoder("image", data, f"decoding {where}", **order)[1][0]
+    tensor.shape = result if shape is None or len(shape) == 4 else result[1:]
+    return _in_type(port, tensor)
+
+
+def _in_type(port: Port, tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == port.dtype.number else cast_tensor(port, tensor)
+
+
+def decode_wav(port: Port, data: bytes, where: str, decoder: Decoder | None) -> Tensor | None:
+    """The samples in [-1, 1] as the input's rank has them: [samples], [batch, samples], or with channels.
+
+    None without a decoder. Raises InputError for an input that takes no sound.
+    """
+    if not port.dtype.is_floating:
+        raise InputError(
+            f"{port.name} takes no sound: it is {port.dtype.name}", hint=f"{where} is a WAV file."
+        )
+    if decoder is None:
+        return None
+    samples = decoder("wav", data, f"decoding {where}")[1][0]
+    count, channels = samples.shape
+    rank = 1 if port.shape is None else len(port.shape)
+    shapes: dict[int, tuple[int, ...]] = {1: (count,), 2: (1, count), 3: (1, count, channels)}
+    is_split = rank == 2 and port.shape is not None and port.shape[1] == channels and port.shape[0] is None
+    if rank not in shapes or (rank < 3 and channels > 1 and not is_split):
+        raise InputError(
+            f"{where} has {channels} channels of sound; {port.name} has the shape {shape_text(port.shape)}",
+            hint="Make it mono: ffmpeg -i IN.wav -ac 1 OUT.wav",
+        )
+    samples.shape = (count, channels) if is_split else shapes[rank]
+    return _in_type(port, samples)
+
+
+def image_size(data: bytes, where: str) -> tuple[int, int]:
+    """Height and width by the header. Raises InputError for one that is damaged or absurdly large.
+
+    Sources: https://www.w3.org/TR/png, ITU-T T.81 (JPEG), the GIF89a specification, Microsoft's
+    BITMAPINFOHEADER, https://developers.google.com/speed/webp/docs/riff_container.
+    """
+    size = _size(data)
+    if size is None or min(size) < 1:
+        raise InputError(f"{where} is an image whose size can't be read: it is damaged")
+    if size[0] * size[1] > _MAX_PIXELS:
+        raise InputError(
+            f"{where} has {size[0]}x{size[1]} pixels, more than {_MAX_PIXELS // 1_000_000} million"
+        )
+    return size
+
+
+def _size(data: bytes) -> tuple[int, int] | None:
+    def little(start: int, length: int = 2) -> int:
+        return int.from_bytes(data[start : start + length], "little")
+
+    def big(start: int, length: int = 4) -> int:
+        return int.from_bytes(data[start : start + length], "big")
+
+    if len(data) < 26:
+        return None
+    if data[:4] == b"\x89PNG":
+        return big(20), big(16)
+    if data[:3] == b"GIF":
+        return little(8), little(6)
+    if data[:2] == b"BM":
+        height = int.from_bytes(data[22:26], "little", signed=True)
+        return abs(height), little(18, 4)
+    if data[:4] == b"RIFF":
+        return _webp_size(data, little)
+    return _jpeg_size(data, big)
+
+
+def _webp_size(data: bytes, little: Callable[..., int]) -> tuple[int, int] | None:
+    kind = data[12:16]
+    if len(data) < 30:
+        return None
+    if kind == b"VP8X":
+        return little(27, 3) + 1, little(24, 3) + 1
+    if kind == b"VP8L":
+        bits = little(21, 4)
+        return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
+    return (little(28) & 0x3FFF, little(26) & 0x3FFF) if kind == b"VP8 " else None
+
+
+def _jpeg_size(data: bytes, big: Callable[..., int]) -> tuple[int, int] | None:
+    position = 2
+    while position + 9 < len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # A filling byte.
+            position += 1
+        elif marker in _JPEG_SIZES:
+            return big(position + 5, 2), big(position + 7, 2)
+        else:
+            position += 2 + max(2, big(position + 2, 2))
+    return None

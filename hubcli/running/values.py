@@ -1,0 +1,263 @@
+"""Values of inputs and outputs: nested lists to tensors and back, rows cut and joined.
+
+A value of an input is what JSON has, bytes, or a `Tensor` that a file held. Where its rank is one less than
+that of an input whose first dimension may be anything, it is a batch of one; nothing else is broadcast.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+from hubcli.errors import InputError
+from hubcli.formats.tensor_layout import DType
+from hubcli.running.endpoints import Port
+from hubcli.running.numbers import decoded, encoded, require_supported
+from hubcli.savedmodel.types import Shape, shape_text
+from hubcli.tf.run_protocol import STRING, Tensor
+
+__all__ = ["cast_tensor", "cut", "flattened", "join", "nested", "row_count", "tensor_of", "tensors_of"]
+
+_MAX_RANK = 254
+_LISTS = frozenset({list, tuple})
+_MAX_ELEMENTS = 1 << 31
+_INT64, _INT32 = 9, 3
+_SPARSE_KEYS = {"indices", "values", "dense_shape"}
+
+
+def tensors_of(port: Port, value: Any, *, is_rows: bool = False) -> list[Tensor]:
+    """The tensors of an input, one of a dense one, for a value; with `is_rows` for a list of rows.
+
+    Raises InputError, which names the input and what doesn't fit.
+    """
+    if port.kind == "dense":
+        return [tensor_of(port, value, is_rows=is_rows)]
+    if port.kind == "ragged":
+        return _ragged(port, value)
+    if port.kind == "sparse":
+        return _sparse(port, value)
+    raise InputError(
+        f"{port.name} is a {port.kind.removesuffix('Spec')}, which hubcli run can't give",
+        hint="Run it in Python: hubcli inspect MODEL prints the call.",
+    )
+
+
+def tensor_of(port: Port, value: Any, *, is_rows: bool = False) -> Tensor:
+    """The tensor of a dense input; with `is_rows` of a list of rows, none of it a batch of one.
+
+    Raises InputError.
+    """
+    require_supported(port.dtype, port.name)
+    if isinstance(value, Tensor):
+        tensor = cast_tensor(port, value)
+    else:
+        try:
+            flat, shape = flattened(value)
+            tensor = Tensor(port.dtype.number, shape, encoded(port.dtype, flat))
+        except ValueError as error:
+            raise InputError(f"{port.name}: {error}", hint=f"It is {port}.") from None
+    if is_rows and port.shape is not None and len(tensor.shape) != len(port.shape):
+        raise _misfit(port, port.shape[1:], tensor.shape[1:])
+    tensor.shape = _fitted(port, tensor.shape)
+    return tensor
+
+
+def cast_tensor(port: Port, tensor: Tensor) -> Tensor:
+    """The values in the input's type, where none of them is changed but by rounding a float.
+
+    Raises InputError.
+    """
+    own = DType.of(tensor.dtype)
+    if own.number == port.dtype.number:
+        return Tensor(tensor.dtype, tensor.shape, tensor.data)
+    is_rounding = own.is_floating and port.dtype.is_floating
+    values = decoded(own, tensor.data)
+    if own.name == "bool" or (port.dtype.name != "string" and own.is_floating and not is_rounding):
+        raise InputError(
+            f"{port.name} is {port.dtype.name}, and the values are {own.name}: they aren't cast silently",
+            hint=f"Save them as {port.dtype.name}: array.astype('{port.dtype.name}')",
+        )
+    try:
+        return Tensor(port.dtype.number, tensor.shape, encoded(port.dtype, values))
+    except ValueError as error:
+        raise InputError(f"{port.name}: {error}", hint=f"It is {port}.") from None
+
+
+def flattened(value: Any) -> tuple[list[Any], tuple[int, ...]]:
+    """The elements of nested lists in row-major order, and the shape. Raises ValueError for ragged ones."""
+    shape: list[int] = []
+    level = [value]
+    while level and isinstance(level[0], (list, tuple)):
+        length = len(level[0])
+        if len(shape) >= _MAX_RANK:
+            raise ValueError(f"lists are nested more than {_MAX_RANK} deep")
+        for item in level:
+            if not isinstance(item, (list, tuple)) or len(item) != length:
+                raise ValueError(f"the lists at depth {len(shape)} differ in length")
+        shape.append(length)
+        level = [element for item in level for element in item]
+        if not level:
+            break
+    if not _LISTS.isdisjoint(set(map(type, level))):
+        raise ValueError(f"the lists at depth {len(shape)} differ in length")
+    return level, tuple(shape)
+
+
+def _fitted(port: Port, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that the input gets. Raises InputError where the signature has another."""
+    expected = port.shape
+    if expected is None:
+        return shape
+    if len(shape) == len(expected) - 1 and expected[0] in (None, 1):
+        shape = (1, *shape)
+    if len(shape) == 1 and shape[0] == 0 and expected and expected[0] is None and None not in expected[1:]:
+        shape = (0, *(size or 0 for size in expected[1:]))  # No row at all.
+    if len(shape) != len(expected):
+        raise _misfit(port, expected, shape)
+    for axis, (size, own) in enumerate(zip(expected, shape, strict=True)):
+        if size is not None and size != own:
+            raise InputError(
+                f"{port.name} has the shape {shape_text(expected)}, and the value {shape_text(shape)}: "
+                f"dimension {axis} is {own}, not {size}",
+                hint=f"It is {port}.",
+            )
+    return shape
+
+
+def _misfit(port: Port, expected: Shape, shape: tuple[int, ...]) -> InputError:
+    return InputError(
+        f"{port.name} has the shape {shape_text(expected)}, and the value {shape_text(shape)}",
+        hint=f"Give {_depth(expected)}. It is {port}.",
+    )
+
+
+def _depth(shape: Shape) -> str:
+    rank = len(shape or ())
+    return "a single value" if rank == 0 else f"lists nested {rank} deep, such as {'[' * rank}…{']' * rank}"
+
+
+def _ragged(port: Port, value: Any) -> list[Tensor]:
+    """Values and row splits, the outermost first, of nested lists."""
+    rank = len(port.part_types) - 1
+    level, splits = [value], list[Tensor]()
+    for depth, number in enumerate(port.part_types[1:]):
+        if not all(isinstance(item, list) for item in level):
+            raise InputError(
+                f"{port.name} is ragged: give lists nested {rank + 1} deep", hint=f"It is {port}."
+            )
+        if depth == 0:
+            level = level[0]
+        if not all(isinstance(item, list) for item in level):
+            raise InputError(
+                f"{port.name} is ragged: give lists nested {rank + 1} deep", hint=f"It is {port}."
+            )
+        ends = [0]
+        for item in level:
+            ends.append(ends[-1] + len(item))
+        form = "q" if number == _INT64 else "i"
+        splits.append(Tensor(number, (len(ends),), struct.pack(f"<{len(ends)}{form}", *ends)))
+        level = [element for item in level for element in item]
+    shape = None if port.shape is None else (None, *port.shape[rank + 1 :])
+    values = port._replace(kind="dense", shape=shape)
+    if not level and shape is not None:
+        sizes = (0, *(size or 0 for size in shape[1:]))
+        return [Tensor(port.dtype.number, sizes, [] if port.dtype.name == "string" else b""), *splits]
+    return [tensor_of(values, level), *splits]
+
+
+def _sparse(port: Port, value: Any) -> list[Tensor]:
+    """Indices, values and shape, of an object with these, or of nested lists in which null is nothing."""
+    if isinstance(value, dict):
+        if value.keys() != _SPARSE_KEYS:
+            raise InputError(
+                f"{port.name} is sparse: give lists, or an object with indices, values and dense_shape",
+                hint=f"It is {port}.",
+            )
+        indices, values, sizes = value["indices"], value["values"], value["dense_shape"]
+    else:
+        indices, values, sizes = [], [], _extents(value)
+        _collect(value, (), len(sizes), indices, values)
+    rank = len(sizes)
+    own = (Port(port.name, DType.of(_INT64), (None, rank)), Port(port.name, DType.of(_INT64), (rank,)))
+    if not indices:
+        first = Tensor(_INT64, (0, rank), b"")
+        second = Tensor(port.dtype.number, (0,), [] if port.dtype.name == "string" else b"")
+    else:
+        first = tensor_of(own[0], indices)
+        second = tensor_of(port._replace(kind="dense", shape=(None,)), values)
+    if first.shape[0] != second.shape[0]:
+        raise InputError(f"{port.name}: {first.shape[0]} indices for {second.shape[0]} values")
+    return [first, second, tensor_of(own[1], sizes)]
+
+
+def _extents(value: Any) -> list[int]:
+    """The longest list at each depth."""
+    sizes: list[int] = []
+    level = [value]
+    while any(isinstance(item, list) for item in level) and len(sizes) < _MAX_RANK:
+        lists = [item for item in level if isinstance(item, list)]
+        sizes.append(max(map(len, lists)))
+        level = [element for item in lists for element in item]
+    return sizes
+
+
+def _collect(value: Any, place: tuple[int, ...], rank: int, indices: list[Any], values: list[Any]) -> None:
+    if isinstance(value, list):
+        for number, item in enumerate(value):
+            _collect(item, (*place, number), rank, indices, values)
+    elif value is not None and len(place) == rank:
+        indices.append(list(place))
+        values.append(value)
+
+
+def nested(tensor: Tensor, values: Sequence[Any] | None = None) -> Any:
+    """The elements, or others in their places, as nested lists of the tensor's shape."""
+    level = list(decoded(DType.of(tensor.dtype), tensor.data) if values is None else values)
+    for size in reversed(tensor.shape[1:]):
+        if not size:
+            return _empty(tensor.shape)
+        level = [level[start : start + size] for start in range(0, len(level), size)]
+    return level if tensor.shape else level[0]
+
+
+def _empty(shape: tuple[int, ...]) -> Any:
+    if not shape:
+        return []
+    return [_empty(shape[1:]) for _ in range(shape[0])] if prod(shape[:1]) else []
+
+
+def row_count(tensor: Tensor) -> int | None:
+    """How many rows it has; None for a scalar."""
+    return tensor.shape[0] if tensor.shape else None
+
+
+def cut(tensor: Tensor, start: int, end: int) -> Tensor:
+    """The rows from `start` to `end`; a scalar has none, and stays as it is."""
+    if not tensor.shape:
+        return tensor
+    end = min(end, tensor.shape[0])
+    width = prod(tensor.shape[1:])
+    size = 1 if tensor.dtype == STRING else DType.of(tensor.dtype).item_bytes or 1
+    data = tensor.data[start * width * size : end * width * size]
+    return Tensor(tensor.dtype, (end - start, *tensor.shape[1:]), data)
+
+
+def join(tensors: Sequence[Tensor]) -> Tensor:
+    """The rows of all, one after the other. Raises InputError where they differ in type or shape."""
+    first = tensors[0]
+    if len(tensors) == 1:
+        return first
+    if any(
+        tensor.dtype != first.dtype or tensor.shape[1:] != first.shape[1:] or not tensor.shape
+        for tensor in tensors
+    ):
+        shapes = ", ".join(dict.fromkeys(shape_text(tensor.shape) for tensor in tensors))
+        raise InputError(
+            f"Values of different shapes can't be joined: {shapes}",
+            hint="Run them tensor by tensor; images of several sizes: --image-size",
+        )
+    data = [element for tensor in tensors for element in tensor.data] if first.dtype == STRING else None
+    joined = b"".join([bytes(tensor.data) for tensor in tensors]) if data is None else data
+    return Tensor(first.dtype, (sum(tensor.shape[0] for tensor in tensors), *first.shape[1:]), joined)

@@ -1,0 +1,125 @@
+"""A model run by TensorFlow's Python package: for what the C API can't run.
+
+It runs in the process of `hubcli.tf.run_server`, and answers what `CApiRunner` answers there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hubcli.tf.importing import import_tensorflow
+from hubcli.tf.run_protocol import STRING, WITHOUT_VALUES, Tensor
+
+__all__ = ["PythonRunner"]
+
+
+class PythonRunner:
+    """A model loaded by `tf.saved_model.load`. Needs TensorFlow."""
+
+    def __init__(self) -> None:
+        self._tf = import_tensorflow()
+        self.version = str(self._tf.__version__)
+
+    def load(self, order: dict[str, Any]) -> list[str]:
+        """Loads the model after the modules that register ops of it."""
+        import importlib
+
+        for module in order["modules"]:
+            importlib.import_module(module)
+        self._object = self._tf.saved_model.load(order["model"], tags=order["tags"])
+        return []
+
+    def prepare(self, order: dict[str, Any]) -> None:
+        """Chooses a signature, or the trace of a function by its name in the library."""
+        self._names = order["names"]
+        self._outputs = order["output_names"]
+        self._signature = None
+        if "signature" in order:
+            self._signature = self._object.signatures[order["signature"]]
+            return
+        self._function = _trace(self._object, order["path"], order["place"])
+        if self._function is None:
+            raise LookupError(f"the loaded object has no trace {order['function']} at {order['path']}")
+
+    def run(self, tensors: Sequence[Tensor], repeat: int) -> tuple[list[Tensor], list[float]]:
+        """The outputs, and the seconds of each run."""
+        import time
+
+        values = [self._to_native(tensor) for tensor in tensors]
+        seconds, results = list[float](), list[Any]()
+        for _ in range(repeat):
+            began = time.perf_counter()
+            results = self._call(values)
+            seconds.append(time.perf_counter() - began)
+        return [self._from_native(result) for result in results], seconds
+
+    def _call(self, values: list[Any]) -> list[Any]:
+        if self._signature is None:
+            # The concrete function takes its tensors flat: composites are their parts already.
+            outputs = self._function._call_flat(values, self._function.captured_inputs)
+            return list(self._tf.nest.flatten(outputs, expand_composites=True))
+        result = self._signature(**dict(zip(self._names, values, strict=True)))
+        flat = [result[name] for name in self._outputs]
+        return list(self._tf.nest.flatten(flat, expand_composites=True))
+
+    def _to_native(self, tensor: Tensor) -> Any:
+        tf = self._tf
+        if tensor.dtype == STRING:
+            return tf.reshape(tf.constant(tensor.data, tf.string, shape=[len(tensor.data)]), tensor.shape)
+        dtype = tf.dtypes.as_dtype(tensor.dtype)
+        import numpy as np
+
+        array = np.frombuffer(bytes(tensor.data), dtype.as_numpy_dtype).reshape(tensor.shape)
+        return tf.constant(array, dtype)
+
+    def _from_native(self, value: Any) -> Tensor:
+        number = value.dtype.as_datatype_enum
+        if number in WITHOUT_VALUES:
+            raise ValueError(
+                f"an output is a {WITHOUT_VALUES[number]}, which has no values outside of TensorFlow"
+            )
+        array = value.numpy()
+        if number == STRING:
+            flat = [bytes(text) for text in array.reshape(-1)] if value.shape.rank else [bytes(array)]
+            return Tensor(STRING, tuple(value.shape), flat)
+        return Tensor(number, tuple(value.shape), array.tobytes())
+
+    def decode_image(self, data: bytes, order: dict[str, Any]) -> Tensor:
+        """As CApiRunner's."""
+        tf = self._tf
+        channels, size, scale = order["channels"], order["size"], order["scale"]
+        if order["is_webp"]:
+            image = tf.io.decode_webp(data, channels=channels)
+        else:
+            image = tf.io.decode_image(data, channels=channels, expand_animations=False)[tf.newaxis]
+        if size is not None:
+            image = tf.raw_ops.ResizeBilinear(images=image, size=size, half_pixel_centers=True)
+        if scale is not None:
+            low, high = scale
+            image = tf.cast(image, tf.float32) * ((high - low) / 255) + low
+        elif size is not None:
+            image = tf.cast(tf.round(image), tf.uint8)
+        return self._from_native(image)
+
+    def decode_wav(self, data: bytes) -> tuple[Tensor, int]:
+        """As CApiRunner's."""
+        audio, rate = self._tf.audio.decode_wav(data)
+        return self._from_native(audio), int(rate)
+
+
+def _trace(obj: Any, path: str, place: int) -> Any:
+    """The trace in that place of the function at the dotted path from the object; None where there is none.
+
+    Loading renames functions, and keeps their order.
+    """
+    holder = obj
+    *parents, last = path.split(".")
+    for part in parents:
+        is_item = part.isdecimal() and hasattr(holder, "__getitem__")
+        holder = holder[int(part)] if is_item else getattr(holder, part)
+    function = getattr(holder, last, None)
+    if hasattr(function, "_call_flat"):  # A trace without a function around it.
+        return function
+    traces = list(getattr(function, "concrete_functions", None) or ())
+    return traces[place] if place < len(traces) else None

@@ -1,0 +1,244 @@
+"""A model in a process of its own: started, asked, and ended; what goes wrong there is an error here.
+
+A crash in native code, a kill for want of memory or a run that takes too long ends that process alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from hubcli.config.environment import library_variable
+from hubcli.errors import TensorFlowError
+from hubcli.tf.run_protocol import ProtocolError, Tensor, receive, send
+
+__all__ = ["RunProcess", "RunnerError", "find_library", "has_package", "one_sentence", "op_libraries"]
+
+LIBRARY_VARIABLE = "HUBCLI_TENSORFLOW_LIB"
+_LIBRARY_NAMES = ("libtensorflow_cc.so.2", "libtensorflow_cc.2.dylib", "libtensorflow_cc.so")
+_MAX_ERROR_BYTES = 1 << 16
+_START = (
+    "import sys; sys.path[:] = sys.argv.pop(1).split('\\n'); from hubcli.tf.run_server import main; main()"
+)
+
+
+class RunnerError(TensorFlowError):
+    """What TensorFlow said of an order; `kind` is the class of its error."""
+
+    def __init__(self, message: str, *, kind: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.kind = kind
+
+
+def find_library() -> Path | None:
+    """The library with the C API: HUBCLI_TENSORFLOW_LIB, else that of the installed package; none imported.
+
+    The variable names the library or a directory with it. Raises TensorFlowError where it isn't there.
+    """
+    named = library_variable(LIBRARY_VARIABLE)
+    folder = Path(named).expanduser() if named else _package("tensorflow")
+    if folder is None:
+        return None
+    if folder.is_file():
+        return folder
+    found = next((folder / name for name in _LIBRARY_NAMES if (folder / name).is_file()), None)
+    if named and found is None:
+        raise TensorFlowError(
+            f"{LIBRARY_VARIABLE} is {named}, where no {_LIBRARY_NAMES[0]} is",
+            hint="Name the directory of an installed tensorflow package, or unset it.",
+        )
+    return found
+
+
+def has_package(module: str) -> bool:
+    """Whether the package is installed; it isn't imported."""
+    return _package(module) is not None
+
+
+def op_libraries(module: str) -> list[str]:
+    """The libraries with ops in an installed package, found without importing it; none where it isn't."""
+    folder = _package(module)
+    if folder is None:
+        return []
+    found = sorted(folder.rglob("*.so"))
+    return [str(path) for path in found if not path.name.startswith(("_pywrap", "pywrap"))]
+
+
+def _package(module: str) -> Path | None:
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    places = spec.submodule_search_locations if spec is not None else None
+    return Path(next(iter(places))) if places else None
+
+
+class RunProcess:
+    """The process: `runner` is "c", with its `library`, or "python". Raises TensorFlowError.
+
+    `timeout_s` bounds each answer. It starts at once and in parallel: `version` waits for it.
+    """
+
+    def __init__(self, runner: str, library: Path | None, timeout_s: float) -> None:
+        self.runner = runner
+        self._timeout_s = timeout_s
+        self._tail: deque[bytes] = deque(maxlen=64)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and paths of ours
+                [*_interpreter(runner), _paths(runner), str(theirs.fileno()), runner, str(library or "")],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(theirs.fileno(),),
+                env=_environment(),
+            )
+        self._connection = ours
+        self._connection.settimeout(timeout_s)
+        self._reader = threading.Thread(target=self._drain, daemon=True)
+        self._reader.start()
+        self._version: str | None = None
+        self.has_waiting = False
+
+    @property
+    def version(self) -> str:
+        """TensorFlow's release, once its library is loaded. Raises TensorFlowError where that fails."""
+        if self._version is None:
+            answer, _ = self._receive("loading TensorFlow")
+            self._version = str(answer["version"])
+        return self._version
+
+    def ask(
+        self, order: str, tensors: Sequence[Tensor] = (), *, doing: str, **fields: Any
+    ) -> tuple[dict[str, Any], list[Tensor]]:
+        """The answer to an order. Raises RunnerError for what TensorFlow refuses, TensorFlowError."""
+        self.send(order, tensors, doing=doing, **fields)
+        return self.answer(doing=doing)
+
+    def send(self, order: str, tensors: Sequence[Tensor] = (), *, doing: str, **fields: Any) -> None:
+        """Sends an order without waiting for its answer; one may be out at a time."""
+        _ = self.version
+        try:
+            send(self._connection, {"order": order, **fields}, tensors)
+        except OSError as error:
+            raise self._ended(doing) from error
+        self.has_waiting = True
+
+    def answer(self, *, doing: str) -> tuple[dict[str, Any], list[Tensor]]:
+        """The answer to what was sent. Raises as `ask`."""
+        answer = self._receive(doing)
+        self.has_waiting = False
+        return answer
+
+    def _receive(self, doing: str) -> tuple[dict[str, Any], list[Tensor]]:
+        try:
+            message = receive(self._connection)
+        except TimeoutError as error:
+            self._kill()
+            raise TensorFlowError(
+                f"Stopped after {self._timeout_s:g} s: {doing} took longer",
+                hint="Allow more time: --timeout TIME",
+            ) from error
+        except (ProtocolError, OSError) as error:
+            raise self._ended(doing) from error
+        if message is None:
+            raise self._ended(doing)
+        answer, tensors = message
+        if "error" in answer:
+            self.has_waiting = False
+            raise _runner_error(str(answer["error"]), str(answer.get("kind", "")))
+        return answer, tensors
+
+    def close(self) -> str:
+        """Ends the process; what it wrote to its standard streams, the end of it where that was much."""
+        with contextlib.suppress(OSError):
+            self._connection.close()
+        self._kill()
+        return self.messages()
+
+    def messages(self) -> str:
+        """The end of what TensorFlow and the model wrote to standard output and error."""
+        return b"".join(self._tail)[-_MAX_ERROR_BYTES:].decode("utf-8", "replace").strip()
+
+    def _kill(self) -> None:
+        with contextlib.suppress(OSError):
+            self._process.kill()
+        self._process.wait()
+        self._reader.join(timeout=1)
+
+    def _drain(self) -> None:
+        """Reads what is written, so that nobody waits for it, and keeps the end."""
+        assert self._process.stdout is not None
+        with self._process.stdout as stream, contextlib.suppress(OSError, ValueError):
+            while piece := os.read(stream.fileno(), 4096):
+                self._tail.append(piece)
+
+    def _ended(self, doing: str) -> TensorFlowError:
+        """Why the process is gone."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=5)
+        self._kill()
+        status = self._process.returncode
+        if status == -signal.SIGKILL:
+            return TensorFlowError(
+                f"The model's process was killed while {doing}: the machine may have run out of memory",
+                hint="Try a smaller --batch-size, or a machine with more memory.",
+            )
+        name = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+        messages = self.messages().splitlines()
+        return TensorFlowError(
+            f"TensorFlow crashed {name} while {doing}" + (f": {messages[-1][:300]}" if messages else ""),
+            hint="See what it wrote: --debug. Another way to run it: --runner python",
+        )
+
+
+def _interpreter(runner: str) -> list[str]:
+    """Without site-packages and user settings for the C runner, which needs none: 20 ms less."""
+    return [sys.executable, "-I", *(["-S"] if runner == "c" else []), "-c", _START]
+
+
+def _paths(runner: str) -> str:
+    """Where the process imports from: hubcli and the standard library; for Python, what this one has."""
+    package = str(Path(__file__).parents[2])
+    if runner == "c":
+        standard = [path for path in sys.path if path and not path.endswith("site-packages")]
+        return "\n".join([package, *standard])
+    return "\n".join([package, *filter(None, sys.path)])
+
+
+def _environment() -> dict[str, str]:
+    """This process's variables, TensorFlow's log at errors unless somebody chose otherwise."""
+    return {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
+
+
+def _runner_error(text: str, kind: str) -> RunnerError:
+    """TensorFlow's message as an error; what it says of kernels is of no use to who runs a model."""
+    missing = re.search(r"No OpKernel was registered to support Op '(\w+)'", text)
+    if missing is None:
+        return RunnerError(one_sentence(text), kind=kind)
+    return RunnerError(
+        f"TensorFlow has no kernel for the op {missing[1]} on this machine",
+        kind=kind,
+        hint="Run it with the release of TensorFlow that made it, which hubcli inspect shows.",
+    )
+
+
+def one_sentence(text: str) -> str:
+    """TensorFlow's message in one line, without the nodes that nobody knows and the stack behind it."""
+    lines = [line.strip() for line in text.splitlines()]
+    known_lines = [
+        line for line in lines if line and not line.startswith(("[[{{node", "Detected at node", "<stack"))
+    ]
+    text = " ".join(known_lines).removeprefix("Graph execution error: ")
+    return re.sub(r"\{\{function_node [^}]*\}\} *| *\[\[[^\]]*\]\]$", "", text)[:1000]

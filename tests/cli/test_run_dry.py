@@ -1,0 +1,84 @@
+"""`hubcli run` where TensorFlow isn't needed: dry runs, and what is refused before a model is started."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run
+from tests.corpus import corpus_model
+
+MUL = "example://mul/1"
+
+
+def test_a_dry_run_checks_the_inputs_and_completes_the_command(hubcli: Run) -> None:
+    completed = hubcli("run", MUL, "--input", "[[1], [2]]", "--dry-run")
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stdout.splitlines() == [
+        "Would run the signature serving_default",
+        "  x (float32 [?, 1]) gets [2, 1]",
+        f"hubcli run {MUL} --signature serving_default --input 'x=[[1], [2]]'",
+    ]
+
+
+def test_a_dry_run_finds_what_does_not_fit(hubcli: Run) -> None:
+    completed = hubcli("run", MUL, "--input", "[[1, 2]]", "--dry-run", "--json")
+    assert completed.returncode == 2
+    assert json.loads(completed.stdout)["error"]["code"] == "input"
+
+
+def test_a_dry_run_as_a_document(hubcli: Run) -> None:
+    completed = hubcli("run", MUL, "--input", "[3]", "--dry-run", "--json")
+    found = json.loads(completed.stdout)
+    assert found["inputs"] == [{"name": "x", "dtype": "float32", "shape": [None, 1], "given": [1, 1]}]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--signature", "serving_default", "--function", "__call__"],
+        ["--arg", "training=false"],
+        ["--function", "__call__", "--arg", "training"],
+        ["--runner", "rust"],
+        ["--batch-size", "0"],
+        ["--json", "--json-lines"],
+        ["--json-lines", "-o", "out.npz"],
+        ["--labels", "labels.txt"],
+        ["--force"],
+        ["--request", "-", "--input", "1"],
+        ["--image-size", "0"],
+        ["--scale", "1,1"],
+        ["-o", "out.xyz"],
+        ["--repeat", "3", "--json-lines"],
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(hubcli: Run, arguments: list[str]) -> None:
+    completed = hubcli("run", MUL, *arguments)
+    assert completed.returncode == 2
+    assert "Hint: " in completed.stderr
+
+
+def test_a_handle_that_is_not_cached_is_not_fetched_offline(hubcli: Run) -> None:
+    completed = hubcli("run", "https://tfhub.dev/google/nnlm-en-dim50/2", "--offline", "-i", "a")
+    assert completed.returncode == 5
+    assert "Not in the cache" in completed.stderr
+
+
+def test_a_function_of_a_graph_of_tensorflow_1_is_refused(hubcli: Run) -> None:
+    completed = hubcli("run", str(corpus_model("serving_half_plus_two")), "--function", "f", "--dry-run")
+    assert completed.returncode == 2
+    assert "TensorFlow 1" in completed.stderr
+
+
+def test_an_unknown_function_gets_a_suggestion(hubcli: Run) -> None:
+    completed = hubcli("run", MUL, "--function", "__cal__", "--dry-run")
+    assert completed.returncode == 2
+    assert "Did you mean '__call__'?" in completed.stderr
+
+
+def test_a_model_that_reads_files_is_named_by_the_scan(hubcli: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    completed = hubcli("run", str(tmp_path / "empty"), "-i", "1", "--dry-run")
+    assert completed.returncode == 6

@@ -1,0 +1,63 @@
+"""Which runner takes a model, and how batches go to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from hubcli.errors import InputError, TensorFlowError
+from hubcli.running.batching import Batch
+from hubcli.running.model import Selection, read_runnable
+from hubcli.running.session import Session, _Groups
+from hubcli.tf.run_protocol import Tensor
+from tests.corpus import corpus_model
+
+MODEL = "serving_half_plus_two"
+
+
+@pytest.mark.parametrize("runner", ["auto", "python"])
+def test_without_tensorflow_the_package_to_install_is_named(
+    monkeypatch: pytest.MonkeyPatch, runner: str
+) -> None:
+    monkeypatch.setattr("hubcli.tf.run_process._package", lambda module: None)
+    model = read_runnable(MODEL, corpus_model(MODEL), Selection())
+    with (
+        Session(runner, 5) as session,
+        pytest.raises(TensorFlowError, match="tensorflow isn't installed") as caught,
+    ):
+        session.open(model, model.endpoints[0])
+    assert "pip install" in caught.value.hint
+
+
+def test_without_the_library_the_c_runner_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hubcli.tf.run_process._package", lambda module: None)
+    with pytest.raises(TensorFlowError, match="library isn't installed"):
+        Session("c", 5)
+
+
+def batches(*sizes: int, failing: bool = False) -> Iterator[Batch]:
+    for size in sizes:
+        yield Batch([Tensor(1, (size,), bytes(4 * size))], size)
+    if failing:
+        raise InputError("row 9")
+
+
+def test_small_batches_go_together_up_to_a_size() -> None:
+    groups = _Groups(batches(*[8] * 100), lambda: True)
+    first = groups.following()
+    assert 1 <= len(first) <= 32
+    large = _Groups(batches(*[1 << 20] * 3), lambda: True)
+    assert [len(large.following()) for _ in range(4)] == [1, 1, 1, 0]
+
+
+def test_a_batch_is_not_kept_waiting_for_one_that_is_not_there() -> None:
+    groups = _Groups(batches(8, 8, 8), lambda: False)
+    assert [len(groups.following()) for _ in range(4)] == [1, 1, 1, 0]
+
+
+def test_a_failure_comes_behind_the_batches_before_it() -> None:
+    groups = _Groups(batches(8, 8, failing=True), lambda: True)
+    found = groups.following() + groups.following()
+    assert len(found) == 2
+    assert isinstance(groups.failure, InputError)
