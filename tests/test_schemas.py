@@ -84,7 +84,6 @@ def test_what_run_prints_is_valid(hubcli: Run, tmp_path: Path) -> None:
         ("--repeat", "2"),
         ("-o", str(tmp_path / "out.npz")),
         ("--function", "__call__"),
-        ("--top", "1"),
     ):
         result = hubcli("run", EXAMPLE, "--input", "[[1.5], [2.0]]", *words, "--json")
         assert result.stdout, (words, result.stderr)

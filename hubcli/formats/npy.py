@@ -144,7 +144,7 @@ def _texts(data: bytes, count: int, width: int, *, is_wide: bool, name: str) -> 
     try:
         return [text.decode("utf-32-le").rstrip("\0").encode() for text in texts]
     except UnicodeError as error:
-        raise BrokenModelError(f"{name} holds what is no text") from error
+        raise BrokenModelError(f"{name} has an invalid header") from error
 
 
 def npy_header(dtype: DType, shape: tuple[int, ...], *, text_width: int = 0) -> bytes:

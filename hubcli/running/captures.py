@@ -73,7 +73,7 @@ class Captures:
                 return str(assets[number].tensor_info.name)
         if kind == "resource":
             return self._table(node)
-        raise CannotBindError(f"it uses a {kind or 'thing'} whose place in the graph can't be told")
+        raise CannotBindError(f"it uses a {kind or 'resource'} that cannot be located in the graph")
 
     def _variable(self, node: int, name: str) -> str:
         key = self._checkpoint_keys.get(node)
@@ -82,7 +82,7 @@ class Captures:
             return f"{handle}:0"
         handles = self._handles.get(name, [])
         if self._restored or len(handles) != 1 or self._name_counts[name] != 1:
-            raise CannotBindError(f"which variable of the graph '{name}' is can't be told")
+            raise CannotBindError(f"the variable '{name}' cannot be located in the graph")
         return f"{handles[0]}:0"
 
     @cached_property
@@ -145,7 +145,7 @@ class Captures:
         }
         handles = self._handles.get(str(next(iter(shared))), []) if len(shared) == 1 else []
         if len(handles) != 1:
-            raise CannotBindError("it uses a table whose place in the graph can't be told")
+            raise CannotBindError("it uses a table that cannot be located in the graph")
         return f"{handles[0]}:0"
 
 

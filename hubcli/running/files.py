@@ -358,11 +358,11 @@ def parse_json(text: str | bytes, where: str) -> Any:
     except RecursionError as error:
         raise InputError(f"{where} is nested too deeply") from error
     except ValueError as error:
-        raise InputError(f"{where} is no JSON: {error}") from error
+        raise InputError(f"{where} is not JSON: {error}") from error
 
 
 def _decoded(data: bytes, where: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise InputError(f"{where} is no text in UTF-8 (byte {error.start})") from error
+        raise InputError(f"{where} is not UTF-8 text (byte {error.start})") from error

@@ -70,7 +70,7 @@ def encoded(dtype: DType, values: Sequence[Any]) -> bytes | list[bytes]:
     if name in _FLOATS:
         return _encoded_floats(name, values, kinds)
     if not kinds <= {int}:
-        raise ValueError(_misfit(values, (int,), f"is no integer, and the type is {name}"))
+        raise ValueError(_misfit(values, (int,), f"is not an integer, and the type is {name}"))
     low, high = _NARROW.get(name, (None, None))
     if low is not None and high is not None and values and not low <= min(values) <= max(values) <= high:
         outside = next(value for value in values if not _fits(name, value))
@@ -98,7 +98,7 @@ def _encoded_floats(name: str, values: Sequence[Any], kinds: set[type]) -> bytes
         values = [_NON_FINITE.get(value, value) if type(value) is str else value for value in values]
         kinds = set(map(type, values))
     if not kinds <= {int, float}:
-        raise ValueError(_misfit(values, (int, float), f"is no number, and the type is {name}"))
+        raise ValueError(_misfit(values, (int, float), f"is not a number, and the type is {name}"))
     try:
         if name == "bfloat16":
             packed = _bfloat16(struct.pack(f"<{len(values)}f", *values))
@@ -142,7 +142,7 @@ def _encoded_complex(name: str, values: Sequence[Any]) -> bytes:
         try:
             number = complex(value.replace(" ", "")) if type(value) is str else complex(value)
         except (ValueError, TypeError):
-            raise ValueError(f"{_value_text(value)} is no complex number; write it as '1+2j'") from None
+            raise ValueError(f"{_value_text(value)} is not a complex number; write it as '1+2j'") from None
         parts += (number.real, number.imag)
     try:
         return struct.pack(f"<{len(parts)}{_COMPLEX[name]}", *parts)
@@ -164,8 +164,8 @@ def bytes_of(value: Any) -> bytes:
         try:
             return b64decode(value["b64"], validate=True)
         except (Base64Error, ValueError):
-            raise ValueError("the text behind b64 is no base64") from None
-    raise ValueError(f"{_value_text(value)} is no text, and the type is string")
+            raise ValueError("the text of b64 is not base64") from None
+    raise ValueError(f"{_value_text(value)} is not text, and the type is string")
 
 
 def _misfit(values: Sequence[Any], kinds: tuple[type, ...], text: str) -> str:

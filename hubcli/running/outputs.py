@@ -43,7 +43,7 @@ def output_form(text: str, endpoint: Endpoint | None = None) -> OutputForm:
         return OutputForm("dir", path)
     if suffix not in _FORMS:
         raise UsageError(
-            f"'{suffix}' is no format of outputs", hint=f"Name a file in {', '.join(_FORMS)}, or a directory."
+            f"Unknown output format '{suffix}'", hint=f"Name a file in {', '.join(_FORMS)}, or a directory."
         )
     if suffix == ".npy" and endpoint is not None and len(endpoint.outputs) > 1:
         names = ", ".join(port.name for port in endpoint.outputs)

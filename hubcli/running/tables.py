@@ -102,7 +102,7 @@ def _cell(port: Port, cell: str) -> Any:
             return text
         return int(text) if name.startswith(_INTEGERS) else float(text)
     except (ValueError, KeyError):
-        raise ValueError(f"'{cell[:60]}' for {port.name} is no {name}") from None
+        raise ValueError(f"'{cell[:60]}' for {port.name} is not of type {name}") from None
 
 
 def _record_reader(

@@ -367,7 +367,7 @@ def test_a_request_is_answered_as_serving_answers(
         ('{"instances": [[1]], "inputs": [[1]]}', "not both"),
         ('{"instances": [[1], {"y": [2]}]}', "other inputs"),
         ('{"instances": [["a"]]}', "is no number"),
-        ("[", "is no JSON"),
+        ("[", "is not JSON"),
         ("[" * 10_000, "nested too deeply"),
         ('{"instances": [[1]], "signature_name": "nowhere"}', "has no signature 'nowhere'"),
     ],

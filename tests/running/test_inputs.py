@@ -111,7 +111,7 @@ def test_nan_and_infinity_are_numbers() -> None:
 
 
 def test_expressions_are_not_evaluated() -> None:
-    with pytest.raises(InputError, match="is no JSON"):
+    with pytest.raises(InputError, match="is not JSON"):
         value(FLOATS, "x=np.ones((2, 1))")
 
 

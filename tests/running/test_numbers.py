@@ -41,7 +41,7 @@ def test_an_integer_out_of_range_is_refused(name: str, value: int) -> None:
 
 @pytest.mark.parametrize("value", [1.0, 1.5, True, "1", None])
 def test_an_integer_type_takes_integers_alone(value: object) -> None:
-    with pytest.raises(ValueError, match="is no integer, and the type is int32"):
+    with pytest.raises(ValueError, match="is not an integer, and the type is int32"):
         encoded(dtype_named("int32"), [value])
 
 
@@ -103,7 +103,7 @@ def test_complex_numbers_are_written_as_in_python() -> None:
     dtype = dtype_named("complex64")
     values = decoded(dtype, encoded(dtype, ["1+2j", 3, "0.5-0.5j"]))
     assert number_texts(dtype, values) == ["1.0+2.0j", "3.0+0.0j", "0.5-0.5j"]
-    with pytest.raises(ValueError, match="is no complex number"):
+    with pytest.raises(ValueError, match="is not a complex number"):
         encoded(dtype, ["one"])
 
 
