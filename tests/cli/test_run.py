@@ -70,6 +70,7 @@ def test_a_document_for_a_script(hubcli: Run) -> None:
     }
 
 
+@pytest.mark.slow
 def test_lines_of_json_take_lines_of_json_and_both_fit_together(hubcli: Run, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(f'{{"x": [{number}]}}\n' for number in range(100)))
@@ -156,6 +157,7 @@ def test_times_over_many_runs(hubcli: Run) -> None:
     assert measured["peak_memory_bytes"] > 50_000_000
 
 
+@pytest.mark.slow
 def test_the_best_classes_with_their_labels(hubcli: Run, zoo: Zoo, tmp_path: Path) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_text("cat\ndog\nbird\n")
@@ -221,6 +223,7 @@ def test_the_runners_give_the_same(hubcli: Run, zoo: Zoo, runner: str) -> None:
     assert found["outputs"]["output_0"]["values"] == [[6.5, 5.5]]
 
 
+@pytest.mark.slow
 def test_python_takes_over_where_the_library_can_not_run_a_model(hubcli: Run, zoo: Zoo) -> None:
     model = str(zoo("tf1_assets"))
     completed = hubcli("run", model, "-i", "a", "--json")
@@ -346,7 +349,7 @@ def test_odd_examples_end_in_an_error_of_ours(hubcli: Run, example: str) -> None
     [
         ({"instances": [[1.0], [2.0]]}, {"predictions": [[2.5], [3.0]]}),
         ({"instances": [{"x": [1.0]}]}, {"predictions": [[2.5]]}),
-        ({"inputs": [[1.0], [2.0]]}, {"outputs": [[2.5], [3.0]]}),
+        pytest.param({"inputs": [[1.0], [2.0]]}, {"outputs": [[2.5], [3.0]]}, marks=pytest.mark.slow),
         ({"inputs": {"x": [[4]]}, "signature_name": "serving_default"}, {"outputs": [[4.0]]}),
     ],
 )
