@@ -233,7 +233,7 @@ def run_command(
     """Run a signature or a traced function of a model, without importing TensorFlow.
 
     The model runs in a process of its own. It is scanned first, and refused where the scan finds an op that
-    runs code or touches files; this is not a sandbox. A handle that is not cached is fetched. Without --input,
+    runs code or touches files; this is no sandbox. A handle that is not cached is fetched. Without --input,
     rows are read from standard input.
 
     Examples:
