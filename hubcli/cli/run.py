@@ -232,9 +232,9 @@ def run_command(
 ) -> None:
     """Run a signature or a traced function of a model, without importing TensorFlow.
 
-    The model runs in a process of its own. It is scanned first, and refused where the scan finds an op that
-    runs code or touches files; this is no sandbox. A handle that is not cached is fetched. Without --input,
-    rows are read from standard input.
+    The model runs in a separate process. It is scanned first, and refused if the scan finds ops that run code
+    or access files: a scan, not a sandbox. A handle that is not cached is fetched. Without --input, rows are
+    read from standard input.
 
     Examples:
     hubcli run example://mul/1 --input "[[1], [2]]"
