@@ -281,7 +281,7 @@ def run_all(hubcli: Path, workspaces: Sequence[str] = WORKSPACES) -> dict[str, O
             }
             for line in run
         ]
-        ran = subprocess.run(
+        result = subprocess.run(
             [python, "-c", _PROGRAM],
             cwd=opened.enter_context(tempfile.TemporaryDirectory()),  # Where no module lies.
             env={**environments[workspaces[0]], "PYTHONPATH": path},
@@ -290,7 +290,7 @@ def run_all(hubcli: Path, workspaces: Sequence[str] = WORKSPACES) -> dict[str, O
             stdout=subprocess.PIPE,
             check=True,
         )
-    outcomes = [Outcome(*outcome) for outcome in json.loads(ran.stdout)]
+    outcomes = [Outcome(*outcome) for outcome in json.loads(result.stdout)]
     return {
         line.name: _masked(line, outcome, folders[line.workspace])
         for line, outcome in zip(run, outcomes, strict=True)
@@ -363,8 +363,8 @@ def _drop(after: Any, before: Any, path: Sequence[str]) -> None:
         if name not in before:
             del after[name]
     elif path[0].endswith("[]"):
-        for one, other in zip(after[name], before.get(name, []), strict=False):
-            _drop(one, other, rest)
+        for newer_item, older_item in zip(after[name], before.get(name, []), strict=False):
+            _drop(newer_item, older_item, rest)
     else:
         _drop(after[name], before.get(name), rest)
 

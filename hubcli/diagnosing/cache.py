@@ -114,7 +114,7 @@ def check_root(case: DiagnosisContext) -> Iterator[Check]:
     if is_directory(root):
         yield _check("root", Status.OK, where, value)
     elif os.path.lexists(root):
-        what = "a link to nothing" if root.is_symlink() else "no directory"
+        what = "a link to nothing" if root.is_symlink() else "not a directory"
         yield _check("root", Status.PROBLEM, f"{where} is {what}", value, _ELSEWHERE)
     else:
         yield _check("root", Status.OK, f"{where}, not there yet: the first fetch makes it", value)

@@ -181,7 +181,7 @@ def test_a_promised_hash_is_that_of_what_is_there_now(
     url: str, server: HubServer, settings: Settings
 ) -> None:
     new = hashlib.sha256(NEW).hexdigest()
-    with pytest.raises(ChecksumError, match="another expected SHA-256"):
+    with pytest.raises(ChecksumError, match="another SHA-256"):
         fetch(url, settings, FetchOptions(refresh=True, sha256=new))
     server.serve("/maker/model", Reply(NEW, etag='"new"'))
     assert version(fetch(url, settings, FetchOptions(refresh=True, sha256=new))) == ("new", False)

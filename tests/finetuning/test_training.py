@@ -517,7 +517,7 @@ def test_variables_that_one_path_names_are_refused(tmp_path: Path, script: Path,
     root.d = {"a.b": tf.Variable(1.0), "a": {"b": tf.Variable(2.0)}}
     tf.saved_model.save(root, str(tmp_path / "dotted"))
     error = refused(TensorFlowError, tmp_path / "dotted", out, f"{script}:nothing")
-    assert "2 variables under the path d.a.b" in error.message
+    assert "2 variables under the same path d.a.b" in error.message
 
 
 @pytest.mark.parametrize(

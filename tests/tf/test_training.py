@@ -187,7 +187,7 @@ def test_a_function_that_cannot_be_found_is_a_fault_of_usage(script: Path, tmp_p
     with pytest.raises(UsageError, match="has no function trian") as caught:
         TrainingFunction.load(f"{script}:trian")
     assert "train" in caught.value.hint
-    with pytest.raises(UsageError, match="no function, but a int"):
+    with pytest.raises(UsageError, match="not a function but a int"):
         TrainingFunction.load(f"{script}:number")
     with pytest.raises(NotFoundError, match="doesn't exist"):
         TrainingFunction.load(f"{tmp_path}/absent.py:train")
@@ -298,9 +298,9 @@ def test_two_processes_train_one_model_and_the_chief_writes_it(
     [
         (None, "isn't set"),
         ("{", "not JSON"),
-        ("{}", "doesn't tell"),
-        ("[]", "doesn't tell"),
-        ('{"cluster": {"worker": ["a:1"]}, "task": 3}', "doesn't tell"),
+        ("{}", "lacks the cluster"),
+        ("[]", "lacks the cluster"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": 3}', "lacks the cluster"),
     ],
 )
 def test_a_cluster_needs_its_configuration(

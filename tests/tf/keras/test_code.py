@@ -367,5 +367,5 @@ def test_what_is_swapped_after_the_check_is_not_what_keras_reads(
 @pytest.mark.parametrize("name", ["model.h5", "model.keras"])
 def test_a_pipe_is_no_model_and_is_not_waited_for(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / name)
-    with pytest.raises(UsageError, match="no regular file"):
+    with pytest.raises(UsageError, match="not a regular file"):
         export_keras(tmp_path / name, tmp_path / "out")
