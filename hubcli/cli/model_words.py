@@ -10,10 +10,20 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
+
+from hubcli.config.settings import Settings
+from hubcli.errors import HubcliError
+from hubcli.fetching.model_ref import ModelRef
+from hubcli.running.model import Selection, read_runnable
+from hubcli.savedmodel.functions import read_functions, read_signatures
+from hubcli.savedmodel.graph import read_outline
+from hubcli.savedmodel.objects import ObjectGraph
 
 __all__ = ["KINDS", "model_words", "print_model_words"]
 
 KINDS = ("signatures", "functions", "inputs")
+_MAX_WORDS = 1000
 # Names that a model chose must not command a terminal, nor be split by a shell.
 _PLAIN = re.compile(r"[!-~]{1,200}")
 # Options of `run` without a value: the word behind one may be the target.
@@ -25,8 +35,6 @@ _FLAGS = frozenset(
 
 def print_model_words(arguments: Sequence[str]) -> int:
     """Prints the words; the exit status, which is always 0."""
-    from hubcli.errors import HubcliError
-
     with suppress(HubcliError, OSError, ValueError, RecursionError, IndexError):
         words = [word for word in model_words(arguments[0], arguments[1:]) if _PLAIN.fullmatch(word)]
         sys.stdout.write("".join(f"{word}\n" for word in words))
@@ -35,10 +43,6 @@ def print_model_words(arguments: Sequence[str]) -> int:
 
 def model_words(kind: str, line: Sequence[str]) -> Iterator[str]:
     """The words of that kind for the model on the line. Raises HubcliError, OSError."""
-    from hubcli.config.settings import Settings
-    from hubcli.fetching.model_ref import ModelRef
-    from hubcli.running.words import function_paths, input_names, signature_names
-
     options, targets = _parsed(line)
     settings = Settings.read(cache_dir=options.get("--cache-dir"), offline=True)
     directory = ModelRef.resolve(targets[1], settings).directory
@@ -69,3 +73,42 @@ def _parsed(line: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         else:
             others.append(word)
     return options, others
+
+
+def signature_names(model: Path) -> list[str]:
+    """The signatures of all MetaGraphs, each once. Raises BrokenModelError, OSError."""
+    with read_outline(model) as outlines:
+        names = [
+            signature.name
+            for outline in outlines
+            for signature in read_signatures(outline.rest.signature_def)
+            if signature.outputs
+        ]
+    return list(dict.fromkeys(names))[:_MAX_WORDS]
+
+
+def function_paths(model: Path) -> list[str]:
+    """The functions that were traced, those of submodules too. Raises BrokenModelError, OSError."""
+    with read_outline(model) as outlines:
+        objects = next((outline.objects for outline in outlines if outline.objects is not None), None)
+        functions = () if objects is None else read_functions(ObjectGraph(objects), submodules=True)
+    return [function.path for function in functions if function.variants][:_MAX_WORDS]
+
+
+def input_names(model: Path, signature: str | None, function: str | None) -> list[str]:
+    """The inputs of a signature or function; of every signature where several could be meant."""
+    try:
+        selection = Selection(signature=signature, function=function)
+        endpoint = read_runnable("", model, selection, is_dry=True).endpoints[0]
+        return [port.name for port in endpoint.inputs][:_MAX_WORDS]
+    except HubcliError:
+        if signature is not None or function is not None:
+            raise
+    with read_outline(model) as outlines:
+        names = [
+            tensor.name
+            for outline in outlines
+            for signature_of_outline in read_signatures(outline.rest.signature_def)
+            for tensor in signature_of_outline.inputs
+        ]
+    return list(dict.fromkeys(names))[:_MAX_WORDS]

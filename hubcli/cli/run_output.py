@@ -154,7 +154,7 @@ class RunOutput:
         self.output.payload(outputs_text(collected, Style.of(self.output), top, labels))
 
     def _require_classes(self, collected: Any) -> None:
-        from hubcli.running.top import has_classes
+        from hubcli.running.json_text import has_classes
 
         if self.form.top is not None and not any(has_classes(parts[0]) for _, parts, _ in collected.values()):
             raise UsageError(
@@ -172,13 +172,12 @@ class RunOutput:
         )
 
     def _labels(self) -> tuple[str, ...] | None:
-        from hubcli.running.top import read_labels
+        from hubcli.running.json_text import read_labels
 
         return None if self.form.labels is None else read_labels(self.form.labels)
 
     def _print_lines(self, opened: ModelRun) -> None:
-        from hubcli.running.json_text import json_lines, port_rows
-        from hubcli.running.top import has_classes, ranked_rows
+        from hubcli.running.json_text import has_classes, json_lines, port_rows, ranked_rows
 
         labels, top = self._labels(), self.form.top
 

@@ -47,7 +47,7 @@ def test_names_that_could_command_a_terminal_are_not_offered(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = ["good", "bad\x1b[2J", "two words", "new\nline", "ü"]
-    monkeypatch.setattr("hubcli.running.words.signature_names", lambda path: names)
+    monkeypatch.setattr("hubcli.cli.model_words.signature_names", lambda path: names)
     print_model_words(["signatures", "run", str(corpus_model(MODEL))])
     assert capsys.readouterr().out == "good\n"
 

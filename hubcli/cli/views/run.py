@@ -10,9 +10,8 @@ from hubcli.cli.output import JSON_SCHEMA, printable
 from hubcli.cli.tables import Column, Style, render_table
 from hubcli.commands.run import ModelRun, Timing
 from hubcli.running.endpoints import Endpoint, Port
-from hubcli.running.json_text import port_text
+from hubcli.running.json_text import Ranked, best_of, has_classes, port_text, ranked_rows
 from hubcli.running.outputs import Collected
-from hubcli.running.top import Ranked, best_of, has_classes, ranked_rows
 from hubcli.running.values import cut
 from hubcli.savedmodel.types import shape_text
 from hubcli.tf.run_protocol import Tensor
