@@ -369,7 +369,7 @@ def test_a_request_is_answered_as_serving_answers(
         ("{}", "must have instances or inputs"),
         ('{"instances": [[1]], "inputs": [[1]]}', "not both"),
         ('{"instances": [[1], {"y": [2]}]}', "other inputs"),
-        ('{"instances": [["a"]]}', "is no number"),
+        ('{"instances": [["a"]]}', "is not a number"),
         ("[", "is not JSON"),
         ("[" * 10_000, "nested too deeply"),
         ('{"instances": [[1]], "signature_name": "nowhere"}', "has no signature 'nowhere'"),

@@ -46,7 +46,7 @@ def test_rows_come_in_batches_the_last_one_shorter(tmp_path: Path) -> None:
     [
         ("[1, 2, 3]", r"line 4: x has the shape \[\?, 2\].*dimension 1 is 3, not 2"),
         ("7", r"line 4: x has the shape \[2\], and the value \[\]"),
-        ('["a", 1]', "line 4: x: 'a' is no number"),
+        ('["a", 1]', "line 4: x: 'a' is not a number"),
         ("[1", "line 4 is not JSON"),
         ('{"z": 1}', "line 4: .* no input 'z'"),
         ("[" * 10_000, "line 4 is nested too deeply"),

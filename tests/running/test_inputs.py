@@ -194,7 +194,7 @@ def test_a_table_has_a_column_for_each_input_or_element(tmp_path: Path) -> None:
 
 def test_a_cell_that_is_no_number_is_named_by_its_line(tmp_path: Path) -> None:
     table = file(tmp_path, "t.csv", "a,b.0,b.1\n1,2,3\n1,2.5,3\n")
-    with pytest.raises(InputError, match=r"line 3: '2.5' for b is no int64"):
+    with pytest.raises(InputError, match=r"line 3: '2.5' for b is not of type int64"):
         columns(TWO, table)
 
 

@@ -110,9 +110,9 @@ def test_complex_numbers_are_written_as_in_python() -> None:
 def test_texts_are_utf8_and_bytes_base64() -> None:
     dtype = dtype_named("string")
     assert encoded(dtype, ["ü", {"b64": "/w=="}, b"\x00"]) == [b"\xc3\xbc", b"\xff", b"\x00"]
-    with pytest.raises(ValueError, match="no base64"):
+    with pytest.raises(ValueError, match="not base64"):
         encoded(dtype, [{"b64": "*"}])
-    with pytest.raises(ValueError, match="5 is no text"):
+    with pytest.raises(ValueError, match="5 is not text"):
         encoded(dtype, [5])
 
 
