@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+import hubcli
+
 ROOT = Path(__file__).parent.parent
 GATE = ROOT / ".ci" / "run"
 
@@ -102,7 +104,7 @@ def test_the_addresses_of_the_project_have_one_host() -> None:
 def test_options_are_frozen_dataclasses_that_no_protocol_declares_again() -> None:
     classes = [
         (file, node)
-        for file in (ROOT / "hubcli").rglob("*.py")
+        for file in Path(hubcli.__file__).parent.rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.ClassDef) and node.name.strip("_").endswith("Options")
     ]

@@ -16,10 +16,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import hubcli
+
 __all__ = ["PHRASES", "Message", "messages", "phrases_in"]
 
-ROOT = Path(__file__).parent.parent
-PACKAGE = ROOT / "hubcli"
+PACKAGE = Path(hubcli.__file__).parent  # The installed one, where there is no other.
+ROOT = PACKAGE.parent
 
 # What a user shall not read, as docs and tools of the field don't say it.
 PHRASES = (

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import hubcli
 from tests.forkserver import ROOT
 
 _INSTALL_TIMEOUT_S = 120
@@ -71,6 +72,6 @@ def test_bodies_are_read_and_bounded_as_by_the_httpx_of_today(which: str, tmp_pa
 
 def test_what_httpx_does_not_document_is_used_by_one_module() -> None:
     private = re.compile(r"\.(_transport|_mounts|_pool|_network_backend)\b|NetworkStream|NetworkBackend")
-    package = ROOT / "hubcli"
+    package = Path(hubcli.__file__).parent
     users = [path for path in package.rglob("*.py") if private.search(path.read_text(encoding="utf-8"))]
     assert [path.relative_to(package).as_posix() for path in users] == ["net/bounds.py"]

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent.parent / "hubcli"
+import hubcli
+
+PACKAGE = Path(hubcli.__file__).parent
 
 # Whose subject Kaggle is: its host, its credentials and their diagnosis, kagglehub's cache; and what
 # a user reads and types of them.
