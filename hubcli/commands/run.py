@@ -273,13 +273,10 @@ def _directory(reference: ModelRef, settings: Settings, listener: ProgressListen
         yield reference.directory
         return
     if reference.archive is not None:
-        from tempfile import TemporaryDirectory
+        from hubcli.fetching.sources import unpacked_archive
 
-        from hubcli.fetching.sources import unpack_archive
-
-        with TemporaryDirectory(prefix="hubcli-run-") as folder:
-            unpack_archive(reference.archive, Path(folder), settings, listener)
-            yield Path(folder)
+        with unpacked_archive(reference.archive, settings, listener) as folder:
+            yield folder
         return
     assert reference.handle is not None
     if settings.offline and reference.handle.is_remote:
@@ -287,9 +284,9 @@ def _directory(reference: ModelRef, settings: Settings, listener: ProgressListen
             f"Not in the cache: {reference.name}, and --offline forbids to fetch it",
             hint=f"Without it: hubcli fetch {reference.name}",
         )
-    from hubcli.commands.fetch import fetch
+    from hubcli.commands.fetch import fetched_directory
 
-    yield fetch(reference.handle, settings, listener=listener).path
+    yield fetched_directory(reference, settings, listener)
 
 
 def warm_up_count(repeat: int) -> int:

@@ -10,7 +10,7 @@ import gc
 import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -211,17 +211,18 @@ def unpacked_archive(archive: Path, settings: Settings, listener: ProgressListen
     """
     import tempfile  # Of a fetch, nothing is unpacked there.
 
-    try:
-        with tempfile.TemporaryDirectory(prefix="hubcli-", ignore_cleanup_errors=True) as name:
-            folder = Path(name)
+    with ExitStack() as opened:
+        try:
+            temporary = tempfile.TemporaryDirectory(prefix="hubcli-", ignore_cleanup_errors=True)
+            folder = Path(opened.enter_context(temporary))
             unpack_archive(archive, folder, settings, listener)
-            yield folder
-    except OSError as error:
-        kind = DiskFullError if means_full(error) else CacheError
-        raise kind(
-            f"{archive} can't be unpacked in {tempfile.gettempdir()}: {error.strerror}",
-            hint="Name a directory with room for it: TMPDIR=DIR hubcli …",
-        ) from error
+        except OSError as error:
+            kind = DiskFullError if means_full(error) else CacheError
+            raise kind(
+                f"{archive} can't be unpacked in {tempfile.gettempdir()}: {error.strerror}",
+                hint="Name a directory with room for it: TMPDIR=DIR hubcli …",
+            ) from error
+        yield folder  # What the caller does there has errors of its own.
 
 
 def unpack_archive(archive: Path, folder: Path, settings: Settings, listener: ProgressListener) -> None:

@@ -24,7 +24,7 @@ from hubcli.formats.tensor_layout import DTYPE_ENUM, DType
 from hubcli.formats.tensor_values import PIECE_BYTES, FileValues, TensorValues
 from hubcli.regular_file import open_regular
 
-__all__ = ["read_npz", "read_safetensors"]
+__all__ = ["ARCHIVE_ERRORS", "read_npz", "read_safetensors"]
 
 _LENGTH_BYTES = 8
 _MAX_SAFETENSORS_HEADER_BYTES = (
@@ -129,7 +129,8 @@ _MAX_MEMBERS = 100_000
 _MAX_RANK = 64
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 1
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+# What reading a damaged zip archive raises.
+ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
 def read_npz(path: Path) -> dict[str, TensorValues]:
@@ -160,7 +161,7 @@ def _reading(name: str) -> Iterator[None]:
     """What the zip module raises, as one error of ours."""
     try:
         yield
-    except _BROKEN as error:
+    except ARCHIVE_ERRORS as error:
         raise BrokenModelError(f"{name} can't be read as a .npz archive: {error}") from error
     except OSError as error:
         if error.errno != errno.EINVAL:  # That comes of places before the start of the file.

@@ -235,11 +235,9 @@ class _reading:  # noqa: N801 - a context, used as a function
 
 def _is_of_file(error: BaseException) -> bool:
     """Whether reading a damaged archive or a stream fails so."""
-    import zipfile
-    import zlib
+    from hubcli.formats.array_files import ARCHIVE_ERRORS
 
-    broken = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
-    return isinstance(error, broken) and not isinstance(error, RecursionError)
+    return isinstance(error, ARCHIVE_ERRORS) and not isinstance(error, RecursionError)
 
 
 def open_input(path: str, columns: frozenset[str], is_text: bool) -> InputFile:
