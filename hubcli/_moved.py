@@ -16,8 +16,7 @@ __all__ = ["MOVED", "RENAMED", "MovedModules", "renamed", "warn_of_old_name"]
 
 # The old name of each module, and today's.
 MOVED = {
-    "hubcli.archive.compression": "hubcli.archive.unpack",
-    "hubcli.archive.member_names": "hubcli.archive.tree",
+    "hubcli.archive.member_names": "hubcli.archive.unpack",
     "hubcli.archive.members": "hubcli.archive",
     "hubcli.atomic_files": "hubcli.durability",
     "hubcli.cache.atomic_files": "hubcli.durability",

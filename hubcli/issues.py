@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from hubcli._moved import renamed
+from hubcli._moved import renamed, warn_of_old_name
 
 __all__ = ["FINDING_SEVERITIES", "Issue", "Location", "Severity", "codes"]
 
@@ -35,7 +35,8 @@ class Severity(str, Enum):
 
     @property
     def word(self) -> str:
-        """Its name in words that scripts may rely on."""
+        """The value, under its name of 0.1.0."""
+        warn_of_old_name(self, "word", "value")
         return self.value
 
     @property

@@ -1,18 +1,11 @@
-"""A local directory as a stream of members: read in one order, copied, hashed; and which names may be paths.
-
-Windows' rules of names are kept everywhere: a cache may lie on a share, and what unpacks differently on two
-systems is a model that differs. Source: "Naming Files, Paths, and Namespaces", Microsoft's Windows
-documentation.
-"""
+"""A local directory as a stream of members: read in one order, copied, hashed."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import os
-import re
 import stat
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,12 +14,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hubcli.archive import FileRecord, Limits, Member, MemberStream
+from hubcli.archive.unpack import NameRules
 from hubcli.durability import UNSYNCED, Durability, WriteBack
 from hubcli.errors import NotFoundError, TruncatedError, UnsafeArchiveError
 from hubcli.regular_file import open_regular
 from hubcli.units import format_size
 
-__all__ = ["NameRules", "Tree", "TreeNode", "copy_tree", "hashed_files", "tree_digest", "walk_tree"]
+__all__ = ["Tree", "TreeNode", "copy_tree", "hashed_files", "tree_digest", "walk_tree"]
 
 _READ_BYTES = 1 << 20
 
@@ -240,82 +234,3 @@ def _copy_in_kernel(source: BinaryIO, target: BinaryIO, on_bytes: OnBytes, write
         if error.errno not in _UNABLE:
             raise
     return copied
-
-
-_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
-_DRIVE = re.compile(r"[A-Za-z]:")
-_FORBIDDEN = frozenset(':<>"|?*')
-_MAX_SEGMENT_BYTES = 255
-
-
-class NameRules:
-    """Turns member names into safe relative paths, and remembers them to find collisions."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        # Folded path → (path as written, whether it is a directory).
-        self._taken: dict[str, tuple[str, bool]] = {}
-        # Whether the file that was accepted last had been there before: its bytes must be the same.
-        self.is_repeated = False
-
-    def accept(self, name: str, *, is_directory: bool) -> tuple[str, ...]:
-        """The segments of the path below the destination; none for the destination itself.
-
-        Raises UnsafeArchiveError for a name that would leave the destination,
-        that some system can't hold, or that meets another one.
-        """
-        segments, self.is_repeated = self._segments(name), False
-        if not segments and not is_directory:
-            raise _refuse(name, "has no name")
-        for depth in range(1, len(segments)):
-            self._take(name, segments[:depth], is_directory=True)
-        if segments:
-            self._take(name, segments, is_directory=is_directory)
-        return segments
-
-    def _segments(self, name: str) -> tuple[str, ...]:
-        limits = self._limits
-        if name.startswith("/") or _DRIVE.match(name):
-            raise _refuse(name, "has an absolute path")
-        if "\\" in name:
-            raise _refuse(name, "has a backslash in its name")
-        if any(unicodedata.category(character) == "Cc" for character in name):
-            raise _refuse(name, "has a control character in its name")
-        if any("\ud800" <= character <= "\udfff" for character in name):
-            raise _refuse(name, "has a name that is not UTF-8")
-        segments = tuple(part for part in name.split("/") if part not in ("", "."))
-        if ".." in segments:
-            raise _refuse(name, "climbs out of the archive")
-        if len(name.encode()) > limits.path_bytes:
-            raise _refuse(name, f"has a path of more than {limits.path_bytes} bytes", "--max-path-length N")
-        if len(segments) > limits.path_depth:
-            raise _refuse(name, f"lies deeper than {limits.path_depth} directories", "--max-depth N")
-        for segment in segments:
-            if len(segment.encode()) > _MAX_SEGMENT_BYTES:
-                raise _refuse(name, f"has a name of more than {_MAX_SEGMENT_BYTES} bytes")
-            if _RESERVED.fullmatch(segment) or segment.endswith((".", " ")) or _FORBIDDEN & set(segment):
-                raise _refuse(name, "has a name that Windows can't hold")
-        return segments
-
-    def _take(self, name: str, segments: tuple[str, ...], *, is_directory: bool) -> None:
-        path = "/".join(segments)
-        folded = unicodedata.normalize("NFC", path).casefold()
-        known = self._taken.get(folded)
-        if known is None:
-            if len(self._taken) >= self._limits.members:
-                raise _refuse(
-                    name, f"is one more than {self._limits.members}, directories counted", "--max-members N"
-                )
-            self._taken[folded] = (path, is_directory)
-        elif known[0] != path:
-            raise _refuse(name, f"differs from {known[0]!r} by case or accents alone")
-        elif is_directory != known[1]:
-            raise _refuse(name, "is both a file and a directory")
-        elif not is_directory:
-            self.is_repeated = True
-
-
-def _refuse(name: str, what: str, option: str = "") -> UnsafeArchiveError:
-    short_name = name if len(name) < 200 else name[:200] + "…"
-    hint = f"If you trust it: {option}." if option else "It was not unpacked. Ask whoever packed it."
-    return UnsafeArchiveError(f"The archive's member {short_name!r} {what}", hint=hint)

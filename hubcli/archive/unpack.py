@@ -1,31 +1,106 @@
-"""Unpacks archives: compression is undone, and members become new files below one directory, hashed.
+"""Unpacks members: their names and sizes are checked, and they become new files below one directory, hashed.
 
-Compression is told by magic bytes, and every checksum in it is verified. Sources: RFC 1952 (gzip), the bzip2
-and xz file formats, POSIX.1-2017 pax (tar).
+Windows' rules of names are kept everywhere: a cache may lie on a share, and what unpacks differently on two
+systems is a model that differs. Source: "Naming Files, Paths, and Namespaces", Microsoft's Windows
+documentation.
 """
 
 from __future__ import annotations
 
-import bz2
 import hashlib
-import itertools
-import lzma
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+import unicodedata
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
-
-from isal import igzip_lib
 
 from hubcli.archive import FileRecord, Limits, Member, MemberStream
-from hubcli.archive.tree import NameRules
 from hubcli.config.environment import on_disk
 from hubcli.durability import UNSYNCED, Durability, WriteBack, unique_number
-from hubcli.errors import DiskFullError, IntegrityError, TruncatedError, UnsafeArchiveError
+from hubcli.errors import DiskFullError, TruncatedError, UnsafeArchiveError
 from hubcli.units import format_size
 
-__all__ = ["MemberCheck", "decompressed", "lift_wrapping_folder", "require_room", "unpack"]
+__all__ = ["MemberCheck", "NameRules", "lift_wrapping_folder", "require_room", "unpack"]
+
+
+_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
+_DRIVE = re.compile(r"[A-Za-z]:")
+_FORBIDDEN = frozenset(':<>"|?*')
+_MAX_SEGMENT_BYTES = 255
+
+
+class NameRules:
+    """Turns member names into safe relative paths, and remembers them to find collisions."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        # Folded path → (path as written, whether it is a directory).
+        self._taken: dict[str, tuple[str, bool]] = {}
+        # Whether the file that was accepted last had been there before: its bytes must be the same.
+        self.is_repeated = False
+
+    def accept(self, name: str, *, is_directory: bool) -> tuple[str, ...]:
+        """The segments of the path below the destination; none for the destination itself.
+
+        Raises UnsafeArchiveError for a name that would leave the destination,
+        that some system can't hold, or that meets another one.
+        """
+        segments, self.is_repeated = self._segments(name), False
+        if not segments and not is_directory:
+            raise _refuse(name, "has no name")
+        for depth in range(1, len(segments)):
+            self._take(name, segments[:depth], is_directory=True)
+        if segments:
+            self._take(name, segments, is_directory=is_directory)
+        return segments
+
+    def _segments(self, name: str) -> tuple[str, ...]:
+        limits = self._limits
+        if name.startswith("/") or _DRIVE.match(name):
+            raise _refuse(name, "has an absolute path")
+        if "\\" in name:
+            raise _refuse(name, "has a backslash in its name")
+        if any(unicodedata.category(character) == "Cc" for character in name):
+            raise _refuse(name, "has a control character in its name")
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            raise _refuse(name, "has a name that is not UTF-8")
+        segments = tuple(part for part in name.split("/") if part not in ("", "."))
+        if ".." in segments:
+            raise _refuse(name, "climbs out of the archive")
+        if len(name.encode()) > limits.path_bytes:
+            raise _refuse(name, f"has a path of more than {limits.path_bytes} bytes", "--max-path-length N")
+        if len(segments) > limits.path_depth:
+            raise _refuse(name, f"lies deeper than {limits.path_depth} directories", "--max-depth N")
+        for segment in segments:
+            if len(segment.encode()) > _MAX_SEGMENT_BYTES:
+                raise _refuse(name, f"has a name of more than {_MAX_SEGMENT_BYTES} bytes")
+            if _RESERVED.fullmatch(segment) or segment.endswith((".", " ")) or _FORBIDDEN & set(segment):
+                raise _refuse(name, "has a name that Windows can't hold")
+        return segments
+
+    def _take(self, name: str, segments: tuple[str, ...], *, is_directory: bool) -> None:
+        path = "/".join(segments)
+        folded = unicodedata.normalize("NFC", path).casefold()
+        known = self._taken.get(folded)
+        if known is None:
+            if len(self._taken) >= self._limits.members:
+                raise _refuse(
+                    name, f"is one more than {self._limits.members}, directories counted", "--max-members N"
+                )
+            self._taken[folded] = (path, is_directory)
+        elif known[0] != path:
+            raise _refuse(name, f"differs from {known[0]!r} by case or accents alone")
+        elif is_directory != known[1]:
+            raise _refuse(name, "is both a file and a directory")
+        elif not is_directory:
+            self.is_repeated = True
+
+
+def _refuse(name: str, what: str, option: str = "") -> UnsafeArchiveError:
+    short_name = name if len(name) < 200 else name[:200] + "…"
+    hint = f"If you trust it: {option}." if option else "It was not unpacked. Ask whoever packed it."
+    return UnsafeArchiveError(f"The archive's member {short_name!r} {what}", hint=hint)
 
 
 class MemberCheck:
@@ -182,175 +257,3 @@ def lift_wrapping_folder(
         for record in records
     )
     return wrapping, lifted
-
-
-OUTPUT_CHUNK_BYTES = 256 << 10
-_HEAD_BYTES = 512
-_XZ_MEMORY_BYTES = 256 << 20
-_MAX_LAYERS = 2
-# So many streams may be empty or nearly so; each costs as much as a hundred kilobytes of content.
-_FREE_STREAMS = 1000
-# So much input may bring no output: a block of bzip2 has 900 kB, packers pad to some MiB at most. In all,
-# a packer never makes more of its input than some hundredths; streams with little in them cost a header.
-_MAX_IDLE_BYTES = 4 << 20
-_MAX_EXPANSION = 2
-# The stub of isal takes the class for an instance.
-_IGZIP_ERROR: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]
-
-# First bytes of what hosts send instead of an archive.
-_OTHERS = (
-    (b"PK\x03\x04", "a zip file"),
-    (b"\x28\xb5\x2f\xfd", "a Zstandard file"),
-    (b"<", "a web page or XML"),
-    (b"{", "JSON"),
-    (b"version https://git-lfs", "a git-LFS pointer"),
-    (b"\x89HDF", "an HDF5 file"),
-)
-
-
-class _Decompressor(Protocol):
-    """What bz2, lzma and igzip_lib decompressors have in common."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
-
-
-def _gzip() -> _Decompressor:
-    decompressor: _Decompressor = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
-    return decompressor
-
-
-_CODECS: tuple[tuple[bytes, str, Callable[[], _Decompressor]], ...] = (
-    (b"\x1f\x8b", "gzip", _gzip),
-    (b"BZh", "bzip2", bz2.BZ2Decompressor),
-    (b"\xfd7zXZ\0", "xz", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)),
-)
-
-
-def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The bytes of the tar archive in `chunks`, in pieces of at most 256 KiB.
-
-    Takes gzip, bzip2, xz and plain tar, compressed twice at most (a host that
-    adds a Content-Encoding of its own). The end is reached only when every
-    stream ended whole with a good checksum. Raises TruncatedError,
-    IntegrityError, or UnsafeArchiveError for what is no tar archive.
-    """
-    stream = iter(chunks)
-    for _ in range(_MAX_LAYERS + 1):
-        head, stream = _peek(stream)
-        codec = next((codec for codec in _CODECS if head.startswith(codec[0])), None)
-        if codec is None:
-            _require_tar(head)
-            yield from stream
-            return
-        stream = _expanded(stream, codec[1], codec[2])
-    raise UnsafeArchiveError(f"The archive is compressed more than {_MAX_LAYERS} times")
-
-
-def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """The first bytes (512 if there are as many), and all chunks again."""
-    taken: list[bytes] = []
-    while sum(map(len, taken)) < _HEAD_BYTES:
-        chunk = next(chunks, None)
-        if chunk is None:
-            break
-        taken.append(chunk)
-    return b"".join(taken)[:_HEAD_BYTES], itertools.chain(taken, chunks)
-
-
-def _require_tar(head: bytes) -> None:
-    if not head:
-        raise TruncatedError("The archive is empty: not one byte")
-    looks_like_tar = len(head) == _HEAD_BYTES and (head[257:262] == b"ustar" or not head.strip(b"\0"))
-    if looks_like_tar or (len(head) == _HEAD_BYTES and _has_tar_checksum(head)):
-        return
-    what = next((name for magic, name in _OTHERS if head.lstrip().startswith(magic)), "something else")
-    if head[4:8] == b"TFL3":  # FlatBuffers: the identifier stands behind the offset of the root.
-        what = "a TF Lite model"
-    raise UnsafeArchiveError(
-        f"Not a tar archive (plain, gzip, bzip2 or xz), but {what}",
-        hint="Check the address: it must answer with the archive itself, not with a page about it. "
-        "If the handle has no version, name one, such as HANDLE/1.",
-    )
-
-
-def _has_tar_checksum(head: bytes) -> bool:
-    """Whether this is a header of the format before POSIX, which has no magic bytes."""
-    stored = head[148:156].strip(b" \0").lstrip(b"0")
-    return stored == b"%o" % (sum(head[:148]) + 8 * 32 + sum(head[156:]))
-
-
-class _Balance:
-    """Input against output: what a stream takes in must come out as something."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._idle_bytes = self._input_bytes = self.output_bytes = 0
-
-    def take(self, size_bytes: int) -> None:
-        """Counts input. Raises UnsafeArchiveError where nothing, or next to nothing, comes of it."""
-        self._idle_bytes += size_bytes
-        self._input_bytes += size_bytes
-        most_bytes = _MAX_IDLE_BYTES + _MAX_EXPANSION * self.output_bytes
-        if self._idle_bytes > _MAX_IDLE_BYTES or self._input_bytes > most_bytes:
-            raise UnsafeArchiveError(
-                f"The {self._name} stream has more than {_MAX_IDLE_BYTES >> 20} MiB of padding"
-            )
-
-    def give(self, size_bytes: int) -> None:
-        """Counts output."""
-        self._idle_bytes = 0
-        self.output_bytes += size_bytes
-
-
-def _expanded(
-    chunks: Iterator[bytes], name: str, make_decompressor: Callable[[], _Decompressor]
-) -> Iterator[bytes]:
-    """What the concatenated compressed streams in `chunks` hold."""
-    current: _Decompressor | None = None  # None between two streams
-    streams, balance = 0, _Balance(name)
-    for chunk in chunks:
-        pending = chunk
-        balance.take(len(chunk))
-        while True:
-            if current is None:
-                pending = pending.lstrip(b"\0")  # Some packers fill up the last block.
-                if not pending:
-                    break
-                streams += 1
-                if streams > _FREE_STREAMS and balance.output_bytes < streams * _HEAD_BYTES:
-                    raise UnsafeArchiveError(
-                        f"The archive is made of thousands of {name} streams with nothing in them"
-                    )
-                current = make_decompressor()
-            output = _step(current, pending, name)
-            pending = b""
-            if output:
-                balance.give(len(output))
-                yield output
-            if current.eof:
-                pending, current = current.unused_data, None
-            elif current.needs_input:
-                break
-    if current is not None:
-        raise TruncatedError(f"The {name} stream is cut off before its end")
-
-
-def _step(decompressor: _Decompressor, data: bytes, name: str) -> bytes:
-    try:
-        return decompressor.decompress(data, OUTPUT_CHUNK_BYTES)
-    except EOFError as error:
-        raise TruncatedError(f"The {name} stream is cut off before its end") from error
-    except MemoryError as error:
-        raise UnsafeArchiveError(f"The {name} stream asks for too much memory") from error
-    except lzma.LZMAError as error:
-        if "emory" in str(error):  # LZMA_MEMLIMIT_ERROR has no class of its own.
-            raise UnsafeArchiveError(f"The {name} stream asks for too much memory") from error
-        raise IntegrityError(f"The {name} stream is damaged: {error}") from error
-    except (_IGZIP_ERROR, OSError, ValueError) as error:
-        raise IntegrityError(f"The {name} stream is damaged: {error}") from error

@@ -19,6 +19,8 @@ from hubcli.config.environment import on_disk
 from hubcli.formats import MAIN_FILES
 
 TYPE_CHECKING = False  # Each listing would pay for typing.
+if TYPE_CHECKING:
+    from hubcli.archive import FileRecord
 
 __all__ = ["CachedModel", "LastUse", "Look", "UseSource", "fetched_at_s"]
 
@@ -118,29 +120,27 @@ class CachedModel:
         sizes; what was added beside them does no harm. Without a manifest
         nothing can differ.
         """
-        return None if self.manifest is None else self.look(top).problem
+        folder = self.paths.model_text if top is None else f"{top}"
+        for file in () if self.manifest is None else self.manifest.files:
+            found = _compared(folder, file)
+            if isinstance(found, str):
+                return found
+        return None
 
     def look(self, top: Path | None = None) -> Look:
         """The same, with what the files tell besides; of a model without a manifest only its last access."""
-        folder = self.paths.model_text if top is None else top
+        folder = self.paths.model_text if top is None else f"{top}"
         if self.manifest is None:
-            return Look(None, _accessed_at_s(f"{folder}"), Footprint())
+            return Look(None, _accessed_at_s(folder), Footprint())
         accessed_at_s, tally, problem = None, FootprintCounter(), None
         for file in self.manifest.files:
-            try:
-                status = os.lstat(f"{folder}/{on_disk(file.path)}")
-            except (FileNotFoundError, NotADirectoryError):
-                problem = f"{file.path} is missing"
+            found = _compared(folder, file)
+            if isinstance(found, str):
+                problem = found
                 break
-            except OSError as error:
-                problem = f"{file.path} can't be looked at: {error.strerror}"
-                break
-            if status.st_size != file.size_bytes or not stat.S_ISREG(status.st_mode):
-                problem = f"{file.path} has {status.st_size} bytes instead of {file.size_bytes}"
-                break
-            tally.add(status)
+            tally.add(found)
             if file.path in MAIN_FILES:
-                accessed_at_s = status.st_atime
+                accessed_at_s = found.st_atime
         return Look(problem, accessed_at_s, tally.footprint())
 
     def last_use_with(self, accessed_at_s: float | None) -> LastUse | None:
@@ -169,6 +169,19 @@ class CachedModel:
                 main = self.path / name
                 if main.is_file():
                     os.utime(main, ns=(int(now * 1e9), main.stat().st_mtime_ns))
+
+
+def _compared(folder: str, file: FileRecord) -> os.stat_result | str:
+    """The status of the file below the folder, or what differs from its record."""
+    try:
+        status = os.lstat(f"{folder}/{on_disk(file.path)}")
+    except (FileNotFoundError, NotADirectoryError):
+        return f"{file.path} is missing"
+    except OSError as error:
+        return f"{file.path} can't be looked at: {error.strerror}"
+    if status.st_size != file.size_bytes or not stat.S_ISREG(status.st_mode):
+        return f"{file.path} has {status.st_size} bytes instead of {file.size_bytes}"
+    return status
 
 
 def _accessed_at_s(folder: str) -> float | None:

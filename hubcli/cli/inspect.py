@@ -46,7 +46,7 @@ _CHECKS = "Checks; exit 9 where they find something"
 
 
 def _severities() -> list[str]:
-    return [severity.word for severity in FINDING_SEVERITIES]
+    return [severity.value for severity in FINDING_SEVERITIES]
 
 
 TargetArgument: TypeAlias = Annotated[
@@ -211,7 +211,7 @@ def _parse_tag_set(text: str | None) -> frozenset[str] | None:
 
 def _parse_severity(text: str) -> Severity:
     """The severity of that name; raises UsageError for another word."""
-    words = {severity.word: severity for severity in FINDING_SEVERITIES}
+    words = {severity.value: severity for severity in FINDING_SEVERITIES}
     if text.lower() not in words:
         raise UsageError(
             f"Invalid severity '{text}'{did_you_mean(text, words)}", hint=f"Write {', '.join(words)}."

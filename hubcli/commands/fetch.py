@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -94,7 +93,7 @@ class _Fetch:
         self.started_at = time.monotonic()
         self.aliases = Aliases(handle, self.store, settings, listener)
         self.disk_space: DiskSpaceGuard | None = None
-        self.arrived_bytes: Callable[[], int] = lambda: 0
+        self.source: ByteSource | None = None
 
     def run(self) -> FetchResult:
         if self.handle.is_directory:
@@ -135,6 +134,8 @@ class _Fetch:
         """The model as another tool has it, through the checks of any directory; None without a whole one."""
         options = self.options
         if options.force or options.local is not None or options.sha256 is not None:
+            return None
+        if not self.handle.is_remote:  # Other tools keep copies of what hosts have alone.
             return None
         copies = ((cache.name, cache.find(self.handle)) for cache in other_caches(self.settings))
         owner, copy = next((found for found in copies if found[1] is not None), ("", None))
@@ -237,7 +238,7 @@ class _Fetch:
         transfer = replace(retry_loop.transfer(), known_etag=known.etag if known is not None else None)
         with open_source(self.handle, self.settings, local, transfer) as source:
             retry_loop.opened(source)
-            self.arrived_bytes = source.arrived_bytes
+            self.source = source
             self.stop.check()
             same = self.aliases.entry_of(source, cached)
             if same is not None and not self.options.force:
@@ -264,9 +265,10 @@ class _Fetch:
 
     def _received(self, size_bytes: int) -> None:
         self.stop.check()
-        arrived = self.arrived_bytes()
-        if arrived:
-            self.listener.arrived(arrived)
+        if self.source is not None and self.source.is_spooled:
+            arrived = self.source.arrived_bytes()
+            if arrived:
+                self.listener.arrived(arrived)
         self.listener.received(size_bytes)
         if self.disk_space is not None:
             self.disk_space.received(size_bytes)

@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.error import URLError
 
+from hubcli.archive.compression import ARCHIVE_SUFFIXES
 from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.store import Store
 from hubcli.commands.fetch import FetchOptions, fetch
@@ -45,7 +46,7 @@ from hubcli.fetching.sources import offline_miss
 from hubcli.net.retries import RetryPolicy
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
-from hubcli.providers.provider import ACCEPTED, ARCHIVE_SUFFIXES
+from hubcli.providers.provider import ACCEPTED
 from hubcli.tf.loading import copy_file, load_object, require_path
 
 __all__ = ["load", "resolve", "tensorflow_hub_errors"]

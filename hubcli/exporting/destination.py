@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from hubcli.archive.compression import COMPRESSED_SUFFIXES
 from hubcli.durability import SYNCED, Durability, exchange, exchange_at_once, hidden_beside
 from hubcli.errors import DiskFullError, NotFoundError, OutputError, UsageError, means_full
 from hubcli.exporting import ExportFormat, Layout
@@ -76,7 +77,7 @@ def _is_ours(index: Path) -> bool:
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 _VERSION = re.compile(r"[0-9]{1,18}")  # TensorFlow Serving reads an int64.
 # What a person expects to be packed in a way that is not written here.
-_OTHER_SUFFIXES = (".zip", ".gz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z")
+_OTHER_SUFFIXES = (".zip", ".zst", ".7z", *COMPRESSED_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)

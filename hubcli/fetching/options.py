@@ -131,7 +131,10 @@ class ExpectedDigests:
 
     def check_unpacked(self, name: str, files: Sequence[FileRecord]) -> None:
         """Whether the files that were unpacked from there are those."""
-        if self.tree_sha256 not in (None, digest := tree_digest(files)):
+        if self.tree_sha256 is None:
+            return
+        digest = tree_digest(files)
+        if digest != self.tree_sha256:
             raise ChecksumError(
                 f"{name} differs from the lock file: expected digest {self.tree_sha256}, got {digest}",
                 hint="Somebody changed the model. If you trust it, lock it anew: --lock without --locked.",

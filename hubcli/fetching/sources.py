@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hubcli.archive import FileRecord, Limits, MemberStream
+from hubcli.archive.compression import decompressed
 from hubcli.archive.tar import ChunkReader, walk_tar
 from hubcli.archive.tree import walk_tree
-from hubcli.archive.unpack import decompressed, lift_wrapping_folder, require_room, unpack
+from hubcli.archive.unpack import lift_wrapping_folder, require_room, unpack
 from hubcli.concurrency import ReadAhead
 from hubcli.config.settings import Settings
 from hubcli.durability import UNSYNCED, Durability

@@ -147,7 +147,8 @@ def _unknown_scheme(text: str) -> HandleError:
 
 def _parse_bare(text: str) -> Handle:
     """Text without a scheme that names nothing on the disk."""
-    from hubcli.providers.provider import ARCHIVE_SUFFIXES, SEGMENT, printed_handle, refusal
+    from hubcli.archive.compression import ARCHIVE_SUFFIXES
+    from hubcli.providers.provider import SEGMENT, printed_handle, refusal
 
     host, _, path = text.partition("/")
     if path and registered(f"//{host.lower()}") is not None:

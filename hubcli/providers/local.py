@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
+from hubcli.archive.compression import ARCHIVE_SUFFIXES
 from hubcli.errors import HandleError
 from hubcli.providers import scheme_of
 from hubcli.providers.handle import Handle
-from hubcli.providers.provider import ACCEPTED, ARCHIVE_SUFFIXES, Provider, invalid_url, refusal
+from hubcli.providers.provider import ACCEPTED, Provider, invalid_url, refusal
 
 if TYPE_CHECKING:
     from hubcli.config.environment import NetworkConfig

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
+from hubcli.archive.compression import ARCHIVE_SUFFIXES
 from hubcli.errors import HandleError
 from hubcli.providers.handle import Handle
 from hubcli.urls import printed_url, with_query
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACCEPTED",
-    "ARCHIVE_SUFFIXES",
     "SEGMENT",
     "Credential",
     "CredentialScope",
@@ -42,7 +42,6 @@ ACCEPTED = (
     "<owner>/<model>/tensorFlow2/<variation>[/<version>], any https:// URL of a model or tarball, "
     "example://mul/1, a directory or an archive (./model, ./model.tar.gz)."
 )
-ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 
 _ARCHIVE_QUERY = "tf-hub-format=compressed"

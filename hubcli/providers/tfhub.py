@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from hubcli.archive.compression import ARCHIVE_SUFFIXES
 from hubcli.providers.handle import Handle
 from hubcli.providers.provider import (
-    ARCHIVE_SUFFIXES,
     ProtocolHost,
     is_number,
     refusal,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from urllib.parse import SplitResult, urlsplit
 
+from hubcli.archive.compression import ARCHIVE_SUFFIXES
 from hubcli.providers.handle import Handle
 from hubcli.providers.provider import (
-    ARCHIVE_SUFFIXES,
     ProtocolHost,
     invalid_url,
     refusal,

@@ -113,7 +113,7 @@ def refuse_unsafe(model: RunnableModel) -> None:
     if not grave:
         return
     listed = "; ".join(
-        f"{finding.severity.word}: {finding.message} ({finding.where})" for finding in grave[:3]
+        f"{finding.severity.value}: {finding.message} ({finding.where})" for finding in grave[:3]
     )
     more = f"; and {len(grave) - 3} more" if len(grave) > 3 else ""
     raise UnsafeModelError(

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from hubcli.archive import FileRecord, Limits
+from hubcli.archive.compression import decompressed
 from hubcli.archive.tar import ChunkReader, walk_tar
-from hubcli.archive.unpack import decompressed, unpack
+from hubcli.archive.unpack import unpack
 from hubcli.errors import HubcliError
 from tests.archives import chunked, read_tree
 

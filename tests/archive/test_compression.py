@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubcli.archive.unpack import decompressed
+from hubcli.archive.compression import decompressed
 from hubcli.errors import HubcliError, IntegrityError, TruncatedError, UnsafeArchiveError
 from tests import archives
 from tests.archive.conftest import Sandbox

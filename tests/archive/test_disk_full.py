@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from hubcli.archive import Limits
+from hubcli.archive.compression import decompressed
 from hubcli.archive.tar import ChunkReader, walk_tar
-from hubcli.archive.unpack import decompressed, unpack
+from hubcli.archive.unpack import unpack
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.config.settings import Settings
 from hubcli.errors import DiskFullError

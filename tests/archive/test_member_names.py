@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubcli.archive import Limits
-from hubcli.archive.tree import NameRules
+from hubcli.archive.unpack import NameRules
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, UnsafeArchiveError

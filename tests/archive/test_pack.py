@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from hubcli.archive import Limits
+from hubcli.archive.compression import decompressed
 from hubcli.archive.pack import PackedArchive, archive_size_bytes, pack
 from hubcli.archive.tar import ChunkReader, walk_tar
 from hubcli.archive.tree import Tree, TreeNode
-from hubcli.archive.unpack import decompressed, unpack
+from hubcli.archive.unpack import unpack
 from hubcli.errors import NotFoundError, TruncatedError, UnsafeArchiveError
 from tests import models
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from hubcli.archive.unpack import decompressed
+from hubcli.archive.compression import decompressed
 from hubcli.errors import IntegrityError, UnsafeArchiveError
 from tests.archives import END, file, tar
 

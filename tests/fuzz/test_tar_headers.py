@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubcli.archive import Limits
+from hubcli.archive.compression import decompressed
 from hubcli.archive.tar import ChunkReader, walk_tar
-from hubcli.archive.unpack import decompressed, unpack
+from hubcli.archive.unpack import unpack
 from hubcli.errors import IntegrityError
 from tests import archives
 from tests.archives import chunked, seal, tar

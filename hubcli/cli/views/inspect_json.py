@@ -250,7 +250,7 @@ def _asset(asset: Asset) -> dict[str, Any]:
 
 def _finding(finding: Issue) -> dict[str, Any]:
     return {
-        "severity": finding.severity.word,
+        "severity": finding.severity.value,
         "code": finding.code,
         "message": finding.message,
         "where": finding.where,
@@ -259,7 +259,7 @@ def _finding(finding: Issue) -> dict[str, Any]:
 
 def _problem(problem: Issue) -> dict[str, Any]:
     return {
-        "severity": problem.severity.word,
+        "severity": problem.severity.value,
         "code": problem.code,
         "message": problem.message,
         "remedy": problem.hint,

@@ -273,7 +273,7 @@ class _View:
         yield self._heading("Findings", "" if findings else "none")
         for finding in listed:
             yield from self._graded(
-                finding.severity.word, f"{finding.message} [{finding.code}] in {finding.where}"
+                finding.severity.value, f"{finding.message} [{finding.code}] in {finding.where}"
             )
         if len(findings) > len(listed):
             yield f"  {len(findings) - len(listed)} more: --scan"
@@ -284,7 +284,7 @@ class _View:
         style = "green" if reusable.conforms else "yellow"
         yield self._heading("Reusable SavedModel", self.style.paint(verdict, style))
         for problem in reusable.problems:
-            yield from self._graded(problem.severity.word, f"{problem.message} [{problem.code}]")
+            yield from self._graded(problem.severity.value, f"{problem.message} [{problem.code}]")
             if self.in_full:
                 yield from self.style.fold(printable(problem.hint), 12)
 

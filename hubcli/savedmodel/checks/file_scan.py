@@ -95,12 +95,14 @@ _MORE_BYTES, _SHORT_BYTES = 256 << 10, 512
 def scan_files(files: ModelFiles) -> Iterator[Issue]:
     """Code in `assets/`, `assets.extra/` and `keras_metadata.pb`, in the order of the paths.
 
-    Of more than 10,000 files the rest is told as not looked at. An archive
+    Of more than 10,000 files, one issue names the rest as not scanned. An archive
     that isn't unpacked shows none of them.
     """
     if files.has(KERAS_METADATA):
         yield from _about_keras(files)
     paths = sorted(path for path in files.sizes_bytes if path.partition("/")[0] in _FOLDERS and "/" in path)
+    if not paths:
+        return
     count, budget = 0, Budget()
     for path in paths[:_MAX_FILES]:
         finding = _about_file(files, path, budget)

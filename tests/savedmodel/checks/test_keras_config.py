@@ -267,7 +267,7 @@ def test_the_scan_reports_bytecode_and_ops_of_the_metadata(tmp_path: Path) -> No
     own = layer("SomebodysOwn")
     (tmp_path / "keras_metadata.pb").write_bytes(metadata(spaced, op, own))
     found = list(scan_files(ModelFiles.of_directory(tmp_path)))
-    assert [(issue.severity.word, issue.code) for issue in found] == [
+    assert [(issue.severity.value, issue.code) for issue in found] == [
         ("high", "keras-code"),
         ("high", "keras-code"),
         ("medium", "keras-op"),

@@ -39,7 +39,7 @@ def codes(folder: Path, *meta_graphs: Any) -> set[str]:
     return {
         finding.code
         for finding in findings_of(folder, *meta_graphs)
-        if finding.severity.word in ("medium", "high")
+        if finding.severity.value in ("medium", "high")
     }
 
 

@@ -36,7 +36,7 @@ MERGE = node("merge", "MergeV2Checkpoints", "prefix", "prefix")
 
 def graded(folder: Path, *meta_graphs: Any) -> set[tuple[str, str]]:
     """Code and severity of every finding."""
-    return {(finding.code, finding.severity.word) for finding in findings_of(folder, *meta_graphs)}
+    return {(finding.code, finding.severity.value) for finding in findings_of(folder, *meta_graphs)}
 
 
 def of_code(findings: tuple[Issue, ...], code: str) -> list[Issue]:
@@ -335,7 +335,7 @@ def test_the_savers_function_that_an_init_op_calls_is_found(tmp_path: Path) -> N
         calls("boot", "__inference__traced_save_1", "prefix"), signature_def={INIT: init_signature("boot")}
     )
     found = findings_of(tmp_path, encoded)
-    assert [(finding.code, finding.severity.word) for finding in found] == [
+    assert [(finding.code, finding.severity.value) for finding in found] == [
         WRITES,
         WRITES,
     ]  # SaveV2 and MergeV2Checkpoints

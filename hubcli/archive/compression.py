@@ -1,0 +1,212 @@
+"""Compressions of archives: one table of their names and first bytes, and how each is undone in a stream.
+
+Every checksum in a stream is verified. Sources: RFC 1952 (gzip), the bzip2 and xz file formats.
+
+Light: every handle asks for `ARCHIVE_SUFFIXES`, to be told from a file; decompressors are imported when used.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+from hubcli.errors import IntegrityError, TruncatedError, UnsafeArchiveError
+
+__all__ = ["ARCHIVE_SUFFIXES", "COMPRESSED_SUFFIXES", "decompressed"]
+
+_OUTPUT_CHUNK_BYTES = 256 << 10
+_HEAD_BYTES = 512
+_XZ_MEMORY_BYTES = 256 << 20
+_MAX_LAYERS = 2
+# As many streams may be empty or nearly so; each costs as much as a hundred kilobytes of content.
+_FREE_STREAMS = 1000
+# Input that may bring no output: a block of bzip2 has 900 kB, packers pad to some MiB at most. In all,
+# a packer never makes more of its input than some hundredths; streams with little in them cost a header.
+_MAX_IDLE_BYTES = 4 << 20
+_MAX_EXPANSION = 2
+
+# First bytes of what hosts send instead of an archive.
+_OTHERS = (
+    (b"PK\x03\x04", "a zip file"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard file"),
+    (b"<", "a web page or XML"),
+    (b"{", "JSON"),
+    (b"version https://git-lfs", "a git-LFS pointer"),
+    (b"\x89HDF", "an HDF5 file"),
+)
+
+
+class _Decompressor(Protocol):
+    """What bz2, lzma and igzip_lib decompressors have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _Compression(NamedTuple):
+    """A compression of tar archives: its name, the first bytes of a stream, what file names end in."""
+
+    name: str
+    magic: bytes
+    suffixes: tuple[str, ...]
+    decompressor: Callable[[], _Decompressor]
+
+
+def _gzip() -> _Decompressor:
+    from isal import igzip_lib
+
+    decompressor: _Decompressor = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+    return decompressor
+
+
+def _bzip2() -> _Decompressor:
+    import bz2
+
+    return bz2.BZ2Decompressor()
+
+
+def _xz() -> _Decompressor:
+    import lzma
+
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)
+
+
+# A compression that is to be read has a line here; handles and messages know it by this table.
+_COMPRESSIONS = (
+    _Compression("gzip", b"\x1f\x8b", (".tar.gz", ".tgz"), _gzip),
+    _Compression("bzip2", b"BZh", (".tar.bz2", ".tbz2"), _bzip2),
+    _Compression("xz", b"\xfd7zXZ\0", (".tar.xz", ".txz"), _xz),
+)
+ARCHIVE_SUFFIXES = (".tar", *(suffix for known in _COMPRESSIONS for suffix in known.suffixes))
+"""What the names of archives end in, as handles tell them from models."""
+
+COMPRESSED_SUFFIXES = tuple("." + suffix.rpartition(".")[2] for suffix in ARCHIVE_SUFFIXES[1:])
+"""The last suffix of each, of any file that is compressed so."""
+
+
+def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The bytes of the tar archive in `chunks`, in pieces of at most 256 KiB.
+
+    Takes gzip, bzip2, xz and plain tar, compressed twice at most (a host that
+    adds a Content-Encoding of its own). The end is reached only when every
+    stream ended whole with a good checksum. Raises TruncatedError,
+    IntegrityError, or UnsafeArchiveError for what is no tar archive.
+    """
+    stream = iter(chunks)
+    for _ in range(_MAX_LAYERS + 1):
+        head, stream = _peek(stream)
+        compression = next((known for known in _COMPRESSIONS if head.startswith(known.magic)), None)
+        if compression is None:
+            _require_tar(head)
+            yield from stream
+            return
+        stream = _expanded(stream, compression)
+    raise UnsafeArchiveError(f"The archive is compressed more than {_MAX_LAYERS} times")
+
+
+def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """The first bytes (512 if there are as many), and all chunks again."""
+    taken: list[bytes] = []
+    while sum(map(len, taken)) < _HEAD_BYTES:
+        chunk = next(chunks, None)
+        if chunk is None:
+            break
+        taken.append(chunk)
+    return b"".join(taken)[:_HEAD_BYTES], itertools.chain(taken, chunks)
+
+
+def _require_tar(head: bytes) -> None:
+    if not head:
+        raise TruncatedError("The archive is empty: not one byte")
+    looks_like_tar = len(head) == _HEAD_BYTES and (head[257:262] == b"ustar" or not head.strip(b"\0"))
+    if looks_like_tar or (len(head) == _HEAD_BYTES and _has_tar_checksum(head)):
+        return
+    what = next((name for magic, name in _OTHERS if head.lstrip().startswith(magic)), "something else")
+    if head[4:8] == b"TFL3":  # FlatBuffers: the identifier stands behind the offset of the root.
+        what = "a TF Lite model"
+    *names, last_name = (known.name for known in _COMPRESSIONS)
+    raise UnsafeArchiveError(
+        f"Not a tar archive (plain, {', '.join(names)} or {last_name}), but {what}",
+        hint="Check the address: it must answer with the archive itself, not with a page about it. "
+        "If the handle has no version, name one, such as HANDLE/1.",
+    )
+
+
+def _has_tar_checksum(head: bytes) -> bool:
+    """Whether this is a header of the format before POSIX, which has no magic bytes."""
+    stored = head[148:156].strip(b" \0").lstrip(b"0")
+    return stored == b"%o" % (sum(head[:148]) + 8 * 32 + sum(head[156:]))
+
+
+class _Balance:
+    """Input against output: what a stream takes in must come out as something."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._idle_bytes = self._input_bytes = self.output_bytes = 0
+
+    def take(self, size_bytes: int) -> None:
+        """Counts input. Raises UnsafeArchiveError where nothing, or next to nothing, comes of it."""
+        self._idle_bytes += size_bytes
+        self._input_bytes += size_bytes
+        most_bytes = _MAX_IDLE_BYTES + _MAX_EXPANSION * self.output_bytes
+        if self._idle_bytes > _MAX_IDLE_BYTES or self._input_bytes > most_bytes:
+            raise UnsafeArchiveError(
+                f"The {self._name} stream has more than {_MAX_IDLE_BYTES >> 20} MiB of padding"
+            )
+
+    def give(self, size_bytes: int) -> None:
+        """Counts output."""
+        self._idle_bytes = 0
+        self.output_bytes += size_bytes
+
+
+def _expanded(chunks: Iterator[bytes], compression: _Compression) -> Iterator[bytes]:
+    """What the concatenated compressed streams in `chunks` hold."""
+    name = compression.name
+    current: _Decompressor | None = None  # None between two streams
+    streams, balance = 0, _Balance(name)
+    for chunk in chunks:
+        pending = chunk
+        balance.take(len(chunk))
+        while True:
+            if current is None:
+                pending = pending.lstrip(b"\0")  # Some packers fill up the last block.
+                if not pending:
+                    break
+                streams += 1
+                if streams > _FREE_STREAMS and balance.output_bytes < streams * _HEAD_BYTES:
+                    raise UnsafeArchiveError(
+                        f"The archive is made of thousands of {name} streams with nothing in them"
+                    )
+                current = compression.decompressor()
+            output = _step(current, pending, name)
+            pending = b""
+            if output:
+                balance.give(len(output))
+                yield output
+            if current.eof:
+                pending, current = current.unused_data, None
+            elif current.needs_input:
+                break
+    if current is not None:
+        raise TruncatedError(f"The {name} stream is cut off before its end")
+
+
+def _step(decompressor: _Decompressor, data: bytes, name: str) -> bytes:
+    try:
+        return decompressor.decompress(data, _OUTPUT_CHUNK_BYTES)
+    except EOFError as error:
+        raise TruncatedError(f"The {name} stream is cut off before its end") from error
+    except MemoryError as error:
+        raise UnsafeArchiveError(f"The {name} stream asks for too much memory") from error
+    except Exception as error:  # Each library has a class of its own for what is damaged.
+        if "emory" in str(error):  # LZMA_MEMLIMIT_ERROR has none.
+            raise UnsafeArchiveError(f"The {name} stream asks for too much memory") from error
+        raise IntegrityError(f"The {name} stream is damaged: {error}") from error
