@@ -175,7 +175,7 @@ def list_noatime(folder: str) -> Iterator[Iterator[os.DirEntry[str]]]:
 
 
 @contextmanager
-def contents(path: Path, *, for_outline: bool = False) -> Iterator[bytes | mmap]:
+def contents(path: Path | str, *, for_outline: bool = False) -> Iterator[bytes | mmap]:
     """All bytes of the file: read, or mapped where it is large.
 
     `for_outline` says that little of them will be looked at. Raises OSError.

@@ -139,13 +139,18 @@ class CachedModelInfo(CachedModel):
         return None if found is None else found.value
 
     def _detected_format(self) -> ModelFormat | None:
-        """By the outline of the model's main file, a few small reads; None where it can't be read."""
+        """By the recorded kind, else the outline of the main file; None where it can't be read.
+
+        Records of 0.1.0 have a kind and no format.
+        """
         if self._detected is not None or self.state not in (EntryState.OK, EntryState.UNKNOWN):
             return self._detected
-        from hubcli.savedmodel.layout import detect_format
+        from hubcli.savedmodel.layout import detect_format, format_of_kind
 
         with suppress(BrokenModelError, OSError):
-            object.__setattr__(self, "_detected", detect_format(self.path))
+            kind = None if self.manifest is None else self.manifest.kind
+            found = detect_format(self.path) if kind is None else format_of_kind(kind, self.paths.model_text)
+            object.__setattr__(self, "_detected", found)
         return self._detected
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -32,6 +33,7 @@ __all__ = [
     "climbs_out",
     "declared_assets",
     "detect_format",
+    "format_of_kind",
     "main_file",
     "read_index",
     "refuse_look_alike",
@@ -195,6 +197,24 @@ def detect_format(model: Path) -> ModelFormat:
         has_hub_marker=(model / TF1_HUB_MARKER).is_file(),
         has_keras_metadata=(model / KERAS_METADATA).is_file(),
     )
+
+
+_ONLY_FORMATS = {known.kind: known for known in ModelFormat if known.kind != ModelFormat.TF2.kind}
+
+
+def format_of_kind(kind: str, model: str) -> ModelFormat:
+    """The format of the SavedModel in the directory `model`, whose kind is known from its record.
+
+    Only TF2 stands for several: a small file without the name that Keras 3 exports have is not parsed.
+    Raises BrokenModelError, OSError.
+    """
+    if kind in _ONLY_FORMATS:
+        return _ONLY_FORMATS[kind]
+    if kind == ModelFormat.TF2.kind:
+        with suppress(FileNotFoundError), contents(f"{model}/{MAIN_FILES[0]}", for_outline=True) as data:
+            if isinstance(data, bytes) and _KERAS_3_CHILD.encode() not in data:
+                return ModelFormat.TF2
+    return detect_format(Path(model))
 
 
 def _of_binary(main: Path) -> ModelFormat:

@@ -124,6 +124,18 @@ def test_kind_and_format_of_an_entry_of_tensorflow_hub_are_told(root: Path, form
     assert (model.fetched_at_s, model.last_used_at_s) == (1000, 1000)
 
 
+@pytest.mark.parametrize("form", ModelFormat)
+@pytest.mark.parametrize("is_large", [False, True])
+def test_a_record_of_0_1_0_has_a_kind_from_which_the_format_is_found(
+    root: Path, form: ModelFormat, is_large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_large:  # Such a file is mapped, and its outline read.
+        monkeypatch.setattr("hubcli.regular_file._OUTLINED_FROM_BYTES", 1)
+    hubcli_entry(root, SMALL, form=form)
+    (model,) = _list(root).models
+    assert (model.kind, model.recorded_format, model.format) == (form.kind, None, form.value)
+
+
 def test_the_format_of_an_entry_is_that_of_its_record_or_read_from_the_model(root: Path) -> None:
     recorded = hubcli_entry(root, SMALL, form=ModelFormat.KERAS_3_EXPORT)
     (model,) = _list(root).models
