@@ -6,6 +6,7 @@ A scheme has a line at the end; another package's is added by `register_scheme`.
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 from hubcli.config.settings import Settings
 from hubcli.durability import UNSYNCED
-from hubcli.errors import HandleError, NotFoundError, UsageError
+from hubcli.errors import BodyChangedError, HandleError, NotFoundError, TruncatedError, UsageError
 from hubcli.net.byte_source import ByteSource
 from hubcli.net.retries import DEFAULT_RETRIES, RetryPolicy
 from hubcli.providers import scheme_of
@@ -68,12 +69,14 @@ class _Scheme(NamedTuple):
 
 
 class FileSource(ByteSource):
-    """An open file, a FIFO or standard input: what is read once, in order."""
+    """An open file, a FIFO or standard input: read once, in order; a regular file at a `path` in parts too."""
 
-    def __init__(self, name: str, file: BinaryIO, size_bytes: int | None) -> None:
+    def __init__(self, name: str, file: BinaryIO, size_bytes: int | None, path: Path | None = None) -> None:
         self.name = name
         self.size_bytes = size_bytes
         self._file = file
+        self._path = path
+        self.validator = None if path is None else _validator(file)
 
     def read(self) -> Iterator[bytes]:
         """What the file holds, to its end."""
@@ -82,6 +85,43 @@ class FileSource(ByteSource):
                 yield chunk
         except OSError as error:
             raise NotFoundError(f"The archive can't be read: {error.strerror}") from error
+
+    @contextmanager
+    def range(self, start: int, end: int) -> Iterator[Iterator[bytes]]:
+        """The bytes from `start` up to, not with, `end`, read by a descriptor of their own.
+
+        Raises BodyChangedError where another file is there now or it was written to, TruncatedError,
+        NotFoundError.
+        """
+        assert self._path is not None, "has_ranges is False"
+        try:
+            file = open_regular(self._path)
+        except OSError as error:
+            raise NotFoundError(f"{self._path} can't be opened: {error.strerror}") from error
+        with file:
+            if _validator(file) != self.validator:
+                raise BodyChangedError(f"{self._path} changed while it was read", hint="Try again.")
+            file.seek(start)
+            yield self._blocks(file, end - start)
+
+    def _blocks(self, file: BinaryIO, left_bytes: int) -> Iterator[bytes]:
+        while left_bytes:
+            try:
+                block = file.read(min(left_bytes, _READ_BYTES))
+            except OSError as error:
+                raise NotFoundError(f"{self._path} can't be read: {error.strerror}") from error
+            if not block:
+                raise TruncatedError(f"{self._path} ends {left_bytes} bytes early")
+            left_bytes -= len(block)
+            yield block
+
+
+def _validator(file: BinaryIO) -> str | None:
+    """What changes with the bytes of a regular file; None for a file of another kind."""
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return f"{status.st_dev}-{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
 
 
 class DirectorySource(ByteSource):
@@ -176,7 +216,7 @@ def open_path(path: Path, fifo_wait_s: float | None = None) -> Iterator[ByteSour
         yield DirectorySource(name, path)
         return
     with file:
-        yield FileSource(name, file, size)
+        yield FileSource(name, file, size, path)
 
 
 @contextmanager

@@ -11,9 +11,10 @@ import pytest
 
 from hubcli.archive import Limits
 from hubcli.config.settings import Settings
-from hubcli.errors import HandleError, NotFoundError
-from hubcli.fetching.byte_sources import Transfer, open_bytes, open_path, size_of
+from hubcli.errors import BodyChangedError, HandleError, NotFoundError, TruncatedError
+from hubcli.fetching.byte_sources import Transfer, download_options, open_bytes, open_path, size_of
 from hubcli.fetching.sources import members_of, unpack_source
+from hubcli.net.download import Download
 from hubcli.net.retries import RetryPolicy
 from tests import models
 from tests.server import HubServer
@@ -67,8 +68,41 @@ def test_a_fifo_is_read_once_its_first_byte_came(tmp_path: Path) -> None:
     writer = threading.Thread(target=(tmp_path / "fifo").write_bytes, args=(b"bytes",))
     writer.start()
     with open_path(tmp_path / "fifo", fifo_wait_s=10) as source:
+        assert not source.has_ranges
         assert b"".join(source.read()) == b"bytes"
     writer.join()
+
+
+def test_a_local_file_is_read_in_parts_while_it_is_read_in_order(settings: Settings, tmp_path: Path) -> None:
+    body = os.urandom(700_000)
+    file = tmp_path / "body.tar"
+    file.write_bytes(body)
+    with open_bytes(file.as_uri(), settings, Transfer()) as source:
+        assert source.has_ranges
+        chunks = source.read()
+        first = next(chunks)
+        with source.range(300_000, 600_001) as blocks, source.range(0, 3) as others:
+            assert b"".join(blocks) == body[300_000:600_001]
+            assert b"".join(others) == body[:3]
+        assert first + b"".join(chunks) == body
+        download = Download(source, download_options(settings, Transfer(connections=3)))
+        assert (download.validator, download.has_ranges) == (source.validator, True)
+
+
+def test_a_part_of_a_local_file_that_changed_is_refused(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "body.tar"
+    file.write_bytes(b"0123456789")
+    with open_bytes(file.as_uri(), settings, Transfer()) as source:
+        with source.range(2, 4) as blocks:
+            assert [*blocks] == [b"23"]
+        with pytest.raises(TruncatedError, match="ends 2 bytes early"), source.range(8, 12) as blocks:
+            list(blocks)
+        file.write_bytes(b"others, and more")
+        with pytest.raises(BodyChangedError, match="changed while it was read"), source.range(2, 4):
+            pass
+        file.unlink()
+        with pytest.raises(NotFoundError), source.range(2, 4):
+            pass
 
 
 def test_what_is_not_there_is_named(settings: Settings, tmp_path: Path) -> None:
