@@ -28,7 +28,7 @@ MOVED = {
     "hubcli.cli.help": "hubcli.cli.app",
     "hubcli.cli.signals": "hubcli.cli.entrypoint",
     "hubcli.cli.views.doctor": "hubcli.cli.doctor",
-    "hubcli.cli.views.dry_run": "hubcli.cli.views.models",
+    "hubcli.cli.views.dry_run": "hubcli.cli.views.fetch",
     "hubcli.cli.views.verify": "hubcli.cli.verify",
     "hubcli.commands.fetch_options": "hubcli.fetching.options",
     "hubcli.commands.finetune_options": "hubcli.finetuning",

@@ -152,7 +152,7 @@ def _serve() -> None:
     # Loaded once, for all the processes that are forked off.
     import hubcli.cli.app
     import hubcli.cli.fetch
-    import hubcli.cli.views.models
+    import hubcli.cli.views.fetch
     import hubcli.commands.fetch
     import hubcli.fetching.sources
     import hubcli.net.http_source  # noqa: F401

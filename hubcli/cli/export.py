@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -27,8 +27,8 @@ from hubcli.exporting import ExportFormat, Layout
 
 with LazyImports():
     from hubcli.cli.progress import listener_for
-    from hubcli.cli.views.models import export_document, export_summary
-    from hubcli.commands.export import ExportOptions, export
+    from hubcli.commands.export import ExportOptions, ExportResult, export
+    from hubcli.units import format_size
 
 __all__ = ["export_command"]
 
@@ -165,8 +165,28 @@ def export_command(
     )
     with listener_for(output, patience_s=0.5) as listener:
         result = export(source, destination, settings, options, listener)
-    output.say(export_summary(result))
+    output.say(_summary(result))
     if as_json:
-        output.document(export_document(result))
+        output.document(_document(result))
     else:
         output.payload(str(result.destination))
+
+
+def _summary(result: ExportResult) -> str:
+    """One line for a person."""
+    files = "1 file" if result.file_count == 1 else f"{result.file_count} files"
+    return f"Exported {result.source}  {format_size(result.size_bytes)}, {files}, {result.seconds:.1f} s"
+
+
+def _document(result: ExportResult) -> dict[str, Any]:
+    """`hubcli export --json`."""
+    return {
+        "source": result.source,
+        "destination": str(result.destination),
+        "layout": result.layout.value,
+        "format": result.format.value,
+        "bytes": result.size_bytes,
+        "files": result.file_count,
+        "sha256": result.sha256,
+        "seconds": round(result.seconds, 3),
+    }

@@ -39,8 +39,8 @@ from hubcli.units import format_size, parse_duration_s, parse_size_bytes
 with LazyImports():
     from hubcli.cache.gc.plan import Policy, claim_auto_gc
     from hubcli.cli.multi_progress import MultiProgress, multi_progress_for
+    from hubcli.cli.views.fetch import fetch_document, fetch_summary, show_dry_run
     from hubcli.cli.views.gc import upkeep_notes
-    from hubcli.cli.views.models import fetch_document, fetch_summary, show_dry_run
     from hubcli.commands.fetch import FetchOptions, FetchResult, fetch
     from hubcli.commands.gc import gc
     from hubcli.concurrency import CancellationToken, run_concurrently

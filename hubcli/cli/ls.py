@@ -1,10 +1,11 @@
-"""`hubcli ls`."""
+"""`hubcli ls`: options, run, and what it shows: the columns of the table and the keys of the JSON."""
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,17 +21,18 @@ from hubcli.cli.options import (
     Offline,
     Quiet,
 )
-from hubcli.cli.output import Output, errors_document
+from hubcli.cli.output import Output, errors_document, printable
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, NotFoundError, UsageError
 
 with LazyImports():
-    from hubcli.cache.catalog import EntryState
-    from hubcli.cli.views.models import listing_document, show_listing, show_names, show_size
-    from hubcli.commands.ls import Filter, SortOrder, cached_path, ls
+    from hubcli.cache.catalog import CachedModelInfo, EntryState
+    from hubcli.cli.tables import Column, Style, render_table
+    from hubcli.commands.ls import Filter, Listing, SortOrder, cached_path, ls
     from hubcli.fetching.model_ref import Pattern
+    from hubcli.units import format_age, format_size, to_iso_utc
 
-__all__ = ["ls_command"]
+__all__ = ["listing_document", "ls_command", "show_listing"]
 
 
 def _sort_orders() -> list[str]:
@@ -105,11 +107,11 @@ def ls_command(
         limit=limit,
     )
     if size:
-        show_size(listing, output)
+        _show_size(listing, output)
     elif as_json:
         output.document(listing_document(listing))
     elif quiet:
-        show_names(listing, output)
+        _show_names(listing, output)
     else:
         suggestion = Pattern.suggestion(patterns[0]) if patterns and len(patterns) == 1 else ""
         show_listing(listing, output, narrowed=bool(patterns or filters), suggestion=suggestion)
@@ -163,3 +165,116 @@ class _PathRun:
         if not paths:
             raise NotFoundError(f"Not in the cache: {target}", hint="See: hubcli ls")
         return paths
+
+
+def show_listing(listing: Listing, output: Output, *, narrowed: bool, suggestion: str = "") -> None:
+    """Writes the table and its total; `narrowed` says that patterns or filters left something out.
+
+    The suggestion, where there is one, is behind the note that nothing fits.
+    """
+    if not listing.models:
+        what = "Nothing in the cache fits" if narrowed and listing.matched == 0 else "The cache is empty"
+        output.note(f"{what}: {listing.root}{suggestion if listing.matched == 0 else ''}")
+    else:
+        now_s = time.time()
+        rows = [_row(model, now_s) for model in listing.models]
+        output.payload(render_table(_columns(), rows, Style.of(output)))
+        output.payload(_total(listing))
+    if listing.leftovers:
+        output.note(f"Interrupted downloads left something of {listing.leftovers} more behind")
+
+
+def _show_names(listing: Listing, output: Output) -> None:
+    """Writes handles, and the keys of entries whose handle is unknown; not what is foreign."""
+    names = [
+        printable(model.handle or model.name)
+        for model in listing.models
+        if model.state is not EntryState.FOREIGN
+    ]
+    if names:
+        output.payload("\n".join(names))
+
+
+def _show_size(listing: Listing, output: Output) -> None:
+    """Writes the size of all that fit, and nothing else: for a person, with `--quiet` in bytes."""
+    if output.as_json:
+        document = listing_document(listing)
+        output.document({key: value for key, value in document.items() if key != "models"})
+    else:
+        output.payload(str(listing.size_bytes) if output.quiet else format_size(listing.size_bytes))
+
+
+def _columns() -> tuple[Column, ...]:
+    return (
+        Column("HANDLE", stretches=True),
+        Column("SIZE", right=True),
+        Column("KIND"),
+        Column("FETCHED", right=True, min_width=100),
+        Column("USED", right=True),
+        Column("STATE", full_width=120, styles={"ok": "green", "gutted": "red", "downloading": "cyan"}),
+    )
+
+
+def _row(model: CachedModelInfo, now_s: float) -> tuple[str, ...]:
+    return (
+        printable(model.handle or model.name),
+        "-" if model.size_bytes is None else format_size(model.size_bytes),
+        printable(model.kind or "-"),
+        _age(model.fetched_at_s, now_s),
+        _age(model.last_used_at_s, now_s),
+        _state(model),
+    )
+
+
+def _age(moment_s: float | None, now_s: float) -> str:
+    return "-" if moment_s is None else format_age(now_s - moment_s)
+
+
+def _state(model: CachedModelInfo) -> str:
+    pinned = ", pinned" if model.pinned else ""
+    if model.state is EntryState.DOWNLOADING:
+        return printable(f"downloading{pinned} by {model.holder}")
+    if model.state is EntryState.GUTTED:
+        return printable(f"gutted{pinned}: {model.problem}")
+    if model.state is EntryState.UNKNOWN:
+        return f"unknown handle{pinned}"
+    return f"{model.state.value}{pinned}"
+
+
+def _total(listing: Listing) -> str:
+    noun = "entry" if listing.matched == 1 else "entries"
+    total_text = (
+        f"{len(listing.models)} of {listing.matched}"
+        if len(listing.models) < listing.matched
+        else listing.matched
+    )
+    return f"{total_text} {noun}, {format_size(listing.size_bytes)}"
+
+
+def listing_document(listing: Listing) -> dict[str, Any]:
+    """`hubcli ls --json`."""
+    return {
+        "cache_dir": str(listing.root),
+        "models": [_model_document(model) for model in listing.models],
+        "matched": listing.matched,
+        "bytes": listing.size_bytes,
+        "leftovers": listing.leftovers,
+    }
+
+
+def _model_document(model: CachedModelInfo) -> dict[str, Any]:
+    return {
+        "handle": model.handle,
+        "aliases": list(model.aliases),
+        "path": str(model.path),
+        "state": model.state.value,
+        "problem": model.problem,
+        "holder": model.holder,
+        "kind": model.kind,
+        "format": model.format,
+        "bytes": model.size_bytes,
+        "fetched_at": None if model.fetched_at_s is None else to_iso_utc(model.fetched_at_s),
+        "last_used_at": None if model.last_used_at_s is None else to_iso_utc(model.last_used_at_s),
+        "last_used_by": None if model.last_used_by is None else model.last_used_by.value,
+        "pinned": model.pinned,
+    }

@@ -69,7 +69,7 @@ class _Scheme(NamedTuple):
 
 
 class FileSource(ByteSource):
-    """An open file, a FIFO or standard input: read once, in order; a regular file at a `path` in parts too."""
+    """An open file, a FIFO or standard input: read once, in order; one with a `path` in parts too."""
 
     def __init__(self, name: str, file: BinaryIO, size_bytes: int | None, path: Path | None = None) -> None:
         self.name = name

@@ -76,7 +76,7 @@ def test_a_usage_error_loads_no_command_but_the_one_that_is_named() -> None:
     assert loaded & commands == {"hubcli.cli.ls"}
     # The options are known from what completion has, the run isn't needed.
     assert "hubcli.cli.completion" in loaded
-    assert not loaded & {"hubcli.commands.ls", "hubcli.cli.views.models"}
+    assert not loaded & {"hubcli.commands.ls", "hubcli.cli.tables"}
 
 
 def test_options_are_suggested_where_completion_is_not_installed() -> None:

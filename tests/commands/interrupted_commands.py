@@ -20,7 +20,7 @@ from typing import Any
 import hubcli.cli.app
 import hubcli.cli.finetune_export
 import hubcli.cli.progress
-import hubcli.cli.views.models
+import hubcli.cli.views.fetch
 import hubcli.commands.export
 import hubcli.commands.finetune_export
 import hubcli.savedmodel.compare.preservation  # noqa: F401

@@ -19,8 +19,8 @@ from hubcli.cache.cached_model import LastUse, UseSource
 from hubcli.cache.catalog import CachedModelInfo, EntryState
 from hubcli.cache.layout import EntryPaths
 from hubcli.cache.records import Manifest
+from hubcli.cli.ls import listing_document, show_listing
 from hubcli.cli.output import Output
-from hubcli.cli.views.models import listing_document, show_listing
 from hubcli.commands.ls import Filter, Listing, SortOrder, ls
 from hubcli.config.settings import Settings
 from hubcli.errors import UsageError
