@@ -22,7 +22,7 @@ from typer.main import get_command
 
 from hubcli import __version__
 from hubcli.cli.main import LazyImports, restore_garbage_collection
-from hubcli.cli.options import CompletionWords
+from hubcli.cli.options import CompletionWords, with_global_options
 from hubcli.cli.output import Output
 from hubcli.errors import BrokenPipe, OutputError
 
@@ -146,7 +146,9 @@ def _add(app: typer.Typer, name: str) -> None:
     command = _function(name)
     text, _, examples = (getdoc(command) or "").partition("\n\nExamples:\n")
     lines = [line.strip().replace("[", "\\[") for line in examples.splitlines() if line.strip()]
-    app.command(name, help=text, epilog="\n".join(["Examples:", *lines]) if lines else None)(command)
+    app.command(name, help=text, epilog="\n".join(["Examples:", *lines]) if lines else None)(
+        with_global_options(command)
+    )
 
 
 def _announce(app: typer.Typer, name: str, *, with_summary: bool) -> None:

@@ -15,19 +15,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import (
-    AsJson,
-    CacheDir,
-    CaFile,
-    Color,
-    CompletionHint,
-    Debug,
-    Mirrors,
-    NoColor,
-    NoProgress,
-    Offline,
-    Quiet,
-)
+from hubcli.cli.options import CaFile, CompletionHint, GlobalOptions, Mirrors
 from hubcli.cli.output import Output, printable
 from hubcli.config.settings import color_choice, environment, read_config
 from hubcli.errors import ExitStatus
@@ -66,6 +54,7 @@ Timeout: TypeAlias = Annotated[
 
 
 def doctor_command(
+    shared: GlobalOptions,
     hosts: Hosts = None,
     network: Network = False,
     python: Python = None,
@@ -73,14 +62,6 @@ def doctor_command(
     mirror: Mirrors = None,
     ca_file: CaFile = None,
     timeout: Timeout = "10s",
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    cache_dir: CacheDir = None,
-    color: Color = None,
-    no_color: NoColor = False,
-    no_progress: NoProgress = False,
-    debug: Debug = False,
 ) -> None:
     """Diagnose download and load problems: cache, network, credentials, packages, settings.
 
@@ -96,21 +77,23 @@ def doctor_command(
         network=network,
         hosts=tuple(hosts or ()),
         python=python,
-        cache_dir=cache_dir,
-        offline=offline,
+        cache_dir=shared.cache_dir,
+        offline=shared.offline,
         mirrors=tuple(mirror or ()),
         ca_file=ca_file,
         timeout_s=parse_duration_s(timeout),
         fix=fix,
     )
-    choice = color_choice(environment(), color, no_color=no_color, default=read_config().get("color", "auto"))
-    output = Output(as_json=as_json, quiet=quiet, color=choice)
-    raise typer.Exit(_show_diagnosis(doctor(options), output, debug=debug))
+    choice = color_choice(
+        environment(), shared.color, no_color=shared.no_color, default=read_config().get("color", "auto")
+    )
+    output = Output(as_json=shared.as_json, quiet=shared.quiet, color=choice, debug=shared.debug)
+    raise typer.Exit(_show_diagnosis(doctor(options), output))
 
 
-def _show_diagnosis(diagnosis: Diagnosis, output: Output, *, debug: bool) -> int:
+def _show_diagnosis(diagnosis: Diagnosis, output: Output) -> int:
     """Writes it in the form that is wanted; the exit status."""
-    if debug:
+    if output.debug:
         for fault in diagnosis.faults:
             _show_frames(fault)
     if output.as_json:

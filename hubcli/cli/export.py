@@ -7,22 +7,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from hubcli.cli.main import LazyImports
-from hubcli.cli.options import (
-    BUILT_IN,
-    AsJson,
-    CacheDir,
-    Color,
-    CompletionHint,
-    Debug,
-    NoColor,
-    NoProgress,
-    NoSync,
-    Offline,
-    Quiet,
-    Replace,
-)
-from hubcli.cli.output import Output
-from hubcli.config.settings import Settings
+from hubcli.cli.options import BUILT_IN, CompletionHint, GlobalOptions, NoSync, Replace
 from hubcli.exporting import ExportFormat, Layout
 
 with LazyImports():
@@ -112,6 +97,7 @@ Unsafe: TypeAlias = Annotated[
 
 
 def export_command(
+    shared: GlobalOptions,
     source: SourceArgument,
     destination: DestinationArgument,
     format_: Format = None,
@@ -124,14 +110,6 @@ def export_command(
     custom_objects: CustomObjects = None,
     unsafe: Unsafe = False,
     no_sync: NoSync = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    cache_dir: CacheDir = None,
-    color: Color = None,
-    no_color: NoColor = False,
-    no_progress: NoProgress = False,
-    debug: Debug = False,
 ) -> None:
     """Export a model as a directory or an archive.
 
@@ -143,15 +121,8 @@ def export_command(
     hubcli export https://tfhub.dev/google/elmo/3 ./models --layout serving
     hubcli export model.keras ./features --output-layer pooling
     """
-    settings = Settings.read(
-        cache_dir=cache_dir,
-        offline=offline,
-        color=color,
-        no_color=no_color,
-        no_progress=no_progress,
-        no_sync=no_sync,
-    )
-    output = Output.of(settings, as_json=as_json, quiet=quiet)
+    settings = shared.settings(no_sync=no_sync)
+    output = shared.output(settings)
     options = ExportOptions(
         format=format_,
         layout=layout,
@@ -166,7 +137,7 @@ def export_command(
     with listener_for(output, patience_s=0.5) as listener:
         result = export(source, destination, settings, options, listener)
     output.say(_summary(result))
-    if as_json:
+    if shared.as_json:
         output.document(_document(result))
     else:
         output.payload(str(result.destination))

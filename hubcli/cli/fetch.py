@@ -15,19 +15,12 @@ from hubcli.archive import Limits
 from hubcli.cli.main import LazyImports, reduce_garbage_collection
 from hubcli.cli.options import (
     BUILT_IN,
-    AsJson,
-    CacheDir,
     CaFile,
-    Color,
     CompletionHint,
-    Debug,
+    GlobalOptions,
     MinRate,
     Mirrors,
-    NoColor,
-    NoProgress,
     NoSync,
-    Offline,
-    Quiet,
     Timeout,
     value_option,
 )
@@ -117,6 +110,7 @@ def _limit(metavar: str, text: str, **more: Any) -> Any:
 
 
 def fetch_command(
+    shared: GlobalOptions,
     handles: Handles = None,
     lists: Lists = None,
     jobs: Jobs = None,
@@ -142,14 +136,6 @@ def fetch_command(
     max_depth: Annotated[int, _limit("N", "Depth of directories.", min=1)] = _DEFAULTS.path_depth,
     max_headers: Annotated[str, _limit("SIZE", "Total size of extension headers.")] = _MAX_HEADERS,
     no_sync: NoSync = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    cache_dir: CacheDir = None,
-    color: Color = None,
-    no_color: NoColor = False,
-    no_progress: NoProgress = False,
-    debug: Debug = False,
 ) -> None:
     """Fetch models into the cache and print their paths.
 
@@ -164,9 +150,7 @@ def fetch_command(
     hubcli fetch https://tfhub.dev/a/b/1 --from ./b-1.tar.gz
     """
     reduce_garbage_collection()
-    settings = Settings.read(
-        cache_dir=cache_dir,
-        offline=offline,
+    settings = shared.settings(
         mirrors=mirror or (),
         ca_file=cacert,
         timeout_s=None if timeout is None else parse_duration_s(timeout),
@@ -174,10 +158,7 @@ def fetch_command(
         connections=connections,
         retries=retries,
         jobs=jobs,
-        color=color,
-        no_color=no_color,
         min_rate=min_rate,
-        no_progress=no_progress,
         no_sync=no_sync,
     )
     limits = Limits(
@@ -196,10 +177,10 @@ def fetch_command(
     )
     handles, lists = handles or [], lists or []
     _require_fitting(handles, lists, options)
-    output = Output.of(settings, as_json=as_json, quiet=quiet)
+    output = shared.output(settings)
     order = RequestList.of(handles, lists, options.sha256)
     models, lock_file = models_of(order, lock, locked=locked)
-    run = FetchRun(settings, options, output, debug, jobs=settings.jobs, lock=lock_file)
+    run = FetchRun(settings, options, output, jobs=settings.jobs, lock=lock_file)
     raise typer.Exit(run.plan_all(models) if dry_run_ else run.fetch_all(models))
 
 
@@ -225,7 +206,6 @@ class FetchRun:
         settings: Settings,
         options: FetchOptions,
         output: Output,
-        debug: bool,
         *,
         jobs: int = 1,
         lock: LockFile | None = None,
@@ -233,7 +213,6 @@ class FetchRun:
         self.settings = settings
         self.options = options
         self.output = output
-        self.debug = debug
         self.jobs = jobs
         self.lock = lock
         self._locked: dict[str, LockedModel] = {}
@@ -359,8 +338,6 @@ class FetchRun:
                 self.output.payload(str(outcome.path))
 
     def _report_error(self, model: FetchRequest, error: HubcliError, models: int) -> None:
-        if self.debug:
-            self.output.trace(error)
         self.output.error(error, "" if models == 1 else model.name)
 
     def _write_lock(self, lock: LockFile) -> None:

@@ -9,21 +9,8 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from hubcli.cli.main import LazyImports, reduce_garbage_collection
-from hubcli.cli.options import (
-    TAG_SETS,
-    AsJson,
-    CacheDir,
-    Color,
-    Debug,
-    NoColor,
-    NoProgress,
-    NoSync,
-    Offline,
-    Quiet,
-    Replace,
-)
-from hubcli.cli.output import Output, own_standard_output
-from hubcli.config.settings import Settings
+from hubcli.cli.options import TAG_SETS, GlobalOptions, NoSync, Replace
+from hubcli.cli.output import own_standard_output
 from hubcli.errors import UsageError
 from hubcli.finetuning import FinetuneOptions, Method
 from hubcli.tf import StrategyKind
@@ -142,6 +129,7 @@ TagSet: TypeAlias = Annotated[
 
 
 def finetune_export_command(
+    shared: GlobalOptions,
     source: SourceArgument,
     destination: DestinationArgument = None,
     method: MethodOption = Method.AUTO,
@@ -157,14 +145,6 @@ def finetune_export_command(
     strategy: StrategyOption = None,
     tag_set: TagSet = None,
     no_sync: NoSync = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    cache_dir: CacheDir = None,
-    color: Color = None,
-    no_color: NoColor = False,
-    no_progress: NoProgress = False,
-    debug: Debug = False,
 ) -> None:
     """Export a fine-tuned model as a drop-in replacement.
 
@@ -192,23 +172,16 @@ def finetune_export_command(
     )
     if train is None and method is not Method.RESAVE:
         reduce_garbage_collection()
-    settings = Settings.read(
-        cache_dir=cache_dir,
-        offline=offline,
-        color=color,
-        no_color=no_color,
-        no_progress=no_progress,
-        no_sync=no_sync,
-    )
-    output = Output.of(settings, as_json=as_json, quiet=quiet)
+    settings = shared.settings(no_sync=no_sync)
+    output = shared.output(settings)
     # What the function and its libraries print is no payload.
     with own_standard_output(), listener_for(output, patience_s=0.5) as listener:
         result = finetune_export(source, destination, settings, options, listener)
     for line in finetune_report(result):
         output.say(line)
-    if as_json:
+    if shared.as_json:
         output.document(finetune_document(result))
-    elif payload := finetune_payload(result, Style.of(output), quiet=quiet):
+    elif payload := finetune_payload(result, Style.of(output), quiet=shared.quiet):
         output.payload(payload)
 
 

@@ -9,19 +9,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import (
-    AsJson,
-    CacheDir,
-    Color,
-    Debug,
-    DryRun,
-    NoColor,
-    NoProgress,
-    NoSync,
-    Offline,
-    Quiet,
-    Yes,
-)
+from hubcli.cli.options import DryRun, GlobalOptions, NoSync, Yes
 from hubcli.cli.output import Output, errors_document, printable
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, Interrupted, UsageError
@@ -95,6 +83,7 @@ KeepPartial: TypeAlias = Annotated[
 
 
 def gc_command(
+    shared: GlobalOptions,
     patterns: Patterns = None,
     older_than: OlderThan = None,
     max_size: MaxSize = None,
@@ -106,14 +95,6 @@ def gc_command(
     dry_run: DryRun = False,
     yes: Yes = False,
     no_sync: NoSync = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    cache_dir: CacheDir = None,
-    color: Color = None,
-    no_color: NoColor = False,
-    no_progress: NoProgress = False,
-    debug: Debug = False,
 ) -> None:
     """Remove leftovers, and models by age, size or free space.
 
@@ -135,16 +116,9 @@ def gc_command(
         grace_s=_duration_s("--grace", grace),
         keep_partial_s=_duration_s("--keep-partial", keep_partial),
     )
-    settings = Settings.read(
-        cache_dir=cache_dir,
-        offline=offline,
-        color=color,
-        no_color=no_color,
-        no_progress=no_progress,
-        no_sync=no_sync,
-    )
-    output = Output.of(settings, as_json=as_json, quiet=quiet)
-    run = GcRun(settings, output, dry_run=dry_run, yes=yes, debug=debug)
+    settings = shared.settings(no_sync=no_sync)
+    output = shared.output(settings)
+    run = GcRun(settings, output, dry_run=dry_run, yes=yes)
     raise typer.Exit(run.collect(policy, patterns or ()))
 
 
@@ -173,12 +147,11 @@ class GcRun:
     Results are kept as they come, so that an interrupted one can tell them.
     """
 
-    def __init__(self, settings: Settings, output: Output, *, dry_run: bool, yes: bool, debug: bool) -> None:
+    def __init__(self, settings: Settings, output: Output, *, dry_run: bool, yes: bool) -> None:
         self.settings = settings
         self.output = output
         self.dry_run = dry_run
         self.yes = yes
-        self.debug = debug
         self.plan: Plan | None = None
         self.is_refused = self.is_removal = False
         self.actions: list[CompletedAction] = []
@@ -250,8 +223,6 @@ class GcRun:
         for pattern in collection.unmatched:
             self.output.note(f"Nothing in the cache fits '{pattern}'{Pattern.suggestion(pattern)}")
         for _, error in self.errors:
-            if self.debug:
-                self.output.trace(error)
             self.output.error(error)
         if self.output.as_json:
             self.output.document(self._document(collection))

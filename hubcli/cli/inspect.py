@@ -11,17 +11,10 @@ from hubcli.cli.main import LazyImports, disable_garbage_collection
 from hubcli.cli.options import (
     BUILT_IN,
     TAG_SETS,
-    AsJson,
-    CacheDir,
-    Color,
     CompletionHint,
     CompletionWords,
-    Debug,
+    GlobalOptions,
     MinRate,
-    NoColor,
-    NoProgress,
-    Offline,
-    Quiet,
     Timeout,
 )
 from hubcli.cli.output import PICTURE_COLUMNS, Output, printable, write_svg
@@ -121,6 +114,7 @@ Diff: TypeAlias = Annotated[
 
 
 def inspect_command(
+    shared: GlobalOptions,
     target: TargetArgument,
     signatures: Signatures = False,
     functions: Functions = False,
@@ -139,14 +133,6 @@ def inspect_command(
     diff: Diff = None,
     timeout: Timeout = "30s",
     min_rate: MinRate = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    cache_dir: CacheDir = None,
-    color: Color = None,
-    no_color: NoColor = False,
-    no_progress: NoProgress = False,
-    debug: Debug = False,
 ) -> None:
     """Show signatures, functions and variables of a model.
 
@@ -159,16 +145,10 @@ def inspect_command(
     hubcli inspect ./model.tar.gz --check --scan --json
     """
     disable_garbage_collection()
-    settings = Settings.read(
-        cache_dir=cache_dir,
-        offline=offline,
-        color=color,
-        no_color=no_color,
-        no_progress=no_progress,
-        timeout_s=None if timeout is None else parse_duration_s(timeout),
-        min_rate=min_rate,
+    settings = shared.settings(
+        timeout_s=None if timeout is None else parse_duration_s(timeout), min_rate=min_rate
     )
-    output = Output.of(settings, as_json=as_json, quiet=quiet)
+    output = shared.output(settings)
     severity = _parse_severity(fail_on)
     if depth is not None and not tree:
         raise UsageError("--depth is for --tree", hint="Add --tree, or leave --depth out.")
@@ -189,7 +169,7 @@ def inspect_command(
         _parse_tag_set(tag_set),
         fetch,
         hash_assets=diff is not None,
-        graph_alone=of_graph and not as_json and diff is None,
+        graph_alone=of_graph and not shared.as_json and diff is None,
     )
     run = _InspectRun(
         settings,

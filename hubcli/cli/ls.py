@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import (
-    AsJson,
-    CacheDir,
-    Color,
-    CompletionWords,
-    Debug,
-    NoColor,
-    NoProgress,
-    Offline,
-    Quiet,
-)
+from hubcli.cli.options import CompletionWords, GlobalOptions
 from hubcli.cli.output import Output, errors_document, printable
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, NotFoundError, UsageError
@@ -44,6 +33,7 @@ def _filters() -> list[str]:
 
 
 def ls_command(
+    shared: GlobalOptions,
     patterns: Annotated[
         list[str] | None,
         typer.Argument(metavar="[PATTERN...]", help="Handles or globs such as '*bert*'.", show_default=False),
@@ -72,14 +62,6 @@ def ls_command(
     size: Annotated[
         bool, typer.Option("--size", help="Print only the total size (with -q: in bytes).")
     ] = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    cache_dir: CacheDir = None,
-    color: Color = None,
-    no_color: NoColor = False,
-    no_progress: NoProgress = False,
-    debug: Debug = False,
 ) -> None:
     """List cached models.
 
@@ -92,13 +74,11 @@ def ls_command(
     hubcli ls --size '*bert*'
     """
     disable_garbage_collection()
-    settings = Settings.read(
-        cache_dir=cache_dir, offline=offline, color=color, no_color=no_color, no_progress=no_progress
-    )
-    output = Output.of(settings, as_json=as_json, quiet=quiet)
+    settings = shared.settings()
+    output = shared.output(settings)
     if path:
         _require_alone(size, filters, limit)
-        raise typer.Exit(_PathRun(settings, output, debug).show(patterns or ()))
+        raise typer.Exit(_PathRun(settings, output).show(patterns or ()))
     listing = ls(
         settings,
         patterns or (),
@@ -108,9 +88,9 @@ def ls_command(
     )
     if size:
         _show_size(listing, output)
-    elif as_json:
+    elif shared.as_json:
         output.document(listing_document(listing))
-    elif quiet:
+    elif shared.quiet:
         _show_names(listing, output)
     else:
         suggestion = Pattern.suggestion(patterns[0]) if patterns and len(patterns) == 1 else ""
@@ -128,10 +108,9 @@ def _require_alone(size: bool, filters: list[str] | None, limit: int | None) -> 
 class _PathRun:
     """A run of `hubcli ls --path`: directories of cached models alone; a glob may name several models."""
 
-    def __init__(self, settings: Settings, output: Output, debug: bool) -> None:
+    def __init__(self, settings: Settings, output: Output) -> None:
         self.settings = settings
         self.output = output
-        self.debug = debug
         self.paths: list[str] = []
         self.errors: list[tuple[str | None, HubcliError]] = []
 
@@ -151,8 +130,6 @@ class _PathRun:
         try:
             self.paths += self._paths_of(target)
         except HubcliError as error:
-            if self.debug:
-                traceback.print_exception(error)
             self.errors.append((target, error))
             self.output.error(error)
 

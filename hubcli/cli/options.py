@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, NamedTuple, TypeAlias
+from dataclasses import dataclass, fields
+from functools import wraps
+from typing import Annotated, Any, NamedTuple, TypeAlias, get_type_hints
 
 import typer
 
+from hubcli.cli.output import Output
 from hubcli.config.config_file import COLORS
+from hubcli.config.settings import Settings
 
 __all__ = [
     "BUILT_IN",
@@ -20,6 +25,7 @@ __all__ = [
     "CompletionWords",
     "Debug",
     "DryRun",
+    "GlobalOptions",
     "MinRate",
     "Mirrors",
     "NoColor",
@@ -32,6 +38,7 @@ __all__ = [
     "Timeout",
     "Yes",
     "value_option",
+    "with_global_options",
 ]
 
 _PANEL = "Global options"
@@ -151,3 +158,58 @@ Targets: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalOptions:
+    """The options that every command has. A command whose first parameter is `shared` gets them in it."""
+
+    as_json: AsJson = False
+    quiet: Quiet = False
+    offline: Offline = False
+    cache_dir: CacheDir = None
+    color: Color = None
+    no_color: NoColor = False
+    no_progress: NoProgress = False
+    debug: Debug = False
+
+    def settings(self, **more: Any) -> Settings:
+        """The settings by these options, the environment and the config file; `more` are the command's own.
+
+        Raises UsageError.
+        """
+        return Settings.read(
+            cache_dir=self.cache_dir,
+            offline=self.offline,
+            color=self.color,
+            no_color=self.no_color,
+            no_progress=self.no_progress,
+            **more,
+        )
+
+    def output(self, settings: Settings) -> Output:
+        """The output of a run with these settings."""
+        return Output.of(settings, as_json=self.as_json, quiet=self.quiet, debug=self.debug)
+
+
+def with_global_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The command as Typer reads it: where its first parameter is `shared`, the global options stand last."""
+    own = list(inspect.signature(command, eval_str=True).parameters.values())
+    if own[0].name != "shared":
+        return command
+    hints = get_type_hints(GlobalOptions, include_extras=True)
+    of_all = [
+        inspect.Parameter(
+            option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=hints[option.name]
+        )
+        for option in fields(GlobalOptions)
+    ]
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        shared = GlobalOptions(**{option.name: values.pop(option.name) for option in of_all})
+        command(shared, **values)
+
+    run.__signature__ = inspect.Signature([*own[1:], *of_all])  # type: ignore[attr-defined]
+    run.__annotations__ = {}  # The signature has them, evaluated.
+    return run

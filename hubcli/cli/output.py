@@ -92,18 +92,27 @@ class Output:
     """The two streams of a run, and how they are to be written."""
 
     def __init__(
-        self, *, as_json: bool = False, quiet: bool = False, color: str = "auto", progress: bool = True
+        self,
+        *,
+        as_json: bool = False,
+        quiet: bool = False,
+        color: str = "auto",
+        progress: bool = True,
+        debug: bool = False,
     ) -> None:
         self.as_json = as_json
         self.quiet = quiet
         self.color = color
         self.progress = progress
+        self.debug = debug
         self._one_at_a_time = threading.RLock()  # Lines of several threads stay whole.
 
     @classmethod
-    def of(cls, settings: Settings, *, as_json: bool, quiet: bool) -> Output:
+    def of(cls, settings: Settings, *, as_json: bool, quiet: bool, debug: bool = False) -> Output:
         """The output of a run with these settings; says which keys of the config file are unknown."""
-        output = cls(as_json=as_json, quiet=quiet, color=settings.color, progress=settings.progress)
+        output = cls(
+            as_json=as_json, quiet=quiet, color=settings.color, progress=settings.progress, debug=debug
+        )
         for text in settings.config.unknown:
             output.warn(text)
         return output
@@ -213,7 +222,12 @@ class Output:
         self.say(f"Warning: {text}")
 
     def error(self, error: HubcliError, name: str = "") -> None:
-        """Writes the error and its hint to standard error; `name` is whose it is, where that must be told."""
+        """Writes the error and its hint to standard error, with `debug` its traceback first.
+
+        `name` is the target that failed, where there are several.
+        """
+        if self.debug:
+            self.trace(error)
         bold, plain = ("\x1b[1;31m", "\x1b[0m") if self._is_colored(sys.stderr) else ("", "")
         hint = f"Hint: {printable(error.hint)}\n" if error.hint else ""
         name = redacted(name)
@@ -222,7 +236,7 @@ class Output:
 
     def trace(self, error: BaseException) -> None:
         """Writes the traceback of the error, and of those behind it, to standard error."""
-        import traceback  # With --debug alone.
+        import traceback  # Few errors are traced.
 
         self._to_standard_error(redacted("".join(traceback.format_exception(error))))
 

@@ -8,18 +8,7 @@ from typing import Any
 import typer
 
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import (
-    AsJson,
-    CacheDir,
-    Color,
-    Debug,
-    NoColor,
-    NoProgress,
-    NoSync,
-    Offline,
-    Quiet,
-    Targets,
-)
+from hubcli.cli.options import GlobalOptions, NoSync, Targets
 from hubcli.cli.output import Output, errors_document, printable
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError
@@ -30,18 +19,7 @@ with LazyImports():
 __all__ = ["pin_command", "unpin_command"]
 
 
-def pin_command(
-    targets: Targets,
-    no_sync: NoSync = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    cache_dir: CacheDir = None,
-    color: Color = None,
-    no_color: NoColor = False,
-    no_progress: NoProgress = False,
-    debug: Debug = False,
-) -> None:
+def pin_command(shared: GlobalOptions, targets: Targets, no_sync: NoSync = False) -> None:
     """Protect models from gc; rm then needs --force.
 
     Examples:
@@ -49,30 +27,12 @@ def pin_command(
     hubcli pin '*elmo*'
     """
     disable_garbage_collection()
-    settings = Settings.read(
-        cache_dir=cache_dir,
-        offline=offline,
-        color=color,
-        no_color=no_color,
-        no_progress=no_progress,
-        no_sync=no_sync,
-    )
-    output = Output.of(settings, as_json=as_json, quiet=quiet)
-    raise typer.Exit(PinRun(pin, settings, output, debug).run(targets))
+    settings = shared.settings(no_sync=no_sync)
+    output = shared.output(settings)
+    raise typer.Exit(PinRun(pin, settings, output).run(targets))
 
 
-def unpin_command(
-    targets: Targets,
-    no_sync: NoSync = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    cache_dir: CacheDir = None,
-    color: Color = None,
-    no_color: NoColor = False,
-    no_progress: NoProgress = False,
-    debug: Debug = False,
-) -> None:
+def unpin_command(shared: GlobalOptions, targets: Targets, no_sync: NoSync = False) -> None:
     """Remove the protection of pinned models.
 
     Examples:
@@ -80,16 +40,9 @@ def unpin_command(
     hubcli unpin '*bert*'
     """
     disable_garbage_collection()
-    settings = Settings.read(
-        cache_dir=cache_dir,
-        offline=offline,
-        color=color,
-        no_color=no_color,
-        no_progress=no_progress,
-        no_sync=no_sync,
-    )
-    output = Output.of(settings, as_json=as_json, quiet=quiet)
-    raise typer.Exit(PinRun(unpin, settings, output, debug).run(targets))
+    settings = shared.settings(no_sync=no_sync)
+    output = shared.output(settings)
+    raise typer.Exit(PinRun(unpin, settings, output).run(targets))
 
 
 # By whether it was pinned, and whether it is.
@@ -109,12 +62,10 @@ class PinRun:
         verb: Callable[[str, Settings], list[Pinning]],
         settings: Settings,
         output: Output,
-        debug: bool,
     ) -> None:
         self.verb = verb
         self.settings = settings
         self.output = output
-        self.debug = debug
         self.pinnings: list[Pinning] = []
         self.errors: list[tuple[str, HubcliError]] = []
 
@@ -136,8 +87,6 @@ class PinRun:
             self._show(pinning)
 
     def _fail(self, target: str, error: HubcliError) -> None:
-        if self.debug:
-            self.output.trace(error)
         self.errors.append((target, error))
         self.output.error(error)
 

@@ -9,17 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import (
-    AsJson,
-    CacheDir,
-    Color,
-    Debug,
-    NoColor,
-    NoProgress,
-    NoSync,
-    Offline,
-    Quiet,
-)
+from hubcli.cli.options import GlobalOptions, NoSync
 from hubcli.cli.output import Output, errors_document, printable
 from hubcli.config.settings import Settings
 from hubcli.errors import ExitStatus, HubcliError, Interrupted, NotFoundError
@@ -39,6 +29,7 @@ _PATIENCE_S = 0.5
 
 
 def verify_command(
+    shared: GlobalOptions,
     targets: Annotated[
         list[str] | None,
         typer.Argument(
@@ -52,14 +43,6 @@ def verify_command(
         bool, typer.Option("--quick", help="Skip SHA-256 of shards; check tensor checksums only.")
     ] = False,
     no_sync: NoSync = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    cache_dir: CacheDir = None,
-    color: Color = None,
-    no_color: NoColor = False,
-    no_progress: NoProgress = False,
-    debug: Debug = False,
 ) -> None:
     """Check files and tensors of models against their checksums.
 
@@ -73,28 +56,18 @@ def verify_command(
     hubcli verify ./model.tar.gz --json
     """
     disable_garbage_collection()
-    settings = Settings.read(
-        cache_dir=cache_dir,
-        offline=offline,
-        color=color,
-        no_color=no_color,
-        no_progress=no_progress,
-        no_sync=no_sync,
-    )
-    output = Output.of(settings, as_json=as_json, quiet=quiet)
-    raise typer.Exit(
-        VerifyRun(settings, VerifyOptions(quick, repair), output, debug).verify_all(targets or ())
-    )
+    settings = shared.settings(no_sync=no_sync)
+    output = shared.output(settings)
+    raise typer.Exit(VerifyRun(settings, VerifyOptions(quick, repair), output).verify_all(targets or ()))
 
 
 class VerifyRun:
     """Checks one target after the other and reports each."""
 
-    def __init__(self, settings: Settings, options: VerifyOptions, output: Output, debug: bool) -> None:
+    def __init__(self, settings: Settings, options: VerifyOptions, output: Output) -> None:
         self.settings = settings
         self.options = options
         self.output = output
-        self.debug = debug
         self.found: list[Verification] = []
         self.errors: list[tuple[str, HubcliError]] = []
         self.skipped: tuple[str, ...] = ()
@@ -148,8 +121,6 @@ class VerifyRun:
             self.status = self.status or ExitStatus.FOUND
 
     def _fail(self, name: str, error: HubcliError) -> None:
-        if self.debug:
-            self.output.trace(error)
         self.errors.append((name, error))
         self.status = self.status or error.exit_status
         self.output.error(error)
