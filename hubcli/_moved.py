@@ -53,7 +53,7 @@ MOVED = {
     "hubcli.fetching.retry": "hubcli.fetching.sources",
     "hubcli.finetuning.acceptance": "hubcli.finetuning.result",
     "hubcli.finetuning.options": "hubcli.finetuning",
-    "hubcli.finetuning.trained_values": "hubcli.finetuning.training",
+    "hubcli.finetuning.trained_values": "hubcli.finetuning.kept_values",
     "hubcli.formats.bundle_reader": "hubcli.formats.bundles",
     "hubcli.formats.bundle_writer": "hubcli.formats.bundles",
     "hubcli.formats.crc32c": "hubcli.formats.checksums",

@@ -22,8 +22,6 @@ __all__ = [
     "origin",
     "printed_url",
     "redacted",
-    "remember_authorization",
-    "remember_cookie",
     "remember_secret",
     "remember_url",
     "secret_values",
@@ -246,8 +244,6 @@ def is_address(url: str) -> bool:
 # Shorter ones are words of every message.
 _MIN_SECRET = 4
 _MAX_REMEMBERED = 4096
-# Cookies are the server's choice: only what no word of a message or an address looks like.
-_COOKIE = r"(?a)(?=[^\d]*\d)[\w+=%~-]{12,4096}"
 _URL = r"[A-Za-z][A-Za-z0-9+.-]*://\S+"
 _MASKABLE = r"(?i)[?;@#]|%(?:25)*(?:3b|3f|40)"
 # A byte, or one in percent encoding, which may have been applied several times.
@@ -289,26 +285,6 @@ def _spellings(secret: str) -> tuple[str, ...]:
     return tuple(
         sorted((spelling for spelling in every if len(spelling) >= _MIN_SECRET), key=len, reverse=True)
     )
-
-
-def remember_authorization(header: str) -> None:
-    """Remembers the value of an Authorization header: its token, and the password within a Basic one."""
-    scheme, _, token = header.partition(" ")
-    remember_secret(token)
-    if scheme.lower() != "basic":
-        return
-    try:
-        pair = base64.b64decode(token).decode("utf-8", "surrogateescape")
-    except ValueError:
-        return
-    remember_secret(pair)
-    remember_secret(pair.partition(":")[2])
-
-
-def remember_cookie(value: str) -> None:
-    """Remembers a cookie that may be sent back, where it looks like a token."""
-    if re.fullmatch(_COOKIE, value):
-        remember_secret(value)
 
 
 def remember_url(url: str) -> None:

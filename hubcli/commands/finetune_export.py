@@ -24,7 +24,7 @@ from hubcli.savedmodel.layout import check_structure
 from hubcli.savedmodel.weights.mapping import WeightMapping
 
 if TYPE_CHECKING:
-    from hubcli.finetuning.training import KeptValues
+    from hubcli.finetuning.kept_values import KeptValues
 
 __all__ = ["FinetuneOptions", "FinetuneResult", "Method", "finetune_export"]
 
@@ -167,7 +167,7 @@ class _FinetuneExport:
     def _kept_values(self) -> KeptValues:
         """Where the trained values are kept until the export is there."""
         # Imported here, as what trains is.
-        from hubcli.finetuning.training import KeptValues
+        from hubcli.finetuning.kept_values import KeptValues
 
         assert self.placement is not None
         place = self._require_free()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from hubcli.errors import AuthenticationError, HubcliError, NetworkError, NotFou
 from hubcli.net.bounds import GuardedStream, RateMeter, SlowTransfer, UnboundedAnswer, guard
 from hubcli.net.connections import Proxies, trusted_context
 from hubcli.net.credentials import Credentials, answer_text, standard_phrase
-from hubcli.urls import origin, remember_cookie, remember_url, stored_url, without_known_secrets
+from hubcli.urls import origin, remember_secret, remember_url, stored_url, without_known_secrets
 
 __all__ = ["Client", "content_length", "entity_tag", "open_client", "translate"]
 
@@ -34,6 +35,8 @@ _MAX_LENGTH_DIGITS = 19
 # How httpcore and h11 begin where they quote nothing of the answer.
 _OWN_WORDS = ("Server disconnected", "peer closed connection")
 # So many bytes of cookies are kept for the next hop of a chain of redirects.
+# Cookies are the server's choice: only what no word of a message or an address looks like.
+_COOKIE = r"(?a)(?=[^\d]*\d)[\w+=%~-]{12,4096}"
 _MAX_COOKIE_BYTES = 16 << 10
 _HEADERS = {
     "User-Agent": f"hubcli/{__version__}",
@@ -137,7 +140,8 @@ class Client:
         if sum(map(len, values)) > _MAX_COOKIE_BYTES:
             self._http.cookies.clear()
         for value in values:
-            remember_cookie(value)
+            if re.fullmatch(_COOKIE, value):
+                remember_secret(value)
 
 
 @contextmanager

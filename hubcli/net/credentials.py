@@ -8,6 +8,7 @@ No message tells more than the place: what is wrong with a secret may be shown b
 
 from __future__ import annotations
 
+import base64
 import io
 import locale
 import netrc
@@ -22,9 +23,9 @@ from hubcli.errors import AuthenticationError
 from hubcli.providers import providers
 from hubcli.providers.provider import Credential, CredentialScope
 from hubcli.regular_file import read_stream
-from hubcli.urls import origin, remember_authorization, stored_url
+from hubcli.urls import origin, remember_secret, stored_url
 
-__all__ = ["Credentials", "answer_text", "netrc_names", "standard_phrase"]
+__all__ = ["Credentials", "answer_text", "netrc_names", "remember_authorization", "standard_phrase"]
 
 
 def standard_phrase(status: int) -> str:
@@ -176,3 +177,17 @@ def _bad_netrc(file: Path, what: str) -> AuthenticationError:
     return AuthenticationError(
         f"{file} {what}", hint="Correct it, or set NETRC to another file (such as /dev/null)."
     )
+
+
+def remember_authorization(header: str) -> None:
+    """Remembers the value of an Authorization header: its token, and the password within a Basic one."""
+    scheme, _, token = header.partition(" ")
+    remember_secret(token)
+    if scheme.lower() != "basic":
+        return
+    try:
+        pair = base64.b64decode(token).decode("utf-8", "surrogateescape")
+    except ValueError:
+        return
+    remember_secret(pair)
+    remember_secret(pair.partition(":")[2])

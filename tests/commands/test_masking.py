@@ -17,9 +17,9 @@ from hubcli.cli.output import Output
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError
+from hubcli.net.credentials import remember_authorization
 from hubcli.urls import (
     redacted,
-    remember_authorization,
     remember_secret,
     remember_url,
     stored_url,

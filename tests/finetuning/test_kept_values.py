@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from hubcli.errors import HubcliError, Interrupted, OutputError, ValuesError
-from hubcli.finetuning.training import KeptValues
+from hubcli.finetuning.kept_values import KeptValues
 
 if TYPE_CHECKING:
     from hubcli.tf.live_model import TrainedValues
