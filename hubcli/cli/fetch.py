@@ -14,6 +14,7 @@ import typer
 from hubcli.archive import Limits
 from hubcli.cli.main import LazyImports, reduce_garbage_collection
 from hubcli.cli.options import (
+    ARCHIVE_LIMITS,
     BUILT_IN,
     AsJson,
     CacheDir,
@@ -52,7 +53,6 @@ with LazyImports():
 
 __all__ = ["fetch_command"]
 
-_LIMITS = "Archive limits, to raise for archives that you trust"
 _DEFAULTS = Limits()
 _MAX_UNPACKED = format_size(_DEFAULTS.unpacked_bytes).replace(" ", "")
 _MAX_HEADERS = format_size(_DEFAULTS.header_bytes).replace(" ", "")
@@ -113,7 +113,7 @@ LockTimeout: TypeAlias = Annotated[
 
 
 def _limit(metavar: str, text: str, **more: Any) -> Any:
-    return typer.Option(metavar=metavar, help=text, rich_help_panel=_LIMITS, **more)
+    return typer.Option(metavar=metavar, help=text, rich_help_panel=ARCHIVE_LIMITS, **more)
 
 
 def fetch_command(

@@ -42,7 +42,9 @@ def pin_command(
     no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
-    """Protect models from gc; rm then needs --force.
+    """Protect models from gc.
+
+    To remove a pinned model, use hubcli rm --force, or unpin it first.
 
     Examples:
     hubcli pin example://mul/1

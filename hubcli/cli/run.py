@@ -230,11 +230,11 @@ def run_command(
     no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
-    """Run a signature or a traced function of a model, without importing TensorFlow.
+    """Run a signature or function of a model.
 
-    The model runs in a separate process. It is scanned first, and refused if the scan finds ops that run code
-    or access files: a scan, not a sandbox. A handle that is not cached is fetched. Without --input, rows are
-    read from standard input.
+    The model runs in a separate process, in TensorFlow's C library. It is scanned first, and refused if the
+    scan finds ops that run code or access files: a scan, not a sandbox. A handle that is not cached is
+    fetched. Without --input, rows are read from standard input.
 
     Examples:
     hubcli run example://mul/1 --input "[[1], [2]]"

@@ -61,7 +61,7 @@ def verify_command(
     no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
-    """Check files and tensors of models against their checksums.
+    """Check models against their checksums.
 
     Files are compared with the record of the download, tensors with the checksums in the model.
     Exits with 9 if something is corrupt or missing.
