@@ -77,12 +77,15 @@ class Tree:
                 nodes.append(node)
         except UnsafeArchiveError as error:
             raise UnsafeArchiveError(
-                f"{top} can't be packed. {error.message}", hint="Rename it, or take it out of there."
+                f"Cannot pack {top}. {error.message}", hint="Rename it, or move it elsewhere."
             ) from error
         if total > limits.unpacked_bytes:
             raise UnsafeArchiveError(
-                f"{top} holds {format_size(total)}: more than what is unpacked again",
-                hint=f"Take out what isn't the model's, down to {format_size(limits.unpacked_bytes)}.",
+                f"{top} contains {format_size(total)}, which is more than an archive may hold",
+                hint=(
+                    "Remove files that are not part of the model, down to "
+                    f"{format_size(limits.unpacked_bytes)}."
+                ),
             )
         return cls(top, tuple(nodes))
 
@@ -131,7 +134,7 @@ def _node(path: Path, name: str) -> TreeNode:
         return TreeNode(path, name, is_directory=True)
     if stat.S_ISREG(status.st_mode):
         return TreeNode(path, name, False, status.st_size, (status.st_ino, status.st_mtime_ns))
-    raise UnsafeArchiveError(f"{path} is neither a file nor a directory")
+    raise UnsafeArchiveError(f"{path} is not a regular file or directory")
 
 
 def _read(path: Path) -> Iterator[memoryview]:
@@ -145,7 +148,7 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise NotFoundError(f"{path} can't be read: {error.strerror}", hint="Check its mode.") from error
+        raise NotFoundError(f"Cannot read {path}: {error.strerror}", hint="Check its permissions.") from error
 
 
 def tree_digest(files: Iterable[FileRecord]) -> str:
@@ -209,7 +212,9 @@ def _copy(node: TreeNode, target: Path, on_bytes: OnBytes, durability: Durabilit
     try:
         source = open_regular(node.path)
     except OSError as error:
-        raise NotFoundError(f"{node.path} can't be read: {error.strerror}", hint="Check its mode.") from error
+        raise NotFoundError(
+            f"Cannot read {node.path}: {error.strerror}", hint="Check its permissions."
+        ) from error
     with source, target.open("xb", buffering=0) as target_file:
         write_back = WriteBack(target_file.fileno(), durability)
         copied = (
@@ -285,16 +290,16 @@ class NameRules:
             raise _refuse(name, "has a name that is not UTF-8")
         segments = tuple(part for part in name.split("/") if part not in ("", "."))
         if ".." in segments:
-            raise _refuse(name, "climbs out of the archive")
+            raise _refuse(name, "leads outside of the archive")
         if len(name.encode()) > limits.path_bytes:
             raise _refuse(name, f"has a path of more than {limits.path_bytes} bytes", "--max-path-length N")
         if len(segments) > limits.path_depth:
-            raise _refuse(name, f"lies deeper than {limits.path_depth} directories", "--max-depth N")
+            raise _refuse(name, f"is nested more than {limits.path_depth} directories deep", "--max-depth N")
         for segment in segments:
             if len(segment.encode()) > _MAX_SEGMENT_BYTES:
                 raise _refuse(name, f"has a name of more than {_MAX_SEGMENT_BYTES} bytes")
             if _RESERVED.fullmatch(segment) or segment.endswith((".", " ")) or _FORBIDDEN & set(segment):
-                raise _refuse(name, "has a name that Windows can't hold")
+                raise _refuse(name, "has a name that is invalid on Windows")
         return segments
 
     def _take(self, name: str, segments: tuple[str, ...], *, is_directory: bool) -> None:
@@ -304,11 +309,13 @@ class NameRules:
         if known is None:
             if len(self._taken) >= self._limits.members:
                 raise _refuse(
-                    name, f"is one more than {self._limits.members}, directories counted", "--max-members N"
+                    name,
+                    f"exceeds the limit of {self._limits.members} files and directories",
+                    "--max-members N",
                 )
             self._taken[folded] = (path, is_directory)
         elif known[0] != path:
-            raise _refuse(name, f"differs from {known[0]!r} by case or accents alone")
+            raise _refuse(name, f"differs from {known[0]!r} only in case or accents")
         elif is_directory != known[1]:
             raise _refuse(name, "is both a file and a directory")
         elif not is_directory:
@@ -317,5 +324,7 @@ class NameRules:
 
 def _refuse(name: str, what: str, option: str = "") -> UnsafeArchiveError:
     short_name = name if len(name) < 200 else name[:200] + "…"
-    hint = f"If you trust it: {option}." if option else "It was not unpacked. Ask whoever packed it."
+    hint = (
+        f"If you trust the archive, add {option}." if option else "Report it to the publisher of the archive."
+    )
     return UnsafeArchiveError(f"The archive's member {short_name!r} {what}", hint=hint)

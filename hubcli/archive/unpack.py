@@ -60,8 +60,8 @@ class MemberCheck:
         size_bytes, sha256 = self._first["/".join(segments)]
         if member.size_bytes != size_bytes or _sha256(pieces) != sha256:
             raise UnsafeArchiveError(
-                f"The archive's member {member.name[:200]!r} is there twice, and the copies differ",
-                hint="It was not unpacked. Ask whoever packed it.",
+                f"The archive contains {member.name[:200]!r} twice, with different content",
+                hint="Report it to the publisher of the archive.",
             )
         return None
 
@@ -96,7 +96,10 @@ def unpack(
     while they are written; the sync is the caller's. Raises UnsafeArchiveError, TruncatedError,
     IntegrityError or DiskFullError; what was written until then is the caller's to remove.
     """
-    check, records = MemberCheck(limits, "If you trust it: --max-unpacked SIZE."), list[FileRecord]()
+    check, records = (
+        MemberCheck(limits, "If you trust the archive, add --max-unpacked SIZE."),
+        list[FileRecord](),
+    )
     for member, pieces in members:
         segments = check.accept(member, pieces)
         if segments is None:
@@ -112,12 +115,15 @@ def unpack(
     return tuple(sorted(records, key=lambda record: record.path))
 
 
-def require_room(folder: Path, size_bytes: int, what: str, way_out: str = "name another --cache-dir") -> None:
+def require_room(folder: Path, size_bytes: int, what: str, way_out: str = "use another --cache-dir") -> None:
     """Raises DiskFullError where `what`, of that size, would fill the disk of the folder."""
     free = shutil.disk_usage(folder).free
     if size_bytes + _RESERVE_BYTES > free:
         raise DiskFullError(
-            f"No room for {what}: it needs {format_size(size_bytes)}, {format_size(free)} are free",
+            (
+                f"Not enough disk space for {what}: it needs {format_size(size_bytes)}, "
+                f"{format_size(free)} are free"
+            ),
             hint=f"Free some space, or {way_out}.",
         )
 
@@ -249,7 +255,7 @@ def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
             yield from stream
             return
         stream = _expanded(stream, codec[1], codec[2])
-    raise UnsafeArchiveError(f"The archive is compressed more than {_MAX_LAYERS} times")
+    raise UnsafeArchiveError(f"The archive has a compression ratio of more than {_MAX_LAYERS}")
 
 
 def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
@@ -265,7 +271,7 @@ def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
 
 def _require_tar(head: bytes) -> None:
     if not head:
-        raise TruncatedError("The archive is empty: not one byte")
+        raise TruncatedError("The archive is empty (0 bytes)")
     looks_like_tar = len(head) == _HEAD_BYTES and (head[257:262] == b"ustar" or not head.strip(b"\0"))
     if looks_like_tar or (len(head) == _HEAD_BYTES and _has_tar_checksum(head)):
         return
@@ -274,8 +280,10 @@ def _require_tar(head: bytes) -> None:
         what = "a TF Lite model"
     raise UnsafeArchiveError(
         f"Not a tar archive (plain, gzip, bzip2 or xz), but {what}",
-        hint="Check the address: it must answer with the archive itself, not with a page about it. "
-        "If the handle has no version, name one, such as HANDLE/1.",
+        hint=(
+            "Check the URL: it must return the archive itself, not a page about it. "
+            "If the handle has no version, add one, such as HANDLE/1."
+        ),
     )
 
 
@@ -324,9 +332,7 @@ def _expanded(
                     break
                 streams += 1
                 if streams > _FREE_STREAMS and balance.output_bytes < streams * _HEAD_BYTES:
-                    raise UnsafeArchiveError(
-                        f"The archive is made of thousands of {name} streams with nothing in them"
-                    )
+                    raise UnsafeArchiveError(f"The archive consists of thousands of empty {name} streams")
                 current = make_decompressor()
             output = _step(current, pending, name)
             pending = b""
@@ -338,19 +344,19 @@ def _expanded(
             elif current.needs_input:
                 break
     if current is not None:
-        raise TruncatedError(f"The {name} stream is cut off before its end")
+        raise TruncatedError(f"The {name} stream is truncated")
 
 
 def _step(decompressor: _Decompressor, data: bytes, name: str) -> bytes:
     try:
         return decompressor.decompress(data, OUTPUT_CHUNK_BYTES)
     except EOFError as error:
-        raise TruncatedError(f"The {name} stream is cut off before its end") from error
+        raise TruncatedError(f"The {name} stream is truncated") from error
     except MemoryError as error:
-        raise UnsafeArchiveError(f"The {name} stream asks for too much memory") from error
+        raise UnsafeArchiveError(f"The {name} stream needs too much memory") from error
     except lzma.LZMAError as error:
         if "emory" in str(error):  # LZMA_MEMLIMIT_ERROR has no class of its own.
-            raise UnsafeArchiveError(f"The {name} stream asks for too much memory") from error
-        raise IntegrityError(f"The {name} stream is damaged: {error}") from error
+            raise UnsafeArchiveError(f"The {name} stream needs too much memory") from error
+        raise IntegrityError(f"The {name} stream is corrupt: {error}") from error
     except (_IGZIP_ERROR, OSError, ValueError) as error:
-        raise IntegrityError(f"The {name} stream is damaged: {error}") from error
+        raise IntegrityError(f"The {name} stream is corrupt: {error}") from error

@@ -133,7 +133,7 @@ class CachedModel:
                 problem = f"{file.path} is missing"
                 break
             except OSError as error:
-                problem = f"{file.path} can't be looked at: {error.strerror}"
+                problem = f"{file.path} cannot be accessed: {error.strerror}"
                 break
             if status.st_size != file.size_bytes or not stat.S_ISREG(status.st_mode):
                 problem = f"{file.path} has {status.st_size} bytes instead of {file.size_bytes}"

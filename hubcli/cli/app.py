@@ -31,7 +31,7 @@ with LazyImports():
     from hubcli.cli.completion import SHELLS, install_completion, script_of, shell_called
     from hubcli.config.settings import ShellHomes
 
-__all__ = ["COMMANDS", "GROUPS", "app_of", "help_command", "help_output", "narrow_help"]
+__all__ = ["COMMANDS", "GROUPS", "app_for_help", "app_of", "help_output", "narrow_help"]
 
 # The commands in their order, each with its module; the function there has its name, and _command behind it.
 COMMANDS = MappingProxyType(
@@ -130,8 +130,8 @@ def _install_completion(name: str | None) -> None:
         installed = install_completion(shell_called(name), ShellHomes.read())
         output = Output()
         if installed.startup is not None:
-            output.say(f"{installed.startup} reads it")
-        output.say("It works in each shell that is started from now on")
+            output.say(f"Added to {installed.startup}")
+        output.say("Restart the shell to use it")
         output.payload(str(installed.script))
         raise typer.Exit
 
@@ -145,7 +145,7 @@ def root(
         str | None,
         typer.Option(
             metavar="[SHELL]",
-            help="Install completion for the shell that runs this, or for the one named.",
+            help="Install completion for the current shell, or for SHELL.",
             callback=_install_completion,
             is_eager=True,
             show_default=False,
@@ -156,7 +156,7 @@ def root(
         str | None,
         typer.Option(
             metavar="[SHELL]",
-            help="Print that shell's completion script.",
+            help="Print the completion script of the current shell, or of SHELL.",
             callback=_show_completion,
             is_eager=True,
             show_default=False,
@@ -182,7 +182,7 @@ def _announce(app: typer.Typer, name: str, *, with_summary: bool) -> None:
     app.command(name, help=GROUPS[group][name] if with_summary else None, rich_help_panel=group)(lambda: None)
 
 
-def help_command(name: str, *, is_short: bool) -> Any:
+def app_for_help(name: str, *, is_short: bool) -> Any:
     """The application, to show the help of the command of that name, of hubcli itself for an empty one."""
     if name:
         root: Any = get_command(app_of(name))
@@ -253,7 +253,7 @@ class _HelpOutput:
         if isinstance(error, BrokenPipeError):
             return BrokenPipe("The reader of standard output went away")
         return OutputError(
-            f"Standard output can't be written: {error.strerror}", hint="Check where it is sent to."
+            f"Cannot write to standard output: {error.strerror}", hint="Check the pipe or the redirection."
         )
 
     def __getattr__(self, name: str) -> Any:
@@ -265,7 +265,7 @@ _MARKUP = r"(?<!\\)\[/?[a-z ]+\]"
 
 def narrow_help(name: str, columns: int, *, is_short: bool) -> str:
     """The help of the command of that name, of hubcli itself for an empty one, in lines that fit."""
-    root = help_command(name, is_short=is_short)
+    root = app_for_help(name, is_short=is_short)
     command = root.commands[name] if name else root
     lines = list(_lines(command, f"hubcli {name}".rstrip()))
     if not name:

@@ -38,7 +38,7 @@ from hubcli.errors import (
 )
 
 with LazyImports():
-    from hubcli.cli.app import help_command, help_output, narrow_help
+    from hubcli.cli.app import app_for_help, help_output, narrow_help
     from hubcli.cli.completion import option_names, with_this_shell
 
 __all__ = ["held_interrupts", "run", "turn_signals_into_interrupts", "usage_error"]
@@ -52,7 +52,7 @@ def run(argv: Sequence[str]) -> int:
     """Runs the command line and returns the exit status of the process."""
     _prepare_streams()
     turn_signals_into_interrupts()
-    argv = with_options_behind(_without_help_command(argv))
+    argv = with_options_behind(_without_app_for_help(argv))
     try:
         if not _may_ask_for_help(argv):
             return _run(argv)
@@ -64,15 +64,18 @@ def run(argv: Sequence[str]) -> int:
         return _report(Interrupted("Interrupted"), argv)
     except UnicodeEncodeError as error:
         locale_error = UsageError(
-            f"This locale's encoding, {error.encoding}, can't hold {error.object[error.start : error.end]!a}",
-            hint="Set a locale of UTF-8: export LC_ALL=C.UTF-8",
+            (
+                f"The locale's encoding {error.encoding} cannot represent "
+                f"{error.object[error.start : error.end]!a}"
+            ),
+            hint="Use a UTF-8 locale: export LC_ALL=C.UTF-8",
         )
         locale_error.__cause__ = error
         return _report(locale_error, argv)
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback without --debug
         fault = HubcliError(
-            f"hubcli has a fault: {type(error).__name__}: {error}",
-            hint="Run it again with --debug and report what it prints.",
+            f"Internal error: {type(error).__name__}: {error}",
+            hint="Run it again with --debug, and report the traceback.",
         )
         fault.__cause__ = error
         return _report(fault, argv)
@@ -103,7 +106,7 @@ def _is_short(argv: Sequence[str]) -> bool:
     return "--help" not in argv
 
 
-def _without_help_command(argv: Sequence[str]) -> list[str]:
+def _without_app_for_help(argv: Sequence[str]) -> list[str]:
     """`hubcli help COMMAND` is `hubcli COMMAND --help`, as in git and cargo."""
     if argv[:1] != ["help"]:
         return list(argv)
@@ -131,7 +134,7 @@ def _command_for(argv: Sequence[str]) -> Any:
     named = argv[:1] if argv and argv[0] in COMMANDS else [word for word in argv if word in COMMANDS]
     if not argv or set(_HELP) & set(argv):
         name = named[0] if named else ""
-        return help_command(name, is_short=_is_short(argv))
+        return app_for_help(name, is_short=_is_short(argv))
     if named[:1] == argv[:1]:
         return get_command(app_of(argv[0]))
     return get_command(app_of(*named, others="names"))

@@ -206,11 +206,11 @@ def fetch_command(
 def _require_fitting(handles: Sequence[str], lists: Sequence[str], options: FetchOptions) -> None:
     """Raises UsageError where there is nothing to fetch, or more than the options are for."""
     if not handles and not lists:
-        raise UsageError("There is nothing to fetch", hint="Name a HANDLE, or a list of them with -r FILE.")
+        raise UsageError("Nothing to fetch", hint="Specify a HANDLE, or a list with -r FILE.")
     if (len(handles) > 1 or lists) and (options.local or options.sha256):
         raise UsageError(
             f"{'--from' if options.local else '--sha256'} takes exactly one handle",
-            hint="Run hubcli fetch once for each.",
+            hint="Run hubcli fetch once per handle.",
         )
 
 
@@ -367,7 +367,7 @@ class FetchRun:
         try:
             now = LockFile.at(Path(lock.name))  # Another process may have written it meanwhile.
             for model in now.changed(self._locked.values()):
-                self.output.note(f"{lock.name}: {model.handle} has other bytes than before")
+                self.output.note(f"{lock.name}: the archive of {model.handle} changed")
             now.updated(self._locked.values()).write(self.settings.durability)
         except HubcliError as error:
             self._lock_error.append((lock.name, error))
@@ -382,7 +382,7 @@ class FetchRun:
                 self.settings, policy, spared=frozenset(result.path.name for result in self.results)
             )
         except HubcliError as error:
-            self.output.note(f"The upkeep by {source} failed: {error.message}")
+            self.output.note(f"Automatic gc by {source} failed: {error.message}")
             return
         except KeyboardInterrupt as interrupt:
             raise Interrupted("Interrupted", partial=self._document()) from interrupt
@@ -397,4 +397,4 @@ class FetchRun:
         fetched = any(not result.was_cached for result in self.results)
         if fetched and self.settings.root_is_unknown_to_tensorflow_hub:
             root = shlex.quote(str(self.settings.cache_root))
-            self.output.note(f"hub.load finds these models after: export TFHUB_CACHE_DIR={root}")
+            self.output.note(f"To let hub.load find these models: export TFHUB_CACHE_DIR={root}")

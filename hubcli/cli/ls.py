@@ -120,7 +120,7 @@ def _require_alone(size: bool, filters: list[str] | None, limit: int | None) -> 
     others = {"--size": size, "--filter": bool(filters), "--limit": limit is not None}
     for option, is_given in others.items():
         if is_given:
-            raise UsageError(f"--path and {option} contradict each other", hint="Leave one of them out.")
+            raise UsageError(f"--path and {option} cannot be used together", hint="Use only one of them.")
 
 
 class _PathRun:

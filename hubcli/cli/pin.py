@@ -97,9 +97,9 @@ def unpin_command(
 # By whether it was pinned, and whether it is.
 _WORDS = {
     (False, True): "Pinned",
-    (True, True): "Pinned already:",
+    (True, True): "Already pinned:",
     (True, False): "Unpinned",
-    (False, False): "Not pinned anyway:",
+    (False, False): "Not pinned:",
 }
 
 

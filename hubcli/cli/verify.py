@@ -123,7 +123,7 @@ class VerifyRun:
         cached = cached_model_refs(self.settings)
         self.skipped = cached.downloading
         for name in cached.downloading:
-            self.output.note(f"{name} is being downloaded: left out")
+            self.output.note(f"Skipped {name}: it is being downloaded")
         if not cached.targets:
             self.output.note(f"The cache is empty: {self.settings.cache_root}")
         return cached.targets

@@ -89,7 +89,7 @@ def show_listing(listing: Listing, output: Output, *, narrowed: bool, suggestion
     The suggestion, where there is one, is behind the note that nothing fits.
     """
     if not listing.models:
-        what = "Nothing in the cache fits" if narrowed and listing.matched == 0 else "The cache is empty"
+        what = "No matches in the cache" if narrowed and listing.matched == 0 else "The cache is empty"
         output.note(f"{what}: {listing.root}{suggestion if listing.matched == 0 else ''}")
     else:
         now_s = time.time()
@@ -97,7 +97,7 @@ def show_listing(listing: Listing, output: Output, *, narrowed: bool, suggestion
         output.payload(render_table(_COLUMNS, rows, Style.of(output)))
         output.payload(_total(listing))
     if listing.leftovers:
-        output.note(f"Interrupted downloads left something of {listing.leftovers} more behind")
+        output.note(f"Interrupted downloads left files of {listing.leftovers} more")
 
 
 def show_names(listing: Listing, output: Output) -> None:
