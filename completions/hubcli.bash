@@ -75,15 +75,23 @@ _hubcli_value() {
   case "$1 $2" in
     ' --install-completion' | ' --show-completion')
       words=(bash zsh fish powershell pwsh) ;;
+    ' --cache-dir' | 'fetch --cache-dir' | 'inspect --cache-dir' | 'run --cache-dir' |\
+    'verify --cache-dir' | 'export --cache-dir' | 'finetune-export --cache-dir' | 'ls --cache-dir' |\
+    'gc --cache-dir' | 'rm --cache-dir' | 'pin --cache-dir' | 'unpin --cache-dir' | 'doctor --cache-dir')
+      directories=1 ;;
+    ' --color' | 'fetch --color' | 'inspect --color' | 'run --color' | 'verify --color' | 'export --color' |\
+    'finetune-export --color' | 'ls --color' | 'gc --color' | 'rm --color' | 'pin --color' |\
+    'unpin --color' | 'doctor --color')
+      words=(auto always never) ;;
     'fetch --requirement' | 'fetch -r' | 'run --request')
       words=(-) files=1 ;;
     'fetch --jobs' | 'fetch --sha256' | 'fetch --connections' | 'fetch --retries' | 'fetch --timeout' |\
     'fetch --min-rate' | 'fetch --lock-timeout' | 'fetch --max-unpacked' | 'fetch --max-members' |\
-    'fetch --max-path-length' | 'fetch --max-depth' | 'fetch --max-headers' | 'ls --limit' |\
-    'inspect --depth' | 'inspect --timeout' | 'inspect --min-rate' | 'run --arg' | 'run --batch-size' |\
-    'run --image-size' | 'run --scale' | 'run --top' | 'run --repeat' | 'run --timeout' | 'export --name' |\
-    'export --version' | 'export --output-layer' | 'export --input-layer' | 'finetune-export --root' |\
-    'finetune-export --arg' | 'gc --older-than' | 'gc --max-size' | 'gc --min-free' | 'gc --keep-versions' |\
+    'fetch --max-path-length' | 'fetch --max-depth' | 'fetch --max-headers' | 'inspect --depth' |\
+    'inspect --timeout' | 'inspect --min-rate' | 'run --arg' | 'run --batch-size' | 'run --image-size' |\
+    'run --scale' | 'run --top' | 'run --repeat' | 'run --timeout' | 'export --name' | 'export --version' |\
+    'export --output-layer' | 'export --input-layer' | 'finetune-export --root' | 'finetune-export --arg' |\
+    'ls --limit' | 'gc --older-than' | 'gc --max-size' | 'gc --min-free' | 'gc --keep-versions' |\
     'gc --grace' | 'gc --keep-partial' | 'doctor --timeout')
       : ;;
     'fetch --lock' | 'fetch --cacert' | 'inspect --svg' | 'run --labels' | 'export --custom-objects' |\
@@ -94,18 +102,6 @@ _hubcli_value() {
       words=(-) files=1 directories=1 ;;
     'fetch --mirror' | 'doctor --mirror')
       words=(https://tfhub.dev= https://www.kaggle.com/models=) ;;
-    'fetch --cache-dir' | 'ls --cache-dir' | 'inspect --cache-dir' | 'run --cache-dir' |\
-    'verify --cache-dir' | 'export --cache-dir' | 'finetune-export --cache-dir' | 'gc --cache-dir' |\
-    'rm --cache-dir' | 'pin --cache-dir' | 'unpin --cache-dir' | 'doctor --cache-dir')
-      directories=1 ;;
-    'fetch --color' | 'ls --color' | 'inspect --color' | 'run --color' | 'verify --color' |\
-    'export --color' | 'finetune-export --color' | 'gc --color' | 'rm --color' | 'pin --color' |\
-    'unpin --color' | 'doctor --color')
-      words=(auto always never) ;;
-    'ls --sort')
-      words=(name name:asc name:desc size size:asc size:desc fetched fetched:asc fetched:desc used used:asc used:desc) ;;
-    'ls --filter')
-      words=('size<' 'size>' 'used<' 'used>' 'fetched<' 'fetched>' kind=TF2 kind=TF1 'kind=TF1 Hub' kind=Keras state=ok state=gutted state=downloading state=unknown state=foreign pinned=yes pinned=no) ;;
     'inspect --tag-set' | 'run --tag-set' | 'finetune-export --tag-set')
       words=(serve train serve,gpu serve,tpu) ;;
     'inspect --fail-on')
@@ -130,6 +126,10 @@ _hubcli_value() {
       words=(auto resave rewrite) ;;
     'finetune-export --strategy')
       words=(mirrored multiworker) ;;
+    'ls --sort')
+      words=(name name:asc name:desc size size:asc size:desc fetched fetched:asc fetched:desc used used:asc used:desc) ;;
+    'ls --filter')
+      words=('size<' 'size>' 'used<' 'used>' 'fetched<' 'fetched>' kind=TF2 kind=TF1 'kind=TF1 Hub' kind=Keras state=ok state=gutted state=downloading state=unknown state=foreign pinned=yes pinned=no) ;;
     *) return 1 ;;
   esac
 }
@@ -140,12 +140,12 @@ _hubcli_argument() {
   case "$1 $2" in
     'fetch '* | 'inspect 1' | 'run 1' | 'export 1')
       words=(example://mul/1) handles=1 files=1 ;;
-    'ls '* | 'gc '* | 'rm '* | 'pin '* | 'unpin '*)
-      handles=1 ;;
     'verify '* | 'finetune-export 1')
       handles=1 files=1 ;;
     'export 2' | 'finetune-export 2')
       files=1 ;;
+    'ls '* | 'gc '* | 'rm '* | 'pin '* | 'unpin '*)
+      handles=1 ;;
     'doctor '*)
       : ;;
     *) return 1 ;;
@@ -154,14 +154,14 @@ _hubcli_argument() {
 
 _hubcli_options() {
   case $1 in
-    '') options=(--version -V --install-completion --show-completion --help -h) ;;
+    '') options=(--version -V --install-completion --show-completion --help -h --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug) ;;
     fetch) options=(--requirement -r --jobs --lock --locked --dry-run --from --sha256 --force --refresh --pin --kagglehub --mirror --cacert --connections --retries --timeout --min-rate --lock-timeout --max-unpacked --max-members --max-path-length --max-depth --max-headers --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
-    ls) options=(--sort --filter --limit --path --size --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     inspect) options=(--signatures --functions --variables --assets --ops --tree --depth --all --tag-set --fetch --svg --check --scan --fail-on --diff --timeout --min-rate --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     run) options=(--signature --function --arg --tag-set --input -i --request --batch-size --image-size --scale --output -o --force --json-lines --top --labels --repeat --dry-run --runner --timeout --unsafe --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     verify) options=(--repair --quick --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     export) options=(--format --force --layout --name --version --output-layer --input-layer --custom-objects --unsafe --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     finetune-export) options=(--method --force --allow-unchanged --allow-nan --weights --root --map --dry-run --train --arg --strategy --tag-set --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    ls) options=(--sort --filter --limit --path --size --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     gc) options=(--older-than --max-size --min-free --keep-versions --broken --grace --keep-partial --dry-run --yes -y --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     rm) options=(--force --dry-run --yes -y --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     pin) options=(--no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
@@ -304,7 +304,7 @@ _hubcli_offer_options() {
     case " ${line[*]:1:${#line[@]} - 2} " in
       *" $word "* | *" $word="*)
         case "$command $word" in
-          'fetch --requirement' | 'fetch -r' | 'fetch --mirror' | 'ls --filter' | 'run --arg' | 'run --input' | 'run -i' | 'export --output-layer' | 'export --input-layer' | 'finetune-export --arg' | 'doctor --mirror') ;;
+          'fetch --requirement' | 'fetch -r' | 'fetch --mirror' | 'run --arg' | 'run --input' | 'run -i' | 'export --output-layer' | 'export --input-layer' | 'finetune-export --arg' | 'ls --filter' | 'doctor --mirror') ;;
           *) continue ;;
         esac ;;
     esac
@@ -347,7 +347,7 @@ _hubcli() {
     _hubcli_offer_options
     return 0
   elif [[ -z $command ]]; then
-    words=(fetch ls inspect run verify export finetune-export gc rm pin unpin doctor) handles='' files='' directories='' model=''
+    words=(fetch inspect run verify export finetune-export ls gc rm pin unpin doctor) handles='' files='' directories='' model=''
   elif ! _hubcli_argument "$command" "$position"; then
     [[ -n $typed ]] || _hubcli_offer_options
     return 0

@@ -9,30 +9,31 @@ end
 # Whether the option $argv[2] of the command $argv[1] takes a value.
 function __hubcli_takes_value
     switch "$argv[1] $argv[2]"
-        case ' --install-completion' ' --show-completion' 'fetch --requirement' 'fetch -r' \
-            'fetch --jobs' 'fetch --lock' 'fetch --from' 'fetch --sha256' \
-            'fetch --mirror' 'fetch --cacert' 'fetch --connections' 'fetch --retries' \
-            'fetch --timeout' 'fetch --min-rate' 'fetch --lock-timeout' 'fetch --max-unpacked' \
-            'fetch --max-members' 'fetch --max-path-length' 'fetch --max-depth' 'fetch --max-headers' \
-            'fetch --cache-dir' 'fetch --color' 'ls --sort' 'ls --filter' \
-            'ls --limit' 'ls --cache-dir' 'ls --color' 'inspect --depth' \
-            'inspect --tag-set' 'inspect --svg' 'inspect --fail-on' 'inspect --diff' \
-            'inspect --timeout' 'inspect --min-rate' 'inspect --cache-dir' 'inspect --color' \
-            'run --signature' 'run --function' 'run --arg' 'run --tag-set' \
-            'run --input' 'run -i' 'run --request' 'run --batch-size' \
-            'run --image-size' 'run --scale' 'run --output' 'run -o' \
-            'run --top' 'run --labels' 'run --repeat' 'run --runner' \
-            'run --timeout' 'run --cache-dir' 'run --color' 'verify --cache-dir' \
-            'verify --color' 'export --format' 'export --layout' 'export --name' \
-            'export --version' 'export --output-layer' 'export --input-layer' 'export --custom-objects' \
-            'export --cache-dir' 'export --color' 'finetune-export --method' 'finetune-export --weights' \
-            'finetune-export --root' 'finetune-export --map' 'finetune-export --train' 'finetune-export --arg' \
-            'finetune-export --strategy' 'finetune-export --tag-set' 'finetune-export --cache-dir' 'finetune-export --color' \
-            'gc --older-than' 'gc --max-size' 'gc --min-free' 'gc --keep-versions' \
-            'gc --grace' 'gc --keep-partial' 'gc --cache-dir' 'gc --color' \
-            'rm --cache-dir' 'rm --color' 'pin --cache-dir' 'pin --color' \
-            'unpin --cache-dir' 'unpin --color' 'doctor --python' 'doctor --mirror' \
-            'doctor --cacert' 'doctor --timeout' 'doctor --cache-dir' 'doctor --color'
+        case ' --install-completion' ' --show-completion' ' --cache-dir' ' --color' \
+            'fetch --requirement' 'fetch -r' 'fetch --jobs' 'fetch --lock' \
+            'fetch --from' 'fetch --sha256' 'fetch --mirror' 'fetch --cacert' \
+            'fetch --connections' 'fetch --retries' 'fetch --timeout' 'fetch --min-rate' \
+            'fetch --lock-timeout' 'fetch --max-unpacked' 'fetch --max-members' 'fetch --max-path-length' \
+            'fetch --max-depth' 'fetch --max-headers' 'fetch --cache-dir' 'fetch --color' \
+            'inspect --depth' 'inspect --tag-set' 'inspect --svg' 'inspect --fail-on' \
+            'inspect --diff' 'inspect --timeout' 'inspect --min-rate' 'inspect --cache-dir' \
+            'inspect --color' 'run --signature' 'run --function' 'run --arg' \
+            'run --tag-set' 'run --input' 'run -i' 'run --request' \
+            'run --batch-size' 'run --image-size' 'run --scale' 'run --output' \
+            'run -o' 'run --top' 'run --labels' 'run --repeat' \
+            'run --runner' 'run --timeout' 'run --cache-dir' 'run --color' \
+            'verify --cache-dir' 'verify --color' 'export --format' 'export --layout' \
+            'export --name' 'export --version' 'export --output-layer' 'export --input-layer' \
+            'export --custom-objects' 'export --cache-dir' 'export --color' 'finetune-export --method' \
+            'finetune-export --weights' 'finetune-export --root' 'finetune-export --map' 'finetune-export --train' \
+            'finetune-export --arg' 'finetune-export --strategy' 'finetune-export --tag-set' 'finetune-export --cache-dir' \
+            'finetune-export --color' 'ls --sort' 'ls --filter' 'ls --limit' \
+            'ls --cache-dir' 'ls --color' 'gc --older-than' 'gc --max-size' \
+            'gc --min-free' 'gc --keep-versions' 'gc --grace' 'gc --keep-partial' \
+            'gc --cache-dir' 'gc --color' 'rm --cache-dir' 'rm --color' \
+            'pin --cache-dir' 'pin --color' 'unpin --cache-dir' 'unpin --color' \
+            'doctor --python' 'doctor --mirror' 'doctor --cacert' 'doctor --timeout' \
+            'doctor --cache-dir' 'doctor --color'
             return 0
     end
     return 1
@@ -168,21 +169,29 @@ end
 
 complete -c hubcli -f
 complete -c hubcli -n __hubcli_at_root -l version -s V -d 'Print the version'
-complete -c hubcli -n __hubcli_at_root -l install-completion -x -a 'bash zsh fish powershell pwsh' -d 'Install completion for the shell that runs this, or for the one named'
-complete -c hubcli -n __hubcli_at_root -l show-completion -x -a 'bash zsh fish powershell pwsh' -d 'Print that shell\'s completion script'
+complete -c hubcli -n __hubcli_at_root -l install-completion -x -a 'bash zsh fish powershell pwsh' -d 'Install completion for the current shell, or for SHELL'
+complete -c hubcli -n __hubcli_at_root -l show-completion -x -a 'bash zsh fish powershell pwsh' -d 'Print the completion script of the current shell, or of SHELL'
 complete -c hubcli -n __hubcli_at_root -l help -s h -d 'Show this message and exit'
+complete -c hubcli -n __hubcli_at_root -l json -d 'Print JSON'
+complete -c hubcli -n __hubcli_at_root -l quiet -s q -d 'Print only paths or handles'
+complete -c hubcli -n __hubcli_at_root -l offline -d 'Never use the network. [env: HUBCLI_OFFLINE=1]'
+complete -c hubcli -n __hubcli_at_root -l cache-dir -x -a '(__fish_complete_directories)' -d 'Cache directory. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'
+complete -c hubcli -n __hubcli_at_root -l color -x -a 'auto always never' -d 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'
+complete -c hubcli -n __hubcli_at_root -l no-color -d 'Same as --color never'
+complete -c hubcli -n __hubcli_at_root -l no-progress -d 'Hide progress. [env: HUBCLI_NO_PROGRESS=1]'
+complete -c hubcli -n __hubcli_at_root -l debug -d 'Show tracebacks of errors'
 complete -c hubcli -n __hubcli_at_root -a fetch -d 'Fetch models into the cache and print their paths'
-complete -c hubcli -n __hubcli_at_root -a ls -d 'List cached models'
 complete -c hubcli -n __hubcli_at_root -a inspect -d 'Show signatures, functions and variables of a model'
-complete -c hubcli -n __hubcli_at_root -a run -d 'Run a signature or a traced function of a model, without importing TensorFlow'
-complete -c hubcli -n __hubcli_at_root -a verify -d 'Check files and tensors of models against their checksums'
+complete -c hubcli -n __hubcli_at_root -a run -d 'Run a signature or function of a model'
+complete -c hubcli -n __hubcli_at_root -a verify -d 'Check models against their checksums'
 complete -c hubcli -n __hubcli_at_root -a export -d 'Export a model as a directory or an archive'
 complete -c hubcli -n __hubcli_at_root -a finetune-export -d 'Export a fine-tuned model as a drop-in replacement'
+complete -c hubcli -n __hubcli_at_root -a ls -d 'List cached models'
 complete -c hubcli -n __hubcli_at_root -a gc -d 'Remove leftovers, and models by age, size or free space'
 complete -c hubcli -n __hubcli_at_root -a rm -d 'Remove models from the cache'
-complete -c hubcli -n __hubcli_at_root -a pin -d 'Protect models from gc; rm then needs --force'
+complete -c hubcli -n __hubcli_at_root -a pin -d 'Protect models from gc'
 complete -c hubcli -n __hubcli_at_root -a unpin -d 'Remove the protection of pinned models'
-complete -c hubcli -n __hubcli_at_root -a doctor -d 'Diagnose download and load problems: cache, network, credentials, packages, settings'
+complete -c hubcli -n __hubcli_at_root -a doctor -d 'Diagnose download and load problems'
 complete -c hubcli -n '__hubcli_at fetch' -l requirement -s r -r -F -a '-' -d 'Fetch the handles listed in FILE, one per line. Repeatable'
 complete -c hubcli -n '__hubcli_at fetch' -l jobs -x -d 'Models to fetch in parallel. [default: 2]'
 complete -c hubcli -n '__hubcli_at fetch' -l lock -r -F -d 'Write a lock file'
@@ -207,20 +216,15 @@ complete -c hubcli -n '__hubcli_at fetch' -l max-path-length -x -d 'Length of a 
 complete -c hubcli -n '__hubcli_at fetch' -l max-depth -x -d 'Depth of directories'
 complete -c hubcli -n '__hubcli_at fetch' -l max-headers -x -d 'Total size of extension headers'
 complete -c hubcli -n '__hubcli_at fetch verify export finetune-export gc rm pin unpin' -l no-sync -d 'Do not wait for data to reach the disk. [env: HUBCLI_NO_SYNC=1]'
-complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l json -d 'Print JSON'
-complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l quiet -s q -d 'Print only paths or handles'
-complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l offline -d 'Never use the network. [env: HUBCLI_OFFLINE=1]'
-complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l cache-dir -x -a '(__fish_complete_directories)' -d 'Cache directory. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'
-complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l color -x -a 'auto always never' -d 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'
-complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l no-color -d 'Same as --color never'
-complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l no-progress -d 'Hide progress. [env: HUBCLI_NO_PROGRESS=1]'
-complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l debug -d 'Show tracebacks of errors'
-complete -c hubcli -n '__hubcli_at fetch ls inspect run verify export finetune-export gc rm pin unpin doctor' -l help -s h -d 'Show this message and exit'
-complete -c hubcli -n '__hubcli_at ls' -l sort -x -a 'name name:asc name:desc size size:asc size:desc fetched fetched:asc fetched:desc used used:asc used:desc' -d 'Sort by name, size, fetched or used'
-complete -c hubcli -n '__hubcli_at ls' -l filter -x -a '\'size<\' \'size>\' \'used<\' \'used>\' \'fetched<\' \'fetched>\' \'kind=TF2\' \'kind=TF1\' \'kind=TF1 Hub\' \'kind=Keras\' \'state=ok\' \'state=gutted\' \'state=downloading\' \'state=unknown\' \'state=foreign\' \'pinned=yes\' \'pinned=no\'' -d 'Filter such as \'size>1GB\', \'used>30d\', \'kind=TF2\' or \'state!=ok\'. Repeatable'
-complete -c hubcli -n '__hubcli_at ls' -l limit -x -d 'Show at most N models'
-complete -c hubcli -n '__hubcli_at ls' -l path -d 'Print only the path of the model or the cache'
-complete -c hubcli -n '__hubcli_at ls' -l size -d 'Print only the total size (with -q: in bytes)'
+complete -c hubcli -n '__hubcli_at fetch inspect run verify export finetune-export ls gc rm pin unpin doctor' -l json -d 'Print JSON'
+complete -c hubcli -n '__hubcli_at fetch inspect run verify export finetune-export ls gc rm pin unpin doctor' -l quiet -s q -d 'Print only paths or handles'
+complete -c hubcli -n '__hubcli_at fetch inspect run verify export finetune-export ls gc rm pin unpin doctor' -l offline -d 'Never use the network. [env: HUBCLI_OFFLINE=1]'
+complete -c hubcli -n '__hubcli_at fetch inspect run verify export finetune-export ls gc rm pin unpin doctor' -l cache-dir -x -a '(__fish_complete_directories)' -d 'Cache directory. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'
+complete -c hubcli -n '__hubcli_at fetch inspect run verify export finetune-export ls gc rm pin unpin doctor' -l color -x -a 'auto always never' -d 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'
+complete -c hubcli -n '__hubcli_at fetch inspect run verify export finetune-export ls gc rm pin unpin doctor' -l no-color -d 'Same as --color never'
+complete -c hubcli -n '__hubcli_at fetch inspect run verify export finetune-export ls gc rm pin unpin doctor' -l no-progress -d 'Hide progress. [env: HUBCLI_NO_PROGRESS=1]'
+complete -c hubcli -n '__hubcli_at fetch inspect run verify export finetune-export ls gc rm pin unpin doctor' -l debug -d 'Show tracebacks of errors'
+complete -c hubcli -n '__hubcli_at fetch inspect run verify export finetune-export ls gc rm pin unpin doctor' -l help -s h -d 'Show this message and exit'
 complete -c hubcli -n '__hubcli_at inspect' -l signatures -d 'Show signatures'
 complete -c hubcli -n '__hubcli_at inspect' -l functions -d 'Show functions and their traces'
 complete -c hubcli -n '__hubcli_at inspect' -l variables -d 'Show all variables'
@@ -239,22 +243,22 @@ complete -c hubcli -n '__hubcli_at inspect' -l diff -r -F -a '(__hubcli_handles)
 complete -c hubcli -n '__hubcli_at run' -l signature -x -a '(__hubcli_of_model signatures)' -d 'A signature. [default: serving_default, or the only one]'
 complete -c hubcli -n '__hubcli_at run' -l function -x -a '(__hubcli_of_model functions)' -d 'A traced function, such as __call__ or encoder.__call__'
 complete -c hubcli -n '__hubcli_at run' -l arg -x -d 'A Python argument that chooses a trace of the function. Repeatable'
-complete -c hubcli -n '__hubcli_at run' -l tag-set -x -a 'serve train \'serve,gpu\' \'serve,tpu\'' -d 'One MetaGraph of several, by its tags'
-complete -c hubcli -n '__hubcli_at run' -l input -s i -x -a '(__hubcli_of_model inputs)' -d 'JSON, text, @FILE or @- for standard input. Repeat it to stack a batch'
-complete -c hubcli -n '__hubcli_at run' -l request -r -F -a '-' -d 'A predict request of TensorFlow Serving, answered as Serving answers'
-complete -c hubcli -n '__hubcli_at run' -l batch-size -x -d 'Rows in a run. [default: 32 of a stream, else all]'
-complete -c hubcli -n '__hubcli_at run' -l image-size -x -d 'Resize images, where the signature has no size'
-complete -c hubcli -n '__hubcli_at run' -l scale -x -d 'The range of an image\'s floats. [default: 0,1]'
+complete -c hubcli -n '__hubcli_at run' -l tag-set -x -a 'serve train \'serve,gpu\' \'serve,tpu\'' -d 'Tags of the MetaGraph to run'
+complete -c hubcli -n '__hubcli_at run' -l input -s i -x -a '(__hubcli_of_model inputs)' -d 'JSON, text, @FILE or @- (standard input). Repeat to stack a batch'
+complete -c hubcli -n '__hubcli_at run' -l request -r -F -a '-' -d 'TensorFlow Serving predict request; prints the response of TensorFlow Serving'
+complete -c hubcli -n '__hubcli_at run' -l batch-size -x -d 'Rows per run. [default: 32 for a stream, else all]'
+complete -c hubcli -n '__hubcli_at run' -l image-size -x -d 'Resize images where the signature has no fixed size'
+complete -c hubcli -n '__hubcli_at run' -l scale -x -d 'Range of image values. [default: 0,1]'
 complete -c hubcli -n '__hubcli_at run' -l output -s o -r -F -d 'Write .npz, .npy, .json, .jsonl, .csv, or a directory of .npy files'
 complete -c hubcli -n '__hubcli_at run export finetune-export' -l force -d 'Overwrite DEST'
 complete -c hubcli -n '__hubcli_at run' -l json-lines -d 'Print one JSON object a row'
 complete -c hubcli -n '__hubcli_at run' -l top -x -d 'Show the K classes with the largest values'
-complete -c hubcli -n '__hubcli_at run' -l labels -r -F -d 'With --top: names of the classes, one a line'
+complete -c hubcli -n '__hubcli_at run' -l labels -r -F -d 'With --top: file with the class names, one per line'
 complete -c hubcli -n '__hubcli_at run' -l repeat -x -d 'Measure latency, throughput and memory over N runs'
 complete -c hubcli -n '__hubcli_at run' -l dry-run -d 'Check the inputs without TensorFlow'
-complete -c hubcli -n '__hubcli_at run' -l runner -x -a 'auto c python' -d 'TensorFlow\'s C library, its Python package, or what fits'
-complete -c hubcli -n '__hubcli_at run' -l timeout -x -d 'Stop when loading or a run takes longer. [default: 1h]'
-complete -c hubcli -n '__hubcli_at run' -l unsafe -d 'Run a model in which the scan found something'
+complete -c hubcli -n '__hubcli_at run' -l runner -x -a 'auto c python' -d 'TensorFlow\'s C library, its Python package, or the one that fits'
+complete -c hubcli -n '__hubcli_at run' -l timeout -x -d 'Fail if loading or a run takes longer. [default: 1h]'
+complete -c hubcli -n '__hubcli_at run' -l unsafe -d 'Run the model even if the scan finds unsafe ops'
 complete -c hubcli -n '__hubcli_at verify' -l repair -d 'Fetch corrupt models again'
 complete -c hubcli -n '__hubcli_at verify' -l quick -d 'Skip SHA-256 of shards; check tensor checksums only'
 complete -c hubcli -n '__hubcli_at export' -l format -x -a 'dir tar tar.gz' -d 'Output format; default: by the name of DEST'
@@ -276,6 +280,11 @@ complete -c hubcli -n '__hubcli_at finetune-export' -l train -r -F -d 'Function 
 complete -c hubcli -n '__hubcli_at finetune-export' -l arg -x -d 'Argument of the function; VALUE is JSON or text. Repeatable'
 complete -c hubcli -n '__hubcli_at finetune-export' -l strategy -x -a 'mirrored multiworker' -d 'Distribution strategy; with TF_CONFIG on several machines, the chief writes'
 complete -c hubcli -n '__hubcli_at finetune-export' -l tag-set -x -a 'serve train \'serve,gpu\' \'serve,tpu\'' -d 'Tags of the MetaGraph to train'
+complete -c hubcli -n '__hubcli_at ls' -l sort -x -a 'name name:asc name:desc size size:asc size:desc fetched fetched:asc fetched:desc used used:asc used:desc' -d 'Sort by name, size, fetched or used'
+complete -c hubcli -n '__hubcli_at ls' -l filter -x -a '\'size<\' \'size>\' \'used<\' \'used>\' \'fetched<\' \'fetched>\' \'kind=TF2\' \'kind=TF1\' \'kind=TF1 Hub\' \'kind=Keras\' \'state=ok\' \'state=gutted\' \'state=downloading\' \'state=unknown\' \'state=foreign\' \'pinned=yes\' \'pinned=no\'' -d 'Filter such as \'size>1GB\', \'used>30d\', \'kind=TF2\' or \'state!=ok\'. Repeatable'
+complete -c hubcli -n '__hubcli_at ls' -l limit -x -d 'Show at most N models'
+complete -c hubcli -n '__hubcli_at ls' -l path -d 'Print only the path of the model or the cache'
+complete -c hubcli -n '__hubcli_at ls' -l size -d 'Print only the total size (with -q: in bytes)'
 complete -c hubcli -n '__hubcli_at gc' -l older-than -x -d 'Remove models not used for this long'
 complete -c hubcli -n '__hubcli_at gc' -l max-size -x -d 'Remove least recently used models until the cache is at most this large'
 complete -c hubcli -n '__hubcli_at gc' -l min-free -x -d 'Remove least recently used models until this much disk space is free'
@@ -292,7 +301,6 @@ complete -c hubcli -n '__hubcli_at doctor' -l fix -d 'Remove leftovers of interr
 complete -c hubcli -n '__hubcli_at doctor' -l timeout -x -d 'With --network: fail after this long without data'
 complete -c hubcli -n '__hubcli_at_argument fetch 0' -a '\'example://mul/1\' (__hubcli_handles)'
 complete -c hubcli -n '__hubcli_at_argument fetch 0; and __hubcli_is_no_handle' -F
-complete -c hubcli -n '__hubcli_at_argument ls 0' -a '(__hubcli_handles)'
 complete -c hubcli -n '__hubcli_at_argument inspect 1' -a '\'example://mul/1\' (__hubcli_handles)'
 complete -c hubcli -n '__hubcli_at_argument inspect 1; and __hubcli_is_no_handle' -F
 complete -c hubcli -n '__hubcli_at_argument run 1' -a '\'example://mul/1\' (__hubcli_handles)'
@@ -305,6 +313,7 @@ complete -c hubcli -n '__hubcli_at_argument export 2' -F
 complete -c hubcli -n '__hubcli_at_argument finetune-export 1' -a '(__hubcli_handles)'
 complete -c hubcli -n '__hubcli_at_argument finetune-export 1; and __hubcli_is_no_handle' -F
 complete -c hubcli -n '__hubcli_at_argument finetune-export 2' -F
+complete -c hubcli -n '__hubcli_at_argument ls 0' -a '(__hubcli_handles)'
 complete -c hubcli -n '__hubcli_at_argument gc 0' -a '(__hubcli_handles)'
 complete -c hubcli -n '__hubcli_at_argument rm 0' -a '(__hubcli_handles)'
 complete -c hubcli -n '__hubcli_at_argument pin 0' -a '(__hubcli_handles)'

@@ -9,17 +9,17 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
 
     $commands = @(
         , @('fetch', 'Fetch models into the cache and print their paths')
-        , @('ls', 'List cached models')
         , @('inspect', 'Show signatures, functions and variables of a model')
-        , @('run', 'Run a signature or a traced function of a model, without importing TensorFlow')
-        , @('verify', 'Check files and tensors of models against their checksums')
+        , @('run', 'Run a signature or function of a model')
+        , @('verify', 'Check models against their checksums')
         , @('export', 'Export a model as a directory or an archive')
         , @('finetune-export', 'Export a fine-tuned model as a drop-in replacement')
+        , @('ls', 'List cached models')
         , @('gc', 'Remove leftovers, and models by age, size or free space')
         , @('rm', 'Remove models from the cache')
-        , @('pin', 'Protect models from gc; rm then needs --force')
+        , @('pin', 'Protect models from gc')
         , @('unpin', 'Remove the protection of pinned models')
-        , @('doctor', 'Diagnose download and load problems: cache, network, credentials, packages, settings')
+        , @('doctor', 'Diagnose download and load problems')
     )
 
     # By command: the names of each option, and what it does.
@@ -27,10 +27,19 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         '' = @(
             @('--version', 'Print the version'),
             @('-V', 'Print the version'),
-            @('--install-completion', 'Install completion for the shell that runs this, or for the one named'),
-            @('--show-completion', 'Print that shell''s completion script'),
+            @('--install-completion', 'Install completion for the current shell, or for SHELL'),
+            @('--show-completion', 'Print the completion script of the current shell, or of SHELL'),
             @('--help', 'Show this message and exit'),
-            @('-h', 'Show this message and exit')
+            @('-h', 'Show this message and exit'),
+            @('--json', 'Print JSON'),
+            @('--quiet', 'Print only paths or handles'),
+            @('-q', 'Print only paths or handles'),
+            @('--offline', 'Never use the network. [env: HUBCLI_OFFLINE=1]'),
+            @('--cache-dir', 'Cache directory. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'Same as --color never'),
+            @('--no-progress', 'Hide progress. [env: HUBCLI_NO_PROGRESS=1]'),
+            @('--debug', 'Show tracebacks of errors')
         )
         'fetch' = @(
             @('--requirement', 'Fetch the handles listed in FILE, one per line. Repeatable'),
@@ -58,24 +67,6 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--max-depth', 'Depth of directories'),
             @('--max-headers', 'Total size of extension headers'),
             @('--no-sync', 'Do not wait for data to reach the disk. [env: HUBCLI_NO_SYNC=1]'),
-            @('--json', 'Print JSON'),
-            @('--quiet', 'Print only paths or handles'),
-            @('-q', 'Print only paths or handles'),
-            @('--offline', 'Never use the network. [env: HUBCLI_OFFLINE=1]'),
-            @('--cache-dir', 'Cache directory. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
-            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
-            @('--no-color', 'Same as --color never'),
-            @('--no-progress', 'Hide progress. [env: HUBCLI_NO_PROGRESS=1]'),
-            @('--debug', 'Show tracebacks of errors'),
-            @('--help', 'Show this message and exit'),
-            @('-h', 'Show this message and exit')
-        )
-        'ls' = @(
-            @('--sort', 'Sort by name, size, fetched or used'),
-            @('--filter', 'Filter such as ''size>1GB'', ''used>30d'', ''kind=TF2'' or ''state!=ok''. Repeatable'),
-            @('--limit', 'Show at most N models'),
-            @('--path', 'Print only the path of the model or the cache'),
-            @('--size', 'Print only the total size (with -q: in bytes)'),
             @('--json', 'Print JSON'),
             @('--quiet', 'Print only paths or handles'),
             @('-q', 'Print only paths or handles'),
@@ -122,24 +113,24 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--signature', 'A signature. [default: serving_default, or the only one]'),
             @('--function', 'A traced function, such as __call__ or encoder.__call__'),
             @('--arg', 'A Python argument that chooses a trace of the function. Repeatable'),
-            @('--tag-set', 'One MetaGraph of several, by its tags'),
-            @('--input', 'JSON, text, @FILE or @- for standard input. Repeat it to stack a batch'),
-            @('-i', 'JSON, text, @FILE or @- for standard input. Repeat it to stack a batch'),
-            @('--request', 'A predict request of TensorFlow Serving, answered as Serving answers'),
-            @('--batch-size', 'Rows in a run. [default: 32 of a stream, else all]'),
-            @('--image-size', 'Resize images, where the signature has no size'),
-            @('--scale', 'The range of an image''s floats. [default: 0,1]'),
+            @('--tag-set', 'Tags of the MetaGraph to run'),
+            @('--input', 'JSON, text, @FILE or @- (standard input). Repeat to stack a batch'),
+            @('-i', 'JSON, text, @FILE or @- (standard input). Repeat to stack a batch'),
+            @('--request', 'TensorFlow Serving predict request; prints the response of TensorFlow Serving'),
+            @('--batch-size', 'Rows per run. [default: 32 for a stream, else all]'),
+            @('--image-size', 'Resize images where the signature has no fixed size'),
+            @('--scale', 'Range of image values. [default: 0,1]'),
             @('--output', 'Write .npz, .npy, .json, .jsonl, .csv, or a directory of .npy files'),
             @('-o', 'Write .npz, .npy, .json, .jsonl, .csv, or a directory of .npy files'),
             @('--force', 'Overwrite DEST'),
             @('--json-lines', 'Print one JSON object a row'),
             @('--top', 'Show the K classes with the largest values'),
-            @('--labels', 'With --top: names of the classes, one a line'),
+            @('--labels', 'With --top: file with the class names, one per line'),
             @('--repeat', 'Measure latency, throughput and memory over N runs'),
             @('--dry-run', 'Check the inputs without TensorFlow'),
-            @('--runner', 'TensorFlow''s C library, its Python package, or what fits'),
-            @('--timeout', 'Stop when loading or a run takes longer. [default: 1h]'),
-            @('--unsafe', 'Run a model in which the scan found something'),
+            @('--runner', 'TensorFlow''s C library, its Python package, or the one that fits'),
+            @('--timeout', 'Fail if loading or a run takes longer. [default: 1h]'),
+            @('--unsafe', 'Run the model even if the scan finds unsafe ops'),
             @('--json', 'Print JSON'),
             @('--quiet', 'Print only paths or handles'),
             @('-q', 'Print only paths or handles'),
@@ -205,6 +196,24 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--strategy', 'Distribution strategy; with TF_CONFIG on several machines, the chief writes'),
             @('--tag-set', 'Tags of the MetaGraph to train'),
             @('--no-sync', 'Do not wait for data to reach the disk. [env: HUBCLI_NO_SYNC=1]'),
+            @('--json', 'Print JSON'),
+            @('--quiet', 'Print only paths or handles'),
+            @('-q', 'Print only paths or handles'),
+            @('--offline', 'Never use the network. [env: HUBCLI_OFFLINE=1]'),
+            @('--cache-dir', 'Cache directory. [env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]'),
+            @('--color', 'When to color the output. [env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]'),
+            @('--no-color', 'Same as --color never'),
+            @('--no-progress', 'Hide progress. [env: HUBCLI_NO_PROGRESS=1]'),
+            @('--debug', 'Show tracebacks of errors'),
+            @('--help', 'Show this message and exit'),
+            @('-h', 'Show this message and exit')
+        )
+        'ls' = @(
+            @('--sort', 'Sort by name, size, fetched or used'),
+            @('--filter', 'Filter such as ''size>1GB'', ''used>30d'', ''kind=TF2'' or ''state!=ok''. Repeatable'),
+            @('--limit', 'Show at most N models'),
+            @('--path', 'Print only the path of the model or the cache'),
+            @('--size', 'Print only the total size (with -q: in bytes)'),
             @('--json', 'Print JSON'),
             @('--quiet', 'Print only paths or handles'),
             @('-q', 'Print only paths or handles'),
@@ -312,6 +321,8 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
     $values = @{
         ' --install-completion' = @{ Words = @('bash', 'zsh', 'fish', 'powershell', 'pwsh') }
         ' --show-completion' = @{ Words = @('bash', 'zsh', 'fish', 'powershell', 'pwsh') }
+        ' --cache-dir' = @{ Words = @(); Directories = $true }
+        ' --color' = @{ Words = @('auto', 'always', 'never') }
         'fetch --requirement' = @{ Words = @('-'); Files = $true }
         'fetch -r' = @{ Words = @('-'); Files = $true }
         'fetch --jobs' = @{ Words = @() }
@@ -332,11 +343,6 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'fetch --max-headers' = @{ Words = @() }
         'fetch --cache-dir' = @{ Words = @(); Directories = $true }
         'fetch --color' = @{ Words = @('auto', 'always', 'never') }
-        'ls --sort' = @{ Words = @('name', 'name:asc', 'name:desc', 'size', 'size:asc', 'size:desc', 'fetched', 'fetched:asc', 'fetched:desc', 'used', 'used:asc', 'used:desc') }
-        'ls --filter' = @{ Words = @('size<', 'size>', 'used<', 'used>', 'fetched<', 'fetched>', 'kind=TF2', 'kind=TF1', 'kind=TF1 Hub', 'kind=Keras', 'state=ok', 'state=gutted', 'state=downloading', 'state=unknown', 'state=foreign', 'pinned=yes', 'pinned=no') }
-        'ls --limit' = @{ Words = @() }
-        'ls --cache-dir' = @{ Words = @(); Directories = $true }
-        'ls --color' = @{ Words = @('auto', 'always', 'never') }
         'inspect --depth' = @{ Words = @() }
         'inspect --tag-set' = @{ Words = @('serve', 'train', 'serve,gpu', 'serve,tpu') }
         'inspect --svg' = @{ Words = @(); Files = $true }
@@ -386,6 +392,11 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'finetune-export --tag-set' = @{ Words = @('serve', 'train', 'serve,gpu', 'serve,tpu') }
         'finetune-export --cache-dir' = @{ Words = @(); Directories = $true }
         'finetune-export --color' = @{ Words = @('auto', 'always', 'never') }
+        'ls --sort' = @{ Words = @('name', 'name:asc', 'name:desc', 'size', 'size:asc', 'size:desc', 'fetched', 'fetched:asc', 'fetched:desc', 'used', 'used:asc', 'used:desc') }
+        'ls --filter' = @{ Words = @('size<', 'size>', 'used<', 'used>', 'fetched<', 'fetched>', 'kind=TF2', 'kind=TF1', 'kind=TF1 Hub', 'kind=Keras', 'state=ok', 'state=gutted', 'state=downloading', 'state=unknown', 'state=foreign', 'pinned=yes', 'pinned=no') }
+        'ls --limit' = @{ Words = @() }
+        'ls --cache-dir' = @{ Words = @(); Directories = $true }
+        'ls --color' = @{ Words = @('auto', 'always', 'never') }
         'gc --older-than' = @{ Words = @() }
         'gc --max-size' = @{ Words = @() }
         'gc --min-free' = @{ Words = @() }
@@ -411,7 +422,6 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
     # What may be an argument, by its number; 0 is for all.
     $arguments = @{
         'fetch 0' = @{ Words = @('example://mul/1'); Handles = $true; Files = $true }
-        'ls 0' = @{ Words = @(); Handles = $true }
         'inspect 1' = @{ Words = @('example://mul/1'); Handles = $true; Files = $true }
         'run 1' = @{ Words = @('example://mul/1'); Handles = $true; Files = $true }
         'verify 0' = @{ Words = @(); Handles = $true; Files = $true }
@@ -419,6 +429,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'export 2' = @{ Words = @(); Files = $true }
         'finetune-export 1' = @{ Words = @(); Handles = $true; Files = $true }
         'finetune-export 2' = @{ Words = @(); Files = $true }
+        'ls 0' = @{ Words = @(); Handles = $true }
         'gc 0' = @{ Words = @(); Handles = $true }
         'rm 0' = @{ Words = @(); Handles = $true }
         'pin 0' = @{ Words = @(); Handles = $true }
@@ -426,7 +437,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'doctor 0' = @{ Words = @() }
     }
 
-    $repeatable = @('fetch --requirement', 'fetch -r', 'fetch --mirror', 'ls --filter', 'run --arg', 'run --input', 'run -i', 'export --output-layer', 'export --input-layer', 'finetune-export --arg', 'doctor --mirror')
+    $repeatable = @('fetch --requirement', 'fetch -r', 'fetch --mirror', 'run --arg', 'run --input', 'run -i', 'export --output-layer', 'export --input-layer', 'finetune-export --arg', 'ls --filter', 'doctor --mirror')
 
     function New-Result([string]$text, [string]$told) {
         if ($text -cmatch '^[A-Za-z0-9:/._+~=%-]+$') {

@@ -69,17 +69,20 @@ class ExitStatus(IntEnum):
         return member
 
     DONE = 0, "done"
-    INTERNAL = 1, "a fault of hubcli itself; `--debug` shows the traceback"
+    INTERNAL = 1, "internal error of hubcli; `--debug` shows the traceback"
     USAGE = 2, "invalid command line, or a request that cannot be fulfilled"
     HANDLE = 3, "invalid handle"
-    NOT_FOUND = 4, "no such model, or the host answers 404"
-    NETWORK = 5, "network or server failed, or asks for credentials, or `--offline`"
-    INTEGRITY = 6, "bytes that can't be trusted: checksum, truncation, unsafe archive, broken SavedModel"
-    TENSORFLOW = 7, "TensorFlow is missing or fails; an export would lose something"
-    CACHE = 8, "disk full, cache or output not writable, lock not had in time"
-    FOUND = 9, "a check that was asked for found something, or a budget of `gc` can't be met"
+    NOT_FOUND = 4, "model or file not found, or the host returns 404"
+    NETWORK = 5, "network or server error, missing credentials, or `--offline`"
+    INTEGRITY = (
+        6,
+        ("corrupt or unsafe data: checksum mismatch, truncation, unsafe archive, invalid SavedModel"),
+    )
+    TENSORFLOW = 7, "TensorFlow is missing or fails, or an export would lose something"
+    CACHE = 8, "disk full, cache or output not writable, or timeout of a lock"
+    FOUND = 9, "a check found something, or `gc` cannot meet its budget"
     UNSAFE = 10, "`run` refuses a model in which the scan found something, unless `--unsafe`"
-    BROKEN_PIPE = 120, "the reader of standard output went away"
+    BROKEN_PIPE = 120, "standard output was closed by its reader"
     INTERRUPTED = 130, "interrupted (Ctrl-C, SIGTERM)"
 
 

@@ -95,7 +95,7 @@ def _require_unit(text: str, likely: Callable[[str, float], str]) -> None:
     digits = match[1] or f"{number:g}"
     if not digits.replace(".", "", 1).isdecimal():  # Too large or too small to be meant.
         digits, number = "30", 30.0
-    raise UsageError(f"'{text}' has no unit", hint=f"Write {likely(digits, number)}.")
+    raise UsageError(f"'{text}' has no unit", hint=f"Use {likely(digits, number)}.")
 
 
 def _likely_sizes(digits: str, number: float) -> str:
@@ -112,7 +112,7 @@ def _likely_durations(digits: str, number: float) -> str:
 def _parse(text: str, units: dict[str, int], what: str, examples: str) -> Fraction | int:
     match = re.fullmatch(_QUANTITY, text.strip())
     if match is None or match[2].lower() not in units or len(match[1]) > _MAX_DIGITS:
-        raise UsageError(f"Invalid {what} '{text}'", hint=f"Write it like {examples}.")
+        raise UsageError(f"Invalid {what} '{text}'", hint=f"Use a value like {examples}.")
     if match[1].isdecimal():
         return int(match[1]) * units[match[2].lower()]
     from fractions import Fraction  # Takes 3 ms to load, which options with their defaults would pay.
@@ -179,7 +179,7 @@ def parse_rate(text: str, source: str) -> int:
     except UsageError:
         rate = -1
     if not 0 <= rate <= _HIGHEST_RATE:
-        raise UsageError(f"{source} is '{text}', not a rate", hint="Write it like 1KiB, 50kB or 0.")
+        raise UsageError(f"{source} is '{text}', not a rate", hint="Use a value like 1KiB, 50kB or 0.")
     return rate
 
 

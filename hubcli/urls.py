@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 MASK = "***"
-_UNREADABLE = "(a URL that can't be parsed)"
+_UNREADABLE = "(an invalid URL)"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 # Patterns are compiled when they are first used: together they take 2 ms, which most runs don't need.

@@ -41,7 +41,7 @@ def test_the_page_fits_a_terminal_of_80_columns(page: str) -> None:
 def test_the_page_has_every_part_that_is_looked_for(page: str) -> None:
     titles = re.findall(r"^[A-Z][A-Z ]+$", page, re.MULTILINE)
     assert titles == [
-        *("NAME", "SYNOPSIS", "DESCRIPTION", "COMMANDS", "OPTIONS OF EVERY COMMAND", "OTHER OPTIONS"),
+        *("NAME", "SYNOPSIS", "DESCRIPTION", "COMMANDS", "GLOBAL OPTIONS", "OTHER OPTIONS"),
         *("ENVIRONMENT", "EXIT STATUS", "FILES", "EXAMPLES", "SEE ALSO"),
     ]
     assert f"hubcli {__version__}" in page

@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import typer
 from typer.main import get_command
 
 from hubcli import __version__
-from hubcli.cli.options import CompletionHint, CompletionWords
+from hubcli.cli.options import GLOBAL_PANEL, CompletionHint, CompletionWords
 
 __all__ = ["Argument", "Command", "CommandLine", "Option", "read_command_line"]
 
@@ -90,6 +90,9 @@ def read_command_line(app: typer.Typer) -> CommandLine:
         for name, command in group.commands.items()
     )
     root = _command("", context, app.registered_callback.callback)
+    # Global options may stand before the command, too.
+    shared = tuple(option for option in commands[0].options if option.panel == GLOBAL_PANEL)
+    root = replace(root, options=(*root.options, *shared))
     return CommandLine(str(group.name), __version__, root, commands)
 
 

@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from functools import cache
 
+from hubcli.cli.options import GLOBAL_PANEL
 from tools.command_line import Argument, Command, CommandLine, Option, read_command_line
 
 __all__ = ["options", "usage"]
 
-_COMMON = "Options of every command"
 _VARIABLES = re.compile(r" ?\[env: ([A-Z0-9_=, ]+)\]")
 _DEFAULT = re.compile(r" ?\[default: ([^\]]+)\]")
 _FIRST_OPTIONS = "Options"
@@ -33,7 +33,7 @@ def options(name: str) -> str:
     """The options of the command by their panels; those of every command are on another page."""
     panels: dict[str, list[Option]] = {_FIRST_OPTIONS: []}
     for option in _command(name).options:
-        if option.panel != _COMMON and option.names[0] != "--help":
+        if option.panel != GLOBAL_PANEL and option.names[0] != "--help":
             panels.setdefault(option.panel or _FIRST_OPTIONS, []).append(option)
     blocks = []
     for panel, group in panels.items():
@@ -41,7 +41,9 @@ def options(name: str) -> str:
             continue
         table = _table(("option", "meaning", "default", "variable"), [_row(option) for option in group])
         blocks.append(table if panel == _FIRST_OPTIONS else f"### {panel}\n\n{table}")
-    blocks.append("See also: [options of every command](../common-options.md).")
+    blocks.append(
+        "[Global options](../common-options.md): `--json`, `--quiet`, `--offline`, `--cache-dir` and more."
+    )
     return "\n" + "\n\n".join(blocks) + "\n"
 
 

@@ -30,6 +30,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from hubcli.cli.help import GLOBAL_OPTIONS
 from tests.entries import key_of
 from tools.behaviour_lines import WORKSPACES, Line, lines
 from tools.behaviour_workspace import workspace
@@ -190,7 +191,10 @@ class AddedLine:
 # What is meant to differ from the record. One that makes no difference is reported too.
 @dataclass(frozen=True)
 class ReworkedHelp:
-    """Help pages in other words: what must be the same are the options, and which of them take a value."""
+    """Help pages in other words: what must be the same are the options, and which of them take a value.
+
+    The global options are left out: they moved from every page to that of hubcli.
+    """
 
     pattern: str
     reason: str
@@ -206,7 +210,8 @@ class ReworkedHelp:
 
     @staticmethod
     def _options(page: str) -> str:
-        return "\n".join(sorted(set(_OPTION_ROW.findall(page))))
+        rows = {" ".join(row.split()) for row in _OPTION_ROW.findall(page)}
+        return "\n".join(sorted(row for row in rows if row.split()[0] not in GLOBAL_OPTIONS))
 
 
 @dataclass(frozen=True)

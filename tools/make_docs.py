@@ -70,16 +70,14 @@ def _text_of(block: str) -> str:
 
 
 def commands() -> str:
-    """The commands with the first sentence of their help, in the order of the application."""
-    from hubcli.cli.app import app_of
+    """The commands in the groups of the help of hubcli, with the first sentence of their own."""
+    from hubcli.cli.app import GROUPS
 
-    rows = []
-    for command in app_of().registered_commands:
-        assert command.name is not None
-        assert command.callback is not None
-        first = (command.callback.__doc__ or "").strip().split("\n\n")[0]
-        rows.append((f"[`hubcli {command.name}`]({command.name}.md)", " ".join(first.split())))
-    return _table(("command", "what it does"), rows)
+    tables = []
+    for group, summaries in GROUPS.items():
+        rows = [(f"[`hubcli {name}`]({name}.md)", summary) for name, summary in summaries.items()]
+        tables.append(f"\n## {group}\n{_table(('command', 'what it does'), rows)}")
+    return "".join(tables)
 
 
 def exit_statuses() -> str:

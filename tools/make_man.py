@@ -41,8 +41,11 @@ def man_page(line: CommandLine) -> str:
         *_section("SYNOPSIS", _synopsis(line)),
         *_section("DESCRIPTION", _paragraphs(DESCRIPTION)),
         *_section("COMMANDS", (row for command in line.commands for row in _command(command, shared))),
-        *_section("OPTIONS OF EVERY COMMAND", (row for option in shared for row in _option(option))),
-        *_section("OTHER OPTIONS", (row for option in line.root.options for row in _option(option))),
+        *_section("GLOBAL OPTIONS", (row for option in shared for row in _option(option))),
+        *_section(
+            "OTHER OPTIONS",
+            (row for option in line.root.options if option not in shared for row in _option(option)),
+        ),
         *_section("ENVIRONMENT", _table(_variables())),
         *_section("EXIT STATUS", _table((str(int(status)), f"{status.meaning}.") for status in ExitStatus)),
         *_section("FILES", _table(FILES)),

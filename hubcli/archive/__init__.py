@@ -37,7 +37,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         if self.path_depth > 256:
-            raise UsageError("--max-depth is at most 256", hint="Deeper trees can't be removed again.")
+            raise UsageError("--max-depth must be at most 256", hint="Use --max-depth 256 or less.")
 
 
 class Member(NamedTuple):

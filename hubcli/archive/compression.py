@@ -107,7 +107,7 @@ def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
             yield from stream
             return
         stream = _expanded(stream, compression)
-    raise UnsafeArchiveError(f"The archive is compressed more than {_MAX_LAYERS} times")
+    raise UnsafeArchiveError(f"The archive has a compression ratio of more than {_MAX_LAYERS}")
 
 
 def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
@@ -123,7 +123,7 @@ def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
 
 def _require_tar(head: bytes) -> None:
     if not head:
-        raise TruncatedError("The archive is empty: not one byte")
+        raise TruncatedError("The archive is empty (0 bytes)")
     looks_like_tar = len(head) == _HEAD_BYTES and (head[257:262] == b"ustar" or not head.strip(b"\0"))
     if looks_like_tar or (len(head) == _HEAD_BYTES and _has_tar_checksum(head)):
         return
@@ -133,8 +133,10 @@ def _require_tar(head: bytes) -> None:
     *names, last_name = (known.name for known in _COMPRESSIONS)
     raise UnsafeArchiveError(
         f"Not a tar archive (plain, {', '.join(names)} or {last_name}), but {what}",
-        hint="Check the address: it must answer with the archive itself, not with a page about it. "
-        "If the handle has no version, name one, such as HANDLE/1.",
+        hint=(
+            "Check the URL: it must return the archive itself, not a page about it. "
+            "If the handle has no version, add one, such as HANDLE/1."
+        ),
     )
 
 
@@ -182,9 +184,7 @@ def _expanded(chunks: Iterator[bytes], compression: _Compression) -> Iterator[by
                     break
                 streams += 1
                 if streams > _FREE_STREAMS and balance.output_bytes < streams * _HEAD_BYTES:
-                    raise UnsafeArchiveError(
-                        f"The archive is made of thousands of {name} streams with nothing in them"
-                    )
+                    raise UnsafeArchiveError(f"The archive consists of thousands of empty {name} streams")
                 current = compression.decompressor()
             output = _step(current, pending, name)
             pending = b""
@@ -196,17 +196,17 @@ def _expanded(chunks: Iterator[bytes], compression: _Compression) -> Iterator[by
             elif current.needs_input:
                 break
     if current is not None:
-        raise TruncatedError(f"The {name} stream is cut off before its end")
+        raise TruncatedError(f"The {name} stream is truncated")
 
 
 def _step(decompressor: _Decompressor, data: bytes, name: str) -> bytes:
     try:
         return decompressor.decompress(data, _OUTPUT_CHUNK_BYTES)
     except EOFError as error:
-        raise TruncatedError(f"The {name} stream is cut off before its end") from error
+        raise TruncatedError(f"The {name} stream is truncated") from error
     except MemoryError as error:
-        raise UnsafeArchiveError(f"The {name} stream asks for too much memory") from error
+        raise UnsafeArchiveError(f"The {name} stream needs too much memory") from error
     except Exception as error:  # Each library has a class of its own for what is damaged.
         if "emory" in str(error):  # LZMA_MEMLIMIT_ERROR has none.
-            raise UnsafeArchiveError(f"The {name} stream asks for too much memory") from error
-        raise IntegrityError(f"The {name} stream is damaged: {error}") from error
+            raise UnsafeArchiveError(f"The {name} stream needs too much memory") from error
+        raise IntegrityError(f"The {name} stream is corrupt: {error}") from error

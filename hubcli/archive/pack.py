@@ -150,7 +150,9 @@ def _content(node: TreeNode, on_bytes: OnBytes) -> Iterator[bytes]:
                 on_bytes(len(piece))
                 yield piece
     except OSError as error:
-        raise NotFoundError(f"{node.path} can't be read: {error.strerror}", hint="Check its mode.") from error
+        raise NotFoundError(
+            f"Cannot read {node.path}: {error.strerror}", hint="Check its permissions."
+        ) from error
     if left:
         raise TruncatedError(f"{node.path} changed while it was read", hint="Run the command again.")
 

@@ -43,7 +43,9 @@ class ChunkReader:
         """The next `size` bytes in pieces; raises TruncatedError where the stream ends first."""
         while size > 0:
             if self.at_end():
-                raise TruncatedError(f"The archive ends after {self.position} bytes, inside a member")
+                raise TruncatedError(
+                    f"The archive is truncated: it ends after {self.position} bytes, inside a member"
+                )
             piece = self._rest[:size]
             self._rest = self._rest[len(piece) :]
             self.position += len(piece)
@@ -62,7 +64,7 @@ class ChunkReader:
 
 BLOCK_BYTES = 512
 _MAX_EXTENSION_BYTES = 1 << 20  # Of a member, in all of its extension headers.
-_HEADERS_HINT = "If you trust it: --max-headers SIZE."
+_HEADERS_HINT = "If you trust the archive, add --max-headers SIZE."
 # GNU tar fills up to 10 KiB, tapes to some MiB.
 _MAX_PADDING_BYTES = 64 << 20
 _NUMBER = re.compile(rb" *([0-7]*)[ \0]*")
@@ -91,7 +93,7 @@ class _Header:
     @classmethod
     def decode(cls, block: bytes) -> _Header:
         if _number(block[148:156]) != sum(block[:148]) + 8 * 32 + sum(block[156:]):
-            raise IntegrityError("The archive is damaged: a header has a wrong checksum")
+            raise IntegrityError("The archive is corrupt: checksum mismatch of a header")
         name = block[:100].split(b"\0", 1)[0]
         if block[257:263] == b"ustar\0":
             prefix = block[345:500].split(b"\0", 1)[0]
@@ -105,7 +107,7 @@ def _number(field: bytes) -> int:
         return int.from_bytes(field[1:], "big")
     match = _NUMBER.fullmatch(field)
     if match is None:
-        raise IntegrityError(f"The archive is damaged: {field!r} is not an octal number")
+        raise IntegrityError(f"The archive is corrupt: {field!r} is not an octal number")
     return int(match[1] or b"0", 8)
 
 
@@ -121,7 +123,7 @@ class _HeaderBudget:
         """Counts a header before it is read; `of_member_bytes` are those of its member before it."""
         if of_member_bytes + size_bytes > _MAX_EXTENSION_BYTES:
             raise UnsafeArchiveError(
-                f"The archive has extension headers of {of_member_bytes + size_bytes} bytes for one member"
+                f"The archive has {of_member_bytes + size_bytes} bytes of extension headers for one member"
             )
         self._bytes += size_bytes
         if self._bytes > self._limits.header_bytes:
@@ -135,7 +137,7 @@ class _HeaderBudget:
         self._records_left -= 1
         if self._records_left < 0:
             raise UnsafeArchiveError(
-                f"The archive's extension headers have more than {self._limits.header_records} records",
+                (f"The archive has more than {self._limits.header_records} records in its extension headers"),
                 hint=_HEADERS_HINT,
             )
 
@@ -161,13 +163,13 @@ class _Overrides:
             match = _PAX_RECORD.match(data, position)
             end = position + int(match[1]) if match else 0
             if match is None or not match.end() < end <= len(data) or data[end - 1 : end] != b"\n":
-                raise IntegrityError("The archive is damaged: a pax header can't be read")
+                raise IntegrityError("The archive is corrupt: invalid pax header")
             self._apply(match[2], data[match.end() : end - 1], is_global)
             position = end
 
     def _apply(self, key: bytes, value: bytes, is_global: bool) -> None:
         if key.startswith(b"GNU.sparse."):
-            raise UnsafeArchiveError("The archive holds a sparse file, which is not unpacked")
+            raise UnsafeArchiveError("The archive contains a sparse file, which is not unpacked")
         if key not in (b"path", b"size"):
             return  # Times, owners and comments: not taken over.
         if is_global:
@@ -177,7 +179,7 @@ class _Overrides:
         elif value.isdigit() and len(value) < 20:
             self.size = int(value)
         else:
-            raise IntegrityError(f"The archive is damaged: {value[:40]!r} is not a size")
+            raise IntegrityError(f"The archive is corrupt: invalid size {value[:40]!r}")
 
 
 def walk_tar(reader: ChunkReader, limits: Limits) -> MemberStream:
@@ -192,7 +194,7 @@ def walk_tar(reader: ChunkReader, limits: Limits) -> MemberStream:
     overrides = _Overrides(budget)
     while True:
         if reader.at_end():
-            raise TruncatedError(f"The archive ends after {count} members without an end marker")
+            raise TruncatedError(f"The archive is truncated: no end marker after {count} members")
         block = reader.read(BLOCK_BYTES)
         if not block.strip(b"\0"):
             _drain(reader)
@@ -202,7 +204,7 @@ def walk_tar(reader: ChunkReader, limits: Limits) -> MemberStream:
         if count > limits.members:
             raise UnsafeArchiveError(
                 f"The archive has more than {limits.members} members",
-                hint="If you trust it: --max-members N.",
+                hint="If you trust the archive, add --max-members N.",
             )
         if header.type in (_PAX, _PAX_GLOBAL, _GNU_LONG_NAME):
             _read_extension(reader, header, overrides)
@@ -251,6 +253,6 @@ def _drain(reader: ChunkReader) -> None:
     end = reader.position
     for piece in reader.rest():
         if bytes(piece).strip(b"\0"):
-            raise UnsafeArchiveError("The archive has more bytes behind its end marker")
+            raise UnsafeArchiveError("The archive has data after its end marker")
         if reader.position - end > _MAX_PADDING_BYTES:
-            raise UnsafeArchiveError("The archive has no end: nothing but padding comes")
+            raise UnsafeArchiveError("The archive has no end marker, only padding")

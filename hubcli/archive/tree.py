@@ -71,12 +71,15 @@ class Tree:
                 nodes.append(node)
         except UnsafeArchiveError as error:
             raise UnsafeArchiveError(
-                f"{top} can't be packed. {error.message}", hint="Rename it, or take it out of there."
+                f"Cannot pack {top}. {error.message}", hint="Rename it, or move it elsewhere."
             ) from error
         if total > limits.unpacked_bytes:
             raise UnsafeArchiveError(
-                f"{top} holds {format_size(total)}: more than what is unpacked again",
-                hint=f"Take out what isn't the model's, down to {format_size(limits.unpacked_bytes)}.",
+                f"{top} contains {format_size(total)}, which is more than an archive may hold",
+                hint=(
+                    "Remove files that are not part of the model, down to "
+                    f"{format_size(limits.unpacked_bytes)}."
+                ),
             )
         return cls(top, tuple(nodes))
 
@@ -125,7 +128,7 @@ def _node(path: Path, name: str) -> TreeNode:
         return TreeNode(path, name, is_directory=True)
     if stat.S_ISREG(status.st_mode):
         return TreeNode(path, name, False, status.st_size, (status.st_ino, status.st_mtime_ns))
-    raise UnsafeArchiveError(f"{path} is neither a file nor a directory")
+    raise UnsafeArchiveError(f"{path} is not a regular file or directory")
 
 
 def _read(path: Path) -> Iterator[memoryview]:
@@ -139,7 +142,7 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise NotFoundError(f"{path} can't be read: {error.strerror}", hint="Check its mode.") from error
+        raise NotFoundError(f"Cannot read {path}: {error.strerror}", hint="Check its permissions.") from error
 
 
 def tree_digest(files: Iterable[FileRecord]) -> str:
@@ -203,7 +206,9 @@ def _copy(node: TreeNode, target: Path, on_bytes: OnBytes, durability: Durabilit
     try:
         source = open_regular(node.path)
     except OSError as error:
-        raise NotFoundError(f"{node.path} can't be read: {error.strerror}", hint="Check its mode.") from error
+        raise NotFoundError(
+            f"Cannot read {node.path}: {error.strerror}", hint="Check its permissions."
+        ) from error
     with source, target.open("xb", buffering=0) as target_file:
         write_back = WriteBack(target_file.fileno(), durability)
         copied = (

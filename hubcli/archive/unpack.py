@@ -67,16 +67,16 @@ class NameRules:
             raise _refuse(name, "has a name that is not UTF-8")
         segments = tuple(part for part in name.split("/") if part not in ("", "."))
         if ".." in segments:
-            raise _refuse(name, "climbs out of the archive")
+            raise _refuse(name, "leads outside of the archive")
         if len(name.encode()) > limits.path_bytes:
             raise _refuse(name, f"has a path of more than {limits.path_bytes} bytes", "--max-path-length N")
         if len(segments) > limits.path_depth:
-            raise _refuse(name, f"lies deeper than {limits.path_depth} directories", "--max-depth N")
+            raise _refuse(name, f"is nested more than {limits.path_depth} directories deep", "--max-depth N")
         for segment in segments:
             if len(segment.encode()) > _MAX_SEGMENT_BYTES:
                 raise _refuse(name, f"has a name of more than {_MAX_SEGMENT_BYTES} bytes")
             if _RESERVED.fullmatch(segment) or segment.endswith((".", " ")) or _FORBIDDEN & set(segment):
-                raise _refuse(name, "has a name that Windows can't hold")
+                raise _refuse(name, "has a name that is invalid on Windows")
         return segments
 
     def _take(self, name: str, segments: tuple[str, ...], *, is_directory: bool) -> None:
@@ -86,11 +86,13 @@ class NameRules:
         if known is None:
             if len(self._taken) >= self._limits.members:
                 raise _refuse(
-                    name, f"is one more than {self._limits.members}, directories counted", "--max-members N"
+                    name,
+                    f"exceeds the limit of {self._limits.members} files and directories",
+                    "--max-members N",
                 )
             self._taken[folded] = (path, is_directory)
         elif known[0] != path:
-            raise _refuse(name, f"differs from {known[0]!r} by case or accents alone")
+            raise _refuse(name, f"differs from {known[0]!r} only in case or accents")
         elif is_directory != known[1]:
             raise _refuse(name, "is both a file and a directory")
         elif not is_directory:
@@ -99,7 +101,9 @@ class NameRules:
 
 def _refuse(name: str, what: str, option: str = "") -> UnsafeArchiveError:
     short_name = name if len(name) < 200 else name[:200] + "…"
-    hint = f"If you trust it: {option}." if option else "It was not unpacked. Ask whoever packed it."
+    hint = (
+        f"If you trust the archive, add {option}." if option else "Report it to the publisher of the archive."
+    )
     return UnsafeArchiveError(f"The archive's member {short_name!r} {what}", hint=hint)
 
 
@@ -135,8 +139,8 @@ class MemberCheck:
         size_bytes, sha256 = self._first["/".join(segments)]
         if member.size_bytes != size_bytes or _sha256(pieces) != sha256:
             raise UnsafeArchiveError(
-                f"The archive's member {member.name[:200]!r} is there twice, and the copies differ",
-                hint="It was not unpacked. Ask whoever packed it.",
+                f"The archive contains {member.name[:200]!r} twice, with different content",
+                hint="Report it to the publisher of the archive.",
             )
         return None
 
@@ -171,7 +175,10 @@ def unpack(
     while they are written; the sync is the caller's. Raises UnsafeArchiveError, TruncatedError,
     IntegrityError or DiskFullError; what was written until then is the caller's to remove.
     """
-    check, records = MemberCheck(limits, "If you trust it: --max-unpacked SIZE."), list[FileRecord]()
+    check, records = (
+        MemberCheck(limits, "If you trust the archive, add --max-unpacked SIZE."),
+        list[FileRecord](),
+    )
     for member, pieces in members:
         segments = check.accept(member, pieces)
         if segments is None:
@@ -187,12 +194,15 @@ def unpack(
     return tuple(sorted(records, key=lambda record: record.path))
 
 
-def require_room(folder: Path, size_bytes: int, what: str, way_out: str = "name another --cache-dir") -> None:
+def require_room(folder: Path, size_bytes: int, what: str, way_out: str = "use another --cache-dir") -> None:
     """Raises DiskFullError where `what`, of that size, would fill the disk of the folder."""
     free = shutil.disk_usage(folder).free
     if size_bytes + _RESERVE_BYTES > free:
         raise DiskFullError(
-            f"No room for {what}: it needs {format_size(size_bytes)}, {format_size(free)} are free",
+            (
+                f"Not enough disk space for {what}: it needs {format_size(size_bytes)}, "
+                f"{format_size(free)} are free"
+            ),
             hint=f"Free some space, or {way_out}.",
         )
 

@@ -178,7 +178,7 @@ def _compared(folder: str, file: FileRecord) -> os.stat_result | str:
     except (FileNotFoundError, NotADirectoryError):
         return f"{file.path} is missing"
     except OSError as error:
-        return f"{file.path} can't be looked at: {error.strerror}"
+        return f"{file.path} cannot be accessed: {error.strerror}"
     if status.st_size != file.size_bytes or not stat.S_ISREG(status.st_mode):
         return f"{file.path} has {status.st_size} bytes instead of {file.size_bytes}"
     return status

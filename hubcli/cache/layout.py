@@ -243,18 +243,18 @@ def cache_errors(root: Path) -> Iterator[None]:
     except OSError as error:
         if means_full(error):
             raise DiskFullError(
-                f"The disk of {root} is full", hint="Free some space, or name another --cache-dir."
+                f"The disk of {root} is full", hint="Free some space, or use another --cache-dir."
             ) from error
         if error.errno in _READ_ONLY:
             raise CacheError(
-                f"The cache {root} can't be read or written: {error.strerror}",
-                hint="Check its owner and mode, or name another --cache-dir.",
+                f"Cannot access the cache {root}: {error.strerror}",
+                hint="Check its owner and permissions, or use another --cache-dir.",
             ) from error
         raise CacheError(
-            f"The cache {root} fails: {error}", hint="Check the disk, or name another --cache-dir."
+            f"The cache {root} failed: {error}", hint="Check the disk, or use another --cache-dir."
         ) from error
 
 
 def not_a_directory(root: Path) -> CacheError:
     """The error for a root that is something else."""
-    return CacheError(f"The cache {root} is not a directory", hint="Name a directory with --cache-dir.")
+    return CacheError(f"The cache {root} is not a directory", hint="Specify a directory with --cache-dir.")

@@ -92,7 +92,7 @@ class KaggleHub:
 
         model = next(KaggleModel.versions_of(spellings), None)
         if model is None:
-            return "it isn't known under a version on Kaggle"
+            return "it has no version on Kaggle"
         folder = next(self._folders(model), None)
         if folder is None or model.version is None:
             return "kagglehub's cache directory is unknown: set KAGGLEHUB_CACHE"
@@ -106,9 +106,9 @@ class KaggleHub:
             _marker(link).touch()
             self.durability.directory(folder)
         except FileExistsError:
-            return f"it has a copy of its own in {link}"
+            return f"it has its own copy in {link}"
         except OSError as error:
-            return f"{link} can't be made: {error.strerror or error}"
+            return f"{link} cannot be created: {error.strerror or error}"
         return None
 
     def forget_gone(self, actions: Iterable[CompletedAction]) -> None:

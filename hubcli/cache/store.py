@@ -97,7 +97,7 @@ class Staging:
             for path in self.path.iterdir():
                 remove_tree(path)
         except FileNotFoundError as error:
-            raise LockLostError("Another process took the lock over") from error
+            raise LockLostError("Another process took over the lock") from error
 
     def publish(self, manifest: Manifest) -> CachedModel:
         """Makes the staged directory the entry, in place of what is there.
@@ -164,7 +164,7 @@ class Staging:
         """Raises LockLostError where another process took the lock over and swept this directory."""
         problem = CachedModel(self._paths, manifest, None).difference(self.path)
         if self._is_abandoned:
-            problem = "this process gave it up"
+            problem = "this process lost the lock"
         if problem is not None:
             raise LockLostError(f"Another process took over {manifest.handle}: {problem}")
 

@@ -21,6 +21,7 @@ import typer
 from typer.main import get_command
 
 from hubcli import __version__
+from hubcli.cli.help import shape_help
 from hubcli.cli.main import LazyImports, restore_garbage_collection
 from hubcli.cli.options import CompletionWords, with_global_options
 from hubcli.cli.output import Output
@@ -30,18 +31,18 @@ with LazyImports():
     from hubcli.cli.completion import SHELLS, install_completion, script_of, shell_called
     from hubcli.config.settings import ShellHomes
 
-__all__ = ["COMMANDS", "app_of", "help_output", "narrow_help"]
+__all__ = ["COMMANDS", "GROUPS", "app_for_help", "app_of", "help_output", "narrow_help"]
 
 # The commands in their order, each with its module; the function there has its name, and _command behind it.
 COMMANDS = MappingProxyType(
     {
         "fetch": "fetch",
-        "ls": "ls",
         "inspect": "inspect",
         "run": "run",
         "verify": "verify",
         "export": "export",
         "finetune-export": "finetune_export",
+        "ls": "ls",
         "gc": "gc",
         "rm": "rm",
         "pin": "pin",
@@ -50,11 +51,37 @@ COMMANDS = MappingProxyType(
     }
 )
 
+# The titles under which the help of hubcli lists them, in the same order, with the first line of their own
+# help: to import them all for it would take 8 ms.
+GROUPS = MappingProxyType(
+    {
+        "Get models": {"fetch": "Fetch models into the cache and print their paths."},
+        "Look inside models": {
+            "inspect": "Show signatures, functions and variables of a model.",
+            "run": "Run a signature or function of a model.",
+            "verify": "Check models against their checksums.",
+        },
+        "Make models": {
+            "export": "Export a model as a directory or an archive.",
+            "finetune-export": "Export a fine-tuned model as a drop-in replacement.",
+        },
+        "Manage the cache": {
+            "ls": "List cached models.",
+            "gc": "Remove leftovers, and models by age, size or free space.",
+            "rm": "Remove models from the cache.",
+            "pin": "Protect models from gc.",
+            "unpin": "Remove the protection of pinned models.",
+        },
+        "Diagnose problems": {"doctor": "Diagnose download and load problems."},
+    }
+)
+_GROUP_OF = {name: group for group, names in GROUPS.items() for name in names}
+
 _EXAMPLES = """\
 Examples:
 hubcli fetch https://tfhub.dev/spotify/basic-pitch/1
 hubcli inspect example://mul/1
-hubcli fetch --help
+hubcli finetune-export example://mul/1 ./tuned --weights w.npz
 """
 
 
@@ -103,8 +130,8 @@ def _install_completion(name: str | None) -> None:
         installed = install_completion(shell_called(name), ShellHomes.read())
         output = Output()
         if installed.startup is not None:
-            output.say(f"{installed.startup} reads it")
-        output.say("It works in each shell that is started from now on")
+            output.say(f"Added to {installed.startup}")
+        output.say("Restart the shell to use it")
         output.payload(str(installed.script))
         raise typer.Exit
 
@@ -118,7 +145,7 @@ def root(
         str | None,
         typer.Option(
             metavar="[SHELL]",
-            help="Install completion for the shell that runs this, or for the one named.",
+            help="Install completion for the current shell, or for SHELL.",
             callback=_install_completion,
             is_eager=True,
             show_default=False,
@@ -129,7 +156,7 @@ def root(
         str | None,
         typer.Option(
             metavar="[SHELL]",
-            help="Print that shell's completion script.",
+            help="Print the completion script of the current shell, or of SHELL.",
             callback=_show_completion,
             is_eager=True,
             show_default=False,
@@ -137,7 +164,7 @@ def root(
         CompletionWords(_shells),
     ] = None,
 ) -> None:
-    """Fetch, inspect, check, export, fine-tune and collect SavedModels, in the cache that hub.load reads."""
+    """Fetch, inspect, run, verify, export and fine-tune TensorFlow SavedModels."""
     restore_garbage_collection()
 
 
@@ -146,14 +173,25 @@ def _add(app: typer.Typer, name: str) -> None:
     command = _function(name)
     text, _, examples = (getdoc(command) or "").partition("\n\nExamples:\n")
     lines = [line.strip().replace("[", "\\[") for line in examples.splitlines() if line.strip()]
-    app.command(name, help=text, epilog="\n".join(["Examples:", *lines]) if lines else None)(
-        with_global_options(command)
-    )
+    epilog = "\n".join(["Examples:", *lines]) if lines else None
+    app.command(name, help=text, epilog=epilog, rich_help_panel=_GROUP_OF[name])(with_global_options(command))
 
 
 def _announce(app: typer.Typer, name: str, *, with_summary: bool) -> None:
-    summary = (getdoc(_function(name)) or "").partition("\n\n")[0] if with_summary else None
-    app.command(name, help=summary)(lambda: None)
+    group = _GROUP_OF[name]
+    app.command(name, help=GROUPS[group][name] if with_summary else None, rich_help_panel=group)(lambda: None)
+
+
+def app_for_help(name: str, *, is_short: bool) -> Any:
+    """The application, to show the help of the command of that name, of hubcli itself for an empty one."""
+    if name:
+        root: Any = get_command(app_of(name))
+        shape_help(root.commands[name], name=name, is_short=is_short)
+    else:
+        # The global options are those of any command: `pin` is built soonest.
+        root = get_command(app_of(*[] if is_short else ["pin"], others="summaries"))
+        shape_help(root, name="", is_short=is_short, shared_by=root.commands["pin"])
+    return root
 
 
 def _function(name: str) -> Callable[..., None]:
@@ -215,7 +253,7 @@ class _HelpOutput:
         if isinstance(error, BrokenPipeError):
             return BrokenPipe("The reader of standard output went away")
         return OutputError(
-            f"Standard output can't be written: {error.strerror}", hint="Check where it is sent to."
+            f"Cannot write to standard output: {error.strerror}", hint="Check the pipe or the redirection."
         )
 
     def __getattr__(self, name: str) -> Any:
@@ -225,17 +263,17 @@ class _HelpOutput:
 _MARKUP = r"(?<!\\)\[/?[a-z ]+\]"
 
 
-def narrow_help(name: str, columns: int) -> str:
+def narrow_help(name: str, columns: int, *, is_short: bool) -> str:
     """The help of the command of that name, of hubcli itself for an empty one, in lines that fit."""
-    root: Any = get_command(app_of(*([name] if name else COMMANDS)))
+    root = app_for_help(name, is_short=is_short)
     command = root.commands[name] if name else root
     lines = list(_lines(command, f"hubcli {name}".rstrip()))
     if not name:
-        summaries = (
-            (command_name, (root.commands[command_name].help or "").split("\n\n")[0])
-            for command_name in COMMANDS
-        )
-        lines[-1:-1] = ["", "Commands:", *(line for pair in summaries for line in _entry(*pair))]
+        at = lines.index("", lines.index("Options:"))
+        for group, commands in GROUPS.items():
+            rows = ["", f"{group}:", *(line for row in commands.items() for line in _entry(*row))]
+            lines[at:at] = rows
+            at += len(rows)
     return "\n".join(line for text in lines for line in _fitted(text, columns)) + "\n"
 
 
@@ -260,8 +298,9 @@ def _lines(command: Any, usage: str) -> Iterator[str]:
             yield from _entry(_spelled(parameter), _help_text(parameter))
         if title == "Options":
             yield from _entry("-h, --help", "Show this message and exit.")
-    examples = [line.strip() for line in _plain(command.epilog or "").splitlines() if line.strip()]
-    yield from ("", *examples[:1], *(f"  {line}" for line in examples[1:]))
+    yield ""
+    for line in _plain(command.epilog or "").splitlines():
+        yield f"  {line.strip()}" if line.startswith("hubcli ") else line.strip()
     yield ""
 
 

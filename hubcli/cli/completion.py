@@ -61,7 +61,7 @@ def shell_called(name: str) -> str:
     if name not in _FILES:
         raise UsageError(
             f"Unsupported shell '{name}'{did_you_mean(name, SHELLS)}",
-            hint=f"Name one of {', '.join(SHELLS)}.",
+            hint=f"Use one of {', '.join(SHELLS)}.",
         )
     return name
 
@@ -110,8 +110,8 @@ def install_completion(shell: str, homes: ShellHomes) -> Installed:
             _name_in(installed.startup, _line_of(installed))
     except OSError as error:
         raise OutputError(
-            f"{error.filename or installed.script} can't be written: {error.strerror}",
-            hint=f"Put it there yourself: hubcli --show-completion {shell}",
+            f"Cannot write {error.filename or installed.script}: {error.strerror}",
+            hint=f"Install it manually: hubcli --show-completion {shell}",
         ) from error
     return installed
 
@@ -123,8 +123,8 @@ def _running_shell() -> str:
         name, _ = shellingham.detect_shell()
     except shellingham.ShellDetectionFailure as error:
         raise UsageError(
-            "Unknown shell",
-            hint=f"Name it, as in: hubcli --show-completion bash. Known are {', '.join(SHELLS)}.",
+            "Cannot detect the shell",
+            hint=(f"Specify it, such as: hubcli --show-completion bash. Supported: {', '.join(SHELLS)}."),
         ) from error
     return str(name)
 
@@ -151,8 +151,8 @@ def _place_for_powershell(shell: str, homes: ShellHomes) -> Installed:
         )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise OutputError(
-            f"{shell} does not report its profile: {error}",
-            hint=f"Add it to your profile yourself: hubcli --show-completion {shell}",
+            f"Cannot read the profile path of {shell}: {error}",
+            hint=f"Add it to your profile manually: hubcli --show-completion {shell}",
         ) from error
     profile = Path(answer.stdout.strip())
     return Installed(shell, profile.parent / "hubcli-completion.ps1", profile)

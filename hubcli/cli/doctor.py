@@ -63,9 +63,10 @@ def doctor_command(
     ca_file: CaFile = None,
     timeout: Timeout = "10s",
 ) -> None:
-    """Diagnose download and load problems: cache, network, credentials, packages, settings.
+    """Diagnose download and load problems.
 
-    Prints a remedy for each problem. Exits with 9 if there is a problem; -q prints problems only.
+    Checks the cache, the network, credentials, packages and settings. Prints a remedy for each problem.
+    Exits with 9 if there is a problem; -q prints problems only.
 
     Examples:
     hubcli doctor

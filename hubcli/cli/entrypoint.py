@@ -20,6 +20,7 @@ import typer
 from typer.main import get_command
 
 from hubcli.cli.app import COMMANDS, app_of
+from hubcli.cli.help import GLOBAL_OPTIONS, with_options_behind
 from hubcli.cli.main import LazyImports
 from hubcli.cli.output import Output, error_document
 from hubcli.config.config_file import COLORS
@@ -37,7 +38,7 @@ from hubcli.errors import (
 )
 
 with LazyImports():
-    from hubcli.cli.app import help_output, narrow_help
+    from hubcli.cli.app import app_for_help, help_output, narrow_help
     from hubcli.cli.completion import option_names, with_this_shell
 
 __all__ = ["held_interrupts", "run", "turn_signals_into_interrupts", "usage_error"]
@@ -51,7 +52,7 @@ def run(argv: Sequence[str]) -> int:
     """Runs the command line and returns the exit status of the process."""
     _prepare_streams()
     turn_signals_into_interrupts()
-    argv = _without_help_command(argv)
+    argv = with_options_behind(_without_app_for_help(argv))
     try:
         if not _may_ask_for_help(argv):
             return _run(argv)
@@ -63,15 +64,18 @@ def run(argv: Sequence[str]) -> int:
         return _report(Interrupted("Interrupted"), argv)
     except UnicodeEncodeError as error:
         locale_error = UsageError(
-            f"This locale's encoding, {error.encoding}, can't hold {error.object[error.start : error.end]!a}",
-            hint="Set a locale of UTF-8: export LC_ALL=C.UTF-8",
+            (
+                f"The locale's encoding {error.encoding} cannot represent "
+                f"{error.object[error.start : error.end]!a}"
+            ),
+            hint="Use a UTF-8 locale: export LC_ALL=C.UTF-8",
         )
         locale_error.__cause__ = error
         return _report(locale_error, argv)
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback without --debug
         fault = HubcliError(
-            f"hubcli has a fault: {type(error).__name__}: {error}",
-            hint="Run it again with --debug and report what it prints.",
+            f"Internal error: {type(error).__name__}: {error}",
+            hint="Run it again with --debug, and report the traceback.",
         )
         fault.__cause__ = error
         return _report(fault, argv)
@@ -91,13 +95,18 @@ def _run(argv: Sequence[str]) -> int:
     columns = get_terminal_size().columns
     name = next((word for word in argv if word[:1] != "-"), "")
     if columns < _NARROW and (not name or name in COMMANDS):
-        Output().payload(narrow_help(name, columns))
+        Output().payload(narrow_help(name, columns, is_short=_is_short(argv)))
         return int(ExitStatus.DONE if argv else ExitStatus.USAGE)
     with _help_colored(_colors_output(argv)):
         return _run_app(argv)
 
 
-def _without_help_command(argv: Sequence[str]) -> list[str]:
+def _is_short(argv: Sequence[str]) -> bool:
+    """Whether help is asked for in its short form."""
+    return "--help" not in argv
+
+
+def _without_app_for_help(argv: Sequence[str]) -> list[str]:
     """`hubcli help COMMAND` is `hubcli COMMAND --help`, as in git and cargo."""
     if argv[:1] != ["help"]:
         return list(argv)
@@ -108,7 +117,7 @@ def _without_help_command(argv: Sequence[str]) -> list[str]:
 def _run_app(argv: Sequence[str]) -> int:
     words = with_this_shell(argv) if len(argv) == 1 and argv[0] in _SHELL_OPTIONS else list(argv)
     try:
-        status = _app_for(argv)(args=words, prog_name="hubcli", standalone_mode=False)
+        status = _command_for(argv).main(args=words, prog_name="hubcli", standalone_mode=False)
     except typer.TyperException as error:
         if not error.format_message():  # No arguments: the help has been shown.
             return int(ExitStatus.USAGE)
@@ -119,13 +128,16 @@ def _run_app(argv: Sequence[str]) -> int:
     return int(status or 0)
 
 
-def _app_for(argv: Sequence[str]) -> typer.Typer:
-    """The application, with no more of it built than the words need."""
-    if argv and argv[0] in COMMANDS:
-        return app_of(argv[0])
+def _command_for(argv: Sequence[str]) -> Any:
+    """The application as a command, with no more of it built than the words need."""
     # A command may stand behind an option or `--`.
-    named = [word for word in argv if word in COMMANDS]
-    return app_of(*named, others="names" if argv and not set(_HELP) & set(argv) else "summaries")
+    named = argv[:1] if argv and argv[0] in COMMANDS else [word for word in argv if word in COMMANDS]
+    if not argv or set(_HELP) & set(argv):
+        name = named[0] if named else ""
+        return app_for_help(name, is_short=_is_short(argv))
+    if named[:1] == argv[:1]:
+        return get_command(app_of(argv[0]))
+    return get_command(app_of(*named, others="names"))
 
 
 def _report(error: HubcliError, argv: Sequence[str]) -> int:
@@ -246,14 +258,15 @@ def usage_error(error: typer.TyperException, argv: Sequence[str]) -> UsageError:
     name = "" if is_root else next((word for word in argv if word in COMMANDS), "")
     message, hint = error.format_message(), f"See: hubcli{' ' * bool(name)}{name} --help"
     if match := re.match(_UNKNOWN_OPTION, message):
+        if is_root and match[1] in GLOBAL_OPTIONS:
+            return UsageError("Missing command", hint=hint)
         options = _options()
         known = options[name]
         message = match[0] + _meant_option(match[1], known)
         owners = [owner for owner, theirs in options.items() if match[1] in theirs]
         if owners and match[1] not in known:
             used = [owner for owner in owners if owner in argv] or owners
-            place = f"behind a command: hubcli {used[0]}" if used[0] else "before the command: hubcli"
-            message, hint = match[0], f"It stands {place} {match[1]}. {hint}"
+            message, hint = match[0], f"Use it with: {f'hubcli {used[0]}'.rstrip()} {match[1]}"
     elif match := re.fullmatch(_UNKNOWN_COMMAND, message, re.DOTALL):
         suggestion = _meant_command(match[1], argv)
         near = re.search(r"Did you mean '(.*)'", message)

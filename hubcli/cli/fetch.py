@@ -14,6 +14,7 @@ import typer
 from hubcli.archive import Limits
 from hubcli.cli.main import LazyImports, reduce_garbage_collection
 from hubcli.cli.options import (
+    ARCHIVE_LIMITS,
     BUILT_IN,
     CaFile,
     CompletionHint,
@@ -45,7 +46,6 @@ with LazyImports():
 
 __all__ = ["fetch_command"]
 
-_LIMITS = "Archive limits, to raise for archives that you trust"
 _DEFAULTS = Limits()
 _MAX_UNPACKED = format_size(_DEFAULTS.unpacked_bytes).replace(" ", "")
 _MAX_HEADERS = format_size(_DEFAULTS.header_bytes).replace(" ", "")
@@ -106,7 +106,7 @@ LockTimeout: TypeAlias = Annotated[
 
 
 def _limit(metavar: str, text: str, **more: Any) -> Any:
-    return typer.Option(metavar=metavar, help=text, rich_help_panel=_LIMITS, **more)
+    return typer.Option(metavar=metavar, help=text, rich_help_panel=ARCHIVE_LIMITS, **more)
 
 
 def fetch_command(
@@ -187,11 +187,11 @@ def fetch_command(
 def _require_fitting(handles: Sequence[str], lists: Sequence[str], options: FetchOptions) -> None:
     """Raises UsageError where there is nothing to fetch, or more than the options are for."""
     if not handles and not lists:
-        raise UsageError("There is nothing to fetch", hint="Name a HANDLE, or a list of them with -r FILE.")
+        raise UsageError("Nothing to fetch", hint="Specify a HANDLE, or a list with -r FILE.")
     if (len(handles) > 1 or lists) and (options.local or options.sha256):
         raise UsageError(
             f"{'--from' if options.local else '--sha256'} takes exactly one handle",
-            hint="Run hubcli fetch once for each.",
+            hint="Run hubcli fetch once per handle.",
         )
 
 
@@ -344,7 +344,7 @@ class FetchRun:
         try:
             now = LockFile.at(Path(lock.name))  # Another process may have written it meanwhile.
             for model in now.changed(self._locked.values()):
-                self.output.note(f"{lock.name}: {model.handle} has other bytes than before")
+                self.output.note(f"{lock.name}: the archive of {model.handle} changed")
             now.updated(self._locked.values()).write(self.settings.durability)
         except HubcliError as error:
             self._lock_error.append((lock.name, error))
@@ -359,7 +359,7 @@ class FetchRun:
                 self.settings, policy, spared=frozenset(result.path.name for result in self.results)
             )
         except HubcliError as error:
-            self.output.note(f"The upkeep by {source} failed: {error.message}")
+            self.output.note(f"Automatic gc by {source} failed: {error.message}")
             return
         except KeyboardInterrupt as interrupt:
             raise Interrupted("Interrupted", partial=self._document()) from interrupt
@@ -374,4 +374,4 @@ class FetchRun:
         fetched = any(not result.was_cached for result in self.results)
         if fetched and self.settings.root_is_unknown_to_tensorflow_hub:
             root = shlex.quote(str(self.settings.cache_root))
-            self.output.note(f"hub.load finds these models after: export TFHUB_CACHE_DIR={root}")
+            self.output.note(f"To let hub.load find these models: export TFHUB_CACHE_DIR={root}")

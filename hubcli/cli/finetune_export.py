@@ -24,7 +24,7 @@ with LazyImports():
 __all__ = ["finetune_export_command"]
 
 _WEIGHTS = "Values from a file"
-_TRAINING = "Values from a training here, by TensorFlow"
+_TRAINING = "Values from training with TensorFlow"
 
 SourceArgument: TypeAlias = Annotated[
     str,
@@ -191,9 +191,9 @@ def _arguments(texts: list[str]) -> dict[str, Any]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key.isidentifier():
-            raise UsageError(f"Invalid --arg '{text}'", hint="Write --arg key=value, as in: --arg epochs=3")
+            raise UsageError(f"Invalid --arg '{text}'", hint="Use --arg key=value, such as: --arg epochs=3")
         if key in arguments:
-            raise UsageError(f"--arg {key} is given twice", hint="Leave one of them out.")
+            raise UsageError(f"--arg {key} is given twice", hint="Use only one of them.")
         try:
             arguments[key] = json.loads(value)
         except (ValueError, RecursionError):

@@ -26,7 +26,7 @@ with LazyImports():
 
 __all__ = ["GcRun", "gc_command"]
 
-_POLICY = "Models to remove, by any of these rules"
+_POLICY = "Retention policy"
 
 Patterns: TypeAlias = Annotated[
     list[str] | None,
@@ -201,8 +201,8 @@ class GcRun:
         what = f"{plural(len(plan.models), 'model')} ({format_size(_disk_bytes(plan))})"
         if not self.output.can_ask:
             raise UsageError(
-                f"{what} would be removed, but there is no terminal to confirm on",
-                hint="Add --yes to remove them, or --dry-run to see them.",
+                f"Cannot ask before removing {what}: no terminal",
+                hint="Add --yes to remove them, or --dry-run to list them.",
             )
         for error in Collection(plan, None, plan.snapshot.free_bytes).errors:
             self.output.note(error.message)  # Before the question, not after it alone.
@@ -221,7 +221,7 @@ class GcRun:
             self.plan = collection.plan
             self._show(collection.plan)
         for pattern in collection.unmatched:
-            self.output.note(f"Nothing in the cache fits '{pattern}'{Pattern.suggestion(pattern)}")
+            self.output.note(f"No cached model matches '{pattern}'{Pattern.suggestion(pattern)}")
         for _, error in self.errors:
             self.output.error(error)
         if self.output.as_json:

@@ -34,8 +34,8 @@ with LazyImports():
 
 __all__ = ["inspect_command"]
 
-_PARTS = "One part (several may be given)"
-_CHECKS = "Checks; exit 9 where they find something"
+_PARTS = "Parts to show"
+_CHECKS = "Checks (exit 9 on findings)"
 
 
 def _severities() -> list[str]:
@@ -151,7 +151,7 @@ def inspect_command(
     output = shared.output(settings)
     severity = _parse_severity(fail_on)
     if depth is not None and not tree:
-        raise UsageError("--depth is for --tree", hint="Add --tree, or leave --depth out.")
+        raise UsageError("--depth requires --tree", hint="Add --tree, or remove --depth.")
     flag_by_part = {
         Part.SIGNATURES: signatures,
         Part.FUNCTIONS: functions,
@@ -194,7 +194,7 @@ def _parse_severity(text: str) -> Severity:
     words = {severity.value: severity for severity in FINDING_SEVERITIES}
     if text.lower() not in words:
         raise UsageError(
-            f"Invalid severity '{text}'{did_you_mean(text, words)}", hint=f"Write {', '.join(words)}."
+            f"Invalid severity '{text}'{did_you_mean(text, words)}", hint=f"Use {', '.join(words)}."
         )
     return words[text.lower()]
 
@@ -246,7 +246,7 @@ class _InspectRun:
             names = (f"--- {printable(left.target)}", f"+++ {printable(right.target)}")
             self.output.payload("\n".join((*names, *map(_difference_text, differences))))
         else:
-            self.output.say("No difference")
+            self.output.say("No differences")
         return int(ExitStatus.FOUND if differences else ExitStatus.DONE)
 
     def _read(self, target: str) -> Inspection:
@@ -254,7 +254,7 @@ class _InspectRun:
             inspection = inspect(target, self.settings, self.options, listener)
         if inspection.received_bytes is not None:
             self.output.say(
-                f"Read {format_size(inspection.received_bytes)} of the archive; nothing is stored"
+                f"Read {format_size(inspection.received_bytes)} of the archive; nothing was cached"
             )
         return inspection
 

@@ -102,7 +102,7 @@ def _require_alone(size: bool, filters: list[str] | None, limit: int | None) -> 
     others = {"--size": size, "--filter": bool(filters), "--limit": limit is not None}
     for option, is_given in others.items():
         if is_given:
-            raise UsageError(f"--path and {option} contradict each other", hint="Leave one of them out.")
+            raise UsageError(f"--path and {option} cannot be used together", hint="Use only one of them.")
 
 
 class _PathRun:
@@ -150,7 +150,7 @@ def show_listing(listing: Listing, output: Output, *, narrowed: bool, suggestion
     The suggestion, where there is one, is behind the note that nothing fits.
     """
     if not listing.models:
-        what = "Nothing in the cache fits" if narrowed and listing.matched == 0 else "The cache is empty"
+        what = "No matches in the cache" if narrowed and listing.matched == 0 else "The cache is empty"
         output.note(f"{what}: {listing.root}{suggestion if listing.matched == 0 else ''}")
     else:
         now_s = time.time()
@@ -158,7 +158,7 @@ def show_listing(listing: Listing, output: Output, *, narrowed: bool, suggestion
         output.payload(render_table(_columns(), rows, Style.of(output)))
         output.payload(_total(listing))
     if listing.leftovers:
-        output.note(f"Interrupted downloads left something of {listing.leftovers} more behind")
+        output.note(f"Interrupted downloads left files of {listing.leftovers} more")
 
 
 def _show_names(listing: Listing, output: Output) -> None:

@@ -15,7 +15,10 @@ from hubcli.config.config_file import COLORS
 from hubcli.config.settings import Settings
 
 __all__ = [
+    "ARCHIVE_LIMITS",
     "BUILT_IN",
+    "GLOBAL_PANEL",
+    "RARE_PANELS",
     "TAG_SETS",
     "AsJson",
     "CaFile",
@@ -41,7 +44,9 @@ __all__ = [
     "with_global_options",
 ]
 
-_PANEL = "Global options"
+GLOBAL_PANEL = "Global options"
+ARCHIVE_LIMITS = "Archive limits (raise them for archives that you trust)"
+RARE_PANELS = (ARCHIVE_LIMITS,)  # Which `--help` shows and `-h` doesn't.
 
 
 class CompletionHint(NamedTuple):
@@ -74,14 +79,14 @@ def value_option(metavar: str, text: str, *names: str, **more: Any) -> Any:
     return typer.Option(*names, metavar=metavar, help=text, show_default=False, **more)
 
 
-AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=_PANEL)]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=GLOBAL_PANEL)]
 Quiet: TypeAlias = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print only paths or handles.", rich_help_panel=_PANEL)
+    bool, typer.Option("--quiet", "-q", help="Print only paths or handles.", rich_help_panel=GLOBAL_PANEL)
 ]
 Offline: TypeAlias = Annotated[
     bool,
     typer.Option(
-        "--offline", help="Never use the network. \\[env: HUBCLI_OFFLINE=1]", rich_help_panel=_PANEL
+        "--offline", help="Never use the network. \\[env: HUBCLI_OFFLINE=1]", rich_help_panel=GLOBAL_PANEL
     ),
 ]
 CacheDir: TypeAlias = Annotated[
@@ -90,7 +95,7 @@ CacheDir: TypeAlias = Annotated[
         "--cache-dir",
         metavar="DIR",
         help="Cache directory. \\[env: HUBCLI_CACHE_DIR, TFHUB_CACHE_DIR]",
-        rich_help_panel=_PANEL,
+        rich_help_panel=GLOBAL_PANEL,
         show_default=False,
     ),
 ]
@@ -124,22 +129,22 @@ Color: TypeAlias = Annotated[
         "--color",
         metavar="auto|always|never",
         help="When to color the output. \\[env: NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE]",
-        rich_help_panel=_PANEL,
+        rich_help_panel=GLOBAL_PANEL,
         show_default=False,
     ),
     CompletionHint(words=COLORS),
 ]
 NoColor: TypeAlias = Annotated[
-    bool, typer.Option("--no-color", help="Same as --color never.", rich_help_panel=_PANEL)
+    bool, typer.Option("--no-color", help="Same as --color never.", rich_help_panel=GLOBAL_PANEL)
 ]
 NoProgress: TypeAlias = Annotated[
     bool,
     typer.Option(
-        "--no-progress", help="Hide progress. \\[env: HUBCLI_NO_PROGRESS=1]", rich_help_panel=_PANEL
+        "--no-progress", help="Hide progress. \\[env: HUBCLI_NO_PROGRESS=1]", rich_help_panel=GLOBAL_PANEL
     ),
 ]
 Debug: TypeAlias = Annotated[
-    bool, typer.Option("--debug", help="Show tracebacks of errors.", rich_help_panel=_PANEL)
+    bool, typer.Option("--debug", help="Show tracebacks of errors.", rich_help_panel=GLOBAL_PANEL)
 ]
 NoSync: TypeAlias = Annotated[
     bool,

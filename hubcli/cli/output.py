@@ -194,7 +194,7 @@ class Output:
             if isinstance(error, BrokenPipeError):
                 raise BrokenPipe("The reader of standard output went away") from error
             raise OutputError(
-                f"Standard output can't be written: {error.strerror}", hint="Check where it is sent to."
+                f"Standard output cannot be written: {error.strerror}", hint="Check where it is sent to."
             ) from error
 
     def document(self, content: dict[str, Any]) -> None:
@@ -324,7 +324,7 @@ def write_svg(text: str, title: str, file: Path) -> None:
     try:
         file.write_text(picture, encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"{file} can't be written: {error.strerror}", hint="Name another file.") from error
+        raise OutputError(f"Cannot write {file}: {error.strerror}", hint="Specify another file.") from error
 
 
 def svg_of(console: Console, title: str, name: str) -> str:

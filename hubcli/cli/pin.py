@@ -20,7 +20,9 @@ __all__ = ["pin_command", "unpin_command"]
 
 
 def pin_command(shared: GlobalOptions, targets: Targets, no_sync: NoSync = False) -> None:
-    """Protect models from gc; rm then needs --force.
+    """Protect models from gc.
+
+    To remove a pinned model, use hubcli rm --force, or unpin it first.
 
     Examples:
     hubcli pin example://mul/1
@@ -48,9 +50,9 @@ def unpin_command(shared: GlobalOptions, targets: Targets, no_sync: NoSync = Fal
 # By whether it was pinned, and whether it is.
 _WORDS = {
     (False, True): "Pinned",
-    (True, True): "Pinned already:",
+    (True, True): "Already pinned:",
     (True, False): "Unpinned",
-    (False, False): "Not pinned anyway:",
+    (False, False): "Not pinned:",
 }
 
 

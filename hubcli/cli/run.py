@@ -74,7 +74,7 @@ TagSet: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="TAG,...",
-        help="One MetaGraph of several, by its tags.",
+        help="Tags of the MetaGraph to run.",
         show_default=False,
         rich_help_panel=_CHOICE,
     ),
@@ -86,7 +86,7 @@ Inputs: TypeAlias = Annotated[
         "--input",
         "-i",
         metavar="[NAME=]VALUE",
-        help="JSON, text, @FILE or @- for standard input. Repeat it to stack a batch.",
+        help="JSON, text, @FILE or @- (standard input). Repeat to stack a batch.",
         show_default=False,
         rich_help_panel=_INPUTS,
     ),
@@ -96,7 +96,7 @@ Request: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="FILE|-",
-        help="A predict request of TensorFlow Serving, answered as Serving answers.",
+        help="TensorFlow Serving predict request; prints the response of TensorFlow Serving.",
         show_default=False,
         rich_help_panel=_INPUTS,
     ),
@@ -105,7 +105,7 @@ BatchSize: TypeAlias = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Rows in a run. \\[default: 32 of a stream, else all]",
+        help="Rows per run. \\[default: 32 for a stream, else all]",
         show_default=False,
         rich_help_panel=_INPUTS,
     ),
@@ -114,7 +114,7 @@ ImageSize: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="HEIGHTxWIDTH",
-        help="Resize images, where the signature has no size.",
+        help="Resize images where the signature has no fixed size.",
         show_default=False,
         rich_help_panel=_INPUTS,
     ),
@@ -123,7 +123,7 @@ Scale: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="LOW,HIGH",
-        help="The range of an image's floats. \\[default: 0,1]",
+        help="Range of image values. \\[default: 0,1]",
         show_default=False,
         rich_help_panel=_INPUTS,
     ),
@@ -157,7 +157,7 @@ Labels: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
-        help="With --top: names of the classes, one a line.",
+        help="With --top: file with the class names, one per line.",
         show_default=False,
         rich_help_panel=_OUTPUTS,
     ),
@@ -180,7 +180,7 @@ Runner: TypeAlias = Annotated[
     str,
     typer.Option(
         metavar="auto|c|python",
-        help="TensorFlow's C library, its Python package, or what fits.",
+        help="TensorFlow's C library, its Python package, or the one that fits.",
         rich_help_panel=_HOW,
     ),
     CompletionHint(words=("auto", "c", "python")),
@@ -189,14 +189,14 @@ Timeout: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="TIME",
-        help="Stop when loading or a run takes longer. \\[default: 1h]",
+        help="Fail if loading or a run takes longer. \\[default: 1h]",
         show_default=False,
         rich_help_panel=_HOW,
     ),
 ]
 Unsafe: TypeAlias = Annotated[
     bool,
-    typer.Option("--unsafe", help="Run a model in which the scan found something.", rich_help_panel=_HOW),
+    typer.Option("--unsafe", help="Run the model even if the scan finds unsafe ops.", rich_help_panel=_HOW),
 ]
 
 
@@ -230,11 +230,11 @@ def run_command(
     no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
-    """Run a signature or a traced function of a model, without importing TensorFlow.
+    """Run a signature or function of a model.
 
-    The model runs in a separate process. It is scanned first, and refused if the scan finds ops that run code
-    or access files: a scan, not a sandbox. A handle that is not cached is fetched. Without --input, rows are
-    read from standard input.
+    The model runs in a separate process, in TensorFlow's C library. It is scanned first, and refused if the
+    scan finds ops that run code or access files: a scan, not a sandbox. A handle that is not cached is
+    fetched. Without --input, rows are read from standard input.
 
     Examples:
     hubcli run example://mul/1 --input "[[1], [2]]"
@@ -270,7 +270,7 @@ def run_command(
     form = OutputOptions(output_file, force, json_lines, top, labels, repeat, debug)
     form.require_valid(as_json=as_json, has_request=request is not None)
     if request is not None and inputs:
-        raise UsageError("--request and --input exclude each other", hint="Leave one of them out.")
+        raise UsageError("--request and --input cannot be used together", hint="Use only one of them.")
     RunOutput(target, settings, options, output, form).run(tuple(inputs or ()), request)
 
 
@@ -315,7 +315,7 @@ def _argument(text: str) -> tuple[str, Any]:
 
     name, separator, value = text.partition("=")
     if not separator or not name:
-        raise UsageError(f"Invalid --arg '{text}'", hint="Write --arg NAME=JSON, such as training=false.")
+        raise UsageError(f"Invalid --arg '{text}'", hint="Use --arg NAME=JSON, such as training=false.")
     try:
         return name, json.loads({"True": "true", "False": "false", "None": "null"}.get(value, value))
     except (ValueError, RecursionError):
@@ -329,5 +329,5 @@ def _scale(text: str) -> tuple[float, float]:
     except ValueError:
         pair = 0.0, 0.0
     if not abs(pair[0]) < abs(pair[1] - pair[0]) * 1e9 < 1e30:
-        raise UsageError(f"Invalid scale '{text}'", hint="Write LOW,HIGH such as --scale=-1,1.")
+        raise UsageError(f"Invalid scale '{text}'", hint="Use LOW,HIGH such as --scale=-1,1.")
     return pair

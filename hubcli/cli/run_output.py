@@ -48,18 +48,20 @@ class OutputOptions:
             if is_chosen
         ]
         if len(chosen) > 1 and not has_request:
-            raise UsageError(f"{' and '.join(chosen[:2])} exclude each other", hint="Leave one of them out.")
+            raise UsageError(
+                f"{' and '.join(chosen[:2])} cannot be used together", hint="Use only one of them."
+            )
         if has_request and (self.json_lines or self.top or self.repeat):
             raise UsageError(
-                "--request is answered as TensorFlow Serving answers",
-                hint="Leave --json-lines, --top and --repeat out, or give --input instead.",
+                "--request prints only a TensorFlow Serving response",
+                hint="Remove --json-lines, --top and --repeat, or use --input.",
             )
         if self.labels is not None and self.top is None:
-            raise UsageError("--labels is for --top", hint="Add --top K, or leave --labels out.")
+            raise UsageError("--labels requires --top", hint="Add --top K, or remove --labels.")
         if self.file is None and self.force:
-            raise UsageError("--force is for --output", hint="Add -o FILE, or leave --force out.")
+            raise UsageError("--force requires --output", hint="Add -o FILE, or remove --force.")
         if self.repeat is not None and (self.json_lines or self.file is not None):
-            raise UsageError("--repeat shows times, no outputs", hint="Leave --json-lines and --output out.")
+            raise UsageError("--repeat prints timings, not outputs", hint="Remove --json-lines and --output.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +160,8 @@ class RunOutput:
 
         if self.form.top is not None and not any(has_classes(parts[0]) for _, parts, _ in collected.values()):
             raise UsageError(
-                "--top needs an output with a number for each class",
-                hint="Leave --top out to see the outputs.",
+                "--top requires an output with a number for each class",
+                hint="Remove --top to see the outputs.",
             )
 
     def _say_ran(self, opened: ModelRun, seconds: float, rows: int | None) -> None:
@@ -245,8 +247,8 @@ class RunOutput:
         if request.signature is not None:
             if options.signature not in (None, request.signature):
                 raise UsageError(
-                    f"The request names the signature {request.signature}, not {options.signature}",
-                    hint="Leave --signature out.",
+                    (f"The request asks for the signature {request.signature}, not {options.signature}"),
+                    hint="Remove --signature.",
                 )
             options = replace(options, signature=request.signature)
         with (
@@ -256,7 +258,7 @@ class RunOutput:
             opened.give_request(request)
             batches = list(opened.outputs())
             if len(batches) != 1:
-                raise UsageError("A request is one run", hint="Leave --batch-size out.")
+                raise UsageError("--batch-size cannot be used with --request", hint="Remove --batch-size.")
             text = answer_text(request, opened.endpoint, batches[0]) + "\n"
         if self.form.file is None:
             self.output.text(text)

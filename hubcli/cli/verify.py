@@ -44,7 +44,7 @@ def verify_command(
     ] = False,
     no_sync: NoSync = False,
 ) -> None:
-    """Check files and tensors of models against their checksums.
+    """Check models against their checksums.
 
     Files are compared with the record of the download, tensors with the checksums in the model.
     Exits with 9 if something is corrupt or missing.
@@ -96,7 +96,7 @@ class VerifyRun:
         cached = cached_model_refs(self.settings)
         self.skipped = cached.downloading
         for name in cached.downloading:
-            self.output.note(f"{name} is being downloaded: left out")
+            self.output.note(f"Skipped {name}: it is being downloaded")
         if not cached.targets:
             self.output.note(f"The cache is empty: {self.settings.cache_root}")
         return cached.targets

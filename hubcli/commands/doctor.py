@@ -97,5 +97,5 @@ def _failed(section: Section, name: str, error: Exception) -> Check:
     reason = type(error).__name__
     if isinstance(error, OSError) and error.strerror:
         reason = f"{error.strerror} ({error.filename})" if error.filename else error.strerror
-    hint = "Run it again with --debug and report what it prints"
+    hint = "Run it again with --debug, and report the traceback"
     return Check.of(section, name, Status.PROBLEM, f"this check failed: {reason}", None, hint)

@@ -34,7 +34,7 @@ from hubcli.savedmodel.layout import check_structure
 
 __all__ = ["ExportFormat", "ExportOptions", "ExportResult", "Layout", "export"]
 
-_WAY_OUT = "name another place"
+_WAY_OUT = "use another path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def export(
     """
     settings, options = settings or Settings.read(), options or ExportOptions()
     if not str(destination).strip():
-        raise UsageError("The destination is empty", hint="Name a directory or an archive.")
+        raise UsageError("DEST is empty", hint="Specify a directory or an archive.")
     target = ModelRef.resolve(source, settings)
     with naming_target(target, settings):
         return _Export(target, Path(destination), settings, options, listener or ProgressListener()).run()
@@ -246,7 +246,7 @@ class _Export:
         for fault in check.run(self.listener.received).faults:
             if fault.code != "missing" or fault.file in recorded:
                 raise BrokenModelError(str(fault))
-            self.listener.note(f"{self.target.name} is not whole: {fault}")
+            self.listener.note(f"{self.target.name} is incomplete: {fault}")
 
     def _write(self, tree: Tree, staged: Path) -> PackedArchive | None:
         """Writes the directory, or the archive, which is returned."""

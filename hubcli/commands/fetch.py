@@ -104,7 +104,7 @@ class _Fetch:
         if entry is not None and not self._is_to_be_asked_for():
             if self.options.local is not None:
                 self.listener.note(
-                    f"{self.handle} is cached already; --force puts {self.options.local} there"
+                    f"{self.handle} is already cached; use --force to replace it with {self.options.local}"
                 )
             return self._finish(entry, was_cached=True)
         adopted = None if entry is not None else self._from_other_cache()
@@ -127,7 +127,7 @@ class _Fetch:
         if not self.options.refresh or not is_changeable:
             return False
         if self.settings.offline and not quiet:
-            self.listener.note(f"Offline, whether {self.handle} has changed isn't asked")
+            self.listener.note(f"Offline: not checking whether {self.handle} changed")
         return not self.settings.offline
 
     def _from_other_cache(self) -> FetchResult | None:
@@ -145,12 +145,12 @@ class _Fetch:
         try:
             result = self._fetched()
         except IntegrityError as error:
-            self.listener.note(f"{owner}'s copy of {self.handle} is broken: {error.message}")
+            self.listener.note(f"Ignoring {owner}'s copy of {self.handle}, which is corrupt: {error.message}")
             return None
         finally:
             self.options = options
         if not result.was_cached:
-            self.listener.note(f"{self.handle} is taken from {owner}'s cache: its tensors were checked")
+            self.listener.note(f"Using {self.handle} from {owner}'s cache; tensor checksums verified")
         return result
 
     def _fetched(self) -> FetchResult:
@@ -196,7 +196,7 @@ class _Fetch:
         if problem is not None:
             if not quiet and not self._is_locked():
                 self.listener.note(
-                    f"The cached copy of {self.handle} is broken ({problem}): fetching it anew"
+                    f"The cached copy of {self.handle} is corrupt ({problem}): fetching it again"
                 )
             return None
         if entry.manifest is None:
@@ -287,7 +287,7 @@ class _Fetch:
         self.options.expected.check_archive(source.name, unpacked.archive_sha256)
         wrapping, files = lift_wrapping_folder(staged, unpacked.files)
         if wrapping is not None:
-            self.listener.note(f"The archive wraps its content in one folder, '{wrapping}': taken off")
+            self.listener.note(f"Removed the top folder '{wrapping}' of the archive")
         self.options.expected.check_unpacked(source.name, files)
         try:
             found = check_structure(staged)
@@ -316,15 +316,15 @@ class _Fetch:
 
         for fault in ModelCheck(staged).run(lambda _: self.stop.check()).faults:
             if fault.code == "missing":
-                self.listener.note(f"{self.handle} is not whole: {fault}")
+                self.listener.note(f"{self.handle} is incomplete: {fault}")
             else:
                 raise BrokenModelError(str(fault))
 
     def _finish(self, entry: CachedModel, *, was_cached: bool) -> FetchResult:
         if not self.aliases.link(entry) and not was_cached:
             self.listener.note(
-                "Cannot create links here: hub.load finds the model as "
-                f"{self.handle} only, not by its aliases"
+                "Cannot create links here: hub.load finds the model only as "
+                f"{self.handle}, not by its aliases"
             )
         self.aliases.show_to(self.options.shown_to, entry)
         manifest = entry.manifest

@@ -47,7 +47,7 @@ def finetune_export(
     """
     settings, options = settings or Settings.read(), options or FinetuneOptions()
     if not options.dry_run and not str(destination or "").strip():
-        raise UsageError("Missing DEST", hint="Name a directory or an archive.")
+        raise UsageError("Missing DEST", hint="Specify a directory or an archive.")
     place = None if destination is None else Path(destination)
     target = ModelRef.resolve(source, settings)
     with naming_target(target, settings):
@@ -86,7 +86,7 @@ class _FinetuneExport:
         if self.target.is_keras_file:
             raise UsageError(
                 f"{self.target.name} is a Keras file, not a SavedModel",
-                hint=f"Make it one first: hubcli export {self.target.name} DIR",
+                hint=f"Convert it first: hubcli export {self.target.name} DIR",
             )
 
     def _require_free(self) -> Path:
@@ -154,9 +154,9 @@ class _FinetuneExport:
         kept_values = self._kept_values()
         # The destination is made first: a training of hours must not end at a directory without access.
         with kept_values.named_in_errors(), self._staged(model) as (staged, made_at):
-            self.listener.step(f"Training by {self.options.train}")
+            self.listener.step(f"Training with {self.options.train}")
             live = job.train(kept_values.keep)
-            self.listener.step("Saving what was trained")
+            self.listener.step("Saving the trained model")
             staged_model = job.make(live, made_at, self.listener)
             written = self._write(made_at, staged)
         kept_values.discard()
@@ -200,7 +200,7 @@ class _FinetuneExport:
             # What is trained is kept beside the export; what is saved again is written twice.
             is_twice = self.options.train is not None or self.options.method is Method.RESAVE
             copies = 1 + is_twice + self._is_archive
-            require_room(staged.parent, copies * size, str(self.placement.place), "name another place")
+            require_room(staged.parent, copies * size, str(self.placement.place), "use another path")
             yield staged, staged.with_name("model") if self._is_archive else staged
 
     @property
@@ -226,7 +226,7 @@ class _FinetuneExport:
 
         compress = form is ExportFormat.TAR_GZ
         size = archive_size_bytes(tree, compress=compress)
-        require_room(staged.parent, size, str(place), "name another place")
+        require_room(staged.parent, size, str(place), "use another path")
         self.listener.started(self.target.name, str(place), tree.size_bytes)
         packed = pack(
             tree,

@@ -30,7 +30,7 @@ _KEPT_WORDS = {
     KeepReason.PINNED: "pinned",
     KeepReason.LOCKED: "locked",
     KeepReason.DOWNLOAD: "of downloads",
-    KeepReason.FRESH: "used within the grace",
+    KeepReason.FRESH: "used within the grace period",
     KeepReason.MOVED: "kept on another disk",
     KeepReason.NOT_MATCHED: "of models that no pattern names",
 }
@@ -78,7 +78,9 @@ class Collection:
     def errors(self) -> tuple[HubcliError, ...]:
         """What could not be removed, and budgets that are not met."""
         failed = [
-            CacheError(f"{action.item.title} stays: {action.detail}", hint="Check its owner and mode.")
+            CacheError(
+                f"Cannot remove {action.item.title}: {action.detail}", hint="Check its owner and permissions."
+            )
             for action in self.actions or ()
             if action.result is ActionResult.FAILED
         ]
@@ -200,9 +202,11 @@ def _budget_error(shortfall: BudgetShortfall) -> BudgetError:
     budget, reached = format_size(shortfall.wanted_bytes), format_size(shortfall.reached_bytes)
     retained = " and ".join(f"{format_size(size)} {_KEPT_WORDS[why]}" for why, size in shortfall.retained)
     if shortfall.budget is Reason.MAX_SIZE:
-        what = f"After removing all that is allowed, the cache takes {reached}, more than {budget}"
+        what = f"The cache still takes {reached} after all allowed removals, more than {budget}"
         why = f": {retained}" if retained else ""
     else:
-        what = f"After removing all that is allowed, the disk has {reached} free, less than {budget}"
-        why = f": of the cache stay {retained}" if retained else ": the rest isn't the cache's"
-    return BudgetError(f"{what}{why}", hint="Unpin models, shorten --grace, or allow more. See: hubcli ls")
+        what = f"The disk still has {reached} free after all allowed removals, less than {budget}"
+        why = f": {retained} in the cache remain" if retained else ": the rest is not in the cache"
+    return BudgetError(
+        f"{what}{why}", hint="Unpin models, shorten --grace, or raise the limit. See: hubcli ls"
+    )

@@ -64,9 +64,7 @@ def inspect(
     resolved = ModelRef.resolve(target, settings)
     listener = listener or ProgressListener()
     if is_slow():
-        listener.note(
-            "protobuf is there in pure Python alone: reading a large model takes seventy times longer"
-        )
+        listener.note("protobuf runs in pure Python: large models load about 70 times slower")
     with naming_target(resolved, settings), _opened(resolved, settings, options, listener) as opened:
         try:
             info = read_model(
@@ -105,8 +103,8 @@ def _opened(
     assert target.handle is not None
     if settings.offline and target.handle.is_remote:
         raise OfflineError(
-            f"{target.name} is not in the cache, and --offline forbids to look at it",
-            hint=f"Without it: hubcli inspect {target.name}",
+            f"Not in the cache: {target.name}, and --offline is set",
+            hint=f"Run without --offline: hubcli inspect {target.name}",
         )
     # Imported here: what is cached needs no archives and no sources, which take 40 ms to load.
     from hubcli.fetching.peek import peek
@@ -120,5 +118,5 @@ def _files_of(directory: Path) -> ModelFiles:
         return ModelFiles.of_directory(directory)
     except OSError as error:
         raise NotFoundError(
-            f"{error.filename or directory} can't be read: {error.strerror}", hint="Check its mode."
+            f"Cannot read {error.filename or directory}: {error.strerror}", hint="Check its permissions."
         ) from error

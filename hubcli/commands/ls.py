@@ -56,7 +56,7 @@ class SortOrder(NamedTuple):
         if key not in _SORT_KEYS or (separator and direction not in ("asc", "desc")):
             raise UsageError(
                 f"Invalid sort order '{text}'{did_you_mean(text, cls.words())}",
-                hint="Write name, size, fetched or used, then :asc or :desc.",
+                hint="Use name, size, fetched or used, then :asc or :desc.",
             )
         return cls(key, direction == "desc" if separator else _SORT_KEYS[key][1])
 
@@ -101,20 +101,20 @@ class Filter(NamedTuple):
             suggestion = "" if match is None else did_you_mean(match[1], (*_NUMERIC, *_TEXTUAL))
             raise UsageError(
                 f"Invalid filter '{text}'{suggestion}",
-                hint="Write 'size>1GB', 'used>30d', 'fetched<7d', 'kind=TF2', 'state=ok' or 'pinned=yes'.",
+                hint=("Use 'size>1GB', 'used>30d', 'fetched<7d', 'kind=TF2', 'state=ok' or 'pinned=yes'."),
             )
         key, operator, value = match.groups()
         if key in _NUMERIC:
             return cls(key, operator, _number(key, operator, value))
         if operator not in ("=", "!="):
             raise UsageError(
-                f"'{text}' compares words by size", hint=f"Write {key}={value} or {key}!={value}."
+                f"Invalid filter '{text}': text has no order", hint=f"Use {key}={value} or {key}!={value}."
             )
         known = _words_of(key)
         if value.lower() not in map(str.lower, known):
             raise UsageError(
                 f"Invalid filter '{text}'{did_you_mean(value, known)}",
-                hint=f"Write {key}={', '.join(known[:-1])} or {known[-1]}.",
+                hint=f"Use {key}={', '.join(known[:-1])} or {known[-1]}.",
             )
         return cls(key, operator, value.lower())
 
@@ -209,7 +209,7 @@ def cached_path(target: str, settings: Settings | None = None) -> Path:
         entry = Store(settings.cache_root).find(Handle.parse(target))
     if entry is None:
         is_path = found.handle is not None and found.handle.is_directory
-        hint = "A local directory is its own place." if is_path else f"Run: hubcli fetch {found.name}"
+        hint = "Use the path of the directory itself." if is_path else f"Run: hubcli fetch {found.name}"
         raise NotFoundError(f"Not in the cache: {found.name}", hint=hint)
     problem = _incomplete(entry)
     if problem is not None:

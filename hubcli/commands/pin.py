@@ -119,4 +119,4 @@ def _entry(target: str, settings: Settings) -> CachedModel | None:
 
 
 def _not_cached(name: str) -> NotFoundError:
-    return NotFoundError(f"{name} is not in the cache", hint="See: hubcli ls")
+    return NotFoundError(f"Not in the cache: {name}", hint="See: hubcli ls")

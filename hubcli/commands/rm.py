@@ -115,9 +115,9 @@ class _Rm:
         }
         if not found and not partial:
             if pattern.glob is not None or not target:
-                raise NotFoundError(f"Nothing in the cache fits '{target}'", hint="See: hubcli ls")
+                raise NotFoundError(f"No cached model matches '{target}'", hint="See: hubcli ls")
             # Says what is wrong with a handle that is none, rather than that it isn't there.
-            raise NotFoundError(f"{Handle.parse(target)} is not in the cache", hint="See: hubcli ls")
+            raise NotFoundError(f"Not in the cache: {Handle.parse(target)}", hint="See: hubcli ls")
         return sorted(found, key=lambda model: model.title), partial
 
     def look_back(self, collection: Collection) -> None:
@@ -128,9 +128,11 @@ class _Rm:
                 self.errors.append((name, _busy(name, "another process")))
             elif action.result in (ActionResult.CHANGED, ActionResult.FAILED):
                 hint = (
-                    "Run it again." if action.result is ActionResult.CHANGED else "Check its owner and mode."
+                    "Run it again."
+                    if action.result is ActionResult.CHANGED
+                    else "Check its owner and permissions."
                 )
-                self.errors.append((name, CacheError(f"{name} stays: {action.detail}", hint=hint)))
+                self.errors.append((name, CacheError(f"Cannot remove {name}: {action.detail}", hint=hint)))
 
 
 def _pinned(name: str) -> PinnedError:

@@ -51,13 +51,15 @@ class RunOptions:
     def require_valid(self) -> None:
         """Raises UsageError for options that contradict each other."""
         if self.signature is not None and self.function is not None:
-            raise UsageError("--signature and --function exclude each other", hint="Leave one of them out.")
+            raise UsageError(
+                "--signature and --function cannot be used together", hint="Use only one of them."
+            )
         if self.arguments and self.function is None:
-            raise UsageError("--arg is for --function", hint="Add --function PATH, or leave --arg out.")
+            raise UsageError("--arg requires --function", hint="Add --function PATH, or remove --arg.")
         if self.runner not in RUNNERS:
-            raise UsageError(f"Invalid runner '{self.runner}'", hint=f"Choose one of {', '.join(RUNNERS)}.")
+            raise UsageError(f"Invalid runner '{self.runner}'", hint=f"Use one of {', '.join(RUNNERS)}.")
         if self.batch_size is not None and not 0 < self.batch_size <= _MAX_BATCH:
-            raise UsageError(f"Invalid batch size {self.batch_size}", hint=f"Write 1 to {_MAX_BATCH}.")
+            raise UsageError(f"Invalid batch size {self.batch_size}", hint=f"Use 1 to {_MAX_BATCH}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ class ModelRun:
         if not isinstance(inputs, Mapping):
             if len(self.endpoint.inputs) != 1:
                 names = ", ".join(port.name for port in self.endpoint.inputs)
-                raise InputError(f"The {self.endpoint.title} has several inputs: give a mapping of {names}")
+                raise InputError(f"The {self.endpoint.title} has several inputs: pass a mapping of {names}")
             inputs = {self.endpoint.inputs[0].name: inputs}
         given = {name: [tensor_of_array(value)] for name, value in inputs.items()}
         self._choose(lambda reader: reader.of_values(given))
@@ -281,8 +283,8 @@ def _directory(reference: ModelRef, settings: Settings, listener: ProgressListen
     assert reference.handle is not None
     if settings.offline and reference.handle.is_remote:
         raise OfflineError(
-            f"Not in the cache: {reference.name}, and --offline forbids to fetch it",
-            hint=f"Without it: hubcli fetch {reference.name}",
+            f"Not in the cache: {reference.name}, and --offline is set",
+            hint=f"Run without --offline: hubcli fetch {reference.name}",
         )
     from hubcli.commands.fetch import fetched_directory
 
@@ -315,11 +317,13 @@ def timing(opened: ModelRun, repeat: int) -> tuple[list[OutputBatch], Timing]:
     Raises UsageError for inputs of several batches or a stream: their sizes would be mixed.
     """
     if opened.has_stream:
-        raise UsageError("--repeat needs inputs that fit one run", hint="Give them by --input, not as rows.")
+        raise UsageError(
+            "--repeat requires inputs that fit in one run", hint="Pass them with --input, not as rows."
+        )
     warm = warm_up_count(repeat)
     batches = list(opened.outputs(repeat + warm))
     if len(batches) > 1:
-        raise UsageError("--repeat runs one batch", hint="Leave --batch-size out.")
+        raise UsageError("--repeat and --batch-size cannot be used together", hint="Remove --batch-size.")
     seconds = sorted(batches[0].seconds[warm:])
     mean = sum(seconds) / len(seconds)
     rows = batches[0].rows

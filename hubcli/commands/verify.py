@@ -90,7 +90,7 @@ class _Verify:
         if target.archive is not None:
             return self._result(target.name, None, target.archive, self._check_archive(target.archive))
         if target.directory is None:
-            raise NotFoundError(f"{target.name} is not in the cache", hint=f"hubcli fetch {target.name}")
+            raise NotFoundError(f"Not in the cache: {target.name}", hint=f"hubcli fetch {target.name}")
         entry = target.entry or CachedModel.at(target.directory, self.settings.cache_root)
         if entry is None:
             found = self._check(target.name, target.directory, ())
@@ -108,8 +108,8 @@ class _Verify:
             handle = Handle.parse(broken.handle)
             if self.settings.offline and handle.is_remote:
                 raise OfflineError(
-                    f"{handle} is broken, and --offline forbids to fetch it again",
-                    hint=f"Without it: hubcli verify --repair {handle}",
+                    f"{handle} is corrupt, and --offline is set",
+                    hint=f"Run without --offline: hubcli verify --repair {handle}",
                 )
             path = fetch(handle, self.settings, FetchOptions(force=True), self.listener).path
             again = self._check_entry(
@@ -147,7 +147,7 @@ class _Verify:
                 break
         if not entry.path.is_dir():
             raise NotFoundError(
-                f"{name} was removed from the cache while it was checked", hint="See: hubcli ls"
+                f"{name} was removed from the cache during verification", hint="See: hubcli ls"
             )
         return self._result(name, entry.handle, entry.path, found)
 

@@ -130,7 +130,7 @@ def _file(name: str, value: Any) -> Path:
         is_file = False
     if not is_file:
         raise _BadValue(
-            f"{name} is {_value_text(value)}, which is not a file", hint="Name a file of certificates."
+            f"{name} is {_value_text(value)}, which is not a file", hint="Specify a file of certificates."
         )
     return path
 
@@ -164,7 +164,7 @@ def _mirrors(name: str, value: Any) -> tuple[Mirror, ...]:
     for prefix, url in value.items():
         if not isinstance(url, str) or "://" not in url or "://" not in prefix:
             raise _BadValue(
-                f"{name} has an entry that isn't an address with the address to ask instead",
+                f"{name} has an entry that does not map an address to its mirror",
                 hint='Write "https://tfhub.dev" = "https://mirror.example/tfhub" below [mirrors].',
                 within=(prefix,),
             )
@@ -285,12 +285,13 @@ def _read_text(path: Path) -> str | None:
 
 def _absent(path: Path) -> UsageError:
     return UsageError(
-        f"HUBCLI_CONFIG is '{path}', which does not exist", hint="Name a file, or set it to nothing for none."
+        f"HUBCLI_CONFIG is '{path}', which does not exist",
+        hint="Specify a file, or set it to an empty string to use none.",
     )
 
 
 def _unreadable(path: Path, reason: str) -> UsageError:
-    return UsageError(f"{path} can't be read: {reason}", hint="Check its owner and mode, or remove it.")
+    return UsageError(f"Cannot read {path}: {reason}", hint="Check its owner and permissions, or remove it.")
 
 
 def _loads(text: str) -> dict[str, Any]:
@@ -313,7 +314,7 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         line = 0 if found is None else int(found[1] or text.count("\n") + 1)
         raise UsageError(
             f"{_place(path, line)}: invalid TOML: {_shortened(re.sub(_AT_LINE, '', what))}",
-            hint="Correct it, or set HUBCLI_CONFIG to nothing to use no config file.",
+            hint="Correct it, or set HUBCLI_CONFIG to an empty string to use no config file.",
         ) from error
 
 

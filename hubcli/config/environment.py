@@ -45,25 +45,25 @@ _REMOTE = r"[A-Za-z][A-Za-z0-9+.-]+:/"
 def absolute(text: str, source: str) -> Path:
     """The directory or file that the `source`, an option or a variable, names. Raises UsageError."""
     if "\0" in text:
-        raise UsageError(f"{source} has a NUL character", hint="Name a directory.")
+        raise UsageError(f"{source} has a NUL character", hint="Specify a directory.")
     if text.startswith(_FILE):
         return _of_address(text, source)
     if re.match(_REMOTE, text):
         raise UsageError(
             f"{source} is '{without_secrets(text)}', not a local directory",
-            hint="hubcli keeps its cache on a local or mounted disk: name a directory.",
+            hint="Specify a directory on a local or mounted disk.",
         )
     if not text:
-        raise UsageError(f"{source} is empty", hint="Name a directory.")
+        raise UsageError(f"{source} is empty", hint="Specify a directory.")
     try:
         return Path(text).expanduser().absolute()
     except FileNotFoundError as error:
         raise UsageError(
-            f"{source} is '{text}', but the working directory no longer exists", hint="Name it from / on."
+            f"{source} is '{text}', but the working directory no longer exists", hint="Use an absolute path."
         ) from error
     except RuntimeError as error:
         raise UsageError(
-            f"{source} is '{text}', the home of an unknown user", hint="Name a directory."
+            f"{source} is '{text}', the home of an unknown user", hint="Specify a directory."
         ) from error
 
 
@@ -75,8 +75,8 @@ def _of_address(text: str, source: str) -> Path:
     host, slash, path = text[len(_FILE) :].partition("/")
     if host not in ("", "localhost") or not path.strip("/"):
         raise UsageError(
-            f"{source} is '{without_secrets(text)}', which names no directory of this machine",
-            hint="Write file:///absolute/path, or the path alone.",
+            f"{source} is '{without_secrets(text)}', which is not a directory on this machine",
+            hint="Use file:///absolute/path, or the path itself.",
         )
     return Path(os.path.normpath(slash + path))
 
@@ -104,7 +104,7 @@ def users_own(find: Callable[..., Path], what: str, where: str) -> Path:
     except RuntimeError:
         path = Path("~")
     if not path.is_absolute():
-        raise UsageError(f"No home directory for {what}", hint=f"Name a directory in {where}.")
+        raise UsageError(f"No home directory for {what}", hint=f"Specify a directory in {where}.")
     return path
 
 
@@ -127,7 +127,7 @@ class Mirror:
         prefix, separator, replacement = text.strip().partition("=")
         if not separator or "://" not in prefix or "://" not in replacement:
             # Credentials can't be told from the rest of what can't be understood.
-            subject = "(not shown, since it has an '@')" if "@" in text else f"'{without_secrets(text)}'"
+            subject = "(not shown: it has an '@')" if "@" in text else f"'{without_secrets(text)}'"
             place = "" if source == "--mirror" else f"{source}: "
             raise UsageError(f"{place}invalid mirror {subject}", hint=_hint(source))
         return cls(prefix.rstrip("/"), replacement.rstrip("/"))
@@ -192,7 +192,7 @@ def parse_retention_rules(text: str, source: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for rule in filter(None, map(str.strip, text.split(","))):
         word, separator, value = (part.strip() for part in rule.partition("="))
-        hint = f"Write it like {_FORM}. Rules: {', '.join(_RULES)}, broken."
+        hint = f"Use a rule like {_FORM}. Rules: {', '.join(_RULES)}, broken."
         try:
             if word == "broken" and not separator:
                 values["is_broken_wanted"] = True
@@ -297,7 +297,7 @@ class NetworkConfig:
         )
         if ca_file and found.ca_file is not None and not found.ca_file.is_file():
             raise UsageError(
-                f"--cacert {ca_file} is not a file", hint="Name a file of certificates in PEM form."
+                f"--cacert {ca_file} is not a file", hint="Specify a file of certificates in PEM form."
             )
         return found
 
@@ -313,9 +313,9 @@ def kaggle_endpoint(text: str, source: str) -> str:
         is_open = is_address = False
     if not is_address or is_open or parts.username is not None or parts.query or parts.fragment:
         raise UsageError(
-            f"{source} is '{printed}', to which no credentials may be sent"
+            f"{source} is '{printed}', which may not get credentials"
             if is_open
             else f"{source} is '{printed}', not the URL of an API",
-            hint=f"Write an https:// address, such as {KAGGLE_ENDPOINT}.",
+            hint=f"Use an https:// URL, such as {KAGGLE_ENDPOINT}.",
         )
     return text.rstrip("/")

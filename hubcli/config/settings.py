@@ -102,7 +102,7 @@ class Settings:
         config.require_valid()
         for option, seconds in (("--timeout", timeout_s), ("--lock-timeout", lock_timeout_s)):
             if seconds is not None and not 0 < seconds <= LONGEST_S:
-                raise UsageError(f"{option} is {seconds:g} s", hint="Write more than 0s and at most 1y.")
+                raise UsageError(f"{option} is {seconds:g} s", hint="Use more than 0s and at most 1y.")
         root, source = _cache_root(env, cache_dir, config)
         return cls(
             cache_root=root,
@@ -153,7 +153,7 @@ class Settings:
         if self.load_format not in _LOAD_FORMATS:
             raise UsageError(
                 f"Invalid TFHUB_MODEL_LOAD_FORMAT '{self.load_format}'",
-                hint=f"Set one of {', '.join(filter(None, _LOAD_FORMATS))}, or unset it.",
+                hint=f"Use one of {', '.join(filter(None, _LOAD_FORMATS))}, or unset it.",
             )
         return self.load_format == "UNCOMPRESSED"
 
@@ -280,10 +280,12 @@ def color_choice(
     if option is not None and option not in COLORS:
         raise UsageError(
             f"--color is '{option}', not one of {', '.join(COLORS)}{did_you_mean(option, COLORS)}",
-            hint="Write --color auto, --color always or --color never.",
+            hint="Use --color auto, --color always or --color never.",
         )
     if no_color and option in ("auto", "always"):
-        raise UsageError(f"--no-color contradicts --color {option}", hint="Leave one of them out.")
+        raise UsageError(
+            f"--no-color and --color {option} cannot be used together", hint="Use only one of them."
+        )
     if option is not None or no_color:
         return "never" if no_color else str(option)
     if environment.get("NO_COLOR"):

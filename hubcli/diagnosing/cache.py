@@ -98,7 +98,7 @@ _check = partial(Check.of, Section.CACHE)
 _LITTLE_BYTES = 1_000_000_000
 _TOO_LITTLE_BYTES = 50_000_000
 _TEMPORARY = ("/tmp", "/var/tmp", "/usr/tmp", "/dev/shm")  # noqa: S108 - named, not written
-_ELSEWHERE = "Name another directory: --cache-dir DIR, or export TFHUB_CACHE_DIR=DIR"
+_ELSEWHERE = "Use another directory: --cache-dir DIR, or export TFHUB_CACHE_DIR=DIR"
 
 
 def check_root(case: DiagnosisContext) -> Iterator[Check]:
@@ -114,10 +114,10 @@ def check_root(case: DiagnosisContext) -> Iterator[Check]:
     if is_directory(root):
         yield _check("root", Status.OK, where, value)
     elif os.path.lexists(root):
-        what = "a link to nothing" if root.is_symlink() else "not a directory"
+        what = "a broken link" if root.is_symlink() else "not a directory"
         yield _check("root", Status.PROBLEM, f"{where} is {what}", value, _ELSEWHERE)
     else:
-        yield _check("root", Status.OK, f"{where}, not there yet: the first fetch makes it", value)
+        yield _check("root", Status.OK, f"{where} does not exist yet: the first fetch creates it", value)
     if is_directory(root):
         try:
             require_collectable(root)
@@ -137,7 +137,7 @@ def check_writing(case: DiagnosisContext) -> Iterator[Check]:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         message = f"no: {reason} ({error.filename or root})"
-        hint = f"Check its owner and mode. {_ELSEWHERE}"
+        hint = f"Check its owner and permissions. {_ELSEWHERE}"
         yield _check("writable", Status.PROBLEM, message, value=False, hint=hint)
     else:
         tried = "yes: a file was written, renamed and removed"
@@ -149,7 +149,7 @@ def check_disk(case: DiagnosisContext) -> Iterator[Check]:
     if not case.has_root:
         return
     disk = FileSystem.of(nearest_directory(case.settings.cache_root))
-    kind = disk.kind or "file system of unknown kind"
+    kind = disk.kind or "file system of unknown type"
     message = f"{kind}, {format_size(disk.free_bytes)} of {format_size(disk.total_bytes)} free"
     value = {
         "type": disk.kind or None,
@@ -160,12 +160,12 @@ def check_disk(case: DiagnosisContext) -> Iterator[Check]:
     }
     hint = f"Free some space: hubcli gc --older-than 30d. {_ELSEWHERE}"
     if disk.free_files == 0:
-        yield _check("disk", Status.PROBLEM, f"{message}, but no file can be made more", value, hint)
+        yield _check("disk", Status.PROBLEM, f"{message}, but no free inodes", value, hint)
     elif disk.free_bytes < _LITTLE_BYTES:
         status = Status.PROBLEM if disk.free_bytes < _TOO_LITTLE_BYTES else Status.WARNING
-        yield _check("disk", status, f"{message}: too little for many models", value, hint)
+        yield _check("disk", status, f"{message}: low disk space", value, hint)
     elif disk.is_of_network:
-        message += "; of a network: a process on another host is known by its silence alone"
+        message += "; network file system: whether a process on another host still runs is unknown"
         yield _check("disk", Status.INFO, message, value)
     else:
         yield _check("disk", Status.OK, message, value)
@@ -180,10 +180,10 @@ def check_lifetime(case: DiagnosisContext) -> Iterator[Check]:
     held = [folder for folder in _temporary_directories(case) if folder == real or folder in real.parents]
     hint = "Keep models elsewhere: export TFHUB_CACHE_DIR=~/.cache/tfhub_modules"
     if held:
-        message = f"{root} is in {held[0]}: cleaners of temporary files empty it and leave incomplete models"
+        message = f"{root} is in {held[0]}: cleaners of temporary files delete parts of models"
         yield _check("lifetime", Status.WARNING, message, str(held[0]), hint)
     elif FileSystem.of(nearest_directory(real)).is_in_memory:
-        message = f"{root} is in memory: a restart empties it"
+        message = f"{root} is in memory: models are lost on restart"
         yield _check("lifetime", Status.WARNING, message, "memory", hint)
 
 
@@ -218,7 +218,7 @@ def check_exports(case: DiagnosisContext) -> Iterator[Check]:
         removed_paths = {leftover.path for leftover, _ in removed}
         found = [leftover for leftover in found if leftover.path not in removed_paths]
         if removed:
-            message = f"removed {plural(len(removed), 'leftover')} of killed exports"
+            message = f"removed {plural(len(removed), 'leftover')} of interrupted exports"
             freed_bytes = sum(size_bytes for _, size_bytes in removed)
             paths = [str(leftover.path) for leftover, _ in removed]
             yield _check_of_exports(Status.OK, f"{message} ({format_size(freed_bytes)} freed)", paths)
@@ -236,7 +236,7 @@ def _folders() -> list[Path]:
 def _dead(leftovers: Sequence[Leftover]) -> Iterator[Check]:
     if leftovers:
         size_bytes = sum(directory_size_bytes(leftover.path) for leftover in leftovers)
-        message = f"{plural(len(leftovers), 'leftover')} of killed exports, {format_size(size_bytes)}: "
+        message = f"{plural(len(leftovers), 'leftover')} of interrupted exports, {format_size(size_bytes)}: "
         yield _check_of_exports(
             Status.WARNING, message + _listed(leftovers), _value(leftovers), "Run: hubcli doctor --fix"
         )
@@ -244,7 +244,7 @@ def _dead(leftovers: Sequence[Leftover]) -> Iterator[Check]:
 
 def _unknown(leftovers: Sequence[Leftover]) -> Iterator[Check]:
     if leftovers:
-        message = f"{plural(len(leftovers), 'export')} without a lock, running or killed: "
+        message = f"{plural(len(leftovers), 'export')} without a lock, running or interrupted: "
         message += _listed(leftovers)
         hint = "Remove the directory once no export to that place runs: rm -r DIRECTORY"
         yield _check_of_exports(Status.INFO, message, _value(leftovers), hint)
@@ -272,18 +272,18 @@ def check_hub_load(case: DiagnosisContext) -> Iterator[Check]:
     export = f"export TFHUB_CACHE_DIR={shlex.quote(str(root))}"
     default = temporary_directory(case) / "tfhub_modules"
     if _REMOTE.match(text):
-        where = f"looks in {without_secrets(text)}, where hubcli can't"
+        where = f"looks in {without_secrets(text)}, which hubcli cannot use"
     elif text.startswith("~"):
         # The shell expands it in `export A=~/b`, not in quotes, an .env file or a Dockerfile.
         where = f"looks in a directory named '{text.partition('/')[0]}': TFHUB_CACHE_DIR isn't expanded there"
     elif text and not os.path.isabs(text):  # noqa: PTH117 - a string, as tensorflow_hub takes it
-        where = f"looks in {text} below wherever it is started"
+        where = f"looks in {text}, relative to its working directory"
     elif _are_same(Path(text) if text else default, root):
         yield _check("hub-load", Status.OK, "looks in the same directory", str(root))
         return
     else:
         where = f"looks in {text or default}, not here{_count(Path(text) if text else default)}"
-    message = f"{where}; what hubcli fetches it doesn't see"
+    message = f"{where}; it does not find what hubcli fetches"
     yield _check("hub-load", Status.WARNING, message, text or str(default), export)
 
 
@@ -295,7 +295,7 @@ def check_load_format(case: DiagnosisContext) -> Iterator[Check]:
         message = "UNCOMPRESSED: hub.load reads from Google's storage and uses no cache"
         yield _check("load-format", Status.WARNING, message, text, hint)
     elif text and text not in _FORMATS:
-        message = f"invalid TFHUB_MODEL_LOAD_FORMAT '{text}': hub.load refuses every handle"
+        message = f"invalid TFHUB_MODEL_LOAD_FORMAT '{text}': hub.load rejects every handle"
         yield _check("load-format", Status.PROBLEM, message, text, f"{hint}, or write COMPRESSED")
     if case.environment.get("TFHUB_DISABLE_CERT_VALIDATION") == "true":
         message = "TFHUB_DISABLE_CERT_VALIDATION: hub.load accepts any certificate; hubcli does not"

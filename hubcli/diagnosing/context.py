@@ -176,10 +176,10 @@ class DoctorOptions:
     def __post_init__(self) -> None:
         for url in self.urls:
             if not is_address(url):
-                raise UsageError("Invalid host", hint="Write tfhub.dev, host.example:8080, or an address.")
+                raise UsageError("Invalid host", hint="Use tfhub.dev, host.example:8080, or a URL.")
         if self.hosts and not self.network:
             raise UsageError(
-                f"{address(self.urls[0])} would have to be asked",
+                f"{address(self.urls[0])} requires --network",
                 hint="Add --network, which sends a request.",
             )
 
@@ -224,8 +224,8 @@ class DiagnosisContext:
         settings = Settings.read(trial.understood(), offline=options.offline, **flags)
         if options.network and settings.offline:
             raise UsageError(
-                "--network would send requests, and --offline or HUBCLI_OFFLINE forbids it",
-                hint="Leave one of them out.",
+                "--network cannot be used offline (--offline or HUBCLI_OFFLINE)",
+                hint="Use only one of them.",
             )
         return cls(options, environment, settings, trial.faults, config)
 

@@ -48,7 +48,7 @@ def _models(snapshot: Snapshot) -> Check:
     size_bytes = Footprint.sum(model.footprint for model in models).disk_bytes
     pinned = sum(model.is_pinned for model in models)
     value = {"models": len(models), "disk_bytes": size_bytes, "pinned": pinned}
-    message = f"{plural(len(models), 'model')}, {format_size(size_bytes)}" if models else "no model yet"
+    message = f"{plural(len(models), 'model')}, {format_size(size_bytes)}" if models else "no models"
     return _check("entries", Status.OK, f"{message}, {pinned} pinned" if pinned else message, value)
 
 
@@ -63,7 +63,7 @@ def _gutted(models: Sequence[CachedModelInfo]) -> Iterator[Check]:
         else "hubcli verify --repair"
     )
     hint = f"Run: {again}. Or remove it: hubcli gc"
-    message = f"{plural(len(models), 'model')} without all of its files, which hub.load can't load: "
+    message = f"{plural(len(models), 'model')} with missing files, which hub.load cannot load: "
     value = [model.handle or model.key for model in models]
     yield _check("gutted", Status.PROBLEM, message + _listed(named), list(map(_handle_text, value)), hint)
 
@@ -74,7 +74,7 @@ def _leftovers(items: Sequence[PlannedItem]) -> Iterator[Check]:
         size_bytes = Footprint.sum(item.footprint for item in items).disk_bytes
         message = f"{plural(count, 'leftover')} of interrupted downloads, {format_size(size_bytes)}"
         value = {"count": count, "disk_bytes": size_bytes}
-        yield _check("leftovers", Status.WARNING, message, value, "Take them away: hubcli gc")
+        yield _check("leftovers", Status.WARNING, message, value, "Remove them: hubcli gc")
 
 
 def _resumable(snapshot: Snapshot, useless: Sequence[PlannedItem]) -> Iterator[Check]:
@@ -88,9 +88,7 @@ def _resumable(snapshot: Snapshot, useless: Sequence[PlannedItem]) -> Iterator[C
     ]
     if spools:
         size_bytes = Footprint.sum(fragment.footprint for fragment in spools).disk_bytes
-        message = (
-            f"{plural(len(spools), 'download')} to go on with at the next fetch, {format_size(size_bytes)}"
-        )
+        message = f"{plural(len(spools), 'download')} that the next fetch resumes, {format_size(size_bytes)}"
         value = {"count": len(spools), "disk_bytes": size_bytes}
         yield _check("resumable", Status.INFO, message, value)
 
@@ -116,7 +114,7 @@ def _locks(snapshot: Snapshot, stale: Sequence[PlannedItem]) -> Iterator[Check]:
             Status.PROBLEM,
             message + _listed([text for text, _ in left]),
             [value for _, value in left],
-            "Take it away: hubcli gc. hubcli fetch does so by itself",
+            "Remove it: hubcli gc. hubcli fetch does so, too",
         )
     if held:
         message = f"{plural(len(held), 'lock')} in use: " + _listed([text for text, _ in held])

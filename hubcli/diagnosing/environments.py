@@ -126,7 +126,7 @@ class Installed:
         spec = find_spec("hubcli.diagnosing.inventory")
         source = spec.loader.get_source(spec.name) if spec is not None and spec.loader is not None else None  # type: ignore[attr-defined]
         more = [path for path in environment.get("PYTHONPATH").split(os.pathsep) if path]
-        hint = "Name an interpreter from Python 3.8 on, or a virtual environment."
+        hint = "Specify an interpreter of Python 3.8 or newer, or a virtual environment."
         try:
             result = subprocess.run(  # noqa: S603 - the user names it
                 [executable, "-I", "-c", source or "", *more],
@@ -138,7 +138,7 @@ class Installed:
             return cls.of_document(json.loads(result.stdout.splitlines()[-1]), environment)
         except (OSError, ValueError, LookupError, TypeError, subprocess.SubprocessError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it does not run, or is not Python"
-            raise UsageError(f"{executable} can't be asked: {reason}", hint=hint) from error
+            raise UsageError(f"Cannot query {executable}: {reason}", hint=hint) from error
 
     @classmethod
     def of_document(cls, inventory: Mapping[str, Any], environment: Environment) -> Installed:
@@ -216,6 +216,6 @@ def _interpreter(named: str) -> str:
     if found is None:
         raise UsageError(
             f"{named} is not a Python interpreter",
-            hint="Name one, as .venv/bin/python, or the directory .venv.",
+            hint="Specify one, such as .venv/bin/python, or the directory .venv.",
         )
     return str(found)

@@ -55,10 +55,10 @@ def check_offline(case: DiagnosisContext) -> Iterator[Check]:
     if not case.settings.offline:
         yield _check("offline", Status.OK, "off", value=False)
     elif case.options.offline:
-        yield _check("offline", Status.INFO, "on (--offline): what isn't cached isn't fetched", value=True)
+        yield _check("offline", Status.INFO, "on (--offline): only cached models are available", value=True)
     else:
         in_file = not case.environment.get("HUBCLI_OFFLINE")
-        message = f"on ({'config file' if in_file else 'HUBCLI_OFFLINE'}): what isn't cached isn't fetched"
+        message = f"on ({'config file' if in_file else 'HUBCLI_OFFLINE'}): only cached models are available"
         hint = "export HUBCLI_OFFLINE=0" if in_file else "unset HUBCLI_OFFLINE"
         yield _check("offline", Status.WARNING, message, value=True, hint=hint)
 
@@ -77,11 +77,13 @@ def check_mirrors(case: DiagnosisContext) -> Iterator[Check]:
         _printed_url(mirror.prefix) for mirror in case.settings.mirrors if not is_address(mirror.replacement)
     ]
     if unclear:
-        message = f"what is asked in place of {', '.join(unclear)} has no clear host and port"
-        hint = "In a user's name and password, write %2F for / and %40 for @"
+        message = f"the mirror for {', '.join(unclear)} has no valid host and port"
+        hint = "In a user name and password, use %2F for / and %40 for @"
         yield _check("mirrors", Status.PROBLEM, message, mirrors, hint)
     elif mirrors:
-        message = "; ".join(f"{prefix} is asked at {replacement}" for prefix, replacement in mirrors.items())
+        message = "; ".join(
+            f"{prefix} uses the mirror {replacement}" for prefix, replacement in mirrors.items()
+        )
         yield _check("mirrors", Status.OK, message, mirrors)
     elif not {"--mirror", "HUBCLI_MIRRORS"} & set(case.faults):
         yield _check("mirrors", Status.OK, "none", {})
@@ -124,8 +126,8 @@ def check_proxies(case: DiagnosisContext) -> Iterator[Check]:
         )
         yield _check("proxies", Status.OK, message, value)
     if proxies.by_scheme and (odd := [entry for entry in proxies.exempt if _means_nothing(entry)]):
-        message = f"NO_PROXY has {', '.join(odd)}, which means no host to hubcli"
-        hint = "Write .example.com for what is below it; networks such as 10.0.0.0/8 have no form."
+        message = f"NO_PROXY has {', '.join(odd)}, which matches no host"
+        hint = "Use .example.com for its subdomains; networks such as 10.0.0.0/8 are not supported."
         yield _check("no-proxy", Status.WARNING, message, odd, hint)
 
 
@@ -148,16 +150,18 @@ def check_certificates(case: DiagnosisContext) -> Iterator[Check]:
     noun = "authority" if found.count == 1 else "authorities"
     message = f"{found.count} {noun} in {found.place or 'certifi'} ({source})"
     if not found.count:
-        hint = "Name a file with the certificate of an authority"
+        hint = "Specify a file with CA certificates"
         hint = "Name the files by their hashes: openssl rehash DIR" if source == "SSL_CERT_DIR" else hint
-        yield _check("certificates", Status.PROBLEM, f"no authority in {found.place} ({source})", value, hint)
+        yield _check(
+            "certificates", Status.PROBLEM, f"no CA certificates in {found.place} ({source})", value, hint
+        )
     elif found.expired == found.count:
-        hint = "Get a newer file from who runs your network"
+        hint = "Get a newer file from the administrator of your network"
         yield _check("certificates", Status.PROBLEM, f"{message}, all expired", value, hint)
     elif found.expired:
         # Bundles of the system always hold some; in a company's own each one counts.
         status = Status.OK if found.expired * 10 < found.count else Status.WARNING
-        hint = "" if status is Status.OK else "Get a newer file from who runs your network"
+        hint = "" if status is Status.OK else "Get a newer file from the administrator of your network"
         yield _check("certificates", status, f"{message}, {found.expired} of them expired", value, hint)
     else:
         yield _check("certificates", Status.OK, message, value)
@@ -181,7 +185,7 @@ def _others_bundles(case: DiagnosisContext, source: str) -> Iterator[Check]:
     named = next((name for name in _OTHERS_BUNDLES if case.environment.get(name)), None)
     if named is not None and source == "system":
         path = case.environment.get(named)
-        message = f"{named} names {path}, which hubcli and hub.load don't read"
+        message = f"{named} is set to {path}, which hubcli and hub.load ignore"
         hint = f"export SSL_CERT_FILE={path}"
         yield _check("other-certificates", Status.WARNING, message, path, hint)
 
@@ -224,9 +228,9 @@ _AT_ONCE = 8
 _SKEW_S = 300.0
 _HINTS = {
     "name": "Check the spelling, the network and its DNS; behind a proxy, set HTTPS_PROXY",
-    "connect": "A firewall, or a proxy that isn't set: check HTTPS_PROXY, NO_PROXY and the network",
+    "connect": "Check HTTPS_PROXY, NO_PROXY and the firewall",
     "proxy": "Check the address, the user and the password in HTTPS_PROXY, or exempt the host by NO_PROXY",
-    "tls": "If your network has an authority of its own, name its file: export SSL_CERT_FILE=FILE",
+    "tls": "If your network has its own certificate authority: export SSL_CERT_FILE=FILE",
     "http": "Try again, or wait longer with --timeout",
 }
 
@@ -234,9 +238,9 @@ _HINTS = {
 def check_hosts(case: DiagnosisContext) -> Iterator[Check]:
     """What became of a request to each host; without `--network`, that none was sent."""
     if not case.options.network:
-        how = "" if case.settings.offline else "; to ask them: hubcli doctor --network"
+        how = "" if case.settings.offline else "; to check them: hubcli doctor --network"
         names = [_name(url) for url in hosts_in_force(case)]
-        yield _check("hosts", Status.INFO, f"not asked{how}", {"hosts": names})
+        yield _check("hosts", Status.INFO, f"not checked{how}", {"hosts": names})
         return
     found = _reach_all(case, case.options.urls or hosts_in_force(case))
     for result in found:
@@ -278,19 +282,19 @@ def _host_check(found: ProbeResult) -> Check:
         return _check(_name(found.url), Status.PROBLEM, f"{_short(found)}{by}", value, hint)
     message = f"HTTP {found.status} in {found.total_s * 1000:.0f} ms{by} ({_steps(found)})"
     if found.status == 511:
-        message, hint = f"{message}: the network wants a login first", "Open a page in a browser, and log in"
+        message, hint = f"{message}: the network requires a login", "Open a page in a browser and log in"
         return _check(_name(found.url), Status.PROBLEM, message, value, hint)
     if found.status == 407:
         return _check(_name(found.url), Status.PROBLEM, message, value, _HINTS["proxy"])
     if found.status == 429 or (found.status or 0) >= 500:
-        hint = "The server has a problem of its own. Try again later"
+        hint = "Server error: try again later"
         return _check(_name(found.url), Status.WARNING, message, value, hint)
     return _check(_name(found.url), Status.OK, message, value)
 
 
 def _short(found: ProbeResult) -> str:
     """The error without the URL, which stands at the beginning of the line already."""
-    return (found.error or "").removeprefix(found.url).strip().removeprefix("can't be reached: ")
+    return (found.error or "").removeprefix(found.url).strip().removeprefix("unreachable: ")
 
 
 def _steps(found: ProbeResult) -> str:
@@ -306,11 +310,11 @@ def _clock(found: list[ProbeResult]) -> Iterator[Check]:
     ahead_s = min(offsets_s, key=abs)
     value = {"ahead_s": round(-ahead_s, 1)}
     if abs(ahead_s) <= _SKEW_S:
-        yield _check("clock", Status.OK, "as the hosts have it", value)
+        yield _check("clock", Status.OK, "in sync with the hosts", value)
         return
     which = "behind" if ahead_s > 0 else "ahead"
-    message = f"{abs(ahead_s):.0f} s {which} of the hosts': certificates seem expired or not yet valid"
-    yield _check("clock", Status.WARNING, message, value, "Set it: timedatectl set-ntp true")
+    message = f"{abs(ahead_s):.0f} s {which} of the hosts: certificates may seem expired or not yet valid"
+    yield _check("clock", Status.WARNING, message, value, "Set the clock: timedatectl set-ntp true")
 
 
 def _name(url: str) -> str:

@@ -42,7 +42,7 @@ PAIRS = (
         lambda installed: (
             installed.is_below("tensorflow_hub", "0.17") and installed.is_from("setuptools", "82")
         ),
-        "import tensorflow_hub fails: setuptools {setuptools} has no pkg_resources any more",
+        "import tensorflow_hub fails: setuptools {setuptools} no longer has pkg_resources",
         "pip install 'setuptools<82'",
     ),
     CompatibilityRule(
@@ -89,7 +89,7 @@ PAIRS = (
             and installed.is_from("tensorflow_hub", "0.16")
             and not installed.uses_legacy_keras
         ),
-        "hub.KerasLayer is a layer of tf_keras, which models of Keras 3 don't take",
+        "hub.KerasLayer is a layer of tf_keras, which models of Keras 3 do not accept",
         "Build on tf_keras, or export TF_USE_LEGACY_KERAS=1, or use hubcli.KerasLayer",
     ),
     CompatibilityRule(
@@ -99,7 +99,7 @@ PAIRS = (
             installed.has("tf_keras", "tensorflow")
             and installed.minor("tf_keras") != installed.minor("tensorflow")
         ),
-        "tf_keras {tf_keras} is for another TensorFlow than {tensorflow}",
+        "tf_keras {tf_keras} does not match TensorFlow {tensorflow}",
         "pip install 'tf_keras~={tensorflow_minor}.0'",
     ),
     CompatibilityRule(
@@ -108,7 +108,7 @@ PAIRS = (
         lambda installed: (
             installed.uses_legacy_keras and installed.has("tensorflow") and not installed.has("tf_keras")
         ),
-        "TF_USE_LEGACY_KERAS asks for tf_keras, which isn't there: tf.keras fails",
+        "TF_USE_LEGACY_KERAS requires tf_keras, which is not installed: tf.keras fails",
         "pip install 'tf_keras~={tensorflow_minor}.0', or unset TF_USE_LEGACY_KERAS",
     ),
     CompatibilityRule(
@@ -222,8 +222,8 @@ def _version(installed: Installed, name: str) -> Check:
 def _elsewhere(case: DiagnosisContext) -> Check:
     """Where TensorFlow may be, if it isn't beside hubcli."""
     active = case.environment.get("VIRTUAL_ENV") or "PATH"
-    message = "no TensorFlow beside hubcli, which needs none to fetch, inspect, verify or collect"
-    hint = f"To look at the environment that loads models: hubcli doctor --python {active}"
+    message = "TensorFlow is not installed; fetch, inspect, verify and gc do not need it"
+    hint = f"To check the environment that loads models: hubcli doctor --python {active}"
     return _check("elsewhere", Status.INFO, message, None, hint)
 
 
@@ -264,6 +264,6 @@ def _unmet(installed: Installed, wishing: Sequence[str]) -> Iterator[Check]:
             if check_name not in names:
                 names.add(check_name)
                 clause = f"{requirement.name}{requirement.clauses}"
-                message = f"{name} {installed.version(name)} wants {clause}, and finds {found}"
+                message = f"{name} {installed.version(name)} requires {clause}, but {found} is installed"
                 hint = f"pip install '{clause}'"
                 yield _check(check_name, Status.PROBLEM, message, found, hint)

@@ -46,8 +46,8 @@ def check_variables(case: DiagnosisContext) -> Iterator[Check]:
             from difflib import get_close_matches  # After a typing error alone.
 
             near = get_close_matches(name, OUR_VARIABLES, 1)
-            hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(OUR_VARIABLES)}."
-            yield _check(name, Status.WARNING, "hubcli has no such variable", None, hint)
+            hint = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(OUR_VARIABLES)}."
+            yield _check(name, Status.WARNING, "unknown variable of hubcli", None, hint)
         else:
             yield _check(name, Status.INFO, value, value)
 
@@ -129,48 +129,64 @@ class Variable:
 VARIABLES = (
     Variable(
         ("HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR"),
-        "the cache; default: the user's cache directory, for which `hub.load` needs `TFHUB_CACHE_DIR`",
+        (
+            "cache directory; the default is in the user's cache directory, where "
+            "`hub.load` needs `TFHUB_CACHE_DIR` to find it"
+        ),
     ),
-    Variable(("HUBCLI_OFFLINE",), "`1`: send nothing; what isn't cached fails"),
-    Variable(("HUBCLI_MIRRORS",), "`PREFIX=URL`, separated by spaces: where to ask instead"),
+    Variable(("HUBCLI_OFFLINE",), "`1`: never use the network; models that are not cached fail"),
+    Variable(("HUBCLI_MIRRORS",), "`PREFIX=URL`, separated by spaces: mirrors"),
     Variable(
-        ("HUBCLI_MIN_RATE",), "bytes a second, averaged over a minute, below which a download fails (`1KiB`)"
+        ("HUBCLI_MIN_RATE",),
+        ("minimum rate of a download in bytes per second, averaged over a minute (`1KiB`)"),
     ),
     Variable(("HUBCLI_CONFIG",), "the config file; empty: none"),
     Variable(("HUBCLI_NO_PROGRESS",), "`1`: no progress bars and no lines of progress"),
-    Variable(("HUBCLI_GC",), "rules by which `fetch` collects once a day; `off` turns those of the file off"),
+    Variable(
+        ("HUBCLI_GC",),
+        ("rules of the gc that `fetch` runs once a day; `off` disables those of the config file"),
+    ),
     Variable(
         ("HUBCLI_NO_SYNC",),
-        "`1`: do not wait until data is on the disk, as `--no-sync`; "
-        "`0`: do, also with `sync = false` in the config file",
+        (
+            "`1`: do not wait for data to reach the disk, as `--no-sync`; `0`: "
+            "wait, even with `sync = false` in the config file"
+        ),
     ),
     Variable(
         ("HUBCLI_TENSORFLOW_LIB",),
-        "TensorFlow's C library for `run`, the file or its directory; else that of the installed package",
+        (
+            "TensorFlow's C library for `run`, the file or its directory; default: "
+            "that of the installed package"
+        ),
     ),
     Variable(
         ("HUBCLI_KAGGLE_ENDPOINT",),
-        "where Kaggle's API is (`https://www.kaggle.com`); credentials for Kaggle go there and nowhere else",
+        "URL of Kaggle's API (`https://www.kaggle.com`); no other host gets Kaggle's credentials",
     ),
-    Variable(("KAGGLE_API_TOKEN",), "a token for Kaggle, or the path of a file that holds one"),
-    Variable(("KAGGLE_USERNAME", "KAGGLE_KEY"), "an account at Kaggle; both are needed"),
-    Variable(("KAGGLE_CONFIG_DIR",), "where `kaggle.json` is (`~/.kaggle`)"),
+    Variable(("KAGGLE_API_TOKEN",), "Kaggle token, or the path of a file that holds one"),
+    Variable(("KAGGLE_USERNAME", "KAGGLE_KEY"), "Kaggle user name and key; both are needed"),
+    Variable(("KAGGLE_CONFIG_DIR",), "directory of `kaggle.json` (`~/.kaggle`)"),
     Variable(
         ("TFHUB_MODEL_LOAD_FORMAT",),
-        "`UNCOMPRESSED`: from Python, TensorFlow reads models where the host has them unpacked",
+        "`UNCOMPRESSED`: from Python, TensorFlow reads models that the host serves unpacked",
     ),
     Variable(("KAGGLEHUB_CACHE",), "kagglehub's cache (`~/.cache/kagglehub`)"),
-    Variable(("NETRC",), "the file with credentials for other hosts (`~/.netrc`)"),
-    Variable(("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"), "proxies, and hosts without one"),
-    Variable(("SSL_CERT_FILE", "SSL_CERT_DIR"), "certificate authorities in place of the system's"),
+    Variable(("NETRC",), "file with credentials for other hosts (`~/.netrc`)"),
+    Variable(
+        ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"), "proxies, and hosts to reach without a proxy"
+    ),
+    Variable(("SSL_CERT_FILE", "SSL_CERT_DIR"), "CA certificates to trust instead of the system's"),
     Variable(
         ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "CLICOLOR", "TERM"),
-        "in this order: no colours where it is set; always, where one of the next two is set and not `0`; "
-        "none where CLICOLOR is `0` or TERM is `dumb`",
+        (
+            "colors, in this order: never if it is set; always if one of the next "
+            "two is set and not `0`; never if CLICOLOR is `0` or TERM is `dumb`"
+        ),
     ),
     Variable(
         ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "ZDOTDIR"),
-        "where the user's caches, configuration and data are, and the start-up files of zsh",
+        "directories of the user's caches, configuration and data, and of zsh's startup files",
     ),
     Variable(("TF_CONFIG",), "the workers of `finetune-export --strategy multiworker`, as TensorFlow has it"),
 )
@@ -201,7 +217,7 @@ def check_kaggle(case: DiagnosisContext) -> Iterator[Check]:
     else:
         place = credential.place
         others = [name for name in _places(account) if not place.startswith(name)]
-        aside = f"; {', '.join(others)} not used beside it" if others else ""
+        aside = f"; {', '.join(others)} ignored" if others else ""
         yield _credential_check(
             "kaggle", Status.OK, f"found in {place}{aside}", {"place": place, "unused": others}
         )
@@ -213,13 +229,13 @@ def _halves(case: DiagnosisContext) -> Iterator[Check]:
     there = [name for name in names if case.environment.get(name)]
     if len(there) == 1:
         other = next(name for name in names if name not in there)
-        message = f"{there[0]} is set and {other} isn't: neither is used"
+        message = f"{there[0]} is set without {other}: both are ignored"
         yield _credential_check(
             "kaggle-variables", Status.WARNING, message, there, f"Set {other}, or unset {there[0]}"
         )
     folder = case.environment.get("KAGGLE_CONFIG_DIR")
     if folder and not (case.settings.access.kaggle.key_file or Path(folder)).is_file():
-        message = f"KAGGLE_CONFIG_DIR names {folder}, where no kaggle.json is"
+        message = f"KAGGLE_CONFIG_DIR is {folder}, which has no kaggle.json"
         yield _credential_check("kaggle-folder", Status.WARNING, message, folder, "unset KAGGLE_CONFIG_DIR")
 
 

@@ -70,6 +70,6 @@ class KerasLayer(ObjectLayer):
             if value is not None:
                 raise ArgumentError(
                     f"Passing a callable handle is mutually exclusive with setting {name}.",
-                    hint="Give the handle as text, or load the object with them.",
+                    hint="Pass the handle as text, or load the object with them.",
                 )
         return handle

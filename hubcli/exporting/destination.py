@@ -40,7 +40,9 @@ def publish_newest(model: Path) -> str | None:
     """
     index = model / INDEX_NAME
     if os.path.lexists(index) and not _is_ours(index):
-        return f"{index} is not of hubcli's making and stays: a handle without a version doesn't work there"
+        return (
+            f"{index} was not created by hubcli and was kept: a handle without a version does not work there"
+        )
     newest = max(_versions(model), key=lambda file: int(file.name), default=None)
     if newest is None:
         return None
@@ -53,7 +55,7 @@ def publish_newest(model: Path) -> str | None:
         temporary.replace(index)
     except OSError as error:
         reason = error.strerror or error
-        return f"{index} can't be made ({reason}): a handle without a version doesn't work there"
+        return f"{index} cannot be created ({reason}): a handle without a version does not work there"
     finally:
         temporary.unlink(missing_ok=True)
     return None
@@ -101,8 +103,8 @@ class Placement:
             form = ExportFormat.TAR
         elif form is None and name.endswith(_OTHER_SUFFIXES):
             raise UsageError(
-                f"{destination} is none of the formats that hubcli writes",
-                hint="Name a directory, or a file that ends in .tar.gz or .tar; or use --format dir.",
+                f"Cannot export to {destination}: unsupported format",
+                hint=("Use a directory, or a file that ends in .tar.gz or .tar; or add --format dir."),
             )
         return cls(destination, Layout.PLAIN, form or ExportFormat.DIRECTORY)
 
@@ -110,7 +112,7 @@ class Placement:
     def serving(cls, destination: Path, model: _ModelName, form: ExportFormat | None) -> Placement:
         """`DEST/<name>/<version>`, a directory. Source: TensorFlow Serving, "--model_base_path"."""
         if form not in (None, ExportFormat.DIRECTORY):
-            raise UsageError("--layout serving writes directories", hint="Leave --format out.")
+            raise UsageError("--layout serving writes directories", hint="Remove --format.")
         return cls(destination / model.serving_name / model.version, Layout.SERVING, ExportFormat.DIRECTORY)
 
     @classmethod
@@ -120,7 +122,7 @@ class Placement:
         Source: https://www.tensorflow.org/hub/hosting, "Protocol".
         """
         if form not in (None, ExportFormat.TAR_GZ):
-            raise UsageError("--layout hub writes tar.gz archives", hint="Leave --format out.")
+            raise UsageError("--layout hub writes tar.gz archives", hint="Remove --format.")
         return cls(destination.joinpath(*model.hub_path, model.version), Layout.HUB, ExportFormat.TAR_GZ)
 
     @classmethod
@@ -142,7 +144,7 @@ class Placement:
             if name is not None or version is not None:
                 option = "--name" if name is not None else "--version"
                 raise UsageError(
-                    f"{option} means nothing in the plain layout",
+                    f"{option} requires a layout of many models",
                     hint="Add --layout serving or --layout hub.",
                 )
             return cls.plain(destination, form)
@@ -164,22 +166,22 @@ class _ModelName:
         version = version if version is not None else handle.version if handle is not None else None
         if version is None:
             raise UsageError(
-                f"The layout {layout.value} needs a version, and the source has none",
+                f"The layout {layout.value} requires a version, and the source has none",
                 hint="Add --version N.",
             )
         if not _VERSION.fullmatch(version):
-            raise UsageError(f"Invalid version '{version}'", hint="Write digits: --version 1.")
+            raise UsageError(f"Invalid version '{version}'", hint="Use digits: --version 1.")
         segments = tuple(name.split("/")) if name is not None else known
         if not segments:
             example = "NAME" if layout is Layout.SERVING else "PUBLISHER/MODEL"
             raise UsageError(
-                f"The layout {layout.value} needs a name, and the source has none",
+                f"The layout {layout.value} requires a name, and the source has none",
                 hint=f"Add --name {example}.",
             )
         if not all(map(_SEGMENT.fullmatch, segments)):
             raise UsageError(
-                f"'{'/'.join(segments)}' can't be the name of a model",
-                hint="A name has letters, digits, and . _ + - behind the first: --name PUBLISHER/MODEL.",
+                f"Invalid model name '{'/'.join(segments)}'",
+                hint="Use letters, digits, and . _ + - behind the first: --name PUBLISHER/MODEL.",
             )
         return cls(segments, version, has_publisher=name is None and len(segments) > 1)
 
@@ -189,8 +191,8 @@ class _ModelName:
         segments = self.segments[1:] if self.has_publisher else self.segments
         if not self.has_publisher and len(segments) > 1:
             raise UsageError(
-                f"'{'/'.join(segments)}' is more than one name",
-                hint="TensorFlow Serving has one name for a model: --name NAME.",
+                f"Invalid model name '{'/'.join(segments)}': the serving layout has one name",
+                hint="Use one name: --name NAME.",
             )
         return "_".join(segments)
 
@@ -199,7 +201,8 @@ class _ModelName:
         """Publisher and model."""
         if len(self.segments) < 2:
             raise UsageError(
-                f"'{self.segments[0]}' names no publisher", hint=f"Add --name PUBLISHER/{self.segments[0]}."
+                f"Invalid model name '{self.segments[0]}': missing the publisher",
+                hint=f"Use --name PUBLISHER/{self.segments[0]}.",
             )
         return self.segments
 
@@ -266,7 +269,7 @@ def staged_output(
             _sync_names(staged, place, folders, durability)
     except NotRegularError as error:  # Of the source's files, which the destination has no part in.
         raise NotFoundError(
-            f"{error.filename} can't be read: {error.strerror}", hint="Put the file back and try again."
+            f"Cannot read {error.filename}: {error.strerror}", hint="Restore the file, and try again."
         ) from error
     except OSError as error:
         raise _unwritable(destination, error) from error
@@ -279,19 +282,19 @@ def _free_place(
     protected = [root] if source is None else [root, _resolved(source)]
     if place.is_relative_to(root):
         raise OutputError(
-            f"{destination} lies in the cache {cache_root}", hint="Name a place outside of the cache."
+            f"{destination} is inside the cache {cache_root}", hint="Use a path outside of the cache."
         )
     if place.is_relative_to(protected[-1]):
-        raise OutputError(f"{destination} lies in the source {source}", hint="Name a place outside of it.")
+        raise OutputError(f"{destination} is inside the source {source}", hint="Use a path outside of it.")
     for path in map(_resolved, read):
         if path.is_relative_to(place):
             raise _holding(destination, path)
     if place.is_dir():
         _require_replaceable(destination, place, protected)
         if not force and any(place.iterdir()):
-            raise _occupied(destination, "is there and not empty")
+            raise _occupied(destination, "exists and is not empty")
     elif os.path.lexists(place) and not force:
-        raise _occupied(destination, "is there already")
+        raise _occupied(destination, "already exists")
     return place
 
 
@@ -300,16 +303,16 @@ def _require_replaceable(destination: Path, place: Path, protected: Sequence[Pat
     with suppress(FileNotFoundError):  # The working directory may be gone.
         if place == Path.cwd():
             raise OutputError(
-                f"{destination} is the working directory, which can't be replaced",
-                hint="Name a directory in it, or go elsewhere first.",
+                f"Cannot replace {destination}: it is the working directory",
+                hint="Use a directory in it, or change the working directory.",
             )
         protected = [*protected, Path.cwd()]
     with suppress(RuntimeError):  # A user without an entry has no home.
         protected = [*protected, Path.home().resolve()]
     if os.path.ismount(place):
         raise OutputError(
-            f"{destination} is a mount point, which can't be replaced",
-            hint=f"Name a directory in it: {destination / 'model'}",
+            f"Cannot replace {destination}: it is a mount point",
+            hint=f"Use a directory in it: {destination / 'model'}",
         )
     for path in protected:
         if path.is_relative_to(place):
@@ -353,23 +356,22 @@ def _swept(staging: Staging, folders: Sequence[Path]) -> Iterator[None]:
 
 
 def _holding(destination: Path, path: Path) -> OutputError:
-    return OutputError(
-        f"{destination} holds {path}, and would be replaced with it", hint="Name a place of its own."
-    )
+    return OutputError(f"{destination} contains {path}, which would be replaced", hint="Use another path.")
 
 
 def _occupied(destination: Path, what: str) -> OutputError:
-    return OutputError(f"{destination} {what}", hint="Name another place, or replace it with --force.")
+    return OutputError(f"{destination} {what}", hint="Use another path, or replace it with --force.")
 
 
 def _unwritable(destination: Path, error: OSError) -> OutputError | DiskFullError:
     if means_full(error):
         return DiskFullError(
-            f"No room for {destination}: {error.strerror}", hint="Free some space, or name another place."
+            f"Not enough disk space for {destination}: {error.strerror}",
+            hint="Free some space, or use another path.",
         )
     return OutputError(
-        f"{destination} can't be written: {error.strerror or error}",
-        hint=f"Check {destination.parent} and its mode, or name another place.",
+        f"Cannot write {destination}: {error.strerror or error}",
+        hint=f"Check {destination.parent} and its permissions, or use another path.",
     )
 
 
@@ -378,4 +380,4 @@ def _resolved(path: Path) -> Path:
     try:
         return path.expanduser().resolve()
     except (RuntimeError, ValueError) as error:
-        raise UsageError(f"Invalid path {str(path)!r}: {error}", hint="Name another place.") from error
+        raise UsageError(f"Invalid path {str(path)!r}: {error}", hint="Use another path.") from error

@@ -84,7 +84,7 @@ class FileSource(ByteSource):
             while chunk := self._file.read(_READ_BYTES):
                 yield chunk
         except OSError as error:
-            raise NotFoundError(f"The archive can't be read: {error.strerror}") from error
+            raise NotFoundError(f"Cannot read the archive: {error.strerror}") from error
 
     @contextmanager
     def range(self, start: int, end: int) -> Iterator[Iterator[bytes]]:
@@ -154,7 +154,7 @@ def _scheme(address: str) -> _Scheme:
     scheme = _SCHEMES.get(scheme_of(address) or "")
     if scheme is None:
         raise HandleError(
-            f"{printed_url(address)} has a scheme that hubcli doesn't read",
+            f"Unsupported URL scheme: {printed_url(address)}",
             hint="Copy it to a local file, then: hubcli fetch HANDLE --from FILE",
         )
     return scheme
@@ -211,7 +211,7 @@ def open_path(path: Path, fifo_wait_s: float | None = None) -> Iterator[ByteSour
             file = open_regular(path) if fifo_wait_s is None else open_stream(path, fifo_wait_s)
     except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise NotFoundError(f"{path} can't be opened: {reason}", hint="Check the path.") from error
+        raise NotFoundError(f"Cannot open {path}: {reason}", hint="Check the path.") from error
     if file is None:
         yield DirectorySource(name, path)
         return

@@ -116,19 +116,19 @@ def local_directory(handle: Handle, options: FetchOptions, on_bytes: Callable[[i
 def _require_model(handle: Handle, path: Path, options: FetchOptions) -> None:
     if options.pin:
         raise UsageError(
-            f"{handle} is a directory of its own: it can't be pinned",
-            hint="Only what is in the cache is ever collected.",
+            f"Cannot pin {handle}: it is a local directory",
+            hint="Pin cached models only: gc never removes anything else.",
         )
     if options.local is not None:
         raise UsageError(
-            f"--from can't put anything under {handle}, which is a directory of its own",
-            hint="Give the handle under which hub.load will ask for it.",
+            f"Cannot import as {handle}: it is a local directory",
+            hint="Use the handle that hub.load will ask for.",
         )
     try:
         if not path.is_dir():
-            raise NotFoundError(f"{path} doesn't exist", hint="Check the path.")
+            raise NotFoundError(f"{path} does not exist", hint="Check the path.")
     except OSError as error:
-        raise NotFoundError(f"{path} can't be opened: {error.strerror}", hint="Check its mode.") from error
+        raise NotFoundError(f"Cannot open {path}: {error.strerror}", hint="Check its permissions.") from error
     try:
         _structure_of(path)
     except BrokenModelError as error:
@@ -212,8 +212,8 @@ class Aliases:
             paths = self._store.paths(other)
             if paths.key != entry.paths.key and paths.model.is_dir():
                 self._listener.note(
-                    f"{other} has a separate copy in the cache, which hub.load still finds: "
-                    f"run: hubcli rm {paths.key}"
+                    f"{other} has a separate copy in the cache, which hub.load still uses. "
+                    f"Remove it: hubcli rm {paths.key}"
                 )
         return complete
 
@@ -223,7 +223,7 @@ class Aliases:
             if cache.name in tools:
                 why_not = cache.link((str(self.handle), *spellings_of(entry)), entry.path)
                 if why_not is not None:
-                    self._listener.note(f"{cache.name} isn't shown {self.handle}: {why_not}")
+                    self._listener.note(f"{cache.name} cannot find {self.handle}: {why_not}")
 
 
 def link_spellings(spellings: Iterable[Handle], settings: Settings, key: str) -> None:
@@ -263,7 +263,7 @@ def versioned(
         newest = _newest_cached(handle, store, settings)
         if newest is not None:
             title = handle.provider.title
-            listener.note(f"Offline, {newest} is the newest version that is cached: {title} isn't asked")
+            listener.note(f"Offline: using {newest}, the newest cached version; not checking {title}")
         return newest or handle
     if _has_own_entry(handle, store):
         return handle

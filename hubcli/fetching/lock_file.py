@@ -119,7 +119,7 @@ class LockFile(NamedTuple):
         except (OSError, RuntimeError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UsageError(
-                f"The lock file {path} can't be read: {reason}", hint="Write one: hubcli fetch --lock FILE"
+                f"Cannot read the lock file {path}: {reason}", hint="Create one: hubcli fetch --lock FILE"
             ) from error
         return cls.parse(content.decode("utf-8-sig", "replace"), str(path))
 
@@ -130,11 +130,14 @@ class LockFile(NamedTuple):
         Raises UsageError where none can be written, or something else is there.
         """
         if path.suffix == ".toml":
-            raise UsageError(f"{path}: a lock file is JSON", hint="Name it models.lock, or models.json.")
+            raise UsageError(
+                f"Cannot write a lock file to {path}: lock files are JSON",
+                hint="Use models.lock or models.json.",
+            )
         if not path.parent.is_dir():
             raise UsageError(f"{path.parent} is not a directory", hint="Check the path after --lock.")
         if Path(os.path.realpath(path)).is_symlink():
-            raise UsageError(f"{path} is a link that leads to itself", hint="Name another file.")
+            raise UsageError(f"{path} is a link to itself", hint="Use another file.")
         return cls.read(path) if path.exists() else cls(str(path))
 
     @classmethod
@@ -149,15 +152,17 @@ class LockFile(NamedTuple):
         except (KeyError, TypeError, ValueError, RecursionError, HandleError, UsageError) as error:
             raise UsageError(
                 f"{name} is not a lock file: {_reason(error)}",
-                hint="Remove it, and write it anew with --lock.",
+                hint="Remove it, and create it again with --lock.",
             ) from error
         if version != LOCK_VERSION:
             raise UsageError(
                 f"{name} is a lock file of version {version}; this hubcli knows {LOCK_VERSION}",
-                hint="Use the hubcli that wrote it, or write it anew with --lock.",
+                hint="Use the hubcli that wrote it, or create it again with --lock.",
             )
         if len(models) < len(listed):
-            raise UsageError(f"{name} has one model twice", hint="Remove one, or write it anew.")
+            raise UsageError(
+                f"{name} lists one model twice", hint="Remove one, or create it again with --lock."
+            )
         return cls(name, models)
 
     @staticmethod
@@ -174,7 +179,7 @@ class LockFile(NamedTuple):
         both = f"{self.name} and {other.name}"
         for name, model in other.models.items():
             if self.models.get(name, model) != model:
-                raise UsageError(f"{both} have different entries for {name}", hint="Lock it anew.")
+                raise UsageError(f"{both} have different entries for {name}", hint="Lock it again.")
         return LockFile(both, {**self.models, **other.models})
 
     def changed(self, models: Iterable[LockedModel]) -> Iterator[LockedModel]:
@@ -199,7 +204,7 @@ class LockFile(NamedTuple):
         except OSError as error:
             kind = DiskFullError if means_full(error) else OutputError
             raise kind(
-                f"The lock file {self.name} can't be written: {error.strerror}", hint="Check its directory."
+                f"Cannot write the lock file {self.name}: {error.strerror}", hint="Check its directory."
             ) from error
 
 
@@ -209,8 +214,8 @@ def require_merged(text: str, name: str) -> None:
     if mark is not None:
         line = text.count("\n", 0, mark.start()) + 1
         raise UsageError(
-            f"{name}, line {line}: a conflict of a merge isn't resolved",
-            hint="Keep what is right and remove the marks; or write a lock file anew, with --lock.",
+            f"{name}, line {line}: unresolved merge conflict",
+            hint="Resolve the conflict, or create it again with --lock.",
         )
 
 

@@ -87,7 +87,7 @@ class ModelRef(NamedTuple):
             return cls(str(handle), handle, directory=cached.path if cached else None, entry=cached)
         paths = EntryPaths(store.root, text)
         if not paths.model.is_dir():
-            raise NotFoundError(f"Nothing is cached under the key {text}", hint="See: hubcli ls")
+            raise NotFoundError(f"No cached model has the key {text}", hint="See: hubcli ls")
         entry = CachedModel.read(EntryPaths(store.root, paths.model.resolve().name))
         return cls(entry.handle or text, None, directory=entry.path, entry=entry)
 
@@ -116,8 +116,8 @@ def _existing(handle: Handle) -> Path:
         if path.exists():
             return path
     except OSError as error:
-        raise NotFoundError(f"{path} can't be opened: {error.strerror}", hint="Check its mode.") from error
-    raise NotFoundError(f"{path} doesn't exist", hint="Check the path.")
+        raise NotFoundError(f"Cannot open {path}: {error.strerror}", hint="Check its permissions.") from error
+    raise NotFoundError(f"{path} does not exist", hint="Check the path.")
 
 
 _SUGGESTION = re.compile(r"Did you mean https://\S+ \?")

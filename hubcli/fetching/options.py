@@ -66,10 +66,10 @@ class FetchOptions:
     def __post_init__(self) -> None:
         if self.local == "":
             raise UsageError(
-                "--from is empty", hint="Name an archive or a directory, or - for standard input."
+                "--from is empty", hint="Specify an archive or a directory, or - for standard input."
             )
         if self.local is not None and self.refresh:
-            raise UsageError("--refresh asks a host, and --from doesn't", hint="Leave one of them out.")
+            raise UsageError("--refresh and --from cannot be used together", hint="Use only one of them.")
         ExpectedDigests(self.sha256, self.tree_sha256)
 
     def completed(self, settings: Settings) -> FetchOptions:
@@ -119,14 +119,14 @@ class ExpectedDigests:
     def __post_init__(self) -> None:
         for text in (self.archive_sha256, self.tree_sha256):
             if text is not None and not _SHA256.fullmatch(text):
-                raise UsageError(f"Invalid SHA-256 '{text}'", hint="It has 64 digits, 0-9 and a-f.")
+                raise UsageError(f"Invalid SHA-256 '{text}'", hint="Use 64 digits, 0-9 and a-f.")
 
     def check_archive(self, name: str, sha256: str | None) -> None:
         """Whether what came from there has the hash."""
         if self.archive_sha256 not in (None, sha256):
             raise ChecksumError(
-                f"{name} has the SHA-256 {sha256 or '(none)'}, not {self.archive_sha256}",
-                hint="The archive has changed, or the expected hash belongs to another one.",
+                (f"SHA-256 mismatch for {name}: expected {self.archive_sha256}, got {sha256 or '(none)'}"),
+                hint="Check the expected SHA-256, or fetch an archive that has it.",
             )
 
     def check_unpacked(self, name: str, files: Sequence[FileRecord]) -> None:
@@ -137,7 +137,7 @@ class ExpectedDigests:
         if digest != self.tree_sha256:
             raise ChecksumError(
                 f"{name} differs from the lock file: expected digest {self.tree_sha256}, got {digest}",
-                hint="Somebody changed the model. If you trust it, lock it anew: --lock without --locked.",
+                hint="If you trust the change, lock it again: --lock without --locked.",
             )
 
     def check_entry(self, handle: str, entry: CachedModel, on_bytes: Callable[[int], None]) -> None:
@@ -167,11 +167,11 @@ class ExpectedDigests:
         what = _difference(manifest.files if manifest is not None else (), files)
         cached, replaced = "", ""
         if manifest is not None:
-            cached, replaced = "The cached copy of ", "To put what is locked in its place: --force. "
+            cached, replaced = "The cached copy of ", "To replace it with the locked model: --force. "
         raise ChecksumError(
             f"{cached}{handle} differs from the lock file: "
-            + (what or f"the digest of its files is {digest}, not {self.tree_sha256}"),
-            hint=f"{replaced}To lock what is there: --lock without --locked.",
+            + (what or f"digest of its files: expected {self.tree_sha256}, got {digest}"),
+            hint=f"{replaced}To lock what is cached: --lock without --locked.",
         )
 
 
@@ -184,7 +184,7 @@ def _difference(recorded: Sequence[FileRecord], found: Sequence[FileRecord]) -> 
         if path not in now:
             return f"{path} is missing"
         if path not in before:
-            return f"{path} was added to it"
+            return f"{path} was added"
         if before[path] != now[path]:
             return f"{path} differs from what was fetched"
     return ""
@@ -218,7 +218,7 @@ class RequestList(NamedTuple):
     def of(cls, handles: Sequence[str], lists: Sequence[str], sha256: str | None = None) -> RequestList:
         """What the command line asks for, then each list, in their order. Raises UsageError."""
         if lists.count("-") > 1:
-            raise UsageError("Standard input is one list", hint="Write -r - once.")
+            raise UsageError("-r - is given twice", hint="Use -r - once.")
         requirements = [Requirement(handle, sha256) for handle in handles]
         lock: LockFile | None = None
         for name in lists:
@@ -267,8 +267,8 @@ class FetchRequest(NamedTuple):
         expected = model.expected
         if self.sha256 is not None and expected.archive_sha256 not in (None, self.sha256):
             error = UsageError(
-                f"{self.name} has another expected SHA-256 than in {lock.name}",
-                hint="Lock it anew, or correct the hash.",
+                f"{self.name} has a different expected SHA-256 in {lock.name}",
+                hint="Lock it again, or correct the hash.",
             )
             return self._replace(error=error)
         return self._replace(
@@ -307,7 +307,7 @@ def _read(name: str) -> str:
             content = sys.stdin.buffer.read(_MAX_LIST_BYTES + 1)
     except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"{source_name} can't be read: {reason}", hint="Check the path after -r.") from error
+        raise UsageError(f"Cannot read {source_name}: {reason}", hint="Check the path after -r.") from error
     if len(content) > _MAX_LIST_BYTES:
         raise UsageError(f"{source_name} is too long for a list of models", hint="Check the path after -r.")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # As some shells of Windows write it.
@@ -341,8 +341,8 @@ def _listed(text: str, name: str) -> Iterator[Requirement]:
         match = _PROMISE.fullmatch(expected)
         if "\0" in entry or (expected and match is None):
             raise UsageError(
-                f"{where}, is invalid: {expected.strip() or entry!r}",
-                hint="A line holds a handle, and behind it perhaps --sha256=HEX with 64 digits.",
+                f"{where} is invalid: {expected.strip() or entry!r}",
+                hint="Use a handle per line, optionally followed by --sha256=HEX.",
             )
         yield Requirement(handle, match["hex"].lower() if match else None, where)
 
@@ -371,8 +371,8 @@ def _understood(requirement: Requirement) -> FetchRequest:
 def _joined(first: FetchRequest, again: FetchRequest, where: str) -> FetchRequest:
     if first.sha256 and again.sha256 and first.sha256 != again.sha256:
         raise UsageError(
-            f"{where}, expects another SHA-256 of {first.name} than before",
-            hint="An archive has one: remove the wrong line.",
+            f"{where}: different SHA-256 for {first.name} than before",
+            hint="Remove the wrong line.",
         )
     spellings = first.spellings if again.handle is None else (*first.spellings, again.handle)
     return first._replace(sha256=first.sha256 or again.sha256, spellings=spellings)
@@ -398,5 +398,5 @@ def models_of(
         named = LockFile.read(Path(lock))
         lock_file = named if lock_file is None else named.joined(lock_file)
     if lock_file is None:
-        raise UsageError("--locked without a lock file", hint="Name one: --lock FILE, or -r FILE.")
+        raise UsageError("--locked requires a lock file", hint="Specify one: --lock FILE, or -r FILE.")
     return tuple(model.locked_by(lock_file) for model in models), None

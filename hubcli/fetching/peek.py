@@ -123,7 +123,7 @@ def _take(members: MemberStream, folder: Path, name: str, *, graph_alone: bool) 
     if not prefixes:
         raise BrokenModelError(
             f"{name}: neither {MAIN_FILES[0]} nor {MAIN_FILES[1]} is in the archive",
-            hint="A SavedModel archive has saved_model.pb at its root (or in one top folder).",
+            hint="Pack saved_model.pb at the root of the archive, or in one top folder.",
         )
     prefix = prefixes[0]
     known = {path.removeprefix(prefix): size for path, size in sizes.items() if path.startswith(prefix)}

@@ -168,7 +168,7 @@ def require_source(handle: Handle, settings: Settings, local: str | None) -> Non
         _require_readable(handle, settings)
     elif local != "-" and _lies_within(settings.cache_root, local):
         raise UsageError(
-            f"The cache {settings.cache_root} lies within {local}", hint="Name the model's own directory."
+            f"The cache {settings.cache_root} is inside {local}", hint="Specify the model's own directory."
         )
 
 
@@ -190,8 +190,8 @@ def _lies_within(root: Path, local: str) -> bool:
 def offline_miss(handle: Handle) -> OfflineError:
     """The error for a handle that would have to be fetched."""
     return OfflineError(
-        f"{handle} is not in the cache, and --offline forbids to fetch it",
-        hint=f"Without it: hubcli fetch {handle}",
+        f"Not in the cache: {handle}, and --offline is set",
+        hint=f"Run without --offline: hubcli fetch {handle}",
     )
 
 
@@ -220,8 +220,8 @@ def unpacked_archive(archive: Path, settings: Settings, listener: ProgressListen
         except OSError as error:
             kind = DiskFullError if means_full(error) else CacheError
             raise kind(
-                f"{archive} can't be unpacked in {tempfile.gettempdir()}: {error.strerror}",
-                hint="Name a directory with room for it: TMPDIR=DIR hubcli …",
+                f"{archive} cannot be unpacked in {tempfile.gettempdir()}: {error.strerror}",
+                hint="Use a directory with enough space: TMPDIR=DIR hubcli …",
             ) from error
         yield folder  # What the caller does there has errors of its own.
 
@@ -330,7 +330,7 @@ class RetryLoop:
             # Perhaps a part of it was of another body, or damaged: once more, in one piece.
             self.discard()
             self._has_ranges = False
-            self._retries.restart(error.transient(), "fetching it once more, on one connection,")
+            self._retries.restart(error.transient(), "fetching it again, on one connection,")
             return
         self._retries.restart(error)
 

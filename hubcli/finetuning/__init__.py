@@ -55,19 +55,19 @@ class FinetuneOptions:
         """Raises UsageError for what doesn't go together."""
         if self.weights is None and self.train is None:
             raise UsageError(
-                "Missing the source of the fine-tuned values",
-                hint="Name a file, --weights training/ckpt-3, or a function, --train train.py:train",
+                "Missing --weights or --train",
+                hint=("Specify a file, --weights training/ckpt-3, or a function, --train train.py:train"),
             )
         if self.weights is not None and self.train is not None:
-            raise UsageError("--weights and --train are two sources of values", hint="Leave one of them out.")
+            raise UsageError("--weights and --train cannot be used together", hint="Use only one of them.")
         if self.train is not None:
             _require_function(self.train)
         source_option, other = ("--weights", "--train") if self.train is None else ("--train", "--weights")
         misplaced = self._of_training() if self.train is None else self._of_weights()
         for option in misplaced:
-            raise UsageError(f"{option} means nothing with {source_option}", hint=f"Use it with {other}.")
+            raise UsageError(f"{option} cannot be used with {source_option}", hint=f"Use it with {other}.")
         if self.root is not None and self.map_file is not None:
-            raise UsageError("--root and --map exclude each other", hint="Leave one of them out.")
+            raise UsageError("--root and --map cannot be used together", hint="Use only one of them.")
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -91,7 +91,7 @@ def _require_function(text: str) -> None:
     place, colon, name = text.rpartition(":")
     if not colon or not place or not name.isidentifier():
         raise UsageError(
-            f"{text} names no function", hint="Write FILE.py:function or package.module:function."
+            f"Missing function in {text}", hint="Use FILE.py:function or package.module:function."
         )
     if place.endswith(".py") and not Path(place).is_file():
-        raise NotFoundError(f"{place} doesn't exist", hint="Check the path of the training's file.")
+        raise NotFoundError(f"{place} does not exist", hint="Check the path of the training file.")

@@ -86,7 +86,7 @@ class KeptValues:
                 raise
             if isinstance(error, KeyboardInterrupt):
                 raise self._with_rerun_hint(Interrupted("Interrupted")) from error
-            fault = HubcliError(f"hubcli has a fault: {type(error).__name__}: {error}")
+            fault = HubcliError(f"Internal error: {type(error).__name__}: {error}")
             raise self._with_rerun_hint(fault) from error
 
     def _with_rerun_hint(self, error: HubcliError) -> HubcliError:
@@ -113,7 +113,7 @@ class KeptValues:
             self.path = self._written(folder, values, failed)
             if self.path is not None:
                 return
-        self._on_note(f"The trained values can't be kept ({'; '.join(failed)})")
+        self._on_note(f"Cannot save the trained values ({'; '.join(failed)})")
 
     def _written(self, folder: Path, values: TrainedValues, failed: list[str]) -> Path | None:
         """Writes them into a hidden directory, which gets its name once it is complete.

@@ -172,9 +172,9 @@ def require_trained(values: ChangedValues, options: FinetuneOptions) -> None:
     others = len(values.changed)
     note = f"; of the others {others} did, such as statistics of batch norm" if others else ""
     cause = (
-        "Was the layer made of the object that was given, with trainable=True?"
+        "Create the layer from the given object, with trainable=True."
         if options.weights is None
-        else "Are they from before the training, or was the layer frozen?"
+        else "Check that they are from after the training, and that the layer was not frozen."
     )
     raise UnchangedError(
         f"Nothing trained: no value of {plural(values.trainable, 'trainable variable')} changed{note}",
@@ -202,7 +202,7 @@ def require_same_interface(
 
     found = verify_interface_preserved(info, read_model(ModelFiles.of_directory(exported), hash_assets=True))
     slots = sum(difference.part == "variable" and difference.left is not None for difference in found)
-    state = [LostPart("optimizer state", f"{slots} variables, which belong to the training before")]
+    state = [LostPart("optimizer state", f"{slots} variables of the earlier training")]
     others = [
         LostPart(
             f"{difference.part} {difference.name}".strip(),
@@ -244,7 +244,7 @@ def require_whole(exported: Path) -> None:
         # An asset that is missing is one that the source hasn't either: the gates compared them.
         if fault.code != "missing" or not (fault.file or "").startswith("assets/"):
             raise BrokenModelError(
-                f"The export is broken: {fault}", hint="Nothing was written. Try it again."
+                f"The export failed verification: {fault}", hint="Run the command again. Nothing was written."
             )
 
 
@@ -252,7 +252,7 @@ def require_same_outputs(comparison: Comparison) -> tuple[SkippedComparison, ...
     """What was not compared. Raises TensorFlowError where something differs."""
     if comparison.difference:
         raise TensorFlowError(
-            f"The export differs from what was trained: {comparison.difference}",
-            hint="Does something of the training still run, such as a thread? Let it end first.",
+            f"The export differs from the trained model: {comparison.difference}",
+            hint="End all threads of the training before it returns.",
         )
     return tuple(SkippedComparison(name.call, name.reason) for name in comparison.skipped)

@@ -88,8 +88,8 @@ class FromTraining(NamedTuple):
         changed = sorted({name for name, _ in before ^ self._files()})
         if changed:
             raise TensorFlowError(
-                f"{self.name} changed while it was trained: {', '.join(changed[:3])}",
-                hint="Let the training save elsewhere; fetch or copy the model again, and begin anew.",
+                f"{self.name} changed during the training: {', '.join(changed[:3])}",
+                hint=("Save checkpoints elsewhere, fetch or copy the model again, and repeat the training."),
             )
         assert live.training is not None
         poisoned = set(live.training.changed) & set(live.training.not_finite)
@@ -97,7 +97,7 @@ class FromTraining(NamedTuple):
             named = ", ".join(sorted(poisoned)[:3])
             raise ValuesError(
                 f"The training left NaN or infinity in {len(poisoned)} variables: {named}",
-                hint="Train with a lower rate, or allow it: --allow-nan.",
+                hint="Train with a lower learning rate, or allow it: --allow-nan.",
             )
         self._require_tables_written(live.training.changed_tables)
         return live
@@ -116,18 +116,20 @@ class FromTraining(NamedTuple):
         named = ", ".join(changed)
         if changed and self.options.method is Method.REWRITE:
             raise TensorFlowError(
-                f"The training changed the table {named}, and --method rewrite writes variables alone",
+                (f"The training changed the table {named}, but --method rewrite writes only variables"),
                 hint="Save the table too: --method resave",
             )
         if changed and self.losses:
             raise TensorFlowError(
-                f"The training changed the table {named}, which can't be written into {self.name}: saving it "
-                f"again would lose {'; '.join(self.losses)}",
-                hint="Train the variables alone: --method rewrite",
+                (
+                    f"The training changed the table {named}, which cannot be written into "
+                    f"{self.name}: saving it again would lose {'; '.join(self.losses)}"
+                ),
+                hint="Train only the variables: --method rewrite",
             )
         if changed and self.options.strategy is not None:
             raise TensorFlowError(
-                f"The training changed the table {named}, which can't be saved under --strategy",
+                f"The training changed the table {named}, which cannot be saved with --strategy",
                 hint="Train without --strategy.",
             )
 
@@ -154,7 +156,7 @@ class FromTraining(NamedTuple):
     ) -> StagedModel:
         """The same by `rewrite`, as `auto` has it where TensorFlow's own saving is refused."""
         result = self._compared(live, staged, self._rewrite(live, staged), listener)
-        return result._replace(reason=f"written by rewrite (the values alone): {reason}")
+        return result._replace(reason=f"written by rewrite (only values): {reason}")
 
     def _only_values_changed(self, live: LiveModel, staged: Path) -> bool:
         """Whether the training left but other values in variables: neither in tables, nor anything new."""
@@ -233,6 +235,6 @@ def _require_distinct_paths(name: str, info: SavedModelInfo) -> None:
     twice = next((path for path, count in counts.items() if count > 1), None)
     if twice is not None:
         raise TensorFlowError(
-            f"{name} has {counts[twice]} variables under the same path {twice}",
+            f"{name} has {counts[twice]} variables with the same path {twice}",
             hint="Export values of a file by checkpoint keys: --weights FILE.npz --method rewrite",
         )

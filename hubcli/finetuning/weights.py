@@ -143,7 +143,7 @@ class FromWeights(NamedTuple):
     def _reason(self) -> str:
         if self.options.method is not Method.AUTO or not self.tables:
             return ""
-        return f"saved again by TensorFlow: values alone don't fill the table {', '.join(self.tables)}"
+        return f"saved by TensorFlow: rewriting values does not fill the table {', '.join(self.tables)}"
 
 
 def _other_tables(targets: AssignableVariables, weights: Weights) -> tuple[str, ...]:
@@ -172,6 +172,6 @@ def _require_resavable(name: str, model: Path) -> None:
     try:
         import_tensorflow()
     except TensorFlowError as error:
-        hint = f"{error.hint}; or write the values alone, which needs none: --method rewrite"
+        hint = f"{error.hint}; or write only the values, without TensorFlow: --method rewrite"
         raise TensorFlowError(error.message, hint=hint) from error
     require_resavable(model, read_model(ModelFiles.of_directory(model)), name=name)

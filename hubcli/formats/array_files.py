@@ -67,7 +67,7 @@ def read_safetensors(path: Path) -> dict[str, TensorValues]:
         dtype, shape, first, last = _described(name, value)
         values = FileValues(name, dtype, shape, path, start + first)
         if last - first != values.size_bytes:
-            raise BrokenModelError(f"{name} has {last - first} bytes; its shape takes {values.size_bytes}")
+            raise BrokenModelError(f"{name} has {last - first} bytes; its shape requires {values.size_bytes}")
         tensors[name] = values
         places.append((first, last))
     position = 0
@@ -85,21 +85,21 @@ def _safetensors_header(path: Path, size_bytes: int) -> tuple[dict[str, Any], in
     with open_regular(path, is_buffered=True) as file:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
         if length > min(_MAX_SAFETENSORS_HEADER_BYTES, size_bytes - _LENGTH_BYTES):
-            raise BrokenModelError(f"{path.name} can't be read as safetensors: its header has no such length")
+            raise BrokenModelError(f"Cannot read {path.name} as safetensors: invalid header length")
         encoded = file.read(length)
     try:
         header = json.loads(encoded.decode("utf-8"), object_pairs_hook=_without_doubles)
     except (ValueError, RecursionError) as error:
-        raise BrokenModelError(f"{path.name} can't be read as safetensors: {error}") from error
+        raise BrokenModelError(f"Cannot read {path.name} as safetensors: {error}") from error
     if not isinstance(header, dict):
-        raise BrokenModelError(f"{path.name} can't be read as safetensors: its header is not a JSON object")
+        raise BrokenModelError(f"Cannot read {path.name} as safetensors: its header is not a JSON object")
     return header, _LENGTH_BYTES + length
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a name stands twice in its header")
+        raise ValueError("a name appears twice in its header")
     return found
 
 
@@ -109,10 +109,10 @@ def _described(name: str, value: Any) -> tuple[DType, tuple[int, ...], int, int]
         raise BrokenModelError(f"{name} is described by no object")
     label = value.get("dtype")
     if not isinstance(label, str) or label not in _NAMES:
-        raise BrokenModelError(f"{name} is of the type {str(label)[:20]!r}, which no variable has")
+        raise BrokenModelError(f"{name} has the type {str(label)[:20]!r}, which no variable has")
     shape, offsets = _numbers(value.get("shape")), _numbers(value.get("data_offsets"))
     if shape is None or prod(shape) >> 60 or offsets is None or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise BrokenModelError(f"{name} has an impossible shape or place")
+        raise BrokenModelError(f"{name} has an invalid shape or offset")
     return DType.of(DTYPE_ENUM[_NAMES[label]]), shape, offsets[0], offsets[1]
 
 
@@ -147,11 +147,11 @@ def read_npz(path: Path) -> dict[str, TensorValues]:
     ):
         members = archive.infolist()
         if len(members) > _MAX_MEMBERS:
-            raise BrokenModelError(f"{path.name} holds {len(members)} files")
+            raise BrokenModelError(f"{path.name} contains {len(members)} files")
         for member in members:
             name = member.filename.removesuffix(".npy")
             if name in arrays:
-                raise BrokenModelError(f"{path.name} holds two arrays of the name {name}")
+                raise BrokenModelError(f"{path.name} contains two arrays named {name}")
             arrays[name] = _read_member(path, archive, member, name)
     return arrays
 
@@ -162,16 +162,16 @@ def _reading(name: str) -> Iterator[None]:
     try:
         yield
     except ARCHIVE_ERRORS as error:
-        raise BrokenModelError(f"{name} can't be read as a .npz archive: {error}") from error
+        raise BrokenModelError(f"Cannot read {name} as a .npz archive: {error}") from error
     except OSError as error:
         if error.errno != errno.EINVAL:  # That comes of places before the start of the file.
             raise
-        raise BrokenModelError(f"{name} can't be read as a .npz archive: it is damaged") from error
+        raise BrokenModelError(f"Cannot read {name} as a .npz archive: it is corrupt") from error
 
 
 def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> TensorValues:
     if member.compress_type not in _METHODS or member.flag_bits & _ENCRYPTED:
-        raise BrokenModelError(f"{path.name}: {name} is packed in a way that NumPy doesn't write")
+        raise BrokenModelError(f"{path.name}: {name} has a compression that NumPy does not write")
     with archive.open(member) as file:
         header, start = read_header(file, name)
     dtype, shape = dtype_of(header["descr"], name), shape_of(header["shape"], name)
@@ -183,8 +183,8 @@ def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, 
     values = _MemberValues(name, dtype, shape, path, member, start)
     if start + values.size_bytes != member.file_size:
         raise BrokenModelError(
-            f"{path.name}: {name} has {member.file_size - start} bytes; "
-            f"its shape of {dtype.name} takes {values.size_bytes}"
+            f"{path.name}: {name} has {member.file_size - start} bytes; its shape of "
+            f"{dtype.name} requires {values.size_bytes}"
         )
     return values
 
@@ -221,7 +221,7 @@ class _MemberValues(TensorValues):
             while left > 0:
                 piece = _read_all(file, min(PIECE_BYTES, left))
                 if not piece:
-                    raise TruncatedError(f"{self._path.name}: {self.key} ends early")
+                    raise TruncatedError(f"{self._path.name}: {self.key} is truncated")
                 left -= len(piece)
                 yield piece
             if end is None:

@@ -62,7 +62,7 @@ class Bundle:
             raise BrokenModelError(f"{file.name}: {error.message}") from error
         if index.is_big_endian:
             raise BrokenModelError(
-                f"{file.name} has big-endian numbers, which hubcli does not rewrite",
+                f"{file.name} has big-endian numbers, which are not supported",
                 hint="Save the model again with TensorFlow on a little-endian machine.",
             )
         return cls(folder, prefix, index)
@@ -124,7 +124,7 @@ class BundleValues(TensorValues):
             shards: dict[int, int] = {}
             for run, shard, offset in places:
                 if run.start != position:
-                    raise BrokenModelError(f"{self.key}: its slices don't make up the whole tensor")
+                    raise BrokenModelError(f"{self.key}: its slices do not cover the whole tensor")
                 position = run.end
                 if shard not in shards:
                     file = stack.enter_context(open_regular(self._bundle.shard(shard)))
@@ -132,7 +132,7 @@ class BundleValues(TensorValues):
                 first, last = max(run.start, start), min(run.end, end)
                 yield from _range(shards[shard], offset + first - run.start, last - first)
         if position != self.size_bytes:
-            raise BrokenModelError(f"{self.key}: its slices don't make up the whole tensor")
+            raise BrokenModelError(f"{self.key}: its slices do not cover the whole tensor")
 
     def _places(self) -> Iterator[Iterator[tuple[ByteRun, int, int]]]:
         """For each slice its runs, the shard and the place in it where their bytes stand."""
@@ -143,7 +143,7 @@ class BundleValues(TensorValues):
         for tensor_slice, part in zip(entry.slices, parts, strict=True):
             box = TensorBox.of(tensor_slice, entry.shape, item_bytes)
             if box.size_bytes != part.size_bytes:
-                raise BrokenModelError(f"{self.key}: a slice of it has a size that isn't its own")
+                raise BrokenModelError(f"{self.key}: a slice of it has the wrong size")
             yield _placed(box, part)
 
 
@@ -159,7 +159,7 @@ def _range(file: int, offset: int, size_bytes: int) -> Iterator[bytes]:
         wanted_bytes = min(PIECE_BYTES, size_bytes)
         piece = os.pread(file, wanted_bytes, offset)
         if len(piece) < wanted_bytes:
-            raise BrokenModelError("a shard ends within a slice")
+            raise BrokenModelError("a shard is truncated within a slice")
         yield piece
         offset, size_bytes = offset + wanted_bytes, size_bytes - wanted_bytes
 

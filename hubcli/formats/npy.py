@@ -54,25 +54,25 @@ def read_header(file: IO[bytes], name: str) -> tuple[dict[str, Any], int]:
     try:
         header = ast.literal_eval(file.read(length).decode("utf-8").strip())
     except (SyntaxError, TypeError, MemoryError, RecursionError, ValueError) as error:
-        raise BrokenModelError(f"{name} has a header that can't be read") from error
+        raise BrokenModelError(f"{name} has an invalid header") from error
     if not isinstance(header, dict) or header.keys() != {"descr", "fortran_order", "shape"}:
-        raise BrokenModelError(f"{name} has a header that isn't NumPy's")
+        raise BrokenModelError(f"{name} has a header that NumPy does not write")
     return header, 8 + length_bytes + length
 
 
 def dtype_of(descr: object, name: str) -> DType:
     """The type that NumPy writes as its byte order, a letter and its size, such as `<f4`."""
     if not isinstance(descr, str) or len(descr) < 2 or descr[0] not in "<>|=":
-        raise BrokenModelError(f"{name} holds records, not numbers")
+        raise BrokenModelError(f"{name} contains records, not numbers")
     order, kind, size = descr[0], descr[1], descr[2:]
     if kind == "O":
         raise BrokenModelError(
-            f"{name} holds Python objects, which only pickle could read; that may run any code",
+            f"{name} contains Python objects, which require pickle; that may run any code",
             hint="Save arrays of numbers: numpy.savez(file, **{key: array}).",
         )
     label = _KINDS.get(kind, {}).get(int(size) if size.isdecimal() and len(size) < 3 else 0)
     if label is None:
-        raise BrokenModelError(f"{name} is of NumPy's type {descr[:20]!r}, which no variable has")
+        raise BrokenModelError(f"{name} has the NumPy type {descr[:20]!r}, which no variable has")
     if order == ">" and kind != "V":
         raise BrokenModelError(
             f"{name} is stored big-endian", hint=f"Save it with array.astype('<{descr[1:]}')."
@@ -88,7 +88,7 @@ def shape_of(shape: object, name: str) -> tuple[int, ...]:
         or not all(type(size) is int and 0 <= size < 1 << 63 for size in shape)
         or prod(shape) >> 63
     ):
-        raise BrokenModelError(f"{name} has an impossible shape")
+        raise BrokenModelError(f"{name} has an invalid shape")
     return shape
 
 
@@ -107,7 +107,7 @@ def read_array(file: IO[bytes], name: str) -> tuple[int, tuple[int, ...], Any]:
     dtype = DType(_STRING, "string", width) if width is not None else dtype_of(descr, name)
     size = prod(shape) * (dtype.item_bytes or 0)
     if size > _MAX_ARRAY_BYTES:
-        raise BrokenModelError(f"{name} says that it has {size} bytes")
+        raise BrokenModelError(f"{name} claims {size} bytes")
     data = _read_whole(file, size, name)
     if width is None:
         return dtype.number, shape, data
@@ -120,11 +120,11 @@ def _read_whole(file: IO[bytes], size: int, name: str) -> bytes:
     while left:
         piece = file.read(min(left, 1 << 24))
         if not piece:
-            raise BrokenModelError(f"{name} ends after {size - left} of {size} bytes")
+            raise BrokenModelError(f"{name} is truncated: {size - left} of {size} bytes")
         pieces.append(piece)
         left -= len(piece)
     if file.read(1):
-        raise BrokenModelError(f"{name} has more bytes than its shape takes")
+        raise BrokenModelError(f"{name} has more bytes than its shape requires")
     return b"".join(pieces)
 
 
@@ -155,7 +155,7 @@ def npy_header(dtype: DType, shape: tuple[int, ...], *, text_width: int = 0) -> 
     """
     descr = f"|S{max(1, text_width)}" if dtype.name == "string" else _DESCRS.get(dtype.name)
     if descr is None:
-        raise BrokenModelError(f"NumPy can't store the type {dtype.name}")
+        raise BrokenModelError(f"NumPy has no type {dtype.name}")
     text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
     padding = -(len(MAGIC) + 4 + len(text) + 1) % _ALIGNMENT
     encoded = f"{text}{' ' * padding}\n".encode("latin-1")

@@ -140,7 +140,7 @@ def parse(message: str, data: Bytes) -> Any:
     try:
         return _lean_class(message).FromString(data if type(data) is bytes else bytes(data))
     except _errors() as error:  # Looked up when there is one: this function is called a million times.
-        raise BrokenModelError(f"A {message} can't be read: it is damaged") from error
+        raise BrokenModelError(f"Cannot read a {message}: it is corrupt") from error
 
 
 @cache
@@ -173,7 +173,7 @@ def _joined(message: str, data: bytes) -> bytes:
     try:
         whole = _message_class(message, is_lean=False).FromString(data)
     except (DecodeError, RecursionError, ValueError) as error:
-        raise BrokenModelError(f"A {message} can't be read: it is damaged") from error
+        raise BrokenModelError(f"Cannot read a {message}: it is corrupt") from error
     return bytes(whole.SerializeToString())
 
 
@@ -223,7 +223,7 @@ def from_text(message: str, text: str) -> bytes:
         text_format.Parse(text, parsed, allow_unknown_field=True, descriptor_pool=_pool(is_lean=False))
     except (text_format.ParseError, RecursionError, ValueError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else "nested too deeply"
-        raise BrokenModelError(f"The text can't be read: {reason}") from error
+        raise BrokenModelError(f"Cannot read the text: {reason}") from error
     return bytes(parsed.SerializeToString())
 
 

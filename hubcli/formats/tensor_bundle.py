@@ -39,7 +39,7 @@ def decompress(data: bytes) -> bytes:
     """The plain bytes of the block `data`; raises BrokenModelError where it isn't a whole one."""
     expected, position = read_varint(data, 0)
     if expected > _MAX_OUTPUT_BYTES:
-        raise BrokenModelError("A compressed block claims an absurd length")
+        raise BrokenModelError("A compressed block has an invalid length")
     output = bytearray()
     while position < len(data):
         tag = data[position]
@@ -47,13 +47,13 @@ def decompress(data: bytes) -> bytes:
         if kind == 0:
             length, position = _literal_length(data, position)
             if position + length > len(data):
-                raise BrokenModelError("A compressed block is cut off")
+                raise BrokenModelError("A compressed block is truncated")
             output += data[position : position + length]
             position += length
         else:
             width = _OFFSET_BYTES[kind]
             if position + 1 + width > len(data):
-                raise BrokenModelError("A compressed block is cut off")
+                raise BrokenModelError("A compressed block is truncated")
             offset = int.from_bytes(data[position + 1 : position + 1 + width], "little")
             length = (tag >> 2) + 1
             if kind == 1:
@@ -64,7 +64,7 @@ def decompress(data: bytes) -> bytes:
         if len(output) > expected:
             break
     if len(output) != expected:
-        raise BrokenModelError("A compressed block has another length than it claims")
+        raise BrokenModelError("A compressed block has the wrong length")
     return bytes(output)
 
 
@@ -114,7 +114,7 @@ def read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     Raises BrokenModelError for anything that isn't a whole table.
     """
     if len(data) < _FOOTER_BYTES or struct.unpack("<Q", data[-8:])[0] != _MAGIC:
-        raise BrokenModelError("The index doesn't end like one: cut short, or something else")
+        raise BrokenModelError("The index has no valid footer: it is truncated, or not an index")
     footer = data[-_FOOTER_BYTES:]
     _, used = _BlockHandle.decode(footer)
     index, _ = _BlockHandle.decode(footer[used:])
@@ -122,14 +122,14 @@ def read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     for _, encoded in _entries(_block(data, index)):
         handle, _ = _BlockHandle.decode(encoded)
         if handle.offset < free:
-            raise BrokenModelError("The index names blocks that overlap")
+            raise BrokenModelError("The index has overlapping blocks")
         free = handle.offset + handle.size
         for key, value in _entries(_block(data, handle)):
             if previous is not None and key <= previous:
-                raise BrokenModelError("The index holds keys out of order")
+                raise BrokenModelError("The index has keys out of order")
             key_bytes += len(key)
             if key_bytes > _MAX_KEY_BYTES:
-                raise BrokenModelError(f"The index holds more than {_MAX_KEY_BYTES} bytes of keys")
+                raise BrokenModelError(f"The index has more than {_MAX_KEY_BYTES} bytes of keys")
             previous = key
             yield key, value
 
@@ -137,11 +137,13 @@ def read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _block(data: bytes, handle: _BlockHandle) -> bytes:
     end = handle.offset + handle.size
     if end + _TRAILER_BYTES > len(data) - _FOOTER_BYTES:
-        raise BrokenModelError("The index names a block beyond its end")
+        raise BrokenModelError("The index points to a block beyond its end")
     kind = data[end]
     stored = struct.unpack("<I", data[end + 1 : end + _TRAILER_BYTES])[0]
     if masked_crc32c(data[handle.offset : end + 1]) != stored:
-        raise BrokenModelError(f"The index is damaged: checksum of its block at byte {handle.offset}")
+        raise BrokenModelError(
+            f"The index is corrupt: checksum mismatch of its block at byte {handle.offset}"
+        )
     if kind not in (_PLAIN, _SNAPPY):
         raise BrokenModelError(f"The index has a block of unknown type {kind}")
     block = data[handle.offset : end]
@@ -162,7 +164,7 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         length, position = read_varint(block, position)
         stop = position + unshared + length
         if shared > len(key) or stop > end:
-            raise BrokenModelError("The index has an entry that leaves its block")
+            raise BrokenModelError("The index has an entry beyond the end of its block")
         key = key[:shared] + block[position : position + unshared]
         yield key, block[position + unshared : stop]
         position = stop
@@ -229,11 +231,11 @@ class BundleIndex:
         numbers = {field.number: field.value for field in scan(header) if field.wire_type == VARINT}
         shard_count = numbers.get(1, 0)
         if not 0 < shard_count <= _MAX_SHARDS:
-            raise BrokenModelError(f"The index speaks of {shard_count} shards")
+            raise BrokenModelError(f"The index has {shard_count} shards")
         shapes: dict[bytes, tuple[int, ...]] = {}  # Most tensors have one that others have, too.
         entries = tuple(_entry(key, value, shapes) for key, value in islice(table, _MAX_ENTRIES + 1))
         if len(entries) > _MAX_ENTRIES:
-            raise BrokenModelError(f"The index holds more than {_MAX_ENTRIES} tensors")
+            raise BrokenModelError(f"The index has more than {_MAX_ENTRIES} tensors")
         for entry in entries:
             if entry.shard >= shard_count:
                 raise BrokenModelError(f"A tensor is recorded in shard {entry.shard} of {shard_count}")
@@ -313,5 +315,5 @@ def _shape(encoded: bytes) -> tuple[int, ...]:
         size = {field.number: field.value for field in inner}.get(1, 0)
         sizes.append(size)
     if len(sizes) > _MAX_RANK or any(size >> 63 for size in sizes):
-        raise BrokenModelError("The index has a tensor of an impossible shape")
+        raise BrokenModelError("The index has a tensor of an invalid shape")
     return tuple(sizes)

@@ -127,7 +127,7 @@ class TensorSlice(NamedTuple):
             starts.append(numbers.get(_START, 0))
             lengths.append(numbers.get(_LENGTH))
             if len(starts) > _MAX_RANK:
-                raise BrokenModelError("The index has a slice of an impossible shape")
+                raise BrokenModelError("The index has a slice of an invalid shape")
         return cls(tuple(starts), tuple(lengths))
 
 
@@ -190,7 +190,7 @@ class TensorBox(NamedTuple):
             start < 0 or length < 0 or start + length > size
             for start, length, size in zip(part.starts, lengths, shape, strict=True)
         ):
-            raise BrokenModelError("A slice leaves its tensor")
+            raise BrokenModelError("A slice exceeds its tensor")
         return cls(shape, part.starts, lengths, item_bytes)
 
     @property
@@ -230,7 +230,7 @@ def picked(pieces: Iterator[bytes], position: int, runs: Iterator[ByteRun]) -> I
                 position += len(piece)
                 piece = next(pieces, b"")
                 if not piece:
-                    raise BrokenModelError("a tensor's bytes end early")
+                    raise BrokenModelError("a tensor is truncated")
                 continue
             taken = piece[start - position : end - position]
             start += len(taken)

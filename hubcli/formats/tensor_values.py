@@ -181,17 +181,17 @@ def check_size(entry: BundleEntry) -> None:
     """Raises BrokenModelError where no tensor of that type and shape has the size in the index."""
     size, count, item_bytes = entry.size_bytes, entry.element_count, entry.dtype.item_bytes
     if count >> 63:  # More than a TensorShape counts, and than Python would print.
-        raise BrokenModelError("the index gives it an impossible shape")
+        raise BrokenModelError("the index has an invalid shape for it")
     if item_bytes is not None:
         if size != count * item_bytes:
             raise BrokenModelError(
-                f"the index gives it {size} bytes; "
-                f"{count} elements of {entry.dtype.name} take {count * item_bytes}"
+                f"it has {size} bytes in the index; {count} elements of "
+                f"{entry.dtype.name} require {count * item_bytes}"
             )
         return
     least = {"string": 1, "variant": 1 + _CRC_BYTES}.get(entry.dtype.name, 0)
     if size < count * least:
-        raise BrokenModelError(f"the index gives it {size} bytes, too few for {count} elements")
+        raise BrokenModelError(f"it has {size} bytes in the index, too few for {count} elements")
 
 
 def check_tensor(entry: BundleEntry, pieces: Iterator[bytes], byte_order: ByteOrder = "little") -> None:
@@ -202,7 +202,7 @@ def check_tensor(entry: BundleEntry, pieces: Iterator[bytes], byte_order: ByteOr
     index names: lengths of strings are summed up in it.
     """
     if masked_crc_of_tensor(entry, pieces, byte_order) != entry.crc32c:
-        raise BrokenModelError("its bytes don't have the checksum that the index records")
+        raise BrokenModelError("checksum mismatch with the index")
 
 
 def masked_crc_of_tensor(
@@ -242,9 +242,9 @@ def _crc_of_strings(cursor: _Cursor, count: int, byte_order: ByteOrder) -> int:
     crc = extend_crc32c(crc, bytes(batch))
     stored = b"".join(cursor.take(_CRC_BYTES))
     if int.from_bytes(stored, byte_order) != mask_crc32c(crc):
-        raise BrokenModelError("the lengths of its strings don't have their checksum")
+        raise BrokenModelError("checksum mismatch of the lengths of its strings")
     if total != cursor.left_bytes:
-        raise BrokenModelError(f"its strings have {total} bytes together, {cursor.left_bytes} are there")
+        raise BrokenModelError(f"its strings have {total} bytes together, but there are {cursor.left_bytes}")
     return _extended(extend_crc32c(crc, stored), cursor.take(total))
 
 
@@ -257,7 +257,7 @@ def _crc_of_variants(cursor: _Cursor, count: int, byte_order: ByteOrder) -> int:
         crc = _extended(crc, cursor.take(length))
         stored = b"".join(cursor.take(_CRC_BYTES))
         if int.from_bytes(stored, byte_order) != mask_crc32c(crc):
-            raise BrokenModelError(f"its element {number} doesn't have its checksum")
+            raise BrokenModelError(f"checksum mismatch of its element {number}")
         crc = extend_crc32c(crc, stored)
     if cursor.left_bytes:
         raise BrokenModelError(f"{cursor.left_bytes} bytes follow its last element")
@@ -296,7 +296,7 @@ class _Cursor:
             if self._position == len(self._piece):
                 self._piece, self._position = next(self._pieces, b""), 0
                 if not self._piece:
-                    raise BrokenModelError("its bytes end early")
+                    raise BrokenModelError("it is truncated")
             end = min(self._position + size_bytes, len(self._piece))
             run = (
                 self._piece[self._position : end] if end - self._position < len(self._piece) else self._piece

@@ -85,7 +85,7 @@ def read_varint(data: Bytes, position: int) -> tuple[int, int]:
     result = 0
     for count in range(_MAX_VARINT_BYTES):
         if position + count >= len(data):
-            raise BrokenModelError("A number is cut off")
+            raise BrokenModelError("A number is truncated")
         byte = data[position + count]
         result |= (byte & 0x7F) << (7 * count)
         if byte < 0x80:
@@ -124,7 +124,7 @@ def scan(
         else:
             raise BrokenModelError(f"Unknown wire type {wire_type} at byte {position}")
         if body + length > end:
-            raise BrokenModelError(f"A field at byte {position} reaches beyond its message")
+            raise BrokenModelError(f"A field at byte {position} exceeds its message")
         yield Field(number, wire_type, body, body + length, value)
         position = body + length
     if position < end:

@@ -145,7 +145,7 @@ class GuardedStream(httpcore.NetworkStream):
     def check_framing(self, content_bytes: int) -> None:
         """Raises UnboundedAnswer where the body so far is nearly all framing, such as chunk extensions."""
         if self._body_bytes > _FREE_FRAMING_BYTES + _MAX_FRAMING_FACTOR * content_bytes:
-            raise UnboundedAnswer("sends chunks with next to nothing in them")
+            raise UnboundedAnswer("sends nearly empty chunks")
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """The next bytes. Raises what httpcore does, SlowTransfer and UnboundedAnswer."""
@@ -170,7 +170,7 @@ class GuardedStream(httpcore.NetworkStream):
         if timeout is not None and head.began_s is not None:
             left_s = head.began_s + timeout - time.monotonic()
             if left_s <= 0:
-                raise httpcore.ReadTimeout("The head of the answer takes too long")
+                raise httpcore.ReadTimeout("The response headers take too long")
             timeout = left_s
         data = self._inner.read(max_bytes, timeout)
         head.take(data)

@@ -141,7 +141,9 @@ class BodyVerifier:
             actual = self._hashers[digest.algorithm].digest()
             if actual != digest.value:
                 raise ChecksumError(
-                    f"{digest.algorithm} mismatch of the body: got {actual.hex()}, "
-                    f"expected {digest.value.hex()} by the header {digest.header}",
-                    hint="The bytes were changed in transit. Try again, or report it to the host.",
+                    (
+                        f"{digest.algorithm} mismatch of the response: expected "
+                        f"{digest.value.hex()} by the header {digest.header}, got {actual.hex()}"
+                    ),
+                    hint="Try again. If it happens again, report it to the host.",
                 )

@@ -81,7 +81,7 @@ class Client:
             history = [*history, response]
             if time.monotonic() - began_s > _CHAIN_TIMEOUTS * (self._http.timeout.read or 0):
                 raise NetworkError(
-                    f"{stored_url(url)} is redirected too slowly",
+                    f"The redirects of {stored_url(url)} take too long",
                     hint="Try again, or wait longer with --timeout SECONDS.",
                 ).transient()
             target = _redirect_target(response)
@@ -89,8 +89,8 @@ class Client:
                 self._http.cookies.clear()
             url = target
         raise NetworkError(
-            f"{stored_url(url)} is redirected more than {_MAX_REDIRECTS} times",
-            hint="The server sends clients in a circle. Tell its operator, or try later.",
+            f"Too many redirects from {stored_url(url)}: more than {_MAX_REDIRECTS}",
+            hint="Try again later, or report the redirect loop to the host.",
         )
 
     def ask_once(self, url: str, trace: Callable[[str, dict[str, Any]], None]) -> httpx.Response:
@@ -168,7 +168,7 @@ def _http(timeout_s: float, access: NetworkConfig) -> httpx.Client:
         verify = trusted_context(access)
         return httpx.Client(headers=_HEADERS, timeout=timeout_s, follow_redirects=False, verify=verify)
     except (OSError, ImportError) as error:
-        raise NetworkError(f"The settings of the network can't be used: {error}", hint=hint) from error
+        raise NetworkError(f"Invalid network settings: {error}", hint=hint) from error
     except (ValueError, httpx.InvalidURL):
         # The error quotes what it didn't expect, which may be a password.
         raise NetworkError("Invalid proxy URL", hint=hint) from None
@@ -181,17 +181,17 @@ def _redirect_target(response: httpx.Response) -> str:
         target = response.url.join(location)
         origin(str(target))
     except (httpx.InvalidURL, ValueError) as error:
-        raise NetworkError(f"{printed_url} redirects to an address that can't be parsed") from error
+        raise NetworkError(f"{printed_url} redirects to an invalid URL") from error
     if not location:
-        raise NetworkError(f"{printed_url} redirects without a location")
+        raise NetworkError(f"{printed_url} redirects without a Location header")
     if target.scheme not in ("http", "https") or (response.url.scheme, target.scheme) == ("https", "http"):
         raise NetworkError(
             f"{printed_url} redirects to {stored_url(str(target))}, which is not followed: "
             f"from {response.url.scheme} to {target.scheme}",
-            hint="If you trust that address, fetch it by its own name.",
+            hint="If you trust that address, fetch it directly.",
         )
     if not target.host:
-        raise NetworkError(f"{printed_url} redirects without a location")
+        raise NetworkError(f"{printed_url} redirects without a Location header")
     return str(target)
 
 
@@ -203,9 +203,9 @@ def _error_of_status(response: httpx.Response, hint: str | None) -> HubcliError:
     if status in (401, 403):
         return AuthenticationError(message, hint=hint or _hint_for_refused(response))
     if status in _BUSY or status >= 500:
-        error = NetworkError(message, hint="The server has a problem of its own. Try again later.")
+        error = NetworkError(message, hint="Server error: try again later.")
         return error.transient(_retry_after_s(response))
-    return NetworkError(message, hint="Unexpected answer to a download. Check the address.")
+    return NetworkError(message, hint="Check the URL: unexpected response to a download.")
 
 
 def _retry_after_s(response: httpx.Response) -> float | None:
@@ -226,18 +226,18 @@ def _retry_after_s(response: httpx.Response) -> float | None:
 def _hint_for_refused(response: httpx.Response) -> str:
     host, had_credentials = response.url.host, "authorization" in response.request.headers
     if had_credentials:
-        return f"The host refuses the credentials for {host}: check those of ~/.netrc, or of the address."
-    credentials = f"put an entry for {host} into ~/.netrc."
+        return f"The host rejects the credentials for {host}: check ~/.netrc, or the URL."
+    credentials = f"add an entry for {host} to ~/.netrc."
     if response.status_code == 401:
-        return f"The host asks for credentials: {credentials}"
+        return f"The host requires credentials: {credentials}"
     # Static hosts say so of a directory without an index file, which they redirect to its "/".
     if response.url.path.endswith("/"):
         return (
-            "A static host answers so for a directory: add the version, such as HANDLE/1, or "
-            f"publish with: hubcli export --layout hub. Otherwise {credentials}"
+            "Add the version, such as HANDLE/1, or publish with: hubcli export "
+            f"--layout hub. Otherwise {credentials}"
         )
-    version = "" if _names_version(response.url.path) else ", and name the version, such as HANDLE/1"
-    return f"Check the path{version}: some hosts answer so for missing files. If it is private, {credentials}"
+    version = "" if _names_version(response.url.path) else ", and add the version, such as HANDLE/1"
+    return f"Check the path{version}. If the model is private, {credentials}"
 
 
 def _hint_for_missing(path: str) -> str:
@@ -273,22 +273,22 @@ def translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:
     cause = error.__cause__ if isinstance(error, httpx.HTTPError) and error.__cause__ else error
     if isinstance(cause, SlowTransfer):
         return TooSlowError(
-            f"{shown_url} is too slow{when}: {cause}, less than --min-rate allows",
+            f"{shown_url} is too slow{when}: {cause}, less than --min-rate",
             hint="Try again, or accept a slow server with --min-rate 0.",
         ).transient()
     if isinstance(cause, UnboundedAnswer):
         return NetworkError(
-            f"{shown_url} {cause}{when}", hint="Unexpected answer to a download. Check the address."
+            f"{shown_url} {cause}{when}", hint="Check the URL: unexpected response to a download."
         )
     if isinstance(error, (httpx.TimeoutException, httpcore.TimeoutException)):
         return NetworkError(
-            f"{shown_url} sent nothing for too long{when}",
+            f"Timed out waiting for data from {shown_url}{when}",
             hint="Try again, or wait longer with --timeout SECONDS.",
         ).transient()
     if isinstance(error, httpx.ConnectError):
         return NetworkError(
-            f"{shown_url} can't be reached: {error}",
-            hint="Check the network, the proxy (HTTPS_PROXY) and the address: hubcli doctor --network",
+            f"Cannot reach {shown_url}: {error}",
+            hint=("Check the network, the proxy (HTTPS_PROXY) and the URL: hubcli doctor --network"),
         ).transient()
     failed = NetworkError(f"{shown_url} failed{when}: {_reason(error)}", hint="Try again.")
     # What can't be an address, or is answered in no protocol of ours, stays so.
@@ -302,8 +302,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, httpx.ProxyError):
         status = text.partition(" ")[0]
         if status.isdecimal():
-            return f"the proxy answers {status} {standard_phrase(int(status))}".rstrip()
+            return f"the proxy returns {status} {standard_phrase(int(status))}".rstrip()
     is_protocol = isinstance(error, (httpx.RemoteProtocolError, httpcore.RemoteProtocolError))
     if is_protocol and not text.startswith(_OWN_WORDS):
-        return "the answer is not valid HTTP"
+        return "the response is not valid HTTP"
     return text

@@ -139,7 +139,7 @@ def read_authorities(access: NetworkConfig) -> CertificateAuthorities:
     except OSError as error:
         reason = "holds no certificate in PEM form" if isinstance(error, ssl.SSLError) else error.strerror
         raise NetworkError(
-            f"{access.ca_file}: {reason}", hint="Name a file of certificates in PEM form."
+            f"{access.ca_file}: {reason}", hint="Specify a file of certificates in PEM form."
         ) from error
     ends = [ssl.cert_time_to_seconds(str(certificate["notAfter"])) for certificate in context.get_ca_certs()]
     counts = context.cert_store_stats()
@@ -162,7 +162,7 @@ def _of_folder(folder: Path) -> CertificateAuthorities:
         names = [path.name for path in folder.iterdir()]
     except OSError as error:
         raise NetworkError(
-            f"{folder}: {error.strerror}", hint="Name a folder of certificates in SSL_CERT_DIR."
+            f"{folder}: {error.strerror}", hint="Specify a directory of certificates in SSL_CERT_DIR."
         ) from error
     hashed = sum(_HASHED_NAME.fullmatch(name) is not None for name in names)
     return CertificateAuthorities(folder, hashed, len(names))

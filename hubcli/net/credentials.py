@@ -112,7 +112,7 @@ class Credentials:
         credential = Credential.of_pair(found[0] or "", found[2], str(file))
         if credential is None:
             raise AuthenticationError(
-                f"The credentials in {file} can't be used", hint="Correct or remove the entry."
+                f"Cannot use the credentials in {file}", hint="Correct or remove the entry."
             )
         return credential
 
@@ -150,13 +150,13 @@ def _read_netrc(file: Path | None, *, is_named: bool) -> netrc.netrc | None:
         return _Netrc(file)
     except FileNotFoundError:
         if is_named:
-            raise _bad_netrc(file, "isn't there") from None
+            raise _bad_netrc(file, "does not exist") from None
         return None
     except netrc.NetrcParseError as error:
         # The error quotes what it didn't expect, which may be a password.
         raise _bad_netrc(file, f"has a syntax error near line {error.lineno}") from None
     except (OSError, ValueError):
-        raise _bad_netrc(file, "can't be read") from None
+        raise _bad_netrc(file, "cannot be read") from None
 
 
 class _Netrc(netrc.netrc):

@@ -93,18 +93,18 @@ class HttpSource(ByteSource):
 
     def _require_range(self, response: httpx.Response, start: int, end: int) -> None:
         if response.status_code == 416:
-            raise self._changed(f"has no bytes {start} to {end - 1} any more")
+            raise self._changed(f"no longer has bytes {start} to {end - 1}")
         if response.status_code == 200:
             etag = response.headers.get("etag")
             if etag == self.validator:
-                raise self._changed("does not answer with ranges, although it claims to", has_ranges=False)
-            raise self._changed("changed while it was fetched")
+                raise self._changed("does not support ranges, although it claims to", has_ranges=False)
+            raise self._changed("changed during the download")
         self._client.check_status(response, expected_status=206)
         content_range = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
         expected_range = (start, end - 1, self.size_bytes)
         if content_range is None or tuple(map(int, content_range.groups())) != expected_range:
             raise self._changed(
-                f"answers with another range than bytes {start} to {end - 1}", has_ranges=False
+                f"returns a different range than bytes {start} to {end - 1}", has_ranges=False
             )
         if response.headers.get("content-encoding") != self._encoding:
             raise self._changed("sends its parts in another encoding", has_ranges=False)
@@ -112,7 +112,7 @@ class HttpSource(ByteSource):
         if etag is None:
             raise self._changed("does not say whether a part belongs to the same body", has_ranges=False)
         if etag != self.validator:
-            raise self._changed("changed while it was fetched")
+            raise self._changed("changed during the download")
 
     def _changed(self, what: str, *, has_ranges: bool = True) -> BodyChangedError:
         # No attempt at this range helps: whoever wants the body must begin anew.
@@ -150,8 +150,8 @@ class HttpSource(ByteSource):
         """The error of a body that is shorter than announced."""
         announced = "more" if expected_bytes is None else expected_bytes
         return TruncatedError(
-            f"{self.name} sent {received} bytes and announced {announced}",
-            hint="The connection was cut, or the server is wrong about the length. Try again.",
+            f"{self.name} sent {received} of {announced} bytes",
+            hint="Try again: the connection was cut, or the server reports a wrong length.",
         ).transient()
 
 

@@ -64,7 +64,7 @@ def _look_up(found: ProbeResult, peer_url: str) -> ProbeResult:
         host, port = urlsplit(peer_url).hostname, urlsplit(peer_url).port
         answers = socket.getaddrinfo(host, port or 443, type=socket.SOCK_STREAM)
     except (OSError, ValueError) as error:  # UnicodeError is a ValueError.
-        reason = error.strerror if isinstance(error, OSError) else "no name of a host"
+        reason = error.strerror if isinstance(error, OSError) else "not a host name"
         return replace(found, failed_step="name", error=f"{peer_url} has no address: {reason}")
     addresses = tuple(dict.fromkeys(str(answer[4][0]) for answer in answers))
     return replace(found, addresses=addresses, name_s=time.monotonic() - began)
@@ -187,7 +187,7 @@ def ask_directory(url: str, timeout_s: float, retries: RetryPolicy, access: Netw
         printed = redacted(directory)[:80]  # Cut before, a credential in it might not be known for one.
         raise NetworkError(
             f"{stored_url(str(response.url))} names no directory in a bucket, but {printed!r}",
-            hint="Have it fetched instead: unset TFHUB_MODEL_LOAD_FORMAT.",
+            hint="Fetch it instead: unset TFHUB_MODEL_LOAD_FORMAT.",
         )
     return directory
 

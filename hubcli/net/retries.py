@@ -95,7 +95,7 @@ class RetryPolicy:
             failures = self._failures
         self._pause(error, failures, stop)
 
-    def restart(self, error: HubcliError, how: str = "trying again") -> None:
+    def restart(self, error: HubcliError, how: str = "retrying") -> None:
         """Waits before the body is begun again from its start; raises the error where no attempt is left.
 
         No progress takes a restart off the count: a server whose body is another one at each resume
@@ -110,7 +110,7 @@ class RetryPolicy:
         self._pause(error, count, None, how)
 
     def _pause(
-        self, error: HubcliError, count: int, stop: threading.Event | None, how: str = "trying again"
+        self, error: HubcliError, count: int, stop: threading.Event | None, how: str = "retrying"
     ) -> None:
         delay_s = self._delay_s(count, error.retry_after_s)
         if count > self._limit or delay_s is None:

@@ -234,7 +234,7 @@ class Spool:
         with self._open_file() as file:
             chunk = b"" if file is None else os.pread(file, size_bytes, position)
         if not chunk:
-            raise CacheError(f"{self.path} was cut while it was read", hint="Fetch it again.")
+            raise CacheError(f"{self.path} was truncated while it was read", hint="Fetch it again.")
         return chunk
 
     def _wait_for(self, segment: Segment, position: int, on_hunger: Callable[[float], None]) -> int:
@@ -264,7 +264,7 @@ def _opened(path: Path, flags: int, *, is_new: bool) -> int:
     try:
         return os.open(path, flags | (os.O_CREAT | os.O_EXCL if is_new else 0), 0o666)
     except FileExistsError as error:
-        raise LockLostError(f"Another process is at {path}") from error
+        raise LockLostError(f"Another process is using {path}") from error
 
 
 def _journal(path: Path) -> Path:
@@ -349,9 +349,9 @@ def _disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if means_full(error):
             raise DiskFullError(
-                f"No room for the download: {error.strerror}",
-                hint="Free some space, or name another --cache-dir.",
+                f"Not enough disk space for the download: {error.strerror}",
+                hint="Free some space, or use another --cache-dir.",
             ) from error
         raise CacheError(
-            f"{path} can't be written: {error.strerror or error}", hint="Check the cache's mode."
+            f"Cannot write {path}: {error.strerror or error}", hint="Check the permissions of the cache."
         ) from error

@@ -28,7 +28,7 @@ class Bucket(Provider):
             raise invalid_url(text) from error
         bucket, name = parts.netloc, parts.path.lstrip("/")
         if not bucket or not name.strip("/"):
-            raise refusal(text, "names no object in a bucket", "Write gs://bucket/path/model.tar.gz.")
+            raise refusal(text, "names no object in a bucket", "Use gs://bucket/path/model.tar.gz.")
         return Handle(text, self, f"gs://{bucket}/{name.rstrip('/')}", version_in(name.split("/")))
 
     def _name_path(self, handle: Handle) -> str:
@@ -37,6 +37,6 @@ class Bucket(Provider):
     def unreadable(self, handle: Handle) -> HandleError | None:
         """None is, yet."""
         return HandleError(
-            f"{handle} is in a bucket, which hubcli doesn't read yet",
+            f"{handle} is in a bucket, which is not supported yet",
             hint=f"Copy it to a file first, then: hubcli fetch {handle} --from FILE",
         )

@@ -45,7 +45,7 @@ class Handle:
         if not text.strip():
             raise _refused("The handle is empty")
         if "\0" in text:
-            raise _refused(f"{text!r} holds a NUL character")
+            raise _refused(f"{text!r} contains a NUL character")
         scheme = scheme_of(text)
         is_path = text.startswith(("/", "./", "../", "~")) or text in (".", "..")
         if is_path or (scheme is None and os.path.exists(text)):  # noqa: PTH110 - Path.exists may raise
@@ -55,7 +55,7 @@ class Handle:
         if any(character.isspace() or not character.isprintable() for character in text):
             from hubcli.urls import printed_url
 
-            raise _refused(f"{printed_url(text)!r} holds spaces")
+            raise _refused(f"{printed_url(text)!r} contains spaces")
         if scheme is None:
             return _parse_bare(text)
         provider = provider_of(text)
@@ -140,7 +140,7 @@ def _unknown_scheme(text: str) -> HandleError:
         f"Did you mean {nearest_scheme}{without_secrets(text)[len(scheme) :]} ? " if nearest_scheme else ""
     )
     return HandleError(
-        f"'{printed_url(text)}' has the scheme '{scheme}', which hubcli doesn't read",
+        f"Unsupported URL scheme '{scheme}': '{printed_url(text)}'",
         hint=f"{question}Copy it to a local file, then: hubcli fetch HANDLE --from FILE. " + ACCEPTED,
     )
 
@@ -181,7 +181,7 @@ def _near_miss(text: str) -> str:
     if suggestion is None:
         return ACCEPTED
     if len(segments) == 2:
-        return f"Did you mean {suggestion} ? A directory here is written ./{name}. {ACCEPTED}"
+        return f"Did you mean {suggestion} ? For a local directory, use ./{name}. {ACCEPTED}"
     return f"Did you mean {suggestion} ?"
 
 

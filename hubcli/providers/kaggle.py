@@ -82,13 +82,13 @@ class KaggleModel:
         cased = _FRAMEWORKS.get(framework.lower())
         if cased is None:
             raise HandleError(
-                f"'{printed}' has the framework '{framework}', which holds no SavedModels",
-                hint="The frameworks with SavedModels are tensorFlow2 and tensorFlow1.",
+                f"'{printed}' has the framework '{framework}', which has no SavedModels",
+                hint="Use tensorFlow2 or tensorFlow1.",
             )
         if version and not is_number(version[0]):
             raise HandleError(
                 f"'{printed}' has the invalid version '{version[0]}'",
-                hint="Accepted: a whole number, or no version for the latest one.",
+                hint="Use a whole number, or no version for the latest one.",
             )
         return cls(owner, model, cased, variation, version[0] if version else None)
 
@@ -102,8 +102,8 @@ class KaggleModel:
             segments = segments[2:-1] if segments[-1] in _API_VERBS else segments[2:]
         if segments[0] != "models":
             raise HandleError(
-                f"'{printed}' is a Kaggle page, but not one of a model",
-                hint="Accepted: a model of Kaggle, https://www.kaggle.com/models/<owner>/<model>/tensorFlow2/…",
+                f"'{printed}' is not the Kaggle page of a model",
+                hint=("Use a model of Kaggle, https://www.kaggle.com/models/<owner>/<model>/tensorFlow2/…"),
             )
         match segments[1:]:
             case [owner, model, "frameworks", framework, "variations", variation]:
@@ -114,7 +114,7 @@ class KaggleModel:
                 parts = list(segments[1:])
             case _:
                 raise HandleError(
-                    f"'{printed}' is a Kaggle page that names no single variation of a model",
+                    f"'{printed}' is a Kaggle page, but not of a single variation of a model",
                     hint="Open it, choose framework and variation, and copy that address: "
                     "https://www.kaggle.com/models/<owner>/<model>/tensorFlow2/<variation>/<version>",
                 )
@@ -239,8 +239,8 @@ class Kaggle(ProtocolHost):
             number = None
         if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= _MAX_VERSION:
             raise NetworkError(
-                f"{answer.url} does not give the latest version of {model.page}",
-                hint=f"Name the version: hubcli fetch {model.page}/<version>",
+                f"{answer.url} reports no latest version of {model.page}",
+                hint=f"Specify the version: hubcli fetch {model.page}/<version>",
             )
         return handle_of(model.at_version(str(number)))
 
@@ -270,11 +270,11 @@ class Kaggle(ProtocolHost):
             hint = "Check the handle and its version"
             return f"{hint}." if place else f"{hint}; if it is private, {WHERE}."
         if place is None:
-            return f"The model asks for consent or is private: accept its licence on {page}, then {WHERE}."
+            return f"The model requires consent or is private: accept its license on {page}, then {WHERE}."
         if status == 401:
-            return f"Kaggle doesn't know the credentials of {place}: {WHERE}."
+            return f"Kaggle rejects the credentials of {place}: {WHERE}."
         return (
-            f"Accept the licence on {page} with the account of {place}, or {WHERE} that may read the model."
+            f"Accept the license on {page} with the account of {place}, or {WHERE} that may read the model."
         )
 
 
@@ -303,7 +303,7 @@ def _origins(access: NetworkConfig) -> frozenset[tuple[str, str, int | None]]:
 
 
 TOKENS_PAGE = "https://www.kaggle.com/settings"
-WHERE = f"make a token on {TOKENS_PAGE} and put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token"
+WHERE = f"create a token on {TOKENS_PAGE} and save it in KAGGLE_API_TOKEN or ~/.kaggle/access_token"
 _MAX_BYTES = 64 << 10
 _WAIT_S = 10.0  # For a FIFO, such as a shell's `<(command)` that asks a password manager.
 
@@ -330,7 +330,7 @@ def _of_token_variable(value: str) -> Credential:
             raise _unusable(place) from None
         text = _content(file)
         if text is None:
-            raise _unusable(f"{place}, the path of a file that isn't there,")
+            raise _unusable(f"{place}, the path of a file that does not exist,")
         return _bearer(text, f"{place} ({file})")
     try:
         text = _content(Path(value))  # A path may be relative; a token is the name of no file.
@@ -377,5 +377,5 @@ def _pair(username: object, key: object, place: str) -> Credential:
 
 def _unusable(place: str) -> AuthenticationError:
     return AuthenticationError(
-        f"The credentials in {place} can't be used", hint=f"Correct or remove them: {WHERE}."
+        f"Cannot use the credentials in {place}", hint=f"Correct or remove them: {WHERE}."
     )

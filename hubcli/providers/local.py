@@ -51,7 +51,7 @@ class LocalDirectory(_Local):
 
     def _parse_path(self, text: str, path_text: str) -> Handle:
         if "\0" in path_text:  # In a file:// URL as %00.
-            raise HandleError(f"{text!r} holds a NUL character", hint=ACCEPTED)
+            raise HandleError(f"{text!r} contains a NUL character", hint=ACCEPTED)
         # Without resolving links: people recognise the path that they typed.
         try:
             path = Path(os.path.abspath(Path(path_text).expanduser()))  # noqa: PTH100
@@ -59,9 +59,9 @@ class LocalDirectory(_Local):
         except RuntimeError as error:
             raise refusal(text, "names the home of an unknown user") from error
         except OSError as error:
-            raise refusal(text[:80] + "…", f"can't be looked at: {error.strerror}") from error
+            raise refusal(text[:80] + "…", f"cannot be accessed: {error.strerror}") from error
         if path.name in ("saved_model.pb", "saved_model.pbtxt") and not path.is_dir():
-            raise refusal(text, "is a file inside a SavedModel", f"Name its directory: {path.parent}")
+            raise refusal(text, "is a file inside a SavedModel", f"Use its directory: {path.parent}")
         if path.is_file() or (not path.exists() and path.name.endswith(ARCHIVE_SUFFIXES)):
             return Handle(text, _ARCHIVE, f"file://{quote(os.fsencode(path))}", path=path)
         return Handle(text, self, str(path), path=path)
@@ -85,5 +85,5 @@ def _path_of_url(text: str) -> str:
     except ValueError as error:
         raise invalid_url(text) from error
     if parts.netloc not in ("", "localhost") or not parts.path:
-        raise refusal(text, "names a file on another host", "Write file:///absolute/path.")
+        raise refusal(text, "names a file on another host", "Use file:///absolute/path.")
     return os.fsdecode(unquote_to_bytes(parts.path))

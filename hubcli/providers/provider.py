@@ -262,7 +262,7 @@ def url_segments(text: str) -> list[str]:
     """The segments of a URL's path. Raises HandleError for one that names no model."""
     segments = urlsplit(text).path.strip("/").split("/")
     if segments != [""] and not all(map(SEGMENT.fullmatch, segments)):
-        raise refusal(text, "holds a character that no model name has")
+        raise refusal(text, "contains a character that is invalid in model names")
     return segments
 
 

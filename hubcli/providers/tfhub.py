@@ -75,8 +75,8 @@ class TfHub(ProtocolHost):
         if urlsplit(url).hostname != "tfhub.dev" or status not in (404, 410):
             return None
         return (
-            "Models that had not moved to Kaggle were removed from tfhub.dev in March 2024. "
-            "Search for it on https://www.kaggle.com/models."
+            "Search for it on https://www.kaggle.com/models: tfhub.dev removed "
+            "models that had not moved to Kaggle in March 2024."
         )
 
 
@@ -100,14 +100,16 @@ class TfHubChina(ProtocolHost):
 def _model_segments(text: str) -> list[str]:
     segments = url_segments(text)
     if "collections" in segments[:2]:
-        raise refusal(text, "is the page of a collection, not a model", "Open it and name one of its models.")
+        raise refusal(
+            text, "is the page of a collection, not a model", "Open it and choose one of its models."
+        )
     query = urlsplit(text).query
     if "lite-format=" in query or "tfjs-format=" in query:
-        raise refusal(text, "asks for TF Lite or TF.js files, not a SavedModel")
+        raise refusal(text, "is the address of TF Lite or TF.js files, not of a SavedModel")
     if len(segments) < 2 or (len(segments) == 2 and is_number(segments[1])):
         raise refusal(
             text,
             "is the page of a publisher, not a model",
-            f"A model reads {_SITE}/<publisher>/<model>/<version>.",
+            f"Use {_SITE}/<publisher>/<model>/<version>.",
         )
     return segments

@@ -36,12 +36,12 @@ class WebHost(ProtocolHost):
         except ValueError as error:
             raise invalid_url(text) from error
         if not parts.hostname:
-            raise refusal(text, "names no host")
+            raise refusal(text, "has no host")
         if not parts.path.strip("/"):
-            raise refusal(text, "names a host, but no model on it")
+            raise refusal(text, "has a host, but no model")
         clean = _cleaned(parts)
         if not clean.path:
-            raise refusal(text, "names a host, but no model on it")
+            raise refusal(text, "has a host, but no model")
         canonical = without_query(clean.geturl(), _LEFT_IN)
         if urlsplit(canonical).query or clean.path.endswith(ARCHIVE_SUFFIXES):
             aliases: tuple[str, ...] = (with_query(canonical, _ARCHIVE_QUERY),)

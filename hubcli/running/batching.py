@@ -45,9 +45,11 @@ def batches_of_columns(endpoint: Endpoint, columns: Columns, batch_size: int | N
         return
     if not endpoint.has_batch or rows is None:
         raise UsageError(
-            f"The inputs of the {endpoint.title} can't be cut into batches",
-            hint="Each needs the same number of rows, in a first dimension of any size: "
-            "leave --batch-size out.",
+            f"The inputs of the {endpoint.title} cannot be split into batches",
+            hint=(
+                "Remove --batch-size: each input needs the same number of rows, in a "
+                "first dimension of any size."
+            ),
         )
     for start in range(0, rows, batch_size):
         end = min(start + batch_size, rows)
@@ -63,13 +65,13 @@ def batches_of_rows(endpoint: Endpoint, stream: RowStream, batch_size: int | Non
     rows = iter(stream.rows)
     first = next(rows, None)
     if first is None:
-        raise InputError(f"{stream.source} holds no row")
+        raise InputError(f"{stream.source} has no rows")
     fixed = _fixed_batch(endpoint, first[1])
     if fixed is not None and batch_size is not None and batch_size != fixed:
-        raise UsageError(f"The {endpoint.title} takes {fixed} rows at a time", hint="Leave --batch-size out.")
+        raise UsageError(f"The {endpoint.title} takes {fixed} rows at a time", hint="Remove --batch-size.")
     is_whole = fixed is None and not endpoint.has_batch
     if is_whole and batch_size not in (None, 1):
-        raise UsageError(f"The {endpoint.title} takes one row at a time", hint="Leave --batch-size out.")
+        raise UsageError(f"The {endpoint.title} takes one row at a time", hint="Remove --batch-size.")
     size = 1 if is_whole else fixed or batch_size or DEFAULT_BATCH
     encoder = _RowEncoder(endpoint, stream, is_whole=is_whole, fixed=fixed)
     pending = [first]

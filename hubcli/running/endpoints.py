@@ -128,7 +128,7 @@ def choose_signature(signatures: tuple[Signature, ...], name: str | None, target
             return by_name[default]
     if len(signatures) > 1:
         raise UsageError(
-            f"{target} has {len(signatures)} signatures, and none is the default",
+            f"{target} has {len(signatures)} signatures, and no default",
             hint=f"Choose one with --signature NAME: {listed}",
         )
     return signatures[0] if signatures else None

@@ -84,7 +84,7 @@ class InputFile:
             data = self._stream.read(_MAX_FILE_BYTES + 1)
         if len(data) > _MAX_FILE_BYTES:
             raise InputError(
-                f"{self.name} is larger than 4 GiB", hint="Give it in rows: JSON Lines, CSV, TFRecord."
+                f"{self.name} is larger than 4 GiB", hint="Use a format with rows: JSON Lines, CSV, TFRecord."
             )
         return data
 
@@ -109,7 +109,7 @@ class InputFile:
         with _reading(self.name), zipfile.ZipFile(io.BytesIO(self.read())) as archive:
             members = archive.infolist()
             if len(members) > _MAX_MEMBERS:
-                raise InputError(f"{self.name} holds {len(members)} files")
+                raise InputError(f"{self.name} contains {len(members)} files")
             if sum(member.file_size for member in members) > _MAX_FILE_BYTES:
                 raise InputError(f"{self.name} unpacks to more than 4 GiB")
             for member in members:
@@ -185,7 +185,7 @@ class InputFile:
                     )
                 yield f"line {place}", dict(zip(header, row, strict=True))
         except csv.Error as error:
-            raise InputError(f"{self.name}, line {place} can't be read: {error}") from error
+            raise InputError(f"Cannot read {self.name}, line {place}: {error}") from error
 
     def records(self) -> Iterator[tuple[str, Any]]:
         """Each record's bytes, checked against its checksum, by its place. Raises InputError.
@@ -202,15 +202,15 @@ class InputFile:
             where = f"{self.name}, record {number}"
             length = int.from_bytes(head[:8], "little")
             if len(head) < 12 or masked_crc32c(head[:8]) != int.from_bytes(head[8:], "little"):
-                raise InputError(f"{where} has a damaged length")
+                raise InputError(f"{where} has a corrupt length")
             if length > _MAX_RECORD_BYTES:
                 raise InputError(f"{where} has {length} bytes")
             with _reading(self.name):
                 data = self._stream.read(length + 4)
             if len(data) < length + 4:
-                raise InputError(f"{where} is cut off")
+                raise InputError(f"{where} is truncated")
             if masked_crc32c(data[:length]) != int.from_bytes(data[length:], "little"):
-                raise InputError(f"{where} doesn't match its checksum")
+                raise InputError(f"{where}: checksum mismatch")
             self.on_bytes(length + 16)
             yield f"record {number}", data[:length]
 
@@ -228,9 +228,9 @@ class _reading:  # noqa: N801 - a context, used as a function
         if isinstance(error, BrokenModelError):
             raise InputError(error.message, hint=error.hint) from error
         if isinstance(error, OSError):
-            raise NotFoundError(f"{self._name} can't be read: {error.strerror or error}") from error
+            raise NotFoundError(f"Cannot read {self._name}: {error.strerror or error}") from error
         if error is not None and not isinstance(error, HubcliError) and _is_of_file(error):
-            raise InputError(f"{self._name} can't be read: {error}") from error
+            raise InputError(f"Cannot read {self._name}: {error}") from error
 
 
 def _is_of_file(error: BaseException) -> bool:
@@ -252,7 +252,7 @@ def open_input(path: str, columns: frozenset[str], is_text: bool) -> InputFile:
         if path != "-":
             raw = open_stream(Path(path).expanduser(), _WAIT_S)
         elif sys.stdin is None:
-            raise InputError("Standard input is closed", hint="Name a file: --input @FILE")
+            raise InputError("Standard input is closed", hint="Specify a file: --input @FILE")
         else:
             raw = io.FileIO(sys.stdin.fileno(), closefd=False)
         head = _head(raw, _HEAD_BYTES)

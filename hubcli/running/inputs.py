@@ -74,7 +74,7 @@ class InputReader:
         """What the values of `--input` give. Raises InputError, NotFoundError."""
         values = [self._parsed(text) for text in texts]
         if sum(value.is_file and value.text == "-" for value in values) > 1:
-            raise InputError("Standard input can be read once: give @- once")
+            raise InputError("Standard input can be read only once: use @- once")
         files = {
             place: open_input(value.text, *self._expected(value.port))
             for place, value in enumerate(values)
@@ -157,8 +157,8 @@ class InputReader:
         if is_named:
             self._endpoint.port(name)
         raise InputError(
-            f"--input '{text[:60]}' doesn't say of which input it is the value",
-            hint=f"Write --input NAME=VALUE. Inputs of the {self._endpoint.title}: {described(inputs)}",
+            f"Missing input name in --input '{text[:60]}'",
+            hint=(f"Use --input NAME=VALUE. Inputs of the {self._endpoint.title}: {described(inputs)}"),
         )
 
     def _collected(self, values: Sequence[_Value], files: Mapping[int, InputFile]) -> dict[str, list[Any]]:
@@ -186,10 +186,11 @@ class InputReader:
         if kind.has_rows:
             return _as_columns(self.rows_of(file, port))
         if only is None and kind is FileKind.EMPTY:
-            raise InputError(f"{file.name} holds nothing", hint=f"Inputs: {described(self._endpoint.inputs)}")
+            raise InputError(f"{file.name} is empty", hint=f"Inputs: {described(self._endpoint.inputs)}")
         if only is None:
             raise InputError(
-                f"{file.name} is {kind.value}: say of which input", hint=f"Write --input NAME=@{value.text}"
+                f"Missing input name for {file.name}, which is {kind.value}",
+                hint=f"Use --input NAME=@{value.text}",
             )
         if kind is FileKind.NPY:
             return {only.name: file.array()}
@@ -197,14 +198,14 @@ class InputReader:
             return {only.name: self.media_of(only, file.read(), file.name, kind)}
         if kind is FileKind.BYTES and only.dtype.name == "string":
             return {only.name: file.read()}
-        hint = f"Give --input {only.name}=VALUE. It is {only}."
-        raise InputError(f"{file.name} holds {kind.value}", hint=hint)
+        hint = f"Use --input {only.name}=VALUE. It is {only}."
+        raise InputError(f"{file.name} contains {kind.value}", hint=hint)
 
     def _of_arrays(self, arrays: Mapping[str, Tensor], port: Port | None, name: str) -> Mapping[str, Any]:
         if port is not None and port.name not in arrays and len(arrays) == 1:
             return {port.name: next(iter(arrays.values()))}
         if port is not None and port.name not in arrays:
-            raise InputError(f"{name} holds {', '.join(arrays) or 'no array'}, none for {port.name}")
+            raise InputError(f"{name} contains {', '.join(arrays) or 'no array'}, but none for {port.name}")
         if port is not None:
             return {port.name: arrays[port.name]}
         if len(arrays) == 1 and self._only is not None:
@@ -249,7 +250,7 @@ class InputReader:
         for name, found in self._collected(values, {}).items():
             port = self._endpoint.port(name)
             if len(found) > 1:
-                raise InputError(f"{name} is a scalar, and given {len(found)} times")
+                raise InputError(f"{name} is a scalar, but has {len(found)} values")
             yield name, tensor_of(port, found[0])
 
     def _stacked(self, port: Port, values: Sequence[Any]) -> Sequence[Tensor]:
@@ -258,7 +259,7 @@ class InputReader:
         if len(values) == 1:
             return tensors_of(port, values[0])
         if port.kind != "dense" or port.shape == ():
-            raise InputError(f"{port.name} is {'a scalar' if port.shape == () else port.kind}: give it once")
+            raise InputError(f"{port.name} is {'a scalar' if port.shape == () else port.kind}: use it once")
         # Each is a part of the batch, whose size counts at the end alone.
         part = port if port.shape is None else port._replace(shape=(None, *port.shape[1:]))
         return [tensor_of(port, join([tensor_of(part, value) for value in values]))]
@@ -296,8 +297,8 @@ def complete(endpoint: Endpoint, tensors: Mapping[str, Sequence[Tensor]]) -> dic
     if missing:
         names = ", ".join(port.name for port in missing)
         raise InputError(
-            f"The {endpoint.title} needs a value for {names}",
-            hint=f"Give --input NAME=VALUE for each of: {described(tuple(missing))}",
+            f"The {endpoint.title} requires a value for {names}",
+            hint=f"Add --input NAME=VALUE for each of: {described(tuple(missing))}",
         )
     return found
 
@@ -325,7 +326,7 @@ def _literal(port: Port, text: str) -> Any:
         hint = (
             f"To read the file: --input {port.name}=@{text}"
             if is_path
-            else (f"Write it as JSON, such as 1.5 or [[1, 2], [3, 4]]; a file as @FILE. It is {port}.")
+            else (f"Use JSON, such as 1.5 or [[1, 2], [3, 4]], or a file as @FILE. It is {port}.")
         )
         raise InputError(error.message, hint=hint) from error
 

@@ -147,9 +147,11 @@ def require_rows(port: Port, parts: Sequence[Tensor], rows: int | None) -> None:
     """Raises UsageError where the output hasn't a row for each that went in, so can't be joined or cut."""
     if port.kind != "dense" or rows is None or parts[0].shape[:1] != (rows,):
         raise UsageError(
-            f"The output {port.name} has the shape {shape_text(parts[0].shape)} for {rows} rows: "
-            "what several runs give can't be joined",
-            hint="Run all rows at once: leave --batch-size out, and give the inputs as one document.",
+            (
+                f"Cannot join the output {port.name} of several runs: its shape is "
+                f"{shape_text(parts[0].shape)} for {rows} rows"
+            ),
+            hint=("Run all rows at once: remove --batch-size, and pass the inputs as one document."),
         )
 
 
@@ -213,7 +215,7 @@ def read_labels(file: str) -> tuple[str, ...]:
         data = read_regular(Path(file).expanduser(), _MAX_LABEL_BYTES + 1)
     except OSError as error:
         raise NotFoundError(
-            f"{file} can't be read: {error.strerror}", hint="Name a file of labels."
+            f"Cannot read {file}: {error.strerror}", hint="Specify a file of labels."
         ) from error
     if len(data) > _MAX_LABEL_BYTES:
         raise InputError(f"{file} is larger than 64 MiB")
@@ -232,8 +234,8 @@ def best_of(port: Port, tensor: Tensor, count: int, labels: Sequence[str] | None
     """
     if labels is not None and len(labels) != tensor.shape[-1]:
         raise UsageError(
-            f"The labels are {len(labels)}, and {port.name} has the shape {shape_text(tensor.shape)}",
-            hint="Give a file with one line for each class.",
+            (f"Got {len(labels)} labels, but {port.name} has the shape {shape_text(tensor.shape)}"),
+            hint="Use a file with one line for each class.",
         )
     dtype = DType.of(tensor.dtype)
     values, width = decoded(dtype, tensor.data), tensor.shape[-1]

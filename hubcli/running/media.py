@@ -47,9 +47,7 @@ def parse_image_size(text: str) -> tuple[int, int]:
     height, _, width = text.lower().partition("x")
     sides = (height, width or height)
     if not all(side.isascii() and side.isdecimal() and 0 < int(side) <= _MAX_SIDE for side in sides):
-        raise UsageError(
-            f"Invalid image size '{text}'", hint="Write --image-size 224 or --image-size 480x640."
-        )
+        raise UsageError(f"Invalid image size '{text}'", hint="Use --image-size 224 or --image-size 480x640.")
     return int(sides[0]), int(sides[1])
 
 
@@ -64,15 +62,15 @@ def decode_image(
     channels = 3 if shape is None or shape[-1:] == (None,) else (shape[-1] if shape else None)
     if channels not in _CHANNELS or (shape is not None and len(shape) not in (3, 4)):
         raise InputError(
-            f"{port.name} takes no image: {where} is one, and the shape is {shape_text(shape)}",
-            hint="An image is [batch, height, width, channels], or bytes where the type is string.",
+            f"{port.name} does not accept the image {where}: its shape is {shape_text(shape)}",
+            hint=("Use an input of the shape [batch, height, width, channels], or of the type string."),
         )
     height, width = image_size(data, where)
     size = options.size
     if shape is not None and None not in shape[-3:-1]:
         own = (shape[-3] or 0, shape[-2] or 0)
         if size is not None and size != own:
-            raise InputError(f"--image-size says {size[0]}x{size[1]}; {port.name} takes {own[0]}x{own[1]}")
+            raise InputError(f"--image-size is {size[0]}x{size[1]}, but {port.name} takes {own[0]}x{own[1]}")
         size = own
     is_float = port.dtype.is_floating
     size = None if size == (height, width) else size
@@ -101,7 +99,7 @@ def decode_wav(port: Port, data: bytes, where: str, decoder: Decoder | None) -> 
     """
     if not port.dtype.is_floating:
         raise InputError(
-            f"{port.name} takes no sound: it is {port.dtype.name}", hint=f"{where} is a WAV file."
+            f"{port.name} does not accept audio: it is {port.dtype.name}", hint=f"{where} is a WAV file."
         )
     if decoder is None:
         return None
@@ -112,8 +110,11 @@ def decode_wav(port: Port, data: bytes, where: str, decoder: Decoder | None) -> 
     is_split = rank == 2 and port.shape is not None and port.shape[1] == channels and port.shape[0] is None
     if rank not in shapes or (rank < 3 and channels > 1 and not is_split):
         raise InputError(
-            f"{where} has {channels} channels of sound; {port.name} has the shape {shape_text(port.shape)}",
-            hint="Make it mono: ffmpeg -i IN.wav -ac 1 OUT.wav",
+            (
+                f"{where} has {channels} audio channels, but {port.name} has the shape "
+                f"{shape_text(port.shape)}"
+            ),
+            hint="Convert it to mono: ffmpeg -i IN.wav -ac 1 OUT.wav",
         )
     samples.shape = (count, channels) if is_split else shapes[rank]
     return _in_type(port, samples)
@@ -127,7 +128,7 @@ def image_size(data: bytes, where: str) -> tuple[int, int]:
     """
     size = _size(data)
     if size is None or min(size) < 1:
-        raise InputError(f"{where} is an image whose size can't be read: it is damaged")
+        raise InputError(f"Cannot read the size of the image {where}: it is corrupt")
     if size[0] * size[1] > _MAX_PIXELS:
         raise InputError(
             f"{where} has {size[0]}x{size[1]} pixels, more than {_MAX_PIXELS // 1_000_000} million"

@@ -103,7 +103,7 @@ def read_runnable(
         raise BrokenModelError(f"{name}: {error.message}", hint=error.hint) from error
     except OSError as error:
         raise NotFoundError(
-            f"{error.filename or path} can't be read: {error.strerror}", hint="Check its mode."
+            f"Cannot read {error.filename or path}: {error.strerror}", hint="Check its permissions."
         ) from error
 
 
@@ -117,8 +117,8 @@ def refuse_unsafe(model: RunnableModel) -> None:
     )
     more = f"; and {len(grave) - 3} more" if len(grave) > 3 else ""
     raise UnsafeModelError(
-        f"{model.name} was not run: the scan found {listed}{more}",
-        hint=f"See all: hubcli inspect --scan {model.name}. To run it if you trust its author: --unsafe",
+        f"Refusing to run {model.name}: the scan found {listed}{more}",
+        hint=(f"List all: hubcli inspect --scan {model.name}. If you trust the author, add --unsafe"),
     )
 
 
@@ -191,7 +191,7 @@ class _Reader:
             return self._of_function(_CALL), "The model has no signature: running its function __call__"
         raise UsageError(
             f"{self._name} has no signature to run",
-            hint="See its functions: hubcli inspect MODEL --functions; then: hubcli run --function PATH",
+            hint=("List its functions: hubcli inspect MODEL --functions; then: hubcli run --function PATH"),
         )
 
     def _placeholders(self) -> dict[str, int]:
@@ -242,7 +242,7 @@ def _meta_graph(outlines: tuple[MetaGraphOutline, ...], selection: Selection, na
             return outlines[sets.index(selection.tag_set)]
         raise UsageError(
             f"No MetaGraph of {name} has the tags '{','.join(sorted(selection.tag_set))}'",
-            hint=f"Write {listed}.",
+            hint=f"Use {listed}.",
         )
     for tags in (_SERVE, frozenset[str]()):
         if tags in sets:
@@ -289,7 +289,7 @@ def require_packages(model: RunnableModel, installed: Mapping[str, bool]) -> Non
     if missing:
         ops = ", ".join(op for package in missing for op in package.ops[:3])
         raise TensorFlowError(
-            f"{model.name} needs ops that TensorFlow hasn't: {ops}",
+            f"{model.name} needs ops that TensorFlow does not have: {ops}",
             hint=f"Install them: pip install {' '.join(package.requirement for package in missing)}",
         )
 

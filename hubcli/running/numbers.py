@@ -47,7 +47,7 @@ def require_supported(dtype: DType, name: str) -> None:
     """Raises InputError for a type whose values can't be given, by its name."""
     if not is_supported(dtype):
         raise InputError(
-            f"{name} is of type {dtype.name}, which hubcli run can't give or show",
+            f"{name} has the type {dtype.name}, which hubcli run does not support",
             hint="Run it in Python: hubcli inspect MODEL prints the call.",
         )
 

@@ -43,12 +43,13 @@ def output_form(text: str, endpoint: Endpoint | None = None) -> OutputForm:
         return OutputForm("dir", path)
     if suffix not in _FORMS:
         raise UsageError(
-            f"Unknown output format '{suffix}'", hint=f"Name a file in {', '.join(_FORMS)}, or a directory."
+            f"Unknown output format '{suffix}'", hint=f"Use a file in {', '.join(_FORMS)}, or a directory."
         )
     if suffix == ".npy" and endpoint is not None and len(endpoint.outputs) > 1:
         names = ", ".join(port.name for port in endpoint.outputs)
         raise UsageError(
-            f"A .npy file holds one array; the outputs are {names}", hint="Name a .npz file, or a directory."
+            f"A .npy file holds one array, but the outputs are {names}",
+            hint="Use a .npz file, or a directory.",
         )
     return OutputForm(_FORMS[suffix], path)
 
@@ -87,7 +88,7 @@ class Collected:
         if self._size_bytes > _MAX_COLLECTED_BYTES:
             raise UsageError(
                 "The outputs are larger than 4 GiB",
-                hint="Write them as they come: --json-lines, or -o FILE.npz",
+                hint="Write rows as they come: --json-lines, or -o FILE.npz",
             )
         self._parts.append(parts)
 
@@ -132,7 +133,7 @@ def staged_file(path: Path, *, force: bool, is_directory: bool = False) -> Itera
             staged.replace(path)
     except OSError as error:
         raise OutputError(
-            f"{path} can't be written: {error.strerror or error}", hint="Check the place, or name another."
+            f"Cannot write {path}: {error.strerror or error}", hint="Check the path, or use another."
         ) from error
     finally:
         with contextlib.suppress(OSError):
@@ -147,14 +148,14 @@ def require_free(path: Path, *, force: bool, is_directory: bool = False) -> None
     if not os.path.lexists(path):
         return
     if not force:
-        raise OutputError(f"{path} is there already", hint="To replace it: --force")
+        raise OutputError(f"{path} already exists", hint="Replace it with --force.")
     is_ours = path.is_dir() and all(file.suffix == ".npy" for file in path.iterdir())
     if is_directory and not is_ours:
         raise OutputError(
-            f"{path} holds more than arrays, and isn't replaced", hint="Name another directory."
+            f"Cannot replace {path}: it contains more than arrays", hint="Use another directory."
         )
     if not is_directory and path.is_dir():
-        raise OutputError(f"{path} is a directory", hint="Name a file.")
+        raise OutputError(f"{path} is a directory", hint="Specify a file.")
 
 
 class _Spool:
@@ -182,9 +183,11 @@ class _Spool:
         self._count += 1
         if part.shape[1:] != self._row:
             raise UsageError(
-                f"The output {self._port.name} has rows of the shapes {shape_text(self._row)} and "
-                f"{shape_text(part.shape[1:])}, which no array holds",
-                hint="Write JSON lines: --json-lines, or -o FILE.jsonl",
+                (
+                    f"Cannot write the output {self._port.name} as an array: its rows have "
+                    f"the shapes {shape_text(self._row)} and {shape_text(part.shape[1:])}"
+                ),
+                hint="Use JSON Lines: --json-lines, or -o FILE.jsonl",
             )
         if part.dtype != STRING:
             self._file.write(part.data)
@@ -269,7 +272,8 @@ def _write_arrays(kind: str, staged: Path, endpoint: Endpoint, batches: Iterator
     for port in endpoint.outputs:
         if port.kind != "dense":
             raise UsageError(
-                f"The output {port.name} is {port.kind}: no array holds it", hint="Name a .json file."
+                f"Cannot write the output {port.name} as an array: it is {port.kind}",
+                hint="Use a .json file.",
             )
         npy_header(port.dtype, ())  # Raises for a type that NumPy can't store, before anything runs.
     spools = [_Spool(port, staged.parent) for port in endpoint.outputs]
@@ -331,8 +335,8 @@ def _csv_columns(port: Port, part: Tensor, rows: int | None) -> tuple[list[str],
 
     if port.kind != "dense" or len(part.shape) > 2 or (part.shape and rows not in (None, part.shape[0])):
         raise UsageError(
-            f"The output {port.name} has the shape {shape_text(part.shape)}, which no row of a table holds",
-            hint="Name a .npz, .json or .jsonl file.",
+            (f"Cannot write the output {port.name} as a table: it has the shape {shape_text(part.shape)}"),
+            hint="Use a .npz, .json or .jsonl file.",
         )
     if part.dtype == STRING:
         cells = [value.decode("utf-8", "backslashreplace") for value in part.data]

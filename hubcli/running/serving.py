@@ -36,11 +36,11 @@ class PredictRequest(NamedTuple):
         if len(given) != 1:
             raise InputError(
                 f"The request must have instances or inputs{', not both' if given else ''}",
-                hint='Write {"instances": [...]} or {"inputs": ...}.',
+                hint='Use {"instances": [...]} or {"inputs": ...}.',
             )
         signature = document.get("signature_name")
         if signature is not None and not isinstance(signature, str):
-            raise InputError("signature_name must be a text")
+            raise InputError("signature_name must be a string")
         body = document[given[0]]
         is_by_rows = given == ["instances"]
         if is_by_rows and (not isinstance(body, list) or not body):
@@ -93,7 +93,7 @@ def answer_text(request: PredictRequest, endpoint: Endpoint, batch: OutputBatch)
             return f'{{"outputs": {texts[0]}}}'
         return f'{{"outputs": {_object(names, texts)}}}'
     if not has_rows(endpoint, batch):
-        raise InputError("An output has no row for each instance", hint="Ask by columns: inputs.")
+        raise InputError("An output has no row for each instance", hint="Use inputs instead of instances.")
     columns = [port_rows(port, own, is_bare=True) for port, own in zip(ports, batch.parts, strict=True)]
     rows = columns[0] if len(ports) == 1 else [_object(names, row) for row in zip(*columns, strict=True)]
     return f'{{"predictions": [{", ".join(rows)}]}}'

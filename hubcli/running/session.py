@@ -61,7 +61,7 @@ class Session:
         if self._library is not None:
             self._process = RunProcess("c", self._library, timeout_s)
         elif runner == "c":
-            raise TensorFlowError("TensorFlow's library isn't installed", hint=_INSTALL)
+            raise TensorFlowError("TensorFlow's library is not installed", hint=_INSTALL)
 
     def __enter__(self) -> Session:
         return self
@@ -112,7 +112,7 @@ class Session:
             return
         if self.choice == "c":
             raise TensorFlowError(
-                f"The C API can't run the {endpoint.title}: {obstacle}", hint="Leave --runner c out."
+                f"The C API cannot run the {endpoint.title}: {obstacle}", hint="Remove --runner c."
             )
         self._start_python(obstacle)
         self._load(model)
@@ -132,7 +132,7 @@ class Session:
     def _obstacle(self, endpoint: Endpoint) -> str:
         """Why the C API can't run the endpoint, "" where it may."""
         if self._process is None:
-            return "TensorFlow's library isn't there" if self.choice == "auto" else "it isn't asked for"
+            return "TensorFlow's library is missing" if self.choice == "auto" else "not requested"
         try:
             _ = self._process.version
         except RunnerError as error:
@@ -141,7 +141,7 @@ class Session:
 
     def _start_python(self, obstacle: str) -> None:
         if not has_package("tensorflow"):
-            raise TensorFlowError("tensorflow isn't installed", hint=_INSTALL)
+            raise TensorFlowError("tensorflow is not installed", hint=_INSTALL)
         self.close()
         if self.choice == "auto":
             self.notes.append(f"Running in TensorFlow's Python package: {obstacle}")
@@ -163,7 +163,7 @@ class Session:
             )
         except RunnerError as error:
             raise RunnerError(
-                f"{model.name} can't be loaded: {error.message}", hint=_hint(model, error)
+                f"Cannot load {model.name}: {error.message}", hint=_hint(model, error)
             ) from error
         self.load_seconds = float(answer["seconds"])
 
@@ -245,10 +245,10 @@ def _hint(model: RunnableModel, error: RunnerError) -> str:
     """What to do about a model that TensorFlow doesn't load."""
     if "Op type not registered" in error.message and model.unknown_ops:
         ops = ", ".join(model.unknown_ops[:5])
-        return f"It needs a library with these ops, which TensorFlow hasn't: {ops}"
+        return f"Install the package that has these ops: {ops}"
     if "not in Op" in error.message:
-        return "A newer TensorFlow wrote it: pip install -U tensorflow"
-    return f"See what is broken: hubcli verify {model.name}"
+        return "Install a newer TensorFlow: pip install -U tensorflow"
+    return f"Verify the model: hubcli verify {model.name}"
 
 
 class _Groups:

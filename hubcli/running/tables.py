@@ -50,7 +50,7 @@ def _reader(
         return _record_reader(file.name, endpoint, only, first)
     if only is None or only.dtype.name != "string":
         raise InputError(
-            f"{file.name} holds lines of text, and no single input of text is there",
+            f"{file.name} contains lines of text, but there is no single text input",
             hint=f"Inputs: {described(endpoint.inputs)}",
         )
     return lambda line: {only.name: line}
@@ -72,7 +72,7 @@ def _csv_reader(
         columns[only.name] = (only, header)
     if not columns:
         raise InputError(
-            f"{name} has the columns {', '.join(header)}, none of them an input",
+            f"{name} has the columns {', '.join(header)}, none of which is an input",
             hint=f"Inputs: {described(endpoint.inputs)}",
         )
 
@@ -116,7 +116,7 @@ def _record_reader(
     if not ports:
         held = ", ".join(sorted(features)) if features else "no tf.Example"
         raise InputError(
-            f"{name} holds {held}, none of it an input", hint=f"Inputs: {described(endpoint.inputs)}"
+            f"{name} contains {held}, none of which is an input", hint=f"Inputs: {described(endpoint.inputs)}"
         )
 
     def values(record: bytes) -> Mapping[str, Any]:

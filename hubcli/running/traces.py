@@ -57,7 +57,7 @@ def choose_function(functions: tuple[Function, ...], path: str, target: str) -> 
     listed = ", ".join(paths[:20]) + (" …" if len(paths) > 20 else "")
     raise UsageError(
         f"{target} has no function '{path}'{did_you_mean(path, paths)}",
-        hint=f"Its functions: {listed}" if paths else "It has none: choose a signature.",
+        hint=f"Its functions: {listed}" if paths else "Choose a signature: it has no functions.",
     )
 
 
@@ -75,8 +75,8 @@ def function_endpoints(
     traces = [_trace(function, variant, place) for place, variant in enumerate(function.variants)]
     if not traces:
         raise UsageError(
-            f"The function {function.path} was never traced, so the file holds nothing to run",
-            hint="See what was: hubcli inspect MODEL --functions",
+            f"The function {function.path} was never traced: the file has nothing to run",
+            hint="List the traced functions: hubcli inspect MODEL --functions",
         )
     defaults = _defaults(function)
     fitting = [trace for trace in traces if _fits(trace, arguments)]
@@ -156,7 +156,7 @@ def _no_such_trace(function: Function, traces: list[Trace], arguments: Mapping[s
     listed = "; ".join(dict.fromkeys(trace.text for trace in nearest))
     message = f"{function.path} wasn't traced with {given}"
     if unknown is not None and any(unknown == name for trace in traces for name, _ in trace.tensors):
-        message = f"{unknown} of {function.path} is a tensor: give it by --input, not by --arg"
+        message = f"{unknown} of {function.path} is a tensor: use --input, not --arg"
     elif unknown is not None:
         message = f"{function.path} has no Python argument '{unknown}'{did_you_mean(unknown, known)}"
     return UsageError(message, hint=f"The nearest traces: {listed}")

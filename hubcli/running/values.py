@@ -39,7 +39,7 @@ def tensors_of(port: Port, value: Any, *, is_rows: bool = False) -> list[Tensor]
     if port.kind == "sparse":
         return _sparse(port, value)
     raise InputError(
-        f"{port.name} is a {port.kind.removesuffix('Spec')}, which hubcli run can't give",
+        f"{port.name} is a {port.kind.removesuffix('Spec')}, which hubcli run does not support",
         hint="Run it in Python: hubcli inspect MODEL prints the call.",
     )
 
@@ -76,8 +76,8 @@ def cast_tensor(port: Port, tensor: Tensor) -> Tensor:
     values = decoded(own, tensor.data)
     if own.name == "bool" or (port.dtype.name != "string" and own.is_floating and not is_rounding):
         raise InputError(
-            f"{port.name} is {port.dtype.name}, and the values are {own.name}: they aren't cast silently",
-            hint=f"Save them as {port.dtype.name}: array.astype('{port.dtype.name}')",
+            f"{port.name} is {port.dtype.name}, but the values are {own.name}",
+            hint=f"Convert them to {port.dtype.name}: array.astype('{port.dtype.name}')",
         )
     try:
         return Tensor(port.dtype.number, tensor.shape, encoded(port.dtype, values))
@@ -129,7 +129,7 @@ def _fitted(port: Port, shape: tuple[int, ...]) -> tuple[int, ...]:
 def _misfit(port: Port, expected: Shape, shape: tuple[int, ...]) -> InputError:
     return InputError(
         f"{port.name} has the shape {shape_text(expected)}, and the value {shape_text(shape)}",
-        hint=f"Give {_depth(expected)}. It is {port}.",
+        hint=f"Use {_depth(expected)}. It is {port}.",
     )
 
 
@@ -145,13 +145,13 @@ def _ragged(port: Port, value: Any) -> list[Tensor]:
     for depth, number in enumerate(port.part_types[1:]):
         if not all(isinstance(item, list) for item in level):
             raise InputError(
-                f"{port.name} is ragged: give lists nested {rank + 1} deep", hint=f"It is {port}."
+                f"{port.name} is ragged: use lists nested {rank + 1} deep", hint=f"It is {port}."
             )
         if depth == 0:
             level = level[0]
         if not all(isinstance(item, list) for item in level):
             raise InputError(
-                f"{port.name} is ragged: give lists nested {rank + 1} deep", hint=f"It is {port}."
+                f"{port.name} is ragged: use lists nested {rank + 1} deep", hint=f"It is {port}."
             )
         ends = [0]
         for item in level:
@@ -172,7 +172,7 @@ def _sparse(port: Port, value: Any) -> list[Tensor]:
     if isinstance(value, dict):
         if value.keys() != _SPARSE_KEYS:
             raise InputError(
-                f"{port.name} is sparse: give lists, or an object with indices, values and dense_shape",
+                (f"{port.name} is sparse: use lists, or an object with indices, values and dense_shape"),
                 hint=f"It is {port}.",
             )
         indices, values, sizes = value["indices"], value["values"], value["dense_shape"]
@@ -255,8 +255,8 @@ def join(tensors: Sequence[Tensor]) -> Tensor:
     ):
         shapes = ", ".join(dict.fromkeys(shape_text(tensor.shape) for tensor in tensors))
         raise InputError(
-            f"Values of different shapes can't be joined: {shapes}",
-            hint="Run them tensor by tensor; images of several sizes: --image-size",
+            f"Cannot join values of different shapes: {shapes}",
+            hint="Run them one by one; images of several sizes: --image-size",
         )
     data = [element for tensor in tensors for element in tensor.data] if first.dtype == STRING else None
     joined = b"".join([bytes(tensor.data) for tensor in tensors]) if data is None else data

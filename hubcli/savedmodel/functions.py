@@ -173,7 +173,7 @@ def arguments_of(message: Any) -> tuple[tuple[Structure, ...], tuple[tuple[str, 
         args, kwargs = pair.items
         if isinstance(args, Items) and isinstance(kwargs, Fields):
             return args.items, kwargs.items
-    raise BrokenModelError("its functions have arguments in a form that TensorFlow doesn't write")
+    raise BrokenModelError("its functions have arguments in a form that TensorFlow does not write")
 
 
 class ParameterList(NamedTuple):

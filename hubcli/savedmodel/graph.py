@@ -73,9 +73,11 @@ def read_outline(model: Path) -> Iterator[tuple[MetaGraphOutline, ...]]:
     main = main_file(model)
     if main.suffix == ".cpb":
         raise BrokenModelError(
-            f"{main.name} is a SavedModel in chunks, as TensorFlow writes one of more than 2 GB: "
-            "hubcli can't read it yet",
-            hint="TensorFlow's own loader reads it: tf.saved_model.load(…).",
+            (
+                f"{main.name} is a SavedModel in chunks, as TensorFlow writes one of "
+                "more than 2 GB: not supported yet"
+            ),
+            hint="Load it with TensorFlow: tf.saved_model.load(…).",
         )
     with contents(main) as raw:
         refuse_look_alike(main.name, raw[:HEAD_BYTES])
@@ -84,7 +86,7 @@ def read_outline(model: Path) -> Iterator[tuple[MetaGraphOutline, ...]]:
             yield _outlines(data)
         except BrokenModelError as error:
             raise BrokenModelError(
-                f"{main.name} can't be read as a SavedModel: {error.message}", hint=error.hint
+                f"Cannot read {main.name} as a SavedModel: {error.message}", hint=error.hint
             ) from error
 
 
@@ -131,7 +133,7 @@ def _require_moderate(rest: Any) -> None:
         or tensors > _MAX_SIGNATURE_TENSORS
         or collected > _MAX_COLLECTED
     ):
-        raise BrokenModelError("its tags, signatures or collections are absurdly many")
+        raise BrokenModelError("it has too many tags, signatures or collections")
 
 
 def _objects(joined: bytes) -> Any:

@@ -56,8 +56,8 @@ def main_file(model: Path) -> Path:
     main = next((model / name for name in MAIN_FILES if (model / name).is_file()), None)
     if main is None:
         raise BrokenModelError(
-            f"No SavedModel: neither {MAIN_FILES[0]} nor {MAIN_FILES[1]} is there",
-            hint="A SavedModel archive has saved_model.pb at its root (or in one top folder).",
+            f"Not a SavedModel: neither {MAIN_FILES[0]} nor {MAIN_FILES[1]} was found",
+            hint="Pack saved_model.pb at the root of the archive, or in one top folder.",
         )
     return main
 
@@ -70,7 +70,7 @@ def refuse_look_alike(name: str, head: bytes) -> None:
     if start.startswith(b"version https://git-lfs"):
         raise BrokenModelError(
             f"{name} is a git-LFS pointer, not the model itself",
-            hint="Where the model was packed: git lfs pull, then pack it again.",
+            hint="Run git lfs pull where the model was packed, then pack it again.",
         )
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         raise BrokenModelError(f"{name} is a web page, not a SavedModel")
@@ -94,7 +94,7 @@ def require_text_model(name: str, text: str) -> set[tuple[int, str]]:
     if (0, "meta_graphs") not in names:
         raise BrokenModelError(f"{name} has no meta_graphs: not a SavedModel")
     if depth != 0:
-        raise BrokenModelError(f"{name} has braces that don't match: it is cut off or damaged")
+        raise BrokenModelError(f"{name} has unbalanced braces: it is truncated or corrupt")
     return names
 
 
@@ -109,7 +109,7 @@ def binary_of_text(name: str, raw: Bytes) -> bytes:
     if len(raw) > _MAX_READ_TEXT_BYTES:
         raise BrokenModelError(
             f"{name} is larger than {format_size(_MAX_READ_TEXT_BYTES)}: too slow to read as text",
-            hint="Save the model anew, in binary form.",
+            hint="Save the model again, in binary form.",
         )
     text = bytes(raw).decode("utf-8", "replace")
     require_text_model(name, text)
@@ -124,7 +124,7 @@ def read_index(folder: Path) -> BundleIndex | None:
     index_file = folder / "variables.index"
     if not index_file.is_file():
         if folder.is_dir() and any(folder.glob("variables.data-*")):
-            raise BrokenModelError("variables/variables.index is missing, its data shards are there")
+            raise BrokenModelError("variables/variables.index is missing, but its data shards exist")
         return None
     if index_file.stat().st_size > _MAX_INDEX_BYTES:
         raise BrokenModelError("variables/variables.index is larger than 256 MiB")
@@ -223,9 +223,9 @@ def _of_binary(main: Path) -> ModelFormat:
         try:
             formats = [_of_meta_graph(data, field) for field in messages(data, _META_GRAPHS)]
         except BrokenModelError as error:
-            raise BrokenModelError(f"{main.name} can't be read as a SavedModel: {error.message}") from error
+            raise BrokenModelError(f"Cannot read {main.name} as a SavedModel: {error.message}") from error
         if not formats:
-            raise BrokenModelError(f"{main.name} holds no MetaGraph ({len(data)} bytes)")
+            raise BrokenModelError(f"{main.name} has no MetaGraph ({len(data)} bytes)")
     return formats[0]
 
 
@@ -332,7 +332,7 @@ def check_structure(model: Path) -> ModelFormat:
         found = detect_format(model)
         _check_variables(model)
     except OSError as error:
-        raise BrokenModelError(f"{error.filename or model} can't be read: {error.strerror}") from error
+        raise BrokenModelError(f"Cannot read {error.filename or model}: {error.strerror}") from error
     return found
 
 

@@ -92,7 +92,7 @@ class ObjectGraph:
             children = node.children
             total += len(children)
             if total > _MAX_CHILDREN or count > _MAX_NODES:
-                raise BrokenModelError("its object graph is absurdly large")
+                raise BrokenModelError("its object graph is too large")
             self._kinds.append(node.WhichOneof("kind"))
             self._children.append([Child(child.local_name, child.node_id) for child in children])
         for held in self._children:

@@ -53,7 +53,7 @@ def read_model(
                 submodules=submodules, hash_assets=hash_assets
             )
     except OSError as error:
-        raise BrokenModelError(f"{error.filename or files.top} can't be read: {error.strerror}") from error
+        raise BrokenModelError(f"Cannot read {error.filename or files.top}: {error.strerror}") from error
 
 
 def _with_tags(outlines: tuple[MetaGraphOutline, ...], tag_set: frozenset[str]) -> MetaGraphOutline:
@@ -61,7 +61,7 @@ def _with_tags(outlines: tuple[MetaGraphOutline, ...], tag_set: frozenset[str]) 
     if tag_set not in sets:
         there = " or ".join(",".join(sorted(tags)) or "'' (none)" for tags in sets)
         raise UsageError(
-            f"No MetaGraph has the tags '{','.join(sorted(tag_set))}'", hint=f"Write --tag-set {there}."
+            f"No MetaGraph has the tags '{','.join(sorted(tag_set))}'", hint=f"Use --tag-set {there}."
         )
     return outlines[sets.index(tag_set)]
 

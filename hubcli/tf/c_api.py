@@ -138,7 +138,7 @@ class CApiLibrary:
         size = _STRING_BYTES * tensor.size if is_text else len(tensor.data)
         native = self.TF_AllocateTensor(tensor.dtype, dims, len(tensor.shape), size)
         if not native or self.TF_TensorByteSize(native) != size:
-            raise CApiError(f"a tensor of {size} bytes can't be made")
+            raise CApiError(f"cannot create a tensor of {size} bytes")
         start = self.TF_TensorData(native)
         if not is_text:
             data = tensor.data

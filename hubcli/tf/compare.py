@@ -141,7 +141,7 @@ def compare_outputs(
 def _reaching_out(info: SavedModelInfo) -> str:
     """Why no graph of the model is called with paths and addresses that nobody chose; "" for most."""
     found = next((finding for finding in info.findings if finding.code in _REACHING_OUT), None)
-    return "" if found is None else f"the model isn't called unasked: {found.message}"
+    return "" if found is None else f"the model was not called: {found.message}"
 
 
 def _compare_call(
@@ -156,7 +156,7 @@ def _compare_call(
         except (UnsampledError, _EndlessCallError) as error:
             return str(error), ""
         except _CallFailedError as error:
-            reason = reason or f"it fails on made-up inputs: {error}"
+            reason = reason or f"it fails on generated inputs: {error}"
             continue
         try:
             where = _first_difference(expected, _run(call, saved, sampler))
@@ -167,7 +167,7 @@ def _compare_call(
         if not where:
             return "", ""
         if _first_difference(expected, _run(call, live, sampler)):
-            return "it gives another output each time", ""
+            return "its output is different each time", ""
         return "", f"{call.name}: {where}"
     return reason, ""
 
@@ -196,7 +196,7 @@ def _run(call: _Call, callees: CallableModel, sampler: Sampler) -> Any:
     except UnsampledError:
         raise
     except FutureTimeoutError as error:
-        raise _EndlessCallError(f"it didn't end within {_PATIENCE_S} s on made-up inputs") from error
+        raise _EndlessCallError(f"it did not end within {_PATIENCE_S} s on generated inputs") from error
     # Made-up inputs may not be what the graph takes: an op raises what it likes.
     except Exception as error:
         raise _CallFailedError(f"{type(error).__name__}: {first_line(error)[:200]}") from error
@@ -236,7 +236,7 @@ def _signature_call(signature: Signature) -> _Call:
         inputs = {}
         for tensor in signature.inputs:
             if tensor.kind != "dense":
-                raise UnsampledError(f"no value can be made up for {tensor.name}, which is {tensor.kind}")
+                raise UnsampledError(f"no value can be generated for {tensor.name}, which is {tensor.kind}")
             inputs[tensor.name] = sampler.tensor(tensor.dtype, tensor.shape)
         return callees.signatures[signature.name](**inputs)
 
@@ -321,7 +321,7 @@ class Sampler:
             return tuple(items) if structure.is_tuple else items
         if isinstance(structure, Fields) and structure.name is None:
             return {key: self.value(item) for key, item in structure.items}
-        raise UnsampledError(f"no value can be made up for {structure}")
+        raise UnsampledError(f"no value can be generated for {structure}")
 
     def tensor(self, dtype: str | None, shape: Shape) -> Any:
         """A dense tensor of that type and shape. Raises UnsampledError."""
@@ -337,7 +337,7 @@ class Sampler:
             return tf.reshape(tf.constant([words[place % len(words)] for place in range(count)]), sizes)
         kind = None if dtype is None or dtype in ("resource", "variant") else tf.as_dtype(dtype)
         if kind is None:
-            raise UnsampledError(f"no value can be made up for a tensor of type {dtype or 'unknown'}")
+            raise UnsampledError(f"no value can be generated for a tensor of type {dtype or 'unknown'}")
         # A fixed sequence, spread evenly: no random numbers, so that every run sees the same.
         spread = tf.math.floormod(tf.range(count, dtype=tf.float32) * 0.6180339887, 1.0)
         return tf.cast(tf.reshape(spread * (1.0 if kind.is_floating else 2.0), sizes), kind)
@@ -358,7 +358,7 @@ class Sampler:
             splits = tf.as_dtype(spec.row_splits_dtype or "int64")
             dense = self.tensor(spec.dtype, spec.shape)
             return tf.RaggedTensor.from_tensor(dense, ragged_rank=1, row_splits_dtype=splits)
-        raise UnsampledError(f"no value can be made up for {spec}")
+        raise UnsampledError(f"no value can be generated for {spec}")
 
 
 def vocabulary(model: Path) -> tuple[str, ...]:

@@ -122,7 +122,7 @@ def use_keras_3() -> Any:
     """
     if library_variable(_LEGACY).lower() in ("1", "true"):
         raise TensorFlowError(
-            f"{_LEGACY} makes tf.keras Keras 2, whose models take no layer of Keras 3",
+            f"{_LEGACY} makes tf.keras Keras 2, whose models do not accept layers of Keras 3",
             hint="Use tensorflow_hub.KerasLayer there (pip install tf_keras tensorflow_hub), "
             f"or unset {_LEGACY}.",
         )
@@ -153,7 +153,7 @@ def import_h5py() -> Any:
 
 def _other_backend(name: str) -> TensorFlowError:
     return TensorFlowError(
-        f"Keras has the backend {name}, and SavedModels run in TensorFlow alone",
+        f"Keras uses the backend {name}, but SavedModels run only in TensorFlow",
         hint=f"Set {_BACKEND}=tensorflow before keras is imported.",
     )
 
@@ -166,12 +166,12 @@ def _import(name: str, hint: str) -> Any:
             return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name == name:
-            raise TensorFlowError(f"{name} isn't installed", hint=hint) from error
-        raise TensorFlowError(f"{name} can't be imported: {error}", hint=hint) from error
+            raise TensorFlowError(f"{name} is not installed", hint=hint) from error
+        raise TensorFlowError(f"Cannot import {name}: {error}", hint=hint) from error
     # An import runs whatever the package does, and a broken installation fails in many ways.
     except Exception as error:
         raise TensorFlowError(
-            f"{name} can't be imported: {type(error).__name__}: {_first_line(error)}", hint=hint
+            f"Cannot import {name}: {type(error).__name__}: {_first_line(error)}", hint=hint
         ) from error
 
 
@@ -256,7 +256,7 @@ def load_module(text: str) -> ModuleType:
         return _load_file(Path(text))
     sys.path.insert(0, str(Path.cwd()))
     try:
-        with user_errors(f"{text} can't be imported"):
+        with user_errors(f"Cannot import {text}"):
             return _import_dotted(text)
     finally:
         sys.path.remove(str(Path.cwd()))
@@ -268,7 +268,7 @@ def near_misses(name: str, known: list[str]) -> str:
     if not close:
         return ""
     more = f" … ({len(known)} in all)" if len(known) > len(close) else ""
-    return f"There is: {', '.join(close)}{more}"
+    return f"Available: {', '.join(close)}{more}"
 
 
 @contextmanager
@@ -314,14 +314,14 @@ def _import_dotted(text: str) -> ModuleType:
         if error.name is not None and (text == error.name or text.startswith(f"{error.name}.")):
             raise UsageError(
                 f"No module {text}",
-                hint="Name a file (train.py) or a module that Python finds from here (package.module).",
+                hint=("Specify a file (train.py) or a module that Python finds from here (package.module)."),
             ) from error
         raise
 
 
 def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise NotFoundError(f"{path} doesn't exist", hint="Check the path.")
+        raise NotFoundError(f"{path} does not exist", hint="Check the path.")
     full = path.absolute()
     if full.stem in sys.modules and getattr(sys.modules[full.stem], "__file__", None) == str(full):
         return sys.modules[full.stem]
@@ -329,14 +329,14 @@ def _load_file(path: Path) -> ModuleType:
     name = full.stem if full.stem not in sys.modules else f"hubcli_user_{full.stem}"
     spec = importlib.util.spec_from_file_location(name, full)
     if spec is None or spec.loader is None:
-        raise UsageError(f"{path} is not a Python file", hint="Name a file that ends in .py.")
+        raise UsageError(f"{path} is not a Python file", hint="Use a file that ends in .py.")
     module = importlib.util.module_from_spec(spec)
     # It stays there: functions that run later import their neighbours too.
     if str(full.parent) not in sys.path:
         sys.path.insert(0, str(full.parent))
     sys.modules[name] = module
     try:
-        with user_errors(f"{path} can't be loaded"):
+        with user_errors(f"Cannot load {path}"):
             spec.loader.exec_module(module)
     except HubcliError:
         del sys.modules[name]
@@ -382,17 +382,17 @@ _ADVICE = (
     ),
     (
         "Could not find matching concrete function to call",
-        "See which arguments the model takes: hubcli inspect MODEL",
+        "See the arguments of the model: hubcli inspect MODEL",
     ),
     (
         "referencing variables which have been deleted",
         "Keep a reference to the loaded object while its functions are called.",
     ),
-    ("got an unexpected keyword argument", "Arguments come from --arg key=value; see the function's own."),
+    ("got an unexpected keyword argument", "Pass arguments with --arg key=value."),
 )
 
 
 def _advice(error: BaseException) -> str:
     text: Any = str(error)
     found = next((advice for part, advice in _ADVICE if part in text), "")
-    return found or "The whole traceback: --debug"
+    return found or "See the traceback: --debug"

@@ -189,8 +189,8 @@ class LiveModel:
         # What doesn't fit raises what the table's own op does.
         except Exception as error:
             raise TensorFlowError(
-                f"{self.name}: the table {stem} can't be filled: {first_line(error)}",
-                hint="Change the variables alone: --method rewrite",
+                f"{self.name}: cannot fill the table {stem}: {first_line(error)}",
+                hint="Change only the variables: --method rewrite",
             ) from error
 
     def save(self, destination: Path) -> ResaveReport:
@@ -246,9 +246,12 @@ def _require_loaded_as_saved(watch: TrainingWatch, directory: Path, name: str) -
     ]
     if other:
         raise TensorFlowError(
-            f"{name} gives {plural(len(other), 'trainable variable')} other values than its file has "
-            f"whenever it is loaded ({', '.join(other[:3])}), so no export would hold what is trained",
-            hint="Save it without the initializer that does so (init_op in: hubcli inspect MODEL --json)",
+            (
+                f"{name} has {plural(len(other), 'trainable variable')} other values "
+                f"than its file whenever it is loaded ({', '.join(other[:3])}): no "
+                "export would keep trained values"
+            ),
+            hint=("Save it without the initializer that sets them (init_op in: hubcli inspect MODEL --json)"),
         )
 
 

@@ -113,7 +113,7 @@ def load_object(path: str, tags: tuple[str, ...] | None = None, options: Any = N
         raise NoModelError(
             "Trying to load a model of incompatible/unknown type. "
             f"'{path}' contains neither '{MAIN_FILES[0]}' nor '{MAIN_FILES[1]}'.",
-            hint="Name the directory that holds it.",
+            hint="Specify the directory that contains it.",
         )
     return _load(tf, path, tags, options, is_hub_module=_TF1_HUB_MARKER in there)
 
@@ -224,17 +224,17 @@ def _is_of_tensorflow_1(path: str) -> bool:
 
 def _hint(text: str, path: str) -> str:
     if "tags=" in text or "MetaGraphDef associated with tags" in text:
-        return "See its tags, of which one set is to be chosen: hubcli inspect MODEL"
+        return "Choose one of its tag sets: hubcli inspect MODEL"
     if "Op type not registered" in text:
-        return "The model needs a package with that op, such as tensorflow_text."
+        return "Install the package with that op, such as tensorflow_text."
     if _is_of_tensorflow_1(path) and not any(part in text for part in _DAMAGE):
         return (
-            "It is a graph of TensorFlow 1 that TensorFlow 2 doesn't load; values of a file can still be "
-            "written into it: hubcli finetune-export MODEL DEST --weights FILE"
+            "Write values of a file into it, as TensorFlow 2 cannot load this graph "
+            "of TensorFlow 1: hubcli finetune-export MODEL DEST --weights FILE"
         )
     if "attr" in text and "not in Op" in text:
-        return "A newer TensorFlow wrote it: pip install -U tensorflow"
-    return "See what is broken: hubcli verify MODEL; the whole traceback: --debug"
+        return "Install a newer TensorFlow: pip install -U tensorflow"
+    return "Verify the model: hubcli verify MODEL. See the traceback: --debug"
 
 
 _OPTIMIZERS = ("optimizer", "_optimizer")  # What newer ones of Keras keep hangs on them.
@@ -339,7 +339,7 @@ class NumpyMeasure:
         try:
             import numpy as np
         except ImportError as error:
-            raise TensorFlowError("numpy isn't installed", hint="pip install 'hubcli[tf]'") from error
+            raise TensorFlowError("numpy is not installed", hint="pip install 'hubcli[tf]'") from error
         self._np: Any = np
 
     def __call__(self, dtype: DType, new: bytes, old: bytes) -> Distance:

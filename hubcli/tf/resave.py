@@ -27,8 +27,8 @@ _OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _TABLE_ENDINGS = ("-keys", "-values")
 _WRITTEN_FOLDERS = ("variables", "assets")
 _DROPPED = {
-    "fingerprint.pb": "TensorFlow writes it anew",
-    "keras_metadata.pb": "it numbers the objects of the old file, and the new file holds no Keras model",
+    "fingerprint.pb": "TensorFlow writes it again",
+    "keras_metadata.pb": ("it refers to objects of the old file, and the new file has no Keras model"),
     "debug": "it names lines of the functions' first tracing, which the new file numbers otherwise",
 }
 _SERVE = "serve"
@@ -61,7 +61,7 @@ def require_resavable(source: Path, info: SavedModelInfo, *, name: str = "") -> 
     if losses:
         raise TensorFlowError(
             f"Saving {name or source} again would lose {'; '.join(losses)}",
-            hint="Change the values alone, which loses nothing: --method rewrite",
+            hint="Change only the values, which loses nothing: --method rewrite",
         )
 
 
@@ -85,8 +85,8 @@ def resave(
     # What the object has become in training decides what saving it raises.
     except Exception as error:
         raise TensorFlowError(
-            f"TensorFlow can't save {name or source} again: {type(error).__name__}: {first_line(error)}",
-            hint="Change the values alone: --method rewrite; the whole traceback: --debug",
+            (f"TensorFlow cannot save {name or source} again: {type(error).__name__}: {first_line(error)}"),
+            hint="Change only the values: --method rewrite. See the traceback: --debug",
         ) from error
     return _carry(source, destination)
 

@@ -55,8 +55,8 @@ def find_library() -> Path | None:
     found = next((folder / name for name in _LIBRARY_NAMES if (folder / name).is_file()), None)
     if named and found is None:
         raise TensorFlowError(
-            f"{LIBRARY_VARIABLE} is {named}, where no {_LIBRARY_NAMES[0]} is",
-            hint="Name the directory of an installed tensorflow package, or unset it.",
+            f"{LIBRARY_VARIABLE} is {named}, which has no {_LIBRARY_NAMES[0]}",
+            hint="Use the directory of an installed tensorflow package, or unset it.",
         )
     return found
 
@@ -147,7 +147,7 @@ class RunProcess:
         except TimeoutError as error:
             self._kill()
             raise TensorFlowError(
-                f"Stopped after {self._timeout_s:g} s: {doing} took longer",
+                f"Timed out after {self._timeout_s:g} s {doing}",
                 hint="Allow more time: --timeout TIME",
             ) from error
         except (ProtocolError, OSError) as error:
@@ -199,7 +199,7 @@ class RunProcess:
         messages = self.messages().splitlines()
         return TensorFlowError(
             f"TensorFlow crashed {name} while {doing}" + (f": {messages[-1][:300]}" if messages else ""),
-            hint="See what it wrote: --debug. Another way to run it: --runner python",
+            hint="See its output: --debug. Run it another way: --runner python",
         )
 
 
@@ -230,7 +230,7 @@ def _runner_error(text: str, kind: str) -> RunnerError:
     return RunnerError(
         f"TensorFlow has no kernel for the op {missing[1]} on this machine",
         kind=kind,
-        hint="Run it with the release of TensorFlow that made it, which hubcli inspect shows.",
+        hint="Run it with the release of TensorFlow that saved it; see: hubcli inspect",
     )
 
 

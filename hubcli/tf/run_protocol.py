@@ -87,7 +87,7 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any], list[Tensor]] | 
             raise ProtocolError("a message whose lengths contradict each other")
         tensors = [_decoded(dtype, shape, _exactly(connection, size)) for dtype, shape, size in described]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, struct.error) as error:
-        raise ProtocolError(f"a message that can't be read: {error}") from error
+        raise ProtocolError(f"a message that cannot be read: {error}") from error
     return header, tensors
 
 

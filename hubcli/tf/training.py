@@ -112,7 +112,7 @@ class TrainingFunction:
             signature(self.function).bind(object(), **arguments)
         except TypeError as error:
             raise UsageError(
-                f"{self.name} can't be called with the model and the arguments given: {error}",
+                f"Cannot call {self.name} with the model and the given arguments: {error}",
                 hint=f"It takes {signature(self.function)}: the model first, the others by --arg KEY=VALUE.",
             ) from error
         except ValueError:  # One in C tells nobody what it takes.
@@ -129,7 +129,7 @@ class TrainingFunction:
         place, colon, name = text.rpartition(":")
         if not colon or not place or not name.isidentifier():
             raise UsageError(
-                f"{text} names no function", hint="Write FILE.py:function or package.module:function."
+                f"Missing function in {text}", hint="Use FILE.py:function or package.module:function."
             )
         module = load_module(place)
         own = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
@@ -229,8 +229,11 @@ def _report(before: TrainingWatch, given: Any, function: TrainingFunction) -> Tr
     if iscoroutine(given) or isgenerator(given):
         given.close()
         raise TensorFlowError(
-            f"{function.name}: it gave a {type(given).__name__}, which nothing runs: nothing was trained",
-            hint="Name a plain function, which trains before it returns.",
+            (
+                f"{function.name}: it returned a {type(given).__name__}, which is never "
+                "run: nothing was trained"
+            ),
+            hint="Use a plain function, which trains before it returns.",
         )
     _require_in_place("variable", variables, live_variables(obj, info), function)
     _require_in_place("function", before.functions, _functions(obj, info), function)
@@ -318,7 +321,7 @@ class Strategy:
         # What stands in TF_CONFIG is taken apart by TensorFlow, which trusts it to be of the right types.
         except (tf.errors.OpError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise TensorFlowError(
-                f"The strategy {kind.value} can't be started: {first_line(error)}",
+                f"Cannot start the strategy {kind.value}: {first_line(error)}",
                 hint="Check TF_CONFIG and that the workers reach each other."
                 if kind is StrategyKind.MULTI_WORKER
                 else "Train without --strategy.",
@@ -345,7 +348,7 @@ def _require_cluster() -> None:
     # What the cluster is made of is said to TensorFlow, not to hubcli: it reads the variable by itself.
     text = library_variable("TF_CONFIG")
     if not text:
-        raise UsageError("--strategy multiworker needs TF_CONFIG, which isn't set", hint=_TF_CONFIG_HINT)
+        raise UsageError("--strategy multiworker requires TF_CONFIG", hint=_TF_CONFIG_HINT)
     try:
         config = json.loads(text)
     except ValueError as error:

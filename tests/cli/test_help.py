@@ -11,8 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
-from hubcli.cli.app import COMMANDS, app_of
+from hubcli.cli.app import COMMANDS, GROUPS, app_of
+from hubcli.cli.help import GLOBAL_OPTIONS
+from hubcli.cli.options import GLOBAL_PANEL
 from tests import models
 from tests.cli.command_batch import run_many
 from tests.cli.terminal import run_on_terminal
@@ -42,10 +45,61 @@ def test_help_fits_the_terminal(columns: str) -> None:
 def test_each_help_ends_with_examples_to_copy() -> None:
     runs = run_many([[command, "--help"] for command in COMMANDS])
     for command, result in zip(COMMANDS, runs, strict=True):
-        title, *lines = [line.strip() for line in result.stdout.rsplit("╯", 1)[1].strip().splitlines()]
-        assert title == "Examples:"
+        title, *lines, blank, last = [
+            line.strip() for line in result.stdout.rsplit("╯", 1)[1].strip().splitlines()
+        ]
+        assert (title, blank) == ("Examples:", "")
+        assert last == "Global options such as --json, --quiet and --cache-dir: hubcli --help"
         assert lines == [line.strip() for name, line in EXAMPLES if name == command]
         assert all(line.startswith(f"hubcli {command}") for line in lines)
+
+
+def test_the_short_help_is_one_sentence_and_the_usual_options() -> None:
+    lines = [[command, length] for command in COMMANDS for length in ("-h", "--help")]
+    runs = run_many(lines, columns="100")
+    for command, short, long in zip(COMMANDS, runs[::2], runs[1::2], strict=True):
+        assert len(short.stdout) < len(long.stdout)
+        assert f"All options and examples: hubcli {command} --help" in short.stdout
+        assert "Examples:\n" not in short.stdout
+    assert "--max-members" in runs[1].stdout
+    assert "--max-members" not in runs[0].stdout
+
+
+def test_hubcli_lists_its_commands_in_groups() -> None:
+    assert [name for names in GROUPS.values() for name in names] == list(COMMANDS)
+    short, long = run_many([["-h"], ["--help"]], columns="100")
+    for result in (short, long):
+        places = [result.stdout.index(f"─ {group} ─") for group in GROUPS]
+        assert places == sorted(places)
+    assert ("─ Global options ─" in short.stdout, "─ Global options ─" in long.stdout) == (False, True)
+    assert "Global options and examples: hubcli --help" in short.stdout
+
+
+def test_the_summaries_of_the_groups_are_those_of_the_commands() -> None:
+    summaries = {
+        str(command.name): (command.help or "").split("\n\n")[0] for command in app_of().registered_commands
+    }
+    assert summaries == {name: summary for names in GROUPS.values() for name, summary in names.items()}
+
+
+def test_global_options_stand_before_the_command_or_behind_it(cache: Path) -> None:
+    before = ["--color=never", "--cache-dir", str(cache), "-q", "ls"]
+    behind = ["ls", "--color=never", "--cache-dir", str(cache), "-q"]
+    nothing, unknown, first, second = run_many([["--json"], ["--offline", "lss"], before, behind])
+    assert (first.status, first.stdout) == (second.status, second.stdout) == (0, first.stdout)
+    assert json.loads(nothing.stdout)["error"]["message"] == "Missing command"
+    assert "No such command 'lss'. Did you mean 'ls'?" in unknown.stderr
+
+
+def test_the_global_options_are_the_same_everywhere() -> None:
+    for command in get_command(app_of()).commands.values():  # type: ignore[attr-defined]
+        found = [
+            name
+            for parameter in command.params
+            if getattr(parameter, "rich_help_panel", None) == GLOBAL_PANEL
+            for name in parameter.opts
+        ]
+        assert sorted(found) == sorted(GLOBAL_OPTIONS)
 
 
 def test_help_on_a_terminal_has_colours_unless_they_are_unwanted() -> None:
@@ -101,8 +155,6 @@ def test_the_examples_run_as_they_are_written(
 
 @pytest.mark.parametrize(("command", "line"), EXAMPLES)
 def test_every_example_is_a_command_line_that_can_be_parsed(command: str, line: str) -> None:
-    from typer.main import get_command
-
     program, name, *words = shlex.split(line)
     assert (program, name) == ("hubcli", command)
     parsed = get_command(app_of()).commands[name].make_context(name, words)  # type: ignore[attr-defined]
@@ -197,14 +249,13 @@ def test_a_near_miss_is_named_in_text_and_in_json(step: int) -> None:
 
 def test_an_option_in_the_wrong_place_is_told_where_it_stands() -> None:
     places = {
-        "--offline ls": "hubcli ls --offline",
         "--scan": "hubcli inspect --scan",
         "fetch --scan x": "hubcli inspect --scan",
         "ls --install-completion": "hubcli --install-completion",
     }
     for place, result in zip(places.values(), run_many([line.split() for line in places]), strict=True):
         assert result.status == 2
-        assert f"{place}. See: hubcli " in result.stderr
+        assert f"Hint: Use it with: {place}\n" in result.stderr
 
 
 def test_what_is_near_to_nothing_gets_no_suggestion() -> None:

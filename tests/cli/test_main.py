@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hubcli.cli.app import COMMANDS
 from tests import models
 from tests.cli.command_batch import run_many
 from tests.cli.terminal import start
@@ -115,7 +116,7 @@ def test_a_near_miss_is_suggested(hubcli: Run) -> None:
 
 
 def test_help_and_version_are_had_in_every_common_spelling(hubcli: Run) -> None:
-    spellings = [["help"], ["--help"], ["help", "ls"], ["ls", "--help"], ["help", "help"], ["-h"]]
+    spellings = [["help"], ["--help"], ["help", "ls"], ["ls", "--help"], ["help", "help"], ["help", "-h"]]
     runs = run_many(spellings)
     for spelled, plain in zip(runs[::2], runs[1::2], strict=True):
         assert (spelled.status, spelled.stdout) == (0, plain.stdout)
@@ -175,16 +176,16 @@ def test_help_is_help_everywhere() -> None:
         assert f"Usage: hubcli {' '.join(line[:-1])}".rstrip() in result.stdout
 
 
-def test_every_command_has_the_common_options() -> None:
-    commands = ("fetch", "ls", "verify", "gc", "rm", "pin", "unpin")
-    common = ("--json", "--quiet", "-q", "--offline", "--cache-dir", "--no-color", "--color")
-    for result in run_many([[command, "--help"] for command in commands]):
-        for option in (*common, "--no-progress", "--debug", "-h"):
-            assert option in result.stdout
+def test_global_options_are_in_the_help_of_hubcli_and_not_in_that_of_each_command() -> None:
+    common = ("--quiet ", "--offline", "--cache-dir ", "--no-color", "--color ", "--no-progress", "--debug")
+    everywhere, *commands = run_many([["--help"], *([command, "--help"] for command in COMMANDS)])
+    assert all(option in everywhere.stdout for option in common)
+    for result in commands:
+        assert not [option for option in common if f"│ {option}" in result.stdout]
 
 
 def test_the_help_names_the_variables(hubcli: Run) -> None:
-    text = hubcli("fetch", "--help", COLUMNS="200").stdout
+    text = hubcli("--help", COLUMNS="200").stdout + hubcli("fetch", "--help", COLUMNS="200").stdout
     for variable in ("HUBCLI_OFFLINE", "HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR", "NO_COLOR", "HUBCLI_MIRRORS"):
         assert variable in text
 

@@ -19,6 +19,7 @@ from hubcli import __version__
 from hubcli.cli.app import COMMANDS, app_of
 from hubcli.cli.completion import option_names
 from hubcli.cli.entrypoint import _names_of
+from hubcli.cli.help import GLOBAL_OPTIONS
 from hubcli.cli.main import LazyImports
 from tests import models
 from tests.cli.command_batch import run_many, run_many_anew
@@ -65,12 +66,12 @@ def test_no_help_needs_protobuf_httpx_or_tensorflow() -> None:
 
 
 def test_a_usage_error_loads_no_command_but_the_one_that_is_named() -> None:
-    runs, loaded = run_many_anew([["instpect"], ["ls", "--sise"], ["--offline", "ls"]])
+    runs, loaded = run_many_anew([["instpect"], ["ls", "--sise"], ["--offlin", "ls"]])
     assert [result.status for result in runs] == [2, 2, 2]
     assert [result.stderr.splitlines()[0] for result in runs] == [
         "Error: No such command 'instpect'. Did you mean 'inspect'?",
         "Error: No such option: --sise. Did you mean '--size'?",
-        "Error: No such option: --offline",
+        "Error: No such option: --offlin. Did you mean '--offline'?",
     ]
     commands = {f"hubcli.cli.{module}" for module in COMMANDS.values()}
     assert loaded & commands == {"hubcli.cli.ls"}
@@ -96,9 +97,10 @@ for line in {lines}:
 def test_the_options_that_completion_knows_are_those_of_the_application() -> None:
     application = get_command(app_of())
     commands = {"": application, **application.commands}  # type: ignore[attr-defined]
-    assert option_names() == {
-        name: (*_names_of(command), "--help", "-h") for name, command in commands.items()
-    }
+    known = option_names()
+    shared = [name for name in _names_of(commands["ls"]) if name in GLOBAL_OPTIONS]
+    assert known.pop("") == (*_names_of(commands.pop("")), "--help", "-h", *shared)
+    assert known == {name: (*_names_of(command), "--help", "-h") for name, command in commands.items()}
 
 
 def test_neither_a_usage_error_nor_a_script_needs_rich() -> None:

@@ -110,7 +110,9 @@ class _Collection:
         except OSError as error:
             if error.errno == errno.EROFS:
                 raise
-            return CompletedAction(item, ActionResult.FAILED, detail=f"it can't be removed: {error.strerror}")
+            return CompletedAction(
+                item, ActionResult.FAILED, detail=f"it cannot be removed: {error.strerror}"
+            )
 
     # --- Models
 
@@ -156,7 +158,7 @@ class _Collection:
             return None
         is_new_look = status.st_atime_ns != model.listed_at_ns
         if is_new_look and abs(time.time() - status.st_atime) < _LOOK_TO_READ_S:
-            return "it was looked into just now"
+            return "it was opened just now"
         if os.path.lexists(self.paths.pin):
             return "it was pinned meanwhile"
         entry = CachedModel.read(self.paths)
@@ -165,7 +167,7 @@ class _Collection:
         if use is not None and (model.last_used_at_s is None or use.at_s > model.last_used_at_s):
             return "it was used meanwhile"
         if item.reason is Reason.GUTTED and entry.manifest is not None and look.problem is None:
-            return "it is whole again"
+            return "it is complete again"
         return None
 
     def _unlink(self, aliases: tuple[str, ...]) -> list[tuple[Path, str]]:
@@ -230,7 +232,10 @@ class _Collection:
             return CompletedAction(item, ActionResult.REMOVED, before)
         after = measure(path).footprint.freed_bytes
         return CompletedAction(
-            item, ActionResult.FAILED, before - after, f"something stays in {path.name}: check its mode"
+            item,
+            ActionResult.FAILED,
+            before - after,
+            f"{path.name} could not be emptied: check its permissions",
         )
 
 
@@ -267,8 +272,8 @@ def require_collectable(root: Path) -> None:
     else:
         return
     raise UsageError(
-        f"The cache {root} is {what}: nothing is removed there",
-        hint="Name the cache's own directory with --cache-dir.",
+        f"Refusing to remove anything from the cache {root}: it is {what}",
+        hint="Use a directory of its own for the cache: --cache-dir DIR",
     )
 
 

@@ -193,7 +193,8 @@ class Policy:
     def __post_init__(self) -> None:
         if self.keep_versions is not None and self.keep_versions < 1:
             raise UsageError(
-                f"{self.keep_versions} versions can't be kept", hint="Keep one or more: --keep-versions 1."
+                f"Invalid number of versions to keep: {self.keep_versions}",
+                hint="Use --keep-versions 1 or more.",
             )
 
     @classmethod

@@ -35,7 +35,7 @@ def finetune_report(result: FinetuneResult) -> Iterator[str]:
         yield from _mapping_lines(result.mapping)
     if result.written is None or result.staged_model is None:
         if result.mapping is None:
-            yield "This worker is not the chief: it trained along, and writes nothing"
+            yield "This worker is not the chief: it trained, but writes no export"
         return
     written, staged = result.written, result.staged_model
     yield _fact("values", _values_text(staged))
@@ -103,10 +103,10 @@ def _mapping_lines(mapping: WeightMapping) -> Iterator[str]:
     where = "by their keys" if mapping.root is None else f"from {mapping.root or 'the root'}"
     yield f"Found values for {plural(len(mapping.pairs), 'variable')} {where}"
     if any(pair.found_by == "order" for pair in mapping.pairs):
-        yield "Values are matched by order alone: check them with --dry-run"
+        yield "Values were matched by order only: check them with --dry-run"
     if mapping.unused:
         count, first = len(mapping.unused), mapping.unused[0].removesuffix(VALUE_SUFFIX)
-        yield _fact("unused", f"{plural(count, 'value')} of the file{', such as' * (count > 1)} {first}")
+        yield _fact("unused", f"{plural(count, 'value')} in the file{', such as' * (count > 1)} {first}")
 
 
 def _values_text(staged: StagedModel) -> str:
@@ -114,7 +114,7 @@ def _values_text(staged: StagedModel) -> str:
     others = len(values.changed) - values.changed_trainable
     parts = [f"{values.changed_trainable} of {plural(values.trainable, 'trainable variable')} changed"]
     parts += [f"{plural(others, 'other')} too"] if others else []
-    parts += [f"{len(values.unchanged)} stayed as before"] if values.unchanged else []
+    parts += [f"{len(values.unchanged)} unchanged"] if values.unchanged else []
     return ", ".join(parts)
 
 
@@ -125,9 +125,9 @@ def _change_text(change: ChangedVariable) -> str:
 
 def _compared_lines(staged: StagedModel) -> Iterator[str]:
     if staged.compared:
-        yield _fact("compared", f"loaded again, it gives the same in {plural(len(staged.compared), 'call')}")
+        yield _fact("compared", f"after reloading, same outputs in {plural(len(staged.compared), 'call')}")
     elif staged.skipped:
-        yield _fact("compared", "loaded again, its variables are the same; no call could be compared")
+        yield _fact("compared", "after reloading, same variables; no call could be compared")
     if staged.skipped:
         kind = "other call" if staged.compared else "call"
         yield _fact("", f"{plural(len(staged.skipped), kind)} skipped: see --json")
@@ -138,7 +138,7 @@ def _files_lines(staged: StagedModel) -> Iterator[str]:
         yield _fact("kept", ", ".join(staged.preserved))
     if staged.carried:
         yield _fact("carried", f"over: {_some(staged.carried)}")
-    for name, loss in zip(("not kept", *[""] * len(staged.not_kept)), staged.not_kept, strict=False):
+    for name, loss in zip(("not preserved", *[""] * len(staged.not_kept)), staged.not_kept, strict=False):
         yield _fact(name, f"{loss.what}: {loss.reason}")
 
 

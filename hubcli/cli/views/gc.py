@@ -31,11 +31,11 @@ _WORDS = {
     Reason.OLD_PARTIAL: "not resumed",
     Reason.GUTTED: "gutted",
     Reason.BROKEN: "broken",
-    Reason.OLDER_THAN: "not used for long",
-    Reason.OLD_VERSION: "an old version",
-    Reason.MAX_SIZE: "to fit the size",
-    Reason.MIN_FREE: "to free the disk",
-    Reason.ASKED_FOR: "as asked",
+    Reason.OLDER_THAN: "not used recently",
+    Reason.OLD_VERSION: "old version",
+    Reason.MAX_SIZE: "over the size limit",
+    Reason.MIN_FREE: "low disk space",
+    Reason.ASKED_FOR: "requested",
 }
 _KINDS = {
     NameKind.ALIAS: "link",
@@ -53,7 +53,7 @@ _KINDS = {
 def show_plan(plan: Plan, output: Output) -> None:
     """Writes the table of what goes, and its sum; leftovers of one entry stand in one row."""
     if not plan.items:
-        output.note(f"Nothing to collect: {plan.snapshot.root}")
+        output.note(f"Nothing to remove: {plan.snapshot.root}")
         return
     now_s = time.time()
     rows = [*_leftover_rows(plan), *(_model_row(item, now_s) for item in plan.items if item.model)]
@@ -98,16 +98,16 @@ def collection_total(collection: Collection) -> str:
 
 def upkeep_notes(collection: Collection, source: str) -> list[str]:
     """What an upkeep did, and what it could not."""
-    notes = [f"The upkeep by {source} could not be done: {error.message}" for error in collection.errors]
+    notes = [f"Automatic gc by {source} failed: {error.message}" for error in collection.errors]
     if collection.removed:
         freed = format_size(collection.freed_bytes)
-        notes.insert(0, f"The upkeep by {source} removed {_counts(collection.removed)}: {freed} freed")
+        notes.insert(0, (f"Automatic gc by {source} removed {_counts(collection.removed)}: {freed} freed"))
     return notes
 
 
 def stay_note(action: CompletedAction) -> str:
     """Why a planned item stays."""
-    return f"{action.item.title} stays: {action.detail}"
+    return f"Kept {action.item.title}: {action.detail}"
 
 
 def _counts(items: Sequence[PlannedItem]) -> str:

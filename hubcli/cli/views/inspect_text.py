@@ -133,7 +133,7 @@ class _View:
         if function.variants:
             yield from self._call(function.call)
         else:
-            yield "    never traced: it can't be called"
+            yield "    never traced: not callable"
 
     def _variant(self, function: Function, variant: FunctionVariant) -> str:
         names = function.parameters or ()
@@ -192,7 +192,7 @@ class _View:
         if tensor.default is None:
             return where
         value = "…" if tensor.default.value is None else repr(tensor.default.value)
-        return f"{where}, {value} if left out"
+        return f"{where}, default {value}"
 
     def variables(self) -> Iterator[str]:
         info = self.inspection.info
@@ -242,7 +242,7 @@ class _View:
             if asset.is_present:
                 state = format_size(asset.size_bytes or 0)
             else:
-                state = self.style.paint("missing", "red") if asset.is_present is False else "not looked at"
+                state = self.style.paint("missing", "red") if asset.is_present is False else "not checked"
             yield f"  {printable(asset.path):<{width}}  {state}"
 
     def ops(self) -> Iterator[str]:
@@ -280,7 +280,7 @@ class _View:
 
     def reusable(self) -> Iterator[str]:
         reusable = self.inspection.info.reusable
-        verdict = "conforms" if reusable.conforms else "doesn't conform"
+        verdict = "conforms" if reusable.conforms else "does not conform"
         style = "green" if reusable.conforms else "yellow"
         yield self._heading("Reusable SavedModel", self.style.paint(verdict, style))
         for problem in reusable.problems:

@@ -55,7 +55,7 @@ def metadata_configs(data: Bytes) -> Iterator[KerasConfig]:
         if node.number != _NODES:
             continue
         if node.wire_type != LENGTH_DELIMITED:
-            raise BrokenModelError(f"its {KERAS_METADATA} can't be read")
+            raise BrokenModelError(f"its {KERAS_METADATA} cannot be read")
         # Protobuf takes the last of several; all are walked.
         for text in scan(data, node.start, node.end):
             if text.number == _METADATA and text.wire_type == LENGTH_DELIMITED:
@@ -109,12 +109,12 @@ def scan_files(files: ModelFiles) -> Iterator[Issue]:
         if finding is not None:
             count += 1
             if count > _MAX_FINDINGS:
-                message = f"More than {_MAX_FINDINGS} files hold code; the rest is not listed"
+                message = f"More than {_MAX_FINDINGS} files contain code; the rest is not listed"
                 yield Issue.of_part(Severity.MEDIUM, "more-findings", message, "assets")
                 return
             yield finding
     if len(paths) > _MAX_FILES:
-        message = f"Of {len(paths)} files, {_MAX_FILES} were looked at"
+        message = f"Of {len(paths)} files, {_MAX_FILES} were scanned"
         yield Issue.of_part(Severity.MEDIUM, "not-scanned", message, "assets")
 
 
@@ -134,11 +134,11 @@ def _about_file(files: ModelFiles, path: str, budget: Budget) -> Issue | None:
     except FileNotFoundError:  # An archive's, of which the first bytes alone are here.
         return None
     except TooMuchError:
-        message = "It isn't looked at: the files before it look like too many pickles and archives"
+        message = "It is not scanned: too many files before it look like pickles and archives"
         return Issue.of_part(Severity.MEDIUM, "not-scanned", message, path)
     except OSError as error:
         return Issue.of_part(
-            Severity.MEDIUM, "not-scanned", f"It can't be read: {error.strerror or error}", path
+            Severity.MEDIUM, "not-scanned", f"It cannot be read: {error.strerror or error}", path
         )
     return None if member is None else _about_member(path, member)
 
@@ -173,7 +173,7 @@ def _about_keras(files: ModelFiles) -> Iterator[Issue]:
         return
     except (OSError, BrokenModelError) as error:
         reason = error.message if isinstance(error, BrokenModelError) else str(error.strerror or error)
-        yield Issue.of_part(Severity.MEDIUM, "not-scanned", f"It can't be read: {reason}", where)
+        yield Issue.of_part(Severity.MEDIUM, "not-scanned", f"It cannot be read: {reason}", where)
         return
     for issue in issues:
         place = f"{where}, layer {issue.layer}" if issue.layer else where
@@ -181,7 +181,7 @@ def _about_keras(files: ModelFiles) -> Iterator[Issue]:
             message = f"Keras 2 would run Python code: {issue.reason}"
             yield Issue.of_part(Severity.HIGH, "keras-code", message, place)
         elif issue.kind in (IssueKind.OP, IssueKind.FILE):
-            message = f"Keras 2 would reach beyond the model: {issue.reason}"
+            message = f"Keras 2 would access something outside of the model: {issue.reason}"
             yield Issue.of_part(Severity.MEDIUM, "keras-op", message, place)
 
 
@@ -205,7 +205,7 @@ class MemberKind(NamedTuple):
     noun: str
 
 
-_NOT_READ = MemberKind("", "not-scanned", "can't be looked into")
+_NOT_READ = MemberKind("", "not-scanned", "cannot be scanned")
 
 
 def code_in_archive(file: IO[bytes], head: bytes, budget: Budget, *, depth: int = 0) -> MemberKind | None:
@@ -259,7 +259,7 @@ def _code_in_member(name: str, member: IO[bytes], depth: int, budget: Budget) ->
     inner = _in_inner(head, member, depth, budget)
     if inner is None or inner.code != "not-scanned":
         return inner and MemberKind(name_text, inner.code, f"an archive with {inner.name or inner.noun}")
-    return MemberKind("", inner.code, f"holds {name_text}, which can't be looked into")
+    return MemberKind("", inner.code, f"contains {name_text}, which cannot be scanned")
 
 
 def _in_inner(head: bytes, stream: IO[bytes], depth: int, budget: Budget) -> MemberKind | None:

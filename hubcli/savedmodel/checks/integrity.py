@@ -161,7 +161,7 @@ class ShardChunk:
         except BrokenModelError as error:  # In the bytes between tensors.
             return [Issue.of_file("size", error.message, self.path)]
         except OSError as error:
-            return [Issue.of_file("unreadable", f"can't be read: {error.strerror}", self.path)]
+            return [Issue.of_file("unreadable", f"cannot be read: {error.strerror}", self.path)]
 
     def _check(self, reader: _Reader) -> list[Issue]:
         faults, position = [], 0
@@ -201,7 +201,7 @@ class _Reader:
         while start < end:
             piece = self._file.read(min(_READ_BYTES, end - start))
             if not piece:
-                raise BrokenModelError(f"ends at byte {start}: it was cut while it was read")
+                raise BrokenModelError(f"ends at byte {start}: it was truncated while it was read")
             start += len(piece)
             if self._digest is not None:
                 self._digest.update(piece)
@@ -311,7 +311,7 @@ class ModelCheck:
                 self._fault("missing", "is missing", record.path)
                 continue
             except OSError as error:
-                self._fault("unreadable", f"can't be looked at: {error.strerror}", record.path)
+                self._fault("unreadable", f"cannot be accessed: {error.strerror}", record.path)
                 continue
             if not stat.S_ISREG(status.st_mode):
                 self._fault("size", "is not a regular file", record.path)
@@ -329,7 +329,7 @@ class ModelCheck:
         try:
             detect_format(self._model)
             if name.endswith(".cpb"):
-                self._notes.append(f"{name} isn't read for its assets: whether they are there isn't known")
+                self._notes.append(f"{name} was not read: whether its assets exist is unknown")
                 return
             with contents(self._model / name, for_outline=True) as data:
                 is_text = name.endswith(".pbtxt")
@@ -337,7 +337,7 @@ class ModelCheck:
         except BrokenModelError as error:
             self._fault("model", error.message, name)
         except OSError as error:
-            self._fault("unreadable", f"can't be read: {error.strerror}", name)
+            self._fault("unreadable", f"cannot be read: {error.strerror}", name)
 
     def _look_at_assets(self, names: Sequence[str]) -> None:
         for name in names:
@@ -359,7 +359,7 @@ class ModelCheck:
             is_there = (self._model / INDEX_FILE).is_file()
             self._fault("index" if is_there else "missing", error.message, INDEX_FILE)
         except OSError as error:
-            self._fault("unreadable", f"can't be read: {error.strerror}", INDEX_FILE)
+            self._fault("unreadable", f"cannot be read: {error.strerror}", INDEX_FILE)
 
     def _look_at_shards(self, index: BundleIndex) -> None:
         tensors, broken = stored_tensors(index)

@@ -85,7 +85,7 @@ class KerasConfig:
         else:
             values = text.count(",") + text.count("[") + text.count("{")
         if values > _MAX_MARKS:
-            raise BrokenModelError(f"its config holds more than {_MAX_MARKS} values")
+            raise BrokenModelError(f"its config contains more than {_MAX_MARKS} values")
         repeated = list[str]()
 
         def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def walk_config(
     """
     walk = _Walk(is_keras_3, trusted or TrustedNames())
     if config.repeated_key is not None:
-        reason = f"the key {_quoted(config.repeated_key)} stands twice in one object"
+        reason = f"the key {_quoted(config.repeated_key)} appears twice in one object"
         walk.add(IssueKind.CODE, "", reason)
     walk.run(config.value)
     return tuple(walk.found)
@@ -173,7 +173,7 @@ class _Walk:
             value, layer = pending.pop()
             self._seen += 1
             if self._seen > _MAX_NODES:
-                raise BrokenModelError(f"its config holds more than {_MAX_NODES} values")
+                raise BrokenModelError(f"its config contains more than {_MAX_NODES} values")
             if isinstance(value, dict):
                 name = _name_of(value) or layer
                 self._visit(value, name)
@@ -227,7 +227,7 @@ class _Walk:
             self.add(IssueKind.OP, layer, reason)
         elif reason is None and name not in (KERAS_3_CLASSES if self.is_keras_3 else KERAS_2_CLASSES):
             why = NOT_PURE_LAYERS.get(name)
-            sentence = f"{name} {why}" if why else f"its class {_quoted(name)} is none of Keras itself"
+            sentence = f"{name} {why}" if why else f"its class {_quoted(name)} is not part of Keras"
             self.add(IssueKind.CLASS, layer, sentence)
             return
         if name in _LOOKUPS and isinstance(inner.get("vocabulary"), str):
@@ -274,7 +274,7 @@ class _Walk:
         is_known = isinstance(spec, str) and spec in _TYPE_SPECS and registered in (None, spec)
         if is_known and (module is None or _matches(_TENSORFLOW_MODULE, module)):
             return
-        self.add(IssueKind.CLASS, layer, f"its type {_quoted(spec)} is none of TensorFlow's own")
+        self.add(IssueKind.CLASS, layer, f"its type {_quoted(spec)} is not part of TensorFlow")
 
     def _is_own_function(self, name: Any) -> bool:
         return _is_one_of(name, self.trusted.functions)
@@ -338,7 +338,7 @@ def _constants_issue(values: Any) -> str:
         if isinstance(item, dict):
             name = item.get("class_name")
             if name is not None and not (isinstance(name, str) and (name in _DATA or name == "TypeSpec")):
-                return f"its constants hold an object of the class {_quoted(name)}"
+                return f"its constants contain an object of the class {_quoted(name)}"
             pending += item.values()
         elif isinstance(item, list):
             pending += item

@@ -38,7 +38,7 @@ def check_reusable(
             _ERROR,
             "no-object",
             "written by TensorFlow 1: signatures only, no callable object",
-            hint="Call obj.signatures[…]; export it anew from TensorFlow 2 to fine-tune it.",
+            hint="Call obj.signatures[…]; to fine-tune it, export it again from TensorFlow 2.",
         )
         return Conformance((problem,))
     call = next((function for function in functions if function.path == "__call__"), None)
@@ -62,17 +62,21 @@ class _Check:
             yield Issue(
                 _ERROR,
                 "several-graphs",
-                f"The file holds {len(self.outlines)} MetaGraphs: TensorFlow loads it by tags, "
-                "and then as TensorFlow 1 does, without an object to call",
-                hint="Save the object alone: tf.saved_model.save(obj, DIR).",
+                (
+                    f"The file has {len(self.outlines)} MetaGraphs: TensorFlow loads it by "
+                    "tags, as in TensorFlow 1, without a callable object"
+                ),
+                hint="Save only the object: tf.saved_model.save(obj, DIR).",
             )
         if self.call is None or not self.call.variants:
             yield Issue(
                 _ERROR,
                 "no-call",
-                "The object can't be called: it has no traced __call__",
-                hint="Give the object a tf.function __call__(x, training=False); "
-                "for a Keras model: hubcli export MODEL.keras DIR.",
+                "The object is not callable: it has no traced __call__",
+                hint=(
+                    "Add a tf.function __call__(x, training=False) to the object; for a "
+                    "Keras model: hubcli export MODEL.keras DIR."
+                ),
             )
         else:
             yield from self._arguments(self.call)
@@ -94,7 +98,7 @@ class _Check:
                     _ERROR,
                     "call-input",
                     f"__call__{call.python_signature} takes no tensor as its first argument",
-                    hint="The one positional argument is a tensor, or a list or dict of tensors.",
+                    hint="Take one tensor, or one list or dict of tensors.",
                 )
                 return
             if any(map(holds_tensors, rest)):
@@ -102,7 +106,7 @@ class _Check:
                 yield Issue(
                     _ERROR,
                     "call-inputs",
-                    f"__call__ takes tensors in further positional arguments ({names})",
+                    f"__call__ takes tensors in more positional arguments ({names})",
                     hint="Take several tensors as one list or dict.",
                 )
                 return
@@ -165,7 +169,7 @@ class _Check:
                     _WARNING,
                     "no-trainable-variables",
                     "The object has no list `trainable_variables`: fine-tuning it trains nothing",
-                    hint="Set obj.trainable_variables to the list of what is to be trained.",
+                    hint="Set obj.trainable_variables to the list of variables to train.",
                 )
             return
         listed = set(self.lists.variables or ())
@@ -174,8 +178,8 @@ class _Check:
             yield Issue(
                 _ERROR,
                 "trainable-not-listed",
-                f"`trainable_variables` holds {_some(outside)}, which `variables` lacks",
-                hint="Put it into both lists.",
+                f"`trainable_variables` contains {_some(outside)}, which `variables` lacks",
+                hint="Add it to both lists.",
             )
         nodes = set(self.objects.items(0, "trainable_variables") or ())
         frozen = [
@@ -187,8 +191,8 @@ class _Check:
             yield Issue(
                 _ERROR,
                 "trainable-flag",
-                f"`trainable_variables` holds {_some(frozen)}, made with trainable=False",
-                hint="Leave it out of the list, or make it with trainable=True.",
+                f"`trainable_variables` contains {_some(frozen)}, created with trainable=False",
+                hint="Remove it from the list, or create it with trainable=True.",
             )
 
     def _losses(self) -> Iterator[Issue]:
@@ -212,7 +216,7 @@ class _Check:
             yield Issue(
                 _WARNING,
                 "optimizer-slots",
-                f"The file holds {len(slots)} variables of an optimizer ({size} bytes)",
+                f"The file contains {len(slots)} variables of an optimizer ({size} bytes)",
                 hint="Save the model without its optimizer: model.save(…, include_optimizer=False).",
             )
 
@@ -226,7 +230,7 @@ class _Check:
             yield Issue(
                 _WARNING,
                 "batch-fixed",
-                f"__call__ takes batches of one size alone: {_some(fixed)}",
+                f"__call__ accepts only one batch size: {_some(fixed)}",
                 hint="Trace it with None as the first dimension.",
             )
 
@@ -246,7 +250,9 @@ class _Check:
                 _HINT,
                 "no-logits",
                 f"__call__ gives {_PROBABILITIES[op]}, after {op}",
-                hint="Logits or features serve fine-tuning better: share the model without its last layer.",
+                hint=(
+                    "Share the model without its last layer: logits or features are better for fine-tuning."
+                ),
             )
 
 

@@ -131,7 +131,7 @@ def _is_at_savers_moment(risk: Risk, moments: frozenset[ExecutionPhase]) -> bool
 
 
 def _finding(node: Node, risk: Risk, moments: frozenset[ExecutionPhase], body: GraphBody) -> Issue:
-    when = ", ".join(sorted(moments)) or "though nothing reaches it"
+    when = ", ".join(sorted(moments)) or "but unreachable"
     return Issue.of_part(risk.severity, risk.code, f"{node.op} {risk.sentence}, {when}", _place(body))
 
 
@@ -159,9 +159,7 @@ def find(
     for variable in variables:
         if variable.checkpoint_key is None and variable.is_listed and variable.node is not None:
             where = f"variable {variable.path}"
-            yield Issue.of_part(
-                Severity.MEDIUM, "value-missing", "The checkpoint holds no value of it", where
-            )
+            yield Issue.of_part(Severity.MEDIUM, "value-missing", "The checkpoint has no value for it", where)
 
 
 def _about_shards(files: ModelFiles, index: BundleIndex) -> Iterator[Issue]:
@@ -169,9 +167,7 @@ def _about_shards(files: ModelFiles, index: BundleIndex) -> Iterator[Issue]:
         return
     for path, size, needed in shards_of(index, files.sizes_bytes.get):
         if size is None:
-            yield Issue.of_part(
-                Severity.MEDIUM, "shard-missing", "The index names a shard that isn't there", path
-            )
+            yield Issue.of_part(Severity.MEDIUM, "shard-missing", "The index names a missing shard", path)
         elif size < needed:
             message = f"It has {size} bytes; the index needs {needed}"
             yield Issue.of_part(Severity.MEDIUM, "shard-cut", message, path)
@@ -190,7 +186,7 @@ def _about_assets(assets: tuple[Asset, ...]) -> Iterator[Issue]:
             yield Issue.of_part(
                 Severity.MEDIUM,
                 "asset-missing",
-                "The model declares a file that isn't there",
+                "The model declares a missing file",
                 f"asset {asset.path}",
             )
 
@@ -216,7 +212,7 @@ _RISKS = {
     "process": Risk("ends-process", Severity.HIGH, "ends the process that runs it"),
     "native": Risk("runs-native-code", Severity.MEDIUM, "calls native code by its registered name"),
     "network": _NETWORK,
-    "program": Risk("carries-program", Severity.HIGH, "runs a program that the scan can't look into"),
+    "program": Risk("carries-program", Severity.HIGH, "runs a program that the scan cannot read"),
     "descriptor": Risk("reads-files", Severity.MEDIUM, "may read its message type from a file"),
     "file-system": _CONFIGURE,
     "print": _PRINT,

@@ -178,7 +178,7 @@ def _unclaimed(info: SavedModelInfo) -> dict[str, CheckpointTensor]:
 def _assets(info: SavedModelInfo) -> dict[str, str]:
     def text(asset: Asset) -> str:
         if not asset.is_present:
-            return "missing" if asset.is_present is False else "not looked at"
+            return "missing" if asset.is_present is False else "not checked"
         return f"{asset.size_bytes} bytes" + (f", sha256 {asset.sha256}" if asset.sha256 else "")
 
     return {asset.path: text(asset) for asset in info.assets}
@@ -331,7 +331,7 @@ def changes_between(
             found = "nothing" if new is None else f"{new.dtype.name} {list(new.shape)}"
             raise ValuesError(
                 f"{old_key} was {old.dtype.name} {list(old.shape)} in the model, and became {found}",
-                hint="A fine-tuned variable keeps its type and shape: assign no values of another.",
+                hint="Keep the type and shape of each fine-tuned variable.",
             )
         comparison = Comparison(new, measure)
         for _ in comparison.through(new.pieces(), old.pieces(), new.size_bytes):

@@ -48,7 +48,7 @@ def verify_interface_preserved(source: SavedModelInfo, result: SavedModelInfo) -
         more = f"; and {len(lost) - _MAX_LISTED} more" if len(lost) > _MAX_LISTED else ""
         raise TensorFlowError(
             f"Saved again, the model differs: {parts}{more}",
-            hint="Change the values alone, which loses nothing: --method rewrite",
+            hint="Change only the values, which loses nothing: --method rewrite",
         )
     return tuple(found)
 
@@ -147,8 +147,8 @@ def _files(model: Path) -> set[str]:
 
 def _differs(what: str) -> TensorFlowError:
     return TensorFlowError(
-        f"The model that was written isn't its source with other values: {what} differs",
-        hint="Did the source change meanwhile? Run the command again.",
+        f"The rewritten model differs from its source in more than values: {what}",
+        hint="Check whether the source changed, and run the command again.",
     )
 
 

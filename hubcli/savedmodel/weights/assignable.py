@@ -44,7 +44,7 @@ class CheckpointGraph:
         self.children = [{child.local_name: child.node_id for child in node.children} for node in nodes]
         for children in self.children:
             if any(not 0 <= node < len(self.children) for node in children.values()):
-                raise BrokenModelError("the checkpoint's object graph names an object that isn't there")
+                raise BrokenModelError("the checkpoint's object graph names a missing object")
         self.keys: list[str | None] = []
         self.full_names: dict[str, str] = {}
         """The variable's name in its graph by checkpoint key, as far as the checkpoint tells it."""
@@ -145,7 +145,7 @@ _SAVE_COUNTER = f"save_counter{VALUE_SUFFIX}"
 # What Keras keeps for itself, and what optimizers keep.
 _NOT_THE_MODELS = ("keras_api", "optimizer", "_optimizer")
 _UNFIT = ("resource", "variant")
-_HINT = "See what it holds: hubcli inspect MODEL --variables"
+_HINT = "List its variables: hubcli inspect MODEL --variables"
 
 
 class AssignableVariable(NamedTuple):
@@ -216,11 +216,11 @@ def read_assignable(model: Path) -> AssignableVariables:
     """
     try:
         if not (model / INDEX_FILE).is_file():
-            raise ValuesError(f"{model.name} has no variables: there is nothing to write anew", hint=_HINT)
+            raise ValuesError(f"{model.name} has no variables to rewrite", hint=_HINT)
         bundle = Bundle.open(model / "variables", "variables")
         variables, lists = _variables(model, bundle)
     except OSError as error:
-        raise BrokenModelError(f"{error.filename or model} can't be read: {error.strerror}") from error
+        raise BrokenModelError(f"Cannot read {error.filename or model}: {error.strerror}") from error
     variables = tuple(
         variable for variable in variables if variable.checkpoint_key not in (None, _SAVE_COUNTER)
     )
@@ -233,9 +233,7 @@ def read_assignable(model: Path) -> AssignableVariables:
     targets += [_target(bundle, key, None, is_required=False) for key in sorted(left)]
     fit = tuple(target for target in targets if target.dtype.name not in _UNFIT)
     if not any(target.is_required for target in fit):
-        raise ValuesError(
-            f"{model.name} has no variables of its own: there is nothing to write anew", hint=_HINT
-        )
+        raise ValuesError(f"{model.name} has no variables to rewrite", hint=_HINT)
     listed = tuple(
         variable.checkpoint_key for variable in variables if variable.is_listed and variable.checkpoint_key
     )

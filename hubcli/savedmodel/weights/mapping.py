@@ -89,8 +89,8 @@ def map_weights(
     if weights.kind in (WeightsKind.NPZ, WeightsKind.SAFETENSORS):
         if root is not None:
             raise UsageError(
-                f"{weights.path} has no objects or layers, of which --root could choose one",
-                hint="Leave --root out. To name the pairs yourself: --map FILE.",
+                f"{weights.path} has no objects or layers that --root could select",
+                hint="Remove --root. To map values yourself: --map FILE.",
             )
         raise _unequal_keys(targets, weights)
     if weights.groups:
@@ -138,7 +138,7 @@ def _at_root(
     node = weights.graph.node_at(root)
     if node is None:
         raise UsageError(
-            f"{weights.path} has no object {root}", hint="Without --root, hubcli names those that come close."
+            f"{weights.path} has no object {root}", hint="Remove --root to list the closest matches."
         )
     candidate = lockstep.at(node)
     if not candidate.is_full:
@@ -154,8 +154,8 @@ def _the_one(
         candidates = [candidate for candidate in candidates if candidate.root == root.strip("/")]
         if not candidates:
             raise UsageError(
-                f"{weights.path} has nothing under {root} that fits a variable of {targets.model}",
-                hint="Without --root, hubcli names what comes close.",
+                (f"{weights.path} has nothing under {root} that matches a variable of {targets.model}"),
+                hint="Remove --root to list the closest matches.",
             )
     full = [candidate for candidate in candidates if candidate.is_full]
     if len(full) == 1:
@@ -167,11 +167,13 @@ def _the_one(
     # Two orders of the same piece can't be told apart by where it stands.
     has_roots = len({candidate.root for candidate in full}) == len(full)
     raise MappingError(
-        f"{len(full)} parts of {weights.path} fit all {full[0].required} variables of {targets.model}: "
-        f"{names}{more}",
+        (
+            f"{len(full)} parts of {weights.path} match all {full[0].required} "
+            f"variables of {targets.model}: {names}{more}"
+        ),
         hint=f"Choose the one that was fine-tuned, such as --root {shlex.quote(full[0].root or '/')}"
         if has_roots
-        else "Name the value of each variable: --map FILE.",
+        else "Map the value of each variable: --map FILE.",
         candidates=tuple(full),
     )
 
@@ -182,19 +184,20 @@ def _misfit(
     """The error for weights of which no part is the whole model."""
     if not candidates:
         return MappingError(
-            f"{weights.path} holds nothing that fits a variable of {targets.model}",
-            hint="Are they weights of another model? To name the pairs yourself: --map FILE.",
+            f"{weights.path} has nothing that matches a variable of {targets.model}",
+            hint=("Check that these are weights of this model. To map values yourself: --map FILE."),
         )
     best = candidates[0]
     reasons = "; ".join(best.misfits)
     more = best.required - best.fits - len(best.misfits)
     reasons += f"; and {more} more" if more > 0 else ""
     text = (
-        f"No part of {weights.path} fits all {best.required} variables of {targets.model}. "
-        f"The closest, {_root_name(best.root)}, fits {best.fits}: {reasons}"
+        f"No part of {weights.path} matches all {best.required} variables of "
+        f"{targets.model}. The closest, {_root_name(best.root)}, matches "
+        f"{best.fits}: {reasons}"
     )
     return MappingError(
-        text, hint="To name the pairs yourself: --map FILE.", candidates=tuple(candidates[:_MAX_LISTED])
+        text, hint="Map values yourself: --map FILE.", candidates=tuple(candidates[:_MAX_LISTED])
     )
 
 
@@ -232,9 +235,7 @@ def _are_listed_otherwise(
 
 
 def _wrong_values(weights: Weights, misfit: str) -> ValuesError:
-    return ValuesError(
-        f"{weights.path}: {misfit}", hint="Fine-tuned values have the shapes and types of the model's own."
-    )
+    return ValuesError(f"{weights.path}: {misfit}", hint="Use values with the shapes and types of the model.")
 
 
 def _unequal_keys(targets: AssignableVariables, weights: Weights) -> MappingError:
@@ -250,8 +251,11 @@ def _unequal_keys(targets: AssignableVariables, weights: Weights) -> MappingErro
         if keys
     ]
     return MappingError(
-        f"The keys of {weights.path} aren't those of {targets.model}'s variables: it {'; it '.join(reasons)}",
-        hint="`hubcli inspect --json` lists the keys. To name the pairs yourself: --map FILE.",
+        (
+            f"The keys of {weights.path} do not match the variables of "
+            f"{targets.model}: it {'; it '.join(reasons)}"
+        ),
+        hint="List the keys: hubcli inspect --json. To map values yourself: --map FILE.",
     )
 
 
@@ -269,12 +273,14 @@ def _by_map(targets: AssignableVariables, weights: Weights, named: MappingType[s
     for left, right in named.items():
         _require_one(targets, left)
         if left not in by_name:
-            raise UsageError(f"{targets.model} has no variable {left}", hint="`hubcli inspect` lists them.")
+            raise UsageError(
+                f"{targets.model} has no variable {left}", hint="List them: hubcli inspect MODEL"
+            )
         if right not in sources:
-            raise UsageError(f"{weights.path} has no value {right}", hint="Name one by its key there.")
+            raise UsageError(f"{weights.path} has no value {right}", hint="Use one of its keys.")
         target = by_name[left]
         if target.key in pairs:
-            raise UsageError(f"The map names {target.path} twice", hint="Leave one of the lines.")
+            raise UsageError(f"The map assigns {target.path} twice", hint="Remove one of the lines.")
         misfit = target.misfit(weights.tensors[sources[right]])
         if misfit is not None:
             raise _wrong_values(weights, misfit)
@@ -289,7 +295,7 @@ def _require_one(targets: AssignableVariables, name: str) -> None:
     if len(keys) > 1 and name not in short:
         raise UsageError(
             f"{len(keys)} variables of {targets.model} have the path {name}: {', '.join(keys[:_MAX_LISTED])}",
-            hint="Name the one that is meant by its key.",
+            hint="Use the key of the variable instead.",
         )
 
 
@@ -309,7 +315,7 @@ def _completed(
             rest[target.key] = key
     if missing:
         raise MappingError(
-            f"The map names no value for {len(missing)} of the variables: {', '.join(missing[:_MAX_LISTED])}",
+            (f"The map has no value for {len(missing)} of the variables: {', '.join(missing[:_MAX_LISTED])}"),
             hint="Add a line for each: target = source.",
         )
     by_key = {pair.target_key: pair for pair in _mapping(targets, weights, rest.items(), "key", None).pairs}
@@ -335,12 +341,12 @@ def read_map(path: Path) -> dict[str, str]:
             raise UsageError(f"{path} is too large for a map", hint=_HINT)
         text = read_regular(path, _MAX_BYTES).decode("utf-8")
     except OSError as error:
-        raise NotFoundError(f"{path} can't be read: {error.strerror}", hint="Check the path.") from error
+        raise NotFoundError(f"Cannot read {path}: {error.strerror}", hint="Check the path.") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not text", hint=_HINT) from error
     pairs = _of_json(path, text) if text.lstrip().startswith("{") else _of_lines(path, text)
     if not pairs:
-        raise UsageError(f"{path} names no pairs", hint=_HINT)
+        raise UsageError(f"{path} has no pairs", hint=_HINT)
     return pairs
 
 
@@ -348,16 +354,16 @@ def _of_json(path: Path, text: str) -> dict[str, str]:
     try:
         found = json.loads(text, object_pairs_hook=_without_doubles)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} can't be read as JSON: {error}", hint=_HINT) from error
+        raise UsageError(f"Cannot read {path} as JSON: {error}", hint=_HINT) from error
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-        raise UsageError(f"{path} holds more than pairs of text", hint=_HINT)
+        raise UsageError(f"{path} must contain only pairs of text", hint=_HINT)
     return found
 
 
 def _without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a variable stands twice in it")
+        raise ValueError("a variable appears twice in it")
     return found
 
 
@@ -370,8 +376,8 @@ def _of_lines(path: Path, text: str) -> dict[str, str]:
         # Names hold an equals sign now and then, but no spaces around it.
         target, middle, source = line.partition(" = ")
         if not middle or not target.strip() or not source.strip():
-            raise UsageError(f"{path}, line {number}: no pair", hint=_HINT)
+            raise UsageError(f"{path}, line {number}: not a pair", hint=_HINT)
         if target.strip() in pairs:
-            raise UsageError(f"{path}, line {number}: {target.strip()} stands twice in it", hint=_HINT)
+            raise UsageError(f"{path}, line {number}: {target.strip()} appears twice", hint=_HINT)
         pairs[target.strip()] = source.strip()
     return pairs

@@ -145,15 +145,15 @@ class MatchByGraph:
         self._steps += steps + 1
         if self._steps > _MAX_STEPS:
             raise MappingError(
-                "The checkpoint has too many objects to try each of them as the model",
-                hint="Name the one that is it: --root PATH.",
+                "The checkpoint has too many objects to find the model in it",
+                hint="Select it: --root PATH.",
             )
 
     def _misfit(self, target: AssignableVariable, key: str | None) -> str | None:
         """What is wrong with that value for the variable, None where it fits."""
         given = None if key is None else self._tensors.get(key)
         if given is None:
-            return f"{target.path} isn't there"
+            return f"{target.path} is missing"
         return target.misfit(given)
 
 
@@ -176,7 +176,7 @@ def candidates_by_name(targets: AssignableVariables, weights: Weights) -> list[C
             name = _name(targets, target)
             key = sources.get(scope + name) if counts[name] == 1 else None
             misfit = (
-                f"{target.path} isn't there by its name"
+                f"{target.path} is missing under that name"
                 if key is None
                 else target.misfit(weights.tensors[key])
             )

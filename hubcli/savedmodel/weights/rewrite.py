@@ -50,8 +50,8 @@ def with_checkpoint_hash(fingerprint: bytes, index: bytes) -> bytes:
 _FOLDER, _PREFIX, _FINGERPRINT = "variables", "variables", "fingerprint.pb"
 _MAX_FINGERPRINT_BYTES = 1 << 16
 _COPY_BYTES = 1 << 20
-_DAMAGED_HINT = "They are corrupt: fetch or copy them again."
-_COPY_HINT = "Make a plain copy of the model, and export from that."
+_DAMAGED_HINT = "Fetch or copy them again: they are corrupt."
+_COPY_HINT = "Copy the model without links, and export from the copy."
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def rewrite(
     options = options or RewriteOptions()
     bundle = Bundle.open(model / _FOLDER, _PREFIX) if (model / INDEX_FILE).is_file() else None
     if bundle is None:
-        raise ValuesError(f"{model.name} has no variables: there is nothing to write anew")
+        raise ValuesError(f"{model.name} has no variables to rewrite")
     _require_fit(bundle, values)
     job = _Job(bundle, values, options, on_bytes)
     left_out = {f"{_FOLDER}/{bundle.shard(number).name}" for number in range(bundle.index.shard_count)}
@@ -129,7 +129,7 @@ def _require_fit(bundle: Bundle, values: Mapping[str, TensorValues]) -> None:
                 f"the model's {key} is {entry.dtype.name} {list(entry.shape)}"
             )
         if entry.slices and entry.dtype.item_bytes is None:
-            raise ValuesError(f"{key} is partitioned, and its elements differ in size: hubcli can't cut it")
+            raise ValuesError(f"{key} is partitioned, and its elements differ in size: it cannot be split")
 
 
 def _copy(model: Path, destination: Path, left_out: set[str]) -> int:
@@ -141,7 +141,7 @@ def _copy(model: Path, destination: Path, left_out: set[str]) -> int:
         for name in names:
             if Path(folder, name).is_symlink():
                 raise BrokenModelError(
-                    f"{Path(folder, name)} is a link to a directory, which isn't followed", hint=_COPY_HINT
+                    f"{Path(folder, name)} is a link to a directory, which is not followed", hint=_COPY_HINT
                 )
         for name in files:
             source = Path(folder, name)
@@ -244,7 +244,7 @@ class _Job:
         if recorded is not None and new.crc32c != recorded:
             where = "the model" if given is None else "the weights"
             raise ChecksumError(
-                f"{key}: its bytes in {where} don't have the checksum that is recorded there",
+                f"{key}: checksum mismatch of its bytes in {where}",
                 hint=_DAMAGED_HINT,
             )
         self.size_bytes += new.size_bytes
@@ -277,14 +277,14 @@ class _Job:
             # What the model holds already is no fault of the values that were given.
             if comparison.is_changed and comparison.has_non_finite and not self.options.allow_nan:
                 raise ValuesError(
-                    f"The new value of {key} has NaN or infinity in it",
-                    hint="Take weights from before the training went astray, or allow it: --allow-nan.",
+                    f"The new value of {key} contains NaN or infinity",
+                    hint=("Use weights from before the training diverged, or allow it: --allow-nan."),
                 )
         if not self.options.allow_unchanged and not any(
             comparison.is_changed for comparison in self.comparisons.values()
         ):
             raise UnchangedError(
-                f"Nothing changed: all {len(self.comparisons)} values are those that the model already has",
+                (f"Nothing changed: all {len(self.comparisons)} values are equal to those of the model"),
                 hint="Check that the layer was trainable, or use --allow-unchanged.",
             )
 

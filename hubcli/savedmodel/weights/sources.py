@@ -24,7 +24,7 @@ from hubcli.savedmodel.weights.assignable import CheckpointGraph
 
 __all__ = ["DAMAGED_HINT", "WeightGroup", "Weights", "WeightsKind", "open_weights", "weights_kind"]
 
-DAMAGED_HINT = "It is corrupt, truncated or of another format than its name suggests: copy or save it again."
+DAMAGED_HINT = "Copy or save it again: it is corrupt, truncated or of another format than its name says."
 _STATE_FILE = "checkpoint"
 _STATE = re.compile(rb'^\s*model_checkpoint_path:\s*"((?:[^"\\]|\\.)*)"', re.MULTILINE)
 _MAX_STATE_BYTES = 1 << 20
@@ -95,13 +95,13 @@ def weights_kind(path: Path) -> WeightsKind:
     if not path.is_file():
         raise NotFoundError(
             f"No weights at {path}: no such file, and no checkpoint {path.name}.index",
-            hint="Name a checkpoint, a SavedModel, or a .npz, .safetensors, .weights.h5 or .keras file.",
+            hint=("Specify a checkpoint, a SavedModel, or a .npz, .safetensors, .weights.h5 or .keras file."),
         )
     try:
         with open_regular(path) as file:
             head = file.read(len(_HDF5))
     except OSError as error:
-        raise NotFoundError(f"{path} can't be read: {error.strerror}", hint="Check its mode.") from error
+        raise NotFoundError(f"Cannot read {path}: {error.strerror}", hint="Check its permissions.") from error
     if head == _HDF5:
         return WeightsKind.KERAS_WEIGHTS
     if head.startswith(_ZIP):
@@ -115,7 +115,7 @@ def weights_kind(path: Path) -> WeightsKind:
     if path.suffix not in suffixes:
         raise UsageError(
             f"Unknown weights format: {path.name}",
-            hint="It reads TensorFlow checkpoints, SavedModels, .npz, .safetensors, .weights.h5 and .keras.",
+            hint=("Use a TensorFlow checkpoint, a SavedModel, .npz, .safetensors, .weights.h5 or .keras."),
         )
     return suffixes[path.suffix]
 
@@ -140,7 +140,7 @@ def open_weights(path: Path) -> Weights:
         if kind is WeightsKind.SAFETENSORS:
             return Weights(path, kind, read_safetensors(path))
         if kind.needs_h5py:
-            raise UsageError(f"{path.name} is read with h5py alone", hint="pip install 'hubcli[tf]'")
+            raise UsageError(f"{path.name} requires h5py", hint="pip install 'hubcli[tf]'")
         folder, prefix = (
             (path / "variables", "variables") if kind is WeightsKind.SAVED_MODEL else _found_prefix(path)
         )
@@ -151,7 +151,8 @@ def open_weights(path: Path) -> Weights:
         raise BrokenModelError(f"{path}: {reason}", hint=error.hint or DAMAGED_HINT) from error
     except OSError as error:
         raise NotFoundError(
-            f"{error.filename or path} can't be read: {error.strerror}", hint="Check the path and its mode."
+            f"Cannot read {error.filename or path}: {error.strerror}",
+            hint="Check the path and its permissions.",
         ) from error
 
 
@@ -166,12 +167,12 @@ def _found_prefix(path: Path) -> tuple[Path, str]:
     if state.name != _STATE_FILE or not state.is_file():
         found = _prefix_of(path) if not path.is_dir() else _only_checkpoint(path)
         if found is None:
-            raise NotFoundError(f"No checkpoint in {path}", hint="Name its prefix, such as DIR/ckpt-3.")
+            raise NotFoundError(f"No checkpoint in {path}", hint="Specify its prefix, such as DIR/ckpt-3.")
         return found
     named = _STATE.search(read_regular(state, _MAX_STATE_BYTES))
     if named is None:
         raise BrokenModelError(
-            f"{state.name} names no checkpoint", hint="Name its prefix, such as DIR/ckpt-3."
+            f"{state.name} names no checkpoint", hint="Specify its prefix, such as DIR/ckpt-3."
         )
     newest = Path(re.sub(rb"\\(.)", rb"\1", named[1]).decode("utf-8", "replace"))
     # A directory that was moved still names the place where it was: the file beside is meant.
@@ -180,8 +181,8 @@ def _found_prefix(path: Path) -> tuple[Path, str]:
         if found is not None:
             return found
     raise NotFoundError(
-        f"{state} names {newest} as the newest checkpoint, which isn't there",
-        hint="Name another one by its prefix, such as DIR/ckpt-3.",
+        f"{state} names {newest} as the newest checkpoint, which does not exist",
+        hint="Specify another one by its prefix, such as DIR/ckpt-3.",
     )
 
 
@@ -190,7 +191,7 @@ def _only_checkpoint(folder: Path) -> tuple[Path, str] | None:
     found = sorted(file.name.removesuffix(_INDEX) for file in folder.glob(f"*{_INDEX}"))
     if len(found) > 1:
         raise UsageError(
-            f"{folder} holds {len(found)} checkpoints, but no file that names the newest",
-            hint=f"Name one: {folder / found[-1]}",
+            f"{folder} contains {len(found)} checkpoints, but no file that names the newest",
+            hint=f"Specify one: {folder / found[-1]}",
         )
     return (folder, found[0]) if found else None

@@ -250,13 +250,13 @@ def _exported(source: Path, destination: Path, piece: LoadedKerasModel) -> Keras
     # A layer's `call` raises what it likes.
     except Exception as error:
         raise TensorFlowError(
-            f"{source} can't be exported: {type(error).__name__}: {first_line(error)}",
-            hint="The whole traceback: --debug",
+            f"Cannot export {source}: {type(error).__name__}: {first_line(error)}",
+            hint="See the traceback: --debug",
         ) from error
     if comparison.difference:
         raise TensorFlowError(
-            f"{source} was exported, but doesn't compute the same: {comparison.difference}",
-            hint="Please report it, with the model's layers.",
+            f"{source} was exported, but computes something else: {comparison.difference}",
+            hint="Report it, with the layers of the model.",
         )
     return export.report(piece.keras.__version__, comparison)
 
@@ -285,12 +285,12 @@ class _Export:
         self._root.__call__ = call
         self._root.regularization_losses = [self._loss(loss) for loss in self._losses]
         if self._interface.batch_is_fixed:
-            self._notes.append("it takes batches of one size alone: its layers keep a state for each place")
+            self._notes.append("it accepts only one batch size: its layers keep a state for each row")
         layers = self._interface.activity_layers()
         if layers:
             self._notes.append(
-                f"losses on activations are left out ({', '.join(layers)}): the interface has none that "
-                "depend on the inputs"
+                f"losses on activations are omitted ({', '.join(layers)}): the interface "
+                "supports only losses that do not depend on the inputs"
             )
 
     def save(self, destination: Path) -> None:

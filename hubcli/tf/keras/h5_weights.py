@@ -56,22 +56,20 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise NotFoundError(f"{path} isn't there", hint="Check the path.") from error
+        raise NotFoundError(f"{path} does not exist", hint="Check the path.") from error
     except zipfile.BadZipFile as error:
         raise BrokenModelError(
-            f"{path} can't be read as a Keras archive: {error}", hint=DAMAGED_HINT
+            f"Cannot read {path} as a Keras archive: {error}", hint=DAMAGED_HINT
         ) from error
     except NotRegularError as error:
-        raise NotFoundError(f"{path} can't be read: {error.strerror}", hint="Check the path.") from error
+        raise NotFoundError(f"Cannot read {path}: {error.strerror}", hint="Check the path.") from error
     except OSError as error:
         if error.errno is not None:  # Of the disk: h5py's own have none.
             raise
-        raise BrokenModelError(f"{path} can't be read as HDF5: {error}", hint=DAMAGED_HINT) from error
+        raise BrokenModelError(f"Cannot read {path} as HDF5: {error}", hint=DAMAGED_HINT) from error
     # What a file says of itself may be of any type, and h5py gives it as it is.
     except (zlib.error, LookupError, NotImplementedError, TypeError, ValueError, RuntimeError) as error:
-        raise BrokenModelError(
-            f"{path} can't be read as weights of Keras: {error}", hint=DAMAGED_HINT
-        ) from error
+        raise BrokenModelError(f"Cannot read {path} as Keras weights: {error}", hint=DAMAGED_HINT) from error
 
 
 @contextmanager
@@ -88,7 +86,9 @@ def _plain(path: Path, kind: WeightsKind) -> Iterator[IO[bytes]]:
     ):
         size_bytes = archive.getinfo(_MEMBER).file_size
         if size_bytes > _IN_MEMORY_BYTES:
-            require_room(Path(gettempdir()), size_bytes, f"{path}, unpacked", "set TMPDIR to another place")
+            require_room(
+                Path(gettempdir()), size_bytes, f"{path}, unpacked", "set TMPDIR to another directory"
+            )
         with archive.open(_MEMBER) as member:
             while piece := member.read(_COPY_BYTES):
                 unpacked.write(piece)
@@ -183,7 +183,7 @@ class _DatasetValues(TensorValues):
         except (OSError, RuntimeError, ValueError) as error:
             if getattr(error, "errno", None) is not None:
                 raise
-            raise BrokenModelError(f"{self.key} can't be read: {error}", hint=DAMAGED_HINT) from error
+            raise BrokenModelError(f"Cannot read {self.key}: {error}", hint=DAMAGED_HINT) from error
 
 
 def _dtype(key: str, found: Any) -> DType:

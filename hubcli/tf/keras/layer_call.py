@@ -119,7 +119,7 @@ class ObjectCall:
         if not isinstance(result, dict):
             raise ArgumentError(
                 f"Specifying `output_key` is forbidden if output type {type(result)} is not a dict.",
-                hint="Leave output_key out.",
+                hint="Remove output_key.",
             )
         if self.output_key not in result:
             raise ArgumentError(
@@ -145,8 +145,11 @@ class ObjectCall:
         except (ValueError, TypeError) as error:
             there = tf.nest.map_structure(lambda tensor: tensor.shape, outputs)
             raise ArgumentError(
-                f"output_shape={self.output_shape} doesn't fit what the model gives: {there} with the batch",
-                hint="Leave the batch out, and give one shape for each output, in their structure.",
+                (
+                    f"output_shape={self.output_shape} does not match the output of the "
+                    f"model: {there} with the batch"
+                ),
+                hint=("Remove the batch dimension, and use one shape for each output, in their structure."),
             ) from error
         return outputs
 
@@ -182,7 +185,7 @@ def shapes_in(value: Any) -> Any:
             return type(value)(shapes_in(item) for item in value)
         raise ArgumentError(
             f"output_shape has {value!r}, not a shape",
-            hint="Write output_shape=[20], or a dict or list of such lists.",
+            hint="Use output_shape=[20], or a dict or list of such lists.",
         ) from error
 
 
@@ -198,7 +201,7 @@ def _function(obj: Any, signature: str | None, name: str) -> Callable[..., Any]:
         return obj  # type: ignore[no-any-return]
     if not hasattr(obj, "signatures"):
         what = "has no signatures." if signature else "is not callable and has no signatures."
-        raise ArgumentError(f"Loaded object {what}", hint="Give an object that tf.saved_model.load returns.")
+        raise ArgumentError(f"Loaded object {what}", hint="Pass an object that tf.saved_model.load returns.")
     if signature is None:
         raise ArgumentError(
             "Signature name has to be specified for non-callable saved models "
@@ -284,7 +287,7 @@ def _symbol(tensor: Any) -> Any:
     if spec.shape.rank is None:
         raise ArgumentError(
             "The model does not give the shape of its output, which Keras needs",
-            hint="Give it, without the batch, such as output_shape=[20].",
+            hint="Set it, without the batch, such as output_shape=[20].",
         )
     kind: dict[str, Any] = {}
     if isinstance(spec, tf.SparseTensorSpec):

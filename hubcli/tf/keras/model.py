@@ -148,8 +148,8 @@ class LoadedKerasModel:
             return self
         if not self.is_functional:
             raise UsageError(
-                f"{self.source.path} can't be cut: it is a subclassed model, whose layers have no order",
-                hint="Leave --input-layer and --output-layer out, or save the piece as a model of its own.",
+                (f"Cannot cut {self.source.path}: it is a subclassed model, whose layers have no order"),
+                hint=("Remove --input-layer and --output-layer, or save the part as a model of its own."),
             )
         new_inputs = self._ends(inputs, "input")
         new_outputs = self._ends(outputs, "output")
@@ -159,7 +159,7 @@ class LoadedKerasModel:
             raise UsageError(
                 f"No piece of {self.source.path} leads from {', '.join(inputs) or 'its inputs'} "
                 f"to {', '.join(outputs) or 'its outputs'}: {_first_line(error)}",
-                hint="Name layers that stand one after the other, and every input that the outputs need.",
+                hint="Choose connected layers, and every input that the outputs need.",
             ) from error
         return LoadedKerasModel(piece, self.keras, self.source)
 
@@ -175,7 +175,7 @@ class LoadedKerasModel:
         if name not in layers:
             inside = [holder for holder, inner in _nested_names(self.model) if inner == name]
             hint = (
-                f"It stands within {inside[0]}, a model of its own: name that, or save that and cut it."
+                (f"Choose the nested model {inside[0]} that contains it, or save that model and cut it.")
                 if inside
                 else near_misses(name, list(layers))
             )
@@ -189,14 +189,14 @@ class LoadedKerasModel:
         if len(uses) > 1:
             raise UsageError(
                 f"The layer {name} has no single {side}: {self.source.path} uses it {len(uses)} times",
-                hint="Name a layer that the model uses once.",
+                hint="Choose a layer that the model uses once.",
             )
         try:
             return getattr(layer, side)
         except (AttributeError, ValueError, RuntimeError) as error:
             raise UsageError(
                 f"The layer {name} has no single {side}: {_first_line(error)}",
-                hint="Name a layer that the model uses once.",
+                hint="Choose a layer that the model uses once.",
             ) from error
 
 
@@ -230,7 +230,7 @@ def _load(keras: Any, source: KerasSource, objects: dict[str, Any], *, unsafe: b
     # Keras raises whatever a layer's constructor does.
     except Exception as error:
         raise TensorFlowError(
-            f"{source.path}: Keras {keras.__version__} can't load it: {_first_line(error)}",
+            f"{source.path}: Keras {keras.__version__} cannot load it: {_first_line(error)}",
             hint=_load_hint(error),
         ) from error
 
@@ -244,10 +244,10 @@ def _require_pure(source: KerasSource, trusted: TrustedNames) -> None:
     if not reasons:
         return
     more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-    hint = "Export it with --unsafe if you trust who made it."
+    hint = "If you trust the author, add --unsafe."
     if issues and issues[0].kind is IssueKind.CLASS:
-        hint = f"Name the file or module with its own classes: --custom-objects FILE.py. {hint}"
-    raise TensorFlowError(f"{source.path} needs trust to be loaded: {reasons[0]}{more}", hint=hint)
+        hint = f"Specify the file or module with its classes: --custom-objects FILE.py. {hint}"
+    raise TensorFlowError(f"Refusing to load {source.path}: {reasons[0]}{more}", hint=hint)
 
 
 def _graph_reasons(source: KerasSource) -> list[str]:
@@ -263,10 +263,13 @@ def _graph_reasons(source: KerasSource) -> list[str]:
 def _load_hint(error: BaseException) -> str:
     text = str(error)
     if any(part in text for part in ("Unknown layer", "Unknown ", "Could not locate", "custom_objects")):
-        return "Name the file or module with its own classes: --custom-objects FILE.py"
+        return "Specify the file or module with its classes: --custom-objects FILE.py"
     if "safe_mode" in text or "unsafe" in text or "Lambda" in text:
-        return "Export it with --unsafe if you trust who made it."
-    return "If it has classes of its own, name their file: --custom-objects FILE.py; the traceback: --debug"
+        return "If you trust the author, add --unsafe."
+    return (
+        "Specify the file of its custom classes, if it has any: "
+        "--custom-objects FILE.py. See the traceback: --debug"
+    )
 
 
 def _uses(model: Any, layer: Any) -> list[Any]:

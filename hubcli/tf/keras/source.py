@@ -65,7 +65,7 @@ def require_no_other_files(file: Any) -> None:
             if len(seen) > _MAX_OBJECTS:
                 raise BrokenModelError(f"it holds more than {_MAX_OBJECTS} HDF5 objects")
             if type(group.get(name, getlink=True)) is not h5py.HardLink:
-                raise BrokenModelError(f"{group.name.rstrip('/')}/{name} is a link, not a dataset of its own")
+                raise BrokenModelError(f"{group.name.rstrip('/')}/{name} is a link, not a dataset")
             item = group[name]
             address = h5py.h5o.get_info(item.id).addr
             if address in seen:
@@ -74,7 +74,7 @@ def require_no_other_files(file: Any) -> None:
             if isinstance(item, h5py.Group):
                 pending.append(item)
             elif isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
-                raise BrokenModelError(f"the values of {item.name} stand in another file")
+                raise BrokenModelError(f"the values of {item.name} are in another file")
 
 
 class ZipWindow(io.RawIOBase):
@@ -157,11 +157,13 @@ def opened_file(path: Path) -> int:
     try:
         return open_at_once(str(path), os.O_RDONLY)
     except FileNotFoundError as error:
-        raise NotFoundError(f"{path} doesn't exist", hint="Check the path.") from error
+        raise NotFoundError(f"{path} does not exist", hint="Check the path.") from error
     except (NotRegularError, IsADirectoryError) as error:
-        raise UsageError(f"{path} is not a regular file", hint="Give what model.save() wrote.") from error
+        raise UsageError(
+            f"{path} is not a regular file", hint="Use a file that model.save() wrote."
+        ) from error
     except OSError as error:
-        raise NotFoundError(f"{path} can't be read: {error.strerror}", hint="Check its mode.") from error
+        raise NotFoundError(f"Cannot read {path}: {error.strerror}", hint="Check its permissions.") from error
 
 
 def _copy(source: Path, destination: Path) -> None:
@@ -240,7 +242,7 @@ def _named(path: Path) -> Iterator[None]:
         if str(path) in error.message:
             raise
         raise BrokenModelError(
-            f"{path} is damaged: {error.message}", hint=error.hint or "Copy or save it again."
+            f"{path} is corrupt: {error.message}", hint=error.hint or "Copy or save it again."
         ) from error
 
 
@@ -253,7 +255,7 @@ def _format(path: Path) -> KerasFormat:
         return KerasFormat.ARCHIVE
     raise UsageError(
         f"{path} is not a Keras model: neither a .keras archive nor an HDF5 file",
-        hint="Give what model.save() wrote: MODEL.keras, MODEL.h5 or a SavedModel directory.",
+        hint="Use the result of model.save(): MODEL.keras, MODEL.h5 or a SavedModel directory.",
     )
 
 
@@ -261,12 +263,12 @@ def _require_keras_directory(path: Path) -> None:
     if not any((path / name).is_file() for name in MAIN_FILES):
         raise UsageError(
             f"{path} is not a Keras model: it has no {MAIN_FILES[0]}",
-            hint="Give what model.save() wrote: MODEL.keras, MODEL.h5 or a SavedModel directory.",
+            hint=("Use the result of model.save(): MODEL.keras, MODEL.h5 or a SavedModel directory."),
         )
     if not (path / KERAS_METADATA).is_file():
         raise UsageError(
-            f"{path} is a SavedModel, but {KERAS_METADATA}, from which Keras makes a model, isn't in it",
-            hint="Export it without these options, or give the .keras or .h5 file of the model.",
+            (f"{path} is a SavedModel without {KERAS_METADATA}, from which Keras creates the model"),
+            hint="Export it without these options, or use the .keras or .h5 file of the model.",
         )
 
 
@@ -286,11 +288,11 @@ def _of_archive(path: Path, copy: Path) -> KerasSource:
             names = archive.namelist()
             if not {_CONFIG, _METADATA} <= set(names):
                 raise UsageError(
-                    f"{path} is a zip archive, but no Keras model: {_CONFIG} isn't in it",
-                    hint="Give what model.save('MODEL.keras') wrote.",
+                    f"{path} is a zip archive, but not a Keras model: {_CONFIG} is missing",
+                    hint="Use the file that model.save('MODEL.keras') wrote.",
                 )
             if len(set(names)) != len(names) or len(names) > _MAX_MEMBERS:
-                raise BrokenModelError("its archive holds a name twice")
+                raise BrokenModelError("its archive contains a name twice")
             metadata, config = (_member(archive, name) for name in (_METADATA, _CONFIG))
             if _WEIGHTS in names:
                 _check_weights(archive, copy)
@@ -308,8 +310,8 @@ def _of_hdf5(path: Path, copy: Path) -> KerasSource:
         version, config = read_h5_config(file)
         if config is None:
             raise UsageError(
-                f"{path} holds weights alone, and no model",
-                hint="Give what model.save() wrote, not model.save_weights().",
+                f"{path} contains only weights, and no model",
+                hint="Use the result of model.save(), not of model.save_weights().",
             )
         require_no_other_files(file)
     configs = (KerasConfig.parse(config),)
