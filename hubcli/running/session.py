@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubcli.errors import TensorFlowError
@@ -48,7 +47,7 @@ class Session:
         self.notes: list[str] = []
         self._timeout_s = timeout_s
         self._is_once = False
-        self._library: Path | None = find_library() if runner != "python" else None
+        self._library: str | None = find_library() if runner != "python" else None
         self._log: list[str] = []
         self._process: RunProcess | None = None
         if self._library is not None:

@@ -51,7 +51,7 @@ def test_nothing_is_made_up_for_a_type_without_values() -> None:
 
 
 def test_without_tensorflow_the_package_to_install_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hubcli.tf.run_process._package", lambda module: None)
+    monkeypatch.setattr("hubcli.tf.run_process.package_folder", lambda module: None)
     for runner in ("c", "python"):
         with pytest.raises(TensorFlowError) as caught:
             ModelProcess(runner)
