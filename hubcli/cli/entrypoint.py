@@ -24,7 +24,7 @@ from hubcli.cli.help import GLOBAL_OPTIONS, with_options_behind
 from hubcli.cli.main import LazyImports
 from hubcli.cli.output import Output, error_document
 from hubcli.config.config_file import COLORS
-from hubcli.config.environment import variables_set
+from hubcli.config.process_variables import variables_set
 from hubcli.config.settings import color_choice, environment, read_config
 from hubcli.errors import (
     BrokenPipe,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from hubcli.cli.main import LazyImports, disable_garbage_collection
 from hubcli.cli.options import (
     BUILT_IN,
     TAG_SETS,
@@ -25,11 +26,15 @@ from hubcli.cli.output import Output
 from hubcli.config.settings import Settings
 from hubcli.errors import UsageError
 
-if TYPE_CHECKING:
+with LazyImports():
+    from hubcli.cli.run_output import OutputOptions, RunOutput
     from hubcli.commands.run import RunOptions
+    from hubcli.running.media import parse_image_size
+    from hubcli.units import parse_duration_s
 
 __all__ = ["run_command"]
 
+_DEFAULT_TIMEOUT = "1h"
 _CHOICE = "What to run"
 _INPUTS = "Inputs"
 _OUTPUTS = "Outputs"
@@ -189,7 +194,7 @@ Timeout: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="TIME",
-        help="Fail if loading or a run takes longer. \\[default: 1h]",
+        help=f"Fail if loading or a run takes longer. \\[default: {_DEFAULT_TIMEOUT}]",
         show_default=False,
         rich_help_panel=_HOW,
     ),
@@ -242,9 +247,6 @@ def run_command(
     hubcli run ./model --input @rows.jsonl --json-lines
     hubcli run ./model --function __call__ --input x=@x.npy -o out.npz
     """
-    from hubcli.cli.main import disable_garbage_collection
-    from hubcli.cli.run_output import OutputOptions, RunOutput
-
     disable_garbage_collection()
     settings = Settings.read(
         cache_dir=cache_dir,
@@ -288,10 +290,6 @@ def _run_options(
     dry_run: bool,
 ) -> RunOptions:
     """The options as values. Raises UsageError."""
-    from hubcli.commands.run import DEFAULT_TIMEOUT_S, RunOptions
-    from hubcli.running.media import parse_image_size
-    from hubcli.units import parse_duration_s
-
     options = RunOptions(
         signature=signature,
         function=function,
@@ -301,7 +299,7 @@ def _run_options(
         image_size=None if image_size is None else parse_image_size(image_size),
         scale=(0.0, 1.0) if scale is None else _scale(scale),
         runner=runner,
-        timeout_s=DEFAULT_TIMEOUT_S if timeout is None else parse_duration_s(timeout),
+        timeout_s=parse_duration_s(timeout or _DEFAULT_TIMEOUT),
         unsafe=unsafe,
         dry_run=dry_run,
     )

@@ -5,18 +5,39 @@ Apart from the options of the command, which a start of hubcli reads whatever it
 
 from __future__ import annotations
 
+import gc
+import json
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hubcli.cli.main import LazyImports
 from hubcli.cli.output import Output
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, UsageError
 
+with LazyImports():
+    from hubcli.cli.progress import listener_for
+    from hubcli.cli.tables import Style
+    from hubcli.cli.views.run import (
+        dry_run_document,
+        dry_run_text,
+        outputs_json,
+        outputs_text,
+        timing_document,
+        timing_text,
+    )
+    from hubcli.commands.run import open_run, timing
+    from hubcli.running.files import open_input
+    from hubcli.running.json_text import has_classes, json_lines, port_rows, ranked_rows, read_labels
+    from hubcli.running.outputs import Collected, output_form, require_free, staged_file, write_outputs
+    from hubcli.running.serving import PredictRequest, answer_text
+
 if TYPE_CHECKING:
     from hubcli.commands.run import ModelRun, RunOptions
-    from hubcli.running.serving import PredictRequest
 
 __all__ = ["OutputOptions", "RunOutput"]
 
@@ -76,15 +97,10 @@ class RunOutput:
 
     def run(self, inputs: tuple[str, ...], request: str | None) -> None:
         """Runs the model and shows what comes out."""
-        from hubcli.cli.progress import listener_for
-        from hubcli.commands.run import open_run
-
         if request is not None:
             self._answer(request)
             return
         if self.form.file is not None:
-            from hubcli.running.outputs import output_form, require_free
-
             form = output_form(self.form.file)  # Before anything is fetched; once more when it is written.
             require_free(form.path, force=self.form.force, is_directory=form.kind == "dir")
         opened: ModelRun | None = None
@@ -113,18 +129,14 @@ class RunOutput:
             self.output.say(opened.session.log)
 
     def _show(self, opened: ModelRun, texts: Sequence[str]) -> None:
-        import gc
-
-        from hubcli.cli.views import run as views
-
         if opened.has_stream:
             gc.enable()  # Rows may be without end.
         if self.options.dry_run:
             command = _command_line(self.target, opened, texts)
             if self.output.as_json:
-                self.output.document(views.dry_run_document(opened, command))
+                self.output.document(dry_run_document(opened, command))
             else:
-                self.output.payload(views.dry_run_text(opened, command))
+                self.output.payload(dry_run_text(opened, command))
         elif self.form.repeat is not None:
             self._time(opened, self.form.repeat)
         elif self.form.file is not None:
@@ -135,10 +147,6 @@ class RunOutput:
             self._print_outputs(opened)
 
     def _print_outputs(self, opened: ModelRun) -> None:
-        from hubcli.cli.tables import Style
-        from hubcli.cli.views.run import outputs_json, outputs_text
-        from hubcli.running.outputs import Collected
-
         labels, top = self._labels(), self.form.top
         collected = Collected(opened.endpoint, None if self.output.as_json else _SHOWN_ROWS)
         try:
@@ -156,8 +164,6 @@ class RunOutput:
         self.output.payload(outputs_text(collected, Style.of(self.output), top, labels))
 
     def _require_classes(self, collected: Any) -> None:
-        from hubcli.running.json_text import has_classes
-
         if self.form.top is not None and not any(has_classes(parts[0]) for _, parts, _ in collected.values()):
             raise UsageError(
                 "--top requires an output with a number for each class",
@@ -174,13 +180,9 @@ class RunOutput:
         )
 
     def _labels(self) -> tuple[str, ...] | None:
-        from hubcli.running.json_text import read_labels
-
         return None if self.form.labels is None else read_labels(self.form.labels)
 
     def _print_lines(self, opened: ModelRun) -> None:
-        from hubcli.running.json_text import has_classes, json_lines, port_rows, ranked_rows
-
         labels, top = self._labels(), self.form.top
 
         def rows_text(port: Any, parts: Any) -> list[str]:
@@ -192,8 +194,6 @@ class RunOutput:
             self.output.text(text)
 
     def _write(self, opened: ModelRun, file: str) -> None:
-        from hubcli.running.outputs import output_form, write_outputs
-
         form = output_form(file, opened.endpoint)
         outputs: Iterator[Any] = opened.outputs()
         rows = write_outputs(form, opened.endpoint, outputs, force=self.form.force)
@@ -215,9 +215,6 @@ class RunOutput:
             self.output.payload(str(form.path))
 
     def _time(self, opened: ModelRun, repeat: int) -> None:
-        from hubcli.cli.views.run import timing_document, timing_text
-        from hubcli.commands.run import timing
-
         _, measured = timing(opened, repeat)
         if self.output.as_json:
             self.output.document(timing_document(opened, measured))
@@ -227,8 +224,6 @@ class RunOutput:
 
     def _answer(self, file: str) -> None:
         """Answers a request; a failure, too, as TensorFlow Serving has it."""
-        import json
-
         try:
             self._answer_request(_read_request(file))
         except HubcliError as error:
@@ -237,12 +232,6 @@ class RunOutput:
             raise
 
     def _answer_request(self, request: PredictRequest) -> None:
-        from dataclasses import replace
-
-        from hubcli.cli.progress import listener_for
-        from hubcli.commands.run import open_run
-        from hubcli.running.serving import answer_text
-
         options = self.options
         if request.signature is not None:
             if options.signature not in (None, request.signature):
@@ -263,19 +252,12 @@ class RunOutput:
         if self.form.file is None:
             self.output.text(text)
             return
-        from pathlib import Path
-
-        from hubcli.running.outputs import staged_file
-
         with staged_file(Path(self.form.file).expanduser(), force=self.form.force) as staged:
             staged.write_text(text, encoding="utf-8")
         self.output.payload(self.form.file)
 
 
 def _read_request(file: str) -> PredictRequest:
-    from hubcli.running.files import open_input
-    from hubcli.running.serving import PredictRequest
-
     opened = open_input(file, frozenset(), False)
     try:
         return PredictRequest.parse(opened.json())
@@ -285,8 +267,6 @@ def _read_request(file: str) -> PredictRequest:
 
 def _command_line(target: str, opened: ModelRun, texts: Sequence[str]) -> str:
     """The command with everything in it that was left out: what is run, names of inputs, defaults."""
-    import shlex
-
     endpoint = opened.endpoint
     words = ["hubcli", "run", target, f"--{endpoint.kind}", endpoint.name]
     for name, value in endpoint.call:

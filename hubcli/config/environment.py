@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,12 +27,9 @@ __all__ = [
     "absolute",
     "in_home",
     "kaggle_endpoint",
-    "library_variable",
     "on_disk",
     "parse_retention_rules",
-    "set_unless_there",
     "users_own",
-    "variables_set",
 ]
 
 _APP_NAME = "hubcli"
@@ -146,38 +142,6 @@ def _hint(source: str) -> str:
     if source.isupper():
         return f"Write {source}={_EXAMPLE}."
     return f'Write mirrors = ["{_EXAMPLE}"].'
-
-
-# Variables of libraries, which read them by themselves ---------------------------------------------
-
-
-def library_variable(name: str) -> str:
-    """What this process's variable of TensorFlow, Keras or rich says now; empty where it isn't set."""
-    return os.environ.get(name, "")
-
-
-def set_unless_there(name: str, value: str) -> None:
-    """Sets the variable for this process and those that it starts, unless somebody has."""
-    os.environ.setdefault(name, value)
-
-
-@contextmanager
-def variables_set(variables: Mapping[str, str | None]) -> Iterator[None]:
-    """Within, this process's variables are these, None for one that isn't set; at the end, as they were."""
-    before = {name: os.environ.get(name) for name in variables}
-    _set(variables)
-    try:
-        yield
-    finally:
-        _set(before)
-
-
-def _set(variables: Mapping[str, str | None]) -> None:
-    for name, value in variables.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
 
 
 _FORM = "max-size=20GB,older-than=90d"

@@ -26,7 +26,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from hubcli.config.environment import library_variable, set_unless_there, variables_set
+from hubcli.config.process_variables import library_variable, set_unless_there, variables_set
 from hubcli.errors import HubcliError, NotFoundError, TensorFlowError, UsageError
 
 __all__ = [

@@ -9,28 +9,21 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hubcli.config.environment import library_variable
+from hubcli.config.process_variables import library_variable
 from hubcli.errors import TensorFlowError
+from hubcli.tf.run_child import LIBRARY_NAMES, LIBRARY_VARIABLE, library_in, package_folder, start_child
 from hubcli.tf.run_protocol import ProtocolError, Tensor, receive, send
 
 __all__ = ["RunProcess", "RunnerError", "find_library", "has_package", "one_sentence", "op_libraries"]
 
-LIBRARY_VARIABLE = "HUBCLI_TENSORFLOW_LIB"
-_LIBRARY_NAMES = ("libtensorflow_cc.so.2", "libtensorflow_cc.2.dylib", "libtensorflow_cc.so")
 _MAX_ERROR_BYTES = 1 << 16
-_START = (
-    "import sys; sys.path[:] = sys.argv.pop(1).split('\\n'); from hubcli.tf.run_server import main; main()"
-)
 
 
 class RunnerError(TensorFlowError):
@@ -41,21 +34,17 @@ class RunnerError(TensorFlowError):
         self.kind = kind
 
 
-def find_library() -> Path | None:
+def find_library() -> str | None:
     """The library with the C API: HUBCLI_TENSORFLOW_LIB, else that of the installed package; none imported.
 
     The variable names the library or a directory with it. Raises TensorFlowError where it isn't there.
     """
     named = library_variable(LIBRARY_VARIABLE)
-    folder = Path(named).expanduser() if named else _package("tensorflow")
-    if folder is None:
-        return None
-    if folder.is_file():
-        return folder
-    found = next((folder / name for name in _LIBRARY_NAMES if (folder / name).is_file()), None)
+    folder = named or package_folder("tensorflow")
+    found = None if folder is None else library_in(folder)
     if named and found is None:
         raise TensorFlowError(
-            f"{LIBRARY_VARIABLE} is {named}, which has no {_LIBRARY_NAMES[0]}",
+            f"{LIBRARY_VARIABLE} is {named}, which has no {LIBRARY_NAMES[0]}",
             hint="Use the directory of an installed tensorflow package, or unset it.",
         )
     return found
@@ -63,25 +52,16 @@ def find_library() -> Path | None:
 
 def has_package(module: str) -> bool:
     """Whether the package is installed; it isn't imported."""
-    return _package(module) is not None
+    return package_folder(module) is not None
 
 
 def op_libraries(module: str) -> list[str]:
     """The libraries with ops in an installed package, found without importing it; none where it isn't."""
-    folder = _package(module)
+    folder = package_folder(module)
     if folder is None:
         return []
-    found = sorted(folder.rglob("*.so"))
+    found = sorted(Path(folder).rglob("*.so"))
     return [str(path) for path in found if not path.name.startswith(("_pywrap", "pywrap"))]
-
-
-def _package(module: str) -> Path | None:
-    try:
-        spec = find_spec(module)
-    except (ImportError, ValueError):
-        return None
-    places = spec.submodule_search_locations if spec is not None else None
-    return Path(next(iter(places))) if places else None
 
 
 class RunProcess:
@@ -90,21 +70,13 @@ class RunProcess:
     `timeout_s` bounds each answer. It starts at once and in parallel: `version` waits for it.
     """
 
-    def __init__(self, runner: str, library: Path | None, timeout_s: float) -> None:
+    def __init__(self, runner: str, library: str | None, timeout_s: float) -> None:
         self.runner = runner
         self._timeout_s = timeout_s
         self._tail: deque[bytes] = deque(maxlen=64)
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and paths of ours
-                [*_interpreter(runner), _paths(runner), str(theirs.fileno()), runner, str(library or "")],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=(theirs.fileno(),),
-                env=_environment(),
-            )
-        self._connection = ours
+        child = start_child(runner, library or "")
+        self._process = child.process
+        self._connection = child.connection
         self._connection.settimeout(timeout_s)
         self._reader = threading.Thread(target=self._drain, daemon=True)
         self._reader.start()
@@ -201,25 +173,6 @@ class RunProcess:
             f"TensorFlow crashed {name} while {doing}" + (f": {messages[-1][:300]}" if messages else ""),
             hint="See its output: --debug. Run it another way: --runner python",
         )
-
-
-def _interpreter(runner: str) -> list[str]:
-    """Without site-packages and user settings for the C runner, which needs none: 20 ms less."""
-    return [sys.executable, "-I", *(["-S"] if runner == "c" else []), "-c", _START]
-
-
-def _paths(runner: str) -> str:
-    """Where the process imports from: hubcli and the standard library; for Python, what this one has."""
-    package = str(Path(__file__).parents[2])
-    if runner == "c":
-        standard = [path for path in sys.path if path and not path.endswith("site-packages")]
-        return "\n".join([package, *standard])
-    return "\n".join([package, *filter(None, sys.path)])
-
-
-def _environment() -> dict[str, str]:
-    """This process's variables, TensorFlow's log at errors unless somebody chose otherwise."""
-    return {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
 
 
 def _runner_error(text: str, kind: str) -> RunnerError:

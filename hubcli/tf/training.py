@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from hubcli.config.environment import library_variable
+from hubcli.config.process_variables import library_variable
 from hubcli.errors import TensorFlowError, UsageError
 from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY, TABLE_KEYS, TABLE_VALUES
 from hubcli.savedmodel.model import SavedModelInfo

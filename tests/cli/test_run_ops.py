@@ -70,6 +70,6 @@ def test_an_op_of_no_known_package_is_named(hubcli: Run, model: Path, tmp_path: 
 def test_the_library_may_be_named_by_its_file_or_directory(hubcli: Run) -> None:
     library = find_library()
     assert library is not None
-    for place in (library, library.parent):
+    for place in (library, Path(library).parent):
         completed = hubcli("run", MUL, "-i", "[1]", "--json", HUBCLI_TENSORFLOW_LIB=str(place))
         assert json.loads(completed.stdout)["runner"] == "c"

@@ -20,7 +20,7 @@ MODEL = "serving_half_plus_two"
 def test_without_tensorflow_the_package_to_install_is_named(
     monkeypatch: pytest.MonkeyPatch, runner: str
 ) -> None:
-    monkeypatch.setattr("hubcli.tf.run_process._package", lambda module: None)
+    monkeypatch.setattr("hubcli.tf.run_process.package_folder", lambda module: None)
     model = read_runnable(MODEL, corpus_model(MODEL), Selection())
     with (
         Session(runner, 5) as session,
@@ -31,7 +31,7 @@ def test_without_tensorflow_the_package_to_install_is_named(
 
 
 def test_without_the_library_the_c_runner_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hubcli.tf.run_process._package", lambda module: None)
+    monkeypatch.setattr("hubcli.tf.run_process.package_folder", lambda module: None)
     with pytest.raises(TensorFlowError, match="library isn't installed"):
         Session("c", 5)
 

@@ -44,6 +44,7 @@ def test_a_model_that_is_not_there_is_an_error_of_tensorflow(process: RunProcess
         process.ask(
             "load",
             doing="loading",
+            number=0,
             model=str(tmp_path),
             tags=["serve"],
             libraries=[],
@@ -100,7 +101,7 @@ def test_a_library_without_the_c_api_is_refused() -> None:
     library = next(Path("/").glob("lib*/**/libc.so.6"), None)
     if library is None:
         pytest.skip("no other library is at hand")
-    running = RunProcess("c", library, 60)
+    running = RunProcess("c", str(library), 60)
     try:
         with pytest.raises(RunnerError, match="has no TF_"):
             assert running.version
