@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.nodes import is_known
 from hubcli.savedmodel.objects import ObjectGraph
 
-__all__ = ["RunnableModel", "Selection", "read_runnable", "refuse_unsafe"]
+__all__ = ["RunnableModel", "Selection", "read_runnable", "read_signatures_of", "refuse_unsafe"]
 
 _CALL = "__call__"
 _SERVE = frozenset({"serve"})
@@ -96,9 +97,24 @@ def read_runnable(
 
     Raises BrokenModelError, NotFoundError, UsageError for a selection that the model doesn't have.
     """
+    with _reader(name, path, selection) as reader:
+        return reader.read(*reader.endpoints(), is_scanned=is_scanned, is_dry=is_dry)
+
+
+def read_signatures_of(name: str, path: Path, tag_set: frozenset[str] | None = None) -> RunnableModel:
+    """The model in the directory, with all its signatures that give something; it isn't scanned.
+
+    Raises BrokenModelError, NotFoundError, UsageError.
+    """
+    with _reader(name, path, Selection(tag_set=tag_set)) as reader:
+        return reader.read(reader.signature_endpoints(), is_scanned=False)
+
+
+@contextmanager
+def _reader(name: str, path: Path, selection: Selection) -> Iterator[_Reader]:
     try:
         with read_outline(path) as outlines:
-            return _Reader(name, path, selection, outlines).read(is_scanned=is_scanned, is_dry=is_dry)
+            yield _Reader(name, path, selection, outlines)
     except BrokenModelError as error:
         raise BrokenModelError(f"{name}: {error.message}", hint=error.hint) from error
     except OSError as error:
@@ -136,9 +152,11 @@ class _Reader:
         objects = self._outline.objects
         self._objects = None if objects is None else ObjectGraph(objects)
 
-    def read(self, *, is_scanned: bool, is_dry: bool) -> RunnableModel:
+    def read(
+        self, endpoints: list[Endpoint], note: str = "", *, is_scanned: bool, is_dry: bool = False
+    ) -> RunnableModel:
+        """The model with these endpoints."""
         rest = self._outline.rest
-        endpoints, note = self._endpoints()
         ops = () if is_dry else self._outline.graph.op_counts
         unknown = tuple(sorted(op for op in ops if self._is_foreign(op)))
         packages = packages_of(unknown)
@@ -165,8 +183,9 @@ class _Reader:
 
     def _obstacle(self, endpoints: list[Endpoint]) -> str:
         """Why the C API can't run it: it restores variables by the graph's saver alone."""
-        if self._objects is not None and endpoints[0].binding is None:
-            parts = [part for port in endpoints[0].outputs for part in port.parts]
+        signatures = [endpoint for endpoint in endpoints if endpoint.binding is None]
+        if self._objects is not None and signatures:
+            parts = [part for signature in signatures for port in signature.outputs for part in port.parts]
             missing = Captures(self._outline, self._objects, self._path).unrestored(parts)
             if missing is not None:
                 return f"the graph gives its variable {missing} no value"
@@ -178,7 +197,18 @@ class _Reader:
     def _is_foreign(self, op: str) -> bool:
         return not is_known(op) and op not in self._outline.graph.functions
 
-    def _endpoints(self) -> tuple[list[Endpoint], str]:
+    def signature_endpoints(self) -> list[Endpoint]:
+        """All signatures that give something."""
+        definitions = self._outline.rest.signature_def
+        placeholders = self._placeholders()
+        return [
+            signature_endpoint(signature, definitions[signature.name], placeholders)
+            for signature in read_signatures(definitions)
+            if signature.outputs
+        ]
+
+    def endpoints(self) -> tuple[list[Endpoint], str]:
+        """What the selection means, and what is to be said of it."""
         selection = self._selection
         if selection.function is not None:
             return self._of_function(selection.function), ""

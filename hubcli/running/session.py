@@ -10,16 +10,10 @@ from typing import Any, NamedTuple
 from hubcli.errors import TensorFlowError
 from hubcli.running.batching import Batch
 from hubcli.running.endpoints import Endpoint
-from hubcli.running.model import RunnableModel, require_packages
+from hubcli.running.model import RunnableModel
+from hubcli.running.model_process import INSTALL_HINT, load_model, prepare_endpoint
 from hubcli.running.values import cut
-from hubcli.tf.run_process import (
-    RunnerError,
-    RunProcess,
-    find_library,
-    has_package,
-    one_sentence,
-    op_libraries,
-)
+from hubcli.tf.run_process import RunnerError, RunProcess, find_library, has_package, one_sentence
 from hubcli.tf.run_protocol import Tensor
 
 __all__ = ["RUNNERS", "OutputBatch", "Session"]
@@ -28,7 +22,6 @@ _MAX_GROUP, _GROUP_BYTES, _GROUP_S = 32, 1 << 18, 0.02
 RUNNERS = ("auto", "c", "python")
 # Of graphs of TensorFlow 1 that declare an asset twice: only the Python loader takes them.
 _TWICE_FED = "fed more than once"
-_INSTALL = "Install it: pip install 'hubcli[tf]'"
 
 
 class OutputBatch(NamedTuple):
@@ -61,7 +54,7 @@ class Session:
         if self._library is not None:
             self._process = RunProcess("c", self._library, timeout_s)
         elif runner == "c":
-            raise TensorFlowError("TensorFlow's library isn't installed", hint=_INSTALL)
+            raise TensorFlowError("TensorFlow's library isn't installed", hint=INSTALL_HINT)
 
     def __enter__(self) -> Session:
         return self
@@ -101,8 +94,6 @@ class Session:
         With `is_once` it is loaded for a single run: the graph isn't optimized. Raises TensorFlowError.
         """
         self._is_once = is_once
-        installed = {package.module: has_package(package.module) for package in model.packages}
-        require_packages(model, installed)
         if self.runner == "python":  # For an endpoint before this one.
             self._load(model)
             self._prepare(endpoint)
@@ -141,54 +132,17 @@ class Session:
 
     def _start_python(self, obstacle: str) -> None:
         if not has_package("tensorflow"):
-            raise TensorFlowError("tensorflow isn't installed", hint=_INSTALL)
+            raise TensorFlowError("tensorflow isn't installed", hint=INSTALL_HINT)
         self.close()
         if self.choice == "auto":
             self.notes.append(f"Running in TensorFlow's Python package: {obstacle}")
         self._process = RunProcess("python", None, self._timeout_s)
 
     def _load(self, model: RunnableModel) -> None:
-        modules = [package.module for package in model.packages]
-        try:
-            answer, _ = self._running.ask(
-                "load",
-                doing=f"loading {model.name}",
-                model=str(model.path),
-                tags=list(model.tags),
-                libraries=[path for module in modules for path in op_libraries(module)],
-                modules=modules,
-                assets=dict(model.assets),
-                initializers=list(model.initializers),
-                is_once=self._is_once,
-            )
-        except RunnerError as error:
-            raise RunnerError(
-                f"{model.name} can't be loaded: {error.message}", hint=_hint(model, error)
-            ) from error
-        self.load_seconds = float(answer["seconds"])
+        self.load_seconds = load_model(self._running, model, is_once=self._is_once)
 
     def _prepare(self, endpoint: Endpoint) -> None:
-        order: dict[str, Any] = {
-            "names": [port.name for port in endpoint.inputs],
-            "output_names": [port.name for port in endpoint.outputs],
-        }
-        if endpoint.binding is None:
-            order["signature"] = endpoint.name
-            order["inputs"] = [part for port in endpoint.inputs for part in port.parts]
-            order["outputs"] = [part for port in endpoint.outputs for part in port.parts]
-        else:
-            binding = endpoint.binding
-            own = len(binding.input_types) - len(binding.captures)
-            order |= {
-                "function": binding.function,
-                "path": endpoint.name,
-                "place": binding.place,
-                "captures": list(binding.captures),
-                "types": list(binding.input_types[:own]),
-                "input_types": list(binding.input_types),
-                "output_types": list(binding.output_types),
-            }
-        self._running.ask("prepare", doing=f"preparing the {endpoint.title}", **order)
+        prepare_endpoint(self._running, endpoint)
 
     def decode(
         self, kind: str, data: bytes, doing: str, **fields: Any
@@ -227,7 +181,7 @@ class Session:
             answer = process.answer(doing=doing) if waiting else None
             if group:
                 tensors = [tensor for batch in group for tensor in batch.tensors]
-                process.send("run", tensors, doing=doing, repeat=repeat, batches=len(group))
+                process.send("run", tensors, doing=doing, number=0, repeat=repeat, batches=len(group))
             if answer is not None:
                 yield from _output_batches(endpoint, waiting, *answer)
             waiting = group
@@ -239,16 +193,6 @@ class Session:
     def peak_memory_bytes(self) -> int:
         """The most memory that the process had at a time."""
         return int(self._running.ask("memory", doing="measuring memory")[0]["peak_bytes"])
-
-
-def _hint(model: RunnableModel, error: RunnerError) -> str:
-    """What to do about a model that TensorFlow doesn't load."""
-    if "Op type not registered" in error.message and model.unknown_ops:
-        ops = ", ".join(model.unknown_ops[:5])
-        return f"It needs a library with these ops, which TensorFlow hasn't: {ops}"
-    if "not in Op" in error.message:
-        return "A newer TensorFlow wrote it: pip install -U tensorflow"
-    return f"See what is broken: hubcli verify {model.name}"
 
 
 class _Groups:

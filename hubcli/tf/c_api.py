@@ -58,6 +58,9 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "TF_NewSessionOptions": (_P, ()),
     "TF_SetConfig": (None, (_P, c_char_p, c_size_t, _P)),
     "TF_NewSession": (_P, (_P, _P, _P)),
+    "TF_CloseSession": (None, (_P, _P)),
+    "TF_DeleteSession": (None, (_P, _P)),
+    "TF_DeleteGraph": (None, (_P,)),
     "TF_LoadSessionFromSavedModel": (_P, (_P, _P, c_char_p, _P, c_int, _P, _P, _P)),
     "TF_LoadLibrary": (_P, (c_char_p, _P)),
     "TF_GraphOperationByName": (_P, (_P, c_char_p)),
@@ -200,6 +203,13 @@ class CApiSession:
         load = library.TF_LoadSessionFromSavedModel
         arguments = (options, None, model.encode("utf-8", "surrogateescape"), names, len(tags), self._graph)
         self._session = library.checked(load, *arguments, None)
+
+    def close(self) -> None:
+        """Frees the graph and its variables. Raises CApiError."""
+        library = self._library
+        library.checked(library.TF_CloseSession, self._session)
+        library.checked(library.TF_DeleteSession, self._session)
+        library.TF_DeleteGraph(self._graph)
 
     def tensor(self, name: str, index: int = 0) -> _Output:
         """The output of that number of an operation in the graph. Raises CApiError where there is none."""

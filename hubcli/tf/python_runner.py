@@ -5,7 +5,7 @@ It runs in the process of `hubcli.tf.run_server`, and answers what `CApiRunner` 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from hubcli.tf.importing import import_tensorflow
@@ -15,53 +15,72 @@ __all__ = ["PythonRunner"]
 
 
 class PythonRunner:
-    """A model loaded by `tf.saved_model.load`. Needs TensorFlow."""
+    """Models loaded by `tf.saved_model.load`, each by the `number` that its orders have. Needs TensorFlow."""
 
     def __init__(self) -> None:
         self._tf = import_tensorflow()
         self.version = str(self._tf.__version__)
+        self._models: dict[int, Any] = {}
+        self._calls: dict[int, Callable[[list[Any]], Any]] = {}
 
     def load(self, order: dict[str, Any]) -> list[str]:
         """Loads the model after the modules that register ops of it."""
         import importlib
 
+        self.unload(order)
         for module in order["modules"]:
             importlib.import_module(module)
-        self._object = self._tf.saved_model.load(order["model"], tags=order["tags"])
+        self._models[order["number"]] = self._tf.saved_model.load(order["model"], tags=order["tags"])
         return []
+
+    def unload(self, order: dict[str, Any]) -> None:
+        """Frees the model, if there is one."""
+        self._models.pop(order["number"], None)
+        self._calls.pop(order["number"], None)
 
     def prepare(self, order: dict[str, Any]) -> None:
         """Chooses a signature, or the trace of a function by its name in the library."""
-        self._names = order["names"]
-        self._outputs = order["output_names"]
-        self._signature = None
+        model = self._models[order["number"]]
         if "signature" in order:
-            self._signature = self._object.signatures[order["signature"]]
-            return
-        self._function = _trace(self._object, order["path"], order["place"])
-        if self._function is None:
-            raise LookupError(f"the loaded object has no trace {order['function']} at {order['path']}")
+            signature = model.signatures[order["signature"]]
+            names, kinds, outputs = order["names"], order["kinds"], order["output_names"]
 
-    def run(self, tensors: Sequence[Tensor], repeat: int) -> tuple[list[Tensor], list[float]]:
+            def call_signature(values: list[Any]) -> list[Any]:
+                result = signature(**dict(zip(names, self._composites(values, kinds), strict=True)))
+                return [result[name] for name in outputs]
+
+            self._calls[order["number"]] = call_signature
+            return
+        function = _trace(model, order["path"], order["place"])
+        if function is None:
+            raise LookupError(f"the loaded object has no trace {order['function']} at {order['path']}")
+        # The concrete function takes its tensors flat: composites are their parts already.
+        self._calls[order["number"]] = lambda values: function._call_flat(values, function.captured_inputs)
+
+    def run(self, order: dict[str, Any], tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[float]]:
         """The outputs, and the seconds of each run."""
         import time
 
-        values = [self._to_native(tensor) for tensor in tensors]
+        call, values = self._calls[order["number"]], [self._to_native(tensor) for tensor in tensors]
         seconds, results = list[float](), list[Any]()
-        for _ in range(repeat):
+        for _ in range(order["repeat"]):
             began = time.perf_counter()
-            results = self._call(values)
+            results = list(self._tf.nest.flatten(call(values), expand_composites=True))
             seconds.append(time.perf_counter() - began)
         return [self._from_native(result) for result in results], seconds
 
-    def _call(self, values: list[Any]) -> list[Any]:
-        if self._signature is None:
-            # The concrete function takes its tensors flat: composites are their parts already.
-            outputs = self._function._call_flat(values, self._function.captured_inputs)
-            return list(self._tf.nest.flatten(outputs, expand_composites=True))
-        result = self._signature(**dict(zip(self._names, values, strict=True)))
-        flat = [result[name] for name in self._outputs]
-        return list(self._tf.nest.flatten(flat, expand_composites=True))
+    def _composites(self, values: list[Any], kinds: list[tuple[str, int]]) -> Iterator[Any]:
+        """The argument that each kind makes of its number of tensors."""
+        place = 0
+        for kind, count in kinds:
+            parts = values[place : place + count]
+            place += count
+            if kind == "ragged":
+                yield self._tf.RaggedTensor.from_nested_row_splits(parts[0], parts[1:])
+            elif kind == "sparse":
+                yield self._tf.SparseTensor(*parts)
+            else:
+                yield parts[0]
 
     def _to_native(self, tensor: Tensor) -> Any:
         tf = self._tf

@@ -27,10 +27,13 @@ if TYPE_CHECKING:
         def load(self, order: dict[str, Any]) -> list[str]:
             """Loads the model; gives notes."""
 
+        def unload(self, order: dict[str, Any]) -> None:
+            """Frees the model."""
+
         def prepare(self, order: dict[str, Any]) -> None:
             """Chooses what is run."""
 
-        def run(self, tensors: Sequence[Tensor], repeat: int) -> tuple[list[Tensor], list[float]]:
+        def run(self, order: dict[str, Any], tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[float]]:
             """Runs it."""
 
         def decode_image(self, data: bytes, order: dict[str, Any]) -> Tensor:
@@ -47,29 +50,21 @@ _PR_SET_PDEATHSIG, _SIGKILL = 1, 9
 
 
 class CApiRunner:
-    """A model run by TensorFlow's C API."""
+    """Models run by TensorFlow's C API, each by the `number` that its orders have."""
 
     def __init__(self, library: str) -> None:
         from hubcli.tf.c_api import CApiLibrary
 
         self._library = CApiLibrary(library)
         self.version = self._library.version
+        self._models: dict[int, _CApiModel] = {}
         self._decoders: dict[Any, Any] = {}
 
     def load(self, order: dict[str, Any]) -> list[str]:
-        """Loads `model` by its `tags`, after the op libraries; runs initializers that it has no op for."""
-        from hubcli.tf.c_api import CApiSession
-
+        """Loads `model` by its `tags`, after the op libraries; frees the one that had the number."""
+        self.unload(order)
         notes = [note for path in order["libraries"] if (note := self._load_ops(path))]
-        self._session = CApiSession(
-            self._library, order["model"], order["tags"], is_optimized=not order["is_once"]
-        )
-        self._assets = [
-            (self._session.tensor(*_name(tensor)), _text(path)) for tensor, path in order["assets"].items()
-        ]
-        if order["initializers"]:
-            operations = [self._session.operation(name) for name in order["initializers"]]
-            self._session.run(self._assets, [], operations)
+        self._models[order["number"]] = _CApiModel(self._library, order)
         return notes
 
     def _load_ops(self, path: str) -> str:
@@ -82,29 +77,19 @@ class CApiRunner:
             return f"{path}: {error}"
         return ""
 
+    def unload(self, order: dict[str, Any]) -> None:
+        """Frees the model, if there is one."""
+        model = self._models.pop(order["number"], None)
+        if model is not None:
+            model.session.close()
+
     def prepare(self, order: dict[str, Any]) -> None:
         """Finds the tensors of a signature, or adds a call of a function to the graph."""
-        session = self._session
-        self._fixed: list[Any] = []
-        self._targets: list[int] = []
-        if "function" not in order:
-            self._inputs = [session.tensor(*_name(tensor)) for tensor in order["inputs"]]
-            self._outputs = [session.tensor(*_name(tensor)) for tensor in order["outputs"]]
-            return
-        types, all_types = order["types"], order["input_types"]
-        self._inputs = [session.add("Placeholder", (), {"dtype": ("type", number)}) for number in types]
-        captures = [session.tensor(*_name(tensor)) for tensor in order["captures"]]
-        # Assets that a function reads are paths, which are fed at each run as they are while it is loaded.
-        used = {(capture.operation, capture.index) for capture in captures}
-        self._fixed = [pair for pair in self._assets if (pair[0].operation, pair[0].index) in used]
-        inputs = [*self._inputs, *captures]
-        call, self._outputs = session.add_call(order["function"], inputs, all_types, order["output_types"])
-        self._targets = [] if self._outputs else [call]  # A function without results is run for its effect.
+        self._models[order["number"]].prepare(order)
 
-    def run(self, tensors: Sequence[Tensor], repeat: int) -> tuple[list[Tensor], list[float]]:
+    def run(self, order: dict[str, Any], tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[float]]:
         """The outputs, and the seconds of each run."""
-        feeds = [*zip(self._inputs, tensors, strict=True), *self._fixed]
-        return self._session.run(feeds, self._outputs, self._targets, repeat=repeat)
+        return self._models[order["number"]].run(tensors, order["repeat"])
 
     def decode_image(self, data: bytes, order: dict[str, Any]) -> Tensor:
         """[1, height, width, channels]: float32 in the range of `scale`, uint8 without one."""
@@ -138,6 +123,43 @@ class CApiRunner:
         fetches = [audio, _Output(audio.operation, 1)]
         samples, rate = session.run([(encoded, _text(data))], fetches)[0]
         return samples, int.from_bytes(rate.data, "little")
+
+
+class _CApiModel:
+    """A model that is loaded; its initializers ran, where the graph names no op for that."""
+
+    def __init__(self, library: Any, order: dict[str, Any]) -> None:
+        from hubcli.tf.c_api import CApiSession
+
+        self.session = CApiSession(library, order["model"], order["tags"], is_optimized=not order["is_once"])
+        self._assets = [
+            (self.session.tensor(*_name(tensor)), _text(path)) for tensor, path in order["assets"].items()
+        ]
+        if order["initializers"]:
+            operations = [self.session.operation(name) for name in order["initializers"]]
+            self.session.run(self._assets, [], operations)
+
+    def prepare(self, order: dict[str, Any]) -> None:
+        session = self.session
+        self._fixed: list[Any] = []
+        self._targets: list[int] = []
+        if "function" not in order:
+            self._inputs = [session.tensor(*_name(tensor)) for tensor in order["inputs"]]
+            self._outputs = [session.tensor(*_name(tensor)) for tensor in order["outputs"]]
+            return
+        types, all_types = order["types"], order["input_types"]
+        self._inputs = [session.add("Placeholder", (), {"dtype": ("type", number)}) for number in types]
+        captures = [session.tensor(*_name(tensor)) for tensor in order["captures"]]
+        # Assets that a function reads are paths, which are fed at each run as they are while it is loaded.
+        used = {(capture.operation, capture.index) for capture in captures}
+        self._fixed = [pair for pair in self._assets if (pair[0].operation, pair[0].index) in used]
+        inputs = [*self._inputs, *captures]
+        call, self._outputs = session.add_call(order["function"], inputs, all_types, order["output_types"])
+        self._targets = [] if self._outputs else [call]  # A function without results is run for its effect.
+
+    def run(self, tensors: Sequence[Tensor], repeat: int) -> tuple[list[Tensor], list[float]]:
+        feeds = [*zip(self._inputs, tensors, strict=True), *self._fixed]
+        return self.session.run(feeds, self._outputs, self._targets, repeat=repeat)
 
 
 def _image_decoder(session: Any, channels: int, is_float: bool, is_resized: bool, is_webp: bool) -> Any:
@@ -211,8 +233,8 @@ def _answer(
     if kind == "load":
         notes = runner.load(order)
         return {"notes": notes, "seconds": time.perf_counter() - began}, []
-    if kind == "prepare":
-        runner.prepare(order)
+    if kind in ("prepare", "unload"):
+        getattr(runner, kind)(order)
         return {}, []
     if kind == "run":
         return _run_batches(runner, order, tensors)
@@ -232,7 +254,7 @@ def _run_batches(
     count, results, seconds = len(tensors) // order["batches"], list[Tensor](), list[list[float]]()
     for number in range(order["batches"]):
         try:
-            outputs, times = runner.run(tensors[number * count : (number + 1) * count], order["repeat"])
+            outputs, times = runner.run(order, tensors[number * count : (number + 1) * count])
         except Exception as error:
             if not number:
                 raise
