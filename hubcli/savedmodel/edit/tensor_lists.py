@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from hubcli.formats.wire import LENGTH_DELIMITED, encode_field
 from hubcli.formats.wire_message import WireField, WireMessage
 
-__all__ = ["drop_list_items", "list_length", "map_types", "strings_of", "tensor_of_strings"]
+__all__ = ["drop_list_items", "list_length", "map_types", "strings_of", "tensor_of_strings", "types_of"]
 
 _LIST = 1  # of AttrValue
 _TYPES, _SHAPES = 6, 7  # of ListValue
@@ -58,6 +58,11 @@ def drop_list_items(value: WireMessage, places: Collection[int]) -> None:
             return id(field) in gone and field.wire_type == LENGTH_DELIMITED
 
         values.remove(is_gone)
+
+
+def types_of(value: WireMessage) -> list[int]:
+    """The types that the AttrValue lists."""
+    return [number for values in value.messages(_LIST) for number in values.integers(_TYPES)]
 
 
 def map_types(value: WireMessage, types: Sequence[int]) -> None:
