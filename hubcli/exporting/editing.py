@@ -7,7 +7,7 @@ what isn't edited, as an export does.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hubcli.archive import Limits
@@ -29,9 +29,9 @@ from hubcli.savedmodel.edit.signatures import (
 )
 from hubcli.savedmodel.layout import main_file
 
-__all__ = ["EditOptions", "EditPlan", "EditReport", "plan_edits"]
+__all__ = ["DEFAULT_TOLERANCE", "EditOptions", "EditPlan", "EditReport", "plan_edits", "prove"]
 
-DEFAULT_TOLERANCE = 0.05
+DEFAULT_TOLERANCE = 0.01
 _FINGERPRINT, _KERAS_METADATA, _DEBUG = "fingerprint.pb", "keras_metadata.pb", "debug"
 _WARMUP = "assets.extra/tf_serving_warmup_requests"
 _MAIN = "saved_model.pb"
@@ -192,6 +192,49 @@ def plan_edits(source: Path, options: EditOptions, name: str = "") -> EditPlan:
         ) from error
 
 
+def prove(plan: EditPlan, export: Path, options: EditOptions) -> EditReport:
+    """What was written, once it is read back; compared with the source where that is asked for and can be.
+
+    Raises BrokenModelError where the file isn't what was planned, ValuesError where a signature gives
+    something else, TensorFlowError where a loader that loads the source doesn't load it.
+    """
+    with contents(export / _MAIN) as data:
+        written = EditableModel.parse(bytes(data))
+    if written.encode() != plan.model.encode() or written.signature_names != plan.model.signature_names:
+        raise BrokenModelError(f"{export} isn't what was written", hint="Check the disk.")
+    report = plan.report()
+    if not options.compare:
+        return report
+    # Imported here: what runs models takes long to import.
+    from hubcli.exporting.comparing import compare_with_source, has_tensorflow
+
+    if not has_tensorflow():
+        note = "The export was not compared with its source: TensorFlow isn't installed"
+        return replace(report, notes=(*report.notes, note))
+    tolerance = options.tolerance if options.half is not None else None
+    found = compare_with_source(plan.source, export, plan.signatures, tolerance)
+    return replace(
+        report,
+        notes=(*report.notes, *found.notes),
+        compared=found.signatures,
+        loaders=found.loaders,
+        largest_error=found.largest_error,
+    )
+
+
+def require_comparable(options: EditOptions) -> None:
+    """Raises UsageError for half weights that can't be compared here, unless that was given up."""
+    if options.half is None or not options.compare or options.dry_run:
+        return
+    from hubcli.exporting.comparing import has_tensorflow
+
+    if not has_tensorflow():
+        raise UsageError(
+            "--half compares the export with its source, and TensorFlow isn't installed",
+            hint="Install it: pip install 'hubcli[tf]'; or give up the comparison: --no-compare",
+        )
+
+
 class _Planner:
     """Makes one plan: each edit takes what the one before gave."""
 
@@ -209,7 +252,6 @@ class _Planner:
         kept = chosen_signatures(
             self._model, options.signatures, options.drops, allow_none=options.allow_none
         )
-        before = self._model
         self._take(keep_signatures(self._model, kept))
         if options.renames:
             self._take(rename_signatures(self._model, options.renames))
@@ -230,8 +272,8 @@ class _Planner:
         )
         if options.defaults or options.warmup is not None:
             self._add_requests(plan)
-        is_changed = plan.model is not before or not checkpoint_edit.is_empty
-        plan.left_out = self._left_out(tree, is_changed=is_changed and plan.model.is_edited)
+        is_changed = plan.model.is_edited or not checkpoint_edit.is_empty
+        plan.left_out = self._left_out(tree, is_changed=is_changed)
         return plan
 
     def _take(self, edited: Edited) -> None:
@@ -264,19 +306,24 @@ class _Planner:
 
     def _add_requests(self, plan: EditPlan) -> None:
         # Imported here: most edits read no values, and need nothing of what runs models.
-        from hubcli.exporting.requests import encoded_defaults, warmup_records
-        from hubcli.running.model import signatures_in
+        from hubcli.exporting.requests import encoded_defaults, encoded_requests, signatures_of
 
-        endpoints = signatures_in(plan.model.encode(), self._name)
-        if self._options.defaults:
-            given = encoded_defaults(self._options.defaults, endpoints)
-            edited = add_defaults(plan.model, given)
-            plan.model = edited.model
-            endpoints = signatures_in(plan.model.encode(), self._name)
-        if self._options.warmup is not None:
-            records = warmup_records(self._options.warmup, endpoints, self._source)
-            plan.warmup, plan.warmup_requests = records.data, records.count
-            plan.notes += records.notes
+        options = self._options
+        if options.defaults:
+            given = encoded_defaults(options.defaults, signatures_of(plan.model))
+            plan.model = add_defaults(plan.model, given).model
+        if options.warmup is not None:
+            from hubcli.exporting.comparing import warmup_of
+
+            requests, notes = warmup_of(
+                options.warmup,
+                self._source,
+                signatures_of(plan.model),
+                {new: old for old, new in plan.signatures.items()},
+                is_tried=options.compare and not options.dry_run,
+            )
+            plan.warmup, plan.warmup_requests = encoded_requests(requests), len(requests)
+            plan.notes += notes
 
     def _left_out(self, tree: Tree, *, is_changed: bool) -> frozenset[str]:
         """Files that tell of the model as it was."""

@@ -38,7 +38,9 @@ _SAVE_INPUTS = 3
 # Ops that read a variable, by the name of what they give within a function.
 _READERS = {"ReadVariableOp": "value", "ResourceGather": "output", "ResourceGatherNd": "output"}
 _ASSIGN = "AssignVariableOp"
-_WRITER = re.compile(r"Assign\w*VariableOp|Resource(Sparse)?Apply\w+|ResourceScatter\w+|ResourceStridedSliceAssign")
+_WRITER = re.compile(
+    r"Assign\w*VariableOp|Resource(Sparse)?Apply\w+|ResourceScatter\w+|ResourceStridedSliceAssign"
+)
 # Ops with "Variable" or "Resource" in their names that neither read nor write values.
 _HARMLESS = frozenset(
     {
@@ -69,9 +71,7 @@ def half_weights(
     """
     edited = model.copy()
     if checkpoint is None or not all(graph.has_objects for graph in edited.meta_graphs):
-        raise UsageError(
-            "--half needs a model of TensorFlow 2 with variables", hint="Leave --half out."
-        )
+        raise UsageError("--half needs a model of TensorFlow 2 with variables", hint="Leave --half out.")
     keys = frozenset(key for key in _variable_keys(checkpoint) if key in float_keys)
     count = sum(_Halving(graph, half, keys).run() for graph in edited.meta_graphs)
     if not count or not keys:
@@ -199,7 +199,8 @@ class _Body:
             self._save_half(node)
         elif _WRITER.fullmatch(op) and _FLOAT in (_type_of(node, "dtype"), _type_of(node, "T")):
             raise ValuesError(
-                f"The function {self._name} assigns to a float32 variable ({op} {node.text(_NAME)})", hint=_HINT
+                f"The function {self._name} assigns to a float32 variable ({op} {node.text(_NAME)})",
+                hint=_HINT,
             )
         elif _OF_VARIABLES.search(op) and op not in _HARMLESS and not _WRITER.fullmatch(op):
             raise ValuesError(f"The op {op} in {self._name} may use a float32 variable", hint=_HINT)
@@ -290,4 +291,6 @@ def _cast(name: str, source: str, from_type: int, to_type: int) -> bytes:
     attributes = (("SrcT", from_type), ("DstT", to_type))
     encoded = encode_field(_NAME, name.encode("utf-8", "surrogateescape")) + encode_field(_OP, "Cast")
     encoded += encode_field(_INPUT, source.encode("utf-8", "surrogateescape"))
-    return encoded + b"".join(encode_field(_ATTR, map_entry(key, _type(number))) for key, number in attributes)
+    return encoded + b"".join(
+        encode_field(_ATTR, map_entry(key, _type(number))) for key, number in attributes
+    )
