@@ -55,7 +55,9 @@ def builtin_ops(folder: Path) -> set[str]:
     source = (folder / "lite" / "python" / "schema_py_generated.py").read_text(encoding="utf-8")
     start = source.index("class BuiltinOperator(object)")
     part = source[start : source.index("\nclass ", start)]
-    return {name.replace("_", "").lower() for name in re.findall(r"^    ([A-Z0-9_]+) = \d+", part, re.MULTILINE)}
+    return {
+        name.replace("_", "").lower() for name in re.findall(r"^    ([A-Z0-9_]+) = \d+", part, re.MULTILINE)
+    }
 
 
 def main() -> None:

@@ -37,7 +37,12 @@ _LIBRARIES = (
 )
 _LIBRARY = re.compile(r".*\.so(\.\d+)?")
 _ENUM_FILE = "tensorflow/core/framework/types_pb2.py"
-_PLATFORMS = ("manylinux2010_x86_64", "manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_27_x86_64")
+_PLATFORMS = (
+    "manylinux2010_x86_64",
+    "manylinux2014_x86_64",
+    "manylinux_2_17_x86_64",
+    "manylinux_2_27_x86_64",
+)
 # In the serialized descriptor, whose first letter is written as its number behind some others.
 _TYPE_NAME = re.compile(r"(?:D|\\x44)T_([A-Z][A-Z0-9_]*)\\x10")
 _READ_OPS = """

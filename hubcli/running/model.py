@@ -250,10 +250,7 @@ def packages_of(ops: tuple[str, ...]) -> tuple[OpPackage, ...]:
         package = package_by_op().get(op)
         if package is not None:
             found.setdefault(package.split()[0], []).append(op)
-    return tuple(
-        OpPackage(name, module_of(name), tuple(own))
-        for name, own in sorted(found.items())
-    )
+    return tuple(OpPackage(name, module_of(name), tuple(own)) for name, own in sorted(found.items()))
 
 
 def risks_of(packages: tuple[OpPackage, ...]) -> tuple[Issue, ...]:

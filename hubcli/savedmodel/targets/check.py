@@ -9,6 +9,7 @@ from hubcli.savedmodel.layout import TF1_HUB_MARKER
 from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.targets.loader_rules import (
+    cluster_obstacles,
     cpu_obstacles,
     hub_layer_obstacles,
     keras_layer_obstacles,
@@ -16,8 +17,9 @@ from hubcli.savedmodel.targets.loader_rules import (
     session_obstacles,
 )
 from hubcli.savedmodel.targets.needs import read_needs
+from hubcli.savedmodel.targets.object_rules import object_obstacles
 from hubcli.savedmodel.targets.obstacle import ModelNeeds, Obstacle, TargetReport
-from hubcli.savedmodel.targets.release_rules import object_obstacles, release_obstacles
+from hubcli.savedmodel.targets.release_rules import release_obstacles
 from hubcli.savedmodel.targets.releases import op_releases
 from hubcli.savedmodel.targets.target import Target, TargetKind
 
@@ -71,9 +73,11 @@ def _obstacles(needs: ModelNeeds, target: Target, *, is_hub_format: bool) -> Ite
     elif kind in (TargetKind.SERVING, TargetKind.SESSION):
         in_serving = kind is TargetKind.SERVING
         yield from release_obstacles(needs, releases, in_session=True, in_serving=in_serving)
+        yield from cluster_obstacles(needs, releases, in_session=True)
         yield from session_obstacles(needs, releases, in_serving=in_serving)
     else:
         yield from release_obstacles(needs, releases, in_session=False)
+        yield from cluster_obstacles(needs, releases, in_session=False)
         yield from object_obstacles(needs, releases, has_keras_2=kind is TargetKind.HUB_LAYER)
         if kind is TargetKind.KERAS_LAYER:
             yield from keras_layer_obstacles(needs)

@@ -15,13 +15,26 @@ from pathlib import Path
 from hubcli.issues import Severity
 from hubcli.savedmodel.functions import INIT_OP, op_name
 from hubcli.savedmodel.targets.needs import Reach
-from hubcli.savedmodel.targets.obstacle import CALL, ModelNeeds, Obstacle, obstacle
+from hubcli.savedmodel.targets.obstacle import CALL, LOAD, ModelNeeds, Obstacle, obstacle
 from hubcli.savedmodel.targets.packages import package_by_op
 
-__all__ = ["cpu_obstacles", "hub_layer_obstacles", "keras_layer_obstacles", "litert_obstacles", "session_obstacles"]
+__all__ = [
+    "cluster_obstacles",
+    "cpu_obstacles",
+    "hub_layer_obstacles",
+    "keras_layer_obstacles",
+    "litert_obstacles",
+    "session_obstacles",
+]
 
 _LITERT_OPS = Path(__file__).with_name("litert_ops.tsv.gz")
-_TABLES = ("HashTableV2", "HashTable", "MutableHashTableV2", "InitializeTableFromTextFileV2", "LookupTableImportV2")
+_TABLES = (
+    "HashTableV2",
+    "HashTable",
+    "MutableHashTableV2",
+    "InitializeTableFromTextFileV2",
+    "LookupTableImportV2",
+)
 _DEVICE = re.compile(r"(?:.*/)?device:(?P<kind>[A-Z_]+):\d+", re.IGNORECASE)
 _SHORT_DEVICE = re.compile(r"/(?P<kind>[A-Z_]+):\d+", re.IGNORECASE)
 _JOB = re.compile(r"/job:(?P<job>[^/]*)")
@@ -31,7 +44,9 @@ _MAX_LISTED = 50
 _FUNCTIONS = ("function", "bare_concrete_function")
 
 
-def session_obstacles(needs: ModelNeeds, releases: tuple[str, ...], *, in_serving: bool) -> Iterator[Obstacle]:
+def session_obstacles(
+    needs: ModelNeeds, releases: tuple[str, ...], *, in_serving: bool
+) -> Iterator[Obstacle]:
     """What a session or a server lacks of it: both see signatures alone, and what the graph restores."""
     if not needs.signatures:
         yield obstacle(
@@ -79,14 +94,13 @@ def session_obstacles(needs: ModelNeeds, releases: tuple[str, ...], *, in_servin
 
 def cpu_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
     """Devices that nodes ask for and a machine with CPUs alone doesn't have."""
-    listed = 0
-    for device, uses in sorted(needs.graph.devices.items()):
-        kind, is_elsewhere = _kind_of(device), _is_elsewhere(device)
-        if kind in ("", "CPU") and not is_elsewhere:
-            continue
-        listed += 1
-        if listed > _MAX_LISTED:
-            return
+    found = [
+        device
+        for device in sorted(needs.graph.devices)
+        if _is_elsewhere(device) or _kind_of(device) not in ("", "CPU")
+    ]
+    for device in found[:_MAX_LISTED]:
+        uses, is_elsewhere = needs.graph.devices[device], _is_elsewhere(device)
         # In functions TensorFlow takes another device where one is missing, unless it is another machine's.
         in_graph, called = uses.first(Reach.GRAPH), uses.first(Reach.CALLED)
         place = in_graph or called
@@ -99,10 +113,33 @@ def cpu_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
             else f"A node asks for {device[:200]}, and {effect}",
             _CLEAR,
             severity=Severity.ERROR if is_grave else Severity.WARNING,
-            when=CALL,
+            when=LOAD if device in needs.graph.variable_devices else CALL,
             place=place or uses.first(),
             count=uses.count,
         )
+
+
+def cluster_obstacles(
+    needs: ModelNeeds, releases: tuple[str, ...], *, in_session: bool
+) -> Iterator[Obstacle]:
+    """Devices of other machines, which nodes that are run ask for."""
+    # tf.saved_model.load makes the functions, and leaves the graph itself alone.
+    reaches = (Reach.GRAPH, Reach.CALLED) if in_session or needs.objects is None else (Reach.CALLED,)
+    found = [device for device in sorted(needs.graph.devices) if _is_elsewhere(device)]
+    for device in found[:_MAX_LISTED]:
+        uses = needs.graph.devices[device]
+        place = uses.first(*reaches)
+        if place is not None:
+            yield obstacle(
+                "device-pin",
+                f"A node asks for {device[:200]}, a device of another machine",
+                _CLEAR,
+                # Variables get their values while a session loads the model.
+                when=LOAD if device in needs.graph.variable_devices and in_session else CALL,
+                place=place,
+                releases=releases,
+                count=uses.count,
+            )
 
 
 def _kind_of(device: str) -> str:
@@ -171,7 +208,9 @@ def _endpoints(needs: ModelNeeds) -> list[str]:
     """What TFSMLayer may call: functions of the root, and signatures."""
     found = set(needs.signatures)
     if needs.objects is not None:
-        found |= {child.name for child in needs.objects.children(0) if needs.objects.kind(child.node) in _FUNCTIONS}
+        found |= {
+            child.name for child in needs.objects.children(0) if needs.objects.kind(child.node) in _FUNCTIONS
+        }
     return sorted(found)
 
 
@@ -264,7 +303,15 @@ def litert_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
 
 # What restores and saves variables, which conversion leaves out.
 _SAVER_OPS = frozenset(
-    "DisableCopyOnRead MergeV2Checkpoints RestoreV2 SaveV2 ShardedFilename StaticRegexFullMatch StringJoin".split()
+    [
+        "DisableCopyOnRead",
+        "MergeV2Checkpoints",
+        "RestoreV2",
+        "SaveV2",
+        "ShardedFilename",
+        "StaticRegexFullMatch",
+        "StringJoin",
+    ]
 )
 
 

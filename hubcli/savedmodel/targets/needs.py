@@ -14,15 +14,17 @@ from typing import NamedTuple
 from hubcli.errors import BrokenModelError
 from hubcli.formats.wire import VARINT, read_varint, scan
 from hubcli.savedmodel.graph import GraphBody, MetaGraphOutline
+from hubcli.savedmodel.nodes import Node
 from hubcli.savedmodel.targets.releases import OpReleases
 
-__all__ = ["GraphNeeds", "Place", "Reach", "Uses", "read_needs"]
+__all__ = ["VARIABLE_OPS", "GraphNeeds", "Place", "Reach", "Uses", "read_needs"]
 
 _TYPE, _LIST, _TYPE_OF_LIST = 6, 1, 6  # of AttrValue and its ListValue
 _TYPE_TAG, _LIST_TAG = 0x30, 0x0A
 _OLDEST_LATER_TYPE = 24  # float8_e5m2; all before are in every release
 _MAX_TYPES = 1000
 _MAX_DEVICES = 1000
+VARIABLE_OPS = frozenset({"VarHandleOp", "VariableV2", "Variable"})
 
 
 class Reach(IntEnum):
@@ -68,7 +70,8 @@ class GraphNeeds(NamedTuple):
 
     `types` are element types that some release lacks, by number; `narrowed` are pairs of op and attribute
     with a type, where releases differ in which they allow; `attributes` are pairs of op and attribute that
-    some release lacks, where the value isn't the default. `devices` are those that nodes ask for.
+    some release lacks, where the value isn't the default. `devices` are those that nodes ask for, and
+    `variable_devices` those of them that variables of the graph itself ask for.
     """
 
     ops: dict[str, Uses]
@@ -76,12 +79,13 @@ class GraphNeeds(NamedTuple):
     narrowed: dict[tuple[str, str, int], Uses]
     attributes: dict[tuple[str, str], Uses]
     devices: dict[str, Uses]
+    variable_devices: set[str]
 
 
 def read_needs(outline: MetaGraphOutline, table: OpReleases) -> GraphNeeds:
     """What the MetaGraph uses. Raises BrokenModelError for one that is damaged or absurdly large."""
     graph = outline.graph
-    assert graph.op_counts  # Bounds the number of nodes and ops. # noqa: S101
+    assert graph.op_counts  # Bounds the number of nodes and ops.
     called = _called(outline)
     walk = _Walk(table, frozenset(graph.functions))
     for body in graph.bodies:
@@ -108,7 +112,7 @@ class _Walk:
     """The walk over the nodes of one MetaGraph."""
 
     def __init__(self, table: OpReleases, functions: frozenset[str]) -> None:
-        self.needs = GraphNeeds({}, {}, {}, {}, {})
+        self.needs = GraphNeeds({}, {}, {}, {}, {}, set())
         self._table = table
         self._functions = functions
         self._later = dict[str, dict[str, bytes]]()
@@ -125,9 +129,7 @@ class _Walk:
                 self._know(op)
             needs.ops[op].add(reach, body, name)
             if node.device:
-                if node.device not in needs.devices and len(needs.devices) >= _MAX_DEVICES:
-                    raise BrokenModelError(f"its graph names more than {_MAX_DEVICES} devices")
-                needs.devices.setdefault(node.device, Uses()).add(reach, body, name)
+                self._add_device(node, reach, body)
             later, changed = self._later[op], self._changed[op]
             for key, value in node.attributes():
                 if key in later and value != later[key]:
@@ -137,6 +139,14 @@ class _Walk:
                         needs.types.setdefault(number, Uses()).add(reach, body, name)
                     if key in changed:
                         needs.narrowed.setdefault((op, key, number), Uses()).add(reach, body, name)
+
+    def _add_device(self, node: Node, reach: Reach, body: GraphBody) -> None:
+        devices = self.needs.devices
+        if node.device not in devices and len(devices) >= _MAX_DEVICES:
+            raise BrokenModelError(f"its graph names more than {_MAX_DEVICES} devices")
+        devices.setdefault(node.device, Uses()).add(reach, body, node.name)
+        if reach is Reach.GRAPH and node.op in VARIABLE_OPS:
+            self.needs.variable_devices.add(node.device)
 
     def _know(self, op: str) -> None:
         self.needs.ops[op] = Uses()

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from hubcli.issues import Issue, Location, Severity
-from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.graph import MetaGraphOutline
+from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.targets.needs import GraphNeeds, Place
 from hubcli.savedmodel.targets.target import Target
 
@@ -89,7 +89,9 @@ class TargetReport(NamedTuple):
         """`cannot-load`, `cannot-run` or `no-obstacle-found`; of several releases the worst."""
         if not self.is_blocked:
             return "no-obstacle-found"
-        return _verdict(self.obstacles) if any(found.is_blocking for found in self.obstacles) else "cannot-load"
+        return (
+            _verdict(self.obstacles) if any(found.is_blocking for found in self.obstacles) else "cannot-load"
+        )
 
     def verdict_of(self, release: str) -> str:
         """The verdict for one of the target's releases."""
@@ -120,5 +122,8 @@ def obstacle(
     if place is not None:
         part = f"function {at.function}" if at.function else "graph"
     return Obstacle(
-        Issue(severity, code, message, Location(part or None, node=at.node or None), cure), when, releases, count
+        Issue(severity, code, message, Location(part or None, node=at.node or None), cure),
+        when,
+        releases,
+        count,
     )

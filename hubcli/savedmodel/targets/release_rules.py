@@ -1,4 +1,4 @@
-"""What a release of TensorFlow can't load: ops, element types, attributes, and what its Python loader can't read.
+"""What a release of TensorFlow can't load of a graph: ops, element types, attributes.
 
 Measured against the releases themselves (tests/interop/test_loads_against_releases.py). `tf.saved_model.load`
 makes every function of the library; the session loader makes those that the graph reaches, and looks at the
@@ -7,18 +7,17 @@ types of a function when it runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from hubcli.formats.protos import parse
 from hubcli.formats.tensor_layout import DType
 from hubcli.issues import Severity
-from hubcli.savedmodel.targets.needs import Place, Reach, Uses
+from hubcli.savedmodel.targets.needs import VARIABLE_OPS, Reach, Uses
 from hubcli.savedmodel.targets.obstacle import CALL, LOAD, ModelNeeds, Obstacle, obstacle
 from hubcli.savedmodel.targets.packages import module_of, package_by_op, pip_command
 from hubcli.savedmodel.targets.releases import OpReleases, op_releases, release_key
 
-__all__ = ["missing_ops", "object_obstacles", "release_obstacles"]
+__all__ = ["release_obstacles", "releases_text"]
 
 # What the build of TensorFlow Serving links in.
 _LINKED_INTO_SERVING = frozenset({"tensorflow-text", "ydf-tf"})
@@ -45,12 +44,6 @@ _HARMLESS = frozenset(
 )
 _PYTHON_OPS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 _ATTRIBUTES_IGNORED_SINCE = "2.5"
-_TENSOR_LITERALS_SINCE = "2.13"
-_VARIABLE_SPECS_SINCE = "2.10"
-_VARIABLE_SPEC_PARTS = 4
-_TABLES_REFUSED_BY = frozenset({"2.12"})
-_SLOTS_REFUSED_SINCE = "2.16"
-_VARIABLE_SPEC = 9  # of TypeSpecProto.TypeSpecClass
 _MAX_LISTED = 50
 
 
@@ -59,7 +52,7 @@ def release_obstacles(
 ) -> Iterator[Obstacle]:
     """What keeps these releases from loading the graph: by `tf.saved_model.load`, or in a session."""
     table = op_releases()
-    yield from missing_ops(needs, releases, in_session=in_session, in_serving=in_serving)
+    yield from _missing_ops(needs, releases, in_session=in_session, in_serving=in_serving)
     yield from _types(needs, releases, table, in_session=in_session)
     yield from _narrowed(needs, releases, table, in_session=in_session)
     yield from _attributes(needs, releases, table)
@@ -76,11 +69,11 @@ def release_obstacles(
 
 def _restores(needs: ModelNeeds) -> bool:
     ops = needs.graph.ops
-    has_variables = any(op in ops for op in ("VarHandleOp", "VariableV2", "Variable"))
+    has_variables = not VARIABLE_OPS.isdisjoint(ops)
     return has_variables and bool(needs.rest.saver_def.restore_op_name)
 
 
-def missing_ops(
+def _missing_ops(
     needs: ModelNeeds, releases: tuple[str, ...], *, in_session: bool, in_serving: bool = False
 ) -> Iterator[Obstacle]:
     """Ops that some of the releases lack, with who has them."""
@@ -99,15 +92,15 @@ def missing_ops(
         if listed > _MAX_LISTED:
             return
         code = "custom-op" if table.span(op) is None else "op-missing"
-        message = f"{_named(lacking)} no op {op}{_history(op, table, package)}"
+        message = f"{releases_text(lacking)} has no op {op}{_history(op, table, package)}"
         cure = _cure_of_op(op, uses, table, package, lacking[-1], in_serving=in_serving)
         yield obstacle(code, message, cure, place=place, releases=lacking, count=uses.count)
 
 
-def _named(releases: tuple[str, ...]) -> str:
-    """The subject of a sentence: `TensorFlow 2.9 to 2.12 has`."""
+def releases_text(releases: Sequence[str]) -> str:
+    """The releases as the subject of a sentence: `TensorFlow 2.9 to 2.12`."""
     first, last = releases[0], releases[-1]
-    return f"TensorFlow {first} has" if first == last else f"TensorFlow {first} to {last} have"
+    return f"TensorFlow {first}" + ("" if first == last else f" to {last}")
 
 
 def _history(op: str, table: OpReleases, package: str) -> str:
@@ -143,16 +136,14 @@ def _types(
     """Element types that some of the releases don't know."""
     for number, uses in sorted(needs.graph.types.items()):
         since = table.type_span(number)
-        lacking = tuple(
-            release for release in releases if since is None or table.place(release) < since
-        )
+        lacking = tuple(release for release in releases if since is None or table.place(release) < since)
         when, place = _first_seen(uses, in_session=in_session)
         if not lacking or place is None:
             continue
         newer = "no known release has" if since is None else f"{table.releases[since]} has it first"
         yield obstacle(
             "type-missing",
-            f"{_named(lacking)} no type {DType.of(number).name}: {newer}",
+            f"{releases_text(lacking)} has no type {DType.of(number).name}: {newer}",
             "Save the model with another element type"
             if since is None
             else f"Use TensorFlow {table.releases[since]} or newer",
@@ -187,21 +178,21 @@ def _narrowed(
         when, place = _first_seen(uses, in_session=in_session)
         if not refusing or place is None:
             continue
-        fitting = next((table.releases[first] for first, types in changes if types is None or number in types), "")
+        fitting = next(
+            (table.releases[first] for first, types in changes if types is None or number in types), ""
+        )
         is_later = bool(fitting) and release_key(fitting) > release_key(refusing[-1])
         yield obstacle(
             "type-not-allowed",
-            f"TensorFlow {_span(refusing)} doesn't allow {attribute}={DType.of(number).name} of the op {op}",
-            f"Use TensorFlow {fitting} or newer" if is_later else f"Cast its input before {op}, and save again",
+            f"{releases_text(refusing)} doesn't allow {attribute}={DType.of(number).name} of the op {op}",
+            f"Use TensorFlow {fitting} or newer"
+            if is_later
+            else f"Cast its input before {op}, and save again",
             when=when,
             place=place,
             releases=tuple(refusing),
             count=uses.count,
         )
-
-
-def _span(releases: list[str]) -> str:
-    return releases[0] if len(releases) == 1 else f"{releases[0]} to {releases[-1]}"
 
 
 def _attributes(needs: ModelNeeds, releases: tuple[str, ...], table: OpReleases) -> Iterator[Obstacle]:
@@ -213,12 +204,19 @@ def _attributes(needs: ModelNeeds, releases: tuple[str, ...], table: OpReleases)
             for release in releases
             if table.place(release) < later.first and table.has(op, table.place(release))
         ]
-        refusing = [release for release in lacking if release_key(release) < release_key(_ATTRIBUTES_IGNORED_SINCE)]
+        refusing = [
+            release for release in lacking if release_key(release) < release_key(_ATTRIBUTES_IGNORED_SINCE)
+        ]
         ignoring = [release for release in lacking if release not in refusing]
         newer = table.releases[later.first]
         for found, severity, code, verb in (
             (refusing, Severity.ERROR, "attribute-unknown", "refuses"),
-            (ignoring, Severity.HINT if name in _HARMLESS else Severity.WARNING, "attribute-ignored", "ignores"),
+            (
+                ignoring,
+                Severity.HINT if name in _HARMLESS else Severity.WARNING,
+                "attribute-ignored",
+                "ignores",
+            ),
         ):
             if found:
                 effect = ""
@@ -226,7 +224,7 @@ def _attributes(needs: ModelNeeds, releases: tuple[str, ...], table: OpReleases)
                     effect = ": results stay the same" if name in _HARMLESS else ": results may differ"
                 yield obstacle(
                     code,
-                    f"TensorFlow {_span(found)} {verb} the attribute {name} of {op}, which came in {newer}{effect}",
+                    f"{releases_text(found)} {verb} the attribute {name} of {op}, which came in {newer}{effect}",
                     f"Use TensorFlow {newer} or newer"
                     if severity is not Severity.HINT
                     else "Nothing needs to be done",
@@ -253,130 +251,3 @@ def _python(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstacle]:
                 releases=releases,
                 count=uses.count,
             )
-
-
-def object_obstacles(
-    needs: ModelNeeds, releases: tuple[str, ...], *, has_keras_2: bool = False
-) -> Iterator[Obstacle]:
-    """What `tf.saved_model.load` of these releases can't make of the objects, or of a graph of TensorFlow 1."""
-    if needs.objects is None:
-        yield from _reference_outputs(needs, releases)
-        return
-    message = needs.outline.objects
-    assert message is not None  # noqa: S101
-    before = _releases_before(releases, _TENSOR_LITERALS_SINCE)
-    name = _function_with(message, _is_tensor_literal) if before else None
-    if name is not None:
-        yield obstacle(
-            "tensor-literal",
-            f"TensorFlow {_span(list(before))} can't read a tensor or NumPy value among the arguments of a trace",
-            f"Use TensorFlow {_TENSOR_LITERALS_SINCE} or newer, or load it in a session",
-            part=f"function {name}",
-            releases=before,
-        )
-    before = _releases_before(releases, _VARIABLE_SPECS_SINCE)
-    name = _function_with(message, _is_long_variable_spec) if before else None
-    if name is not None:
-        yield obstacle(
-            "variable-spec",
-            f"TensorFlow {_span(list(before))} can't read a VariableSpec of {_VARIABLE_SPEC_PARTS} parts",
-            f"Use TensorFlow {_VARIABLE_SPECS_SINCE} or newer, or load it in a session",
-            part=f"function {name}",
-            releases=before,
-        )
-    refusing = tuple(release for release in releases if release in _TABLES_REFUSED_BY)
-    if refusing and any(node.WhichOneof("kind") == "resource" and node.saveable_objects for node in message.nodes):
-        yield obstacle(
-            "table-not-restored",
-            f"tf.saved_model.load of TensorFlow {_span(list(refusing))} can't restore a mutable table",
-            "Use TensorFlow 2.13 or newer, or load it in a session",
-            part="objects",
-            releases=refusing,
-        )
-    if not has_keras_2:
-        yield from _slots(message, releases)
-
-
-def _releases_before(releases: tuple[str, ...], first: str) -> tuple[str, ...]:
-    return tuple(release for release in releases if release_key(release) < release_key(first))
-
-
-def _slots(message: Any, releases: tuple[str, ...]) -> Iterator[Obstacle]:
-    refusing = tuple(
-        release for release in releases if release_key(release) >= release_key(_SLOTS_REFUSED_SINCE)
-    )
-    if not refusing:
-        return
-    for node in message.nodes:
-        if node.slot_variables and node.WhichOneof("kind") == "user_object":
-            yield obstacle(
-                "keras2-optimizer",
-                f"TensorFlow {_span(list(refusing))} has Keras 3, which can't make the slots of a Keras 2 optimizer",
-                "Import tf_keras before loading: pip install tf-keras. Or leave the optimizer out: "
-                "hubcli export --serving",
-                part=f"object {node.user_object.identifier}",
-                releases=refusing,
-                count=len(node.slot_variables),
-            )
-            return
-
-
-def _reference_outputs(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstacle]:
-    """Signatures of TensorFlow 1 that give a reference to a variable, which TensorFlow 2 has no more."""
-    reference_ops = op_releases().reference_ops
-    body = needs.outline.graph.bodies[0]
-    definitions = needs.rest.signature_def
-    names = {
-        tensor.name.partition(":")[0]: name for name in needs.signatures for tensor in definitions[name].outputs.values()
-    }
-    for node in body.nodes_of_ops(reference_ops):
-        if node.name in names:
-            yield obstacle(
-                "reference-output",
-                f"Signature {names[node.name]} gives a reference to a variable, which tf.saved_model.load can't make",
-                "Load it in a session: tf.compat.v1.saved_model.load(…)",
-                place=Place("", node.name),
-                releases=releases,
-            )
-            return
-
-
-def _function_with(message: Any, holds: Any) -> str | None:
-    """The first function by name with such a value in its arguments or results."""
-    for name in sorted(message.concrete_functions):
-        function = parse("SavedConcreteFunction", message.concrete_functions[name])
-        values = (function.canonicalized_input_signature, function.output_signature)
-        if any(holds(value) for root in values for value in _values(root)):
-            return str(name)
-    return None
-
-
-def _values(root: Any) -> Iterator[Any]:
-    """A StructuredValue and all within it; protobuf bounds the depth."""
-    waiting = [root]
-    while waiting:
-        value = waiting.pop()
-        yield value
-        kind = value.WhichOneof("kind")
-        if kind in ("list_value", "tuple_value"):
-            waiting += getattr(value, kind).values
-        elif kind == "dict_value":
-            waiting += value.dict_value.fields.values()
-        elif kind == "named_tuple_value":
-            waiting += [pair.value for pair in value.named_tuple_value.values]
-        elif kind == "type_spec_value":
-            waiting.append(value.type_spec_value.type_state)
-
-
-def _is_tensor_literal(value: Any) -> bool:
-    return value.WhichOneof("kind") in ("tensor_value", "numpy_value")
-
-
-def _is_long_variable_spec(value: Any) -> bool:
-    if value.WhichOneof("kind") != "type_spec_value":
-        return False
-    spec = value.type_spec_value
-    return bool(
-        spec.type_spec_class == _VARIABLE_SPEC
-        and len(spec.type_state.tuple_value.values) >= _VARIABLE_SPEC_PARTS
-    )

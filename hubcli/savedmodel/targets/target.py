@@ -18,7 +18,9 @@ from hubcli.savedmodel.targets.releases import op_releases, release_key
 __all__ = ["Target", "TargetKind", "parse_targets", "target_names"]
 
 _MAX_TARGETS, _MAX_CHARACTERS = 20, 1000
-_TARGET = re.compile(r"([A-Za-z][A-Za-z0-9._-]*)\s*(?:(==|>=|<=|>|<)\s*(\d{1,4}\.\d{1,4})(?:\.(?:\d{1,6}|\*))?)?")
+_TARGET = re.compile(
+    r"([A-Za-z][A-Za-z0-9._-]*)\s*(?:(==|>=|<=|>|<)\s*(\d{1,4}\.\d{1,4})(?:\.(?:\d{1,6}|\*))?)?"
+)
 _COMPARISONS: dict[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
     "==": operator.eq,
     ">=": operator.ge,

@@ -16,7 +16,10 @@ __all__ = ["MODELS", "build"]
 
 
 def _save(
-    target: Path, function: Callable[..., Any], *specs: tf.TensorSpec, unsigned: Callable[..., Any] | None = None
+    target: Path,
+    function: Callable[..., Any],
+    *specs: tf.TensorSpec,
+    unsigned: Callable[..., Any] | None = None,
 ) -> None:
     """A module with that function as its signature; `unsigned` is another one that is none."""
     module = tf.Module()
@@ -43,15 +46,25 @@ def newer_op(target: Path) -> None:
 def newest_op(target: Path) -> None:
     """DecodeWebP came in 2.20."""
     _save(
-        target, lambda x: tf.raw_ops.DecodeWebP(contents=x, channels=3), tf.TensorSpec((), tf.string, name="x")
+        target,
+        lambda x: tf.raw_ops.DecodeWebP(contents=x, channels=3),
+        tf.TensorSpec((), tf.string, name="x"),
     )
 
 
 def newer_op_without_signature(target: Path) -> None:
     """The newer op stands in a function that no signature calls."""
-    _save(target, lambda x: x + 1, _floats(None), unsigned=lambda x: tf.raw_ops.Conv(
-        input=tf.reshape(x, [1, 2, 2, 1]), filter=tf.ones([1, 1, 1, 1]), strides=[1, 1, 1, 1], padding="SAME"
-    ))
+    _save(
+        target,
+        lambda x: x + 1,
+        _floats(None),
+        unsigned=lambda x: tf.raw_ops.Conv(
+            input=tf.reshape(x, [1, 2, 2, 1]),
+            filter=tf.ones([1, 1, 1, 1]),
+            strides=[1, 1, 1, 1],
+            padding="SAME",
+        ),
+    )
 
 
 def attribute_that_matters(target: Path) -> None:
