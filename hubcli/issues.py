@@ -66,6 +66,7 @@ class Location(NamedTuple):
     """Where an issue is: a `part` of the model in words, such as a function, or a file below its directory.
 
     `start` and `end` tell the bytes of that file that are concerned: from `start` up to, not with, `end`.
+    `node` is a node of the function that `part` names, or of the graph.
     """
 
     part: str | None = None
@@ -73,9 +74,12 @@ class Location(NamedTuple):
     tensor: str | None = None
     start: int | None = None
     end: int | None = None
+    node: str | None = None
 
     def __str__(self) -> str:
         places = [place for place in (self.part, self.file) if place is not None]
+        if self.node is not None:
+            places.append(f"node {self.node}")
         if self.tensor is not None:
             places.append(f"tensor {self.tensor}")
         if self.start is not None and self.end is not None:

@@ -32,10 +32,20 @@ with LazyImports():
     from hubcli.issues import FINDING_SEVERITIES, Severity
     from hubcli.savedmodel.compare.diff import Difference, compare
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hubcli.savedmodel.targets.target import Target
+
 __all__ = ["inspect_command"]
 
 _PARTS = "Parts to show"
 _CHECKS = "Checks (exit 9 on findings)"
+
+
+def _target_names() -> list[str]:
+    from hubcli.savedmodel.targets.target import target_names
+
+    return target_names()
 
 
 def _severities() -> list[str]:
@@ -111,6 +121,26 @@ Diff: TypeAlias = Annotated[
         rich_help_panel=_CHECKS,
     ),
 ]
+For: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--for",
+        metavar="TARGET,...",
+        help="Check whether these can load the model, such as tensorflow>=2.12, serving==2.19, session, "
+        "litert, cpu, keras3-layer or hub.KerasLayer.",
+        show_default=False,
+        rich_help_panel=_CHECKS,
+    ),
+    CompletionWords(_target_names),
+]
+Try: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--try",
+        help="With --for litert: run the converter too; needs TensorFlow.",
+        rich_help_panel=_CHECKS,
+    ),
+]
 
 
 def inspect_command(
@@ -131,6 +161,8 @@ def inspect_command(
     scan: Scan = False,
     fail_on: FailOn = "high",
     diff: Diff = None,
+    for_: For = None,
+    try_: Try = False,
     timeout: Timeout = "30s",
     min_rate: MinRate = None,
 ) -> None:
@@ -143,6 +175,7 @@ def inspect_command(
     hubcli inspect https://tfhub.dev/spotify/basic-pitch/1 --signatures
     hubcli inspect ./model --tree --depth 2
     hubcli inspect ./model.tar.gz --check --scan --json
+    hubcli inspect ./model --for 'tensorflow>=2.12,litert'
     """
     disable_garbage_collection()
     settings = shared.settings(
@@ -152,6 +185,9 @@ def inspect_command(
     severity = _parse_severity(fail_on)
     if depth is not None and not tree:
         raise UsageError("--depth requires --tree", hint="Add --tree, or remove --depth.")
+    targets = () if for_ is None else _parse_targets(for_, is_tried=try_)
+    if try_ and for_ is None:
+        raise UsageError("--try requires --for litert", hint="Add --for litert, or remove --try.")
     flag_by_part = {
         Part.SIGNATURES: signatures,
         Part.FUNCTIONS: functions,
@@ -161,15 +197,24 @@ def inspect_command(
         Part.TREE: tree,
         Part.REUSABLE: check,
         Part.FINDINGS: scan,
+        Part.TARGETS: bool(targets),
     }
     parts = tuple(part for part, is_wanted in flag_by_part.items() if is_wanted)
-    of_graph = bool(parts) and set(parts) <= {Part.SIGNATURES, Part.FUNCTIONS, Part.OPS, Part.ASSETS}
+    of_graph = bool(parts) and set(parts) <= {
+        Part.SIGNATURES,
+        Part.FUNCTIONS,
+        Part.OPS,
+        Part.ASSETS,
+        Part.TARGETS,
+    }
     options = InspectOptions(
         everything,
         _parse_tag_set(tag_set),
         fetch,
         hash_assets=diff is not None,
         graph_alone=of_graph and not shared.as_json and diff is None,
+        targets=targets,
+        try_conversion=try_,
     )
     run = _InspectRun(
         settings,
@@ -182,6 +227,16 @@ def inspect_command(
         depth=depth,
     )
     raise typer.Exit(run.inspect(target) if diff is None else run.diff(target, diff))
+
+
+def _parse_targets(text: str, *, is_tried: bool) -> tuple[Target, ...]:
+    """The targets in the list; raises UsageError for an unknown one, and for a trial without litert."""
+    from hubcli.savedmodel.targets.target import TargetKind, parse_targets  # Most inspections need none.
+
+    targets = parse_targets(text)
+    if is_tried and all(target.kind is not TargetKind.LITERT for target in targets):
+        raise UsageError("--try is for --for litert", hint="Add litert to --for, or leave --try out.")
+    return targets
 
 
 def _parse_tag_set(text: str | None) -> frozenset[str] | None:
@@ -265,7 +320,8 @@ class _InspectRun:
     def _finds_something(self, inspection: Inspection) -> bool:
         worst = max((finding.severity for finding in inspection.info.findings), default=None)
         is_grave = self.fail_on is not None and worst is not None and worst >= self.fail_on
-        return is_grave or (self.check and not inspection.info.reusable.conforms)
+        is_blocked = any(report.is_blocked for report in inspection.info.compatibility or ())
+        return is_grave or is_blocked or (self.check and not inspection.info.reusable.conforms)
 
     def _write_picture(self, inspection: Inspection, file: str) -> None:
         style = Style(PICTURE_COLUMNS, is_styled=True, has_color=True)

@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubcli.config.settings import Settings
-from hubcli.errors import BrokenModelError, NotFoundError, OfflineError
+from hubcli.errors import BrokenModelError, NotFoundError, OfflineError, UnsafeModelError, UsageError
 from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.formats.protos import is_slow
+from hubcli.issues import Severity
 from hubcli.progress import ProgressListener
 from hubcli.savedmodel.model import ModelFiles, SavedModelInfo
 from hubcli.savedmodel.reader import read_model
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hubcli.savedmodel.targets.target import Target
 
 __all__ = ["InspectOptions", "Inspection", "inspect"]
 
@@ -27,6 +32,7 @@ class InspectOptions:
     `tag_set` chooses a MetaGraph; `fetch` caches a model that isn't cached;
     `hash_assets` takes the SHA-256 of assets, for a comparison. `graph_alone` says that nothing of the
     variables is wanted but what the graph tells: an archive is read up to its graph.
+    `targets` are those that may load it; `try_conversion` runs LiteRT's converter for such a target.
     """
 
     submodules: bool = False
@@ -34,6 +40,8 @@ class InspectOptions:
     fetch: bool = False
     hash_assets: bool = False
     graph_alone: bool = False
+    targets: tuple[Target, ...] = ()
+    try_conversion: bool = False
 
 
 class Inspection(NamedTuple):
@@ -72,11 +80,44 @@ def inspect(
                 submodules=options.submodules,
                 tag_set=options.tag_set,
                 hash_assets=options.hash_assets,
+                targets=options.targets,
             )
         except BrokenModelError as error:
             hint = f"Run: hubcli verify --repair {resolved.name}" if resolved.entry else error.hint
             raise BrokenModelError(f"{resolved.name}: {error.message}", hint=hint) from error
+    if options.try_conversion:
+        info = _with_conversion(info, resolved.name, opened.path)
     return Inspection(resolved.name, opened.path, info, opened.received_bytes)
+
+
+def _with_conversion(info: SavedModelInfo, name: str, path: Path | None) -> SavedModelInfo:
+    """The model with what LiteRT's converter makes of it, which loads and runs parts of it.
+
+    Raises UnsafeModelError where the scan found what is `high` or worse, UsageError for a model that isn't
+    on the disk as a whole, TensorFlowError.
+    """
+    from hubcli.savedmodel.targets.target import TargetKind
+
+    if path is None:
+        raise UsageError(
+            f"--try needs the whole model on the disk, and {name} is not unpacked there",
+            hint=f"Fetch it: hubcli inspect --fetch --for litert --try {name}, or unpack the archive",
+        )
+    grave = [finding for finding in info.findings if finding.severity >= Severity.HIGH]
+    if grave:
+        raise UnsafeModelError(
+            f"{name} was not converted: the scan found {grave[0].message} ({grave[0].where})",
+            hint=f"See all: hubcli inspect --scan {name}. Leave out --try",
+        )
+    # Imported here: it belongs to TensorFlow, which nothing else of an inspection needs.
+    from hubcli.tf.conversion_trial import try_conversion
+
+    conversion = try_conversion(path, info.meta_graphs[0].tags)
+    reports = (
+        report._replace(conversion=conversion) if report.target.kind is TargetKind.LITERT else report
+        for report in info.compatibility or ()
+    )
+    return info._replace(compatibility=tuple(reports))
 
 
 class _Opened(NamedTuple):

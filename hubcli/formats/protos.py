@@ -51,7 +51,7 @@ TensorProto: dtype 1 DataType, tensor_shape 2 TensorShapeProto, tensor_content 4
 double_val 6 double*, int_val 7 int32*, string_val 8 bytes*, int64_val 10 int64*, bool_val 11 bool*, \
 uint32_val 16 uint32*, uint64_val 17 uint64*, half_val 13 int32*
 GraphDef: node 1 NodeDef*, library 2 FunctionDefLibrary
-NodeDef: name 1 string, op 2 string, input 3 string*, attr 5 map:~AttrValue
+NodeDef: name 1 string, op 2 string, input 3 string*, device 4 string, attr 5 map:~AttrValue
 FunctionDefLibrary: function 1 FunctionDef*, gradient 2 ~GradientDef*, \
 registered_gradients 3 ~RegisteredGradient*
 GradientDef: function_name 1 string, gradient_func 2 string

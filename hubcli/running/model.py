@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +23,7 @@ from hubcli.savedmodel.graph import (
 from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.nodes import is_known
 from hubcli.savedmodel.objects import ObjectGraph
+from hubcli.savedmodel.targets.packages import module_of, package_by_op
 
 __all__ = ["RunnableModel", "Selection", "read_runnable", "read_signatures_of", "refuse_unsafe"]
 
@@ -31,15 +31,6 @@ _CALL = "__call__"
 _SERVE = frozenset({"serve"})
 _PLACEHOLDER = "Placeholder"
 _TABLE_INITIALIZERS = "table_initializer"
-_OP_PACKAGES = Path(__file__).with_name("op_packages.tsv")
-# Packages whose module has another name than they have.
-_MODULES = {
-    "tensorflow-addons": "tensorflow_addons",
-    "tensorflow-compression-ops": "tensorflow_compression",
-    "tf-sentencepiece": "tf_sentencepiece",
-}
-
-
 # Packages whose ops do more than compute: their libraries aren't loaded for a model that nobody vouches for.
 _RISKY_PACKAGES = {
     "tensorflow-io": "read files and use the network",
@@ -282,24 +273,14 @@ def _meta_graph(outlines: tuple[MetaGraphOutline, ...], selection: Selection, na
     return outlines[0]
 
 
-@cache
-def _package_by_op() -> dict[str, str]:
-    """The package of each op that isn't TensorFlow's own."""
-    lines = _OP_PACKAGES.read_text(encoding="utf-8").splitlines()
-    return dict(line.split("\t")[:2] for line in lines if line and line[:1] != "#")
-
-
 def packages_of(ops: tuple[str, ...]) -> tuple[OpPackage, ...]:
     """The packages that register some of the ops, by name."""
     found: dict[str, list[str]] = {}
     for op in ops:
-        package = _package_by_op().get(op)
+        package = package_by_op().get(op)
         if package is not None:
             found.setdefault(package.split()[0], []).append(op)
-    return tuple(
-        OpPackage(name, _MODULES.get(name, name.replace("-", "_")), tuple(own))
-        for name, own in sorted(found.items())
-    )
+    return tuple(OpPackage(name, module_of(name), tuple(own)) for name, own in sorted(found.items()))
 
 
 def risks_of(packages: tuple[OpPackage, ...]) -> tuple[Issue, ...]:

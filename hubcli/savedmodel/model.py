@@ -24,6 +24,9 @@ from hubcli.savedmodel.layout import ModelFormat, read_index
 from hubcli.savedmodel.types import Shape
 from hubcli.savedmodel.variables import Variable, VariableLists
 
+if TYPE_CHECKING:
+    from hubcli.savedmodel.targets.obstacle import TargetReport
+
 __all__ = [
     "Asset",
     "Checkpoint",
@@ -145,7 +148,10 @@ class Sizes(NamedTuple):
 
 
 class SavedModelInfo(NamedTuple):
-    """A SavedModel, read. `root_class` is what the root object says of its class, None in TensorFlow 1."""
+    """A SavedModel, read. `root_class` is what the root object says of its class, None in TensorFlow 1.
+
+    `compatibility` tells of the targets that were asked for, None where none were.
+    """
 
     format: ModelFormat
     root_class: str | None
@@ -160,6 +166,7 @@ class SavedModelInfo(NamedTuple):
     sizes: Sizes
     findings: tuple[Issue, ...]
     reusable: Conformance
+    compatibility: tuple[TargetReport, ...] | None = None
 
     @property
     def tensorflow_version(self) -> str | None:

@@ -104,6 +104,16 @@ class Node:
         return op
 
     @property
+    def device(self) -> str:
+        """The device that it asks for, such as `/device:GPU:0`; "" for any."""
+        device: str = self._message.device
+        return device
+
+    def attributes(self) -> Iterator[tuple[str, bytes]]:
+        """Its attributes with their values as encoded AttrValues; large ones of constants are left out."""
+        yield from self._message.attr.items()
+
+    @property
     def inputs(self) -> list[str]:
         """Names of the nodes or arguments that it depends on, without output numbers and `^`."""
         # Most have neither, and a call for each of a million takes a second.

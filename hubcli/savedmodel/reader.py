@@ -25,6 +25,11 @@ from hubcli.savedmodel.model import (
 from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.variables import Variable, model_variables
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hubcli.savedmodel.targets.obstacle import TargetReport
+    from hubcli.savedmodel.targets.target import Target
+
 __all__ = ["read_model"]
 
 _FINGERPRINT = "fingerprint.pb"
@@ -37,11 +42,12 @@ def read_model(
     submodules: bool = False,
     tag_set: frozenset[str] | None = None,
     hash_assets: bool = False,
+    targets: tuple[Target, ...] = (),
 ) -> SavedModelInfo:
     """What the model is made of; functions of submodules too where `submodules` asks for them.
 
     `tag_set` chooses one of the MetaGraphs; `hash_assets` takes the SHA-256 of
-    each asset. Raises BrokenModelError with the
+    each asset; `targets` are those that the model is held against. Raises BrokenModelError with the
     file and its fault, UsageError where no MetaGraph has those tags.
     """
     try:
@@ -49,11 +55,20 @@ def read_model(
         checkpoint = None if index is None else _checkpoint(index)
         with read_outline(files.top) as outlines:
             chosen = outlines if tag_set is None else (_with_tags(outlines, tag_set),)
-            return _Reader(files, chosen, index, checkpoint).read(
+            info = _Reader(files, chosen, index, checkpoint).read(
                 submodules=submodules, hash_assets=hash_assets
             )
+            return info._replace(compatibility=_compatibility(files, chosen, targets)) if targets else info
     except OSError as error:
         raise BrokenModelError(f"Cannot read {error.filename or files.top}: {error.strerror}") from error
+
+
+def _compatibility(
+    files: ModelFiles, outlines: tuple[MetaGraphOutline, ...], targets: tuple[Target, ...]
+) -> tuple[TargetReport, ...]:
+    from hubcli.savedmodel.targets.check import check_targets  # Tables that few ask for.
+
+    return check_targets(files, outlines, targets)
 
 
 def _with_tags(outlines: tuple[MetaGraphOutline, ...], tag_set: frozenset[str]) -> MetaGraphOutline:

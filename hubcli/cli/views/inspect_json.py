@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from hubcli.cli.main import LazyImports
 from hubcli.commands.inspect import Inspection
 from hubcli.issues import Issue
 from hubcli.savedmodel.compare.diff import Difference
@@ -29,6 +30,9 @@ from hubcli.savedmodel.types import (
     TypeSpec,
 )
 from hubcli.savedmodel.variables import Variable
+
+with LazyImports():
+    from hubcli.cli.views.targets import targets_document
 
 __all__ = ["diff_document", "inspection_document"]
 
@@ -65,6 +69,7 @@ def inspection_document(inspection: Inspection) -> dict[str, Any]:
             "conforms": info.reusable.conforms,
             "problems": [_problem(problem) for problem in info.reusable.problems],
         },
+        "compatibility": None if info.compatibility is None else targets_document(info.compatibility),
     }
 
 

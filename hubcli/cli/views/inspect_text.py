@@ -19,6 +19,7 @@ from hubcli.savedmodel.variables import Variable
 from hubcli.units import format_size, plural
 
 with LazyImports():
+    from hubcli.cli.views.targets import target_lines
     from hubcli.cli.views.tree import tree_lines
 
 __all__ = ["Part", "inspection_text"]
@@ -35,6 +36,7 @@ class Part(Enum):
     FINDINGS = auto()
     REUSABLE = auto()
     TREE = auto()
+    TARGETS = auto()
 
 
 _FEW_VARIABLES, _FEW_VARIANTS, _FEW_OPS, _FEW_FINDINGS = 10, 4, 12, 8
@@ -50,7 +52,7 @@ _VARIABLE_COLUMNS = (
 _SEVERITY_STYLES = {"critical": "red", "high": "red", "medium": "yellow", "error": "red", "warning": "yellow"}
 
 
-_OVERVIEW = tuple(part for part in Part if part is not Part.TREE)
+_OVERVIEW = tuple(part for part in Part if part not in (Part.TREE, Part.TARGETS))
 
 
 def inspection_text(
@@ -297,6 +299,9 @@ class _View:
     def tree(self) -> Iterator[str]:
         yield from tree_lines(self.inspection.info, self.style, in_full=self.is_deep, depth=self.depth)
 
+    def targets(self) -> Iterator[str]:
+        yield from target_lines(self.inspection.info.compatibility or (), self.style)
+
     def _heading(self, title: str, summary: str) -> str:
         bold = self.style.paint(title, "bold")
         if not summary or self.style.width is None or len(title) + 2 + len(summary) <= self.style.width:
@@ -313,6 +318,7 @@ _SECTIONS: dict[Part, Callable[[_View], Iterator[str]]] = {
     Part.FINDINGS: _View.findings,
     Part.REUSABLE: _View.reusable,
     Part.TREE: _View.tree,
+    Part.TARGETS: _View.targets,
 }
 
 

@@ -74,9 +74,7 @@ class _Scan:
         unknown = {op for op in graph.op_counts if not is_known(op) and op not in graph.functions}
         for body in graph.bodies if unknown else ():
             for op in sorted(unknown.intersection(body.op_counts)):
-                yield Issue.of_part(
-                    Severity.LOW, "unknown-op", f"TensorFlow 2.21 has no op {op}", _place(body)
-                )
+                yield Issue.of_part(Severity.LOW, "unknown-op", _unknown_op(op), _place(body))
 
     def _risks(self) -> Iterator[Issue]:
         counts = self._graph.op_counts
@@ -133,6 +131,13 @@ def _is_at_savers_moment(risk: Risk, moments: frozenset[ExecutionPhase]) -> bool
 def _finding(node: Node, risk: Risk, moments: frozenset[ExecutionPhase], body: GraphBody) -> Issue:
     when = ", ".join(sorted(moments)) or "but unreachable"
     return Issue.of_part(risk.severity, risk.code, f"{node.op} {risk.sentence}, {when}", _place(body))
+
+
+def _unknown_op(op: str) -> str:
+    from hubcli.savedmodel.targets.packages import described_unknown_op  # Most models have no such op.
+
+    known = described_unknown_op(op)
+    return f"TensorFlow 2.21 has no op {op}" + (f"; {known}" if known else "")
 
 
 def _place(body: GraphBody) -> str:

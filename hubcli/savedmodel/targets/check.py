@@ -1,0 +1,90 @@
+"""The check behind `hubcli inspect --for`: a model held against targets, without TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hubcli.savedmodel.graph import MetaGraphOutline
+from hubcli.savedmodel.layout import TF1_HUB_MARKER
+from hubcli.savedmodel.model import ModelFiles
+from hubcli.savedmodel.objects import ObjectGraph
+from hubcli.savedmodel.targets.loader_rules import (
+    cluster_obstacles,
+    cpu_obstacles,
+    hub_layer_obstacles,
+    keras_layer_obstacles,
+    litert_obstacles,
+    session_obstacles,
+)
+from hubcli.savedmodel.targets.needs import read_needs
+from hubcli.savedmodel.targets.object_rules import object_obstacles
+from hubcli.savedmodel.targets.obstacle import ModelNeeds, Obstacle, TargetReport
+from hubcli.savedmodel.targets.release_rules import release_obstacles
+from hubcli.savedmodel.targets.releases import op_releases
+from hubcli.savedmodel.targets.target import Target, TargetKind
+
+__all__ = ["check_targets"]
+
+_SERVE = frozenset({"serve"})
+_INDEX = "variables/variables.index"
+
+
+def check_targets(
+    files: ModelFiles,
+    outlines: tuple[MetaGraphOutline, ...],
+    targets: tuple[Target, ...],
+) -> tuple[TargetReport, ...]:
+    """A report for each target, on the MetaGraph that serves; of several, no other is looked at.
+
+    The outlines are read where they lie: call it within the context of `read_outline`. Raises
+    BrokenModelError for a graph that is damaged or absurdly large.
+    """
+    outline = _served(outlines)
+    has_values = True if files.has(_INDEX) else False if files.is_complete else None
+    needs = ModelNeeds(
+        outline=outline,
+        objects=None if outline.objects is None else ObjectGraph(outline.objects),
+        graph=read_needs(outline, op_releases()),
+        meta_graphs=len(outlines),
+        has_values=has_values,
+    )
+    is_hub_format = files.has(TF1_HUB_MARKER)
+    return tuple(
+        TargetReport(target, _sorted(_obstacles(needs, target, is_hub_format=is_hub_format)))
+        for target in targets
+    )
+
+
+def _served(outlines: tuple[MetaGraphOutline, ...]) -> MetaGraphOutline:
+    """The MetaGraph that loaders take where nobody says which: the one that serves, else untagged, else first."""
+    sets = [frozenset(outline.rest.meta_info_def.tags) for outline in outlines]
+    for tags in (_SERVE, frozenset[str]()):
+        if tags in sets:
+            return outlines[sets.index(tags)]
+    return outlines[0]
+
+
+def _obstacles(needs: ModelNeeds, target: Target, *, is_hub_format: bool) -> Iterator[Obstacle]:
+    kind, releases = target.kind, target.releases
+    if kind is TargetKind.CPU:
+        yield from cpu_obstacles(needs)
+    elif kind is TargetKind.LITERT:
+        yield from litert_obstacles(needs)
+    elif kind in (TargetKind.SERVING, TargetKind.SESSION):
+        in_serving = kind is TargetKind.SERVING
+        yield from release_obstacles(needs, releases, in_session=True, in_serving=in_serving)
+        yield from cluster_obstacles(needs, releases, in_session=True)
+        yield from session_obstacles(needs, releases, in_serving=in_serving)
+    else:
+        yield from release_obstacles(needs, releases, in_session=False)
+        yield from cluster_obstacles(needs, releases, in_session=False)
+        yield from object_obstacles(needs, releases, has_keras_2=kind is TargetKind.HUB_LAYER)
+        if kind is TargetKind.KERAS_LAYER:
+            yield from keras_layer_obstacles(needs)
+        elif kind is TargetKind.HUB_LAYER:
+            yield from hub_layer_obstacles(needs, is_hub_format=is_hub_format)
+
+
+def _sorted(obstacles: Iterator[Obstacle]) -> tuple[Obstacle, ...]:
+    """The grave ones first, each kind in the order in which it was found."""
+    return tuple(sorted(obstacles, key=lambda found: -found.issue.severity.rank))

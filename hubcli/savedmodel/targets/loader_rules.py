@@ -1,0 +1,322 @@
+"""Known limits of loaders beside their release: sessions and servers, CPUs alone, Keras layers, LiteRT.
+
+Sources: keras/src/export/tfsm_layer.py of Keras 3.15, tensorflow_hub/keras_layer.py 0.16.1, LiteRT's converter of
+TensorFlow 2.21; measured with models of every kind.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from hubcli.issues import Severity
+from hubcli.savedmodel.functions import INIT_OP, op_name
+from hubcli.savedmodel.targets.needs import Reach
+from hubcli.savedmodel.targets.obstacle import CALL, LOAD, ModelNeeds, Obstacle, obstacle
+from hubcli.savedmodel.targets.packages import package_by_op
+
+__all__ = [
+    "cluster_obstacles",
+    "cpu_obstacles",
+    "hub_layer_obstacles",
+    "keras_layer_obstacles",
+    "litert_obstacles",
+    "session_obstacles",
+]
+
+_LITERT_OPS = Path(__file__).with_name("litert_ops.tsv.gz")
+_TABLES = (
+    "HashTableV2",
+    "HashTable",
+    "MutableHashTableV2",
+    "InitializeTableFromTextFileV2",
+    "LookupTableImportV2",
+)
+_DEVICE = re.compile(r"(?:.*/)?device:(?P<kind>[A-Z_]+):\d+", re.IGNORECASE)
+_SHORT_DEVICE = re.compile(r"/(?P<kind>[A-Z_]+):\d+", re.IGNORECASE)
+_JOB = re.compile(r"/job:(?P<job>[^/]*)")
+_TASK = re.compile(r"/task:(?P<task>\d+)")
+_CLEAR = "Strip the devices: hubcli export --clear-devices"
+_MAX_LISTED = 50
+_FUNCTIONS = ("function", "bare_concrete_function")
+
+
+def session_obstacles(
+    needs: ModelNeeds, releases: tuple[str, ...], *, in_serving: bool
+) -> Iterator[Obstacle]:
+    """What a session or a server lacks of it: both see signatures alone, and what the graph restores."""
+    if not needs.signatures:
+        yield obstacle(
+            "no-signature",
+            "It has no signature, and a session calls nothing else",
+            "Save it with signatures=…",
+            severity=Severity.ERROR if in_serving else Severity.WARNING,
+            when=CALL,
+            part="signatures",
+            releases=releases,
+        )
+    tags = set(needs.rest.meta_info_def.tags)
+    if in_serving and "serve" not in tags:
+        yield obstacle(
+            "no-serve-tag",
+            f"No MetaGraph has the tag serve, which TensorFlow Serving loads; tags: {','.join(sorted(tags)) or 'none'}",
+            "Save it anew by tf.saved_model.save, or start the server with --saved_model_tags",
+            part="tags",
+            releases=releases,
+        )
+    ops, saver = needs.graph.ops, needs.rest.saver_def
+    handles = ops.get("VarHandleOp")
+    place = None if handles is None else handles.first(Reach.GRAPH)
+    if place is not None and not saver.restore_op_name and needs.has_values:
+        yield obstacle(
+            "values-not-restored",
+            "The graph has no op that restores its variables: only tf.saved_model.load gives them their values",
+            "Load it with tf.saved_model.load and save it again",
+            when=CALL,
+            place=place,
+            releases=releases,
+        )
+    tables = [uses for op in _TABLES if (uses := ops.get(op)) is not None]
+    if tables and op_name(needs.rest, INIT_OP) is None:
+        yield obstacle(
+            "tables-not-initialized",
+            "It has tables, and names no op that fills them: saved_model_main_op and __saved_model_init_op are missing",
+            "Load it with tf.saved_model.load and save it again",
+            severity=Severity.WARNING,
+            when=CALL,
+            place=tables[0].first(),
+            releases=releases,
+        )
+
+
+def cpu_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
+    """Devices that nodes ask for and a machine with CPUs alone doesn't have."""
+    found = [
+        device
+        for device in sorted(needs.graph.devices)
+        if _is_elsewhere(device) or _kind_of(device) not in ("", "CPU")
+    ]
+    for device in found[:_MAX_LISTED]:
+        uses, is_elsewhere = needs.graph.devices[device], _is_elsewhere(device)
+        # In functions TensorFlow takes another device where one is missing, unless it is another machine's.
+        in_graph, called = uses.first(Reach.GRAPH), uses.first(Reach.CALLED)
+        place = in_graph or called
+        is_grave = in_graph is not None or (is_elsewhere and called is not None)
+        effect = "can't be placed" if is_grave else "runs on another device where there is none"
+        yield obstacle(
+            "device-pin",
+            f"{uses.count} nodes ask for {device[:200]}: such a node {effect}"
+            if uses.count > 1
+            else f"A node asks for {device[:200]}, and {effect}",
+            _CLEAR,
+            severity=Severity.ERROR if is_grave else Severity.WARNING,
+            when=LOAD if device in needs.graph.variable_devices else CALL,
+            place=place or uses.first(),
+            count=uses.count,
+        )
+
+
+def cluster_obstacles(
+    needs: ModelNeeds, releases: tuple[str, ...], *, in_session: bool
+) -> Iterator[Obstacle]:
+    """Devices of other machines, which nodes that are run ask for."""
+    # tf.saved_model.load makes the functions, and leaves the graph itself alone.
+    reaches = (Reach.GRAPH, Reach.CALLED) if in_session or needs.objects is None else (Reach.CALLED,)
+    found = [device for device in sorted(needs.graph.devices) if _is_elsewhere(device)]
+    for device in found[:_MAX_LISTED]:
+        uses = needs.graph.devices[device]
+        place = uses.first(*reaches)
+        if place is not None:
+            yield obstacle(
+                "device-pin",
+                f"A node asks for {device[:200]}, a device of another machine",
+                _CLEAR,
+                # Variables get their values while a session loads the model.
+                when=LOAD if device in needs.graph.variable_devices and in_session else CALL,
+                place=place,
+                releases=releases,
+                count=uses.count,
+            )
+
+
+def _kind_of(device: str) -> str:
+    match = _DEVICE.match(device) or _SHORT_DEVICE.search(device.rpartition("/task:")[2])
+    return match["kind"].upper() if match is not None else ""
+
+
+def _is_elsewhere(device: str) -> bool:
+    """Whether it is a device of another machine than the one that loads the model."""
+    job, task = _JOB.search(device), _TASK.search(device)
+    return (job is not None and job["job"] != "localhost") or (task is not None and int(task["task"]) > 0)
+
+
+def keras_layer_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
+    """What keras.layers.TFSMLayer can't do: it passes no tags, and calls one endpoint by one argument."""
+    if needs.meta_graphs > 1:
+        yield obstacle(
+            "several-meta-graphs",
+            f"It has {needs.meta_graphs} MetaGraphs, and TFSMLayer passes no tags that choose one",
+            "Load it with tf.saved_model.load(…, tags=[…]) and save it again",
+            part="tags",
+        )
+    endpoints = _endpoints(needs)
+    if "serve" in endpoints:
+        chosen = "serve"
+    elif not endpoints:
+        yield obstacle(
+            "no-endpoint",
+            "It has neither a function nor a signature that TFSMLayer could call",
+            "Save it with a traced function or signatures=…",
+            part="signatures",
+        )
+        return
+    else:
+        chosen = "serving_default" if "serving_default" in endpoints else endpoints[0]
+        yield obstacle(
+            "endpoint-argument",
+            "TFSMLayer calls an endpoint serve, which isn't there",
+            f"Pass call_endpoint={chosen!r}",
+            severity=Severity.WARNING,
+            part="signatures",
+        )
+    definitions = needs.rest.signature_def
+    inputs = len(definitions[chosen].inputs) if chosen in definitions else 0
+    if inputs > 1 and not _has_function(needs, chosen):
+        yield obstacle(
+            "several-inputs",
+            f"Signature {chosen} has {inputs} inputs, and TFSMLayer passes one argument by its place",
+            "Wrap it in a function of one argument, and save it again",
+            severity=Severity.WARNING,
+            when=CALL,
+            part=f"signature {chosen}",
+        )
+    if needs.objects is not None and needs.objects.child(0, "regularization_losses") is not None:
+        yield obstacle(
+            "training-ignored",
+            "TFSMLayer ignores trainable_variables, regularization losses and the argument training",
+            "To fine-tune, use hubcli.KerasLayer",
+            severity=Severity.HINT,
+            when=CALL,
+            part="objects",
+        )
+
+
+def _endpoints(needs: ModelNeeds) -> list[str]:
+    """What TFSMLayer may call: functions of the root, and signatures."""
+    found = set(needs.signatures)
+    if needs.objects is not None:
+        found |= {
+            child.name for child in needs.objects.children(0) if needs.objects.kind(child.node) in _FUNCTIONS
+        }
+    return sorted(found)
+
+
+def _has_function(needs: ModelNeeds, name: str) -> bool:
+    child = None if needs.objects is None else needs.objects.child(0, name)
+    return child is not None and needs.objects is not None and needs.objects.kind(child) in _FUNCTIONS
+
+
+def hub_layer_obstacles(needs: ModelNeeds, *, is_hub_format: bool) -> Iterator[Obstacle]:
+    """What tensorflow_hub's KerasLayer needs: a callable object, or a signature that is named."""
+    yield obstacle(
+        "tf-keras-needed",
+        "hub.KerasLayer 0.16.1 is a layer of Keras 2, which models of Keras 3 don't take",
+        "Use it with tf_keras: pip install tf-keras. In Keras 3 use hubcli.KerasLayer",
+        severity=Severity.HINT,
+        when=CALL,
+        part="objects",
+    )
+    if needs.meta_graphs > 1 and not is_hub_format:
+        yield obstacle(
+            "several-meta-graphs",
+            f"It has {needs.meta_graphs} MetaGraphs, of which hub.KerasLayer must be told one",
+            "Pass tags=[…], as hubcli inspect shows them",
+            severity=Severity.WARNING,
+            part="tags",
+        )
+    if needs.objects is not None and _has_function(needs, "__call__"):
+        return
+    names = needs.signatures
+    if is_hub_format and "default" in names:
+        return
+    if not names:
+        yield obstacle(
+            "no-endpoint",
+            "It has neither a traced __call__ nor a signature, so that hub.KerasLayer has nothing to call",
+            "Save an object with a traced __call__, or with signatures=…",
+            part="signatures",
+        )
+        return
+    chosen = "serving_default" if "serving_default" in names else names[0]
+    yield obstacle(
+        "endpoint-argument",
+        "It has no traced __call__, so that hub.KerasLayer needs the name of a signature, and trains nothing",
+        f"Pass signature={chosen!r} and signature_outputs_as_dict=True",
+        severity=Severity.WARNING,
+        part="signatures",
+    )
+
+
+def litert_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
+    """What LiteRT's converter makes of the ops that signatures reach: builtin, Select TF ops, or nothing."""
+    if not needs.signatures:
+        yield obstacle(
+            "no-signature",
+            "It has no signature, and the converter takes nothing else",
+            "Save it with signatures=…",
+            part="signatures",
+        )
+    selected = list[str]()
+    known, listed = _litert_ops(), 0
+    for op, uses in sorted(needs.graph.ops.items()):
+        place = uses.first(Reach.CALLED) if needs.objects is not None else uses.first(Reach.GRAPH)
+        if place is None or known.get(op) == "b" or op in _SAVER_OPS:
+            continue
+        if known.get(op) == "s":
+            selected.append(op)
+            continue
+        listed += 1
+        if listed <= _MAX_LISTED:
+            package = package_by_op().get(op, "").split(" ")[0]
+            origin = f", which {package} registers" if package else ""
+            yield obstacle(
+                "no-litert-op",
+                f"LiteRT has no {op}{origin}: it is neither a builtin op nor among the Select TensorFlow ops",
+                "Register a custom op with the interpreter, or leave it out of the signature",
+                place=place,
+                count=uses.count,
+            )
+    if selected:
+        more = f" and {len(selected) - 8} more" if len(selected) > 8 else ""
+        yield obstacle(
+            "select-ops",
+            f"It may need Select TensorFlow ops: {', '.join(selected[:8])}{more}",
+            "Convert with Select TensorFlow ops: hubcli export --select-tf-ops. To know: --try",
+            severity=Severity.WARNING,
+            place=needs.graph.ops[selected[0]].first(),
+            count=len(selected),
+        )
+
+
+# What restores and saves variables, which conversion leaves out.
+_SAVER_OPS = frozenset(
+    [
+        "DisableCopyOnRead",
+        "MergeV2Checkpoints",
+        "RestoreV2",
+        "SaveV2",
+        "ShardedFilename",
+        "StaticRegexFullMatch",
+        "StringJoin",
+    ]
+)
+
+
+@cache
+def _litert_ops() -> dict[str, str]:
+    """`b` for each op that becomes a builtin one, `s` for each that may be a Select TensorFlow op."""
+    text = gzip.decompress(_LITERT_OPS.read_bytes()).decode()
+    return dict(line.split("\t") for line in text.splitlines())

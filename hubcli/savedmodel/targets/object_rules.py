@@ -1,0 +1,159 @@
+"""What `tf.saved_model.load` of a release can't make of a model's objects, or of a graph of TensorFlow 1.
+
+A session and a server know no objects. Measured against the releases themselves
+(tests/interop/test_loads_against_releases.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from hubcli.formats.protos import parse
+from hubcli.savedmodel.targets.needs import Place
+from hubcli.savedmodel.targets.obstacle import ModelNeeds, Obstacle, obstacle
+from hubcli.savedmodel.targets.release_rules import releases_text
+from hubcli.savedmodel.targets.releases import op_releases, release_key
+
+__all__ = ["object_obstacles"]
+
+_TENSOR_LITERALS_SINCE = "2.13"
+_VARIABLE_SPECS_SINCE = "2.10"
+_VARIABLE_SPEC_PARTS = 4
+_TABLES_REFUSED_BY = frozenset({"2.12"})
+_SLOTS_REFUSED_SINCE = "2.16"
+_VARIABLE_SPEC = 9  # of TypeSpecProto.TypeSpecClass
+
+
+def object_obstacles(
+    needs: ModelNeeds, releases: tuple[str, ...], *, has_keras_2: bool = False
+) -> Iterator[Obstacle]:
+    """What `tf.saved_model.load` of these releases can't make of the objects, or of a graph of TensorFlow 1."""
+    if needs.objects is None:
+        yield from _reference_outputs(needs, releases)
+        return
+    message = needs.outline.objects
+    assert message is not None
+    yield from _values_of_later_kinds(message, releases)
+    refusing = tuple(release for release in releases if release in _TABLES_REFUSED_BY)
+    if refusing and any(
+        node.WhichOneof("kind") == "resource" and node.saveable_objects for node in message.nodes
+    ):
+        yield obstacle(
+            "table-not-restored",
+            f"tf.saved_model.load of {releases_text(refusing)} can't restore a mutable table",
+            "Use TensorFlow 2.13 or newer, or load it in a session",
+            part="objects",
+            releases=refusing,
+        )
+    if not has_keras_2:
+        yield from _slots(message, releases)
+
+
+def _values_of_later_kinds(message: Any, releases: tuple[str, ...]) -> Iterator[Obstacle]:
+    """Arguments of functions of kinds that older releases can't read."""
+    for code, first, holds, kind in (
+        ("tensor-literal", _TENSOR_LITERALS_SINCE, _is_tensor_literal, "a tensor or NumPy value"),
+        ("variable-spec", _VARIABLE_SPECS_SINCE, _is_long_variable_spec, "a VariableSpec of four parts"),
+    ):
+        before = tuple(release for release in releases if release_key(release) < release_key(first))
+        place = _place_of(message, holds) if before else None
+        if place is not None:
+            yield obstacle(
+                code,
+                f"{releases_text(before)} can't read {kind} among the arguments of a function",
+                f"Use TensorFlow {first} or newer, or load it in a session",
+                part=place,
+                releases=before,
+            )
+
+
+def _slots(message: Any, releases: tuple[str, ...]) -> Iterator[Obstacle]:
+    refusing = tuple(
+        release for release in releases if release_key(release) >= release_key(_SLOTS_REFUSED_SINCE)
+    )
+    if not refusing:
+        return
+    for node in message.nodes:
+        if node.slot_variables and node.WhichOneof("kind") == "user_object":
+            yield obstacle(
+                "keras2-optimizer",
+                f"{releases_text(refusing)} has Keras 3, which can't make the slots of a Keras 2 optimizer",
+                "Import tf_keras before loading: pip install tf-keras. Or leave the optimizer out: "
+                "hubcli export --serving",
+                part=f"object {node.user_object.identifier}",
+                releases=refusing,
+                count=len(node.slot_variables),
+            )
+            return
+
+
+def _reference_outputs(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstacle]:
+    """Signatures of TensorFlow 1 that give a reference to a variable, which TensorFlow 2 has no more."""
+    reference_ops = op_releases().reference_ops
+    body = needs.outline.graph.bodies[0]
+    definitions = needs.rest.signature_def
+    names = {
+        tensor.name.partition(":")[0]: name
+        for name in needs.signatures
+        for tensor in definitions[name].outputs.values()
+    }
+    for node in body.nodes_of_ops(reference_ops):
+        if node.name in names:
+            yield obstacle(
+                "reference-output",
+                f"Signature {names[node.name]} gives a reference to a variable, which tf.saved_model.load can't make",
+                "Load it in a session: tf.compat.v1.saved_model.load(…)",
+                place=Place("", node.name),
+                releases=releases,
+            )
+            return
+
+
+def _place_of(message: Any, holds: Callable[[Any], bool]) -> str | None:
+    """The first function with such a value in its arguments or results, or what declares them."""
+    for name in sorted(message.concrete_functions):
+        function = parse("SavedConcreteFunction", message.concrete_functions[name])
+        roots = (function.canonicalized_input_signature, function.output_signature)
+        if any(holds(value) for root in roots for value in _values(root)):
+            return f"function {name}"
+    for number, node in enumerate(message.nodes):
+        kind = node.WhichOneof("kind")
+        if kind in ("function", "bare_concrete_function"):
+            spec = parse("FunctionSpec", getattr(node, kind).function_spec)
+            if any(
+                holds(value) for root in (spec.fullargspec, spec.input_signature) for value in _values(root)
+            ):
+                return f"object {number}"
+    return None
+
+
+def _values(root: Any) -> Iterator[Any]:
+    """A StructuredValue and all within it; protobuf bounds the depth."""
+    waiting = [root]
+    while waiting:
+        value = waiting.pop()
+        yield value
+        kind = value.WhichOneof("kind")
+        if kind in ("list_value", "tuple_value"):
+            waiting += getattr(value, kind).values
+        elif kind == "dict_value":
+            waiting += value.dict_value.fields.values()
+        elif kind == "named_tuple_value":
+            waiting += [pair.value for pair in value.named_tuple_value.values]
+        elif kind == "type_spec_value":
+            waiting.append(value.type_spec_value.type_state)
+
+
+def _is_tensor_literal(value: Any) -> bool:
+    return value.WhichOneof("kind") in ("tensor_value", "numpy_value")
+
+
+def _is_long_variable_spec(value: Any) -> bool:
+    if value.WhichOneof("kind") != "type_spec_value":
+        return False
+    spec = value.type_spec_value
+    return bool(
+        spec.type_spec_class == _VARIABLE_SPEC
+        and len(spec.type_state.tuple_value.values) >= _VARIABLE_SPEC_PARTS
+    )

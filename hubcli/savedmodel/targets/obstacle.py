@@ -1,0 +1,129 @@
+"""Obstacles: what keeps a loader from taking a model, or from running its signatures; and the report of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from hubcli.issues import Issue, Location, Severity
+from hubcli.savedmodel.graph import MetaGraphOutline
+from hubcli.savedmodel.objects import ObjectGraph
+from hubcli.savedmodel.targets.needs import GraphNeeds, Place
+from hubcli.savedmodel.targets.target import Target
+
+__all__ = ["CALL", "LOAD", "Conversion", "ModelNeeds", "Obstacle", "TargetReport", "obstacle"]
+
+LOAD, CALL = "load", "call"
+_NO_PLACE = Place("", "")
+
+
+class ModelNeeds(NamedTuple):
+    """What a model needs: `graph` of the MetaGraph that is served, `objects` where TensorFlow 2 wrote it.
+
+    `meta_graphs` is how many there are. `has_values` says that a checkpoint is there, None where that isn't
+    known of an archive that was read in part.
+    """
+
+    outline: MetaGraphOutline
+    objects: ObjectGraph | None
+    graph: GraphNeeds
+    meta_graphs: int
+    has_values: bool | None
+
+    @property
+    def rest(self) -> Any:
+        """The MetaGraphDef without its graph and objects."""
+        return self.outline.rest
+
+    @property
+    def signatures(self) -> list[str]:
+        """The names of the signatures that can be called."""
+        definitions = self.rest.signature_def
+        return sorted(name for name in definitions if definitions[name].outputs and name[:2] != "__")
+
+
+class Obstacle(NamedTuple):
+    """Something in the way; an issue of the severity `error` makes the target fail, others are worth knowing.
+
+    `when` tells whether loading fails or a call. `releases` are those of the target that it concerns, "" for
+    a target without any; `count` is how many nodes have it.
+    """
+
+    issue: Issue
+    when: str
+    releases: tuple[str, ...]
+    count: int = 1
+
+    @property
+    def is_blocking(self) -> bool:
+        """Whether the target can't load or run the model for it."""
+        return self.issue.severity is Severity.ERROR
+
+
+class Conversion(NamedTuple):
+    """What LiteRT's converter said: the ops that it needed, or its reason. `size_bytes` is the file's."""
+
+    is_done: bool
+    needs_select_ops: bool
+    reason: str
+    size_bytes: int | None
+    tensorflow_version: str
+
+
+class TargetReport(NamedTuple):
+    """What is known of a model and a target. It never says that a model will work."""
+
+    target: Target
+    obstacles: tuple[Obstacle, ...]
+    conversion: Conversion | None = None
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether an obstacle keeps the target from loading or running the model."""
+        if self.conversion is not None:
+            return not self.conversion.is_done
+        return any(found.is_blocking for found in self.obstacles)
+
+    @property
+    def verdict(self) -> str:
+        """`cannot-load`, `cannot-run` or `no-obstacle-found`; of several releases the worst."""
+        if not self.is_blocked:
+            return "no-obstacle-found"
+        return (
+            _verdict(self.obstacles) if any(found.is_blocking for found in self.obstacles) else "cannot-load"
+        )
+
+    def verdict_of(self, release: str) -> str:
+        """The verdict for one of the target's releases."""
+        return _verdict(found for found in self.obstacles if release in found.releases)
+
+
+def _verdict(obstacles: Iterable[Obstacle]) -> str:
+    whens = {found.when for found in obstacles if found.is_blocking}
+    if LOAD in whens:
+        return "cannot-load"
+    return "cannot-run" if CALL in whens else "no-obstacle-found"
+
+
+def obstacle(
+    code: str,
+    message: str,
+    cure: str,
+    *,
+    severity: Severity = Severity.ERROR,
+    when: str = LOAD,
+    place: Place | None = None,
+    part: str = "",
+    releases: tuple[str, ...] = (),
+    count: int = 1,
+) -> Obstacle:
+    """An obstacle at a node, or in another part of the model."""
+    at = place or _NO_PLACE
+    if place is not None:
+        part = f"function {at.function}" if at.function else "graph"
+    return Obstacle(
+        Issue(severity, code, message, Location(part or None, node=at.node or None), cure),
+        when,
+        releases,
+        count,
+    )

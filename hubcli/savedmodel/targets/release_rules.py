@@ -1,0 +1,253 @@
+"""What a release of TensorFlow can't load of a graph: ops, element types, attributes.
+
+Measured against the releases themselves (tests/interop/test_loads_against_releases.py). `tf.saved_model.load`
+makes every function of the library; the session loader makes those that the graph reaches, and looks at the
+types of a function when it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hubcli.formats.tensor_layout import DType
+from hubcli.issues import Severity
+from hubcli.savedmodel.targets.needs import VARIABLE_OPS, Reach, Uses
+from hubcli.savedmodel.targets.obstacle import CALL, LOAD, ModelNeeds, Obstacle, obstacle
+from hubcli.savedmodel.targets.packages import module_of, package_by_op, pip_command
+from hubcli.savedmodel.targets.releases import OpReleases, op_releases, release_key
+
+__all__ = ["release_obstacles", "releases_text"]
+
+# What the build of TensorFlow Serving links in.
+_LINKED_INTO_SERVING = frozenset({"tensorflow-text", "ydf-tf"})
+# Attributes that tell of a model or tune its speed, and change nothing in what it computes.
+_HARMLESS = frozenset(
+    {
+        "batch_padding_policy",
+        "config",
+        "debug_name",
+        "deterministic",
+        "disabled_checks",
+        "force_synchronous",
+        "low_priority_allowed_batch_sizes",
+        "low_priority_batch_timeout_micros",
+        "low_priority_max_batch_size",
+        "low_priority_max_enqueued_batches",
+        "metadata",
+        "mixed_priority_policy",
+        "num_sparsecores_per_device",
+        "parallel_copy",
+        "use_shardy_partitioner",
+        "use_unbounded_threadpool",
+    }
+)
+_PYTHON_OPS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
+_ATTRIBUTES_IGNORED_SINCE = "2.5"
+_MAX_LISTED = 50
+
+
+def release_obstacles(
+    needs: ModelNeeds, releases: tuple[str, ...], *, in_session: bool, in_serving: bool = False
+) -> Iterator[Obstacle]:
+    """What keeps these releases from loading the graph: by `tf.saved_model.load`, or in a session."""
+    table = op_releases()
+    yield from _missing_ops(needs, releases, in_session=in_session, in_serving=in_serving)
+    yield from _types(needs, releases, table, in_session=in_session)
+    yield from _narrowed(needs, releases, table, in_session=in_session)
+    yield from _attributes(needs, releases, table)
+    yield from _python(needs, releases)
+    if needs.has_values is False and _restores(needs):
+        yield obstacle(
+            "values-missing",
+            "The graph restores variables and there is no variables/variables.index",
+            "Fetch or copy the model again with variables/",
+            part="variables",
+            releases=releases,
+        )
+
+
+def _restores(needs: ModelNeeds) -> bool:
+    ops = needs.graph.ops
+    has_variables = not VARIABLE_OPS.isdisjoint(ops)
+    return has_variables and bool(needs.rest.saver_def.restore_op_name)
+
+
+def _missing_ops(
+    needs: ModelNeeds, releases: tuple[str, ...], *, in_session: bool, in_serving: bool = False
+) -> Iterator[Obstacle]:
+    """Ops that some of the releases lack, with who has them."""
+    table = op_releases()
+    reaches = (Reach.GRAPH, Reach.CALLED) if in_session else tuple(Reach)
+    listed = 0
+    for op, uses in sorted(needs.graph.ops.items()):
+        lacking = tuple(release for release in releases if not table.has(op, table.place(release)))
+        place = uses.first(*reaches)
+        if not lacking or place is None:
+            continue
+        package = package_by_op().get(op, "").split(" ")[0]
+        if in_serving and package in _LINKED_INTO_SERVING:
+            continue
+        listed += 1
+        if listed > _MAX_LISTED:
+            return
+        code = "custom-op" if table.span(op) is None else "op-missing"
+        message = f"{releases_text(lacking)} has no op {op}{_history(op, table, package)}"
+        cure = _cure_of_op(op, uses, table, package, lacking[-1], in_serving=in_serving)
+        yield obstacle(code, message, cure, place=place, releases=lacking, count=uses.count)
+
+
+def releases_text(releases: Sequence[str]) -> str:
+    """The releases as the subject of a sentence: `TensorFlow 2.9 to 2.12`."""
+    first, last = releases[0], releases[-1]
+    return f"TensorFlow {first}" + ("" if first == last else f" to {last}")
+
+
+def _history(op: str, table: OpReleases, package: str) -> str:
+    span = table.span(op)
+    if package:
+        return f": {package} registers it"
+    if span is None:
+        return f", nor has any from {table.releases[0]} to {table.releases[-1]} or a known package"
+    if span.first:
+        return f", which came in {table.releases[span.first]}"
+    return f", which went after {table.releases[span.last]}"
+
+
+def _cure_of_op(
+    op: str, uses: Uses, table: OpReleases, package: str, release: str, *, in_serving: bool
+) -> str:
+    span = table.span(op)
+    if package:
+        where = "Build the server with" if in_serving else f"Import {module_of(package)} before loading:"
+        return f"{where} {package if in_serving else pip_command(package, release)}"
+    if uses.first(Reach.GRAPH, Reach.CALLED) is None:
+        return "Prune functions that no signature calls: hubcli export --serving"
+    if span is None:
+        return "Load the library that registers it first: tf.load_op_library(FILE)"
+    if span.first > table.place(release):
+        return f"Use TensorFlow {table.releases[span.first]} or newer, or save the model with {release}"
+    return f"Use TensorFlow {table.releases[span.last]} or older"
+
+
+def _types(
+    needs: ModelNeeds, releases: tuple[str, ...], table: OpReleases, *, in_session: bool
+) -> Iterator[Obstacle]:
+    """Element types that some of the releases don't know."""
+    for number, uses in sorted(needs.graph.types.items()):
+        since = table.type_span(number)
+        lacking = tuple(release for release in releases if since is None or table.place(release) < since)
+        when, place = _first_seen(uses, in_session=in_session)
+        if not lacking or place is None:
+            continue
+        newer = "no known release has" if since is None else f"{table.releases[since]} has it first"
+        yield obstacle(
+            "type-missing",
+            f"{releases_text(lacking)} has no type {DType.of(number).name}: {newer}",
+            "Save the model with another element type"
+            if since is None
+            else f"Use TensorFlow {table.releases[since]} or newer",
+            when=when,
+            place=place,
+            releases=lacking,
+            count=uses.count,
+        )
+
+
+def _first_seen(uses: Uses, *, in_session: bool) -> tuple[str, Any]:
+    """When a loader looks at the types of those nodes, and the first of them that it sees."""
+    if not in_session:
+        return LOAD, uses.first()
+    in_graph = uses.first(Reach.GRAPH)
+    return (LOAD, in_graph) if in_graph is not None else (CALL, uses.first(Reach.CALLED))
+
+
+def _narrowed(
+    needs: ModelNeeds, releases: tuple[str, ...], table: OpReleases, *, in_session: bool
+) -> Iterator[Obstacle]:
+    """Element types that an op takes in some releases alone."""
+    for (op, attribute, number), uses in sorted(needs.graph.narrowed.items()):
+        changes = table.allowed_types(op)[attribute]
+        refusing = []
+        for release in releases:
+            allowed = next(
+                (types for first, types in reversed(changes) if first <= table.place(release)), None
+            )
+            if allowed is not None and number not in allowed and table.has(op, table.place(release)):
+                refusing.append(release)
+        when, place = _first_seen(uses, in_session=in_session)
+        if not refusing or place is None:
+            continue
+        fitting = next(
+            (table.releases[first] for first, types in changes if types is None or number in types), ""
+        )
+        is_later = bool(fitting) and release_key(fitting) > release_key(refusing[-1])
+        yield obstacle(
+            "type-not-allowed",
+            f"{releases_text(refusing)} doesn't allow {attribute}={DType.of(number).name} of the op {op}",
+            f"Use TensorFlow {fitting} or newer"
+            if is_later
+            else f"Cast its input before {op}, and save again",
+            when=when,
+            place=place,
+            releases=tuple(refusing),
+            count=uses.count,
+        )
+
+
+def _attributes(needs: ModelNeeds, releases: tuple[str, ...], table: OpReleases) -> Iterator[Obstacle]:
+    """Attributes that some of the releases don't know, and set to another value than they act by."""
+    for (op, name), uses in sorted(needs.graph.attributes.items()):
+        later = table.later_attributes(op)[name]
+        lacking = [
+            release
+            for release in releases
+            if table.place(release) < later.first and table.has(op, table.place(release))
+        ]
+        refusing = [
+            release for release in lacking if release_key(release) < release_key(_ATTRIBUTES_IGNORED_SINCE)
+        ]
+        ignoring = [release for release in lacking if release not in refusing]
+        newer = table.releases[later.first]
+        for found, severity, code, verb in (
+            (refusing, Severity.ERROR, "attribute-unknown", "refuses"),
+            (
+                ignoring,
+                Severity.HINT if name in _HARMLESS else Severity.WARNING,
+                "attribute-ignored",
+                "ignores",
+            ),
+        ):
+            if found:
+                effect = ""
+                if verb == "ignores":
+                    effect = ": results stay the same" if name in _HARMLESS else ": results may differ"
+                yield obstacle(
+                    code,
+                    f"{releases_text(found)} {verb} the attribute {name} of {op}, which came in {newer}{effect}",
+                    f"Use TensorFlow {newer} or newer"
+                    if severity is not Severity.HINT
+                    else "Nothing needs to be done",
+                    severity=severity,
+                    when=LOAD if severity is Severity.ERROR else CALL,
+                    place=uses.first(),
+                    releases=tuple(found),
+                    count=uses.count,
+                )
+
+
+def _python(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstacle]:
+    """Calls of Python functions, which live in the process that saved the model."""
+    for op in _PYTHON_OPS:
+        uses = needs.graph.ops.get(op)
+        place = None if uses is None else uses.first(Reach.GRAPH, Reach.CALLED)
+        if uses is not None and place is not None:
+            yield obstacle(
+                "python-op",
+                f"{op} calls a Python function of the process that saved the model",
+                "Replace tf.py_function and tf.numpy_function by TensorFlow's ops, and save again",
+                when=CALL,
+                place=place,
+                releases=releases,
+                count=uses.count,
+            )

@@ -1,0 +1,128 @@
+"""Which release of TensorFlow has which op, attribute and element type.
+
+Read from the libraries of the releases themselves by tools/make_op_releases.py; op_releases.tsv.gz is its
+table, of 13 kB for 2,000 ops in 18 releases. Its first line names the releases. Then come `type NAME RELEASE`
+for element types that the oldest one lacks, `reference OP` for ops whose outputs are references, and for each
+op its name, first and last release (empty: all before, all after), later attributes with their defaults, and
+attributes whose allowed types changed.
+"""
+
+from __future__ import annotations
+
+import gzip
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from hubcli.formats.tensor_layout import DTYPE_ENUM
+
+__all__ = ["LaterAttribute", "OpReleases", "OpSpan", "op_releases", "release_key"]
+
+_TABLE = Path(__file__).with_name("op_releases.tsv.gz")
+_REFERENCE = 100
+
+
+def release_key(release: str) -> tuple[int, ...]:
+    """A key that sorts releases.
+
+    >>> release_key("2.9") < release_key("2.10")
+    True
+    """
+    return tuple(int(part) for part in release.split("."))
+
+
+class OpSpan(NamedTuple):
+    """The releases that have an op: places in the list of releases, both included."""
+
+    first: int
+    last: int
+
+
+class LaterAttribute(NamedTuple):
+    """An attribute that came after its op: the place of its first release, its default as an AttrValue."""
+
+    first: int
+    default: bytes
+
+
+class OpReleases:
+    """The table; releases are told by their place in `releases`, oldest first."""
+
+    def __init__(self, text: str) -> None:
+        head, *lines = text.splitlines()
+        self.releases: tuple[str, ...] = tuple(head.split("\t")[1].split())
+        self._places = {release: place for place, release in enumerate(self.releases)}
+        self._types: dict[int, int] = {}
+        references = set[str]()
+        self._lines: dict[str, str] = {}
+        for line in lines:
+            op, _, rest = line.partition("\t")
+            if op == "type":
+                word, release = rest.split("\t")
+                self._types[DTYPE_ENUM[f"DT_{word}"]] = self._places[release]
+            elif op == "reference":
+                references.add(rest)
+            else:
+                self._lines[op] = rest
+        self.reference_ops = frozenset(references)
+
+    def place(self, release: str) -> int:
+        """The place of a release in `releases`."""
+        return self._places[release]
+
+    def span(self, op: str) -> OpSpan | None:
+        """The releases that have the op; None where none has it."""
+        line = self._lines.get(op)
+        if line is None:
+            return None
+        first, last = f"{line}\t\t".split("\t")[:2]
+        return OpSpan(
+            self._places[first] if first else 0, self._places[last] if last else len(self.releases) - 1
+        )
+
+    def has(self, op: str, place: int) -> bool:
+        """Whether the release has the op."""
+        span = self.span(op)
+        return span is not None and span.first <= place <= span.last
+
+    def later_attributes(self, op: str) -> dict[str, LaterAttribute]:
+        """The op's attributes that its first release lacked, by name."""
+        return {
+            name: LaterAttribute(self._places[release], bytes.fromhex(default))
+            for name, value in self._column(op, 2)
+            for release, default in [value.split(":")]
+        }
+
+    def allowed_types(self, op: str) -> dict[str, tuple[tuple[int, frozenset[int] | None], ...]]:
+        """Of attributes whose allowed types changed: from which release on which are, None for all."""
+        return {
+            name: tuple(
+                (
+                    self._places[release],
+                    None if types == "*" else frozenset(int(number) for number in types.split(".")),
+                )
+                for release, types in (change.split(":") for change in value.split("|"))
+            )
+            for name, value in self._column(op, 3)
+        }
+
+    def type_span(self, number: int) -> int | None:
+        """The place of the first release that knows the element type; None for a number of no release."""
+        if number > _REFERENCE:
+            number -= _REFERENCE
+        return self._types.get(number, 0 if number in _KNOWN_TYPES else None)
+
+    def _column(self, op: str, column: int) -> list[tuple[str, str]]:
+        line = self._lines.get(op, "")
+        text = f"{line}\t\t\t\t".split("\t")[column]
+        pairs = (pair.partition("=") for pair in text.split())
+        return [(name, value) for name, _, value in pairs]
+
+
+_KNOWN_TYPES = frozenset(DTYPE_ENUM.values())
+
+
+@cache
+def op_releases() -> OpReleases:
+    """The table of the package, read once."""
+    return OpReleases(gzip.decompress(_TABLE.read_bytes()).decode())
