@@ -98,10 +98,13 @@ class Placement:
             form = ExportFormat.TAR_GZ
         elif form is None and name.endswith(".tar"):
             form = ExportFormat.TAR
+        elif form is None and name.endswith((".tflite", ".onnx")):
+            form = ExportFormat(name.rpartition(".")[2])
         elif form is None and name.endswith(_OTHER_SUFFIXES):
             raise UsageError(
                 f"{destination} is none of the formats that hubcli writes",
-                hint="Name a directory, or a file that ends in .tar.gz or .tar; or use --format dir.",
+                hint="Name a directory, or a file that ends in .tar.gz, .tar, .tflite or .onnx; "
+                "or use --format dir.",
             )
         return cls(destination, Layout.PLAIN, form or ExportFormat.DIRECTORY)
 
