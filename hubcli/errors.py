@@ -23,6 +23,7 @@ __all__ = [
     "BudgetError",
     "CacheError",
     "ChecksumError",
+    "ConversionError",
     "DiskFullError",
     "ExitStatus",
     "HandleError",
@@ -257,6 +258,12 @@ class TensorFlowError(HubcliError):
 
     code = "tensorflow"
     exit_status = ExitStatus.TENSORFLOW
+
+
+class ConversionError(TensorFlowError):
+    """A model that can't be converted to a format, or whose conversion computes something else."""
+
+    code = "conversion"
 
 
 class ValuesError(IntegrityError):

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hubcli.archive import FileRecord, Limits
 from hubcli.archive.pack import PackedArchive, archive_size_bytes, pack
@@ -32,6 +33,9 @@ from hubcli.providers.handle import Handle
 from hubcli.savedmodel.checks.integrity import ModelCheck
 from hubcli.savedmodel.layout import check_structure
 
+if TYPE_CHECKING:
+    from hubcli.exporting.conversion import Conversion, ConversionOptions, ConversionPlan
+
 __all__ = ["ExportFormat", "ExportOptions", "ExportResult", "Layout", "export"]
 
 _WAY_OUT = "use another path"
@@ -42,10 +46,13 @@ class ExportOptions:
     """What is asked for beyond source and destination.
 
     Without a `format` the destination's name tells it. `name` and `version` are
-    for layouts, where the source's handle doesn't tell them. The rest is for
+    for layouts, where the source's handle doesn't tell them. The next are for
     Keras models: `output_layers` and `input_layers` cut a piece out of one,
     `custom_objects` is a module or a file, `unsafe` lets a Keras model run the
-    code that it holds, and use classes and ops that aren't known to be pure.
+    code that it holds, and use classes and ops that aren't known to be pure; a
+    model that is to be converted is then loaded whatever the scan found in it.
+    `conversion` and `dry_run`, which writes nothing, are for formats that a model
+    is converted to; `on_log` gets what the converter wrote.
     """
 
     format: ExportFormat | None = None
@@ -57,11 +64,19 @@ class ExportOptions:
     input_layers: tuple[str, ...] = ()
     custom_objects: str | None = None
     unsafe: bool = False
+    conversion: ConversionOptions | None = None
+    dry_run: bool = False
+    on_log: Callable[[str], None] | None = None
 
     @property
     def is_for_keras(self) -> bool:
         """Whether something is asked for that only Keras can do."""
-        return bool(self.output_layers or self.input_layers or self.custom_objects or self.unsafe)
+        return bool(self.is_piece or self.custom_objects or self.unsafe)
+
+    @property
+    def is_piece(self) -> bool:
+        """Whether a part of a Keras model is asked for."""
+        return bool(self.output_layers or self.input_layers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +84,8 @@ class ExportResult:
     """A model that was written. `destination` is its directory or archive, links followed.
 
     `size_bytes` is the size of the archive, or of the files of the directory;
-    `sha256` is the archive's, None for a directory.
+    `sha256` is the archive's, None for a directory. `plan` is there where the
+    model was converted, or was to be in a dry run; `conversion` is not in a dry run.
     """
 
     source: str
@@ -80,6 +96,8 @@ class ExportResult:
     file_count: int
     sha256: str | None
     seconds: float
+    plan: ConversionPlan | None = None
+    conversion: Conversion | None = None
 
 
 def export(
@@ -92,20 +110,29 @@ def export(
     """Writes the model as a directory or a reproducible archive, whole or not at all.
 
     The source is a handle, which is fetched if it isn't cached, a directory,
-    an archive or a Keras file. Needs no TensorFlow but for Keras. Raises
+    an archive or a Keras file. Needs no TensorFlow but for Keras, and to convert
+    the model, which a destination in `.tflite` or `.onnx` asks for. Raises
     HubcliError of the class that fits: what `fetch` raises, BrokenModelError,
-    UsageError, OutputError for a destination that must not or can't be written.
+    UsageError, OutputError for a destination that must not or can't be written,
+    ConversionError, UnsafeModelError for a model that is to be converted.
     """
     settings, options = settings or Settings.read(), options or ExportOptions()
     if not str(destination).strip():
         raise UsageError("DEST is empty", hint="Specify a directory or an archive.")
     target = ModelRef.resolve(source, settings)
+    given = target, Path(destination), settings, options, listener or ProgressListener()
     with naming_target(target, settings):
-        return _Export(target, Path(destination), settings, options, listener or ProgressListener()).run()
+        run = ExportRun(*given)
+        if run.placement.format.is_conversion:
+            # Imported here: it takes what runs models, which no other export needs.
+            from hubcli.commands.convert import ConversionRun
+
+            run = ConversionRun(*given)
+        return run.run()
 
 
-class _Export:
-    """One run of the verb."""
+class ExportRun:
+    """One run of the verb, to a format of SavedModels."""
 
     def __init__(
         self,
@@ -127,7 +154,7 @@ class _Export:
             destination,
             options.layout,
             options.format,
-            handle=self._handle(),
+            handle=self.handle(),
             name=options.name,
             version=options.version,
         )
@@ -135,6 +162,11 @@ class _Export:
 
     def run(self) -> ExportResult:
         archive = self.target.archive
+        if self.options.conversion is not None or self.options.dry_run:
+            raise UsageError(
+                f"The format {self.placement.format.value} takes no option of a conversion",
+                hint="Name a DEST that ends in .tflite or .onnx.",
+            )
         self.place = require_free(  # Before anything is fetched; once more before the rename.
             self.placement.place,
             cache_root=self.settings.cache_root,
@@ -142,30 +174,35 @@ class _Export:
             source=archive or self.target.directory,
         )
         if self._needs_keras():
-            source = archive or self._directory()
+            source = archive or self.directory()
             return self._export_made(
                 partial(export_keras_model, source, options=self.options, listener=self.listener)
             )
         if archive is not None:
-            return self._export_made(partial(self._unpack, archive))
-        return self._export_directory(self._directory())
+            return self._export_made(partial(self.unpack, archive))
+        return self._export_directory(self.directory())
 
-    def _handle(self) -> Handle | None:
+    def handle(self) -> Handle | None:
         """The handle that tells name and version; of a directory in the cache, that of its entry."""
         if self.entry is not None and self.entry.handle is not None:
             return Handle.parse(self.entry.handle)
         return self.target.handle
 
     def _needs_keras(self) -> bool:
-        archive, is_keras = self.target.archive, self.target.is_keras_file
-        if archive is not None and not is_keras and self.options.is_for_keras:
+        if self.options.is_for_keras:
+            self.require_editable()
+        return self.target.is_keras_file or self.options.is_for_keras
+
+    def require_editable(self) -> None:
+        """Raises UsageError for an archive, of which Keras can't read a model."""
+        archive = self.target.archive
+        if archive is not None and not self.target.is_keras_file:
             raise UsageError(
                 f"{archive} is an archive: it cannot be edited in place",
                 hint=f"Unpack it first: hubcli export {archive} DIR",
             )
-        return is_keras or self.options.is_for_keras
 
-    def _directory(self) -> Path:
+    def directory(self) -> Path:
         """The model's directory: of a handle the one in the cache, fetched if it isn't there or not whole."""
         path = fetched_directory(self.target, self.settings, self.listener)
         if self.target.handle is not None and self.target.handle.path is None:
@@ -176,8 +213,8 @@ class _Export:
         """Exports what is there: checked before anything is written, and unchanged once it is."""
         if self.entry is not None:
             self.entry.touch()  # At once, so that no collection takes it meanwhile.
-        tree = self._checked(model)
-        with self._staged() as staged:
+        tree = self.checked(model)
+        with self.staged() as staged:
             packed = self._write(tree, staged)
             if Tree.read(model, Limits()) != tree:
                 raise TruncatedError(
@@ -188,11 +225,11 @@ class _Export:
 
     def _export_made(self, make: Callable[[Path], None]) -> ExportResult:
         """Exports what is made first: in its place beside the destination, without a second copy."""
-        with self._staged() as staged:
+        with self.staged() as staged:
             is_archive = self.placement.format is not ExportFormat.DIRECTORY
             model = staged.with_name("model") if is_archive else staged
             make(model)
-            tree = self._checked(model)
+            tree = self.checked(model)
             packed = self._write(tree, staged) if is_archive else None
         self._publish_newest()
         return self._result(tree, packed)
@@ -204,7 +241,7 @@ class _Export:
             if problem is not None:
                 self.listener.note(problem)
 
-    def _staged(self) -> AbstractContextManager[Path]:
+    def staged(self) -> AbstractContextManager[Path]:
         return staged_output(
             self.placement.place,
             cache_root=self.settings.cache_root,
@@ -213,14 +250,14 @@ class _Export:
             durability=self.settings.durability,
         )
 
-    def _unpack(self, archive: Path, folder: Path) -> None:
+    def unpack(self, archive: Path, folder: Path) -> None:
         folder.mkdir()
         try:
             unpack_archive(archive, folder, self.settings, self.listener)
         except DiskFullError as error:
             raise DiskFullError(error.message, hint=f"Free some space, or {_WAY_OUT}.") from error
 
-    def _checked(self, model: Path) -> Tree:
+    def checked(self, model: Path) -> Tree:
         """The model's files. Raises BrokenModelError for what TensorFlow could not load."""
         tree = Tree.read(model, Limits())
         manifest = self.entry.manifest if self.entry is not None else None

@@ -7,15 +7,30 @@ from __future__ import annotations
 
 from enum import Enum
 
-__all__ = ["ExportFormat", "Layout"]
+__all__ = ["ExportFormat", "Layout", "Quantization"]
 
 
 class ExportFormat(str, Enum):
-    """How a model is written: as a directory, or as an archive."""
+    """How a model is written: as a directory, as an archive, or converted to another format."""
 
     DIRECTORY = "dir"
     TAR = "tar"
     TAR_GZ = "tar.gz"
+    TFLITE = "tflite"
+    ONNX = "onnx"
+
+    @property
+    def is_conversion(self) -> bool:
+        """Whether the model is converted, by TensorFlow."""
+        return self in (ExportFormat.TFLITE, ExportFormat.ONNX)
+
+
+class Quantization(str, Enum):
+    """How weights, and for `int8` the values between ops, are stored in a `.tflite` file."""
+
+    DYNAMIC = "dynamic"
+    FLOAT16 = "float16"
+    INT8 = "int8"
 
 
 class Layout(str, Enum):

@@ -101,10 +101,14 @@ class Placement:
             form = ExportFormat.TAR_GZ
         elif form is None and name.endswith(".tar"):
             form = ExportFormat.TAR
+        elif form is None and name.endswith((".tflite", ".onnx")):
+            form = ExportFormat(name.rpartition(".")[2])
         elif form is None and name.endswith(_OTHER_SUFFIXES):
             raise UsageError(
                 f"Cannot export to {destination}: unsupported format",
-                hint=("Use a directory, or a file that ends in .tar.gz or .tar; or add --format dir."),
+                hint=(
+                    "Use a directory, or a file that ends in .tar.gz, .tar, .tflite or .onnx; or add --format dir."
+                ),
             )
         return cls(destination, Layout.PLAIN, form or ExportFormat.DIRECTORY)
 

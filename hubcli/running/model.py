@@ -92,13 +92,15 @@ def read_runnable(
         return reader.read(*reader.endpoints(), is_scanned=is_scanned, is_dry=is_dry)
 
 
-def read_signatures_of(name: str, path: Path, tag_set: frozenset[str] | None = None) -> RunnableModel:
-    """The model in the directory, with all its signatures that give something; it isn't scanned.
+def read_signatures_of(
+    name: str, path: Path, tag_set: frozenset[str] | None = None, *, is_scanned: bool = False
+) -> RunnableModel:
+    """The model in the directory, with all its signatures that give something; scanned where asked.
 
     Raises BrokenModelError, NotFoundError, UsageError.
     """
     with _reader(name, path, Selection(tag_set=tag_set)) as reader:
-        return reader.read(reader.signature_endpoints(), is_scanned=False)
+        return reader.read(reader.signature_endpoints(), is_scanned=is_scanned)
 
 
 @contextmanager
@@ -114,8 +116,11 @@ def _reader(name: str, path: Path, selection: Selection) -> Iterator[_Reader]:
         ) from error
 
 
-def refuse_unsafe(model: RunnableModel) -> None:
-    """Raises UnsafeModelError where the scan found what is `high` or worse."""
+def refuse_unsafe(model: RunnableModel, verb: str = "run", done: str = "run") -> None:
+    """Raises UnsafeModelError where the scan found what is `high` or worse.
+
+    `verb` and its participle `done` say what isn't done with the model.
+    """
     grave = [finding for finding in model.findings if finding.severity >= Severity.HIGH]
     if not grave:
         return
@@ -124,7 +129,7 @@ def refuse_unsafe(model: RunnableModel) -> None:
     )
     more = f"; and {len(grave) - 3} more" if len(grave) > 3 else ""
     raise UnsafeModelError(
-        f"Refusing to run {model.name}: the scan found {listed}{more}",
+        f"Refusing to {verb} {model.name}: the scan found {listed}{more}",
         hint=(f"List all: hubcli inspect --scan {model.name}. If you trust the author, add --unsafe"),
     )
 

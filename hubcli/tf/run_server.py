@@ -1,7 +1,8 @@
 """The process in which a model runs: it loads, runs and decodes as the messages on a socket ask it to.
 
 Started by `hubcli.tf.run_process`, which knows the messages; its arguments are the number of the socket's
-file descriptor and the runner, `c` or `python`. It ends when the socket is closed.
+file descriptor and the runner: `c` or `python`, or `litert` or `onnx`, which convert a model and run the
+result. It ends when the socket is closed.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
         def decode_wav(self, data: bytes) -> tuple[Tensor, int]:
             """Samples, and how many a second."""
+
+        def convert(self, order: dict[str, Any], tensors: Sequence[Tensor]) -> dict[str, Any]:
+            """Converts a model; only those do that run what came of it, and they decode nothing."""
 
 
 __all__ = ["CApiRunner", "main", "serve"]
@@ -238,6 +242,8 @@ def _answer(
         return {}, []
     if kind == "run":
         return _run_batches(runner, order, tensors)
+    if kind == "convert":
+        return runner.convert(order, tensors), []
     if kind == "memory":
         return {"peak_bytes": peak_memory_bytes()}, []
     if kind == "image":
@@ -276,6 +282,23 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
 
 
+def _make_runner(kind: str, library: str) -> Any:
+    """The runner of that kind; each imports what the others don't need."""
+    if kind == "c":
+        return CApiRunner(library)
+    if kind == "litert":
+        from hubcli.tf.litert import LiteRtRunner
+
+        return LiteRtRunner()
+    if kind == "onnx":
+        from hubcli.tf.onnx_model import OnnxRunner
+
+        return OnnxRunner()
+    from hubcli.tf.python_runner import PythonRunner
+
+    return PythonRunner()
+
+
 def main() -> None:
     """Serves the socket of the first argument by the runner of the second, with the library of the third."""
     number, runner, library = sys.argv[1:4]
@@ -285,10 +308,5 @@ def main() -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=int(number)) as connection:
-        if runner == "c":
-            serve(connection, lambda: CApiRunner(library))
-        else:
-            from hubcli.tf.python_runner import PythonRunner
-
-            serve(connection, PythonRunner)
+        serve(connection, lambda: _make_runner(runner, library))
     os._exit(0)  # Destructors of native libraries take time, and may crash.

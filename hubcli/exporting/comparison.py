@@ -1,0 +1,226 @@
+"""What a converted model computes, compared with its SavedModel: on inputs that are given, or sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import NamedTuple, Protocol
+
+from hubcli.errors import ConversionError, InputError, UsageError
+from hubcli.running.batching import Batch, batches_of_columns, batches_of_rows
+from hubcli.running.endpoints import Endpoint, Port, described
+from hubcli.running.inputs import Columns, InputReader, complete
+from hubcli.running.model import RunnableModel
+from hubcli.running.model_process import sampled_inputs
+from hubcli.running.session import Session
+from hubcli.tf.compare import SIZES, vocabulary
+from hubcli.tf.differences import difference
+from hubcli.tf.run_process import RunnerError
+from hubcli.tf.run_protocol import Tensor
+
+__all__ = ["Comparer", "OutputError", "SignatureComparison", "files_by_signature", "read_batches"]
+
+MAX_ROWS = 1000
+_SAMPLED, _GIVEN = "sampled", "given"
+
+
+class OutputError(NamedTuple):
+    """The largest error of an output over all inputs, as `hubcli.tf.differences.difference` defines it."""
+
+    name: str
+    error: float
+
+
+class SignatureComparison(NamedTuple):
+    """How far a signature's outputs are apart, over all `runs`; `inputs` is `given` or `sampled`."""
+
+    signature: str
+    inputs: str
+    runs: int
+    outputs: tuple[OutputError, ...]
+
+    @property
+    def largest(self) -> OutputError:
+        """The output with the largest error."""
+        return max(self.outputs, key=lambda output: output.error)
+
+
+class Converted(Protocol):
+    """A converted model that runs."""
+
+    def prepare(self, endpoint: Endpoint) -> None:
+        """Chooses the signature. Raises ConversionError where its names were lost."""
+
+    def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Its outputs, in the endpoint's order. Raises TensorFlowError."""
+
+
+class Comparer:
+    """Compares one model with what it was converted to."""
+
+    def __init__(self, model: RunnableModel, session: Session, tolerance: float) -> None:
+        self._model = model
+        self._session = session
+        self._tolerance = tolerance
+
+    def compare(
+        self, endpoint: Endpoint, converted: Converted, given: Sequence[Batch]
+    ) -> SignatureComparison:
+        """The errors of a signature, on the batches that are given, else on sampled inputs.
+
+        Raises ConversionError where an error is larger than the tolerance, where the converted model fails,
+        and where there is nothing that the SavedModel takes: then inputs must be given.
+        """
+        self._session.open(self._model, endpoint)
+        converted.prepare(endpoint)
+        kind, batches = (_GIVEN, list(given)) if given else (_SAMPLED, [self._sampled(endpoint)])
+        errors = {port.name: 0.0 for port in endpoint.outputs}
+        for batch in batches:
+            expected = self._expected(endpoint, batch)
+            for name, error in self._errors(endpoint, converted, batch, expected):
+                errors[name] = max(errors[name], error)
+        outputs = tuple(OutputError(name, error) for name, error in errors.items())
+        return SignatureComparison(endpoint.name, kind, len(batches), outputs)
+
+    def _sampled(self, endpoint: Endpoint) -> Batch:
+        """Inputs that the SavedModel takes, of the first size that it takes. Raises ConversionError."""
+        words, reasons = vocabulary(self._model.path), list[str]()
+        for size in SIZES:
+            with _collecting(reasons):
+                batch = sampled_batch(endpoint, words, size)
+                self._expected(endpoint, batch)
+                return batch
+        raise ConversionError(
+            f"{self._model.name}: the {endpoint.title} can't be compared on sampled inputs: {reasons[0]}",
+            hint="Give inputs that it takes: --inputs FILE. To write it unchecked: --no-compare",
+        )
+
+    def _expected(self, endpoint: Endpoint, batch: Batch) -> list[Tensor]:
+        (output,) = self._session.run(endpoint, [batch])
+        return [part for parts in output.parts for part in parts]
+
+    def _errors(
+        self, endpoint: Endpoint, converted: Converted, batch: Batch, expected: Sequence[Tensor]
+    ) -> Iterator[tuple[str, float]]:
+        """The error of each output of one run. Raises ConversionError."""
+        where = f"{self._model.name}: the {endpoint.title}"
+        try:
+            actual = converted.run(batch.tensors)
+        except RunnerError as error:
+            raise ConversionError(
+                f"{where} fails after the conversion: {error.message}",
+                hint="Give other inputs: --inputs FILE. To write it unchecked: --no-compare",
+            ) from error
+        for port, ours, theirs in zip(endpoint.outputs, expected, actual, strict=True):
+            error_size, reason = difference(ours, theirs)
+            if error_size > self._tolerance:
+                raise self._too_far(
+                    endpoint, batch, expected, f"{where} gives another {port.name}", error_size, reason
+                )
+            yield port.name, error_size
+
+    def _too_far(
+        self,
+        endpoint: Endpoint,
+        batch: Batch,
+        expected: Sequence[Tensor],
+        what: str,
+        error: float,
+        reason: str,
+    ) -> ConversionError:
+        """The error of a difference that is too large, if the SavedModel itself gives the same each time."""
+        again = self._expected(endpoint, batch)
+        if any(difference(*pair)[0] > self._tolerance for pair in zip(expected, again, strict=True)):
+            return ConversionError(
+                f"{self._model.name}: the {endpoint.title} can't be compared: its outputs change each time",
+                hint="To write it unchecked: --no-compare",
+            )
+        if reason:
+            return ConversionError(f"{what}: it {reason}", hint="To write it all the same: --no-compare")
+        return ConversionError(
+            f"{what}: the error is {error:.2g}, and the tolerance {self._tolerance:g}",
+            hint="Allow a larger error with --tolerance, or compare on real inputs with --inputs FILE.",
+        )
+
+
+@contextmanager
+def _collecting(reasons: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except (InputError, RunnerError) as error:
+        reasons.append(error.message)
+
+
+def sampled_batch(endpoint: Endpoint, words: Sequence[str], size: int) -> Batch:
+    """Sampled values of every input, defaults where the signature has them. Raises InputError."""
+    sampled = sampled_inputs(
+        endpoint._replace(inputs=tuple(p for p in endpoint.inputs if p.default is None)), words, size
+    )
+    columns = complete(endpoint, sampled)
+    return Batch([tensor for port in endpoint.inputs for tensor in columns[port.name]], None)
+
+
+def files_by_signature(texts: Sequence[str], option: str, endpoints: Sequence[Endpoint]) -> dict[str, str]:
+    """The file of each signature, of texts `SIGNATURE=FILE`; one that names none is for the first.
+
+    Raises UsageError for a signature that has two files.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, separator, path = text.partition("=")
+        if not separator or all(endpoint.name != name for endpoint in endpoints):
+            name, path = endpoints[0].name, text
+        if name in found:
+            raise UsageError(
+                f"{option} names two files for the signature {name}: {found[name]} and {path}",
+                hint=f"Write {option} SIGNATURE=FILE, once for each signature.",
+            )
+        found[name] = path
+    return found
+
+
+def read_batches(endpoint: Endpoint, path: str, session: Session, size: int) -> Iterator[Batch]:
+    """The rows of a file in batches of that size, or of the only size that the signature takes.
+
+    At most MAX_ROWS rows are read; what doesn't fill a batch of a fixed size is left out. Raises InputError,
+    NotFoundError.
+    """
+    count = 0
+    for batch in islice(_batches(endpoint, path, session, size), -(-MAX_ROWS // size)):
+        count += 1
+        yield batch
+    if not count:
+        raise InputError(
+            f"{path} has too few rows for the {endpoint.title}",
+            hint=f"It takes {described(endpoint.inputs)}.",
+        )
+
+
+def _batches(endpoint: Endpoint, path: str, session: Session, size: int) -> Iterator[Batch]:
+    fixed = _fixed_rows(endpoint)
+    # A file may have any number of rows for a signature that takes so many at a time.
+    ports = endpoint.inputs if fixed is None else tuple(map(_any_rows, endpoint.inputs))
+    opened = endpoint._replace(inputs=ports)
+    given = InputReader(opened, None, session.decode).of_texts([f"@{path}"])
+    if not isinstance(given, Columns):
+        try:
+            yield from batches_of_rows(endpoint, given, size if endpoint.has_batch else None)
+        finally:
+            given.file.close()
+    elif not opened.has_batch:
+        yield from batches_of_columns(opened, given, None)
+    else:
+        for batch in batches_of_columns(opened, given, fixed or size):
+            if fixed is None or batch.rows == fixed:
+                yield batch
+
+
+def _fixed_rows(endpoint: Endpoint) -> int | None:
+    """How many rows the signature takes at a time; None where that is any number, or inputs differ."""
+    sizes = {port.shape[0] if port.shape else None for port in endpoint.inputs if port.shape != ()}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _any_rows(port: Port) -> Port:
+    return port._replace(shape=(None, *port.shape[1:])) if port.shape else port

@@ -1,0 +1,366 @@
+"""A SavedModel as a `.tflite` or ONNX file: converted in a process of its own, compared with its source."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from hubcli.errors import ConversionError, TensorFlowError, UsageError, did_you_mean
+from hubcli.exporting import ExportFormat, Quantization
+from hubcli.exporting.comparison import Comparer, SignatureComparison, files_by_signature, read_batches
+from hubcli.regular_file import open_regular
+from hubcli.running.batching import DEFAULT_BATCH, Batch
+from hubcli.running.endpoints import Endpoint
+from hubcli.running.model import RunnableModel, read_signatures_of, refuse_unsafe, require_packages
+from hubcli.running.session import Session
+from hubcli.tf.run_process import RunnerError, RunProcess, has_package
+from hubcli.tf.run_protocol import Tensor
+
+__all__ = ["Conversion", "ConversionOptions", "ConversionPlan", "convert", "origin_of", "plan_conversion"]
+
+DEFAULT_TIMEOUT_S = 3600.0
+# Of the largest error of an output, as `hubcli.tf.differences` defines it.
+DEFAULT_TOLERANCE = 1e-4
+DEFAULT_TOLERANCES = {Quantization.FLOAT16: 1e-2, Quantization.DYNAMIC: 0.1, Quantization.INT8: 0.2}
+DEFAULT_OPSET = 18
+_FIRST_OPSET, _LAST_OPSET = 9, 18  # Of tf2onnx 1.17.
+_DEFAULT_SIGNATURES = ("serving_default", "default")
+_NAMES = {ExportFormat.TFLITE: "LiteRT", ExportFormat.ONNX: "ONNX"}
+_RUNNERS = {ExportFormat.TFLITE: "litert", ExportFormat.ONNX: "onnx"}
+_PACKAGES = {
+    ExportFormat.TFLITE: ("tensorflow",),
+    ExportFormat.ONNX: ("tensorflow", "tf2onnx", "onnx", "onnxruntime"),
+}
+_EXTRAS = {"tensorflow": "tf"}
+_DEBUG = "See what the converter wrote: --debug"
+_HINTS = {
+    "NeedsSelectOpsError": "Add TensorFlow's kernels, which the app must link too: --select-tf-ops",
+    "UnsupportedOpsError": "Convert a signature without these ops: --signature NAME",
+}
+_FULL_DISK = os.strerror(errno.ENOSPC)
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionOptions:
+    """How a model is converted.
+
+    `signatures` are those to convert; without any all of them, for ONNX, which holds one, the default.
+    `representative` and `inputs` are files, each as `FILE` or `SIGNATURE=FILE`: what `int8` is calibrated
+    with, and what the result is compared on (default: the representative ones, else sampled inputs).
+    `tolerance` bounds the largest error. `timeout_s` bounds the conversion, and each run of a model.
+    """
+
+    signatures: tuple[str, ...] = ()
+    quantize: Quantization | None = None
+    representative: tuple[str, ...] = ()
+    select_tf_ops: bool = False
+    opset: int | None = None
+    inputs: tuple[str, ...] = ()
+    tolerance: float | None = None
+    compare: bool = True
+    timeout_s: float = DEFAULT_TIMEOUT_S
+
+    @property
+    def largest_error(self) -> float:
+        """The tolerance that counts."""
+        if self.tolerance is not None:
+            return self.tolerance
+        return DEFAULT_TOLERANCE if self.quantize is None else DEFAULT_TOLERANCES[self.quantize]
+
+    def require_valid(self, form: ExportFormat) -> None:
+        """Raises UsageError for options that mean nothing for the format, or contradict each other."""
+        _require_format(
+            form,
+            {
+                "--quantize": (self.quantize, ExportFormat.TFLITE),
+                "--representative": (self.representative, ExportFormat.TFLITE),
+                "--select-tf-ops": (self.select_tf_ops, ExportFormat.TFLITE),
+                "--opset": (self.opset, ExportFormat.ONNX),
+            },
+        )
+        if self.representative and self.quantize is not Quantization.INT8:
+            raise UsageError(
+                "--representative is for --quantize int8", hint="Leave one of them out, or add it."
+            )
+        if self.opset is not None and not _FIRST_OPSET <= self.opset <= _LAST_OPSET:
+            raise UsageError(f"Invalid opset {self.opset}", hint=f"Write {_FIRST_OPSET} to {_LAST_OPSET}.")
+        if self.tolerance is not None and not (isfinite(self.tolerance) and self.tolerance >= 0):
+            raise UsageError(f"Invalid tolerance {self.tolerance}", hint="Write a number such as 0.001.")
+        if not self.compare and (self.inputs or self.tolerance is not None):
+            option = "--inputs" if self.inputs else "--tolerance"
+            raise UsageError(f"{option} and --no-compare exclude each other", hint="Leave one of them out.")
+
+
+def _require_format(form: ExportFormat, options: Mapping[str, tuple[object, ExportFormat]]) -> None:
+    for option, (value, own) in options.items():
+        if value and form is not own:
+            raise UsageError(
+                f"{option} is for a DEST in .{own.value}", hint=f"Leave it out, or name DEST.{own.value}."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionPlan:
+    """What is converted: the model that was read and scanned, its signatures, and those that are left out.
+
+    `representative` and `inputs` are the files of the options by signature.
+    """
+
+    model: RunnableModel
+    endpoints: tuple[Endpoint, ...]
+    left_out: tuple[str, ...]
+    format: ExportFormat
+    options: ConversionOptions
+    representative: Mapping[str, str]
+    inputs: Mapping[str, str]
+
+    @property
+    def by_name(self) -> Mapping[str, Endpoint]:
+        """The signatures that are converted, by name."""
+        return {endpoint.name: endpoint for endpoint in self.endpoints}
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A conversion that was made: by which `converter`, and how far each signature's outputs are apart.
+
+    `comparisons` are empty where nothing was compared. `opset` is that of an ONNX file.
+    """
+
+    plan: ConversionPlan
+    converter: str
+    opset: int | None
+    comparisons: tuple[SignatureComparison, ...]
+
+    @property
+    def largest_error(self) -> float | None:
+        """The largest of all signatures, None where nothing was compared."""
+        return max((each.largest.error for each in self.comparisons), default=None)
+
+
+def plan_conversion(
+    name: str, model: Path, form: ExportFormat, options: ConversionOptions, *, unsafe: bool
+) -> ConversionPlan:
+    """Reads and scans the model in the directory, and tells what is converted. Needs no TensorFlow.
+
+    Raises UsageError for a signature that isn't there, ConversionError for one that the format can't hold,
+    UnsafeModelError unless `unsafe`, BrokenModelError.
+    """
+    options.require_valid(form)
+    read = read_signatures_of(name, model, is_scanned=not unsafe)
+    refuse_unsafe(read, "convert", "converted")
+    endpoints = _chosen(read, form, options.signatures)
+    for endpoint in endpoints:
+        for port in (*endpoint.inputs, *endpoint.outputs):
+            if port.kind != "dense":
+                raise ConversionError(
+                    f"{name}: {port.name} of the {endpoint.title} is {port.kind}, "
+                    f"and {_NAMES[form]} has dense tensors alone",
+                    hint="Choose other signatures: --signature NAME",
+                )
+    representative = files_by_signature(options.representative, "--representative", endpoints)
+    missing = [one.name for one in endpoints if one.inputs and one.name not in representative]
+    if options.quantize is Quantization.INT8 and missing:
+        raise UsageError(
+            f"--quantize int8 needs representative inputs of the signature {missing[0]}",
+            hint=f"Name a file with them: --representative {missing[0]}=FILE",
+        )
+    chosen = {endpoint.name for endpoint in endpoints}
+    return ConversionPlan(
+        model=read,
+        endpoints=endpoints,
+        left_out=tuple(one.name for one in read.endpoints if one.name not in chosen),
+        format=form,
+        options=options,
+        representative=representative,
+        inputs=files_by_signature(options.inputs, "--inputs", endpoints),
+    )
+
+
+def _chosen(model: RunnableModel, form: ExportFormat, names: Sequence[str]) -> tuple[Endpoint, ...]:
+    """The signatures to convert, the default first: a file that names no signature is for the first."""
+    by_name = {endpoint.name: endpoint for endpoint in model.endpoints}
+    listed = ", ".join(by_name)
+    if not by_name:
+        raise UsageError(
+            f"{model.name} has no signature to convert",
+            hint="Save it with one: tf.saved_model.save(obj, DIR, signatures=obj.FUNCTION)",
+        )
+    for name in names:
+        if name not in by_name:
+            raise UsageError(
+                f"{model.name} has no signature '{name}'{did_you_mean(name, by_name)}",
+                hint=f"Its signatures: {listed}",
+            )
+    default = next((name for name in _DEFAULT_SIGNATURES if name in by_name), None)
+    if form is ExportFormat.TFLITE:
+        chosen = [by_name[name] for name in dict.fromkeys(names)] or list(model.endpoints)
+        return tuple(chosen if names else sorted(chosen, key=lambda endpoint: endpoint.name != default))
+    if len(set(names)) > 1 or (not names and default is None and len(by_name) > 1):
+        raise UsageError(
+            f"An ONNX file holds one signature, and {model.name} has {len(by_name)}",
+            hint=f"Choose one with --signature NAME: {listed}",
+        )
+    return (by_name[names[0] if names else default or next(iter(by_name))],)
+
+
+def convert(
+    plan: ConversionPlan,
+    destination: Path,
+    origin: Mapping[str, Any],
+    on_log: Callable[[str], None] | None = None,
+) -> Conversion:
+    """Writes the file of the plan, with its origin in it, and compares it with the SavedModel.
+
+    `on_log` gets what the converter and the runtime wrote. Where it raises, what stands at the
+    destination isn't to be used: ConversionError where the converter can't, or the result computes something
+    else; TensorFlowError for a package that is missing, and for a process that crashed or took too long;
+    InputError for given inputs that don't fit; OSError.
+    """
+    _require_installed(plan)
+    options, endpoints = plan.options, plan.endpoints
+    with Session("auto", options.timeout_s) as session:
+        # Calibration goes row by row, as the converter's guide has it; a comparison in batches.
+        representative = {
+            name: list(read_batches(endpoint, plan.representative[name], session, 1))
+            for name, endpoint in plan.by_name.items()
+            if name in plan.representative
+        }
+        given = {
+            name: list(read_batches(endpoint, path, session, DEFAULT_BATCH))
+            for name, endpoint in plan.by_name.items()
+            if (path := plan.inputs.get(name) or plan.representative.get(name)) and options.compare
+        }
+        converter = _Converter(plan)
+        try:
+            answer = converter.convert(destination, origin, representative)
+            comparer = Comparer(plan.model, session, options.largest_error)
+            comparisons = [
+                comparer.compare(endpoint, converter, given.get(endpoint.name, ()))
+                for endpoint in endpoints
+                if options.compare
+            ]
+        finally:
+            log = converter.close()
+            if on_log is not None:
+                on_log(log)
+    return Conversion(plan, str(answer["converter"]), answer.get("opset"), tuple(comparisons))
+
+
+def origin_of(source: str, plan: ConversionPlan, version: str) -> dict[str, Any]:
+    """What a converted file says of the model it was made of; of a path its last part alone.
+
+    `version` is hubcli's. Nothing in it changes from one conversion to the next.
+    """
+    with open_regular(plan.model.path / "saved_model.pb", is_buffered=True) as file:
+        digest = sha256()
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return {
+        "source": source,
+        "saved_model_sha256": digest.hexdigest(),
+        "signatures": [endpoint.name for endpoint in plan.endpoints],
+        "quantize": None if plan.options.quantize is None else plan.options.quantize.value,
+        "tensorflow_version": plan.model.tensorflow_version,
+        "hubcli_version": version,
+    }
+
+
+def _require_installed(plan: ConversionPlan) -> None:
+    """Raises TensorFlowError for a package that the conversion needs, and isn't there."""
+    missing = [package for package in _PACKAGES[plan.format] if not has_package(package)]
+    if missing:
+        extras = ",".join(sorted({_EXTRAS.get(package, "onnx") for package in missing}))
+        raise TensorFlowError(
+            f"{missing[0]} isn't installed", hint=f"Install it: pip install 'hubcli[{extras}]'"
+        )
+    packages = plan.model.packages
+    require_packages(plan.model, {package.module: has_package(package.module) for package in packages})
+
+
+class _Converter:
+    """The process that converts, and then runs what it wrote."""
+
+    def __init__(self, plan: ConversionPlan) -> None:
+        self._plan = plan
+        self._format = _NAMES[plan.format]
+        self._process = RunProcess(_RUNNERS[plan.format], None, plan.options.timeout_s)
+        self._file: Path | None = None
+
+    def close(self) -> str:
+        """Ends the process; what it wrote to its standard streams."""
+        return self._process.close()
+
+    def convert(
+        self, destination: Path, origin: Mapping[str, Any], representative: Mapping[str, Sequence[Batch]]
+    ) -> Mapping[str, Any]:
+        """Writes the file. Raises ConversionError, TensorFlowError, OSError for a full disk."""
+        options, model = self._plan.options, self._plan.model
+        answer = self._ask(
+            "convert",
+            [tensor for batches in representative.values() for batch in batches for tensor in batch.tensors],
+            doing=f"converting {model.name}",
+            model=str(model.path),
+            tags=list(model.tags),
+            modules=[package.module for package in model.packages],
+            signatures=[endpoint.name for endpoint in self._plan.endpoints],
+            destination=str(destination),
+            origin=json.dumps(origin, sort_keys=True),
+            quantize=None if options.quantize is None else options.quantize.value,
+            representative=[
+                {
+                    "signature": name,
+                    "names": [port.name for port in self._plan.by_name[name].inputs],
+                    "batches": len(batches),
+                }
+                for name, batches in representative.items()
+            ],
+            select_tf_ops=options.select_tf_ops,
+            opset=options.opset or DEFAULT_OPSET,
+        )
+        self._file = destination
+        return answer[0]
+
+    def prepare(self, endpoint: Endpoint) -> None:
+        """Chooses the signature of the file. Raises ConversionError where a name was lost."""
+        if self._file is not None:
+            self._ask("load", doing="loading the converted model", model=str(self._file))
+            self._file = None
+        self._ask(
+            "prepare",
+            doing="preparing the converted model",
+            signature=endpoint.name,
+            names=[port.name for port in endpoint.inputs],
+            output_names=[port.name for port in endpoint.outputs],
+        )
+
+    def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The outputs of the signature. Raises ConversionError, TensorFlowError."""
+        return self._ask("run", tensors, doing="running the converted model", repeat=1, batches=1)[1]
+
+    def _ask(self, order: str, tensors: Sequence[Tensor] = (), *, doing: str, **fields: Any) -> Any:
+        try:
+            return self._process.ask(order, tensors, doing=doing, **fields)
+        except RunnerError as error:
+            if error.kind == "OSError" and _FULL_DISK in error.message:
+                raise OSError(errno.ENOSPC, _FULL_DISK) from error
+            raise self._refused(error, doing) from error
+        except TensorFlowError as error:
+            # What is said of a run doesn't help here, but that more time may be allowed.
+            hint = error.hint if "--timeout" in error.hint else _DEBUG
+            raise TensorFlowError(error.message, hint=hint) from error
+
+    def _refused(self, error: RunnerError, doing: str) -> ConversionError:
+        """Why the converter can't, or why what it wrote doesn't run."""
+        if doing.startswith("converting"):
+            what = f"{self._plan.model.name} can't be converted to {self._format}"
+        else:
+            what = f"{self._plan.model.name}: {self._format} failed {doing}"
+        return ConversionError(f"{what}: {error.message}", hint=_HINTS.get(error.kind, _DEBUG))
