@@ -6,7 +6,8 @@ import ast
 import json
 import math
 from collections import Counter
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import pytest
 from hubcli.cli.views.inspect_json import inspection_document
 from hubcli.commands.inspect import InspectOptions, inspect
 from hubcli.config.settings import Settings
+from tests.cases import pass_all
 from tests.corpus import KINDS, corpus_model
 from tests.installed import Late, require_installed
 from tests.savedmodel.conftest import Zoo
@@ -33,15 +35,22 @@ CORPUS_FORMATS = {"Keras": "keras2", "TF1": "tf1", "TF2": "tf2"}
 NOTHING: Json = {"kind": "value", "value": None}
 
 
-@pytest.fixture(params=[*SPECIMENS, *KINDS])
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+_checks: dict[str, Callable[[Path], None]] = {}
 
 
-@pytest.fixture
-def model(name: str, zoo: Zoo) -> Path:
-    """The directory of one model."""
-    return zoo(name) if name in SPECIMENS else corpus_model(name)
+def _check(function: Callable[[Path], None]) -> Callable[[Path], None]:
+    """Has the test of each model call it: a model is loaded once, however many checks there are."""
+    _checks[function.__name__] = function
+    return function
+
+
+@pytest.mark.parametrize("name", [*SPECIMENS, *KINDS])
+def test_a_model_is_read_as_tensorflow_reads_it(name: str, zoo: Zoo) -> None:
+    model = zoo(name) if name in SPECIMENS else corpus_model(name)
+    assert inspected(model)["format"] == (
+        SPECIMENS[name].format if name in SPECIMENS else CORPUS_FORMATS[KINDS[name]]
+    )
+    pass_all({check: partial(function, model) for check, function in _checks.items()})
 
 
 def inspected(model: Path, *, submodules: bool = True) -> Json:
@@ -70,32 +79,32 @@ def judged(model: Path) -> Oracle:
 # The graphs --------------------------------------------------------------------------------------
 
 
-def test_the_format_is_told_apart(name: str, model: Path) -> None:
-    expected = SPECIMENS[name].format if name in SPECIMENS else CORPUS_FORMATS[KINDS[name]]
-    assert inspected(model)["format"] == expected
+@_check
+def meta_graphs_are_those_of_tensorflow(model: Path) -> None:
+    ours, expected = inspected(model)["meta_graphs"], judged(model).meta_graphs
+    for part in ("tags", "signatures", "ops", "init_op", "train_op"):
+        assert [meta[part] for meta in ours] == [meta[part] for meta in expected], part
 
 
-@pytest.mark.parametrize("part", ["tags", "signatures", "ops", "init_op", "train_op"])
-def test_meta_graphs_are_those_of_tensorflow(model: Path, part: str) -> None:
-    ours = [meta[part] for meta in inspected(model)["meta_graphs"]]
-    assert ours == [meta[part] for meta in judged(model).meta_graphs]
-
-
-def test_the_version_is_that_of_the_first_graph_that_tells_one(model: Path) -> None:
+@_check
+def the_version_is_that_of_the_first_graph_that_tells_one(model: Path) -> None:
     versions = [meta["tensorflow_version"] for meta in judged(model).meta_graphs]
     assert inspected(model)["tensorflow_version"] == next(filter(None, versions), None)
 
 
-def test_assets_are_those_that_the_graphs_name(model: Path) -> None:
+@_check
+def assets_are_those_that_the_graphs_name(model: Path) -> None:
     assert _by(inspected(model)["assets"], "path") == judged(model).assets
 
 
-def test_the_fingerprint_is_that_of_tensorflow(model: Path) -> None:
+@_check
+def the_fingerprint_is_that_of_tensorflow(model: Path) -> None:
     ours, expected = inspected(model)["fingerprint"], judged(model).fingerprint
     assert (ours and {name: ours[name] for name in expected or ours}) == expected
 
 
-def test_sizes_are_those_of_the_files(model: Path) -> None:
+@_check
+def sizes_are_those_of_the_files(model: Path) -> None:
     parts = Counter(dict.fromkeys(("graph", "variables", "assets", "other"), 0))
     for file in model.rglob("*"):
         if file.is_file():
@@ -109,7 +118,8 @@ def test_sizes_are_those_of_the_files(model: Path) -> None:
 # Functions ---------------------------------------------------------------------------------------
 
 
-def test_root_functions_have_the_same_variants(model: Path) -> None:
+@_check
+def root_functions_have_the_same_variants(model: Path) -> None:
     ours = [function for function in inspected(model)["functions"] if "." not in function["path"]]
     expected = judged(model).root_functions
     assert [function["path"] for function in ours] == [function["path"] for function in expected]
@@ -117,14 +127,16 @@ def test_root_functions_have_the_same_variants(model: Path) -> None:
         assert _variants(function) == other["variants"], function["path"]
 
 
-def test_python_signatures_are_those_of_the_functions(model: Path) -> None:
+@_check
+def python_signatures_are_those_of_the_functions(model: Path) -> None:
     ours = {function["path"]: function["python_signature"] for function in inspected(model)["functions"]}
     for function in judged(model).root_functions:
         if function["parameters"] is not None:
             assert structs.parsed_parameters(ours[function["path"]]) == function["parameters"]
 
 
-def test_functions_of_submodules_are_what_their_paths_say(model: Path) -> None:
+@_check
+def functions_of_submodules_are_what_their_paths_say(model: Path) -> None:
     graph = judged(model).graph
     for function in inspected(model)["functions"]:
         assert graph is not None
@@ -132,7 +144,8 @@ def test_functions_of_submodules_are_what_their_paths_say(model: Path) -> None:
         assert _variants(function) in [graph.function(node)["variants"] for node in candidates]
 
 
-def test_calls_reach_something_that_can_be_called(model: Path) -> None:
+@_check
+def calls_reach_something_that_can_be_called(model: Path) -> None:
     """`call` is a line of Python on the loaded object; what stands before its arguments is looked up here."""
     root = judged(model).root
     for function in inspected(model)["functions"]:
@@ -151,14 +164,16 @@ def test_without_all_only_the_functions_of_the_root_are_told(zoo: Zoo) -> None:
     assert inspected(model, submodules=False)["functions"] == of_root
 
 
-def test_regularization_losses_are_counted(model: Path) -> None:
+@_check
+def regularization_losses_are_counted(model: Path) -> None:
     assert inspected(model)["regularization_losses"] == judged(model).regularization_losses
 
 
 # Variables ---------------------------------------------------------------------------------------
 
 
-def test_listed_variables_come_first_and_in_order(model: Path) -> None:
+@_check
+def listed_variables_come_first_and_in_order(model: Path) -> None:
     ours, expected = inspected(model)["variables"], judged(model).listed("variables") or []
     assert [variable["listed"] for variable in ours] == [True] * len(expected) + [False] * (
         len(ours) - len(expected)
@@ -168,7 +183,8 @@ def test_listed_variables_come_first_and_in_order(model: Path) -> None:
             assert variable[key] == other[key]
 
 
-def test_lists_are_there_where_the_root_has_them(model: Path) -> None:
+@_check
+def lists_are_there_where_the_root_has_them(model: Path) -> None:
     ours, oracle = inspected(model)["lists"], judged(model)
     for name in ("variables", "trainable_variables"):
         expected = oracle.listed(name)
@@ -176,7 +192,8 @@ def test_lists_are_there_where_the_root_has_them(model: Path) -> None:
         assert len(ours[name] or ()) == len(expected or ())
 
 
-def test_variables_are_all_there_with_type_shape_and_key(model: Path) -> None:
+@_check
+def variables_are_all_there_with_type_shape_and_key(model: Path) -> None:
     keys = ("name", "checkpoint_key", "dtype", "shape")
     ours, expected = (
         Counter(json.dumps([variable[key] for key in keys]) for variable in variables)
@@ -185,7 +202,8 @@ def test_variables_are_all_there_with_type_shape_and_key(model: Path) -> None:
     assert ours == expected
 
 
-def test_paths_lead_to_their_variables(model: Path) -> None:
+@_check
+def paths_lead_to_their_variables(model: Path) -> None:
     """A slot of an optimizer has no path of names."""
     oracle = judged(model)
     if oracle.graph is None:
@@ -196,7 +214,8 @@ def test_paths_lead_to_their_variables(model: Path) -> None:
         assert variable["checkpoint_key"] in keys or ".OPTIMIZER_SLOT/" in variable["checkpoint_key"]
 
 
-def test_the_trainable_are_those_of_the_list_or_of_the_flags(model: Path) -> None:
+@_check
+def the_trainable_are_those_of_the_list_or_of_the_flags(model: Path) -> None:
     oracle = judged(model)
     flags = {
         (variable["name"], variable["checkpoint_key"]): variable["trainable"] for variable in oracle.variables
@@ -211,11 +230,12 @@ def test_the_trainable_are_those_of_the_list_or_of_the_flags(model: Path) -> Non
         assert variable["trainable"] == (key in in_list if by_list else flags[key]), variable["path"]
 
 
-def test_parameters_are_counted_as_tensorflow_counts_them(model: Path) -> None:
+@_check
+def parameters_are_counted_as_tensorflow_counts_them(model: Path) -> None:
     oracle = judged(model)
     counted = oracle.listed("variables")
     if oracle.graph is None or counted is None:
-        pytest.skip("the root has no list of variables")
+        return
     trainable = oracle.listed("trainable_variables")
     ours = inspected(model)["parameters"]
     assert ours["total"] == sum(math.prod(variable["shape"]) for variable in counted)
@@ -226,7 +246,8 @@ def test_parameters_are_counted_as_tensorflow_counts_them(model: Path) -> None:
 # The checkpoint ----------------------------------------------------------------------------------
 
 
-def test_every_tensor_is_claimed_or_not(model: Path) -> None:
+@_check
+def every_tensor_is_claimed_or_not(model: Path) -> None:
     document, tensors = inspected(model), judged(model).tensors
     if tensors is None:
         assert document["checkpoint"] is None
@@ -240,7 +261,8 @@ def test_every_tensor_is_claimed_or_not(model: Path) -> None:
         assert {name: tensor[name] for name in ("key", "dtype", "shape")} == tensors[key]
 
 
-def test_sizes_of_numbers_are_elements_times_item(model: Path) -> None:
+@_check
+def sizes_of_numbers_are_elements_times_item(model: Path) -> None:
     tensors = judged(model).tensors or {}
     for variable in inspected(model)["variables"]:
         known = variable["shape"] is not None and None not in variable["shape"]
@@ -249,7 +271,8 @@ def test_sizes_of_numbers_are_elements_times_item(model: Path) -> None:
             assert variable["size_bytes"] == math.prod(variable["shape"]) * item
 
 
-def test_shards_are_counted(model: Path) -> None:
+@_check
+def shards_are_counted(model: Path) -> None:
     checkpoint = inspected(model)["checkpoint"]
     if checkpoint is not None:
         assert checkpoint["shards"] == len(list((model / "variables").glob("variables.data-*")))

@@ -1,0 +1,74 @@
+"""Cases that differ in data alone, as one test: pytest takes 5 ms of a processor for each test of its own."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+__all__ = ["each_of", "pass_all"]
+
+_SHOWN_FAILURES = 20
+_Test = Callable[..., None]
+
+
+def each_of(names: str, values: Iterable[Any]) -> Callable[[_Test], _Test]:
+    """Like `pytest.mark.parametrize`, in one test, which tells every case that fails.
+
+    All cases share the fixtures, but for `tmp_path`, of which each has a directory of its own.
+    """
+    words = [name.strip() for name in names.split(",")]
+    cases = [(value,) if len(words) == 1 else tuple(value) for value in values]
+    assert cases, f"no cases of {names}"
+
+    def decorate(test: _Test) -> _Test:
+        signature = inspect.signature(test)
+
+        @functools.wraps(test)
+        def run(**fixtures: Any) -> None:
+            def start(number: int, case: tuple[Any, ...]) -> None:
+                own = dict(fixtures)
+                if "tmp_path" in own:
+                    own["tmp_path"] = folder = Path(own["tmp_path"]) / f"case-{number}"
+                    folder.mkdir()
+                test(**own, **dict(zip(words, case, strict=True)))
+
+            pass_all(
+                {
+                    f"{number}: {', '.join(map(repr, case))}"[:300]: functools.partial(start, number, case)
+                    for number, case in enumerate(cases)
+                }
+            )
+
+        parameters = [kept for name, kept in signature.parameters.items() if name not in words]
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def pass_all(cases: Mapping[str, Callable[[], None]]) -> None:
+    """Runs all of the cases, and fails with the name and the message of each one that fails."""
+    outcomes = {name: _outcome(case) for name, case in cases.items()}
+    failures = {name: error for name, error in outcomes.items() if isinstance(error, Exception)}
+    if failures:
+        told = [f"{name}\n{type(error).__name__}: {error}" for name, error in failures.items()]
+        head = f"{len(failures)} of {len(cases)} cases failed:"
+        # The traceback of the first stands above.
+        raise AssertionError("\n\n".join([head, *told[:_SHOWN_FAILURES]])) from next(iter(failures.values()))
+    skipped = [error for error in outcomes.values() if error is not None]
+    if skipped and len(skipped) == len(cases):
+        raise skipped[0]
+
+
+def _outcome(case: Callable[[], None]) -> BaseException | None:
+    """The failure, the skip, or none."""
+    try:
+        case()
+    except (Exception, pytest.skip.Exception) as error:  # noqa: BLE001 - the next case may fail too
+        return error
+    return None
