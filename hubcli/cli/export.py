@@ -244,7 +244,7 @@ def export_command(
             timeout=timeout,
         ),
         dry_run=dry_run,
-        on_log=output.say if debug else None,
+        on_log=output.say if shared.debug else None,
     )
     with listener_for(output, patience_s=0.5) as listener:
         result = export(source, destination, settings, options, listener)

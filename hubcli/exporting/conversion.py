@@ -155,7 +155,7 @@ def plan_conversion(
     """
     options.require_valid(form)
     read = read_signatures_of(name, model, is_scanned=not unsafe)
-    refuse_unsafe(read, "convert", "converted")
+    refuse_unsafe(read, "convert")
     endpoints = _chosen(read, form, options.signatures)
     for endpoint in endpoints:
         for port in (*endpoint.inputs, *endpoint.outputs):

@@ -116,10 +116,10 @@ def _reader(name: str, path: Path, selection: Selection) -> Iterator[_Reader]:
         ) from error
 
 
-def refuse_unsafe(model: RunnableModel, verb: str = "run", done: str = "run") -> None:
+def refuse_unsafe(model: RunnableModel, verb: str = "run") -> None:
     """Raises UnsafeModelError where the scan found what is `high` or worse.
 
-    `verb` and its participle `done` say what isn't done with the model.
+    `verb` says what is not done with the model.
     """
     grave = [finding for finding in model.findings if finding.severity >= Severity.HIGH]
     if not grave:
