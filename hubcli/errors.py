@@ -210,6 +210,14 @@ class OfflineError(NetworkError):
 
     code = "offline"
 
+    @classmethod
+    def of_missing(cls, name: object, command: str = "fetch", purpose: str = "fetch it") -> OfflineError:
+        """The error for a model that isn't cached; `command` gets it without --offline."""
+        return cls(
+            f"{name} is not in the cache, and --offline forbids to {purpose}",
+            hint=f"Without it: hubcli {command} {name}",
+        )
+
 
 class IntegrityError(HubcliError):
     """Bytes that can't be trusted."""

@@ -104,10 +104,7 @@ def _opened(
         return
     assert target.handle is not None
     if settings.offline and target.handle.is_remote:
-        raise OfflineError(
-            f"{target.name} is not in the cache, and --offline forbids to look at it",
-            hint=f"Without it: hubcli inspect {target.name}",
-        )
+        raise OfflineError.of_missing(target.name, "inspect", "look at it")
     # Imported here: what is cached needs no archives and no sources, which take 40 ms to load.
     from hubcli.fetching.peek import peek
 

@@ -35,6 +35,7 @@ from hubcli.errors import (
     MissingPathError,
     NetworkError,
     NotFoundError,
+    OfflineError,
     OutputError,
     TensorFlowError,
     UnsafeArchiveError,
@@ -42,7 +43,6 @@ from hubcli.errors import (
     about_model,
 )
 from hubcli.fetching.model_ref import naming
-from hubcli.fetching.sources import offline_miss
 from hubcli.net.retries import RetryPolicy
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
@@ -153,7 +153,7 @@ def _own_place(handle: Handle, settings: Settings) -> str:
 
 def _in_bucket(handle: Handle, settings: Settings) -> str:
     if settings.offline:
-        raise offline_miss(handle)
+        raise OfflineError.of_missing(handle)
     return require_path(handle.canonical)
 
 
@@ -162,7 +162,7 @@ def _from_bucket(handle: Handle, settings: Settings) -> str:
     if Store(settings.cache_root).find(handle) is not None:
         return str(fetch(handle, settings, listener=_Log()).path)
     if settings.offline:
-        raise offline_miss(handle)
+        raise OfflineError.of_missing(handle)
     with TemporaryDirectory() as folder:
         file = Path(folder) / handle.canonical.rpartition("/")[2]
         copy_file(handle.canonical, file)
@@ -171,7 +171,7 @@ def _from_bucket(handle: Handle, settings: Settings) -> str:
 
 def _where_it_lies(handle: Handle, settings: Settings) -> str:
     if settings.offline:
-        raise offline_miss(handle)
+        raise OfflineError.of_missing(handle)
     from hubcli.net.probes import ask_directory  # What is cached needs no HTTP.
 
     url = handle.directory_url

@@ -49,7 +49,6 @@ __all__ = [
     "RetryLoop",
     "Unpacked",
     "members_of",
-    "offline_miss",
     "open_source",
     "require_source",
     "unpack_archive",
@@ -177,7 +176,7 @@ def _require_readable(handle: Handle, settings: Settings) -> None:
     if refusal is not None:
         raise refusal
     if settings.offline and handle.is_remote:
-        raise offline_miss(handle)
+        raise OfflineError.of_missing(handle)
 
 
 def _lies_within(root: Path, local: str) -> bool:
@@ -185,14 +184,6 @@ def _lies_within(root: Path, local: str) -> bool:
         return root.resolve().is_relative_to(Path(local).expanduser().resolve())
     except (OSError, RuntimeError):
         return False
-
-
-def offline_miss(handle: Handle) -> OfflineError:
-    """The error for a handle that would have to be fetched."""
-    return OfflineError(
-        f"{handle} is not in the cache, and --offline forbids to fetch it",
-        hint=f"Without it: hubcli fetch {handle}",
-    )
 
 
 def _local_path(text: str) -> Path:
