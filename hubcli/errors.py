@@ -117,7 +117,7 @@ class HubcliError(Exception):
         return f"{self.message} ({', '.join(added)})" if added else self.message
 
     def transient(self: _Error, retry_after_s: float | None = None) -> _Error:
-        """The same error, as one that may pass: another attempt makes sense, after so many seconds."""
+        """The same error, as a transient one, to be retried after this many seconds."""
         self.is_transient = True
         self.retry_after_s = retry_after_s
         return self

@@ -104,7 +104,7 @@ class CachedModelInfo(CachedModel):
 
     @property
     def last_used_by(self) -> UseSource | None:
-        """What told of it: hubcli's record, or the access time of saved_model.pb, which `hub.load` moves."""
+        """The source: hubcli's record, or the access time of saved_model.pb, which `hub.load` moves."""
         return None if self.last_use is None else self.last_use.source
 
     @property

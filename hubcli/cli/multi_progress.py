@@ -47,7 +47,7 @@ class MultiProgress:
 
 @contextmanager
 def multi_progress_for(output: Output, models: int) -> Iterator[MultiProgress]:
-    """The board that suits the output and so many models; taken off when the context ends."""
+    """The progress display for the output and number of models; removed when the context ends."""
     if models == 1 or not output.shows_progress:
         yield MultiProgress(output, models)
         return
@@ -96,7 +96,7 @@ class _Row:
 
 
 class _Bars(MultiProgress):
-    """A table of bars on a terminal, drawn by a thread of rich's from what the listeners heard."""
+    """A table of bars on a terminal, drawn by a thread of rich's from what the listeners recorded."""
 
     def __init__(self, output: Output, models: int) -> None:
         super().__init__(output, models)
@@ -218,7 +218,7 @@ class _Bars(MultiProgress):
 
 
 class _RowListener(TextListener):
-    """Writes what it hears into its row, and says the rest above the table."""
+    """Records progress in its row, and prints notes above the table."""
 
     def __init__(self, board: _Bars, row: _Row) -> None:
         super().__init__(board.output, row.name)

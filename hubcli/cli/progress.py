@@ -45,7 +45,7 @@ class Transferred(NamedTuple):
         return max(self.received - self.resumed, 0) / max(seconds, 0.001)
 
     def counts(self, seconds: float, unpacked: int = 0, *, columns: int = ROOMY) -> str:
-        """Bytes, rate, time left where it can be told, and the bytes unpacked unless they are 0."""
+        """Bytes, rate, time left where it is known, and the bytes unpacked unless they are 0."""
         rate, more = self.rate(seconds), "+" * self.is_open
         parts = [format_size(self.there)]
         if columns >= _NARROW or not self.total:
@@ -69,7 +69,7 @@ WIDE = 100
 def listener_for(output: Output, *, patience_s: float = 0.0, name: str = "") -> Iterator[ProgressListener]:
     """The listener that suits the output; what it shows is cleared when the context ends.
 
-    A bar comes only after so many seconds: what is done before needs none.
+    A bar comes only after this many seconds: what is done before needs none.
     With a `name`, each note tells whose it is.
     """
     if not output.shows_progress:

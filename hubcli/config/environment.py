@@ -126,7 +126,7 @@ class Mirror:
         """
         prefix, separator, replacement = text.strip().partition("=")
         if not separator or "://" not in prefix or "://" not in replacement:
-            # Credentials can't be told from the rest of what can't be understood.
+            # In a text that can't be parsed, credentials can't be separated from the rest.
             subject = "(not shown, since it has an '@')" if "@" in text else f"'{without_secrets(text)}'"
             place = "" if source == "--mirror" else f"{source}: "
             raise UsageError(f"{place}invalid mirror {subject}", hint=_hint(source))

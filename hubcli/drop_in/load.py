@@ -68,7 +68,7 @@ def resolve(handle: str, *, settings: Settings | None = None) -> str:
     Raises HubcliError of the class that fits, which is also what tensorflow_hub
     raises: HandleError and UsageError are ValueErrors, NetworkError, NotFoundError,
     IntegrityError and CacheError are OSErrors; ArgumentError, a ValueError, for
-    what is no text. Its text names handle and address. The protocol:
+    what is not a text. Its text names handle and address. The protocol:
     https://www.tensorflow.org/hub/hosting.
     """
     with tensorflow_hub_errors():
@@ -212,7 +212,7 @@ _THEIRS: tuple[tuple[type[HubcliError], _Bases], ...] = (
     (IntegrityError, (OSError,)),
     (NetworkError, (URLError,)),
     (NotFoundError, (OSError,)),
-    # urllib: ValueError for what is no URL, URLError for a scheme or a host that can't be.
+    # urllib: ValueError for what is not a URL, URLError for a scheme or a host that can't be.
     (HandleError, (OSError, ValueError)),
     (UsageError, (ValueError,)),
     (CacheError, (OSError,)),
@@ -283,7 +283,7 @@ def _restored(kind: type[HubcliError], bases: _Bases, state: dict[str, Any]) -> 
 
 @functools.lru_cache(maxsize=64)
 def _combined(kind: type[HubcliError], bases: _Bases) -> type[HubcliError]:
-    """A class that is `kind` to whoever reads it, and the others to whoever catches them."""
+    """A class that prints as `kind`, and is caught as the others too."""
     names = {
         "__module__": kind.__module__,
         "__qualname__": kind.__qualname__,

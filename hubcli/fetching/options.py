@@ -110,7 +110,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class ExpectedDigests:
     """The SHA-256 that the archive must have, and the digest of the tree of files; None for any.
 
-    Raises UsageError where one is no SHA-256 in hex. All checks raise ChecksumError.
+    Raises UsageError where one is not a SHA-256 in hex. All checks raise ChecksumError.
     """
 
     archive_sha256: str | None = None

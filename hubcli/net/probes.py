@@ -169,7 +169,7 @@ def ask_directory(url: str, timeout_s: float, retries: RetryPolicy, access: Netw
 
     A directory in a bucket is believed of every host, one on this disk of this
     machine alone. Raises NotFoundError, AuthenticationError, and NetworkError,
-    also for an answer that is no 303 or names no directory.
+    also for an answer that is not a 303 or names no directory.
     """
     with open_client(url, timeout_s, access) as client:
 

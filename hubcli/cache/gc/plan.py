@@ -99,7 +99,7 @@ class PlannedItem:
 
     @property
     def is_leftover(self) -> bool:
-        """Whether it is of no use to anybody: no model, or a gutted one."""
+        """Whether it can be removed without loss: a leftover, or an incomplete model."""
         return self.model is None or self.reason is Reason.GUTTED
 
     @property

@@ -198,7 +198,7 @@ class AssignableVariables:
         """Of target and source keys at the same places of a list: the targets that are other variables there.
 
         `names` are those of the weights, by their key; told is the name that stands
-        in the place. Whoever lists the same variables anew may do so in another
+        in the place. A second list of the same variables may have another
         order. Names that aren't the same ones tell nothing, and nothing is told.
         """
         found = {target: names.get(source, "") for target, source in pairs}

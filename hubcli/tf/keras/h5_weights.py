@@ -37,7 +37,7 @@ def open_keras_weights(path: Path) -> Iterator[Weights]:
     """The values of the file by layer, to be read within the context.
 
     Raises TensorFlowError where h5py isn't installed or doesn't load,
-    BrokenModelError for what is no such file, NotFoundError.
+    BrokenModelError for what is not such a file, NotFoundError.
     """
     h5py = import_h5py()
     kind = weights_kind(path)

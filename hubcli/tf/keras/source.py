@@ -153,7 +153,7 @@ def private_directory(path: Path) -> Iterator[Path]:
 def opened_file(path: Path) -> int:
     """A descriptor of the regular file. Nothing is waited for: a pipe isn't one.
 
-    Raises NotFoundError, UsageError for what is no regular file.
+    Raises NotFoundError, UsageError for what is not a regular file.
     """
     try:
         return open_at_once(str(path), os.O_RDONLY)
@@ -207,7 +207,7 @@ class KerasSource:
     def opened(cls, path: Path) -> Iterator[KerasSource]:
         """What the file says of itself; of no library but h5py is needed. The copy lasts as the context.
 
-        Raises NotFoundError, UsageError for what is no Keras model,
+        Raises NotFoundError, UsageError for what is not a Keras model,
         BrokenModelError for a damaged one or one that reads other files,
         TensorFlowError without h5py, OSError where the copy can't be written.
         """
