@@ -1,7 +1,7 @@
 """The lock on an entry, as tensorflow_hub 0.16.1 understands it.
 
 A file `<sha1>.lock` holds `host.pid.uid`. Its holder makes bytes grow in
-`<sha1>.<uid>.tmp/`; tensorflow_hub robs a holder whose directory stands still
+`<sha1>.<uid>.tmp/`; tensorflow_hub breaks the lock of a holder whose directory stands still
 for ten minutes. The lock saves work: correctness rests on the one rename that
 publishes, so that a robbed holder does no harm.
 """
@@ -229,7 +229,7 @@ def _break(lock: Path, condemned: LockOwner | None) -> bool:
 def _may_break(lock: Path, descriptor: int | None, condemned: LockOwner | None) -> bool:
     """Whether the file is that of `condemned`, and stays there until `descriptor` is closed.
 
-    On file systems without flock, and for a link, there is no such promise.
+    On file systems without flock, and for a link, nothing guarantees that.
     """
     if descriptor is not None and not _is_claimed(descriptor):
         return False  # Another process is just breaking it.

@@ -26,7 +26,7 @@ _LOOKS_A_SECOND = 10
 
 
 class MultiProgress:
-    """What is shown while models come: here nothing but what their listeners print."""
+    """The display while models are fetched: here nothing but what their listeners print."""
 
     def __init__(self, output: Output, models: int) -> None:
         self.output = output
@@ -51,15 +51,15 @@ def multi_progress_for(output: Output, models: int) -> Iterator[MultiProgress]:
     if models == 1 or not output.shows_progress:
         yield MultiProgress(output, models)
         return
-    board = _Bars(output, models)
+    bars = _Bars(output, models)
     try:
         try:
-            board.show()
-            yield board
+            bars.show()
+            yield bars
         finally:
-            board.close()
+            bars.close()
     finally:  # The one interrupt of a run may come just before the other begins.
-        board.close()
+        bars.close()
 
 
 @dataclass
@@ -220,9 +220,9 @@ class _Bars(MultiProgress):
 class _RowListener(TextListener):
     """Records progress in its row, and prints notes above the table."""
 
-    def __init__(self, board: _Bars, row: _Row) -> None:
-        super().__init__(board.output, row.name)
-        self._board = board
+    def __init__(self, bars: _Bars, row: _Row) -> None:
+        super().__init__(bars.output, row.name)
+        self._bars = bars
         self._row = row
 
     def started(self, handle: str, source: str, size_bytes: int | None) -> None:
@@ -249,6 +249,6 @@ class _RowListener(TextListener):
         self._row.state = text
 
     def note(self, text: str) -> None:
-        if not self._board.is_closed:
-            with self._board.paused():
+        if not self._bars.is_closed:
+            with self._bars.paused():
                 super().note(text)

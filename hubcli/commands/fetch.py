@@ -1,4 +1,4 @@
-"""`fetch`: a model into the cache, whole or not at all."""
+"""`fetch`: a model into the cache, atomically."""
 
 from __future__ import annotations
 

@@ -263,7 +263,7 @@ class KaggleAccount:
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """How hosts are met: by whose word they are believed, and with which credentials.
+    """How hosts are contacted: the certificate authorities to trust, and the credentials to send.
 
     `ca_file` and `ca_folder` take the place of the authorities that the system and the
     certifi package trust. `netrc` is a file, `is_netrc_named` whether the user chose it.

@@ -1,4 +1,4 @@
-"""The cache as it is filled: models, gutted ones, leftovers and locks, as `gc` sees them."""
+"""The cache as it is filled: models, incomplete ones, leftovers and locks, as `gc` sees them."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def check_proxies(case: DiagnosisContext) -> Iterator[Check]:
 
 
 def check_certificates(case: DiagnosisContext) -> Iterator[Check]:
-    """Whose certificates are believed."""
+    """Which certificate authorities are trusted."""
     source = _source_of_authorities(case)
     try:
         if source in case.faults:

@@ -47,8 +47,8 @@ class FetchOptions:
     under the handle; `sha256` is the hash that the archive must have, in hex, and
     `tree_sha256` the digest of the files that `hubcli.archive.tree` defines.
     `pin` keeps the model from collection, `refresh` asks whether an unversioned
-    one has changed, `kagglehub` shows one of Kaggle to kagglehub too. A large archive comes over so many
-    `connections`; a transient error is retried `retries` times in a row. Both are those of the settings
+    one has changed, `kagglehub` shows one of Kaggle to kagglehub too. A large archive comes over
+    `connections` connections; a transient error is retried `retries` times in a row. Both are those of the settings
     where they are 0 and -1.
     """
 

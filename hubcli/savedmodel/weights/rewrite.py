@@ -96,8 +96,8 @@ def rewrite(
 ) -> RewriteReport:
     """Writes the model in the directory `model` to `destination`, which isn't there yet, with other values.
 
-    `values` go by checkpoint key; what they don't name stays. `on_bytes` hears
-    of every piece written. In memory is a piece of 256 KiB of each of both. What
+    `values` go by checkpoint key; what they don't name stays. `on_bytes` is called
+    for every piece written. In memory is a piece of 256 KiB of each of both. What
     stands at `destination` after an error is incomplete: its place is a
     temporary one, to be renamed. Raises ValuesError for values that don't
     fit or aren't finite, UnchangedError, BrokenModelError and ChecksumError
