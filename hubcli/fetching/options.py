@@ -48,8 +48,8 @@ class FetchOptions:
     `tree_sha256` the digest of the files that `hubcli.archive.tree` defines.
     `pin` keeps the model from collection, `refresh` asks whether an unversioned
     one has changed, `kagglehub` shows one of Kaggle to kagglehub too. A large archive comes over
-    `connections` connections; a transient error is retried `retries` times in a row. Both are those of the settings
-    where they are 0 and -1.
+    `connections` connections; a transient error is retried `retries` times in a row. Both are those of
+    the settings where they are 0 and -1.
     """
 
     local: str | None = None

@@ -42,7 +42,7 @@ _HASHED_NAME = re.compile(r"[0-9a-f]{8}\.\d+")
 
 @dataclass(frozen=True, slots=True)
 class CertificateAuthorities:
-    """The trusted certificate authorities: the file or folder they are of, how many, and how many of them have expired.
+    """The trusted certificate authorities: their file or folder, how many, and how many have expired.
 
     `place` is None for those of the certifi package. `certificates` counts others than authorities too.
     Of a folder the files are counted: OpenSSL reads each when it is needed.
