@@ -21,7 +21,7 @@ __all__ = ["CancellationToken", "JobResult", "ReadAhead", "run_concurrently", "r
 
 
 class CancellationToken:
-    """Asked for once, by any thread; work hears of it when it looks.
+    """Cancels once, from any thread; work notices when it checks.
 
     A thread that waits for a host can't look. What it holds meanwhile it leaves
     here, and who stops it undoes that in its place.
@@ -104,7 +104,7 @@ class ReadAhead(Generic[T]):
             if not isinstance(item, _End):
                 return item
             self._stopped.set()
-            self._end = item  # Whoever asks again gets the same answer.
+            self._end = item  # Each later call gets the same answer.
         if self._end.error is not None:
             raise self._end.error
         raise StopIteration
@@ -142,7 +142,7 @@ class ReadAhead(Generic[T]):
             for item in items:
                 if not self._put(item):
                     return
-        except BaseException as error:  # noqa: BLE001 - handed to the consumer, whatever it is
+        except BaseException as error:  # noqa: BLE001 - any error is handed to the consumer
             self._put(_End(error))
         else:
             self._put(_End())
@@ -156,7 +156,7 @@ class ReadAhead(Generic[T]):
 
 
 def run_in_threads(jobs: Sequence[Callable[[], T]], threads: int) -> list[T]:
-    """What the jobs return, in their order, done by so many threads, of which this is one.
+    """What the jobs return, in their order, run on a number of threads, of which this is one.
 
     Jobs are begun in their order. The first error is raised here, an interrupt
     too; no further job is begun then, and the others' threads are given a
@@ -176,7 +176,7 @@ def run_in_threads(jobs: Sequence[Callable[[], T]], threads: int) -> list[T]:
     def help_out() -> None:
         try:
             work()
-        except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
+        except BaseException as error:  # noqa: BLE001 - any error is handed to the caller
             errors.append(error)
 
     others = [
@@ -199,7 +199,7 @@ def run_in_threads(jobs: Sequence[Callable[[], T]], threads: int) -> list[T]:
     return [results[number] for number in range(len(jobs))]
 
 
-# Who hears the request to stop ends within it; who waits for a host is not waited for.
+# Threads that notice the cancellation end within it; those that wait for a host are left behind.
 _PATIENCE_S = 1.0
 _LOOK_S = 0.2
 
@@ -217,7 +217,7 @@ class JobResult(Generic[T]):
         """Runs the job."""
         try:
             return cls(number, (job(),))
-        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, whatever it is
+        except BaseException as error:  # noqa: BLE001 - any error is handed to the caller's thread
             return cls(number, (), error)
 
     def result(self) -> T:
@@ -232,7 +232,7 @@ def run_concurrently(
 ) -> Generator[tuple[int, T], None, None]:
     """The number of each job with what it returned, as they come; they are begun in their order.
 
-    On one thread, that is the caller's. Whatever a job raises is raised here.
+    On one thread, that is the caller's. What a job raises is raised here.
     Close it (`contextlib.closing`): no further job is begun then, those that
     run are asked to stop, and what they hold is undone.
     """
@@ -262,7 +262,7 @@ class _WorkerPool(Generic[T]):
         self._threads: list[threading.Thread] = []
 
     def begin(self, threads: int) -> None:
-        """Puts so many to work."""
+        """Starts this many workers."""
         for _ in range(threads):
             thread = threading.Thread(target=self._work, name="hubcli-job", daemon=True)
             self._threads.append(thread)

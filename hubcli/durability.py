@@ -5,9 +5,9 @@ allocation (ext4, XFS, btrfs, APFS) may write the rename before the data of the 
 loss the name is there, with zeros or nothing behind it. So data is synced first, then the directory
 that names it, then the record that counts on both.
 
-Temporary names are of two kinds, both of which can be told from a person's: `<name>.tmp<32 hex digits>` in
-the cache, where `gc` removes what a kill left, and `.<name>.<12 hex digits>.hubcli-tmp` beside what a user
-names, where `doctor --fix` does.
+Temporary names are of two kinds, which no person gives: `<name>.tmp<32 hex digits>` in the cache, where
+`gc` removes what a kill left, and `.<name>.<12 hex digits>.hubcli-tmp` beside what a user names, where
+`doctor --fix` does.
 
 Sources: fsync(2), sync_file_range(2), rename(2) of Linux; fcntl(2) of macOS, F_FULLFSYNC.
 """
@@ -66,7 +66,7 @@ class Durability:
     """Whether writes are synced to the disk: where `is_on` is False, for `--no-sync`, no method syncs.
 
     Every method raises OSError where the disk fails (EIO, ENOSPC, EDQUOT); a file system that can't sync a
-    directory, or a file that is open for reading, is no error.
+    directory, or a file that is open for reading, is not an error.
     """
 
     is_on: bool = True
@@ -336,7 +336,7 @@ def exchange(new: Path, old: Path, aside: Path | None = None) -> None:
 
 
 def exchange_at_once(new: Path, old: Path) -> bool:
-    """Whether the system exchanged the two, of whatever kind; False where it or the file system can't."""
+    """Whether the system exchanged the two, of any kind; False where it or the file system can't."""
     import ctypes  # Who only reads the cache doesn't wait for it.
 
     paths = os.fsencode(new), os.fsencode(old)

@@ -121,7 +121,7 @@ class HubcliError(Exception):
         return f"{self.message} ({', '.join(added)})" if added else self.message
 
     def transient(self: _Error, retry_after_s: float | None = None) -> _Error:
-        """The same error, as one that may pass: another attempt makes sense, after so many seconds."""
+        """The same error, as a transient one, to be retried after this many seconds."""
         self.is_transient = True
         self.retry_after_s = retry_after_s
         return self
@@ -213,6 +213,14 @@ class OfflineError(NetworkError):
     """Something would have to be sent, and `--offline` forbids it."""
 
     code = "offline"
+
+    @classmethod
+    def of_missing(cls, name: object, command: str = "fetch", purpose: str = "fetch it") -> OfflineError:
+        """The error for a model that isn't cached; `command` gets it without --offline."""
+        return cls(
+            f"{name} is not in the cache, and --offline forbids to {purpose}",
+            hint=f"Without it: hubcli {command} {name}",
+        )
 
 
 class IntegrityError(HubcliError):

@@ -1,4 +1,4 @@
-"""What a running command tells whoever listens; by default nobody does."""
+"""What a running command reports to a listener; the default one does nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["ProgressListener"]
 
 
 class ProgressListener:
-    """Hears of the progress of one handle. Each method does nothing; override what matters.
+    """Gets the progress of one handle. Each method does nothing; override what matters.
 
     `received` and `unpacked` are called from other threads than the rest. Several
     models at a time have a listener each: what they share, they must lock.
@@ -16,16 +16,16 @@ class ProgressListener:
         """Bytes begin to come from `source`, which announced `size_bytes` if it knows."""
 
     def resumed(self, size_bytes: int) -> None:
-        """So many bytes of it are on the disk from before; `received` counts them too."""
+        """The download resumes behind `size_bytes` on the disk; `received` counts them too."""
 
     def arrived(self, total_bytes: int) -> None:
-        """So many bytes of it are on this machine now, some of them perhaps ahead of what was `received`."""
+        """`total_bytes` of it are on this machine now, some of them perhaps ahead of what was `received`."""
 
     def received(self, size_bytes: int) -> None:
-        """So many more bytes of the archive have come."""
+        """More bytes of the archive were received."""
 
     def unpacked(self, size_bytes: int) -> None:
-        """So many more bytes have been written."""
+        """`size_bytes` more were written."""
 
     def finished(self) -> None:
         """No more bytes will come of it: somebody may be asked something now."""
@@ -34,10 +34,10 @@ class ProgressListener:
         """Another process, named `host:pid`, is at the same model; this one waits for it."""
 
     def step(self, text: str) -> None:
-        """Something begins that takes seconds, of which no bytes are heard."""
+        """A step begins that takes seconds and reports no bytes."""
 
     def retrying(self, text: str) -> None:
         """Something failed that may pass; the text says what, and when it is tried again. From any thread."""
 
     def note(self, text: str) -> None:
-        """Something that a person should know, and that is no error."""
+        """A note for the user that is not an error."""

@@ -46,7 +46,7 @@ _KINDS = {
 
 
 class NotRegularError(OSError):
-    """What stands there is a FIFO or a device: `strerror` says which, for whoever translates it."""
+    """What stands there is a FIFO or a device: `strerror` says which."""
 
 
 def open_at_once(path: str, flags: int) -> int:
@@ -191,7 +191,7 @@ def contents(path: Path | str, *, for_outline: bool = False) -> Iterator[bytes |
 
 
 def read_record(path: Path | str, max_bytes: int = _MAX_RECORD_BYTES) -> bytes:
-    """What a small file holds, `max_bytes` of it at most; whatever stands there, nothing is waited for.
+    """What a small file holds, `max_bytes` of it at most; a pipe or a device is not waited for.
 
     A cache is a directory where others write: a pipe would never answer, a device never end.
     Raises OSError.

@@ -237,7 +237,7 @@ def address(url: str) -> str:
 
 
 def is_address(url: str) -> bool:
-    """Whether scheme, host and port of the URL are clear, with whatever else in it."""
+    """Whether scheme, host and port of the URL can be read; the rest of it may be anything."""
     return address(url) != _UNREADABLE
 
 

@@ -101,6 +101,19 @@ def test_the_addresses_of_the_project_have_one_host() -> None:
     assert len(set(urls)) == 1
 
 
+def test_the_files_that_a_contributor_is_sent_to_are_there() -> None:
+    package = Path(hubcli.__file__).parent
+    files = {path.relative_to(package.parent).as_posix() for path in package.rglob("*.[pt][ys]*")}
+    files |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "tools").glob("*.py")}
+    files |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py")}
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = {
+        name for name in re.findall(r"`([\w/.]+\.(?:py|tsv))`", text) if not re.search(r"[A-Z]{4}", name)
+    }
+    assert len(named) > 40
+    assert not [name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)]
+
+
 def test_options_are_frozen_dataclasses_that_no_protocol_declares_again() -> None:
     classes = [
         (file, node)

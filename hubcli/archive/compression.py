@@ -2,7 +2,7 @@
 
 Every checksum in a stream is verified. Sources: RFC 1952 (gzip), the bzip2 and xz file formats.
 
-Light: every handle asks for `ARCHIVE_SUFFIXES`, to be told from a file; decompressors are imported when used.
+Light: every handle asks for `ARCHIVE_SUFFIXES`; decompressors are imported when they are used.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
     Takes gzip, bzip2, xz and plain tar, compressed twice at most (a host that
     adds a Content-Encoding of its own). The end is reached only when every
     stream ended whole with a good checksum. Raises TruncatedError,
-    IntegrityError, or UnsafeArchiveError for what is no tar archive.
+    IntegrityError, or UnsafeArchiveError for what is not a tar archive.
     """
     stream = iter(chunks)
     for _ in range(_MAX_LAYERS + 1):

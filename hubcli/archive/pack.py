@@ -77,8 +77,8 @@ def pack(
 ) -> PackedArchive:
     """Writes the tree into the new file `archive`: as .tar.gz, or with `compress` off as .tar.
 
-    Takes a few MiB of memory, however large the files are. `on_bytes` hears of
-    each piece of a file. Where `durability` is on, the archive goes to the disk while it is
+    Takes a few MiB of memory, however large the files are. `on_bytes` is called
+    for each piece of a file. Where `durability` is on, the archive goes to the disk while it is
     written; the sync is the caller's. Raises TruncatedError for a file that isn't as long as
     it was, NotFoundError, OSError; what was written until then is the
     caller's to remove.

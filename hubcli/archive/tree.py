@@ -155,7 +155,7 @@ def tree_digest(files: Iterable[FileRecord]) -> str:
 
 
 def hashed_files(top: Path, on_bytes: Callable[[int], None] = lambda size: None) -> tuple[FileRecord, ...]:
-    """The files below `top` as they are now, each read and hashed; `on_bytes` hears of each piece.
+    """The files below `top` as they are now, each read and hashed; `on_bytes` is called for each piece.
 
     Links to files are followed. Raises NotFoundError, UnsafeArchiveError for what is neither a file
     nor a directory.

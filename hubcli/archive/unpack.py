@@ -171,7 +171,7 @@ def unpack(
     """Writes the members below the empty directory `destination`; the files, sorted by path.
 
     A file that comes again with the same bytes is one file. Stored owners, modes and times are ignored.
-    `on_bytes` hears of each piece written, in bytes. Where `durability` is on, large files go to the disk
+    `on_bytes` gets the size of each piece written. Where `durability` is on, large files go to the disk
     while they are written; the sync is the caller's. Raises UnsafeArchiveError, TruncatedError,
     IntegrityError or DiskFullError; what was written until then is the caller's to remove.
     """

@@ -26,14 +26,14 @@ __all__ = ["CachedModel", "LastUse", "Look", "UseSource", "fetched_at_s"]
 
 
 class UseSource(str, Enum):
-    """What told of a model's last use: hubcli's own records, or the access time of its main file."""
+    """Where a model's last use is known from: hubcli's own records, or the access time of its main file."""
 
     RECORD = "record"
     ACCESS_TIME = "access-time"
 
 
 class LastUse(NamedTuple):
-    """When a model was last used, in seconds since 1970, and what told it."""
+    """When a model was last used, in seconds since 1970, and where that is known from."""
 
     at_s: float
     source: UseSource

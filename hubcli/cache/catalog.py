@@ -41,7 +41,7 @@ class EntryState(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class CachedModelInfo(CachedModel):
-    """A cached model with what one look at its files told; or a name of the root that is no model's.
+    """A cached model with what one look at its files found; or a name of the root that is not a model's.
 
     `size_bytes` is None where nothing tells, `owner` who downloads it now, `problem` what is wrong
     with one that is incomplete. `footprint` is that of a model whose files are those of its manifest;
@@ -104,7 +104,7 @@ class CachedModelInfo(CachedModel):
 
     @property
     def last_used_by(self) -> UseSource | None:
-        """What told of it: hubcli's record, or the access time of saved_model.pb, which `hub.load` moves."""
+        """The source: hubcli's record, or the access time of saved_model.pb, which `hub.load` moves."""
         return None if self.last_use is None else self.last_use.source
 
     @property

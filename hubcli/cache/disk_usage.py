@@ -25,7 +25,7 @@ __all__ = [
     "measure",
 ]
 
-_BLOCK_BYTES = 512  # stat(2): st_blocks counts these, whatever the file system's own blocks.
+_BLOCK_BYTES = 512  # stat(2): st_blocks counts these, not the file system's own blocks.
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The lock on an entry, as tensorflow_hub 0.16.1 understands it.
 
-A file `<sha1>.lock` holds `host.pid.uid`. Whoever holds it makes bytes grow in
-`<sha1>.<uid>.tmp/`; tensorflow_hub robs a holder whose directory stands still
+A file `<sha1>.lock` holds `host.pid.uid`. Its holder makes bytes grow in
+`<sha1>.<uid>.tmp/`; tensorflow_hub breaks the lock of a holder whose directory stands still
 for ten minutes. The lock saves work: correctness rests on the one rename that
 publishes, so that a robbed holder does no harm.
 """
@@ -22,7 +22,7 @@ from hubcli.errors import LockTimeoutError, means_full
 
 __all__ = ["MIN_SILENCE_S", "Lock", "hold_lock", "last_sign_of_life_s", "lock_at_once"]
 
-# tensorflow_hub robs a holder that stood still for so long, and nobody should sooner.
+# tensorflow_hub breaks the lock of a holder without progress for this long; nobody should do so sooner.
 MIN_SILENCE_S = 600.0
 
 _FIRST_POLL_S, _LAST_POLL_S = 0.05, 1.0
@@ -64,7 +64,7 @@ def hold_lock(
 
     A holder of this host that is dead is robbed at once, a lock that names nobody
     after five seconds, a holder of another host when nothing grew for `timeout_s`
-    seconds. `on_wait` is told of the holder, at first and every 30 seconds. Raises
+    seconds. `on_wait` is called with the holder, at first and every 30 seconds. Raises
     LockTimeoutError where a live process of this host holds the lock and nothing
     grew for `timeout_s`; OSError where the root can't be written.
     """
@@ -110,7 +110,7 @@ def _at_once(paths: EntryPaths, silence_s: float) -> Lock | None:
 def _try_take(lock: Path, owner: LockOwner) -> bool:
     """As `_try_create`; but on a full disk, where nobody can make a lock, it is enough that there is none.
 
-    Whoever is to make room there could else not begin.
+    Otherwise, a collection that is to make room could not begin.
     """
     try:
         return _try_create(lock, owner)
@@ -146,7 +146,7 @@ def _try_create(lock: Path, owner: LockOwner) -> bool:
         try:
             os.link(temporary, lock)
         except FileExistsError:
-            # NFS asks again where an answer was lost, and hears then that the link is there.
+            # NFS asks again where an answer was lost, and is told then that the link exists.
             return LockOwner.read(lock) == owner
         except OSError:  # A file system without hard links.
             return _try_create_exclusively(lock, owner)
@@ -213,7 +213,7 @@ def _break(lock: Path, condemned: LockOwner | None) -> bool:
     """Removes the lock file of `condemned`; False where it is gone, or that of a new holder by now.
 
     Of two who find the same holder dead, the slower would else take the lock that the
-    faster one has made since for the one that it condemned. So whoever breaks a lock
+    faster one has made since for the one that it condemned. So who breaks a lock
     holds flock(2) on that very file, and looks once more whether it still stands there.
     """
     aside = temporary_beside(lock)
@@ -221,7 +221,7 @@ def _break(lock: Path, condemned: LockOwner | None) -> bool:
         with _opened(lock) as descriptor:
             if not _may_break(lock, descriptor, condemned):
                 return False
-            lock.rename(aside)  # Whatever it is: a directory that holds files, too.
+            lock.rename(aside)  # Anything, also a directory that holds files.
     except FileNotFoundError:
         return False
     remove_tree(aside)
@@ -231,7 +231,7 @@ def _break(lock: Path, condemned: LockOwner | None) -> bool:
 def _may_break(lock: Path, descriptor: int | None, condemned: LockOwner | None) -> bool:
     """Whether the file is that of `condemned`, and stays there until `descriptor` is closed.
 
-    On file systems without flock, and for a link, there is no such promise.
+    On file systems without flock, and for a link, nothing guarantees that.
     """
     if descriptor is not None and not _is_claimed(descriptor):
         return False  # Another process is just breaking it.

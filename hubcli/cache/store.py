@@ -113,7 +113,7 @@ class Staging:
         where the disk fails, with the old entry in its place, or none.
         """
         try:
-            self._durability.tree(self.path)  # Takes long: whoever gives it up needn't wait for it.
+            self._durability.tree(self.path)  # Takes long: outside of the lock of `abandon`.
         except FileNotFoundError as error:
             raise LockLostError(f"Another process took over {manifest.handle}") from error
         with self._at_end:
@@ -355,7 +355,7 @@ def _finish_interrupted_publication(lock: Lock, durability: Durability) -> None:
     """Does the last step of a publication that a crash cut off, then sweeps what crashes left.
 
     The manifest names the new files; if they are not in place, but whole in a
-    staging directory, they are moved in. Whoever still fills one of the others
+    staging directory, they are moved in. A process that still fills one of the others
     has lost the lock, and will notice when it publishes.
     """
     if lock.was_broken and not os.path.lexists(lock.paths.model):
@@ -366,7 +366,7 @@ def _finish_interrupted_publication(lock: Lock, durability: Durability) -> None:
         return  # The usual case, spared a look at every name in the root.
     for staged in _staging_directories(lock.paths):
         if is_cut_off and entry.difference(staged) is None:
-            durability.tree(staged)  # Whoever was interrupted may not have.
+            durability.tree(staged)  # The interrupted process may not have.
             _move_in(staged, lock.paths.model)
             durability.directory(lock.paths.root)
             is_cut_off = False

@@ -54,7 +54,7 @@ def with_this_shell(words: Sequence[str]) -> list[str]:
 def shell_called(name: str) -> str:
     """The shell of that name, or the one that runs this process for `this`.
 
-    Raises UsageError for a shell that there is no script for.
+    Raises UsageError for a shell without a script.
     """
     if name == _THIS_SHELL:
         name = _running_shell()

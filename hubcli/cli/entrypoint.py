@@ -320,7 +320,7 @@ _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class _Interrupts:
-    """What came, and whether it has to wait. For the main thread, which alone hears signals."""
+    """The signal that arrived, and whether it has to wait. For the main thread, which alone gets signals."""
 
     def __init__(self) -> None:
         self._numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]

@@ -196,7 +196,7 @@ def _require_fitting(handles: Sequence[str], lists: Sequence[str], options: Fetc
 
 
 class FetchRun:
-    """Fetches the models, so many at a time, and reports each in the order given.
+    """Fetches the models, several in parallel, and reports each in the order given.
 
     What was fetched is written into the `lock` file.
     """
@@ -285,7 +285,7 @@ class FetchRun:
         return model.attempt(self.options, look)
 
     def _cut_off(self) -> tuple[str, str]:
-        """What the user is told of the models that were being fetched: what is kept, and what resumes."""
+        """Message and hint about the models that were being fetched: what is kept, and what resumes."""
         running = [self._running[place] for place in sorted(self._running) if place not in self._outcomes]
         not_begun = len(self._models) - len(running) - len(self._outcomes)
         return resume_notes(

@@ -174,7 +174,7 @@ def finetune_export_command(
         reduce_garbage_collection()
     settings = shared.settings(no_sync=no_sync)
     output = shared.output(settings)
-    # What the function and its libraries print is no payload.
+    # What the function and its libraries print is not the payload.
     with own_standard_output(), listener_for(output, patience_s=0.5) as listener:
         result = finetune_export(source, destination, settings, options, listener)
     for line in finetune_report(result):
@@ -186,7 +186,7 @@ def finetune_export_command(
 
 
 def _arguments(texts: list[str]) -> dict[str, Any]:
-    """The keyword arguments; a value that is no JSON is text. Raises UsageError for what is no pair."""
+    """The keyword arguments; a value that is not JSON is text. Raises UsageError for what is not a pair."""
     arguments: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")

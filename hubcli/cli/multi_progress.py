@@ -6,12 +6,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hubcli.cli.entrypoint import held_interrupts
 from hubcli.cli.output import Output
-from hubcli.cli.progress import ROOMY, WIDE, TextListener, Transferred, listener_for, short
+from hubcli.cli.progress import ROOMY, CountingListener, Transferred, listener_for, short
 from hubcli.progress import ProgressListener
 from hubcli.units import format_size
 
@@ -26,7 +25,7 @@ _LOOKS_A_SECOND = 10
 
 
 class MultiProgress:
-    """What is shown while models come: here nothing but what their listeners print."""
+    """The display while models are fetched: here nothing but what their listeners print."""
 
     def __init__(self, output: Output, models: int) -> None:
         self.output = output
@@ -47,56 +46,23 @@ class MultiProgress:
 
 @contextmanager
 def multi_progress_for(output: Output, models: int) -> Iterator[MultiProgress]:
-    """The board that suits the output and so many models; taken off when the context ends."""
+    """The progress display for the output and number of models; removed when the context ends."""
     if models == 1 or not output.shows_progress:
         yield MultiProgress(output, models)
         return
-    board = _Bars(output, models)
+    bars = _Bars(output, models)
     try:
         try:
-            board.show()
-            yield board
+            bars.show()
+            yield bars
         finally:
-            board.close()
+            bars.close()
     finally:  # The one interrupt of a run may come just before the other begins.
-        board.close()
-
-
-@dataclass
-class _Row:
-    """One model that runs: what its thread writes, and the screen's reads."""
-
-    name: str
-    state: str = "connecting"
-    total_bytes: int | None = None
-    received: int = 0
-    arrived: int = 0
-    resumed: int = 0
-    unpacked: int = 0
-    started_at: float = field(default_factory=time.monotonic)
-
-    @property
-    def transferred(self) -> Transferred:
-        """Its bytes."""
-        return Transferred(max(self.received, self.arrived), self.resumed, self.total_bytes)
-
-    @property
-    def fraction(self) -> float:
-        """How much of it is here."""
-        return min(1.0, self.transferred.there / self.total_bytes) if self.total_bytes else 0.0
-
-    def counts(self, columns: int) -> str:
-        """What stands behind its bar."""
-        if self.state:
-            return self.state
-        if self.total_bytes and self.received >= self.total_bytes:
-            return f"{format_size(self.received)}  checking"
-        unpacked = self.unpacked if columns >= WIDE else 0
-        return self.transferred.counts(time.monotonic() - self.started_at, unpacked, columns=columns)
+        bars.close()
 
 
 class _Bars(MultiProgress):
-    """A table of bars on a terminal, drawn by a thread of rich's from what the listeners heard."""
+    """A table of bars on a terminal, drawn by a thread of rich's from what the listeners recorded."""
 
     def __init__(self, output: Output, models: int) -> None:
         super().__init__(output, models)
@@ -111,19 +77,19 @@ class _Bars(MultiProgress):
 
     @contextmanager
     def listener(self, name: str) -> Iterator[ProgressListener]:
-        row = _Row(name)
+        row = _Row(self, name)
         with self._lock:
             self._started_count += 1
             number = self._started_count
             self._rows[number] = row
         try:
-            yield _RowListener(self, row)
+            yield row
         finally:
             with self._lock:
                 del self._rows[number]
                 before = self._before
                 there = row.transferred.there
-                self._before = Transferred(before.received + there, before.resumed + row.resumed)
+                self._before = Transferred(before.received + there, before.resumed + row.resumed_bytes)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -207,7 +173,7 @@ class _Bars(MultiProgress):
         there = [row.transferred.there for row in rows]
         transferred = Transferred(
             before.received + sum(there),
-            before.resumed + sum(row.resumed for row in rows),
+            before.resumed + sum(row.resumed_bytes for row in rows),
             before.received + sum(row.total_bytes or so_far for row, so_far in zip(rows, there, strict=True)),
             is_open,
         )
@@ -217,38 +183,38 @@ class _Bars(MultiProgress):
         return "  ".join(part for part in (counts, failed) if part)
 
 
-class _RowListener(TextListener):
-    """Writes what it hears into its row, and says the rest above the table."""
+class _Row(CountingListener):
+    """One model that is fetched: its thread counts, and the screen's reads. Notes go above the table."""
 
-    def __init__(self, board: _Bars, row: _Row) -> None:
-        super().__init__(board.output, row.name)
-        self._board = board
-        self._row = row
+    def __init__(self, bars: _Bars, name: str) -> None:
+        super().__init__(bars.output, name)
+        self._bars = bars
+        self.state = "connecting"
+
+    @property
+    def fraction(self) -> float:
+        """How much of it is here."""
+        return min(1.0, self.transferred.there / self.total_bytes) if self.total_bytes else 0.0
+
+    def counts(self, columns: int) -> str:
+        """What stands behind its bar."""
+        if self.state:
+            return self.state
+        if self.total_bytes and self.received_bytes >= self.total_bytes:
+            return f"{format_size(self.received_bytes)}  checking"
+        return super().counts(columns)
 
     def started(self, handle: str, source: str, size_bytes: int | None) -> None:
-        row = self._row
-        row.state, row.total_bytes, row.started_at = "", size_bytes, time.monotonic()
-        row.received = row.arrived = row.resumed = row.unpacked = 0
-
-    def resumed(self, size_bytes: int) -> None:
-        self._row.resumed = size_bytes
-
-    def arrived(self, total_bytes: int) -> None:
-        self._row.arrived = total_bytes
-
-    def received(self, size_bytes: int) -> None:
-        self._row.received += size_bytes
-
-    def unpacked(self, size_bytes: int) -> None:
-        self._row.unpacked += size_bytes
+        super().started(handle, source, size_bytes)
+        self.state = ""
 
     def waiting(self, handle: str, holder: str) -> None:
-        self._row.state = f"waiting for {holder}"
+        self.state = f"waiting for {holder}"
 
     def step(self, text: str) -> None:
-        self._row.state = text
+        self.state = text
 
     def note(self, text: str) -> None:
-        if not self._board.is_closed:
-            with self._board.paused():
+        if not self._bars.is_closed:
+            with self._bars.paused():
                 super().note(text)

@@ -156,7 +156,7 @@ class Output:
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     def console(self) -> Console:
-        """A rich console on standard error; a terminal that was closed is no fault."""
+        """A rich console on standard error; a closed terminal is not an error."""
         from rich.console import Console
 
         stream = cast("TextIO", _Forgiving(sys.stderr))
@@ -202,7 +202,7 @@ class Output:
         # Python's encoder is quick without indentation alone: a long document does without.
         rows = max((len(value) for value in content.values() if isinstance(value, list)), default=0)
         indent = 2 if rows <= _MAX_INDENTED_ROWS else None
-        # ASCII, so that a path that is no text is a valid string too.
+        # ASCII, so that a path that is not valid text is a valid string too.
         text = json.dumps({"schema": JSON_SCHEMA, **content}, indent=indent)
         if redacted(text) != text:
             text = json.dumps(_redacted_document({"schema": JSON_SCHEMA, **content}), indent=indent)
@@ -214,7 +214,7 @@ class Output:
             self._to_standard_error(f"{printable(redacted(text))}\n")
 
     def note(self, text: str) -> None:
-        """Tells what a person should know, and what is no error."""
+        """Prints a note for the user that is not an error."""
         self.say(f"Note: {text}")
 
     def warn(self, text: str) -> None:

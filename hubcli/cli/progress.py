@@ -17,7 +17,7 @@ from hubcli.urls import redacted
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["ROOMY", "WIDE", "TextListener", "Transferred", "listener_for", "short"]
+__all__ = ["ROOMY", "CountingListener", "Transferred", "listener_for", "short"]
 
 ROOMY = 80  # Columns, which hold name, bar and counts; with fewer there is no bar, below 60 no rate.
 _NARROW = 60
@@ -45,7 +45,7 @@ class Transferred(NamedTuple):
         return max(self.received - self.resumed, 0) / max(seconds, 0.001)
 
     def counts(self, seconds: float, unpacked: int = 0, *, columns: int = ROOMY) -> str:
-        """Bytes, rate, time left where it can be told, and the bytes unpacked unless they are 0."""
+        """Bytes, rate, time left where it is known, and the bytes unpacked unless they are 0."""
         rate, more = self.rate(seconds), "+" * self.is_open
         parts = [format_size(self.there)]
         if columns >= _NARROW or not self.total:
@@ -62,14 +62,14 @@ class Transferred(NamedTuple):
 
 _LINE_EVERY_S = 5.0
 _BAR_EVERY_S = 0.1
-WIDE = 100
+_WIDE = 100
 
 
 @contextmanager
 def listener_for(output: Output, *, patience_s: float = 0.0, name: str = "") -> Iterator[ProgressListener]:
     """The listener that suits the output; what it shows is cleared when the context ends.
 
-    A bar comes only after so many seconds: what is done before needs none.
+    A bar comes only after this many seconds: what is done before needs none.
     With a `name`, each note tells whose it is.
     """
     if not output.shows_progress:
@@ -109,57 +109,76 @@ class TextListener(ProgressListener):
         self.output.say(f"Waiting for {holder}, which is fetching {handle}")
 
 
-class _LineListener(TextListener):
-    """A line every few seconds: for logs."""
+class CountingListener(TextListener):
+    """Counts the bytes of one model: those on this machine, resumed and unpacked, since `started_at`."""
 
     def __init__(self, output: Output, name: str = "") -> None:
         super().__init__(output, name)
-        self._handle = ""
-        self._size_bytes: int | None = None
-        self._received = self._arrived = self._resumed = 0
-        self._started_at = self._said_at = time.monotonic()
+        self._begin("", None)
+
+    def _begin(self, handle: str, total_bytes: int | None) -> None:
+        self.handle, self.total_bytes = handle, total_bytes
+        self.received_bytes = self.arrived_bytes = self.resumed_bytes = self.unpacked_bytes = 0
+        self.started_at = self.shown_at = time.monotonic()
+
+    @property
+    def transferred(self) -> Transferred:
+        """The bytes of the body."""
+        there = max(self.received_bytes, self.arrived_bytes)
+        return Transferred(there, self.resumed_bytes, self.total_bytes)
+
+    def counts(self, columns: int) -> str:
+        """What stands behind its bar."""
+        unpacked = self.unpacked_bytes if columns >= _WIDE else 0
+        return self.transferred.counts(time.monotonic() - self.started_at, unpacked, columns=columns)
 
     def started(self, handle: str, source: str, size_bytes: int | None) -> None:
-        self._handle, self._size_bytes = handle, size_bytes
-        self._received = self._arrived = self._resumed = 0
-        self._started_at = self._said_at = time.monotonic()
+        """Counts from 0 again."""
+        self._begin(handle, size_bytes)
 
     def resumed(self, size_bytes: int) -> None:
-        self._resumed = size_bytes
+        """Counts what was on the disk before."""
+        self.resumed_bytes = size_bytes
 
     def arrived(self, total_bytes: int) -> None:
-        self._arrived = total_bytes
+        """Counts what is on this machine, ahead of what was received."""
+        self.arrived_bytes = total_bytes
 
     def received(self, size_bytes: int) -> None:
-        self._received += size_bytes
+        """Counts what was received in order."""
+        self.received_bytes += size_bytes
+
+    def unpacked(self, size_bytes: int) -> None:
+        """Counts what was written."""
+        self.unpacked_bytes += size_bytes
+
+
+class _LineListener(CountingListener):
+    """A line every few seconds: for logs."""
+
+    def received(self, size_bytes: int) -> None:
+        super().received(size_bytes)
         now = time.monotonic()
-        if now - self._said_at < _LINE_EVERY_S or not self.output.progress:
+        if now - self.shown_at < _LINE_EVERY_S or not self.output.progress:
             return
-        self._said_at = now
-        transferred = Transferred(max(self._received, self._arrived), self._resumed, self._size_bytes)
-        rate = format_size(int(transferred.rate(now - self._started_at)))
-        of = f" of {format_size(self._size_bytes)}" if self._size_bytes else ""
-        self.output.say(f"{self._handle}: {format_size(transferred.there)}{of}, {rate}/s")
+        self.shown_at = now
+        rate = format_size(int(self.transferred.rate(now - self.started_at)))
+        of = f" of {format_size(self.total_bytes)}" if self.total_bytes else ""
+        self.output.say(f"{self.handle}: {format_size(self.transferred.there)}{of}, {rate}/s")
 
 
-class _BarListener(TextListener):
+class _BarListener(CountingListener):
     """A bar with bytes, rate and time left, and the bytes unpacked so far."""
 
     def __init__(self, output: Output, patience_s: float) -> None:
         super().__init__(output)
         self._patience_s = patience_s
-        self._handle = ""
         self._progress: Progress | None = None
         self._task: TaskID | None = None
-        self._total_bytes: int | None = None
-        self._received = self._arrived = self._resumed = self._unpacked = 0
-        self._started_at = self._shown_at = time.monotonic()
 
     def started(self, handle: str, source: str, size_bytes: int | None) -> None:
         self._take_off()  # The bar of what was done before.
-        self._handle, self._total_bytes = handle, size_bytes
-        self._received = self._arrived = self._resumed = self._unpacked = 0
-        self._started_at = self._shown_at = time.monotonic()
+        super().started(handle, source, size_bytes)
         if self._patience_s <= 0:
             self._open()
 
@@ -175,39 +194,22 @@ class _BarListener(TextListener):
             console=console,
             transient=True,
         )
-        name = short(self._handle, console.width)
-        self._task = self._progress.add_task(name, total=self._total_bytes, counts="")
+        name = short(self.handle, console.width)
+        self._task = self._progress.add_task(name, total=self.total_bytes, counts="")
         with held_interrupts():  # Half put up, it couldn't be taken off.
             self._progress.start()
 
-    def resumed(self, size_bytes: int) -> None:
-        self._resumed = size_bytes
-
-    def arrived(self, total_bytes: int) -> None:
-        self._arrived = total_bytes
-
     def received(self, size_bytes: int) -> None:
-        self._received += size_bytes
+        super().received(size_bytes)
         now = time.monotonic()
-        if self._progress is None and now - self._started_at >= self._patience_s:
+        if self._progress is None and now - self.started_at >= self._patience_s:
             self._open()
         if self._progress is None or self._task is None:
             return
-        if now - self._shown_at >= _BAR_EVERY_S or self._received == self._total_bytes:
-            self._shown_at = now
-            self._progress.update(self._task, completed=self._transferred.there, counts=self._counts(now))
-
-    @property
-    def _transferred(self) -> Transferred:
-        return Transferred(max(self._received, self._arrived), self._resumed, self._total_bytes)
-
-    def _counts(self, now: float) -> str:
-        columns = ROOMY if self._progress is None else self._progress.console.width
-        unpacked = self._unpacked if columns >= WIDE else 0
-        return self._transferred.counts(now - self._started_at, unpacked, columns=columns)
-
-    def unpacked(self, size_bytes: int) -> None:
-        self._unpacked += size_bytes
+        if now - self.shown_at >= _BAR_EVERY_S or self.received_bytes == self.total_bytes:
+            self.shown_at = now
+            counts = self.counts(self._progress.console.width)
+            self._progress.update(self._task, completed=self.transferred.there, counts=counts)
 
     def finished(self) -> None:
         self._take_off()

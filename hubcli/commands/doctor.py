@@ -87,7 +87,7 @@ def _run_checkup(
         checks.extend(checkup(case))
     except HubcliError as error:
         checks.append(Check.of(section, name, Status.PROBLEM, error.message, None, error.hint))
-    except Exception as error:  # noqa: BLE001 - whatever is broken here is what was to be found out
+    except Exception as error:  # noqa: BLE001 - any failure is what the check looks for
         return [*checks, _failed(section, name, error)], error
     return checks, None
 

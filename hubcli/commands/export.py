@@ -107,7 +107,7 @@ def export(
     options: ExportOptions | None = None,
     listener: ProgressListener | None = None,
 ) -> ExportResult:
-    """Writes the model as a directory or a reproducible archive, whole or not at all.
+    """Writes the model as a directory or a reproducible archive, atomically.
 
     The source is a handle, which is fetched if it isn't cached, a directory,
     an archive or a Keras file. Needs no TensorFlow but for Keras, and to convert

@@ -1,4 +1,4 @@
-"""`fetch`: a model into the cache, whole or not at all."""
+"""`fetch`: a model into the cache, atomically."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def fetch(
 def fetched_directory(target: ModelRef, settings: Settings, listener: ProgressListener) -> Path:
     """The model's directory: a handle's is the one in the cache, fetched where it isn't there or not whole.
 
-    The target is no archive. Raises what `fetch` does.
+    The target is not an archive. Raises what `fetch` does.
     """
     if target.handle is None or target.handle.is_directory:
         assert target.directory is not None

@@ -36,7 +36,7 @@ def finetune_export(
     options: FinetuneOptions | None = None,
     listener: ProgressListener | None = None,
 ) -> FinetuneResult:
-    """Writes the model with fine-tuned values, whole or not at all, once it is held against its source.
+    """Writes the model with fine-tuned values atomically, once it was compared with its source.
 
     The source is a handle, which is fetched if it isn't cached, a directory or
     an archive; the destination a directory, or an archive by its name; None

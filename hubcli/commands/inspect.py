@@ -143,10 +143,7 @@ def _opened(
         return
     assert target.handle is not None
     if settings.offline and target.handle.is_remote:
-        raise OfflineError(
-            f"Not in the cache: {target.name}, and --offline is set",
-            hint=f"Run without --offline: hubcli inspect {target.name}",
-        )
+        raise OfflineError.of_missing(target.name, "inspect", "look at it")
     # Imported here: what is cached needs no archives and no sources, which take 40 ms to load.
     from hubcli.fetching.peek import peek
 

@@ -102,7 +102,7 @@ def _entry(target: str, settings: Settings) -> CachedModel | None:
     """The entry of a handle, a key or a path; None for what may be a glob still."""
     key = EntryPaths(settings.cache_root, target)
     if is_key(target) and key.model.is_dir() and not key.model.is_symlink():
-        return CachedModel.read(key)  # Whatever is called so in the working directory.
+        return CachedModel.read(key)  # Even where a file in the working directory has that name.
     may_be_glob = "?" in target  # Or a query that was left in.
     try:
         resolved = ModelRef.resolve(target, settings)

@@ -66,7 +66,7 @@ def verify(
 
     Reads every byte, and changes nothing unless a repair is asked for. Raises
     HandleError, NotFoundError for what isn't cached or isn't there, CacheError;
-    what is broken in a model is no exception, but in the result.
+    corruption of a model is not an exception, but in the result.
     """
     settings = settings or Settings.read()
     options = options or VerifyOptions()
@@ -152,7 +152,7 @@ class _Verify:
         return self._result(name, entry.handle, entry.path, found)
 
     def _check_archive(self, archive: Path) -> Integrity:
-        # Imported here: whoever names no archive needs no unpacker, and start-up is half of a short check.
+        # Imported here: without an archive no unpacker is needed, and start-up is half of a short check.
         from hubcli.fetching.sources import unpacked_archive
 
         try:

@@ -323,7 +323,7 @@ def _place(path: Path, line: int) -> str:
 
 
 def _line_of(text: str, key_path: tuple[str, ...]) -> int:
-    """The line, from 1 on, of the statement that gives the key its value; 0 where it can't be told.
+    """The line, from 1 on, of the statement that gives the key its value; 0 where it can't be found.
 
     The parser tells no lines: statements are parsed one by one, each as few lines as are valid TOML.
     """

@@ -122,7 +122,7 @@ class Mirror:
         """
         prefix, separator, replacement = text.strip().partition("=")
         if not separator or "://" not in prefix or "://" not in replacement:
-            # Credentials can't be told from the rest of what can't be understood.
+            # In a text that can't be parsed, credentials can't be separated from the rest.
             subject = "(not shown: it has an '@')" if "@" in text else f"'{without_secrets(text)}'"
             place = "" if source == "--mirror" else f"{source}: "
             raise UsageError(f"{place}invalid mirror {subject}", hint=_hint(source))
@@ -227,7 +227,7 @@ class KaggleAccount:
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """How hosts are met: by whose word they are believed, and with which credentials.
+    """How hosts are contacted: the certificate authorities to trust, and the credentials to send.
 
     `ca_file` and `ca_folder` take the place of the authorities that the system and the
     certifi package trust. `netrc` is a file, `is_netrc_named` whether the user chose it.

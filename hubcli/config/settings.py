@@ -141,7 +141,7 @@ class Settings:
 
     @property
     def root_is_unknown_to_tensorflow_hub(self) -> bool:
-        """Whether `hub.load` needs to be told of the root by `TFHUB_CACHE_DIR`."""
+        """Whether `hub.load` finds the root by `TFHUB_CACHE_DIR` alone."""
         return self.cache_root_source == "default" or self.cache_root_source.startswith(_IN_CONFIG)
 
     @property

@@ -114,7 +114,7 @@ class Environment:
         return any(map(_OF_PROXIES.fullmatch, self.variables))
 
     def printable(self) -> dict[str, str]:
-        """What can be told: of secrets that they are set, of addresses no credentials."""
+        """What may be printed: of secrets that they are set, of addresses no credentials."""
         return {name: _printed_value(name, value) for name, value in self.variables.items() if _is_told(name)}
 
 

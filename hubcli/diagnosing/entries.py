@@ -1,4 +1,4 @@
-"""The cache as it is filled: models, gutted ones, leftovers and locks, as `gc` sees them."""
+"""The cache as it is filled: models, incomplete ones, leftovers and locks, as `gc` sees them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _MAX_NAMED = 3
 
 
 def check_entries(case: DiagnosisContext) -> Iterator[Check]:
-    """What is in the cache, and what of it is of no use."""
+    """What is in the cache, and which of it are leftovers."""
     root = case.settings.cache_root
     if not case.has_root or not is_directory(root):
         return
     snapshot = take_snapshot(root)
     plan = make_plan(snapshot, Policy())
     stale = [item for item in plan.items if item.kind is NameKind.LOCK]
-    # What the holder of such a lock was at is told with the lock.
+    # What the holder of such a lock was doing is reported with the lock.
     held = {(item.key, kind) for item in stale for kind in (NameKind.LOCK, NameKind.STAGING)}
     rest = [item for item in plan.items if item.model is None and (item.key, item.kind) not in held]
     yield _models(snapshot)

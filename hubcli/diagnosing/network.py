@@ -132,7 +132,7 @@ def check_proxies(case: DiagnosisContext) -> Iterator[Check]:
 
 
 def check_certificates(case: DiagnosisContext) -> Iterator[Check]:
-    """Whose certificates are believed."""
+    """Which certificate authorities are trusted."""
     source = _source_of_authorities(case)
     try:
         if source in case.faults:
@@ -181,7 +181,7 @@ def check_tls(case: DiagnosisContext) -> Iterator[Check]:
 
 
 def _others_bundles(case: DiagnosisContext, source: str) -> Iterator[Check]:
-    """A bundle that other tools are told of, and hubcli isn't."""
+    """A bundle that other tools use, and hubcli doesn't."""
     named = next((name for name in _OTHERS_BUNDLES if case.environment.get(name)), None)
     if named is not None and source == "system":
         path = case.environment.get(named)
@@ -220,7 +220,7 @@ def _host(url: str) -> str:
 
 
 def _printed_url(url: str) -> str:
-    """The URL, or where its credentials can't be told from the rest, that this is so."""
+    """The URL, or where its credentials can't be separated from the rest, a text that says so."""
     return without_secrets(url) if is_address(url) else address(url)
 
 

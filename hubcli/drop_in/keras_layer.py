@@ -22,13 +22,13 @@ class KerasLayer(ObjectLayer):
 
     `handle` is a text that `hubcli.load` takes, or an object that it, or
     `tf.saved_model.load`, returned. Only with a text can the model around the
-    layer be saved as `.keras`, cloned or pickled; whoever loads the file must
+    layer be saved as `.keras`, cloned or pickled; who loads the file must
     have named `hubcli.KerasLayer`, as by `custom_objects`.
 
     The object is called with one tensor or a nest of them: dense, ragged,
     sparse, text, each with the batch as its first dimension, as `hubcli inspect`
     tells. Lists of Python values are made tensors; numbers of another float type
-    are cast to what the object takes, whatever dtype policy is set. If it takes
+    are cast to what the object takes, under any dtype policy. If it takes
     `training`, it gets True where the layer is trainable and called for
     training, else False.
 

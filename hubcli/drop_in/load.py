@@ -35,6 +35,7 @@ from hubcli.errors import (
     MissingPathError,
     NetworkError,
     NotFoundError,
+    OfflineError,
     OutputError,
     TensorFlowError,
     UnsafeArchiveError,
@@ -42,7 +43,6 @@ from hubcli.errors import (
     about_model,
 )
 from hubcli.fetching.model_ref import naming
-from hubcli.fetching.sources import offline_miss
 from hubcli.net.retries import RetryPolicy
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
@@ -68,7 +68,7 @@ def resolve(handle: str, *, settings: Settings | None = None) -> str:
     Raises HubcliError of the class that fits, which is also what tensorflow_hub
     raises: HandleError and UsageError are ValueErrors, NetworkError, NotFoundError,
     IntegrityError and CacheError are OSErrors; ArgumentError, a ValueError, for
-    what is no text. Its text names handle and address. The protocol:
+    what is not a text. Its text names handle and address. The protocol:
     https://www.tensorflow.org/hub/hosting.
     """
     with tensorflow_hub_errors():
@@ -153,7 +153,7 @@ def _own_place(handle: Handle, settings: Settings) -> str:
 
 def _in_bucket(handle: Handle, settings: Settings) -> str:
     if settings.offline:
-        raise offline_miss(handle)
+        raise OfflineError.of_missing(handle)
     return require_path(handle.canonical)
 
 
@@ -162,7 +162,7 @@ def _from_bucket(handle: Handle, settings: Settings) -> str:
     if Store(settings.cache_root).find(handle) is not None:
         return str(fetch(handle, settings, listener=_Log()).path)
     if settings.offline:
-        raise offline_miss(handle)
+        raise OfflineError.of_missing(handle)
     with TemporaryDirectory() as folder:
         file = Path(folder) / handle.canonical.rpartition("/")[2]
         copy_file(handle.canonical, file)
@@ -171,7 +171,7 @@ def _from_bucket(handle: Handle, settings: Settings) -> str:
 
 def _where_it_lies(handle: Handle, settings: Settings) -> str:
     if settings.offline:
-        raise offline_miss(handle)
+        raise OfflineError.of_missing(handle)
     from hubcli.net.probes import ask_directory  # What is cached needs no HTTP.
 
     url = handle.directory_url
@@ -212,7 +212,7 @@ _THEIRS: tuple[tuple[type[HubcliError], _Bases], ...] = (
     (IntegrityError, (OSError,)),
     (NetworkError, (URLError,)),
     (NotFoundError, (OSError,)),
-    # urllib: ValueError for what is no URL, URLError for a scheme or a host that can't be.
+    # urllib: ValueError for what is not a URL, URLError for a scheme or a host that can't be.
     (HandleError, (OSError, ValueError)),
     (UsageError, (ValueError,)),
     (CacheError, (OSError,)),
@@ -283,7 +283,7 @@ def _restored(kind: type[HubcliError], bases: _Bases, state: dict[str, Any]) -> 
 
 @functools.lru_cache(maxsize=64)
 def _combined(kind: type[HubcliError], bases: _Bases) -> type[HubcliError]:
-    """A class that is `kind` to whoever reads it, and the others to whoever catches them."""
+    """A class that prints as `kind`, and is caught as the others too."""
     names = {
         "__module__": kind.__module__,
         "__qualname__": kind.__qualname__,

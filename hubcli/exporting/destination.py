@@ -142,7 +142,7 @@ class Placement:
     ) -> Placement:
         """The place in the layout; `name` and `version` stand in for what the handle doesn't tell.
 
-        Raises UsageError where they can't be told, or mean nothing.
+        Raises UsageError where they can't be found, or mean nothing.
         """
         if layout is Layout.PLAIN:
             if name is not None or version is not None:
@@ -222,7 +222,7 @@ def require_free(
     """The place that the destination means, links followed, if something may be written there.
 
     Raises OutputError for the cache and what is in it, for what is there
-    already without `force`, and, whatever is forced, for a place within the
+    already without `force`, and, with `force` too, for a place within the
     `source`, and for a directory whose replacement would take the source, what
     else is `read`, the cache, the working or the home directory with it.
     UsageError for a path that can't be one.
@@ -266,7 +266,7 @@ def staged_output(
             yield staged
             require_free(destination, cache_root=cache_root, force=force, source=source, read=read)
             if staged.is_dir() and place.is_dir():
-                shutil.copymode(place, staged)  # Whoever made the empty directory chose who may read it.
+                shutil.copymode(place, staged)  # The owner of the empty directory chose who may read it.
             durability.tree(staged)
             durability.directory(staging.path)
             _publish(staged, place)

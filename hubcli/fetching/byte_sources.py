@@ -60,7 +60,7 @@ Opener: TypeAlias = Callable[[str, Settings, Transfer], AbstractContextManager[B
 """Opens the byte source of an address. Raises NotFoundError, NetworkError, HandleError."""
 
 SizeProbe: TypeAlias = Callable[[str, Settings, RetryPolicy], "int | None"]
-"""The size in bytes of what an address has, without reading it; None where that isn't told."""
+"""The size in bytes of what an address has, without reading it; None where it is unknown."""
 
 
 class _Scheme(NamedTuple):
@@ -142,7 +142,7 @@ def open_bytes(address: str, settings: Settings, transfer: Transfer) -> Abstract
 
 
 def size_of(address: str, settings: Settings, retries: RetryPolicy) -> int | None:
-    """The size in bytes of what the address has, None where that isn't told. Raises as `open_bytes`."""
+    """The size in bytes of what the address has, None where it is unknown. Raises as `open_bytes`."""
     scheme = _scheme(address)
     if scheme.size is not None:
         return scheme.size(address, settings, retries)

@@ -196,7 +196,7 @@ class LockFile(NamedTuple):
         return json.dumps({"hubcli_lock": LOCK_VERSION, "models": models}, indent=2) + "\n"
 
     def write(self, durability: Durability = SYNCED) -> None:
-        """Writes the file, whole or not at all. Raises DiskFullError, OutputError."""
+        """Writes the file atomically. Raises DiskFullError, OutputError."""
         place = Path(os.path.realpath(Path(self.name).expanduser()))
         try:
             write_whole(place, self.to_text(), durability)

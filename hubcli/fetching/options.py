@@ -47,9 +47,9 @@ class FetchOptions:
     under the handle; `sha256` is the hash that the archive must have, in hex, and
     `tree_sha256` the digest of the files that `hubcli.archive.tree` defines.
     `pin` keeps the model from collection, `refresh` asks whether an unversioned
-    one has changed, `kagglehub` shows one of Kaggle to kagglehub too. A large archive comes over so many
-    `connections`; a transient error is retried `retries` times in a row. Both are those of the settings
-    where they are 0 and -1.
+    one has changed, `kagglehub` shows one of Kaggle to kagglehub too. A large archive comes over
+    `connections` connections; a transient error is retried `retries` times in a row. Both are those of
+    the settings where they are 0 and -1.
     """
 
     local: str | None = None
@@ -110,7 +110,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class ExpectedDigests:
     """The SHA-256 that the archive must have, and the digest of the tree of files; None for any.
 
-    Raises UsageError where one is no SHA-256 in hex. All checks raise ChecksumError.
+    Raises UsageError where one is not a SHA-256 in hex. All checks raise ChecksumError.
     """
 
     archive_sha256: str | None = None

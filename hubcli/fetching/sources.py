@@ -49,7 +49,6 @@ __all__ = [
     "RetryLoop",
     "Unpacked",
     "members_of",
-    "offline_miss",
     "open_source",
     "require_source",
     "unpack_archive",
@@ -109,7 +108,7 @@ def members_of(source: ByteSource, limits: Limits, on_received: OnBytes) -> Iter
 
 @contextmanager
 def _closed_at_end(chunks: Iterator[bytes]) -> Iterator[Iterator[bytes]]:
-    """Ends the reading with the context, whoever holds on to an error: what came is noted for the next."""
+    """Ends the reading with the context, even where an error is kept: the next download resumes there."""
     try:
         yield chunks
     finally:
@@ -141,7 +140,7 @@ def open_source(
 ) -> Iterator[ByteSource]:
     """The byte source of the handle, or of `local` (a path, or `-` for standard input) instead.
 
-    `transfer` is for hosts; by default one connection, and attempts that nobody hears of.
+    `transfer` is for hosts; by default one connection, and attempts that nobody is told of.
 
     Raises NotFoundError, NetworkError, HandleError for what can't be opened.
     """
@@ -154,7 +153,7 @@ def open_source(
     elif local is not None:
         opened = open_path(_local_path(local), fifo_wait_s=settings.timeout_s)
     else:
-        _require_readable(handle, settings)  # The last gate, whatever a command forgot.
+        _require_readable(handle, settings)  # The last check, should a command forget it.
         transfer = transfer or Transfer()
         address = archive_address(latest_of(handle, settings, transfer.retries), settings)
         opened = open_bytes(address, settings, transfer)
@@ -177,7 +176,7 @@ def _require_readable(handle: Handle, settings: Settings) -> None:
     if refusal is not None:
         raise refusal
     if settings.offline and handle.is_remote:
-        raise offline_miss(handle)
+        raise OfflineError.of_missing(handle)
 
 
 def _lies_within(root: Path, local: str) -> bool:
@@ -185,14 +184,6 @@ def _lies_within(root: Path, local: str) -> bool:
         return root.resolve().is_relative_to(Path(local).expanduser().resolve())
     except (OSError, RuntimeError):
         return False
-
-
-def offline_miss(handle: Handle) -> OfflineError:
-    """The error for a handle that would have to be fetched."""
-    return OfflineError(
-        f"Not in the cache: {handle}, and --offline is set",
-        hint=f"Run without --offline: hubcli fetch {handle}",
-    )
 
 
 def _local_path(text: str) -> Path:
@@ -246,7 +237,7 @@ class DiskSpaceGuard:
     """Whether there is room for what is left of an archive: unpacked it takes its own size at least.
 
     What the whole takes is so an estimate that grows with what came out larger than it was packed; an
-    archive whose size isn't told has none, and each file asks for its own. Raises DiskFullError, when it
+    archive of unknown size has none, and each file asks for its own. Raises DiskFullError, when it
     is made too. `received` and `unpacked` may be called from two threads.
     """
 
@@ -259,12 +250,12 @@ class DiskSpaceGuard:
         self._what = f"the rest of {name}"
 
     def received(self, size_bytes: int) -> None:
-        """So many more bytes of the archive have come."""
+        """More bytes of the archive were received."""
         if self._left_bytes is not None:
             self._left_bytes -= size_bytes
 
     def unpacked(self, size_bytes: int) -> None:
-        """So many more bytes have been written: the disk is asked now and then. Raises DiskFullError."""
+        """More bytes were written; free space is checked every 8 MiB. Raises DiskFullError."""
         self._unasked_bytes += size_bytes
         if self._unasked_bytes >= _EVERY_BYTES:
             self._unasked_bytes = 0
@@ -303,7 +294,7 @@ class RetryLoop:
         """One attempt: ends quietly where another is to follow, once `clear` has made room for it.
 
         Raises the error where none makes sense or is left. The spool stays for
-        whoever fetches it next, unless it isn't to be trusted or fills the disk.
+        the next fetch of it, unless it isn't to be trusted or fills the disk.
         """
         try:
             yield
@@ -343,7 +334,7 @@ class RetryLoop:
         if not self._spool.exists():
             return False
         free_bytes, cause = shutil.disk_usage(self._spool.parent).free, error.__cause__
-        # What a quota leaves isn't told by the disk.
+        # The disk doesn't know what a quota leaves.
         is_quota = isinstance(cause, OSError) and cause.errno == errno.EDQUOT
         return is_quota or free_bytes < self._spool.stat().st_size
 

@@ -87,7 +87,7 @@ class FinetuneOptions:
 
 
 def _require_function(text: str) -> None:
-    """Raises UsageError, NotFoundError: what can be told before TensorFlow is loaded, which takes seconds."""
+    """Raises UsageError, NotFoundError before TensorFlow is loaded, which takes seconds."""
     place, colon, name = text.rpartition(":")
     if not colon or not place or not name.isidentifier():
         raise UsageError(

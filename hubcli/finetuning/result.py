@@ -64,7 +64,7 @@ class ChangedValues(NamedTuple):
 
     @classmethod
     def of(cls, changes: Iterable[Change], targets: AssignableVariables) -> ChangedValues:
-        """The changes, told by the variables of the model.
+        """The changes, by the variables of the model.
 
         A counter of saves is none of them: tf.train.Checkpoint(obj).save() in a training counts it up.
         """

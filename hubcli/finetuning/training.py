@@ -227,7 +227,7 @@ def _tag_set(name: str, info: SavedModelInfo, tags: frozenset[str] | None) -> fr
 
 
 def _require_distinct_paths(name: str, info: SavedModelInfo) -> None:
-    """Raises TensorFlowError where two variables are told by one path, as of names with dots in them.
+    """Raises TensorFlowError where two variables have one path, as with names with dots in them.
 
     What optimizers keep has names alone, which may be shared: it isn't trained, and stays as it is.
     """

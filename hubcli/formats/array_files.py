@@ -136,7 +136,7 @@ ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError,
 def read_npz(path: Path) -> dict[str, TensorValues]:
     """The arrays of the archive by name; read are its directory and the header of each.
 
-    Raises BrokenModelError for what is no such archive or holds what is no
+    Raises BrokenModelError for what is not such an archive or holds what is not a
     tensor: Python objects, text, arrays in Fortran order; OSError.
     """
     arrays: dict[str, TensorValues] = {}
@@ -234,7 +234,7 @@ class _MemberValues(TensorValues):
 
 
 def _read_all(file: IO[bytes], size_bytes: int) -> bytes:
-    """So many bytes; none where there are fewer."""
+    """The next `size` bytes; none where there are fewer."""
     piece = file.read(size_bytes)
     while len(piece) < size_bytes:
         more = file.read(size_bytes - len(piece))

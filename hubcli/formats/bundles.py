@@ -334,7 +334,7 @@ class ShardWriter:
 
 
 def write_index(path: Path, shard_count: int, entries: Iterable[BundleEntry]) -> None:
-    """Writes the index of a little-endian bundle of so many shards. Raises OSError."""
+    """Writes the index of a little-endian bundle with a number of shards. Raises OSError."""
     with path.open("wb") as file:
         table = TableWriter(file)
         table.add(b"", encode_field(1, shard_count) + encode_field(3, _VERSION))

@@ -115,7 +115,7 @@ def read_array(file: IO[bytes], name: str) -> tuple[int, tuple[int, ...], Any]:
 
 
 def _read_whole(file: IO[bytes], size: int, name: str) -> bytes:
-    """So many bytes, in pieces: a header that lies takes no memory."""
+    """The bytes in pieces: a header that lies takes no memory."""
     pieces, left = [], size
     while left:
         piece = file.read(min(left, 1 << 24))

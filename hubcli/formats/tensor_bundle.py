@@ -199,7 +199,7 @@ class BundleEntry(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The checkpoint key as text; what is no UTF-8 in it is escaped."""
+        """The checkpoint key as text; bytes that are not UTF-8 are escaped."""
         return self.key.decode("utf-8", "backslashreplace")
 
     @property

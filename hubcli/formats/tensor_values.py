@@ -1,4 +1,4 @@
-"""The values of a tensor as a stream of bytes, whatever file holds them, and their check against an index.
+"""The values of a tensor as a stream of bytes, from any kind of file, and their check against an index.
 
 None is held in memory whole. Source: tensorflow/core/util/tensor_bundle/tensor_bundle.cc (WriteTensor,
 WriteStringTensor, WriteVariantTensor and their readers).

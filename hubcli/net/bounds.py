@@ -33,10 +33,10 @@ _MAX_INFORMATIONAL = 20
 _MAX_FRAMING_FACTOR, _FREE_FRAMING_BYTES = 16, 1 << 20
 _STATUS_LINE = re.compile(rb"HTTP/1\.\d ([1-9])\d\d")
 _STATUS_LINE_BYTES = 12
-# A block is handed on when it is full, or when its first bytes have waited so long.
+# A block is handed on when it is full, or when its first bytes have waited this long.
 _BLOCK_BYTES = 256 << 10
 _BLOCK_S = 0.1
-# Silence is told so often: whoever waits may have something better to do.
+# How often silence is reported: the reader may have something else to do.
 _BEAT_S = 0.25
 
 
@@ -74,7 +74,7 @@ class RateMeter:
             self._waiting += 1
 
     def end(self, size_bytes: int, longest_s: float) -> None:
-        """It has waited, `longest_s` at most, and received so many bytes. Raises SlowTransfer."""
+        """Counts a wait, of at most `longest_s`, and the bytes received. Raises SlowTransfer."""
         with self._lock:
             now_s = time.monotonic()
             # A longer time is one in which the process was stopped.

@@ -26,7 +26,7 @@ __all__ = ["BodyVerifier", "ByteSource", "Digest", "read_digests"]
 class ByteSource(ABC):
     """An opened archive, or a directory. `name` is its address without secrets, sizes are in bytes.
 
-    `etag` is what the place says of its bytes, to be told the next time; they are the known ones where
+    `etag` is what the place says of its bytes, to be sent the next time; they are the known ones where
     `is_known`, and don't come then. `digests` are the checksums that it announces. `redirects` are the
     addresses that led to it, its own the last. What is a `directory` is walked instead of read.
 
@@ -53,7 +53,7 @@ class ByteSource(ABC):
     def read(self) -> Iterator[bytes]:
         """The bytes from the start, once; an empty block says that none came for a while.
 
-        Raises NotFoundError, TruncatedError, NetworkError: whatever fails below is translated.
+        Raises NotFoundError, TruncatedError, NetworkError: errors of lower layers are translated.
         """
 
     def range(self, start: int, end: int) -> AbstractContextManager[Iterator[bytes]]:

@@ -1,4 +1,4 @@
-"""Requests as hubcli sends them: redirects followed one by one, failures told in its own errors."""
+"""Requests as hubcli sends them: redirects followed one by one, failures as its own errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hubcli.urls import origin, remember_secret, remember_url, stored_url, witho
 __all__ = ["Client", "content_length", "entity_tag", "open_client", "translate"]
 
 _MAX_REDIRECTS = 10
-# A chain of redirects may take so many timeouts, each hop of which could take two.
+# The most timeouts that a chain of redirects may take; each hop could take two.
 _CHAIN_TIMEOUTS = 2
 _REDIRECTS = (301, 302, 303, 307, 308)
 _BUSY = (408, 425, 429)
@@ -34,7 +34,7 @@ _MAX_ETAG = 512
 _MAX_LENGTH_DIGITS = 19
 # How httpcore and h11 begin where they quote nothing of the answer.
 _OWN_WORDS = ("Server disconnected", "peer closed connection")
-# So many bytes of cookies are kept for the next hop of a chain of redirects.
+# The most bytes of cookies that are kept for the next hop of a chain of redirects.
 # Cookies are the server's choice: only what no word of a message or an address looks like.
 _COOKIE = r"(?a)(?=[^\d]*\d)[\w+=%~-]{12,4096}"
 _MAX_COOKIE_BYTES = 16 << 10
@@ -96,7 +96,7 @@ class Client:
     def ask_once(self, url: str, trace: Callable[[str, dict[str, Any]], None]) -> httpx.Response:
         """The answer to one `GET url` without credentials, its body unread, wherever it redirects to.
 
-        `trace` hears of each step on the way, as httpcore names it. Raises NetworkError.
+        `trace` is called for each step on the way, as httpcore names it. Raises NetworkError.
         """
         return self._send("GET", url, {}, with_credentials=False, extensions={"trace": trace})
 
@@ -212,7 +212,7 @@ def _retry_after_s(response: httpx.Response) -> float | None:
     """How long the server asks to wait, in seconds or until a date. Source: RFC 9110, 10.2.3."""
     text = response.headers.get("retry-after", "").strip()
     if text.isascii() and text.isdecimal():
-        return float(text)  # Infinite, of more digits than a float has: nobody waits for so long.
+        return float(text)  # Infinite where it has more digits than a float: too long to wait.
     try:
         moment = parsedate_to_datetime(text)
         if moment.tzinfo is None:
@@ -253,7 +253,7 @@ def _names_version(path: str) -> bool:
 
 
 def content_length(response: httpx.Response) -> int | None:
-    """The size of the body in bytes, None where it isn't told."""
+    """The size of the body in bytes, None where the server doesn't say."""
     # RFC 9112, 6.3: where the body is chunked, a length beside it means nothing.
     chunked = "transfer-encoding" in response.headers
     text = "" if chunked else response.headers.get("content-length", "")

@@ -1,6 +1,6 @@
 """How a host is connected to: which certificate authorities are trusted, and by which proxy; without httpx.
 
-What can be told of certificates without asking anybody stands here, and the proxy of a URL as httpx decides
+What certificates say without a connection stands here, and the proxy of a URL as httpx decides
 it. Source: `get_environment_proxies` and `URLPattern` of httpx 0.28. A name in NO_PROXY is also meant for
 what ends in it behind a dot, `.example.com` for those alone, `*` for all; addresses and `localhost`
 are meant for themselves. Networks (`10.0.0.0/8`) and `*.example.com` mean nothing to httpx.
@@ -42,9 +42,9 @@ _HASHED_NAME = re.compile(r"[0-9a-f]{8}\.\d+")
 
 @dataclass(frozen=True, slots=True)
 class CertificateAuthorities:
-    """Those that are believed: the file or folder they are of, how many, and how many of them have expired.
+    """The trusted certificate authorities: their file or folder, how many, and how many have expired.
 
-    `place` is None for those of the certifi package. `certificates` counts also what is no authority.
+    `place` is None for those of the certifi package. `certificates` counts others than authorities too.
     Of a folder the files are counted: OpenSSL reads each when it is needed.
     """
 
@@ -68,10 +68,10 @@ def trusted_context(access: NetworkConfig) -> ssl.SSLContext:
 
 
 def read_ahead(access: NetworkConfig) -> None:
-    """Begins to read them, 50 ms of work outside the interpreter lock, for whoever asks for them soon."""
+    """Begins to read them, 50 ms of work outside the interpreter lock, for the request that comes soon."""
 
     def read() -> None:
-        with suppress(Exception):  # Whoever asks is told.
+        with suppress(Exception):  # The request itself raises it.
             trusted_context(access)
 
     with suppress(RuntimeError):  # No thread to be had: they are read when they are needed.
@@ -228,7 +228,7 @@ def _of_variables(variables: Mapping[str, str]) -> dict[str, ProxyRoute]:
         scheme, separator, _ = name.lower().rpartition("_proxy")
         if separator and variables[name]:
             found[scheme] = ProxyRoute(variables[name], name)
-    # A server's script gets the header `Proxy:` of whoever asks as HTTP_PROXY.
+    # A server's script gets the header `Proxy:` of a request as HTTP_PROXY.
     if variables.get("REQUEST_METHOD") and not variables.get("http_proxy"):
         found.pop("http", None)
     return found

@@ -1,6 +1,6 @@
-"""Credentials: what each host may be told of who asks, and nobody else.
+"""Credentials: which are sent to which host, and to no other.
 
-A provider says where an account of its own is, and who is told of it. Every other host has the
+A provider says where an account of its own is, and to whom it is sent. Every other host has the
 entries of `~/.netrc`.
 
 No message tells more than the place: what is wrong with a secret may be shown by what it is.

@@ -23,7 +23,7 @@ from hubcli.net.spool import Segment, Spool, resumable_bytes
 
 __all__ = ["MIN_SEGMENTED_BYTES", "Download", "DownloadOptions", "segment_size", "segmented"]
 
-_LOOK_S = 0.05  # So much of a download tells how long the rest takes.
+_LOOK_S = 0.05  # After this time, the rate of a download predicts how long the rest takes.
 QUICK_S = 3.0
 _KEPT_BYTES = 24 << 20
 
@@ -35,7 +35,7 @@ class DownloadOptions:
     With a `spool`, a path that is this download's alone, a large body comes in
     windows over `connections`, and goes on where a killed process, or with `durability` a machine
     without power, ended. With a `known_etag`, a body that is still that one isn't fetched. The spool
-    is used once `spool_after_bytes` have come: whoever may stop before asks for no more.
+    is used once `spool_after_bytes` have come: a reader that may stop before asks for no more.
     """
 
     timeout_s: float
@@ -50,7 +50,7 @@ class DownloadOptions:
 
 
 class Download(ByteSource):
-    """A byte source that is read to its end whatever fails on the way, and checked by its checksums.
+    """A byte source that is read to its end despite transient errors, and checked by its checksums.
 
     `resumed_bytes` were there from before; `is_spooled` says whether some of the
     bytes came by way of the spool.
@@ -64,7 +64,7 @@ class Download(ByteSource):
         self._source = source
         self._options = options
         self._stop = threading.Event()
-        self._waited_s = 0.0  # For bytes, by whoever reads them.
+        self._waited_s = 0.0  # For bytes, by the reader.
         self._filled: tuple[Spool, int] | None = None  # And from which byte of the body on.
         self.resumed_bytes = self._bytes_there_already()
         self.is_spooled = self.resumed_bytes > 0
@@ -153,7 +153,7 @@ class Download(ByteSource):
                     return
 
     def _keep(self, rest: _RestOfBody) -> None:
-        """Puts what was handed on, as far as it is still there, into the spool: for whoever resumes it."""
+        """Puts what was handed on, as far as it is in memory, into the spool, to resume from there."""
         self.is_spooled = True
         if rest.size_bytes:
             with self._spool(rest.start) as spool:
@@ -204,7 +204,7 @@ class Download(ByteSource):
 
 
 class _RestOfBody:
-    """The last bytes of a stream, at most so many: those from `start` up to, not with, `end`."""
+    """The last bytes of a stream, up to a maximum: those from `start` up to, not with, `end`."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.chunks: deque[bytes] = deque()
@@ -239,7 +239,7 @@ _HUNGER_S = 0.1
 
 
 def segment_size(position: int, size_bytes: int, connections: int) -> int:
-    """How large the window that begins at the position is, of a body of so many bytes that is begun at 0.
+    """How large the window that begins at the position is, of a body of this size that is begun at 0.
 
     The windows that are under way fill side by side, while the reader waits for the
     first of them: they begin small, so that it has something to do, and end small, so
@@ -262,7 +262,7 @@ def segmented(
     position: int = 0,
     waited_s: float = 0.0,
 ) -> Iterator[bytes]:
-    """The body from the position on, while up to so many connections fill the spool.
+    """The body from the position on, while up to `connections` connections fill the spool.
 
     The first is enough as long as it brings more than the reader takes: on a
     network that is faster than the unpacking, others cost without a gain. The
@@ -295,7 +295,7 @@ class _Filling:
     ) -> None:
         self._position = position
         self._stop = stop
-        # What was read before the position is not in the spool, and is left to whoever resumes it.
+        # What was read before the position is not in the spool, and is left to the download that resumes it.
         ahead = (segment for segment in spool.segments if segment.start >= position)
         self._waiting = [segment for segment in ahead if not segment.is_done]
         self._connections = min(connections, len(self._waiting))
@@ -308,7 +308,7 @@ class _Filling:
         self._lock = threading.Lock()
 
     def begin(self, connections: int) -> None:
-        """Has so many connections work, as far as there is something to do for them."""
+        """Opens connections up to this number, as far as there are segments left for them."""
         while len(self._threads) < min(connections, self._connections):
             thread = threading.Thread(target=self._work, name="hubcli-segment", daemon=True)
             self._threads.append(thread)
@@ -333,7 +333,7 @@ class _Filling:
         try:
             while (segment := self._next()) is not None:
                 self._fill(segment)
-        except BaseException as error:  # noqa: BLE001 - handed to the reader, whatever it is
+        except BaseException as error:  # noqa: BLE001 - any error is handed to the reader
             self._stop.set()
             self._spool.fail(error)
 

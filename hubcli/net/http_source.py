@@ -31,7 +31,7 @@ class HttpSource(ByteSource):
     """The body that `response` began to answer; `handle_url` leads to it anew when its own address expires.
 
     `validator` is its strong ETag, None where there is none, or where the server takes no ranges;
-    `size_bytes` None where that wasn't told.
+    `size_bytes` None where the server doesn't say.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class HttpSource(ByteSource):
             raise self._changed("changed during the download")
 
     def _changed(self, what: str, *, has_ranges: bool = True) -> BodyChangedError:
-        # No attempt at this range helps: whoever wants the body must begin anew.
+        # No attempt at this range helps: the body must be fetched from its start.
         return BodyChangedError(f"{self.name} {what}", hint="Try again.", has_ranges=has_ranges)
 
     def read(self) -> Iterator[bytes]:
@@ -140,7 +140,7 @@ class HttpSource(ByteSource):
             raise self._truncated(received, expected_bytes)
 
     def _broken(self, error: Exception, received: int, expected_bytes: int | None) -> HubcliError:
-        """The error of a body that ended, after so many bytes, before its end."""
+        """The error of a body that ended early, with the number of bytes received."""
         if isinstance(error, httpx.RemoteProtocolError) and "peer closed" in str(error):
             return self._truncated(received, expected_bytes)
         failed: NetworkError = translate(error, self.name, f" after {received} bytes")

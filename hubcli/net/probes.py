@@ -167,9 +167,9 @@ def ask_directory(url: str, timeout_s: float, retries: RetryPolicy, access: Netw
     `gs://bucket/folder`. Source: https://www.tensorflow.org/hub/hosting and tensorflow_hub 0.16.1,
     `uncompressed_module_resolver.py`.
 
-    A directory in a bucket is believed of every host, one on this disk of this
-    machine alone. Raises NotFoundError, AuthenticationError, and NetworkError,
-    also for an answer that is no 303 or names no directory.
+    Every host may name a directory in a bucket, only this machine one on its
+    disk. Raises NotFoundError, AuthenticationError, and NetworkError,
+    also for an answer that is not a 303 or names no directory.
     """
     with open_client(url, timeout_s, access) as client:
 

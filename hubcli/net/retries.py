@@ -18,7 +18,7 @@ FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
 # A server that asks for more patience than this is left.
 _LONGEST_RETRY_AFTER_S = 300.0
-# So much between two failures is progress: the count begins anew.
+# This much between two failures is progress: the count begins anew.
 _PROGRESS_BYTES = 16 << 10
 
 OnRetry = Callable[[str], None]
@@ -38,7 +38,7 @@ class AttemptProgress:
         return time.monotonic() - self.began_s
 
     def add(self, size_bytes: int) -> None:
-        """Counts so many more."""
+        """Counts more bytes."""
         self.size_bytes += size_bytes
 
 
@@ -47,8 +47,8 @@ class RetryPolicy:
 
     `limit` is how many failures in a row are retried; bytes that come between
     them, at no less than the minimum rate, start the count anew. It is also
-    how often a body is begun again from its start, whatever came in between.
-    `on_retry` hears a sentence about each. May be shared between threads.
+    how often a body is begun again from its start, with or without progress.
+    `on_retry` is called with a sentence about each. May be shared between threads.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class RetryPolicy:
     ) -> None:
         """Waits before the next attempt; raises the error where none makes sense or is left.
 
-        `progress_bytes` came since the last failure, within so many seconds; `stop` ends the wait at
+        `progress_bytes` came since the last failure, within `seconds`; `stop` ends the wait at
         once: once it is set, a failure is that of a connection that was closed on purpose.
         """
         if stop is not None and stop.is_set():

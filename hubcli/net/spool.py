@@ -29,7 +29,7 @@ from hubcli.regular_file import read_regular
 
 __all__ = ["Segment", "Spool", "discard_spool", "resumable_bytes"]
 
-_NOTED_BYTES = 4 << 20  # So much is written at least between two notes.
+_NOTED_BYTES = 4 << 20  # The least that is written between two notes.
 _READ_BYTES = 256 << 10
 _MAX_JOURNAL_BYTES = 16 << 20
 _SYNCED_VERSION, _WRITTEN_VERSION = 2, 1
@@ -182,7 +182,7 @@ class Spool:
         try:
             while self._is_to_be_noted():
                 self._note()
-        except BaseException as error:  # noqa: BLE001 - handed to the reader, whatever it is
+        except BaseException as error:  # noqa: BLE001 - any error is handed to the reader
             self.fail(error)
 
     def _is_to_be_noted(self) -> bool:
@@ -220,7 +220,7 @@ class Spool:
     ) -> Iterator[bytes]:
         """The body from the position on, as it comes. Raises what a writer failed with, CacheError.
 
-        `on_hunger` hears how long the reader waited for bytes, whenever it did.
+        `on_hunger` is called with how long the reader waited for bytes, each time.
         """
         for segment in self.segments:
             while position < segment.end:
@@ -253,7 +253,7 @@ class Spool:
 
 
 def discard_spool(path: Path) -> None:
-    """Removes the spool at the path, and its journal first: without it the rest is no spool."""
+    """Removes the spool at the path, and its journal first: without it the rest is not a spool."""
     with _disk_errors(path):
         _journal(path).unlink(missing_ok=True)
         path.unlink(missing_ok=True)

@@ -63,7 +63,7 @@ def registered(claim: str) -> Provider | None:
 
 
 def provider_of(text: str) -> Provider | None:
-    """The provider that claims the text, which is no path; None where nobody does."""
+    """The provider of the text, which is not a path; None without one."""
     scheme = scheme_of(text)
     if scheme is None:
         return registered("/".join("*" for _ in text.strip("/").split("/")))

@@ -101,7 +101,7 @@ class Handle:
 
     @property
     def needs_version(self) -> bool:
-        """Whether it means whatever version its host says is the latest."""
+        """Whether it means the version that its host says is the latest."""
         return self.provider.needs_version(self)
 
     @property

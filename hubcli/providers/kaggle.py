@@ -45,7 +45,7 @@ _HOSTS = ("www.kaggle.com", "kaggle.com")
 _SITE = f"https://{_HOSTS[0]}"
 # Kaggle's own casing, by what people type.
 _FRAMEWORKS = {"tensorflow2": "tensorFlow2", "tensorflow1": "tensorFlow1"}
-# Those of Kaggle: what has one is no model of tfhub.dev.
+# Those of Kaggle: what has one is not a model of tfhub.dev.
 _ALL_FRAMEWORKS = (
     *("tensorflow1", "tensorflow2", "tflite", "tfjs", "coral", "keras", "jax", "flax", "pytorch"),
     *("transformers", "scikitlearn", "gemmacpp", "gguf", "maxtext", "onnx", "triton", "other"),
@@ -76,7 +76,7 @@ class KaggleModel:
         """The model that kagglehub's four or five parts name.
 
         Raises HandleError, which quotes `printed`, for a framework without
-        SavedModels and a version that is no number.
+        SavedModels and a version that is not a number.
         """
         owner, model, framework, variation, *version = parts
         cased = _FRAMEWORKS.get(framework.lower())
@@ -144,7 +144,7 @@ class KaggleModel:
                 yield model
 
     def at_version(self, version: str | None) -> KaggleModel:
-        """The variation at that version, or at whatever is the latest."""
+        """The variation at that version, or at the latest."""
         return replace(self, version=version)
 
     @property
@@ -183,7 +183,7 @@ class KaggleModel:
 class Kaggle(ProtocolHost):
     """Kaggle, whose pages speak the TF Hub protocol, and whose API knows versions and accounts.
 
-    Both serve the archive of a public model to whoever asks: the page with `?tf-hub-format=compressed`,
+    Both serve the archive of a public model without credentials: the page with `?tf-hub-format=compressed`,
     as `hub.load` asks, and the API, as kagglehub does. The API alone takes a token, and says by 401 and
     403 that a model wants one. A mirror is a host of the TF Hub protocol, and is asked for the page.
     """
@@ -362,7 +362,7 @@ def _content(file: Path) -> str | None:
 
 def _bearer(text: str, place: str) -> Credential:
     token = text.strip()
-    # A line end would be told by the HTTP library's error, and the token with it.
+    # The HTTP library's error for a line end would print the token.
     if not token.isascii() or not token.isprintable() or " " in token or not token:
         raise _unusable(place)
     return Credential(f"Bearer {token}", place)

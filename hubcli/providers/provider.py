@@ -91,7 +91,7 @@ class Credential(NamedTuple):
 
 
 class CredentialScope(NamedTuple):
-    """Who is told the credentials of a kind of host.
+    """Which hosts get the credentials of a kind of host.
 
     They go to `origins` alone, in a chain of redirects that began and stayed at those or at `trusted`
     origins. `read` finds the credential, None without one; raises AuthenticationError.
@@ -133,7 +133,7 @@ class Provider:
         raise NotImplementedError
 
     def suggestion(self, segments: Sequence[str]) -> str | None:
-        """The address that was probably meant by the segments of a path without scheme, and is no handle."""
+        """The address that a path without scheme probably means, by its segments."""
         return None
 
     def display_name(self, handle: Handle) -> str:
@@ -206,13 +206,13 @@ class Provider:
     # --- Credentials and errors
 
     def credentials(self, access: NetworkConfig) -> CredentialScope | None:
-        """Who is told which credentials; None for what `~/.netrc` has, to its own host alone."""
+        """Which hosts get which credentials; None for what `~/.netrc` has, to its own host alone."""
         return None
 
     def explain(self, url: str, status: int, access: NetworkConfig, place: str | None) -> str | None:
         """What a user can do about the HTTP status of a URL of this host; None for others, or no idea.
 
-        `place` is where the credentials were found that the URL was told, None without any.
+        `place` is where the credentials were found that were sent to the URL, None without any.
         """
         return None
 
@@ -247,12 +247,12 @@ def printed_handle(text: str) -> str:
 
 
 def refusal(text: str, what: str, hint: str = ACCEPTED) -> HandleError:
-    """The error for a text that is no handle."""
+    """The error for a text that is not a handle."""
     return HandleError(f"'{printed_handle(text)}' {what}", hint=hint)
 
 
 def invalid_url(text: str) -> HandleError:
-    """The error for a URL whose credentials can't be told from the rest: nothing of it is shown."""
+    """The error for a URL whose credentials can't be separated from the rest: nothing of it is shown."""
     return HandleError(
         f"'{text.partition('://')[0]}://…' is not a valid URL: check its host and port", hint=ACCEPTED
     )

@@ -63,7 +63,7 @@ class TfHub(ProtocolHost):
     ) -> tuple[Handle, ...]:
         """The version on Kaggle that tfhub.dev says is the model.
 
-        Version numbers differ between the two. Other hosts may say what they like: theirs is no proof.
+        Version numbers differ between the two. Redirects of other hosts prove nothing.
         """
         from hubcli.providers.kaggle import KaggleModel, handle_of  # Once it has redirected.
 

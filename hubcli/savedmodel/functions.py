@@ -262,7 +262,7 @@ _VALUES = {
 
 
 class Default(NamedTuple):
-    """What an input is where a caller leaves it out. `value` is None where it is no scalar."""
+    """What an input is where a caller leaves it out. `value` is None where it is not a scalar."""
 
     dtype: str
     shape: Shape

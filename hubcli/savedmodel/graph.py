@@ -225,7 +225,7 @@ class GraphBody:
         return self._ops
 
     def may_hold(self, name: str) -> bool:
-        """Whether the name stands in its bytes, in whatever place."""
+        """Whether the name stands anywhere in its bytes."""
         encoded = name.encode()
         return any(piece.holds(encoded, self.data) for piece in self.pieces)
 

@@ -93,7 +93,7 @@ class CheckpointTensor(NamedTuple):
     is_cut_in_rows: bool = False
 
     def checksum(self) -> str:
-        """The checksum of its values as text: of the whole where that can be told, else of each slice."""
+        """The checksum of its values as text: of the whole where that is known, else of each slice."""
         checksums = [unmask_crc32c(checksum) for checksum in self.crc32c]
         if self.is_cut_in_rows:
             whole = 0
@@ -195,7 +195,7 @@ class ModelFiles:
 
     @classmethod
     def of_directory(cls, top: Path) -> ModelFiles:
-        """All files below the directory; none where that is no model. Raises OSError."""
+        """All files below the directory; none where that is not a model. Raises OSError."""
         sizes, links = dict[str, int](), list[str]()
         if not any(path.name in MAIN_FILES for path in top.iterdir()):
             return cls(top, sizes)

@@ -154,7 +154,7 @@ class Node:
         return value.func.name if value.HasField("func") else None
 
     def strings(self, attribute: str) -> list[bytes] | None:
-        """The texts of the attribute's tensor; None where it is no tensor of texts, or was left out."""
+        """The texts of the attribute's tensor; None where it is not a tensor of texts, or was left out."""
         if attribute not in self._message.attr:
             return None
         value = parse("AttrValue", self._message.attr[attribute])
@@ -162,7 +162,7 @@ class Node:
         return list(tensor.string_val) if tensor is not None and tensor.dtype == _STRING else None
 
     def has(self, attribute: str) -> bool:
-        """Whether the attribute is there, of whatever kind."""
+        """Whether the attribute is there, of any kind."""
         return attribute in self._message.attr
 
     def is_empty_text(self, attribute: str) -> bool:
@@ -170,14 +170,14 @@ class Node:
         return not self.has(attribute) or self.text(attribute) == ""
 
     def dtype(self, attribute: str) -> int | None:
-        """The number of the type that the attribute is, None where it is no type."""
+        """The number of the type that the attribute is, None where it is not a type."""
         if attribute not in self._message.attr:
             return None
         value = parse("AttrValue", self._message.attr[attribute])
         return int(value.type) if value.HasField("type") else None
 
     def text(self, attribute: str) -> str | None:
-        """The attribute as text, None where it is no string."""
+        """The attribute as text, None where it is not a string."""
         if attribute not in self._message.attr:
             return None
         value = parse("AttrValue", self._message.attr[attribute])

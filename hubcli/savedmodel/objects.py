@@ -23,7 +23,7 @@ _FUNCTIONS = ("function", "bare_concrete_function")
 _SEQUENCES = ("trackable_list_wrapper", "trackable_tuple_wrapper")
 _MAPPINGS = ("trackable_dict_wrapper",)
 LISTS = ("variables", "trainable_variables", "regularization_losses")
-# Where an object has a name of its own too, that one is told.
+# Where an object has a name of its own too, that one is used.
 _SECOND_NAMES = frozenset(
     {
         *LISTS,

@@ -1,4 +1,4 @@
-"""The reader: a SavedModel's files in, everything that can be told of it out, without TensorFlow."""
+"""The reader: a SavedModel's files in, all that they say about it out, without TensorFlow."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def compare_outputs(
     """Compares the outputs in inference mode: of each signature and each trace of `__call__` in `info`.
 
     Training-mode calls are left out: dropout is random, and the call changes
-    variables. What can't be called with made-up inputs is told in `skipped`:
+    variables. What can't be called with made-up inputs is named in `skipped`:
     so is everything of a model whose graph reaches beyond itself.
     """
     words, reaching = vocabulary(model), _reaching_out(info)
@@ -187,7 +187,7 @@ def _run(call: _Call, callees: CallableModel, sampler: Sampler) -> Any:
     def work() -> None:
         try:
             given.set_result(call.run(callees, sampler))
-        except BaseException as error:  # noqa: BLE001 - raised again by whoever waits
+        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
             given.set_exception(error)
 
     Thread(target=work, daemon=True).start()

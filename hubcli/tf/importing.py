@@ -168,7 +168,7 @@ def _import(name: str, hint: str) -> Any:
         if error.name == name:
             raise TensorFlowError(f"{name} is not installed", hint=hint) from error
         raise TensorFlowError(f"Cannot import {name}: {error}", hint=hint) from error
-    # An import runs whatever the package does, and a broken installation fails in many ways.
+    # An import runs the package's code, and a broken installation fails in many ways.
     except Exception as error:
         raise TensorFlowError(
             f"Cannot import {name}: {type(error).__name__}: {_first_line(error)}", hint=hint
@@ -177,7 +177,7 @@ def _import(name: str, hint: str) -> Any:
 
 @contextmanager
 def _tensorflow_backend() -> Iterator[None]:
-    """Keras 3, which reads its backend when it is imported, on TensorFlow, whatever its settings say."""
+    """Keras 3, which reads its backend when it is imported, on TensorFlow, against its settings."""
     with variables_set({_BACKEND: "tensorflow"}):
         yield
 

@@ -227,7 +227,7 @@ class LiveModel:
 def _require_loaded_as_saved(watch: TrainingWatch, directory: Path, name: str) -> None:
     """Raises TensorFlowError for a model that gives what is to be trained other values whenever it is loaded.
 
-    No export of it would hold what a training left, which is told before one runs.
+    No export of it would hold what a training left, which is reported before one runs.
     """
     keys = {
         variable.path: variable.checkpoint_key

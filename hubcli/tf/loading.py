@@ -55,11 +55,11 @@ class ListAttributes:
         return cls({name: tuple(getattr(obj, name)) for name in LISTS if hasattr(obj, name)})
 
     def put_back(self, obj: Any) -> None:
-        """Lets the object have them again, whatever was set on it, so that it is saved as it was.
+        """Gives them back to the object, replacing what was set on it, so that it is saved as it was.
 
         With a list that it hadn't, what lies deep in the object would get
         shorter checkpoint keys ("variables/0/…"), since a key is the shortest
-        path; with another one, whoever loads the export would train or
+        path; with another one, who loads the export would train or
         regularize something else.
         """
         for name in LISTS:
@@ -262,7 +262,7 @@ def live_variables(obj: Any, info: SavedModelInfo) -> dict[str, Any]:
             for variable in info.variables
             if variable.path in named and variable.checkpoint_key is not None
         }
-    # A slot has no path where nothing but its optimizer's list of slots holds it: it is told by a name,
+    # A slot has no path where nothing but its optimizer's list of slots holds it: it is known by a name,
     # which others may share, and must not be taken for what stands at such a path.
     paths = {variable.path for variable in info.variables if not variable.is_slot}
     paths |= {variable.path for variable in info.variables if variable.path.partition(".")[0] in _OPTIMIZERS}

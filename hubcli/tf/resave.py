@@ -93,7 +93,7 @@ def resave(
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """A full disk as the system tells of it: TensorFlow has its own error for whatever is exhausted."""
+    """A full disk as the system tells of it: TensorFlow has one error for every exhausted resource."""
     tf = import_tensorflow()
     try:
         yield

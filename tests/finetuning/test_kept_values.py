@@ -65,7 +65,7 @@ def test_an_interrupt_when_they_have_their_name_already_keeps_them_once(
         if interrupts:
             raise interrupts.pop()
 
-    monkeypatch.setattr("hubcli.finetuning.training.remove_tree", remove_tree)
+    monkeypatch.setattr("hubcli.finetuning.kept_values.remove_tree", remove_tree)
     kept_values = kept_for(out / "tuned")
     with pytest.raises(KeyboardInterrupt):
         kept_values.keep(cast("TrainedValues", Values()))

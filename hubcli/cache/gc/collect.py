@@ -6,7 +6,7 @@ the model away whole; what it leaves are records without a model and a directory
 `<sha1>.<uid>.trash`, which the next collection takes. Before a file is deleted the root is synced:
 after a power loss a model is in its place with all its files, or it isn't there.
 
-Whoever uses or pins an entry says so in a file first and looks for the model then;
+A process that uses or pins an entry says so in a file first and looks for the model then;
 here the model is taken away first, and those files are looked at then. So one of the
 two always notices the other: the model is put back, or fetched again. tensorflow_hub
 says nothing, but lists the directory before it reads a file of it: where the mount
@@ -72,7 +72,7 @@ def collect(
 ) -> list[CompletedAction]:
     """Removes what the plan says, as far as it is still so; what became of each item, in its order.
 
-    Never waits for a lock. `on_done` hears of each item at once. Raises CacheError
+    Never waits for a lock. `on_done` is called for each item at once. Raises CacheError
     where the root can't be written.
     """
     outcome: list[CompletedAction] = []
@@ -136,7 +136,7 @@ class _Collection:
             raise
         if item.reason is Reason.ASKED_FOR:
             self.paths.pin.unlink(missing_ok=True)
-        # From here on whoever looks for the model misses it: what may put it back is asked first.
+        # From here on the model can't be found: what may put it back is checked first.
         why_not = self._changed(item, model, trash)
         if why_not is not None and self._put_back(trash, links):
             return CompletedAction(item, ActionResult.CHANGED, detail=why_not)
@@ -260,7 +260,7 @@ def _delete(path: Path) -> None:
 def require_collectable(root: Path) -> None:
     """Raises UsageError where the root is `/`, somebody's home, or the top of a repository.
 
-    Its names would be told from the cache's, but whoever gave such a root meant another.
+    Its names differ from the cache's, but the root was probably given by mistake.
     """
     resolved = _real(root)
     if resolved == Path(resolved.anchor):

@@ -99,7 +99,7 @@ class PlannedItem:
 
     @property
     def is_leftover(self) -> bool:
-        """Whether it is of no use to anybody: no model, or a gutted one."""
+        """Whether it can be removed without loss: a leftover, or an incomplete model."""
         return self.model is None or self.reason is Reason.GUTTED
 
     @property
@@ -173,13 +173,13 @@ _AUTO_GC_EVERY_S = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Rules of collection, each adding to what goes; None where a rule isn't wanted.
+    """The retention policy: each rule adds to what is removed; None for a rule that isn't set.
 
-    Sizes are bytes on the disk, times are in seconds. `older_than_s` takes what
-    wasn't used for so long, `keep_versions` all but the newest so many of each
-    model, `is_broken_wanted` what a check condemned. `max_size_bytes` and
-    `min_free_bytes` are budgets: then the least recently used go until they are
-    met. Nothing goes that was used or changed within `grace_s`.
+    Sizes are bytes on the disk, times are in seconds. `older_than_s` removes what
+    wasn't used within that time, `keep_versions` all but that number of newest versions of each
+    model, `is_broken_wanted` what fails verification. `max_size_bytes` and
+    `min_free_bytes` are budgets: then the least recently used are removed until they are
+    met. Nothing is removed that was used or changed within `grace_s`.
     """
 
     older_than_s: float | None = None
@@ -210,7 +210,7 @@ class Policy:
 def claim_auto_gc(root: Path) -> bool:
     """Whether the cache wasn't collected by a fetch within a day; if so, this caller is to do it.
 
-    From now on it isn't due, whatever comes of it. The time of the last is that of a file in the cache.
+    From now on it isn't due, even where it fails. The time of the last is that of a file in the cache.
     """
     stamp = root / UPKEEP_NAME
     try:

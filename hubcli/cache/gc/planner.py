@@ -16,7 +16,7 @@ from hubcli.providers.handle import Handle
 
 __all__ = ["candidates", "family_of", "is_held", "make_plan", "plan_removal"]
 
-# A file written beside its place is there for milliseconds; whoever writes it must not lose it.
+# A file written beside its place is there for milliseconds; its writer must not lose it.
 _WRITTEN_WITHIN_S = 60.0
 
 
@@ -31,7 +31,7 @@ def make_plan(
     """What the policy takes of the cache.
 
     `only` are the keys of entries that may go, None for all; `spared` those that
-    stay whatever the policy says; `condemned` says by key what a check found
+    stay under any policy; `condemned` says by key what a check found
     broken. The order of the snapshot's models makes no difference.
     """
     planner = _Planner(snapshot, policy, only, spared)
@@ -96,7 +96,7 @@ class _Planner:
     # --- Leftovers
 
     def take_leftovers(self, *, asked_for: bool = False) -> None:
-        """Takes what is of no use; a partial download that was `asked_for` isn't said to be an old one."""
+        """Plans to remove leftovers; a partial download that was `asked_for` isn't called an old one."""
         fragments = sorted(self.snapshot.fragments, key=lambda fragment: fragment.name)
         kept_spools = self._kept_spools(fragments)
         partial = {fragment.key for fragment in fragments if fragment.kind is NameKind.SPOOL}
@@ -120,7 +120,7 @@ class _Planner:
         return is_out or self._is_held(key) or key in self.cut_off
 
     def _useless(self, fragment: Fragment, kept_spools: set[str]) -> Reason | None:
-        """Why the fragment is of no use, None where it is."""
+        """Why the fragment is a leftover, None where it is in use."""
         age_s, lock = self._age_s(fragment.changed_at_s), self.snapshot.locks.get(fragment.key)
         if fragment.kind is NameKind.TRASH:
             return Reason.INTERRUPTED
@@ -274,7 +274,7 @@ def family_of(handle: str | None) -> tuple[str, int] | None:
 def is_held(lock: LockFacts | None, now_s: float, grace_s: float) -> bool:
     """Whether a process is at the entry.
 
-    One of another host is, where it gave a sign of life within the grace, or within MIN_SILENCE_S.
+    One of another host is, where it was active within the grace, or within MIN_SILENCE_S.
     """
     if lock is None or lock.holder is Holder.DEAD:
         return False

@@ -42,7 +42,7 @@ class LockFacts:
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """A name of the cache that is no model; `key` is that of the model it belongs to.
+    """A name of the cache that is not a model; `key` is that of the model it belongs to.
 
     `is_complete` says of a temp directory that it holds a whole model, whose
     publication was cut off: the next fetch of it puts it in place.
@@ -61,7 +61,7 @@ class Fragment:
 class Snapshot:
     """The cache at one moment. `free_bytes` is what the disk has left for this user.
 
-    `fragments` are those that may be of no use: all of a key without a model, and
+    `fragments` are those that may be leftovers: all of a key without a model, and
     locks, temp files and spools of any other.
     """
 

@@ -16,7 +16,7 @@ from hubcli.units import plural
 
 __all__ = ["Branch", "model_tree", "tree_lines"]
 
-_MAX_DEPTH = 64  # Beyond it, names are told as they are.
+_MAX_DEPTH = 64  # Beyond it, names are printed as they are.
 
 
 @dataclass(slots=True)
@@ -126,7 +126,7 @@ class _Drawing:
     def rows(
         self, branch: Branch, levels: int, ahead: str = "", behind: str = ""
     ) -> Iterator[tuple[str, Branch]]:
-        """Each branch with its drawn name, depth first, down to so many levels below this one."""
+        """Each branch with its drawn name, depth first, down to `depth` levels below this one."""
         hidden = 0 if levels > 0 else _count_below(branch)
         yield f"{ahead}{_title(branch)}" + (f"  +{hidden}" if hidden else ""), branch
         if levels <= 0:

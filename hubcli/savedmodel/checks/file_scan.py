@@ -2,7 +2,7 @@
 
 TensorFlow runs none of them; a program that uses the model may. Every read is
 bounded, and nothing is waited for. Of the metadata of a Keras 2 SavedModel every node's config is
-read on the wire, whatever its identifier: Keras revives each. Source: tf_keras/protobuf/saved_metadata.proto.
+read on the wire, with any identifier: Keras revives each. Source: tf_keras/protobuf/saved_metadata.proto.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ _NOT_READ = MemberKind("", "not-scanned", "cannot be scanned")
 
 
 def code_in_archive(file: IO[bytes], head: bytes, budget: Budget, *, depth: int = 0) -> MemberKind | None:
-    """The first member that is code; None where there is none, or where the file is no archive.
+    """The first member that is code; None where there is none, or where the file is not an archive.
 
     `head` are the file's first bytes; `budget` is that of the whole scan.
     """

@@ -153,7 +153,7 @@ class ShardChunk:
         return ShardChunk(self.model, self.path, self.file_bytes, tuple(tensors), None, self.byte_order)
 
     def check(self, on_bytes: OnBytes) -> list[Issue]:
-        """Reads it and names what is broken; `on_bytes` hears of each piece."""
+        """Reads it and names what is corrupt; `on_bytes` is called for each piece."""
         try:
             path = self.model / on_disk(self.path)
             with open(path, "rb", buffering=0, opener=open_noatime) as file:
@@ -272,7 +272,7 @@ class ModelCheck:
         return sum(stretch.size_bytes for stretch in self._stretches.values())
 
     def run(self, on_bytes: OnBytes = lambda size: None) -> Integrity:
-        """Reads what is to be read, on two threads; `on_bytes` hears of every piece, one at a time."""
+        """Reads what is to be read, on two threads; `on_bytes` is called for each piece, one at a time."""
         parts = [part for stretch in self._stretches.values() for part in stretch.cut()]
         parts.sort(key=lambda part: part.size_bytes, reverse=True)  # The longest first: they end together.
         lock = threading.Lock()
@@ -295,7 +295,7 @@ class ModelCheck:
     def _fault(self, code: str, message: str, file: str) -> None:
         """Remembers a fault, unless the same was found in another way.
 
-        The message is told after the name of the file: that name is taken off.
+        The message is printed after the name of the file: that name is taken off.
         """
         if not any((fault.code, fault.file) == (code, file) for fault in self._faults):
             text = message.removeprefix(file).removeprefix(Path(file).name).lstrip(": ")

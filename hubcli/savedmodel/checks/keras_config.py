@@ -292,7 +292,7 @@ class _Walk:
 
 
 def _op_layer_issue(name: str, config: dict[str, Any], layer_config: dict[str, Any]) -> str | None:
-    """Why the op layer isn't pure, "" where it is, None where the class is no op layer."""
+    """Why the op layer isn't pure, "" where it is, None where the class is not an op layer."""
     reason = ""
     if name in _OP_LAYERS:
         if not is_pure_function(config.get("function")):

@@ -82,7 +82,7 @@ class _AssetVariables:
 
     @cached_property
     def _named_in_functions(self) -> frozenset[str]:
-        """The variables that functions name themselves; every one where that can't be told of a function."""
+        """The variables that functions name themselves; every one where that is unknown of a function."""
         nodes = (node for body in self._graph.bodies[1:] for node in body.nodes_of_ops(_HANDLES))
         names = {_variable_of(node) if node.text("shared_name") else "" for node in nodes}
         return frozenset(names if "" not in names else {*names, *self._handles.values()})
@@ -214,7 +214,7 @@ class PathOrigins:
         )
 
     def _needed(self, source: PathSource, body: GraphBody, text: str) -> list[Tensor] | None:
-        """What must be proven for the tensor to be; None where that can't be told."""
+        """What must be proven for the tensor to be; None where that is unknown."""
         self._steps += 1
         if body.is_function:
             place = self._inputs_of(body).places.get(text.partition(":")[0])

@@ -93,7 +93,7 @@ class _Scan:
             if risk is None or (node.op in CONDITIONAL_OPS and node.is_empty_text(CONDITIONAL_OPS[node.op])):
                 continue
             if node.op == "PrintV2":
-                # What is no text is an attribute of the call: any text at all.
+                # What is not a text is an attribute of the call: any text at all.
                 stream = node.text("output_stream")
                 risk = risk_of_print(stream, is_unknown=stream is None and node.has("output_stream"))
             moments = self._callers.moments(body, node)

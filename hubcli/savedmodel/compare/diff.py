@@ -320,7 +320,7 @@ def changes_between(
 ) -> tuple[tuple[Change, ...], tuple[str, ...]]:
     """What changed from one checkpoint to another: changes, and keys of what is equal.
 
-    `keys` are pairs, since a variable may have another key in each; told are
+    `keys` are pairs, since a variable may have another key in each; given are
     those of `before`. Raises ValuesError where a tensor is gone, or has
     another type or shape, IntegrityError where a file can't be read.
     """

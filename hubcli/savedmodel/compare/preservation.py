@@ -82,7 +82,7 @@ def _may_differ(difference: Difference, slots: Set[str], equal: Sequence[str]) -
     if difference.part == "format":
         return bool(difference.left == ModelFormat.KERAS_2.value)
     if difference.part == "function":
-        # A trace is told by the path of its function and its arguments.
+        # A trace is named by the path of its function and its arguments.
         return any(difference.name == path or difference.name.startswith(f"{path}(") for path in equal)
     if difference.part == "variable":
         return difference.name in slots
@@ -166,8 +166,8 @@ def lost_calls(source: Function, result: Function) -> tuple[str, ...]:
     """The calls that reach a trace of `source`, and don't reach the same trace of `result`.
 
     Tried are the arguments of each trace by place and by name, with defaults
-    and without. A call is told as Python would write it. Functions whose
-    parameters aren't told must be equal.
+    and without. A call is printed as Python would write it. Functions whose
+    parameters are unknown must be equal.
     """
     ours, theirs = (_signature(function.parameter_list) for function in (source, result))
     if ours is None or theirs is None:
@@ -229,7 +229,7 @@ def _reached(signature: Signature, call: _Call, variant: FunctionVariant) -> str
 
 
 def _signature(parameters: ParameterList | None) -> Signature | None:
-    """The parameters as Python's own; None where they aren't told, or none that Python could have."""
+    """The parameters as Python's own; None where they are unknown, or none that Python could have."""
     if parameters is None:
         return None
     required = len(parameters.args) - len(parameters.defaults)

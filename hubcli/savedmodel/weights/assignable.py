@@ -197,9 +197,9 @@ class AssignableVariables:
     def misplaced(self, pairs: Iterable[tuple[str, str]], names: Mapping[str, str]) -> dict[str, str]:
         """Of target and source keys at the same places of a list: the targets that are other variables there.
 
-        `names` are those of the weights, by their key; told is the name that stands
-        in the place. Whoever lists the same variables anew may do so in another
-        order. Names that aren't the same ones tell nothing, and nothing is told.
+        `names` are those of the weights, by their key; each target comes with the name that stands
+        in its place. A second list of the same variables may have another
+        order. Where the names are others, nothing is known: the result is empty.
         """
         found = {target: names.get(source, "") for target, source in pairs}
         own = {target.key: target.name.partition(":")[0] for target in self.required if target.key in found}

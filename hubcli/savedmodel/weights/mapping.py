@@ -46,7 +46,7 @@ class WeightMapping(NamedTuple):
 
     `root` is the object (or layer) of the weights that is the model, "" for
     their root; None where names alone decided. `found_by` of the pairs is
-    `key`, `objects`, `name`, `order` (where equal shapes can't be told apart)
+    `key`, `objects`, `name`, `order` (where equal shapes can't be distinguished)
     or `map`. `unassigned` are keys of the model without a new value, `unused` those
     of the weights that are for none of its variables.
     """
@@ -164,7 +164,7 @@ def _the_one(
         raise _misfit(targets, weights, candidates)
     names = ", ".join(_root_name(candidate.root) for candidate in full[:_MAX_LISTED])
     more = f" and {len(full) - _MAX_LISTED} more" if len(full) > _MAX_LISTED else ""
-    # Two orders of the same piece can't be told apart by where it stands.
+    # The place of a piece doesn't distinguish two orders of it.
     has_roots = len({candidate.root for candidate in full}) == len(full)
     raise MappingError(
         (

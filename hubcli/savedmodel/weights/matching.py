@@ -73,7 +73,7 @@ class MatchByGraph:
         """Every object with a variable that fits; the fullest first, then the nearest to the root.
 
         Looked at are the object `below`, and what it leads to.
-        Of those that lead to the same values one is told, the nearest. Raises
+        Of those that lead to the same values the nearest is given. Raises
         MappingError where the graphs are too large to try every object.
         """
         found: dict[object, Candidate] = {}
@@ -133,7 +133,7 @@ class MatchByGraph:
     def _is_alike(self, own: int, name: str, other: int) -> bool:
         """Whether what stands there under the name tells anything.
 
-        A place in a list of all variables is no name: any network has a first
+        A place in a list of all variables is not a name: any network has a first
         one. Where the model has no other names, the lists must be as long.
         """
         if own or name not in LISTS:
@@ -248,7 +248,7 @@ def candidates_by_lists(targets: AssignableVariables, weights: Weights) -> list[
 
     Trainable variables are looked for among the trainable ones, the others
     among the others; all of them in the one list where the layer was frozen.
-    Those that differ in the values that equal variables get are told apart.
+    Those that differ in the values that equal variables get are separate.
     """
     graph = weights.graph
     if weights.kind is not WeightsKind.SAVED_MODEL or graph is None:

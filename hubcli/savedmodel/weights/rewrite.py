@@ -96,9 +96,9 @@ def rewrite(
 ) -> RewriteReport:
     """Writes the model in the directory `model` to `destination`, which isn't there yet, with other values.
 
-    `values` go by checkpoint key; what they don't name stays. `on_bytes` hears
-    of every piece written. In memory is a piece of 256 KiB of each of both. What
-    stands at `destination` after an error is of no use: its place is a
+    `values` go by checkpoint key; what they don't name stays. `on_bytes` is called
+    for every piece written. In memory is a piece of 256 KiB of each of both. What
+    stands at `destination` after an error is incomplete: its place is a
     temporary one, to be renamed. Raises ValuesError for values that don't
     fit or aren't finite, UnchangedError, BrokenModelError and ChecksumError
     where the model or the weights aren't whole, OSError.
@@ -274,7 +274,7 @@ class _Job:
 
     def _require_change(self) -> None:
         for key, comparison in self.comparisons.items():
-            # What the model holds already is no fault of the values that were given.
+            # What the model holds already is not an error of the values that were given.
             if comparison.is_changed and comparison.has_non_finite and not self.options.allow_nan:
                 raise ValuesError(
                     f"The new value of {key} contains NaN or infinity",

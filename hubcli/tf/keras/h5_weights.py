@@ -21,6 +21,7 @@ from hubcli.formats.tensor_values import PIECE_BYTES, TensorValues
 from hubcli.regular_file import NotRegularError, open_regular
 from hubcli.savedmodel.weights.sources import DAMAGED_HINT, WeightGroup, Weights, WeightsKind, weights_kind
 from hubcli.tf.importing import import_h5py
+from hubcli.tf.keras.source import HDF5_ERRORS
 
 __all__ = ["open_keras_weights"]
 
@@ -36,7 +37,7 @@ def open_keras_weights(path: Path) -> Iterator[Weights]:
     """The values of the file by layer, to be read within the context.
 
     Raises TensorFlowError where h5py isn't installed or doesn't load,
-    BrokenModelError for what is no such file, NotFoundError.
+    BrokenModelError for what is not such a file, NotFoundError.
     """
     h5py = import_h5py()
     kind = weights_kind(path)
@@ -67,8 +68,7 @@ def _reading(path: Path) -> Iterator[None]:
         if error.errno is not None:  # Of the disk: h5py's own have none.
             raise
         raise BrokenModelError(f"Cannot read {path} as HDF5: {error}", hint=DAMAGED_HINT) from error
-    # What a file says of itself may be of any type, and h5py gives it as it is.
-    except (zlib.error, LookupError, NotImplementedError, TypeError, ValueError, RuntimeError) as error:
+    except (zlib.error, *HDF5_ERRORS) as error:
         raise BrokenModelError(f"Cannot read {path} as Keras weights: {error}", hint=DAMAGED_HINT) from error
 
 
@@ -180,7 +180,7 @@ class _DatasetValues(TensorValues):
     def _read(self, rows: Any) -> Any:
         try:
             return self._dataset[rows]
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, *HDF5_ERRORS) as error:
             if getattr(error, "errno", None) is not None:
                 raise
             raise BrokenModelError(f"Cannot read {self.key}: {error}", hint=DAMAGED_HINT) from error

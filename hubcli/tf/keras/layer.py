@@ -133,7 +133,7 @@ def regularize(weights: Sequence[Any], losses: Sequence[Callable[[], Any]]) -> N
 
 
 def _regularizer(losses: Sequence[Callable[[], Any]]) -> Any:
-    """A regularizer that gives Keras the sum of the losses, whatever weight it is asked for."""
+    """A regularizer that gives Keras the sum of the losses, for each weight."""
 
     def total(regularizer: Any, weight: Any) -> Any:
         first, *more = (loss() for loss in losses)
@@ -155,7 +155,7 @@ def _used(obj: Any, function: Any) -> list[Any]:
 
 
 def _hanging(obj: Any) -> Iterator[tuple[str, Any]]:
-    """The variables below the object, each by one path; none of what is no object of TensorFlow's."""
+    """The variables below the object, each by one path; none of what is not an object of TensorFlow's."""
     view, waiting, seen = use_tensorflow().train.TrackableView, deque([("", obj)]), set[int]()
     while waiting:
         path, holder = waiting.popleft()
@@ -372,7 +372,7 @@ def _require_json(value: Any, otherwise: str) -> None:
 
 
 def _options(call: ObjectCall, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What Keras's own layer is made with: inputs have the dtype of the model's, whatever policy is set.
+    """What Keras's own layer is made with: inputs have the dtype of the model's, under any policy.
 
     `input_shape`, which Keras 2 took, is passed on where Keras makes the right
     input of it; a model of text or numbers of another kind learns it from the data.

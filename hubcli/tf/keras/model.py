@@ -227,7 +227,7 @@ def _load(keras: Any, source: KerasSource, objects: dict[str, Any], *, unsafe: b
         return keras.models.load_model(str(source.copy), **options)
     except HubcliError:
         raise
-    # Keras raises whatever a layer's constructor does.
+    # Keras raises what a layer's constructor does.
     except Exception as error:
         raise TensorFlowError(
             f"{source.path}: Keras {keras.__version__} cannot load it: {_first_line(error)}",

@@ -12,7 +12,6 @@ import os
 import shutil
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import IO, Any
 
 from hubcli.errors import BrokenModelError, HubcliError, NotFoundError, UsageError
 from hubcli.formats import MAIN_FILES
+from hubcli.formats.array_files import ARCHIVE_ERRORS
 from hubcli.regular_file import NotRegularError, open_at_once
 from hubcli.savedmodel.checks.file_scan import MAX_METADATA_BYTES, metadata_configs
 from hubcli.savedmodel.checks.keras_config import ConfigIssue, KerasConfig, TrustedNames, walk_config
@@ -29,6 +29,7 @@ from hubcli.savedmodel.layout import KERAS_METADATA
 from hubcli.tf.importing import KerasGeneration, import_h5py
 
 __all__ = [
+    "HDF5_ERRORS",
     "KerasFormat",
     "KerasSource",
     "ZipWindow",
@@ -152,7 +153,7 @@ def private_directory(path: Path) -> Iterator[Path]:
 def opened_file(path: Path) -> int:
     """A descriptor of the regular file. Nothing is waited for: a pipe isn't one.
 
-    Raises NotFoundError, UsageError for what is no regular file.
+    Raises NotFoundError, UsageError for what is not a regular file.
     """
     try:
         return open_at_once(str(path), os.O_RDONLY)
@@ -208,7 +209,7 @@ class KerasSource:
     def opened(cls, path: Path) -> Iterator[KerasSource]:
         """What the file says of itself; of no library but h5py is needed. The copy lasts as the context.
 
-        Raises NotFoundError, UsageError for what is no Keras model,
+        Raises NotFoundError, UsageError for what is not a Keras model,
         BrokenModelError for a damaged one or one that reads other files,
         TensorFlowError without h5py, OSError where the copy can't be written.
         """
@@ -296,7 +297,7 @@ def _of_archive(path: Path, copy: Path) -> KerasSource:
             metadata, config = (_member(archive, name) for name in (_METADATA, _CONFIG))
             if _WEIGHTS in names:
                 _check_weights(archive, copy)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except ARCHIVE_ERRORS as error:
         raise BrokenModelError(str(error)) from error
     version = str(metadata.value.get("keras_version", ""))
     read = {key: value for key, value in config.value.items() if key != _NOT_READ}
@@ -319,16 +320,20 @@ def _of_hdf5(path: Path, copy: Path) -> KerasSource:
     return KerasSource(path, copy, KerasFormat.HDF5, generation, version, configs)
 
 
+# What h5py raises for damaged or hostile bytes, beside OSError: a file says of itself what types it has.
+HDF5_ERRORS = (LookupError, RuntimeError, TypeError, ValueError)
+
+
 @contextmanager
 def _hdf5(file: Path | IO[bytes]) -> Iterator[Any]:
-    """The open HDF5 file. h5py raises whatever the bytes make it to; of ours only errors leave."""
+    """The open HDF5 file. Only errors of hubcli leave the context."""
     h5py = import_h5py()
     try:
         with h5py.File(file, "r") as opened:
             yield opened
     except HubcliError:
         raise
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, UnicodeError) as error:
+    except (OSError, *HDF5_ERRORS) as error:
         raise BrokenModelError(str(error)) from error
 
 
