@@ -149,7 +149,7 @@ def test_a_fifo_in_place_of_a_file_is_not_waited_for(name: str, tmp_path: Path) 
     os.mkfifo(tmp_path / name)
     result = install("bash", tmp_path, XDG_DATA_HOME="")
     assert result.returncode == 8
-    assert f"{name} can't be written" in result.stderr
+    assert f"{name} Cannot write" in result.stderr
 
 
 def test_a_start_up_file_that_is_made_can_not_be_run(tmp_path: Path) -> None:

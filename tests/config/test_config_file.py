@@ -193,7 +193,7 @@ WRONG = {
     'cache-dir = "~nobody-at-all/x"': "cache-dir is '~nobody-at-all/x', the home of an unknown user",
     'cache-dir = "/x\\u0000y"': "cache-dir has a NUL character",
     'cache-dir = "~\\u0000/y"': "cache-dir has a NUL character",
-    'cache-dir = "file://host/x"': "cache-dir is 'file://host/x', which names no directory of this machine",
+    'cache-dir = "file://host/x"': "cache-dir is 'file://host/x', which is not a directory on this machine",
     'offline = "yes"': "offline is 'yes', not true or false",
     "offline = 1": "offline is 1, not true or false",
     'mirrors = "https://a=https://b"': "mirrors is neither a table nor a list of strings",
@@ -300,7 +300,7 @@ INVALID = {
     b"a = " + b"[" * 20000: ("", "invalid TOML: nested too deeply"),
     b"a = " + b"{a=" * 10000: ("", "invalid TOML: nested too deeply"),
     b"[" + b"x" * 9000 + b"]\n[" + b"x" * 9000 + b"]\n": ("", "invalid TOML: Cannot declare"),
-    b"#" * 70000: ("", "can't be read: it is larger than 64 KiB"),
+    b"#" * 70000: ("", "cannot be read: it is larger than 64 KiB"),
 }
 
 
@@ -328,7 +328,7 @@ def test_a_pipe_a_directory_and_a_device_stop_no_command(config: Path) -> None:
     os.mkfifo(config)
     began = time.monotonic()
     for path in (config, config.parent, Path("/dev/zero")):
-        with pytest.raises(UsageError, match="can't be read: it is not a regular file"):
+        with pytest.raises(UsageError, match="cannot be read: it is not a regular file"):
             Settings.read({"HUBCLI_CONFIG": str(path)})
     assert time.monotonic() - began < 5
 
@@ -521,7 +521,7 @@ def test_the_doctor_tells_of_all_that_is_wrong_and_uses_the_rest(config: Path) -
         "config-timeout",
         "config-cache-dir",
     ]
-    assert check_named(found, "offline").message == "on (config file): what isn't cached isn't fetched"
+    assert check_named(found, "offline").message == "on (config file): only cached models are available"
     assert check_named(diagnose({"HUBCLI_CACHE_DIR": "/x"}), "root").value["path"] == "/x"
     config.write_text("nonsense")
     assert [check.name for check in diagnose().problems] == ["config-file"]

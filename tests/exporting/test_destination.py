@@ -197,13 +197,13 @@ def test_a_directory_that_holds_the_source_is_not_replaced(room: Path, cache: Pa
 @pytest.mark.parametrize("below", [".", "model", "variables/model"])
 def test_nothing_is_written_into_the_source(below: str, room: Path, cache: Path) -> None:
     source = models.write_tree(room / "source", NEW)
-    with pytest.raises(OutputError, match="lies in the source"):
+    with pytest.raises(OutputError, match="is inside the source"):
         require_free(source / below, cache_root=cache, force=True, source=source)
 
 
 def test_an_archive_is_not_written_over_itself(room: Path, cache: Path) -> None:
     (room / "a.tar.gz").write_bytes(b"archive")
-    with pytest.raises(OutputError, match="lies in the source"):
+    with pytest.raises(OutputError, match="is inside the source"):
         require_free(room / "a.tar.gz", cache_root=cache, force=True, source=room / "a.tar.gz")
 
 
@@ -357,6 +357,6 @@ def test_a_full_disk_is_told_and_left_as_it_was(old: bool, small_disk: Path, cac
     def fill(staged: Path) -> None:
         models.write_tree(staged, {"large": bytes(2 << 20)})
 
-    with pytest.raises(DiskFullError, match="No room for"):
+    with pytest.raises(DiskFullError, match="Not enough disk space for"):
         write(place, cache, fill, force=True)
     assert everything(small_disk) == before

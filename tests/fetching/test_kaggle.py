@@ -120,7 +120,7 @@ def test_an_answer_without_a_version_is_a_network_error(
     answer: object, settings: Settings, server: HubServer
 ) -> None:
     serve_latest(server, answer)
-    with pytest.raises(NetworkError, match="does not give the latest version"):
+    with pytest.raises(NetworkError, match="reports no latest version"):
         inspect(PAGE, kaggle_at(server, settings))
 
 
@@ -406,4 +406,4 @@ def test_a_token_that_can_not_be_sent_is_not_shown(
     )
     assert result.returncode == 5
     assert TOKEN not in result.stdout + result.stderr
-    assert "The credentials in KAGGLE_API_TOKEN can't be used" in result.stderr
+    assert "Cannot use the credentials in KAGGLE_API_TOKEN" in result.stderr
