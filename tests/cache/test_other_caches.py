@@ -76,7 +76,7 @@ def test_a_model_of_kagglehub_is_taken_and_not_downloaded(
     assert not result.path.is_symlink()
     assert models.tree_files(result.path) == models.tree_files(copy) == models.example_files()
     assert result.source == copy.as_uri()
-    assert listener.notes == [f"{VERSION_1} is taken from kagglehub's cache: its tensors were checked"]
+    assert listener.notes == [f"Using {VERSION_1} from kagglehub's cache; tensor checksums verified"]
     assert not verify(VERSION_1, kaggle).faults
 
 
@@ -113,7 +113,7 @@ def test_a_broken_one_is_said_and_downloaded(
     listener = RecordingListener()
     result = fetch(VERSION_1, kaggle, listener=listener)
     assert models.tree_files(result.path) == models.example_files()
-    assert f"kagglehub's copy of {VERSION_1} is broken" in listener.notes[0]
+    assert f"kagglehub's copy of {VERSION_1}, which is corrupt" in listener.notes[0]
     assert len(server.requests) == 1
 
 

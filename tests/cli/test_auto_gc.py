@@ -121,7 +121,7 @@ def test_rules_with_bare_numbers_fetch_nothing_and_remove_nothing(
     result = hubcli("fetch", "example://mul/1", HUBCLI_GC=f"keep-versions=3, {rule}")
     assert result.returncode == 2
     assert f"HUBCLI_GC has the invalid rule '{rule}'" in result.stderr
-    assert re.search(r"Hint: Write [\d.]+(d \(days\)|GB) or [\d.]+(h \(hours\)|MB)\.", result.stderr)
+    assert re.search(r"Hint: Use [\d.]+(d \(days\)|GB) or [\d.]+(h \(hours\)|MB)\.", result.stderr)
     assert old.is_dir()
 
 
@@ -163,7 +163,7 @@ def test_a_file_that_cannot_be_read_is_told_or_absent(make: Callable[[Path], Non
     make(config)
     try:
         if config.is_dir():
-            with pytest.raises(UsageError, match="can't be read"):
+            with pytest.raises(UsageError, match="Cannot read"):
                 UpkeepRules.read({})
     finally:
         config.parent.chmod(0o700)

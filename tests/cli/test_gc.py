@@ -51,7 +51,7 @@ def test_without_a_terminal_models_go_with_yes_alone(filled: Path, hubcli: Run) 
     before = snapshot(filled)
     refused = hubcli("gc", "--older-than", "30d")
     assert (refused.returncode, snapshot(filled)) == (2, before)
-    assert "1 model (8.2 kB) would be removed" in refused.stderr
+    assert "Cannot ask before removing 1 model (8.2 kB)" in refused.stderr
     assert "--yes" in refused.stderr
     assert hubcli("gc", "--older-than", "30d", "-y").returncode == 0
     assert key_of(OLD) not in left(filled)
@@ -161,7 +161,7 @@ def test_a_bare_number_lists_no_cache_for_removal(filled: Path) -> None:
     for line, result in zip(lines, run_many(lines, cache=filled), strict=True):
         option, _, text = line[1].partition("=")
         assert result.status == 2
-        assert result.stderr.startswith(f"Error: {option}: '{text}' has no unit\nHint: Write ")
+        assert result.stderr.startswith(f"Error: {option}: '{text}' has no unit\nHint: Use ")
         assert " or " in result.stderr
         assert result.stdout == ""
     assert sorted(path.name for path in filled.iterdir()) == before

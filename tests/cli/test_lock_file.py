@@ -250,7 +250,7 @@ def test_a_gutted_copy_is_fetched_anew_with_a_note(server: HubServer, hubcli: Ru
     (model / "saved_model.pb").unlink()
     result = hubcli("fetch", "--locked", "-r", str(lock))
     assert result.returncode == 0, result.stderr
-    assert "is broken" in result.stderr
+    assert "is corrupt" in result.stderr
 
 
 def test_a_list_beside_the_lock_file_chooses_among_its_models(
@@ -286,7 +286,7 @@ def test_a_hash_in_a_list_that_contradicts_the_lock_file_is_a_usage_error(
     (tmp_path / "models.txt").write_text(f"example://mul/1 --sha256={'0' * 64}\n")
     result = hubcli("fetch", "--locked", "--lock", str(lock), "-r", str(tmp_path / "models.txt"))
     assert result.returncode == 2
-    assert "another expected SHA-256" in result.stderr
+    assert "different expected SHA-256" in result.stderr
 
 
 # What can't be understood
@@ -338,11 +338,11 @@ def test_a_file_that_is_no_lock_file_is_a_usage_error_and_stays(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--lock", "models.toml"], "a lock file is JSON"),
+        (["--lock", "models.toml"], "lock files are JSON"),
         (["--lock", "nowhere/models.lock"], "is not a directory"),
-        (["--lock", "."], "cannot be read: Is a directory"),
+        (["--lock", "."], "Cannot read the lock file .: Is a directory"),
         (["--locked"], "--locked requires a lock file"),
-        (["--locked", "--lock", "nowhere.lock"], "can't be read"),
+        (["--locked", "--lock", "nowhere.lock"], "Cannot read the lock file"),
     ],
 )
 def test_what_does_not_fit_together_is_told_before_anything_is_fetched(

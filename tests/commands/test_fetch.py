@@ -421,7 +421,7 @@ def test_a_gutted_entry_is_fetched_anew_with_a_note(settings: Settings) -> None:
     result = fetch("example://mul/1", settings, listener=listener)
     assert not result.was_cached
     assert models.tree_files(result.path) == models.example_files()
-    assert "is broken" in listener.notes[0]
+    assert "is corrupt" in listener.notes[0]
     assert leftovers(settings.cache_root) == []
 
 

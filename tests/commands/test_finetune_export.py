@@ -313,7 +313,7 @@ def test_the_source_and_the_cache_are_no_places(
 def test_what_holds_the_weights_is_not_replaced_by_force(place: str, model: Path, tmp_path: Path) -> None:
     (tmp_path / "run/ckpt").mkdir(parents=True)
     weights = models.write_safetensors(tmp_path / "run/ckpt/tuned.safetensors", v=[3.0])
-    with pytest.raises(OutputError, match="would be replaced with it"):
+    with pytest.raises(OutputError, match="would be replaced"):
         finetune_export(str(model), tmp_path / place, options=rewriting(weights, force=True))
     assert weights.is_file()
     finetune_export(str(model), tmp_path / "run/ckpt/export", options=rewriting(weights))
@@ -332,7 +332,7 @@ def test_a_full_disk_leaves_nothing(model: Path, tuned: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({}, "Missing the source"),
+        ({}, "Missing --weights or --train"),
         ({"weights": Path("a"), "train": "b:c"}, "cannot be used together"),
         ({"weights": Path("a"), "arguments": {"epochs": 1}}, "--arg"),
         ({"weights": Path("a"), "strategy": "mirrored"}, "--strategy"),

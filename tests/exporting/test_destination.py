@@ -170,27 +170,27 @@ def test_what_is_there_is_not_replaced_without_force(old: str, room: Path, cache
 
 @pytest.mark.parametrize("below", ["", "model", "a/b/c"])
 def test_nothing_is_written_into_the_cache_not_by_force(below: str, cache: Path, room: Path) -> None:
-    assert "in the cache" in refusal(cache / below, cache, force=True).message
+    assert "inside the cache" in refusal(cache / below, cache, force=True).message
     assert not cache.exists()
 
 
 def test_nothing_is_written_into_the_cache_by_another_way_to_it(cache: Path, room: Path) -> None:
     cache.mkdir()
     (room / "way").symlink_to(cache, target_is_directory=True)
-    assert "in the cache" in refusal(room / "way" / "model", cache, force=True).message
-    assert "in the cache" in refusal(cache / "model", room / "way", force=True).message
-    assert "in the cache" in refusal(room / ".." / cache.name / "model", cache, force=True).message
+    assert "inside the cache" in refusal(room / "way" / "model", cache, force=True).message
+    assert "inside the cache" in refusal(cache / "model", room / "way", force=True).message
+    assert "inside the cache" in refusal(room / ".." / cache.name / "model", cache, force=True).message
 
 
 def test_a_directory_that_holds_the_cache_is_not_replaced(room: Path) -> None:
     models.write_tree(room / "cache", OLD)
-    assert "would be replaced with it" in refusal(room, room / "cache", force=True).message
+    assert "would be replaced" in refusal(room, room / "cache", force=True).message
     assert models.tree_files(room / "cache") == OLD
 
 
 def test_a_directory_that_holds_the_source_is_not_replaced(room: Path, cache: Path) -> None:
     source = models.write_tree(room / "a" / "source", OLD)
-    with pytest.raises(OutputError, match="would be replaced with it"):
+    with pytest.raises(OutputError, match="would be replaced"):
         require_free(room, cache_root=cache, force=True, source=source)
 
 

@@ -56,7 +56,7 @@ def test_what_somebody_else_put_there_stays(
     listener = RecordingListener()
     exported(tmp_path / "www", "1", settings, listener)
     assert index.lstat().st_ino == before.st_ino
-    assert any("is not of hubcli's making and stays" in note for note in listener.notes)
+    assert any("was not created by hubcli and was kept" in note for note in listener.notes)
     assert (index.parent / "1").is_file()
 
 

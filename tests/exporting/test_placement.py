@@ -116,7 +116,7 @@ def test_a_name_that_is_no_models_is_refused(layout: Layout, name: str) -> None:
 def test_serving_has_one_name_and_hub_two() -> None:
     with pytest.raises(UsageError, match="the serving layout has one name"):
         place(Layout.SERVING, None, "maker/model", "1")
-    with pytest.raises(UsageError, match="no publisher"):
+    with pytest.raises(UsageError, match="missing the publisher"):
         place(Layout.HUB, None, "model", "1")
 
 

@@ -103,8 +103,8 @@ def test_offline_nothing_is_sent_and_the_miss_is_named(settings: Settings, serve
 def test_offline_by_the_variable_names_every_miss(server: HubServer, hubcli: Run) -> None:
     result = hubcli("fetch", VERSION_1, PAGE, HUBCLI_OFFLINE="1", HUBCLI_KAGGLE_ENDPOINT=server.url)
     assert result.returncode == 5
-    assert f"{VERSION_1} is not in the cache" in result.stderr
-    assert f"{PAGE} is not in the cache" in result.stderr
+    assert f"Not in the cache: {VERSION_1}" in result.stderr
+    assert f"Not in the cache: {PAGE}" in result.stderr
     assert server.requests == []
 
 
@@ -201,7 +201,7 @@ def test_offline_the_newest_cached_version_answers_with_a_note(kaggle: Settings,
     for refresh in (False, True):
         result = fetch(PAGE, replace(kaggle, offline=True), FetchOptions(refresh=refresh), listener)
         assert (result.handle, version_at(result.path)) == (f"{PAGE}/2", "2")
-    assert f"{PAGE}/2 is the newest version that is cached" in listener.notes[0]
+    assert f"{PAGE}/2, the newest cached version" in listener.notes[0]
     assert len(server.requests) == before
     # It wasn't asked for: the next time it is.
     assert fetch(PAGE, kaggle).handle == VERSION_1

@@ -42,10 +42,10 @@ def test_any_keys_and_values_come_back(content: dict[bytes, bytes], size: int) -
 @pytest.mark.parametrize(
     ("damaged", "fault"),
     [
-        (b"", "doesn't end like one"),
-        (bytes(48), "doesn't end like one"),
-        (b"<html>" * 20, "doesn't end like one"),
-        (table([entries_block(ENTRIES)])[:-1], "doesn't end like one"),
+        (b"", "no valid footer"),
+        (bytes(48), "no valid footer"),
+        (b"<html>" * 20, "no valid footer"),
+        (table([entries_block(ENTRIES)])[:-1], "no valid footer"),
         (table([entries_block(ENTRIES)])[10:], "beyond its end|checksum"),
         (table([entries_block(ENTRIES)], kind=7), "unknown type 7"),
         (table([entries_block(ENTRIES[::-1])]), "out of order"),

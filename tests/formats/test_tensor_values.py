@@ -115,8 +115,8 @@ def test_an_old_bundle_may_have_no_bytes_for_no_strings() -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        (entry_of(b"12345", 0, FLOAT, 1), "1 elements of float32 take 4"),
-        (entry_of(b"", 0, BOOL, 2), "2 elements of bool take 2"),
+        (entry_of(b"12345", 0, FLOAT, 1), "1 elements of float32 require 4"),
+        (entry_of(b"", 0, BOOL, 2), "2 elements of bool require 2"),
         (entry_of(b"", 0, STRING, 1), "too few for 1 elements"),
         (entry_of(b"1234567", 0, STRING, 1 << 30, 1 << 30), "too few"),
         (entry_of(b"1234", 0, VARIANT, 1), "too few"),

@@ -23,7 +23,7 @@ SENTENCES = {
     "html-with-a-mark": ("saved_model.pb", b"\xef\xbb\xbf\n <html>", "is a web page"),
     "empty": ("saved_model.pb", b"", "is empty"),
     "no-meta-graph": ("saved_model.pb", b"\x08\x01", "has no MetaGraph"),
-    "noise": ("saved_model.pb", bytes(range(1, 200)), "Cannot read saved_model.pb as a SavedModel"),
+    "noise": ("saved_model.pb", bytes(range(1, 200)), "saved_model.pb cannot be read as a SavedModel"),
     "label-map": ("saved_model.pbtxt", b"item {\n  id: 1\n  name: 'cat'\n}\n", "is a label map"),
     "other-text": ("saved_model.pbtxt", b"node { name: 'a' }", "has no meta_graphs"),
     "cut-text": ("saved_model.pbtxt", b"meta_graphs { graph_def {", "unbalanced braces"),

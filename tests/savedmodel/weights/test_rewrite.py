@@ -197,7 +197,7 @@ def test_damaged_bytes_are_not_given_a_good_checksum(model: Path, tmp_path: Path
         rewrite(model, tmp_path / "out", {"c": Given("x", floats(1, 1))})
     shutil.copytree(model, tmp_path / "tuned")
     shard.write_bytes(good)
-    with pytest.raises(ChecksumError, match="a: its bytes in the weights"):
+    with pytest.raises(ChecksumError, match="a: checksum mismatch of its bytes in the weights"):
         rewrite(model, tmp_path / "two", {"a": own_values(tmp_path / "tuned")["a"]})
 
 
