@@ -215,11 +215,11 @@ class OfflineError(NetworkError):
     code = "offline"
 
     @classmethod
-    def of_missing(cls, name: object, command: str = "fetch", purpose: str = "fetch it") -> OfflineError:
+    def of_missing(cls, name: object, command: str = "fetch") -> OfflineError:
         """The error for a model that isn't cached; `command` gets it without --offline."""
         return cls(
-            f"{name} is not in the cache, and --offline forbids to {purpose}",
-            hint=f"Without it: hubcli {command} {name}",
+            f"Not in the cache: {name}, and --offline is set",
+            hint=f"Run without --offline: hubcli {command} {name}",
         )
 
 

@@ -221,7 +221,7 @@ def address(url: str) -> str:
     """Scheme, host and port of a URL, which may lack its scheme, and nothing that may be secret.
 
     >>> address("me:pw@proxy:3128"), address("http://me:p/w@proxy:3128")
-    ('http://proxy:3128', "(a URL that can't be parsed)")
+    ('http://proxy:3128', '(an invalid URL)')
     """
     try:
         parts = urlsplit(url.strip() if "://" in url else f"http://{url.strip()}")

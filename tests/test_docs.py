@@ -207,7 +207,7 @@ def test_the_pod_of_the_docs_starts_hubcli_by_words_that_it_takes() -> None:
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     if shutil.which("mkdocs", path=str(Path(sys.executable).parent)) is None:
-        pytest.skip("mkdocs isn't installed: pip install '.[docs]'")
+        pytest.skip("mkdocs is not installed: pip install '.[docs]'")
     built = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", tmp_path / "site"],
         cwd=ROOT,

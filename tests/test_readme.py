@@ -170,7 +170,7 @@ def test_the_python_lines_run(settings: Settings, monkeypatch: pytest.MonkeyPatc
 def test_the_python_lines_with_a_layer_run(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("tensorflow", reason="TensorFlow isn't installed: pip install '.[dev]'")
+    pytest.importorskip("tensorflow", reason="TensorFlow is not installed: pip install '.[dev]'")
     monkeypatch.setenv("HUBCLI_CACHE_DIR", str(settings.cache_root))
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(.+?)```", README, re.DOTALL)

@@ -14,7 +14,7 @@ from tests.conftest import Run
 from tests.corpus import KINDS, corpus_model
 from tools import make_schemas
 
-jsonschema = pytest.importorskip("jsonschema", reason="jsonschema isn't installed: pip install '.[test]'")
+jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed: pip install '.[test]'")
 GOLDEN = sorted((Path(__file__).parent / "cli" / "golden").glob("*.json"))
 EXAMPLE = "example://mul/1"
 

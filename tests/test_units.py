@@ -157,11 +157,11 @@ def test_a_bare_number_is_refused_where_a_unit_is_needed(parse: Callable[..., fl
 @pytest.mark.parametrize(
     ("parse", "text", "hint"),
     [
-        (parse_size_bytes, "20", "Write 20GB or 20MB."),
-        (parse_size_bytes, "20000000000", "Write 20000000000B or 20000000000kB."),
-        (parse_size_bytes, "1e3", "Write 1000GB or 1000MB."),
-        (parse_duration_s, "2", "Write 2d (days) or 2h (hours)."),
-        (parse_duration_s, "86400", "Write 86400s (seconds) or 86400m (minutes)."),
+        (parse_size_bytes, "20", "Use 20GB or 20MB."),
+        (parse_size_bytes, "20000000000", "Use 20000000000B or 20000000000kB."),
+        (parse_size_bytes, "1e3", "Use 1000GB or 1000MB."),
+        (parse_duration_s, "2", "Use 2d (days) or 2h (hours)."),
+        (parse_duration_s, "86400", "Use 86400s (seconds) or 86400m (minutes)."),
     ],
 )
 def test_the_hint_has_the_two_likely_readings(parse: Callable[..., float], text: str, hint: str) -> None:

@@ -122,12 +122,12 @@ def test_an_address_is_scheme_host_and_port(url: str, expected: str) -> None:
     ],
 )
 def test_what_may_be_a_password_is_no_address(url: str) -> None:
-    assert address(url) == "(a URL that can't be parsed)"
+    assert address(url) == "(an invalid URL)"
     assert not is_address(url)
 
 
 def test_a_password_that_looks_like_a_path_is_not_shown() -> None:
-    assert without_secrets("https://me:pa/ss@host/x") == "(a URL that can't be parsed)"
+    assert without_secrets("https://me:pa/ss@host/x") == "(an invalid URL)"
 
 
 @pytest.mark.parametrize(

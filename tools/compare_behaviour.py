@@ -30,7 +30,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from hubcli.cli.help import GLOBAL_OPTIONS
+from hubcli.cli.entrypoint import GLOBAL_OPTIONS
 from tests.entries import key_of
 from tools.behaviour_lines import WORKSPACES, Line, lines
 from tools.behaviour_workspace import workspace

@@ -21,7 +21,6 @@ import typer
 from typer.main import get_command
 
 from hubcli import __version__
-from hubcli.cli.help import shape_help
 from hubcli.cli.main import LazyImports, restore_garbage_collection
 from hubcli.cli.options import CompletionWords, with_global_options
 from hubcli.cli.output import Output
@@ -29,6 +28,7 @@ from hubcli.errors import BrokenPipe, OutputError
 
 with LazyImports():
     from hubcli.cli.completion import SHELLS, install_completion, script_of, shell_called
+    from hubcli.cli.help_pages import shape_help
     from hubcli.config.settings import ShellHomes
 
 __all__ = ["COMMANDS", "GROUPS", "app_for_help", "app_of", "help_output", "narrow_help"]

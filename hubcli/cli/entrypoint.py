@@ -20,7 +20,6 @@ import typer
 from typer.main import get_command
 
 from hubcli.cli.app import COMMANDS, app_of
-from hubcli.cli.help import GLOBAL_OPTIONS, with_options_behind
 from hubcli.cli.main import LazyImports
 from hubcli.cli.output import Output, error_document
 from hubcli.config.config_file import COLORS
@@ -41,10 +40,14 @@ with LazyImports():
     from hubcli.cli.app import app_for_help, help_output, narrow_help
     from hubcli.cli.completion import option_names, with_this_shell
 
-__all__ = ["held_interrupts", "run", "turn_signals_into_interrupts", "usage_error"]
+__all__ = ["GLOBAL_OPTIONS", "held_interrupts", "run", "turn_signals_into_interrupts", "usage_error"]
 
 _SHELL_OPTIONS = ("--install-completion", "--show-completion")
 _HELP = ("-h", "--help")
+# The global options that take no value, and those that take one.
+_FLAGS = ("--json", "--quiet", "-q", "--offline", "--no-color", "--no-progress", "--debug")
+_VALUES = ("--cache-dir", "--color")
+GLOBAL_OPTIONS = (*_FLAGS, *_VALUES)
 _NARROW = 60  # columns, of which the help in panels needs more
 
 
@@ -52,7 +55,7 @@ def run(argv: Sequence[str]) -> int:
     """Runs the command line and returns the exit status of the process."""
     _prepare_streams()
     turn_signals_into_interrupts()
-    argv = with_options_behind(_without_app_for_help(argv))
+    argv = _with_options_behind(_without_app_for_help(argv))
     try:
         if not _may_ask_for_help(argv):
             return _run(argv)
@@ -112,6 +115,24 @@ def _without_app_for_help(argv: Sequence[str]) -> list[str]:
         return list(argv)
     command = [word for word in argv[1:] if word not in ("help", *_HELP)]
     return [*command[:1], "--help", *command[1:]]
+
+
+def _with_options_behind(argv: Sequence[str]) -> list[str]:
+    """The words with the global options that stand before the command behind it: each command has them.
+
+    >>> _with_options_behind(["--offline", "--cache-dir", "x", "ls", "-q"])
+    ['ls', '--offline', '--cache-dir', 'x', '-q']
+    >>> _with_options_behind(["--offline", "--version"])
+    ['--offline', '--version']
+    """
+    end = 0
+    while end < len(argv) and (
+        argv[end] in _FLAGS or argv[end] in _VALUES or argv[end].partition("=")[0] in _VALUES
+    ):
+        end += 2 if argv[end] in _VALUES else 1
+    if end < len(argv) and argv[end][:1] != "-":
+        return [argv[end], *argv[:end], *argv[end + 1 :]]
+    return list(argv)
 
 
 def _run_app(argv: Sequence[str]) -> int:

@@ -143,7 +143,7 @@ def _opened(
         return
     assert target.handle is not None
     if settings.offline and target.handle.is_remote:
-        raise OfflineError.of_missing(target.name, "inspect", "look at it")
+        raise OfflineError.of_missing(target.name, "inspect")
     # Imported here: what is cached needs no archives and no sources, which take 40 ms to load.
     from hubcli.fetching.peek import peek
 

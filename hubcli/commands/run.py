@@ -282,10 +282,7 @@ def _directory(reference: ModelRef, settings: Settings, listener: ProgressListen
         return
     assert reference.handle is not None
     if settings.offline and reference.handle.is_remote:
-        raise OfflineError(
-            f"Not in the cache: {reference.name}, and --offline is set",
-            hint=f"Run without --offline: hubcli fetch {reference.name}",
-        )
+        raise OfflineError.of_missing(reference.name)
     from hubcli.commands.fetch import fetched_directory
 
     yield fetched_directory(reference, settings, listener)

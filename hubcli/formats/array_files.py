@@ -85,14 +85,14 @@ def _safetensors_header(path: Path, size_bytes: int) -> tuple[dict[str, Any], in
     with open_regular(path, is_buffered=True) as file:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
         if length > min(_MAX_SAFETENSORS_HEADER_BYTES, size_bytes - _LENGTH_BYTES):
-            raise BrokenModelError(f"Cannot read {path.name} as safetensors: invalid header length")
+            raise BrokenModelError(f"{path.name} cannot be read as safetensors: invalid header length")
         encoded = file.read(length)
     try:
         header = json.loads(encoded.decode("utf-8"), object_pairs_hook=_without_doubles)
     except (ValueError, RecursionError) as error:
-        raise BrokenModelError(f"Cannot read {path.name} as safetensors: {error}") from error
+        raise BrokenModelError(f"{path.name} cannot be read as safetensors: {error}") from error
     if not isinstance(header, dict):
-        raise BrokenModelError(f"Cannot read {path.name} as safetensors: its header is not a JSON object")
+        raise BrokenModelError(f"{path.name} cannot be read as safetensors: its header is not a JSON object")
     return header, _LENGTH_BYTES + length
 
 
@@ -162,11 +162,11 @@ def _reading(name: str) -> Iterator[None]:
     try:
         yield
     except ARCHIVE_ERRORS as error:
-        raise BrokenModelError(f"Cannot read {name} as a .npz archive: {error}") from error
+        raise BrokenModelError(f"{name} cannot be read as a .npz archive: {error}") from error
     except OSError as error:
         if error.errno != errno.EINVAL:  # That comes of places before the start of the file.
             raise
-        raise BrokenModelError(f"Cannot read {name} as a .npz archive: it is corrupt") from error
+        raise BrokenModelError(f"{name} cannot be read as a .npz archive: it is corrupt") from error
 
 
 def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> TensorValues:

@@ -86,14 +86,14 @@ def read_outline(model: Path) -> Iterator[tuple[MetaGraphOutline, ...]]:
             yield _outlines(data)
         except BrokenModelError as error:
             raise BrokenModelError(
-                f"Cannot read {main.name} as a SavedModel: {error.message}", hint=error.hint
+                f"{main.name} cannot be read as a SavedModel: {error.message}", hint=error.hint
             ) from error
 
 
 def _outlines(data: Bytes) -> tuple[MetaGraphOutline, ...]:
     fields = list(messages(data, _META_GRAPHS))
     if not fields:
-        raise BrokenModelError(f"it holds no MetaGraph ({len(data)} bytes)")
+        raise BrokenModelError(f"it has no MetaGraph ({len(data)} bytes)")
     if len(fields) > _MAX_META_GRAPHS:
         raise BrokenModelError(f"it holds {len(fields)} MetaGraphs")
     return tuple(_outline(data, field) for field in fields)

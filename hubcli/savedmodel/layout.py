@@ -223,7 +223,7 @@ def _of_binary(main: Path) -> ModelFormat:
         try:
             formats = [_of_meta_graph(data, field) for field in messages(data, _META_GRAPHS)]
         except BrokenModelError as error:
-            raise BrokenModelError(f"Cannot read {main.name} as a SavedModel: {error.message}") from error
+            raise BrokenModelError(f"{main.name} cannot be read as a SavedModel: {error.message}") from error
         if not formats:
             raise BrokenModelError(f"{main.name} has no MetaGraph ({len(data)} bytes)")
     return formats[0]

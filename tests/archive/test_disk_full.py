@@ -68,7 +68,7 @@ def _left_behind(disk: Path) -> list[str]:
 def test_a_file_larger_than_what_is_free_is_refused_before_it_is_written(small_disk: Path) -> None:
     with pytest.raises(DiskFullError) as caught:
         _fetch(tar(file("saved_model.pb", bytes(20 * MEBIBYTE))), small_disk)
-    assert "No room for 'saved_model.pb'" in caught.value.message
+    assert "Not enough disk space for 'saved_model.pb'" in caught.value.message
     assert "--cache-dir" in caught.value.hint
     assert _left_behind(small_disk) == ["CACHEDIR.TAG"]
 

@@ -78,7 +78,7 @@ def test_the_headers_of_all_members_have_a_limit_that_can_be_raised(sandbox: San
     archive = tar(*(headers(record(1000), 1, member=file(str(number))) for number in range(11)))
     error = sandbox.refusal(archive, UnsafeArchiveError, Limits(header_bytes=10_000))
     assert "more than 10.0 kB of extension headers" in error.message
-    assert error.hint == "If you trust it: --max-headers SIZE."
+    assert error.hint == "If you trust the archive, add --max-headers SIZE."
 
 
 def test_as_many_header_bytes_as_allowed_are_read(sandbox: Sandbox) -> None:

@@ -143,7 +143,7 @@ def test_a_model_that_cannot_be_moved_keeps_its_pin_and_its_links(cache: Path) -
         (action,) = collect(plan_removal(take_snapshot(cache), [paths.key]))
     assert (action.result, action.detail) == (
         ActionResult.FAILED,
-        "it can't be removed: Device or resource busy",
+        "it cannot be removed: Device or resource busy",
     )
     assert names(cache) == before
     assert paths.model.is_dir()

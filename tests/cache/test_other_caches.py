@@ -76,7 +76,7 @@ def test_a_model_of_kagglehub_is_taken_and_not_downloaded(
     assert not result.path.is_symlink()
     assert models.tree_files(result.path) == models.tree_files(copy) == models.example_files()
     assert result.source == copy.as_uri()
-    assert listener.notes == [f"{VERSION_1} is taken from kagglehub's cache: its tensors were checked"]
+    assert listener.notes == [f"Using {VERSION_1} from kagglehub's cache; tensor checksums verified"]
     assert not verify(VERSION_1, kaggle).faults
 
 
@@ -113,7 +113,7 @@ def test_a_broken_one_is_said_and_downloaded(
     listener = RecordingListener()
     result = fetch(VERSION_1, kaggle, listener=listener)
     assert models.tree_files(result.path) == models.example_files()
-    assert f"kagglehub's copy of {VERSION_1} is broken" in listener.notes[0]
+    assert f"kagglehub's copy of {VERSION_1}, which is corrupt" in listener.notes[0]
     assert len(server.requests) == 1
 
 
@@ -161,7 +161,7 @@ def test_its_own_copy_stays_with_a_note(kaggle: Settings, hub: Path) -> None:
     listener = RecordingListener()
     fetch(VERSION_1, kaggle, FOR_KAGGLEHUB, listener)
     assert not copy.is_symlink()
-    assert listener.notes[0] == f"kagglehub isn't shown {VERSION_1}: it has a copy of its own in {copy}"
+    assert listener.notes[0] == f"kagglehub cannot find {VERSION_1}: it has its own copy in {copy}"
 
 
 @pytest.mark.parametrize("handle", [VERSION_1, PAGE, "*nnlm*"])
@@ -182,14 +182,14 @@ def test_what_is_not_on_kaggle_can_not_be_shown(kaggle: Settings, server: HubSer
     url = server.serve("/maker/model/1", models.archive())
     listener = RecordingListener()
     fetch(url, kaggle, FOR_KAGGLEHUB, listener)
-    assert listener.notes == [f"kagglehub isn't shown {url}: it isn't known under a version on Kaggle"]
+    assert listener.notes == [f"kagglehub cannot find {url}: it has no version on Kaggle"]
 
 
 def test_a_cache_of_kagglehub_that_can_not_be_written_is_a_note(kaggle: Settings, hub: Path) -> None:
     hub.write_text("no directory")
     listener = RecordingListener()
     fetch(VERSION_1, kaggle, FOR_KAGGLEHUB, listener)
-    assert "can't be made" in listener.notes[0]
+    assert "cannot be created" in listener.notes[0]
 
 
 def test_the_variable_names_its_cache(hub: Path, server: HubServer, hubcli: Run) -> None:

@@ -51,7 +51,7 @@ def test_without_a_terminal_models_go_with_yes_alone(filled: Path, hubcli: Run) 
     before = snapshot(filled)
     refused = hubcli("gc", "--older-than", "30d")
     assert (refused.returncode, snapshot(filled)) == (2, before)
-    assert "1 model (8.2 kB) would be removed" in refused.stderr
+    assert "Cannot ask before removing 1 model (8.2 kB)" in refused.stderr
     assert "--yes" in refused.stderr
     assert hubcli("gc", "--older-than", "30d", "-y").returncode == 0
     assert key_of(OLD) not in left(filled)
@@ -161,7 +161,7 @@ def test_a_bare_number_lists_no_cache_for_removal(filled: Path) -> None:
     for line, result in zip(lines, run_many(lines, cache=filled), strict=True):
         option, _, text = line[1].partition("=")
         assert result.status == 2
-        assert result.stderr.startswith(f"Error: {option}: '{text}' has no unit\nHint: Write ")
+        assert result.stderr.startswith(f"Error: {option}: '{text}' has no unit\nHint: Use ")
         assert " or " in result.stderr
         assert result.stdout == ""
     assert sorted(path.name for path in filled.iterdir()) == before
@@ -176,7 +176,7 @@ def test_a_rule_of_0_needs_no_unit(filled: Path) -> None:
 def test_on_a_terminal_the_same_plan_is_shown_and_confirmed(filled: Path) -> None:
     status, screen = answer(filled, b"y\n", "gc", "--older-than", "30d")
     assert status == 0
-    assert "not used for long" in screen
+    assert "not used recently" in screen
     assert "Remove 1 model (8.2 kB)? [y/N]" in screen
     assert "Removed 1 model and 3 leftovers" in screen
     assert key_of(OLD) not in left(filled)
@@ -201,7 +201,7 @@ def test_a_budget_that_will_not_be_met_is_told_before_the_question(filled: Path)
 def test_a_pattern_that_fits_nothing_is_a_note(filled: Path, hubcli: Run) -> None:
     result = hubcli("gc", "*typo*")
     assert (result.returncode, result.stdout) == (0, "")
-    assert "Note: Nothing in the cache fits '*typo*'" in result.stderr
+    assert "Note: No cached model matches '*typo*'" in result.stderr
 
 
 def test_leftovers_alone_are_not_asked_for(filled: Path) -> None:
@@ -248,7 +248,7 @@ def test_rm_json_tells_what_went_and_what_did_not(filled: Path, hubcli: Run) -> 
 
 def test_pins_are_set_shown_and_taken_off(filled: Path, hubcli: Run) -> None:
     assert hubcli("pin", OLD).stdout == f"Pinned {OLD}\n"
-    assert hubcli("pin", OLD).stdout == f"Pinned already: {OLD}\n"
+    assert hubcli("pin", OLD).stdout == f"Already pinned: {OLD}\n"
     assert [line.endswith("ok, pinned") for line in hubcli("ls", OLD).stdout.splitlines()] == [
         *(False, True, False)
     ]

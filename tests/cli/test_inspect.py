@@ -133,7 +133,7 @@ def test_a_model_that_does_not_conform_fails_the_check(hubcli: Run, tmp_path: Pa
     result = hubcli("inspect", str(evil_model(tmp_path / "m")), "--check")
     assert result.returncode == 9
     assert "[no-object]" in result.stdout
-    assert "export it anew" in result.stdout
+    assert "export it again" in result.stdout
 
 
 @pytest.mark.parametrize("form", ["--json", "-q"])
@@ -239,7 +239,7 @@ def test_a_picture_is_written(hubcli: Run, tmp_path: Path) -> None:
     assert "kernel" in picture.read_text(encoding="utf-8")
     result = hubcli("inspect", model, "--svg", str(tmp_path / "gone" / "picture.svg"))
     assert result.returncode == 8
-    assert "can't be written" in result.stderr
+    assert "Cannot write" in result.stderr
 
 
 def test_a_cached_model_is_found_by_its_key(hubcli: Run) -> None:
@@ -255,7 +255,7 @@ def test_a_cached_model_is_found_by_its_key(hubcli: Run) -> None:
 def test_a_model_does_not_differ_from_itself(hubcli: Run, tmp_path: Path) -> None:
     model, other = (str(good_model(tmp_path / name)) for name in "ab")
     result = hubcli("inspect", model, "--diff", other)
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "No difference\n")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "No differences\n")
     document = json.loads(hubcli("inspect", model, "--diff", other, "--json").stdout)
     assert (document["alike"], document["differences"]) == (True, [])
 
@@ -471,4 +471,4 @@ def test_a_tree_ends_at_the_depth_asked_for_and_tells_what_is_below(
     assert "__call__" in result.stdout
     assert hubcli("inspect", "example://mul/1", "--tree", "--depth", "0").returncode == 2
     refused = hubcli("inspect", "example://mul/1", "--depth", "1")
-    assert (refused.returncode, refused.stderr.splitlines()[0]) == (2, "Error: --depth is for --tree")
+    assert (refused.returncode, refused.stderr.splitlines()[0]) == (2, "Error: --depth requires --tree")

@@ -102,7 +102,7 @@ def test_what_path_has_no_use_for_is_refused(filled: Path) -> None:
     for more in (["--size"], ["--filter", "size>1GB"], ["--limit", "1"]):
         (result,) = run_many([["ls", "--path", ELMO, *more]])
         assert result.status == 2
-        assert f"--path and {more[0]} contradict each other" in result.stderr
+        assert f"--path and {more[0]} cannot be used together" in result.stderr
 
 
 def test_a_pattern_that_fits_nothing_is_told_what_fits_perhaps(filled: Path) -> None:
@@ -117,5 +117,5 @@ def test_a_pattern_that_fits_nothing_is_told_what_fits_perhaps(filled: Path) -> 
     collected = run_many([["gc", pattern, "--dry-run"] for pattern in suggestions])
     for pattern, question, ls, gc in zip(suggestions, suggestions.values(), listed, collected, strict=True):
         tail = f". {question}\n" if question else "\n"
-        assert ls.stderr.splitlines()[0] + "\n" == f"Note: Nothing in the cache fits: {filled}{tail}"
-        assert f"Note: Nothing in the cache fits '{pattern}'{tail}" in gc.stderr
+        assert ls.stderr.splitlines()[0] + "\n" == f"Note: No matches in the cache: {filled}{tail}"
+        assert f"Note: No cached model matches '{pattern}'{tail}" in gc.stderr

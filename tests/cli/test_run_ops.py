@@ -49,7 +49,7 @@ def test_a_package_that_is_missing_is_named_with_its_pip_line(hubcli: Run, model
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("tensorflow_text") is None, reason="tensorflow-text isn't installed")
+@pytest.mark.skipif(find_spec("tensorflow_text") is None, reason="tensorflow-text is not installed")
 def test_the_libraries_of_an_installed_package_are_loaded(hubcli: Run, model: Path) -> None:
     found = json.loads(hubcli("run", str(model), "-i", "ÜBER", "--json").stdout)
     assert found["runner"] == "c"

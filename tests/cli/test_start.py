@@ -18,8 +18,7 @@ import hubcli.cli
 from hubcli import __version__
 from hubcli.cli.app import COMMANDS, app_of
 from hubcli.cli.completion import option_names
-from hubcli.cli.entrypoint import _names_of
-from hubcli.cli.help import GLOBAL_OPTIONS
+from hubcli.cli.entrypoint import GLOBAL_OPTIONS, _names_of
 from hubcli.cli.main import LazyImports
 from tests import models
 from tests.cli.command_batch import run_many, run_many_anew

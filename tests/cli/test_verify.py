@@ -37,7 +37,7 @@ def test_what_is_broken_is_told_with_file_tensor_and_bytes(broken: Path, hubcli:
     assert document["models"][0]["faults"] == [
         {
             "code": "tensor",
-            "message": "its bytes don't have the checksum that the index records",
+            "message": "checksum mismatch with the index",
             "file": SHARD,
             "tensor": "first",
             "start": 0,

@@ -129,7 +129,7 @@ def test_variables_in_force_are_told() -> None:
 def test_a_variable_that_hubcli_does_not_know_is_a_warning() -> None:
     check = check_named(diagnose({"HUBCLI_CACHEDIR": "/x"}), "HUBCLI_CACHEDIR")
     assert (check.status, check.hint) == (Status.WARNING, "Did you mean HUBCLI_CACHE_DIR?")
-    assert "Known are" in check_named(diagnose({"HUBCLI_ZZZZZZZZZ": "1"}), "HUBCLI_ZZZZZZZZZ").hint
+    assert "Known:" in check_named(diagnose({"HUBCLI_ZZZZZZZZZ": "1"}), "HUBCLI_ZZZZZZZZZ").hint
 
 
 def test_all_variables_of_hubcli_are_known_to_it() -> None:

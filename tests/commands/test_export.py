@@ -239,7 +239,7 @@ def test_hub_has_an_archive_for_each_version(cached: Path, out: Path, settings: 
     assert result.destination == out / "maker" / "model" / "1"
     assert result.destination.is_file()
     assert result.sha256 == export(HANDLE, out / "a.tar.gz", settings).sha256
-    with pytest.raises(OutputError, match="there already"):
+    with pytest.raises(OutputError, match="already exists"):
         export(HANDLE, out, settings, ExportOptions(layout=Layout.HUB))
     forced = export(HANDLE, out, settings, ExportOptions(layout=Layout.HUB, force=True))
     assert forced.sha256 == result.sha256
@@ -311,7 +311,7 @@ def test_a_declared_asset_that_never_came_is_said(out: Path, settings: Settings,
     notes = Notes()
     export(str(copy), out / "model", settings, listener=notes)
     assert len(notes.notes) == 1
-    assert "is not whole" in notes.notes[0]
+    assert "is incomplete" in notes.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -377,7 +377,7 @@ def test_the_source_is_never_written_to(model: Path, settings: Settings) -> None
 
 def test_the_source_is_found_by_a_link_to_it(model: Path, settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(model, target_is_directory=True)
-    with pytest.raises(OutputError, match="lies in the source"):
+    with pytest.raises(OutputError, match="is inside the source"):
         export(str(tmp_path / "link"), model / "below", settings)
     export(str(tmp_path / "link"), tmp_path / "out", settings)
     assert models.tree_files(tmp_path / "out") == FILES
@@ -437,9 +437,9 @@ def test_a_disk_without_room_is_told_before_it_is_filled(
     if packed:
         source = large.parent / "large.tar.gz"
         export(str(large), source, settings)
-    with pytest.raises(DiskFullError, match="No room") as caught:
+    with pytest.raises(DiskFullError, match="Not enough disk space") as caught:
         export(str(source), disk / "below" / name, settings)
-    assert "name another place" in caught.value.hint
+    assert "use another path" in caught.value.hint
     assert os.listdir(disk) == []
 
 

@@ -158,7 +158,7 @@ def test_one_wrapping_folder_is_taken_off_with_a_note(settings: Settings, server
     listener = Notes()
     result = fetch(url, settings, listener=listener)
     assert models.tree_files(result.path) == models.example_files()
-    assert listener.notes == ["The archive wraps its content in one folder, 'model-v1': taken off"]
+    assert listener.notes == ["Removed the top folder 'model-v1' of the archive"]
 
 
 def test_progress_counts_what_came_and_what_was_written(settings: Settings, server: HubServer) -> None:
@@ -224,7 +224,7 @@ def test_a_directory_is_its_own_place(settings: Settings, tmp_path: Path) -> Non
 
 
 def test_a_directory_without_a_model_is_refused(settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(BrokenModelError, match="No SavedModel"):
+    with pytest.raises(BrokenModelError, match="Not a SavedModel"):
         fetch(str(tmp_path), settings)
 
 
@@ -262,13 +262,13 @@ def test_from_does_not_replace_what_is_cached_and_says_so(settings: Settings, tm
 
 def test_a_directory_that_holds_the_cache_is_refused(settings: Settings, tmp_path: Path) -> None:
     models.write_tree(tmp_path, models.example_files())
-    with pytest.raises(UsageError, match="lies within"):
+    with pytest.raises(UsageError, match="is inside"):
         fetch(HANDLE, settings, FetchOptions(local=str(tmp_path)))
 
 
 def test_what_does_not_fit_on_the_disk_is_not_begun(settings: Settings, server: HubServer) -> None:
     url = server.serve("/m/1", Reply(models.archive(), announced_length=10**18))
-    with pytest.raises(DiskFullError, match="No room"):
+    with pytest.raises(DiskFullError, match="Not enough disk space"):
         fetch(url, settings)
     assert_nothing_is_cached(settings.cache_root)
 
@@ -334,7 +334,7 @@ def test_a_body_with_every_right_checksum_is_taken(settings: Settings, server: H
 def test_a_server_that_falls_silent_is_given_up(settings: Settings, server: HubServer) -> None:
     url = server.serve("/m/1", Reply(models.archive(), stall_at=1000))
     impatient = Settings(settings.cache_root, "--cache-dir", timeout_s=0.2)
-    with pytest.raises(NetworkError, match="sent nothing for too long"):
+    with pytest.raises(NetworkError, match="Timed out waiting for data from"):
         fetch(url, impatient)
     assert_nothing_is_cached(settings.cache_root)
 
@@ -342,7 +342,7 @@ def test_a_server_that_falls_silent_is_given_up(settings: Settings, server: HubS
 def test_a_port_where_nobody_listens_is_a_network_error(settings: Settings) -> None:
     with HubServer().running() as closed:
         url = closed.url + "/m/1"
-    with pytest.raises(NetworkError, match="can't be reached"):
+    with pytest.raises(NetworkError, match="Cannot reach"):
         fetch(url, settings)
 
 
@@ -394,7 +394,7 @@ def test_a_limit_stops_a_large_archive(settings: Settings, server: HubServer) ->
 
 def test_an_archive_without_a_model_is_refused_by_its_name(settings: Settings, server: HubServer) -> None:
     url = server.serve("/m.tar.gz", models.pack({"readme.txt": b"hello", "b/c": b"x"}))
-    with pytest.raises(BrokenModelError, match=r"m\.tar\.gz: No SavedModel"):
+    with pytest.raises(BrokenModelError, match=r"m\.tar\.gz: Not a SavedModel"):
         fetch(url, settings)
     assert_nothing_is_cached(settings.cache_root)
 
@@ -421,7 +421,7 @@ def test_a_gutted_entry_is_fetched_anew_with_a_note(settings: Settings) -> None:
     result = fetch("example://mul/1", settings, listener=listener)
     assert not result.was_cached
     assert models.tree_files(result.path) == models.example_files()
-    assert "is broken" in listener.notes[0]
+    assert "is corrupt" in listener.notes[0]
     assert leftovers(settings.cache_root) == []
 
 
@@ -526,7 +526,7 @@ def test_where_no_links_can_be_made_a_note_tells(settings: Settings, tmp_path: P
         patch.setattr(Path, "symlink_to", refuse_links)
         result = fetch(HANDLE, settings, FetchOptions(local=str(file)), listener)
     assert listener.notes == [
-        f"Cannot create links here: hub.load finds the model as {HANDLE} only, not by its aliases"
+        f"Cannot create links here: hub.load finds the model only as {HANDLE}, not by its aliases"
     ]
     assert models.tree_files(result.path) == models.example_files()
     assert fetch(HANDLE + "/", settings).was_cached
@@ -561,7 +561,7 @@ def test_a_cache_that_can_not_be_written_is_a_clear_error_for_a_miss(
 ) -> None:
     file = tmp_path / "model.tar.gz"
     file.write_bytes(models.archive())
-    with pytest.raises(CacheError, match="can't be read or written") as caught:
+    with pytest.raises(CacheError, match="Cannot access the cache") as caught:
         fetch(HANDLE, frozen_cache, FetchOptions(local=str(file)))
     assert caught.value.exit_status == 8
 
@@ -593,7 +593,7 @@ def test_a_flipped_bit_in_a_tensor_is_found_where_no_checksum_came_along(
     files = models.example_files()
     files[shard] = bytes([files[shard][0] ^ 1]) + files[shard][1:]
     url = server.serve("/m/1", models.pack(files))
-    with pytest.raises(BrokenModelError, match="bytes 0 to 3: its bytes don't have the checksum"):
+    with pytest.raises(BrokenModelError, match="bytes 0 to 3: checksum mismatch"):
         fetch(url, settings)
     assert_nothing_is_cached(cache)
 

@@ -191,7 +191,7 @@ def test_garbage_in_one_window_is_found_and_all_is_fetched_once_more(
     garbage = twisted(lambda part: replace(part, body=part.body[::-1]))
     url = server.serve(PATH, replace(TAGGED, first=[TAGGED, garbage]))
     require_whole(fetch(url, settings, listener=listener))
-    assert "once more, on one connection" in listener.retries[-1]
+    assert "again, on one connection" in listener.retries[-1]
 
 
 def test_garbage_each_time_is_refused_and_nothing_stays(settings: Settings, server: HubServer) -> None:
@@ -291,7 +291,7 @@ def test_what_is_left_is_held_against_the_free_space_while_it_comes(
     url = server.serve(PATH, Reply(models.pack({**models.example_files(), **parts}, level=0)))
     with mounted(tmp_path / "disk", "size=100m") as disk:
         settings = Settings.read({}, cache_dir=disk / "cache", timeout_s=5)
-        with pytest.raises(DiskFullError, match="No room for the rest of"):
+        with pytest.raises(DiskFullError, match="Not enough disk space for the rest of"):
             fetch(url, settings, listener=Squeezer(disk, 40 << 20))
         assert names(settings) == []
 
@@ -300,7 +300,7 @@ def test_each_retry_is_said_and_bounded(server: HubServer, hubcli: Run) -> None:
     url = server.serve(PATH, Reply(b"busy", 503))
     result = hubcli("fetch", url, "--retries", "1")
     assert result.returncode == 5
-    assert "trying again in" in result.stderr
+    assert "retrying in" in result.stderr
     assert "(1 of 1)" in result.stderr
     assert len(server.requests) == 2
 

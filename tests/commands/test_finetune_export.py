@@ -260,7 +260,7 @@ def test_a_file_that_is_not_what_its_name_says_is_told_once_with_a_way_out(
     name: str, content: bytes, model: Path, tmp_path: Path, out: Path
 ) -> None:
     if name.endswith(("h5", "keras")) or content.startswith(b"\x89HDF"):
-        pytest.importorskip("h5py", reason="h5py isn't installed: pip install '.[dev]'")
+        pytest.importorskip("h5py", reason="h5py is not installed: pip install '.[dev]'")
     file = tmp_path / name
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(content)
@@ -280,7 +280,7 @@ def test_what_is_no_model_or_no_weights_is_told(model: Path, tuned: Path, tmp_pa
     refused(NotFoundError, model, out, rewriting(tmp_path / "absent"))
     (tmp_path / "model.keras").write_bytes(b"PK")
     error = refused(UsageError, tmp_path / "model.keras", out, rewriting(tuned))
-    assert error.hint.startswith("Make it one first: hubcli export ")
+    assert error.hint.startswith("Convert it first: hubcli export ")
 
 
 def test_offline_a_handle_that_is_not_cached_is_told(settings: Settings, tuned: Path, out: Path) -> None:
@@ -313,7 +313,7 @@ def test_the_source_and_the_cache_are_no_places(
 def test_what_holds_the_weights_is_not_replaced_by_force(place: str, model: Path, tmp_path: Path) -> None:
     (tmp_path / "run/ckpt").mkdir(parents=True)
     weights = models.write_safetensors(tmp_path / "run/ckpt/tuned.safetensors", v=[3.0])
-    with pytest.raises(OutputError, match="would be replaced with it"):
+    with pytest.raises(OutputError, match="would be replaced"):
         finetune_export(str(model), tmp_path / place, options=rewriting(weights, force=True))
     assert weights.is_file()
     finetune_export(str(model), tmp_path / "run/ckpt/export", options=rewriting(weights))
@@ -332,8 +332,8 @@ def test_a_full_disk_leaves_nothing(model: Path, tuned: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({}, "Missing the source"),
-        ({"weights": Path("a"), "train": "b:c"}, "two sources"),
+        ({}, "Missing --weights or --train"),
+        ({"weights": Path("a"), "train": "b:c"}, "cannot be used together"),
         ({"weights": Path("a"), "arguments": {"epochs": 1}}, "--arg"),
         ({"weights": Path("a"), "strategy": "mirrored"}, "--strategy"),
         ({"weights": Path("a"), "tag_set": frozenset({"serve"})}, "--tag-set"),
@@ -379,7 +379,7 @@ def test_what_is_missing_is_asked_for(
     path = os.pathsep.join([str(hidden.parent.absolute()), str(ROOT)])
     result = hubcli("finetune-export", str(model), str(out / "tuned"), *values, PYTHONPATH=path)
     assert result.returncode == 7, result.stderr
-    assert f"{missing} isn't installed" in result.stderr
+    assert f"{missing} is not installed" in result.stderr
     assert "pip install 'hubcli[tf]'" in result.stderr
     assert ("--method rewrite" in result.stderr) == (values[0] == "--weights" and missing == "tensorflow")
     assert list(out.iterdir()) == []

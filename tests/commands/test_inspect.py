@@ -91,7 +91,7 @@ def test_a_cached_model_is_found_by_its_key(settings: Settings, tmp_path: Path) 
 
 
 def test_a_key_that_is_not_cached_is_told(settings: Settings) -> None:
-    with pytest.raises(NotFoundError, match="Nothing is cached under the key"):
+    with pytest.raises(NotFoundError, match="No cached model has the key"):
         inspect("0" * 40, settings)
 
 
@@ -123,7 +123,7 @@ def test_a_local_archive_is_looked_into(settings: Settings, tmp_path: Path, pref
 
 @pytest.mark.parametrize("target", ["/does/not/exist", "./gone.tar.gz"])
 def test_a_path_that_is_not_there_is_told(settings: Settings, target: str) -> None:
-    with pytest.raises(NotFoundError, match="doesn't exist"):
+    with pytest.raises(NotFoundError, match="does not exist"):
         inspect(target, settings)
 
 
@@ -135,7 +135,7 @@ def test_what_is_no_handle_is_told(settings: Settings, target: str) -> None:
 
 def test_an_empty_directory_is_no_model(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BrokenModelError, match="empty: No SavedModel"):
+    with pytest.raises(BrokenModelError, match="empty: Not a SavedModel"):
         inspect(str(tmp_path / "empty"), settings)
 
 

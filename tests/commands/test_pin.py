@@ -132,7 +132,7 @@ def test_a_fetch_can_pin(cached: bool, settings: Settings) -> None:
 
 def test_a_local_directory_cannot_be_pinned(settings: Settings, tmp_path: Path) -> None:
     folder = models.write_tree(tmp_path / "model", models.example_files())
-    with pytest.raises(UsageError, match="can't be pinned"):
+    with pytest.raises(UsageError, match="Cannot pin"):
         fetch(str(folder), settings, FetchOptions(pin=True))
 
 

@@ -113,7 +113,7 @@ def require_records_of_data(cache: Path, *allowed: dict[str, bytes]) -> None:
     for path in cache.iterdir() if cache.is_dir() else ():
         name = CacheName.parse(path.name)
         if path.is_symlink():
-            assert models.tree_files(path) in allowed, f"{path.name} is a link to nothing"
+            assert models.tree_files(path) in allowed, f"{path.name} is a broken link"
         elif name.kind is NameKind.MANIFEST:
             manifest = Manifest.read(path)
             assert manifest is not None, "a manifest of zeros"
@@ -244,7 +244,7 @@ def test_without_syncs_a_removal_may_leave_links_to_nothing(scene: Scene) -> Non
     scene.fetched("new")
     found = scene.after("rm", HANDLE, "--yes", all_of_them=True, no_sync=True)
     wrong = violations(lambda place: require_whole_or_absent(scene, place, NEW), found)
-    assert any("a link to nothing" in line for line in wrong)
+    assert any("a broken link" in line for line in wrong)
 
 
 # Exports -------------------------------------------------------------------------------------------

@@ -64,6 +64,6 @@ def test_copies_that_differ_are_refused_by_every_command(
         lambda: fetch(url, settings),
         lambda: export(str(archive), tmp_path / "out", settings),
     ):
-        with pytest.raises(UnsafeArchiveError, match="is there twice, and the copies differ"):
+        with pytest.raises(UnsafeArchiveError, match="twice, with different content"):
             read()
     assert not (tmp_path / "out").exists()

@@ -275,7 +275,7 @@ def test_offline_forbids_a_repair_from_the_network(cached: Path, cache: Path) ->
     damage(cached)
     found = verify(HANDLE, Settings.read({}, cache_dir=cache, offline=True), REPAIR)
     assert isinstance(found.error, OfflineError)
-    assert "broken" in found.error.message
+    assert "corrupt" in found.error.message
 
 
 def test_offline_allows_a_repair_from_this_package(cache: Path) -> None:

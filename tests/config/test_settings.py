@@ -167,7 +167,7 @@ def test_another_word_for_colours_or_two_that_contradict_are_refused() -> None:
         UsageError, match="--color is 'nevr', not one of auto, always, never. Did you mean 'never'"
     ):
         Settings.read({}, color="nevr")
-    with pytest.raises(UsageError, match="--no-color contradicts --color always"):
+    with pytest.raises(UsageError, match="--no-color and --color always cannot be used together"):
         Settings.read({}, color="always", no_color=True)
     assert Settings.read({}, color="never", no_color=True).color == "never"
 

@@ -41,7 +41,7 @@ def test_without_any_it_is_the_users_own() -> None:
     check = check_named(diagnose(), "root")
     assert check.value["source"] == "default"
     assert check.value["exists"] is False
-    assert "the first fetch makes it" in check.message
+    assert "the first fetch creates it" in check.message
 
 
 @pytest.mark.parametrize("variable", ["HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR"])
@@ -58,7 +58,7 @@ def test_a_bucket_for_hub_load_alone_is_a_warning(cache: Path) -> None:
     found = diagnose({"HUBCLI_CACHE_DIR": str(cache), "TFHUB_CACHE_DIR": "gs://bucket/cache"})
     assert check_named(found, "root").status is Status.OK
     assert check_named(found, "hub-load").status is Status.WARNING
-    assert "gs://bucket/cache, where hubcli can't" in check_named(found, "hub-load").message
+    assert "gs://bucket/cache, which hubcli cannot use" in check_named(found, "hub-load").message
 
 
 def test_a_file_in_its_place_is_a_problem(cache: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_file_in_its_place_is_a_problem(cache: Path) -> None:
 
 def test_a_link_to_nothing_in_its_place_is_a_problem(cache: Path) -> None:
     cache.symlink_to("gone")
-    assert "a link to nothing" in check_named(of_cache(cache), "root").message
+    assert "a broken link" in check_named(of_cache(cache), "root").message
 
 
 def test_a_repository_is_no_place_that_gc_would_touch(cache: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_disk_with_little_room_is_told(tmp_path: Path) -> None:
 
 def test_a_disk_without_room_for_another_file_is_told(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", "nr_inodes=1") as disk:
-        assert "no file can be made" in check_named(of_cache(disk), "disk").message
+        assert "no free inodes" in check_named(of_cache(disk), "disk").message
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another")
@@ -171,7 +171,8 @@ def test_hub_load_that_is_not_told_is_given_the_line_to_type(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "problem"), [("~/models", "isn't expanded there"), ("models", "wherever it is started")]
+    ("text", "problem"),
+    [("~/models", "isn't expanded there"), ("models", "relative to its")],
 )
 def test_a_name_that_tensorflow_hub_understands_otherwise_is_told(text: str, problem: str) -> None:
     check = check_named(diagnose({"TFHUB_CACHE_DIR": text}), "hub-load")

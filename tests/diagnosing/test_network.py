@@ -159,12 +159,12 @@ def test_nothing_is_sent_without_the_option(server: HubServer, proxy: Proxy) -> 
         "HUBCLI_MIRRORS": f"https://tfhub.dev={server.url}",
         "HTTPS_PROXY": proxy.url,
     }
-    assert check_named(diagnose(variables), "hosts").message.startswith("not asked")
+    assert check_named(diagnose(variables), "hosts").message.startswith("not checked")
     assert (server.requests, proxy.seen) == ([], [])
 
 
 def test_hosts_without_the_option_are_refused() -> None:
-    with pytest.raises(UsageError, match="would have to be asked"):
+    with pytest.raises(UsageError, match="requires --network"):
         diagnose(hosts=("tfhub.dev",))
 
 
@@ -194,7 +194,7 @@ def test_an_address_of_ipv6_may_be_bare(host: str) -> None:
 
 @pytest.mark.parametrize(("variables", "offline"), [({}, True), ({"HUBCLI_OFFLINE": "1"}, False)])
 def test_offline_and_network_are_refused(variables: dict[str, str], offline: bool) -> None:
-    with pytest.raises(UsageError, match="forbids"):
+    with pytest.raises(UsageError, match="cannot be used offline"):
         diagnose(variables, network=True, offline=offline)
 
 
@@ -271,7 +271,7 @@ def test_a_host_that_is_silent_is_a_problem() -> None:
         host = f"127.0.0.1:{silent.getsockname()[1]}"
         check = check_named(diagnose(network=True, hosts=(host,), timeout_s=0.2), host)
     assert (check.status, check.value["failed_step"]) == (Status.PROBLEM, "tls")
-    assert "too long" in check.message
+    assert "Timed out" in check.message
 
 
 def test_an_authority_that_nobody_named_is_a_problem_with_a_remedy(secure: HubServer) -> None:

@@ -166,7 +166,7 @@ def test_what_a_package_wants_itself_is_compared(environment: Path, site: Path) 
     found = diagnose(python=str(environment))
     (check,) = [check for check in found.problems if "-wants-" in check.name]
     assert check.name == "tensorflow-wants-numpy"
-    assert check.message == "tensorflow 2.16.1 wants numpy<2.0.0,>=1.23.5, and finds 2.1.0"
+    assert check.message == "tensorflow 2.16.1 requires numpy<2.0.0,>=1.23.5, but 2.1.0 is installed"
     assert check.hint == "pip install 'numpy<2.0.0,>=1.23.5'"
 
 

@@ -153,7 +153,7 @@ def test_without_tensorflow_a_fetch_works_and_a_load_says_what_is_missing(cache:
         check=True,
     )
     assert (
-        result.stdout.strip() == "tensorflow tensorflow isn't installed Install it: pip install 'hubcli[tf]'"
+        result.stdout.strip() == "tensorflow tensorflow is not installed Install it: pip install 'hubcli[tf]'"
     )
 
 

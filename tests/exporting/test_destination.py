@@ -170,40 +170,40 @@ def test_what_is_there_is_not_replaced_without_force(old: str, room: Path, cache
 
 @pytest.mark.parametrize("below", ["", "model", "a/b/c"])
 def test_nothing_is_written_into_the_cache_not_by_force(below: str, cache: Path, room: Path) -> None:
-    assert "in the cache" in refusal(cache / below, cache, force=True).message
+    assert "inside the cache" in refusal(cache / below, cache, force=True).message
     assert not cache.exists()
 
 
 def test_nothing_is_written_into_the_cache_by_another_way_to_it(cache: Path, room: Path) -> None:
     cache.mkdir()
     (room / "way").symlink_to(cache, target_is_directory=True)
-    assert "in the cache" in refusal(room / "way" / "model", cache, force=True).message
-    assert "in the cache" in refusal(cache / "model", room / "way", force=True).message
-    assert "in the cache" in refusal(room / ".." / cache.name / "model", cache, force=True).message
+    assert "inside the cache" in refusal(room / "way" / "model", cache, force=True).message
+    assert "inside the cache" in refusal(cache / "model", room / "way", force=True).message
+    assert "inside the cache" in refusal(room / ".." / cache.name / "model", cache, force=True).message
 
 
 def test_a_directory_that_holds_the_cache_is_not_replaced(room: Path) -> None:
     models.write_tree(room / "cache", OLD)
-    assert "would be replaced with it" in refusal(room, room / "cache", force=True).message
+    assert "would be replaced" in refusal(room, room / "cache", force=True).message
     assert models.tree_files(room / "cache") == OLD
 
 
 def test_a_directory_that_holds_the_source_is_not_replaced(room: Path, cache: Path) -> None:
     source = models.write_tree(room / "a" / "source", OLD)
-    with pytest.raises(OutputError, match="would be replaced with it"):
+    with pytest.raises(OutputError, match="would be replaced"):
         require_free(room, cache_root=cache, force=True, source=source)
 
 
 @pytest.mark.parametrize("below", [".", "model", "variables/model"])
 def test_nothing_is_written_into_the_source(below: str, room: Path, cache: Path) -> None:
     source = models.write_tree(room / "source", NEW)
-    with pytest.raises(OutputError, match="lies in the source"):
+    with pytest.raises(OutputError, match="is inside the source"):
         require_free(source / below, cache_root=cache, force=True, source=source)
 
 
 def test_an_archive_is_not_written_over_itself(room: Path, cache: Path) -> None:
     (room / "a.tar.gz").write_bytes(b"archive")
-    with pytest.raises(OutputError, match="lies in the source"):
+    with pytest.raises(OutputError, match="is inside the source"):
         require_free(room / "a.tar.gz", cache_root=cache, force=True, source=room / "a.tar.gz")
 
 
@@ -357,6 +357,6 @@ def test_a_full_disk_is_told_and_left_as_it_was(old: bool, small_disk: Path, cac
     def fill(staged: Path) -> None:
         models.write_tree(staged, {"large": bytes(2 << 20)})
 
-    with pytest.raises(DiskFullError, match="No room for"):
+    with pytest.raises(DiskFullError, match="Not enough disk space for"):
         write(place, cache, fill, force=True)
     assert everything(small_disk) == before

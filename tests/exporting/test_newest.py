@@ -56,7 +56,7 @@ def test_what_somebody_else_put_there_stays(
     listener = RecordingListener()
     exported(tmp_path / "www", "1", settings, listener)
     assert index.lstat().st_ino == before.st_ino
-    assert any("is not of hubcli's making and stays" in note for note in listener.notes)
+    assert any("was not created by hubcli and was kept" in note for note in listener.notes)
     assert (index.parent / "1").is_file()
 
 
@@ -72,7 +72,7 @@ def test_without_symbolic_links_it_is_a_hard_one(tmp_path: Path, monkeypatch: py
     assert (tmp_path / "index.html").read_bytes() == b"two"
     monkeypatch.setattr("os.link", refuse)
     (tmp_path / "3").write_bytes(b"three")
-    assert "can't be made (Operation not permitted)" in str(publish_newest(tmp_path))
+    assert "cannot be created (Operation not permitted)" in str(publish_newest(tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "3", "index.html"]
 
 

@@ -119,7 +119,7 @@ def test_doctor_finds_it_from_anywhere_and_removes_it_when_told(
         assert "hubcli doctor --fix" in check["hint"]
         assert killed.exists()
         fixed = hubcli("doctor", "--fix")
-        assert "1 leftover of killed exports" in fixed.stdout
+        assert "1 leftover of interrupted exports" in fixed.stdout
         assert not killed.exists()
         assert len(beside(place)) == 1
         again = json.loads(hubcli("doctor", "--json").stdout)["checks"]
@@ -147,7 +147,7 @@ def test_doctor_looks_in_the_working_directory_too(killed: Path, place: Path) ->
         text=True,
         check=False,
     )
-    assert "removed 1 leftover of killed exports" in result.stdout, result.stderr
+    assert "removed 1 leftover of interrupted exports" in result.stdout, result.stderr
     assert not killed.exists()
 
 

@@ -103,8 +103,8 @@ def test_offline_nothing_is_sent_and_the_miss_is_named(settings: Settings, serve
 def test_offline_by_the_variable_names_every_miss(server: HubServer, hubcli: Run) -> None:
     result = hubcli("fetch", VERSION_1, PAGE, HUBCLI_OFFLINE="1", HUBCLI_KAGGLE_ENDPOINT=server.url)
     assert result.returncode == 5
-    assert f"{VERSION_1} is not in the cache" in result.stderr
-    assert f"{PAGE} is not in the cache" in result.stderr
+    assert f"Not in the cache: {VERSION_1}" in result.stderr
+    assert f"Not in the cache: {PAGE}" in result.stderr
     assert server.requests == []
 
 
@@ -120,7 +120,7 @@ def test_an_answer_without_a_version_is_a_network_error(
     answer: object, settings: Settings, server: HubServer
 ) -> None:
     serve_latest(server, answer)
-    with pytest.raises(NetworkError, match="does not give the latest version"):
+    with pytest.raises(NetworkError, match="reports no latest version"):
         inspect(PAGE, kaggle_at(server, settings))
 
 
@@ -201,7 +201,7 @@ def test_offline_the_newest_cached_version_answers_with_a_note(kaggle: Settings,
     for refresh in (False, True):
         result = fetch(PAGE, replace(kaggle, offline=True), FetchOptions(refresh=refresh), listener)
         assert (result.handle, version_at(result.path)) == (f"{PAGE}/2", "2")
-    assert f"{PAGE}/2 is the newest version that is cached" in listener.notes[0]
+    assert f"{PAGE}/2, the newest cached version" in listener.notes[0]
     assert len(server.requests) == before
     # It wasn't asked for: the next time it is.
     assert fetch(PAGE, kaggle).handle == VERSION_1
@@ -406,4 +406,4 @@ def test_a_token_that_can_not_be_sent_is_not_shown(
     )
     assert result.returncode == 5
     assert TOKEN not in result.stdout + result.stderr
-    assert "The credentials in KAGGLE_API_TOKEN can't be used" in result.stderr
+    assert "Cannot use the credentials in KAGGLE_API_TOKEN" in result.stderr

@@ -110,7 +110,7 @@ def test_it_is_one_thing_with_a_name(partial: str, hubcli: Run) -> None:
     assert {item["reason"] for item in document["items"]} == {"old-partial"}
     removed = hubcli("rm", partial)
     assert removed.returncode == 0
-    assert "as asked: partial download" in removed.stdout
+    assert "requested: partial download" in removed.stdout
     assert "Removed 1 partial download: " in removed.stdout
 
 

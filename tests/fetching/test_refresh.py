@@ -158,7 +158,7 @@ def test_a_broken_copy_is_fetched_whatever_its_etag(url: str, server: HubServer,
 def test_offline_it_is_not_asked_and_said(url: str, server: HubServer, settings: Settings) -> None:
     listener = RecordingListener()
     assert version(fetch(url, replace(settings, offline=True), REFRESH, listener)) == ("old", True)
-    assert listener.notes == [f"Offline, whether {url} has changed isn't asked"]
+    assert listener.notes == [f"Offline: not checking whether {url} changed"]
     assert len(server.requests) == 1
 
 

@@ -60,13 +60,13 @@ def test_a_line_can_promise_the_hash_of_the_archive(option: str, tmp_path: Path)
     "option", ["--sha256", "--sha256=12", "--sha265=" + HEX, f"--sha256={HEX} --pin", "--force", "\0"]
 )
 def test_a_line_that_is_not_understood_is_named(option: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"models\.txt, line 3, is invalid"):
+    with pytest.raises(UsageError, match=r"models\.txt, line 3 is invalid"):
         asked_in(tmp_path, f"# one\n\n{HANDLE} {option}\n")
 
 
 @pytest.mark.parametrize("mark", ["<<<<<<< HEAD", "||||||| merged common ancestors", ">>>>>>> theirs"])
 def test_a_merge_that_is_not_resolved_is_told_and_nothing_of_it_fetched(mark: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"models\.txt, line 2: a conflict of a merge isn't resolved"):
+    with pytest.raises(UsageError, match=r"models\.txt, line 2: unresolved merge conflict"):
         asked_in(tmp_path, f"{HANDLE}\n{mark}\nexample://mul/1\n")
 
 
@@ -90,7 +90,7 @@ def test_a_list_without_end_is_refused() -> None:
 
 
 def test_standard_input_is_one_list() -> None:
-    with pytest.raises(UsageError, match="Standard input is one list"):
+    with pytest.raises(UsageError, match="-r - is given twice"):
         RequestList.of((), ("-", "-"))
 
 
@@ -106,7 +106,7 @@ def test_a_hash_that_one_spelling_promises_holds_for_the_model() -> None:
 
 
 def test_two_hashes_of_one_archive_are_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="models.txt, line 2, expects another SHA-256"):
+    with pytest.raises(UsageError, match="models.txt, line 2: different SHA-256"):
         fetch_requests((Requirement(HANDLE, HEX), Requirement(f"{HANDLE}/", "0" * 64, "models.txt, line 2")))
 
 

@@ -235,6 +235,6 @@ def test_inspect_of_an_archive_elsewhere_ends_too(settings: Settings, server: Hu
         def for_request(self, headers: dict[str, str]) -> Reply:
             return Reply(packed, etag=f'"{next(numbers)}"', cut_at=_BROUGHT).for_request(headers)
 
-    with pytest.raises(NetworkError, match="changed while it was fetched"):
+    with pytest.raises(NetworkError, match="changed during the download"):
         inspect(server.serve(PATH, Elsewhere()), settings)
     assert len(server.requests) <= 8

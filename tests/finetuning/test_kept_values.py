@@ -90,7 +90,7 @@ def test_they_go_where_they_can_be_written(
     kept_values = kept_for(out / "tuned", notes)
     kept_values.keep(cast("TrainedValues", Values(full, full, full)))
     assert kept_values.path is None
-    assert "can't be kept" in notes[0]
+    assert "Cannot save the trained values" in notes[0]
     assert "No space left on device" in notes[0]
 
 
@@ -110,7 +110,7 @@ def test_an_interrupt_while_they_are_written_waits_for_them(out: Path) -> None:
 @pytest.mark.parametrize(
     ("raised", "kind", "option"),
     [
-        (OutputError("It can't be written", hint="Name another place"), OutputError, ""),
+        (OutputError("It Cannot write", hint="Name another place"), OutputError, ""),
         (ValuesError("NaN", hint="Allow it: --allow-nan."), ValuesError, "--allow-nan"),
         (KeyboardInterrupt(), Interrupted, ""),
         (ZeroDivisionError("of ours"), HubcliError, ""),
@@ -134,7 +134,7 @@ def test_whatever_is_raised_names_them_and_the_command(
 
 
 def test_nothing_is_told_where_nothing_is_kept(out: Path) -> None:
-    for raised in (OutputError("It can't be written"), KeyboardInterrupt(), ZeroDivisionError()):
+    for raised in (OutputError("It Cannot write"), KeyboardInterrupt(), ZeroDivisionError()):
         with pytest.raises(type(raised)) as caught, kept_for(out / "tuned").named_in_errors():
             raise raised
         assert caught.value is raised

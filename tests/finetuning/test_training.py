@@ -210,7 +210,7 @@ def test_what_a_training_puts_into_a_table_is_saved_or_refused(
     program, *command = shlex.split(str(caught.value.export_command))
     result = run_python(["-m", program, *command], cwd=ROOT, with_tensorflow=True)
     assert result.returncode == 0, result.stderr
-    assert "saved again by TensorFlow: values alone don't fill the table table" in result.stderr
+    assert "saved by TensorFlow: rewriting values does not fill the table table" in result.stderr
     assert tf.saved_model.load(str(out / "tuned"))(words).numpy().tolist() == results
     shutil.rmtree(out)
     out.mkdir()
@@ -275,7 +275,7 @@ def test_a_model_of_tensorflow_1_is_trained_and_rewritten(
     result = trained(source, out, f"{script}:add_to_all")
     assert (result.method, result.requested_method) == (Method.REWRITE, Method.AUTO)
     assert result.staged_model is not None
-    assert result.staged_model.reason.startswith("written by rewrite (the values alone): saving ")
+    assert result.staged_model.reason.startswith("written by rewrite (only values): saving ")
     assert (
         "TensorFlow 1 graph" in result.staged_model.reason or "TF1 Hub format" in result.staged_model.reason
     )
@@ -412,7 +412,7 @@ def test_a_training_that_writes_over_its_source_is_refused(
 
 
 def test_what_a_training_hangs_on_the_model_is_told(model: Path, script: Path, out: Path) -> None:
-    pytest.importorskip("tf_keras", reason="tf_keras isn't installed: pip install '.[dev]'")
+    pytest.importorskip("tf_keras", reason="tf_keras is not installed: pip install '.[dev]'")
     error = refused(TensorFlowError, model, out, f"{script}:add_a_head", keeps=True)
     assert "variable head.kernel is new" in error.message
     # What an optimizer keeps is no part of the model: the values are written without it.
@@ -470,7 +470,7 @@ def test_a_disk_that_is_full_after_the_training_is_told_as_that(
         options = FinetuneOptions(
             train=f"{script}:fill_the_disk", arguments={"place": str(filler)}, method=method
         )
-        with pytest.raises(DiskFullError, match="No room") as caught:
+        with pytest.raises(DiskFullError, match="Not enough disk space") as caught:
             finetune_export(str(model), disk / "tuned", options=options)
         assert list(disk.iterdir()) == [filler]
         # Where they can be written: the working directory.

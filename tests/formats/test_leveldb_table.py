@@ -42,10 +42,10 @@ def test_any_keys_and_values_come_back(content: dict[bytes, bytes], size: int) -
 @pytest.mark.parametrize(
     ("damaged", "fault"),
     [
-        (b"", "doesn't end like one"),
-        (bytes(48), "doesn't end like one"),
-        (b"<html>" * 20, "doesn't end like one"),
-        (table([entries_block(ENTRIES)])[:-1], "doesn't end like one"),
+        (b"", "no valid footer"),
+        (bytes(48), "no valid footer"),
+        (b"<html>" * 20, "no valid footer"),
+        (table([entries_block(ENTRIES)])[:-1], "no valid footer"),
         (table([entries_block(ENTRIES)])[10:], "beyond its end|checksum"),
         (table([entries_block(ENTRIES)], kind=7), "unknown type 7"),
         (table([entries_block(ENTRIES[::-1])]), "out of order"),
@@ -53,12 +53,21 @@ def test_any_keys_and_values_come_back(content: dict[bytes, bytes], size: int) -
         (table([entries_block(ENTRIES[2:]), entries_block(ENTRIES[:2])]), "out of order"),
         (table([b""]), "without an end"),
         (table([b"\xff\xff\xff\xff"]), "without an end"),
-        (table([varint(1) + varint(1) + varint(0) + b"a" + entries_block([])]), "leaves its block"),
-        (table([varint(0) + varint(9) + varint(0) + b"a" + entries_block([])]), "leaves its block"),
-        (table([varint(0) + varint(1) + varint(2**60) + b"a" + entries_block([])]), "leaves its block"),
+        (
+            table([varint(1) + varint(1) + varint(0) + b"a" + entries_block([])]),
+            "beyond the end",
+        ),
+        (
+            table([varint(0) + varint(9) + varint(0) + b"a" + entries_block([])]),
+            "beyond the end",
+        ),
+        (
+            table([varint(0) + varint(1) + varint(2**60) + b"a" + entries_block([])]),
+            "beyond the end",
+        ),
         (table([], index=entries_block([(b"k", varint(2**63) + varint(2**63))])), "beyond its end"),
-        (table([], index=entries_block([(b"k", b"\xff")])), "cut off"),
-        (table([], index=entries_block([(b"k", b"")])), "cut off"),
+        (table([], index=entries_block([(b"k", b"\xff")])), "truncated"),
+        (table([], index=entries_block([(b"k", b"")])), "truncated"),
     ],
 )
 def test_a_damaged_table_is_refused(damaged: bytes, fault: str) -> None:

@@ -59,20 +59,20 @@ def test_high_bits_of_a_short_offset_count() -> None:
 @pytest.mark.parametrize(
     ("block", "fault"),
     [
-        (b"", "cut off"),
-        (b"\x80", "cut off"),
-        (varint(5) + b"\x10abc", "cut off"),
-        (varint(5) + b"\xfc\xff", "cut off"),
-        (varint(5) + _literal(b"a") + b"\x05", "cut off"),
-        (varint(5) + _literal(b"a") + b"\x06\x01", "cut off"),
-        (varint(5) + _literal(b"a") + b"\x07\x01\0\0", "cut off"),
+        (b"", "truncated"),
+        (b"\x80", "truncated"),
+        (varint(5) + b"\x10abc", "truncated"),
+        (varint(5) + b"\xfc\xff", "truncated"),
+        (varint(5) + _literal(b"a") + b"\x05", "truncated"),
+        (varint(5) + _literal(b"a") + b"\x06\x01", "truncated"),
+        (varint(5) + _literal(b"a") + b"\x07\x01\0\0", "truncated"),
         (varint(5) + _literal(b"a") + b"\x06\0\0", "before its start"),
         (varint(5) + _literal(b"a") + b"\x06\x02\0", "before its start"),
         (varint(5) + b"\x06\x01\0", "before its start"),
-        (varint(5) + _literal(b"abcd"), "another length"),
-        (varint(3) + _literal(b"abcd"), "another length"),
-        (varint(0) + _literal(b"a"), "another length"),
-        (varint(1 << 40) + _literal(b"a"), "absurd"),
+        (varint(5) + _literal(b"abcd"), "wrong length"),
+        (varint(3) + _literal(b"abcd"), "wrong length"),
+        (varint(0) + _literal(b"a"), "wrong length"),
+        (varint(1 << 40) + _literal(b"a"), "invalid length"),
         (varint(2**64), "64 bits"),
     ],
 )
@@ -82,7 +82,7 @@ def test_a_damaged_block_is_refused(block: bytes, fault: str) -> None:
 
 
 def test_a_block_that_grows_beyond_what_it_claims_is_stopped() -> None:
-    with pytest.raises(BrokenModelError, match="another length"):
+    with pytest.raises(BrokenModelError, match="wrong length"):
         decompress(varint(100) + _literal(b"a") + b"\xfe\x01\x00" * 1_000_000)
 
 

@@ -60,7 +60,7 @@ def test_the_furthest_tensor_decides_not_the_last() -> None:
         (table([entries_block([(b"", delimited(1, b"ab"))])]), "0 shards"),
         (index_of([(b"a", bundle_entry(1, 0, 1))]), "in shard 1 of 1"),
         (index_of([(b"a", bundle_entry(2**64 - 1, 0, 1))]), "in shard"),
-        (index_of([(b"a", b"\xff")]), "cut off"),
+        (index_of([(b"a", b"\xff")]), "truncated"),
         (index_of([(b"a", b"\x0b")]), "wire type"),
     ],
 )

@@ -115,12 +115,12 @@ def test_an_old_bundle_may_have_no_bytes_for_no_strings() -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        (entry_of(b"12345", 0, FLOAT, 1), "1 elements of float32 take 4"),
-        (entry_of(b"", 0, BOOL, 2), "2 elements of bool take 2"),
+        (entry_of(b"12345", 0, FLOAT, 1), "1 elements of float32 require 4"),
+        (entry_of(b"", 0, BOOL, 2), "2 elements of bool require 2"),
         (entry_of(b"", 0, STRING, 1), "too few for 1 elements"),
         (entry_of(b"1234567", 0, STRING, 1 << 30, 1 << 30), "too few"),
         (entry_of(b"1234", 0, VARIANT, 1), "too few"),
-        (entry_of(b"", 0, FLOAT, *[(1 << 63) - 1] * 254), "impossible shape"),
+        (entry_of(b"", 0, FLOAT, *[(1 << 63) - 1] * 254), "invalid shape"),
     ],
 )
 def test_a_size_that_no_such_tensor_has_is_refused_at_once(entry: BundleEntry, message: str) -> None:
@@ -145,7 +145,7 @@ def test_lengths_with_a_good_checksum_must_still_add_up() -> None:
     data, entry = strings(b"word")
     assert "together" in fault(entry_of(data + b"!", entry.crc32c, STRING, 1), data + b"!")
     lying = varint(9) + mask_crc32c(extend_crc32c(0, b"\x09\0\0\0")).to_bytes(4, "little") + b"word"
-    assert "9 bytes together, 4 are there" in fault(entry_of(lying, 0, STRING, 1), lying)
+    assert "9 bytes together, but there are 4" in fault(entry_of(lying, 0, STRING, 1), lying)
 
 
 def test_what_follows_the_last_variant_is_found() -> None:

@@ -117,12 +117,12 @@ def test_noise_is_refused(read: Reader, good: bytes, tmp_path: Path, share: int)
         (npy("'>f4'", "(1,)", bytes(4)), "big-endian"),
         (npy("'<f4'", "(2, 3)", bytes(24), order="True"), "Fortran"),
         (npy("'<f4'", "(9,)", bytes(4)), "has 4 bytes"),
-        (npy("'<f4'", "(-1,)", b""), "impossible shape"),
-        (npy("'<f4'", "(True,)", bytes(4)), "impossible shape"),
-        (npy("'<f4'", f"({2**62}, 4)", b""), "impossible shape"),
+        (npy("'<f4'", "(-1,)", b""), "invalid shape"),
+        (npy("'<f4'", "(True,)", bytes(4)), "invalid shape"),
+        (npy("'<f4'", f"({2**62}, 4)", b""), "invalid shape"),
         (npy("'<f4'", f"({'9' * 5000},)", b""), "header"),
         (npy("'<f4'", "(" * 3000 + ")" * 3000, b""), "header"),
-        (npy("'<f4'", "[1]", bytes(4)), "impossible shape"),
+        (npy("'<f4'", "[1]", bytes(4)), "invalid shape"),
         (npy("__import__('os')", "(1,)", bytes(4)), "header"),
         (b"\x93NUMPY\x02\x00" + struct.pack("<I", 1 << 31), "header of"),
         (b"no array", "not a .npy"),
@@ -138,7 +138,7 @@ def test_a_bomb_is_no_larger_than_what_it_claims(tmp_path: Path) -> None:
     """The shape of each array is known before a byte of it is unpacked: 64 MiB stand here in 64 KiB."""
     content = npy("'<f4'", "(2,)", bytes(64 << 20))
     (tmp_path / "w.npz").write_bytes(npz(("a", content), method=zipfile.ZIP_DEFLATED))
-    with pytest.raises(BrokenModelError, match="takes 8"):
+    with pytest.raises(BrokenModelError, match="requires 8"):
         read_npz(tmp_path / "w.npz")
 
 

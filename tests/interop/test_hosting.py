@@ -130,7 +130,7 @@ def test_another_server_and_a_copied_tree_answer_alike(
             copied / "maker" / "model" / "index.html"
         ).unlink()  # As 0.1.0 wrote it: the server lists the directory.
         result = hubcli("fetch", f"{url}?again=1", "--cache-dir", str(tmp_path / "other"))
-        assert "If the handle has no version, name one, such as HANDLE/1." in result.stderr
+        assert "If the handle has no version, add one, such as HANDLE/1." in result.stderr
     finally:
         server.terminate()
         server.wait()
@@ -143,7 +143,7 @@ def test_a_tree_without_an_index_is_told_by_the_hint(
     result = hubcli("fetch", versions, "--cache-dir", str(tmp_path / "other"))
     assert result.returncode == 5
     assert "/maker/model/?tf-hub-format=compressed answers 403 Forbidden" in result.stderr
-    assert "A static host answers so for a directory: add the version" in result.stderr
+    assert "Add the version" in result.stderr
     result = hubcli("fetch", f"{versions}-absent", "--cache-dir", str(tmp_path / "other"))
     assert result.returncode == 4
     assert "add its version, such as HANDLE/1" in result.stderr

@@ -109,7 +109,7 @@ def test_a_head_that_trickles_ends_after_the_timeout(first: bytes) -> None:
 def test_informational_answers_that_trickle_end_after_the_timeout() -> None:
     with raw_server(endless(b"HTTP/1.1 100 Continue\r\n\r\n", pause_s=0.3)) as server:
         began_s = time.monotonic()
-        with pytest.raises(NetworkError, match="for too long"):
+        with pytest.raises(NetworkError, match="Timed out"):
             download(f"{server.url}/x", timeout_s=1.0)
     assert time.monotonic() - began_s < 8
 
@@ -157,7 +157,7 @@ def test_a_chain_of_redirects_that_each_take_long_ends_after_two_timeouts() -> N
         time.sleep(0.4)
         connection.sendall(b"HTTP/1.1 302 x\r\nLocation: /y\r\nContent-Length: 0\r\n\r\n")
 
-    with raw_server(answer) as server, pytest.raises(NetworkError, match="redirected too slowly"):
+    with raw_server(answer) as server, pytest.raises(NetworkError, match="take too long"):
         download(f"{server.url}/x", timeout_s=0.5)
     assert len(server.requests) <= 4
 
@@ -212,7 +212,10 @@ def test_a_server_that_asks_for_too_long_a_wait_is_left(value: str) -> None:
 )
 def test_chunks_that_are_nearly_all_framing_end(pieces: tuple[bytes, ...]) -> None:
     answer = endless(OK + b"Transfer-Encoding: chunked\r\n\r\n", *pieces)
-    with raw_server(answer) as server, pytest.raises(NetworkError, match="chunks with|not valid HTTP"):
+    with (
+        raw_server(answer) as server,
+        pytest.raises(NetworkError, match="empty chunks|not valid HTTP"),
+    ):
         download(f"{server.url}/x")
     assert answer.sent < 64 << 20  # type: ignore[attr-defined]
 
@@ -253,7 +256,7 @@ def test_cookies_are_let_go_before_they_are_many() -> None:
         cookies = b"".join(b"Set-Cookie: c%d-%d=%s\r\n" % (len(seen), n, b"v" * 1000) for n in range(60))
         connection.sendall(b"HTTP/1.1 302 x\r\nLocation: /y\r\nContent-Length: 0\r\n" + cookies + b"\r\n")
 
-    with raw_server(answer) as server, pytest.raises(NetworkError, match="more than 10 times"):
+    with raw_server(answer) as server, pytest.raises(NetworkError, match="more than 10"):
         download(f"{server.url}/x")
     assert max(seen) < 32 << 10
 

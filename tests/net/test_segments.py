@@ -138,7 +138,7 @@ def test_a_dropped_connection_goes_on_at_its_byte(server: HubServer) -> None:
     assert download(url, options(None, retry_log=retry_log)) == SMALL
     assert ranges(server) == [(70_001, len(SMALL) - 1)]
     assert len(retry_log.lines) == 1
-    assert "70001 bytes" in retry_log.lines[0]
+    assert "70001 of" in retry_log.lines[0]
 
 
 @pytest.mark.parametrize("spooled", [False, True])
@@ -203,7 +203,7 @@ def test_a_window_that_stalls_is_asked_for_again(server: HubServer, tmp_path: Pa
     whole = replace(TAGGED, first=[TAGGED, replace(TAGGED, stall_at=10)])
     url = server.serve("/m", whole)
     assert download(url, options(tmp_path / "part", timeout_s=0.3, retry_log=retry_log)) == BODY
-    assert any("sent nothing for too long" in line for line in retry_log.lines)
+    assert any("Timed out waiting for data from" in line for line in retry_log.lines)
 
 
 @pytest.mark.parametrize("status", [400, 403])

@@ -416,7 +416,7 @@ def test_a_missing_scheme_is_suggested(text: str) -> None:
     ["https://www.kaggle.com/datasets/google/nnlm", "https://kaggle.com/datasets/google/nnlm?version=7"],
 )
 def test_a_kaggle_dataset_page_is_refused(text: str) -> None:
-    _assert_refused(text, message=text, hint="Accepted: ")
+    _assert_refused(text, message=text, hint="Use a model of Kaggle")
 
 
 @pytest.mark.parametrize(
@@ -461,7 +461,7 @@ def test_an_unknown_framework_is_refused(text: str) -> None:
 
 
 def test_a_version_that_is_no_number_is_refused() -> None:
-    _assert_refused("google/nnlm/tensorFlow2/en-dim128/latest", message="'latest'", hint="Accepted: ")
+    _assert_refused("google/nnlm/tensorFlow2/en-dim128/latest", message="'latest'", hint="Use a whole number")
 
 
 @pytest.mark.parametrize("text", ["s3://bucket/model.tar.gz", "ftp://host/model.tar.gz", "hdfs://a/b"])

@@ -256,7 +256,7 @@ def test_what_is_claimed_already_is_not_given_to_another() -> None:
 
 
 def test_without_its_line_its_scheme_is_unknown() -> None:
-    with pytest.raises(HandleError, match="has the scheme 'toy'"):
+    with pytest.raises(HandleError, match="Unsupported URL scheme 'toy'"):
         Handle.parse(f"{MODEL}@1")
 
 

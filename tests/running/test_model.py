@@ -29,7 +29,7 @@ def read(name: str, **selection: object) -> RunnableModel:
 @pytest.mark.parametrize("name", KINDS)
 def test_every_model_of_the_corpus_has_something_to_run_or_a_choice(name: str) -> None:
     if name in WITHOUT_DEFAULT:
-        with pytest.raises(UsageError, match="none is the default") as caught:
+        with pytest.raises(UsageError, match="and no default") as caught:
             read(name)
         assert "--signature" in caught.value.hint
         return
@@ -58,7 +58,7 @@ def test_a_shape_that_the_signature_leaves_out_is_unknown() -> None:
 
 
 def test_a_tensor_among_the_arguments_is_named() -> None:
-    with pytest.raises(UsageError, match="inputs of __call__ is a tensor: give it by --input"):
+    with pytest.raises(UsageError, match="inputs of __call__ is a tensor: use --input"):
         read("basic_pitch_nmp", function="__call__", arguments={"inputs": 1})
 
 

@@ -24,7 +24,7 @@ def test_without_tensorflow_the_package_to_install_is_named(
     model = read_runnable(MODEL, corpus_model(MODEL), Selection())
     with (
         Session(runner, 5) as session,
-        pytest.raises(TensorFlowError, match="tensorflow isn't installed") as caught,
+        pytest.raises(TensorFlowError, match="tensorflow is not installed") as caught,
     ):
         session.open(model, model.endpoints[0])
     assert "pip install" in caught.value.hint
@@ -32,7 +32,7 @@ def test_without_tensorflow_the_package_to_install_is_named(
 
 def test_without_the_library_the_c_runner_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hubcli.tf.run_process.package_folder", lambda module: None)
-    with pytest.raises(TensorFlowError, match="library isn't installed"):
+    with pytest.raises(TensorFlowError, match="library is not installed"):
         Session("c", 5)
 
 

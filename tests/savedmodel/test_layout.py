@@ -46,7 +46,7 @@ def test_each_real_model_is_whole_and_of_its_kind(name: str, kind: str) -> None:
 
 def test_the_real_model_without_its_main_file_is_broken() -> None:
     error = _fault(corpus_model("incomplete_tf_text_regression"))
-    assert "neither saved_model.pb nor saved_model.pbtxt is there" in error.message
+    assert "neither saved_model.pb nor saved_model.pbtxt was found" in error.message
 
 
 def test_the_module_file_of_tf1_hub_tells_its_kind(model: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_frozen_graph_under_the_name_of_a_model_is_refused(tmp_path: Path) -> 
     # GraphDef: field 1 holds nodes, which SavedModel has as its version.
     node = delimited(1, delimited(1, b"x") + delimited(2, b"Placeholder"))
     (tmp_path / "saved_model.pb").write_bytes(node * 20)
-    assert "holds no MetaGraph" in _fault(tmp_path).message
+    assert "has no MetaGraph" in _fault(tmp_path).message
 
 
 @pytest.mark.parametrize("content", [b"\0" * 600, b"\xff" * 600, b"PK\x03\x04" + b"z" * 600, b"{}", b" "])
@@ -138,14 +138,14 @@ def test_bytes_that_are_no_message_are_refused(model: Path, content: bytes) -> N
 def test_a_missing_main_file_is_told(model: Path) -> None:
     (model / "saved_model.pb").unlink()
     error = _fault(model)
-    assert "No SavedModel" in error.message
-    assert "saved_model.pb at its root" in error.hint
+    assert "Not a SavedModel" in error.message
+    assert "saved_model.pb at the root" in error.hint
 
 
 def test_a_directory_in_place_of_the_main_file_is_told(model: Path) -> None:
     (model / "saved_model.pb").unlink()
     (model / "saved_model.pb").mkdir()
-    assert "No SavedModel" in _fault(model).message
+    assert "Not a SavedModel" in _fault(model).message
 
 
 @pytest.mark.parametrize("percent", range(0, 100, 3))
@@ -188,7 +188,7 @@ def test_a_directory_in_place_of_a_shard_is_told(model: Path) -> None:
 
 def test_a_missing_index_is_told(model: Path) -> None:
     (model / INDEX).unlink()
-    assert "variables.index is missing, its data shards are there" in _fault(model).message
+    assert "variables.index is missing, but its data shards exist" in _fault(model).message
 
 
 def test_a_directory_in_place_of_the_index_is_told(model: Path) -> None:
@@ -206,7 +206,7 @@ def test_an_index_that_is_cut_off_is_told(model: Path, percent: int) -> None:
 
 def test_a_web_page_in_place_of_the_index_is_told(model: Path) -> None:
     (model / INDEX).write_text("<!DOCTYPE html>" * 10)
-    assert "cut short, or something else" in _fault(model).message
+    assert "truncated, or not an index" in _fault(model).message
 
 
 def test_an_offset_beyond_every_disk_is_told(model: Path) -> None:

@@ -22,11 +22,11 @@ SENTENCES = {
     "html": ("saved_model.pb", b"<!DOCTYPE html><html></html>", "is a web page"),
     "html-with-a-mark": ("saved_model.pb", b"\xef\xbb\xbf\n <html>", "is a web page"),
     "empty": ("saved_model.pb", b"", "is empty"),
-    "no-meta-graph": ("saved_model.pb", b"\x08\x01", "holds no MetaGraph"),
-    "noise": ("saved_model.pb", bytes(range(1, 200)), "can't be read as a SavedModel"),
+    "no-meta-graph": ("saved_model.pb", b"\x08\x01", "has no MetaGraph"),
+    "noise": ("saved_model.pb", bytes(range(1, 200)), "saved_model.pb cannot be read as a SavedModel"),
     "label-map": ("saved_model.pbtxt", b"item {\n  id: 1\n  name: 'cat'\n}\n", "is a label map"),
     "other-text": ("saved_model.pbtxt", b"node { name: 'a' }", "has no meta_graphs"),
-    "cut-text": ("saved_model.pbtxt", b"meta_graphs { graph_def {", "braces that don't match"),
+    "cut-text": ("saved_model.pbtxt", b"meta_graphs { graph_def {", "unbalanced braces"),
     "chunks": ("saved_model.cpb", b"whatever", "in chunks"),
     "nothing": ("readme.txt", b"", "neither saved_model.pb nor saved_model.pbtxt"),
 }
@@ -94,7 +94,7 @@ def test_tags_choose_a_meta_graph(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         read(tmp_path, *graphs, tag_set=frozenset({"train"}))
     assert "'train'" in caught.value.message
-    assert caught.value.hint == "Write --tag-set serve or gpu,serve or '' (none)."
+    assert caught.value.hint == "Use --tag-set serve or gpu,serve or '' (none)."
 
 
 @pytest.mark.slow

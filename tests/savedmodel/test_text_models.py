@@ -44,7 +44,7 @@ def test_braces_count_where_they_are_no_text(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("lost", range(1, 12))
 def test_a_text_that_is_cut_off_is_told(tmp_path: Path, lost: int) -> None:
     cut = TF1.rstrip()[:-lost]
-    with pytest.raises(BrokenModelError, match="cut off or damaged"):
+    with pytest.raises(BrokenModelError, match="truncated or corrupt"):
         _kind(tmp_path, cut)
 
 

@@ -100,7 +100,7 @@ def test_another_output_is_found_and_a_random_one_is_not_compared(tmp_path: Path
     info = read(first)
     same = compare_models(load_model(first), load_model(first), info, first)
     assert [(name.call, name.reason) for name in same.skipped] == [
-        ("signature noise", "it gives another output each time")
+        ("signature noise", "its output is different each time")
     ]
     assert same.calls == ("__call__(float32[?, 3]) -> float32[?, 3]",)
     changed = compare_models(load_model(first), load_model(other), info, first)
@@ -151,7 +151,7 @@ def test_a_call_that_never_ends_is_left_behind(tmp_path: Path) -> None:
         "print(compare.compare_models(one, load_model(place), read(place), place).skipped[0].reason)"
     )
     result = run_python(["-c", program, str(place)], cwd=ROOT, check=True, with_tensorflow=True)
-    assert result.stdout == "it didn't end within 1 s on made-up inputs\n"
+    assert result.stdout == "it did not end within 1 s on generated inputs\n"
 
 
 def test_text_inputs_are_words_that_the_tables_of_the_model_know(zoo: Zoo, tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ def test_a_function_that_cannot_be_found_is_a_fault_of_usage(script: Path, tmp_p
     assert "train" in caught.value.hint
     with pytest.raises(UsageError, match="not a function but a int"):
         TrainingFunction.load(f"{script}:number")
-    with pytest.raises(NotFoundError, match="doesn't exist"):
+    with pytest.raises(NotFoundError, match="does not exist"):
         TrainingFunction.load(f"{tmp_path}/absent.py:train")
     with pytest.raises(UsageError, match="No module absent_package"):
         TrainingFunction.load("absent_package.inner:train")
@@ -340,7 +340,7 @@ def test_without_tensorflow_the_way_to_get_it_is_told(tmp_path: Path) -> None:
         "try: import_tensorflow()\nexcept TensorFlowError as error: print(error.message, '|', error.hint)"
     )
     out, _ = start(program).communicate(timeout=60)
-    assert out == "tensorflow isn't installed | Install it: pip install 'hubcli[tf]'\n"
+    assert out == "tensorflow is not installed | Install it: pip install 'hubcli[tf]'\n"
 
 
 def test_tensorflow_is_there_for_what_follows() -> None:

@@ -478,7 +478,7 @@ def test_a_root_of_another_owner_is_told_and_untouched() -> None:
             check=False,
             env={**os.environ, "HOME": folder},
         )
-        assert "can't be read or written" in result.stdout, result.stderr
+        assert "Cannot access the cache" in result.stdout, result.stderr
         assert snapshot(root) == before
 
 

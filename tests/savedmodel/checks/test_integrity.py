@@ -97,9 +97,7 @@ def test_a_tensor_s_damage_is_told_with_its_name_and_bytes(tmp_path: Path) -> No
     model = write_bundle_model(tmp_path, {"a": bytes(100), "b": bytes(40), "c": bytes(8)})
     flip(model / SHARD, 110)
     assert faults(model) == [
-        Issue.of_file(
-            "tensor", "its bytes don't have the checksum that the index records", SHARD, "b", 104, 144
-        )
+        Issue.of_file("tensor", "checksum mismatch with the index", SHARD, "b", 104, 144)
     ]
 
 
@@ -152,7 +150,7 @@ def test_a_recorded_file_that_cannot_be_looked_at_is_told(model: Path) -> None:
     odd = FileRecord("x" * 5000, 1, None)
     found = faults(model, [*records, odd])
     assert [(fault.code, fault.file) for fault in found] == [("unreadable", odd.path)]
-    assert "can't be looked at" in str(found[0])
+    assert "cannot be accessed" in str(found[0])
 
 
 def test_a_record_without_hashes_compares_sizes(model: Path) -> None:
@@ -201,7 +199,7 @@ def test_a_shard_that_is_a_git_lfs_pointer_is_told_as_one(model: Path) -> None:
         ("saved_model.pb", b"version https://git-lfs.github.com/spec/v1\n", "git-LFS pointer"),
         ("saved_model.pb", b"<!DOCTYPE html><html>", "web page"),
         ("saved_model.pb", b"", "empty"),
-        ("saved_model.pb", b"\xff\xff", "can't be read as a SavedModel"),
+        ("saved_model.pb", b"\xff\xff", "saved_model.pb cannot be read as a SavedModel"),
         ("saved_model.pbtxt", b'item { name: "cat" id: 1 }', "label map"),
     ],
 )

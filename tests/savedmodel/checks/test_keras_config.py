@@ -83,10 +83,10 @@ def test_every_key_that_carries_a_function_is_known_by_its_type(key: str) -> Non
         ({**layer("Dense"), "module": ["os"]}, "its module 'list' would be imported"),
         ({**layer("Dense"), "registered_name": "mine>Evil"}, "its registered name is 'mine>Evil'"),
         ({**layer("Dense"), "registered_name": []}, "its registered name is 'list'"),
-        (layer("Dense "), "its class 'Dense ' is none of Keras itself"),
-        (layer("Densе"), "its class 'Dens\\u0435' is none of Keras itself"),
-        (layer("dense.__init__"), "its class 'dense.__init__' is none of Keras itself"),
-        (layer("deserialize_keras_object"), "its class 'deserialize_keras_object' is none of Keras itself"),
+        (layer("Dense "), "its class 'Dense ' is not part of Keras"),
+        (layer("Densе"), "its class 'Dens\\u0435' is not part of Keras"),
+        (layer("dense.__init__"), "its class 'dense.__init__' is not part of Keras"),
+        (layer("deserialize_keras_object"), "its class 'deserialize_keras_object' is not part of Keras"),
         ({"class_name": ["Dense"], "config": {"name": "one"}}, "its class is 'list', not a name"),
         ({"class_name": None, "config": {"name": "one"}}, "its class is None, not a name"),
         (layer("TFSMLayer", filepath="/models/1"), "TFSMLayer loads a SavedModel from a path"),
@@ -97,11 +97,11 @@ def test_every_key_that_carries_a_function_is_known_by_its_type(key: str) -> Non
         ),
         (
             {"class_name": "__typespec__", "spec_name": "run", "module": "subprocess", "name": "one"},
-            "its type 'run' is none of TensorFlow's own",
+            "its type 'run' is not part of TensorFlow",
         ),
         (
             {"class_name": "TypeSpec", "type_spec": "evil.Spec", "name": "one"},
-            "its type 'evil.Spec' is none of TensorFlow's own",
+            "its type 'evil.Spec' is not part of TensorFlow",
         ),
     ],
 )
@@ -128,7 +128,7 @@ def test_what_would_run_import_or_open_is_named_with_its_layer(
         (layer("TFOpLambda", function="nn.fixed_unigram_candidate_sampler"), "it calls the TensorFlow"),
         (
             {**layer("TFOpLambda", function="add"), "inbound_nodes": [["x", 0, 0, {"y": layer("Dense")}]]},
-            "its constants hold an object of the class 'Dense'",
+            "its constants contain an object of the class 'Dense'",
         ),
         (layer("TensorFlowOpLayer", node_def={"op": "WriteFile"}), "it runs the TensorFlow op 'WriteFile'"),
         (layer("TensorFlowOpLayer", node_def={"op": ["Add"]}), "it runs the TensorFlow op 'list'"),
@@ -206,7 +206,7 @@ def test_the_users_own_names_pass_where_they_are_meant() -> None:
 def test_a_key_that_stands_twice_is_told() -> None:
     parsed = KerasConfig.parse('{"config": {"class_name": "Lambda", "class_name": "Dense"}}')
     assert [str(issue) for issue in walk_config(parsed)] == [
-        "the key 'class_name' stands twice in one object"
+        "the key 'class_name' appears twice in one object"
     ]
 
 

@@ -260,7 +260,7 @@ def test_a_class_of_the_users_own_lends_its_name_to_no_other_module(
             mine |= {"class_name": "run", "config": {"args": ["touch", str(marker)]}}
 
     edit_file(path, call)
-    with pytest.raises(TensorFlowError, match="its class 'run' is none of Keras itself"):
+    with pytest.raises(TensorFlowError, match="its class 'run' is not part of Keras"):
         export_keras(path, tmp_path / "out", custom_objects="own_layers.py")
     assert not marker.exists()
 

@@ -299,7 +299,7 @@ def test_a_state_for_each_place_in_the_batch_fixes_its_size(
 
 
 def test_what_is_no_keras_model_is_refused_in_its_own_words(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="doesn't exist"):
+    with pytest.raises(NotFoundError, match="does not exist"):
         export_keras(tmp_path / "absent.keras", tmp_path / "out")
     (tmp_path / "text.keras").write_text("hello")
     with pytest.raises(UsageError, match="neither a .keras archive nor an HDF5 file"):

@@ -7,19 +7,14 @@ changed here before they are shown, by public attributes alone: `params`, `hidde
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from hubcli.cli.options import GLOBAL_PANEL, RARE_PANELS
 
-__all__ = ["GLOBAL_OPTIONS", "shape_help", "with_options_behind"]
+__all__ = ["shape_help"]
 
 _GLOBAL_OPTIONS = "Global options such as --json, --quiet and --cache-dir: hubcli --help"
 _DOCUMENTATION = "Documentation: https://hubcli.example/docs/"
-# The global options that take no value, and those that take one.
-_FLAGS = ("--json", "--quiet", "-q", "--offline", "--no-color", "--no-progress", "--debug")
-_VALUES = ("--cache-dir", "--color")
-GLOBAL_OPTIONS = (*_FLAGS, *_VALUES)
 
 
 def shape_help(command: Any, *, name: str, is_short: bool, shared_by: Any = None) -> None:
@@ -46,21 +41,3 @@ def shape_help(command: Any, *, name: str, is_short: bool, shared_by: Any = None
         ]
         lines += ["Help of a command: hubcli COMMAND --help, or -h for less", _DOCUMENTATION]
     command.epilog = "\n".join(lines)
-
-
-def with_options_behind(argv: Sequence[str]) -> list[str]:
-    """The words with the global options that stand before the command behind it: each command has them.
-
-    >>> with_options_behind(["--offline", "--cache-dir", "x", "ls", "-q"])
-    ['ls', '--offline', '--cache-dir', 'x', '-q']
-    >>> with_options_behind(["--offline", "--version"])
-    ['--offline', '--version']
-    """
-    end = 0
-    while end < len(argv) and (
-        argv[end] in _FLAGS or argv[end] in _VALUES or argv[end].partition("=")[0] in _VALUES
-    ):
-        end += 2 if argv[end] in _VALUES else 1
-    if end < len(argv) and argv[end][:1] != "-":
-        return [argv[end], *argv[:end], *argv[end + 1 :]]
-    return list(argv)
