@@ -34,6 +34,7 @@ __all__ = [
     "ranked_rows",
     "read_labels",
     "require_rows",
+    "row_count",
     "rows_of",
     "tensor_text",
     "text_of_bytes",
@@ -158,12 +159,13 @@ def has_rows(endpoint: Endpoint, batch: OutputBatch) -> bool:
     if batch.whole:
         return True
     return batch.rows is not None and all(
-        _row_count(port, parts) == batch.rows
+        row_count(port, parts) == batch.rows
         for port, parts in zip(endpoint.outputs, batch.parts, strict=True)
     )
 
 
-def _row_count(port: Port, parts: Sequence[Tensor]) -> int | None:
+def row_count(port: Port, parts: Sequence[Tensor]) -> int | None:
+    """How many rows an output has; None where it has no dimension for them."""
     if port.kind == "ragged":
         return parts[1].shape[0] - 1
     return parts[0].shape[0] if port.kind == "dense" and parts[0].shape else None

@@ -194,4 +194,4 @@ def one_sentence(text: str) -> str:
         line for line in lines if line and not line.startswith(("[[{{node", "Detected at node", "<stack"))
     ]
     text = " ".join(known_lines).removeprefix("Graph execution error: ")
-    return re.sub(r"\{\{function_node [^}]*\}\} *| *\[\[[^\]]*\]\]$", "", text)[:1000]
+    return re.sub(r"\{\{function_node [^}]*\}\} *|( *\[\[[^\]]*\]\])+$", "", text)[:1000]
