@@ -67,7 +67,7 @@ def batches_of_rows(endpoint: Endpoint, stream: RowStream, batch_size: int | Non
     fixed = _fixed_batch(endpoint, first[1])
     if fixed is not None and batch_size is not None and batch_size != fixed:
         raise UsageError(f"The {endpoint.title} takes {fixed} rows at a time", hint="Leave --batch-size out.")
-    has_parts = bool(_parts_of(endpoint, [first]))
+    has_parts = _has_parts(endpoint, first)
     is_whole = fixed is None and not endpoint.has_batch and not has_parts
     if is_whole and batch_size not in (None, 1):
         raise UsageError(f"The {endpoint.title} takes one row at a time", hint="Leave --batch-size out.")
@@ -194,6 +194,14 @@ class _RowEncoder:
                 join([tensor, *[cut(tensor, len(rows) - 1, len(rows))] * missing]) for tensor in tensors
             ]
         return Batch(tensors, len(rows), missing, self._is_whole)
+
+
+def _has_parts(endpoint: Endpoint, row: tuple[str, Mapping[str, Any]]) -> bool:
+    """Whether the row has a ragged or sparse input as nested lists."""
+    try:
+        return bool(_parts_of(endpoint, [row]))
+    except InputError:  # Told with its place when the row is encoded.
+        return True
 
 
 def _parts_of(endpoint: Endpoint, rows: _Rows) -> dict[str, Sequence[Tensor]]:

@@ -219,7 +219,7 @@ def read_labels(file: str) -> tuple[str, ...]:
         ) from error
     if len(data) > _MAX_LABEL_BYTES:
         raise InputError(f"{file} is larger than 64 MiB")
-    return tuple(data.decode("utf-8", "replace").splitlines())
+    return tuple(data.decode("utf-8-sig", "replace").splitlines())
 
 
 def has_classes(tensor: Tensor) -> bool:
