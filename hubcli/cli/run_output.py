@@ -77,6 +77,9 @@ class OutputOptions:
                 "--request prints only a TensorFlow Serving response",
                 hint="Remove --json-lines, --top and --repeat, or use --input.",
             )
+        if self.top is not None and (self.file is not None or self.repeat is not None):
+            other = "--output" if self.repeat is None else "--repeat"
+            raise UsageError(f"--top and {other} exclude each other", hint="Leave one of them out.")
         if self.labels is not None and self.top is None:
             raise UsageError("--labels requires --top", hint="Add --top K, or remove --labels.")
         if self.file is None and self.force:
@@ -126,12 +129,14 @@ class RunOutput:
     def _say_log(self, opened: ModelRun | None) -> None:
         """With --debug, what TensorFlow wrote to its standard error."""
         if self.form.debug and opened is not None and not self.options.dry_run and opened.session.log:
-            self.output.say(opened.session.log)
+            for line in opened.session.log.splitlines():
+                self.output.say(line)
 
     def _show(self, opened: ModelRun, texts: Sequence[str]) -> None:
         if opened.has_stream:
             gc.enable()  # Rows may be without end.
         if self.options.dry_run:
+            opened.check_rows()
             command = _command_line(self.target, opened, texts)
             if self.output.as_json:
                 self.output.document(dry_run_document(opened, command))

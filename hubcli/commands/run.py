@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -142,6 +143,7 @@ class ModelRun:
         self.endpoint: Endpoint = model.endpoints[0]
         self.batches: Iterator[Batch] | None = None
         self.shapes: dict[str, tuple[int, ...]] = {}
+        self.checked_rows: int | None = None
         self._session = session
         self._options = options
         self._listener = listener
@@ -212,6 +214,12 @@ class ModelRun:
     def has_stream(self) -> bool:
         """Whether rows come one by one, so that how many they are isn't known yet."""
         return self._stream is not None
+
+    def check_rows(self) -> None:
+        """Reads the rows of a stream, and counts them in `checked_rows`; raises InputError for a misfit."""
+        if self._stream is not None and self.batches is not None:
+            with contextlib.closing(self._stream.file):
+                self.checked_rows = sum(batch.rows or 0 for batch in self.batches)
 
     def open(self, *, is_once: bool = False) -> None:
         """Loads the model, perhaps for a single run. Raises TensorFlowError."""

@@ -6,6 +6,7 @@ version, the length of a header, the header as a Python literal, the elements.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 from typing import IO, Any
 
@@ -21,6 +22,7 @@ _MAX_ARRAY_BYTES = 1 << 32
 _STRING = 7
 _ALIGNMENT = 64
 _FLOATS = {2: "DT_HALF", 4: "DT_FLOAT", 8: "DT_DOUBLE"}
+_NUMBER_KINDS = frozenset("fiucU")
 _KINDS = {
     "f": _FLOATS,
     "i": {1: "DT_INT8", 2: "DT_INT16", 4: "DT_INT32", 8: "DT_INT64"},
@@ -99,19 +101,52 @@ def read_array(file: IO[bytes], name: str) -> tuple[int, tuple[int, ...], Any]:
     """
     header, _ = read_header(file, name)
     shape, descr = shape_of(header["shape"], name), header["descr"]
-    if header["fortran_order"] and sum(size > 1 for size in shape) > 1:
-        raise BrokenModelError(
-            f"{name} is stored in Fortran order", hint="Save it with numpy.ascontiguousarray(…)."
-        )
+    is_swapped = isinstance(descr, str) and descr[:1] == ">" and descr[1:2] in _NUMBER_KINDS
+    if is_swapped:
+        descr = f"<{descr[1:]}"
     width = _text_width(descr)
     dtype = DType(_STRING, "string", width) if width is not None else dtype_of(descr, name)
     size = prod(shape) * (dtype.item_bytes or 0)
     if size > _MAX_ARRAY_BYTES:
         raise BrokenModelError(f"{name} claims {size} bytes")
     data = _read_whole(file, size, name)
+    if header["fortran_order"]:
+        data = _in_c_order(data, shape, width if width is not None else dtype.item_bytes or 1)
+    if is_swapped:
+        data = _swapped(data, _number_bytes(dtype))
     if width is None:
         return dtype.number, shape, data
     return _STRING, shape, _texts(data, prod(shape), width, is_wide=str(descr)[1:2] == "U", name=name)
+
+
+def _in_c_order(data: bytes, shape: tuple[int, ...], item_bytes: int) -> bytes:
+    """Elements of which the first index runs fastest, brought to an order in which the last does."""
+    if len(shape) < 2 or not data:
+        return data
+
+    def rows(view: memoryview, sizes: tuple[int, ...]) -> Iterator[bytes]:
+        if len(sizes) == 1:
+            yield view.tobytes()
+            return
+        for place in range(sizes[0]):
+            yield from rows(view[place :: sizes[0]], sizes[1:])
+
+    return b"".join(rows(memoryview(data).cast("B", (len(data) // item_bytes, item_bytes)), shape))
+
+
+def _number_bytes(dtype: DType) -> int:
+    """The bytes of a number: a complex one is two, a text has four bytes a letter."""
+    if dtype.name == "string":
+        return 4
+    return (dtype.item_bytes or 1) // (2 if dtype.name.startswith("complex") else 1)
+
+
+def _swapped(data: bytes, size: int) -> bytes:
+    """The bytes of each number the other way round."""
+    swapped = bytearray(len(data))
+    for place in range(size):
+        swapped[place::size] = data[size - 1 - place :: size]
+    return bytes(swapped)
 
 
 def _read_whole(file: IO[bytes], size: int, name: str) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from hubcli.errors import InputError, UsageError
 from hubcli.running.endpoints import Endpoint, Port
 from hubcli.running.inputs import Columns, RowStream, complete
-from hubcli.running.values import cut, flattened, join, row_count, tensors_of
+from hubcli.running.values import cut, flattened, join, row_count, tensors_of, with_parts
 from hubcli.tf.run_protocol import Tensor
 
 __all__ = ["DEFAULT_BATCH", "Batch", "batches_of_columns", "batches_of_rows"]
@@ -69,11 +69,12 @@ def batches_of_rows(endpoint: Endpoint, stream: RowStream, batch_size: int | Non
     fixed = _fixed_batch(endpoint, first[1])
     if fixed is not None and batch_size is not None and batch_size != fixed:
         raise UsageError(f"The {endpoint.title} takes {fixed} rows at a time", hint="Remove --batch-size.")
-    is_whole = fixed is None and not endpoint.has_batch
+    has_parts = _has_parts(endpoint, first)
+    is_whole = fixed is None and not endpoint.has_batch and not has_parts
     if is_whole and batch_size not in (None, 1):
         raise UsageError(f"The {endpoint.title} takes one row at a time", hint="Remove --batch-size.")
     size = 1 if is_whole else fixed or batch_size or DEFAULT_BATCH
-    encoder = _RowEncoder(endpoint, stream, is_whole=is_whole, fixed=fixed)
+    encoder = _RowEncoder(endpoint, stream, is_whole=is_whole, fixed=fixed, has_parts=has_parts)
     pending = [first]
     failure: InputError | None = None
     while pending and failure is None:
@@ -135,11 +136,14 @@ def _alike(endpoint: Endpoint, rows: _Rows, constants: Mapping[str, Any]) -> Ite
 class _RowEncoder:
     """Makes batches of rows, and finds the one that doesn't fit."""
 
-    def __init__(self, endpoint: Endpoint, stream: RowStream, *, is_whole: bool, fixed: int | None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, stream: RowStream, *, is_whole: bool, fixed: int | None, has_parts: bool
+    ) -> None:
         self._endpoint = endpoint
         self._stream = stream
         self._is_whole = is_whole
         self._fixed = fixed
+        self._has_parts = has_parts
         # Of a fixed batch, rows are checked one by one; how many they are is told by the padding.
         self._ports = [
             port._replace(shape=(None, *port.shape[1:])) if fixed is not None and port.shape else port
@@ -171,6 +175,8 @@ class _RowEncoder:
 
     def _batch(self, rows: _Rows) -> Batch:
         given: dict[str, Sequence[Tensor]] = dict(self._stream.constants)
+        if self._has_parts:
+            given |= _parts_of(self._endpoint, rows)
         for port in self._ports:
             name = port.name
             present = [row for _, row in rows if name in row]
@@ -190,6 +196,22 @@ class _RowEncoder:
                 join([tensor, *[cut(tensor, len(rows) - 1, len(rows))] * missing]) for tensor in tensors
             ]
         return Batch(tensors, len(rows), missing, self._is_whole)
+
+
+def _has_parts(endpoint: Endpoint, row: tuple[str, Mapping[str, Any]]) -> bool:
+    """Whether the row has a ragged or sparse input as nested lists."""
+    try:
+        return bool(_parts_of(endpoint, [row]))
+    except InputError:  # Told with its place when the row is encoded.
+        return True
+
+
+def _parts_of(endpoint: Endpoint, rows: _Rows) -> dict[str, Sequence[Tensor]]:
+    """The parts of ragged and sparse inputs that the rows have as nested lists; none of other inputs."""
+    names = [name for name in rows[0][1] if all(name in row for _, row in rows)]
+    columns = {name: [[row[name] for _, row in rows]] for name in names}
+    found = with_parts(endpoint, columns)
+    return {name: values for name, values in found.items() if columns.get(name) is not values}
 
 
 def _column(port: Port, rows: Sequence[Mapping[str, Any]]) -> Any:

@@ -31,6 +31,7 @@ _MAX_MEMBERS = 10_000
 _WAIT_S = 3600.0
 _decode = json.JSONDecoder().decode  # json.loads looks at eight arguments first, a million times.
 _BOM = b"\xef\xbb\xbf"
+_GZIP = b"\x1f\x8b\x08"
 
 
 class FileKind(Enum):
@@ -57,13 +58,16 @@ class FileKind(Enum):
 class InputFile:
     """An opened file or standard input: its `name`, its `kind`, its size in bytes where that is known."""
 
-    def __init__(self, name: str, raw: IO[bytes], head: bytes, kind: FileKind) -> None:
+    def __init__(
+        self, name: str, raw: IO[bytes], head: bytes, kind: FileKind, unpacked: Any | None = None
+    ) -> None:
         self.name = name
         self.kind = kind
-        self.size_bytes = _size(raw)
+        self.size_bytes = _size(raw) if unpacked is None else None
         self.on_bytes: Callable[[int], None] = lambda size: None
         self._raw = raw
-        self._stream = io.BufferedReader(_Joined(head, raw), _CHUNK_BYTES)
+        joined = _Joined(head, raw) if unpacked is None else _Joined(b"", unpacked)
+        self._stream = io.BufferedReader(joined, _CHUNK_BYTES)
         self._lines_at_hand: int | None = None
 
     def close(self) -> None:
@@ -118,8 +122,11 @@ class InputFile:
                     arrays[name] = Tensor(*read_array(file, f"{self.name}: {name}"))
         return arrays
 
-    def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Each line that isn't empty, without its end, by its number from 1 on. Raises InputError."""
+    def lines(self, *, has_empty: bool = False) -> Iterator[tuple[int, bytes]]:
+        """Each line without its end, by its number from 1 on; empty ones are left out unless `has_empty`.
+
+        Raises InputError.
+        """
         number = 0
         for lines in self._line_groups():
             self._lines_at_hand = len(lines)
@@ -129,7 +136,7 @@ class InputFile:
                 if number == 1:
                     line = line.removeprefix(_BOM)
                 line = line.rstrip(b"\r")
-                if line:
+                if line or has_empty:
                     yield number, line
 
     def _line_groups(self) -> Iterator[list[bytes]]:
@@ -164,7 +171,7 @@ class InputFile:
         """Each row as an object of texts by the header's names, by its place. Raises InputError."""
         import csv  # Few runs read a table.
 
-        numbers = iter(self.lines())
+        numbers = iter(self.lines(has_empty=True))  # A cell in quotes may have empty lines.
         place = 0
 
         def texts() -> Iterator[str]:
@@ -175,10 +182,10 @@ class InputFile:
 
         rows = csv.reader(texts())
         try:
-            header = next(rows, [])
+            header = next(filter(None, rows), [])
             if len(set(header)) < len(header):
                 raise InputError(f"{self.name} names a column twice in its header")
-            for row in rows:
+            for row in filter(None, rows):
                 if len(row) != len(header):
                     raise InputError(
                         f"{self.name}, line {place} has {len(row)} columns; the header names {len(header)}"
@@ -227,7 +234,7 @@ class _reading:  # noqa: N801 - a context, used as a function
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, BrokenModelError):
             raise InputError(error.message, hint=error.hint) from error
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and error.errno is not None:
             raise NotFoundError(f"Cannot read {self._name}: {error.strerror or error}") from error
         if error is not None and not isinstance(error, HubcliError) and _is_of_file(error):
             raise InputError(f"Cannot read {self._name}: {error}") from error
@@ -237,7 +244,7 @@ def _is_of_file(error: BaseException) -> bool:
     """Whether reading a damaged archive or a stream fails so."""
     from hubcli.formats.array_files import ARCHIVE_ERRORS
 
-    return isinstance(error, ARCHIVE_ERRORS) and not isinstance(error, RecursionError)
+    return isinstance(error, (*ARCHIVE_ERRORS, OSError)) and not isinstance(error, RecursionError)
 
 
 def open_input(path: str, columns: frozenset[str], is_text: bool) -> InputFile:
@@ -256,7 +263,24 @@ def open_input(path: str, columns: frozenset[str], is_text: bool) -> InputFile:
         else:
             raw = io.FileIO(sys.stdin.fileno(), closefd=False)
         head = _head(raw, _HEAD_BYTES)
+    if head[:3] == _GZIP:
+        kind = kind_of(_unpacked_head(head), path.removesuffix(".gz"), columns, is_text=is_text)
+        if kind.has_rows:
+            from gzip import GzipFile
+
+            stream = io.BufferedReader(_Joined(head, raw), _CHUNK_BYTES)
+            return InputFile(name, raw, head, kind, GzipFile(fileobj=stream))
     return InputFile(name, raw, head, kind_of(head, path, columns, is_text=is_text))
+
+
+def _unpacked_head(head: bytes) -> bytes:
+    """What the beginning of a file packed by gzip holds; nothing where it is damaged."""
+    import zlib
+
+    try:
+        return zlib.decompressobj(wbits=31).decompress(head, _HEAD_BYTES)
+    except zlib.error:
+        return b""
 
 
 def _size(file: IO[bytes]) -> int | None:
@@ -279,7 +303,9 @@ class _Joined(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         if not self._head:
-            return self._rest.readinto(buffer) or 0
+            # What unpacks would wait for a whole buffer.
+            read = getattr(self._rest, "readinto1", self._rest.readinto)
+            return read(buffer) or 0
         piece = self._head[: len(buffer)]
         self._head = self._head[len(piece) :]
         buffer[: len(piece)] = piece
@@ -355,7 +381,12 @@ def parse_json(text: str | bytes, where: str) -> Any:
         return _decode(text if isinstance(text, str) else text.decode())
     except RecursionError as error:
         raise InputError(f"{where} is nested too deeply") from error
-    except ValueError as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where} is not UTF-8 text (byte {error.start})") from error
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno}, " if error.lineno > 1 else ""
+        raise InputError(f"{where} is not JSON: {error.msg} ({line}column {error.colno})") from error
+    except ValueError as error:  # A number of more digits than Python takes.
         raise InputError(f"{where} is not JSON: {error}") from error
 
 

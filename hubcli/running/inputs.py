@@ -18,7 +18,7 @@ from hubcli.running.files import FileKind, InputFile, open_input, parse_json
 from hubcli.running.media import Decoder, MediaOptions, decode_image, decode_wav
 from hubcli.running.numbers import decoded
 from hubcli.running.tables import row_values
-from hubcli.running.values import cast_tensor, join, tensor_of, tensors_of
+from hubcli.running.values import cast_tensor, join, tensor_of, tensors_of, with_parts
 from hubcli.tf.run_protocol import Tensor
 
 __all__ = ["Columns", "InputReader", "RowStream"]
@@ -26,7 +26,6 @@ __all__ = ["Columns", "InputReader", "RowStream"]
 _NAME = re.compile(r"[A-Za-z_][\w./-]*")
 _FLOAT64, _ROUNDED = 2, ("float32", "float16", "bfloat16")
 _SPARSE_KEYS = {"indices", "values", "dense_shape"}
-_SPLIT_TYPES = ("int64", "int32")
 
 
 class Columns(NamedTuple):
@@ -94,7 +93,7 @@ class InputReader:
 
     def of_values(self, given: Mapping[str, Sequence[Any]]) -> Columns:
         """The tensors of values by input: each a sequence, whose items are stacked. Raises InputError."""
-        given = _with_parts(self._endpoint, given)
+        given = with_parts(self._endpoint, given)
         for name in given:
             self._endpoint_port(name)
         tensors = {
@@ -340,62 +339,3 @@ def _as_columns(rows: Iterator[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]
         for name, value in row.items():
             columns.setdefault(name, []).append(value)
     return dict(columns)
-
-
-def _with_parts(endpoint: Endpoint, given: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
-    """What is given, with nested lists for a ragged or sparse input brought to its parts `x`, `x_1`, `x_2`.
-
-    A signature has such an input as several: https://www.tensorflow.org/guide/ragged_tensor. They are built
-    where the parts are there, none of the others is given, and the value has more depth than `x` has.
-    """
-    if endpoint.kind != "signature":
-        return given
-    ports = {port.name: port for port in endpoint.inputs}
-    found = dict(given)
-    for name, values in given.items():
-        port = ports.get(name)
-        if port is None or port.shape is None or len(values) != 1 or isinstance(values[0], Tensor):
-            continue
-        virtual = _ragged_port(ports, port, values[0], given) or _sparse_port(ports, port, values[0], given)
-        if virtual is not None:
-            names = [name, *(f"{name}_{number}" for number in range(1, virtual.part_count))]
-            for part, tensor in zip(names, tensors_of(virtual, values[0]), strict=True):
-                found[part] = [tensor]
-    return found
-
-
-def _ragged_port(ports: Mapping[str, Port], port: Port, value: Any, given: Mapping[str, Any]) -> Port | None:
-    """The ragged input of which the port is the flat values, if the value is nested deeper than these."""
-    assert port.shape is not None
-    rank = _depth_of(value) - len(port.shape)
-    names = [f"{port.name}_{number}" for number in range(1, rank + 1)]
-    splits = [ports[name] for name in names if name in ports and name not in given]
-    is_whole = rank > 0 and len(splits) == rank
-    if not is_whole or any(
-        split.dtype.name not in _SPLIT_TYPES or split.shape != (None,) for split in splits
-    ):
-        return None
-    types = (port.dtype.number, *(split.dtype.number for split in splits))
-    return port._replace(kind="ragged", shape=None, part_types=types)
-
-
-def _sparse_port(ports: Mapping[str, Port], port: Port, value: Any, given: Mapping[str, Any]) -> Port | None:
-    """The sparse input of which the port is the indices, if the value isn't of their shape."""
-    values, dense_shape = ports.get(f"{port.name}_1"), ports.get(f"{port.name}_2")
-    shape = port.shape or ()
-    if values is None or dense_shape is None or {values.name, dense_shape.name} & given.keys():
-        return None
-    is_sparse = port.dtype.name == dense_shape.dtype.name == "int64" and len(shape) == 2
-    if not is_sparse or values.shape != (None,) or dense_shape.shape != shape[1:]:
-        return None
-    number = port.dtype.number
-    return Port(port.name, values.dtype, None, "sparse", part_types=(number, values.dtype.number, number))
-
-
-def _depth_of(value: Any) -> int:
-    """How deep lists are nested, at most 254."""
-    depth, level = 0, [value]
-    while depth < 254 and any(isinstance(item, list) for item in level):
-        level = [element for item in level if isinstance(item, list) for element in item[:1000]]
-        depth += 1
-    return depth

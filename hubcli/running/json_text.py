@@ -34,6 +34,7 @@ __all__ = [
     "ranked_rows",
     "read_labels",
     "require_rows",
+    "row_count",
     "rows_of",
     "tensor_text",
     "text_of_bytes",
@@ -160,12 +161,13 @@ def has_rows(endpoint: Endpoint, batch: OutputBatch) -> bool:
     if batch.whole:
         return True
     return batch.rows is not None and all(
-        _row_count(port, parts) == batch.rows
+        row_count(port, parts) == batch.rows
         for port, parts in zip(endpoint.outputs, batch.parts, strict=True)
     )
 
 
-def _row_count(port: Port, parts: Sequence[Tensor]) -> int | None:
+def row_count(port: Port, parts: Sequence[Tensor]) -> int | None:
+    """How many rows an output has; None where it has no dimension for them."""
     if port.kind == "ragged":
         return parts[1].shape[0] - 1
     return parts[0].shape[0] if port.kind == "dense" and parts[0].shape else None
@@ -219,7 +221,7 @@ def read_labels(file: str) -> tuple[str, ...]:
         ) from error
     if len(data) > _MAX_LABEL_BYTES:
         raise InputError(f"{file} is larger than 64 MiB")
-    return tuple(data.decode("utf-8", "replace").splitlines())
+    return tuple(data.decode("utf-8-sig", "replace").splitlines())
 
 
 def has_classes(tensor: Tensor) -> bool:

@@ -23,6 +23,7 @@ _MAX_PIXELS = 100_000_000
 
 _CHANNELS = (1, 3, 4)
 _MAX_SIDE = 1 << 16
+_WEBP_ANIMATION = 2  # A flag of the VP8X chunk.
 _JPEG_SIZES = frozenset({*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)})
 
 
@@ -66,6 +67,7 @@ def decode_image(
             hint=("Use an input of the shape [batch, height, width, channels], or of the type string."),
         )
     height, width = image_size(data, where)
+    _require_decodable(data, where)
     size = options.size
     if shape is not None and None not in shape[-3:-1]:
         own = (shape[-3] or 0, shape[-2] or 0)
@@ -86,6 +88,20 @@ def decode_image(
     tensor = decoder("image", data, f"decoding {where}", **order)[1][0]
     tensor.shape = result if shape is None or len(shape) == 4 else result[1:]
     return _in_type(port, tensor)
+
+
+def _require_decodable(data: bytes, where: str) -> None:
+    """Raises InputError for what TensorFlow refuses, or decodes to colours that aren't there."""
+    hint = "Convert it to PNG."
+    if data[:2] == b"BM" and len(data) >= 54:
+        bits, start = int.from_bytes(data[28:30], "little"), int.from_bytes(data[10:14], "little")
+        palette = data[14 + int.from_bytes(data[14:18], "little") : start]
+        greys = b"".join(bytes((grey, grey, grey)) for grey in range(256))
+        own = b"".join(palette[place : place + 3] for place in range(0, len(palette), 4))
+        if bits < 24 and not (bits == 8 and own and greys.startswith(own)):
+            raise InputError(f"{where} is a BMP with a palette, which TensorFlow cannot decode", hint=hint)
+    if data[:4] == b"RIFF" and data[12:16] == b"VP8X" and data[20] & _WEBP_ANIMATION:
+        raise InputError(f"{where} is an animated WebP, which TensorFlow cannot decode", hint=hint)
 
 
 def _in_type(port: Port, tensor: Tensor) -> Tensor:

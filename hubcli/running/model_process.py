@@ -137,7 +137,7 @@ class ModelProcess:
         """
         model = read_signatures_of(name or str(path), path, tags)
         if self._process.runner == "c" and model.obstacle:
-            raise TensorFlowError(f"The C API can't run {model.name}: {model.obstacle}")
+            raise TensorFlowError(f"The C API cannot run {model.name}: {model.obstacle}")
         self._count += 1
         load_model(self._process, model, number=self._count)
         return LoadedModel(self._process, self._count, model)

@@ -104,7 +104,7 @@ def _encoded_floats(name: str, values: Sequence[Any], kinds: set[type]) -> bytes
             packed = _bfloat16(struct.pack(f"<{len(values)}f", *values))
         else:
             packed = struct.pack(f"<{len(values)}{_FORMS[name]}", *values)
-    except OverflowError:
+    except (OverflowError, struct.error):  # The latter for an int that is too large for a half.
         outside = next(value for value in values if not _holds(name, value))
         raise ValueError(f"{_value_text(outside)} is out of the range of {name}") from None
     if int in kinds:
@@ -122,7 +122,7 @@ def _encoded_floats(name: str, values: Sequence[Any], kinds: set[type]) -> bytes
 def _holds(name: str, value: float) -> bool:
     try:
         struct.pack("<" + ("f" if name == "bfloat16" else _FORMS[name]), value)
-    except OverflowError:
+    except (OverflowError, struct.error):
         return False
     return True
 

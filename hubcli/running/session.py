@@ -20,6 +20,10 @@ __all__ = ["RUNNERS", "OutputBatch", "Session"]
 _MAX_GROUP, _GROUP_BYTES, _GROUP_S = 32, 1 << 18, 0.02
 RUNNERS = ("auto", "c", "python")
 # Of graphs of TensorFlow 1 that declare an asset twice: only the Python loader takes them.
+_DECODING_HINTS = {
+    "image": "Convert it to PNG.",
+    "wav": "Convert it to 16 bits: ffmpeg -i IN.wav -c:a pcm_s16le OUT.wav",
+}
 _TWICE_FED = "fed more than once"
 
 
@@ -154,7 +158,8 @@ class Session:
         try:
             return self._running.ask(kind, [Tensor(7, (), [data])], doing=doing, **fields)
         except RunnerError as error:
-            raise InputError(f"TensorFlow failed {doing}: {error.message}", hint=error.hint) from error
+            hint = error.hint or _DECODING_HINTS.get(kind, "")
+            raise InputError(f"TensorFlow failed {doing}: {error.message}", hint=hint) from error
 
     def run(
         self,

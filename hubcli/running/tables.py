@@ -100,6 +100,7 @@ def _cell(port: Port, cell: str) -> Any:
             return _BOOLS[text.lower()]
         if name.startswith("complex"):
             return text
+        text = text.replace("_", "?")  # Python takes 1_000 for a number, tables don't.
         return int(text) if name.startswith(_INTEGERS) else float(text)
     except (ValueError, KeyError):
         raise ValueError(f"'{cell[:60]}' for {port.name} is not of type {name}") from None

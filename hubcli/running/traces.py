@@ -169,7 +169,7 @@ def trace_endpoint(
     variant = trace.variant
     body = outline.graph.functions.get(variant.name)
     if body is None:
-        raise BrokenModelError(f"its function {variant.name} isn't in the graph's library")
+        raise BrokenModelError(f"its function {variant.name} is not in the graph's library")
     input_types, output_types = _types(body)
     own = input_types[: len(input_types) - len(variant.captures)]
     inputs = _ports(_flat_arguments(trace), own)

@@ -6,24 +6,37 @@ that of an input whose first dimension may be anything, it is a batch of one; no
 
 from __future__ import annotations
 
+import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
 from hubcli.errors import InputError
 from hubcli.formats.tensor_layout import DType
-from hubcli.running.endpoints import Port
+from hubcli.running.endpoints import Endpoint, Port
 from hubcli.running.numbers import decoded, encoded, require_supported
-from hubcli.savedmodel.types import Shape, shape_text
+from hubcli.savedmodel.types import shape_text
 from hubcli.tf.run_protocol import STRING, Tensor
 
-__all__ = ["cast_tensor", "cut", "flattened", "join", "nested", "row_count", "tensor_of", "tensors_of"]
+__all__ = [
+    "cast_tensor",
+    "cut",
+    "flattened",
+    "join",
+    "nested",
+    "row_count",
+    "tensor_of",
+    "tensors_of",
+    "with_parts",
+]
 
 _MAX_RANK = 254
 _LISTS = frozenset({list, tuple})
 _MAX_ELEMENTS = 1 << 31
 _INT64, _INT32 = 9, 3
+_SPLIT_TYPES = ("int64", "int32")
+_MAX_EXAMPLE = 16  # elements of a hint
 _SPARSE_KEYS = {"indices", "values", "dense_shape"}
 
 
@@ -58,9 +71,10 @@ def tensor_of(port: Port, value: Any, *, is_rows: bool = False) -> Tensor:
             tensor = Tensor(port.dtype.number, shape, encoded(port.dtype, flat))
         except ValueError as error:
             raise InputError(f"{port.name}: {error}", hint=f"It is {port}.") from None
-    if is_rows and port.shape is not None and len(tensor.shape) != len(port.shape):
-        raise _misfit(port, port.shape[1:], tensor.shape[1:])
-    tensor.shape = _fitted(port, tensor.shape)
+    if is_rows and port.shape is not None:
+        _require_row(port, port.shape[1:], tensor.shape[1:])
+    else:
+        tensor.shape = _fitted(port, tensor.shape, value)
     return tensor
 
 
@@ -105,7 +119,18 @@ def flattened(value: Any) -> tuple[list[Any], tuple[int, ...]]:
     return level, tuple(shape)
 
 
-def _fitted(port: Port, shape: tuple[int, ...]) -> tuple[int, ...]:
+def _require_row(port: Port, expected: tuple[int | None, ...], shape: tuple[int, ...]) -> None:
+    """Raises InputError for a row whose shape isn't that of the input without its first dimension."""
+    if len(shape) != len(expected) or any(
+        size not in (None, own) for size, own in zip(expected, shape, strict=True)
+    ):
+        raise InputError(
+            f"A row of {port.name} has the shape {shape_text(expected)}, and the value {shape_text(shape)}",
+            hint=f"It is {port}.",
+        )
+
+
+def _fitted(port: Port, shape: tuple[int, ...], value: Any) -> tuple[int, ...]:
     """The shape that the input gets. Raises InputError where the signature has another."""
     expected = port.shape
     if expected is None:
@@ -115,7 +140,10 @@ def _fitted(port: Port, shape: tuple[int, ...]) -> tuple[int, ...]:
     if len(shape) == 1 and shape[0] == 0 and expected and expected[0] is None and None not in expected[1:]:
         shape = (0, *(size or 0 for size in expected[1:]))  # No row at all.
     if len(shape) != len(expected):
-        raise _misfit(port, expected, shape)
+        raise InputError(
+            f"{port.name} has the shape {shape_text(expected)}, and the value {shape_text(shape)}",
+            hint=_example(port, value),
+        )
     for axis, (size, own) in enumerate(zip(expected, shape, strict=True)):
         if size is not None and size != own:
             raise InputError(
@@ -126,16 +154,21 @@ def _fitted(port: Port, shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape
 
 
-def _misfit(port: Port, expected: Shape, shape: tuple[int, ...]) -> InputError:
-    return InputError(
-        f"{port.name} has the shape {shape_text(expected)}, and the value {shape_text(shape)}",
-        hint=f"Use {_depth(expected)}. It is {port}.",
-    )
-
-
-def _depth(shape: Shape) -> str:
-    rank = len(shape or ())
-    return "a single value" if rank == 0 else f"lists nested {rank} deep, such as {'[' * rank}…{']' * rank}"
+def _example(port: Port, value: Any) -> str:
+    """A line to copy, with the value where its elements fit the input's shape, else the form in words."""
+    expected = port.shape or ()
+    count = prod(size or 1 for size in expected)
+    if isinstance(value, Tensor) or count > _MAX_EXAMPLE:
+        rank = len(expected)
+        return f"Use lists nested {rank} deep, such as {'[' * rank}…{']' * rank}. It is {port}."
+    elements: list[Any] = flattened(value)[0]
+    if len(elements) != count or any(isinstance(element, (bytes, dict)) for element in elements):
+        blank = "text" if port.dtype.name == "string" else False if port.dtype.name == "bool" else 0
+        elements = [blank] * count
+    for size in reversed(expected):
+        own = size or 1
+        elements = [elements[start : start + own] for start in range(0, len(elements), own)]
+    return f"Write: --input '{port.name}={json.dumps(elements[0], ensure_ascii=False)}'"
 
 
 def _ragged(port: Port, value: Any) -> list[Tensor]:
@@ -210,6 +243,65 @@ def _collect(value: Any, place: tuple[int, ...], rank: int, indices: list[Any], 
     elif value is not None and len(place) == rank:
         indices.append(list(place))
         values.append(value)
+
+
+def with_parts(endpoint: Endpoint, given: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
+    """What is given, with nested lists for a ragged or sparse input brought to its parts `x`, `x_1`, `x_2`.
+
+    A signature has such an input as several: https://www.tensorflow.org/guide/ragged_tensor. They are built
+    where the parts are there, none of the others is given, and the value has more depth than `x` has.
+    """
+    if endpoint.kind != "signature":
+        return given
+    ports = {port.name: port for port in endpoint.inputs}
+    found = dict(given)
+    for name, values in given.items():
+        port = ports.get(name)
+        if port is None or port.shape is None or len(values) != 1 or isinstance(values[0], Tensor):
+            continue
+        virtual = _ragged_port(ports, port, values[0], given) or _sparse_port(ports, port, values[0], given)
+        if virtual is not None:
+            names = [name, *(f"{name}_{number}" for number in range(1, virtual.part_count))]
+            for part, tensor in zip(names, tensors_of(virtual, values[0]), strict=True):
+                found[part] = [tensor]
+    return found
+
+
+def _ragged_port(ports: Mapping[str, Port], port: Port, value: Any, given: Mapping[str, Any]) -> Port | None:
+    """The ragged input of which the port is the flat values, if the value is nested deeper than these."""
+    assert port.shape is not None
+    rank = _depth_of(value) - len(port.shape)
+    names = [f"{port.name}_{number}" for number in range(1, rank + 1)]
+    splits = [ports[name] for name in names if name in ports and name not in given]
+    is_whole = rank > 0 and len(splits) == rank
+    if not is_whole or any(
+        split.dtype.name not in _SPLIT_TYPES or split.shape != (None,) for split in splits
+    ):
+        return None
+    types = (port.dtype.number, *(split.dtype.number for split in splits))
+    return port._replace(kind="ragged", shape=None, part_types=types)
+
+
+def _sparse_port(ports: Mapping[str, Port], port: Port, value: Any, given: Mapping[str, Any]) -> Port | None:
+    """The sparse input of which the port is the indices, if the value isn't of their shape."""
+    values, dense_shape = ports.get(f"{port.name}_1"), ports.get(f"{port.name}_2")
+    shape = port.shape or ()
+    if values is None or dense_shape is None or {values.name, dense_shape.name} & given.keys():
+        return None
+    is_sparse = port.dtype.name == dense_shape.dtype.name == "int64" and len(shape) == 2
+    if not is_sparse or values.shape != (None,) or dense_shape.shape != shape[1:]:
+        return None
+    number = port.dtype.number
+    return Port(port.name, values.dtype, None, "sparse", part_types=(number, values.dtype.number, number))
+
+
+def _depth_of(value: Any) -> int:
+    """How deep lists are nested, at most 254."""
+    depth, level = 0, [value]
+    while depth < 254 and any(isinstance(item, list) for item in level):
+        level = [element for item in level if isinstance(item, list) for element in item[:1000]]
+        depth += 1
+    return depth
 
 
 def nested(tensor: Tensor, values: Sequence[Any] | None = None) -> Any:

@@ -24,6 +24,7 @@ from hubcli.tf.run_protocol import ProtocolError, Tensor, receive, send
 __all__ = ["RunProcess", "RunnerError", "find_library", "has_package", "one_sentence", "op_libraries"]
 
 _MAX_ERROR_BYTES = 1 << 16
+_MEMORY_HINT = "Try a smaller --batch-size, or a machine with more memory."
 
 
 class RunnerError(TensorFlowError):
@@ -165,7 +166,7 @@ class RunProcess:
         if status == -signal.SIGKILL:
             return TensorFlowError(
                 f"The model's process was killed while {doing}: the machine may have run out of memory",
-                hint="Try a smaller --batch-size, or a machine with more memory.",
+                hint=_MEMORY_HINT,
             )
         name = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
         messages = self.messages().splitlines()
@@ -179,7 +180,8 @@ def _runner_error(text: str, kind: str) -> RunnerError:
     """TensorFlow's message as an error; what it says of kernels is of no use to who runs a model."""
     missing = re.search(r"No OpKernel was registered to support Op '(\w+)'", text)
     if missing is None:
-        return RunnerError(one_sentence(text), kind=kind)
+        hint = _MEMORY_HINT if "OOM when allocating" in text else ""
+        return RunnerError(one_sentence(text), kind=kind, hint=hint)
     return RunnerError(
         f"TensorFlow has no kernel for the op {missing[1]} on this machine",
         kind=kind,
@@ -193,5 +195,7 @@ def one_sentence(text: str) -> str:
     known_lines = [
         line for line in lines if line and not line.startswith(("[[{{node", "Detected at node", "<stack"))
     ]
-    text = " ".join(known_lines).removeprefix("Graph execution error: ")
-    return re.sub(r"\{\{function_node [^}]*\}\} *| *\[\[[^\]]*\]\]$", "", text)[:1000]
+    text = " ".join(known_lines).removeprefix("Graph execution error: ").partition(" Hint: If you want")[0]
+    return re.sub(r"\{\{function_node [^}]*\}\} *| *\[\[\{\{node [^\]]*\]\]|( *\[\[[^\]]*\]\])+$", "", text)[
+        :1000
+    ]

@@ -29,6 +29,17 @@ def test_a_dry_run_finds_what_does_not_fit(hubcli: Run) -> None:
     assert json.loads(completed.stdout)["error"]["code"] == "input"
 
 
+def test_a_dry_run_reads_every_row(hubcli: Run, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("[1]\n[2]\n")
+    completed = hubcli("run", MUL, "--input", f"@{rows}", "--dry-run")
+    assert "  x (float32 [?, 1]) gets 2 rows\n" in completed.stdout
+    rows.write_text("[1]\n[2, 3]\n")
+    completed = hubcli("run", MUL, "--input", f"@{rows}", "--dry-run")
+    assert completed.returncode == 2
+    assert "rows.jsonl, line 2: A row of x has the shape [1], and the value [2]" in completed.stderr
+
+
 def test_a_dry_run_as_a_document(hubcli: Run) -> None:
     completed = hubcli("run", MUL, "--input", "[3]", "--dry-run", "--json")
     found = json.loads(completed.stdout)
@@ -46,6 +57,8 @@ def test_a_dry_run_as_a_document(hubcli: Run) -> None:
         ["--json", "--json-lines"],
         ["--json-lines", "-o", "out.npz"],
         ["--labels", "labels.txt"],
+        ["--top", "3", "-o", "out.npz"],
+        ["--top", "3", "--repeat", "3"],
         ["--force"],
         ["--request", "-", "--input", "1"],
         ["--image-size", "0"],

@@ -44,8 +44,8 @@ def test_rows_come_in_batches_the_last_one_shorter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ("[1, 2, 3]", r"line 4: x has the shape \[\?, 2\].*dimension 1 is 3, not 2"),
-        ("7", r"line 4: x has the shape \[2\], and the value \[\]"),
+        ("[1, 2, 3]", r"line 4: A row of x has the shape \[2\], and the value \[3\]"),
+        ("7", r"line 4: A row of x has the shape \[2\], and the value \[\]"),
         ('["a", 1]', "line 4: x: 'a' is not a number"),
         ("[1", "line 4 is not JSON"),
         ('{"z": 1}', "line 4: .* no input 'z'"),
@@ -69,6 +69,15 @@ def test_a_scalar_is_given_once_for_all_rows_or_with_each(tmp_path: Path) -> Non
     ]
     lines = ['{"x": 1, "k": 1}', '{"x": 2, "k": 1}', '{"x": 3, "k": 2}']
     assert rows_and_values(of_rows(WITH_SCALAR, tmp_path, lines, 8)) == [[1, [1.0, 2.0]], [2, [3.0]]]
+
+
+def test_rows_of_ragged_and_sparse_inputs_are_joined_by_their_parts(tmp_path: Path) -> None:
+    ragged = signature(port("x", "int64", (None,)), port("x_1", "int64", (None,)))
+    lines = ["[1, 2]", "[]", '{"x": [3]}', "[4]"]
+    assert rows_and_values(of_rows(ragged, tmp_path, lines, 3)) == [[[1, 2, 3], [0, 2, 2, 3]], [[4], [0, 1]]]
+    parts = (port("x", "int64", (None, 2)), port("x_1", "float32", (None,)), port("x_2", "int64", (2,)))
+    found = rows_and_values(of_rows(signature(*parts), tmp_path, ["[null, 5]", "[6, null]"], None))
+    assert found == [[[[0, 1], [1, 0]], [5.0, 6.0], [2, 2]]]
 
 
 def test_a_fixed_first_dimension_is_filled_up(tmp_path: Path) -> None:

@@ -74,6 +74,30 @@ def test_nothing_else_is_broadcast() -> None:
         value(FLOATS, "[1, 2, 3]")
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype", "text", "line"),
+    [
+        ((None, 1), "float32", "3", "--input 'x=[[3]]'"),
+        ((None, 2), "float32", "7", "--input 'x=[[0, 0]]'"),
+        ((3,), "bool", "[[true, true]]", "--input 'x=[false, false, false]'"),
+        ((None, 1, 1), "string", "a", """--input 'x=[[["a"]]]'"""),
+        ((), "int64", "[[5]]", "--input 'x=5'"),
+    ],
+)
+def test_a_value_of_another_rank_has_a_line_to_copy(shape: Any, dtype: str, text: str, line: str) -> None:
+    endpoint = signature(port("x", dtype, shape))
+    with pytest.raises(InputError, match="x has the shape") as caught:
+        value(endpoint, text)
+    assert caught.value.hint == f"Write: {line}"
+    assert columns(endpoint, line.split("'")[1])
+
+
+def test_a_value_of_another_rank_for_a_large_shape_has_its_form() -> None:
+    with pytest.raises(InputError, match="x has the shape") as caught:
+        value(signature(port("x", "float32", (None, 224, 3))), "1")
+    assert "nested 3 deep, such as [[[…]]]" in caught.value.hint
+
+
 def test_repeated_values_are_stacked_into_a_batch() -> None:
     assert value(FLOATS, "x=[1, 2]", "x=[[3, 4], [5, 6]]") == [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
 

@@ -62,6 +62,8 @@ def test_bytes_are_a_value_of_a_single_input_and_no_names() -> None:
         {"instances": [[1]], "signature_name": 5},
         {"instances": [{"y": [1]}]},
         {"inputs": {"y": [1]}},
+        {"instances": [1, 2]},
+        {"inputs": [1]},
     ],
 )
 def test_what_serving_refuses_is_refused(document: Any) -> None:
@@ -69,8 +71,30 @@ def test_what_serving_refuses_is_refused(document: Any) -> None:
         columns(ONE_INPUT, document)
 
 
+def test_columns_of_no_input_are_left_out_as_serving_does() -> None:
+    assert columns(ONE_INPUT, {"inputs": {"x": [[1.0]], "other": 1}}) == {"x": [[1.0]]}
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"signature_name": "x"}, "Missing 'inputs' or 'instances' key"),
+        ({"inputs": {"a": [1]}}, "Missing named input: text in 'inputs' object"),
+        ({"inputs": [1]}, "inputs is a plain value/list, but expecting an object"),
+        (
+            {"instances": [{"a": 1, "text": "x"}, {"a": 1}]},
+            "Failed to process element: 1 of 'instances' list: keys must be equal to: a,text",
+        ),
+    ],
+)
+def test_a_refusal_has_the_words_of_serving(document: Any, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        columns(TWO, document)
+    assert caught.value.message.startswith(message)
+
+
 def test_several_inputs_need_names() -> None:
-    with pytest.raises(InputError, match="must be an object with a value for each of a, text"):
+    with pytest.raises(InputError, match="instances is a plain list, but expecting list of objects"):
         columns(TWO, {"instances": [1]})
 
 
@@ -101,5 +125,15 @@ def test_several_outputs_have_names_and_those_of_bytes_are_in_base64() -> None:
 
 def test_an_output_without_rows_can_not_be_told_by_rows() -> None:
     endpoint = signature(port("x"), outputs=(port("y", "float32", ()),))
-    with pytest.raises(InputError, match="no row for each instance"):
+    with pytest.raises(InputError, match="y has no shape information"):
         answer(BY_ROWS, endpoint, Tensor(1, (), struct.pack("<f", 1)))
+
+
+def test_rows_of_an_answer_are_those_of_the_outputs() -> None:
+    """A signature of fixed shape takes the elements of `instances` as its first dimension."""
+    endpoint = signature(port("x", shape=(2,)), outputs=(port("y", "float32", (2,)),))
+    assert answer(BY_ROWS, endpoint, FLOATS, rows=None) == '{"predictions": [1.5, NaN]}'
+    outputs = (port("y", "float32", (None,)), port("z", "float32", (None,)))
+    empty = Tensor(1, (0,), b"")
+    with pytest.raises(InputError, match="z has inconsistent batch size: 0 expecting: 2"):
+        answer(BY_ROWS, signature(port("x"), outputs=outputs), FLOATS, empty)

@@ -112,6 +112,10 @@ def test_a_library_without_the_c_api_is_refused() -> None:
 def test_messages_of_tensorflow_lose_nodes_and_stacks() -> None:
     text = "Graph execution error:\n\nMatrix size-incompatible\n\t [[{{node MatMul}}]]\n<stack traces>"
     assert one_sentence(text) == "Matrix size-incompatible"
+    memory = "OOM with shape[3] [[{{node a/b}}]]\nHint: If you want to see more\n\t [[C]]"
+    assert one_sentence(memory) == "OOM with shape[3]"
+    assert one_sentence("bad shape\n\t [[{{node A}}]]\n [[B/C]] [[D]]") == "bad shape"
+    assert one_sentence("value [[1, 2]] is bad [[{{node A}}]]") == "value [[1, 2]] is bad"
 
 
 # Messages ----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from hubcli.running.outputs import Collected
 from hubcli.running.values import cut
 from hubcli.savedmodel.types import shape_text
 from hubcli.tf.run_protocol import Tensor
-from hubcli.units import format_size
+from hubcli.units import format_size, plural
 
 __all__ = [
     "dry_run_document",
@@ -84,12 +84,16 @@ def _first(port: Port, parts: Sequence[Tensor]) -> str:
     """The first values, nested as they are, as far as a person looks."""
     first = parts[0]
     if port.kind != "dense":
-        text = port_text(port, parts) if first.size <= 10 * _SHOWN_VALUES else f"{first.size} values"
+        text = (
+            port_text(port, parts, is_bare=True)
+            if first.size <= 10 * _SHOWN_VALUES
+            else f"{first.size} values"
+        )
         return _shortened(text)
     if not first.shape or 0 in first.shape:
-        return _shortened(port_text(port, parts))
+        return _shortened(port_text(port, parts, is_bare=True))
     corner, is_cut = _corner(first)
-    text = port_text(port, [corner])
+    text = port_text(port, [corner], is_bare=True)
     return _shortened(f"{text[:-1]}, …]" if is_cut else text, is_cut)
 
 
@@ -152,7 +156,8 @@ def timing_text(timing: Timing) -> str:
     """The times for a person."""
     unit = "run" if timing.rows is None else "row"
     lines = [
-        f"{timing.runs} runs after warm-up" + (f", {timing.rows} rows each" if timing.rows else ""),
+        f"{plural(timing.runs, 'run')} after warm-up"
+        + (f", {plural(timing.rows, 'row')} each" if timing.rows else ""),
         f"latency     p50 {_ms(timing.p50)}  p95 {_ms(timing.p95)}  p99 {_ms(timing.p99)}",
         f"throughput  {timing.rate:.1f} {unit}s/s",
         f"load        {_ms(timing.load_seconds)}",
@@ -189,13 +194,14 @@ def dry_run_text(opened: ModelRun, command: str) -> str:
     lines = [f"Would run the {printable(opened.endpoint.title)}"]
     for port in opened.endpoint.inputs:
         given = opened.shapes.get(port.name)
-        shape = "rows" if given is None else shape_text(given)
+        shape = plural(opened.checked_rows or 0, "row") if given is None else shape_text(given)
         lines.append(f"  {printable(str(port))} gets {shape}")
     return "\n".join([*lines, printable(command)])
 
 
 def dry_run_document(opened: ModelRun, command: str) -> dict[str, Any]:
-    """The same for a script; `given` is null where rows come one by one."""
+    """The same for a script; where rows come one by one, `given` is null, and `rows` counts them."""
+    rows = {} if opened.checked_rows is None else {"rows": opened.checked_rows}
     return {
         "target": opened.model.name,
         **_endpoint_head(opened.endpoint),
@@ -208,5 +214,6 @@ def dry_run_document(opened: ModelRun, command: str) -> dict[str, Any]:
             }
             for port in opened.endpoint.inputs
         ],
+        **rows,
         "command": command,
     }

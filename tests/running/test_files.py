@@ -1,0 +1,106 @@
+"""Files of inputs as people have them: packed, written by other programs, with more in them than is taken."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import pytest
+
+from hubcli.errors import InputError
+from hubcli.formats.npy import read_array
+from hubcli.running.media import MediaOptions, decode_image
+from tests.running.ports import port, signature
+from tests.running.test_inputs import FLOATS, TEXTS, TWO, columns, example, file, record, value
+
+IMAGES = port("images", shape=(None, None, None, 3))
+ROWS = [{"a": 0.5, "b": [1, 2]}, {"a": 1.5, "b": [3, 4]}]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"a": 0.5, "b": [1, 2]}\n{"a": 1.5, "b": [3, 4]}\n',
+        b"a,b.0,b.1\n0.5,1,2\n1.5,3,4\n",
+        record(example(a=[0.5], b=[1, 2])) + record(example(a=[1.5], b=[3, 4])),
+    ],
+)
+def test_rows_packed_by_gzip_are_rows(tmp_path: Path, content: bytes) -> None:
+    assert columns(TWO, file(tmp_path, "rows.gz", gzip.compress(content))) == {"rows": ROWS}
+
+
+def test_a_packed_file_that_is_cut_off_gives_its_rows_and_an_error(tmp_path: Path) -> None:
+    packed = gzip.compress(b"".join(b"%d\n" % number for number in range(100_000)))
+    with pytest.raises(InputError, match=r"rows\.gz can't be read: Compressed file ended"):
+        columns(signature(port("n", "int64", (None,))), file(tmp_path, "rows.gz", packed[:-100]))
+
+
+def test_packed_bytes_without_rows_stay_as_they_are(tmp_path: Path) -> None:
+    packed = gzip.compress(b"\0\1\2")
+    assert value(TEXTS, file(tmp_path, "x", packed)) == [packed]
+
+
+def test_a_cell_in_quotes_may_have_commas_quotes_and_empty_lines(tmp_path: Path) -> None:
+    endpoint = signature(port("a", "float32", (None,)), port("text", "string", (None,)))
+    table = file(tmp_path, "t", 'text,a\r\n"he said ""no"", twice\r\n\r\nand left",1\r\n\r\nx,2\r\n')
+    (first, second) = columns(endpoint, table)["rows"]
+    assert first == {"a": 1.0, "text": 'he said "no", twice\n\nand left'}
+    assert second == {"a": 2.0, "text": "x"}
+
+
+def test_a_number_of_python_alone_is_none_of_a_table(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="line 2: '1_000' for a is not"):
+        columns(TWO, file(tmp_path, "t.csv", "a\n1_000\n"))
+
+
+def test_a_line_that_is_no_json_is_told_by_its_column(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        columns(FLOATS, file(tmp_path, "x.jsonl", "[1, 2]\n[1, \n"))
+    assert caught.value.message.endswith("x.jsonl, line 2 is not JSON: Expecting value (column 5)")
+
+
+@pytest.mark.parametrize(
+    ("descr", "is_fortran", "data"),
+    [
+        ("<f4", True, struct.pack("<6f", 0, 3, 1, 4, 2, 5)),
+        (">f4", False, struct.pack(">6f", *range(6))),
+        (">f4", True, struct.pack(">6f", 0, 3, 1, 4, 2, 5)),
+    ],
+)
+def test_arrays_in_another_order_are_the_same(
+    tmp_path: Path, descr: str, is_fortran: bool, data: bytes
+) -> None:
+    text = f"{{'descr': '{descr}', 'fortran_order': {is_fortran}, 'shape': (2, 3)}}\n".encode()
+    path = tmp_path / "x.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + data)
+    with path.open("rb") as opened:
+        assert read_array(opened, "x") == (1, (2, 3), struct.pack("<6f", *range(6)))
+
+
+def bitmap(bits: int, palette: bytes) -> bytes:
+    start = 54 + len(palette)
+    head = struct.pack("<IHHI", start, 0, 0, start)
+    info = struct.pack("<IiiHHIIiiII", 40, 1, 1, 1, bits, 0, 0, 0, 0, 0, 0)
+    return b"BM" + head + info + palette + bytes(4)
+
+
+GREYS = b"".join(bytes((grey, grey, grey, 0)) for grey in range(256))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (bitmap(8, GREYS[::-1]), "BMP with a palette"),
+        (bitmap(1, GREYS[:8]), "BMP with a palette"),
+        (b"RIFF\0\0\0\0WEBPVP8X" + bytes(4) + b"\x02" + bytes(9), "animated WebP"),
+    ],
+)
+def test_an_image_that_tensorflow_decodes_to_other_colours_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        decode_image(IMAGES, data, "the image", MediaOptions(), None)
+
+
+def test_a_bitmap_of_greys_or_colours_is_taken() -> None:
+    for data in (bitmap(8, GREYS), bitmap(24, b""), bitmap(32, b"")):
+        assert decode_image(IMAGES, data, "the image", MediaOptions(), None).shape == (1, 1, 1, 3)
