@@ -175,7 +175,7 @@ Tolerance: TypeAlias = Annotated[
     float | None,
     value_option(
         "ERROR",
-        "Largest error allowed. \\[default: 0.0001; float16: 0.01; dynamic: 0.1; int8: 0.2]",
+        "Largest error allowed. \\[default: 0.0001; float16: 0.01; dynamic: 0.05; int8: 0.1]",
         "--tolerance",
         rich_help_panel=_CONVERSION,
     ),
