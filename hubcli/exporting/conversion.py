@@ -14,7 +14,7 @@ from typing import Any
 
 from hubcli.errors import ConversionError, TensorFlowError, UsageError, did_you_mean
 from hubcli.exporting import ExportFormat, Quantization
-from hubcli.exporting.comparison import Comparer, SignatureComparison, files_by_signature, read_batches
+from hubcli.exporting.converted_outputs import Comparer, SignatureComparison, files_by_signature, read_batches
 from hubcli.regular_file import open_regular
 from hubcli.running.batching import DEFAULT_BATCH, Batch
 from hubcli.running.endpoints import Endpoint
