@@ -6,6 +6,20 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from hubcli.cli.edit_options import (
+    AddDefaults,
+    AllowNone,
+    ClearDevices,
+    DropSignature,
+    Half,
+    KeepSignature,
+    NoCompare,
+    RenameSignature,
+    Serving,
+    Tolerance,
+    Warmup,
+    edit_options,
+)
 from hubcli.cli.main import LazyImports
 from hubcli.cli.options import (
     BUILT_IN,
@@ -111,6 +125,11 @@ Unsafe: TypeAlias = Annotated[
 ]
 
 
+DryRun: TypeAlias = Annotated[
+    bool, typer.Option("--dry-run", help="Show what the export would lose without writing it.")
+]
+
+
 def export_command(
     source: SourceArgument,
     destination: DestinationArgument,
@@ -123,6 +142,18 @@ def export_command(
     input_layer: InputLayers = None,
     custom_objects: CustomObjects = None,
     unsafe: Unsafe = False,
+    signature: KeepSignature = None,
+    drop_signature: DropSignature = None,
+    rename_signature: RenameSignature = None,
+    allow_none: AllowNone = False,
+    clear_devices: ClearDevices = False,
+    serving: Serving = False,
+    half: Half = None,
+    tolerance: Tolerance = None,
+    warmup: Warmup = None,
+    add_defaults: AddDefaults = None,
+    no_compare: NoCompare = False,
+    dry_run: DryRun = False,
     no_sync: NoSync = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -142,7 +173,22 @@ def export_command(
     hubcli export example://mul/1 ./mul --force
     hubcli export https://tfhub.dev/google/elmo/3 ./models --layout serving
     hubcli export model.keras ./features --output-layer pooling
+    hubcli export ./tuned ./served --serving --warmup 10
+    hubcli export ./m ./out --rename-signature predict=serving_default
     """
+    edits = edit_options(
+        signature=signature,
+        drop_signature=drop_signature,
+        rename_signature=rename_signature,
+        allow_none=allow_none,
+        clear_devices=clear_devices,
+        serving=serving,
+        half=half,
+        tolerance=tolerance,
+        no_compare=no_compare,
+        warmup=warmup,
+        add_defaults=add_defaults,
+    )
     settings = Settings.read(
         cache_dir=cache_dir,
         offline=offline,
@@ -162,11 +208,13 @@ def export_command(
         input_layers=tuple(input_layer or ()),
         custom_objects=custom_objects,
         unsafe=unsafe,
+        edits=edits,
+        dry_run=dry_run,
     )
     with listener_for(output, patience_s=0.5) as listener:
         result = export(source, destination, settings, options, listener)
     output.say(export_summary(result))
     if as_json:
         output.document(export_document(result))
-    else:
+    elif not result.is_dry_run:
         output.payload(str(result.destination))

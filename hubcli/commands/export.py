@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hubcli.archive import FileRecord, Limits
 from hubcli.archive.pack import PackedArchive, archive_size_bytes, pack
@@ -24,6 +25,14 @@ from hubcli.exporting.destination import (
     publish_newest,
     require_free,
     staged_output,
+)
+from hubcli.exporting.editing import (
+    EditOptions,
+    EditPlan,
+    EditReport,
+    plan_edits,
+    prove,
+    require_comparable,
 )
 from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.fetching.sources import unpack_archive
@@ -46,6 +55,7 @@ class ExportOptions:
     Keras models: `output_layers` and `input_layers` cut a piece out of one,
     `custom_objects` is a module or a file, `unsafe` lets a Keras model run the
     code that it holds, and use classes and ops that aren't known to be pure.
+    `edits` change the model; with `dry_run` nothing is written.
     """
 
     format: ExportFormat | None = None
@@ -57,6 +67,8 @@ class ExportOptions:
     input_layers: tuple[str, ...] = ()
     custom_objects: str | None = None
     unsafe: bool = False
+    edits: EditOptions = field(default_factory=EditOptions)
+    dry_run: bool = False
 
     @property
     def is_for_keras(self) -> bool:
@@ -69,7 +81,8 @@ class ExportResult:
     """A model that was written. `destination` is its directory or archive, links followed.
 
     `size_bytes` is the size of the archive, or of the files of the directory;
-    `sha256` is the archive's, None for a directory.
+    `sha256` is the archive's, None for a directory. `edited` tells of an edited model what it
+    lost and what was compared. Of a dry run sizes are those of the model's files.
     """
 
     source: str
@@ -80,6 +93,8 @@ class ExportResult:
     file_count: int
     sha256: str | None
     seconds: float
+    edited: EditReport | None = None
+    is_dry_run: bool = False
 
 
 def export(
@@ -141,6 +156,8 @@ class _Export:
             force=self.options.force,
             source=archive or self.target.directory,
         )
+        if self.options.edits.is_asked or self.options.dry_run:
+            return self._export_edited()
         if self._needs_keras():
             source = archive or self._directory()
             return self._export_made(
@@ -196,6 +213,62 @@ class _Export:
             packed = self._write(tree, staged) if is_archive else None
         self._publish_newest()
         return self._result(tree, packed)
+
+    def _export_edited(self) -> ExportResult:
+        """Exports an edited model: planned first, then written beside the destination and proven."""
+        edits = replace(self.options.edits, dry_run=self.options.dry_run)
+        require_comparable(edits)
+        if self.options.dry_run:
+            with (
+                TemporaryDirectory(prefix="hubcli-") as folder,
+                self._source(Path(folder, "source")) as model,
+            ):
+                return self._dry_result(plan_edits(model, edits, self.target.name))
+        with self._staged() as staged, self._source(staged.with_name("source")) as source:
+            self.listener.step("Editing the model")
+            plan = plan_edits(source, edits, self.target.name)
+            is_archive = self.placement.format is not ExportFormat.DIRECTORY
+            model = staged.with_name("model") if is_archive else staged
+            size = plan.report().size_after
+            require_room(staged.parent, size, str(self.placement.place), _WAY_OUT)
+            self.listener.started(self.target.name, str(self.placement.place), size)
+            plan.write(model, self.listener.received, self.settings.durability)
+            self.entry = None  # Its record tells of the source's files.
+            tree = self._checked(model)
+            self.listener.step("Comparing the export with its source")
+            report = prove(plan, model, edits)
+            for text in (*(loss.text for loss in report.losses), *report.notes):
+                self.listener.note(text)
+            packed = self._write(tree, staged) if is_archive else None
+        self._publish_newest()
+        return replace(self._result(tree, packed), edited=report)
+
+    @contextmanager
+    def _source(self, place: Path) -> Iterator[Path]:
+        """The directory of the model to edit: checked; made or unpacked at `place` where it must be."""
+        archive = self.target.archive
+        if self._needs_keras():
+            source = archive or self._directory()
+            export_keras_model(source, place, options=self.options, listener=self.listener)
+        elif archive is not None:
+            self._unpack(archive, place)
+        else:
+            place = self._directory()
+            if self.entry is not None:
+                self.entry.touch()
+        tree = self._checked(place)
+        yield place
+        if Tree.read(place, Limits()) != tree:
+            raise TruncatedError(
+                f"{self.target.name} changed while it was exported", hint="Run the command again."
+            )
+
+    def _dry_result(self, plan: EditPlan) -> ExportResult:
+        report = plan.report()
+        for text in (*(loss.text for loss in report.losses), *report.notes):
+            self.listener.note(text)
+        result = self._result(plan.tree, None)
+        return replace(result, size_bytes=report.size_after, edited=report, is_dry_run=True)
 
     def _publish_newest(self) -> None:
         """In a tree of a TF Hub host, lets a handle without a version mean the newest one."""
