@@ -26,6 +26,7 @@ __all__ = [
     "ATTRIBUTE",
     "Variable",
     "VariableLists",
+    "encoded_object_graph",
     "escaped",
     "keys_by_lockstep",
     "model_variables",
@@ -68,12 +69,12 @@ def saved_objects(index: BundleIndex, folder: Path, prefix: str = "variables") -
 
     Raises BrokenModelError where they can't be read.
     """
-    encoded = _encoded_object_graph(index, folder, prefix)
+    encoded = encoded_object_graph(index, folder, prefix)
     nodes: Sequence[Any] = () if encoded is None else parse("TrackableObjectGraph", encoded).nodes
     return nodes
 
 
-def _encoded_object_graph(index: BundleIndex, folder: Path, prefix: str) -> bytes | None:
+def encoded_object_graph(index: BundleIndex, folder: Path, prefix: str) -> bytes | None:
     """The TrackableObjectGraph that the bundle in `folder` holds; None where it holds none, or a broken one.
 
     It is the one string of its tensor: its length, the checksum of the length, itself.

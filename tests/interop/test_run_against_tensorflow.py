@@ -58,6 +58,7 @@ VALUES = {
         if name.startswith("serving_half")
     },
 }
+CALLS = 6  # Dropout of a few elements gives the same twice now and then.
 UNKNOWN = 2  # rows, or elements of another dimension that is unknown
 
 
@@ -280,12 +281,13 @@ def test_each_signature_and_trace_gives_what_tensorflow_gives(
             loaded[runnable.tags] = load_judge(model, runnable.tags)
         judge = loaded[runnable.tags]
         flat = [part for parts in given for part in parts]
-        theirs = again = None
+        theirs = None
+        is_calm = name not in STATEFUL
         # What raises isn't found by TensorFlow, or doesn't take these inputs.
         with unchanged_variables(judge), contextlib.suppress(Exception):
             theirs = None if judge is None else by_tensorflow(judge, endpoint, given)
-            again = None if judge is None else by_tensorflow(judge, endpoint, given)
-        is_calm = name not in STATEFUL and _are_same(theirs, again)
+            for _ in range(CALLS if theirs is not None and is_calm else 0):
+                is_calm = is_calm and _are_same(theirs, by_tensorflow(judge, endpoint, given))
         is_able = _is_able(by_c, runnable, endpoint)
         for is_once in (False, True) if is_able and endpoint.kind == "signature" else (False,):
             runner = by_c if is_able else in_python

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hubcli.commands.export import ExportResult
     from hubcli.commands.fetch import FetchResult
     from hubcli.commands.ls import Listing
+    from hubcli.exporting.editing import EditReport
     from hubcli.fetching.peek import DryRun
 
 __all__ = [
@@ -65,12 +66,18 @@ def fetch_document(result: FetchResult) -> dict[str, Any]:
 
 def export_summary(result: ExportResult) -> str:
     """One line for a person."""
+    if result.is_dry_run and result.edited is not None:
+        before, after = format_size(result.edited.size_before), format_size(result.size_bytes)
+        return f"Would export {result.source}  {before} to {after}"
     files = "1 file" if result.file_count == 1 else f"{result.file_count} files"
     return f"Exported {result.source}  {format_size(result.size_bytes)}, {files}, {result.seconds:.1f} s"
 
 
 def export_document(result: ExportResult) -> dict[str, Any]:
     """`hubcli export --json`."""
+    document: dict[str, Any] = {"dry_run": True} if result.is_dry_run else {}
+    if result.edited is not None:
+        document["edited"] = edit_document(result.edited)
     return {
         "source": result.source,
         "destination": str(result.destination),
@@ -80,6 +87,33 @@ def export_document(result: ExportResult) -> dict[str, Any]:
         "files": result.file_count,
         "sha256": result.sha256,
         "seconds": round(result.seconds, 3),
+        **document,
+    }
+
+
+def edit_document(report: EditReport) -> dict[str, Any]:
+    """The edits in `hubcli export --json` and `hubcli finetune-export --json`."""
+    return {
+        "signatures": dict(report.signatures),
+        "lost": [
+            {
+                "kind": loss.kind,
+                "text": loss.text,
+                "count": loss.count,
+                "names": list(loss.names),
+                "bytes": loss.size_bytes,
+            }
+            for loss in report.losses
+        ],
+        "notes": list(report.notes),
+        "bytes_before": report.size_before,
+        "bytes_after": report.size_after,
+        "variables_bytes_before": report.variables_before,
+        "variables_bytes_after": report.variables_after,
+        "warmup_requests": report.warmup_requests,
+        "compared": list(report.compared),
+        "loaders": list(report.loaders),
+        "largest_error": report.largest_error,
     }
 
 

@@ -1,0 +1,347 @@
+"""A model edited for its next home: what is asked for, what it costs, and how it is written.
+
+A plan is made of the source's files alone and touches nothing: it knows what will be lost. Writing it copies
+what isn't edited, as an export does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hubcli.archive import Limits
+from hubcli.archive.tree import Tree, copy_tree
+from hubcli.durability import UNSYNCED, Durability
+from hubcli.errors import BrokenModelError, NotFoundError, UsageError
+from hubcli.formats import HalfType
+from hubcli.regular_file import contents
+from hubcli.savedmodel.edit.checkpoint import CheckpointEdit, SourceCheckpoint
+from hubcli.savedmodel.edit.devices import clear_devices
+from hubcli.savedmodel.edit.editable import EditableModel, Edited, Loss
+from hubcli.savedmodel.edit.half import half_weights
+from hubcli.savedmodel.edit.serving import keep_for_serving
+from hubcli.savedmodel.edit.signatures import (
+    add_defaults,
+    chosen_signatures,
+    keep_signatures,
+    rename_signatures,
+)
+from hubcli.savedmodel.layout import main_file
+
+__all__ = [
+    "DEFAULT_TOLERANCE",
+    "EditOptions",
+    "EditPlan",
+    "EditReport",
+    "plan_edits",
+    "prove",
+    "require_comparable",
+]
+
+DEFAULT_TOLERANCE = 0.01
+_FINGERPRINT, _KERAS_METADATA, _DEBUG = "fingerprint.pb", "keras_metadata.pb", "debug"
+_WARMUP = "assets.extra/tf_serving_warmup_requests"
+_MAIN = "saved_model.pb"
+
+
+@dataclass(frozen=True, slots=True)
+class EditOptions:
+    """What is to be edited; signatures go by the names that the source gives them.
+
+    `signatures` are those to keep, all where it is empty. `defaults` are texts `NAME.INPUT=JSON`, NAME as
+    it is after the renaming; `warmup` is a file or a number. With `compare` the result is held against the
+    source where TensorFlow is installed, `half` within `tolerance`, relative to an output's largest value.
+    """
+
+    signatures: tuple[str, ...] = ()
+    renames: Mapping[str, str] = field(default_factory=dict)
+    drops: tuple[str, ...] = ()
+    allow_none: bool = False
+    clear_devices: bool = False
+    serving: bool = False
+    half: HalfType | None = None
+    tolerance: float = DEFAULT_TOLERANCE
+    compare: bool = True
+    warmup: str | None = None
+    defaults: tuple[str, ...] = ()
+    dry_run: bool = False
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether something is to be edited."""
+        return bool(
+            self.signatures
+            or self.renames
+            or self.drops
+            or self.clear_devices
+            or self.serving
+            or self.half
+            or self.warmup
+            or self.defaults
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EditReport:
+    """What an edited model is: signatures by their old names, what is lost, notes, sizes before and after.
+
+    `compared` are the signatures that gave the same in each of the `loaders`; `largest_error` is that of
+    half weights, relative to the output's largest value, None where nothing was compared.
+    """
+
+    signatures: Mapping[str, str]
+    losses: tuple[Loss, ...]
+    notes: tuple[str, ...]
+    size_before: int
+    size_after: int
+    variables_before: int
+    variables_after: int
+    warmup_requests: int = 0
+    compared: tuple[str, ...] = ()
+    loaders: tuple[str, ...] = ()
+    largest_error: float | None = None
+
+
+@dataclass(slots=True)
+class EditPlan:
+    """The edited model before it is written; `left_out` are paths of files that it doesn't have."""
+
+    source: Path
+    model: EditableModel
+    tree: Tree
+    checkpoint: SourceCheckpoint | None
+    checkpoint_edit: CheckpointEdit
+    signatures: dict[str, str]
+    losses: list[Loss]
+    notes: list[str]
+    left_out: frozenset[str]
+    warmup: bytes | None = None
+    warmup_requests: int = 0
+
+    @property
+    def variables_after(self) -> int:
+        """How many bytes its tensors take."""
+        return 0 if self.checkpoint is None else self.checkpoint.size_after(self.checkpoint_edit)
+
+    def report(self) -> EditReport:
+        """What it is, before anything is compared."""
+        before = 0 if self.checkpoint is None else self.checkpoint.size_bytes()
+        kept = sum(node.size_bytes for node in self.tree.nodes if node.name not in self._written)
+        main = self.model.message.size_bytes if self.model.is_edited else 0
+        variables = 0 if self.checkpoint_edit.is_empty else self.variables_after
+        return EditReport(
+            signatures=dict(self.signatures),
+            losses=tuple(self.losses),
+            notes=tuple(self.notes),
+            size_before=self.tree.size_bytes,
+            size_after=kept + main + variables + len(self.warmup or b""),
+            variables_before=before,
+            variables_after=self.variables_after,
+            warmup_requests=self.warmup_requests,
+        )
+
+    @property
+    def _written(self) -> frozenset[str]:
+        """Paths of the files that aren't copied."""
+        written = set(self.left_out)
+        if self.model.is_edited:
+            written.add(_MAIN)
+        if self.checkpoint is not None and not self.checkpoint_edit.is_empty:
+            written |= self.checkpoint.files
+        if self.warmup is not None:
+            written.add(_WARMUP)
+        return frozenset(written)
+
+    def write(
+        self,
+        destination: Path,
+        on_bytes: Callable[[int], None] = lambda size: None,
+        durability: Durability = UNSYNCED,
+    ) -> None:
+        """Writes the model to the new directory. Raises as its parts do; OSError."""
+        written = self._written
+        nodes = tuple(node for node in self.tree.nodes if node.name not in written)
+        copy_tree(Tree(self.tree.top, nodes), destination, on_bytes, durability)
+        if self.model.is_edited:
+            with (destination / _MAIN).open("xb") as file:
+                for piece in self.model.message.pieces():
+                    file.write(piece)
+                    on_bytes(len(piece))
+        if self.checkpoint is not None and not self.checkpoint_edit.is_empty:
+            self.checkpoint.write(destination, self.checkpoint_edit, on_bytes)
+        if self.warmup is not None:
+            (destination / _WARMUP).parent.mkdir(exist_ok=True)
+            (destination / _WARMUP).write_bytes(self.warmup)
+
+
+def plan_edits(source: Path, options: EditOptions, name: str = "") -> EditPlan:
+    """The edits of the model in the directory `source`, called `name` in errors; nothing is written.
+
+    Raises UsageError for what the model doesn't have or would be left without, BrokenModelError, ValuesError
+    for functions that assign to weights of half the bytes, NotFoundError for files of requests.
+    """
+    name = name or str(source)
+    main = main_file(source)
+    if main.name != _MAIN:
+        raise UsageError(
+            f"{name} is a SavedModel in {main.name}, which hubcli can't edit",
+            hint="Save it again with TensorFlow as saved_model.pb.",
+        )
+    try:
+        with contents(main) as data:
+            # A copy: the file is closed when the plan is written.
+            return _Planner(source, EditableModel.parse(bytes(data)), options, name).plan()
+    except BrokenModelError as error:
+        raise BrokenModelError(f"{name}: {error.message}", hint=error.hint) from error
+    except OSError as error:
+        raise NotFoundError(
+            f"{error.filename or source} can't be read: {error.strerror}", hint="Check its mode."
+        ) from error
+
+
+def prove(plan: EditPlan, export: Path, options: EditOptions) -> EditReport:
+    """What was written, once it is read back; compared with the source where that is asked for and can be.
+
+    Raises BrokenModelError where the file isn't what was planned, ValuesError where a signature gives
+    something else, TensorFlowError where a loader that loads the source doesn't load it.
+    """
+    with contents(export / _MAIN) as data:
+        written = EditableModel.parse(bytes(data))
+    if written.encode() != plan.model.encode() or written.signature_names != plan.model.signature_names:
+        raise BrokenModelError(f"{export} isn't what was written", hint="Check the disk.")
+    report = plan.report()
+    if not options.compare:
+        return report
+    # Imported here: what runs models takes long to import.
+    from hubcli.exporting.comparing import compare_with_source, has_tensorflow
+
+    if not has_tensorflow():
+        note = "The export was not compared with its source: TensorFlow isn't installed"
+        return replace(report, notes=(*report.notes, note))
+    tolerance = options.tolerance if options.half is not None else None
+    found = compare_with_source(plan.source, export, plan.signatures, tolerance)
+    return replace(
+        report,
+        notes=(*report.notes, *found.notes),
+        compared=found.signatures,
+        loaders=found.loaders,
+        largest_error=found.largest_error,
+    )
+
+
+def require_comparable(options: EditOptions) -> None:
+    """Raises UsageError for half weights that can't be compared here, unless that was given up."""
+    if options.half is None or not options.compare or options.dry_run:
+        return
+    from hubcli.exporting.comparing import has_tensorflow
+
+    if not has_tensorflow():
+        raise UsageError(
+            "--half compares the export with its source, and TensorFlow isn't installed",
+            hint="Install it: pip install 'hubcli[tf]'; or give up the comparison: --no-compare",
+        )
+
+
+class _Planner:
+    """Makes one plan: each edit takes what the one before gave."""
+
+    def __init__(self, source: Path, model: EditableModel, options: EditOptions, name: str) -> None:
+        self._source = source
+        self._model = model
+        self._options = options
+        self._name = name
+        self._losses: list[Loss] = []
+        self._notes: list[str] = []
+        self._checkpoint = SourceCheckpoint.of(source)
+
+    def plan(self) -> EditPlan:
+        options = self._options
+        kept = chosen_signatures(
+            self._model, options.signatures, options.drops, allow_none=options.allow_none
+        )
+        self._take(keep_signatures(self._model, kept))
+        if options.renames:
+            self._take(rename_signatures(self._model, options.renames))
+        if options.clear_devices:
+            self._take(clear_devices(self._model))
+        checkpoint_edit = self._reduce()
+        tree = Tree.read(self._source, Limits())
+        plan = EditPlan(
+            source=self._source,
+            model=self._model,
+            tree=tree,
+            checkpoint=self._checkpoint,
+            checkpoint_edit=checkpoint_edit,
+            signatures={name: options.renames.get(name, name) for name in kept},
+            losses=self._losses,
+            notes=self._notes,
+            left_out=frozenset(),
+        )
+        if options.defaults or options.warmup is not None:
+            self._add_requests(plan)
+        is_changed = plan.model.is_edited or not checkpoint_edit.is_empty
+        plan.left_out = self._left_out(tree, is_changed=is_changed)
+        return plan
+
+    def _take(self, edited: Edited) -> None:
+        self._model = edited.model
+        self._losses += edited.losses
+        self._notes += edited.notes
+
+    def _reduce(self) -> CheckpointEdit:
+        """Prunes and halves; what becomes of the checkpoint."""
+        source, options = self._checkpoint, self._options
+        dropped, objects = frozenset[str](), None
+        encoded = None if source is None else source.objects()
+        if options.serving:
+            edit = keep_for_serving(self._model, encoded, source.keys if source is not None else ())
+            self._model, dropped, objects = edit.model, edit.dropped_keys, edit.checkpoint_objects
+            self._losses += edit.losses
+            self._notes += edit.notes
+            if source is not None and dropped:
+                size = source.size_bytes(dropped)
+                self._losses.append(
+                    Loss("variables", "variable", len(dropped), tuple(sorted(dropped))[:20], size)
+                )
+        if options.half is None:
+            return CheckpointEdit(dropped, {}, objects)
+        keys = frozenset() if source is None else source.float_keys() - dropped
+        halved = half_weights(self._model, encoded, keys, options.half)
+        self._model = halved.model
+        self._losses += halved.losses
+        return CheckpointEdit(dropped, dict.fromkeys(halved.keys, options.half), objects)
+
+    def _add_requests(self, plan: EditPlan) -> None:
+        # Imported here: most edits read no values, and need nothing of what runs models.
+        from hubcli.exporting.requests import encoded_defaults, encoded_requests, signatures_of
+
+        options = self._options
+        if options.defaults:
+            given = encoded_defaults(options.defaults, signatures_of(plan.model))
+            plan.model = add_defaults(plan.model, given).model
+        if options.warmup is not None:
+            from hubcli.exporting.comparing import warmup_of
+
+            requests, notes = warmup_of(
+                options.warmup,
+                self._source,
+                signatures_of(plan.model),
+                {new: old for old, new in plan.signatures.items()},
+                is_tried=options.compare and not options.dry_run,
+            )
+            plan.warmup, plan.warmup_requests = encoded_requests(requests), len(requests)
+            plan.notes += notes
+
+    def _left_out(self, tree: Tree, *, is_changed: bool) -> frozenset[str]:
+        """Files that tell of the model as it was."""
+        left_out = set[str]()
+        for node in tree.nodes:
+            is_debug = node.name == _DEBUG or node.name.startswith(f"{_DEBUG}/")
+            if (is_changed and node.name == _FINGERPRINT) or (
+                self._options.serving and (node.name == _KERAS_METADATA or is_debug)
+            ):
+                left_out.add(node.name)
+                if not node.is_directory:
+                    self._losses.append(Loss("files", "file", 1, (node.name,), node.size_bytes))
+        return frozenset(left_out)

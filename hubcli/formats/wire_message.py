@@ -1,0 +1,307 @@
+"""A message of protobuf's wire format that can be edited: what isn't edited keeps its bytes.
+
+Fields are found by lengths and parsed when they are asked for. So unknown fields, the order of fields and
+of map entries, and each way of writing a number survive, and a graph of a gigabyte that nobody edits is never
+copied. Source of the format: https://protobuf.dev/programming-guides/encoding/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from hubcli.errors import BrokenModelError
+from hubcli.formats.wire import (
+    FIXED64,
+    LENGTH_DELIMITED,
+    VARINT,
+    Bytes,
+    encode_field,
+    encode_varint,
+    read_varint,
+    scan,
+)
+
+__all__ = ["WireField", "WireMessage", "map_entry"]
+
+_PIECE_BYTES = 1 << 20
+# A graph of half a million nodes is read; what has more fields would fill the memory.
+_MAX_FIELDS = 4_000_000
+
+
+class WireField:
+    """One field: its place in the data, and what takes the place of its bytes once it is edited.
+
+    `start` is that of the tag, `body` that of the value. `value` holds the number of a varint field.
+    """
+
+    __slots__ = ("body", "child", "end", "new", "number", "start", "value", "wire_type")
+
+    def __init__(self, number: int, wire_type: int, start: int, body: int, end: int, value: int) -> None:
+        self.number = number
+        self.wire_type = wire_type
+        self.start = start
+        self.body = body
+        self.end = end
+        self.value = value
+        self.new: bytes | None = None
+        self.child: WireMessage | None = None
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether its bytes are other ones than in the data."""
+        return self.new is not None or (self.child is not None and self.child.is_edited)
+
+
+class WireMessage:
+    """The message that stands in `data` from `start` to `end`; without data an empty one.
+
+    Raises BrokenModelError, when it is looked into, where it isn't a whole one.
+    """
+
+    __slots__ = ("_data", "_end", "_fields", "_is_edited", "_start")
+
+    def __init__(self, data: Bytes = b"", start: int = 0, end: int | None = None) -> None:
+        self._data = data
+        self._start = start
+        self._end = len(data) if end is None else end
+        self._fields: list[WireField] | None = None
+        self._is_edited = False
+
+    @property
+    def fields(self) -> list[WireField]:
+        """Its fields in file order."""
+        if self._fields is None:
+            position, found = self._start, []
+            for field in scan(self._data, self._start, self._end, max_fields=_MAX_FIELDS):
+                found.append(
+                    WireField(field.number, field.wire_type, position, field.start, field.end, field.value)
+                )
+                position = field.end
+            self._fields = found
+        return self._fields
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether something in it was changed, at any depth."""
+        return self._is_edited or any(field.is_edited for field in self._fields or ())
+
+    def copy(self) -> WireMessage:
+        """The same message, to be edited on its own; the data is shared."""
+        copied = WireMessage(self._data, self._start, self._end)
+        copied._is_edited = self._is_edited
+        if self._fields is not None:
+            copied._fields = [_copied(field) for field in self._fields]
+        return copied
+
+    def messages(self, number: int) -> Iterator[WireMessage]:
+        """The messages in the fields of that number; what is edited in them is edited here."""
+        for field in self.fields:
+            if field.number == number and field.wire_type == LENGTH_DELIMITED:
+                yield self.message(field)
+
+    def message(self, field: WireField) -> WireMessage:
+        """The message in one of the fields of bytes."""
+        if field.child is None:
+            field.child = WireMessage(field.new) if field.new is not None else self._inner(field)
+            # What was put in stays edited, though nothing in it is.
+            field.child._is_edited = field.new is not None
+            field.new = None
+        return field.child
+
+    def only(self, number: int) -> WireMessage | None:
+        """The message in the last field of that number, None where there is none."""
+        found = None
+        for found in self.messages(number):  # noqa: B007 - the last one counts
+            pass
+        return found
+
+    def bytes_of(self, field: WireField) -> bytes:
+        """The bytes in a field of bytes, as they are now."""
+        if field.child is not None:
+            return field.child.encode()
+        return self._data[field.body : field.end] if field.new is None else field.new
+
+    def all_bytes(self, number: int) -> list[bytes]:
+        """The bytes in each of the fields of that number."""
+        return [
+            self.bytes_of(field)
+            for field in self.fields
+            if field.number == number and field.wire_type == LENGTH_DELIMITED
+        ]
+
+    def bytes_at(self, number: int) -> bytes:
+        """The bytes in the last field of that number, empty where there is none."""
+        for field in reversed(self.fields):
+            if field.number == number and field.wire_type == LENGTH_DELIMITED:
+                return self.bytes_of(field)
+        return b""
+
+    def text(self, number: int) -> str:
+        """The text in the last field of that number; bytes that are no UTF-8 survive a way back."""
+        return self.bytes_at(number).decode("utf-8", "surrogateescape")
+
+    def texts(self, number: int) -> list[str]:
+        """The texts in the fields of that number."""
+        return [value.decode("utf-8", "surrogateescape") for value in self.all_bytes(number)]
+
+    def integer(self, number: int) -> int:
+        """The number in the last varint field of that number, 0 where there is none."""
+        for field in reversed(self.fields):
+            if field.number == number and field.wire_type == VARINT:
+                return field.value
+        return 0
+
+    def integers(self, number: int) -> list[int]:
+        """The numbers of a repeated varint field, packed or not."""
+        found: list[int] = []
+        for field in self.fields:
+            if field.number == number and field.wire_type == VARINT:
+                found.append(field.value)
+            elif field.number == number and field.wire_type == LENGTH_DELIMITED:
+                packed, position = self.bytes_of(field), 0
+                while position < len(packed):
+                    value, position = read_varint(packed, position)
+                    found.append(value)
+        return found
+
+    def has(self, number: int) -> bool:
+        """Whether a field of that number is there."""
+        return any(field.number == number for field in self.fields)
+
+    def set_bytes(self, field: WireField, value: bytes) -> None:
+        """Puts the bytes into a field of bytes, unless it has them."""
+        if self.bytes_of(field) != value:
+            field.child, field.new = None, value
+
+    def set_text(self, number: int, value: str) -> None:
+        """Puts the text into the last field of that number, or a new one behind the others."""
+        self.put(number, value.encode("utf-8", "surrogateescape"))
+
+    def put(self, number: int, value: bytes) -> None:
+        """Puts the bytes into the last field of that number, or into a new one behind the others."""
+        for field in reversed(self.fields):
+            if field.number == number and field.wire_type == LENGTH_DELIMITED:
+                self.set_bytes(field, value)
+                return
+        self.add(number, value)
+
+    def put_integer(self, number: int, value: int) -> None:
+        """Puts the number, from 0 on, into the place of the field of that number."""
+        if self.integer(number) == value and self.has(number):
+            return
+        self.replace(number, encode_field(number, value) if value else b"")
+
+    def put_integers(self, number: int, values: list[int]) -> None:
+        """Puts the numbers into the place of a repeated varint field, packed."""
+        if self.integers(number) != values:
+            packed = b"".join(encode_varint(value) for value in values)
+            self.replace(number, encode_field(number, packed) if values else b"")
+
+    def add(self, number: int, value: bytes) -> None:
+        """Adds a field of bytes behind the others of its number, or in the order of the numbers."""
+        field = WireField(number, LENGTH_DELIMITED, 0, 0, 0, 0)
+        field.new = value
+        places = [place for place, other in enumerate(self.fields) if other.number <= number]
+        self.fields.insert(places[-1] + 1 if places else 0, field)
+        self._is_edited = True
+
+    def replace(self, number: int, encoded: bytes) -> None:
+        """Puts encoded fields into the place of the first field of that number, and removes the others."""
+        fields = self.fields
+        place = next((place for place, field in enumerate(fields) if field.number >= number), len(fields))
+        self.remove(lambda field: field.number == number)
+        inner = WireMessage(encoded)
+        for field in reversed(inner.fields):
+            new = WireField(field.number, field.wire_type, 0, 0, 0, field.value)
+            new.new = encoded[field.body : field.end]
+            self.fields.insert(min(place, len(self.fields)), new)
+        self._is_edited = True
+
+    def remove(self, is_removed: Callable[[WireField], bool]) -> int:
+        """Removes the fields of which that is true; how many they were."""
+        kept = [field for field in self.fields if not is_removed(field)]
+        count = len(self.fields) - len(kept)
+        if count:
+            self._fields, self._is_edited = kept, True
+        return count
+
+    def clear(self, number: int) -> bool:
+        """Removes the fields of that number; whether there was one."""
+        return bool(self.remove(lambda field: field.number == number))
+
+    def encode(self) -> bytes:
+        """The message as it is now."""
+        if not self.is_edited:
+            return self._data[self._start : self._end]
+        return b"".join(self.pieces())
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes it takes now."""
+        if not self.is_edited:
+            return self._end - self._start
+        return sum(_size(field, field.end - field.start) for field in self.fields)
+
+    def pieces(self) -> Iterator[bytes]:
+        """The message as it is now, in pieces of at most a megabyte where it is not edited."""
+        if not self.is_edited:
+            yield from self._run(self._start, self._end)
+            return
+        begin = end = -1
+        for field in self.fields:
+            if not field.is_edited:
+                if field.start != end:  # Neighbours in the data go together.
+                    yield from self._run(begin, end)
+                    begin = field.start
+                end = field.end
+                continue
+            yield from self._run(begin, end)
+            begin = end = -1
+            yield from _edited(field)
+        yield from self._run(begin, end)
+
+    def _run(self, start: int, end: int) -> Iterator[bytes]:
+        for position in range(start, end, _PIECE_BYTES):
+            yield self._data[position : min(end, position + _PIECE_BYTES)]
+
+    def _inner(self, field: WireField) -> WireMessage:
+        if field.wire_type != LENGTH_DELIMITED:
+            raise BrokenModelError(f"Field {field.number} is no message")
+        return WireMessage(self._data, field.body, field.end)
+
+
+def _copied(field: WireField) -> WireField:
+    new = WireField(field.number, field.wire_type, field.start, field.body, field.end, field.value)
+    new.new = field.new
+    new.child = None if field.child is None else field.child.copy()
+    return new
+
+
+def _edited(field: WireField) -> Iterator[bytes]:
+    if field.wire_type == LENGTH_DELIMITED:
+        size = field.child.size_bytes if field.child is not None else len(field.new or b"")
+        yield encode_varint(field.number << 3 | LENGTH_DELIMITED) + encode_varint(size)
+        if field.child is not None:
+            yield from field.child.pieces()
+        else:
+            yield field.new or b""
+    else:
+        tag = encode_varint(field.number << 3 | field.wire_type)
+        yield tag + (encode_varint(field.value) if field.wire_type == VARINT else field.new or b"")
+
+
+def _size(field: WireField, size_bytes: int) -> int:
+    if not field.is_edited:
+        return size_bytes
+    tag = len(encode_varint(field.number << 3 | field.wire_type))
+    if field.wire_type == LENGTH_DELIMITED:
+        size = field.child.size_bytes if field.child is not None else len(field.new or b"")
+        return tag + len(encode_varint(size)) + size
+    if field.wire_type == VARINT:
+        return tag + len(encode_varint(field.value))
+    return tag + (8 if field.wire_type == FIXED64 else 4)
+
+
+def map_entry(key: str | int, value: bytes) -> bytes:
+    """An entry of a map: the key, and a message or text."""
+    return encode_field(1, key) + encode_field(2, value)

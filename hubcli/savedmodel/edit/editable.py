@@ -1,0 +1,232 @@
+"""saved_model.pb as it is edited: its MetaGraphs with signatures, objects, nodes and functions.
+
+Each edit takes an `EditableModel` and gives another one: the one it was given stays as it is. Field numbers:
+tensorflow/core/protobuf/meta_graph.proto and saved_object_graph.proto, tensorflow/core/framework/graph.proto,
+function.proto, node_def.proto and attr_value.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hubcli.errors import BrokenModelError
+from hubcli.formats.wire import LENGTH_DELIMITED, Bytes
+from hubcli.formats.wire_message import WireField, WireMessage
+from hubcli.units import format_size, plural
+
+__all__ = [
+    "PRECISION",
+    "RESERVED_SIGNATURES",
+    "EditableMetaGraph",
+    "EditableModel",
+    "Edited",
+    "Loss",
+    "attribute",
+    "children_of",
+    "functions_named_by",
+    "put_attribute",
+    "source_of",
+]
+
+_META_GRAPHS = 2  # of SavedModel
+GRAPH_DEF, SIGNATURE_DEF, OBJECT_GRAPH_DEF = 2, 5, 7  # of MetaGraphDef
+_NODE, _LIBRARY = 1, 2  # of GraphDef
+_FUNCTION, _NODE_DEF = 1, 3  # of FunctionDefLibrary, of FunctionDef
+_NODES = 1  # of SavedObjectGraph
+_CHILDREN = 1  # of SavedObject
+_NODE_ID, _LOCAL_NAME = 1, 2  # of ObjectReference
+_ATTR = 5  # of NodeDef
+_KEY, _VALUE = 1, 2  # of a map's entry
+_FUNC, _LIST, _LIST_FUNC = 10, 1, 9  # of AttrValue, of its ListValue
+_MAX_META_GRAPHS, _MAX_OBJECTS = 100, 200_000
+PRECISION = "precision"  # The kind of a loss of digits.
+_SHOWN_NAMES = 3
+# What TensorFlow keeps in the map of signatures, and no caller calls.
+RESERVED_SIGNATURES = frozenset({"__saved_model_init_op", "__saved_model_train_op"})
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What an export doesn't have that its source has: a stable word, a noun for it, how many of it.
+
+    `names` are some of them or all, `size_bytes` what they took in the file, 0 where that isn't counted.
+    """
+
+    kind: str
+    what: str
+    count: int
+    names: tuple[str, ...] = ()
+    size_bytes: int = 0
+
+    @property
+    def text(self) -> str:
+        """It in one line."""
+        counted = plural(self.count, self.what)
+        if self.kind == PRECISION:
+            return f"Rounded {counted} to {self.names[0]}"
+        size = f" ({format_size(self.size_bytes)})" if self.size_bytes else ""
+        shown = ", ".join(self.names[:_SHOWN_NAMES])
+        more = f" and {self.count - _SHOWN_NAMES} more" if self.names and self.count > _SHOWN_NAMES else ""
+        return f"Removed {counted}{size}" + (f": {shown}{more}" if shown else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A model after an edit, and what it lost; `notes` say what was left as it is, and why."""
+
+    model: EditableModel
+    losses: tuple[Loss, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class EditableMetaGraph:
+    """One MetaGraphDef. A part that comes in several pieces is read as protobuf joins them."""
+
+    def __init__(self, message: WireMessage) -> None:
+        self.message = message
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Its tags."""
+        return tuple(tag for info in self.message.messages(1) for tag in info.texts(4))
+
+    def signature_entries(self) -> Iterator[tuple[str, WireField, WireMessage]]:
+        """The entries of the map of signatures that are called: name, field, entry."""
+        for field in self.message.fields:
+            if field.number == SIGNATURE_DEF and field.wire_type == LENGTH_DELIMITED:
+                entry = self.message.message(field)
+                name = entry.text(_KEY)
+                if name not in RESERVED_SIGNATURES:
+                    yield name, field, entry
+
+    @property
+    def signature_names(self) -> list[str]:
+        """The names of its signatures, each once, in file order."""
+        return list(dict.fromkeys(name for name, _, _ in self.signature_entries()))
+
+    @property
+    def graphs(self) -> list[WireMessage]:
+        """The pieces of its graph, of which there is one but in odd files."""
+        return list(self.message.messages(GRAPH_DEF))
+
+    def nodes(self) -> Iterator[WireMessage]:
+        """The nodes of the graph itself."""
+        for graph in self.graphs:
+            yield from graph.messages(_NODE)
+
+    @property
+    def libraries(self) -> list[WireMessage]:
+        """The pieces of its library of functions."""
+        return [library for graph in self.graphs for library in graph.messages(_LIBRARY)]
+
+    def functions(self) -> Iterator[WireMessage]:
+        """The functions of the library."""
+        for library in self.libraries:
+            yield from library.messages(_FUNCTION)
+
+    def all_nodes(self) -> Iterator[WireMessage]:
+        """The nodes of the graph and of its functions."""
+        yield from self.nodes()
+        for function in self.functions():
+            yield from function.messages(_NODE_DEF)
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether it has an object graph, as those of TensorFlow 2 have."""
+        return self.message.has(OBJECT_GRAPH_DEF)
+
+    def objects(self) -> list[WireMessage]:
+        """The SavedObjects by their numbers."""
+        found = [node for graph in self.message.messages(OBJECT_GRAPH_DEF) for node in graph.messages(_NODES)]
+        if len(found) > _MAX_OBJECTS:
+            raise BrokenModelError(f"its object graph has {len(found)} objects")
+        return found
+
+    def object_graphs(self) -> Iterator[WireMessage]:
+        """The pieces of its object graph."""
+        yield from self.message.messages(OBJECT_GRAPH_DEF)
+
+
+class EditableModel:
+    """saved_model.pb. Raises BrokenModelError, as do its parts, where it is damaged."""
+
+    def __init__(self, message: WireMessage) -> None:
+        self.message = message
+
+    @classmethod
+    def parse(cls, data: Bytes) -> EditableModel:
+        """The model in the bytes of the file."""
+        model = cls(WireMessage(data))
+        count = sum(1 for _ in model.message.messages(_META_GRAPHS))
+        if not 0 < count <= _MAX_META_GRAPHS:
+            raise BrokenModelError(f"it holds {count or 'no'} MetaGraph{'s' if count > 1 else ''}")
+        return model
+
+    @property
+    def meta_graphs(self) -> list[EditableMetaGraph]:
+        """Its MetaGraphs in file order."""
+        return [EditableMetaGraph(message) for message in self.message.messages(_META_GRAPHS)]
+
+    @property
+    def signature_names(self) -> list[str]:
+        """The names of the signatures of all MetaGraphs, each once."""
+        return list(dict.fromkeys(name for graph in self.meta_graphs for name in graph.signature_names))
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether it differs from the file."""
+        return self.message.is_edited
+
+    def copy(self) -> EditableModel:
+        """The same model, to be edited on its own."""
+        return EditableModel(self.message.copy())
+
+    def encode(self) -> bytes:
+        """The bytes of the file."""
+        return self.message.encode()
+
+
+def children_of(node: WireMessage) -> Iterator[tuple[str, int]]:
+    """Names and numbers of the children of a SavedObject, or of a TrackableObject."""
+    for child in node.messages(_CHILDREN):
+        yield child.text(_LOCAL_NAME), child.integer(_NODE_ID)
+
+
+def attribute(node: WireMessage, name: str, number: int = _ATTR) -> WireMessage | None:
+    """The AttrValue of that name of a NodeDef, to be edited; None where there is none."""
+    found = None
+    for entry in node.messages(number):
+        if entry.text(_KEY) == name:
+            found = entry.only(_VALUE)
+    return found
+
+
+def put_attribute(node: WireMessage, name: str, value: bytes, number: int = _ATTR) -> None:
+    """Puts the encoded AttrValue into the attribute, which the node has."""
+    for entry in node.messages(number):
+        if entry.text(_KEY) == name:
+            entry.put(_VALUE, value)
+
+
+def functions_named_by(node: WireMessage) -> Iterator[str]:
+    """The functions that the node's attributes name, and its op, which may be one too."""
+    yield node.text(2)
+    for entry in node.messages(_ATTR):
+        value = entry.bytes_at(_VALUE)
+        # Most attributes are types and shapes: a tag of field 1 or 10 begins those that can name functions.
+        if value[:1] not in (b"\x52", b"\x0a"):
+            continue
+        attr = WireMessage(value)
+        named = [*attr.messages(_FUNC)]
+        for values in attr.messages(_LIST):
+            named += values.messages(_LIST_FUNC)
+        for function in named:
+            yield function.text(1)
+            for inner in function.messages(2):
+                yield from (nested.text(1) for nested in WireMessage(inner.bytes_at(_VALUE)).messages(_FUNC))
+
+
+def source_of(tensor: str) -> str:
+    """The node that an input names: `^node`, `node`, `node:1` or, in a function, `node:output:1`."""
+    return tensor.removeprefix("^").partition(":")[0]

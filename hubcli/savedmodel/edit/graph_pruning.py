@@ -1,0 +1,193 @@
+"""What of a graph its signatures need: nodes that their tensors come from, functions that these call.
+
+Kept besides are the saver, the assets' placeholders and what initializes resources that are used; gradients
+go, since nobody trains what is served. Source: tensorflow/cc/saved_model/loader.cc (what a load runs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from hubcli.formats.wire_message import WireMessage
+from hubcli.savedmodel.edit.editable import (
+    EditableMetaGraph,
+    Loss,
+    attribute,
+    functions_named_by,
+    source_of,
+)
+
+__all__ = ["GraphNodes", "prune_functions"]
+
+_NAME, _OP, _INPUT = 1, 2, 3  # of NodeDef
+_NODE, _ATTR, _KEY, _VALUE = 1, 5, 1, 2
+_INPUTS, _OUTPUTS = 1, 2  # of SignatureDef
+_SIGNATURE_DEF, _COLLECTION_DEF, _ASSET_FILE_DEF, _SAVER_DEF = 5, 4, 6, 3  # of MetaGraphDef
+_FUNCTION, _GRADIENT, _REGISTERED_GRADIENT = 1, 2, 3  # of FunctionDefLibrary
+_META_INFO, _ALIASES = 1, 8
+_MAX_NAMES = 20
+
+
+class GraphNodes:
+    """The nodes of a MetaGraph's graph by name, and what each of them reads."""
+
+    def __init__(self, graph: EditableMetaGraph) -> None:
+        self._graph = graph
+        self.by_name = {node.text(_NAME): node for node in graph.nodes()}
+        self.ops = {name: node.text(_OP) for name, node in self.by_name.items()}
+        self._sources = {name: list(_sources(node)) for name, node in self.by_name.items()}
+
+    def needed_by(self, roots: Iterable[str]) -> set[str]:
+        """The nodes that these need, themselves among them; names that are no nodes are left out."""
+        found: set[str] = set()
+        waiting = [name for name in roots if name in self.by_name]
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting += [source for source in self._sources[name] if source in self.by_name]
+        return found
+
+    def signature_roots(self) -> set[str]:
+        """The nodes that signatures name as inputs and outputs."""
+        return {
+            source_of(name) for _, _, entry in self._graph.signature_entries() for name in _tensors(entry)
+        }
+
+    def prune(self, constants: Collection[str]) -> Loss | None:
+        """Removes the nodes that nothing kept needs; `constants` are those that objects name."""
+        needed = self._initialize_what_is_used(self.needed_by(self.signature_roots()))
+        needed |= self.needed_by(self._other_roots())
+        needed |= self.needed_by(constants)
+        count = 0
+        for graph in self._graph.graphs:
+            count += graph.remove(
+                lambda field, graph=graph: (
+                    field.number == _NODE  # type: ignore[misc]
+                    and graph.message(field).text(_NAME) not in needed
+                )
+            )
+        return Loss("nodes", "graph node", count) if count else None
+
+    def _initialize_what_is_used(self, needed: set[str]) -> set[str]:
+        """What is needed with the initializers of it; those of other resources are taken from their ops."""
+        groups = [name for name in self._initializing() if self.ops.get(name) == "NoOp"]
+        waiting = {source for name in groups for source in self._sources[name]}
+        needed = needed | self.needed_by(set(self._initializing()) - set(groups))
+        is_growing = True
+        while is_growing:
+            chosen = {name for name in waiting if not (own := self._resources(name)) or own & needed}
+            needed |= self.needed_by(chosen)
+            waiting -= chosen
+            is_growing = bool(chosen)
+        for name in groups:
+            node, gone = self.by_name[name], {f"^{other}" for other in waiting}
+            node.remove(
+                lambda field, node=node, gone=gone: (
+                    field.number == _INPUT  # type: ignore[misc]
+                    and node.bytes_of(field).decode("utf-8", "surrogateescape") in gone
+                )
+            )
+            self._sources[name] = list(_sources(node))
+        return needed | self.needed_by(groups)
+
+    def _resources(self, name: str) -> set[str]:
+        """The variables and tables that the node reads directly."""
+        return {
+            source
+            for source in self._sources.get(name, ())
+            if self.ops.get(source, "") == "VarHandleOp" or "Table" in self.ops.get(source, "")
+        }
+
+    def _initializing(self) -> Iterator[str]:
+        """The ops that a load runs."""
+        message = self._graph.message
+        names = {name for name, _, _ in self._graph.signature_entries()}
+        for entry in message.messages(_SIGNATURE_DEF):
+            if entry.text(_KEY) not in names:
+                yield from (source_of(name) for name in _tensors(entry) if source_of(name) in self.by_name)
+        for entry in message.messages(_COLLECTION_DEF):
+            for collection in entry.messages(_VALUE):
+                for nodes in collection.messages(1):
+                    yield from (name for text in nodes.texts(1) if (name := source_of(text)) in self.by_name)
+
+    def _other_roots(self) -> Iterator[str]:
+        message = self._graph.message
+        for saver in message.messages(_SAVER_DEF):
+            yield from (source_of(saver.text(number)) for number in (1, 2, 3))
+        for asset in message.messages(_ASSET_FILE_DEF):
+            yield from (source_of(info.text(1)) for info in asset.messages(1))
+
+
+def _sources(node: WireMessage) -> Iterator[str]:
+    """The nodes that the node reads, waits for, or must stand beside."""
+    yield from (source_of(source) for source in node.texts(_INPUT))
+    placed = attribute(node, "_class")
+    for values in placed.messages(1) if placed is not None else ():
+        yield from (text[5:] for text in values.texts(2) if text[:5] == "loc:@")
+
+
+def _tensors(entry: WireMessage) -> Iterator[str]:
+    """The tensors that a signature names, those of composite ones too."""
+    for signature in entry.messages(_VALUE):
+        for number in (_INPUTS, _OUTPUTS):
+            for item in signature.messages(number):
+                for info in item.messages(_VALUE):
+                    yield from _tensor_names(info)
+
+
+def _tensor_names(info: WireMessage) -> Iterator[str]:
+    yield from info.texts(1)
+    for sparse in info.messages(4):
+        yield from (text for number in (1, 2, 3) for text in sparse.texts(number))
+    for composite in info.messages(5):
+        for component in composite.messages(2):
+            yield from component.texts(1)
+
+
+def prune_functions(graph: EditableMetaGraph, names: Collection[str]) -> list[Loss]:
+    """Removes the functions that neither the graph's nodes nor those of these names call, and gradients."""
+    functions = {function.only(1).text(1): function for function in graph.functions() if function.has(1)}  # type: ignore[union-attr]
+    waiting = [name for node in graph.nodes() for name in functions_named_by(node)]
+    waiting += names
+    needed: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in functions and name not in needed:
+            needed.add(name)
+            for node in functions[name].messages(3):
+                waiting += functions_named_by(node)
+    removed = tuple(name for name in functions if name not in needed)
+    gone = {id(functions[name]) for name in removed}
+    gradients = 0
+    for library in graph.libraries:
+        library.remove(
+            lambda field, library=library: (
+                field.number == _FUNCTION  # type: ignore[misc]
+                and id(library.message(field)) in gone
+            )
+        )
+        gradients += library.remove(lambda field: field.number in (_GRADIENT, _REGISTERED_GRADIENT))
+    _forget_gradients(graph)
+    for info in graph.message.messages(_META_INFO):
+        info.remove(
+            lambda field, info=info: (
+                field.number == _ALIASES  # type: ignore[misc]
+                and info.message(field).text(_KEY) in removed
+            )
+        )
+    losses = [Loss("functions", "traced function", len(removed), removed[:_MAX_NAMES])] if removed else []
+    return losses + ([Loss("gradients", "custom gradient", gradients)] if gradients else [])
+
+
+def _forget_gradients(graph: EditableMetaGraph) -> None:
+    """Removes what names custom gradients: a loader would warn that they aren't there."""
+    for node in graph.all_nodes():
+        node.remove(
+            lambda field, node=node: (
+                field.number == _ATTR  # type: ignore[misc]
+                and (entry := node.message(field)).text(_KEY) == "_gradient_op_type"
+                and entry.only(_VALUE) is not None
+                and entry.only(_VALUE).text(2).startswith("CustomGradient")
+            )
+        )

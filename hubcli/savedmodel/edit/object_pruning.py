@@ -1,0 +1,240 @@
+"""What of the object graph its signatures need: captured variables, tables and assets, and the way to them.
+
+TensorFlow finds an object's values by the names on the way from the root, in saved_model.pb and in the
+checkpoint's own object graph alike. So each object that is kept keeps one way that both have; what stands on
+it becomes a plain object. Sources: tensorflow/python/saved_model/load.py,
+tensorflow/python/checkpoint/restore.py.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from hubcli.errors import BrokenModelError
+from hubcli.formats.wire import encode_field
+from hubcli.formats.wire_message import WireMessage
+from hubcli.savedmodel.edit.editable import EditableMetaGraph, Loss, children_of
+
+__all__ = ["KeptObjects", "prune_checkpoint_objects", "prune_objects"]
+
+_CHILDREN, _SLOTS, _SAVEABLES, _DEPENDENCIES = 1, 3, 11, 15  # of SavedObject
+_USER_OBJECT, _FUNCTION, _VARIABLE, _BARE, _CONSTANT, _CAPTURED = 4, 6, 7, 8, 9, 12
+_NODES, _CONCRETE = 1, 2  # of SavedObjectGraph
+_BOUND_INPUTS = 2  # of SavedConcreteFunction
+_KEY, _VALUE = 1, 2
+_ATTRIBUTES, _CHECKPOINT_SLOTS = 2, 3  # of TrackableObject
+# A SavedUserObject: its identifier, and the version 1 that it has from the beginning.
+_PLAIN = encode_field(1, "_generic_user_object") + encode_field(2, encode_field(1, 1) + encode_field(2, 1))
+
+
+_Parents: TypeAlias = dict[int, tuple[int, str]]
+
+
+@dataclass
+class KeptObjects:
+    """Objects by number: those `needed` as they are, the ways to them, as (parent, name, child).
+
+    `functions` are concrete functions. `pairs` ties numbers to those of the checkpoint's objects, along
+    the ways. `unpaired` are needed variables to which no way leads that the checkpoint has too.
+    """
+
+    needed: set[int] = field(default_factory=set)
+    functions: set[str] = field(default_factory=set)
+    ways: list[tuple[int, str, int]] = field(default_factory=list)
+    pairs: dict[int, int] = field(default_factory=dict)
+    unpaired: set[int] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, graph: EditableMetaGraph, checkpoint: WireMessage | None) -> KeptObjects:
+        """What the signatures of the graph need. Raises BrokenModelError for numbers of no object."""
+        objects = graph.objects()
+        kept = cls()
+        if not objects:
+            return kept
+        concrete = {
+            entry.text(_KEY): value.integers(_BOUND_INPUTS)
+            for part in graph.object_graphs()
+            for entry in part.messages(_CONCRETE)
+            for value in entry.messages(_VALUE)
+        }
+        for name, number in children_of(objects[0]):
+            if name == "signatures":
+                kept.ways.append((0, name, number))
+                kept._add(number, objects, concrete)
+        kept._find_ways(objects, checkpoint)
+        return kept
+
+    @property
+    def numbers(self) -> list[int]:
+        """All objects that stay, the root first."""
+        return sorted({0, *self.needed, *(number for way in self.ways for number in (way[0], way[2]))})
+
+    def keep_variables(self, graph: EditableMetaGraph) -> None:
+        """Keeps every variable with its way from the root, and what an optimizer keeps for it."""
+        objects = graph.objects()
+        parents = _walk(objects, None, {})
+        for number, saved in enumerate(objects):
+            if saved.has(_VARIABLE) and number in parents:
+                self.needed.add(number)
+        self._connect(parents, {})
+
+    def _add(self, start: int, objects: list[WireMessage], concrete: dict[str, list[int]]) -> None:
+        waiting = [start]
+        while waiting:
+            number = waiting.pop()
+            if number in self.needed:
+                continue
+            if not 0 <= number < len(objects):
+                raise BrokenModelError(f"its object graph names an object {number} of {len(objects)}")
+            self.needed.add(number)
+            waiting += _referred(objects[number])
+            for name in _concrete_names(objects[number]):
+                self.functions.add(name)
+                waiting += concrete.get(name, ())
+
+    def _find_ways(self, objects: list[WireMessage], checkpoint: WireMessage | None) -> None:
+        saved = [] if checkpoint is None else list(checkpoint.messages(1))
+        # Along names that both graphs have, the shortest way first; then, for the rest, along any.
+        parents = _walk(objects, saved, self.pairs) if saved else {}
+        self.unpaired = {
+            number for number in self.needed if objects[number].has(_VARIABLE) and number not in self.pairs
+        }
+        others = _walk(objects, None, {}) if any(number not in parents for number in self.needed) else {}
+        self._connect(parents, others)
+
+    def _connect(self, parents: _Parents, others: _Parents) -> None:
+        """Adds the ways from the root to what is needed; nothing may lead to an object but functions."""
+        on_way = {child for _, _, child in self.ways} | {0}
+        for needed in sorted(self.needed):
+            number = needed
+            while number not in on_way:
+                step = parents.get(number) or others.get(number)
+                if step is None:
+                    break
+                on_way.add(number)
+                self.ways.append((step[0], step[1], number))
+                number = step[0]
+
+
+def _walk(objects: list[WireMessage], saved: list[WireMessage] | None, pairs: dict[int, int]) -> _Parents:
+    """By number the parent and name of each object that is reached, and its pair in `saved`."""
+    parents: _Parents = {}
+    pairs[0] = 0
+    waiting = deque([0])
+    while waiting:
+        number = waiting.popleft()
+        there = None if saved is None else dict(children_of(saved[pairs[number]]))
+        for name, child in children_of(objects[number]):
+            if child in pairs or not 0 <= child < len(objects):
+                continue
+            other = 0 if there is None else there.get(name, -1)
+            if saved is not None and not 0 <= other < len(saved):
+                continue
+            pairs[child], parents[child] = other, (number, name)
+            waiting.append(child)
+    return parents
+
+
+def _referred(saved: WireMessage) -> Iterator[int]:
+    """The objects that an object needs."""
+    for number in (_CHILDREN, _DEPENDENCIES):
+        yield from (child.integer(1) for child in saved.messages(number))
+    for entry in saved.messages(_SAVEABLES):
+        for value in entry.messages(_VALUE):
+            yield from (value.integer(number) for number in (2, 3) if value.has(number))
+
+
+def _concrete_names(saved: WireMessage) -> Iterator[str]:
+    """The concrete functions that an object is, or captures a tensor of."""
+    for function in saved.messages(_FUNCTION):
+        yield from function.texts(1)
+    for function in saved.messages(_BARE):
+        yield from function.texts(1)
+    for captured in saved.messages(_CAPTURED):
+        yield from captured.texts(2)
+
+
+def prune_objects(graph: EditableMetaGraph, kept: KeptObjects) -> list[Loss]:
+    """Leaves the kept objects alone in the graph, with new numbers."""
+    objects = graph.objects()
+    numbers = kept.numbers
+    places = {number: place for place, number in enumerate(numbers)}
+    callables = [
+        name for name, child in children_of(objects[0]) if objects[child].has(_FUNCTION)
+    ]  # fmt: skip
+    encoded = []
+    for number in numbers:
+        if number in kept.needed:
+            encoded.append(_renumbered(objects[number], places))
+        else:
+            steps = {(name, places[child]) for parent, name, child in kept.ways if parent == number}
+            references = [
+                encode_field(1, child) * bool(child) + encode_field(2, name) for name, child in sorted(steps)
+            ]
+            children = b"".join(encode_field(_CHILDREN, reference) for reference in references)
+            encoded.append(children + encode_field(_USER_OBJECT, _PLAIN))
+    first = True
+    for part in graph.object_graphs():
+        part.replace(_NODES, b"".join(encode_field(_NODES, node) for node in encoded) if first else b"")
+        first = False
+        part.remove(
+            lambda item, part=part: (
+                item.number == _CONCRETE  # type: ignore[misc]
+                and part.message(item).text(_KEY) not in kept.functions
+            )
+        )
+        for entry in part.messages(_CONCRETE):
+            for value in entry.messages(_VALUE):
+                bound = [places[number] for number in value.integers(_BOUND_INPUTS)]
+                value.put_integers(_BOUND_INPUTS, bound)
+    losses = [Loss("objects", "object", len(objects) - len(numbers))]
+    if callables:
+        losses.append(Loss("callables", "callable function", len(callables), tuple(callables[:20])))
+    return [loss for loss in losses if loss.count]
+
+
+def _renumbered(saved: WireMessage, places: dict[int, int]) -> bytes:
+    copied = saved.copy()
+    for number in (_CHILDREN, _DEPENDENCIES):
+        for child in copied.messages(number):
+            child.put_integer(1, places[child.integer(1)])
+    for entry in copied.messages(_SAVEABLES):
+        for value in entry.messages(_VALUE):
+            for number in (2, 3):
+                if value.has(number):
+                    value.put_integer(number, places[value.integer(number)])
+    copied.clear(_SLOTS)
+    return copied.encode()
+
+
+def prune_checkpoint_objects(checkpoint: WireMessage, kept: KeptObjects) -> bytes:
+    """The checkpoint's object graph with the kept objects alone, with new numbers."""
+    saved = list(checkpoint.messages(1))
+    numbers = sorted({0, *(kept.pairs[number] for number in kept.numbers if number in kept.pairs)})
+    places = {number: place for place, number in enumerate(numbers)}
+    encoded = []
+    for number in numbers:
+        node = saved[number].copy()
+        node.clear(_CHECKPOINT_SLOTS)
+        node.remove(
+            lambda item, node=node: (
+                item.number == _CHILDREN  # type: ignore[misc]
+                and node.message(item).integer(1) not in places
+            )
+        )
+        for child in node.messages(_CHILDREN):
+            child.put_integer(1, places[child.integer(1)])
+        encoded.append(encode_field(1, node.encode()))
+    return b"".join(encoded)
+
+
+def owned_keys(checkpoint: WireMessage) -> dict[str, int]:
+    """Which object of the checkpoint each of its keys belongs to."""
+    return {
+        attribute.text(3): number
+        for number, node in enumerate(checkpoint.messages(1))
+        for attribute in node.messages(_ATTRIBUTES)
+    }

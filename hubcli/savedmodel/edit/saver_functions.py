@@ -1,0 +1,334 @@
+"""The functions that save and restore a SavedModel's variables, without some of their keys.
+
+TensorFlow traces both when it saves: `traced_restore` reads the tensors of all keys by RestoreV2 and assigns
+each to a handle that it is given, `traced_save` reads each variable and writes all by SaveV2. What is taken
+out is followed from the key; where anything but that pattern is found, nothing is taken out. Sources:
+tensorflow/python/checkpoint/functional_saver.py, tensorflow/core/framework/function.proto.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Set
+
+from hubcli.errors import BrokenModelError
+from hubcli.formats.wire_message import WireMessage
+from hubcli.savedmodel.edit.editable import attribute, source_of
+from hubcli.savedmodel.edit.tensor_lists import (
+    drop_list_items,
+    list_length,
+    strings_of,
+    tensor_of_strings,
+)
+
+__all__ = ["SaverPatternError", "drop_call_inputs", "drop_restored", "drop_saved"]
+
+_NAME, _OP, _INPUT = 1, 2, 3  # of NodeDef
+_SIGNATURE, _NODE_DEF, _RET, _ATTR, _CONTROL_RET, _ARG_ATTR, _ARG_IDS = 1, 3, 4, 5, 6, 7, 8  # of FunctionDef
+_INPUT_ARG, _CONTROL_OUTPUT = 2, 20  # of OpDef
+_KEY, _VALUE = 1, 2
+_SAVE_INPUTS = 3  # SaveV2: prefix, names, slices, then the tensors.
+_TENSOR = 8  # of AttrValue
+_PER_ARGUMENT = ("_input_shapes",)
+_PER_INPUT = ("Tin", "_input_shapes")
+_READING = frozenset({"Identity", "ReadVariableOp", "Cast"})
+_INPUT_PLACES = "_read_only_resource_inputs"
+
+
+class SaverPatternError(Exception):
+    """The function isn't as TensorFlow writes it; the message says in what."""
+
+
+class _Body:
+    """The nodes of a function by name, to take some out.
+
+    `inputs` are those of each node that is left, `users` the nodes that read an output of each node or
+    argument; "" stands for a result of the function.
+    """
+
+    def __init__(self, function: WireMessage) -> None:
+        self.function = function
+        self.nodes = {node.text(_NAME): node for node in function.messages(_NODE_DEF)}
+        self.ops = {name: node.text(_OP) for name, node in self.nodes.items()}
+        self.inputs = {name: node.texts(_INPUT) for name, node in self.nodes.items()}
+        self.removed: set[str] = set()
+        self.users: dict[str, set[str]] = {}
+        for name, sources in self.inputs.items():
+            for source in sources:
+                if source[:1] != "^":
+                    self.users.setdefault(source_of(source), set()).add(name)
+        for entry in function.messages(_RET):
+            self.users.setdefault(source_of(entry.text(_VALUE)), set()).add("")
+        self.arguments = [
+            arg.text(_NAME)
+            for signature in function.messages(_SIGNATURE)
+            for arg in signature.messages(_INPUT_ARG)
+        ]
+        self._read_arguments = self.users.keys() & set(self.arguments)
+
+    def remove(self, name: str) -> list[str]:
+        """Takes a node out; the nodes and arguments that it read."""
+        self.removed.add(name)
+        sources = {source_of(source) for source in self.inputs.pop(name) if source[:1] != "^"}
+        for source in sources:
+            self.users[source].discard(name)
+        return sorted(sources)
+
+    def finish(self) -> list[int]:
+        """Writes it all to the function, without the arguments that nothing reads any more: their places."""
+        if not self.removed:
+            return []
+        function, removed = self.function, self.removed
+        gone = {id(self.nodes[name]) for name in removed}
+        function.remove(lambda field: field.number == _NODE_DEF and id(function.message(field)) in gone)
+        for name, sources in self.inputs.items():
+            if any(source[:1] == "^" and source[1:] in removed for source in sources):
+                _drop_inputs(self.nodes[name], {f"^{other}" for other in removed})
+        self._drop_control_results()
+        places = [
+            place
+            for place, name in enumerate(self.arguments)
+            if name in self._read_arguments and not self.users[name]
+        ]
+        _drop_arguments(function, places)
+        return places
+
+    def _drop_control_results(self) -> None:
+        function = self.function
+        names = {
+            entry.text(_KEY)
+            for entry in function.messages(_CONTROL_RET)
+            if entry.text(_VALUE) in self.removed
+        }
+        function.remove(
+            lambda field: field.number == _CONTROL_RET and function.message(field).text(_KEY) in names
+        )
+        for signature in function.messages(_SIGNATURE):
+            signature.remove(
+                lambda field, owner=signature: (
+                    field.number == _CONTROL_OUTPUT  # type: ignore[misc]
+                    and owner.bytes_of(field).decode("utf-8", "surrogateescape") in names
+                )
+            )
+
+
+def drop_restored(function: WireMessage, keys: Set[str]) -> list[int]:
+    """Takes the keys out of a restore function; the places of the arguments that went with them.
+
+    Raises SaverPatternError, and leaves the function half done: it is a copy's.
+    """
+    body = _Body(function)
+    for name in [name for name, op in body.ops.items() if op == "RestoreV2"]:
+        names = _names_of(body, name)
+        gone = [place for place, key in enumerate(names) if key in keys]
+        if not gone:
+            continue
+        _remove_readers(body, name, set(gone))
+        if len(gone) == len(names):
+            _remove_unread(body, [name], None)
+        else:
+            _drop_keys(body, name, gone)
+            _renumber(body, name, gone)
+    return body.finish()
+
+
+def _remove_readers(body: _Body, restore: str, gone: set[int]) -> None:
+    """Removes the nodes that depend on these outputs; none may depend on others too."""
+    waiting = sorted(
+        name
+        for name in body.users.get(restore, ())
+        if name and any(_is_output(source, restore, gone) for source in body.inputs[name])
+    )
+    while waiting:
+        name = waiting.pop()
+        if name in body.removed:
+            continue
+        if any(_is_other_output(source, restore, gone) for source in body.inputs[name]):
+            raise SaverPatternError(f"{name} restores several variables at once")
+        if "" in body.users.get(name, ()):
+            raise SaverPatternError(f"the function returns {name}")
+        waiting += sorted(body.users.get(name, ()))
+        body.remove(name)
+
+
+def _is_output(source: str, node: str, places: Set[int]) -> bool:
+    parts = source.split(":")
+    return len(parts) == 3 and parts[0] == node and parts[2].isdecimal() and int(parts[2]) in places
+
+
+def _is_other_output(source: str, node: str, places: Set[int]) -> bool:
+    return source[:1] != "^" and source_of(source) == node and not _is_output(source, node, places)
+
+
+def _renumber(body: _Body, restore: str, gone: list[int]) -> None:
+    """Lets inputs name the outputs that are left by their new places."""
+    for name in body.users.get(restore, ()):
+        node = body.nodes.get(name)
+        if node is None:
+            raise SaverPatternError(f"the function returns an output of {restore}")
+        for field in node.fields:
+            source = node.bytes_of(field) if field.number == _INPUT else b""
+            parts = source.decode("utf-8", "surrogateescape").split(":")
+            if len(parts) == 3 and parts[0] == restore and parts[2].isdecimal():
+                parts[2] = str(int(parts[2]) - bisect_left(gone, int(parts[2])))
+                node.set_bytes(field, ":".join(parts).encode("utf-8", "surrogateescape"))
+        body.inputs[name] = node.texts(_INPUT)
+
+
+def drop_saved(function: WireMessage, keys: Set[str]) -> list[int]:
+    """Takes the keys out of a save function; the places of the arguments that went with them.
+
+    Raises SaverPatternError, and leaves the function half done: it is a copy's.
+    """
+    body = _Body(function)
+    for name in [name for name, op in body.ops.items() if op == "SaveV2"]:
+        names = _names_of(body, name)
+        gone = [place for place, key in enumerate(names) if key in keys]
+        if not gone:
+            continue
+        if len(gone) == len(names):
+            raise SaverPatternError("a shard would be left without tensors")
+        _remove_unread(body, _take_inputs(body, name, gone), _READING)
+        _drop_keys(body, name, gone)
+    return body.finish()
+
+
+def _take_inputs(body: _Body, name: str, gone: list[int]) -> list[str]:
+    """Takes the tensors at these places out of a SaveV2; the nodes and arguments that it read them from."""
+    node = body.nodes[name]
+    inputs = [field for field in node.fields if field.number == _INPUT]
+    if len(inputs) <= _SAVE_INPUTS + gone[-1]:
+        raise SaverPatternError(f"{name} has fewer tensors than keys")
+    taken = [inputs[_SAVE_INPUTS + place] for place in gone]
+    sources = [source_of(node.bytes_of(field).decode("utf-8", "surrogateescape")) for field in taken]
+    identities = {id(field) for field in taken}
+    node.remove(lambda field: id(field) in identities)
+    body.inputs[name] = node.texts(_INPUT)
+    left = {source_of(source) for source in body.inputs[name]}
+    for source in sources:
+        if source not in left:
+            body.users[source].discard(name)
+    return sources
+
+
+def _remove_unread(body: _Body, names: list[str], ops: Set[str] | None) -> None:
+    """Removes those nodes and what they read, as far as nothing else reads it and the ops are these."""
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in body.removed or name not in body.nodes:
+            # An argument: what marks it as read has no other use.
+            users = sorted(body.users.get(name, ()))
+            if users and all(body.ops.get(user) == "DisableCopyOnRead" for user in users):
+                for user in users:
+                    body.remove(user)
+            continue
+        if body.users.get(name):
+            continue
+        if ops is not None and body.ops[name] not in ops:
+            raise SaverPatternError(f"{name} is a {body.ops[name]}")
+        waiting += body.remove(name)
+
+
+def _names_of(body: _Body, name: str) -> list[str]:
+    """The keys of a RestoreV2 or SaveV2."""
+    return [text.decode("utf-8", "backslashreplace") for text in strings_of(_constant(body, name, 1))]
+
+
+def _constant(body: _Body, name: str, place: int) -> WireMessage:
+    """The TensorProto of the constant at that place of the inputs."""
+    sources = body.inputs[name]
+    constant = source_of(sources[place]) if len(sources) > place else ""
+    value = attribute(body.nodes[constant], "value") if body.ops.get(constant) == "Const" else None
+    tensor = None if value is None else value.only(_TENSOR)
+    if tensor is None:
+        raise SaverPatternError(f"the keys of {name} are no constants")
+    return tensor
+
+
+def _drop_keys(body: _Body, name: str, gone: list[int]) -> None:
+    """Takes places out of the keys, slices and types of a RestoreV2 or SaveV2."""
+    count, left_out = 0, set(gone)
+    for place in (1, 2):
+        texts = strings_of(_constant(body, name, place))
+        if place == 2 and len(texts) != count:
+            raise SaverPatternError(f"{name} has {count} keys and {len(texts)} slices")
+        count = len(texts)
+        constant = source_of(body.inputs[name][place])
+        if body.users[constant] != {name}:
+            raise SaverPatternError("two nodes share a list of keys")
+        kept = [text for number, text in enumerate(texts) if number not in left_out]
+        value = attribute(body.nodes[constant], "value")
+        assert value is not None
+        value.put(_TENSOR, tensor_of_strings(kept))
+        _drop_output_shapes(body.nodes[constant])
+    node = body.nodes[name]
+    dtypes = attribute(node, "dtypes")
+    if dtypes is None or list_length(dtypes) != count:
+        raise SaverPatternError(f"{name} has {count} keys, and another number of types")
+    drop_list_items(dtypes, left_out)
+    shapes = attribute(node, "_output_shapes")
+    if shapes is not None and list_length(shapes) == count:
+        drop_list_items(shapes, left_out)
+
+
+def _drop_output_shapes(constant: WireMessage) -> None:
+    """Without the hint of what shape the constant has, which it no longer has."""
+    constant.remove(
+        lambda field: field.number == _ATTR and constant.message(field).text(_KEY) == "_output_shapes"
+    )
+
+
+def _drop_arguments(function: WireMessage, places: list[int]) -> None:
+    """Takes arguments at these places out of the function's signature, and what is told by place of them."""
+    if not places:
+        return
+    for signature in function.messages(_SIGNATURE):
+        args = [field for field in signature.fields if field.number == _INPUT_ARG]
+        if args:
+            gone = {id(args[place]) for place in places}
+            signature.remove(lambda field, gone=gone: id(field) in gone)  # type: ignore[misc]
+    for entry in function.messages(_ATTR):
+        if entry.text(_KEY) in _PER_ARGUMENT:
+            value = entry.only(_VALUE)
+            if value is not None and list_length(value) > max(places):
+                drop_list_items(value, places)
+    for number in (_ARG_ATTR, _ARG_IDS):
+        _shift_keys(function, number, places)
+
+
+def _shift_keys(function: WireMessage, number: int, places: list[int]) -> None:
+    """Renumbers a map whose keys are places of arguments."""
+    gone = set(places)
+    function.remove(lambda field: field.number == number and function.message(field).integer(_KEY) in gone)
+    for entry in function.messages(number):
+        place = entry.integer(_KEY)
+        entry.put_integer(_KEY, place - sum(1 for other in places if other < place))
+
+
+def drop_call_inputs(node: WireMessage, places: list[int]) -> None:
+    """Takes inputs at these places out of a call of a function."""
+    if not places:
+        return
+    inputs = [field for field in node.fields if field.number == _INPUT]
+    if max(places) >= len(inputs):
+        raise BrokenModelError(f"{node.text(_NAME)} has {len(inputs)} inputs, its function more")
+    gone = {id(inputs[place]) for place in places}
+    node.remove(lambda field: id(field) in gone)
+    for name in _PER_INPUT:
+        value = attribute(node, name)
+        if value is not None and list_length(value) > max(places):
+            drop_list_items(value, places)
+    value = attribute(node, _INPUT_PLACES)
+    values = None if value is None else value.only(1)
+    if values is not None:
+        kept = [place for place in values.integers(3) if place not in places]
+        values.put_integers(3, [place - sum(1 for other in places if other < place) for place in kept])
+
+
+def _drop_inputs(node: WireMessage, sources: Set[str]) -> None:
+    node.remove(
+        lambda field: (
+            field.number == _INPUT and node.bytes_of(field).decode("utf-8", "surrogateescape") in sources
+        )
+    )

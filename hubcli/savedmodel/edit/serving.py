@@ -1,0 +1,141 @@
+"""A model for serving alone: what its signatures need, without traces, slots and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from hubcli.errors import UsageError
+from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY
+from hubcli.formats.wire_message import WireMessage
+from hubcli.savedmodel.edit.editable import EditableMetaGraph, EditableModel, Loss, attribute, source_of
+from hubcli.savedmodel.edit.graph_pruning import GraphNodes, prune_functions
+from hubcli.savedmodel.edit.object_pruning import (
+    KeptObjects,
+    owned_keys,
+    prune_checkpoint_objects,
+    prune_objects,
+)
+from hubcli.savedmodel.edit.saver_functions import (
+    SaverPatternError,
+    drop_call_inputs,
+    drop_restored,
+    drop_saved,
+)
+
+__all__ = ["ServingEdit", "keep_for_serving"]
+
+_SAVER_DEF, _SAVE, _RESTORE = 3, 2, 3
+_CONSTANT = 9  # of SavedObject
+_FUNCTION = 1
+_KEY, _VALUE, _FUNC = 1, 2, 10
+# What the keys of a table's tensors have behind that of the table.
+_TABLE_ENDINGS = ("", "-keys", "-values")
+
+
+@dataclass(frozen=True, slots=True)
+class ServingEdit:
+    """The model, what it lost, and what goes from its checkpoint: keys, and an object graph in its place."""
+
+    model: EditableModel
+    losses: tuple[Loss, ...]
+    notes: tuple[str, ...]
+    dropped_keys: frozenset[str] = frozenset()
+    checkpoint_objects: bytes | None = None
+
+
+def keep_for_serving(model: EditableModel, checkpoint: bytes | None, keys: Collection[str]) -> ServingEdit:
+    """The model with what its signatures need, given the object graph and the keys of its checkpoint.
+
+    A variable that can't be taken out safely stays, which a note tells. Raises UsageError for a model
+    without signatures, BrokenModelError.
+    """
+    if not model.signature_names:
+        raise UsageError(
+            "--serving keeps what signatures need, and the model has none", hint="Leave --serving out."
+        )
+    edited, losses, notes = model.copy(), list[Loss](), list[str]()
+    dropped: frozenset[str] = frozenset()
+    objects: bytes | None = None
+    for graph in edited.meta_graphs:
+        if not graph.has_objects:
+            notes.append("A graph of TensorFlow 1 stays as it is: it has no functions to prune")
+            continue
+        saved = None if checkpoint is None else WireMessage(checkpoint)
+        kept = KeptObjects.of(graph, saved)
+        if saved is not None:
+            chosen = _droppable(saved, kept, keys)
+            problem = _drop_variables(graph, kept, chosen)
+            if problem:
+                notes.append(f"All variables stay: {problem}")
+                kept.keep_variables(graph)
+            else:
+                dropped, objects = chosen, prune_checkpoint_objects(saved, kept)
+        losses += _prune(graph, kept)
+    return ServingEdit(edited, tuple(losses), tuple(notes), dropped, objects)
+
+
+def _prune(graph: EditableMetaGraph, kept: KeptObjects) -> list[Loss]:
+    found = graph.objects()
+    constants = [
+        name for number in kept.needed for part in found[number].messages(_CONSTANT) for name in part.texts(1)
+    ]
+    losses = prune_objects(graph, kept)
+    lost_nodes = GraphNodes(graph).prune(constants)
+    return prune_functions(graph, kept.functions) + losses + ([lost_nodes] if lost_nodes else [])
+
+
+def _droppable(saved: WireMessage, kept: KeptObjects, keys: Collection[str]) -> frozenset[str]:
+    """The keys of objects that aren't kept; a key that no object has stays."""
+    pairs = {kept.pairs[number] for number in kept.numbers if number in kept.pairs}
+    owners = owned_keys(saved)
+    gone = {key + ending for key, owner in owners.items() if owner not in pairs for ending in _TABLE_ENDINGS}
+    stay = {key + ending for key, owner in owners.items() if owner in pairs for ending in _TABLE_ENDINGS}
+    return frozenset(key for key in keys if key in gone and key not in stay and key != OBJECT_GRAPH_KEY)
+
+
+def _drop_variables(graph: EditableMetaGraph, kept: KeptObjects, keys: frozenset[str]) -> str:
+    """Takes the keys out of the functions that save and restore; why that can't be, and nothing is done."""
+    if kept.unpaired:
+        return "the checkpoint doesn't name a variable that a signature uses"
+    if not keys:
+        return ""
+    nodes = GraphNodes(graph)
+    savers = list(graph.message.messages(_SAVER_DEF))
+    if len(savers) != 1:
+        return "" if not savers else "the graph has several savers"
+    functions = {
+        name: (library, item)
+        for library in graph.libraries
+        for item in library.fields
+        if item.number == _FUNCTION and (name := _function_name(library.message(item)))
+    }
+    changes = []
+    for number, drop in ((_RESTORE, drop_restored), (_SAVE, drop_saved)):
+        node = nodes.by_name.get(source_of(savers[0].text(number)))
+        called = None if node is None else attribute(node, "f")
+        name = called.only(_FUNC).text(1) if called is not None and called.has(_FUNC) else ""  # type: ignore[union-attr]
+        if node is None or name not in functions:
+            return "the graph saves and restores them in a way that isn't known"
+        library, item = functions[name]
+        copied = library.message(item).copy()
+        try:
+            places = drop(copied, keys)
+        except SaverPatternError as error:
+            return str(error)
+        changes.append((node, library, item, copied, places))
+    needed = nodes.needed_by(nodes.signature_roots())
+    restore, *_, places = changes[0]
+    sources = [source_of(source) for source in restore.texts(3)]
+    lost = [sources[place] for place in places if place < len(sources) and sources[place] in needed]
+    if lost:
+        return f"a signature uses {lost[0]}, which the checkpoint's objects don't tell"
+    for node, _, item, copied, gone in changes:
+        drop_call_inputs(node, gone)
+        item.child = copied
+    return ""
+
+
+def _function_name(function: WireMessage) -> str:
+    signature = function.only(1)
+    return "" if signature is None else signature.text(1)

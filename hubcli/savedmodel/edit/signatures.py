@@ -1,0 +1,142 @@
+"""Signatures kept, renamed and dropped, in both places that name them; their inputs' defaults.
+
+TensorFlow's session loader and Serving read the map `signature_def`, the loader of TensorFlow 2 the children
+of the root's child `signatures`. Sources: tensorflow/python/saved_model/signature_serialization.py and
+load.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hubcli.errors import UsageError, did_you_mean
+from hubcli.formats.wire_message import WireMessage, map_entry
+from hubcli.savedmodel.edit.editable import (
+    RESERVED_SIGNATURES,
+    EditableMetaGraph,
+    EditableModel,
+    Edited,
+    Loss,
+    children_of,
+)
+
+__all__ = ["add_defaults", "chosen_signatures", "keep_signatures", "rename_signatures"]
+
+_KEY, _VALUE = 1, 2
+_DEFAULTS = 4  # of SignatureDef
+_REFERENCES = (1, 15)  # of SavedObject: children, dependencies
+_LOCAL_NAME = 2
+
+
+def chosen_signatures(
+    model: EditableModel, keep: Sequence[str], drop: Sequence[str], *, allow_none: bool = False
+) -> list[str]:
+    """The names that stay: those to keep, or all, without those to drop.
+
+    Raises UsageError for a name that isn't there, and where none stays, but where that is allowed.
+    """
+    names = model.signature_names
+    for name in (*keep, *drop):
+        _require_known(name, names)
+    kept = [name for name in names if (not keep or name in keep) and name not in drop]
+    if not kept and names and not allow_none:
+        raise UsageError(
+            f"No signature would be left of {_listed(names)}",
+            hint="Keep one: --signature NAME; or allow it: --allow-none",
+        )
+    return kept
+
+
+def keep_signatures(model: EditableModel, names: Sequence[str]) -> Edited:
+    """The model with those signatures alone."""
+    edited, kept = model.copy(), frozenset(names)
+    dropped = [name for name in model.signature_names if name not in kept]
+    if not dropped:
+        return Edited(model)
+    for graph in edited.meta_graphs:
+        fields = {id(field) for name, field, _ in graph.signature_entries() if name not in kept}
+        graph.message.remove(lambda field, fields=fields: id(field) in fields)  # type: ignore[misc]
+        for holder in _signature_holders(graph):
+            for number in _REFERENCES:
+                gone = {
+                    id(field)
+                    for field in holder.fields
+                    if field.number == number and holder.message(field).text(_LOCAL_NAME) in dropped
+                }
+                holder.remove(lambda field, gone=gone: id(field) in gone)  # type: ignore[misc]
+    return Edited(edited, (Loss("signatures", "signature", len(dropped), tuple(dropped)),))
+
+
+def rename_signatures(model: EditableModel, names: Mapping[str, str]) -> Edited:
+    """The model with signatures renamed, all at once, so that two may change places.
+
+    Raises UsageError for a name that isn't there, and where two would have one name.
+    """
+    there = model.signature_names
+    for old in names:
+        _require_known(old, there)
+    for new in names.values():
+        if not new or new in RESERVED_SIGNATURES:
+            raise UsageError(
+                f"A signature can't have the name '{new}'", hint="Write --rename-signature OLD=NEW."
+            )
+    after = [names.get(name, name) for name in there]
+    twice = next((name for name in after if after.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(
+            f"Two signatures would have the name '{twice}'",
+            hint=f"Drop one: --drop-signature NAME. The signatures are {_listed(there)}.",
+        )
+    edited = model.copy()
+    for graph in edited.meta_graphs:
+        for name, _, entry in graph.signature_entries():
+            entry.set_text(_KEY, names.get(name, name))
+        for holder in _signature_holders(graph):
+            for number in _REFERENCES:
+                for child in holder.messages(number):
+                    name = child.text(_LOCAL_NAME)
+                    child.set_text(_LOCAL_NAME, names.get(name, name))
+    return Edited(edited)
+
+
+def add_defaults(model: EditableModel, defaults: Mapping[tuple[str, str], bytes]) -> Edited:
+    """The model with defaults: encoded TensorProtos by signature and input. Both must be there."""
+    edited = model.copy()
+    for graph in edited.meta_graphs:
+        for name, _, entry in graph.signature_entries():
+            signature = entry.only(_VALUE)
+            chosen = {key[1]: value for key, value in defaults.items() if key[0] == name}
+            if signature is None:
+                continue
+            for default_input, value in chosen.items():
+                _put_default(signature, default_input, value)
+    return Edited(edited)
+
+
+def _put_default(signature: WireMessage, name: str, value: bytes) -> None:
+    for entry in signature.messages(_DEFAULTS):
+        if entry.text(_KEY) == name:
+            entry.put(_VALUE, value)
+            return
+    signature.add(_DEFAULTS, map_entry(name, value))
+
+
+def _signature_holders(graph: EditableMetaGraph) -> list[WireMessage]:
+    """The objects that hold the signatures' functions by their names."""
+    if not graph.has_objects:
+        return []
+    objects = graph.objects()
+    numbers = {number for name, number in children_of(objects[0]) if name == "signatures"} if objects else ()
+    return [objects[number] for number in numbers if 0 <= number < len(objects)]
+
+
+def _require_known(name: str, there: Sequence[str]) -> None:
+    if name not in there:
+        raise UsageError(
+            f"The model has no signature '{name}'{did_you_mean(name, list(there))}",
+            hint=f"Its signatures: {_listed(there)}",
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"
