@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
 
+from hubcli.cli.conversion_options import (
+    ComparedInputs,
+    ConversionTimeout,
+    Opset,
+    Quantize,
+    Representative,
+    SelectTfOps,
+    conversion_options,
+)
+from hubcli.cli.edit_options import (
+    AddDefaults,
+    AllowNone,
+    ClearDevices,
+    DropSignature,
+    Half,
+    KeepSignature,
+    NoCompare,
+    RenameSignature,
+    Serving,
+    Tolerance,
+    Warmup,
+    edit_options,
+)
 from hubcli.cli.main import LazyImports
-from hubcli.cli.options import BUILT_IN, CompletionHint, GlobalOptions, NoSync, Replace, value_option
-from hubcli.exporting import ExportFormat, Layout, Quantization
+from hubcli.cli.options import BUILT_IN, CompletionHint, GlobalOptions, NoSync, Replace
+from hubcli.exporting import ExportFormat, Layout
 
 with LazyImports():
     from hubcli.cli.progress import listener_for
     from hubcli.cli.views.conversion import show_conversion
-    from hubcli.commands.export import ExportOptions, ExportResult, export
-    from hubcli.exporting.conversion import ConversionOptions
-    from hubcli.units import format_size, parse_duration_s
+    from hubcli.cli.views.export import export_document, export_summary, losses_payload
+    from hubcli.commands.export import ExportOptions, export
 
 __all__ = ["export_command"]
 
 _LAYOUTS = "Layouts of many models"
 _KERAS = "Keras models, by TensorFlow"
-_CONVERSION = "Conversion to LiteRT and ONNX, by TensorFlow"
 
 
 SourceArgument: TypeAlias = Annotated[
@@ -100,86 +121,14 @@ Unsafe: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--unsafe",
-        help="Trust the model: run code stored in a Keras model, convert despite the scan.",
+        help="Trust the model: run code in a Keras model, convert despite the scan.",
         rich_help_panel=_KERAS,
     ),
 ]
 
-# Options of conversions.
-SignatureNames: TypeAlias = Annotated[
-    list[str] | None,
-    value_option(
-        "NAME",
-        "Signature to convert. Repeatable. \\[default: all; for .onnx the default one]",
-        "--signature",
-        rich_help_panel=_CONVERSION,
-    ),
-    CompletionHint(of_model="signatures"),
-]
-Quantize: TypeAlias = Annotated[
-    Quantization | None,
-    typer.Option(
-        "--quantize",
-        help="Store weights of a .tflite file in fewer bits.",
-        show_default=False,
-        rich_help_panel=_CONVERSION,
-    ),
-]
-Representative: TypeAlias = Annotated[
-    list[str] | None,
-    value_option(
-        "[SIGNATURE=]FILE",
-        "Inputs to calibrate --quantize int8 on: npz, npy, JSON Lines, CSV. Repeatable.",
-        rich_help_panel=_CONVERSION,
-    ),
-    CompletionHint(files=True),
-]
-SelectTfOps: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--select-tf-ops", help="Allow TensorFlow ops in a .tflite file.", rich_help_panel=_CONVERSION
-    ),
-]
-Opset: TypeAlias = Annotated[
-    int | None,
-    value_option("N", "ONNX opset, 9 to 18. \\[default: 18]", "--opset", rich_help_panel=_CONVERSION),
-]
-ComparedInputs: TypeAlias = Annotated[
-    list[str] | None,
-    value_option(
-        "[SIGNATURE=]FILE",
-        "Inputs to compare outputs on. Repeatable. \\[default: sampled]",
-        "--inputs",
-        rich_help_panel=_CONVERSION,
-    ),
-    CompletionHint(files=True),
-]
-Tolerance: TypeAlias = Annotated[
-    float | None,
-    value_option(
-        "ERROR",
-        "Largest error allowed. \\[default: 0.0001; float16: 0.01; dynamic: 0.1; int8: 0.2]",
-        "--tolerance",
-        rich_help_panel=_CONVERSION,
-    ),
-]
-NoCompare: TypeAlias = Annotated[
-    bool, typer.Option("--no-compare", help="Do not compare outputs.", rich_help_panel=_CONVERSION)
-]
-ConversionTimeout: TypeAlias = Annotated[
-    str | None,
-    value_option(
-        "TIME",
-        "Limit for the conversion and for each run. \\[default: 1h]",
-        "--timeout",
-        rich_help_panel=_CONVERSION,
-    ),
-]
+
 DryRun: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--dry-run", help="Show what would be converted, without writing it.", rich_help_panel=_CONVERSION
-    ),
+    bool, typer.Option("--dry-run", help="Show what the export would lose without writing it.")
 ]
 
 
@@ -196,16 +145,24 @@ def export_command(
     input_layer: InputLayers = None,
     custom_objects: CustomObjects = None,
     unsafe: Unsafe = False,
-    signature: SignatureNames = None,
+    signature: KeepSignature = None,
+    drop_signature: DropSignature = None,
+    rename_signature: RenameSignature = None,
+    allow_none: AllowNone = False,
+    clear_devices: ClearDevices = False,
+    serving: Serving = False,
+    half: Half = None,
+    tolerance: Tolerance = None,
+    warmup: Warmup = None,
+    add_defaults: AddDefaults = None,
+    no_compare: NoCompare = False,
+    dry_run: DryRun = False,
     quantize: Quantize = None,
     representative: Representative = None,
     select_tf_ops: SelectTfOps = False,
     opset: Opset = None,
     inputs: ComparedInputs = None,
-    tolerance: Tolerance = None,
-    no_compare: NoCompare = False,
     timeout: ConversionTimeout = None,
-    dry_run: DryRun = False,
     no_sync: NoSync = False,
 ) -> None:
     """Export a model as a directory or an archive, or convert it to LiteRT or ONNX.
@@ -218,8 +175,39 @@ def export_command(
     hubcli export example://mul/1 ./mul --force
     hubcli export https://tfhub.dev/google/elmo/3 ./models --layout serving
     hubcli export model.keras ./features --output-layer pooling
+    hubcli export ./tuned ./served --serving --warmup 10
+    hubcli export ./m ./out --rename-signature predict=serving_default
     hubcli export example://mul/1 mul.tflite
     """
+    form = format_ or ExportFormat.of_name(destination) or ExportFormat.DIRECTORY
+    conversion = conversion_options(
+        is_conversion=form.is_conversion,
+        signature=signature,
+        quantize=quantize,
+        representative=representative,
+        select_tf_ops=select_tf_ops,
+        opset=opset,
+        inputs=inputs,
+        tolerance=tolerance,
+        no_compare=no_compare,
+        timeout=timeout,
+    )
+    if conversion is not None:
+        # Of a conversion, what it chooses and bounds itself is no edit of the model.
+        signature, tolerance, no_compare = None, None, False
+    edits = edit_options(
+        signature=signature,
+        drop_signature=drop_signature,
+        rename_signature=rename_signature,
+        allow_none=allow_none,
+        clear_devices=clear_devices,
+        serving=serving,
+        half=half,
+        tolerance=tolerance,
+        no_compare=no_compare,
+        warmup=warmup,
+        add_defaults=add_defaults,
+    )
     settings = shared.settings(no_sync=no_sync)
     output = shared.output(settings)
     options = ExportOptions(
@@ -232,18 +220,9 @@ def export_command(
         input_layers=tuple(input_layer or ()),
         custom_objects=custom_objects,
         unsafe=unsafe,
-        conversion=_conversion_options(
-            signatures=tuple(signature or ()),
-            quantize=quantize,
-            representative=tuple(representative or ()),
-            select_tf_ops=select_tf_ops,
-            opset=opset,
-            inputs=tuple(inputs or ()),
-            tolerance=tolerance,
-            no_compare=no_compare,
-            timeout=timeout,
-        ),
+        edits=edits,
         dry_run=dry_run,
+        conversion=conversion,
         on_log=output.say if shared.debug else None,
     )
     with listener_for(output, patience_s=0.5) as listener:
@@ -251,41 +230,11 @@ def export_command(
     if result.plan is not None:
         show_conversion(result, output)
         return
-    output.say(_summary(result))
+    output.say(export_summary(result))
     if shared.as_json:
-        output.document(_document(result))
+        output.document(export_document(result))
+    elif result.is_dry_run:
+        if payload := losses_payload(result):
+            output.payload(payload)
     else:
         output.payload(str(result.destination))
-
-
-def _summary(result: ExportResult) -> str:
-    """One line for a person."""
-    files = "1 file" if result.file_count == 1 else f"{result.file_count} files"
-    return f"Exported {result.source}  {format_size(result.size_bytes)}, {files}, {result.seconds:.1f} s"
-
-
-def _document(result: ExportResult) -> dict[str, Any]:
-    """`hubcli export --json`."""
-    return {
-        "source": result.source,
-        "destination": str(result.destination),
-        "layout": result.layout.value,
-        "format": result.format.value,
-        "bytes": result.size_bytes,
-        "files": result.file_count,
-        "sha256": result.sha256,
-        "seconds": round(result.seconds, 3),
-    }
-
-
-def _conversion_options(*, no_compare: bool, timeout: str | None, **values: Any) -> ConversionOptions | None:
-    """The options of a conversion; None where none of them is given. Raises UsageError for the time."""
-    # By identity: a tolerance of 0 equals False.
-    given = {
-        name: value for name, value in values.items() if not (value is None or value is False or value == ())
-    }
-    if no_compare:
-        given["compare"] = False
-    if timeout is not None:
-        given["timeout_s"] = parse_duration_s(timeout)
-    return ConversionOptions(**given) if given else None

@@ -6,10 +6,12 @@ import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hubcli import __version__
-from hubcli.commands.export import ExportResult, ExportRun, export_keras_model
+from hubcli.commands.export import ExportResult, ExportRun
 from hubcli.errors import UsageError
 from hubcli.exporting.conversion import (
     Conversion,
@@ -20,7 +22,7 @@ from hubcli.exporting.conversion import (
     plan_conversion,
 )
 from hubcli.exporting.destination import require_free
-from hubcli.fetching.sources import unpacked_archive
+from hubcli.exporting.editing import EditReport, plan_edits, prove
 from hubcli.urls import without_secrets
 
 __all__ = ["ConversionRun"]
@@ -31,7 +33,7 @@ class ConversionRun(ExportRun):
 
     def run(self) -> ExportResult:
         """Converts the model, compares the result with it, and moves the file into place."""
-        self._options.require_valid(self.placement.format)
+        self._require_valid()
         self.place = require_free(
             self.placement.place,
             cache_root=self.settings.cache_root,
@@ -39,32 +41,69 @@ class ConversionRun(ExportRun):
             source=self.target.archive or self.target.directory,
         )
         if self.options.dry_run:
-            with self._model_to_read() as model:
-                return self._converted(self._plan(model))
-        with self.staged() as staged:
-            plan = self._plan(self._model_to_convert(staged.with_name("model")))
+            with (
+                TemporaryDirectory(prefix="hubcli-") as folder,
+                self._model(Path(folder)) as (model, edited),
+            ):
+                return self._converted(self._plan(model), edited)
+        with self._staged() as staged, self._model(staged.parent) as (model, edited):
+            plan = self._plan(model)
+            self.listener.step(f"Converting {self.target.name}")
             origin = origin_of(self._origin(), plan, __version__)
             conversion = convert(plan, staged, origin, self.options.on_log)
             written = staged.stat().st_size, _sha256(staged)
-        return self._converted(plan, conversion, *written)
+        return self._converted(plan, edited, conversion, *written)
 
     @property
     def _options(self) -> ConversionOptions:
         return self.options.conversion or ConversionOptions()
 
-    @property
-    def _is_keras(self) -> bool:
-        """Whether the source is a Keras model, of which a SavedModel is made first."""
-        return self.target.is_keras_file or self.options.is_piece or bool(self.options.custom_objects)
+    def _require_valid(self) -> None:
+        """Raises UsageError for options that mean nothing for a converted model."""
+        self._options.require_valid(self.placement.format)
+        edits = self.options.edits
+        given = {"--half": edits.half, "--warmup": edits.warmup, "--allow-none": edits.allow_none}
+        for option, value in given.items():
+            if value:
+                raise UsageError(
+                    f"{option} is for SavedModels, and {self.placement.place.name} is converted",
+                    hint="Leave it out. Weights of a .tflite file in half the bytes: --quantize float16"
+                    if option == "--half"
+                    else "Leave it out.",
+                )
+
+    def _needs_keras(self) -> bool:
+        """Whether Keras makes the SavedModel that is converted: here --unsafe alone doesn't ask for it."""
+        options = self.options
+        if options.output_layers or options.input_layers or options.custom_objects:
+            return super()._needs_keras()
+        return self.target.is_keras_file
+
+    @contextmanager
+    def _model(self, folder: Path) -> Iterator[tuple[Path, EditReport | None]]:
+        """The model to convert, in its place or made in the folder; with edits, what these changed."""
+        with self._source(folder / "source") as source:
+            edits = replace(self.options.edits, compare=self._options.compare)
+            if (
+                edits.is_asked
+            ):  # They name signatures as the source does: the conversion takes what they leave.
+                edits = replace(edits, signatures=self._options.signatures)
+            else:
+                yield source, None
+                return
+            plan, model = plan_edits(source, edits, self.target.name), folder / "edited"
+            plan.write(model)
+            report = plan.report() if self.options.dry_run else prove(plan, model, edits)
+            for text in (*(loss.text for loss in report.losses), *report.notes):
+                self.listener.note(text)
+            yield model, report
 
     def _plan(self, model: Path) -> ConversionPlan:
-        self.checked(model)
+        options = self._options
+        if self.options.edits.is_asked:
+            options = replace(options, signatures=())
         plan = plan_conversion(
-            self.target.name,
-            model,
-            self.placement.format,
-            self._options,
-            unsafe=self.options.unsafe,
+            self.target.name, model, self.placement.format, options, unsafe=self.options.unsafe
         )
         if plan.left_out and not plan.options.signatures:
             self.listener.note(
@@ -73,39 +112,9 @@ class ConversionRun(ExportRun):
             )
         return plan
 
-    def _model_to_convert(self, folder: Path) -> Path:
-        """The model's directory: what an archive or a Keras file holds is put into the folder."""
-        archive = self.target.archive
-        if self._is_keras:
-            self.require_editable()
-            source = archive or self.directory()
-            export_keras_model(source, folder, options=self.options, listener=self.listener)
-            return folder
-        if archive is not None:
-            self.unpack(archive, folder)
-            return folder
-        model = self.directory()
-        if self.entry is not None:
-            self.entry.touch()
-        return model
-
-    @contextmanager
-    def _model_to_read(self) -> Iterator[Path]:
-        """The model's directory for a dry run, which writes nothing beside the destination."""
-        if self._is_keras:
-            raise UsageError(
-                "--dry-run reads SavedModels, and a Keras model has to be written as one first",
-                hint="Leave --dry-run out.",
-            )
-        if self.target.archive is None:
-            yield self.directory()
-            return
-        with unpacked_archive(self.target.archive, self.settings, self.listener) as folder:
-            yield folder
-
     def _origin(self) -> str:
         """What a converted file says of its source: the handle, of a path its last part alone."""
-        handle = self.handle()
+        handle = self._handle()
         if handle is None or handle.path is not None or handle.is_directory:
             return Path(self.target.name).name
         return without_secrets(str(handle))
@@ -113,6 +122,7 @@ class ConversionRun(ExportRun):
     def _converted(
         self,
         plan: ConversionPlan,
+        edited: EditReport | None,
         conversion: Conversion | None = None,
         size_bytes: int = 0,
         sha256: str | None = None,
@@ -126,6 +136,8 @@ class ConversionRun(ExportRun):
             file_count=0 if conversion is None else 1,
             sha256=sha256,
             seconds=time.monotonic() - self.started_at,
+            edited=edited,
+            is_dry_run=self.options.dry_run,
             plan=plan,
             conversion=conversion,
         )

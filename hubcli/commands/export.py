@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from hubcli.archive import FileRecord, Limits
@@ -25,6 +26,14 @@ from hubcli.exporting.destination import (
     publish_newest,
     require_free,
     staged_output,
+)
+from hubcli.exporting.editing import (
+    EditOptions,
+    EditPlan,
+    EditReport,
+    plan_edits,
+    prove,
+    require_comparable,
 )
 from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.fetching.sources import unpack_archive
@@ -46,13 +55,14 @@ class ExportOptions:
     """What is asked for beyond source and destination.
 
     Without a `format` the destination's name tells it. `name` and `version` are
-    for layouts, where the source's handle doesn't tell them. The next are for
+    for layouts, where the source's handle doesn't tell them. The rest is for
     Keras models: `output_layers` and `input_layers` cut a piece out of one,
     `custom_objects` is a module or a file, `unsafe` lets a Keras model run the
     code that it holds, and use classes and ops that aren't known to be pure; a
     model that is to be converted is then loaded whatever the scan found in it.
-    `conversion` and `dry_run`, which writes nothing, are for formats that a model
-    is converted to; `on_log` gets what the converter wrote.
+    `edits` change the model; with `dry_run` nothing is written. `conversion` is
+    for formats that the model is converted to, and `on_log` gets what the
+    converter wrote.
     """
 
     format: ExportFormat | None = None
@@ -64,19 +74,15 @@ class ExportOptions:
     input_layers: tuple[str, ...] = ()
     custom_objects: str | None = None
     unsafe: bool = False
-    conversion: ConversionOptions | None = None
+    edits: EditOptions = field(default_factory=EditOptions)
     dry_run: bool = False
+    conversion: ConversionOptions | None = None
     on_log: Callable[[str], None] | None = None
 
     @property
     def is_for_keras(self) -> bool:
         """Whether something is asked for that only Keras can do."""
-        return bool(self.is_piece or self.custom_objects or self.unsafe)
-
-    @property
-    def is_piece(self) -> bool:
-        """Whether a part of a Keras model is asked for."""
-        return bool(self.output_layers or self.input_layers)
+        return bool(self.output_layers or self.input_layers or self.custom_objects or self.unsafe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +90,9 @@ class ExportResult:
     """A model that was written. `destination` is its directory or archive, links followed.
 
     `size_bytes` is the size of the archive, or of the files of the directory;
-    `sha256` is the archive's, None for a directory. `plan` is there where the
-    model was converted, or was to be in a dry run; `conversion` is not in a dry run.
+    `sha256` is the archive's, None for a directory. `edited` tells of an edited model what it
+    lost and what was compared. Of a dry run sizes are those of the model's files. `plan` is there
+    where the model was converted, or was to be; `conversion` is not in a dry run.
     """
 
     source: str
@@ -96,6 +103,8 @@ class ExportResult:
     file_count: int
     sha256: str | None
     seconds: float
+    edited: EditReport | None = None
+    is_dry_run: bool = False
     plan: ConversionPlan | None = None
     conversion: Conversion | None = None
 
@@ -113,8 +122,7 @@ def export(
     an archive or a Keras file. Needs no TensorFlow but for Keras, and to convert
     the model, which a destination in `.tflite` or `.onnx` asks for. Raises
     HubcliError of the class that fits: what `fetch` raises, BrokenModelError,
-    UsageError, OutputError for a destination that must not or can't be written,
-    ConversionError, UnsafeModelError for a model that is to be converted.
+    UsageError, OutputError for a destination that must not or can't be written.
     """
     settings, options = settings or Settings.read(), options or ExportOptions()
     if not str(destination).strip():
@@ -154,55 +162,48 @@ class ExportRun:
             destination,
             options.layout,
             options.format,
-            handle=self.handle(),
+            handle=self._handle(),
             name=options.name,
             version=options.version,
         )
         self.place = self.placement.place
 
     def run(self) -> ExportResult:
+        """Writes the model and moves it into place."""
         archive = self.target.archive
-        if self.options.conversion is not None or self.options.dry_run:
-            raise UsageError(
-                f"The format {self.placement.format.value} takes no option of a conversion",
-                hint="Name a DEST that ends in .tflite or .onnx.",
-            )
         self.place = require_free(  # Before anything is fetched; once more before the rename.
             self.placement.place,
             cache_root=self.settings.cache_root,
             force=self.options.force,
             source=archive or self.target.directory,
         )
+        if self.options.edits.is_asked or self.options.dry_run:
+            return self._export_edited()
         if self._needs_keras():
-            source = archive or self.directory()
+            source = archive or self._directory()
             return self._export_made(
                 partial(export_keras_model, source, options=self.options, listener=self.listener)
             )
         if archive is not None:
-            return self._export_made(partial(self.unpack, archive))
-        return self._export_directory(self.directory())
+            return self._export_made(partial(self._unpack, archive))
+        return self._export_directory(self._directory())
 
-    def handle(self) -> Handle | None:
+    def _handle(self) -> Handle | None:
         """The handle that tells name and version; of a directory in the cache, that of its entry."""
         if self.entry is not None and self.entry.handle is not None:
             return Handle.parse(self.entry.handle)
         return self.target.handle
 
     def _needs_keras(self) -> bool:
-        if self.options.is_for_keras:
-            self.require_editable()
-        return self.target.is_keras_file or self.options.is_for_keras
-
-    def require_editable(self) -> None:
-        """Raises UsageError for an archive, of which Keras can't read a model."""
-        archive = self.target.archive
-        if archive is not None and not self.target.is_keras_file:
+        archive, is_keras = self.target.archive, self.target.is_keras_file
+        if archive is not None and not is_keras and self.options.is_for_keras:
             raise UsageError(
                 f"{archive} is an archive: it cannot be edited in place",
                 hint=f"Unpack it first: hubcli export {archive} DIR",
             )
+        return is_keras or self.options.is_for_keras
 
-    def directory(self) -> Path:
+    def _directory(self) -> Path:
         """The model's directory: of a handle the one in the cache, fetched if it isn't there or not whole."""
         path = fetched_directory(self.target, self.settings, self.listener)
         if self.target.handle is not None and self.target.handle.path is None:
@@ -213,8 +214,8 @@ class ExportRun:
         """Exports what is there: checked before anything is written, and unchanged once it is."""
         if self.entry is not None:
             self.entry.touch()  # At once, so that no collection takes it meanwhile.
-        tree = self.checked(model)
-        with self.staged() as staged:
+        tree = self._checked(model)
+        with self._staged() as staged:
             packed = self._write(tree, staged)
             if Tree.read(model, Limits()) != tree:
                 raise TruncatedError(
@@ -225,14 +226,70 @@ class ExportRun:
 
     def _export_made(self, make: Callable[[Path], None]) -> ExportResult:
         """Exports what is made first: in its place beside the destination, without a second copy."""
-        with self.staged() as staged:
+        with self._staged() as staged:
             is_archive = self.placement.format is not ExportFormat.DIRECTORY
             model = staged.with_name("model") if is_archive else staged
             make(model)
-            tree = self.checked(model)
+            tree = self._checked(model)
             packed = self._write(tree, staged) if is_archive else None
         self._publish_newest()
         return self._result(tree, packed)
+
+    def _export_edited(self) -> ExportResult:
+        """Exports an edited model: planned first, then written beside the destination and proven."""
+        edits = replace(self.options.edits, dry_run=self.options.dry_run)
+        require_comparable(edits)
+        if self.options.dry_run:
+            with (
+                TemporaryDirectory(prefix="hubcli-") as folder,
+                self._source(Path(folder, "source")) as model,
+            ):
+                return self._dry_result(plan_edits(model, edits, self.target.name))
+        with self._staged() as staged, self._source(staged.with_name("source")) as source:
+            self.listener.step("Editing the model")
+            plan = plan_edits(source, edits, self.target.name)
+            is_archive = self.placement.format is not ExportFormat.DIRECTORY
+            model = staged.with_name("model") if is_archive else staged
+            size = plan.report().size_after
+            require_room(staged.parent, size, str(self.placement.place), _WAY_OUT)
+            self.listener.started(self.target.name, str(self.placement.place), size)
+            plan.write(model, self.listener.received, self.settings.durability)
+            self.entry = None  # Its record tells of the source's files.
+            tree = self._checked(model)
+            self.listener.step("Comparing the export with its source")
+            report = prove(plan, model, edits)
+            for text in (*(loss.text for loss in report.losses), *report.notes):
+                self.listener.note(text)
+            packed = self._write(tree, staged) if is_archive else None
+        self._publish_newest()
+        return replace(self._result(tree, packed), edited=report)
+
+    @contextmanager
+    def _source(self, place: Path) -> Iterator[Path]:
+        """The directory of the model to edit: checked; made or unpacked at `place` where it must be."""
+        archive = self.target.archive
+        if self._needs_keras():
+            source = archive or self._directory()
+            export_keras_model(source, place, options=self.options, listener=self.listener)
+        elif archive is not None:
+            self._unpack(archive, place)
+        else:
+            place = self._directory()
+            if self.entry is not None:
+                self.entry.touch()
+        tree = self._checked(place)
+        yield place
+        if Tree.read(place, Limits()) != tree:
+            raise TruncatedError(
+                f"{self.target.name} changed while it was exported", hint="Run the command again."
+            )
+
+    def _dry_result(self, plan: EditPlan) -> ExportResult:
+        report = plan.report()
+        for text in (*(loss.text for loss in report.losses), *report.notes):
+            self.listener.note(text)
+        result = self._result(plan.tree, None)
+        return replace(result, size_bytes=report.size_after, edited=report, is_dry_run=True)
 
     def _publish_newest(self) -> None:
         """In a tree of a TF Hub host, lets a handle without a version mean the newest one."""
@@ -241,7 +298,7 @@ class ExportRun:
             if problem is not None:
                 self.listener.note(problem)
 
-    def staged(self) -> AbstractContextManager[Path]:
+    def _staged(self) -> AbstractContextManager[Path]:
         return staged_output(
             self.placement.place,
             cache_root=self.settings.cache_root,
@@ -250,14 +307,14 @@ class ExportRun:
             durability=self.settings.durability,
         )
 
-    def unpack(self, archive: Path, folder: Path) -> None:
+    def _unpack(self, archive: Path, folder: Path) -> None:
         folder.mkdir()
         try:
             unpack_archive(archive, folder, self.settings, self.listener)
         except DiskFullError as error:
             raise DiskFullError(error.message, hint=f"Free some space, or {_WAY_OUT}.") from error
 
-    def checked(self, model: Path) -> Tree:
+    def _checked(self, model: Path) -> Tree:
         """The model's files. Raises BrokenModelError for what TensorFlow could not load."""
         tree = Tree.read(model, Limits())
         manifest = self.entry.manifest if self.entry is not None else None

@@ -24,6 +24,7 @@ from hubcli.savedmodel.layout import check_structure
 from hubcli.savedmodel.weights.mapping import WeightMapping
 
 if TYPE_CHECKING:
+    from hubcli.exporting.editing import EditReport
     from hubcli.finetuning.kept_values import KeptValues
 
 __all__ = ["FinetuneOptions", "FinetuneResult", "Method", "finetune_export"]
@@ -71,10 +72,16 @@ class _FinetuneExport:
         self.listener = listener or ProgressListener()
         self.started_at = time.monotonic()
         self.placement = None if destination is None else Placement.plain(destination, None)
+        self.edited: EditReport | None = None
         self.read = target.archive or target.directory  # What must not be replaced.
 
     def run(self) -> FinetuneResult:
         self._require_saved_model()
+        if self.options.has_edits:
+            from hubcli.exporting.editing import require_comparable
+
+            assert self.options.edits is not None
+            require_comparable(self.options.edits)
         if self.placement is not None and not self.options.dry_run:
             self._require_free()  # Before anything is fetched or trained; once more before the rename.
         with self._model() as model:
@@ -134,9 +141,11 @@ class _FinetuneExport:
         with opened_weights(file) as weights:
             job = FromWeights.map(self.target.name, model, weights, self.options)
             if self.options.dry_run:
+                self._plan_edits(model)
                 return self._result(mapping=job.mapping)
             with self._staged(model) as (staged, made_at):
-                staged_model = job.make(made_at, self.listener)
+                staged_model = job.make(self._unedited(made_at), self.listener)
+                self._edit(made_at)
                 written = self._write(made_at, staged)
             if staged_model.reason:
                 self.listener.note(staged_model.reason)
@@ -157,12 +166,50 @@ class _FinetuneExport:
             self.listener.step(f"Training with {self.options.train}")
             live = job.train(kept_values.keep)
             self.listener.step("Saving the trained model")
-            staged_model = job.make(live, made_at, self.listener)
+            staged_model = job.make(live, self._unedited(made_at), self.listener)
+            self._edit(made_at)
             written = self._write(made_at, staged)
         kept_values.discard()
         for note in filter(None, (live.note, staged_model.reason)):
             self.listener.note(note)
         return self._result(staged_model, written)
+
+    def _unedited(self, made_at: Path) -> Path:
+        """Where the model with its new values is made: where it stays, or beside that to be edited."""
+        return made_at.with_name("unedited") if self.options.has_edits else made_at
+
+    def _edit(self, made_at: Path) -> None:
+        """Writes the edited model to its place, if edits are asked for, and compares both."""
+        if not self.options.has_edits:
+            return
+        from hubcli.exporting.editing import plan_edits, prove
+
+        edits = self.options.edits
+        assert edits is not None
+        self.listener.step("Editing the model")
+        plan = plan_edits(self._unedited(made_at), edits, self.target.name)
+        plan.write(made_at, self.listener.received, self.settings.durability)
+        self.listener.step("Comparing the edited model")
+        self.edited = prove(plan, made_at, edits)
+        self._tell_of_edits()
+
+    def _plan_edits(self, model: Path) -> None:
+        """What the edits would cost, of a dry run; values don't change that."""
+        if not self.options.has_edits:
+            return
+        from dataclasses import replace
+
+        from hubcli.exporting.editing import plan_edits
+
+        edits = self.options.edits
+        assert edits is not None
+        self.edited = plan_edits(model, replace(edits, dry_run=True), self.target.name).report()
+        self._tell_of_edits()
+
+    def _tell_of_edits(self) -> None:
+        assert self.edited is not None
+        for text in (*(loss.text for loss in self.edited.losses), *self.edited.notes):
+            self.listener.note(text)
 
     def _kept_values(self) -> KeptValues:
         """Where the trained values are kept until the export is there."""
@@ -199,7 +246,7 @@ class _FinetuneExport:
             size = Tree.read(model, Limits()).size_bytes
             # What is trained is kept beside the export; what is saved again is written twice.
             is_twice = self.options.train is not None or self.options.method is Method.RESAVE
-            copies = 1 + is_twice + self._is_archive
+            copies = 1 + is_twice + self._is_archive + self.options.has_edits
             require_room(staged.parent, copies * size, str(self.placement.place), "use another path")
             yield staged, staged.with_name("model") if self._is_archive else staged
 
@@ -247,6 +294,7 @@ class _FinetuneExport:
             source=self.target.name,
             method=staged.method if staged is not None else self._planned_method,
             requested_method=self.options.method,
+            edited=self.edited,
             seconds=time.monotonic() - self.started_at,
             mapping=mapping,
             written=written,

@@ -10,6 +10,9 @@ from enum import Enum
 __all__ = ["ExportFormat", "Layout", "Quantization"]
 
 
+_SUFFIXES = {".tar.gz": "tar.gz", ".tgz": "tar.gz", ".tar": "tar", ".tflite": "tflite", ".onnx": "onnx"}
+
+
 class ExportFormat(str, Enum):
     """How a model is written: as a directory, as an archive, or converted to another format."""
 
@@ -18,6 +21,14 @@ class ExportFormat(str, Enum):
     TAR_GZ = "tar.gz"
     TFLITE = "tflite"
     ONNX = "onnx"
+
+    @classmethod
+    def of_name(cls, name: str) -> ExportFormat | None:
+        """The format that the end of a destination's name tells, None where it tells none."""
+        for suffix, form in _SUFFIXES.items():
+            if name.lower().endswith(suffix):
+                return cls(form)
+        return None
 
     @property
     def is_conversion(self) -> bool:

@@ -1,7 +1,7 @@
 """An edited model held against its source: loaded by both loaders, each kept signature called in both.
 
-The session loader runs in TensorFlow's C library, `tf.saved_model.load` in a Python process; both are children,
-which a crash ends alone. Inputs are made up, the same for both models.
+The session loader runs in TensorFlow's C library, `tf.saved_model.load` in a Python process; both are
+children, which a crash ends alone. Inputs are made up, the same for both models.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hubcli.errors import HubcliError, InputError, TensorFlowError, ValuesError
+from hubcli.errors import HubcliError, InputError, TensorFlowError, UsageError, ValuesError
 from hubcli.exporting.requests import WarmupRequest, read_requests, sampled_requests
 from hubcli.formats.tensor_layout import DType
 from hubcli.running.endpoints import Endpoint
@@ -57,7 +57,7 @@ class EditComparison:
 def working_inputs(
     loaded: LoadedModel, endpoint: Endpoint, words: Sequence[str]
 ) -> tuple[dict[str, list[Tensor]], dict[str, tuple[Tensor, ...]]]:
-    """Made-up inputs with which the signature runs, and what it gives. Raises InputError where there are none."""
+    """Made-up inputs with which the signature runs, and what it gives. Raises InputError for none."""
     failure = ""
     for size in SIZES:
         given = sampled_inputs(endpoint, words, size)
@@ -70,9 +70,9 @@ def working_inputs(
     raise InputError(f"it fails on made-up inputs: {failure}")
 
 
-def reaching_out(source: Path) -> str:
+def reaching_out(source: Path, signature: str) -> str:
     """Why no signature of the model is called with made-up values; "" for most models."""
-    names = read_runnable(str(source), source, Selection()).findings
+    names = read_runnable(str(source), source, Selection(signature)).findings
     found = next((finding for finding in names if finding.code in _REACHING_OUT), None)
     return "" if found is None else f"the model isn't called unasked: {found.message}"
 
@@ -87,7 +87,7 @@ def compare_with_source(
     """
     if not signatures:
         return EditComparison(notes=("Nothing was compared: the export has no signature",))
-    reason = reaching_out(source)
+    reason = reaching_out(source, next(iter(signatures)))
     if reason:
         return EditComparison(notes=(f"Nothing was compared: {reason}",))
     compared: set[str] = set()
@@ -117,9 +117,11 @@ def warmup_of(
     given = None if text.isascii() and text.isdecimal() else read_requests(text, signatures)
     words = vocabulary(source)
     reason = "" if is_tried else "--no-compare or --dry-run was given"
+    if not signatures:
+        raise UsageError("--warmup needs a signature, and the export has none", hint="Leave --warmup out.")
     if is_tried and not has_tensorflow():
         reason = "TensorFlow isn't installed"
-    reason = reason or reaching_out(source)
+    reason = reason or reaching_out(source, next(iter(names.values())))
     if reason:
         notes = [f"The warmup requests were not tried: {reason}"]
         if given is not None:
@@ -137,7 +139,7 @@ def warmup_of(
         for number, request in enumerate(given):
             try:
                 loaded.call(names[request.signature], {name: [own] for name, own in request.inputs.items()})
-            except (InputError, TensorFlowError) as error:
+            except (InputError, TensorFlowError) as error:  # noqa: PERF203 - it names the request
                 raise InputError(
                     f"{text}: the model fails at warmup request {number + 1}: {error.message}",
                     hint="A server would not load it: correct the request, or leave it out.",
@@ -198,23 +200,28 @@ class _Loader:
             self.notes.append(f"the signature {new} was not compared: {error.message}")
             return False
         actual = after.call(new, inputs)
-        error = difference(expected, actual)
-        if error > (self._tolerance or 0.0):
+        apart = difference(expected, actual)
+        if apart > (self._tolerance or 0.0):
             # What gives something else each time can't be compared; a counter counts in both alike.
             if difference(expected, before.call(old, inputs)) > 0:
                 self.notes.append(f"the signature {new} was not compared: it gives another output each time")
                 return False
             raise ValuesError(
-                _message(new, _RUNNERS[self._runner], error, self._tolerance), hint=_hint(self._tolerance)
+                _message(new, _RUNNERS[self._runner], apart, self._tolerance), hint=_hint(self._tolerance)
             )
-        self.errors.append(error)
+        self.errors.append(apart)
         return True
 
 
 def _message(name: str, loader: str, error: float, tolerance: float | None) -> str:
     if tolerance is None:
         return f"The signature {name} gives other outputs than the source's, by {loader}"
-    return f"The signature {name} is off by {error:.2g} of its largest output, more than {tolerance:g}, by {loader}"
+    if error == float("inf"):
+        return f"The signature {name} gives other values than the source's, by {loader}"
+    return (
+        f"The signature {name} is off by {error:.2g} of its largest output, "
+        f"more than {tolerance:g}, by {loader}"
+    )
 
 
 def _hint(tolerance: float | None) -> str:
@@ -224,7 +231,7 @@ def _hint(tolerance: float | None) -> str:
 
 
 def difference(expected: Mapping[str, Sequence[Tensor]], actual: Mapping[str, Sequence[Tensor]]) -> float:
-    """How far two results are apart: 0 where they are equal to the bit, infinite where they can't be compared.
+    """How far two results are apart: 0 where they are equal to the bit, infinite where no number tells.
 
     Else the largest distance of two numbers of an output, relative to its largest number.
     """

@@ -14,7 +14,7 @@ from typing import Any
 
 from hubcli.errors import ConversionError, TensorFlowError, UsageError, did_you_mean
 from hubcli.exporting import ExportFormat, Quantization
-from hubcli.exporting.comparison import Comparer, SignatureComparison, files_by_signature, read_batches
+from hubcli.exporting.converted_outputs import Comparer, SignatureComparison, files_by_signature, read_batches
 from hubcli.regular_file import open_regular
 from hubcli.running.batching import DEFAULT_BATCH, Batch
 from hubcli.running.endpoints import Endpoint
@@ -28,7 +28,7 @@ __all__ = ["Conversion", "ConversionOptions", "ConversionPlan", "convert", "orig
 DEFAULT_TIMEOUT_S = 3600.0
 # Of the largest error of an output, as `hubcli.tf.differences` defines it.
 DEFAULT_TOLERANCE = 1e-4
-DEFAULT_TOLERANCES = {Quantization.FLOAT16: 1e-2, Quantization.DYNAMIC: 0.1, Quantization.INT8: 0.2}
+DEFAULT_TOLERANCES = {Quantization.FLOAT16: 1e-2, Quantization.DYNAMIC: 0.05, Quantization.INT8: 0.1}
 DEFAULT_OPSET = 18
 _FIRST_OPSET, _LAST_OPSET = 9, 18  # Of tf2onnx 1.17.
 _DEFAULT_SIGNATURES = ("serving_default", "default")
@@ -40,9 +40,11 @@ _PACKAGES = {
 }
 _EXTRAS = {"tensorflow": "tf"}
 _DEBUG = "See what the converter wrote: --debug"
+_UNCHECKED = "To write it unchecked: --no-compare"
 _HINTS = {
     "NeedsSelectOpsError": "Add TensorFlow's kernels, which the app must link too: --select-tf-ops",
     "UnsupportedOpsError": "Convert a signature without these ops: --signature NAME",
+    "NoSelectOpsError": f"Compare it with TensorFlow 2.18, whose interpreter has them. {_UNCHECKED}",
 }
 _FULL_DISK = os.strerror(errno.ENOSPC)
 
@@ -359,8 +361,9 @@ class _Converter:
 
     def _refused(self, error: RunnerError, doing: str) -> ConversionError:
         """Why the converter can't, or why what it wrote doesn't run."""
+        name, hint = self._plan.model.name, _HINTS.get(error.kind)
         if doing.startswith("converting"):
-            what = f"{self._plan.model.name} can't be converted to {self._format}"
-        else:
-            what = f"{self._plan.model.name}: {self._format} failed {doing}"
-        return ConversionError(f"{what}: {error.message}", hint=_HINTS.get(error.kind, _DEBUG))
+            message = f"{name} can't be converted to {self._format}: {error.message}"
+            return ConversionError(message, hint=hint or _DEBUG)
+        message = f"{name}: {self._format} failed {doing}: {error.message}"
+        return ConversionError(message, hint=hint or f"Give other inputs: --inputs FILE. {_UNCHECKED}")

@@ -97,13 +97,8 @@ class Placement:
         Raises UsageError for a name that promises another packing.
         """
         name = destination.name.lower()
-        if form is None and name.endswith((".tar.gz", ".tgz")):
-            form = ExportFormat.TAR_GZ
-        elif form is None and name.endswith(".tar"):
-            form = ExportFormat.TAR
-        elif form is None and name.endswith((".tflite", ".onnx")):
-            form = ExportFormat(name.rpartition(".")[2])
-        elif form is None and name.endswith(_OTHER_SUFFIXES):
+        form = form or ExportFormat.of_name(name)
+        if form is None and name.endswith(_OTHER_SUFFIXES):
             raise UsageError(
                 f"Cannot export to {destination}: unsupported format",
                 hint=(

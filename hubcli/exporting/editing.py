@@ -14,7 +14,7 @@ from hubcli.archive import Limits
 from hubcli.archive.tree import Tree, copy_tree
 from hubcli.durability import UNSYNCED, Durability
 from hubcli.errors import BrokenModelError, NotFoundError, UsageError
-from hubcli.formats.half_floats import HalfType
+from hubcli.formats import HalfType
 from hubcli.regular_file import contents
 from hubcli.savedmodel.edit.checkpoint import CheckpointEdit, SourceCheckpoint
 from hubcli.savedmodel.edit.devices import clear_devices
@@ -29,7 +29,15 @@ from hubcli.savedmodel.edit.signatures import (
 )
 from hubcli.savedmodel.layout import main_file
 
-__all__ = ["DEFAULT_TOLERANCE", "EditOptions", "EditPlan", "EditReport", "plan_edits", "prove"]
+__all__ = [
+    "DEFAULT_TOLERANCE",
+    "EditOptions",
+    "EditPlan",
+    "EditReport",
+    "plan_edits",
+    "prove",
+    "require_comparable",
+]
 
 DEFAULT_TOLERANCE = 0.01
 _FINGERPRINT, _KERAS_METADATA, _DEBUG = "fingerprint.pb", "keras_metadata.pb", "debug"
@@ -43,7 +51,7 @@ class EditOptions:
 
     `signatures` are those to keep, all where it is empty. `defaults` are texts `NAME.INPUT=JSON`, NAME as
     it is after the renaming; `warmup` is a file or a number. With `compare` the result is held against the
-    source where TensorFlow is installed, `half` within `tolerance`, relative to the largest value of an output.
+    source where TensorFlow is installed, `half` within `tolerance`, relative to an output's largest value.
     """
 
     signatures: tuple[str, ...] = ()
@@ -294,7 +302,7 @@ class _Planner:
             if source is not None and dropped:
                 size = source.size_bytes(dropped)
                 self._losses.append(
-                    Loss("variables", "variables", len(dropped), tuple(sorted(dropped))[:20], size)
+                    Loss("variables", "variable", len(dropped), tuple(sorted(dropped))[:20], size)
                 )
         if options.half is None:
             return CheckpointEdit(dropped, {}, objects)
@@ -335,13 +343,5 @@ class _Planner:
             ):
                 left_out.add(node.name)
                 if not node.is_directory:
-                    self._losses.append(_file_loss(node.name, node.size_bytes))
+                    self._losses.append(Loss("files", "file", 1, (node.name,), node.size_bytes))
         return frozenset(left_out)
-
-
-def _file_loss(path: str, size_bytes: int) -> Loss:
-    what = {
-        _FINGERPRINT: "a file whose checksums no longer fit",
-        _KERAS_METADATA: "Keras's description of the model",
-    }.get(path, "a file about the traces")
-    return Loss("files", what, 1, (path,), size_bytes)

@@ -8,7 +8,6 @@ tensorflow/core/lib/io/record_writer.cc.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubcli.errors import InputError, UsageError, did_you_mean
@@ -159,7 +158,7 @@ def _requests_in(file: InputFile, signatures: Mapping[str, Endpoint]) -> Iterato
     for where, body in documents:
         try:
             yield f"{file.name}, {where}", _of_body(body, signatures)
-        except InputError as error:
+        except InputError as error:  # noqa: PERF203 - it names the request
             raise InputError(f"{file.name}, {where}: {error.message}", hint=error.hint) from error
 
 
@@ -176,7 +175,7 @@ def _endpoint(name: str | None, signatures: Mapping[str, Endpoint]) -> Endpoint:
     if name is None:
         named = next((name for name in _DEFAULT_SIGNATURES if name in signatures), None)
         name = named or (next(iter(signatures)) if len(signatures) == 1 else None)
-    if name in signatures:
+    if name is not None and name in signatures:
         return signatures[name]
     listed = ", ".join(signatures) or "none"
     if name is None:

@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hubcli.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from hubcli.exporting.editing import EditOptions
 
 __all__ = ["FinetuneOptions", "Method"]
 
@@ -36,6 +39,7 @@ class FinetuneOptions:
     Of weights: `root` is the object or layer that is the model, `map_file`
     names pairs, `dry_run` writes nothing. Of a training: `arguments` go to the
     function, `strategy` is `mirrored` or `multiworker`, `tag_set` chooses a graph.
+    `edits` change the model once it has its values.
     """
 
     weights: Path | None = None
@@ -50,6 +54,7 @@ class FinetuneOptions:
     allow_unchanged: bool = False
     allow_nan: bool = False
     force: bool = False
+    edits: EditOptions | None = None
 
     def __post_init__(self) -> None:
         """Raises UsageError for what doesn't go together."""
@@ -80,6 +85,11 @@ class FinetuneOptions:
         """The options given that only a file of weights knows."""
         given = {"--root": self.root, "--map": self.map_file, "--dry-run": self.dry_run or None}
         return [option for option, value in given.items() if value is not None]
+
+    @property
+    def has_edits(self) -> bool:
+        """Whether the model is edited once it has its values."""
+        return self.edits is not None and self.edits.is_asked
 
     def _of_training(self) -> list[str]:
         given = {"--arg": self.arguments or None, "--strategy": self.strategy, "--tag-set": self.tag_set}

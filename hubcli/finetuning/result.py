@@ -22,6 +22,7 @@ from hubcli.savedmodel.weights.mapping import WeightMapping
 from hubcli.units import plural
 
 if TYPE_CHECKING:
+    from hubcli.exporting.editing import EditReport
     from hubcli.savedmodel.model import SavedModelInfo
     from hubcli.tf.compare import Comparison
 
@@ -145,9 +146,9 @@ class WrittenExport:
 class FinetuneResult:
     """An export, or the plan of one.
 
-    `method` is the one that was or would be used, `requested_method` what was
-    asked for. `mapping` is there for a file of weights. `written` and `staged_model`
-    are None of a dry run, and in a worker that isn't the chief of its cluster.
+    `method` is the one that was or would be used, `requested_method` what was asked for. `mapping` is there
+    for a file of weights, `edited` for a model that was edited too. `written` and `staged_model` are None of
+    a dry run, and in a worker that isn't the chief of its cluster.
     """
 
     source: str
@@ -157,6 +158,7 @@ class FinetuneResult:
     written: WrittenExport | None = None
     staged_model: StagedModel | None = None
     requested_method: Method = Method.AUTO
+    edited: EditReport | None = None
 
     @property
     def made(self) -> StagedModel | None:

@@ -1,37 +1,20 @@
 """float32 numbers in half the bytes: float16 and bfloat16, rounded to the nearest, ties to even.
 
-Without NumPy, and quick all the same: `struct` packs IEEE's half precision, and a bfloat16 is the upper half of a
-float32, so that a whole piece is rounded as one large integer whose 32-bit lanes can't overflow.
+Without NumPy, and quick all the same: `struct` packs IEEE's half precision, and a bfloat16 is the upper half
+of a float32, so that a whole piece is rounded as one large integer whose 32-bit lanes can't overflow.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from enum import Enum
 
 from hubcli.errors import ValuesError
+from hubcli.formats import HalfType
 from hubcli.formats.tensor_layout import DType
 from hubcli.formats.tensor_values import has_non_finite
 
-__all__ = ["HalfType", "half_piece", "halved"]
-
-
-class HalfType(str, Enum):
-    """A type of two bytes for weights; `number` is that in TensorFlow's types.proto."""
-
-    number: int
-    largest: str
-
-    def __new__(cls, value: str, number: int, largest: str) -> HalfType:  # noqa: D102
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.number = number
-        member.largest = largest
-        return member
-
-    FLOAT16 = "float16", 19, "65504"
-    BFLOAT16 = "bfloat16", 14, "3.39e38"
+__all__ = ["half_piece", "halved"]
 
 
 _FLOAT32 = DType.of(1)

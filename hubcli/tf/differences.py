@@ -13,6 +13,7 @@ __all__ = ["SMALLEST_SCALE", "difference"]
 
 # Outputs that are smaller than this throughout are compared as if their largest value were this one.
 SMALLEST_SCALE = 1e-3
+_INFINITE = float("inf")
 _NEEDS_INSTALLING = "NumPy isn't installed"
 
 
@@ -24,19 +25,17 @@ def difference(expected: Tensor, actual: Tensor) -> tuple[float, str]:
     infinite, it is infinite.
     """
     if expected.dtype != actual.dtype:
-        types = DType.of(actual.dtype).name, DType.of(expected.dtype).name
-        return float("inf"), f"is {types[0]} instead of {types[1]}"
+        return _INFINITE, f"is {DType.of(actual.dtype).name} instead of {DType.of(expected.dtype).name}"
     if expected.shape != actual.shape:
-        return float(
-            "inf"
-        ), f"has the shape {shape_text(actual.shape)} instead of {shape_text(expected.shape)}"
+        return _INFINITE, f"has the shape {shape_text(actual.shape)}, not {shape_text(expected.shape)}"
     if not expected.size:
         return 0.0, ""
     ours, theirs = array_of(expected), array_of(actual)
     assert ours is not None, _NEEDS_INSTALLING
     dtype = DType.of(expected.dtype)
     if dtype.is_floating or dtype.name.startswith("complex"):
-        return _float_difference(ours, theirs), ""
+        error = _float_difference(ours, theirs)
+        return error, "has NaN or infinity in other places" if error == _INFINITE else ""
     return float((ours != theirs).mean()), ""
 
 
@@ -46,11 +45,9 @@ def _float_difference(ours: Any, theirs: Any) -> float:
     wide = np.complex128 if ours.dtype.kind == "c" else np.float64
     ours, theirs = ours.astype(wide), theirs.astype(wide)
     finite = np.isfinite(ours)
-    if (
-        not np.array_equal(ours[~finite], theirs[~finite], equal_nan=True)
-        or not np.isfinite(theirs[finite]).all()
-    ):
-        return float("inf")
+    is_alike = np.array_equal(ours[~finite], theirs[~finite], equal_nan=True)
+    if not is_alike or not np.isfinite(theirs[finite]).all():
+        return _INFINITE
     if not finite.any():
         return 0.0
     apart = float(np.abs(ours[finite] - theirs[finite]).max())

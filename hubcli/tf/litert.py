@@ -45,6 +45,13 @@ class UnsupportedOpsError(ConverterError):
     """The model has ops that LiteRT can't run at all."""
 
 
+class NoSelectOpsError(ConverterError):
+    """The interpreter has no Flex delegate: TensorFlow's packages from 2.20 on leave it out.
+
+    Source: https://github.com/google-ai-edge/LiteRT/issues/6458.
+    """
+
+
 class LiteRtRunner:
     """Converts a SavedModel, and runs what came of it. Needs TensorFlow."""
 
@@ -126,9 +133,18 @@ class LiteRtRunner:
         seconds, results = list[float](), dict[str, Any]()
         for _ in range(order["repeat"]):
             began = time.perf_counter()
-            results = self._call(**arrays)
+            try:
+                results = self._call(**arrays)
+            except RuntimeError as error:
+                raise self._run_error(str(error)) from error
             seconds.append(time.perf_counter() - began)
         return [tensor_from(results[name]) for name in self._outputs], seconds
+
+    def _run_error(self, text: str) -> ConverterError:
+        """Why the file doesn't run."""
+        if "Flex delegate" in text:
+            return NoSelectOpsError(f"the interpreter of TensorFlow {self.version} has no Select TF ops")
+        return ConverterError(next(iter(text.splitlines()), "no reason was given")[:_MAX_REASON])
 
 
 _MAX_REASON = 500

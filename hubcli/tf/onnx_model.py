@@ -7,6 +7,7 @@ Both happen in the process of `hubcli.tf.run_server`. The converter is called as
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -57,7 +58,7 @@ class OnnxRunner:
         except OSError:  # Of the destination.
             raise
         except Exception as error:
-            raise ConverterError(str(error) or type(error).__name__) from error
+            raise ConverterError(reason_of(error)) from error
         model = onnx.load(order["destination"])
         entry = model.metadata_props.add()
         entry.key, entry.value = ORIGIN_KEY, order["origin"]
@@ -102,7 +103,35 @@ def _require_known_ops(model: Any, onnx: Any) -> None:
     unknown = sorted(name for name in names if not onnx.defs.has(name, opset))
     if unknown:
         raise UnsupportedOpsError(f"tf2onnx can't convert {', '.join(unknown)} to opset {opset}")
-    onnx.checker.check_model(model)
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise ConverterError(reason_of(error)) from error
+
+
+def reason_of(error: Exception) -> str:
+    """What tf2onnx, ONNX's checker or ONNX Runtime says, in a sentence.
+
+    >>> reason_of(ValueError("graph input 'text' not exist"))
+    "the input 'text' is used by no output, and tf2onnx leaves it out"
+    """
+    text = str(error).strip() or type(error).__name__
+    for pattern, sentence in _REASONS:
+        found = re.search(pattern, text, re.DOTALL)
+        if found is not None:
+            return sentence.format(*found.groups())
+    return text.splitlines()[0]
+
+
+_REASONS = (
+    (r"graph input '(.+)' not exist", "the input '{}' is used by no output, and tf2onnx leaves it out"),
+    (
+        r"Field 'shape' of 'type' is required",
+        "an output has an unknown number of dimensions, which ONNX forbids",
+    ),
+    # Of ONNX Runtime, which names a file that is gone when somebody reads it.
+    (r"\[ONNXRuntimeError\] : \d+ : \w+ : (?:Load model from .+? failed:)?([^\n]+)", "{}"),
+)
 
 
 def _nodes(graph: Any) -> Iterator[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hubcli.cli.output import Output, printable
-from hubcli.cli.views.models import export_document, export_summary
+from hubcli.cli.views.export import export_document, export_summary
 from hubcli.commands.export import ExportResult
 from hubcli.exporting.conversion import Conversion, ConversionPlan
 from hubcli.running.endpoints import Endpoint, Port

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hubcli.cli.output import printable
 from hubcli.cli.tables import Column, Style, render_table
+from hubcli.cli.views.export import edit_document
 from hubcli.savedmodel.types import shape_text
 from hubcli.savedmodel.weights.assignable import VALUE_SUFFIX
 from hubcli.units import format_size, plural
@@ -92,6 +93,7 @@ def finetune_document(result: FinetuneResult) -> dict[str, Any]:
         "kept": [] if staged is None else list(staged.preserved),
         "carried": [] if staged is None else list(staged.carried),
         "not_kept": [] if staged is None else [loss._asdict() for loss in staged.not_kept],
+        **({} if result.edited is None else {"edited": edit_document(result.edited)}),
     }
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hubcli.errors import BrokenModelError, ChecksumError
-from hubcli.formats import INDEX_FILE
+from hubcli.formats import INDEX_FILE, HalfType
 from hubcli.formats.bundles import Bundle, ShardWriter, write_index
 from hubcli.formats.checksums import extend_crc32c, mask_crc32c, masked_crc32c
-from hubcli.formats.half_floats import HalfType, halved
+from hubcli.formats.half_floats import halved
 from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY, BundleEntry
 from hubcli.formats.tensor_layout import DType
 from hubcli.formats.tensor_values import keep_freed_memory
@@ -108,10 +108,11 @@ class SourceCheckpoint:
         folder.mkdir(exist_ok=True)
         keep_freed_memory()
         owners = {part.key: owner for owner in index.by_name.values() for part in index.parts(owner)}
-        entries: list[BundleEntry] = []
-        for owner in index.by_name.values():
-            if owner.slices and owner.name not in edit.dropped:
-                entries.append(_typed(owner, edit.halved.get(owner.name)))
+        entries = [
+            _typed(owner, edit.halved.get(owner.name))
+            for owner in index.by_name.values()
+            if owner.slices and owner.name not in edit.dropped
+        ]
         for number in range(index.shard_count):
             parts = [entry for entry in index.entries if entry.shard == number and not entry.slices]
             with ShardWriter(folder / self._bundle.shard(number).name) as writer:
@@ -136,15 +137,15 @@ class SourceCheckpoint:
         try:
             if half is None:
                 written = writer.add(part, _reported(self._bundle.part_pieces(part), on_bytes))
-                _require_checksum(key, written.crc32c, part.crc32c)
-                return written
-            pieces = _Summed(self._bundle.part_pieces(part))
-            reported = _reported(halved(pieces, half, key), on_bytes)
-            written = writer.add(_typed(part, half), reported)
-            _require_checksum(key, pieces.masked_crc(), part.crc32c)
-            return written
+                checksum = written.crc32c
+            else:
+                pieces = _Summed(self._bundle.part_pieces(part))
+                written = writer.add(_typed(part, half), _reported(halved(pieces, half, key), on_bytes))
+                checksum = pieces.masked_crc()
         except BrokenModelError as error:
             raise BrokenModelError(f"{key}: {error.message}", hint=error.hint or _HINT) from error
+        _require_checksum(key, checksum, part.crc32c)
+        return written
 
 
 class _Summed:

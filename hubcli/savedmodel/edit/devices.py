@@ -32,7 +32,7 @@ def clear_devices(model: EditableModel) -> Edited:
     if not devices:
         return Edited(model, notes=("The model has no device strings",))
     names = tuple(sorted(devices))[:_MAX_NAMES]
-    return Edited(edited, (Loss("devices", "device strings", sum(devices.values()), names),))
+    return Edited(edited, (Loss("devices", "device string", sum(devices.values()), names),))
 
 
 def _holders(graph: EditableMetaGraph) -> Iterator[tuple[WireMessage, int]]:

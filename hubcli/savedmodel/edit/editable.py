@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.wire import LENGTH_DELIMITED, Bytes
 from hubcli.formats.wire_message import WireField, WireMessage
+from hubcli.units import format_size, plural
 
 __all__ = [
+    "PRECISION",
     "RESERVED_SIGNATURES",
     "EditableMetaGraph",
     "EditableModel",
@@ -39,12 +40,15 @@ _ATTR = 5  # of NodeDef
 _KEY, _VALUE = 1, 2  # of a map's entry
 _FUNC, _LIST, _LIST_FUNC = 10, 1, 9  # of AttrValue, of its ListValue
 _MAX_META_GRAPHS, _MAX_OBJECTS = 100, 200_000
+PRECISION = "precision"  # The kind of a loss of digits.
+_SHOWN_NAMES = 3
 # What TensorFlow keeps in the map of signatures, and no caller calls.
 RESERVED_SIGNATURES = frozenset({"__saved_model_init_op", "__saved_model_train_op"})
 
 
-class Loss(NamedTuple):
-    """What an export doesn't have that its source has: a stable word, what it is, how many of it.
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What an export doesn't have that its source has: a stable word, a noun for it, how many of it.
 
     `names` are some of them or all, `size_bytes` what they took in the file, 0 where that isn't counted.
     """
@@ -54,6 +58,17 @@ class Loss(NamedTuple):
     count: int
     names: tuple[str, ...] = ()
     size_bytes: int = 0
+
+    @property
+    def text(self) -> str:
+        """It in one line."""
+        counted = plural(self.count, self.what)
+        if self.kind == PRECISION:
+            return f"Rounded {counted} to {self.names[0]}"
+        size = f" ({format_size(self.size_bytes)})" if self.size_bytes else ""
+        shown = ", ".join(self.names[:_SHOWN_NAMES])
+        more = f" and {self.count - _SHOWN_NAMES} more" if self.names and self.count > _SHOWN_NAMES else ""
+        return f"Removed {counted}{size}" + (f": {shown}{more}" if shown else "")
 
 
 @dataclass(frozen=True, slots=True)

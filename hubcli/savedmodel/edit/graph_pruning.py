@@ -67,7 +67,7 @@ class GraphNodes:
                     and graph.message(field).text(_NAME) not in needed
                 )
             )
-        return Loss("nodes", "nodes of the graph", count) if count else None
+        return Loss("nodes", "graph node", count) if count else None
 
     def _initialize_what_is_used(self, needed: set[str]) -> set[str]:
         """What is needed with the initializers of it; those of other resources are taken from their ops."""
@@ -176,8 +176,8 @@ def prune_functions(graph: EditableMetaGraph, names: Collection[str]) -> list[Lo
                 and info.message(field).text(_KEY) in removed
             )
         )
-    losses = [Loss("functions", "traced functions", len(removed), removed[:_MAX_NAMES])] if removed else []
-    return losses + ([Loss("gradients", "custom gradients", gradients)] if gradients else [])
+    losses = [Loss("functions", "traced function", len(removed), removed[:_MAX_NAMES])] if removed else []
+    return losses + ([Loss("gradients", "custom gradient", gradients)] if gradients else [])
 
 
 def _forget_gradients(graph: EditableMetaGraph) -> None:
@@ -189,5 +189,5 @@ def _forget_gradients(graph: EditableMetaGraph) -> None:
                 and (entry := node.message(field)).text(_KEY) == "_gradient_op_type"
                 and entry.only(_VALUE) is not None
                 and entry.only(_VALUE).text(2).startswith("CustomGradient")
-            )  # type: ignore[union-attr]
+            )
         )

@@ -1,7 +1,7 @@
 """Weights in half the bytes: float32 variables become float16 or bfloat16, and are cast where they are used.
 
-Every variable keeps its name, and so does each node: what read a float32 reads a half under another name, and a
-Cast has its own. What restores and initializes variables casts the other way. So no other node changes, and
+Every variable keeps its name, and so does each node: what read a float32 reads a half under another name, and
+a Cast has its own. What restores and initializes variables casts the other way. So no other node changes, and
 the checkpoint holds half the bytes. Source: tensorflow/core/ops/resource_variable_ops.cc.
 """
 
@@ -12,10 +12,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from hubcli.errors import UsageError, ValuesError
-from hubcli.formats.half_floats import HalfType
+from hubcli.formats import HalfType
 from hubcli.formats.wire import encode_field
 from hubcli.formats.wire_message import WireMessage, map_entry
 from hubcli.savedmodel.edit.editable import (
+    PRECISION,
     EditableMetaGraph,
     EditableModel,
     Loss,
@@ -76,8 +77,7 @@ def half_weights(
     count = sum(_Halving(graph, half, keys).run() for graph in edited.meta_graphs)
     if not count or not keys:
         raise UsageError("The model has no float32 variables to halve", hint="Leave --half out.")
-    what = f"float32 variables, whose values are rounded to {half.value}"
-    return HalvedModel(edited, keys, (Loss("precision", what, count),))
+    return HalvedModel(edited, keys, (Loss(PRECISION, "float32 variable", count, (half.value,)),))
 
 
 def _variable_keys(checkpoint: bytes) -> Iterator[str]:
@@ -193,16 +193,19 @@ class _Body:
             if _type_of(node, "dtype") == _FLOAT:
                 put_attribute(node, "dtype", _type(self._half))
                 self._cast_input(node, 1)
-        elif op == "RestoreV2":
-            self._restore_half(node)
-        elif op == "SaveV2":
-            self._save_half(node)
-        elif _WRITER.fullmatch(op) and _FLOAT in (_type_of(node, "dtype"), _type_of(node, "T")):
+        elif op in ("RestoreV2", "SaveV2"):
+            (self._restore_half if op == "RestoreV2" else self._save_half)(node)
+        else:
+            self._refuse(node, op)
+
+    def _refuse(self, node: WireMessage, op: str) -> None:
+        """Raises ValuesError for a node that changes a float32 variable, or may."""
+        if _WRITER.fullmatch(op) and _FLOAT in (_type_of(node, "dtype"), _type_of(node, "T")):
             raise ValuesError(
                 f"The function {self._name} assigns to a float32 variable ({op} {node.text(_NAME)})",
                 hint=_HINT,
             )
-        elif _OF_VARIABLES.search(op) and op not in _HARMLESS and not _WRITER.fullmatch(op):
+        if _OF_VARIABLES.search(op) and op not in _HARMLESS and not _WRITER.fullmatch(op):
             raise ValuesError(f"The op {op} in {self._name} may use a float32 variable", hint=_HINT)
 
     def _read_half(self, node: WireMessage, output: str) -> None:

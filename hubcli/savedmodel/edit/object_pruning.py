@@ -1,8 +1,9 @@
 """What of the object graph its signatures need: captured variables, tables and assets, and the way to them.
 
-TensorFlow finds an object's values by the names on the way from the root, in saved_model.pb and in the checkpoint's
-own object graph alike. So each object that is kept keeps one way that both have; what stands on it becomes a
-plain object. Sources: tensorflow/python/saved_model/load.py, tensorflow/python/checkpoint/restore.py.
+TensorFlow finds an object's values by the names on the way from the root, in saved_model.pb and in the
+checkpoint's own object graph alike. So each object that is kept keeps one way that both have; what stands on
+it becomes a plain object. Sources: tensorflow/python/saved_model/load.py,
+tensorflow/python/checkpoint/restore.py.
 """
 
 from __future__ import annotations
@@ -189,11 +190,9 @@ def prune_objects(graph: EditableMetaGraph, kept: KeptObjects) -> list[Loss]:
             for value in entry.messages(_VALUE):
                 bound = [places[number] for number in value.integers(_BOUND_INPUTS)]
                 value.put_integers(_BOUND_INPUTS, bound)
-    losses = [Loss("objects", "objects", len(objects) - len(numbers))]
+    losses = [Loss("objects", "object", len(objects) - len(numbers))]
     if callables:
-        losses.append(
-            Loss("callables", "functions of the loaded object", len(callables), tuple(callables[:20]))
-        )
+        losses.append(Loss("callables", "callable function", len(callables), tuple(callables[:20])))
     return [loss for loss in losses if loss.count]
 
 

@@ -1,8 +1,8 @@
 """The functions that save and restore a SavedModel's variables, without some of their keys.
 
-TensorFlow traces both when it saves: `traced_restore` reads the tensors of all keys by RestoreV2 and assigns each
-to a handle that it is given, `traced_save` reads each variable and writes all by SaveV2. What is taken out is
-followed from the key; where anything but that pattern is found, nothing is taken out. Sources:
+TensorFlow traces both when it saves: `traced_restore` reads the tensors of all keys by RestoreV2 and assigns
+each to a handle that it is given, `traced_save` reads each variable and writes all by SaveV2. What is taken
+out is followed from the key; where anything but that pattern is found, nothing is taken out. Sources:
 tensorflow/python/checkpoint/functional_saver.py, tensorflow/core/framework/function.proto.
 """
 

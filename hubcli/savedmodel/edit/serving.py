@@ -1,4 +1,4 @@
-"""A model for serving alone: what its signatures need, without traces, slots, gradients and Keras's objects."""
+"""A model for serving alone: what its signatures need, without traces, slots and gradients."""
 
 from __future__ import annotations
 

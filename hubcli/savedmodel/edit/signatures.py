@@ -1,7 +1,8 @@
 """Signatures kept, renamed and dropped, in both places that name them; their inputs' defaults.
 
-TensorFlow's session loader and Serving read the map `signature_def`, the loader of TensorFlow 2 the children of
-the root's child `signatures`. Sources: tensorflow/python/saved_model/signature_serialization.py and load.py.
+TensorFlow's session loader and Serving read the map `signature_def`, the loader of TensorFlow 2 the children
+of the root's child `signatures`. Sources: tensorflow/python/saved_model/signature_serialization.py and
+load.py.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def keep_signatures(model: EditableModel, names: Sequence[str]) -> Edited:
                     if field.number == number and holder.message(field).text(_LOCAL_NAME) in dropped
                 }
                 holder.remove(lambda field, gone=gone: id(field) in gone)  # type: ignore[misc]
-    return Edited(edited, (Loss("signatures", "signatures", len(dropped), tuple(dropped)),))
+    return Edited(edited, (Loss("signatures", "signature", len(dropped), tuple(dropped)),))
 
 
 def rename_signatures(model: EditableModel, names: Mapping[str, str]) -> Edited:
@@ -105,7 +106,9 @@ def add_defaults(model: EditableModel, defaults: Mapping[tuple[str, str], bytes]
         for name, _, entry in graph.signature_entries():
             signature = entry.only(_VALUE)
             chosen = {key[1]: value for key, value in defaults.items() if key[0] == name}
-            for default_input, value in chosen.items() if signature is not None else ():
+            if signature is None:
+                continue
+            for default_input, value in chosen.items():
                 _put_default(signature, default_input, value)
     return Edited(edited)
 

@@ -1,0 +1,173 @@
+"""The options that edit an export, which `export` and `finetune-export` have alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from hubcli.cli.main import LazyImports
+from hubcli.cli.options import CompletionHint
+from hubcli.errors import UsageError
+from hubcli.formats import HalfType
+
+with LazyImports():
+    from hubcli.exporting.editing import DEFAULT_TOLERANCE, EditOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "AddDefaults",
+    "AllowNone",
+    "ClearDevices",
+    "DropSignature",
+    "Half",
+    "KeepSignature",
+    "NoCompare",
+    "RenameSignature",
+    "Serving",
+    "Tolerance",
+    "Warmup",
+    "edit_options",
+]
+
+_PANEL = "Edits of the exported model"
+_OF_SIGNATURES = CompletionHint(of_model="signatures")
+
+KeepSignature: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--signature",
+        metavar="NAME",
+        help="Keep this signature and drop the others. Repeatable.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+    _OF_SIGNATURES,
+]
+DropSignature: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Drop this signature. Repeatable.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+    _OF_SIGNATURES,
+]
+RenameSignature: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="OLD=NEW",
+        help="Rename a signature. Repeatable.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+AllowNone: TypeAlias = Annotated[
+    bool,
+    typer.Option("--allow-none", help="Allow an export without signatures.", rich_help_panel=_PANEL),
+]
+ClearDevices: TypeAlias = Annotated[
+    bool,
+    typer.Option("--clear-devices", help="Remove device names from the graph.", rich_help_panel=_PANEL),
+]
+Serving: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--serving", help="Keep only what the signatures need to be served.", rich_help_panel=_PANEL
+    ),
+]
+Half: TypeAlias = Annotated[
+    HalfType | None,
+    typer.Option(
+        "--half",
+        help="Store float32 weights in half the bytes.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+Tolerance: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        help="Largest error allowed, relative to an output's largest value. \\[default: 0.01 of --half]",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+NoCompare: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--no-compare", help="Do not run the export to compare it with SOURCE.", rich_help_panel=_PANEL
+    ),
+]
+Warmup: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|N",
+        help="Write warmup requests: those in FILE, or N sampled ones.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+    CompletionHint(files=True),
+]
+AddDefaults: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME.INPUT=JSON",
+        help="Default of a signature input. Repeatable.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+
+
+def edit_options(
+    *,
+    signature: Sequence[str] | None,
+    drop_signature: Sequence[str] | None,
+    rename_signature: Sequence[str] | None,
+    allow_none: bool,
+    clear_devices: bool,
+    serving: bool,
+    half: HalfType | None,
+    tolerance: float | None,
+    no_compare: bool,
+    warmup: str | None,
+    add_defaults: Sequence[str] | None,
+) -> EditOptions:
+    """The edits that the options ask for. Raises UsageError for what doesn't go together."""
+    if tolerance is not None and half is None:
+        raise UsageError("--tolerance means nothing without --half", hint="Add --half, or leave it out.")
+    # NaN is beyond both bounds.
+    if tolerance is not None and not 0 <= tolerance <= 1:
+        raise UsageError(f"Invalid tolerance {tolerance:g}", hint="Write a number from 0 to 1.")
+    if half is not None and no_compare and tolerance is not None:
+        raise UsageError("--tolerance means nothing with --no-compare", hint="Leave one of them out.")
+    return EditOptions(
+        signatures=tuple(signature or ()),
+        drops=tuple(drop_signature or ()),
+        renames=_renames(rename_signature or ()),
+        allow_none=allow_none,
+        clear_devices=clear_devices,
+        serving=serving,
+        half=half,
+        tolerance=DEFAULT_TOLERANCE if tolerance is None else tolerance,
+        compare=not no_compare,
+        warmup=warmup,
+        defaults=tuple(add_defaults or ()),
+    )
+
+
+def _renames(texts: Sequence[str]) -> dict[str, str]:
+    renames: dict[str, str] = {}
+    for text in texts:
+        old, equals, new = text.partition("=")
+        if not (old and equals and new):
+            raise UsageError(f"Invalid --rename-signature '{text}'", hint="Write --rename-signature OLD=NEW.")
+        if old in renames:
+            raise UsageError(f"--rename-signature {old} is given twice", hint="Leave one of them out.")
+        renames[old] = new
+    return renames
