@@ -25,14 +25,18 @@ function __hubcli_takes_value
             'run --timeout' 'run --cache-dir' 'run --color' 'verify --cache-dir' \
             'verify --color' 'export --format' 'export --layout' 'export --name' \
             'export --version' 'export --output-layer' 'export --input-layer' 'export --custom-objects' \
-            'export --cache-dir' 'export --color' 'finetune-export --method' 'finetune-export --weights' \
-            'finetune-export --root' 'finetune-export --map' 'finetune-export --train' 'finetune-export --arg' \
-            'finetune-export --strategy' 'finetune-export --tag-set' 'finetune-export --cache-dir' 'finetune-export --color' \
-            'gc --older-than' 'gc --max-size' 'gc --min-free' 'gc --keep-versions' \
-            'gc --grace' 'gc --keep-partial' 'gc --cache-dir' 'gc --color' \
-            'rm --cache-dir' 'rm --color' 'pin --cache-dir' 'pin --color' \
-            'unpin --cache-dir' 'unpin --color' 'doctor --python' 'doctor --mirror' \
-            'doctor --cacert' 'doctor --timeout' 'doctor --cache-dir' 'doctor --color'
+            'export --signature' 'export --drop-signature' 'export --rename-signature' 'export --half' \
+            'export --tolerance' 'export --warmup' 'export --add-defaults' 'export --cache-dir' \
+            'export --color' 'finetune-export --method' 'finetune-export --weights' 'finetune-export --root' \
+            'finetune-export --map' 'finetune-export --train' 'finetune-export --arg' 'finetune-export --strategy' \
+            'finetune-export --tag-set' 'finetune-export --signature' 'finetune-export --drop-signature' 'finetune-export --rename-signature' \
+            'finetune-export --half' 'finetune-export --tolerance' 'finetune-export --warmup' 'finetune-export --add-defaults' \
+            'finetune-export --cache-dir' 'finetune-export --color' 'gc --older-than' 'gc --max-size' \
+            'gc --min-free' 'gc --keep-versions' 'gc --grace' 'gc --keep-partial' \
+            'gc --cache-dir' 'gc --color' 'rm --cache-dir' 'rm --color' \
+            'pin --cache-dir' 'pin --color' 'unpin --cache-dir' 'unpin --color' \
+            'doctor --python' 'doctor --mirror' 'doctor --cacert' 'doctor --timeout' \
+            'doctor --cache-dir' 'doctor --color'
             return 0
     end
     return 1
@@ -265,6 +269,18 @@ complete -c hubcli -n '__hubcli_at export' -l output-layer -x -d 'Last layer of 
 complete -c hubcli -n '__hubcli_at export' -l input-layer -x -d 'First layer of the exported part. Repeatable'
 complete -c hubcli -n '__hubcli_at export' -l custom-objects -r -F -d 'Python file or module with the model\'s custom classes'
 complete -c hubcli -n '__hubcli_at export' -l unsafe -d 'Trust the Keras model and run code stored in it'
+complete -c hubcli -n '__hubcli_at export finetune-export' -l signature -x -a '(__hubcli_of_model signatures)' -d 'Keep this signature and drop the others. Repeatable'
+complete -c hubcli -n '__hubcli_at export finetune-export' -l drop-signature -x -a '(__hubcli_of_model signatures)' -d 'Drop this signature. Repeatable'
+complete -c hubcli -n '__hubcli_at export finetune-export' -l rename-signature -x -d 'Rename a signature. Repeatable'
+complete -c hubcli -n '__hubcli_at export finetune-export' -l allow-none -d 'Allow an export without signatures'
+complete -c hubcli -n '__hubcli_at export finetune-export' -l clear-devices -d 'Remove device names from the graph'
+complete -c hubcli -n '__hubcli_at export finetune-export' -l serving -d 'Keep only what the signatures need to be served'
+complete -c hubcli -n '__hubcli_at export finetune-export' -l half -x -a 'float16 bfloat16' -d 'Store float32 weights in half the bytes'
+complete -c hubcli -n '__hubcli_at export finetune-export' -l tolerance -x -d 'Largest error of --half, relative to an output\'s largest value. [default: 0.01]'
+complete -c hubcli -n '__hubcli_at export finetune-export' -l warmup -r -F -d 'Write warmup requests: those in FILE, or N sampled ones'
+complete -c hubcli -n '__hubcli_at export finetune-export' -l add-defaults -x -d 'Default of a signature input. Repeatable'
+complete -c hubcli -n '__hubcli_at export finetune-export' -l no-compare -d 'Do not run the export to compare it with SOURCE'
+complete -c hubcli -n '__hubcli_at export' -l dry-run -d 'Show what the export would lose without writing it'
 complete -c hubcli -n '__hubcli_at finetune-export' -l method -x -a 'auto resave rewrite' -d 'resave: save with TensorFlow. rewrite: replace values only. auto: what preserves all'
 complete -c hubcli -n '__hubcli_at finetune-export' -l allow-unchanged -d 'Export even if no trainable value changed'
 complete -c hubcli -n '__hubcli_at finetune-export' -l allow-nan -d 'Allow NaN and infinite values'

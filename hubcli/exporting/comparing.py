@@ -33,7 +33,7 @@ __all__ = [
 _RUNNERS = {"c": "the session loader", "python": "tf.saved_model.load"}
 # What such a graph does to made-up paths and addresses stays done.
 _REACHING_OUT = frozenset({"runs-python", "writes-files", "uses-network", "ends-process", "carries-program"})
-_TIMEOUT_S = 600.0
+_TIMEOUT_S = 120.0
 _LEAST = 5e-324
 
 

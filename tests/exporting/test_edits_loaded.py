@@ -33,13 +33,14 @@ _REFUSED = (
     "assigns to a float32",
     "may use a float32",
     "beyond",
+    "is partitioned",
     "NaN",
 )
 
 
 @pytest.fixture(scope="module")
 def loaders() -> Iterator[list[ModelProcess]]:
-    with ModelProcess("c") as session, ModelProcess("python") as python:
+    with ModelProcess("c", 120) as session, ModelProcess("python", 120) as python:
         yield [session, python]
 
 
@@ -80,18 +81,18 @@ def test_an_edited_model_gives_what_its_source_gives(
 
 
 def _compare(source: Path, exports: dict[str, tuple[Path, dict[str, str]]], process: ModelProcess) -> None:
-    try:
-        before = process.load(source)
-    except HubcliError:
-        return  # This loader doesn't load the source, either.
     words = vocabulary(source)
     for edit, (export, names) in exports.items():
+        try:
+            before = process.load(source)  # Anew: a signature may have changed its variables.
+        except HubcliError:
+            return  # This loader doesn't load the source, either.
         after = process.load(export)
         for old, new in names.items():
             if old in before.signatures:
                 _require_equal(before, old, after, new, words, edit)
         after.close()
-    before.close()
+        before.close()
 
 
 def _require_equal(
