@@ -1,13 +1,13 @@
-"""Updates hubcli/savedmodel/targets/op_releases.tsv.gz: which release of TensorFlow has which op, attribute, type.
+"""Updates hubcli/savedmodel/targets/op_releases.tsv.gz: what each release of TensorFlow registers.
 
-    python -m tools.make_op_releases 2.4=python3.8 … 2.21        # the whole table
-    python -m tools.make_op_releases --keep FOLDER 2.22          # a new release, beside those kept in FOLDER
+    python -m tools.make_op_releases --keep FOLDER 2.4=python3.8 … 2.21    # the whole table
+    python -m tools.make_op_releases --keep FOLDER 2.22                    # one more
 
-Run it from the top of the repository, with TensorFlow (its protobuf modules read the lists). For each release the
-wheel of tensorflow-cpu is downloaded by pip and unpacked in a temporary directory, its libraries are loaded by a
-process of its own, and `TF_GetAllOpList` says what they register. Nothing is installed. Libraries up to 2.11 need
-the Python that their wheel is for: `RELEASE=PYTHON` names it. `--keep` leaves each list in FOLDER, of a few hundred
-kilobytes, so that the next release needs no other download.
+Run it from the top of the repository, with TensorFlow (its protobuf modules read the lists). Of each release
+the wheel of tensorflow-cpu is downloaded by pip and unpacked in a temporary directory; a process of its own
+loads the libraries, and `TF_GetAllOpList` says what they register. Nothing is installed. Libraries up to 2.11
+need the Python that their wheel is for: `RELEASE=PYTHON` names it. `--keep` leaves the list of each release
+in FOLDER, a few hundred kilobytes, and reads those that are there.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from hubcli.formats.protos import parse
+from hubcli.issues import Severity
 from hubcli.savedmodel.targets.needs import Place
 from hubcli.savedmodel.targets.obstacle import ModelNeeds, Obstacle, obstacle
 from hubcli.savedmodel.targets.release_rules import releases_text
@@ -28,9 +29,10 @@ _VARIABLE_SPEC = 9  # of TypeSpecProto.TypeSpecClass
 def object_obstacles(
     needs: ModelNeeds, releases: tuple[str, ...], *, has_keras_2: bool = False
 ) -> Iterator[Obstacle]:
-    """What `tf.saved_model.load` of these releases can't make of the objects, or of a graph of TensorFlow 1."""
+    """What `tf.saved_model.load` can't make of the objects, or of a graph of TensorFlow 1."""
     if needs.objects is None:
         yield from _reference_outputs(needs, releases)
+        yield from _undeclared_shapes(needs, releases)
         return
     message = needs.outline.objects
     assert message is not None
@@ -83,7 +85,7 @@ def _slots(message: Any, releases: tuple[str, ...]) -> Iterator[Obstacle]:
                 "hubcli export --serving",
                 part=f"object {node.user_object.identifier}",
                 releases=refusing,
-                count=len(node.slot_variables),
+                nodes=len(node.slot_variables),
             )
             return
 
@@ -102,12 +104,29 @@ def _reference_outputs(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator
         if node.name in names:
             yield obstacle(
                 "reference-output",
-                f"Signature {names[node.name]} gives a reference to a variable, which tf.saved_model.load can't make",
+                f"Signature {names[node.name]} gives a reference to a variable, which TensorFlow 2 hasn't",
                 "Load it in a session: tf.compat.v1.saved_model.load(…)",
                 place=Place("", node.name),
                 releases=releases,
             )
             return
+
+
+def _undeclared_shapes(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstacle]:
+    """Signatures of TensorFlow 1 whose inputs have no shape at all: TensorFlow 2 takes each as a scalar."""
+    definitions = needs.rest.signature_def
+    for name in needs.signatures:
+        for key, tensor in sorted(definitions[name].inputs.items()):
+            if not tensor.HasField("tensor_shape") and tensor.WhichOneof("encoding") == "name":
+                yield obstacle(
+                    "shape-undeclared",
+                    f"Signature {name} declares no shape of {key}, so that it counts as a scalar",
+                    "Load it in a session: tf.compat.v1.saved_model.load(…)",
+                    severity=Severity.WARNING,
+                    part=f"signature {name}",
+                    releases=releases,
+                )
+                return
 
 
 def _place_of(message: Any, holds: Callable[[Any], bool]) -> str | None:
