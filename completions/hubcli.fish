@@ -17,22 +17,23 @@ function __hubcli_takes_value
             'fetch --cache-dir' 'fetch --color' 'ls --sort' 'ls --filter' \
             'ls --limit' 'ls --cache-dir' 'ls --color' 'inspect --depth' \
             'inspect --tag-set' 'inspect --svg' 'inspect --fail-on' 'inspect --diff' \
-            'inspect --timeout' 'inspect --min-rate' 'inspect --cache-dir' 'inspect --color' \
-            'run --signature' 'run --function' 'run --arg' 'run --tag-set' \
-            'run --input' 'run -i' 'run --request' 'run --batch-size' \
-            'run --image-size' 'run --scale' 'run --output' 'run -o' \
-            'run --top' 'run --labels' 'run --repeat' 'run --runner' \
-            'run --timeout' 'run --cache-dir' 'run --color' 'verify --cache-dir' \
-            'verify --color' 'export --format' 'export --layout' 'export --name' \
-            'export --version' 'export --output-layer' 'export --input-layer' 'export --custom-objects' \
-            'export --cache-dir' 'export --color' 'finetune-export --method' 'finetune-export --weights' \
-            'finetune-export --root' 'finetune-export --map' 'finetune-export --train' 'finetune-export --arg' \
-            'finetune-export --strategy' 'finetune-export --tag-set' 'finetune-export --cache-dir' 'finetune-export --color' \
-            'gc --older-than' 'gc --max-size' 'gc --min-free' 'gc --keep-versions' \
-            'gc --grace' 'gc --keep-partial' 'gc --cache-dir' 'gc --color' \
-            'rm --cache-dir' 'rm --color' 'pin --cache-dir' 'pin --color' \
-            'unpin --cache-dir' 'unpin --color' 'doctor --python' 'doctor --mirror' \
-            'doctor --cacert' 'doctor --timeout' 'doctor --cache-dir' 'doctor --color'
+            'inspect --for' 'inspect --timeout' 'inspect --min-rate' 'inspect --cache-dir' \
+            'inspect --color' 'run --signature' 'run --function' 'run --arg' \
+            'run --tag-set' 'run --input' 'run -i' 'run --request' \
+            'run --batch-size' 'run --image-size' 'run --scale' 'run --output' \
+            'run -o' 'run --top' 'run --labels' 'run --repeat' \
+            'run --runner' 'run --timeout' 'run --cache-dir' 'run --color' \
+            'verify --cache-dir' 'verify --color' 'export --format' 'export --layout' \
+            'export --name' 'export --version' 'export --output-layer' 'export --input-layer' \
+            'export --custom-objects' 'export --cache-dir' 'export --color' 'finetune-export --method' \
+            'finetune-export --weights' 'finetune-export --root' 'finetune-export --map' 'finetune-export --train' \
+            'finetune-export --arg' 'finetune-export --strategy' 'finetune-export --tag-set' 'finetune-export --cache-dir' \
+            'finetune-export --color' 'gc --older-than' 'gc --max-size' 'gc --min-free' \
+            'gc --keep-versions' 'gc --grace' 'gc --keep-partial' 'gc --cache-dir' \
+            'gc --color' 'rm --cache-dir' 'rm --color' 'pin --cache-dir' \
+            'pin --color' 'unpin --cache-dir' 'unpin --color' 'doctor --python' \
+            'doctor --mirror' 'doctor --cacert' 'doctor --timeout' 'doctor --cache-dir' \
+            'doctor --color'
             return 0
     end
     return 1
@@ -236,6 +237,8 @@ complete -c hubcli -n '__hubcli_at inspect' -l check -d 'Check for the Reusable 
 complete -c hubcli -n '__hubcli_at inspect' -l scan -d 'Scan for ops and files that run code or access files or the network'
 complete -c hubcli -n '__hubcli_at inspect' -l fail-on -x -a 'info low medium high critical' -d 'With --scan: minimum severity that fails: info, low, medium, high or critical'
 complete -c hubcli -n '__hubcli_at inspect' -l diff -r -F -a '(__hubcli_handles)' -d 'Compare with another model, values included'
+complete -c hubcli -n '__hubcli_at inspect' -l for -x -a 'tensorflow serving session litert cpu keras3-layer hub.KerasLayer' -d 'Check whether these can load the model, such as tensorflow>=2.12, serving==2.19, session, litert, cpu, keras3-layer or hub.KerasLayer'
+complete -c hubcli -n '__hubcli_at inspect' -l try -d 'With --for litert: run the converter too; needs TensorFlow'
 complete -c hubcli -n '__hubcli_at run' -l signature -x -a '(__hubcli_of_model signatures)' -d 'A signature. [default: serving_default, or the only one]'
 complete -c hubcli -n '__hubcli_at run' -l function -x -a '(__hubcli_of_model functions)' -d 'A traced function, such as __call__ or encoder.__call__'
 complete -c hubcli -n '__hubcli_at run' -l arg -x -d 'A Python argument that chooses a trace of the function. Repeatable'

@@ -104,6 +104,8 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--scan', 'Scan for ops and files that run code or access files or the network'),
             @('--fail-on', 'With --scan: minimum severity that fails: info, low, medium, high or critical'),
             @('--diff', 'Compare with another model, values included'),
+            @('--for', 'Check whether these can load the model, such as tensorflow>=2.12, serving==2.19, session, litert, cpu, keras3-layer or hub.KerasLayer'),
+            @('--try', 'With --for litert: run the converter too; needs TensorFlow'),
             @('--timeout', 'Fail after this long without data. [default: 30s]'),
             @('--min-rate', 'Minimum rate in bytes per second, averaged over 60s; 0: no minimum. [default: 1KiB; env: HUBCLI_MIN_RATE]'),
             @('--json', 'Print JSON'),
@@ -342,6 +344,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'inspect --svg' = @{ Words = @(); Files = $true }
         'inspect --fail-on' = @{ Words = @('info', 'low', 'medium', 'high', 'critical') }
         'inspect --diff' = @{ Words = @(); Handles = $true; Files = $true }
+        'inspect --for' = @{ Words = @('tensorflow', 'serving', 'session', 'litert', 'cpu', 'keras3-layer', 'hub.KerasLayer') }
         'inspect --timeout' = @{ Words = @() }
         'inspect --min-rate' = @{ Words = @() }
         'inspect --cache-dir' = @{ Words = @(); Directories = $true }

@@ -160,6 +160,24 @@ _VARIABLE = _object(
     trainable={"type": ["boolean", "null"]}, listed=_BOOL, slot=_BOOL, size_bytes=_COUNT_OR_NULL,
 )  # fmt: skip
 _TENSOR = _object(key=_TEXT, dtype=_TEXT, shape=_SHAPE, size_bytes=_COUNT_OR_NULL)
+_VERDICT = _words("cannot-load", "cannot-run", "no-obstacle-found")
+_TARGET_REPORT = _object(
+    target=_TEXT,
+    kind=_words("tensorflow", "serving", "session", "litert", "cpu", "keras3-layer", "hub.KerasLayer"),
+    verdict=_VERDICT,
+    releases=_list(_object(release=_TEXT, verdict=_VERDICT)),
+    obstacles=_list(
+        _object(
+            severity=_words("error", "warning", "hint"), code=_TEXT, message=_TEXT,
+            when=_words("load", "call"), where=_TEXT, node=_TEXT_OR_NULL, nodes=_COUNT,
+            releases=_list(_TEXT), remedy=_TEXT,
+        )
+    ),
+    conversion=_object(
+        or_null=True, converted=_BOOL, select_ops=_BOOL, reason=_TEXT, size_bytes=_COUNT_OR_NULL,
+        tensorflow_version=_TEXT_OR_NULL,
+    ),
+)  # fmt: skip
 _INSPECT = _document(
     "hubcli inspect --json",
     target=_TEXT,
@@ -204,6 +222,7 @@ _INSPECT = _document(
             )
         ),
     ),
+    compatibility=_list(_TARGET_REPORT, or_null=True),
 )  # fmt: skip
 _INSPECT["$defs"]["structure"] = _STRUCTURE
 _FAULT = _object(

@@ -22,7 +22,8 @@ def main() -> None:
     for folder in sys.argv[1:]:
         for path in sorted(Path(folder).iterdir()):
             if any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
-                print(_in_child(path), flush=True)
+                sys.stdout.write(_in_child(path) + "\n")
+                sys.stdout.flush()
 
 
 def _in_child(path: Path) -> str:
@@ -49,7 +50,7 @@ def _answer(path: Path) -> dict[str, Any]:
     for loader, ask in (("load", _by_load), ("session", _by_session)):
         try:
             model = ask(path, tags, len(tag_sets))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001, PERF203 - it is the answer
             answer[loader] = FAILS
             answer["reason"] += f"{loader}: {type(error).__name__}: {str(error).splitlines()[0][:200]}; "
         else:
@@ -65,7 +66,7 @@ def _by_load(path: Path, tags: list[str], graphs: int) -> str:
         for signature in model.signatures.values():
             specs = signature.structured_input_signature[1]
             signature(**{name: tf.constant(_value(spec.dtype, spec.shape)) for name, spec in specs.items()})
-    except Exception:
+    except Exception:  # noqa: BLE001
         return LOADS
     return RUNS
 
@@ -85,7 +86,7 @@ def _by_session(path: Path, tags: list[str], graphs: int) -> str:
                         for tensor in signature.inputs.values()
                     }
                     session.run([tensor.name for tensor in signature.outputs.values()], fed)
-        except Exception:
+        except Exception:  # noqa: BLE001
             return LOADS
     return RUNS
 

@@ -8,6 +8,7 @@ types of a function when it runs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+
 from hubcli.formats.tensor_layout import DType
 from hubcli.issues import Severity
 from hubcli.savedmodel.targets.needs import VARIABLE_OPS, Place, Reach, Uses
@@ -102,10 +103,16 @@ def _missing_ops(
         listed += 1
         if listed > _MAX_LISTED:
             return
-        code = "custom-op" if table.span(op) is None else "op-missing"
         message = f"{releases_text(lacking)} has no op {op}{_history(op, table, package)}"
         cure = _cure_of_op(op, uses, table, package, lacking[-1], in_serving=in_serving)
-        yield obstacle(code, message, cure, place=place, releases=lacking, nodes=uses.count)
+        yield obstacle(
+            "custom-op" if table.span(op) is None else "op-missing",
+            message,
+            cure,
+            place=place,
+            releases=lacking,
+            nodes=uses.count,
+        )
 
 
 def releases_text(releases: Sequence[str]) -> str:

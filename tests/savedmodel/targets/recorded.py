@@ -1,8 +1,8 @@
 """What releases of TensorFlow said of 95 models, as tests/interop/test_loads_against_releases.py recorded it.
 
 `tests/data/loads-by-release.tsv` has a row for each model: its name, then a letter for each release of what
-`tf.saved_model.load` did, then the same of a session. `tests/data/models-for-targets.tar.xz` holds the models that
-TensorFlow 2.21 wrote; the others lie in the corpus.
+`tf.saved_model.load` did, then the same of a session. `tests/data/models-for-targets.tar.xz` holds the models
+that TensorFlow 2.21 wrote; the others lie in the corpus.
 """
 
 from __future__ import annotations
@@ -13,7 +13,16 @@ from typing import NamedTuple
 
 from tests.corpus import CORPUS
 
-__all__ = ["LETTERS", "LOADERS", "MODELS", "TABLE", "RecordedModel", "recorded_models", "releases_asked", "unpack"]
+__all__ = [
+    "LETTERS",
+    "LOADERS",
+    "MODELS",
+    "TABLE",
+    "RecordedModel",
+    "recorded_models",
+    "releases_asked",
+    "unpack",
+]
 
 DATA = Path(__file__).parents[2] / "data"
 TABLE, MODELS = DATA / "loads-by-release.tsv", DATA / "models-for-targets.tar.xz"
@@ -48,7 +57,9 @@ def recorded_models() -> list[RecordedModel]:
     for row in rows:
         name, *columns = row.split("\t")
         letters = {
-            loader: {release: letter for release, letter in zip(releases, column, strict=True) if letter != "-"}
+            loader: {
+                release: letter for release, letter in zip(releases, column, strict=True) if letter != "-"
+            }
             for loader, column in zip(LOADERS, columns, strict=True)
         }
         models.append(RecordedModel(name, letters))

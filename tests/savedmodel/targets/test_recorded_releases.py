@@ -13,7 +13,7 @@ from hubcli.savedmodel.targets.obstacle import LOAD, TargetReport
 from hubcli.savedmodel.targets.target import parse_targets
 from tests.savedmodel.targets.recorded import RecordedModel, recorded_models, releases_asked, unpack
 
-# Where no obstacle is found and a release refuses the model all the same; docs/how-to/will-it-load.md tells why.
+# Where no obstacle is found and a release refuses the model; docs/how-to/will-it-load.md says why.
 KNOWN_MISSES = {("serving_half_plus_three", "load")}
 _TARGETS = {"load": "tensorflow>=2.4", "session": "session>=2.4"}
 
