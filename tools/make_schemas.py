@@ -222,9 +222,10 @@ _INSPECT = _document(
             )
         ),
     ),
-    compatibility=_list(_TARGET_REPORT, or_null=True),
+    compatibility=_list(_TARGET_REPORT),
 )  # fmt: skip
 _INSPECT["$defs"]["structure"] = _STRUCTURE
+_INSPECT["required"].remove("compatibility")  # It is there with --for alone.
 _FAULT = _object(
     code=_TEXT, message=_TEXT, file=_TEXT_OR_NULL, tensor=_TEXT_OR_NULL, start=_COUNT_OR_NULL,
     end=_COUNT_OR_NULL,

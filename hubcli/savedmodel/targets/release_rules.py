@@ -55,6 +55,7 @@ def release_obstacles(
     yield from _types(needs, releases, table, in_session=in_session)
     yield from _narrowed(needs, releases, table, in_session=in_session)
     yield from _attributes(needs, releases, table, in_session=in_session)
+    yield from _kernels(needs, releases, table)
     yield from _python(needs, releases)
     if needs.has_values is False and _restores(needs):
         yield obstacle(
@@ -104,7 +105,7 @@ def _missing_ops(
         if listed > _MAX_LISTED:
             return
         message = f"{releases_text(lacking)} has no op {op}{_history(op, table, package)}"
-        cure = _cure_of_op(op, uses, table, package, lacking[-1], in_serving=in_serving)
+        cure = _cure_of_op(op, uses, table, package, lacking, in_serving=in_serving)
         yield obstacle(
             "custom-op" if table.span(op) is None else "op-missing",
             message,
@@ -243,6 +244,26 @@ def _attributes(
                 when=CALL,
                 place=place,
                 releases=tuple(ignoring),
+                nodes=uses.count,
+            )
+
+
+def _kernels(needs: ModelNeeds, releases: tuple[str, ...], table: OpReleases) -> Iterator[Obstacle]:
+    """Ops that a release knows and can't execute on CPUs, where another can; on a graphics card it may."""
+    reaches = (Reach.CALLED,) if needs.objects is not None else (Reach.GRAPH, Reach.CALLED)
+    for op, uses in sorted(needs.graph.ops.items()):
+        without = table.lacks_kernel(op)
+        lacking = tuple(release for release in releases if release in without)
+        place = uses.first(*reaches)
+        if lacking and place is not None:
+            yield obstacle(
+                "no-kernel",
+                f"{releases_text(lacking)} has no kernel of {op} for CPUs, so that a call fails there",
+                "Use another release, or leave the op out of the signature",
+                severity=Severity.WARNING,
+                when=CALL,
+                place=place,
+                releases=lacking,
                 nodes=uses.count,
             )
 
