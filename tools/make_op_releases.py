@@ -45,6 +45,8 @@ _PLATFORMS = (
 )
 # In the serialized descriptor, whose first letter is written as its number behind some others.
 _TYPE_NAME = re.compile(r"(?:D|\\x44)T_([A-Z][A-Z0-9_]*)\\x10")
+# Ops whose kernels are in a library of their own, which `import tensorflow` loads.
+_KERNELS_ELSEWHERE = frozenset({"SobolSample"})
 _READ_OPS = """
 import ctypes, sys
 class Buffer(ctypes.Structure):
@@ -173,7 +175,7 @@ def _changed_types(ops: dict[str, Any]) -> Iterator[str]:
 
 def _without_kernel(op: str, releases: list[Release]) -> Iterator[str]:
     """The releases that have the op and no kernel of it for CPUs, where others have one."""
-    if any(op in release.kernels for release in releases):
+    if op not in _KERNELS_ELSEWHERE and any(op in release.kernels for release in releases):
         for release in releases:
             if op in release.ops and op not in release.kernels:
                 yield release.name

@@ -134,12 +134,14 @@ def _history(op: str, table: OpReleases, package: str) -> str:
 
 
 def _cure_of_op(
-    op: str, uses: Uses, table: OpReleases, package: str, release: str, *, in_serving: bool
+    op: str, uses: Uses, table: OpReleases, package: str, lacking: tuple[str, ...], *, in_serving: bool
 ) -> str:
-    span = table.span(op)
+    span, release = table.span(op), lacking[-1]
+    if package and in_serving:
+        return f"Build the server with the ops of {package}"
     if package:
-        where = "Build the server with" if in_serving else f"Import {module_of(package)} before loading:"
-        return f"{where} {package if in_serving else pip_command(package, release)}"
+        command = pip_command(package, release if len(lacking) == 1 else None)
+        return f"Import {module_of(package)} before loading: {command}"
     if uses.first(Reach.GRAPH, Reach.CALLED) is None:
         return "Prune functions that no signature calls: hubcli export --serving"
     if span is None:
