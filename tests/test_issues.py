@@ -25,6 +25,7 @@ CALLS = {
     "FileKind": 0,
     "MemberKind": 1,
     "CompatibilityRule": 0,
+    "obstacle": 0,
 }
 # Codes that are handed on from where they were made, or that are names: what each may be.
 HANDED_ON = {
@@ -67,6 +68,8 @@ def _told_by(file: Path) -> str:
         return "errors"
     if file.parent.name == "diagnosing" or file.name == "doctor.py":
         return "doctor"
+    if file.parent.name == "targets":
+        return "inspect --for"
     if file.name == "reusable.py":
         return "inspect --check"
     if file.name in ("integrity.py", "verify.py"):

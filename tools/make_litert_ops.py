@@ -2,10 +2,10 @@
 
     python -m tools.make_litert_ops
 
-Run it from the top of the repository, with the TensorFlow that is promised. The converter says no list of the ops
-that become builtin ones, so these are its builtin ops by name, and those of `_BUILTIN` whose builtin op has another
-name; `hubcli inspect --for litert --try` asks the converter. Select TF ops are those that the converter's own
-`IsAllowlistedFlexOp` lets through: it is called for every op of the registry.
+Run it from the top of the repository, with the TensorFlow that is promised. The converter has no list of the
+ops that become builtin ones: these are its builtin ops by name, and those of `_BUILTIN`, whose builtin op has
+another name. `hubcli inspect --for litert --try` asks the converter. Select TensorFlow ops are those that the
+converter's own `IsAllowlistedFlexOp` lets through: it is called for every op of the registry.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ _IS_ALLOWED = "_ZN6tflite4flex19IsAllowlistedFlexOpERKNSt7__cxx1112basic_stringI
 _BUILTIN = """
 All Any ArgMax ArgMin Assert AssignVariableOp AvgPool AvgPool3D BatchMatMulV3 BiasAdd Concat ConcatV2 Const
 Conv2DBackpropInput Conv3DBackpropInputV2 CumsumV2 DepthwiseConv2dNative EnsureShape FakeQuantWithMinMaxArgs
-FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 Identity
-IdentityN If InvertPermutation L2Loss LookupTableFindV2 LookupTableImportV2 LookupTableSizeV2 LRN MatMul Max MaxPool
-MaxPool3D Min NoOp NonMaxSuppressionV4 NonMaxSuppressionV5 PartitionedCall Placeholder PlaceholderWithDefault
-PreventGradient Prod ReadVariableOp RealDiv Reciprocal ReverseV2 Roll Selu Sigmoid Softplus StatefulPartitionedCall
-StatelessIf StatelessWhile StopGradient TensorListFromTensor TensorListGetItem TensorListLength TensorListReserve
-TensorListSetItem TensorListStack TopKV2 TruncateDiv VarHandleOp While Xdivy ZerosLike
+FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3
+Identity IdentityN If InvertPermutation L2Loss LookupTableFindV2 LookupTableImportV2 LookupTableSizeV2 LRN
+MatMul Max MaxPool MaxPool3D Min NoOp NonMaxSuppressionV4 NonMaxSuppressionV5 PartitionedCall Placeholder
+PlaceholderWithDefault PreventGradient Prod ReadVariableOp RealDiv Reciprocal ReverseV2 Roll Selu Sigmoid
+Softplus StatefulPartitionedCall StatelessIf StatelessWhile StopGradient TensorListFromTensor
+TensorListGetItem TensorListLength TensorListReserve TensorListSetItem TensorListStack TopKV2 TruncateDiv
+VarHandleOp While Xdivy ZerosLike
 """
 
 
 class _String(ctypes.Structure):
-    """A std::string of the Itanium ABI, as libstdc++ lays it out; short ones stand in it, long ones elsewhere."""
+    """A std::string as libstdc++ lays it out; the text may stand anywhere."""
 
     _fields_ = (
         ("data", ctypes.c_void_p),

@@ -1,13 +1,13 @@
-"""Updates hubcli/savedmodel/targets/op_releases.tsv.gz: which release of TensorFlow has which op, attribute, type.
+"""Updates hubcli/savedmodel/targets/op_releases.tsv.gz: what each release of TensorFlow registers.
 
-    python -m tools.make_op_releases 2.4=python3.8 … 2.21        # the whole table
-    python -m tools.make_op_releases --keep FOLDER 2.22          # a new release, beside those kept in FOLDER
+    python -m tools.make_op_releases --keep FOLDER 2.4=python3.8 … 2.21    # the whole table
+    python -m tools.make_op_releases --keep FOLDER 2.22                    # one more
 
-Run it from the top of the repository, with TensorFlow (its protobuf modules read the lists). For each release the
-wheel of tensorflow-cpu is downloaded by pip and unpacked in a temporary directory, its libraries are loaded by a
-process of its own, and `TF_GetAllOpList` says what they register. Nothing is installed. Libraries up to 2.11 need
-the Python that their wheel is for: `RELEASE=PYTHON` names it. `--keep` leaves each list in FOLDER, of a few hundred
-kilobytes, so that the next release needs no other download.
+Run it from the top of the repository, with TensorFlow (its protobuf modules read the lists). Of each release
+the wheel of tensorflow-cpu is downloaded by pip and unpacked in a temporary directory; a process of its own
+loads the libraries, and `TF_GetAllOpList` says what they register. Nothing is installed. Libraries up to 2.11
+need the Python that their wheel is for: `RELEASE=PYTHON` names it. `--keep` leaves the list of each release
+in FOLDER, a few hundred kilobytes, and reads those that are there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tensorflow.core.framework import op_def_pb2
+from tensorflow.core.framework import kernel_def_pb2, op_def_pb2
 
 _TARGET = Path(__file__).parent.parent / "hubcli" / "savedmodel" / "targets" / "op_releases.tsv.gz"
 # What registers ops, in the order in which they are loaded; no release has all of them.
@@ -45,37 +45,54 @@ _PLATFORMS = (
 )
 # In the serialized descriptor, whose first letter is written as its number behind some others.
 _TYPE_NAME = re.compile(r"(?:D|\\x44)T_([A-Z][A-Z0-9_]*)\\x10")
+# Ops whose kernels are in a library of their own, which `import tensorflow` loads.
+_KERNELS_ELSEWHERE = frozenset({"SobolSample"})
 _READ_OPS = """
 import ctypes, sys
 class Buffer(ctypes.Structure):
     _fields_ = [("data", ctypes.c_void_p), ("length", ctypes.c_size_t), ("free", ctypes.c_void_p)]
-for library in sys.argv[2:]:
+for library in sys.argv[3:]:
     loaded = ctypes.CDLL(library, ctypes.RTLD_GLOBAL)
 loaded.TF_GetAllOpList.restype = ctypes.POINTER(Buffer)
 ops = loaded.TF_GetAllOpList().contents
 open(sys.argv[1], "wb").write(ctypes.string_at(ops.data, ops.length))
+loaded.TF_NewStatus.restype = ctypes.c_void_p
+loaded.TF_GetAllRegisteredKernels.argtypes = [ctypes.c_void_p]
+loaded.TF_GetAllRegisteredKernels.restype = ctypes.POINTER(Buffer)
+kernels = loaded.TF_GetAllRegisteredKernels(loaded.TF_NewStatus()).contents
+open(sys.argv[2], "wb").write(ctypes.string_at(kernels.data, kernels.length))
 """
 
 
 class Release(NamedTuple):
-    """A release, the ops that it registers by name, and the names of the types that it knows."""
+    """A release, the ops that it registers by name, the types that it knows, ops with CPU kernels."""
 
     name: str
     ops: dict[str, Any]
     types: frozenset[str]
+    kernels: frozenset[str]
 
 
 def read_release(name: str, python: str, kept: Path) -> Release:
     """What the release registers: from the files kept of it, else from its wheel."""
-    ops_file, types_file = kept / f"{name}.ops", kept / f"{name}.types.json"
-    if not ops_file.exists():
+    files = [kept / f"{name}.{part}" for part in ("types.json", "ops", "kernels")]
+    if not all(file.exists() for file in files):
         with tempfile.TemporaryDirectory() as folder:
-            _unpack(name, python, Path(folder), ops_file, types_file)
-    ops = op_def_pb2.OpList.FromString(ops_file.read_bytes()).op
-    return Release(name, {op.name: op for op in ops}, frozenset(json.loads(types_file.read_text())))
+            _unpack(name, python, Path(folder), *files)
+    types, ops, kernels = (file.read_bytes() for file in files)
+    return Release(
+        name,
+        {op.name: op for op in op_def_pb2.OpList.FromString(ops).op},
+        frozenset(json.loads(types)),
+        frozenset(
+            kernel.op
+            for kernel in kernel_def_pb2.KernelList.FromString(kernels).kernel
+            if kernel.device_type in ("CPU", "DEFAULT")
+        ),
+    )
 
 
-def _unpack(name: str, python: str, folder: Path, ops_file: Path, types_file: Path) -> None:
+def _unpack(name: str, python: str, folder: Path, types: Path, ops: Path, kernels: Path) -> None:
     version = subprocess.check_output(
         [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], text=True
     ).strip()
@@ -89,10 +106,10 @@ def _unpack(name: str, python: str, folder: Path, ops_file: Path, types_file: Pa
         archive.extractall(folder, there)
         words = _TYPE_NAME.findall(archive.read(_ENUM_FILE).decode())
     wheel.unlink()
-    types_file.write_text(json.dumps(sorted({word for word in words if not word.endswith("_REF")})))
+    types.write_text(json.dumps(sorted({word for word in words if not word.endswith("_REF")})))
     paths = [str(folder / library) for library in _LIBRARIES if library in there]
     folders = ":".join(sorted({str((folder / library).parent) for library in there}))
-    command = [python, "-c", _READ_OPS, str(ops_file), *paths]
+    command = [python, "-c", _READ_OPS, str(ops), str(kernels), *paths]
     subprocess.run(command, check=True, cwd=folder, env={**os.environ, "LD_LIBRARY_PATH": folders})
 
 
@@ -119,6 +136,7 @@ def table(releases: list[Release]) -> Iterator[str]:
                 "" if last == newest.name else last,
                 " ".join(_later_attributes(ops)),
                 " ".join(_changed_types(ops)),
+                " ".join(_without_kernel(name, releases)),
             )
         ).rstrip("\t")
 
@@ -153,6 +171,14 @@ def _changed_types(ops: dict[str, Any]) -> Iterator[str]:
     for name, known in sorted(changes.items()):
         if len(known) > 1:
             yield f"{name}=" + "|".join(f"{release}:{allowed}" for release, allowed in known)
+
+
+def _without_kernel(op: str, releases: list[Release]) -> Iterator[str]:
+    """The releases that have the op and no kernel of it for CPUs, where others have one."""
+    if op not in _KERNELS_ELSEWHERE and any(op in release.kernels for release in releases):
+        for release in releases:
+            if op in release.ops and op not in release.kernels:
+                yield release.name
 
 
 def main() -> None:

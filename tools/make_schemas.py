@@ -167,6 +167,24 @@ _VARIABLE = _object(
     trainable={"type": ["boolean", "null"]}, listed=_BOOL, slot=_BOOL, size_bytes=_COUNT_OR_NULL,
 )  # fmt: skip
 _TENSOR = _object(key=_TEXT, dtype=_TEXT, shape=_SHAPE, size_bytes=_COUNT_OR_NULL)
+_VERDICT = _words("cannot-load", "cannot-run", "no-obstacle-found")
+_TARGET_REPORT = _object(
+    target=_TEXT,
+    kind=_words("tensorflow", "serving", "session", "litert", "cpu", "keras3-layer", "hub.KerasLayer"),
+    verdict=_VERDICT,
+    releases=_list(_object(release=_TEXT, verdict=_VERDICT)),
+    obstacles=_list(
+        _object(
+            severity=_words("error", "warning", "hint"), code=_TEXT, message=_TEXT,
+            when=_words("load", "call"), where=_TEXT, node=_TEXT_OR_NULL, nodes=_COUNT,
+            releases=_list(_TEXT), remedy=_TEXT,
+        )
+    ),
+    conversion=_object(
+        or_null=True, converted=_BOOL, select_ops=_BOOL, reason=_TEXT, size_bytes=_COUNT_OR_NULL,
+        tensorflow_version=_TEXT_OR_NULL,
+    ),
+)  # fmt: skip
 _INSPECT = _document(
     "hubcli inspect --json",
     target=_TEXT,
@@ -211,8 +229,10 @@ _INSPECT = _document(
             )
         ),
     ),
+    compatibility=_list(_TARGET_REPORT),
 )  # fmt: skip
 _INSPECT["$defs"]["structure"] = _STRUCTURE
+_INSPECT["required"].remove("compatibility")  # It is there with --for alone.
 _FAULT = _object(
     code=_TEXT, message=_TEXT, file=_TEXT_OR_NULL, tensor=_TEXT_OR_NULL, start=_COUNT_OR_NULL,
     end=_COUNT_OR_NULL,

@@ -114,7 +114,7 @@ def _with_conversion(info: SavedModelInfo, name: str, path: Path | None) -> Save
 
     conversion = try_conversion(path, info.meta_graphs[0].tags)
     reports = (
-        report._replace(conversion=conversion) if report.target.kind is TargetKind.LITERT else report
+        report.with_conversion(conversion) if report.target.kind is TargetKind.LITERT else report
         for report in info.compatibility or ()
     )
     return info._replace(compatibility=tuple(reports))

@@ -1,6 +1,7 @@
-"""LiteRT's converter, tried on a model in a process of its own: with builtin ops, then with Select TensorFlow ops.
+"""LiteRT's converter, tried on a model: with builtin ops alone, then with Select TensorFlow ops.
 
-Nothing is written. A crash of the converter, or a conversion that takes too long, ends that process alone.
+It runs in a process of its own and writes nothing. A crash of the converter, or a conversion that takes too
+long, ends that process alone.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _SAYS = re.compile(
 
 
 def try_conversion(model: Path, tags: tuple[str, ...], timeout_s: float = _TIMEOUT_S) -> Conversion:
-    """What the converter makes of the model in the directory. Raises TensorFlowError where there is no TensorFlow."""
+    """What the converter makes of the model in the directory. Raises TensorFlowError without TensorFlow."""
     if not has_package("tensorflow"):
         raise TensorFlowError(
             "--try runs TensorFlow's converter, and TensorFlow is not installed",
@@ -112,4 +113,6 @@ def _converted_bytes(tf: Any, model: str, tags: str, ops: list[Any]) -> int:
 def _reason(text: str) -> str:
     """The converter's message in a sentence: which ops, where it names some."""
     named = list(dict.fromkeys(_SAYS.findall(text)))
+    # Where it sums up the ops, the line on each says nothing more.
+    named = [line for line in named if "ops: " in line] or named
     return ("; ".join(named) if named else one_sentence(text))[:_MAX_REASON]

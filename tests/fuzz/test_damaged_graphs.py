@@ -21,6 +21,7 @@ from hubcli.commands.inspect import Inspection
 from hubcli.errors import BrokenModelError
 from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
+from hubcli.savedmodel.targets.target import parse_targets
 from tests.corpus import corpus_model
 from tests.fuzz.damaged_archives import every_share, flipped, random_flips
 from tests.fuzz.hostile_calls import HOSTILE_CALLS
@@ -35,6 +36,8 @@ FLIPPED = {
     "basic_pitch_nmp": 150,
 }
 INDEX = "variables/variables.index"
+# All kinds, so that damaged graphs go through the rules of each.
+_TARGETS = parse_targets("tensorflow>=2.4,serving,session,litert,cpu,keras3-layer,hub.KerasLayer")
 _STYLE = Style(80, is_styled=False, has_color=False)
 
 
@@ -49,7 +52,7 @@ def copied(tmp_path: Path) -> Callable[[str], Path]:
 def is_readable(model: Path) -> bool:
     """Reads the model, shows it in both forms; False where it was refused. Anything else escapes."""
     try:
-        info = read_model(ModelFiles.of_directory(model), submodules=True)
+        info = read_model(ModelFiles.of_directory(model), submodules=True, targets=_TARGETS)
     except BrokenModelError:
         return False
     inspection = Inspection("damaged", model, info)

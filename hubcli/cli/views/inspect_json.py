@@ -40,7 +40,7 @@ __all__ = ["diff_document", "inspection_document"]
 def inspection_document(inspection: Inspection) -> dict[str, Any]:
     """All that is known of the model."""
     info = inspection.info
-    return {
+    document = {
         "target": inspection.target,
         "path": None if inspection.path is None else str(inspection.path),
         "received_bytes": inspection.received_bytes,
@@ -69,8 +69,10 @@ def inspection_document(inspection: Inspection) -> dict[str, Any]:
             "conforms": info.reusable.conforms,
             "problems": [_problem(problem) for problem in info.reusable.problems],
         },
-        "compatibility": None if info.compatibility is None else targets_document(info.compatibility),
     }
+    if info.compatibility is not None:
+        document["compatibility"] = targets_document(info.compatibility)
+    return document
 
 
 def diff_document(left: str, right: str, differences: tuple[Difference, ...]) -> dict[str, Any]:

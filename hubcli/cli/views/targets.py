@@ -55,7 +55,7 @@ def _obstacle(found: Obstacle) -> dict[str, Any]:
         "when": found.when,
         "where": issue.where,
         "node": issue.location.node,
-        "count": found.count,
+        "nodes": found.nodes,
         "releases": list(found.releases),
         "remedy": issue.hint,
     }
@@ -111,7 +111,7 @@ def _conversion_text(conversion: Conversion) -> str:
 
 def _obstacle_lines(found: Obstacle, style: Style) -> Iterator[str]:
     issue = found.issue
-    times = f" ({found.count} nodes)" if found.count > 1 and issue.location.node else ""
+    times = f" ({found.nodes} nodes)" if found.nodes > 1 and issue.location.node else ""
     place = f", {issue.location}" if str(issue.location) else ""
     text = f"{issue.severity.word:<8}  {issue.message} [{issue.code}]{place}{times}"
     lines = style.fold(printable(text), 2, 10)

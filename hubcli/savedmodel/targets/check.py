@@ -56,7 +56,7 @@ def check_targets(
 
 
 def _served(outlines: tuple[MetaGraphOutline, ...]) -> MetaGraphOutline:
-    """The MetaGraph that loaders take where nobody says which: the one that serves, else untagged, else first."""
+    """The MetaGraph that loaders take by default: the one that serves, else untagged, else the first."""
     sets = [frozenset(outline.rest.meta_info_def.tags) for outline in outlines]
     for tags in (_SERVE, frozenset[str]()):
         if tags in sets:

@@ -1,6 +1,6 @@
 """Known limits of loaders beside their release: sessions and servers, CPUs alone, Keras layers, LiteRT.
 
-Sources: keras/src/export/tfsm_layer.py of Keras 3.15, tensorflow_hub/keras_layer.py 0.16.1, LiteRT's converter of
+Sources: keras/src/export/tfsm_layer.py of Keras 3.15, tensorflow_hub/keras_layer.py 0.16.1, the converter of
 TensorFlow 2.21; measured with models of every kind.
 """
 
@@ -62,7 +62,7 @@ def session_obstacles(
     if in_serving and "serve" not in tags:
         yield obstacle(
             "no-serve-tag",
-            f"No MetaGraph has the tag serve, which TensorFlow Serving loads; tags: {','.join(sorted(tags)) or 'none'}",
+            f"No MetaGraph has the tag serve: its tags are {','.join(sorted(tags)) or 'none'}",
             "Save it anew by tf.saved_model.save, or start the server with --saved_model_tags",
             part="tags",
             releases=releases,
@@ -73,7 +73,7 @@ def session_obstacles(
     if place is not None and not saver.restore_op_name and needs.has_values:
         yield obstacle(
             "values-not-restored",
-            "The graph has no op that restores its variables: only tf.saved_model.load gives them their values",
+            "The graph has no op that restores its variables; tf.saved_model.load alone does",
             "Load it with tf.saved_model.load and save it again",
             when=CALL,
             place=place,
@@ -83,7 +83,7 @@ def session_obstacles(
     if tables and op_name(needs.rest, INIT_OP) is None:
         yield obstacle(
             "tables-not-initialized",
-            "It has tables, and names no op that fills them: saved_model_main_op and __saved_model_init_op are missing",
+            "It has tables and names no op that fills them, such as __saved_model_init_op",
             "Load it with tf.saved_model.load and save it again",
             severity=Severity.WARNING,
             when=CALL,
@@ -115,7 +115,7 @@ def cpu_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
             severity=Severity.ERROR if is_grave else Severity.WARNING,
             when=LOAD if device in needs.graph.variable_devices else CALL,
             place=place or uses.first(),
-            count=uses.count,
+            nodes=uses.count,
         )
 
 
@@ -138,7 +138,7 @@ def cluster_obstacles(
                 when=LOAD if device in needs.graph.variable_devices and in_session else CALL,
                 place=place,
                 releases=releases,
-                count=uses.count,
+                nodes=uses.count,
             )
 
 
@@ -287,7 +287,7 @@ def litert_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
                 f"LiteRT has no {op}{origin}: it is neither a builtin op nor among the Select TensorFlow ops",
                 "Register a custom op with the interpreter, or leave it out of the signature",
                 place=place,
-                count=uses.count,
+                nodes=uses.count,
             )
     if selected:
         more = f" and {len(selected) - 8} more" if len(selected) > 8 else ""
@@ -297,7 +297,7 @@ def litert_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
             "Convert with Select TensorFlow ops: hubcli export --select-tf-ops. To know: --try",
             severity=Severity.WARNING,
             place=needs.graph.ops[selected[0]].first(),
-            count=len(selected),
+            nodes=len(selected),
         )
 
 

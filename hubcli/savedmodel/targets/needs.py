@@ -132,7 +132,8 @@ class _Walk:
                 self._add_device(node, reach, body)
             later, changed = self._later[op], self._changed[op]
             for key, value in node.attributes():
-                if key in later and value != later[key]:
+                # An empty value is one of the text format, of a kind that hubcli doesn't read.
+                if key in later and value and value != later[key]:
                     needs.attributes.setdefault((op, key), Uses()).add(reach, body, name)
                 for number in _types_in(value) if value[:1] in (b"\x30", b"\x0a") else ():
                     if number >= _OLDEST_LATER_TYPE:
@@ -157,7 +158,7 @@ class _Walk:
 
 @lru_cache(maxsize=4096)
 def _types_in(value: bytes) -> tuple[int, ...]:
-    """The numbers of the element types that an AttrValue is: one, or those of a list. References count as theirs."""
+    """The numbers of the element types in an AttrValue: one, or a list; a reference has that of its type."""
     numbers = list[int]()
     for field in scan(value):
         if field.number == _TYPE and field.wire_type == VARINT:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from hubcli.formats.protos import parse
+from hubcli.issues import Severity
 from hubcli.savedmodel.targets.needs import Place
 from hubcli.savedmodel.targets.obstacle import ModelNeeds, Obstacle, obstacle
 from hubcli.savedmodel.targets.release_rules import releases_text
@@ -21,16 +22,21 @@ _TENSOR_LITERALS_SINCE = "2.13"
 _VARIABLE_SPECS_SINCE = "2.10"
 _VARIABLE_SPEC_PARTS = 4
 _TABLES_REFUSED_BY = frozenset({"2.12"})
+_REGISTERED_SPECS_SINCE = "2.5"
 _SLOTS_REFUSED_SINCE = "2.16"
-_VARIABLE_SPEC = 9  # of TypeSpecProto.TypeSpecClass
+# In these Keras is a package of its own, which tf.saved_model.load doesn't import.
+_SLOTS_WITHOUT_KERAS = frozenset({"2.6"})
+# Of TypeSpecProto.TypeSpecClass; the last two are classes of programs, by their registered names.
+_VARIABLE_SPEC, _REGISTERED_SPECS = 9, (12, 13)
 
 
 def object_obstacles(
     needs: ModelNeeds, releases: tuple[str, ...], *, has_keras_2: bool = False
 ) -> Iterator[Obstacle]:
-    """What `tf.saved_model.load` of these releases can't make of the objects, or of a graph of TensorFlow 1."""
+    """What `tf.saved_model.load` can't make of the objects, or of a graph of TensorFlow 1."""
     if needs.objects is None:
         yield from _reference_outputs(needs, releases)
+        yield from _undeclared_shapes(needs, releases)
         return
     message = needs.outline.objects
     assert message is not None
@@ -52,40 +58,75 @@ def object_obstacles(
 
 def _values_of_later_kinds(message: Any, releases: tuple[str, ...]) -> Iterator[Obstacle]:
     """Arguments of functions of kinds that older releases can't read."""
-    for code, first, holds, kind in (
-        ("tensor-literal", _TENSOR_LITERALS_SINCE, _is_tensor_literal, "a tensor or NumPy value"),
-        ("variable-spec", _VARIABLE_SPECS_SINCE, _is_long_variable_spec, "a VariableSpec of four parts"),
-    ):
-        before = tuple(release for release in releases if release_key(release) < release_key(first))
-        place = _place_of(message, holds) if before else None
-        if place is not None:
-            yield obstacle(
-                code,
-                f"{releases_text(before)} can't read {kind} among the arguments of a function",
-                f"Use TensorFlow {first} or newer, or load it in a session",
-                part=place,
-                releases=before,
-            )
+    before, place = _later_value(message, releases, _TENSOR_LITERALS_SINCE, _is_tensor_literal)
+    if place is not None:
+        yield obstacle(
+            "tensor-literal",
+            f"{releases_text(before)} can't read a tensor or NumPy value among the arguments of a function",
+            f"Use TensorFlow {_TENSOR_LITERALS_SINCE} or newer, or load it in a session",
+            part=place,
+            releases=before,
+        )
+    before, place = _later_value(message, releases, _VARIABLE_SPECS_SINCE, _is_long_variable_spec)
+    if place is not None:
+        yield obstacle(
+            "variable-spec",
+            f"{releases_text(before)} can't read a VariableSpec of {_VARIABLE_SPEC_PARTS} parts",
+            f"Use TensorFlow {_VARIABLE_SPECS_SINCE} or newer, or load it in a session",
+            part=place,
+            releases=before,
+        )
+    before, place = _later_value(message, releases, _REGISTERED_SPECS_SINCE, _is_registered_spec)
+    if place is not None:
+        yield obstacle(
+            "type-spec",
+            f"{releases_text(before)} can't read a registered TypeSpec among the arguments of a function",
+            f"Use TensorFlow {_REGISTERED_SPECS_SINCE} or newer, or load it in a session",
+            part=place,
+            releases=before,
+        )
+
+
+def _later_value(
+    message: Any, releases: tuple[str, ...], first: str, holds: Callable[[Any], bool]
+) -> tuple[tuple[str, ...], str | None]:
+    """The releases before the first that reads such a value, and where one is; None where none is."""
+    before = tuple(release for release in releases if release_key(release) < release_key(first))
+    return before, _place_of(message, holds) if before else None
 
 
 def _slots(message: Any, releases: tuple[str, ...]) -> Iterator[Obstacle]:
-    refusing = tuple(
+    """Optimizers of Keras 2, whose slots only Keras 2 can make."""
+    holder = next(
+        (node for node in message.nodes if node.slot_variables and node.WhichOneof("kind") == "user_object"),
+        None,
+    )
+    if holder is None:
+        return
+    place, count = f"object {holder.user_object.identifier}", len(holder.slot_variables)
+    without = tuple(release for release in releases if release in _SLOTS_WITHOUT_KERAS)
+    if without:
+        yield obstacle(
+            "keras2-optimizer",
+            f"{releases_text(without)} makes the slots of a Keras 2 optimizer only once Keras is imported",
+            "Import keras before loading, or leave the optimizer out: hubcli export --serving",
+            part=place,
+            releases=without,
+            nodes=count,
+        )
+    with_keras_3 = tuple(
         release for release in releases if release_key(release) >= release_key(_SLOTS_REFUSED_SINCE)
     )
-    if not refusing:
-        return
-    for node in message.nodes:
-        if node.slot_variables and node.WhichOneof("kind") == "user_object":
-            yield obstacle(
-                "keras2-optimizer",
-                f"{releases_text(refusing)} has Keras 3, which can't make the slots of a Keras 2 optimizer",
-                "Import tf_keras before loading: pip install tf-keras. Or leave the optimizer out: "
-                "hubcli export --serving",
-                part=f"object {node.user_object.identifier}",
-                releases=refusing,
-                count=len(node.slot_variables),
-            )
-            return
+    if with_keras_3:
+        yield obstacle(
+            "keras2-optimizer",
+            f"{releases_text(with_keras_3)} has Keras 3, which can't make the slots of a Keras 2 optimizer",
+            f"Install Keras 2 beside it: pip install 'tf-keras=={with_keras_3[-1]}.*'. "
+            "Or leave the optimizer out: hubcli export --serving",
+            part=place,
+            releases=with_keras_3,
+            nodes=count,
+        )
 
 
 def _reference_outputs(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstacle]:
@@ -102,12 +143,29 @@ def _reference_outputs(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator
         if node.name in names:
             yield obstacle(
                 "reference-output",
-                f"Signature {names[node.name]} gives a reference to a variable, which tf.saved_model.load can't make",
+                f"Signature {names[node.name]} gives a reference to a variable, which TensorFlow 2 hasn't",
                 "Load it in a session: tf.compat.v1.saved_model.load(…)",
                 place=Place("", node.name),
                 releases=releases,
             )
             return
+
+
+def _undeclared_shapes(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstacle]:
+    """Signatures of TensorFlow 1 whose inputs have no shape at all: TensorFlow 2 takes each as a scalar."""
+    definitions = needs.rest.signature_def
+    for name in needs.signatures:
+        for key, tensor in sorted(definitions[name].inputs.items()):
+            if not tensor.HasField("tensor_shape") and tensor.WhichOneof("encoding") == "name":
+                yield obstacle(
+                    "shape-undeclared",
+                    f"Signature {name} declares no shape of {key}, so that it counts as a scalar",
+                    "Load it in a session: tf.compat.v1.saved_model.load(…)",
+                    severity=Severity.WARNING,
+                    part=f"signature {name}",
+                    releases=releases,
+                )
+                return
 
 
 def _place_of(message: Any, holds: Callable[[Any], bool]) -> str | None:
@@ -153,7 +211,11 @@ def _is_long_variable_spec(value: Any) -> bool:
     if value.WhichOneof("kind") != "type_spec_value":
         return False
     spec = value.type_spec_value
-    return bool(
-        spec.type_spec_class == _VARIABLE_SPEC
-        and len(spec.type_state.tuple_value.values) >= _VARIABLE_SPEC_PARTS
-    )
+    parts = spec.type_state.tuple_value.values
+    return bool(spec.type_spec_class == _VARIABLE_SPEC and len(parts) >= _VARIABLE_SPEC_PARTS)
+
+
+def _is_registered_spec(value: Any) -> bool:
+    if value.WhichOneof("kind") != "type_spec_value":
+        return False
+    return bool(value.type_spec_value.type_spec_class in _REGISTERED_SPECS)

@@ -1,4 +1,4 @@
-"""Obstacles: what keeps a loader from taking a model, or from running its signatures; and the report of them."""
+"""Obstacles: what keeps a loader from taking a model, or from running it, and the report of them."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class Obstacle(NamedTuple):
     """Something in the way; an issue of the severity `error` makes the target fail, others are worth knowing.
 
     `when` tells whether loading fails or a call. `releases` are those of the target that it concerns, "" for
-    a target without any; `count` is how many nodes have it.
+    a target without any; `nodes` is how many have it.
     """
 
     issue: Issue
     when: str
     releases: tuple[str, ...]
-    count: int = 1
+    nodes: int = 1
 
     @property
     def is_blocking(self) -> bool:
@@ -76,6 +76,11 @@ class TargetReport(NamedTuple):
     target: Target
     obstacles: tuple[Obstacle, ...]
     conversion: Conversion | None = None
+
+    def with_conversion(self, conversion: Conversion) -> TargetReport:
+        """The report with what the converter said, which answers what may need Select TensorFlow ops."""
+        left = tuple(found for found in self.obstacles if found.issue.code != "select-ops")
+        return self._replace(conversion=conversion, obstacles=left)
 
     @property
     def is_blocked(self) -> bool:
@@ -115,7 +120,7 @@ def obstacle(
     place: Place | None = None,
     part: str = "",
     releases: tuple[str, ...] = (),
-    count: int = 1,
+    nodes: int = 1,
 ) -> Obstacle:
     """An obstacle at a node, or in another part of the model."""
     at = place or _NO_PLACE
@@ -125,5 +130,5 @@ def obstacle(
         Issue(severity, code, message, Location(part or None, node=at.node or None), cure),
         when,
         releases,
-        count,
+        nodes,
     )

@@ -8,11 +8,10 @@ types of a function when it runs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from hubcli.formats.tensor_layout import DType
 from hubcli.issues import Severity
-from hubcli.savedmodel.targets.needs import VARIABLE_OPS, Reach, Uses
+from hubcli.savedmodel.targets.needs import VARIABLE_OPS, Place, Reach, Uses
 from hubcli.savedmodel.targets.obstacle import CALL, LOAD, ModelNeeds, Obstacle, obstacle
 from hubcli.savedmodel.targets.packages import module_of, package_by_op, pip_command
 from hubcli.savedmodel.targets.releases import OpReleases, op_releases, release_key
@@ -55,7 +54,8 @@ def release_obstacles(
     yield from _missing_ops(needs, releases, in_session=in_session, in_serving=in_serving)
     yield from _types(needs, releases, table, in_session=in_session)
     yield from _narrowed(needs, releases, table, in_session=in_session)
-    yield from _attributes(needs, releases, table)
+    yield from _attributes(needs, releases, table, in_session=in_session)
+    yield from _kernels(needs, releases, table)
     yield from _python(needs, releases)
     if needs.has_values is False and _restores(needs):
         yield obstacle(
@@ -65,6 +65,20 @@ def release_obstacles(
             part="variables",
             releases=releases,
         )
+
+
+def _first_seen(
+    needs: ModelNeeds, uses: Uses, *, in_session: bool, is_op: bool = False
+) -> tuple[str, Place | None]:
+    """When a loader looks at nodes, and the first of these that it sees.
+
+    For a model of TensorFlow 2, tf.saved_model.load makes all functions and leaves the graph itself alone. A
+    session makes the graph, and looks for the ops of the functions that it calls; at the rest when they run.
+    """
+    if not in_session and needs.objects is not None:
+        return LOAD, uses.first(Reach.CALLED, Reach.UNREACHED)
+    loaded = uses.first(Reach.GRAPH, *([Reach.CALLED] if is_op else []))
+    return (LOAD, loaded) if loaded is not None else (CALL, uses.first(Reach.CALLED))
 
 
 def _restores(needs: ModelNeeds) -> bool:
@@ -78,11 +92,10 @@ def _missing_ops(
 ) -> Iterator[Obstacle]:
     """Ops that some of the releases lack, with who has them."""
     table = op_releases()
-    reaches = (Reach.GRAPH, Reach.CALLED) if in_session else tuple(Reach)
     listed = 0
     for op, uses in sorted(needs.graph.ops.items()):
         lacking = tuple(release for release in releases if not table.has(op, table.place(release)))
-        place = uses.first(*reaches)
+        _, place = _first_seen(needs, uses, in_session=in_session, is_op=True)
         if not lacking or place is None:
             continue
         package = package_by_op().get(op, "").split(" ")[0]
@@ -91,10 +104,16 @@ def _missing_ops(
         listed += 1
         if listed > _MAX_LISTED:
             return
-        code = "custom-op" if table.span(op) is None else "op-missing"
         message = f"{releases_text(lacking)} has no op {op}{_history(op, table, package)}"
-        cure = _cure_of_op(op, uses, table, package, lacking[-1], in_serving=in_serving)
-        yield obstacle(code, message, cure, place=place, releases=lacking, count=uses.count)
+        cure = _cure_of_op(op, uses, table, package, lacking, in_serving=in_serving)
+        yield obstacle(
+            "custom-op" if table.span(op) is None else "op-missing",
+            message,
+            cure,
+            place=place,
+            releases=lacking,
+            nodes=uses.count,
+        )
 
 
 def releases_text(releases: Sequence[str]) -> str:
@@ -115,12 +134,14 @@ def _history(op: str, table: OpReleases, package: str) -> str:
 
 
 def _cure_of_op(
-    op: str, uses: Uses, table: OpReleases, package: str, release: str, *, in_serving: bool
+    op: str, uses: Uses, table: OpReleases, package: str, lacking: tuple[str, ...], *, in_serving: bool
 ) -> str:
-    span = table.span(op)
+    span, release = table.span(op), lacking[-1]
+    if package and in_serving:
+        return f"Build the server with the ops of {package}"
     if package:
-        where = "Build the server with" if in_serving else f"Import {module_of(package)} before loading:"
-        return f"{where} {package if in_serving else pip_command(package, release)}"
+        command = pip_command(package, release if len(lacking) == 1 else None)
+        return f"Import {module_of(package)} before loading: {command}"
     if uses.first(Reach.GRAPH, Reach.CALLED) is None:
         return "Prune functions that no signature calls: hubcli export --serving"
     if span is None:
@@ -137,7 +158,7 @@ def _types(
     for number, uses in sorted(needs.graph.types.items()):
         since = table.type_span(number)
         lacking = tuple(release for release in releases if since is None or table.place(release) < since)
-        when, place = _first_seen(uses, in_session=in_session)
+        when, place = _first_seen(needs, uses, in_session=in_session)
         if not lacking or place is None:
             continue
         newer = "no known release has" if since is None else f"{table.releases[since]} has it first"
@@ -150,16 +171,8 @@ def _types(
             when=when,
             place=place,
             releases=lacking,
-            count=uses.count,
+            nodes=uses.count,
         )
-
-
-def _first_seen(uses: Uses, *, in_session: bool) -> tuple[str, Any]:
-    """When a loader looks at the types of those nodes, and the first of them that it sees."""
-    if not in_session:
-        return LOAD, uses.first()
-    in_graph = uses.first(Reach.GRAPH)
-    return (LOAD, in_graph) if in_graph is not None else (CALL, uses.first(Reach.CALLED))
 
 
 def _narrowed(
@@ -175,7 +188,7 @@ def _narrowed(
             )
             if allowed is not None and number not in allowed and table.has(op, table.place(release)):
                 refusing.append(release)
-        when, place = _first_seen(uses, in_session=in_session)
+        when, place = _first_seen(needs, uses, in_session=in_session)
         if not refusing or place is None:
             continue
         fitting = next(
@@ -191,11 +204,13 @@ def _narrowed(
             when=when,
             place=place,
             releases=tuple(refusing),
-            count=uses.count,
+            nodes=uses.count,
         )
 
 
-def _attributes(needs: ModelNeeds, releases: tuple[str, ...], table: OpReleases) -> Iterator[Obstacle]:
+def _attributes(
+    needs: ModelNeeds, releases: tuple[str, ...], table: OpReleases, *, in_session: bool
+) -> Iterator[Obstacle]:
     """Attributes that some of the releases don't know, and set to another value than they act by."""
     for (op, name), uses in sorted(needs.graph.attributes.items()):
         later = table.later_attributes(op)[name]
@@ -204,36 +219,55 @@ def _attributes(needs: ModelNeeds, releases: tuple[str, ...], table: OpReleases)
             for release in releases
             if table.place(release) < later.first and table.has(op, table.place(release))
         ]
-        refusing = [
-            release for release in lacking if release_key(release) < release_key(_ATTRIBUTES_IGNORED_SINCE)
-        ]
-        ignoring = [release for release in lacking if release not in refusing]
+        ignored_since = release_key(_ATTRIBUTES_IGNORED_SINCE)
+        refusing = [release for release in lacking if release_key(release) < ignored_since]
+        ignoring = lacking[len(refusing) :]
         newer = table.releases[later.first]
-        for found, severity, code, verb in (
-            (refusing, Severity.ERROR, "attribute-unknown", "refuses"),
-            (
-                ignoring,
-                Severity.HINT if name in _HARMLESS else Severity.WARNING,
+        subject = f"the attribute {name} of {op}, new in {newer}"
+        when, place = _first_seen(needs, uses, in_session=in_session)
+        if refusing and place is not None:
+            yield obstacle(
+                "attribute-unknown",
+                f"{releases_text(refusing)} refuses {subject}",
+                f"Use TensorFlow {_ATTRIBUTES_IGNORED_SINCE} or newer",
+                when=when,
+                place=place,
+                releases=tuple(refusing),
+                nodes=uses.count,
+            )
+        if ignoring and place is not None:
+            is_harmless = name in _HARMLESS
+            effect = "results stay the same" if is_harmless else "results may differ"
+            yield obstacle(
                 "attribute-ignored",
-                "ignores",
-            ),
-        ):
-            if found:
-                effect = ""
-                if verb == "ignores":
-                    effect = ": results stay the same" if name in _HARMLESS else ": results may differ"
-                yield obstacle(
-                    code,
-                    f"{releases_text(found)} {verb} the attribute {name} of {op}, which came in {newer}{effect}",
-                    f"Use TensorFlow {newer} or newer"
-                    if severity is not Severity.HINT
-                    else "Nothing needs to be done",
-                    severity=severity,
-                    when=LOAD if severity is Severity.ERROR else CALL,
-                    place=uses.first(),
-                    releases=tuple(found),
-                    count=uses.count,
-                )
+                f"{releases_text(ignoring)} ignores {subject}: {effect}",
+                "Nothing needs to be done" if is_harmless else f"Use TensorFlow {newer} or newer",
+                severity=Severity.HINT if is_harmless else Severity.WARNING,
+                when=CALL,
+                place=place,
+                releases=tuple(ignoring),
+                nodes=uses.count,
+            )
+
+
+def _kernels(needs: ModelNeeds, releases: tuple[str, ...], table: OpReleases) -> Iterator[Obstacle]:
+    """Ops that a release knows and can't execute on CPUs, where another can; on a graphics card it may."""
+    reaches = (Reach.CALLED,) if needs.objects is not None else (Reach.GRAPH, Reach.CALLED)
+    for op, uses in sorted(needs.graph.ops.items()):
+        without = table.lacks_kernel(op)
+        lacking = tuple(release for release in releases if release in without)
+        place = uses.first(*reaches)
+        if lacking and place is not None:
+            yield obstacle(
+                "no-kernel",
+                f"{releases_text(lacking)} has no kernel of {op} for CPUs, so that a call fails there",
+                "Use another release, or leave the op out of the signature",
+                severity=Severity.WARNING,
+                when=CALL,
+                place=place,
+                releases=lacking,
+                nodes=uses.count,
+            )
 
 
 def _python(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstacle]:
@@ -249,5 +283,5 @@ def _python(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstacle]:
                 when=CALL,
                 place=place,
                 releases=releases,
-                count=uses.count,
+                nodes=uses.count,
             )

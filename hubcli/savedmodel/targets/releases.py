@@ -3,8 +3,8 @@
 Read from the libraries of the releases themselves by tools/make_op_releases.py; op_releases.tsv.gz is its
 table, of 13 kB for 2,000 ops in 18 releases. Its first line names the releases. Then come `type NAME RELEASE`
 for element types that the oldest one lacks, `reference OP` for ops whose outputs are references, and for each
-op its name, first and last release (empty: all before, all after), later attributes with their defaults, and
-attributes whose allowed types changed.
+op its name, first and last release (empty: all before, all after), later attributes with their defaults,
+attributes whose allowed types changed, and releases that lack a kernel for CPUs which others have.
 """
 
 from __future__ import annotations
@@ -105,6 +105,11 @@ class OpReleases:
             )
             for name, value in self._column(op, 3)
         }
+
+    def lacks_kernel(self, op: str) -> frozenset[str]:
+        """The releases that have the op, and no kernel of it for CPUs though others have one."""
+        line = self._lines.get(op, "")
+        return frozenset(f"{line}\t\t\t\t\t".split("\t")[4].split())
 
     def type_span(self, number: int) -> int | None:
         """The place of the first release that knows the element type; None for a number of no release."""

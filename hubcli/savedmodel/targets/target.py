@@ -46,22 +46,6 @@ class TargetKind(str, Enum):
         """Whether a release may be named."""
         return self in (TargetKind.TENSORFLOW, TargetKind.SERVING, TargetKind.SESSION)
 
-    @property
-    def title(self) -> str:
-        """Its name in messages."""
-        return _TITLES[self]
-
-
-_TITLES = {
-    TargetKind.TENSORFLOW: "TensorFlow",
-    TargetKind.SERVING: "TensorFlow Serving",
-    TargetKind.SESSION: "The session loader of TensorFlow",
-    TargetKind.LITERT: "LiteRT",
-    TargetKind.CPU: "A machine with CPUs alone",
-    TargetKind.KERAS_LAYER: "keras.layers.TFSMLayer",
-    TargetKind.HUB_LAYER: "hub.KerasLayer",
-}
-
 
 class Target(NamedTuple):
     """What loads the model; `text` as it was asked for, `releases` of TensorFlow that it stands for."""

@@ -150,6 +150,15 @@ def nobodys_op(target: Path) -> None:
     _rename_op(target, "Sin", "OpOfNobody")
 
 
+def nobodys_op_in_graph(target: Path) -> None:
+    """Such an op in the graph itself, where nothing needs it."""
+    _save(target, lambda x: tf.sin(x), _floats(None))
+    model = _read(target)
+    node = model.meta_graphs[0].graph_def.node.add()
+    node.name, node.op = "idle", "OpOfNobody"
+    _write(target, model)
+
+
 def without_init_op(target: Path) -> None:
     """A table whose initializer the graph doesn't name."""
     module = tf.Module()
@@ -161,6 +170,7 @@ def without_init_op(target: Path) -> None:
     tf.saved_model.save(module, str(target), signatures=module.apply)
     model = _read(target)
     model.meta_graphs[0].signature_def.pop("__saved_model_init_op")
+    model.meta_graphs[0].collection_def.pop("saved_model_main_op")
     _write(target, model)
 
 
@@ -205,6 +215,7 @@ MODELS: dict[str, Callable[[Path], None]] = {
         variable_of_gpu,
         text_package,
         nobodys_op,
+        nobodys_op_in_graph,
         without_init_op,
         python_function,
     )
