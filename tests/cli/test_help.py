@@ -14,6 +14,7 @@ import pytest
 
 from hubcli.cli.app import COMMANDS, app_of
 from tests import models
+from tests.cases import each_of
 from tests.cli.command_batch import run_many
 from tests.cli.terminal import run_on_terminal
 from tests.conftest import Run
@@ -99,7 +100,7 @@ def test_the_examples_run_as_they_are_written(
         assert result.status in allowed, (line, result.stderr)
 
 
-@pytest.mark.parametrize(("command", "line"), EXAMPLES)
+@each_of("command, line", EXAMPLES)
 def test_every_example_is_a_command_line_that_can_be_parsed(command: str, line: str) -> None:
     from typer.main import get_command
 
