@@ -44,7 +44,7 @@ def each_of(names: str, values: Iterable[Any]) -> Callable[[_Test], _Test]:
                 }
             )
 
-        parameters = [kept for name, kept in signature.parameters.items() if name not in words]
+        parameters = [parameter for name, parameter in signature.parameters.items() if name not in words]
         run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         return run
 
@@ -56,10 +56,12 @@ def pass_all(cases: Mapping[str, Callable[[], None]]) -> None:
     outcomes = {name: _outcome(case) for name, case in cases.items()}
     failures = {name: error for name, error in outcomes.items() if isinstance(error, Exception)}
     if failures:
-        told = [f"{name}\n{type(error).__name__}: {error}" for name, error in failures.items()]
+        descriptions = [f"{name}\n{type(error).__name__}: {error}" for name, error in failures.items()]
         head = f"{len(failures)} of {len(cases)} cases failed:"
         # The traceback of the first stands above.
-        raise AssertionError("\n\n".join([head, *told[:_SHOWN_FAILURES]])) from next(iter(failures.values()))
+        raise AssertionError("\n\n".join([head, *descriptions[:_SHOWN_FAILURES]])) from next(
+            iter(failures.values())
+        )
     skipped = [error for error in outcomes.values() if error is not None]
     if skipped and len(skipped) == len(cases):
         raise skipped[0]

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.compare import Comparison, console_script
 from benchmarks.measure import Cost
+from tests.cases import each_of
 
 TOP = Path(__file__).parent.parent
 
@@ -17,7 +18,7 @@ def costs(*seconds: float, cpu: float = 1.0) -> list[Cost]:
     return [Cost(second, cpu, 1000, 0) for second in seconds]
 
 
-@pytest.mark.parametrize(("new", "is_worse"), [(1.0, False), (0.5, False), (1.049, False), (1.06, True)])
+@each_of("new, is_worse", [(1.0, False), (0.5, False), (1.049, False), (1.06, True)])
 def test_a_row_is_worse_by_more_than_a_twentieth_of_the_median(new: float, is_worse: bool) -> None:
     comparison = Comparison("ls", costs(0.1, 1.0, 9.0), costs(0.1, new, 90.0))
     assert comparison.is_worse is is_worse

@@ -19,6 +19,7 @@ from typer.main import get_command
 
 from hubcli.cli.app import app_of
 from tests import models
+from tests.cases import each_of
 from tests.documentation import DOCS, PAGES, ROOT, Block, blocks_of
 from tests.recipes import run_shell
 from tests.server import HubServer, Reply
@@ -38,7 +39,7 @@ _CONTROL = ("|", "||", "&&", ";", ">", "<", "2>", ")", "(")
 # Links ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", PAGES)
+@each_of("path", PAGES)
 def test_every_link_of_a_page_leads_somewhere(path: str) -> None:
     text = without_code((ROOT / path).read_text(encoding="utf-8"))
     for target, anchor in re.findall(r"\]\((?!https?://)([^)#\s]*)(#[^)]*)?\)", text):
@@ -75,7 +76,7 @@ def test_every_command_has_a_page_and_every_schema_a_row() -> None:
 # Commands ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", PAGES)
+@each_of("path", PAGES)
 def test_every_command_line_is_one_that_hubcli_takes(path: str) -> None:
     for line in (line for block in blocks_of(path) for line in command_lines(block)):
         assert_parsed(line)

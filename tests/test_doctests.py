@@ -7,9 +7,8 @@ import importlib
 import re
 from pathlib import Path
 
-import pytest
-
 import hubcli
+from tests.cases import each_of
 
 _PACKAGE = Path(hubcli.__file__).parent
 _MODULES = [
@@ -21,7 +20,7 @@ _MODULES = [
 ]
 
 
-@pytest.mark.parametrize("name", _MODULES)
+@each_of("name", _MODULES)
 def test_the_examples_of_a_module_are_true(name: str) -> None:
     results = doctest.testmod(importlib.import_module(name), raise_on_error=False)
     assert results.attempted > 0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import each_of
 from tests.forkserver import Process, open_python, run_python
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
@@ -24,7 +25,7 @@ def both(*arguments: str, **options: str) -> tuple[subprocess.CompletedProcess[s
     return run_python(arguments, env=environment), started
 
 
-@pytest.mark.parametrize(
+@each_of(
     "code",
     [
         "print('out'); import sys; print('err', file=sys.stderr)",

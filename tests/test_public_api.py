@@ -12,6 +12,7 @@ import pytest
 
 import hubcli
 from hubcli._moved import MOVED, RENAMED
+from tests.cases import each_of
 from tests.forkserver import run_python
 
 HEAVY = {
@@ -125,7 +126,7 @@ def test_building_the_command_line_loads_nothing_heavy() -> None:
     assert not loaded & HEAVY
 
 
-@pytest.mark.parametrize(
+@each_of(
     "module",
     [
         "hubcli.commands.doctor",
@@ -167,8 +168,8 @@ def test_a_module_that_moved_is_the_same_under_its_old_name(old: str, today: str
     assert warnings == [["DeprecationWarning", f"{old} is {today} since hubcli 0.2"]]
 
 
-@pytest.mark.parametrize(
-    ("module", "old", "home", "today"),
+@each_of(
+    "module, old, home, today",
     [(module, old, *now) for module, names in RENAMED.items() for old, now in names.items()],
 )
 def test_a_type_that_was_renamed_is_the_same_under_its_old_name(
@@ -182,8 +183,8 @@ def test_a_type_that_was_renamed_is_the_same_under_its_old_name(
         _ = importlib.import_module(module).Nothing
 
 
-@pytest.mark.parametrize(
-    ("module", "name", "old", "today"),
+@each_of(
+    "module, name, old, today",
     [
         ("hubcli.cache.gc.plan", "BudgetShortfall", "kept", "retained"),
         ("hubcli.commands.gc", "Collection", "done", "actions"),

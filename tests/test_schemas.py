@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests import models
+from tests.cases import each_of
 from tests.conftest import Run
 from tests.corpus import KINDS, corpus_model
 from tools import make_schemas
@@ -24,7 +25,7 @@ def test_the_files_are_what_the_program_says(capsys: pytest.CaptureFixture[str])
     assert {path.stem for path in make_schemas.SCHEMAS.iterdir()} == set(make_schemas.DOCUMENTS)
 
 
-@pytest.mark.parametrize("name", sorted(make_schemas.DOCUMENTS))
+@each_of("name", sorted(make_schemas.DOCUMENTS))
 def test_each_is_a_valid_schema(name: str) -> None:
     schema = json.loads((make_schemas.SCHEMAS / f"{name}.json").read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
@@ -101,7 +102,7 @@ def test_a_lock_file_is_valid(hubcli: Run, tmp_path: Path) -> None:
     validate("lock-file", json.loads(lock.read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.stem)
+@each_of("file", GOLDEN)
 def test_the_documents_that_other_tests_compare_are_valid(file: Path) -> None:
     text = file.read_text(encoding="utf-8").replace('"SHA256"', f'"{"0" * 64}"')
     text = text.replace("{N}", '{"before": 1, "after": 1}')

@@ -7,13 +7,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hubcli.units import from_iso_utc, to_iso_utc
+from tests.cases import each_of
 
 
 def test_a_time_is_shown_in_utc_to_the_millisecond() -> None:
     assert to_iso_utc(1_700_000_000.125) == "2023-11-14T22:13:20.125Z"
 
 
-@pytest.mark.parametrize(
+@each_of(
     "text",
     [
         "2023-11-14T22:13:20Z",
@@ -28,7 +29,7 @@ def test_a_time_of_any_offset_is_read(text: str) -> None:
     assert from_iso_utc(text) == 1_700_000_000
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2023-13-01T00:00:00Z", "Z", "1700000000.5"])
+@each_of("text", ["", "yesterday", "2023-13-01T00:00:00Z", "Z", "1700000000.5"])
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         from_iso_utc(text)

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from hubcli.errors import ExitStatus, UsageError
 from hubcli.units import format_age, format_size, parse_duration_s, parse_size_bytes
+from tests.cases import each_of
 
 DAY = 86400
 
 
-@pytest.mark.parametrize(
-    ("text", "size_bytes"),
+@each_of(
+    "text, size_bytes",
     [
         ("0", 0),
         ("4096", 4096),
@@ -39,8 +40,8 @@ def test_a_size_is_read_to_the_byte(text: str, size_bytes: int) -> None:
     assert parse_size_bytes(text) == size_bytes
 
 
-@pytest.mark.parametrize(
-    ("text", "duration_s"),
+@each_of(
+    "text, duration_s",
     [
         ("90", 90),
         ("90s", 90),
@@ -55,9 +56,7 @@ def test_a_duration_is_read(text: str, duration_s: float) -> None:
     assert parse_duration_s(text) == duration_s
 
 
-@pytest.mark.parametrize(
-    "text", ["", "GB", "-1", "1e3", "1,5GB", "1..5", ".5GB", "1 G B", "5X", "５", "nan", "inf"]
-)
+@each_of("text", ["", "GB", "-1", "1e3", "1,5GB", "1..5", ".5GB", "1 G B", "5X", "５", "nan", "inf"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as refused:
         parse_size_bytes(text)
@@ -67,7 +66,7 @@ def test_what_is_no_size_is_refused(text: str) -> None:
     assert "20GB" in refused.value.hint
 
 
-@pytest.mark.parametrize("text", ["", "d", "-1d", "1GB", "1month", "1d2h"])
+@each_of("text", ["", "d", "-1d", "1GB", "1month", "1d2h"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="Invalid duration"):
         parse_duration_s(text)
@@ -91,8 +90,8 @@ def test_a_size_in_kilobytes_with_three_digits_is_exact(size_bytes: int) -> None
     assert parse_size_bytes(f"{size_bytes // 1000}.{size_bytes % 1000:03}kB") == size_bytes
 
 
-@pytest.mark.parametrize(
-    ("size_bytes", "text"),
+@each_of(
+    "size_bytes, text",
     [
         (0, "0 B"),
         (999, "999 B"),
@@ -119,8 +118,8 @@ def test_no_shown_size_has_more_than_three_digits(size_bytes: int) -> None:
     assert abs(parse_size_bytes(f"{number}{unit}") - size_bytes) <= size_bytes * 0.05
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
+@each_of(
+    "seconds, text",
     [
         (-5, "now"),
         (59.9, "now"),
@@ -143,8 +142,8 @@ def test_an_age_is_shown_in_its_largest_unit(seconds: float, text: str) -> None:
 BARE = ["2", " 2 ", "02", "+2", "2.0", "2.", "1e3", "1E3", "1_000", "1,000", "86400", "9" * 400, ".5", "1e-3"]
 
 
-@pytest.mark.parametrize("text", BARE)
-@pytest.mark.parametrize("parse", [parse_size_bytes, parse_duration_s])
+@each_of("text", BARE)
+@each_of("parse", [parse_size_bytes, parse_duration_s])
 def test_a_bare_number_is_refused_where_a_unit_is_needed(parse: Callable[..., float], text: str) -> None:
     with pytest.raises(UsageError) as refused:
         parse(text, needs_unit=True)
@@ -154,8 +153,8 @@ def test_a_bare_number_is_refused_where_a_unit_is_needed(parse: Callable[..., fl
     assert parse(first, needs_unit=True) != parse(second, needs_unit=True)
 
 
-@pytest.mark.parametrize(
-    ("parse", "text", "hint"),
+@each_of(
+    "parse, text, hint",
     [
         (parse_size_bytes, "20", "Use 20GB or 20MB."),
         (parse_size_bytes, "20000000000", "Use 20000000000B or 20000000000kB."),
@@ -170,13 +169,13 @@ def test_the_hint_has_the_two_likely_readings(parse: Callable[..., float], text:
     assert refused.value.hint == hint
 
 
-@pytest.mark.parametrize("text", ["0", " 0 ", "00", "0.0", "0B", "0s"])
+@each_of("text", ["0", " 0 ", "00", "0.0", "0B", "0s"])
 def test_nothing_needs_no_unit(text: str) -> None:
     parse: Callable[..., float] = parse_duration_s if text.endswith("s") else parse_size_bytes
     assert parse(text, needs_unit=True) == 0
 
 
-@pytest.mark.parametrize("text", [".1.", "1.2.3", "..", "1._.2"])
+@each_of("text", [".1.", "1.2.3", "..", "1._.2"])
 def test_points_in_two_places_are_refused_as_no_quantity(text: str) -> None:
     for parse in (parse_size_bytes, parse_duration_s):
         with pytest.raises(UsageError):

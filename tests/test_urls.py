@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hubcli.urls import address, is_address, origin, printed_url, with_query, without_query, without_secrets
+from tests.cases import each_of
 
 
-@pytest.mark.parametrize(
-    ("url", "expected"),
+@each_of(
+    "url, expected",
     [
         ("https://Host/x", ("https", "host", 443)),
         ("http://host/x", ("http", "host", 80)),
@@ -29,8 +29,8 @@ def test_a_downgrade_is_another_origin() -> None:
     assert origin("https://host/x") != origin("http://host/x")
 
 
-@pytest.mark.parametrize(
-    ("url", "expected"),
+@each_of(
+    "url, expected",
     [
         ("https://h/x", "https://h/x?a=1"),
         ("https://h/x?b=2", "https://h/x?b=2&a=1"),
@@ -51,7 +51,7 @@ def test_only_whole_keys_are_dropped() -> None:
     assert without_query(url, re.compile("tf-hub-format")) == "https://h/x?format=%2f&x-tf-hub-format=1"
 
 
-@pytest.mark.parametrize(
+@each_of(
     "key",
     [
         *("X-Goog-Signature", "X-Goog-Credential", "x-goog-date", "GoogleAccessId", "Signature", "Expires"),
@@ -65,14 +65,12 @@ def test_a_key_that_carries_a_secret_is_hidden(key: str) -> None:
     assert without_secrets(f"https://h/x?v=1&{key}=hunter2&w=2") == "https://h/x?v=1&w=2"
 
 
-@pytest.mark.parametrize(
-    "key", ["v", "version", "tf-hub-format", "alt", "keyword", "monkey", "design", "tokenizer"]
-)
+@each_of("key", ["v", "version", "tf-hub-format", "alt", "keyword", "monkey", "design", "tokenizer"])
 def test_a_key_that_carries_none_is_shown(key: str) -> None:
     assert without_secrets(f"https://h/x?{key}=1") == f"https://h/x?{key}=1"
 
 
-@pytest.mark.parametrize("user", ["me:hunter2@", "hunter2@", ":hunter2@", "a@b:hunter2@"])
+@each_of("user", ["me:hunter2@", "hunter2@", ":hunter2@", "a@b:hunter2@"])
 def test_user_info_is_hidden(user: str) -> None:
     assert without_secrets(f"https://{user}h:8443/x") == "https://h:8443/x"
 
@@ -92,8 +90,8 @@ def test_the_spelling_of_a_kept_query_is_untouched(query: str) -> None:
     assert without_secrets(f"https://h/x?{item}") == f"https://h/x?{item}"
 
 
-@pytest.mark.parametrize(
-    ("url", "expected"),
+@each_of(
+    "url, expected",
     [
         ("http://proxy.example:3128", "http://proxy.example:3128"),
         ("https://me:pw@host.example/path?token=x", "https://host.example"),
@@ -107,7 +105,7 @@ def test_an_address_is_scheme_host_and_port(url: str, expected: str) -> None:
     assert is_address(url)
 
 
-@pytest.mark.parametrize(
+@each_of(
     "url",
     [
         "http://me:p/w@host",
@@ -130,8 +128,8 @@ def test_a_password_that_looks_like_a_path_is_not_shown() -> None:
     assert without_secrets("https://me:pa/ss@host/x") == "(an invalid URL)"
 
 
-@pytest.mark.parametrize(
-    ("url", "stored", "printed"),
+@each_of(
+    "url, stored, printed",
     [
         ("https://p/https://u:pw1@h/m", "https://p/https://h/m", "https://p/https://h/m"),
         ("https://p/https:/u@h/m@2", "https://p/https:/h/m@2", "https://p/https:/h/m@2"),

@@ -24,6 +24,7 @@ from tests.archives import (
     tar,
     xzipped,
 )
+from tests.cases import each_of
 
 TAR = tar(file("a", bytes(range(256)) * 8), file("b", b"b" * 1300))
 FILES = {"a": bytes(range(256)) * 8, "b": b"b" * 1300}
@@ -90,7 +91,7 @@ def test_no_bytes_at_all_are_a_cut_off_archive(sandbox: Sandbox, empty: bytes) -
     assert "empty" in sandbox.refusal(empty, TruncatedError).message
 
 
-@pytest.mark.parametrize("name", sorted(PACKED.keys() - {"plain", "padded gzip"}))
+@each_of("name", sorted(PACKED.keys() - {"plain", "padded gzip"}))
 def test_a_stream_that_is_cut_off_is_never_taken_for_a_whole_one(name: str) -> None:
     packed = PACKED[name]
     for end in range(len(packed)):

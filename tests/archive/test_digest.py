@@ -14,6 +14,7 @@ from hubcli.archive import FileRecord
 from hubcli.archive.tree import hashed_files, tree_digest
 from hubcli.errors import UnsafeArchiveError
 from tests import models
+from tests.cases import each_of
 from tests.documentation import command_page
 
 FILES = {
@@ -47,7 +48,7 @@ def test_it_is_a_hash_over_sorted_records() -> None:
     assert tree_digest(files) == hashlib.sha256(records.encode()).hexdigest()
 
 
-@pytest.mark.parametrize(
+@each_of(
     "change",
     [
         {"saved_model.pb": b"grapH"},

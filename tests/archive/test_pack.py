@@ -22,6 +22,7 @@ from hubcli.archive.tree import Tree, TreeNode
 from hubcli.archive.unpack import unpack
 from hubcli.errors import NotFoundError, TruncatedError, UnsafeArchiveError
 from tests import models
+from tests.cases import each_of
 
 FILES = {
     "saved_model.pb": b"graph" * 300,
@@ -170,7 +171,7 @@ def test_the_gzip_stream_has_no_name_and_no_time(model: Path, tmp_path: Path) ->
     assert zlib.decompress(content, wbits=31) == (tmp_path / "plain").read_bytes()
 
 
-@pytest.mark.parametrize("size", [0, 1, 511, 512, 513, 65_535, 65_536, 1 << 20, (1 << 20) + 1, 3 << 20])
+@each_of("size", [0, 1, 511, 512, 513, 65_535, 65_536, 1 << 20, (1 << 20) + 1, 3 << 20])
 def test_every_size_comes_back(size: int, tmp_path: Path) -> None:
     model = models.write_tree(tmp_path / "model", {"a": os.urandom(size), "b": b"next"})
     archive = packed(model, tmp_path / "archive")
@@ -180,7 +181,7 @@ def test_every_size_comes_back(size: int, tmp_path: Path) -> None:
     assert len(zlib.decompress(content, wbits=31)) % 10_240 == 0
 
 
-@pytest.mark.parametrize("length", range(85, 110))
+@each_of("length", range(85, 110))
 def test_names_of_every_length_come_back(length: int, tmp_path: Path) -> None:
     files = {"d" * 90 + "/" + "n" * length: b"1", "n" * length: b"2", "d" * length + "/f": b"3"}
     model = models.write_tree(tmp_path / "model", files)

@@ -15,6 +15,7 @@ import pytest
 from hubcli.archive.compression import decompressed
 from hubcli.errors import IntegrityError, UnsafeArchiveError
 from tests.archives import END, file, tar
+from tests.cases import each_of
 
 CONTENT = tar(file("saved_model.pb", random.Random(1).randbytes(100_000)))
 _EMPTY_BLOCK = b"\0\0\0\xff\xff"  # Stored, of no bytes, and not the last.
@@ -72,7 +73,7 @@ def test_padding_without_an_end_is_refused(name: str) -> None:
     assert int(caught.value.exit_status) == 6
 
 
-@pytest.mark.parametrize("pad", [1, 512, 10_240, 1 << 20])
+@each_of("pad", [1, 512, 10_240, 1 << 20])
 def test_padding_as_packers_write_it_is_passed_over(pad: int) -> None:
     assert b"".join(decompressed([PACKED + bytes(pad)])) == CONTENT
 

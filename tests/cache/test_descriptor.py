@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hubcli.cache.records import Descriptor
 from hubcli.units import to_iso_utc
+from tests.cases import each_of
 
 HANDLE = "https://tfhub.dev/google/nnlm/1"
 TIME = "2023-11-14 22:13:20.250000"
@@ -44,16 +45,14 @@ def test_small_differences_are_no_obstacle(file: Path, text: str) -> None:
     assert descriptor.handle == HANDLE
 
 
-@pytest.mark.parametrize("moment", ["", "yesterday", "0000-00-00 00:00:00", "99999-01-01 00:00:00"])
+@each_of("moment", ["", "yesterday", "0000-00-00 00:00:00", "99999-01-01 00:00:00"])
 def test_an_unreadable_time_hides_no_handle(file: Path, moment: str) -> None:
     descriptor = _read(file, WHOLE.replace(TIME, moment))
 
     assert descriptor == Descriptor(HANDLE, None, "box.corp", 17)
 
 
-@pytest.mark.parametrize(
-    "moment", ["0001-01-01 00:00:00+14:00", "9999-12-31 23:59:59-12:00", "0001-01-01", "9999-12-31"]
-)
+@each_of("moment", ["0001-01-01 00:00:00+14:00", "9999-12-31 23:59:59-12:00", "0001-01-01", "9999-12-31"])
 def test_a_time_that_is_read_can_be_shown(file: Path, moment: str) -> None:
     descriptor = _read(file, WHOLE.replace(TIME, moment))
 
@@ -68,7 +67,7 @@ def test_a_host_may_look_like_the_rest_of_the_line(file: Path) -> None:
     assert (descriptor.host, descriptor.pid) == ("a (PID:5) b", 17)
 
 
-@pytest.mark.parametrize(
+@each_of(
     "text",
     [
         "",
@@ -80,7 +79,6 @@ def test_a_host_may_look_like_the_rest_of_the_line(file: Path) -> None:
         WHOLE.replace("\n", " "),
         "x" * 100_000,
     ],
-    ids=range(8),
 )
 def test_what_is_no_descriptor_is_not_read(file: Path, text: str) -> None:
     assert _read(file, text) is None

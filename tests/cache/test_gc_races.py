@@ -65,7 +65,7 @@ def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
     ],
     ids=" and ".join,
 )
-@pytest.mark.parametrize("rounds", [20, pytest.param(300, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("rounds", [8, pytest.param(300, marks=pytest.mark.soak)])
 def test_two_collections_race(rounds: int, racers: list[str], cache: Path) -> None:
     first, second, *others = start(["gc", "gc", *racers], cache, rounds)
     reports = [finish(process) for process in others]

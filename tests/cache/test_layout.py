@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubcli.cache.layout import TAG_NAME, UPKEEP_NAME, CacheName, EntryPaths, NameKind
+from tests.cases import each_of
 
 KEY = "1ce02" + "0" * 35
 UID = "0123456789abcdef" * 2
 
 
-@pytest.mark.parametrize(
-    ("text", "kind"),
+@each_of(
+    "text, kind",
     [
         (KEY, NameKind.MODEL),
         (f"{KEY}.descriptor.txt", NameKind.DESCRIPTOR),
@@ -42,7 +43,7 @@ def test_the_names_that_belong_to_the_root_are_understood() -> None:
     assert CacheName.parse(UPKEEP_NAME) == CacheName("hubcli.upkeep", NameKind.TAG, None)
 
 
-@pytest.mark.parametrize(
+@each_of(
     "text",
     [
         "",

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hubcli.archive import FileRecord
 from hubcli.cache.records import MANIFEST_SCHEMA, Manifest
+from tests.cases import each_of
 
 SHA256 = "0" * 64
 WHOLE = Manifest(
@@ -104,12 +105,12 @@ def test_a_key_of_a_newer_version_is_no_obstacle(file: Path) -> None:
     assert _read(file, _document(colour="blue")) == WHOLE
 
 
-@pytest.mark.parametrize("schema", [0, 2, "1", None])
+@each_of("schema", [0, 2, "1", None])
 def test_another_schema_is_not_read(file: Path, schema: object) -> None:
     assert _read(file, _document(schema=schema)) is None
 
 
-@pytest.mark.parametrize("key", sorted(json.loads(WHOLE.to_text())))
+@each_of("key", sorted(json.loads(WHOLE.to_text())))
 def test_a_manifest_without_one_of_its_keys_is_not_read(file: Path, key: str) -> None:
     document = json.loads(WHOLE.to_text())
     del document[key]
@@ -117,7 +118,7 @@ def test_a_manifest_without_one_of_its_keys_is_not_read(file: Path, key: str) ->
     assert _read(file, json.dumps(document).encode()) is None
 
 
-@pytest.mark.parametrize(
+@each_of(
     "changes",
     [
         {"handle": None},
@@ -145,13 +146,12 @@ def test_a_manifest_without_one_of_its_keys_is_not_read(file: Path, key: str) ->
         {"files": [{"path": "x", "size": float("nan"), "sha256": None}]},
         {"files": [{"path": "x", "size": 1, "sha256": 5}]},
     ],
-    ids=str,
 )
 def test_a_value_of_the_wrong_type_is_not_believed(file: Path, changes: dict[str, Any]) -> None:
     assert _read(file, _document(**changes)) is None
 
 
-@pytest.mark.parametrize(
+@each_of(
     "content",
     [
         b"",
@@ -167,7 +167,6 @@ def test_a_value_of_the_wrong_type_is_not_believed(file: Path, changes: dict[str
         b'{"schema": ' * 100_000,
         b'{"schema": ' + b"9" * 10_000 + b"}",
     ],
-    ids=range(12),
 )
 def test_what_is_no_manifest_is_not_read(file: Path, content: bytes) -> None:
     manifest = _read(file, content)

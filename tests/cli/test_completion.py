@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import each_of
 from tests.cli.shells import (
     COMPLETIONS,
     ENTER,
@@ -192,7 +193,7 @@ def test_sizes_are_shown_as_ls_shows_them(shell: str, filled: Path, tmp_path: Pa
         running.wait_for("374 MB", "1.3 MB", "elmo/3", "nnlm-en-dim50/2")
 
 
-@pytest.mark.parametrize("size_bytes", [0, 999, 1000, 999_499, 999_500, 99_949_999, 99_950_000, 10**15])
+@each_of("size_bytes", [0, 999, 1000, 999_499, 999_500, 99_949_999, 99_950_000, 10**15])
 def test_a_size_is_written_as_hubcli_writes_it(size_bytes: int, tmp_path: Path) -> None:
     from hubcli.units import format_size
 

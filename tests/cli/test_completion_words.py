@@ -15,6 +15,7 @@ import typer
 
 from hubcli.cli.app import app_of
 from hubcli.cli.options import CompletionHint, CompletionWords
+from tests.cases import each_of
 from tests.cli.shells import (
     COMPLETIONS,
     KILL_LINE,
@@ -138,7 +139,7 @@ def test_an_option_that_is_on_the_line_is_not_offered_again_unless_it_may_be(tmp
     assert offered == [[], ["--filter"], [], []]
 
 
-@pytest.mark.parametrize("make", [bash_script, zsh_script, fish_script, powershell_script])
+@each_of("make", [bash_script, zsh_script, fish_script, powershell_script])
 def test_a_command_that_is_added_is_in_each_script(make: object) -> None:
     assert callable(make)
     first = LINE.commands[0]

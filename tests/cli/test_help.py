@@ -17,6 +17,7 @@ from hubcli.cli.app import COMMANDS, GROUPS, app_of
 from hubcli.cli.entrypoint import GLOBAL_OPTIONS
 from hubcli.cli.options import GLOBAL_PANEL
 from tests import models
+from tests.cases import each_of
 from tests.cli.command_batch import run_many
 from tests.cli.terminal import run_on_terminal
 from tests.conftest import Run
@@ -153,7 +154,7 @@ def test_the_examples_run_as_they_are_written(
         assert result.status in allowed, (line, result.stderr)
 
 
-@pytest.mark.parametrize(("command", "line"), EXAMPLES)
+@each_of("command, line", EXAMPLES)
 def test_every_example_is_a_command_line_that_can_be_parsed(command: str, line: str) -> None:
     program, name, *words = shlex.split(line)
     assert (program, name) == ("hubcli", command)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hubcli.formats.checksums import unmask_crc32c
+from tests.cases import each_of
 from tests.cli.terminal import run_on_terminal
 from tests.conftest import Run
 from tests.corpus import CORPUS, corpus_model
@@ -437,7 +438,7 @@ def require_whole_lines(svg: str) -> None:
     assert float(height[1]) - max(y for y, _ in visible) > 10  # Room for descenders.
 
 
-@pytest.mark.parametrize("text", ["gypsum_", "one\ntwo_\n", "x" * 300, f"{'y' * 100}\nlast_"])
+@each_of("text", ["gypsum_", "one\ntwo_\n", "x" * 300, f"{'y' * 100}\nlast_"])
 def test_the_last_line_of_a_picture_is_whole(text: str, tmp_path: Path) -> None:
     from hubcli.cli.output import write_svg
 

@@ -21,6 +21,7 @@ from hubcli.cli.completion import option_names
 from hubcli.cli.entrypoint import GLOBAL_OPTIONS, _names_of
 from hubcli.cli.main import LazyImports
 from tests import models
+from tests.cases import each_of
 from tests.cli.command_batch import run_many, run_many_anew
 from tests.forkserver import run_python
 
@@ -176,8 +177,8 @@ def test_no_lazy_name_is_used_where_it_would_be_loaded_at_once_or_can_not_stand(
         assert not names & set(names_at_import(ast.parse(path.read_text("utf-8")))), path
 
 
-@pytest.mark.parametrize(
-    ("line", "collects"),
+@each_of(
+    "line, collects",
     [(["ls"], False), (["fetch"], True), (["export", "x", "y"], True), (["instpect"], False)],
 )
 def test_garbage_is_looked_for_in_commands_that_may_take_long_alone(line: list[str], collects: bool) -> None:

@@ -140,7 +140,8 @@ def test_a_killed_download_in_windows_goes_on_where_it_was(
         again = kill_server.run("fetch", url)
         require_done(again)
         assert files_at(paths_of(url, cache).model) == LARGE
-        if killed and there:
+        # One that was killed between the move into place and the end of its journal has nothing to resume.
+        if killed and there and found is None:
             resumed += 1
             assert "Resuming" in again.output
             assert not overlap(there, ranges(server, before))

@@ -36,6 +36,7 @@ from hubcli.errors import (
 from hubcli.exporting import ExportFormat
 from hubcli.formats.bundles import Bundle
 from tests import models
+from tests.cases import each_of
 from tests.conftest import ROOT
 from tests.corpus import KINDS, corpus_model
 from tests.disks import mounted
@@ -329,8 +330,8 @@ def test_a_full_disk_leaves_nothing(model: Path, tuned: Path, tmp_path: Path) ->
         assert list(disk.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("options", "named"),
+@each_of(
+    "options, named",
     [
         ({}, "Missing --weights or --train"),
         ({"weights": Path("a"), "train": "b:c"}, "cannot be used together"),

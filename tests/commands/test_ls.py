@@ -26,6 +26,7 @@ from hubcli.config.settings import Settings
 from hubcli.errors import UsageError
 from hubcli.providers.handle import Handle
 from hubcli.savedmodel.layout import ModelFormat
+from tests.cases import each_of
 from tests.entries import (
     alias_link,
     dead_pid,
@@ -259,9 +260,7 @@ def test_rows_are_sorted_and_what_has_no_value_comes_last(
     assert _handles(three, sort=sort) == [*order, "notes.txt"]
 
 
-@pytest.mark.parametrize(
-    "text", ["", "colour", "size:", "size:up", "Size", "size:asc:desc", ":asc", "size desc"]
-)
+@each_of("text", ["", "colour", "size:", "size:up", "Size", "size:asc:desc", ":asc", "size desc"])
 def test_what_is_no_order_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as refused:
         SortOrder.parse(text)
@@ -347,8 +346,8 @@ def test_only_rows_that_fit_every_filter_are_listed(
     assert set(_handles(three, filters=filters)) == fitting
 
 
-@pytest.mark.parametrize("operator", ["<", "<=", ">", ">=", "=", "!="])
-@pytest.mark.parametrize("size_bytes", [999, 1000, 1001])
+@each_of("operator", ["<", "<=", ">", ">=", "=", "!="])
+@each_of("size_bytes", [999, 1000, 1001])
 def test_each_operator_compares_as_it_is_written(operator: str, size_bytes: int) -> None:
     python = {"=": "=="}.get(operator, operator)
 
@@ -357,13 +356,13 @@ def test_each_operator_compares_as_it_is_written(operator: str, size_bytes: int)
     assert fits is eval(f"{size_bytes} {python} 1000")
 
 
-@pytest.mark.parametrize("operator", ["<", "<=", ">", ">=", "=", "!="])
-@pytest.mark.parametrize("key", ["size", "used", "fetched"])
+@each_of("operator", ["<", "<=", ">", ">=", "=", "!="])
+@each_of("key", ["size", "used", "fetched"])
 def test_a_row_without_the_value_fits_no_comparison(operator: str, key: str) -> None:
     assert not Filter.parse(f"{key}{operator}0").accepts(_model("x", None), 0)
 
 
-@pytest.mark.parametrize(
+@each_of(
     "text",
     [
         *("", "size", "size>", ">1GB", "colour=red", "size>big", "used>1GB", "size>>1", "size==1", "size=>1"),
@@ -377,8 +376,8 @@ def test_what_is_no_filter_is_refused(text: str) -> None:
     assert refused.value.hint
 
 
-@pytest.mark.parametrize("number", ["2", "02", " 2 ", "+2", "1e3", "2.0", "86400"])
-@pytest.mark.parametrize(("key", "readings"), [("size", "GB"), ("used", "h"), ("fetched", "h")])
+@each_of("number", ["2", "02", " 2 ", "+2", "1e3", "2.0", "86400"])
+@each_of("key, readings", [("size", "GB"), ("used", "h"), ("fetched", "h")])
 def test_a_filter_on_a_bare_number_is_refused(key: str, readings: str, number: str) -> None:
     """`used>2` was two seconds: every model."""
     with pytest.raises(UsageError, match="has no unit") as refused:

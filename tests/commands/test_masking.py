@@ -26,6 +26,7 @@ from hubcli.urls import (
     without_known_secrets,
 )
 from tests import models
+from tests.cases import each_of
 from tests.kaggle import everything_below
 from tests.net.raw import RawServer, raw_server
 from tests.server import HubServer, Reply
@@ -205,8 +206,8 @@ def test_a_signature_in_the_handle_that_is_sent_back_is_masked(
 # What is printed --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
+@each_of(
+    "text, expected",
     [
         ("https://h/m?who=s3cret", "https://h/m?who=***"),
         (
@@ -350,7 +351,7 @@ def test_addresses_that_nobody_can_parse_are_remembered_without_a_fault() -> Non
     assert "hunter22" not in redacted("hunter22")
 
 
-@pytest.mark.parametrize(
+@each_of(
     "text",
     [
         "S3CR=T/TOK N+\xc4",

@@ -8,6 +8,7 @@ import pytest
 
 from hubcli.config.settings import Mirror, Settings, UpkeepRules
 from hubcli.errors import ExitStatus, UsageError
+from tests.cases import each_of
 
 FLAG, OURS, THEIRS = Path("/flag"), "/ours", "/theirs"
 
@@ -59,8 +60,8 @@ def test_a_root_may_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.Monke
     assert Settings.read({"TFHUB_CACHE_DIR": "~/cache"}).cache_root == tmp_path / "cache"
 
 
-@pytest.mark.parametrize(
-    ("text", "path"),
+@each_of(
+    "text, path",
     [
         ("file:///a/b", "/a/b"),
         ("file://localhost/a/b", "/a/b"),
@@ -77,7 +78,7 @@ def test_a_root_may_be_a_file_address_as_tensorflow_takes_it(text: str, path: st
     assert Settings.read({}, cache_dir=text).cache_root == Path(path)
 
 
-@pytest.mark.parametrize("text", ["file://", "file:///", "file://host/a", "file://a", "file:/a", "FILE:///a"])
+@each_of("text", ["file://", "file:///", "file://host/a", "file://a", "file:/a", "FILE:///a"])
 def test_a_file_address_that_names_no_directory_here_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="TFHUB_CACHE_DIR"):
         Settings.read({"TFHUB_CACHE_DIR": text})
@@ -106,8 +107,8 @@ def test_a_root_in_the_home_of_nobody_is_refused() -> None:
         Settings.read({"TFHUB_CACHE_DIR": "~no-such-user-at-all/cache"})
 
 
-@pytest.mark.parametrize(
-    ("environment", "flag", "offline"),
+@each_of(
+    "environment, flag, offline",
     [
         ({}, False, False),
         ({}, True, True),
@@ -121,8 +122,8 @@ def test_offline_by_flag_or_variable(environment: dict[str, str], flag: bool, of
     assert Settings.read(environment, offline=flag).offline is offline
 
 
-@pytest.mark.parametrize(
-    ("environment", "flag", "no_color"),
+@each_of(
+    "environment, flag, no_color",
     [
         ({}, False, False),
         ({}, True, True),
@@ -137,8 +138,8 @@ def test_no_colour_by_flag_or_variable(environment: dict[str, str], flag: bool, 
     assert Settings.read(environment, no_color=flag).no_color is no_color
 
 
-@pytest.mark.parametrize(
-    ("environment", "option", "color"),
+@each_of(
+    "environment, option, color",
     [
         ({}, None, "auto"),
         ({}, "always", "always"),
@@ -172,8 +173,8 @@ def test_another_word_for_colours_or_two_that_contradict_are_refused() -> None:
     assert Settings.read({}, color="never", no_color=True).color == "never"
 
 
-@pytest.mark.parametrize(
-    ("environment", "flag", "progress"),
+@each_of(
+    "environment, flag, progress",
     [
         ({}, False, True),
         ({}, True, False),
@@ -209,7 +210,7 @@ def test_a_url_without_mirror_stays() -> None:
     assert _mirrored("http://tfhub.dev/x", "https://tfhub.dev=https://m") == "http://tfhub.dev/x"
 
 
-@pytest.mark.parametrize(
+@each_of(
     "url",
     [
         "https://tfhub.dev.evil/google/nnlm/1",
@@ -249,7 +250,7 @@ def test_a_flag_wins_over_the_variable_for_the_same_prefix() -> None:
     )
 
 
-@pytest.mark.parametrize("separator", [" ", ",", ", ", "\n"])
+@each_of("separator", [" ", ",", ", ", "\n"])
 def test_the_variable_names_many_mirrors(separator: str) -> None:
     environment = f"https://a=https://x{separator}https://b=https://y"
 
@@ -257,7 +258,7 @@ def test_the_variable_names_many_mirrors(separator: str) -> None:
     assert _mirrored("https://a/1", environment=environment) == "https://x/1"
 
 
-@pytest.mark.parametrize("text", ["", "x", "https://a", "https://a=b", "a=https://b", "https://a https://b"])
+@each_of("text", ["", "x", "https://a", "https://a=b", "a=https://b", "https://a https://b"])
 def test_what_is_no_mirror_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as refused:
         Mirror.parse(text)
@@ -279,8 +280,8 @@ def test_settings_show_no_password_of_a_mirror() -> None:
     assert settings.mirrored("https://a/x") == "https://me:hunter2@mirror.corp/x"
 
 
-@pytest.mark.parametrize(
-    ("text", "endpoint"),
+@each_of(
+    "text, endpoint",
     [
         ("", "https://www.kaggle.com"),
         ("https://kaggle.corp/", "https://kaggle.corp"),
@@ -294,7 +295,7 @@ def test_the_endpoint_of_kaggle(text: str, endpoint: str) -> None:
     assert Settings.read({"HUBCLI_KAGGLE_ENDPOINT": text}).access.kaggle.endpoint == endpoint
 
 
-@pytest.mark.parametrize(
+@each_of(
     "text",
     [
         "kaggle.corp",

@@ -14,6 +14,7 @@ from hubcli.cache.layout import EntryPaths
 from hubcli.commands.doctor import Diagnosis
 from hubcli.diagnosing.context import Status
 from tests import entries
+from tests.cases import each_of
 from tests.conftest import Run
 from tests.disks import mounted
 from tests.doctor import check_named, diagnose, names
@@ -181,8 +182,8 @@ def test_a_name_that_tensorflow_hub_understands_otherwise_is_told(text: str, pro
     assert check.hint.startswith("export TFHUB_CACHE_DIR=/")
 
 
-@pytest.mark.parametrize(
-    ("word", "status"),
+@each_of(
+    "word, status",
     [
         ("UNCOMPRESSED", Status.WARNING),
         ("uncompressed", Status.PROBLEM),

@@ -13,6 +13,7 @@ import trustme
 
 from hubcli.diagnosing.context import Status
 from hubcli.errors import UsageError
+from tests.cases import each_of
 from tests.doctor import check_named, diagnose, names
 from tests.proxy import Proxy
 from tests.server import HubServer, Reply
@@ -168,7 +169,7 @@ def test_hosts_without_the_option_are_refused() -> None:
         diagnose(hosts=("tfhub.dev",))
 
 
-@pytest.mark.parametrize("host", ["https://me:s3/cret@a.example", "a.example:port", "http://", " "])
+@each_of("host", ["https://me:s3/cret@a.example", "a.example:port", "http://", " "])
 def test_what_is_no_host_is_refused(host: str) -> None:
     with pytest.raises(UsageError) as refused:
         diagnose(network=True, hosts=(host,))

@@ -15,6 +15,7 @@ from hubcli.commands.doctor import Diagnosis
 from hubcli.diagnosing.context import Environment, Status
 from hubcli.diagnosing.environments import Installed, Requirement, is_below
 from hubcli.diagnosing.packages import OWN_PAIRS, PAIRS
+from tests.cases import each_of
 from tests.doctor import check_named, diagnose, names, write_distribution
 
 Look = Callable[..., Diagnosis]
@@ -212,7 +213,7 @@ def test_packages_of_the_user_are_seen_unless_there_shall_be_none(
     assert check_named(diagnose(python=python), "tensorflow").value is None
 
 
-@pytest.mark.parametrize("named", ["/nowhere/python", "no-such-python", "/bin/true", "/etc"])
+@each_of("named", ["/nowhere/python", "no-such-python", "/bin/true", "/etc"])
 def test_what_is_no_interpreter_is_a_problem_and_ends_nothing(named: str) -> None:
     found = diagnose(python=named)
     assert check_named(found, "python").status is Status.PROBLEM
@@ -232,8 +233,8 @@ def test_metadata_that_is_broken_is_taken_as_absent(environment: Path, site: Pat
 # Versions -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("text", "version", "is_met"),
+@each_of(
+    "text, version, is_met",
     [
         ("numpy<2.0.0,>=1.23.5", "1.26.4", True),
         ("numpy<2.0.0,>=1.23.5", "2.0", False),

@@ -35,6 +35,7 @@ from hubcli.errors import (
 )
 from hubcli.finetuning import FinetuneOptions
 from tests import models
+from tests.cases import each_of
 from tests.server import HubServer, Reply
 
 
@@ -45,8 +46,8 @@ def at_the_door(error: HubcliError, cause: BaseException | None = None) -> Hubcl
     return raised.value
 
 
-@pytest.mark.parametrize(
-    ("error", "cause", "classes"),
+@each_of(
+    "error, cause, classes",
     [
         (NetworkError("x"), None, (URLError, OSError)),
         (BodyChangedError("x", has_ranges=False), None, (URLError,)),

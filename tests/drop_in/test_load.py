@@ -28,6 +28,7 @@ from hubcli.errors import (
     UsageError,
 )
 from tests import models
+from tests.cases import each_of
 from tests.server import HubServer, Reply
 
 
@@ -123,7 +124,7 @@ def test_what_cannot_be_resolved_is_said(server: HubServer, settings: Settings, 
             resolve(unreadable, settings)
 
 
-@pytest.mark.parametrize("handle", [None, 3, b"/model", Path("/model")])
+@each_of("handle", [None, 3, b"/model", Path("/model")])
 def test_what_is_no_text_is_a_value_error(handle: object) -> None:
     with pytest.raises(ArgumentError, match="Expected a string, got") as raised:
         hubcli.resolve(handle)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from hubcli.errors import UsageError
 from hubcli.exporting import ExportFormat, Layout
 from hubcli.exporting.destination import Placement
 from hubcli.providers.handle import Handle
+from tests.cases import each_of
 
 DEST = Path("dest")
 KAGGLE = "https://www.kaggle.com/models/google/bert/tensorFlow2/en-uncased/3"
@@ -28,8 +29,8 @@ def place(
     return placement.place.as_posix()
 
 
-@pytest.mark.parametrize(
-    ("name", "form"),
+@each_of(
+    "name, form",
     [
         ("model", "dir"),
         ("model.d", "dir"),
@@ -43,20 +44,20 @@ def test_the_name_of_the_destination_tells_the_format(name: str, form: str) -> N
     assert Placement.plain(Path(name), None).format.value == form
 
 
-@pytest.mark.parametrize("form", list(ExportFormat))
-@pytest.mark.parametrize("name", ["model", "model.tar.gz", "model.zip"])
+@each_of("form", list(ExportFormat))
+@each_of("name", ["model", "model.tar.gz", "model.zip"])
 def test_a_format_that_was_given_stands(name: str, form: ExportFormat) -> None:
     assert Placement.plain(Path(name), form).format is form
 
 
-@pytest.mark.parametrize("name", ["a.zip", "a.tar.bz2", "a.tar.xz", "a.tar.zst", "a.pb.gz", "A.ZIP"])
+@each_of("name", ["a.zip", "a.tar.bz2", "a.tar.xz", "a.tar.zst", "a.pb.gz", "A.ZIP"])
 def test_a_name_that_promises_another_packing_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="unsupported format"):
         Placement.plain(Path(name), None)
 
 
-@pytest.mark.parametrize(
-    ("handle", "serving", "hub"),
+@each_of(
+    "handle, serving, hub",
     [
         ("https://tfhub.dev/google/nnlm/2", "dest/nnlm/2", "dest/google/nnlm/2"),
         (
@@ -87,8 +88,8 @@ def test_what_is_given_stands_before_what_the_handle_tells() -> None:
     assert place(Layout.HUB, handle, version="7") == "dest/google/nnlm/7"
 
 
-@pytest.mark.parametrize("layout", [Layout.SERVING, Layout.HUB])
-@pytest.mark.parametrize("source", ["/", "https://models.example/model.tar.gz"])
+@each_of("layout", [Layout.SERVING, Layout.HUB])
+@each_of("source", ["/", "https://models.example/model.tar.gz"])
 def test_a_source_without_name_and_version_needs_both(layout: Layout, source: str) -> None:
     with pytest.raises(UsageError, match="requires a version") as caught:
         place(layout, source, "maker/model")
@@ -98,16 +99,14 @@ def test_a_source_without_name_and_version_needs_both(layout: Layout, source: st
     assert "--name" in caught.value.hint
 
 
-@pytest.mark.parametrize("version", ["", "v1", "1.0", "-1", "../1", "1/2", "٣", "9" * 19])
+@each_of("version", ["", "v1", "1.0", "-1", "../1", "1/2", "٣", "9" * 19])
 def test_a_version_is_a_number(version: str) -> None:
     with pytest.raises(UsageError, match="Invalid version"):
         place(Layout.SERVING, None, "name", version)
 
 
-@pytest.mark.parametrize(
-    "name", ["", "..", "a/..", "../a", "/a", "a/", "a//b", ".hidden/a", "a b", "a\nb", "a\\b"]
-)
-@pytest.mark.parametrize("layout", [Layout.SERVING, Layout.HUB])
+@each_of("name", ["", "..", "a/..", "../a", "/a", "a/", "a//b", ".hidden/a", "a b", "a\nb", "a\\b"])
+@each_of("layout", [Layout.SERVING, Layout.HUB])
 def test_a_name_that_is_no_models_is_refused(layout: Layout, name: str) -> None:
     with pytest.raises(UsageError):
         place(layout, None, name, "1")

@@ -12,6 +12,7 @@ from hubcli.config.settings import Settings
 from hubcli.errors import ExitStatus, UsageError
 from hubcli.fetching.cached import link_spellings
 from hubcli.fetching.options import RequestList, Requirement, fetch_requests
+from tests.cases import each_of
 
 HANDLE = "https://tfhub.dev/maker/model/1"
 HEX = "0a" * 32
@@ -24,8 +25,8 @@ def asked_in(tmp_path: Path, text: str | bytes) -> list[tuple[str, str | None]]:
     return [(line.text, line.sha256) for line in RequestList.of((), (str(file),)).requirements]
 
 
-@pytest.mark.parametrize(
-    ("text", "handles"),
+@each_of(
+    "text, handles",
     [
         ("", []),
         ("\n\n  \n", []),
@@ -56,9 +57,7 @@ def test_a_line_can_promise_the_hash_of_the_archive(option: str, tmp_path: Path)
     ]
 
 
-@pytest.mark.parametrize(
-    "option", ["--sha256", "--sha256=12", "--sha265=" + HEX, f"--sha256={HEX} --pin", "--force", "\0"]
-)
+@each_of("option", ["--sha256", "--sha256=12", "--sha265=" + HEX, f"--sha256={HEX} --pin", "--force", "\0"])
 def test_a_line_that_is_not_understood_is_named(option: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"models\.txt, line 3 is invalid"):
         asked_in(tmp_path, f"# one\n\n{HANDLE} {option}\n")

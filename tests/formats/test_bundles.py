@@ -10,6 +10,7 @@ from hubcli.errors import BrokenModelError
 from hubcli.formats.bundles import Bundle, ShardWriter, write_index
 from hubcli.formats.tensor_bundle import BundleEntry, BundleIndex
 from hubcli.formats.tensor_layout import DType, TensorBox, TensorSlice, picked
+from tests.cases import each_of
 from tests.corpus import KINDS, corpus_model
 
 COMPRESSED = {"serving_half_plus_two_tf2", "serving_half_plus_two_assets_extra"}
@@ -23,7 +24,7 @@ def rewritten(index: bytes, path: Path) -> bytes:
     return path.read_bytes()
 
 
-@pytest.mark.parametrize("name", sorted(KINDS.keys() - COMPRESSED - WITHOUT))
+@each_of("name", sorted(KINDS.keys() - COMPRESSED - WITHOUT))
 def test_indexes_of_real_models_are_written_as_they_were(name: str, tmp_path: Path) -> None:
     index = (corpus_model(name) / "variables/variables.index").read_bytes()
     assert rewritten(index, tmp_path / "index") == index

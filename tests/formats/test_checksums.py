@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubcli.formats.checksums import extend_crc32c, mask_crc32c, masked_crc32c
+from tests.cases import each_of
 
 _POLYNOMIAL = 0x82F63B78  # Castagnoli's, reflected
 
@@ -26,8 +27,8 @@ def _unmasked(masked: int) -> int:
     return (rotated >> 17 | rotated << 15) % 2**32
 
 
-@pytest.mark.parametrize(
-    ("data", "crc"),
+@each_of(
+    "data, crc",
     [
         # RFC 3720, appendix B.4.
         (bytes(32), 0x8A9136AA),

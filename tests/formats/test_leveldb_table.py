@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hubcli.errors import BrokenModelError
 from hubcli.formats.tensor_bundle import read_table
 from hubcli.formats.wire import read_varint
+from tests.cases import each_of
 from tests.corpus import KINDS, corpus_file
 from tests.formats.tables import SNAPPY, entries_block, snappy_literal, table, varint
 
@@ -39,8 +40,8 @@ def test_any_keys_and_values_come_back(content: dict[bytes, bytes], size: int) -
     assert _read(table(blocks)) == entries
 
 
-@pytest.mark.parametrize(
-    ("damaged", "fault"),
+@each_of(
+    "damaged, fault",
     [
         (b"", "no valid footer"),
         (bytes(48), "no valid footer"),
@@ -75,7 +76,7 @@ def test_a_damaged_table_is_refused(damaged: bytes, fault: str) -> None:
         _read(damaged)
 
 
-@pytest.mark.parametrize("position", range(0, 40, 3))
+@each_of("position", range(0, 40, 3))
 def test_a_flipped_bit_in_a_block_is_found_by_its_checksum(position: int) -> None:
     damaged = bytearray(table([entries_block(ENTRIES)]))
     damaged[position] ^= 4
@@ -90,7 +91,7 @@ def test_a_block_that_is_named_again_and_again_is_refused() -> None:
         _read(table([entries_block(ENTRIES), empty], order=[0, 1, 1, 1]))
 
 
-@pytest.mark.parametrize("model", WITH_VARIABLES)
+@each_of("model", WITH_VARIABLES)
 def test_the_index_of_a_real_model_has_its_header_first(model: str) -> None:
     entries = _read(corpus_file(model, "variables/variables.index"))
     assert entries[0][0] == b""

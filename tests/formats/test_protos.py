@@ -11,6 +11,7 @@ import pytest
 from hubcli.errors import BrokenModelError
 from hubcli.formats import protos as schema
 from hubcli.formats.protos import from_text, parse, require_few_messages
+from tests.cases import each_of
 from tests.corpus import KINDS, corpus_file
 from tests.formats.tables import delimited, number
 
@@ -21,7 +22,7 @@ def _text(body: str) -> Any:
     return parse("SavedModel", data).meta_graphs[0]
 
 
-@pytest.mark.parametrize("name", KINDS)
+@each_of("name", KINDS)
 def test_whole_models_are_read_by_both_pools(name: str) -> None:
     data = corpus_file(name, "saved_model.pb")
     lean = parse("SavedModel", data)
@@ -47,7 +48,7 @@ def test_unknown_fields_are_passed_over() -> None:
     assert parse("NodeDef", delimited(1, b"n") + delimited(1000, b"?") + number(999, 5)).name == "n"
 
 
-@pytest.mark.parametrize("data", [b"\xff", b"\x0a\x05a", b"\x0a\x01\xff", b"\x0b"])
+@each_of("data", [b"\xff", b"\x0a\x05a", b"\x0a\x01\xff", b"\x0b"])
 def test_damaged_bytes_are_refused_with_an_error_of_ours(data: bytes) -> None:
     with pytest.raises(BrokenModelError, match="Cannot read a NodeDef"):
         parse("NodeDef", data)
@@ -144,13 +145,13 @@ def test_messages_that_are_lean_in_binary_are_whole_in_text() -> None:
     assert parse("AttrValue", graph.graph_def.node[0].attr["f"]).func.name == "g"
 
 
-@pytest.mark.parametrize("text", ["meta_graphs {", "meta_graphs { tags }", "}", "meta_graphs: 5", "\0"])
+@each_of("text", ["meta_graphs {", "meta_graphs { tags }", "}", "meta_graphs: 5", "\0"])
 def test_text_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(BrokenModelError, match="Cannot read the text"):
         from_text("SavedModel", text)
 
 
-@pytest.mark.parametrize(
+@each_of(
     "depth",
     [
         30,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.tensor_bundle import decompress
+from tests.cases import each_of
 from tests.formats.tables import snappy_literal, varint
 
 
@@ -22,13 +23,13 @@ def test_nothing_is_decompressed_to_nothing() -> None:
     assert decompress(b"\0") == b""
 
 
-@pytest.mark.parametrize("size", [1, 59, 60, 61, 256, 257, 65_536, 65_537, 70_000])
+@each_of("size", [1, 59, 60, 61, 256, 257, 65_536, 65_537, 70_000])
 def test_literals_of_every_length_are_read(size: int) -> None:
     data = bytes(number % 251 for number in range(size))
     assert decompress(snappy_literal(data)) == data
 
 
-@pytest.mark.parametrize(("tag", "width"), [(60, 1), (61, 2), (62, 3), (63, 4)])
+@each_of("tag, width", [(60, 1), (61, 2), (62, 3), (63, 4)])
 def test_the_length_of_a_literal_may_take_one_to_four_bytes(tag: int, width: int) -> None:
     data = bytes(100)
     assert decompress(varint(100) + bytes([tag << 2]) + (99).to_bytes(width, "little") + data) == data
@@ -56,8 +57,8 @@ def test_high_bits_of_a_short_offset_count() -> None:
     assert decompress(varint(304) + b"\xf4\x2b\x01" + start + tail) == start + start[:4]
 
 
-@pytest.mark.parametrize(
-    ("block", "fault"),
+@each_of(
+    "block, fault",
     [
         (b"", "truncated"),
         (b"\x80", "truncated"),

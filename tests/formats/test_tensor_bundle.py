@@ -9,6 +9,7 @@ import pytest
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.tensor_bundle import BundleIndex
+from tests.cases import each_of
 from tests.corpus import corpus_file, corpus_model
 from tests.formats.tables import (
     bundle_entry,
@@ -49,8 +50,8 @@ def test_the_furthest_tensor_decides_not_the_last() -> None:
     assert BundleIndex.read(index_of(entries)).shard_sizes_bytes() == [108]
 
 
-@pytest.mark.parametrize(
-    ("index", "fault"),
+@each_of(
+    "index, fault",
     [
         (table([]), "no header"),
         (table([entries_block([(b"a", bundle_entry(0, 0, 1))])]), "no header"),
@@ -84,7 +85,7 @@ def test_a_header_with_fields_of_the_future_is_read() -> None:
     assert BundleIndex.read(table([block])).shard_count == 1
 
 
-@pytest.mark.parametrize("model", WITH_VARIABLES)
+@each_of("model", WITH_VARIABLES)
 def test_each_shard_of_a_real_model_is_as_long_as_its_index_says(model: str) -> None:
     index = BundleIndex.read(corpus_file(model, "variables/variables.index"))
     folder = corpus_model(model) / "variables"
@@ -94,7 +95,7 @@ def test_each_shard_of_a_real_model_is_as_long_as_its_index_says(model: str) -> 
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("model", WITH_VARIABLES)
+@each_of("model", WITH_VARIABLES)
 def test_tensorflow_reads_the_same_keys_and_sizes(model: str) -> None:
     tf = pytest.importorskip("tensorflow")
     checkpoint = tf.train.load_checkpoint(str(corpus_model(model) / "variables" / "variables"))

@@ -16,6 +16,7 @@ from hubcli.formats.checksums import extend_crc32c, mask_crc32c, masked_crc32c
 from hubcli.formats.tensor_bundle import BundleEntry, BundleIndex
 from hubcli.formats.tensor_layout import DType
 from hubcli.formats.tensor_values import check_size, check_tensor
+from tests.cases import each_of
 from tests.corpus import corpus_file, corpus_model
 from tests.formats.tables import varint
 from tests.formats.test_leveldb_table import WITH_VARIABLES
@@ -112,8 +113,8 @@ def test_an_old_bundle_may_have_no_bytes_for_no_strings() -> None:
     check_tensor(entry_of(b"", masked_crc32c(b""), STRING, 0), pieces(b""))
 
 
-@pytest.mark.parametrize(
-    ("entry", "message"),
+@each_of(
+    "entry, message",
     [
         (entry_of(b"12345", 0, FLOAT, 1), "1 elements of float32 require 4"),
         (entry_of(b"", 0, BOOL, 2), "2 elements of bool require 2"),
@@ -128,8 +129,8 @@ def test_a_size_that_no_such_tensor_has_is_refused_at_once(entry: BundleEntry, m
         check_size(entry)
 
 
-@pytest.mark.parametrize(
-    ("data", "dtype", "message"),
+@each_of(
+    "data, dtype, message",
     [
         (varint(1 << 62) + bytes(10), STRING, "lengths"),
         (b"\xff" * 30, STRING, "more than 64 bits"),
@@ -161,7 +162,7 @@ def test_a_million_strings_take_seconds_at_most() -> None:
     assert time.process_time() - started < 4  # Twice that of an idle machine
 
 
-@pytest.mark.parametrize("model", WITH_VARIABLES)
+@each_of("model", WITH_VARIABLES)
 def test_every_tensor_of_a_real_model_has_its_checksum(model: str) -> None:
     index = BundleIndex.read(corpus_file(model, "variables/variables.index"))
     shards = [

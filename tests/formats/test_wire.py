@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.wire import Field, messages, read_varint, scan
+from tests.cases import each_of
 from tests.corpus import KINDS, corpus_file
 from tests.formats.tables import delimited, number, varint
 
@@ -22,7 +23,7 @@ def test_a_varint_is_read_back_with_the_position_behind_it(value: int, rest: byt
     assert read_varint(b"\xff" + encoded + rest, 1) == (value, 1 + len(encoded))
 
 
-@pytest.mark.parametrize("value", [2**64, 2**69, 2**70, 2**77])
+@each_of("value", [2**64, 2**69, 2**70, 2**77])
 def test_a_varint_of_more_than_64_bits_is_refused(value: int) -> None:
     with pytest.raises(BrokenModelError, match="64 bits"):
         read_varint(varint(value), 0)
@@ -68,7 +69,7 @@ def test_a_field_that_leaves_its_message_is_refused() -> None:
         list(scan(data, outer.start, outer.end))
 
 
-@pytest.mark.parametrize("wire_type", [3, 4, 6, 7])
+@each_of("wire_type", [3, 4, 6, 7])
 def test_groups_and_unknown_wire_types_are_refused(wire_type: int) -> None:
     with pytest.raises(BrokenModelError, match=f"wire type {wire_type}"):
         _fields(bytes([1 << 3 | wire_type]) + bytes(10))
@@ -99,7 +100,7 @@ def test_any_bytes_are_fields_or_a_broken_model(data: bytes) -> None:
     assert [field.end for field in fields][-1:] == [len(data)][: len(fields)]
 
 
-@pytest.mark.parametrize("model", KINDS)
+@each_of("model", KINDS)
 def test_the_outline_of_a_real_model_is_a_version_and_meta_graphs(model: str) -> None:
     data = corpus_file(model, "saved_model.pb")
     fields = _fields(data)
@@ -109,7 +110,7 @@ def test_the_outline_of_a_real_model_is_a_version_and_meta_graphs(model: str) ->
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("model", KINDS)
+@each_of("model", KINDS)
 def test_tensorflow_finds_the_same_meta_graphs(model: str) -> None:
     saved_model_pb2 = pytest.importorskip("tensorflow.core.protobuf.saved_model_pb2")
     data = corpus_file(model, "saved_model.pb")

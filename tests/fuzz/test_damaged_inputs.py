@@ -20,6 +20,7 @@ from hubcli.running.endpoints import Endpoint
 from hubcli.running.inputs import InputReader, RowStream
 from hubcli.running.media import image_size
 from hubcli.running.serving import PredictRequest
+from tests.cases import each_of
 from tests.running.ports import dtype_named, port, signature
 from tests.running.test_inputs import example, record
 
@@ -69,7 +70,7 @@ def read(endpoint: Endpoint, path: Path) -> None:
             list(batches_of_columns(endpoint, given_, None))
 
 
-@pytest.mark.parametrize("name", WHOLE)
+@each_of("name", WHOLE)
 def test_files_that_are_cut_off_anywhere(name: str, tmp_path: Path) -> None:
     data = WHOLE[name]
     path = tmp_path / "file"

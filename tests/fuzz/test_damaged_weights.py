@@ -21,6 +21,7 @@ from hubcli.formats.tensor_values import TensorValues
 from hubcli.savedmodel.weights.assignable import read_assignable
 from hubcli.savedmodel.weights.mapping import map_weights, read_map
 from hubcli.savedmodel.weights.sources import open_weights
+from tests.cases import each_of
 from tests.corpus import corpus_model
 from tests.fuzz.damaged_archives import every_share, random_flips
 from tests.models import tree_files, write_tree
@@ -108,8 +109,8 @@ def test_noise_is_refused(read: Reader, good: bytes, tmp_path: Path, share: int)
         assert not attempt(read, tmp_path / "w", chance.randbytes(chance.randrange(200)))
 
 
-@pytest.mark.parametrize(
-    ("member", "message"),
+@each_of(
+    "member, message",
     [
         (npy("'|O'", "(1,)", b"cos\nsystem\n."), "pickle"),
         (npy("'<U4'", "(1,)", bytes(16)), "no variable has"),
@@ -150,7 +151,7 @@ def test_a_damaged_array_is_told_by_the_checksum_of_the_zip(tmp_path: Path) -> N
     assert not attempt(read_npz, tmp_path / "w", bytes(data))
 
 
-@pytest.mark.parametrize(
+@each_of(
     "header",
     [
         [],
@@ -174,7 +175,7 @@ def test_headers_that_lie_are_refused(header: object, tmp_path: Path) -> None:
     assert not attempt(read_safetensors, tmp_path / "w", safetensors(header, bytes(8)))
 
 
-@pytest.mark.parametrize(
+@each_of(
     "text", ["", "{", "{}", '{"a": 1}', '{"a": "b", "a": "c"}', "[]", "a", "a = b\na = c", "{" * 100_000]
 )
 def test_maps_that_are_none_are_refused(text: str, tmp_path: Path) -> None:

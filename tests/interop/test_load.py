@@ -16,6 +16,7 @@ import hubcli
 from hubcli.config.settings import Settings
 from tests import models
 from tests.buckets import running_bucket
+from tests.cases import each_of
 from tests.installed import require_installed
 from tests.server import HubServer, Reply
 
@@ -56,8 +57,8 @@ def raised_by(call: Callable[[], Any]) -> Exception:
     return raised.value
 
 
-@pytest.mark.parametrize(
-    ("function", "missing"),
+@each_of(
+    "function, missing",
     [
         *(("resolve", text) for text in ("{}/nothing", "nothing", "./nothing")),
         *(("load", what) for what in ("{}/nothing", "nothing", "./nothing", 3, None)),

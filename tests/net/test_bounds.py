@@ -27,6 +27,7 @@ from hubcli.net.download import DownloadOptions
 from hubcli.net.http_source import open_download
 from hubcli.net.retries import RetryPolicy
 from tests import models
+from tests.cases import each_of
 from tests.net.raw import raw_server
 
 ARCHIVE = models.pack(models.example_files())
@@ -60,8 +61,8 @@ def download(url: str, timeout_s: float = 1.0, min_rate: int = DEFAULT_MIN_RATE,
 # Heads ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("pieces", "message"),
+@each_of(
+    "pieces, message",
     [
         ((b"HTTP/1.1 100 Continue\r\n\r\n" * 100,), "informational answers"),
         ((b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n",), "informational answers"),
@@ -162,7 +163,7 @@ def test_a_chain_of_redirects_that_each_take_long_ends_after_two_timeouts() -> N
     assert len(server.requests) <= 4
 
 
-@pytest.mark.parametrize(
+@each_of(
     "value",
     [
         "Fri, 31 Dec 99999 23:59:59 GMT",
@@ -188,7 +189,7 @@ def test_a_moment_to_retry_at_that_cannot_be_is_passed_over(value: str) -> None:
         assert download(f"{server.url}/x", retries=1) == b"ok"
 
 
-@pytest.mark.parametrize("value", ["301", "9" * 400, "9" * 6000, "Fri, 31 Dec 9999 23:59:59 -2359"])
+@each_of("value", ["301", "9" * 400, "9" * 6000, "Fri, 31 Dec 9999 23:59:59 -2359"])
 def test_a_server_that_asks_for_too_long_a_wait_is_left(value: str) -> None:
     busy = f"HTTP/1.1 503 x\r\nRetry-After: {value}\r\nContent-Length: 0\r\n\r\n".encode()
     with raw_server(lambda connection, _: connection.sendall(busy)) as server, pytest.raises(NetworkError):
@@ -199,7 +200,7 @@ def test_a_server_that_asks_for_too_long_a_wait_is_left(value: str) -> None:
 # Bodies -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_of(
     "pieces",
     [
         (b"1;" + b"x" * 60_000 + b"\r\na\r\n",),
@@ -208,7 +209,6 @@ def test_a_server_that_asks_for_too_long_a_wait_is_left(value: str) -> None:
         (b"2\r\nab\r\n0\r\n", b"X: y\r\n" * 1000),
         (b"1\r\na\r\n0\r\nX: ", b"y" * 65536),
     ],
-    ids=["extensions", "one extension", "zeros of a size", "trailers", "one trailer"],
 )
 def test_chunks_that_are_nearly_all_framing_end(pieces: tuple[bytes, ...]) -> None:
     answer = endless(OK + b"Transfer-Encoding: chunked\r\n\r\n", *pieces)
@@ -227,7 +227,7 @@ def test_one_byte_a_chunk_is_taken() -> None:
         assert download(f"{server.url}/x") == body
 
 
-@pytest.mark.parametrize(
+@each_of(
     "headers",
     [
         b"Content-Length: -1",
@@ -439,8 +439,8 @@ def test_a_stopped_process_goes_on_and_is_not_too_slow(tmp_path: Path) -> None:
         assert child.wait(30) == 0
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
+@each_of(
+    "text, expected",
     [("1KiB", 1024), ("1KB", 1000), ("0", 0), ("2MB/s", 2_000_000), ("300", 300), (" 1.5k ", 1500)],
 )
 def test_the_minimum_rate_is_a_size(text: str, expected: int) -> None:
@@ -453,7 +453,7 @@ def test_the_option_stands_before_the_variable_and_both_before_the_default() -> 
     assert Settings.read({"HUBCLI_MIN_RATE": "5"}, cache_dir="/c", min_rate="7").min_rate_bytes_s == 7
 
 
-@pytest.mark.parametrize("text", ["", "-1", "fast", "1 parsec", "9" * 30, "nan", "1e3"])
+@each_of("text", ["", "-1", "fast", "1 parsec", "9" * 30, "nan", "1e3"])
 def test_what_is_no_rate_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--min-rate is"):
         Settings.read({}, cache_dir="/c", min_rate=text)

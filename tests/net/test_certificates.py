@@ -16,6 +16,7 @@ from hubcli.config.environment import NetworkConfig
 from hubcli.errors import NetworkError
 from hubcli.net import connections
 from hubcli.net.connections import read_ahead, read_authorities, trusted_context
+from tests.cases import each_of
 
 
 def bundle(path: Path, *authorities: trustme.CA) -> Path:
@@ -51,7 +52,7 @@ def test_those_of_the_system_are_believed_by_default() -> None:
     assert read_authorities(NetworkConfig.read({})).count > 0
 
 
-@pytest.mark.parametrize("content", [None, "", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n"])
+@each_of("content", [None, "", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n"])
 def test_what_holds_none_is_refused(content: str | None, tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     if content is not None:

@@ -10,6 +10,7 @@ import pytest
 
 from hubcli.errors import ChecksumError
 from hubcli.net.byte_source import BodyVerifier, Digest, read_digests
+from tests.cases import each_of
 
 BODY = b"the bytes of a model"
 DIGESTS = {
@@ -27,7 +28,7 @@ def header(start: str, value: bytes) -> tuple[str, str]:
     return name, f"{begin}{base64.b64encode(value).decode()}{end}"
 
 
-@pytest.mark.parametrize(("start", "value"), DIGESTS.items(), ids=DIGESTS.keys())
+@each_of("start, value", DIGESTS.items())
 def test_each_algorithm_is_read_and_compared(start: str, value: bytes) -> None:
     (digest,) = read_digests([header(start, value)])
     assert (digest.header, digest.value) == (start.partition(": ")[0], value)
@@ -42,7 +43,7 @@ def test_each_algorithm_is_read_and_compared(start: str, value: bytes) -> None:
                 verifier.verify()
 
 
-@pytest.mark.parametrize(("start", "value"), DIGESTS.items(), ids=DIGESTS.keys())
+@each_of("start, value", DIGESTS.items())
 def test_one_of_another_length_is_left_out(start: str, value: bytes) -> None:
     assert read_digests([header(start, value[:-1]), header(start, value + b"x")]) == ()
 

@@ -20,6 +20,7 @@ from hubcli.net.credentials import Credentials
 from hubcli.net.download import MIN_SEGMENTED_BYTES, DownloadOptions
 from hubcli.net.http_source import open_download
 from hubcli.net.retries import RetryPolicy
+from tests.cases import each_of
 from tests.kaggle import API, NAME, PAGE, TOKEN, serve_version
 from tests.server import HubServer, Reply
 
@@ -112,7 +113,7 @@ def test_each_place_goes_before_the_next(home: Path, tmp_path: Path) -> None:
     assert headers == [basic("json", "k"), config, config, basic("me", "s3cret"), "Bearer from-file", BEARER]
 
 
-@pytest.mark.parametrize("empty", ["KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_CONFIG_DIR", "NETRC"])
+@each_of("empty", ["KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_CONFIG_DIR", "NETRC"])
 def test_an_empty_variable_is_none(empty: str) -> None:
     assert header(access_to(**{empty: ""})) is None
 
@@ -184,7 +185,7 @@ def test_the_names_of_kaggle_are_its_origins(url: str) -> None:
     assert Credentials(access, url).header(url) == BEARER
 
 
-@pytest.mark.parametrize(
+@each_of(
     "url",
     [
         "http://www.kaggle.com/x",

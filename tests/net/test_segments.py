@@ -20,6 +20,7 @@ from hubcli.net.download import MIN_SEGMENTED_BYTES, DownloadOptions, segment_si
 from hubcli.net.http_source import open_download
 from hubcli.net.retries import RetryPolicy
 from hubcli.net.spool import Spool, discard_spool
+from tests.cases import each_of
 from tests.server import HubServer, Reply
 
 BODY = random.Random(1).randbytes(MIN_SEGMENTED_BYTES + 1_000_003)
@@ -329,9 +330,7 @@ def damage_of(name: str) -> Callable[[Path], None]:
     return damage
 
 
-@pytest.mark.parametrize(
-    "name", ["no journal", "no spool", "short spool", "another version", "not JSON", "deep JSON"]
-)
+@each_of("name", ["no journal", "no spool", "short spool", "another version", "not JSON", "deep JSON"])
 def test_a_spool_that_is_not_whole_is_begun_anew(name: str, tmp_path: Path) -> None:
     with spooled(tmp_path / "part") as spool:
         spool.write(spool.segments[0], BODY[: 1 << 20])
@@ -361,7 +360,7 @@ def test_what_is_begun_anew_is_out_of_the_reach_of_who_lost_the_lock(tmp_path: P
         assert b"".join(islice(new.chunks(), 4)) == bytes(1 << 20)
 
 
-@pytest.mark.parametrize("seed", range(50))
+@each_of("seed", range(50))
 def test_a_damaged_journal_names_no_byte_that_is_not_there(seed: int, tmp_path: Path) -> None:
     chance = random.Random(seed)
     with spooled(tmp_path / "part") as spool:

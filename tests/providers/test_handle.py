@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hubcli.errors import ExitStatus, HandleError
 from hubcli.providers.handle import Handle
+from tests.cases import each_of
 
 FORMAT = "?tf-hub-format=compressed"
 TFHUB = "https://tfhub.dev/google/nnlm-en-dim128/2"
@@ -113,7 +114,7 @@ UNDERSTOOD = [
 ]
 
 
-@pytest.mark.parametrize(("text", "provider", "canonical", "version", "archive_url"), UNDERSTOOD)
+@each_of("text, provider, canonical, version, archive_url", UNDERSTOOD)
 def test_every_spelling_is_understood(
     text: str, provider: str, canonical: str | None, version: str | None, archive_url: str | None
 ) -> None:
@@ -164,12 +165,12 @@ EQUIVALENT = [
 ]
 
 
-@pytest.mark.parametrize("spellings", EQUIVALENT, ids=lambda spellings: spellings[0])
+@each_of("spellings", EQUIVALENT)
 def test_equivalent_spellings_share_one_key(spellings: list[str]) -> None:
     assert len({Handle.parse(text).cache_key for text in spellings}) == 1
 
 
-@pytest.mark.parametrize("spellings", EQUIVALENT, ids=lambda spellings: spellings[0])
+@each_of("spellings", EQUIVALENT)
 def test_the_copy_is_linked_under_the_spelling_that_was_typed(spellings: list[str]) -> None:
     for text in spellings:
         if "://" in text:  # tensorflow_hub takes the bare Kaggle form for a path.
@@ -177,7 +178,7 @@ def test_the_copy_is_linked_under_the_spelling_that_was_typed(spellings: list[st
             assert _sha1(text) in {handle.cache_key, *handle.alias_keys}
 
 
-@pytest.mark.parametrize(
+@each_of(
     "spelling",
     [
         TFHUB,
@@ -187,17 +188,17 @@ def test_the_copy_is_linked_under_the_spelling_that_was_typed(spellings: list[st
         f"{TFHUB}?tfhub-redirect=true",
     ],
 )
-@pytest.mark.parametrize("typed", [TFHUB, f"{TFHUB}/", f"http{TFHUB[5:]}"])
+@each_of("typed", [TFHUB, f"{TFHUB}/", f"http{TFHUB[5:]}"])
 def test_each_common_spelling_of_a_tfhub_model_is_an_alias_of_the_others(spelling: str, typed: str) -> None:
     handle = Handle.parse(typed)
 
     assert _sha1(spelling) in {handle.cache_key, *handle.alias_keys}
 
 
-@pytest.mark.parametrize("host", ["www.kaggle.com", "kaggle.com"])
-@pytest.mark.parametrize("framework", ["tensorFlow2", "TensorFlow2"])
-@pytest.mark.parametrize("left_in", ["", "/", FORMAT, "?tfhub-redirect=true"])
-@pytest.mark.parametrize("form", ["{}/en-dim128/1", "frameworks/{}/variations/en-dim128/versions/1"])
+@each_of("host", ["www.kaggle.com", "kaggle.com"])
+@each_of("framework", ["tensorFlow2", "TensorFlow2"])
+@each_of("left_in", ["", "/", FORMAT, "?tfhub-redirect=true"])
+@each_of("form", ["{}/en-dim128/1", "frameworks/{}/variations/en-dim128/versions/1"])
 def test_each_spelling_of_a_kaggle_model_is_an_alias_of_its_short_form(
     host: str, framework: str, left_in: str, form: str
 ) -> None:
@@ -208,7 +209,7 @@ def test_each_spelling_of_a_kaggle_model_is_an_alias_of_its_short_form(
     assert _sha1(spelling) in {handle.cache_key, *handle.alias_keys}
 
 
-@pytest.mark.parametrize("text", [row[0] for row in UNDERSTOOD])
+@each_of("text", [row[0] for row in UNDERSTOOD])
 def test_every_alias_is_parsed_to_the_handle_that_it_stands_for(text: str) -> None:
     handle = Handle.parse(text)
 
@@ -235,8 +236,8 @@ def test_the_key_is_the_sha1_of_the_canonical_spelling() -> None:
     assert Handle.parse(f"{TFHUB}/").cache_key == _sha1(TFHUB)
 
 
-@pytest.mark.parametrize(
-    ("text", "is_immutable"),
+@each_of(
+    "text, is_immutable",
     [
         (TFHUB, True),
         ("https://tfhub.dev/google/spice", False),
@@ -396,14 +397,12 @@ def test_empty_text_is_refused(text: str) -> None:
     _assert_refused(text, message="empty", hint="https://tfhub.dev/")
 
 
-@pytest.mark.parametrize(
-    "text", [f" {TFHUB}", f"{TFHUB}\n", "https://tfhub.dev/google/my model/1", "two words"]
-)
+@each_of("text", [f" {TFHUB}", f"{TFHUB}\n", "https://tfhub.dev/google/my model/1", "two words"])
 def test_spaces_are_refused(text: str) -> None:
     _assert_refused(text, message="spaces", hint="Accepted: ")
 
 
-@pytest.mark.parametrize(
+@each_of(
     "text",
     [TFHUB[8:], KAGGLE[8:], KAGGLE[12:], CHINA[8:], "tfhub.dev/x", "TFHub.dev/google/nnlm-en-dim128/2"],
 )
@@ -419,22 +418,18 @@ def test_a_kaggle_dataset_page_is_refused(text: str) -> None:
     _assert_refused(text, message=text, hint="Use a model of Kaggle")
 
 
-@pytest.mark.parametrize(
-    "path", ["", "google", "organizations/google", "collections/google/x", "code", "discussions"]
-)
+@each_of("path", ["", "google", "organizations/google", "collections/google/x", "code", "discussions"])
 def test_a_kaggle_page_that_is_no_model_is_refused(path: str) -> None:
     _assert_refused(f"https://www.kaggle.com/{path}", message=f"https://www.kaggle.com/{path}", hint="Kaggle")
 
 
-@pytest.mark.parametrize(
-    "path", ["", "/google", "/google/nnlm", "/google/nnlm/tensorFlow2", "/google/nnlm/code"]
-)
+@each_of("path", ["", "/google", "/google/nnlm", "/google/nnlm/tensorFlow2", "/google/nnlm/code"])
 def test_a_kaggle_page_of_many_models_is_refused(path: str) -> None:
     text = f"https://www.kaggle.com/models{path}"
     _assert_refused(text, message=text, hint="https://www.kaggle.com/models/<owner>/<model>/")
 
 
-@pytest.mark.parametrize("path", ["", "/", "/google", "/google/", "/google/1"])
+@each_of("path", ["", "/", "/google", "/google/", "/google/1"])
 def test_a_publisher_page_is_refused(path: str) -> None:
     _assert_refused(
         f"https://tfhub.dev{path}", message="publisher", hint="https://tfhub.dev/<publisher>/<model>"
@@ -447,7 +442,7 @@ def test_a_collection_page_is_refused(path: str) -> None:
     _assert_refused(text, message=f"'{text}' is the page of a collection", hint="one of its models")
 
 
-@pytest.mark.parametrize(
+@each_of(
     "text",
     [
         "google/nnlm/pyTorch/en-dim128/1",
@@ -510,7 +505,7 @@ def test_text_longer_than_any_file_name_is_refused() -> None:
     _assert_refused("x" * 5000)
 
 
-@pytest.mark.parametrize("start", ["/", "./", "~/", "file:///"])
+@each_of("start", ["/", "./", "~/", "file:///"])
 def test_a_path_longer_than_the_system_allows_is_refused_or_not_there(start: str) -> None:
     try:
         handle = Handle.parse(start + "x" * 5000)
@@ -550,14 +545,14 @@ SECRETIVE = [
 ]
 
 
-@pytest.mark.parametrize("text", SECRETIVE)
+@each_of("text", SECRETIVE)
 def test_a_secret_is_never_shown_nor_stored(text: str) -> None:
     handle = Handle.parse(text)
 
     assert "hunter2" not in "\n".join([str(handle), repr(handle), handle.canonical, *handle.aliases])
 
 
-@pytest.mark.parametrize("text", SECRETIVE[:2] + SECRETIVE[4:12])
+@each_of("text", SECRETIVE[:2] + SECRETIVE[4:12])
 def test_a_secret_is_still_sent(text: str) -> None:
     assert "hunter2" in str(Handle.parse(text).archive_url)
 
@@ -568,7 +563,7 @@ def test_nothing_is_added_to_a_signed_url() -> None:
     assert Handle.parse(text).archive_url == text
 
 
-@pytest.mark.parametrize(
+@each_of(
     "text",
     [
         "s3://me:hunter2@bucket/model",
@@ -656,8 +651,8 @@ def _sha1(text: str) -> str:
 # --- What was probably meant
 
 
-@pytest.mark.parametrize(
-    ("text", "address"),
+@each_of(
+    "text, address",
     [
         ("google/nnlm-en-dim50/2", "https://tfhub.dev/google/nnlm-en-dim50/2"),
         ("google/nnlm-en-dim50/2/", "https://tfhub.dev/google/nnlm-en-dim50/2"),
@@ -684,7 +679,7 @@ def test_a_near_miss_is_told_the_address_that_was_meant(text: str, address: str)
     assert refused.value.hint.startswith(f"Did you mean {address} ?")
 
 
-@pytest.mark.parametrize("text", ["a/b/c", "elmo", "google/nnlm/pytorch/x/1", "x/y.tar.gz", "-/-/2", "a//2"])
+@each_of("text", ["a/b/c", "elmo", "google/nnlm/pytorch/x/1", "x/y.tar.gz", "-/-/2", "a//2"])
 def test_what_is_near_to_no_address_gets_no_suggestion(text: str) -> None:
     with pytest.raises(HandleError) as refused:
         Handle.parse(text)

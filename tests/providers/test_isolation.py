@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import hubcli
+from tests.cases import each_of
 
 PACKAGE = Path(hubcli.__file__).parent
 
@@ -108,7 +109,7 @@ def _is_provider(node: ast.expr) -> bool:
     )
 
 
-@pytest.mark.parametrize("module", [path.stem for path in sorted((PACKAGE / "providers").glob("*.py"))])
+@each_of("module", [path.stem for path in sorted((PACKAGE / "providers").glob("*.py"))])
 def test_a_provider_imports_nothing_of_net(module: str) -> None:
     tree = ast.parse((PACKAGE / "providers" / f"{module}.py").read_text("utf-8"))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}

@@ -13,6 +13,7 @@ from hubcli.running.batching import Batch, batches_of_columns, batches_of_rows
 from hubcli.running.endpoints import Endpoint
 from hubcli.running.inputs import Columns, InputReader, RowStream
 from hubcli.running.values import nested
+from tests.cases import each_of
 from tests.running.ports import port, signature
 
 FLOATS = signature(port("x", "float32", (None, 2)))
@@ -41,8 +42,8 @@ def test_rows_come_in_batches_the_last_one_shorter(tmp_path: Path) -> None:
     assert nested(found[2].tensors[0]) == [[4.0, 0.0]]
 
 
-@pytest.mark.parametrize(
-    ("bad", "message"),
+@each_of(
+    "bad, message",
     [
         ("[1, 2, 3]", r"line 4: A row of x has the shape \[2\], and the value \[3\]"),
         ("7", r"line 4: A row of x has the shape \[2\], and the value \[\]"),

@@ -21,6 +21,7 @@ from hubcli.running.inputs import Columns, InputReader, RowStream
 from hubcli.running.numbers import decoded
 from hubcli.running.values import nested
 from hubcli.tf.run_protocol import Tensor
+from tests.cases import each_of
 from tests.running.ports import dtype_named, port, signature
 
 FLOATS = signature(port("x"))
@@ -116,9 +117,7 @@ def test_a_scalar_is_given_once() -> None:
         value(scalar, "1", "2")
 
 
-@pytest.mark.parametrize(
-    "text", ["a good film", "a; film", "[unbalanced", "it's {odd", "x=y", '"half', "5", ""]
-)
+@each_of("text", ["a good film", "a; film", "[unbalanced", "it's {odd", "x=y", '"half', "5", ""])
 def test_text_is_taken_as_it_is(text: str) -> None:
     assert value(TEXTS, text) == [text.encode()]
 
@@ -326,8 +325,8 @@ def test_a_pickle_in_an_array_is_refused(tmp_path: Path) -> None:
         value(FLOATS, file(tmp_path, "x.npy", pickled))
 
 
-@pytest.mark.parametrize(
-    ("descr", "shape", "message"),
+@each_of(
+    "descr, shape, message",
     [
         ("<f4", (1 << 20, 1 << 10), "is truncated"),
         ("<f4", (1 << 62, 4), "invalid shape"),

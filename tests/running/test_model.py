@@ -17,6 +17,7 @@ from hubcli.running.model import (
     require_packages,
     risks_of,
 )
+from tests.cases import each_of
 from tests.corpus import KINDS, corpus_model
 
 WITHOUT_DEFAULT = ("java_python_model", "serving_counter")
@@ -26,7 +27,7 @@ def read(name: str, **selection: object) -> RunnableModel:
     return read_runnable(name, corpus_model(name), Selection(**selection))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", KINDS)
+@each_of("name", KINDS)
 def test_every_model_of_the_corpus_has_something_to_run_or_a_choice(name: str) -> None:
     if name in WITHOUT_DEFAULT:
         with pytest.raises(UsageError, match="and no default") as caught:
@@ -90,7 +91,7 @@ def test_packages_whose_ops_touch_files_are_findings() -> None:
     assert "tensorflow-io, whose ops read files" in finding.message
 
 
-@pytest.mark.parametrize("severity", list(Severity))
+@each_of("severity", list(Severity))
 def test_findings_of_high_and_above_are_refused(severity: Severity) -> None:
     finding = Issue.of_part(severity, "writes-files", "WriteFile writes files, call", "function f")
     model = read("serving_half_plus_two")._replace(findings=(finding,))

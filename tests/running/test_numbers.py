@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hubcli.errors import InputError
 from hubcli.running.numbers import decoded, encoded, is_supported, number_texts, require_supported
+from tests.cases import each_of
 from tests.running.ports import NUMBERS, dtype_named
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
@@ -24,14 +25,14 @@ def test_every_type_is_supported_or_refused_by_its_name() -> None:
             require_supported(dtype_named(name), "x")
 
 
-@pytest.mark.parametrize("name", [name for name in NUMBERS if name.startswith(("int", "uint", "q"))])
+@each_of("name", [name for name in NUMBERS if name.startswith(("int", "uint", "q"))])
 def test_integers_go_in_and_come_out(name: str) -> None:
     values = [0, 1] if name.startswith(("u", "quint")) else [-1, 0, 1]
     assert decoded(dtype_named(name), encoded(dtype_named(name), values)) == values
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
+@each_of(
+    "name, value",
     [("int4", 8), ("uint4", -1), ("int2", 2), ("uint2", 4), ("int8", 128), ("uint8", -1), ("int64", 1 << 63)],
 )
 def test_an_integer_out_of_range_is_refused(name: str, value: int) -> None:
@@ -39,15 +40,13 @@ def test_an_integer_out_of_range_is_refused(name: str, value: int) -> None:
         encoded(dtype_named(name), [0, value])
 
 
-@pytest.mark.parametrize("value", [1.0, 1.5, True, "1", None])
+@each_of("value", [1.0, 1.5, True, "1", None])
 def test_an_integer_type_takes_integers_alone(value: object) -> None:
     with pytest.raises(ValueError, match="is not an integer, and the type is int32"):
         encoded(dtype_named("int32"), [value])
 
 
-@pytest.mark.parametrize(
-    ("name", "bits"), [("float32", 24), ("float64", 53), ("float16", 11), ("bfloat16", 8)]
-)
+@each_of("name, bits", [("float32", 24), ("float64", 53), ("float16", 11), ("bfloat16", 8)])
 def test_an_integer_that_would_lose_digits_as_a_float_is_refused(name: str, bits: int) -> None:
     exact = (1 << bits) if bits < 12 else (1 << bits) + 2
     assert decoded(dtype_named(name), encoded(dtype_named(name), [exact])) == [exact]
@@ -55,20 +54,20 @@ def test_an_integer_that_would_lose_digits_as_a_float_is_refused(name: str, bits
         encoded(dtype_named(name), [(1 << bits) + 1])
 
 
-@pytest.mark.parametrize(("name", "value"), [("float16", 70_000), ("float32", 10**40), ("bfloat16", 10**40)])
+@each_of(("name", "value"), [("float16", 70_000), ("float32", 10**40), ("bfloat16", 10**40)])
 def test_an_integer_beyond_a_float_type_is_refused(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"{value} is out of the range of {name}"):
         encoded(dtype_named(name), [1, value])
 
 
-@pytest.mark.parametrize("name", FLOATS)
+@each_of("name", FLOATS)
 def test_floats_beyond_the_type_are_refused(name: str) -> None:
     if name != "float64":
         with pytest.raises(ValueError, match="1e\\+39 is out of the range"):
             encoded(dtype_named(name), [1e39])
 
 
-@pytest.mark.parametrize("name", FLOATS)
+@each_of("name", FLOATS)
 def test_non_finite_numbers_are_written_as_words_too(name: str) -> None:
     values = ["NaN", "Infinity", "-Infinity", math.inf]
     found = decoded(dtype_named(name), encoded(dtype_named(name), values))
@@ -91,7 +90,7 @@ def test_the_text_of_a_half_gives_it_back(value: float) -> None:
     assert math.isnan(value) or decoded(dtype_named("float16"), struct.pack("<e", float(text))) == [value]
 
 
-@pytest.mark.parametrize("value", [0.1, 16777216.0, 3.4028234663852886e38, 1e-45, 2.0, 1e10])
+@each_of("value", [0.1, 16777216.0, 3.4028234663852886e38, 1e-45, 2.0, 1e10])
 def test_a_float32_is_shown_in_its_own_digits(value: float) -> None:
     single = struct.unpack("<f", struct.pack("<f", value))[0]
     (text,) = number_texts(dtype_named("float32"), [single])

@@ -14,6 +14,7 @@ from hubcli.running.serving import PredictRequest, answer_text
 from hubcli.running.session import OutputBatch
 from hubcli.running.values import nested
 from hubcli.tf.run_protocol import Tensor
+from tests.cases import each_of
 from tests.running.ports import port, signature
 
 ONE_INPUT = signature(port("x", "float32", (None, 1)))
@@ -25,7 +26,7 @@ def columns(endpoint: Endpoint, document: Any) -> dict[str, Any]:
     return {name: nested(tensors[0]) for name, tensors in request.columns(endpoint).tensors.items()}
 
 
-@pytest.mark.parametrize(
+@each_of(
     "document",
     [
         {"instances": [[1.0], [2.0]]},
@@ -50,7 +51,7 @@ def test_bytes_are_a_value_of_a_single_input_and_no_names() -> None:
     assert columns(text, {"inputs": {"b64": "YQ=="}}) == {"text": [b"a"]}
 
 
-@pytest.mark.parametrize(
+@each_of(
     "document",
     [
         [],

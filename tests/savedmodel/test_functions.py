@@ -9,6 +9,7 @@ import pytest
 
 from hubcli.errors import BrokenModelError
 from hubcli.savedmodel.functions import Function
+from tests.cases import each_of
 from tests.savedmodel.protos import FLOAT, Objects, Spec, meta_graph, read, value
 
 X = Spec(FLOAT, (None, 2), "x")
@@ -27,8 +28,8 @@ def read_one(folder: Path, *args: Any, name: str = "f", parameters: Any = ("x",)
     return function
 
 
-@pytest.mark.parametrize(
-    ("parameters", "defaults", "text"),
+@each_of(
+    "parameters, defaults, text",
     [
         (("x",), (), "(x)"),
         (("self", "x"), (), "(x)"),
@@ -77,8 +78,8 @@ def test_a_bare_function_has_its_keywords(tmp_path: Path) -> None:
     assert functions_of(tmp_path, objects)[0].python_signature == "(x)"
 
 
-@pytest.mark.parametrize(
-    ("args", "parameters", "call"),
+@each_of(
+    "args, parameters, call",
     [
         ((X,), ("x",), "obj.f(x)"),
         ((Spec(FLOAT, (2,), "inputs/tokens"),), ("x",), "obj.f(tokens)"),
@@ -139,7 +140,7 @@ def test_a_function_that_tells_no_arguments_and_no_outputs(tmp_path: Path) -> No
     assert (variant.args, variant.kwargs, variant.outputs) == ((), (), None)
 
 
-@pytest.mark.parametrize("content", [3, (1, 2), ((1,),), [(), {}], ((), {}, ())])
+@each_of("content", [3, (1, 2), ((1,),), [(), {}], ((), {}, ())])
 def test_arguments_in_another_form_are_refused(tmp_path: Path, content: Any) -> None:
     if content == [(), {}]:
         pytest.skip("a list of the two is taken for a tuple")

@@ -9,6 +9,7 @@ import pytest
 
 from hubcli.errors import BrokenModelError
 from hubcli.savedmodel.graph import Graph, read_outline
+from tests.cases import each_of
 from tests.formats.tables import delimited
 from tests.savedmodel.protos import Func, Funcs, function, graph, meta_graph, node, read, write_model
 
@@ -22,7 +23,7 @@ def names_of(folder: Path, *nodes: Any) -> tuple[list[str], list[str]]:
         return main, inner
 
 
-@pytest.mark.parametrize(
+@each_of(
     "sizes",
     [
         [],
@@ -37,7 +38,6 @@ def names_of(folder: Path, *nodes: Any) -> tuple[list[str], list[str]]:
         [1 << 20, 0, 1 << 20],
         [4_000] * 600,
     ],
-    ids=str,
 )
 def test_every_node_is_read_once_whatever_its_size(tmp_path: Path, sizes: list[int]) -> None:
     nodes = [node(f"n{place}", "Const", value=bytes(size)) for place, size in enumerate(sizes)]

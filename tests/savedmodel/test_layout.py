@@ -12,6 +12,7 @@ from hubcli.commands.fetch import fetch
 from hubcli.errors import BrokenModelError, HubcliError
 from hubcli.savedmodel.layout import ModelFormat, check_structure, detect_format
 from tests.archives import read_tree
+from tests.cases import each_of
 from tests.corpus import KINDS, corpus_file, corpus_model
 from tests.formats.tables import bundle_entry, delimited, index_of, number
 
@@ -39,7 +40,7 @@ def _fault(model: Path) -> BrokenModelError:
 # Kinds -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "kind"), KINDS.items())
+@each_of("name, kind", KINDS.items())
 def test_each_real_model_is_whole_and_of_its_kind(name: str, kind: str) -> None:
     assert check_structure(corpus_model(name)).kind == kind
 
@@ -148,8 +149,8 @@ def test_a_directory_in_place_of_the_main_file_is_told(model: Path) -> None:
     assert "Not a SavedModel" in _fault(model).message
 
 
-@pytest.mark.parametrize("percent", range(0, 100, 3))
-@pytest.mark.parametrize("name", ["serving_half_plus_two_tf2", "tfx_tft_tf2", "serving_counter"])
+@each_of("percent", range(0, 100, 3))
+@each_of("name", ["serving_half_plus_two_tf2", "tfx_tft_tf2", "serving_counter"])
 def test_a_main_file_that_is_cut_off_is_told(tmp_path: Path, name: str, percent: int) -> None:
     whole = corpus_file(name, "saved_model.pb")
     (tmp_path / "saved_model.pb").write_bytes(whole[: len(whole) * percent // 100])

@@ -11,6 +11,7 @@ import hubcli
 from hubcli.issues import Severity
 from hubcli.savedmodel.checks.scan import _RISKS, risk_of, risky_ops
 from hubcli.savedmodel.nodes import class_of, op_classes
+from tests.cases import each_of
 
 DATA = Path(hubcli.__file__).parent / "savedmodel" / "op_classes.tsv"
 
@@ -26,8 +27,8 @@ def test_each_op_with_a_risk_says_what_it_does() -> None:
     assert [op for op in risky_ops() if op in classes and not classes[op].reason] == []
 
 
-@pytest.mark.parametrize(
-    ("op", "expected"),
+@each_of(
+    "op, expected",
     [
         ("CalibrationStatisticsSaver", "file-write"),
         ("DumpTensor", "file-write"),

@@ -10,6 +10,7 @@ from hubcli.errors import BrokenModelError, UsageError
 from hubcli.savedmodel.graph import read_outline
 from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
+from tests.cases import each_of
 from tests.formats.tables import delimited
 from tests.savedmodel.protos import Objects, graph, meta_graph, node, read, write_model
 
@@ -32,7 +33,7 @@ SENTENCES = {
 }
 
 
-@pytest.mark.parametrize("which", SENTENCES)
+@each_of("which", SENTENCES)
 def test_what_is_no_model_gets_the_right_sentence(tmp_path: Path, which: str) -> None:
     name, content, sentence = SENTENCES[which]
     (tmp_path / name).write_bytes(content)

@@ -9,6 +9,7 @@ import pytest
 
 from hubcli.savedmodel.checks.reusable import final_ops
 from hubcli.savedmodel.graph import read_outline
+from tests.cases import each_of
 from tests.savedmodel.protos import Func, function, graph, meta_graph, node, write_model
 
 
@@ -35,7 +36,7 @@ def test_an_output_that_is_an_argument_has_none(tmp_path: Path) -> None:
     assert ops_of(tmp_path, function("f", node("i", "Identity", "x"), results={"o": "i:output:0"})) == []
 
 
-@pytest.mark.parametrize("op", ["Identity", "StopGradient", "Cast", "EnsureShape"])
+@each_of("op", ["Identity", "StopGradient", "Cast", "EnsureShape"])
 def test_ops_that_change_nothing_are_seen_through(tmp_path: Path, op: str) -> None:
     body = function("f", node("s", "Softmax"), node("i", op, "s:s:0", "^s"), results={"o": "i:o:0"})
     assert ops_of(tmp_path, body) == ["Softmax"]

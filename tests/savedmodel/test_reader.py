@@ -12,6 +12,7 @@ from hubcli.savedmodel.layout import ModelFormat
 from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from hubcli.savedmodel.types import decode
+from tests.cases import each_of
 from tests.corpus import KINDS, corpus_model
 from tests.formats.tables import bundle_entry, delimited, index_of, number
 from tests.savedmodel.protos import (
@@ -43,7 +44,7 @@ def test_a_real_model_is_read_with_all_its_submodules(name: str) -> None:
     assert (info.format is ModelFormat.TF1) == (KINDS[name] == "TF1")
 
 
-@pytest.mark.parametrize("name", KINDS)
+@each_of("name", KINDS)
 def test_every_variable_of_a_real_model_has_its_value(name: str) -> None:
     info = read_model(ModelFiles.of_directory(corpus_model(name)))
     assert [
@@ -64,8 +65,8 @@ def test_a_function_without_a_structured_signature_is_read(tmp_path: Path) -> No
 # Formats -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("files", "objects", "expected"),
+@each_of(
+    "files, objects, expected",
     [
         ({}, None, ModelFormat.TF1),
         ({"tfhub_module.pb": b"\x08\x03"}, None, ModelFormat.TF1_HUB),
@@ -92,15 +93,13 @@ def test_an_export_of_keras_3_is_told_by_what_hangs_on_its_root(tmp_path: Path) 
 # Findings about files ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name", ["../../../../etc/hostname", "/etc/hostname", "a/../../b", "..\\..\\x", "a\0b", "", "."]
-)
+@each_of("name", ["../../../../etc/hostname", "/etc/hostname", "a/../../b", "..\\..\\x", "a\0b", "", "."])
 def test_an_asset_that_climbs_out_is_a_grave_finding(tmp_path: Path, name: str) -> None:
     found = read(tmp_path, meta_graph(asset_file_def=[asset_file("a:0", name)])).findings
     assert [(finding.code, finding.severity) for finding in found] == [("asset-path", Severity.HIGH)]
 
 
-@pytest.mark.parametrize("name", ["vocab.txt", "a/b.txt", "..a", "a..b"])
+@each_of("name", ["vocab.txt", "a/b.txt", "..a", "a..b"])
 def test_an_asset_that_is_not_there_is_a_finding(tmp_path: Path, name: str) -> None:
     found = read(tmp_path, meta_graph(asset_file_def=[asset_file("a:0", name)])).findings
     assert [finding.code for finding in found] == ["asset-missing"]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hubcli.savedmodel.functions import INIT_OP, TRAIN_OP, Default, op_name, read_signatures
+from tests.cases import each_of
 from tests.savedmodel.protos import FLOAT, INT, STRING, call_signature, init_signature, message
 
 
@@ -63,8 +64,8 @@ def test_a_composite_tensor_has_its_parts() -> None:
     assert (tensor.kind, tensor.components) == ("composite", ("a:0", "b:0"))
 
 
-@pytest.mark.parametrize(
-    ("proto", "expected"),
+@each_of(
+    "proto, expected",
     [
         ({"dtype": FLOAT, "float_val": [0.5]}, 0.5),
         ({"dtype": 2, "double_val": [0.25]}, 0.25),

@@ -9,6 +9,7 @@ import pytest
 
 from hubcli.errors import BrokenModelError
 from hubcli.savedmodel.layout import ModelFormat, detect_format
+from tests.cases import each_of
 from tests.corpus import KINDS, corpus_file
 
 TF1 = 'saved_model_schema_version: 1\nmeta_graphs {\n  meta_info_def { tags: "serve" }\n  graph_def { }\n}\n'
@@ -25,7 +26,7 @@ def test_field_names_tell_the_kind(tmp_path: Path, text: str, kind: ModelFormat)
     assert _kind(tmp_path, text) is kind
 
 
-@pytest.mark.parametrize(
+@each_of(
     "text",
     [
         "meta_graphs: <\n graph_def: <>\n>",
@@ -41,14 +42,14 @@ def test_braces_count_where_they_are_no_text(tmp_path: Path, text: str) -> None:
     assert _kind(tmp_path, text) is ModelFormat.TF1
 
 
-@pytest.mark.parametrize("lost", range(1, 12))
+@each_of("lost", range(1, 12))
 def test_a_text_that_is_cut_off_is_told(tmp_path: Path, lost: int) -> None:
     cut = TF1.rstrip()[:-lost]
     with pytest.raises(BrokenModelError, match="truncated or corrupt"):
         _kind(tmp_path, cut)
 
 
-@pytest.mark.parametrize("text", ["}" + TF1, TF1 + "}", "graph_def { }", "hello", "'meta_graphs'", "\0\1\2"])
+@each_of("text", ["}" + TF1, TF1 + "}", "graph_def { }", "hello", "'meta_graphs'", "\0\1\2"])
 def test_a_text_that_is_no_model_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(BrokenModelError):
         _kind(tmp_path, text)
@@ -68,7 +69,7 @@ def test_quotes_that_never_close_are_refused_soon(tmp_path: Path) -> None:
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize(("name", "kind"), KINDS.items())
+@each_of("name, kind", KINDS.items())
 def test_a_model_that_tensorflow_wrote_as_text_is_of_the_same_kind(
     tmp_path: Path, name: str, kind: str
 ) -> None:
@@ -81,7 +82,7 @@ def test_a_model_that_tensorflow_wrote_as_text_is_of_the_same_kind(
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("percent", range(1, 100, 7))
+@each_of("percent", range(1, 100, 7))
 def test_a_model_that_tensorflow_wrote_as_text_and_was_cut_off_is_told(tmp_path: Path, percent: int) -> None:
     saved_model_pb2 = pytest.importorskip("tensorflow.core.protobuf.saved_model_pb2")
     text_format = pytest.importorskip("google.protobuf.text_format")

@@ -19,6 +19,7 @@ from hubcli.savedmodel.types import (
     python_text,
     tensors_of,
 )
+from tests.cases import each_of
 from tests.savedmodel.protos import (
     FLOAT,
     INT,
@@ -32,8 +33,8 @@ from tests.savedmodel.protos import (
 )
 
 
-@pytest.mark.parametrize(
-    ("content", "text"),
+@each_of(
+    "content, text",
     [
         (None, "None"),
         (True, "True"),
@@ -66,7 +67,7 @@ def test_each_kind_has_a_text(content: Any, text: str) -> None:
     assert str(decode(value(content))) == text
 
 
-@pytest.mark.parametrize("content", [(), (1,), (1, None), [1], [], {"a": (True,)}])
+@each_of("content", [(), (1,), (1, None), [1], [], {"a": (True,)}])
 def test_pythons_own_form_is_what_python_writes(content: Any) -> None:
     assert python_text(decode(value(content))) == repr(content)
 

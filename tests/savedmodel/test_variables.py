@@ -9,6 +9,7 @@ import pytest
 
 from hubcli.errors import BrokenModelError
 from hubcli.savedmodel.model import SavedModelInfo
+from tests.cases import each_of
 from tests.formats.tables import bundle_entry, delimited, index_of, number, varint
 from tests.savedmodel.protos import FLOAT, STRING, Objects, index, message, meta_graph, read
 
@@ -105,7 +106,7 @@ def test_a_key_that_is_no_path_is_found_through_the_checkpoints_graph(tmp_path: 
     assert info_of(tmp_path, objects, keys, files=files).variables[0].checkpoint_key == "elsewhere"
 
 
-@pytest.mark.parametrize("shard", [b"", b"\xff" * 20, b"\x05abcd", None])
+@each_of("shard", [b"", b"\xff" * 20, b"\x05abcd", None])
 def test_a_checkpoints_graph_that_is_not_whole_is_left_alone(tmp_path: Path, shard: bytes | None) -> None:
     objects = Objects()
     objects.variable("v")
@@ -133,8 +134,8 @@ def test_a_checkpoints_graph_that_is_none_is_refused(tmp_path: Path) -> None:
         info_of(tmp_path, objects, keys, files={"variables/variables.data-00000-of-00001": data})
 
 
-@pytest.mark.parametrize(
-    ("dtype", "shape", "size"),
+@each_of(
+    "dtype, shape, size",
     [(FLOAT, (2, 3), 24), (FLOAT, (), 4), (STRING, (2,), None), (FLOAT, (None,), None), (999, (2,), None)],
 )
 def test_the_size_of_a_variable_without_a_checkpoint(

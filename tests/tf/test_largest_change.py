@@ -10,6 +10,7 @@ from hubcli.formats.tensor_layout import DTYPE_ENUM, DType
 from hubcli.formats.tensor_values import has_non_finite
 from hubcli.savedmodel.compare.diff import largest_change
 from hubcli.tf.loading import NumpyMeasure
+from tests.cases import each_of
 
 np: Any = pytest.importorskip("numpy")
 ml_dtypes: Any = pytest.importorskip("ml_dtypes")
@@ -19,7 +20,7 @@ NUMBERS = ("float16", "float32", "float64", "complex64", "complex128")
 INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 
 
-@pytest.mark.parametrize("name", [*NUMBERS, *INTEGERS])
+@each_of("name", [*NUMBERS, *INTEGERS])
 def test_both_measures_agree(name: str) -> None:
     chance = np.random.default_rng(7)
     for _ in range(20):
@@ -51,9 +52,9 @@ def test_nan_does_not_hide_a_change() -> None:
         assert measure(BY_NAME["float32"], new, old).largest == 3.0
 
 
-@pytest.mark.parametrize("name", [*NUMBERS, "bfloat16"])
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("before", [0.0, float("nan"), float("inf"), float("-inf")])
+@each_of("name", [*NUMBERS, "bfloat16"])
+@each_of("number", [float("nan"), float("inf"), float("-inf")])
+@each_of("before", [0.0, float("nan"), float("inf"), float("-inf")])
 def test_a_measure_never_takes_for_finite_what_is_not(name: str, number: float, before: float) -> None:
     kind = ml_dtypes.bfloat16 if name == "bfloat16" else name
     new, old = (np.array([1, value, 3], kind).tobytes() for value in (number, before))
@@ -73,8 +74,8 @@ def test_every_pattern_of_small_floats_is_finite_or_not_as_numpy_says(name: str)
     assert [has_non_finite(dtype, pattern.tobytes()) for pattern in patterns] == expected.tolist()
 
 
-@pytest.mark.parametrize("name", NUMBERS[1:])
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf"), 3.3e38, -3.3e38])
+@each_of("name", NUMBERS[1:])
+@each_of("number", [float("nan"), float("inf"), float("-inf"), 3.3e38, -3.3e38])
 def test_large_numbers_are_finite(name: str, number: float) -> None:
     data = np.array([0, -1, number, 1], name).tobytes()
     assert has_non_finite(BY_NAME[name], data) == (not np.isfinite(number))

@@ -19,6 +19,7 @@ from hubcli.cache.gc.planner import family_of, make_plan, plan_removal
 from hubcli.cache.gc.snapshot import Fragment, Holder, LockFacts, Snapshot
 from hubcli.cache.layout import EntryPaths, NameKind
 from hubcli.cache.records import Descriptor, LockOwner
+from tests.cases import each_of
 
 NOW = 1_700_000_000.0
 HOUR, DAY = 3600.0, 86400.0
@@ -97,8 +98,8 @@ def test_a_gutted_model_goes_and_is_a_leftover() -> None:
     assert plan.models == ()
 
 
-@pytest.mark.parametrize(
-    ("kind", "reason"),
+@each_of(
+    "kind, reason",
     [
         (NameKind.DESCRIPTOR, Reason.NO_MODEL),
         (NameKind.MANIFEST, Reason.NO_MODEL),
@@ -132,7 +133,7 @@ def test_no_grace_robs_another_host_within_ten_minutes() -> None:
     assert make_plan(snapshot(fragments=left, locks=locks), Policy(grace_s=0)).items == ()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in NameKind if kind.name not in ("MODEL", "TAG", "FOREIGN")])
+@each_of("kind", [kind for kind in NameKind if kind.name not in ("MODEL", "TAG", "FOREIGN")])
 def test_nothing_goes_of_what_a_live_process_holds(kind: NameKind) -> None:
     plan = make_plan(
         snapshot(fragments=(fragment(1, kind),), locks={1: locked(Holder.ALIVE, age_s=99 * DAY)}),
@@ -319,8 +320,8 @@ def test_a_removal_takes_pinned_and_fresh_models_and_nothing_else() -> None:
 # --- Families
 
 
-@pytest.mark.parametrize(
-    ("handle", "family"),
+@each_of(
+    "handle, family",
     [
         ("https://tfhub.dev/google/nnlm/2", ("https://tfhub.dev/google/nnlm/", 2)),
         ("http://tfhub.dev/google/nnlm/11/", None),

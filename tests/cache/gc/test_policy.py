@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from hubcli.cache.gc.plan import Policy
 from hubcli.errors import UsageError
+from tests.cases import each_of
 
 
-@pytest.mark.parametrize(
-    ("text", "policy"),
+@each_of(
+    "text, policy",
     [
         ("", Policy()),
         ("max-size=20GB", Policy(max_size_bytes=20 * 10**9)),
@@ -29,7 +30,7 @@ def test_a_policy_is_understood(text: str, policy: Policy) -> None:
     assert Policy.parse(text, "HUBCLI_GC") == policy
 
 
-@pytest.mark.parametrize(
+@each_of(
     "text",
     [
         *("max-size", "max-size=", "max-size=much", "size=1GB", "older-than=1GB", "keep-versions=0"),

@@ -8,6 +8,7 @@ import pytest
 
 from hubcli.errors import BrokenModelError
 from hubcli.savedmodel.layout import climbs_out, declared_assets
+from tests.cases import each_of
 from tests.corpus import corpus_file
 from tests.formats.tables import delimited, number
 
@@ -30,8 +31,8 @@ def tf1_model(*names: bytes, collection: bytes = b"saved_model_assets") -> bytes
     return delimited(2, delimited(1, b"") + delimited(4, entry))
 
 
-@pytest.mark.parametrize(
-    ("model", "names"),
+@each_of(
+    "model, names",
     [
         ("serving_half_plus_two", ("foo.txt",)),
         ("serving_half_plus_two_tf2", ("foo.txt",)),
@@ -62,7 +63,7 @@ def test_a_name_that_is_no_text_stays_the_bytes_it_is() -> None:
     assert declared_assets(tf2_model(b"caf\xe9")) == ("caf\udce9",)
 
 
-@pytest.mark.parametrize(
+@each_of(
     "data",
     [b"\x12\xff", delimited(2, delimited(6, b"\x12\x7f")), delimited(2, b"\x08"), number(1, 1) + b"\x0b"],
 )
@@ -71,12 +72,12 @@ def test_a_message_that_is_cut_is_refused(data: bytes) -> None:
         declared_assets(data)
 
 
-@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/hostname", "a\\b", "..", "", ".", "a\0b"])
+@each_of("name", ["../x", "a/../../x", "/etc/hostname", "a\\b", "..", "", ".", "a\0b"])
 def test_names_that_climb_out_are_told(name: str) -> None:
     assert climbs_out(name)
 
 
-@pytest.mark.parametrize("name", ["x", "a/b.txt", "..x", "a b", "ü", "x.."])
+@each_of("name", ["x", "a/b.txt", "..x", "a b", "ü", "x.."])
 def test_names_within_are_not(name: str) -> None:
     assert not climbs_out(name)
 

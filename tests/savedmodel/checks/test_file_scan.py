@@ -24,6 +24,7 @@ from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.checks.file_scan import scan_files
 from hubcli.savedmodel.checks.file_signatures import is_pickle
 from hubcli.savedmodel.model import ModelFiles
+from tests.cases import each_of
 
 
 class Marker:
@@ -152,7 +153,7 @@ def scan(top: Path, path: str, content: bytes) -> list[Issue]:
     return list(scan_files(ModelFiles.of_directory(top)))
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
+@each_of("kind", HOSTILE)
 def test_code_is_found_by_content_under_any_name(kind: str, tmp_path: Path) -> None:
     content, code = HOSTILE[kind]
     for path in ("assets/vocabulary.txt", "assets.extra/deep/er/tf_serving_warmup_requests"):
@@ -204,7 +205,7 @@ HARMLESS = {
 }
 
 
-@pytest.mark.parametrize("kind", HARMLESS)
+@each_of("kind", HARMLESS)
 def test_what_models_have_beside_them_raises_no_alarm(kind: str, tmp_path: Path) -> None:
     for path in ("assets/vocabulary.txt", "assets.extra/tf_serving_warmup_requests"):
         assert scan(tmp_path, path, HARMLESS[kind]) == []

@@ -17,6 +17,7 @@ from hubcli.issues import Issue
 from hubcli.savedmodel.checks import integrity as stretch
 from hubcli.savedmodel.checks.integrity import Integrity, ModelCheck
 from tests.archives import read_tree
+from tests.cases import each_of
 from tests.corpus import KINDS, corpus_model
 from tests.formats.tables import bundle_entry, delimited, index_of
 from tests.models import write_tree
@@ -63,7 +64,7 @@ def flip(path: Path, byte: int) -> None:
 # Whole models ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(KINDS.keys() - {WITHOUT_ITS_ASSET}))
+@each_of("name", sorted(KINDS.keys() - {WITHOUT_ITS_ASSET}))
 def test_each_real_model_is_whole_with_and_without_a_record(name: str) -> None:
     model = corpus_model(name)
     assert faults(model) == []

@@ -14,6 +14,7 @@ from hubcli.savedmodel.checks.file_scan import metadata_issues, scan_files
 from hubcli.savedmodel.checks.keras_config import IssueKind, KerasConfig, TrustedNames, walk_config
 from hubcli.savedmodel.checks.keras_names import is_pure_function, is_pure_op
 from hubcli.savedmodel.model import ModelFiles
+from tests.cases import each_of
 
 CODE = ["4wEAAAAAAAAA", None, None]
 EVIL = {"class_name": "Lambda", "config": {"name": "evil", "function": CODE, "function_type": "lambda"}}
@@ -30,7 +31,7 @@ def reasons(config: Any, *, keras_3: bool = False, trusted: TrustedNames | None 
     return [str(issue) for issue in walk_config(parsed, is_keras_3=keras_3, trusted=trusted)]
 
 
-@pytest.mark.parametrize(
+@each_of(
     "around",
     [
         lambda inner: {"class_name": "Sequential", "config": {"layers": [inner]}},
@@ -50,14 +51,14 @@ def reasons(config: Any, *, keras_3: bool = False, trusted: TrustedNames | None 
         lambda inner: {"class_name": "__tuple__", "items": [inner]},
     ],
 )
-@pytest.mark.parametrize("keras_3", [False, True])
+@each_of("keras_3", [False, True])
 def test_bytecode_is_found_wherever_it_stands(around: Any, keras_3: bool) -> None:
     found = reasons(around(EVIL), keras_3=keras_3)
     assert "layer evil: function is Python bytecode" in found
     assert "layer evil: a Lambda layer runs Python code" in found
 
 
-@pytest.mark.parametrize("key", ["residual_fn", "dropout_fn", "output_shape", "mask", "standardize", "any"])
+@each_of("key", ["residual_fn", "dropout_fn", "output_shape", "mask", "standardize", "any"])
 def test_every_key_that_carries_a_function_is_known_by_its_type(key: str) -> None:
     found = reasons(layer("ResidualWrapper", **{key: CODE, f"{key}_type": "lambda"}))
     assert found == [f"layer one: {key} is Python bytecode"]
@@ -65,8 +66,8 @@ def test_every_key_that_carries_a_function_is_known_by_its_type(key: str) -> Non
     assert found == [f"layer one: {key} is the Python function 'system'"]
 
 
-@pytest.mark.parametrize(
-    ("config", "reason"),
+@each_of(
+    "config, reason",
     [
         (layer("Dense", activation={"class_name": "__lambda__", "config": {}}), "it holds Python bytecode"),
         (
@@ -105,15 +106,15 @@ def test_every_key_that_carries_a_function_is_known_by_its_type(key: str) -> Non
         ),
     ],
 )
-@pytest.mark.parametrize("keras_3", [False, True])
+@each_of("keras_3", [False, True])
 def test_what_would_run_import_or_open_is_named_with_its_layer(
     config: Any, reason: str, keras_3: bool
 ) -> None:
     assert f"layer one: {reason}" in reasons([{"class_name": "Sequential"}, config], keras_3=keras_3)
 
 
-@pytest.mark.parametrize(
-    ("config", "reason"),
+@each_of(
+    "config, reason",
     [
         (layer("TFOpLambda", function="io.write_file"), "it calls the TensorFlow function 'io.write_file'"),
         (layer("TFOpLambda", function="raw_ops.WriteFile"), "it calls the TensorFlow function"),
@@ -148,7 +149,7 @@ def test_op_layers_call_pure_functions_alone(config: Any, reason: str) -> None:
     assert found.startswith(f"layer one: {reason}")
 
 
-@pytest.mark.parametrize(
+@each_of(
     "config",
     [
         layer("TFOpLambda", function="math.multiply"),
@@ -173,9 +174,7 @@ def test_pure_layers_pass(config: Any) -> None:
     assert reasons([config]) == []
 
 
-@pytest.mark.parametrize(
-    "name", ["io.", "data.", "raw_ops.", "saved_model.", "config.", "train.", "summary.", "py_function"]
-)
+@each_of("name", ["io.", "data.", "raw_ops.", "saved_model.", "config.", "train.", "summary.", "py_function"])
 def test_no_function_of_a_module_with_effects_is_pure(name: str) -> None:
     import hubcli.savedmodel.checks.keras_names as lists
 
@@ -242,7 +241,7 @@ def metadata(*configs: Any, identifier: str = "_tf_keras_layer") -> bytes:
     )
 
 
-@pytest.mark.parametrize("identifier", ["_tf_keras_layer", "_tf_keras_metric", "no such", ""])
+@each_of("identifier", ["_tf_keras_layer", "_tf_keras_metric", "no such", ""])
 def test_every_node_of_the_metadata_is_walked(identifier: str) -> None:
     (first, _) = metadata_issues(metadata(layer("Dense"), EVIL, identifier=identifier))
     assert (first.kind, first.layer) == (IssueKind.CODE, "evil")
@@ -254,7 +253,7 @@ def test_each_of_several_texts_in_a_node_is_walked() -> None:
         assert metadata_issues(encode_field(1, node))
 
 
-@pytest.mark.parametrize("data", [b"\x0a\xff", b"\x0a\x02\x2a\x05", b"\x08\x01", b"\x0a\x03\x2a\x01\xff"])
+@each_of("data", [b"\x0a\xff", b"\x0a\x02\x2a\x05", b"\x08\x01", b"\x0a\x03\x2a\x01\xff"])
 def test_metadata_that_is_damaged_is_a_broken_model(data: bytes) -> None:
     with pytest.raises(BrokenModelError):
         metadata_issues(data)

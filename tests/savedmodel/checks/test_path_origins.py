@@ -10,6 +10,7 @@ import pytest
 from hubcli.formats.protos import _message_class
 from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
+from tests.cases import each_of
 from tests.formats.tables import delimited, varint
 from tests.savedmodel.protos import (
     STRING,
@@ -102,7 +103,7 @@ PROVEN = {
 }
 
 
-@pytest.mark.parametrize("how", PROVEN)
+@each_of("how", PROVEN)
 def test_a_path_of_an_asset_is_proven(tmp_path: Path, how: str) -> None:
     assert with_files(tmp_path, PROVEN[how]) == set()
 
@@ -324,7 +325,7 @@ FREE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("how", FREE)
+@each_of("how", FREE)
 def test_a_path_that_only_looks_like_an_asset_is_found(tmp_path: Path, how: str) -> None:
     assert "reads-files" in with_files(tmp_path, FREE[how])
 
@@ -379,7 +380,7 @@ CHOSEN = {
 }
 
 
-@pytest.mark.parametrize("how", CHOSEN)
+@each_of("how", CHOSEN)
 def test_a_saver_with_a_path_of_its_own_is_found(tmp_path: Path, how: str) -> None:
     changed, code = CHOSEN[how]
     assert code in codes(tmp_path, _saving(changed, constant("dot", ".")))

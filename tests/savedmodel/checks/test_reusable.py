@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hubcli.savedmodel.model import Conformance
+from tests.cases import each_of
 from tests.savedmodel.protos import (
     FLOAT,
     INT,
@@ -111,12 +112,12 @@ def test_a_call_that_was_never_traced(tmp_path: Path) -> None:
     assert codes(read(tmp_path, meta_graph(None, objects)).reusable) == ["no-call"]
 
 
-@pytest.mark.parametrize("args", [(), (3,), ("a", BATCH), ([],), ({},)])
+@each_of("args", [(), (3,), ("a", BATCH), ([],), ({},)])
 def test_a_call_whose_first_argument_is_no_tensor(tmp_path: Path, args: tuple[Any, ...]) -> None:
     assert "call-input" in codes_of(tmp_path, Model(args=args, takes_training=False))
 
 
-@pytest.mark.parametrize("first", [BATCH, [BATCH, BATCH], {"a": BATCH, "b": [BATCH]}, (BATCH,)])
+@each_of("first", [BATCH, [BATCH, BATCH], {"a": BATCH, "b": [BATCH]}, (BATCH,)])
 def test_a_tensor_and_a_list_and_a_dict_are_one_input(tmp_path: Path, first: Any) -> None:
     assert codes_of(tmp_path, Model(args=(first,))) == []
 
@@ -272,13 +273,13 @@ def _with_loss(*args: Any, outputs: Any) -> Model:
     return model
 
 
-@pytest.mark.parametrize("dtype", [FLOAT, 2, 14, 19])
+@each_of("dtype", [FLOAT, 2, 14, 19])
 def test_a_loss_that_gives_a_scalar_float_is_fine(tmp_path: Path, dtype: int) -> None:
     assert codes_of(tmp_path, _with_loss(outputs=Spec(dtype, ()))) == []
 
 
-@pytest.mark.parametrize(
-    ("args", "outputs"),
+@each_of(
+    "args, outputs",
     [
         ((BATCH,), Spec(FLOAT, ())),
         ((), Spec(FLOAT, (1,))),
@@ -319,7 +320,7 @@ def test_a_batch_of_one_size(tmp_path: Path) -> None:
     assert "int32[8, 2]" in conformance.problems[0].message
 
 
-@pytest.mark.parametrize("shape", [(None,), (None, 3), None, ()])
+@each_of("shape", [(None,), (None, 3), None, ()])
 def test_a_batch_of_any_size(tmp_path: Path, shape: tuple[int | None, ...] | None) -> None:
     assert "batch-fixed" not in codes_of(tmp_path, Model(args=(Spec(FLOAT, shape),)))
 
@@ -362,7 +363,7 @@ def test_images_of_three_channels_are_fine(tmp_path: Path, channels: int | None)
     assert codes_of(tmp_path, Model(args=(Spec(FLOAT, (None, 224, 224, channels)),))) == []
 
 
-@pytest.mark.parametrize(("dtype", "channels"), [(FLOAT, 1), (FLOAT, 4), (4, 3), (INT, 3)])
+@each_of("dtype, channels", [(FLOAT, 1), (FLOAT, 4), (4, 3), (INT, 3)])
 def test_images_of_another_form(tmp_path: Path, dtype: int, channels: int) -> None:
     conformance = Model(args=(Spec(dtype, (None, 224, 224, channels)),)).check(tmp_path)
     assert codes(conformance) == ["image-input"]

@@ -10,6 +10,7 @@ import pytest
 from hubcli.errors import BrokenModelError
 from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.checks.scan import CONDITIONAL_OPS, risk_of, risk_of_print, risky_ops
+from tests.cases import each_of
 from tests.corpus import KINDS, corpus_model
 from tests.formats.tables import delimited, number, varint
 from tests.savedmodel.protos import (
@@ -54,7 +55,7 @@ READS = ("reads-files", "high")
 # The corpus --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", KINDS)
+@each_of("name", KINDS)
 def test_nothing_grave_is_found_in_a_harmless_model(name: str) -> None:
     from hubcli.savedmodel.model import ModelFiles
     from hubcli.savedmodel.reader import read_model
@@ -67,7 +68,7 @@ def test_nothing_grave_is_found_in_a_harmless_model(name: str) -> None:
 # Every group of risks ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("op", sorted({*risky_ops()} - {*CONDITIONAL_OPS}))
+@each_of("op", sorted({*risky_ops()} - {*CONDITIONAL_OPS}))
 def test_each_op_of_the_list_is_found_where_a_call_reaches_it(tmp_path: Path, op: str) -> None:
     encoded = graph(
         node("call", "PartitionedCall", f=Func("inner")), functions=[function("inner", node("it", op))]
@@ -83,8 +84,8 @@ def test_each_op_of_the_list_is_found_where_a_call_reaches_it(tmp_path: Path, op
     assert "when it is called" in found[0].message
 
 
-@pytest.mark.parametrize(
-    ("op", "expected"),
+@each_of(
+    "op, expected",
     [
         ("PyFunc", ("runs-python", "critical")),
         ("WriteFile", WRITES),
@@ -125,7 +126,7 @@ def test_a_print_into_a_file_is_a_write(tmp_path: Path, stream: str) -> None:
     assert risk_of_print(stream).severity is Severity.HIGH
 
 
-@pytest.mark.parametrize("stream", ["stderr", "stdout", "log(info)", "", "FILE://x"])
+@each_of("stream", ["stderr", "stdout", "log(info)", "", "FILE://x"])
 def test_a_print_to_a_stream_is_no_write(tmp_path: Path, stream: str) -> None:
     assert graded(tmp_path, meta_graph(graph(node("a", "PrintV2", output_stream=stream)))) == {
         ("prints", "low")
@@ -214,7 +215,7 @@ def test_a_node_between_large_constants_is_found(tmp_path: Path) -> None:
     assert WRITES in graded(tmp_path, meta_graph(graph(functions=[function("f", *nodes)])))
 
 
-@pytest.mark.parametrize("name", ["a\0b", "é", "x" * 100_000, ""])
+@each_of("name", ["a\0b", "é", "x" * 100_000, ""])
 def test_odd_names_hide_nothing(tmp_path: Path, name: str) -> None:
     encoded = graph(functions=[function(name, node(name, "WriteFile"))])
     assert WRITES in graded(tmp_path, meta_graph(encoded))
@@ -454,7 +455,7 @@ def test_a_table_whose_asset_stands_in_a_collection_alone_is_exempt(tmp_path: Pa
     assert "reads-files" not in {finding.code for finding in findings_of(tmp_path, encoded)}
 
 
-@pytest.mark.parametrize(
+@each_of(
     "sources",
     [
         [node("c", "Const"), node("path", "StringJoin", "c", "c")],
@@ -464,7 +465,6 @@ def test_a_table_whose_asset_stands_in_a_collection_alone_is_exempt(tmp_path: Pa
         [node("c", "Const"), node("path", "DecodeBase64", "c")],
         [node("path", "Fill")],
     ],
-    ids=lambda nodes: nodes[-1].op,
 )
 def test_a_table_of_a_path_that_the_graph_makes_is_found(tmp_path: Path, sources: list[Any]) -> None:
     assert READS in graded(tmp_path, meta_graph(_table(*sources)))
@@ -689,7 +689,7 @@ def test_a_function_that_grappler_may_swap_in_is_found(tmp_path: Path) -> None:
     assert WRITES in graded(tmp_path, rest + delimited(2, delimited(1, call) + library))
 
 
-@pytest.mark.parametrize(
+@each_of(
     "op",
     [
         "DatasetFromGraph",  # its input is a GraphDef in bytes: any op at all

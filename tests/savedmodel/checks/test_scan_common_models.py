@@ -11,6 +11,7 @@ import pytest
 from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
+from tests.cases import each_of
 from tests.installed import Late, require_installed
 from tests.savedmodel.zoo import SPECIMENS
 
@@ -175,8 +176,8 @@ def _keras_layers(module: str, folder: Path) -> list[Any]:
     return [layers.StringLookup(vocabulary=words), layers.TextVectorization(vocabulary=words)]
 
 
-@pytest.mark.parametrize("module", ["keras", "tf_keras"])
-@pytest.mark.parametrize("place", [0, 1], ids=["StringLookup", "TextVectorization"])
+@each_of("module", ["keras", "tf_keras"])
+@each_of("place", [0, 1])
 def test_a_layer_with_a_file_of_words_has_no_grave_finding(tmp_path: Path, module: str, place: int) -> None:
     layer = _keras_layers(module, tmp_path)[place]
     root = _of_function(layer, lambda words: layer(words))

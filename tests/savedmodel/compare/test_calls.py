@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from hubcli.savedmodel.compare.preservation import lost_calls
 from hubcli.savedmodel.functions import Function, FunctionVariant, ParameterList
 from hubcli.savedmodel.types import Literal, TensorSpec
+from tests.cases import each_of
 
 X = TensorSpec("float32", (None, 3), "x")
 OTHER = TensorSpec("float32", (None, 4), "x")
@@ -33,8 +32,8 @@ def function(takes: ParameterList | None, *traces: tuple[Any, ...], outputs: Any
     return Function("f", "obj.f", str(takes), names, tuple(variants), takes)
 
 
-@pytest.mark.parametrize(
-    ("source", "result"),
+@each_of(
+    "source, result",
     [
         # As Keras 2 of TensorFlow 2.8 and 2.11 wrote it; as 2.4 did.
         (function(parameters(varargs="args", varkw="kwargs"), (X,)), function(parameters("args_0"), (X,))),
@@ -58,8 +57,8 @@ def test_nothing_that_can_be_called_is_lost(source: Function, result: Function) 
     assert lost_calls(source, result) == ()
 
 
-@pytest.mark.parametrize(
-    ("source", "result", "lost"),
+@each_of(
+    "source, result, lost",
     [
         # Another name, by which a caller may pass it.
         (function(parameters("x"), (X,)), function(parameters("args_0"), (X,)), "f(x=float32[?, 3])"),

@@ -22,6 +22,7 @@ from hubcli.formats.tensor_values import TensorValues
 from hubcli.savedmodel.checks.integrity import ModelCheck
 from hubcli.savedmodel.compare.diff import Distance
 from hubcli.savedmodel.weights.rewrite import RewriteOptions, RewriteReport, rewrite
+from tests.cases import each_of
 from tests.conftest import ROOT
 from tests.corpus import KINDS, corpus_model
 from tests.models import tree_files
@@ -70,7 +71,7 @@ def require_same(model: Path, out: Path, but: frozenset[str] = frozenset()) -> N
 
 
 # serving_matrix_half_plus_two has no variables.
-@pytest.mark.parametrize("name", sorted(KINDS.keys() - {"serving_matrix_half_plus_two"}))
+@each_of("name", sorted(KINDS.keys() - {"serving_matrix_half_plus_two"}))
 def test_real_models_with_their_own_values_are_the_same_to_the_byte(name: str, tmp_path: Path) -> None:
     source = corpus_model(name)
     report = rewrite(source, tmp_path / "out", own_values(source), SAME)

@@ -11,6 +11,7 @@ import pytest
 
 from hubcli.errors import BrokenModelError, DiskFullError, HubcliError
 from hubcli.tf.keras.h5_weights import open_keras_weights
+from tests.cases import each_of
 
 h5py = pytest.importorskip("h5py")
 
@@ -40,7 +41,7 @@ def _virtual(group: Any, folder: Path) -> None:
     group.create_virtual_dataset("0", layout)
 
 
-@pytest.mark.parametrize("refer", [_external_link, _soft_link, _external_storage, _virtual])
+@each_of("refer", [_external_link, _soft_link, _external_storage, _virtual])
 def test_values_that_stand_in_other_files_are_refused(
     refer: Callable[[Any, Path], None], tmp_path: Path
 ) -> None:
@@ -55,7 +56,7 @@ def test_values_that_stand_in_other_files_are_refused(
     assert error.hint
 
 
-@pytest.mark.parametrize("names", [5, [b"/absent"], [b"\xff\xfe"], h5py.Empty("S1")])
+@each_of("names", [5, [b"/absent"], [b"\xff\xfe"], h5py.Empty("S1")])
 def test_names_of_weights_that_are_no_names_are_refused(names: Any, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "w.h5", "w") as file:
         file.create_group("dense").attrs["weight_names"] = names

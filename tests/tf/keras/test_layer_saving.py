@@ -13,6 +13,7 @@ import pytest
 import hubcli
 from hubcli.errors import ArgumentError
 from hubcli.finetuning import FinetuneOptions
+from tests.cases import each_of
 from tests.forkserver import run_python
 from tests.tf.conftest import Saved
 
@@ -176,8 +177,8 @@ def test_a_trained_module_is_exported_by_its_weights_file(tmp_path: Path) -> Non
     assert tuned.inner.a.numpy().tolist() == own.inner.a.numpy().tolist() != [3.0, 4.0]
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
+@each_of(
+    "name, options",
     [
         ("text", {"trainable": True, "output_shape": [4], "name": "words"}),
         ("nests", {"arguments": {"factor": 3.0}}),
