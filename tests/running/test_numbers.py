@@ -54,7 +54,7 @@ def test_an_integer_that_would_lose_digits_as_a_float_is_refused(name: str, bits
         encoded(dtype_named(name), [(1 << bits) + 1])
 
 
-@each_of(("name", "value"), [("float16", 70_000), ("float32", 10**40), ("bfloat16", 10**40)])
+@each_of("name, value", [("float16", 70_000), ("float32", 10**40), ("bfloat16", 10**40)])
 def test_an_integer_beyond_a_float_type_is_refused(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"{value} is out of the range of {name}"):
         encoded(dtype_named(name), [1, value])
