@@ -57,7 +57,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def write_model(folder: Path, size_bytes: int) -> None:
-    """The graph of the built-in example with one shard of so many bytes, in float tensors of 64 MiB."""
+    """The graph of the built-in example with one shard of a given size, in float tensors of 64 MiB."""
     example = (resources.files("hubcli.examples") / "mul-1.tar.gz").read_bytes()
     (folder / "variables").mkdir(parents=True)
     with tarfile.open(fileobj=io.BytesIO(example)) as archive:

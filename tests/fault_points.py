@@ -33,7 +33,7 @@ def _no_hard_links() -> None:
 
 
 def _late_answers() -> None:
-    """The link is made, but the answer is lost: the client asks again, and hears that it is there."""
+    """The link is made, but the answer is lost: the client asks again, and is told that it exists."""
     link = os.link
 
     def link_twice(source: Any, target: Any) -> None:

@@ -91,7 +91,7 @@ class Process:
         """Its exit status, or the negative number of the signal that ended it.
 
         Raises:
-            subprocess.TimeoutExpired: it still runs after so many seconds.
+            subprocess.TimeoutExpired: it still runs after `timeout` seconds.
         """
         if self.returncode is None:
             self._connection.settimeout(timeout)
@@ -113,7 +113,7 @@ class Process:
         """What it writes until it ends to standard output and to standard error.
 
         Raises:
-            subprocess.TimeoutExpired: it still writes after so many seconds.
+            subprocess.TimeoutExpired: it still writes after `timeout` seconds.
         """
         texts: dict[str, str] = {}
 
@@ -173,7 +173,7 @@ def run_python(
     """What came of `python ARGUMENTS…`: `-m MODULE …`, `-c CODE …` or `FILE …`, its output captured as text.
 
     Raises:
-        subprocess.TimeoutExpired: it was killed after so many seconds.
+        subprocess.TimeoutExpired: it was killed after `timeout` seconds.
         subprocess.CalledProcessError: `check` is set, and the exit status isn't 0.
     """
     words = [os.fspath(argument) for argument in arguments]

@@ -11,7 +11,7 @@ __all__ = ["InterruptInjection"]
 
 
 class InterruptInjection:
-    """Sends the signal to this process when so many lines of the watched files have been reached.
+    """Sends the signal to this process once a number of lines of the watched files have been reached.
 
     `watched` are the ends of their paths. A line that runs again isn't counted again.
     """

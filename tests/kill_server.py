@@ -30,7 +30,7 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A command line, and when its process is killed: after so many seconds, or at so many lines.
+    """A command line, and when its process is killed: after some seconds, or at a number of lines.
 
     The seconds count from where something in the cache has a name of the pattern `since`.
     `watched` are the files whose lines count, `fault_points` what the process has to live with.

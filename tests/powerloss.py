@@ -76,7 +76,7 @@ LOSSES = (
 
 @dataclass
 class Node:
-    """A file, a directory or a link, whatever it is called. `synced` is None where no data ever was."""
+    """A file, a directory or a link of any name. `synced` is None where no data ever was."""
 
     kind: str
     data: bytearray = field(default_factory=bytearray)

@@ -39,7 +39,7 @@ def test_what_is_measured_again_is_judged_by_all_rounds() -> None:
 
 
 def test_a_checkout_runs_its_own_hubcli(tmp_path: Path) -> None:
-    """Whatever hubcli is installed, and wherever it is started."""
+    """With any hubcli installed, started in any directory."""
     checkout = tmp_path / "checkout"
     (checkout / "hubcli").mkdir(parents=True)
     (checkout / "hubcli" / "__init__.py").touch()

@@ -184,7 +184,7 @@ def _stop_downloads(maker: Maker) -> None:
 
 
 def _make_older(folder: Path, age: timedelta) -> None:
-    """Lets everything have happened so much earlier: the times of files, and those that records tell."""
+    """Moves everything back in time: the times of files, and those in records."""
     for path in (folder / "cache").iterdir():
         if path.name.endswith((".hubcli.json", ".descriptor.txt", ".hubcli.part.json")):
             times = path.stat()

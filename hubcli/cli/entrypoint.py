@@ -349,7 +349,7 @@ class _Interrupts:
         self._is_due = False
 
     def install(self) -> None:
-        """Hears the signals from now on, but those that the caller of this process ignores."""
+        """Handles the signals from now on, but those that the caller of this process ignores."""
         with suppress(ValueError):  # Not on the main thread: a test or an embedding program.
             for number in self._numbers:
                 if signal.getsignal(number) is not signal.SIG_IGN:

@@ -210,7 +210,7 @@ class GcRun:
         return not self.is_refused
 
     def on_done(self, action: CompletedAction) -> None:
-        """Hears of each item."""
+        """Records an item that was removed or skipped."""
         self.actions.append(action)
         if action.result in (ActionResult.BUSY, ActionResult.CHANGED):
             self.output.note(stay_note(action))

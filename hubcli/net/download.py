@@ -315,7 +315,7 @@ class _Filling:
             thread.start()
 
     def hurry(self, waited_s: float) -> None:
-        """Hears that the reader waited: once it did so for long enough, all connections begin."""
+        """Counts the time that the reader waited: once it is long enough, all connections begin."""
         self._hungry_s += waited_s
         if self._hungry_s >= _HUNGER_S:
             self.begin(self._connections)

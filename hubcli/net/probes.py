@@ -85,7 +85,7 @@ def _ask(found: ProbeResult, timeout_s: float, access: NetworkConfig) -> ProbeRe
 
 
 class _Steps:
-    """Hears of what httpcore does, and keeps the times."""
+    """Records the times of what httpcore does."""
 
     def __init__(self, *, is_by_proxy: bool) -> None:
         self.seconds: dict[str, float] = {}

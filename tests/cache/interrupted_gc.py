@@ -28,7 +28,7 @@ EVERYTHING = Policy(max_size_bytes=0, grace_s=0)
 
 
 class KillAtLine:
-    """Kills this process when so many lines of the watched files have run."""
+    """Kills this process once a number of lines of the watched files have run."""
 
     def __init__(self, lines: int) -> None:
         self.lines = lines

@@ -167,7 +167,7 @@ def main(name: str, cache: str, rounds: int) -> None:
         completed_rounds += 1
         try:
             ROUNDS[name](racer)
-        except Exception:  # noqa: BLE001 - whatever it is, it is what the test looks for
+        except Exception:  # noqa: BLE001 - any error is what the test looks for
             racer.wrong.append(traceback.format_exc())
             if len(racer.wrong) > 5:
                 break

@@ -1,4 +1,4 @@
-"""Collections that race with whatever else is at the cache, in real processes: a model is whole or absent."""
+"""Collections that race with other uses of the cache, in real processes: a model is whole or absent."""
 
 from __future__ import annotations
 

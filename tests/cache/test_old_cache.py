@@ -53,7 +53,7 @@ Offline = Callable[..., str]
 
 PINS = {PINNED, PINNED_OF_TENSORFLOW_HUB}
 STOPPED = (INTERRUPTED, KILLED, KILLED_SMALL)
-# A proxy where nobody listens: whatever asks the network fails.
+# A proxy at a closed port: every request to the network fails.
 NO_NETWORK = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
 RESOLVE = """
 import sys, tensorflow_hub as hub

@@ -17,7 +17,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @pytest.fixture(autouse=True)
 def handled_signals() -> Iterator[None]:
-    """The signals, heard as in a run; afterwards as before."""
+    """The signals, handled as in a run; afterwards as before."""
     before = [signal.getsignal(number) for number in SIGNALS]
     turn_signals_into_interrupts()
     yield

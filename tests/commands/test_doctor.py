@@ -80,7 +80,7 @@ def test_nothing_goes_out_without_network(cache: Path, tmp_path: Path) -> None:
         "import socket\n"
         "try: socket.create_connection(('127.0.0.1', 1))\n"
         "except OSError: pass\n"
-        "assert sent\n"  # It does hear of one.
+        "assert sent\n"  # It is told of one.
     )
     variables = {
         "HTTPS_PROXY": "http://127.0.0.1:1",

@@ -40,7 +40,7 @@ FILES = models.example_files()
 
 
 class Notes(ProgressListener):
-    """Keeps what is said, and how much is heard of."""
+    """Keeps the notes, and counts the bytes."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []

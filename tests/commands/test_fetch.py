@@ -42,7 +42,7 @@ HANDLE = "https://tfhub.dev/maker/model/1"
 
 
 class Notes(ProgressListener):
-    """Remembers what it hears."""
+    """Records what it is told."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []

@@ -33,7 +33,7 @@ def kill_server(cache: Path) -> Iterator[KillServer]:
 def fetch_at_once(
     number: int, kill_server: KillServer, url: str, *options: str, fault_points: Sequence[str] = ()
 ) -> str:
-    """What so many processes printed, each the same; each ended well."""
+    """What several processes printed, each the same; each ended well."""
     results = kill_server.run_at_once(
         [Order(("fetch", url, "-q", *options), fault_points=fault_points)] * number
     )

@@ -1,4 +1,4 @@
-"""Whatever the server, the network or a kill does to a large download: a whole model, or none, and why."""
+"""Faults of the server, the network or a kill in a large download: a whole model, or none, and why."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ class Enough(Exception):
 
 
 class Stopper(ProgressListener):
-    """Breaks off when so many bytes have come."""
+    """Breaks off once a number of bytes was received."""
 
     def __init__(self, enough_bytes: int) -> None:
         self.left_bytes = enough_bytes
@@ -272,7 +272,7 @@ def test_a_spool_stays_on_a_disk(is_kept: bool, server: HubServer, tmp_path: Pat
 
 
 class Squeezer(ProgressListener):
-    """Leaves so much room on the disk once the first bytes have come."""
+    """Limits the free space on the disk once the first bytes were received."""
 
     def __init__(self, disk: Path, left_bytes: int) -> None:
         self.disk = disk

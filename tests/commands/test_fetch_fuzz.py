@@ -1,4 +1,4 @@
-"""Whatever a server answers, a command ends soon and with a status of its own, never with a fault (1)."""
+"""For any answer of a server, a command ends soon and with a status of its own, never with a fault (1)."""
 
 from __future__ import annotations
 

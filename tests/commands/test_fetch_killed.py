@@ -158,7 +158,7 @@ def journaled(spool: Path) -> list[tuple[int, int]]:
 
 
 def ranges(server: HubServer, begin: int) -> list[tuple[int, int]]:
-    """What was asked for since so many requests."""
+    """The requests behind the first ones."""
     matches = (
         re.match(r"bytes=(\d+)-(\d+)", request.headers.get("Range", ""))
         for request in server.requests[begin:]
@@ -224,7 +224,7 @@ def test_a_kill_at_each_line_of_publishing(
         shutil.copytree(cache, pristine, symlinks=True)
     packed.write_bytes(models.pack(NEW))
     model, seen = paths_of(EXAMPLE, cache).model, []
-    # The lock is made the same way whatever is there.
+    # The lock is made the same way in every case.
     watched = ("cache/store.py", "durability.py" if forced else "cache/lock.py")
     for line in range(1, 10_000):
         shutil.rmtree(cache, ignore_errors=True)

@@ -111,7 +111,7 @@ def test_the_command_line_reads_as_far_as_its_parts_need(
 def test_an_archive_in_any_order_comes_over_several_connections(
     server: HubServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "_LOOK_S", 0.0)  # With QUICK_S at 0, whatever comes is slow.
+    monkeypatch.setattr(download, "_LOOK_S", 0.0)  # With QUICK_S at 0, every download is slow.
     url = server.serve(PATH, Reply(shard_first(), etag='"1"'))
     inspection = inspect(url, settings)
     assert inspection.info.checkpoint is not None

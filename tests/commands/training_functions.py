@@ -219,7 +219,7 @@ def wait(obj: Any) -> None:
 
 
 def to_the_last(obj: Any, lines: int = 1, number: int = signal.SIGKILL) -> None:
-    """Sends the signal to this process once so many lines of the export have been reached."""
+    """Sends the signal to this process once a number of lines of the export have been reached."""
     add(obj)
     seen = set[tuple[str, int]]()
 

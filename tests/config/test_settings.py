@@ -128,7 +128,7 @@ def test_offline_by_flag_or_variable(environment: dict[str, str], flag: bool, of
         ({}, False, False),
         ({}, True, True),
         ({"NO_COLOR": "1"}, False, True),
-        ({"NO_COLOR": "0"}, False, True),  # https://no-color.org: whatever its value, unless empty
+        ({"NO_COLOR": "0"}, False, True),  # https://no-color.org: any value but an empty one
         ({"NO_COLOR": ""}, False, False),
         ({"TERM": "dumb"}, False, True),
         ({"TERM": "xterm"}, False, False),

@@ -21,7 +21,7 @@ from tests.server import HubServer
 
 
 def nothing(_: int) -> None:
-    """Hears of bytes, and does nothing."""
+    """Ignores the bytes."""
 
 
 def test_one_interface_reads_a_file_a_built_in_example_and_a_host(

@@ -31,7 +31,7 @@ class Enough(Exception):
 
 
 class Stopper(ProgressListener):
-    """Breaks off when so many bytes have come."""
+    """Breaks off once a number of bytes was received."""
 
     def __init__(self) -> None:
         self.left_bytes = 5 << 20

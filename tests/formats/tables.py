@@ -1,4 +1,4 @@
-"""Writers of what hubcli/formats reads: tables with good checksums, whatever they hold.
+"""Writers of what hubcli/formats reads: tables with good checksums and any content.
 
 Fuzzed bytes that a checksum gives away never reach the code behind it; these
 are sealed after the damage was done.

@@ -1,4 +1,4 @@
-"""Damaged files of inputs: whatever they hold, an error of ours is all that comes of it."""
+"""Damaged files of inputs: any content ends in an error of hubcli."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ for _ in range(4):
         os._exit(0)
 sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
 """
-# A proxy where nobody listens: whatever asks the network fails.
+# A proxy at a closed port: every request to the network fails.
 NO_NETWORK = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
 
 

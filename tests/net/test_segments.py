@@ -271,7 +271,7 @@ def test_a_lie_about_the_total_is_noticed(server: HubServer, tmp_path: Path) -> 
 
 
 def interrupted(url: str, spool: Path, taken: int) -> None:
-    """A download of which the reader takes so many bytes, and then goes away."""
+    """A download whose reader takes a number of bytes, and then closes it."""
     with open_download(url, options(spool)) as answer:
         chunks = answer.read()
         while taken > 0:

@@ -589,7 +589,7 @@ def test_a_secret_is_in_no_error(text: str) -> None:
     assert "hunter2" not in f"{error} {error!r} {error.message} {error.hint}"
 
 
-# --- Whatever is typed
+# --- Any text that is typed
 
 PIECES = [
     *("https://", "http://", "HTTPS://", "gs://", "file://", "example://", "s3://", "://"),

@@ -1,4 +1,4 @@
-"""A kind of host that hubcli has never heard of, added from here alone: every command works on it."""
+"""A kind of host that hubcli doesn't know, added from here alone: every command works on it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Toy(Provider):
 
 
 class ToyBytes(ByteSource):
-    """A body in memory, of which a connection brings so many bytes before it fails, so many times."""
+    """A body in memory, of which a connection brings some bytes before it fails, a number of times."""
 
     def __init__(self, name: str, body: bytes, *, failures: int = 0, piece_bytes: int = 1 << 20) -> None:
         self.name = name

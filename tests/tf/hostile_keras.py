@@ -55,7 +55,7 @@ def lambda_config(marker: Path, name: str = "evil") -> dict[str, Any]:
 
 
 def edit_file(path: Path, edit: Edit, write: Callable[[Any], str] = json.dumps) -> Path:
-    """The file with its config changed, whatever its format; `write` makes JSON text of it."""
+    """The file with its config changed, in any format; `write` makes JSON text of it."""
     if path.is_dir():
         return edit_metadata(path, edit, write)
     if path.suffix == ".h5":

@@ -366,7 +366,7 @@ def test_foreign_files_stay_beside_what_goes(cache: Path, tmp_path: Path) -> Non
 
 
 def test_links_are_removed_as_links(cache: Path, tmp_path: Path) -> None:
-    """Whatever a link that is named like the cache's own leads to stays as it is."""
+    """What a link that is named like the cache's own leads to stays as it is."""
     outside = tmp_path / "outside"
     hubcli_entry(outside, OLD)
     before = snapshot(outside)

@@ -341,7 +341,7 @@ def test_versions_of_a_model_are_told_by_the_handle(
     assert family_of(handle) == family
 
 
-# --- Whatever the cache
+# --- Any cache
 
 AGES = st.one_of(st.none(), st.floats(-DAY, 100 * DAY))
 SHARED = st.builds(

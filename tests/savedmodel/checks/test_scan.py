@@ -576,7 +576,7 @@ def test_a_print_whose_stream_the_caller_gives_is_not_called_harmless(tmp_path: 
 
 
 def test_the_init_op_is_the_one_of_its_own_key(tmp_path: Path) -> None:
-    """TensorFlow reads outputs["__saved_model_init_op"], whatever else stands there."""
+    """TensorFlow reads outputs["__saved_model_init_op"], with anything else beside it."""
     signature = init_signature("save")
     signature.outputs["A"].name = "harmless"
     encoded = graph(SAVE, node("harmless", "NoOp"))

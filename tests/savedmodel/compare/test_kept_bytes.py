@@ -1,4 +1,4 @@
-"""The gate of the rewrite: whatever differs but values and what follows from them is refused."""
+"""The check of the rewrite: differences other than values and what follows from them are refused."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ def composite_specs(target: Path) -> None:
 
 
 class Interval(tf.experimental.ExtensionType):
-    """A composite tensor of a class that the reader has never heard of."""
+    """A composite tensor of a class that the reader doesn't know."""
 
     __name__ = "hubcli.Interval"
     low: tf.Tensor

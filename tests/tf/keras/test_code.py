@@ -1,4 +1,4 @@
-"""Keras files that would run code or write files: none does without --unsafe, in whatever spelling."""
+"""Keras files that would run code or write files: none does without --unsafe, in any spelling."""
 
 from __future__ import annotations
 
