@@ -129,7 +129,7 @@ _hubcli_value() {
     'ls --sort')
       words=(name name:asc name:desc size size:asc size:desc fetched fetched:asc fetched:desc used used:asc used:desc) ;;
     'ls --filter')
-      words=('size<' 'size>' 'used<' 'used>' 'fetched<' 'fetched>' kind=TF2 kind=TF1 'kind=TF1 Hub' kind=Keras state=ok state=gutted state=downloading state=unknown state=foreign pinned=yes pinned=no) ;;
+      words=('size<' 'size>' 'used<' 'used>' 'fetched<' 'fetched>' kind=TF2 kind=TF1 'kind=TF1 Hub' kind=Keras state=ok state=incomplete state=downloading state=unknown state=foreign pinned=yes pinned=no) ;;
     *) return 1 ;;
   esac
 }

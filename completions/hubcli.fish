@@ -281,7 +281,7 @@ complete -c hubcli -n '__hubcli_at finetune-export' -l arg -x -d 'Argument of th
 complete -c hubcli -n '__hubcli_at finetune-export' -l strategy -x -a 'mirrored multiworker' -d 'Distribution strategy; with TF_CONFIG on several machines, the chief writes'
 complete -c hubcli -n '__hubcli_at finetune-export' -l tag-set -x -a 'serve train \'serve,gpu\' \'serve,tpu\'' -d 'Tags of the MetaGraph to train'
 complete -c hubcli -n '__hubcli_at ls' -l sort -x -a 'name name:asc name:desc size size:asc size:desc fetched fetched:asc fetched:desc used used:asc used:desc' -d 'Sort by name, size, fetched or used'
-complete -c hubcli -n '__hubcli_at ls' -l filter -x -a '\'size<\' \'size>\' \'used<\' \'used>\' \'fetched<\' \'fetched>\' \'kind=TF2\' \'kind=TF1\' \'kind=TF1 Hub\' \'kind=Keras\' \'state=ok\' \'state=gutted\' \'state=downloading\' \'state=unknown\' \'state=foreign\' \'pinned=yes\' \'pinned=no\'' -d 'Filter such as \'size>1GB\', \'used>30d\', \'kind=TF2\' or \'state!=ok\'. Repeatable'
+complete -c hubcli -n '__hubcli_at ls' -l filter -x -a '\'size<\' \'size>\' \'used<\' \'used>\' \'fetched<\' \'fetched>\' \'kind=TF2\' \'kind=TF1\' \'kind=TF1 Hub\' \'kind=Keras\' \'state=ok\' \'state=incomplete\' \'state=downloading\' \'state=unknown\' \'state=foreign\' \'pinned=yes\' \'pinned=no\'' -d 'Filter such as \'size>1GB\', \'used>30d\', \'kind=TF2\' or \'state!=ok\'. Repeatable'
 complete -c hubcli -n '__hubcli_at ls' -l limit -x -d 'Show at most N models'
 complete -c hubcli -n '__hubcli_at ls' -l path -d 'Print only the path of the model or the cache'
 complete -c hubcli -n '__hubcli_at ls' -l size -d 'Print only the total size (with -q: in bytes)'

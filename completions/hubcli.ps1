@@ -393,7 +393,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'finetune-export --cache-dir' = @{ Words = @(); Directories = $true }
         'finetune-export --color' = @{ Words = @('auto', 'always', 'never') }
         'ls --sort' = @{ Words = @('name', 'name:asc', 'name:desc', 'size', 'size:asc', 'size:desc', 'fetched', 'fetched:asc', 'fetched:desc', 'used', 'used:asc', 'used:desc') }
-        'ls --filter' = @{ Words = @('size<', 'size>', 'used<', 'used>', 'fetched<', 'fetched>', 'kind=TF2', 'kind=TF1', 'kind=TF1 Hub', 'kind=Keras', 'state=ok', 'state=gutted', 'state=downloading', 'state=unknown', 'state=foreign', 'pinned=yes', 'pinned=no') }
+        'ls --filter' = @{ Words = @('size<', 'size>', 'used<', 'used>', 'fetched<', 'fetched>', 'kind=TF2', 'kind=TF1', 'kind=TF1 Hub', 'kind=Keras', 'state=ok', 'state=incomplete', 'state=downloading', 'state=unknown', 'state=foreign', 'pinned=yes', 'pinned=no') }
         'ls --limit' = @{ Words = @() }
         'ls --cache-dir' = @{ Words = @(); Directories = $true }
         'ls --color' = @{ Words = @('auto', 'always', 'never') }

@@ -85,7 +85,7 @@ def ls_command(
     hubcli ls
     hubcli ls '*bert*' --sort size
     hubcli ls --filter 'size>1GB' --filter 'used>30d'
-    hubcli ls -q --filter state=gutted
+    hubcli ls -q --filter state=incomplete
     hubcli ls --path example://mul/1
     hubcli ls --size '*bert*'
     """

@@ -37,7 +37,7 @@ _COLUMNS = (
     Column("KIND"),
     Column("FETCHED", right=True, min_width=100),
     Column("USED", right=True),
-    Column("STATE", full_width=120, styles={"ok": "green", "gutted": "red", "downloading": "cyan"}),
+    Column("STATE", full_width=120, styles={"ok": "green", "incomplete": "red", "downloading": "cyan"}),
 )
 
 
@@ -140,7 +140,7 @@ def _state(model: CachedModelInfo) -> str:
     if model.state is EntryState.DOWNLOADING:
         return printable(f"downloading{pinned} by {model.holder}")
     if model.state is EntryState.GUTTED:
-        return printable(f"gutted{pinned}: {model.problem}")
+        return printable(f"incomplete{pinned}: {model.problem}")
     if model.state is EntryState.UNKNOWN:
         return f"unknown handle{pinned}"
     return f"{model.state.value}{pinned}"
