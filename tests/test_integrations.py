@@ -187,6 +187,69 @@ def test_the_image_is_built_from_what_a_wheel_needs_and_nothing_else() -> None:
     assert taken >= {*needed, readme[1], "hubcli", "pyproject.toml", "LICENSE"}
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the image is of Linux")
+def test_each_step_of_the_image_works_without_an_engine(tmp_path: Path) -> None:
+    """In directories of this test, and without the dependencies of the wheel."""
+    places = {"/wheels": tmp_path / "wheels", "/models": tmp_path / "models"}
+    ignored = shutil.ignore_patterns("__pycache__")
+    ran = []
+    for name, rest in instructions_of(CONTAINERFILE):
+        if name == "COPY":
+            source, destination = rest.split()
+            assert (source, destination) == (".", ".")
+            for kept in (ROOT / ".dockerignore").read_text().splitlines():
+                if kept.startswith("!"):
+                    copy = shutil.copytree if (ROOT / kept[1:]).is_dir() else shutil.copy
+                    extra = {"ignore": ignored} if copy is shutil.copytree else {}
+                    copy(ROOT / kept[1:], tmp_path / "source" / kept[1:], **extra)
+        elif name == "WORKDIR":
+            (tmp_path / "source").mkdir(exist_ok=True)
+        elif name == "RUN":
+            line = re.sub(r"--mount=\S+ ", "", rest).replace("65532", str(os.getuid()))
+            for place, here in places.items():
+                line = line.replace(place, str(here))
+            ran.append(shlex.split(line)[:2])
+            run_in_place_of_an_image(line, tmp_path)
+    assert ran == [["pip", "wheel"], ["pip", "install"], ["install", "-d"]]
+    entry = [sys.executable, "-c", "import sys; from hubcli.cli.main import main; sys.exit(main())"]
+    result = subprocess.run(
+        [*entry, "--version"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site"), "PYTHONSAFEPATH": "1"},
+        cwd=places["/models"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.startswith("hubcli ")
+
+
+def run_in_place_of_an_image(line: str, folder: Path) -> None:
+    """A RUN line, with the pip of this interpreter; skips the test where no index of packages is reached."""
+    (folder / "bin").mkdir(exist_ok=True)
+    pip = folder / "bin" / "pip"
+    # Options, since variables would reach the pip that installs what builds the wheel.
+    pip.write_text(
+        f"""#!/bin/sh
+case $1 in install) set -- "$@" --target {shlex.quote(str(folder / "site"))} ;; esac
+exec {shlex.quote(sys.executable)} -m pip "$@" --no-deps
+"""
+    )
+    pip.chmod(0o755)
+    result = subprocess.run(
+        ["sh", "-ec", line],
+        cwd=folder / "source",
+        env={**os.environ, "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    if "No matching distribution found for hatchling" in result.stderr:
+        pytest.skip("the index of packages, from which the image is built, is out of reach")
+    assert result.returncode == 0, result.stderr
+
+
 def engine() -> str | None:
     """A container engine that answers, or None."""
     for name in ("podman", "docker"):

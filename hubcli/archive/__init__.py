@@ -1,4 +1,4 @@
-"""Archives as streams: told apart by magic bytes, walked strictly, unpacked in one pass.
+"""Archives as streams: detected by magic bytes, walked strictly, unpacked in one pass.
 
 Members of an archive, files of a model, and limits stand here, which every listing and fetch makes.
 """

@@ -69,7 +69,7 @@ def ls_command(
     hubcli ls
     hubcli ls '*bert*' --sort size
     hubcli ls --filter 'size>1GB' --filter 'used>30d'
-    hubcli ls -q --filter state=gutted
+    hubcli ls -q --filter state=incomplete
     hubcli ls --path example://mul/1
     hubcli ls --size '*bert*'
     """
@@ -188,7 +188,7 @@ def _columns() -> tuple[Column, ...]:
         Column("KIND"),
         Column("FETCHED", right=True, min_width=100),
         Column("USED", right=True),
-        Column("STATE", full_width=120, styles={"ok": "green", "gutted": "red", "downloading": "cyan"}),
+        Column("STATE", full_width=120, styles={"ok": "green", "incomplete": "red", "downloading": "cyan"}),
     )
 
 
@@ -212,7 +212,7 @@ def _state(model: CachedModelInfo) -> str:
     if model.state is EntryState.DOWNLOADING:
         return printable(f"downloading{pinned} by {model.holder}")
     if model.state is EntryState.GUTTED:
-        return printable(f"gutted{pinned}: {model.problem}")
+        return printable(f"incomplete{pinned}: {model.problem}")
     if model.state is EntryState.UNKNOWN:
         return f"unknown handle{pinned}"
     return f"{model.state.value}{pinned}"

@@ -146,13 +146,13 @@ class VerifyRun:
 
 
 _MAX_FAULTS = 20
-_COLORS = {"ok": "32", "broken": "31", "repaired": "33"}
+_COLORS = {"ok": "32", "corrupt": "31", "repaired": "33"}
 _VERDICT_WIDTH = max(map(len, _COLORS))
 
 
 def verdict_line(found: Verification, output: Output) -> str:
-    """`ok`, `broken` or `repaired`, the model, and how much was checked."""
-    verdict = "repaired" if found.was_repaired else "broken" if found.faults else "ok"
+    """`ok`, `corrupt` or `repaired`, the model, and how much was checked."""
+    verdict = "repaired" if found.was_repaired else "corrupt" if found.faults else "ok"
     padded = verdict.ljust(_VERDICT_WIDTH)
     if output.has_color:
         padded = f"\x1b[{_COLORS[verdict]}m{padded}\x1b[0m"
@@ -170,9 +170,9 @@ def fault_lines(found: Verification) -> list[str]:
 
 def verification_total(found: Sequence[Verification], seconds: float) -> str:
     """One line about all of them."""
-    broken = sum(not verification.is_whole for verification in found)
+    corrupt = sum(not verification.is_whole for verification in found)
     repaired = sum(verification.was_repaired for verification in found)
-    verdicts = [f"{broken} broken" if broken else "none broken"] + (
+    verdicts = [f"{corrupt} corrupt" if corrupt else "none corrupt"] + (
         [f"{repaired} repaired"] if repaired else []
     )
     size = format_size(sum(verification.size_bytes for verification in found))

@@ -82,6 +82,7 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "=": lambda a, b: a == b,
     "!=": lambda a, b: a != b,
 }
+INCOMPLETE = "incomplete"  # What people read and type for the state that JSON calls `gutted`.
 _NUMERIC = ("size", "used", "fetched")
 _TEXTUAL = ("kind", "state", "pinned")
 
@@ -111,12 +112,15 @@ class Filter(NamedTuple):
                 f"Invalid filter '{text}': text has no order", hint=f"Use {key}={value} or {key}!={value}."
             )
         known = _words_of(key)
-        if value.lower() not in map(str.lower, known):
+        word = value.lower()
+        if (key, word) == ("state", EntryState.GUTTED.value):
+            word = INCOMPLETE
+        if word not in map(str.lower, known):
             raise UsageError(
                 f"Invalid filter '{text}'{did_you_mean(value, known)}",
                 hint=f"Use {key}={', '.join(known[:-1])} or {known[-1]}.",
             )
-        return cls(key, operator, value.lower())
+        return cls(key, operator, EntryState.GUTTED.value if word == INCOMPLETE else word)
 
     @staticmethod
     def words() -> list[str]:
@@ -154,7 +158,9 @@ def _words_of(key: str) -> list[str]:
         from hubcli.savedmodel.layout import ModelFormat
 
         return list(dict.fromkeys(known.kind for known in ModelFormat))
-    return [state.value for state in EntryState] if key == "state" else ["yes", "no"]
+    if key == "state":
+        return [INCOMPLETE if state is EntryState.GUTTED else state.value for state in EntryState]
+    return ["yes", "no"]
 
 
 def _yes_no(value: bool) -> str:

@@ -60,7 +60,7 @@ def test_the_application_has_words_to_offer() -> None:
     assert words["hubcli finetune-export --strategy "] == ("mirrored", "multiworker")
     assert words["hubcli inspect --fail-on "] == ("info", "low", "medium", "high", "critical")
     assert {"name", "size:asc", "used:desc"} <= set(words["hubcli ls --sort "])
-    assert {"size>", "kind=TF2", "state=gutted", "pinned=yes"} <= set(words["hubcli ls --filter "])
+    assert {"size>", "kind=TF2", "state=incomplete", "pinned=yes"} <= set(words["hubcli ls --filter "])
 
 
 @pytest.mark.parametrize("option", ["-f", "--check"])

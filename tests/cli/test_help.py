@@ -184,7 +184,7 @@ NEAR = {
     "ls --sort size:dsc": "size:desc",
     "ls --filter siz>1GB": "size",
     "ls --filter kind=TF3": "TF2",
-    "ls --filter state=guted": "gutted",
+    "ls --filter state=incomplet": "incomplete",
     "ls --filter pinned=ye": "yes",
     "ls --color alway": "always",
     # What other tools call it.

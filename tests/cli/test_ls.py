@@ -119,3 +119,12 @@ def test_a_pattern_that_fits_nothing_is_told_what_fits_perhaps(filled: Path) -> 
         tail = f". {question}\n" if question else "\n"
         assert ls.stderr.splitlines()[0] + "\n" == f"Note: No matches in the cache: {filled}{tail}"
         assert f"Note: No cached model matches '{pattern}'{tail}" in gc.stderr
+
+
+def test_the_state_incomplete_is_the_gutted_of_json(filled: Path, hubcli: Run) -> None:
+    spelled, named = (
+        hubcli("ls", "--json", "--filter", f"state={state}") for state in ("gutted", "incomplete")
+    )
+    assert spelled.stdout == named.stdout
+    assert {model["state"] for model in json.loads(named.stdout)["models"]} == {"gutted"}
+    assert "incomplete: " in hubcli("ls", COLUMNS="200").stdout

@@ -67,4 +67,4 @@ def test_tables_become_lines_of_their_own(cache: Path) -> None:
         assert f"{ELMO}\n" in bare or line[0] == "gc"
         if line[0] == "ls":
             assert "  1.0 MB  TF2  used 40d ago  ok\n" in bare
-            assert "\x1b[31mgutted\x1b[0m" in screen
+            assert "\x1b[31mincomplete\x1b[0m" in screen
