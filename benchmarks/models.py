@@ -39,6 +39,17 @@ def _application(name: str) -> Callable[[Path], None]:
     return save
 
 
+def _save_trained(folder: Path) -> None:
+    """ResNet50 after one step of Adam, which keeps two numbers for each weight."""
+    import numpy as np
+    import tf_keras
+
+    model = tf_keras.applications.ResNet50(weights=None)
+    model.compile(tf_keras.optimizers.Adam(1e-4), loss="sparse_categorical_crossentropy")
+    model.fit(np.zeros((1, 224, 224, 3), "float32"), np.zeros(1), verbose=0)
+    model.save(folder, save_format="tf")
+
+
 def _save_bert(folder: Path) -> None:
     """A network of the size of BERT-Base, uncased: the signature of its encoders on TF Hub."""
     import tensorflow as tf
@@ -103,6 +114,7 @@ def _save_constants(folder: Path) -> None:
 MODELS: dict[str, Callable[[Path], None]] = {
     "mobilenet_v2": _application("MobileNetV2"),
     "resnet50": _application("ResNet50"),
+    "resnet50_adam": _save_trained,
     "efficientnet_b7": _application("EfficientNetB7"),
     "bert_base": _save_bert,
     "constants_160mb": _save_constants,

@@ -13,7 +13,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         , @('inspect', 'Show signatures, functions and variables of a model')
         , @('run', 'Run a signature or a traced function of a model, without importing TensorFlow')
         , @('verify', 'Check files and tensors of models against their checksums')
-        , @('export', 'Export a model as a directory or an archive')
+        , @('export', 'Export a model as a directory or an archive, or convert it to LiteRT or ONNX')
         , @('finetune-export', 'Export a fine-tuned model as a drop-in replacement')
         , @('gc', 'Remove leftovers, and models by age, size or free space')
         , @('rm', 'Remove models from the cache')
@@ -177,7 +177,25 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--output-layer', 'Last layer of the exported part. Repeatable'),
             @('--input-layer', 'First layer of the exported part. Repeatable'),
             @('--custom-objects', 'Python file or module with the model''s custom classes'),
-            @('--unsafe', 'Trust the Keras model and run code stored in it'),
+            @('--unsafe', 'Trust the model: run code in a Keras model, convert despite the scan'),
+            @('--signature', 'Keep this signature and drop the others. Repeatable'),
+            @('--drop-signature', 'Drop this signature. Repeatable'),
+            @('--rename-signature', 'Rename a signature. Repeatable'),
+            @('--allow-none', 'Allow an export without signatures'),
+            @('--clear-devices', 'Remove device names from the graph'),
+            @('--serving', 'Keep only what the signatures need to be served'),
+            @('--half', 'Store float32 weights in half the bytes'),
+            @('--tolerance', 'Largest error allowed, relative to an output''s largest value. [default: 0.01 of --half]'),
+            @('--warmup', 'Write warmup requests: those in FILE, or N sampled ones'),
+            @('--add-defaults', 'Default of a signature input. Repeatable'),
+            @('--no-compare', 'Do not run the export to compare it with SOURCE'),
+            @('--dry-run', 'Show what the export would lose without writing it'),
+            @('--quantize', 'Store the weights of a .tflite file in fewer bits'),
+            @('--representative', 'Inputs to calibrate --quantize int8 on: npz, npy, JSON Lines or CSV. Repeatable'),
+            @('--select-tf-ops', 'Allow TensorFlow ops in a .tflite file'),
+            @('--opset', 'ONNX opset, 9 to 18. [default: 18]'),
+            @('--inputs', 'Inputs to compare the outputs on. Repeatable. [default: sampled]'),
+            @('--timeout', 'Limit for the conversion, and for each run. [default: 1h]'),
             @('--no-sync', 'Do not wait for data to reach the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--json', 'Print JSON'),
             @('--quiet', 'Print only paths or handles'),
@@ -204,6 +222,17 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--arg', 'Argument of the function; VALUE is JSON or text. Repeatable'),
             @('--strategy', 'Distribution strategy; with TF_CONFIG on several machines, the chief writes'),
             @('--tag-set', 'Tags of the MetaGraph to train'),
+            @('--signature', 'Keep this signature and drop the others. Repeatable'),
+            @('--drop-signature', 'Drop this signature. Repeatable'),
+            @('--rename-signature', 'Rename a signature. Repeatable'),
+            @('--allow-none', 'Allow an export without signatures'),
+            @('--clear-devices', 'Remove device names from the graph'),
+            @('--serving', 'Keep only what the signatures need to be served'),
+            @('--half', 'Store float32 weights in half the bytes'),
+            @('--tolerance', 'Largest error allowed, relative to an output''s largest value. [default: 0.01 of --half]'),
+            @('--warmup', 'Write warmup requests: those in FILE, or N sampled ones'),
+            @('--add-defaults', 'Default of a signature input. Repeatable'),
+            @('--no-compare', 'Do not run the export to compare it with SOURCE'),
             @('--no-sync', 'Do not wait for data to reach the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--json', 'Print JSON'),
             @('--quiet', 'Print only paths or handles'),
@@ -367,13 +396,25 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'run --color' = @{ Words = @('auto', 'always', 'never') }
         'verify --cache-dir' = @{ Words = @(); Directories = $true }
         'verify --color' = @{ Words = @('auto', 'always', 'never') }
-        'export --format' = @{ Words = @('dir', 'tar', 'tar.gz') }
+        'export --format' = @{ Words = @('dir', 'tar', 'tar.gz', 'tflite', 'onnx') }
         'export --layout' = @{ Words = @('plain', 'serving', 'hub') }
         'export --name' = @{ Words = @() }
         'export --version' = @{ Words = @() }
         'export --output-layer' = @{ Words = @() }
         'export --input-layer' = @{ Words = @() }
         'export --custom-objects' = @{ Words = @(); Files = $true }
+        'export --signature' = @{ Words = @(); Model = 'signatures' }
+        'export --drop-signature' = @{ Words = @(); Model = 'signatures' }
+        'export --rename-signature' = @{ Words = @() }
+        'export --half' = @{ Words = @('float16', 'bfloat16') }
+        'export --tolerance' = @{ Words = @() }
+        'export --warmup' = @{ Words = @(); Files = $true }
+        'export --add-defaults' = @{ Words = @() }
+        'export --quantize' = @{ Words = @('dynamic', 'float16', 'int8') }
+        'export --representative' = @{ Words = @(); Files = $true }
+        'export --opset' = @{ Words = @() }
+        'export --inputs' = @{ Words = @(); Files = $true }
+        'export --timeout' = @{ Words = @() }
         'export --cache-dir' = @{ Words = @(); Directories = $true }
         'export --color' = @{ Words = @('auto', 'always', 'never') }
         'finetune-export --method' = @{ Words = @('auto', 'resave', 'rewrite') }
@@ -384,6 +425,13 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'finetune-export --arg' = @{ Words = @() }
         'finetune-export --strategy' = @{ Words = @('mirrored', 'multiworker') }
         'finetune-export --tag-set' = @{ Words = @('serve', 'train', 'serve,gpu', 'serve,tpu') }
+        'finetune-export --signature' = @{ Words = @(); Model = 'signatures' }
+        'finetune-export --drop-signature' = @{ Words = @(); Model = 'signatures' }
+        'finetune-export --rename-signature' = @{ Words = @() }
+        'finetune-export --half' = @{ Words = @('float16', 'bfloat16') }
+        'finetune-export --tolerance' = @{ Words = @() }
+        'finetune-export --warmup' = @{ Words = @(); Files = $true }
+        'finetune-export --add-defaults' = @{ Words = @() }
         'finetune-export --cache-dir' = @{ Words = @(); Directories = $true }
         'finetune-export --color' = @{ Words = @('auto', 'always', 'never') }
         'gc --older-than' = @{ Words = @() }
@@ -426,7 +474,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'doctor 0' = @{ Words = @() }
     }
 
-    $repeatable = @('fetch --requirement', 'fetch -r', 'fetch --mirror', 'ls --filter', 'run --arg', 'run --input', 'run -i', 'export --output-layer', 'export --input-layer', 'finetune-export --arg', 'doctor --mirror')
+    $repeatable = @('fetch --requirement', 'fetch -r', 'fetch --mirror', 'ls --filter', 'run --arg', 'run --input', 'run -i', 'export --output-layer', 'export --input-layer', 'export --signature', 'export --drop-signature', 'export --rename-signature', 'export --add-defaults', 'export --representative', 'export --inputs', 'finetune-export --arg', 'finetune-export --signature', 'finetune-export --drop-signature', 'finetune-export --rename-signature', 'finetune-export --add-defaults', 'doctor --mirror')
 
     function New-Result([string]$text, [string]$told) {
         if ($text -cmatch '^[A-Za-z0-9:/._+~=%-]+$') {

@@ -76,10 +76,10 @@ _ERROR = _object(
 )
 
 
-def _document(title: str, **keys: _Schema) -> _Schema:
-    """A document of a command; a failure adds `error`, and `errors` where several handles were given."""
+def _document(title: str, *optional: str, **keys: _Schema) -> _Schema:
+    """A document of a command, some keys `optional`; a failure adds `error`, of several handles `errors`."""
     ours = _object(
-        ("error", "errors"), schema={"const": 1}, more=keys, error={"$ref": "#/$defs/error"},
+        ("error", "errors", *optional), schema={"const": 1}, more=keys, error={"$ref": "#/$defs/error"},
         errors=_list({"$ref": "#/$defs/error"}),
     )  # fmt: skip
     return {"title": title, **ours, "$defs": {"error": _ERROR}}
@@ -88,6 +88,37 @@ def _document(title: str, **keys: _Schema) -> _Schema:
 _FETCHED = _object(
     handle=_TEXT, path=_TEXT, source=_TEXT_OR_NULL, bytes=_COUNT, files=_COUNT, sha256=_SHA256,
     seconds=_SECONDS, was_cached=_BOOL,
+)  # fmt: skip
+_ERROR_SIZE = {"type": ["number", "null"], "minimum": 0}
+_CONVERTED_PORT: dict[str, _Schema] = {
+    "name": _TEXT,
+    "dtype": _TEXT,
+    "shape": {"type": ["array", "null"], "items": {"type": ["integer", "null"]}},
+}
+_CONVERSION = _object(
+    converter=_TEXT_OR_NULL,
+    opset=_COUNT_OR_NULL,
+    quantize=_words("dynamic", "float16", "int8", or_null=True),
+    select_tf_ops=_BOOL,
+    signatures=_list(
+        _object(
+            name=_TEXT,
+            inputs=_list(_object(more=_CONVERTED_PORT)),
+            outputs=_list(_object(more=_CONVERTED_PORT, error=_ERROR_SIZE)),
+            compared_on=_words("sampled", "given", or_null=True),
+            runs=_COUNT,
+        )
+    ),
+    left_out=_list(_TEXT),
+    largest_error=_ERROR_SIZE,
+    tolerance=_ERROR_SIZE,
+)
+_EDITED = _object(
+    signatures=_map(_TEXT),
+    lost=_list(_object(kind=_TEXT, text=_TEXT, count=_COUNT, names=_list(_TEXT), bytes=_COUNT)),
+    notes=_list(_TEXT), bytes_before=_COUNT, bytes_after=_COUNT, variables_bytes_before=_COUNT,
+    variables_bytes_after=_COUNT, warmup_requests=_COUNT, compared=_list(_TEXT), loaders=_list(_TEXT),
+    largest_error={"type": ["number", "null"], "minimum": 0},
 )  # fmt: skip
 _WOULD_FETCH = _object(handle=_TEXT, what=_words("cached", "would-fetch", "local"), bytes=_COUNT_OR_NULL)
 _LISTED = _object(
@@ -324,11 +355,16 @@ DOCUMENTS: Mapping[str, _Schema] = {
     ),
     "export": _document(
         "hubcli export --json",
-        source=_TEXT, destination=_TEXT, layout=_words("plain", "serving", "hub"), format=_words(*_FORMATS),
-        bytes=_COUNT, files=_COUNT, sha256=_SHA256, seconds=_SECONDS,
+        "dry_run",
+        "edited",
+        "conversion",
+        source=_TEXT, destination=_TEXT, layout=_words("plain", "serving", "hub"),
+        format=_words(*_FORMATS, "tflite", "onnx"), bytes=_COUNT, files=_COUNT, sha256=_SHA256,
+        seconds=_SECONDS, dry_run=_BOOL, edited=_EDITED, conversion=_CONVERSION,
     ),
     "finetune-export": _document(
         "hubcli finetune-export --json",
+        "edited",
         source=_TEXT,
         destination=_TEXT_OR_NULL,
         method=_words("resave", "rewrite"),
@@ -348,6 +384,7 @@ DOCUMENTS: Mapping[str, _Schema] = {
         kept=_list(_TEXT),
         carried=_list(_TEXT),
         not_kept=_list(_object(what=_TEXT, reason=_TEXT)),
+        edited=_EDITED,
     ),
     "gc": _document(
         "hubcli gc --json, hubcli rm --json",

@@ -51,7 +51,7 @@ from hubcli.exporting import ExportFormat, Layout
 with LazyImports():
     from hubcli.cli.progress import listener_for
     from hubcli.cli.views.conversion import show_conversion
-    from hubcli.cli.views.models import export_document, export_summary
+    from hubcli.cli.views.models import export_document, export_summary, losses_payload
     from hubcli.commands.export import ExportOptions, export
 
 __all__ = ["export_command"]
@@ -262,5 +262,8 @@ def export_command(
     output.say(export_summary(result))
     if as_json:
         output.document(export_document(result))
-    elif not result.is_dry_run:
+    elif result.is_dry_run:
+        if payload := losses_payload(result):
+            output.payload(payload)
+    else:
         output.payload(str(result.destination))

@@ -286,8 +286,8 @@ class ExportRun:
 
     def _dry_result(self, plan: EditPlan) -> ExportResult:
         report = plan.report()
-        for text in (*(loss.text for loss in report.losses), *report.notes):
-            self.listener.note(text)
+        for note in report.notes:
+            self.listener.note(note)
         result = self._result(plan.tree, None)
         return replace(result, size_bytes=report.size_after, edited=report, is_dry_run=True)
 

@@ -33,7 +33,8 @@ __all__ = [
 _RUNNERS = {"c": "the session loader", "python": "tf.saved_model.load"}
 # What such a graph does to made-up paths and addresses stays done.
 _REACHING_OUT = frozenset({"runs-python", "writes-files", "uses-network", "ends-process", "carries-program"})
-_TIMEOUT_S = 600.0
+_TIMEOUT_S = 120.0
+_LEAST = 5e-324
 
 
 def has_tensorflow() -> bool:
@@ -266,4 +267,5 @@ def _distance(left: Tensor, right: Tensor) -> float:
             largest = max(largest, abs(one)) if abs(one) != float("inf") else largest
             continue
         largest, distance = max(largest, abs(one)), max(distance, abs(one - other))
-    return distance / largest if largest else distance
+    # Bits that differ by no distance, such as the sign of zero, are no equal bits.
+    return max(distance / largest if largest else distance, _LEAST)

@@ -13,7 +13,7 @@ from pathlib import Path
 from hubcli.archive import Limits
 from hubcli.archive.tree import Tree, copy_tree
 from hubcli.durability import UNSYNCED, Durability
-from hubcli.errors import BrokenModelError, NotFoundError, UsageError
+from hubcli.errors import BrokenModelError, NotFoundError, UsageError, ValuesError
 from hubcli.formats import HalfType
 from hubcli.regular_file import contents
 from hubcli.savedmodel.edit.checkpoint import CheckpointEdit, SourceCheckpoint
@@ -308,6 +308,12 @@ class _Planner:
             return CheckpointEdit(dropped, {}, objects)
         keys = frozenset() if source is None else source.float_keys() - dropped
         halved = half_weights(self._model, encoded, keys, options.half)
+        partitioned = source.partitioned(halved.keys) if source is not None else None
+        if partitioned is not None:
+            raise ValuesError(
+                f"{partitioned} is partitioned, and TensorFlow reads no half weights in parts",
+                hint="Leave --half out.",
+            )
         self._model = halved.model
         self._losses += halved.losses
         return CheckpointEdit(dropped, dict.fromkeys(halved.keys, options.half), objects)

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from hubcli.fetching.peek import DryRun
 
 __all__ = [
+    "edit_document",
     "export_document",
     "export_summary",
     "fetch_document",
     "fetch_summary",
     "listing_document",
+    "losses_payload",
     "show_dry_run",
     "show_listing",
     "show_names",
@@ -71,6 +73,12 @@ def export_summary(result: ExportResult) -> str:
         return f"Would export {result.source}  {before} to {after}"
     files = "1 file" if result.file_count == 1 else f"{result.file_count} files"
     return f"Exported {result.source}  {format_size(result.size_bytes)}, {files}, {result.seconds:.1f} s"
+
+
+def losses_payload(result: ExportResult) -> str:
+    """What an edited export loses, a line each."""
+    losses = () if result.edited is None else result.edited.losses
+    return "\n".join(printable(loss.text) for loss in losses)
 
 
 def export_document(result: ExportResult) -> dict[str, Any]:

@@ -6,7 +6,7 @@ start on, tensors in the order of the old one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,6 +78,11 @@ class SourceCheckpoint:
         """The keys of its float32 tensors."""
         entries = self._bundle.index.by_name.items()
         return frozenset(key for key, entry in entries if entry.dtype.number == _FLOAT)
+
+    def partitioned(self, keys: Collection[str]) -> str | None:
+        """One of these keys whose tensor is stored in slices, if there is one."""
+        index = self._bundle.index.by_name
+        return next((key for key in sorted(keys) if index[key].slices), None)
 
     def size_bytes(self, keys: frozenset[str] | None = None) -> int:
         """How many bytes the tensors of these keys take, or all."""

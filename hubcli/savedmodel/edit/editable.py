@@ -67,7 +67,9 @@ class Loss:
             return f"Rounded {counted} to {self.names[0]}"
         size = f" ({format_size(self.size_bytes)})" if self.size_bytes else ""
         shown = ", ".join(self.names[:_SHOWN_NAMES])
-        more = f" and {self.count - _SHOWN_NAMES} more" if self.names and self.count > _SHOWN_NAMES else ""
+        # Of device strings there are more than different ones.
+        count = len(self.names) if self.kind == "devices" else self.count
+        more = f" and {count - _SHOWN_NAMES} more" if self.names and count > _SHOWN_NAMES else ""
         return f"Removed {counted}{size}" + (f": {shown}{more}" if shown else "")
 
 

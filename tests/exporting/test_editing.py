@@ -1,0 +1,169 @@
+"""Edited models as they are planned, written and proven, on the file alone."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from hubcli.errors import BrokenModelError, ChecksumError, UsageError, ValuesError
+from hubcli.exporting.comparing import difference
+from hubcli.exporting.editing import EditOptions, EditPlan, plan_edits, prove
+from hubcli.exporting.requests import signatures_of
+from hubcli.formats import HalfType
+from hubcli.savedmodel.checks.integrity import ModelCheck
+from hubcli.savedmodel.edit.checkpoint import SourceCheckpoint
+from hubcli.tf.run_protocol import Tensor
+from tests.corpus import KINDS, corpus_model
+from tests.models import example_files, tree_files, write_tree
+
+EVERYTHING = EditOptions(
+    renames={"serving_default": "predict"},
+    clear_devices=True,
+    serving=True,
+    half=HalfType.FLOAT16,
+    warmup="3",
+    defaults=("predict.x=[[2.5]]",),
+    compare=False,
+)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_tree(tmp_path / "model", example_files())
+
+
+def written(source: Path, place: Path, options: EditOptions) -> EditPlan:
+    """The plan, written, and whole."""
+    plan = plan_edits(source, options)
+    plan.write(place)
+    prove(plan, place, options)
+    assert [
+        str(fault) for fault in ModelCheck(place, (), quick=True).run().faults if fault.code != "missing"
+    ] == []
+    return plan
+
+
+def test_everything_at_once_is_what_was_planned(model: Path, tmp_path: Path) -> None:
+    plan = written(model, tmp_path / "out", EVERYTHING)
+    files = tree_files(tmp_path / "out")
+    assert sorted(files) == [
+        "assets.extra/tf_serving_warmup_requests",
+        "saved_model.pb",
+        "variables/variables.data-00000-of-00001",
+        "variables/variables.index",
+    ]
+    report = plan.report()
+    assert report.signatures == {"serving_default": "predict"}
+    assert {loss.kind for loss in report.losses} >= {
+        "functions",
+        "objects",
+        "variables",
+        "precision",
+        "files",
+    }
+    assert len(files["variables/variables.data-00000-of-00001"]) == report.variables_after
+    assert report.size_after <= sum(map(len, files.values())) < report.size_before
+    port = signatures_of(plan.model)["predict"].inputs[0]
+    assert port.default is not None
+    assert struct.unpack("<f", port.default.data) == (2.5,)
+    checkpoint = SourceCheckpoint.of(tmp_path / "out")
+    assert checkpoint is not None
+    assert checkpoint.float_keys() == frozenset()
+
+
+def test_a_second_export_has_the_same_bytes(model: Path, tmp_path: Path) -> None:
+    for place in ("first", "second"):
+        written(model, tmp_path / place, EVERYTHING)
+    assert tree_files(tmp_path / "first") == tree_files(tmp_path / "second")
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("is_served", [False, True])
+def test_real_models_are_written_whole_and_again_the_same(name: str, is_served: bool, tmp_path: Path) -> None:
+    options = EditOptions(clear_devices=True, serving=is_served, compare=False)
+    source = corpus_model(name)
+    for place in ("first", "second"):
+        written(source, tmp_path / place, options)
+    before, after = tree_files(source), tree_files(tmp_path / "first")
+    assert after == tree_files(tmp_path / "second")
+    # Assets, and what stands beside the model, survive.
+    for path, content in before.items():
+        if path.startswith("assets"):
+            assert after[path] == content
+
+
+def test_a_fingerprint_is_right_or_absent(model: Path, tmp_path: Path) -> None:
+    written(model, tmp_path / "warm", EditOptions(warmup="1", compare=False))
+    assert tree_files(tmp_path / "warm")["fingerprint.pb"] == example_files()["fingerprint.pb"]
+    plan = written(model, tmp_path / "renamed", EditOptions(renames={"serving_default": "x"}, compare=False))
+    assert "fingerprint.pb" not in tree_files(tmp_path / "renamed")
+    assert [loss.text for loss in plan.losses] == ["Removed 1 file (99 B): fingerprint.pb"]
+
+
+def test_a_plan_writes_nothing_and_leaves_its_source(model: Path, tmp_path: Path) -> None:
+    before = tree_files(tmp_path)
+    plan_edits(model, EVERYTHING).report()
+    assert tree_files(tmp_path) == before
+
+
+def test_a_model_in_text_is_refused(tmp_path: Path) -> None:
+    write_tree(tmp_path / "text", {"saved_model.pbtxt": b"meta_graphs { }"})
+    with pytest.raises(UsageError, match=r"in saved_model\.pbtxt, which hubcli can't edit"):
+        plan_edits(tmp_path / "text", EditOptions(clear_devices=True))
+
+
+def test_a_damaged_model_gives_our_error(tmp_path: Path) -> None:
+    files = example_files()
+    write_tree(tmp_path / "cut", {**files, "saved_model.pb": files["saved_model.pb"][:-5]})
+    with pytest.raises(BrokenModelError, match="reaches beyond its message"):
+        plan_edits(tmp_path / "cut", EditOptions(clear_devices=True))
+
+
+def test_a_damaged_tensor_is_found_while_it_is_copied(tmp_path: Path) -> None:
+    files = example_files()
+    shard = bytearray(files["variables/variables.data-00000-of-00001"])
+    shard[-1] ^= 1
+    source = write_tree(tmp_path / "bad", {**files, "variables/variables.data-00000-of-00001": bytes(shard)})
+    with pytest.raises((ChecksumError, BrokenModelError)):
+        plan_edits(source, EditOptions(serving=True)).write(tmp_path / "out")
+
+
+def test_half_needs_float32_variables() -> None:
+    with pytest.raises(UsageError, match="--half needs a model of TensorFlow 2"):
+        plan_edits(corpus_model("serving_half_plus_two"), EditOptions(half=HalfType.FLOAT16))
+
+
+def test_half_refuses_what_assigns_to_weights() -> None:
+    with pytest.raises(ValuesError, match="assigns to a float32 variable") as caught:
+        plan_edits(corpus_model("basic_pitch_nmp"), EditOptions(half=HalfType.FLOAT16))
+    assert "--serving" in caught.value.hint
+
+
+def floats(*values: float) -> dict[str, list[Tensor]]:
+    return {"y": [Tensor(1, (len(values),), struct.pack(f"<{len(values)}f", *values))]}
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "apart"),
+    [
+        ((1.0, 2.0), (1.0, 2.0), 0.0),
+        ((1.0, -4.0), (1.5, -4.0), 0.125),
+        ((float("nan"), 2.0), (float("nan"), 2.0), 0.0),
+        ((float("nan"), 2.0), (1.0, 2.0), float("inf")),
+        ((1.0,), (1.0, 2.0), float("inf")),
+        ((0.0,), (-0.0,), 5e-324),
+    ],
+)
+def test_the_distance_is_relative_to_the_largest_value(
+    left: tuple[float, ...], right: tuple[float, ...], apart: float
+) -> None:
+    assert difference(floats(*left), floats(*right)) == apart
+
+
+def test_texts_and_integers_are_equal_or_not() -> None:
+    one, other = Tensor(7, (1,), [b"a"]), Tensor(7, (1,), [b"b"])
+    assert difference({"y": [one]}, {"y": [one]}) == 0.0
+    assert difference({"y": [one]}, {"y": [other]}) == float("inf")
+    assert difference({"y": [one]}, {"z": [one]}) == float("inf")

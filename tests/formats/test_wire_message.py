@@ -1,0 +1,120 @@
+"""A message that is edited on the wire: what isn't edited keeps its bytes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubcli.errors import BrokenModelError
+from hubcli.formats.wire import encode_field
+from hubcli.formats.wire_message import WireMessage, map_entry
+
+# Field 1 twice, an unknown fixed32, a number written in more bytes than it needs, a nested message.
+_INNER = encode_field(3, encode_field(2, "x"))
+ODD = b"\x0a\x01a" + b"\x7d\x01\x02\x03\x04" + b"\x10\x81\x00" + _INNER + b"\x0a\x01b"
+
+FIELDS = st.recursive(
+    st.binary(max_size=6) | st.integers(0, 1 << 63),
+    lambda inner: st.lists(st.tuples(st.integers(1, 20), inner), max_size=4),
+    max_leaves=12,
+)
+
+
+def encoded(fields: object) -> bytes:
+    """The value of a field: nested lists are messages."""
+    assert isinstance(fields, list)
+    return b"".join(
+        encode_field(number, encoded(value) if isinstance(value, list) else value) for number, value in fields
+    )
+
+
+def test_a_message_that_is_read_keeps_its_bytes() -> None:
+    message = WireMessage(ODD)
+    assert message.texts(1) == ["a", "b"]
+    assert message.integer(2) == 1
+    assert message.only(3).text(2) == "x"  # type: ignore[union-attr]
+    assert not message.is_edited
+    assert message.encode() == ODD
+
+
+def test_an_edit_deep_inside_changes_nothing_else() -> None:
+    message = WireMessage(ODD)
+    message.only(3).set_text(2, "longer")  # type: ignore[union-attr]
+    assert message.is_edited
+    assert message.encode() == ODD.replace(
+        encode_field(3, encode_field(2, "x")), encode_field(3, encode_field(2, "longer"))
+    )
+    assert message.size_bytes == len(message.encode())
+
+
+def test_an_edit_and_its_inverse_give_the_bytes_back() -> None:
+    message = WireMessage(ODD)
+    message.put(1, b"c")
+    message.put(1, b"b")
+    assert message.encode() == ODD
+
+
+def test_a_copy_is_edited_on_its_own() -> None:
+    message = WireMessage(ODD)
+    inner = message.only(3)
+    assert inner is not None
+    inner.set_text(2, "first")
+    copied = message.copy()
+    copied.only(3).set_text(2, "second")  # type: ignore[union-attr]
+    copied.clear(1)
+    assert message.only(3).text(2) == "first"  # type: ignore[union-attr]
+    assert message.texts(1) == ["a", "b"]
+
+
+def test_fields_are_removed_replaced_and_added_in_the_order_of_their_numbers() -> None:
+    message = WireMessage(encode_field(1, "a") + encode_field(5, "z"))
+    message.add(3, b"m")
+    message.put_integer(2, 7)
+    assert message.encode() == (
+        encode_field(1, "a") + encode_field(2, 7) + encode_field(3, b"m") + encode_field(5, "z")
+    )
+    message.put_integer(2, 0)
+    message.put_integers(4, [1, 300])
+    assert message.integers(4) == [1, 300]
+    assert not message.has(2)
+    assert message.remove(lambda field: field.number in (3, 4)) == 2
+    assert message.encode() == encode_field(1, "a") + encode_field(5, "z")
+
+
+def test_the_last_of_several_fields_counts_as_protobuf_has_it() -> None:
+    message = WireMessage(encode_field(1, "a") + encode_field(1, "b"))
+    assert message.text(1) == "b"
+    message.set_text(1, "c")
+    assert message.texts(1) == ["a", "c"]
+
+
+def test_a_map_entry_is_a_message_of_key_and_value() -> None:
+    entry = WireMessage(map_entry("key", b"value"))
+    assert (entry.text(1), entry.bytes_at(2)) == ("key", b"value")
+
+
+@given(st.lists(st.tuples(st.integers(1, 20), FIELDS), max_size=6))
+def test_any_message_keeps_its_bytes_when_it_is_walked(fields: list[tuple[int, object]]) -> None:
+    data = encoded(fields)
+    message = WireMessage(data)
+    copied = message.copy()
+    for field in copied.fields:
+        assert copied.size_bytes == len(data)
+        assert field.start < field.end
+    assert copied.encode() == data
+
+
+@given(st.binary(max_size=64))
+def test_bytes_that_are_no_message_give_our_error(data: bytes) -> None:
+    try:
+        fields = WireMessage(data).fields
+    except BrokenModelError:
+        return
+    assert b"".join(data[field.start : field.end] for field in fields) == data
+
+
+def test_a_number_is_no_message() -> None:
+    message = WireMessage(encode_field(1, 5))
+    with pytest.raises(BrokenModelError, match="no message"):
+        message.message(message.fields[0])
