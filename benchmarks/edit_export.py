@@ -1,8 +1,8 @@
 """Edited exports: a signature renamed in a model of 400 MB against `cp -r`; ResNet50 with Adam for serving.
 
-Of ResNet50, trained for one step by tf_keras, the sizes and the processor time of loading are told, before and
-after: by `tf.saved_model.load`, and by the session loader in TensorFlow's C library. Run it from the top of the
-repository, with TensorFlow and tf_keras at hand: `python -m benchmarks.edit_export`.
+Of ResNet50, trained for one step by tf_keras, the sizes and the processor time of loading are told, before
+and after: by `tf.saved_model.load`, and by the session loader in TensorFlow's C library. Run it from the top
+of the repository, with TensorFlow and tf_keras at hand: `python -m benchmarks.edit_export`.
 """
 
 from __future__ import annotations

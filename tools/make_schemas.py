@@ -89,6 +89,30 @@ _FETCHED = _object(
     handle=_TEXT, path=_TEXT, source=_TEXT_OR_NULL, bytes=_COUNT, files=_COUNT, sha256=_SHA256,
     seconds=_SECONDS, was_cached=_BOOL,
 )  # fmt: skip
+_ERROR_SIZE = {"type": ["number", "null"], "minimum": 0}
+_CONVERTED_PORT: dict[str, _Schema] = {
+    "name": _TEXT,
+    "dtype": _TEXT,
+    "shape": {"type": ["array", "null"], "items": {"type": ["integer", "null"]}},
+}
+_CONVERSION = _object(
+    converter=_TEXT_OR_NULL,
+    opset=_COUNT_OR_NULL,
+    quantize=_words("dynamic", "float16", "int8", or_null=True),
+    select_tf_ops=_BOOL,
+    signatures=_list(
+        _object(
+            name=_TEXT,
+            inputs=_list(_object(more=_CONVERTED_PORT)),
+            outputs=_list(_object(more=_CONVERTED_PORT, error=_ERROR_SIZE)),
+            compared_on=_words("sampled", "given", or_null=True),
+            runs=_COUNT,
+        )
+    ),
+    left_out=_list(_TEXT),
+    largest_error=_ERROR_SIZE,
+    tolerance=_ERROR_SIZE,
+)
 _EDITED = _object(
     signatures=_map(_TEXT),
     lost=_list(_object(kind=_TEXT, text=_TEXT, count=_COUNT, names=_list(_TEXT), bytes=_COUNT)),
@@ -353,8 +377,10 @@ DOCUMENTS: Mapping[str, _Schema] = {
         "hubcli export --json",
         "dry_run",
         "edited",
-        source=_TEXT, destination=_TEXT, layout=_words("plain", "serving", "hub"), format=_words(*_FORMATS),
-        bytes=_COUNT, files=_COUNT, sha256=_SHA256, seconds=_SECONDS, dry_run=_BOOL, edited=_EDITED,
+        "conversion",
+        source=_TEXT, destination=_TEXT, layout=_words("plain", "serving", "hub"),
+        format=_words(*_FORMATS, "tflite", "onnx"), bytes=_COUNT, files=_COUNT, sha256=_SHA256,
+        seconds=_SECONDS, dry_run=_BOOL, edited=_EDITED, conversion=_CONVERSION,
     ),
     "finetune-export": _document(
         "hubcli finetune-export --json",

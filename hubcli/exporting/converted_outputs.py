@@ -131,7 +131,7 @@ class Comparer:
                 hint="To write it unchecked: --no-compare",
             )
         if reason:
-            return ConversionError(f"{what}: it {reason}", hint="To write it all the same: --no-compare")
+            return ConversionError(f"{what}: it {reason}", hint="To write it unchecked: --no-compare")
         return ConversionError(
             f"{what}: the error is {error:.2g}, and the tolerance {self._tolerance:g}",
             hint="Allow a larger error with --tolerance, or compare on real inputs with --inputs FILE.",

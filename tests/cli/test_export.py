@@ -127,3 +127,75 @@ def test_keras_is_not_loaded_for_anything_else(here: Path, cache: Path) -> None:
         "assert not {'tensorflow', 'keras', 'numpy', 'httpx', 'rich'} & set(sys.modules); sys.exit(status)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+EDITS = ("--serving", "--clear-devices", "--rename-signature", "serving_default=predict")
+
+
+def test_an_edited_export_tells_what_it_lost(here: Path, hubcli: Run) -> None:
+    result = hubcli("export", EXAMPLE, "out", *EDITS, "--no-compare", "--json")
+    assert result.returncode == 0, result.stderr
+    edited = json.loads(result.stdout)["edited"]
+    assert edited["signatures"] == {"serving_default": "predict"}
+    assert {loss["kind"] for loss in edited["lost"]} >= {"functions", "variables", "files"}
+    assert all(f"Note: {loss['text']}" in result.stderr for loss in edited["lost"])
+    assert edited["bytes_after"] < edited["bytes_before"]
+    assert (edited["compared"], edited["largest_error"]) == ([], None)
+    assert "fingerprint.pb" not in models.tree_files(here / "out")
+
+
+def test_a_dry_run_lists_what_would_be_lost_and_writes_nothing(here: Path, hubcli: Run) -> None:
+    result = hubcli("export", EXAMPLE, "out", *EDITS, "--dry-run")
+    assert result.returncode == 0, result.stderr
+    assert "Removed 1 variable (8 B): save_counter" in result.stdout
+    assert f"Would export {EXAMPLE}  14.5 kB to " in result.stderr
+    document = json.loads(hubcli("export", EXAMPLE, "out", *EDITS, "--dry-run", "--json").stdout)
+    assert document["dry_run"] is True
+    assert document["bytes"] == document["edited"]["bytes_after"]
+    assert os.listdir(here) == []
+
+
+def test_an_archive_is_edited_into_an_archive(here: Path, hubcli: Run) -> None:
+    assert hubcli("export", EXAMPLE, "mul.tar.gz").returncode == 0
+    for name in ("first.tar.gz", "second.tar.gz"):
+        result = hubcli("export", "mul.tar.gz", name, *EDITS, "--no-compare")
+        assert result.returncode == 0, result.stderr
+    assert (here / "first.tar.gz").read_bytes() == (here / "second.tar.gz").read_bytes()
+    assert hubcli("inspect", "first.tar.gz", "--signatures").stdout.count("predict") > 1
+    assert sorted(os.listdir(here)) == ["first.tar.gz", "mul.tar.gz", "second.tar.gz"]
+
+
+def test_fine_tuned_values_and_edits_are_one_pass(here: Path, hubcli: Run) -> None:
+    models.write_safetensors(here / "tuned.safetensors", **{"v/.ATTRIBUTES/VARIABLE_VALUE": [7.0]})
+    command = ("finetune-export", EXAMPLE, "out", "--weights", "tuned.safetensors", *EDITS, "--no-compare")
+    result = hubcli(*command, "--json")
+    assert result.returncode == 0, result.stdout
+    document = json.loads(result.stdout)
+    assert document["edited"]["signatures"] == {"serving_default": "predict"}
+    assert b"\x00\x00\xe0\x40" in models.tree_files(here / "out")["variables/variables.data-00000-of-00001"]
+    assert sorted(os.listdir(here)) == ["out", "tuned.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        (("--signature", "absent"), 2, "The model has no signature 'absent'"),
+        (("--drop-signature", "serving_default"), 2, "No signature would be left of serving_default"),
+        (("--rename-signature", "serving_default"), 2, "Invalid --rename-signature 'serving_default'"),
+        (("--rename-signature", "a=b", "--rename-signature", "a=c"), 2, "is given twice"),
+        (("--add-defaults", "serving_default.x=[[1, 2]]"), 2, "x has the shape"),
+        (("--warmup", "0"), 2, "Invalid number of requests 0"),
+        (("--warmup", "absent.json"), 4, "absent.json"),
+        (("--tolerance", "0.1"), 2, "--tolerance means nothing without --half"),
+        (("--half", "float16", "--tolerance", "nan"), 2, "Invalid tolerance nan"),
+        (("--half", "float64"), 2, "float64"),
+    ],
+)
+def test_an_edit_that_cannot_be_is_refused(
+    options: tuple[str, ...], status: int, words: str, here: Path, hubcli: Run
+) -> None:
+    compared = () if "--half" in options else ("--no-compare",)
+    result = hubcli("export", EXAMPLE, "out", *options, *compared)
+    assert result.returncode == status, result.stderr
+    assert words in result.stderr
+    assert os.listdir(here) == []

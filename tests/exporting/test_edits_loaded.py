@@ -26,6 +26,8 @@ _EDITS = {
     "half in whole": EditOptions(half=HalfType.FLOAT16),
 }
 _TOLERANCE = {"half": 0.03, "half in whole": 0.01}
+# Models whose signatures loop for ever on made-up inputs.
+_ENDLESS = frozenset({"tf1_functions"})
 # What --half refuses, in the words of its errors.
 _REFUSED = (
     "--half needs",
@@ -77,10 +79,12 @@ def test_an_edited_model_gives_what_its_source_gives(
             assert any(words in refusal.message for words in _REFUSED), refusal
     assert "renamed" in exports
     for process in loaders:
-        _compare(source, exports, process)
+        _compare(name, source, exports, process)
 
 
-def _compare(source: Path, exports: dict[str, tuple[Path, dict[str, str]]], process: ModelProcess) -> None:
+def _compare(
+    name: str, source: Path, exports: dict[str, tuple[Path, dict[str, str]]], process: ModelProcess
+) -> None:
     words = vocabulary(source)
     for edit, (export, names) in exports.items():
         try:
@@ -89,7 +93,7 @@ def _compare(source: Path, exports: dict[str, tuple[Path, dict[str, str]]], proc
             return  # This loader doesn't load the source, either.
         after = process.load(export)
         for old, new in names.items():
-            if old in before.signatures:
+            if old in before.signatures and name not in _ENDLESS:
                 _require_equal(before, old, after, new, words, edit)
         after.close()
         before.close()

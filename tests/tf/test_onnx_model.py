@@ -1,0 +1,109 @@
+"""Signatures converted to ONNX in one process, against what TensorFlow computes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hubcli.running.model import RunnableModel
+from hubcli.tf.litert import ORIGIN_KEY, ConverterError, UnsupportedOpsError
+from hubcli.tf.onnx_model import OnnxRunner, reason_of
+from tests.installed import require_installed
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("graph input 'a b' not exist", "the input 'a b' is used by no output, and tf2onnx leaves it out"),
+        (
+            "[ONNXRuntimeError] : 1 : FAIL : Load model from /tmp/x/new failed:No type for complex64\nmore",
+            "No type for complex64",
+        ),
+        ("Field 'shape' of 'type' is required but missing.", "an output has an unknown number of dimensions"),
+        ("first\nsecond", "first"),
+        ("", "ValueError"),
+    ],
+)
+def test_an_error_becomes_a_sentence(text: str, sentence: str) -> None:
+    assert reason_of(ValueError(text)).startswith(sentence)
+
+
+require_installed("tensorflow", "tf2onnx", "onnx", "onnxruntime")
+
+from tests.tf.test_conversions import find, largest_error, order_for, zoo  # noqa: E402 - they need TensorFlow
+
+__all__ = ["find", "zoo"]
+
+slow = [pytest.mark.tensorflow, pytest.mark.slow]
+ZOO = (
+    "bare_functions",
+    "custom_gradient",
+    "given_input_signature",
+    "keras2_functional",
+    "keras2_adam",
+    "keras3_export",
+    "mirrored",
+    "plain_module",
+    "resaved_from_tf1",
+    "reusable_with_tuples",
+    "signature_only",
+    "tf1_functions",
+    "tf1_hub",
+    "tf1_resources",
+    "tf1_text",
+    "without_saver",
+    "without_variables",
+)
+CORPUS = ["basic_pitch_nmp", "tfjs_int64_multiply", "tfjs_multiple_signatures"]
+REFUSED = {
+    "control_flow": (UnsupportedOpsError, "_SwitchN"),
+    "keras2_text": (UnsupportedOpsError, "StaticRegexReplace, StringSplitV2"),
+    "many_options": (ConverterError, "with the tags serve, extra"),
+    "signature_defaults": (ConverterError, "the input 'word' is used by no output"),
+    "tf1_assets": (ConverterError, ""),
+}
+
+
+@pytest.fixture(scope="module")
+def onnx() -> OnnxRunner:
+    return OnnxRunner()
+
+
+class TestOnnx:
+    pytestmark = slow
+
+    @pytest.mark.parametrize("name", [*ZOO, *CORPUS])
+    def test_it_computes_what_tensorflow_computes(
+        self, onnx: OnnxRunner, find: Callable[[str], RunnableModel], tmp_path: Path, name: str
+    ) -> None:
+        model, place = find(name), tmp_path / "model.onnx"
+        for endpoint in model.endpoints:
+            answer = onnx.convert(order_for(model, place, signatures=[endpoint.name]), [])
+            assert (answer["converter"].partition(" ")[0], answer["opset"]) == ("tf2onnx", 18)
+            onnx.load({"model": str(place)})
+            assert largest_error(onnx, model, [endpoint.name]) <= 1e-5
+
+    @pytest.mark.parametrize("name", REFUSED)
+    def test_what_it_cannot_convert_has_a_reason(
+        self, onnx: OnnxRunner, find: Callable[[str], RunnableModel], tmp_path: Path, name: str
+    ) -> None:
+        kind, said = REFUSED[name]
+        with pytest.raises(kind) as caught:
+            onnx.convert(order_for(find(name), tmp_path / "m.onnx", signatures=["serving_default"]), [])
+        assert said in str(caught.value)
+
+    @pytest.mark.parametrize("opset", [9, 18])
+    def test_the_file_has_the_opset_and_its_origin(
+        self, onnx: OnnxRunner, find: Callable[[str], RunnableModel], tmp_path: Path, opset: int
+    ) -> None:
+        import onnxruntime
+
+        model, place = find("plain_module"), tmp_path / "model.onnx"
+        answer = onnx.convert(order_for(model, place, opset=opset, origin="the origin"), [])
+        assert answer["opset"] == opset
+        session = onnxruntime.InferenceSession(str(place), providers=["CPUExecutionProvider"])
+        assert session.get_modelmeta().custom_metadata_map == {ORIGIN_KEY: "the origin"}
+        assert session.get_modelmeta().graph_name == "serving_default"
+        assert str(model.path).encode() not in place.read_bytes()
