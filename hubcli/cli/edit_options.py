@@ -12,7 +12,7 @@ from hubcli.errors import UsageError
 from hubcli.formats import HalfType
 
 with LazyImports():
-    from hubcli.exporting.editing import DEFAULT_TOLERANCE, EditOptions
+    from hubcli.exporting.editing import EditOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,7 +154,7 @@ def edit_options(
         clear_devices=clear_devices,
         serving=serving,
         half=half,
-        tolerance=DEFAULT_TOLERANCE if tolerance is None else tolerance,
+        tolerance=tolerance,
         compare=not no_compare,
         warmup=warmup,
         defaults=tuple(add_defaults or ()),

@@ -194,7 +194,8 @@ class _FinetuneExport:
         self.listener.step("Editing the model")
         plan = plan_edits(self._unedited(made_at), edits, self.target.name)
         plan.write(made_at, self.listener.received, self.settings.durability)
-        self.listener.step("Comparing the edited model")
+        if edits.compare:
+            self.listener.step("Comparing the edited model")
         self.edited = prove(plan, made_at, edits)
         self._tell_of_edits()
 

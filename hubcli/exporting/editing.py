@@ -51,7 +51,8 @@ class EditOptions:
 
     `signatures` are those to keep, all where it is empty. `defaults` are texts `NAME.INPUT=JSON`, NAME as
     it is after the renaming; `warmup` is a file or a number. With `compare` the result is held against the
-    source where TensorFlow is installed, `half` within `tolerance`, relative to an output's largest value.
+    source where TensorFlow is installed, `half` within `tolerance` (0.01), relative to an output's largest
+    value.
     """
 
     signatures: tuple[str, ...] = ()
@@ -61,7 +62,7 @@ class EditOptions:
     clear_devices: bool = False
     serving: bool = False
     half: HalfType | None = None
-    tolerance: float = DEFAULT_TOLERANCE
+    tolerance: float | None = None
     compare: bool = True
     warmup: str | None = None
     defaults: tuple[str, ...] = ()
@@ -120,6 +121,11 @@ class EditPlan:
     warmup_requests: int = 0
 
     @property
+    def rewrites_checkpoint(self) -> bool:
+        """Whether the tensors are written anew."""
+        return self.checkpoint is not None and not self.checkpoint_edit.is_empty
+
+    @property
     def variables_after(self) -> int:
         """How many bytes its tensors take."""
         return 0 if self.checkpoint is None else self.checkpoint.size_after(self.checkpoint_edit)
@@ -147,7 +153,7 @@ class EditPlan:
         written = set(self.left_out)
         if self.model.is_edited:
             written.add(_MAIN)
-        if self.checkpoint is not None and not self.checkpoint_edit.is_empty:
+        if self.checkpoint is not None and self.rewrites_checkpoint:
             written |= self.checkpoint.files
         if self.warmup is not None:
             written.add(_WARMUP)
@@ -168,7 +174,7 @@ class EditPlan:
                 for piece in self.model.message.pieces():
                     file.write(piece)
                     on_bytes(len(piece))
-        if self.checkpoint is not None and not self.checkpoint_edit.is_empty:
+        if self.checkpoint is not None and self.rewrites_checkpoint:
             self.checkpoint.write(destination, self.checkpoint_edit, on_bytes)
         if self.warmup is not None:
             (destination / _WARMUP).parent.mkdir(exist_ok=True)
@@ -219,7 +225,9 @@ def prove(plan: EditPlan, export: Path, options: EditOptions) -> EditReport:
     if not has_tensorflow():
         note = "The export was not compared with its source: TensorFlow isn't installed"
         return replace(report, notes=(*report.notes, note))
-    tolerance = options.tolerance if options.half is not None else None
+    tolerance = None
+    if options.half is not None:
+        tolerance = DEFAULT_TOLERANCE if options.tolerance is None else options.tolerance
     found = compare_with_source(plan.source, export, plan.signatures, tolerance)
     return replace(
         report,
