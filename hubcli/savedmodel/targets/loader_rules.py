@@ -40,6 +40,7 @@ _SHORT_DEVICE = re.compile(r"/(?P<kind>[A-Z_]+):\d+", re.IGNORECASE)
 _JOB = re.compile(r"/job:(?P<job>[^/]*)")
 _TASK = re.compile(r"/task:(?P<task>\d+)")
 _CLEAR = "Strip the devices: hubcli export --clear-devices"
+_LENIENT_RELEASE = "2.4"
 _MAX_LISTED = 50
 _FUNCTIONS = ("function", "bare_concrete_function")
 
@@ -129,7 +130,10 @@ def cluster_obstacles(
     for device in found[:_MAX_LISTED]:
         uses = needs.graph.devices[device]
         place = uses.first(*reaches)
-        if place is not None:
+        # In functions, a session of 2.4 takes another device.
+        is_lenient = in_session and uses.first(Reach.GRAPH) is None
+        refusing = tuple(release for release in releases if not is_lenient or release != _LENIENT_RELEASE)
+        if place is not None and refusing:
             yield obstacle(
                 "device-pin",
                 f"A node asks for {device[:200]}, a device of another machine",
@@ -137,7 +141,7 @@ def cluster_obstacles(
                 # Variables get their values while a session loads the model.
                 when=LOAD if device in needs.graph.variable_devices and in_session else CALL,
                 place=place,
-                releases=releases,
+                releases=refusing,
                 nodes=uses.count,
             )
 
