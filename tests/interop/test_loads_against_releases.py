@@ -57,7 +57,7 @@ def python(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     environment = tmp_path / "environment"
     subprocess.run([interpreter, "-m", "venv", environment], check=True)
     pins = _BEFORE_2_12 if int(release.partition(".")[2]) < 12 else ()
-    pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-cache-dir"]
+    pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-cache-dir"]
     try:
         subprocess.run([*pip, f"tensorflow-cpu=={release}.*", *pins], check=True)
         yield environment / "bin" / "python"
@@ -68,7 +68,9 @@ def python(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize(("python", "release"), [(name, name) for name in RELEASES], indirect=["python"])
 def test_a_release_says_what_was_recorded_of_it(python: Path, release: str, models: Path) -> None:
     folders = [str(models), *([str(CORPUS)] if CORPUS.is_dir() else [])]
-    said = subprocess.run([python, ORACLE, *folders], check=True, capture_output=True, text=True).stdout
+    said = subprocess.run(
+        [str(python), str(ORACLE), *folders], check=True, capture_output=True, text=True
+    ).stdout
     answers = {answer["model"]: answer for answer in map(json.loads, said.splitlines())}
     assert len(answers) > 70
     if os.environ.get("HUBCLI_RECORD_RELEASES"):
@@ -83,7 +85,7 @@ def test_a_release_says_what_was_recorded_of_it(python: Path, release: str, mode
 @pytest.mark.tensorflow
 def test_layers_say_what_was_recorded_of_them(models: Path) -> None:
     folders = [str(models), *([str(CORPUS)] if CORPUS.is_dir() else [])]
-    command = [sys.executable, ORACLE, "--layers", *folders]
+    command = [sys.executable, str(ORACLE), "--layers", *folders]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     answers = {answer.pop("model"): answer for answer in map(json.loads, said.splitlines())}
     if os.environ.get("HUBCLI_RECORD_RELEASES"):
