@@ -30,7 +30,7 @@ MatMul Max MaxPool MaxPool3D Min NoOp NonMaxSuppressionV4 NonMaxSuppressionV5 Pa
 PlaceholderWithDefault PreventGradient Prod ReadVariableOp RealDiv Reciprocal ReverseV2 Roll Selu Sigmoid
 Softplus StatefulPartitionedCall StatelessIf StatelessWhile StopGradient TensorListFromTensor
 TensorListGetItem TensorListLength TensorListReserve TensorListSetItem TensorListStack TopKV2 TruncateDiv
-VarHandleOp While Xdivy ZerosLike
+VarHandleOp VarIsInitializedOp While Xdivy ZerosLike
 """
 
 

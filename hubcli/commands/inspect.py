@@ -112,7 +112,11 @@ def _with_conversion(info: SavedModelInfo, name: str, path: Path | None) -> Save
     # Imported here: it belongs to TensorFlow, which nothing else of an inspection needs.
     from hubcli.tf.conversion_trial import try_conversion
 
-    conversion = try_conversion(path, info.meta_graphs[0].tags)
+    graph = next((graph for graph in info.meta_graphs if graph.tags == ("serve",)), info.meta_graphs[0])
+    names = [signature.name for signature in graph.signatures if signature.outputs]
+    # Of several, the converter takes all, but asks for a serving_default that needn't be there.
+    is_one = len(names) > 1 and "serving_default" not in names
+    conversion = try_conversion(path, graph.tags, signature=names[0] if is_one else "")
     reports = (
         report.with_conversion(conversion) if report.target.kind is TargetKind.LITERT else report
         for report in info.compatibility or ()

@@ -37,8 +37,13 @@ _SAYS = re.compile(
 )
 
 
-def try_conversion(model: Path, tags: tuple[str, ...], timeout_s: float = _TIMEOUT_S) -> Conversion:
-    """What the converter makes of the model in the directory. Raises TensorFlowError without TensorFlow."""
+def try_conversion(
+    model: Path, tags: tuple[str, ...], *, signature: str = "", timeout_s: float = _TIMEOUT_S
+) -> Conversion:
+    """What the converter makes of the model in the directory; of that signature alone where one is named.
+
+    Raises TensorFlowError without TensorFlow.
+    """
     if not has_package("tensorflow"):
         raise TensorFlowError(
             "--try runs TensorFlow's converter, and TensorFlow is not installed",
@@ -47,7 +52,8 @@ def try_conversion(model: Path, tags: tuple[str, ...], timeout_s: float = _TIMEO
     paths = "\n".join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
     with tempfile.TemporaryDirectory(prefix="hubcli-") as folder:
         answer = Path(folder) / "answer.json"
-        command = [sys.executable, "-I", "-c", _START, paths, str(model), ",".join(tags), str(answer)]
+        command = [sys.executable, "-I", "-c", _START, paths, str(model), ",".join(tags), signature]
+        command.append(str(answer))
         try:
             done = subprocess.run(  # noqa: S603 - this interpreter, and paths of ours
                 command,
@@ -86,26 +92,29 @@ def _conversion(answer: dict[str, Any]) -> Conversion:
     )
 
 
-def main(model: str, tags: str, answer: str) -> None:
+def main(model: str, tags: str, signature: str, answer: str) -> None:
     """Converts the model as a process of its own, and writes what came of it to the file `answer`."""
     tf = import_tensorflow()
     found = {"version": tf.__version__, "done": True, "select": False, "reason": "", "size_bytes": None}
     ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    both = [*ops, tf.lite.OpsSet.SELECT_TF_OPS]
     try:
         try:
-            found["size_bytes"] = _converted_bytes(tf, model, tags, ops)
+            found["size_bytes"] = _converted_bytes(tf, model, tags, signature, ops)
         except Exception as error:  # noqa: BLE001 - whatever it raises is its answer
             found |= {"select": True, "reason": _reason(str(error))}
-            found["size_bytes"] = _converted_bytes(tf, model, tags, [*ops, tf.lite.OpsSet.SELECT_TF_OPS])
+            found["size_bytes"] = _converted_bytes(tf, model, tags, signature, both)
     except Exception as error:  # noqa: BLE001
         found |= {"done": False, "reason": _reason(str(error))}
     Path(answer).write_text(json.dumps(found), encoding="utf-8")
 
 
-def _converted_bytes(tf: Any, model: str, tags: str, ops: list[Any]) -> int:
+def _converted_bytes(tf: Any, model: str, tags: str, signature: str, ops: list[Any]) -> int:
     """The size of the model in LiteRT's format, made of those sets of ops."""
     wanted = set(filter(None, tags.split(",")))
-    converter = tf.lite.TFLiteConverter.from_saved_model(model, tags=wanted)
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        model, tags=wanted, signature_keys=[signature] if signature else None
+    )
     converter.target_spec.supported_ops = ops
     return len(converter.convert())
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +19,43 @@ RUNS, LOADS, FAILS = "runs", "loads", "fails"
 
 
 def main() -> None:
-    """Asks about each model below the folders."""
-    for folder in sys.argv[1:]:
+    """Asks about each model below the folders; with `--layers` first, what layers make of it."""
+    is_about_layers = sys.argv[1:2] == ["--layers"]
+    for folder in sys.argv[1 + is_about_layers :]:
         for path in sorted(Path(folder).iterdir()):
             if any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
-                sys.stdout.write(_in_child(path) + "\n")
+                sys.stdout.write(_in_child(path, _of_layers if is_about_layers else _answer) + "\n")
                 sys.stdout.flush()
 
 
-def _in_child(path: Path) -> str:
+def _in_child(path: Path, ask: Callable[[Path], dict[str, Any]]) -> str:
     """The answer of a process of its own, which a crash ends alone."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
-        os.write(writing, json.dumps(_answer(path)).encode())
+        os.write(writing, json.dumps(ask(path)).encode())
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as answer:
         text = answer.read().decode()
     os.waitpid(child, 0)
     return text or json.dumps({"model": path.name, "load": FAILS, "session": FAILS, "reason": "crash"})
+
+
+def _of_layers(path: Path) -> dict[str, Any]:
+    """Whether keras.layers.TFSMLayer and hub.KerasLayer take the path alone."""
+    import keras
+    import tensorflow_hub as hub
+
+    answer: dict[str, Any] = {"model": path.name}
+    for name, layer in (("keras3-layer", keras.layers.TFSMLayer), ("hub.KerasLayer", hub.KerasLayer)):
+        try:
+            layer(str(path))
+        except Exception:  # noqa: BLE001, PERF203
+            answer[name] = FAILS
+        else:
+            answer[name] = LOADS
+    return answer
 
 
 def _answer(path: Path) -> dict[str, Any]:

@@ -19,7 +19,15 @@ from pathlib import Path
 import pytest
 
 from tests.corpus import CORPUS
-from tests.savedmodel.targets.recorded import LETTERS, LOADERS, TABLE, recorded_models, unpack
+from tests.savedmodel.targets.recorded import (
+    LAYERS,
+    LETTERS,
+    LOADERS,
+    TABLE,
+    recorded_layers,
+    recorded_models,
+    unpack,
+)
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 
@@ -49,7 +57,7 @@ def python(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     environment = tmp_path / "environment"
     subprocess.run([interpreter, "-m", "venv", environment], check=True)
     pins = _BEFORE_2_12 if int(release.partition(".")[2]) < 12 else ()
-    pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-cache-dir"]
+    pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-cache-dir"]
     try:
         subprocess.run([*pip, f"tensorflow-cpu=={release}.*", *pins], check=True)
         yield environment / "bin" / "python"
@@ -60,7 +68,9 @@ def python(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize(("python", "release"), [(name, name) for name in RELEASES], indirect=["python"])
 def test_a_release_says_what_was_recorded_of_it(python: Path, release: str, models: Path) -> None:
     folders = [str(models), *([str(CORPUS)] if CORPUS.is_dir() else [])]
-    said = subprocess.run([python, ORACLE, *folders], check=True, capture_output=True, text=True).stdout
+    said = subprocess.run(
+        [str(python), str(ORACLE), *folders], check=True, capture_output=True, text=True
+    ).stdout
     answers = {answer["model"]: answer for answer in map(json.loads, said.splitlines())}
     assert len(answers) > 70
     if os.environ.get("HUBCLI_RECORD_RELEASES"):
@@ -70,6 +80,24 @@ def test_a_release_says_what_was_recorded_of_it(python: Path, release: str, mode
         for loader in LOADERS if answer is not None else ():
             recorded = model.letters[loader].get(release)
             assert recorded in (None, LETTERS[answers[model.name][loader]]), (model.name, loader, answer)
+
+
+@pytest.mark.tensorflow
+def test_layers_say_what_was_recorded_of_them(models: Path) -> None:
+    folders = [str(models), *([str(CORPUS)] if CORPUS.is_dir() else [])]
+    command = [sys.executable, str(ORACLE), "--layers", *folders]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    answers = {answer.pop("model"): answer for answer in map(json.loads, said.splitlines())}
+    if os.environ.get("HUBCLI_RECORD_RELEASES"):
+        targets = next(iter(answers.values()))
+        rows = [
+            f"{name}\t" + "".join(LETTERS[answer[target]] for target in targets)
+            for name, answer in sorted(answers.items())
+        ]
+        LAYERS.write_text("\n".join(["# model\t" + " ".join(targets), *rows]) + "\n", encoding="utf-8")
+    for name, recorded in recorded_layers().items():
+        if name in answers:
+            assert {key: LETTERS[value] for key, value in answers[name].items()} == recorded, name
 
 
 def _record(release: str, answers: dict[str, dict[str, str]]) -> None:

@@ -1,33 +1,27 @@
-"""Known limits of loaders beside their release: sessions and servers, CPUs alone, Keras layers, LiteRT.
+"""Known limits of loaders beside their release: sessions and servers, CPUs alone, Keras layers.
 
-Sources: keras/src/export/tfsm_layer.py of Keras 3.15, tensorflow_hub/keras_layer.py 0.16.1, the converter of
-TensorFlow 2.21; measured with models of every kind.
+Sources: keras/src/export/tfsm_layer.py of Keras 3.15, tensorflow_hub/keras_layer.py 0.16.1;
+measured with models of every kind.
 """
 
 from __future__ import annotations
 
-import gzip
 import re
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 
 from hubcli.issues import Severity
 from hubcli.savedmodel.functions import INIT_OP, op_name
 from hubcli.savedmodel.targets.needs import Reach
 from hubcli.savedmodel.targets.obstacle import CALL, LOAD, ModelNeeds, Obstacle, obstacle
-from hubcli.savedmodel.targets.packages import package_by_op
 
 __all__ = [
     "cluster_obstacles",
     "cpu_obstacles",
     "hub_layer_obstacles",
     "keras_layer_obstacles",
-    "litert_obstacles",
     "session_obstacles",
 ]
 
-_LITERT_OPS = Path(__file__).with_name("litert_ops.tsv.gz")
 _TABLES = (
     "HashTableV2",
     "HashTable",
@@ -40,6 +34,7 @@ _SHORT_DEVICE = re.compile(r"/(?P<kind>[A-Z_]+):\d+", re.IGNORECASE)
 _JOB = re.compile(r"/job:(?P<job>[^/]*)")
 _TASK = re.compile(r"/task:(?P<task>\d+)")
 _CLEAR = "Strip the devices: hubcli export --clear-devices"
+_LENIENT_RELEASE = "2.4"
 _MAX_LISTED = 50
 _FUNCTIONS = ("function", "bare_concrete_function")
 
@@ -67,6 +62,11 @@ def session_obstacles(
             part="tags",
             releases=releases,
         )
+    yield from _left_empty(needs, releases)
+
+
+def _left_empty(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstacle]:
+    """Variables and tables that the graph itself doesn't fill."""
     ops, saver = needs.graph.ops, needs.rest.saver_def
     handles = ops.get("VarHandleOp")
     place = None if handles is None else handles.first(Reach.GRAPH)
@@ -129,7 +129,10 @@ def cluster_obstacles(
     for device in found[:_MAX_LISTED]:
         uses = needs.graph.devices[device]
         place = uses.first(*reaches)
-        if place is not None:
+        # In functions, a session of 2.4 takes another device.
+        is_lenient = in_session and uses.first(Reach.GRAPH) is None
+        refusing = tuple(release for release in releases if not is_lenient or release != _LENIENT_RELEASE)
+        if place is not None and refusing:
             yield obstacle(
                 "device-pin",
                 f"A node asks for {device[:200]}, a device of another machine",
@@ -137,7 +140,7 @@ def cluster_obstacles(
                 # Variables get their values while a session loads the model.
                 when=LOAD if device in needs.graph.variable_devices and in_session else CALL,
                 place=place,
-                releases=releases,
+                releases=refusing,
                 nodes=uses.count,
             )
 
@@ -182,6 +185,11 @@ def keras_layer_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
             severity=Severity.WARNING,
             part="signatures",
         )
+    yield from _layer_call(needs, chosen)
+
+
+def _layer_call(needs: ModelNeeds, chosen: str) -> Iterator[Obstacle]:
+    """What TFSMLayer can't do with the endpoint that it calls."""
     definitions = needs.rest.signature_def
     inputs = len(definitions[chosen].inputs) if chosen in definitions else 0
     if inputs > 1 and not _has_function(needs, chosen):
@@ -258,65 +266,3 @@ def hub_layer_obstacles(needs: ModelNeeds, *, is_hub_format: bool) -> Iterator[O
         severity=Severity.WARNING,
         part="signatures",
     )
-
-
-def litert_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
-    """What LiteRT's converter makes of the ops that signatures reach: builtin, Select TF ops, or nothing."""
-    if not needs.signatures:
-        yield obstacle(
-            "no-signature",
-            "It has no signature, and the converter takes nothing else",
-            "Save it with signatures=…",
-            part="signatures",
-        )
-    selected = list[str]()
-    known, listed = _litert_ops(), 0
-    for op, uses in sorted(needs.graph.ops.items()):
-        place = uses.first(Reach.CALLED) if needs.objects is not None else uses.first(Reach.GRAPH)
-        if place is None or known.get(op) == "b" or op in _SAVER_OPS:
-            continue
-        if known.get(op) == "s":
-            selected.append(op)
-            continue
-        listed += 1
-        if listed <= _MAX_LISTED:
-            package = package_by_op().get(op, "").split(" ")[0]
-            origin = f", which {package} registers" if package else ""
-            yield obstacle(
-                "no-litert-op",
-                f"LiteRT has no {op}{origin}: it is neither a builtin op nor among the Select TensorFlow ops",
-                "Register a custom op with the interpreter, or leave it out of the signature",
-                place=place,
-                nodes=uses.count,
-            )
-    if selected:
-        more = f" and {len(selected) - 8} more" if len(selected) > 8 else ""
-        yield obstacle(
-            "select-ops",
-            f"It may need Select TensorFlow ops: {', '.join(selected[:8])}{more}",
-            "Convert with Select TensorFlow ops: hubcli export --select-tf-ops. To know: --try",
-            severity=Severity.WARNING,
-            place=needs.graph.ops[selected[0]].first(),
-            nodes=len(selected),
-        )
-
-
-# What restores and saves variables, which conversion leaves out.
-_SAVER_OPS = frozenset(
-    [
-        "DisableCopyOnRead",
-        "MergeV2Checkpoints",
-        "RestoreV2",
-        "SaveV2",
-        "ShardedFilename",
-        "StaticRegexFullMatch",
-        "StringJoin",
-    ]
-)
-
-
-@cache
-def _litert_ops() -> dict[str, str]:
-    """`b` for each op that becomes a builtin one, `s` for each that may be a Select TensorFlow op."""
-    text = gzip.decompress(_LITERT_OPS.read_bytes()).decode()
-    return dict(line.split("\t") for line in text.splitlines())

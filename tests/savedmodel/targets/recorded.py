@@ -2,7 +2,8 @@
 
 `tests/data/loads-by-release.tsv` has a row for each model: its name, then a letter for each release of what
 `tf.saved_model.load` did, then the same of a session. `tests/data/models-for-targets.tar.xz` holds the models
-that TensorFlow 2.21 wrote; the others lie in the corpus.
+that TensorFlow 2.21 wrote; the others lie in the corpus. `loads-by-layer.tsv` has what layers of Keras made
+of each, with TensorFlow 2.21 and tf_keras installed.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from typing import NamedTuple
 from tests.corpus import CORPUS
 
 __all__ = [
+    "LAYERS",
     "LETTERS",
     "LOADERS",
     "MODELS",
     "TABLE",
     "RecordedModel",
+    "recorded_layers",
     "recorded_models",
     "releases_asked",
     "unpack",
@@ -26,6 +29,7 @@ __all__ = [
 
 DATA = Path(__file__).parents[2] / "data"
 TABLE, MODELS = DATA / "loads-by-release.tsv", DATA / "models-for-targets.tar.xz"
+LAYERS = DATA / "loads-by-layer.tsv"
 LOADERS = ("load", "session")
 LETTERS = {"runs": "r", "loads": "l", "fails": "f"}
 
@@ -64,6 +68,15 @@ def recorded_models() -> list[RecordedModel]:
         }
         models.append(RecordedModel(name, letters))
     return models
+
+
+def recorded_layers() -> dict[str, dict[str, str]]:
+    """What each layer made of a model's path alone, by model and target: `l` it loaded, `f` it failed."""
+    head, *rows = LAYERS.read_text(encoding="utf-8").splitlines()
+    targets = head.split("\t")[1].split()
+    return {
+        name: dict(zip(targets, letters, strict=True)) for name, letters in (row.split("\t") for row in rows)
+    }
 
 
 def unpack(folder: Path) -> Path:

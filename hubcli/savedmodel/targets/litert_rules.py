@@ -1,0 +1,113 @@
+"""What LiteRT's converter makes of a model: builtin ops, Select TensorFlow ops, or nothing.
+
+Measured with the converter of TensorFlow 2.21, which `hubcli inspect --for litert --try` asks itself.
+litert_ops.tsv.gz has a line for each op that it takes: its name, `b` for a builtin op, `s` for a Select one.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from hubcli.issues import Severity
+from hubcli.savedmodel.targets.loader_rules import cpu_obstacles
+from hubcli.savedmodel.targets.needs import Place, Reach, Uses
+from hubcli.savedmodel.targets.obstacle import LOAD, ModelNeeds, Obstacle, obstacle
+from hubcli.savedmodel.targets.packages import package_by_op
+from hubcli.savedmodel.targets.releases import op_releases
+
+__all__ = ["litert_obstacles"]
+
+_LITERT_OPS = Path(__file__).with_name("litert_ops.tsv.gz")
+_MAX_LISTED, _MAX_NAMED = 50, 8
+# What restores and saves variables, which conversion leaves out.
+_SAVER_OPS = frozenset(
+    [
+        "DisableCopyOnRead",
+        "MergeV2Checkpoints",
+        "RestoreV2",
+        "SaveV2",
+        "ShardedFilename",
+        "StaticRegexFullMatch",
+        "StringJoin",
+    ]
+)
+
+
+def litert_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
+    """What keeps the converter from the model's signatures, or makes it need Select TensorFlow ops."""
+    yield from _signatures(needs)
+    # The converter loads the graph in a session, on CPUs.
+    yield from (pin for pin in cpu_obstacles(needs) if pin.is_blocking and pin.when == LOAD)
+    known, places = _litert_ops(), _places(needs)
+    impossible = [op for op in places if op not in known]
+    for op in impossible[:_MAX_LISTED]:
+        package = package_by_op().get(op, "").split(" ")[0]
+        origin = f", which {package} registers" if package else ""
+        yield obstacle(
+            "no-litert-op",
+            f"LiteRT has no {op}{origin}: it is neither a builtin op nor among the Select TensorFlow ops",
+            "Register a custom op with the interpreter, or leave it out of the signature",
+            place=places[op],
+            nodes=needs.graph.ops[op].count,
+        )
+    selected = [op for op in places if known.get(op) == "s"]
+    if selected:
+        hidden = len(selected) - _MAX_NAMED
+        more = f" and {hidden} more" if hidden > 0 else ""
+        yield obstacle(
+            "select-ops",
+            f"It may need Select TensorFlow ops: {', '.join(selected[:_MAX_NAMED])}{more}",
+            "Convert with Select TensorFlow ops: hubcli export --select-tf-ops. To know: --try",
+            severity=Severity.WARNING,
+            place=places[selected[0]],
+        )
+
+
+def _signatures(needs: ModelNeeds) -> Iterator[Obstacle]:
+    """Signatures that the converter can't take."""
+    if not needs.signatures:
+        yield obstacle(
+            "no-signature",
+            "It has no signature, and the converter takes nothing else",
+            "Save it with signatures=…",
+            part="signatures",
+        )
+    definitions = needs.rest.signature_def
+    for name in needs.signatures:
+        tensors = (*definitions[name].inputs.values(), *definitions[name].outputs.values())
+        if any(tensor.WhichOneof("encoding") not in (None, "name") for tensor in tensors):
+            yield obstacle(
+                "composite-tensor",
+                f"Signature {name} takes or gives sparse or ragged tensors, which the converter can't name",
+                "Take and give their parts as dense tensors, and save it again",
+                part=f"signature {name}",
+            )
+            return
+
+
+def _places(needs: ModelNeeds) -> dict[str, Place]:
+    """The ops to convert with a place of each: what signatures reach, and unknown ops of the graph."""
+    found: dict[str, Place] = {}
+    for op, uses in sorted(needs.graph.ops.items()):
+        place = None if op in _SAVER_OPS else _place(needs, op, uses)
+        if place is not None:
+            found[op] = place
+    return found
+
+
+def _place(needs: ModelNeeds, op: str, uses: Uses) -> Place | None:
+    if needs.objects is None:
+        return uses.first(Reach.GRAPH)
+    # Of a model of TensorFlow 2 the graph itself saves and restores alone. It is loaded all the same.
+    is_unknown = op_releases().span(op) is None
+    return uses.first(Reach.CALLED, Reach.GRAPH) if is_unknown else uses.first(Reach.CALLED)
+
+
+@cache
+def _litert_ops() -> dict[str, str]:
+    """`b` for each op that becomes a builtin one, `s` for each that may be a Select TensorFlow op."""
+    text = gzip.decompress(_LITERT_OPS.read_bytes()).decode()
+    return dict(line.split("\t") for line in text.splitlines())
