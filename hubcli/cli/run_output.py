@@ -79,11 +79,13 @@ class OutputOptions:
             other = "--output" if self.repeat is None else "--repeat"
             raise UsageError(f"--top and {other} exclude each other", hint="Leave one of them out.")
         if self.labels is not None and self.top is None:
-            raise UsageError("--labels is for --top", hint="Add --top K, or leave --labels out.")
+            raise UsageError("--labels requires --top", hint="Add --top K, or leave --labels out.")
         if self.file is None and self.force:
-            raise UsageError("--force is for --output", hint="Add -o FILE, or leave --force out.")
+            raise UsageError("--force requires --output", hint="Add -o FILE, or leave --force out.")
         if self.repeat is not None and (self.json_lines or self.file is not None):
-            raise UsageError("--repeat shows times, no outputs", hint="Leave --json-lines and --output out.")
+            raise UsageError(
+                "--repeat prints times, not outputs", hint="Leave --json-lines and --output out."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +252,9 @@ class RunOutput:
             opened.give_request(request)
             batches = list(opened.outputs())
             if len(batches) != 1:
-                raise UsageError("A request is one run", hint="Leave --batch-size out.")
+                raise UsageError(
+                    "--request and --batch-size exclude each other", hint="Leave one of them out."
+                )
             text = answer_text(request, opened.endpoint, batches[0]) + "\n"
         if self.form.file is None:
             self.output.text(text)

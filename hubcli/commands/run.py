@@ -54,7 +54,7 @@ class RunOptions:
         if self.signature is not None and self.function is not None:
             raise UsageError("--signature and --function exclude each other", hint="Leave one of them out.")
         if self.arguments and self.function is None:
-            raise UsageError("--arg is for --function", hint="Add --function PATH, or leave --arg out.")
+            raise UsageError("--arg requires --function", hint="Add --function PATH, or leave --arg out.")
         if self.runner not in RUNNERS:
             raise UsageError(f"Invalid runner '{self.runner}'", hint=f"Choose one of {', '.join(RUNNERS)}.")
         if self.batch_size is not None and not 0 < self.batch_size <= _MAX_BATCH:
@@ -327,11 +327,13 @@ def timing(opened: ModelRun, repeat: int) -> tuple[list[OutputBatch], Timing]:
     Raises UsageError for inputs of several batches or a stream: their sizes would be mixed.
     """
     if opened.has_stream:
-        raise UsageError("--repeat needs inputs that fit one run", hint="Give them by --input, not as rows.")
+        raise UsageError(
+            "--repeat needs all inputs in one batch", hint="Give them as one JSON document or array."
+        )
     warm = warm_up_count(repeat)
     batches = list(opened.outputs(repeat + warm))
     if len(batches) > 1:
-        raise UsageError("--repeat runs one batch", hint="Leave --batch-size out.")
+        raise UsageError("--repeat and --batch-size exclude each other", hint="Leave one of them out.")
     seconds = sorted(batches[0].seconds[warm:])
     mean = sum(seconds) / len(seconds)
     rows = batches[0].rows

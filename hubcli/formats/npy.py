@@ -108,7 +108,7 @@ def read_array(file: IO[bytes], name: str) -> tuple[int, tuple[int, ...], Any]:
     dtype = DType(_STRING, "string", width) if width is not None else dtype_of(descr, name)
     size = prod(shape) * (dtype.item_bytes or 0)
     if size > _MAX_ARRAY_BYTES:
-        raise BrokenModelError(f"{name} says that it has {size} bytes")
+        raise BrokenModelError(f"{name} is too large: {size} bytes")
     data = _read_whole(file, size, name)
     if header["fortran_order"]:
         data = _in_c_order(data, shape, width if width is not None else dtype.item_bytes or 1)
@@ -155,7 +155,7 @@ def _read_whole(file: IO[bytes], size: int, name: str) -> bytes:
     while left:
         piece = file.read(min(left, 1 << 24))
         if not piece:
-            raise BrokenModelError(f"{name} ends after {size - left} of {size} bytes")
+            raise BrokenModelError(f"{name} is truncated: {size - left} of {size} bytes")
         pieces.append(piece)
         left -= len(piece)
     if file.read(1):

@@ -45,7 +45,7 @@ def batches_of_columns(endpoint: Endpoint, columns: Columns, batch_size: int | N
         return
     if not endpoint.has_batch or rows is None:
         raise UsageError(
-            f"The inputs of the {endpoint.title} can't be cut into batches",
+            f"The inputs of the {endpoint.title} can't be split into batches",
             hint="Each needs the same number of rows, in a first dimension of any size: "
             "leave --batch-size out.",
         )
@@ -63,7 +63,7 @@ def batches_of_rows(endpoint: Endpoint, stream: RowStream, batch_size: int | Non
     rows = iter(stream.rows)
     first = next(rows, None)
     if first is None:
-        raise InputError(f"{stream.source} holds no row")
+        raise InputError(f"{stream.source} has no rows")
     fixed = _fixed_batch(endpoint, first[1])
     if fixed is not None and batch_size is not None and batch_size != fixed:
         raise UsageError(f"The {endpoint.title} takes {fixed} rows at a time", hint="Leave --batch-size out.")

@@ -209,15 +209,15 @@ class InputFile:
             where = f"{self.name}, record {number}"
             length = int.from_bytes(head[:8], "little")
             if len(head) < 12 or masked_crc32c(head[:8]) != int.from_bytes(head[8:], "little"):
-                raise InputError(f"{where} has a damaged length")
+                raise InputError(f"{where} has a corrupt length")
             if length > _MAX_RECORD_BYTES:
                 raise InputError(f"{where} has {length} bytes")
             with _reading(self.name):
                 data = self._stream.read(length + 4)
             if len(data) < length + 4:
-                raise InputError(f"{where} is cut off")
+                raise InputError(f"{where} is truncated")
             if masked_crc32c(data[:length]) != int.from_bytes(data[length:], "little"):
-                raise InputError(f"{where} doesn't match its checksum")
+                raise InputError(f"{where}: checksum mismatch")
             self.on_bytes(length + 16)
             yield f"record {number}", data[:length]
 

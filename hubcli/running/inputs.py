@@ -73,7 +73,7 @@ class InputReader:
         """What the values of `--input` give. Raises InputError, NotFoundError."""
         values = [self._parsed(text) for text in texts]
         if sum(value.is_file and value.text == "-" for value in values) > 1:
-            raise InputError("Standard input can be read once: give @- once")
+            raise InputError("Standard input can be read only once", hint="Give @- once.")
         files = {
             place: open_input(value.text, *self._expected(value.port))
             for place, value in enumerate(values)
@@ -156,7 +156,7 @@ class InputReader:
         if is_named:
             self._endpoint.port(name)
         raise InputError(
-            f"--input '{text[:60]}' doesn't say of which input it is the value",
+            f"--input '{text[:60]}' does not name an input",
             hint=f"Write --input NAME=VALUE. Inputs of the {self._endpoint.title}: {described(inputs)}",
         )
 
@@ -184,11 +184,12 @@ class InputReader:
             return self._of_document(file.json(), only)
         if kind.has_rows:
             return _as_columns(self.rows_of(file, port))
-        if only is None and kind is FileKind.EMPTY:
-            raise InputError(f"{file.name} holds nothing", hint=f"Inputs: {described(self._endpoint.inputs)}")
+        if kind is FileKind.EMPTY:
+            raise InputError(f"{file.name} is empty", hint=f"Inputs: {described(self._endpoint.inputs)}")
         if only is None:
             raise InputError(
-                f"{file.name} is {kind.value}: say of which input", hint=f"Write --input NAME=@{value.text}"
+                f"{file.name} is {kind.value}, and its input is not named",
+                hint=f"Write --input NAME=@{value.text}",
             )
         if kind is FileKind.NPY:
             return {only.name: file.array()}
@@ -248,7 +249,7 @@ class InputReader:
         for name, found in self._collected(values, {}).items():
             port = self._endpoint.port(name)
             if len(found) > 1:
-                raise InputError(f"{name} is a scalar, and given {len(found)} times")
+                raise InputError(f"{name} is a scalar, and was given {len(found)} times")
             yield name, tensor_of(port, found[0])
 
     def _stacked(self, port: Port, values: Sequence[Any]) -> Sequence[Tensor]:

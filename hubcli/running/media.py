@@ -65,7 +65,7 @@ def decode_image(
     channels = 3 if shape is None or shape[-1:] == (None,) else (shape[-1] if shape else None)
     if channels not in _CHANNELS or (shape is not None and len(shape) not in (3, 4)):
         raise InputError(
-            f"{port.name} takes no image: {where} is one, and the shape is {shape_text(shape)}",
+            f"{port.name} does not take an image such as {where}: its shape is {shape_text(shape)}",
             hint="An image is [batch, height, width, channels], or bytes where the type is string.",
         )
     height, width = image_size(data, where)
@@ -117,7 +117,7 @@ def decode_wav(port: Port, data: bytes, where: str, decoder: Decoder | None) -> 
     """
     if not port.dtype.is_floating:
         raise InputError(
-            f"{port.name} takes no sound: it is {port.dtype.name}", hint=f"{where} is a WAV file."
+            f"{port.name} does not take sound: its type is {port.dtype.name}", hint=f"{where} is a WAV file."
         )
     if decoder is None:
         return None
@@ -143,7 +143,7 @@ def image_size(data: bytes, where: str) -> tuple[int, int]:
     """
     size = _size(data)
     if size is None or min(size) < 1:
-        raise InputError(f"{where} is an image whose size can't be read: it is damaged")
+        raise InputError(f"{where} is a corrupt image: its size can't be read")
     if size[0] * size[1] > _MAX_PIXELS:
         raise InputError(
             f"{where} has {size[0]}x{size[1]} pixels, more than {_MAX_PIXELS // 1_000_000} million"

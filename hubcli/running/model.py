@@ -119,7 +119,7 @@ def _reader(name: str, path: Path, selection: Selection) -> Iterator[_Reader]:
         raise BrokenModelError(f"{name}: {error.message}", hint=error.hint) from error
     except OSError as error:
         raise NotFoundError(
-            f"{error.filename or path} can't be read: {error.strerror}", hint="Check its mode."
+            f"{error.filename or path} can't be read: {error.strerror}", hint="Check its permissions."
         ) from error
 
 
@@ -319,7 +319,7 @@ def require_packages(model: RunnableModel, installed: Mapping[str, bool]) -> Non
     if missing:
         ops = ", ".join(op for package in missing for op in package.ops[:3])
         raise TensorFlowError(
-            f"{model.name} needs ops that TensorFlow hasn't: {ops}",
+            f"{model.name} needs ops that TensorFlow does not have: {ops}",
             hint=f"Install them: pip install {' '.join(package.requirement for package in missing)}",
         )
 

@@ -71,7 +71,7 @@ def _hint(model: RunnableModel, error: RunnerError) -> str:
     """What to do about a model that TensorFlow doesn't load."""
     if "Op type not registered" in error.message and model.unknown_ops:
         ops = ", ".join(model.unknown_ops[:5])
-        return f"It needs a library with these ops, which TensorFlow hasn't: {ops}"
+        return f"It needs a library with these ops, which TensorFlow does not have: {ops}"
     if "not in Op" in error.message:
         return "A newer TensorFlow wrote it: pip install -U tensorflow"
     return f"See what is broken: hubcli verify {model.name}"

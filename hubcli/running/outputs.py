@@ -109,7 +109,7 @@ class Collected:
 def staged_file(path: Path, *, force: bool, is_directory: bool = False) -> Iterator[Path]:
     """A temporary place beside the path, moved there at the end; removed where anything fails.
 
-    Raises OutputError where something is there already, unless `force`, and where it can't be written.
+    Raises OutputError where something already exists, unless `force`, and where it can't be written.
     """
     import shutil
 
@@ -147,7 +147,7 @@ def require_free(path: Path, *, force: bool, is_directory: bool = False) -> None
     if not os.path.lexists(path):
         return
     if not force:
-        raise OutputError(f"{path} is there already", hint="To replace it: --force")
+        raise OutputError(f"{path} already exists", hint="To replace it, add --force.")
     is_ours = path.is_dir() and all(file.suffix == ".npy" for file in path.iterdir())
     if is_directory and not is_ours:
         raise OutputError(

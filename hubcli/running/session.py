@@ -126,7 +126,11 @@ class Session:
     def _obstacle(self, endpoint: Endpoint) -> str:
         """Why the C API can't run the endpoint, "" where it may."""
         if self._process is None:
-            return "TensorFlow's library isn't there" if self.choice == "auto" else "it isn't asked for"
+            return (
+                "TensorFlow's library is not installed"
+                if self.choice == "auto"
+                else "--runner python was given"
+            )
         try:
             _ = self._process.version
         except RunnerError as error:

@@ -50,7 +50,7 @@ def _reader(
         return _record_reader(file.name, endpoint, only, first)
     if only is None or only.dtype.name != "string":
         raise InputError(
-            f"{file.name} holds lines of text, and no single input of text is there",
+            f"{file.name} holds lines of text, and the signature has no single string input",
             hint=f"Inputs: {described(endpoint.inputs)}",
         )
     return lambda line: {only.name: line}

@@ -75,8 +75,8 @@ def function_endpoints(
     traces = [_trace(function, variant, place) for place, variant in enumerate(function.variants)]
     if not traces:
         raise UsageError(
-            f"The function {function.path} was never traced, so the file holds nothing to run",
-            hint="See what was: hubcli inspect MODEL --functions",
+            f"The function {function.path} was never traced: the model has no graph for it",
+            hint="See traced functions: hubcli inspect MODEL --functions",
         )
     defaults = _defaults(function)
     fitting = [trace for trace in traces if _fits(trace, arguments)]

@@ -52,7 +52,7 @@ def tensors_of(port: Port, value: Any, *, is_rows: bool = False) -> list[Tensor]
     if port.kind == "sparse":
         return _sparse(port, value)
     raise InputError(
-        f"{port.name} is a {port.kind.removesuffix('Spec')}, which hubcli run can't give",
+        f"{port.name} is a {port.kind.removesuffix('Spec')}, which hubcli run does not support",
         hint="Run it in Python: hubcli inspect MODEL prints the call.",
     )
 

@@ -111,7 +111,7 @@ def test_outputs_are_written_whole(hubcli: Run, tmp_path: Path, name: str) -> No
     assert written(target) == [[2.0], [4.0]]
     again = hubcli("run", MUL, "--input", "[[3]]", "-o", str(target))
     assert again.returncode == 8
-    assert "is there already" in again.stderr
+    assert "already exists" in again.stderr
     assert hubcli("run", MUL, "--input", "[[3]]", "-o", str(target), "--force").returncode == 0
     assert written(target) == [[6.0]]
 
@@ -160,7 +160,7 @@ def test_times_over_many_runs(hubcli: Run) -> None:
 @pytest.mark.slow
 def test_the_best_classes_with_their_labels(hubcli: Run, zoo: Zoo, tmp_path: Path) -> None:
     labels = tmp_path / "labels.txt"
-    labels.write_text("cat\ndog\nbird\n")
+    labels.write_text("\ufeffcat\r\ndog\r\nbird\r\n")
     model = str(zoo("keras3_export"))
     found = document(
         hubcli("run", model, "-i", "[1, 2, 3, 4]", "--top", "2", "--labels", str(labels), "--json")
@@ -173,7 +173,7 @@ def test_the_best_classes_with_their_labels(hubcli: Run, zoo: Zoo, tmp_path: Pat
     labels.write_text("cat\n")
     wrong = hubcli("run", model, "-i", "[1, 2, 3, 4]", "--top", "2", "--labels", str(labels))
     assert wrong.returncode == 2
-    assert "The labels are 1" in wrong.stderr
+    assert "The file has 1 label, and" in wrong.stderr
 
 
 # What is run -------------------------------------------------------------------------------------

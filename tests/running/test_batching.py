@@ -108,10 +108,10 @@ def test_columns_without_rows_can_not_be_cut() -> None:
     fixed = signature(port("x", "float32", (2, 2)))
     given = InputReader(fixed).of_texts(["[[1, 1], [2, 2]]"])
     assert isinstance(given, Columns)
-    with pytest.raises(UsageError, match="can't be cut into batches"):
+    with pytest.raises(UsageError, match="can't be split into batches"):
         list(batches_of_columns(fixed, given, 1))
 
 
 def test_no_row_at_all_is_said(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds nothing"):
+    with pytest.raises(InputError, match="is empty"):
         rows_and_values(of_rows(FLOATS, tmp_path, [], 2))

@@ -148,7 +148,7 @@ def test_a_name_that_is_no_input_gets_a_suggestion() -> None:
 def test_several_inputs_need_names() -> None:
     assert columns(TWO, "a=[1]", "b=[[2, 3]]") == {"a": [[1.0]], "b": [[[2, 3]]]}
     assert columns(TWO, '{"a": [1], "b": [[2, 3]]}') == {"a": [[1.0]], "b": [[[2, 3]]]}
-    with pytest.raises(InputError, match="doesn't say of which input"):
+    with pytest.raises(InputError, match="does not name an input"):
         columns(TWO, "[1]")
 
 
@@ -307,8 +307,8 @@ def test_records_go_whole_into_an_input_of_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda data: data[:-1], "record 2 is cut off"),
-        (lambda data: data[:-5] + b"\xff" + data[-4:], "record 2 doesn't match its checksum"),
+        (lambda data: data[:-1], "record 2 is truncated"),
+        (lambda data: data[:-5] + b"\xff" + data[-4:], "record 2: checksum mismatch"),
     ],
 )
 def test_damaged_records_are_refused(tmp_path: Path, damage: Any, message: str) -> None:
@@ -329,7 +329,7 @@ def test_a_pickle_in_an_array_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("descr", "shape", "message"),
     [
-        ("<f4", (1 << 20, 1 << 10), "ends after"),
+        ("<f4", (1 << 20, 1 << 10), "is truncated"),
         ("<f4", (1 << 62, 4), "impossible shape"),
         ("<f4", (-1, 4), "impossible shape"),
         ("<U1000000000", (1 << 30,), "which no variable has"),

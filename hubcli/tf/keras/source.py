@@ -161,7 +161,9 @@ def opened_file(path: Path) -> int:
     except (NotRegularError, IsADirectoryError) as error:
         raise UsageError(f"{path} is not a regular file", hint="Give what model.save() wrote.") from error
     except OSError as error:
-        raise NotFoundError(f"{path} can't be read: {error.strerror}", hint="Check its mode.") from error
+        raise NotFoundError(
+            f"{path} can't be read: {error.strerror}", hint="Check its permissions."
+        ) from error
 
 
 def _copy(source: Path, destination: Path) -> None:
