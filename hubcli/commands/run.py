@@ -15,7 +15,7 @@ from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.progress import ProgressListener
 from hubcli.running.batching import Batch, batches_of_columns, batches_of_rows
 from hubcli.running.endpoints import Endpoint
-from hubcli.running.inputs import Columns, InputReader, RowStream
+from hubcli.running.inputs import Columns, InputReader, RowStream, only_input
 from hubcli.running.media import MediaOptions
 from hubcli.running.model import RunnableModel, Selection, read_runnable, refuse_unsafe
 from hubcli.running.outputs import Collected
@@ -166,10 +166,11 @@ class ModelRun:
         if inputs is None:
             inputs = {}
         if not isinstance(inputs, Mapping):
-            if len(self.endpoint.inputs) != 1:
+            only = only_input(self.endpoint)
+            if only is None:
                 names = ", ".join(port.name for port in self.endpoint.inputs)
                 raise InputError(f"The {self.endpoint.title} has several inputs: pass a mapping of {names}")
-            inputs = {self.endpoint.inputs[0].name: inputs}
+            inputs = {only.name: inputs}
         given = {name: [tensor_of_array(value)] for name, value in inputs.items()}
         self._choose(lambda reader: reader.of_values(given))
 

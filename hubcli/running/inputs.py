@@ -21,7 +21,7 @@ from hubcli.running.tables import row_values
 from hubcli.running.values import cast_tensor, join, tensor_of, tensors_of, with_parts
 from hubcli.tf.run_protocol import Tensor
 
-__all__ = ["Columns", "InputReader", "RowStream"]
+__all__ = ["Columns", "InputReader", "RowStream", "complete", "only_input"]
 
 _NAME = re.compile(r"[A-Za-z_][\w./-]*")
 _FLOAT64, _ROUNDED = 2, ("float32", "float16", "bfloat16")
@@ -66,7 +66,7 @@ class InputReader:
         self._decoder = decoder
         self._names = [port.name for port in endpoint.inputs]
         self._name_set = frozenset(self._names)
-        self._only = _only_input(endpoint)
+        self._only = only_input(endpoint)
         self.notes: list[str] = []
 
     def of_texts(self, texts: Sequence[str]) -> Columns | RowStream:
@@ -274,7 +274,7 @@ def _rounding(port: Port, value: Any) -> str:
     return "" if is_exact else f"{port.name}: float64 values are rounded to {port.dtype.name}"
 
 
-def _only_input(endpoint: Endpoint) -> Port | None:
+def only_input(endpoint: Endpoint) -> Port | None:
     """The input that a value without a name is for: the only one, or the one whose parts are the others."""
     if not endpoint.inputs:
         return None

@@ -74,12 +74,12 @@ def encoded(dtype: DType, values: Sequence[Any]) -> bytes | list[bytes]:
     low, high = _NARROW.get(name, (None, None))
     if low is not None and high is not None and values and not low <= min(values) <= max(values) <= high:
         outside = next(value for value in values if not _fits(name, value))
-        raise ValueError(f"{_value_text(outside)} is out of the range of {name}")
+        raise ValueError(f"{_value_text(outside)} is out of range for {name}")
     try:
         return struct.pack(f"<{len(values)}{_FORMS[name]}", *values)
     except struct.error:
         outside = next((value for value in values if not _fits(name, value)), "a value")
-        raise ValueError(f"{_value_text(outside)} is out of the range of {name}") from None
+        raise ValueError(f"{_value_text(outside)} is out of range for {name}") from None
 
 
 def _fits(name: str, value: int) -> bool:
@@ -106,7 +106,7 @@ def _encoded_floats(name: str, values: Sequence[Any], kinds: set[type]) -> bytes
             packed = struct.pack(f"<{len(values)}{_FORMS[name]}", *values)
     except (OverflowError, struct.error):  # The latter for an int that is too large for a half.
         outside = next(value for value in values if not _holds(name, value))
-        raise ValueError(f"{_value_text(outside)} is out of the range of {name}") from None
+        raise ValueError(f"{_value_text(outside)} is out of range for {name}") from None
     if int in kinds:
         exact = _EXACT[name]
         large = [place for place, value in enumerate(values) if type(value) is int and abs(value) > exact]
@@ -147,7 +147,7 @@ def _encoded_complex(name: str, values: Sequence[Any]) -> bytes:
     try:
         return struct.pack(f"<{len(parts)}{_COMPLEX[name]}", *parts)
     except OverflowError:
-        raise ValueError(f"a value is out of the range of {name}") from None
+        raise ValueError(f"a value is out of range for {name}") from None
 
 
 def bytes_of(value: Any) -> bytes:
@@ -164,7 +164,7 @@ def bytes_of(value: Any) -> bytes:
         try:
             return b64decode(value["b64"], validate=True)
         except (Base64Error, ValueError):
-            raise ValueError("the text of b64 is not base64") from None
+            raise ValueError("the value of b64 is not base64") from None
     raise ValueError(f"{_value_text(value)} is not text, and the type is string")
 
 

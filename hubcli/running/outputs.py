@@ -110,7 +110,7 @@ class Collected:
 def staged_file(path: Path, *, force: bool, is_directory: bool = False) -> Iterator[Path]:
     """A temporary place beside the path, moved there at the end; removed where anything fails.
 
-    Raises OutputError where something is there already, unless `force`, and where it can't be written.
+    Raises OutputError where something already exists, unless `force`, and where it can't be written.
     """
     import shutil
 

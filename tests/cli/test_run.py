@@ -91,7 +91,7 @@ def test_a_row_that_does_not_fit_ends_the_stream_behind_the_rows_before_it(
     completed = hubcli("run", MUL, "--input", f"@{rows}", "--json-lines")
     assert completed.returncode == 2
     assert completed.stdout == '{"output_0": [2.0]}\n{"output_0": [4.0]}\n'
-    assert f"{rows}, line 3: x has the shape [?, 1]" in completed.stderr
+    assert f"{rows}, line 3: A row of x has the shape [1], and the value [2]" in completed.stderr
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_times_over_many_runs(hubcli: Run) -> None:
 @pytest.mark.slow
 def test_the_best_classes_with_their_labels(hubcli: Run, zoo: Zoo, tmp_path: Path) -> None:
     labels = tmp_path / "labels.txt"
-    labels.write_text("cat\ndog\nbird\n")
+    labels.write_text("\ufeffcat\r\ndog\r\nbird\r\n")
     model = str(zoo("keras3_export"))
     found = document(
         hubcli("run", model, "-i", "[1, 2, 3, 4]", "--top", "2", "--labels", str(labels), "--json")
@@ -173,7 +173,7 @@ def test_the_best_classes_with_their_labels(hubcli: Run, zoo: Zoo, tmp_path: Pat
     labels.write_text("cat\n")
     wrong = hubcli("run", model, "-i", "[1, 2, 3, 4]", "--top", "2", "--labels", str(labels))
     assert wrong.returncode == 2
-    assert "The labels are 1" in wrong.stderr
+    assert "The file has 1 label, and" in wrong.stderr
 
 
 # What is run -------------------------------------------------------------------------------------
@@ -366,9 +366,9 @@ def test_a_request_is_answered_as_serving_answers(
 @pytest.mark.parametrize(
     ("request_", "error"),
     [
-        ("{}", "must have instances or inputs"),
-        ('{"instances": [[1]], "inputs": [[1]]}', "not both"),
-        ('{"instances": [[1], {"y": [2]}]}', "other inputs"),
+        ("{}", "Missing 'inputs' or 'instances' key"),
+        ('{"instances": [[1]], "inputs": [[1]]}', "has both 'instances' and 'inputs'"),
+        ('{"instances": [[1], {"y": [2]}]}', "element: 1 of 'instances' list: keys must be equal to: x"),
         ('{"instances": [["a"]]}', "is not a number"),
         ("[", "is not JSON"),
         ("[" * 10_000, "nested too deeply"),

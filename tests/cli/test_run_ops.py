@@ -44,7 +44,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_package_that_is_missing_is_named_with_its_pip_line(hubcli: Run, model: Path) -> None:
     completed = hubcli("run", str(model), "-i", "A")
     assert completed.returncode == 7
-    assert "needs ops that TensorFlow hasn't: CaseFoldUTF8" in completed.stderr
+    assert "needs ops that TensorFlow does not have: CaseFoldUTF8" in completed.stderr
     assert "Hint: Install them: pip install tensorflow-text" in completed.stderr
 
 
@@ -63,7 +63,7 @@ def test_an_op_of_no_known_package_is_named(hubcli: Run, model: Path, tmp_path: 
     (tmp_path / "odd" / "saved_model.pb").write_bytes(data.replace(b"CaseFoldUTF8", b"CaseFoldUTF9"))
     completed = hubcli("run", str(tmp_path / "odd"), "-i", "A")
     assert completed.returncode == 7
-    assert "these ops, which TensorFlow hasn't: CaseFoldUTF9" in completed.stderr
+    assert "these ops, which TensorFlow does not have: CaseFoldUTF9" in completed.stderr
 
 
 @pytest.mark.slow
@@ -73,3 +73,26 @@ def test_the_library_may_be_named_by_its_file_or_directory(hubcli: Run) -> None:
     for place in (library, Path(library).parent):
         completed = hubcli("run", MUL, "-i", "[1]", "--json", HUBCLI_TENSORFLOW_LIB=str(place))
         assert json.loads(completed.stdout)["runner"] == "c"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    find_spec("ydf") is None or find_spec("ydf_tf") is None, reason="ydf and ydf-tf aren't installed"
+)
+@pytest.mark.parametrize("runner", ["c", "python"])
+def test_a_decision_forest_gives_what_its_own_library_predicts(
+    hubcli: Run, tmp_path: Path, runner: str
+) -> None:
+    import numpy as np
+    import ydf
+
+    a, c = np.arange(50, dtype="float32") / 50, np.array(["x", "y"] * 25)
+    rows = {"a": a, "c": c, "label": ((a > 0.5) != (c == "x")).astype(int)}
+    forest = ydf.RandomForestLearner(label="label", num_trees=3).train(rows, verbose=0)
+    forest.to_tensorflow_saved_model(str(tmp_path / "model"), mode="tf")
+    asked = {"a": [0.25, 0.75], "c": ["x", "x"]}
+    expected = forest.predict({"a": np.array(asked["a"], "float32"), "c": np.array(asked["c"])})
+    completed = hubcli("run", str(tmp_path / "model"), "-i", json.dumps(asked), "--json", "--runner", runner)
+    found = json.loads(completed.stdout)
+    assert found["runner"] == runner
+    assert found["outputs"]["output"]["values"] == pytest.approx(expected.tolist(), rel=1e-5)

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 import hubcli
-from hubcli.commands.run import RunOptions, open_run
+from hubcli.commands.run import ModelRun, RunOptions, open_run
 from hubcli.config.settings import Settings
 from hubcli.errors import InputError, UsageError
+from hubcli.progress import ProgressListener
+from hubcli.running.endpoints import Port
+from hubcli.running.model import RunnableModel
 from tests.installed import Late, require_installed
+from tests.running.ports import port, signature
 from tests.savedmodel.conftest import Zoo, zoo
 
 __all__ = ["zoo"]
@@ -74,6 +78,19 @@ def test_types_that_numpy_has_not_come_as_those_of_ml_dtypes(settings: Settings,
 def test_options_that_contradict_each_other_are_refused(settings: Settings) -> None:
     with pytest.raises(UsageError, match="exclude each other"):
         hubcli.run(MUL, [[1]], settings, signature="serving_default", function="__call__")
+
+
+def test_a_value_alone_is_for_the_only_input_even_of_several_parts() -> None:
+    def opened(*inputs: Port) -> ModelRun:
+        model = RunnableModel("m", Path(), ("serve",), None, (signature(*inputs),), {}, (), (), (), ())
+        return ModelRun(model, None, RunOptions(dry_run=True), ProgressListener())
+
+    ragged = opened(port("r", "int64", (None,)), port("r_1", "int64", (None,)))
+    ragged.give_values([[1, 2], [3]])
+    assert ragged.shapes == {"r": (3,), "r_1": (3,)}
+    with pytest.raises(InputError, match="has several inputs") as caught:
+        opened(port("a"), port("b")).give_values([1])
+    assert caught.value.hint == "Give a mapping with a value for each of a, b."
 
 
 def test_a_dry_run_starts_no_process(settings: Settings) -> None:

@@ -36,7 +36,7 @@ def test_integers_go_in_and_come_out(name: str) -> None:
     [("int4", 8), ("uint4", -1), ("int2", 2), ("uint2", 4), ("int8", 128), ("uint8", -1), ("int64", 1 << 63)],
 )
 def test_an_integer_out_of_range_is_refused(name: str, value: int) -> None:
-    with pytest.raises(ValueError, match=f"{value} is out of the range of {name}"):
+    with pytest.raises(ValueError, match=f"{value} is out of range for {name}"):
         encoded(dtype_named(name), [0, value])
 
 
@@ -56,14 +56,14 @@ def test_an_integer_that_would_lose_digits_as_a_float_is_refused(name: str, bits
 
 @each_of("name, value", [("float16", 70_000), ("float32", 10**40), ("bfloat16", 10**40)])
 def test_an_integer_beyond_a_float_type_is_refused(name: str, value: int) -> None:
-    with pytest.raises(ValueError, match=f"{value} is out of the range of {name}"):
+    with pytest.raises(ValueError, match=f"{value} is out of range for {name}"):
         encoded(dtype_named(name), [1, value])
 
 
 @each_of("name", FLOATS)
 def test_floats_beyond_the_type_are_refused(name: str) -> None:
     if name != "float64":
-        with pytest.raises(ValueError, match="1e\\+39 is out of the range"):
+        with pytest.raises(ValueError, match="1e\\+39 is out of range"):
             encoded(dtype_named(name), [1e39])
 
 
