@@ -114,6 +114,15 @@ def test_the_files_that_a_contributor_is_sent_to_are_there() -> None:
     assert not [name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)]
 
 
+def test_a_file_is_a_concept_of_400_lines_at_most() -> None:
+    sizes = {
+        str(path): len(path.read_text(encoding="utf-8").splitlines())
+        for path in Path(hubcli.__file__).parent.rglob("*.py")
+    }
+    assert len(sizes) > 100
+    assert not {name: lines for name, lines in sizes.items() if lines > 400}
+
+
 def test_options_are_frozen_dataclasses_that_no_protocol_declares_again() -> None:
     classes = [
         (file, node)

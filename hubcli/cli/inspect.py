@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -254,29 +255,18 @@ def _parse_severity(text: str) -> Severity:
     return words[text.lower()]
 
 
+@dataclass(frozen=True, slots=True)
 class _InspectRun:
     """A run of `hubcli inspect`: reads, shows, and says what the asked-for checks found."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        options: InspectOptions,
-        output: Output,
-        *,
-        parts: tuple[Part, ...] = (),
-        check: bool = False,
-        fail_on: Severity | None = None,
-        svg: str | None = None,
-        depth: int | None = None,
-    ) -> None:
-        self.settings = settings
-        self.options = options
-        self.output = output
-        self.parts = parts
-        self.check = check
-        self.fail_on = fail_on
-        self.svg = svg
-        self.depth = depth
+    settings: Settings
+    options: InspectOptions
+    output: Output
+    parts: tuple[Part, ...] = ()
+    check: bool = False
+    fail_on: Severity | None = None
+    svg: str | None = None
+    depth: int | None = None
 
     def inspect(self, target: str) -> int:
         """Shows the model; the exit status."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import CompletionWords, GlobalOptions
+from hubcli.cli.options import CompletionWords, GlobalOptions, value_option
 from hubcli.cli.output import Output, errors_document, printable
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, NotFoundError, UsageError
@@ -32,36 +32,41 @@ def _filters() -> list[str]:
     return Filter.words()
 
 
+Patterns: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[PATTERN...]", help="Handles or globs such as '*bert*'.", show_default=False),
+]
+Sort: TypeAlias = Annotated[
+    str,
+    typer.Option(metavar="KEY[:asc|:desc]", help="Sort by name, size, fetched or used."),
+    CompletionWords(_sort_orders),
+]
+Filters: TypeAlias = Annotated[
+    list[str] | None,
+    value_option(
+        "CONDITION",
+        "Filter such as 'size>1GB', 'used>30d', 'kind=TF2' or 'state!=ok'. Repeatable.",
+        "--filter",
+    ),
+    CompletionWords(_filters),
+]
+Limit: TypeAlias = Annotated[int | None, value_option("N", "Show at most N models.", min=0)]
+OnlyPath: TypeAlias = Annotated[
+    bool, typer.Option("--path", help="Print only the path of the model or the cache.")
+]
+OnlySize: TypeAlias = Annotated[
+    bool, typer.Option("--size", help="Print only the total size (with -q: in bytes).")
+]
+
+
 def ls_command(
     shared: GlobalOptions,
-    patterns: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[PATTERN...]", help="Handles or globs such as '*bert*'.", show_default=False),
-    ] = None,
-    sort: Annotated[
-        str,
-        typer.Option(metavar="KEY[:asc|:desc]", help="Sort by name, size, fetched or used."),
-        CompletionWords(_sort_orders),
-    ] = "name",
-    filters: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--filter",
-            metavar="CONDITION",
-            help="Filter such as 'size>1GB', 'used>30d', 'kind=TF2' or 'state!=ok'. Repeatable.",
-            show_default=False,
-        ),
-        CompletionWords(_filters),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Show at most N models.", show_default=False)
-    ] = None,
-    path: Annotated[
-        bool, typer.Option("--path", help="Print only the path of the model or the cache.")
-    ] = False,
-    size: Annotated[
-        bool, typer.Option("--size", help="Print only the total size (with -q: in bytes).")
-    ] = False,
+    patterns: Patterns = None,
+    sort: Sort = "name",
+    filters: Filters = None,
+    limit: Limit = None,
+    path: OnlyPath = False,
+    size: OnlySize = False,
 ) -> None:
     """List cached models.
 

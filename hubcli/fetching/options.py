@@ -43,13 +43,12 @@ __all__ = [
 class FetchOptions:
     """What the caller asks for beyond the handle.
 
-    `local` is an archive, a directory, or `-` for standard input, to be put
-    under the handle; `sha256` is the hash that the archive must have, in hex, and
-    `tree_sha256` the digest of the files that `hubcli.archive.tree` defines.
-    `pin` keeps the model from collection, `refresh` asks whether an unversioned
-    one has changed, `kagglehub` shows one of Kaggle to kagglehub too. A large archive comes over
-    `connections` connections; a transient error is retried `retries` times in a row. Both are those of
-    the settings where they are 0 and -1.
+    `local` is an archive, a directory, or `-` for standard input, to be imported as the handle; `sha256` is
+    the hash in hex that the archive must have, `tree_sha256` the digest of its files as
+    `hubcli.archive.tree` defines it. `pin` protects the model from collection, `refresh` checks an
+    unversioned one for a newer version, `kagglehub` makes one from Kaggle available to kagglehub. A large
+    archive is downloaded over `connections` connections; a transient error is retried `retries` times in a
+    row. Both are those of the settings where they are 0 and -1.
     """
 
     local: str | None = None
@@ -131,9 +130,7 @@ class ExpectedDigests:
 
     def check_unpacked(self, name: str, files: Sequence[FileRecord]) -> None:
         """Whether the files that were unpacked from there are those."""
-        if self.tree_sha256 is None:
-            return
-        digest = tree_digest(files)
+        digest = None if self.tree_sha256 is None else tree_digest(files)
         if digest != self.tree_sha256:
             raise ChecksumError(
                 f"{name} differs from the lock file: expected digest {self.tree_sha256}, got {digest}",

@@ -5,13 +5,16 @@ from __future__ import annotations
 import lzma
 import struct
 import zlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubcli.archive.compression import decompressed
+from hubcli.archive import compression
+from hubcli.archive.compression import ARCHIVE_SUFFIXES, decompressed
 from hubcli.errors import HubcliError, IntegrityError, TruncatedError, UnsafeArchiveError
+from hubcli.providers.handle import Handle
 from tests import archives
 from tests.archive.conftest import Sandbox
 from tests.archives import (
@@ -178,3 +181,29 @@ def test_any_bytes_behind_any_magic_raise_nothing_foreign(magic: bytes, noise: b
             pass
     except HubcliError:
         pass
+
+
+def test_a_compression_of_the_table_is_read_named_in_errors_and_known_by_suffix(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert set(ARCHIVE_SUFFIXES) == {".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"}
+    for suffix in ARCHIVE_SUFFIXES:  # A name that isn't there yet is an archive's by its suffix alone.
+        handle = Handle.parse(str(tmp_path / f"model{suffix}"))
+        assert handle.provider.name == "archive"
+    mine = compression._Compression("rot", b"ROT!", (".tar.rot",), _Rot)
+    monkeypatch.setattr(compression, "_COMPRESSIONS", (*compression._COMPRESSIONS, mine))
+    assert b"".join(decompressed([b"ROT!" + bytes(255 - byte for byte in TAR)])) == TAR
+    with pytest.raises(UnsafeArchiveError, match="plain, gzip, bzip2, xz or rot"):
+        list(decompressed([b"neither"]))
+
+
+class _Rot:
+    """A decompressor of bytes that are turned around, behind four that name it."""
+
+    def __init__(self) -> None:
+        self._head, self.eof, self.needs_input, self.unused_data = 4, False, True, b""
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        body, self._head = data[self._head :], 0
+        self.eof = True
+        return bytes(255 - byte for byte in body)

@@ -58,6 +58,9 @@ def test_what_is_not_cached_is_4_and_prints_nothing(filled: Path, tmp_path: Path
         assert result.stderr.startswith("Error: ")
         assert "Hint: " in result.stderr
     assert run_many([["ls", "--path", "google/elmo/3"]])[0].status == 3
+    traced = run_many([["ls", "--path", "--debug", "*absent*"]])[0].stderr
+    assert traced.startswith("Traceback")
+    assert "\nError: Not in the cache: *absent*" in traced
 
 
 def test_of_several_all_are_told_and_the_first_failure_decides(filled: Path) -> None:
