@@ -103,7 +103,7 @@ class Placement:
         elif form is None and name.endswith(_OTHER_SUFFIXES):
             raise UsageError(
                 f"Cannot export to {destination}: unsupported format",
-                hint=("Use a directory, or a file that ends in .tar.gz or .tar; or add --format dir."),
+                hint="Use a directory, or a file that ends in .tar.gz or .tar; or add --format dir.",
             )
         return cls(destination, Layout.PLAIN, form or ExportFormat.DIRECTORY)
 
