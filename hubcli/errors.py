@@ -77,7 +77,7 @@ class ExitStatus(IntEnum):
     NETWORK = 5, "network or server error, missing credentials, or `--offline`"
     INTEGRITY = (
         6,
-        ("corrupt or unsafe data: checksum mismatch, truncation, unsafe archive, invalid SavedModel"),
+        "corrupt or unsafe data: checksum mismatch, truncation, unsafe archive, invalid SavedModel",
     )
     TENSORFLOW = 7, "TensorFlow is missing or fails, or an export would lose something"
     CACHE = 8, "disk full, cache or output not writable, or timeout of a lock"

@@ -200,9 +200,10 @@ def test_each_step_of_the_image_works_without_an_engine(tmp_path: Path) -> None:
             assert (source, destination) == (".", ".")
             for kept in (ROOT / ".dockerignore").read_text().splitlines():
                 if kept.startswith("!"):
-                    copy = shutil.copytree if (ROOT / kept[1:]).is_dir() else shutil.copy
-                    extra = {"ignore": ignored} if copy is shutil.copytree else {}
-                    copy(ROOT / kept[1:], tmp_path / "source" / kept[1:], **extra)
+                    if (ROOT / kept[1:]).is_dir():
+                        shutil.copytree(ROOT / kept[1:], tmp_path / "source" / kept[1:], ignore=ignored)
+                    else:
+                        shutil.copy(ROOT / kept[1:], tmp_path / "source")
         elif name == "WORKDIR":
             (tmp_path / "source").mkdir(exist_ok=True)
         elif name == "RUN":

@@ -256,10 +256,37 @@ _OPTION_ROW = re.compile(r"│ (--[a-z-]+(?: +-[A-Za-z])?(?: +(?:<|[A-Z][^a-z ]*
 
 Intended: TypeAlias = AddedKey | AddedLine | ChangedText | ReworkedHelp | RephrasedMessages
 
+_REWORDED = (
+    ("changing: rm*", "as asked", "requested"),
+    ("changing: gc*", "not used for long", "not used recently"),
+    ("changing: gc*", "to fit the size", "over the size limit"),
+    ("changing: gc*", "no sign of life", "no longer active"),
+    ("changing: pin*", "Pinned already:", "Already pinned:"),
+    ("verifying: verify*", " broken\n", " corrupt\n"),
+    ("verifying: verify*", "broken  ", "corrupt "),
+    (
+        "verifying: verify*",
+        "its bytes don't have the checksum that the index records",
+        "checksum mismatch with the index",
+    ),
+    (
+        "verifying: verify*",
+        "can't be read as a SavedModel: A field at byte 2 reaches beyond its message",
+        "cannot be read as a SavedModel: A field at byte 2 exceeds its message",
+    ),
+    ("verifying: verify*", "stream is cut off before its end", "stream is truncated"),
+    ("inspecting: inspect tensorflow-1*", "doesn't conform", "does not conform"),
+    (
+        "inspecting: inspect tensorflow-1*",
+        "export it anew from TensorFlow 2 to fine-tune it",
+        "to fine-tune it, export it again from TensorFlow 2",
+    ),
+)
+
 INTENDED: tuple[Intended, ...] = (
     ReworkedHelp("help: *", "help lines in the field's words"),
     RephrasedMessages("*", "messages and hints in the field's words"),
-    ChangedText("changing: gc*", "no sign of life", "no longer active", "a reason in the field's words"),
+    *(ChangedText(*words, "in the field's words") for words in _REWORDED),
     ChangedText(
         "inspecting: inspect tensorflow-1*",
         "TensorFlow 1 wrote it: there is no object to call, signatures alone",

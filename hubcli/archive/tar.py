@@ -137,7 +137,7 @@ class _HeaderBudget:
         self._records_left -= 1
         if self._records_left < 0:
             raise UnsafeArchiveError(
-                (f"The archive has more than {self._limits.header_records} records in its extension headers"),
+                f"The archive has more than {self._limits.header_records} records in its extension headers",
                 hint=_HEADERS_HINT,
             )
 

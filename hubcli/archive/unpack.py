@@ -199,10 +199,8 @@ def require_room(folder: Path, size_bytes: int, what: str, way_out: str = "use a
     free = shutil.disk_usage(folder).free
     if size_bytes + _RESERVE_BYTES > free:
         raise DiskFullError(
-            (
-                f"Not enough disk space for {what}: it needs {format_size(size_bytes)}, "
-                f"{format_size(free)} are free"
-            ),
+            f"Not enough disk space for {what}: it needs {format_size(size_bytes)}, "
+            f"{format_size(free)} are free",
             hint=f"Free some space, or {way_out}.",
         )
 

@@ -201,10 +201,8 @@ def _progress(paths: EntryPaths) -> tuple[LockOwner | None, int]:
 
 def _timed_out(paths: EntryPaths, owner: LockOwner, timeout_s: float) -> LockTimeoutError:
     return LockTimeoutError(
-        (
-            f"Process {owner.pid} on {owner.host} holds {paths.lock.name} and has "
-            f"made no progress for {timeout_s:.0f} s"
-        ),
+        f"Process {owner.pid} on {owner.host} holds {paths.lock.name} and has "
+        f"made no progress for {timeout_s:.0f} s",
         hint=f"Check the process (ps -p {owner.pid}), or wait longer: --lock-timeout TIME",
     )
 

@@ -124,7 +124,7 @@ def _running_shell() -> str:
     except shellingham.ShellDetectionFailure as error:
         raise UsageError(
             "Cannot detect the shell",
-            hint=(f"Specify it, such as: hubcli --show-completion bash. Supported: {', '.join(SHELLS)}."),
+            hint=f"Specify it, such as: hubcli --show-completion bash. Supported: {', '.join(SHELLS)}.",
         ) from error
     return str(name)
 

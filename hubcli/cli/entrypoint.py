@@ -67,10 +67,8 @@ def run(argv: Sequence[str]) -> int:
         return _report(Interrupted("Interrupted"), argv)
     except UnicodeEncodeError as error:
         locale_error = UsageError(
-            (
-                f"The locale's encoding {error.encoding} cannot represent "
-                f"{error.object[error.start : error.end]!a}"
-            ),
+            f"The locale's encoding {error.encoding} cannot represent "
+            f"{error.object[error.start : error.end]!a}",
             hint="Use a UTF-8 locale: export LC_ALL=C.UTF-8",
         )
         locale_error.__cause__ = error

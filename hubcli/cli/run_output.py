@@ -241,7 +241,7 @@ class RunOutput:
         if request.signature is not None:
             if options.signature not in (None, request.signature):
                 raise UsageError(
-                    (f"The request asks for the signature {request.signature}, not {options.signature}"),
+                    f"The request asks for the signature {request.signature}, not {options.signature}",
                     hint="Remove --signature.",
                 )
             options = replace(options, signature=request.signature)

@@ -102,7 +102,7 @@ class Filter(NamedTuple):
             suggestion = "" if match is None else did_you_mean(match[1], (*_NUMERIC, *_TEXTUAL))
             raise UsageError(
                 f"Invalid filter '{text}'{suggestion}",
-                hint=("Use 'size>1GB', 'used>30d', 'fetched<7d', 'kind=TF2', 'state=ok' or 'pinned=yes'."),
+                hint="Use 'size>1GB', 'used>30d', 'fetched<7d', 'kind=TF2', 'state=ok' or 'pinned=yes'.",
             )
         key, operator, value = match.groups()
         if key in _NUMERIC:

@@ -129,36 +129,29 @@ class Variable:
 VARIABLES = (
     Variable(
         ("HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR"),
-        (
-            "cache directory; the default is in the user's cache directory, where "
-            "`hub.load` needs `TFHUB_CACHE_DIR` to find it"
-        ),
+        "cache directory; the default is in the user's cache directory, where "
+        "`hub.load` needs `TFHUB_CACHE_DIR` to find it",
     ),
     Variable(("HUBCLI_OFFLINE",), "`1`: never use the network; models that are not cached fail"),
     Variable(("HUBCLI_MIRRORS",), "`PREFIX=URL`, separated by spaces: mirrors"),
     Variable(
         ("HUBCLI_MIN_RATE",),
-        ("minimum rate of a download in bytes per second, averaged over a minute (`1KiB`)"),
+        "minimum rate of a download in bytes per second, averaged over a minute (`1KiB`)",
     ),
     Variable(("HUBCLI_CONFIG",), "the config file; empty: none"),
     Variable(("HUBCLI_NO_PROGRESS",), "`1`: no progress bars and no lines of progress"),
     Variable(
         ("HUBCLI_GC",),
-        ("rules of the gc that `fetch` runs once a day; `off` disables those of the config file"),
+        "rules of the gc that `fetch` runs once a day; `off` disables those of the config file",
     ),
     Variable(
         ("HUBCLI_NO_SYNC",),
-        (
-            "`1`: do not wait for data to reach the disk, as `--no-sync`; `0`: "
-            "wait, even with `sync = false` in the config file"
-        ),
+        "`1`: do not wait for data to reach the disk, as `--no-sync`; `0`: "
+        "wait, even with `sync = false` in the config file",
     ),
     Variable(
         ("HUBCLI_TENSORFLOW_LIB",),
-        (
-            "TensorFlow's C library for `run`, the file or its directory; default: "
-            "that of the installed package"
-        ),
+        "TensorFlow's C library for `run`, the file or its directory; default: that of the installed package",
     ),
     Variable(
         ("HUBCLI_KAGGLE_ENDPOINT",),
@@ -179,10 +172,8 @@ VARIABLES = (
     Variable(("SSL_CERT_FILE", "SSL_CERT_DIR"), "CA certificates to trust instead of the system's"),
     Variable(
         ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "CLICOLOR", "TERM"),
-        (
-            "colors, in this order: never if it is set; always if one of the next "
-            "two is set and not `0`; never if CLICOLOR is `0` or TERM is `dumb`"
-        ),
+        "colors, in this order: never if it is set; always if one of the next "
+        "two is set and not `0`; never if CLICOLOR is `0` or TERM is `dumb`",
     ),
     Variable(
         ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "ZDOTDIR"),

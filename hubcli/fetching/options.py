@@ -124,7 +124,7 @@ class ExpectedDigests:
         """Whether what came from there has the hash."""
         if self.archive_sha256 not in (None, sha256):
             raise ChecksumError(
-                (f"SHA-256 mismatch for {name}: expected {self.archive_sha256}, got {sha256 or '(none)'}"),
+                f"SHA-256 mismatch for {name}: expected {self.archive_sha256}, got {sha256 or '(none)'}",
                 hint="Check the expected SHA-256, or fetch an archive that has it.",
             )
 

@@ -61,7 +61,7 @@ class FinetuneOptions:
         if self.weights is None and self.train is None:
             raise UsageError(
                 "Missing --weights or --train",
-                hint=("Specify a file, --weights training/ckpt-3, or a function, --train train.py:train"),
+                hint="Specify a file, --weights training/ckpt-3, or a function, --train train.py:train",
             )
         if self.weights is not None and self.train is not None:
             raise UsageError("--weights and --train cannot be used together", hint="Use only one of them.")

@@ -89,7 +89,7 @@ class FromTraining(NamedTuple):
         if changed:
             raise TensorFlowError(
                 f"{self.name} changed during the training: {', '.join(changed[:3])}",
-                hint=("Save checkpoints elsewhere, fetch or copy the model again, and repeat the training."),
+                hint="Save checkpoints elsewhere, fetch or copy the model again, and repeat the training.",
             )
         assert live.training is not None
         poisoned = set(live.training.changed) & set(live.training.not_finite)
@@ -116,15 +116,13 @@ class FromTraining(NamedTuple):
         named = ", ".join(changed)
         if changed and self.options.method is Method.REWRITE:
             raise TensorFlowError(
-                (f"The training changed the table {named}, but --method rewrite writes only variables"),
+                f"The training changed the table {named}, but --method rewrite writes only variables",
                 hint="Save the table too: --method resave",
             )
         if changed and self.losses:
             raise TensorFlowError(
-                (
-                    f"The training changed the table {named}, which cannot be written into "
-                    f"{self.name}: saving it again would lose {'; '.join(self.losses)}"
-                ),
+                f"The training changed the table {named}, which cannot be written into "
+                f"{self.name}: saving it again would lose {'; '.join(self.losses)}",
                 hint="Train only the variables: --method rewrite",
             )
         if changed and self.options.strategy is not None:

@@ -141,9 +141,7 @@ class BodyVerifier:
             actual = self._hashers[digest.algorithm].digest()
             if actual != digest.value:
                 raise ChecksumError(
-                    (
-                        f"{digest.algorithm} mismatch of the response: expected "
-                        f"{digest.value.hex()} by the header {digest.header}, got {actual.hex()}"
-                    ),
+                    f"{digest.algorithm} mismatch of the response: expected "
+                    f"{digest.value.hex()} by the header {digest.header}, got {actual.hex()}",
                     hint="Try again. If it happens again, report it to the host.",
                 )

@@ -288,7 +288,7 @@ def translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:
     if isinstance(error, httpx.ConnectError):
         return NetworkError(
             f"Cannot reach {shown_url}: {error}",
-            hint=("Check the network, the proxy (HTTPS_PROXY) and the URL: hubcli doctor --network"),
+            hint="Check the network, the proxy (HTTPS_PROXY) and the URL: hubcli doctor --network",
         ).transient()
     failed = NetworkError(f"{shown_url} failed{when}: {_reason(error)}", hint="Try again.")
     # What can't be an address, or is answered in no protocol of ours, stays so.

@@ -103,7 +103,7 @@ class KaggleModel:
         if segments[0] != "models":
             raise HandleError(
                 f"'{printed}' is not the Kaggle page of a model",
-                hint=("Use a model of Kaggle, https://www.kaggle.com/models/<owner>/<model>/tensorFlow2/…"),
+                hint="Use a model of Kaggle, https://www.kaggle.com/models/<owner>/<model>/tensorFlow2/…",
             )
         match segments[1:]:
             case [owner, model, "frameworks", framework, "variations", variation]:

@@ -157,7 +157,7 @@ class InputReader:
             self._endpoint.port(name)
         raise InputError(
             f"Missing input name in --input '{text[:60]}'",
-            hint=(f"Use --input NAME=VALUE. Inputs of the {self._endpoint.title}: {described(inputs)}"),
+            hint=f"Use --input NAME=VALUE. Inputs of the {self._endpoint.title}: {described(inputs)}",
         )
 
     def _collected(self, values: Sequence[_Value], files: Mapping[int, InputFile]) -> dict[str, list[Any]]:
@@ -187,10 +187,8 @@ class InputReader:
         if only is None and kind is FileKind.EMPTY:
             raise InputError(f"{file.name} is empty", hint=f"Inputs: {described(self._endpoint.inputs)}")
         if only is None:
-            raise InputError(
-                f"Missing input name for {file.name}, which is {kind.value}",
-                hint=f"Use --input NAME=@{value.text}",
-            )
+            message = f"Missing input name for {file.name}, which is {kind.value}"
+            raise InputError(message, hint=f"Use --input NAME=@{value.text}")
         if kind is FileKind.NPY:
             return {only.name: file.array()}
         if kind in (FileKind.IMAGE, FileKind.WAV):

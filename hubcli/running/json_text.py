@@ -148,11 +148,9 @@ def require_rows(port: Port, parts: Sequence[Tensor], rows: int | None) -> None:
     """Raises UsageError where the output hasn't a row for each that went in, so can't be joined or cut."""
     if port.kind != "dense" or rows is None or parts[0].shape[:1] != (rows,):
         raise UsageError(
-            (
-                f"Cannot join the output {port.name} of several runs: its shape is "
-                f"{shape_text(parts[0].shape)} for {rows} rows"
-            ),
-            hint=("Run all rows at once: remove --batch-size, and pass the inputs as one document."),
+            f"Cannot join the output {port.name} of several runs: its shape is "
+            f"{shape_text(parts[0].shape)} for {rows} rows",
+            hint="Run all rows at once: remove --batch-size, and pass the inputs as one document.",
         )
 
 
@@ -236,7 +234,7 @@ def best_of(port: Port, tensor: Tensor, count: int, labels: Sequence[str] | None
     """
     if labels is not None and len(labels) != tensor.shape[-1]:
         raise UsageError(
-            (f"Got {len(labels)} labels, but {port.name} has the shape {shape_text(tensor.shape)}"),
+            f"Got {len(labels)} labels, but {port.name} has the shape {shape_text(tensor.shape)}",
             hint="Use a file with one line for each class.",
         )
     dtype = DType.of(tensor.dtype)

@@ -64,7 +64,7 @@ def decode_image(
     if channels not in _CHANNELS or (shape is not None and len(shape) not in (3, 4)):
         raise InputError(
             f"{port.name} does not accept the image {where}: its shape is {shape_text(shape)}",
-            hint=("Use an input of the shape [batch, height, width, channels], or of the type string."),
+            hint="Use an input of the shape [batch, height, width, channels], or of the type string.",
         )
     height, width = image_size(data, where)
     _require_decodable(data, where)
@@ -126,10 +126,7 @@ def decode_wav(port: Port, data: bytes, where: str, decoder: Decoder | None) -> 
     is_split = rank == 2 and port.shape is not None and port.shape[1] == channels and port.shape[0] is None
     if rank not in shapes or (rank < 3 and channels > 1 and not is_split):
         raise InputError(
-            (
-                f"{where} has {channels} audio channels, but {port.name} has the shape "
-                f"{shape_text(port.shape)}"
-            ),
+            f"{where} has {channels} audio channels, but {port.name} has the shape {shape_text(port.shape)}",
             hint="Convert it to mono: ffmpeg -i IN.wav -ac 1 OUT.wav",
         )
     samples.shape = (count, channels) if is_split else shapes[rank]

@@ -130,7 +130,7 @@ def refuse_unsafe(model: RunnableModel, verb: str = "run") -> None:
     more = f"; and {len(grave) - 3} more" if len(grave) > 3 else ""
     raise UnsafeModelError(
         f"Refusing to {verb} {model.name}: the scan found {listed}{more}",
-        hint=(f"List all: hubcli inspect --scan {model.name}. If you trust the author, add --unsafe"),
+        hint=f"List all: hubcli inspect --scan {model.name}. If you trust the author, add --unsafe",
     )
 
 
@@ -217,7 +217,7 @@ class _Reader:
             return self._of_function(_CALL), "The model has no signature: running its function __call__"
         raise UsageError(
             f"{self._name} has no signature to run",
-            hint=("List its functions: hubcli inspect MODEL --functions; then: hubcli run --function PATH"),
+            hint="List its functions: hubcli inspect MODEL --functions; then: hubcli run --function PATH",
         )
 
     def _placeholders(self) -> dict[str, int]:

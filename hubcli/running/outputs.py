@@ -183,10 +183,8 @@ class _Spool:
         self._count += 1
         if part.shape[1:] != self._row:
             raise UsageError(
-                (
-                    f"Cannot write the output {self._port.name} as an array: its rows have "
-                    f"the shapes {shape_text(self._row)} and {shape_text(part.shape[1:])}"
-                ),
+                f"Cannot write the output {self._port.name} as an array: its rows have "
+                f"the shapes {shape_text(self._row)} and {shape_text(part.shape[1:])}",
                 hint="Use JSON Lines: --json-lines, or -o FILE.jsonl",
             )
         if part.dtype != STRING:
@@ -335,7 +333,7 @@ def _csv_columns(port: Port, part: Tensor, rows: int | None) -> tuple[list[str],
 
     if port.kind != "dense" or len(part.shape) > 2 or (part.shape and rows not in (None, part.shape[0])):
         raise UsageError(
-            (f"Cannot write the output {port.name} as a table: it has the shape {shape_text(part.shape)}"),
+            f"Cannot write the output {port.name} as a table: it has the shape {shape_text(part.shape)}",
             hint="Use a .npz, .json or .jsonl file.",
         )
     if part.dtype == STRING:

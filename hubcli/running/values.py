@@ -205,7 +205,7 @@ def _sparse(port: Port, value: Any) -> list[Tensor]:
     if isinstance(value, dict):
         if value.keys() != _SPARSE_KEYS:
             raise InputError(
-                (f"{port.name} is sparse: use lists, or an object with indices, values and dense_shape"),
+                f"{port.name} is sparse: use lists, or an object with indices, values and dense_shape",
                 hint=f"It is {port}.",
             )
         indices, values, sizes = value["indices"], value["values"], value["dense_shape"]

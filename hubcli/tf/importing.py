@@ -314,7 +314,7 @@ def _import_dotted(text: str) -> ModuleType:
         if error.name is not None and (text == error.name or text.startswith(f"{error.name}.")):
             raise UsageError(
                 f"No module {text}",
-                hint=("Specify a file (train.py) or a module that Python finds from here (package.module)."),
+                hint="Specify a file (train.py) or a module that Python finds from here (package.module).",
             ) from error
         raise
 

@@ -246,12 +246,9 @@ def _require_loaded_as_saved(watch: TrainingWatch, directory: Path, name: str) -
     ]
     if other:
         raise TensorFlowError(
-            (
-                f"{name} has {plural(len(other), 'trainable variable')} other values "
-                f"than its file whenever it is loaded ({', '.join(other[:3])}): no "
-                "export would keep trained values"
-            ),
-            hint=("Save it without the initializer that sets them (init_op in: hubcli inspect MODEL --json)"),
+            f"{name} sets {plural(len(other), 'trainable variable')} to other values "
+            f"than in its file whenever it is loaded ({', '.join(other[:3])}): trained values would be lost",
+            hint="Save it without the initializer that sets them (init_op in: hubcli inspect MODEL --json)",
         )
 
 

@@ -85,7 +85,7 @@ def resave(
     # What the object has become in training decides what saving it raises.
     except Exception as error:
         raise TensorFlowError(
-            (f"TensorFlow cannot save {name or source} again: {type(error).__name__}: {first_line(error)}"),
+            f"TensorFlow cannot save {name or source} again: {type(error).__name__}: {first_line(error)}",
             hint="Change only the values: --method rewrite. See the traceback: --debug",
         ) from error
     return _carry(source, destination)

@@ -229,10 +229,7 @@ def _report(before: TrainingWatch, given: Any, function: TrainingFunction) -> Tr
     if iscoroutine(given) or isgenerator(given):
         given.close()
         raise TensorFlowError(
-            (
-                f"{function.name}: it returned a {type(given).__name__}, which is never "
-                "run: nothing was trained"
-            ),
+            f"{function.name}: it returned a {type(given).__name__}, which is never run: nothing was trained",
             hint="Use a plain function, which trains before it returns.",
         )
     _require_in_place("variable", variables, live_variables(obj, info), function)

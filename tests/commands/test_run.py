@@ -76,7 +76,7 @@ def test_types_that_numpy_has_not_come_as_those_of_ml_dtypes(settings: Settings,
 
 
 def test_options_that_contradict_each_other_are_refused(settings: Settings) -> None:
-    with pytest.raises(UsageError, match="exclude each other"):
+    with pytest.raises(UsageError, match="cannot be used together"):
         hubcli.run(MUL, [[1]], settings, signature="serving_default", function="__call__")
 
 

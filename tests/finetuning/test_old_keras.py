@@ -124,4 +124,4 @@ def test_weights_of_a_model_with_slots_are_found_and_its_slots_are_named_by_keys
     named = FinetuneOptions(weights=source, map_file=tmp_path / "map", allow_unchanged=True)
     with pytest.raises(UsageError, match="2 variables of .* have the path") as caught:
         finetune_export(str(source), tmp_path / "third", options=named)
-    assert "by its key" in caught.value.hint
+    assert "Use the key" in caught.value.hint

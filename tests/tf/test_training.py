@@ -182,7 +182,7 @@ def test_a_long_message_is_cut_and_a_puzzling_one_gets_advice(zoo: Zoo, script: 
 
 
 def test_a_function_that_cannot_be_found_is_a_fault_of_usage(script: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="names no function"):
+    with pytest.raises(UsageError, match="Missing function in"):
         TrainingFunction.load(str(script))
     with pytest.raises(UsageError, match="has no function trian") as caught:
         TrainingFunction.load(f"{script}:trian")
@@ -205,7 +205,7 @@ def test_a_function_that_takes_other_arguments_is_told_before_it_is_called(scrip
     function = TrainingFunction.load(f"{script}:train")
     function.require_arguments({"epochs": 3})
     for arguments in ({"epoch": 3}, {"obj": 1}):
-        with pytest.raises(UsageError, match="can't be called with") as caught:
+        with pytest.raises(UsageError, match="Cannot call .* with") as caught:
             function.require_arguments(arguments)
         assert "(obj, epochs=1, rate=0.1)" in caught.value.hint
     with pytest.raises(UsageError, match="missing a required argument: 'loss'"):
@@ -296,7 +296,7 @@ def test_two_processes_train_one_model_and_the_chief_writes_it(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "isn't set"),
+        (None, "requires TF_CONFIG"),
         ("{", "not JSON"),
         ("{}", "lacks the cluster"),
         ("[]", "lacks the cluster"),

@@ -62,10 +62,8 @@ class _Check:
             yield Issue(
                 _ERROR,
                 "several-graphs",
-                (
-                    f"The file has {len(self.outlines)} MetaGraphs: TensorFlow loads it by "
-                    "tags, as in TensorFlow 1, without a callable object"
-                ),
+                f"The file has {len(self.outlines)} MetaGraphs: TensorFlow loads it by "
+                "tags, as in TensorFlow 1, without a callable object",
                 hint="Save only the object: tf.saved_model.save(obj, DIR).",
             )
         if self.call is None or not self.call.variants:

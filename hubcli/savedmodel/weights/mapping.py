@@ -154,7 +154,7 @@ def _the_one(
         candidates = [candidate for candidate in candidates if candidate.root == root.strip("/")]
         if not candidates:
             raise UsageError(
-                (f"{weights.path} has nothing under {root} that matches a variable of {targets.model}"),
+                f"{weights.path} has nothing under {root} that matches a variable of {targets.model}",
                 hint="Remove --root to list the closest matches.",
             )
     full = [candidate for candidate in candidates if candidate.is_full]
@@ -167,10 +167,8 @@ def _the_one(
     # The place of a piece doesn't distinguish two orders of it.
     has_roots = len({candidate.root for candidate in full}) == len(full)
     raise MappingError(
-        (
-            f"{len(full)} parts of {weights.path} match all {full[0].required} "
-            f"variables of {targets.model}: {names}{more}"
-        ),
+        f"{len(full)} parts of {weights.path} match all {full[0].required} "
+        f"variables of {targets.model}: {names}{more}",
         hint=f"Choose the one that was fine-tuned, such as --root {shlex.quote(full[0].root or '/')}"
         if has_roots
         else "Map the value of each variable: --map FILE.",
@@ -185,7 +183,7 @@ def _misfit(
     if not candidates:
         return MappingError(
             f"{weights.path} has nothing that matches a variable of {targets.model}",
-            hint=("Check that these are weights of this model. To map values yourself: --map FILE."),
+            hint="Check that these are weights of this model. To map values yourself: --map FILE.",
         )
     best = candidates[0]
     reasons = "; ".join(best.misfits)
@@ -251,10 +249,8 @@ def _unequal_keys(targets: AssignableVariables, weights: Weights) -> MappingErro
         if keys
     ]
     return MappingError(
-        (
-            f"The keys of {weights.path} do not match the variables of "
-            f"{targets.model}: it {'; it '.join(reasons)}"
-        ),
+        f"The keys of {weights.path} do not match the variables of "
+        f"{targets.model}: it {'; it '.join(reasons)}",
         hint="List the keys: hubcli inspect --json. To map values yourself: --map FILE.",
     )
 
@@ -315,7 +311,7 @@ def _completed(
             rest[target.key] = key
     if missing:
         raise MappingError(
-            (f"The map has no value for {len(missing)} of the variables: {', '.join(missing[:_MAX_LISTED])}"),
+            f"The map has no value for {len(missing)} of the variables: {', '.join(missing[:_MAX_LISTED])}",
             hint="Add a line for each: target = source.",
         )
     by_key = {pair.target_key: pair for pair in _mapping(targets, weights, rest.items(), "key", None).pairs}

@@ -278,13 +278,13 @@ class _Job:
             if comparison.is_changed and comparison.has_non_finite and not self.options.allow_nan:
                 raise ValuesError(
                     f"The new value of {key} contains NaN or infinity",
-                    hint=("Use weights from before the training diverged, or allow it: --allow-nan."),
+                    hint="Use weights from before the training diverged, or allow it: --allow-nan.",
                 )
         if not self.options.allow_unchanged and not any(
             comparison.is_changed for comparison in self.comparisons.values()
         ):
             raise UnchangedError(
-                (f"Nothing changed: all {len(self.comparisons)} values are equal to those of the model"),
+                f"Nothing changed: all {len(self.comparisons)} values are equal to those of the model",
                 hint="Check that the layer was trainable, or use --allow-unchanged.",
             )
 

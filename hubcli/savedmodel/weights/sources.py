@@ -95,7 +95,7 @@ def weights_kind(path: Path) -> WeightsKind:
     if not path.is_file():
         raise NotFoundError(
             f"No weights at {path}: no such file, and no checkpoint {path.name}.index",
-            hint=("Specify a checkpoint, a SavedModel, or a .npz, .safetensors, .weights.h5 or .keras file."),
+            hint="Specify a checkpoint, a SavedModel, or a .npz, .safetensors, .weights.h5 or .keras file.",
         )
     try:
         with open_regular(path) as file:
@@ -115,7 +115,7 @@ def weights_kind(path: Path) -> WeightsKind:
     if path.suffix not in suffixes:
         raise UsageError(
             f"Unknown weights format: {path.name}",
-            hint=("Use a TensorFlow checkpoint, a SavedModel, .npz, .safetensors, .weights.h5 or .keras."),
+            hint="Use a TensorFlow checkpoint, a SavedModel, .npz, .safetensors, .weights.h5 or .keras.",
         )
     return suffixes[path.suffix]
 

@@ -323,7 +323,7 @@ class ObjectLayer(_Layer):  # type: ignore[misc]
         lost = self._untrainable
         if lost is not None:
             raise ArgumentError(
-                (f"Keras cannot train {lost.name}, of shape {lost.shape} and type {lost.dtype.name}"),
+                f"Keras cannot train {lost.name}, of shape {lost.shape} and type {lost.dtype.name}",
                 hint="Set trainable=False, or train it in a loop of your own, with tf.GradientTape.",
             )
         if not self.trainable_weights and not self._has_said_that_nothing_trains:

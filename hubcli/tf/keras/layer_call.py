@@ -145,11 +145,9 @@ class ObjectCall:
         except (ValueError, TypeError) as error:
             there = tf.nest.map_structure(lambda tensor: tensor.shape, outputs)
             raise ArgumentError(
-                (
-                    f"output_shape={self.output_shape} does not match the output of the "
-                    f"model: {there} with the batch"
-                ),
-                hint=("Remove the batch dimension, and use one shape for each output, in their structure."),
+                f"output_shape={self.output_shape} does not match the output of the "
+                f"model: {there} with the batch",
+                hint="Remove the batch dimension, and use one shape for each output, in their structure.",
             ) from error
         return outputs
 

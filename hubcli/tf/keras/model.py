@@ -148,8 +148,8 @@ class LoadedKerasModel:
             return self
         if not self.is_functional:
             raise UsageError(
-                (f"Cannot cut {self.source.path}: it is a subclassed model, whose layers have no order"),
-                hint=("Remove --input-layer and --output-layer, or save the part as a model of its own."),
+                f"Cannot cut {self.source.path}: it is a subclassed model, whose layers have no order",
+                hint="Remove --input-layer and --output-layer, or save the part as a model of its own.",
             )
         new_inputs = self._ends(inputs, "input")
         new_outputs = self._ends(outputs, "output")
@@ -175,7 +175,7 @@ class LoadedKerasModel:
         if name not in layers:
             inside = [holder for holder, inner in _nested_names(self.model) if inner == name]
             hint = (
-                (f"Choose the nested model {inside[0]} that contains it, or save that model and cut it.")
+                f"Choose the nested model {inside[0]} that contains it, or save that model and cut it."
                 if inside
                 else near_misses(name, list(layers))
             )

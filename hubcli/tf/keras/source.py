@@ -264,11 +264,11 @@ def _require_keras_directory(path: Path) -> None:
     if not any((path / name).is_file() for name in MAIN_FILES):
         raise UsageError(
             f"{path} is not a Keras model: it has no {MAIN_FILES[0]}",
-            hint=("Use the result of model.save(): MODEL.keras, MODEL.h5 or a SavedModel directory."),
+            hint="Use the result of model.save(): MODEL.keras, MODEL.h5 or a SavedModel directory.",
         )
     if not (path / KERAS_METADATA).is_file():
         raise UsageError(
-            (f"{path} is a SavedModel without {KERAS_METADATA}, from which Keras creates the model"),
+            f"{path} is a SavedModel without {KERAS_METADATA}, from which Keras creates the model",
             hint="Export it without these options, or use the .keras or .h5 file of the model.",
         )
 

@@ -210,7 +210,7 @@ class TestWeights:
         frozen = hubcli.KerasLayer(obj)
         assert frozen([1.0]).numpy().tolist() == [3.0]
         frozen.trainable = True
-        with pytest.raises(ArgumentError, match=r"can't train .*, of shape \(None,\) and type float32"):
+        with pytest.raises(ArgumentError, match=r"cannot train .*, of shape \(None,\) and type float32"):
             frozen([1.0])
 
     def test_nothing_to_train_is_said_once(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -283,9 +283,9 @@ class TestRefusals:
 
     @pytest.mark.parametrize("shape", [[20], {"a": [4]}, [[4], [4]]])
     def test_an_output_shape_that_does_not_fit(self, shape: Any, saved: Saved) -> None:
-        with pytest.raises(ArgumentError, match="doesn't fit what the model gives") as raised:
+        with pytest.raises(ArgumentError, match="does not match the output of the model") as raised:
             hubcli.KerasLayer(saved("text"), output_shape=shape)(["the cat"])
-        assert "Leave the batch out" in raised.value.hint
+        assert "Remove the batch dimension" in raised.value.hint
 
     def test_what_cannot_be_trained(self, saved: Saved) -> None:
         signature: dict[str, Any] = {"signature": "serving_default", "output_key": "first"}
