@@ -386,8 +386,8 @@ def parse_json(text: str | bytes, where: str) -> Any:
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if error.lineno > 1 else ""
         raise InputError(f"{where} is not JSON: {error.msg} ({line}column {error.colno})") from error
-    except ValueError as error:  # A number of more digits than Python takes.
-        raise InputError(f"{where} is not JSON: {error}") from error
+    except ValueError as error:  # Python's limit; the only one that is left.
+        raise InputError(f"{where} has a number of more than 4300 digits") from error
 
 
 def _decoded(data: bytes, where: str) -> str:

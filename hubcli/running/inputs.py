@@ -104,10 +104,15 @@ class InputReader:
         return Columns(complete(self._endpoint, tensors))
 
     def row(self, value: Any, port: Port | None = None) -> Mapping[str, Any]:
-        """A row of JSON as values by input; a single input's may stand alone. Raises InputError."""
+        """A row of JSON as values by input; a single input's may stand alone. Of the port, if one is named.
+
+        Raises InputError.
+        """
+        if port is not None:
+            return {port.name: self._value_of(port, value)}
         if type(value) is dict and value.keys() <= self._name_set and value:
             return value
-        only = port or self._only
+        only = self._only
         if isinstance(value, dict) and (only is None or value.keys() != {"b64"}):
             for name in value:
                 self._endpoint_port(name)
@@ -118,6 +123,16 @@ class InputReader:
                 hint=f"Inputs: {described(self._endpoint.inputs)}",
             )
         return {only.name: value}
+
+    def _value_of(self, port: Port, value: Any) -> Any:
+        """The port's value in an object of inputs; what is no such object is its value."""
+        if type(value) is dict and port.name in value:
+            return value[port.name]
+        if not isinstance(value, dict) or value.keys() in ({"b64"}, _SPARSE_KEYS):
+            return value
+        for name in value:
+            self._endpoint_port(name)
+        raise InputError(f"there is no value for {port.name}, but for {', '.join(value)}")
 
     def media_of(self, port: Port, data: bytes, where: str, kind: FileKind) -> Any:
         """The value of an image or of sound for the input: its bytes where that is a string."""
@@ -181,7 +196,7 @@ class InputReader:
         if kind is FileKind.NPZ:
             return self._of_arrays(file.arrays(), port, file.name)
         if kind is FileKind.JSON:
-            return self._of_document(file.json(), only)
+            return self._of_document(file.json(), port)
         if kind.has_rows:
             return _as_columns(self.rows_of(file, port))
         if only is None and kind is FileKind.EMPTY:
@@ -209,17 +224,18 @@ class InputReader:
             return {self._only.name: next(iter(arrays.values()))}
         return arrays
 
-    def _of_document(self, document: Any, only: Port | None) -> Mapping[str, Any]:
-        """A document of columns, of rows (a list of objects), or of the only input's value."""
+    def _of_document(self, document: Any, port: Port | None) -> Mapping[str, Any]:
+        """A document of columns, of rows (a list of objects), or of the only or named input's value."""
+        only = port or self._only
         is_rows = isinstance(document, list) and document and all(isinstance(row, dict) for row in document)
         if is_rows and (only is None or document[0].keys() != {"b64"}):
-            rows = ((f"row {number + 1}", self.row(row, only)) for number, row in enumerate(document))
+            rows = ((f"row {number + 1}", self.row(row, port)) for number, row in enumerate(document))
             return _as_columns(rows)
         if isinstance(document, dict) and not (
             only is not None and document.keys() in ({"b64"}, _SPARSE_KEYS)
         ):
-            return document
-        return dict(self.row(document, only))
+            return document if port is None else {port.name: self._value_of(port, document)}
+        return dict(self.row(document, port))
 
     def rows_of(self, file: InputFile, port: Port | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """The rows of a file that has rows, each with its place. Raises InputError."""

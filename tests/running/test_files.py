@@ -78,6 +78,21 @@ def test_arrays_in_another_order_are_the_same(
         assert read_array(opened, "x") == (1, (2, 3), struct.pack("<6f", *range(6)))
 
 
+def test_of_rows_for_a_named_input_only_that_is_taken(tmp_path: Path) -> None:
+    rows = '{"a": 1, "b": [1, 2]}\n{"a": 2, "b": [3, 4]}\n'
+    lines = file(tmp_path, "x.jsonl", rows)
+    assert columns(TWO, f"a={lines}", f"b={lines}") == {"a": [[1.0, 2.0]], "b": [[[1, 2], [3, 4]]]}
+    whole = file(tmp_path, "x.json", '{"a": [5], "b": [[6, 7]]}')
+    assert columns(TWO, f"a={whole}", f"b={lines}") == {"a": [[5.0]], "b": [[[1, 2], [3, 4]]]}
+    with pytest.raises(InputError, match="there is no value for a, but for b"):
+        columns(TWO, "a=" + file(tmp_path, "y.json", '{"b": [[1, 2]]}'), "b=[[1, 2]]")
+
+
+def test_a_number_of_too_many_digits_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has a number of more than 4300 digits"):
+        columns(FLOATS, file(tmp_path, "x.json", f"[{'9' * 5000}, 1]"))
+
+
 def bitmap(bits: int, palette: bytes) -> bytes:
     start = 54 + len(palette)
     head = struct.pack("<IHHI", start, 0, 0, start)
