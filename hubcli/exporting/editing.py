@@ -215,7 +215,7 @@ def prove(plan: EditPlan, export: Path, options: EditOptions) -> EditReport:
     with contents(export / _MAIN) as data:
         written = EditableModel.parse(bytes(data))
     if written.encode() != plan.model.encode() or written.signature_names != plan.model.signature_names:
-        raise BrokenModelError(f"{export} isn't what was written", hint="Check the disk.")
+        raise BrokenModelError(f"{export} differs from what was planned", hint="Check the disk.")
     report = plan.report()
     if not options.compare:
         return report
@@ -247,7 +247,7 @@ def require_comparable(options: EditOptions) -> None:
     if not has_tensorflow():
         raise UsageError(
             "--half compares the export with its source, and TensorFlow isn't installed",
-            hint="Install it: pip install 'hubcli[tf]'; or give up the comparison: --no-compare",
+            hint="Install it: pip install 'hubcli[tf]'; or skip the comparison: --no-compare",
         )
 
 

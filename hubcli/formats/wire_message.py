@@ -266,7 +266,7 @@ class WireMessage:
 
     def _inner(self, field: WireField) -> WireMessage:
         if field.wire_type != LENGTH_DELIMITED:
-            raise BrokenModelError(f"Field {field.number} is no message")
+            raise BrokenModelError(f"Field {field.number} is not a message")
         return WireMessage(self._data, field.body, field.end)
 
 

@@ -242,7 +242,7 @@ def _constant(body: _Body, name: str, place: int) -> WireMessage:
     value = attribute(body.nodes[constant], "value") if body.ops.get(constant) == "Const" else None
     tensor = None if value is None else value.only(_TENSOR)
     if tensor is None:
-        raise SaverPatternError(f"the keys of {name} are no constants")
+        raise SaverPatternError(f"the keys of {name} are not constants")
     return tensor
 
 

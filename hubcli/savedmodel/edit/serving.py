@@ -59,7 +59,7 @@ def keep_for_serving(model: EditableModel, checkpoint: bytes | None, keys: Colle
     objects: bytes | None = None
     for graph in edited.meta_graphs:
         if not graph.has_objects:
-            notes.append("A graph of TensorFlow 1 stays as it is: it has no functions to prune")
+            notes.append("A graph of TensorFlow 1 was not pruned")
             continue
         saved = None if checkpoint is None else WireMessage(checkpoint)
         kept = KeptObjects.of(graph, saved)
