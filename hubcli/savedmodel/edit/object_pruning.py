@@ -70,7 +70,8 @@ class KeptObjects:
     @property
     def numbers(self) -> list[int]:
         """All objects that stay, the root first."""
-        return sorted({0, *self.needed, *(number for route in self.routes for number in (route[0], route[2]))})
+        on_routes = (number for parent, _, child in self.routes for number in (parent, child))
+        return sorted({0, *self.needed, *on_routes})
 
     def keep_variables(self, graph: EditableMetaGraph) -> None:
         """Keeps every variable with its way from the root, and what an optimizer keeps for it."""
