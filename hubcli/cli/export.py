@@ -175,8 +175,8 @@ def export_command(
     hubcli export example://mul/1 ./mul --force
     hubcli export https://tfhub.dev/google/elmo/3 ./models --layout serving
     hubcli export model.keras ./features --output-layer pooling
-    hubcli export ./tuned ./served --serving --warmup 10
-    hubcli export ./m ./out --rename-signature predict=serving_default
+    hubcli export ./mul ./served --serving --dry-run
+    hubcli export ./mul ./out --rename-signature serving_default=predict
     hubcli export example://mul/1 mul.tflite
     """
     form = format_ or ExportFormat.of_name(destination) or ExportFormat.DIRECTORY

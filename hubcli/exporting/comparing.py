@@ -258,14 +258,14 @@ def _distance(left: Tensor, right: Tensor) -> float:
     if is_text or not dtype.is_floating:
         return float("inf")
     largest, distance = 0.0, 0.0
-    for one, other in zip(decoded(dtype, left.data), decoded(dtype, right.data), strict=True):
-        if one != one or other != other:
-            if (one != one) != (other != other):
+    for value, other in zip(decoded(dtype, left.data), decoded(dtype, right.data), strict=True):
+        if value != value or other != other:
+            if (value != value) != (other != other):
                 return float("inf")
             continue
-        if one == other:
-            largest = max(largest, abs(one)) if abs(one) != float("inf") else largest
+        if value == other:
+            largest = max(largest, abs(value)) if abs(value) != float("inf") else largest
             continue
-        largest, distance = max(largest, abs(one)), max(distance, abs(one - other))
+        largest, distance = max(largest, abs(value)), max(distance, abs(value - other))
     # Bits that differ by no distance, such as the sign of zero, are no equal bits.
     return max(distance / largest if largest else distance, _LEAST)

@@ -133,7 +133,7 @@ class EditPlan:
     def report(self) -> EditReport:
         """What it is, before anything is compared."""
         before = 0 if self.checkpoint is None else self.checkpoint.size_bytes()
-        kept = sum(node.size_bytes for node in self.tree.nodes if node.name not in self._written)
+        retained = sum(node.size_bytes for node in self.tree.nodes if node.name not in self._written)
         main = self.model.message.size_bytes if self.model.is_edited else 0
         variables = 0 if self.checkpoint_edit.is_empty else self.variables_after
         return EditReport(
@@ -141,7 +141,7 @@ class EditPlan:
             losses=tuple(self.losses),
             notes=tuple(self.notes),
             size_before=self.tree.size_bytes,
-            size_after=kept + main + variables + len(self.warmup or b""),
+            size_after=retained + main + variables + len(self.warmup or b""),
             variables_before=before,
             variables_after=self.variables_after,
             warmup_requests=self.warmup_requests,
@@ -215,7 +215,7 @@ def prove(plan: EditPlan, export: Path, options: EditOptions) -> EditReport:
     with contents(export / _MAIN) as data:
         written = EditableModel.parse(bytes(data))
     if written.encode() != plan.model.encode() or written.signature_names != plan.model.signature_names:
-        raise BrokenModelError(f"{export} isn't what was written", hint="Check the disk.")
+        raise BrokenModelError(f"{export} differs from what was planned", hint="Check the disk.")
     report = plan.report()
     if not options.compare:
         return report
@@ -247,7 +247,7 @@ def require_comparable(options: EditOptions) -> None:
     if not has_tensorflow():
         raise UsageError(
             "--half compares the export with its source, and TensorFlow isn't installed",
-            hint="Install it: pip install 'hubcli[tf]'; or give up the comparison: --no-compare",
+            hint="Install it: pip install 'hubcli[tf]'; or skip the comparison: --no-compare",
         )
 
 
@@ -265,10 +265,10 @@ class _Planner:
 
     def plan(self) -> EditPlan:
         options = self._options
-        kept = chosen_signatures(
+        retained = chosen_signatures(
             self._model, options.signatures, options.drops, allow_none=options.allow_none
         )
-        self._take(keep_signatures(self._model, kept))
+        self._take(keep_signatures(self._model, retained))
         if options.renames:
             self._take(rename_signatures(self._model, options.renames))
         if options.clear_devices:
@@ -281,7 +281,7 @@ class _Planner:
             tree=tree,
             checkpoint=self._checkpoint,
             checkpoint_edit=checkpoint_edit,
-            signatures={name: options.renames.get(name, name) for name in kept},
+            signatures={name: options.renames.get(name, name) for name in retained},
             losses=self._losses,
             notes=self._notes,
             left_out=frozenset(),

@@ -219,10 +219,10 @@ class WireMessage:
 
     def remove(self, is_removed: Callable[[WireField], bool]) -> int:
         """Removes the fields of which that is true; how many they were."""
-        kept = [field for field in self.fields if not is_removed(field)]
-        count = len(self.fields) - len(kept)
+        retained = [field for field in self.fields if not is_removed(field)]
+        count = len(self.fields) - len(retained)
         if count:
-            self._fields, self._is_edited = kept, True
+            self._fields, self._is_edited = retained, True
         return count
 
     def clear(self, number: int) -> bool:
@@ -266,7 +266,7 @@ class WireMessage:
 
     def _inner(self, field: WireField) -> WireMessage:
         if field.wire_type != LENGTH_DELIMITED:
-            raise BrokenModelError(f"Field {field.number} is no message")
+            raise BrokenModelError(f"Field {field.number} is not a message")
         return WireMessage(self._data, field.body, field.end)
 
 

@@ -163,7 +163,7 @@ def test_the_distance_is_relative_to_the_largest_value(
 
 
 def test_texts_and_integers_are_equal_or_not() -> None:
-    one, other = Tensor(7, (1,), [b"a"]), Tensor(7, (1,), [b"b"])
-    assert difference({"y": [one]}, {"y": [one]}) == 0.0
-    assert difference({"y": [one]}, {"y": [other]}) == float("inf")
-    assert difference({"y": [one]}, {"z": [one]}) == float("inf")
+    first, other = Tensor(7, (1,), [b"a"]), Tensor(7, (1,), [b"b"])
+    assert difference({"y": [first]}, {"y": [first]}) == 0.0
+    assert difference({"y": [first]}, {"y": [other]}) == float("inf")
+    assert difference({"y": [first]}, {"z": [first]}) == float("inf")

@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 from hubcli.errors import HubcliError, InputError, UsageError, ValuesError
-from hubcli.exporting.comparing import difference, working_inputs
-from hubcli.exporting.editing import EditOptions, plan_edits
+from hubcli.exporting.comparing import compare_with_source, difference, working_inputs
+from hubcli.exporting.editing import EditOptions, EditPlan, EditReport, plan_edits, prove
 from hubcli.formats import HalfType
+from hubcli.formats.array_files import read_safetensors
 from hubcli.running.model_process import LoadedModel, ModelProcess
 from hubcli.savedmodel.edit.editable import EditableModel
+from hubcli.savedmodel.weights.rewrite import rewrite
 from hubcli.tf.compare import vocabulary
 from tests.corpus import KINDS, corpus_model
+from tests.models import example_files, write_safetensors, write_tree
 from tests.savedmodel.zoo import SPECIMENS, build
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
@@ -111,3 +114,51 @@ def _require_equal(
     if apart > _TOLERANCE.get(edit, 0.0):
         again = before.call(old, inputs)
         assert difference(expected, again) > 0, f"{edit}: {new} differs by {apart}"
+
+
+def _edited(source: Path, place: Path, options: EditOptions) -> tuple[EditPlan, EditReport]:
+    plan = plan_edits(source, options)
+    plan.write(place)
+    return plan, prove(plan, place, options)
+
+
+def test_an_export_is_compared_by_both_loaders_and_its_requests_are_tried(tmp_path: Path) -> None:
+    source = write_tree(tmp_path / "model", example_files())
+    options = EditOptions(
+        serving=True, half=HalfType.BFLOAT16, warmup="2", defaults=("serving_default.x=[[1]]",)
+    )
+    _, report = _edited(source, tmp_path / "out", options)
+    assert report.compared == ("serving_default",)
+    assert report.loaders == ("the session loader", "tf.saved_model.load")
+    assert report.largest_error is not None
+    assert report.notes == ()
+
+
+def test_an_export_that_gives_something_else_is_refused(tmp_path: Path) -> None:
+    source = write_tree(tmp_path / "model", example_files())
+    tuned = tmp_path / "tuned"
+    values = {"v/.ATTRIBUTES/VARIABLE_VALUE": [9.0]}
+    weights = read_safetensors(write_safetensors(tmp_path / "values.safetensors", **values))
+    rewrite(source, tuned, weights)
+    names = {"serving_default": "serving_default"}
+    with pytest.raises(ValuesError, match="gives other outputs than the source's, by the session loader"):
+        compare_with_source(source, tuned, names)
+    with pytest.raises(ValuesError, match=r"is off by .* of its largest output, more than 0\.01"):
+        compare_with_source(source, tuned, names, 0.01)
+
+
+def test_a_request_at_which_the_model_fails_is_refused(tmp_path: Path) -> None:
+    source = corpus_model("serving_half_plus_two_tf2")
+    (tmp_path / "bad.json").write_text('{"signature_name": "classify_x_to_y", "instances": ["no example"]}')
+    with pytest.raises(InputError, match="the model fails at warmup request 1"):
+        plan_edits(source, EditOptions(warmup=str(tmp_path / "bad.json")))
+
+
+def test_an_export_for_serving_is_saved_again_by_tensorflow(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    source = corpus_model("tfx_keras_serving")
+    plan_edits(source, EditOptions(serving=True)).write(tmp_path / "served")
+    loaded = tf.saved_model.load(str(tmp_path / "served"))
+    tf.saved_model.save(loaded, str(tmp_path / "again"), signatures=loaded.signatures)
+    assert set(tf.saved_model.load(str(tmp_path / "again")).signatures) == {"serving_default"}

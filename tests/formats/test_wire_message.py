@@ -116,5 +116,5 @@ def test_bytes_that_are_no_message_give_our_error(data: bytes) -> None:
 
 def test_a_number_is_no_message() -> None:
     message = WireMessage(encode_field(1, 5))
-    with pytest.raises(BrokenModelError, match="no message"):
+    with pytest.raises(BrokenModelError, match="not a message"):
         message.message(message.fields[0])

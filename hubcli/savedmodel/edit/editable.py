@@ -66,11 +66,11 @@ class Loss:
         if self.kind == PRECISION:
             return f"Rounded {counted} to {self.names[0]}"
         size = f" ({format_size(self.size_bytes)})" if self.size_bytes else ""
-        shown = ", ".join(self.names[:_SHOWN_NAMES])
+        listed = ", ".join(self.names[:_SHOWN_NAMES])
         # Of device strings there are more than different ones.
         count = len(self.names) if self.kind == "devices" else self.count
         more = f" and {count - _SHOWN_NAMES} more" if self.names and count > _SHOWN_NAMES else ""
-        return f"Removed {counted}{size}" + (f": {shown}{more}" if shown else "")
+        return f"Removed {counted}{size}" + (f": {listed}{more}" if listed else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,11 +81,11 @@ class GraphNodes:
             waiting -= chosen
             is_growing = bool(chosen)
         for name in groups:
-            node, gone = self.by_name[name], {f"^{other}" for other in waiting}
+            node, dropped = self.by_name[name], {f"^{other}" for other in waiting}
             node.remove(
-                lambda field, node=node, gone=gone: (
+                lambda field, node=node, dropped=dropped: (
                     field.number == _INPUT  # type: ignore[misc]
-                    and node.bytes_of(field).decode("utf-8", "surrogateescape") in gone
+                    and node.bytes_of(field).decode("utf-8", "surrogateescape") in dropped
                 )
             )
             self._sources[name] = list(_sources(node))
@@ -158,13 +158,13 @@ def prune_functions(graph: EditableMetaGraph, names: Collection[str]) -> list[Lo
             for node in functions[name].messages(3):
                 waiting += functions_named_by(node)
     removed = tuple(name for name in functions if name not in needed)
-    gone = {id(functions[name]) for name in removed}
+    dropped = {id(functions[name]) for name in removed}
     gradients = 0
     for library in graph.libraries:
         library.remove(
             lambda field, library=library: (
                 field.number == _FUNCTION  # type: ignore[misc]
-                and id(library.message(field)) in gone
+                and id(library.message(field)) in dropped
             )
         )
         gradients += library.remove(lambda field: field.number in (_GRADIENT, _REGISTERED_GRADIENT))

@@ -252,7 +252,7 @@ class _Body:
         tensor = None if value is None else value.only(_TENSOR)
         dtypes = attribute(node, "dtypes")
         if tensor is None or dtypes is None:
-            raise ValuesError(f"The keys of {node.text(_NAME)} in {self._name} are no constants", hint=_HINT)
+            raise ValuesError(f"The keys of {node.text(_NAME)} in {self._name} are not constants", hint=_HINT)
         keys = [text.decode("utf-8", "backslashreplace") for text in strings_of(tensor)]
         types = types_of(dtypes)
         if len(types) != len(keys):

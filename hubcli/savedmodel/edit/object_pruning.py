@@ -43,7 +43,7 @@ class KeptObjects:
 
     needed: set[int] = field(default_factory=set)
     functions: set[str] = field(default_factory=set)
-    ways: list[tuple[int, str, int]] = field(default_factory=list)
+    routes: list[tuple[int, str, int]] = field(default_factory=list)
     pairs: dict[int, int] = field(default_factory=dict)
     unpaired: set[int] = field(default_factory=set)
 
@@ -51,9 +51,9 @@ class KeptObjects:
     def of(cls, graph: EditableMetaGraph, checkpoint: WireMessage | None) -> KeptObjects:
         """What the signatures of the graph need. Raises BrokenModelError for numbers of no object."""
         objects = graph.objects()
-        kept = cls()
+        retained = cls()
         if not objects:
-            return kept
+            return retained
         concrete = {
             entry.text(_KEY): value.integers(_BOUND_INPUTS)
             for part in graph.object_graphs()
@@ -62,15 +62,16 @@ class KeptObjects:
         }
         for name, number in children_of(objects[0]):
             if name == "signatures":
-                kept.ways.append((0, name, number))
-                kept._add(number, objects, concrete)
-        kept._find_ways(objects, checkpoint)
-        return kept
+                retained.routes.append((0, name, number))
+                retained._add(number, objects, concrete)
+        retained._find_ways(objects, checkpoint)
+        return retained
 
     @property
     def numbers(self) -> list[int]:
         """All objects that stay, the root first."""
-        return sorted({0, *self.needed, *(number for way in self.ways for number in (way[0], way[2]))})
+        on_routes = (number for parent, _, child in self.routes for number in (parent, child))
+        return sorted({0, *self.needed, *on_routes})
 
     def keep_variables(self, graph: EditableMetaGraph) -> None:
         """Keeps every variable with its way from the root, and what an optimizer keeps for it."""
@@ -107,7 +108,7 @@ class KeptObjects:
 
     def _connect(self, parents: _Parents, others: _Parents) -> None:
         """Adds the ways from the root to what is needed; nothing may lead to an object but functions."""
-        on_way = {child for _, _, child in self.ways} | {0}
+        on_way = {child for _, _, child in self.routes} | {0}
         for needed in sorted(self.needed):
             number = needed
             while number not in on_way:
@@ -115,7 +116,7 @@ class KeptObjects:
                 if step is None:
                     break
                 on_way.add(number)
-                self.ways.append((step[0], step[1], number))
+                self.routes.append((step[0], step[1], number))
                 number = step[0]
 
 
@@ -157,20 +158,20 @@ def _concrete_names(saved: WireMessage) -> Iterator[str]:
         yield from captured.texts(2)
 
 
-def prune_objects(graph: EditableMetaGraph, kept: KeptObjects) -> list[Loss]:
+def prune_objects(graph: EditableMetaGraph, retained: KeptObjects) -> list[Loss]:
     """Leaves the kept objects alone in the graph, with new numbers."""
     objects = graph.objects()
-    numbers = kept.numbers
+    numbers = retained.numbers
     places = {number: place for place, number in enumerate(numbers)}
     callables = [
         name for name, child in children_of(objects[0]) if objects[child].has(_FUNCTION)
     ]  # fmt: skip
     encoded = []
     for number in numbers:
-        if number in kept.needed:
+        if number in retained.needed:
             encoded.append(_renumbered(objects[number], places))
         else:
-            steps = {(name, places[child]) for parent, name, child in kept.ways if parent == number}
+            steps = {(name, places[child]) for parent, name, child in retained.routes if parent == number}
             references = [
                 encode_field(1, child) * bool(child) + encode_field(2, name) for name, child in sorted(steps)
             ]
@@ -183,7 +184,7 @@ def prune_objects(graph: EditableMetaGraph, kept: KeptObjects) -> list[Loss]:
         part.remove(
             lambda item, part=part: (
                 item.number == _CONCRETE  # type: ignore[misc]
-                and part.message(item).text(_KEY) not in kept.functions
+                and part.message(item).text(_KEY) not in retained.functions
             )
         )
         for entry in part.messages(_CONCRETE):
@@ -210,10 +211,12 @@ def _renumbered(saved: WireMessage, places: dict[int, int]) -> bytes:
     return copied.encode()
 
 
-def prune_checkpoint_objects(checkpoint: WireMessage, kept: KeptObjects) -> bytes:
+def prune_checkpoint_objects(checkpoint: WireMessage, retained: KeptObjects) -> bytes:
     """The checkpoint's object graph with the kept objects alone, with new numbers."""
     saved = list(checkpoint.messages(1))
-    numbers = sorted({0, *(kept.pairs[number] for number in kept.numbers if number in kept.pairs)})
+    numbers = sorted(
+        {0, *(retained.pairs[number] for number in retained.numbers if number in retained.pairs)}
+    )
     places = {number: place for place, number in enumerate(numbers)}
     encoded = []
     for number in numbers:

@@ -79,8 +79,10 @@ class _Body:
         if not self.removed:
             return []
         function, removed = self.function, self.removed
-        gone = {id(self.nodes[name]) for name in removed}
-        function.remove(lambda field: field.number == _NODE_DEF and id(function.message(field)) in gone)
+        gone_places = {id(self.nodes[name]) for name in removed}
+        function.remove(
+            lambda field: field.number == _NODE_DEF and id(function.message(field)) in gone_places
+        )
         for name, sources in self.inputs.items():
             if any(source[:1] == "^" and source[1:] in removed for source in sources):
                 _drop_inputs(self.nodes[name], {f"^{other}" for other in removed})
@@ -120,30 +122,30 @@ def drop_restored(function: WireMessage, keys: Set[str]) -> list[int]:
     body = _Body(function)
     for name in [name for name, op in body.ops.items() if op == "RestoreV2"]:
         names = _names_of(body, name)
-        gone = [place for place, key in enumerate(names) if key in keys]
-        if not gone:
+        gone_places = [place for place, key in enumerate(names) if key in keys]
+        if not gone_places:
             continue
-        _remove_readers(body, name, set(gone))
-        if len(gone) == len(names):
+        _remove_readers(body, name, set(gone_places))
+        if len(gone_places) == len(names):
             _remove_unread(body, [name], None)
         else:
-            _drop_keys(body, name, gone)
-            _renumber(body, name, gone)
+            _drop_keys(body, name, gone_places)
+            _renumber(body, name, gone_places)
     return body.finish()
 
 
-def _remove_readers(body: _Body, restore: str, gone: set[int]) -> None:
+def _remove_readers(body: _Body, restore: str, gone_places: set[int]) -> None:
     """Removes the nodes that depend on these outputs; none may depend on others too."""
     waiting = sorted(
         name
         for name in body.users.get(restore, ())
-        if name and any(_is_output(source, restore, gone) for source in body.inputs[name])
+        if name and any(_is_output(source, restore, gone_places) for source in body.inputs[name])
     )
     while waiting:
         name = waiting.pop()
         if name in body.removed:
             continue
-        if any(_is_other_output(source, restore, gone) for source in body.inputs[name]):
+        if any(_is_other_output(source, restore, gone_places) for source in body.inputs[name]):
             raise SaverPatternError(f"{name} restores several variables at once")
         if "" in body.users.get(name, ()):
             raise SaverPatternError(f"the function returns {name}")
@@ -160,7 +162,7 @@ def _is_other_output(source: str, node: str, places: Set[int]) -> bool:
     return source[:1] != "^" and source_of(source) == node and not _is_output(source, node, places)
 
 
-def _renumber(body: _Body, restore: str, gone: list[int]) -> None:
+def _renumber(body: _Body, restore: str, gone_places: list[int]) -> None:
     """Lets inputs name the outputs that are left by their new places."""
     for name in body.users.get(restore, ()):
         node = body.nodes.get(name)
@@ -170,7 +172,7 @@ def _renumber(body: _Body, restore: str, gone: list[int]) -> None:
             source = node.bytes_of(field) if field.number == _INPUT else b""
             parts = source.decode("utf-8", "surrogateescape").split(":")
             if len(parts) == 3 and parts[0] == restore and parts[2].isdecimal():
-                parts[2] = str(int(parts[2]) - bisect_left(gone, int(parts[2])))
+                parts[2] = str(int(parts[2]) - bisect_left(gone_places, int(parts[2])))
                 node.set_bytes(field, ":".join(parts).encode("utf-8", "surrogateescape"))
         body.inputs[name] = node.texts(_INPUT)
 
@@ -183,23 +185,23 @@ def drop_saved(function: WireMessage, keys: Set[str]) -> list[int]:
     body = _Body(function)
     for name in [name for name, op in body.ops.items() if op == "SaveV2"]:
         names = _names_of(body, name)
-        gone = [place for place, key in enumerate(names) if key in keys]
-        if not gone:
+        gone_places = [place for place, key in enumerate(names) if key in keys]
+        if not gone_places:
             continue
-        if len(gone) == len(names):
+        if len(gone_places) == len(names):
             raise SaverPatternError("a shard would be left without tensors")
-        _remove_unread(body, _take_inputs(body, name, gone), _READING)
-        _drop_keys(body, name, gone)
+        _remove_unread(body, _take_inputs(body, name, gone_places), _READING)
+        _drop_keys(body, name, gone_places)
     return body.finish()
 
 
-def _take_inputs(body: _Body, name: str, gone: list[int]) -> list[str]:
+def _take_inputs(body: _Body, name: str, gone_places: list[int]) -> list[str]:
     """Takes the tensors at these places out of a SaveV2; the nodes and arguments that it read them from."""
     node = body.nodes[name]
     inputs = [field for field in node.fields if field.number == _INPUT]
-    if len(inputs) <= _SAVE_INPUTS + gone[-1]:
+    if len(inputs) <= _SAVE_INPUTS + gone_places[-1]:
         raise SaverPatternError(f"{name} has fewer tensors than keys")
-    taken = [inputs[_SAVE_INPUTS + place] for place in gone]
+    taken = [inputs[_SAVE_INPUTS + place] for place in gone_places]
     sources = [source_of(node.bytes_of(field).decode("utf-8", "surrogateescape")) for field in taken]
     identities = {id(field) for field in taken}
     node.remove(lambda field: id(field) in identities)
@@ -242,13 +244,13 @@ def _constant(body: _Body, name: str, place: int) -> WireMessage:
     value = attribute(body.nodes[constant], "value") if body.ops.get(constant) == "Const" else None
     tensor = None if value is None else value.only(_TENSOR)
     if tensor is None:
-        raise SaverPatternError(f"the keys of {name} are no constants")
+        raise SaverPatternError(f"the keys of {name} are not constants")
     return tensor
 
 
-def _drop_keys(body: _Body, name: str, gone: list[int]) -> None:
+def _drop_keys(body: _Body, name: str, gone_places: list[int]) -> None:
     """Takes places out of the keys, slices and types of a RestoreV2 or SaveV2."""
-    count, left_out = 0, set(gone)
+    count, left_out = 0, set(gone_places)
     for place in (1, 2):
         texts = strings_of(_constant(body, name, place))
         if place == 2 and len(texts) != count:
@@ -257,10 +259,10 @@ def _drop_keys(body: _Body, name: str, gone: list[int]) -> None:
         constant = source_of(body.inputs[name][place])
         if body.users[constant] != {name}:
             raise SaverPatternError("two nodes share a list of keys")
-        kept = [text for number, text in enumerate(texts) if number not in left_out]
+        retained = [text for number, text in enumerate(texts) if number not in left_out]
         value = attribute(body.nodes[constant], "value")
         assert value is not None
-        value.put(_TENSOR, tensor_of_strings(kept))
+        value.put(_TENSOR, tensor_of_strings(retained))
         _drop_output_shapes(body.nodes[constant])
     node = body.nodes[name]
     dtypes = attribute(node, "dtypes")
@@ -286,8 +288,8 @@ def _drop_arguments(function: WireMessage, places: list[int]) -> None:
     for signature in function.messages(_SIGNATURE):
         args = [field for field in signature.fields if field.number == _INPUT_ARG]
         if args:
-            gone = {id(args[place]) for place in places}
-            signature.remove(lambda field, gone=gone: id(field) in gone)  # type: ignore[misc]
+            gone_places = {id(args[place]) for place in places}
+            signature.remove(lambda field, gone_places=gone_places: id(field) in gone_places)  # type: ignore[misc]
     for entry in function.messages(_ATTR):
         if entry.text(_KEY) in _PER_ARGUMENT:
             value = entry.only(_VALUE)
@@ -299,8 +301,10 @@ def _drop_arguments(function: WireMessage, places: list[int]) -> None:
 
 def _shift_keys(function: WireMessage, number: int, places: list[int]) -> None:
     """Renumbers a map whose keys are places of arguments."""
-    gone = set(places)
-    function.remove(lambda field: field.number == number and function.message(field).integer(_KEY) in gone)
+    gone_places = set(places)
+    function.remove(
+        lambda field: field.number == number and function.message(field).integer(_KEY) in gone_places
+    )
     for entry in function.messages(number):
         place = entry.integer(_KEY)
         entry.put_integer(_KEY, place - sum(1 for other in places if other < place))
@@ -313,8 +317,8 @@ def drop_call_inputs(node: WireMessage, places: list[int]) -> None:
     inputs = [field for field in node.fields if field.number == _INPUT]
     if max(places) >= len(inputs):
         raise BrokenModelError(f"{node.text(_NAME)} has {len(inputs)} inputs, its function more")
-    gone = {id(inputs[place]) for place in places}
-    node.remove(lambda field: id(field) in gone)
+    gone_places = {id(inputs[place]) for place in places}
+    node.remove(lambda field: id(field) in gone_places)
     for name in _PER_INPUT:
         value = attribute(node, name)
         if value is not None and list_length(value) > max(places):
@@ -322,8 +326,8 @@ def drop_call_inputs(node: WireMessage, places: list[int]) -> None:
     value = attribute(node, _INPUT_PLACES)
     values = None if value is None else value.only(1)
     if values is not None:
-        kept = [place for place in values.integers(3) if place not in places]
-        values.put_integers(3, [place - sum(1 for other in places if other < place) for place in kept])
+        retained = [place for place in values.integers(3) if place not in places]
+        values.put_integers(3, [place - sum(1 for other in places if other < place) for place in retained])
 
 
 def _drop_inputs(node: WireMessage, sources: Set[str]) -> None:

@@ -59,44 +59,49 @@ def keep_for_serving(model: EditableModel, checkpoint: bytes | None, keys: Colle
     objects: bytes | None = None
     for graph in edited.meta_graphs:
         if not graph.has_objects:
-            notes.append("A graph of TensorFlow 1 stays as it is: it has no functions to prune")
+            notes.append("A graph of TensorFlow 1 was not pruned")
             continue
         saved = None if checkpoint is None else WireMessage(checkpoint)
-        kept = KeptObjects.of(graph, saved)
+        retained = KeptObjects.of(graph, saved)
         if saved is not None:
-            chosen = _droppable(saved, kept, keys)
-            problem = _drop_variables(graph, kept, chosen)
+            chosen = _droppable(saved, retained, keys)
+            problem = _drop_variables(graph, retained, chosen)
             if problem:
                 notes.append(f"All variables stay: {problem}")
-                kept.keep_variables(graph)
+                retained.keep_variables(graph)
             else:
-                dropped, objects = chosen, prune_checkpoint_objects(saved, kept)
-        losses += _prune(graph, kept)
+                dropped, objects = chosen, prune_checkpoint_objects(saved, retained)
+        losses += _prune(graph, retained)
     return ServingEdit(edited, tuple(losses), tuple(notes), dropped, objects)
 
 
-def _prune(graph: EditableMetaGraph, kept: KeptObjects) -> list[Loss]:
+def _prune(graph: EditableMetaGraph, retained: KeptObjects) -> list[Loss]:
     found = graph.objects()
     constants = [
-        name for number in kept.needed for part in found[number].messages(_CONSTANT) for name in part.texts(1)
+        name
+        for number in retained.needed
+        for part in found[number].messages(_CONSTANT)
+        for name in part.texts(1)
     ]
-    losses = prune_objects(graph, kept)
+    losses = prune_objects(graph, retained)
     lost_nodes = GraphNodes(graph).prune(constants)
-    return prune_functions(graph, kept.functions) + losses + ([lost_nodes] if lost_nodes else [])
+    return prune_functions(graph, retained.functions) + losses + ([lost_nodes] if lost_nodes else [])
 
 
-def _droppable(saved: WireMessage, kept: KeptObjects, keys: Collection[str]) -> frozenset[str]:
+def _droppable(saved: WireMessage, retained: KeptObjects, keys: Collection[str]) -> frozenset[str]:
     """The keys of objects that aren't kept; a key that no object has stays."""
-    pairs = {kept.pairs[number] for number in kept.numbers if number in kept.pairs}
+    pairs = {retained.pairs[number] for number in retained.numbers if number in retained.pairs}
     owners = owned_keys(saved)
-    gone = {key + ending for key, owner in owners.items() if owner not in pairs for ending in _TABLE_ENDINGS}
+    dropped = {
+        key + ending for key, owner in owners.items() if owner not in pairs for ending in _TABLE_ENDINGS
+    }
     stay = {key + ending for key, owner in owners.items() if owner in pairs for ending in _TABLE_ENDINGS}
-    return frozenset(key for key in keys if key in gone and key not in stay and key != OBJECT_GRAPH_KEY)
+    return frozenset(key for key in keys if key in dropped and key not in stay and key != OBJECT_GRAPH_KEY)
 
 
-def _drop_variables(graph: EditableMetaGraph, kept: KeptObjects, keys: frozenset[str]) -> str:
+def _drop_variables(graph: EditableMetaGraph, retained: KeptObjects, keys: frozenset[str]) -> str:
     """Takes the keys out of the functions that save and restore; why that can't be, and nothing is done."""
-    if kept.unpaired:
+    if retained.unpaired:
         return "the checkpoint doesn't name a variable that a signature uses"
     if not keys:
         return ""
@@ -130,8 +135,8 @@ def _drop_variables(graph: EditableMetaGraph, kept: KeptObjects, keys: frozenset
     lost = [sources[place] for place in places if place < len(sources) and sources[place] in needed]
     if lost:
         return f"a signature uses {lost[0]}, which the checkpoint's objects don't tell"
-    for node, _, item, copied, gone in changes:
-        drop_call_inputs(node, gone)
+    for node, _, item, copied, dropped in changes:
+        drop_call_inputs(node, dropped)
         item.child = copied
     return ""
 

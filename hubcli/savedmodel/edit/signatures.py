@@ -38,32 +38,32 @@ def chosen_signatures(
     names = model.signature_names
     for name in (*keep, *drop):
         _require_known(name, names)
-    kept = [name for name in names if (not keep or name in keep) and name not in drop]
-    if not kept and names and not allow_none:
+    retained = [name for name in names if (not keep or name in keep) and name not in drop]
+    if not retained and names and not allow_none:
         raise UsageError(
             f"No signature would be left of {_listed(names)}",
             hint="Keep one: --signature NAME; or allow it: --allow-none",
         )
-    return kept
+    return retained
 
 
 def keep_signatures(model: EditableModel, names: Sequence[str]) -> Edited:
     """The model with those signatures alone."""
-    edited, kept = model.copy(), frozenset(names)
-    dropped = [name for name in model.signature_names if name not in kept]
+    edited, retained = model.copy(), frozenset(names)
+    dropped = [name for name in model.signature_names if name not in retained]
     if not dropped:
         return Edited(model)
     for graph in edited.meta_graphs:
-        fields = {id(field) for name, field, _ in graph.signature_entries() if name not in kept}
+        fields = {id(field) for name, field, _ in graph.signature_entries() if name not in retained}
         graph.message.remove(lambda field, fields=fields: id(field) in fields)  # type: ignore[misc]
         for holder in _signature_holders(graph):
             for number in _REFERENCES:
-                gone = {
+                dropped_ids = {
                     id(field)
                     for field in holder.fields
                     if field.number == number and holder.message(field).text(_LOCAL_NAME) in dropped
                 }
-                holder.remove(lambda field, gone=gone: id(field) in gone)  # type: ignore[misc]
+                holder.remove(lambda field, dropped_ids=dropped_ids: id(field) in dropped_ids)  # type: ignore[misc]
     return Edited(edited, (Loss("signatures", "signature", len(dropped), tuple(dropped)),))
 
 

@@ -52,10 +52,10 @@ def drop_list_items(value: WireMessage, places: Collection[int]) -> None:
             values.put_integers(_TYPES, [number for place, number in enumerate(types) if place not in places])
             continue
         shapes = [field for field in values.fields if field.number == _SHAPES]
-        gone = {id(field) for place, field in enumerate(shapes) if place in places}
+        dropped = {id(field) for place, field in enumerate(shapes) if place in places}
 
-        def is_gone(field: WireField, gone: set[int] = gone) -> bool:
-            return id(field) in gone and field.wire_type == LENGTH_DELIMITED
+        def is_gone(field: WireField, dropped: set[int] = dropped) -> bool:
+            return id(field) in dropped and field.wire_type == LENGTH_DELIMITED
 
         values.remove(is_gone)
 
