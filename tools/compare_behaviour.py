@@ -253,6 +253,8 @@ Intended: TypeAlias = AddedKey | AddedLine | ChangedText | ReworkedHelp | Rephra
 
 INTENDED: tuple[Intended, ...] = (
     ReworkedHelp("help: *", "help lines in the field's words"),
+    AddedLine("help: inspect --help", "--for ", "targets that may load the model"),
+    AddedLine("help: inspect --help", "--try", "LiteRT's converter, asked"),
     RephrasedMessages("*", "messages and hints in the field's words"),
     ChangedText("changing: gc*", "no sign of life", "no longer active", "a reason in the field's words"),
     ChangedText(
