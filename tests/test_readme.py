@@ -77,7 +77,7 @@ def test_the_json_keys_are_those_that_are_printed(
 
 
 def test_the_keys_of_inspect_are_those_that_are_printed(hubcli: Run) -> None:
-    document = json.loads(hubcli("inspect", "example://mul/1", "--json").stdout)
+    document = json.loads(hubcli("inspect", "example://mul/1", "--for", "cpu", "--json").stdout)
     table = command_page("inspect").split("| key | meaning |", 1)[1].split("\n\n", 1)[0]
     cells = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
     assert ["schema", *re.findall(r"`(\w+)`", " ".join(cells))] == list(document)

@@ -285,6 +285,8 @@ _REWORDED = (
 
 INTENDED: tuple[Intended, ...] = (
     ReworkedHelp("help: *", "help lines in the field's words"),
+    AddedLine("help: inspect --help", "--for ", "targets that may load the model"),
+    AddedLine("help: inspect --help", "--try", "LiteRT's converter, asked"),
     RephrasedMessages("*", "messages and hints in the field's words"),
     *(ChangedText(*words, "in the field's words") for words in _REWORDED),
     ChangedText(

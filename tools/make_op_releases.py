@@ -73,9 +73,9 @@ class Release(NamedTuple):
     kernels: frozenset[str]
 
 
-def read_release(name: str, python: str, kept: Path) -> Release:
+def read_release(name: str, python: str, store: Path) -> Release:
     """What the release registers: from the files kept of it, else from its wheel."""
-    files = [kept / f"{name}.{part}" for part in ("types.json", "ops", "kernels")]
+    files = [store / f"{name}.{part}" for part in ("types.json", "ops", "kernels")]
     if not all(file.exists() for file in files):
         with tempfile.TemporaryDirectory() as folder:
             _unpack(name, python, Path(folder), *files)
@@ -189,11 +189,11 @@ def main() -> None:
     options = parser.parse_args()
     pythons = dict(text.partition("=")[::2] for text in options.releases)
     with tempfile.TemporaryDirectory() as folder:
-        kept = options.keep or Path(folder)
-        kept.mkdir(parents=True, exist_ok=True)
-        found = {file.stem: "" for file in kept.glob("*.ops")} | pythons
+        store = options.keep or Path(folder)
+        store.mkdir(parents=True, exist_ok=True)
+        found = {file.stem: "" for file in store.glob("*.ops")} | pythons
         order = sorted(found, key=lambda name: tuple(map(int, name.split("."))))
-        releases = [read_release(name, found[name] or sys.executable, kept) for name in order]
+        releases = [read_release(name, found[name] or sys.executable, store) for name in order]
     text = "\n".join(table(releases)) + "\n"
     # Without the time, so that the same table gives the same bytes.
     _TARGET.write_bytes(gzip.compress(text.encode(), mtime=0))

@@ -55,7 +55,7 @@ def try_conversion(
         command = [sys.executable, "-I", "-c", _START, paths, str(model), ",".join(tags), signature]
         command.append(str(answer))
         try:
-            done = subprocess.run(  # noqa: S603 - this interpreter, and paths of ours
+            process = subprocess.run(  # noqa: S603 - this interpreter, and paths of ours
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -68,7 +68,7 @@ def try_conversion(
         except subprocess.TimeoutExpired:
             return _failed(f"the converter took longer than {timeout_s:g} s")
         if not answer.is_file() or answer.stat().st_size > _MAX_ANSWER_BYTES:
-            return _failed(f"the converter's process ended with status {done.returncode}")
+            return _failed(f"the converter's process ended with status {process.returncode}")
         return _conversion(json.loads(answer.read_text(encoding="utf-8")))
 
 
@@ -111,9 +111,9 @@ def main(model: str, tags: str, signature: str, answer: str) -> None:
 
 def _converted_bytes(tf: Any, model: str, tags: str, signature: str, ops: list[Any]) -> int:
     """The size of the model in LiteRT's format, made of those sets of ops."""
-    wanted = set(filter(None, tags.split(",")))
+    tag_set = set(filter(None, tags.split(",")))
     converter = tf.lite.TFLiteConverter.from_saved_model(
-        model, tags=wanted, signature_keys=[signature] if signature else None
+        model, tags=tag_set, signature_keys=[signature] if signature else None
     )
     converter.target_spec.supported_ops = ops
     return len(converter.convert())

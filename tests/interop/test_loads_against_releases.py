@@ -68,10 +68,10 @@ def python(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize(("python", "release"), [(name, name) for name in RELEASES], indirect=["python"])
 def test_a_release_says_what_was_recorded_of_it(python: Path, release: str, models: Path) -> None:
     folders = [str(models), *([str(CORPUS)] if CORPUS.is_dir() else [])]
-    said = subprocess.run(
+    output = subprocess.run(
         [str(python), str(ORACLE), *folders], check=True, capture_output=True, text=True
     ).stdout
-    answers = {answer["model"]: answer for answer in map(json.loads, said.splitlines())}
+    answers = {answer["model"]: answer for answer in map(json.loads, output.splitlines())}
     assert len(answers) > 70
     if os.environ.get("HUBCLI_RECORD_RELEASES"):
         _record(release, answers)
@@ -86,8 +86,8 @@ def test_a_release_says_what_was_recorded_of_it(python: Path, release: str, mode
 def test_layers_say_what_was_recorded_of_them(models: Path) -> None:
     folders = [str(models), *([str(CORPUS)] if CORPUS.is_dir() else [])]
     command = [sys.executable, str(ORACLE), "--layers", *folders]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    answers = {answer.pop("model"): answer for answer in map(json.loads, said.splitlines())}
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    answers = {answer.pop("model"): answer for answer in map(json.loads, output.splitlines())}
     if os.environ.get("HUBCLI_RECORD_RELEASES"):
         targets = next(iter(answers.values()))
         rows = [

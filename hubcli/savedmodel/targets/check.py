@@ -27,6 +27,7 @@ __all__ = ["check_targets"]
 
 _SERVE = frozenset({"serve"})
 _INDEX = "variables/variables.index"
+_MAX_OBSTACLES = 200
 
 
 def check_targets(
@@ -86,5 +87,5 @@ def _obstacles(needs: ModelNeeds, target: Target, *, is_hub_format: bool) -> Ite
 
 
 def _sorted(obstacles: Iterator[Obstacle]) -> tuple[Obstacle, ...]:
-    """The grave ones first, each kind in the order in which it was found."""
-    return tuple(sorted(obstacles, key=lambda found: -found.issue.severity.rank))
+    """The grave ones first, each kind in the order in which it was found; no more than a person can read."""
+    return tuple(sorted(obstacles, key=lambda found: -found.issue.severity.rank))[:_MAX_OBSTACLES]

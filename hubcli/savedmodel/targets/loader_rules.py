@@ -240,7 +240,7 @@ def hub_layer_obstacles(needs: ModelNeeds, *, is_hub_format: bool) -> Iterator[O
     if needs.meta_graphs > 1 and not is_hub_format:
         yield obstacle(
             "several-meta-graphs",
-            f"It has {needs.meta_graphs} MetaGraphs, of which hub.KerasLayer must be told one",
+            f"It has {needs.meta_graphs} MetaGraphs, and hub.KerasLayer needs the tags of one",
             "Pass tags=[…], as hubcli inspect shows them",
             severity=Severity.WARNING,
             part="tags",

@@ -23,7 +23,7 @@ _TYPE, _LIST, _TYPE_OF_LIST = 6, 1, 6  # of AttrValue and its ListValue
 _TYPE_TAG, _LIST_TAG = 0x30, 0x0A
 _OLDEST_LATER_TYPE = 24  # float8_e5m2; all before are in every release
 _MAX_TYPES = 1000
-_MAX_DEVICES = 1000
+_MAX_DEVICES, _MAX_TYPE_USES = 1000, 10_000
 VARIABLE_OPS = frozenset({"VarHandleOp", "VariableV2", "Variable"})
 
 
@@ -140,6 +140,8 @@ class _Walk:
                         needs.types.setdefault(number, Uses()).add(reach, body, name)
                     if key in changed:
                         needs.narrowed.setdefault((op, key, number), Uses()).add(reach, body, name)
+            if len(needs.types) + len(needs.narrowed) > _MAX_TYPE_USES:
+                raise BrokenModelError(f"its graph uses element types in more than {_MAX_TYPE_USES} ways")
 
     def _add_device(self, node: Node, reach: Reach, body: GraphBody) -> None:
         devices = self.needs.devices

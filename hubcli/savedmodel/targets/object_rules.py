@@ -22,7 +22,7 @@ _TENSOR_LITERALS_SINCE = "2.13"
 _VARIABLE_SPECS_SINCE = "2.11"
 _VARIABLE_SPEC_PARTS = 4
 _TABLES_REFUSED_BY = frozenset({"2.11", "2.12"})
-_REGISTERED_SPECS_SINCE = "2.5"
+_REGISTERED_SPECS_SINCE = "2.6"
 _SLOTS_REFUSED_SINCE = "2.16"
 # In these Keras is a package of its own, which tf.saved_model.load doesn't import.
 _SLOTS_WITHOUT_KERAS = frozenset({"2.6"})

@@ -95,8 +95,8 @@ def _parse(text: str) -> Target:
 def _releases(text: str, comparison: str, release: str) -> tuple[str, ...]:
     """The releases that the comparison holds for, oldest first; 2.15.1 counts as 2.15."""
     known = op_releases().releases
-    asked, holds = release_key(release), _COMPARISONS[comparison]
-    found = tuple(name for name in known if holds(release_key(name), asked))
+    bound, holds = release_key(release), _COMPARISONS[comparison]
+    found = tuple(name for name in known if holds(release_key(name), bound))
     if not found:
         raise UsageError(
             f"No known release fits '{text}': hubcli knows TensorFlow {known[0]} to {known[-1]}",

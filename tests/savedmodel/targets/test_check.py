@@ -13,7 +13,16 @@ from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.targets.check import check_targets
 from hubcli.savedmodel.targets.obstacle import CALL, LOAD, Obstacle, TargetReport
 from hubcli.savedmodel.targets.target import parse_targets
-from tests.savedmodel.protos import Objects, call_signature, graph, index, meta_graph, node, write_model
+from tests.savedmodel.protos import (
+    Objects,
+    call_signature,
+    graph,
+    index,
+    message,
+    meta_graph,
+    node,
+    write_model,
+)
 from tests.savedmodel.targets.recorded import unpack
 
 
@@ -180,3 +189,17 @@ def test_many_devices_and_ops_are_listed_up_to_a_bound(tmp_path: Path) -> None:
     model = write_model(tmp_path / "m", meta_graph(graph(*nodes), Objects()), index_bytes=index())
     assert len(report_of(model, "cpu").obstacles) == 50
     assert len(report_of(model, "session").obstacles) < 60
+
+
+def test_a_model_with_types_that_nobody_knows_is_told_or_refused(tmp_path: Path) -> None:
+    def model_with(name: str, count: int) -> Path:
+        nodes = [
+            node(f"n{place}", "Identity", T=message("AttrValue", type=1000 + place)) for place in range(count)
+        ]
+        return write_model(tmp_path / name, meta_graph(graph(*nodes)))
+
+    report = report_of(model_with("few", 300), "session==2.15")
+    assert len(report.obstacles) == 200
+    assert report.obstacles[0].issue.message.startswith("TensorFlow 2.15 has no type unknown-1000")
+    with pytest.raises(BrokenModelError, match="in more than 10000 ways"):
+        report_of(model_with("many", 10_001), "session")

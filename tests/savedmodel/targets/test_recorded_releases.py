@@ -61,9 +61,9 @@ def test_releases_do_what_is_said_of_the_model(model: RecordedModel, models: Pat
         refused = {release for release in letters if _blocked(reports[loader], release, when=LOAD)}
         blocked = {release for release in letters if _blocked(reports[loader], release)}
         failed = {release for release, letter in letters.items() if letter == "f"}
-        ran = {release for release, letter in letters.items() if letter == "r"}
+        successes = {release for release, letter in letters.items() if letter == "r"}
         assert not refused - failed, f"{loader}: said not to load, and loads"
-        assert not blocked & ran, f"{loader}: said not to run, and runs"
+        assert not blocked & successes, f"{loader}: said not to run, and runs"
         if (model.name, loader) not in KNOWN_MISSES:
             assert not failed - refused, f"{loader}: no obstacle is found, and it doesn't load"
 
