@@ -199,7 +199,7 @@ def export_command(
     hubcli export model.keras ./features --output-layer pooling
     hubcli export ./tuned ./served --serving --warmup 10
     hubcli export ./m ./out --rename-signature predict=serving_default
-    hubcli export example://mul/1 mul.tflite
+    hubcli export ./model model.tflite --quantize float16
     """
     form = format_ or ExportFormat.of_name(destination) or ExportFormat.DIRECTORY
     conversion = conversion_options(

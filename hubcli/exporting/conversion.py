@@ -168,7 +168,7 @@ def plan_conversion(
                     hint="Choose other signatures: --signature NAME",
                 )
     representative = files_by_signature(options.representative, "--representative", endpoints)
-    missing = [one.name for one in endpoints if one.inputs and one.name not in representative]
+    missing = [point.name for point in endpoints if point.inputs and point.name not in representative]
     if options.quantize is Quantization.INT8 and missing:
         raise UsageError(
             f"--quantize int8 needs representative inputs of the signature {missing[0]}",
@@ -178,7 +178,7 @@ def plan_conversion(
     return ConversionPlan(
         model=read,
         endpoints=endpoints,
-        left_out=tuple(one.name for one in read.endpoints if one.name not in chosen),
+        left_out=tuple(point.name for point in read.endpoints if point.name not in chosen),
         format=form,
         options=options,
         representative=representative,

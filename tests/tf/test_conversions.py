@@ -143,7 +143,7 @@ def expected_of(model: RunnableModel, name: str, inputs: dict[str, list[Tensor]]
     runner = PythonRunner()
     order = {"number": 1, "model": str(model.path), "tags": list(model.tags), "modules": [], "repeat": 1}
     runner.load(order)
-    endpoint = next(one for one in model.endpoints if one.name == name)
+    endpoint = next(found for found in model.endpoints if found.name == name)
     names = [port.name for port in endpoint.outputs]
     kinds = [[port.kind, 1] for port in endpoint.inputs]
     runner.prepare({**order, "signature": name, "names": list(inputs), "kinds": kinds, "output_names": names})

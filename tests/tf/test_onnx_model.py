@@ -89,10 +89,10 @@ class TestOnnx:
     def test_what_it_cannot_convert_has_a_reason(
         self, onnx: OnnxRunner, find: Callable[[str], RunnableModel], tmp_path: Path, name: str
     ) -> None:
-        kind, said = REFUSED[name]
+        kind, message = REFUSED[name]
         with pytest.raises(kind) as caught:
             onnx.convert(order_for(find(name), tmp_path / "m.onnx", signatures=["serving_default"]), [])
-        assert said in str(caught.value)
+        assert message in str(caught.value)
 
     @pytest.mark.parametrize("opset", [9, 18])
     def test_the_file_has_the_opset_and_its_origin(
