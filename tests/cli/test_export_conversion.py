@@ -69,9 +69,9 @@ def test_finetune_export_converts_nothing(hubcli: Run, tmp_path: Path) -> None:
     assert f"hubcli export DIR {tmp_path / 'mul.tflite'}" in result.stderr
 
 
+@pytest.mark.tensorflow
+@pytest.mark.slow
 class TestByTensorFlow:
-    pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
-
     @pytest.fixture(autouse=True, scope="class")
     def _installed(self) -> None:
         require_installed("tensorflow", "numpy")

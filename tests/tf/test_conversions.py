@@ -62,8 +62,6 @@ def test_a_page_of_mlir_becomes_a_sentence(text: str, kind: type[ConverterError]
 
 
 require_installed("tensorflow")
-slow = [pytest.mark.tensorflow, pytest.mark.slow]
-
 ZOO = (
     "bare_functions",
     "custom_gradient",
@@ -165,9 +163,9 @@ def largest_error(runner: Any, model: RunnableModel, signatures: list[str]) -> f
     return max(errors)
 
 
+@pytest.mark.tensorflow
+@pytest.mark.slow
 class TestLiteRt:
-    pytestmark = slow
-
     @pytest.mark.parametrize("name", [*ZOO, *CORPUS])
     def test_it_computes_what_tensorflow_computes(
         self, litert: LiteRtRunner, find: Callable[[str], RunnableModel], tmp_path: Path, name: str

@@ -36,7 +36,6 @@ from tests.tf.test_conversions import find, largest_error, order_for, zoo  # noq
 
 __all__ = ["find", "zoo"]
 
-slow = [pytest.mark.tensorflow, pytest.mark.slow]
 ZOO = (
     "bare_functions",
     "custom_gradient",
@@ -71,9 +70,9 @@ def onnx() -> OnnxRunner:
     return OnnxRunner()
 
 
+@pytest.mark.tensorflow
+@pytest.mark.slow
 class TestOnnx:
-    pytestmark = slow
-
     @pytest.mark.parametrize("name", [*ZOO, *CORPUS])
     def test_it_computes_what_tensorflow_computes(
         self, onnx: OnnxRunner, find: Callable[[str], RunnableModel], tmp_path: Path, name: str
