@@ -177,7 +177,7 @@ def export_command(
     hubcli export model.keras ./features --output-layer pooling
     hubcli export ./mul ./served --serving --dry-run
     hubcli export ./mul ./out --rename-signature serving_default=predict
-    hubcli export example://mul/1 mul.tflite
+    hubcli export ./model model.tflite --quantize float16
     """
     form = format_ or ExportFormat.of_name(destination) or ExportFormat.DIRECTORY
     conversion = conversion_options(

@@ -168,7 +168,7 @@ def plan_conversion(
                     hint="Choose other signatures: --signature NAME",
                 )
     representative = files_by_signature(options.representative, "--representative", endpoints)
-    missing = [one.name for one in endpoints if one.inputs and one.name not in representative]
+    missing = [point.name for point in endpoints if point.inputs and point.name not in representative]
     if options.quantize is Quantization.INT8 and missing:
         raise UsageError(
             f"--quantize int8 needs representative inputs of the signature {missing[0]}",
@@ -178,7 +178,7 @@ def plan_conversion(
     return ConversionPlan(
         model=read,
         endpoints=endpoints,
-        left_out=tuple(one.name for one in read.endpoints if one.name not in chosen),
+        left_out=tuple(point.name for point in read.endpoints if point.name not in chosen),
         format=form,
         options=options,
         representative=representative,
@@ -305,7 +305,7 @@ class _Converter:
     ) -> Mapping[str, Any]:
         """Writes the file. Raises ConversionError, TensorFlowError, OSError for a full disk."""
         options, model = self._plan.options, self._plan.model
-        answer = self._ask(
+        answer, _ = self._ask(
             "convert",
             [tensor for batches in representative.values() for batch in batches for tensor in batch.tensors],
             doing=f"converting {model.name}",
@@ -328,7 +328,7 @@ class _Converter:
             opset=options.opset or DEFAULT_OPSET,
         )
         self._file = destination
-        return answer[0]
+        return answer
 
     def prepare(self, endpoint: Endpoint) -> None:
         """Chooses the signature of the file. Raises ConversionError where a name was lost."""
@@ -347,7 +347,9 @@ class _Converter:
         """The outputs of the signature. Raises ConversionError, TensorFlowError."""
         return self._ask("run", tensors, doing="running the converted model", repeat=1, batches=1)[1]
 
-    def _ask(self, order: str, tensors: Sequence[Tensor] = (), *, doing: str, **fields: Any) -> Any:
+    def _ask(
+        self, order: str, tensors: Sequence[Tensor] = (), *, doing: str, **fields: Any
+    ) -> tuple[dict[str, Any], list[Tensor]]:
         try:
             return self._process.ask(order, tensors, doing=doing, **fields)
         except RunnerError as error:

@@ -38,7 +38,7 @@ FULL = os.strerror(errno.ENOSPC)
 
 
 @pytest.mark.parametrize(
-    ("form", "options", "said"),
+    ("form", "options", "message"),
     [
         (ONNX, ConversionOptions(quantize=INT8), "--quantize is for a DEST in .tflite"),
         (ONNX, ConversionOptions(select_tf_ops=True), "--select-tf-ops is for a DEST in .tflite"),
@@ -55,9 +55,9 @@ FULL = os.strerror(errno.ENOSPC)
     ],
 )
 def test_options_that_mean_nothing_are_refused(
-    form: ExportFormat, options: ConversionOptions, said: str
+    form: ExportFormat, options: ConversionOptions, message: str
 ) -> None:
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         options.require_valid(form)
 
 
@@ -93,7 +93,9 @@ def test_an_onnx_file_of_a_model_without_a_default_signature_needs_a_choice() ->
     with pytest.raises(UsageError, match="holds one signature, and java_python_model has 5") as caught:
         planned("java_python_model", ONNX)
     assert "--signature NAME: add, get_const" in caught.value.hint
-    assert [one.name for one in planned("java_python_model", ONNX, signatures=("add",)).endpoints] == ["add"]
+    assert [
+        endpoint.name for endpoint in planned("java_python_model", ONNX, signatures=("add",)).endpoints
+    ] == ["add"]
 
 
 def test_a_signature_that_is_not_there_is_an_error_with_those_that_are() -> None:
@@ -217,7 +219,7 @@ NO_OP = "can't be converted to LiteRT: no op"
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "said", "hint"),
+    ("error", "kind", "message", "hint"),
     [
         (RunnerError("no op", kind="NeedsSelectOpsError"), ConversionError, NO_OP, "--select-tf-ops"),
         (RunnerError("no op", kind="UnsupportedOpsError"), ConversionError, NO_OP, "--signature"),
@@ -234,14 +236,14 @@ def test_a_conversion_that_fails_leaves_what_was_there(
     tmp_path: Path,
     error: HubcliError,
     kind: type[HubcliError],
-    said: str,
+    message: str,
     hint: str,
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mul.tflite").write_bytes(b"old")
     monkeypatch.setattr(process, "error", error)
     logs: list[str] = []
-    with pytest.raises(kind, match=said) as caught:
+    with pytest.raises(kind, match=message) as caught:
         converted(tmp_path / "out" / "mul.tflite", settings, force=True, on_log=logs.append)
     assert hint in caught.value.hint
     assert logs == ["what it wrote"]

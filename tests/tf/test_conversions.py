@@ -62,8 +62,6 @@ def test_a_page_of_mlir_becomes_a_sentence(text: str, kind: type[ConverterError]
 
 
 require_installed("tensorflow")
-slow = [pytest.mark.tensorflow, pytest.mark.slow]
-
 ZOO = (
     "bare_functions",
     "custom_gradient",
@@ -143,7 +141,7 @@ def expected_of(model: RunnableModel, name: str, inputs: dict[str, list[Tensor]]
     runner = PythonRunner()
     order = {"number": 1, "model": str(model.path), "tags": list(model.tags), "modules": [], "repeat": 1}
     runner.load(order)
-    endpoint = next(one for one in model.endpoints if one.name == name)
+    endpoint = next(found for found in model.endpoints if found.name == name)
     names = [port.name for port in endpoint.outputs]
     kinds = [[port.kind, 1] for port in endpoint.inputs]
     runner.prepare({**order, "signature": name, "names": list(inputs), "kinds": kinds, "output_names": names})
@@ -165,9 +163,9 @@ def largest_error(runner: Any, model: RunnableModel, signatures: list[str]) -> f
     return max(errors)
 
 
+@pytest.mark.tensorflow
+@pytest.mark.slow
 class TestLiteRt:
-    pytestmark = slow
-
     @pytest.mark.parametrize("name", [*ZOO, *CORPUS])
     def test_it_computes_what_tensorflow_computes(
         self, litert: LiteRtRunner, find: Callable[[str], RunnableModel], tmp_path: Path, name: str

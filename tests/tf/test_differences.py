@@ -38,7 +38,8 @@ def whole(*values: int) -> Tensor:
 )
 def test_an_error_is_relative(expected: Tensor, actual: Tensor, error: float) -> None:
     found, reason = difference(expected, actual)
-    assert (pytest.approx(found, abs=1e-6), reason) == (error, "")
+    assert found == pytest.approx(error, abs=1e-6)
+    assert reason == ""
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,6 @@ from tests.tf.test_conversions import find, largest_error, order_for, zoo  # noq
 
 __all__ = ["find", "zoo"]
 
-slow = [pytest.mark.tensorflow, pytest.mark.slow]
 ZOO = (
     "bare_functions",
     "custom_gradient",
@@ -71,9 +70,9 @@ def onnx() -> OnnxRunner:
     return OnnxRunner()
 
 
+@pytest.mark.tensorflow
+@pytest.mark.slow
 class TestOnnx:
-    pytestmark = slow
-
     @pytest.mark.parametrize("name", [*ZOO, *CORPUS])
     def test_it_computes_what_tensorflow_computes(
         self, onnx: OnnxRunner, find: Callable[[str], RunnableModel], tmp_path: Path, name: str
@@ -89,10 +88,10 @@ class TestOnnx:
     def test_what_it_cannot_convert_has_a_reason(
         self, onnx: OnnxRunner, find: Callable[[str], RunnableModel], tmp_path: Path, name: str
     ) -> None:
-        kind, said = REFUSED[name]
+        kind, message = REFUSED[name]
         with pytest.raises(kind) as caught:
             onnx.convert(order_for(find(name), tmp_path / "m.onnx", signatures=["serving_default"]), [])
-        assert said in str(caught.value)
+        assert message in str(caught.value)
 
     @pytest.mark.parametrize("opset", [9, 18])
     def test_the_file_has_the_opset_and_its_origin(

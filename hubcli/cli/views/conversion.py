@@ -65,7 +65,7 @@ def conversion_document(result: ExportResult) -> dict[str, Any]:
 
 def _signature(endpoint: Endpoint, plan: ConversionPlan, conversion: Conversion | None) -> dict[str, Any]:
     comparisons = () if conversion is None else conversion.comparisons
-    compared = next((one for one in comparisons if one.signature == endpoint.name), None)
+    compared = next((found for found in comparisons if found.signature == endpoint.name), None)
     errors = {} if compared is None else {output.name: output.error for output in compared.outputs}
     return {
         "name": endpoint.name,
