@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import hubcli
 from hubcli.issues import FINDING_SEVERITIES, Issue, Location, Severity, codes
 from tools.make_docs import CODES, codes_page
@@ -122,6 +124,7 @@ def _names_of_checkups(node: ast.Tuple) -> Iterator[str]:
         yield from _literals(node.elts[1], "doctor.py")
 
 
+@pytest.mark.sources
 def test_every_code_that_can_be_told_is_registered_and_every_registered_one_can_be_told() -> None:
     registered = {(told_by, code) for told_by, meanings in codes().items() for code in meanings}
     emitted = {(told_by, re.sub(r"<error.*?>|<next\(.*?\)>", "<key>", code)) for told_by, code in _emitted()}

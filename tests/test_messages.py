@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from hubcli.cli.app import COMMANDS
 from tools import list_messages
 
+pytestmark = pytest.mark.sources
 ROOT = Path(__file__).parents[1]
 QUOTED = re.compile(r"```.*?```|`[^`]*`|\"[^\"\n]*\"|^>.*?$", re.DOTALL | re.MULTILINE)
 GOLDEN = Path(__file__).parent / "cli" / "golden"

@@ -14,6 +14,8 @@ import yaml
 
 import hubcli
 
+pytestmark = pytest.mark.sources
+
 ROOT = Path(__file__).parent.parent
 GATE = ROOT / ".ci" / "run"
 

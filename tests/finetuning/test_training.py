@@ -301,7 +301,10 @@ def quick_or_slow(names: Iterable[str]) -> list[Any]:
     return [pytest.param(name, marks=pytest.mark.slow) if name == SLOW_MODEL else name for name in names]
 
 
-@pytest.mark.parametrize("method", Method)
+# `auto` is one of the others.
+@pytest.mark.parametrize(
+    "method", [Method.RESAVE, Method.REWRITE, pytest.param(Method.AUTO, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", quick_or_slow(name for name in KINDS if name not in WITHOUT_VARIABLES))
 def test_every_model_of_the_corpus_survives_a_training_of_nothing(
     name: str, method: Method, script: Path, out: Path

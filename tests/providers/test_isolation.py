@@ -63,6 +63,7 @@ def modules() -> list[str]:
     return sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
 
+@pytest.mark.sources
 def test_kaggle_is_named_only_where_it_is_the_subject() -> None:
     naming = {
         module
@@ -72,6 +73,7 @@ def test_kaggle_is_named_only_where_it_is_the_subject() -> None:
     assert naming == KAGGLE_IS_THE_SUBJECT
 
 
+@pytest.mark.sources
 def test_tfhub_is_named_only_by_its_provider_and_in_hints() -> None:
     naming = {
         module
@@ -83,6 +85,7 @@ def test_tfhub_is_named_only_by_its_provider_and_in_hints() -> None:
     assert naming == {"config/config_file.py", "config/environment.py", "diagnosing/context.py"}
 
 
+@pytest.mark.sources
 def test_no_module_asks_which_provider_a_handle_has() -> None:
     """What differs between kinds is a method of theirs; kagglehub's cache alone holds those of one."""
     asking = {

@@ -1,7 +1,9 @@
-"""Models written by TensorFlow: each is built once, when a test asks for it first."""
+"""Models written by TensorFlow: each is built once a run, when a test asks for it first."""
 
 from __future__ import annotations
 
+import fcntl
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,15 +18,24 @@ Zoo = Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
-def zoo(tmp_path_factory: pytest.TempPathFactory) -> Zoo:
-    """The directory of the model of that name (see `tests.savedmodel.zoo.SPECIMENS`)."""
-    folder = tmp_path_factory.mktemp("zoo")
-    built: dict[str, Path] = {}
+def zoo(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Zoo:
+    """The directory of the model of that name (see `tests.savedmodel.zoo.SPECIMENS`), which no test changes.
+
+    All workers of a run share the directories: a third of the work, with three of them.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if hasattr(request.config, "workerinput") else base) / "zoo"
+    folder.mkdir(exist_ok=True)
 
     def model(name: str) -> Path:
-        if name not in built:
-            build(name, folder / name)
-            built[name] = folder / name
-        return built[name]
+        place, mark = folder / name, folder / f"{name}.built"
+        if not mark.exists():
+            with (folder / f"{name}.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not mark.exists():
+                    shutil.rmtree(place, ignore_errors=True)  # A worker ended while it built.
+                    build(name, place)
+                    mark.touch()
+        return place
 
     return model

@@ -37,7 +37,16 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("name", PRESERVED)
+# Those that TensorFlow changes in ways of their own; the others repeat them.
+QUICK = {
+    "reusable", "reusable_with_tuples", "submodules", "several_signatures", "custom_gradient", "ragged",
+    "static_vocabulary", "mutable_table", "keras3_frozen", "tf2_text",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in PRESERVED]
+)
 def test_nothing_is_lost_of_what_can_be_saved_again(name: str, zoo: Zoo, tmp_path: Path) -> None:
     source, target = zoo(name), tmp_path / "out"
     info, obj = read(source), load_model(source)

@@ -8,6 +8,8 @@ import pytest
 
 from tools import make_rooms
 
+pytestmark = pytest.mark.sources
+
 
 def test_the_drawing_is_what_the_imports_say(capsys: pytest.CaptureFixture[str]) -> None:
     assert make_rooms.main(["--check"]) == 0, capsys.readouterr().err
