@@ -90,12 +90,15 @@ _hubcli_value() {
     'fetch --max-path-length' | 'fetch --max-depth' | 'fetch --max-headers' | 'inspect --depth' |\
     'inspect --timeout' | 'inspect --min-rate' | 'run --arg' | 'run --batch-size' | 'run --image-size' |\
     'run --scale' | 'run --top' | 'run --repeat' | 'run --timeout' | 'export --name' | 'export --version' |\
-    'export --output-layer' | 'export --input-layer' | 'finetune-export --root' | 'finetune-export --arg' |\
-    'ls --limit' | 'gc --older-than' | 'gc --max-size' | 'gc --min-free' | 'gc --keep-versions' |\
-    'gc --grace' | 'gc --keep-partial' | 'doctor --timeout')
+    'export --output-layer' | 'export --input-layer' | 'export --rename-signature' | 'export --tolerance' |\
+    'export --add-defaults' | 'export --opset' | 'export --timeout' | 'finetune-export --root' |\
+    'finetune-export --arg' | 'finetune-export --rename-signature' | 'finetune-export --tolerance' |\
+    'finetune-export --add-defaults' | 'ls --limit' | 'gc --older-than' | 'gc --max-size' |\
+    'gc --min-free' | 'gc --keep-versions' | 'gc --grace' | 'gc --keep-partial' | 'doctor --timeout')
       : ;;
     'fetch --lock' | 'fetch --cacert' | 'inspect --svg' | 'run --labels' | 'export --custom-objects' |\
-    'finetune-export --weights' | 'finetune-export --map' | 'finetune-export --train' | 'doctor --python' |\
+    'export --warmup' | 'export --representative' | 'export --inputs' | 'finetune-export --weights' |\
+    'finetune-export --map' | 'finetune-export --train' | 'finetune-export --warmup' | 'doctor --python' |\
     'doctor --cacert')
       files=1 ;;
     'fetch --from')
@@ -108,7 +111,10 @@ _hubcli_value() {
       words=(info low medium high critical) ;;
     'inspect --diff')
       handles=1 files=1 ;;
-    'run --signature')
+    'inspect --for')
+      words=(tensorflow serving session litert cpu keras3-layer hub.KerasLayer) ;;
+    'run --signature' | 'export --signature' | 'export --drop-signature' | 'finetune-export --signature' |\
+    'finetune-export --drop-signature')
       model=signatures ;;
     'run --function')
       model=functions ;;
@@ -119,9 +125,13 @@ _hubcli_value() {
     'run --runner')
       words=(auto c python) ;;
     'export --format')
-      words=(dir tar tar.gz) ;;
+      words=(dir tar tar.gz tflite onnx) ;;
     'export --layout')
       words=(plain serving hub) ;;
+    'export --half' | 'finetune-export --half')
+      words=(float16 bfloat16) ;;
+    'export --quantize')
+      words=(dynamic float16 int8) ;;
     'finetune-export --method')
       words=(auto resave rewrite) ;;
     'finetune-export --strategy')
@@ -129,7 +139,7 @@ _hubcli_value() {
     'ls --sort')
       words=(name name:asc name:desc size size:asc size:desc fetched fetched:asc fetched:desc used used:asc used:desc) ;;
     'ls --filter')
-      words=('size<' 'size>' 'used<' 'used>' 'fetched<' 'fetched>' kind=TF2 kind=TF1 'kind=TF1 Hub' kind=Keras state=ok state=gutted state=downloading state=unknown state=foreign pinned=yes pinned=no) ;;
+      words=('size<' 'size>' 'used<' 'used>' 'fetched<' 'fetched>' kind=TF2 kind=TF1 'kind=TF1 Hub' kind=Keras state=ok state=incomplete state=downloading state=unknown state=foreign pinned=yes pinned=no) ;;
     *) return 1 ;;
   esac
 }
@@ -156,11 +166,11 @@ _hubcli_options() {
   case $1 in
     '') options=(--version -V --install-completion --show-completion --help -h --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug) ;;
     fetch) options=(--requirement -r --jobs --lock --locked --dry-run --from --sha256 --force --refresh --pin --kagglehub --mirror --cacert --connections --retries --timeout --min-rate --lock-timeout --max-unpacked --max-members --max-path-length --max-depth --max-headers --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
-    inspect) options=(--signatures --functions --variables --assets --ops --tree --depth --all --tag-set --fetch --svg --check --scan --fail-on --diff --timeout --min-rate --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    inspect) options=(--signatures --functions --variables --assets --ops --tree --depth --all --tag-set --fetch --svg --check --scan --fail-on --diff --for --try --timeout --min-rate --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     run) options=(--signature --function --arg --tag-set --input -i --request --batch-size --image-size --scale --output -o --force --json-lines --top --labels --repeat --dry-run --runner --timeout --unsafe --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     verify) options=(--repair --quick --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
-    export) options=(--format --force --layout --name --version --output-layer --input-layer --custom-objects --unsafe --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
-    finetune-export) options=(--method --force --allow-unchanged --allow-nan --weights --root --map --dry-run --train --arg --strategy --tag-set --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    export) options=(--format --force --layout --name --version --output-layer --input-layer --custom-objects --unsafe --signature --drop-signature --rename-signature --allow-none --clear-devices --serving --half --tolerance --warmup --add-defaults --no-compare --dry-run --quantize --representative --select-tf-ops --opset --inputs --timeout --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    finetune-export) options=(--method --force --allow-unchanged --allow-nan --weights --root --map --dry-run --train --arg --strategy --tag-set --signature --drop-signature --rename-signature --allow-none --clear-devices --serving --half --tolerance --warmup --add-defaults --no-compare --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     ls) options=(--sort --filter --limit --path --size --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     gc) options=(--older-than --max-size --min-free --keep-versions --broken --grace --keep-partial --dry-run --yes -y --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     rm) options=(--force --dry-run --yes -y --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
@@ -304,7 +314,7 @@ _hubcli_offer_options() {
     case " ${line[*]:1:${#line[@]} - 2} " in
       *" $word "* | *" $word="*)
         case "$command $word" in
-          'fetch --requirement' | 'fetch -r' | 'fetch --mirror' | 'run --arg' | 'run --input' | 'run -i' | 'export --output-layer' | 'export --input-layer' | 'finetune-export --arg' | 'ls --filter' | 'doctor --mirror') ;;
+          'fetch --requirement' | 'fetch -r' | 'fetch --mirror' | 'run --arg' | 'run --input' | 'run -i' | 'export --output-layer' | 'export --input-layer' | 'export --signature' | 'export --drop-signature' | 'export --rename-signature' | 'export --add-defaults' | 'export --representative' | 'export --inputs' | 'finetune-export --arg' | 'finetune-export --signature' | 'finetune-export --drop-signature' | 'finetune-export --rename-signature' | 'finetune-export --add-defaults' | 'ls --filter' | 'doctor --mirror') ;;
           *) continue ;;
         esac ;;
     esac

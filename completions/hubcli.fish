@@ -16,17 +16,22 @@ function __hubcli_takes_value
             'fetch --lock-timeout' 'fetch --max-unpacked' 'fetch --max-members' 'fetch --max-path-length' \
             'fetch --max-depth' 'fetch --max-headers' 'fetch --cache-dir' 'fetch --color' \
             'inspect --depth' 'inspect --tag-set' 'inspect --svg' 'inspect --fail-on' \
-            'inspect --diff' 'inspect --timeout' 'inspect --min-rate' 'inspect --cache-dir' \
-            'inspect --color' 'run --signature' 'run --function' 'run --arg' \
-            'run --tag-set' 'run --input' 'run -i' 'run --request' \
-            'run --batch-size' 'run --image-size' 'run --scale' 'run --output' \
-            'run -o' 'run --top' 'run --labels' 'run --repeat' \
-            'run --runner' 'run --timeout' 'run --cache-dir' 'run --color' \
-            'verify --cache-dir' 'verify --color' 'export --format' 'export --layout' \
-            'export --name' 'export --version' 'export --output-layer' 'export --input-layer' \
-            'export --custom-objects' 'export --cache-dir' 'export --color' 'finetune-export --method' \
-            'finetune-export --weights' 'finetune-export --root' 'finetune-export --map' 'finetune-export --train' \
-            'finetune-export --arg' 'finetune-export --strategy' 'finetune-export --tag-set' 'finetune-export --cache-dir' \
+            'inspect --diff' 'inspect --for' 'inspect --timeout' 'inspect --min-rate' \
+            'inspect --cache-dir' 'inspect --color' 'run --signature' 'run --function' \
+            'run --arg' 'run --tag-set' 'run --input' 'run -i' \
+            'run --request' 'run --batch-size' 'run --image-size' 'run --scale' \
+            'run --output' 'run -o' 'run --top' 'run --labels' \
+            'run --repeat' 'run --runner' 'run --timeout' 'run --cache-dir' \
+            'run --color' 'verify --cache-dir' 'verify --color' 'export --format' \
+            'export --layout' 'export --name' 'export --version' 'export --output-layer' \
+            'export --input-layer' 'export --custom-objects' 'export --signature' 'export --drop-signature' \
+            'export --rename-signature' 'export --half' 'export --tolerance' 'export --warmup' \
+            'export --add-defaults' 'export --quantize' 'export --representative' 'export --opset' \
+            'export --inputs' 'export --timeout' 'export --cache-dir' 'export --color' \
+            'finetune-export --method' 'finetune-export --weights' 'finetune-export --root' 'finetune-export --map' \
+            'finetune-export --train' 'finetune-export --arg' 'finetune-export --strategy' 'finetune-export --tag-set' \
+            'finetune-export --signature' 'finetune-export --drop-signature' 'finetune-export --rename-signature' 'finetune-export --half' \
+            'finetune-export --tolerance' 'finetune-export --warmup' 'finetune-export --add-defaults' 'finetune-export --cache-dir' \
             'finetune-export --color' 'ls --sort' 'ls --filter' 'ls --limit' \
             'ls --cache-dir' 'ls --color' 'gc --older-than' 'gc --max-size' \
             'gc --min-free' 'gc --keep-versions' 'gc --grace' 'gc --keep-partial' \
@@ -184,7 +189,7 @@ complete -c hubcli -n __hubcli_at_root -a fetch -d 'Fetch models into the cache 
 complete -c hubcli -n __hubcli_at_root -a inspect -d 'Show signatures, functions and variables of a model'
 complete -c hubcli -n __hubcli_at_root -a run -d 'Run a signature or function of a model'
 complete -c hubcli -n __hubcli_at_root -a verify -d 'Check models against their checksums'
-complete -c hubcli -n __hubcli_at_root -a export -d 'Export a model as a directory or an archive'
+complete -c hubcli -n __hubcli_at_root -a export -d 'Export a model as a directory or an archive, or convert it to LiteRT or ONNX'
 complete -c hubcli -n __hubcli_at_root -a finetune-export -d 'Export a fine-tuned model as a drop-in replacement'
 complete -c hubcli -n __hubcli_at_root -a ls -d 'List cached models'
 complete -c hubcli -n __hubcli_at_root -a gc -d 'Remove leftovers, and models by age, size or free space'
@@ -240,6 +245,8 @@ complete -c hubcli -n '__hubcli_at inspect' -l check -d 'Check for the Reusable 
 complete -c hubcli -n '__hubcli_at inspect' -l scan -d 'Scan for ops and files that run code or access files or the network'
 complete -c hubcli -n '__hubcli_at inspect' -l fail-on -x -a 'info low medium high critical' -d 'With --scan: minimum severity that fails: info, low, medium, high or critical'
 complete -c hubcli -n '__hubcli_at inspect' -l diff -r -F -a '(__hubcli_handles)' -d 'Compare with another model, values included'
+complete -c hubcli -n '__hubcli_at inspect' -l for -x -a 'tensorflow serving session litert cpu keras3-layer hub.KerasLayer' -d 'Check whether these can load the model, such as tensorflow>=2.12, serving==2.19, session, litert, cpu, keras3-layer or hub.KerasLayer'
+complete -c hubcli -n '__hubcli_at inspect' -l try -d 'With --for litert: run the converter too; needs TensorFlow'
 complete -c hubcli -n '__hubcli_at run' -l signature -x -a '(__hubcli_of_model signatures)' -d 'A signature. [default: serving_default, or the only one]'
 complete -c hubcli -n '__hubcli_at run' -l function -x -a '(__hubcli_of_model functions)' -d 'A traced function, such as __call__ or encoder.__call__'
 complete -c hubcli -n '__hubcli_at run' -l arg -x -d 'A Python argument that chooses a trace of the function. Repeatable'
@@ -261,14 +268,32 @@ complete -c hubcli -n '__hubcli_at run' -l timeout -x -d 'Fail if loading or a r
 complete -c hubcli -n '__hubcli_at run' -l unsafe -d 'Run the model even if the scan finds unsafe ops'
 complete -c hubcli -n '__hubcli_at verify' -l repair -d 'Fetch corrupt models again'
 complete -c hubcli -n '__hubcli_at verify' -l quick -d 'Skip SHA-256 of shards; check tensor checksums only'
-complete -c hubcli -n '__hubcli_at export' -l format -x -a 'dir tar tar.gz' -d 'Output format; default: by the name of DEST'
+complete -c hubcli -n '__hubcli_at export' -l format -x -a 'dir tar tar.gz tflite onnx' -d 'Output format; default: by the name of DEST'
 complete -c hubcli -n '__hubcli_at export' -l layout -x -a 'plain serving hub' -d 'serving: DEST/<name>/<version>/. hub: DEST/<publisher>/<model>/<version>, an archive'
 complete -c hubcli -n '__hubcli_at export' -l name -x -d 'Model name; default: from the handle. With hub: PUBLISHER/MODEL'
 complete -c hubcli -n '__hubcli_at export' -l version -x -d 'Version; default: from the handle'
 complete -c hubcli -n '__hubcli_at export' -l output-layer -x -d 'Last layer of the exported part. Repeatable'
 complete -c hubcli -n '__hubcli_at export' -l input-layer -x -d 'First layer of the exported part. Repeatable'
 complete -c hubcli -n '__hubcli_at export' -l custom-objects -r -F -d 'Python file or module with the model\'s custom classes'
-complete -c hubcli -n '__hubcli_at export' -l unsafe -d 'Trust the Keras model and run code stored in it'
+complete -c hubcli -n '__hubcli_at export' -l unsafe -d 'Trust the model: run code in a Keras model, convert despite the scan'
+complete -c hubcli -n '__hubcli_at export finetune-export' -l signature -x -a '(__hubcli_of_model signatures)' -d 'Keep this signature and drop the others. Repeatable'
+complete -c hubcli -n '__hubcli_at export finetune-export' -l drop-signature -x -a '(__hubcli_of_model signatures)' -d 'Drop this signature. Repeatable'
+complete -c hubcli -n '__hubcli_at export finetune-export' -l rename-signature -x -d 'Rename a signature. Repeatable'
+complete -c hubcli -n '__hubcli_at export finetune-export' -l allow-none -d 'Allow an export without signatures'
+complete -c hubcli -n '__hubcli_at export finetune-export' -l clear-devices -d 'Remove device names from the graph'
+complete -c hubcli -n '__hubcli_at export finetune-export' -l serving -d 'Keep only what the signatures need to be served'
+complete -c hubcli -n '__hubcli_at export finetune-export' -l half -x -a 'float16 bfloat16' -d 'Store float32 weights in half the bytes'
+complete -c hubcli -n '__hubcli_at export finetune-export' -l tolerance -x -d 'Largest error allowed, relative to an output\'s largest value. [default: 0.01 of --half]'
+complete -c hubcli -n '__hubcli_at export finetune-export' -l warmup -r -F -d 'Write warmup requests: those in FILE, or N sampled ones'
+complete -c hubcli -n '__hubcli_at export finetune-export' -l add-defaults -x -d 'Default of a signature input. Repeatable'
+complete -c hubcli -n '__hubcli_at export finetune-export' -l no-compare -d 'Do not run the export to compare it with SOURCE'
+complete -c hubcli -n '__hubcli_at export' -l dry-run -d 'Show what the export would lose without writing it'
+complete -c hubcli -n '__hubcli_at export' -l quantize -x -a 'dynamic float16 int8' -d 'Store the weights of a .tflite file in fewer bits'
+complete -c hubcli -n '__hubcli_at export' -l representative -r -F -d 'Inputs to calibrate --quantize int8 on: npz, npy, JSON Lines or CSV. Repeatable'
+complete -c hubcli -n '__hubcli_at export' -l select-tf-ops -d 'Allow TensorFlow ops in a .tflite file'
+complete -c hubcli -n '__hubcli_at export' -l opset -x -d 'ONNX opset, 9 to 18. [default: 18]'
+complete -c hubcli -n '__hubcli_at export' -l inputs -r -F -d 'Inputs to compare the outputs on. Repeatable. [default: sampled]'
+complete -c hubcli -n '__hubcli_at export' -l timeout -x -d 'Limit for the conversion, and for each run. [default: 1h]'
 complete -c hubcli -n '__hubcli_at finetune-export' -l method -x -a 'auto resave rewrite' -d 'resave: save with TensorFlow. rewrite: replace values only. auto: what preserves all'
 complete -c hubcli -n '__hubcli_at finetune-export' -l allow-unchanged -d 'Export even if no trainable value changed'
 complete -c hubcli -n '__hubcli_at finetune-export' -l allow-nan -d 'Allow NaN and infinite values'
@@ -281,7 +306,7 @@ complete -c hubcli -n '__hubcli_at finetune-export' -l arg -x -d 'Argument of th
 complete -c hubcli -n '__hubcli_at finetune-export' -l strategy -x -a 'mirrored multiworker' -d 'Distribution strategy; with TF_CONFIG on several machines, the chief writes'
 complete -c hubcli -n '__hubcli_at finetune-export' -l tag-set -x -a 'serve train \'serve,gpu\' \'serve,tpu\'' -d 'Tags of the MetaGraph to train'
 complete -c hubcli -n '__hubcli_at ls' -l sort -x -a 'name name:asc name:desc size size:asc size:desc fetched fetched:asc fetched:desc used used:asc used:desc' -d 'Sort by name, size, fetched or used'
-complete -c hubcli -n '__hubcli_at ls' -l filter -x -a '\'size<\' \'size>\' \'used<\' \'used>\' \'fetched<\' \'fetched>\' \'kind=TF2\' \'kind=TF1\' \'kind=TF1 Hub\' \'kind=Keras\' \'state=ok\' \'state=gutted\' \'state=downloading\' \'state=unknown\' \'state=foreign\' \'pinned=yes\' \'pinned=no\'' -d 'Filter such as \'size>1GB\', \'used>30d\', \'kind=TF2\' or \'state!=ok\'. Repeatable'
+complete -c hubcli -n '__hubcli_at ls' -l filter -x -a '\'size<\' \'size>\' \'used<\' \'used>\' \'fetched<\' \'fetched>\' \'kind=TF2\' \'kind=TF1\' \'kind=TF1 Hub\' \'kind=Keras\' \'state=ok\' \'state=incomplete\' \'state=downloading\' \'state=unknown\' \'state=foreign\' \'pinned=yes\' \'pinned=no\'' -d 'Filter such as \'size>1GB\', \'used>30d\', \'kind=TF2\' or \'state!=ok\'. Repeatable'
 complete -c hubcli -n '__hubcli_at ls' -l limit -x -d 'Show at most N models'
 complete -c hubcli -n '__hubcli_at ls' -l path -d 'Print only the path of the model or the cache'
 complete -c hubcli -n '__hubcli_at ls' -l size -d 'Print only the total size (with -q: in bytes)'

@@ -12,7 +12,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         , @('inspect', 'Show signatures, functions and variables of a model')
         , @('run', 'Run a signature or function of a model')
         , @('verify', 'Check models against their checksums')
-        , @('export', 'Export a model as a directory or an archive')
+        , @('export', 'Export a model as a directory or an archive, or convert it to LiteRT or ONNX')
         , @('finetune-export', 'Export a fine-tuned model as a drop-in replacement')
         , @('ls', 'List cached models')
         , @('gc', 'Remove leftovers, and models by age, size or free space')
@@ -95,6 +95,8 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--scan', 'Scan for ops and files that run code or access files or the network'),
             @('--fail-on', 'With --scan: minimum severity that fails: info, low, medium, high or critical'),
             @('--diff', 'Compare with another model, values included'),
+            @('--for', 'Check whether these can load the model, such as tensorflow>=2.12, serving==2.19, session, litert, cpu, keras3-layer or hub.KerasLayer'),
+            @('--try', 'With --for litert: run the converter too; needs TensorFlow'),
             @('--timeout', 'Fail after this long without data. [default: 30s]'),
             @('--min-rate', 'Minimum rate in bytes per second, averaged over 60s; 0: no minimum. [default: 1KiB; env: HUBCLI_MIN_RATE]'),
             @('--json', 'Print JSON'),
@@ -168,7 +170,25 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--output-layer', 'Last layer of the exported part. Repeatable'),
             @('--input-layer', 'First layer of the exported part. Repeatable'),
             @('--custom-objects', 'Python file or module with the model''s custom classes'),
-            @('--unsafe', 'Trust the Keras model and run code stored in it'),
+            @('--unsafe', 'Trust the model: run code in a Keras model, convert despite the scan'),
+            @('--signature', 'Keep this signature and drop the others. Repeatable'),
+            @('--drop-signature', 'Drop this signature. Repeatable'),
+            @('--rename-signature', 'Rename a signature. Repeatable'),
+            @('--allow-none', 'Allow an export without signatures'),
+            @('--clear-devices', 'Remove device names from the graph'),
+            @('--serving', 'Keep only what the signatures need to be served'),
+            @('--half', 'Store float32 weights in half the bytes'),
+            @('--tolerance', 'Largest error allowed, relative to an output''s largest value. [default: 0.01 of --half]'),
+            @('--warmup', 'Write warmup requests: those in FILE, or N sampled ones'),
+            @('--add-defaults', 'Default of a signature input. Repeatable'),
+            @('--no-compare', 'Do not run the export to compare it with SOURCE'),
+            @('--dry-run', 'Show what the export would lose without writing it'),
+            @('--quantize', 'Store the weights of a .tflite file in fewer bits'),
+            @('--representative', 'Inputs to calibrate --quantize int8 on: npz, npy, JSON Lines or CSV. Repeatable'),
+            @('--select-tf-ops', 'Allow TensorFlow ops in a .tflite file'),
+            @('--opset', 'ONNX opset, 9 to 18. [default: 18]'),
+            @('--inputs', 'Inputs to compare the outputs on. Repeatable. [default: sampled]'),
+            @('--timeout', 'Limit for the conversion, and for each run. [default: 1h]'),
             @('--no-sync', 'Do not wait for data to reach the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--json', 'Print JSON'),
             @('--quiet', 'Print only paths or handles'),
@@ -195,6 +215,17 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--arg', 'Argument of the function; VALUE is JSON or text. Repeatable'),
             @('--strategy', 'Distribution strategy; with TF_CONFIG on several machines, the chief writes'),
             @('--tag-set', 'Tags of the MetaGraph to train'),
+            @('--signature', 'Keep this signature and drop the others. Repeatable'),
+            @('--drop-signature', 'Drop this signature. Repeatable'),
+            @('--rename-signature', 'Rename a signature. Repeatable'),
+            @('--allow-none', 'Allow an export without signatures'),
+            @('--clear-devices', 'Remove device names from the graph'),
+            @('--serving', 'Keep only what the signatures need to be served'),
+            @('--half', 'Store float32 weights in half the bytes'),
+            @('--tolerance', 'Largest error allowed, relative to an output''s largest value. [default: 0.01 of --half]'),
+            @('--warmup', 'Write warmup requests: those in FILE, or N sampled ones'),
+            @('--add-defaults', 'Default of a signature input. Repeatable'),
+            @('--no-compare', 'Do not run the export to compare it with SOURCE'),
             @('--no-sync', 'Do not wait for data to reach the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--json', 'Print JSON'),
             @('--quiet', 'Print only paths or handles'),
@@ -348,6 +379,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'inspect --svg' = @{ Words = @(); Files = $true }
         'inspect --fail-on' = @{ Words = @('info', 'low', 'medium', 'high', 'critical') }
         'inspect --diff' = @{ Words = @(); Handles = $true; Files = $true }
+        'inspect --for' = @{ Words = @('tensorflow', 'serving', 'session', 'litert', 'cpu', 'keras3-layer', 'hub.KerasLayer') }
         'inspect --timeout' = @{ Words = @() }
         'inspect --min-rate' = @{ Words = @() }
         'inspect --cache-dir' = @{ Words = @(); Directories = $true }
@@ -373,13 +405,25 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'run --color' = @{ Words = @('auto', 'always', 'never') }
         'verify --cache-dir' = @{ Words = @(); Directories = $true }
         'verify --color' = @{ Words = @('auto', 'always', 'never') }
-        'export --format' = @{ Words = @('dir', 'tar', 'tar.gz') }
+        'export --format' = @{ Words = @('dir', 'tar', 'tar.gz', 'tflite', 'onnx') }
         'export --layout' = @{ Words = @('plain', 'serving', 'hub') }
         'export --name' = @{ Words = @() }
         'export --version' = @{ Words = @() }
         'export --output-layer' = @{ Words = @() }
         'export --input-layer' = @{ Words = @() }
         'export --custom-objects' = @{ Words = @(); Files = $true }
+        'export --signature' = @{ Words = @(); Model = 'signatures' }
+        'export --drop-signature' = @{ Words = @(); Model = 'signatures' }
+        'export --rename-signature' = @{ Words = @() }
+        'export --half' = @{ Words = @('float16', 'bfloat16') }
+        'export --tolerance' = @{ Words = @() }
+        'export --warmup' = @{ Words = @(); Files = $true }
+        'export --add-defaults' = @{ Words = @() }
+        'export --quantize' = @{ Words = @('dynamic', 'float16', 'int8') }
+        'export --representative' = @{ Words = @(); Files = $true }
+        'export --opset' = @{ Words = @() }
+        'export --inputs' = @{ Words = @(); Files = $true }
+        'export --timeout' = @{ Words = @() }
         'export --cache-dir' = @{ Words = @(); Directories = $true }
         'export --color' = @{ Words = @('auto', 'always', 'never') }
         'finetune-export --method' = @{ Words = @('auto', 'resave', 'rewrite') }
@@ -390,10 +434,17 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'finetune-export --arg' = @{ Words = @() }
         'finetune-export --strategy' = @{ Words = @('mirrored', 'multiworker') }
         'finetune-export --tag-set' = @{ Words = @('serve', 'train', 'serve,gpu', 'serve,tpu') }
+        'finetune-export --signature' = @{ Words = @(); Model = 'signatures' }
+        'finetune-export --drop-signature' = @{ Words = @(); Model = 'signatures' }
+        'finetune-export --rename-signature' = @{ Words = @() }
+        'finetune-export --half' = @{ Words = @('float16', 'bfloat16') }
+        'finetune-export --tolerance' = @{ Words = @() }
+        'finetune-export --warmup' = @{ Words = @(); Files = $true }
+        'finetune-export --add-defaults' = @{ Words = @() }
         'finetune-export --cache-dir' = @{ Words = @(); Directories = $true }
         'finetune-export --color' = @{ Words = @('auto', 'always', 'never') }
         'ls --sort' = @{ Words = @('name', 'name:asc', 'name:desc', 'size', 'size:asc', 'size:desc', 'fetched', 'fetched:asc', 'fetched:desc', 'used', 'used:asc', 'used:desc') }
-        'ls --filter' = @{ Words = @('size<', 'size>', 'used<', 'used>', 'fetched<', 'fetched>', 'kind=TF2', 'kind=TF1', 'kind=TF1 Hub', 'kind=Keras', 'state=ok', 'state=gutted', 'state=downloading', 'state=unknown', 'state=foreign', 'pinned=yes', 'pinned=no') }
+        'ls --filter' = @{ Words = @('size<', 'size>', 'used<', 'used>', 'fetched<', 'fetched>', 'kind=TF2', 'kind=TF1', 'kind=TF1 Hub', 'kind=Keras', 'state=ok', 'state=incomplete', 'state=downloading', 'state=unknown', 'state=foreign', 'pinned=yes', 'pinned=no') }
         'ls --limit' = @{ Words = @() }
         'ls --cache-dir' = @{ Words = @(); Directories = $true }
         'ls --color' = @{ Words = @('auto', 'always', 'never') }
@@ -437,7 +488,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'doctor 0' = @{ Words = @() }
     }
 
-    $repeatable = @('fetch --requirement', 'fetch -r', 'fetch --mirror', 'run --arg', 'run --input', 'run -i', 'export --output-layer', 'export --input-layer', 'finetune-export --arg', 'ls --filter', 'doctor --mirror')
+    $repeatable = @('fetch --requirement', 'fetch -r', 'fetch --mirror', 'run --arg', 'run --input', 'run -i', 'export --output-layer', 'export --input-layer', 'export --signature', 'export --drop-signature', 'export --rename-signature', 'export --add-defaults', 'export --representative', 'export --inputs', 'finetune-export --arg', 'finetune-export --signature', 'finetune-export --drop-signature', 'finetune-export --rename-signature', 'finetune-export --add-defaults', 'ls --filter', 'doctor --mirror')
 
     function New-Result([string]$text, [string]$told) {
         if ($text -cmatch '^[A-Za-z0-9:/._+~=%-]+$') {
