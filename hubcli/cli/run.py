@@ -8,25 +8,12 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from hubcli.cli.main import LazyImports, disable_garbage_collection
-from hubcli.cli.options import (
-    BUILT_IN,
-    TAG_SETS,
-    AsJson,
-    CacheDir,
-    Color,
-    CompletionHint,
-    Debug,
-    NoColor,
-    NoProgress,
-    Offline,
-    Quiet,
-    Replace,
-)
-from hubcli.cli.output import Output
-from hubcli.config.settings import Settings
+from hubcli.cli.options import BUILT_IN, TAG_SETS, CompletionHint, GlobalOptions, Replace
 from hubcli.errors import UsageError
 
 with LazyImports():
+    import json
+
     from hubcli.cli.run_output import OutputOptions, RunOutput
     from hubcli.commands.run import RunOptions
     from hubcli.running.media import parse_image_size
@@ -206,6 +193,7 @@ Unsafe: TypeAlias = Annotated[
 
 
 def run_command(
+    shared: GlobalOptions,
     target: TargetArgument,
     signature: Signature = None,
     function: Function = None,
@@ -226,14 +214,6 @@ def run_command(
     runner: Runner = "auto",
     timeout: Timeout = None,
     unsafe: Unsafe = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    cache_dir: CacheDir = None,
-    color: Color = None,
-    no_color: NoColor = False,
-    no_progress: NoProgress = False,
-    debug: Debug = False,
 ) -> None:
     """Run a signature or function of a model.
 
@@ -248,13 +228,7 @@ def run_command(
     hubcli run ./model --function __call__ --input x=@x.npy -o out.npz
     """
     disable_garbage_collection()
-    settings = Settings.read(
-        cache_dir=cache_dir,
-        offline=offline,
-        color=color,
-        no_color=no_color,
-        no_progress=no_progress,
-    )
+    settings = shared.settings()
     options = _run_options(
         signature,
         function,
@@ -268,9 +242,9 @@ def run_command(
         unsafe,
         dry_run,
     )
-    output = Output.of(settings, as_json=as_json, quiet=quiet)
-    form = OutputOptions(output_file, force, json_lines, top, labels, repeat, debug)
-    form.require_valid(as_json=as_json, has_request=request is not None)
+    output = shared.output(settings)
+    form = OutputOptions(output_file, force, json_lines, top, labels, repeat, shared.debug)
+    form.require_valid(as_json=shared.as_json, has_request=request is not None)
     if request is not None and inputs:
         raise UsageError("--request and --input cannot be used together", hint="Use only one of them.")
     RunOutput(target, settings, options, output, form).run(tuple(inputs or ()), request)
@@ -309,8 +283,6 @@ def _run_options(
 
 def _argument(text: str) -> tuple[str, Any]:
     """Name and value of `NAME=JSON`; a word that is no JSON is a text. Raises UsageError."""
-    import json
-
     name, separator, value = text.partition("=")
     if not separator or not name:
         raise UsageError(f"Invalid --arg '{text}'", hint="Use --arg NAME=JSON, such as training=false.")
