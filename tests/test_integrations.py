@@ -193,26 +193,26 @@ def test_each_step_of_the_image_works_without_an_engine(tmp_path: Path) -> None:
     """In directories of this test, and without the dependencies of the wheel."""
     places = {"/wheels": tmp_path / "wheels", "/models": tmp_path / "models"}
     ignored = shutil.ignore_patterns("__pycache__")
-    ran = []
+    commands = []
     for name, rest in instructions_of(CONTAINERFILE):
         if name == "COPY":
             source, destination = rest.split()
             assert (source, destination) == (".", ".")
-            for kept in (ROOT / ".dockerignore").read_text().splitlines():
-                if kept.startswith("!"):
-                    if (ROOT / kept[1:]).is_dir():
-                        shutil.copytree(ROOT / kept[1:], tmp_path / "source" / kept[1:], ignore=ignored)
+            for pattern in (ROOT / ".dockerignore").read_text().splitlines():
+                if pattern.startswith("!"):
+                    if (ROOT / pattern[1:]).is_dir():
+                        shutil.copytree(ROOT / pattern[1:], tmp_path / "source" / pattern[1:], ignore=ignored)
                     else:
-                        shutil.copy(ROOT / kept[1:], tmp_path / "source")
+                        shutil.copy(ROOT / pattern[1:], tmp_path / "source")
         elif name == "WORKDIR":
             (tmp_path / "source").mkdir(exist_ok=True)
         elif name == "RUN":
             line = re.sub(r"--mount=\S+ ", "", rest).replace("65532", str(os.getuid()))
             for place, here in places.items():
                 line = line.replace(place, str(here))
-            ran.append(shlex.split(line)[:2])
+            commands.append(shlex.split(line)[:2])
             run_in_place_of_an_image(line, tmp_path)
-    assert ran == [["pip", "wheel"], ["pip", "install"], ["install", "-d"]]
+    assert commands == [["pip", "wheel"], ["pip", "install"], ["install", "-d"]]
     entry = [sys.executable, "-c", "import sys; from hubcli.cli.main import main; sys.exit(main())"]
     result = subprocess.run(
         [*entry, "--version"],

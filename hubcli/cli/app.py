@@ -62,7 +62,7 @@ GROUPS = MappingProxyType(
             "verify": "Check models against their checksums.",
         },
         "Make models": {
-            "export": "Export a model as a directory or an archive.",
+            "export": "Export a model as a directory, an archive, LiteRT or ONNX.",
             "finetune-export": "Export a fine-tuned model as a drop-in replacement.",
         },
         "Manage the cache": {

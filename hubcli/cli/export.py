@@ -165,7 +165,7 @@ def export_command(
     timeout: ConversionTimeout = None,
     no_sync: NoSync = False,
 ) -> None:
-    """Export a model as a directory or an archive, or convert it to LiteRT or ONNX.
+    """Export a model as a directory, an archive, LiteRT or ONNX.
 
     Prints the path. Archives are reproducible. A converted model is compared with its source, and written
     only if its outputs are within the tolerance. A handle that is not cached is fetched first.
