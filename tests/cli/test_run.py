@@ -173,7 +173,7 @@ def test_the_best_classes_with_their_labels(hubcli: Run, zoo: Zoo, tmp_path: Pat
     labels.write_text("cat\n")
     wrong = hubcli("run", model, "-i", "[1, 2, 3, 4]", "--top", "2", "--labels", str(labels))
     assert wrong.returncode == 2
-    assert "The labels are 1" in wrong.stderr
+    assert "Got 1 labels" in wrong.stderr
 
 
 # What is run -------------------------------------------------------------------------------------

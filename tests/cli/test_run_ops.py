@@ -44,7 +44,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_package_that_is_missing_is_named_with_its_pip_line(hubcli: Run, model: Path) -> None:
     completed = hubcli("run", str(model), "-i", "A")
     assert completed.returncode == 7
-    assert "needs ops that TensorFlow hasn't: CaseFoldUTF8" in completed.stderr
+    assert "needs ops that TensorFlow does not have: CaseFoldUTF8" in completed.stderr
     assert "Hint: Install them: pip install tensorflow-text" in completed.stderr
 
 
