@@ -118,7 +118,7 @@ def test_the_keys_and_sections_of_doctor_are_those_that_are_printed(hubcli: Run)
         table = command_page("doctor").split(f"| {title} | meaning |", 1)[1].split("\n\n", 1)[0]
         cells = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
         assert re.findall(r"`(\w+)`", " ".join(cells)) == keys
-    table = command_page("doctor").split("| section | what is looked at |", 1)[1].split("\n\n", 1)[0]
+    table = command_page("doctor").split("| section | checks |", 1)[1].split("\n\n", 1)[0]
     listed_sections = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
     assert listed_sections == [section_name.value for section_name in Section]
     assert {status.value for status in STATUSES} <= set(re.findall(r"`(\w+)`", command_page("doctor")))

@@ -21,20 +21,8 @@ from hubcli.commands.fetch import fetched_directory
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, DiskFullError, TruncatedError, UsageError
 from hubcli.exporting import ExportFormat, Layout
-from hubcli.exporting.destination import (
-    Placement,
-    publish_newest,
-    require_free,
-    staged_output,
-)
-from hubcli.exporting.editing import (
-    EditOptions,
-    EditPlan,
-    EditReport,
-    plan_edits,
-    prove,
-    require_comparable,
-)
+from hubcli.exporting.destination import Placement, publish_newest, require_free, staged_output
+from hubcli.exporting.editing import EditOptions, EditPlan, EditReport, plan_edits, prove, require_comparable
 from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.fetching.sources import unpack_archive
 from hubcli.progress import ProgressListener

@@ -359,7 +359,7 @@ refused()
     torch, legacy, jax = result.stdout.splitlines()
     for line, backend in ((torch, "torch"), (jax, "jax")):
         assert line.startswith(
-            f"tensorflow Keras has the backend {backend}, and SavedModels run in TensorFlow"
+            f"tensorflow Keras uses the backend {backend}, but SavedModels run only in TensorFlow"
         )
         assert "KERAS_BACKEND=tensorflow" in line
     assert "tensorflow_hub.KerasLayer" in legacy
