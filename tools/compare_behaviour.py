@@ -261,6 +261,23 @@ INTENDED: tuple[Intended, ...] = (
         "written by TensorFlow 1: signatures only, no callable object",
         "a message in the field's words",
     ),
+    *(
+        AddedLine("help: *export --help", option, "edits of an export")
+        for option in (
+            "--add-defaults",
+            "--allow-none",
+            "--clear-devices",
+            "--drop-signature",
+            "--half",
+            "--no-compare",
+            "--rename-signature",
+            "--serving",
+            "--signature",
+            "--tolerance",
+            "--warmup",
+        )
+    ),
+    AddedLine("help: export --help", "--dry-run", "what an edited export would lose"),
     AddedKey("listing: ls*--json", "models[].format", "the format, in the words of `inspect --json`"),
 )
 
