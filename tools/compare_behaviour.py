@@ -181,7 +181,7 @@ class AddedLine:
     def apply(self, older: Outcome, newer: Outcome) -> tuple[Outcome, Outcome]:
         """The newer without it."""
         texts = [
-            "".join(line for line in text.splitlines(keepends=True) if not line.startswith(self.beginning))
+            "\n".join(line for line in text.split("\n") if not line.startswith(self.beginning))
             for text in (newer.stdout, newer.stderr)
         ]
         return older, Outcome(newer.status, *texts)
