@@ -182,7 +182,7 @@ class AddedLine:
     def apply(self, older: Outcome, newer: Outcome) -> tuple[Outcome, Outcome]:
         """The newer without it."""
         texts = [
-            "".join(line for line in text.splitlines(keepends=True) if not line.startswith(self.beginning))
+            "\n".join(line for line in text.split("\n") if not line.startswith(self.beginning))
             for text in (newer.stdout, newer.stderr)
         ]
         return older, Outcome(newer.status, *texts)
@@ -295,6 +295,23 @@ INTENDED: tuple[Intended, ...] = (
         "written by TensorFlow 1: signatures only, no callable object",
         "a message in the field's words",
     ),
+    *(
+        AddedLine("help: *export --help", option, "edits of an export")
+        for option in (
+            "--add-defaults",
+            "--allow-none",
+            "--clear-devices",
+            "--drop-signature",
+            "--half",
+            "--no-compare",
+            "--rename-signature",
+            "--serving",
+            "--signature",
+            "--tolerance",
+            "--warmup",
+        )
+    ),
+    AddedLine("help: export --help", "--dry-run", "what an edited export would lose"),
     AddedKey("listing: ls*--json", "models[].format", "the format, in the words of `inspect --json`"),
 )
 
