@@ -21,6 +21,7 @@ from hubcli.running.numbers import decoded, number_texts
 from hubcli.running.session import OutputBatch
 from hubcli.savedmodel.types import shape_text
 from hubcli.tf.run_protocol import STRING, Tensor
+from hubcli.units import plural
 
 __all__ = [
     "Ranked",
@@ -234,7 +235,7 @@ def best_of(port: Port, tensor: Tensor, count: int, labels: Sequence[str] | None
     """
     if labels is not None and len(labels) != tensor.shape[-1]:
         raise UsageError(
-            f"Got {len(labels)} labels, but {port.name} has the shape {shape_text(tensor.shape)}",
+            f"The file has {plural(len(labels), 'label')}, and {port.name} has {tensor.shape[-1]} classes",
             hint="Use a file with one line for each class.",
         )
     dtype = DType.of(tensor.dtype)

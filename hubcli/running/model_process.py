@@ -69,7 +69,7 @@ def _hint(model: RunnableModel, error: RunnerError) -> str:
     """What to do about a model that TensorFlow doesn't load."""
     if "Op type not registered" in error.message and model.unknown_ops:
         ops = ", ".join(model.unknown_ops[:5])
-        return f"Install the package that has these ops: {ops}"
+        return f"Install a package with these ops, which TensorFlow does not have: {ops}"
     if "not in Op" in error.message:
         return "Install a newer TensorFlow: pip install -U tensorflow"
     return f"Verify the model: hubcli verify {model.name}"
