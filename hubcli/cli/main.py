@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return print_model_words(argv[1:])
     disable_garbage_collection()
-    if argv[:1] == ["run"]:
+    if argv[:1] == ["run"] and "--dry-run" not in argv:  # Which is quicker without the import.
         from hubcli.tf.run_child import start_ahead
 
         start_ahead(argv[1:])

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hubcli.config.settings import Settings
 from hubcli.errors import InputError, OfflineError, UsageError
@@ -18,13 +18,16 @@ from hubcli.running.endpoints import Endpoint
 from hubcli.running.inputs import Columns, InputReader, RowStream, only_input
 from hubcli.running.media import MediaOptions
 from hubcli.running.model import RunnableModel, Selection, read_runnable, refuse_unsafe
-from hubcli.running.outputs import Collected
-from hubcli.running.serving import PredictRequest
-from hubcli.running.session import RUNNERS, OutputBatch, Session
+
+if TYPE_CHECKING:  # A dry run needs none of it.
+    from hubcli.running.outputs import Collected
+    from hubcli.running.serving import PredictRequest
+    from hubcli.running.session import OutputBatch, Session
 
 __all__ = ["ModelRun", "RunOptions", "RunResult", "open_run", "run"]
 
 DEFAULT_TIMEOUT_S = 3600.0
+RUNNERS = ("auto", "c", "python")
 _MAX_BATCH = 1 << 20
 
 
@@ -101,6 +104,8 @@ def run(
     raises, UsageError, InputError, UnsafeModelError for what the scan refuses, TensorFlowError.
     """
     from dataclasses import replace
+
+    from hubcli.running.outputs import Collected
 
     options = options or RunOptions()
     if signature or function or arguments:
@@ -261,8 +266,12 @@ def open_run(
     selection = Selection(options.signature, options.function, options.arguments, options.tag_set)
     reference = ModelRef.resolve(target, settings)
     with naming_target(reference, settings), _directory(reference, settings, progress) as directory:
-        # It loads TensorFlow's library while the model is read here.
-        session = None if options.dry_run else Session(options.runner, options.timeout_s)
+        session: Session | None = None
+        if not options.dry_run:
+            from hubcli.running.session import Session
+
+            # It loads TensorFlow's library while the model is read here.
+            session = Session(options.runner, options.timeout_s)
         try:
             model = read_runnable(reference.name, directory, selection, is_dry=options.dry_run)
             if not options.unsafe:

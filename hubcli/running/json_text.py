@@ -11,17 +11,19 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hubcli.errors import InputError, NotFoundError, UsageError
 from hubcli.formats.tensor_layout import DType
 from hubcli.regular_file import read_regular
 from hubcli.running.endpoints import Endpoint, Port
 from hubcli.running.numbers import decoded, number_texts
-from hubcli.running.session import OutputBatch
 from hubcli.savedmodel.types import shape_text
 from hubcli.tf.run_protocol import STRING, Tensor
 from hubcli.units import plural
+
+if TYPE_CHECKING:  # It starts processes, which a dry run does not.
+    from hubcli.running.session import OutputBatch
 
 __all__ = [
     "Ranked",

@@ -9,17 +9,19 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from hubcli.errors import OutputError, UsageError
 from hubcli.formats.npy import npy_header
 from hubcli.formats.tensor_layout import DType
 from hubcli.running.endpoints import Endpoint, Port
 from hubcli.running.json_text import json_lines, port_text, require_rows, whole_rows
-from hubcli.running.session import OutputBatch
 from hubcli.running.values import join
 from hubcli.savedmodel.types import shape_text
 from hubcli.tf.run_protocol import STRING, Tensor
+
+if TYPE_CHECKING:  # It starts processes, which a dry run does not.
+    from hubcli.running.session import OutputBatch
 
 __all__ = ["Collected", "OutputForm", "output_form", "staged_file", "write_outputs"]
 

@@ -15,10 +15,9 @@ from hubcli.running.values import cut
 from hubcli.tf.run_process import RunnerError, RunProcess, find_library, has_package, one_sentence
 from hubcli.tf.run_protocol import Tensor
 
-__all__ = ["RUNNERS", "OutputBatch", "Session"]
+__all__ = ["OutputBatch", "Session"]
 
 _MAX_GROUP, _GROUP_BYTES, _GROUP_S = 32, 1 << 18, 0.02
-RUNNERS = ("auto", "c", "python")
 # Of graphs of TensorFlow 1 that declare an asset twice: only the Python loader takes them.
 _DECODING_HINTS = {
     "image": "Convert it to PNG.",
