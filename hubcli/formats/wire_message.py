@@ -25,7 +25,7 @@ __all__ = ["WireField", "WireMessage", "map_entry"]
 
 _PIECE_BYTES = 1 << 20
 # A graph of half a million nodes is read; what has more fields would fill the memory.
-_MAX_FIELDS = 4_000_000
+_MAX_FIELDS = 1_000_000
 
 
 class WireField:

@@ -12,6 +12,7 @@ from hubcli.exporting.comparing import difference
 from hubcli.exporting.editing import EditOptions, EditPlan, plan_edits, prove
 from hubcli.exporting.requests import signatures_of
 from hubcli.formats import HalfType
+from hubcli.formats.bundles import Bundle, write_index
 from hubcli.savedmodel.checks.integrity import ModelCheck
 from hubcli.savedmodel.edit.checkpoint import SourceCheckpoint
 from hubcli.tf.run_protocol import Tensor
@@ -128,6 +129,16 @@ def test_a_damaged_tensor_is_found_while_it_is_copied(tmp_path: Path) -> None:
     source = write_tree(tmp_path / "bad", {**files, "variables/variables.data-00000-of-00001": bytes(shard)})
     with pytest.raises((ChecksumError, BrokenModelError)):
         plan_edits(source, EditOptions(serving=True)).write(tmp_path / "out")
+
+
+def test_tensors_that_share_bytes_are_refused(model: Path, tmp_path: Path) -> None:
+    """A small file could stand for any number of large tensors."""
+    bundle = Bundle.open(model / "variables", "variables")
+    entries = bundle.index.entries
+    copy = bundle.index.by_name["v/.ATTRIBUTES/VARIABLE_VALUE"]._replace(key=b"zz")
+    write_index(model / "variables" / "variables.index", 1, [*entries, copy])
+    with pytest.raises(BrokenModelError, match="shares bytes with another tensor"):
+        plan_edits(model, EditOptions(serving=True)).write(tmp_path / "out")
 
 
 def test_half_needs_float32_variables() -> None:

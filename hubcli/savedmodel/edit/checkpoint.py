@@ -118,11 +118,19 @@ class SourceCheckpoint:
             for owner in index.by_name.values()
             if owner.slices and owner.name not in edit.dropped
         ]
-        for number in range(index.shard_count):
-            parts = [entry for entry in index.entries if entry.shard == number and not entry.slices]
+        shards: list[list[BundleEntry]] = [[] for _ in range(index.shard_count)]
+        for entry in index.entries:
+            if not entry.slices:
+                shards[entry.shard].append(entry)
+        for number, parts in enumerate(shards):
+            position = 0
             with ShardWriter(folder / self._bundle.shard(number).name) as writer:
                 for part in sorted(parts, key=lambda part: (part.offset, part.size_bytes)):
                     owner = owners.get(part.key, part)
+                    if part.size_bytes and part.offset < position:
+                        # Few bytes could stand for any number of tensors.
+                        raise BrokenModelError(f"{owner.name} shares bytes with another tensor", hint=_HINT)
+                    position = max(position, part.offset + part.size_bytes)
                     if owner.name not in edit.dropped:
                         entries.append(self._write_part(writer, part, owner.name, edit, on_bytes))
         write_index(destination / INDEX_FILE, index.shard_count, entries)
