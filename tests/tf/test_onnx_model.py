@@ -48,20 +48,13 @@ ZOO = (
     "resaved_from_tf1",
     "reusable_with_tuples",
     "signature_only",
-    "tf1_functions",
-    "tf1_hub",
-    "tf1_resources",
-    "tf1_text",
-    "without_saver",
-    "without_variables",
 )
-CORPUS = ["basic_pitch_nmp", "tfjs_int64_multiply", "tfjs_multiple_signatures"]
+CORPUS = ("basic_pitch_nmp",)
 REFUSED = {
     "control_flow": (UnsupportedOpsError, "_SwitchN"),
     "keras2_text": (UnsupportedOpsError, "StaticRegexReplace, StringSplitV2"),
     "many_options": (ConverterError, "with the tags serve, extra"),
     "signature_defaults": (ConverterError, "the input 'word' is used by no output"),
-    "tf1_assets": (ConverterError, ""),
 }
 
 
