@@ -189,7 +189,7 @@ complete -c hubcli -n __hubcli_at_root -a fetch -d 'Fetch models into the cache 
 complete -c hubcli -n __hubcli_at_root -a inspect -d 'Show signatures, functions and variables of a model'
 complete -c hubcli -n __hubcli_at_root -a run -d 'Run a signature or function of a model'
 complete -c hubcli -n __hubcli_at_root -a verify -d 'Check models against their checksums'
-complete -c hubcli -n __hubcli_at_root -a export -d 'Export a model as a directory or an archive, or convert it to LiteRT or ONNX'
+complete -c hubcli -n __hubcli_at_root -a export -d 'Export a model as a directory, an archive, LiteRT or ONNX'
 complete -c hubcli -n __hubcli_at_root -a finetune-export -d 'Export a fine-tuned model as a drop-in replacement'
 complete -c hubcli -n __hubcli_at_root -a ls -d 'List cached models'
 complete -c hubcli -n __hubcli_at_root -a gc -d 'Remove leftovers, and models by age, size or free space'

@@ -12,7 +12,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         , @('inspect', 'Show signatures, functions and variables of a model')
         , @('run', 'Run a signature or function of a model')
         , @('verify', 'Check models against their checksums')
-        , @('export', 'Export a model as a directory or an archive, or convert it to LiteRT or ONNX')
+        , @('export', 'Export a model as a directory, an archive, LiteRT or ONNX')
         , @('finetune-export', 'Export a fine-tuned model as a drop-in replacement')
         , @('ls', 'List cached models')
         , @('gc', 'Remove leftovers, and models by age, size or free space')
