@@ -312,6 +312,17 @@ INTENDED: tuple[Intended, ...] = (
         )
     ),
     AddedLine("help: export --help", "--dry-run", "what an edited export would lose"),
+    *(
+        AddedLine("help: export --help", option, "conversions to LiteRT and ONNX")
+        for option in (
+            "--inputs",
+            "--opset",
+            "--quantize",
+            "--representative",
+            "--select-tf-ops",
+            "--timeout",
+        )
+    ),
     AddedKey("listing: ls*--json", "models[].format", "the format, in the words of `inspect --json`"),
 )
 

@@ -54,7 +54,7 @@ def long_names() -> Iterator[tuple[str, set[str]]]:
 
 def test_the_application_has_words_to_offer() -> None:
     words = dict(enumerations())
-    assert words["hubcli export --format "] == ("dir", "tar", "tar.gz")
+    assert words["hubcli export --format "] == ("dir", "tar", "tar.gz", "tflite", "onnx")
     assert words["hubcli export --layout "] == ("plain", "serving", "hub")
     assert words["hubcli finetune-export --method "] == ("auto", "resave", "rewrite")
     assert words["hubcli finetune-export --strategy "] == ("mirrored", "multiworker")

@@ -105,8 +105,8 @@ def test_an_archive_is_read_up_to_its_graph(hubcli: Run, tmp_path: Path) -> None
     [
         (("--for", "onnx"), "Unknown target 'onnx'"),
         (("--for", "tensorflow==1.15"), "No known release fits"),
-        (("--try",), "--try is for --for litert"),
-        (("--for", "cpu", "--try"), "--try is for --for litert"),
+        (("--try",), "--try requires --for litert"),
+        (("--for", "cpu", "--try"), "--try requires --for litert"),
     ],
 )
 def test_what_does_not_fit_is_a_fault_of_the_command_line(
