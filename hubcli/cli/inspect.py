@@ -236,7 +236,7 @@ def _parse_targets(text: str, *, is_tried: bool) -> tuple[Target, ...]:
 
     targets = parse_targets(text)
     if is_tried and all(target.kind is not TargetKind.LITERT for target in targets):
-        raise UsageError("--try is for --for litert", hint="Add litert to --for, or leave --try out.")
+        raise UsageError("--try requires --for litert", hint="Add litert to --for, or remove --try.")
     return targets
 
 
