@@ -174,7 +174,10 @@ class ModelRun:
             only = only_input(self.endpoint)
             if only is None:
                 names = ", ".join(port.name for port in self.endpoint.inputs)
-                raise InputError(f"The {self.endpoint.title} has several inputs: pass a mapping of {names}")
+                raise InputError(
+                    f"The {self.endpoint.title} has several inputs",
+                    hint=f"Pass a mapping with a value for each of {names}.",
+                )
             inputs = {only.name: inputs}
         given = {name: [tensor_of_array(value)] for name, value in inputs.items()}
         self._choose(lambda reader: reader.of_values(given))

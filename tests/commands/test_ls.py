@@ -513,7 +513,7 @@ def test_every_state_can_be_shown(every_state: Path) -> None:
     for words in (
         "ok",
         "ok, pinned",
-        "gutted: ",
+        "incomplete: ",
         "downloading by other.corp:17",
         "unknown handle",
         "foreign",

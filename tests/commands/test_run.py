@@ -90,7 +90,7 @@ def test_a_value_alone_is_for_the_only_input_even_of_several_parts() -> None:
     assert ragged.shapes == {"r": (3,), "r_1": (3,)}
     with pytest.raises(InputError, match="has several inputs") as caught:
         opened(port("a"), port("b")).give_values([1])
-    assert caught.value.hint == "Give a mapping with a value for each of a, b."
+    assert caught.value.hint == "Pass a mapping with a value for each of a, b."
 
 
 def test_a_dry_run_starts_no_process(settings: Settings) -> None:

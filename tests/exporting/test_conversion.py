@@ -121,9 +121,11 @@ def test_two_files_for_a_signature_are_refused() -> None:
 def test_a_model_in_which_the_scan_finds_something_is_not_converted(monkeypatch: pytest.MonkeyPatch) -> None:
     finding = Issue.of_part(Severity.HIGH, "writes-files", "WriteFile writes files", "graph")
     monkeypatch.setattr("hubcli.running.model.scan_ops", lambda outline, objects: [finding])
-    with pytest.raises(UnsafeModelError, match="was not converted: the scan found high: WriteFile") as caught:
+    with pytest.raises(
+        UnsafeModelError, match="Refusing to convert .*: the scan found high: WriteFile"
+    ) as caught:
         planned("tfjs_multiple_signatures", TFLITE)
-    assert "To convert it if you trust its author: --unsafe" in caught.value.hint
+    assert "If you trust the author, add --unsafe" in caught.value.hint
     model = corpus_model("tfjs_multiple_signatures")
     assert plan_conversion("m", model, TFLITE, ConversionOptions(), unsafe=True).endpoints
 
@@ -226,7 +228,12 @@ NO_OP = "can't be converted to LiteRT: no op"
         (RunnerError("no op", kind="ValueError"), ConversionError, NO_OP, "--debug"),
         (TensorFlowError("By SIGSEGV", hint="--runner python"), TensorFlowError, "SIGSEGV", "--debug"),
         (TensorFlowError("Stopped", hint="More: --timeout TIME"), TensorFlowError, "Stopped", "--timeout"),
-        (RunnerError(f"[Errno 28] {FULL}: 'x'", kind="OSError"), DiskFullError, "No room for", "Free some"),
+        (
+            RunnerError(f"[Errno 28] {FULL}: 'x'", kind="OSError"),
+            DiskFullError,
+            "Not enough disk space for",
+            "Free some",
+        ),
     ],
 )
 def test_a_conversion_that_fails_leaves_what_was_there(
@@ -289,7 +296,7 @@ def test_what_is_at_the_destination_is_refused_before_anything_is_converted(
 ) -> None:
     monkeypatch.setattr(conversion, "RunProcess", None)
     (tmp_path / "mul.tflite").write_bytes(b"old")
-    with pytest.raises(OutputError, match="is there already"):
+    with pytest.raises(OutputError, match="already exists"):
         converted(tmp_path / "mul.tflite", settings)
 
 

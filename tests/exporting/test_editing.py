@@ -118,7 +118,7 @@ def test_a_model_in_text_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_model_gives_our_error(tmp_path: Path) -> None:
     files = example_files()
     write_tree(tmp_path / "cut", {**files, "saved_model.pb": files["saved_model.pb"][:-5]})
-    with pytest.raises(BrokenModelError, match="reaches beyond its message"):
+    with pytest.raises(BrokenModelError, match="exceeds its message"):
         plan_edits(tmp_path / "cut", EditOptions(clear_devices=True))
 
 

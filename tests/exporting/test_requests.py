@@ -102,7 +102,7 @@ def test_arrays_of_an_npz_are_one_request(tmp_path: Path, signatures: dict[str, 
     [
         ('{"instances": [[1.0]], "signature_name": "other"}', "no signature 'other'"),
         ('{"instances": [["text"]]}', "request 1"),
-        ('{"instances": [[1.0]], "inputs": [[1.0]]}', "not both"),
+        ('{"instances": [[1.0]], "inputs": [[1.0]]}', "must have one of them"),
         ('{"instances": [1.0', "JSON"),
         ("[]", "holds no request"),
     ],

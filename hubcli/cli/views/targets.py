@@ -49,7 +49,7 @@ def targets_document(reports: tuple[TargetReport, ...]) -> list[dict[str, Any]]:
 def _obstacle(found: Obstacle) -> dict[str, Any]:
     issue = found.issue
     return {
-        "severity": issue.severity.word,
+        "severity": issue.severity.value,
         "code": issue.code,
         "message": issue.message,
         "when": found.when,
@@ -113,9 +113,9 @@ def _obstacle_lines(found: Obstacle, style: Style) -> Iterator[str]:
     issue = found.issue
     times = f" ({found.nodes} nodes)" if found.nodes > 1 and issue.location.node else ""
     place = f", {issue.location}" if str(issue.location) else ""
-    text = f"{issue.severity.word:<8}  {issue.message} [{issue.code}]{place}{times}"
+    text = f"{issue.severity.value:<8}  {issue.message} [{issue.code}]{place}{times}"
     lines = style.fold(printable(text), 2, 10)
-    word = issue.severity.word
+    word = issue.severity.value
     yield lines[0].replace(word, style.paint(word, _STYLES.get(word, "dim")), 1)
     yield from lines[1:]
     if issue.hint:

@@ -200,7 +200,7 @@ def test_a_shard_that_is_a_git_lfs_pointer_is_told_as_one(model: Path) -> None:
         ("saved_model.pb", b"version https://git-lfs.github.com/spec/v1\n", "git-LFS pointer"),
         ("saved_model.pb", b"<!DOCTYPE html><html>", "web page"),
         ("saved_model.pb", b"", "empty"),
-        ("saved_model.pb", b"\xff\xff", "saved_model.pb cannot be read as a SavedModel"),
+        ("saved_model.pb", b"\xff\xff", "cannot be read as a SavedModel"),
         ("saved_model.pbtxt", b'item { name: "cat" id: 1 }', "label map"),
     ],
 )
