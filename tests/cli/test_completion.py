@@ -133,11 +133,14 @@ def test_directories_belong_where_a_directory_is_asked_for(filled: Path, tmp_pat
 
 
 @pytest.mark.parametrize("shell", QUICK_SHELLS)
-@pytest.mark.parametrize("spelling", ["--cache-dir {}", "--cache-dir={}"])
-def test_the_cache_is_the_one_on_the_line(shell: str, spelling: str, filled: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "line",
+    ["inspect --cache-dir {}", "inspect --cache-dir={}", "--cache-dir {} inspect", "--cache-dir={} -q pin"],
+)
+def test_the_cache_is_the_one_on_the_line(shell: str, line: str, filled: Path, tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere"
     with shell_at_work(shell, tmp_path, nowhere) as running:
-        running.type(f"hubcli inspect {spelling.format(filled)} https://tfhub.dev/google/e{TAB}{ENTER}")
+        running.type(f"hubcli {line.format(filled)} https://tfhub.dev/google/e{TAB}{ENTER}")
         assert running.arguments()[-1] == HANDLE
 
 

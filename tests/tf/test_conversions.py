@@ -80,7 +80,6 @@ ZOO = (
     "reusable_with_tuples",
     "signature_defaults",
     "signature_only",
-    "tf1_functions",
     "tf1_resources",
     "tf1_text",
     "without_variables",
