@@ -172,7 +172,7 @@ restarts = 0
 class RecordingListener(ProgressListener):
     def retrying(self, text):
         global restarts
-        restarts += "changed while" in text or "another range" in text
+        restarts += "changed during" in text or "different range" in text
 
 try:
     fetch(sys.argv[1], Settings.read({}, cache_dir=tempfile.mkdtemp(dir=sys.argv[4])),
