@@ -275,7 +275,9 @@ def check_hub_load(case: DiagnosisContext) -> Iterator[Check]:
         where = f"looks in {without_secrets(text)}, which hubcli cannot use"
     elif text.startswith("~"):
         # The shell expands it in `export A=~/b`, not in quotes, an .env file or a Dockerfile.
-        where = f"looks in a directory named '{text.partition('/')[0]}': TFHUB_CACHE_DIR isn't expanded there"
+        where = (
+            f"looks in a directory named '{text.partition('/')[0]}': TFHUB_CACHE_DIR is not expanded there"
+        )
     elif text and not os.path.isabs(text):  # noqa: PTH117 - a string, as tensorflow_hub takes it
         where = f"looks in {text}, relative to its working directory"
     elif _are_same(Path(text) if text else default, root):

@@ -186,7 +186,7 @@ def test_fine_tuned_values_and_edits_are_one_pass(here: Path, hubcli: Run) -> No
         (("--add-defaults", "serving_default.x=[[1, 2]]"), 2, "x has the shape"),
         (("--warmup", "0"), 2, "Invalid number of requests 0"),
         (("--warmup", "absent.json"), 4, "absent.json"),
-        (("--tolerance", "0.1"), 2, "--tolerance means nothing without --half"),
+        (("--tolerance", "0.1"), 2, "--tolerance requires --half"),
         (("--half", "float16", "--tolerance", "nan"), 2, "Invalid tolerance nan"),
         (("--half", "float64"), 2, "float64"),
     ],

@@ -313,7 +313,7 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(
 
 
 def test_edits_that_only_a_saved_model_can_have_are_refused(settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--warmup is for SavedModels, and mul.tflite is converted"):
+    with pytest.raises(UsageError, match="--warmup cannot be used with the converted model mul.tflite"):
         converted(tmp_path / "mul.tflite", settings, edits=EditOptions(warmup="3"))
 
 
