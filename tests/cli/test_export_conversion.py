@@ -24,8 +24,8 @@ EXAMPLE = "example://mul/1"
     [
         (("mul", "--opset", "18"), "--opset requires a conversion to LiteRT or ONNX"),
         (("mul.tar", "--inputs", "x.npz"), "--inputs requires a conversion to LiteRT or ONNX"),
-        (("mul.tflite", "--opset", "18"), "--opset is for a DEST in .onnx"),
-        (("mul.onnx", "--quantize", "int8"), "--quantize is for a DEST in .tflite"),
+        (("mul.tflite", "--opset", "18"), "--opset requires a DEST that ends in .onnx"),
+        (("mul.onnx", "--quantize", "int8"), "--quantize requires a DEST that ends in .tflite"),
         (("mul.tflite", "--half", "float16"), "--half cannot be used with the converted model mul.tflite"),
         (("mul.tflite", "--layout", "serving", "--format", "tflite"), "--layout serving writes directories"),
         (("mul.tflite", "--quantize", "int4"), "int4"),
@@ -33,7 +33,7 @@ EXAMPLE = "example://mul/1"
         (("mul.tflite", "--signature", "x"), "has no signature 'x'"),
         (
             ("mul.tflite", "--quantize", "int8"),
-            "needs representative inputs of the signature serving_default",
+            "requires representative inputs of the signature serving_default",
         ),
     ],
 )

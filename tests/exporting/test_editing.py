@@ -111,7 +111,7 @@ def test_a_plan_writes_nothing_and_leaves_its_source(model: Path, tmp_path: Path
 
 def test_a_model_in_text_is_refused(tmp_path: Path) -> None:
     write_tree(tmp_path / "text", {"saved_model.pbtxt": b"meta_graphs { }"})
-    with pytest.raises(UsageError, match=r"in saved_model\.pbtxt, which hubcli can't edit"):
+    with pytest.raises(UsageError, match=r"in saved_model\.pbtxt, which hubcli cannot edit"):
         plan_edits(tmp_path / "text", EditOptions(clear_devices=True))
 
 
