@@ -97,7 +97,7 @@ class FileSource(ByteSource):
         try:
             file = open_regular(self._path)
         except OSError as error:
-            raise NotFoundError(f"{self._path} can't be opened: {error.strerror}") from error
+            raise NotFoundError(f"Cannot open {self._path}:  {error.strerror}") from error
         with file:
             if _validator(file) != self.validator:
                 raise BodyChangedError(f"{self._path} changed while it was read", hint="Try again.")
@@ -109,7 +109,7 @@ class FileSource(ByteSource):
             try:
                 block = file.read(min(left_bytes, _READ_BYTES))
             except OSError as error:
-                raise NotFoundError(f"{self._path} can't be read: {error.strerror}") from error
+                raise NotFoundError(f"Cannot read {self._path}:  {error.strerror}") from error
             if not block:
                 raise TruncatedError(f"{self._path} ends {left_bytes} bytes early")
             left_bytes -= len(block)

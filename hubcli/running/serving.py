@@ -135,7 +135,7 @@ def _require_rank(port: Port, value: Any) -> None:
 
 def _require_same_rows(ports: Sequence[Port], batch: OutputBatch) -> None:
     """Raises InputError where the outputs can't be told by rows."""
-    hint, expected = 'Ask for columns: {"inputs": ...}.', None
+    hint, expected = 'Use columns: {"inputs": ...}.', None
     for port, parts in zip(ports, batch.parts, strict=True):
         rows = row_count(port, parts)
         if rows is None:

@@ -84,7 +84,7 @@ def test_of_rows_for_a_named_input_only_that_is_taken(tmp_path: Path) -> None:
     assert columns(TWO, f"a={lines}", f"b={lines}") == {"a": [[1.0, 2.0]], "b": [[[1, 2], [3, 4]]]}
     whole = file(tmp_path, "x.json", '{"a": [5], "b": [[6, 7]]}')
     assert columns(TWO, f"a={whole}", f"b={lines}") == {"a": [[5.0]], "b": [[[1, 2], [3, 4]]]}
-    with pytest.raises(InputError, match="there is no value for a, but for b"):
+    with pytest.raises(InputError, match="missing value for a; found b"):
         columns(TWO, "a=" + file(tmp_path, "y.json", '{"b": [[1, 2]]}'), "b=[[1, 2]]")
 
 

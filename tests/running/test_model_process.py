@@ -46,7 +46,7 @@ def test_made_up_inputs_fit_each_kind_of_port() -> None:
 
 
 def test_nothing_is_made_up_for_a_type_without_values() -> None:
-    with pytest.raises(InputError, match="No value can be made up for q"):
+    with pytest.raises(InputError, match="No value can be generated for q"):
         sampled_inputs(signature(port("q", "variant", ())))
 
 
