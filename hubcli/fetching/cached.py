@@ -122,7 +122,7 @@ def _require_model(handle: Handle, path: Path, options: FetchOptions) -> None:
     if options.local is not None:
         raise UsageError(
             f"Cannot import as {handle}: it is a local directory",
-            hint="Use the handle that hub.load will ask for.",
+            hint="Use the handle that is passed to hub.load.",
         )
     try:
         if not path.is_dir():

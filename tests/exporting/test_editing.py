@@ -142,7 +142,7 @@ def test_tensors_that_share_bytes_are_refused(model: Path, tmp_path: Path) -> No
 
 
 def test_half_needs_float32_variables() -> None:
-    with pytest.raises(UsageError, match="--half needs a model of TensorFlow 2"):
+    with pytest.raises(UsageError, match="--half requires a model of TensorFlow 2"):
         plan_edits(corpus_model("serving_half_plus_two"), EditOptions(half=HalfType.FLOAT16))
 
 

@@ -80,7 +80,7 @@ class _Scan:
         counts = self._graph.op_counts
         risky = {op for op in counts if risk_of(op) is not None}
         if sum(counts[op] for op in risky) > _MAX_RISKY_NODES:
-            raise BrokenModelError(f"its graph has more than {_MAX_RISKY_NODES} ops that touch files")
+            raise BrokenModelError(f"its graph has more than {_MAX_RISKY_NODES} ops that access files")
         for body in self._graph.bodies if risky else ():
             if not risky.isdisjoint(body.op_counts):
                 yield from self._risks_in(body, risky)
@@ -206,7 +206,7 @@ class Risk:
 
 
 _WRITE = Risk("writes-files", Severity.HIGH, "writes files")
-_NETWORK = Risk("uses-network", Severity.HIGH, "talks to other machines")
+_NETWORK = Risk("uses-network", Severity.HIGH, "connects to other machines")
 _CONFIGURE = Risk("configures-files", Severity.MEDIUM, "sets up access to file systems")
 _PRINT = Risk("prints", Severity.LOW, "prints")
 # The risk of each class of op_classes.tsv but `none`.

@@ -327,7 +327,7 @@ def _completed(
 
 
 _MAX_BYTES = 16 << 20
-_HINT = 'Write {"target": "source", …}, or lines such as: kernel = model/dense/kernel'
+_HINT = 'Use {"target": "source", …}, or lines such as: kernel = model/dense/kernel'
 
 
 def read_map(path: Path) -> dict[str, str]:
