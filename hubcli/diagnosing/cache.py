@@ -246,7 +246,7 @@ def _unknown(leftovers: Sequence[Leftover]) -> Iterator[Check]:
     if leftovers:
         message = f"{plural(len(leftovers), 'export')} without a lock, running or interrupted: "
         message += _listed(leftovers)
-        hint = "Remove the directory once no export to that place runs: rm -r DIRECTORY"
+        hint = "If no export is writing there: rm -r DIRECTORY"
         yield _check_of_exports(Status.INFO, message, _value(leftovers), hint)
 
 
@@ -298,10 +298,10 @@ def check_load_format(case: DiagnosisContext) -> Iterator[Check]:
         yield _check("load-format", Status.WARNING, message, text, hint)
     elif text and text not in _FORMATS:
         message = f"invalid TFHUB_MODEL_LOAD_FORMAT '{text}': hub.load rejects every handle"
-        yield _check("load-format", Status.PROBLEM, message, text, f"{hint}, or write COMPRESSED")
+        yield _check("load-format", Status.PROBLEM, message, text, f"{hint}, or set it to COMPRESSED")
     if case.environment.get("TFHUB_DISABLE_CERT_VALIDATION") == "true":
         message = "TFHUB_DISABLE_CERT_VALIDATION: hub.load accepts any certificate; hubcli does not"
-        hint = "unset TFHUB_DISABLE_CERT_VALIDATION, and name the authority in SSL_CERT_FILE"
+        hint = "unset TFHUB_DISABLE_CERT_VALIDATION, and set SSL_CERT_FILE to a file with the CA certificate"
         yield _check("load-certificates", Status.WARNING, message, "true", hint)
 
 

@@ -163,7 +163,7 @@ class LoadedModel:
         for port in endpoint.inputs:
             own = inputs.get(port.name) or ([port.default] if port.default is not None else None)
             if own is None:
-                raise InputError(f"The {endpoint.title} needs a value for {port.name}")
+                raise InputError(f"The {endpoint.title} requires a value for {port.name}")
             tensors += own
         if self._prepared != signature:
             prepare_endpoint(self._process, endpoint, number=self._number)

@@ -245,7 +245,7 @@ def _unequal_keys(targets: AssignableVariables, weights: Weights) -> MappingErro
     left = sorted(set(given) - required.keys())
     reasons = [
         f"{what} {', '.join(keys[:_MAX_LISTED])}{' …' if len(keys) > _MAX_LISTED else ''}"
-        for what, keys in (("lacks", missing), ("has beside them", left), ("has twice", twice))
+        for what, keys in (("lacks", missing), ("also has", left), ("has twice", twice))
         if keys
     ]
     return MappingError(
