@@ -72,7 +72,7 @@ def _csv_reader(
         columns[only.name] = (only, header)
     if not columns:
         raise InputError(
-            f"{name} has the columns {', '.join(header)}, none of which is an input",
+            f"No column of {name} is an input: {', '.join(header)}",
             hint=f"Inputs: {described(endpoint.inputs)}",
         )
 
@@ -115,10 +115,10 @@ def _record_reader(
     if only is not None and only not in ports and only.dtype.name == "string":
         return lambda record: {only.name: record}
     if not ports:
-        held = ", ".join(sorted(features)) if features else "no tf.Example"
-        raise InputError(
-            f"{name} contains {held}, none of which is an input", hint=f"Inputs: {described(endpoint.inputs)}"
-        )
+        message = f"{name} contains no tf.Example"
+        if features:
+            message = f"No feature of {name} is an input: {', '.join(sorted(features))}"
+        raise InputError(message, hint=f"Inputs: {described(endpoint.inputs)}")
 
     def values(record: bytes) -> Mapping[str, Any]:
         found = example_features(record) or {}

@@ -132,7 +132,7 @@ class _Check:
                 _ERROR,
                 "training-differs",
                 "__call__ takes other arguments with training=True than with training=False",
-                hint="Trace both values over the same arguments.",
+                hint="Trace both values with the same arguments.",
             )
 
     def _captures(self, call: Function) -> Iterator[Issue]:
@@ -247,7 +247,7 @@ class _Check:
             yield Issue(
                 _HINT,
                 "no-logits",
-                f"__call__ gives {_PROBABILITIES[op]}, after {op}",
+                f"__call__ returns {_PROBABILITIES[op]}, after {op}",
                 hint=(
                     "Share the model without its last layer: logits or features are better for fine-tuning."
                 ),
@@ -309,7 +309,7 @@ def _text_problems(tensor: TensorSpec | TypeSpec, outputs: list[TensorSpec | Typ
         yield Issue(
             _HINT,
             "text-output",
-            f"__call__ gives {outputs[0]} for text; TF Hub's text embeddings give float32[?, dim]",
+            f"__call__ returns {outputs[0]} for text; TF Hub's text embeddings are float32[?, dim]",
             hint="Return one vector for each text.",
         )
 
