@@ -68,7 +68,7 @@ def working_inputs(
             raise
         except TensorFlowError as error:
             failure = failure or error.message
-    raise InputError(f"it fails on generated inputs:  {failure}")
+    raise InputError(f"it fails on generated inputs: {failure}")
 
 
 def reaching_out(source: Path, signature: str) -> str:
@@ -175,13 +175,13 @@ class _Loader:
             try:
                 before = process.load(self._source, "the source")
             except HubcliError as error:
-                self.notes.append(f"nothing was compared: it cannot load the source:  {error.message}")
+                self.notes.append(f"nothing was compared: it cannot load the source: {error.message}")
                 before = None
             try:
                 after = process.load(self._export, "the export")
             except TensorFlowError as error:
                 if before is None:
-                    self.notes.append(f"it cannot load the export either:  {error.message}")
+                    self.notes.append(f"it cannot load the export either: {error.message}")
                     return []
                 raise
             self.is_loaded = True

@@ -372,4 +372,4 @@ class _Converter:
             message = f"{name} cannot be converted to {self._format}: {error.message}"
             return ConversionError(message, hint=hint or _DEBUG)
         message = f"{name}: {self._format} failed {doing}: {error.message}"
-        return ConversionError(message, hint=hint or f"Use other inputs: --inputs FILE.  {_UNCHECKED}")
+        return ConversionError(message, hint=hint or f"Use other inputs: --inputs FILE. {_UNCHECKED}")

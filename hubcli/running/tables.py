@@ -9,6 +9,7 @@ from typing import Any
 from hubcli.errors import BrokenModelError, InputError
 from hubcli.running.endpoints import Endpoint, Port, described
 from hubcli.running.files import FileKind, InputFile
+from hubcli.units import plural
 
 __all__ = ["example_features", "row_values"]
 
@@ -136,7 +137,7 @@ def _feature(port: Port, values: list[Any]) -> Any:
         return values
     known = [size for size in shape if size is not None]
     if len(known) < len(shape) or prod(known) != len(values):
-        raise ValueError(f"{len(values)} values for {port.name}, which is {port}")
+        raise ValueError(f"{plural(len(values), 'value')} for {port.name}, which is {port}")
     for size in reversed(known[1:]):
         values = [values[start : start + size] for start in range(0, len(values), size)]
     return values

@@ -17,6 +17,7 @@ from hubcli.savedmodel.model import Conformance
 from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.types import Literal, TensorSpec, TypeSpec, decode, holds_tensors, tensors_of
 from hubcli.savedmodel.variables import Variable, VariableLists
+from hubcli.units import plural
 
 __all__ = ["check_reusable", "final_ops"]
 
@@ -214,7 +215,8 @@ class _Check:
             yield Issue(
                 _WARNING,
                 "optimizer-slots",
-                f"The file contains {len(slots)} variables of an optimizer ({size} bytes)",
+                f"The file contains {plural(len(slots), 'variable')} of an optimizer "
+                f"({plural(size, 'byte')})",
                 hint="Save the model without its optimizer: model.save(…, include_optimizer=False).",
             )
 

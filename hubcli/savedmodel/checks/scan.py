@@ -20,6 +20,7 @@ from hubcli.savedmodel.layout import climbs_out, shards_of
 from hubcli.savedmodel.model import Asset
 from hubcli.savedmodel.nodes import Node, class_of, is_known, op_classes
 from hubcli.savedmodel.objects import ObjectGraph
+from hubcli.units import plural
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def find(
     yield from _about_assets(assets)
     if index is None:
         if variables:
-            message = f"The model has {len(variables)} variables and no {INDEX_FILE}"
+            message = f"The model has {plural(len(variables), 'variable')} and no {INDEX_FILE}"
             yield Issue.of_part(Severity.MEDIUM, "variables-missing", message, "variables")
         return
     yield from _about_shards(files, index)

@@ -24,6 +24,7 @@ from hubcli.savedmodel.weights.matching import (
     candidates_by_order,
 )
 from hubcli.savedmodel.weights.sources import Weights, WeightsKind
+from hubcli.units import plural
 
 __all__ = ["MatchedValue", "WeightMapping", "map_weights", "read_map"]
 
@@ -190,7 +191,7 @@ def _misfit(
     more = best.required - best.fits - len(best.misfits)
     reasons += f"; and {more} more" if more > 0 else ""
     text = (
-        f"No part of {weights.path} matches all {best.required} variables of "
+        f"No part of {weights.path} matches the {plural(best.required, 'variable')} of "
         f"{targets.model}. The closest, {_root_name(best.root)}, matches "
         f"{best.fits}: {reasons}"
     )
