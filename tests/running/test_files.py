@@ -130,3 +130,8 @@ def test_columns_and_features_that_are_no_inputs_are_listed(tmp_path: Path) -> N
         columns(TWO, file(tmp_path, "t.gz", gzip.compress(record(example(d=[1], c=[2])))))
     with pytest.raises(InputError, match=r"t\.gz contains no tf\.Example$"):
         columns(TWO, file(tmp_path, "t.gz", gzip.compress(record(b"text"))))
+
+
+def test_one_column_is_counted_as_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="line 2 has 1 column; the header names 3"):
+        columns(TWO, file(tmp_path, "t.csv", "a,b.0,b.1\n1\n"))
