@@ -180,7 +180,8 @@ def _endpoint(name: str | None, signatures: Mapping[str, Endpoint]) -> Endpoint:
     listed = ", ".join(signatures) or "none"
     if name is None:
         raise InputError(
-            "A request names no signature, and none is the default", hint=f"Signatures: {listed}"
+            "A request names no signature, and none is the default",
+            hint=f"Add signature_name to it, one of {listed}.",
         )
     raise InputError(f"The model has no signature '{name}'", hint=f"Its signatures: {listed}")
 

@@ -235,7 +235,7 @@ def _open_example(address: str, settings: Settings, transfer: Transfer) -> Itera
 
     name = _EXAMPLES.get(address.split("://", 1)[1])
     if name is None:
-        raise NotFoundError(f"{address} is not a built-in example", hint="Built in: example://mul/1")
+        raise NotFoundError(f"{address} is not a built-in example", hint="Use example://mul/1.")
     with resources.as_file(resources.files("hubcli.examples") / name) as path, open_path(path) as source:
         source.name = address
         yield source

@@ -339,7 +339,9 @@ class NumpyMeasure:
         try:
             import numpy as np
         except ImportError as error:
-            raise TensorFlowError("numpy is not installed", hint="pip install 'hubcli[tf]'") from error
+            raise TensorFlowError(
+                "numpy is not installed", hint="Install it: pip install 'hubcli[tf]'"
+            ) from error
         self._np: Any = np
 
     def __call__(self, dtype: DType, new: bytes, old: bytes) -> Distance:
