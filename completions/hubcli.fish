@@ -263,7 +263,7 @@ complete -c hubcli -n '__hubcli_at run' -l top -x -d 'Show the K classes with th
 complete -c hubcli -n '__hubcli_at run' -l labels -r -F -d 'With --top: file with the class names, one per line'
 complete -c hubcli -n '__hubcli_at run' -l repeat -x -d 'Measure latency, throughput and memory over N runs'
 complete -c hubcli -n '__hubcli_at run' -l dry-run -d 'Check the inputs without TensorFlow'
-complete -c hubcli -n '__hubcli_at run' -l runner -x -a 'auto c python' -d 'TensorFlow\'s C library, its Python package, or the one that fits'
+complete -c hubcli -n '__hubcli_at run' -l runner -x -a 'auto c python' -d 'Run with TensorFlow\'s C library or its Python package'
 complete -c hubcli -n '__hubcli_at run' -l timeout -x -d 'Fail if loading or a run takes longer. [default: 1h]'
 complete -c hubcli -n '__hubcli_at run' -l unsafe -d 'Run the model even if the scan finds unsafe ops'
 complete -c hubcli -n '__hubcli_at verify' -l repair -d 'Fetch corrupt models again'

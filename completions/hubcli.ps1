@@ -130,7 +130,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--labels', 'With --top: file with the class names, one per line'),
             @('--repeat', 'Measure latency, throughput and memory over N runs'),
             @('--dry-run', 'Check the inputs without TensorFlow'),
-            @('--runner', 'TensorFlow''s C library, its Python package, or the one that fits'),
+            @('--runner', 'Run with TensorFlow''s C library or its Python package'),
             @('--timeout', 'Fail if loading or a run takes longer. [default: 1h]'),
             @('--unsafe', 'Run the model even if the scan finds unsafe ops'),
             @('--json', 'Print JSON'),

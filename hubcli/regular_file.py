@@ -100,7 +100,7 @@ def open_stream(path: Path, wait_s: float) -> BinaryIO:
 def read_stream(path: Path, max_bytes: int, wait_s: float) -> bytes:
     """What a regular file, FIFO, or device such as `/dev/null` holds, `max_bytes` of it at most.
 
-    For a small file that the user names. Raises OSError; where it doesn't end within `wait_s` seconds
+    For a small file that the user names. Raises OSError; where it does not end within `wait_s` seconds
     TimeoutError, for other kinds NotRegularError.
     """
     ends_at_s, content = time.monotonic() + wait_s, b""
@@ -108,7 +108,7 @@ def read_stream(path: Path, max_bytes: int, wait_s: float) -> bytes:
         is_regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
         while len(content) < max_bytes:
             if not is_regular and not _has_bytes(file.fileno(), max(0.0, ends_at_s - time.monotonic())):
-                raise TimeoutError(errno.ETIMEDOUT, f"it doesn't end within {wait_s:g} s", str(path))
+                raise TimeoutError(errno.ETIMEDOUT, f"it does not end within {wait_s:g} s", str(path))
             piece = file.read(max_bytes - len(content))
             if not piece:
                 break

@@ -33,6 +33,20 @@ def test_no_text_has_a_phrase_that_is_kept_out() -> None:
     assert not found, "\n".join(["say these in the words of the field:", *sorted(found)])
 
 
+def test_texts_write_cannot_in_full_and_hints_begin_as_other_hints_do() -> None:
+    """`cannot`, not `can't`; `Use`, `Specify` or `Remove`, not `Write` or `Give`; one space between words."""
+    short = re.compile(r"n't\b|\bexclude each other\b|\bmeans nothing\b")
+    other = re.compile(r"(?:Write|Give|Name|Leave) ")
+    found = [
+        f"{message.file}:{message.line}: {message.text}"
+        for message in messages()
+        if short.search(message.text)
+        or (message.kind == "hint" and other.match(message.text))
+        or (message.kind in ("error", "hint") and "  " in message.text)
+    ]
+    assert not found, "\n".join(found)
+
+
 def test_no_page_has_a_phrase_that_is_kept_out() -> None:
     """Of the changelog, what no release has yet; what a page quotes is in backticks, quotes or blocks."""
     pages = {

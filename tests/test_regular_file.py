@@ -156,7 +156,7 @@ def test_a_stream_that_does_not_end_is_not_waited_for(tmp_path: Path) -> None:
     writer = os.open(tmp_path / "x", os.O_RDWR | os.O_NONBLOCK)
     try:
         os.write(writer, b"half of it")
-        with pytest.raises(TimeoutError, match=r"doesn't end within 0\.05 s"):
+        with pytest.raises(TimeoutError, match=r"does not end within 0\.05 s"):
             read_stream(tmp_path / "x", 100, 0.05)
     finally:
         os.close(writer)

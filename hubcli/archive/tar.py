@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from hubcli.archive import Limits, Member, MemberStream
 from hubcli.errors import IntegrityError, TruncatedError, UnsafeArchiveError
-from hubcli.units import format_size
+from hubcli.units import format_size, plural
 
 __all__ = ["BLOCK_BYTES", "ChunkReader", "walk_tar"]
 
@@ -194,7 +194,7 @@ def walk_tar(reader: ChunkReader, limits: Limits) -> MemberStream:
     overrides = _Overrides(budget)
     while True:
         if reader.at_end():
-            raise TruncatedError(f"The archive is truncated: no end marker after {count} members")
+            raise TruncatedError(f"The archive is truncated: no end marker after {plural(count, 'member')}")
         block = reader.read(BLOCK_BYTES)
         if not block.strip(b"\0"):
             _drain(reader)

@@ -71,11 +71,11 @@ class Tree:
                 nodes.append(node)
         except UnsafeArchiveError as error:
             raise UnsafeArchiveError(
-                f"Cannot pack {top}. {error.message}", hint="Rename it, or move it elsewhere."
+                f"Cannot pack {top}: {error.message}", hint="Rename it, or move it elsewhere."
             ) from error
         if total > limits.unpacked_bytes:
             raise UnsafeArchiveError(
-                f"{top} contains {format_size(total)}, which is more than an archive may hold",
+                f"Cannot pack {top}: it contains {format_size(total)}, more than the limit for archives",
                 hint=(
                     "Remove files that are not part of the model, down to "
                     f"{format_size(limits.unpacked_bytes)}."

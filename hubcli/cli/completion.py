@@ -75,7 +75,7 @@ def script_of(shell: str) -> str:
         file = folder / _FILES[shell]
         if file.is_file():
             return file.read_text(encoding="utf-8")
-    raise OutputError(f"The completion script {_FILES[shell]} is missing", hint="Install hubcli again.")
+    raise OutputError(f"The completion script {_FILES[shell]} is missing", hint="Reinstall hubcli.")
 
 
 _OPTIONS_LINE = r"^ +(?:''|([a-z-]+))\) options=\(([^)]*)\) ;;$"

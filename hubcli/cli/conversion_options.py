@@ -103,8 +103,8 @@ def conversion_options(
         for option, value in own.items():
             if value:
                 raise UsageError(
-                    f"{option} is for a model that is converted",
-                    hint="Name a DEST that ends in .tflite or .onnx, or leave it out.",
+                    f"{option} requires a conversion to LiteRT or ONNX",
+                    hint=f"Use a DEST that ends in .tflite or .onnx, or remove {option}.",
                 )
         return None
     more = {} if timeout is None else {"timeout_s": parse_duration_s(timeout)}

@@ -140,12 +140,12 @@ def edit_options(
 ) -> EditOptions:
     """The edits that the options ask for. Raises UsageError for what doesn't go together."""
     if tolerance is not None and half is None:
-        raise UsageError("--tolerance means nothing without --half", hint="Add --half, or leave it out.")
+        raise UsageError("--tolerance requires --half", hint="Add --half, or remove --tolerance.")
     # NaN is beyond both bounds.
     if tolerance is not None and not 0 <= tolerance <= 1:
-        raise UsageError(f"Invalid tolerance {tolerance:g}", hint="Write a number from 0 to 1.")
+        raise UsageError(f"Invalid tolerance {tolerance:g}", hint="Use a number from 0 to 1.")
     if half is not None and no_compare and tolerance is not None:
-        raise UsageError("--tolerance means nothing with --no-compare", hint="Leave one of them out.")
+        raise UsageError("--tolerance and --no-compare cannot be used together", hint="Use only one of them.")
     return EditOptions(
         signatures=tuple(signature or ()),
         drops=tuple(drop_signature or ()),
@@ -166,8 +166,8 @@ def _renames(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         old, equals, new = text.partition("=")
         if not (old and equals and new):
-            raise UsageError(f"Invalid --rename-signature '{text}'", hint="Write --rename-signature OLD=NEW.")
+            raise UsageError(f"Invalid --rename-signature '{text}'", hint="Use --rename-signature OLD=NEW.")
         if old in renames:
-            raise UsageError(f"--rename-signature {old} is given twice", hint="Leave one of them out.")
+            raise UsageError(f"--rename-signature {old} is given twice", hint="Use only one of them.")
         renames[old] = new
     return renames

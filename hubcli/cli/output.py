@@ -194,7 +194,8 @@ class Output:
             if isinstance(error, BrokenPipeError):
                 raise BrokenPipe("The reader of standard output went away") from error
             raise OutputError(
-                f"Standard output cannot be written: {error.strerror}", hint="Check where it is sent to."
+                f"Cannot write to standard output: {error.strerror}",
+                hint="Check the pipe or the redirection.",
             ) from error
 
     def document(self, content: dict[str, Any]) -> None:

@@ -172,7 +172,7 @@ Runner: TypeAlias = Annotated[
     str,
     typer.Option(
         metavar="auto|c|python",
-        help="TensorFlow's C library, its Python package, or the one that fits.",
+        help="Run with TensorFlow's C library or its Python package.",
         rich_help_panel=_HOW,
     ),
     CompletionHint(words=("auto", "c", "python")),

@@ -79,7 +79,7 @@ class OutputOptions:
             )
         if self.top is not None and (self.file is not None or self.repeat is not None):
             other = "--output" if self.repeat is None else "--repeat"
-            raise UsageError(f"--top and {other} exclude each other", hint="Leave one of them out.")
+            raise UsageError(f"--top and {other} cannot be used together", hint="Use only one of them.")
         if self.labels is not None and self.top is None:
             raise UsageError("--labels requires --top", hint="Add --top K, or remove --labels.")
         if self.file is None and self.force:

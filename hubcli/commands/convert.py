@@ -66,10 +66,10 @@ class ConversionRun(ExportRun):
         for option, value in given.items():
             if value:
                 raise UsageError(
-                    f"{option} is for SavedModels, and {self.placement.place.name} is converted",
-                    hint="Leave it out. Weights of a .tflite file in half the bytes: --quantize float16"
+                    f"{option} cannot be used with the converted model {self.placement.place.name}",
+                    hint="Remove --half. For half weights in a .tflite file: --quantize float16"
                     if option == "--half"
-                    else "Leave it out.",
+                    else f"Remove {option}.",
                 )
 
     def _needs_keras(self) -> bool:

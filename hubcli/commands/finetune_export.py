@@ -74,8 +74,8 @@ class _FinetuneExport:
         self.placement = None if destination is None else Placement.plain(destination, None)
         if self.placement is not None and self.placement.format.is_conversion:
             raise UsageError(
-                f"{destination} would be a converted model, and finetune-export writes SavedModels",
-                hint=f"Name a directory, then convert it: hubcli export DIR {destination}",
+                f"Cannot export to {destination}: finetune-export writes only SavedModels",
+                hint=f"Export to a directory, then convert it: hubcli export DIR {destination}",
             )
         self.edited: EditReport | None = None
         self.read = target.archive or target.directory  # What must not be replaced.

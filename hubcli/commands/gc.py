@@ -32,7 +32,7 @@ _KEPT_WORDS = {
     KeepReason.DOWNLOAD: "of downloads",
     KeepReason.FRESH: "used within the grace period",
     KeepReason.MOVED: "kept on another disk",
-    KeepReason.NOT_MATCHED: "of models that no pattern names",
+    KeepReason.NOT_MATCHED: "of models that match no pattern",
 }
 
 

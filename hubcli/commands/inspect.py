@@ -100,14 +100,14 @@ def _with_conversion(info: SavedModelInfo, name: str, path: Path | None) -> Save
 
     if path is None:
         raise UsageError(
-            f"--try needs the whole model on the disk, and {name} is not unpacked there",
+            f"--try requires an unpacked model, which {name} is not",
             hint=f"Fetch it: hubcli inspect --fetch --for litert --try {name}, or unpack the archive",
         )
     grave = [finding for finding in info.findings if finding.severity >= Severity.HIGH]
     if grave:
         raise UnsafeModelError(
             f"{name} was not converted: the scan found {grave[0].message} ({grave[0].where})",
-            hint=f"See all: hubcli inspect --scan {name}. Leave out --try",
+            hint=f"See: hubcli inspect --scan {name}. Or remove --try.",
         )
     # Imported here: it belongs to TensorFlow, which nothing else of an inspection needs.
     from hubcli.tf.conversion_trial import try_conversion

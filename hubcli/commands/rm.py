@@ -128,7 +128,7 @@ class _Rm:
                 self.errors.append((name, _busy(name, "another process")))
             elif action.result in (ActionResult.CHANGED, ActionResult.FAILED):
                 hint = (
-                    "Run it again."
+                    "Run the command again."
                     if action.result is ActionResult.CHANGED
                     else "Check its owner and permissions."
                 )

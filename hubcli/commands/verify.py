@@ -90,7 +90,7 @@ class _Verify:
         if target.archive is not None:
             return self._result(target.name, None, target.archive, self._check_archive(target.archive))
         if target.directory is None:
-            raise NotFoundError(f"Not in the cache: {target.name}", hint=f"hubcli fetch {target.name}")
+            raise NotFoundError(f"Not in the cache: {target.name}", hint=f"Run: hubcli fetch {target.name}")
         entry = target.entry or CachedModel.at(target.directory, self.settings.cache_root)
         if entry is None:
             found = self._check(target.name, target.directory, ())

@@ -67,13 +67,13 @@ def _shortened(message: str) -> str:
 
 def _text(name: str, value: Any, example: str) -> str:
     if not isinstance(value, str):
-        raise _BadValue(f"{name} is {_value_text(value)}, not a string", hint=f'Write {name} = "{example}".')
+        raise _BadValue(f"{name} is {_value_text(value)}, not a string", hint=f'Use {name} = "{example}".')
     return value
 
 
 def _flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise _BadValue(f"{name} is {_value_text(value)}, not true or false", hint=f"Write {name} = true.")
+        raise _BadValue(f"{name} is {_value_text(value)}, not true or false", hint=f"Use {name} = true.")
     return value
 
 
@@ -81,7 +81,7 @@ def _count(low: int, high: int, name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise _BadValue(
             f"{name} is {_value_text(value)}, not a whole number from {low} to {high}",
-            hint=f"Write {name} = {max(low, min(8, high))}.",
+            hint=f"Use {name} = {max(low, min(8, high))}.",
         )
     return value
 
@@ -89,14 +89,14 @@ def _count(low: int, high: int, name: str, value: Any) -> int:
 def _seconds(name: str, value: Any) -> float:
     """A number is seconds, a string has a unit, as `--timeout` takes them."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise _BadValue(f"{name} is {_value_text(value)}, not a duration", hint=f'Write {name} = "30s".')
+        raise _BadValue(f"{name} is {_value_text(value)}, not a duration", hint=f'Use {name} = "30s".')
     try:
         seconds = parse_duration_s(value) if isinstance(value, str) else value
     except UsageError as error:
         raise _BadValue(f"{name} is {_value_text(value)}, not a duration", hint=error.hint) from error
     if not 0 < seconds <= LONGEST_S:
         raise _BadValue(
-            f"{name} is {_value_text(value)}, not more than 0s and at most 1y", hint=f'Write {name} = "30s".'
+            f"{name} is {_value_text(value)}, not more than 0s and at most 1y", hint=f'Use {name} = "30s".'
         )
     return float(seconds)
 
@@ -108,7 +108,7 @@ def _rate(name: str, value: Any) -> int:
             return parse_rate(value if isinstance(value, str) else _value_text(value), name)
     except UsageError:
         pass
-    raise _BadValue(f"{name} is {_value_text(value)}, not a rate", hint=f'Write {name} = "1KiB".')
+    raise _BadValue(f"{name} is {_value_text(value)}, not a rate", hint=f'Use {name} = "1KiB".')
 
 
 def _path(name: str, value: Any) -> Path:
@@ -117,7 +117,7 @@ def _path(name: str, value: Any) -> Path:
     if not text.startswith(("/", "~", "file://")):
         raise _BadValue(
             f"{name} is {_value_text(value)}, a relative path",
-            hint="Write an absolute path, or begin with ~/.",
+            hint="Use an absolute path, or one that starts with ~/.",
         )
     return path
 
@@ -140,7 +140,7 @@ def _word(words: tuple[str, ...], name: str, value: Any) -> str:
         suggestion = did_you_mean(value, words) if isinstance(value, str) else ""
         raise _BadValue(
             f"{name} is {_value_text(value)}, not one of {', '.join(words)}{suggestion}",
-            hint=f'Write {name} = "{words[0]}".',
+            hint=f'Use {name} = "{words[0]}".',
         )
     return str(value)
 
@@ -159,13 +159,13 @@ def _mirrors(name: str, value: Any) -> tuple[Mirror, ...]:
     if not isinstance(value, dict):
         raise _BadValue(
             f"{name} is neither a table nor a list of strings",
-            hint=f'Write {name} = ["https://tfhub.dev=https://mirror.example/tfhub"].',
+            hint=f'Use {name} = ["https://tfhub.dev=https://mirror.example/tfhub"].',
         )
     for prefix, url in value.items():
         if not isinstance(url, str) or "://" not in url or "://" not in prefix:
             raise _BadValue(
                 f"{name} has an entry that does not map an address to its mirror",
-                hint='Write "https://tfhub.dev" = "https://mirror.example/tfhub" below [mirrors].',
+                hint='Use "https://tfhub.dev" = "https://mirror.example/tfhub" below [mirrors].',
                 within=(prefix,),
             )
     return tuple(Mirror(prefix.rstrip("/"), url.rstrip("/")) for prefix, url in value.items())

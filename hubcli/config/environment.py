@@ -138,10 +138,10 @@ class Mirror:
 
 def _hint(source: str) -> str:
     if source == "--mirror":
-        return f"Write --mirror {_EXAMPLE}."
+        return f"Use --mirror {_EXAMPLE}."
     if source.isupper():
-        return f"Write {source}={_EXAMPLE}."
-    return f'Write mirrors = ["{_EXAMPLE}"].'
+        return f"Use {source}={_EXAMPLE}."
+    return f'Use mirrors = ["{_EXAMPLE}"].'
 
 
 _FORM = "max-size=20GB,older-than=90d"

@@ -246,7 +246,7 @@ def _unknown(leftovers: Sequence[Leftover]) -> Iterator[Check]:
     if leftovers:
         message = f"{plural(len(leftovers), 'export')} without a lock, running or interrupted: "
         message += _listed(leftovers)
-        hint = "Remove the directory once no export to that place runs: rm -r DIRECTORY"
+        hint = "If no export is writing there: rm -r DIRECTORY"
         yield _check_of_exports(Status.INFO, message, _value(leftovers), hint)
 
 
@@ -275,7 +275,9 @@ def check_hub_load(case: DiagnosisContext) -> Iterator[Check]:
         where = f"looks in {without_secrets(text)}, which hubcli cannot use"
     elif text.startswith("~"):
         # The shell expands it in `export A=~/b`, not in quotes, an .env file or a Dockerfile.
-        where = f"looks in a directory named '{text.partition('/')[0]}': TFHUB_CACHE_DIR isn't expanded there"
+        where = (
+            f"looks in a directory named '{text.partition('/')[0]}': TFHUB_CACHE_DIR is not expanded there"
+        )
     elif text and not os.path.isabs(text):  # noqa: PTH117 - a string, as tensorflow_hub takes it
         where = f"looks in {text}, relative to its working directory"
     elif _are_same(Path(text) if text else default, root):
@@ -296,10 +298,10 @@ def check_load_format(case: DiagnosisContext) -> Iterator[Check]:
         yield _check("load-format", Status.WARNING, message, text, hint)
     elif text and text not in _FORMATS:
         message = f"invalid TFHUB_MODEL_LOAD_FORMAT '{text}': hub.load rejects every handle"
-        yield _check("load-format", Status.PROBLEM, message, text, f"{hint}, or write COMPRESSED")
+        yield _check("load-format", Status.PROBLEM, message, text, f"{hint}, or set it to COMPRESSED")
     if case.environment.get("TFHUB_DISABLE_CERT_VALIDATION") == "true":
         message = "TFHUB_DISABLE_CERT_VALIDATION: hub.load accepts any certificate; hubcli does not"
-        hint = "unset TFHUB_DISABLE_CERT_VALIDATION, and name the authority in SSL_CERT_FILE"
+        hint = "unset TFHUB_DISABLE_CERT_VALIDATION, and set SSL_CERT_FILE to a file with the CA certificate"
         yield _check("load-certificates", Status.WARNING, message, "true", hint)
 
 

@@ -151,7 +151,7 @@ def check_certificates(case: DiagnosisContext) -> Iterator[Check]:
     message = f"{found.count} {noun} in {found.place or 'certifi'} ({source})"
     if not found.count:
         hint = "Specify a file with CA certificates"
-        hint = "Name the files by their hashes: openssl rehash DIR" if source == "SSL_CERT_DIR" else hint
+        hint = "Link the files by their hashes: openssl rehash DIR" if source == "SSL_CERT_DIR" else hint
         yield _check(
             "certificates", Status.PROBLEM, f"no CA certificates in {found.place} ({source})", value, hint
         )

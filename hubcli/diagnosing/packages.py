@@ -149,7 +149,7 @@ OWN_PAIRS = (
         "own-protobuf",
         Status.PROBLEM,
         lambda installed: installed.is_below("protobuf", "4.25"),
-        "hubcli needs protobuf 4.25, and finds {protobuf}",
+        "hubcli requires protobuf 4.25 or newer, but {protobuf} is installed",
         "pip install 'protobuf>=4.25'",
     ),
     CompatibilityRule(

@@ -68,14 +68,14 @@ def working_inputs(
             raise
         except TensorFlowError as error:
             failure = failure or error.message
-    raise InputError(f"it fails on made-up inputs: {failure}")
+    raise InputError(f"it fails on generated inputs: {failure}")
 
 
 def reaching_out(source: Path, signature: str) -> str:
     """Why no signature of the model is called with made-up values; "" for most models."""
     names = read_runnable(str(source), source, Selection(signature)).findings
     found = next((finding for finding in names if finding.code in _REACHING_OUT), None)
-    return "" if found is None else f"the model isn't called unasked: {found.message}"
+    return "" if found is None else f"the model was not called: {found.message}"
 
 
 def compare_with_source(
@@ -119,9 +119,9 @@ def warmup_of(
     words = vocabulary(source)
     reason = "" if is_tried else "--no-compare or --dry-run was given"
     if not signatures:
-        raise UsageError("--warmup needs a signature, and the export has none", hint="Leave --warmup out.")
+        raise UsageError("--warmup requires a signature, and the export has none", hint="Remove --warmup.")
     if is_tried and not has_tensorflow():
-        reason = "TensorFlow isn't installed"
+        reason = "TensorFlow is not installed"
     reason = reason or reaching_out(source, next(iter(names.values())))
     if reason:
         notes = [f"The warmup requests were not tried: {reason}"]
@@ -143,7 +143,7 @@ def warmup_of(
             except (InputError, TensorFlowError) as error:  # noqa: PERF203 - it names the request
                 raise InputError(
                     f"{text}: the model fails at warmup request {number + 1}: {error.message}",
-                    hint="A server would not load it: correct the request, or leave it out.",
+                    hint="Correct or remove the request: a server would not load the model.",
                 ) from error
         return given, []
 
@@ -175,13 +175,13 @@ class _Loader:
             try:
                 before = process.load(self._source, "the source")
             except HubcliError as error:
-                self.notes.append(f"nothing was compared, since it can't load the source: {error.message}")
+                self.notes.append(f"nothing was compared: it cannot load the source: {error.message}")
                 before = None
             try:
                 after = process.load(self._export, "the export")
             except TensorFlowError as error:
                 if before is None:
-                    self.notes.append(f"it can't load the export either: {error.message}")
+                    self.notes.append(f"it cannot load the export either: {error.message}")
                     return []
                 raise
             self.is_loaded = True
@@ -205,7 +205,7 @@ class _Loader:
         if apart > (self._tolerance or 0.0):
             # What gives something else each time can't be compared; a counter counts in both alike.
             if difference(expected, before.call(old, inputs)) > 0:
-                self.notes.append(f"the signature {new} was not compared: it gives another output each time")
+                self.notes.append(f"the signature {new} was not compared: its outputs change each time")
                 return False
             raise ValuesError(
                 _message(new, _RUNNERS[self._runner], apart, self._tolerance), hint=_hint(self._tolerance)
@@ -216,9 +216,9 @@ class _Loader:
 
 def _message(name: str, loader: str, error: float, tolerance: float | None) -> str:
     if tolerance is None:
-        return f"The signature {name} gives other outputs than the source's, by {loader}"
+        return f"The signature {name} has other outputs than in the source, by {loader}"
     if error == float("inf"):
-        return f"The signature {name} gives other values than the source's, by {loader}"
+        return f"The signature {name} has other values than in the source, by {loader}"
     return (
         f"The signature {name} is off by {error:.2g} of its largest output, "
         f"more than {tolerance:g}, by {loader}"
@@ -227,8 +227,8 @@ def _message(name: str, loader: str, error: float, tolerance: float | None) -> s
 
 def _hint(tolerance: float | None) -> str:
     if tolerance is None:
-        return "Report it; without the comparison: --no-compare"
-    return "Allow more: --tolerance X; or leave --half out."
+        return "Report it, or skip the comparison: --no-compare"
+    return "Allow a larger error with --tolerance, or remove --half."
 
 
 def difference(expected: Mapping[str, Sequence[Tensor]], actual: Mapping[str, Sequence[Tensor]]) -> float:

@@ -40,7 +40,7 @@ _PACKAGES = {
 }
 _EXTRAS = {"tensorflow": "tf"}
 _DEBUG = "See what the converter wrote: --debug"
-_UNCHECKED = "To write it unchecked: --no-compare"
+_UNCHECKED = "To skip the comparison: --no-compare"
 _HINTS = {
     "NeedsSelectOpsError": "Add TensorFlow's kernels, which the app must link too: --select-tf-ops",
     "UnsupportedOpsError": "Convert a signature without these ops: --signature NAME",
@@ -89,22 +89,26 @@ class ConversionOptions:
         )
         if self.representative and self.quantize is not Quantization.INT8:
             raise UsageError(
-                "--representative is for --quantize int8", hint="Leave one of them out, or add it."
+                "--representative requires --quantize int8",
+                hint="Add --quantize int8, or remove --representative.",
             )
         if self.opset is not None and not _FIRST_OPSET <= self.opset <= _LAST_OPSET:
-            raise UsageError(f"Invalid opset {self.opset}", hint=f"Write {_FIRST_OPSET} to {_LAST_OPSET}.")
+            raise UsageError(f"Invalid opset {self.opset}", hint=f"Use {_FIRST_OPSET} to {_LAST_OPSET}.")
         if self.tolerance is not None and not (isfinite(self.tolerance) and self.tolerance >= 0):
-            raise UsageError(f"Invalid tolerance {self.tolerance}", hint="Write a number such as 0.001.")
+            raise UsageError(f"Invalid tolerance {self.tolerance}", hint="Use a number such as 0.001.")
         if not self.compare and (self.inputs or self.tolerance is not None):
             option = "--inputs" if self.inputs else "--tolerance"
-            raise UsageError(f"{option} and --no-compare exclude each other", hint="Leave one of them out.")
+            raise UsageError(
+                f"{option} and --no-compare cannot be used together", hint="Use only one of them."
+            )
 
 
 def _require_format(form: ExportFormat, options: Mapping[str, tuple[object, ExportFormat]]) -> None:
     for option, (value, own) in options.items():
         if value and form is not own:
             raise UsageError(
-                f"{option} is for a DEST in .{own.value}", hint=f"Leave it out, or name DEST.{own.value}."
+                f"{option} requires a DEST that ends in .{own.value}",
+                hint=f"Use DEST.{own.value}, or remove {option}.",
             )
 
 
@@ -164,15 +168,15 @@ def plan_conversion(
             if port.kind != "dense":
                 raise ConversionError(
                     f"{name}: {port.name} of the {endpoint.title} is {port.kind}, "
-                    f"and {_NAMES[form]} has dense tensors alone",
+                    f"and {_NAMES[form]} has only dense tensors",
                     hint="Choose other signatures: --signature NAME",
                 )
     representative = files_by_signature(options.representative, "--representative", endpoints)
     missing = [point.name for point in endpoints if point.inputs and point.name not in representative]
     if options.quantize is Quantization.INT8 and missing:
         raise UsageError(
-            f"--quantize int8 needs representative inputs of the signature {missing[0]}",
-            hint=f"Name a file with them: --representative {missing[0]}=FILE",
+            f"--quantize int8 requires representative inputs of the signature {missing[0]}",
+            hint=f"Specify a file with them: --representative {missing[0]}=FILE",
         )
     chosen = {endpoint.name for endpoint in endpoints}
     return ConversionPlan(
@@ -281,7 +285,7 @@ def _require_installed(plan: ConversionPlan) -> None:
     if missing:
         extras = ",".join(sorted({_EXTRAS.get(package, "onnx") for package in missing}))
         raise TensorFlowError(
-            f"{missing[0]} isn't installed", hint=f"Install it: pip install 'hubcli[{extras}]'"
+            f"{missing[0]} is not installed", hint=f"Install it: pip install 'hubcli[{extras}]'"
         )
     packages = plan.model.packages
     require_packages(plan.model, {package.module: has_package(package.module) for package in packages})
@@ -365,7 +369,7 @@ class _Converter:
         """Why the converter can't, or why what it wrote doesn't run."""
         name, hint = self._plan.model.name, _HINTS.get(error.kind)
         if doing.startswith("converting"):
-            message = f"{name} can't be converted to {self._format}: {error.message}"
+            message = f"{name} cannot be converted to {self._format}: {error.message}"
             return ConversionError(message, hint=hint or _DEBUG)
         message = f"{name}: {self._format} failed {doing}: {error.message}"
-        return ConversionError(message, hint=hint or f"Give other inputs: --inputs FILE. {_UNCHECKED}")
+        return ConversionError(message, hint=hint or f"Use other inputs: --inputs FILE. {_UNCHECKED}")

@@ -92,8 +92,8 @@ class Comparer:
                 self._expected(endpoint, batch)
                 return batch
         raise ConversionError(
-            f"{self._model.name}: the {endpoint.title} can't be compared on sampled inputs: {reasons[0]}",
-            hint="Give inputs that it takes: --inputs FILE. To write it unchecked: --no-compare",
+            f"{self._model.name}: the {endpoint.title} cannot be compared on sampled inputs: {reasons[0]}",
+            hint="Specify inputs that it accepts: --inputs FILE. To skip the comparison: --no-compare",
         )
 
     def _expected(self, endpoint: Endpoint, batch: Batch) -> list[Tensor]:
@@ -110,7 +110,12 @@ class Comparer:
             error_size, reason = difference(ours, theirs)
             if error_size > self._tolerance:
                 raise self._too_far(
-                    endpoint, batch, expected, f"{where} gives another {port.name}", error_size, reason
+                    endpoint,
+                    batch,
+                    expected,
+                    f"{where} has a different output {port.name}",
+                    error_size,
+                    reason,
                 )
             yield port.name, error_size
 
@@ -127,11 +132,11 @@ class Comparer:
         again = self._expected(endpoint, batch)
         if any(difference(*pair)[0] > self._tolerance for pair in zip(expected, again, strict=True)):
             return ConversionError(
-                f"{self._model.name}: the {endpoint.title} can't be compared: its outputs change each time",
-                hint="To write it unchecked: --no-compare",
+                f"{self._model.name}: the {endpoint.title} cannot be compared: its outputs change each time",
+                hint="To skip the comparison: --no-compare",
             )
         if reason:
-            return ConversionError(f"{what}: it {reason}", hint="To write it unchecked: --no-compare")
+            return ConversionError(f"{what}: it {reason}", hint="To skip the comparison: --no-compare")
         return ConversionError(
             f"{what}: the error is {error:.2g}, and the tolerance {self._tolerance:g}",
             hint="Allow a larger error with --tolerance, or compare on real inputs with --inputs FILE.",
@@ -168,7 +173,7 @@ def files_by_signature(texts: Sequence[str], option: str, endpoints: Sequence[En
         if name in found:
             raise UsageError(
                 f"{option} names two files for the signature {name}: {found[name]} and {path}",
-                hint=f"Write {option} SIGNATURE=FILE, once for each signature.",
+                hint=f"Use {option} SIGNATURE=FILE, once for each signature.",
             )
         found[name] = path
     return found

@@ -191,7 +191,7 @@ def plan_edits(source: Path, options: EditOptions, name: str = "") -> EditPlan:
     main = main_file(source)
     if main.name != _MAIN:
         raise UsageError(
-            f"{name} is a SavedModel in {main.name}, which hubcli can't edit",
+            f"{name} is a SavedModel in {main.name}, which hubcli cannot edit",
             hint="Save it again with TensorFlow as saved_model.pb.",
         )
     try:
@@ -202,7 +202,7 @@ def plan_edits(source: Path, options: EditOptions, name: str = "") -> EditPlan:
         raise BrokenModelError(f"{name}: {error.message}", hint=error.hint) from error
     except OSError as error:
         raise NotFoundError(
-            f"{error.filename or source} can't be read: {error.strerror}", hint="Check its mode."
+            f"Cannot read {error.filename or source}: {error.strerror}", hint="Check its permissions."
         ) from error
 
 
@@ -223,7 +223,7 @@ def prove(plan: EditPlan, export: Path, options: EditOptions) -> EditReport:
     from hubcli.exporting.comparing import compare_with_source, has_tensorflow
 
     if not has_tensorflow():
-        note = "The export was not compared with its source: TensorFlow isn't installed"
+        note = "The export was not compared with its source: TensorFlow is not installed"
         return replace(report, notes=(*report.notes, note))
     tolerance = None
     if options.half is not None:
@@ -246,7 +246,7 @@ def require_comparable(options: EditOptions) -> None:
 
     if not has_tensorflow():
         raise UsageError(
-            "--half compares the export with its source, and TensorFlow isn't installed",
+            "--half compares the export with its source, and TensorFlow is not installed",
             hint="Install it: pip install 'hubcli[tf]'; or skip the comparison: --no-compare",
         )
 
@@ -319,8 +319,8 @@ class _Planner:
         partitioned = source.partitioned(halved.keys) if source is not None else None
         if partitioned is not None:
             raise ValuesError(
-                f"{partitioned} is partitioned, and TensorFlow reads no half weights in parts",
-                hint="Leave --half out.",
+                f"--half cannot store {partitioned}: TensorFlow reads partitioned variables only as float32",
+                hint="Remove --half.",
             )
         self._model = halved.model
         self._losses += halved.losses

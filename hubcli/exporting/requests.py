@@ -76,7 +76,7 @@ def encoded_defaults(
     for text in texts:
         target, separator, value = text.partition("=")
         if not separator:
-            raise UsageError(f"Invalid default '{text}'", hint="Write --add-defaults NAME.INPUT=JSON.")
+            raise UsageError(f"Invalid default '{text}'", hint="Use --add-defaults NAME.INPUT=JSON.")
         endpoint, port = _input_named(target, signatures)
         if port.kind != "dense":
             raise InputError(f"{target} is {port.kind}: only a dense input can have a default")
@@ -126,15 +126,15 @@ def read_requests(path: str, signatures: Mapping[str, Endpoint]) -> list[WarmupR
         for where, request in _requests_in(file, signatures):
             if len(requests) == MAX_REQUESTS:
                 raise InputError(
-                    f"{file.name} holds more than {MAX_REQUESTS:,} requests, the most that Serving reads",
-                    hint="Give fewer.",
+                    f"{file.name} contains more than {MAX_REQUESTS:,} requests, the most that Serving reads",
+                    hint="Remove some of them.",
                 )
             _require_dense(request, signatures, where)
             requests.append(request)
     finally:
         file.close()
     if not requests:
-        raise InputError(f"{file.name} holds no request")
+        raise InputError(f"{file.name} contains no requests")
     return requests
 
 
@@ -152,8 +152,8 @@ def _requests_in(file: InputFile, signatures: Mapping[str, Endpoint]) -> Iterato
         documents = ((f"request {number + 1}", body) for number, body in enumerate(bodies))
     else:
         raise InputError(
-            f"{file.name} holds {file.kind.value}, not requests",
-            hint="Give Serving's predict bodies in JSON or JSON Lines, or an .npz.",
+            f"{file.name} contains {file.kind.value}, not requests",
+            hint="Use predict requests of TensorFlow Serving in JSON or JSON Lines, or a .npz file.",
         )
     for where, body in documents:
         try:
@@ -180,7 +180,8 @@ def _endpoint(name: str | None, signatures: Mapping[str, Endpoint]) -> Endpoint:
     listed = ", ".join(signatures) or "none"
     if name is None:
         raise InputError(
-            "A request names no signature, and none is the default", hint=f"Signatures: {listed}"
+            "A request names no signature, and none is the default",
+            hint=f"Add signature_name to it, one of {listed}.",
         )
     raise InputError(f"The model has no signature '{name}'", hint=f"Its signatures: {listed}")
 
@@ -192,7 +193,9 @@ def _request(endpoint: Endpoint, tensors: Inputs) -> WarmupRequest:
 def _require_dense(request: WarmupRequest, signatures: Mapping[str, Endpoint], where: str) -> None:
     for port in signatures[request.signature].inputs:
         if port.kind != "dense":
-            raise InputError(f"{where}: {port.name} is {port.kind}, and a request holds dense tensors alone")
+            raise InputError(
+                f"{where}: {port.name} is {port.kind}, and a request can hold only dense tensors"
+            )
 
 
 def sampled_requests(
@@ -206,12 +209,12 @@ def sampled_requests(
     signature can be called with made-up values.
     """
     if not 1 <= count <= MAX_REQUESTS:
-        raise UsageError(f"Invalid number of requests {count}", hint=f"Write 1 to {MAX_REQUESTS}.")
+        raise UsageError(f"Invalid number of requests {count}", hint=f"Use 1 to {MAX_REQUESTS}.")
     usable: list[tuple[Endpoint, Inputs]] = []
     notes = []
     for endpoint in signatures.values():
         if any(port.kind != "dense" for port in endpoint.inputs):
-            notes.append(f"No warmup request for the {endpoint.title}: its inputs aren't all dense")
+            notes.append(f"No warmup request for the {endpoint.title}: not all of its inputs are dense")
             continue
         try:
             usable.append((endpoint, sample(endpoint)))
@@ -219,7 +222,7 @@ def sampled_requests(
             notes.append(f"No warmup request for the {endpoint.title}: {error.message}")
     if not usable:
         raise InputError(
-            "No signature can be called with made-up values", hint="Give requests: --warmup FILE"
+            "No signature can be called with generated inputs", hint="Specify requests: --warmup FILE"
         )
     requests = []
     for number in range(count):

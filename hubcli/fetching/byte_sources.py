@@ -22,6 +22,7 @@ from hubcli.net.byte_source import ByteSource
 from hubcli.net.retries import DEFAULT_RETRIES, RetryPolicy
 from hubcli.providers import scheme_of
 from hubcli.regular_file import open_regular, open_stream
+from hubcli.units import plural
 from hubcli.urls import printed_url
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class FileSource(ByteSource):
         try:
             file = open_regular(self._path)
         except OSError as error:
-            raise NotFoundError(f"{self._path} can't be opened: {error.strerror}") from error
+            raise NotFoundError(f"Cannot open {self._path}: {error.strerror}") from error
         with file:
             if _validator(file) != self.validator:
                 raise BodyChangedError(f"{self._path} changed while it was read", hint="Try again.")
@@ -109,9 +110,9 @@ class FileSource(ByteSource):
             try:
                 block = file.read(min(left_bytes, _READ_BYTES))
             except OSError as error:
-                raise NotFoundError(f"{self._path} can't be read: {error.strerror}") from error
+                raise NotFoundError(f"Cannot read {self._path}: {error.strerror}") from error
             if not block:
-                raise TruncatedError(f"{self._path} ends {left_bytes} bytes early")
+                raise TruncatedError(f"{self._path} ends {plural(left_bytes, 'byte')} early")
             left_bytes -= len(block)
             yield block
 
@@ -234,7 +235,7 @@ def _open_example(address: str, settings: Settings, transfer: Transfer) -> Itera
 
     name = _EXAMPLES.get(address.split("://", 1)[1])
     if name is None:
-        raise NotFoundError(f"{address} is not a built-in example", hint="Built in: example://mul/1")
+        raise NotFoundError(f"{address} is not a built-in example", hint="Use example://mul/1.")
     with resources.as_file(resources.files("hubcli.examples") / name) as path, open_path(path) as source:
         source.name = address
         yield source

@@ -122,7 +122,7 @@ def _require_model(handle: Handle, path: Path, options: FetchOptions) -> None:
     if options.local is not None:
         raise UsageError(
             f"Cannot import as {handle}: it is a local directory",
-            hint="Use the handle that hub.load will ask for.",
+            hint="Use the handle that is passed to hub.load.",
         )
     try:
         if not path.is_dir():
@@ -338,7 +338,7 @@ def resume_notes(models: Sequence[PartialDownload], not_begun: int = 0) -> tuple
         parts.append(f"the cached {what} of {_named(cached)} {_is(cached)} kept")
     if not_begun:
         count = str(not_begun) if parts else plural(not_begun, "model")
-        parts.append(f"{count} {'was' if not_begun == 1 else 'were'} not begun")
+        parts.append(f"{count} {'was' if not_begun == 1 else 'were'} not started")
     message = (
         f"Interrupted: {', '.join(parts[:-1])}{' and ' * (len(parts) > 1)}{parts[-1]}" if parts else _NOTHING
     )

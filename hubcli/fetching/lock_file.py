@@ -179,7 +179,10 @@ class LockFile(NamedTuple):
         both = f"{self.name} and {other.name}"
         for name, model in other.models.items():
             if self.models.get(name, model) != model:
-                raise UsageError(f"{both} have different entries for {name}", hint="Lock it again.")
+                raise UsageError(
+                    f"{both} have different entries for {name}",
+                    hint=f"Lock it again: hubcli fetch --lock FILE {name}",
+                )
         return LockFile(both, {**self.models, **other.models})
 
     def changed(self, models: Iterable[LockedModel]) -> Iterator[LockedModel]:

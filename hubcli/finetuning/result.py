@@ -204,7 +204,7 @@ def require_same_interface(
 
     found = verify_interface_preserved(info, read_model(ModelFiles.of_directory(exported), hash_assets=True))
     slots = sum(difference.part == "variable" and difference.left is not None for difference in found)
-    state = [LostPart("optimizer state", f"{slots} variables of the earlier training")]
+    state = [LostPart("optimizer state", f"{plural(slots, 'variable')} of the earlier training")]
     others = [
         LostPart(
             f"{difference.part} {difference.name}".strip(),

@@ -36,6 +36,7 @@ from hubcli.tf import StrategyKind
 from hubcli.tf.live_model import Keep, LiveModel, TrainingJob
 from hubcli.tf.resave import require_resavable, would_be_lost
 from hubcli.tf.training import Strategy
+from hubcli.units import plural
 
 __all__ = ["FromTraining"]
 
@@ -96,7 +97,7 @@ class FromTraining(NamedTuple):
         if poisoned and not self.options.allow_nan:
             named = ", ".join(sorted(poisoned)[:3])
             raise ValuesError(
-                f"The training left NaN or infinity in {len(poisoned)} variables: {named}",
+                f"The training left NaN or infinity in {plural(len(poisoned), 'variable')}: {named}",
                 hint="Train with a lower learning rate, or allow it: --allow-nan.",
             )
         self._require_tables_written(live.training.changed_tables)

@@ -28,14 +28,14 @@ def halved(pieces: Iterable[bytes], half: HalfType, key: str) -> Iterator[bytes]
     for piece in pieces:
         if has_non_finite(_FLOAT32, piece):
             raise ValuesError(
-                f"{key} has NaN or infinity in it", hint="Take weights from before the training failed."
+                f"{key} contains NaN or infinity", hint="Use weights from before the training diverged."
             )
         small = half_piece(piece, half)
         if small is None or has_non_finite(DType.of(half.number), small):
             other = "; or use --half bfloat16" if half is HalfType.FLOAT16 else ""
             raise ValuesError(
                 f"{key} has a value beyond {half.largest}, the largest of {half.value}",
-                hint=f"Leave --half out{other}.",
+                hint=f"Remove --half{other}.",
             )
         yield small
 

@@ -20,6 +20,6 @@ class Example(Provider):
         name = text.split("://", 1)[1].rstrip("/")
         segments = name.split("/")
         if not all(map(SEGMENT.fullmatch, segments)) or len(segments) > 2:
-            raise refusal(text, "is not a built-in example", "Built in: example://mul/1")
+            raise refusal(text, "is not a built-in example", "Use example://mul/1.")
         version = segments[1] if len(segments) == 2 else None
         return Handle(text, self, f"example://{name}", version)

@@ -10,6 +10,7 @@ from hubcli.running.endpoints import Endpoint, Port
 from hubcli.running.inputs import Columns, RowStream, complete
 from hubcli.running.values import cut, flattened, join, row_count, tensors_of, with_parts
 from hubcli.tf.run_protocol import Tensor
+from hubcli.units import plural
 
 __all__ = ["DEFAULT_BATCH", "Batch", "batches_of_columns", "batches_of_rows"]
 
@@ -68,7 +69,9 @@ def batches_of_rows(endpoint: Endpoint, stream: RowStream, batch_size: int | Non
         raise InputError(f"{stream.source} has no rows")
     fixed = _fixed_batch(endpoint, first[1])
     if fixed is not None and batch_size is not None and batch_size != fixed:
-        raise UsageError(f"The {endpoint.title} takes {fixed} rows at a time", hint="Remove --batch-size.")
+        raise UsageError(
+            f"The {endpoint.title} takes {plural(fixed, 'row')} at a time", hint="Remove --batch-size."
+        )
     has_parts = _has_parts(endpoint, first)
     is_whole = fixed is None and not endpoint.has_batch and not has_parts
     if is_whole and batch_size not in (None, 1):

@@ -19,6 +19,7 @@ from hubcli.formats.checksums import masked_crc32c
 from hubcli.formats.npy import MAGIC, read_array
 from hubcli.regular_file import open_stream
 from hubcli.tf.run_protocol import Tensor
+from hubcli.units import plural
 
 __all__ = ["FileKind", "InputFile", "kind_of", "open_input", "parse_json"]
 
@@ -188,7 +189,8 @@ class InputFile:
             for row in filter(None, rows):
                 if len(row) != len(header):
                     raise InputError(
-                        f"{self.name}, line {place} has {len(row)} columns; the header names {len(header)}"
+                        f"{self.name}, line {place} has {plural(len(row), 'column')}; "
+                        f"the header names {len(header)}"
                     )
                 yield f"line {place}", dict(zip(header, row, strict=True))
         except csv.Error as error:

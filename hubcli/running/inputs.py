@@ -132,7 +132,7 @@ class InputReader:
             return value
         for name in value:
             self._endpoint_port(name)
-        raise InputError(f"there is no value for {port.name}, but for {', '.join(value)}")
+        raise InputError(f"missing value for {port.name}; found {', '.join(value)}")
 
     def media_of(self, port: Port, data: bytes, where: str, kind: FileKind) -> Any:
         """The value of an image or of sound for the input: its bytes where that is a string."""

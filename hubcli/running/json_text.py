@@ -237,7 +237,8 @@ def best_of(port: Port, tensor: Tensor, count: int, labels: Sequence[str] | None
     """
     if labels is not None and len(labels) != tensor.shape[-1]:
         raise UsageError(
-            f"The file has {plural(len(labels), 'label')}, and {port.name} has {tensor.shape[-1]} classes",
+            f"The file has {plural(len(labels), 'label')}, "
+            f"and {port.name} has {plural(tensor.shape[-1], 'class')}",
             hint="Use a file with one line for each class.",
         )
     dtype = DType.of(tensor.dtype)

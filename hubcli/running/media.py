@@ -16,6 +16,7 @@ from hubcli.running.endpoints import Port
 from hubcli.running.values import cast_tensor
 from hubcli.savedmodel.types import shape_text
 from hubcli.tf.run_protocol import Tensor
+from hubcli.units import plural
 
 __all__ = ["Decoder", "MediaOptions", "decode_image", "decode_wav", "image_size", "parse_image_size"]
 
@@ -126,7 +127,8 @@ def decode_wav(port: Port, data: bytes, where: str, decoder: Decoder | None) -> 
     is_split = rank == 2 and port.shape is not None and port.shape[1] == channels and port.shape[0] is None
     if rank not in shapes or (rank < 3 and channels > 1 and not is_split):
         raise InputError(
-            f"{where} has {channels} audio channels, but {port.name} has the shape {shape_text(port.shape)}",
+            f"{where} has {plural(channels, 'audio channel')}, "
+            f"but {port.name} has the shape {shape_text(port.shape)}",
             hint="Convert it to mono: ffmpeg -i IN.wav -ac 1 OUT.wav",
         )
     samples.shape = (count, channels) if is_split else shapes[rank]

@@ -163,7 +163,7 @@ class LoadedModel:
         for port in endpoint.inputs:
             own = inputs.get(port.name) or ([port.default] if port.default is not None else None)
             if own is None:
-                raise InputError(f"The {endpoint.title} needs a value for {port.name}")
+                raise InputError(f"The {endpoint.title} requires a value for {port.name}")
             tensors += own
         if self._prepared != signature:
             prepare_endpoint(self._process, endpoint, number=self._number)
@@ -215,13 +215,13 @@ def _sampled_parts(port: Port, words: Sequence[str], size: int) -> list[Tensor]:
             for number in splits
         ]
         return [_sampled(port, (_BATCH, *inner), words), *ends]
-    raise InputError(f"No value can be made up for {port}")
+    raise InputError(f"No value can be generated for {port}")
 
 
 def _sampled(port: Port, shape: tuple[int, ...], words: Sequence[str]) -> Tensor:
     count, dtype = prod(shape), port.dtype
     if not is_supported(dtype) or count > _MAX_SAMPLE_ELEMENTS:
-        raise InputError(f"No value can be made up for {port}")
+        raise InputError(f"No value can be generated for {port}")
     spread = ((place * _GOLDEN_RATIO) % 1.0 for place in range(count))
     values: list[Any]
     if dtype.name == "string":

@@ -90,7 +90,7 @@ class Collected:
         if self._size_bytes > _MAX_COLLECTED_BYTES:
             raise UsageError(
                 "The outputs are larger than 4 GiB",
-                hint="Write rows as they come: --json-lines, or -o FILE.npz",
+                hint="Use --json-lines or -o FILE.npz, which write rows as they are computed.",
             )
         self._parts.append(parts)
 

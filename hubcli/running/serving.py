@@ -16,6 +16,7 @@ from hubcli.running.inputs import Columns, InputReader
 from hubcli.running.json_text import port_rows, port_text, row_count
 from hubcli.running.session import OutputBatch
 from hubcli.savedmodel.types import shape_text
+from hubcli.units import plural
 
 __all__ = ["PredictRequest", "answer_text"]
 
@@ -128,14 +129,15 @@ def _require_rank(port: Port, value: Any) -> None:
     is_dense = port.kind == "dense" and not isinstance(value, dict)
     if is_dense and port.shape is not None and depth == len(port.shape) - 1:
         raise InputError(
-            f"{port.name} has the shape {shape_text(port.shape)}, and the value has {depth} dimensions",
+            f"{port.name} has the shape {shape_text(port.shape)}, "
+            f"and the value has {plural(depth, 'dimension')}",
             hint="Under instances each element is a row; under inputs the value has all rows.",
         )
 
 
 def _require_same_rows(ports: Sequence[Port], batch: OutputBatch) -> None:
     """Raises InputError where the outputs can't be told by rows."""
-    hint, expected = 'Ask for columns: {"inputs": ...}.', None
+    hint, expected = 'Use columns: {"inputs": ...}.', None
     for port, parts in zip(ports, batch.parts, strict=True):
         rows = row_count(port, parts)
         if rows is None:

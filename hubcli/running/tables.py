@@ -9,6 +9,7 @@ from typing import Any
 from hubcli.errors import BrokenModelError, InputError
 from hubcli.running.endpoints import Endpoint, Port, described
 from hubcli.running.files import FileKind, InputFile
+from hubcli.units import plural
 
 __all__ = ["example_features", "row_values"]
 
@@ -72,7 +73,7 @@ def _csv_reader(
         columns[only.name] = (only, header)
     if not columns:
         raise InputError(
-            f"{name} has the columns {', '.join(header)}, none of which is an input",
+            f"No column of {name} is an input: {', '.join(header)}",
             hint=f"Inputs: {described(endpoint.inputs)}",
         )
 
@@ -115,10 +116,10 @@ def _record_reader(
     if only is not None and only not in ports and only.dtype.name == "string":
         return lambda record: {only.name: record}
     if not ports:
-        held = ", ".join(sorted(features)) if features else "no tf.Example"
-        raise InputError(
-            f"{name} contains {held}, none of which is an input", hint=f"Inputs: {described(endpoint.inputs)}"
-        )
+        message = f"{name} contains no tf.Example"
+        if features:
+            message = f"No feature of {name} is an input: {', '.join(sorted(features))}"
+        raise InputError(message, hint=f"Inputs: {described(endpoint.inputs)}")
 
     def values(record: bytes) -> Mapping[str, Any]:
         found = example_features(record) or {}
@@ -136,7 +137,7 @@ def _feature(port: Port, values: list[Any]) -> Any:
         return values
     known = [size for size in shape if size is not None]
     if len(known) < len(shape) or prod(known) != len(values):
-        raise ValueError(f"{len(values)} values for {port.name}, which is {port}")
+        raise ValueError(f"{plural(len(values), 'value')} for {port.name}, which is {port}")
     for size in reversed(known[1:]):
         values = [values[start : start + size] for start in range(0, len(values), size)]
     return values

@@ -154,12 +154,12 @@ def _no_such_trace(function: Function, traces: list[Trace], arguments: Mapping[s
     unknown = next((name for name in arguments if name not in known), None)
     nearest = sorted(traces, key=misses)[:_MAX_NEAREST]
     listed = "; ".join(dict.fromkeys(trace.text for trace in nearest))
-    message = f"{function.path} wasn't traced with {given}"
+    message = f"{function.path} was not traced with {given}"
     if unknown is not None and any(unknown == name for trace in traces for name, _ in trace.tensors):
         message = f"{unknown} of {function.path} is a tensor: use --input, not --arg"
     elif unknown is not None:
         message = f"{function.path} has no Python argument '{unknown}'{did_you_mean(unknown, known)}"
-    return UsageError(message, hint=f"The nearest traces: {listed}")
+    return UsageError(message, hint=f"The closest traces: {listed}")
 
 
 def trace_endpoint(
@@ -176,7 +176,7 @@ def trace_endpoint(
     outputs = _ports(list(_flat_outputs(variant.outputs)), output_types)
     obstacle, captures = "", list[str]()
     if inputs is None or outputs is None:
-        obstacle = "its arguments don't match its graph"
+        obstacle = "its arguments do not match its graph"
     else:
         try:
             captures = Captures(outline, objects, model).tensors(variant.captures)

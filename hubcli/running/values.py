@@ -168,7 +168,7 @@ def _example(port: Port, value: Any) -> str:
     for size in reversed(expected):
         own = size or 1
         elements = [elements[start : start + own] for start in range(0, len(elements), own)]
-    return f"Write: --input '{port.name}={json.dumps(elements[0], ensure_ascii=False)}'"
+    return f"Use --input '{port.name}={json.dumps(elements[0], ensure_ascii=False)}'"
 
 
 def _ragged(port: Port, value: Any) -> list[Tensor]:

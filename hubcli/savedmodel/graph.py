@@ -73,8 +73,8 @@ def read_outline(model: Path) -> Iterator[tuple[MetaGraphOutline, ...]]:
     main = main_file(model)
     if main.suffix == ".cpb":
         raise BrokenModelError(
-            f"{main.name} is a SavedModel in chunks, as TensorFlow writes one of "
-            "more than 2 GB: not supported yet",
+            f"{main.name} is a SavedModel in chunks, as TensorFlow writes models of "
+            "more than 2 GB, which hubcli does not support yet",
             hint="Load it with TensorFlow: tf.saved_model.load(…).",
         )
     with contents(main) as raw:

@@ -31,6 +31,7 @@ from hubcli.savedmodel.types import (
 )
 from hubcli.tf.importing import first_line, import_tensorflow
 from hubcli.tf.loading import live_variables, snapshot
+from hubcli.units import plural
 
 __all__ = [
     "SIZES",
@@ -258,7 +259,7 @@ def _first_difference(left: Any, right: Any) -> str:
     tf = import_tensorflow()
     ours, theirs = (tf.nest.flatten(result, expand_composites=True) for result in (left, right))
     if len(ours) != len(theirs):
-        return f"{len(theirs)} outputs instead of {len(ours)}"
+        return f"{plural(len(theirs), 'output')} instead of {len(ours)}"
     for place, (tensor, other) in enumerate(zip(ours, theirs, strict=True)):
         found = _tensor_difference(tf.convert_to_tensor(tensor), tf.convert_to_tensor(other), tf)
         if found:

@@ -14,7 +14,7 @@ __all__ = ["SMALLEST_SCALE", "difference"]
 # Outputs that are smaller than this throughout are compared as if their largest value were this one.
 SMALLEST_SCALE = 1e-3
 _INFINITE = float("inf")
-_NEEDS_INSTALLING = "NumPy isn't installed"
+_NEEDS_INSTALLING = "NumPy is not installed"
 
 
 def difference(expected: Tensor, actual: Tensor) -> tuple[float, str]:

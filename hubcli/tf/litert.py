@@ -144,7 +144,7 @@ class LiteRtRunner:
         """Why the file doesn't run."""
         if "Flex delegate" in text:
             return NoSelectOpsError(f"the interpreter of TensorFlow {self.version} has no Select TF ops")
-        return ConverterError(next(iter(text.splitlines()), "no reason was given")[:_MAX_REASON])
+        return ConverterError(next(iter(text.splitlines()), "unknown reason")[:_MAX_REASON])
 
 
 _MAX_REASON = 500
@@ -153,7 +153,7 @@ _REASONS: tuple[tuple[type[ConverterError], str, str], ...] = (
     (
         UnsupportedOpsError,
         r"^Custom ops: (.+)$",
-        "LiteRT has no op for {}, and TensorFlow none that it may run there",
+        "LiteRT has no op for {}, builtin or Select TensorFlow",
     ),
     (NeedsSelectOpsError, r"^TF Select ops: (.+)$", "LiteRT has no builtin op for {}"),
     (ConverterError, r"error: (?:loc\(.*\): )?(.+)$", "{}"),
@@ -171,7 +171,7 @@ def reason_of(text: str) -> ConverterError:
         if found is not None:
             return kind(sentence.format(found[1].strip()[:_MAX_REASON]))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return ConverterError(lines[0][:_MAX_REASON] if lines else "no reason was given")
+    return ConverterError(lines[0][:_MAX_REASON] if lines else "unknown reason")
 
 
 def require_names(kind: str, expected: Sequence[str], found: Sequence[str]) -> None:
@@ -210,7 +210,7 @@ def _interpreter_class() -> Any:
         with suppress(ImportError, AttributeError):
             return importlib.import_module(module).Interpreter
     raise TensorFlowError(
-        "This TensorFlow has no LiteRT interpreter, and ai-edge-litert isn't installed",
+        "This TensorFlow has no LiteRT interpreter, and ai-edge-litert is not installed",
         hint="Install it: pip install ai-edge-litert",
     )
 

@@ -183,7 +183,7 @@ def _load(
     # Loading runs the model's own initializers, which fail in many ways.
     except Exception as error:
         raise TensorFlowError(
-            f"TensorFlow can't load {name or path}: {type(error).__name__}: {first_line(error)}",
+            f"TensorFlow cannot load {name or path}: {type(error).__name__}: {first_line(error)}",
             hint=_hint(str(error), path),
         ) from error
     obj._is_hub_module_v1 = is_hub_module  # tensorflow_hub's KerasLayer asks for it.
@@ -198,7 +198,7 @@ def _readable(path: str) -> Iterator[None]:
         yield
     except tf.errors.OpError as error:
         raise TensorFlowError(
-            f"TensorFlow can't read {path}: {first_line(error)}",
+            f"TensorFlow cannot read {path}: {first_line(error)}",
             hint="Check the network, and credentials for the bucket (GOOGLE_APPLICATION_CREDENTIALS).",
         ) from error
 
@@ -229,7 +229,7 @@ def _hint(text: str, path: str) -> str:
         return "Install the package with that op, such as tensorflow_text."
     if _is_of_tensorflow_1(path) and not any(part in text for part in _DAMAGE):
         return (
-            "Write values of a file into it, as TensorFlow 2 cannot load this graph "
+            "Use values from a file, as TensorFlow 2 cannot load this graph "
             "of TensorFlow 1: hubcli finetune-export MODEL DEST --weights FILE"
         )
     if "attr" in text and "not in Op" in text:
@@ -339,7 +339,9 @@ class NumpyMeasure:
         try:
             import numpy as np
         except ImportError as error:
-            raise TensorFlowError("numpy is not installed", hint="pip install 'hubcli[tf]'") from error
+            raise TensorFlowError(
+                "numpy is not installed", hint="Install it: pip install 'hubcli[tf]'"
+            ) from error
         self._np: Any = np
 
     def __call__(self, dtype: DType, new: bytes, old: bytes) -> Distance:

@@ -29,7 +29,7 @@ _WRITTEN_FOLDERS = ("variables", "assets")
 _DROPPED = {
     "fingerprint.pb": "TensorFlow writes it again",
     "keras_metadata.pb": ("it refers to objects of the old file, and the new file has no Keras model"),
-    "debug": "it names lines of the functions' first tracing, which the new file numbers otherwise",
+    "debug": "it refers to the functions of the first tracing, which have other numbers in the new file",
 }
 _SERVE = "serve"
 

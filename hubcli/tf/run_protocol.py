@@ -103,7 +103,7 @@ def _decoded(dtype: int, shape: list[int], data: bytearray) -> Tensor:
         count = tensor.size
         lengths = struct.unpack_from(f"<{count}Q", data)
         if 8 * count + sum(lengths) != len(data):
-            raise ProtocolError("a tensor of strings whose lengths don't fit")
+            raise ProtocolError("a tensor of strings whose lengths do not match")
         position, strings = 8 * count, []
         for length in lengths:
             strings.append(bytes(data[position : position + length]))

@@ -259,15 +259,15 @@ def _require_in_place(
     """Raises TensorFlowError for what a name means now and didn't: the model computes by what it was."""
     for path, part in before.items():
         if after.get(path) is not part:
-            did = "put something else in place of" if path in after else "took away"
+            did = "replaced" if path in after else "removed"
             raise TensorFlowError(
                 f"{function.name}: it {did} the {kind} {path} of the model", hint=_HINTS[kind]
             )
 
 
 _HINTS = {
-    "variable": "The functions of the model read the variable that was there: change its value by assign(…).",
-    "function": "Wrap the object in one of your own, and leave its functions as they are.",
+    "variable": "Change its value with assign(…): the functions of the model read the original variable.",
+    "function": "Wrap the object in one of your own, without changing its functions.",
 }
 
 

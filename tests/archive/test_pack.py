@@ -259,5 +259,5 @@ def test_names_that_differ_by_case_alone_are_not_packed(model: Path) -> None:
 
 
 def test_a_tree_that_would_not_be_unpacked_again_is_not_packed(model: Path) -> None:
-    with pytest.raises(UnsafeArchiveError, match="more than an archive may hold"):
+    with pytest.raises(UnsafeArchiveError, match="more than the limit for archives"):
         Tree.read(model, Limits(unpacked_bytes=1000))

@@ -22,18 +22,18 @@ EXAMPLE = "example://mul/1"
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("mul", "--opset", "18"), "--opset is for a model that is converted"),
-        (("mul.tar", "--inputs", "x.npz"), "--inputs is for a model that is converted"),
-        (("mul.tflite", "--opset", "18"), "--opset is for a DEST in .onnx"),
-        (("mul.onnx", "--quantize", "int8"), "--quantize is for a DEST in .tflite"),
-        (("mul.tflite", "--half", "float16"), "--half is for SavedModels, and mul.tflite is converted"),
+        (("mul", "--opset", "18"), "--opset requires a conversion to LiteRT or ONNX"),
+        (("mul.tar", "--inputs", "x.npz"), "--inputs requires a conversion to LiteRT or ONNX"),
+        (("mul.tflite", "--opset", "18"), "--opset requires a DEST that ends in .onnx"),
+        (("mul.onnx", "--quantize", "int8"), "--quantize requires a DEST that ends in .tflite"),
+        (("mul.tflite", "--half", "float16"), "--half cannot be used with the converted model mul.tflite"),
         (("mul.tflite", "--layout", "serving", "--format", "tflite"), "--layout serving writes directories"),
         (("mul.tflite", "--quantize", "int4"), "int4"),
         (("mul.tflite", "--timeout", "soon"), "soon"),
         (("mul.tflite", "--signature", "x"), "has no signature 'x'"),
         (
             ("mul.tflite", "--quantize", "int8"),
-            "needs representative inputs of the signature serving_default",
+            "requires representative inputs of the signature serving_default",
         ),
     ],
 )
@@ -65,7 +65,7 @@ def test_a_dry_run_lists_the_signatures(hubcli: Run, tmp_path: Path) -> None:
 def test_finetune_export_converts_nothing(hubcli: Run, tmp_path: Path) -> None:
     result = hubcli("finetune-export", EXAMPLE, str(tmp_path / "mul.tflite"), "--weights", "w.npz")
     assert result.returncode == 2
-    assert "finetune-export writes SavedModels" in result.stderr
+    assert "finetune-export writes only SavedModels" in result.stderr
     assert f"hubcli export DIR {tmp_path / 'mul.tflite'}" in result.stderr
 
 

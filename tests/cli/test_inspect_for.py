@@ -121,7 +121,7 @@ def test_a_trial_needs_the_whole_model_on_the_disk(hubcli: Run, tmp_path: Path) 
     archive = archive_of(model_with(tmp_path / "m", "MatMul"))
     result = hubcli("inspect", str(archive), "--for", "litert", "--try")
     assert result.returncode == 2
-    assert "--try needs the whole model on the disk" in result.stderr
+    assert "--try requires an unpacked model" in result.stderr
 
 
 def test_a_model_in_which_the_scan_finds_something_is_not_converted(hubcli: Run, tmp_path: Path) -> None:

@@ -86,12 +86,12 @@ def test_of_several_those_that_ran_are_counted(server: HubServer, cache: Path) -
 def test_those_that_were_not_begun_are_told(server: HubServer, cache: Path) -> None:
     urls = [server.serve(f"/m{number}/1", SLOW) for number in range(3)]
     stderr = interrupted(server, cache, "--jobs", "1", *urls)
-    assert f"Interrupted: {urls[0]} is not in the cache and 2 were not begun\n" in stderr
+    assert f"Interrupted: {urls[0]} is not in the cache and 2 were not started\n" in stderr
 
 
 def test_before_the_first_is_begun_that_is_all_there_is_to_tell() -> None:
-    assert resume_notes([], 3) == ("Interrupted: 3 models were not begun", "")
-    assert resume_notes([], 1) == ("Interrupted: 1 model was not begun", "")
+    assert resume_notes([], 3) == ("Interrupted: 3 models were not started", "")
+    assert resume_notes([], 1) == ("Interrupted: 1 model was not started", "")
     assert resume_notes([]) == ("Interrupted", "")
 
 

@@ -201,8 +201,8 @@ def test_a_trace_is_chosen_by_its_arguments(hubcli: Run, zoo: Zoo) -> None:
     assert (values(plain), values(both)) == (3.0, 2.0)
     wrong = hubcli("run", model, "--function", "only", "-i", "3", "--arg", "scale=2.0")
     assert wrong.returncode == 2
-    assert "only wasn't traced with scale=2.0" in wrong.stderr
-    assert "The nearest traces: " in wrong.stderr
+    assert "only was not traced with scale=2.0" in wrong.stderr
+    assert "The closest traces: " in wrong.stderr
     assert "scale=0.5" in wrong.stderr
 
 

@@ -173,7 +173,7 @@ def test_hub_load_that_is_not_told_is_given_the_line_to_type(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [("~/models", "isn't expanded there"), ("models", "relative to its")],
+    [("~/models", "is not expanded there"), ("models", "relative to its")],
 )
 def test_a_name_that_tensorflow_hub_understands_otherwise_is_told(text: str, problem: str) -> None:
     check = check_named(diagnose({"TFHUB_CACHE_DIR": text}), "hub-load")

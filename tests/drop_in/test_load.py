@@ -200,7 +200,7 @@ class TestWithTensorFlow:
 
     def test_tags_choose_the_graph_and_wrong_ones_are_said(self, model: Path, settings: Settings) -> None:
         assert hubcli.load(str(model), {"serve"}, settings=settings).signatures
-        with pytest.raises(TensorFlowError, match="can't load"):
+        with pytest.raises(TensorFlowError, match="cannot load"):
             hubcli.load(str(model), ["train"], settings=settings)
 
     def test_options_reach_tensorflow(self, model: Path, settings: Settings) -> None:
@@ -212,5 +212,5 @@ class TestWithTensorFlow:
 
     def test_a_damaged_file_is_told_without_a_traceback(self, model: Path, settings: Settings) -> None:
         (model / "saved_model.pb").write_bytes(b"nothing")
-        with pytest.raises(TensorFlowError, match="can't load"):
+        with pytest.raises(TensorFlowError, match="cannot load"):
             hubcli.load(str(model), settings=settings)

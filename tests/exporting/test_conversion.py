@@ -40,18 +40,26 @@ FULL = os.strerror(errno.ENOSPC)
 @pytest.mark.parametrize(
     ("form", "options", "message"),
     [
-        (ONNX, ConversionOptions(quantize=INT8), "--quantize is for a DEST in .tflite"),
-        (ONNX, ConversionOptions(select_tf_ops=True), "--select-tf-ops is for a DEST in .tflite"),
-        (ONNX, ConversionOptions(representative=("x.npz",)), "--representative is for a DEST in .tflite"),
-        (TFLITE, ConversionOptions(opset=17), "--opset is for a DEST in .onnx"),
-        (TFLITE, ConversionOptions(representative=("x.npz",)), "--representative is for --quantize int8"),
+        (ONNX, ConversionOptions(quantize=INT8), "--quantize requires a DEST that ends in .tflite"),
+        (ONNX, ConversionOptions(select_tf_ops=True), "--select-tf-ops requires a DEST that ends in .tflite"),
+        (ONNX, ConversionOptions(representative=("x.npz",)), "--representative requires a DEST that"),
+        (TFLITE, ConversionOptions(opset=17), "--opset requires a DEST that ends in .onnx"),
+        (TFLITE, ConversionOptions(representative=("x.npz",)), "--representative requires --quantize int8"),
         (ONNX, ConversionOptions(opset=8), "Invalid opset 8"),
         (ONNX, ConversionOptions(opset=19), "Invalid opset 19"),
         (TFLITE, ConversionOptions(tolerance=-1.0), "Invalid tolerance"),
         (TFLITE, ConversionOptions(tolerance=float("nan")), "Invalid tolerance"),
         (TFLITE, ConversionOptions(tolerance=float("inf")), "Invalid tolerance"),
-        (TFLITE, ConversionOptions(compare=False, inputs=("x.npz",)), "--inputs and --no-compare exclude"),
-        (TFLITE, ConversionOptions(compare=False, tolerance=0.0), "--tolerance and --no-compare exclude"),
+        (
+            TFLITE,
+            ConversionOptions(compare=False, inputs=("x.npz",)),
+            "--inputs and --no-compare cannot be used together",
+        ),
+        (
+            TFLITE,
+            ConversionOptions(compare=False, tolerance=0.0),
+            "--tolerance and --no-compare cannot be used together",
+        ),
     ],
 )
 def test_options_that_mean_nothing_are_refused(
@@ -217,7 +225,7 @@ def test_of_a_directory_the_origin_names_no_folder_above_it(
     assert (process.orders[0]["runner"], order["opset"]) == ("onnx", 18)
 
 
-NO_OP = "can't be converted to LiteRT: no op"
+NO_OP = "cannot be converted to LiteRT: no op"
 
 
 @pytest.mark.parametrize(
@@ -269,7 +277,9 @@ def test_a_file_that_computes_something_else_is_not_written(
             return {}, [Tensor(1, tensors[0].shape, array("f", values).tobytes())]
 
     monkeypatch.setattr(conversion, "RunProcess", Doubling)
-    with pytest.raises(ConversionError, match="gives another output_0: the error is 1, and the tolerance"):
+    with pytest.raises(
+        ConversionError, match="has a different output output_0: the error is 1, and the tolerance"
+    ):
         converted(tmp_path / "mul.tflite", settings)
     assert not (tmp_path / "mul.tflite").exists()
     loose = ConversionOptions(tolerance=1.0)
@@ -305,7 +315,7 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path, package: str
 ) -> None:
     monkeypatch.setattr(conversion, "has_package", lambda name: name != package)
-    with pytest.raises(TensorFlowError, match=f"{package} isn't installed") as caught:
+    with pytest.raises(TensorFlowError, match=f"{package} is not installed") as caught:
         converted(tmp_path / "mul.onnx", settings)
     extra = "tf" if package == "tensorflow" else "onnx"
     assert caught.value.hint == f"Install it: pip install 'hubcli[{extra}]'"
@@ -313,7 +323,7 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(
 
 
 def test_edits_that_only_a_saved_model_can_have_are_refused(settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--warmup is for SavedModels, and mul.tflite is converted"):
+    with pytest.raises(UsageError, match="--warmup cannot be used with the converted model mul.tflite"):
         converted(tmp_path / "mul.tflite", settings, edits=EditOptions(warmup="3"))
 
 

@@ -111,7 +111,7 @@ def test_a_plan_writes_nothing_and_leaves_its_source(model: Path, tmp_path: Path
 
 def test_a_model_in_text_is_refused(tmp_path: Path) -> None:
     write_tree(tmp_path / "text", {"saved_model.pbtxt": b"meta_graphs { }"})
-    with pytest.raises(UsageError, match=r"in saved_model\.pbtxt, which hubcli can't edit"):
+    with pytest.raises(UsageError, match=r"in saved_model\.pbtxt, which hubcli cannot edit"):
         plan_edits(tmp_path / "text", EditOptions(clear_devices=True))
 
 
@@ -142,7 +142,7 @@ def test_tensors_that_share_bytes_are_refused(model: Path, tmp_path: Path) -> No
 
 
 def test_half_needs_float32_variables() -> None:
-    with pytest.raises(UsageError, match="--half needs a model of TensorFlow 2"):
+    with pytest.raises(UsageError, match="--half requires a model of TensorFlow 2"):
         plan_edits(corpus_model("serving_half_plus_two"), EditOptions(half=HalfType.FLOAT16))
 
 

@@ -104,7 +104,7 @@ def test_arrays_of_an_npz_are_one_request(tmp_path: Path, signatures: dict[str, 
         ('{"instances": [["text"]]}', "request 1"),
         ('{"instances": [[1.0]], "inputs": [[1.0]]}', "must have one of them"),
         ('{"instances": [1.0', "JSON"),
-        ("[]", "holds no request"),
+        ("[]", "contains no requests"),
     ],
 )
 def test_a_request_that_does_not_fit_is_named(

@@ -387,9 +387,9 @@ def test_a_training_of_statistics_alone_is_refused(zoo: Zoo, script: Path, out: 
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        ("put_a_variable_in_place", "it put something else in place of the variable v"),
-        ("take_a_variable_away", "it took away the variable v"),
-        ("put_a_function_in_place", "it put something else in place of the function __call__"),
+        ("put_a_variable_in_place", "it replaced the variable v"),
+        ("take_a_variable_away", "it removed the variable v"),
+        ("put_a_function_in_place", "it replaced the function __call__"),
     ],
 )
 def test_a_training_that_takes_the_model_apart_is_refused(

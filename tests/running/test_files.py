@@ -84,7 +84,7 @@ def test_of_rows_for_a_named_input_only_that_is_taken(tmp_path: Path) -> None:
     assert columns(TWO, f"a={lines}", f"b={lines}") == {"a": [[1.0, 2.0]], "b": [[[1, 2], [3, 4]]]}
     whole = file(tmp_path, "x.json", '{"a": [5], "b": [[6, 7]]}')
     assert columns(TWO, f"a={whole}", f"b={lines}") == {"a": [[5.0]], "b": [[[1, 2], [3, 4]]]}
-    with pytest.raises(InputError, match="there is no value for a, but for b"):
+    with pytest.raises(InputError, match="missing value for a; found b"):
         columns(TWO, "a=" + file(tmp_path, "y.json", '{"b": [[1, 2]]}'), "b=[[1, 2]]")
 
 
@@ -119,3 +119,19 @@ def test_an_image_that_tensorflow_decodes_to_other_colours_is_refused(data: byte
 def test_a_bitmap_of_greys_or_colours_is_taken() -> None:
     for data in (bitmap(8, GREYS), bitmap(24, b""), bitmap(32, b"")):
         assert decode_image(IMAGES, data, "the image", MediaOptions(), None).shape == (1, 1, 1, 3)
+
+
+def test_columns_and_features_that_are_no_inputs_are_listed(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^No column of \S*t\.csv is an input: c, d$") as caught:
+        columns(TWO, file(tmp_path, "t.csv", "c,d\n1,2\n"))
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("Inputs: a ")
+    with pytest.raises(InputError, match=r"^No feature of \S*t\.gz is an input: c, d$"):
+        columns(TWO, file(tmp_path, "t.gz", gzip.compress(record(example(d=[1], c=[2])))))
+    with pytest.raises(InputError, match=r"t\.gz contains no tf\.Example$"):
+        columns(TWO, file(tmp_path, "t.gz", gzip.compress(record(b"text"))))
+
+
+def test_one_column_is_counted_as_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="line 2 has 1 column; the header names 3"):
+        columns(TWO, file(tmp_path, "t.csv", "a,b.0,b.1\n1\n"))

@@ -89,7 +89,7 @@ def test_a_value_of_another_rank_has_a_line_to_copy(shape: Any, dtype: str, text
     endpoint = signature(port("x", dtype, shape))
     with pytest.raises(InputError, match="x has the shape") as caught:
         value(endpoint, text)
-    assert caught.value.hint == f"Write: {line}"
+    assert caught.value.hint == f"Use {line}"
     assert columns(endpoint, line.split("'")[1])
 
 

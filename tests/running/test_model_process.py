@@ -22,7 +22,7 @@ def test_two_models_are_called_in_one_process() -> None:
         for _ in range(2):
             found = [model.call("serving_default", x)["y"][0] for model in (two, three)]
             assert [struct.unpack("<2f", tensor.data) for tensor in found] == [(3, 4), (4, 5)]
-        with pytest.raises(InputError, match="needs a value for x"):
+        with pytest.raises(InputError, match="requires a value for x"):
             two.call("serving_default", {})
         two.close()
         assert three.call("serving_default", x)["y"][0].shape == (2, 1)
@@ -46,7 +46,7 @@ def test_made_up_inputs_fit_each_kind_of_port() -> None:
 
 
 def test_nothing_is_made_up_for_a_type_without_values() -> None:
-    with pytest.raises(InputError, match="No value can be made up for q"):
+    with pytest.raises(InputError, match="No value can be generated for q"):
         sampled_inputs(signature(port("q", "variant", ())))
 
 

@@ -49,7 +49,7 @@ Details:
             "'tf.V' op is odd",
         ),
         ("\n\nEndpoint fed more than once.\nmore", ConverterError, "Endpoint fed more than once."),
-        ("", ConverterError, "no reason was given"),
+        ("", ConverterError, "unknown reason"),
         ("Custom ops: " + "A{0}, " * 9999, UnsupportedOpsError, "LiteRT has no op for A{0}, "),
     ],
 )

@@ -171,7 +171,7 @@ def test_text_inputs_are_words_that_the_tables_of_the_model_know(zoo: Zoo, tmp_p
 
 
 def test_a_model_that_tensorflow_cannot_load_is_told_so(zoo: Zoo) -> None:
-    with pytest.raises(TensorFlowError, match="TensorFlow can't load") as caught:
+    with pytest.raises(TensorFlowError, match="TensorFlow cannot load") as caught:
         load_model(zoo("without_checkpoint"))
     assert "hubcli verify" in caught.value.hint
 

@@ -23,7 +23,7 @@ __all__ = [
 
 def fetch_summary(result: FetchResult) -> str:
     """One line for a person."""
-    size = f"{format_size(result.size_bytes)}, {result.file_count} files"
+    size = f"{format_size(result.size_bytes)}, {plural(result.file_count, 'file')}"
     if result.was_cached:
         return f"Cached  {result.handle}  {size}"
     return f"Fetched {result.handle}  {size}, {result.seconds:.1f} s"

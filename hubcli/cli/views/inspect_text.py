@@ -264,7 +264,7 @@ class _View:
                 f"{op} {count}" + ("" if is_known(op) else " (not TensorFlow's)") for op, count in listed
             ]
             hidden = len(by_count) - len(listed)
-            more = f"; {hidden} more types: --ops" if hidden else ""
+            more = f"; {plural(hidden, 'more type')}: --ops" if hidden else ""
             yield from self.style.fold(printable(", ".join(names) + more), 2, 0)
 
     def findings(self) -> Iterator[str]:

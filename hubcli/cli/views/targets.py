@@ -14,8 +14,8 @@ from hubcli.units import format_size
 __all__ = ["target_lines", "targets_document"]
 
 _WORDS = {
-    "cannot-load": "can't load it",
-    "cannot-run": "can't run it",
+    "cannot-load": "cannot load it",
+    "cannot-run": "cannot run it",
     "no-obstacle-found": "no obstacle found",
 }
 _COLUMNS = (
@@ -106,7 +106,7 @@ def _conversion_text(conversion: Conversion) -> str:
     size = format_size(conversion.size_bytes or 0)
     if conversion.needs_select_ops:
         return f"{by} made {size} with Select TensorFlow ops: {conversion.reason}"
-    return f"{by} made {size} with builtin ops alone"
+    return f"{by} made {size} with builtin ops only"
 
 
 def _obstacle_lines(found: Obstacle, style: Style) -> Iterator[str]:

@@ -17,6 +17,7 @@ from hubcli.savedmodel.model import Conformance
 from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.types import Literal, TensorSpec, TypeSpec, decode, holds_tensors, tensors_of
 from hubcli.savedmodel.variables import Variable, VariableLists
+from hubcli.units import plural
 
 __all__ = ["check_reusable", "final_ops"]
 
@@ -132,7 +133,7 @@ class _Check:
                 _ERROR,
                 "training-differs",
                 "__call__ takes other arguments with training=True than with training=False",
-                hint="Trace both values over the same arguments.",
+                hint="Trace both values with the same arguments.",
             )
 
     def _captures(self, call: Function) -> Iterator[Issue]:
@@ -214,7 +215,8 @@ class _Check:
             yield Issue(
                 _WARNING,
                 "optimizer-slots",
-                f"The file contains {len(slots)} variables of an optimizer ({size} bytes)",
+                f"The file contains {plural(len(slots), 'variable')} of an optimizer "
+                f"({plural(size, 'byte')})",
                 hint="Save the model without its optimizer: model.save(…, include_optimizer=False).",
             )
 
@@ -247,7 +249,7 @@ class _Check:
             yield Issue(
                 _HINT,
                 "no-logits",
-                f"__call__ gives {_PROBABILITIES[op]}, after {op}",
+                f"__call__ returns {_PROBABILITIES[op]}, after {op}",
                 hint=(
                     "Share the model without its last layer: logits or features are better for fine-tuning."
                 ),
@@ -309,7 +311,7 @@ def _text_problems(tensor: TensorSpec | TypeSpec, outputs: list[TensorSpec | Typ
         yield Issue(
             _HINT,
             "text-output",
-            f"__call__ gives {outputs[0]} for text; TF Hub's text embeddings give float32[?, dim]",
+            f"__call__ returns {outputs[0]} for text; TF Hub's text embeddings are float32[?, dim]",
             hint="Return one vector for each text.",
         )
 

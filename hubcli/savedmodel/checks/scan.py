@@ -20,6 +20,7 @@ from hubcli.savedmodel.layout import climbs_out, shards_of
 from hubcli.savedmodel.model import Asset
 from hubcli.savedmodel.nodes import Node, class_of, is_known, op_classes
 from hubcli.savedmodel.objects import ObjectGraph
+from hubcli.units import plural
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class _Scan:
         counts = self._graph.op_counts
         risky = {op for op in counts if risk_of(op) is not None}
         if sum(counts[op] for op in risky) > _MAX_RISKY_NODES:
-            raise BrokenModelError(f"its graph has more than {_MAX_RISKY_NODES} ops that touch files")
+            raise BrokenModelError(f"its graph has more than {_MAX_RISKY_NODES} ops that access files")
         for body in self._graph.bodies if risky else ():
             if not risky.isdisjoint(body.op_counts):
                 yield from self._risks_in(body, risky)
@@ -157,7 +158,7 @@ def find(
     yield from _about_assets(assets)
     if index is None:
         if variables:
-            message = f"The model has {len(variables)} variables and no {INDEX_FILE}"
+            message = f"The model has {plural(len(variables), 'variable')} and no {INDEX_FILE}"
             yield Issue.of_part(Severity.MEDIUM, "variables-missing", message, "variables")
         return
     yield from _about_shards(files, index)
@@ -206,7 +207,7 @@ class Risk:
 
 
 _WRITE = Risk("writes-files", Severity.HIGH, "writes files")
-_NETWORK = Risk("uses-network", Severity.HIGH, "talks to other machines")
+_NETWORK = Risk("uses-network", Severity.HIGH, "connects to other machines")
 _CONFIGURE = Risk("configures-files", Severity.MEDIUM, "sets up access to file systems")
 _PRINT = Risk("prints", Severity.LOW, "prints")
 # The risk of each class of op_classes.tsv but `none`.

@@ -185,7 +185,7 @@ def _typed(entry: BundleEntry, half: HalfType | None) -> BundleEntry:
 
 def _require_checksum(key: str, actual: int, expected: int) -> None:
     if actual != expected:
-        raise ChecksumError(f"{key}: its bytes don't have the checksum that the index records", hint=_HINT)
+        raise ChecksumError(f"{key}: checksum mismatch with the index", hint=_HINT)
 
 
 def _reported(pieces: Iterator[bytes], on_bytes: Callable[[int], None]) -> Iterator[bytes]:

@@ -72,11 +72,11 @@ def half_weights(
     """
     edited = model.copy()
     if checkpoint is None or not all(graph.has_objects for graph in edited.meta_graphs):
-        raise UsageError("--half needs a model of TensorFlow 2 with variables", hint="Leave --half out.")
+        raise UsageError("--half requires a model of TensorFlow 2 with variables", hint="Remove --half.")
     keys = frozenset(key for key in _variable_keys(checkpoint) if key in float_keys)
     count = sum(_Halving(graph, half, keys).run() for graph in edited.meta_graphs)
     if not count or not keys:
-        raise UsageError("The model has no float32 variables to halve", hint="Leave --half out.")
+        raise UsageError("The model has no float32 variables to halve", hint="Remove --half.")
     return HalvedModel(edited, keys, (Loss(PRECISION, "float32 variable", count, (half.value,)),))
 
 
@@ -184,7 +184,7 @@ class _Body:
         if op == "VarHandleOp":
             if _type_of(node, "dtype") == _FLOAT:
                 if self._is_function:
-                    raise ValuesError(f"The function {self._name} makes a variable of its own", hint=_HINT)
+                    raise ValuesError(f"The function {self._name} creates its own variable", hint=_HINT)
                 put_attribute(node, "dtype", _type(self._half))
         elif op in _READERS:
             if _type_of(node, "dtype") == _FLOAT:
@@ -277,7 +277,7 @@ class _Body:
         return name
 
 
-_HINT = "Export for serving alone, without what trains it: --serving"
+_HINT = "Export only what serving needs: --serving"
 
 
 def _type_of(node: WireMessage, name: str) -> int:

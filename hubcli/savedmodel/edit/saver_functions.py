@@ -316,7 +316,7 @@ def drop_call_inputs(node: WireMessage, places: list[int]) -> None:
         return
     inputs = [field for field in node.fields if field.number == _INPUT]
     if max(places) >= len(inputs):
-        raise BrokenModelError(f"{node.text(_NAME)} has {len(inputs)} inputs, its function more")
+        raise BrokenModelError(f"{node.text(_NAME)} has {len(inputs)} inputs, fewer than its function")
     gone_places = {id(inputs[place]) for place in places}
     node.remove(lambda field: id(field) in gone_places)
     for name in _PER_INPUT:

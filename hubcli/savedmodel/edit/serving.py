@@ -51,9 +51,7 @@ def keep_for_serving(model: EditableModel, checkpoint: bytes | None, keys: Colle
     without signatures, BrokenModelError.
     """
     if not model.signature_names:
-        raise UsageError(
-            "--serving keeps what signatures need, and the model has none", hint="Leave --serving out."
-        )
+        raise UsageError("--serving requires a signature, and the model has none", hint="Remove --serving.")
     edited, losses, notes = model.copy(), list[Loss](), list[str]()
     dropped: frozenset[str] = frozenset()
     objects: bytes | None = None
@@ -67,7 +65,7 @@ def keep_for_serving(model: EditableModel, checkpoint: bytes | None, keys: Colle
             chosen = _droppable(saved, retained, keys)
             problem = _drop_variables(graph, retained, chosen)
             if problem:
-                notes.append(f"All variables stay: {problem}")
+                notes.append(f"All variables were kept: {problem}")
                 retained.keep_variables(graph)
             else:
                 dropped, objects = chosen, prune_checkpoint_objects(saved, retained)
@@ -102,7 +100,7 @@ def _droppable(saved: WireMessage, retained: KeptObjects, keys: Collection[str])
 def _drop_variables(graph: EditableMetaGraph, retained: KeptObjects, keys: frozenset[str]) -> str:
     """Takes the keys out of the functions that save and restore; why that can't be, and nothing is done."""
     if retained.unpaired:
-        return "the checkpoint doesn't name a variable that a signature uses"
+        return "the checkpoint does not name a variable that a signature uses"
     if not keys:
         return ""
     nodes = GraphNodes(graph)
@@ -121,7 +119,7 @@ def _drop_variables(graph: EditableMetaGraph, retained: KeptObjects, keys: froze
         called = None if node is None else attribute(node, "f")
         name = called.only(_FUNC).text(1) if called is not None and called.has(_FUNC) else ""  # type: ignore[union-attr]
         if node is None or name not in functions:
-            return "the graph saves and restores them in a way that isn't known"
+            return "the graph saves and restores them in an unknown way"
         library, item = functions[name]
         copied = library.message(item).copy()
         try:
@@ -134,7 +132,7 @@ def _drop_variables(graph: EditableMetaGraph, retained: KeptObjects, keys: froze
     sources = [source_of(source) for source in restore.texts(3)]
     lost = [sources[place] for place in places if place < len(sources) and sources[place] in needed]
     if lost:
-        return f"a signature uses {lost[0]}, which the checkpoint's objects don't tell"
+        return f"a signature uses {lost[0]}, which the checkpoint's objects do not show"
     for node, _, item, copied, dropped in changes:
         drop_call_inputs(node, dropped)
         item.child = copied

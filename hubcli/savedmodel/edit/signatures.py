@@ -41,7 +41,7 @@ def chosen_signatures(
     retained = [name for name in names if (not keep or name in keep) and name not in drop]
     if not retained and names and not allow_none:
         raise UsageError(
-            f"No signature would be left of {_listed(names)}",
+            f"No signature would remain of {_listed(names)}",
             hint="Keep one: --signature NAME; or allow it: --allow-none",
         )
     return retained
@@ -78,7 +78,7 @@ def rename_signatures(model: EditableModel, names: Mapping[str, str]) -> Edited:
     for new in names.values():
         if not new or new in RESERVED_SIGNATURES:
             raise UsageError(
-                f"A signature can't have the name '{new}'", hint="Write --rename-signature OLD=NEW."
+                f"A signature cannot have the name '{new}'", hint="Use --rename-signature OLD=NEW."
             )
     after = [names.get(name, name) for name in there]
     twice = next((name for name in after if after.count(name) > 1), None)

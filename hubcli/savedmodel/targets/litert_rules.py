@@ -49,7 +49,7 @@ def litert_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
         yield obstacle(
             "no-litert-op",
             f"LiteRT has no {op}{origin}: it is neither a builtin op nor among the Select TensorFlow ops",
-            "Register a custom op with the interpreter, or leave it out of the signature",
+            "Register a custom op with the interpreter, or remove it from the signature",
             place=places[op],
             nodes=needs.graph.ops[op].count,
         )
@@ -60,7 +60,7 @@ def litert_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
         yield obstacle(
             "select-ops",
             f"It may need Select TensorFlow ops: {', '.join(selected[:_MAX_NAMED])}{more}",
-            "Convert with Select TensorFlow ops: hubcli export --select-tf-ops. To know: --try",
+            "Convert with Select TensorFlow ops: hubcli export --select-tf-ops. To check: --try",
             severity=Severity.WARNING,
             place=places[selected[0]],
         )
@@ -71,7 +71,7 @@ def _signatures(needs: ModelNeeds) -> Iterator[Obstacle]:
     if not needs.signatures:
         yield obstacle(
             "no-signature",
-            "It has no signature, and the converter takes nothing else",
+            "It has no signature, and the converter accepts only signatures",
             "Save it with signatures=…",
             part="signatures",
         )
@@ -81,8 +81,8 @@ def _signatures(needs: ModelNeeds) -> Iterator[Obstacle]:
         if any(tensor.WhichOneof("encoding") not in (None, "name") for tensor in tensors):
             yield obstacle(
                 "composite-tensor",
-                f"Signature {name} takes or gives sparse or ragged tensors, which the converter can't name",
-                "Take and give their parts as dense tensors, and save it again",
+                f"Signature {name} takes or returns sparse or ragged tensors, which LiteRT does not support",
+                "Take and return their parts as dense tensors, and save it again",
                 part=f"signature {name}",
             )
             return

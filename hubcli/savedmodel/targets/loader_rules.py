@@ -46,7 +46,7 @@ def session_obstacles(
     if not needs.signatures:
         yield obstacle(
             "no-signature",
-            "It has no signature, and a session calls nothing else",
+            "It has no signature, and a session calls only signatures",
             "Save it with signatures=…",
             severity=Severity.ERROR if in_serving else Severity.WARNING,
             when=CALL,
@@ -58,7 +58,7 @@ def session_obstacles(
         yield obstacle(
             "no-serve-tag",
             f"No MetaGraph has the tag serve: its tags are {','.join(sorted(tags)) or 'none'}",
-            "Save it anew by tf.saved_model.save, or start the server with --saved_model_tags",
+            "Save it again with tf.saved_model.save, or start the server with --saved_model_tags",
             part="tags",
             releases=releases,
         )
@@ -73,7 +73,7 @@ def _left_empty(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstac
     if place is not None and not saver.restore_op_name and needs.has_values:
         yield obstacle(
             "values-not-restored",
-            "The graph has no op that restores its variables; tf.saved_model.load alone does",
+            "The graph has no op that restores its variables; only tf.saved_model.load does",
             "Load it with tf.saved_model.load and save it again",
             when=CALL,
             place=place,
@@ -83,7 +83,7 @@ def _left_empty(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstac
     if tables and op_name(needs.rest, INIT_OP) is None:
         yield obstacle(
             "tables-not-initialized",
-            "It has tables and names no op that fills them, such as __saved_model_init_op",
+            "It has tables, but no op that initializes them, such as __saved_model_init_op",
             "Load it with tf.saved_model.load and save it again",
             severity=Severity.WARNING,
             when=CALL,
@@ -105,12 +105,12 @@ def cpu_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
         in_graph, called = uses.first(Reach.GRAPH), uses.first(Reach.CALLED)
         place = in_graph or called
         is_grave = in_graph is not None or (is_elsewhere and called is not None)
-        effect = "can't be placed" if is_grave else "runs on another device where there is none"
+        effect = "cannot be placed" if is_grave else "runs on another device where there is none"
         yield obstacle(
             "device-pin",
-            f"{uses.count} nodes ask for {device[:200]}: such a node {effect}"
+            f"{uses.count} nodes request {device[:200]}: such a node {effect}"
             if uses.count > 1
-            else f"A node asks for {device[:200]}, and {effect}",
+            else f"A node requests {device[:200]}, and {effect}",
             _CLEAR,
             severity=Severity.ERROR if is_grave else Severity.WARNING,
             when=LOAD if device in needs.graph.variable_devices else CALL,
@@ -135,7 +135,7 @@ def cluster_obstacles(
         if place is not None and refusing:
             yield obstacle(
                 "device-pin",
-                f"A node asks for {device[:200]}, a device of another machine",
+                f"A node requests {device[:200]}, a device of another machine",
                 _CLEAR,
                 # Variables get their values while a session loads the model.
                 when=LOAD if device in needs.graph.variable_devices and in_session else CALL,
@@ -180,7 +180,7 @@ def keras_layer_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
         chosen = "serving_default" if "serving_default" in endpoints else endpoints[0]
         yield obstacle(
             "endpoint-argument",
-            "TFSMLayer calls an endpoint serve, which isn't there",
+            "TFSMLayer calls the endpoint serve, which is missing",
             f"Pass call_endpoint={chosen!r}",
             severity=Severity.WARNING,
             part="signatures",
@@ -195,7 +195,7 @@ def _layer_call(needs: ModelNeeds, chosen: str) -> Iterator[Obstacle]:
     if inputs > 1 and not _has_function(needs, chosen):
         yield obstacle(
             "several-inputs",
-            f"Signature {chosen} has {inputs} inputs, and TFSMLayer passes one argument by its place",
+            f"Signature {chosen} has {inputs} inputs, and TFSMLayer passes one positional argument",
             "Wrap it in a function of one argument, and save it again",
             severity=Severity.WARNING,
             when=CALL,
@@ -231,7 +231,7 @@ def hub_layer_obstacles(needs: ModelNeeds, *, is_hub_format: bool) -> Iterator[O
     """What tensorflow_hub's KerasLayer needs: a callable object, or a signature that is named."""
     yield obstacle(
         "tf-keras-needed",
-        "hub.KerasLayer 0.16.1 is a layer of Keras 2, which models of Keras 3 don't take",
+        "hub.KerasLayer 0.16.1 is a layer of Keras 2, which models of Keras 3 do not accept",
         "Use it with tf_keras: pip install tf-keras. In Keras 3 use hubcli.KerasLayer",
         severity=Severity.HINT,
         when=CALL,

@@ -130,7 +130,7 @@ def _history(op: str, table: OpReleases, package: str) -> str:
         return f", nor has any from {table.releases[0]} to {table.releases[-1]} or a known package"
     if span.first:
         return f", which came in {table.releases[span.first]}"
-    return f", which went after {table.releases[span.last]}"
+    return f", which was removed after {table.releases[span.last]}"
 
 
 def _cure_of_op(
@@ -161,7 +161,7 @@ def _types(
         when, place = _first_seen(needs, uses, in_session=in_session)
         if not lacking or place is None:
             continue
-        newer = "no known release has" if since is None else f"{table.releases[since]} has it first"
+        newer = "no known release has it" if since is None else f"new in {table.releases[since]}"
         yield obstacle(
             "type-missing",
             f"{releases_text(lacking)} has no type {DType.of(number).name}: {newer}",
@@ -197,7 +197,7 @@ def _narrowed(
         is_later = bool(fitting) and release_key(fitting) > release_key(refusing[-1])
         yield obstacle(
             "type-not-allowed",
-            f"{releases_text(refusing)} doesn't allow {attribute}={DType.of(number).name} of the op {op}",
+            f"{releases_text(refusing)} does not allow {attribute}={DType.of(number).name} of the op {op}",
             f"Use TensorFlow {fitting} or newer"
             if is_later
             else f"Cast its input before {op}, and save again",
@@ -241,7 +241,7 @@ def _attributes(
             yield obstacle(
                 "attribute-ignored",
                 f"{releases_text(ignoring)} ignores {subject}: {effect}",
-                "Nothing needs to be done" if is_harmless else f"Use TensorFlow {newer} or newer",
+                "Nothing to do" if is_harmless else f"Use TensorFlow {newer} or newer",
                 severity=Severity.HINT if is_harmless else Severity.WARNING,
                 when=CALL,
                 place=place,
@@ -260,8 +260,8 @@ def _kernels(needs: ModelNeeds, releases: tuple[str, ...], table: OpReleases) ->
         if lacking and place is not None:
             yield obstacle(
                 "no-kernel",
-                f"{releases_text(lacking)} has no kernel of {op} for CPUs, so that a call fails there",
-                "Use another release, or leave the op out of the signature",
+                f"{releases_text(lacking)} has no kernel of {op} for CPUs, so calls fail there",
+                "Use another release, or remove the op from the signature",
                 severity=Severity.WARNING,
                 when=CALL,
                 place=place,
@@ -279,7 +279,7 @@ def _python(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstacle]:
             yield obstacle(
                 "python-op",
                 f"{op} calls a Python function of the process that saved the model",
-                "Replace tf.py_function and tf.numpy_function by TensorFlow's ops, and save again",
+                "Replace tf.py_function and tf.numpy_function with TensorFlow's ops, and save again",
                 when=CALL,
                 place=place,
                 releases=releases,

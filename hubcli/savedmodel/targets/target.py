@@ -78,17 +78,17 @@ def _parse(text: str) -> Target:
     if kind is None:
         raise UsageError(
             f"Unknown target '{text}'{did_you_mean(name, target_names())}",
-            hint=f"Write one of {', '.join(target_names())}.",
+            hint=f"Use one of {', '.join(target_names())}.",
         )
     if match is None:
         raise UsageError(
             f"Invalid target '{text}': expected {kind.value} with ==, >=, <=, > or < and a release",
-            hint=f"Example: --for '{kind.value}>=2.12'",
+            hint=f"Use a target like --for '{kind.value}>=2.12'",
         )
     if match[2] is None:
         return Target(text, kind, op_releases().releases[-1:])
     if not kind.has_releases:
-        raise UsageError(f"The target {kind.value} takes no release", hint=f"Write --for {kind.value}")
+        raise UsageError(f"The target {kind.value} takes no release", hint=f"Use --for {kind.value}")
     return Target(text, kind, _releases(text, match[2], match[3]))
 
 
@@ -100,6 +100,6 @@ def _releases(text: str, comparison: str, release: str) -> tuple[str, ...]:
     if not found:
         raise UsageError(
             f"No known release fits '{text}': hubcli knows TensorFlow {known[0]} to {known[-1]}",
-            hint=f"Name a release from {known[0]} to {known[-1]}.",
+            hint=f"Use a release from {known[0]} to {known[-1]}.",
         )
     return found

@@ -24,6 +24,7 @@ from hubcli.savedmodel.weights.matching import (
     candidates_by_order,
 )
 from hubcli.savedmodel.weights.sources import Weights, WeightsKind
+from hubcli.units import plural
 
 __all__ = ["MatchedValue", "WeightMapping", "map_weights", "read_map"]
 
@@ -190,7 +191,7 @@ def _misfit(
     more = best.required - best.fits - len(best.misfits)
     reasons += f"; and {more} more" if more > 0 else ""
     text = (
-        f"No part of {weights.path} matches all {best.required} variables of "
+        f"No part of {weights.path} matches the {plural(best.required, 'variable')} of "
         f"{targets.model}. The closest, {_root_name(best.root)}, matches "
         f"{best.fits}: {reasons}"
     )
@@ -245,7 +246,7 @@ def _unequal_keys(targets: AssignableVariables, weights: Weights) -> MappingErro
     left = sorted(set(given) - required.keys())
     reasons = [
         f"{what} {', '.join(keys[:_MAX_LISTED])}{' …' if len(keys) > _MAX_LISTED else ''}"
-        for what, keys in (("lacks", missing), ("has beside them", left), ("has twice", twice))
+        for what, keys in (("lacks", missing), ("also has", left), ("has twice", twice))
         if keys
     ]
     return MappingError(
@@ -327,7 +328,7 @@ def _completed(
 
 
 _MAX_BYTES = 16 << 20
-_HINT = 'Write {"target": "source", …}, or lines such as: kernel = model/dense/kernel'
+_HINT = 'Use {"target": "source", …}, or lines such as: kernel = model/dense/kernel'
 
 
 def read_map(path: Path) -> dict[str, str]:

@@ -20,6 +20,7 @@ from hubcli.formats.tensor_values import TensorValues
 from hubcli.savedmodel.objects import LISTS
 from hubcli.savedmodel.weights.assignable import AssignableVariable, AssignableVariables, CheckpointGraph
 from hubcli.savedmodel.weights.sources import WeightGroup, Weights, WeightsKind
+from hubcli.units import plural
 
 __all__ = ["Candidate", "MatchByGraph", "candidates_by_lists", "candidates_by_name", "candidates_by_order"]
 
@@ -232,7 +233,7 @@ def _candidate(targets: AssignableVariables, weights: Weights, group: WeightGrou
             misfits.append(misfit)
     fits = len(pairs)
     if len(group.keys) != len(required):
-        misfits.insert(0, f"the layer has {len(group.keys)} values")
+        misfits.insert(0, f"the layer has {plural(len(group.keys), 'value')}")
         fits = min(fits, len(required) - 1)
     return Candidate(group.name, tuple(pairs), fits, len(required), tuple(misfits[:_TOLD_MISFITS]))
 

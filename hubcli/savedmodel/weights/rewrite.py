@@ -284,7 +284,7 @@ class _Job:
             comparison.is_changed for comparison in self.comparisons.values()
         ):
             raise UnchangedError(
-                f"Nothing changed: all {len(self.comparisons)} values are equal to those of the model",
+                "Nothing changed: the new values are equal to those of the model",
                 hint="Check that the layer was trainable, or use --allow-unchanged.",
             )
 

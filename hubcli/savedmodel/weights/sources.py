@@ -140,7 +140,7 @@ def open_weights(path: Path) -> Weights:
         if kind is WeightsKind.SAFETENSORS:
             return Weights(path, kind, read_safetensors(path))
         if kind.needs_h5py:
-            raise UsageError(f"{path.name} requires h5py", hint="pip install 'hubcli[tf]'")
+            raise UsageError(f"{path.name} requires h5py", hint="Install it: pip install 'hubcli[tf]'")
         folder, prefix = (
             (path / "variables", "variables") if kind is WeightsKind.SAVED_MODEL else _found_prefix(path)
         )

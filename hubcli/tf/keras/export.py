@@ -255,7 +255,7 @@ def _exported(source: Path, destination: Path, piece: LoadedKerasModel) -> Keras
         ) from error
     if comparison.difference:
         raise TensorFlowError(
-            f"{source} was exported, but computes something else: {comparison.difference}",
+            f"{source} was exported, but its outputs differ: {comparison.difference}",
             hint="Report it, with the layers of the model.",
         )
     return export.report(piece.keras.__version__, comparison)

@@ -157,7 +157,7 @@ class LoadedKerasModel:
             piece = self.keras.Model(new_inputs, new_outputs)
         except (ValueError, TypeError, RuntimeError) as error:
             raise UsageError(
-                f"No piece of {self.source.path} leads from {', '.join(inputs) or 'its inputs'} "
+                f"No part of {self.source.path} leads from {', '.join(inputs) or 'its inputs'} "
                 f"to {', '.join(outputs) or 'its outputs'}: {_first_line(error)}",
                 hint="Choose connected layers, and every input that the outputs need.",
             ) from error

@@ -89,8 +89,8 @@ def test_two_signatures_change_places() -> None:
     [
         ({"serving_default": "timestwo"}, "Two signatures would have the name 'timestwo'"),
         ({"serving_defualt": "x"}, "no signature 'serving_defualt'"),
-        ({"serving_default": ""}, "can't have the name ''"),
-        ({"serving_default": "__saved_model_init_op"}, "can't have the name '__saved_model_init_op'"),
+        ({"serving_default": ""}, "cannot have the name ''"),
+        ({"serving_default": "__saved_model_init_op"}, "cannot have the name '__saved_model_init_op'"),
     ],
 )
 def test_a_renaming_that_cannot_be_is_refused(names: dict[str, str], words: str) -> None:
@@ -112,7 +112,7 @@ def test_an_unknown_signature_is_refused_with_those_that_are_there() -> None:
 
 
 def test_a_model_is_not_left_without_signatures_unless_that_is_allowed() -> None:
-    with pytest.raises(UsageError, match="No signature would be left"):
+    with pytest.raises(UsageError, match="No signature would remain"):
         chosen_signatures(two_signatures(), [], SIGNATURES)
     assert chosen_signatures(two_signatures(), [], SIGNATURES, allow_none=True) == []
 

@@ -386,7 +386,7 @@ def test_left_over_keys_are_refused(model: Path, tmp_path: Path) -> None:
     import numpy as np
 
     np.savez(tmp_path / "more.npz", kernel=1, bias=1, steps=1, head=1)
-    assert "has beside them head" in refused(model, tmp_path / "more.npz").message
+    assert "also has head" in refused(model, tmp_path / "more.npz").message
 
 
 def test_nan_and_no_change_are_refused_until_they_are_allowed(

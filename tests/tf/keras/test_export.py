@@ -203,7 +203,7 @@ def test_a_layer_that_is_not_there_is_answered_by_near_misses(tmp_path: Path) ->
     with pytest.raises(UsageError, match="has no layer hiden") as caught:
         export_keras(source, tmp_path / "out", output_layers=("hiden",))
     assert "hidden" in caught.value.hint
-    with pytest.raises(UsageError, match="No piece of .* leads from score to hidden"):
+    with pytest.raises(UsageError, match="No part of .* leads from score to hidden"):
         export_keras(source, tmp_path / "out", output_layers=("hidden",), input_layers=("score",))
 
 
