@@ -70,7 +70,7 @@ ConversionTimeout: TypeAlias = Annotated[
     str | None,
     value_option(
         "TIME",
-        "Limit for the conversion, and for each run. \\[default: 1h]",
+        "Limit for the conversion, and for each run. \\[default: 1h, 2m a run]",
         "--timeout",
         rich_help_panel=_PANEL,
     ),

@@ -12,9 +12,16 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from hubcli.config.config_file import require_timeout
 from hubcli.errors import ConversionError, TensorFlowError, UsageError, did_you_mean
 from hubcli.exporting import ExportFormat, Quantization
-from hubcli.exporting.converted_outputs import Comparer, SignatureComparison, files_by_signature, read_batches
+from hubcli.exporting.converted_outputs import (
+    NOT_RUN_HINT,
+    Comparer,
+    SignatureComparison,
+    files_by_signature,
+    read_batches,
+)
 from hubcli.regular_file import open_regular
 from hubcli.running.batching import DEFAULT_BATCH, Batch
 from hubcli.running.endpoints import Endpoint
@@ -26,6 +33,8 @@ from hubcli.tf.run_protocol import Tensor
 __all__ = ["Conversion", "ConversionOptions", "ConversionPlan", "convert", "origin_of", "plan_conversion"]
 
 DEFAULT_TIMEOUT_S = 3600.0
+# A model that takes longer for made-up inputs, such as a loop that they never end, takes others at best.
+_RUN_TIMEOUT_S = 120.0
 # Of the largest error of an output, as `hubcli.tf.differences` defines it.
 DEFAULT_TOLERANCE = 1e-4
 DEFAULT_TOLERANCES = {Quantization.FLOAT16: 1e-2, Quantization.DYNAMIC: 0.05, Quantization.INT8: 0.1}
@@ -41,6 +50,7 @@ _PACKAGES = {
 _EXTRAS = {"tensorflow": "tf"}
 _DEBUG = "See what the converter wrote: --debug"
 _UNCHECKED = "To write it unchecked: --no-compare"
+_RUNNING = "running the converted model"
 _HINTS = {
     "NeedsSelectOpsError": "Add TensorFlow's kernels, which the app must link too: --select-tf-ops",
     "UnsupportedOpsError": "Convert a signature without these ops: --signature NAME",
@@ -56,7 +66,8 @@ class ConversionOptions:
     `signatures` are those to convert; without any all of them, for ONNX, which holds one, the default.
     `representative` and `inputs` are files, each as `FILE` or `SIGNATURE=FILE`: what `int8` is calibrated
     with, and what the result is compared on (default: the representative ones, else sampled inputs).
-    `tolerance` bounds the largest error. `timeout_s` bounds the conversion, and each run of a model.
+    `tolerance` bounds the largest error. `timeout_s` bounds the conversion, by default to an hour, and each
+    run of a model, by default to two minutes.
     """
 
     signatures: tuple[str, ...] = ()
@@ -67,7 +78,7 @@ class ConversionOptions:
     inputs: tuple[str, ...] = ()
     tolerance: float | None = None
     compare: bool = True
-    timeout_s: float = DEFAULT_TIMEOUT_S
+    timeout_s: float | None = None
 
     @property
     def largest_error(self) -> float:
@@ -75,6 +86,16 @@ class ConversionOptions:
         if self.tolerance is not None:
             return self.tolerance
         return DEFAULT_TOLERANCE if self.quantize is None else DEFAULT_TOLERANCES[self.quantize]
+
+    @property
+    def conversion_timeout_s(self) -> float:
+        """The limit of the conversion, and of loading a model."""
+        return DEFAULT_TIMEOUT_S if self.timeout_s is None else self.timeout_s
+
+    @property
+    def run_timeout_s(self) -> float:
+        """The limit of each run of a model."""
+        return _RUN_TIMEOUT_S if self.timeout_s is None else self.timeout_s
 
     def require_valid(self, form: ExportFormat) -> None:
         """Raises UsageError for options that mean nothing for the format, or contradict each other."""
@@ -87,6 +108,7 @@ class ConversionOptions:
                 "--opset": (self.opset, ExportFormat.ONNX),
             },
         )
+        require_timeout(self.conversion_timeout_s)
         if self.representative and self.quantize is not Quantization.INT8:
             raise UsageError(
                 "--representative is for --quantize int8", hint="Leave one of them out, or add it."
@@ -228,7 +250,7 @@ def convert(
     """
     _require_installed(plan)
     options, endpoints = plan.options, plan.endpoints
-    with Session("auto", options.timeout_s) as session:
+    with Session("auto", options.conversion_timeout_s, options.run_timeout_s) as session:
         # Calibration goes row by row, as the converter's guide has it; a comparison in batches.
         representative = {
             name: list(read_batches(endpoint, plan.representative[name], session, 1))
@@ -293,7 +315,7 @@ class _Converter:
     def __init__(self, plan: ConversionPlan) -> None:
         self._plan = plan
         self._format = _NAMES[plan.format]
-        self._process = RunProcess(_RUNNERS[plan.format], None, plan.options.timeout_s)
+        self._process = RunProcess(_RUNNERS[plan.format], None, plan.options.conversion_timeout_s)
         self._file: Path | None = None
 
     def close(self) -> str:
@@ -345,7 +367,11 @@ class _Converter:
 
     def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The outputs of the signature. Raises ConversionError, TensorFlowError."""
-        return self._ask("run", tensors, doing="running the converted model", repeat=1, batches=1)[1]
+        self._process.limit(self._plan.options.run_timeout_s)
+        try:
+            return self._ask("run", tensors, doing=_RUNNING, repeat=1, batches=1)[1]
+        finally:
+            self._process.limit(self._plan.options.conversion_timeout_s)
 
     def _ask(
         self, order: str, tensors: Sequence[Tensor] = (), *, doing: str, **fields: Any
@@ -359,7 +385,7 @@ class _Converter:
         except TensorFlowError as error:
             # What is said of a run doesn't help here, but that more time may be allowed.
             hint = error.hint if "--timeout" in error.hint else _DEBUG
-            raise TensorFlowError(error.message, hint=hint) from error
+            raise TensorFlowError(error.message, hint=NOT_RUN_HINT if doing == _RUNNING else hint) from error
 
     def _refused(self, error: RunnerError, doing: str) -> ConversionError:
         """Why the converter can't, or why what it wrote doesn't run."""

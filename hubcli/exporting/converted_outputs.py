@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from hubcli.errors import ConversionError, InputError, UsageError
+from hubcli.errors import ConversionError, InputError, TensorFlowError, UsageError
 from hubcli.running.batching import Batch, batches_of_columns, batches_of_rows
 from hubcli.running.endpoints import Endpoint, Port, described
 from hubcli.running.inputs import Columns, InputReader, complete
@@ -19,10 +19,20 @@ from hubcli.tf.differences import difference
 from hubcli.tf.run_process import RunnerError
 from hubcli.tf.run_protocol import Tensor
 
-__all__ = ["Comparer", "OutputError", "SignatureComparison", "files_by_signature", "read_batches"]
+__all__ = [
+    "NOT_RUN_HINT",
+    "Comparer",
+    "OutputError",
+    "SignatureComparison",
+    "files_by_signature",
+    "read_batches",
+]
 
 MAX_ROWS = 1000
 _SAMPLED, _GIVEN = "sampled", "given"
+NOT_RUN_HINT = (
+    "Give other inputs with --inputs FILE, or more time with --timeout. To write it unchecked: --no-compare"
+)
 
 
 class OutputError(NamedTuple):
@@ -77,7 +87,13 @@ class Comparer:
         kind, batches = (_GIVEN, list(given)) if given else (_SAMPLED, [self._sampled(endpoint)])
         errors = {port.name: 0.0 for port in endpoint.outputs}
         for batch in batches:
-            expected = self._expected(endpoint, batch)
+            try:
+                expected = self._expected(endpoint, batch)
+            except RunnerError as error:
+                raise ConversionError(
+                    f"{self._model.name}: the {endpoint.title} fails on the {kind} inputs: {error.message}",
+                    hint=NOT_RUN_HINT,
+                ) from error
             for name, error in self._errors(endpoint, converted, batch, expected):
                 errors[name] = max(errors[name], error)
         outputs = tuple(OutputError(name, error) for name, error in errors.items())
@@ -97,7 +113,13 @@ class Comparer:
         )
 
     def _expected(self, endpoint: Endpoint, batch: Batch) -> list[Tensor]:
-        (output,) = self._session.run(endpoint, [batch])
+        """What the SavedModel gives. Raises RunnerError for inputs that it refuses, TensorFlowError."""
+        try:
+            (output,) = self._session.run(endpoint, [batch])
+        except RunnerError:
+            raise
+        except TensorFlowError as error:  # It crashed, or ran longer than the limit: no size helps.
+            raise TensorFlowError(error.message, hint=NOT_RUN_HINT) from error
         return [part for parts in output.parts for part in parts]
 
     def _errors(
@@ -108,7 +130,7 @@ class Comparer:
         actual = converted.run(batch.tensors)
         for port, ours, theirs in zip(endpoint.outputs, expected, actual, strict=True):
             error_size, reason = difference(ours, theirs)
-            if error_size > self._tolerance:
+            if not error_size <= self._tolerance:  # NaN is too large, too.
                 raise self._too_far(
                     endpoint, batch, expected, f"{where} gives another {port.name}", error_size, reason
                 )

@@ -105,7 +105,7 @@ class TestByTensorFlow:
     def test_a_conversion_that_takes_too_long_ends(self, hubcli: Run, tmp_path: Path) -> None:
         result = hubcli("export", EXAMPLE, str(tmp_path / "mul.tflite"), "--timeout", "0.05")
         assert result.returncode == 7
-        assert "Stopped after 0.05 s" in result.stderr
+        assert "Timed out after 0.05 s" in result.stderr
         assert "--timeout" in result.stderr
         assert list(tmp_path.glob("*mul*")) == []
 

@@ -50,6 +50,8 @@ FULL = os.strerror(errno.ENOSPC)
         (TFLITE, ConversionOptions(tolerance=-1.0), "Invalid tolerance"),
         (TFLITE, ConversionOptions(tolerance=float("nan")), "Invalid tolerance"),
         (TFLITE, ConversionOptions(tolerance=float("inf")), "Invalid tolerance"),
+        (TFLITE, ConversionOptions(timeout_s=0.0), "--timeout is 0 s"),
+        (TFLITE, ConversionOptions(timeout_s=1e12), "--timeout is 1e.12 s"),
         (TFLITE, ConversionOptions(compare=False, inputs=("x.npz",)), "--inputs and --no-compare exclude"),
         (TFLITE, ConversionOptions(compare=False, tolerance=0.0), "--tolerance and --no-compare exclude"),
     ],
@@ -152,6 +154,9 @@ class FakeProcess:
             return {}, list(tensors)
         return {}, []
 
+    def limit(self, timeout_s: float) -> None:
+        self.orders.append({"limit_s": timeout_s})
+
     def close(self) -> str:
         return "what it wrote"
 
@@ -159,7 +164,7 @@ class FakeProcess:
 class FakeSession:
     """A SavedModel that gives its inputs back."""
 
-    def __init__(self, runner: str, timeout_s: float) -> None: ...
+    def __init__(self, runner: str, timeout_s: float, run_timeout_s: float) -> None: ...
 
     def __enter__(self) -> FakeSession:
         return self
@@ -256,6 +261,19 @@ def test_a_conversion_that_fails_leaves_what_was_there(
     assert logs == ["what it wrote"]
     assert (tmp_path / "out" / "mul.tflite").read_bytes() == b"old"
     assert os.listdir(tmp_path / "out") == ["mul.tflite"]
+
+
+def test_a_run_has_a_shorter_limit_than_the_conversion(
+    process: type[FakeProcess], settings: Settings, tmp_path: Path
+) -> None:
+    """A loop may never end on made-up inputs."""
+    converted(tmp_path / "mul.tflite", settings)
+    limits = [order.get("timeout_s", order.get("limit_s")) for order in process.orders]
+    assert [limit for limit in limits if limit is not None] == [3600.0, 120.0, 3600.0]
+    place = [order.get("order") for order in process.orders].index("run")
+    assert process.orders[place - 1] == {"limit_s": 120.0}
+    converted(tmp_path / "m.tflite", settings, conversion=ConversionOptions(timeout_s=7.0))
+    assert {order["limit_s"] for order in process.orders if "limit_s" in order} == {7.0}
 
 
 def test_a_file_that_computes_something_else_is_not_written(
