@@ -23,7 +23,7 @@ from hubcli.errors import (
     UnsafeModelError,
     UsageError,
 )
-from hubcli.exporting import ExportFormat, Quantization, conversion
+from hubcli.exporting import ExportFormat, Quantization, conversion, converter
 from hubcli.exporting.conversion import ConversionOptions, plan_conversion
 from hubcli.exporting.editing import EditOptions
 from hubcli.issues import Issue, Severity
@@ -184,7 +184,7 @@ class FakeSession:
 @pytest.fixture
 def process(monkeypatch: pytest.MonkeyPatch) -> type[FakeProcess]:
     pytest.importorskip("numpy")
-    monkeypatch.setattr(conversion, "RunProcess", FakeProcess)
+    monkeypatch.setattr(converter, "RunProcess", FakeProcess)
     monkeypatch.setattr(conversion, "Session", FakeSession)
     monkeypatch.setattr(conversion, "has_package", lambda name: True)
     monkeypatch.setattr(FakeProcess, "error", None)
@@ -286,7 +286,7 @@ def test_a_file_that_computes_something_else_is_not_written(
             values = [2 * value for value in array("f", bytes(tensors[0].data))]
             return {}, [Tensor(1, tensors[0].shape, array("f", values).tobytes())]
 
-    monkeypatch.setattr(conversion, "RunProcess", Doubling)
+    monkeypatch.setattr(converter, "RunProcess", Doubling)
     with pytest.raises(ConversionError, match="gives another output_0: the error is 1, and the tolerance"):
         converted(tmp_path / "mul.tflite", settings)
     assert not (tmp_path / "mul.tflite").exists()
@@ -301,7 +301,7 @@ def test_a_file_that_computes_something_else_is_not_written(
 def test_a_dry_run_starts_no_process_and_writes_nothing(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(conversion, "RunProcess", None)
+    monkeypatch.setattr(converter, "RunProcess", None)
     result = converted(tmp_path / "out" / "mul.tflite", settings, dry_run=True)
     assert result.plan is not None
     assert [endpoint.name for endpoint in result.plan.endpoints] == ["serving_default"]
@@ -312,7 +312,7 @@ def test_a_dry_run_starts_no_process_and_writes_nothing(
 def test_what_is_at_the_destination_is_refused_before_anything_is_converted(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(conversion, "RunProcess", None)
+    monkeypatch.setattr(converter, "RunProcess", None)
     (tmp_path / "mul.tflite").write_bytes(b"old")
     with pytest.raises(OutputError, match="already exists"):
         converted(tmp_path / "mul.tflite", settings)

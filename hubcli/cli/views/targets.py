@@ -8,7 +8,7 @@ from typing import Any
 
 from hubcli.cli.output import printable
 from hubcli.cli.tables import Column, Style, render_table
-from hubcli.savedmodel.targets.obstacle import Conversion, Obstacle, TargetReport
+from hubcli.savedmodel.targets.obstacle import ConversionTrial, Obstacle, TargetReport
 from hubcli.units import format_size
 
 __all__ = ["target_lines", "targets_document"]
@@ -61,7 +61,7 @@ def _obstacle(found: Obstacle) -> dict[str, Any]:
     }
 
 
-def _conversion(conversion: Conversion) -> dict[str, Any]:
+def _conversion(conversion: ConversionTrial) -> dict[str, Any]:
     return {
         "converted": conversion.is_done,
         "select_ops": conversion.needs_select_ops,
@@ -95,7 +95,7 @@ def _rows(report: TargetReport) -> Iterator[tuple[str, ...]]:
         yield name, run[0] if len(run) == 1 else f"{run[-1]} to {run[0]}", _WORDS[verdict]
 
 
-def _conversion_text(conversion: Conversion) -> str:
+def _conversion_text(conversion: ConversionTrial) -> str:
     by = (
         f"The converter of TensorFlow {conversion.tensorflow_version}"
         if conversion.tensorflow_version

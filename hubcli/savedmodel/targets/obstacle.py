@@ -11,7 +11,7 @@ from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.targets.needs import GraphNeeds, Place
 from hubcli.savedmodel.targets.target import Target
 
-__all__ = ["CALL", "LOAD", "Conversion", "ModelNeeds", "Obstacle", "TargetReport", "obstacle"]
+__all__ = ["CALL", "LOAD", "ConversionTrial", "ModelNeeds", "Obstacle", "TargetReport", "obstacle"]
 
 LOAD, CALL = "load", "call"
 _NO_PLACE = Place("", "")
@@ -60,7 +60,7 @@ class Obstacle(NamedTuple):
         return self.issue.severity is Severity.ERROR
 
 
-class Conversion(NamedTuple):
+class ConversionTrial(NamedTuple):
     """What LiteRT's converter said: the ops that it needed, or its reason. `size_bytes` is the file's."""
 
     is_done: bool
@@ -75,11 +75,15 @@ class TargetReport(NamedTuple):
 
     target: Target
     obstacles: tuple[Obstacle, ...]
-    conversion: Conversion | None = None
+    conversion: ConversionTrial | None = None
 
-    def with_conversion(self, conversion: Conversion) -> TargetReport:
-        """The report with what the converter said, which answers what may need Select TensorFlow ops."""
-        left = tuple(found for found in self.obstacles if found.issue.code != "select-ops")
+    def with_conversion(self, conversion: ConversionTrial) -> TargetReport:
+        """The report with what the converter said: of ops, it knows; what it did was not in its way."""
+        left = tuple(
+            found
+            for found in self.obstacles
+            if found.issue.code != "select-ops" and not (conversion.is_done and found.is_blocking)
+        )
         return self._replace(conversion=conversion, obstacles=left)
 
     @property

@@ -11,7 +11,7 @@ from hubcli.issues import Severity
 from hubcli.savedmodel.graph import read_outline
 from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.targets.check import check_targets
-from hubcli.savedmodel.targets.obstacle import CALL, LOAD, Obstacle, TargetReport
+from hubcli.savedmodel.targets.obstacle import CALL, LOAD, ConversionTrial, Obstacle, TargetReport
 from hubcli.savedmodel.targets.target import parse_targets
 from tests.savedmodel.protos import (
     Objects,
@@ -163,6 +163,18 @@ def test_litert_tells_select_ops_from_impossible_ones(models: Path) -> None:
     assert "StringLower" in found.issue.message
     assert found.issue.severity is Severity.WARNING
     assert report_of(models / "nobodys_op", "litert").verdict == "cannot-load"
+
+
+def test_what_the_converter_did_was_not_in_its_way(models: Path) -> None:
+    report = report_of(models / "nobodys_op", "litert")
+    assert report.is_blocked
+    done = report.with_conversion(ConversionTrial(True, False, "", 100, "2.21.0"))
+    assert (done.verdict, [found for found in done.obstacles if found.is_blocking]) == (
+        "no-obstacle-found",
+        [],
+    )
+    failed = report.with_conversion(ConversionTrial(False, False, "it has no such op", None, "2.21.0"))
+    assert (failed.verdict, failed.obstacles) == ("cannot-load", report.obstacles)
 
 
 def test_the_model_that_serves_is_the_one_that_is_looked_at(tmp_path: Path) -> None:
