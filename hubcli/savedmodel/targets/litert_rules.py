@@ -21,7 +21,7 @@ from hubcli.savedmodel.targets.releases import op_releases
 __all__ = ["litert_obstacles"]
 
 _LITERT_OPS = Path(__file__).with_name("litert_ops.tsv.gz")
-_MAX_LISTED, _MAX_NAMED = 50, 8
+_MAX_NAMED = 8
 # What restores and saves variables, which conversion leaves out.
 _SAVER_OPS = frozenset(
     [
@@ -43,7 +43,7 @@ def litert_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
     yield from (pin for pin in cpu_obstacles(needs) if pin.is_blocking and pin.when == LOAD)
     known, places = _litert_ops(), _places(needs)
     impossible = [op for op in places if op not in known]
-    for op in impossible[:_MAX_LISTED]:
+    for op in impossible:
         package = package_by_op().get(op, "").split(" ")[0]
         origin = f", which {package} registers" if package else ""
         yield obstacle(

@@ -35,7 +35,6 @@ _JOB = re.compile(r"/job:(?P<job>[^/]*)")
 _TASK = re.compile(r"/task:(?P<task>\d+)")
 _CLEAR = "Strip the devices: hubcli export --clear-devices"
 _LENIENT_RELEASE = "2.4"
-_MAX_LISTED = 50
 _FUNCTIONS = ("function", "bare_concrete_function")
 
 
@@ -99,7 +98,7 @@ def cpu_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
         for device in sorted(needs.graph.devices)
         if _is_elsewhere(device) or _kind_of(device) not in ("", "CPU")
     ]
-    for device in found[:_MAX_LISTED]:
+    for device in found:
         uses, is_elsewhere = needs.graph.devices[device], _is_elsewhere(device)
         # In functions TensorFlow takes another device where one is missing, unless it is another machine's.
         in_graph, called = uses.first(Reach.GRAPH), uses.first(Reach.CALLED)
@@ -126,7 +125,7 @@ def cluster_obstacles(
     # tf.saved_model.load makes the functions, and leaves the graph itself alone.
     reaches = (Reach.GRAPH, Reach.CALLED) if in_session or needs.objects is None else (Reach.CALLED,)
     found = [device for device in sorted(needs.graph.devices) if _is_elsewhere(device)]
-    for device in found[:_MAX_LISTED]:
+    for device in found:
         uses = needs.graph.devices[device]
         place = uses.first(*reaches)
         # In functions, a session of 2.4 takes another device.

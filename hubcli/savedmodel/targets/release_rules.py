@@ -43,7 +43,6 @@ _HARMLESS = frozenset(
 )
 _PYTHON_OPS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 _ATTRIBUTES_IGNORED_SINCE = "2.5"
-_MAX_LISTED = 50
 
 
 def release_obstacles(
@@ -92,7 +91,6 @@ def _missing_ops(
 ) -> Iterator[Obstacle]:
     """Ops that some of the releases lack, with who has them."""
     table = op_releases()
-    listed = 0
     for op, uses in sorted(needs.graph.ops.items()):
         lacking = tuple(release for release in releases if not table.has(op, table.place(release)))
         _, place = _first_seen(needs, uses, in_session=in_session, is_op=True)
@@ -101,9 +99,6 @@ def _missing_ops(
         package = package_by_op().get(op, "").split(" ")[0]
         if in_serving and package in _LINKED_INTO_SERVING:
             continue
-        listed += 1
-        if listed > _MAX_LISTED:
-            return
         message = f"{releases_text(lacking)} has no op {op}{_history(op, table, package)}"
         cure = _cure_of_op(op, uses, table, package, lacking, in_serving=in_serving)
         yield obstacle(
