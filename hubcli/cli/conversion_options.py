@@ -101,7 +101,7 @@ def conversion_options(
     }
     if not is_conversion:
         for option, value in own.items():
-            if value:
+            if value is not None and value is not False:  # A mere 0 or "" is an option too.
                 raise UsageError(
                     f"{option} is for a model that is converted",
                     hint="Name a DEST that ends in .tflite or .onnx, or leave it out.",

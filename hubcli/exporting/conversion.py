@@ -116,7 +116,8 @@ class ConversionOptions:
 
 def _require_format(form: ExportFormat, options: Mapping[str, tuple[object, ExportFormat]]) -> None:
     for option, (value, own) in options.items():
-        if value and form is not own:
+        is_given = value is not None and value is not False and value != ()
+        if is_given and form is not own:
             raise UsageError(
                 f"{option} is for a DEST in .{own.value}", hint=f"Leave it out, or name DEST.{own.value}."
             )

@@ -23,6 +23,7 @@ EXAMPLE = "example://mul/1"
     ("words", "message"),
     [
         (("mul", "--opset", "18"), "--opset is for a model that is converted"),
+        (("mul", "--opset", "0"), "--opset is for a model that is converted"),
         (("mul.tar", "--inputs", "x.npz"), "--inputs is for a model that is converted"),
         (("mul.tflite", "--opset", "18"), "--opset is for a DEST in .onnx"),
         (("mul.onnx", "--quantize", "int8"), "--quantize is for a DEST in .tflite"),

@@ -106,6 +106,8 @@ def test_an_archive_is_read_up_to_its_graph(hubcli: Run, tmp_path: Path) -> None
         (("--for", "onnx"), "Unknown target 'onnx'"),
         (("--for", "tensorflow==1.15"), "No known release fits"),
         (("--try",), "--try requires --for litert"),
+        (("--for", "cpu", "--diff", "example://mul/1"), "--for and --diff cannot be used together"),
+        (("--for", "tensorflow>=2.12,<2.16"), "Invalid target '<2.16': it has no name"),
         (("--for", "cpu", "--try"), "--try requires --for litert"),
     ],
 )

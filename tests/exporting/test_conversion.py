@@ -27,6 +27,7 @@ from hubcli.exporting import ExportFormat, Quantization, conversion, converter
 from hubcli.exporting.conversion import ConversionOptions, plan_conversion
 from hubcli.exporting.editing import EditOptions
 from hubcli.issues import Issue, Severity
+from hubcli.progress import ProgressListener
 from hubcli.tf.run_process import RunnerError
 from hubcli.tf.run_protocol import Tensor
 from tests.corpus import corpus_model
@@ -45,6 +46,7 @@ FULL = os.strerror(errno.ENOSPC)
         (ONNX, ConversionOptions(representative=("x.npz",)), "--representative is for a DEST in .tflite"),
         (TFLITE, ConversionOptions(opset=17), "--opset is for a DEST in .onnx"),
         (TFLITE, ConversionOptions(representative=("x.npz",)), "--representative is for --quantize int8"),
+        (TFLITE, ConversionOptions(opset=0), "--opset is for a DEST in .onnx"),
         (ONNX, ConversionOptions(opset=8), "Invalid opset 8"),
         (ONNX, ConversionOptions(opset=19), "Invalid opset 19"),
         (TFLITE, ConversionOptions(tolerance=-1.0), "Invalid tolerance"),
@@ -333,6 +335,20 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(
 def test_edits_that_only_a_saved_model_can_have_are_refused(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--warmup is for SavedModels, and mul.tflite is converted"):
         converted(tmp_path / "mul.tflite", settings, edits=EditOptions(warmup="3"))
+    with pytest.raises(UsageError, match="--add-defaults is for SavedModels, and mul.onnx is converted"):
+        converted(tmp_path / "mul.onnx", settings, edits=EditOptions(defaults=("s.x=1",)))
+
+
+def test_defaults_that_the_format_lacks_are_told(settings: Settings, tmp_path: Path) -> None:
+    class Notes(ProgressListener):
+        def note(self, text: str) -> None:
+            noted.append(text)
+
+    noted: list[str] = []
+    edits = EditOptions(defaults=("serving_default.x=[[1]]",), compare=False)
+    export(EXAMPLE, tmp_path / "mul", settings, ExportOptions(edits=edits))
+    export(str(tmp_path / "mul"), tmp_path / "m.onnx", settings, ExportOptions(dry_run=True), Notes())
+    assert noted == ["ONNX has no default values: callers must give serving_default.x"]
 
 
 def test_an_edited_model_is_converted_under_its_new_names(
