@@ -104,7 +104,7 @@ def conversion_options(
             if value is not None and value is not False:  # A mere 0 or "" is an option too.
                 raise UsageError(
                     f"{option} is for a model that is converted",
-                    hint="Name a DEST that ends in .tflite or .onnx, or leave it out.",
+                    hint="Use a DEST that ends in .tflite or .onnx, or remove it.",
                 )
         return None
     more = {} if timeout is None else {"timeout_s": parse_duration_s(timeout)}

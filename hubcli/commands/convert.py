@@ -73,9 +73,9 @@ class ConversionRun(ExportRun):
             if value:
                 raise UsageError(
                     f"{option} is for SavedModels, and {self.placement.place.name} is converted",
-                    hint="Leave it out. Weights of a .tflite file in half the bytes: --quantize float16"
+                    hint="Remove it. Weights of a .tflite file in half the bytes: --quantize float16"
                     if option == "--half"
-                    else "Leave it out.",
+                    else "Remove it.",
                 )
 
     def _needs_keras(self) -> bool:

@@ -103,15 +103,18 @@ class ConversionOptions:
         require_timeout(self.conversion_timeout_s)
         if self.representative and self.quantize is not Quantization.INT8:
             raise UsageError(
-                "--representative is for --quantize int8", hint="Leave one of them out, or add it."
+                "--representative is for --quantize int8",
+                hint="Add --quantize int8, or remove --representative.",
             )
         if self.opset is not None and not _FIRST_OPSET <= self.opset <= _LAST_OPSET:
-            raise UsageError(f"Invalid opset {self.opset}", hint=f"Write {_FIRST_OPSET} to {_LAST_OPSET}.")
+            raise UsageError(f"Invalid opset {self.opset}", hint=f"Use {_FIRST_OPSET} to {_LAST_OPSET}.")
         if self.tolerance is not None and not (isfinite(self.tolerance) and self.tolerance >= 0):
-            raise UsageError(f"Invalid tolerance {self.tolerance}", hint="Write a number such as 0.001.")
+            raise UsageError(f"Invalid tolerance {self.tolerance}", hint="Use a number such as 0.001.")
         if not self.compare and (self.inputs or self.tolerance is not None):
             option = "--inputs" if self.inputs else "--tolerance"
-            raise UsageError(f"{option} and --no-compare exclude each other", hint="Leave one of them out.")
+            raise UsageError(
+                f"{option} and --no-compare cannot be used together", hint="Use only one of them."
+            )
 
 
 def _require_format(form: ExportFormat, options: Mapping[str, tuple[object, ExportFormat]]) -> None:
@@ -119,7 +122,7 @@ def _require_format(form: ExportFormat, options: Mapping[str, tuple[object, Expo
         is_given = value is not None and value is not False and value != ()
         if is_given and form is not own:
             raise UsageError(
-                f"{option} is for a DEST in .{own.value}", hint=f"Leave it out, or name DEST.{own.value}."
+                f"{option} is for a DEST in .{own.value}", hint=f"Remove it, or use DEST.{own.value}."
             )
 
 
@@ -187,7 +190,7 @@ def plan_conversion(
             if port.kind != "dense":
                 raise ConversionError(
                     f"{name}: {port.name} of the {endpoint.title} is {port.kind}, "
-                    f"and {FORMAT_NAMES[form]} has dense tensors alone",
+                    f"and {FORMAT_NAMES[form]} has only dense tensors",
                     hint="Choose other signatures: --signature NAME",
                 )
     representative = files_by_signature(options.representative, "--representative", endpoints)
@@ -304,7 +307,7 @@ def require_installed(plan: ConversionPlan) -> None:
     if missing:
         extras = ",".join(sorted({_EXTRAS.get(package, "onnx") for package in missing}))
         raise TensorFlowError(
-            f"{missing[0]} isn't installed", hint=f"Install it: pip install 'hubcli[{extras}]'"
+            f"{missing[0]} is not installed", hint=f"Install it: pip install 'hubcli[{extras}]'"
         )
     packages = plan.model.packages
     require_packages(plan.model, {package.module: has_package(package.module) for package in packages})

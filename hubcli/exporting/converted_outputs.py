@@ -108,7 +108,7 @@ class Comparer:
                 self._expected(endpoint, batch)
                 return batch
         raise ConversionError(
-            f"{self._model.name}: the {endpoint.title} can't be compared on sampled inputs: {reasons[0]}",
+            f"{self._model.name}: the {endpoint.title} cannot be compared on sampled inputs: {reasons[0]}",
             hint="Give inputs that it takes: --inputs FILE. To write it unchecked: --no-compare",
         )
 
@@ -126,13 +126,18 @@ class Comparer:
         self, endpoint: Endpoint, converted: Converted, batch: Batch, expected: Sequence[Tensor]
     ) -> Iterator[tuple[str, float]]:
         """The error of each output of one run. Raises ConversionError."""
-        where = f"{self._model.name}: the {endpoint.title}"
+        where = f"{self._model.name}, {endpoint.title}"
         actual = converted.run(batch.tensors)
         for port, ours, theirs in zip(endpoint.outputs, expected, actual, strict=True):
             error_size, reason = difference(ours, theirs)
             if not error_size <= self._tolerance:  # NaN is too large, too.
                 raise self._too_far(
-                    endpoint, batch, expected, f"{where} gives another {port.name}", error_size, reason
+                    endpoint,
+                    batch,
+                    expected,
+                    f"{where}: output {port.name} differs from the SavedModel's",
+                    error_size,
+                    reason,
                 )
             yield port.name, error_size
 
@@ -149,13 +154,13 @@ class Comparer:
         again = self._expected(endpoint, batch)
         if any(difference(*pair)[0] > self._tolerance for pair in zip(expected, again, strict=True)):
             return ConversionError(
-                f"{self._model.name}: the {endpoint.title} can't be compared: its outputs change each time",
+                f"{self._model.name}: the {endpoint.title} cannot be compared: its outputs change each time",
                 hint="To write it unchecked: --no-compare",
             )
         if reason:
             return ConversionError(f"{what}: it {reason}", hint="To write it unchecked: --no-compare")
         return ConversionError(
-            f"{what}: the error is {error:.2g}, and the tolerance {self._tolerance:g}",
+            f"{what}: error {error:.2g}, tolerance {self._tolerance:g}",
             hint="Allow a larger error with --tolerance, or compare on real inputs with --inputs FILE.",
         )
 
@@ -190,7 +195,7 @@ def files_by_signature(texts: Sequence[str], option: str, endpoints: Sequence[En
         if name in found:
             raise UsageError(
                 f"{option} names two files for the signature {name}: {found[name]} and {path}",
-                hint=f"Write {option} SIGNATURE=FILE, once for each signature.",
+                hint=f"Use {option} SIGNATURE=FILE once for each signature.",
             )
         found[name] = path
     return found

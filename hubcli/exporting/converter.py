@@ -135,7 +135,7 @@ class Converter:
         """Why the converter can't, or why what it wrote doesn't run."""
         name, hint = self._plan.model.name, _HINTS.get(error.kind)
         if doing.startswith("converting"):
-            message = f"{name} can't be converted to {self._format}: {error.message}"
+            message = f"{name} cannot be converted to {self._format}: {error.message}"
             return ConversionError(message, hint=hint or _DEBUG)
         message = f"{name}: {self._format} failed {doing}: {error.message}"
         return ConversionError(message, hint=hint or f"Give other inputs: --inputs FILE. {_UNCHECKED}")

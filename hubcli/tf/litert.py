@@ -153,7 +153,7 @@ _REASONS: tuple[tuple[type[ConverterError], str, str], ...] = (
     (
         UnsupportedOpsError,
         r"^Custom ops: (.+)$",
-        "LiteRT has no op for {}, and TensorFlow none that it may run there",
+        "LiteRT has no op for {}, and TensorFlow has no kernel that LiteRT can run",
     ),
     (NeedsSelectOpsError, r"^TF Select ops: (.+)$", "LiteRT has no builtin op for {}"),
     (ConverterError, r"error: (?:loc\(.*\): )?(.+)$", "{}"),
@@ -210,7 +210,7 @@ def _interpreter_class() -> Any:
         with suppress(ImportError, AttributeError):
             return importlib.import_module(module).Interpreter
     raise TensorFlowError(
-        "This TensorFlow has no LiteRT interpreter, and ai-edge-litert isn't installed",
+        "This TensorFlow has no LiteRT interpreter, and ai-edge-litert is not installed",
         hint="Install it: pip install ai-edge-litert",
     )
 

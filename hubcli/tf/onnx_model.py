@@ -47,7 +47,7 @@ class OnnxRunner:
             __import__(module)
         (signature,) = order["signatures"]
         if len(order["tags"]) > 1:
-            raise ConverterError(f"tf2onnx can't load a MetaGraph with the tags {', '.join(order['tags'])}")
+            raise ConverterError(f"tf2onnx cannot load a MetaGraph with the tags {', '.join(order['tags'])}")
         arguments = [
             "--saved-model", order["model"], "--tag", ",".join(order["tags"]),
             "--signature_def", signature, "--opset", str(order["opset"]),
@@ -65,7 +65,7 @@ class OnnxRunner:
         # It names the directory that was read, which says nothing to others.
         model.graph.name, model.graph.doc_string = signature, ""
         if model.ByteSize() > _MAX_MODEL_BYTES:
-            raise TensorFlowError("The model is larger than 2 GiB, which an ONNX file can't hold")
+            raise TensorFlowError("The model is larger than 2 GiB, which an ONNX file cannot hold")
         _require_known_ops(model, onnx)
         onnx.save(model, order["destination"])
         version = importlib.import_module("tf2onnx").__version__
@@ -102,7 +102,7 @@ def _require_known_ops(model: Any, onnx: Any) -> None:
     names = {node.op_type for node in _nodes(model.graph) if node.domain in ("", "ai.onnx")}
     unknown = sorted(name for name in names if not onnx.defs.has(name, opset))
     if unknown:
-        raise UnsupportedOpsError(f"tf2onnx can't convert {', '.join(unknown)} to opset {opset}")
+        raise UnsupportedOpsError(f"tf2onnx cannot convert {', '.join(unknown)} to opset {opset}")
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
@@ -113,7 +113,7 @@ def reason_of(error: Exception) -> str:
     """What tf2onnx, ONNX's checker or ONNX Runtime says, in a sentence.
 
     >>> reason_of(ValueError("graph input 'text' not exist"))
-    "the input 'text' is used by no output, and tf2onnx leaves it out"
+    "no output uses the input 'text', and tf2onnx removes it"
     """
     text = str(error).strip() or type(error).__name__
     for pattern, sentence in _REASONS:
@@ -124,7 +124,7 @@ def reason_of(error: Exception) -> str:
 
 
 _REASONS = (
-    (r"graph input '(.+)' not exist", "the input '{}' is used by no output, and tf2onnx leaves it out"),
+    (r"graph input '(.+)' not exist", "no output uses the input '{}', and tf2onnx removes it"),
     (
         r"Field 'shape' of 'type' is required",
         "an output has an unknown number of dimensions, which ONNX forbids",
@@ -176,4 +176,4 @@ def _import(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise TensorFlowError(f"{name.partition('.')[0]} can't be imported: {error}", hint=_HINT) from error
+        raise TensorFlowError(f"{name.partition('.')[0]} cannot be imported: {error}", hint=_HINT) from error

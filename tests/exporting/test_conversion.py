@@ -54,8 +54,8 @@ FULL = os.strerror(errno.ENOSPC)
         (TFLITE, ConversionOptions(tolerance=float("inf")), "Invalid tolerance"),
         (TFLITE, ConversionOptions(timeout_s=0.0), "--timeout is 0 s"),
         (TFLITE, ConversionOptions(timeout_s=1e12), "--timeout is 1e.12 s"),
-        (TFLITE, ConversionOptions(compare=False, inputs=("x.npz",)), "--inputs and --no-compare exclude"),
-        (TFLITE, ConversionOptions(compare=False, tolerance=0.0), "--tolerance and --no-compare exclude"),
+        (TFLITE, ConversionOptions(compare=False, inputs=("x.npz",)), "--inputs and --no-compare cannot"),
+        (TFLITE, ConversionOptions(compare=False, tolerance=0.0), "--tolerance and --no-compare cannot"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(
@@ -224,7 +224,7 @@ def test_of_a_directory_the_origin_names_no_folder_above_it(
     assert (process.orders[0]["runner"], order["opset"]) == ("onnx", 18)
 
 
-NO_OP = "can't be converted to LiteRT: no op"
+NO_OP = "cannot be converted to LiteRT: no op"
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,9 @@ def test_a_file_that_computes_something_else_is_not_written(
             return {}, [Tensor(1, tensors[0].shape, array("f", values).tobytes())]
 
     monkeypatch.setattr(converter, "RunProcess", Doubling)
-    with pytest.raises(ConversionError, match="gives another output_0: the error is 1, and the tolerance"):
+    with pytest.raises(
+        ConversionError, match="output output_0 differs from the SavedModel's: error 1, tolerance"
+    ):
         converted(tmp_path / "mul.tflite", settings)
     assert not (tmp_path / "mul.tflite").exists()
     loose = ConversionOptions(tolerance=1.0)
@@ -325,7 +327,7 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path, package: str
 ) -> None:
     monkeypatch.setattr(conversion, "has_package", lambda name: name != package)
-    with pytest.raises(TensorFlowError, match=f"{package} isn't installed") as caught:
+    with pytest.raises(TensorFlowError, match=f"{package} is not installed") as caught:
         converted(tmp_path / "mul.onnx", settings)
     extra = "tf" if package == "tensorflow" else "onnx"
     assert caught.value.hint == f"Install it: pip install 'hubcli[{extra}]'"

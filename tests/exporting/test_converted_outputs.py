@@ -74,7 +74,7 @@ def test_sampled_inputs_are_of_the_first_size_that_the_model_takes() -> None:
 
 def test_a_model_that_takes_no_sampled_input_needs_given_ones() -> None:
     with pytest.raises(
-        ConversionError, match=r"can't be compared on sampled inputs: shape \(2, 3\)"
+        ConversionError, match=r"cannot be compared on sampled inputs: shape \(2, 3\)"
     ) as caught:
         compared(FakeModel(refused=9))
     assert "--inputs FILE" in caught.value.hint

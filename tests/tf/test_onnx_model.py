@@ -16,7 +16,7 @@ from tests.installed import require_installed
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("graph input 'a b' not exist", "the input 'a b' is used by no output, and tf2onnx leaves it out"),
+        ("graph input 'a b' not exist", "no output uses the input 'a b', and tf2onnx removes it"),
         (
             "[ONNXRuntimeError] : 1 : FAIL : Load model from /tmp/x/new failed:No type for complex64\nmore",
             "No type for complex64",
@@ -54,7 +54,7 @@ REFUSED = {
     "control_flow": (UnsupportedOpsError, "_SwitchN"),
     "keras2_text": (UnsupportedOpsError, "StaticRegexReplace, StringSplitV2"),
     "many_options": (ConverterError, "with the tags serve, extra"),
-    "signature_defaults": (ConverterError, "the input 'word' is used by no output"),
+    "signature_defaults": (ConverterError, "no output uses the input 'word'"),
 }
 
 

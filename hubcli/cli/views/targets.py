@@ -14,14 +14,14 @@ from hubcli.units import format_size
 __all__ = ["target_lines", "targets_document"]
 
 _WORDS = {
-    "cannot-load": "can't load it",
-    "cannot-run": "can't run it",
+    "cannot-load": "cannot load it",
+    "cannot-run": "cannot run it",
     "no-obstacle-found": "no obstacle found",
 }
 _COLUMNS = (
     Column("TARGET", stretches=True),
     Column("TENSORFLOW"),
-    Column("VERDICT", styles={"can": "red", "no": "green"}),
+    Column("VERDICT", styles={"cannot": "red", "no": "green"}),
 )
 _STYLES = {"error": "red", "warning": "yellow"}
 
@@ -105,8 +105,8 @@ def _conversion_text(conversion: ConversionTrial) -> str:
         return f"{by or 'The converter'} failed: {conversion.reason}"
     size = format_size(conversion.size_bytes or 0)
     if conversion.needs_select_ops:
-        return f"{by} made {size} with Select TensorFlow ops: {conversion.reason}"
-    return f"{by} made {size} with builtin ops alone"
+        return f"{by} wrote {size} with Select TensorFlow ops: {conversion.reason}"
+    return f"{by} wrote {size} with builtin ops only"
 
 
 def _obstacle_lines(found: Obstacle, style: Style) -> Iterator[str]:

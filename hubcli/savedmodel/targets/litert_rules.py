@@ -49,7 +49,7 @@ def litert_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
         yield obstacle(
             "no-litert-op",
             f"LiteRT has no {op}{origin}: it is neither a builtin op nor among the Select TensorFlow ops",
-            "Register a custom op with the interpreter, or leave it out of the signature",
+            "Register a custom op with the interpreter, or remove it from the signature",
             place=places[op],
             nodes=needs.graph.ops[op].count,
         )
@@ -81,7 +81,7 @@ def _signatures(needs: ModelNeeds) -> Iterator[Obstacle]:
         if any(tensor.WhichOneof("encoding") not in (None, "name") for tensor in tensors):
             yield obstacle(
                 "composite-tensor",
-                f"Signature {name} takes or gives sparse or ragged tensors, which the converter can't name",
+                f"Signature {name} takes or gives sparse or ragged tensors, which the converter cannot name",
                 "Take and give their parts as dense tensors, and save it again",
                 part=f"signature {name}",
             )

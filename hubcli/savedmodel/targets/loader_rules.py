@@ -57,7 +57,7 @@ def session_obstacles(
         yield obstacle(
             "no-serve-tag",
             f"No MetaGraph has the tag serve: its tags are {','.join(sorted(tags)) or 'none'}",
-            "Save it anew by tf.saved_model.save, or start the server with --saved_model_tags",
+            "Save it again with tf.saved_model.save, or start the server with --saved_model_tags",
             part="tags",
             releases=releases,
         )
@@ -72,7 +72,7 @@ def _left_empty(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstac
     if place is not None and not saver.restore_op_name and needs.has_values:
         yield obstacle(
             "values-not-restored",
-            "The graph has no op that restores its variables; tf.saved_model.load alone does",
+            "The graph has no op that restores its variables; only tf.saved_model.load does",
             "Load it with tf.saved_model.load and save it again",
             when=CALL,
             place=place,
@@ -82,7 +82,7 @@ def _left_empty(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstac
     if tables and op_name(needs.rest, INIT_OP) is None:
         yield obstacle(
             "tables-not-initialized",
-            "It has tables and names no op that fills them, such as __saved_model_init_op",
+            "It has tables, and no op such as __saved_model_init_op fills them",
             "Load it with tf.saved_model.load and save it again",
             severity=Severity.WARNING,
             when=CALL,
@@ -104,7 +104,7 @@ def cpu_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
         in_graph, called = uses.first(Reach.GRAPH), uses.first(Reach.CALLED)
         place = in_graph or called
         is_grave = in_graph is not None or (is_elsewhere and called is not None)
-        effect = "can't be placed" if is_grave else "runs on another device where there is none"
+        effect = "cannot be placed" if is_grave else "runs on another device where there is none"
         yield obstacle(
             "device-pin",
             f"{uses.count} nodes ask for {device[:200]}: such a node {effect}"
@@ -179,7 +179,7 @@ def keras_layer_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
         chosen = "serving_default" if "serving_default" in endpoints else endpoints[0]
         yield obstacle(
             "endpoint-argument",
-            "TFSMLayer calls an endpoint serve, which isn't there",
+            "TFSMLayer calls an endpoint serve, which is missing",
             f"Pass call_endpoint={chosen!r}",
             severity=Severity.WARNING,
             part="signatures",

@@ -47,7 +47,7 @@ def object_obstacles(
     ):
         yield obstacle(
             "table-not-restored",
-            f"tf.saved_model.load of {releases_text(refusing)} can't restore a mutable table",
+            f"tf.saved_model.load of {releases_text(refusing)} cannot restore a mutable table",
             "Use TensorFlow 2.13 or newer, or load it in a session",
             part="objects",
             releases=refusing,
@@ -62,7 +62,7 @@ def _values_of_later_kinds(message: Any, releases: tuple[str, ...]) -> Iterator[
     if place is not None:
         yield obstacle(
             "tensor-literal",
-            f"{releases_text(before)} can't read a tensor or NumPy value among the arguments of a function",
+            f"{releases_text(before)} cannot read a tensor or NumPy value among the arguments of a function",
             f"Use TensorFlow {_TENSOR_LITERALS_SINCE} or newer, or load it in a session",
             part=place,
             releases=before,
@@ -71,7 +71,7 @@ def _values_of_later_kinds(message: Any, releases: tuple[str, ...]) -> Iterator[
     if place is not None:
         yield obstacle(
             "variable-spec",
-            f"{releases_text(before)} can't read a VariableSpec of {_VARIABLE_SPEC_PARTS} parts",
+            f"{releases_text(before)} cannot read a VariableSpec of {_VARIABLE_SPEC_PARTS} parts",
             f"Use TensorFlow {_VARIABLE_SPECS_SINCE} or newer, or load it in a session",
             part=place,
             releases=before,
@@ -80,7 +80,7 @@ def _values_of_later_kinds(message: Any, releases: tuple[str, ...]) -> Iterator[
     if place is not None:
         yield obstacle(
             "type-spec",
-            f"{releases_text(before)} can't read a registered TypeSpec among the arguments of a function",
+            f"{releases_text(before)} cannot read a registered TypeSpec among the arguments of a function",
             f"Use TensorFlow {_REGISTERED_SPECS_SINCE} or newer, or load it in a session",
             part=place,
             releases=before,
@@ -108,8 +108,8 @@ def _slots(message: Any, releases: tuple[str, ...]) -> Iterator[Obstacle]:
     if without:
         yield obstacle(
             "keras2-optimizer",
-            f"{releases_text(without)} makes the slots of a Keras 2 optimizer only once Keras is imported",
-            "Import keras before loading, or leave the optimizer out: hubcli export --serving",
+            f"{releases_text(without)} creates the slots of a Keras 2 optimizer only once Keras is imported",
+            "Import keras before loading, or remove the optimizer: hubcli export --serving",
             part=place,
             releases=without,
             nodes=count,
@@ -120,9 +120,9 @@ def _slots(message: Any, releases: tuple[str, ...]) -> Iterator[Obstacle]:
     if with_keras_3:
         yield obstacle(
             "keras2-optimizer",
-            f"{releases_text(with_keras_3)} has Keras 3, which can't make the slots of a Keras 2 optimizer",
+            f"{releases_text(with_keras_3)} has Keras 3, which cannot create slots of a Keras 2 optimizer",
             f"Install Keras 2 beside it: pip install 'tf-keras=={with_keras_3[-1]}.*'. "
-            "Or leave the optimizer out: hubcli export --serving",
+            "Or remove the optimizer: hubcli export --serving",
             part=place,
             releases=with_keras_3,
             nodes=count,
@@ -143,7 +143,7 @@ def _reference_outputs(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator
         if node.name in names:
             yield obstacle(
                 "reference-output",
-                f"Signature {names[node.name]} gives a reference to a variable, which TensorFlow 2 hasn't",
+                f"Signature {names[node.name]} gives a reference to a variable, which TensorFlow 2 lacks",
                 "Load it in a session: tf.compat.v1.saved_model.load(…)",
                 place=Place("", node.name),
                 releases=releases,

@@ -59,7 +59,7 @@ def release_obstacles(
     if needs.has_values is False and _restores(needs):
         yield obstacle(
             "values-missing",
-            "The graph restores variables and there is no variables/variables.index",
+            "The graph restores variables, and variables/variables.index is missing",
             "Fetch or copy the model again with variables/",
             part="variables",
             releases=releases,
@@ -122,10 +122,10 @@ def _history(op: str, table: OpReleases, package: str) -> str:
     if package:
         return f": {package} registers it"
     if span is None:
-        return f", nor has any from {table.releases[0]} to {table.releases[-1]} or a known package"
+        return f": no release from {table.releases[0]} to {table.releases[-1]} and no known package has it"
     if span.first:
-        return f", which came in {table.releases[span.first]}"
-    return f", which went after {table.releases[span.last]}"
+        return f", which was added in {table.releases[span.first]}"
+    return f", which was removed after {table.releases[span.last]}"
 
 
 def _cure_of_op(
@@ -192,7 +192,7 @@ def _narrowed(
         is_later = bool(fitting) and release_key(fitting) > release_key(refusing[-1])
         yield obstacle(
             "type-not-allowed",
-            f"{releases_text(refusing)} doesn't allow {attribute}={DType.of(number).name} of the op {op}",
+            f"{releases_text(refusing)} does not allow {attribute}={DType.of(number).name} of the op {op}",
             f"Use TensorFlow {fitting} or newer"
             if is_later
             else f"Cast its input before {op}, and save again",
@@ -256,7 +256,7 @@ def _kernels(needs: ModelNeeds, releases: tuple[str, ...], table: OpReleases) ->
             yield obstacle(
                 "no-kernel",
                 f"{releases_text(lacking)} has no kernel of {op} for CPUs, so that a call fails there",
-                "Use another release, or leave the op out of the signature",
+                "Use another release, or remove the op from the signature",
                 severity=Severity.WARNING,
                 when=CALL,
                 place=place,

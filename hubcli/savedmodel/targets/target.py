@@ -83,7 +83,7 @@ def _parse(text: str) -> Target:
     if kind is None:
         raise UsageError(
             f"Unknown target '{text}'{did_you_mean(name, target_names())}",
-            hint=f"Write one of {', '.join(target_names())}.",
+            hint=f"Use one of {', '.join(target_names())}.",
         )
     if match is None:
         raise UsageError(
@@ -93,7 +93,7 @@ def _parse(text: str) -> Target:
     if match[2] is None:
         return Target(text, kind, op_releases().releases[-1:])
     if not kind.has_releases:
-        raise UsageError(f"The target {kind.value} takes no release", hint=f"Write --for {kind.value}")
+        raise UsageError(f"The target {kind.value} takes no release", hint=f"Use --for {kind.value}")
     return Target(text, kind, _releases(text, match[2], match[3]))
 
 

@@ -53,7 +53,7 @@ def codes_of(model: Path, target: str) -> list[str]:
 def test_a_newer_op_names_its_release(models: Path) -> None:
     found = found_in(models / "newest_op", "tensorflow>=2.18", "op-missing")
     assert found.releases == ("2.18", "2.19")
-    assert "DecodeWebP, which came in 2.20" in found.issue.message
+    assert "DecodeWebP, which was added in 2.20" in found.issue.message
     assert found.issue.hint.startswith("Use TensorFlow 2.20 or newer")
     assert found.issue.location.node == "DecodeWebP"
 
@@ -80,7 +80,7 @@ def test_a_package_is_named_with_pip_and_serving_has_it(models: Path) -> None:
 
 def test_an_op_of_nobody_asks_for_its_library(models: Path) -> None:
     found = found_in(models / "nobodys_op", "serving", "custom-op")
-    assert "nor has any from 2.4 to 2.21 or a known package" in found.issue.message
+    assert "no release from 2.4 to 2.21 and no known package has it" in found.issue.message
     assert "load_op_library" in found.issue.hint
 
 
@@ -96,7 +96,7 @@ def test_attributes_that_matter_warn_and_others_are_a_hint(models: Path) -> None
 
 def test_wider_types_name_the_release_that_takes_them(models: Path) -> None:
     found = found_in(models / "text_of_text", "tensorflow==2.9", "type-not-allowed")
-    assert "doesn't allow T=string of the op AsString" in found.issue.message
+    assert "does not allow T=string of the op AsString" in found.issue.message
     assert found.issue.hint.startswith("Use TensorFlow 2.1")
     # A session looks at the types of a function when it runs.
     assert found_in(models / "text_of_text", "session==2.9", "type-not-allowed").when == CALL
