@@ -19,6 +19,7 @@ from hubcli.exporting.converted_outputs import (
     read_batches,
 )
 from hubcli.exporting.converter import FORMAT_NAMES, Converter
+from hubcli.formats import MAIN_FILES
 from hubcli.regular_file import open_regular
 from hubcli.running.batching import DEFAULT_BATCH
 from hubcli.running.endpoints import Endpoint
@@ -287,7 +288,8 @@ def origin_of(source: str, plan: ConversionPlan, version: str) -> dict[str, Any]
 
     `version` is hubcli's. Nothing in it changes from one conversion to the next.
     """
-    with open_regular(plan.model.path / "saved_model.pb", is_buffered=True) as file:
+    main = next(file for name in MAIN_FILES if (file := plan.model.path / name).is_file())
+    with open_regular(main, is_buffered=True) as file:
         digest = sha256()
         while piece := file.read(1 << 20):
             digest.update(piece)

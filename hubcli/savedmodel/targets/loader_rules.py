@@ -32,7 +32,7 @@ _TABLES = (
 _DEVICE = re.compile(r"(?:.*/)?device:(?P<kind>[A-Z_]+):\d+", re.IGNORECASE)
 _SHORT_DEVICE = re.compile(r"/(?P<kind>[A-Z_]+):\d+", re.IGNORECASE)
 _JOB = re.compile(r"/job:(?P<job>[^/]*)")
-_TASK = re.compile(r"/task:(?P<task>\d+)")
+_OTHER_TASK = re.compile(r"/task:0*[1-9]")
 _CLEAR = "Strip the devices: hubcli export --clear-devices"
 _LENIENT_RELEASE = "2.4"
 _FUNCTIONS = ("function", "bare_concrete_function")
@@ -151,8 +151,8 @@ def _kind_of(device: str) -> str:
 
 def _is_elsewhere(device: str) -> bool:
     """Whether it is a device of another machine than the one that loads the model."""
-    job, task = _JOB.search(device), _TASK.search(device)
-    return (job is not None and job["job"] != "localhost") or (task is not None and int(task["task"]) > 0)
+    job = _JOB.search(device)
+    return (job is not None and job["job"] != "localhost") or _OTHER_TASK.search(device) is not None
 
 
 def keras_layer_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:

@@ -15,6 +15,7 @@ __all__ = ["CALL", "LOAD", "ConversionTrial", "ModelNeeds", "Obstacle", "TargetR
 
 LOAD, CALL = "load", "call"
 _NO_PLACE = Place("", "")
+_MAX_TEXT = 500  # Names of ops, nodes and functions in a hostile model may have millions of characters.
 
 
 class ModelNeeds(NamedTuple):
@@ -131,8 +132,18 @@ def obstacle(
     if place is not None:
         part = f"function {at.function}" if at.function else "graph"
     return Obstacle(
-        Issue(severity, code, message, Location(part or None, node=at.node or None), cure),
+        Issue(
+            severity,
+            code,
+            _clipped(message),
+            Location(_clipped(part) or None, node=_clipped(at.node) or None),
+            _clipped(cure),
+        ),
         when,
         releases,
         nodes,
     )
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…"

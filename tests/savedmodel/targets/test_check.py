@@ -197,6 +197,20 @@ def test_a_model_with_too_many_devices_is_refused(tmp_path: Path) -> None:
         report_of(model, "cpu")
 
 
+def test_names_of_any_length_are_told_in_a_line(tmp_path: Path) -> None:
+    """A number of 5,000 digits is more than Python reads, an op of a million letters more than a person."""
+    found = node("n" * 1_000_000, "X" * 1_000_000)
+    found.device = f"/job:localhost/task:0{'9' * 5000}/device:CPU:0"
+    model = write_model(tmp_path / "m", meta_graph(graph(found), signature_def={"s": call_signature("n:0")}))
+    for target in ("cpu", "serving==2.19", "litert", "tensorflow==2.15"):
+        report = report_of(model, target)
+        assert report.is_blocked
+        assert all(len(f"{each.issue}{each.issue.hint}") < 3000 for each in report.obstacles)
+    zero = node("n", "Abs")
+    zero.device = "/job:localhost/replica:0/task:00/device:CPU:0"
+    assert not report_of(write_model(tmp_path / "zero", meta_graph(graph(zero))), "cpu").obstacles
+
+
 def test_many_devices_and_ops_are_listed_up_to_a_bound(tmp_path: Path) -> None:
     nodes = [node(f"n{place}", f"OpOfNobody{place}") for place in range(500)]
     for place, found in enumerate(nodes):
