@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from array import array
@@ -24,7 +25,7 @@ from hubcli.errors import (
     UsageError,
 )
 from hubcli.exporting import ExportFormat, Quantization, conversion, converter
-from hubcli.exporting.conversion import ConversionOptions, plan_conversion
+from hubcli.exporting.conversion import ConversionOptions, origin_of, plan_conversion
 from hubcli.exporting.editing import EditOptions
 from hubcli.issues import Issue, Severity
 from hubcli.progress import ProgressListener
@@ -222,6 +223,19 @@ def test_of_a_directory_the_origin_names_no_folder_above_it(
     assert json.loads(order["origin"])["source"] == "mul"
     assert "secret" not in order["origin"]
     assert (process.orders[0]["runner"], order["opset"]) == ("onnx", 18)
+
+
+def test_a_model_in_the_text_format_has_an_origin(tmp_path: Path) -> None:
+    port = '{ name: "n:0" dtype: DT_FLOAT tensor_shape { } }'
+    text = (
+        'meta_graphs { meta_info_def { tags: "serve" } graph_def { node { name: "n" op: "Placeholder" } } '
+        f'signature_def {{ key: "s" value {{ inputs {{ key: "x" value {port} }} '
+        f'outputs {{ key: "y" value {port} }} }} }} }}'
+    )
+    (tmp_path / "saved_model.pbtxt").write_text(text)
+    plan = plan_conversion("m", tmp_path, ONNX, ConversionOptions(), unsafe=False)
+    origin = origin_of("m", plan, "1")
+    assert origin["saved_model_sha256"] == hashlib.sha256(text.encode()).hexdigest()
 
 
 NO_OP = "cannot be converted to LiteRT: no op"
