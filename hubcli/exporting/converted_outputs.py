@@ -15,7 +15,7 @@ from hubcli.running.model import RunnableModel
 from hubcli.running.model_process import sampled_inputs
 from hubcli.running.session import Session
 from hubcli.tf.compare import SIZES, vocabulary
-from hubcli.tf.differences import difference
+from hubcli.tf.differences import difference, has_values
 from hubcli.tf.run_process import RunnerError
 from hubcli.tf.run_protocol import Tensor
 
@@ -85,7 +85,7 @@ class Comparer:
         self._session.open(self._model, endpoint)
         converted.prepare(endpoint)
         kind, batches = (_GIVEN, list(given)) if given else (_SAMPLED, [self._sampled(endpoint)])
-        errors = {port.name: 0.0 for port in endpoint.outputs}
+        errors, is_told = {port.name: 0.0 for port in endpoint.outputs}, False
         for batch in batches:
             try:
                 expected = self._expected(endpoint, batch)
@@ -94,8 +94,15 @@ class Comparer:
                     f"{self._model.name}: the {endpoint.title} fails on the {kind} inputs: {error.message}",
                     hint=NOT_RUN_HINT,
                 ) from error
+            is_told = is_told or any(map(has_values, expected))
             for name, error in self._errors(endpoint, converted, batch, expected):
                 errors[name] = max(errors[name], error)
+        if not is_told:
+            raise ConversionError(
+                f"{self._model.name}: the {endpoint.title} gives only empty or NaN outputs "
+                f"on the {kind} inputs, which prove nothing",
+                hint=NOT_RUN_HINT,
+            )
         outputs = tuple(OutputError(name, error) for name, error in errors.items())
         return SignatureComparison(endpoint.name, kind, len(batches), outputs)
 

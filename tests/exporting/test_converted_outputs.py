@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,14 @@ def test_a_model_that_never_ends_on_a_sampled_input_is_not_tried_on_another() ->
 def test_given_inputs_that_the_model_refuses_are_an_error_that_names_it() -> None:
     with pytest.raises(ConversionError, match="the model: the signature serving_default fails on the given"):
         compared(FakeModel(refused=1), [Batch([Tensor(1, (1, 1), bytes(4))], 1)])
+
+
+def test_outputs_that_are_empty_or_nan_prove_nothing() -> None:
+    nan = Batch([Tensor(1, (1, 1), array("f", [float("nan")]).tobytes())], 1)
+    empty = Batch([Tensor(1, (0, 1), b"")], 0)
+    with pytest.raises(ConversionError, match="only empty or NaN outputs on the given inputs"):
+        compared(FakeModel(), [nan, empty])
+    assert compared(FakeModel(), [nan, Batch([Tensor(1, (1, 1), bytes(4))], 1)]).runs == 2
 
 
 def test_given_inputs_are_used_alone() -> None:
