@@ -288,7 +288,7 @@ def origin_of(source: str, plan: ConversionPlan, version: str) -> dict[str, Any]
 
     `version` is hubcli's. Nothing in it changes from one conversion to the next.
     """
-    main = next(file for name in MAIN_FILES if (file := plan.model.path / name).is_file())
+    main = next(path for name in MAIN_FILES if (path := plan.model.path / name).is_file())
     with open_regular(main, is_buffered=True) as file:
         digest = sha256()
         while piece := file.read(1 << 20):

@@ -95,8 +95,8 @@ class Comparer:
                     hint=NOT_RUN_HINT,
                 ) from error
             is_told = is_told or any(map(has_values, expected))
-            for name, error in self._errors(endpoint, converted, batch, expected):
-                errors[name] = max(errors[name], error)
+            for name, size in self._errors(endpoint, converted, batch, expected):
+                errors[name] = max(errors[name], size)
         if not is_told:
             raise ConversionError(
                 f"{self._model.name}: the {endpoint.title} gives only empty or NaN outputs "
