@@ -194,6 +194,13 @@ def plan_conversion(
                     f"and {FORMAT_NAMES[form]} has only dense tensors",
                     hint="Choose other signatures: --signature NAME",
                 )
+    is_whole = len(endpoints) == len(read.endpoints)
+    # Of a part of the signatures, the comparison tells whether they need what is missing.
+    if form is ExportFormat.TFLITE and read.obstacle and (is_whole or not options.compare):
+        raise ConversionError(
+            f"{name} cannot be converted to LiteRT: {read.obstacle}",
+            hint="Use a DEST in .onnx. Or load the model with tf.saved_model.load and save it again.",
+        )
     representative = files_by_signature(options.representative, "--representative", endpoints)
     missing = [point.name for point in endpoints if point.inputs and point.name not in representative]
     if options.quantize is Quantization.INT8 and missing:

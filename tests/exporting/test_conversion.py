@@ -32,6 +32,7 @@ from hubcli.progress import ProgressListener
 from hubcli.tf.run_process import RunnerError
 from hubcli.tf.run_protocol import Tensor
 from tests.corpus import corpus_model
+from tests.savedmodel.targets.recorded import unpack
 
 EXAMPLE = "example://mul/1"
 TFLITE, ONNX = ExportFormat.TFLITE, ExportFormat.ONNX
@@ -223,6 +224,17 @@ def test_of_a_directory_the_origin_names_no_folder_above_it(
     assert json.loads(order["origin"])["source"] == "mul"
     assert "secret" not in order["origin"]
     assert (process.orders[0]["runner"], order["opset"]) == ("onnx", 18)
+
+
+def test_a_model_whose_graph_gives_variables_no_value_is_not_converted_to_litert(tmp_path: Path) -> None:
+    """LiteRT's converter writes what was in memory; tf2onnx restores them from the objects."""
+    model = unpack(tmp_path) / "without_saver"
+    with pytest.raises(
+        ConversionError, match="cannot be converted to LiteRT: the graph has no saver"
+    ) as caught:
+        plan_conversion("m", model, TFLITE, ConversionOptions(compare=False), unsafe=False)
+    assert ".onnx" in caught.value.hint
+    assert plan_conversion("m", model, ONNX, ConversionOptions(), unsafe=False).endpoints
 
 
 def test_a_model_in_the_text_format_has_an_origin(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def _conversion_text(conversion: ConversionTrial) -> str:
         else ""
     )
     if not conversion.is_done:
-        return f"{by or 'The converter'} failed: {conversion.reason}"
+        return f"{by or 'The conversion'} failed: {conversion.reason}"
     size = format_size(conversion.size_bytes or 0)
     if conversion.needs_select_ops:
         return f"{by} wrote {size} with Select TensorFlow ops: {conversion.reason}"

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from hubcli.issues import Severity
-from hubcli.savedmodel.targets.loader_rules import cpu_obstacles
+from hubcli.savedmodel.targets.loader_rules import cpu_obstacles, unrestored_variables
 from hubcli.savedmodel.targets.needs import Place, Reach, Uses
 from hubcli.savedmodel.targets.obstacle import LOAD, ModelNeeds, Obstacle, obstacle
 from hubcli.savedmodel.targets.packages import package_by_op
@@ -41,6 +41,8 @@ def litert_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
     yield from _signatures(needs)
     # The converter loads the graph in a session, on CPUs.
     yield from (pin for pin in cpu_obstacles(needs) if pin.is_blocking and pin.when == LOAD)
+    # It writes what the session left in memory for a variable without a value.
+    yield from unrestored_variables(needs)
     known, places = _litert_ops(), _places(needs)
     impossible = [op for op in places if op not in known]
     for op in impossible:

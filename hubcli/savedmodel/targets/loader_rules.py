@@ -20,6 +20,7 @@ __all__ = [
     "hub_layer_obstacles",
     "keras_layer_obstacles",
     "session_obstacles",
+    "unrestored_variables",
 ]
 
 _TABLES = (
@@ -61,13 +62,13 @@ def session_obstacles(
             part="tags",
             releases=releases,
         )
-    yield from _left_empty(needs, releases)
+    yield from unrestored_variables(needs, releases)
+    yield from _empty_tables(needs, releases)
 
 
-def _left_empty(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstacle]:
-    """Variables and tables that the graph itself doesn't fill."""
-    ops, saver = needs.graph.ops, needs.rest.saver_def
-    handles = ops.get("VarHandleOp")
+def unrestored_variables(needs: ModelNeeds, releases: tuple[str, ...] = ()) -> Iterator[Obstacle]:
+    """Variables that the graph itself gives no value."""
+    saver, handles = needs.rest.saver_def, needs.graph.ops.get("VarHandleOp")
     place = None if handles is None else handles.first(Reach.GRAPH)
     if place is not None and not saver.restore_op_name and needs.has_values:
         yield obstacle(
@@ -78,6 +79,11 @@ def _left_empty(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstac
             place=place,
             releases=releases,
         )
+
+
+def _empty_tables(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstacle]:
+    """Tables that the graph itself doesn't fill."""
+    ops = needs.graph.ops
     tables = [uses for op in _TABLES if (uses := ops.get(op)) is not None]
     if tables and op_name(needs.rest, INIT_OP) is None:
         yield obstacle(

@@ -79,19 +79,23 @@ class TargetReport(NamedTuple):
     conversion: ConversionTrial | None = None
 
     def with_conversion(self, conversion: ConversionTrial) -> TargetReport:
-        """The report with what the converter said: of ops, it knows; what it did was not in its way."""
+        """The report with what the converter said: of ops, it knows; what it did was not in its way.
+
+        What fails when the result is run remains.
+        """
         left = tuple(
             found
             for found in self.obstacles
-            if found.issue.code != "select-ops" and not (conversion.is_done and found.is_blocking)
+            if found.issue.code != "select-ops"
+            and not (conversion.is_done and found.is_blocking and found.when == LOAD)
         )
         return self._replace(conversion=conversion, obstacles=left)
 
     @property
     def is_blocked(self) -> bool:
         """Whether an obstacle keeps the target from loading or running the model."""
-        if self.conversion is not None:
-            return not self.conversion.is_done
+        if self.conversion is not None and not self.conversion.is_done:
+            return True
         return any(found.is_blocking for found in self.obstacles)
 
     @property

@@ -180,6 +180,14 @@ def test_what_the_converter_did_was_not_in_its_way(models: Path) -> None:
     assert (failed.verdict, failed.obstacles) == ("cannot-load", report.obstacles)
 
 
+def test_variables_without_a_value_are_in_the_way_of_what_was_converted(models: Path) -> None:
+    report = report_of(models / "without_saver", "litert")
+    done = report.with_conversion(ConversionTrial(True, False, "", 100, "2.21.0"))
+    for each in (report, done):
+        assert (each.verdict, each.is_blocked) == ("cannot-run", True)
+        assert "values-not-restored" in [found.issue.code for found in each.obstacles]
+
+
 def test_the_model_that_serves_is_the_one_that_is_looked_at(tmp_path: Path) -> None:
     def tagged(op: str, *tags: str) -> object:
         return meta_graph(graph(node("n", op)), tags=tags, signature_def={"s": call_signature("n:0")})
