@@ -171,8 +171,8 @@ def test_litert_tells_select_ops_from_impossible_ones(models: Path) -> None:
 def test_what_the_converter_did_was_not_in_its_way(models: Path) -> None:
     report = report_of(models / "nobodys_op", "litert")
     assert report.is_blocked
-    done = report.with_conversion(ConversionTrial(True, False, "", 100, "2.21.0"))
-    assert (done.verdict, [found for found in done.obstacles if found.is_blocking]) == (
+    converted = report.with_conversion(ConversionTrial(True, False, "", 100, "2.21.0"))
+    assert (converted.verdict, [found for found in converted.obstacles if found.is_blocking]) == (
         "no-obstacle-found",
         [],
     )
@@ -182,8 +182,8 @@ def test_what_the_converter_did_was_not_in_its_way(models: Path) -> None:
 
 def test_variables_without_a_value_are_in_the_way_of_what_was_converted(models: Path) -> None:
     report = report_of(models / "without_saver", "litert")
-    done = report.with_conversion(ConversionTrial(True, False, "", 100, "2.21.0"))
-    for each in (report, done):
+    converted = report.with_conversion(ConversionTrial(True, False, "", 100, "2.21.0"))
+    for each in (report, converted):
         assert (each.verdict, each.is_blocked) == ("cannot-run", True)
         assert "values-not-restored" in [found.issue.code for found in each.obstacles]
 
