@@ -40,8 +40,11 @@ def try_conversion(
     try:
         plan = plan_conversion(name, model, ExportFormat.TFLITE, options, unsafe=False, tag_set=tag_set)
     except UnsafeModelError as error:
-        hint = f"List all: hubcli inspect --scan {name}. Check it without the converter: remove --try"
-        raise UnsafeModelError(error.message, hint=hint) from error
+        raise UnsafeModelError(
+            error.message,
+            hint=f"List all: hubcli inspect --scan {name}. "
+            f"If you trust the author, convert it: hubcli export --unsafe {name} DEST.tflite",
+        ) from error
     except (ConversionError, UsageError) as error:  # A signature that the format can't hold, or none at all.
         return _failed(error.message)
     require_installed(plan)

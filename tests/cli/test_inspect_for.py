@@ -130,6 +130,7 @@ def test_a_model_in_which_the_scan_finds_something_is_not_converted(hubcli: Run,
     result = hubcli("inspect", str(model_with(tmp_path / "m", "WriteFile")), "--for", "litert", "--try")
     assert result.returncode == 10
     assert "the scan found high: WriteFile" in result.stderr
+    assert "hubcli export --unsafe" in result.stderr
 
 
 def test_the_scan_tells_who_has_an_unknown_op(hubcli: Run, tmp_path: Path) -> None:
