@@ -293,7 +293,7 @@ complete -c hubcli -n '__hubcli_at export' -l representative -r -F -d 'Inputs to
 complete -c hubcli -n '__hubcli_at export' -l select-tf-ops -d 'Allow TensorFlow ops in a .tflite file'
 complete -c hubcli -n '__hubcli_at export' -l opset -x -d 'ONNX opset, 9 to 18. [default: 18]'
 complete -c hubcli -n '__hubcli_at export' -l inputs -r -F -d 'Inputs to compare the outputs on. Repeatable. [default: sampled]'
-complete -c hubcli -n '__hubcli_at export' -l timeout -x -d 'Limit for the conversion, and for each run. [default: 1h]'
+complete -c hubcli -n '__hubcli_at export' -l timeout -x -d 'Limit for the conversion, and for each run. [default: 1h, 2m a run]'
 complete -c hubcli -n '__hubcli_at finetune-export' -l method -x -a 'auto resave rewrite' -d 'resave: save with TensorFlow. rewrite: replace values only. auto: what preserves all'
 complete -c hubcli -n '__hubcli_at finetune-export' -l allow-unchanged -d 'Export even if no trainable value changed'
 complete -c hubcli -n '__hubcli_at finetune-export' -l allow-nan -d 'Allow NaN and infinite values'

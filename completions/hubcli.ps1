@@ -188,7 +188,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--select-tf-ops', 'Allow TensorFlow ops in a .tflite file'),
             @('--opset', 'ONNX opset, 9 to 18. [default: 18]'),
             @('--inputs', 'Inputs to compare the outputs on. Repeatable. [default: sampled]'),
-            @('--timeout', 'Limit for the conversion, and for each run. [default: 1h]'),
+            @('--timeout', 'Limit for the conversion, and for each run. [default: 1h, 2m a run]'),
             @('--no-sync', 'Do not wait for data to reach the disk. [env: HUBCLI_NO_SYNC=1]'),
             @('--json', 'Print JSON'),
             @('--quiet', 'Print only paths or handles'),

@@ -70,7 +70,7 @@ ConversionTimeout: TypeAlias = Annotated[
     str | None,
     value_option(
         "TIME",
-        "Limit for the conversion, and for each run. \\[default: 1h]",
+        "Limit for the conversion, and for each run. \\[default: 1h, 2m a run]",
         "--timeout",
         rich_help_panel=_PANEL,
     ),
@@ -101,7 +101,7 @@ def conversion_options(
     }
     if not is_conversion:
         for option, value in own.items():
-            if value:
+            if value is not None and value is not False:  # A mere 0 or "" is an option too.
                 raise UsageError(
                     f"{option} requires a conversion to LiteRT or ONNX",
                     hint=f"Use a DEST that ends in .tflite or .onnx, or remove {option}.",

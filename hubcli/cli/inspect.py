@@ -189,6 +189,8 @@ def inspect_command(
     targets = () if for_ is None else _parse_targets(for_, is_tried=try_)
     if try_ and for_ is None:
         raise UsageError("--try requires --for litert", hint="Add --for litert, or remove --try.")
+    if targets and diff is not None:
+        raise UsageError("--for and --diff cannot be used together", hint="Use only one of them.")
     flag_by_part = {
         Part.SIGNATURES: signatures,
         Part.FUNCTIONS: functions,

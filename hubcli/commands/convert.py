@@ -21,6 +21,7 @@ from hubcli.exporting.conversion import (
     origin_of,
     plan_conversion,
 )
+from hubcli.exporting.converter import FORMAT_NAMES
 from hubcli.exporting.destination import require_free
 from hubcli.exporting.editing import EditReport, plan_edits, prove
 from hubcli.urls import without_secrets
@@ -62,7 +63,12 @@ class ConversionRun(ExportRun):
         """Raises UsageError for options that mean nothing for a converted model."""
         self._options.require_valid(self.placement.format)
         edits = self.options.edits
-        given = {"--half": edits.half, "--warmup": edits.warmup, "--allow-none": edits.allow_none}
+        given = {
+            "--half": edits.half,
+            "--warmup": edits.warmup,
+            "--allow-none": edits.allow_none,
+            "--add-defaults": edits.defaults,
+        }
         for option, value in given.items():
             if value:
                 raise UsageError(
@@ -109,6 +115,16 @@ class ConversionRun(ExportRun):
             self.listener.note(
                 f"An ONNX file holds one signature: converting {plan.endpoints[0].name}, "
                 f"not {', '.join(plan.left_out)}"
+            )
+        defaults = [
+            f"{endpoint.name}.{port.name}"
+            for endpoint in plan.endpoints
+            for port in endpoint.inputs
+            if port.default is not None
+        ]
+        if defaults:
+            self.listener.note(
+                f"{FORMAT_NAMES[plan.format]} has no default values: callers must give {', '.join(defaults)}"
             )
         return plan
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubcli.config.settings import Settings
-from hubcli.errors import BrokenModelError, NotFoundError, OfflineError, UnsafeModelError, UsageError
+from hubcli.errors import BrokenModelError, NotFoundError, OfflineError, UsageError
 from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.formats.protos import is_slow
-from hubcli.issues import Severity
 from hubcli.progress import ProgressListener
 from hubcli.savedmodel.model import ModelFiles, SavedModelInfo
 from hubcli.savedmodel.reader import read_model
@@ -86,11 +85,13 @@ def inspect(
             hint = f"Run: hubcli verify --repair {resolved.name}" if resolved.entry else error.hint
             raise BrokenModelError(f"{resolved.name}: {error.message}", hint=hint) from error
     if options.try_conversion:
-        info = _with_conversion(info, resolved.name, opened.path)
+        info = _with_conversion(info, resolved.name, opened.path, options.tag_set)
     return Inspection(resolved.name, opened.path, info, opened.received_bytes)
 
 
-def _with_conversion(info: SavedModelInfo, name: str, path: Path | None) -> SavedModelInfo:
+def _with_conversion(
+    info: SavedModelInfo, name: str, path: Path | None, tag_set: frozenset[str] | None
+) -> SavedModelInfo:
     """The model with what LiteRT's converter makes of it, which loads and runs parts of it.
 
     Raises UnsafeModelError where the scan found what is `high` or worse, UsageError for a model that isn't
@@ -103,20 +104,10 @@ def _with_conversion(info: SavedModelInfo, name: str, path: Path | None) -> Save
             f"--try requires an unpacked model, which {name} is not",
             hint=f"Fetch it: hubcli inspect --fetch --for litert --try {name}, or unpack the archive",
         )
-    grave = [finding for finding in info.findings if finding.severity >= Severity.HIGH]
-    if grave:
-        raise UnsafeModelError(
-            f"{name} was not converted: the scan found {grave[0].message} ({grave[0].where})",
-            hint=f"See: hubcli inspect --scan {name}. Or remove --try.",
-        )
-    # Imported here: it belongs to TensorFlow, which nothing else of an inspection needs.
-    from hubcli.tf.conversion_trial import try_conversion
+    # Imported here: it takes what converts models, which nothing else of an inspection needs.
+    from hubcli.exporting.conversion_trial import try_conversion
 
-    graph = next((graph for graph in info.meta_graphs if graph.tags == ("serve",)), info.meta_graphs[0])
-    names = [signature.name for signature in graph.signatures if signature.outputs]
-    # Of several, the converter takes all, but asks for a serving_default that needn't be there.
-    is_one = len(names) > 1 and "serving_default" not in names
-    conversion = try_conversion(path, graph.tags, signature=names[0] if is_one else "")
+    conversion = try_conversion(name, path, tag_set)
     reports = (
         report.with_conversion(conversion) if report.target.kind is TargetKind.LITERT else report
         for report in info.compatibility or ()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hubcli.config.config_file import require_timeout
 from hubcli.config.settings import Settings
 from hubcli.errors import InputError, OfflineError, UsageError
 from hubcli.fetching.model_ref import ModelRef, naming_target
@@ -53,7 +54,8 @@ class RunOptions:
     dry_run: bool = False
 
     def require_valid(self) -> None:
-        """Raises UsageError for options that contradict each other."""
+        """Raises UsageError for options that contradict each other, and for a limit of no time."""
+        require_timeout(self.timeout_s)
         if self.signature is not None and self.function is not None:
             raise UsageError(
                 "--signature and --function cannot be used together", hint="Use only one of them."

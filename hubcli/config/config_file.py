@@ -20,10 +20,10 @@ from hubcli.errors import UsageError, did_you_mean
 from hubcli.regular_file import NotRegularError, open_at_once
 from hubcli.units import parse_duration_s, parse_rate
 
-__all__ = ["COLORS", "KEYS", "LONGEST_S", "ConfigFile", "ConfigKey"]
+__all__ = ["COLORS", "KEYS", "ConfigFile", "ConfigKey", "require_timeout"]
 
 COLORS = ("auto", "always", "never")
-LONGEST_S = 365 * 86400
+_LONGEST_S = 365 * 86400
 _MAX_BYTES = 64 << 10  # A thousand mirrors fit; parsing takes a tenth of a second at worst.
 _MAX_STATEMENT_LINES = 200
 _MAX_UNKNOWN = 10
@@ -94,7 +94,7 @@ def _seconds(name: str, value: Any) -> float:
         seconds = parse_duration_s(value) if isinstance(value, str) else value
     except UsageError as error:
         raise _BadValue(f"{name} is {_value_text(value)}, not a duration", hint=error.hint) from error
-    if not 0 < seconds <= LONGEST_S:
+    if not 0 < seconds <= _LONGEST_S:
         raise _BadValue(
             f"{name} is {_value_text(value)}, not more than 0s and at most 1y", hint=f'Use {name} = "30s".'
         )
@@ -365,3 +365,9 @@ def _paths(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from _paths(inner, (*path, name))
+
+
+def require_timeout(seconds: float, option: str = "--timeout") -> None:
+    """Raises UsageError for a limit of no time, or of more than a year."""
+    if not 0 < seconds <= _LONGEST_S:
+        raise UsageError(f"{option} is {seconds:g} s", hint="Use more than 0s and at most 1y.")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from hubcli.config.config_file import COLORS, LONGEST_S, ConfigFile
+from hubcli.config.config_file import COLORS, ConfigFile, require_timeout
 from hubcli.config.environment import KAGGLE_ENDPOINT, Mirror, NetworkConfig, absolute, in_home, users_own
 from hubcli.durability import SYNCED, UNSYNCED, Durability
 from hubcli.errors import UsageError, did_you_mean
@@ -101,8 +101,8 @@ class Settings:
         config = read_config(env) if config is None else config
         config.require_valid()
         for option, seconds in (("--timeout", timeout_s), ("--lock-timeout", lock_timeout_s)):
-            if seconds is not None and not 0 < seconds <= LONGEST_S:
-                raise UsageError(f"{option} is {seconds:g} s", hint="Use more than 0s and at most 1y.")
+            if seconds is not None:
+                require_timeout(seconds, option)
         root, source = _cache_root(env, cache_dir, config)
         return cls(
             cache_root=root,

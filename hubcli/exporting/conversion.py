@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -12,28 +9,42 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from hubcli.config.config_file import require_timeout
 from hubcli.errors import ConversionError, TensorFlowError, UsageError, did_you_mean
 from hubcli.exporting import ExportFormat, Quantization
-from hubcli.exporting.converted_outputs import Comparer, SignatureComparison, files_by_signature, read_batches
+from hubcli.exporting.converted_outputs import (
+    Comparer,
+    SignatureComparison,
+    files_by_signature,
+    read_batches,
+)
+from hubcli.exporting.converter import FORMAT_NAMES, Converter
+from hubcli.formats import MAIN_FILES
 from hubcli.regular_file import open_regular
-from hubcli.running.batching import DEFAULT_BATCH, Batch
+from hubcli.running.batching import DEFAULT_BATCH
 from hubcli.running.endpoints import Endpoint
 from hubcli.running.model import RunnableModel, read_signatures_of, refuse_unsafe, require_packages
 from hubcli.running.session import Session
-from hubcli.tf.run_process import RunnerError, RunProcess, has_package
-from hubcli.tf.run_protocol import Tensor
+from hubcli.tf.run_process import has_package
 
-__all__ = ["Conversion", "ConversionOptions", "ConversionPlan", "convert", "origin_of", "plan_conversion"]
+__all__ = [
+    "Conversion",
+    "ConversionOptions",
+    "ConversionPlan",
+    "convert",
+    "origin_of",
+    "plan_conversion",
+    "require_installed",
+]
 
 DEFAULT_TIMEOUT_S = 3600.0
+# A model that takes longer for made-up inputs, such as a loop that they never end, takes others at best.
+_RUN_TIMEOUT_S = 120.0
 # Of the largest error of an output, as `hubcli.tf.differences` defines it.
 DEFAULT_TOLERANCE = 1e-4
 DEFAULT_TOLERANCES = {Quantization.FLOAT16: 1e-2, Quantization.DYNAMIC: 0.05, Quantization.INT8: 0.1}
-DEFAULT_OPSET = 18
 _FIRST_OPSET, _LAST_OPSET = 9, 18  # Of tf2onnx 1.17.
 _DEFAULT_SIGNATURES = ("serving_default", "default")
-_NAMES = {ExportFormat.TFLITE: "LiteRT", ExportFormat.ONNX: "ONNX"}
-_RUNNERS = {ExportFormat.TFLITE: "litert", ExportFormat.ONNX: "onnx"}
 _PACKAGES = {
     ExportFormat.TFLITE: ("tensorflow",),
     ExportFormat.ONNX: ("tensorflow", "tf2onnx", "onnx", "onnxruntime"),
@@ -56,7 +67,8 @@ class ConversionOptions:
     `signatures` are those to convert; without any all of them, for ONNX, which holds one, the default.
     `representative` and `inputs` are files, each as `FILE` or `SIGNATURE=FILE`: what `int8` is calibrated
     with, and what the result is compared on (default: the representative ones, else sampled inputs).
-    `tolerance` bounds the largest error. `timeout_s` bounds the conversion, and each run of a model.
+    `tolerance` bounds the largest error. `timeout_s` bounds the conversion, by default to an hour, and each
+    run of a model, by default to two minutes.
     """
 
     signatures: tuple[str, ...] = ()
@@ -67,7 +79,7 @@ class ConversionOptions:
     inputs: tuple[str, ...] = ()
     tolerance: float | None = None
     compare: bool = True
-    timeout_s: float = DEFAULT_TIMEOUT_S
+    timeout_s: float | None = None
 
     @property
     def largest_error(self) -> float:
@@ -75,6 +87,16 @@ class ConversionOptions:
         if self.tolerance is not None:
             return self.tolerance
         return DEFAULT_TOLERANCE if self.quantize is None else DEFAULT_TOLERANCES[self.quantize]
+
+    @property
+    def conversion_timeout_s(self) -> float:
+        """The limit of the conversion, and of loading a model."""
+        return DEFAULT_TIMEOUT_S if self.timeout_s is None else self.timeout_s
+
+    @property
+    def run_timeout_s(self) -> float:
+        """The limit of each run of a model."""
+        return _RUN_TIMEOUT_S if self.timeout_s is None else self.timeout_s
 
     def require_valid(self, form: ExportFormat) -> None:
         """Raises UsageError for options that mean nothing for the format, or contradict each other."""
@@ -87,6 +109,7 @@ class ConversionOptions:
                 "--opset": (self.opset, ExportFormat.ONNX),
             },
         )
+        require_timeout(self.conversion_timeout_s)
         if self.representative and self.quantize is not Quantization.INT8:
             raise UsageError(
                 "--representative requires --quantize int8",
@@ -105,7 +128,8 @@ class ConversionOptions:
 
 def _require_format(form: ExportFormat, options: Mapping[str, tuple[object, ExportFormat]]) -> None:
     for option, (value, own) in options.items():
-        if value and form is not own:
+        is_given = value is not None and value is not False and value != ()
+        if is_given and form is not own:
             raise UsageError(
                 f"{option} requires a DEST that ends in .{own.value}",
                 hint=f"Use DEST.{own.value}, or remove {option}.",
@@ -152,15 +176,23 @@ class Conversion:
 
 
 def plan_conversion(
-    name: str, model: Path, form: ExportFormat, options: ConversionOptions, *, unsafe: bool
+    name: str,
+    model: Path,
+    form: ExportFormat,
+    options: ConversionOptions,
+    *,
+    unsafe: bool,
+    tag_set: frozenset[str] | None = None,
 ) -> ConversionPlan:
     """Reads and scans the model in the directory, and tells what is converted. Needs no TensorFlow.
+
+    `tag_set` chooses a MetaGraph, by default the one that serves.
 
     Raises UsageError for a signature that isn't there, ConversionError for one that the format can't hold,
     UnsafeModelError unless `unsafe`, BrokenModelError.
     """
     options.require_valid(form)
-    read = read_signatures_of(name, model, is_scanned=not unsafe)
+    read = read_signatures_of(name, model, tag_set, is_scanned=not unsafe)
     refuse_unsafe(read, "convert")
     endpoints = _chosen(read, form, options.signatures)
     for endpoint in endpoints:
@@ -168,9 +200,16 @@ def plan_conversion(
             if port.kind != "dense":
                 raise ConversionError(
                     f"{name}: {port.name} of the {endpoint.title} is {port.kind}, "
-                    f"and {_NAMES[form]} has only dense tensors",
+                    f"and {FORMAT_NAMES[form]} has only dense tensors",
                     hint="Choose other signatures: --signature NAME",
                 )
+    is_whole = len(endpoints) == len(read.endpoints)
+    # Of a part of the signatures, the comparison tells whether they need what is missing.
+    if form is ExportFormat.TFLITE and read.obstacle and (is_whole or not options.compare):
+        raise ConversionError(
+            f"{name} cannot be converted to LiteRT: {read.obstacle}",
+            hint="Use a DEST in .onnx. Or load the model with tf.saved_model.load and save it again.",
+        )
     representative = files_by_signature(options.representative, "--representative", endpoints)
     missing = [point.name for point in endpoints if point.inputs and point.name not in representative]
     if options.quantize is Quantization.INT8 and missing:
@@ -230,9 +269,9 @@ def convert(
     else; TensorFlowError for a package that is missing, and for a process that crashed or took too long;
     InputError for given inputs that don't fit; OSError.
     """
-    _require_installed(plan)
+    require_installed(plan)
     options, endpoints = plan.options, plan.endpoints
-    with Session("auto", options.timeout_s) as session:
+    with Session("auto", options.conversion_timeout_s, options.run_timeout_s) as session:
         # Calibration goes row by row, as the converter's guide has it; a comparison in batches.
         representative = {
             name: list(read_batches(endpoint, plan.representative[name], session, 1))
@@ -244,7 +283,7 @@ def convert(
             for name, endpoint in plan.by_name.items()
             if (path := plan.inputs.get(name) or plan.representative.get(name)) and options.compare
         }
-        converter = _Converter(plan)
+        converter = Converter(plan)
         try:
             answer = converter.convert(destination, origin, representative)
             comparer = Comparer(plan.model, session, options.largest_error)
@@ -265,7 +304,8 @@ def origin_of(source: str, plan: ConversionPlan, version: str) -> dict[str, Any]
 
     `version` is hubcli's. Nothing in it changes from one conversion to the next.
     """
-    with open_regular(plan.model.path / "saved_model.pb", is_buffered=True) as file:
+    main = next(path for name in MAIN_FILES if (path := plan.model.path / name).is_file())
+    with open_regular(main, is_buffered=True) as file:
         digest = sha256()
         while piece := file.read(1 << 20):
             digest.update(piece)
@@ -279,7 +319,7 @@ def origin_of(source: str, plan: ConversionPlan, version: str) -> dict[str, Any]
     }
 
 
-def _require_installed(plan: ConversionPlan) -> None:
+def require_installed(plan: ConversionPlan) -> None:
     """Raises TensorFlowError for a package that the conversion needs, and isn't there."""
     missing = [package for package in _PACKAGES[plan.format] if not has_package(package)]
     if missing:
@@ -289,87 +329,3 @@ def _require_installed(plan: ConversionPlan) -> None:
         )
     packages = plan.model.packages
     require_packages(plan.model, {package.module: has_package(package.module) for package in packages})
-
-
-class _Converter:
-    """The process that converts, and then runs what it wrote."""
-
-    def __init__(self, plan: ConversionPlan) -> None:
-        self._plan = plan
-        self._format = _NAMES[plan.format]
-        self._process = RunProcess(_RUNNERS[plan.format], None, plan.options.timeout_s)
-        self._file: Path | None = None
-
-    def close(self) -> str:
-        """Ends the process; what it wrote to its standard streams."""
-        return self._process.close()
-
-    def convert(
-        self, destination: Path, origin: Mapping[str, Any], representative: Mapping[str, Sequence[Batch]]
-    ) -> Mapping[str, Any]:
-        """Writes the file. Raises ConversionError, TensorFlowError, OSError for a full disk."""
-        options, model = self._plan.options, self._plan.model
-        answer, _ = self._ask(
-            "convert",
-            [tensor for batches in representative.values() for batch in batches for tensor in batch.tensors],
-            doing=f"converting {model.name}",
-            model=str(model.path),
-            tags=list(model.tags),
-            modules=[package.module for package in model.packages],
-            signatures=[endpoint.name for endpoint in self._plan.endpoints],
-            destination=str(destination),
-            origin=json.dumps(origin, sort_keys=True),
-            quantize=None if options.quantize is None else options.quantize.value,
-            representative=[
-                {
-                    "signature": name,
-                    "names": [port.name for port in self._plan.by_name[name].inputs],
-                    "batches": len(batches),
-                }
-                for name, batches in representative.items()
-            ],
-            select_tf_ops=options.select_tf_ops,
-            opset=options.opset or DEFAULT_OPSET,
-        )
-        self._file = destination
-        return answer
-
-    def prepare(self, endpoint: Endpoint) -> None:
-        """Chooses the signature of the file. Raises ConversionError where a name was lost."""
-        if self._file is not None:
-            self._ask("load", doing="loading the converted model", model=str(self._file))
-            self._file = None
-        self._ask(
-            "prepare",
-            doing="preparing the converted model",
-            signature=endpoint.name,
-            names=[port.name for port in endpoint.inputs],
-            output_names=[port.name for port in endpoint.outputs],
-        )
-
-    def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """The outputs of the signature. Raises ConversionError, TensorFlowError."""
-        return self._ask("run", tensors, doing="running the converted model", repeat=1, batches=1)[1]
-
-    def _ask(
-        self, order: str, tensors: Sequence[Tensor] = (), *, doing: str, **fields: Any
-    ) -> tuple[dict[str, Any], list[Tensor]]:
-        try:
-            return self._process.ask(order, tensors, doing=doing, **fields)
-        except RunnerError as error:
-            if error.kind == "OSError" and _FULL_DISK in error.message:
-                raise OSError(errno.ENOSPC, _FULL_DISK) from error
-            raise self._refused(error, doing) from error
-        except TensorFlowError as error:
-            # What is said of a run doesn't help here, but that more time may be allowed.
-            hint = error.hint if "--timeout" in error.hint else _DEBUG
-            raise TensorFlowError(error.message, hint=hint) from error
-
-    def _refused(self, error: RunnerError, doing: str) -> ConversionError:
-        """Why the converter can't, or why what it wrote doesn't run."""
-        name, hint = self._plan.model.name, _HINTS.get(error.kind)
-        if doing.startswith("converting"):
-            message = f"{name} cannot be converted to {self._format}: {error.message}"
-            return ConversionError(message, hint=hint or _DEBUG)
-        message = f"{name}: {self._format} failed {doing}: {error.message}"
-        return ConversionError(message, hint=hint or f"Use other inputs: --inputs FILE. {_UNCHECKED}")

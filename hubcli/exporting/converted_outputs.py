@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from hubcli.errors import ConversionError, InputError, UsageError
+from hubcli.errors import ConversionError, InputError, TensorFlowError, UsageError
 from hubcli.running.batching import Batch, batches_of_columns, batches_of_rows
 from hubcli.running.endpoints import Endpoint, Port, described
 from hubcli.running.inputs import Columns, InputReader, complete
@@ -15,14 +15,24 @@ from hubcli.running.model import RunnableModel
 from hubcli.running.model_process import sampled_inputs
 from hubcli.running.session import Session
 from hubcli.tf.compare import SIZES, vocabulary
-from hubcli.tf.differences import difference
+from hubcli.tf.differences import difference, has_values
 from hubcli.tf.run_process import RunnerError
 from hubcli.tf.run_protocol import Tensor
 
-__all__ = ["Comparer", "OutputError", "SignatureComparison", "files_by_signature", "read_batches"]
+__all__ = [
+    "NOT_RUN_HINT",
+    "Comparer",
+    "OutputError",
+    "SignatureComparison",
+    "files_by_signature",
+    "read_batches",
+]
 
 MAX_ROWS = 1000
 _SAMPLED, _GIVEN = "sampled", "given"
+NOT_RUN_HINT = (
+    "Give other inputs with --inputs FILE, or more time with --timeout. To write it unchecked: --no-compare"
+)
 
 
 class OutputError(NamedTuple):
@@ -75,11 +85,24 @@ class Comparer:
         self._session.open(self._model, endpoint)
         converted.prepare(endpoint)
         kind, batches = (_GIVEN, list(given)) if given else (_SAMPLED, [self._sampled(endpoint)])
-        errors = {port.name: 0.0 for port in endpoint.outputs}
+        errors, is_told = {port.name: 0.0 for port in endpoint.outputs}, False
         for batch in batches:
-            expected = self._expected(endpoint, batch)
-            for name, error in self._errors(endpoint, converted, batch, expected):
-                errors[name] = max(errors[name], error)
+            try:
+                expected = self._expected(endpoint, batch)
+            except RunnerError as error:
+                raise ConversionError(
+                    f"{self._model.name}: the {endpoint.title} fails on the {kind} inputs: {error.message}",
+                    hint=NOT_RUN_HINT,
+                ) from error
+            is_told = is_told or any(map(has_values, expected))
+            for name, size in self._errors(endpoint, converted, batch, expected):
+                errors[name] = max(errors[name], size)
+        if not is_told:
+            raise ConversionError(
+                f"{self._model.name}: the {endpoint.title} gives only empty or NaN outputs "
+                f"on the {kind} inputs, which prove nothing",
+                hint=NOT_RUN_HINT,
+            )
         outputs = tuple(OutputError(name, error) for name, error in errors.items())
         return SignatureComparison(endpoint.name, kind, len(batches), outputs)
 
@@ -97,18 +120,24 @@ class Comparer:
         )
 
     def _expected(self, endpoint: Endpoint, batch: Batch) -> list[Tensor]:
-        (output,) = self._session.run(endpoint, [batch])
+        """What the SavedModel gives. Raises RunnerError for inputs that it refuses, TensorFlowError."""
+        try:
+            (output,) = self._session.run(endpoint, [batch])
+        except RunnerError:
+            raise
+        except TensorFlowError as error:  # It crashed, or ran longer than the limit: no size helps.
+            raise TensorFlowError(error.message, hint=NOT_RUN_HINT) from error
         return [part for parts in output.parts for part in parts]
 
     def _errors(
         self, endpoint: Endpoint, converted: Converted, batch: Batch, expected: Sequence[Tensor]
     ) -> Iterator[tuple[str, float]]:
         """The error of each output of one run. Raises ConversionError."""
-        where = f"{self._model.name}: the {endpoint.title}"
+        where = f"{self._model.name}, {endpoint.title}"
         actual = converted.run(batch.tensors)
         for port, ours, theirs in zip(endpoint.outputs, expected, actual, strict=True):
             error_size, reason = difference(ours, theirs)
-            if error_size > self._tolerance:
+            if not error_size <= self._tolerance:  # NaN is too large, too.
                 raise self._too_far(
                     endpoint,
                     batch,
@@ -138,7 +167,7 @@ class Comparer:
         if reason:
             return ConversionError(f"{what}: it {reason}", hint="To skip the comparison: --no-compare")
         return ConversionError(
-            f"{what}: the error is {error:.2g}, and the tolerance {self._tolerance:g}",
+            f"{what}: error {error:.2g}, tolerance {self._tolerance:g}",
             hint="Allow a larger error with --tolerance, or compare on real inputs with --inputs FILE.",
         )
 

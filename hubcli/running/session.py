@@ -41,14 +41,16 @@ class OutputBatch(NamedTuple):
 class Session:
     """Runs one model in a process of its own; a context that ends the process.
 
-    The process starts and loads TensorFlow's library while the model is read. Raises TensorFlowError.
+    The process starts and loads TensorFlow's library while the model is read. `timeout_s` bounds the loading,
+    and each run where there is no `run_timeout_s`. Raises TensorFlowError.
     """
 
-    def __init__(self, runner: str, timeout_s: float) -> None:
+    def __init__(self, runner: str, timeout_s: float, run_timeout_s: float | None = None) -> None:
         self.choice = runner
         self.load_seconds = 0.0
         self.notes: list[str] = []
         self._timeout_s = timeout_s
+        self._run_timeout_s = timeout_s if run_timeout_s is None else run_timeout_s
         self._is_once = False
         self._library: str | None = find_library() if runner != "python" else None
         self._log: list[str] = []
@@ -141,6 +143,7 @@ class Session:
         self._process = RunProcess("python", None, self._timeout_s)
 
     def _load(self, model: RunnableModel) -> None:
+        self._running.limit(self._timeout_s)
         self.load_seconds = load_model(self._running, model, is_once=self._is_once)
 
     def _prepare(self, endpoint: Endpoint) -> None:
@@ -175,6 +178,7 @@ class Session:
         """
         waiting: list[Batch] = []
         process, doing = self._running, f"running the {endpoint.title}"
+        process.limit(self._run_timeout_s)
         groups = _Groups(batches, is_ready)
         while True:
             if waiting and not is_ready():

@@ -9,7 +9,7 @@ from hubcli.savedmodel.types import shape_text
 from hubcli.tf.arrays import array_of
 from hubcli.tf.run_protocol import Tensor
 
-__all__ = ["SMALLEST_SCALE", "difference"]
+__all__ = ["SMALLEST_SCALE", "difference", "has_values"]
 
 # Outputs that are smaller than this throughout are compared as if their largest value were this one.
 SMALLEST_SCALE = 1e-3
@@ -37,6 +37,13 @@ def difference(expected: Tensor, actual: Tensor) -> tuple[float, str]:
         error = _float_difference(ours, theirs)
         return error, "has NaN or infinity in other places" if error == _INFINITE else ""
     return float((ours != theirs).mean()), ""
+
+
+def has_values(tensor: Tensor) -> bool:
+    """Whether the output says anything: it has elements, and not all of them are NaN."""
+    array = array_of(tensor)
+    assert array is not None, _NEEDS_INSTALLING
+    return bool(array.size) and not (array.dtype.kind in "fc" and bool((array != array).all()))
 
 
 def _float_difference(ours: Any, theirs: Any) -> float:

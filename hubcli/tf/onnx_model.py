@@ -49,10 +49,12 @@ class OnnxRunner:
         if len(order["tags"]) > 1:
             raise ConverterError(f"tf2onnx cannot load a MetaGraph with the tags {', '.join(order['tags'])}")
         arguments = [
-            "--saved-model", order["model"], "--tag", ",".join(order["tags"]),
-            "--signature_def", signature, "--opset", str(order["opset"]),
-            "--output", order["destination"],
-        ]  # fmt: skip
+            f"--saved-model={order['model']}",
+            f"--tag={','.join(order['tags'])}",
+            f"--signature_def={signature}",
+            f"--opset={order['opset']}",
+            f"--output={order['destination']}",
+        ]
         try:
             _call_main(converter.main, arguments)
         except OSError:  # Of the destination.

@@ -24,6 +24,7 @@ from hubcli.tf.run_protocol import ProtocolError, Tensor, receive, send
 __all__ = ["RunProcess", "RunnerError", "find_library", "has_package", "one_sentence", "op_libraries"]
 
 _MAX_ERROR_BYTES = 1 << 16
+_LONGEST_WAIT_S = 2_000_000.0  # A socket counts its timeout in milliseconds, in 31 bits.
 _MEMORY_HINT = "Try a smaller --batch-size, or a machine with more memory."
 
 
@@ -73,16 +74,20 @@ class RunProcess:
 
     def __init__(self, runner: str, library: str | None, timeout_s: float) -> None:
         self.runner = runner
-        self._timeout_s = timeout_s
         self._tail: deque[bytes] = deque(maxlen=64)
         child = start_child(runner, library or "")
         self._process = child.process
         self._connection = child.connection
-        self._connection.settimeout(timeout_s)
+        self.limit(timeout_s)
         self._reader = threading.Thread(target=self._drain, daemon=True)
         self._reader.start()
         self._version: str | None = None
         self.has_waiting = False
+
+    def limit(self, timeout_s: float) -> None:
+        """Bounds each answer from now on."""
+        self._timeout_s = min(timeout_s, _LONGEST_WAIT_S)
+        self._connection.settimeout(self._timeout_s)
 
     @property
     def version(self) -> str:

@@ -106,6 +106,8 @@ def test_an_archive_is_read_up_to_its_graph(hubcli: Run, tmp_path: Path) -> None
         (("--for", "onnx"), "Unknown target 'onnx'"),
         (("--for", "tensorflow==1.15"), "No known release fits"),
         (("--try",), "--try requires --for litert"),
+        (("--for", "cpu", "--diff", "example://mul/1"), "--for and --diff cannot be used together"),
+        (("--for", "tensorflow>=2.12,<2.16"), "Invalid target '<2.16': it has no name"),
         (("--for", "cpu", "--try"), "--try requires --for litert"),
     ],
 )
@@ -127,7 +129,8 @@ def test_a_trial_needs_the_whole_model_on_the_disk(hubcli: Run, tmp_path: Path) 
 def test_a_model_in_which_the_scan_finds_something_is_not_converted(hubcli: Run, tmp_path: Path) -> None:
     result = hubcli("inspect", str(model_with(tmp_path / "m", "WriteFile")), "--for", "litert", "--try")
     assert result.returncode == 10
-    assert "was not converted: the scan found WriteFile" in result.stderr
+    assert "the scan found high: WriteFile" in result.stderr
+    assert "hubcli export --unsafe" in result.stderr
 
 
 def test_the_scan_tells_who_has_an_unknown_op(hubcli: Run, tmp_path: Path) -> None:

@@ -23,10 +23,11 @@ from hubcli.errors import (
     UnsafeModelError,
     UsageError,
 )
-from hubcli.exporting import ExportFormat, Quantization, conversion
+from hubcli.exporting import ExportFormat, Quantization, conversion, converter
 from hubcli.exporting.conversion import ConversionOptions, plan_conversion
 from hubcli.exporting.editing import EditOptions
 from hubcli.issues import Issue, Severity
+from hubcli.progress import ProgressListener
 from hubcli.tf.run_process import RunnerError
 from hubcli.tf.run_protocol import Tensor
 from tests.corpus import corpus_model
@@ -160,6 +161,9 @@ class FakeProcess:
             return {}, list(tensors)
         return {}, []
 
+    def limit(self, timeout_s: float) -> None:
+        self.orders.append({"limit_s": timeout_s})
+
     def close(self) -> str:
         return "what it wrote"
 
@@ -167,7 +171,7 @@ class FakeProcess:
 class FakeSession:
     """A SavedModel that gives its inputs back."""
 
-    def __init__(self, runner: str, timeout_s: float) -> None: ...
+    def __init__(self, runner: str, timeout_s: float, run_timeout_s: float) -> None: ...
 
     def __enter__(self) -> FakeSession:
         return self
@@ -187,7 +191,7 @@ class FakeSession:
 @pytest.fixture
 def process(monkeypatch: pytest.MonkeyPatch) -> type[FakeProcess]:
     pytest.importorskip("numpy")
-    monkeypatch.setattr(conversion, "RunProcess", FakeProcess)
+    monkeypatch.setattr(converter, "RunProcess", FakeProcess)
     monkeypatch.setattr(conversion, "Session", FakeSession)
     monkeypatch.setattr(conversion, "has_package", lambda name: True)
     monkeypatch.setattr(FakeProcess, "error", None)
@@ -266,6 +270,19 @@ def test_a_conversion_that_fails_leaves_what_was_there(
     assert os.listdir(tmp_path / "out") == ["mul.tflite"]
 
 
+def test_a_run_has_a_shorter_limit_than_the_conversion(
+    process: type[FakeProcess], settings: Settings, tmp_path: Path
+) -> None:
+    """A loop may never end on made-up inputs."""
+    converted(tmp_path / "mul.tflite", settings)
+    limits = [order.get("timeout_s", order.get("limit_s")) for order in process.orders]
+    assert [limit for limit in limits if limit is not None] == [3600.0, 120.0, 3600.0]
+    place = [order.get("order") for order in process.orders].index("run")
+    assert process.orders[place - 1] == {"limit_s": 120.0}
+    converted(tmp_path / "m.tflite", settings, conversion=ConversionOptions(timeout_s=7.0))
+    assert {order["limit_s"] for order in process.orders if "limit_s" in order} == {7.0}
+
+
 def test_a_file_that_computes_something_else_is_not_written(
     process: type[FakeProcess], monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path
 ) -> None:
@@ -293,7 +310,7 @@ def test_a_file_that_computes_something_else_is_not_written(
 def test_a_dry_run_starts_no_process_and_writes_nothing(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(conversion, "RunProcess", None)
+    monkeypatch.setattr(converter, "RunProcess", None)
     result = converted(tmp_path / "out" / "mul.tflite", settings, dry_run=True)
     assert result.plan is not None
     assert [endpoint.name for endpoint in result.plan.endpoints] == ["serving_default"]
@@ -304,7 +321,7 @@ def test_a_dry_run_starts_no_process_and_writes_nothing(
 def test_what_is_at_the_destination_is_refused_before_anything_is_converted(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(conversion, "RunProcess", None)
+    monkeypatch.setattr(converter, "RunProcess", None)
     (tmp_path / "mul.tflite").write_bytes(b"old")
     with pytest.raises(OutputError, match="already exists"):
         converted(tmp_path / "mul.tflite", settings)
@@ -325,6 +342,20 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(
 def test_edits_that_only_a_saved_model_can_have_are_refused(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--warmup cannot be used with the converted model mul.tflite"):
         converted(tmp_path / "mul.tflite", settings, edits=EditOptions(warmup="3"))
+    with pytest.raises(UsageError, match="--add-defaults is for SavedModels, and mul.onnx is converted"):
+        converted(tmp_path / "mul.onnx", settings, edits=EditOptions(defaults=("s.x=1",)))
+
+
+def test_defaults_that_the_format_lacks_are_told(settings: Settings, tmp_path: Path) -> None:
+    class Notes(ProgressListener):
+        def note(self, text: str) -> None:
+            noted.append(text)
+
+    noted: list[str] = []
+    edits = EditOptions(defaults=("serving_default.x=[[1]]",), compare=False)
+    export(EXAMPLE, tmp_path / "mul", settings, ExportOptions(edits=edits))
+    export(str(tmp_path / "mul"), tmp_path / "m.onnx", settings, ExportOptions(dry_run=True), Notes())
+    assert noted == ["ONNX has no default values: callers must give serving_default.x"]
 
 
 def test_an_edited_model_is_converted_under_its_new_names(

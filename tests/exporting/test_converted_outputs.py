@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hubcli.errors import ConversionError, InputError
+from hubcli.errors import ConversionError, InputError, TensorFlowError
 from hubcli.exporting.converted_outputs import Comparer, read_batches
 from hubcli.formats.tensor_layout import DType
 from hubcli.running.batching import Batch
@@ -84,6 +85,33 @@ def test_a_model_that_takes_no_sampled_input_needs_given_ones() -> None:
 def test_a_model_whose_outputs_change_is_not_compared() -> None:
     with pytest.raises(ConversionError, match="its outputs change each time"):
         compared(FakeModel(changing=True))
+
+
+def test_a_model_that_never_ends_on_a_sampled_input_is_not_tried_on_another() -> None:
+    class Endless(FakeModel):
+        def _outputs(self, batches: Sequence[Batch]) -> Iterator[OutputBatch]:
+            self.shapes.append(batches[0].tensors[0].shape)
+            raise TensorFlowError("Timed out after 120 s", hint="Allow more time: --timeout TIME")
+            yield
+
+    model = Endless()
+    with pytest.raises(TensorFlowError, match="Timed out after 120 s") as caught:
+        compared(model)
+    assert len(model.shapes) == 1
+    assert all(f"--{name}" in caught.value.hint for name in ("inputs", "timeout", "no-compare"))
+
+
+def test_given_inputs_that_the_model_refuses_are_an_error_that_names_it() -> None:
+    with pytest.raises(ConversionError, match="the model: the signature serving_default fails on the given"):
+        compared(FakeModel(refused=1), [Batch([Tensor(1, (1, 1), bytes(4))], 1)])
+
+
+def test_outputs_that_are_empty_or_nan_prove_nothing() -> None:
+    nan = Batch([Tensor(1, (1, 1), array("f", [float("nan")]).tobytes())], 1)
+    empty = Batch([Tensor(1, (0, 1), b"")], 0)
+    with pytest.raises(ConversionError, match="only empty or NaN outputs on the given inputs"):
+        compared(FakeModel(), [nan, empty])
+    assert compared(FakeModel(), [nan, Batch([Tensor(1, (1, 1), bytes(4))], 1)]).runs == 2
 
 
 def test_given_inputs_are_used_alone() -> None:

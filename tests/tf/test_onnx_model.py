@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hubcli.running.model import RunnableModel
+from hubcli.running.model import RunnableModel, read_signatures_of
 from hubcli.tf.litert import ORIGIN_KEY, ConverterError, UnsupportedOpsError
 from hubcli.tf.onnx_model import OnnxRunner, reason_of
 from tests.installed import require_installed
@@ -85,6 +85,18 @@ class TestOnnx:
         with pytest.raises(kind) as caught:
             onnx.convert(order_for(find(name), tmp_path / "m.onnx", signatures=["serving_default"]), [])
         assert message in str(caught.value)
+
+    def test_a_signature_named_like_an_option_is_none(self, onnx: OnnxRunner, tmp_path: Path) -> None:
+        import tensorflow as tf
+
+        name, place = "--load_op_libraries=evil.so", tmp_path / "model.onnx"
+        root, spec = tf.Module(), tf.TensorSpec([None], name="x")
+        root.f = tf.function(lambda x: {"y": 2 * x}, input_signature=[spec])
+        tf.saved_model.save(root, str(tmp_path / "model"), signatures={name: root.f})
+        model = read_signatures_of("model", tmp_path / "model")
+        onnx.convert(order_for(model, place), [])
+        onnx.load({"model": str(place)})
+        assert largest_error(onnx, model, [name]) == 0.0
 
     @pytest.mark.parametrize("opset", [9, 18])
     def test_the_file_has_the_opset_and_its_origin(

@@ -55,6 +55,15 @@ def test_a_model_that_is_not_there_is_an_error_of_tensorflow(process: RunProcess
     assert process.ask("memory", doing="measuring")[0]["peak_bytes"] > 0
 
 
+def test_a_limit_of_a_year_is_no_longer_than_a_socket_waits(process: RunProcess) -> None:
+    process.limit(365 * 86400.0)
+    assert process.version.startswith("2.")
+    process.limit(0.05)
+    os.kill(process._process.pid, signal.SIGSTOP)
+    with pytest.raises(TensorFlowError, match=r"Timed out after 0\.05 s measuring"):
+        process.ask("memory", doing="measuring")
+
+
 @pytest.mark.parametrize(
     ("number", "message"),
     [

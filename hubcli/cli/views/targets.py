@@ -8,7 +8,7 @@ from typing import Any
 
 from hubcli.cli.output import printable
 from hubcli.cli.tables import Column, Style, render_table
-from hubcli.savedmodel.targets.obstacle import Conversion, Obstacle, TargetReport
+from hubcli.savedmodel.targets.obstacle import ConversionTrial, Obstacle, TargetReport
 from hubcli.units import format_size
 
 __all__ = ["target_lines", "targets_document"]
@@ -21,7 +21,7 @@ _WORDS = {
 _COLUMNS = (
     Column("TARGET", stretches=True),
     Column("TENSORFLOW"),
-    Column("VERDICT", styles={"can": "red", "no": "green"}),
+    Column("VERDICT", styles={"cannot": "red", "no": "green"}),
 )
 _STYLES = {"error": "red", "warning": "yellow"}
 
@@ -61,7 +61,7 @@ def _obstacle(found: Obstacle) -> dict[str, Any]:
     }
 
 
-def _conversion(conversion: Conversion) -> dict[str, Any]:
+def _conversion(conversion: ConversionTrial) -> dict[str, Any]:
     return {
         "converted": conversion.is_done,
         "select_ops": conversion.needs_select_ops,
@@ -95,14 +95,14 @@ def _rows(report: TargetReport) -> Iterator[tuple[str, ...]]:
         yield name, run[0] if len(run) == 1 else f"{run[-1]} to {run[0]}", _WORDS[verdict]
 
 
-def _conversion_text(conversion: Conversion) -> str:
+def _conversion_text(conversion: ConversionTrial) -> str:
     by = (
         f"The converter of TensorFlow {conversion.tensorflow_version}"
         if conversion.tensorflow_version
         else ""
     )
     if not conversion.is_done:
-        return f"{by or 'The converter'} failed: {conversion.reason}"
+        return f"{by or 'The conversion'} failed: {conversion.reason}"
     size = format_size(conversion.size_bytes or 0)
     if conversion.needs_select_ops:
         return f"{by} made {size} with Select TensorFlow ops: {conversion.reason}"

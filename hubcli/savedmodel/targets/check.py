@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
+from hubcli.issues import Severity
 from hubcli.savedmodel.graph import MetaGraphOutline
 from hubcli.savedmodel.layout import TF1_HUB_MARKER
 from hubcli.savedmodel.model import ModelFiles
@@ -27,7 +29,7 @@ __all__ = ["check_targets"]
 
 _SERVE = frozenset({"serve"})
 _INDEX = "variables/variables.index"
-_MAX_OBSTACLES = 200
+_MAX_OBSTACLES, _MAX_OF_CODE = 200, 50
 
 
 def check_targets(
@@ -51,7 +53,7 @@ def check_targets(
     )
     is_hub_format = files.has(TF1_HUB_MARKER)
     return tuple(
-        TargetReport(target, _sorted(_obstacles(needs, target, is_hub_format=is_hub_format)))
+        TargetReport(target, _listed(_obstacles(needs, target, is_hub_format=is_hub_format)))
         for target in targets
     )
 
@@ -86,6 +88,19 @@ def _obstacles(needs: ModelNeeds, target: Target, *, is_hub_format: bool) -> Ite
             yield from hub_layer_obstacles(needs, is_hub_format=is_hub_format)
 
 
-def _sorted(obstacles: Iterator[Obstacle]) -> tuple[Obstacle, ...]:
-    """The grave ones first, each kind in the order in which it was found; no more than a person can read."""
-    return tuple(sorted(obstacles, key=lambda found: -found.issue.severity.rank))[:_MAX_OBSTACLES]
+def _listed(obstacles: Iterator[Obstacle]) -> tuple[Obstacle, ...]:
+    """The grave ones first, each kind in the order in which it was found; no more than a person can read.
+
+    What decides the verdict of a release is always among them.
+    """
+    listed, counts = list[Obstacle](), Counter[tuple[str, Severity]]()
+    decided = set[tuple[str, str]]()
+    for found in sorted(obstacles, key=lambda found: -found.issue.severity.rank):
+        kind = found.issue.code, found.issue.severity
+        verdicts = {(release, found.when) for release in found.releases or ("",) if found.is_blocking}
+        has_room = counts[kind] < _MAX_OF_CODE and len(listed) < _MAX_OBSTACLES
+        if has_room or not verdicts <= decided:
+            listed.append(found)
+            counts[kind] += 1
+            decided |= verdicts
+    return tuple(listed)

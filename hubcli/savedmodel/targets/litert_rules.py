@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from hubcli.issues import Severity
-from hubcli.savedmodel.targets.loader_rules import cpu_obstacles
+from hubcli.savedmodel.targets.loader_rules import cpu_obstacles, unrestored_variables
 from hubcli.savedmodel.targets.needs import Place, Reach, Uses
 from hubcli.savedmodel.targets.obstacle import LOAD, ModelNeeds, Obstacle, obstacle
 from hubcli.savedmodel.targets.packages import package_by_op
@@ -21,7 +21,7 @@ from hubcli.savedmodel.targets.releases import op_releases
 __all__ = ["litert_obstacles"]
 
 _LITERT_OPS = Path(__file__).with_name("litert_ops.tsv.gz")
-_MAX_LISTED, _MAX_NAMED = 50, 8
+_MAX_NAMED = 8
 # What restores and saves variables, which conversion leaves out.
 _SAVER_OPS = frozenset(
     [
@@ -41,9 +41,11 @@ def litert_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
     yield from _signatures(needs)
     # The converter loads the graph in a session, on CPUs.
     yield from (pin for pin in cpu_obstacles(needs) if pin.is_blocking and pin.when == LOAD)
+    # It writes what the session left in memory for a variable without a value.
+    yield from unrestored_variables(needs)
     known, places = _litert_ops(), _places(needs)
     impossible = [op for op in places if op not in known]
-    for op in impossible[:_MAX_LISTED]:
+    for op in impossible:
         package = package_by_op().get(op, "").split(" ")[0]
         origin = f", which {package} registers" if package else ""
         yield obstacle(

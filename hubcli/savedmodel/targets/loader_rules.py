@@ -20,6 +20,7 @@ __all__ = [
     "hub_layer_obstacles",
     "keras_layer_obstacles",
     "session_obstacles",
+    "unrestored_variables",
 ]
 
 _TABLES = (
@@ -32,10 +33,9 @@ _TABLES = (
 _DEVICE = re.compile(r"(?:.*/)?device:(?P<kind>[A-Z_]+):\d+", re.IGNORECASE)
 _SHORT_DEVICE = re.compile(r"/(?P<kind>[A-Z_]+):\d+", re.IGNORECASE)
 _JOB = re.compile(r"/job:(?P<job>[^/]*)")
-_TASK = re.compile(r"/task:(?P<task>\d+)")
+_OTHER_TASK = re.compile(r"/task:0*[1-9]")
 _CLEAR = "Strip the devices: hubcli export --clear-devices"
 _LENIENT_RELEASE = "2.4"
-_MAX_LISTED = 50
 _FUNCTIONS = ("function", "bare_concrete_function")
 
 
@@ -62,13 +62,13 @@ def session_obstacles(
             part="tags",
             releases=releases,
         )
-    yield from _left_empty(needs, releases)
+    yield from unrestored_variables(needs, releases)
+    yield from _empty_tables(needs, releases)
 
 
-def _left_empty(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstacle]:
-    """Variables and tables that the graph itself doesn't fill."""
-    ops, saver = needs.graph.ops, needs.rest.saver_def
-    handles = ops.get("VarHandleOp")
+def unrestored_variables(needs: ModelNeeds, releases: tuple[str, ...] = ()) -> Iterator[Obstacle]:
+    """Variables that the graph itself gives no value."""
+    saver, handles = needs.rest.saver_def, needs.graph.ops.get("VarHandleOp")
     place = None if handles is None else handles.first(Reach.GRAPH)
     if place is not None and not saver.restore_op_name and needs.has_values:
         yield obstacle(
@@ -79,6 +79,11 @@ def _left_empty(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstac
             place=place,
             releases=releases,
         )
+
+
+def _empty_tables(needs: ModelNeeds, releases: tuple[str, ...]) -> Iterator[Obstacle]:
+    """Tables that the graph itself doesn't fill."""
+    ops = needs.graph.ops
     tables = [uses for op in _TABLES if (uses := ops.get(op)) is not None]
     if tables and op_name(needs.rest, INIT_OP) is None:
         yield obstacle(
@@ -99,7 +104,7 @@ def cpu_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:
         for device in sorted(needs.graph.devices)
         if _is_elsewhere(device) or _kind_of(device) not in ("", "CPU")
     ]
-    for device in found[:_MAX_LISTED]:
+    for device in found:
         uses, is_elsewhere = needs.graph.devices[device], _is_elsewhere(device)
         # In functions TensorFlow takes another device where one is missing, unless it is another machine's.
         in_graph, called = uses.first(Reach.GRAPH), uses.first(Reach.CALLED)
@@ -126,7 +131,7 @@ def cluster_obstacles(
     # tf.saved_model.load makes the functions, and leaves the graph itself alone.
     reaches = (Reach.GRAPH, Reach.CALLED) if in_session or needs.objects is None else (Reach.CALLED,)
     found = [device for device in sorted(needs.graph.devices) if _is_elsewhere(device)]
-    for device in found[:_MAX_LISTED]:
+    for device in found:
         uses = needs.graph.devices[device]
         place = uses.first(*reaches)
         # In functions, a session of 2.4 takes another device.
@@ -152,8 +157,8 @@ def _kind_of(device: str) -> str:
 
 def _is_elsewhere(device: str) -> bool:
     """Whether it is a device of another machine than the one that loads the model."""
-    job, task = _JOB.search(device), _TASK.search(device)
-    return (job is not None and job["job"] != "localhost") or (task is not None and int(task["task"]) > 0)
+    job = _JOB.search(device)
+    return (job is not None and job["job"] != "localhost") or _OTHER_TASK.search(device) is not None
 
 
 def keras_layer_obstacles(needs: ModelNeeds) -> Iterator[Obstacle]:

@@ -11,10 +11,11 @@ from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.targets.needs import GraphNeeds, Place
 from hubcli.savedmodel.targets.target import Target
 
-__all__ = ["CALL", "LOAD", "Conversion", "ModelNeeds", "Obstacle", "TargetReport", "obstacle"]
+__all__ = ["CALL", "LOAD", "ConversionTrial", "ModelNeeds", "Obstacle", "TargetReport", "obstacle"]
 
 LOAD, CALL = "load", "call"
 _NO_PLACE = Place("", "")
+_MAX_TEXT = 500  # Names of ops, nodes and functions in a hostile model may have millions of characters.
 
 
 class ModelNeeds(NamedTuple):
@@ -60,7 +61,7 @@ class Obstacle(NamedTuple):
         return self.issue.severity is Severity.ERROR
 
 
-class Conversion(NamedTuple):
+class ConversionTrial(NamedTuple):
     """What LiteRT's converter said: the ops that it needed, or its reason. `size_bytes` is the file's."""
 
     is_done: bool
@@ -75,18 +76,26 @@ class TargetReport(NamedTuple):
 
     target: Target
     obstacles: tuple[Obstacle, ...]
-    conversion: Conversion | None = None
+    conversion: ConversionTrial | None = None
 
-    def with_conversion(self, conversion: Conversion) -> TargetReport:
-        """The report with what the converter said, which answers what may need Select TensorFlow ops."""
-        left = tuple(found for found in self.obstacles if found.issue.code != "select-ops")
+    def with_conversion(self, conversion: ConversionTrial) -> TargetReport:
+        """The report with what the converter said: of ops, it knows; what it did was not in its way.
+
+        What fails when the result is run remains.
+        """
+        left = tuple(
+            found
+            for found in self.obstacles
+            if found.issue.code != "select-ops"
+            and not (conversion.is_done and found.is_blocking and found.when == LOAD)
+        )
         return self._replace(conversion=conversion, obstacles=left)
 
     @property
     def is_blocked(self) -> bool:
         """Whether an obstacle keeps the target from loading or running the model."""
-        if self.conversion is not None:
-            return not self.conversion.is_done
+        if self.conversion is not None and not self.conversion.is_done:
+            return True
         return any(found.is_blocking for found in self.obstacles)
 
     @property
@@ -127,8 +136,18 @@ def obstacle(
     if place is not None:
         part = f"function {at.function}" if at.function else "graph"
     return Obstacle(
-        Issue(severity, code, message, Location(part or None, node=at.node or None), cure),
+        Issue(
+            severity,
+            code,
+            _clipped(message),
+            Location(_clipped(part) or None, node=_clipped(at.node) or None),
+            _clipped(cure),
+        ),
         when,
         releases,
         nodes,
     )
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…"

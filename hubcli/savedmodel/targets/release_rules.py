@@ -43,7 +43,6 @@ _HARMLESS = frozenset(
 )
 _PYTHON_OPS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 _ATTRIBUTES_IGNORED_SINCE = "2.5"
-_MAX_LISTED = 50
 
 
 def release_obstacles(
@@ -60,7 +59,7 @@ def release_obstacles(
     if needs.has_values is False and _restores(needs):
         yield obstacle(
             "values-missing",
-            "The graph restores variables and there is no variables/variables.index",
+            "The graph restores variables, and variables/variables.index is missing",
             "Fetch or copy the model again with variables/",
             part="variables",
             releases=releases,
@@ -92,7 +91,6 @@ def _missing_ops(
 ) -> Iterator[Obstacle]:
     """Ops that some of the releases lack, with who has them."""
     table = op_releases()
-    listed = 0
     for op, uses in sorted(needs.graph.ops.items()):
         lacking = tuple(release for release in releases if not table.has(op, table.place(release)))
         _, place = _first_seen(needs, uses, in_session=in_session, is_op=True)
@@ -101,9 +99,6 @@ def _missing_ops(
         package = package_by_op().get(op, "").split(" ")[0]
         if in_serving and package in _LINKED_INTO_SERVING:
             continue
-        listed += 1
-        if listed > _MAX_LISTED:
-            return
         message = f"{releases_text(lacking)} has no op {op}{_history(op, table, package)}"
         cure = _cure_of_op(op, uses, table, package, lacking, in_serving=in_serving)
         yield obstacle(
@@ -127,7 +122,7 @@ def _history(op: str, table: OpReleases, package: str) -> str:
     if package:
         return f": {package} registers it"
     if span is None:
-        return f", nor has any from {table.releases[0]} to {table.releases[-1]} or a known package"
+        return f": no release from {table.releases[0]} to {table.releases[-1]} and no known package has it"
     if span.first:
         return f", which came in {table.releases[span.first]}"
     return f", which was removed after {table.releases[span.last]}"

@@ -19,7 +19,7 @@ __all__ = ["Target", "TargetKind", "parse_targets", "target_names"]
 
 _MAX_TARGETS, _MAX_CHARACTERS = 20, 1000
 _TARGET = re.compile(
-    r"([A-Za-z][A-Za-z0-9._-]*)\s*(?:(==|>=|<=|>|<)\s*(\d{1,4}\.\d{1,4})(?:\.(?:\d{1,6}|\*))?)?"
+    r"(?a)([A-Za-z][A-Za-z0-9._-]*)\s*(?:(==|>=|<=|>|<)\s*(\d{1,4}\.\d{1,4})(?:\.(?:\d{1,6}|\*))?)?"
 )
 _COMPARISONS: dict[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
     "==": operator.eq,
@@ -74,6 +74,11 @@ def parse_targets(text: str) -> tuple[Target, ...]:
 def _parse(text: str) -> Target:
     match = _TARGET.fullmatch(text)
     name = match[1] if match is not None else re.split(r"[=<>!~\s]", text, maxsplit=1)[0]
+    if not name and text:
+        raise UsageError(
+            f"Invalid target '{text}': it has no name",
+            hint="Use one comparison for each target, such as tensorflow==2.12,tensorflow==2.15",
+        )
     kind = next((kind for kind in TargetKind if kind.value.lower() == name.lower()), None)
     if kind is None:
         raise UsageError(
