@@ -50,14 +50,6 @@ _PACKAGES = {
     ExportFormat.ONNX: ("tensorflow", "tf2onnx", "onnx", "onnxruntime"),
 }
 _EXTRAS = {"tensorflow": "tf"}
-_DEBUG = "See what the converter wrote: --debug"
-_UNCHECKED = "To skip the comparison: --no-compare"
-_HINTS = {
-    "NeedsSelectOpsError": "Add TensorFlow's kernels, which the app must link too: --select-tf-ops",
-    "UnsupportedOpsError": "Convert a signature without these ops: --signature NAME",
-    "NoSelectOpsError": f"Compare it with TensorFlow 2.18, whose interpreter has them. {_UNCHECKED}",
-}
-_FULL_DISK = os.strerror(errno.ENOSPC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ __all__ = [
 MAX_ROWS = 1000
 _SAMPLED, _GIVEN = "sampled", "given"
 NOT_RUN_HINT = (
-    "Give other inputs with --inputs FILE, or more time with --timeout. To write it unchecked: --no-compare"
+    "Use other inputs with --inputs FILE, or more time with --timeout. To skip the comparison: --no-compare"
 )
 
 

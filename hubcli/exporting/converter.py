@@ -26,7 +26,7 @@ DEFAULT_OPSET = 18
 FORMAT_NAMES = {ExportFormat.TFLITE: "LiteRT", ExportFormat.ONNX: "ONNX"}
 _RUNNERS = {ExportFormat.TFLITE: "litert", ExportFormat.ONNX: "onnx"}
 _DEBUG = "See what the converter wrote: --debug"
-_UNCHECKED = "To write it unchecked: --no-compare"
+_UNCHECKED = "To skip the comparison: --no-compare"
 _RUNNING = "running the converted model"
 _HINTS = {
     "NeedsSelectOpsError": "Add TensorFlow's kernels, which the app must link too: --select-tf-ops",
@@ -138,4 +138,4 @@ class Converter:
             message = f"{name} cannot be converted to {self._format}: {error.message}"
             return ConversionError(message, hint=hint or _DEBUG)
         message = f"{name}: {self._format} failed {doing}: {error.message}"
-        return ConversionError(message, hint=hint or f"Give other inputs: --inputs FILE. {_UNCHECKED}")
+        return ConversionError(message, hint=hint or f"Use other inputs: --inputs FILE. {_UNCHECKED}")

@@ -293,7 +293,7 @@ def test_a_file_that_computes_something_else_is_not_written(
             values = [2 * value for value in array("f", bytes(tensors[0].data))]
             return {}, [Tensor(1, tensors[0].shape, array("f", values).tobytes())]
 
-    monkeypatch.setattr(conversion, "RunProcess", Doubling)
+    monkeypatch.setattr(converter, "RunProcess", Doubling)
     with pytest.raises(
         ConversionError, match="has a different output output_0: the error is 1, and the tolerance"
     ):
@@ -342,7 +342,7 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(
 def test_edits_that_only_a_saved_model_can_have_are_refused(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--warmup cannot be used with the converted model mul.tflite"):
         converted(tmp_path / "mul.tflite", settings, edits=EditOptions(warmup="3"))
-    with pytest.raises(UsageError, match="--add-defaults is for SavedModels, and mul.onnx is converted"):
+    with pytest.raises(UsageError, match="--add-defaults cannot be used with the converted model mul.onnx"):
         converted(tmp_path / "mul.onnx", settings, edits=EditOptions(defaults=("s.x=1",)))
 
 

@@ -124,7 +124,7 @@ def _history(op: str, table: OpReleases, package: str) -> str:
     if span is None:
         return f": no release from {table.releases[0]} to {table.releases[-1]} and no known package has it"
     if span.first:
-        return f", which came in {table.releases[span.first]}"
+        return f", which was added in {table.releases[span.first]}"
     return f", which was removed after {table.releases[span.last]}"
 
 
