@@ -142,7 +142,7 @@ class Comparer:
                     endpoint,
                     batch,
                     expected,
-                    f"{where} has a different output {port.name}",
+                    f"{where}: output {port.name} differs from the SavedModel's",
                     error_size,
                     reason,
                 )

@@ -115,7 +115,7 @@ def reason_of(error: Exception) -> str:
     """What tf2onnx, ONNX's checker or ONNX Runtime says, in a sentence.
 
     >>> reason_of(ValueError("graph input 'text' not exist"))
-    "no output uses the input 'text', and tf2onnx drops it"
+    "no output uses the input 'text', and tf2onnx removes it"
     """
     text = str(error).strip() or type(error).__name__
     for pattern, sentence in _REASONS:
@@ -126,7 +126,7 @@ def reason_of(error: Exception) -> str:
 
 
 _REASONS = (
-    (r"graph input '(.+)' not exist", "no output uses the input '{}', and tf2onnx drops it"),
+    (r"graph input '(.+)' not exist", "no output uses the input '{}', and tf2onnx removes it"),
     (
         r"Field 'shape' of 'type' is required",
         "an output has an unknown number of dimensions, which ONNX forbids",

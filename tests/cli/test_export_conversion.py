@@ -23,6 +23,7 @@ EXAMPLE = "example://mul/1"
     ("words", "message"),
     [
         (("mul", "--opset", "18"), "--opset requires a conversion to LiteRT or ONNX"),
+        (("mul", "--opset", "0"), "--opset requires a conversion to LiteRT or ONNX"),
         (("mul.tar", "--inputs", "x.npz"), "--inputs requires a conversion to LiteRT or ONNX"),
         (("mul.tflite", "--opset", "18"), "--opset requires a DEST that ends in .onnx"),
         (("mul.onnx", "--quantize", "int8"), "--quantize requires a DEST that ends in .tflite"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from array import array
@@ -24,13 +25,14 @@ from hubcli.errors import (
     UsageError,
 )
 from hubcli.exporting import ExportFormat, Quantization, conversion, converter
-from hubcli.exporting.conversion import ConversionOptions, plan_conversion
+from hubcli.exporting.conversion import ConversionOptions, origin_of, plan_conversion
 from hubcli.exporting.editing import EditOptions
 from hubcli.issues import Issue, Severity
 from hubcli.progress import ProgressListener
 from hubcli.tf.run_process import RunnerError
 from hubcli.tf.run_protocol import Tensor
 from tests.corpus import corpus_model
+from tests.savedmodel.targets.recorded import unpack
 
 EXAMPLE = "example://mul/1"
 TFLITE, ONNX = ExportFormat.TFLITE, ExportFormat.ONNX
@@ -43,24 +45,23 @@ FULL = os.strerror(errno.ENOSPC)
     [
         (ONNX, ConversionOptions(quantize=INT8), "--quantize requires a DEST that ends in .tflite"),
         (ONNX, ConversionOptions(select_tf_ops=True), "--select-tf-ops requires a DEST that ends in .tflite"),
-        (ONNX, ConversionOptions(representative=("x.npz",)), "--representative requires a DEST that"),
+        (
+            ONNX,
+            ConversionOptions(representative=("x.npz",)),
+            "--representative requires a DEST that ends in .tflite",
+        ),
         (TFLITE, ConversionOptions(opset=17), "--opset requires a DEST that ends in .onnx"),
         (TFLITE, ConversionOptions(representative=("x.npz",)), "--representative requires --quantize int8"),
+        (TFLITE, ConversionOptions(opset=0), "--opset requires a DEST that ends in .onnx"),
         (ONNX, ConversionOptions(opset=8), "Invalid opset 8"),
         (ONNX, ConversionOptions(opset=19), "Invalid opset 19"),
         (TFLITE, ConversionOptions(tolerance=-1.0), "Invalid tolerance"),
         (TFLITE, ConversionOptions(tolerance=float("nan")), "Invalid tolerance"),
         (TFLITE, ConversionOptions(tolerance=float("inf")), "Invalid tolerance"),
-        (
-            TFLITE,
-            ConversionOptions(compare=False, inputs=("x.npz",)),
-            "--inputs and --no-compare cannot be used together",
-        ),
-        (
-            TFLITE,
-            ConversionOptions(compare=False, tolerance=0.0),
-            "--tolerance and --no-compare cannot be used together",
-        ),
+        (TFLITE, ConversionOptions(timeout_s=0.0), "--timeout is 0 s"),
+        (TFLITE, ConversionOptions(timeout_s=1e12), "--timeout is 1e.12 s"),
+        (TFLITE, ConversionOptions(compare=False, inputs=("x.npz",)), "--inputs and --no-compare cannot"),
+        (TFLITE, ConversionOptions(compare=False, tolerance=0.0), "--tolerance and --no-compare cannot"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(
@@ -229,6 +230,30 @@ def test_of_a_directory_the_origin_names_no_folder_above_it(
     assert (process.orders[0]["runner"], order["opset"]) == ("onnx", 18)
 
 
+def test_a_model_whose_graph_gives_variables_no_value_is_not_converted_to_litert(tmp_path: Path) -> None:
+    """LiteRT's converter writes what was in memory; tf2onnx restores them from the objects."""
+    model = unpack(tmp_path) / "without_saver"
+    with pytest.raises(
+        ConversionError, match="cannot be converted to LiteRT: the graph has no saver"
+    ) as caught:
+        plan_conversion("m", model, TFLITE, ConversionOptions(compare=False), unsafe=False)
+    assert ".onnx" in caught.value.hint
+    assert plan_conversion("m", model, ONNX, ConversionOptions(), unsafe=False).endpoints
+
+
+def test_a_model_in_the_text_format_has_an_origin(tmp_path: Path) -> None:
+    port = '{ name: "n:0" dtype: DT_FLOAT tensor_shape { } }'
+    text = (
+        'meta_graphs { meta_info_def { tags: "serve" } graph_def { node { name: "n" op: "Placeholder" } } '
+        f'signature_def {{ key: "s" value {{ inputs {{ key: "x" value {port} }} '
+        f'outputs {{ key: "y" value {port} }} }} }} }}'
+    )
+    (tmp_path / "saved_model.pbtxt").write_text(text)
+    plan = plan_conversion("m", tmp_path, ONNX, ConversionOptions(), unsafe=False)
+    origin = origin_of("m", plan, "1")
+    assert origin["saved_model_sha256"] == hashlib.sha256(text.encode()).hexdigest()
+
+
 NO_OP = "cannot be converted to LiteRT: no op"
 
 
@@ -295,7 +320,7 @@ def test_a_file_that_computes_something_else_is_not_written(
 
     monkeypatch.setattr(converter, "RunProcess", Doubling)
     with pytest.raises(
-        ConversionError, match="has a different output output_0: the error is 1, and the tolerance"
+        ConversionError, match="output output_0 differs from the SavedModel's: error 1, tolerance"
     ):
         converted(tmp_path / "mul.tflite", settings)
     assert not (tmp_path / "mul.tflite").exists()

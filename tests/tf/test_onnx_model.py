@@ -16,7 +16,7 @@ from tests.installed import require_installed
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("graph input 'a b' not exist", "no output uses the input 'a b', and tf2onnx drops it"),
+        ("graph input 'a b' not exist", "no output uses the input 'a b', and tf2onnx removes it"),
         (
             "[ONNXRuntimeError] : 1 : FAIL : Load model from /tmp/x/new failed:No type for complex64\nmore",
             "No type for complex64",
