@@ -165,6 +165,9 @@ def floats(*values: float) -> dict[str, list[Tensor]]:
         ((float("nan"), 2.0), (1.0, 2.0), float("inf")),
         ((1.0,), (1.0, 2.0), float("inf")),
         ((0.0,), (-0.0,), 5e-324),
+        ((float("inf"), 2.0), (1.0, 2.0), float("inf")),
+        ((float("inf"),), (float("-inf"),), float("inf")),
+        ((3e38, float("inf")), (3e38, float("inf")), 0.0),
     ],
 )
 def test_the_distance_is_relative_to_the_largest_value(
