@@ -136,7 +136,7 @@ class EditableMetaGraph:
     @property
     def has_objects(self) -> bool:
         """Whether it has an object graph, as those of TensorFlow 2 have."""
-        return self.message.has(OBJECT_GRAPH_DEF)
+        return any(graph.has(_NODES) for graph in self.object_graphs())
 
     def objects(self) -> list[WireMessage]:
         """The SavedObjects by their numbers."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from hubcli.errors import UsageError, ValuesError
+from hubcli.errors import BrokenModelError, UsageError, ValuesError
 from hubcli.formats import HalfType
 from hubcli.formats.wire import encode_field
 from hubcli.formats.wire_message import WireMessage, map_entry
@@ -222,6 +222,8 @@ class _Body:
     def _cast_input(self, node: WireMessage, place: int) -> None:
         """Casts an input of the node to the half type."""
         fields = [field for field in node.fields if field.number == _INPUT]
+        if place >= len(fields):
+            raise BrokenModelError(f"{node.text(_NAME)} in {self._name} has only {len(fields)} inputs")
         source = node.bytes_of(fields[place]).decode("utf-8", "surrogateescape")
         name = self._new_name(f"{node.text(_NAME)}/half_{place}")
         self._rounded.append((name, source))

@@ -29,6 +29,7 @@ _INPUT_ARG, _CONTROL_OUTPUT = 2, 20  # of OpDef
 _KEY, _VALUE = 1, 2
 _SAVE_INPUTS = 3  # SaveV2: prefix, names, slices, then the tensors.
 _TENSOR = 8  # of AttrValue
+_MAX_DIGITS = 10
 _PER_ARGUMENT = ("_input_shapes",)
 _PER_INPUT = ("Tin", "_input_shapes")
 _READING = frozenset({"Identity", "ReadVariableOp", "Cast"})
@@ -59,11 +60,10 @@ class _Body:
                     self.users.setdefault(source_of(source), set()).add(name)
         for entry in function.messages(_RET):
             self.users.setdefault(source_of(entry.text(_VALUE)), set()).add("")
-        self.arguments = [
-            arg.text(_NAME)
-            for signature in function.messages(_SIGNATURE)
-            for arg in signature.messages(_INPUT_ARG)
-        ]
+        signatures = list(function.messages(_SIGNATURE))
+        if len(signatures) != 1:
+            raise SaverPatternError("the function has no signature, or one in several pieces")
+        self.arguments = [arg.text(_NAME) for arg in signatures[0].messages(_INPUT_ARG)]
         self._read_arguments = self.users.keys() & set(self.arguments)
 
     def remove(self, name: str) -> list[str]:
@@ -128,6 +128,8 @@ def drop_restored(function: WireMessage, keys: Set[str]) -> list[int]:
         _remove_readers(body, name, set(gone_places))
         if len(gone_places) == len(names):
             _remove_unread(body, [name], None)
+            if name not in body.removed:
+                raise SaverPatternError(f"{name} gives more than its tensors")
         else:
             _drop_keys(body, name, gone_places)
             _renumber(body, name, gone_places)
@@ -153,9 +155,17 @@ def _remove_readers(body: _Body, restore: str, gone_places: set[int]) -> None:
         body.remove(name)
 
 
+def _place_of(source: str, node: str) -> int | None:
+    """Which output of the node that is; None for one of another node, or of none."""
+    name, _, output = source.partition(":")
+    place = output.rpartition(":")[2]
+    # Python refuses to read a number of thousands of digits, with an error of its own.
+    is_place = name == node and output.count(":") == 1 and place.isdecimal() and len(place) < _MAX_DIGITS
+    return int(place) if is_place else None
+
+
 def _is_output(source: str, node: str, places: Set[int]) -> bool:
-    parts = source.split(":")
-    return len(parts) == 3 and parts[0] == node and parts[2].isdecimal() and int(parts[2]) in places
+    return _place_of(source, node) in places
 
 
 def _is_other_output(source: str, node: str, places: Set[int]) -> bool:
@@ -169,11 +179,12 @@ def _renumber(body: _Body, restore: str, gone_places: list[int]) -> None:
         if node is None:
             raise SaverPatternError(f"the function returns an output of {restore}")
         for field in node.fields:
-            source = node.bytes_of(field) if field.number == _INPUT else b""
-            parts = source.decode("utf-8", "surrogateescape").split(":")
-            if len(parts) == 3 and parts[0] == restore and parts[2].isdecimal():
-                parts[2] = str(int(parts[2]) - bisect_left(gone_places, int(parts[2])))
-                node.set_bytes(field, ":".join(parts).encode("utf-8", "surrogateescape"))
+            encoded = node.bytes_of(field) if field.number == _INPUT else b""
+            source = encoded.decode("utf-8", "surrogateescape")
+            place = _place_of(source, restore)
+            if place is not None:
+                moved = f"{source.rpartition(':')[0]}:{place - bisect_left(gone_places, place)}"
+                node.set_bytes(field, moved.encode("utf-8", "surrogateescape"))
         body.inputs[name] = node.texts(_INPUT)
 
 

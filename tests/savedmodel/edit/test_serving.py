@@ -1,0 +1,120 @@
+"""What is kept for serving of unusual and of hostile models, on the file alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubcli.errors import HubcliError
+from hubcli.formats import HalfType
+from hubcli.formats.protos import parse
+from hubcli.formats.wire import encode_field
+from hubcli.formats.wire_message import WireMessage, map_entry
+from hubcli.savedmodel.edit.checkpoint import SourceCheckpoint
+from hubcli.savedmodel.edit.editable import EditableModel
+from hubcli.savedmodel.edit.half import half_weights
+from hubcli.savedmodel.edit.object_pruning import owned_keys
+from hubcli.savedmodel.edit.saver_functions import SaverPatternError, drop_restored
+from hubcli.savedmodel.edit.serving import keep_for_serving
+from hubcli.savedmodel.edit.tensor_lists import strings_of
+from tests.models import example_files, write_tree
+
+EXAMPLE = example_files()["saved_model.pb"]
+Objects = tuple[bytes, list[str]]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Objects:
+    """Object graph and keys of the example's checkpoint."""
+    source = SourceCheckpoint.of(write_tree(tmp_path_factory.mktemp("example") / "model", example_files()))
+    assert source is not None
+    objects = source.objects()
+    assert objects is not None
+    return objects, source.keys
+
+
+def changed(change: Callable[[Any], None]) -> EditableModel:
+    """The example with its only MetaGraph changed."""
+    model = parse("SavedModel", EXAMPLE)
+    change(model)
+    return EditableModel.parse(model.SerializeToString())
+
+
+def test_the_variables_of_several_meta_graphs_stay(checkpoint: Objects) -> None:
+    def double(model: Any) -> None:
+        model.meta_graphs.add().CopyFrom(model.meta_graphs[0])
+        del model.meta_graphs[1].meta_info_def.tags[:]
+
+    edit = keep_for_serving(changed(double), *checkpoint)
+    assert (edit.dropped_keys, edit.checkpoint_objects) == (frozenset(), None)
+    assert edit.notes == ("All variables stay: the model has several MetaGraphs",) * 2
+
+
+def test_a_key_of_two_objects_belongs_to_both() -> None:
+    node = encode_field(1, encode_field(2, encode_field(3, "key")))
+    assert owned_keys(WireMessage(node + node)) == {"key": {0, 1}}
+
+
+def _no_objects(model: Any) -> None:
+    model.meta_graphs[0].object_graph_def.Clear()
+    model.meta_graphs[0].object_graph_def.SetInParent()
+
+
+def _a_child_that_is_none(model: Any) -> None:
+    model.meta_graphs[0].object_graph_def.nodes[0].children.add(node_id=1000, local_name="absent")
+
+
+@pytest.mark.parametrize("change", [_no_objects, _a_child_that_is_none])
+def test_objects_that_are_not_there_are_not_followed(
+    change: Callable[[Any], None], checkpoint: Objects
+) -> None:
+    keep_for_serving(changed(change), *checkpoint)
+
+
+def test_a_name_that_is_no_text_is_kept_as_it_is(checkpoint: Objects) -> None:
+    objects, keys = checkpoint
+    # A name of one letter, on the way to the variable, in both graphs.
+    old, new = encode_field(2, b"v"), encode_field(2, b"\xff")
+    assert old in EXAMPLE
+    assert old in objects
+    edit = keep_for_serving(EditableModel.parse(EXAMPLE.replace(old, new)), objects.replace(old, new), keys)
+    assert new in edit.model.encode()
+
+
+def test_outputs_of_thousands_of_digits_are_outputs_of_nothing() -> None:
+    texts = encode_field(8, "key")
+    shape = encode_field(2, encode_field(2, encode_field(1, 1)))
+    value = map_entry("value", encode_field(8, encode_field(1, 7) + shape + texts))
+    keys = encode_field(1, "keys") + encode_field(2, "Const") + encode_field(5, value)
+    restore = encode_field(1, "r") + encode_field(2, "RestoreV2")
+    restore += b"".join(encode_field(3, name) for name in ("prefix", "keys:output:0", "keys:output:0"))
+    reader = encode_field(1, "x") + encode_field(2, "Identity") + encode_field(3, "r:tensors:" + "9" * 5000)
+    function = encode_field(1, encode_field(1, "f"))
+    function += b"".join(encode_field(3, node) for node in (keys, restore, reader))
+    with pytest.raises(SaverPatternError, match="r gives more than its tensors"):
+        drop_restored(WireMessage(function + encode_field(4, map_entry("y", b"r:tensors:0"))), {"key"})
+
+
+def test_a_shape_of_a_million_large_sizes_is_read_at_once() -> None:
+    size = encode_field(2, encode_field(1, (1 << 63) - 1))
+    assert strings_of(WireMessage(encode_field(2, size * 100_000) + encode_field(8, "x"))) == [b"x"]
+
+
+@given(st.integers(0, 1 << 20), st.integers(0, 255), st.integers(0, 1 << 20), st.integers(0, 255))
+def test_damaged_models_and_checkpoints_give_our_errors(
+    checkpoint: Objects, place: int, byte: int, other: int, another: int
+) -> None:
+    objects, keys = checkpoint
+    damaged = bytearray(EXAMPLE), bytearray(objects)
+    damaged[0][place % len(EXAMPLE)] = byte
+    damaged[1][other % len(objects)] = another
+    for data, there in ((bytes(damaged[0]), objects), (EXAMPLE, bytes(damaged[1]))):
+        try:
+            keep_for_serving(EditableModel.parse(data), there, keys).model.encode()
+            half_weights(EditableModel.parse(data), there, keys, HalfType.FLOAT16).model.encode()
+        except HubcliError:  # noqa: PERF203 - each damage has its error
+            continue
