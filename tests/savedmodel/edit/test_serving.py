@@ -15,7 +15,8 @@ from hubcli.formats.protos import parse
 from hubcli.formats.wire import encode_field
 from hubcli.formats.wire_message import WireMessage, map_entry
 from hubcli.savedmodel.edit.checkpoint import SourceCheckpoint
-from hubcli.savedmodel.edit.editable import EditableModel
+from hubcli.savedmodel.edit.editable import EditableMetaGraph, EditableModel
+from hubcli.savedmodel.edit.graph_pruning import prune_functions
 from hubcli.savedmodel.edit.half import half_weights
 from hubcli.savedmodel.edit.object_pruning import owned_keys
 from hubcli.savedmodel.edit.saver_functions import SaverPatternError, drop_restored
@@ -102,6 +103,67 @@ def test_outputs_of_thousands_of_digits_are_outputs_of_nothing() -> None:
 def test_a_shape_of_a_million_large_sizes_is_read_at_once() -> None:
     size = encode_field(2, encode_field(1, (1 << 63) - 1))
     assert strings_of(WireMessage(encode_field(2, size * 100_000) + encode_field(8, "x"))) == [b"x"]
+
+
+def _library(*functions: bytes, rest: bytes = b"") -> EditableMetaGraph:
+    """A MetaGraph whose graph calls the first function."""
+    call = encode_field(1, "call") + encode_field(2, "first")
+    library = b"".join(encode_field(1, function) for function in functions) + rest
+    graph = encode_field(1, call) + encode_field(2, library)
+    return EditableModel.parse(encode_field(2, encode_field(2, graph))).meta_graphs[0]
+
+
+def _function(name: str, op: str = "NoOp", node: bytes = b"", rest: bytes = b"") -> bytes:
+    own = encode_field(1, "n") + encode_field(2, op) + node
+    return encode_field(1, encode_field(1, name)) + encode_field(3, own) + rest
+
+
+def _attribute(name: str, value: bytes) -> bytes:
+    return encode_field(5, map_entry(name, value))
+
+
+def _named(name: str, rest: bytes = b"") -> bytes:
+    """An AttrValue with a function."""
+    return encode_field(10, encode_field(1, name) + rest)
+
+
+def _left(graph: EditableMetaGraph) -> list[str]:
+    prune_functions(graph, ())
+    return [part.text(1) for function in graph.functions() for part in function.messages(1)]
+
+
+def test_functions_named_in_attributes_of_functions_stay_at_any_depth() -> None:
+    nested = _named(
+        "b", encode_field(2, map_entry("f", _named("c", encode_field(2, map_entry("f", _named("d"))))))
+    )
+    listed = encode_field(1, encode_field(9, nested.removeprefix(nested[:2])))
+    functions = [_function(name) for name in "bcde"]
+    for value in (nested, listed):
+        assert _left(_library(_function("first", "Op", _attribute("f", value)), *functions)) == [
+            "first",
+            *"bcd",
+        ]
+
+
+def test_a_gradient_stays_where_an_op_computes_it() -> None:
+    gradient = encode_field(2, encode_field(1, "b") + encode_field(2, "b_gradient"))
+    functions = [_function("b"), _function("b_gradient")]
+    for op, left in (("SymbolicGradient", ["first", "b", "b_gradient"]), ("Op", ["first", "b"])):
+        graph = _library(_function("first", op, _attribute("f", _named("b"))), *functions, rest=gradient)
+        assert _left(graph) == left
+        assert sum(library.has(2) for library in graph.libraries) == (op == "SymbolicGradient")
+
+
+def test_other_forms_of_a_function_stay_but_those_for_training() -> None:
+    interface = _attribute("api_implements", encode_field(2, "lstm"))
+    training = _attribute("backward_function_name", encode_field(2, "backward"))
+    functions = [
+        _function("first", rest=interface),
+        _function("gpu", rest=interface),
+        _function("forward", rest=interface + training),
+        _function("other", rest=_attribute("api_implements", encode_field(2, "gru"))),
+    ]
+    assert _left(_library(*functions)) == ["first", "gpu"]
 
 
 @given(st.integers(0, 1 << 20), st.integers(0, 255), st.integers(0, 1 << 20), st.integers(0, 255))
