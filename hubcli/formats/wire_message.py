@@ -197,12 +197,17 @@ class WireMessage:
             packed = b"".join(encode_varint(value) for value in values)
             self.replace(number, encode_field(number, packed) if values else b"")
 
-    def add(self, number: int, value: bytes) -> None:
-        """Adds a field of bytes behind the others of its number, or in the order of the numbers."""
-        field = WireField(number, LENGTH_DELIMITED, 0, 0, 0, 0)
-        field.new = value
-        places = [place for place, other in enumerate(self.fields) if other.number <= number]
-        self.fields.insert(places[-1] + 1 if places else 0, field)
+    def add(self, number: int, *values: bytes) -> None:
+        """Adds fields of bytes behind the others of their number, or in the order of the numbers."""
+        added = []
+        for value in values:
+            field = WireField(number, LENGTH_DELIMITED, 0, 0, 0, 0)
+            field.new = value
+            added.append(field)
+        place = len(self.fields)
+        while place and self.fields[place - 1].number > number:
+            place -= 1
+        self.fields[place:place] = added
         self._is_edited = True
 
     def replace(self, number: int, encoded: bytes) -> None:
@@ -210,11 +215,12 @@ class WireMessage:
         fields = self.fields
         place = next((place for place, field in enumerate(fields) if field.number >= number), len(fields))
         self.remove(lambda field: field.number == number)
-        inner = WireMessage(encoded)
-        for field in reversed(inner.fields):
+        added = []
+        for field in WireMessage(encoded).fields:
             new = WireField(field.number, field.wire_type, 0, 0, 0, field.value)
             new.new = encoded[field.body : field.end]
-            self.fields.insert(min(place, len(self.fields)), new)
+            added.append(new)
+        self.fields[place:place] = added
         self._is_edited = True
 
     def remove(self, is_removed: Callable[[WireField], bool]) -> int:

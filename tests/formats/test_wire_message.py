@@ -118,3 +118,11 @@ def test_a_number_is_no_message() -> None:
     message = WireMessage(encode_field(1, 5))
     with pytest.raises(BrokenModelError, match="not a message"):
         message.message(message.fields[0])
+
+
+def test_several_fields_are_added_in_order_behind_those_of_their_number() -> None:
+    message = WireMessage(encode_field(1, "a") + encode_field(3, "b") + encode_field(4, "c"))
+    message.add(3, b"x", b"y")
+    assert message.encode() == b"".join(
+        encode_field(number, text) for number, text in ((1, "a"), (3, "b"), (3, "x"), (3, "y"), (4, "c"))
+    )

@@ -177,8 +177,7 @@ class _Body:
             target = entry.text(_VALUE)
             if target in self._moved:
                 entry.set_text(_VALUE, self._moved[target])
-        for encoded in self._added:
-            self._holder.add(self._number, encoded)
+        self._holder.add(self._number, *self._added)
 
     def _edit(self, node: WireMessage, op: str) -> None:
         if op == "VarHandleOp":
