@@ -262,6 +262,7 @@ class _Planner:
         self._losses: list[Loss] = []
         self._notes: list[str] = []
         self._checkpoint = SourceCheckpoint.of(source)
+        self._names = model.signature_names
 
     def plan(self) -> EditPlan:
         options = self._options
@@ -288,6 +289,7 @@ class _Planner:
         )
         if options.defaults or options.warmup is not None:
             self._add_requests(plan)
+        self._tell_of_old_requests(plan)
         is_changed = plan.model.is_edited or not checkpoint_edit.is_empty
         plan.left_out = self._left_out(tree, is_changed=is_changed)
         return plan
@@ -346,6 +348,18 @@ class _Planner:
             )
             plan.warmup, plan.warmup_requests = encoded_requests(requests), len(requests)
             plan.notes += notes
+
+    def _tell_of_old_requests(self, plan: EditPlan) -> None:
+        """Lists warmup requests of the source that others replace, or that may name other signatures."""
+        old = next((node for node in plan.tree.nodes if node.name == _WARMUP and not node.is_directory), None)
+        if old is None:
+            return
+        if plan.warmup is not None:
+            self._losses.append(Loss("files", "file", 1, (old.name,), old.size_bytes))
+        elif any(plan.signatures.get(name) != name for name in self._names):
+            self._notes.append(
+                f"{_WARMUP} is copied as it is: its requests may name signatures that the export doesn't have"
+            )
 
     def _left_out(self, tree: Tree, *, is_changed: bool) -> frozenset[str]:
         """Files that tell of the model as it was."""
