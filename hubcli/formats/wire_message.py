@@ -24,8 +24,22 @@ from hubcli.formats.wire import (
 __all__ = ["WireField", "WireMessage", "map_entry"]
 
 _PIECE_BYTES = 1 << 20
-# A graph of half a million nodes is read; what has more fields would fill the memory.
-_MAX_FIELDS = 1_000_000
+# A graph of half a million nodes is read; what has more fields would fill the memory: each takes 150 bytes.
+_MAX_FIELDS, _MAX_ALL_FIELDS = 1_000_000, 10_000_000
+
+
+class _FieldCount:
+    """How many fields were found in a message, at all depths."""
+
+    __slots__ = ("total",)
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def add(self, count: int) -> None:
+        self.total += count
+        if self.total > _MAX_ALL_FIELDS:
+            raise BrokenModelError(f"It has more than {_MAX_ALL_FIELDS:,} fields")
 
 
 class WireField:
@@ -55,12 +69,16 @@ class WireField:
 class WireMessage:
     """The message that stands in `data` from `start` to `end`; without data an empty one.
 
-    Raises BrokenModelError, when it is looked into, where it isn't a whole one.
+    Raises BrokenModelError, when it is looked into, where it isn't a whole one, or where it has too many
+    fields with the messages in it.
     """
 
-    __slots__ = ("_data", "_end", "_fields", "_is_edited", "_start")
+    __slots__ = ("_count", "_data", "_end", "_fields", "_is_edited", "_start")
 
-    def __init__(self, data: Bytes = b"", start: int = 0, end: int | None = None) -> None:
+    def __init__(
+        self, data: Bytes = b"", start: int = 0, end: int | None = None, count: _FieldCount | None = None
+    ) -> None:
+        self._count = count or _FieldCount()
         self._data = data
         self._start = start
         self._end = len(data) if end is None else end
@@ -77,6 +95,7 @@ class WireMessage:
                     WireField(field.number, field.wire_type, position, field.start, field.end, field.value)
                 )
                 position = field.end
+            self._count.add(len(found))
             self._fields = found
         return self._fields
 
@@ -87,7 +106,7 @@ class WireMessage:
 
     def copy(self) -> WireMessage:
         """The same message, to be edited on its own; the data is shared."""
-        copied = WireMessage(self._data, self._start, self._end)
+        copied = WireMessage(self._data, self._start, self._end, self._count)
         copied._is_edited = self._is_edited
         if self._fields is not None:
             copied._fields = [_copied(field) for field in self._fields]
@@ -273,7 +292,7 @@ class WireMessage:
     def _inner(self, field: WireField) -> WireMessage:
         if field.wire_type != LENGTH_DELIMITED:
             raise BrokenModelError(f"Field {field.number} is not a message")
-        return WireMessage(self._data, field.body, field.end)
+        return WireMessage(self._data, field.body, field.end, self._count)
 
 
 def _copied(field: WireField) -> WireField:
