@@ -39,7 +39,7 @@ class _FieldCount:
     def add(self, count: int) -> None:
         self.total += count
         if self.total > _MAX_ALL_FIELDS:
-            raise BrokenModelError(f"It has more than {_MAX_ALL_FIELDS:,} fields")
+            raise BrokenModelError(f"it has more than {_MAX_ALL_FIELDS:,} fields")
 
 
 class WireField:
