@@ -54,7 +54,7 @@ def keep_signatures(model: EditableModel, names: Sequence[str]) -> Edited:
     dropped = [name for name in model.signature_names if name not in retained]
     if not dropped:
         return Edited(model)
-    gone = frozenset(dropped)
+    dropped_names = frozenset(dropped)
     for graph in edited.meta_graphs:
         fields = {id(field) for name, field, _ in graph.signature_entries() if name not in retained}
         graph.message.remove(lambda field, fields=fields: id(field) in fields)  # type: ignore[misc]
@@ -63,7 +63,7 @@ def keep_signatures(model: EditableModel, names: Sequence[str]) -> Edited:
                 dropped_ids = {
                     id(field)
                     for field in holder.fields
-                    if field.number == number and holder.message(field).text(_LOCAL_NAME) in gone
+                    if field.number == number and holder.message(field).text(_LOCAL_NAME) in dropped_names
                 }
                 holder.remove(lambda field, dropped_ids=dropped_ids: id(field) in dropped_ids)  # type: ignore[misc]
     return Edited(edited, (Loss("signatures", "signature", len(dropped), tuple(dropped)),))
