@@ -198,6 +198,7 @@ def test_fine_tuned_values_and_edits_are_one_pass(here: Path, hubcli: Run) -> No
         (("--rename-signature", "serving_default"), 2, "Invalid --rename-signature 'serving_default'"),
         (("--rename-signature", "a=b", "--rename-signature", "a=c"), 2, "is given twice"),
         (("--add-defaults", "serving_default.x=[[1, 2]]"), 2, "x has the shape"),
+        (("--warmup", ""), 2, "--warmup is empty"),
         (("--warmup", "0"), 2, "Invalid number of requests 0"),
         (("--warmup", "absent.json"), 4, "absent.json"),
         (("--tolerance", "0.1"), 2, "--tolerance means nothing without --half"),

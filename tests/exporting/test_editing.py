@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,20 @@ def test_a_fingerprint_is_right_or_absent(model: Path, tmp_path: Path) -> None:
     plan = written(model, tmp_path / "renamed", EditOptions(renames={"serving_default": "x"}, compare=False))
     assert "fingerprint.pb" not in tree_files(tmp_path / "renamed")
     assert [loss.text for loss in plan.losses] == ["Removed 1 file (99 B): fingerprint.pb"]
+
+
+@pytest.mark.parametrize(
+    "change", [lambda data: data[:-1], lambda data: data + b"\0", lambda data: b"\0" + data[1:]]
+)
+def test_a_file_that_is_not_what_was_planned_is_found(
+    change: Callable[[bytes], bytes], model: Path, tmp_path: Path
+) -> None:
+    options = EditOptions(renames={"serving_default": "predict"}, compare=False)
+    plan = written(model, tmp_path / "out", options)
+    main = tmp_path / "out" / "saved_model.pb"
+    main.write_bytes(change(main.read_bytes()))
+    with pytest.raises(BrokenModelError):
+        prove(plan, tmp_path / "out", options)
 
 
 def test_warmup_requests_of_the_source_are_told_of(model: Path) -> None:
