@@ -26,7 +26,7 @@ _SIGNATURE_DEF, _COLLECTION_DEF, _ASSET_FILE_DEF, _SAVER_DEF = 5, 4, 6, 3  # of 
 _FUNCTION, _GRADIENT, _REGISTERED_GRADIENT = 1, 2, 3  # of FunctionDefLibrary
 _META_INFO, _ALIASES = 1, 8
 _MAX_NAMES = 20
-_MAX_ROUNDS = 1000
+_MAX_ROUNDS = 100
 _SYMBOLIC_GRADIENT = "SymbolicGradient"
 # Attributes of a function that TensorFlow made for a gradient tape.
 _TRAINING = ("forward_function_name", "backward_function_name")

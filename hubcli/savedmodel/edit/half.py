@@ -157,6 +157,7 @@ class _Body:
         self._is_function = number == _NODE_DEF
         self._nodes = list(holder.messages(number))
         self._names = {node.text(_NAME) for node in self._nodes}
+        self._constants = {node.text(_NAME): node for node in self._nodes if node.text(_OP) == "Const"}
         # Outputs that others read under a new name, and nodes to add.
         self._moved: dict[str, str] = {}
         self._added: list[bytes] = []
@@ -247,8 +248,7 @@ class _Body:
     def _places(self, node: WireMessage) -> list[int]:
         """The places of the keys to halve, whose types are changed."""
         sources = node.texts(_INPUT)
-        constants = {own.text(_NAME): own for own in self._nodes if own.text(_OP) == "Const"}
-        constant = constants.get(source_of(sources[1])) if len(sources) > 1 else None
+        constant = self._constants.get(source_of(sources[1])) if len(sources) > 1 else None
         value = None if constant is None else attribute(constant, "value")
         tensor = None if value is None else value.only(_TENSOR)
         dtypes = attribute(node, "dtypes")

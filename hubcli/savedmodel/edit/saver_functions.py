@@ -83,9 +83,10 @@ class _Body:
         function.remove(
             lambda field: field.number == _NODE_DEF and id(function.message(field)) in gone_places
         )
+        waits = {f"^{name}" for name in removed}
         for name, sources in self.inputs.items():
-            if any(source[:1] == "^" and source[1:] in removed for source in sources):
-                _drop_inputs(self.nodes[name], {f"^{other}" for other in removed})
+            if not waits.isdisjoint(sources):
+                _drop_inputs(self.nodes[name], waits)
         self._drop_control_results()
         places = [
             place
@@ -305,7 +306,7 @@ def _drop_arguments(function: WireMessage, places: list[int]) -> None:
         if entry.text(_KEY) in _PER_ARGUMENT:
             value = entry.only(_VALUE)
             if value is not None and list_length(value) > max(places):
-                drop_list_items(value, places)
+                drop_list_items(value, frozenset(places))
     for number in (_ARG_ATTR, _ARG_IDS):
         _shift_keys(function, number, places)
 
@@ -318,11 +319,11 @@ def _shift_keys(function: WireMessage, number: int, places: list[int]) -> None:
     )
     for entry in function.messages(number):
         place = entry.integer(_KEY)
-        entry.put_integer(_KEY, place - sum(1 for other in places if other < place))
+        entry.put_integer(_KEY, place - bisect_left(places, place))
 
 
 def drop_call_inputs(node: WireMessage, places: list[int]) -> None:
-    """Takes inputs at these places out of a call of a function."""
+    """Takes inputs at these places, the first one first, out of a call of a function."""
     if not places:
         return
     inputs = [field for field in node.fields if field.number == _INPUT]
@@ -330,15 +331,16 @@ def drop_call_inputs(node: WireMessage, places: list[int]) -> None:
         raise BrokenModelError(f"{node.text(_NAME)} has {len(inputs)} inputs, its function more")
     gone_places = {id(inputs[place]) for place in places}
     node.remove(lambda field: id(field) in gone_places)
+    left_out = frozenset(places)
     for name in _PER_INPUT:
         value = attribute(node, name)
         if value is not None and list_length(value) > max(places):
-            drop_list_items(value, places)
+            drop_list_items(value, left_out)
     value = attribute(node, _INPUT_PLACES)
     values = None if value is None else value.only(1)
     if values is not None:
-        retained = [place for place in values.integers(3) if place not in places]
-        values.put_integers(3, [place - sum(1 for other in places if other < place) for place in retained])
+        retained = [place for place in values.integers(3) if place not in left_out]
+        values.put_integers(3, [place - bisect_left(places, place) for place in retained])
 
 
 def _drop_inputs(node: WireMessage, sources: Set[str]) -> None:
