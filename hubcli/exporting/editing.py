@@ -202,7 +202,7 @@ def plan_edits(source: Path, options: EditOptions, name: str = "") -> EditPlan:
         raise BrokenModelError(f"{name}: {error.message}", hint=error.hint) from error
     except OSError as error:
         raise NotFoundError(
-            f"{error.filename or source} can't be read: {error.strerror}", hint="Check its mode."
+            f"Cannot read {error.filename or source}: {error.strerror}", hint="Check its permissions."
         ) from error
 
 

@@ -24,7 +24,8 @@ from hubcli.formats.wire import (
 __all__ = ["WireField", "WireMessage", "map_entry"]
 
 _PIECE_BYTES = 1 << 20
-# A graph of half a million nodes is read; what has more fields would fill the memory: each takes 150 bytes.
+# A graph of half a million nodes is read; what has more fields would fill the memory. With its message and
+# what is edited in it, a field takes up to 400 bytes.
 _MAX_FIELDS, _MAX_ALL_FIELDS = 1_000_000, 10_000_000
 
 

@@ -151,6 +151,7 @@ class _Body:
         self._holder = holder
         self._number = number
         self._name = name
+        self._title = f"The function {name}" if number == _NODE_DEF else "The graph"
         self._half = half
         self._keys = keys
         self._may_assign = may_assign
@@ -184,7 +185,7 @@ class _Body:
         if op == "VarHandleOp":
             if _type_of(node, "dtype") == _FLOAT:
                 if self._is_function:
-                    raise ValuesError(f"The function {self._name} makes a variable of its own", hint=_HINT)
+                    raise ValuesError(f"{self._title} makes a variable of its own", hint=_HINT)
                 put_attribute(node, "dtype", _type(self._half))
         elif op in _READERS:
             if _type_of(node, "dtype") == _FLOAT:
@@ -202,7 +203,7 @@ class _Body:
         """Raises ValuesError for a node that changes a float32 variable, or may."""
         if _WRITER.fullmatch(op) and _FLOAT in (_type_of(node, "dtype"), _type_of(node, "T")):
             raise ValuesError(
-                f"The function {self._name} assigns to a float32 variable ({op} {node.text(_NAME)})",
+                f"{self._title} assigns to a float32 variable ({op} {node.text(_NAME)})",
                 hint=_HINT,
             )
         if _OF_VARIABLES.search(op) and op not in _HARMLESS and not _WRITER.fullmatch(op):
