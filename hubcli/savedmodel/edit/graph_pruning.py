@@ -81,9 +81,7 @@ class GraphNodes:
         # Initializers of which each needs the next are chosen one a round: past the last, all are.
         for number in range(_MAX_ROUNDS):
             is_last = number == _MAX_ROUNDS - 1
-            chosen = {
-                name for name in waiting if is_last or not (own := self._resources(name)) or own & needed
-            }
+            chosen = {name for name in waiting if is_last or self._initializes(name, needed)}
             needed |= self.needed_by(chosen)
             waiting -= chosen
             if not chosen:
@@ -100,13 +98,12 @@ class GraphNodes:
             self._sources[name] = list(_sources(node))
         return needed | self.needed_by(groups)
 
-    def _resources(self, name: str) -> set[str]:
-        """The variables and tables that the node reads directly."""
-        return {
-            source
-            for source in self._sources.get(name, ())
-            if self.ops.get(source, "") == "VarHandleOp" or "Table" in self.ops.get(source, "")
-        }
+    def _initializes(self, name: str, needed: set[str]) -> bool:
+        """Whether the node may initialize something needed: it reads that, or no variable and no table."""
+        sources = [source for source in self._sources.get(name, ()) if self.ops.get(source, "") != "Const"]
+        own = [self.ops.get(source, "") for source in sources]
+        has_resource = any(op == "VarHandleOp" or "Table" in op for op in own)
+        return not has_resource or not needed.isdisjoint(sources)
 
     def _initializing(self) -> Iterator[str]:
         """The ops that a load runs."""

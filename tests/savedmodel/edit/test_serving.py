@@ -16,7 +16,7 @@ from hubcli.formats.wire import encode_field
 from hubcli.formats.wire_message import WireMessage, map_entry
 from hubcli.savedmodel.edit.checkpoint import SourceCheckpoint
 from hubcli.savedmodel.edit.editable import EditableMetaGraph, EditableModel
-from hubcli.savedmodel.edit.graph_pruning import prune_functions
+from hubcli.savedmodel.edit.graph_pruning import GraphNodes, prune_functions
 from hubcli.savedmodel.edit.half import half_weights
 from hubcli.savedmodel.edit.object_pruning import owned_keys
 from hubcli.savedmodel.edit.saver_functions import SaverPatternError, drop_restored
@@ -130,6 +130,36 @@ def _named(name: str, rest: bytes = b"") -> bytes:
 def _left(graph: EditableMetaGraph) -> list[str]:
     prune_functions(graph, ())
     return [part.text(1) for function in graph.functions() for part in function.messages(1)]
+
+
+def test_an_initializer_stays_if_one_of_its_resources_is_needed() -> None:
+    def node(name: str, op: str, *inputs: str) -> bytes:
+        return encode_field(
+            1, encode_field(1, name) + encode_field(2, op) + b"".join(encode_field(3, own) for own in inputs)
+        )
+
+    def signature(name: str, output: str) -> bytes:
+        tensor = encode_field(2, map_entry("y", encode_field(1, f"{output}:0")))
+        return encode_field(5, map_entry(name, tensor))
+
+    graph = (
+        node("variable", "VarHandleOp"),
+        node("forest", "ForestResource"),
+        node("load", "Fill", "variable", "forest"),
+        node("other", "Fill", "variable"),
+        node("spare", "VarHandleOp"),
+        node("last", "Fill", "spare"),
+        node("init", "NoOp", "^load", "^other", "^last"),
+        node("out", "Infer", "forest"),
+    )
+    definitions = signature("s", "out") + signature("__saved_model_init_op", "init")
+    data = encode_field(2, encode_field(2, b"".join(graph)) + definitions)
+    meta_graph = EditableModel.parse(data).meta_graphs[0]
+    GraphNodes(meta_graph).prune(())
+    # The other one fills the variable, which stays since the first reads it.
+    assert [own.text(1) for own in meta_graph.nodes()] == [
+        "variable", "forest", "load", "other", "init", "out",
+    ]  # fmt: skip
 
 
 def test_functions_named_in_attributes_of_functions_stay_at_any_depth() -> None:
