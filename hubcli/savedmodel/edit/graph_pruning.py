@@ -60,7 +60,8 @@ class GraphNodes:
 
     def prune(self, constants: Collection[str]) -> Loss | None:
         """Removes the nodes that nothing kept needs; `constants` are those that objects name."""
-        needed = self._initialize_what_is_used(self.needed_by(self.signature_roots()))
+        needed, spare = self._needed_and_spare()
+        needed |= self._without_initializers(spare)
         needed |= self.needed_by(self._other_roots())
         needed |= self.needed_by(constants)
         count = 0
@@ -73,11 +74,16 @@ class GraphNodes:
             )
         return Loss("nodes", "graph node", count) if count else None
 
-    def _initialize_what_is_used(self, needed: set[str]) -> set[str]:
-        """What is needed with the initializers of it; those of other resources are taken from their ops."""
-        groups = [name for name in self._initializing() if self.ops.get(name) == "NoOp"]
+    def needed_to_serve(self) -> set[str]:
+        """The nodes that signatures need, and those that initialize them."""
+        return self._needed_and_spare()[0]
+
+    def _needed_and_spare(self) -> tuple[set[str], set[str]]:
+        """What signatures need, with its initializers; and initializers of other resources alone."""
+        groups = self._groups()
         waiting = {source for name in groups for source in self._sources[name]}
-        needed = needed | self.needed_by(set(self._initializing()) - set(groups))
+        needed = self.needed_by(self.signature_roots())
+        needed |= self.needed_by(set(self._initializing()) - set(groups))
         # Initializers of which each needs the next are chosen one a round: past the last, all are.
         for number in range(_MAX_ROUNDS):
             is_last = number == _MAX_ROUNDS - 1
@@ -86,7 +92,15 @@ class GraphNodes:
             waiting -= chosen
             if not chosen:
                 break
-        dropped = {f"^{other}" for other in waiting}
+        return needed, waiting
+
+    def _groups(self) -> list[str]:
+        """The nodes that wait for all initializers."""
+        return [name for name in self._initializing() if self.ops.get(name) == "NoOp"]
+
+    def _without_initializers(self, spare: set[str]) -> set[str]:
+        """Takes these out of the groups of initializers; what the groups need then."""
+        dropped, groups = {f"^{name}" for name in spare}, self._groups()
         for name in groups:
             node = self.by_name[name]
             node.remove(
@@ -96,7 +110,7 @@ class GraphNodes:
                 )
             )
             self._sources[name] = list(_sources(node))
-        return needed | self.needed_by(groups)
+        return self.needed_by(groups)
 
     def _initializes(self, name: str, needed: set[str]) -> bool:
         """Whether the node may initialize something needed: it reads that, or no variable and no table."""

@@ -134,12 +134,12 @@ def _drop_variables(graph: EditableMetaGraph, retained: KeptObjects, keys: froze
         except SaverPatternError as error:
             return str(error)
         changes.append((node, library, item, copied, places))
-    needed = nodes.needed_by(nodes.signature_roots())
+    needed = nodes.needed_to_serve()
     restore, *_, places = changes[0]
     sources = [source_of(source) for source in restore.texts(3)]
     lost = [sources[place] for place in places if place < len(sources) and sources[place] in needed]
     if lost:
-        return f"a signature uses {lost[0]}, which the checkpoint's objects don't tell"
+        return f"a signature or an initializer uses {lost[0]}, which the checkpoint's objects don't tell"
     for node, _, item, copied, dropped in changes:
         drop_call_inputs(node, dropped)
         item.child = copied

@@ -155,6 +155,7 @@ def test_an_initializer_stays_if_one_of_its_resources_is_needed() -> None:
     definitions = signature("s", "out") + signature("__saved_model_init_op", "init")
     data = encode_field(2, encode_field(2, b"".join(graph)) + definitions)
     meta_graph = EditableModel.parse(data).meta_graphs[0]
+    assert GraphNodes(meta_graph).needed_to_serve() == {"variable", "forest", "load", "other", "out"}
     GraphNodes(meta_graph).prune(())
     # The other one fills the variable, which stays since the first reads it.
     assert [own.text(1) for own in meta_graph.nodes()] == [
