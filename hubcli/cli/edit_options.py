@@ -146,6 +146,8 @@ def edit_options(
         raise UsageError(f"Invalid tolerance {tolerance:g}", hint="Use a number from 0 to 1.")
     if half is not None and no_compare and tolerance is not None:
         raise UsageError("--tolerance and --no-compare cannot be used together", hint="Use only one of them.")
+    if warmup is not None and not warmup.strip():
+        raise UsageError("--warmup is empty", hint="Specify a file or a number of requests.")
     return EditOptions(
         signatures=tuple(signature or ()),
         drops=tuple(drop_signature or ()),

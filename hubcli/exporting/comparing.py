@@ -14,7 +14,7 @@ from hubcli.errors import HubcliError, InputError, TensorFlowError, UsageError, 
 from hubcli.exporting.requests import WarmupRequest, read_requests, sampled_requests
 from hubcli.formats.tensor_layout import DType
 from hubcli.running.endpoints import Endpoint
-from hubcli.running.model import Selection, read_runnable
+from hubcli.running.model import read_signatures_of
 from hubcli.running.model_process import LoadedModel, ModelProcess, sampled_inputs
 from hubcli.running.numbers import decoded
 from hubcli.tf.compare import SIZES, vocabulary
@@ -71,10 +71,14 @@ def working_inputs(
     raise InputError(f"it fails on generated inputs: {failure}")
 
 
-def reaching_out(source: Path, signature: str) -> str:
+def reaching_out(source: Path) -> str:
     """Why no signature of the model is called with made-up values; "" for most models."""
-    names = read_runnable(str(source), source, Selection(signature)).findings
-    found = next((finding for finding in names if finding.code in _REACHING_OUT), None)
+    try:
+        findings = read_signatures_of(str(source), source, is_scanned=True).findings
+    except UsageError:
+        # Of several MetaGraphs none has the tag that a loader asks for.
+        return "the model has several MetaGraphs, and none with the one tag 'serve'"
+    found = next((finding for finding in findings if finding.code in _REACHING_OUT), None)
     return "" if found is None else f"the model was not called: {found.message}"
 
 
@@ -88,7 +92,7 @@ def compare_with_source(
     """
     if not signatures:
         return EditComparison(notes=("Nothing was compared: the export has no signature",))
-    reason = reaching_out(source, next(iter(signatures)))
+    reason = reaching_out(source)
     if reason:
         return EditComparison(notes=(f"Nothing was compared: {reason}",))
     compared: set[str] = set()
@@ -122,7 +126,7 @@ def warmup_of(
         raise UsageError("--warmup requires a signature, and the export has none", hint="Remove --warmup.")
     if is_tried and not has_tensorflow():
         reason = "TensorFlow is not installed"
-    reason = reason or reaching_out(source, next(iter(names.values())))
+    reason = reason or reaching_out(source)
     if reason:
         notes = [f"The warmup requests were not tried: {reason}"]
         if given is not None:
@@ -266,6 +270,9 @@ def _distance(left: Tensor, right: Tensor) -> float:
         if value == other:
             largest = max(largest, abs(value)) if abs(value) != float("inf") else largest
             continue
+        # Relative to infinity every distance would be none.
+        if float("inf") in (abs(value), abs(other)):
+            return float("inf")
         largest, distance = max(largest, abs(value)), max(distance, abs(value - other))
     # Bits that differ by no distance, such as the sign of zero, are no equal bits.
     return max(distance / largest if largest else distance, _LEAST)

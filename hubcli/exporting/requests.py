@@ -80,6 +80,8 @@ def encoded_defaults(
         endpoint, port = _input_named(target, signatures)
         if port.kind != "dense":
             raise InputError(f"{target} is {port.kind}: only a dense input can have a default")
+        if (endpoint.name, port.name) in found:
+            raise UsageError(f"--add-defaults {target} is given twice", hint="Leave one of them out.")
         tensor = tensor_of(port, _value(port, value, target))
         found[endpoint.name, port.name] = _tensor_proto(tensor)
     return found

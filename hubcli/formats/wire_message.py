@@ -24,8 +24,23 @@ from hubcli.formats.wire import (
 __all__ = ["WireField", "WireMessage", "map_entry"]
 
 _PIECE_BYTES = 1 << 20
-# A graph of half a million nodes is read; what has more fields would fill the memory.
-_MAX_FIELDS = 1_000_000
+# A graph of half a million nodes is read; what has more fields would fill the memory. With its message and
+# what is edited in it, a field takes up to 400 bytes.
+_MAX_FIELDS, _MAX_ALL_FIELDS = 1_000_000, 10_000_000
+
+
+class _FieldCount:
+    """How many fields were found in a message, at all depths."""
+
+    __slots__ = ("total",)
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def add(self, count: int) -> None:
+        self.total += count
+        if self.total > _MAX_ALL_FIELDS:
+            raise BrokenModelError(f"it has more than {_MAX_ALL_FIELDS:,} fields")
 
 
 class WireField:
@@ -55,12 +70,16 @@ class WireField:
 class WireMessage:
     """The message that stands in `data` from `start` to `end`; without data an empty one.
 
-    Raises BrokenModelError, when it is looked into, where it isn't a whole one.
+    Raises BrokenModelError, when it is looked into, where it isn't a whole one, or where it has too many
+    fields with the messages in it.
     """
 
-    __slots__ = ("_data", "_end", "_fields", "_is_edited", "_start")
+    __slots__ = ("_count", "_data", "_end", "_fields", "_is_edited", "_start")
 
-    def __init__(self, data: Bytes = b"", start: int = 0, end: int | None = None) -> None:
+    def __init__(
+        self, data: Bytes = b"", start: int = 0, end: int | None = None, count: _FieldCount | None = None
+    ) -> None:
+        self._count = count or _FieldCount()
         self._data = data
         self._start = start
         self._end = len(data) if end is None else end
@@ -77,6 +96,7 @@ class WireMessage:
                     WireField(field.number, field.wire_type, position, field.start, field.end, field.value)
                 )
                 position = field.end
+            self._count.add(len(found))
             self._fields = found
         return self._fields
 
@@ -87,7 +107,7 @@ class WireMessage:
 
     def copy(self) -> WireMessage:
         """The same message, to be edited on its own; the data is shared."""
-        copied = WireMessage(self._data, self._start, self._end)
+        copied = WireMessage(self._data, self._start, self._end, self._count)
         copied._is_edited = self._is_edited
         if self._fields is not None:
             copied._fields = [_copied(field) for field in self._fields]
@@ -197,12 +217,17 @@ class WireMessage:
             packed = b"".join(encode_varint(value) for value in values)
             self.replace(number, encode_field(number, packed) if values else b"")
 
-    def add(self, number: int, value: bytes) -> None:
-        """Adds a field of bytes behind the others of its number, or in the order of the numbers."""
-        field = WireField(number, LENGTH_DELIMITED, 0, 0, 0, 0)
-        field.new = value
-        places = [place for place, other in enumerate(self.fields) if other.number <= number]
-        self.fields.insert(places[-1] + 1 if places else 0, field)
+    def add(self, number: int, *values: bytes) -> None:
+        """Adds fields of bytes behind the others of their number, or in the order of the numbers."""
+        added = []
+        for value in values:
+            field = WireField(number, LENGTH_DELIMITED, 0, 0, 0, 0)
+            field.new = value
+            added.append(field)
+        place = len(self.fields)
+        while place and self.fields[place - 1].number > number:
+            place -= 1
+        self.fields[place:place] = added
         self._is_edited = True
 
     def replace(self, number: int, encoded: bytes) -> None:
@@ -210,11 +235,12 @@ class WireMessage:
         fields = self.fields
         place = next((place for place, field in enumerate(fields) if field.number >= number), len(fields))
         self.remove(lambda field: field.number == number)
-        inner = WireMessage(encoded)
-        for field in reversed(inner.fields):
+        added = []
+        for field in WireMessage(encoded).fields:
             new = WireField(field.number, field.wire_type, 0, 0, 0, field.value)
             new.new = encoded[field.body : field.end]
-            self.fields.insert(min(place, len(self.fields)), new)
+            added.append(new)
+        self.fields[place:place] = added
         self._is_edited = True
 
     def remove(self, is_removed: Callable[[WireField], bool]) -> int:
@@ -267,7 +293,7 @@ class WireMessage:
     def _inner(self, field: WireField) -> WireMessage:
         if field.wire_type != LENGTH_DELIMITED:
             raise BrokenModelError(f"Field {field.number} is not a message")
-        return WireMessage(self._data, field.body, field.end)
+        return WireMessage(self._data, field.body, field.end, self._count)
 
 
 def _copied(field: WireField) -> WireField:

@@ -144,6 +144,20 @@ def test_an_edited_export_tells_what_it_lost(here: Path, hubcli: Run) -> None:
     assert "fingerprint.pb" not in models.tree_files(here / "out")
 
 
+def test_half_weights_without_tensorflow_need_no_compare(here: Path, cache: Path) -> None:
+    arguments = ["export", EXAMPLE, "out", "--half", "float16", "-q", "--cache-dir", str(cache)]
+    program = (
+        "import sys; sys.modules['tensorflow'] = None\n"  # Nor is it found.
+        "from hubcli.cli.main import main\n"
+        f"first = main({arguments!r}); print(first, main([*{arguments!r}, '--no-compare']))"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "--half compares the export with its source, and TensorFlow isn't installed" in result.stderr
+    assert "skip the comparison: --no-compare" in result.stderr
+    assert result.stdout.splitlines()[-1] == "2 0"
+    assert os.listdir(here) == ["out"]
+
+
 def test_a_dry_run_lists_what_would_be_lost_and_writes_nothing(here: Path, hubcli: Run) -> None:
     result = hubcli("export", EXAMPLE, "out", *EDITS, "--dry-run")
     assert result.returncode == 0, result.stderr
@@ -184,6 +198,7 @@ def test_fine_tuned_values_and_edits_are_one_pass(here: Path, hubcli: Run) -> No
         (("--rename-signature", "serving_default"), 2, "Invalid --rename-signature 'serving_default'"),
         (("--rename-signature", "a=b", "--rename-signature", "a=c"), 2, "is given twice"),
         (("--add-defaults", "serving_default.x=[[1, 2]]"), 2, "x has the shape"),
+        (("--warmup", ""), 2, "--warmup is empty"),
         (("--warmup", "0"), 2, "Invalid number of requests 0"),
         (("--warmup", "absent.json"), 4, "absent.json"),
         (("--tolerance", "0.1"), 2, "--tolerance requires --half"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hubcli.errors import BrokenModelError, ChecksumError, UsageError, ValuesError
+from hubcli.exporting import comparing
 from hubcli.exporting.comparing import difference
-from hubcli.exporting.editing import EditOptions, EditPlan, plan_edits, prove
+from hubcli.exporting.editing import EditOptions, EditPlan, plan_edits, prove, require_comparable
 from hubcli.exporting.requests import signatures_of
 from hubcli.formats import HalfType
 from hubcli.formats.bundles import Bundle, write_index
@@ -103,6 +105,44 @@ def test_a_fingerprint_is_right_or_absent(model: Path, tmp_path: Path) -> None:
     assert [loss.text for loss in plan.losses] == ["Removed 1 file (99 B): fingerprint.pb"]
 
 
+@pytest.mark.parametrize(
+    "change", [lambda data: data[:-1], lambda data: data + b"\0", lambda data: b"\0" + data[1:]]
+)
+def test_a_file_that_is_not_what_was_planned_is_found(
+    change: Callable[[bytes], bytes], model: Path, tmp_path: Path
+) -> None:
+    options = EditOptions(renames={"serving_default": "predict"}, compare=False)
+    plan = written(model, tmp_path / "out", options)
+    main = tmp_path / "out" / "saved_model.pb"
+    main.write_bytes(change(main.read_bytes()))
+    with pytest.raises(BrokenModelError):
+        prove(plan, tmp_path / "out", options)
+
+
+def test_warmup_requests_of_the_source_are_told_of(model: Path) -> None:
+    place = model / "assets.extra" / "tf_serving_warmup_requests"
+    place.parent.mkdir()
+    place.write_bytes(b"old")
+    replaced = plan_edits(model, EditOptions(warmup="1", compare=False)).report()
+    assert [loss.names for loss in replaced.losses] == [("assets.extra/tf_serving_warmup_requests",)]
+    renamed = plan_edits(model, EditOptions(renames={"serving_default": "predict"})).report()
+    assert "its requests may name signatures that the export doesn't have" in renamed.notes[0]
+    assert plan_edits(model, EditOptions(clear_devices=True)).report().notes == ()
+
+
+def test_half_without_tensorflow_needs_no_compare(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparing, "has_tensorflow", lambda: False)
+    with pytest.raises(UsageError, match="TensorFlow isn't installed") as caught:
+        require_comparable(EditOptions(half=HalfType.FLOAT16))
+    assert "--no-compare" in caught.value.hint
+    for options in (
+        EditOptions(half=HalfType.FLOAT16, compare=False),
+        EditOptions(half=HalfType.FLOAT16, dry_run=True),
+        EditOptions(serving=True),
+    ):
+        require_comparable(options)
+
+
 def test_a_plan_writes_nothing_and_leaves_its_source(model: Path, tmp_path: Path) -> None:
     before = tree_files(tmp_path)
     plan_edits(model, EVERYTHING).report()
@@ -165,6 +205,9 @@ def floats(*values: float) -> dict[str, list[Tensor]]:
         ((float("nan"), 2.0), (1.0, 2.0), float("inf")),
         ((1.0,), (1.0, 2.0), float("inf")),
         ((0.0,), (-0.0,), 5e-324),
+        ((float("inf"), 2.0), (1.0, 2.0), float("inf")),
+        ((float("inf"),), (float("-inf"),), float("inf")),
+        ((3e38, float("inf")), (3e38, float("inf")), 0.0),
     ],
 )
 def test_the_distance_is_relative_to_the_largest_value(

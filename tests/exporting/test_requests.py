@@ -151,6 +151,11 @@ def test_a_default_that_does_not_fit_is_refused(
         encoded_defaults([text], signatures)
 
 
+def test_two_defaults_of_an_input_are_refused(signatures: dict[str, Endpoint]) -> None:
+    with pytest.raises(UsageError, match="--add-defaults serving_default.x is given twice"):
+        encoded_defaults(["serving_default.x=[[1.0]]", "serving_default.x=[[2.0]]"], signatures)
+
+
 def test_a_default_is_an_encoded_tensor(signatures: dict[str, Endpoint]) -> None:
     ((key, encoded),) = encoded_defaults(["serving_default.x=[[1.0], [2.0]]"], signatures).items()
     assert key == ("serving_default", "x")

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubcli.errors import BrokenModelError
+from hubcli.formats import wire_message
 from hubcli.formats.wire import encode_field
 from hubcli.formats.wire_message import WireMessage, map_entry
 
@@ -118,3 +119,20 @@ def test_a_number_is_no_message() -> None:
     message = WireMessage(encode_field(1, 5))
     with pytest.raises(BrokenModelError, match="not a message"):
         message.message(message.fields[0])
+
+
+def test_several_fields_are_added_in_order_behind_those_of_their_number() -> None:
+    message = WireMessage(encode_field(1, "a") + encode_field(3, "b") + encode_field(4, "c"))
+    message.add(3, b"x", b"y")
+    assert message.encode() == b"".join(
+        encode_field(number, text) for number, text in ((1, "a"), (3, "b"), (3, "x"), (3, "y"), (4, "c"))
+    )
+
+
+def test_the_fields_of_all_messages_within_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire_message, "_MAX_ALL_FIELDS", 30)
+    inner = encode_field(1, 1) * 9
+    message = WireMessage(encode_field(1, inner) * 3)
+    assert [len(part.fields) for part in message.messages(1)] == [9, 9, 9]
+    with pytest.raises(BrokenModelError, match="more than 30 fields"):
+        _ = [part.fields for part in WireMessage(encode_field(1, inner) * 4).copy().messages(1)]

@@ -39,6 +39,7 @@ _NODE_ID, _LOCAL_NAME = 1, 2  # of ObjectReference
 _ATTR = 5  # of NodeDef
 _KEY, _VALUE = 1, 2  # of a map's entry
 _FUNC, _LIST, _LIST_FUNC = 10, 1, 9  # of AttrValue, of its ListValue
+_FUNC_ATTR = 2  # of NameAttrList
 _MAX_META_GRAPHS, _MAX_OBJECTS = 100, 200_000
 PRECISION = "precision"  # The kind of a loss of digits.
 _SHOWN_NAMES = 3
@@ -136,7 +137,7 @@ class EditableMetaGraph:
     @property
     def has_objects(self) -> bool:
         """Whether it has an object graph, as those of TensorFlow 2 have."""
-        return self.message.has(OBJECT_GRAPH_DEF)
+        return any(graph.has(_NODES) for graph in self.object_graphs())
 
     def objects(self) -> list[WireMessage]:
         """The SavedObjects by their numbers."""
@@ -214,8 +215,10 @@ def put_attribute(node: WireMessage, name: str, value: bytes, number: int = _ATT
 def functions_named_by(node: WireMessage) -> Iterator[str]:
     """The functions that the node's attributes name, and its op, which may be one too."""
     yield node.text(2)
-    for entry in node.messages(_ATTR):
-        value = entry.bytes_at(_VALUE)
+    # Functions have attributes of their own, in which others may be named, at any depth.
+    waiting = [entry.bytes_at(_VALUE) for entry in node.messages(_ATTR)]
+    while waiting:
+        value = waiting.pop()
         # Most attributes are types and shapes: a tag of field 1 or 10 begins those that can name functions.
         if value[:1] not in (b"\x52", b"\x0a"):
             continue
@@ -225,8 +228,7 @@ def functions_named_by(node: WireMessage) -> Iterator[str]:
             named += values.messages(_LIST_FUNC)
         for function in named:
             yield function.text(1)
-            for inner in function.messages(2):
-                yield from (nested.text(1) for nested in WireMessage(inner.bytes_at(_VALUE)).messages(_FUNC))
+            waiting += [inner.bytes_at(_VALUE) for inner in function.messages(_FUNC_ATTR)]
 
 
 def source_of(tensor: str) -> str:

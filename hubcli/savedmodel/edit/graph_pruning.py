@@ -26,6 +26,10 @@ _SIGNATURE_DEF, _COLLECTION_DEF, _ASSET_FILE_DEF, _SAVER_DEF = 5, 4, 6, 3  # of 
 _FUNCTION, _GRADIENT, _REGISTERED_GRADIENT = 1, 2, 3  # of FunctionDefLibrary
 _META_INFO, _ALIASES = 1, 8
 _MAX_NAMES = 20
+_MAX_ROUNDS = 100
+_SYMBOLIC_GRADIENT = "SymbolicGradient"
+# Attributes of a function that TensorFlow made for a gradient tape.
+_TRAINING = ("forward_function_name", "backward_function_name")
 
 
 class GraphNodes:
@@ -56,7 +60,8 @@ class GraphNodes:
 
     def prune(self, constants: Collection[str]) -> Loss | None:
         """Removes the nodes that nothing kept needs; `constants` are those that objects name."""
-        needed = self._initialize_what_is_used(self.needed_by(self.signature_roots()))
+        needed, spare = self._needed_and_spare()
+        needed |= self._without_initializers(spare)
         needed |= self.needed_by(self._other_roots())
         needed |= self.needed_by(constants)
         count = 0
@@ -69,35 +74,50 @@ class GraphNodes:
             )
         return Loss("nodes", "graph node", count) if count else None
 
-    def _initialize_what_is_used(self, needed: set[str]) -> set[str]:
-        """What is needed with the initializers of it; those of other resources are taken from their ops."""
-        groups = [name for name in self._initializing() if self.ops.get(name) == "NoOp"]
+    def needed_to_serve(self) -> set[str]:
+        """The nodes that signatures need, and those that initialize them."""
+        return self._needed_and_spare()[0]
+
+    def _needed_and_spare(self) -> tuple[set[str], set[str]]:
+        """What signatures need, with its initializers; and initializers of other resources alone."""
+        groups = self._groups()
         waiting = {source for name in groups for source in self._sources[name]}
-        needed = needed | self.needed_by(set(self._initializing()) - set(groups))
-        is_growing = True
-        while is_growing:
-            chosen = {name for name in waiting if not (own := self._resources(name)) or own & needed}
+        needed = self.needed_by(self.signature_roots())
+        needed |= self.needed_by(set(self._initializing()) - set(groups))
+        # Initializers of which each needs the next are chosen one a round: past the last, all are.
+        for number in range(_MAX_ROUNDS):
+            is_last = number == _MAX_ROUNDS - 1
+            chosen = {name for name in waiting if is_last or self._initializes(name, needed)}
             needed |= self.needed_by(chosen)
             waiting -= chosen
-            is_growing = bool(chosen)
+            if not chosen:
+                break
+        return needed, waiting
+
+    def _groups(self) -> list[str]:
+        """The nodes that wait for all initializers."""
+        return [name for name in self._initializing() if self.ops.get(name) == "NoOp"]
+
+    def _without_initializers(self, spare: set[str]) -> set[str]:
+        """Takes these out of the groups of initializers; what the groups need then."""
+        dropped, groups = {f"^{name}" for name in spare}, self._groups()
         for name in groups:
-            node, dropped = self.by_name[name], {f"^{other}" for other in waiting}
+            node = self.by_name[name]
             node.remove(
-                lambda field, node=node, dropped=dropped: (
+                lambda field, node=node: (
                     field.number == _INPUT  # type: ignore[misc]
                     and node.bytes_of(field).decode("utf-8", "surrogateescape") in dropped
                 )
             )
             self._sources[name] = list(_sources(node))
-        return needed | self.needed_by(groups)
+        return self.needed_by(groups)
 
-    def _resources(self, name: str) -> set[str]:
-        """The variables and tables that the node reads directly."""
-        return {
-            source
-            for source in self._sources.get(name, ())
-            if self.ops.get(source, "") == "VarHandleOp" or "Table" in self.ops.get(source, "")
-        }
+    def _initializes(self, name: str, needed: set[str]) -> bool:
+        """Whether the node may initialize something needed: it reads that, or no variable and no table."""
+        sources = [source for source in self._sources.get(name, ()) if self.ops.get(source, "") != "Const"]
+        own = [self.ops.get(source, "") for source in sources]
+        has_resource = any(op == "VarHandleOp" or "Table" in op for op in own)
+        return not has_resource or not needed.isdisjoint(sources)
 
     def _initializing(self) -> Iterator[str]:
         """The ops that a load runs."""
@@ -146,17 +166,13 @@ def _tensor_names(info: WireMessage) -> Iterator[str]:
 
 
 def prune_functions(graph: EditableMetaGraph, names: Collection[str]) -> list[Loss]:
-    """Removes the functions that neither the graph's nodes nor those of these names call, and gradients."""
+    """Removes the functions that neither the graph's nodes nor those of these names call, and gradients.
+
+    A gradient stays where an op `SymbolicGradient` computes it, and so do other forms of a function that is
+    called, which Grappler chooses by device.
+    """
     functions = {function.only(1).text(1): function for function in graph.functions() if function.has(1)}  # type: ignore[union-attr]
-    waiting = [name for node in graph.nodes() for name in functions_named_by(node)]
-    waiting += names
-    needed: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        if name in functions and name not in needed:
-            needed.add(name)
-            for node in functions[name].messages(3):
-                waiting += functions_named_by(node)
+    needed = _called(graph, functions, names)
     removed = tuple(name for name in functions if name not in needed)
     dropped = {id(functions[name]) for name in removed}
     gradients = 0
@@ -167,17 +183,64 @@ def prune_functions(graph: EditableMetaGraph, names: Collection[str]) -> list[Lo
                 and id(library.message(field)) in dropped
             )
         )
-        gradients += library.remove(lambda field: field.number in (_GRADIENT, _REGISTERED_GRADIENT))
+    has_symbolic = any(node.text(_OP) == _SYMBOLIC_GRADIENT for node in graph.all_nodes())
+    for library in graph.libraries:
+        gradients += library.remove(
+            lambda field, library=library: (
+                field.number == _REGISTERED_GRADIENT  # type: ignore[misc]
+                or (
+                    field.number == _GRADIENT
+                    and not (has_symbolic and library.message(field).text(1) in needed)
+                )
+            )
+        )
     _forget_gradients(graph)
     for info in graph.message.messages(_META_INFO):
         info.remove(
             lambda field, info=info: (
                 field.number == _ALIASES  # type: ignore[misc]
-                and info.message(field).text(_KEY) in removed
+                and info.message(field).text(_KEY) in functions
+                and info.message(field).text(_KEY) not in needed
             )
         )
     losses = [Loss("functions", "traced function", len(removed), removed[:_MAX_NAMES])] if removed else []
     return losses + ([Loss("gradients", "custom gradient", gradients)] if gradients else [])
+
+
+def _called(graph: EditableMetaGraph, functions: dict[str, WireMessage], names: Collection[str]) -> set[str]:
+    """The functions of these names, and what they, the graph and gradients that are computed call."""
+    forms: dict[str, list[str]] = {}
+    for name, function in functions.items():
+        forms.setdefault(_implemented(function), []).append(name)
+    gradients = {
+        gradient.text(1): gradient.text(2)
+        for library in graph.libraries
+        for gradient in library.messages(_GRADIENT)
+    }
+    waiting = [name for node in graph.nodes() for name in functions_named_by(node)]
+    waiting += names
+    needed: set[str] = set()
+    computed: dict[str, str] = {}
+    while waiting:
+        name = waiting.pop()
+        if name == _SYMBOLIC_GRADIENT and not computed:
+            computed = gradients
+            waiting += [gradients[own] for own in needed if own in gradients]
+        if name in functions and name not in needed:
+            needed.add(name)
+            for node in functions[name].messages(3):
+                waiting += functions_named_by(node)
+            interface = _implemented(functions[name])
+            waiting += forms.pop(interface, ()) if interface else ()
+            waiting += [computed[name]] if name in computed else ()
+    return needed
+
+
+def _implemented(function: WireMessage) -> str:
+    """The interface that the function is a form of, for inference; "" for most functions."""
+    interface = attribute(function, "api_implements")
+    is_of_training = any(attribute(function, name) is not None for name in _TRAINING)
+    return "" if interface is None or is_of_training else interface.text(2)
 
 
 def _forget_gradients(graph: EditableMetaGraph) -> None:

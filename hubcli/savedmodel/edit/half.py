@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from hubcli.errors import UsageError, ValuesError
+from hubcli.errors import BrokenModelError, UsageError, ValuesError
 from hubcli.formats import HalfType
 from hubcli.formats.wire import encode_field
 from hubcli.formats.wire_message import WireMessage, map_entry
@@ -151,12 +151,14 @@ class _Body:
         self._holder = holder
         self._number = number
         self._name = name
+        self._title = f"The function {name}" if number == _NODE_DEF else "The graph"
         self._half = half
         self._keys = keys
         self._may_assign = may_assign
         self._is_function = number == _NODE_DEF
         self._nodes = list(holder.messages(number))
         self._names = {node.text(_NAME) for node in self._nodes}
+        self._constants = {node.text(_NAME): node for node in self._nodes if node.text(_OP) == "Const"}
         # Outputs that others read under a new name, and nodes to add.
         self._moved: dict[str, str] = {}
         self._added: list[bytes] = []
@@ -177,14 +179,13 @@ class _Body:
             target = entry.text(_VALUE)
             if target in self._moved:
                 entry.set_text(_VALUE, self._moved[target])
-        for encoded in self._added:
-            self._holder.add(self._number, encoded)
+        self._holder.add(self._number, *self._added)
 
     def _edit(self, node: WireMessage, op: str) -> None:
         if op == "VarHandleOp":
             if _type_of(node, "dtype") == _FLOAT:
                 if self._is_function:
-                    raise ValuesError(f"The function {self._name} creates its own variable", hint=_HINT)
+                    raise ValuesError(f"{self._title} creates its own variable", hint=_HINT)
                 put_attribute(node, "dtype", _type(self._half))
         elif op in _READERS:
             if _type_of(node, "dtype") == _FLOAT:
@@ -202,7 +203,7 @@ class _Body:
         """Raises ValuesError for a node that changes a float32 variable, or may."""
         if _WRITER.fullmatch(op) and _FLOAT in (_type_of(node, "dtype"), _type_of(node, "T")):
             raise ValuesError(
-                f"The function {self._name} assigns to a float32 variable ({op} {node.text(_NAME)})",
+                f"{self._title} assigns to a float32 variable ({op} {node.text(_NAME)})",
                 hint=_HINT,
             )
         if _OF_VARIABLES.search(op) and op not in _HARMLESS and not _WRITER.fullmatch(op):
@@ -222,6 +223,8 @@ class _Body:
     def _cast_input(self, node: WireMessage, place: int) -> None:
         """Casts an input of the node to the half type."""
         fields = [field for field in node.fields if field.number == _INPUT]
+        if place >= len(fields):
+            raise BrokenModelError(f"{node.text(_NAME)} in {self._name} has only {len(fields)} inputs")
         source = node.bytes_of(fields[place]).decode("utf-8", "surrogateescape")
         name = self._new_name(f"{node.text(_NAME)}/half_{place}")
         self._rounded.append((name, source))
@@ -246,8 +249,7 @@ class _Body:
     def _places(self, node: WireMessage) -> list[int]:
         """The places of the keys to halve, whose types are changed."""
         sources = node.texts(_INPUT)
-        constants = {own.text(_NAME): own for own in self._nodes if own.text(_OP) == "Const"}
-        constant = constants.get(source_of(sources[1])) if len(sources) > 1 else None
+        constant = self._constants.get(source_of(sources[1])) if len(sources) > 1 else None
         value = None if constant is None else attribute(constant, "value")
         tensor = None if value is None else value.only(_TENSOR)
         dtypes = attribute(node, "dtypes")

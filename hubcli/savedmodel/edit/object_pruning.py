@@ -54,12 +54,11 @@ class KeptObjects:
         retained = cls()
         if not objects:
             return retained
-        concrete = {
-            entry.text(_KEY): value.integers(_BOUND_INPUTS)
-            for part in graph.object_graphs()
-            for entry in part.messages(_CONCRETE)
-            for value in entry.messages(_VALUE)
-        }
+        concrete: dict[str, list[int]] = {}
+        for part in graph.object_graphs():
+            for entry in part.messages(_CONCRETE):
+                for value in entry.messages(_VALUE):
+                    concrete.setdefault(entry.text(_KEY), []).extend(value.integers(_BOUND_INPUTS))
         for name, number in children_of(objects[0]):
             if name == "signatures":
                 retained.routes.append((0, name, number))
@@ -123,15 +122,19 @@ class KeptObjects:
 def _walk(objects: list[WireMessage], saved: list[WireMessage] | None, pairs: dict[int, int]) -> _Parents:
     """By number the parent and name of each object that is reached, and its pair in `saved`."""
     parents: _Parents = {}
+    # Of each object there once: many of a hostile model may share one with many children.
+    children: dict[int, dict[str, int]] = {}
     pairs[0] = 0
     waiting = deque([0])
     while waiting:
         number = waiting.popleft()
-        there = None if saved is None else dict(children_of(saved[pairs[number]]))
+        pair = pairs[number]
+        if saved is not None and pair not in children:
+            children[pair] = dict(children_of(saved[pair]))
         for name, child in children_of(objects[number]):
             if child in pairs or not 0 <= child < len(objects):
                 continue
-            other = 0 if there is None else there.get(name, -1)
+            other = 0 if saved is None else children[pair].get(name, -1)
             if saved is not None and not 0 <= other < len(saved):
                 continue
             pairs[child], parents[child] = other, (number, name)
@@ -164,18 +167,22 @@ def prune_objects(graph: EditableMetaGraph, retained: KeptObjects) -> list[Loss]
     numbers = retained.numbers
     places = {number: place for place, number in enumerate(numbers)}
     callables = [
-        name for name, child in children_of(objects[0]) if objects[child].has(_FUNCTION)
-    ]  # fmt: skip
+        name
+        for name, child in children_of(objects[0])
+        if child < len(objects) and objects[child].has(_FUNCTION)
+    ]
+    steps: dict[int, set[tuple[str, int]]] = {}
+    for parent, name, child in retained.routes:
+        steps.setdefault(parent, set()).add((name, places[child]))
     encoded = []
     for number in numbers:
         if number in retained.needed:
             encoded.append(_renumbered(objects[number], places))
         else:
-            steps = {(name, places[child]) for parent, name, child in retained.routes if parent == number}
-            references = [
-                encode_field(1, child) * bool(child) + encode_field(2, name) for name, child in sorted(steps)
-            ]
-            children = b"".join(encode_field(_CHILDREN, reference) for reference in references)
+            children = b"".join(
+                encode_field(_CHILDREN, _reference(name, child))
+                for name, child in sorted(steps.get(number, ()))
+            )
             encoded.append(children + encode_field(_USER_OBJECT, _PLAIN))
     first = True
     for part in graph.object_graphs():
@@ -195,6 +202,11 @@ def prune_objects(graph: EditableMetaGraph, retained: KeptObjects) -> list[Loss]
     if callables:
         losses.append(Loss("callables", "callable function", len(callables), tuple(callables[:20])))
     return [loss for loss in losses if loss.count]
+
+
+def _reference(name: str, child: int) -> bytes:
+    number = encode_field(1, child) if child else b""
+    return number + encode_field(2, name.encode("utf-8", "surrogateescape"))
 
 
 def _renumbered(saved: WireMessage, places: dict[int, int]) -> bytes:
@@ -234,10 +246,10 @@ def prune_checkpoint_objects(checkpoint: WireMessage, retained: KeptObjects) -> 
     return b"".join(encoded)
 
 
-def owned_keys(checkpoint: WireMessage) -> dict[str, int]:
-    """Which object of the checkpoint each of its keys belongs to."""
-    return {
-        attribute.text(3): number
-        for number, node in enumerate(checkpoint.messages(1))
-        for attribute in node.messages(_ATTRIBUTES)
-    }
+def owned_keys(checkpoint: WireMessage) -> dict[str, set[int]]:
+    """Which objects of the checkpoint each of its keys belongs to."""
+    owners: dict[str, set[int]] = {}
+    for number, node in enumerate(checkpoint.messages(1)):
+        for attribute in node.messages(_ATTRIBUTES):
+            owners.setdefault(attribute.text(3), set()).add(number)
+    return owners

@@ -29,6 +29,7 @@ _INPUT_ARG, _CONTROL_OUTPUT = 2, 20  # of OpDef
 _KEY, _VALUE = 1, 2
 _SAVE_INPUTS = 3  # SaveV2: prefix, names, slices, then the tensors.
 _TENSOR = 8  # of AttrValue
+_MAX_DIGITS = 10
 _PER_ARGUMENT = ("_input_shapes",)
 _PER_INPUT = ("Tin", "_input_shapes")
 _READING = frozenset({"Identity", "ReadVariableOp", "Cast"})
@@ -59,11 +60,10 @@ class _Body:
                     self.users.setdefault(source_of(source), set()).add(name)
         for entry in function.messages(_RET):
             self.users.setdefault(source_of(entry.text(_VALUE)), set()).add("")
-        self.arguments = [
-            arg.text(_NAME)
-            for signature in function.messages(_SIGNATURE)
-            for arg in signature.messages(_INPUT_ARG)
-        ]
+        signatures = list(function.messages(_SIGNATURE))
+        if len(signatures) != 1:
+            raise SaverPatternError("the function has no signature, or one in several pieces")
+        self.arguments = [arg.text(_NAME) for arg in signatures[0].messages(_INPUT_ARG)]
         self._read_arguments = self.users.keys() & set(self.arguments)
 
     def remove(self, name: str) -> list[str]:
@@ -83,9 +83,10 @@ class _Body:
         function.remove(
             lambda field: field.number == _NODE_DEF and id(function.message(field)) in gone_places
         )
+        waits = {f"^{name}" for name in removed}
         for name, sources in self.inputs.items():
-            if any(source[:1] == "^" and source[1:] in removed for source in sources):
-                _drop_inputs(self.nodes[name], {f"^{other}" for other in removed})
+            if not waits.isdisjoint(sources):
+                _drop_inputs(self.nodes[name], waits)
         self._drop_control_results()
         places = [
             place
@@ -128,6 +129,8 @@ def drop_restored(function: WireMessage, keys: Set[str]) -> list[int]:
         _remove_readers(body, name, set(gone_places))
         if len(gone_places) == len(names):
             _remove_unread(body, [name], None)
+            if name not in body.removed:
+                raise SaverPatternError(f"{name} gives more than its tensors")
         else:
             _drop_keys(body, name, gone_places)
             _renumber(body, name, gone_places)
@@ -153,9 +156,17 @@ def _remove_readers(body: _Body, restore: str, gone_places: set[int]) -> None:
         body.remove(name)
 
 
+def _place_of(source: str, node: str) -> int | None:
+    """Which output of the node that is; None for one of another node, or of none."""
+    name, _, output = source.partition(":")
+    place = output.rpartition(":")[2]
+    # Python refuses to read a number of thousands of digits, with an error of its own.
+    is_place = name == node and output.count(":") == 1 and place.isdecimal() and len(place) < _MAX_DIGITS
+    return int(place) if is_place else None
+
+
 def _is_output(source: str, node: str, places: Set[int]) -> bool:
-    parts = source.split(":")
-    return len(parts) == 3 and parts[0] == node and parts[2].isdecimal() and int(parts[2]) in places
+    return _place_of(source, node) in places
 
 
 def _is_other_output(source: str, node: str, places: Set[int]) -> bool:
@@ -169,11 +180,12 @@ def _renumber(body: _Body, restore: str, gone_places: list[int]) -> None:
         if node is None:
             raise SaverPatternError(f"the function returns an output of {restore}")
         for field in node.fields:
-            source = node.bytes_of(field) if field.number == _INPUT else b""
-            parts = source.decode("utf-8", "surrogateescape").split(":")
-            if len(parts) == 3 and parts[0] == restore and parts[2].isdecimal():
-                parts[2] = str(int(parts[2]) - bisect_left(gone_places, int(parts[2])))
-                node.set_bytes(field, ":".join(parts).encode("utf-8", "surrogateescape"))
+            encoded = node.bytes_of(field) if field.number == _INPUT else b""
+            source = encoded.decode("utf-8", "surrogateescape")
+            place = _place_of(source, restore)
+            if place is not None:
+                moved = f"{source.rpartition(':')[0]}:{place - bisect_left(gone_places, place)}"
+                node.set_bytes(field, moved.encode("utf-8", "surrogateescape"))
         body.inputs[name] = node.texts(_INPUT)
 
 
@@ -294,7 +306,7 @@ def _drop_arguments(function: WireMessage, places: list[int]) -> None:
         if entry.text(_KEY) in _PER_ARGUMENT:
             value = entry.only(_VALUE)
             if value is not None and list_length(value) > max(places):
-                drop_list_items(value, places)
+                drop_list_items(value, frozenset(places))
     for number in (_ARG_ATTR, _ARG_IDS):
         _shift_keys(function, number, places)
 
@@ -307,11 +319,11 @@ def _shift_keys(function: WireMessage, number: int, places: list[int]) -> None:
     )
     for entry in function.messages(number):
         place = entry.integer(_KEY)
-        entry.put_integer(_KEY, place - sum(1 for other in places if other < place))
+        entry.put_integer(_KEY, place - bisect_left(places, place))
 
 
 def drop_call_inputs(node: WireMessage, places: list[int]) -> None:
-    """Takes inputs at these places out of a call of a function."""
+    """Takes inputs at these places, the first one first, out of a call of a function."""
     if not places:
         return
     inputs = [field for field in node.fields if field.number == _INPUT]
@@ -319,15 +331,16 @@ def drop_call_inputs(node: WireMessage, places: list[int]) -> None:
         raise BrokenModelError(f"{node.text(_NAME)} has {len(inputs)} inputs, fewer than its function")
     gone_places = {id(inputs[place]) for place in places}
     node.remove(lambda field: id(field) in gone_places)
+    left_out = frozenset(places)
     for name in _PER_INPUT:
         value = attribute(node, name)
         if value is not None and list_length(value) > max(places):
-            drop_list_items(value, places)
+            drop_list_items(value, left_out)
     value = attribute(node, _INPUT_PLACES)
     values = None if value is None else value.only(1)
     if values is not None:
-        retained = [place for place in values.integers(3) if place not in places]
-        values.put_integers(3, [place - sum(1 for other in places if other < place) for place in retained])
+        retained = [place for place in values.integers(3) if place not in left_out]
+        values.put_integers(3, [place - bisect_left(places, place) for place in retained])
 
 
 def _drop_inputs(node: WireMessage, sources: Set[str]) -> None:

@@ -55,7 +55,8 @@ def keep_for_serving(model: EditableModel, checkpoint: bytes | None, keys: Colle
     edited, losses, notes = model.copy(), list[Loss](), list[str]()
     dropped: frozenset[str] = frozenset()
     objects: bytes | None = None
-    for graph in edited.meta_graphs:
+    graphs = edited.meta_graphs
+    for graph in graphs:
         if not graph.has_objects:
             notes.append("A graph of TensorFlow 1 was not pruned")
             continue
@@ -63,7 +64,9 @@ def keep_for_serving(model: EditableModel, checkpoint: bytes | None, keys: Colle
         retained = KeptObjects.of(graph, saved)
         if saved is not None:
             chosen = _droppable(saved, retained, keys)
-            problem = _drop_variables(graph, retained, chosen)
+            # They share one checkpoint: what one of them doesn't need, another may.
+            problem = "the model has several MetaGraphs" if len(graphs) > 1 else ""
+            problem = problem or _drop_variables(graph, retained, chosen)
             if problem:
                 notes.append(f"All variables were kept: {problem}")
                 retained.keep_variables(graph)
@@ -91,9 +94,11 @@ def _droppable(saved: WireMessage, retained: KeptObjects, keys: Collection[str])
     pairs = {retained.pairs[number] for number in retained.numbers if number in retained.pairs}
     owners = owned_keys(saved)
     dropped = {
-        key + ending for key, owner in owners.items() if owner not in pairs for ending in _TABLE_ENDINGS
+        key + ending for key, own in owners.items() if own.isdisjoint(pairs) for ending in _TABLE_ENDINGS
     }
-    stay = {key + ending for key, owner in owners.items() if owner in pairs for ending in _TABLE_ENDINGS}
+    stay = {
+        key + ending for key, own in owners.items() if not own.isdisjoint(pairs) for ending in _TABLE_ENDINGS
+    }
     return frozenset(key for key in keys if key in dropped and key not in stay and key != OBJECT_GRAPH_KEY)
 
 
@@ -127,12 +132,12 @@ def _drop_variables(graph: EditableMetaGraph, retained: KeptObjects, keys: froze
         except SaverPatternError as error:
             return str(error)
         changes.append((node, library, item, copied, places))
-    needed = nodes.needed_by(nodes.signature_roots())
+    needed = nodes.needed_to_serve()
     restore, *_, places = changes[0]
     sources = [source_of(source) for source in restore.texts(3)]
     lost = [sources[place] for place in places if place < len(sources) and sources[place] in needed]
     if lost:
-        return f"a signature uses {lost[0]}, which the checkpoint's objects do not show"
+        return f"a signature or an initializer uses {lost[0]}, which the checkpoint's objects do not show"
     for node, _, item, copied, dropped in changes:
         drop_call_inputs(node, dropped)
         item.child = copied

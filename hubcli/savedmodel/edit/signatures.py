@@ -7,6 +7,7 @@ load.py.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from hubcli.errors import UsageError, did_you_mean
@@ -23,7 +24,7 @@ from hubcli.savedmodel.edit.editable import (
 __all__ = ["add_defaults", "chosen_signatures", "keep_signatures", "rename_signatures"]
 
 _KEY, _VALUE = 1, 2
-_DEFAULTS = 4  # of SignatureDef
+_INPUTS, _DEFAULTS = 1, 4  # of SignatureDef
 _REFERENCES = (1, 15)  # of SavedObject: children, dependencies
 _LOCAL_NAME = 2
 
@@ -53,6 +54,7 @@ def keep_signatures(model: EditableModel, names: Sequence[str]) -> Edited:
     dropped = [name for name in model.signature_names if name not in retained]
     if not dropped:
         return Edited(model)
+    dropped_names = frozenset(dropped)
     for graph in edited.meta_graphs:
         fields = {id(field) for name, field, _ in graph.signature_entries() if name not in retained}
         graph.message.remove(lambda field, fields=fields: id(field) in fields)  # type: ignore[misc]
@@ -61,7 +63,7 @@ def keep_signatures(model: EditableModel, names: Sequence[str]) -> Edited:
                 dropped_ids = {
                     id(field)
                     for field in holder.fields
-                    if field.number == number and holder.message(field).text(_LOCAL_NAME) in dropped
+                    if field.number == number and holder.message(field).text(_LOCAL_NAME) in dropped_names
                 }
                 holder.remove(lambda field, dropped_ids=dropped_ids: id(field) in dropped_ids)  # type: ignore[misc]
     return Edited(edited, (Loss("signatures", "signature", len(dropped), tuple(dropped)),))
@@ -80,8 +82,8 @@ def rename_signatures(model: EditableModel, names: Mapping[str, str]) -> Edited:
             raise UsageError(
                 f"A signature cannot have the name '{new}'", hint="Use --rename-signature OLD=NEW."
             )
-    after = [names.get(name, name) for name in there]
-    twice = next((name for name in after if after.count(name) > 1), None)
+    counts = Counter(names.get(name, name) for name in there)
+    twice = next((name for name, count in counts.items() if count > 1), None)
     if twice is not None:
         raise UsageError(
             f"Two signatures would have the name '{twice}'",
@@ -105,11 +107,13 @@ def add_defaults(model: EditableModel, defaults: Mapping[tuple[str, str], bytes]
     for graph in edited.meta_graphs:
         for name, _, entry in graph.signature_entries():
             signature = entry.only(_VALUE)
-            chosen = {key[1]: value for key, value in defaults.items() if key[0] == name}
             if signature is None:
                 continue
-            for default_input, value in chosen.items():
-                _put_default(signature, default_input, value)
+            # Another MetaGraph may have a signature of that name with other inputs.
+            inputs = {entry.text(_KEY) for entry in signature.messages(_INPUTS)}
+            for (own, default_input), value in defaults.items():
+                if own == name and default_input in inputs:
+                    _put_default(signature, default_input, value)
     return Edited(edited)
 
 

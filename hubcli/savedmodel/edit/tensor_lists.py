@@ -15,6 +15,7 @@ __all__ = ["drop_list_items", "list_length", "map_types", "strings_of", "tensor_
 _LIST = 1  # of AttrValue
 _TYPES, _SHAPES = 6, 7  # of ListValue
 _STRING, _STRING_VAL = 7, 8  # DT_STRING; of TensorProto
+_MAX_STRINGS = 1_000_000
 
 
 def strings_of(tensor: WireMessage) -> list[bytes]:
@@ -23,8 +24,9 @@ def strings_of(tensor: WireMessage) -> list[bytes]:
     count = 1
     for shape in tensor.messages(2):
         for dimension in shape.messages(2):
-            count *= dimension.integer(1)
-    if values and len(values) < count <= 1_000_000:
+            # A product of a million large sizes would take hours.
+            count = min(count * dimension.integer(1), _MAX_STRINGS + 1)
+    if values and len(values) < count <= _MAX_STRINGS:
         values += values[-1:] * (count - len(values))
     return values[:count]
 

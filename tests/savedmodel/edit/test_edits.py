@@ -125,6 +125,18 @@ def test_a_default_is_added_or_takes_the_place_of_another() -> None:
     assert {name: value.dtype for name, value in definition.defaults.items()} == {"x": 3}
 
 
+def test_a_default_is_added_where_the_input_is() -> None:
+    """Another MetaGraph may have a signature of the same name with other inputs."""
+    model = parse("SavedModel", EXAMPLE)
+    model.meta_graphs.add().CopyFrom(model.meta_graphs[0])
+    model.meta_graphs[1].signature_def["serving_default"].inputs.clear()
+    edited = add_defaults(
+        EditableModel.parse(model.SerializeToString()), {("serving_default", "x"): b"\x08\x01"}
+    )
+    graphs = parse("SavedModel", edited.model.encode()).meta_graphs
+    assert [list(graph.signature_def["serving_default"].defaults) for graph in graphs] == [["x"], []]
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_devices_are_cleared_and_nothing_else(name: str) -> None:
     data = corpus_file(name, "saved_model.pb")
