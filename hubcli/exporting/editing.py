@@ -368,7 +368,7 @@ class _Planner:
             self._losses.append(Loss("files", "file", 1, (old.name,), old.size_bytes))
         elif any(plan.signatures.get(name) != name for name in self._names):
             self._notes.append(
-                f"{_WARMUP} is copied as it is: its requests may name signatures that the export doesn't have"
+                f"{_WARMUP} is copied as it is: its requests may name signatures that the export lacks"
             )
 
     def _left_out(self, tree: Tree, *, is_changed: bool) -> frozenset[str]:

@@ -152,7 +152,7 @@ def test_half_weights_without_tensorflow_need_no_compare(here: Path, cache: Path
         f"first = main({arguments!r}); print(first, main([*{arguments!r}, '--no-compare']))"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert "--half compares the export with its source, and TensorFlow isn't installed" in result.stderr
+    assert "--half compares the export with its source, and TensorFlow is not installed" in result.stderr
     assert "skip the comparison: --no-compare" in result.stderr
     assert result.stdout.splitlines()[-1] == "2 0"
     assert os.listdir(here) == ["out"]

@@ -132,7 +132,7 @@ def test_warmup_requests_of_the_source_are_told_of(model: Path) -> None:
 
 def test_half_without_tensorflow_needs_no_compare(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparing, "has_tensorflow", lambda: False)
-    with pytest.raises(UsageError, match="TensorFlow isn't installed") as caught:
+    with pytest.raises(UsageError, match="TensorFlow is not installed") as caught:
         require_comparable(EditOptions(half=HalfType.FLOAT16))
     assert "--no-compare" in caught.value.hint
     for options in (

@@ -52,7 +52,7 @@ def test_the_variables_of_several_meta_graphs_stay(checkpoint: Objects) -> None:
 
     edit = keep_for_serving(changed(double), *checkpoint)
     assert (edit.dropped_keys, edit.checkpoint_objects) == (frozenset(), None)
-    assert edit.notes == ("All variables stay: the model has several MetaGraphs",) * 2
+    assert edit.notes == ("All variables were kept: the model has several MetaGraphs",) * 2
 
 
 def test_a_key_of_two_objects_belongs_to_both() -> None:
