@@ -81,7 +81,7 @@ def encoded_defaults(
         if port.kind != "dense":
             raise InputError(f"{target} is {port.kind}: only a dense input can have a default")
         if (endpoint.name, port.name) in found:
-            raise UsageError(f"--add-defaults {target} is given twice", hint="Use only one of them.")
+            raise UsageError(f"--add-defaults {target} is given twice", hint="Remove one of them.")
         tensor = tensor_of(port, _value(port, value, target))
         found[endpoint.name, port.name] = _tensor_proto(tensor)
     return found

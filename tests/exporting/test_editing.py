@@ -126,7 +126,7 @@ def test_warmup_requests_of_the_source_are_told_of(model: Path) -> None:
     replaced = plan_edits(model, EditOptions(warmup="1", compare=False)).report()
     assert [loss.names for loss in replaced.losses] == [("assets.extra/tf_serving_warmup_requests",)]
     renamed = plan_edits(model, EditOptions(renames={"serving_default": "predict"})).report()
-    assert "its requests may name signatures that the export doesn't have" in renamed.notes[0]
+    assert "its requests may name signatures that the export lacks" in renamed.notes[0]
     assert plan_edits(model, EditOptions(clear_devices=True)).report().notes == ()
 
 
