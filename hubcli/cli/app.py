@@ -22,7 +22,7 @@ from typer.main import get_command
 
 from hubcli import __version__
 from hubcli.cli.main import LazyImports, restore_garbage_collection
-from hubcli.cli.options import CompletionWords, with_global_options
+from hubcli.cli.options import CompletionWords, with_option_groups
 from hubcli.cli.output import Output
 from hubcli.errors import BrokenPipe, OutputError
 
@@ -174,7 +174,7 @@ def _add(app: typer.Typer, name: str) -> None:
     text, _, examples = (getdoc(command) or "").partition("\n\nExamples:\n")
     lines = [line.strip().replace("[", "\\[") for line in examples.splitlines() if line.strip()]
     epilog = "\n".join(["Examples:", *lines]) if lines else None
-    app.command(name, help=text, epilog=epilog, rich_help_panel=_GROUP_OF[name])(with_global_options(command))
+    app.command(name, help=text, epilog=epilog, rich_help_panel=_GROUP_OF[name])(with_option_groups(command))
 
 
 def _announce(app: typer.Typer, name: str, *, with_summary: bool) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -16,17 +17,9 @@ with LazyImports():
     from hubcli.units import parse_duration_s
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from hubcli.cli.edit_options import EditFlags
 
-__all__ = [
-    "ComparedInputs",
-    "ConversionTimeout",
-    "Opset",
-    "Quantize",
-    "Representative",
-    "SelectTfOps",
-    "conversion_options",
-]
+__all__ = ["ConversionFlags"]
 
 _PANEL = "Conversion to LiteRT and ONNX, by TensorFlow"
 
@@ -77,45 +70,39 @@ ConversionTimeout: TypeAlias = Annotated[
 ]
 
 
-def conversion_options(
-    *,
-    is_conversion: bool,
-    signature: Sequence[str] | None,
-    quantize: Quantization | None,
-    representative: Sequence[str] | None,
-    select_tf_ops: bool,
-    opset: int | None,
-    inputs: Sequence[str] | None,
-    tolerance: float | None,
-    no_compare: bool,
-    timeout: str | None,
-) -> ConversionOptions | None:
-    """The options as values; None for another destination. Raises UsageError where it takes none of them."""
-    own: dict[str, Any] = {
-        "--quantize": quantize,
-        "--representative": representative,
-        "--select-tf-ops": select_tf_ops,
-        "--opset": opset,
-        "--inputs": inputs,
-        "--timeout": timeout,
-    }
-    if not is_conversion:
-        for option, value in own.items():
+@dataclass(frozen=True, slots=True)
+class ConversionFlags:
+    """These options as they stand on the command line; a command with a parameter of this type has them."""
+
+    quantize: Quantize = None
+    representative: Representative = None
+    select_tf_ops: SelectTfOps = False
+    opset: Opset = None
+    inputs: ComparedInputs = None
+    timeout: ConversionTimeout = None
+
+    def options(self, edits: EditFlags) -> ConversionOptions:
+        """The options as values; signatures, tolerance and comparison are among those of edits."""
+        more = {} if self.timeout is None else {"timeout_s": parse_duration_s(self.timeout)}
+        return ConversionOptions(
+            signatures=tuple(edits.signature or ()),
+            quantize=self.quantize,
+            representative=tuple(self.representative or ()),
+            select_tf_ops=self.select_tf_ops,
+            opset=self.opset,
+            inputs=tuple(self.inputs or ()),
+            tolerance=edits.tolerance,
+            compare=not edits.no_compare,
+            **more,
+        )
+
+    def refuse(self) -> None:
+        """Raises UsageError where one is given, for a destination that the model isn't converted to."""
+        for flag in fields(self):
+            value = getattr(self, flag.name)
             if value is not None and value is not False:  # A mere 0 or "" is an option too.
+                option = "--" + flag.name.replace("_", "-")
                 raise UsageError(
                     f"{option} requires a conversion to LiteRT or ONNX",
                     hint=f"Use a DEST that ends in .tflite or .onnx, or remove {option}.",
                 )
-        return None
-    more = {} if timeout is None else {"timeout_s": parse_duration_s(timeout)}
-    return ConversionOptions(
-        signatures=tuple(signature or ()),
-        quantize=quantize,
-        representative=tuple(representative or ()),
-        select_tf_ops=select_tf_ops,
-        opset=opset,
-        inputs=tuple(inputs or ()),
-        tolerance=tolerance,
-        compare=not no_compare,
-        **more,
-    )

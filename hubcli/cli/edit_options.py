@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
@@ -17,20 +18,7 @@ with LazyImports():
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = [
-    "AddDefaults",
-    "AllowNone",
-    "ClearDevices",
-    "DropSignature",
-    "Half",
-    "KeepSignature",
-    "NoCompare",
-    "RenameSignature",
-    "Serving",
-    "Tolerance",
-    "Warmup",
-    "edit_options",
-]
+__all__ = ["EditFlags"]
 
 _PANEL = "Edits of the exported model"
 _OF_SIGNATURES = CompletionHint(of_model="signatures")
@@ -124,43 +112,48 @@ AddDefaults: TypeAlias = Annotated[
 ]
 
 
-def edit_options(
-    *,
-    signature: Sequence[str] | None,
-    drop_signature: Sequence[str] | None,
-    rename_signature: Sequence[str] | None,
-    allow_none: bool,
-    clear_devices: bool,
-    serving: bool,
-    half: HalfType | None,
-    tolerance: float | None,
-    no_compare: bool,
-    warmup: str | None,
-    add_defaults: Sequence[str] | None,
-) -> EditOptions:
-    """The edits that the options ask for. Raises UsageError for what doesn't go together."""
-    if tolerance is not None and half is None:
-        raise UsageError("--tolerance requires --half", hint="Add --half, or remove --tolerance.")
-    # NaN is beyond both bounds.
-    if tolerance is not None and not 0 <= tolerance <= 1:
-        raise UsageError(f"Invalid tolerance {tolerance:g}", hint="Use a number from 0 to 1.")
-    if half is not None and no_compare and tolerance is not None:
-        raise UsageError("--tolerance and --no-compare cannot be used together", hint="Use only one of them.")
-    if warmup is not None and not warmup.strip():
-        raise UsageError("--warmup is empty", hint="Specify a file or a number of requests.")
-    return EditOptions(
-        signatures=tuple(signature or ()),
-        drops=tuple(drop_signature or ()),
-        renames=_renames(rename_signature or ()),
-        allow_none=allow_none,
-        clear_devices=clear_devices,
-        serving=serving,
-        half=half,
-        tolerance=tolerance,
-        compare=not no_compare,
-        warmup=warmup,
-        defaults=tuple(add_defaults or ()),
-    )
+@dataclass(frozen=True, slots=True)
+class EditFlags:
+    """These options as they stand on the command line; a command with a parameter of this type has them."""
+
+    signature: KeepSignature = None
+    drop_signature: DropSignature = None
+    rename_signature: RenameSignature = None
+    allow_none: AllowNone = False
+    clear_devices: ClearDevices = False
+    serving: Serving = False
+    half: Half = None
+    tolerance: Tolerance = None
+    warmup: Warmup = None
+    add_defaults: AddDefaults = None
+    no_compare: NoCompare = False
+
+    def options(self) -> EditOptions:
+        """The edits that the options ask for. Raises UsageError for what doesn't go together."""
+        if self.tolerance is not None and self.half is None:
+            raise UsageError("--tolerance requires --half", hint="Add --half, or remove --tolerance.")
+        # NaN is beyond both bounds.
+        if self.tolerance is not None and not 0 <= self.tolerance <= 1:
+            raise UsageError(f"Invalid tolerance {self.tolerance:g}", hint="Use a number from 0 to 1.")
+        if self.half is not None and self.no_compare and self.tolerance is not None:
+            raise UsageError(
+                "--tolerance and --no-compare cannot be used together", hint="Use only one of them."
+            )
+        if self.warmup is not None and not self.warmup.strip():
+            raise UsageError("--warmup is empty", hint="Specify a file or a number of requests.")
+        return EditOptions(
+            signatures=tuple(self.signature or ()),
+            drops=tuple(self.drop_signature or ()),
+            renames=_renames(self.rename_signature or ()),
+            allow_none=self.allow_none,
+            clear_devices=self.clear_devices,
+            serving=self.serving,
+            half=self.half,
+            tolerance=self.tolerance,
+            compare=not self.no_compare,
+            warmup=self.warmup,
+            defaults=tuple(self.add_defaults or ()),
+        )
 
 
 def _renames(texts: Sequence[str]) -> dict[str, str]:

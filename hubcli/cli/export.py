@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, TypeAlias
 
 import typer
 
-from hubcli.cli.conversion_options import (
-    ComparedInputs,
-    ConversionTimeout,
-    Opset,
-    Quantize,
-    Representative,
-    SelectTfOps,
-    conversion_options,
-)
-from hubcli.cli.edit_options import (
-    AddDefaults,
-    AllowNone,
-    ClearDevices,
-    DropSignature,
-    Half,
-    KeepSignature,
-    NoCompare,
-    RenameSignature,
-    Serving,
-    Tolerance,
-    Warmup,
-    edit_options,
-)
+from hubcli.cli.conversion_options import ConversionFlags
+from hubcli.cli.edit_options import EditFlags
 from hubcli.cli.main import LazyImports
 from hubcli.cli.options import BUILT_IN, CompletionHint, GlobalOptions, NoSync, Replace
 from hubcli.exporting import ExportFormat, Layout
@@ -134,6 +114,8 @@ DryRun: TypeAlias = Annotated[
 
 def export_command(
     shared: GlobalOptions,
+    edit_flags: EditFlags,
+    conversion_flags: ConversionFlags,
     source: SourceArgument,
     destination: DestinationArgument,
     format_: Format = None,
@@ -145,24 +127,7 @@ def export_command(
     input_layer: InputLayers = None,
     custom_objects: CustomObjects = None,
     unsafe: Unsafe = False,
-    signature: KeepSignature = None,
-    drop_signature: DropSignature = None,
-    rename_signature: RenameSignature = None,
-    allow_none: AllowNone = False,
-    clear_devices: ClearDevices = False,
-    serving: Serving = False,
-    half: Half = None,
-    tolerance: Tolerance = None,
-    warmup: Warmup = None,
-    add_defaults: AddDefaults = None,
-    no_compare: NoCompare = False,
     dry_run: DryRun = False,
-    quantize: Quantize = None,
-    representative: Representative = None,
-    select_tf_ops: SelectTfOps = False,
-    opset: Opset = None,
-    inputs: ComparedInputs = None,
-    timeout: ConversionTimeout = None,
     no_sync: NoSync = False,
 ) -> None:
     """Export a model as a directory, an archive, LiteRT or ONNX.
@@ -180,34 +145,13 @@ def export_command(
     hubcli export ./model model.tflite --quantize float16
     """
     form = format_ or ExportFormat.of_name(destination) or ExportFormat.DIRECTORY
-    conversion = conversion_options(
-        is_conversion=form.is_conversion,
-        signature=signature,
-        quantize=quantize,
-        representative=representative,
-        select_tf_ops=select_tf_ops,
-        opset=opset,
-        inputs=inputs,
-        tolerance=tolerance,
-        no_compare=no_compare,
-        timeout=timeout,
-    )
-    if conversion is not None:
+    conversion = None
+    if form.is_conversion:
+        conversion = conversion_flags.options(edit_flags)
         # Of a conversion, what it chooses and bounds itself is no edit of the model.
-        signature, tolerance, no_compare = None, None, False
-    edits = edit_options(
-        signature=signature,
-        drop_signature=drop_signature,
-        rename_signature=rename_signature,
-        allow_none=allow_none,
-        clear_devices=clear_devices,
-        serving=serving,
-        half=half,
-        tolerance=tolerance,
-        no_compare=no_compare,
-        warmup=warmup,
-        add_defaults=add_defaults,
-    )
+        edit_flags = replace(edit_flags, signature=None, tolerance=None, no_compare=False)
+    else:
+        conversion_flags.refuse()
     settings = shared.settings(no_sync=no_sync)
     output = shared.output(settings)
     options = ExportOptions(
@@ -220,7 +164,7 @@ def export_command(
         input_layers=tuple(input_layer or ()),
         custom_objects=custom_objects,
         unsafe=unsafe,
-        edits=edits,
+        edits=edit_flags.options(),
         dry_run=dry_run,
         conversion=conversion,
         on_log=output.say if shared.debug else None,

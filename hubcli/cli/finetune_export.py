@@ -8,20 +8,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from hubcli.cli.edit_options import (
-    AddDefaults,
-    AllowNone,
-    ClearDevices,
-    DropSignature,
-    Half,
-    KeepSignature,
-    NoCompare,
-    RenameSignature,
-    Serving,
-    Tolerance,
-    Warmup,
-    edit_options,
-)
+from hubcli.cli.edit_options import EditFlags
 from hubcli.cli.main import LazyImports, reduce_garbage_collection
 from hubcli.cli.options import TAG_SETS, GlobalOptions, NoSync, Replace
 from hubcli.cli.output import own_standard_output
@@ -144,6 +131,7 @@ TagSet: TypeAlias = Annotated[
 
 def finetune_export_command(
     shared: GlobalOptions,
+    edit_flags: EditFlags,
     source: SourceArgument,
     destination: DestinationArgument = None,
     method: MethodOption = Method.AUTO,
@@ -158,17 +146,6 @@ def finetune_export_command(
     arg: Arg = None,
     strategy: StrategyOption = None,
     tag_set: TagSet = None,
-    signature: KeepSignature = None,
-    drop_signature: DropSignature = None,
-    rename_signature: RenameSignature = None,
-    allow_none: AllowNone = False,
-    clear_devices: ClearDevices = False,
-    serving: Serving = False,
-    half: Half = None,
-    tolerance: Tolerance = None,
-    warmup: Warmup = None,
-    add_defaults: AddDefaults = None,
-    no_compare: NoCompare = False,
     no_sync: NoSync = False,
 ) -> None:
     """Export a fine-tuned model as a drop-in replacement.
@@ -182,19 +159,6 @@ def finetune_export_command(
     hubcli finetune-export ./model ./new --train train.py:run --arg epochs=3
     hubcli finetune-export ./model ./served --weights tuned.npz --serving
     """
-    edits = edit_options(
-        signature=signature,
-        drop_signature=drop_signature,
-        rename_signature=rename_signature,
-        allow_none=allow_none,
-        clear_devices=clear_devices,
-        serving=serving,
-        half=half,
-        tolerance=tolerance,
-        no_compare=no_compare,
-        warmup=warmup,
-        add_defaults=add_defaults,
-    )
     options = FinetuneOptions(
         weights=weights,
         root=root,
@@ -208,7 +172,7 @@ def finetune_export_command(
         allow_unchanged=allow_unchanged,
         allow_nan=allow_nan,
         force=force,
-        edits=edits,
+        edits=edit_flags.options(),
     )
     if train is None and method is not Method.RESAVE:
         reduce_garbage_collection()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
+from itertools import chain
 from typing import Annotated, Any, NamedTuple, TypeAlias, get_type_hints
 
 import typer
@@ -41,7 +42,7 @@ __all__ = [
     "Timeout",
     "Yes",
     "value_option",
-    "with_global_options",
+    "with_option_groups",
 ]
 
 GLOBAL_PANEL = "Global options"
@@ -167,7 +168,7 @@ Targets: TypeAlias = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class GlobalOptions:
-    """The options that every command has. A command whose first parameter is `shared` gets them in it."""
+    """The options that every command has. A command with a parameter of this type gets them in it."""
 
     as_json: AsJson = False
     quiet: Quiet = False
@@ -197,24 +198,38 @@ class GlobalOptions:
         return Output.of(settings, as_json=self.as_json, quiet=self.quiet, debug=self.debug)
 
 
-def with_global_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as Typer reads it: where its first parameter is `shared`, the global options stand last."""
-    own = list(inspect.signature(command, eval_str=True).parameters.values())
-    if own[0].name != "shared":
-        return command
-    hints = get_type_hints(GlobalOptions, include_extras=True)
-    of_all = [
-        inspect.Parameter(
-            option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=hints[option.name]
-        )
-        for option in fields(GlobalOptions)
-    ]
+def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
+    """The command as Typer reads it: a parameter whose type is a dataclass of options gives way to these options.
+
+    They stand behind the command's own, the global options last.
+    """
+    own, groups = [], {}
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        if is_dataclass(parameter.annotation):
+            groups[parameter.name] = parameter.annotation
+        else:
+            own.append(parameter)
+    options = {
+        name: _parameters(group)
+        for name, group in sorted(groups.items(), key=lambda item: item[1] is GlobalOptions)
+    }
 
     @wraps(command)
     def run(**values: Any) -> None:
-        shared = GlobalOptions(**{option.name: values.pop(option.name) for option in of_all})
-        command(shared, **values)
+        for name, group in groups.items():
+            values[name] = group(**{option.name: values.pop(option.name) for option in options[name]})
+        command(**values)
 
-    run.__signature__ = inspect.Signature([*own[1:], *of_all])  # type: ignore[attr-defined]
+    run.__signature__ = inspect.Signature([*own, *chain(*options.values())])  # type: ignore[attr-defined]
     run.__annotations__ = {}  # The signature has them, evaluated.
     return run
+
+
+def _parameters(group: Any) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=hints[option.name]
+        )
+        for option in fields(group)
+    ]
