@@ -199,11 +199,12 @@ class GlobalOptions:
 
 
 def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as Typer reads it: a parameter whose type is a dataclass of options gives way to these options.
+    """The command as Typer reads it: in place of a parameter that is a dataclass of options stand these options.
 
     They stand behind the command's own, the global options last.
     """
-    own, groups = [], {}
+    own: list[inspect.Parameter] = []
+    groups: dict[str, Any] = {}
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
         if is_dataclass(parameter.annotation):
             groups[parameter.name] = parameter.annotation

@@ -137,7 +137,7 @@ def _drop_variables(graph: EditableMetaGraph, retained: KeptObjects, keys: froze
     sources = [source_of(source) for source in restore.texts(3)]
     lost = [sources[place] for place in places if place < len(sources) and sources[place] in needed]
     if lost:
-        return f"a signature or an initializer uses {lost[0]}, which the checkpoint's objects do not show"
+        return f"the graph needs {lost[0]} to serve, and the object graph does not"
     for node, _, item, copied, dropped in changes:
         drop_call_inputs(node, dropped)
         item.child = copied
