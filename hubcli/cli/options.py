@@ -199,7 +199,7 @@ class GlobalOptions:
 
 
 def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as Typer reads it: in place of a parameter that is a dataclass of options stand these options.
+    """The command as Typer reads it: in place of a parameter that is a dataclass of options stand its fields.
 
     They stand behind the command's own, the global options last.
     """
