@@ -122,7 +122,7 @@ def test_an_archive_that_is_cut_or_climbs_out_is_broken(archive: Path, settings:
 def test_a_handle_that_is_not_cached_is_not_found_and_the_fetch_is_named(settings: Settings) -> None:
     with pytest.raises(NotFoundError) as caught:
         verify(HANDLE, settings)
-    assert caught.value.hint == f"hubcli fetch {HANDLE}"
+    assert caught.value.hint == f"Run: hubcli fetch {HANDLE}"
 
 
 def test_what_names_nothing_is_an_error(settings: Settings, tmp_path: Path) -> None:
