@@ -33,12 +33,12 @@ _TOLERANCE = {"half": 0.03, "half in whole": 0.01}
 _ENDLESS = frozenset({"tf1_functions"})
 # What --half refuses, in the words of its errors.
 _REFUSED = (
-    "--half needs",
+    "--half requires",
     "no float32 variables",
     "assigns to a float32",
     "may use a float32",
     "beyond",
-    "is partitioned",
+    "partitioned variables",
     "NaN",
 )
 

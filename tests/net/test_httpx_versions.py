@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,8 @@ def test_bodies_are_read_and_bounded_as_by_the_httpx_of_today(which: str, tmp_pa
     assert str(folder) in versions
     if which == "oldest":
         assert versions.startswith(promised("httpx"))
+    elif all(version(name) in versions.split() for name in packages):
+        return  # It is that of this run, whose quick tests prove it.
     options = ["-q", "-n", "0", "-m", "not slow", "-p", "no:cacheprovider"]
     itself = f"--ignore=tests/net/{Path(__file__).name}"
     result = subprocess.run(
