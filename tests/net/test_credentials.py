@@ -400,6 +400,7 @@ def test_a_fifo_that_nobody_writes_into_is_not_waited_for(
     name: str, server: HubServer, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(credentials, "_WAIT_S", 0.05)
+    monkeypatch.setattr("hubcli.providers.kaggle._WAIT_S", 0.05)
     (home / name).parent.mkdir(parents=True, exist_ok=True)
     os.mkfifo(home / name)
     url = serve_version(server, 1, BODY) if "kaggle" in name else server.serve("/m", BODY)
