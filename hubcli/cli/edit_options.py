@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from hubcli.cli.main import LazyImports
-from hubcli.cli.options import CompletionHint
+from hubcli.cli.options import CompletionHint, value_option
 from hubcli.errors import UsageError
 from hubcli.formats import HalfType
 
@@ -25,31 +25,28 @@ _OF_SIGNATURES = CompletionHint(of_model="signatures")
 
 KeepSignature: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(
+    value_option(
+        "NAME",
+        "Keep this signature and drop the others. Repeatable.",
         "--signature",
-        metavar="NAME",
-        help="Keep this signature and drop the others. Repeatable.",
-        show_default=False,
         rich_help_panel=_PANEL,
     ),
     _OF_SIGNATURES,
 ]
 DropSignature: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="NAME",
-        help="Drop this signature. Repeatable.",
-        show_default=False,
+    value_option(
+        "NAME",
+        "Drop this signature. Repeatable.",
         rich_help_panel=_PANEL,
     ),
     _OF_SIGNATURES,
 ]
 RenameSignature: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="OLD=NEW",
-        help="Rename a signature. Repeatable.",
-        show_default=False,
+    value_option(
+        "OLD=NEW",
+        "Rename a signature. Repeatable.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -78,10 +75,9 @@ Half: TypeAlias = Annotated[
 ]
 Tolerance: TypeAlias = Annotated[
     float | None,
-    typer.Option(
-        metavar="X",
-        help="Largest error allowed, relative to an output's largest value. \\[default: 0.01 of --half]",
-        show_default=False,
+    value_option(
+        "X",
+        "Largest error allowed, relative to an output's largest value. \\[default: 0.01 of --half]",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -93,20 +89,18 @@ NoCompare: TypeAlias = Annotated[
 ]
 Warmup: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        metavar="FILE|N",
-        help="Write warmup requests: those in FILE, or N sampled ones.",
-        show_default=False,
+    value_option(
+        "FILE|N",
+        "Write warmup requests: those in FILE, or N sampled ones.",
         rich_help_panel=_PANEL,
     ),
     CompletionHint(files=True),
 ]
 AddDefaults: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="NAME.INPUT=JSON",
-        help="Default of a signature input. Repeatable.",
-        show_default=False,
+    value_option(
+        "NAME.INPUT=JSON",
+        "Default of a signature input. Repeatable.",
         rich_help_panel=_PANEL,
     ),
 ]

@@ -148,7 +148,7 @@ def export_command(
     conversion = None
     if form.is_conversion:
         conversion = conversion_flags.options(edit_flags)
-        # Of a conversion, what it chooses and bounds itself is no edit of the model.
+        # A conversion chooses its signatures and compares by itself: these options do not edit the model.
         edit_flags = replace(edit_flags, signature=None, tolerance=None, no_compare=False)
     else:
         conversion_flags.refuse()

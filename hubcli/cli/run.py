@@ -282,7 +282,7 @@ def _run_options(
 
 
 def _argument(text: str) -> tuple[str, Any]:
-    """Name and value of `NAME=JSON`; a word that is no JSON is a text. Raises UsageError."""
+    """Name and value of `NAME=JSON`; a value that is not JSON is taken as text. Raises UsageError."""
     name, separator, value = text.partition("=")
     if not separator or not name:
         raise UsageError(f"Invalid --arg '{text}'", hint="Use --arg NAME=JSON, such as training=false.")

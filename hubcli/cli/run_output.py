@@ -119,7 +119,7 @@ class RunOutput:
             self._say_log(opened)
 
     def _texts(self, opened: ModelRun, inputs: tuple[str, ...]) -> tuple[str, ...]:
-        """The inputs; standard input stands in for none, where that is no terminal."""
+        """The inputs; without any, those on standard input, unless it is a terminal."""
         is_piped = sys.stdin is not None and not sys.stdin.isatty()
         if inputs or not opened.needs_input() or not is_piped:
             return inputs

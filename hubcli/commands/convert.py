@@ -90,13 +90,11 @@ class ConversionRun(ExportRun):
         """The model to convert, in its place or made in the folder; with edits, what these changed."""
         with self._source(folder / "source") as source:
             edits = replace(self.options.edits, compare=self._options.compare)
-            if (
-                edits.is_asked
-            ):  # They name signatures as the source does: the conversion takes what they leave.
-                edits = replace(edits, signatures=self._options.signatures)
-            else:
+            if not edits.is_asked:
                 yield source, None
                 return
+            # They name signatures as the source does: the conversion takes what they leave.
+            edits = replace(edits, signatures=self._options.signatures)
             plan, model = plan_edits(source, edits, self.target.name), folder / "edited"
             plan.write(model)
             report = plan.report() if self.options.dry_run else prove(plan, model, edits)

@@ -9,7 +9,7 @@ tensorflow/python/checkpoint/functional_saver.py, tensorflow/core/framework/func
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Set
+from collections.abc import Iterator, Set
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.wire_message import WireMessage
@@ -121,13 +121,9 @@ def drop_restored(function: WireMessage, keys: Set[str]) -> list[int]:
     Raises SaverPatternError, and leaves the function half done: it is a copy's.
     """
     body = _Body(function)
-    for name in [name for name, op in body.ops.items() if op == "RestoreV2"]:
-        names = _names_of(body, name)
-        gone_places = [place for place, key in enumerate(names) if key in keys]
-        if not gone_places:
-            continue
+    for name, gone_places, is_all in _affected(body, "RestoreV2", keys):
         _remove_readers(body, name, set(gone_places))
-        if len(gone_places) == len(names):
+        if is_all:
             _remove_unread(body, [name], None)
             if name not in body.removed:
                 raise SaverPatternError(f"{name} gives more than its tensors")
@@ -135,6 +131,15 @@ def drop_restored(function: WireMessage, keys: Set[str]) -> list[int]:
             _drop_keys(body, name, gone_places)
             _renumber(body, name, gone_places)
     return body.finish()
+
+
+def _affected(body: _Body, op: str, keys: Set[str]) -> Iterator[tuple[str, list[int], bool]]:
+    """The nodes of the op that name some of the keys: name, their places, whether it names only them."""
+    for name in [name for name, found in body.ops.items() if found == op]:
+        names = _names_of(body, name)
+        places = [place for place, key in enumerate(names) if key in keys]
+        if places:
+            yield name, places, len(places) == len(names)
 
 
 def _remove_readers(body: _Body, restore: str, gone_places: set[int]) -> None:
@@ -195,12 +200,8 @@ def drop_saved(function: WireMessage, keys: Set[str]) -> list[int]:
     Raises SaverPatternError, and leaves the function half done: it is a copy's.
     """
     body = _Body(function)
-    for name in [name for name, op in body.ops.items() if op == "SaveV2"]:
-        names = _names_of(body, name)
-        gone_places = [place for place, key in enumerate(names) if key in keys]
-        if not gone_places:
-            continue
-        if len(gone_places) == len(names):
+    for name, gone_places, is_all in _affected(body, "SaveV2", keys):
+        if is_all:
             raise SaverPatternError("a shard would be left without tensors")
         _remove_unread(body, _take_inputs(body, name, gone_places), _READING)
         _drop_keys(body, name, gone_places)

@@ -58,33 +58,36 @@ def object_obstacles(
 
 def _values_of_later_kinds(message: Any, releases: tuple[str, ...]) -> Iterator[Obstacle]:
     """Arguments of functions of kinds that older releases can't read."""
-    before, place = _later_value(message, releases, _TENSOR_LITERALS_SINCE, _is_tensor_literal)
-    if place is not None:
-        yield obstacle(
+    kinds = (
+        (
             "tensor-literal",
-            f"{releases_text(before)} cannot read a tensor or NumPy value among the arguments of a function",
-            f"Use TensorFlow {_TENSOR_LITERALS_SINCE} or newer, or load it in a session",
-            part=place,
-            releases=before,
-        )
-    before, place = _later_value(message, releases, _VARIABLE_SPECS_SINCE, _is_long_variable_spec)
-    if place is not None:
-        yield obstacle(
+            _TENSOR_LITERALS_SINCE,
+            _is_tensor_literal,
+            "a tensor or NumPy value among the arguments of a function",
+        ),
+        (
             "variable-spec",
-            f"{releases_text(before)} cannot read a VariableSpec of {_VARIABLE_SPEC_PARTS} parts",
-            f"Use TensorFlow {_VARIABLE_SPECS_SINCE} or newer, or load it in a session",
-            part=place,
-            releases=before,
-        )
-    before, place = _later_value(message, releases, _REGISTERED_SPECS_SINCE, _is_registered_spec)
-    if place is not None:
-        yield obstacle(
+            _VARIABLE_SPECS_SINCE,
+            _is_long_variable_spec,
+            f"a VariableSpec of {_VARIABLE_SPEC_PARTS} parts",
+        ),
+        (
             "type-spec",
-            f"{releases_text(before)} cannot read a registered TypeSpec among the arguments of a function",
-            f"Use TensorFlow {_REGISTERED_SPECS_SINCE} or newer, or load it in a session",
-            part=place,
-            releases=before,
-        )
+            _REGISTERED_SPECS_SINCE,
+            _is_registered_spec,
+            "a registered TypeSpec among the arguments of a function",
+        ),
+    )
+    for code, since, is_of_kind, value in kinds:
+        before, place = _later_value(message, releases, since, is_of_kind)
+        if place is not None:
+            yield obstacle(
+                code,
+                f"{releases_text(before)} cannot read {value}",
+                f"Use TensorFlow {since} or newer, or load it in a session",
+                part=place,
+                releases=before,
+            )
 
 
 def _later_value(
