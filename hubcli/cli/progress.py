@@ -193,6 +193,8 @@ class _BarListener(CountingListener):
             TextColumn("{task.fields[counts]}", justify="right"),
             console=console,
             transient=True,
+            # rich would print on the terminal what goes to a file or a pipe.
+            redirect_stdout=self.output.is_terminal,
         )
         name = short(self.handle, console.width)
         self._task = self._progress.add_task(name, total=self.total_bytes, counts="")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -100,6 +101,29 @@ with listener_for(output) as listener:
     sys.stderr.flush()
     time.sleep(0.3)  # A bar that still stood would be drawn three times.
 """
+
+
+def test_what_is_printed_below_a_bar_goes_where_standard_output_goes(tmp_path: Path) -> None:
+    file = tmp_path / "rows"
+    program = """
+import os, sys
+from hubcli.cli.output import Output
+from hubcli.cli.progress import listener_for
+
+os.dup2(os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY), 1)
+output = Output()
+with listener_for(output) as listener:
+    listener.started("rows", "rows.jsonl", 10)
+    output.text("the first row")
+    listener.received(10)
+    output.text("the second row")
+    listener.finished()
+"""
+    status, screen = run_on_terminal([sys.executable, "-c", program, str(file)], os.environ)
+    assert status == 0
+    assert "rows" in screen
+    assert "second" not in screen
+    assert file.read_text() == "the first row\nthe second row\n"
 
 
 def test_no_bar_is_drawn_over_a_question() -> None:
