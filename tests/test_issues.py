@@ -28,6 +28,7 @@ CALLS = {
     "MemberKind": 1,
     "CompatibilityRule": 0,
     "obstacle": 0,
+    "_LaterKind": 0,
 }
 # Codes that are handed on from where they were made, or that are names: what each may be.
 HANDED_ON = {

@@ -7,7 +7,7 @@ A session and a server know no objects. Measured against the releases themselves
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from hubcli.formats.protos import parse
 from hubcli.issues import Severity
@@ -18,11 +18,8 @@ from hubcli.savedmodel.targets.releases import op_releases, release_key
 
 __all__ = ["object_obstacles"]
 
-_TENSOR_LITERALS_SINCE = "2.13"
-_VARIABLE_SPECS_SINCE = "2.11"
 _VARIABLE_SPEC_PARTS = 4
 _TABLES_REFUSED_BY = frozenset({"2.11", "2.12"})
-_REGISTERED_SPECS_SINCE = "2.6"
 _SLOTS_REFUSED_SINCE = "2.16"
 # In these Keras is a package of its own, which tf.saved_model.load doesn't import.
 _SLOTS_WITHOUT_KERAS = frozenset({"2.6"})
@@ -56,35 +53,24 @@ def object_obstacles(
         yield from _slots(message, releases)
 
 
+class _LaterKind(NamedTuple):
+    """A kind of value among the arguments of functions that older releases can't read."""
+
+    code: str
+    since: str
+    matches: Callable[[Any], bool]
+    described: str
+
+
 def _values_of_later_kinds(message: Any, releases: tuple[str, ...]) -> Iterator[Obstacle]:
     """Arguments of functions of kinds that older releases can't read."""
-    kinds = (
-        (
-            "tensor-literal",
-            _TENSOR_LITERALS_SINCE,
-            _is_tensor_literal,
-            "a tensor or NumPy value among the arguments of a function",
-        ),
-        (
-            "variable-spec",
-            _VARIABLE_SPECS_SINCE,
-            _is_long_variable_spec,
-            f"a VariableSpec of {_VARIABLE_SPEC_PARTS} parts",
-        ),
-        (
-            "type-spec",
-            _REGISTERED_SPECS_SINCE,
-            _is_registered_spec,
-            "a registered TypeSpec among the arguments of a function",
-        ),
-    )
-    for code, since, is_of_kind, value in kinds:
-        before, place = _later_value(message, releases, since, is_of_kind)
+    for kind in _LATER_KINDS:
+        before, place = _later_value(message, releases, kind.since, kind.matches)
         if place is not None:
             yield obstacle(
-                code,
-                f"{releases_text(before)} cannot read {value}",
-                f"Use TensorFlow {since} or newer, or load it in a session",
+                kind.code,
+                f"{releases_text(before)} cannot read {kind.described}",
+                f"Use TensorFlow {kind.since} or newer, or load it in a session",
                 part=place,
                 releases=before,
             )
@@ -222,3 +208,25 @@ def _is_registered_spec(value: Any) -> bool:
     if value.WhichOneof("kind") != "type_spec_value":
         return False
     return bool(value.type_spec_value.type_spec_class in _REGISTERED_SPECS)
+
+
+_LATER_KINDS = (
+    _LaterKind(
+        "tensor-literal",
+        "2.13",
+        _is_tensor_literal,
+        "a tensor or NumPy value among the arguments of a function",
+    ),
+    _LaterKind(
+        "variable-spec",
+        "2.11",
+        _is_long_variable_spec,
+        f"a VariableSpec of {_VARIABLE_SPEC_PARTS} parts",
+    ),
+    _LaterKind(
+        "type-spec",
+        "2.6",
+        _is_registered_spec,
+        "a registered TypeSpec among the arguments of a function",
+    ),
+)
