@@ -1,0 +1,92 @@
+"""Objects under keys, as a bucket has them: one interface for buckets, directories and web servers.
+
+A key is relative to the address that the store was opened with: segments joined by `/`, none of them empty,
+`.` or `..`. Bytes of large objects come by a `ByteSource`, so that they resume and are fetched in parts.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from hubcli.net.byte_source import ByteSource
+
+__all__ = ["ObjectInfo", "ObjectStore"]
+
+
+class ObjectInfo(NamedTuple):
+    """What a store says of an object: key, size, time of its last change by the store's clock.
+
+    `etag` changes with the bytes; None where the store has none. `generation` is what Google's buckets
+    compare in its place.
+    """
+
+    key: str
+    size_bytes: int
+    modified: datetime
+    etag: str | None = None
+    generation: str | None = None
+
+
+class ObjectStore(ABC):
+    """Objects under keys below one address. May be used from several threads.
+
+    `address` is printed and stored: it has no secrets and no slash at its end. Every method raises
+    AuthenticationError where the store denies, NetworkError where it can't be reached, is slow beyond the
+    limits or answers wrongly. A race that is lost is a return value, not an error.
+    """
+
+    address: str
+    is_writable = True
+
+    @abstractmethod
+    def head(self, key: str) -> ObjectInfo | None:
+        """What is under the key now; None where nothing is."""
+
+    @abstractmethod
+    def read(self, key: str, limit_bytes: int) -> tuple[bytes, ObjectInfo] | None:
+        """A small object as a whole; None where nothing is. Raises IntegrityError beyond the limit."""
+
+    @abstractmethod
+    def open(self, key: str, spool: Path | None = None) -> AbstractContextManager[ByteSource]:
+        """The bytes of an object, in parts, with retries; resumed in `spool`. Raises NotFoundError."""
+
+    @abstractmethod
+    def list_objects(self, prefix: str = "", start_after: str | None = None) -> Iterator[ObjectInfo]:
+        """The objects whose keys begin with the prefix, in order of their keys, page by page."""
+
+    @abstractmethod
+    def list_folders(self, prefix: str = "") -> Iterator[str]:
+        """The next segments of keys behind the prefix, which is empty or ends in `/`, without objects."""
+
+    @abstractmethod
+    def create(self, key: str, data: bytes) -> bool:
+        """Writes a small object where none is; False where one is already. Exactly one of many wins."""
+
+    @abstractmethod
+    def replace(self, key: str, data: bytes, expected: ObjectInfo) -> bool:
+        """Writes over the object that `expected` told of; False where it's another one now, or gone.
+
+        Raises UnsupportedError where the store can't compare and swap.
+        """
+
+    @abstractmethod
+    def put(self, key: str, data: bytes) -> None:
+        """Writes a small object, over what is there."""
+
+    @abstractmethod
+    def upload(self, key: str, path: Path) -> ObjectInfo:
+        """Writes a file of any size, by several parts at a time; nothing is seen before its end."""
+
+    @abstractmethod
+    def delete(self, key: str) -> bool:
+        """Removes an object; False where none was there (a store may not tell, and says True)."""
+
+    @abstractmethod
+    def now(self) -> datetime:
+        """The store's own clock, by its latest answer; that of this machine where it has none."""

@@ -1,0 +1,1 @@
+"""Finding models on Kaggle and on hosts of one's own, and publishing there: search, uploads, checklist."""
