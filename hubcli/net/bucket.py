@@ -130,7 +130,7 @@ class Bucket(ObjectStore):
         if info is None:
             raise self._client.missing(self._name(key))
         source = BucketSource(self._client, self._name(key), info._replace(key=self._key(key)))
-        download = Download(source, _options(self._settings, self._retries, spool))
+        download = Download(source, _options(self._settings, self._retries.anew(), spool))
         try:
             yield download
         finally:
@@ -144,6 +144,7 @@ class Bucket(ObjectStore):
         """
         folder = self._key(prefix.rpartition("/")[0])
         last = start_after
+        retries = self._retries.anew()
         while True:
             pages = self._pages(folder, last)
             try:
@@ -154,8 +155,9 @@ class Bucket(ObjectStore):
                         if info.key.startswith(prefix) and (last is None or info.key > last):
                             last = info.key
                             yield info
+                    retries = self._retries.anew()  # A page is progress.
             except HubcliError as error:
-                self._retries.wait(error)  # Goes on behind the last key; raises where it can't.
+                retries.wait(error)  # Goes on behind the last key; raises where it can't.
             else:
                 return
 
