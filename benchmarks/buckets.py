@@ -2,7 +2,7 @@
 
 The bucket is one of Ceph (see benchmarks/ceph.py) or SeaweedFS, started by this; or, by `--server running`,
 the one that AWS_ENDPOINT_URL names. The archive is the one of benchmarks/fetch.py, from the bucket, from a
-tier in it, and from nginx; the directory is the same model unpacked. Needed are obstore, boto3, nginx and tar.
+tier in it, and from nginx; the directory is the same model unpacked. Needed: obstore, boto3, nginx and tar.
 
 Run it from the top of the repository: `python -m benchmarks.buckets`.
 """

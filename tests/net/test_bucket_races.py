@@ -19,8 +19,10 @@ PROCESSES = 12
 _OPEN = """
 import os, sys
 from hubcli.config.settings import Settings
+from hubcli.net import retries
 from hubcli.net.bucket import open_store
-store = open_store(sys.argv[1], Settings.read(dict(os.environ)))
+retries.FIRST_WAIT_S = 0.05
+store = open_store(sys.argv[1], Settings.read(dict(os.environ), retries=12))
 """
 # Prints the keys that this process created.
 _CREATE = (
@@ -108,10 +110,10 @@ def test_one_of_many_creates_and_no_update_is_lost_in_azure(azure_server: Bucket
 @pytest.mark.slow
 def test_races_are_decided_through_failures_and_lost_answers(s3_server: BucketServer) -> None:
     faults = [
-        Fault("lost", "^PUT ", every=7),
-        Fault("unavailable", every=11),
-        Fault("dropped", "^(GET|PUT|HEAD)", every=13),
-        Fault("conflict", "^PUT .*key", every=9),
+        Fault("lost", "^PUT ", every=9),
+        Fault("unavailable", every=17),
+        Fault("dropped", "^(GET|PUT|HEAD)", every=19),
+        Fault("conflict", "^PUT .*key", every=13),
     ]
     with running_bucket_proxy(s3_server.url, faults) as proxy:
         assert_races_are_decided(s3_server.through(proxy.url), answers_are_lost=True)
