@@ -20,6 +20,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 # The items of the query with the words that they may have, the default first.
 _WORDS = {"mode": ("read", "read-write"), "private": ("no", "yes")}
 _LEASE = "lease"
+_ACCOUNT = "account"  # Of a container in Azure, and part of its address.
 _LEASE_S, _SHORTEST_LEASE_S, _LONGEST_LEASE_S = 30.0, 2.0, 600.0
 
 
@@ -42,10 +43,12 @@ class TierConfig:
         Raises UsageError, which names the `source`.
         """
         address, _, query = text.partition("?")
-        values, lease_s = {name: words[0] for name, words in _WORDS.items()}, _LEASE_S
+        values, lease_s, account = {name: words[0] for name, words in _WORDS.items()}, _LEASE_S, ""
         for name, value in _items(query, source):
             if name == _LEASE:
                 lease_s = _lease_s(value, source)
+            elif name == _ACCOUNT:
+                account = f"?{_ACCOUNT}={value}"
             elif value not in _WORDS[name]:
                 raise UsageError(
                     f"{source} has {name}={value!r}, not one of {', '.join(_WORDS[name])}",
@@ -54,7 +57,7 @@ class TierConfig:
             else:
                 values[name] = value
         is_writable, takes_private = values["mode"] == "read-write", values["private"] == "yes"
-        return cls(_address(address, source), is_writable, takes_private, lease_s)
+        return cls(_address(address, source) + account, is_writable, takes_private, lease_s)
 
     @property
     def is_local(self) -> bool:
@@ -67,10 +70,11 @@ def _items(query: str, source: str) -> list[tuple[str, str]]:
         items = parse_qsl(query, keep_blank_values=True, max_num_fields=20)
     except ValueError as error:
         raise UsageError(f"{source} has too many items", hint=f"Use {source} {_EXAMPLE}") from error
+    known = (*_WORDS, _LEASE, _ACCOUNT)
     for name, _ in items:
-        if name not in (*_WORDS, _LEASE):
+        if name not in known:
             raise UsageError(
-                f"{source} has an unknown item {name!r}{did_you_mean(name, (*_WORDS, _LEASE))}",
+                f"{source} has an unknown item {name!r}{did_you_mean(name, known)}",
                 hint=f"Use {source} {_EXAMPLE}",
             )
     return items

@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Protocol
 from hubcli.archive import FileRecord
 from hubcli.cache.records import Manifest
 from hubcli.config.settings import Settings
-from hubcli.errors import CacheError, HubcliError, IntegrityError, NetworkError, NotFoundError, TierError
+from hubcli.errors import (
+    CacheError,
+    ChecksumError,
+    HubcliError,
+    IntegrityError,
+    NetworkError,
+    NotFoundError,
+    TierError,
+)
 from hubcli.fetching.options import ExpectedDigests, FetchOptions
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
@@ -25,7 +33,7 @@ from hubcli.providers.handle import Handle
 if TYPE_CHECKING:
     from hubcli.net.byte_source import ByteSource
 
-__all__ = ["ArchiveCopy", "Tier", "TierLease", "TierModel", "TierTurn"]
+__all__ = ["ArchiveCopy", "Tier", "TierLease", "TierModel", "TierTurn", "latest_in_tiers"]
 
 # What a tier may fail with; others are faults of the cache, or of the command.
 _FAULTS = (NetworkError, IntegrityError, NotFoundError)
@@ -42,6 +50,13 @@ class TierModel:
     archive_bytes: int
     tree_sha256: str
     etag: str | None
+
+    def check_archive(self, sha256: str | None, size_bytes: int | None) -> None:
+        """Raises ChecksumError where the archive that came is another."""
+        if sha256 != self.archive_sha256:
+            raise ChecksumError(f"SHA-256 mismatch for {self.name}: got {sha256}")
+        if size_bytes != self.archive_bytes:
+            raise ChecksumError(f"{self.name} has {size_bytes} bytes instead of {self.archive_bytes}")
 
 
 class TierLease(Protocol):
