@@ -42,6 +42,8 @@ __all__ = [
     "OutputError",
     "PinnedError",
     "TensorFlowError",
+    "TierConflictError",
+    "TierError",
     "TooSlowError",
     "TruncatedError",
     "UnchangedError",
@@ -84,6 +86,7 @@ class ExitStatus(IntEnum):
     CACHE = 8, "disk full, cache or output not writable, or timeout of a lock"
     FOUND = 9, "a check found something, or `gc` cannot meet its budget"
     UNSAFE = 10, "`run` refuses a model in which the scan found something, unless `--unsafe`"
+    TIER = 12, "a shared tier failed, and `--require-tier` is set"
     BROKEN_PIPE = 120, "standard output was closed by its reader"
     INTERRUPTED = 130, "interrupted (Ctrl-C, SIGTERM)"
 
@@ -211,7 +214,7 @@ class AuthenticationError(NetworkError):
 
 
 class UnsupportedError(NetworkError):
-    """Something that the store, or the server behind it, can't do."""
+    """Something that a store of objects, or the server behind it, cannot do."""
 
     code = "unsupported"
 
@@ -310,6 +313,19 @@ class LockLostError(LockTimeoutError):
     """Another process took the lock over while this one stood still."""
 
     code = "lock-lost"
+
+
+class TierError(HubcliError):
+    """A shared tier failed, and all of them were required to work."""
+
+    code = "tier"
+    exit_status = ExitStatus.TIER
+
+
+class TierConflictError(IntegrityError):
+    """A shared tier has several archives of a handle whose bytes never change."""
+
+    code = "tier-conflict"
 
 
 class BudgetError(HubcliError):

@@ -30,6 +30,8 @@ class ByteSource(ABC):
     `is_known`, and don't come then. `digests` are the checksums that it announces. `redirects` are the
     addresses that led to it, its own the last. What is a `directory` is walked instead of read.
 
+    What came with credentials is private: it is put into no tier that others may read.
+
     Parts can be asked for where there is a `validator`: parts with the same one are of the same bytes.
     """
 
@@ -43,6 +45,7 @@ class ByteSource(ABC):
     directory: Path | None = None
     resumed_bytes = 0
     is_spooled = False
+    is_private = False
 
     @property
     def has_ranges(self) -> bool:

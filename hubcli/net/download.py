@@ -60,7 +60,7 @@ class Download(ByteSource):
         self.name = source.name
         self.redirects, self.is_known = source.redirects, source.is_known
         self.size_bytes, self.etag, self.validator = source.size_bytes, source.etag, source.validator
-        self.digests = source.digests
+        self.digests, self.is_private = source.digests, source.is_private
         self._source = source
         self._options = options
         self._stop = threading.Event()

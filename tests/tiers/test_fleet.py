@@ -11,7 +11,7 @@ import pytest
 
 from tests.bucket_servers import BucketServer
 from tests.installed import require_installed
-from tests.tiers.fleet import Fleet, Run, running_fleet
+from tests.tiers.machines import Fleet, Run, running_fleet
 
 require_installed("obstore")
 
