@@ -7,7 +7,7 @@ s3rver ignores conditions, which `require_conditional_writes` finds out.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, IntegrityError, UnsupportedError
 from hubcli.net.bucket_client import BucketClient
-from hubcli.net.bucket_source import BucketSource, plain_etag, quoted_etag
+from hubcli.net.bucket_source import BucketSource, BucketTree, plain_etag, quoted_etag
 from hubcli.net.byte_source import ByteSource
 from hubcli.net.download import Download, DownloadOptions
 from hubcli.net.object_store import ObjectInfo, ObjectStore
@@ -38,7 +38,8 @@ def open_store(address: str, settings: Settings, on_retry: OnRetry = lambda text
     """
     scheme = scheme_of(address)
     if scheme in SCHEMES:
-        return Bucket(BucketAddress.parse(address), settings, on_retry)
+        retries = RetryPolicy.of(settings, settings.retries, on_retry)
+        return Bucket(BucketAddress.parse(address), settings, retries)
     if scheme in ("http", "https"):
         from hubcli.net.web_store import WebStore
 
@@ -65,13 +66,11 @@ def _options(settings: Settings, retries: RetryPolicy, spool: Path | None = None
 class Bucket(ObjectStore):
     """The objects below an address such as `s3://models/hub`."""
 
-    def __init__(
-        self, address: BucketAddress, settings: Settings, on_retry: OnRetry = lambda text: None
-    ) -> None:
+    def __init__(self, address: BucketAddress, settings: Settings, retries: RetryPolicy) -> None:
         self.address = str(address)
         self._place = address
         self._settings = settings
-        self._retries = RetryPolicy.of(settings, settings.retries, on_retry)
+        self._retries = retries
         self._client = BucketClient(address, settings, self._retries)
         self._is_unquoted = False
 
@@ -129,13 +128,26 @@ class Bucket(ObjectStore):
         info = self.head(key)
         if info is None:
             raise self._client.missing(self._name(key))
-        source = BucketSource(self._client, self._name(key), info._replace(key=self._key(key)))
+        source = self.source(info)
         download = Download(source, _options(self._settings, self._retries, spool))
         try:
             yield download
         finally:
             download.close()
             source.close()
+
+    def source(self, info: ObjectInfo, known_etag: str | None = None) -> BucketSource:
+        """The bytes of the object as `info` tells of it; raises BodyChangedError once it's another one."""
+        full = info._replace(key=self._key(info.key))
+        return BucketSource(self._client, self._name(info.key), full, known_etag)
+
+    def tree_source(
+        self, folder: str, infos: Iterable[ObjectInfo], known_etag: str | None = None
+    ) -> BucketTree:
+        """The .tar of these objects below the folder. Raises IntegrityError where they are no tree."""
+        start = len(folder) + 1 if folder else 0
+        files = [(info.key[start:], info._replace(key=self._key(info.key))) for info in infos]
+        return BucketTree(self._client, self._name(folder), files, known_etag)
 
     def list_objects(self, prefix: str = "", start_after: str | None = None) -> Iterator[ObjectInfo]:
         """The objects whose keys begin with the prefix, in order of their keys, page by page.

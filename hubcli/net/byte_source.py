@@ -10,10 +10,11 @@ import base64
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import google_crc32c
@@ -31,6 +32,8 @@ class ByteSource(ABC):
     addresses that led to it, its own the last. What is a `directory` is walked instead of read.
 
     Parts can be asked for where there is a `validator`: parts with the same one are of the same bytes.
+    `files` tells, where that is known before a byte is read, where the files of a model are: path, start
+    and end.
     """
 
     name: str
@@ -41,6 +44,7 @@ class ByteSource(ABC):
     digests: tuple[Digest, ...] = ()
     redirects: tuple[str, ...] = ()
     directory: Path | None = None
+    files: Mapping[str, tuple[int, int]] = MappingProxyType({})
     resumed_bytes = 0
     is_spooled = False
 
