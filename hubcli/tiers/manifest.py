@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from hubcli.archive import FileRecord
 from hubcli.archive.tree import tree_digest
-from hubcli.errors import ChecksumError, IntegrityError
+from hubcli.errors import IntegrityError
 from hubcli.providers.handle import key_of
 from hubcli.tiers.layout import ManifestKey, parse_object, written_by
 from hubcli.units import to_iso_utc
@@ -127,14 +127,6 @@ class TierManifest:
             "written_at": self.written_at,
         }
         return (json.dumps(document, indent=1) + "\n").encode()
-
-    def require_files(self, name: str, files: Sequence[FileRecord]) -> None:
-        """Raises ChecksumError where the unpacked files aren't those that the manifest lists."""
-        digest = tree_digest(files)
-        if digest != self.tree_sha256:
-            raise ChecksumError(
-                f"{name} differs from its manifest: expected digest {self.tree_sha256}, got {digest}"
-            )
 
 
 @dataclass(frozen=True, slots=True)
