@@ -13,7 +13,7 @@ from hubcli.cli.options import DryRun, GlobalOptions, NoSync, Yes
 from hubcli.cli.output import Output, errors_document, printable
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, Interrupted, UsageError
-from hubcli.units import format_size, plural
+from hubcli.units import format_size, parse_duration_s, parse_size_bytes, plural
 
 with LazyImports():
     from hubcli.cache.gc.collect import ActionResult, CompletedAction
