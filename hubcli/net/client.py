@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -61,8 +61,11 @@ class Client:
         with_credentials: bool = True,
         method: str = "GET",
         redirects: Collection[int] = _REDIRECTS,
+        content: bytes | Iterable[bytes] | None = None,
     ) -> httpx.Response:
         """The answer to `GET url`, its body still unread, redirects followed; its `history` has those.
+
+        What has a `content` to send follows none: pass empty `redirects` with it.
 
         A redirect to another scheme than https (or from http to http) is refused,
         as is the eleventh. Cookies stay with the origin that they were meant for.
@@ -73,7 +76,9 @@ class Client:
         began_s = time.monotonic()
         while len(history) <= _MAX_REDIRECTS:
             with_credentials = with_credentials and self._credentials.may_go_to(url)
-            response = self._send(method, url, headers or {}, with_credentials=with_credentials)
+            response = self._send(
+                method, url, headers or {}, with_credentials=with_credentials, content=content
+            )
             response.history = history
             if response.status_code not in redirects:
                 return response
@@ -120,11 +125,14 @@ class Client:
         *,
         with_credentials: bool,
         extensions: dict[str, Any] | None = None,
+        content: bytes | Iterable[bytes] | None = None,
     ) -> httpx.Response:
         authorization = self._credentials.header(url) if with_credentials else None
         sent = {**headers, **({"Authorization": authorization} if authorization else {})}
         try:
-            request = self._http.build_request(method, url, headers=sent, extensions=extensions)
+            request = self._http.build_request(
+                method, url, headers=sent, extensions=extensions, content=content
+            )
             response = self._http.send(request, stream=True)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
             raise translate(error, stored_url(url)) from error
