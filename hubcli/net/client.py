@@ -294,10 +294,12 @@ def translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:
             hint="Try again, or wait longer with --timeout SECONDS.",
         ).transient()
     if isinstance(error, httpx.ConnectError):
-        return NetworkError(
+        unreachable = NetworkError(
             f"Cannot reach {shown_url}: {error}",
             hint="Check the network, the proxy (HTTPS_PROXY) and the URL: hubcli doctor --network",
         ).transient()
+        unreachable.was_sent = False
+        return unreachable
     failed = NetworkError(f"{shown_url} failed{when}: {_reason(error)}", hint="Try again.")
     # What can't be an address, or is answered in no protocol of ours, stays so.
     is_lasting = isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError))

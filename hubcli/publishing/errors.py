@@ -1,0 +1,28 @@
+"""What can go wrong with publishing alone. Apart from `hubcli.errors`, which every start of hubcli loads."""
+
+from __future__ import annotations
+
+from hubcli.errors import ExitStatus, HubcliError
+
+__all__ = ["NotPublishableError", "UnknownOutcomeError", "VersionExistsError"]
+
+
+class NotPublishableError(HubcliError):
+    """A check before the upload found something in the model, or among its files."""
+
+    code = "not-publishable"
+    exit_status = ExitStatus.FOUND
+
+
+class VersionExistsError(HubcliError):
+    """The version is there with other bytes: versions are immutable."""
+
+    code = "version-exists"
+    exit_status = ExitStatus.VERSION_EXISTS
+
+
+class UnknownOutcomeError(HubcliError):
+    """A creation got no answer, and nothing shows whether it took place: it is not tried again."""
+
+    code = "unknown-outcome"
+    exit_status = ExitStatus.UNKNOWN_OUTCOME
