@@ -47,6 +47,7 @@ __all__ = [
     "UnchangedError",
     "UnsafeArchiveError",
     "UnsafeModelError",
+    "UnsupportedError",
     "UsageError",
     "ValuesError",
     "about_model",
@@ -210,6 +211,12 @@ class AuthenticationError(NetworkError):
     """The server answers 401 or 403."""
 
     code = "authentication"
+
+
+class UnsupportedError(NetworkError):
+    """Something that the store, or the server behind it, can't do."""
+
+    code = "unsupported"
 
 
 class OfflineError(NetworkError):

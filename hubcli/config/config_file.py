@@ -190,6 +190,8 @@ KEYS: Mapping[str, ConfigKey] = {
         ConfigKey("jobs", partial(_count, 1, 32)),
         ConfigKey("cacert", _file, ("SSL_CERT_FILE", "SSL_CERT_DIR")),
         ConfigKey("kaggle-endpoint", _endpoint, ("HUBCLI_KAGGLE_ENDPOINT",)),
+        ConfigKey("bucket-anonymous", _flag, ("HUBCLI_BUCKET_ANONYMOUS",)),
+        ConfigKey("bucket-requester-pays", _flag, ("HUBCLI_BUCKET_REQUESTER_PAYS",)),
         ConfigKey("gc", _rules, ("HUBCLI_GC",)),
         ConfigKey("color", partial(_word, COLORS), ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE")),
         ConfigKey("progress", _flag, ("HUBCLI_NO_PROGRESS",)),

@@ -90,6 +90,8 @@ class Settings:
         min_rate: str | None = None,
         no_sync: bool = False,
         no_progress: bool = False,
+        anonymous: bool = False,
+        requester_pays: bool = False,
         config: ConfigFile | None = None,
     ) -> Settings:
         """The settings that flags give, else the environment, else the config file, else the defaults.
@@ -117,6 +119,10 @@ class Settings:
                 ca_file,
                 default_ca_file=config.get("cacert"),
                 default_endpoint=config.get("kaggle-endpoint", KAGGLE_ENDPOINT),
+                anonymous=anonymous
+                or _is_on(env, "HUBCLI_BUCKET_ANONYMOUS", config.get("bucket-anonymous", False)),
+                requester_pays=requester_pays
+                or _is_on(env, "HUBCLI_BUCKET_REQUESTER_PAYS", config.get("bucket-requester-pays", False)),
             ),
             kagglehub_root=_kagglehub_root(env),
             load_format=env.get("TFHUB_MODEL_LOAD_FORMAT", ""),
