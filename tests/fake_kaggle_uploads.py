@@ -150,7 +150,7 @@ class FakeKaggleUploads(FakeKaggle):
         owner, slug, title = body.get("ownerSlug", ""), body.get("slug", ""), body.get("title", "")
         if owner != asked.user:
             raise refused(403, "Permission 'models.create' was denied")
-        if not _SLUG.fullmatch(slug) or not 5 <= len(title) <= 50 or not isinstance(body["isPrivate"], bool):
+        if not _SLUG.fullmatch(slug) or not 0 < len(title) <= 50 or not isinstance(body["isPrivate"], bool):
             raise refused(400, "Invalid slug or title")
 
         def create() -> Answer:
@@ -286,4 +286,3 @@ class FakeKaggleUploads(FakeKaggle):
         with self.lock:
             done: Answer = act()
         return replace(done, is_lost=fault == "lose-answer")
-

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from hubcli.errors import ExitStatus, HubcliError
 
-__all__ = ["NotPublishableError", "UnknownOutcomeError", "VersionExistsError"]
-
-
-class NotPublishableError(HubcliError):
-    """A check before the upload found something in the model, or among its files."""
-
-    code = "not-publishable"
-    exit_status = ExitStatus.FOUND
+__all__ = ["UnknownOutcomeError", "VersionExistsError"]
 
 
 class VersionExistsError(HubcliError):

@@ -87,7 +87,7 @@ class Creation:
     @property
     def page(self) -> str:
         """Where a person looks."""
-        return self.model.at_version(None).page
+        return self.model.page
 
     def make_model(self, title: str, description: str, *, is_public: bool) -> None:
         """Creates the model, unless somebody else just did. A slug is unique: none can come twice."""
