@@ -27,6 +27,7 @@ __all__ = [
     "Settings",
     "ShellHomes",
     "UpkeepRules",
+    "answers_folder",
     "color_choice",
     "environment",
     "export_records",
@@ -193,6 +194,20 @@ def _state(name: str) -> Path | None:
         return users_own(user_state_path, f"the state of {name}", "XDG_STATE_HOME") / name
     except UsageError:
         return None
+
+
+def answers_folder() -> Path | None:
+    """Where answers of hosts are kept for some minutes, there or not; None for a user without a home.
+
+    It is beside the default cache of models, which holds models alone.
+    """
+    from platformdirs import user_cache_path
+
+    try:
+        folder = users_own(user_cache_path, "the cache of answers", "XDG_CACHE_HOME")
+    except UsageError:
+        return None
+    return folder.with_name(f"{folder.name}-answers")
 
 
 def environment() -> Mapping[str, str]:

@@ -70,14 +70,14 @@ class JsonApi:
     def __init__(self, root: str, client: Client, options: JsonApiOptions) -> None:
         self.root = root.rstrip("/")
         self.client = client
-        self._options = options
+        self.options = options
 
     def get(
         self, path: str, query: Mapping[str, str] | None = None, limit_bytes: int = MAX_ANSWER_BYTES
     ) -> dict[str, Any]:
         """The object that the API answers, retried after transient errors."""
         url = self._url(path, query)
-        return self._options.retries.until_done(lambda: self._ask("GET", url, None, limit_bytes))
+        return self.options.retries.until_done(lambda: self._ask("GET", url, None, limit_bytes))
 
     def post(
         self, path: str, body: Mapping[str, Any], *, is_repeatable: bool, limit_bytes: int = MAX_ANSWER_BYTES
@@ -95,7 +95,7 @@ class JsonApi:
                 error.is_transient &= is_repeatable or error.http_status == 429
                 raise
 
-        return self._options.retries.until_done(attempt)
+        return self.options.retries.until_done(attempt)
 
     def pages(self, path: str, query: Mapping[str, str]) -> Iterator[Page]:
         """The pages of a list, each asked for when it is wanted, by the token of the one before.
@@ -173,7 +173,7 @@ class JsonApi:
         """The body; what is longer raises NetworkError, or is cut."""
         printed, content, began_s = _printed(response), b"", time.monotonic()
         try:
-            for block in body_blocks(response, None, self._options.timeout_s):
+            for block in body_blocks(response, None, self.options.timeout_s):
                 content += block
                 if len(content) > limit_bytes:
                     break

@@ -22,6 +22,7 @@ from hubcli.net.json_api import JsonApi, JsonApiOptions, open_json_api, quoted_p
 from hubcli.net.retries import RetryPolicy
 from hubcli.providers.kaggle import WHERE, KaggleModel
 from hubcli.providers.provider import SEGMENT
+from hubcli.publishing.answer_cache import AnswerCache, RememberingApi, account_key
 from hubcli.units import from_iso_utc
 
 __all__ = [
@@ -99,15 +100,22 @@ class KaggleFile:
 
 @contextmanager
 def open_kaggle(
-    settings: Settings, on_retry: Callable[[str], None] = lambda text: None
+    settings: Settings,
+    on_retry: Callable[[str], None] = lambda text: None,
+    answers: AnswerCache | None = None,
 ) -> Iterator[KaggleApi]:
-    """Kaggle's API at the endpoint of the settings. Raises OfflineError with --offline, NetworkError."""
+    """Kaggle's API at the endpoint of the settings; what was asked before may come from `answers`.
+
+    Raises NetworkError, and OfflineError with --offline where there are no `answers`.
+    """
     endpoint = settings.access.kaggle.endpoint
-    if settings.offline:
-        raise OfflineError(f"Cannot ask {endpoint}: --offline is set", hint="Run without --offline.")
+    if settings.offline and answers is None:
+        raise OfflineError(f"Cannot ask {endpoint}: --offline is set", hint="Run it without --offline.")
     retries = RetryPolicy.of(settings, settings.retries, on_retry)
     options = JsonApiOptions(settings.timeout_s, settings.access, retries, settings.min_rate_bytes_s)
     with open_json_api(endpoint, options) as api:
+        if answers is not None:
+            api = RememberingApi(api, answers, account_key(settings.access.kaggle))
         yield KaggleApi(api)
 
 
