@@ -36,6 +36,8 @@ __all__ = [
     "PublishPlan",
     "PublishResult",
     "PublishStatus",
+    "check",
+    "model_card_of",
     "publish",
 ]
 
@@ -134,6 +136,34 @@ def publish(
     reference = ModelRef.resolve(source, settings)
     with naming_target(reference, settings), _directory(reference, settings, verb.listener) as directory:
         return verb.run(directory, place)
+
+
+def check(
+    source: str, settings: Settings | None = None, listener: ProgressListener | None = None
+) -> tuple[Issue, ...]:
+    """The checklist for publishers: what is wrong with the files first, then advice with remedies."""
+    from hubcli.publishing.checklist import checklist  # A publication needs none of it.
+
+    settings, listener = settings or Settings.read(), listener or ProgressListener()
+    reference = ModelRef.resolve(source, settings)
+    with naming_target(reference, settings), _directory(reference, settings, listener) as directory:
+        return (*file_issues(read_files(directory)), *checklist(directory, settings))
+
+
+def model_card_of(
+    source: str,
+    settings: Settings | None = None,
+    name: str | None = None,
+    license_name: str | None = None,
+    listener: ProgressListener | None = None,
+) -> str:
+    """A model card in Markdown, filled with what the model tells."""
+    from hubcli.publishing.model_card import model_card
+
+    settings, listener = settings or Settings.read(), listener or ProgressListener()
+    reference = ModelRef.resolve(source, settings)
+    with naming_target(reference, settings), _directory(reference, settings, listener) as directory:
+        return model_card(directory, name=name, license=license_name)
 
 
 def parse_target(text: str, framework: str | None) -> HubPlace | KaggleModel:

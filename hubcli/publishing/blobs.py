@@ -50,8 +50,8 @@ def upload_blobs(
     Raises NetworkError, TruncatedError for a file that changes meanwhile, NotFoundError, CacheError.
     """
     journal.keep_files({node.name for node in files})
-    stop = threading.Event()
-    jobs = [_BlobUpload(node, kaggle, journal, settings, listener, stop).run for node in files]
+    stop, counted = threading.Event(), _Counted(listener)
+    jobs = [_BlobUpload(node, kaggle, journal, settings, counted, stop).run for node in files]
     token = CancellationToken()
     with token.undoing(stop.set), closing(run_concurrently(jobs, _PARALLEL, token)) as done:
         try:
@@ -59,6 +59,33 @@ def upload_blobs(
                 pass
         finally:
             stop.set()
+
+
+class _Counted:
+    """The listener, for several threads at a time; what earlier runs sent isn't counted as sent now."""
+
+    def __init__(self, listener: ProgressListener) -> None:
+        self._listener = listener
+        self._lock = threading.Lock()
+        self._resumed_bytes = 0
+
+    def received(self, size_bytes: int, *, is_resumed: bool = False) -> None:
+        """The storage has more bytes."""
+        with self._lock:
+            if is_resumed:
+                self._resumed_bytes += size_bytes
+                self._listener.resumed(self._resumed_bytes)
+            self._listener.received(size_bytes)
+
+    def note(self, text: str) -> None:
+        """A note for the user."""
+        with self._lock:
+            self._listener.note(text)
+
+    def retrying(self, text: str) -> None:
+        """Something failed that may pass."""
+        with self._lock:
+            self._listener.retrying(text)
 
 
 class _BlobUpload:
@@ -70,7 +97,7 @@ class _BlobUpload:
         kaggle: KaggleApi,
         journal: Journal,
         settings: Settings,
-        listener: ProgressListener,
+        listener: _Counted,
         stop: threading.Event,
     ) -> None:
         self.node = node
@@ -88,7 +115,7 @@ class _BlobUpload:
             with open_regular(self.node.path) as file:
                 record = self._earlier(file)
                 if record is not None and record.sha256:
-                    self._report(record.size_bytes)
+                    self._report(record.size_bytes, is_resumed=True)
                     return
                 while not self.stop.is_set():
                     with self.retries.attempt(self.stop) as progress:
@@ -142,7 +169,7 @@ class _BlobUpload:
         upload = ResumableUpload(self.kaggle.json.client, url, record.size_bytes)
         state = upload.ask() if record.begun_bytes else UploadState(0)
         self._require_sent(state, record)
-        self._report(state.received_bytes)
+        self._report(state.received_bytes, is_resumed=True)
         while not state.is_complete:
             if self.stop.is_set():
                 return
@@ -192,10 +219,10 @@ class _BlobUpload:
             self.hasher.update(block)
             self.hashed_bytes += len(block)
 
-    def _report(self, total_bytes: int) -> None:
+    def _report(self, total_bytes: int, *, is_resumed: bool = False) -> None:
         """Tells the listener of bytes that the storage has, once."""
         if total_bytes > self.reported_bytes:
-            self.listener.received(total_bytes - self.reported_bytes)
+            self.listener.received(total_bytes - self.reported_bytes, is_resumed=is_resumed)
             self.reported_bytes = total_bytes
 
 
