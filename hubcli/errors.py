@@ -86,7 +86,9 @@ class ExitStatus(IntEnum):
     CACHE = 8, "disk full, cache or output not writable, or timeout of a lock"
     FOUND = 9, "a check found something, or `gc` cannot meet its budget"
     UNSAFE = 10, "`run` refuses a model in which the scan found something, unless `--unsafe`"
+    VERSION_EXISTS = 11, "the version to publish exists with other bytes"
     TIER = 12, "a shared tier failed, and `--require-tier` is set"
+    UNKNOWN_OUTCOME = 13, "`publish` got no answer and cannot tell whether the version was created"
     BROKEN_PIPE = 120, "standard output was closed by its reader"
     INTERRUPTED = 130, "interrupted (Ctrl-C, SIGTERM)"
 
@@ -184,10 +186,11 @@ class NotFoundError(HubcliError):
 
 
 class NetworkError(HubcliError):
-    """The network or the server failed."""
+    """The network or the server failed. `was_sent` is False where the request reached nobody."""
 
     code = "network"
     exit_status = ExitStatus.NETWORK
+    was_sent = True
 
 
 class BodyChangedError(NetworkError):

@@ -23,6 +23,7 @@ from hubcli.errors import BrokenModelError, DiskFullError, TruncatedError, Usage
 from hubcli.exporting import ExportFormat, Layout
 from hubcli.exporting.destination import Placement, publish_newest, require_free, staged_output
 from hubcli.exporting.editing import EditOptions, EditPlan, EditReport, plan_edits, prove, require_comparable
+from hubcli.exporting.hub_index import IndexEntry, add_to_index
 from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.fetching.sources import unpack_archive
 from hubcli.progress import ProgressListener
@@ -143,6 +144,7 @@ class ExportRun:
         self.options = options
         self.listener = listener
         self.started_at = time.monotonic()
+        self.kind: str | None = None
         self.entry = target.entry
         if self.entry is None and target.directory is not None:
             self.entry = CachedModel.at(target.directory, settings.cache_root)
@@ -209,8 +211,7 @@ class ExportRun:
                 raise TruncatedError(
                     f"{self.target.name} changed while it was exported", hint="Run the command again."
                 )
-        self._publish_newest()
-        return self._result(tree, packed)
+        return self._published(self._result(tree, packed), tree)
 
     def _export_made(self, make: Callable[[Path], None]) -> ExportResult:
         """Exports what is made first: in its place beside the destination, without a second copy."""
@@ -220,8 +221,7 @@ class ExportRun:
             make(model)
             tree = self._checked(model)
             packed = self._write(tree, staged) if is_archive else None
-        self._publish_newest()
-        return self._result(tree, packed)
+        return self._published(self._result(tree, packed), tree)
 
     def _export_edited(self) -> ExportResult:
         """Exports an edited model: planned first, then written beside the destination and proven."""
@@ -251,8 +251,7 @@ class ExportRun:
             for text in (*(loss.text for loss in report.losses), *report.notes):
                 self.listener.note(text)
             packed = self._write(tree, staged) if is_archive else None
-        self._publish_newest()
-        return replace(self._result(tree, packed), edited=report)
+        return self._published(replace(self._result(tree, packed), edited=report), tree)
 
     @contextmanager
     def _source(self, place: Path) -> Iterator[Path]:
@@ -281,12 +280,24 @@ class ExportRun:
         result = self._result(plan.tree, None)
         return replace(result, size_bytes=report.size_after, edited=report, is_dry_run=True)
 
-    def _publish_newest(self) -> None:
-        """In a tree of a TF Hub host, lets a handle without a version mean the newest one."""
-        if self.placement.layout is Layout.HUB:
-            problem = publish_newest(self.place.parent)
-            if problem is not None:
+    def _published(self, result: ExportResult, tree: Tree) -> ExportResult:
+        """The result; in a tree of a TF Hub host, the version is in the index, and may be the newest one."""
+        root = self.placement.tree
+        if root is not None:
+            version = self.placement.place.relative_to(root)
+            entry = IndexEntry(
+                version.parent.as_posix(),
+                version.name,
+                result.size_bytes,
+                tree.size_bytes,
+                result.sha256,
+                time.time(),
+                self.kind,
+            )
+            problems = publish_newest(self.place.parent), add_to_index(root, entry, self.settings.durability)
+            for problem in filter(None, problems):
                 self.listener.note(problem)
+        return result
 
     def _staged(self) -> AbstractContextManager[Path]:
         return staged_output(
@@ -313,7 +324,7 @@ class ExportRun:
         manifest = self.entry.manifest if self.entry is not None else None
         records = manifest.files if manifest is not None else ()
         try:
-            check_structure(model)
+            self.kind = check_structure(model).kind
             if is_whole:
                 self._check_content(model, records)
         except BrokenModelError as error:
