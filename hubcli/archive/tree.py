@@ -188,15 +188,18 @@ def copy_tree(
     destination: Path,
     on_bytes: OnBytes = lambda size: None,
     durability: Durability = UNSYNCED,
+    *,
+    is_new: bool = True,
 ) -> None:
-    """Copies the tree into the new directory `destination`, with modes as new files have them.
+    """Copies the tree into the directory `destination`, which is made, with modes as new files have them.
 
     On Linux, file systems with shared blocks (btrfs, XFS) copy nothing at all.
     Where `durability` is on, large files go to the disk while they are written; the sync is
-    the caller's. Raises TruncatedError for a file that isn't as long as it was,
+    the caller's. With `is_new` off the directory is there, with files of other names.
+    Raises TruncatedError for a file that isn't as long as it was,
     NotFoundError, OSError; what was written until then is the caller's to remove.
     """
-    destination.mkdir()
+    destination.mkdir(exist_ok=not is_new)
     for node in tree.nodes:
         target = destination / node.path.relative_to(tree.top)  # As the system has the name.
         if node.is_directory:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,14 +11,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from hubcli.archive.tree import Tree, copying
+from hubcli.archive.tree import Tree, TreeNode, copying
 from hubcli.archive.unpack import require_room
 from hubcli.cache.cached_model import CachedModel
 from hubcli.config.settings import Settings
 from hubcli.errors import UsageError
 from hubcli.exporting import ExportFormat, ExportOptions, Layout
 from hubcli.exporting.destination import Placement, publish_newest, require_free, staged_output
-from hubcli.exporting.source import WAY_OUT, ModelChecks, unpack_source
+from hubcli.exporting.source import WAY_OUT, ModelChecks, export_keras_model, unpack_source
 from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
@@ -121,7 +121,9 @@ class _Export:
         )
         if job is not None:
             return self._export_converted(job)
-        if self.options.edits.is_asked or self.options.dry_run:
+        if self.options.dry_run:
+            return self._dry_run()
+        if self.options.edits.is_asked:
             return self._export_edited()
         if self._needs_keras():
             source = archive or self._directory()
@@ -206,24 +208,20 @@ class _Export:
 
     def _export_edited(self) -> ExportResult:
         """Exports an edited model: planned first, then written beside the destination and proven."""
-        from hubcli.exporting.editing import plan_edits, prove, require_comparable
+        edits = self.options.edits
+        if edits.half is not None:
+            from hubcli.exporting.editing import require_comparable
 
-        edits = replace(self.options.edits, dry_run=self.options.dry_run)
-        require_comparable(edits)
-        if self.options.dry_run:
-            with (
-                TemporaryDirectory(prefix="hubcli-") as folder,
-                self._source(Path(folder, "source")) as source,
-            ):
-                self.checks.content(source)
-                return self._dry_result(plan_edits(source.top, edits, self.target.name))
+            require_comparable(edits)
         with self._staged() as staged, self._source(staged.with_name("source")) as source:
-            if edits.warmup is not None:  # The source itself answers the requests.
-                self.checks.content(source)
             self.listener.step("Editing the model")
-            plan = plan_edits(source.top, edits, self.target.name)
             model = staged.with_name("model") if self._is_archive else staged
-            tree = self._write_edited(plan, model)
+            with self._copied_ahead(source, model) as copied:
+                self.checks.content(source, is_told=not copied)
+                from hubcli.exporting.editing import plan_edits, prove  # 20 ms, while files are copied.
+
+                plan = plan_edits(source.top, edits, self.target.name)
+            tree = self._write_edited(plan, model, copied)
             if edits.compare:
                 self.listener.step("Comparing the export with its source")
             report = prove(plan, model, edits)
@@ -232,17 +230,25 @@ class _Export:
         self._publish_newest()
         return replace(self._result(tree, packed), edited=report)
 
-    def _write_edited(self, plan: EditPlan, model: Path) -> Tree:
-        """Writes the plan as the directory `model`, while the source is checked; the files that it has."""
-        size = plan.report().size_after
-        self._require_room(model, size)
-        self._tell_of_writing(size)
-        plan.write(
-            model,
-            self.listener.received,
-            self.settings.durability,
-            meanwhile=partial(self.checks.content, plan.tree, is_told=False),
-        )
+    @contextmanager
+    def _copied_ahead(self, source: Tree, model: Path) -> Iterator[Sequence[TreeNode]]:
+        """Copies what no edit changes into the directory `model`, while the context plans the edits."""
+        nodes = tuple(node for node in source.nodes if self.options.edits.leaves(node.name))
+        if not nodes:
+            yield ()
+            return
+        self._require_room(model, source.size_bytes)
+        self._tell_of_writing(source.size_bytes)
+        with copying(Tree(source.top, nodes), model, self.listener.received, self.settings.durability):
+            yield nodes
+
+    def _write_edited(self, plan: EditPlan, model: Path, copied: Sequence[TreeNode]) -> Tree:
+        """Writes the rest of the directory `model`; the files that it has then."""
+        if not copied:
+            size = plan.report().size_after
+            self._require_room(model, size)
+            self._tell_of_writing(size)
+        plan.write(model, self.listener.received, self.settings.durability, copied)
         checks = ModelChecks(self.target.name, None, self.listener)  # A record tells of the source's files.
         tree = checks.tree(model)
         if plan.rewrites_checkpoint:  # What was copied was checked where it came from.
@@ -270,7 +276,17 @@ class _Export:
         yield tree
         self.checks.require_unchanged(tree)
 
-    def _dry_result(self, plan: EditPlan) -> ExportResult:
+    def _dry_run(self) -> ExportResult:
+        """Plans an edited export, and tells what it would lose."""
+        from hubcli.exporting.editing import plan_edits
+
+        edits = replace(self.options.edits, dry_run=True)
+        with (
+            TemporaryDirectory(prefix="hubcli-") as folder,
+            self._source(Path(folder, "source")) as source,
+        ):
+            self.checks.content(source)
+            plan = plan_edits(source.top, edits, self.target.name)
         report = plan.report()
         for note in report.notes:
             self.listener.note(note)
@@ -371,26 +387,3 @@ class _Export:
             sha256=None if packed is None else packed.sha256,
             seconds=time.monotonic() - self.started_at,
         )
-
-
-def export_keras_model(
-    source: Path, destination: Path, *, options: ExportOptions, listener: ProgressListener
-) -> None:
-    """Makes the directory `destination` a Reusable SavedModel of a Keras model, by TensorFlow.
-
-    The source is a Keras file or the directory of a Keras 2 SavedModel. Raises UsageError,
-    TensorFlowError.
-    """
-    # Imported here: nothing else of an export needs the room, which imports TensorFlow on use.
-    from hubcli.tf.keras.export import export_keras
-
-    report = export_keras(
-        source,
-        destination,
-        output_layers=options.output_layers,
-        input_layers=options.input_layers,
-        custom_objects=options.custom_objects,
-        unsafe=options.unsafe,
-    )
-    for note in report.notes:
-        listener.note(note)

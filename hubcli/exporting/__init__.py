@@ -96,6 +96,11 @@ class EditOptions:
             or self.defaults
         )
 
+    def leaves(self, path: str) -> bool:
+        """Whether the file or directory is copied as it is, which is known before the model is read."""
+        top = path.partition("/")[0]
+        return top == "assets" or (top == "variables" and not (self.serving or self.half))
+
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:

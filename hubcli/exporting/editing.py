@@ -6,12 +6,12 @@ what isn't edited, as an export does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hubcli.archive import Limits
-from hubcli.archive.tree import Tree, copying
+from hubcli.archive.tree import Tree, TreeNode, copy_tree
 from hubcli.durability import UNSYNCED, Durability
 from hubcli.errors import BrokenModelError, NotFoundError, UsageError, ValuesError
 from hubcli.exporting import EditOptions
@@ -126,16 +126,15 @@ class EditPlan:
         destination: Path,
         on_bytes: Callable[[int], None] = lambda size: None,
         durability: Durability = UNSYNCED,
-        meanwhile: Callable[[], None] = lambda: None,
+        copied: Sequence[TreeNode] = (),
     ) -> None:
-        """Writes the model to the new directory; `meanwhile` is called while files are copied.
+        """Writes the model to the directory, which is new, or holds what was copied already.
 
         Raises as its parts do; OSError.
         """
-        written = self._written
+        written = self._written.union(node.name for node in copied)
         nodes = tuple(node for node in self.tree.nodes if node.name not in written)
-        with copying(Tree(self.tree.top, nodes), destination, on_bytes, durability):
-            meanwhile()
+        copy_tree(Tree(self.tree.top, nodes), destination, on_bytes, durability, is_new=not copied)
         if self.model.is_edited:
             with (destination / _MAIN).open("xb") as file:
                 for piece in self.model.message.pieces():

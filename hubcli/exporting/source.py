@@ -1,4 +1,4 @@
-"""The model that an export is made of: unpacked where it is an archive, and what it must pass."""
+"""The model that an export is made of: unpacked from an archive or made by Keras, and what it must pass."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from hubcli.archive.tree import Tree
 from hubcli.cache.cached_model import CachedModel
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, DiskFullError, TruncatedError
+from hubcli.exporting import ExportOptions
 from hubcli.progress import ProgressListener
 from hubcli.savedmodel.layout import check_structure
 
-__all__ = ["WAY_OUT", "ModelChecks", "unpack_source"]
+__all__ = ["WAY_OUT", "ModelChecks", "export_keras_model", "unpack_source"]
 
 WAY_OUT = "use another path"
 
@@ -28,6 +29,29 @@ def unpack_source(archive: Path, folder: Path, settings: Settings, listener: Pro
         unpack_archive(archive, folder, settings, listener)
     except DiskFullError as error:
         raise DiskFullError(error.message, hint=f"Free some space, or {WAY_OUT}.") from error
+
+
+def export_keras_model(
+    source: Path, destination: Path, *, options: ExportOptions, listener: ProgressListener
+) -> None:
+    """Makes the directory `destination` a Reusable SavedModel of a Keras model, by TensorFlow.
+
+    The source is a Keras file or the directory of a Keras 2 SavedModel. Raises UsageError,
+    TensorFlowError.
+    """
+    # Imported here: nothing else of an export needs the room, which imports TensorFlow on use.
+    from hubcli.tf.keras.export import export_keras
+
+    report = export_keras(
+        source,
+        destination,
+        output_layers=options.output_layers,
+        input_layers=options.input_layers,
+        custom_objects=options.custom_objects,
+        unsafe=options.unsafe,
+    )
+    for note in report.notes:
+        listener.note(note)
 
 
 class ModelChecks:
