@@ -1,8 +1,8 @@
 """`hubcli export` of a model of 400 MB in the page cache, against `cp -r`, `tar` and `pigz`.
 
-Directories are compared twice: both synced to the disk, as hubcli does by default, and both not. The exit status
-is 1 where an export, or one with a signature renamed, takes longer than its share of a synced `cp -r`. The file
-system decides what a copy takes: `--work-dir` chooses it. Run it from the top of the repository:
+Directories are compared twice: both synced to the disk, as hubcli does by default, and both not. The exit
+status is 1 where an export, or one with a signature renamed, takes longer than its share of a synced `cp -r`.
+The file system decides what a copy takes: `--work-dir` chooses it. Run it from the top of the repository:
 `python -m benchmarks.export`.
 """
 
