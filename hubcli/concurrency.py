@@ -11,11 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, TypeVar
 
 from hubcli.errors import Interrupted
+from hubcli.frozen import dataclass
 
 __all__ = ["CancellationToken", "JobResult", "ReadAhead", "run_concurrently", "run_in_threads"]
 

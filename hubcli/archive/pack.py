@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from isal import isal_zlib
@@ -30,6 +29,7 @@ from hubcli.archive.tree import Tree, TreeNode
 from hubcli.concurrency import ReadAhead
 from hubcli.durability import UNSYNCED, Durability, WriteBack
 from hubcli.errors import NotFoundError, TruncatedError
+from hubcli.frozen import dataclass
 from hubcli.regular_file import open_regular
 
 __all__ = ["PackedArchive", "archive_size_bytes", "pack"]

@@ -8,7 +8,6 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +16,7 @@ from hubcli.archive import FileRecord, Limits, Member, MemberStream
 from hubcli.archive.unpack import NameRules
 from hubcli.durability import UNSYNCED, Durability, WriteBack
 from hubcli.errors import NotFoundError, TruncatedError, UnsafeArchiveError
+from hubcli.frozen import dataclass
 from hubcli.regular_file import open_regular
 from hubcli.units import format_size
 

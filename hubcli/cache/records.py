@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hubcli.archive import FileRecord
 from hubcli.durability import unique_number
+from hubcli.frozen import dataclass
 from hubcli.regular_file import read_record
 from hubcli.units import from_iso_utc, to_iso_utc
 

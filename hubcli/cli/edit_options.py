@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
@@ -11,6 +10,7 @@ from hubcli.cli.main import LazyImports
 from hubcli.cli.options import CompletionHint, value_option
 from hubcli.errors import UsageError
 from hubcli.formats import HalfType
+from hubcli.frozen import dataclass
 
 with LazyImports():
     from hubcli.exporting.editing import EditOptions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -21,6 +20,7 @@ from hubcli.cli.options import (
 from hubcli.cli.output import PICTURE_COLUMNS, Output, printable, write_svg
 from hubcli.config.settings import Settings
 from hubcli.errors import ExitStatus, UsageError, did_you_mean
+from hubcli.frozen import dataclass
 from hubcli.units import format_size, parse_duration_s
 from hubcli.urls import redacted
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +25,7 @@ from hubcli.exporting.destination import Placement, publish_newest, require_free
 from hubcli.exporting.editing import EditOptions, EditPlan, EditReport, plan_edits, prove, require_comparable
 from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.fetching.sources import unpack_archive
+from hubcli.frozen import dataclass
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
 from hubcli.savedmodel.checks.integrity import ModelCheck

@@ -10,13 +10,14 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubcli.config.environment import Mirror, absolute, kaggle_endpoint, parse_retention_rules
 from hubcli.errors import UsageError, did_you_mean
+from hubcli.frozen import dataclass
 from hubcli.regular_file import NotRegularError, open_at_once
 from hubcli.units import parse_duration_s, parse_rate
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from hubcli.errors import UsageError
+from hubcli.frozen import dataclass
 from hubcli.units import parse_duration_s, parse_size_bytes
 from hubcli.urls import without_secrets
 

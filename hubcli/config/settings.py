@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -16,6 +16,7 @@ from hubcli.config.config_file import COLORS, ConfigFile, require_timeout
 from hubcli.config.environment import KAGGLE_ENDPOINT, Mirror, NetworkConfig, absolute, in_home, users_own
 from hubcli.durability import SYNCED, UNSYNCED, Durability
 from hubcli.errors import UsageError, did_you_mean
+from hubcli.frozen import dataclass
 from hubcli.units import parse_rate
 
 __all__ = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
@@ -20,6 +19,7 @@ from hubcli.exporting.converted_outputs import (
 )
 from hubcli.exporting.converter import FORMAT_NAMES, Converter
 from hubcli.formats import MAIN_FILES
+from hubcli.frozen import dataclass
 from hubcli.regular_file import open_regular
 from hubcli.running.batching import DEFAULT_BATCH
 from hubcli.running.endpoints import Endpoint

@@ -7,7 +7,6 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from hubcli.archive.compression import COMPRESSED_SUFFIXES
@@ -15,6 +14,7 @@ from hubcli.durability import SYNCED, Durability, exchange, exchange_at_once, hi
 from hubcli.errors import DiskFullError, NotFoundError, OutputError, UsageError, means_full
 from hubcli.exporting import ExportFormat, Layout
 from hubcli.exporting.staging import REPLACED, Staging, remove_leftovers_of
+from hubcli.frozen import dataclass
 from hubcli.regular_file import NotRegularError
 
 TYPE_CHECKING = False

@@ -10,7 +10,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
@@ -18,6 +18,7 @@ from urllib.parse import unquote_to_bytes
 from hubcli.config.settings import Settings
 from hubcli.durability import UNSYNCED
 from hubcli.errors import BodyChangedError, HandleError, NotFoundError, TruncatedError, UsageError
+from hubcli.frozen import dataclass
 from hubcli.net.byte_source import ByteSource
 from hubcli.net.retries import DEFAULT_RETRIES, RetryPolicy
 from hubcli.providers import scheme_of

@@ -9,7 +9,6 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from hubcli.fetching.model_ref import archive_address, latest_of, naming
 from hubcli.fetching.options import FetchOptions
 from hubcli.fetching.sources import members_of, open_source, require_source
 from hubcli.formats import INDEX_FILE, MAIN_FILES
+from hubcli.frozen import dataclass
 from hubcli.net.retries import RetryPolicy
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle

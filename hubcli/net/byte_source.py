@@ -12,13 +12,13 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import google_crc32c
 
 from hubcli.errors import ChecksumError
+from hubcli.frozen import dataclass
 
 __all__ = ["BodyVerifier", "ByteSource", "Digest", "read_digests"]
 

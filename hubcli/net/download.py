@@ -10,13 +10,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from hubcli.config.environment import NetworkConfig
 from hubcli.config.settings import DEFAULT_MIN_RATE
 from hubcli.durability import SYNCED, Durability
 from hubcli.errors import HubcliError
+from hubcli.frozen import dataclass
 from hubcli.net.byte_source import BodyVerifier, ByteSource
 from hubcli.net.retries import AttemptProgress, RetryPolicy
 from hubcli.net.spool import Segment, Spool, resumable_bytes

@@ -6,7 +6,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +18,7 @@ from hubcli.errors import BrokenModelError
 from hubcli.formats import INDEX_FILE, MAIN_FILES
 from hubcli.formats.tensor_bundle import BundleEntry, BundleIndex
 from hubcli.formats.tensor_values import ByteOrder, check_tensor
+from hubcli.frozen import dataclass
 from hubcli.issues import Issue
 from hubcli.regular_file import contents, open_noatime, open_regular
 from hubcli.savedmodel.layout import (
