@@ -1,7 +1,7 @@
 """What mkdocstrings does with the package before it renders it: examples in docstrings become blocks of code.
 
 The package's docstrings have doctests as paragraphs of their own, which Markdown would take for quotations.
-Its frozen dataclasses have a decorator of their own, which griffe doesn't know: they would have no parameters.
+Its frozen dataclasses have a decorator of their own, unknown to griffe: they would have no parameters.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ class _LazyName:
 
 
 class DeferredClasses:
-    """Within `with DeferredClasses({"module": "Class"}):`, an import of the class gives one that stands for it.
+    """Within `with DeferredClasses({"module": "Class"}):`, importing the class gives one that stands for it.
 
     That imports the real one when it is called or its attributes are read, so that who keeps it, as
     typer.rich_utils does, never misses it. Modules that are loaded already stay as they are.
