@@ -42,7 +42,8 @@ __all__ = ["HubPlace", "TreeUpload", "open_tree"]
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 _VERSION = re.compile(r"[0-9]{1,18}")
-_REMOTE = re.compile(r"(?:s3|gs|az)://")
+_REMOTE = re.compile(r"(?:s3|gs|az)://[^/]")
+_SCHEMES = ("s3://", "gs://", "az://")
 _MAX_CLAIM_BYTES = 4096
 _INDEX_ATTEMPTS = 20
 
@@ -69,7 +70,7 @@ class HubPlace:
                 hint="Use DIR/PUBLISHER/MODEL/VERSION, such as ./www/google/mul/1 or s3://bucket/google/mul/1.",
             )
         root = "/".join(parts[:-3])
-        if _REMOTE.match(text) and not _REMOTE.match(f"{root}/x"):
+        if text.startswith(_SCHEMES) and not _REMOTE.match(root):
             raise UsageError(f"'{text}' has no bucket", hint="Use s3://BUCKET/PUBLISHER/MODEL/VERSION.")
         return cls(root or "/", "/".join(parts[-3:-1]), parts[-1])
 
