@@ -139,6 +139,15 @@ def _size_by_http(address: str, settings: Settings, retries: RetryPolicy) -> int
     return probe_size(address, settings.timeout_s, retries, settings.access)
 
 
+@contextmanager
+def _open_in_bucket(address: str, settings: Settings, transfer: Transfer) -> Iterator[ByteSource]:
+    # Imported here: obstore, which it uses, is an extra, and takes 100 ms to load.
+    from hubcli.fetching.buckets import open_in_bucket
+
+    with open_in_bucket(address, settings, transfer) as download:
+        yield download
+
+
 def _open_file(address: str, settings: Settings, transfer: Transfer) -> AbstractContextManager[ByteSource]:
     return open_path(Path(os.fsdecode(unquote_to_bytes(address.removeprefix("file://")))))
 
@@ -203,5 +212,8 @@ def unregister_scheme(scheme: str) -> None:
 
 register_scheme("https", _open_http, _size_by_http)
 register_scheme("http", _open_http, _size_by_http)
+register_scheme("s3", _open_in_bucket)
+register_scheme("gs", _open_in_bucket)
+register_scheme("az", _open_in_bucket)
 register_scheme("file", _open_file)
 register_scheme("example", _open_example)

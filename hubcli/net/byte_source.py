@@ -10,10 +10,11 @@ import base64
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import google_crc32c
@@ -33,6 +34,8 @@ class ByteSource(ABC):
     What came with credentials is private: it is put into no tier that others may read.
 
     Parts can be asked for where there is a `validator`: parts with the same one are of the same bytes.
+    `files` tells, where that is known before a byte is read, where the files of a model are: path, start
+    and end.
     """
 
     name: str
@@ -43,6 +46,7 @@ class ByteSource(ABC):
     digests: tuple[Digest, ...] = ()
     redirects: tuple[str, ...] = ()
     directory: Path | None = None
+    files: Mapping[str, tuple[int, int]] = MappingProxyType({})
     resumed_bytes = 0
     is_spooled = False
     is_private = False
