@@ -11,8 +11,9 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from enum import IntEnum
 from typing import Any, TypeVar
+
+from hubcli.exit_status import ExitStatus
 
 __all__ = [
     "ArgumentError",
@@ -59,36 +60,6 @@ __all__ = [
 ]
 
 _Error = TypeVar("_Error", bound="HubcliError")
-
-
-class ExitStatus(IntEnum):
-    """Exit status of the process; the `meaning` is what the README prints."""
-
-    meaning: str
-
-    def __new__(cls, value: int, meaning: str) -> ExitStatus:  # noqa: D102
-        member = int.__new__(cls, value)
-        member._value_ = value
-        member.meaning = meaning
-        return member
-
-    DONE = 0, "done"
-    INTERNAL = 1, "internal error of hubcli; `--debug` shows the traceback"
-    USAGE = 2, "invalid command line, or a request that cannot be fulfilled"
-    HANDLE = 3, "invalid handle"
-    NOT_FOUND = 4, "model or file not found, or the host returns 404"
-    NETWORK = 5, "network or server error, missing credentials, or `--offline`"
-    INTEGRITY = (
-        6,
-        "corrupt or unsafe data: checksum mismatch, truncation, unsafe archive, invalid SavedModel",
-    )
-    TENSORFLOW = 7, "TensorFlow is missing or fails, or an export would lose something"
-    CACHE = 8, "disk full, cache or output not writable, or timeout of a lock"
-    FOUND = 9, "a check found something, or `gc` cannot meet its budget"
-    UNSAFE = 10, "`run` refuses a model in which the scan found something, unless `--unsafe`"
-    TIER = 12, "a shared tier failed, and `--require-tier` is set"
-    BROKEN_PIPE = 120, "standard output was closed by its reader"
-    INTERRUPTED = 130, "interrupted (Ctrl-C, SIGTERM)"
 
 
 class HubcliError(Exception):
@@ -184,10 +155,11 @@ class NotFoundError(HubcliError):
 
 
 class NetworkError(HubcliError):
-    """The network or the server failed."""
+    """The network or the server failed. `was_sent` is False where the request reached nobody."""
 
     code = "network"
     exit_status = ExitStatus.NETWORK
+    was_sent = True
 
 
 class BodyChangedError(NetworkError):

@@ -95,7 +95,9 @@ _TOLD_BY = {
     "inspect --scan": "Findings of `inspect --scan`: `findings[].code`",
     "inspect --check": "Advice of `inspect --check`: `reusable.problems[].code`",
     "inspect --for": "Obstacles of `inspect --for`: `compatibility[].obstacles[].code`",
+    "publish --check": "Advice of `publish --check`, beside that of `inspect --check`: `issues[].code`",
     "verify": "Faults of `verify`: `models[].faults[].code`; of an archive also the codes of errors",
+    "tier verify": "Faults of `tier verify`: `issues[].code`",
     "doctor": "Checks of `doctor`: `checks[].name`, which are there also where all is well",
     "errors": "Errors of every command: `error.code`",
 }

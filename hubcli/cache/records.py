@@ -80,7 +80,7 @@ class Manifest:
                 content = os.read(descriptor, min(status.st_size, _MAX_BYTES))
             finally:
                 os.close(descriptor)
-            return cls._from_document(json.loads(content.decode()), status.st_mtime)
+            return cls._from_document(_parsed(content.decode()), status.st_mtime)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
@@ -134,6 +134,17 @@ class Manifest:
         return json.dumps(document, indent=1) + "\n"
 
 
+_DECODER = json.JSONDecoder()
+
+
+def _parsed(text: str) -> Any:
+    """The document; what hubcli writes begins with it, and needs no search for the beginning and the end."""
+    if text[:1] != "{" or text[-2:] != "}\n":
+        return json.loads(text)
+    document, end = _DECODER.raw_decode(text)
+    return document if end == len(text) - 1 else json.loads(text)
+
+
 def _typed(value: Any, kind: type[T]) -> T:
     if not isinstance(value, kind):
         raise TypeError(f"{value!r} is not of type {kind.__name__}")
@@ -150,8 +161,11 @@ def _size(value: Any) -> int:
     return int(value)
 
 
+_STRING = frozenset({str})
+
+
 def _texts(values: Any) -> tuple[str, ...]:
-    if set(map(type, _typed(values, list))) - {str}:
+    if type(values) is not list or not _STRING.issuperset(map(type, values)):
         raise TypeError(f"{values!r} is not a list of strings")
     return tuple(values)
 

@@ -28,10 +28,12 @@ __all__ = [
     "Settings",
     "ShellHomes",
     "UpkeepRules",
+    "answers_folder",
     "color_choice",
     "environment",
     "export_records",
     "read_config",
+    "upload_records",
 ]
 
 DEFAULT_MIN_RATE = 1024  # Bytes a second.
@@ -183,15 +185,38 @@ class Settings:
 
 def export_records() -> Path | None:
     """Where exports that run are noted, there or not; None for a user without a home that is there."""
+    return _state("exports")
+
+
+def upload_records() -> Path | None:
+    """Where uploads that can be resumed are noted, there or not; None for a user without a home."""
+    return _state("uploads")
+
+
+def _state(name: str) -> Path | None:
     from platformdirs import user_state_path
 
     home = in_home(".")
     if not os.environ.get("XDG_STATE_HOME") and (home is None or not home.is_dir()):
-        return None  # No export makes a user's home.
+        return None  # No command makes a user's home.
     try:
-        return users_own(user_state_path, "the state of exports", "XDG_STATE_HOME") / "exports"
+        return users_own(user_state_path, f"the state of {name}", "XDG_STATE_HOME") / name
     except UsageError:
         return None
+
+
+def answers_folder() -> Path | None:
+    """Where answers of hosts are kept for some minutes, there or not; None for a user without a home.
+
+    It is beside the default cache of models, which holds models alone.
+    """
+    from platformdirs import user_cache_path
+
+    try:
+        folder = users_own(user_cache_path, "the cache of answers", "XDG_CACHE_HOME")
+    except UsageError:
+        return None
+    return folder.with_name(f"{folder.name}-answers")
 
 
 def environment() -> Mapping[str, str]:

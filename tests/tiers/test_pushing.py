@@ -1,4 +1,4 @@
-"""`push`: cached models are verified and put into a tier; others are fetched, and their archives put as they are."""
+"""`push`: cached models are verified and put into a tier, others are fetched on the way."""
 
 from __future__ import annotations
 
