@@ -23,7 +23,6 @@ from hubcli.errors import (
     CacheError,
     ChecksumError,
     DiskFullError,
-    HandleError,
     HubcliError,
     NetworkError,
     NotFoundError,
