@@ -183,7 +183,8 @@ def inspect_command(
     disable_garbage_collection()
     settings = shared.settings(
         timeout_s=None if timeout is None else parse_duration_s(timeout),
-        min_rate=min_rate ** bucket_flags.keywords(),
+        min_rate=min_rate,
+        **bucket_flags.keywords(),
     )
     output = shared.output(settings)
     severity = _parse_severity(fail_on)
