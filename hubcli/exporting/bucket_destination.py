@@ -119,7 +119,7 @@ class _Upload:
         size_bytes = sum(file.stat().st_size for file in _files(place))
         self._listener.started(place.name, self._name(key), size_bytes)
         if place.is_file():
-            self._put(place, key, is_last=True)
+            self._put(place, key)
         else:
             self._publish_tree(place, key)
 
@@ -134,15 +134,14 @@ class _Upload:
             rest = [partial(self._put, path, key) for key, path in files.items() if key not in last]
             run_in_threads(rest, _AT_A_TIME)
             for key in last:
-                self._put(files[key], key, is_last=True)
+                self._put(files[key], key, _CREATED_BYTES)
         except BaseException:
             self._take_back()
             raise
         run_in_threads([partial(self._bucket.delete, key) for key in before if key not in files], _AT_A_TIME)
 
-    def _put(self, path: Path, key: str, *, is_last: bool = False) -> None:
+    def _put(self, path: Path, key: str, limit_bytes: int = PART_BYTES) -> None:
         size_bytes = path.stat().st_size
-        limit_bytes = _CREATED_BYTES if is_last else PART_BYTES
         if self._force or size_bytes > limit_bytes:
             self._written.append(key)
             self._bucket.upload(key, path, self._listener.received)
