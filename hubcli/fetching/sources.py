@@ -80,14 +80,16 @@ def unpack_source(
     on_received: OnBytes,
     on_unpacked: OnBytes,
     durability: Durability = UNSYNCED,
+    keep: Callable[[bytes], None] | None = None,
 ) -> Unpacked:
     """Fills the empty directory in one pass, on three threads: receive and hash, inflate, write and hash.
 
+    `keep` gets the bytes of the archive as they come.
     A directory is copied through the same checks. Raises what `ByteSource.read` and `unpack` do.
     """
     if source.directory is not None:
         return Unpacked(unpack(walk_tree(source.directory), destination, limits, on_unpacked, durability))
-    digest = _Digest(on_received)
+    digest = _Digest(on_received, keep)
     with _closed_at_end(source.read()) as chunks:
         received = ReadAhead(digest.through(chunks), _RECEIVED_AHEAD)
         inflated = ReadAhead(decompressed(received), _INFLATED_AHEAD)
@@ -123,16 +125,19 @@ def _closed_at_end(chunks: Iterator[bytes]) -> Iterator[Iterator[bytes]]:
 class _Digest:
     """SHA-256 and size of what went through."""
 
-    def __init__(self, on_received: OnBytes) -> None:
+    def __init__(self, on_received: OnBytes, keep: Callable[[bytes], None] | None = None) -> None:
         self.sha256 = hashlib.sha256()
         self.size_bytes = 0
         self._on_received = on_received
+        self._keep = keep
 
     def through(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
             self.sha256.update(chunk)
             self.size_bytes += len(chunk)
             self._on_received(len(chunk))
+            if self._keep is not None:
+                self._keep(chunk)
             yield chunk
 
 

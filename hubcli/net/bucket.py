@@ -129,7 +129,7 @@ class Bucket(ObjectStore):
         if info is None:
             raise self._client.missing(self._name(key))
         source = self.source(info)
-        download = Download(source, _options(self._settings, self._retries, spool))
+        download = Download(source, _options(self._settings, self._retries.anew(), spool))
         try:
             yield download
         finally:
@@ -156,6 +156,7 @@ class Bucket(ObjectStore):
         """
         folder = self._key(prefix.rpartition("/")[0])
         last = start_after
+        retries = self._retries.anew()
         while True:
             pages = self._pages(folder, last)
             try:
@@ -166,8 +167,9 @@ class Bucket(ObjectStore):
                         if info.key.startswith(prefix) and (last is None or info.key > last):
                             last = info.key
                             yield info
+                    retries = self._retries.anew()  # A page is progress.
             except HubcliError as error:
-                self._retries.wait(error)  # Goes on behind the last key; raises where it can't.
+                retries.wait(error)  # Goes on behind the last key; raises where it can't.
             else:
                 return
 
@@ -208,14 +210,18 @@ class Bucket(ObjectStore):
         except self._client.lost:
             if attempts == 1:
                 return False
-            # The answer to an attempt before may have been lost on the way.
-            found = self.read(key, len(data) + 1)
-            return found is not None and found[0] == data
+            return self._holds(key, data)
         return True
+
+    def _holds(self, key: str, data: bytes) -> bool:
+        """Whether the object has these bytes: the answer to an attempt before may have been lost."""
+        found = self.read(key, len(data) + 1)
+        return found is not None and found[0] == data
 
     def replace(self, key: str, data: bytes, expected: ObjectInfo) -> bool:
         """Writes over the object that `expected` told of; False where it's another one now, or gone.
 
+        False too where the answer was lost and another process wrote over it before it was asked again.
         Raises UnsupportedError where the store can't compare and swap.
         """
         if self._swap(key, data, expected):
@@ -224,9 +230,7 @@ class Bucket(ObjectStore):
             return False
         now = self.head(key)
         if now is None or plain_etag(now.etag) != plain_etag(expected.etag):
-            # Or the answer to an attempt before was lost.
-            found = self.read(key, len(data) + 1) if now is not None and now.size_bytes == len(data) else None
-            return found is not None and found[0] == data
+            return False
         # Nobody wrote, and yet it is refused: the server may take an ETag without its quotes alone.
         self._is_unquoted = True
         try:
@@ -244,11 +248,17 @@ class Bucket(ObjectStore):
             mode = {"e_tag": quoted.strip('"') if self._is_unquoted else quoted}
         else:
             raise UnsupportedError(f"{self._name(key)} has no ETag to compare with")
-        put = self._client.obstore.put
+        attempts = 0
+
+        def swap(store: Any, full: str) -> None:
+            nonlocal attempts
+            attempts += 1
+            self._client.obstore.put(store, full, data, mode=mode, use_multipart=False)
+
         try:
-            self._call(key, lambda store, full: put(store, full, data, mode=mode, use_multipart=False))
+            self._call(key, swap)
         except self._client.lost:
-            return False
+            return attempts > 1 and self._holds(key, data)
         return True
 
     def _require_swap(self, key: str) -> None:

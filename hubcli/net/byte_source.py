@@ -31,6 +31,8 @@ class ByteSource(ABC):
     `is_known`, and don't come then. `digests` are the checksums that it announces. `redirects` are the
     addresses that led to it, its own the last. What is a `directory` is walked instead of read.
 
+    What came with credentials is private: it is put into no tier that others may read.
+
     Parts can be asked for where there is a `validator`: parts with the same one are of the same bytes.
     `files` tells, where that is known before a byte is read, where the files of a model are: path, start
     and end.
@@ -47,6 +49,7 @@ class ByteSource(ABC):
     files: Mapping[str, tuple[int, int]] = MappingProxyType({})
     resumed_bytes = 0
     is_spooled = False
+    is_private = False
 
     @property
     def has_ranges(self) -> bool:

@@ -62,6 +62,7 @@ class Download(ByteSource):
         self.redirects, self.is_known = source.redirects, source.is_known
         self.size_bytes, self.etag, self.validator = source.size_bytes, source.etag, source.validator
         self.digests, self.files = source.digests, source.files
+        self.is_private = source.is_private
         self._source = source
         self._options = options
         self._stop = threading.Event()
