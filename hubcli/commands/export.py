@@ -21,6 +21,7 @@ from hubcli.exporting.destination import Placement, publish_newest, require_free
 from hubcli.exporting.source import WAY_OUT, ModelChecks, export_keras_model, unpack_source
 from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.progress import ProgressListener
+from hubcli.providers import BUCKETS, scheme_of
 from hubcli.providers.handle import Handle
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ __all__ = ["ExportFormat", "ExportOptions", "ExportResult", "Layout", "export"]
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """A model that was written. `destination` is its directory or archive, links followed.
+    """A model that was written. `destination` is its directory or archive, links followed, or its address.
 
     `size_bytes` is the size of the archive, or of the files of the directory;
     `sha256` is the archive's, None for a directory. `edited` tells of an edited model what it
@@ -43,7 +44,7 @@ class ExportResult:
     """
 
     source: str
-    destination: Path
+    destination: Path | str
     layout: Layout
     format: ExportFormat
     size_bytes: int
@@ -65,15 +66,22 @@ def export(
 ) -> ExportResult:
     """Writes the model as a directory or a reproducible archive, atomically.
 
-    The source is a handle, which is fetched if it isn't cached, a directory,
-    an archive or a Keras file. Needs no TensorFlow but for Keras, and to convert
-    the model, which a destination in `.tflite` or `.onnx` asks for. Raises
+    The source is a handle, which is fetched if it isn't cached, a directory, an archive or a Keras file.
+    The destination is a path, or an address in a bucket: `s3://`, `gs://`, `az://`. Needs no TensorFlow
+    but for Keras, and to convert the model, which a destination in `.tflite` or `.onnx` asks for. Raises
     HubcliError of the class that fits: what `fetch` raises, BrokenModelError,
     UsageError, OutputError for a destination that must not or can't be written.
     """
     settings, options = settings or Settings.read(), options or ExportOptions()
     if not str(destination).strip():
         raise UsageError("DEST is empty", hint="Specify a directory or an archive.")
+    if scheme_of(str(destination)) in BUCKETS:
+        # Imported here: no other export needs a bucket.
+        from hubcli.exporting.bucket_destination import export_to_bucket
+
+        listener = listener or ProgressListener()
+        write = partial(export, source, settings=settings, options=options, listener=listener)
+        return export_to_bucket(str(destination), settings, options, listener, write)
     target = ModelRef.resolve(source, settings)
     given = target, Path(destination), settings, options, listener or ProgressListener()
     with naming_target(target, settings):

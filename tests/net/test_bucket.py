@@ -110,6 +110,7 @@ def test_a_swap_takes_place_once_and_not_after_another_write(bucket_server: Buck
     assert store.head("lease") is None
 
 
+@pytest.mark.slow
 def test_large_objects_go_and_come_in_parts(bucket_server: BucketServer, tmp_path: Path) -> None:
     store, file, sent = store_of(bucket_server), tmp_path / "file", list[int]()
     file.write_bytes(os.urandom(2 * PART_BYTES + 7))
