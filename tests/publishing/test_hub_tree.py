@@ -132,9 +132,7 @@ def test_a_file_system_without_hard_links_is_written_too(
     assert put(model, www / NAME / "1", settings).status is PublishStatus.ALREADY_PUBLISHED
 
 
-def test_a_run_that_was_cut_before_the_index_is_completed(
-    model: Path, www: Path, settings: Settings
-) -> None:
+def test_a_run_that_was_cut_before_the_index_is_completed(model: Path, www: Path, settings: Settings) -> None:
     put(model, www / NAME / "1", settings)
     index = (www / "index.json").read_bytes()
     (www / "index.json").unlink()
@@ -177,7 +175,7 @@ class MemoryStore(ObjectStore):
         return (self.objects[key], self._info(key)) if key in self.objects else None
 
     def open(self, key: str, spool: Path | None = None) -> Any:
-            data = self.objects[key]
+        data = self.objects[key]
 
         class Source(ByteSource):
             name, size_bytes = key, len(data)
