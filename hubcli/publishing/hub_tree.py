@@ -135,8 +135,9 @@ class TreeUpload:
         with unpacked_archive(archive, self.settings, ProgressListener()) as folder:
             self._require_same(hashed_files(folder))
         digest = hashlib.sha256()
-        for block in contents(archive):
-            digest.update(block)
+        with contents(archive) as blocks:
+            for block in blocks:
+                digest.update(block)
         return PackedArchive(archive.stat().st_size, digest.hexdigest())
 
     def _entry(self, packed: PackedArchive) -> IndexEntry:
