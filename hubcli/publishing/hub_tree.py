@@ -45,7 +45,7 @@ from hubcli.net.object_store import ObjectStore
 from hubcli.progress import ProgressListener
 from hubcli.publishing.errors import VersionExistsError
 from hubcli.publishing.kaggle_creation import differences
-from hubcli.regular_file import contents, read_regular
+from hubcli.regular_file import open_regular, read_regular
 
 __all__ = ["HubPlace", "TreeUpload", "open_tree"]
 
@@ -53,7 +53,7 @@ _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 _VERSION = re.compile(r"[0-9]{1,18}")
 _REMOTE = re.compile(r"(?:s3|gs|az)://[^/]")
 _SCHEMES = ("s3://", "gs://", "az://")
-_MAX_CLAIM_BYTES = 4096
+_MAX_CLAIM_BYTES, _READ_BYTES = 4096, 1 << 20
 _INDEX_ATTEMPTS = 20
 
 
@@ -135,8 +135,8 @@ class TreeUpload:
         with unpacked_archive(archive, self.settings, ProgressListener()) as folder:
             self._require_same(hashed_files(folder))
         digest = hashlib.sha256()
-        with contents(archive) as blocks:
-            for block in blocks:
+        with open_regular(archive) as file:
+            while block := file.read(_READ_BYTES):
                 digest.update(block)
         return PackedArchive(archive.stat().st_size, digest.hexdigest())
 
