@@ -11,8 +11,9 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from enum import IntEnum
 from typing import Any, TypeVar
+
+from hubcli.exit_status import ExitStatus
 
 __all__ = [
     "ArgumentError",
@@ -42,6 +43,8 @@ __all__ = [
     "OutputError",
     "PinnedError",
     "TensorFlowError",
+    "TierConflictError",
+    "TierError",
     "TooSlowError",
     "TruncatedError",
     "UnchangedError",
@@ -57,37 +60,6 @@ __all__ = [
 ]
 
 _Error = TypeVar("_Error", bound="HubcliError")
-
-
-class ExitStatus(IntEnum):
-    """Exit status of the process; the `meaning` is what the README prints."""
-
-    meaning: str
-
-    def __new__(cls, value: int, meaning: str) -> ExitStatus:  # noqa: D102
-        member = int.__new__(cls, value)
-        member._value_ = value
-        member.meaning = meaning
-        return member
-
-    DONE = 0, "done"
-    INTERNAL = 1, "internal error of hubcli; `--debug` shows the traceback"
-    USAGE = 2, "invalid command line, or a request that cannot be fulfilled"
-    HANDLE = 3, "invalid handle"
-    NOT_FOUND = 4, "model or file not found, or the host returns 404"
-    NETWORK = 5, "network or server error, missing credentials, or `--offline`"
-    INTEGRITY = (
-        6,
-        "corrupt or unsafe data: checksum mismatch, truncation, unsafe archive, invalid SavedModel",
-    )
-    TENSORFLOW = 7, "TensorFlow is missing or fails, or an export would lose something"
-    CACHE = 8, "disk full, cache or output not writable, or timeout of a lock"
-    FOUND = 9, "a check found something, or `gc` cannot meet its budget"
-    UNSAFE = 10, "`run` refuses a model in which the scan found something, unless `--unsafe`"
-    VERSION_EXISTS = 11, "the version to publish exists with other bytes"
-    UNKNOWN_OUTCOME = 13, "`publish` got no answer and cannot tell whether the version was created"
-    BROKEN_PIPE = 120, "standard output was closed by its reader"
-    INTERRUPTED = 130, "interrupted (Ctrl-C, SIGTERM)"
 
 
 class HubcliError(Exception):
@@ -214,7 +186,7 @@ class AuthenticationError(NetworkError):
 
 
 class UnsupportedError(NetworkError):
-    """Something that the store, or the server behind it, can't do."""
+    """Something that a store of objects, or the server behind it, cannot do."""
 
     code = "unsupported"
 
@@ -313,6 +285,19 @@ class LockLostError(LockTimeoutError):
     """Another process took the lock over while this one stood still."""
 
     code = "lock-lost"
+
+
+class TierError(HubcliError):
+    """A shared tier failed, and all of them were required to work."""
+
+    code = "tier"
+    exit_status = ExitStatus.TIER
+
+
+class TierConflictError(IntegrityError):
+    """A shared tier has several archives of a handle whose bytes never change."""
+
+    code = "tier-conflict"
 
 
 class BudgetError(HubcliError):

@@ -1,7 +1,9 @@
 """Servers of buckets on loopback: moto for S3, Azurite for Azure, and one of our own for Google's.
 
 Each is a process beside the tests that ends when they do, killed or not: as soon as its standard input is at
-its end. `guarded` gives that to programs that don't read theirs. No cloud is ever asked.
+its end. `guarded` gives that to programs that don't read theirs. No cloud is ever asked, unless
+HUBCLI_TEST_S3=1 has the S3 tests use the server of AWS_ENDPOINT_URL: `HUBCLI_TEST_S3=1 python -m
+benchmarks.ceph pytest -m slow tests/tiers` has Ceph as the judge.
 """
 
 from __future__ import annotations
@@ -46,6 +48,10 @@ print("listening at http://127.0.0.1:%d" % server.get_host_and_port()[1], flush=
 sys.stdin.read()
 """
 _numbers = itertools.count(1)
+# Read before a test's fixtures clean the environment.
+_CHOSEN = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+if os.environ.get("HUBCLI_TEST_S3") != "1":
+    _CHOSEN = {}
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ class BucketServer:
     scheme: str
     url: str
     make_bucket: Callable[[str], None]
+    key_id: str = "test"
+    secret: str = "test-secret"
 
     @property
     def variables(self) -> dict[str, str]:
@@ -65,8 +73,8 @@ class BucketServer:
         if self.scheme == "s3":
             return {
                 "AWS_ENDPOINT_URL": self.url,
-                "AWS_ACCESS_KEY_ID": "test",
-                "AWS_SECRET_ACCESS_KEY": "test-secret",
+                "AWS_ACCESS_KEY_ID": self.key_id,
+                "AWS_SECRET_ACCESS_KEY": self.secret,
                 "AWS_REGION": "us-east-1",
                 "AWS_ALLOW_HTTP": "true",
             }
@@ -94,8 +102,8 @@ class BucketServer:
         if self.scheme == "s3":
             return {
                 "endpoint": self.url,
-                "access_key_id": "test",
-                "secret_access_key": "test-secret",
+                "access_key_id": self.key_id,
+                "secret_access_key": self.secret,
                 "region": "us-east-1",
                 "client_options": {"allow_http": True},
             }
@@ -115,11 +123,24 @@ class BucketServer:
 
 @contextmanager
 def running_moto() -> Iterator[BucketServer]:
-    """An S3 server by moto; skips where moto isn't installed."""
+    """An S3 server by moto, or the one that the person chose; skips where moto isn't installed."""
+    if _CHOSEN:
+        yield _chosen_server()
+        return
     if importlib.util.find_spec("moto") is None:
         pytest.skip("moto is not installed: pip install 'moto[s3,server]'")
     with serve_program([sys.executable, "-c", _MOTO]) as url:
         yield BucketServer("s3", url, lambda name: _ask("PUT", f"{url}/{name}"))
+
+
+def _chosen_server() -> BucketServer:
+    import boto3
+
+    url, key_id, secret = (
+        _CHOSEN[name] for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    )
+    client = boto3.client("s3", endpoint_url=url, aws_access_key_id=key_id, aws_secret_access_key=secret)
+    return BucketServer("s3", url, lambda name: client.create_bucket(Bucket=name), key_id, secret)
 
 
 @contextmanager

@@ -75,10 +75,8 @@ def info(
                 if details.readme is None:
                     raise
     if not details.sources:
-        raise NotFoundError(
-            f"{details.handle} has no README.md and no model card",
-            hint=f"Run: hubcli inspect {details.handle}",
-        )
+        name = details.path or details.handle
+        raise NotFoundError(f"{name} has no README.md and no model card", hint=f"Run: hubcli inspect {name}")
     return replace(details, cached_at_s=answers.oldest_s)
 
 

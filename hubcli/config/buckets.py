@@ -28,6 +28,9 @@ _SECRETS = (
     "sas_key",
     "client_secret",
 )
+_NOWHERE = "none"
+_INSTANCE, _METADATA, _MANAGED = "instance metadata", "the metadata server", "managed identity"
+_OF_MACHINES = (_INSTANCE, _METADATA, _MANAGED)
 _MAX_FILE_BYTES = 1 << 20
 _EXPORT = 'Run: eval "$(aws configure export-credentials --profile {} --format env)"'
 # What a profile may name in place of keys, which takes the AWS CLI to follow.
@@ -46,6 +49,18 @@ class BucketOptions:
     place: str
     headers: Mapping[str, str] = field(default_factory=dict)
     ca_file: Path | None = None
+
+    @property
+    def has_account(self) -> bool:
+        """Whether credentials of the user's own were found, rather than a service of the machine's."""
+        return self.place not in (_NOWHERE, *_OF_MACHINES)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the environment names another service in the place of the cloud's own."""
+        return not self.endpoint.endswith((".amazonaws.com", "//storage.googleapis.com")) and (
+            "account_name" not in self.config
+        )
 
     @property
     def is_plain_http(self) -> bool:
@@ -90,7 +105,9 @@ class _Search:
             config["request_payer"] = True
         bundle = self._get("AWS_CA_BUNDLE")
         ca_file = absolute(bundle, "AWS_CA_BUNDLE") if bundle else None
-        credentials, place = ({"skip_signature": True}, "none") if self.anonymous else self._s3_keys(profile)
+        credentials, place = (
+            ({"skip_signature": True}, _NOWHERE) if self.anonymous else self._s3_keys(profile)
+        )
         return BucketOptions({**config, **credentials}, endpoint, place, ca_file=ca_file)
 
     def _s3_keys(self, profile: _Profile) -> tuple[dict[str, str | bool], str]:
@@ -116,7 +133,7 @@ class _Search:
                 "No AWS credentials found: no variables, no profile, and AWS_EC2_METADATA_DISABLED is set",
                 hint="Run: aws configure, or use --anonymous for a public bucket",
             )
-        return {}, "instance metadata"
+        return {}, _INSTANCE
 
     # --- Google Cloud Storage
 
@@ -135,9 +152,9 @@ class _Search:
         if self.requester_pays:
             headers["x-goog-user-project"] = self._google_project(file)
         if self.anonymous:
-            return BucketOptions({"skip_signature": True}, endpoint, "none", headers)
+            return BucketOptions({"skip_signature": True}, endpoint, _NOWHERE, headers)
         if file is None:
-            return BucketOptions({}, endpoint, "the metadata server", headers)
+            return BucketOptions({}, endpoint, _METADATA, headers)
         kind = _json_of(file, place).get("type")
         if kind == "service_account":
             return BucketOptions({"service_account": str(file)}, endpoint, place, headers)
@@ -186,7 +203,7 @@ class _Search:
             endpoint = f"https://{account}.blob.{parts.get('endpointsuffix', 'core.windows.net')}"
         config: dict[str, str | bool] = {"account_name": account, "endpoint": endpoint}
         if self.anonymous:
-            return BucketOptions({**config, "skip_signature": True}, endpoint, "none")
+            return BucketOptions({**config, "skip_signature": True}, endpoint, _NOWHERE)
         # The key of one account opens no other one.
         keys, place = self._az_keys(parts) if is_named_here else ({}, "")
         if not keys:
@@ -220,12 +237,12 @@ class _Search:
         identity = {"client_id": client} if client else {}
         service = self._get("IDENTITY_ENDPOINT", "MSI_ENDPOINT")
         if service:
-            return {"msi_endpoint": service, **identity}, "managed identity"
+            return {"msi_endpoint": service, **identity}, _MANAGED
         folder = self._get("AZURE_CONFIG_DIR")
         cli = absolute(folder, "AZURE_CONFIG_DIR") if folder else in_home(".azure")
         if cli is not None and (cli / "azureProfile.json").is_file():
             return {"use_azure_cli": True}, "the Azure CLI"
-        return {**identity}, "managed identity"
+        return {**identity}, _MANAGED
 
 
 @dataclass(frozen=True, slots=True)

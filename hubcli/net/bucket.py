@@ -7,7 +7,7 @@ s3rver ignores conditions, which `require_conditional_writes` finds out.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, IntegrityError, UnsupportedError
 from hubcli.net.bucket_client import BucketClient
-from hubcli.net.bucket_source import BucketSource, plain_etag, quoted_etag
+from hubcli.net.bucket_source import BucketSource, BucketTree, plain_etag, quoted_etag
 from hubcli.net.byte_source import ByteSource
 from hubcli.net.download import Download, DownloadOptions
 from hubcli.net.object_store import ObjectInfo, ObjectStore
@@ -38,7 +38,8 @@ def open_store(address: str, settings: Settings, on_retry: OnRetry = lambda text
     """
     scheme = scheme_of(address)
     if scheme in SCHEMES:
-        return Bucket(BucketAddress.parse(address), settings, on_retry)
+        retries = RetryPolicy.of(settings, settings.retries, on_retry)
+        return Bucket(BucketAddress.parse(address), settings, retries)
     if scheme in ("http", "https"):
         from hubcli.net.web_store import WebStore
 
@@ -65,13 +66,11 @@ def _options(settings: Settings, retries: RetryPolicy, spool: Path | None = None
 class Bucket(ObjectStore):
     """The objects below an address such as `s3://models/hub`."""
 
-    def __init__(
-        self, address: BucketAddress, settings: Settings, on_retry: OnRetry = lambda text: None
-    ) -> None:
+    def __init__(self, address: BucketAddress, settings: Settings, retries: RetryPolicy) -> None:
         self.address = str(address)
         self._place = address
         self._settings = settings
-        self._retries = RetryPolicy.of(settings, settings.retries, on_retry)
+        self._retries = retries
         self._client = BucketClient(address, settings, self._retries)
         self._is_unquoted = False
 
@@ -129,13 +128,26 @@ class Bucket(ObjectStore):
         info = self.head(key)
         if info is None:
             raise self._client.missing(self._name(key))
-        source = BucketSource(self._client, self._name(key), info._replace(key=self._key(key)))
-        download = Download(source, _options(self._settings, self._retries, spool))
+        source = self.source(info)
+        download = Download(source, _options(self._settings, self._retries.anew(), spool))
         try:
             yield download
         finally:
             download.close()
             source.close()
+
+    def source(self, info: ObjectInfo, known_etag: str | None = None) -> BucketSource:
+        """The bytes of the object as `info` tells of it; raises BodyChangedError once it's another one."""
+        full = info._replace(key=self._key(info.key))
+        return BucketSource(self._client, self._name(info.key), full, known_etag)
+
+    def tree_source(
+        self, folder: str, infos: Iterable[ObjectInfo], known_etag: str | None = None
+    ) -> BucketTree:
+        """The .tar of these objects below the folder. Raises IntegrityError where they are no tree."""
+        start = len(folder) + 1 if folder else 0
+        files = [(info.key[start:], info._replace(key=self._key(info.key))) for info in infos]
+        return BucketTree(self._client, self._name(folder), files, known_etag)
 
     def list_objects(self, prefix: str = "", start_after: str | None = None) -> Iterator[ObjectInfo]:
         """The objects whose keys begin with the prefix, in order of their keys, page by page.
@@ -144,6 +156,7 @@ class Bucket(ObjectStore):
         """
         folder = self._key(prefix.rpartition("/")[0])
         last = start_after
+        retries = self._retries.anew()
         while True:
             pages = self._pages(folder, last)
             try:
@@ -154,8 +167,9 @@ class Bucket(ObjectStore):
                         if info.key.startswith(prefix) and (last is None or info.key > last):
                             last = info.key
                             yield info
+                    retries = self._retries.anew()  # A page is progress.
             except HubcliError as error:
-                self._retries.wait(error)  # Goes on behind the last key; raises where it can't.
+                retries.wait(error)  # Goes on behind the last key; raises where it can't.
             else:
                 return
 
@@ -196,14 +210,18 @@ class Bucket(ObjectStore):
         except self._client.lost:
             if attempts == 1:
                 return False
-            # The answer to an attempt before may have been lost on the way.
-            found = self.read(key, len(data) + 1)
-            return found is not None and found[0] == data
+            return self._holds(key, data)
         return True
+
+    def _holds(self, key: str, data: bytes) -> bool:
+        """Whether the object has these bytes: the answer to an attempt before may have been lost."""
+        found = self.read(key, len(data) + 1)
+        return found is not None and found[0] == data
 
     def replace(self, key: str, data: bytes, expected: ObjectInfo) -> bool:
         """Writes over the object that `expected` told of; False where it's another one now, or gone.
 
+        False too where the answer was lost and another process wrote over it before it was asked again.
         Raises UnsupportedError where the store can't compare and swap.
         """
         if self._swap(key, data, expected):
@@ -212,9 +230,7 @@ class Bucket(ObjectStore):
             return False
         now = self.head(key)
         if now is None or plain_etag(now.etag) != plain_etag(expected.etag):
-            # Or the answer to an attempt before was lost.
-            found = self.read(key, len(data) + 1) if now is not None and now.size_bytes == len(data) else None
-            return found is not None and found[0] == data
+            return False
         # Nobody wrote, and yet it is refused: the server may take an ETag without its quotes alone.
         self._is_unquoted = True
         try:
@@ -232,11 +248,17 @@ class Bucket(ObjectStore):
             mode = {"e_tag": quoted.strip('"') if self._is_unquoted else quoted}
         else:
             raise UnsupportedError(f"{self._name(key)} has no ETag to compare with")
-        put = self._client.obstore.put
+        attempts = 0
+
+        def swap(store: Any, full: str) -> None:
+            nonlocal attempts
+            attempts += 1
+            self._client.obstore.put(store, full, data, mode=mode, use_multipart=False)
+
         try:
-            self._call(key, lambda store, full: put(store, full, data, mode=mode, use_multipart=False))
+            self._call(key, swap)
         except self._client.lost:
-            return False
+            return attempts > 1 and self._holds(key, data)
         return True
 
     def _require_swap(self, key: str) -> None:

@@ -164,7 +164,8 @@ class BucketClient:
         `name` is that of the object in messages; `key` is given of a question whose answer has no body to
         say why it is refused. FileNotFoundError and what is `lost` are left to the caller.
         """
-        return self.retries.until_done(lambda: self.once(name, action, with_retries=with_retries, key=key))
+        retries = self.retries.anew()
+        return retries.until_done(lambda: self.once(name, action, with_retries=with_retries, key=key))
 
     def once(
         self, name: str, action: Callable[[Any], T], *, with_retries: bool = False, key: str | None = None
@@ -234,7 +235,7 @@ class BucketClient:
         """The service's own clock, asked once a minute. Raises NetworkError."""
         if self._clock is None or time.monotonic() - self._clock[0] > _CLOCK_S:
             try:
-                moment = parsedate_to_datetime(self.retries.until_done(self._ask)["date"])
+                moment = parsedate_to_datetime(self.retries.anew().until_done(self._ask)["date"])
             except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
                 raise NetworkError(f"{self.name} does not tell the time") from error
             moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
@@ -313,7 +314,8 @@ class BucketClient:
         if status is not None:
             error = NetworkError(f"{name} answers {status} {code}".rstrip(), hint="Try again later.")
             return error.transient() if status >= 500 or status in (408, 409, 429) else error
-        if "imeout" in text or "timed out" in text:
+        # Its `retry_timeout` stands in each text that tells of its retries.
+        if "imeout" in text.replace("retry_timeout", "") or "timed out" in text:
             return NetworkError(
                 f"Timed out waiting for data from {name}",
                 hint="Try again, or wait longer with --timeout SECONDS.",

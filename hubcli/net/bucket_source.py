@@ -244,18 +244,18 @@ class BucketTree(_ObjectsSource):
         self._bucket = client.name
         self._pieces: list[bytes | ObjectInfo] = []
         self._starts: list[int] = []
-        self.files: dict[str, tuple[int, int]] = {}
         position, by_path = 0, dict(files)
+        places: dict[str, tuple[int, int]] = {}
         for piece in tar_pieces(_tree(files)):
             self._starts.append(position)
             if isinstance(piece, TreeNode):
                 self._pieces.append(by_path[piece.name])
-                self.files[piece.name] = position, position + piece.size_bytes
+                places[piece.name] = position, position + piece.size_bytes
                 position += piece.size_bytes
             else:
                 self._pieces.append(piece)
                 position += len(piece)
-        self.size_bytes = position
+        self.size_bytes, self.files = position, places
         self.etag = self.validator = _etag_of(files)
         self.is_known = known_etag is not None and known_etag == self.etag
 

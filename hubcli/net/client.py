@@ -52,6 +52,7 @@ class Client:
     def __init__(self, http: httpx.Client, credentials: Credentials) -> None:
         self._http = http
         self._credentials = credentials
+        self.has_sent_credentials = False
 
     def follow(
         self,
@@ -128,6 +129,7 @@ class Client:
         content: bytes | Iterable[bytes] | None = None,
     ) -> httpx.Response:
         authorization = self._credentials.header(url) if with_credentials else None
+        self.has_sent_credentials |= authorization is not None
         sent = {**headers, **({"Authorization": authorization} if authorization else {})}
         try:
             request = self._http.build_request(

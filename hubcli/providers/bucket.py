@@ -8,9 +8,12 @@ metadata" in the documentation of Azure Storage.
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from hubcli.config.buckets import bucket_options
+from hubcli.errors import HubcliError
 from hubcli.providers.handle import Handle
 from hubcli.providers.provider import Provider, invalid_url, refusal, version_in
 from hubcli.providers.web import WebHost
@@ -152,12 +155,14 @@ class BucketHost(WebHost):
     def private_address(self, handle: Handle, access: NetworkConfig) -> str | None:
         """The object in its bucket, which the account that the environment names may read.
 
-        None for a signed address, and where the environment names another service in the place of
-        the cloud's own.
+        None for a signed address, without obstore or credentials of the user's own, and where the
+        environment names another service in the place of the cloud's.
         """
         found = BucketAddress.of_url(handle.text)
-        if found is None or not found.key:
+        if found is None or not found.key or find_spec("obstore") is None:
             return None
-        moved = {"s3": ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"), "gs": ("STORAGE_EMULATOR_HOST",)}
-        is_moved = any(name in access.buckets.variables for name in moved.get(found.scheme, ()))
-        return None if is_moved else str(found)
+        try:
+            options = bucket_options(access.buckets, found.scheme, found.account)
+        except HubcliError:  # Why the address alone wasn't enough says more.
+            return None
+        return str(found) if options.has_account and not options.is_elsewhere else None
