@@ -77,6 +77,8 @@ def _told_by(file: Path) -> str:
         return "inspect --check"
     if file.name in ("integrity.py", "verify.py"):
         return "verify"
+    if file.name == "upload_files.py":
+        return "publish"
     return "inspect --scan"
 
 
