@@ -29,6 +29,7 @@ CALLS = {
     "CompatibilityRule": 0,
     "obstacle": 0,
     "_LaterKind": 0,
+    "_refusal": 0,
 }
 # Codes that are handed on from where they were made, or that are names: what each may be.
 HANDED_ON = {

@@ -97,6 +97,7 @@ _TOLD_BY = {
     "inspect --for": "Obstacles of `inspect --for`: `compatibility[].obstacles[].code`",
     "verify": "Faults of `verify`: `models[].faults[].code`; of an archive also the codes of errors",
     "doctor": "Checks of `doctor`: `checks[].name`, which are there also where all is well",
+    "publish": "Files that `publish` refuses: `issues[].code`, beside those of `verify` and `inspect --scan`",
     "errors": "Errors of every command: `error.code`",
 }
 
