@@ -21,6 +21,7 @@ __all__ = ["MAX_README_BYTES", "Readme", "readme_in_archive", "readme_in_directo
 MAX_README_BYTES = 256 << 10
 # The first that is there; case is of no account.
 _NAMES = ("readme.md", "model_card.md", "modelcard.md", "model-card.md", "card.md", "readme", "readme.txt")
+_PARTS = ("assets", "assets.extra", "variables")
 _MAX_NAMES = 10_000
 _FRONT_MATTER = re.compile(r"---\n(.*?)\n---\n", re.DOTALL)
 _KEY = re.compile(r"(license|title|model_name):[ \t]*(.+)")
