@@ -45,6 +45,7 @@ COMMANDS = MappingProxyType(
         "verify": "verify",
         "export": "export",
         "finetune-export": "finetune_export",
+        "publish": "publish",
         "ls": "ls",
         "gc": "gc",
         "rm": "rm",
@@ -72,6 +73,7 @@ GROUPS = MappingProxyType(
         "Make models": {
             "export": "Export a model as a directory, an archive, LiteRT or ONNX.",
             "finetune-export": "Export a fine-tuned model as a drop-in replacement.",
+            "publish": "Publish a model on Kaggle, in a directory or in a bucket.",
         },
         "Manage the cache": {
             "ls": "List cached models.",

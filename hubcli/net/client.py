@@ -52,6 +52,7 @@ class Client:
     def __init__(self, http: httpx.Client, credentials: Credentials) -> None:
         self._http = http
         self._credentials = credentials
+        self.has_sent_credentials = False
 
     def follow(
         self,
@@ -128,6 +129,7 @@ class Client:
         content: bytes | Iterable[bytes] | None = None,
     ) -> httpx.Response:
         authorization = self._credentials.header(url) if with_credentials else None
+        self.has_sent_credentials |= authorization is not None
         sent = {**headers, **({"Authorization": authorization} if authorization else {})}
         try:
             request = self._http.build_request(
@@ -294,10 +296,12 @@ def translate(error: Exception, shown_url: str, when: str = "") -> NetworkError:
             hint="Try again, or wait longer with --timeout SECONDS.",
         ).transient()
     if isinstance(error, httpx.ConnectError):
-        return NetworkError(
+        unreachable = NetworkError(
             f"Cannot reach {shown_url}: {error}",
             hint="Check the network, the proxy (HTTPS_PROXY) and the URL: hubcli doctor --network",
         ).transient()
+        unreachable.was_sent = False
+        return unreachable
     failed = NetworkError(f"{shown_url} failed{when}: {_reason(error)}", hint="Try again.")
     # What can't be an address, or is answered in no protocol of ours, stays so.
     is_lasting = isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError))
