@@ -19,6 +19,7 @@ CALLS = {
     "Issue": 1,
     "of_part": 1,
     "of_file": 0,
+    "_issue": 1,
     "_fault": 0,
     "_check": 0,
     "_credential_check": 0,
@@ -74,6 +75,8 @@ def _told_by(file: Path) -> str:
         return "doctor"
     if file.parent.name == "targets":
         return "inspect --for"
+    if file.name == "checklist.py":
+        return "publish --check"
     if file.name == "reusable.py":
         return "inspect --check"
     if file.name in ("integrity.py", "verify.py"):

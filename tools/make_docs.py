@@ -94,6 +94,7 @@ def variables() -> str:
 _TOLD_BY = {
     "inspect --scan": "Findings of `inspect --scan`: `findings[].code`",
     "inspect --check": "Advice of `inspect --check`: `reusable.problems[].code`",
+    "publish --check": "Advice of `publish --check`, beside that of `inspect --check`: `issues[].code`",
     "inspect --for": "Obstacles of `inspect --for`: `compatibility[].obstacles[].code`",
     "verify": "Faults of `verify`: `models[].faults[].code`; of an archive also the codes of errors",
     "doctor": "Checks of `doctor`: `checks[].name`, which are there also where all is well",
