@@ -42,6 +42,8 @@ _RUNS: Mapping[str, Sequence[str]] = {
     "verify": ("verify",),
     "export": ("export", _EXAMPLE, "exported"),
     "finetune-export": ("finetune-export", _EXAMPLE, "tuned", "--weights", "exported", "--dry-run"),
+    "publish": ("publish", _EXAMPLE, "./www/demo/mul/1", "--dry-run"),
+    "publish --check": ("publish", _EXAMPLE, "--check"),
     "pin": ("pin", _EXAMPLE),
     "unpin": ("unpin", _EXAMPLE),
     "gc": ("gc", "--older-than", "0s", "--grace", "0s", "--dry-run"),
