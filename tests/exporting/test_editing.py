@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hubcli.errors import BrokenModelError, ChecksumError, UsageError, ValuesError
 from hubcli.exporting import comparing
-from hubcli.exporting.comparing import difference
+from hubcli.exporting.comparing import EditComparison, difference
 from hubcli.exporting.editing import EditOptions, EditPlan, plan_edits, prove, require_comparable
 from hubcli.exporting.requests import signatures_of
 from hubcli.formats import HalfType
@@ -264,3 +264,19 @@ def test_texts_and_integers_are_equal_or_not() -> None:
     assert difference({"y": [first]}, {"y": [first]}) == 0.0
     assert difference({"y": [first]}, {"y": [other]}) == float("inf")
     assert difference({"y": [first]}, {"z": [first]}) == float("inf")
+
+
+def test_half_weights_of_a_model_that_nobody_could_call_need_a_word(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparing, "has_tensorflow", lambda: True)
+    monkeypatch.setattr(
+        comparing, "compare_with_source", lambda *given: EditComparison(notes=("it changes each time",))
+    )
+    options = EditOptions(half=HalfType.BFLOAT16)
+    plan = plan_edits(model, options)
+    plan.write(tmp_path / "out")
+    with pytest.raises(UsageError, match="no signature was called: it changes each time") as caught:
+        prove(plan, tmp_path / "out", options)
+    assert "--no-compare" in caught.value.hint
+    assert prove(plan, tmp_path / "out", EditOptions(serving=True)).notes == ("it changes each time",)
