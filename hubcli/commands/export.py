@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 
 from hubcli.archive.tree import Tree, TreeNode, copying
 from hubcli.archive.unpack import require_room
-from hubcli.cache.cached_model import CachedModel
 from hubcli.config.settings import Settings
 from hubcli.errors import UsageError
 from hubcli.exporting import ExportFormat, ExportOptions, Layout
 from hubcli.exporting.destination import Placement, publish_newest, require_free, staged_output
 from hubcli.exporting.source import WAY_OUT, ModelChecks, export_keras_model, unpack_source
-from hubcli.fetching.model_ref import ModelRef, naming_target
+from hubcli.fetching.model_ref import ModelRef, entry_behind, naming_target
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle
 
@@ -98,7 +97,7 @@ class _Export:
         self.started_at = time.monotonic()
         self.entry = target.entry
         if self.entry is None and target.directory is not None:
-            self.entry = CachedModel.at(target.directory, settings.cache_root)
+            self.entry = entry_behind(target.directory, settings)
         self.placement = Placement.of(
             destination,
             options.layout,
@@ -164,15 +163,15 @@ class _Export:
 
     def _directory(self) -> Path:
         """The model's directory: of a handle the one in the cache, fetched if it isn't there or not whole."""
-        handle = self.target.handle
-        if handle is None or handle.is_directory:
-            assert self.target.directory is not None
-            return self.target.directory
+        directory = self.target.local_directory
+        if directory is not None:
+            return directory
+        from hubcli.cache.cached_model import CachedModel
         from hubcli.cache.layout import EntryPaths
         from hubcli.commands.fetch import fetched_directory
 
         path = fetched_directory(self.target, self.settings, self.listener)
-        if handle.path is None:
+        if self.target.handle is not None and self.target.handle.path is None:
             self.entry = CachedModel.read(EntryPaths(self.settings.cache_root, path.name))
         return path
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hubcli.archive import Limits
 from hubcli.archive.tree import Tree
-from hubcli.cache.cached_model import CachedModel
 from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, DiskFullError, TruncatedError
 from hubcli.exporting import ExportOptions
 from hubcli.progress import ProgressListener
 from hubcli.savedmodel.layout import check_structure
+
+if TYPE_CHECKING:
+    from hubcli.cache.cached_model import CachedModel
 
 __all__ = ["WAY_OUT", "ModelChecks", "export_keras_model", "unpack_source"]
 
