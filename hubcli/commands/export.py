@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from hubcli.archive import Limits
 from hubcli.archive.tree import Tree, TreeNode, copying
 from hubcli.archive.unpack import require_room
 from hubcli.config.settings import Settings
@@ -179,7 +180,7 @@ class _Export:
         """Exports what is there: checked while it is copied, and unchanged once it is."""
         if self.entry is not None:
             self.entry.touch()  # At once, so that no collection takes it meanwhile.
-        tree = self.checks.tree(model)
+        tree = Tree.read(model, Limits())
         with self._staged() as staged:
             packed = None
             if self._is_archive:
@@ -199,7 +200,7 @@ class _Export:
         with self._staged() as staged:
             model = staged.with_name("model") if self._is_archive else staged
             make(model)
-            tree = self.checks.tree(model)
+            tree = Tree.read(model, Limits())
             self.checks.content(tree)
             packed = self._pack(tree, staged) if self._is_archive else None
         self._publish_newest()
@@ -249,9 +250,11 @@ class _Export:
             self._tell_of_writing(size)
         plan.write(model, self.listener.received, self.settings.durability, copied)
         checks = ModelChecks(self.target.name, None, self.listener)  # A record tells of the source's files.
-        tree = checks.tree(model)
-        if plan.rewrites_checkpoint:  # What was copied was checked where it came from.
+        tree = Tree.read(model, Limits())
+        if plan.rewrites_checkpoint:
             checks.content(tree)
+        else:  # What was copied was checked where it came from.
+            checks.structure(tree)
         return tree
 
     def _tell_of_edits(self, report: EditReport) -> None:
@@ -260,7 +263,7 @@ class _Export:
 
     @contextmanager
     def _source(self, place: Path) -> Iterator[Tree]:
-        """The model's files, their structure checked; made or unpacked at `place` where they must be."""
+        """The model's files, still to be checked; made or unpacked at `place` where they must be."""
         archive = self.target.archive
         if self._needs_keras():
             source = archive or self._directory()
@@ -271,7 +274,7 @@ class _Export:
             place = self._directory()
             if self.entry is not None:
                 self.entry.touch()
-        tree = self.checks.tree(place)
+        tree = Tree.read(place, Limits())
         yield tree
         self.checks.require_unchanged(tree)
 
