@@ -12,11 +12,11 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, TypeVar
 
 from hubcli.errors import Interrupted
-from hubcli.frozen import dataclass
 
 __all__ = [
     "CancellationToken",
@@ -24,6 +24,7 @@ __all__ = [
     "ReadAhead",
     "run_concurrently",
     "run_in_threads",
+    "running_beside",
     "usable_cores",
 ]
 
@@ -213,6 +214,40 @@ def run_in_threads(jobs: Sequence[Callable[[], T]], threads: int) -> list[T]:
     if errors:
         raise errors[0]
     return [results[number] for number in range(len(jobs))]
+
+
+@contextmanager
+def running_beside(job: Callable[[], None], stop: CancellationToken) -> Iterator[None]:
+    """Runs the job on another thread while the context runs, and waits for it at the end.
+
+    What the job raises is raised there. Where the context raises, the job is asked to stop by the token,
+    and is waited for, too: after the context it touches nothing.
+    """
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            job()
+        except BaseException as error:  # noqa: BLE001 - any error is handed to the caller
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="hubcli-beside", daemon=True)
+    thread.start()
+    try:
+        yield
+        _wait_for(thread)
+    except BaseException:
+        stop.ask()
+        _wait_for(thread)
+        raise
+    if errors:
+        raise errors[0]
+
+
+def _wait_for(thread: threading.Thread) -> None:
+    """Looks up now and then: a signal that comes as the wait begins doesn't end it."""
+    while thread.is_alive():
+        thread.join(_POLL_S)
 
 
 # Threads that notice the cancellation end within it; those that wait for a host are left behind.

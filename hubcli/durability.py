@@ -22,11 +22,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hubcli.frozen import dataclass
 from hubcli.regular_file import open_at_once
 
 __all__ = [

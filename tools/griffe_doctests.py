@@ -1,7 +1,6 @@
-"""What mkdocstrings does with the package before it renders it: examples in docstrings become blocks of code.
+"""What mkdocstrings does with docstrings before it renders them: examples become blocks of code.
 
 The package's docstrings have doctests as paragraphs of their own, which Markdown would take for quotations.
-Its frozen dataclasses have a decorator of their own, unknown to griffe: they would have no parameters.
 """
 
 from __future__ import annotations
@@ -32,9 +31,3 @@ class Doctests(griffe.Extension):
         """Called for each module, class, function and attribute."""
         if obj.docstring is not None:
             obj.docstring.value = with_code_blocks(obj.docstring.value)
-
-    def on_class_instance(self, *, cls: Any, **_: Any) -> None:
-        """Called for each class."""
-        for decorator in cls.decorators:
-            if decorator.callable_path == "hubcli.frozen.dataclass":
-                decorator.value.function = griffe.ExprName("dataclasses.dataclass")

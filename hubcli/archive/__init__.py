@@ -6,10 +6,10 @@ Members of an archive, files of a model, and limits stand here, which every list
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from hubcli.errors import UsageError
-from hubcli.frozen import dataclass
 
 __all__ = ["FileRecord", "Limits", "Member", "MemberStream"]
 

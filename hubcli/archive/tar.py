@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from hubcli.archive import Limits, Member, MemberStream
 from hubcli.errors import IntegrityError, TruncatedError, UnsafeArchiveError
-from hubcli.frozen import dataclass
 from hubcli.units import format_size, plural
 
 __all__ = ["BLOCK_BYTES", "ChunkReader", "walk_tar"]

@@ -6,6 +6,7 @@ import os
 import stat
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,6 @@ from hubcli.cache.layout import EntryPaths, is_key
 from hubcli.cache.records import Descriptor, Manifest
 from hubcli.config.environment import on_disk
 from hubcli.formats import MAIN_FILES
-from hubcli.frozen import dataclass
 
 TYPE_CHECKING = False  # Each listing would pay for typing.
 if TYPE_CHECKING:

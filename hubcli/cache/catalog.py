@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
@@ -20,7 +20,6 @@ from hubcli.cache.layout import EntryPaths, RootNames, cache_errors
 from hubcli.cache.records import LockOwner
 from hubcli.errors import BrokenModelError
 from hubcli.formats import MAIN_FILES
-from hubcli.frozen import dataclass
 
 TYPE_CHECKING = False  # Each listing would pay for typing.
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class CachedModelInfo(CachedModel):
     last_use: LastUse | None = None
     is_pinned: bool = False
     is_moved: bool = False
-    footprint: Footprint = Footprint()
+    footprint: Footprint = Footprint()  # noqa: RUF009 - a frozen value
     inode: int = 0
     listed_at_ns: int = 0
     links: tuple[str, ...] = ()

@@ -7,10 +7,10 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from hubcli.frozen import dataclass
 from hubcli.regular_file import list_noatime
 
 __all__ = [

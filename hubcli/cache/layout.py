@@ -7,13 +7,12 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
 from hubcli.durability import TEMPORARY_SUFFIX
 from hubcli.errors import CacheError, DiskFullError, means_full
-from hubcli.frozen import dataclass
 
 __all__ = [
     "TAG_NAME",

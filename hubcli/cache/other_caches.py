@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from hubcli.config.settings import Settings
 from hubcli.durability import SYNCED, Durability, replace_link
-from hubcli.frozen import dataclass
 from hubcli.providers.handle import Handle
 
 if TYPE_CHECKING:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hubcli.archive import FileRecord
 from hubcli.durability import unique_number
-from hubcli.frozen import dataclass
 from hubcli.regular_file import read_record
 from hubcli.units import from_iso_utc, to_iso_utc
 
@@ -37,6 +36,8 @@ class Manifest:
     that tensorflow_hub downloaded and hubcli adopted has files without hashes.
     `format` is None in what hubcli 0.1 wrote; `kind` is the coarser word.
 
+    `tier` is the address of the shared tier that it came from, None where it came from elsewhere.
+
     `touched_at_s` is the modification time of the file that it was read from:
     a use of the entry only touches that file, so that no two processes ever
     write over each other's records.
@@ -53,6 +54,7 @@ class Manifest:
     archive_sha256: str | None = None
     archive_bytes: int | None = None
     format: str | None = None
+    tier: str | None = None
     touched_at_s: float = field(default=0.0, compare=False)
 
     @property
@@ -100,6 +102,7 @@ class Manifest:
             archive_sha256=_text_or_none(archive.get("sha256")),
             archive_bytes=_size(archive["size"]) if archive else None,
             format=_text_or_none(document.get("format")),
+            tier=_text_or_none(document.get("tier")),
             touched_at_s=touched_at_s,
         )
 
@@ -115,6 +118,7 @@ class Manifest:
             "source": self.source,
             "kind": self.kind,
             **({} if self.format is None else {"format": self.format}),
+            **({} if self.tier is None else {"tier": self.tier}),
             "etag": self.etag,
             "archive": archive,
             "files": [

@@ -6,12 +6,12 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import hubcli
 from hubcli.config.settings import ShellHomes
 from hubcli.errors import OutputError, UsageError, did_you_mean
-from hubcli.frozen import dataclass
 from hubcli.regular_file import open_at_once, read_regular
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
@@ -11,7 +11,6 @@ from hubcli.cli.main import LazyImports
 from hubcli.cli.options import CompletionHint, value_option
 from hubcli.errors import UsageError
 from hubcli.exporting import Quantization
-from hubcli.frozen import dataclass
 
 with LazyImports():
     from hubcli.exporting.conversion import ConversionOptions

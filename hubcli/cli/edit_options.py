@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from hubcli.cli.main import LazyImports
 from hubcli.cli.options import CompletionHint, value_option
 from hubcli.errors import UsageError
+from hubcli.exporting import EditOptions
 from hubcli.formats import HalfType
-from hubcli.frozen import dataclass
-
-with LazyImports():
-    from hubcli.exporting.editing import EditOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

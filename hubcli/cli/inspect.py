@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -20,7 +21,6 @@ from hubcli.cli.options import (
 from hubcli.cli.output import PICTURE_COLUMNS, Output, printable, write_svg
 from hubcli.config.settings import Settings
 from hubcli.errors import ExitStatus, UsageError, did_you_mean
-from hubcli.frozen import dataclass
 from hubcli.units import format_size, parse_duration_s
 from hubcli.urls import redacted
 

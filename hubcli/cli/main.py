@@ -10,8 +10,6 @@ Processor time, the least of 15 to 20 runs, on a machine where Python starts in 
   others are there by their names alone, and options are known from what completion has: 60 ms.
 - Python doesn't look for garbage while modules load, nor as the process ends: 13 ms
   (`disable_garbage_collection`).
-- Classes whose methods are written when they are first called (`hubcli.frozen`): 8 ms for `ls` and a usage
-  error, 13 for `rm` and a cached `fetch`.
 - Help is rendered without rich's Markdown and tracebacks, which Typer imports and ours never shows
   (`DeferredClasses`): 30 ms of `--help`.
 - The process in which `run` has TensorFlow is started before anything else, on another core: 80 ms.

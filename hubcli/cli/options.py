@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from itertools import chain
 from typing import Annotated, Any, NamedTuple, TypeAlias, get_type_hints
@@ -14,7 +14,6 @@ import typer
 from hubcli.cli.output import Output
 from hubcli.config.config_file import COLORS
 from hubcli.config.settings import Settings
-from hubcli.frozen import dataclass
 
 __all__ = [
     "ARCHIVE_LIMITS",

@@ -10,7 +10,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,6 @@ from hubcli.cli.main import LazyImports
 from hubcli.cli.output import Output
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, UsageError
-from hubcli.frozen import dataclass
 
 with LazyImports():
     from hubcli.cli.progress import listener_for

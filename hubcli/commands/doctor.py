@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from hubcli.diagnosing import cache, entries, network, packages
 from hubcli.diagnosing import settings as configuration
 from hubcli.diagnosing.context import Check, DiagnosisContext, DoctorOptions, Section, Status
 from hubcli.errors import HubcliError
-from hubcli.frozen import dataclass
 
 __all__ = ["Diagnosis", "DoctorOptions", "doctor"]
 

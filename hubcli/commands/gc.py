@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hubcli._moved import warn_of_old_name
@@ -20,7 +20,6 @@ from hubcli.config.settings import Settings
 from hubcli.durability import SYNCED, Durability
 from hubcli.errors import BudgetError, CacheError, HubcliError, NotFoundError
 from hubcli.fetching.model_ref import ModelRef, Pattern
-from hubcli.frozen import dataclass
 from hubcli.progress import ProgressListener
 from hubcli.units import format_size
 

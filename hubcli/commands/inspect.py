@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,6 @@ from hubcli.config.settings import Settings
 from hubcli.errors import BrokenModelError, NotFoundError, OfflineError, UsageError
 from hubcli.fetching.model_ref import ModelRef, naming_target
 from hubcli.formats.protos import is_slow
-from hubcli.frozen import dataclass
 from hubcli.progress import ProgressListener
 from hubcli.savedmodel.model import ModelFiles, SavedModelInfo
 from hubcli.savedmodel.reader import read_model

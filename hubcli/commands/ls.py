@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,6 @@ from hubcli.config.settings import Settings
 from hubcli.errors import NotFoundError, UsageError, did_you_mean
 from hubcli.fetching.model_ref import Pattern
 from hubcli.formats import MAIN_FILES
-from hubcli.frozen import dataclass
 from hubcli.units import parse_duration_s, parse_size_bytes
 
 __all__ = ["CachedModel", "Filter", "Listing", "SortOrder", "cached_path", "ls"]

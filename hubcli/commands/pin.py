@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from hubcli.cache.cached_model import CachedModel
@@ -13,7 +14,6 @@ from hubcli.cache.store import Store
 from hubcli.config.settings import Settings
 from hubcli.errors import HandleError, NotFoundError
 from hubcli.fetching.model_ref import ModelRef, Pattern
-from hubcli.frozen import dataclass
 
 __all__ = ["Pinning", "pin", "unpin"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from hubcli.cache.catalog import CachedModelInfo
 from hubcli.cache.gc.collect import ActionResult, CompletedAction, require_collectable
@@ -15,7 +16,6 @@ from hubcli.commands.gc import Collection, act
 from hubcli.config.settings import Settings
 from hubcli.errors import CacheError, HubcliError, LockTimeoutError, NotFoundError, PinnedError
 from hubcli.fetching.model_ref import Pattern
-from hubcli.frozen import dataclass
 from hubcli.providers.handle import Handle
 
 __all__ = ["Removal", "rm"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ from hubcli.config.config_file import require_timeout
 from hubcli.config.settings import Settings
 from hubcli.errors import InputError, OfflineError, UsageError
 from hubcli.fetching.model_ref import ModelRef, naming_target
-from hubcli.frozen import dataclass
 from hubcli.progress import ProgressListener
 from hubcli.running.batching import Batch, batches_of_columns, batches_of_rows
 from hubcli.running.endpoints import Endpoint

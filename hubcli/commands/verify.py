@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hubcli.archive import FileRecord
@@ -13,7 +13,6 @@ from hubcli.cache.records import Manifest
 from hubcli.config.settings import Settings
 from hubcli.errors import HubcliError, IntegrityError, NotFoundError, OfflineError
 from hubcli.fetching.model_ref import ModelRef, naming_target
-from hubcli.frozen import dataclass
 from hubcli.issues import Issue
 from hubcli.progress import ProgressListener
 from hubcli.providers.handle import Handle

@@ -9,19 +9,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from hubcli.errors import UsageError
-from hubcli.frozen import dataclass
 from hubcli.units import parse_duration_s, parse_size_bytes
 from hubcli.urls import without_secrets
 
 __all__ = [
     "KAGGLE_ENDPOINT",
+    "BucketConfig",
     "KaggleAccount",
     "Mirror",
     "NetworkConfig",
@@ -226,6 +226,37 @@ class KaggleAccount:
         )
 
 
+_BUCKET_PREFIXES = (
+    "AWS_",
+    "GOOGLE_",
+    "CLOUDSDK_",
+    "AZURE_",
+    "IDENTITY_ENDPOINT",
+    "MSI_ENDPOINT",
+    "STORAGE_EMULATOR_",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BucketConfig:
+    """What options and environment say of buckets; `hubcli.config.buckets` finds the credentials.
+
+    `anonymous` sends none; with `requester_pays` the account that reads pays for the traffic.
+    """
+
+    anonymous: bool = False
+    requester_pays: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def read(
+        cls, env: Mapping[str, str], *, anonymous: bool = False, requester_pays: bool = False
+    ) -> BucketConfig:
+        """The options, and those variables that the clouds' own tools read."""
+        found = {name: value for name, value in env.items() if value and name.startswith(_BUCKET_PREFIXES)}
+        return cls(anonymous, requester_pays, found)
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
     """How hosts are contacted: the certificate authorities to trust, and the credentials to send.
@@ -239,6 +270,7 @@ class NetworkConfig:
     netrc: Path | None = None
     is_netrc_named: bool = False
     kaggle: KaggleAccount = field(default_factory=KaggleAccount)
+    buckets: BucketConfig = field(default_factory=BucketConfig)
 
     @classmethod
     def read(
@@ -248,6 +280,8 @@ class NetworkConfig:
         *,
         default_ca_file: Path | None = None,
         default_endpoint: str = KAGGLE_ENDPOINT,
+        anonymous: bool = False,
+        requester_pays: bool = False,
     ) -> NetworkConfig:
         """What the flag `--cacert` and the variables say, else these defaults. Raises UsageError."""
         bundle = ca_file or env.get("SSL_CERT_FILE")
@@ -259,6 +293,7 @@ class NetworkConfig:
             netrc=absolute(netrc, "NETRC") if netrc else in_home(".netrc"),
             is_netrc_named=bool(netrc),
             kaggle=KaggleAccount.read(env, default_endpoint),
+            buckets=BucketConfig.read(env, anonymous=anonymous, requester_pays=requester_pays),
         )
         if ca_file and found.ca_file is not None and not found.ca_file.is_file():
             raise UsageError(

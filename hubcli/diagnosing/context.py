@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, NamedTuple
 
 from hubcli.config.config_file import ConfigFile
 from hubcli.config.settings import Settings, environment, read_config
 from hubcli.errors import UsageError
-from hubcli.frozen import dataclass
 from hubcli.issues import Issue, Severity
 from hubcli.urls import address, is_address, without_secrets
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import zip_longest
 from pathlib import Path
@@ -20,7 +20,6 @@ from typing import (
 from hubcli.diagnosing.context import Environment
 from hubcli.diagnosing.inventory import TENSORFLOWS, take_inventory
 from hubcli.errors import UsageError
-from hubcli.frozen import dataclass
 from hubcli.regular_file import read_regular
 
 __all__ = ["Installed", "Requirement", "is_below", "release"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,6 @@ from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status
 from hubcli.diagnosing.environments import Installed, Requirement
 from hubcli.diagnosing.inventory import LISTED_PACKAGES
 from hubcli.errors import UsageError
-from hubcli.frozen import dataclass
 
 __all__ = ["OWN_PAIRS", "PAIRS", "CompatibilityRule", "check_packages"]
 

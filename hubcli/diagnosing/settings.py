@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from hubcli.config.settings import UpkeepRules
 from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status, clean
 from hubcli.diagnosing.network import hosts_in_force
 from hubcli.errors import AuthenticationError, UsageError
-from hubcli.frozen import dataclass
 from hubcli.net.credentials import netrc_names
 from hubcli.providers.kaggle import kaggle_credential
 from hubcli.units import plural

@@ -7,12 +7,12 @@ children, which a crash ends alone. Inputs are made up, the same for both models
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hubcli.errors import HubcliError, InputError, TensorFlowError, UsageError, ValuesError
 from hubcli.exporting.requests import WarmupRequest, read_requests, sampled_requests
 from hubcli.formats.tensor_layout import DType
-from hubcli.frozen import dataclass
 from hubcli.running.endpoints import Endpoint
 from hubcli.running.model import read_signatures_of
 from hubcli.running.model_process import LoadedModel, ModelProcess, sampled_inputs

@@ -13,13 +13,13 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
 
 from hubcli.config.settings import export_records
 from hubcli.durability import HIDDEN_NAME, SHOWN_CHARACTERS, hidden_beside, remove_tree, unique_number
-from hubcli.frozen import dataclass
 from hubcli.regular_file import open_at_once, read_regular
 
 __all__ = [

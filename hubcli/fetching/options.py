@@ -10,7 +10,7 @@ import codecs
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -20,7 +20,6 @@ from hubcli.cache.cached_model import CachedModel
 from hubcli.cache.records import Manifest
 from hubcli.config.settings import Settings
 from hubcli.errors import ChecksumError, HandleError, HubcliError, Interrupted, UsageError
-from hubcli.frozen import dataclass
 from hubcli.providers.handle import Handle
 from hubcli.regular_file import open_stream
 from hubcli.urls import without_secrets

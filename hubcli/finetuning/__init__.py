@@ -6,13 +6,12 @@ The options stand here: where the values come from, and how they are written.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubcli.errors import NotFoundError, UsageError
-from hubcli.frozen import dataclass
 
 if TYPE_CHECKING:
     from hubcli.exporting.editing import EditOptions

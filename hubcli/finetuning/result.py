@@ -6,6 +6,7 @@ Something was trained, nothing is lost, the outputs are equal.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +14,6 @@ from hubcli._moved import warn_of_old_name
 from hubcli.errors import BrokenModelError, TensorFlowError, UnchangedError
 from hubcli.exporting import ExportFormat
 from hubcli.finetuning import FinetuneOptions, Method
-from hubcli.frozen import dataclass
 from hubcli.savedmodel.checks.integrity import ModelCheck
 from hubcli.savedmodel.compare.diff import Change
 from hubcli.savedmodel.compare.preservation import verify_only_values_changed

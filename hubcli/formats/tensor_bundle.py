@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from math import prod
@@ -19,7 +20,6 @@ from hubcli.errors import BrokenModelError
 from hubcli.formats.checksums import masked_crc32c
 from hubcli.formats.tensor_layout import DType, TensorSlice, slice_key
 from hubcli.formats.wire import FIXED32, VARINT, messages, read_varint, scan
-from hubcli.frozen import dataclass
 
 __all__ = [
     "OBJECT_GRAPH_KEY",

@@ -16,13 +16,13 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from hubcli.config.environment import NetworkConfig
 from hubcli.errors import NetworkError
-from hubcli.frozen import dataclass
 from hubcli.regular_file import NotRegularError, open_regular, read_stream
 from hubcli.urls import origin
 

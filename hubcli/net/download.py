@@ -10,14 +10,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
-from dataclasses import field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hubcli.config.environment import NetworkConfig
 from hubcli.config.settings import DEFAULT_MIN_RATE
 from hubcli.durability import SYNCED, Durability
 from hubcli.errors import HubcliError
-from hubcli.frozen import dataclass
 from hubcli.net.byte_source import BodyVerifier, ByteSource
 from hubcli.net.retries import AttemptProgress, RetryPolicy
 from hubcli.net.spool import Segment, Spool, resumable_bytes
@@ -61,7 +61,8 @@ class Download(ByteSource):
         self.name = source.name
         self.redirects, self.is_known = source.redirects, source.is_known
         self.size_bytes, self.etag, self.validator = source.size_bytes, source.etag, source.validator
-        self.digests = source.digests
+        self.digests, self.files = source.digests, source.files
+        self.is_private = source.is_private
         self._source = source
         self._options = options
         self._stop = threading.Event()
@@ -95,6 +96,10 @@ class Download(ByteSource):
             verifier.update(chunk)
             yield chunk
         verifier.verify()
+
+    def range(self, start: int, end: int) -> AbstractContextManager[Iterator[bytes]]:
+        """A part straight from the source, past the spool; it isn't tried again."""
+        return self._source.range(start, end)
 
     def _body(self) -> Iterator[bytes]:
         first = self._source.read()

@@ -6,7 +6,7 @@ import re
 import socket
 import time
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +15,6 @@ import httpx
 
 from hubcli.config.environment import NetworkConfig
 from hubcli.errors import NetworkError
-from hubcli.frozen import dataclass
 from hubcli.net.client import Client, content_length, open_client, translate
 from hubcli.net.connections import Proxies
 from hubcli.net.retries import RetryPolicy

@@ -7,12 +7,11 @@ SHA-1 of the handle as typed.
 from __future__ import annotations
 
 import os
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubcli.errors import HandleError
-from hubcli.frozen import dataclass
 from hubcli.providers import PATH, provider_of, providers, registered, scheme_of
 
 if TYPE_CHECKING:

@@ -15,13 +15,12 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from hubcli.errors import AuthenticationError, HandleError, NetworkError
-from hubcli.frozen import dataclass
 from hubcli.providers import registered
 from hubcli.providers.handle import Handle
 from hubcli.providers.provider import (

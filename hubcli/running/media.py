@@ -8,10 +8,10 @@ from its header before it is decoded, so that none fills the memory.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from hubcli.errors import InputError, UsageError
-from hubcli.frozen import dataclass
 from hubcli.running.endpoints import Port
 from hubcli.running.values import cast_tensor
 from hubcli.savedmodel.types import shape_text

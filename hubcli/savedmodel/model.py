@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +17,6 @@ from hubcli._moved import renamed
 from hubcli.formats import MAIN_FILES
 from hubcli.formats.checksums import combine_crc32c, unmask_crc32c
 from hubcli.formats.tensor_bundle import BundleIndex
-from hubcli.frozen import dataclass
 from hubcli.issues import Issue, Severity
 from hubcli.regular_file import open_regular
 from hubcli.savedmodel.functions import Function, Signature

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from hubcli.frozen import dataclass
 from hubcli.regular_file import open_regular
 from hubcli.savedmodel.compare.diff import variant_text
 from hubcli.savedmodel.functions import FunctionVariant, Signature

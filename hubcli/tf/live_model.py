@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from hubcli.errors import TensorFlowError
 from hubcli.formats.tensor_bundle import TABLE_KEYS, TABLE_VALUES
-from hubcli.frozen import dataclass
 from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.tf.compare import Comparison, compare_models
 from hubcli.tf.importing import first_line, import_tensorflow, own_directory

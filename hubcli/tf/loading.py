@@ -9,6 +9,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from typing import Any
 from hubcli.errors import HubcliError, MissingPathError, NoModelError, TensorFlowError
 from hubcli.formats import MAIN_FILES
 from hubcli.formats.tensor_layout import DType
-from hubcli.frozen import dataclass
 from hubcli.savedmodel.compare.diff import Distance
 from hubcli.savedmodel.layout import ModelFormat, detect_format
 from hubcli.savedmodel.model import SavedModelInfo

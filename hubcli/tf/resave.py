@@ -10,12 +10,12 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hubcli.errors import TensorFlowError
 from hubcli.formats import MAIN_FILES
-from hubcli.frozen import dataclass
 from hubcli.savedmodel.graph import read_outline
 from hubcli.savedmodel.layout import ModelFormat
 from hubcli.savedmodel.model import SavedModelInfo

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
 from inspect import iscoroutine, isgenerator, signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +18,6 @@ from typing import Any
 from hubcli.config.process_variables import library_variable
 from hubcli.errors import TensorFlowError, UsageError
 from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY, TABLE_KEYS, TABLE_VALUES
-from hubcli.frozen import dataclass
 from hubcli.savedmodel.model import SavedModelInfo
 from hubcli.tf import StrategyKind
 from hubcli.tf.importing import import_tensorflow, load_module, near_misses, user_errors

@@ -22,6 +22,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import Enum
 from itertools import groupby
 from pathlib import Path
@@ -35,7 +36,6 @@ from hubcli.cache.lock import Lock, lock_at_once
 from hubcli.config.environment import in_home
 from hubcli.durability import SYNCED, Durability, replace_link
 from hubcli.errors import UsageError
-from hubcli.frozen import dataclass
 
 __all__ = ["ActionResult", "CompletedAction", "collect", "require_collectable"]
 

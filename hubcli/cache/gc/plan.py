@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from hubcli.cache.gc.snapshot import Fragment, Snapshot
 from hubcli.cache.layout import UPKEEP_NAME, NameKind
 from hubcli.config.environment import parse_retention_rules
 from hubcli.errors import UsageError
-from hubcli.frozen import dataclass
 
 __all__ = [
     "BudgetShortfall",

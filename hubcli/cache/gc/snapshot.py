@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from hubcli.cache.disk_usage import Footprint, measure
 from hubcli.cache.layout import CacheName, EntryPaths, NameKind, RootNames, cache_errors, leads_out
 from hubcli.cache.lock import last_sign_of_life_s
 from hubcli.cache.records import LockOwner
-from hubcli.frozen import dataclass
 
 TYPE_CHECKING = False  # Each listing would pay for typing.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from hubcli.cli.main import LazyImports
 from hubcli.cli.output import printable
 from hubcli.cli.tables import Column, Style, render_table
 from hubcli.commands.inspect import Inspection
-from hubcli.frozen import dataclass
 from hubcli.savedmodel.functions import Function, FunctionVariant, Signature, SignatureTensor
 from hubcli.savedmodel.model import MetaGraph
 from hubcli.savedmodel.nodes import is_known

@@ -6,7 +6,7 @@ import os
 import stat
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from hubcli.errors import BrokenModelError
 from hubcli.formats import INDEX_FILE, MAIN_FILES
 from hubcli.formats.tensor_bundle import BundleIndex
 from hubcli.formats.tensor_values import ByteOrder
-from hubcli.frozen import dataclass
 from hubcli.issues import Issue
 from hubcli.regular_file import contents, open_regular
 from hubcli.savedmodel.checks.shard_chunks import OnBytes, ShardChunk, stored_tensors, without_overlaps

@@ -7,9 +7,9 @@ signatures at https://www.tensorflow.org/hub/common_saved_model_apis.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from hubcli.frozen import dataclass
 from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.functions import Function, FunctionVariant, arguments_of
 from hubcli.savedmodel.graph import Graph, GraphBody, MetaGraphOutline

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats import INDEX_FILE, MAIN_FILES
 from hubcli.formats.tensor_bundle import BundleIndex
-from hubcli.frozen import dataclass
 from hubcli.issues import Issue, Severity
 from hubcli.savedmodel.checks.call_graph import CallGraph, ExecutionPhase
 from hubcli.savedmodel.checks.path_origins import PathOrigins, PathSource

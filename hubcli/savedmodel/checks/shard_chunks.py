@@ -6,6 +6,7 @@ A file with a recorded SHA-256 is read once for both: its hash, and the checksum
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, pairwise, starmap
 from pathlib import Path
 from typing import BinaryIO
@@ -15,7 +16,6 @@ from hubcli.config.environment import on_disk
 from hubcli.errors import BrokenModelError
 from hubcli.formats.tensor_bundle import BundleEntry, BundleIndex
 from hubcli.formats.tensor_values import ByteOrder, check_tensor
-from hubcli.frozen import dataclass
 from hubcli.issues import Issue
 from hubcli.regular_file import open_noatime
 

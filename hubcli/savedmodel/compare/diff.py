@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from operator import sub
 from typing import NamedTuple, TypeAlias, TypeVar
 
@@ -14,7 +15,6 @@ from hubcli.errors import BrokenModelError, ValuesError
 from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY
 from hubcli.formats.tensor_layout import DType
 from hubcli.formats.tensor_values import TensorValues, has_non_finite
-from hubcli.frozen import dataclass
 from hubcli.savedmodel.functions import Function, FunctionVariant, Signature, SignatureTensor
 from hubcli.savedmodel.model import Asset, CheckpointTensor, SavedModelInfo
 from hubcli.savedmodel.types import shape_text

@@ -7,7 +7,7 @@ start on, tensors in the order of the old one.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hubcli.errors import BrokenModelError, ChecksumError
@@ -19,7 +19,6 @@ from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY, BundleEntry
 from hubcli.formats.tensor_layout import DType
 from hubcli.formats.tensor_values import keep_freed_memory
 from hubcli.formats.wire import encode_varint
-from hubcli.frozen import dataclass
 from hubcli.savedmodel.variables import encoded_object_graph
 
 __all__ = ["CheckpointEdit", "SourceCheckpoint"]

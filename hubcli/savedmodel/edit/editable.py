@@ -8,11 +8,11 @@ function.proto, node_def.proto and attr_value.proto.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from hubcli.errors import BrokenModelError
 from hubcli.formats.wire import LENGTH_DELIMITED, Bytes
 from hubcli.formats.wire_message import WireField, WireMessage
-from hubcli.frozen import dataclass
 from hubcli.units import format_size, plural
 
 __all__ = [

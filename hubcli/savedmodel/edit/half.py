@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 from hubcli.errors import BrokenModelError, UsageError, ValuesError
 from hubcli.formats import HalfType
 from hubcli.formats.wire import encode_field
 from hubcli.formats.wire_message import WireMessage, map_entry
-from hubcli.frozen import dataclass
 from hubcli.savedmodel.edit.editable import (
     PRECISION,
     EditableMetaGraph,

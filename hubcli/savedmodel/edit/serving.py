@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from hubcli.errors import UsageError
 from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY
 from hubcli.formats.wire_message import WireMessage
-from hubcli.frozen import dataclass
 from hubcli.savedmodel.edit.editable import EditableMetaGraph, EditableModel, Loss, attribute, source_of
 from hubcli.savedmodel.edit.graph_pruning import GraphNodes, prune_functions
 from hubcli.savedmodel.edit.object_pruning import (

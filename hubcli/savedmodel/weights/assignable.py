@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,6 @@ from hubcli.formats.bundles import Bundle
 from hubcli.formats.tensor_bundle import OBJECT_GRAPH_KEY
 from hubcli.formats.tensor_layout import DType
 from hubcli.formats.tensor_values import TensorValues
-from hubcli.frozen import dataclass
 from hubcli.savedmodel.graph import read_outline
 from hubcli.savedmodel.objects import ObjectGraph
 from hubcli.savedmodel.variables import (

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,6 @@ from hubcli.formats import MAIN_FILES
 from hubcli.formats.array_files import read_npz, read_safetensors
 from hubcli.formats.bundles import Bundle
 from hubcli.formats.tensor_values import TensorValues
-from hubcli.frozen import dataclass
 from hubcli.regular_file import open_regular, read_regular
 from hubcli.savedmodel.weights.assignable import CheckpointGraph
 

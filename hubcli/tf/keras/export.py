@@ -7,11 +7,11 @@ that can't be called. `KerasInterface` hides in which ways the two generations g
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hubcli.errors import HubcliError, TensorFlowError
-from hubcli.frozen import dataclass
 from hubcli.savedmodel.model import ModelFiles
 from hubcli.savedmodel.reader import read_model
 from hubcli.tf.compare import CallableModel, Comparison, compare_outputs

@@ -12,11 +12,11 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from hubcli.errors import ArgumentError, about_model
-from hubcli.frozen import dataclass
 from hubcli.savedmodel.objects import path_order
 from hubcli.tf.importing import use_keras_3, use_tensorflow
 from hubcli.tf.keras.layer_call import (

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from numbers import Number
 from typing import Any
 
 from hubcli.errors import ArgumentError
-from hubcli.frozen import dataclass
 from hubcli.tf.importing import use_keras_3, use_tensorflow
 
 __all__ = ["ObjectCall", "as_tensors", "concrete_functions", "output_shapes", "output_spec", "shapes_in"]

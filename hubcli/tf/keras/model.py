@@ -7,11 +7,11 @@ import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hubcli.errors import HubcliError, TensorFlowError, UsageError
-from hubcli.frozen import dataclass
 from hubcli.issues import Severity
 from hubcli.savedmodel.checks.keras_config import IssueKind, TrustedNames
 from hubcli.savedmodel.checks.keras_names import APPLICATION_LAYERS

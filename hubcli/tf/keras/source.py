@@ -14,6 +14,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import IO, Any
@@ -21,7 +22,6 @@ from typing import IO, Any
 from hubcli.errors import BrokenModelError, HubcliError, NotFoundError, UsageError
 from hubcli.formats import MAIN_FILES
 from hubcli.formats.array_files import ARCHIVE_ERRORS
-from hubcli.frozen import dataclass
 from hubcli.regular_file import NotRegularError, open_at_once
 from hubcli.savedmodel.checks.file_scan import MAX_METADATA_BYTES, metadata_configs
 from hubcli.savedmodel.checks.keras_config import ConfigIssue, KerasConfig, TrustedNames, walk_config
