@@ -49,8 +49,7 @@ RENEWED_AFTER_S = 86400.0
 # An archive that is older is uploaded again by a put that finds no manifest of it: gc may be about to
 # delete it, which it does only to what is older than its grace period.
 _REUSED_FOR_S = 600.0
-_ATTEMPTS = 20
-_MAX_SEEN = 64
+_ATTEMPTS, _MAX_SEEN = 20, 64
 _STALE = '"00000000000000000000000000000000"'
 
 
