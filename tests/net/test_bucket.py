@@ -288,6 +288,9 @@ def test_a_bucket_that_is_not_there_is_named(s3_server: BucketServer) -> None:
 # --- What a service answers, by a server that says it
 
 
+KEYS = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s3cr3t-key"}
+
+
 def _xml(code: str) -> bytes:
     return f"<?xml version='1.0'?>\n<Error><Code>{code}</Code><Message>hunter2</Message></Error>".encode()
 
@@ -317,12 +320,7 @@ def test_an_answer_is_said_in_a_sentence_without_the_servers_words(
 ) -> None:
     server.serve("/models/x", Reply(_xml(code), status=status))
     server.serve("/models", Reply(b"", status=403))
-    variables = {
-        "AWS_ENDPOINT_URL": server.url,
-        "AWS_ACCESS_KEY_ID": "AKIA",
-        "AWS_SECRET_ACCESS_KEY": "s3cr3t-key",
-        "HUBCLI_CACHE_DIR": "/nowhere",
-    }
+    variables = {**KEYS, "AWS_ENDPOINT_URL": server.url, "HUBCLI_CACHE_DIR": "/nowhere"}
     store = open_store("s3://models", replace(Settings.read(variables), retries=0))
 
     for ask in (lambda: store.read("x", 9), lambda: store.head("x")):
@@ -334,3 +332,34 @@ def test_an_answer_is_said_in_a_sentence_without_the_servers_words(
         assert "\n" not in text
         if code == "NoSuchBucket":  # HEAD says nothing of a bucket.
             return
+
+
+def test_a_bucket_in_another_region_is_asked_there(server: HubServer) -> None:
+    body = Reply(b"model", etag='"one"', headers={"Last-Modified": "Sun, 29 Nov 2026 00:00:00 GMT"})
+    moved = {"x-amz-bucket-region": "eu-west-1"}
+    server.serve("/models/x", replace(body, first=[Reply(_xml("PermanentRedirect"), status=301)]))
+    server.serve("/models", Reply(b"", status=403, headers=moved))
+    settings = Settings.read({**KEYS, "AWS_ENDPOINT_URL": server.url, "HUBCLI_CACHE_DIR": "/nowhere"})
+
+    store = open_store("s3://models", replace(settings, retries=0))
+
+    assert (store.read("x", 9) or (b"",))[0] == b"model"
+    signed = [found.headers["authorization"] for found in server.requests if found.path == "/models/x"]
+    assert ["us-east-1" in text for text in signed] == [True, False]
+    assert "eu-west-1" in signed[1]
+    question = next(found for found in server.requests if found.path == "/models")
+    assert "authorization" not in question.headers
+
+
+def test_requester_pays_and_anonymous_reach_the_service(server: HubServer) -> None:
+    server.serve(
+        "/models/x", Reply(b"m", etag='"1"', headers={"Last-Modified": "Sun, 29 Nov 2026 00:00:00 GMT"})
+    )
+    variables = {**KEYS, "AWS_ENDPOINT_URL": server.url, "HUBCLI_CACHE_DIR": "/nowhere"}
+
+    open_store("s3://models", Settings.read(variables, requester_pays=True)).read("x", 9)
+    open_store("s3://models", Settings.read(variables, anonymous=True)).read("x", 9)
+
+    paying, anonymous = (found.headers for found in server.requests)
+    assert paying["x-amz-request-payer"] == "requester"
+    assert "authorization" not in anonymous
