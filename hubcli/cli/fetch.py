@@ -16,6 +16,7 @@ from hubcli.cli.main import LazyImports, reduce_garbage_collection
 from hubcli.cli.options import (
     ARCHIVE_LIMITS,
     BUILT_IN,
+    BucketFlags,
     CaFile,
     CompletionHint,
     GlobalOptions,
@@ -121,6 +122,7 @@ def _limit(metavar: str, text: str, **more: Any) -> Any:
 
 def fetch_command(
     shared: GlobalOptions,
+    bucket_flags: BucketFlags,
     handles: Handles = None,
     lists: Lists = None,
     jobs: Jobs = None,
@@ -174,6 +176,7 @@ def fetch_command(
         jobs=jobs,
         min_rate=min_rate,
         no_sync=no_sync,
+        **bucket_flags.keywords(),
     )
     limits = Limits(
         parse_size_bytes(max_unpacked), max_members, max_path_length, max_depth, parse_size_bytes(max_headers)

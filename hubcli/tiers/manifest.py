@@ -94,13 +94,15 @@ class TierManifest:
             _require(len(listed) <= _MAX_FILES, "it lists too many files")
             form = _text(archive["format"])
             _require(form in _FORMATS, "its format is unknown")
+            files, digest = tuple(_file(file) for file in listed), _sha256(tree["sha256"])
+            _require(tree_digest(files) == digest, "its files have another digest than its tree")
             return cls(
                 handle=_text(document["handle"]),
                 archive_sha256=_sha256(archive["sha256"]),
                 archive_bytes=_size(archive["bytes"]),
                 archive_format=form,
-                tree_sha256=_sha256(tree["sha256"]),
-                files=tuple(_file(file) for file in listed),
+                tree_sha256=digest,
+                files=files,
                 source=_text(origin["address"]),
                 etag=None if origin["etag"] is None else _text(origin["etag"]),
                 written_at=_text(document["written_at"]),

@@ -363,8 +363,9 @@ class SharedTier:
         if self._has_swaps is None:
             found = self.store.read(MARKER, MAX_SMALL_BYTES)
             try:
+                # Other bytes that say the same: a store may tell by the bytes whether it wrote them.
                 self._has_swaps = found is not None and not self.store.replace(
-                    MARKER, found[0], found[1]._replace(etag=_STALE, generation="1")
+                    MARKER, found[0][:-1] + b" \n", found[1]._replace(etag=_STALE, generation="1")
                 )
             except UnsupportedError:
                 self._has_swaps = False
