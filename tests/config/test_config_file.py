@@ -416,7 +416,11 @@ COMMANDS = [
 def test_every_command_reads_it(
     config: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert {line[0] for line in COMMANDS} == set(hubcli.cli.app.COMMANDS) - {"finetune-export", "push", "tier"}
+    assert {line[0] for line in COMMANDS} == set(hubcli.cli.app.COMMANDS) - {
+        "finetune-export",
+        "push",
+        "tier",
+    }
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
     monkeypatch.chdir(tmp_path)
     config.write_text(f'cache-dir = "{cache}"\noffline = true\n')
