@@ -17,7 +17,7 @@ from hubcli.archive import FileRecord
 from hubcli.cache.records import Manifest
 from hubcli.commands.fetch import FetchOptions, fetch
 from hubcli.config.environment import NetworkConfig
-from hubcli.errors import ChecksumError, ExitStatus, NetworkError, OfflineError, TierError
+from hubcli.errors import ChecksumError, NetworkError, OfflineError, TierError
 from hubcli.fetching.peek import dry_run
 from hubcli.providers.handle import Handle, key_of
 from hubcli.tiers.layout import current_key, manifest_key
