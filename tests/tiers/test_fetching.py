@@ -105,7 +105,7 @@ def _changed_manifest(fleet: Fleet, **changes: object) -> None:
 
 def test_a_manifest_that_lies_is_found_out_and_put_anew(fleet: Fleet) -> None:
     fleet.fetch()
-    lies = [
+    lies: list[dict[str, object]] = [
         {"tree": {"sha256": "0" * 64, "bytes": 1, "files": 1}},
         {"archive": {"sha256": fleet.sha256, "bytes": 1, "format": "tar.gz"}},
         {"archive": {"sha256": "0" * 64, "bytes": 1, "format": "tar.gz"}},
@@ -157,7 +157,7 @@ def test_a_tier_that_fails_is_passed_over_or_an_error_where_it_is_required(fleet
     assert not (fleet.folder / "models").exists()
     with pytest.raises(TierError) as raised:
         fleet.fetch(require_tier=True)
-    assert raised.value.exit_status == ExitStatus.TIER == 12
+    assert int(raised.value.exit_status) == 12
     assert raised.value.hint == "Update hubcli."
 
 
