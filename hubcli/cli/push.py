@@ -112,7 +112,9 @@ class PushRun:
         if lock is not None:
             locked = LockFile.read(Path(lock)).models.values()
             return [(model.handle, partial(push_locked, model, tier, self.settings)) for model in locked]
-        refs: Sequence[ModelRef | str] = list(targets) or [
+        refs: Sequence[ModelRef | str] = targets
+        if not targets:
+            refs = [ref for ref in cached_model_refs(self.settings).targets if "://" in ref.name]
             ref for ref in cached_model_refs(self.settings).targets if "://" in ref.name
         ]
         return [
