@@ -115,8 +115,6 @@ class PushRun:
         refs: Sequence[ModelRef | str] = targets
         if not targets:
             refs = [ref for ref in cached_model_refs(self.settings).targets if "://" in ref.name]
-            ref for ref in cached_model_refs(self.settings).targets if "://" in ref.name
-        ]
         return [
             (
                 ref if isinstance(ref, str) else ref.name,
