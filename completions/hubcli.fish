@@ -257,6 +257,8 @@ complete -c hubcli -n '__hubcli_at fetch' -l max-path-length -x -d 'Length of a 
 complete -c hubcli -n '__hubcli_at fetch' -l max-depth -x -d 'Depth of directories'
 complete -c hubcli -n '__hubcli_at fetch' -l max-headers -x -d 'Total size of extension headers'
 complete -c hubcli -n '__hubcli_at fetch verify export finetune-export publish gc rm pin unpin' -l no-sync -d 'Do not wait for data to reach the disk. [env: HUBCLI_NO_SYNC=1]'
+complete -c hubcli -n '__hubcli_at fetch inspect run verify export finetune-export' -l anonymous -d 'Read buckets without credentials. [env: HUBCLI_BUCKET_ANONYMOUS=1]'
+complete -c hubcli -n '__hubcli_at fetch inspect run verify export finetune-export' -l requester-pays -d 'Pay for the traffic of buckets whose readers pay. [env: HUBCLI_BUCKET_REQUESTER_PAYS=1]'
 complete -c hubcli -n '__hubcli_at inspect' -l signatures -d 'Show signatures'
 complete -c hubcli -n '__hubcli_at inspect' -l functions -d 'Show functions and their traces'
 complete -c hubcli -n '__hubcli_at inspect' -l variables -d 'Show all variables'
