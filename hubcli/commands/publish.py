@@ -243,7 +243,7 @@ class _Publish:
         with open_tree(place, tree, self.settings, self.listener) as upload:
             upload.license_name = self.options.request.license_name
             upload.title = self.options.request.title or None
-            done = self._result(
+            outcome = self._result(
                 PublishStatus.ALREADY_PUBLISHED,
                 place.address,
                 plan,
@@ -254,13 +254,13 @@ class _Publish:
             if found is not None:
                 if not self.options.dry_run:
                     upload.add_to_index(found)
-                return replace(done, was_compared=True, sha256=found.sha256)
+                return replace(outcome, was_compared=True, sha256=found.sha256)
             if self.options.dry_run or not self.confirm(plan):
                 return self._unpublished(plan)
             self.listener.started(place.address, str(tree.top), tree.size_bytes)
             packed = upload.publish()
         seconds = time.monotonic() - self.began_s
-        return replace(done, status=PublishStatus.PUBLISHED, sha256=packed.sha256, seconds=seconds)
+        return replace(outcome, status=PublishStatus.PUBLISHED, sha256=packed.sha256, seconds=seconds)
 
     def _to_kaggle(self, tree: Tree, model: KaggleModel, warnings: tuple[Issue, ...]) -> PublishResult:
         """To Kaggle, by the record of what earlier runs did."""

@@ -61,10 +61,10 @@ def test_addresses_of_sessions_and_tokens_are_printed_nowhere(publisher: Publish
     publisher.kaggle.faults["status"] = ["lose-answer"] * 40
     with pytest.raises(NetworkError) as caught:
         publisher.publish()
-    said = "\n".join([str(caught.value), caught.value.hint, *publisher.listener.notes])
+    output = "\n".join([str(caught.value), caught.value.hint, *publisher.listener.notes])
     sessions = list(publisher.kaggle.sessions)
-    assert not [session for session in sessions if session in said]
-    assert TOKEN not in said
+    assert not [session for session in sessions if session in output]
+    assert TOKEN not in output
     assert redacted(f"x {sessions[0]} y") == "x *** y"
 
 
