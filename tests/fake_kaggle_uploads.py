@@ -115,10 +115,10 @@ class FakeKaggleUploads(FakeKaggle):
             return Answer(status=308, headers={"Range": f"bytes=0-{blob.size_bytes + 5}"})
         is_cut = len(data) < request.length  # The client is gone: what came of its piece stays.
         if blob is not None and (fault == "cut" or is_cut) and not blob.is_expired:
-            kept = len(data) // (1 if is_cut else 2) // _GRANULE_BYTES * _GRANULE_BYTES
-            if kept and content_range:
+            kept_bytes = len(data) // (1 if is_cut else 2) // _GRANULE_BYTES * _GRANULE_BYTES
+            if kept_bytes and content_range:
                 start = int(content_range.split()[1].partition("-")[0])
-                blob.data[start:] = data[:kept]
+                blob.data[start:] = data[:kept_bytes]
             return Answer(is_lost=True)
         return self._befallen(fault, put)
 
