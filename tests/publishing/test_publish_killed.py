@@ -113,6 +113,7 @@ def test_a_publication_that_is_killed_at_a_step_is_completed(killed: Killed) -> 
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_a_publication_that_is_killed_at_any_step_is_completed(killed: Killed) -> None:
     kill_at_lines(killed, 1, 7)
     assert killed.kills > 100
@@ -133,6 +134,7 @@ def test_a_publication_that_is_killed_at_random_is_completed(killed: Killed) -> 
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_a_publication_that_is_killed_at_100_random_moments_is_completed(killed: Killed) -> None:
     kill_at_random(killed, 100)
     assert killed.kills > 50
