@@ -103,13 +103,14 @@ _hubcli_value() {
       words=(tensorFlow2 tensorFlow1) ;;
     'search --sort')
       words=(hotness downloads votes created updated name size) ;;
+    'search --cacert' | 'versions --cacert' | 'info --cacert' | 'fetch --lock' | 'fetch --cacert' |\
+    'inspect --svg' | 'run --labels' | 'export --custom-objects' | 'export --warmup' |\
+    'export --representative' | 'export --inputs' | 'finetune-export --weights' | 'finetune-export --map' |\
+    'finetune-export --train' | 'finetune-export --warmup' | 'publish --description' | 'publish --cacert' |\
+    'doctor --python' | 'doctor --cacert')
+      files=1 ;;
     'fetch --requirement' | 'fetch -r' | 'run --request')
       words=(-) files=1 ;;
-    'fetch --lock' | 'fetch --cacert' | 'inspect --svg' | 'run --labels' | 'export --custom-objects' |\
-    'export --warmup' | 'export --representative' | 'export --inputs' | 'finetune-export --weights' |\
-    'finetune-export --map' | 'finetune-export --train' | 'finetune-export --warmup' |\
-    'publish --description' | 'publish --cacert' | 'doctor --python' | 'doctor --cacert')
-      files=1 ;;
     'fetch --from')
       words=(-) files=1 directories=1 ;;
     'fetch --mirror' | 'doctor --mirror')
@@ -180,9 +181,9 @@ _hubcli_argument() {
 _hubcli_options() {
   case $1 in
     '') options=(--version -V --install-completion --show-completion --help -h --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug) ;;
-    search) options=(--owner --framework --max-size --sort --limit --host --refresh --timeout --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
-    versions) options=(--limit --refresh --timeout --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
-    info) options=(--refresh --timeout --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    search) options=(--owner --framework --max-size --sort --limit --host --refresh --timeout --cacert --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    versions) options=(--limit --refresh --timeout --cacert --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
+    info) options=(--refresh --timeout --cacert --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     fetch) options=(--requirement -r --jobs --lock --locked --dry-run --from --sha256 --force --refresh --pin --kagglehub --mirror --cacert --connections --retries --timeout --min-rate --lock-timeout --max-unpacked --max-members --max-path-length --max-depth --max-headers --no-sync --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     inspect) options=(--signatures --functions --variables --assets --ops --tree --depth --all --tag-set --fetch --svg --check --scan --fail-on --diff --for --try --timeout --min-rate --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;
     run) options=(--signature --function --arg --tag-set --input -i --request --batch-size --image-size --scale --output -o --force --json-lines --top --labels --repeat --dry-run --runner --timeout --unsafe --json --quiet -q --offline --cache-dir --color --no-color --no-progress --debug --help -h) ;;

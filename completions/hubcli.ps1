@@ -54,6 +54,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--host', 'Search the index of this host or directory instead of Kaggle'),
             @('--refresh', 'Ask the host again, even if its last answer is recent'),
             @('--timeout', 'Fail after this long without data. [default: 30s]'),
+            @('--cacert', 'Trust only the CA certificates in FILE. [env: SSL_CERT_FILE]'),
             @('--json', 'Print JSON'),
             @('--quiet', 'Print only paths or handles'),
             @('-q', 'Print only paths or handles'),
@@ -70,6 +71,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
             @('--limit', 'Show at most N versions'),
             @('--refresh', 'Ask the host again, even if its last answer is recent'),
             @('--timeout', 'Fail after this long without data. [default: 30s]'),
+            @('--cacert', 'Trust only the CA certificates in FILE. [env: SSL_CERT_FILE]'),
             @('--json', 'Print JSON'),
             @('--quiet', 'Print only paths or handles'),
             @('-q', 'Print only paths or handles'),
@@ -85,6 +87,7 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'info' = @(
             @('--refresh', 'Ask the host again, even if its last answer is recent'),
             @('--timeout', 'Fail after this long without data. [default: 30s]'),
+            @('--cacert', 'Trust only the CA certificates in FILE. [env: SSL_CERT_FILE]'),
             @('--json', 'Print JSON'),
             @('--quiet', 'Print only paths or handles'),
             @('-q', 'Print only paths or handles'),
@@ -448,13 +451,16 @@ Register-ArgumentCompleter -Native -CommandName 'hubcli' -ScriptBlock {
         'search --limit' = @{ Words = @() }
         'search --host' = @{ Words = @(); Directories = $true }
         'search --timeout' = @{ Words = @() }
+        'search --cacert' = @{ Words = @(); Files = $true }
         'search --cache-dir' = @{ Words = @(); Directories = $true }
         'search --color' = @{ Words = @('auto', 'always', 'never') }
         'versions --limit' = @{ Words = @() }
         'versions --timeout' = @{ Words = @() }
+        'versions --cacert' = @{ Words = @(); Files = $true }
         'versions --cache-dir' = @{ Words = @(); Directories = $true }
         'versions --color' = @{ Words = @('auto', 'always', 'never') }
         'info --timeout' = @{ Words = @() }
+        'info --cacert' = @{ Words = @(); Files = $true }
         'info --cache-dir' = @{ Words = @(); Directories = $true }
         'info --color' = @{ Words = @('auto', 'always', 'never') }
         'fetch --requirement' = @{ Words = @('-'); Files = $true }
