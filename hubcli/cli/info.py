@@ -45,7 +45,6 @@ def info_command(
     Examples:
     hubcli info google/universal-sentence-encoder/tensorFlow2/lite
     hubcli info ./model
-    hubcli info ./model.tar.gz --json
     """
     disable_garbage_collection()
     settings = shared.settings(
