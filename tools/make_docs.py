@@ -45,6 +45,8 @@ _RUNS: Mapping[str, Sequence[str]] = {
     "versions": ("versions", "tree/maker/mul"),
     "info": ("info", "card"),
     "finetune-export": ("finetune-export", _EXAMPLE, "tuned", "--weights", "exported", "--dry-run"),
+    "publish": ("publish", _EXAMPLE, "./www/demo/mul/1", "--dry-run"),
+    "publish --check": ("publish", _EXAMPLE, "--check"),
     "pin": ("pin", _EXAMPLE),
     "unpin": ("unpin", _EXAMPLE),
     "gc": ("gc", "--older-than", "0s", "--grace", "0s", "--dry-run"),
@@ -101,6 +103,7 @@ _TOLD_BY = {
     "inspect --for": "Obstacles of `inspect --for`: `compatibility[].obstacles[].code`",
     "verify": "Faults of `verify`: `models[].faults[].code`; of an archive also the codes of errors",
     "doctor": "Checks of `doctor`: `checks[].name`, which are there also where all is well",
+    "publish": "Files that `publish` refuses: `issues[].code`, beside those of `verify` and `inspect --scan`",
     "errors": "Errors of every command: `error.code`",
 }
 

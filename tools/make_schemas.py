@@ -337,6 +337,11 @@ _RUN = _document(
 )
 _RUN["required"] = ["schema", "target"]  # What else is there depends on the options.
 
+_PUBLISH_ISSUE = _object(
+    severity=_words("hint", "warning", "error", *_SEVERITY),
+    code=_TEXT, message=_TEXT, where=_TEXT_OR_NULL, remedy=_TEXT,
+)
+
 DOCUMENTS: Mapping[str, _Schema] = {
     "fetch": _document("hubcli fetch --json", models=_list(_FETCHED)),
     "fetch-dry-run": _document(
@@ -417,6 +422,18 @@ DOCUMENTS: Mapping[str, _Schema] = {
         source=_TEXT, destination=_TEXT, layout=_words("plain", "serving", "hub"),
         format=_words(*_FORMATS, "tflite", "onnx"), bytes=_COUNT, files=_COUNT, sha256=_SHA256,
         seconds=_SECONDS, dry_run=_BOOL, edited=_EDITED, conversion=_CONVERSION,
+    ),
+    "publish": _document(
+        "hubcli publish --json",
+        status=_words("published", "submitted", "already-published", "planned", "declined", "refused"),
+        source=_TEXT, target=_TEXT, handle=_TEXT_OR_NULL, version=_TEXT_OR_NULL,
+        creates=_list(_words("model", "variation", "version", "archive")),
+        public={"type": ["boolean", "null"]}, license=_TEXT_OR_NULL,
+        files=_list(_object(path=_TEXT, bytes=_COUNT)), bytes=_COUNT_OR_NULL, sha256=_SHA256,
+        compared=_BOOL, seconds=_SECONDS, issues=_list(_PUBLISH_ISSUE), warnings=_list(_PUBLISH_ISSUE),
+    ),
+    "publish-check": _document(
+        "hubcli publish --check --json", source=_TEXT, issues=_list(_PUBLISH_ISSUE)
     ),
     "finetune-export": _document(
         "hubcli finetune-export --json",
