@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hubcli.config.config_file import KEYS
-from hubcli.config.environment import KaggleAccount
+from hubcli.config.environment import KaggleAccount, Mirror
 from hubcli.config.settings import UpkeepRules
 from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status, clean
 from hubcli.diagnosing.network import hosts_in_force
@@ -98,7 +98,12 @@ def _value_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return " ".join(f"{clean(mirror.prefix)}={clean(mirror.replacement)}" for mirror in value)
+        return " ".join(
+            f"{clean(item.prefix)}={clean(item.replacement)}"
+            if isinstance(item, Mirror)
+            else clean(item.address)
+            for item in value
+        )
     return f"{value:g} s" if isinstance(value, float) else clean(str(value))
 
 
@@ -135,6 +140,10 @@ VARIABLES = (
     ),
     Variable(("HUBCLI_OFFLINE",), "`1`: never use the network; models that are not cached fail"),
     Variable(("HUBCLI_MIRRORS",), "`PREFIX=URL`, separated by spaces: mirrors"),
+    Variable(
+        ("HUBCLI_TIERS",),
+        "addresses of shared tiers, separated by spaces, such as `s3://models/hub?mode=read-write`; `off`: none",
+    ),
     Variable(
         ("HUBCLI_MIN_RATE",),
         "minimum rate of a download in bytes per second, averaged over a minute (`1KiB`)",

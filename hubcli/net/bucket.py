@@ -22,8 +22,8 @@ from hubcli.net.byte_source import ByteSource
 from hubcli.net.download import Download, DownloadOptions
 from hubcli.net.object_store import ObjectInfo, ObjectStore
 from hubcli.net.retries import OnRetry, RetryPolicy
-from hubcli.providers import scheme_of
-from hubcli.providers.bucket import SCHEMES, BucketAddress
+from hubcli.providers import BUCKETS, scheme_of
+from hubcli.providers.bucket import BucketAddress
 
 __all__ = ["PART_BYTES", "Bucket", "open_store"]
 
@@ -37,7 +37,7 @@ def open_store(address: str, settings: Settings, on_retry: OnRetry = lambda text
     Nothing is asked yet. Raises HandleError, AuthenticationError, UsageError where obstore isn't installed.
     """
     scheme = scheme_of(address)
-    if scheme in SCHEMES:
+    if scheme in BUCKETS:
         retries = RetryPolicy.of(settings, settings.retries, on_retry)
         return Bucket(BucketAddress.parse(address), settings, retries)
     if scheme in ("http", "https"):
