@@ -1,4 +1,4 @@
-"""How far values are apart: outputs of two runs, and weights before and after; needs NumPy, not TensorFlow."""
+"""How far values are apart: outputs of two runs, weights before and after; needs NumPy, not TensorFlow."""
 
 from __future__ import annotations
 
