@@ -8,7 +8,6 @@ tensorflow/core/lib/io/record_writer.cc.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubcli.errors import InputError, NotFoundError, UsageError, did_you_mean
@@ -213,7 +212,7 @@ def _require_dense(request: WarmupRequest, signatures: Mapping[str, Endpoint], w
 def request_count(text: str) -> int | None:
     """The number in `--warmup N`, None for a file. Raises UsageError for one that Serving would not read."""
     digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdecimal()) or Path(text).exists():
+    if not (digits.isascii() and digits.isdecimal()):  # A directory of Serving is a number, too.
         return None
     # The length first: Python refuses to read thousands of digits.
     if len(text) > len(str(MAX_REQUESTS)) or not 1 <= int(text) <= MAX_REQUESTS:

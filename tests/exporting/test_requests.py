@@ -137,8 +137,10 @@ def test_warmup_takes_a_number_or_a_file(tmp_path: Path, monkeypatch: pytest.Mon
         None,
         None,
     ]
-    (tmp_path / "7").write_text("{}")
-    assert request_count("7") is None
+    (tmp_path / "7").mkdir()
+    assert request_count("7") == 7, (
+        "a version of Serving, beside which the command runs, is not a file of requests"
+    )
     with pytest.raises(NotFoundError, match="Cannot read absent") as caught:
         read_requests("absent", {})
     assert "--warmup N" in caught.value.hint
