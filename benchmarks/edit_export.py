@@ -1,4 +1,4 @@
-"""Edited exports: a signature renamed in a model of 400 MB against `cp -r`; ResNet50 with Adam for serving.
+"""Edited exports: ResNet50 with Adam for serving, with whole and half weights.
 
 Of ResNet50, trained for one step by tf_keras, the sizes and the processor time of loading are told, before
 and after: by `tf.saved_model.load`, and by the session loader in TensorFlow's C library. Run it from the top
@@ -16,12 +16,10 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.measure import Contender, compare, median_seconds, options_parser, print_table, tool_beside
+from benchmarks.measure import options_parser, print_table, tool_beside
 from benchmarks.models import is_built
-from benchmarks.verify import write_model
 
-_COPY, _MODEL, _FOLD_BOUND = "cp -r", "resnet50_adam", 1.2
-_RENAME = ("--rename-signature", "serving_default=predict", "--no-compare")
+_MODEL = "resnet50_adam"
 _EDITS = {
     "--serving": ("--serving",),
     "--serving --half float16": ("--serving", "--half", "float16"),
@@ -48,11 +46,10 @@ print(time.process_time() - began)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures and prints the tables; 1 where a rename takes longer than its bound."""
+    """Measures and prints the table."""
     options = _options(arguments)
     with tempfile.TemporaryDirectory(prefix="hubcli-edit-", dir=options.work_dir) as folder:
         work = Path(folder)
-        fold = _rename(options, work)
         models = options.model_dir or work / "models"
         if not is_built(models, _MODEL):
             build = [str(options.python), "-m", "benchmarks.models", str(models), _MODEL]
@@ -67,43 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "error",
     )
     print_table(titles, rows)
-    return 0 if fold <= _FOLD_BOUND else 1
+    return 0
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = options_parser("edit_export", __doc__, rounds=5)
-    parser.add_argument("--size-mib", type=int, default=384, help="MiB of the tensors of the renamed model")
     parser.add_argument("--model-dir", type=Path, help=f"where {_MODEL} is, or is built")
     return parser.parse_args(arguments)
-
-
-def _rename(options: argparse.Namespace, work: Path) -> float:
-    """Prints what a rename and a copy take; how many times as long the rename takes."""
-    model, hubcli = work / "model", tool_beside(options.python, "hubcli")
-    write_model(model, options.size_mib << 20)
-
-    def export(folder: Path) -> list[str]:
-        return [hubcli, "export", str(model), str(folder / "DIR"), *_RENAME, "--no-sync"]
-
-    contenders = [
-        Contender("hubcli export --rename-signature", export),
-        Contender(_COPY, lambda folder: ["cp", "-r", str(model), str(folder / "DIR")]),
-    ]
-    costs = compare(contenders, options.rounds, work)
-    copy = median_seconds(costs[_COPY])
-    rows = [
-        (
-            name,
-            f"{median_seconds(ours):.2f}",
-            f"{statistics.median(cost.cpu_seconds for cost in ours):.2f}",
-            f"{max(cost.peak_rss_bytes for cost in ours) / 1e6:.0f}",
-            f"{median_seconds(ours) / copy:.2f}",
-        )
-        for name, ours in costs.items()
-    ]
-    print(f"model {options.size_mib} MiB, {options.rounds} rounds")
-    print_table(("command", "median s", "CPU s", "peak MB", f"it / {_COPY}"), rows)
-    return median_seconds(costs[contenders[0].name]) / copy
 
 
 def _edits(options: argparse.Namespace, model: Path, work: Path) -> Iterator[tuple[str, ...]]:

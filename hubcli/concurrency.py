@@ -6,6 +6,7 @@ interpreter lock, so that two cores share the work.
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import time
@@ -17,7 +18,23 @@ from typing import Generic, TypeVar
 
 from hubcli.errors import Interrupted
 
-__all__ = ["CancellationToken", "JobResult", "ReadAhead", "run_concurrently", "run_in_threads"]
+__all__ = [
+    "CancellationToken",
+    "JobResult",
+    "ReadAhead",
+    "run_concurrently",
+    "run_in_threads",
+    "running_beside",
+    "usable_cores",
+]
+
+
+def usable_cores() -> int:
+    """How many cores this process may run on: less than the machine has under `taskset` or in a container."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):  # macOS and Windows have none.
+        return os.cpu_count() or 1
 
 
 class CancellationToken:
@@ -197,6 +214,40 @@ def run_in_threads(jobs: Sequence[Callable[[], T]], threads: int) -> list[T]:
     if errors:
         raise errors[0]
     return [results[number] for number in range(len(jobs))]
+
+
+@contextmanager
+def running_beside(job: Callable[[], None], stop: CancellationToken) -> Iterator[None]:
+    """Runs the job on another thread while the context runs, and waits for it at the end.
+
+    What the job raises is raised there. Where the context raises, the job is asked to stop by the token,
+    and is waited for, too: after the context it touches nothing.
+    """
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            job()
+        except BaseException as error:  # noqa: BLE001 - any error is handed to the caller
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="hubcli-beside", daemon=True)
+    thread.start()
+    try:
+        yield
+        _wait_for(thread)
+    except BaseException:
+        stop.ask()
+        _wait_for(thread)
+        raise
+    if errors:
+        raise errors[0]
+
+
+def _wait_for(thread: threading.Thread) -> None:
+    """Looks up now and then: a signal that comes as the wait begins doesn't end it."""
+    while thread.is_alive():
+        thread.join(_POLL_S)
 
 
 # Threads that notice the cancellation end within it; those that wait for a host are left behind.

@@ -18,6 +18,8 @@ import trustme
 from hubcli import durability
 from hubcli.config.settings import Settings
 from hubcli.net import download, retries
+from tests.bucket_proxy import BucketProxy, running_bucket_proxy
+from tests.bucket_servers import BucketServer, running_azurite, running_gcs, running_moto
 from tests.forkserver import run_python
 from tests.proxy import Proxy, running_proxy
 from tests.server import HubServer
@@ -25,6 +27,11 @@ from tests.tls import https_server
 
 ROOT = Path(__file__).parent.parent
 _numbers = itertools.count()
+# Of the person's own environment: settings, addresses and credentials.
+_OTHERS_VARIABLES = (
+    *("HUBCLI_", "TFHUB_", "KAGGLE", "NETRC"),
+    *("AWS_", "AZURE_", "GOOGLE_", "GCS_", "CLOUDSDK_", "STORAGE_EMULATOR_HOST"),
+)
 
 # Each run takes other examples, and the gate more of them, by --hypothesis-profile. Without a deadline, since
 # other work on the machine makes any example slow.
@@ -101,8 +108,11 @@ def _clean_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     for name in list(os.environ):
-        if name.startswith(("HUBCLI_", "TFHUB_", "KAGGLE", "NETRC")) or name.lower().endswith("_proxy"):
+        if name.startswith(_OTHERS_VARIABLES) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+    # No test asks a cloud's metadata server for credentials.
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
     for name in (
         "NO_COLOR",
         "FORCE_COLOR",
@@ -173,6 +183,34 @@ def secure(authority: trustme.CA) -> Iterator[HubServer]:
 @pytest.fixture
 def proxy() -> Iterator[Proxy]:
     with running_proxy() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[BucketServer]:
+    """moto, one for all tests of a worker: each takes a bucket of its own."""
+    with running_moto() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def azure_server() -> Iterator[BucketServer]:
+    """Azurite, one for all tests of a worker; 1.5 s, so its tests are slow ones."""
+    with running_azurite() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def gcs_server() -> Iterator[BucketServer]:
+    """Our own server of Google's XML API, one for all tests of a worker."""
+    with running_gcs() as running:
+        yield running
+
+
+@pytest.fixture
+def s3_proxy(s3_server: BucketServer) -> Iterator[BucketProxy]:
+    """A proxy before moto that fails where a test asks it to."""
+    with running_bucket_proxy(s3_server.url) as running:
         yield running
 
 

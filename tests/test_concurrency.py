@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubcli.concurrency import ReadAhead, run_in_threads
+from hubcli.concurrency import CancellationToken, ReadAhead, run_in_threads, running_beside
 
 WAIT_S = 5.0
 
@@ -221,3 +221,40 @@ def test_the_first_error_is_raised_and_no_further_job_is_begun(place: int) -> No
     with pytest.raises(ValueError, match=str(place)):
         run_in_threads([partial(job, number) for number in range(100)], 2)
     assert len(started) <= place + 4
+
+
+def test_a_job_beside_is_done_once_the_context_ends() -> None:
+    done: list[str] = []
+    with running_beside(partial(done.append, "beside"), CancellationToken()):
+        pass
+    assert done == ["beside"]
+
+
+def test_an_error_of_a_job_beside_is_raised_at_the_end_of_the_context() -> None:
+    reached = []
+
+    def fail() -> None:
+        raise OSError("full")
+
+    with pytest.raises(OSError, match="full"), running_beside(fail, CancellationToken()):
+        reached.append("the end")
+    assert reached == ["the end"]
+
+
+def test_an_error_of_the_context_stops_the_job_beside_and_waits_for_it() -> None:
+    stop, steps = CancellationToken(), list[int]()
+    begun = threading.Event()
+
+    def work() -> None:
+        for number in count():
+            stop.check()
+            steps.append(number)
+            begun.set()
+
+    def check() -> None:
+        begun.wait(WAIT_S)
+        raise ValueError("unsound")
+
+    with pytest.raises(ValueError, match="unsound"), running_beside(work, stop):
+        check()
+    assert not [thread for thread in threading.enumerate() if thread.name == "hubcli-beside"]

@@ -9,18 +9,20 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
 from hubcli.archive import FileRecord, Limits, Member, MemberStream
 from hubcli.archive.unpack import NameRules
+from hubcli.concurrency import CancellationToken, running_beside
 from hubcli.durability import UNSYNCED, Durability, WriteBack
 from hubcli.errors import NotFoundError, TruncatedError, UnsafeArchiveError
 from hubcli.regular_file import open_regular
 from hubcli.units import format_size
 
-__all__ = ["Tree", "TreeNode", "copy_tree", "hashed_files", "tree_digest", "walk_tree"]
+__all__ = ["Tree", "TreeNode", "copy_tree", "copying", "hashed_files", "tree_digest", "walk_tree"]
 
 _READ_BYTES = 1 << 20
 
@@ -173,7 +175,8 @@ def hashed_files(top: Path, on_bytes: Callable[[int], None] = lambda size: None)
     return tuple(records)
 
 
-_COPY_BYTES = 64 << 20
+# A copy can be cancelled between two of these: some milliseconds each, on a slow disk a second.
+_COPY_BYTES = 16 << 20
 # What copy_file_range(2) says where these two files can't be copied so.
 _UNABLE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM)
 
@@ -185,21 +188,46 @@ def copy_tree(
     destination: Path,
     on_bytes: OnBytes = lambda size: None,
     durability: Durability = UNSYNCED,
+    *,
+    is_new: bool = True,
 ) -> None:
-    """Copies the tree into the new directory `destination`, with modes as new files have them.
+    """Copies the tree into the directory `destination`, which is made, with modes as new files have them.
 
     On Linux, file systems with shared blocks (btrfs, XFS) copy nothing at all.
     Where `durability` is on, large files go to the disk while they are written; the sync is
-    the caller's. Raises TruncatedError for a file that isn't as long as it was,
+    the caller's. With `is_new` off the directory is there, with files of other names.
+    Raises TruncatedError for a file that isn't as long as it was,
     NotFoundError, OSError; what was written until then is the caller's to remove.
     """
-    destination.mkdir()
+    destination.mkdir(exist_ok=not is_new)
     for node in tree.nodes:
         target = destination / node.path.relative_to(tree.top)  # As the system has the name.
         if node.is_directory:
             target.mkdir()
         else:
             _copy(node, target, on_bytes, durability)
+
+
+@contextmanager
+def copying(
+    tree: Tree,
+    destination: Path,
+    on_bytes: OnBytes = lambda size: None,
+    durability: Durability = UNSYNCED,
+) -> Iterator[None]:
+    """Copies the tree as `copy_tree` does, on another thread: all is there once the context ends.
+
+    The kernel copies without the interpreter, so that what runs in the context has it: checks of the
+    source, imports. Where the context raises, the copy is cancelled.
+    """
+    stop = CancellationToken()
+
+    def count(size: int) -> None:
+        stop.check()
+        on_bytes(size)
+
+    with running_beside(partial(copy_tree, tree, destination, count, durability), stop):
+        yield
 
 
 def _copy(node: TreeNode, target: Path, on_bytes: OnBytes, durability: Durability) -> None:

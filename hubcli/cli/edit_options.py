@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from hubcli.cli.main import LazyImports
 from hubcli.cli.options import CompletionHint, value_option
 from hubcli.errors import UsageError
+from hubcli.exporting import EditOptions
 from hubcli.formats import HalfType
-
-with LazyImports():
-    from hubcli.exporting.editing import EditOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,6 +16,7 @@ from hubcli.cli.main import LazyImports, reduce_garbage_collection
 from hubcli.cli.options import (
     ARCHIVE_LIMITS,
     BUILT_IN,
+    BucketFlags,
     CaFile,
     CompletionHint,
     GlobalOptions,
@@ -97,6 +98,16 @@ RetriesOption: TypeAlias = Annotated[
         min=0,
     ),
 ]
+Tiers: TypeAlias = Annotated[
+    list[str] | None,
+    value_option(
+        "ADDRESS", "Shared tier to ask before the origin. Repeatable. \\[env: HUBCLI_TIERS]", "--tier"
+    ),
+    CompletionHint(directories=True, words=("s3://", "gs://", "az://", "https://")),
+]
+RequireTier: TypeAlias = Annotated[
+    bool, typer.Option("--require-tier", help="Fail when a shared tier fails, instead of passing it over.")
+]
 LockTimeout: TypeAlias = Annotated[
     str | None,
     value_option(
@@ -111,6 +122,7 @@ def _limit(metavar: str, text: str, **more: Any) -> Any:
 
 def fetch_command(
     shared: GlobalOptions,
+    bucket_flags: BucketFlags,
     handles: Handles = None,
     lists: Lists = None,
     jobs: Jobs = None,
@@ -124,6 +136,8 @@ def fetch_command(
     pin: Annotated[bool, typer.Option("--pin", help="Protect the model from gc.")] = False,
     kagglehub: KaggleHubLink = False,
     mirror: Mirrors = None,
+    tier: Tiers = None,
+    require_tier: RequireTier = False,
     cacert: CaFile = None,
     connections: Connections = None,
     retries: RetriesOption = None,
@@ -152,6 +166,8 @@ def fetch_command(
     reduce_garbage_collection()
     settings = shared.settings(
         mirrors=mirror or (),
+        tiers=tier or (),
+        require_tier=require_tier,
         ca_file=cacert,
         timeout_s=None if timeout is None else parse_duration_s(timeout),
         lock_timeout_s=None if lock_timeout is None else parse_duration_s(lock_timeout),
@@ -160,6 +176,7 @@ def fetch_command(
         jobs=jobs,
         min_rate=min_rate,
         no_sync=no_sync,
+        **bucket_flags.keywords(),
     )
     limits = Limits(
         parse_size_bytes(max_unpacked), max_members, max_path_length, max_depth, parse_size_bytes(max_headers)

@@ -5,77 +5,37 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from hubcli.archive import FileRecord, Limits
-from hubcli.archive.pack import PackedArchive, archive_size_bytes, pack
-from hubcli.archive.tree import Tree, copy_tree
+from hubcli.archive import Limits
+from hubcli.archive.tree import Tree, TreeNode, copying
 from hubcli.archive.unpack import require_room
-from hubcli.cache.cached_model import CachedModel
-from hubcli.cache.layout import EntryPaths
-from hubcli.commands.fetch import fetched_directory
 from hubcli.config.settings import Settings
-from hubcli.errors import BrokenModelError, DiskFullError, TruncatedError, UsageError
-from hubcli.exporting import ExportFormat, Layout
+from hubcli.errors import UsageError
+from hubcli.exporting import ExportFormat, ExportOptions, Layout
 from hubcli.exporting.destination import Placement, publish_newest, require_free, staged_output
-from hubcli.exporting.editing import EditOptions, EditPlan, EditReport, plan_edits, prove, require_comparable
-from hubcli.fetching.model_ref import ModelRef, naming_target
-from hubcli.fetching.sources import unpack_archive
+from hubcli.exporting.source import WAY_OUT, ModelChecks, export_keras_model, unpack_source
+from hubcli.fetching.model_ref import ModelRef, entry_behind, naming_target
 from hubcli.progress import ProgressListener
+from hubcli.providers import BUCKETS, scheme_of
 from hubcli.providers.handle import Handle
-from hubcli.savedmodel.checks.integrity import ModelCheck
-from hubcli.savedmodel.layout import check_structure
 
 if TYPE_CHECKING:
-    from hubcli.exporting.conversion import Conversion, ConversionOptions, ConversionPlan
+    from hubcli.archive.pack import PackedArchive
+    from hubcli.exporting.conversion import Conversion, ConversionPlan
+    from hubcli.exporting.conversion_job import ConversionJob
+    from hubcli.exporting.editing import EditPlan, EditReport
 
 __all__ = ["ExportFormat", "ExportOptions", "ExportResult", "Layout", "export"]
-
-_WAY_OUT = "use another path"
-
-
-@dataclass(frozen=True, slots=True)
-class ExportOptions:
-    """What is asked for beyond source and destination.
-
-    Without a `format` the destination's name tells it. `name` and `version` are
-    for layouts, where the source's handle doesn't tell them. The rest is for
-    Keras models: `output_layers` and `input_layers` cut a piece out of one,
-    `custom_objects` is a module or a file, `unsafe` lets a Keras model run the
-    code that it holds, and use classes and ops that aren't known to be pure; a
-    model that is to be converted is then loaded whatever the scan found in it.
-    `edits` change the model; with `dry_run` nothing is written. `conversion` is
-    for formats that the model is converted to, and `on_log` gets what the
-    converter wrote.
-    """
-
-    format: ExportFormat | None = None
-    layout: Layout = Layout.PLAIN
-    name: str | None = None
-    version: str | None = None
-    force: bool = False
-    output_layers: tuple[str, ...] = ()
-    input_layers: tuple[str, ...] = ()
-    custom_objects: str | None = None
-    unsafe: bool = False
-    edits: EditOptions = field(default_factory=EditOptions)
-    dry_run: bool = False
-    conversion: ConversionOptions | None = None
-    on_log: Callable[[str], None] | None = None
-
-    @property
-    def is_for_keras(self) -> bool:
-        """Whether something is asked for that only Keras can do."""
-        return bool(self.output_layers or self.input_layers or self.custom_objects or self.unsafe)
 
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """A model that was written. `destination` is its directory or archive, links followed.
+    """A model that was written. `destination` is its directory or archive, links followed, or its address.
 
     `size_bytes` is the size of the archive, or of the files of the directory;
     `sha256` is the archive's, None for a directory. `edited` tells of an edited model what it
@@ -84,7 +44,7 @@ class ExportResult:
     """
 
     source: str
-    destination: Path
+    destination: Path | str
     layout: Layout
     format: ExportFormat
     size_bytes: int
@@ -106,29 +66,30 @@ def export(
 ) -> ExportResult:
     """Writes the model as a directory or a reproducible archive, atomically.
 
-    The source is a handle, which is fetched if it isn't cached, a directory,
-    an archive or a Keras file. Needs no TensorFlow but for Keras, and to convert
-    the model, which a destination in `.tflite` or `.onnx` asks for. Raises
+    The source is a handle, which is fetched if it isn't cached, a directory, an archive or a Keras file.
+    The destination is a path, or an address in a bucket: `s3://`, `gs://`, `az://`. Needs no TensorFlow
+    but for Keras, and to convert the model, which a destination in `.tflite` or `.onnx` asks for. Raises
     HubcliError of the class that fits: what `fetch` raises, BrokenModelError,
     UsageError, OutputError for a destination that must not or can't be written.
     """
     settings, options = settings or Settings.read(), options or ExportOptions()
     if not str(destination).strip():
         raise UsageError("DEST is empty", hint="Specify a directory or an archive.")
+    if scheme_of(str(destination)) in BUCKETS:
+        # Imported here: no other export needs a bucket.
+        from hubcli.exporting.bucket_destination import export_to_bucket
+
+        listener = listener or ProgressListener()
+        write = partial(export, source, settings=settings, options=options, listener=listener)
+        return export_to_bucket(str(destination), settings, options, listener, write)
     target = ModelRef.resolve(source, settings)
     given = target, Path(destination), settings, options, listener or ProgressListener()
     with naming_target(target, settings):
-        run = ExportRun(*given)
-        if run.placement.format.is_conversion:
-            # Imported here: it takes what runs models, which no other export needs.
-            from hubcli.commands.convert import ConversionRun
-
-            run = ConversionRun(*given)
-        return run.run()
+        return _Export(*given).run()
 
 
-class ExportRun:
-    """One run of the verb, to a format of SavedModels."""
+class _Export:
+    """One run of the verb. What it needs of others is imported where it is used: a copy takes few of them."""
 
     def __init__(
         self,
@@ -145,7 +106,7 @@ class ExportRun:
         self.started_at = time.monotonic()
         self.entry = target.entry
         if self.entry is None and target.directory is not None:
-            self.entry = CachedModel.at(target.directory, settings.cache_root)
+            self.entry = entry_behind(target.directory, settings)
         self.placement = Placement.of(
             destination,
             options.layout,
@@ -159,13 +120,18 @@ class ExportRun:
     def run(self) -> ExportResult:
         """Writes the model and moves it into place."""
         archive = self.target.archive
+        job = self._conversion_job() if self.placement.format.is_conversion else None
         self.place = require_free(  # Before anything is fetched; once more before the rename.
             self.placement.place,
             cache_root=self.settings.cache_root,
             force=self.options.force,
             source=archive or self.target.directory,
         )
-        if self.options.edits.is_asked or self.options.dry_run:
+        if job is not None:
+            return self._export_converted(job)
+        if self.options.dry_run:
+            return self._dry_run()
+        if self.options.edits.is_asked:
             return self._export_edited()
         if self._needs_keras():
             source = archive or self._directory()
@@ -173,7 +139,9 @@ class ExportRun:
                 partial(export_keras_model, source, options=self.options, listener=self.listener)
             )
         if archive is not None:
-            return self._export_made(partial(self._unpack, archive))
+            return self._export_made(
+                partial(unpack_source, archive, settings=self.settings, listener=self.listener)
+            )
         return self._export_directory(self._directory())
 
     def _handle(self) -> Handle | None:
@@ -182,111 +150,218 @@ class ExportRun:
             return Handle.parse(self.entry.handle)
         return self.target.handle
 
+    @property
+    def checks(self) -> ModelChecks:
+        """The checks of the source."""
+        return ModelChecks(self.target.name, self.entry, self.listener)
+
+    @property
+    def _is_archive(self) -> bool:
+        return self.placement.format is not ExportFormat.DIRECTORY
+
     def _needs_keras(self) -> bool:
-        archive, is_keras = self.target.archive, self.target.is_keras_file
-        if archive is not None and not is_keras and self.options.is_for_keras:
+        archive, is_keras, options = self.target.archive, self.target.is_keras_file, self.options
+        if self.placement.format.is_conversion:  # There --unsafe alone means the scan of the SavedModel.
+            options = replace(options, unsafe=False)
+        if archive is not None and not is_keras and options.is_for_keras:
             raise UsageError(
                 f"{archive} is an archive: it cannot be edited in place",
                 hint=f"Unpack it first: hubcli export {archive} DIR",
             )
-        return is_keras or self.options.is_for_keras
+        return is_keras or options.is_for_keras
 
     def _directory(self) -> Path:
         """The model's directory: of a handle the one in the cache, fetched if it isn't there or not whole."""
+        directory = self.target.local_directory
+        if directory is not None:
+            return directory
+        from hubcli.cache.cached_model import CachedModel
+        from hubcli.cache.layout import EntryPaths
+        from hubcli.commands.fetch import fetched_directory
+
         path = fetched_directory(self.target, self.settings, self.listener)
         if self.target.handle is not None and self.target.handle.path is None:
             self.entry = CachedModel.read(EntryPaths(self.settings.cache_root, path.name))
         return path
 
     def _export_directory(self, model: Path) -> ExportResult:
-        """Exports what is there: checked before anything is written, and unchanged once it is."""
+        """Exports what is there: checked while it is copied, and unchanged once it is."""
         if self.entry is not None:
             self.entry.touch()  # At once, so that no collection takes it meanwhile.
-        tree = self._checked(model)
+        tree = Tree.read(model, Limits())
         with self._staged() as staged:
-            packed = self._write(tree, staged)
-            if Tree.read(model, Limits()) != tree:
-                raise TruncatedError(
-                    f"{self.target.name} changed while it was exported", hint="Run the command again."
-                )
-        self._publish_newest()
-        return self._result(tree, packed)
+            packed = None
+            if self._is_archive:
+                self.checks.content(tree)
+                packed = self._pack(tree, staged)
+            else:
+                self._require_room(staged, tree.size_bytes)
+                self._tell_of_writing(tree.size_bytes)
+                with copying(tree, staged, self.listener.received, self.settings.durability):
+                    self.checks.content(tree, is_told=False)
+            self.checks.require_unchanged(tree)
+        return self._published(self._result(tree, packed), tree)
 
     def _export_made(self, make: Callable[[Path], None]) -> ExportResult:
         """Exports what is made first: in its place beside the destination, without a second copy."""
         with self._staged() as staged:
-            is_archive = self.placement.format is not ExportFormat.DIRECTORY
-            model = staged.with_name("model") if is_archive else staged
+            model = staged.with_name("model") if self._is_archive else staged
             make(model)
-            tree = self._checked(model)
-            packed = self._write(tree, staged) if is_archive else None
-        self._publish_newest()
-        return self._result(tree, packed)
+            tree = Tree.read(model, Limits())
+            self.checks.content(tree)
+            packed = self._pack(tree, staged) if self._is_archive else None
+        return self._published(self._result(tree, packed), tree)
 
     def _export_edited(self) -> ExportResult:
         """Exports an edited model: planned first, then written beside the destination and proven."""
-        edits = replace(self.options.edits, dry_run=self.options.dry_run)
-        require_comparable(edits)
-        if self.options.dry_run:
-            with (
-                TemporaryDirectory(prefix="hubcli-") as folder,
-                self._source(Path(folder, "source")) as model,
-            ):
-                return self._dry_result(plan_edits(model, edits, self.target.name))
+        edits = self.options.edits
+        if edits.half is not None:
+            from hubcli.exporting.editing import require_comparable
+
+            require_comparable(edits)
         with self._staged() as staged, self._source(staged.with_name("source")) as source:
             self.listener.step("Editing the model")
-            plan = plan_edits(source, edits, self.target.name)
-            is_archive = self.placement.format is not ExportFormat.DIRECTORY
-            model = staged.with_name("model") if is_archive else staged
-            size = plan.report().size_after
-            require_room(staged.parent, size, str(self.placement.place), _WAY_OUT)
-            self.listener.started(self.target.name, str(self.placement.place), size)
-            plan.write(model, self.listener.received, self.settings.durability)
-            self.entry = None  # Its record tells of the source's files.
-            # What was copied was checked where it came from.
-            tree = self._checked(model, is_whole=plan.rewrites_checkpoint)
+            model = staged.with_name("model") if self._is_archive else staged
+            with self._copied_ahead(source, model) as copied:
+                self.checks.content(source, is_told=not copied)
+                from hubcli.exporting.editing import plan_edits, prove  # 20 ms, while files are copied.
+
+                plan = plan_edits(source.top, edits, self.target.name)
+            tree = self._write_edited(plan, model, copied)
             if edits.compare:
                 self.listener.step("Comparing the export with its source")
             report = prove(plan, model, edits)
-            for text in (*(loss.text for loss in report.losses), *report.notes):
-                self.listener.note(text)
-            packed = self._write(tree, staged) if is_archive else None
-        self._publish_newest()
-        return replace(self._result(tree, packed), edited=report)
+            self._tell_of_edits(report)
+            packed = self._pack(tree, staged) if self._is_archive else None
+        return self._published(replace(self._result(tree, packed), edited=report), tree)
 
     @contextmanager
-    def _source(self, place: Path) -> Iterator[Path]:
-        """The directory of the model to edit: checked; made or unpacked at `place` where it must be."""
+    def _copied_ahead(self, source: Tree, model: Path) -> Iterator[Sequence[TreeNode]]:
+        """Copies what no edit changes into the directory `model`, while the context plans the edits."""
+        nodes = tuple(node for node in source.nodes if self.options.edits.leaves(node.name))
+        if not nodes:
+            yield ()
+            return
+        self._require_room(model, source.size_bytes)
+        self._tell_of_writing(source.size_bytes)
+        with copying(Tree(source.top, nodes), model, self.listener.received, self.settings.durability):
+            yield nodes
+
+    def _write_edited(self, plan: EditPlan, model: Path, copied: Sequence[TreeNode]) -> Tree:
+        """Writes the rest of the directory `model`; the files that it has then."""
+        if not copied:
+            size = plan.report().size_after
+            self._require_room(model, size)
+            self._tell_of_writing(size)
+        plan.write(model, self.listener.received, self.settings.durability, copied)
+        checks = ModelChecks(self.target.name, None, self.listener)  # A record tells of the source's files.
+        tree = Tree.read(model, Limits())
+        if plan.rewrites_checkpoint:
+            checks.content(tree)
+        else:  # What was copied was checked where it came from.
+            checks.structure(tree)
+        return tree
+
+    def _tell_of_edits(self, report: EditReport) -> None:
+        for text in (*(loss.text for loss in report.losses), *report.notes):
+            self.listener.note(text)
+
+    @contextmanager
+    def _source(self, place: Path) -> Iterator[Tree]:
+        """The model's files, still to be checked; made or unpacked at `place` where they must be."""
         archive = self.target.archive
         if self._needs_keras():
             source = archive or self._directory()
             export_keras_model(source, place, options=self.options, listener=self.listener)
         elif archive is not None:
-            self._unpack(archive, place)
+            unpack_source(archive, place, self.settings, self.listener)
         else:
             place = self._directory()
             if self.entry is not None:
                 self.entry.touch()
-        tree = self._checked(place)
-        yield place
-        if Tree.read(place, Limits()) != tree:
-            raise TruncatedError(
-                f"{self.target.name} changed while it was exported", hint="Run the command again."
-            )
+        tree = Tree.read(place, Limits())
+        yield tree
+        self.checks.require_unchanged(tree)
 
-    def _dry_result(self, plan: EditPlan) -> ExportResult:
+    def _dry_run(self) -> ExportResult:
+        """Plans an edited export, and tells what it would lose."""
+        from hubcli.exporting.editing import plan_edits
+
+        edits = replace(self.options.edits, dry_run=True)
+        with (
+            TemporaryDirectory(prefix="hubcli-") as folder,
+            self._source(Path(folder, "source")) as source,
+        ):
+            self.checks.content(source)
+            plan = plan_edits(source.top, edits, self.target.name)
         report = plan.report()
         for note in report.notes:
             self.listener.note(note)
         result = self._result(plan.tree, None)
         return replace(result, size_bytes=report.size_after, edited=report, is_dry_run=True)
 
-    def _publish_newest(self) -> None:
-        """In a tree of a TF Hub host, lets a handle without a version mean the newest one."""
-        if self.placement.layout is Layout.HUB:
-            problem = publish_newest(self.place.parent)
-            if problem is not None:
+    def _conversion_job(self) -> ConversionJob:
+        """The conversion. Raises UsageError for options that mean nothing for a converted model."""
+        from hubcli.exporting.conversion_job import ConversionJob
+
+        options = self.options
+        return ConversionJob(
+            name=self.target.name,
+            format=self.placement.format,
+            file_name=self.placement.place.name,
+            options=options.conversion,
+            edits=options.edits,
+            unsafe=options.unsafe,
+            is_dry_run=options.dry_run,
+            listener=self.listener,
+            on_log=options.on_log,
+        )
+
+    def _export_converted(self, job: ConversionJob) -> ExportResult:
+        """Converts the model, compares the result with it, and moves the file into place."""
+        if self.options.dry_run:
+            with (
+                TemporaryDirectory(prefix="hubcli-") as folder,
+                self._source(Path(folder, "source")) as source,
+            ):
+                self.checks.content(source)
+                job.prepare(source.top, Path(folder))
+            return self._converted(job)
+        with self._staged() as staged, self._source(staged.with_name("source")) as source:
+            self.checks.content(source)
+            job.prepare(source.top, staged.parent)
+            job.convert(staged, self._handle())
+        return self._converted(job)
+
+    def _converted(self, job: ConversionJob) -> ExportResult:
+        result = self._result(Tree(self.place, ()), None)
+        return replace(
+            result,
+            size_bytes=job.size_bytes,
+            file_count=0 if job.conversion is None else 1,
+            sha256=job.sha256,
+            edited=job.edited,
+            is_dry_run=self.options.dry_run,
+            plan=job.plan,
+            conversion=job.conversion,
+        )
+
+    def _published(self, result: ExportResult, tree: Tree) -> ExportResult:
+        """The result; in a tree of a TF Hub host, the version is in the index, and may be the newest one."""
+        if self.placement.tree is not None:
+            from hubcli.exporting.hub_index import IndexEntry, add_to_index
+
+            version = self.placement.place.relative_to(self.placement.tree)
+            sizes = result.size_bytes, tree.size_bytes
+            details = *sizes, result.sha256, time.time(), self.checks.kind
+            entry = IndexEntry(version.parent.as_posix(), version.name, *details)
+            problems = (
+                publish_newest(self.place.parent),
+                add_to_index(self.placement.tree, entry, self.settings.durability),
+            )
+            for problem in filter(None, problems):
                 self.listener.note(problem)
+        return result
 
     def _staged(self) -> AbstractContextManager[Path]:
         return staged_output(
@@ -297,56 +372,19 @@ class ExportRun:
             durability=self.settings.durability,
         )
 
-    def _unpack(self, archive: Path, folder: Path) -> None:
-        folder.mkdir()
-        try:
-            unpack_archive(archive, folder, self.settings, self.listener)
-        except DiskFullError as error:
-            raise DiskFullError(error.message, hint=f"Free some space, or {_WAY_OUT}.") from error
+    def _require_room(self, staged: Path, size_bytes: int) -> None:
+        require_room(staged.parent, size_bytes, str(self.placement.place), WAY_OUT)
 
-    def _checked(self, model: Path, *, is_whole: bool = True) -> Tree:
-        """The model's files. Raises BrokenModelError for what TensorFlow could not load.
+    def _tell_of_writing(self, size_bytes: int) -> None:
+        self.listener.started(self.target.name, str(self.placement.place), size_bytes)
 
-        Tensors are held against their checksums where `is_whole` asks for it.
-        """
-        tree = Tree.read(model, Limits())
-        manifest = self.entry.manifest if self.entry is not None else None
-        records = manifest.files if manifest is not None else ()
-        try:
-            check_structure(model)
-            if is_whole:
-                self._check_content(model, records)
-        except BrokenModelError as error:
-            hint = error.hint or (
-                "Run: hubcli verify --repair" if self.entry is not None else "Nothing was written."
-            )
-            raise BrokenModelError(f"{self.target.name}: {error.message}", hint=hint) from error
-        return tree
+    def _pack(self, tree: Tree, staged: Path) -> PackedArchive:
+        """Writes the archive."""
+        from hubcli.archive.pack import archive_size_bytes, pack
 
-    def _check_content(self, model: Path, records: Sequence[FileRecord]) -> None:
-        """Every tensor against its checksum, and what was fetched against its record.
-
-        A declared asset that never came is said, as by `fetch`: the copy lacks no more than the source.
-        """
-        recorded = {record.path for record in records}
-        check = ModelCheck(model, records, quick=True)
-        self.listener.started(self.target.name, str(model), check.size_bytes)
-        for fault in check.run(self.listener.received).faults:
-            if fault.code != "missing" or fault.file in recorded:
-                raise BrokenModelError(str(fault))
-            self.listener.note(f"{self.target.name} is incomplete: {fault}")
-
-    def _write(self, tree: Tree, staged: Path) -> PackedArchive | None:
-        """Writes the directory, or the archive, which is returned."""
-        form = self.placement.format
-        compress = form is ExportFormat.TAR_GZ
-        is_directory = form is ExportFormat.DIRECTORY
-        size = tree.size_bytes if is_directory else archive_size_bytes(tree, compress=compress)
-        require_room(staged.parent, size, str(self.placement.place), _WAY_OUT)
-        self.listener.started(self.target.name, str(self.placement.place), tree.size_bytes)
-        if is_directory:
-            copy_tree(tree, staged, self.listener.received, self.settings.durability)
-            return None
+        compress = self.placement.format is ExportFormat.TAR_GZ
+        self._require_room(staged, archive_size_bytes(tree, compress=compress))
+        self._tell_of_writing(tree.size_bytes)
         return pack(
             tree,
             staged,
@@ -366,26 +404,3 @@ class ExportRun:
             sha256=None if packed is None else packed.sha256,
             seconds=time.monotonic() - self.started_at,
         )
-
-
-def export_keras_model(
-    source: Path, destination: Path, *, options: ExportOptions, listener: ProgressListener
-) -> None:
-    """Makes the directory `destination` a Reusable SavedModel of a Keras model, by TensorFlow.
-
-    The source is a Keras file or the directory of a Keras 2 SavedModel. Raises UsageError,
-    TensorFlowError.
-    """
-    # Imported here: nothing else of an export needs the room, which imports TensorFlow on use.
-    from hubcli.tf.keras.export import export_keras
-
-    report = export_keras(
-        source,
-        destination,
-        output_layers=options.output_layers,
-        input_layers=options.input_layers,
-        custom_objects=options.custom_objects,
-        unsafe=options.unsafe,
-    )
-    for note in report.notes:
-        listener.note(note)

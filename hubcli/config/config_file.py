@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubcli.config.environment import Mirror, absolute, kaggle_endpoint, parse_retention_rules
+from hubcli.config.tiers import parse_tiers
 from hubcli.errors import UsageError, did_you_mean
 from hubcli.regular_file import NotRegularError, open_at_once
 from hubcli.units import parse_duration_s, parse_rate
@@ -190,6 +191,9 @@ KEYS: Mapping[str, ConfigKey] = {
         ConfigKey("jobs", partial(_count, 1, 32)),
         ConfigKey("cacert", _file, ("SSL_CERT_FILE", "SSL_CERT_DIR")),
         ConfigKey("kaggle-endpoint", _endpoint, ("HUBCLI_KAGGLE_ENDPOINT",)),
+        ConfigKey("bucket-anonymous", _flag, ("HUBCLI_BUCKET_ANONYMOUS",)),
+        ConfigKey("bucket-requester-pays", _flag, ("HUBCLI_BUCKET_REQUESTER_PAYS",)),
+        ConfigKey("tiers", parse_tiers, ("HUBCLI_TIERS",)),
         ConfigKey("gc", _rules, ("HUBCLI_GC",)),
         ConfigKey("color", partial(_word, COLORS), ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE")),
         ConfigKey("progress", _flag, ("HUBCLI_NO_PROGRESS",)),

@@ -5,9 +5,16 @@ The choices stand here: options need them at every start.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
-__all__ = ["ExportFormat", "Layout", "Quantization"]
+if TYPE_CHECKING:
+    from hubcli.exporting.conversion import ConversionOptions
+    from hubcli.formats import HalfType
+
+__all__ = ["EditOptions", "ExportFormat", "ExportOptions", "Layout", "Quantization"]
 
 
 _SUFFIXES = {".tar.gz": "tar.gz", ".tgz": "tar.gz", ".tar": "tar", ".tflite": "tflite", ".onnx": "onnx"}
@@ -50,3 +57,81 @@ class Layout(str, Enum):
     PLAIN = "plain"
     SERVING = "serving"
     HUB = "hub"
+
+
+@dataclass(frozen=True, slots=True)
+class EditOptions:
+    """What is to be edited; signatures go by the names that the source gives them.
+
+    `signatures` are those to keep, all where it is empty. `defaults` are texts `NAME.INPUT=JSON`, NAME as
+    it is after the renaming; `warmup` is a file or a number. With `compare` the result is held against the
+    source where TensorFlow is installed, `half` within `tolerance` (0.01), relative to an output's largest
+    value.
+    """
+
+    signatures: tuple[str, ...] = ()
+    renames: Mapping[str, str] = field(default_factory=dict)
+    drops: tuple[str, ...] = ()
+    allow_none: bool = False
+    clear_devices: bool = False
+    serving: bool = False
+    half: HalfType | None = None
+    tolerance: float | None = None
+    compare: bool = True
+    warmup: str | None = None
+    defaults: tuple[str, ...] = ()
+    dry_run: bool = False
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether something is to be edited."""
+        return bool(
+            self.signatures
+            or self.renames
+            or self.drops
+            or self.clear_devices
+            or self.serving
+            or self.half
+            or self.warmup is not None
+            or self.defaults
+        )
+
+    def leaves(self, path: str) -> bool:
+        """Whether the file or directory is copied as it is, which is known before the model is read."""
+        top = path.partition("/")[0]
+        return top == "assets" or (top == "variables" and not (self.serving or self.half))
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What is asked for beyond source and destination.
+
+    Without a `format` the destination's name tells it. `name` and `version` are
+    for layouts, where the source's handle doesn't tell them. The rest is for
+    Keras models: `output_layers` and `input_layers` cut a piece out of one,
+    `custom_objects` is a module or a file, `unsafe` lets a Keras model run the
+    code that it holds, and use classes and ops that aren't known to be pure; a
+    model that is to be converted is then loaded whatever the scan found in it.
+    `edits` change the model; with `dry_run` nothing is written. `conversion` is
+    for formats that the model is converted to, and `on_log` gets what the
+    converter wrote.
+    """
+
+    format: ExportFormat | None = None
+    layout: Layout = Layout.PLAIN
+    name: str | None = None
+    version: str | None = None
+    force: bool = False
+    output_layers: tuple[str, ...] = ()
+    input_layers: tuple[str, ...] = ()
+    custom_objects: str | None = None
+    unsafe: bool = False
+    edits: EditOptions = field(default_factory=EditOptions)
+    dry_run: bool = False
+    conversion: ConversionOptions | None = None
+    on_log: Callable[[str], None] | None = None
+
+    @property
+    def is_for_keras(self) -> bool:
+        """Whether something is asked for that only Keras can do."""
+        return bool(self.output_layers or self.input_layers or self.custom_objects or self.unsafe)

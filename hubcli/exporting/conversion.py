@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hubcli.config.config_file import require_timeout
@@ -21,7 +22,7 @@ from hubcli.exporting.converted_outputs import (
 from hubcli.exporting.converter import FORMAT_NAMES, Converter
 from hubcli.formats import MAIN_FILES
 from hubcli.regular_file import open_regular
-from hubcli.running.batching import DEFAULT_BATCH
+from hubcli.running.batching import DEFAULT_BATCH, Batch
 from hubcli.running.endpoints import Endpoint
 from hubcli.running.model import RunnableModel, read_signatures_of, refuse_unsafe, require_packages
 from hubcli.running.session import Session
@@ -262,7 +263,9 @@ def convert(
     InputError for given inputs that don't fit; OSError.
     """
     require_installed(plan)
-    options, endpoints = plan.options, plan.endpoints
+    options = plan.options
+    if not options.compare and not plan.representative:  # Nothing that would start TensorFlow once more.
+        return _converted(plan, destination, origin, on_log)
     with Session("auto", options.conversion_timeout_s, options.run_timeout_s) as session:
         # Calibration goes row by row, as the converter's guide has it; a comparison in batches.
         representative = {
@@ -275,19 +278,34 @@ def convert(
             for name, endpoint in plan.by_name.items()
             if (path := plan.inputs.get(name) or plan.representative.get(name)) and options.compare
         }
-        converter = Converter(plan)
-        try:
-            answer = converter.convert(destination, origin, representative)
-            comparer = Comparer(plan.model, session, options.largest_error)
-            comparisons = [
+        comparer = Comparer(plan.model, session, options.largest_error)
+
+        def compare(converter: Converter) -> list[SignatureComparison]:
+            return [
                 comparer.compare(endpoint, converter, given.get(endpoint.name, ()))
-                for endpoint in endpoints
+                for endpoint in plan.endpoints
                 if options.compare
             ]
-        finally:
-            log = converter.close()
-            if on_log is not None:
-                on_log(log)
+
+        return _converted(plan, destination, origin, on_log, representative, compare)
+
+
+def _converted(
+    plan: ConversionPlan,
+    destination: Path,
+    origin: Mapping[str, Any],
+    on_log: Callable[[str], None] | None,
+    representative: Mapping[str, Sequence[Batch]] = MappingProxyType({}),
+    compare: Callable[[Converter], Sequence[SignatureComparison]] = lambda converter: (),
+) -> Conversion:
+    converter = Converter(plan)
+    try:
+        answer = converter.convert(destination, origin, representative)
+        comparisons = compare(converter)
+    finally:
+        log = converter.close()
+        if on_log is not None:
+            on_log(log)
     return Conversion(plan, str(answer["converter"]), answer.get("opset"), tuple(comparisons))
 
 

@@ -6,15 +6,16 @@ what isn't edited, as an export does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hubcli.archive import Limits
-from hubcli.archive.tree import Tree, copy_tree
+from hubcli.archive.tree import Tree, TreeNode, copy_tree
 from hubcli.durability import UNSYNCED, Durability
 from hubcli.errors import BrokenModelError, NotFoundError, UsageError, ValuesError
-from hubcli.formats import HalfType
+from hubcli.exporting import EditOptions
+from hubcli.formats import MAIN_FILES
 from hubcli.regular_file import contents
 from hubcli.savedmodel.edit.checkpoint import CheckpointEdit, SourceCheckpoint
 from hubcli.savedmodel.edit.devices import clear_devices
@@ -40,47 +41,11 @@ __all__ = [
 ]
 
 DEFAULT_TOLERANCE = 0.01
-_FINGERPRINT, _KERAS_METADATA, _DEBUG = "fingerprint.pb", "keras_metadata.pb", "debug"
+_KERAS_METADATA, _DEBUG = "keras_metadata.pb", "debug"
 _WARMUP = "assets.extra/tf_serving_warmup_requests"
 _MAIN = "saved_model.pb"
-
-
-@dataclass(frozen=True, slots=True)
-class EditOptions:
-    """What is to be edited; signatures go by the names that the source gives them.
-
-    `signatures` are those to keep, all where it is empty. `defaults` are texts `NAME.INPUT=JSON`, NAME as
-    it is after the renaming; `warmup` is a file or a number. With `compare` the result is held against the
-    source where TensorFlow is installed, `half` within `tolerance` (0.01), relative to an output's largest
-    value.
-    """
-
-    signatures: tuple[str, ...] = ()
-    renames: Mapping[str, str] = field(default_factory=dict)
-    drops: tuple[str, ...] = ()
-    allow_none: bool = False
-    clear_devices: bool = False
-    serving: bool = False
-    half: HalfType | None = None
-    tolerance: float | None = None
-    compare: bool = True
-    warmup: str | None = None
-    defaults: tuple[str, ...] = ()
-    dry_run: bool = False
-
-    @property
-    def is_asked(self) -> bool:
-        """Whether something is to be edited."""
-        return bool(
-            self.signatures
-            or self.renames
-            or self.drops
-            or self.clear_devices
-            or self.serving
-            or self.half
-            or self.warmup is not None
-            or self.defaults
-        )
+# Its checksums; and other forms of the graph, which a reader could take for it.
+_OF_OLD_MODEL = ("fingerprint.pb", *(name for name in MAIN_FILES if name != _MAIN))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +129,15 @@ class EditPlan:
         destination: Path,
         on_bytes: Callable[[int], None] = lambda size: None,
         durability: Durability = UNSYNCED,
+        copied: Sequence[TreeNode] = (),
     ) -> None:
-        """Writes the model to the new directory. Raises as its parts do; OSError."""
-        written = self._written
+        """Writes the model to the directory, which is new, or holds what was copied already.
+
+        Raises as its parts do; OSError.
+        """
+        written = self._written.union(node.name for node in copied)
         nodes = tuple(node for node in self.tree.nodes if node.name not in written)
-        copy_tree(Tree(self.tree.top, nodes), destination, on_bytes, durability)
+        copy_tree(Tree(self.tree.top, nodes), destination, on_bytes, durability, is_new=not copied)
         if self.model.is_edited:
             with (destination / _MAIN).open("xb") as file:
                 for piece in self.model.message.pieces():
@@ -181,9 +150,10 @@ class EditPlan:
             (destination / _WARMUP).write_bytes(self.warmup)
 
 
-def plan_edits(source: Path, options: EditOptions, name: str = "") -> EditPlan:
+def plan_edits(source: Path, options: EditOptions, name: str = "", *, is_whole: bool = True) -> EditPlan:
     """The edits of the model in the directory `source`, called `name` in errors; nothing is written.
 
+    Where not all of the edited directory is wanted, losses and notes of its other files are left out.
     Raises UsageError for what the model doesn't have or would be left without, BrokenModelError, ValuesError
     for functions that assign to weights of half the bytes, NotFoundError for files of requests.
     """
@@ -197,7 +167,7 @@ def plan_edits(source: Path, options: EditOptions, name: str = "") -> EditPlan:
     try:
         with contents(main) as data:
             # A copy: the file is closed when the plan is written.
-            return _Planner(source, EditableModel.parse(bytes(data)), options, name).plan()
+            return _Planner(source, EditableModel.parse(bytes(data)), options, name, is_whole=is_whole).plan()
     except BrokenModelError as error:
         raise BrokenModelError(f"{name}: {error.message}", hint=error.hint) from error
     except OSError as error:
@@ -227,6 +197,12 @@ def prove(plan: EditPlan, export: Path, options: EditOptions) -> EditReport:
     if options.half is not None:
         tolerance = DEFAULT_TOLERANCE if options.tolerance is None else options.tolerance
     found = compare_with_source(plan.source, export, plan.signatures, tolerance)
+    if options.half is not None and not found.signatures:
+        reasons = "; ".join(found.notes) or "no loader loads the source"
+        raise UsageError(
+            f"--half compares the export with its source, and no signature was called: {reasons}",
+            hint="Skip the comparison: --no-compare",
+        )
     return replace(
         report,
         notes=(*report.notes, *found.notes),
@@ -264,11 +240,14 @@ def require_comparable(options: EditOptions) -> None:
 class _Planner:
     """Makes one plan: each edit takes what the one before gave."""
 
-    def __init__(self, source: Path, model: EditableModel, options: EditOptions, name: str) -> None:
+    def __init__(
+        self, source: Path, model: EditableModel, options: EditOptions, name: str, *, is_whole: bool
+    ) -> None:
         self._source = source
         self._model = model
         self._options = options
         self._name = name
+        self._is_whole = is_whole
         self._losses: list[Loss] = []
         self._notes: list[str] = []
         self._checkpoint = SourceCheckpoint.of(source)
@@ -362,7 +341,7 @@ class _Planner:
     def _tell_of_old_requests(self, plan: EditPlan) -> None:
         """Lists warmup requests of the source that others replace, or that may name other signatures."""
         old = next((node for node in plan.tree.nodes if node.name == _WARMUP and not node.is_directory), None)
-        if old is None:
+        if old is None or not self._is_whole:
             return
         if plan.warmup is not None:
             self._losses.append(Loss("files", "file", 1, (old.name,), old.size_bytes))
@@ -376,10 +355,10 @@ class _Planner:
         left_out = set[str]()
         for node in tree.nodes:
             is_debug = node.name == _DEBUG or node.name.startswith(f"{_DEBUG}/")
-            if (is_changed and node.name == _FINGERPRINT) or (
+            if (is_changed and node.name in _OF_OLD_MODEL) or (
                 self._options.serving and (node.name == _KERAS_METADATA or is_debug)
             ):
                 left_out.add(node.name)
-                if not node.is_directory:
+                if not node.is_directory and self._is_whole:
                     self._losses.append(Loss("files", "file", 1, (node.name,), node.size_bytes))
         return frozenset(left_out)

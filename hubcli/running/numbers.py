@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hubcli.errors import InputError
+from hubcli.formats import HalfType
 from hubcli.formats.tensor_layout import DType
 
 __all__ = ["bytes_of", "decoded", "encoded", "is_supported", "number_texts", "require_supported"]
@@ -101,7 +102,7 @@ def _encoded_floats(name: str, values: Sequence[Any], kinds: set[type]) -> bytes
         raise ValueError(_misfit(values, (int, float), f"is not a number, and the type is {name}"))
     try:
         if name == "bfloat16":
-            packed = _bfloat16(struct.pack(f"<{len(values)}f", *values))
+            packed = _bfloat16(values)
         else:
             packed = struct.pack(f"<{len(values)}{_FORMS[name]}", *values)
     except (OverflowError, struct.error):  # The latter for an int that is too large for a half.
@@ -127,13 +128,13 @@ def _holds(name: str, value: float) -> bool:
     return True
 
 
-def _bfloat16(singles: bytes) -> bytes:
-    """The upper halves of float32 values, rounded to the nearest, ties to even; NaN stays NaN."""
-    halves = array("H")
-    for bits in memoryview(singles).cast("I"):
-        is_nan = bits & 0x7F800000 == 0x7F800000 and bits & 0x7FFFFF
-        halves.append(bits >> 16 | 0x40 if is_nan else (bits + 0x7FFF + (bits >> 16 & 1)) >> 16 & 0xFFFF)
-    return halves.tobytes()
+def _bfloat16(values: Sequence[float]) -> bytes:
+    """The numbers rounded to bfloat16. Raises OverflowError for what is beyond float32."""
+    from hubcli.formats.half_floats import half_piece  # Few models have this type.
+
+    # One NaN for all: the digits of others would be rounded as those of numbers are.
+    known = (value if value == value else _NON_FINITE["NaN"] for value in values)
+    return half_piece(struct.pack(f"<{len(values)}f", *known), HalfType.BFLOAT16) or b""
 
 
 def _encoded_complex(name: str, values: Sequence[Any]) -> bytes:
@@ -245,14 +246,14 @@ def _float_texts(name: str, values: Sequence[float]) -> list[str]:
 
 def _read_again(name: str, texts: Sequence[str]) -> Sequence[float]:
     """What the texts are in the type; NaN for what rounds beyond it."""
-    count, form = len(texts), "f" if name == "bfloat16" else _FORMS[name]
+    count, form = len(texts), _FORMS.get(name)
     numbers = list(map(float, texts))
     try:
-        packed = struct.pack(f"<{count}{form}", *numbers)
+        packed = _bfloat16(numbers) if name == "bfloat16" else struct.pack(f"<{count}{form}", *numbers)
     except OverflowError:  # The largest numbers of the type: nine digits tell them.
         return [number if _holds(name, number) else float("nan") for number in numbers]
     if name == "bfloat16":
-        return decoded_floats(name, _bfloat16(packed))
+        return decoded_floats(name, packed)
     return struct.unpack(f"<{count}{form}", packed)
 
 

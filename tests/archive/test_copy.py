@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
 from hubcli.archive import Limits
-from hubcli.archive.tree import Tree, copy_tree
+from hubcli.archive.tree import Tree, copy_tree, copying
 from hubcli.errors import NotFoundError, TruncatedError
 from tests import models
 
@@ -85,3 +86,25 @@ def test_a_disk_that_fails_is_not_hidden(tree: Tree, tmp_path: Path, monkeypatch
     monkeypatch.setattr(os, "copy_file_range", failing, raising=False)
     with pytest.raises(OSError, match="No space"):
         copy_tree(tree, tmp_path / "copy")
+
+
+def test_a_copy_runs_while_its_source_is_checked(tree: Tree, tmp_path: Path) -> None:
+    with copying(tree, tmp_path / "copy"):
+        pass
+    assert models.tree_files(tmp_path / "copy") == {**FILES, "linked": FILES["saved_model.pb"]}
+
+
+def test_a_copy_whose_source_fails_its_check_is_cancelled(tree: Tree, tmp_path: Path) -> None:
+    """The check fails while the first file is copied: the last of four is never begun."""
+    is_checked = threading.Event()
+
+    def wait(size: int) -> None:
+        is_checked.wait(5)
+
+    def check() -> None:
+        threading.Timer(0.05, is_checked.set).start()
+        raise ValueError("unsound")
+
+    with pytest.raises(ValueError, match="unsound"), copying(tree, tmp_path / "copy", wait):
+        check()
+    assert "variables" not in os.listdir(tmp_path / "copy")

@@ -59,6 +59,8 @@ SET: dict[str, tuple[str, Callable[[Settings], Any], Any]] = {
         lambda settings: settings.access.kaggle.endpoint,
         "https://k.corp",
     ),
+    "bucket-anonymous": ("true", lambda settings: settings.access.buckets.anonymous, True),
+    "bucket-requester-pays": ("true", lambda settings: settings.access.buckets.requester_pays, True),
     "color": ('"never"', lambda settings: settings.color, "never"),
     "progress": ("false", lambda settings: settings.progress, False),
 }
@@ -92,6 +94,8 @@ def test_every_key_is_tried_here_or_is_the_rules_of_gc() -> None:
         ("min-rate", {"HUBCLI_MIN_RATE": ""}, 2048),
         ("sync", {"HUBCLI_NO_SYNC": "0"}, True),
         ("sync", {"HUBCLI_NO_SYNC": ""}, False),
+        ("bucket-anonymous", {"HUBCLI_BUCKET_ANONYMOUS": "0"}, False),
+        ("bucket-requester-pays", {"HUBCLI_BUCKET_REQUESTER_PAYS": "0"}, False),
         ("color", {"FORCE_COLOR": "1"}, "always"),
         ("progress", {"HUBCLI_NO_PROGRESS": "0"}, True),
     ],

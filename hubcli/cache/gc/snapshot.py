@@ -112,8 +112,9 @@ class _Links:
         self._targets = {key: _target(names.root, key) for key in names.links}
         self._aliases: dict[str, list[str]] = {}
         self._dangling: list[str] = []
-        for link in self._targets:
-            end = self._end(link)
+        models = names.models
+        for link, target in self._targets.items():
+            end = target if target in models else self._end(link)
             if end is None:
                 self._dangling.append(link)
             elif end:
