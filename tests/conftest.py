@@ -33,10 +33,10 @@ _OTHERS_VARIABLES = (
     *("AWS_", "AZURE_", "GOOGLE_", "GCS_", "CLOUDSDK_", "STORAGE_EMULATOR_HOST"),
 )
 
-# Each run takes other examples, and the gate more of them, by --hypothesis-profile. Without a deadline, since
-# other work on the machine makes any example slow.
+# Each run takes other examples, and the gate more of them on each other Python, by --hypothesis-profile.
+# Without a deadline, since other work on the machine makes any example slow.
 hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
-hypothesis.settings.register_profile("thorough", max_examples=100, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("thorough", max_examples=50, deadline=None, print_blob=True)
 hypothesis.settings.load_profile("quick")
 
 
