@@ -149,7 +149,8 @@ class Run:
 
 
 def _median(costs: Sequence[Cost], what: str) -> float:
-    return statistics.median(getattr(cost, what) for cost in costs)
+    values: list[float] = [getattr(cost, what) for cost in costs]
+    return statistics.median(values)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

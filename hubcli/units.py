@@ -114,7 +114,8 @@ def _parse(text: str, units: dict[str, int], what: str, examples: str) -> Fracti
     if match is None or match[2].lower() not in units or len(match[1]) > _MAX_DIGITS:
         raise UsageError(f"Invalid {what} '{text}'", hint=f"Use a value like {examples}.")
     whole, _, decimals = match[1].partition(".")
-    scaled, scale = int(whole + decimals) * units[match[2].lower()], 10 ** len(decimals)
+    scaled = int(whole + decimals) * units[match[2].lower()]
+    scale: int = 10 ** len(decimals)
     if scaled % scale == 0:
         return scaled // scale
     from fractions import Fraction  # Takes 3 ms to load, which options with their defaults would pay.
