@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from hubcli.archive.unpack import require_room
 from hubcli.config.settings import Settings
 from hubcli.errors import UsageError
 from hubcli.exporting import ExportFormat, ExportOptions, Layout
-from hubcli.exporting.destination import Placement, publish_newest, require_free, staged_output
+from hubcli.exporting.destination import Placement, require_free, staged_output
 from hubcli.exporting.source import WAY_OUT, ModelChecks, export_keras_model, unpack_source
 from hubcli.fetching.model_ref import ModelRef, entry_behind, naming_target
 from hubcli.progress import ProgressListener
@@ -150,9 +150,9 @@ class _Export:
             return Handle.parse(self.entry.handle)
         return self.target.handle
 
-    @property
+    @cached_property
     def checks(self) -> ModelChecks:
-        """The checks of the source."""
+        """The checks of the source, once it is known."""
         return ModelChecks(self.target.name, self.entry, self.listener)
 
     @property
@@ -348,18 +348,12 @@ class _Export:
 
     def _published(self, result: ExportResult, tree: Tree) -> ExportResult:
         """The result; in a tree of a TF Hub host, the version is in the index, and may be the newest one."""
-        if self.placement.tree is not None:
-            from hubcli.exporting.hub_index import IndexEntry, add_to_index
+        place = self.placement.place
+        if (root := self.placement.tree) is not None:
+            from hubcli.exporting.hub_index import list_version
 
-            version = self.placement.place.relative_to(self.placement.tree)
-            sizes = result.size_bytes, tree.size_bytes
-            details = *sizes, result.sha256, time.time(), self.checks.kind
-            entry = IndexEntry(version.parent.as_posix(), version.name, *details)
-            problems = (
-                publish_newest(self.place.parent),
-                add_to_index(self.placement.tree, entry, self.settings.durability),
-            )
-            for problem in filter(None, problems):
+            details = result.size_bytes, tree.size_bytes, result.sha256, time.time(), self.checks.kind
+            for problem in list_version(root, place, details, self.settings.durability):
                 self.listener.note(problem)
         return result
 
