@@ -223,7 +223,7 @@ _SYNONYMS = {
     "run": ("call", "eval", "execute", "infer", "predict", "serve"),
     "verify": ("check", "fsck", "hash", "test", "validate"),
     "verify --repair": ("fix", "repair"),
-    "export": ("archive", "convert", "pack", "package", "publish", "push", "save", "upload"),
+    "export": ("archive", "convert", "pack", "package", "publish", "save", "upload"),
     "finetune-export": ("fine-tune", "tune", "train"),
     "gc": ("autoremove", "clean", "cleanup", "prune", "purge", "vacuum"),
     "rm": ("del", "delete", "delete-cache", "drop", "erase", "remove", "rmi", "uninstall"),
