@@ -113,8 +113,9 @@ class FakeKaggleUploads(FakeKaggle):
             blob.is_expired = True
         if blob is not None and fault == "ahead":
             return Answer(status=308, headers={"Range": f"bytes=0-{blob.size_bytes + 5}"})
-        if blob is not None and fault == "cut" and not blob.is_expired:
-            kept = len(data) // 2 // _GRANULE_BYTES * _GRANULE_BYTES
+        is_cut = len(data) < asked.length  # The client is gone: what came of its piece stays.
+        if blob is not None and (fault == "cut" or is_cut) and not blob.is_expired:
+            kept = len(data) // (1 if is_cut else 2) // _GRANULE_BYTES * _GRANULE_BYTES
             if kept and content_range:
                 start = int(content_range.split()[1].partition("-")[0])
                 blob.data[start:] = data[:kept]

@@ -42,6 +42,8 @@ _RUNS: Mapping[str, Sequence[str]] = {
     "verify": ("verify",),
     "export": ("export", _EXAMPLE, "exported"),
     "finetune-export": ("finetune-export", _EXAMPLE, "tuned", "--weights", "exported", "--dry-run"),
+    "publish": ("publish", _EXAMPLE, "./www/demo/mul/1", "--dry-run"),
+    "publish --check": ("publish", _EXAMPLE, "--check"),
     "pin": ("pin", _EXAMPLE),
     "unpin": ("unpin", _EXAMPLE),
     "gc": ("gc", "--older-than", "0s", "--grace", "0s", "--dry-run"),
@@ -94,9 +96,13 @@ def variables() -> str:
 _TOLD_BY = {
     "inspect --scan": "Findings of `inspect --scan`: `findings[].code`",
     "inspect --check": "Advice of `inspect --check`: `reusable.problems[].code`",
+    "publish --check": "Advice of `publish --check`, beside that of `inspect --check`: `issues[].code`",
     "inspect --for": "Obstacles of `inspect --for`: `compatibility[].obstacles[].code`",
+    "publish --check": "Advice of `publish --check`, beside that of `inspect --check`: `issues[].code`",
     "verify": "Faults of `verify`: `models[].faults[].code`; of an archive also the codes of errors",
+    "tier verify": "Faults of `tier verify`: `issues[].code`",
     "doctor": "Checks of `doctor`: `checks[].name`, which are there also where all is well",
+    "publish": "Files that `publish` refuses: `issues[].code`, beside those of `verify` and `inspect --scan`",
     "errors": "Errors of every command: `error.code`",
 }
 

@@ -98,6 +98,16 @@ RetriesOption: TypeAlias = Annotated[
         min=0,
     ),
 ]
+Tiers: TypeAlias = Annotated[
+    list[str] | None,
+    value_option(
+        "ADDRESS", "Shared tier to ask before the origin. Repeatable. \\[env: HUBCLI_TIERS]", "--tier"
+    ),
+    CompletionHint(directories=True, words=("s3://", "gs://", "az://", "https://")),
+]
+RequireTier: TypeAlias = Annotated[
+    bool, typer.Option("--require-tier", help="Fail when a shared tier fails, instead of passing it over.")
+]
 LockTimeout: TypeAlias = Annotated[
     str | None,
     value_option(
@@ -126,6 +136,8 @@ def fetch_command(
     pin: Annotated[bool, typer.Option("--pin", help="Protect the model from gc.")] = False,
     kagglehub: KaggleHubLink = False,
     mirror: Mirrors = None,
+    tier: Tiers = None,
+    require_tier: RequireTier = False,
     cacert: CaFile = None,
     connections: Connections = None,
     retries: RetriesOption = None,
@@ -154,6 +166,8 @@ def fetch_command(
     reduce_garbage_collection()
     settings = shared.settings(
         mirrors=mirror or (),
+        tiers=tier or (),
+        require_tier=require_tier,
         ca_file=cacert,
         timeout_s=None if timeout is None else parse_duration_s(timeout),
         lock_timeout_s=None if lock_timeout is None else parse_duration_s(lock_timeout),

@@ -169,7 +169,7 @@ def publish_command(
         title=title or "",
         is_public=public,
         waits=not no_wait,
-        wait_s=parse_duration_s(wait, needs_unit=True),
+        wait_s=parse_duration_s(wait),
         restart=restart,
     )
     options = PublishOptions(request, framework, unsafe, dry_run)

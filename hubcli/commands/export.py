@@ -11,15 +11,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from hubcli.archive import Limits
 from hubcli.archive.tree import Tree, TreeNode, copying
 from hubcli.archive.unpack import require_room
-from hubcli.cache.cached_model import CachedModel
 from hubcli.config.settings import Settings
 from hubcli.errors import UsageError
 from hubcli.exporting import ExportFormat, ExportOptions, Layout
 from hubcli.exporting.destination import Placement, publish_newest, require_free, staged_output
 from hubcli.exporting.source import WAY_OUT, ModelChecks, export_keras_model, unpack_source
-from hubcli.fetching.model_ref import ModelRef, naming_target
+from hubcli.fetching.model_ref import ModelRef, entry_behind, naming_target
 from hubcli.progress import ProgressListener
 from hubcli.providers import BUCKETS, scheme_of
 from hubcli.providers.handle import Handle
@@ -106,7 +106,7 @@ class _Export:
         self.started_at = time.monotonic()
         self.entry = target.entry
         if self.entry is None and target.directory is not None:
-            self.entry = CachedModel.at(target.directory, settings.cache_root)
+            self.entry = entry_behind(target.directory, settings)
         self.placement = Placement.of(
             destination,
             options.layout,
@@ -172,15 +172,15 @@ class _Export:
 
     def _directory(self) -> Path:
         """The model's directory: of a handle the one in the cache, fetched if it isn't there or not whole."""
-        handle = self.target.handle
-        if handle is None or handle.is_directory:
-            assert self.target.directory is not None
-            return self.target.directory
+        directory = self.target.local_directory
+        if directory is not None:
+            return directory
+        from hubcli.cache.cached_model import CachedModel
         from hubcli.cache.layout import EntryPaths
         from hubcli.commands.fetch import fetched_directory
 
         path = fetched_directory(self.target, self.settings, self.listener)
-        if handle.path is None:
+        if self.target.handle is not None and self.target.handle.path is None:
             self.entry = CachedModel.read(EntryPaths(self.settings.cache_root, path.name))
         return path
 
@@ -188,7 +188,7 @@ class _Export:
         """Exports what is there: checked while it is copied, and unchanged once it is."""
         if self.entry is not None:
             self.entry.touch()  # At once, so that no collection takes it meanwhile.
-        tree = self.checks.tree(model)
+        tree = Tree.read(model, Limits())
         with self._staged() as staged:
             packed = None
             if self._is_archive:
@@ -207,7 +207,7 @@ class _Export:
         with self._staged() as staged:
             model = staged.with_name("model") if self._is_archive else staged
             make(model)
-            tree = self.checks.tree(model)
+            tree = Tree.read(model, Limits())
             self.checks.content(tree)
             packed = self._pack(tree, staged) if self._is_archive else None
         return self._published(self._result(tree, packed), tree)
@@ -255,9 +255,11 @@ class _Export:
             self._tell_of_writing(size)
         plan.write(model, self.listener.received, self.settings.durability, copied)
         checks = ModelChecks(self.target.name, None, self.listener)  # A record tells of the source's files.
-        tree = checks.tree(model)
-        if plan.rewrites_checkpoint:  # What was copied was checked where it came from.
+        tree = Tree.read(model, Limits())
+        if plan.rewrites_checkpoint:
             checks.content(tree)
+        else:  # What was copied was checked where it came from.
+            checks.structure(tree)
         return tree
 
     def _tell_of_edits(self, report: EditReport) -> None:
@@ -266,7 +268,7 @@ class _Export:
 
     @contextmanager
     def _source(self, place: Path) -> Iterator[Tree]:
-        """The model's files, their structure checked; made or unpacked at `place` where they must be."""
+        """The model's files, still to be checked; made or unpacked at `place` where they must be."""
         archive = self.target.archive
         if self._needs_keras():
             source = archive or self._directory()
@@ -277,7 +279,7 @@ class _Export:
             place = self._directory()
             if self.entry is not None:
                 self.entry.touch()
-        tree = self.checks.tree(place)
+        tree = Tree.read(place, Limits())
         yield tree
         self.checks.require_unchanged(tree)
 

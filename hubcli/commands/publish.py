@@ -250,8 +250,11 @@ class _Publish:
                 handle=place.address,
                 version=place.version,
             )
-            if upload.existing():
-                return replace(done, was_compared=True)
+            found = upload.existing()
+            if found is not None:
+                if not self.options.dry_run:
+                    upload.add_to_index(found)
+                return replace(done, was_compared=True, sha256=found.sha256)
             if self.options.dry_run or not self.confirm(plan):
                 return self._unpublished(plan)
             self.listener.started(place.address, str(tree.top), tree.size_bytes)

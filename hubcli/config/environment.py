@@ -200,7 +200,8 @@ class KaggleAccount:
     """Where Kaggle is, and where credentials for it may be; no file has been read yet.
 
     The variables, files and their order are kagglehub's: `token` is the value of KAGGLE_API_TOKEN,
-    a token or the path of one; then `token_file`, `username` with `key`, and `key_file`.
+    a token or the path of one; then `token_file`, `username` with `key`, and `key_file`. Behind them comes
+    `login_file`, which `kaggle auth login` writes.
     """
 
     endpoint: str = KAGGLE_ENDPOINT
@@ -209,6 +210,7 @@ class KaggleAccount:
     username: str | None = field(default=None, repr=False)
     key: str | None = field(default=None, repr=False)
     key_file: Path | None = None
+    login_file: Path | None = None
 
     @classmethod
     def read(cls, env: Mapping[str, str], default_endpoint: str = KAGGLE_ENDPOINT) -> KaggleAccount:
@@ -224,6 +226,7 @@ class KaggleAccount:
             username=env.get("KAGGLE_USERNAME") or None,
             key=env.get("KAGGLE_KEY") or None,
             key_file=key_folder and key_folder / "kaggle.json",
+            login_file=folder and folder / "credentials.json",
         )
 
 

@@ -136,6 +136,8 @@ def _printed_value(name: str, value: str) -> str:
     if name == "HUBCLI_MIRRORS":
         mirrors = (text.partition("=") for text in value.replace(",", " ").split())
         return " ".join(f"{clean(prefix)}={clean(replacement)}" for prefix, _, replacement in mirrors)
+    if name == "HUBCLI_TIERS":
+        return " ".join(map(clean, value.replace(",", " ").split()))
     return clean(value)
 
 
@@ -151,6 +153,7 @@ ROOT_SOURCES = ("--cache-dir", "HUBCLI_CACHE_DIR", "TFHUB_CACHE_DIR", _IN_CONFIG
 # In its place where the root can't be understood: no check looks at it then.
 _UNUSED_ROOT = "/"
 _OTHERS = (
+    "HUBCLI_TIERS",
     "HUBCLI_KAGGLE_ENDPOINT",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",

@@ -16,13 +16,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hubcli.config.config_file import KEYS
-from hubcli.config.environment import KaggleAccount
+from hubcli.config.environment import KaggleAccount, Mirror
 from hubcli.config.settings import UpkeepRules
 from hubcli.diagnosing.context import Check, DiagnosisContext, Section, Status, clean
 from hubcli.diagnosing.network import hosts_in_force
 from hubcli.errors import AuthenticationError, UsageError
 from hubcli.net.credentials import netrc_names
-from hubcli.providers.kaggle import kaggle_credential
+from hubcli.providers.kaggle_credentials import KaggleLogin, kaggle_credential
+from hubcli.providers.provider import Credential
 from hubcli.units import plural
 
 __all__ = [
@@ -97,7 +98,12 @@ def _value_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return " ".join(f"{clean(mirror.prefix)}={clean(mirror.replacement)}" for mirror in value)
+        return " ".join(
+            f"{clean(item.prefix)}={clean(item.replacement)}"
+            if isinstance(item, Mirror)
+            else clean(item.address)
+            for item in value
+        )
     return f"{value:g} s" if isinstance(value, float) else clean(str(value))
 
 
@@ -134,6 +140,10 @@ VARIABLES = (
     ),
     Variable(("HUBCLI_OFFLINE",), "`1`: never use the network; models that are not cached fail"),
     Variable(("HUBCLI_MIRRORS",), "`PREFIX=URL`, separated by spaces: mirrors"),
+    Variable(
+        ("HUBCLI_TIERS",),
+        "addresses of shared tiers, separated by spaces, such as `s3://models/hub?mode=read-write`; `off`: none",
+    ),
     Variable(
         ("HUBCLI_MIN_RATE",),
         "minimum rate of a download in bytes per second, averaged over a minute (`1KiB`)",
@@ -229,7 +239,24 @@ def check_kaggle(case: DiagnosisContext) -> Iterator[Check]:
         yield _credential_check(
             "kaggle", Status.OK, f"found in {place}{aside}", {"place": place, "unused": others}
         )
+    yield from _login(account, credential)
     yield from _halves(case)
+
+
+def _login(account: KaggleAccount, credential: Credential | None) -> Iterator[Check]:
+    """What `kaggle auth login` wrote, where it would be used and can't be."""
+    login = (
+        None if account.login_file is None or credential is not None else KaggleLogin.read(account.login_file)
+    )
+    if login is not None and not login.is_valid:
+        what = "has expired" if login.token is not None else "has no valid token"
+        yield _credential_check(
+            "kaggle-login",
+            Status.INFO,
+            f"{login.file} {what}: it is ignored",
+            {"path": str(login.file)},
+            "To renew it, run: kaggle auth login",
+        )
 
 
 def _halves(case: DiagnosisContext) -> Iterator[Check]:
@@ -256,6 +283,8 @@ def _places(account: KaggleAccount) -> list[str]:
         found.append("KAGGLE_USERNAME")
     if account.key_file is not None and account.key_file.is_file():
         found.append(str(account.key_file))
+    if account.login_file is not None and account.login_file.is_file():
+        found.append(str(account.login_file))
     return found
 
 
@@ -292,7 +321,13 @@ def check_modes(case: DiagnosisContext) -> Iterator[Check]:
     account = case.settings.access.kaggle
     token = case.environment.get("KAGGLE_API_TOKEN")
     named = Path(os.path.expanduser(token)) if token.startswith(("/", "~", "./", "../")) else None  # noqa: PTH111
-    files = (named, account.token_file, account.key_file, case.settings.access.netrc)
+    files = (
+        named,
+        account.token_file,
+        account.key_file,
+        account.login_file,
+        case.settings.access.netrc,
+    )
     open_files = [str(file) for file in files if file is not None and _can_others_read(file)]
     if open_files:
         message = f"other users can read {', '.join(open_files)}"

@@ -230,7 +230,7 @@ class TierTurn:
             return False
 
         def waiting(host: str) -> None:
-            self._listener.waiting(str(self._handle), f"{host}, which downloads it for {tier.name}")
+            self._listener.waiting(str(self._handle), host)
 
         with self.faults_of(tier):
             timeout_s = self._settings.lock_timeout_s

@@ -209,7 +209,8 @@ class _BlobUpload:
         return piece
 
     def _begin_hash(self) -> None:
-        self.hasher, self.hashed_bytes = hashlib.sha256(), 0
+        self.hasher = hashlib.sha256()
+        self.hashed_bytes = 0
 
     def _hash_up_to(self, file: BinaryIO, end: int) -> None:
         while self.hashed_bytes < end:

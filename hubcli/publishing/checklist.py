@@ -36,7 +36,8 @@ _TABLES_OF_FILES = frozenset({"InitializeTableFromTextFile", "InitializeTableFro
 _TABLES_OF_GRAPH = frozenset(
     {"LookupTableImport", "LookupTableImportV2", "InitializeTable", "InitializeTableV2"}
 )
-_DEVICE_WORDS = ("device:", "/gpu", "/GPU", "/cpu", "/CPU", "/job:", "/tpu", "/TPU")
+# TensorFlow itself pins what saves and restores to the CPU.
+_ACCELERATORS = ("GPU", "gpu", "TPU", "tpu")
 _LARGE_MODEL_BYTES, _LARGE_GRAPH_BYTES = 1 << 30, 100 << 20
 
 

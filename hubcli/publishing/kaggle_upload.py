@@ -94,7 +94,7 @@ class KaggleUpload:
         if not state.has_variation and not self.request.license_name:
             raise UsageError(
                 f"{self.creation.page} is a new variation, which requires a license",
-                hint="Name it: --license 'Apache 2.0'.",
+                hint="Add its name: --license 'Apache 2.0'.",
             )
         self._require_visibility(state)
         return state

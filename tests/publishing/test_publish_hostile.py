@@ -109,12 +109,12 @@ def test_a_record_behind_a_link_is_refused(publisher: Publisher, tmp_path: Path)
 def test_a_record_that_can_not_be_read_stops_the_upload(content: bytes, publisher: Publisher) -> None:
     publisher.kaggle.models.clear()
     record = record_of(publisher)
-    kept = record.read_bytes()
+    content_before = record.read_bytes()
     record.write_bytes(content)
     with pytest.raises(CacheError, match="Cannot read the record of an earlier upload") as caught:
         publisher.publish()
     assert "remove that file" in caught.value.hint
-    record.write_bytes(kept)
+    record.write_bytes(content_before)
 
 
 def test_two_runs_at_once_do_not_publish_the_same(publisher: Publisher) -> None:

@@ -150,6 +150,9 @@ class Chaos:
 
 def survive(fleet: Fleet, kills: int, seed: int) -> None:
     chaos = Chaos(fleet, 8, seed)
+    # The first model makes the tier.
+    status, text = fleet.run(0, "fetch", fleet.handles[0])
+    assert status == 0, text
     while chaos.kills < kills:
         chaos.round()
     # What was left is done by the next run of anybody.
