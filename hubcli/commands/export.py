@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -150,9 +150,9 @@ class _Export:
             return Handle.parse(self.entry.handle)
         return self.target.handle
 
-    @property
+    @cached_property
     def checks(self) -> ModelChecks:
-        """The checks of the source."""
+        """The checks of the source, once it is known whether it is cached."""
         return ModelChecks(self.target.name, self.entry, self.listener)
 
     @property
@@ -260,6 +260,7 @@ class _Export:
             checks.content(tree)
         else:  # What was copied was checked where it came from.
             checks.structure(tree)
+        self.checks.kind = checks.kind
         return tree
 
     def _tell_of_edits(self, report: EditReport) -> None:
