@@ -81,7 +81,7 @@ def _told_by(file: Path) -> str:
         return "inspect --check"
     if file.name in ("integrity.py", "verify.py"):
         return "verify"
-    if file.name == "upload_files.py":
+    if file.name in ("upload_files.py", "publish.py"):
         return "publish"
     return "inspect --scan"
 

@@ -101,11 +101,10 @@ _TOLD_BY = {
     "inspect --check": "Advice of `inspect --check`: `reusable.problems[].code`",
     "publish --check": "Advice of `publish --check`, beside that of `inspect --check`: `issues[].code`",
     "inspect --for": "Obstacles of `inspect --for`: `compatibility[].obstacles[].code`",
-    "publish --check": "Advice of `publish --check`, beside that of `inspect --check`: `issues[].code`",
     "verify": "Faults of `verify`: `models[].faults[].code`; of an archive also the codes of errors",
     "tier verify": "Faults of `tier verify`: `issues[].code`",
     "doctor": "Checks of `doctor`: `checks[].name`, which are there also where all is well",
-    "publish": "Files that `publish` refuses: `issues[].code`, beside those of `verify` and `inspect --scan`",
+    "publish": "Files that `publish` refuses, `issues[].code`, and its `warnings[].code`",
     "errors": "Errors of every command: `error.code`",
 }
 

@@ -349,7 +349,10 @@ _RUN["required"] = ["schema", "target"]  # What else is there depends on the opt
 
 _PUBLISH_ISSUE = _object(
     severity=_words("hint", "warning", "error", *_SEVERITY),
-    code=_TEXT, message=_TEXT, where=_TEXT_OR_NULL, remedy=_TEXT,
+    code=_TEXT,
+    message=_TEXT,
+    where=_TEXT_OR_NULL,
+    remedy=_TEXT,
 )
 
 DOCUMENTS: Mapping[str, _Schema] = {

@@ -141,7 +141,7 @@ def publish_command(
 
     Examples:
     hubcli publish ./model --check
-    hubcli publish ./model owner/mul/tensorFlow2/small --license MIT --dry-run
+    hubcli publish ./model owner/mul/tensorFlow2/cnn --license MIT --dry-run
     hubcli publish ./model ./www/publisher/model/1
     """
     settings = shared.settings(

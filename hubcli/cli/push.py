@@ -21,7 +21,7 @@ with LazyImports():
     from hubcli.commands.push import PushedModel, push, push_locked
     from hubcli.commands.tier import named_tier
     from hubcli.fetching.lock_file import LockFile
-    from hubcli.fetching.model_ref import cached_model_refs
+    from hubcli.fetching.model_ref import ModelRef, cached_model_refs
 
 __all__ = ["TierToWrite", "push_command"]
 
@@ -112,7 +112,9 @@ class PushRun:
         if lock is not None:
             locked = LockFile.read(Path(lock)).models.values()
             return [(model.handle, partial(push_locked, model, tier, self.settings)) for model in locked]
-        refs = list(targets) or [ref for ref in cached_model_refs(self.settings).targets if "://" in ref.name]
+        refs: Sequence[ModelRef | str] = targets
+        if not targets:
+            refs = [ref for ref in cached_model_refs(self.settings).targets if "://" in ref.name]
         return [
             (
                 ref if isinstance(ref, str) else ref.name,

@@ -53,9 +53,9 @@ def upload_blobs(
     stop, counted = threading.Event(), _Counted(listener)
     jobs = [_BlobUpload(node, kaggle, journal, settings, counted, stop).run for node in files]
     token = CancellationToken()
-    with token.undoing(stop.set), closing(run_concurrently(jobs, _PARALLEL, token)) as done:
+    with token.undoing(stop.set), closing(run_concurrently(jobs, _PARALLEL, token)) as finished:
         try:
-            for _ in done:
+            for _ in finished:
                 pass
         finally:
             stop.set()

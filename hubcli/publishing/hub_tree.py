@@ -28,7 +28,7 @@ from hubcli.errors import (
     UsageError,
     means_full,
 )
-from hubcli.exporting.destination import publish_newest
+from hubcli.exporting.destination import publish_newest, require_free
 from hubcli.exporting.hub_index import (
     INDEX_FILE,
     MAX_INDEX_BYTES,
@@ -155,8 +155,10 @@ class _DirectoryUpload(TreeUpload):
 
     def __init__(self, place: HubPlace, tree: Tree, settings: Settings, listener: ProgressListener) -> None:
         super().__init__(place, tree, settings, listener)
-        self.root = Path(place.root).expanduser()
-        self.path = self.root / place.key
+        path = Path(place.root).expanduser() / place.key
+        # Not in the cache, nor in the model; what is there already is compared, and never replaced.
+        self.path = require_free(path, cache_root=settings.cache_root, force=True, source=tree.top)
+        self.root = self.path.parents[place.key.count("/")]
 
     def existing(self) -> PackedArchive | None:
         if not os.path.lexists(self.path):

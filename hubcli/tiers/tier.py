@@ -17,6 +17,7 @@ from hubcli.archive import FileRecord
 from hubcli.archive.tree import tree_digest
 from hubcli.cache.records import Manifest
 from hubcli.config.tiers import TierConfig
+from hubcli.durability import unique_number
 from hubcli.errors import ChecksumError, IntegrityError, NetworkError, TierConflictError, UnsupportedError
 from hubcli.fetching.options import ExpectedDigests
 from hubcli.fetching.tiers import TierModel
@@ -48,8 +49,7 @@ RENEWED_AFTER_S = 86400.0
 # An archive that is older is uploaded again by a put that finds no manifest of it: gc may be about to
 # delete it, which it does only to what is older than its grace period.
 _REUSED_FOR_S = 600.0
-_ATTEMPTS = 20
-_MAX_SEEN = 64
+_ATTEMPTS, _MAX_SEEN = 20, 64
 _STALE = '"00000000000000000000000000000000"'
 
 
@@ -361,14 +361,13 @@ class SharedTier:
     def has_swaps(self) -> bool:
         """Whether the store compares before it swaps: one that doesn't know the condition would write."""
         if self._has_swaps is None:
-            found = self.store.read(MARKER, MAX_SMALL_BYTES)
-            try:
-                # Other bytes that say the same: a store may tell by the bytes whether it wrote them.
-                self._has_swaps = found is not None and not self.store.replace(
-                    MARKER, found[0][:-1] + b" \n", found[1]._replace(etag=_STALE, generation="1")
-                )
-            except UnsupportedError:
-                self._has_swaps = False
+            # On a key of its own: clouds limit the writes to one object, even those that they refuse.
+            absent = ObjectInfo(f"hubcli-probe-{unique_number()}", 0, self.store.now(), _STALE, "1")
+            self._has_swaps = False
+            with suppress(UnsupportedError):
+                self._has_swaps = not self.store.replace(absent.key, b"1", absent)
+                if not self._has_swaps:
+                    self.store.delete(absent.key)
         return self._has_swaps
 
     def lease(
