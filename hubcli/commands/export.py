@@ -260,6 +260,7 @@ class _Export:
             checks.content(tree)
         else:  # What was copied was checked where it came from.
             checks.structure(tree)
+        self.checks.kind = checks.kind
         return tree
 
     def _tell_of_edits(self, report: EditReport) -> None:
